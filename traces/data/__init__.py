@@ -1,0 +1,1 @@
+"""Bundled traces; see the data card beside them."""

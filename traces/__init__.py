@@ -1,1 +1,57 @@
-"""Placeholder."""
+"""Agent traces: programs of turns and tool calls, in token counts and seconds, no text.
+
+`find_trace` and `read_programs` read a trace file one program at a time, `write_programs` writes one;
+`ARRIVALS` holds the processes that decide when programs arrive; `trace_stats` describes a trace;
+`generate_bfcl` draws a workload of which only summary figures are public. The format: ``docs/traces.md``.
+
+This package knows nothing of policies, the simulator or vLLM.
+"""
+
+from continuum_sim.traces.arrivals import (
+    ARRIVALS,
+    Arrivals,
+    Burst,
+    Closed,
+    FromTrace,
+    Gamma,
+    OpenArrivals,
+    Poisson,
+    Uniform,
+)
+from continuum_sim.traces.check import check_program
+from continuum_sim.traces.errors import TraceError
+from continuum_sim.traces.generate import bundled_bfcl, generate_bfcl
+from continuum_sim.traces.load import bundled_traces, find_trace, read_programs, trace_sha256
+from continuum_sim.traces.schema import Program, SharedPrefix, Turn, truncate
+from continuum_sim.traces.stats import Gap, Summary, ToolStats, TraceStats, trace_stats
+from continuum_sim.traces.write import write_programs
+
+__all__ = [
+    "ARRIVALS",
+    "Arrivals",
+    "Burst",
+    "Closed",
+    "FromTrace",
+    "Gamma",
+    "Gap",
+    "OpenArrivals",
+    "Poisson",
+    "Program",
+    "SharedPrefix",
+    "Summary",
+    "ToolStats",
+    "TraceError",
+    "TraceStats",
+    "Turn",
+    "Uniform",
+    "bundled_bfcl",
+    "bundled_traces",
+    "check_program",
+    "find_trace",
+    "generate_bfcl",
+    "read_programs",
+    "trace_sha256",
+    "trace_stats",
+    "truncate",
+    "write_programs",
+]

@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""The simulated engine: scheduler, block pool and the process that steps them through time."""

@@ -1,0 +1,139 @@
+"""What all programs together have taught: tool durations, waits of unpinned turns, lengths of finished programs."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+import numpy as np
+import numpy.typing as npt
+
+WAIT_WINDOW = 100
+"""Turns over which T̄ is averaged: "recent" in Continuum (arXiv 2511.02230, section on the TTL model)."""
+
+_RESOLUTION_S = 1e-6
+"""Durations are kept to the microsecond, rounded up, so that clock noise does not make every one distinct
+and a pin of exactly that length still covers the call it was learnt from."""
+
+
+class Durations:
+    """Multiset of observed durations in seconds, kept sorted for quantile-like questions."""
+
+    def __init__(self) -> None:
+        self._values_s: npt.NDArray[np.float64] = np.empty(0)
+        self._cumulative: npt.NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        self._total = 0
+
+    def __len__(self) -> int:
+        return self._total
+
+    def add(self, duration_s: float) -> None:
+        """Record one duration (seconds, not negative)."""
+        value_s = math.ceil(duration_s / _RESOLUTION_S - 1e-3) * _RESOLUTION_S
+        at = int(np.searchsorted(self._values_s, value_s))
+        if at == len(self._values_s) or self._values_s[at] != value_s:
+            before = int(self._cumulative[at - 1]) if at else 0
+            self._values_s = np.insert(self._values_s, at, value_s)
+            self._cumulative = np.insert(self._cumulative, at, before)
+        self._cumulative[at:] += 1
+        self._total += 1
+
+    @property
+    def values_s(self) -> npt.NDArray[np.float64]:
+        """Distinct durations, ascending, shape (k,)."""
+        return self._values_s
+
+    @property
+    def shares(self) -> npt.NDArray[np.float64]:
+        """P(duration ≤ values_s[i]) for every i, shape (k,)."""
+        return self._cumulative / max(self._total, 1)
+
+    def mean_s(self) -> float:
+        """Mean duration in seconds; 0 while nothing was recorded."""
+        if not self._total:
+            return 0.0
+        counts = np.diff(self._cumulative, prepend=0)
+        return float(self._values_s @ counts) / self._total
+
+    def quantile_s(self, share: float) -> float:
+        """Smallest recorded duration that at least `share` of the records do not exceed."""
+        if not self._total:
+            return 0.0
+        at = int(np.searchsorted(self._cumulative, share * self._total - 1e-9))
+        return float(self._values_s[min(at, len(self._values_s) - 1)])
+
+
+class TurnCounts:
+    """Lengths of finished programs, for η = −Corr(k, N − k) (Continuum's "memoryfulness").
+
+    Every finished program of N turns adds the points (k, N − k) for k = 1 … N: turns done and turns left at
+    the end of each turn. A fixed N puts them on one falling line, so η = 1: the more turns are done, the
+    fewer are left. Lengths without memory give η near 0: what was done says nothing about what is to come.
+    """
+
+    def __init__(self) -> None:
+        self._points = 0
+        self._sum_done = 0.0
+        self._sum_left = 0.0
+        self._sum_done2 = 0.0
+        self._sum_left2 = 0.0
+        self._sum_cross = 0.0
+        self._lengths: set[int] = set()
+
+    def add(self, turns: int) -> None:
+        """Record a finished program of this many turns (at least 1)."""
+        n = turns
+        done = n * (n + 1) / 2
+        done2 = n * (n + 1) * (2 * n + 1) / 6
+        left = n * n - done
+        self._points += n
+        self._sum_done += done
+        self._sum_left += left
+        self._sum_done2 += done2
+        self._sum_left2 += n**3 - 2 * n * done + done2
+        self._sum_cross += n * done - done2
+        if len(self._lengths) < 2:
+            self._lengths.add(n)
+
+    def eta(self) -> float:
+        """η in [0, 1]; 1 until programs of two distinct lengths have finished."""
+        if len(self._lengths) < 2:
+            return 1.0
+        n = self._points
+        cross = self._sum_cross / n - self._sum_done / n * self._sum_left / n
+        var_done = self._sum_done2 / n - (self._sum_done / n) ** 2
+        var_left = self._sum_left2 / n - (self._sum_left / n) ** 2
+        if var_done <= 0 or var_left <= 0:
+            return 1.0
+        return min(1.0, max(0.0, -cross / math.sqrt(var_done * var_left)))
+
+
+class History:
+    """Shared experience of one engine; keyed by tool across programs, never per program."""
+
+    def __init__(self) -> None:
+        self.all_tools = Durations()
+        self.by_tool: dict[str, Durations] = {}
+        self.turn_counts = TurnCounts()
+        self._waits_s: deque[float] = deque(maxlen=WAIT_WINDOW)
+
+    def tool_returned(self, tool: str | None, duration_s: float) -> None:
+        """Record a gap: from the end of one turn to the arrival of the next, as the server sees it."""
+        self.all_tools.add(duration_s)
+        if tool is not None:
+            self.by_tool.setdefault(tool, Durations()).add(duration_s)
+
+    def of_tool(self, tool: str | None) -> Durations:
+        """Durations of one tool; empty for a tool never seen."""
+        return self.by_tool.get(tool, _NONE) if tool is not None else _NONE
+
+    def unpinned_turn_waited(self, wait_s: float) -> None:
+        """Record how long a turn queued that came back to find its context not pinned."""
+        self._waits_s.append(wait_s)
+
+    def mean_wait_s(self) -> float:
+        """T̄: mean queueing delay of recent turns that came back unpinned; 0 before the first."""
+        return sum(self._waits_s) / len(self._waits_s) if self._waits_s else 0.0
+
+
+_NONE = Durations()

@@ -1,0 +1,23 @@
+"""Queue order of the Continuum family: preempted turns, then those whose context is pinned, then program FIFO."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from continuum_sim.policies.planes import Order
+from continuum_sim.policies.registry import register_order
+from continuum_sim.policies.views import TurnView
+
+
+@register_order("pinned-first")
+@dataclass(frozen=True)
+class PinnedFirst(Order):
+    """Preempted first, then programs with a live pin, then program arrival (Continuum, arXiv 2511.02230)."""
+
+    keyed: ClassVar[bool] = True
+
+    def key(self, turn: TurnView, now_s: float) -> Any:
+        """(was not preempted, has no live pin, program arrival, order of first sight)."""
+        program = turn.program
+        return (not turn.preempted, program.pin is None, program.arrival_s, program.seq)

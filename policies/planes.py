@@ -1,0 +1,116 @@
+"""The planes a policy decides in. Every default is what stock vLLM does, so a policy is only what it changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, ClassVar, NamedTuple
+
+from continuum_sim.policies.views import Moment, ProgramView, TurnView
+
+
+class Fate(Enum):
+    """What becomes of a finished turn's blocks when they are not pinned."""
+
+    RELEASE = "release"
+    """Freed but left reusable until the LRU order reaches them (vLLM with prefix caching)."""
+    EVICT = "evict"
+    """Freed and forgotten at once: the next turn computes its whole prompt again."""
+
+
+class PinFor(NamedTuple):
+    """Keep the blocks referenced for at most `ttl_s` seconds after the end of the turn."""
+
+    ttl_s: float
+
+
+Decision = Fate | PinFor
+
+
+@dataclass(frozen=True)
+class Order:
+    """Which waiting turn is tried first, and which running turn yields when a block is missing."""
+
+    keyed: ClassVar[bool] = False
+    """False leaves the engine's own queue alone: first come first served, preempted turns in front."""
+    time_varying: ClassVar[bool] = False
+    """True if keys change while nothing happens (ageing); the queue is then sorted anew at every step."""
+    oracle: ClassVar[bool] = False
+
+    def key(self, turn: TurnView, now_s: float) -> Any:
+        """Sort key of a waiting turn, smallest first; ties keep the order of arrival. Used if `keyed`."""
+        return None
+
+    def victim(self, running: Sequence[TurnView]) -> int:
+        """Index of the running turn to preempt; `running` is in order of admission and not empty."""
+        return len(running) - 1
+
+
+@dataclass(frozen=True)
+class Retention:
+    """What happens to a program's blocks while its tool runs. After its last turn they are always given up."""
+
+    oracle: ClassVar[bool] = False
+    keeps_nothing: ClassVar[bool] = False
+    """True forgets the blocks of a program's last turn as well, instead of leaving them to LRU eviction."""
+    steady: ClassVar[bool] = False
+    """True promises that `pin_to_break` changes its answer only with an event (a turn that arrives, is admitted
+    or ends, a pin that ends), so that the simulator may jump over steps without asking again."""
+
+    def at_turn_end(self, program: ProgramView, moment: Moment) -> Decision:
+        """Decide the fate of the blocks of a turn that just ended and is not the program's last."""
+        return Fate.RELEASE
+
+    def pin_to_break(self, pinned: Sequence[ProgramView], head: TurnView, moment: Moment) -> ProgramView | None:
+        """Name the pin to give up because `head` does not fit, or None to let it wait.
+
+        `pinned` holds every pinned program but the head's own, in order of arrival, and is not empty. Asked
+        again until the head fits. When nothing runs a refusal would stop the engine for good, so the host
+        then breaks the latest arrival's pin itself.
+        """
+        return None
+
+
+@dataclass(frozen=True)
+class Admission:
+    """Whether a waiting turn may be tried at all."""
+
+    gated: ClassVar[bool] = False
+    """False admits everything; the host then never asks."""
+    steady: ClassVar[bool] = False
+    """True promises that `allows` changes its answer only with an event or a tick."""
+    oracle: ClassVar[bool] = False
+    period_s: ClassVar[float | None] = None
+    """Seconds between calls of `tick`; None for a gate that acts on events alone."""
+
+    def allows(self, turn: TurnView, moment: Moment) -> bool:
+        """Tell whether this turn may be tried now; a held turn is passed over, not waited for."""
+        return True
+
+    def tick(self, programs: Sequence[ProgramView], moment: Moment) -> None:
+        """Act every `period_s` seconds, at the first scheduler step after they have passed."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A composition of planes with the name it is known by."""
+
+    name: str
+    order: Order = Order()
+    retention: Retention = Retention()
+    admission: Admission = Admission()
+
+    @property
+    def oracle(self) -> bool:
+        """Whether any plane looks ahead; such a policy runs in the simulator only."""
+        return self.order.oracle or self.retention.oracle or self.admission.oracle
+
+    def describe(self) -> dict[str, str]:
+        """Name and planes with their parameters, as text, for manifests and the command line."""
+        return {
+            "name": self.name,
+            "order": repr(self.order),
+            "retention": repr(self.retention),
+            "admission": repr(self.admission),
+        }

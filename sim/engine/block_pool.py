@@ -1,0 +1,251 @@
+"""KV blocks with prefix caching, as vLLM V1 keeps them, counted in runs instead of one by one.
+
+vLLM (`vllm/v1/core/block_pool.py`) has one object a block; a parked context of 20,000 tokens is 1,250 of them.
+Its rules never need them apart: a context's blocks are freed together, tail first, so they lie side by side in
+the free queue and are evicted from the tail. Here such a stretch is one `Run`: consecutive blocks of one
+content that share their reference count. Every operation costs the number of runs it touches.
+
+The rules kept, with their place in vLLM:
+
+* free queue in LRU order; a freed context enters at the back, its tail first (`free_blocks`);
+* blocks without content go to the front and are taken first (`free_blocks`, `prepend_n`);
+* a prefix hit takes unreferenced blocks out of the queue (`touch`);
+* equal content may exist twice; the copy cached first answers (`BlockHashToBlockMap`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+
+class Run:
+    """Blocks [start, stop) of one content with one reference count; unreferenced ones lie in the free queue."""
+
+    __slots__ = ("chain", "holders", "next", "prev", "refs", "stamp", "start", "stop")
+
+    def __init__(self, chain: Chain | None, start: int, stop: int, stamp: int) -> None:
+        self.chain = chain
+        self.start = start
+        self.stop = stop
+        self.stamp = stamp
+        """When it was cached, as a running number; the lowest answers a lookup."""
+        self.refs = 0
+        self.holders: list[list[Run]] = []
+        """Block tables that contain this run, one per reference."""
+        self.prev: Run | None = None
+        self.next: Run | None = None
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+class Chain:
+    """One line of content by block index: a program's own context, or a prefix that programs share."""
+
+    __slots__ = ("runs",)
+
+    def __init__(self) -> None:
+        self.runs: list[Run] = []
+
+    def find(self, start: int, stop: int) -> Iterator[tuple[Run, int, int]]:
+        """Cached stretches that cover [start, stop) without a gap, from the front: (run, from, to)."""
+        at = start
+        while at < stop:
+            best: Run | None = None
+            for run in self.runs:
+                if run.start <= at < run.stop and (best is None or run.stamp < best.stamp):
+                    best = run
+            if best is None:
+                return
+            end = min(best.stop, stop)
+            for run in self.runs:
+                if run.stamp < best.stamp and at < run.start < end:
+                    end = run.start
+            yield best, at, end
+            at = end
+
+
+class BlockPool:
+    """All KV blocks of one engine."""
+
+    def __init__(self, num_blocks: int) -> None:
+        self.num_blocks = num_blocks
+        self.free = num_blocks
+        """Blocks nothing references, cached or blank (vLLM's `get_num_free_blocks`)."""
+        self.blank = num_blocks
+        """Free blocks without content; always the front of the queue."""
+        self._stamp = 0
+        self._queue = Run(None, 0, 0, 0)  # sentinel of a circular list: next is the LRU end
+        self._queue.prev = self._queue.next = self._queue
+
+    # Taking blocks -------------------------------------------------------------------------------------
+
+    def allocate(self, blocks: int) -> None:
+        """Take blocks off the front of the free queue, evicting what they held; the caller checked `free`."""
+        self.free -= blocks
+        if blocks <= self.blank:
+            self.blank -= blocks
+            return
+        blocks -= self.blank
+        self.blank = 0
+        while blocks:
+            run = self._queue.next
+            assert run is not None
+            size = run.stop - run.start
+            if size <= blocks:
+                blocks -= size
+                self._unlink(run)
+                _forget(run)
+            else:
+                run.stop -= blocks
+                return
+
+    def touch(self, run: Run, start: int, stop: int, table: list[Run]) -> None:
+        """Reference blocks [start, stop) of a run on behalf of a block table, which gains them at its front.
+
+        The stretches of one lookup are touched last to first: cutting a run leaves its front in place, so an
+        earlier stretch of the same run stays valid.
+        """
+        if start > run.start:
+            run = self._split(run, start)
+        if stop < run.stop:
+            self._split(run, stop)
+        if run.refs == 0:
+            self._unlink(run)
+            self.free -= run.stop - run.start
+        run.refs += 1
+        run.holders.append(table)
+        table.insert(0, run)
+
+    def cache(self, chain: Chain, start: int, stop: int, table: list[Run]) -> None:
+        """Give content to blocks that a table holds blank so far: they can be hit from now on."""
+        self._stamp += 1
+        run = Run(chain, start, stop, self._stamp)
+        run.refs = 1
+        run.holders.append(table)
+        chain.runs.append(run)
+        table.append(run)
+
+    # Giving blocks back --------------------------------------------------------------------------------
+
+    def release(self, table: list[Run], blank: int = 0) -> None:
+        """Drop a table's references; blocks left without any enter the free queue, the table's tail first."""
+        self.blank += blank
+        self.free += blank
+        while table:
+            self._drop(table.pop(), table)
+
+    def release_from(self, table: list[Run], start: int) -> None:
+        """Drop the references of a table to blocks at and after index `start`."""
+        while table and table[-1].stop > start:
+            if table[-1].start < start:
+                self._split(table[-1], start)
+            self._drop(table.pop(), table)
+
+    def evict(self, table: list[Run], blank: int = 0) -> None:
+        """As `release`, but forget the content of every block that nothing else references."""
+        self.blank += blank
+        self.free += blank
+        while table:
+            run = table.pop()
+            run.refs -= 1
+            _remove_table(run, table)
+            if run.refs == 0:
+                _forget(run)
+                self.blank += run.stop - run.start
+                self.free += run.stop - run.start
+
+    def abandon(self, chain: Chain, start: int) -> None:
+        """Make the content of a chain from block `start` on unreachable; its blocks stay where they are."""
+        for run in list(chain.runs):
+            if run.stop > start:
+                if run.start < start:
+                    run = self._split(run, start)
+                _forget(run)
+
+    def merge(self, table: list[Run]) -> None:
+        """Join neighbouring runs that only this table holds, so that contexts stay few runs however they grew.
+
+        Contents that exist in a second copy are left alone: which copy answers depends on when each was cached.
+        """
+        if len(table) < 2 or _has_copies(table):
+            return
+        joined = [table[0]]
+        for run in table[1:]:
+            last = joined[-1]
+            if run.refs == 1 == last.refs and run.chain is last.chain and run.start == last.stop:
+                last.stop = run.stop
+                if run.chain is not None:
+                    run.chain.runs.remove(run)
+            else:
+                joined.append(run)
+        table[:] = joined
+
+    # Lists ---------------------------------------------------------------------------------------------
+
+    def _drop(self, run: Run, table: list[Run]) -> None:
+        run.refs -= 1
+        _remove_table(run, table)
+        if run.refs == 0:
+            self.free += run.stop - run.start
+            self._insert_before(run, self._queue)
+
+    def _split(self, run: Run, at: int) -> Run:
+        """Cut a run in two at block `at`; returns the tail. Both keep references and place in the queue."""
+        tail = Run(run.chain, at, run.stop, run.stamp)
+        run.stop = at
+        tail.refs = run.refs
+        if run.chain is not None:
+            run.chain.runs.append(tail)
+        for table in run.holders:
+            tail.holders.append(table)
+            table.insert(_index(table, run) + 1, tail)
+        if run.refs == 0:
+            self._insert_before(tail, run)  # the tail is evicted first
+        return tail
+
+    def _insert_before(self, run: Run, other: Run) -> None:
+        before = other.prev
+        assert before is not None
+        run.prev, run.next = before, other
+        before.next = other.prev = run
+
+    def _unlink(self, run: Run) -> None:
+        before, after = run.prev, run.next
+        assert before is not None
+        assert after is not None
+        before.next, after.prev = after, before
+        run.prev = run.next = None
+
+    # Inspection ----------------------------------------------------------------------------------------
+
+    def queued(self) -> Iterator[Run]:
+        """Runs in the free queue, next to be evicted first; for tests and reports."""
+        run = self._queue.next
+        while run is not None and run is not self._queue:
+            yield run
+            run = run.next
+
+
+def _forget(run: Run) -> None:
+    if run.chain is not None:
+        run.chain.runs.remove(run)
+        run.chain = None
+
+
+def _has_copies(table: list[Run]) -> bool:
+    """Whether some content of this table is cached more than once."""
+    held = set(map(id, table))
+    chains = {id(run.chain): run.chain for run in table if run.chain is not None}
+    return any(id(run) not in held for chain in chains.values() for run in chain.runs)
+
+
+def _index(table: list[Run], run: Run) -> int:
+    return next(i for i, held in enumerate(table) if held is run)
+
+
+def _remove_table(run: Run, table: list[Run]) -> None:
+    for i, held in enumerate(run.holders):
+        if held is table:
+            del run.holders[i]
+            return

@@ -1,0 +1,55 @@
+"""Settings of the simulated engine, under vLLM's names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from continuum_sim.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """One replica's scheduler and cache settings; defaults are vLLM's on GPUs of 70 GB and more."""
+
+    num_gpu_blocks: int
+    """KV blocks including vLLM's null block, which is never usable."""
+    block_size: int = 16
+    """Tokens a block holds."""
+    max_num_batched_tokens: int = 8192
+    """Token budget of a step (the chunk size of prefill)."""
+    max_num_seqs: int = 1024
+    """Most turns in the running batch."""
+    max_model_len: int = 131072
+    """Longest prompt plus output, in tokens."""
+    watermark: float = 0.0
+    """Share of all blocks that must stay free when a turn is admitted beside others."""
+    scheduler_reserve_full_isl: bool = True
+    """Admit a turn only when its whole prompt fits now, not just its first chunk."""
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("num_gpu_blocks", 2),
+            ("block_size", 1),
+            ("max_num_batched_tokens", 1),
+            ("max_num_seqs", 1),
+            ("max_model_len", 2),
+        ):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected at least {least}")
+        if not 0.0 <= self.watermark < 1.0:
+            raise ConfigError(f"watermark is {self.watermark}, expected a share from 0 to below 1")
+        if self.max_num_batched_tokens < self.max_num_seqs:
+            raise ConfigError(
+                f"max_num_batched_tokens ({self.max_num_batched_tokens}) is below max_num_seqs "
+                f"({self.max_num_seqs}), which vLLM refuses; lower --max-num-seqs"
+            )
+
+    @property
+    def usable_blocks(self) -> int:
+        """Blocks that can hold KV."""
+        return self.num_gpu_blocks - 1
+
+    @property
+    def watermark_blocks(self) -> int:
+        """Blocks the watermark keeps free (vLLM: int(watermark · num_blocks))."""
+        return int(self.watermark * self.num_gpu_blocks)

@@ -1,0 +1,100 @@
+"""All decoding turns of a batch as one aggregate.
+
+A decoding turn gains one token in every step, and all of them do together. So the tokens a turn has computed
+are one common counter plus its own offset; its end is a fixed value of the counter; and it enters a new block
+whenever the counter has one residue modulo the block size. Any number of steps costs the same as one.
+"""
+
+from __future__ import annotations
+
+import heapq
+
+from continuum_sim.engine.request import Request
+
+
+class Decoding:
+    """The turns of a batch that decode."""
+
+    def __init__(self, block_size: int) -> None:
+        self.count = 0
+        """How many turns decode."""
+        self._block_size = block_size
+        self._counter = 0
+        self._offsets = 0
+        self._residues = [0] * block_size
+        """How many turns enter a new block when the counter has each residue."""
+        self._ends: list[tuple[int, int, Request]] = []
+        """Heap of (counter at the last token, rank of admission, turn); entries of turns that left are stale."""
+
+    def computed(self, request: Request) -> int:
+        """Tokens with KV of a decoding turn."""
+        return self._counter + request.offset
+
+    def context_tokens(self) -> int:
+        """Σ over decoding turns of the tokens the next step attends to, the new one included."""
+        return self.count * (self._counter + 1) + self._offsets
+
+    def new_blocks(self, after: int = 0, steps: int = 1) -> int:
+        """Blocks that all turns together enter in `steps` steps, counted from `after` steps ahead."""
+        if not self.count:
+            return 0
+        rounds, rest = divmod(steps, self._block_size)
+        first = (self._counter + after) % self._block_size
+        blocks = rounds * self.count
+        if rest == 1:
+            return blocks + self._residues[first]
+        stop = first + rest
+        blocks += sum(self._residues[first:stop])
+        if stop > self._block_size:
+            blocks += sum(self._residues[: stop - self._block_size])
+        return blocks
+
+    def steps_to_first_end(self) -> int:
+        """Steps until some turn has all its tokens; asks for at least one decoding turn."""
+        ends = self._ends
+        while ends[0][2].last_decode != ends[0][0] or ends[0][2].number != ends[0][1]:
+            heapq.heappop(ends)
+        return ends[0][0] - self._counter
+
+    def add(self, request: Request) -> None:
+        """Take in a turn whose prompt is computed and whose first token is sampled."""
+        request.offset = request.num_computed_tokens - self._counter
+        request.last_decode = self._counter + request.max_tokens - request.num_output_tokens
+        self.count += 1
+        self._offsets += request.offset
+        self._residues[-request.offset % self._block_size] += 1
+        heapq.heappush(self._ends, (request.last_decode, request.number, request))
+
+    def remove(self, request: Request) -> None:
+        """Let a turn go and write what it has computed and sampled back to it."""
+        computed = self._counter + request.offset
+        request.computed_tokens += computed - request.num_computed_tokens
+        request.num_computed_tokens = computed
+        request.num_output_tokens = request.max_tokens - (request.last_decode - self._counter)
+        request.last_decode = -1
+        self.count -= 1
+        self._offsets -= request.offset
+        self._residues[-request.offset % self._block_size] -= 1
+
+    def skip(self, request: Request) -> None:
+        """Leave a turn out of the coming step."""
+        number = request.number
+        self.remove(request)
+        request.offset -= 1
+        request.last_decode = self._counter + 1 + request.max_tokens - request.num_output_tokens
+        request.number = number
+        self.count += 1
+        self._offsets += request.offset
+        self._residues[-request.offset % self._block_size] += 1
+        heapq.heappush(self._ends, (request.last_decode, number, request))
+
+    def advance(self, steps: int) -> list[Request]:
+        """Let so many steps pass; returns the turns that sampled their last token (they are still counted)."""
+        self._counter += steps
+        finished = []
+        ends = self._ends
+        while ends and ends[0][0] <= self._counter:
+            end, number, request = heapq.heappop(ends)
+            if request.last_decode == end and request.number == number:
+                finished.append(request)
+        return finished

@@ -1,0 +1,50 @@
+"""R(C): how long it takes to make a lost context usable again, as policies see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from continuum_sim.steptime.batch import StepBatch
+from continuum_sim.steptime.model import StepTime
+
+_SAMPLES = 16
+
+
+@dataclass(frozen=True)
+class RebuildTime:
+    """Quadratic in the context length: constant + linear·C + quadratic·C² seconds, never negative.
+
+    A quadratic fit of full prefill time in tokens is what Continuum weighs a pin against (arXiv 2511.02230).
+    """
+
+    constant_s: float
+    linear_s: float
+    quadratic_s: float
+
+    def __call__(self, context_tokens: int) -> float:
+        """Seconds to prefill a context of so many tokens on an otherwise idle engine."""
+        seconds = self.constant_s + context_tokens * (self.linear_s + context_tokens * self.quadratic_s)
+        return max(0.0, seconds)
+
+
+def prefill_s(step_time: StepTime, tokens: int, chunk_tokens: int) -> float:
+    """Seconds to prefill a prompt alone, in chunks of the step's token budget."""
+    whole, rest = divmod(tokens, chunk_tokens)
+    seconds = 0.0
+    if whole:
+        pairs = chunk_tokens * (chunk_tokens + 1) // 2
+        seconds += step_time.run_s(StepBatch(1, chunk_tokens, 0, pairs, 0, 0), whole)
+    if rest:
+        start = whole * chunk_tokens
+        seconds += step_time.step_s(StepBatch(1, rest, start, rest * start + rest * (rest + 1) // 2, 0, 0))
+    return seconds
+
+
+def fit_rebuild_time(step_time: StepTime, chunk_tokens: int, longest_tokens: int) -> RebuildTime:
+    """Fit R(C) by least squares over contexts of 1 to `longest_tokens` tokens."""
+    lengths = np.unique(np.linspace(1, max(longest_tokens, 4), _SAMPLES).astype(int))
+    seconds = [prefill_s(step_time, int(n), chunk_tokens) for n in lengths]
+    quadratic_s, linear_s, constant_s = np.polyfit(lengths, seconds, 2)
+    return RebuildTime(float(constant_s), float(linear_s), float(quadratic_s))

@@ -1,0 +1,144 @@
+"""One engine as a SimPy process: schedule, let the time of the steps pass, hand finished turns back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from typing import Any, Protocol
+
+import simpy
+
+from continuum_sim.engine.request import Request
+from continuum_sim.engine.scheduler import Plan, Scheduler
+from continuum_sim.policies.governor import SAME_INSTANT_S
+from continuum_sim.steptime.model import StepTime
+
+_AFTER_ALL_ELSE = 2
+"""SimPy priority of step boundaries: everything that happens at an instant comes before the step that starts."""
+
+
+class StepObserver(Protocol):
+    """Watches the engine from outside (time series, parity checks)."""
+
+    def on_submit(self, program_id: str, request: Request, now_s: float) -> None:
+        """A turn has entered the waiting queue."""
+
+    def on_plan(self, scheduler: Scheduler, plan: Plan, now_s: float) -> None:
+        """A step has been planned and is about to run."""
+
+    def on_advance(
+        self, scheduler: Scheduler, plan: Plan, steps: int, start_s: float, end_s: float, finished: list[Request]
+    ) -> None:
+        """The planned steps have run."""
+
+
+class _Boundary(simpy.Event):
+    """End of a run of steps: a timeout that comes after everything else of its instant."""
+
+    def __init__(self, env: simpy.Environment, at_s: float) -> None:
+        super().__init__(env)
+        self._ok = True
+        self._value = None
+        env.schedule(self, priority=_AFTER_ALL_ELSE, delay=max(0.0, at_s - env.now))
+
+
+class Replica:
+    """A scheduler, a step-time model and the clock that joins them.
+
+    Times handed out are the engine's own (`now_s`). SimPy's clock runs `SAME_INSTANT_S` ahead of them at a step
+    boundary, so that an arrival at the very same instant, give or take rounding, is seen by the step.
+    """
+
+    def __init__(
+        self,
+        env: simpy.Environment,
+        scheduler: Scheduler,
+        step_time: StepTime,
+        *,
+        stepwise: bool = False,
+        observer: StepObserver | None = None,
+    ) -> None:
+        self.env = env
+        self.scheduler = scheduler
+        self.step_time = step_time
+        self.stepwise = stepwise
+        self.observer = observer
+        self.now_s = 0.0
+        self.busy_s = 0.0
+        """Seconds spent in steps that computed something."""
+        self._wake: simpy.Event | None = None
+        self._woken_s = 0.0
+        self._jumping = False
+        """Whether a run of several steps is under way that an arrival may cut short."""
+        self.process = env.process(self._run())
+
+    def submit(self, program_id: str, request: Request, now_s: float) -> None:
+        """Take in a turn that arrives now; its `payload` is the event that ends it."""
+        matters = self.scheduler.add(program_id, request, now_s)
+        if self.observer is not None:
+            self.observer.on_submit(program_id, request, now_s)
+        if self._wake is not None and not self._wake.triggered:
+            self._woken_s = now_s
+            self._wake.succeed()
+        elif matters and self._jumping:
+            self._jumping = False
+            self.process.interrupt()
+
+    def _run(self) -> Generator[simpy.Event, Any, None]:
+        scheduler, observer = self.scheduler, self.observer
+        while True:
+            if not scheduler.has_work:
+                yield from self._sleep(math.inf)
+            plan = scheduler.schedule(self.now_s)
+            if observer is not None:
+                observer.on_plan(scheduler, plan, self.now_s)
+            if plan.empty:
+                if plan.changed:
+                    scheduler.step += 1  # the next step follows at once
+                else:
+                    yield from self._sleep(scheduler.governor.next_event_s())
+                continue
+            start_s = self.now_s
+            steps = 1 if self.stepwise else self._steps_to_jump(plan)
+            end_s = start_s + self.step_time.run_s(plan.batch, steps)
+            self._jumping = steps > 1 and not plan.spent
+            try:
+                yield _Boundary(self.env, end_s + SAME_INSTANT_S)
+            except simpy.Interrupt:
+                passed_s = self.env.now - SAME_INSTANT_S - start_s
+                steps = self.step_time.steps_to_reach(plan.batch, steps, passed_s)
+                end_s = start_s + self.step_time.run_s(plan.batch, steps)
+                yield _Boundary(self.env, end_s + SAME_INSTANT_S)
+            self._jumping = False
+            self.now_s = end_s
+            self.busy_s += end_s - start_s
+            finished = scheduler.advance(plan, steps, end_s)
+            if observer is not None:
+                observer.on_advance(scheduler, plan, steps, start_s, end_s, finished)
+            if finished:
+                for request in finished:
+                    assert isinstance(request.payload, simpy.Event)
+                    request.payload.succeed(end_s)
+                yield _Boundary(self.env, self.env.now)  # a turn that follows at once is seen by the next step
+
+    def _steps_to_jump(self, plan: Plan) -> int:
+        steps = self.scheduler.hold(plan)
+        if steps > 1:
+            event_s = self.scheduler.governor.next_event_s()
+            if event_s < math.inf:
+                return self.step_time.steps_to_reach(plan.batch, steps, event_s - self.now_s)
+        return steps
+
+    def _sleep(self, until_s: float) -> Generator[simpy.Event, Any, None]:
+        """Do nothing until a turn arrives or the policy has something to do."""
+        self._wake = self.env.event()
+        if until_s < math.inf:
+            yield self._wake | _Boundary(self.env, until_s + SAME_INSTANT_S)
+        else:
+            yield self._wake
+        if self._wake.triggered:
+            yield _Boundary(self.env, self._woken_s + SAME_INSTANT_S)
+            self.now_s = max(self.now_s, self._woken_s)
+        else:
+            self.now_s = max(self.now_s, until_s)
+        self._wake = None

@@ -1,0 +1,133 @@
+"""One turn inside the engine, and the KV content of the program it belongs to."""
+
+from __future__ import annotations
+
+from continuum_sim.engine.block_pool import Chain, Run
+from continuum_sim.policies.views import Foresight, TurnView
+
+
+Hits = list[tuple[Run, int, int]]
+"""Cached stretches (run, from block, to block) that follow one another from block 0."""
+
+
+class Context:
+    """Where a program's KV content can be found on one replica."""
+
+    __slots__ = ("own", "pinned", "shared", "shared_blocks")
+
+    def __init__(self, shared: Chain | None = None, shared_blocks: int = 0) -> None:
+        self.shared = shared
+        """Content of a prefix that several programs share, or None."""
+        self.shared_blocks = shared_blocks
+        """Blocks from the front whose content is the shared prefix; partly shared blocks are the program's own."""
+        self.own = Chain()
+        self.pinned: list[Run] = []
+        """Blocks a pin keeps referenced."""
+
+    @property
+    def pinned_blocks(self) -> int:
+        """Blocks of the program's own that its pin holds (those of a shared prefix have other holders too)."""
+        return sum(run.stop - run.start for run in self.pinned if run.chain is not self.shared)
+
+    def find(self, stop: int) -> Hits:
+        """Longest cached prefix of at most `stop` blocks, as stretches (run, from, to) without a gap."""
+        if self.shared is None:
+            return list(self.own.find(0, stop))
+        hits = list(self.shared.find(0, min(stop, self.shared_blocks)))
+        if (hits[-1][2] if hits else 0) == self.shared_blocks:
+            hits.extend(self.own.find(self.shared_blocks, stop))
+        return hits
+
+
+class Request:
+    """A turn from its arrival at the engine to its last token. Names follow vLLM's `Request`."""
+
+    __slots__ = (
+        "arrival_s",
+        "cached_tokens",
+        "computed_tokens",
+        "context",
+        "finish_s",
+        "first_token_s",
+        "foresight",
+        "kept_tokens",
+        "known_tokens",
+        "last",
+        "last_decode",
+        "max_tokens",
+        "number",
+        "num_computed_tokens",
+        "num_output_tokens",
+        "offset",
+        "num_preemptions",
+        "payload",
+        "prompt_tokens",
+        "recomputed_tokens",
+        "scheduled_s",
+        "table",
+        "tool",
+        "turn",
+    )
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        prompt_tokens: int,
+        kept_tokens: int,
+        max_tokens: int,
+        known_tokens: int,
+        arrival_s: float,
+        tool: str | None,
+        last: bool,
+        foresight: Foresight | None = None,
+        payload: object = None,
+    ) -> None:
+        self.context = context
+        self.prompt_tokens = prompt_tokens
+        self.kept_tokens = kept_tokens
+        """Leading prompt tokens equal to the previous turn's prompt and output."""
+        self.max_tokens = max_tokens
+        """Output tokens; the engine samples exactly this many."""
+        self.known_tokens = known_tokens
+        """Leading tokens whose KV was computed before, whether it is still cached or not."""
+        self.arrival_s = arrival_s
+        self.tool = tool
+        """Tool that the last token calls; the policy learns of it at the end of the turn."""
+        self.last = last
+        """Whether the program ends with this turn; likewise."""
+        self.foresight = foresight
+        self.payload = payload
+        """The host's own record of this turn."""
+        self.turn: TurnView
+        self.table: list[Run] = []
+        """Blocks with content; the request's further blocks are blank until it gives them up."""
+        self.num_computed_tokens = 0
+        """Tokens with KV at the end of the last step; while decoding, those at its start (see `offset`)."""
+        self.num_output_tokens = 0
+        self.num_preemptions = 0
+        self.number = -1
+        """Rank in the order of admission to the batch, -1 while waiting."""
+        self.offset = 0
+        """While decoding: computed tokens minus the engine's decode counter."""
+        self.last_decode = -1
+        """While decoding: decode counter at which the last token is sampled; -1 otherwise."""
+        self.cached_tokens = 0
+        """Prefix hit at first admission."""
+        self.computed_tokens = 0
+        """Tokens computed for this turn, prefill and decode, again after a preemption included."""
+        self.recomputed_tokens = 0
+        """Of those, prefill tokens whose KV had been computed before and was lost."""
+        self.scheduled_s = -1.0
+        self.first_token_s = -1.0
+        self.finish_s = -1.0
+
+    @property
+    def decoding(self) -> bool:
+        """Whether the prompt is computed and tokens are being sampled."""
+        return self.last_decode >= 0
+
+    @property
+    def num_tokens(self) -> int:
+        """Prompt plus sampled tokens."""
+        return self.prompt_tokens + self.num_output_tokens

@@ -1,0 +1,481 @@
+"""vLLM V1's scheduler over counted blocks: what one step does, and for how many steps it would do the same.
+
+`schedule` mirrors `vllm/v1/core/sched/scheduler.py` (0.32): running turns first, in order of admission, then
+waiting ones while budget, seats and blocks last. `hold` answers how long that plan stays the same; `advance`
+carries out any number of steps up to that. Stepwise simulation is `advance` by one after every `schedule`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from continuum_sim.engine.block_pool import BlockPool, Chain
+from continuum_sim.engine.config import EngineConfig
+from continuum_sim.engine.decoding import Decoding
+from continuum_sim.engine.request import Context, Hits, Request
+from continuum_sim.engine.waiting import make_waiting_queue
+from continuum_sim.policies.governor import Governor
+from continuum_sim.policies.planes import Fate, PinFor, Policy
+from continuum_sim.steptime.batch import StepBatch
+
+LogStep = Callable[[float, int, str, int, str, dict[str, Any]], None]
+"""Called with (time in s, step, program, turn index, event, detail)."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """What one step computes."""
+
+    chunks: list[tuple[Request, int]] = field(default_factory=list)
+    """Prefilling turns and the tokens each computes, in order of admission."""
+    preempted: list[Request] = field(default_factory=list)
+    skipped: list[Request] = field(default_factory=list)
+    """Decoding turns that get no token in this step."""
+    admitted: bool = False
+    """Whether some of `chunks` belong to turns admitted in this step."""
+    spent: bool = False
+    """Whether the token budget is used up, so that the waiting queue was not looked at to the end."""
+    changed: bool = False
+    """Whether the state changed even if nothing is scheduled (a preemption, a pin that ended)."""
+    batch: StepBatch = StepBatch(0, 0, 0, 0, 0, 0)
+
+    @property
+    def empty(self) -> bool:
+        """Whether the step computes nothing."""
+        return not self.chunks and not self.batch.decode_requests
+
+
+class Scheduler:
+    """Batch, waiting queue and blocks of one engine; to policies it is the `EngineView`."""
+
+    def __init__(
+        self,
+        config: EngineConfig,
+        policy: Policy,
+        rebuild_s: Callable[[int], float],
+        log: LogStep | None = None,
+    ) -> None:
+        """Start empty.
+
+        Parameters
+        ----------
+        rebuild_s
+            Seconds to prefill (or reload) a context of so many tokens, for policies that weigh it.
+        log
+            Receives every decision; None for speed.
+        """
+        self.config = config
+        self.rebuild_s = rebuild_s
+        self.step = 0
+        """Steps carried out so far."""
+        self.pool = BlockPool(config.usable_blocks)
+        self.running: dict[int, Request] = {}
+        """By rank of admission, which is also the order of iteration."""
+        self.pinned_blocks = 0
+        self.peak_used_blocks = 0
+        self.preemptions = 0
+        with_step = None if log is None else self._with_step(log)
+        self.governor = Governor(policy, self, with_step)
+        self.waiting = make_waiting_queue(self.governor)
+        self._decoding = Decoding(config.block_size)
+        self._prefilling: Request | None = None
+        """The one turn whose prompt is partly computed, always the last one admitted: only a spent budget
+        cuts a prompt, and then nothing is admitted behind it."""
+        self._contexts: dict[str, Context] = {}
+        self._shared: dict[str, Chain] = {}
+        self._admissions = 0
+
+    # What policies see ----------------------------------------------------------------------------------
+
+    @property
+    def block_size(self) -> int:
+        """Tokens a block holds."""
+        return self.config.block_size
+
+    @property
+    def total_blocks(self) -> int:
+        """Usable blocks."""
+        return self.pool.num_blocks
+
+    @property
+    def free_blocks(self) -> int:
+        """Blocks nothing references, cached or not."""
+        return self.pool.free
+
+    @property
+    def num_running(self) -> int:
+        """Turns in the batch."""
+        return len(self.running)
+
+    @property
+    def num_waiting(self) -> int:
+        """Turns in the waiting queue."""
+        return len(self.waiting)
+
+    # Programs and turns ---------------------------------------------------------------------------------
+
+    def open_context(self, program_id: str, prefix_id: str | None = None, prefix_tokens: int = 0) -> Context:
+        """Start keeping track of a program's KV content; it ends with the program's last turn."""
+        shared = None if prefix_id is None else self._shared.setdefault(prefix_id, Chain())
+        context = Context(shared, prefix_tokens // self.block_size)
+        self._contexts[program_id] = context
+        return context
+
+    def add(self, program_id: str, request: Request, now_s: float) -> bool:
+        """Queue a turn that arrived; tells whether the very next step may differ because of it.
+
+        What the prompt does not keep of the program's context is lost to it from here on, and the part of its
+        pin that it cannot use is freed.
+        """
+        free_before = self.pool.free
+        request.turn = turn = self.governor.turn_arrived(program_id, request.prompt_tokens, now_s)
+        context = request.context
+        kept_blocks = request.kept_tokens // self.block_size
+        if turn.index:
+            self.pool.abandon(context.own, kept_blocks)
+            context.shared_blocks = min(context.shared_blocks, kept_blocks)
+            usable_blocks = min(kept_blocks, (request.prompt_tokens - 1) // self.block_size)
+            if context.pinned and context.pinned[-1].stop > usable_blocks:
+                self.pinned_blocks -= context.pinned_blocks
+                self.pool.release_from(context.pinned, usable_blocks)
+                self.pinned_blocks += context.pinned_blocks
+                self.governor.pin_shrunk(turn.program, context.pinned_blocks, now_s)
+        self.waiting.add(request, now_s)
+        return self.pool.free != free_before or self.waiting.may_be_next(request)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether any turn runs or waits."""
+        return bool(self.running) or len(self.waiting) > 0
+
+    # One step -------------------------------------------------------------------------------------------
+
+    def schedule(self, now_s: float) -> Plan:
+        """Decide what the step that starts now computes, and take the blocks it needs."""
+        plan = Plan()
+        for program in self.governor.begin_step(now_s):
+            self._unpin(program.program_id)
+            plan.changed = True
+        budget = self._schedule_running(plan, now_s)
+        decoding = self._decoding
+        decode_requests, decode_context = decoding.count, decoding.context_tokens()
+        for request in plan.skipped:
+            decode_requests -= 1
+            decode_context -= self._computed(request) + 1
+        if plan.preempted:
+            plan.changed = True
+        elif budget and self.waiting:
+            budget = self._schedule_waiting(plan, budget, now_s)
+        plan.spent = budget == 0
+        plan.batch = _batch(plan.chunks, decode_requests, decode_context)
+        return plan
+
+    def hold(self, plan: Plan) -> int:
+        """For how many steps, at least 1, the engine would repeat this plan if nothing arrives."""
+        if plan.admitted or plan.preempted or plan.empty:
+            return 1
+        if self.waiting and not plan.spent and not self._refusal_stands():
+            return 1
+        decoding = self._decoding
+        steps = decoding.steps_to_first_end() if decoding.count else 1 << 60
+        chunk = start = 0
+        if plan.chunks:
+            request, chunk = plan.chunks[0]
+            start = request.num_computed_tokens
+            # The chunk that ends a prompt is a step of its own: the turn decodes from then on.
+            steps = min(steps, (request.num_tokens - start - 1) // chunk)
+        if steps <= 1:
+            return 1
+        free = self.pool.free
+        if self._growth_blocks(start, chunk, steps) <= free:
+            return steps
+        low, high = 1, steps
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self._growth_blocks(start, chunk, middle) <= free:
+                low = middle
+            else:
+                high = middle
+        return low
+
+    def advance(self, plan: Plan, steps: int, now_s: float) -> list[Request]:
+        """Carry out the plan for so many steps, the last of which ends now; returns the turns that finished."""
+        pool = self.pool
+        if steps > 1:
+            start, chunk = 0, 0
+            if plan.chunks:
+                request, chunk = plan.chunks[0]
+                start = request.num_computed_tokens
+            pool.allocate(self._growth_blocks(start, chunk, steps))
+        self.step += steps
+        used = pool.num_blocks - pool.free
+        if used > self.peak_used_blocks:
+            self.peak_used_blocks = used
+        finished = self._decoding.advance(steps)
+        for request, tokens in plan.chunks:
+            self._advance_prefill(request, tokens * steps, now_s, finished)
+        if len(finished) > 1:
+            finished.sort(key=_rank)
+        for request in finished:
+            self._finish(request, now_s)
+        return finished
+
+    # Running turns --------------------------------------------------------------------------------------
+
+    def _schedule_running(self, plan: Plan, now_s: float) -> int:
+        """Give every running turn its tokens; returns what is left of the budget."""
+        decoding = self._decoding
+        blocks = decoding.new_blocks()
+        budget = self.config.max_num_batched_tokens - decoding.count
+        request = self._prefilling
+        chunk = 0
+        if request is not None:
+            start = request.num_computed_tokens
+            chunk = min(request.num_tokens - start, budget)
+            blocks += self._blocks(start + chunk) - self._blocks(start)
+        if blocks > self.pool.free:
+            return self._schedule_running_short(plan, now_s)
+        if blocks:
+            self.pool.allocate(blocks)
+        if request is not None:
+            self._take_chunk(plan, request, chunk)
+        return budget - chunk
+
+    def _schedule_running_short(self, plan: Plan, now_s: float) -> int:
+        """As above when blocks run out: turn by turn, preempting until each one fits (vLLM's own loop)."""
+        budget = self.config.max_num_batched_tokens
+        order = list(self.running.values())
+        scheduled: dict[int, int] = {}
+        at = 0
+        while at < len(order) and budget:
+            request = order[at]
+            start = self._computed(request)
+            tokens = 1 if request.decoding else min(request.num_tokens - start, budget)
+            blocks = self._blocks(start + tokens) - self._blocks(start)
+            while blocks > self.pool.free:
+                place = self.governor.policy.order.victim([r.turn for r in order])
+                victim = order.pop(place)
+                at -= place < at
+                given = scheduled.pop(victim.number, 0)
+                budget += given
+                self._preempt(victim, given, now_s)
+                plan.preempted.append(victim)
+                if victim is request:
+                    break
+            else:
+                self.pool.allocate(blocks)
+                scheduled[request.number] = tokens
+                budget -= tokens
+                at += 1
+                continue
+            break
+        for request in order:
+            tokens = scheduled.get(request.number, 0)
+            if request.decoding and not tokens:
+                self._decoding.skip(request)
+                plan.skipped.append(request)
+            elif not request.decoding and tokens:
+                self._take_chunk(plan, request, tokens)
+        return budget
+
+    def _take_chunk(self, plan: Plan, request: Request, tokens: int) -> None:
+        plan.chunks.append((request, tokens))
+        if request.context.shared is not None:
+            self._cache_shared(request, request.num_computed_tokens + tokens)
+
+    def _preempt(self, request: Request, scheduled_tokens: int, now_s: float) -> None:
+        """Take a turn's blocks away and queue it in front; it computes everything again that eviction takes."""
+        computed = self._computed(request)
+        self._leave_batch(request)
+        self._cache_own(request, computed + scheduled_tokens)
+        self.pool.release(request.table, self._blank_blocks(request, computed + scheduled_tokens))
+        request.known_tokens = max(request.known_tokens, computed)
+        request.num_computed_tokens = 0
+        request.num_preemptions += 1
+        self.preemptions += 1
+        self.governor.turn_preempted(request.turn, now_s)
+        self.waiting.put_back(request, now_s)
+
+    # Waiting turns --------------------------------------------------------------------------------------
+
+    def _schedule_waiting(self, plan: Plan, budget: int, now_s: float) -> int:
+        """Admit waiting turns until one does not fit; returns what is left of the budget."""
+        while budget and len(self.running) < self.config.max_num_seqs:
+            request = self.waiting.head(now_s)
+            if request is None:
+                break
+            hits = request.context.find((request.num_tokens - 1) // self.block_size)
+            cached = hits[-1][2] * self.block_size if hits else 0
+            tokens = min(request.num_tokens - cached, budget)
+            whole = request.num_tokens if self.config.scheduler_reserve_full_isl else cached + tokens
+            if not self._make_room(plan, request, whole, hits, now_s):
+                break
+            self._admit(plan, request, cached, tokens, hits, now_s)
+            budget -= tokens
+        return budget
+
+    def _make_room(self, plan: Plan, request: Request, tokens: int, hits: Hits, now_s: float) -> bool:
+        """Whether so many tokens of this turn fit, after pins gave way as far as the policy lets them."""
+        while True:
+            # Hit blocks are the turn's already, but those nothing references are still counted as free.
+            held = sum(stop - start for run, start, stop in hits if run.refs)
+            watermark = self.config.watermark_blocks if self.running else 0
+            if self._blocks(tokens) - held + watermark <= self.pool.free:
+                return True
+            if not self.governor.has_pins:
+                return False
+            program = self.governor.pin_to_break(request.turn, now_s)
+            if program is None:
+                return False
+            self._unpin(program.program_id)
+            self.waiting.pin_broken(program)
+            plan.changed = True
+
+    def _admit(self, plan: Plan, request: Request, cached: int, tokens: int, hits: Hits, now_s: float) -> None:
+        self.waiting.remove(request)
+        context = request.context
+        for run, start, stop in reversed(hits):
+            self.pool.touch(run, start, stop, request.table)
+        self.pool.allocate(self._blocks(cached + tokens) - cached // self.block_size)
+        if request.scheduled_s < 0:
+            request.scheduled_s = now_s
+            request.cached_tokens = cached
+        request.recomputed_tokens += max(0, request.known_tokens - cached)
+        request.num_computed_tokens = cached
+        request.number = self._admissions
+        self._admissions += 1
+        self.running[request.number] = request
+        if context.pinned:
+            self.pinned_blocks -= context.pinned_blocks
+            self.pool.release(context.pinned)
+        self.governor.turn_admitted(request.turn, cached, now_s)
+        plan.admitted = True
+        self._take_chunk(plan, request, tokens)
+
+    def _refusal_stands(self) -> bool:
+        """Whether a waiting turn that was not admitted stays so until something happens."""
+        policy = self.governor.policy
+        if policy.order.time_varying or (policy.admission.gated and not policy.admission.steady):
+            return False
+        return policy.retention.steady or not self.governor.has_pins
+
+    # Progress -------------------------------------------------------------------------------------------
+
+    def _advance_prefill(self, request: Request, tokens: int, now_s: float, finished: list[Request]) -> None:
+        request.num_computed_tokens += tokens
+        request.computed_tokens += tokens
+        if request.context.shared is not None:
+            self._cache_shared(request, request.num_computed_tokens)
+        if request.num_computed_tokens < request.num_tokens:
+            self._prefilling = request
+            return
+        if self._prefilling is request:
+            self._prefilling = None
+        if request.num_output_tokens == 0:
+            request.first_token_s = now_s
+        request.num_output_tokens += 1
+        if request.num_output_tokens == request.max_tokens:
+            finished.append(request)
+        else:
+            self._decoding.add(request)
+
+    def _finish(self, request: Request, now_s: float) -> None:
+        """End a turn: its blocks are pinned, released or forgotten as the policy says."""
+        request.finish_s = now_s
+        computed = self._computed(request)
+        self._leave_batch(request)
+        table, context = request.table, request.context
+        decision = self.governor.turn_ended(
+            request.turn,
+            context_tokens=request.num_tokens,
+            computed_tokens=request.computed_tokens,
+            tool=request.tool,
+            last=request.last,
+            blocks=computed // self.block_size,
+            now_s=now_s,
+            foresight=request.foresight,
+        )
+        if request.last:
+            del self._contexts[request.turn.program.program_id]
+        if decision is Fate.EVICT:
+            self.pool.evict(table, self._blank_blocks(request, computed))
+            return
+        self._cache_own(request, computed)
+        blank = self._blank_blocks(request, computed)
+        self.pool.merge(table)
+        if isinstance(decision, PinFor):
+            self.pool.release([], blank)
+            context.pinned = table
+            self.pinned_blocks += context.pinned_blocks
+        else:
+            self.pool.release(table, blank)
+
+    def _leave_batch(self, request: Request) -> None:
+        del self.running[request.number]
+        request.number = -1
+        if request.decoding:
+            self._decoding.remove(request)
+        elif self._prefilling is request:
+            self._prefilling = None
+
+    def _unpin(self, program_id: str) -> None:
+        context = self._contexts[program_id]
+        self.pinned_blocks -= context.pinned_blocks
+        self.pool.release(context.pinned)
+
+    # Blocks ---------------------------------------------------------------------------------------------
+
+    def _blocks(self, tokens: int) -> int:
+        return -(-tokens // self.block_size)
+
+    def _computed(self, request: Request) -> int:
+        return self._decoding.computed(request) if request.decoding else request.num_computed_tokens
+
+    def _growth_blocks(self, start: int, chunk: int, steps: int) -> int:
+        """Blocks that steps 2 to `steps` of the present plan take, its prefill standing at `start` tokens."""
+        blocks = self._decoding.new_blocks(1, steps - 1)
+        if chunk:
+            blocks += self._blocks(start + chunk * steps) - self._blocks(start + chunk)
+        return blocks
+
+    def _blank_blocks(self, request: Request, tokens: int) -> int:
+        """Blocks the turn holds for so many tokens that have no content to be found by."""
+        return self._blocks(tokens) - (request.table[-1].stop if request.table else 0)
+
+    def _cache_shared(self, request: Request, tokens: int) -> None:
+        """Let others hit what a turn computes of a shared prefix, as soon as it is scheduled."""
+        context = request.context
+        done = request.table[-1].stop if request.table else 0
+        full = min(tokens // self.block_size, context.shared_blocks)
+        if full > done and context.shared is not None:
+            self.pool.cache(context.shared, done, full, request.table)
+
+    def _cache_own(self, request: Request, tokens: int) -> None:
+        """Make the rest of a turn's full blocks findable. Only its own program looks for them, so the end is
+        soon enough."""
+        done = request.table[-1].stop if request.table else 0
+        full = tokens // self.block_size
+        if full > done:
+            self.pool.cache(request.context.own, done, full, request.table)
+
+    def _with_step(self, log: LogStep) -> Callable[[float, str, int, str, dict[str, Any]], None]:
+        def write(time_s: float, program: str, turn: int, event: str, detail: dict[str, Any]) -> None:
+            log(time_s, self.step, program, turn, event, detail)
+
+        return write
+
+
+def _batch(chunks: list[tuple[Request, int]], decode_requests: int, decode_context: int) -> StepBatch:
+    tokens = context = pairs = 0
+    for request, chunk in chunks:
+        start = request.num_computed_tokens
+        tokens += chunk
+        context += start
+        pairs += chunk * start + chunk * (chunk + 1) // 2
+    return StepBatch(len(chunks), tokens, context, pairs, decode_requests, decode_context)
+
+
+def _rank(request: Request) -> int:
+    return request.number

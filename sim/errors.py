@@ -1,0 +1,5 @@
+"""Errors a user can mend; the command line prints their text and exits with code 2."""
+
+
+class ConfigError(ValueError):
+    """A setting or a combination of settings that cannot work; the text is one clear line."""

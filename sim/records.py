@@ -1,0 +1,76 @@
+"""What a simulation reports while it runs: one record a turn, one a program, one a stretch of time."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+
+class TurnRecord(NamedTuple):
+    """One finished turn. Times in seconds since the start of the run."""
+
+    program: str
+    turn: int
+    arrival_s: float
+    scheduled_s: float
+    first_token_s: float
+    finish_s: float
+    prompt_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    """Prefix hit when the turn was first scheduled."""
+    computed_tokens: int
+    """Tokens computed for it, prefill and decode, repeats after a preemption included."""
+    recomputed_tokens: int
+    """Prefill tokens among them that had been computed before and were lost."""
+    preemptions: int
+    tool: str | None
+    tool_s: float
+
+
+class ProgramRecord(NamedTuple):
+    """One finished program."""
+
+    program: str
+    turns: int
+    arrival_s: float
+    finish_s: float
+    jct_s: float
+    queue_s: float
+    """Σ over turns of arrival to first scheduling."""
+    prefill_s: float
+    """Σ over turns of first scheduling to first token."""
+    decode_s: float
+    """Σ over turns of first to last token."""
+    tool_s: float
+    """Σ of the gaps between turns."""
+
+
+class TimelineRecord(NamedTuple):
+    """The engine over a stretch in which its batch did not change."""
+
+    start_s: float
+    end_s: float
+    steps: int
+    running: int
+    waiting: int
+    prefill_tokens: int
+    """New prompt tokens in each of these steps."""
+    decode_requests: int
+    free_blocks: int
+    """Blocks nothing references at the end, cached ones included."""
+    cached_blocks: int
+    """Of those, blocks with reusable content."""
+    pinned_blocks: int
+
+
+class Recorder(Protocol):
+    """Receives the records of a run in the order of their ends."""
+
+    def turn(self, record: TurnRecord) -> None:
+        """A turn finished."""
+
+    def program(self, record: ProgramRecord) -> None:
+        """A program finished."""
+
+    def timeline(self, record: TimelineRecord) -> None:
+        """Some steps ran."""

@@ -1,0 +1,280 @@
+"""A whole run: programs arrive, alternate turns on the engine with tool calls, and leave records behind."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import simpy
+
+from continuum_sim.engine.config import EngineConfig
+from continuum_sim.engine.rebuild import fit_rebuild_time
+from continuum_sim.engine.replica import Replica, StepObserver
+from continuum_sim.engine.request import Context, Request
+from continuum_sim.engine.scheduler import LogStep, Plan, Scheduler
+from continuum_sim.errors import ConfigError
+from continuum_sim.policies import Policy
+from continuum_sim.policies.views import Foresight
+from continuum_sim.records import ProgramRecord, Recorder, TimelineRecord, TurnRecord
+from continuum_sim.steptime.model import StepTime
+from continuum_sim.traces.arrivals import Closed, OpenArrivals
+from continuum_sim.traces.schema import Program
+
+
+class SimulationError(RuntimeError):
+    """The simulated engine stands still with work left; says which policy holds it back."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineTotals:
+    """Counts of one engine over a whole run."""
+
+    steps: int
+    end_s: float
+    busy_s: float
+    preemptions: int
+    peak_used_blocks: int
+    usable_blocks: int
+    pins_made: int
+    pins_hit: int
+    pins_expired: int
+    pins_broken: int
+    pinned_block_seconds: float
+    evictions: int
+    reorders: int
+    holds: int
+
+
+def check_fits(program: Program, config: EngineConfig) -> None:
+    """Refuse a program that no schedule can serve.
+
+    Raises
+    ------
+    ConfigError
+        Naming the program, what it needs and what there is.
+    """
+    tokens = program.max_context_tokens
+    if tokens > config.max_model_len:
+        raise ConfigError(
+            f"program {program.program_id!r} needs a context of {tokens} tokens, above max_model_len "
+            f"{config.max_model_len}; raise --max-model-len or shorten the trace with --max-turns"
+        )
+    blocks = -(-(tokens - 1) // config.block_size)  # the last sampled token has no KV
+    if blocks > config.usable_blocks:
+        raise ConfigError(
+            f"program {program.program_id!r} needs {blocks} KV blocks of {config.block_size} tokens, but the "
+            f"engine has {config.usable_blocks} usable; give it more memory or shorten the trace with --max-turns"
+        )
+
+
+class Simulation:
+    """One engine serving one stream of programs under one policy."""
+
+    def __init__(
+        self,
+        *,
+        policy: Policy,
+        config: EngineConfig,
+        step_time: StepTime,
+        recorder: Recorder,
+        stepwise: bool = False,
+        timeline: bool = True,
+        observer: StepObserver | None = None,
+        log: LogStep | None = None,
+    ) -> None:
+        """Set up an idle engine.
+
+        Parameters
+        ----------
+        stepwise
+            One event a step instead of jumps over runs of equal steps; the same results, slowly.
+        timeline
+            Whether to report `TimelineRecord`s.
+        observer
+            Watches every step instead of the timeline (parity checks).
+        log
+            Receives every decision of the policy.
+        """
+        self.env = simpy.Environment()
+        self.policy = policy
+        self.config = config
+        self.recorder = recorder
+        rebuild_s = fit_rebuild_time(step_time, config.max_num_batched_tokens, config.max_model_len)
+        self.scheduler = Scheduler(config, policy, rebuild_s, log)
+        if observer is None and timeline:
+            observer = _Timeline(recorder)
+        self.replica = Replica(self.env, self.scheduler, step_time, stepwise=stepwise, observer=observer)
+        self._open = 0
+        """Programs that have arrived and not finished."""
+
+    def run(
+        self, programs: Iterable[Program], arrivals: OpenArrivals | Closed, rng: np.random.Generator
+    ) -> EngineTotals:
+        """Serve all programs to their end.
+
+        Raises
+        ------
+        ConfigError
+            For a program that can never fit; checked as programs are read.
+        SimulationError
+            When the policy holds work back forever.
+        """
+        if isinstance(arrivals, Closed):
+            source = iter(programs)
+            for _ in range(arrivals.workers):
+                self.env.process(self._worker(source))
+        else:
+            self.env.process(self._arrive(arrivals.times(programs, rng)))
+        self.env.run()
+        if self._open:
+            raise SimulationError(
+                f"policy {self.policy.name!r} holds {self._open} programs back for good at "
+                f"{self.replica.now_s:.3f} s with {self.scheduler.pool.free} of "
+                f"{self.scheduler.pool.num_blocks} blocks free"
+            )
+        return self._totals()
+
+    def _arrive(self, times: Iterator[tuple[float, Program]]) -> Generator[simpy.Event, Any, None]:
+        for arrival_s, program in times:
+            if arrival_s > self.env.now:
+                yield self.env.timeout(arrival_s - self.env.now)
+            self.env.process(self._serve(program, arrival_s))
+
+    def _worker(self, programs: Iterator[Program]) -> Generator[simpy.Event, Any, None]:
+        now_s = 0.0
+        for program in programs:
+            now_s = yield self.env.process(self._serve(program, now_s))
+
+    def _serve(self, program: Program, now_s: float) -> Generator[simpy.Event, Any, float]:
+        """Live through one program: turn, tool, turn, … until its last token."""
+        check_fits(program, self.config)
+        env, replica, name = self.env, self.replica, program.program_id
+        prefix = program.shared_prefix
+        context = self.scheduler.open_context(
+            name, prefix.id if prefix else None, prefix.tokens if prefix else 0
+        )
+        arrival_s = now_s
+        queue_s = prefill_s = decode_s = tool_s = 0.0
+        known_tokens = 0
+        last = len(program.turns) - 1
+        self._open += 1
+        for index, turn in enumerate(program.turns):
+            request = Request(
+                context,
+                prompt_tokens=turn.input_tokens,
+                kept_tokens=turn.kept_tokens,
+                max_tokens=turn.output_tokens,
+                known_tokens=min(turn.kept_tokens, known_tokens),
+                arrival_s=now_s,
+                tool=turn.tool,
+                last=index == last,
+                foresight=_foresee(program, index) if self.policy.oracle else None,
+                payload=env.event(),
+            )
+            replica.submit(name, request, now_s)
+            finish_s: float = yield request.payload
+            queue_s += request.scheduled_s - now_s
+            prefill_s += request.first_token_s - request.scheduled_s
+            decode_s += finish_s - request.first_token_s
+            self.recorder.turn(_turn_record(name, index, request, turn.tool_s))
+            now_s = finish_s
+            known_tokens = turn.input_tokens + turn.output_tokens - 1
+            if index < last:
+                tool_s += turn.tool_s
+                now_s = finish_s + turn.tool_s
+                yield env.timeout(max(0.0, now_s - env.now))
+        self._open -= 1
+        self.recorder.program(
+            ProgramRecord(
+                name,
+                len(program.turns),
+                arrival_s,
+                now_s,
+                now_s - arrival_s,
+                queue_s,
+                prefill_s,
+                decode_s,
+                tool_s,
+            )
+        )
+        return now_s
+
+    def _totals(self) -> EngineTotals:
+        scheduler, counts = self.scheduler, self.scheduler.governor.counts
+        return EngineTotals(
+            steps=scheduler.step,
+            end_s=self.replica.now_s,
+            busy_s=self.replica.busy_s,
+            preemptions=scheduler.preemptions,
+            peak_used_blocks=scheduler.peak_used_blocks,
+            usable_blocks=self.config.usable_blocks,
+            pins_made=counts.pins_made,
+            pins_hit=counts.pins_hit,
+            pins_expired=counts.pins_expired,
+            pins_broken=counts.pins_broken,
+            pinned_block_seconds=counts.pinned_block_seconds,
+            evictions=counts.evictions,
+            reorders=counts.reorders,
+            holds=counts.holds,
+        )
+
+
+class _Timeline:
+    """Turns the engine's steps into timeline records."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    def on_submit(self, program_id: str, request: Request, now_s: float) -> None:
+        """Nothing to record: the next stretch shows the longer queue."""
+
+    def on_plan(self, scheduler: Scheduler, plan: Plan, now_s: float) -> None:
+        """Nothing to record before the steps have run."""
+
+    def on_advance(
+        self, scheduler: Scheduler, plan: Plan, steps: int, start_s: float, end_s: float, finished: list[Request]
+    ) -> None:
+        """Record the stretch, with the memory as it is after it."""
+        pool, batch = scheduler.pool, plan.batch
+        self._recorder.timeline(
+            TimelineRecord(
+                start_s,
+                end_s,
+                steps,
+                batch.prefill_requests + batch.decode_requests,
+                len(scheduler.waiting),
+                batch.prefill_tokens,
+                batch.decode_requests,
+                pool.free,
+                pool.free - pool.blank,
+                scheduler.pinned_blocks,
+            )
+        )
+
+
+def _turn_record(program: str, index: int, request: Request, tool_s: float) -> TurnRecord:
+    return TurnRecord(
+        program,
+        index,
+        request.arrival_s,
+        request.scheduled_s,
+        request.first_token_s,
+        request.finish_s,
+        request.prompt_tokens,
+        request.max_tokens,
+        request.cached_tokens,
+        request.computed_tokens,
+        request.recomputed_tokens,
+        request.num_preemptions,
+        request.tool,
+        tool_s,
+    )
+
+
+def _foresee(program: Program, index: int) -> Foresight:
+    """What an oracle may know at the end of this turn."""
+    to_come = program.turns[index + 1 :]
+    new_tokens = sum(t.input_tokens - t.kept_tokens + t.output_tokens for t in to_come)
+    return Foresight(program.turns[index].tool_s, len(to_come), new_tokens)

@@ -1,0 +1,169 @@
+"""The `name:key=value,key=value` notation of the command line, for policies, arrivals and step-time models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from importlib.metadata import entry_points
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.policies import Policy, PolicyError, Preset, find_preset
+from continuum_sim.policies.registry import PLANES, check_names, find_plane, make_plane
+from continuum_sim.traces.arrivals import ARRIVALS, Closed, OpenArrivals
+
+T = TypeVar("T")
+
+POLICY_ENTRY_POINTS = "continuum_sim.policies"
+"""Entry point group through which other packages register policies; each names a module to import."""
+
+
+def split_spec(text: str) -> tuple[str, dict[str, str]]:
+    """Split `name:key=value,key=value` into the name and the settings, as text.
+
+    Raises
+    ------
+    ConfigError
+        If a setting is not of the form key=value.
+    """
+    name, _, rest = text.strip().partition(":")
+    settings: dict[str, str] = {}
+    for item in filter(None, (part.strip() for part in rest.split(","))):
+        key, sign, value = item.partition("=")
+        if not sign or not key.strip() or not value.strip():
+            raise ConfigError(f"{text!r}: {item!r} is not of the form key=value, as in name:key=value,key=value")
+        settings[key.strip()] = value.strip()
+    return name.strip(), settings
+
+
+def split_list(text: str) -> list[str]:
+    """Split a comma-separated list of specs; `ttl:pressure=head,cold_start=9,lru` is two of them.
+
+    An item with `=` and no `:` before it belongs to the spec it follows, as does a plane after a plane.
+    """
+    specs: list[str] = []
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        key = item.partition("=")[0]
+        if specs and "=" in item and ":" not in key and not (key in PLANES and "=" not in specs[-1]):
+            specs[-1] += "," + item
+        else:
+            specs.append(item)
+    return specs
+
+
+def parse_policy(text: str) -> Policy:
+    """Make a policy from `ttl`, `ttl-static:ttl=2` or `order=program-fifo,retention=ttl-static:ttl=2`.
+
+    Raises
+    ------
+    PolicyError, ConfigError
+        For an unknown name or parameter (with the nearest one) or a value out of range.
+    """
+    _load_plugins()
+    first = text.strip().partition("=")[0]
+    if "=" in text and first in PLANES:
+        return _compose(text.strip())
+    name, settings = split_spec(text)
+    preset = find_preset(name)
+    return preset.build(**_preset_settings(preset, settings))
+
+
+def parse_arrivals(text: str) -> OpenArrivals | Closed:
+    """Make an arrival process from `poisson:rate=0.1`, `burst`, `closed:workers=64` or `trace`.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown name or parameter or a value out of range.
+    """
+    name, settings = split_spec(text)
+    try:
+        check_names([name], ARRIVALS, "arrivals", what="arrival process")
+        process: OpenArrivals | Closed = build(ARRIVALS[name], settings, f"arrivals {name}")
+    except PolicyError as error:
+        raise ConfigError(str(error)) from None
+    return process
+
+
+def build(cls: type[T], settings: Mapping[str, str], owner: str) -> T:
+    """Make a dataclass from text settings, converted to the types of its fields.
+
+    Raises
+    ------
+    ConfigError
+        Naming the setting that is unknown, missing, of the wrong type or out of range.
+    """
+    own: list[Any] = list(fields(cls))  # type: ignore[arg-type]
+    try:
+        check_names(settings, (f.name for f in own), owner)
+    except PolicyError as error:
+        raise ConfigError(str(error)) from None
+    for item in own:
+        required = item.default is MISSING and item.default_factory is MISSING
+        if required and item.name not in settings:
+            raise ConfigError(f"{owner} needs {item.name}=…, as in {owner.split()[-1]}:{item.name}=1")
+    values = convert(cls, settings, owner)
+    try:
+        return cls(**values)
+    except PolicyError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"{owner}: {error}") from None
+
+
+def convert(cls: type, settings: Mapping[str, str], owner: str) -> dict[str, Any]:
+    """Convert text settings to the types of the fields of `cls` that they name."""
+    hints = get_type_hints(cls)
+    return {key: _value(text, hints[key], key, owner) for key, text in settings.items() if key in hints}
+
+
+def _value(text: str, kind: Any, key: str, owner: str) -> Any:
+    kinds = get_args(kind) if get_origin(kind) not in (None,) and type(None) in get_args(kind) else (kind,)
+    if len(kinds) > 1 and text.lower() == "none":
+        return None
+    kind = kinds[0]
+    try:
+        if kind is bool:
+            return {"true": True, "false": False, "1": True, "0": False}[text.lower()]
+        if kind in (int, float):
+            return kind(text)
+    except (ValueError, KeyError):
+        expected = {int: "a whole number", float: "a number", bool: "true or false"}[kind]
+        raise ConfigError(f"{owner}: {key} is {text!r}, expected {expected}") from None
+    return text
+
+
+def _preset_settings(preset: Preset, settings: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = dict(settings)
+    for plane in (preset.order, preset.retention, preset.admission):
+        values.update(convert(plane, settings, f"policy {preset.name}"))
+    return values
+
+
+def _compose(text: str) -> Policy:
+    parts: dict[str, str] = {}
+    plane = ""
+    for item in text.split(","):
+        key, _, rest = item.strip().partition("=")
+        if key in PLANES:
+            plane = key
+            parts[plane] = rest
+        else:
+            parts[plane] += ("," if ":" in parts[plane] else ":") + item.strip()
+    made = {}
+    for plane, spec in parts.items():
+        name, settings = split_spec(spec)
+        cls = find_plane(plane, name)
+        made[plane] = make_plane(cls, vars_of(cls, settings, f"{plane} {name}"))
+    return Policy(text, **made)
+
+
+def vars_of(cls: type, settings: Mapping[str, str], owner: str) -> dict[str, Any]:
+    """Converted settings of one plane, unknown ones refused."""
+    check_names(settings, (f.name for f in fields(cls)), owner)
+    return convert(cls, settings, owner)
+
+
+def _load_plugins() -> None:
+    for point in entry_points(group=POLICY_ENTRY_POINTS):
+        point.load()

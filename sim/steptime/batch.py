@@ -1,0 +1,36 @@
+"""What one engine step computes, as the numbers its duration depends on."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class StepBatch(NamedTuple):
+    """One step's work, summed over its requests."""
+
+    prefill_requests: int
+    prefill_tokens: int
+    """New tokens computed by prefilling requests."""
+    prefill_context_tokens: int
+    """Σ of the already computed tokens that those attend to."""
+    prefill_pairs: int
+    """Σ over prefill chunks of m new tokens on c computed ones: m·c + m(m+1)/2."""
+    decode_requests: int
+    decode_context_tokens: int
+    """Σ over decoding requests of the tokens attended to, the new one included."""
+
+
+def grown(batch: StepBatch, steps: int) -> StepBatch:
+    """Return the batch so many steps later in a run in which it does not change.
+
+    Such a run holds at most one prefilling request, always with the same chunk.
+    """
+    chunk = batch.prefill_tokens
+    return StepBatch(
+        batch.prefill_requests,
+        chunk,
+        batch.prefill_context_tokens + steps * chunk,
+        batch.prefill_pairs + steps * chunk * chunk,
+        batch.decode_requests,
+        batch.decode_context_tokens + steps * batch.decode_requests,
+    )

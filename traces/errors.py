@@ -1,0 +1,68 @@
+"""The one error of the trace layer, and the words its messages are made of."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Iterable
+
+_SHOWN_CHARS = 60
+
+
+class TraceError(ValueError):
+    """A trace that cannot be used, said in one line: where, what is there, what was expected.
+
+    Parameters
+    ----------
+    detail
+        What is wrong and what was expected, e.g. ``turns[3].output_tokens is 0, expected ...``.
+    path, line
+        The file and the line in it (counted from 1), where the fault has such a place.
+    program_id
+        The program at fault, where there is no file (a generated or hand-built one).
+    """
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        path: str | os.PathLike[str] | None = None,
+        line: int | None = None,
+        program_id: object = None,
+    ) -> None:
+        self.detail = detail
+        self.path = None if path is None else os.fspath(path)
+        self.line = line
+        self.program_id = program_id
+        super().__init__(_one_line(f"{self._place()}{detail}"))
+
+    def _place(self) -> str:
+        if self.path is not None:
+            return f"{self.path}: " if self.line is None else f"{self.path}:{self.line}: "
+        return "" if self.program_id is None else f"program {shown(self.program_id)}: "
+
+
+def shown(value: object) -> str:
+    """Return ``value`` as JSON would write it, short enough for an error message."""
+    if isinstance(value, list | tuple):
+        return "an array"
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"a number of about {value.bit_length() * 30103 // 100000 + 1} digits"
+    if value is None or isinstance(value, bool | int | float | str):
+        text = json.dumps(value, ensure_ascii=False)
+        return text if len(text) <= _SHOWN_CHARS else f"{text[: _SHOWN_CHARS - 1]}…"
+    return f"a {type(value).__name__}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``, did you mean "…"?`` for the known name closest to ``name``, or nothing if none is close."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f", did you mean {shown(close[0])}?" if close else ""
+
+
+def _one_line(text: str) -> str:
+    # Names come from files: a newline or a terminal escape in one must not reach the screen as such.
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

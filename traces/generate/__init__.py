@@ -1,0 +1,12 @@
+"""Generators of traces from published or fitted figures, one file a workload."""
+
+from __future__ import annotations
+
+from continuum_sim.traces.generate.bfcl import (
+    BFCL_PROGRAMS,
+    BFCL_SEED,
+    bundled_bfcl,
+    generate_bfcl,
+)
+
+__all__ = ["BFCL_PROGRAMS", "BFCL_SEED", "bundled_bfcl", "generate_bfcl"]

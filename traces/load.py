@@ -1,0 +1,107 @@
+"""Finding a trace by name and reading its programs one at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from continuum_sim.traces.decode import decode_program
+from continuum_sim.traces.errors import TraceError, nearest, shown
+from continuum_sim.traces.lines import read_lines
+from continuum_sim.traces.schema import Program, truncate
+
+_DATA: Final = Path(__file__).parent / "data"
+
+
+def bundled_traces() -> dict[str, Path]:
+    """Return the traces that come with the package: file name to path, sorted by name."""
+    return {path.name: path for path in sorted(_DATA.glob("*.jsonl"))}
+
+
+def find_trace(name: str | os.PathLike[str]) -> Path:
+    """Return the file that ``name`` means: a local file of that name, else a bundled trace.
+
+    A bundled trace may be named with or without ``.jsonl``.
+
+    Raises
+    ------
+    TraceError
+        If there is neither, with the bundled names and the nearest of them.
+    """
+    local = Path(name)
+    # Not is_file(): a pipe, such as bash's <(…), is a fine trace too.
+    if local.exists() and not local.is_dir():
+        return local
+    bundled = bundled_traces()
+    for candidate in (str(name), f"{name}.jsonl"):
+        if candidate in bundled:
+            return bundled[candidate]
+    problem = "is a directory" if local.is_dir() else "is no file here and no bundled trace"
+    guess = nearest(str(name), bundled) or ","
+    raise TraceError(f"trace {shown(str(name))} {problem}{guess} bundled: {', '.join(bundled)}")
+
+
+def read_programs(
+    path: str | os.PathLike[str], *, limit: int | None = None, max_turns: int | None = None
+) -> Iterator[Program]:
+    """Yield the programs of a trace file in file order, checked, one at a time.
+
+    Memory does not grow with the file, but for the program ids, which are kept to refuse a second
+    program of the same name. Reads JSON lines as they are, or compressed with gzip or zstd.
+
+    Parameters
+    ----------
+    path
+        The file; see `find_trace` for names.
+    limit
+        Stop after this many programs; the rest of the file is not looked at.
+    max_turns
+        Cut each program after this many turns (see `truncate`).
+
+    Raises
+    ------
+    TraceError
+        While iterating, at the first line that is not a valid program, or if there is none at all.
+    ValueError
+        At once, if ``limit`` or ``max_turns`` is below 1.
+    """
+    for argument, value in (("limit", limit), ("max_turns", max_turns)):
+        if value is not None and value < 1:
+            raise ValueError(f"{argument} is {value}, expected at least 1")
+    return _programs(path, limit, max_turns)
+
+
+def _programs(path: str | os.PathLike[str], limit: int | None, max_turns: int | None) -> Iterator[Program]:
+    line_of: dict[str, int] = {}
+    for number, line in read_lines(path):
+        try:
+            program = decode_program(line)
+        except TraceError as error:
+            raise TraceError(error.detail, path=path, line=number) from None
+        first = line_of.setdefault(program.program_id, number)
+        if first != number:
+            detail = f"program_id {shown(program.program_id)} is also on line {first}, expected a new one"
+            raise TraceError(detail, path=path, line=number)
+        yield program if max_turns is None else truncate(program, max_turns)
+        if len(line_of) == limit:
+            return
+    if not line_of:
+        raise TraceError("no program in it, expected one JSON object a line", path=path)
+
+
+def trace_sha256(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of the file's bytes as stored, in hexadecimal.
+
+    Raises
+    ------
+    TraceError
+        If the file cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise TraceError(f"cannot be read: {error.strerror or error}", path=path) from error

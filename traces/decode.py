@@ -26,7 +26,7 @@ def decode_program(line: bytes) -> Program:
         value of the wrong type or out of its range.
     """
     try:
-        value = _DECODER.decode(line.decode("utf-8"))
+        value = _DECODER.decode(line.decode("utf-8").rstrip())
     except TraceError:
         raise
     except UnicodeDecodeError as error:
@@ -35,7 +35,7 @@ def decode_program(line: bytes) -> Program:
             f"byte 0x{byte:02x} at column {error.start + 1} is not UTF-8, expected text"
         ) from None
     except json.JSONDecodeError as error:
-        problem = f"not valid JSON at column {error.colno} ({error.msg.lower()})"
+        problem = f"not valid JSON at column {error.pos + 1} ({error.msg.lower()})"
         raise TraceError(f"{problem}, expected one program (a JSON object) a line") from None
     except RecursionError:
         raise TraceError("nested too deeply, expected one program (a JSON object) a line") from None

@@ -6,7 +6,7 @@ import math
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -124,13 +124,18 @@ class TraceStats:
         """Return ``tools`` as a data frame: one row a tool, the duration's summary as ``…_s`` columns."""
         import pandas as pd  # slow to import, and only needed here
 
-        rows = []
-        for tool in self.tools:
-            duration = {f"{name}_s": value for name, value in asdict(tool.duration_s).items()}
-            row = asdict(tool)
-            del row["duration_s"]
-            rows.append({"tool": row.pop("tool"), "calls": row.pop("calls"), **duration, **row})
-        return pd.DataFrame(rows)
+        durations = [item.name for item in fields(Summary)]
+        columns = ["tool", "calls", *(f"{name}_s" for name in durations)]
+        columns += ["total_s", "time_share", "slowest_tenth_share"]
+        rows = [
+            (
+                *(tool.tool, tool.calls),
+                *(getattr(tool.duration_s, name) for name in durations),
+                *(tool.total_s, tool.time_share, tool.slowest_tenth_share),
+            )
+            for tool in self.tools
+        ]
+        return pd.DataFrame(rows, columns=columns)
 
 
 def trace_stats(programs: Iterable[Program]) -> TraceStats:

@@ -33,8 +33,8 @@ class Plan:
     preempted: list[Request] = field(default_factory=list)
     skipped: list[Request] = field(default_factory=list)
     """Decoding turns that get no token in this step."""
-    admitted: bool = False
-    """Whether some of `chunks` belong to turns admitted in this step."""
+    admitted: list[Request] = field(default_factory=list)
+    """Turns that entered the batch in this step; their tokens are the last of `chunks`."""
     spent: bool = False
     """Whether the token budget is used up, so that the waiting queue was not looked at to the end."""
     changed: bool = False
@@ -351,7 +351,7 @@ class Scheduler:
             self.pinned_blocks -= context.pinned_blocks
             self.pool.release(context.pinned)
         self.governor.turn_admitted(request.turn, cached, now_s)
-        plan.admitted = True
+        plan.admitted.append(request)
         self._take_chunk(plan, request, tokens)
 
     def _refusal_stands(self) -> bool:

@@ -1,0 +1,18 @@
+"""GPUs and models: what their data sheets and configurations say, and the KV cache that follows."""
+
+from continuum_sim.hardware.gpus import GpuSpec, find_gpu, gpus
+from continuum_sim.hardware.kv import KvMemory, kv_blocks, kv_bytes_per_token, kv_memory
+from continuum_sim.hardware.models import ModelSpec, find_model, models
+
+__all__ = [
+    "GpuSpec",
+    "KvMemory",
+    "ModelSpec",
+    "find_gpu",
+    "find_model",
+    "gpus",
+    "kv_blocks",
+    "kv_bytes_per_token",
+    "kv_memory",
+    "models",
+]

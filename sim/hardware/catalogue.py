@@ -1,0 +1,60 @@
+"""Reading the catalogues shipped beside this file, and finding an entry by any of its names."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from continuum_sim.errors import ConfigError
+
+T = TypeVar("T", bound="Named")
+
+
+class Named(Protocol):
+    """Anything with a name and other spellings of it."""
+
+    @property
+    def name(self) -> str:
+        """The spelling used in reports."""
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """Other accepted spellings."""
+
+
+def read_catalogue(file: str, table: str, kind: type[T]) -> tuple[T, ...]:
+    """Read the array of tables `table` of a TOML file of this package as records of `kind`."""
+    text = files("continuum_sim.hardware").joinpath(file).read_text(encoding="utf-8")
+    rows: list[dict[str, Any]] = tomllib.loads(text)[table]
+    return tuple(msgspec.convert(row, kind, str_keys=True) for row in rows)
+
+
+def by_name(entries: Iterable[T]) -> dict[str, T]:
+    """Index entries by every spelling of their names, folded."""
+    return {fold(spelling): entry for entry in entries for spelling in (entry.name, *entry.aliases)}
+
+
+def find(name: str, index: Mapping[str, T], what: str, remedy: str) -> T:
+    """Look an entry up by name, in any case and with or without the maker's name before it.
+
+    Raises
+    ------
+    ConfigError
+        Naming the nearest known name.
+    """
+    for key in (fold(name), fold(name.rsplit("/", 1)[-1])):
+        if key in index:
+            return index[key]
+    near = difflib.get_close_matches(fold(name.rsplit("/", 1)[-1]), index, n=1, cutoff=0.0)
+    raise ConfigError(f"unknown {what} {name!r}: did you mean {index[near[0]].name!r}? {remedy}")
+
+
+def fold(name: str) -> str:
+    """Fold the differences in spelling that never distinguish two entries."""
+    folded = name.strip().casefold().replace("_", "-").replace(" ", "-")
+    return folded.removeprefix("nvidia-").removeprefix("geforce-")

@@ -1,0 +1,83 @@
+"""The GPU catalogue: data-sheet limits, and the shares of them that kernels were measured to reach."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.hardware.catalogue import by_name, find, read_catalogue
+
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class GpuSpec:
+    """One GPU. Rates are data-sheet peaks; the `_efficiency` shares of them are measurements (see `measured`)."""
+
+    name: str
+    memory_bytes: int
+    """What the driver reports as total, which is what vLLM multiplies by `gpu_memory_utilization`."""
+    memory_bandwidth_bytes_per_s: float
+    bf16_dense_flops: float
+    """Dense (not 2:4 sparse) bf16 tensor FLOP/s with fp32 accumulation."""
+    interconnect: str
+    interconnect_bytes_per_s: float
+    """Towards the other GPUs of the node, one direction."""
+    matmul_efficiency: float
+    """Share of the peak FLOP/s reached by large matrix products."""
+    weight_bandwidth_efficiency: float
+    """Share of the memory bandwidth reached by products of a few rows, which stream the weights."""
+    prefill_attention_efficiency: float
+    """Share of the peak FLOP/s reached by attention over prompts, counting only the causal half."""
+    decode_attention_efficiency: float
+    """Share of the memory bandwidth reached by attention of single tokens over their context."""
+    attention_latency_s: float
+    """Duration of the smallest attention call of one layer."""
+    all_reduce: dict[int, tuple[float, float]]
+    """GPUs in the group -> (latency in seconds, share of the interconnect's bandwidth reached)."""
+    source: str
+    """Where the peaks and the memory come from."""
+    measured: str
+    """Where the shares and latencies come from."""
+    aliases: tuple[str, ...] = field(default=())
+
+    @property
+    def default_max_num_batched_tokens(self) -> int:
+        """The token budget `vllm serve` picks on this GPU (vLLM 0.32, `EngineArgs`)."""
+        if self.memory_bytes >= 160 * GIB:
+            return 16384
+        return 8192 if self._is_large else 2048
+
+    @property
+    def default_max_num_seqs(self) -> int:
+        """The number of running requests `vllm serve` allows on this GPU (vLLM 0.32, `EngineArgs`)."""
+        return 1024 if self._is_large else 256
+
+    @property
+    def _is_large(self) -> bool:
+        return self.memory_bytes >= 70 * GIB and not self.name.startswith("A100")
+
+
+@cache
+def gpus() -> tuple[GpuSpec, ...]:
+    """All GPUs of the catalogue."""
+    return read_catalogue("gpus.toml", "gpu", GpuSpec)
+
+
+@cache
+def _index() -> dict[str, GpuSpec]:
+    return by_name(gpus())
+
+
+def find_gpu(name: str) -> GpuSpec:
+    """Return the catalogue's GPU of that name, in any case.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, with the nearest name.
+    """
+    if not name.strip():
+        raise ConfigError("the GPU's name is empty: give one, as in --gpu H100")
+    return find(name, _index(), "GPU", f"known: {', '.join(gpu.name for gpu in gpus())}")

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from continuum_sim.traces import read_programs
+
+DOCS = Path(__file__).parents[2] / "docs" / "traces.md"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", DOCS.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def test_the_documented_examples_are_valid_traces(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text("".join(block.replace("\n", "") + "\n" for block in blocks("json")))
+    assert [program.program_id for program in read_programs(path)] == ["fix-typo", "compacts"]
+
+
+def test_the_documented_code_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for block in blocks("python"):
+        exec(block, {})
+    assert capsys.readouterr().out.startswith("3680 0.97")
+    assert max(len(program.turns) for program in read_programs("short.jsonl.zst")) == 5

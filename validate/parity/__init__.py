@@ -1,0 +1,1 @@
+"""Step-by-step comparison of the simulated scheduler with vLLM's own."""

@@ -1,0 +1,47 @@
+"""Token ids for a trace that has only counts: equal where the trace says kept or shared, new elsewhere."""
+
+from __future__ import annotations
+
+from itertools import count
+
+from continuum_sim.traces.schema import Program
+
+
+class TokenStory:
+    """The token ids of every program's context, turn by turn; every new token is a new number."""
+
+    def __init__(self) -> None:
+        self._fresh = count(1)
+        self._shared: dict[str, list[int]] = {}
+        self._contexts: dict[str, list[int]] = {}
+
+    def prompt(self, program: Program, index: int) -> list[int]:
+        """Prompt of a turn; call it once a turn, in order."""
+        turn = program.turns[index]
+        if index:
+            tokens = self._contexts[program.program_id][: turn.kept_tokens]
+        elif program.shared_prefix is not None:
+            tokens = self._prefix(program.shared_prefix.id, program.shared_prefix.tokens)
+        else:
+            tokens = []
+        tokens += self._new(turn.input_tokens - len(tokens))
+        self._contexts[program.program_id] = tokens
+        return list(tokens)
+
+    def sample(self, program_id: str) -> int:
+        """Next generated token of a program's running turn."""
+        token = next(self._fresh)
+        self._contexts[program_id].append(token)
+        return token
+
+    def forget(self, program_id: str) -> None:
+        """Drop a finished program."""
+        del self._contexts[program_id]
+
+    def _prefix(self, prefix_id: str, tokens: int) -> list[int]:
+        known = self._shared.setdefault(prefix_id, [])
+        known += self._new(tokens - len(known))
+        return known[:tokens]
+
+    def _new(self, tokens: int) -> list[int]:
+        return [next(self._fresh) for _ in range(tokens)]

@@ -1,0 +1,123 @@
+"""vLLM's scheduler without an engine: built on a tiny model, fed with made-up samples, on any clock.
+
+The only file of this folder that imports vLLM, and only inside functions.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from continuum_sim.engine.config import EngineConfig
+from continuum_sim.validate.tiny import write_tiny_model
+
+
+def make_vllm_scheduler(
+    config: EngineConfig,
+    scheduler_cls: type | None = None,
+    additional_config: dict[str, Any] | None = None,
+) -> Any:
+    """Build a vLLM V1 scheduler with these settings and prefix caching on, async scheduling off.
+
+    Parameters
+    ----------
+    scheduler_cls
+        The class to build; vLLM's own `Scheduler` by default.
+    additional_config
+        Passed on as `VllmConfig.additional_config`, where the plug-in finds its settings.
+    """
+    import torch
+    from vllm.config import CacheConfig, DeviceConfig, ModelConfig, SchedulerConfig, VllmConfig
+    from vllm.v1.core.sched.scheduler import Scheduler
+    from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheGroupSpec
+    from vllm.v1.structured_output import StructuredOutputManager
+
+    with tempfile.TemporaryDirectory() as folder:
+        model = write_tiny_model(Path(folder), max_position_embeddings=config.max_model_len)
+        model_config = ModelConfig(
+            model=str(model),
+            skip_tokenizer_init=True,
+            dtype="float32",
+            max_model_len=config.max_model_len,
+            seed=0,
+        )
+    cache_config = CacheConfig(block_size=config.block_size, enable_prefix_caching=True)
+    cache_config.num_gpu_blocks = config.num_gpu_blocks
+    vllm_config = VllmConfig(
+        model_config=model_config,
+        cache_config=cache_config,
+        scheduler_config=SchedulerConfig(
+            max_num_batched_tokens=config.max_num_batched_tokens,
+            max_num_seqs=config.max_num_seqs,
+            max_model_len=config.max_model_len,
+            is_encoder_decoder=False,
+            async_scheduling=False,
+            watermark=config.watermark,
+            scheduler_reserve_full_isl=config.scheduler_reserve_full_isl,
+        ),
+        device_config=DeviceConfig("cpu"),
+        additional_config=additional_config or {},
+    )
+    spec = FullAttentionSpec(
+        block_size=config.block_size, num_kv_heads=1, head_size=1, dtype=torch.float32
+    )
+    kv_cache_config = KVCacheConfig(
+        num_blocks=config.num_gpu_blocks,
+        kv_cache_tensors=[],
+        kv_cache_groups=[KVCacheGroupSpec(["layer"], spec)],
+    )
+    return (scheduler_cls or Scheduler)(
+        vllm_config=vllm_config,
+        kv_cache_config=kv_cache_config,
+        structured_output_manager=StructuredOutputManager(vllm_config),
+        block_size=config.block_size,
+    )
+
+
+class RequestFactory:
+    """Makes vLLM requests that generate a fixed number of tokens."""
+
+    def __init__(self, block_size: int) -> None:
+        from vllm.sampling_params import SamplingParams
+        from vllm.utils.hashing import get_hash_fn_by_name
+        from vllm.v1.core.kv_cache_utils import get_request_block_hasher, init_none_hash
+        from vllm.v1.request import Request
+
+        hash_function = get_hash_fn_by_name("sha256")  # vLLM's default
+        init_none_hash(hash_function)
+        self._hasher = get_request_block_hasher(block_size, hash_function)
+        self._request = Request
+        self._params = SamplingParams
+
+    def make(
+        self,
+        request_id: str,
+        prompt_token_ids: Sequence[int],
+        max_tokens: int,
+        extra_args: dict[str, Any] | None = None,
+    ) -> Any:
+        """Make a request; `extra_args` is where a plug-in finds the program's identity."""
+        params = self._params(
+            max_tokens=max_tokens, min_tokens=max_tokens, ignore_eos=True, extra_args=extra_args
+        )
+        return self._request(
+            request_id=request_id,
+            prompt_token_ids=list(prompt_token_ids),
+            sampling_params=params,
+            pooling_params=None,
+            block_hasher=self._hasher,
+        )
+
+
+def model_output(sampled: dict[str, list[int]]) -> Any:
+    """Wrap what each scheduled request sampled (an empty list mid-prefill) as vLLM's model runner output."""
+    from vllm.v1.outputs import ModelRunnerOutput
+
+    return ModelRunnerOutput(
+        req_ids=list(sampled),
+        req_id_to_index={name: i for i, name in enumerate(sampled)},
+        sampled_token_ids=list(sampled.values()),
+    )
+

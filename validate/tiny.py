@@ -1,0 +1,48 @@
+"""A Llama of random weights, small enough for vLLM on a CPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+
+def write_tiny_model(
+    folder: Path,
+    *,
+    hidden_size: int = 256,
+    num_hidden_layers: int = 4,
+    num_attention_heads: int = 8,
+    num_key_value_heads: int = 4,
+    vocab_size: int = 1024,
+    max_position_embeddings: int = 32768,
+) -> Path:
+    """Write the `config.json` of a small Llama into a folder, for vLLM's `load_format="dummy"`.
+
+    Returns the folder. A file that is there already and differs is replaced at once (write, then rename).
+    """
+    config = {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_size": hidden_size,
+        "intermediate_size": hidden_size * 3,
+        "num_hidden_layers": num_hidden_layers,
+        "num_attention_heads": num_attention_heads,
+        "num_key_value_heads": num_key_value_heads,
+        "head_dim": hidden_size // num_attention_heads,
+        "vocab_size": vocab_size,
+        "max_position_embeddings": max_position_embeddings,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 500000.0,
+        "hidden_act": "silu",
+        "tie_word_embeddings": False,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+        "torch_dtype": "float32",
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".tmp", delete=False) as file:
+        json.dump(config, file, indent=1)
+    os.replace(file.name, folder / "config.json")
+    return folder

@@ -1,1 +1,32 @@
-"""Placeholder."""
+"""How long an engine step takes: the contract, the models, and how to name one.
+
+A model answers for single steps, for runs of steps in which the batch only grows, and for how many steps fit into a
+time. Own models start from `PiecewiseStepTime` (closed form), `VectorStepTime` (one numpy call a run) or
+`SingleStepTime` (any function of a batch), and register under the entry-point group `continuum_sim.step_times`.
+"""
+
+from continuum_sim.steptime.bases import SingleStepTime, VectorStepTime
+from continuum_sim.steptime.batch import StepBatch, grown
+from continuum_sim.steptime.fitted import Fitted, fit_step_times, load_fitted, save_fitted
+from continuum_sim.steptime.model import StepTime
+from continuum_sim.steptime.piecewise import PiecewiseStepTime
+from continuum_sim.steptime.profiled import Profiled
+from continuum_sim.steptime.roofline import Roofline
+from continuum_sim.steptime.spec import STEP_TIMES, make_step_time
+
+__all__ = [
+    "STEP_TIMES",
+    "Fitted",
+    "PiecewiseStepTime",
+    "Profiled",
+    "Roofline",
+    "SingleStepTime",
+    "StepBatch",
+    "StepTime",
+    "VectorStepTime",
+    "fit_step_times",
+    "grown",
+    "load_fitted",
+    "make_step_time",
+    "save_fitted",
+]

@@ -8,13 +8,17 @@ from continuum_sim.steptime.batch import StepBatch
 
 
 class StepTime(Protocol):
-    """How long engine steps take."""
+    """How long engine steps take.
+
+    A run is n consecutive steps that start with `batch` and grow as `grown` says. The three answers agree: `run_s`
+    of one step is `step_s`, and it grows with every further step.
+    """
 
     def step_s(self, batch: StepBatch) -> float:
         """Seconds of one step."""
 
     def run_s(self, batch: StepBatch, n_steps: int) -> float:
-        """Seconds of n consecutive steps that start with this batch and grow (see `grown`)."""
+        """Seconds of a run of n steps."""
 
     def steps_to_reach(self, batch: StepBatch, n_steps: int, elapsed_s: float) -> int:
         """Least k in 1..n_steps with run_s(batch, k) >= elapsed_s; n_steps if there is none."""

@@ -1,0 +1,193 @@
+"""How much KV cache fits beside the weights: what vLLM finds by profiling, estimated from the shapes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.hardware.gpus import GIB, GpuSpec
+from continuum_sim.hardware.models import ModelSpec
+
+_KV_DTYPE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1}
+
+_NON_TORCH_BYTES = round(0.20 * GIB)
+"""Memory outside PyTorch: vLLM's logs say 0.16 GiB (H100, pull request 12126) and 0.20 GiB (24 GB GPU, pull 14447)."""
+
+_CUDA_GRAPH_BYTES = round(0.45 * GIB)
+"""vLLM's own estimate, taken off the KV cache since 0.19; its logs say 0.45 GiB (RTX 5090) to 0.73 GiB (pull 39559)."""
+
+_NCCL_BYTES = {1: 0, 2: 358_612_992, 4: 411_041_792, 8: 411_041_792}
+"""GPUs -> communication buffers on each, from aiconfigurator-core 0.12.0 (`nccl_mem`)."""
+
+_SAMPLER_BYTES_PER_LOGIT = 14
+"""Live copies of the logits while the dummy batch is sampled: bf16, fp32, softmax and its noise (vLLM 0.32 sampler)."""
+
+
+@dataclass(frozen=True)
+class KvMemory:
+    """Where one GPU's memory goes; all in bytes."""
+
+    usable_bytes: int
+    """`gpu_memory_utilization` of the GPU's memory."""
+    weights_bytes: int
+    activations_bytes: int
+    """Peak of a full batch: the MLP of the largest step or the sampler of the largest batch, whichever is more."""
+    runtime_bytes: int
+    """CUDA graphs, communication buffers and what else lives outside PyTorch."""
+    block_bytes: int
+    """One KV block of all layers."""
+
+    @property
+    def kv_bytes(self) -> int:
+        """What is left for the KV cache; negative if nothing is."""
+        return self.usable_bytes - self.weights_bytes - self.activations_bytes - self.runtime_bytes
+
+    @property
+    def blocks(self) -> int:
+        """KV blocks that fit, as vLLM's `num_gpu_blocks`: one of them is its null block."""
+        return self.kv_bytes // self.block_bytes
+
+
+def kv_bytes_per_token(
+    model: ModelSpec, tensor_parallel_size: int = 1, kv_dtype: str = "auto", context_tokens: int | None = None
+) -> float:
+    """Bytes of KV cache one token takes on each GPU.
+
+    Parameters
+    ----------
+    model, tensor_parallel_size, kv_dtype
+        As vLLM's flags; KV heads that do not divide over the GPUs are replicated.
+    context_tokens
+        Matters for sliding-window models only. None counts every token in every layer, which is what vLLM stores
+        without its hybrid KV cache manager. With the manager, a sliding layer keeps at most its window: a request
+        of `context_tokens` tokens then takes this much a token on average (vLLM rounds to blocks and keeps the
+        running chunk as well, so the true figure is a little higher).
+
+    Raises
+    ------
+    ConfigError
+        For an unknown dtype or a parallel size the heads do not divide over.
+    """
+    per_layer = 2 * kv_heads_per_gpu(model, tensor_parallel_size) * model.head_dim * kv_dtype_bytes(model, kv_dtype)
+    if model.sliding_window is None or context_tokens is None:
+        return per_layer * model.n_layers
+    kept = min(1.0, model.sliding_window / context_tokens)
+    return per_layer * (model.n_full_layers + model.n_sliding_layers * kept)
+
+
+def kv_memory(
+    model: ModelSpec,
+    gpu: GpuSpec,
+    *,
+    tensor_parallel_size: int = 1,
+    gpu_memory_utilization: float = 0.9,
+    block_size: int = 16,
+    max_num_batched_tokens: int | None = None,
+    max_num_seqs: int | None = None,
+    kv_dtype: str = "auto",
+    context_tokens: int | None = None,
+) -> KvMemory:
+    """Estimate what `vllm serve` does with each GPU's memory; None takes its default for the GPU.
+
+    Raises
+    ------
+    ConfigError
+        If a setting is out of range, or nothing is left for the KV cache.
+    """
+    if not 0 < gpu_memory_utilization <= 1:
+        raise ConfigError(f"gpu_memory_utilization is {gpu_memory_utilization}, expected more than 0 and at most 1")
+    if block_size < 1:
+        raise ConfigError(f"block_size is {block_size}, expected a positive number of tokens")
+    tokens = max_num_batched_tokens or gpu.default_max_num_batched_tokens
+    requests = min(max_num_seqs or gpu.default_max_num_seqs, tokens)
+    per_token = kv_bytes_per_token(model, tensor_parallel_size, kv_dtype, context_tokens)
+    memory = KvMemory(
+        usable_bytes=int(gpu_memory_utilization * gpu.memory_bytes),
+        weights_bytes=ceil(model.weight_bytes / tensor_parallel_size),
+        activations_bytes=_activation_peak_bytes(model, tensor_parallel_size, tokens, requests),
+        runtime_bytes=_NON_TORCH_BYTES + _CUDA_GRAPH_BYTES + _nccl_bytes(tensor_parallel_size),
+        block_bytes=ceil(per_token * block_size),
+    )
+    if memory.blocks < 2:
+        raise ConfigError(_does_not_fit(model, gpu, tensor_parallel_size, gpu_memory_utilization, memory))
+    return memory
+
+
+def kv_blocks(
+    model: ModelSpec,
+    gpu: GpuSpec,
+    *,
+    tensor_parallel_size: int = 1,
+    gpu_memory_utilization: float = 0.9,
+    block_size: int = 16,
+    max_num_batched_tokens: int | None = None,
+    max_num_seqs: int | None = None,
+    kv_dtype: str = "auto",
+    context_tokens: int | None = None,
+) -> int:
+    """KV blocks of one engine, as vLLM's `num_gpu_blocks`; see `kv_memory` for the parameters and errors."""
+    return kv_memory(
+        model,
+        gpu,
+        tensor_parallel_size=tensor_parallel_size,
+        gpu_memory_utilization=gpu_memory_utilization,
+        block_size=block_size,
+        max_num_batched_tokens=max_num_batched_tokens,
+        max_num_seqs=max_num_seqs,
+        kv_dtype=kv_dtype,
+        context_tokens=context_tokens,
+    ).blocks
+
+
+def kv_heads_per_gpu(model: ModelSpec, tensor_parallel_size: int) -> int:
+    """KV heads each GPU holds: divided over the GPUs, or replicated where there are fewer than GPUs.
+
+    Raises
+    ------
+    ConfigError
+        If the heads do not divide over the GPUs.
+    """
+    size, kv_heads = tensor_parallel_size, model.n_kv_heads
+    if size < 1 or model.n_heads % size or (kv_heads % size and size % kv_heads):
+        raise ConfigError(
+            f"tensor_parallel_size is {size}, which {model.name}'s {model.n_heads} query and {kv_heads} KV heads "
+            "do not divide over: use a power of two up to 8"
+        )
+    return max(1, kv_heads // size)
+
+
+def kv_dtype_bytes(model: ModelSpec, kv_dtype: str) -> int:
+    """Bytes of one KV element; `auto` is the model's own type.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown type.
+    """
+    if kv_dtype == "auto":
+        return model.dtype_bytes
+    if kv_dtype not in _KV_DTYPE_BYTES:
+        raise ConfigError(f"kv_dtype is {kv_dtype!r}, expected auto or one of {', '.join(_KV_DTYPE_BYTES)}")
+    return _KV_DTYPE_BYTES[kv_dtype]
+
+
+def _activation_peak_bytes(model: ModelSpec, tensor_parallel_size: int, tokens: int, requests: int) -> int:
+    streams = 2 * tokens * model.hidden * model.dtype_bytes  # hidden states and residual
+    widths = (3 if model.gated_mlp else 2) * model.intermediate  # the up (and gate) projections, then their product
+    mlp = tokens * widths // tensor_parallel_size * model.dtype_bytes
+    sampler = requests * model.vocab * _SAMPLER_BYTES_PER_LOGIT
+    return streams + max(mlp, sampler)
+
+
+def _nccl_bytes(tensor_parallel_size: int) -> int:
+    return _NCCL_BYTES.get(tensor_parallel_size, max(_NCCL_BYTES.values()))
+
+
+def _does_not_fit(model: ModelSpec, gpu: GpuSpec, size: int, utilization: float, memory: KvMemory) -> str:
+    need = memory.usable_bytes - memory.kv_bytes
+    return (
+        f"{model.name} does not fit {size} x {gpu.name}: weights and working memory take {need / GIB:.1f} GiB a GPU, "
+        f"{utilization:g} of its memory is {memory.usable_bytes / GIB:.1f} GiB; raise --tensor-parallel-size or "
+        "--gpu-memory-utilization, or take a larger GPU"
+    )

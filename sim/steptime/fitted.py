@@ -1,0 +1,144 @@
+"""Affine step times with coefficients fitted to measured steps, stored as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.optimize import nnls
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.steptime.batch import StepBatch
+from continuum_sim.steptime.piecewise import Piece, PiecewiseStepTime
+
+_COEFFICIENTS = ("c0_s", "per_token_s", "per_decode_context_token_s", "per_prefill_pair_s")
+
+
+@dataclass(frozen=True)
+class Fitted(PiecewiseStepTime):
+    """c0 + per_token·(scheduled tokens) + per_decode_context_token·(decode context) + per_prefill_pair·(pairs).
+
+    Scheduled tokens are the new tokens of prefilling requests and one of each decoding request. All in seconds.
+    """
+
+    c0_s: float
+    per_token_s: float
+    per_decode_context_token_s: float
+    per_prefill_pair_s: float
+    provenance: Any = field(default=None, compare=False)
+    """Where the coefficients come from; kept as it was read."""
+
+    def __post_init__(self) -> None:
+        for name in _COEFFICIENTS:
+            value = getattr(self, name)
+            if not (isfinite(value) and value >= 0):
+                raise ConfigError(f"fitted step time: {name} is {value}, expected a finite number, zero or more")
+        if not any(getattr(self, name) for name in _COEFFICIENTS):
+            raise ConfigError("fitted step time: every coefficient is zero, so steps would take no time")
+
+    def pieces(self, batch: StepBatch, n_steps: int) -> Sequence[Piece]:
+        """One piece: every term is affine in the step's number."""
+        _, chunk, _, pairs, decodes, context = batch
+        first_s = (
+            self.c0_s
+            + self.per_token_s * (chunk + decodes)
+            + self.per_decode_context_token_s * context
+            + self.per_prefill_pair_s * pairs
+        )
+        growth_s = self.per_decode_context_token_s * decodes + self.per_prefill_pair_s * (chunk * chunk)
+        return ((n_steps, first_s, growth_s, 0.0),)
+
+    def describe(self) -> dict[str, Any]:
+        """Name, coefficients and provenance, in the form of the JSON file."""
+        coefficients = {name: getattr(self, name) for name in _COEFFICIENTS}
+        return {"kind": "fitted", **coefficients, "provenance": self.provenance}
+
+
+def load_fitted(path: Path) -> Fitted:
+    """Read coefficients from JSON: `{"kind": "fitted", "c0_s": …, …, "provenance": …}`.
+
+    Raises
+    ------
+    ConfigError
+        Naming the file, the field and what was expected.
+    """
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"fitted step time {path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise ConfigError(f"fitted step time {path}: is not JSON ({error})") from None
+    if not isinstance(raw, dict) or raw.get("kind") != "fitted":
+        raise ConfigError(f'fitted step time {path}: expected a JSON object with "kind": "fitted"')
+    unknown = sorted(set(raw) - {"kind", "provenance", *_COEFFICIENTS})
+    if unknown:
+        raise ConfigError(f"fitted step time {path}: unknown field {unknown[0]!r}, expected {', '.join(_COEFFICIENTS)}")
+    values = {name: _coefficient(path, name, raw.get(name)) for name in _COEFFICIENTS}
+    if not any(values.values()):
+        raise ConfigError(f"fitted step time {path}: every coefficient is zero, so steps would take no time")
+    return Fitted(**values, provenance=raw.get("provenance"))
+
+
+def save_fitted(model: Fitted, path: Path) -> None:
+    """Write coefficients as JSON; the file appears whole or not at all."""
+    text = json.dumps(model.describe(), indent=2, ensure_ascii=False, allow_nan=False)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        draft.write_text(text + "\n", encoding="utf-8")
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def fit_step_times(batches: Sequence[StepBatch], seconds: Sequence[float]) -> Fitted:
+    """Fit the coefficients to measured steps by non-negative least squares of the relative errors.
+
+    Relative, because steps range over orders of magnitude and a policy's waits are sums of short ones as much as of
+    long ones: minimises Σ ((predicted - measured)/measured)² (Lawson and Hanson's NNLS). The provenance of the result
+    holds the residuals; add engine, device and date before saving it.
+
+    Raises
+    ------
+    ConfigError
+        If there are fewer steps than coefficients, or a time is not a positive number.
+    """
+    measured = np.asarray(seconds, dtype=float)
+    if len(batches) != len(measured) or len(measured) < len(_COEFFICIENTS):
+        raise ConfigError(
+            f"fitting step times: {len(batches)} batches and {len(measured)} times, expected as many of both and at "
+            f"least {len(_COEFFICIENTS)}"
+        )
+    if not (np.isfinite(measured).all() and (measured > 0).all()):
+        raise ConfigError("fitting step times: every measured time must be a positive number of seconds")
+    rows = [(1, b.prefill_tokens + b.decode_requests, b.decode_context_tokens, b.prefill_pairs) for b in batches]
+    design = np.asarray(rows, dtype=float) / measured[:, None]
+    # Columns of like size, or the solver's tolerance would drop the small ones.
+    scale = np.where((norms := np.linalg.norm(design, axis=0)) > 0, norms, 1.0)
+    solution, _ = nnls(design / scale, np.ones(len(measured)))
+    coefficients = solution / scale
+    errors = design @ coefficients - 1.0
+    return Fitted(*(float(value) for value in coefficients), provenance={"residuals": _residuals(errors)})
+
+
+def _residuals(errors: np.ndarray[tuple[int], np.dtype[np.float64]]) -> dict[str, float | int]:
+    sizes = np.abs(errors)
+    return {
+        "steps": len(errors),
+        "mean_relative_error": float(errors.mean()),
+        "mean_absolute_relative_error": float(sizes.mean()),
+        "p90_absolute_relative_error": float(np.quantile(sizes, 0.9)),
+        "max_absolute_relative_error": float(sizes.max()),
+    }
+
+
+def _coefficient(path: Path, name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value) or value < 0:
+        shown = "missing" if value is None else repr(value)
+        raise ConfigError(f"fitted step time {path}: {name} is {shown}, expected a finite number, zero or more")
+    return float(value)

@@ -1,0 +1,65 @@
+"""Random traces and engine settings that reach the corners of a scheduler: scarce memory, ties, shrinking contexts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from continuum_sim.engine.config import EngineConfig
+from continuum_sim.traces.schema import Program, SharedPrefix, Turn
+
+
+@dataclass(frozen=True)
+class Case:
+    """One randomised comparison."""
+
+    programs: list[Program]
+    arrivals_s: list[float]
+    config: EngineConfig
+
+
+def random_case(rng: np.random.Generator) -> Case:
+    """Draw a trace of 3 to 12 programs, arrival times with ties, and an engine barely or amply large enough."""
+    block_size = int(rng.choice([16, 32]))
+    chunk = int(rng.choice([256, 512, 2048, 8192]))
+    outputs = int(rng.choice([200, 900]))  # long outputs outgrow memory that admitted their prompts: preemption
+    programs = [_program(f"p{i}", rng, block_size, outputs) for i in range(int(rng.integers(3, 13)))]
+    longest = max(program.max_context_tokens for program in programs)
+    least = -(-longest // block_size) + 1
+    config = EngineConfig(
+        num_gpu_blocks=int(least * rng.choice([1.0, 1.2, 1.6, 2.5, 6.0])) + 1,
+        block_size=block_size,
+        max_num_batched_tokens=chunk,
+        max_num_seqs=int(rng.choice([2, 4, 16, 256])),
+        max_model_len=longest + 1,
+        watermark=float(rng.choice([0.0, 0.0, 0.02])),
+        scheduler_reserve_full_isl=bool(rng.random() < 0.85),
+    )
+    spread_s = float(rng.choice([0.0, 0.5, 5.0, 30.0]))
+    arrivals_s = np.sort(np.round(rng.random(len(programs)) * spread_s, 1))  # tenths: some coincide
+    return Case(programs, [float(t) for t in arrivals_s], config)
+
+
+def _program(name: str, rng: np.random.Generator, block_size: int, outputs: int) -> Program:
+    prefix = None
+    if rng.random() < 0.5:
+        prefix = SharedPrefix(f"prefix-{rng.integers(2)}", int(rng.integers(1, 40 * block_size)))
+    turns: list[Turn] = []
+    context = 0
+    count = int(rng.integers(1, 9))
+    for index in range(count):
+        kept = context
+        if index and rng.random() < 0.3:
+            kept = int(rng.integers(0, context + 1))  # compaction, or hidden reasoning not sent back
+        new = int(rng.choice([0, 1, 17, 200, 1500])) if rng.random() < 0.5 else int(rng.integers(1, 600))
+        least = prefix.tokens if prefix is not None and not index else 1
+        prompt = max(kept + new, least, 1)
+        if rng.random() < 0.2:
+            prompt = max(-(-prompt // block_size) * block_size, prompt)  # ends on a block boundary
+        output = int(rng.choice([1, 2, block_size, 90])) if rng.random() < 0.5 else int(rng.integers(1, outputs))
+        gap_s = float(rng.choice([0.0, 0.05, 0.5, 4.0]))
+        last = index == count - 1
+        turns.append(Turn(prompt, kept, output, None if last else "tool", 0.0 if last else gap_s))
+        context = prompt + output
+    return Program(name, tuple(turns), None, prefix)

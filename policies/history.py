@@ -20,8 +20,10 @@ class Durations:
     """Multiset of observed durations in seconds, kept sorted for quantile-like questions."""
 
     def __init__(self) -> None:
-        self._values_s: npt.NDArray[np.float64] = np.empty(0)
-        self._cumulative: npt.NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        # Arrays with room to grow: a turn of a large simulation costs a shift of their tails, not new arrays.
+        self._room_s: npt.NDArray[np.float64] = np.empty(64)
+        self._room_counts: npt.NDArray[np.int64] = np.empty(64, dtype=np.int64)
+        self._distinct = 0
         self._total = 0
 
     def __len__(self) -> int:
@@ -30,18 +32,32 @@ class Durations:
     def add(self, duration_s: float) -> None:
         """Record one duration (seconds, not negative)."""
         value_s = math.ceil(duration_s / _RESOLUTION_S - 1e-3) * _RESOLUTION_S
-        at = int(np.searchsorted(self._values_s, value_s))
-        if at == len(self._values_s) or self._values_s[at] != value_s:
-            before = int(self._cumulative[at - 1]) if at else 0
-            self._values_s = np.insert(self._values_s, at, value_s)
-            self._cumulative = np.insert(self._cumulative, at, before)
-        self._cumulative[at:] += 1
+        size = self._distinct
+        at = int(self._room_s[:size].searchsorted(value_s))
+        if at == size or self._room_s[at] != value_s:
+            self._insert(at, value_s)
+        self._room_counts[at : self._distinct] += 1
         self._total += 1
+
+    def _insert(self, at: int, value_s: float) -> None:
+        size = self._distinct
+        if size == len(self._room_s):
+            self._room_s = np.concatenate([self._room_s, np.empty(size)])
+            self._room_counts = np.concatenate([self._room_counts, np.empty(size, dtype=np.int64)])
+        self._room_s[at + 1 : size + 1] = self._room_s[at:size]
+        self._room_counts[at + 1 : size + 1] = self._room_counts[at:size]
+        self._room_s[at] = value_s
+        self._room_counts[at] = self._room_counts[at - 1] if at else 0
+        self._distinct = size + 1
 
     @property
     def values_s(self) -> npt.NDArray[np.float64]:
         """Distinct durations, ascending, shape (k,)."""
-        return self._values_s
+        return self._room_s[: self._distinct]
+
+    @property
+    def _cumulative(self) -> npt.NDArray[np.int64]:
+        return self._room_counts[: self._distinct]
 
     @property
     def shares(self) -> npt.NDArray[np.float64]:
@@ -53,14 +69,14 @@ class Durations:
         if not self._total:
             return 0.0
         counts = np.diff(self._cumulative, prepend=0)
-        return float(self._values_s @ counts) / self._total
+        return float(self.values_s @ counts) / self._total
 
     def quantile_s(self, share: float) -> float:
         """Smallest recorded duration that at least `share` of the records do not exceed."""
         if not self._total:
             return 0.0
         at = int(np.searchsorted(self._cumulative, share * self._total - 1e-9))
-        return float(self._values_s[min(at, len(self._values_s) - 1)])
+        return float(self.values_s[min(at, self._distinct - 1)])
 
 
 class TurnCounts:

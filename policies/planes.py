@@ -58,6 +58,9 @@ class Retention:
     """True promises that `pin_to_break` changes its answer only with an event (a turn that arrives, is admitted
     or ends, a pin that ends), so that the simulator may jump over steps without asking again."""
 
+    yields_to_growth: ClassVar[bool] = False
+    """True asks `pin_to_break` also when a running turn lacks a block, before any turn is preempted."""
+
     def at_turn_end(self, program: ProgramView, moment: Moment) -> Decision:
         """Decide the fate of the blocks of a turn that just ended and is not the program's last."""
         return Fate.RELEASE
@@ -65,9 +68,10 @@ class Retention:
     def pin_to_break(self, pinned: Sequence[ProgramView], head: TurnView, moment: Moment) -> ProgramView | None:
         """Name the pin to give up because `head` does not fit, or None to let it wait.
 
-        `pinned` holds every pinned program but the head's own, in order of arrival, and is not empty. Asked
-        again until the head fits. When nothing runs a refusal would stop the engine for good, so the host
-        then breaks the latest arrival's pin itself.
+        `head` is the first waiting turn, or a running one under `yields_to_growth`. `pinned` holds every pinned
+        program but the head's own, in order of arrival, and is not empty. Asked again until the head fits. When
+        nothing runs a refusal would stop the engine for good, so the host then breaks the latest arrival's pin
+        itself.
         """
         return None
 

@@ -26,8 +26,7 @@ class ProgramFifo(Order):
 register_preset(
     Preset(
         name="program-fifo",
-        rule="As lru, but waiting turns are ordered: preempted ones first, then by the arrival of their "
-        "program.",
+        rule="As lru, but waiting turns are ordered: preempted ones first, then by the arrival of their program.",
         source="Continuum (arXiv 2511.02230), program-level first come first served",
         order=ProgramFifo,
     )

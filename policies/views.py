@@ -115,4 +115,3 @@ class Moment:
     now_s: float
     engine: EngineView
     history: History = field(repr=False)
-

@@ -1,1 +1,74 @@
-"""x"""
+"""Trace-driven simulator of LLM agent serving.
+
+`run` simulates a trace under one policy, `compare` several policies on the same seeds; both return data frames.
+Names are imported when they are first used: `import continuum_sim` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from continuum_sim.api import run
+    from continuum_sim.comparison import compare
+    from continuum_sim.errors import ConfigError
+    from continuum_sim.policies import Policy, PolicyError
+    from continuum_sim.results import CompareResult, RunResult, Summary, load_run
+    from continuum_sim.run_config import RunConfig
+    from continuum_sim.simulation import SimulationError
+    from continuum_sim.spec import parse_policy
+    from continuum_sim.traces import Program, SharedPrefix, TraceError, Turn
+
+_HOME = {
+    "run": "api",
+    "compare": "comparison",
+    "ConfigError": "errors",
+    "Policy": "policies",
+    "PolicyError": "policies",
+    "CompareResult": "results",
+    "RunResult": "results",
+    "Summary": "results",
+    "load_run": "results",
+    "RunConfig": "run_config",
+    "SimulationError": "simulation",
+    "parse_policy": "spec",
+    "Program": "traces",
+    "SharedPrefix": "traces",
+    "TraceError": "traces",
+    "Turn": "traces",
+}
+
+__all__ = [
+    "CompareResult",
+    "ConfigError",
+    "Policy",
+    "PolicyError",
+    "Program",
+    "RunConfig",
+    "RunResult",
+    "SharedPrefix",
+    "SimulationError",
+    "Summary",
+    "TraceError",
+    "Turn",
+    "__version__",
+    "compare",
+    "load_run",
+    "parse_policy",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("continuum-sim")
+    if name in _HOME:
+        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

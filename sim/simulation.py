@@ -12,7 +12,7 @@ import simpy
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.rebuild import fit_rebuild_time
 from continuum_sim.engine.replica import Replica, StepObserver
-from continuum_sim.engine.request import Context, Request
+from continuum_sim.engine.request import Request
 from continuum_sim.engine.scheduler import LogStep, Plan, Scheduler
 from continuum_sim.errors import ConfigError
 from continuum_sim.policies import Policy
@@ -152,9 +152,7 @@ class Simulation:
         check_fits(program, self.config)
         env, replica, name = self.env, self.replica, program.program_id
         prefix = program.shared_prefix
-        context = self.scheduler.open_context(
-            name, prefix.id if prefix else None, prefix.tokens if prefix else 0
-        )
+        context = self.scheduler.open_context(name, prefix.id if prefix else None, prefix.tokens if prefix else 0)
         arrival_s = now_s
         queue_s = prefill_s = decode_s = tool_s = 0.0
         known_tokens = 0
@@ -234,7 +232,13 @@ class _Timeline:
         """Nothing to record before the steps have run."""
 
     def on_advance(
-        self, scheduler: Scheduler, plan: Plan, steps: int, start_s: float, end_s: float, finished: list[Request]
+        self,
+        scheduler: Scheduler,
+        plan: Plan,
+        steps: int,
+        start_s: float,
+        end_s: float,
+        finished: list[Request],
     ) -> None:
         """Record the stretch, with the memory as it is after it."""
         pool, batch = scheduler.pool, plan.batch

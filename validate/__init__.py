@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""Everything that touches a real engine. vLLM is imported inside functions only, so importing this costs nothing."""

@@ -27,7 +27,13 @@ class StepObserver(Protocol):
         """A step has been planned and is about to run."""
 
     def on_advance(
-        self, scheduler: Scheduler, plan: Plan, steps: int, start_s: float, end_s: float, finished: list[Request]
+        self,
+        scheduler: Scheduler,
+        plan: Plan,
+        steps: int,
+        start_s: float,
+        end_s: float,
+        finished: list[Request],
     ) -> None:
         """The planned steps have run."""
 

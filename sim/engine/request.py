@@ -5,7 +5,6 @@ from __future__ import annotations
 from continuum_sim.engine.block_pool import Chain, Run
 from continuum_sim.policies.views import Foresight, TurnView
 
-
 Hits = list[tuple[Run, int, int]]
 """Cached stretches (run, from block, to block) that follow one another from block 0."""
 
@@ -55,11 +54,11 @@ class Request:
         "last",
         "last_decode",
         "max_tokens",
-        "number",
         "num_computed_tokens",
         "num_output_tokens",
-        "offset",
         "num_preemptions",
+        "number",
+        "offset",
         "payload",
         "prompt_tokens",
         "recomputed_tokens",

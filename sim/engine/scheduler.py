@@ -24,6 +24,9 @@ LogStep = Callable[[float, int, str, int, str, dict[str, Any]], None]
 """Called with (time in s, step, program, turn index, event, detail)."""
 
 
+_NOTHING = StepBatch(0, 0, 0, 0, 0, 0)
+
+
 @dataclass(slots=True)
 class Plan:
     """What one step computes."""
@@ -39,7 +42,7 @@ class Plan:
     """Whether the token budget is used up, so that the waiting queue was not looked at to the end."""
     changed: bool = False
     """Whether the state changed even if nothing is scheduled (a preemption, a pin that ended)."""
-    batch: StepBatch = StepBatch(0, 0, 0, 0, 0, 0)
+    batch: StepBatch = _NOTHING
 
     @property
     def empty(self) -> bool:
@@ -83,6 +86,7 @@ class Scheduler:
         self._prefilling: Request | None = None
         """The one turn whose prompt is partly computed, always the last one admitted: only a spent budget
         cuts a prompt, and then nothing is admitted behind it."""
+        self._yields_to_growth = policy.retention.yields_to_growth
         self._contexts: dict[str, Context] = {}
         self._shared: dict[str, Chain] = {}
         self._admissions = 0
@@ -255,6 +259,8 @@ class Scheduler:
             tokens = 1 if request.decoding else min(request.num_tokens - start, budget)
             blocks = self._blocks(start + tokens) - self._blocks(start)
             while blocks > self.pool.free:
+                if self._yields_to_growth and self._break_pin(plan, request, now_s):
+                    continue
                 place = self.governor.policy.order.victim([r.turn for r in order])
                 victim = order.pop(place)
                 at -= place < at
@@ -324,14 +330,20 @@ class Scheduler:
             watermark = self.config.watermark_blocks if self.running else 0
             if self._blocks(tokens) - held + watermark <= self.pool.free:
                 return True
-            if not self.governor.has_pins:
+            if not self._break_pin(plan, request, now_s):
                 return False
-            program = self.governor.pin_to_break(request.turn, now_s)
-            if program is None:
-                return False
-            self._unpin(program.program_id)
-            self.waiting.pin_broken(program)
-            plan.changed = True
+
+    def _break_pin(self, plan: Plan, request: Request, now_s: float) -> bool:
+        """Give up one pin for a turn that lacks room, if the policy lets one go."""
+        if not self.governor.has_pins:
+            return False
+        program = self.governor.pin_to_break(request.turn, now_s)
+        if program is None:
+            return False
+        self._unpin(program.program_id)
+        self.waiting.pin_broken(program)
+        plan.changed = True
+        return True
 
     def _admit(self, plan: Plan, request: Request, cached: int, tokens: int, hits: Hits, now_s: float) -> None:
         self.waiting.remove(request)
@@ -454,7 +466,8 @@ class Scheduler:
 
     def _cache_own(self, request: Request, tokens: int) -> None:
         """Make the rest of a turn's full blocks findable. Only its own program looks for them, so the end is
-        soon enough."""
+        soon enough.
+        """
         done = request.table[-1].stop if request.table else 0
         full = tokens // self.block_size
         if full > done:

@@ -1,1 +1,14 @@
-"""Placeholder."""
+"""What a run leaves behind: columnar records, a summary, a manifest, and the directory that holds them."""
+
+
+from continuum_sim.results.recorder import Progress, RunRecorder
+from continuum_sim.results.result import RunResult, load_run
+from continuum_sim.results.summary import Summary
+
+__all__ = [
+    "Progress",
+    "RunRecorder",
+    "RunResult",
+    "Summary",
+    "load_run",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from math import sqrt
+from math import ceil, sqrt
 from typing import Any
 
 from continuum_sim.steptime.batch import StepBatch
@@ -78,4 +78,4 @@ def _steps_within(n: int, a: float, b: float, c: float, elapsed_s: float) -> int
     linear = a - 0.5 * b
     discriminant = linear * linear + 2.0 * b * elapsed_s
     root = 2.0 * elapsed_s / (linear + sqrt(discriminant)) if discriminant > 0 and elapsed_s > 0 else 1.0
-    return min(n, int(root) + 1) if root < n else n
+    return ceil(root) if root < n else n

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -63,7 +65,7 @@ class _TurnCount:
 class _Given:
     """Arrivals at times given beforehand."""
 
-    name = "given"
+    name: ClassVar[str] = "given"
     times_s: Sequence[float]
 
     def times(self, programs: Iterable[Program], rng: np.random.Generator) -> Iterator[tuple[float, Program]]:
@@ -88,8 +90,6 @@ def compare_on_trace(
         What the simulator runs. Against vLLM's own scheduler that can only be `lru`; a policy of ours needs
         the plug-in as `scheduler_cls`.
     """
-    import time
-
     settings = {"continuum": {"policy": policy.name}} if scheduler_cls is not None else None
     shadow = VllmShadow(
         config, {p.program_id: p for p in programs}, scheduler_cls=scheduler_cls, additional_config=settings
@@ -106,9 +106,7 @@ def compare_on_trace(
         difference = mismatch.difference
     wall_s = time.perf_counter() - start_s
     preemptions = simulation.scheduler.preemptions
-    return ParityReport(
-        shadow.steps, count.turns, preemptions, 1, wall_s - shadow.vllm_s, shadow.vllm_s, difference
-    )
+    return ParityReport(shadow.steps, count.turns, preemptions, 1, wall_s - shadow.vllm_s, shadow.vllm_s, difference)
 
 
 def compare_on_random_cases(
@@ -124,9 +122,7 @@ def compare_on_random_cases(
     for number in range(runs):
         case = random_case(np.random.default_rng([seed, number]))
         arrivals = _Given(case.arrivals_s)
-        total += compare_on_trace(
-            case.programs, arrivals, case.config, policy, step_time, seed, scheduler_cls
-        )
+        total += compare_on_trace(case.programs, arrivals, case.config, policy, step_time, seed, scheduler_cls)
         if on_run is not None:
             on_run(total)
         if total.difference is not None:

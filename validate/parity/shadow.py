@@ -96,9 +96,7 @@ class VllmShadow:
         index = request.turn.index
         program = self._programs[program_id]
         extra = {"program_id": program_id, "tool": request.tool, "last_turn": request.last}
-        made = self._requests.make(
-            _name(request), self._story.prompt(program, index), request.max_tokens, extra
-        )
+        made = self._requests.make(_name(request), self._story.prompt(program, index), request.max_tokens, extra)
         start_s = time.perf_counter()
         self.vllm.add_request(made)
         self.vllm_s += time.perf_counter() - start_s
@@ -122,7 +120,13 @@ class VllmShadow:
             self.vllm.update_from_output(self._output, model_output({}))
 
     def on_advance(
-        self, scheduler: Scheduler, plan: Plan, steps: int, start_s: float, end_s: float, finished: list[Request]
+        self,
+        scheduler: Scheduler,
+        plan: Plan,
+        steps: int,
+        start_s: float,
+        end_s: float,
+        finished: list[Request],
     ) -> None:
         """Give vLLM the samples of the step and compare which turns ended and what memory is left."""
         assert steps == 1, "parity compares step by step; run the simulation stepwise"

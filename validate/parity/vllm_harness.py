@@ -60,9 +60,7 @@ def make_vllm_scheduler(
         device_config=DeviceConfig("cpu"),
         additional_config=additional_config or {},
     )
-    spec = FullAttentionSpec(
-        block_size=config.block_size, num_kv_heads=1, head_size=1, dtype=torch.float32
-    )
+    spec = FullAttentionSpec(block_size=config.block_size, num_kv_heads=1, head_size=1, dtype=torch.float32)
     kv_cache_config = KVCacheConfig(
         num_blocks=config.num_gpu_blocks,
         kv_cache_tensors=[],
@@ -99,9 +97,7 @@ class RequestFactory:
         extra_args: dict[str, Any] | None = None,
     ) -> Any:
         """Make a request; `extra_args` is where a plug-in finds the program's identity."""
-        params = self._params(
-            max_tokens=max_tokens, min_tokens=max_tokens, ignore_eos=True, extra_args=extra_args
-        )
+        params = self._params(max_tokens=max_tokens, min_tokens=max_tokens, ignore_eos=True, extra_args=extra_args)
         return self._request(
             request_id=request_id,
             prompt_token_ids=list(prompt_token_ids),
@@ -120,4 +116,3 @@ def model_output(sampled: dict[str, list[int]]) -> Any:
         req_id_to_index={name: i for i, name in enumerate(sampled)},
         sampled_token_ids=list(sampled.values()),
     )
-

@@ -1,0 +1,120 @@
+"""One resolved run, carried out and recorded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from continuum_sim.engine.scheduler import LogStep
+from continuum_sim.resolve import ResolvedRun
+from continuum_sim.results.decisions import DecisionRecord, decision_file, keep_decisions
+from continuum_sim.results.files import DECISIONS, staged_directory, table_files
+from continuum_sim.results.manifest import make_manifest
+from continuum_sim.results.notes import activity_notes, load_notes
+from continuum_sim.results.recorder import Progress, RunRecorder
+from continuum_sim.results.result import RunResult, write_texts
+from continuum_sim.results.summarise import summarise
+from continuum_sim.results.summary import Summary
+from continuum_sim.results.tables import Sink
+from continuum_sim.simulation import Simulation
+from continuum_sim.traces.arrivals import Closed
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+OnProgress = Callable[[Progress], None]
+
+
+def execute(
+    run: ResolvedRun,
+    *,
+    tables: Collection[str] = (),
+    out: Path | None = None,
+    force: bool = False,
+    decisions: bool = False,
+    keep: Collection[str] = (),
+    progress: OnProgress | None = None,
+    command: Sequence[str] | None = None,
+) -> RunResult:
+    """Simulate, and record what is asked for; the summary is always made.
+
+    Parameters
+    ----------
+    tables
+        Tables to record: to `out` in bounded memory if it is given, else in memory.
+    out
+        The run's directory, which appears when the run has succeeded.
+    force
+        Whether `out` may replace earlier results.
+    decisions
+        Whether to record the decision log, in the same place.
+    keep
+        Tables to hold in memory as well when there is an `out`.
+    progress
+        Called when a program finishes, and every 1,024 turns.
+    command
+        The command line, for the manifest.
+
+    Raises
+    ------
+    ConfigError
+        If `out` is taken.
+    SimulationError
+        If the policy holds work back for good.
+    OSError
+        If `out` cannot be written.
+    """
+    batches: dict[str, list[pa.RecordBatch]] = {table: [] for table in (tables if out is None else keep)}
+    logged: list[DecisionRecord] | None = [] if decisions and out is None else None
+    with ExitStack() as stack:
+        sinks: dict[str, list[Sink]] = {table: [kept.append] for table, kept in batches.items()}
+        log = None if logged is None else keep_decisions(logged)
+        if out is not None:
+            staged = stack.enter_context(staged_directory(out, force=force))
+            for table, write in stack.enter_context(table_files(staged, tables)).items():
+                sinks.setdefault(table, []).append(write)
+            if decisions:
+                log = stack.enter_context(decision_file(staged / DECISIONS))
+        summary = simulate(run, RunRecorder(sinks, progress), log)
+        manifest = make_manifest(run, wall_s=summary.wall_s, command=command)
+        if out is not None:
+            write_texts(staged, summary, manifest)
+    return RunResult(summary, manifest, batches=batches, decisions=logged, directory=out)
+
+
+def simulate(run: ResolvedRun, recorder: RunRecorder, log: LogStep | None = None) -> Summary:
+    """Simulate into a recorder, close it, and put the run in numbers."""
+    started_s = time.perf_counter()
+    simulation = Simulation(
+        policy=run.policy,
+        config=run.engine,
+        step_time=run.step_time,
+        recorder=recorder,
+        stepwise=run.config.engine == "stepwise",
+        timeline=recorder.wants_timeline,
+        log=log,
+    )
+    totals = simulation.run(run.trace, run.arrivals, np.random.default_rng(run.config.seed))
+    recorder.close()
+    tally = recorder.tally
+    open_arrivals = not isinstance(run.arrivals, Closed)
+    return summarise(
+        tally,
+        totals,
+        run.engine,
+        policy=run.policy.name,
+        trace=run.trace.name,
+        arrivals=run.arrivals_spec,
+        seed=run.config.seed,
+        wall_s=time.perf_counter() - started_s,
+        notes=[
+            *activity_notes(run.policy, totals),
+            *load_notes(tally, totals, open_arrivals=open_arrivals),
+            *run.notes,
+        ],
+    )

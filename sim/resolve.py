@@ -1,0 +1,142 @@
+"""From what a user asks to what a run needs: names looked up, defaults filled in, the trace read once."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, fields, is_dataclass
+
+import numpy as np
+
+from continuum_sim.engine.config import EngineConfig
+from continuum_sim.hardware import GpuSpec, ModelSpec, find_gpu, find_model, kv_blocks
+from continuum_sim.policies import Policy
+from continuum_sim.run_config import DEFAULT_ARRIVALS, RunConfig
+from continuum_sim.simulation import check_fits
+from continuum_sim.spec import parse_arrivals, parse_policy
+from continuum_sim.steptime.model import StepTime
+from continuum_sim.steptime.spec import make_step_time
+from continuum_sim.trace_source import TraceSource
+from continuum_sim.traces.arrivals import Closed, FromTrace, OpenArrivals
+
+
+@dataclass(frozen=True)
+class ResolvedRun:
+    """Everything one run needs."""
+
+    config: RunConfig
+    """What was asked."""
+    trace: TraceSource
+    """Read once: every program in it fits the engine."""
+    arrivals: OpenArrivals | Closed
+    arrivals_spec: str
+    """The arrivals in the notation of the command line."""
+    policy: Policy
+    model: ModelSpec
+    gpu: GpuSpec
+    engine: EngineConfig
+    step_time: StepTime
+    notes: tuple[str, ...]
+    """Where a real engine would do otherwise."""
+
+
+def resolve(config: RunConfig) -> ResolvedRun:
+    """Look up names, fill in vLLM's defaults, and read the trace once.
+
+    Raises
+    ------
+    ConfigError, PolicyError, TraceError
+        For a name that is unknown, settings that cannot work together, a broken trace, or a program that can
+        never fit; one line each.
+    """
+    policy = resolve_policy(config)
+    # A source that another run has surveyed keeps its programs, so that a comparison reads the file once.
+    trace = config.trace
+    source = trace if isinstance(trace, TraceSource) else TraceSource(trace, config.limit, config.max_turns)
+    arrivals = parse_arrivals(config.arrivals) if isinstance(config.arrivals, str) else config.arrivals
+    model = config.model if isinstance(config.model, ModelSpec) else find_model(config.model)
+    gpu = config.gpu if isinstance(config.gpu, GpuSpec) else find_gpu(config.gpu)
+    step_time = config.step_time
+    if isinstance(step_time, str):
+        step_time = make_step_time(step_time, model=model, gpu=gpu, tensor_parallel_size=config.tensor_parallel_size)
+    engine = resolve_engine(config, model, gpu)
+    source.survey(lambda program: check_fits(program, engine))
+    if arrivals is None:
+        arrivals = parse_arrivals(FromTrace.name if source.has_arrivals else DEFAULT_ARRIVALS)
+    if isinstance(arrivals, FromTrace):
+        for _ in arrivals.times(source, np.random.default_rng(0)):
+            pass  # refuses a trace that is out of order before anything runs
+    return ResolvedRun(
+        config=config,
+        trace=source,
+        arrivals=arrivals,
+        arrivals_spec=_spec_of(arrivals),
+        policy=policy,
+        model=model,
+        gpu=gpu,
+        engine=engine,
+        step_time=step_time,
+        notes=tuple(_engine_notes(engine, model)),
+    )
+
+
+def resolve_policy(config: RunConfig) -> Policy:
+    """Make the policy, or a copy of it: one with a memory of its own must not carry it from run to run."""
+    policy = config.policy
+    return copy.deepcopy(policy) if isinstance(policy, Policy) else parse_policy(policy)
+
+
+def resolve_engine(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> EngineConfig:
+    """Fill in what `vllm serve` would choose on this GPU.
+
+    Raises
+    ------
+    ConfigError
+        If the settings cannot work together or the model does not fit the GPU.
+    """
+    tokens = config.max_num_batched_tokens or gpu.default_max_num_batched_tokens
+    # vLLM lowers its own default to the token budget, but refuses a larger value that the user gave.
+    seqs = config.max_num_seqs or min(gpu.default_max_num_seqs, tokens)
+    blocks = config.kv_blocks
+    if blocks is None:
+        blocks = kv_blocks(
+            model,
+            gpu,
+            tensor_parallel_size=config.tensor_parallel_size,
+            gpu_memory_utilization=config.gpu_memory_utilization,
+            block_size=config.block_size,
+            max_num_batched_tokens=tokens,
+            max_num_seqs=seqs,
+        )
+    return EngineConfig(
+        num_gpu_blocks=blocks,
+        block_size=config.block_size,
+        max_num_batched_tokens=tokens,
+        max_num_seqs=seqs,
+        max_model_len=config.max_model_len or model.max_position_embeddings,
+        watermark=config.watermark,
+    )
+
+
+def _spec_of(arrivals: OpenArrivals | Closed) -> str:
+    """Return the notation of the command line for an arrival process, so that equal ones have equal names."""
+    if not is_dataclass(arrivals):
+        return repr(arrivals)  # somebody's own
+    settings = ",".join(f"{item.name}={getattr(arrivals, item.name)}" for item in fields(arrivals))
+    return f"{arrivals.name}:{settings}" if settings else arrivals.name
+
+
+def _engine_notes(engine: EngineConfig, model: ModelSpec) -> list[str]:
+    notes = []
+    if engine.max_model_len > model.max_position_embeddings:
+        notes.append(
+            f"max_model_len {engine.max_model_len} is above the {model.max_position_embeddings} positions of "
+            f"{model.name}: vLLM starts so only with VLLM_ALLOW_LONG_MAX_MODEL_LEN=1"
+        )
+    needed = -(-engine.max_model_len // engine.block_size)
+    if needed > engine.usable_blocks:
+        notes.append(
+            f"vLLM would not start: one request of max_model_len {engine.max_model_len} needs {needed} KV blocks, "
+            f"above the {engine.usable_blocks} there are; set --max-model-len to "
+            f"{engine.usable_blocks * engine.block_size} or less"
+        )
+    return notes

@@ -1,0 +1,115 @@
+"""A run directory: staged beside its place, filled, and renamed when whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.results.tables import COLUMNS, Sink, schema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MANIFEST: Final = "manifest.json"
+SUMMARY: Final = "summary.json"
+DECISIONS: Final = "decisions.jsonl"
+
+_REPEATING: Final = {"program", "tool"}
+"""Columns whose values repeat, so that a dictionary shrinks them."""
+
+
+def check_free(out: Path, *, force: bool = False) -> None:
+    """Refuse a place for results that is taken.
+
+    Raises
+    ------
+    ConfigError
+        If there is a file, or a directory that is not empty; `force` lets earlier results be replaced, but
+        nothing else.
+    """
+    if not out.is_dir():
+        if out.exists() or out.is_symlink():
+            raise ConfigError(f"--out {out} is a file, expected a directory that is new or empty")
+        return
+    if not any(out.iterdir()):
+        return
+    if not (out / MANIFEST).is_file():
+        raise ConfigError(f"--out {out} holds files that are no results of this program; choose another directory")
+    if not force:
+        raise ConfigError(f"--out {out} holds earlier results; choose another directory, or replace them with --force")
+
+
+@contextmanager
+def staged_directory(out: Path, *, force: bool = False) -> Iterator[Path]:
+    """Give a directory to fill that becomes `out` if the block succeeds and is removed if not.
+
+    Raises
+    ------
+    ConfigError
+        As `check_free`.
+    OSError
+        If the directory cannot be made.
+    """
+    out = out.resolve()
+    check_free(out, force=force)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    staged = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    staged.mkdir()
+    try:
+        yield staged
+        check_free(out, force=force)  # somebody may have written there since
+        _replace(staged, out)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def _replace(staged: Path, out: Path) -> None:
+    """Put the new directory in place of the old one, which comes back if that fails."""
+    if not out.is_dir() or not any(out.iterdir()):
+        os.replace(staged, out)
+        return
+    old = out.with_name(f".{out.name}.{os.getpid()}.old")
+    os.replace(out, old)
+    try:
+        os.replace(staged, out)
+    except OSError:
+        os.replace(old, out)
+        raise
+    shutil.rmtree(old)
+
+
+@contextmanager
+def table_files(directory: Path, tables: Iterable[str]) -> Iterator[dict[str, Sink]]:
+    """Open one Parquet file a table; gives the sinks that write to them."""
+    with ExitStack() as stack:
+        yield {table: stack.enter_context(_table_file(directory, table)) for table in tables}
+
+
+@contextmanager
+def _table_file(directory: Path, table: str) -> Iterator[Sink]:
+    import pyarrow.parquet as pq
+
+    repeating = [name for name in COLUMNS[table] if name in _REPEATING]
+    writer = pq.ParquetWriter(
+        table_path(directory, table), schema(table), compression="zstd", use_dictionary=repeating
+    )
+    with writer:
+        yield writer.write_batch
+
+
+def table_path(directory: Path, table: str) -> Path:
+    """Where a table of a run directory lies."""
+    return directory / f"{table}.parquet"
+
+
+def read_table(directory: Path, table: str) -> pa.Table:
+    """Read a table of a run directory."""
+    import pyarrow.parquet as pq
+
+    # Not read_table: it takes Hive-style names such as a=b in the path for further columns.
+    return pq.ParquetFile(table_path(directory, table)).read()

@@ -1,0 +1,63 @@
+"""What it takes to make a run again: versions, the resolved configuration, the trace's hash."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final
+
+from continuum_sim.resolve import ResolvedRun
+
+_PACKAGES: Final = ("continuum-sim", "numpy", "simpy", "pyarrow")
+
+
+def make_manifest(run: ResolvedRun, *, wall_s: float, command: Sequence[str] | None) -> dict[str, Any]:
+    """Describe a run; everything in it is fit for JSON.
+
+    Parameters
+    ----------
+    wall_s
+        Real seconds the simulation took.
+    command
+        The command line, if the run came from one.
+    """
+    config = run.config
+    return {
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": None if command is None else list(command),
+        "versions": _versions(),
+        "platform": platform.platform(),
+        "seed": config.seed,
+        "policy": run.policy.describe(),
+        "arrivals": run.arrivals_spec,
+        "trace": {
+            "name": run.trace.name,
+            "path": None if run.trace.path is None else str(run.trace.path),
+            "sha256": run.trace.sha256,
+            "programs": run.trace.programs,
+            "turns": run.trace.turns,
+            "limit": config.limit,
+            "max_turns": config.max_turns,
+        },
+        "model": asdict(run.model),
+        "gpu": asdict(run.gpu),
+        "tensor_parallel_size": config.tensor_parallel_size,
+        "gpu_memory_utilization": config.gpu_memory_utilization if config.kv_blocks is None else None,
+        "engine_config": asdict(run.engine),
+        "engine": config.engine,
+        "step_time": run.step_time.describe(),
+        "wall_s": wall_s,
+    }
+
+
+def _versions() -> dict[str, str | None]:
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None  # run from a source tree that was not installed
+    return versions

@@ -1,0 +1,105 @@
+"""The recorder of a run: totals for the summary, and batches of columns for whoever wants the records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from continuum_sim.records import ProgramRecord, TimelineRecord, TurnRecord
+from continuum_sim.results.tables import BATCH_ROWS, Rows, Sink, record_batch
+from continuum_sim.results.tally import Tally
+
+_TURNS_PER_REPORT: Final = 1024
+
+
+class Progress(NamedTuple):
+    """How far a run is."""
+
+    programs: int
+    """Finished so far."""
+    turns: int
+    """Finished so far."""
+    sim_s: float
+    """Simulated seconds passed."""
+
+
+class RunRecorder:
+    """Takes a run's records, an append each, and hands them on as columns, `BATCH_ROWS` at a time.
+
+    Finished programs are not kept: memory holds one batch of each table, and three numbers a turn for the
+    percentiles.
+
+    Parameters
+    ----------
+    sinks
+        Table (`programs`, `turns`, `timeline`) to the sinks of its batches; a table without one is only tallied.
+    progress
+        Called when a program finishes and every 1,024 turns.
+    """
+
+    def __init__(
+        self,
+        sinks: Mapping[str, Sequence[Sink]] | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        self.tally = Tally()
+        self._sinks = dict(sinks or {})
+        self._progress = progress
+        self._turns: list[TurnRecord] = []
+        self._programs: list[ProgramRecord] = []
+        self._timeline: list[TimelineRecord] = []
+        self.wants_timeline = bool(self._sinks.get("timeline"))
+        self._programs_done = 0
+
+    def turn(self, record: TurnRecord) -> None:
+        """Take in a finished turn."""
+        turns = self._turns
+        turns.append(record)
+        if not len(turns) % _TURNS_PER_REPORT:
+            self._report(record.finish_s)
+        if len(turns) == BATCH_ROWS:
+            self._flush_turns()
+
+    def program(self, record: ProgramRecord) -> None:
+        """Take in a finished program."""
+        self._programs.append(record)
+        self._programs_done += 1
+        self._report(record.finish_s)
+        if len(self._programs) == BATCH_ROWS:
+            self._flush_programs()
+
+    def timeline(self, record: TimelineRecord) -> None:
+        """Take in a stretch of steps."""
+        if self.wants_timeline:
+            self._timeline.append(record)
+            if len(self._timeline) == BATCH_ROWS:
+                self._hand_on("timeline", self._timeline)
+
+    def close(self) -> None:
+        """Hand on what is left. Call once, after the run."""
+        self._flush_turns()
+        self._flush_programs()
+        if self._timeline:
+            self._hand_on("timeline", self._timeline)
+
+    def _report(self, sim_s: float) -> None:
+        if self._progress is not None:
+            self._progress(Progress(self._programs_done, self.tally.turns + len(self._turns), sim_s))
+
+    def _flush_turns(self) -> None:
+        if self._turns:
+            self.tally.add_turns(self._turns)
+            self._hand_on("turns", self._turns)
+
+    def _flush_programs(self) -> None:
+        if self._programs:
+            self.tally.add_programs(self._programs)
+            self._hand_on("programs", self._programs)
+
+    def _hand_on(self, table: str, records: list[Any]) -> None:
+        rows: Rows = records
+        if sinks := self._sinks.get(table):
+            batch = record_batch(table, rows)
+            for sink in sinks:
+                sink(batch)
+        rows.clear()

@@ -1,0 +1,171 @@
+"""A finished run in the hands of a notebook: its summary, and its tables as data frames."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.results.decisions import DecisionRecord, decision_line, read_decisions
+from continuum_sim.results.files import (
+    DECISIONS,
+    MANIFEST,
+    SUMMARY,
+    read_table,
+    staged_directory,
+    table_files,
+    table_path,
+)
+from continuum_sim.results.jsonfile import to_json
+from continuum_sim.results.summary import Summary
+from continuum_sim.results.tables import COLUMNS, schema
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+
+class RunResult:
+    """One run: numbers at once, tables when asked for.
+
+    Parameters
+    ----------
+    summary, manifest
+        What `summary.json` and `manifest.json` hold.
+    batches
+        Tables kept in memory, as their Arrow batches. The others are read from `directory`.
+    decisions
+        The decision log, where it was kept in memory.
+    directory
+        Where the run was written, if it was.
+    """
+
+    def __init__(
+        self,
+        summary: Summary,
+        manifest: dict[str, Any],
+        *,
+        batches: Mapping[str, Sequence[pa.RecordBatch]] | None = None,
+        decisions: list[DecisionRecord] | None = None,
+        directory: Path | None = None,
+    ) -> None:
+        self.summary = summary
+        self.manifest = manifest
+        self.directory = directory
+        self._batches = dict(batches or {})
+        self._decisions = decisions
+
+    def __repr__(self) -> str:
+        s = self.summary
+        return (
+            f"<RunResult {s.policy} on {s.trace}, {s.arrivals}, seed {s.seed}: {s.programs} programs, "
+            f"mean JCT {s.jct_s.mean:.4g} s>"
+        )
+
+    @cached_property
+    def programs(self) -> pd.DataFrame:
+        """One row a program, in the order of their ends."""
+        return self.table("programs").to_pandas()
+
+    @cached_property
+    def turns(self) -> pd.DataFrame:
+        """One row a turn, in the order of their ends."""
+        return self.table("turns").to_pandas()
+
+    @cached_property
+    def timeline(self) -> pd.DataFrame:
+        """One row a stretch of steps in which the batch stayed the same."""
+        return self.table("timeline").to_pandas()
+
+    @cached_property
+    def decisions(self) -> pd.DataFrame:
+        """One row a decision of the policy, in order.
+
+        Raises
+        ------
+        ConfigError
+            If the run did not log them.
+        """
+        import pandas as pd
+
+        return pd.DataFrame(self._decision_records(), columns=list(DecisionRecord._fields))
+
+    def table(self, name: str) -> pa.Table:
+        """Return `programs`, `turns` or `timeline` as an Arrow table.
+
+        Raises
+        ------
+        ConfigError
+            If the run did not keep that table.
+        """
+        import pyarrow as pa
+
+        if name in self._batches:
+            return pa.Table.from_batches(self._batches[name], schema=schema(name))
+        if self.directory is not None and table_path(self.directory, name).is_file():
+            return read_table(self.directory, name)
+        raise ConfigError(f"this run kept no table {name!r}; run it with {name}=True, or with out=…")
+
+    def save(self, directory: str | Path, *, force: bool = False) -> Path:
+        """Write the run directory, all of it or nothing, and return it.
+
+        Raises
+        ------
+        ConfigError
+            If the directory is taken (`force` replaces earlier results).
+        OSError
+            If it cannot be written.
+        """
+        out = Path(directory)
+        with staged_directory(out, force=force) as staged:
+            with table_files(staged, self._batches) as sinks:
+                for name, batches in self._batches.items():
+                    for batch in batches:
+                        sinks[name](batch)
+            if self._decisions is not None:
+                with (staged / DECISIONS).open("wb") as file:
+                    file.writelines(map(decision_line, self._decisions))
+            if self.directory is not None:
+                for path in (*(table_path(self.directory, name) for name in COLUMNS), self.directory / DECISIONS):
+                    if path.is_file() and not (staged / path.name).exists():
+                        shutil.copyfile(path, staged / path.name)
+            write_texts(staged, self.summary, self.manifest)
+        return out
+
+    def _decision_records(self) -> list[DecisionRecord]:
+        if self._decisions is not None:
+            return self._decisions
+        if self.directory is None or not (self.directory / DECISIONS).is_file():
+            raise ConfigError("this run logged no decisions; run it with decisions=True")
+        return read_decisions(self.directory / DECISIONS)
+
+
+def write_texts(directory: Path, summary: Summary, manifest: Mapping[str, Any]) -> None:
+    """Write `summary.json` and `manifest.json` into a run directory."""
+    (directory / SUMMARY).write_text(summary.to_json(), encoding="utf-8")
+    (directory / MANIFEST).write_text(to_json(manifest), encoding="utf-8")
+
+
+def load_run(directory: str | Path) -> RunResult:
+    """Open a run directory; its tables are read when they are asked for.
+
+    Raises
+    ------
+    ConfigError
+        If it is not the directory of one run.
+    """
+    path = Path(directory)
+    try:
+        summary = msgspec.json.decode((path / SUMMARY).read_bytes(), type=Summary)
+        manifest = json.loads((path / MANIFEST).read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{path} is no run directory: {error.filename} cannot be read ({error.strerror})") from None
+    except (msgspec.DecodeError, ValueError) as error:
+        raise ConfigError(f"{path} is no run directory of this version: {error}") from None
+    return RunResult(summary, manifest, directory=path)

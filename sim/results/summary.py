@@ -1,0 +1,130 @@
+"""The numbers of one run: what `summary.json` holds, in its order."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+
+from continuum_sim.results.jsonfile import to_json
+
+_PERCENTILES = (50, 90, 95, 99, 100)
+
+
+class Quantiles(msgspec.Struct, frozen=True):
+    """A sample in six numbers, in the sample's unit; percentiles interpolate linearly (NumPy's default)."""
+
+    mean: float
+    p50: float
+    p90: float
+    p95: float
+    p99: float
+    max: float
+
+    @classmethod
+    def of(cls, sample: np.ndarray) -> Quantiles:
+        """Summarise a sample of at least one value."""
+        return cls(float(sample.mean()), *np.percentile(sample, _PERCENTILES).tolist())
+
+
+class Prefill(msgspec.Struct, frozen=True):
+    """Tokens of prompts, summed over turns: without a preemption, computed + cached = prompt."""
+
+    computed_tokens: int
+    """Computed for prompts, repeats included: everything but the one token a decode step computes."""
+    cached_tokens: int
+    """Found in the prefix cache when a turn was first scheduled."""
+    recomputed_tokens: int
+    """Of `computed_tokens`, those whose KV had existed and was lost: to eviction between turns or a preemption."""
+
+
+class Pins(msgspec.Struct, frozen=True):
+    """Pins by how they ended. Those still held at the end of a run are in `made` alone."""
+
+    made: int
+    hit: int
+    """The program's next turn was admitted while it held."""
+    expired: int
+    broken: int
+    """Given up because a waiting turn did not fit."""
+
+
+class Kv(msgspec.Struct, frozen=True):
+    """KV cache of the engine."""
+
+    blocks: int
+    """As vLLM's `num_gpu_blocks`: one of them is the null block."""
+    block_size: int
+    peak_used_share: float
+    """Most blocks referenced at once (by running turns or pins), as a share of the usable ones."""
+    pinned_block_seconds: float
+
+
+class Throughput(msgspec.Struct, frozen=True):
+    """Over the whole run, from time 0 to the last token."""
+
+    programs_per_s: float
+    output_tokens_per_s: float
+
+
+class TimeSplit(msgspec.Struct, frozen=True):
+    """Where a program's time goes."""
+
+    queue: float
+    """Turns that arrived and were not scheduled yet."""
+    prefill: float
+    """From first scheduling to first token."""
+    decode: float
+    """From first to last token, preemptions included."""
+    tool: float
+
+
+class PolicyActivity(msgspec.Struct, frozen=True):
+    """What the policy did besides pinning."""
+
+    evictions: int
+    """Contexts forgotten at the end of a turn."""
+    reorders: int
+    """Turns admitted before one that was queued earlier."""
+    holds: int
+    """Refusals of an admission gate."""
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """One run in numbers. Times in seconds of simulated time, but for `wall_s`."""
+
+    policy: str
+    trace: str
+    arrivals: str
+    seed: int
+    programs: int
+    turns: int
+    steps: int
+    """Engine steps (forward passes)."""
+    sim_s: float
+    """End of the last step."""
+    busy_s: float
+    """Seconds the engine was computing."""
+    wall_s: float
+    """Real seconds the simulation took; the one number that differs between two equal runs."""
+    jct_s: Quantiles
+    """Job completion time, over programs."""
+    queue_wait_s: Quantiles
+    """Arrival to first scheduling, over turns."""
+    ttft_s: Quantiles
+    """Arrival to first token, over turns."""
+    time_s: TimeSplit
+    """Mean seconds a program; they add up to the mean JCT."""
+    time_share: TimeSplit
+    """The same as shares of it."""
+    prefill: Prefill
+    preemptions: int
+    pins: Pins
+    kv: Kv
+    throughput: Throughput
+    policy_activity: PolicyActivity
+    notes: list[str]
+    """What a reader should know before trusting a comparison."""
+
+    def to_json(self) -> str:
+        """Return it as indented JSON, keys always in the same order."""
+        return to_json(self)

@@ -1,0 +1,77 @@
+"""The three tables of a run, column by column, and the buffers that turn records into batches of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BATCH_ROWS: Final = 50_000
+"""Records held as Python objects before they become columns. Also the row groups of the files, so a constant:
+the same run must give the same bytes."""
+
+COLUMNS: Final[dict[str, dict[str, str]]] = {
+    "programs": {
+        "program": "string",
+        "turns": "int32",
+        "arrival_s": "float64",
+        "finish_s": "float64",
+        "jct_s": "float64",
+        "queue_s": "float64",
+        "prefill_s": "float64",
+        "decode_s": "float64",
+        "tool_s": "float64",
+    },
+    "turns": {
+        "program": "string",
+        "turn": "int32",
+        "arrival_s": "float64",
+        "scheduled_s": "float64",
+        "first_token_s": "float64",
+        "finish_s": "float64",
+        "prompt_tokens": "int64",
+        "output_tokens": "int64",
+        "cached_tokens": "int64",
+        "computed_tokens": "int64",
+        "recomputed_tokens": "int64",
+        "preemptions": "int32",
+        "tool": "string",
+        "tool_s": "float64",
+    },
+    "timeline": {
+        "start_s": "float64",
+        "end_s": "float64",
+        "steps": "int64",
+        "running": "int32",
+        "waiting": "int32",
+        "prefill_tokens": "int64",
+        "decode_requests": "int32",
+        "free_blocks": "int64",
+        "cached_blocks": "int64",
+        "pinned_blocks": "int64",
+    },
+}
+"""Table -> column -> Arrow type. The columns are the fields of the records, in their order."""
+
+Rows = list[tuple[Any, ...]]
+Sink = Callable[["pa.RecordBatch"], Any]
+"""Takes a batch of a table: a list's `append`, a file's `write_batch`."""
+
+
+def schema(table: str) -> pa.Schema:
+    """Return the Arrow schema of a table."""
+    import pyarrow as pa
+
+    return pa.schema([(name, pa.type_for_alias(kind)) for name, kind in COLUMNS[table].items()])
+
+
+def record_batch(table: str, rows: Rows) -> pa.RecordBatch:
+    """Turn records into columns."""
+    import pyarrow as pa
+
+    layout = schema(table)
+    columns = zip(*rows, strict=True) if rows else [()] * len(layout)
+    arrays = [pa.array(column, kind) for column, kind in zip(columns, layout.types, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=layout)

@@ -1,0 +1,82 @@
+"""The sums and samples a summary is made of, kept while the records themselves go elsewhere."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+
+import numpy as np
+
+from continuum_sim.records import ProgramRecord, TurnRecord
+from continuum_sim.results.summary import Prefill, Quantiles, TimeSplit
+
+
+class Tally:
+    """Running totals over programs and turns; eight bytes a sample, three samples."""
+
+    def __init__(self) -> None:
+        self.jct_s = array("d")
+        self.queue_wait_s = array("d")
+        self.ttft_s = array("d")
+        self.turns = 0
+        self.output_tokens = 0
+        self.preemptions = 0
+        self.last_arrival_s = 0.0
+        """Latest arrival of a program."""
+        self._computed_tokens = 0
+        self._cached_tokens = 0
+        self._recomputed_tokens = 0
+        self._split_s = np.zeros(4)
+
+    def add_turns(self, records: Sequence[TurnRecord]) -> None:
+        """Take in finished turns."""
+        columns = TurnRecord(*zip(*records, strict=True))
+        arrival_s = np.array(columns.arrival_s)
+        self.queue_wait_s.frombytes((np.array(columns.scheduled_s) - arrival_s).tobytes())
+        self.ttft_s.frombytes((np.array(columns.first_token_s) - arrival_s).tobytes())
+        outputs = _sum(columns.output_tokens)
+        self.turns += len(records)
+        self.output_tokens += outputs
+        self.preemptions += _sum(columns.preemptions)
+        # The KV of every output token but the last is computed once by decoding; all else is prefill.
+        self._computed_tokens += _sum(columns.computed_tokens) - (outputs - len(records))
+        self._cached_tokens += _sum(columns.cached_tokens)
+        self._recomputed_tokens += _sum(columns.recomputed_tokens)
+
+    def add_programs(self, records: Sequence[ProgramRecord]) -> None:
+        """Take in finished programs."""
+        columns = ProgramRecord(*zip(*records, strict=True))
+        self.jct_s.extend(columns.jct_s)  # type: ignore[arg-type]
+        self.last_arrival_s = max(self.last_arrival_s, max(columns.arrival_s))  # type: ignore[call-overload]
+        split = (columns.queue_s, columns.prefill_s, columns.decode_s, columns.tool_s)
+        self._split_s += np.array(split).sum(axis=1)
+
+    @property
+    def programs(self) -> int:
+        """Finished programs."""
+        return len(self.jct_s)
+
+    @property
+    def prefill(self) -> Prefill:
+        """Prompt tokens by what became of them."""
+        return Prefill(self._computed_tokens, self._cached_tokens, self._recomputed_tokens)
+
+    @property
+    def time_s(self) -> TimeSplit:
+        """Mean seconds a program."""
+        return TimeSplit(*(self._split_s / self.programs).tolist())
+
+    @property
+    def time_share(self) -> TimeSplit:
+        """Shares of the mean JCT."""
+        total_s = self._split_s.sum()
+        return TimeSplit(*(self._split_s / total_s if total_s else self._split_s).tolist())
+
+    def quantiles(self, sample: array[float]) -> Quantiles:
+        """Summarise one of the samples."""
+        return Quantiles.of(np.frombuffer(sample))
+
+
+def _sum(column: object) -> int:
+    # Python's integers: a sum over a long run must not wrap.
+    return sum(column)  # type: ignore[call-overload,no-any-return]

@@ -1,0 +1,88 @@
+"""What a user asks of one run, before names are looked up: the cell of a comparison or a sweep."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.hardware import GpuSpec, ModelSpec
+from continuum_sim.policies import Policy
+from continuum_sim.steptime.model import StepTime
+from continuum_sim.trace_source import TraceSource
+from continuum_sim.traces.arrivals import Closed, OpenArrivals
+from continuum_sim.traces.schema import Program
+
+EngineMode = Literal["fast", "stepwise"]
+Trace = str | os.PathLike[str] | Iterable[Program] | TraceSource
+Arrivals = str | OpenArrivals | Closed | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """One run. Settings with vLLM's names mean what they mean there, and None takes its default.
+
+    Raises
+    ------
+    ConfigError
+        For a number out of range; names are looked up by `resolve`.
+    """
+
+    trace: Trace = "swebench.jsonl"
+    """A file, the name of a bundled trace, or programs."""
+    policy: str | Policy = "ttl"
+    """A preset with its parameters (`ttl-static:ttl=2`), planes (`order=…,retention=…`), or a policy."""
+    arrivals: Arrivals = None
+    """`poisson:rate=0.1`, `burst`, `closed:workers=64`, `trace`, …; None takes the trace's own arrival times where
+    every program has one, else `DEFAULT_ARRIVALS`."""
+    seed: int = 0
+    """Of the arrivals; the same for all policies of a comparison."""
+    model: str | ModelSpec = "llama-3.1-8b"
+    gpu: str | GpuSpec = "a100-80"
+    tensor_parallel_size: int = 1
+    gpu_memory_utilization: float = 0.9
+    block_size: int = 16
+    max_num_batched_tokens: int | None = None
+    max_num_seqs: int | None = None
+    max_model_len: int | None = None
+    kv_blocks: int | None = None
+    """KV blocks as vLLM's `num_gpu_blocks` (one is its null block), instead of an estimate from the memory."""
+    watermark: float = 0.0
+    step_time: str | StepTime = "roofline"
+    """`roofline`, `fitted:FILE`, …, or a model."""
+    engine: EngineMode = "fast"
+    limit: int | None = None
+    """First programs of the trace only."""
+    max_turns: int | None = None
+    """First turns of each program only."""
+
+    def __post_init__(self) -> None:
+        _check_whole("seed", self.seed, 0)
+        for name in ("tensor_parallel_size", "block_size"):
+            _check_whole(name, getattr(self, name), 1)
+        for name in (
+            "max_num_batched_tokens",
+            "max_num_seqs",
+            "max_model_len",
+            "kv_blocks",
+            "limit",
+            "max_turns",
+        ):
+            if getattr(self, name) is not None:
+                _check_whole(name, getattr(self, name), 1)
+        share = self.gpu_memory_utilization
+        if not (math.isfinite(share) and 0 < share <= 1):
+            raise ConfigError(f"gpu_memory_utilization is {share}, expected a share above 0 and at most 1")
+        if self.engine not in get_args(EngineMode):
+            raise ConfigError(f"engine is {self.engine!r}, expected one of {', '.join(get_args(EngineMode))}")
+
+
+DEFAULT_ARRIVALS = "poisson:rate=0.1"
+
+
+def _check_whole(name: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigError(f"{name} is {value!r}, expected a whole number of at least {least}")

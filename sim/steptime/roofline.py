@@ -1,0 +1,197 @@
+"""Step times from the shapes of the model and the limits of the GPU: the slower of computing and reading memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from math import ceil, isfinite
+from typing import Any
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.hardware.gpus import GpuSpec
+from continuum_sim.hardware.kv import kv_heads_per_gpu
+from continuum_sim.hardware.models import ModelSpec
+from continuum_sim.steptime.batch import StepBatch
+from continuum_sim.steptime.piecewise import Piece, PiecewiseStepTime
+
+SMALL_KERNEL_LATENCY_S = 3e-6
+"""Least duration of a kernel that only moves data (norm, rotary embedding, activation, KV write).
+
+NVIDIA aiconfigurator-core 0.12.0, `mem_empirical_constant_latency`; LLMServingSim's RTX 4090 profile has 2 to 3 µs."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What may be changed about a roofline; None takes the GPU's measured value. An efficiency of 1 is the data sheet."""
+
+    matmul_efficiency: float | None = None
+    weight_bandwidth_efficiency: float | None = None
+    prefill_attention_efficiency: float | None = None
+    decode_attention_efficiency: float | None = None
+    host_overhead_s: float = 0.0
+    """Time a step adds on the host that nothing overlaps; vLLM's asynchronous scheduling (its default) hides it."""
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            least = "zero or more" if name == "host_overhead_s" else "more than 0 and at most 1"
+            if value is None or (isfinite(value) and value >= 0 and (name == "host_overhead_s" or 0 < value <= 1)):
+                continue
+            raise ConfigError(f"roofline: {name} is {value}, expected {least}")
+
+
+class Roofline(PiecewiseStepTime):
+    """One forward pass on `tensor_parallel_size` GPUs, no term of it fitted to the engine that is simulated.
+
+    A step takes the sum, over the kinds of work, of the slower of computing and reading memory:
+
+    * linear layers: 2·weights·tokens FLOP, or reading the weights once;
+    * LM head: the same, on the rows that are sampled (one a request);
+    * attention of prompts: 4·heads·head_dim FLOP a query-key pair, or reading the KV cache of its context;
+    * attention of decoding requests: the same, over their contexts;
+    * data movement of norms, rotary embedding, activation and KV write;
+    * per layer, the latency of those kernels and of the attention call; with tensor parallelism, two ring all-reduces.
+
+    The roofline is that of Williams, Waterman and Patterson (2009). Peaks are the data sheet's, times the measured
+    shares in the GPU catalogue. Sliding-window layers count at most the window for every query: exact for contexts
+    on one side of it, an upper bound when a batch mixes both.
+    """
+
+    def __init__(
+        self, model: ModelSpec, gpu: GpuSpec, tensor_parallel_size: int = 1, settings: Settings | None = None
+    ) -> None:
+        self.model, self.gpu, self.tensor_parallel_size = model, gpu, tensor_parallel_size
+        self.settings = settings = settings or Settings()
+        kv_heads = kv_heads_per_gpu(model, tensor_parallel_size)
+        latency_s, ring_bytes_per_s = _all_reduce(gpu, tensor_parallel_size)
+
+        def rate(peak: float, name: str) -> float:
+            share: float | None = getattr(settings, name)
+            return peak * (getattr(gpu, name) if share is None else share)
+
+        matmul_flops = rate(gpu.bf16_dense_flops, "matmul_efficiency")
+        attention_flops = rate(gpu.bf16_dense_flops, "prefill_attention_efficiency")
+        stream = rate(gpu.memory_bandwidth_bytes_per_s, "weight_bandwidth_efficiency")
+        gather = rate(gpu.memory_bandwidth_bytes_per_s, "decode_attention_efficiency")
+
+        size, layers, width = tensor_parallel_size, model.n_layers, model.dtype_bytes
+        weights = layers * (model.attention_params + model.mlp_params) / size
+        head = model.vocab * model.hidden / size
+        self._layers_read_s = weights * width / stream
+        self._layers_token_s = 2 * weights / matmul_flops
+        self._head_read_s = head * width / stream
+        self._head_row_s = 2 * head / matmul_flops
+        self._move_token_s = layers * _moved_bytes(model, size, kv_heads) / stream
+        self._reduces = 2 * layers + 1 if size > 1 else 0
+        self._reduce_token_s = self._reduces * model.hidden * width / ring_bytes_per_s
+        small_kernels = model.norms_per_layer + 3 + (2 if model.qk_norm else 0)
+        self._fixed_s = (
+            settings.host_overhead_s
+            + layers * (small_kernels * SMALL_KERNEL_LATENCY_S + gpu.attention_latency_s)
+            + self._reduces * latency_s
+        )
+        self._pair_s = 4 * model.n_heads // size * model.head_dim / attention_flops  # one pair in one layer
+        self._kv_s = 2 * kv_heads * model.head_dim * width / gather  # one cached token in one layer
+        self._decode_s = max(self._pair_s, self._kv_s)
+        self._full, self._sliding = model.n_full_layers, model.n_sliding_layers
+        self._window = model.sliding_window or 0
+
+    def pieces(self, batch: StepBatch, n_steps: int) -> Sequence[Piece]:
+        """Cut where a roof, or a sliding window, takes over; between the cuts a step's time is affine."""
+        fixed_s = self._batch_s(batch)
+        if not self._sliding and not batch.prefill_tokens:
+            first_s = fixed_s + self._full * self._decode_s * batch.decode_context_tokens
+            return ((n_steps, first_s, self._full * self._decode_s * batch.decode_requests, 0.0),)
+        cuts = sorted({cut for j in self._crossings(batch) if 0 < (cut := ceil(j)) < n_steps})
+        pieces = []
+        for start, end in zip([0, *cuts], [*cuts, n_steps], strict=True):
+            first_s = fixed_s + self._attention_s(batch, start)
+            steps = end - start
+            last_s = fixed_s + self._attention_s(batch, end - 1) if steps > 1 else first_s
+            pieces.append((steps, first_s, (last_s - first_s) / max(steps - 1, 1), 0.0))
+        return pieces
+
+    def describe(self) -> dict[str, Any]:
+        """Model, GPU, parallel size and every efficiency in use, with the sources of the catalogue."""
+        used = {
+            name: getattr(self.gpu, name) if value is None else value for name, value in asdict(self.settings).items()
+        }
+        return {
+            "kind": "roofline",
+            "model": self.model.name,
+            "gpu": self.gpu.name,
+            "tensor_parallel_size": self.tensor_parallel_size,
+            **used,
+            "provenance": {"model": self.model.source, "gpu": self.gpu.source, "measured": self.gpu.measured},
+        }
+
+    def _batch_s(self, batch: StepBatch) -> float:
+        """Everything but attention: it does not change during a run."""
+        tokens = batch.prefill_tokens + batch.decode_requests
+        rows = batch.prefill_requests + batch.decode_requests
+        return (
+            self._fixed_s
+            + max(self._layers_read_s, self._layers_token_s * tokens)
+            + max(self._head_read_s, self._head_row_s * rows)
+            + (self._move_token_s + self._reduce_token_s) * tokens
+        )
+
+    def _attention_s(self, batch: StepBatch, j: int) -> float:
+        """All layers' attention in the j-th step of the run."""
+        chunk, decodes, window = batch.prefill_tokens, batch.decode_requests, self._window
+        attended = batch.decode_context_tokens + j * decodes
+        seconds = self._full * self._decode_s * attended
+        pairs = batch.prefill_pairs + j * chunk * chunk
+        read = batch.prefill_context_tokens + (j + 1) * chunk
+        seconds += self._full * max(self._pair_s * pairs, self._kv_s * read)
+        if self._sliding:
+            seconds += self._sliding * self._decode_s * min(attended, decodes * window)
+            seconds += self._sliding * max(
+                self._pair_s * min(pairs, chunk * window),
+                self._kv_s * min(read, batch.prefill_requests * window + chunk),
+            )
+        return seconds
+
+    def _crossings(self, batch: StepBatch) -> Iterator[float]:
+        """Steps (not whole) after which another of two terms decides; a few too many do no harm."""
+        chunk, window = batch.prefill_tokens, self._window
+        compute = (self._pair_s * batch.prefill_pairs, self._pair_s * chunk * chunk)
+        memory = (self._kv_s * (batch.prefill_context_tokens + chunk), self._kv_s * chunk)
+        yield from _crossing(compute, memory)
+        if self._sliding:
+            attended = (float(batch.decode_context_tokens), float(batch.decode_requests))
+            yield from _crossing(attended, (float(batch.decode_requests * window), 0.0))
+            most_compute = (self._pair_s * chunk * window, 0.0)
+            most_memory = (self._kv_s * (batch.prefill_requests * window + chunk), 0.0)
+            yield from _crossing(compute, most_compute)
+            yield from _crossing(memory, most_memory)
+            yield from _crossing(compute, most_memory)
+            yield from _crossing(memory, most_compute)
+
+
+def _crossing(one: tuple[float, float], other: tuple[float, float]) -> Iterator[float]:
+    if one[1] != other[1]:
+        yield (other[0] - one[0]) / (one[1] - other[1])
+
+
+def _moved_bytes(model: ModelSpec, size: int, kv_heads: int) -> float:
+    """Bytes that one token moves through a layer's kernels other than matrix products and attention.
+
+    A norm reads and writes the stream and the residual; rotary embedding reads and writes queries and keys; the KV
+    write reads and writes keys and values; the activation reads the up (and gate) projections and writes its product.
+    """
+    queries, keys = model.n_heads // size * model.head_dim, kv_heads * model.head_dim
+    norms = 4 * model.norms_per_layer * model.hidden
+    activation = (3 if model.gated_mlp else 2) * model.intermediate / size
+    return model.dtype_bytes * (norms + 2 * (queries + keys) + 4 * keys + activation)
+
+
+def _all_reduce(gpu: GpuSpec, size: int) -> tuple[float, float]:
+    """Latency of one all-reduce, and message bytes a second: a ring sends 2(n-1)/n of the message over each link."""
+    if size == 1:
+        return 0.0, float("inf")
+    if size > max(gpu.all_reduce):
+        raise ConfigError(
+            f"tensor_parallel_size is {size}: the roofline models one node of {max(gpu.all_reduce)} {gpu.name} at most"
+        )
+    latency_s, efficiency = gpu.all_reduce[min(n for n in gpu.all_reduce if n >= size)]
+    return latency_s, gpu.interconnect_bytes_per_s * efficiency * size / (2 * (size - 1))

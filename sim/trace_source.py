@@ -1,0 +1,134 @@
+"""The programs of a run, readable more than once: a file, a bundled trace, or programs at hand."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.traces.check import check_program
+from continuum_sim.traces.errors import TraceError
+from continuum_sim.traces.load import find_trace, read_programs, trace_sha256
+from continuum_sim.traces.schema import Program, truncate
+from continuum_sim.traces.write import encode_program
+
+_KEPT_TURNS: Final = 200_000
+"""A trace of at most so many turns stays in memory between readings (about 50 MB); a larger one is read again."""
+
+
+class TraceSource:
+    """A trace cut to the first `limit` programs and `max_turns` turns each.
+
+    Parameters
+    ----------
+    trace
+        A name or path as `find_trace` takes it, or programs.
+    limit, max_turns
+        None for all.
+
+    Raises
+    ------
+    TraceError
+        If there is no such trace, or a program at hand breaks a rule of the format.
+    """
+
+    def __init__(
+        self,
+        trace: str | os.PathLike[str] | Iterable[Program],
+        limit: int | None = None,
+        max_turns: int | None = None,
+    ) -> None:
+        self.path: Path | None = None
+        self.programs = 0
+        """Programs, once `survey` has been called, as for the following."""
+        self.turns = 0
+        self.has_arrivals = False
+        """Whether every program says when it arrives."""
+        self._limit, self._max_turns = limit, max_turns
+        self._kept: list[Program] | None = None
+        if isinstance(trace, str | os.PathLike):
+            self.path = find_trace(trace)
+            self.name = self.path.name
+            if not self.path.is_file():  # a pipe can be read once
+                self._kept = list(self._read())
+        else:
+            self.name = "in memory"
+            self._kept = _checked(trace, limit, max_turns)
+        self.sha256 = self._hash()
+        """Of the file as stored, or of the programs as they would be written where there is no file."""
+
+    def __iter__(self) -> Iterator[Program]:
+        """Read the programs, from the first on."""
+        return iter(self._kept) if self._kept is not None else self._read()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what another process can read for itself."""
+        state = self.__dict__.copy()
+        if self.path is not None and self.path.is_file():
+            state["_kept"] = None
+        return state
+
+    def survey(self, check: Callable[[Program], None]) -> None:
+        """Read the trace once, before a run: count, and refuse programs that `check` does.
+
+        Raises
+        ------
+        TraceError
+            At the first line that is no valid program.
+        ConfigError
+            If `check` refuses a program; says how many more there are.
+        """
+        kept: list[Program] | None = []
+        refused: ConfigError | None = None
+        self.programs = self.turns = num_refused = num_timed = 0
+        for program in self:
+            self.programs += 1
+            self.turns += len(program.turns)
+            num_timed += program.arrival_s is not None
+            if kept is not None:
+                kept.append(program)
+                if self.turns > _KEPT_TURNS:
+                    kept = None
+            try:
+                check(program)
+            except ConfigError as error:
+                refused = refused or error
+                num_refused += 1
+        if refused is not None:
+            more = f" ({num_refused} of {self.programs} programs do not fit)" if num_refused > 1 else ""
+            raise ConfigError(f"{refused}{more}")
+        self.has_arrivals = num_timed == self.programs
+        if self._kept is None:
+            self._kept = kept
+
+    def _read(self) -> Iterator[Program]:
+        assert self.path is not None
+        return read_programs(self.path, limit=self._limit, max_turns=self._max_turns)
+
+    def _hash(self) -> str:
+        if self._kept is None:
+            assert self.path is not None
+            return trace_sha256(self.path)
+        digest = hashlib.sha256()
+        for program in self._kept:
+            digest.update(encode_program(program))
+        return digest.hexdigest()
+
+
+def _checked(programs: Iterable[Program], limit: int | None, max_turns: int | None) -> list[Program]:
+    kept: list[Program] = []
+    seen: set[str] = set()
+    for program in programs:
+        if len(kept) == limit:
+            break
+        check_program(program)
+        if program.program_id in seen:
+            raise TraceError("is there twice, expected unique program ids", program_id=program.program_id)
+        seen.add(program.program_id)
+        kept.append(program if max_turns is None else truncate(program, max_turns))
+    if not kept:
+        raise TraceError("the trace holds no program, expected at least one")
+    return kept

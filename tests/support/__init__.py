@@ -1,0 +1,1 @@
+"""Helpers that several test packages share; found through `pythonpath = ["tests"]` in pyproject.toml."""

@@ -1,0 +1,91 @@
+"""One simulation, with everything it reported kept in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from continuum_sim.engine.config import EngineConfig
+from continuum_sim.engine.replica import StepObserver
+from continuum_sim.policies import Policy
+from continuum_sim.records import ProgramRecord, TimelineRecord, TurnRecord
+from continuum_sim.simulation import EngineTotals, Simulation
+from continuum_sim.spec import parse_policy
+from continuum_sim.steptime.model import StepTime
+from continuum_sim.traces.arrivals import Closed, FromTrace, OpenArrivals
+from continuum_sim.traces.schema import Program
+
+from support.steptimes import constant
+
+
+class Event(NamedTuple):
+    """One line of the decision log."""
+
+    time_s: float
+    step: int
+    program: str
+    turn: int
+    name: str
+    detail: dict[str, Any]
+
+
+@dataclass
+class Outcome:
+    """What a run left behind; a `Recorder` while it runs."""
+
+    turns: list[TurnRecord] = field(default_factory=list)
+    programs: list[ProgramRecord] = field(default_factory=list)
+    stretches: list[TimelineRecord] = field(default_factory=list)
+    log: list[Event] = field(default_factory=list)
+    totals: EngineTotals = field(init=False)
+    simulation: Simulation = field(init=False)
+
+    def turn(self, record: TurnRecord) -> None:
+        self.turns.append(record)
+
+    def program(self, record: ProgramRecord) -> None:
+        self.programs.append(record)
+
+    def timeline(self, record: TimelineRecord) -> None:
+        self.stretches.append(record)
+
+    def of(self, program: str, turn: int = 0) -> TurnRecord:
+        """The record of one turn."""
+        return next(t for t in self.turns if (t.program, t.turn) == (program, turn))
+
+    def events(self, *names: str) -> list[tuple[str, float, str, int]]:
+        """(event, time, program, turn) of the decisions of these kinds, in order."""
+        return [(e.name, e.time_s, e.program, e.turn) for e in self.log if e.name in names]
+
+
+def simulate(
+    programs: Iterable[Program],
+    policy: str | Policy = "lru",
+    *,
+    config: EngineConfig,
+    step_time: StepTime | None = None,
+    arrivals: OpenArrivals | Closed | None = None,
+    stepwise: bool = True,
+    seed: int = 0,
+    observer: StepObserver | None = None,
+) -> Outcome:
+    """Run programs to their end; constant steps of 1 s and the arrivals of the programs unless given."""
+    outcome = Outcome()
+
+    def log(time_s: float, step: int, program: str, turn: int, event: str, detail: dict[str, Any]) -> None:
+        outcome.log.append(Event(time_s, step, program, turn, event, detail))
+
+    outcome.simulation = Simulation(
+        policy=parse_policy(policy) if isinstance(policy, str) else policy,
+        config=config,
+        step_time=constant() if step_time is None else step_time,
+        recorder=outcome,
+        stepwise=stepwise,
+        observer=observer,
+        log=log,
+    )
+    process = FromTrace() if arrivals is None else arrivals
+    outcome.totals = outcome.simulation.run(programs, process, np.random.default_rng(seed))
+    return outcome

@@ -1,0 +1,43 @@
+"""Step-time models whose answers can be worked out by hand, and one that has no closed form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from continuum_sim.steptime.batch import StepBatch
+from continuum_sim.steptime.bases import VectorStepTime
+from continuum_sim.steptime.fitted import Fitted
+from numpy.typing import NDArray
+
+
+def constant(seconds: float = 1.0) -> Fitted:
+    """Every step takes the same time, so that step k starts at k seconds."""
+    return Fitted(seconds, 0.0, 0.0, 0.0)
+
+
+def affine(
+    c0_s: float = 0.0117,
+    per_token_s: float = 3.1e-4,
+    per_decode_context_token_s: float = 7.3e-7,
+    per_prefill_pair_s: float = 1.9e-8,
+) -> Fitted:
+    """An affine model; the defaults are of a GPU's order and share no common divisor."""
+    return Fitted(c0_s, per_token_s, per_decode_context_token_s, per_prefill_pair_s)
+
+
+class Bent(VectorStepTime):
+    """The larger of a compute and a memory time, plus a root of the batch: no closed form, no smoothness."""
+
+    def steps_s(self, batch: StepBatch, n_steps: int) -> NDArray[np.float64]:
+        steps = np.arange(n_steps, dtype=float)
+        chunk, decodes = batch.prefill_tokens, batch.decode_requests
+        pairs = batch.prefill_pairs + steps * chunk * chunk
+        context = batch.decode_context_tokens + steps * decodes
+        prefix = batch.prefill_context_tokens + steps * chunk
+        compute_s = 0.0031 + 2.3e-4 * (chunk + decodes) + 1.7e-7 * pairs
+        memory_s = 0.0029 + 8.9e-6 * (context + prefix)
+        return np.maximum(compute_s, memory_s) + 1.3e-3 * np.sqrt(decodes + batch.prefill_requests)
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "bent"}

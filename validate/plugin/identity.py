@@ -1,0 +1,82 @@
+"""Which program a vLLM request belongs to, and what its client says about the turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+Complain = Callable[[str], None]
+"""Called with one line about a field that cannot be used; the request is served without it."""
+
+_TRUTH = {"true": True, "1": True, "false": False, "0": False}
+
+
+class TurnIdentity(NamedTuple):
+    """What a client tells about a request."""
+
+    program_id: str
+    tool: str | None = None
+    """Tool that this turn will call, where the client knows it beforehand (a replayed trace)."""
+    last_turn: bool = False
+    """Whether the program ends with this turn, where the client knows it beforehand."""
+    previous_tool: str | None = None
+    """Tool whose result this turn brings: what a live agent knows."""
+    kept_tokens: int | None = None
+    """Most leading prompt tokens that equal the program's context, if the client wants to say so."""
+
+
+def identify(request: Any, complain: Complain) -> TurnIdentity | None:
+    """Read a request's identity; None for a request that names no program, which vLLM then treats as ever.
+
+    The program is vLLM's own `session_id` where the request has one, else `program_id` of the sampling
+    parameters' `extra_args` (over HTTP: `vllm_xargs`), where all other fields are looked for.
+    """
+    params = request.sampling_params
+    if params is None or request.resumable:
+        return None
+    extra = params.extra_args
+    if not isinstance(extra, Mapping):
+        extra = {}
+    program = getattr(request, "session_id", None) or _text(extra, "program_id", complain)
+    if not program:
+        return None
+    return TurnIdentity(
+        program,
+        _text(extra, "tool", complain),
+        _flag(extra, "last_turn", complain),
+        _text(extra, "previous_tool", complain),
+        _count(extra, "kept_tokens", complain),
+    )
+
+
+def _text(extra: Mapping[str, Any], key: str, complain: Complain) -> str | None:
+    value = extra.get(key)
+    if value is None or value == "":
+        return None
+    if isinstance(value, (str, int)) and not isinstance(value, bool):
+        return str(value)
+    complain(f"{key} is {value!r}, expected text; it is ignored")
+    return None
+
+
+def _flag(extra: Mapping[str, Any], key: str, complain: Complain) -> bool:
+    value = extra.get(key, False)
+    truth = _TRUTH.get(str(int(value) if isinstance(value, bool | float | int) else value).lower())
+    if truth is None:
+        complain(f"{key} is {value!r}, expected true or false; it is taken as false")
+        return False
+    return truth
+
+
+def _count(extra: Mapping[str, Any], key: str, complain: Complain) -> int | None:
+    value = extra.get(key)
+    if value is None:
+        return None
+    try:
+        tokens = int(value)
+    except (TypeError, ValueError, OverflowError):
+        tokens = -1
+    if tokens < 0 or isinstance(value, bool):
+        complain(f"{key} is {value!r}, expected a number of tokens; it is ignored")
+        return None
+    return tokens

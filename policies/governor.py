@@ -170,13 +170,15 @@ class Governor:
         pinned = self._pinned
         if head.program.pin is not None:
             pinned = [p for p in pinned if p is not head.program]
-        if not pinned:
-            return None
-        program = self.policy.retention.pin_to_break(pinned, head, self._moment(now_s))
+        program = self.policy.retention.pin_to_break(pinned, head, self._moment(now_s)) if pinned else None
         if program is None:
             if self.engine.num_running:
                 return None
-            program = pinned[-1]  # or the engine would stand still for good
+            # Or the engine would stand still for good. The head's own pin goes last: it may hold blocks that the
+            # head does not hit, where an older copy of the same content answers.
+            program = pinned[-1] if pinned else head.program
+            if program.pin is None:
+                return None
         self.counts.pins_broken += 1
         self._end_pin(program, now_s)
         if self._log:

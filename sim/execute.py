@@ -54,7 +54,7 @@ def execute(
     decisions
         Whether to record the decision log, in the same place.
     keep
-        Tables to hold in memory as well when there is an `out`.
+        Tables to hold in memory even if there is an `out`.
     progress
         Called when a program finishes, and every 1,024 turns.
     command
@@ -69,7 +69,7 @@ def execute(
     OSError
         If `out` cannot be written.
     """
-    batches: dict[str, list[pa.RecordBatch]] = {table: [] for table in (tables if out is None else keep)}
+    batches: dict[str, list[pa.RecordBatch]] = {table: [] for table in (*keep, *(tables if out is None else ()))}
     logged: list[DecisionRecord] | None = [] if decisions and out is None else None
     with ExitStack() as stack:
         sinks: dict[str, list[Sink]] = {table: [kept.append] for table, kept in batches.items()}

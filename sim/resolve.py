@@ -11,7 +11,6 @@ from continuum_sim.engine.config import EngineConfig
 from continuum_sim.hardware import GpuSpec, ModelSpec, find_gpu, find_model, kv_blocks
 from continuum_sim.policies import Policy
 from continuum_sim.run_config import DEFAULT_ARRIVALS, RunConfig
-from continuum_sim.simulation import check_fits
 from continuum_sim.spec import parse_arrivals, parse_policy
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.steptime.spec import make_step_time
@@ -48,7 +47,7 @@ def resolve(config: RunConfig) -> ResolvedRun:
         For a name that is unknown, settings that cannot work together, a broken trace, or a program that can
         never fit; one line each.
     """
-    policy = resolve_policy(config)
+    policy = resolve_policy(config.policy)
     # A source that another run has surveyed keeps its programs, so that a comparison reads the file once.
     trace = config.trace
     source = trace if isinstance(trace, TraceSource) else TraceSource(trace, config.limit, config.max_turns)
@@ -59,7 +58,7 @@ def resolve(config: RunConfig) -> ResolvedRun:
     if isinstance(step_time, str):
         step_time = make_step_time(step_time, model=model, gpu=gpu, tensor_parallel_size=config.tensor_parallel_size)
     engine = resolve_engine(config, model, gpu)
-    source.survey(lambda program: check_fits(program, engine))
+    source.survey(engine)
     if arrivals is None:
         arrivals = parse_arrivals(FromTrace.name if source.has_arrivals else DEFAULT_ARRIVALS)
     if isinstance(arrivals, FromTrace):
@@ -79,9 +78,8 @@ def resolve(config: RunConfig) -> ResolvedRun:
     )
 
 
-def resolve_policy(config: RunConfig) -> Policy:
+def resolve_policy(policy: str | Policy) -> Policy:
     """Make the policy, or a copy of it: one with a memory of its own must not carry it from run to run."""
-    policy = config.policy
     return copy.deepcopy(policy) if isinstance(policy, Policy) else parse_policy(policy)
 
 

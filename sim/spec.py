@@ -59,7 +59,7 @@ def parse_policy(text: str) -> Policy:
     PolicyError, ConfigError
         For an unknown name or parameter (with the nearest one) or a value out of range.
     """
-    _load_plugins()
+    load_plugins()
     first = text.strip().partition("=")[0]
     if "=" in text and first in PLANES:
         return _compose(text.strip())
@@ -164,6 +164,7 @@ def vars_of(cls: type, settings: Mapping[str, str], owner: str) -> dict[str, Any
     return convert(cls, settings, owner)
 
 
-def _load_plugins() -> None:
+def load_plugins() -> None:
+    """Import the policies that other packages register."""
     for point in entry_points(group=POLICY_ENTRY_POINTS):
         point.load()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from continuum_sim.engine.config import EngineConfig
 from continuum_sim.errors import ConfigError
+from continuum_sim.simulation import check_fits
 from continuum_sim.traces.check import check_program
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.load import find_trace, read_programs, trace_sha256
@@ -49,6 +51,7 @@ class TraceSource:
         """Whether every program says when it arrives."""
         self._limit, self._max_turns = limit, max_turns
         self._kept: list[Program] | None = None
+        self._surveyed_for: EngineConfig | None = None
         if isinstance(trace, str | os.PathLike):
             self.path = find_trace(trace)
             self.name = self.path.name
@@ -71,16 +74,18 @@ class TraceSource:
             state["_kept"] = None
         return state
 
-    def survey(self, check: Callable[[Program], None]) -> None:
-        """Read the trace once, before a run: count, and refuse programs that `check` does.
+    def survey(self, engine: EngineConfig) -> None:
+        """Read the trace once, before a run: count, and refuse programs that can never fit the engine.
 
         Raises
         ------
         TraceError
             At the first line that is no valid program.
         ConfigError
-            If `check` refuses a program; says how many more there are.
+            Naming the first program that does not fit, and how many there are.
         """
+        if self._surveyed_for == engine:
+            return
         kept: list[Program] | None = []
         refused: ConfigError | None = None
         self.programs = self.turns = num_refused = num_timed = 0
@@ -93,7 +98,7 @@ class TraceSource:
                 if self.turns > _KEPT_TURNS:
                     kept = None
             try:
-                check(program)
+                check_fits(program, engine)
             except ConfigError as error:
                 refused = refused or error
                 num_refused += 1
@@ -101,6 +106,7 @@ class TraceSource:
             more = f" ({num_refused} of {self.programs} programs do not fit)" if num_refused > 1 else ""
             raise ConfigError(f"{refused}{more}")
         self.has_arrivals = num_timed == self.programs
+        self._surveyed_for = engine
         if self._kept is None:
             self._kept = kept
 

@@ -11,8 +11,8 @@ from pathlib import Path
 def write_tiny_model(
     folder: Path,
     *,
-    hidden_size: int = 256,
-    num_hidden_layers: int = 4,
+    hidden_size: int = 512,
+    num_hidden_layers: int = 2,
     num_attention_heads: int = 8,
     num_key_value_heads: int = 4,
     vocab_size: int = 1024,

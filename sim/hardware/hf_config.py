@@ -12,15 +12,15 @@ from continuum_sim.hardware.models import ModelSpec
 _EXPERT_FIELDS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 _OTHER_MIXERS = {
     "kv_lora_rank": "latent attention (MLA)",
-    "ssm_cfg": "state-space layers",
-    "mamba_d_state": "state-space layers",
-    "linear_num_key_heads": "linear attention",
+    "linear_": "linear attention",
+    "mamba_": "state-space layers",
+    "ssm_": "state-space layers",
 }
+"""How fields of layers that are not plain attention begin."""
 _UNGATED = {"falcon", "gpt_bigcode", "gpt_neox", "gptj", "mpt", "nemotron", "opt", "phi", "starcoder2"}
 _TIED_BY_DEFAULT = {"gemma", "gemma2", "gemma3", "gemma3_text"}
 _FOUR_NORMS = {"gemma2", "gemma3", "gemma3_text"}
 _QK_NORM = {"gemma3", "gemma3_text", "qwen3"}
-_DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
 def read_hf_config(path: Path) -> ModelSpec:
@@ -91,15 +91,18 @@ class _Reader:
         remedy = "use --step-time fitted:FILE with --kv-blocks, measured on the engine"
         for name in _EXPERT_FIELDS:
             if isinstance(self.fields.get(name), int) and self.fields[name] > 1:
-                raise ConfigError(f"{self.path}: {name} is {self.fields[name]}: mixtures of experts are not modelled; {remedy}")
-        for name, what in _OTHER_MIXERS.items():
-            if self.fields.get(name):
-                raise ConfigError(f"{self.path}: {name} is set: {what} is not modelled; {remedy}")
+                raise ConfigError(
+                    f"{self.path}: {name} is {self.fields[name]}: mixtures of experts are not modelled; {remedy}"
+                )
+        for prefix, what in _OTHER_MIXERS.items():
+            for name, value in self.fields.items():
+                if name.startswith(prefix) and value:
+                    raise ConfigError(f"{self.path}: {name} is set: {what} is not modelled; {remedy}")
         kinds = set(self._layer_types() or ()) - {"full_attention", "sliding_attention"}
         if kinds:
             raise ConfigError(f"{self.path}: layer_types has {sorted(kinds)[0]!r}, which is not modelled; {remedy}")
-        if self.fields.get("quantization_config"):
-            raise ConfigError(f"{self.path}: quantization_config is set: quantised weights are not modelled; {remedy}")
+        if self.fields.get("quantization_config") or self.path.with_name("hf_quant_config.json").exists():
+            raise ConfigError(f"{self.path}: quantised weights are not modelled; {remedy}")
 
     def _sliding(self, n_layers: int) -> tuple[int | None, int]:
         if not self.fields.get("sliding_window") or self.fields.get("use_sliding_window") is False:

@@ -5,35 +5,47 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
-from continuum_sim.results.files import staged_directory
 from continuum_sim.results.jsonfile import to_json
-from continuum_sim.results.paired import METRICS, PairedDifference, paired_difference
-from continuum_sim.results.summary import Pins, Prefill, Quantiles, Summary, Throughput, TimeSplit
+from continuum_sim.results.paired import PairedDifference, paired_differences
+from continuum_sim.results.summary import Pins, Prefill, Quantiles, Summary, TimeSplit
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
 
 
 class ComparisonRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One policy over all seeds: JCT over all its programs, everything else as the mean of its runs."""
+    """One policy over all seeds: JCT over all its programs, time a program, everything else the mean of its runs."""
 
     policy: str
     seeds: int
     programs: int
     """Over all seeds."""
-    jct_s: Quantiles
-    time_s: TimeSplit
-    time_share: TimeSplit
-    throughput: Throughput
-    prefill: Prefill
+    jct_mean_s: float
+    jct_p50_s: float
+    jct_p90_s: float
+    jct_p95_s: float
+    jct_p99_s: float
+    jct_max_s: float
+    queue_s: float
+    prefill_s: float
+    decode_s: float
+    tool_s: float
+    programs_per_s: float
+    output_tokens_per_s: float
+    computed_tokens: float
+    cached_tokens: float
+    recomputed_tokens: float
     preemptions: float
-    pins: Pins
+    pins_made: float
+    pins_hit: float
+    pins_expired: float
+    pins_broken: float
     peak_used_share: float
     notes: list[str]
     """Those of all its runs, each once."""
@@ -68,7 +80,7 @@ class CompareResult:
         self.seeds = list(dict.fromkeys(run.summary.seed for run in runs))
 
     def __repr__(self) -> str:
-        means = ", ".join(f"{row.policy} {row.jct_s.mean:.4g} s" for row in self.rows)
+        means = ", ".join(f"{row.policy} {row.jct_mean_s:.4g} s" for row in self.rows)
         return f"<CompareResult over seeds {self.seeds}: mean JCT {means}>"
 
     @property
@@ -87,17 +99,16 @@ class CompareResult:
         jct_s = {policy: self._jct_by_seed(policy) for policy in self.policies}
         others = [policy for policy in self.policies if policy != self.baseline]
         return [
-            paired_difference(
+            difference
+            for policy in others
+            for difference in paired_differences(
                 policy,
                 self.baseline,
                 jct_s[policy],
                 jct_s[self.baseline],
-                metric=metric,
                 # From the seeds alone: the intervals do not depend on which other policies are compared.
                 rng=np.random.default_rng(self.seeds),
             )
-            for policy in others
-            for metric in METRICS
         ]
 
     @property
@@ -105,7 +116,7 @@ class CompareResult:
         """`rows` as a data frame, indexed by policy."""
         import pandas as pd
 
-        return pd.json_normalize([msgspec.to_builtins(row) for row in self.rows], sep=".").set_index("policy")
+        return pd.DataFrame([msgspec.to_builtins(row) for row in self.rows]).set_index("policy")
 
     @property
     def differences(self) -> pd.DataFrame:
@@ -126,7 +137,8 @@ class CompareResult:
             frame.insert(0, "policy", run.summary.policy)
             frame.insert(1, "seed", run.summary.seed)
             frames.append(frame)
-        return pd.concat(frames, ignore_index=True)
+        joined: pd.DataFrame = pd.concat(frames, ignore_index=True)
+        return joined
 
     def to_json(self) -> str:
         """Return rows, differences and all summaries as indented JSON."""
@@ -144,19 +156,32 @@ class CompareResult:
 
     def _row(self, policy: str) -> ComparisonRow:
         runs = [s for s in self.summaries if s.policy == policy]
-        jct_s = np.concatenate([*self._jct_by_seed(policy).values()])
-        time_s = _mean_of([s.time_s for s in runs])
+        jct_s = np.concatenate(list(self._jct_by_seed(policy).values()))
+        of_jct = {f"jct_{name}_s": value for name, value in msgspec.to_builtins(Quantiles.of(jct_s)).items()}
+        of_time = {f"{part}_s": fmean(getattr(s.time_s, part) for s in runs) for part in TimeSplit.__struct_fields__}
+        of_pins = {f"pins_{end}": fmean(getattr(s.pins, end) for s in runs) for end in Pins.__struct_fields__}
+        of_prefill = {kind: fmean(getattr(s.prefill, kind) for s in runs) for kind in Prefill.__struct_fields__}
         return ComparisonRow(
             policy=policy,
             seeds=len(runs),
             programs=len(jct_s),
-            jct_s=Quantiles.of(jct_s),
-            time_s=time_s,
-            time_share=_mean_of([s.time_share for s in runs]),
-            throughput=_mean_of([s.throughput for s in runs]),
-            prefill=_mean_of([s.prefill for s in runs]),
-            preemptions=float(np.mean([s.preemptions for s in runs])),
-            pins=_mean_of([s.pins for s in runs]),
-            peak_used_share=float(np.mean([s.kv.peak_used_share for s in runs])),
+            **of_jct,
+            **of_time,
+            **of_pins,
+            **of_prefill,
+            programs_per_s=fmean(s.throughput.programs_per_s for s in runs),
+            output_tokens_per_s=fmean(s.throughput.output_tokens_per_s for s in runs),
+            preemptions=fmean(s.preemptions for s in runs),
+            peak_used_share=fmean(s.kv.peak_used_share for s in runs),
             notes=list(dict.fromkeys(note for s in runs for note in s.notes)),
         )
+
+    def _jct_by_seed(self, policy: str) -> dict[int, np.ndarray]:
+        """Seed to the JCT of every program, in the order of their names, which is the same for all policies."""
+        found = {}
+        for run in self.runs:
+            if run.summary.policy == policy:
+                names = run.programs.column("program").to_numpy(zero_copy_only=False)
+                jct_s = run.programs.column("jct_s").to_numpy()
+                found[run.summary.seed] = jct_s[np.argsort(names)]
+        return found

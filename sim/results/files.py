@@ -95,9 +95,7 @@ def _table_file(directory: Path, table: str) -> Iterator[Sink]:
     import pyarrow.parquet as pq
 
     repeating = [name for name in COLUMNS[table] if name in _REPEATING]
-    writer = pq.ParquetWriter(
-        table_path(directory, table), schema(table), compression="zstd", use_dictionary=repeating
-    )
+    writer = pq.ParquetWriter(table_path(directory, table), schema(table), compression="zstd", use_dictionary=repeating)
     with writer:
         yield writer.write_batch
 

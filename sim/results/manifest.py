@@ -26,10 +26,7 @@ def make_manifest(run: ResolvedRun, *, wall_s: float, command: Sequence[str] | N
     """
     config = run.config
     return {
-        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": None if command is None else list(command),
-        "versions": _versions(),
-        "platform": platform.platform(),
+        **make_stamp(command),
         "seed": config.seed,
         "policy": run.policy.describe(),
         "arrivals": run.arrivals_spec,
@@ -50,6 +47,16 @@ def make_manifest(run: ResolvedRun, *, wall_s: float, command: Sequence[str] | N
         "engine": config.engine,
         "step_time": run.step_time.describe(),
         "wall_s": wall_s,
+    }
+
+
+def make_stamp(command: Sequence[str] | None) -> dict[str, Any]:
+    """Say when, where and by which versions something was made."""
+    return {
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": None if command is None else list(command),
+        "versions": _versions(),
+        "platform": platform.platform(),
     }
 
 

@@ -8,8 +8,10 @@ from continuum_sim.policies.planes import Policy, Retention
 from continuum_sim.results.tally import Tally
 from continuum_sim.simulation import EngineTotals
 
-_OVERLOAD: Final = 1.25
-"""End of the run over the last arrival, from which the engine counts as having fallen behind."""
+_OVERLOAD: Final = 1.5
+"""Busy seconds of the engine over the last arrival, from which it counts as having fallen behind ..."""
+_QUEUEING: Final = 0.25
+"""... if programs also spend this share of their time in the queue."""
 
 
 def activity_notes(policy: Policy, totals: EngineTotals) -> list[str]:
@@ -19,7 +21,7 @@ def activity_notes(policy: Policy, totals: EngineTotals) -> list[str]:
     if retention.at_turn_end is not Retention.at_turn_end and not (totals.pins_made or totals.evictions):
         notes.append(f"{policy.name} made no pin: it kept contexts just as stock vLLM does")
     elif totals.pins_made and not totals.pins_hit:
-        notes.append(f"{policy.name} made {totals.pins_made} pins, none of which lasted until the next turn")
+        notes.append(f"{policy.name} made pins, none of which lasted until its program's next turn")
     if policy.order.keyed and not totals.reorders:
         notes.append(f"{policy.name} never changed the order of the queue: turns were admitted as they arrived")
     if policy.admission.gated and not totals.holds:
@@ -34,10 +36,9 @@ def load_notes(tally: Tally, totals: EngineTotals, *, open_arrivals: bool) -> li
     notes = []
     if not tally.prefill.recomputed_tokens:
         notes.append("memory was never short: no computed token was lost, so no retention policy can gain here")
-    overloaded = totals.end_s > _OVERLOAD * tally.last_arrival_s
-    if open_arrivals and tally.last_arrival_s and overloaded and tally.time_share.queue > 0.5:
+    overloaded = totals.busy_s > _OVERLOAD * tally.last_arrival_s and tally.time_share.queue > _QUEUEING
+    if open_arrivals and tally.last_arrival_s and overloaded:
         notes.append(
-            f"programs arrived for {tally.last_arrival_s:,.0f} s and kept the engine busy for {totals.end_s:,.0f} s: "
-            "it is overloaded, and JCT grows with the length of the trace"
+            "overload: programs arrived faster than the engine served them, so JCT grows with the length of the trace"
         )
     return notes

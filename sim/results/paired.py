@@ -8,14 +8,17 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-METRICS: Final = ("mean", "p50", "p90", "p95", "p99")
+_PERCENTILES: Final = (50, 90, 95, 99)
+METRICS: Final = ("mean", *(f"p{percent}" for percent in _PERCENTILES))
 
 _RESAMPLES: Final = 9_999
-_MOST_DRAWS: Final = 200_000_000
+_MOST_DRAWS: Final = 20_000_000
 """Resamples are fewer where there are so many programs that the draws would take more than seconds."""
 _FEWEST_RESAMPLES: Final = 999
-_BATCH_DRAWS: Final = 2_000_000
-"""Drawn at a time: bounds memory to a few times 16 MB."""
+_BATCH_DRAWS: Final = 1_000_000
+"""Drawn at a time: bounds memory to a few times 8 MB."""
+_ROUNDING: Final = 1e-9
+"""Relative difference that two sums of the same step times may have."""
 SEEDS_TO_RESAMPLE: Final = 10
 """From so many seeds on, whole seeds are resampled instead of programs."""
 
@@ -45,21 +48,21 @@ class PairedDifference(msgspec.Struct, frozen=True):
 
     @property
     def beyond_noise(self) -> bool:
-        """Whether the interval of the difference leaves out 0."""
-        return self.difference_low_s > 0 or self.difference_high_s < 0
+        """Whether the interval of the difference leaves out 0, and not by rounding alone."""
+        leaves_out_0 = self.difference_low_s > 0 or self.difference_high_s < 0
+        return leaves_out_0 and abs(self.ratio - 1) > _ROUNDING
 
 
-def paired_difference(
+def paired_differences(
     policy: str,
     baseline: str,
     jct_s: Mapping[int, np.ndarray],
     baseline_jct_s: Mapping[int, np.ndarray],
     *,
-    metric: str = "mean",
     rng: np.random.Generator,
     confidence_level: float = 0.95,
-) -> PairedDifference:
-    """Compare two policies on the same seeds and programs.
+) -> list[PairedDifference]:
+    """Compare two policies on the same seeds and programs, one entry for each of `METRICS`.
 
     Percentile bootstrap over pairs (`scipy.stats.bootstrap`). With fewer than 10 seeds a pair is one program under
     one seed: the interval then says how much hangs on which programs were run, but programs of one run share their
@@ -70,48 +73,46 @@ def paired_difference(
     ----------
     jct_s, baseline_jct_s
         Seed -> JCT of every program, in the same order in both; as many programs under every seed.
-    metric
-        One of `METRICS`.
     """
     ours = np.stack([jct_s[seed] for seed in jct_s])
     base = np.stack([baseline_jct_s[seed] for seed in jct_s])
     by_seed = len(ours) >= SEEDS_TO_RESAMPLE
     shape = ours.shape if by_seed else (ours.size, 1)
     ours, base = ours.reshape(shape), base.reshape(shape)
-    measure = _measure(metric)
 
     def statistic(units: np.ndarray, axis: int = -1) -> np.ndarray:
-        # units: (..., n) indices of seeds or programs -> both measures over all pairs of those units
+        # (..., n) indices of programs or seeds -> (difference and ratio, metric, ...) over all their pairs
         drawn = units.astype(np.intp)
         flat = (*drawn.shape[:-1], -1)
-        a, b = measure(ours[drawn].reshape(flat)), measure(base[drawn].reshape(flat))
+        a, b = _measure(ours[drawn].reshape(flat)), _measure(base[drawn].reshape(flat))
         return np.stack([a - b, a / b])
 
     units = np.arange(len(ours))
-    difference_s, ratio = statistic(units)
-    low = high = (float("nan"), float("nan"))
+    value = statistic(units)
+    low = high = np.full_like(value, np.nan)
     if len(units) > 1:
         low, high = _interval(units, ours.size, statistic, rng, confidence_level)
-    return PairedDifference(
-        policy=policy,
-        baseline=baseline,
-        metric=metric,
-        difference_s=float(difference_s),
-        difference_low_s=low[0],
-        difference_high_s=high[0],
-        ratio=float(ratio),
-        ratio_low=low[1],
-        ratio_high=high[1],
-        pairs=ours.size,
-        resampled="seeds" if by_seed else "programs",
-    )
+    return [
+        PairedDifference(
+            policy=policy,
+            baseline=baseline,
+            metric=metric,
+            difference_s=float(value[0, at]),
+            difference_low_s=float(low[0, at]),
+            difference_high_s=float(high[0, at]),
+            ratio=float(value[1, at]),
+            ratio_low=float(low[1, at]),
+            ratio_high=float(high[1, at]),
+            pairs=ours.size,
+            resampled="seeds" if by_seed else "programs",
+        )
+        for at, metric in enumerate(METRICS)
+    ]
 
 
-def _measure(metric: str) -> Callable[[np.ndarray], np.ndarray]:
-    if metric == "mean":
-        return lambda sample: sample.mean(axis=-1)
-    percent = float(metric.removeprefix("p"))
-    return lambda sample: np.percentile(sample, percent, axis=-1)
+def _measure(sample: np.ndarray) -> np.ndarray:
+    """All metrics of samples along the last axis, metrics first."""
+    return np.concatenate([sample.mean(axis=-1)[np.newaxis], np.percentile(sample, _PERCENTILES, axis=-1)])
 
 
 def _interval(
@@ -120,7 +121,7 @@ def _interval(
     statistic: Callable[..., np.ndarray],
     rng: np.random.Generator,
     confidence_level: float,
-) -> tuple[tuple[float, float], tuple[float, float]]:
+) -> tuple[np.ndarray, np.ndarray]:
     from scipy.stats import bootstrap  # takes longer to import than most runs take
 
     result: Any = bootstrap(
@@ -133,5 +134,4 @@ def _interval(
         confidence_level=confidence_level,
         rng=rng,
     )
-    bounds = result.confidence_interval
-    return tuple(bounds.low.tolist()), tuple(bounds.high.tolist())
+    return result.confidence_interval.low, result.confidence_interval.high

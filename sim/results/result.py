@@ -71,17 +71,20 @@ class RunResult:
     @cached_property
     def programs(self) -> pd.DataFrame:
         """One row a program, in the order of their ends."""
-        return self.table("programs").to_pandas()
+        frame: pd.DataFrame = self.table("programs").to_pandas()
+        return frame
 
     @cached_property
     def turns(self) -> pd.DataFrame:
         """One row a turn, in the order of their ends."""
-        return self.table("turns").to_pandas()
+        frame: pd.DataFrame = self.table("turns").to_pandas()
+        return frame
 
     @cached_property
     def timeline(self) -> pd.DataFrame:
         """One row a stretch of steps in which the batch stayed the same."""
-        return self.table("timeline").to_pandas()
+        frame: pd.DataFrame = self.table("timeline").to_pandas()
+        return frame
 
     @cached_property
     def decisions(self) -> pd.DataFrame:

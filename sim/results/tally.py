@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -30,26 +31,26 @@ class Tally:
 
     def add_turns(self, records: Sequence[TurnRecord]) -> None:
         """Take in finished turns."""
-        columns = TurnRecord(*zip(*records, strict=True))
-        arrival_s = np.array(columns.arrival_s)
-        self.queue_wait_s.frombytes((np.array(columns.scheduled_s) - arrival_s).tobytes())
-        self.ttft_s.frombytes((np.array(columns.first_token_s) - arrival_s).tobytes())
-        outputs = _sum(columns.output_tokens)
+        columns = _columns(records)
+        arrival_s = np.array(columns["arrival_s"])
+        self.queue_wait_s.frombytes((np.array(columns["scheduled_s"]) - arrival_s).tobytes())
+        self.ttft_s.frombytes((np.array(columns["first_token_s"]) - arrival_s).tobytes())
+        # Python's own integers throughout: a sum over a long run must not wrap.
+        output_tokens = sum(columns["output_tokens"])
         self.turns += len(records)
-        self.output_tokens += outputs
-        self.preemptions += _sum(columns.preemptions)
+        self.output_tokens += output_tokens
+        self.preemptions += sum(columns["preemptions"])
         # The KV of every output token but the last is computed once by decoding; all else is prefill.
-        self._computed_tokens += _sum(columns.computed_tokens) - (outputs - len(records))
-        self._cached_tokens += _sum(columns.cached_tokens)
-        self._recomputed_tokens += _sum(columns.recomputed_tokens)
+        self._computed_tokens += sum(columns["computed_tokens"]) - (output_tokens - len(records))
+        self._cached_tokens += sum(columns["cached_tokens"])
+        self._recomputed_tokens += sum(columns["recomputed_tokens"])
 
     def add_programs(self, records: Sequence[ProgramRecord]) -> None:
         """Take in finished programs."""
-        columns = ProgramRecord(*zip(*records, strict=True))
-        self.jct_s.extend(columns.jct_s)  # type: ignore[arg-type]
-        self.last_arrival_s = max(self.last_arrival_s, max(columns.arrival_s))  # type: ignore[call-overload]
-        split = (columns.queue_s, columns.prefill_s, columns.decode_s, columns.tool_s)
-        self._split_s += np.array(split).sum(axis=1)
+        columns = _columns(records)
+        self.jct_s.extend(columns["jct_s"])
+        self.last_arrival_s = max(self.last_arrival_s, *columns["arrival_s"])
+        self._split_s += np.array([columns[f"{part}_s"] for part in TimeSplit.__struct_fields__]).sum(axis=1)
 
     @property
     def programs(self) -> int:
@@ -77,6 +78,5 @@ class Tally:
         return Quantiles.of(np.frombuffer(sample))
 
 
-def _sum(column: object) -> int:
-    # Python's integers: a sum over a long run must not wrap.
-    return sum(column)  # type: ignore[call-overload,no-any-return]
+def _columns(records: Sequence[TurnRecord] | Sequence[ProgramRecord]) -> dict[str, tuple[Any, ...]]:
+    return dict(zip(records[0]._fields, zip(*records, strict=True), strict=True))

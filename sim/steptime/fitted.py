@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from continuum_sim.errors import ConfigError
@@ -123,10 +124,11 @@ def fit_step_times(batches: Sequence[StepBatch], seconds: Sequence[float]) -> Fi
     solution, _ = nnls(design / scale, np.ones(len(measured)))
     coefficients = solution / scale
     errors = design @ coefficients - 1.0
-    return Fitted(*(float(value) for value in coefficients), provenance={"residuals": _residuals(errors)})
+    values = dict(zip(_COEFFICIENTS, coefficients.tolist(), strict=True))
+    return Fitted(**values, provenance={"residuals": _residuals(errors)})
 
 
-def _residuals(errors: np.ndarray[tuple[int], np.dtype[np.float64]]) -> dict[str, float | int]:
+def _residuals(errors: NDArray[np.float64]) -> dict[str, float | int]:
     sizes = np.abs(errors)
     return {
         "steps": len(errors),

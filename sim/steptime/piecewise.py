@@ -16,7 +16,7 @@ Piece = tuple[int, float, float, float]
 class PiecewiseStepTime(ABC):
     """Base of models whose step time, over a run, is made of a few polynomial pieces.
 
-    A subclass cuts a run into pieces; where it cuts must not depend on the length of the run.
+    A subclass cuts a run into pieces. The pieces of a shorter run must be those of a longer one, cut off.
     """
 
     @abstractmethod
@@ -32,32 +32,31 @@ class PiecewiseStepTime(ABC):
         return self.run_s(batch, 1)
 
     def run_s(self, batch: StepBatch, n_steps: int) -> float:
-        """Seconds of a run of n steps: Σj = n(n-1)/2 and Σj² = n(n-1)(2n-1)/6, for every piece."""
+        """Seconds of a run of n steps."""
         total = 0.0
-        for n, a, b, c in self.pieces(batch, n_steps):
-            total += _sum(n, a, b, c)
+        for piece in self.pieces(batch, n_steps):
+            total += _sum(*piece)
         return total
 
     def steps_to_reach(self, batch: StepBatch, n_steps: int, elapsed_s: float) -> int:
         """Least k in 1..n_steps with run_s(batch, k) >= elapsed_s; n_steps if there is none."""
-        steps, left_s = 0, elapsed_s
+        steps, total = 0, 0.0
         for n, a, b, c in self.pieces(batch, n_steps):
-            piece_s = _sum(n, a, b, c)
-            if piece_s >= left_s:
-                steps += _steps_within(n, a, b, c, left_s)
-                break
-            steps += n
-            left_s -= piece_s
-        steps = min(max(steps, 1), n_steps)
-        # The root is rounded; what counts is what run_s itself answers.
-        while steps > 1 and self.run_s(batch, steps - 1) >= elapsed_s:
-            steps -= 1
-        while steps < n_steps and self.run_s(batch, steps) < elapsed_s:
-            steps += 1
-        return steps
+            ended = total + _sum(n, a, b, c)
+            if ended >= elapsed_s:
+                k = min(max(_steps_within(n, a, b, c, elapsed_s - total), 1), n)
+                # The root is rounded; what counts is what run_s itself answers.
+                while k > 1 and total + _sum(k - 1, a, b, c) >= elapsed_s:
+                    k -= 1
+                while k < n and total + _sum(k, a, b, c) < elapsed_s:
+                    k += 1
+                return steps + k
+            steps, total = steps + n, ended
+        return n_steps
 
 
 def _sum(n: int, a: float, b: float, c: float) -> float:
+    """Add up a piece: Σj = n(n-1)/2 and Σj² = n(n-1)(2n-1)/6 over j from 0 to n-1."""
     pairs = n * (n - 1)
     total = n * a + 0.5 * pairs * b
     return total + pairs * (2 * n - 1) / 6 * c if c else total

@@ -1,2 +1,117 @@
-"""placeholder until written below"""
-class Profiled: ...
+"""Step times put together from kernels measured one by one on the GPU: what each layer takes, times the layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.hardware.models import ModelSpec
+from continuum_sim.steptime.batch import StepBatch
+from continuum_sim.steptime.piecewise import Piece, PiecewiseStepTime
+from continuum_sim.steptime.profile_attention import Attention
+from continuum_sim.steptime.profile_tables import Curve, ProfileTables, read_profile
+
+_ONCE = {"embedding", "final_layernorm"}
+"""Kernels that run once a step; all others run in every layer."""
+
+_SHAPE_FIELDS = {
+    "num_attention_heads": "n_heads",
+    "num_key_value_heads": "n_kv_heads",
+    "intermediate_size": "intermediate",
+    "vocab_size": "vocab",
+}
+
+
+class Profiled(PiecewiseStepTime):
+    """Σ measured kernels: dense ones by tokens, LM head and sampler by requests, attention by its own four axes.
+
+    The host's own time is not in such tables: `host_overhead_s` adds a constant to every step, 0 unless given.
+    """
+
+    def __init__(
+        self, tables: ProfileTables, model: ModelSpec, tensor_parallel_size: int = 1, host_overhead_s: float = 0.0
+    ) -> None:
+        if not (isfinite(host_overhead_s) and host_overhead_s >= 0):
+            raise ConfigError(f"profiled: host_overhead_s is {host_overhead_s}, expected a finite number, zero or more")
+        _check_same_model(tables, model, tensor_parallel_size)
+        self.tables, self.model, self.tensor_parallel_size = tables, model, tensor_parallel_size
+        self.host_overhead_s = host_overhead_s
+        repeats = {layer: 1 if layer in _ONCE else model.n_layers for layer in tables.dense}
+        if "layernorm" in repeats:
+            repeats["layernorm"] *= model.norms_per_layer
+        self._by_tokens = _Total([(curve, repeats[layer]) for layer, curve in tables.dense.items()])
+        self._by_requests = _Total([(curve, 1) for curve in tables.per_sequence.values()])
+        self._attention = Attention(tables.attention, model.n_layers)
+
+    def pieces(self, batch: StepBatch, n_steps: int) -> Sequence[Piece]:
+        """Cut where a context passes a node of the attention table; between cuts, at most quadratic."""
+        requests = batch.prefill_requests + batch.decode_requests
+        fixed_s = (
+            self.host_overhead_s
+            + self._by_tokens(batch.prefill_tokens + batch.decode_requests)
+            + self._by_requests(requests)
+        )
+        return [(n, fixed_s + a, b, c) for n, a, b, c in self._attention.pieces(batch, n_steps)]
+
+    def describe(self) -> dict[str, Any]:
+        """Folder, model and what the tables say about themselves."""
+        said = ("gpu", "model", "vllm_version", "cuda_version", "profiled_at", "variant")
+        return {
+            "kind": "profiled",
+            "model": self.model.name,
+            "tensor_parallel_size": self.tensor_parallel_size,
+            "host_overhead_s": self.host_overhead_s,
+            "provenance": {
+                "folder": str(self.tables.folder),
+                **{key: self.tables.meta[key] for key in said if key in self.tables.meta},
+            },
+        }
+
+
+def load_profiled(
+    folder: Path, model: ModelSpec, tensor_parallel_size: int = 1, host_overhead_s: float = 0.0
+) -> Profiled:
+    """Read a folder of kernel times (`dense.csv`, `per_sequence.csv`, `attention.csv`, perhaps `meta.yaml`).
+
+    Raises
+    ------
+    ConfigError
+        Naming the file, line and field, or where the folder profiles another model or parallel size.
+    """
+    return Profiled(read_profile(folder), model, tensor_parallel_size, host_overhead_s)
+
+
+class _Total:
+    """A sum of curves, tabulated for every count up to the largest asked for so far."""
+
+    def __init__(self, curves: Sequence[tuple[Curve, int]]) -> None:
+        self.curves = curves
+        self.values: list[float] = []
+        self._extend(max((curve.counts[-1] for curve, _ in curves), default=1))
+
+    def __call__(self, count: int) -> float:
+        if count >= len(self.values):
+            self._extend(2 * count)
+        return self.values[count]
+
+    def _extend(self, most: int) -> None:
+        tables = [(curve.every(most), times) for curve, times in self.curves]
+        self.values = [sum(times * table[count] for table, times in tables) for count in range(most + 1)]
+
+
+def _check_same_model(tables: ProfileTables, model: ModelSpec, tensor_parallel_size: int) -> None:
+    for field, attribute in _SHAPE_FIELDS.items():
+        profiled, wanted = tables.meta.get(field), getattr(model, attribute)
+        if profiled is not None and profiled != str(wanted):
+            raise ConfigError(
+                f"{tables.folder}: profiles a model with {field} {profiled}, but {model.name} has {wanted}: give the "
+                "model the tables were measured with"
+            )
+    sizes = tables.meta.get("tp_degrees", f"[{tensor_parallel_size}]").strip("[]").split(",")
+    if str(tensor_parallel_size) not in {size.strip() for size in sizes}:
+        raise ConfigError(
+            f"{tables.folder}: profiled with tensor parallel size {', '.join(sizes)}, not {tensor_parallel_size}"
+        )

@@ -22,7 +22,7 @@ NVIDIA aiconfigurator-core 0.12.0, `mem_empirical_constant_latency`; LLMServingS
 
 @dataclass(frozen=True)
 class Settings:
-    """What may be changed about a roofline; None takes the GPU's measured value. An efficiency of 1 is the data sheet."""
+    """What may be changed about a roofline. None takes the GPU's measured value; an efficiency of 1, the data sheet."""
 
     matmul_efficiency: float | None = None
     weight_bandwidth_efficiency: float | None = None
@@ -104,10 +104,10 @@ class Roofline(PiecewiseStepTime):
         cuts = sorted({cut for j in self._crossings(batch) if 0 < (cut := ceil(j)) < n_steps})
         pieces = []
         for start, end in zip([0, *cuts], [*cuts, n_steps], strict=True):
-            first_s = fixed_s + self._attention_s(batch, start)
-            steps = end - start
-            last_s = fixed_s + self._attention_s(batch, end - 1) if steps > 1 else first_s
-            pieces.append((steps, first_s, (last_s - first_s) / max(steps - 1, 1), 0.0))
+            here_s = self._attention_s(batch, start)
+            # Half a step on no other term has taken over yet, unless the piece is a single step.
+            slope_s = 2 * (self._attention_s(batch, start + 0.5) - here_s)
+            pieces.append((end - start, fixed_s + here_s, slope_s, 0.0))
         return pieces
 
     def describe(self) -> dict[str, Any]:
@@ -135,7 +135,7 @@ class Roofline(PiecewiseStepTime):
             + (self._move_token_s + self._reduce_token_s) * tokens
         )
 
-    def _attention_s(self, batch: StepBatch, j: int) -> float:
+    def _attention_s(self, batch: StepBatch, j: float) -> float:
         """All layers' attention in the j-th step of the run."""
         chunk, decodes, window = batch.prefill_tokens, batch.decode_requests, self._window
         attended = batch.decode_context_tokens + j * decodes

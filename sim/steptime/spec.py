@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.gpus import GpuSpec
 from continuum_sim.hardware.models import ModelSpec
 from continuum_sim.steptime.fitted import load_fitted
 from continuum_sim.steptime.model import StepTime
-from continuum_sim.steptime.profiled import Profiled, load_profiled
+from continuum_sim.steptime.profiled import load_profiled
 from continuum_sim.steptime.roofline import Roofline, Settings
 
 ENTRY_POINTS = "continuum_sim.step_times"
@@ -52,7 +53,7 @@ def _find(name: str) -> StepTimeFactory:
 
 
 def _roofline(argument: str, *, model: ModelSpec, gpu: GpuSpec, tensor_parallel_size: int) -> StepTime:
-    return Roofline(model, gpu, tensor_parallel_size, Settings(**_settings(argument, Settings, "roofline")))
+    return Roofline(model, gpu, tensor_parallel_size, Settings(**_settings(argument, _ROOFLINE_SETTINGS, "roofline")))
 
 
 def _fitted(argument: str, *, model: ModelSpec, gpu: GpuSpec, tensor_parallel_size: int) -> StepTime:
@@ -60,11 +61,36 @@ def _fitted(argument: str, *, model: ModelSpec, gpu: GpuSpec, tensor_parallel_si
 
 
 def _profiled(argument: str, *, model: ModelSpec, gpu: GpuSpec, tensor_parallel_size: int) -> StepTime:
-    return load_profiled(_path(argument, "profiled", "DIR"), model, tensor_parallel_size)
+    # `DIR` or `DIR,host_overhead_s=0.0003`; a comma inside the folder's name is not taken for a setting.
+    folder, comma, rest = argument.rpartition(",")
+    if not comma or "=" not in rest:
+        folder, rest = argument, ""
+    settings = _settings(rest, ("host_overhead_s",), "profiled")
+    return load_profiled(_path(folder, "profiled", "DIR"), model, tensor_parallel_size, **settings)
 
 
 STEP_TIMES: Mapping[str, StepTimeFactory] = {"roofline": _roofline, "fitted": _fitted, "profiled": _profiled}
 """The models of this package by name."""
+
+
+_ROOFLINE_SETTINGS = tuple(field.name for field in fields(Settings))
+
+
+def _settings(text: str, known: Sequence[str], owner: str) -> dict[str, float]:
+    """Read `key=number,key=number`."""
+    values = {}
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        key, sign, number = (part.strip() for part in item.partition("="))
+        if not sign:
+            raise ConfigError(f"step-time model {owner}: {item!r} is not of the form key=number")
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+            raise ConfigError(f"step-time model {owner}: unknown setting {key!r}, did you mean {near[0]!r}?")
+        try:
+            values[key] = float(number)
+        except ValueError:
+            raise ConfigError(f"step-time model {owner}: {key} is {number!r}, expected a number") from None
+    return values
 
 
 def _path(argument: str, name: str, what: str) -> Path:

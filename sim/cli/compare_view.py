@@ -1,0 +1,107 @@
+"""A comparison for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from continuum_sim.cli.numbers import count, seconds, signed
+from continuum_sim.results.compared import ComparisonRow
+from continuum_sim.results.paired import SEEDS_TO_RESAMPLE, PairedDifference
+
+_SHOWN_METRICS: Final = ("mean", "p95")
+
+
+def comparison_view(rows: Sequence[ComparisonRow], differences: Sequence[PairedDifference]) -> RenderableType:
+    """Lay a comparison out: JCT and where it went, memory and pins, differences from the baseline, notes."""
+    parts: list[RenderableType] = [_times(rows), "", _memory(rows)]
+    if differences:
+        parts += ["", _differences(differences), Text(_method(differences[0]), style="dim")]
+    notes = [(row.policy, note) for row in rows for note in row.notes]
+    if notes:
+        parts.append("")
+        parts += [Text(f"note ({policies}): {note}", style="italic") for policies, note in _grouped(notes, len(rows))]
+    return Group(*parts)
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False
+    )
+    table.add_column("policy", overflow="fold")
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def _times(rows: Sequence[ComparisonRow]) -> Table:
+    table = _table(
+        "JCT, and where it goes (seconds a program)",
+        *("mean", "p50", "p90", "p95", "p99", "queue", "prefill", "decode", "tool", "programs/h"),
+    )
+    best_s = min(row.jct_mean_s for row in rows)
+    for row in rows:
+        jct = (row.jct_mean_s, row.jct_p50_s, row.jct_p90_s, row.jct_p95_s, row.jct_p99_s)
+        split = (row.queue_s, row.prefill_s, row.decode_s, row.tool_s)
+        style = "bold" if row.jct_mean_s == best_s else None
+        table.add_row(row.policy, *map(seconds, (*jct, *split)), f"{3600 * row.programs_per_s:,.1f}", style=style)
+    return table
+
+
+def _memory(rows: Sequence[ComparisonRow]) -> Table:
+    table = _table(
+        "Prompt tokens and pins (a run)",
+        *("computed", "recomputed", "from cache", "preemptions", "pins", "hit", "expired", "broken"),
+    )
+    for row in rows:
+        tokens = (row.computed_tokens, row.recomputed_tokens, row.cached_tokens)
+        pins = (row.pins_made, row.pins_hit, row.pins_expired, row.pins_broken)
+        table.add_row(row.policy, *map(count, (*tokens, row.preemptions, *pins)))
+    return table
+
+
+def _differences(differences: Sequence[PairedDifference]) -> Table:
+    first = differences[0]
+    table = _table(
+        f"JCT against {first.baseline}, the same programs and arrivals",
+        *("JCT", "difference s", "95 % interval", "ratio", "95 % interval", ""),
+    )
+    for item in differences:
+        if item.metric not in _SHOWN_METRICS:
+            continue
+        table.add_row(
+            item.policy,
+            item.metric,
+            signed(item.difference_s),
+            f"{signed(item.difference_low_s)} … {signed(item.difference_high_s)}",
+            f"{item.ratio:.3f}",
+            f"{item.ratio_low:.3f} … {item.ratio_high:.3f}",
+            _verdict(item),
+        )
+    return table
+
+
+def _method(item: PairedDifference) -> str:
+    hint = "" if item.resampled == "seeds" else f"; {SEEDS_TO_RESAMPLE} seeds or more would be resampled instead"
+    return (
+        f"Paired bootstrap over {item.pairs:,} pairs (one program under one seed), resampling {item.resampled}{hint}."
+    )
+
+
+def _verdict(item: PairedDifference) -> Text:
+    if not item.beyond_noise:
+        return Text("within noise", style="dim")
+    return Text("faster", style="green") if item.difference_s < 0 else Text("slower", style="red")
+
+
+def _grouped(notes: Sequence[tuple[str, str]], num_policies: int) -> list[tuple[str, str]]:
+    """Each note once, with the policies it is about."""
+    about: dict[str, list[str]] = {}
+    for policy, note in notes:
+        about.setdefault(note, []).append(policy)
+    return [("all" if len(who) == num_policies else ", ".join(who), note) for note, who in about.items()]

@@ -1,0 +1,73 @@
+"""A progress bar on a terminal, nothing elsewhere; and how far a command is, in words."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Final
+
+from continuum_sim.cli.console import messages
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+
+    from continuum_sim.results import Progress
+    from continuum_sim.trace_source import TraceSource
+
+_REFRESH_S: Final = 0.1
+
+
+class Bar:
+    """Turns done, over so many runs of the same trace; drawn at most ten times a second."""
+
+    def __init__(self, trace: TraceSource, runs: int = 1) -> None:
+        self._turns, self._programs, self._runs = trace.turns, trace.programs, runs
+        self._runs_done = 0
+        self._programs_done = self._turns_done = 0
+        self._sim_s = 0.0
+        self._drawn_s = 0.0
+        self._bar: RichProgress | None = None
+
+    def __enter__(self) -> Bar:
+        console = messages()
+        if console.is_terminal:
+            from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+            columns = BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"), TimeRemainingColumn()
+            self._bar = Progress(*columns, console=console, transient=True, auto_refresh=False)
+            self._bar.add_task(str(self), total=self._runs * self._turns)
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __str__(self) -> str:
+        here = f"{self._programs_done} of {self._programs} programs, {self._sim_s:,.0f} s simulated"
+        if self._runs == 1:
+            return here
+        runs = f"{self._runs_done} of {self._runs} runs"
+        return f"{runs}; {here}" if self._programs_done else runs
+
+    def progress(self, progress: Progress) -> None:
+        """Take note of how far the run under way is."""
+        self._programs_done, self._turns_done, self._sim_s = progress
+        if self._bar is not None and time.monotonic() - self._drawn_s >= _REFRESH_S:
+            self._draw()
+
+    def run_done(self, policy: str, seed: int) -> None:
+        """Take note that a run is done."""
+        self._runs_done += 1
+        self._programs_done = self._turns_done = 0
+        self._sim_s = 0.0
+        if self._bar is not None:
+            self._draw()
+
+    def _draw(self) -> None:
+        assert self._bar is not None
+        self._drawn_s = time.monotonic()
+        done = self._runs_done * self._turns + self._turns_done
+        self._bar.update(self._bar.task_ids[0], completed=done, description=str(self), refresh=True)

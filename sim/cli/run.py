@@ -1,0 +1,61 @@
+"""`continuum-sim run`: one trace, one policy."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from continuum_sim.cli.errors import interruptible
+from continuum_sim.cli.options import Decisions, Force, Json, Out, RunFlags, takes_run_flags
+
+
+@takes_run_flags
+def run(
+    context: typer.Context,
+    flags: RunFlags,
+    policy: Annotated[
+        str, typer.Option(help="A preset with its parameters (ttl-static:ttl=2), or planes (order=…,retention=…).")
+    ] = "ttl",
+    seed: Annotated[int, typer.Option(help="Seed of the arrivals.")] = 0,
+    out: Out = None,
+    force: Force = False,
+    decisions: Decisions = False,
+    json: Json = False,
+) -> None:
+    """Simulate one trace on one engine under one policy."""
+    from continuum_sim.cli.console import messages, show
+    from continuum_sim.cli.progress import Bar
+    from continuum_sim.cli.setting import setting_view
+    from continuum_sim.cli.summary_view import summary_view
+    from continuum_sim.errors import ConfigError
+    from continuum_sim.execute import execute
+    from continuum_sim.resolve import resolve
+    from continuum_sim.results.files import check_free
+    from continuum_sim.results.tables import COLUMNS
+
+    if decisions and out is None:
+        raise ConfigError("--decisions writes decisions.jsonl into the run's directory; say which with --out DIR")
+    if out is not None:
+        check_free(out, force=force)
+    with interruptible("interrupted while reading the trace; nothing was written"):
+        resolved = resolve(flags.config(policy, seed))
+    bar = Bar(resolved.trace)
+    with interruptible(lambda: f"interrupted after {bar}; nothing was written"), bar:
+        result = execute(
+            resolved,
+            tables=[] if out is None else list(COLUMNS),
+            out=out,
+            force=force,
+            decisions=decisions,
+            progress=bar.progress,
+            command=context.obj,
+        )
+    if json:
+        print(result.summary.to_json(), end="")
+        for note in result.summary.notes:
+            messages().print(f"note: {note}", style="dim", soft_wrap=True)
+    else:
+        show(setting_view(resolved, f"seed {seed}"), summary_view(result.summary))
+    if out is not None:
+        messages().print(f"wrote {out}", soft_wrap=True)

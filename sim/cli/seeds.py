@@ -1,0 +1,28 @@
+"""The notation of seeds: `0,1,2` or `0-9`."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from continuum_sim.errors import ConfigError
+
+_MOST_SEEDS: Final = 100_000
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Return the seeds, in the order given.
+
+    Raises
+    ------
+    ConfigError
+        If it is not a list of whole numbers and ranges of them.
+    """
+    seeds: list[int] = []
+    for item in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,18})(?:-(\d{1,18}))?\s*", item, re.ASCII)
+        first, last = (0, -1) if match is None else (int(match[1]), int(match[2] or match[1]))
+        if last < first or last - first >= _MOST_SEEDS:
+            raise ConfigError(f"seeds are {text!r}, expected whole numbers or ranges, as in 0,1,2 or 0-9")
+        seeds.extend(range(first, last + 1))
+    return seeds

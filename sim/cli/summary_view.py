@@ -1,0 +1,114 @@
+"""A run's summary for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from continuum_sim.cli.numbers import count, percent, seconds
+from continuum_sim.results.summary import Quantiles, Summary, TimeSplit
+
+# Told apart by shade where there is no colour.
+PARTS: Final = (
+    ("queue", "█", "red"),
+    ("prefill", "▓", "yellow"),
+    ("decode", "▒", "green"),
+    ("tool", "░", "blue"),
+)
+_BAR_CELLS: Final = 60
+
+
+def summary_view(summary: Summary) -> RenderableType:
+    """Lay a summary out."""
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="bold", no_wrap=True)
+    facts.add_column()
+    for name, fact in _facts(summary):
+        facts.add_row(name, fact)
+    return Group(_quantiles(summary), "", facts, *notes_view(summary.notes))
+
+
+def notes_view(notes: list[str]) -> list[RenderableType]:
+    """Lay notes out, an empty line before them."""
+    return ["", *(Text(f"note: {note}", style="italic") for note in notes)] if notes else []
+
+
+def _quantiles(summary: Summary) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("seconds")
+    for name in Quantiles.__struct_fields__:
+        table.add_column(name, justify="right", no_wrap=True)
+    rows = (
+        ("JCT (a program)", summary.jct_s),
+        ("queue wait (a turn)", summary.queue_wait_s),
+        ("TTFT (a turn)", summary.ttft_s),
+    )
+    for name, quantiles in rows:
+        table.add_row(name, *(seconds(getattr(quantiles, q)) for q in Quantiles.__struct_fields__))
+    return table
+
+
+def _facts(summary: Summary) -> Iterator[tuple[str, RenderableType]]:
+    s = summary
+    yield "where the time went", time_bar(s.time_share)
+    yield "", time_legend(s.time_s, s.time_share)
+    prompt_tokens = s.prefill.computed_tokens + s.prefill.cached_tokens
+    yield (
+        "prefill",
+        f"{count(s.prefill.computed_tokens)} tokens computed, {count(s.prefill.recomputed_tokens)} of them again; "
+        f"{count(s.prefill.cached_tokens)} from cache ({percent(s.prefill.cached_tokens / prompt_tokens)})",
+    )
+    yield (
+        "KV cache",
+        f"{percent(s.kv.peak_used_share)} of {s.kv.blocks:,} blocks in use at the peak; "
+        f"{count(s.preemptions)} preemptions",
+    )
+    yield "pins", pins_line(s)
+    yield (
+        "throughput",
+        f"{3600 * s.throughput.programs_per_s:,.1f} programs/h, "
+        f"{s.throughput.output_tokens_per_s:,.0f} output tokens/s over {seconds(s.sim_s)} s; "
+        f"engine busy {percent(s.busy_s / s.sim_s)} of it",
+    )
+    yield (
+        "simulated in",
+        f"{seconds(s.wall_s)} s: {s.turns / s.wall_s:,.0f} turns/s, {count(s.steps)} engine steps",
+    )
+
+
+def pins_line(summary: Summary) -> str:
+    """Say how many pins there were and how they ended."""
+    pins = summary.pins
+    if not pins.made:
+        return "none made"
+    return (
+        f"{pins.made:,} made: {pins.hit:,} hit, {pins.expired:,} expired, {pins.broken:,} broken; "
+        f"{count(summary.kv.pinned_block_seconds)} block·s held"
+    )
+
+
+def time_bar(share: TimeSplit) -> Text:
+    """Draw the shares of the JCT as one bar."""
+    bar = Text()
+    drawn = 0
+    total = 0.0
+    for part, glyph, colour in PARTS:
+        total += getattr(share, part)
+        cells = round(total * _BAR_CELLS) - drawn
+        bar.append(glyph * cells, style=colour)
+        drawn += cells
+    return bar
+
+
+def time_legend(time_s: TimeSplit, share: TimeSplit) -> Text:
+    """Spell the bar out."""
+    legend = Text()
+    for part, glyph, colour in PARTS:
+        legend.append(f"{glyph} ", style=colour)
+        legend.append(f"{part} {seconds(getattr(time_s, part))} s ({percent(getattr(share, part))})   ")
+    return legend

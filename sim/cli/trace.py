@@ -1,0 +1,139 @@
+"""`continuum-sim trace`: what traces there are, and what they are like."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from continuum_sim.cli.options import Json
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from continuum_sim.traces.stats import TraceStats
+
+trace = typer.Typer(help="List and describe traces.", no_args_is_help=False)
+
+
+@trace.callback(invoke_without_command=True)
+def _top(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@trace.command("list")
+def list_traces(json: Json = False) -> None:
+    """List the bundled traces."""
+    from rich import box
+    from rich.table import Table
+
+    from continuum_sim.cli.console import show
+    from continuum_sim.results.jsonfile import to_json
+    from continuum_sim.traces import bundled_traces, read_programs
+
+    rows = []
+    for name, path in bundled_traces().items():
+        lengths = [len(program.turns) for program in read_programs(path)]
+        rows.append({"name": name, "programs": len(lengths), "turns": sum(lengths), "path": str(path)})
+    if json:
+        print(to_json(rows), end="")
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("trace")
+    table.add_column("programs", justify="right")
+    table.add_column("turns", justify="right")
+    table.add_column("path", overflow="fold")
+    for row in rows:
+        table.add_row(str(row["name"]), f"{row['programs']:,}", f"{row['turns']:,}", str(row["path"]))
+    show(table)
+
+
+@trace.command("stats")
+def trace_stats(
+    name: Annotated[str, typer.Argument(help="Trace file, or a bundled trace.", metavar="NAME")],
+    limit: Annotated[int | None, typer.Option(help="Only the first so many programs.")] = None,
+    max_turns: Annotated[int | None, typer.Option(help="Cut every program after so many turns.")] = None,
+    json: Json = False,
+) -> None:
+    """Describe a trace: turns, tokens, reuse, tool times."""
+    from continuum_sim.cli.console import show
+    from continuum_sim.cli.errors import interruptible
+    from continuum_sim.errors import ConfigError
+    from continuum_sim.results.jsonfile import to_json
+    from continuum_sim.traces import find_trace, read_programs
+    from continuum_sim.traces import trace_stats as describe
+
+    for flag, value in (("limit", limit), ("max_turns", max_turns)):
+        if value is not None and value < 1:
+            raise ConfigError(f"{flag} is {value}, expected at least 1")
+    path = find_trace(name)
+    with interruptible("interrupted while reading the trace"):
+        stats = describe(read_programs(path, limit=limit, max_turns=max_turns))
+    if json:
+        print(to_json(asdict(stats)), end="")
+        return
+    show(
+        f"{path.name}: {stats.programs:,} programs, {stats.turns:,} turns; "
+        f"arrival times in {stats.programs_with_arrival:,} of them\n"
+        f"{100 * stats.kept_share:.1f} % of prompt tokens come from the previous turn; "
+        f"{stats.broken_prefixes:,} turns keep less than all of it\n",
+        _samples(stats),
+        "",
+        _tools(stats),
+    )
+
+
+def _samples(stats: TraceStats) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    from continuum_sim.cli.numbers import seconds
+
+    names = ("mean", "sd", "min", "p50", "p90", "p99", "max")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("")
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    samples = {
+        "turns a program": stats.turns_per_program,
+        "final context, tokens": stats.final_context_tokens,
+        "largest context, tokens": stats.max_context_tokens,
+        "tokens a program, summed": stats.total_tokens_per_program,
+        "prompt tokens a turn": stats.input_tokens,
+        "new prompt tokens a turn": stats.new_tokens,
+        "output tokens a turn": stats.output_tokens,
+        "tool seconds": stats.tool_s,
+    }
+    for label, sample in samples.items():
+        table.add_row(label, *(seconds(getattr(sample, name)) for name in names))
+    return table
+
+
+def _tools(stats: TraceStats, most: int = 15) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    from continuum_sim.cli.numbers import percent, seconds
+
+    title = "Tools, most total time first"
+    if len(stats.tools) > most:
+        title += f" (the first {most} of {len(stats.tools)}; all of them with --json)"
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False
+    )
+    table.add_column("tool", overflow="fold")
+    for name in ("calls", "mean s", "p50 s", "p90 s", "p99 s", "max s", "total s", "of all tool time"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("in its slowest tenth", justify="right", no_wrap=True)
+    for tool in stats.tools[:most]:
+        d = tool.duration_s
+        table.add_row(
+            tool.tool,
+            f"{tool.calls:,}",
+            *(seconds(x) for x in (d.mean, d.p50, d.p90, d.p99, d.max, tool.total_s)),
+            percent(tool.time_share),
+            percent(tool.slowest_tenth_share),
+        )
+    return table

@@ -1,0 +1,191 @@
+"""The library's second door: several policies on the same trace and the same seeds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.execute import OnProgress, execute
+from continuum_sim.policies import Policy
+from continuum_sim.resolve import ResolvedRun, resolve, resolve_policy
+from continuum_sim.results.compared import CompareResult, Run
+from continuum_sim.results.files import MANIFEST, staged_directory
+from continuum_sim.results.jsonfile import to_json
+from continuum_sim.results.manifest import make_stamp
+from continuum_sim.results.tables import COLUMNS
+from continuum_sim.run_config import RunConfig
+from continuum_sim.trace_source import TraceSource
+
+COMPARISON = "comparison.json"
+
+OnRun = Callable[[str, int], None]
+
+
+def compare(
+    policies: Sequence[str | Policy],
+    seeds: Sequence[int] = (0,),
+    *,
+    baseline: str | None = None,
+    jobs: int = 1,
+    out: str | PathLike[str] | None = None,
+    force: bool = False,
+    **same: Any,
+) -> CompareResult:
+    """Simulate every policy under every seed.
+
+    Arrivals depend on the seed alone, so that policies meet the very same load and their programs can be paired.
+
+    Parameters
+    ----------
+    policies, seeds
+        What to run; each once.
+    baseline
+        The policy the others are measured against; the first one if None.
+    jobs
+        Processes to use, -1 for one a core. The results are the same whatever it is.
+    out
+        Directory to write: `comparison.json`, and a run directory under `runs/` for every run.
+    force
+        Whether `out` may replace earlier results.
+    **same
+        Everything else, as for `run` (see `RunConfig`).
+
+    Raises
+    ------
+    ConfigError, PolicyError, TraceError
+        Before anything runs, for settings, policies and traces that cannot work.
+    SimulationError
+        If a policy holds work back for good.
+    OSError
+        If `out` cannot be written.
+    """
+    plan = plan_comparison(policies, seeds, baseline=baseline, **same)
+    return run_comparison(plan, jobs=jobs, out=out, force=force)
+
+
+@dataclass(frozen=True)
+class ComparisonPlan:
+    """The runs of a comparison, checked."""
+
+    configs: tuple[RunConfig, ...]
+    """One a policy and seed, policy by policy."""
+    baseline: str
+    """Full name of the policy the others are measured against."""
+    first: ResolvedRun
+    """The first run, ready to go; all share its engine and its trace."""
+
+
+def plan_comparison(
+    policies: Sequence[str | Policy], seeds: Sequence[int], *, baseline: str | None = None, **same: Any
+) -> ComparisonPlan:
+    """Check everything that can be checked before anything runs; parameters and errors as for `compare`."""
+    if not policies or not seeds:
+        raise ConfigError("nothing to compare: give at least one policy and one seed")
+    trace = same.get("trace", RunConfig.trace)
+    if not isinstance(trace, TraceSource):  # an iterator can be read once
+        trace = TraceSource(trace, same.get("limit"), same.get("max_turns"))
+    config = RunConfig(policy=policies[0], seed=seeds[0], **{**same, "trace": trace})
+    configs = tuple(replace(config, policy=policy, seed=seed) for policy in policies for seed in seeds)
+    names = [resolve_policy(policy).name for policy in policies]
+    _check_unique("policy", names)
+    _check_unique("seed", seeds)
+    wanted = names[0] if baseline is None else baseline
+    if wanted not in names:
+        wanted = resolve_policy(wanted).name
+    if wanted not in names:
+        raise ConfigError(f"baseline {baseline!r} is none of the policies compared: {', '.join(names)}")
+    return ComparisonPlan(configs, wanted, resolve(config))
+
+
+def run_comparison(
+    plan: ComparisonPlan,
+    *,
+    jobs: int = 1,
+    out: str | PathLike[str] | None = None,
+    force: bool = False,
+    on_run: OnRun | None = None,
+    progress: OnProgress | None = None,
+    command: Sequence[str] | None = None,
+) -> CompareResult:
+    """Carry out a plan.
+
+    Parameters
+    ----------
+    jobs, out, force
+        As for `compare`.
+    on_run
+        Called with the policy and the seed of a run that is done.
+    progress
+        Called now and then with how far the run under way is, if there is but one process.
+    command
+        The command line, for the manifest.
+
+    Raises
+    ------
+    ConfigError, SimulationError, OSError
+        As for `compare`.
+    """
+    if jobs == 0 or jobs < -1:
+        raise ConfigError(f"jobs is {jobs}, expected a number of processes, or -1 for one a core")
+    directory = None if out is None else Path(out)
+    with ExitStack() as stack:
+        staged = None if directory is None else stack.enter_context(staged_directory(directory, force=force))
+        places = _places(plan.configs, staged)
+        runs = []
+        for run in _run_all(list(zip(plan.configs, places, strict=True)), jobs, progress):
+            runs.append(run)
+            if on_run is not None:
+                on_run(run.summary.policy, run.summary.seed)
+        result = CompareResult(runs, plan.baseline, directory)
+        if staged is not None:
+            manifest = {
+                **make_stamp(command),
+                "baseline": plan.baseline,
+                "policies": result.policies,
+                "seeds": result.seeds,
+                "runs": [str(place.relative_to(staged)) for place in places if place is not None],
+            }
+            (staged / COMPARISON).write_text(result.to_json(), encoding="utf-8")
+            (staged / MANIFEST).write_text(to_json(manifest), encoding="utf-8")
+    return result
+
+
+def _check_unique(what: str, values: Sequence[object]) -> None:
+    for value in values:
+        if values.count(value) > 1:
+            raise ConfigError(f"{what} {value!r} is there twice, expected each once")
+
+
+def _places(configs: Sequence[RunConfig], staged: Path | None) -> list[Path | None]:
+    """Where each run is written, if anywhere; readable names, no two the same."""
+    places: list[Path | None] = []
+    for config in configs:
+        name = config.policy if isinstance(config.policy, str) else config.policy.name
+        stem = f"{re.sub(r'[^A-Za-z0-9._=,+-]+', '_', name)}-seed{config.seed}"
+        path = None if staged is None else staged / "runs" / stem
+        while path is not None and path in places:
+            path = path.with_name(path.name + "+")
+        places.append(path)
+    return places
+
+
+def _run_all(tasks: list[tuple[RunConfig, Path | None]], jobs: int, progress: OnProgress | None) -> Iterator[Run]:
+    if jobs == 1 or len(tasks) == 1:
+        yield from (_run_one(config, place, progress) for config, place in tasks)
+        return
+    from joblib import Parallel, delayed
+
+    yield from Parallel(n_jobs=jobs, return_as="generator")(delayed(_run_one)(*task) for task in tasks)
+
+
+def _run_one(config: RunConfig, place: Path | None, progress: OnProgress | None = None) -> Run:
+    tables = [] if place is None else list(COLUMNS)
+    keep = ["programs"]
+    result = execute(resolve(config), tables=tables, out=place, keep=keep, progress=progress)
+    return Run(result.summary, result.table("programs"))

@@ -1,0 +1,148 @@
+"""What every step-time model owes the simulator, over random batches and runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from continuum_sim.hardware import find_gpu, find_model
+from continuum_sim.steptime import (
+    Fitted,
+    PiecewiseStepTime,
+    Roofline,
+    SingleStepTime,
+    StepBatch,
+    StepTime,
+    VectorStepTime,
+    grown,
+    make_step_time,
+)
+from continuum_sim.steptime.piecewise import Piece
+
+RECORDED = Path(__file__).parents[4] / "shared/gpu-runs/rtx4090-llama-3.1-8b"
+
+
+class ByStep(SingleStepTime):
+    def step_s(self, batch: StepBatch) -> float:
+        return 1e-3 + 1e-9 * batch.decode_context_tokens**1.5 + 1e-12 * batch.prefill_pairs
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "by step"}
+
+
+class ByArray(VectorStepTime):
+    def steps_s(self, batch: StepBatch, n_steps: int) -> NDArray[np.float64]:
+        contexts = batch.decode_context_tokens + np.arange(n_steps) * batch.decode_requests
+        return 1e-3 + 1e-9 * contexts**1.5 + 1e-6 * batch.prefill_tokens
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "by array"}
+
+
+class Quadratic(PiecewiseStepTime):
+    """A step that costs the square of its decode and prefill context."""
+
+    def pieces(self, batch: StepBatch, n_steps: int) -> list[Piece]:
+        context = batch.decode_context_tokens + batch.prefill_context_tokens
+        growth = batch.decode_requests + batch.prefill_tokens
+        return [(n_steps, 1e-3 + 1e-12 * context**2, 2e-12 * context * growth, 1e-12 * growth**2)]
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "quadratic"}
+
+
+def models() -> dict[str, StepTime]:
+    llama, gemma = find_model("llama-3.1-8b"), find_model("gemma-3-12b")
+    made: dict[str, StepTime] = {
+        "fitted": Fitted(2e-3, 4e-5, 3e-8, 2e-9),
+        "roofline": Roofline(llama, find_gpu("h100")),
+        "roofline tp": Roofline(find_model("llama-3.1-70b"), find_gpu("a100-80"), 4),
+        "roofline window": Roofline(gemma, find_gpu("rtx-4090"), 2),
+        "by step": ByStep(),
+        "by array": ByArray(),
+        "quadratic": Quadratic(),
+    }
+    if RECORDED.is_dir():
+        made["profiled"] = make_step_time(f"profiled:{RECORDED}", model=llama, gpu=find_gpu("rtx-4090"))
+    return made
+
+
+MODELS = models()
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> StepBatch:
+    """Draw a batch as a scheduler makes them, with at most one prefilling request (a run holds no more)."""
+    decodes = draw(st.integers(0, 300))
+    context = sum(draw(st.lists(st.integers(1, 40_000), min_size=1, max_size=3))) * decodes // 3 + decodes
+    if decodes and draw(st.booleans()):
+        return StepBatch(0, 0, 0, 0, decodes, context)
+    chunk, cached = draw(st.integers(1, 8192)), draw(st.integers(0, 60_000))
+    return StepBatch(1, chunk, cached, chunk * cached + chunk * (chunk + 1) // 2, decodes, context)
+
+
+settings.register_profile("steptime", deadline=None)
+settings.load_profile("steptime")
+
+every_model = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+
+
+@every_model
+@given(batch=batches(), n=st.integers(1, 60))
+def test_a_run_is_the_sum_of_its_steps(model: StepTime, batch: StepBatch, n: int) -> None:
+    one_by_one = sum(model.step_s(grown(batch, j)) for j in range(n))
+    assert model.run_s(batch, n) == pytest.approx(one_by_one, rel=1e-9)
+
+
+@every_model
+@given(batch=batches())
+def test_a_run_of_one_is_the_step(model: StepTime, batch: StepBatch) -> None:
+    assert model.run_s(batch, 1) == model.step_s(batch) > 0
+
+
+@given(batch=batches(), n=st.integers(1, 100_000), cut=st.floats(0, 1))
+def test_a_run_can_be_cut_anywhere(batch: StepBatch, n: int, cut: float) -> None:
+    first = max(1, int(cut * n))
+    for name in ("fitted", "roofline", "roofline window", "quadratic", *(["profiled"] if "profiled" in MODELS else [])):
+        model = MODELS[name]
+        parts = model.run_s(batch, first) + (model.run_s(grown(batch, first), n - first) if n > first else 0.0)
+        assert model.run_s(batch, n) == pytest.approx(parts, rel=1e-9), name
+
+
+@every_model
+@given(batch=batches(), n=st.integers(1, 3000), share=st.floats(-0.1, 1.2))
+def test_steps_to_reach_is_the_least_number_that_does(model: StepTime, batch: StepBatch, n: int, share: float) -> None:
+    n = min(n, 60) if isinstance(model, ByStep) else n
+    elapsed_s = share * model.run_s(batch, n)
+    k = model.steps_to_reach(batch, n, elapsed_s)
+    assert 1 <= k <= n
+    assert model.run_s(batch, k) >= elapsed_s or k == n
+    assert k == 1 or model.run_s(batch, k - 1) < elapsed_s
+
+
+@every_model
+@given(batch=batches(), n=st.integers(1, 3000), k=st.integers(1, 3000))
+def test_the_exact_end_of_a_step_is_reached_by_that_step(model: StepTime, batch: StepBatch, n: int, k: int) -> None:
+    n = min(n, 60) if isinstance(model, ByStep) else n
+    k = min(k, n)
+    assert model.steps_to_reach(batch, n, model.run_s(batch, k)) == k
+
+
+@every_model
+def test_every_model_describes_itself_in_plain_data(model: StepTime) -> None:
+    said = model.describe()
+    assert said["kind"]
+    assert json.loads(json.dumps(said)) == said
+
+
+def test_growth_adds_the_chunk_to_the_context_and_a_token_to_every_decoding_request() -> None:
+    batch = StepBatch(1, 10, 100, 10 * 100 + 55, 3, 50)
+    assert grown(batch, 0) == batch
+    assert grown(batch, 2) == StepBatch(1, 10, 120, 10 * 120 + 55, 3, 56)

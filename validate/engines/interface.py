@@ -1,0 +1,129 @@
+"""What a replay needs of an engine, whichever way it is reached."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from continuum_sim.engine.config import EngineConfig
+
+
+class EngineError(RuntimeError):
+    """The engine did not start, died, did not answer or refused; the text is one clear line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineFacts:
+    """What an engine says about itself: provenance of everything measured on it, and the simulator's settings."""
+
+    engine: str
+    """`vLLM in this process` or `vLLM server at URL`."""
+    version: str
+    model: str
+    device: str
+    num_gpu_blocks: int
+    """KV blocks, vLLM's null block included."""
+    block_size: int
+    max_num_batched_tokens: int
+    max_num_seqs: int
+    max_model_len: int
+    vocab_size: int
+    dtype: str | None = None
+    async_scheduling: bool = False
+    watermark: float = 0.0
+    scheduler_reserve_full_isl: bool = True
+
+    def config(self) -> EngineConfig:
+        """Return the settings under which the simulator mirrors this engine."""
+        return EngineConfig(
+            num_gpu_blocks=self.num_gpu_blocks,
+            block_size=self.block_size,
+            max_num_batched_tokens=self.max_num_batched_tokens,
+            max_num_seqs=self.max_num_seqs,
+            max_model_len=self.max_model_len,
+            watermark=self.watermark,
+            scheduler_reserve_full_isl=self.scheduler_reserve_full_isl,
+        )
+
+
+class TurnRequest(NamedTuple):
+    """One turn as the client sends it. With no program it is a stranger to the policy (warm-up, calibration)."""
+
+    request_id: str
+    prompt_token_ids: list[int]
+    output_tokens: int
+    program_id: str | None = None
+    tool: str | None = None
+    last_turn: bool = False
+
+    def identity(self) -> dict[str, Any]:
+        """Return what the scheduler plug-in reads: vLLM's `extra_args`, over HTTP `vllm_xargs`."""
+        if self.program_id is None:
+            return {}
+        identity: dict[str, Any] = {"program_id": self.program_id, "last_turn": int(self.last_turn)}
+        return identity if self.tool is None else {**identity, "tool": self.tool}
+
+
+class TurnAnswer(NamedTuple):
+    """What came back. Times on the clock of the event loop; None where the engine does not tell."""
+
+    token_ids: list[int]
+    first_token_s: float
+    finish_s: float
+    """When the client had the last token."""
+    cached_tokens: int | None = None
+    preemptions: int | None = None
+    queued_s: float | None = None
+    """When the request reached the scheduler."""
+    scheduled_s: float | None = None
+    last_token_s: float | None = None
+    """When the engine had the last token."""
+
+
+class Engine(Protocol):
+    """An engine that serves turns until it is closed."""
+
+    @property
+    def facts(self) -> EngineFacts:
+        """Its settings, read back from it."""
+
+    @property
+    def step_log(self) -> Path | None:
+        """File to which it writes the time of every step, if it does."""
+
+    async def turn(self, request: TurnRequest) -> TurnAnswer:
+        """Serve one turn.
+
+        Raises
+        ------
+        EngineError
+            If it does not come back whole.
+        """
+
+    async def forget(self) -> None:
+        """Empty the prefix cache; nothing runs."""
+
+    async def close(self) -> None:
+        """End the engine and every process of it; harmless when called again."""
+
+
+class EngineStarter(Protocol):
+    """Starts an engine under a policy (None: vLLM's own scheduler), which writes its files into a folder."""
+
+    async def __call__(self, policy: str | None, settings: Mapping[str, Any], folder: Path) -> Engine:
+        """Start it.
+
+        Parameters
+        ----------
+        settings
+            Further keys for the scheduler plug-in.
+        folder
+            Receives the engine's log, its step log and its decision log.
+
+        Raises
+        ------
+        EngineError
+            If it does not start, with the engine's own last words.
+        """

@@ -1,0 +1,79 @@
+"""Settings of an engine that is to be started, under vLLM's names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.validate.tiny import write_tiny_model
+
+TINY = "tiny"
+"""Model name that stands for a small random-weight Llama, written into a folder when it is needed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineOptions:
+    """How to start vLLM; None leaves a setting to vLLM."""
+
+    model: str
+    """A folder, a name vLLM can load, or `tiny`."""
+    max_model_len: int | None = None
+    max_num_batched_tokens: int | None = None
+    max_num_seqs: int | None = None
+    block_size: int | None = None
+    num_gpu_blocks_override: int | None = None
+    tensor_parallel_size: int = 1
+    gpu_memory_utilization: float | None = None
+    async_scheduling: bool = False
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Any other field of vLLM's `AsyncEngineArgs`."""
+
+    def arguments(self, folder: Path) -> dict[str, Any]:
+        """Return the arguments of `AsyncEngineArgs`; a tiny model is written below `folder`."""
+        arguments: dict[str, Any] = {
+            "model": self.model,
+            "tensor_parallel_size": self.tensor_parallel_size,
+            "async_scheduling": self.async_scheduling,
+            "enable_prefix_caching": True,
+            # Prompts and answers are token ids.
+            "skip_tokenizer_init": True,
+        }
+        if self.model == TINY:
+            arguments.update(
+                model=str(write_tiny_model(folder / "model")),
+                load_format="dummy",
+                enforce_eager=True,
+                dtype="float32",
+                distributed_executor_backend="uni",
+            )
+        for name in (
+            *("max_model_len", "max_num_batched_tokens", "max_num_seqs", "block_size"),
+            *("num_gpu_blocks_override", "gpu_memory_utilization"),
+        ):
+            if getattr(self, name) is not None:
+                arguments[name] = getattr(self, name)
+        return {**arguments, **self.extra}
+
+
+def parse_engine_args(items: Iterable[str]) -> dict[str, Any]:
+    """Read `key=value` settings; values are JSON where they can be, else text.
+
+    Raises
+    ------
+    ConfigError
+        For an item without `=`.
+    """
+    settings: dict[str, Any] = {}
+    for item in items:
+        key, sign, value = item.partition("=")
+        if not sign or not key.strip():
+            raise ConfigError(f"--engine-arg {item!r} is not of the form key=value, as in dtype=bfloat16")
+        try:
+            settings[key.strip().replace("-", "_")] = json.loads(value)
+        except ValueError:
+            settings[key.strip().replace("-", "_")] = value
+    return settings

@@ -1,0 +1,104 @@
+"""Runs inside the engine: puts a clock around the scheduler's two calls and logs every step.
+
+vLLM calls whatever `scheduler_cls` names with the arguments of a scheduler and uses what comes back, so a function
+does as well as a class. It builds the scheduler that would have been built anyway (vLLM's own, or the plug-in) and
+wraps two methods of that one object.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from continuum_sim.steptime.batch import StepBatch
+from continuum_sim.validate.steplog import SECTION, LoggedStep, step_line
+
+
+def make_timed_scheduler(vllm_config: Any, *args: Any, **kwargs: Any) -> Any:
+    """Build the scheduler that `additional_config` asks for and log its steps.
+
+    `additional_config["continuum_step_log"]` holds `path`, the file to write, and `policy`, whether to build the
+    plug-in instead of vLLM's own scheduler.
+    """
+    settings = vllm_config.additional_config[SECTION]
+    scheduler = _scheduler_class(vllm_config, settings["policy"])(vllm_config, *args, **kwargs)
+    StepClock(scheduler, Path(settings["path"]))
+    return scheduler
+
+
+def _scheduler_class(vllm_config: Any, policy: bool) -> Any:
+    if policy:
+        from continuum_sim.validate.plugin.scheduler import ContinuumScheduler
+
+        return ContinuumScheduler
+    if vllm_config.scheduler_config.async_scheduling:
+        from vllm.v1.core.sched.async_scheduler import AsyncScheduler
+
+        return AsyncScheduler
+    from vllm.v1.core.sched.scheduler import Scheduler
+
+    return Scheduler
+
+
+class StepClock:
+    """Times the steps of one scheduler."""
+
+    def __init__(self, scheduler: Any, path: Path) -> None:
+        self._scheduler = scheduler
+        self._file = path.open("wb")
+        self._schedule = scheduler.schedule
+        self._update = scheduler.update_from_output
+        self._shutdown = scheduler.shutdown
+        self._under_way: deque[tuple[float, float, StepBatch]] = deque()
+        """Steps scheduled and not finished: one, or two under asynchronous scheduling."""
+        scheduler.schedule = self.schedule
+        scheduler.update_from_output = self.update_from_output
+        scheduler.shutdown = self.shutdown
+
+    def schedule(self, *args: Any, **kwargs: Any) -> Any:
+        """Schedule a step and take note of when, and of what it computes."""
+        start_s = time.monotonic()
+        output = self._schedule(*args, **kwargs)
+        scheduled_s = time.monotonic()
+        batch = scheduled_batch(self._scheduler.requests, output.num_scheduled_tokens)
+        self._under_way.append((start_s, scheduled_s, batch))
+        return output
+
+    def update_from_output(self, *args: Any, **kwargs: Any) -> Any:
+        """Process a step's results and log the step."""
+        ran_s = time.monotonic()
+        outputs = self._update(*args, **kwargs)
+        start_s, scheduled_s, batch = self._under_way.popleft()
+        unfinished = self._scheduler.get_num_unfinished_requests()
+        self._file.write(step_line(LoggedStep(start_s, scheduled_s, ran_s, time.monotonic(), batch, unfinished)))
+        if not unfinished:
+            self._file.flush()
+        return outputs
+
+    def shutdown(self, *args: Any, **kwargs: Any) -> Any:
+        """Close the log with the scheduler."""
+        self._file.close()
+        return self._shutdown(*args, **kwargs)
+
+
+def scheduled_batch(requests: dict[str, Any], scheduled_tokens: dict[str, int]) -> StepBatch:
+    """Sum up a scheduled step as the simulator does; vLLM has already advanced `num_computed_tokens` past it.
+
+    A request decodes when the only token it lacks is the one it sampled last; a preempted one that computes its
+    prompt and output again is prefilling.
+    """
+    prefills = tokens = context = pairs = decodes = decode_context = 0
+    for name, chunk in scheduled_tokens.items():
+        request = requests[name]
+        start = request.num_computed_tokens - chunk
+        if chunk == 1 and start >= request.num_prompt_tokens:
+            decodes += 1
+            decode_context += start + 1
+        else:
+            prefills += 1
+            tokens += chunk
+            context += start
+            pairs += chunk * start + chunk * (chunk + 1) // 2
+    return StepBatch(prefills, tokens, context, pairs, decodes, decode_context)

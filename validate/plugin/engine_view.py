@@ -1,0 +1,51 @@
+"""A vLLM scheduler as policies see an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from continuum_sim.validate.plugin.pins import PinnedBlocks
+
+
+class VllmEngineView:
+    """The `EngineView` of a running vLLM scheduler."""
+
+    def __init__(self, scheduler: Any, pins: PinnedBlocks, rebuild_s: Callable[[int], float]) -> None:
+        self._scheduler = scheduler
+        self._pool = scheduler.kv_cache_manager.block_pool
+        self._pins = pins
+        self.rebuild_s = rebuild_s
+        """Seconds to make a lost context of so many tokens usable again."""
+        self.leaving = 0
+        """Requests that ended in the step just run: vLLM strikes them off its list only after all have ended."""
+
+    @property
+    def block_size(self) -> int:
+        """Tokens a block holds."""
+        return int(self._scheduler.block_size)
+
+    @property
+    def total_blocks(self) -> int:
+        """Usable blocks; vLLM's null block is not one of them."""
+        return int(self._pool.num_gpu_blocks) - 1
+
+    @property
+    def free_blocks(self) -> int:
+        """Blocks nothing references, cached or not."""
+        return int(self._pool.get_num_free_blocks())
+
+    @property
+    def pinned_blocks(self) -> int:
+        """Blocks held by pins and by nothing else."""
+        return self._pins.exclusive_blocks()
+
+    @property
+    def num_running(self) -> int:
+        """Requests in the batch."""
+        return len(self._scheduler.running) - self.leaving
+
+    @property
+    def num_waiting(self) -> int:
+        """Requests waiting."""
+        return int(self._scheduler.get_request_counts()[1])

@@ -1,0 +1,39 @@
+"""Whether a policy can run on this vLLM engine at all, asked once at start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.policies.planes import Order, Policy, Retention
+
+
+def check_fitness(scheduler: Any, policy: Policy) -> None:
+    """Refuse combinations that would not do what they say.
+
+    Raises
+    ------
+    ConfigError
+        Naming the policy, the engine's setting and the remedy.
+    """
+    config = scheduler.vllm_config
+    name = f"policy {policy.name!r}"
+    keeps = type(policy.retention).at_turn_end is not Retention.at_turn_end and not policy.retention.keeps_nothing
+    if keeps and not config.cache_config.enable_prefix_caching:
+        raise ConfigError(
+            f"{name} keeps contexts for the next turn, which finds them through the prefix cache; start vLLM with "
+            "--enable-prefix-caching"
+        )
+    if keeps and scheduler.kv_cache_config.has_mamba_layers:
+        raise ConfigError(
+            f"{name} pins blocks of attention KV, but {config.model_config.model} has Mamba layers, whose states are "
+            "no such blocks; serve it with a policy that pins nothing, such as program-fifo"
+        )
+    orders = policy.order.keyed or policy.admission.gated or type(policy.order).victim is not Order.victim
+    if orders and config.scheduler_config.policy != "fcfs":
+        raise ConfigError(
+            f"{name} has an order of its own, and so has --scheduling-policy {config.scheduler_config.policy}; "
+            "leave out that flag"
+        )
+    if getattr(config.model_config, "is_diffusion", False):
+        raise ConfigError(f"{config.model_config.model} is a diffusion model, which vLLM schedules in a way of its own")

@@ -1,0 +1,333 @@
+"""Runs a policy inside vLLM's scheduler: tells the governor what happens and does what it answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from continuum_sim.policies.planes import Fate, Order, PinFor
+from continuum_sim.policies.views import ProgramView
+from continuum_sim.results.decisions import DecisionRecord
+from continuum_sim.validate.plugin.engine_view import VllmEngineView
+from continuum_sim.validate.plugin.fitness import check_fitness
+from continuum_sim.validate.plugin.governor import LiveGovernor
+from continuum_sim.validate.plugin.identity import identify
+from continuum_sim.validate.plugin.internals import vllm_version
+from continuum_sim.validate.plugin.journal import Journal, for_rank
+from continuum_sim.validate.plugin.pins import PinnedBlocks, size
+from continuum_sim.validate.plugin.rebuild import LearntRebuild, make_rebuild
+from continuum_sim.validate.plugin.settings import PluginSettings
+from continuum_sim.validate.plugin.turns import LiveTurn, ended_well
+
+_FORCED = 1 << 62
+"""A priority above any that a client gives: vLLM preempts the largest."""
+
+
+class PolicyHost:
+    """One policy on one vLLM scheduler."""
+
+    def __init__(self, scheduler: Any, settings: PluginSettings, complain: Callable[[str], None]) -> None:
+        """Put the policy's queue and pins into a scheduler that was just built.
+
+        Raises
+        ------
+        ConfigError
+            For a policy that is unknown, looks ahead, or cannot run on this engine, and for files that cannot be
+            written.
+        """
+        from vllm.v1.request import RequestStatus
+
+        from continuum_sim.validate.plugin.waiting import PolicyQueue, QueueHost
+
+        policy = settings.make_policy()
+        check_fitness(scheduler, policy)
+        self._scheduler = scheduler
+        self._status = RequestStatus
+        self._complain = _once(complain)
+        rank = scheduler.parallel_config.data_parallel_index
+        self._journal = Journal(
+            for_rank(settings.decisions, rank),
+            for_rank(settings.counts, rank),
+            settings.counts_period_s,
+            self._complain,
+        )
+        self._rebuild = make_rebuild(settings, scheduler.max_num_scheduled_tokens, scheduler.max_model_len)
+        self.pins = PinnedBlocks(scheduler.kv_cache_manager, scheduler.hash_block_size)
+        self.engine = VllmEngineView(scheduler, self.pins, self._rebuild)
+        log = self._log if self._journal.logs else None
+        self.governor = LiveGovernor(policy, self.engine, log, settings.forget_after_s)
+        self.step = 0
+        """Steps that ran so far."""
+        self.turns: dict[str, LiveTurn] = {}
+        """By request id: every request inside the engine."""
+        self._start_s = time.monotonic()
+        self._now_s = 0.0
+        self._step_s = 0.0
+        """When the latest step was scheduled."""
+        self._changed = False
+        """Whether the step being scheduled changed something besides what it computes."""
+        self._updating = False
+        self._queue: PolicyQueue | None = None
+        if policy.order.keyed or policy.admission.gated:
+            host = QueueHost(
+                lambda request: self.turns[request.request_id].view,
+                lambda: self._now_s,
+                self._has_seat,
+                lambda request: self.turns[request.request_id].identity is not None,
+            )
+            self._queue = scheduler.waiting = PolicyQueue(self.governor, host)
+        self._picks_victim = type(policy.order).victim is not Order.victim
+        self._forced: Any = None
+        self._own_policy = scheduler.policy
+        self._allocate = scheduler.kv_cache_manager.allocate_slots
+        scheduler.kv_cache_manager.allocate_slots = self._allocate_slots
+
+    def uptime_s(self) -> float:
+        """Seconds since the plug-in started, on a clock that never runs back."""
+        return time.monotonic() - self._start_s
+
+    # What vLLM's scheduler does ---------------------------------------------------------------------------
+
+    def turn_arrives(self, request: Any) -> None:
+        """Take in a new request, before it is queued."""
+        now_s = self._arrival_s(request)
+        identity = identify(request, self._complain)
+        governor, tokens = self.governor, request.num_prompt_tokens
+        if identity is None:
+            view = governor.stranger(request.request_id, tokens, now_s)
+            self.turns[request.request_id] = LiveTurn(view, None, leads=False)
+            return
+        program_id = identity.program_id
+        if governor.is_busy(program_id):
+            view = governor.turn_beside(program_id, tokens, now_s)
+            self.turns[request.request_id] = LiveTurn(view, identity, leads=False)
+            return
+        governor.tool_was(program_id, identity.previous_tool)
+        now_s = max(now_s, governor.turn_end_s(program_id))
+        view = governor.turn_arrived(program_id, tokens, now_s)
+        self.turns[request.request_id] = LiveTurn(view, identity, leads=True)
+        if program_id in self.pins:
+            # vLLM computes at least the prompt's last token anew.
+            usable = tokens - 1 if identity.kept_tokens is None else min(tokens - 1, identity.kept_tokens)
+            left = self.pins.shrink(program_id, request, usable)
+            if left is not None:
+                governor.pin_shrunk(view.program, left, now_s)
+
+    def begin_step(self) -> None:
+        """Do what is due before a step is scheduled: expiries, and forgetting programs that stay away."""
+        now_s = self._step_s = self._tell_time()
+        self._changed = False
+        for program in self.governor.begin_step(now_s):
+            self._unpin(program)
+        for program in self.governor.forget_idle(now_s):
+            self._unpin(program)
+
+    def scheduled(self, output: Any) -> None:
+        """Take note of what a step will compute."""
+        self._let_vllm_choose()
+        if isinstance(self._rebuild, LearntRebuild) and output.total_num_scheduled_tokens:
+            self._rebuild.step_scheduled(self._scheduler.requests, output.num_scheduled_tokens)
+
+    def step_ran(self, output: Any) -> None:
+        """Take note that a step has run; its results are about to be processed."""
+        self._tell_time()
+        if output.total_num_scheduled_tokens:
+            self.step += 1
+            if isinstance(self._rebuild, LearntRebuild):
+                self._rebuild.step_ran()
+        elif self._changed:
+            self.step += 1
+        self._changed = False
+        self._updating = True
+
+    def step_processed(self) -> None:
+        """Take note that a step's results are processed."""
+        self._updating = False
+        self.engine.leaving = 0
+        if not self._scheduler.requests or self._journal.counts_due():
+            self._write_counts()
+
+    def preempting(self, request: Any) -> None:
+        """Take note that a running request is about to lose its blocks and to be queued again."""
+        self._let_vllm_choose()
+        self._changed = True
+        live = self.turns[request.request_id]
+        live.left(request)
+        if live.leads:
+            self.governor.turn_preempted(live.view, self._now_s)
+        else:
+            live.view.preempted = True
+
+    def request_ends(self, request: Any) -> None:
+        """Decide about the blocks of a finished request, just before vLLM frees them."""
+        live = self.turns.pop(request.request_id, None)
+        if live is None:
+            return
+        now_s = self._tell_time()
+        if live.running and self._updating:
+            self.engine.leaving += 1
+        live.left(request)
+        if not live.leads:
+            return
+        if ended_well(request, self._status):
+            self._turn_ended(request, live, now_s)
+        elif self.governor.turn_aborted(live.view, now_s):
+            self._unpin(live.view.program)
+
+    def reset(self) -> None:
+        """Let go of every pin: the cache is about to be declared worthless."""
+        for program in self.governor.drop_pins(self._tell_time()):
+            self._unpin(program)
+
+    def close(self) -> None:
+        """Write the last counts; what is still pinned goes with the engine."""
+        self._write_counts(final=True)
+        self._journal.close()
+
+    # Blocks -----------------------------------------------------------------------------------------------
+
+    def _allocate_slots(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        """Allocate as vLLM does, with pins giving way where the policy lets them."""
+        blocks = self._allocate(request, *args, **kwargs)
+        if request.status == self._status.RUNNING:
+            if blocks is None and self.governor.policy.retention.yields_to_growth:
+                while blocks is None and self._break_pin(request):
+                    blocks = self._allocate(request, *args, **kwargs)
+            if blocks is None and self._picks_victim:
+                self._choose_victim()
+            return blocks
+        while blocks is None and self._break_pin(request):
+            blocks = self._allocate(request, *args, **kwargs)
+        if blocks is not None:
+            cached = kwargs.get("num_new_computed_tokens", 0) + kwargs.get("num_external_computed_tokens", 0)
+            self._admitted(request, cached)
+        return blocks
+
+    def _break_pin(self, request: Any) -> bool:
+        """Give up one pin for a request that lacks room, if the policy lets one go."""
+        if not self.governor.has_pins:
+            return False
+        program = self.governor.pin_to_break(self.turns[request.request_id].view, self._now_s)
+        if program is None:
+            return False
+        self._unpin(program)
+        return True
+
+    def _admitted(self, request: Any, cached_tokens: int) -> None:
+        """Hand a program's pin over to its request, which now holds the same blocks itself."""
+        live = self.turns[request.request_id]
+        if live.running:
+            return  # its blocks were waiting for a transfer since it was admitted
+        live.admitted(cached_tokens)
+        if self._queue is not None:
+            self._queue.admitted(request)
+        if not live.leads:
+            live.view.preempted = False
+            return
+        program = live.view.program
+        if program.pin is not None:
+            self.pins.release(program.program_id)
+        self.governor.turn_admitted(live.view, cached_tokens, self._now_s)
+
+    def _turn_ended(self, request: Any, live: LiveTurn, now_s: float) -> None:
+        """Ask the policy what becomes of the blocks and do it."""
+        assert live.identity is not None
+        program_id = live.identity.program_id
+        groups = self.pins.full_blocks(request.request_id)
+        decision = self.governor.turn_ended(
+            live.view,
+            context_tokens=request.num_tokens,
+            computed_tokens=live.computed_tokens,
+            tool=live.identity.tool,
+            last=live.identity.last_turn,
+            blocks=size(groups),
+            now_s=now_s,
+        )
+        if isinstance(decision, PinFor):
+            self.pins.hold(program_id, groups)
+        elif decision is Fate.EVICT:
+            self.pins.forget_content(groups)
+
+    def _unpin(self, program: ProgramView) -> None:
+        self._changed = True
+        self.pins.release(program.program_id)
+        if self._queue is not None:
+            self._queue.pin_ended(program)
+
+    # Preemption -------------------------------------------------------------------------------------------
+
+    def _choose_victim(self) -> None:
+        """Make vLLM preempt the request the policy names instead of the last one.
+
+        Its loop for priority scheduling takes the largest priority, wherever it stands in the batch, and gives
+        its tokens back to the budget; for just this one preemption the victim gets that priority.
+        """
+        from vllm.v1.core.sched.request_queue import SchedulingPolicy
+
+        running = self._scheduler.running
+        views = [self.turns[request.request_id].view for request in running]
+        victim = running[self.governor.policy.order.victim(views)]
+        self._let_vllm_choose()
+        self._forced = (victim, victim.priority)
+        victim.priority = _FORCED
+        self._scheduler.policy = SchedulingPolicy.PRIORITY
+
+    def _let_vllm_choose(self) -> None:
+        if self._forced is not None:
+            victim, victim.priority = self._forced
+            self._forced = None
+            self._scheduler.policy = self._own_policy
+
+    # Time, seats and the journal --------------------------------------------------------------------------
+
+    def _tell_time(self) -> float:
+        now_s = float(self._scheduler.continuum_clock())
+        self._now_s = now_s
+        return now_s
+
+    def _arrival_s(self, request: Any) -> float:
+        """When a request reached the server: vLLM hands it over between two steps, up to a step later.
+
+        Its own time stamp is trusted as far back as the start of the step it may have waited for.
+        """
+        step_s, now_s = self._step_s, self._tell_time()
+        if self._scheduler.continuum_clock != self.uptime_s:
+            return now_s  # a virtual clock stands still while a step runs
+        return max(step_s, now_s - max(0.0, time.time() - float(request.arrival_time)))
+
+    def _has_seat(self) -> bool:
+        scheduler = self._scheduler
+        taken = len(scheduler.running) + scheduler.num_waiting_for_streaming_input
+        return bool(taken < scheduler.max_num_active_reqs)
+
+    def _log(self, time_s: float, program: str, turn: int, event: str, detail: dict[str, Any]) -> None:
+        self._journal.decided(DecisionRecord(time_s, self.step, program, turn, event, detail))
+
+    def _write_counts(self, *, final: bool = False) -> None:
+        self._journal.write_counts(
+            {
+                "policy": self.governor.policy.describe(),
+                "scheduler": type(self._scheduler).__name__,
+                "vllm": vllm_version(),
+                "time_s": self._now_s,
+                "step": self.step,
+                "counts": asdict(self.governor.counts),
+                "programs": len(self.governor.programs),
+                "pinned_programs": len(self.pins),
+                "final": final,
+            }
+        )
+
+
+def _once(complain: Callable[[str], None]) -> Callable[[str], None]:
+    """Pass every complaint on once: clients repeat their mistakes with every request."""
+    heard: set[str] = set()
+
+    def tell(text: str) -> None:
+        if text not in heard and len(heard) < 100:
+            heard.add(text)
+            complain(text)
+
+    return tell

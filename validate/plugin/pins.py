@@ -1,0 +1,106 @@
+"""Pins by block references: what keeps a paused program's KV blocks from being evicted in vLLM."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+
+class _GroupPin(NamedTuple):
+    """Pinned blocks of one KV cache group, front first, each with its place in the block table."""
+
+    places: list[int]
+    blocks: list[Any]
+
+
+class PinnedBlocks:
+    """One more reference to each full block of every pinned program, taken before vLLM drops its own.
+
+    A referenced block is not in the free queue, so nothing evicts it; and as it stays hashed, the program's next
+    turn finds it by an ordinary prefix lookup.
+    """
+
+    def __init__(self, kv_cache_manager: Any, hash_block_size: int) -> None:
+        from vllm.v1.core.kv_cache_utils import get_block_hash, resolve_block_hashes
+
+        self._pool = kv_cache_manager.block_pool
+        self._manager = kv_cache_manager
+        self._group_block_sizes = [m.block_size for m in kv_cache_manager.coordinator.single_type_managers]
+        self._hash_block_size = hash_block_size
+        self._hash_of: Callable[[Any], bytes] = get_block_hash
+        self._resolve: Callable[[Any, int, int], Sequence[bytes]] = resolve_block_hashes
+        self._pins: dict[str, list[_GroupPin]] = {}
+
+    def full_blocks(self, request_id: str) -> list[_GroupPin]:
+        """Blocks of a request that are full and findable: what a pin of it would hold."""
+        groups = []
+        for table in self._manager.get_blocks(request_id).blocks:
+            places = [i for i, block in enumerate(table) if block.block_hash is not None and not block.is_null]
+            groups.append(_GroupPin(places, [table[i] for i in places]))
+        return groups
+
+    def hold(self, program_id: str, groups: list[_GroupPin]) -> None:
+        """Pin these blocks for a program that has no pin."""
+        assert program_id not in self._pins
+        for group in groups:
+            self._pool.touch(group.blocks)
+        self._pins[program_id] = groups
+
+    def shrink(self, program_id: str, request: Any, most_tokens: int) -> int | None:
+        """Free what a program's next prompt cannot use of its pin: all from the first block that differs.
+
+        At most `most_tokens` tokens are usable. Returns the blocks left, or None if nothing had to be freed.
+        """
+        shrunk = False
+        for group, block_size in zip(self._pins[program_id], self._group_block_sizes, strict=True):
+            keep = self._usable(group, request, block_size, most_tokens // block_size)
+            if keep < len(group.blocks):
+                shrunk = True
+                self._pool.free_blocks(reversed(group.blocks[keep:]))
+                del group.places[keep:], group.blocks[keep:]
+        return size(self._pins[program_id]) if shrunk else None
+
+    def _usable(self, group: _GroupPin, request: Any, block_size: int, stop: int) -> int:
+        """How many of a group's pinned blocks lie before block `stop` and before the first that differs."""
+        hashes = self._resolve(request.block_hashes, self._hash_block_size, block_size)
+        stop = min(stop, len(hashes))
+        for at, (place, block) in enumerate(zip(group.places, group.blocks, strict=True)):
+            if place >= stop or block.block_hash is None or self._hash_of(block.block_hash) != hashes[place]:
+                return at
+        return len(group.blocks)
+
+    def release(self, program_id: str) -> None:
+        """Drop a program's pin; blocks that nothing else references become reusable, the tail evicted first."""
+        for group in self._pins.pop(program_id):
+            self._pool.free_blocks(reversed(group.blocks))
+
+    def forget_content(self, groups: Iterable[_GroupPin]) -> None:
+        """Make blocks that only their own request references unfindable, so that freeing them leaves blanks."""
+        self._pool.evict_blocks({b.block_id for group in groups for b in group.blocks if b.ref_cnt == 1})
+
+    def exclusive_blocks(self) -> int:
+        """Blocks held by pins and by nothing else; costs a look at every pinned block."""
+        held: Counter[Any] = Counter()
+        references: dict[Any, int] = {}
+        for groups in self._pins.values():
+            for group in groups:
+                for block in group.blocks:
+                    held[block.block_id] += 1
+                    references[block.block_id] = block.ref_cnt
+        return sum(references[block] == pins for block, pins in held.items())
+
+    def programs(self) -> list[str]:
+        """Names of the pinned programs."""
+        return list(self._pins)
+
+    def __contains__(self, program_id: object) -> bool:
+        return program_id in self._pins
+
+    def __len__(self) -> int:
+        return len(self._pins)
+
+
+def size(groups: Iterable[_GroupPin]) -> int:
+    """Blocks of all groups together."""
+    return sum(len(group.blocks) for group in groups)

@@ -1,0 +1,54 @@
+"""The requests inside the engine as turns of programs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from continuum_sim.policies.views import TurnView
+from continuum_sim.validate.plugin.identity import TurnIdentity
+
+
+@dataclass(slots=True, eq=False)
+class LiveTurn:
+    """One request from its arrival to its end."""
+
+    view: TurnView
+    identity: TurnIdentity | None
+    """What its client told of it; None for a request without a program."""
+    leads: bool
+    """Whether the program's story is told by this request: it takes over the pin and its end is a turn's end.
+    False for requests without a program and for those that arrive while another of the program is under way."""
+    running: bool = False
+    """Whether it is in the batch."""
+    start_tokens: int = 0
+    """Cached tokens it was admitted with."""
+    computed_tokens: int = 0
+    """Tokens computed for it before it was preempted."""
+
+    def admitted(self, cached_tokens: int) -> None:
+        """Take note that it entered the batch."""
+        self.running = True
+        self.start_tokens = cached_tokens
+
+    def left(self, request: Any) -> None:
+        """Take note that it leaves the batch, while vLLM still knows what it had computed."""
+        if self.running:
+            self.computed_tokens += max(0, request.num_computed_tokens - self.start_tokens)
+            self.running = False
+
+
+def ended_well(request: Any, status: Any) -> bool:
+    """Whether a finished request is the end of a turn, as opposed to one that was given up.
+
+    A stop string is found by vLLM's front end, which then aborts the request; a request with stop strings that
+    is aborted after it sampled something is therefore taken as ended.
+    """
+    if request.status in (
+        status.FINISHED_STOPPED,
+        status.FINISHED_LENGTH_CAPPED,
+        status.FINISHED_REPETITION,
+    ):
+        return True
+    stop_strings = bool(request.sampling_params is not None and request.sampling_params.stop)
+    return request.status == status.FINISHED_ABORTED and stop_strings and request.num_output_tokens > 0

@@ -1,0 +1,79 @@
+"""The step log: what every step of a real engine computed and how long it took, written by the engine itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+
+from continuum_sim.steptime.batch import StepBatch
+
+SECTION: Final = "continuum_step_log"
+"""Key of vLLM's `additional_config` under which the settings of the log lie."""
+
+SCHEDULER_CLS: Final = "continuum_sim.validate.engines.timed_scheduler.make_timed_scheduler"
+"""What `scheduler_cls` takes for an engine that logs its steps."""
+
+
+class LoggedStep(NamedTuple):
+    """One line of the log. Times in seconds on the machine's monotonic clock."""
+
+    start_s: float
+    """Scheduling began."""
+    scheduled_s: float
+    """Scheduling ended; the model begins."""
+    ran_s: float
+    """The model's output is there."""
+    end_s: float
+    """Its results are processed: turns have ended, the next step may be scheduled."""
+    batch: StepBatch
+    unfinished: int
+    """Requests still in the engine afterwards."""
+
+
+class TimedStep(NamedTuple):
+    """A step that computed something, with the time the engine was busy with it."""
+
+    end_s: float
+    seconds: float
+    batch: StepBatch
+
+
+def step_line(step: LoggedStep) -> bytes:
+    """Return the step as a line of the log."""
+    return msgspec.json.encode(step) + b"\n"
+
+
+def read_steps(path: Path) -> list[LoggedStep]:
+    """Read a log back; a last line that an engine could not finish is left out."""
+    decode = msgspec.json.Decoder(LoggedStep).decode
+    steps = []
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                steps.append(decode(line))
+    return steps
+
+
+def time_steps(steps: Sequence[LoggedStep], start_s: float = 0.0) -> list[TimedStep]:
+    """Say how long the engine was busy with each step that ended after `start_s`.
+
+    While work is left that is the time from the end of one step to the end of the next: the model, and all that
+    the engine's loop does between two forward passes. After a pause, or a step that computed nothing, it counts
+    from the start of the step's scheduling.
+    """
+    timed = []
+    before: LoggedStep | None = None
+    for step in steps:
+        busy = before is not None and before.unfinished > 0 and _tokens(before.batch) > 0
+        if _tokens(step.batch) and step.end_s > start_s:
+            begin_s = before.end_s if busy and before is not None else step.start_s
+            timed.append(TimedStep(step.end_s, step.end_s - begin_s, step.batch))
+        before = step
+    return timed
+
+
+def _tokens(batch: StepBatch) -> int:
+    return batch.prefill_tokens + batch.decode_requests

@@ -58,7 +58,9 @@ class Workload:
 
 
 def main(
-    dynamo_python: Annotated[Path | None, typer.Option(help="A Python that has ai-dynamo-runtime.")] = None,
+    dynamo_python: Annotated[
+        Path | None, typer.Option(envvar="DYNAMO_PYTHON", help="A Python that has ai-dynamo-runtime.")
+    ] = None,
     install: Annotated[Path | None, typer.Option(help="Make an environment with it there and use that.")] = None,
     limit: Annotated[int | None, typer.Option(help="First programs of the trace only.")] = None,
     requests: int = 1000,
@@ -146,10 +148,10 @@ def _check_same_work(workload: Workload, theirs: dict[str, Any], ours: dict[str,
 
 def _largest_difference_s(theirs: list[Any], ours: list[Any]) -> float:
     """Over all turns and their arrivals, first tokens and ends."""
-    by_arrival = not theirs[0][0]  # requests without names
-    if by_arrival:
-        theirs, ours = sorted(theirs, key=lambda end: end[1]), sorted(ours, key=lambda end: end[1])
-    return max(abs(a - b) for one, other in zip(theirs, ours, strict=True) for a, b in zip(one[1:4], other[1:4], strict=True))
+    if not theirs[0][0]:  # requests without names
+        theirs, ours = (sorted(ends, key=lambda end: end[1]) for ends in (theirs, ours))
+    pairs = zip(theirs, ours, strict=True)
+    return max(abs(a - b) for one, other in pairs for a, b in zip(one[1:4], other[1:4], strict=True))
 
 
 def _install(folder: Path) -> Path:

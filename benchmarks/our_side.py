@@ -17,9 +17,7 @@ def main() -> None:
     job = json.load(sys.stdin)
     config, step_time = EngineConfig(**job["engine"]), FixedStep(**job["step_time"])
     programs = list(read_programs(job["trace"]))
-    runs = [
-        simulate(programs, arrivals="trace", step_time=step_time, config=config) for _ in range(job["repeats"])
-    ]
+    runs = [simulate(programs, arrivals="trace", step_time=step_time, config=config) for _ in range(job["repeats"])]
     turns = runs[0].records.turns
     found = {
         "engine_s": min(run.wall_s for run in runs),

@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
-from harness import ENGINE, best, make_step_time, peak_rss_gib, report, simulate, swebench, table
+from harness import ENGINE, best, make_step_time, peak_rss_gib, report, swebench, table
 from workloads import cycled, scaled
 
 ARRIVALS = "closed:workers=64"
@@ -83,7 +83,7 @@ def _simulate_scaled(point: Point) -> tuple[int, int, float, float]:
     growth = sum(p.max_context_tokens for p in programs) / sum(p.max_context_tokens for p in base)
     longest = max(program.max_context_tokens for program in programs)
     config = replace(ENGINE, num_gpu_blocks=round(ENGINE.num_gpu_blocks * growth), max_model_len=longest + 1)
-    run = best(point.repeats, lambda: simulate(programs, policy=point.policy, arrivals=ARRIVALS, config=config))
+    run = best(point.repeats, programs, policy=point.policy, arrivals=ARRIVALS, config=config)
     return len(run.records.turns), run.totals.steps, run.records.cached_share, run.wall_s
 
 
@@ -107,8 +107,9 @@ def _run_to_files(point: Point) -> tuple[int, int, float, float]:
             out=Path(folder) / "run",
         )
         wall_s = time.perf_counter() - start_s
-    summary = done.summary
-    return summary.turns, summary.steps, summary.prefill.cached_tokens, wall_s
+    summary, prefill = done.summary, done.summary.prefill
+    cached = prefill.cached_tokens / (prefill.cached_tokens + prefill.computed_tokens)
+    return summary.turns, summary.steps, cached, wall_s
 
 
 def _draw(rows: list[tuple[Any, ...]], path: Path) -> None:

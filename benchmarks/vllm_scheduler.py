@@ -14,9 +14,8 @@ from dataclasses import replace
 from importlib.util import find_spec
 from typing import Annotated
 
-import numpy as np
 import typer
-from harness import ENGINE, best, make_step_time, report, simulate, swebench, table
+from harness import ENGINE, SEED, best, make_step_time, report, swebench, table
 
 from continuum_sim.spec import parse_arrivals, parse_policy
 
@@ -52,20 +51,15 @@ def main(
     rows = []
     for rate in rates.split(","):
         arrivals = f"poisson:rate={rate}"
-        compared = compare_on_trace(
-            programs, parse_arrivals(arrivals), config, parse_policy("lru"), step_time, seed=1
-        )
+        process, lru = parse_arrivals(arrivals), parse_policy("lru")
+        compared = compare_on_trace(programs, process, config, lru, step_time, seed=SEED)
         if compared.difference is not None:
             raise SystemExit(f"the two differ at {arrivals}:\n{compared.difference}")
 
-        def run(stepwise: bool = False, arrivals: str = arrivals) -> float:
-            done = best(
-                repeats,
-                lambda: simulate(programs, arrivals=arrivals, step_time=step_time, config=config, stepwise=stepwise),
-            )
-            return done.turns_per_s
-
-        vllm, stepwise, fast = compared.turns / compared.vllm_s, run(stepwise=True), run()
+        settings = {"arrivals": arrivals, "step_time": step_time, "config": config}
+        stepwise = best(repeats, programs, **settings, stepwise=True).turns_per_s
+        fast = best(repeats, programs, **settings).turns_per_s
+        vllm = compared.turns / compared.vllm_s
         rows.append((f"{rate}/s", compared.turns, compared.steps, 0, vllm, stepwise, fast, fast / vllm))
     report("vllm_scheduler", table(COLUMNS, rows), {"columns": COLUMNS, "rows": rows})
 

@@ -17,9 +17,7 @@ def scaled(program: Program, *, outputs: int = 1, prompts: int = 1) -> Program:
     for turn in program.turns:
         kept = round(turn.kept_tokens / before * now) if before else 0
         new = max(turn.new_tokens * prompts, 1 - kept)
-        made = replace(
-            turn, input_tokens=kept + new, kept_tokens=kept, output_tokens=turn.output_tokens * outputs
-        )
+        made = replace(turn, input_tokens=kept + new, kept_tokens=kept, output_tokens=turn.output_tokens * outputs)
         turns.append(made)
         before, now = turn.context_tokens, made.context_tokens
     return replace(program, turns=tuple(turns))

@@ -114,7 +114,7 @@ def simulate(run: ResolvedRun, recorder: RunRecorder, log: LogStep | None = None
         wall_s=time.perf_counter() - started_s,
         notes=[
             *activity_notes(run.policy, totals),
-            *load_notes(tally, totals, open_arrivals=open_arrivals),
+            *load_notes(tally, totals, block_size=run.engine.block_size, open_arrivals=open_arrivals),
             *run.notes,
         ],
     )

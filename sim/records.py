@@ -46,13 +46,16 @@ class ProgramRecord(NamedTuple):
 
 
 class TimelineRecord(NamedTuple):
-    """The engine over a stretch in which its batch did not change."""
+    """The engine over a stretch in which its batch did not change. It was empty between stretches."""
 
     start_s: float
     end_s: float
     steps: int
+    """0 while turns wait and none is let in."""
     running: int
-    waiting: int
+    """Turns in the batch."""
+    waiting: float
+    """Turns in the queue, on average over the stretch."""
     prefill_tokens: int
     """New prompt tokens in each of these steps."""
     decode_requests: int

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -63,18 +62,11 @@ class RunConfig:
         _check_whole("seed", self.seed, 0)
         for name in ("tensor_parallel_size", "block_size"):
             _check_whole(name, getattr(self, name), 1)
-        for name in (
-            "max_num_batched_tokens",
-            "max_num_seqs",
-            "max_model_len",
-            "kv_blocks",
-            "limit",
-            "max_turns",
-        ):
+        for name in ("max_num_batched_tokens", "max_num_seqs", "max_model_len", "kv_blocks", "limit", "max_turns"):
             if getattr(self, name) is not None:
-                _check_whole(name, getattr(self, name), 1)
+                _check_whole(name, getattr(self, name), 2 if name == "kv_blocks" else 1)
         share = self.gpu_memory_utilization
-        if not (math.isfinite(share) and 0 < share <= 1):
+        if not 0 < share <= 1:
             raise ConfigError(f"gpu_memory_utilization is {share}, expected a share above 0 and at most 1")
         if self.engine not in get_args(EngineMode):
             raise ConfigError(f"engine is {self.engine!r}, expected one of {', '.join(get_args(EngineMode))}")

@@ -108,7 +108,8 @@ def build(cls: type[T], settings: Mapping[str, str], owner: str) -> T:
     except PolicyError:
         raise
     except ValueError as error:
-        raise ConfigError(f"{owner}: {error}") from None
+        text = str(error).removeprefix(f"{owner.split()[-1]}: ")  # some name themselves
+        raise ConfigError(f"{owner}: {text}") from None
 
 
 def convert(cls: type, settings: Mapping[str, str], owner: str) -> dict[str, Any]:

@@ -51,15 +51,15 @@ def staged_directory(out: Path, *, force: bool = False) -> Iterator[Path]:
     Raises
     ------
     ConfigError
-        As `check_free`.
-    OSError
-        If the directory cannot be made.
+        As `check_free`, or if the directory cannot be made.
     """
     out = out.resolve()
     check_free(out, force=force)
-    out.parent.mkdir(parents=True, exist_ok=True)
     staged = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    staged.mkdir()
+    try:
+        staged.mkdir(parents=True)
+    except OSError as error:
+        raise ConfigError(f"--out {out} cannot be made: {error.strerror}") from error
     try:
         yield staged
         check_free(out, force=force)  # somebody may have written there since

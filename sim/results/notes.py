@@ -31,11 +31,12 @@ def activity_notes(policy: Policy, totals: EngineTotals) -> list[str]:
     return notes
 
 
-def load_notes(tally: Tally, totals: EngineTotals, *, open_arrivals: bool) -> list[str]:
+def load_notes(tally: Tally, totals: EngineTotals, *, block_size: int, open_arrivals: bool) -> list[str]:
     """Say what the load was like, where it decides what the numbers mean."""
     notes = []
-    if not tally.prefill.recomputed_tokens:
-        notes.append("memory was never short: no computed token was lost, so no retention policy can gain here")
+    # The partly filled block at the end of a context is never cached: less than that a turn is no loss.
+    if tally.prefill.recomputed_tokens <= tally.turns * block_size:
+        notes.append("memory was never short: hardly a computed token was lost, so no retention policy can gain here")
     overloaded = totals.busy_s > _OVERLOAD * tally.last_arrival_s and tally.time_share.queue > _QUEUEING
     if open_arrivals and tally.last_arrival_s and overloaded:
         notes.append(

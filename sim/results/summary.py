@@ -34,7 +34,8 @@ class Prefill(msgspec.Struct, frozen=True):
     cached_tokens: int
     """Found in the prefix cache when a turn was first scheduled."""
     recomputed_tokens: int
-    """Of `computed_tokens`, those whose KV had existed and was lost: to eviction between turns or a preemption."""
+    """Of `computed_tokens`, those whose KV had existed and was lost: evicted between turns or by a preemption, or part
+    of the last, partly filled block of a context, which is never cached."""
 
 
 class Pins(msgspec.Struct, frozen=True):

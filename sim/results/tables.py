@@ -45,7 +45,7 @@ COLUMNS: Final[dict[str, dict[str, str]]] = {
         "end_s": "float64",
         "steps": "int64",
         "running": "int32",
-        "waiting": "int32",
+        "waiting": "float64",
         "prefill_tokens": "int64",
         "decode_requests": "int32",
         "free_blocks": "int64",

@@ -39,6 +39,7 @@ class Attention:
         self.beside = _Memo(self._beside_cell)
 
     def pieces(self, batch: StepBatch, n_steps: int) -> list[Piece]:
+        """Cut a run where a context passes a node of the grid."""
         requests, tokens, _, pairs, decodes, attended = batch
         if not tokens and not decodes:
             return [(n_steps, 0.0, 0.0, 0.0)]

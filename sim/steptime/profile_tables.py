@@ -77,7 +77,7 @@ class ProfileTables:
     per_sequence: dict[str, Curve]
     attention: AttentionGrid
     meta: dict[str, str]
-    """`key: value` lines of meta.yaml, whatever their nesting; empty where there is none."""
+    """`key: value` lines of meta.yaml, whatever their nesting, the first of a key; empty where there is no file."""
 
 
 def read_profile(folder: Path) -> ProfileTables:
@@ -199,5 +199,9 @@ def _nodes(values: Iterable[int]) -> tuple[int, ...]:
 def _read_meta(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
-    pairs = (line.partition(":") for line in path.read_text(encoding="utf-8", errors="replace").splitlines())
-    return {key.strip(): value.strip().strip("'\"") for key, _, value in pairs if value.strip()}
+    meta: dict[str, str] = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        key, _, value = (part.strip() for part in line.partition(":"))
+        if value:
+            meta.setdefault(key, value.strip("'\""))
+    return meta

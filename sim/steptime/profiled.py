@@ -105,7 +105,8 @@ class _Total:
 def _check_same_model(tables: ProfileTables, model: ModelSpec, tensor_parallel_size: int) -> None:
     for field, attribute in _SHAPE_FIELDS.items():
         profiled, wanted = tables.meta.get(field), getattr(model, attribute)
-        if profiled is not None and profiled != str(wanted):
+        # A profile of one GPU of several may state the whole model's shapes or the shard's.
+        if profiled not in (None, str(wanted), str(wanted // tensor_parallel_size)):
             raise ConfigError(
                 f"{tables.folder}: profiles a model with {field} {profiled}, but {model.name} has {wanted}: give the "
                 "model the tables were measured with"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -139,7 +140,8 @@ class InProcessEngine:
             try:
                 self._llm.shutdown()
             finally:
-                self._llm = None  # or it would shut down once more when Python ends, and stumble
+                self._llm = None
+                gc.collect()  # or it would shut down once more when Python ends, and stumble
                 end_processes(self.pids)
 
     def _what_happened(self, request: TurnRequest, error: Exception) -> str:

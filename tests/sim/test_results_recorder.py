@@ -1,0 +1,121 @@
+"""The recorder: totals, tables and batches, whatever their size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from continuum_sim.records import ProgramRecord, TimelineRecord, TurnRecord
+from continuum_sim.results import tables
+from continuum_sim.results.recorder import Progress, RunRecorder
+
+times = st.floats(0, 1e9, allow_nan=False)
+counts = st.integers(0, 2**40)
+
+
+@st.composite
+def turn_records(draw: st.DrawFn) -> TurnRecord:
+    arrival_s, scheduled_s, first_s, finish_s = sorted(draw(times) for _ in range(4))
+    output = draw(st.integers(1, 1000))
+    return TurnRecord(
+        draw(st.text(st.characters(codec="utf-8"), min_size=1, max_size=3)),
+        draw(st.integers(0, 1000)),
+        arrival_s,
+        scheduled_s,
+        first_s,
+        finish_s,
+        draw(counts),
+        output,
+        draw(counts),
+        output - 1 + draw(counts),
+        draw(counts),
+        draw(st.integers(0, 5)),
+        draw(st.sampled_from(["ls", "cat", None])),
+        draw(times),
+    )
+
+
+@pytest.fixture(scope="module")
+def small_batches() -> Iterator[None]:
+    """Batches of three records, so that a handful of records makes several."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("continuum_sim.results.recorder.BATCH_ROWS", 3)
+        yield
+
+
+@given(st.lists(turn_records(), min_size=1, max_size=20))
+@pytest.mark.usefixtures("small_batches")
+def test_every_turn_arrives_in_the_table_in_order_and_unchanged(records: list[TurnRecord]) -> None:
+    batches: list[pa.RecordBatch] = []
+    recorder = RunRecorder({"turns": [batches.append]})
+    for record in records:
+        recorder.turn(record)
+    recorder.close()
+    assert [len(batch) for batch in batches] == [3] * (len(records) // 3) + [len(records) % 3] * (len(records) % 3 > 0)
+    rows = pa.Table.from_batches(batches).to_pylist()
+    assert [TurnRecord(**row) for row in rows] == records
+
+
+@given(st.lists(turn_records(), min_size=1, max_size=20))
+@pytest.mark.usefixtures("small_batches")
+def test_totals_and_percentiles_are_those_of_the_whole_sample(records: list[TurnRecord]) -> None:
+    recorder = RunRecorder()
+    for record in records:
+        recorder.turn(record)
+    recorder.close()
+    tally = recorder.tally
+    assert tally.turns == len(records)
+    assert tally.output_tokens == sum(r.output_tokens for r in records)
+    assert tally.preemptions == sum(r.preemptions for r in records)
+    assert tally.prefill.cached_tokens == sum(r.cached_tokens for r in records)
+    assert tally.prefill.recomputed_tokens == sum(r.recomputed_tokens for r in records)
+    assert tally.prefill.computed_tokens == sum(r.computed_tokens - r.output_tokens + 1 for r in records)
+    for sample, values in (
+        (tally.queue_wait_s, [r.scheduled_s - r.arrival_s for r in records]),
+        (tally.ttft_s, [r.first_token_s - r.arrival_s for r in records]),
+    ):
+        quantiles = tally.quantiles(sample)
+        assert quantiles.mean == pytest.approx(np.mean(values))
+        assert quantiles.max == max(values)
+        for percent in (50, 90, 95, 99):
+            assert getattr(quantiles, f"p{percent}") == np.percentile(values, percent)
+
+
+def test_the_split_of_a_programs_time_is_averaged_and_shared_out() -> None:
+    recorder = RunRecorder()
+    recorder.program(ProgramRecord("a", 1, 2.0, 12.0, 10.0, 1.0, 2.0, 3.0, 4.0))
+    recorder.program(ProgramRecord("b", 1, 5.0, 15.0, 10.0, 3.0, 2.0, 5.0, 0.0))
+    recorder.close()
+    split, share = recorder.tally.time_s, recorder.tally.time_share
+    assert (split.queue, split.prefill, split.decode, split.tool) == (2.0, 2.0, 4.0, 2.0)
+    assert (share.queue, share.prefill, share.decode, share.tool) == (0.2, 0.2, 0.4, 0.2)
+    assert recorder.tally.last_arrival_s == 5.0
+    assert recorder.tally.quantiles(recorder.tally.jct_s).mean == 10.0
+
+
+def test_counts_beyond_64_bits_do_not_wrap() -> None:
+    recorder = RunRecorder()
+    huge = 2**62
+    for _ in range(4):
+        recorder.turn(TurnRecord("a", 0, 0.0, 0.0, 0.0, 0.0, huge, 1, huge, huge, huge, 0, None, 0.0))
+    recorder.close()
+    assert recorder.tally.prefill.cached_tokens == 4 * huge
+
+
+def test_columns_are_the_fields_of_the_records() -> None:
+    for table, record in (("programs", ProgramRecord), ("turns", TurnRecord), ("timeline", TimelineRecord)):
+        assert tuple(tables.COLUMNS[table]) == record._fields  # type: ignore[attr-defined]
+
+
+def test_progress_is_told_of_every_program_and_every_thousand_turns() -> None:
+    told: list[Progress] = []
+    recorder = RunRecorder(progress=told.append)
+    for index in range(2048):
+        recorder.turn(TurnRecord("a", index, 0.0, 0.0, 0.0, float(index), 1, 1, 0, 1, 0, 0, None, 0.0))
+    recorder.program(ProgramRecord("a", 2048, 0.0, 2047.0, 2047.0, 0.0, 0.0, 0.0, 0.0))
+    assert told == [Progress(0, 1024, 1023.0), Progress(0, 2048, 2047.0), Progress(1, 2048, 2047.0)]

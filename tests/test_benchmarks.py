@@ -1,0 +1,108 @@
+"""Every benchmark runs, once and small, and what it prints adds up. No figure is a condition: machines differ."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from continuum_sim.traces import check_program, find_trace, read_programs
+
+FOLDER = Path(__file__).parent.parent / "benchmarks"
+NAMES = ["turns_per_second", "vllm_scheduler", "dynosim", "scale", "hot_spots"]
+
+
+@pytest.fixture(scope="module")
+def script() -> Iterator[Callable[[str], ModuleType]]:
+    """Imports a script, which finds the others beside it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(FOLDER)
+        yield importlib.import_module
+
+
+Script = Callable[[str], ModuleType]
+
+
+def figures(script: str, *arguments: str) -> dict[str, Any]:
+    command = [sys.executable, FOLDER / script, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    print(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1].removeprefix("json: "))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_runs_once_and_small(name: str, script: Script) -> None:
+    assert set(script("all").BENCHMARKS) == set(NAMES)
+    benchmark = script("all").BENCHMARKS[name]
+    found = figures(benchmark.script, *benchmark.small)
+    assert found["benchmark"] == name
+    assert {"machine", "python", "continuum-sim"} <= set(found["environment"])
+    if "missing" in found:
+        pytest.skip(f"{found['missing']} is not installed")
+    assert found["rows"]
+
+
+@pytest.mark.slow
+def test_scale_draws_its_picture(tmp_path: Path) -> None:
+    picture = tmp_path / "img" / "scale.png"
+    sizes = ("--outputs", "1,2", "--prompts", "1", "--turns", "100", "--policies", "lru", "--repeats", "1")
+    found = figures("scale.py", *sizes, "--picture", str(picture))
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    by_point = {(row[0], row[1]): dict(zip(found["columns"], row, strict=True)) for row in found["rows"]}
+    assert by_point["turns", 100]["turns"] >= 100
+    assert by_point["outputs", 2]["steps/turn"] > by_point["outputs", 1]["steps/turn"]
+    assert all(0 < row["peak GiB"] < 4 for row in by_point.values())
+
+
+@pytest.mark.slow
+def test_the_modes_simulate_the_same(script: Script) -> None:
+    harness = script("harness")
+    programs = harness.swebench(3)
+    fast, stepwise = (harness.simulate(programs, stepwise=stepwise) for stepwise in (False, True))
+    assert len(fast.records.turns) == sum(len(p.turns) for p in programs)
+    assert fast.totals.steps == stepwise.totals.steps
+    assert fast.records.mean_jct_s == pytest.approx(stepwise.records.mean_jct_s, rel=1e-9)
+
+
+def test_a_page_keeps_everything_but_the_block(tmp_path: Path, script: Script) -> None:
+    page = tmp_path / "speed.md"
+    page.write_text("before\n<!-- scale -->\nold\n<!-- end of scale -->\nafter\n", "utf-8")
+    script("all").write_block(page, "scale", "new \\1 table")
+    assert page.read_text("utf-8") == "before\n<!-- scale -->\nnew \\1 table\n<!-- end of scale -->\nafter\n"
+    with pytest.raises(SystemExit, match="has no <!-- dynosim -->"):
+        script("all").write_block(page, "dynosim", "x")
+    assert list(tmp_path.iterdir()) == [page]
+
+
+def test_the_page_has_a_place_for_every_benchmark() -> None:
+    text = (FOLDER.parent / "docs" / "speed.md").read_text("utf-8")
+    for name in NAMES:
+        assert text.count(f"<!-- {name} -->") == text.count(f"<!-- end of {name} -->") == 1
+
+
+@pytest.mark.parametrize(("outputs", "prompts"), [(1, 1), (8, 1), (1, 4)])
+def test_scaled(script: Script, outputs: int, prompts: int) -> None:
+    for program in read_programs(find_trace("swebench"), limit=20):
+        made = script("workloads").scaled(program, outputs=outputs, prompts=prompts)
+        check_program(made)
+        assert [t.output_tokens for t in made.turns] == [outputs * t.output_tokens for t in program.turns]
+        if outputs == prompts == 1:
+            assert made == program
+
+
+def test_cycled(script: Script) -> None:
+    programs = list(read_programs(find_trace("swebench"), limit=3))
+    turns = sum(len(p.turns) for p in programs)
+    made = list(script("workloads").cycled(programs, 3 * turns))
+    assert len({p.program_id for p in made}) == 9
+    assert [p.turns for p in made] == [p.turns for p in programs] * 3

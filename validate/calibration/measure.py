@@ -1,0 +1,98 @@
+"""Putting an engine into the situation of a point and reading off how long its steps took."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from itertools import count
+from typing import NamedTuple
+
+import numpy as np
+
+from continuum_sim.steptime.batch import StepBatch
+from continuum_sim.validate.calibration.points import DECODE_STEPS, Point
+from continuum_sim.validate.engines.interface import Engine, TurnAnswer, TurnRequest
+
+_SPECIAL = 8
+"""Token ids below this may mean something to a model (padding, end of text); prompts avoid them."""
+_WARM_PREFILL_TOKENS = 65_536
+"""At most so many tokens are prefilled to touch the KV cache's memory."""
+
+
+class Measured(NamedTuple):
+    """One step: what it computed and how long it took."""
+
+    batch: StepBatch
+    seconds: float
+
+
+class Prompts:
+    """Makes up requests that share nothing, so that the prefix cache helps only where it is meant to."""
+
+    def __init__(self, vocab_size: int, rng: np.random.Generator) -> None:
+        self._vocab_size = vocab_size
+        self._rng = rng
+        self._numbers = count()
+
+    def tokens(self, number: int) -> list[int]:
+        """Return so many random token ids."""
+        return fresh_tokens(self._rng, number, self._vocab_size)
+
+    def request(self, token_ids: list[int], output_tokens: int) -> TurnRequest:
+        """Return a request of no program."""
+        return TurnRequest(f"calibrate-{next(self._numbers)}", token_ids, output_tokens)
+
+
+def fresh_tokens(rng: np.random.Generator, number: int, vocab_size: int) -> list[int]:
+    """Draw token ids that appear nowhere else but by chance."""
+    low = min(_SPECIAL, vocab_size // 2)
+    drawn: list[int] = rng.integers(low, vocab_size, size=number).tolist()
+    return drawn
+
+
+async def warm_up(engine: Engine, prompts: Prompts) -> None:
+    """Touch all KV memory, run batches of many shapes, and leave the cache empty.
+
+    The first use of a KV block is a page fault on a CPU, and kernels are picked or compiled at first use.
+    """
+    facts = engine.facts
+    capacity = min((facts.num_gpu_blocks - 1) * facts.block_size, _WARM_PREFILL_TOKENS)
+    longest = facts.max_model_len - 1
+    while capacity > 0:
+        await engine.turn(prompts.request(prompts.tokens(min(capacity, longest)), 1))
+        capacity -= longest
+    for batch in (1, 2, 4, 8, 16):
+        if batch <= facts.max_num_seqs:
+            sizes = [1 + (97 * (batch + i)) % min(512, longest - 16) for i in range(batch)]
+            await asyncio.gather(*(engine.turn(prompts.request(prompts.tokens(n), 16)) for n in sizes))
+    await engine.forget()
+
+
+async def run_point(engine: Engine, point: Point, prompts: Prompts) -> list[TurnAnswer]:
+    """Put the engine into this situation once; the answers of its measured prefills."""
+    chunk = engine.facts.max_num_batched_tokens
+    decoding = [
+        asyncio.create_task(
+            engine.turn(prompts.request(prompts.tokens(point.context), point.decode_tokens(chunk)))
+        )
+        for _ in range(point.decodes)
+    ]
+    answers = []
+    for _ in range(point.repeats if point.new else 0):
+        cached = prompts.tokens(point.cached)
+        if cached:
+            await engine.turn(prompts.request(cached, 1))
+        answers.append(await engine.turn(prompts.request(cached + prompts.tokens(point.new), 1)))
+    await asyncio.gather(*decoding)
+    return answers
+
+
+def wanted(point: Point, steps: Sequence[Measured]) -> list[Measured]:
+    """Keep the steps a point is about; those that led there differ from run to run.
+
+    A decode point keeps its last steps with all turns decoding, which are warm; the others every step with a prefill.
+    """
+    if point.new:
+        return [step for step in steps if step.batch.prefill_tokens]
+    whole = [s for s in steps if s.batch.decode_requests == point.decodes and not s.batch.prefill_tokens]
+    return whole[-DECODE_STEPS:]

@@ -1,0 +1,96 @@
+"""The grid a calibration measures: prefill lengths over cached contexts, decode batches over contexts, and both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from continuum_sim.validate.engines.interface import EngineFacts
+
+DECODE_STEPS = 12
+"""Steps with a whole decode batch that a point asks for."""
+REPEATS = 3
+"""Times a prefill is measured."""
+_ROOM = 0.9
+"""Share of the KV cache a point may fill: a preemption would spoil it."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One situation: `decodes` turns of `context` tokens decode; a prompt of `new` tokens on `cached` ones prefills."""
+
+    decodes: int = 0
+    context: int = 0
+    new: int = 0
+    cached: int = 0
+
+    def __str__(self) -> str:
+        parts = []
+        if self.decodes:
+            parts.append(f"{self.decodes} decoding at {self.context} tokens")
+        if self.new:
+            parts.append(f"{self.new} new tokens on {self.cached} cached")
+        return " beside ".join(parts)
+
+    @property
+    def repeats(self) -> int:
+        """How often the prefill is measured."""
+        return REPEATS if self.new else 1
+
+    def decode_tokens(self, chunk: int) -> int:
+        """Tokens each decoding turn generates: enough to last until all decode and the prefills are through."""
+        rounds = -(-self.decodes * self.context // chunk)
+        chunks = self.repeats * -(-(self.new + self.cached) // max(1, chunk - self.decodes)) if self.new else 0
+        return rounds + DECODE_STEPS + 4 * chunks
+
+    def kv_tokens(self, chunk: int) -> int:
+        """Tokens in the KV cache at once, at most."""
+        decoding = self.decodes * (self.context + self.decode_tokens(chunk)) if self.decodes else 0
+        return decoding + self.new + self.cached
+
+    def longest_tokens(self, chunk: int) -> int:
+        """Longest prompt plus output."""
+        decoding = self.context + self.decode_tokens(chunk) if self.decodes else 0
+        return max(decoding, self.new + self.cached + 1)
+
+    def computed_tokens(self, chunk: int) -> tuple[int, int]:
+        """(prefilled tokens, decode steps) it takes, for an estimate of its duration."""
+        prefilled = self.decodes * self.context + self.repeats * (self.new + self.cached)
+        return prefilled, self.decode_tokens(chunk) if self.decodes else 0
+
+
+def plan_points(facts: EngineFacts) -> list[Point]:
+    """Lay out the grid that fits this engine, cheapest dimension innermost, without repetitions."""
+    chunk, longest = facts.max_num_batched_tokens, facts.max_model_len
+    room = int(_ROOM * (facts.num_gpu_blocks - 1) * facts.block_size)
+    fitting = [
+        point
+        for point in dict.fromkeys(_grid(facts))
+        if point.kv_tokens(chunk) <= room
+        and point.longest_tokens(chunk) <= longest
+        and point.decodes + bool(point.new) <= facts.max_num_seqs
+    ]
+    return sorted(fitting, key=lambda p: (p.decodes > 0, p.new > 0, p.decodes, p.context, p.cached, p.new))
+
+
+def _grid(facts: EngineFacts) -> Iterator[Point]:
+    chunk, longest = facts.max_num_batched_tokens, facts.max_model_len
+    contexts = [_aligned(longest * share // 16, facts.block_size) for share in (0, 1, 2, 4, 8, 12, 15)]
+    lengths = [n for n in (1, 8, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384) if n < chunk] + [chunk]
+    for cached in contexts:
+        for new in lengths:
+            yield Point(new=min(new, longest - cached - 2), cached=cached)
+    batches = [n for n in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256) if n <= facts.max_num_seqs]
+    for decodes in batches:
+        for context in contexts:
+            yield Point(decodes=decodes, context=max(context, 32))
+    for decodes in batches[1::2]:
+        for context in contexts[1:4]:
+            for new in lengths[2::3]:
+                yield Point(decodes=decodes, context=context, new=new)
+                yield Point(decodes=decodes, context=context, new=new, cached=contexts[3])
+
+
+def _aligned(tokens: int, block_size: int) -> int:
+    """Whole blocks: only those are found in the cache."""
+    return tokens // block_size * block_size

@@ -38,7 +38,7 @@ BENCHMARKS = {
     ),
     "vllm_scheduler": Benchmark(
         "vllm_scheduler.py",
-        ("--limit", "100", "--blocks", "20000"),
+        (),
         ("--limit", "3", "--rates", "0.2", "--repeats", "1"),
     ),
     "dynosim": Benchmark("dynosim.py", (), ("--limit", "4", "--requests", "50", "--repeats", "1")),

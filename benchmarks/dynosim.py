@@ -41,7 +41,7 @@ COLUMNS = (
     "DynoSim process s",
     "ours s",
     "ours faster by",
-    "largest difference s",
+    "turns that differ",
 )
 
 
@@ -88,7 +88,7 @@ def main(
         theirs, ours = found["dynosim"], found["ours"]
         engine = (theirs["engine_s"], ours["engine_s"], theirs["engine_s"] / ours["engine_s"])
         process = (theirs["process_s"], ours["process_s"], theirs["process_s"] / ours["process_s"])
-        rows.append((workload.name, ours["turns"], ours["steps"], *engine, *process, found["difference_s"]))
+        rows.append((workload.name, ours["turns"], ours["steps"], *engine, *process, found["differing"]))
         details.append({"workload": workload.name, **found})
     version = details[0]["dynosim"]["version"]
     report("dynosim", table(COLUMNS, rows), {"rows": details, "ai-dynamo-runtime": version})
@@ -96,16 +96,32 @@ def main(
 
 def _compare(workload: Workload, python: list[str], folder: Path, repeats: int) -> dict[str, Any]:
     """Time both on one workload; the processes that are timed as a whole simulate once."""
+    their_command, our_command = [*python, str(HERE / "dynosim_side.py")], [sys.executable, str(HERE / "our_side.py")]
+    theirs, ours = _jobs(workload, their_command, folder)
+    found: dict[str, Any] = {}
+    ends = []
+    for name, command, job in (("dynosim", their_command, theirs), ("ours", our_command, ours)):
+        whole_s = min(_run(command, job, 1)["process_s"] for _ in range(repeats))
+        found[name] = {**_run(command, job, repeats), "process_s": whole_s}
+        ends.append(_run(command, job, 1, ends=True)["ends"])
+    for what in ("turns", "input_tokens", "output_tokens"):
+        if found["dynosim"][what] != found["ours"][what]:
+            raise SystemExit(
+                f"{workload.name}: DynoSim has {found['dynosim'][what]} {what}, ours {found['ours'][what]}"
+            )
+    return {**found, "differing": _differing(*ends)}
+
+
+def _jobs(workload: Workload, their_command: list[str], folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What each side is told, with the traces written to the folder."""
     limits = {"block_size": BLOCK_SIZE, "max_num_batched_tokens": CHUNK, "max_num_seqs": SEQS}
     timing = {"type": "fixed", **{name[:-1] + "ms": 1e3 * value for name, value in STEP_S.items()}}
     engine = {"backend": "vllm", "num_gpu_blocks": workload.blocks, "timing_model": timing, **limits}
     theirs: dict[str, Any] = {"engine": engine}
-    # Ours counts vLLM's null block, theirs does not.
-    ours = {"engine": {"num_gpu_blocks": workload.blocks + 1, "max_model_len": 2**20, **limits}, "step_time": STEP_S}
     if workload.requests:
         theirs |= {"requests": workload.requests, "rate": workload.rate}
-        arrivals_s = [end[1] for end in _run([*python, HERE / "dynosim_side.py"], theirs, 1, ends=True)["ends"]]
         input_tokens, output_tokens, count = workload.requests
+        arrivals_s = [arrival_s for _, arrival_s, *_ in _run(their_command, theirs, 1, ends=True)["ends"]]
         programs = single_turns(count, input_tokens, output_tokens, arrivals_s)
     else:
         gaps_s = np.random.default_rng(1).exponential(1 / workload.rate, len(workload.programs))
@@ -113,26 +129,17 @@ def _compare(workload: Workload, python: list[str], folder: Path, repeats: int) 
         programs = [replace(p, arrival_s=at_s) for p, at_s in zip(workload.programs, times_s, strict=True)]
         theirs["trace"] = str(folder / "mooncake.jsonl")
         write_mooncake(Path(theirs["trace"]), programs, BLOCK_SIZE)
-    ours["trace"] = str(folder / "trace.jsonl")
-    write_programs(ours["trace"], programs)
-
-    found: dict[str, Any] = {}
-    ends = []
-    for name, command, job in (
-        ("dynosim", [*python, HERE / "dynosim_side.py"], theirs),
-        ("ours", [sys.executable, HERE / "our_side.py"], ours),
-    ):
-        whole_s = min(_run(command, job, 1)["process_s"] for _ in range(repeats))
-        found[name] = {**_run(command, job, repeats), "process_s": whole_s}
-        ends.append(_run(command, job, 1, ends=True)["ends"])
-    _check_same_work(workload, found["dynosim"], found["ours"])
-    return {**found, "difference_s": _largest_difference_s(*ends)}
+    trace = folder / "trace.jsonl"
+    write_programs(trace, programs)
+    # Ours counts vLLM's null block, theirs does not.
+    config = {"num_gpu_blocks": workload.blocks + 1, "max_model_len": 2**20, **limits}
+    return theirs, {"engine": config, "step_time": STEP_S, "trace": str(trace)}
 
 
-def _run(command: list[Any], job: dict[str, Any], repeats: int, ends: bool = False) -> dict[str, Any]:
+def _run(command: list[str], job: dict[str, Any], repeats: int, ends: bool = False) -> dict[str, Any]:
     start_s = time.perf_counter()
     text = json.dumps({**job, "repeats": repeats, "ends": ends})
-    done = subprocess.run(list(map(str, command)), input=text, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     process_s = time.perf_counter() - start_s
     if done.returncode:
         raise SystemExit(f"{command[-1]} failed:\n{done.stderr.strip()}")
@@ -140,18 +147,14 @@ def _run(command: list[Any], job: dict[str, Any], repeats: int, ends: bool = Fal
     return {**found, "process_s": process_s}
 
 
-def _check_same_work(workload: Workload, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
-    for what in ("turns", "input_tokens", "output_tokens"):
-        if theirs[what] != ours[what]:
-            raise SystemExit(f"{workload.name}: DynoSim has {theirs[what]} {what}, ours {ours[what]}")
-
-
-def _largest_difference_s(theirs: list[Any], ours: list[Any]) -> float:
-    """Over all turns and their arrivals, first tokens and ends."""
+def _differing(theirs: list[Any], ours: list[Any]) -> int:
+    """Turns whose arrival, first token or end differ by more than a microsecond, or that found other tokens cached."""
     if not theirs[0][0]:  # requests without names
         theirs, ours = (sorted(ends, key=lambda end: end[1]) for ends in (theirs, ours))
-    pairs = zip(theirs, ours, strict=True)
-    return max(abs(a - b) for one, other in pairs for a, b in zip(one[1:4], other[1:4], strict=True))
+    return sum(
+        cached != our_cached or max(abs(a - b) for a, b in zip(times_s, our_times_s, strict=True)) > 1e-6
+        for (_, *times_s, cached), (_, *our_times_s, our_cached) in zip(theirs, ours, strict=True)
+    )
 
 
 def _install(folder: Path) -> Path:

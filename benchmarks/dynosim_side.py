@@ -10,7 +10,7 @@ import sys
 from importlib.metadata import version
 from typing import Any
 
-from dynamo.replay.api import run_synthetic_trace_replay, run_trace_replay
+from dynamo.replay.api import run_synthetic_trace_replay, run_trace_replay  # type: ignore[import-not-found]
 
 
 def replay(job: dict[str, Any], **options: Any) -> Any:

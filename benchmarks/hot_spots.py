@@ -10,7 +10,7 @@ from __future__ import annotations
 import cProfile
 from pathlib import Path
 from types import CodeType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from harness import make_step_time, report, simulate, swebench, table
@@ -27,7 +27,11 @@ def main(
 ) -> None:
     """Profile a replay of the bundled SWE-bench trace in fast mode."""
     programs = swebench(limit)
-    settings = {"policy": policy, "arrivals": f"poisson:rate={rate}", "step_time": make_step_time(step_time)}
+    settings: dict[str, Any] = {
+        "policy": policy,
+        "arrivals": f"poisson:rate={rate}",
+        "step_time": make_step_time(step_time),
+    }
     simulate(programs[:1], **settings)  # imports and caches are not of interest
     profiler = cProfile.Profile()
     run = profiler.runcall(simulate, programs, **settings)

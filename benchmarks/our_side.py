@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Any
 
 from fixed_step import FixedStep
 from harness import simulate
@@ -19,7 +20,7 @@ def main() -> None:
     programs = list(read_programs(job["trace"]))
     runs = [simulate(programs, arrivals="trace", step_time=step_time, config=config) for _ in range(job["repeats"])]
     turns = runs[0].records.turns
-    found = {
+    found: dict[str, Any] = {
         "engine_s": min(run.wall_s for run in runs),
         "turns": len(turns),
         "input_tokens": sum(turn.prompt_tokens for turn in turns),

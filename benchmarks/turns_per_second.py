@@ -43,7 +43,11 @@ def main(
     for load, rate in RATES.items():
         for policy in policies.split(","):
             for name in step_times.split(","):
-                settings = {"policy": policy, "arrivals": f"poisson:rate={rate}", "step_time": make_step_time(name)}
+                settings: dict[str, Any] = {
+                    "policy": policy,
+                    "arrivals": f"poisson:rate={rate}",
+                    "step_time": make_step_time(name),
+                }
                 fast = best(repeats, programs, **settings)
                 slow = best(stepwise_repeats, programs, **settings, stepwise=True)
                 whole_s = min(_run_s(programs, **settings) for _ in range(repeats))

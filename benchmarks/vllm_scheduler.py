@@ -32,9 +32,9 @@ COLUMNS = (
 
 
 def main(
-    limit: Annotated[int | None, typer.Option(help="First programs of the trace only.")] = 20,
+    limit: Annotated[int | None, typer.Option(help="First programs of the trace only.")] = 40,
     rates: Annotated[str, typer.Option(help="Programs a second.")] = "0.02,0.2",
-    blocks: Annotated[int, typer.Option(help="KV blocks; as few programs need less memory to be short of it.")] = 4000,
+    blocks: Annotated[int, typer.Option(help="KV blocks; as few programs need less memory to be short of it.")] = 8000,
     repeats: int = 5,
 ) -> None:
     """Replay the bundled SWE-bench trace on both."""

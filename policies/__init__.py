@@ -8,7 +8,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from continuum_sim.policies.errors import PolicyError
-from continuum_sim.policies.planes import Admission, Decision, Fate, Order, PinFor, Policy, Retention
+from continuum_sim.policies.planes import Admission, Decision, Fate, Gate, Order, PinFor, Policy, Retention, Review
 from continuum_sim.policies.registry import PRESETS, Preset, find_preset, register_preset
 
 for _module in iter_modules(__path__):
@@ -19,12 +19,14 @@ __all__ = [
     "Admission",
     "Decision",
     "Fate",
+    "Gate",
     "Order",
     "PinFor",
     "Policy",
     "PolicyError",
     "Preset",
     "Retention",
+    "Review",
     "find_preset",
     "register_preset",
 ]

@@ -9,8 +9,8 @@ from __future__ import annotations
 import heapq
 import math
 from bisect import insort
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from continuum_sim.policies.history import History
@@ -36,6 +36,7 @@ class PolicyCounts:
     evictions: int = 0
     reorders: int = 0
     holds: int = 0
+    """Turns that the gate held back at least once."""
 
 
 class Governor:
@@ -52,8 +53,12 @@ class Governor:
         self._pinned: list[ProgramView] = []
         self._expiries: list[tuple[float, int, Pin]] = []
         self._by_seq: dict[int, ProgramView] = {}
-        period_s = policy.admission.period_s
+        self._gated = policy.admission.gated
+        self._gate = policy.admission.start()
+        period_s = self._gate.period_s
         self._next_tick_s = math.inf if period_s is None else period_s
+        self._review_s = math.inf
+        """When the retention's review may come to another answer."""
 
     # What happens, told by the host ---------------------------------------------------------------
 
@@ -65,30 +70,42 @@ class Governor:
             self.programs[program_id] = program
             self._seen += 1
         elif program.turn_end_s is not None:
-            self.history.tool_returned(program.last_tool, now_s - program.turn_end_s)
+            gap_s = now_s - program.turn_end_s
+            self.history.tool_returned(program.last_tool, gap_s)
+            program.cycles.append((program.last_service_s, gap_s))
             program.turn_end_s = None
         turn = TurnView(program, program.turns_done, now_s, prompt_tokens, program.pin is not None)
+        program.turn = turn
         if self._log:
             self._log(now_s, program_id, turn.index, "arrive", {"prompt_tokens": prompt_tokens})
+        if self._gated:
+            self._gate.turn_arrived(turn, self._moment(now_s))
         return turn
 
-    def turn_admitted(self, turn: TurnView, cached_tokens: int, now_s: float) -> None:
-        """Take note that a turn entered the batch; its program's pin, if any, ends here."""
+    def turn_admitted(self, turn: TurnView, cached_tokens: int, now_s: float) -> bool:
+        """Take note that a turn entered the batch; tells whether its program had a pin that ends with this."""
         program = turn.program
         if turn.admitted_s is None:
             turn.admitted_s = now_s
             if turn.index and not turn.arrived_pinned:
                 self.history.unpinned_turn_waited(now_s - turn.arrival_s)
-        if program.pin is not None:
-            self.counts.pins_hit += 1
-            self._end_pin(program, now_s)
+        program.waited_s += now_s - turn.since_s
+        turn.since_s = now_s
         turn.preempted = False
+        ends = program.pin is not None and self._admitted_on_pin(program, now_s)
         if self._log:
             self._log(now_s, program.program_id, turn.index, "admit", {"cached_tokens": cached_tokens})
+        if self._gated:
+            self._gate.turn_admitted(turn, cached_tokens, self._moment(now_s))
+        return ends
 
     def turn_preempted(self, turn: TurnView, now_s: float) -> None:
         """Take note that a running turn lost its blocks and waits again."""
         turn.preempted = True
+        ran_s = now_s - turn.since_s
+        turn.service_s += ran_s
+        turn.program.service_s += ran_s
+        turn.since_s = now_s
         if self._log:
             self._log(now_s, turn.program.program_id, turn.index, "preempt", {})
 
@@ -116,6 +133,12 @@ class Governor:
             Given by the simulator to oracles alone.
         """
         program = turn.program
+        ran_s = now_s - turn.since_s
+        program.service_s += ran_s
+        program.last_service_s = turn.service_s + ran_s
+        program.turn = None
+        if program.pin is not None:
+            self._end_pin(program, now_s)  # one that outlasted the admission of this turn
         program.turns_done += 1
         program.context_tokens = context_tokens
         program.attained_tokens += computed_tokens
@@ -123,12 +146,15 @@ class Governor:
         program.foresight = foresight
         if last:
             self.history.turn_counts.add(program.turns_done)
-            del self.programs[program.program_id]
+            self.program_left(program)
             keeps_nothing = self.policy.retention.keeps_nothing
             decision: Decision = Fate.EVICT if keeps_nothing else Fate.RELEASE
         else:
             program.turn_end_s = now_s
-            decision = self.policy.retention.at_turn_end(program, self._moment(now_s))
+            moment = self._moment(now_s)
+            if self._gated:
+                self._gate.turn_ended(program, moment)
+            decision = self.policy.retention.at_turn_end(program, moment)
         if isinstance(decision, PinFor):
             if decision.ttl_s > 0 and blocks:
                 self._start_pin(program, decision.ttl_s, blocks, now_s)
@@ -144,31 +170,39 @@ class Governor:
             self._log(now_s, program.program_id, turn.index, event, detail)
         return decision
 
+    def program_left(self, program: ProgramView) -> None:
+        """Take note that a program has ended, or that nothing more is expected of it."""
+        del self.programs[program.program_id]
+        if self._gated:
+            self._gate.program_left(program)
+
     # What to do, asked by the host ----------------------------------------------------------------
 
     def begin_step(self, now_s: float) -> list[ProgramView]:
-        """Programs whose pins expire with this scheduler step (none whose next turn already waits)."""
-        if now_s + SAME_INSTANT_S >= self._next_tick_s:
+        """Programs whose pins end with this scheduler step: those that expire (none whose next turn already
+        waits) and those the policy gives up.
+        """
+        if now_s >= self._next_tick_s - SAME_INSTANT_S:
             self._tick(now_s)
-        if not self._expiries or now_s < self._expiries[0][0] + SAME_INSTANT_S:
-            return []
-        expired = []
+        ended: list[ProgramView] = []
         while self._expiries and now_s >= self._expiries[0][0] + SAME_INSTANT_S:
-            _, seq, pin = heapq.heappop(self._expiries)
-            program = self._by_seq.get(seq)
-            if program is None or program.pin is not pin or program.turn_end_s is None:
-                continue
-            self.counts.pins_expired += 1
-            self._end_pin(program, now_s)
-            expired.append(program)
-            if self._log:
-                self._log(now_s, program.program_id, program.turns_done - 1, "expire", {})
-        return expired
+            program = self._of_expiry(heapq.heappop(self._expiries))
+            if program is not None:
+                self._expire(program, now_s)
+                ended.append(program)
+        if self.policy.retention.reviews:
+            for program in self._review(now_s):
+                self._expire(program, now_s)
+                ended.append(program)
+        return ended
 
     def pin_to_break(self, head: TurnView, now_s: float) -> ProgramView | None:
         """End one pin because `head` does not fit; None if none may be broken now."""
         pinned = self._pinned
-        if head.program.pin is not None:
+        if self.policy.retention.outlasts_admission:
+            # What a running turn shares with its program's old pin would not be freed.
+            pinned = [p for p in pinned if p is not head.program and not (p.turn and p.turn.running)]
+        elif head.program.pin is not None:
             pinned = [p for p in pinned if p is not head.program]
         program = self.policy.retention.pin_to_break(pinned, head, self._moment(now_s)) if pinned else None
         if program is None:
@@ -177,9 +211,9 @@ class Governor:
             # Or the engine would stand still for good. The head's own pin goes last: it may hold blocks that the
             # head does not hit, where an older copy of the same content answers.
             program = pinned[-1] if pinned else head.program
-            if program.pin is None:
-                return None
-        self.counts.pins_broken += 1
+        if program.pin is None:
+            return None
+        self.counts.pins_broken += not program.pin.hit
         self._end_pin(program, now_s)
         if self._log:
             detail = {"for": head.program.program_id}
@@ -188,21 +222,27 @@ class Governor:
 
     def allows(self, turn: TurnView, now_s: float) -> bool:
         """Whether the gate lets this waiting turn be tried."""
-        if self.policy.admission.allows(turn, self._moment(now_s)):
+        if self._gate.allows(turn, self._moment(now_s)):
             return True
-        self.counts.holds += 1
+        if not turn.held:
+            turn.held = True
+            self.counts.holds += 1
+            if self._log:
+                self._log(now_s, turn.program.program_id, turn.index, "hold", {})
         return False
 
     def next_event_s(self) -> float:
-        """Earliest time at which this policy changes something by itself (expiry, tick); may be infinite."""
+        """Earliest time at which this policy changes something by itself; may be infinite.
+
+        That is an expiry, a tick of its gate or another outcome of its review.
+        """
+        own_s = min(self._next_tick_s - SAME_INSTANT_S, self._review_s)
         expiries = self._expiries
         while expiries:
-            expires_s, seq, pin = expiries[0]
-            program = self._by_seq.get(seq)
-            if program is not None and program.pin is pin and program.turn_end_s is not None:
-                return min(expires_s + SAME_INSTANT_S, self._next_tick_s)
+            if self._of_expiry(expiries[0]) is not None:
+                return min(expiries[0][0] + SAME_INSTANT_S, own_s)
             heapq.heappop(expiries)
-        return self._next_tick_s
+        return own_s
 
     @property
     def has_pins(self) -> bool:
@@ -219,12 +259,38 @@ class Governor:
             heapq.heappush(self._expiries, (program.pin.expires_s, program.seq, program.pin))
         self.counts.pins_made += 1
 
+    def _admitted_on_pin(self, program: ProgramView, now_s: float) -> bool:
+        """Count a hit; tells whether the pin ends with it."""
+        pin = program.pin
+        assert pin is not None
+        self.counts.pins_hit += not pin.hit
+        if not self.policy.retention.outlasts_admission:
+            self._end_pin(program, now_s)
+            return True
+        program.pin = pin = replace(pin, hit=True)
+        if pin.expires_s < math.inf:
+            heapq.heappush(self._expiries, (pin.expires_s, program.seq, pin))
+        return False
+
+    def _of_expiry(self, entry: tuple[float, int, Pin]) -> ProgramView | None:
+        """Program that an entry of the heap is about, unless the pin is gone or its next turn waits."""
+        program = self._by_seq.get(entry[1])
+        if program is None or program.pin is not entry[2]:
+            return None
+        return program if program.turn_end_s is not None or (program.turn and program.turn.running) else None
+
+    def _expire(self, program: ProgramView, now_s: float) -> None:
+        self.counts.pins_expired += not (program.pin and program.pin.hit)
+        self._end_pin(program, now_s)
+        if self._log:
+            self._log(now_s, program.program_id, program.turns_done - 1, "expire", {})
+
     def pin_shrunk(self, program: ProgramView, blocks: int, now_s: float) -> None:
         """Take note that part of a pin was freed: its program's next turn waits and can use only `blocks`."""
         pin = program.pin
         assert pin is not None
         self.counts.pinned_block_seconds += pin.blocks * (now_s - pin.made_s)
-        program.pin = Pin(pin.expires_s, blocks, now_s)
+        program.pin = Pin(pin.expires_s, blocks, now_s, pin.hit)
 
     def _end_pin(self, program: ProgramView, now_s: float) -> None:
         assert program.pin is not None
@@ -234,11 +300,20 @@ class Governor:
         del self._by_seq[program.seq]
 
     def _tick(self, now_s: float) -> None:
-        period_s = self.policy.admission.period_s
+        period_s = self._gate.period_s
         assert period_s is not None
-        while self._next_tick_s <= now_s + SAME_INSTANT_S:
+        while now_s >= self._next_tick_s - SAME_INSTANT_S:
             self._next_tick_s += period_s
-        self.policy.admission.tick(list(self.programs.values()), self._moment(now_s))
+        self._gate.tick(list(self.programs.values()), self._moment(now_s))
+
+    def _review(self, now_s: float) -> Sequence[ProgramView]:
+        """Ask which pins of paused programs to give up, and when to ask again."""
+        self._review_s = math.inf
+        pinned = [p for p in self._pinned if p.turn_end_s is not None and p.pin is not None]
+        if not pinned:
+            return ()
+        given_up, self._review_s = self.policy.retention.review(pinned, self._moment(now_s))
+        return given_up
 
     def _moment(self, now_s: float) -> Moment:
         return Moment(now_s, self.engine, self.history)

@@ -25,6 +25,8 @@ class Durations:
         self._room_counts: npt.NDArray[np.int64] = np.empty(64, dtype=np.int64)
         self._distinct = 0
         self._total = 0
+        self._sum_log = 0.0
+        self._sum_log2 = 0.0
 
     def __len__(self) -> int:
         return self._total
@@ -38,6 +40,9 @@ class Durations:
             self._insert(at, value_s)
         self._room_counts[at : self._distinct] += 1
         self._total += 1
+        log = math.log(max(value_s, _RESOLUTION_S))
+        self._sum_log += log
+        self._sum_log2 += log * log
 
     def _insert(self, at: int, value_s: float) -> None:
         size = self._distinct
@@ -70,6 +75,14 @@ class Durations:
             return 0.0
         counts = np.diff(self._cumulative, prepend=0)
         return float(self.values_s @ counts) / self._total
+
+    def lognormal(self) -> tuple[float, float]:
+        """μ and σ of the log-normal with the mean and variance of the logarithms recorded (its maximum likelihood).
+
+        Asks for at least one record; durations under a microsecond count as one.
+        """
+        mean = self._sum_log / self._total
+        return mean, math.sqrt(max(0.0, self._sum_log2 / self._total - mean * mean))
 
     def quantile_s(self, share: float) -> float:
         """Smallest recorded duration that at least `share` of the records do not exceed."""

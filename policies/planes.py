@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -28,6 +29,15 @@ class PinFor(NamedTuple):
 Decision = Fate | PinFor
 
 
+class Review(NamedTuple):
+    """Outcome of `Retention.review`."""
+
+    give_up: Sequence[ProgramView]
+    """Programs whose pins end now."""
+    again_s: float
+    """Earliest time at which the answer may be another if nothing else happens; infinite if it never is."""
+
+
 @dataclass(frozen=True)
 class Order:
     """Which waiting turn is tried first, and which running turn yields when a block is missing."""
@@ -35,15 +45,27 @@ class Order:
     keyed: ClassVar[bool] = False
     """False leaves the engine's own queue alone: first come first served, preempted turns in front."""
     time_varying: ClassVar[bool] = False
-    """True if keys change while nothing happens (ageing); the queue is then sorted anew at every step."""
+    """True if keys change while nothing happens (ageing), at the times that `next_change_s` tells."""
+    sees_cache: ClassVar[bool] = False
+    """True asks the host to look up `TurnView.cached_tokens` when a turn arrives."""
     oracle: ClassVar[bool] = False
 
     def key(self, turn: TurnView, now_s: float) -> Any:
         """Sort key of a waiting turn, smallest first; ties keep the order of arrival. Used if `keyed`."""
         return None
 
+    def next_change_s(self, turn: TurnView, now_s: float) -> float:
+        """Tell until when the key of a waiting turn stays as it is now if nothing happens to its program.
+
+        Asked if `time_varying`. The default, `now_s`, has the queue sorted anew at every step.
+        """
+        return now_s
+
     def victim(self, running: Sequence[TurnView]) -> int:
-        """Index of the running turn to preempt; `running` is in order of admission and not empty."""
+        """Index of the running turn to preempt; `running` is in order of admission and not empty.
+
+        `computed_tokens` of its turns is up to date in the simulator.
+        """
         return len(running) - 1
 
 
@@ -60,6 +82,11 @@ class Retention:
 
     yields_to_growth: ClassVar[bool] = False
     """True asks `pin_to_break` also when a running turn lacks a block, before any turn is preempted."""
+    outlasts_admission: ClassVar[bool] = False
+    """True keeps a pin while the program's next turn runs, until that turn ends or the pin expires; so if the
+    turn is preempted, its old context stays. By default the pin ends when the turn is admitted."""
+    reviews: ClassVar[bool] = False
+    """True asks `review` at every step while contexts are pinned."""
 
     def at_turn_end(self, program: ProgramView, moment: Moment) -> Decision:
         """Decide the fate of the blocks of a turn that just ended and is not the program's last."""
@@ -75,25 +102,57 @@ class Retention:
         """
         return None
 
+    def review(self, pinned: Sequence[ProgramView], moment: Moment) -> Review:
+        """Think again about pins of programs whose tools still run: which of them to give up now.
+
+        Asked at the start of every step while there are any, if `reviews`. The simulator jumps over steps until
+        `Review.again_s` unless something happens before, so no answer may change earlier by itself.
+        """
+        return Review((), math.inf)
+
+
+class Gate:
+    """The acting part of an admission rule. Each engine has its own, so it may remember what it did."""
+
+    period_s: float | None = None
+    """Seconds between calls of `tick`; None for a gate that acts on events alone."""
+
+    def allows(self, turn: TurnView, moment: Moment) -> bool:
+        """Tell whether this turn may be tried now; a held turn is passed over, not waited for.
+
+        Changes nothing: a turn that may be tried need not fit.
+        """
+        return True
+
+    def tick(self, programs: Sequence[ProgramView], moment: Moment) -> None:
+        """Act every `period_s` seconds, at the first scheduler step after they have passed."""
+
+    def turn_arrived(self, turn: TurnView, moment: Moment) -> None:
+        """Take note of a turn that enters the queue."""
+
+    def turn_admitted(self, turn: TurnView, cached_tokens: int, moment: Moment) -> None:
+        """Take note of a turn that enters the batch and hits so many tokens of its prompt in the cache."""
+
+    def turn_ended(self, program: ProgramView, moment: Moment) -> None:
+        """Take note of a turn that ended, before `Retention.at_turn_end`; the program is in a tool call now."""
+
+    def program_left(self, program: ProgramView) -> None:
+        """Take note of a program that ended or will not be heard of again."""
+
 
 @dataclass(frozen=True)
-class Admission:
-    """Whether a waiting turn may be tried at all."""
+class Admission(Gate):
+    """Whether a waiting turn may be tried at all. A rule without memory is its own gate."""
 
     gated: ClassVar[bool] = False
     """False admits everything; the host then never asks."""
     steady: ClassVar[bool] = False
     """True promises that `allows` changes its answer only with an event or a tick."""
     oracle: ClassVar[bool] = False
-    period_s: ClassVar[float | None] = None
-    """Seconds between calls of `tick`; None for a gate that acts on events alone."""
 
-    def allows(self, turn: TurnView, moment: Moment) -> bool:
-        """Tell whether this turn may be tried now; a held turn is passed over, not waited for."""
-        return True
-
-    def tick(self, programs: Sequence[ProgramView], moment: Moment) -> None:
-        """Act every `period_s` seconds, at the first scheduler step after they have passed."""
+    def start(self) -> Gate:
+        """Make the gate of one engine; a rule that remembers something returns an object of its own."""
+        return self
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,11 @@ class Ttl(YieldingPins):
             return PinFor(math.log(benefit_s) if benefit_s > 1 else 0.0)
         benefit_s = history.mean_wait_s() * history.turn_counts.eta() + rebuild_s
         own = history.of_tool(program.last_tool)
-        return PinFor(best_ttl_s(own if len(own) > self.cold_start else history.all_tools, benefit_s))
+        return PinFor(self.best_s(own if len(own) > self.cold_start else history.all_tools, benefit_s))
+
+    def best_s(self, durations: Durations, benefit_s: float) -> float:
+        """τ* of Eq. 2 for these durations."""
+        return best_ttl_s(durations, benefit_s)
 
 
 def best_ttl_s(durations: Durations, benefit_s: float) -> float:

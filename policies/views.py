@@ -8,22 +8,32 @@ marked as oracles, and only by the simulator.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from continuum_sim.policies.history import History
 
+CYCLES = 5
+"""Turns that `ProgramView.cycles` remembers: the window of MORI (arXiv 2606.00866)."""
+
+
+def _no_cycles() -> deque[tuple[float, float]]:
+    return deque(maxlen=CYCLES)
+
 
 @dataclass(frozen=True, slots=True)
 class Foresight:
-    """What only an oracle knows at the end of a turn."""
+    """What only an oracle knows, told when a turn arrives and again when it has ended."""
 
     gap_s: float
     """Seconds from the end of this turn to the arrival of the next one."""
     remaining_turns: int
-    """Turns still to come."""
+    """Turns still to come, the one under way included."""
     remaining_tokens: int
-    """Tokens still to be added to the context: new prompt tokens and outputs of the turns to come."""
+    """Tokens these turns add to the context: new prompt tokens and outputs."""
+    remaining_output_tokens: int = 0
+    """Of those, outputs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +46,8 @@ class Pin:
     """Blocks held when the pin was made."""
     made_s: float
     """When the pin was made."""
+    hit: bool = False
+    """Whether the program's next turn was admitted on it, for pins that last on from there."""
 
 
 @dataclass(slots=True, eq=False)
@@ -52,9 +64,21 @@ class ProgramView:
     """Prompt plus output of the latest finished turn."""
     attained_tokens: int = 0
     """Service received so far: tokens computed for this program, prefill and decode."""
+    service_s: float = 0.0
+    """Seconds its turns have spent in the batch, up to the latest end or preemption of one."""
+    last_service_s: float = 0.0
+    """Seconds the latest finished turn spent in the batch."""
+    waited_s: float = 0.0
+    """Seconds its turns have spent in the queue, up to the latest admission of one."""
+    cycles: deque[tuple[float, float]] = field(default_factory=_no_cycles)
+    """(seconds in the batch, seconds in the tool) of its latest turns whose tools have returned, oldest first."""
     last_tool: str | None = None
     turn_end_s: float | None = None
     """End of the last turn while the program is in a tool call, otherwise None."""
+    turn: TurnView | None = None
+    """The turn that waits or runs; None in a tool call."""
+    paused: bool = False
+    """Whether a gate holds it back until further notice; written by gates alone."""
     pin: Pin | None = None
     foresight: Foresight | None = None
     """None except under an oracle."""
@@ -71,10 +95,28 @@ class TurnView:
     prompt_tokens: int
     arrived_pinned: bool = False
     """Whether the program's context was pinned when this turn arrived."""
+    cached_tokens: int = 0
+    """Leading prompt tokens found cached when it arrived; looked up only for an order that asks (`sees_cache`)."""
     preempted: bool = False
-    """Whether it ran before and lost its blocks."""
+    """Whether it ran before, lost its blocks and waits again."""
     admitted_s: float | None = None
     """When it was first scheduled."""
+    since_s: float = field(init=False)
+    """When it last began to wait or to run."""
+    service_s: float = 0.0
+    """Seconds it spent in the batch before it was last preempted."""
+    computed_tokens: int = 0
+    """Tokens computed for it, as of its last preemption or of the latest choice of a victim."""
+    held: bool = False
+    """Whether a gate ever held it back."""
+
+    def __post_init__(self) -> None:
+        self.since_s = self.arrival_s
+
+    @property
+    def running(self) -> bool:
+        """Whether it is in the batch."""
+        return self.admitted_s is not None and not self.preempted
 
 
 class EngineView(Protocol):
@@ -94,7 +136,7 @@ class EngineView(Protocol):
 
     @property
     def pinned_blocks(self) -> int:
-        """Blocks held by pins and by nothing else."""
+        """Blocks held by pins."""
 
     @property
     def num_running(self) -> int:

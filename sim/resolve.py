@@ -119,7 +119,7 @@ def _spec_of(arrivals: OpenArrivals | Closed) -> str:
     """Return the notation of the command line for an arrival process, so that equal ones have equal names."""
     if not is_dataclass(arrivals):
         return repr(arrivals)  # somebody's own
-    settings = ",".join(f"{item.name}={getattr(arrivals, item.name)}" for item in fields(arrivals))
+    settings = ",".join(f"{f.name}={getattr(arrivals, f.name)!r}".removesuffix(".0") for f in fields(arrivals))
     return f"{arrivals.name}:{settings}" if settings else arrivals.name
 
 

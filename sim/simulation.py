@@ -15,8 +15,8 @@ from continuum_sim.engine.replica import Replica, StepObserver
 from continuum_sim.engine.request import Request
 from continuum_sim.engine.scheduler import LogStep, Plan, Scheduler
 from continuum_sim.errors import ConfigError
+from continuum_sim.foresight import foresee
 from continuum_sim.policies import Policy
-from continuum_sim.policies.views import Foresight
 from continuum_sim.records import ProgramRecord, Recorder, TimelineRecord, TurnRecord
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.traces.arrivals import Closed, OpenArrivals
@@ -156,9 +156,11 @@ class Simulation:
         arrival_s = now_s
         queue_s = prefill_s = decode_s = tool_s = 0.0
         known_tokens = 0
+        known = foresee(program) if self.policy.oracle else None
         last = len(program.turns) - 1
         self._open += 1
         for index, turn in enumerate(program.turns):
+            done = env.event()
             request = Request(
                 context,
                 prompt_tokens=turn.input_tokens,
@@ -168,11 +170,11 @@ class Simulation:
                 arrival_s=now_s,
                 tool=turn.tool,
                 last=index == last,
-                foresight=_foresee(program, index) if self.policy.oracle else None,
-                payload=env.event(),
+                foresight=known[index] if known else None,
+                payload=done,
             )
             replica.submit(name, request, now_s)
-            finish_s: float = yield request.payload
+            finish_s: float = yield done
             queue_s += request.scheduled_s - now_s
             prefill_s += request.first_token_s - request.scheduled_s
             decode_s += finish_s - request.first_token_s
@@ -296,10 +298,3 @@ def _turn_record(program: str, index: int, request: Request, tool_s: float) -> T
         request.tool,
         tool_s,
     )
-
-
-def _foresee(program: Program, index: int) -> Foresight:
-    """What an oracle may know at the end of this turn."""
-    to_come = program.turns[index + 1 :]
-    new_tokens = sum(t.input_tokens - t.kept_tokens + t.output_tokens for t in to_come)
-    return Foresight(program.turns[index].tool_s, len(to_come), new_tokens)

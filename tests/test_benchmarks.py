@@ -31,7 +31,7 @@ Script = Callable[[str], ModuleType]
 
 
 def figures(script: str, *arguments: str) -> dict[str, Any]:
-    command = [sys.executable, FOLDER / script, *arguments]
+    command = [sys.executable, str(FOLDER / script), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     print(done.stdout)

@@ -49,12 +49,8 @@ def step_line(step: LoggedStep) -> bytes:
 def read_steps(path: Path) -> list[LoggedStep]:
     """Read a log back; a last line that an engine could not finish is left out."""
     decode = msgspec.json.Decoder(LoggedStep).decode
-    steps = []
     with path.open("rb") as file:
-        for line in file:
-            if line.endswith(b"\n"):
-                steps.append(decode(line))
-    return steps
+        return [decode(line) for line in file if line.endswith(b"\n")]
 
 
 def time_steps(steps: Sequence[LoggedStep], start_s: float = 0.0) -> list[TimedStep]:

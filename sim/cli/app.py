@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import entry_points
 from typing import Annotated, Final
 
 import typer
@@ -29,6 +30,22 @@ app.command()(run)
 app.command()(compare)
 app.command()(policies)
 app.add_typer(trace, name="trace")
+
+
+def _add_commands_of_others() -> None:
+    """Add the commands of packages that build on this one (`parity`, other people's), found by entry point.
+
+    So the simulator does not depend on them. Their modules must be cheap to import, and one that cannot be imported
+    takes nothing else down with it.
+    """
+    for point in entry_points(group="continuum_sim.commands"):
+        try:
+            app.command(point.name)(point.load())
+        except Exception as error:
+            print(f"warning: command {point.name!r} cannot be loaded ({point.value}): {error}", file=sys.stderr)
+
+
+_add_commands_of_others()
 
 
 def _print_version(wanted: bool) -> None:

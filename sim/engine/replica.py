@@ -130,7 +130,9 @@ class Replica:
     def _steps_to_jump(self, plan: Plan) -> int:
         steps = self.scheduler.hold(plan)
         if steps > 1:
-            event_s = self.scheduler.governor.next_event_s()
+            event_s = self.scheduler.next_event_s()
+            if event_s <= self.now_s:
+                return 1
             if event_s < math.inf:
                 return self.step_time.steps_to_reach(plan.batch, steps, event_s - self.now_s)
         return steps

@@ -79,7 +79,7 @@ class Request:
         arrival_s: float,
         tool: str | None,
         last: bool,
-        foresight: Foresight | None = None,
+        foresight: tuple[Foresight, Foresight] | None = None,
         payload: object = None,
     ) -> None:
         self.context = context
@@ -96,6 +96,7 @@ class Request:
         self.last = last
         """Whether the program ends with this turn; likewise."""
         self.foresight = foresight
+        """For oracles: what they are told when the turn arrives and when it has ended."""
         self.payload = payload
         """The host's own record of this turn."""
         self.turn: TurnView

@@ -18,6 +18,7 @@ from continuum_sim.engine.request import Context, Hits, Request
 from continuum_sim.engine.waiting import make_waiting_queue
 from continuum_sim.policies.governor import Governor
 from continuum_sim.policies.planes import Fate, PinFor, Policy
+from continuum_sim.policies.views import TurnView
 from continuum_sim.steptime.batch import StepBatch
 
 LogStep = Callable[[float, int, str, int, str, dict[str, Any]], None]
@@ -86,6 +87,7 @@ class Scheduler:
         self._prefilling: Request | None = None
         """The one turn whose prompt is partly computed, always the last one admitted: only a spent budget
         cuts a prompt, and then nothing is admitted behind it."""
+        self._order = policy.order
         self._yields_to_growth = policy.retention.yields_to_growth
         self._contexts: dict[str, Context] = {}
         self._shared: dict[str, Chain] = {}
@@ -135,6 +137,8 @@ class Scheduler:
         """
         free_before = self.pool.free
         request.turn = turn = self.governor.turn_arrived(program_id, request.prompt_tokens, now_s)
+        if request.foresight:
+            turn.program.foresight = request.foresight[0]
         context = request.context
         kept_blocks = request.kept_tokens // self.block_size
         if turn.index:
@@ -146,6 +150,9 @@ class Scheduler:
                 self.pool.release_from(context.pinned, usable_blocks)
                 self.pinned_blocks += context.pinned_blocks
                 self.governor.pin_shrunk(turn.program, context.pinned_blocks, now_s)
+        if self._order.sees_cache:
+            hits = context.find((request.num_tokens - 1) // self.block_size)
+            turn.cached_tokens = hits[-1][2] * self.block_size if hits else 0
         self.waiting.add(request, now_s)
         return self.pool.free != free_before or self.waiting.may_be_next(request)
 
@@ -153,6 +160,10 @@ class Scheduler:
     def has_work(self) -> bool:
         """Whether any turn runs or waits."""
         return bool(self.running) or len(self.waiting) > 0
+
+    def next_event_s(self) -> float:
+        """Earliest time at which the policy does something by itself; may be infinite."""
+        return min(self.governor.next_event_s(), self.waiting.next_change_s)
 
     # One step -------------------------------------------------------------------------------------------
 
@@ -261,7 +272,7 @@ class Scheduler:
             while blocks > self.pool.free:
                 if self._yields_to_growth and self._break_pin(plan, request, now_s):
                     continue
-                place = self.governor.policy.order.victim([r.turn for r in order])
+                place = self._order.victim([self._turn_so_far(r) for r in order])
                 victim = order.pop(place)
                 at -= place < at
                 given = scheduled.pop(victim.number, 0)
@@ -297,6 +308,7 @@ class Scheduler:
         self._leave_batch(request)
         self._cache_own(request, computed + scheduled_tokens)
         self.pool.release(request.table, self._blank_blocks(request, computed + scheduled_tokens))
+        request.turn.computed_tokens = request.computed_tokens
         request.known_tokens = max(request.known_tokens, computed)
         request.num_computed_tokens = 0
         request.num_preemptions += 1
@@ -359,17 +371,15 @@ class Scheduler:
         request.number = self._admissions
         self._admissions += 1
         self.running[request.number] = request
-        if context.pinned:
-            self.pinned_blocks -= context.pinned_blocks
-            self.pool.release(context.pinned)
-        self.governor.turn_admitted(request.turn, cached, now_s)
+        if self.governor.turn_admitted(request.turn, cached, now_s):
+            self._release_pin(context)
         plan.admitted.append(request)
         self._take_chunk(plan, request, tokens)
 
     def _refusal_stands(self) -> bool:
-        """Whether a waiting turn that was not admitted stays so until something happens."""
+        """Whether a waiting turn that was not admitted stays so until `next_event_s` or an event before."""
         policy = self.governor.policy
-        if policy.order.time_varying or (policy.admission.gated and not policy.admission.steady):
+        if policy.admission.gated and not policy.admission.steady:
             return False
         return policy.retention.steady or not self.governor.has_pins
 
@@ -399,6 +409,8 @@ class Scheduler:
         computed = self._computed(request)
         self._leave_batch(request)
         table, context = request.table, request.context
+        if context.pinned:
+            self._release_pin(context)
         decision = self.governor.turn_ended(
             request.turn,
             context_tokens=request.num_tokens,
@@ -407,7 +419,7 @@ class Scheduler:
             last=request.last,
             blocks=computed // self.block_size,
             now_s=now_s,
-            foresight=request.foresight,
+            foresight=request.foresight[1] if request.foresight else None,
         )
         if request.last:
             del self._contexts[request.turn.program.program_id]
@@ -424,6 +436,14 @@ class Scheduler:
         else:
             self.pool.release(table, blank)
 
+    def _turn_so_far(self, request: Request) -> TurnView:
+        """View of a running turn with its progress, which is not written down at every step."""
+        computed = request.computed_tokens
+        if request.decoding:
+            computed += self._decoding.computed(request) - request.num_computed_tokens
+        request.turn.computed_tokens = computed
+        return request.turn
+
     def _leave_batch(self, request: Request) -> None:
         del self.running[request.number]
         request.number = -1
@@ -433,7 +453,9 @@ class Scheduler:
             self._prefilling = None
 
     def _unpin(self, program_id: str) -> None:
-        context = self._contexts[program_id]
+        self._release_pin(self._contexts[program_id])
+
+    def _release_pin(self, context: Context) -> None:
         self.pinned_blocks -= context.pinned_blocks
         self.pool.release(context.pinned)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import insort
 from collections import deque
 from typing import Any
@@ -18,6 +19,8 @@ class WaitingQueue:
         self._governor = governor
         self._gated = governor.policy.admission.gated
         self._queue: deque[Request] = deque()
+        self.next_change_s = math.inf
+        """When the order may change although nothing happens."""
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -71,14 +74,17 @@ class OrderedQueue(WaitingQueue):
         self._added += 1
         self._arrivals.append(self._added)
         insort(self._sorted, (self._order.key(request.turn, now_s), self._added, request))
+        if self._order.time_varying:
+            self.next_change_s = min(self.next_change_s, self._order.next_change_s(request.turn, now_s))
 
     put_back = add
 
     def head(self, now_s: float) -> Request | None:
         """Next turn to try, after sorting anew where keys change with time."""
-        if self._order.time_varying:
-            key = self._order.key
+        if now_s >= self.next_change_s:
+            key, next_change_s = self._order.key, self._order.next_change_s
             self._sorted = sorted((key(r.turn, now_s), n, r) for _, n, r in self._sorted)
+            self.next_change_s = min((next_change_s(r.turn, now_s) for _, _, r in self._sorted), default=math.inf)
         if not self._gated:
             return self._sorted[0][2] if self._sorted else None
         return next((r for _, _, r in self._sorted if self._governor.allows(r.turn, now_s)), None)
@@ -86,6 +92,8 @@ class OrderedQueue(WaitingQueue):
     def remove(self, request: Request) -> None:
         """Take out the turn that was admitted, which need not be the first any more."""
         number = self._sorted.pop(self._place_of(request))[1]
+        if not self._sorted:
+            self.next_change_s = math.inf
         self._gone.add(number)
         while self._arrivals and self._arrivals[0] in self._gone:
             self._gone.discard(self._arrivals.popleft())

@@ -12,16 +12,19 @@ from continuum_sim.hardware.models import ModelSpec
 _KV_DTYPE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1}
 
 _NON_TORCH_BYTES = round(0.20 * GIB)
-"""Memory outside PyTorch: vLLM's logs say 0.16 GiB (H100, pull request 12126) and 0.20 GiB (24 GB GPU, pull 14447)."""
+"""Memory outside PyTorch; vLLM's logs say 0.13 (H100, llm-d-benchmark), 0.16 (H100, pull request 12126) and 0.20 GiB
+(24 GB GPU, pull request 14447)."""
 
 _CUDA_GRAPH_BYTES = round(0.45 * GIB)
-"""vLLM's own estimate, taken off the KV cache since 0.19; its logs say 0.45 GiB (RTX 5090) to 0.73 GiB (pull 39559)."""
+"""vLLM's own estimate, which it takes off the KV cache (`VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS`, on in 0.32); its
+logs say 0.45 GiB (RTX 5090) to 0.73 GiB (pull request 39559)."""
 
 _NCCL_BYTES = {1: 0, 2: 358_612_992, 4: 411_041_792, 8: 411_041_792}
 """GPUs -> communication buffers on each, from aiconfigurator-core 0.12.0 (`nccl_mem`)."""
 
 _SAMPLER_BYTES_PER_LOGIT = 14
-"""Live copies of the logits while the dummy batch is sampled: bf16, fp32, softmax and its noise (vLLM 0.32 sampler)."""
+"""Live copies of the logits while the dummy batch is sampled: bf16, fp32, softmax and its noise (vLLM 0.32, Triton
+top-k and top-p). Versions that sort the logits need some 38: 4.76 GiB for 1,024 requests in llm-d-benchmark's logs."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ class Progress(NamedTuple):
 
 
 class RunRecorder:
-    """Takes a run's records, an append each, and hands them on as columns, `BATCH_ROWS` at a time.
+    """Takes a run's records, an append each, and hands them on as columns, `batch_rows` at a time.
 
     Finished programs are not kept: memory holds one batch of each table, and three numbers a turn for the
     percentiles.
@@ -35,16 +35,20 @@ class RunRecorder:
         Table (`programs`, `turns`, `timeline`) to the sinks of its batches; a table without one is only tallied.
     progress
         Called when a program finishes and every 1,024 turns.
+    batch_rows
+        Records to hold before they become a batch.
     """
 
     def __init__(
         self,
         sinks: Mapping[str, Sequence[Sink]] | None = None,
         progress: Callable[[Progress], None] | None = None,
+        batch_rows: int = BATCH_ROWS,
     ) -> None:
         self.tally = Tally()
         self._sinks = dict(sinks or {})
         self._progress = progress
+        self._batch_rows = batch_rows
         self._turns: list[TurnRecord] = []
         self._programs: list[ProgramRecord] = []
         self._timeline: list[TimelineRecord] = []
@@ -57,7 +61,7 @@ class RunRecorder:
         turns.append(record)
         if not len(turns) % _TURNS_PER_REPORT:
             self._report(record.finish_s)
-        if len(turns) == BATCH_ROWS:
+        if len(turns) == self._batch_rows:
             self._flush_turns()
 
     def program(self, record: ProgramRecord) -> None:
@@ -65,14 +69,14 @@ class RunRecorder:
         self._programs.append(record)
         self._programs_done += 1
         self._report(record.finish_s)
-        if len(self._programs) == BATCH_ROWS:
+        if len(self._programs) == self._batch_rows:
             self._flush_programs()
 
     def timeline(self, record: TimelineRecord) -> None:
         """Take in a stretch of steps."""
         if self.wants_timeline:
             self._timeline.append(record)
-            if len(self._timeline) == BATCH_ROWS:
+            if len(self._timeline) == self._batch_rows:
                 self._hand_on("timeline", self._timeline)
 
     def close(self) -> None:

@@ -100,7 +100,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     programs: int
     turns: int
     steps: int
-    """Engine steps (forward passes)."""
+    """Scheduler steps: forward passes, and a few that only end a pin or preempt."""
     sim_s: float
     """End of the last step."""
     busy_s: float

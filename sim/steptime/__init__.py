@@ -7,6 +7,7 @@ time. Own models start from `PiecewiseStepTime` (closed form), `VectorStepTime` 
 
 from continuum_sim.steptime.bases import SingleStepTime, VectorStepTime
 from continuum_sim.steptime.batch import StepBatch, grown
+from continuum_sim.steptime.calibrated import Calibrated, fit_calibrated
 from continuum_sim.steptime.fitted import Fitted, fit_step_times, load_fitted, save_fitted
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.steptime.piecewise import PiecewiseStepTime
@@ -16,6 +17,7 @@ from continuum_sim.steptime.spec import STEP_TIMES, make_step_time
 
 __all__ = [
     "STEP_TIMES",
+    "Calibrated",
     "Fitted",
     "PiecewiseStepTime",
     "Profiled",
@@ -24,6 +26,7 @@ __all__ = [
     "StepBatch",
     "StepTime",
     "VectorStepTime",
+    "fit_calibrated",
     "fit_step_times",
     "grown",
     "load_fitted",

@@ -16,6 +16,8 @@ from scipy.optimize import nnls
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.steptime.batch import StepBatch
+from continuum_sim.steptime.calibrated import KIND as CALIBRATED
+from continuum_sim.steptime.calibrated import Calibrated, read_calibrated
 from continuum_sim.steptime.piecewise import Piece, PiecewiseStepTime
 
 _COEFFICIENTS = ("c0_s", "per_token_s", "per_decode_context_token_s", "per_prefill_pair_s")
@@ -61,8 +63,8 @@ class Fitted(PiecewiseStepTime):
         return {"kind": "fitted", **coefficients, "provenance": self.provenance}
 
 
-def load_fitted(path: Path) -> Fitted:
-    """Read coefficients from JSON: `{"kind": "fitted", "c0_s": …, …, "provenance": …}`.
+def load_fitted(path: Path) -> Fitted | Calibrated:
+    """Read coefficients from JSON: `{"kind": "fitted", "c0_s": …, …, "provenance": …}`, or `"kind": "calibrated"`.
 
     Raises
     ------
@@ -75,6 +77,8 @@ def load_fitted(path: Path) -> Fitted:
         raise ConfigError(f"fitted step time {path}: cannot be read ({error.strerror})") from None
     except ValueError as error:
         raise ConfigError(f"fitted step time {path}: is not JSON ({error})") from None
+    if isinstance(raw, dict) and raw.get("kind") == CALIBRATED:
+        return read_calibrated(raw, f"calibrated step time {path}")
     if not isinstance(raw, dict) or raw.get("kind") != "fitted":
         raise ConfigError(f'fitted step time {path}: expected a JSON object with "kind": "fitted"')
     unknown = sorted(set(raw) - {"kind", "provenance", *_COEFFICIENTS})
@@ -86,7 +90,7 @@ def load_fitted(path: Path) -> Fitted:
     return Fitted(**values, provenance=raw.get("provenance"))
 
 
-def save_fitted(model: Fitted, path: Path) -> None:
+def save_fitted(model: Fitted | Calibrated, path: Path) -> None:
     """Write coefficients as JSON; the file appears whole or not at all."""
     text = json.dumps(model.describe(), indent=2, ensure_ascii=False, allow_nan=False)
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")

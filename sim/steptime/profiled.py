@@ -111,8 +111,9 @@ def _check_same_model(tables: ProfileTables, model: ModelSpec, tensor_parallel_s
                 f"{tables.folder}: profiles a model with {field} {profiled}, but {model.name} has {wanted}: give the "
                 "model the tables were measured with"
             )
-    sizes = tables.meta.get("tp_degrees", f"[{tensor_parallel_size}]").strip("[]").split(",")
-    if str(tensor_parallel_size) not in {size.strip() for size in sizes}:
+    stated = tables.meta.get("tp_degrees", f"[{tensor_parallel_size}]")
+    sizes = [size.strip() for size in stated.strip("[]").split(",")]
+    if str(tensor_parallel_size) not in sizes:
         raise ConfigError(
             f"{tables.folder}: profiled with tensor parallel size {', '.join(sizes)}, not {tensor_parallel_size}"
         )

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from continuum_sim.records import ProgramRecord, TimelineRecord, TurnRecord
@@ -40,19 +38,11 @@ def turn_records(draw: st.DrawFn) -> TurnRecord:
     )
 
 
-@pytest.fixture(scope="module")
-def small_batches() -> Iterator[None]:
-    """Batches of three records, so that a handful of records makes several."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("continuum_sim.results.recorder.BATCH_ROWS", 3)
-        yield
-
-
+@settings(deadline=None)  # the first example imports pyarrow
 @given(st.lists(turn_records(), min_size=1, max_size=20))
-@pytest.mark.usefixtures("small_batches")
 def test_every_turn_arrives_in_the_table_in_order_and_unchanged(records: list[TurnRecord]) -> None:
     batches: list[pa.RecordBatch] = []
-    recorder = RunRecorder({"turns": [batches.append]})
+    recorder = RunRecorder({"turns": [batches.append]}, batch_rows=3)
     for record in records:
         recorder.turn(record)
     recorder.close()
@@ -62,9 +52,8 @@ def test_every_turn_arrives_in_the_table_in_order_and_unchanged(records: list[Tu
 
 
 @given(st.lists(turn_records(), min_size=1, max_size=20))
-@pytest.mark.usefixtures("small_batches")
 def test_totals_and_percentiles_are_those_of_the_whole_sample(records: list[TurnRecord]) -> None:
-    recorder = RunRecorder()
+    recorder = RunRecorder(batch_rows=3)
     for record in records:
         recorder.turn(record)
     recorder.close()

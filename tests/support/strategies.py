@@ -38,7 +38,7 @@ def turns(draw: st.DrawFn, gaps: st.SearchStrategy[float], prefix_tokens: int) -
         prompt = max(kept + new, 1, prefix_tokens if index == 0 else 1)
         if draw(st.integers(0, 4)) == 0:
             prompt = -(-prompt // 4) * 4
-        output = draw(st.one_of(st.integers(1, 4), st.integers(1, 60)))
+        output = draw(st.one_of(st.integers(1, 60), st.integers(1, 4)))
         last = index == count - 1
         tool = None if last else draw(st.sampled_from(["ls", "grep"]))
         made.append(Turn(prompt, kept, output, tool, 0.0 if last else draw(gaps)))
@@ -53,8 +53,8 @@ def traces(
     arrivals: st.SearchStrategy[float] | None = None,
 ) -> list[Program]:
     """2 to 6 programs in order of arrival; some arrive together, some share a prefix, some gaps are zero."""
-    gaps = gaps or st.one_of(st.just(0.0), st.floats(1e-3, 5.0))
-    arrivals = arrivals or st.one_of(st.just(0.0), st.floats(0.0, 3.0))
+    gaps = gaps or st.one_of(st.just(0.0), st.floats(1e-3, 5.0), st.floats(1e-3, 0.3))
+    arrivals = arrivals or st.one_of(st.just(0.0), st.floats(0.0, 3.0), st.floats(0.0, 0.2))
     times = sorted(draw(st.lists(arrivals, min_size=2, max_size=6)))
     programs = []
     for number, time_s in enumerate(times):
@@ -72,13 +72,13 @@ def engines(draw: st.DrawFn, programs: list[Program]) -> EngineConfig:
     block_size = draw(st.sampled_from([1, 2, 4, 7, 16]))
     longest = max(program.max_context_tokens for program in programs)
     least = max(1, -(-(longest - 1) // block_size))
-    spare = draw(st.one_of(st.integers(0, least), st.integers(0, 6 * least)))
-    budget = draw(st.one_of(st.integers(1, 16), st.integers(16, 300)))
+    spare = draw(st.one_of(st.integers(0, least), st.just(0), st.integers(0, 6 * least)))
+    budget = draw(st.one_of(st.integers(16, 300), st.integers(1, 16)))
     return EngineConfig(
         num_gpu_blocks=least + spare + 1,
         block_size=block_size,
         max_num_batched_tokens=budget,
-        max_num_seqs=draw(st.integers(1, min(budget, 8))),
+        max_num_seqs=draw(st.one_of(st.just(min(budget, 8)), st.integers(1, min(budget, 8)))),
         max_model_len=max(longest, 2),
         watermark=draw(st.sampled_from([0.0, 0.0, 0.05, 0.2])),
         scheduler_reserve_full_isl=draw(st.integers(0, 3)) > 0,

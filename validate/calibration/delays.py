@@ -66,7 +66,8 @@ def read_delays(value: object) -> ClientDelays:
         assert isinstance(value, dict)
         return ClientDelays(*(tuple(map(float, value[f"{name}_s"])) for name in ("submit", "answer", "timer")))
     except (AssertionError, KeyError, TypeError, ValueError):
-        raise ConfigError(f"client delays are {str(value)[:80]!r}, expected lists submit_s, answer_s, timer_s") from None
+        shown = str(value)[:80]
+        raise ConfigError(f"client delays are {shown!r}, expected lists submit_s, answer_s and timer_s") from None
 
 
 async def measure_delays(engine: Engine, prompts: Prompts, turns: int = TURNS) -> ClientDelays:

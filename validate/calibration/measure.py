@@ -68,23 +68,39 @@ async def warm_up(engine: Engine, prompts: Prompts) -> None:
     await engine.forget()
 
 
-async def run_point(engine: Engine, point: Point, prompts: Prompts) -> list[TurnAnswer]:
-    """Put the engine into this situation once; the answers of its measured prefills."""
-    chunk = engine.facts.max_num_batched_tokens
+class Asked(NamedTuple):
+    """A request of a point with its answer."""
+
+    called_s: float
+    answer: TurnAnswer
+
+
+class PointAnswers(NamedTuple):
+    """What the client saw of a point."""
+
+    decoding: list[Asked]
+    prefills: list[Asked]
+
+
+async def run_point(engine: Engine, point: Point, prompts: Prompts) -> PointAnswers:
+    """Put the engine into this situation."""
+    output_tokens = point.decode_tokens(engine.facts.max_num_batched_tokens)
     decoding = [
-        asyncio.create_task(
-            engine.turn(prompts.request(prompts.tokens(point.context), point.decode_tokens(chunk)))
-        )
+        asyncio.create_task(_ask(engine, prompts.request(prompts.tokens(point.context), output_tokens)))
         for _ in range(point.decodes)
     ]
-    answers = []
+    prefills = []
     for _ in range(point.repeats if point.new else 0):
         cached = prompts.tokens(point.cached)
         if cached:
             await engine.turn(prompts.request(cached, 1))
-        answers.append(await engine.turn(prompts.request(cached + prompts.tokens(point.new), 1)))
-    await asyncio.gather(*decoding)
-    return answers
+        prefills.append(await _ask(engine, prompts.request(cached + prompts.tokens(point.new), 1)))
+    return PointAnswers(list(await asyncio.gather(*decoding)), prefills)
+
+
+async def _ask(engine: Engine, request: TurnRequest) -> Asked:
+    called_s = asyncio.get_running_loop().time()
+    return Asked(called_s, await engine.turn(request))
 
 
 def wanted(point: Point, steps: Sequence[Measured]) -> list[Measured]:

@@ -99,15 +99,14 @@ class InProcessEngine:
             extra_args=request.identity() or None,
         )
         prompt = {"type": "token", "prompt_token_ids": request.prompt_token_ids}  # vLLM's own engine input
-        output: Any = None
         try:
-            async for output in self._llm.generate(prompt, params, request.request_id):
-                pass
+            answers = [answer async for answer in self._llm.generate(prompt, params, request.request_id)]
         except asyncio.CancelledError:
             raise
         except Exception as error:
             raise EngineError(self._what_happened(request, error)) from None
         finish_s = asyncio.get_running_loop().time()
+        output = answers[-1]
         token_ids = list(output.outputs[0].token_ids)
         if len(token_ids) != request.output_tokens:
             raise EngineError(

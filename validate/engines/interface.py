@@ -80,6 +80,8 @@ class TurnAnswer(NamedTuple):
     scheduled_s: float | None = None
     last_token_s: float | None = None
     """When the engine had the last token."""
+    token_times_s: tuple[float, ...] = ()
+    """When the client had each token, if they came one by one."""
 
 
 class Engine(Protocol):

@@ -37,8 +37,8 @@ class VllmEngineView:
 
     @property
     def pinned_blocks(self) -> int:
-        """Blocks held by pins and by nothing else."""
-        return self._pins.exclusive_blocks()
+        """Blocks held by pins."""
+        return self._pins.num_blocks
 
     @property
     def num_running(self) -> int:

@@ -22,47 +22,56 @@ class LiveGovernor(Governor):
     ) -> None:
         super().__init__(policy, engine, log)
         self._forget_after_s = forget_after_s
-        self._busy: set[str] = set()
-        """Programs with a turn that waits or runs."""
+        self._aborted: set[str] = set()
+        """Programs whose latest turn was given up, so that their pause says nothing about a tool."""
         self._seen_s: dict[str, float] = {}
         """When each program was last heard of, longest ago first."""
 
     def turn_arrived(self, program_id: str, prompt_tokens: int, now_s: float) -> TurnView:
         """As in the simulator."""
+        if program_id in self._aborted:
+            self._aborted.remove(program_id)
+            self.programs[program_id].turn_end_s = None
         turn = super().turn_arrived(program_id, prompt_tokens, now_s)
-        self._busy.add(program_id)
         self._heard_of(program_id, now_s)
         return turn
 
     def turn_ended(self, turn: TurnView, **outcome: Any) -> Decision:
         """As in the simulator."""
-        program_id = turn.program.program_id
         decision = super().turn_ended(turn, **outcome)
-        self._busy.discard(program_id)
-        self._heard_of(program_id, outcome["now_s"])
+        self._heard_of(turn.program.program_id, outcome["now_s"])
         return decision
 
     def turn_aborted(self, turn: TurnView, now_s: float) -> bool:
         """Take note that a turn will not end; tells whether its program's pin ends with it.
 
-        A pin left from before would stay without expiry, as its turn counts as waiting, so it ends here.
+        The program may come back with the same turn (a client that tries again) and keeps its place until it is
+        forgotten. A pin left from before would stay without expiry, as its turn counts as waiting, so it ends.
         """
         program = turn.program
         unpinned = program.pin is not None
         if unpinned:
-            self.counts.pins_broken += 1
+            self.counts.pins_broken += not (program.pin and program.pin.hit)
             self._end_pin(program, now_s)
-        self._busy.discard(program.program_id)
-        if not program.turns_done:
-            self.programs.pop(program.program_id, None)
-        self._heard_of(program.program_id, now_s)
+        if turn.running:
+            program.service_s += now_s - turn.since_s
+        program.turn = None
         if self._log:
             self._log(now_s, program.program_id, turn.index, "abort", {"unpinned": unpinned})
+        if program.turns_done:
+            program.turn_end_s = now_s
+            self._aborted.add(program.program_id)
+            if self._gated:
+                self._gate.turn_ended(program, self._moment(now_s))
+        else:
+            self.program_left(program)
+        self._heard_of(program.program_id, now_s)
         return unpinned
 
     def is_busy(self, program_id: str) -> bool:
         """Whether a turn of this program waits or runs."""
-        return program_id in self._busy
+        program = self.programs.get(program_id)
+        return program is not None and program.turn is not None
 
     def turn_beside(self, program_id: str, prompt_tokens: int, now_s: float) -> TurnView:
         """Give a view of a turn that arrives while another of its program is under way.
@@ -78,7 +87,7 @@ class LiveGovernor(Governor):
         self._seen += 1
         return TurnView(program, 0, now_s, prompt_tokens)
 
-    def turn_end_s(self, program_id: str) -> float:
+    def pause_start_s(self, program_id: str) -> float:
         """When the program's latest turn ended, if it is in a tool call; else 0."""
         program = self.programs.get(program_id)
         return 0.0 if program is None or program.turn_end_s is None else program.turn_end_s
@@ -93,7 +102,7 @@ class LiveGovernor(Governor):
         """End every pin because the cache is worthless from now on; returns the programs that were pinned."""
         dropped = list(self._pinned)
         for program in dropped:
-            self.counts.pins_broken += 1
+            self.counts.pins_broken += not (program.pin and program.pin.hit)
             self._end_pin(program, now_s)
             if self._log:
                 self._log(now_s, program.program_id, program.turns_done - 1, "unpin", {"reason": "cache reset"})
@@ -106,18 +115,18 @@ class LiveGovernor(Governor):
             name, seen_s = next(iter(self._seen_s.items()))
             if now_s - seen_s < self._forget_after_s:
                 break
-            if name in self._busy:
-                self._heard_of(name, now_s)
-                continue
-            del self._seen_s[name]
-            program = self.programs.pop(name)
-            if self._forget(program, now_s):
-                pinned.append(program)
+            if not self.is_busy(name):
+                program = self.programs[name]
+                if self._forget(program, now_s):
+                    pinned.append(program)
+                self.program_left(program)
+            self._heard_of(name, now_s)
         return pinned
 
     def _forget(self, program: ProgramView, now_s: float) -> bool:
         """End an idle program; tells whether it was pinned."""
         self.history.turn_counts.add(program.turns_done)
+        self._aborted.discard(program.program_id)
         pinned = program.pin is not None
         if pinned:
             self.counts.pins_expired += 1

@@ -92,28 +92,28 @@ class PolicyHost:
 
     def turn_arrives(self, request: Any) -> None:
         """Take in a new request, before it is queued."""
-        now_s = self._arrival_s(request)
+        live = self.turns[request.request_id] = self._take_in(request, self._arrival_s(request))
+        if self.governor.policy.order.sees_cache:
+            live.view.cached_tokens = self._scheduler.kv_cache_manager.get_computed_blocks(request)[1]
+
+    def _take_in(self, request: Any, now_s: float) -> LiveTurn:
         identity = identify(request, self._complain)
         governor, tokens = self.governor, request.num_prompt_tokens
         if identity is None:
-            view = governor.stranger(request.request_id, tokens, now_s)
-            self.turns[request.request_id] = LiveTurn(view, None, leads=False)
-            return
+            return LiveTurn(governor.stranger(request.request_id, tokens, now_s), None, leads=False)
         program_id = identity.program_id
         if governor.is_busy(program_id):
-            view = governor.turn_beside(program_id, tokens, now_s)
-            self.turns[request.request_id] = LiveTurn(view, identity, leads=False)
-            return
+            return LiveTurn(governor.turn_beside(program_id, tokens, now_s), identity, leads=False)
         governor.tool_was(program_id, identity.previous_tool)
-        now_s = max(now_s, governor.turn_end_s(program_id))
+        now_s = max(now_s, governor.pause_start_s(program_id))
         view = governor.turn_arrived(program_id, tokens, now_s)
-        self.turns[request.request_id] = LiveTurn(view, identity, leads=True)
         if program_id in self.pins:
             # vLLM computes at least the prompt's last token anew.
             usable = tokens - 1 if identity.kept_tokens is None else min(tokens - 1, identity.kept_tokens)
             left = self.pins.shrink(program_id, request, usable)
             if left is not None:
                 governor.pin_shrunk(view.program, left, now_s)
+        return LiveTurn(view, identity, leads=True)
 
     def begin_step(self) -> None:
         """Do what is due before a step is scheduled: expiries, and forgetting programs that stay away."""
@@ -155,6 +155,7 @@ class PolicyHost:
         self._changed = True
         live = self.turns[request.request_id]
         live.left(request)
+        live.view.computed_tokens = live.computed_tokens
         if live.leads:
             self.governor.turn_preempted(live.view, self._now_s)
         else:
@@ -226,15 +227,15 @@ class PolicyHost:
         if not live.leads:
             live.view.preempted = False
             return
-        program = live.view.program
-        if program.pin is not None:
-            self.pins.release(program.program_id)
-        self.governor.turn_admitted(live.view, cached_tokens, self._now_s)
+        if self.governor.turn_admitted(live.view, cached_tokens, self._now_s):
+            self.pins.release(live.view.program.program_id)
 
     def _turn_ended(self, request: Any, live: LiveTurn, now_s: float) -> None:
         """Ask the policy what becomes of the blocks and do it."""
         assert live.identity is not None
         program_id = live.identity.program_id
+        if program_id in self.pins:
+            self.pins.release(program_id)  # a pin that outlasted the admission of this turn
         groups = self.pins.full_blocks(request.request_id)
         decision = self.governor.turn_ended(
             live.view,
@@ -267,7 +268,7 @@ class PolicyHost:
         from vllm.v1.core.sched.request_queue import SchedulingPolicy
 
         running = self._scheduler.running
-        views = [self.turns[request.request_id].view for request in running]
+        views = [self.turns[request.request_id].so_far(request) for request in running]
         victim = running[self.governor.policy.order.victim(views)]
         self._let_vllm_choose()
         self._forced = (victim, victim.priority)

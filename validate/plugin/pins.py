@@ -31,6 +31,8 @@ class PinnedBlocks:
         self._hash_of: Callable[[Any], bytes] = get_block_hash
         self._resolve: Callable[[Any, int, int], Sequence[bytes]] = resolve_block_hashes
         self._pins: dict[str, list[_GroupPin]] = {}
+        self._holders: Counter[int] = Counter()
+        """How many pins hold each pinned block, by its id."""
 
     def full_blocks(self, request_id: str) -> list[_GroupPin]:
         """Blocks of a request that are full and findable: what a pin of it would hold."""
@@ -45,6 +47,7 @@ class PinnedBlocks:
         assert program_id not in self._pins
         for group in groups:
             self._pool.touch(group.blocks)
+            self._holders.update(block.block_id for block in group.blocks)
         self._pins[program_id] = groups
 
     def shrink(self, program_id: str, request: Any, most_tokens: int) -> int | None:
@@ -57,7 +60,7 @@ class PinnedBlocks:
             keep = self._usable(group, request, block_size, most_tokens // block_size)
             if keep < len(group.blocks):
                 shrunk = True
-                self._pool.free_blocks(reversed(group.blocks[keep:]))
+                self._let_go(group.blocks[keep:])
                 del group.places[keep:], group.blocks[keep:]
         return size(self._pins[program_id]) if shrunk else None
 
@@ -73,26 +76,23 @@ class PinnedBlocks:
     def release(self, program_id: str) -> None:
         """Drop a program's pin; blocks that nothing else references become reusable, the tail evicted first."""
         for group in self._pins.pop(program_id):
-            self._pool.free_blocks(reversed(group.blocks))
+            self._let_go(group.blocks)
+
+    def _let_go(self, blocks: Sequence[Any]) -> None:
+        self._pool.free_blocks(reversed(blocks))
+        for block in blocks:
+            self._holders[block.block_id] -= 1
+            if not self._holders[block.block_id]:
+                del self._holders[block.block_id]
 
     def forget_content(self, groups: Iterable[_GroupPin]) -> None:
         """Make blocks that only their own request references unfindable, so that freeing them leaves blanks."""
         self._pool.evict_blocks({b.block_id for group in groups for b in group.blocks if b.ref_cnt == 1})
 
-    def exclusive_blocks(self) -> int:
-        """Blocks held by pins and by nothing else; costs a look at every pinned block."""
-        held: Counter[Any] = Counter()
-        references: dict[Any, int] = {}
-        for groups in self._pins.values():
-            for group in groups:
-                for block in group.blocks:
-                    held[block.block_id] += 1
-                    references[block.block_id] = block.ref_cnt
-        return sum(references[block] == pins for block, pins in held.items())
-
-    def programs(self) -> list[str]:
-        """Names of the pinned programs."""
-        return list(self._pins)
+    @property
+    def num_blocks(self) -> int:
+        """Blocks held by pins, those that several hold counted once."""
+        return len(self._holders)
 
     def __contains__(self, program_id: object) -> bool:
         return program_id in self._pins

@@ -31,6 +31,11 @@ class LiveTurn:
         self.running = True
         self.start_tokens = cached_tokens
 
+    def so_far(self, request: Any) -> TurnView:
+        """Give the view with the progress made since it was admitted."""
+        self.view.computed_tokens = self.computed_tokens + max(0, request.num_computed_tokens - self.start_tokens)
+        return self.view
+
     def left(self, request: Any) -> None:
         """Take note that it leaves the batch, while vLLM still knows what it had computed."""
         if self.running:

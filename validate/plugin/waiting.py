@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from bisect import insort
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -49,6 +50,8 @@ class PolicyQueue(RequestQueue):  # type: ignore[misc]
         self._arrivals: list[int] = []
         """Heap of them; the ones of requests that left are stale."""
         self._back = self._front = 0
+        self._next_change_s = math.inf
+        """When keys may change although nothing happens."""
         self._head: Any = None
 
     # vLLM's interface --------------------------------------------------------------------------------------
@@ -142,6 +145,9 @@ class PolicyQueue(RequestQueue):  # type: ignore[misc]
             self._waiting.add(number)
             heapq.heappush(self._arrivals, number)
         insort(self._sorted, (self._key(request), number, request))
+        if self._order.keyed and self._order.time_varying:
+            change_s = self._order.next_change_s(self._host.view(request), self._host.now_s())
+            self._next_change_s = min(self._next_change_s, change_s)
 
     def _leave(self, request: Any) -> int | None:
         """Strike a request off; returns its number, or None if it was not here."""
@@ -155,15 +161,20 @@ class PolicyQueue(RequestQueue):  # type: ignore[misc]
 
     def _find(self) -> Any:
         """First request that the gate lets through, or None."""
-        if self._order.keyed and self._order.time_varying:
-            self._sorted = sorted((self._key(request), number, request) for _, number, request in self._sorted)
+        now_s = self._host.now_s()
+        if now_s >= self._next_change_s:
+            self._sort_anew(now_s)
         if not self._gated:
             return self._sorted[0][2] if self._sorted else None
-        now_s = self._host.now_s()
         for _, _, request in self._sorted:
             if not self._host.gated(request) or self._governor.allows(self._host.view(request), now_s):
                 return request
         return None
+
+    def _sort_anew(self, now_s: float) -> None:
+        self._sorted = sorted((self._key(request), number, request) for _, number, request in self._sorted)
+        views = (self._host.view(request) for _, _, request in self._sorted)
+        self._next_change_s = min((self._order.next_change_s(view, now_s) for view in views), default=math.inf)
 
     def _place_of(self, request: Any) -> int:
         return next(at for at, entry in enumerate(self._sorted) if entry[2] is request)

@@ -102,11 +102,12 @@ def test_decoding_alone_has_its_own_kernel(model: Profiled, decodes: int, kv: in
 
 
 def test_several_prompts_are_not_one_long_one(model: Profiled) -> None:
-    # Two of 100 and one of 40, 20 of whose context is cached: their pairs, one launch, not the pairs of 240 tokens.
-    parts = [(100, 0), (100, 0), (40, 20)]
-    work = sum(pairs(*part) for part in parts)
+    # Two of 100 and one of 40 on 20 cached tokens: the work of their pairs, not that of one chunk of 240. One launch of
+    # the three counts; what a launch costs is taken from the smallest chunk, which works a little itself.
+    work = sum(pairs(*part) for part in [(100, 0), (100, 0), (40, 20)])
     batch = StepBatch(3, 240, 20, int(work), 0, 0)
-    assert attention_s(model, batch) == pytest.approx(7.0 + 0.002 * work, rel=1e-9)
+    expected = 0.002 * work + 3 * 7.0 - 2 * by_pairs(16, 0, 0, 0)
+    assert attention_s(model, batch) == pytest.approx(expected, rel=1e-9)
     assert attention_s(model, prompt(240)) > 1.5 * attention_s(model, batch)
 
 
@@ -204,7 +205,7 @@ def test_the_profile_of_another_model_or_parallel_size_is_refused(tmp_path: Path
     assert load_profiled(tmp_path, LLAMA, 2).describe()["provenance"]["gpu"] == "Toy"
     with pytest.raises(ConfigError, match="intermediate_size 14336, but Qwen3-8B has 12288"):
         load_profiled(tmp_path, find_model("qwen3-8b"))
-    with pytest.raises(ConfigError, match="profiled with tensor parallel size 1,  ?2, not 4"):
+    with pytest.raises(ConfigError, match="profiled with tensor parallel size 1, 2, not 4"):
         load_profiled(tmp_path, LLAMA, 4)
 
 
@@ -225,12 +226,15 @@ def test_full_prefill_steps_of_the_recorded_run_take_what_they_took() -> None:
         tokens = 2048 - decodes
         work = prompts * int(pairs(tokens / prompts, 0))
         step_s = model.step_s(StepBatch(prompts, tokens, 0, work, decodes, decodes * 1000))
-        assert step_s == pytest.approx(mean(steps_s), rel=0.02)
+        assert step_s == pytest.approx(mean(steps_s), rel=0.03)
 
 
 @recorded
 def test_decode_steps_of_the_recorded_run_take_what_they_took() -> None:
-    """While nothing is admitted, running requests over tokens a second is a step; the pool's blocks are the context."""
+    """While nothing is admitted, running requests over tokens a second is a step; the pool's blocks are the context.
+
+    The tables hold kernels only: what the host adds to a step (about 0.3 ms here, of 25) is not in them.
+    """
     meta = json.loads((RECORDED / "meta.json").read_text())
     rows = [line.split(",") for line in (RECORDED / "timeseries.csv").read_text().splitlines()[1:]]
     model = load_profiled(RECORDED, LLAMA)
@@ -241,4 +245,4 @@ def test_decode_steps_of_the_recorded_run_take_what_they_took() -> None:
             step_s = model.step_s(StepBatch(0, 0, 0, 0, int(running), context))
             ratios.append(step_s * float(rate) / ((int(before) + int(running)) / 2))
     assert len(ratios) == 11
-    assert mean(ratios) == pytest.approx(1.0, abs=0.02)
+    assert mean(ratios) == pytest.approx(1.0, abs=0.03)

@@ -1,0 +1,45 @@
+"""`llmd-turn-priority`: deep sessions first, with credit for waiting, as llm-d's router does."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from continuum_sim.policies.errors import PolicyError
+from continuum_sim.policies.planes import Order
+from continuum_sim.policies.registry import Preset, register_order, register_preset
+from continuum_sim.policies.views import TurnView
+
+
+@register_order("turn-priority")
+@dataclass(frozen=True)
+class TurnPriority(Order):
+    """Preempted turns first, then the largest turn index + time_weight · seconds waited.
+
+    The wait of every turn grows alike, so the order of two turns never changes while they wait: the key is the
+    score without the present time, and the queue need not be sorted anew.
+    """
+
+    keyed: ClassVar[bool] = True
+
+    time_weight: float = field(default=0.5, metadata={"help": "turns of depth that one second of waiting is worth"})
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.time_weight) and self.time_weight >= 0):
+            raise PolicyError(f"time_weight is {self.time_weight}, expected a finite number of turns a second, 0 or more")
+
+    def key(self, turn: TurnView, now_s: float) -> Any:
+        """(was not preempted, −(turn index − time_weight · arrival), order of first sight)."""
+        return (not turn.preempted, self.time_weight * turn.arrival_s - turn.index, turn.program.seq)
+
+
+register_preset(
+    Preset(
+        name="llmd-turn-priority",
+        rule="Waiting turns by turn index + time_weight · seconds waited, largest first (preempted turns before "
+        "all, as the router stands in front of the engine); contexts are kept as stock vLLM keeps them.",
+        source="llm-d-router issue 2088 and pull request 2116; 0.5 is the default of the issue, 0.05 the one merged",
+        order=TurnPriority,
+    )
+)

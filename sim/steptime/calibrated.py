@@ -1,0 +1,175 @@
+"""Step times with a coefficient for everything a batch says, fitted to measured steps; what `calibrate` writes.
+
+Richer than `Fitted` where a real engine asked for it: on vLLM's CPU engine a model with one price a token, whoever it
+belongs to, was 15 % too dear for one decoding turn and 40 % too cheap for a short prompt on a long cached context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Any, Final
+
+import numpy as np
+from scipy.optimize import nnls
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.steptime.batch import StepBatch
+from continuum_sim.steptime.piecewise import Piece, PiecewiseStepTime
+
+KIND: Final = "calibrated"
+
+COEFFICIENTS: Final = (
+    *("c0_s", "per_token_s", "per_prefill_request_s", "per_prefill_context_token_s", "per_prefill_pair_s"),
+    *("per_decode_request_s", "per_decode_context_token_s"),
+)
+_KNEES: Final = (0, 8, 16, 24, 32, 48, 64, 96, 128, 160, 192, 256, 320, 384, 448, 512, 640, 768, 1024)
+"""Values of `free_tokens` that a fit tries."""
+_TRIM: Final = 4.0
+"""Steps this many robust standard deviations off are taken for disturbances from outside and left out."""
+
+
+@dataclass(frozen=True)
+class Calibrated(PiecewiseStepTime):
+    """c0 + Σ coefficient · quantity of the batch, with the first `free_tokens` tokens of a step for nothing.
+
+    Up to the knee a step reads all weights whatever it computes (the roofline's memory bound), beyond it every token
+    costs compute. Scheduled tokens are those of prefilling requests and one of each decoding request.
+    """
+
+    c0_s: float
+    per_token_s: float
+    """Per scheduled token beyond `free_tokens`."""
+    per_prefill_request_s: float
+    per_prefill_context_token_s: float
+    """Per computed token that prefilling requests attend to: reading their KV."""
+    per_prefill_pair_s: float
+    """Per pair of a new token and one it attends to: computing attention."""
+    per_decode_request_s: float
+    per_decode_context_token_s: float
+    free_tokens: int = 0
+    provenance: Any = field(default=None, compare=False)
+    """Where the coefficients come from; kept as it was read."""
+
+    def __post_init__(self) -> None:
+        for name in (*COEFFICIENTS, "free_tokens"):
+            value = getattr(self, name)
+            if not (isfinite(value) and value >= 0):
+                raise ConfigError(f"calibrated step time: {name} is {value}, expected a finite number, zero or more")
+        if not (self.c0_s or (self.per_token_s and not self.free_tokens)):
+            raise ConfigError("calibrated step time: c0_s is zero, so a step could take no time")
+
+    def pieces(self, batch: StepBatch, n_steps: int) -> Sequence[Piece]:
+        """One piece: the number of tokens stays the same over a run, all else is affine in the step's number."""
+        prefills, chunk, context, pairs, decodes, decode_context = batch
+        first_s = (
+            self.c0_s
+            + self.per_token_s * max(0, chunk + decodes - self.free_tokens)
+            + self.per_prefill_request_s * prefills
+            + self.per_prefill_context_token_s * context
+            + self.per_prefill_pair_s * pairs
+            + self.per_decode_request_s * decodes
+            + self.per_decode_context_token_s * decode_context
+        )
+        growth_s = (
+            self.per_prefill_context_token_s * chunk
+            + self.per_prefill_pair_s * (chunk * chunk)
+            + self.per_decode_context_token_s * decodes
+        )
+        return ((n_steps, first_s, growth_s, 0.0),)
+
+    def describe(self) -> dict[str, Any]:
+        """Name, coefficients and provenance, in the form of the JSON file."""
+        numbers = {name: getattr(self, name) for name in (*COEFFICIENTS, "free_tokens")}
+        return {"kind": KIND, **numbers, "provenance": self.provenance}
+
+
+def read_calibrated(raw: Mapping[str, Any], where: str) -> Calibrated:
+    """Make the model from the JSON object that `describe` gave; `where` names its origin in errors.
+
+    Raises
+    ------
+    ConfigError
+        Naming the field and what was expected.
+    """
+    known = (*COEFFICIENTS, "free_tokens")
+    for name in raw:
+        if name not in {"kind", "provenance", *known}:
+            raise ConfigError(f"{where}: unknown field {name!r}, expected {', '.join(known)}")
+    for name in known:
+        value = raw.get(name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            shown = "missing" if value is None else repr(value)
+            raise ConfigError(f"{where}: {name} is {shown}, expected a number, zero or more")
+    return Calibrated(**{name: raw[name] for name in known}, provenance=raw.get("provenance"))
+
+
+def fit_calibrated(batches: Sequence[StepBatch], seconds: Sequence[float]) -> Calibrated:
+    """Fit by non-negative least squares of relative errors, for the knee that leaves the smallest ones.
+
+    Minimises Σ ((predicted - measured)/measured)² (Lawson and Hanson's NNLS), twice: after the first fit, steps that
+    lie `_TRIM` robust standard deviations (1.4826 · median absolute deviation) off its median error are dropped, as
+    something else held the machine up. The provenance holds the residuals.
+
+    Raises
+    ------
+    ConfigError
+        If there are fewer steps than coefficients, or a time is not a positive number.
+    """
+    measured = np.asarray(seconds, dtype=float)
+    if len(batches) != len(measured) or len(measured) < len(COEFFICIENTS):
+        raise ConfigError(
+            f"fitting step times: {len(batches)} batches and {len(measured)} times, expected as many of both and at "
+            f"least {len(COEFFICIENTS)}"
+        )
+    if not (np.isfinite(measured).all() and (measured > 0).all()):
+        raise ConfigError("fitting step times: every measured time must be a positive number of seconds")
+    numbers = np.asarray(batches, dtype=float)
+    _, coefficients, errors = _fit_knee(numbers, measured)
+    off = np.abs(errors - np.median(errors))
+    kept = off <= max(_TRIM * 1.4826 * float(np.median(off)), 1e-9)
+    knee, coefficients, _ = _fit_knee(numbers[kept], measured[kept])
+    errors = _design(numbers, knee) @ coefficients / measured - 1.0
+    values = dict(zip(COEFFICIENTS, map(float, coefficients), strict=True))
+    return Calibrated(**values, free_tokens=knee, provenance={"residuals": _residuals(errors, kept)})
+
+
+_Array = np.ndarray[Any, np.dtype[np.float64]]
+
+
+def _fit_knee(numbers: _Array, measured: _Array) -> tuple[int, _Array, _Array]:
+    """Knee, coefficients and relative errors of the best fit."""
+    best: tuple[float, int, _Array, _Array] | None = None
+    most = float((numbers[:, 1] + numbers[:, 4]).max())
+    for knee in _KNEES:
+        if knee and knee >= most:
+            break
+        design = _design(numbers, knee) / measured[:, None]
+        # Columns of like size, or the solver's tolerance would drop the small ones.
+        norms = np.linalg.norm(design, axis=0)
+        scale = np.where(norms > 0, norms, 1.0)
+        solution, residual = nnls(design / scale, np.ones(len(measured)))
+        # A knee must earn its place: the first one within a per mille of the best wins.
+        if best is None or residual < best[0] * 0.999:
+            best = (residual, knee, solution / scale, design @ (solution / scale) - 1.0)
+    assert best is not None
+    return best[1:]
+
+
+def _design(numbers: _Array, knee: int) -> _Array:
+    prefills, tokens, context, pairs, decodes, decode_context = numbers.T
+    paid = np.maximum(0.0, tokens + decodes - knee)
+    return np.stack([np.ones(len(numbers)), paid, prefills, context, pairs, decodes, decode_context], axis=1)
+
+
+def _residuals(errors: _Array, kept: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, float | int]:
+    sizes = np.abs(errors[kept])
+    return {
+        "steps": len(errors),
+        "dropped_steps": int((~kept).sum()),
+        "mean_relative_error": float(errors[kept].mean()),
+        "mean_absolute_relative_error": float(sizes.mean()),
+        "p90_absolute_relative_error": float(np.quantile(sizes, 0.9)),
+        "max_absolute_relative_error": float(sizes.max()),
+    }

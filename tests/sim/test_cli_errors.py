@@ -1,0 +1,186 @@
+"""Bad input: one clear line on standard error, exit code 2, no traceback, nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from continuum_sim.cli import main
+
+TURN = {"input_tokens": 10, "kept_tokens": 0, "output_tokens": 2, "tool": None, "tool_s": 0}
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """The line with which a command is refused."""
+    with pytest.raises(SystemExit) as exited:
+        main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    assert exited.value.code == 2
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    return err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ("--policy tll", "unknown policy 'tll'; did you mean 'ttl'?"),
+        ("--policy ttl:presure=head", "unknown parameter 'presure'; did you mean 'pressure'?"),
+        ("--policy ttl:pressure=heads", "pressure is 'heads', expected one of head, deadlock, younger"),
+        ("--policy ttl-static:ttl=-1", "ttl is -1.0, expected a finite number of seconds, 0 or more"),
+        ("--policy ttl-static:ttl=nan", "ttl is nan"),
+        ("--policy ttl-static:ttl=soon", "ttl is 'soon', expected a number"),
+        ("--policy ttl-static:2", "not of the form key=value"),
+        ("--policy retention=tll", "did you mean 'ttl'?"),
+        ("--trace swebnch.jsonl", 'did you mean "swebench.jsonl"?'),
+        ("--trace /nowhere/at/all.jsonl", "/nowhere/at/all.jsonl"),
+        ("--arrivals poison:rate=1", "did you mean 'poisson'?"),
+        ("--arrivals poisson:rate=-1", "rate is -1.0"),
+        ("--arrivals poisson:rate=inf", "rate is"),
+        ("--arrivals poisson:rat=1", "did you mean 'rate'?"),
+        ("--arrivals poisson", "needs rate="),
+        ("--arrivals closed:workers=0", "workers is 0"),
+        ("--arrivals closed:workers=1.5", "workers is '1.5', expected a whole number"),
+        ("--arrivals trace", "arrival_s is missing"),
+        ("--seed -1", "seed is -1"),
+        ("--seed one", "--seed"),
+        ("--limit 0", "limit is 0"),
+        ("--max-turns -3", "max_turns is -3"),
+        ("--model llama-3.1-9b", "did you mean 'Llama-3.1-8B'?"),
+        ("--gpu h1000", "did you mean 'H100'?"),
+        ("--tensor-parallel-size 3", "tensor_parallel_size is 3"),
+        ("--gpu-memory-utilization nan", "gpu_memory_utilization is nan"),
+        ("--gpu-memory-utilization 1.5", "gpu_memory_utilization is 1.5"),
+        ("--gpu-memory-utilization 0.05", "does not fit"),
+        ("--model llama-3.1-70b", "does not fit 1 x A100-80"),
+        ("--kv-blocks 0", "kv_blocks is 0"),
+        ("--kv-blocks 100", "needs 1244 KV blocks of 16 tokens, but the engine has 99 usable"),
+        ("--max-model-len 5000", "above max_model_len 5000"),
+        ("--block-size 0", "block_size is 0"),
+        ("--max-num-batched-tokens 8 --max-num-seqs 16", "below max_num_seqs"),
+        ("--watermark nan", "watermark is nan"),
+        ("--watermark -0.1", "watermark is -0.1"),
+        ("--step-time rooflin", "did you mean 'roofline'?"),
+        ("--step-time fitted:/nowhere.json", "/nowhere.json"),
+        ("--engine slow", "--engine"),
+        ("--decisions", "--out DIR"),
+        ("--frobnicate", "--frobnicate"),
+        ("--out /proc/nothing/here", "--out /proc/nothing/here cannot be made"),
+    ],
+)
+def test_run_refuses(capsys: pytest.CaptureFixture[str], arguments: str, complaint: str) -> None:
+    assert complaint in refused(capsys, "run", *arguments.split())
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("{", "not valid JSON"),
+        ("", "no program in it"),
+        (json.dumps({"program_id": "b", "turns": []}), "turns is empty"),
+        (json.dumps({"program_id": "b", "turns": [{**TURN, "output_tokens": -1}]}), "turns[0].output_tokens is -1"),
+        (json.dumps({"program_id": "b", "turns": [{**TURN, "input_tokens": 1.5}]}), "turns[0].input_tokens is 1.5"),
+        (json.dumps({"program_id": "b", "turns": [{**TURN, "kept_tokens": 3}]}), "turns[0].kept_tokens is 3"),
+        (
+            json.dumps({"program_id": "b", "turns": [{**TURN, "tool": "ls"}, {**TURN, "kept_tokens": 13}]}),
+            "turns[1].kept_tokens is 13, expected an integer from 0 to",
+        ),
+        (
+            json.dumps({"program_id": "b", "turns": [{**TURN, "tool": "ls", "tool_s": float("nan")}, TURN]}),
+            "NaN",
+        ),
+        (json.dumps({"program_id": "b", "turns": [{**TURN, "tool": "ls", "tool_s": -2}, TURN]}), "tool_s is -2"),
+        (json.dumps({"program_id": "b", "turns": [{**TURN, "tols": "ls"}]}), "tols is an unknown field, did you mean"),
+    ],
+)
+def test_a_broken_trace_is_refused_with_its_place(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, line: str, complaint: str
+) -> None:
+    path = tmp_path / "trace.jsonl"
+    good = json.dumps({"program_id": "a", "turns": [TURN]}) + "\n" if line else ""
+    path.write_text(good + line + "\n")
+    said = refused(capsys, "run", "--trace", path, "--out", tmp_path / "out")
+    assert complaint in said
+    assert (f"{path}:2: " if line else f"{path}: ") in said
+    assert [entry.name for entry in tmp_path.iterdir()] == ["trace.jsonl"]
+    assert complaint in refused(capsys, "trace", "stats", path)
+
+
+def test_a_directory_that_is_no_result_is_left_alone(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "mine").touch()
+    for force in ([], ["--force"]):
+        assert "no results of this program" in refused(capsys, "run", "--limit", "1", "--out", tmp_path, *force)
+    assert "is a file" in refused(capsys, "run", "--limit", "1", "--out", tmp_path / "mine")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--policies", ""], "at least one policy"),
+        (["--policies", "lru,lru"], "policy 'lru' is there twice"),
+        (["--policies", "lru,tll"], "did you mean 'ttl'?"),
+        (["--seeds", "3-1"], "expected whole numbers or ranges"),
+        (["--seeds", "1,,2"], "expected whole numbers or ranges"),
+        (["--seeds", "1,1"], "seed 1 is there twice"),
+        (["--baseline", "oracle-ttl"], "is none of the policies compared"),
+        (["--jobs", "0"], "jobs is 0"),
+        (["--policy", "lru"], "--policy"),
+    ],
+)
+def test_compare_refuses(capsys: pytest.CaptureFixture[str], arguments: list[str], complaint: str) -> None:
+    assert complaint in refused(capsys, "compare", "--limit", "2", *arguments)
+
+
+def test_an_unknown_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "'run'" in refused(capsys, "rum")
+
+
+def test_an_unreadable_trace_is_refused(tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root reads everything")
+    path = tmp_path / "trace.jsonl"
+    path.touch(mode=0)
+    done = subprocess.run(
+        [sys.executable, "-m", "continuum_sim", "run", "--trace", path], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "cannot be read" in done.stderr
+
+
+def test_debug_shows_the_traceback() -> None:
+    command = [sys.executable, "-m", "continuum_sim", "run", "--policy", "tll"]
+    for arguments, env in (([*command, "--debug"], {}), (command, {"CONTINUUM_SIM_DEBUG": "1"})):
+        done = subprocess.run(arguments, capture_output=True, text=True, check=False, env={**os.environ, **env})
+        assert "Traceback" in done.stderr
+        assert "unknown policy 'tll'" in done.stderr
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    code = (
+        "import resource, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))\n"
+        "from continuum_sim.cli import main\n"
+        "main(sys.argv[1:])\n"
+    )
+    arguments = ["run", "--policy", "ttl", "--out", str(tmp_path / "out")]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_that_stops_reading_is_no_error() -> None:
+    command = f"set -o pipefail; {sys.executable} -m continuum_sim policies --json | head -n 1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.stdout == "{\n"
+    assert done.stderr == ""

@@ -1,0 +1,164 @@
+"""`compare`, `policies`, `trace` and the top of the command line, as a user types them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+import continuum_sim as cs
+from continuum_sim.cli import main
+from continuum_sim.cli.numbers import count, percent, seconds, signed
+from continuum_sim.cli.seeds import parse_seeds
+from continuum_sim.policies import PRESETS
+
+FEW = ("--limit", "8", "--max-turns", "6", "--arrivals", "poisson:rate=2", "--kv-blocks", "1300")
+
+
+def cli(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """Standard output of a command that works."""
+    with pytest.raises(SystemExit) as exited:
+        main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    assert exited.value.code == 0, err
+    return out
+
+
+def row(table: str, *start: str) -> list[str]:
+    """Cells of the line that starts with these words."""
+    lines = [line.split() for line in table.splitlines()]
+    return next(line for line in lines if line[: len(start)] == list(start))
+
+
+def test_compare_prints_each_policy_and_its_difference(capsys: pytest.CaptureFixture[str]) -> None:
+    out = cli(capsys, "compare", "--policies", "fcfs,lru,ttl-static:ttl=2.5", "--seeds", "0-1", *FEW)
+    result = cs.compare(
+        ["fcfs", "lru", "ttl-static:ttl=2.5"], [0, 1], limit=8, max_turns=6, arrivals="poisson:rate=2", kv_blocks=1300
+    )
+    for policy in result.policies:
+        assert row(out, policy)[1] == seconds(result.table.loc[policy, "jct_mean_s"])
+    mean = next(d for d in result.paired if (d.policy, d.metric) == ("lru", "mean"))
+    verdict = ("faster" if mean.difference_s < 0 else "slower") if mean.beyond_noise else "noise"
+    cells = row(out, "lru", "mean")
+    assert cells[2] == signed(mean.difference_s)
+    assert cells[-1] == verdict
+    assert f"{mean.ratio:.3f}" in cells
+    assert "seeds 0-1" in out
+    assert "16 pairs" in out
+
+
+def test_compare_marks_what_is_within_noise(capsys: pytest.CaptureFixture[str]) -> None:
+    out = cli(capsys, "compare", "--policies", "lru,ttl", "--limit", "3", "--arrivals", "uniform:rate=0.001")
+    assert row(out, "ttl", "mean")[-2:] == ["within", "noise"]
+    assert "memory was never short" in out
+
+
+def test_compare_json_and_files(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    arguments = ("compare", "--policies", "lru,ttl", *FEW, "--baseline", "ttl", "--json", "--out", tmp_path / "cmp")
+    printed = cli(capsys, *arguments)
+    assert printed == (tmp_path / "cmp" / "comparison.json").read_text()
+    comparison = json.loads(printed)
+    assert comparison["baseline"] == "ttl"
+    assert [d["policy"] for d in comparison["differences"]] == ["lru"] * 5
+    assert [run["policy"] for run in comparison["runs"]] == ["lru", "ttl"]
+    assert cs.load_run(tmp_path / "cmp" / "runs" / "ttl-seed0").summary.policy == "ttl"
+
+
+def test_one_policy_is_a_comparison_without_differences(capsys: pytest.CaptureFixture[str]) -> None:
+    out = cli(capsys, "compare", "--policies", "lru", *FEW)
+    assert "against" not in out
+
+
+def test_policies_lists_every_preset_with_its_parameters(capsys: pytest.CaptureFixture[str]) -> None:
+    text = cli(capsys, "policies")
+    listed = json.loads(cli(capsys, "policies", "--json"))
+    assert {policy["name"] for policy in listed["policies"]} == set(PRESETS)
+    for policy in listed["policies"]:
+        assert policy["name"] in text
+        assert policy["rule"]
+        assert policy["source"]
+        for parameter in policy["parameters"]:
+            assert f"{parameter['name']}={parameter['default']}" in text
+    static = next(policy for policy in listed["policies"] if policy["name"] == "ttl-static")
+    assert {
+        "name": "ttl",
+        "type": "float",
+        "default": 2.0,
+        "help": "seconds every pin lasts; 0 pins nothing",
+    } in static["parameters"]
+    assert set(listed["planes"]) == {"order", "retention", "admission"}
+    assert all(rule["rule"] for rules in listed["planes"].values() for rule in rules)
+    assert "retention=ttl-static" in text
+
+
+def test_trace_list_and_stats(capsys: pytest.CaptureFixture[str]) -> None:
+    assert row(cli(capsys, "trace", "list"), "swebench.jsonl")[1:3] == ["100", "3,680"]
+    listed = json.loads(cli(capsys, "trace", "list", "--json"))
+    assert {"bfcl.jsonl", "swebench.jsonl"} <= {entry["name"] for entry in listed}
+    text = cli(capsys, "trace", "stats", "swebench")
+    assert "swebench.jsonl: 100 programs, 3,680 turns" in text
+    assert row(text, "turns", "a", "program")[3] == "36.8"
+    stats = json.loads(cli(capsys, "trace", "stats", "swebench", "--limit", "2", "--max-turns", "3", "--json"))
+    assert (stats["programs"], stats["turns"]) == (2, 6)
+
+
+def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli(capsys, "--version") == f"continuum-sim {version('continuum-sim')}\n"
+    assert cs.__version__ == version("continuum-sim")
+    for arguments in ([], ["--help"], ["trace"]):
+        assert "Usage: continuum-sim" in cli(capsys, *arguments)
+
+
+def test_module_and_script_are_the_same_program() -> None:
+    script = Path(sys.executable).with_name("continuum-sim")
+    commands = [[sys.executable, "-m", "continuum_sim"]] + ([[str(script)]] if script.exists() else [])
+    for command in commands:
+        out = subprocess.check_output([*command, "--version"], text=True)
+        assert out == f"continuum-sim {version('continuum-sim')}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"), [("0", [0]), ("3,1,2", [3, 1, 2]), ("0-3", [0, 1, 2, 3]), ("7, 1-2", [7, 1, 2])]
+)
+def test_seeds(text: str, seeds: list[int]) -> None:
+    assert parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "a", "-1", "2-1", "1.5", "0-", "0-99999999999", "٣"])
+def test_what_is_no_list_of_seeds(text: str) -> None:
+    with pytest.raises(cs.ConfigError, match="as in 0,1,2 or 0-9"):
+        parse_seeds(text)
+
+
+def test_numbers_have_three_figures() -> None:
+    assert [seconds(x) for x in (0, 1e-6, 0.01234, 0.1234, 1.234, 12.34, 123.4, 12345.6)] == [
+        "0",
+        "0",
+        "0.0123",
+        "0.123",
+        "1.23",
+        "12.3",
+        "123.4",
+        "12,346",
+    ]
+    assert [signed(x) for x in (1.5, -1.5, 0.0, 1e-9, -1e-9)] == ["+1.50", "−1.50", "0", "0", "0"]
+    assert [count(x) for x in (7, 1234, 12345, 1_234_567, 12_345_678, 2e9)] == [
+        "7",
+        "1,234",
+        "12.3 k",
+        "1.23 M",
+        "12.3 M",
+        "2.00 G",
+    ]
+    assert [percent(x) for x in (0, 0.005, 0.0994, 0.0996, 0.5, 1)] == [
+        "0 %",
+        "0.5 %",
+        "9.9 %",
+        "10 %",
+        "50 %",
+        "100 %",
+    ]

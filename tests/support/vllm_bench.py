@@ -1,0 +1,112 @@
+"""vLLM's scheduler under the plug-in, driven by hand on a clock that stands still unless told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from continuum_sim.engine.config import EngineConfig
+from continuum_sim.results.decisions import DecisionRecord, read_decisions
+from continuum_sim.validate.parity.vllm_harness import RequestFactory, make_vllm_scheduler, model_output
+
+BLOCK = 16
+
+
+class Bench:
+    """One scheduler; `now_s` is its clock, every step takes `step_s`."""
+
+    def __init__(
+        self,
+        policy: str,
+        folder: Path,
+        *,
+        num_gpu_blocks: int = 101,
+        max_num_seqs: int = 8,
+        max_num_batched_tokens: int = 512,
+        scheduler_cls: type | None = None,
+        **settings: Any,
+    ) -> None:
+        if scheduler_cls is None:
+            from continuum_sim.validate.plugin import ContinuumScheduler
+
+            scheduler_cls = ContinuumScheduler
+        self.log_path = folder / "decisions.jsonl"
+        config = EngineConfig(num_gpu_blocks, BLOCK, max_num_batched_tokens, max_num_seqs, 4096)
+        rebuild = {"constant_s": 0.0, "linear_s": 1e-3, "quadratic_s": 0.0}
+        section = {"policy": policy, "decisions": str(self.log_path), "rebuild": rebuild, **settings}
+        self.vllm = make_vllm_scheduler(config, scheduler_cls, {"continuum": section})
+        self.now_s = 0.0
+        self.step_s = 1.0
+        if hasattr(self.vllm, "continuum_clock"):
+            self.vllm.continuum_clock = lambda: self.now_s
+        self._factory = RequestFactory(BLOCK)
+        self._sampled = 1_000_000
+        self.outputs: dict[str, list[int]] = {}
+        self.batches: list[dict[str, int]] = []
+        """Scheduled tokens of every step."""
+
+    @property
+    def host(self) -> Any:
+        return self.vllm.continuum
+
+    @property
+    def free_blocks(self) -> int:
+        return int(self.vllm.kv_cache_manager.block_pool.get_num_free_blocks())
+
+    @property
+    def running(self) -> list[str]:
+        return [request.request_id for request in self.vllm.running]
+
+    def add(self, name: str, prompt: Sequence[int], max_tokens: int = 1, stop: str | None = None, **extra: Any) -> Any:
+        """Queue a request; further keywords become its `extra_args`."""
+        request = self._factory.make(name, prompt, max_tokens, extra or None)
+        if stop is not None:
+            request.sampling_params.stop = [stop]
+        request.arrival_time = self.now_s
+        self.outputs[name] = []
+        self.vllm.add_request(request)
+        return request
+
+    def step(self) -> dict[str, int]:
+        """Schedule one step, let it take its time and hand back samples; returns what was scheduled."""
+        output = self.vllm.schedule()
+        if output.total_num_scheduled_tokens:
+            self.now_s += self.step_s
+        sampled = {}
+        for name in output.num_scheduled_tokens:
+            request = self.vllm.requests[name]
+            sampled[name] = []
+            if request.num_computed_tokens >= request.num_tokens:
+                self._sampled += 1
+                sampled[name] = [self._sampled]
+                self.outputs[name].append(self._sampled)
+        self.vllm.update_from_output(output, model_output(sampled))
+        self.batches.append(dict(output.num_scheduled_tokens))
+        return self.batches[-1]
+
+    def run(self, limit: int = 2000) -> None:
+        """Step until nothing is left to do."""
+        for _ in range(limit):
+            if not self.vllm.requests:
+                return
+            self.step()
+        raise AssertionError(f"still {list(self.vllm.requests)} after {limit} steps")
+
+    def abort(self, name: str) -> None:
+        """Give a request up, as vLLM does when its client disconnects or a stop string was found."""
+        from vllm.v1.request import RequestStatus
+
+        self.vllm.finish_requests(name, RequestStatus.FINISHED_ABORTED)
+
+    def log(self) -> list[DecisionRecord]:
+        return read_decisions(self.log_path)
+
+    def events(self, program: str | None = None) -> list[str]:
+        """Names of the events of one program, or of all."""
+        return [entry.event for entry in self.log() if program in (None, entry.program)]
+
+
+def tokens(start: int, count: int) -> list[int]:
+    """Token ids that no other `start` shares."""
+    return list(range(start * 10_000, start * 10_000 + count))

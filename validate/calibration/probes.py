@@ -1,0 +1,113 @@
+"""Two ways to learn how long the steps of a point took: from the engine's own log, or from the client's side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from statistics import fmean, median
+from typing import Protocol
+
+import msgspec
+
+from continuum_sim.steptime.batch import StepBatch
+from continuum_sim.validate.calibration.measure import Measured, PointAnswers, Prompts, run_point, wanted
+from continuum_sim.validate.calibration.points import Point
+from continuum_sim.validate.engines.interface import Engine
+from continuum_sim.validate.steplog import LoggedStep, time_steps
+
+_ROUND_TRIPS = 15
+
+
+class Probe(Protocol):
+    """Measures points on one engine."""
+
+    async def measure(self, point: Point, prompts: Prompts) -> list[Measured]:
+        """Put the engine into the situation and return the steps it is about."""
+
+
+class LogProbe:
+    """Reads the step log while the engine writes it; sees every step."""
+
+    def __init__(self, engine: Engine, log: Path) -> None:
+        self._engine = engine
+        self._log = log
+        self._offset = log.stat().st_size
+        self._decode = msgspec.json.Decoder(LoggedStep).decode
+
+    async def measure(self, point: Point, prompts: Prompts) -> list[Measured]:
+        """Run the point and take its steps from the log."""
+        self._new_steps()
+        await run_point(self._engine, point, prompts)
+        return wanted(point, [Measured(step.batch, step.seconds) for step in time_steps(self._new_steps())])
+
+    def _new_steps(self) -> list[LoggedStep]:
+        with self._log.open("rb") as file:
+            file.seek(self._offset)
+            text = file.read()
+        whole = text.rfind(b"\n") + 1
+        self._offset += whole
+        return [self._decode(line) for line in text[:whole].splitlines()]
+
+
+class ClientProbe:
+    """Times tokens as they reach the client of a server; sees prefills of one step and decoding batches.
+
+    A prefill's step is its time to first token less the round trip, which is what the first token of a one-token
+    prompt takes beyond the step of one decoding turn: those two steps compute the same.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._round_trip_s: float | None = None
+
+    async def measure(self, point: Point, prompts: Prompts) -> list[Measured]:
+        """Run the point if its steps can be told apart from outside."""
+        chunk = self._engine.facts.max_num_batched_tokens
+        if point.new + point.decodes > chunk or (point.new and point.decodes):
+            return []
+        if self._round_trip_s is None:
+            self._round_trip_s = await self._measure_round_trip(prompts)
+        answers = await run_point(self._engine, point, prompts)
+        if point.new:
+            return self._prefills(point, answers)
+        return _decodes(point, answers)
+
+    async def _measure_round_trip(self, prompts: Prompts) -> float:
+        samples = []
+        for _ in range(_ROUND_TRIPS):
+            answers = await run_point(self._engine, Point(decodes=1, context=1), prompts)
+            called_s, answer = answers.decoding[0]
+            steps_s = _gaps(answer.token_times_s)
+            samples.append(answer.first_token_s - called_s - median(steps_s))
+        return max(0.0, median(samples))
+
+    def _prefills(self, point: Point, answers: PointAnswers) -> list[Measured]:
+        pairs = point.new * point.cached + point.new * (point.new + 1) // 2
+        batch = StepBatch(1, point.new, point.cached, pairs, 0, 0)
+        assert self._round_trip_s is not None
+        seconds = [a.answer.first_token_s - a.called_s - self._round_trip_s for a in answers.prefills]
+        return [Measured(batch, s) for s in seconds if s > 0]
+
+
+def _decodes(point: Point, answers: PointAnswers) -> list[Measured]:
+    """Steps between the moment at which all decode and the one at which the first is done, as one average step."""
+    times = [asked.answer.token_times_s for asked in answers.decoding]
+    start_s, end_s = max(t[0] for t in times), min(t[-1] for t in times)
+    within = [s for s in times[0] if start_s <= s <= end_s]
+    if len(within) < 3:
+        return []
+    first = times[0].index(within[0])
+    progress = fmean(range(first + 1, first + len(within)))
+    context = round(point.decodes * (point.context + progress))
+    step_s = (within[-1] - within[0]) / (len(within) - 1)
+    return [Measured(StepBatch(0, 0, 0, 0, point.decodes, context), step_s)] if step_s > 0 else []
+
+
+def _gaps(times_s: Sequence[float]) -> list[float]:
+    return [later - sooner for sooner, later in pairwise(times_s)]
+
+
+def make_probe(engine: Engine) -> Probe:
+    """Choose the better probe the engine allows."""
+    return ClientProbe(engine) if engine.step_log is None else LogProbe(engine, engine.step_log)

@@ -1,0 +1,34 @@
+"""What is replayed: the programs, each with its arrival time, the same for the simulator and for every engine run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from continuum_sim.traces.arrivals import Closed, FromTrace, OpenArrivals
+from continuum_sim.traces.schema import Program
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Programs in order of arrival."""
+
+    programs: tuple[Program, ...]
+    """With `arrival_s` set, unless workers pull them."""
+    workers: int | None = None
+    """Programs at a time in a closed loop; None where arrivals have times."""
+
+    @property
+    def arrivals(self) -> FromTrace | Closed:
+        """The arrival process over these programs."""
+        return FromTrace() if self.workers is None else Closed(self.workers)
+
+
+def make_workload(programs: Sequence[Program], arrivals: OpenArrivals | Closed, seed: int) -> Workload:
+    """Draw the arrival times once and for all."""
+    if isinstance(arrivals, Closed):
+        return Workload(tuple(programs), arrivals.workers)
+    times = arrivals.times(programs, np.random.default_rng(seed))
+    return Workload(tuple(replace(program, arrival_s=arrival_s) for arrival_s, program in times))

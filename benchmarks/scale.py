@@ -17,12 +17,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
+import numpy as np
 import typer
-from harness import ENGINE, best, make_step_time, peak_rss_gib, report, swebench, table
+from harness import ENGINE, SEED, best, make_step_time, peak_rss_gib, report, swebench, table
 from workloads import cycled, scaled
 
 ARRIVALS = "closed:workers=64"
-COLUMNS = ("grows", "to", "policy", "turns", "steps/turn", "cached", "us/turn", "turns/s", "seconds", "peak GiB")
+COLUMNS = ("grows", "to", "policy", "turns", "steps/turn", "cached", "us/turn", "turns/s", "wall s", "peak GiB")
 AXES = {"outputs": "output length, times", "prompts": "prompt length, times", "turns": "turns in the run"}
 
 
@@ -71,31 +72,31 @@ def _in_own_process(point: Point) -> tuple[Any, ...]:
 
 
 def _measure(point: Point) -> tuple[Any, ...]:
-    """Turns, steps a turn, share of prompts cached, microseconds a turn, turns a second, seconds, peak GiB."""
+    """Turns, steps a turn, share of prompts cached, microseconds a turn and turns a second of a core, seconds, GiB."""
     measure = _run_to_files if point.grows == "turns" else _simulate_scaled
-    turns, steps, cached, wall_s = measure(point)
-    return turns, steps / turns, cached, 1e6 * wall_s / turns, turns / wall_s, wall_s, peak_rss_gib()
+    turns, steps, cached, cpu_s, wall_s = measure(point)
+    return turns, steps / turns, cached, 1e6 * cpu_s / turns, turns / cpu_s, wall_s, peak_rss_gib()
 
 
-def _simulate_scaled(point: Point) -> tuple[int, int, float, float]:
+def _simulate_scaled(point: Point) -> tuple[int, int, float, float, float]:
     base = swebench()
     programs = [scaled(program, **{point.grows: point.to}) for program in base]
     growth = sum(p.max_context_tokens for p in programs) / sum(p.max_context_tokens for p in base)
     longest = max(program.max_context_tokens for program in programs)
     config = replace(ENGINE, num_gpu_blocks=round(ENGINE.num_gpu_blocks * growth), max_model_len=longest + 1)
     run = best(point.repeats, programs, policy=point.policy, arrivals=ARRIVALS, config=config)
-    return len(run.records.turns), run.totals.steps, run.records.cached_share, run.wall_s
+    return len(run.records.turns), run.totals.steps, run.records.cached_share, run.cpu_s, run.wall_s
 
 
-def _run_to_files(point: Point) -> tuple[int, int, float, float]:
+def _run_to_files(point: Point) -> tuple[int, int, float, float, float]:
     """The whole of `continuum-sim run --out`: the trace read from a file, the results written to one."""
     from continuum_sim import run
     from continuum_sim.traces import write_programs
 
     with TemporaryDirectory() as folder:
         trace = Path(folder) / "trace.jsonl"
-        write_programs(trace, cycled(swebench(), point.to))
-        start_s = time.perf_counter()
+        write_programs(trace, cycled(swebench(), point.to, np.random.default_rng(SEED)))
+        start_s, start_cpu_s = time.perf_counter(), time.process_time()
         done = run(
             trace,
             point.policy,
@@ -106,10 +107,10 @@ def _run_to_files(point: Point) -> tuple[int, int, float, float]:
             step_time=make_step_time("fitted"),
             out=Path(folder) / "run",
         )
-        wall_s = time.perf_counter() - start_s
+        cpu_s, wall_s = time.process_time() - start_cpu_s, time.perf_counter() - start_s
     summary, prefill = done.summary, done.summary.prefill
     cached = prefill.cached_tokens / (prefill.cached_tokens + prefill.computed_tokens)
-    return summary.turns, summary.steps, cached, wall_s
+    return summary.turns, summary.steps, cached, cpu_s, wall_s
 
 
 def _draw(rows: list[tuple[Any, ...]], path: Path) -> None:

@@ -57,9 +57,8 @@ def main(
             raise SystemExit(f"the two differ at {arrivals}:\n{compared.difference}")
 
         settings = {"arrivals": arrivals, "step_time": step_time, "config": config}
-        stepwise = best(repeats, programs, **settings, stepwise=True).turns_per_s
-        fast = best(repeats, programs, **settings).turns_per_s
-        vllm = compared.turns / compared.vllm_s
+        seconds = [best(repeats, programs, **settings, stepwise=mode).wall_s for mode in (True, False)]
+        vllm, stepwise, fast = (compared.turns / taken_s for taken_s in (compared.vllm_s, *seconds))
         rows.append((f"{rate}/s", compared.turns, compared.steps, 0, vllm, stepwise, fast, fast / vllm))
     report("vllm_scheduler", table(COLUMNS, rows), {"columns": COLUMNS, "rows": rows})
 

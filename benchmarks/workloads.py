@@ -32,12 +32,17 @@ def without_generated(program: Program) -> Program:
     return replace(program, turns=tuple(turns))
 
 
-def cycled(programs: Sequence[Program], turns: int) -> Iterator[Program]:
-    """Repeat the programs under new names until there are at least so many turns."""
+def cycled(programs: Sequence[Program], turns: int, rng: np.random.Generator) -> Iterator[Program]:
+    """Repeat the programs under new names, with tools from half to one and a half times as long, for so many turns.
+
+    Tool times differ, or a policy that learns from them would have little to learn and to remember.
+    """
     copy = made = 0
     while made < turns:
         for program in programs:
-            yield replace(program, program_id=f"{program.program_id}#{copy}")
+            stretch = rng.uniform(0.5, 1.5, len(program.turns)).tolist()
+            again = (replace(t, tool_s=t.tool_s * by) for t, by in zip(program.turns, stretch, strict=True))
+            yield Program(f"{program.program_id}#{copy}", tuple(again))
             made += len(program.turns)
             if made >= turns:
                 return

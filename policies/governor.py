@@ -23,6 +23,9 @@ SAME_INSTANT_S = 1e-9
 LogDecision = Callable[[float, str, int, str, dict[str, Any]], None]
 """Called with (time in s, program, turn index, event, detail) for every decision."""
 
+_Expiry = tuple[float, int, int, Pin]
+"""(time in s, program's seq, running number, pin)."""
+
 
 @dataclass(slots=True)
 class PolicyCounts:
@@ -51,7 +54,8 @@ class Governor:
         self._log = log
         self._seen = 0
         self._pinned: list[ProgramView] = []
-        self._expiries: list[tuple[float, int, Pin]] = []
+        self._expiries: list[_Expiry] = []
+        self._pushed = 0
         self._by_seq: dict[int, ProgramView] = {}
         self._gated = policy.admission.gated
         self._gate = policy.admission.start()
@@ -255,8 +259,7 @@ class Governor:
         program.pin = Pin(now_s + ttl_s, blocks, now_s)
         insort(self._pinned, program, key=_arrival)
         self._by_seq[program.seq] = program
-        if ttl_s < math.inf:
-            heapq.heappush(self._expiries, (program.pin.expires_s, program.seq, program.pin))
+        self._push_expiry(program, program.pin)
         self.counts.pins_made += 1
 
     def _admitted_on_pin(self, program: ProgramView, now_s: float) -> bool:
@@ -268,14 +271,18 @@ class Governor:
             self._end_pin(program, now_s)
             return True
         program.pin = pin = replace(pin, hit=True)
-        if pin.expires_s < math.inf:
-            heapq.heappush(self._expiries, (pin.expires_s, program.seq, pin))
+        self._push_expiry(program, pin)
         return False
 
-    def _of_expiry(self, entry: tuple[float, int, Pin]) -> ProgramView | None:
+    def _push_expiry(self, program: ProgramView, pin: Pin) -> None:
+        if pin.expires_s < math.inf:
+            self._pushed += 1
+            heapq.heappush(self._expiries, (pin.expires_s, program.seq, self._pushed, pin))
+
+    def _of_expiry(self, entry: _Expiry) -> ProgramView | None:
         """Program that an entry of the heap is about, unless the pin is gone or its next turn waits."""
         program = self._by_seq.get(entry[1])
-        if program is None or program.pin is not entry[2]:
+        if program is None or program.pin is not entry[3]:
             return None
         return program if program.turn_end_s is not None or (program.turn and program.turn.running) else None
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
 from continuum_sim.traces import check_program, find_trace, read_programs
@@ -103,6 +104,10 @@ def test_scaled(script: Script, outputs: int, prompts: int) -> None:
 def test_cycled(script: Script) -> None:
     programs = list(read_programs(find_trace("swebench"), limit=3))
     turns = sum(len(p.turns) for p in programs)
-    made = list(script("workloads").cycled(programs, 3 * turns))
+    made = list(script("workloads").cycled(programs, 3 * turns, np.random.default_rng(0)))
     assert len({p.program_id for p in made}) == 9
-    assert [p.turns for p in made] == [p.turns for p in programs] * 3
+    assert [t.input_tokens for p in made for t in p.turns] == [t.input_tokens for p in programs for t in p.turns] * 3
+    for program, again in zip(programs * 3, made, strict=True):
+        check_program(again)
+        for turn, other in zip(program.turns, again.turns, strict=True):
+            assert 0.5 * turn.tool_s <= other.tool_s <= 1.5 * turn.tool_s

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from continuum_sim.engine.config import EngineConfig
-from continuum_sim.records import ProgramRecord, TimelineRecord, TurnRecord
+from continuum_sim.records import ProgramRecord, TurnRecord
 from continuum_sim.simulation import EngineTotals, Simulation
 from continuum_sim.spec import parse_policy
 from continuum_sim.steptime.batch import StepBatch
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.traces.schema import Program
 from continuum_sim.validate.calibration.delays import ClientDelays
+from continuum_sim.validate.kept_records import KeptRecords
 from continuum_sim.validate.workload import Workload
 
 
@@ -65,7 +66,7 @@ def _simulate(
     *,
     log: bool,
 ) -> Forecast:
-    kept = _Kept()
+    kept = KeptRecords()
     decisions: list[Any] = []
     simulation = Simulation(
         policy=parse_policy(policy),
@@ -90,9 +91,7 @@ def _with_delays(program: Program, delays: ClientDelays, rng: np.random.Generato
     """The program as the engine sees it: it arrives a little later, and every gap is a little longer."""
     mean_s = delays.mean_gap_s()
     *gaps, last = program.turns
-    turns = [
-        replace(turn, tool_s=turn.tool_s + (mean_s if rng is None else delays.draw_gap_s(rng))) for turn in gaps
-    ]
+    turns = [replace(turn, tool_s=turn.tool_s + (mean_s if rng is None else delays.draw_gap_s(rng))) for turn in gaps]
     arrival_s = program.arrival_s
     if arrival_s is not None:
         arrival_s += delays.mean_submit_s()
@@ -110,25 +109,6 @@ def _program_seen(record: ProgramRecord, submit_s: float, answer_s: float, tool_
         decode_s=record.decode_s + answer_s,
         tool_s=tool_s,
     )
-
-
-class _Kept:
-    """A recorder that keeps everything."""
-
-    def __init__(self) -> None:
-        self.turns: list[TurnRecord] = []
-        self.programs: list[ProgramRecord] = []
-
-    def turn(self, record: TurnRecord) -> None:
-        """Keep a turn."""
-        self.turns.append(record)
-
-    def program(self, record: ProgramRecord) -> None:
-        """Keep a program."""
-        self.programs.append(record)
-
-    def timeline(self, record: TimelineRecord) -> None:
-        """Nothing is asked of the timeline."""
 
 
 def prefill_alone_s(step_time: StepTime, new: int, cached: int, chunk_tokens: int) -> float:

@@ -21,6 +21,9 @@ class Replay:
     """Time 0 of the records, on the event loop's clock."""
     end_s: float
     """Last token, since the start."""
+    tells_cached: bool
+    """Whether the engine told the cached tokens of every turn; the records say 0 where it did not."""
+    tells_preemptions: bool
 
 
 async def replay(engine: Engine, workload: Workload, recorder: Recorder, seed: int) -> Replay:
@@ -44,7 +47,7 @@ async def replay(engine: Engine, workload: Workload, recorder: Recorder, seed: i
                     group.create_task(run.work(programs))
     except* Exception as failures:
         raise _first(failures) from None
-    return Replay(run.start_s, run.end_s)
+    return Replay(run.start_s, run.end_s, run.tells_cached, run.tells_preemptions)
 
 
 def _first(failures: BaseExceptionGroup[Exception]) -> Exception:
@@ -63,6 +66,7 @@ class _Run:
         self._loop = asyncio.get_running_loop()
         self.start_s = self._loop.time()
         self.end_s = 0.0
+        self.tells_cached = self.tells_preemptions = True
 
     async def work(self, programs: Iterator[Program]) -> None:
         """One worker of a closed loop: one program after the other."""
@@ -120,6 +124,8 @@ class _Run:
     ) -> TurnRecord:
         """Put an answer in the form of the simulator's record; what a server does not tell is taken as none."""
         cached = answer.cached_tokens or 0
+        self.tells_cached &= answer.cached_tokens is not None
+        self.tells_preemptions &= answer.preemptions is not None
         first_token_s = answer.first_token_s - self.start_s
         # A server does not tell when a turn left the queue: all its time to first token then counts as prefill.
         scheduled_s = due_s if answer.scheduled_s is None else answer.scheduled_s - self.start_s

@@ -87,7 +87,9 @@ def _differences(differences: Sequence[PairedDifference]) -> Table:
 
 
 def _method(item: PairedDifference) -> str:
-    hint = "" if item.resampled == "seeds" else f"; {SEEDS_TO_RESAMPLE} seeds or more would be resampled instead"
+    hint = ""
+    if item.resampled == "programs":
+        hint = f"; with {SEEDS_TO_RESAMPLE} seeds or more (--seeds) it would be about other arrivals too"
     return (
         f"Paired bootstrap over {item.pairs:,} pairs (one program under one seed), resampling {item.resampled}{hint}."
     )

@@ -38,7 +38,7 @@ def _preset(preset: Any) -> dict[str, Any]:
         "rule": preset.rule,
         "parameters": [asdict(parameter) for parameter in preset.parameters],
         "source": preset.source,
-        "oracle": any(plane.oracle for plane in (preset.order, preset.retention, preset.admission)),
+        "oracle": preset.build().oracle,
     }
 
 

@@ -7,13 +7,14 @@ from collections.abc import Generator
 from typing import Any, Protocol
 
 import simpy
+from simpy.events import EventPriority
 
 from continuum_sim.engine.request import Request
 from continuum_sim.engine.scheduler import Plan, Scheduler
 from continuum_sim.policies.governor import SAME_INSTANT_S
 from continuum_sim.steptime.model import StepTime
 
-_AFTER_ALL_ELSE = 2
+_AFTER_ALL_ELSE = EventPriority(2)
 """SimPy priority of step boundaries: everything that happens at an instant comes before the step that starts."""
 
 

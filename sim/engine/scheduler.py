@@ -291,7 +291,8 @@ class Scheduler:
         for request in order:
             tokens = scheduled.get(request.number, 0)
             if request.decoding and not tokens:
-                self._decoding.skip(request)
+                if scheduled:  # else no step runs, in which it would have to stand still
+                    self._decoding.skip(request)
                 plan.skipped.append(request)
             elif not request.decoding and tokens:
                 self._take_chunk(plan, request, tokens)
@@ -327,7 +328,10 @@ class Scheduler:
             hits = request.context.find((request.num_tokens - 1) // self.block_size)
             cached = hits[-1][2] * self.block_size if hits else 0
             tokens = min(request.num_tokens - cached, budget)
-            whole = request.num_tokens if self.config.scheduler_reserve_full_isl else cached + tokens
+            # Alone beside pins a turn must fit whole: admitted by its first chunk, it would lack the next one's
+            # block, preempt itself and be admitted by the same chunk again, for ever, as pins yield to waiting turns.
+            alone = not self.running and self.governor.has_pins
+            whole = request.num_tokens if alone or self.config.scheduler_reserve_full_isl else cached + tokens
             if not self._make_room(plan, request, whole, hits, now_s):
                 break
             self._admit(plan, request, cached, tokens, hits, now_s)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from continuum_sim.records import ProgramRecord, TimelineRecord, TurnRecord
-from continuum_sim.results.tables import BATCH_ROWS, Rows, Sink, record_batch
+from continuum_sim.results.tables import BATCH_ROWS, Columns, Sink, column_batch, columns_of
 from continuum_sim.results.tally import Tally
 
 _TURNS_PER_REPORT: Final = 1024
@@ -77,14 +77,13 @@ class RunRecorder:
         if self.wants_timeline:
             self._timeline.append(record)
             if len(self._timeline) == self._batch_rows:
-                self._hand_on("timeline", self._timeline)
+                self._flush_timeline()
 
     def close(self) -> None:
         """Hand on what is left. Call once, after the run."""
         self._flush_turns()
         self._flush_programs()
-        if self._timeline:
-            self._hand_on("timeline", self._timeline)
+        self._flush_timeline()
 
     def _report(self, sim_s: float) -> None:
         if self._progress is not None:
@@ -92,18 +91,25 @@ class RunRecorder:
 
     def _flush_turns(self) -> None:
         if self._turns:
-            self.tally.add_turns(self._turns)
-            self._hand_on("turns", self._turns)
+            columns = columns_of("turns", self._turns)
+            self.tally.add_turns(columns)
+            self._hand_on("turns", columns)
+            self._turns.clear()
 
     def _flush_programs(self) -> None:
         if self._programs:
-            self.tally.add_programs(self._programs)
-            self._hand_on("programs", self._programs)
+            columns = columns_of("programs", self._programs)
+            self.tally.add_programs(columns)
+            self._hand_on("programs", columns)
+            self._programs.clear()
 
-    def _hand_on(self, table: str, records: list[Any]) -> None:
-        rows: Rows = records
+    def _flush_timeline(self) -> None:
+        if self._timeline:
+            self._hand_on("timeline", columns_of("timeline", self._timeline))
+            self._timeline.clear()
+
+    def _hand_on(self, table: str, columns: Columns) -> None:
         if sinks := self._sinks.get(table):
-            batch = record_batch(table, rows)
+            batch = column_batch(table, columns)
             for sink in sinks:
                 sink(batch)
-        rows.clear()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ COLUMNS: Final[dict[str, dict[str, str]]] = {
 }
 """Table -> column -> Arrow type. The columns are the fields of the records, in their order."""
 
-Rows = list[tuple[Any, ...]]
+Columns = Mapping[str, Sequence[Any]]
+"""Records of a table, column by column."""
 Sink = Callable[["pa.RecordBatch"], Any]
 """Takes a batch of a table: a list's `append`, a file's `write_batch`."""
 
@@ -67,11 +68,21 @@ def schema(table: str) -> pa.Schema:
     return pa.schema([(name, pa.type_for_alias(kind)) for name, kind in COLUMNS[table].items()])
 
 
-def record_batch(table: str, rows: Rows) -> pa.RecordBatch:
+def columns_of(table: str, records: Sequence[tuple[Any, ...]]) -> Columns:
     """Turn records into columns."""
+    columns = zip(*records, strict=True) if records else [()] * len(COLUMNS[table])
+    return dict(zip(COLUMNS[table], columns, strict=True))
+
+
+def record_batch(table: str, records: Sequence[tuple[Any, ...]]) -> pa.RecordBatch:
+    """Turn records into a batch of Arrow's."""
+    return column_batch(table, columns_of(table, records))
+
+
+def column_batch(table: str, columns: Columns) -> pa.RecordBatch:
+    """Turn columns into a batch of Arrow's."""
     import pyarrow as pa
 
     layout = schema(table)
-    columns = zip(*rows, strict=True) if rows else [()] * len(layout)
-    arrays = [pa.array(column, kind) for column, kind in zip(columns, layout.types, strict=True)]
+    arrays = [pa.array(columns[field.name], field.type) for field in layout]
     return pa.RecordBatch.from_arrays(arrays, schema=layout)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from continuum_sim.records import ProgramRecord, TurnRecord
 from continuum_sim.results.summary import Prefill, Quantiles, TimeSplit
+from continuum_sim.results.tables import Columns
 
 
 class Tally:
@@ -29,25 +27,24 @@ class Tally:
         self._recomputed_tokens = 0
         self._split_s = np.zeros(4)
 
-    def add_turns(self, records: Sequence[TurnRecord]) -> None:
+    def add_turns(self, columns: Columns) -> None:
         """Take in finished turns."""
-        columns = _columns(records)
+        turns = len(columns["turn"])
         arrival_s = np.array(columns["arrival_s"])
         self.queue_wait_s.frombytes((np.array(columns["scheduled_s"]) - arrival_s).tobytes())
         self.ttft_s.frombytes((np.array(columns["first_token_s"]) - arrival_s).tobytes())
         # Python's own integers throughout: a sum over a long run must not wrap.
         output_tokens = sum(columns["output_tokens"])
-        self.turns += len(records)
+        self.turns += turns
         self.output_tokens += output_tokens
         self.preemptions += sum(columns["preemptions"])
         # The KV of every output token but the last is computed once by decoding; all else is prefill.
-        self._computed_tokens += sum(columns["computed_tokens"]) - (output_tokens - len(records))
+        self._computed_tokens += sum(columns["computed_tokens"]) - (output_tokens - turns)
         self._cached_tokens += sum(columns["cached_tokens"])
         self._recomputed_tokens += sum(columns["recomputed_tokens"])
 
-    def add_programs(self, records: Sequence[ProgramRecord]) -> None:
+    def add_programs(self, columns: Columns) -> None:
         """Take in finished programs."""
-        columns = _columns(records)
         self.jct_s.extend(columns["jct_s"])
         self.last_arrival_s = max(self.last_arrival_s, *columns["arrival_s"])
         self._split_s += np.array([columns[f"{part}_s"] for part in TimeSplit.__struct_fields__]).sum(axis=1)
@@ -76,7 +73,3 @@ class Tally:
     def quantiles(self, sample: array[float]) -> Quantiles:
         """Summarise one of the samples."""
         return Quantiles.of(np.frombuffer(sample))
-
-
-def _columns(records: Sequence[TurnRecord] | Sequence[ProgramRecord]) -> dict[str, tuple[Any, ...]]:
-    return dict(zip(records[0]._fields, zip(*records, strict=True), strict=True))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.results.decisions import DecisionRecord, read_decisions
@@ -25,6 +26,9 @@ class Bench:
         max_num_seqs: int = 8,
         max_num_batched_tokens: int = 512,
         scheduler_cls: type | None = None,
+        asynchronous: bool = False,
+        prefix_caching: bool = True,
+        scheduling_policy: str = "fcfs",
         **settings: Any,
     ) -> None:
         if scheduler_cls is None:
@@ -35,7 +39,17 @@ class Bench:
         config = EngineConfig(num_gpu_blocks, BLOCK, max_num_batched_tokens, max_num_seqs, 4096)
         rebuild = {"constant_s": 0.0, "linear_s": 1e-3, "quadratic_s": 0.0}
         section = {"policy": policy, "decisions": str(self.log_path), "rebuild": rebuild, **settings}
-        self.vllm = make_vllm_scheduler(config, scheduler_cls, {"continuum": section})
+
+        def build(**parts: Any) -> Any:
+            parts["vllm_config"].scheduler_config.async_scheduling = asynchronous
+            parts["vllm_config"].scheduler_config.policy = scheduling_policy
+            parts["vllm_config"].cache_config.enable_prefix_caching = prefix_caching
+            return scheduler_cls(**parts)
+
+        self.vllm = make_vllm_scheduler(config, cast(type, build), {"continuum": section})
+        self._ahead = 1 if asynchronous else 0
+        self._under_way: deque[tuple[Any, list[str]]] = deque()
+        """Steps scheduled and not yet processed, with the requests that sample in them."""
         self.now_s = 0.0
         self.step_s = 1.0
         if hasattr(self.vllm, "continuum_clock"):
@@ -43,6 +57,7 @@ class Bench:
         self._factory = RequestFactory(BLOCK)
         self._sampled = 1_000_000
         self.outputs: dict[str, list[int]] = {}
+        self.preemptions = 0
         self.batches: list[dict[str, int]] = []
         """Scheduled tokens of every step."""
 
@@ -69,21 +84,29 @@ class Bench:
         return request
 
     def step(self) -> dict[str, int]:
-        """Schedule one step, let it take its time and hand back samples; returns what was scheduled."""
+        """Schedule one step, let it take its time and hand samples back; returns what was scheduled.
+
+        Under asynchronous scheduling the samples are those of the step before.
+        """
         output = self.vllm.schedule()
-        if output.total_num_scheduled_tokens:
+        scheduled = dict(output.num_scheduled_tokens)
+        self.preemptions += len(output.preempted_req_ids or ())
+        if scheduled:
             self.now_s += self.step_s
-        sampled = {}
-        for name in output.num_scheduled_tokens:
-            request = self.vllm.requests[name]
-            sampled[name] = []
-            if request.num_computed_tokens >= request.num_tokens:
-                self._sampled += 1
-                sampled[name] = [self._sampled]
+        self._under_way.append((output, [r for r in scheduled if not self.vllm.requests[r].is_prefill_chunk]))
+        if len(self._under_way) > self._ahead or not scheduled:
+            self._process(*self._under_way.popleft())
+        self.batches.append(scheduled)
+        return scheduled
+
+    def _process(self, output: Any, sampling: list[str]) -> None:
+        sampled: dict[str, list[int]] = {name: [] for name in output.num_scheduled_tokens}
+        for name in sampling:
+            self._sampled += 1
+            sampled[name] = [self._sampled]
+            if name in self.vllm.requests:
                 self.outputs[name].append(self._sampled)
         self.vllm.update_from_output(output, model_output(sampled))
-        self.batches.append(dict(output.num_scheduled_tokens))
-        return self.batches[-1]
 
     def run(self, limit: int = 2000) -> None:
         """Step until nothing is left to do."""

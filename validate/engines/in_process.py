@@ -35,7 +35,9 @@ class InProcess:
     home: Path
     """Folder for what all engines share (a tiny model)."""
 
-    async def __call__(self, policy: str | None, settings: Mapping[str, Any], folder: Path) -> InProcessEngine:
+    async def __call__(
+        self, policy: str | None, settings: Mapping[str, Any], folder: Path, like: EngineFacts | None
+    ) -> InProcessEngine:
         """Start one; see `EngineStarter`."""
         check_vllm()
         folder.mkdir(parents=True, exist_ok=True)
@@ -48,6 +50,7 @@ class InProcess:
             os.environ.setdefault(name, value)
         arguments = {
             **self.options.arguments(self.home),
+            **({} if like is None else {"num_gpu_blocks_override": like.num_gpu_blocks}),
             "scheduler_cls": SCHEDULER_CLS,
             "additional_config": additional,
         }

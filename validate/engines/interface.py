@@ -114,7 +114,9 @@ class Engine(Protocol):
 class EngineStarter(Protocol):
     """Starts an engine under a policy (None: vLLM's own scheduler), which writes its files into a folder."""
 
-    async def __call__(self, policy: str | None, settings: Mapping[str, Any], folder: Path) -> Engine:
+    async def __call__(
+        self, policy: str | None, settings: Mapping[str, Any], folder: Path, like: EngineFacts | None
+    ) -> Engine:
         """Start it.
 
         Parameters
@@ -123,6 +125,8 @@ class EngineStarter(Protocol):
             Further keys for the scheduler plug-in.
         folder
             Receives the engine's log, its step log and its decision log.
+        like
+            An engine started before, to be repeated to the block: vLLM counts them anew at every start.
 
         Raises
         ------

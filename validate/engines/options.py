@@ -15,6 +15,10 @@ TINY = "tiny"
 """Model name that stands for a small random-weight Llama, written into a folder when it is needed."""
 
 
+_TINY = {"max_num_batched_tokens": 1024, "max_num_seqs": 32, "block_size": 32, "max_model_len": 8192}
+"""Settings that suit the tiny model; vLLM prefers blocks of 32 tokens on a CPU."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class EngineOptions:
     """How to start vLLM; None leaves a setting to vLLM."""
@@ -49,6 +53,7 @@ class EngineOptions:
                 enforce_eager=True,
                 dtype="float32",
                 distributed_executor_backend="uni",
+                **_TINY,
             )
         for name in (
             *("max_model_len", "max_num_batched_tokens", "max_num_seqs", "block_size"),

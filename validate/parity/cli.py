@@ -79,7 +79,7 @@ def _vllm_version() -> str:
 def _plugin_class(oracle: bool) -> type:
     if oracle:
         raise ConfigError("an oracle looks ahead and cannot run in vLLM; parity has no counterpart for it")
-    from continuum_sim.validate import plugin
+    from continuum_sim.validate.plugin.scheduler import ContinuumScheduler
 
-    found: type = plugin.ContinuumScheduler
+    found: type = ContinuumScheduler
     return found

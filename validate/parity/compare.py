@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from continuum_sim.engine.config import EngineConfig
+from continuum_sim.engine.rebuild import fit_rebuild_time
 from continuum_sim.policies import Policy
 from continuum_sim.records import ProgramRecord, TimelineRecord, TurnRecord
 from continuum_sim.simulation import Simulation
@@ -90,7 +91,10 @@ def compare_on_trace(
         What the simulator runs. Against vLLM's own scheduler that can only be `lru`; a policy of ours needs
         the plug-in as `scheduler_cls`.
     """
-    settings = {"continuum": {"policy": policy.name}} if scheduler_cls is not None else None
+    settings = None
+    if scheduler_cls is not None:
+        rebuild = fit_rebuild_time(step_time, config.max_num_batched_tokens, config.max_model_len)
+        settings = {"continuum": {"policy": policy.name, "rebuild": asdict(rebuild)}}
     shadow = VllmShadow(
         config, {p.program_id: p for p in programs}, scheduler_cls=scheduler_cls, additional_config=settings
     )

@@ -1,0 +1,76 @@
+"""`autellix`: programs that have received least service first, in a multi-level queue (PLAS)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from continuum_sim.policies.errors import PolicyError
+from continuum_sim.policies.levels import level_of
+from continuum_sim.policies.planes import Order
+from continuum_sim.policies.registry import Preset, register_order, register_preset
+from continuum_sim.policies.views import TurnView
+
+_NOISE_S = 1e-9
+"""Sums of step times differ in their last bits; a turn this near to its promotion is promoted."""
+
+
+@register_order("autellix")
+@dataclass(frozen=True)
+class Autellix(Order):
+    """Lowest level first, within a level the turn that arrived first.
+
+    A turn enters at the level of the service its program has attained in finished turns (tokens computed, with
+    limits at 2048, 8192 and 32768). It is demoted whenever its own computed tokens carry the sum over a limit,
+    so a long turn sinks while it runs: it is preempted sooner, and then queues lower. Against starvation, a
+    program that has waited `beta` times as long as it was served goes to the top until it is served again.
+    """
+
+    keyed: ClassVar[bool] = True
+    time_varying: ClassVar[bool] = True
+
+    beta: float = field(
+        default=2.0, metadata={"help": "seconds waited per second of service at which a program is promoted"}
+    )
+
+    def __post_init__(self) -> None:
+        if not self.beta > 0:
+            raise PolicyError(f"beta is {self.beta}, expected more than 0")
+
+    def key(self, turn: TurnView, now_s: float) -> Any:
+        """(level, arrival of the turn, order of first sight)."""
+        level = 0 if now_s >= self._promotion_s(turn) else level_of(_service(turn))
+        return (level, turn.arrival_s, turn.program.seq)
+
+    def next_change_s(self, turn: TurnView, now_s: float) -> float:
+        """When the turn is promoted."""
+        promotion_s = self._promotion_s(turn)
+        return promotion_s if promotion_s > now_s else math.inf
+
+    def victim(self, running: Sequence[TurnView]) -> int:
+        """Turn on the lowest level; of several the one admitted last."""
+        return max(range(len(running)), key=lambda at: (level_of(_service(running[at])), at))
+
+    def _promotion_s(self, turn: TurnView) -> float:
+        """When waited / served reaches beta if the turn keeps waiting."""
+        program = turn.program
+        return turn.since_s + (self.beta * program.service_s - program.waited_s) - _NOISE_S
+
+
+def _service(turn: TurnView) -> int:
+    """Tokens of service that count for the level: finished turns, and this one as far as it ran."""
+    return turn.program.attained_tokens + turn.computed_tokens
+
+
+register_preset(
+    Preset(
+        name="autellix",
+        rule="Programs by attained service (tokens of finished turns), least first, in four levels (limits 2048, "
+        "8192, 32768); a running turn sinks as it computes; waited/served >= beta lifts to the top. No retention: "
+        "contexts are kept as stock vLLM keeps them. A waiting turn displaces no running one.",
+        source="Autellix (arXiv 2502.13965, NSDI 2026), PLAS for programs of one thread, and its anti-starvation rule",
+        order=Autellix,
+    )
+)

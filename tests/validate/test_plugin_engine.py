@@ -1,0 +1,224 @@
+"""The plug-in in a real engine on the CPU: in-process under both ways of scheduling, and behind the OpenAI server."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from continuum_sim.results.decisions import DecisionRecord, read_decisions
+from continuum_sim.validate.plugin import SCHEDULER_CLS
+from continuum_sim.validate.tiny import write_tiny_model
+
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
+
+TESTS = Path(__file__).parents[1]
+START_S = 240.0
+
+
+@pytest.fixture(autouse=True)
+def _needs_vllm() -> None:
+    pytest.importorskip("vllm", reason="vLLM is not installed")
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(TESTS), "VLLM_LOGGING_LEVEL": "WARNING", "VLLM_CPU_KVCACHE_SPACE": "1"}
+
+
+def members(group: int) -> list[str]:
+    """Command lines of the living processes of a group (zombies wait for init, not for us)."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, pgrp = stat.read_text().rpartition(")")[2].split()[:3]
+            if int(pgrp) == group and state != "Z":
+                found.append((stat.parent / "cmdline").read_text().replace("\0", " "))
+        except OSError:
+            continue  # it ended meanwhile
+    return found
+
+
+def ended(group: int, within_s: float = 20.0) -> bool:
+    """Whether every process of a group ends in time."""
+    until_s = time.monotonic() + within_s
+    while members(group) and time.monotonic() < until_s:
+        time.sleep(0.2)
+    return not members(group)
+
+
+def events(log: list[DecisionRecord], program: str) -> list[str]:
+    return [entry.event for entry in log if entry.program == program]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_pins_survive_in_an_engine_and_nothing_leaks(tmp_path: Path, asynchronous: bool) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "support.engine_run", str(tmp_path), "pin-forever", str(asynchronous).lower()],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=(tmp_path / "stderr").open("w"),
+        text=True,
+        start_new_session=True,
+    )
+    out, _ = process.communicate(timeout=START_S)
+    assert process.returncode == 0, (tmp_path / "stderr").read_text()[-3000:]
+    found = json.loads(out.splitlines()[-1])
+    # Strangers went through all of the memory: only what was pinned is left of what had been computed.
+    assert found["cached"]["a1"] == 10 * 32
+    assert found["cached"]["b1"] == 0
+    assert found["reset"]
+    log = read_decisions(tmp_path / "decisions.jsonl")
+    assert events(log, "a")[:5] == ["arrive", "admit", "pin", "arrive", "admit"]
+    assert events(log, "b") == ["arrive", "admit", "release"]
+    assert events(log, "c") == ["arrive", "admit", "abort"]
+    assert not [entry for entry in log if entry.program.startswith("stranger")]
+    counts = json.loads((tmp_path / "decisions.counts.json").read_text())
+    assert counts["scheduler"] == ("ContinuumAsyncScheduler" if asynchronous else "ContinuumScheduler")
+    names = [entry.event for entry in log]
+    assert counts["counts"]["pins_made"] == names.count("pin") == 7
+    assert counts["counts"]["pins_broken"] >= names.count("break") > 0
+    assert ended(process.pid)
+
+
+class Server:
+    """A running OpenAI server."""
+
+    def __init__(self, folder: Path, policy: str) -> None:
+        self.model = str(write_model_with_tokenizer(folder / "model"))
+        self.log_path = folder / "decisions.jsonl"
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        settings = {"continuum": {"policy": policy, "decisions": str(self.log_path)}}
+        command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", self.model]
+        command += ["--host", "127.0.0.1", "--port", str(self.port), "--load-format", "dummy", "--enforce-eager"]
+        command += ["--dtype", "float32", "--max-model-len", "1984", "--num-gpu-blocks-override", "64"]
+        command += ["--block-size", "32", "--max-num-batched-tokens", "512", "--max-num-seqs", "4"]
+        command += ["--scheduler-cls", SCHEDULER_CLS, "--additional-config", json.dumps(settings)]
+        self.output = folder / "server.log"
+        self.process = subprocess.Popen(
+            command,
+            env=environment(),
+            stdout=self.output.open("w"),
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def wait(self) -> None:
+        until_s = time.monotonic() + START_S
+        while time.monotonic() < until_s and self.process.poll() is None:
+            try:
+                self.open("/health").close()
+                return
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.5)
+        raise AssertionError(self.output.read_text()[-3000:])
+
+    def open(self, path: str, body: dict[str, Any] | None = None, **headers: str) -> Any:
+        data = None if body is None else json.dumps({"model": self.model, **body}).encode()
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}{path}", data, {"Content-Type": "application/json", **named}
+        )
+        return urllib.request.urlopen(request, timeout=60)
+
+    def ask(self, path: str, body: dict[str, Any], **headers: str) -> Any:
+        with self.open(path, body, **headers) as answer:
+            return json.loads(answer.read())
+
+    def log(self) -> list[DecisionRecord]:
+        return read_decisions(self.log_path)
+
+    def stop(self) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(timeout=60)
+        finally:
+            if members(self.process.pid):
+                os.killpg(self.process.pid, signal.SIGKILL)
+
+
+def write_model_with_tokenizer(folder: Path) -> Path:
+    """A tiny model that speaks in words w0, w1, …, so that the chat route can be asked."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    write_tiny_model(folder, max_position_embeddings=2048)
+    words = Tokenizer(models.WordLevel({f"w{i}": i for i in range(1024)}, unk_token="w1023"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="w1023", bos_token="w0", eos_token="w1")
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }} {% endfor %}"
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    running = Server(tmp_path, "ttl-static:ttl=60")
+    try:
+        running.wait()
+        yield running
+    finally:
+        running.stop()
+
+
+def test_a_server_takes_programs_over_http_and_stops_without_orphans(server: Server) -> None:
+    greedy = {"max_tokens": 8, "temperature": 0, "ignore_eos": True}
+    messages = [{"role": "user", "content": " ".join(f"w{i}" for i in range(2, 300))}]
+    first = server.ask("/v1/chat/completions", {"messages": messages, "vllm_xargs": {"program_id": "chat"}, **greedy})
+    messages += [
+        {"role": "assistant", "content": first["choices"][0]["message"]["content"]},
+        {"role": "user", "content": "w5 " * 50},
+    ]
+    extra = {"program_id": "chat", "previous_tool": "ls", "last_turn": True}
+    server.ask("/v1/chat/completions", {"messages": messages, "vllm_xargs": extra, **greedy})
+    chat = [entry for entry in server.log() if entry.program == "chat"]
+    assert [entry.event for entry in chat] == ["arrive", "admit", "pin", "arrive", "admit", "release"]
+    assert chat[4].detail == {"cached_tokens": (298 + 7) // 32 * 32}
+    assert chat[5].detail == {"last": True, "tool": None}
+
+    plain = {"prompt": list(range(300, 500)), **greedy}
+    server.ask("/v1/completions", plain, X_Session_ID="by-header")
+    server.ask("/v1/completions", {**plain, "session_id": "by-field", "vllm_xargs": {"tool": "cat"}})
+    server.ask("/v1/completions", plain)
+    log = server.log()
+    assert events(log, "by-header") == events(log, "by-field") == ["arrive", "admit", "pin"]
+    assert [e.detail["tool"] for e in log if e.event == "pin"] == [None, None, "cat"]
+    assert {entry.program for entry in log} == {"chat", "by-header", "by-field"}
+
+    # The front end finds stop strings and aborts the request, which is the end of a turn all the same.
+    word = server.ask("/v1/completions", plain)["choices"][0]["text"].split()[2]
+    server.ask("/v1/completions", {**plain, "stop": [word], "vllm_xargs": {"program_id": "stopped"}})
+    answer = server.open(
+        "/v1/completions", {**plain, "max_tokens": 1500, "stream": True, "vllm_xargs": {"program_id": "gone"}}
+    )
+    answer.readline()
+    answer.close()  # the client hangs up
+    until_s = time.monotonic() + 20
+    while "abort" not in events(server.log(), "gone") and time.monotonic() < until_s:
+        time.sleep(0.2)
+    assert events(server.log(), "stopped") == ["arrive", "admit", "pin"]
+    assert events(server.log(), "gone") == ["arrive", "admit", "abort"]
+    assert server.stop() == 0
+    assert ended(server.process.pid)
+
+
+def test_a_wrong_setting_is_told_in_the_log_and_the_server_does_not_start(tmp_path: Path) -> None:
+    server = Server(tmp_path, "oracle-ttl")
+    try:
+        assert server.process.wait(timeout=START_S) != 0
+    finally:
+        server.stop()
+    assert "policy 'oracle-ttl' looks ahead, so it runs in the simulator only" in server.output.read_text()

@@ -1,0 +1,309 @@
+"""How well the simulator foretold the engine: errors, their causes, and whether the ranking holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from statistics import fmean
+
+import msgspec
+import numpy as np
+
+from continuum_sim.engine.config import EngineConfig
+from continuum_sim.errors import ConfigError
+from continuum_sim.steptime.calibrated import Calibrated, fit_calibrated
+from continuum_sim.steptime.model import StepTime
+from continuum_sim.validate.observed import PINS, Observation, PolicyObservations
+from continuum_sim.validate.predict import Forecast, prefill_alone_s
+from continuum_sim.validate.statistics import (
+    STATISTICS,
+    Array,
+    Interval,
+    among_themselves,
+    interval_over_repeats,
+    kendall_tau,
+    mean,
+    quantile,
+    share_equal,
+    spread,
+)
+
+Simulate = Callable[[str, StepTime], list[Forecast]]
+"""Simulates the workload again under a policy with other step times."""
+
+
+class Compared(msgspec.Struct, frozen=True):
+    """One number, simulated and measured."""
+
+    simulated: float
+    measured: Interval
+    error: float
+    """Simulated over measured, less 1."""
+
+
+class ErrorSplit(msgspec.Struct, frozen=True):
+    """Where the error of the mean JCT comes from, as shares of the measured mean JCT; the parts add up to it."""
+
+    step_time: float
+    """What goes away when the simulation runs with step times fitted to the steps measured during the runs."""
+    cache: float
+    """Of the rest, own prefill time of tokens that one of the two found in the cache and the other did not."""
+    scheduling: float
+    """What is left: order, waiting, and the time between engine and client."""
+
+
+class PolicyReport(msgspec.Struct, frozen=True):
+    """One policy, simulated and measured."""
+
+    policy: str
+    repeats: int
+    programs: int
+    jct_s: dict[str, Compared]
+    """By statistic: mean, p50, p90, p95."""
+    ttft_mean_s: Compared
+    ttft_p95_s: Compared
+    output_tokens_per_s: Compared
+    noise: float
+    """Spread of the mean JCT over repeats, as a share of it."""
+    simulated_spread: float
+    """The same over the draws of the simulation."""
+    cached_tokens: Compared | None
+    """Over all turns; None, as the following, where the engine does not tell."""
+    cached_equal: float | None
+    """Share of turns with the same cached tokens in simulation and measurement."""
+    cached_equal_repeats: float | None
+    """The same between two repeats of the measurement: the most one can ask for."""
+    preemptions: Compared | None
+    pins: dict[str, Compared]
+    """Made, hit, expired, broken; empty where the engine did not count."""
+    engine_pace: float | None
+    """Measured over modelled time of all steps: above 1 the engine was slower than when it was calibrated."""
+    error_split: ErrorSplit | None
+    within_tolerance: bool
+    notes: list[str]
+
+
+class Improvement(msgspec.Struct, frozen=True):
+    """How much lower a policy's mean JCT is than the first policy's."""
+
+    policy: str
+    simulated: float
+    measured: Interval
+    same_sign: bool
+
+
+class Ranking(msgspec.Struct, frozen=True):
+    """Whether the best policy of the simulation is the best on the engine."""
+
+    simulated: list[str]
+    """Policies by mean JCT, best first."""
+    measured: list[str]
+    winner_holds: bool
+    winner_clear: bool
+    """Whether the measured winner's interval is below that of every other policy."""
+    kendall_tau: float | None
+    improvements: list[Improvement]
+    baseline: str
+
+
+class ValidationReport(msgspec.Struct, frozen=True):
+    """All of it."""
+
+    tolerance: float
+    passed: bool
+    policies: list[PolicyReport]
+    ranking: Ranking
+    steps: dict[str, float | int] | None
+    """How the step-time model fits the steps of all runs."""
+    notes: list[str]
+
+
+def assess(
+    observations: Sequence[PolicyObservations],
+    *,
+    tolerance: float,
+    config: EngineConfig,
+    step_time: StepTime,
+    simulate: Simulate,
+) -> ValidationReport:
+    """Set simulation against measurement for every policy.
+
+    Parameters
+    ----------
+    tolerance
+        Largest allowed error of a mean JCT, as a share.
+    """
+    reports = [_policy(one, tolerance, config, step_time, simulate) for one in observations]
+    notes = []
+    if any(report.noise > tolerance for report in reports):
+        worst = max(reports, key=lambda report: report.noise)
+        notes.append(
+            f"repeats of {worst.policy} differ by {worst.noise:.1%} of their mean JCT, more than the tolerance of "
+            f"{tolerance:.1%}: this machine is too noisy to settle errors of that size; more repeats, or a quieter hour"
+        )
+    return ValidationReport(
+        tolerance=tolerance,
+        passed=all(report.within_tolerance for report in reports),
+        policies=reports,
+        ranking=_rank(observations),
+        steps=_fit_of_steps(observations, step_time),
+        notes=notes,
+    )
+
+
+# One policy -------------------------------------------------------------------------------------------------
+
+
+def _policy(
+    one: PolicyObservations, tolerance: float, config: EngineConfig, step_time: StepTime, simulate: Simulate
+) -> PolicyReport:
+    simulated, measured = one.simulated, one.measured
+    jct_s = {name: _compare(one, lambda run: run.jct_s, statistic) for name, statistic in STATISTICS.items()}
+    noise = spread([mean(run.jct_s) for run in measured])
+    tells_cached = all(run.tells_cached for run in measured)
+    tells_preemptions = all(run.tells_preemptions for run in measured)
+    tables = [run.cached_tokens for run in measured] if tells_cached else []
+    within = abs(jct_s["mean"].error) <= tolerance
+    notes = []
+    if noise > tolerance:
+        notes.append(f"repeat noise {noise:.1%} exceeds the tolerance")
+    elif not within and jct_s["mean"].measured.low <= jct_s["mean"].simulated <= jct_s["mean"].measured.high:
+        notes.append("the simulated mean lies within the measured interval")
+    counted = all(run.counts is not None for run in measured)
+    return PolicyReport(
+        policy=one.policy,
+        repeats=len(measured),
+        programs=len(measured[0].programs),
+        jct_s=jct_s,
+        ttft_mean_s=_compare(one, lambda run: run.ttft_s, mean),
+        ttft_p95_s=_compare(one, lambda run: run.ttft_s, quantile(0.95)),
+        output_tokens_per_s=_compare(one, lambda run: np.array([run.output_tokens_per_s]), mean),
+        noise=noise,
+        simulated_spread=spread([mean(run.jct_s) for run in simulated]),
+        cached_tokens=_compare(one, _cached_tokens, mean) if tells_cached else None,
+        cached_equal=share_equal([(draw.cached_tokens, table) for draw in simulated for table in tables]),
+        cached_equal_repeats=among_themselves(tables),
+        preemptions=_compare(one, lambda run: np.array([run.preemptions]), mean) if tells_preemptions else None,
+        pins={name: _compare(one, _count(name), mean) for name in PINS} if counted else {},
+        engine_pace=_pace(measured, step_time),
+        error_split=_split(one, config, simulate),
+        within_tolerance=within,
+        notes=notes,
+    )
+
+
+def _compare(
+    one: PolicyObservations, sample: Callable[[Observation], Array], statistic: Callable[[Array], float]
+) -> Compared:
+    simulated = fmean(statistic(sample(run)) for run in one.simulated)
+    measured = interval_over_repeats([sample(run) for run in one.measured], statistic)
+    return Compared(simulated, measured, _relative(simulated, measured.value))
+
+
+def _relative(simulated: float, measured: float) -> float:
+    if measured:
+        return simulated / measured - 1.0
+    return 0.0 if simulated == measured else float("inf")
+
+
+def _cached_tokens(run: Observation) -> Array:
+    return np.array([sum(run.cached_tokens.values())])
+
+
+def _count(name: str) -> Callable[[Observation], Array]:
+    return lambda run: np.array([0.0 if run.counts is None else run.counts[name]])
+
+
+def _pace(measured: Sequence[Observation], step_time: StepTime) -> float | None:
+    steps = [step for run in measured for step in run.steps]
+    if not steps:
+        return None
+    return sum(step.seconds for step in steps) / sum(step_time.step_s(step.batch) for step in steps)
+
+
+def _split(one: PolicyObservations, config: EngineConfig, simulate: Simulate) -> ErrorSplit | None:
+    refit = _refit(one.measured)
+    if refit is None:
+        return None
+    again = simulate(one.policy, refit)
+    measured_s = fmean(mean(run.jct_s) for run in one.measured)
+    simulated_s = fmean(mean(run.jct_s) for run in one.simulated)
+    again_s = fmean(fmean(program.jct_s for program in draw.programs) for draw in again)
+    programs = len(one.measured[0].programs)
+    chunk = config.max_num_batched_tokens
+
+    def prefill_s(turns: Sequence[tuple[int, int]]) -> float:
+        """Own prefill time of all turns, given their prompt and cached tokens, per program."""
+        return sum(prefill_alone_s(refit, prompt - cached, cached, chunk) for prompt, cached in turns) / programs
+
+    simulated_prefill_s = fmean(prefill_s([(t.prompt_tokens, t.cached_tokens) for t in draw.turns]) for draw in again)
+    measured_prefill_s = fmean(
+        prefill_s([(t.prompt_tokens, t.cached_tokens) for t in run.turns]) for run in one.measured
+    )
+    cache = (simulated_prefill_s - measured_prefill_s) / measured_s
+    return ErrorSplit(
+        step_time=(simulated_s - again_s) / measured_s,
+        cache=cache,
+        scheduling=(again_s - measured_s) / measured_s - cache,
+    )
+
+
+def _refit(measured: Sequence[Observation]) -> Calibrated | None:
+    steps = [step for run in measured for step in run.steps]
+    try:
+        return fit_calibrated([step.batch for step in steps], [step.seconds for step in steps])
+    except ConfigError:
+        return None  # no step log, or too short a run
+
+
+def _fit_of_steps(observations: Sequence[PolicyObservations], step_time: StepTime) -> dict[str, float | int] | None:
+    steps = [step for one in observations for run in one.measured for step in run.steps]
+    if not steps:
+        return None
+    modelled = np.array([step_time.step_s(step.batch) for step in steps])
+    measured = np.array([step.seconds for step in steps])
+    errors = modelled / measured - 1.0
+    return {
+        "steps": len(steps),
+        "measured_s": float(measured.sum()),
+        "modelled_s": float(modelled.sum()),
+        "mean_relative_error": float(errors.mean()),
+        "median_absolute_relative_error": float(np.median(np.abs(errors))),
+        "p90_absolute_relative_error": float(np.quantile(np.abs(errors), 0.9)),
+    }
+
+
+# All policies -----------------------------------------------------------------------------------------------
+
+
+def _rank(observations: Sequence[PolicyObservations]) -> Ranking:
+    names = [one.policy for one in observations]
+    simulated = {one.policy: fmean(mean(run.jct_s) for run in one.simulated) for one in observations}
+    measured = {one.policy: interval_over_repeats([run.jct_s for run in one.measured], mean) for one in observations}
+    by_simulation = sorted(names, key=lambda name: simulated[name])
+    by_measurement = sorted(names, key=lambda name: measured[name].value)
+    winner = by_measurement[0]
+    improvements = [
+        _improvement(one, observations[0], simulated[one.policy], simulated[names[0]]) for one in observations[1:]
+    ]
+    return Ranking(
+        simulated=by_simulation,
+        measured=by_measurement,
+        winner_holds=by_simulation[0] == winner,
+        winner_clear=all(measured[winner].high < measured[name].low for name in names if name != winner),
+        kendall_tau=kendall_tau([simulated[n] for n in names], [measured[n].value for n in names]),
+        improvements=improvements,
+        baseline=names[0],
+    )
+
+
+def _improvement(
+    one: PolicyObservations, baseline: PolicyObservations, simulated_s: float, baseline_s: float
+) -> Improvement:
+    """Compare repeat by repeat: those of one round ran side by side."""
+    rounds = [
+        np.array([1.0 - mean(run.jct_s) / mean(base.jct_s)])
+        for run, base in zip(one.measured, baseline.measured, strict=False)
+    ]
+    simulated = 1.0 - simulated_s / baseline_s
+    measured = interval_over_repeats(rounds, mean)
+    return Improvement(one.policy, simulated, measured, bool(np.sign(simulated) == np.sign(measured.value)))

@@ -1,0 +1,64 @@
+"""`calibrate` from start to end: engine up, measure, engine down, model and picture written."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from continuum_sim.steptime.calibrated import Calibrated
+from continuum_sim.validate.calibration.calibrate import calibrate, write_calibration
+from continuum_sim.validate.calibration.measure import Measured
+from continuum_sim.validate.engines.in_process import InProcess
+from continuum_sim.validate.engines.interface import EngineStarter
+from continuum_sim.validate.engines.options import EngineOptions
+
+
+def calibrate_engine(
+    out: Path,
+    options: EngineOptions,
+    start: EngineStarter | None,
+    *,
+    seed: int,
+    force: bool,
+    say: Callable[[str], None],
+) -> Calibrated:
+    """Measure an engine into `out`; points measured by an earlier, interrupted call are used.
+
+    Parameters
+    ----------
+    start
+        Where to get the engine from; None starts vLLM in this process with `options`.
+    force
+        Whether to measure everything anew.
+
+    Raises
+    ------
+    ConfigError, EngineError
+        See `calibrate`; what was measured is kept beside `out`.
+    """
+    points = out.with_suffix(".points.jsonl")
+    folder = out.with_suffix(".engine")
+    if force:
+        points.unlink(missing_ok=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    engines = start or InProcess(options, folder)
+
+    async def measure() -> tuple[Calibrated, list[Measured]]:
+        say("starting the engine")
+        engine = await engines(None, {}, folder, None)
+        try:
+            return await calibrate(engine, points, say, seed)
+        finally:
+            await engine.close()
+
+    model, steps = asyncio.run(measure())
+    picture = write_calibration(model, steps, out)
+    shutil.rmtree(folder, ignore_errors=True)
+    residuals = model.provenance["residuals"]
+    say(
+        f"{out}: {residuals['steps']} steps, mean |error| {residuals['mean_absolute_relative_error']:.1%}, "
+        f"p90 {residuals['p90_absolute_relative_error']:.1%}; picture: {picture}"
+    )
+    return model

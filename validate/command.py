@@ -1,0 +1,160 @@
+"""`validate` from start to end: what was asked becomes a session, the session a report."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.spec import parse_arrivals, parse_policy, split_list
+from continuum_sim.steptime.fitted import load_fitted
+from continuum_sim.traces import find_trace, read_programs, trace_sha256
+from continuum_sim.traces.schema import Program
+from continuum_sim.validate.engines.in_process import InProcess
+from continuum_sim.validate.engines.interface import EngineStarter
+from continuum_sim.validate.engines.options import EngineOptions
+from continuum_sim.validate.engines.server import Servers, ServerSettings
+from continuum_sim.validate.report.write import PAGE, write_report
+from continuum_sim.validate.scale import parse_scale
+from continuum_sim.validate.session import Session, run_session
+from continuum_sim.validate.session_files import SessionFiles, hash_file
+from continuum_sim.validate.workload import make_workload
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What the command line says."""
+
+    trace: str
+    policies: str
+    arrivals: str | None
+    seed: int
+    limit: int | None
+    max_turns: int | None
+    scale: str | None
+    repeats: int
+    draws: int
+    step_time: str | None
+    tolerance: float
+    engine: EngineOptions
+    base_urls: tuple[str, ...]
+    server: ServerSettings
+
+
+def validate_engine(asked: Asked, out: Path, *, resume: bool, json: bool, say: Callable[[str], None]) -> bool:
+    """Carry a validation out and print its report; whether every mean JCT is within the tolerance.
+
+    Raises
+    ------
+    ConfigError, PolicyError, TraceError
+        For input that cannot work, before an engine starts.
+    EngineError
+        If an engine fails.
+    """
+    from continuum_sim.cli.console import results
+    from continuum_sim.results.jsonfile import to_json
+    from continuum_sim.validate.report.terminal import report_view
+
+    path = find_trace(asked.trace)
+    programs = list(read_programs(path, limit=asked.limit, max_turns=asked.max_turns))
+    programs = list(parse_scale(asked.scale).apply(programs))
+    asked = _with_longest(asked, programs)
+    session = make_session(asked, programs, trace_sha256(path))
+    files = SessionFiles(out)
+    run_session(session, _starter(asked, session, out), files, say=say, resume=resume)
+    report = write_report(session, files, asked.tolerance)
+    if json:
+        print(to_json(report), end="")
+    else:
+        results().print(report_view(report))
+        say(f"report: {out / PAGE}")
+    return report.passed
+
+
+def make_session(asked: Asked, programs: list[Program], sha256: str) -> Session:
+    """Look names up and put the session together.
+
+    Raises
+    ------
+    ConfigError, PolicyError
+        For names and settings that cannot work.
+    """
+    names = split_list(asked.policies)
+    if not names:
+        raise ConfigError("--policies is empty; name at least one, as in lru,ttl")
+    for name in names:
+        if parse_policy(name).oracle:
+            raise ConfigError(f"policy {name!r} looks ahead, so no engine can run it; leave it out of --policies")
+        if names.count(name) > 1:
+            raise ConfigError(f"--policies names {name!r} twice, expected each once")
+    timed = all(program.arrival_s is not None for program in programs)
+    arrivals = asked.arrivals or ("trace" if timed else "poisson:rate=0.1")
+    model = _step_time_file(asked.step_time)
+    settings: dict[str, Any] = {
+        "created": {
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "continuum_sim": version("continuum-sim"),
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+        },
+        "trace": asked.trace,
+        "trace_sha256": sha256,
+        "programs": len(programs),
+        "turns": sum(len(program.turns) for program in programs),
+        "limit": asked.limit,
+        "max_turns": asked.max_turns,
+        "scale": asked.scale,
+        "arrivals": arrivals,
+        "seed": asked.seed,
+        "policies": names,
+        "repeats": asked.repeats,
+        "draws": asked.draws,
+        "tolerance": asked.tolerance,
+        "step_time": "calibrated here" if model is None else {"file": str(model), "sha256": hash_file(model)},
+        "engine": {"base_url": list(asked.base_urls)} if asked.base_urls else asdict(asked.engine),
+    }
+    return Session(
+        workload=make_workload(programs, parse_arrivals(arrivals), asked.seed),
+        policies=tuple(names),
+        repeats=asked.repeats,
+        seed=asked.seed,
+        draws=asked.draws,
+        step_time=model,
+        settings=settings,
+    )
+
+
+def _with_longest(asked: Asked, programs: list[Program]) -> Asked:
+    """Have the engine started for contexts as long as the trace's, in whole blocks, unless told otherwise."""
+    if asked.engine.max_model_len is not None:
+        return asked
+    block = 32
+    longest = -(-max(program.max_context_tokens for program in programs) // block) * block
+    return replace(asked, engine=replace(asked.engine, max_model_len=longest))
+
+
+def _step_time_file(spec: str | None) -> Path | None:
+    """Find the file of `fitted:FILE`, and refuse one that is no model before anything starts."""
+    if spec is None:
+        return None
+    kind, _, argument = spec.partition(":")
+    if kind != "fitted" or not argument:
+        raise ConfigError(f"--step-time {spec!r}: a validation takes fitted:FILE, which `calibrate` writes, or nothing")
+    load_fitted(Path(argument).expanduser())
+    return Path(argument).expanduser()
+
+
+def _starter(asked: Asked, session: Session, out: Path) -> EngineStarter:
+    if not asked.base_urls:
+        return InProcess(asked.engine, out / "calibration")
+    if len(asked.base_urls) != len(session.policies):
+        raise ConfigError(
+            f"{len(asked.base_urls)} --base-url for {len(session.policies)} policies: a server runs one policy, so "
+            "give one for each, in the order of --policies"
+        )
+    return Servers(dict(zip(session.policies, asked.base_urls, strict=True)), asked.server)

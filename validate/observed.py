@@ -1,0 +1,108 @@
+"""A finished session read back: for every policy its simulated draws and its measured repeats."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from continuum_sim.records import ProgramRecord, TurnRecord
+from continuum_sim.validate.engines.in_process import COUNTS, STEPS
+from continuum_sim.validate.session_files import SessionFiles, read_json, read_records, slug
+from continuum_sim.validate.statistics import Array
+from continuum_sim.validate.steplog import TimedStep, read_steps, time_steps
+
+PINS = ("pins_made", "pins_hit", "pins_expired", "pins_broken")
+"""Counts that the simulator and the plug-in both keep."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One replay, simulated or measured."""
+
+    programs: list[ProgramRecord]
+    turns: list[TurnRecord]
+    counts: Mapping[str, float] | None = None
+    """What the policy did, where it is known."""
+    steps: list[TimedStep] = field(default_factory=list)
+    """Steps of a measured replay, where the engine logged them."""
+    tells_cached: bool = True
+    """Whether the cached tokens of the turns are known."""
+    tells_preemptions: bool = True
+
+    @cached_property
+    def jct_s(self) -> Array:
+        """Job completion times, programs in the order of their names."""
+        return np.array([p.jct_s for p in sorted(self.programs)])
+
+    @cached_property
+    def ttft_s(self) -> Array:
+        """Times to first token of all turns."""
+        return np.array([turn.first_token_s - turn.arrival_s for turn in self.turns])
+
+    @cached_property
+    def cached_tokens(self) -> dict[tuple[str, int], int]:
+        """Cached tokens of every turn."""
+        return {(turn.program, turn.turn): turn.cached_tokens for turn in self.turns}
+
+    @property
+    def end_s(self) -> float:
+        """Last token of all."""
+        return max(program.finish_s for program in self.programs)
+
+    @property
+    def output_tokens_per_s(self) -> float:
+        """Throughput over the whole replay, from time 0."""
+        return sum(turn.output_tokens for turn in self.turns) / self.end_s
+
+    @property
+    def preemptions(self) -> int:
+        """Preemptions of all turns."""
+        return sum(turn.preemptions for turn in self.turns)
+
+
+@dataclass(frozen=True)
+class PolicyObservations:
+    """Everything about one policy."""
+
+    policy: str
+    simulated: list[Observation]
+    measured: list[Observation]
+
+
+def read_simulated(files: SessionFiles, policy: str) -> list[Observation]:
+    """Read the draws of a policy's prediction."""
+    predictions = files.predictions()
+    assert predictions is not None
+    draws: list[dict[str, Any]] = predictions["policies"][policy]
+    found = []
+    for number, draw in enumerate(draws):
+        programs, turns = read_records(files.root / "predictions" / slug(policy) / f"draw{number}")
+        found.append(Observation(programs, turns, {name: draw["totals"][name] for name in PINS}))
+    return found
+
+
+def read_measured(folder: Path, run: Mapping[str, Any]) -> Observation:
+    """Read one finished run."""
+    programs, turns = read_records(folder)
+    counts = None
+    if (folder / COUNTS).exists():
+        kept = read_json(folder / COUNTS)["counts"]
+        counts = {name: kept[name] for name in PINS}
+    steps = time_steps(read_steps(folder / STEPS), run["start_s"]) if (folder / STEPS).exists() else []
+    return Observation(programs, turns, counts, steps, run["tells_cached"], run["tells_preemptions"])
+
+
+def read_observations(files: SessionFiles, policies: list[str]) -> list[PolicyObservations]:
+    """Read all that is finished, policies in the order asked for; those without a run are left out."""
+    finished = sorted(files.finished(), key=lambda item: item[0].repeat)
+    found = []
+    for policy in policies:
+        measured = [read_measured(folder, run) for key, folder, run in finished if key.policy == policy]
+        if measured:
+            found.append(PolicyObservations(policy, read_simulated(files, policy), measured))
+    return found

@@ -1,0 +1,147 @@
+"""From a log and its simulation to the numbers of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from continuum_sim.results.paired import paired_differences
+from continuum_sim.validate.recorded.log import RecordedLog, RecordedRequest
+from continuum_sim.validate.recorded.replay import Replay, gauges_at
+from continuum_sim.validate.recorded.report import Agreement, Figure, Gauge, Metric, Verdict
+from continuum_sim.validate.recorded.timeseries import EngineSeries
+from continuum_sim.validate.statistics import kendall_tau
+
+Array = NDArray[np.float64]
+
+TITLES = {"end_to_end": "end to end", "ttft": "TTFT", "tpot": "TPOT", "queue_wait": "queue wait"}
+JUDGED = ("end_to_end", "ttft", "tpot")
+"""Metrics whose means must be within the tolerance."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One metric of the same requests on both sides, in seconds."""
+
+    name: str
+    recorded: Array
+    simulated: Array
+
+
+def samples(log: RecordedLog, simulated: Replay) -> list[Sample]:
+    """Return every metric the log has.
+
+    End to end is arrival to last token, TTFT arrival to first token, queue wait arrival to first scheduling. TPOT is
+    first to last token over the output tokens less one, of requests with more than one, as vLLM's benchmark has it.
+    """
+    found = [Sample(name, _metric(log.requests, name), _metric(simulated.requests, name)) for name in JUDGED]
+    if all(request.scheduled_s is not None for request in log.requests):
+        waits = (_metric(side, "queue_wait") for side in (log.requests, simulated.requests))
+        found.append(Sample("queue_wait", *waits))
+    return [one for one in found if len(one.recorded)]
+
+
+def metric(one: Sample, tolerance: float, rng: np.random.Generator) -> Metric:
+    """Compare one metric; the intervals resample requests, which share a queue, so they are rather too narrow."""
+    with np.errstate(divide="ignore", invalid="ignore"):  # a wait may be 0; the error is then left out
+        pairs = paired_differences("simulated", "recorded", {0: one.simulated}, {0: one.recorded}, rng=rng)
+    recorded, simulated = _statistics(one.recorded), _statistics(one.simulated)
+    figures = [
+        Figure(
+            name=pair.metric,
+            recorded=float(recorded[at]),
+            simulated=float(simulated[at]),
+            error=_finite(pair.ratio - 1),
+            error_low=_finite(pair.ratio_low - 1),
+            error_high=_finite(pair.ratio_high - 1),
+        )
+        for at, pair in enumerate(pairs)
+    ]
+    return Metric(one.name, TITLES[one.name], len(one.recorded), figures, _agreement(one, tolerance))
+
+
+def verdicts(metrics: Sequence[Metric], tolerance: float) -> list[Verdict]:
+    """Judge the means."""
+    found = []
+    for one in metrics:
+        mean = one.mean
+        if one.name in JUDGED and mean.error is not None:
+            within = abs(mean.error) <= tolerance
+            found.append(Verdict(one.name, mean.error, within, _settled(mean, tolerance)))
+    return found
+
+
+def run_figures(log: RecordedLog, simulated: Replay) -> list[Figure]:
+    """Compare the run as a whole: how long it took, and what came out a second."""
+    tokens = sum(request.output_tokens for request in log.requests)
+    ends = (log.end_s, simulated.end_s)
+    return [
+        _figure("duration_s", *ends),
+        _figure("requests_per_s", *(len(log.requests) / end_s for end_s in ends)),
+        _figure("output_tokens_per_s", *(tokens / end_s for end_s in ends)),
+    ]
+
+
+def gauges(recorded: EngineSeries, simulated: Replay) -> list[Gauge]:
+    """Compare the engine's state at the recorded times."""
+    drawn = gauges_at(simulated, recorded.at_s)
+    return [
+        Gauge(name, float(real.mean()), float(made.mean()), float(np.abs(made - real).mean()))
+        for name, real, made in (
+            ("running", recorded.running, drawn.running),
+            ("waiting", recorded.waiting, drawn.waiting),
+            ("kv_share", recorded.kv_share, drawn.kv_share),
+        )
+    ]
+
+
+def _metric(requests: Sequence[RecordedRequest], name: str) -> Array:
+    if name == "tpot":
+        values = [(r.last_token_s - r.first_token_s) / (r.output_tokens - 1) for r in requests if r.output_tokens > 1]
+    elif name == "queue_wait":
+        values = [r.scheduled_s - r.arrival_s for r in requests if r.scheduled_s is not None]
+    else:
+        ends = {"end_to_end": "last_token_s", "ttft": "first_token_s"}[name]
+        values = [getattr(r, ends) - r.arrival_s for r in requests]
+    return np.array(values)
+
+
+def _statistics(values: Array) -> Array:
+    """In the order of `paired_differences`."""
+    return np.concatenate([[values.mean()], np.percentile(values, (50, 90, 95, 99))])
+
+
+def _agreement(one: Sample, tolerance: float) -> Agreement:
+    mean_s = float(one.recorded.mean())
+    apart_s = float(np.abs(np.sort(one.simulated) - np.sort(one.recorded)).mean())
+    tau = kendall_tau(one.simulated.tolist(), one.recorded.tolist())
+    distribution = apart_s / mean_s if mean_s else None
+    if not (one.recorded > 0).all():
+        return Agreement(None, None, None, tau, distribution)
+    errors = np.abs(one.simulated / one.recorded - 1)
+    return Agreement(
+        median_error=float(np.median(errors)),
+        p90_error=float(np.quantile(errors, 0.9)),
+        within_tolerance=float((errors <= tolerance).mean()),
+        kendall_tau=tau,
+        distribution_error=distribution,
+    )
+
+
+def _settled(figure: Figure, tolerance: float) -> bool:
+    """Whether the whole interval is within the tolerance, or all of it beyond on one side."""
+    low, high = figure.error_low, figure.error_high
+    if low is None or high is None:
+        return False
+    return (low >= -tolerance and high <= tolerance) or low > tolerance or high < -tolerance
+
+
+def _figure(name: str, recorded: float, simulated: float) -> Figure:
+    return Figure(name, recorded, simulated, simulated / recorded - 1)
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,86 @@
+"""The engine to simulate: what the user says, else what the log says, else vLLM's default."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, Final, TypeVar
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.hardware import find_gpu, find_model
+from continuum_sim.resolve import ResolvedRun, resolve
+from continuum_sim.run_config import RunConfig
+from continuum_sim.steptime.model import StepTime
+from continuum_sim.traces.schema import Program, Turn
+from continuum_sim.validate.recorded.log import EngineSetup, RecordedLog
+
+POLICY: Final = "lru"
+"""Stock vLLM."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Settings of the engine to simulate, and where each is from."""
+
+    settings: dict[str, Any]
+    """By the names of `EngineSetup`; None takes vLLM's default."""
+    origins: dict[str, str]
+    """`given`, `recorded` or `default`."""
+    notes: tuple[str, ...]
+    """Where the user overrides the log."""
+
+
+def choose(log: RecordedLog, given: EngineSetup) -> Choices:
+    """Decide on each setting.
+
+    Raises
+    ------
+    ConfigError
+        If nobody says which model or GPU it was: no default could be right.
+    """
+    settings, origins, notes = {}, {}, []
+    for name in (field.name for field in fields(EngineSetup) if field.name != "source"):
+        wanted, recorded = getattr(given, name), getattr(log.setup, name)
+        settings[name] = recorded if wanted is None else wanted
+        origins[name] = "given" if wanted is not None else "default" if recorded is None else "recorded"
+        if isinstance(wanted, int) and recorded not in (None, wanted):
+            notes.append(f"recorded with {name} {recorded}, simulated with {wanted} as given")
+    for name in ("model", "gpu"):
+        if settings[name] is None:
+            raise ConfigError(f"{log.path}: does not say which {name} it was recorded on; give --{name}")
+    if settings["kv_blocks"] is None:
+        notes.append(
+            "kv_blocks is neither given nor recorded: an estimate from the GPU's memory; the engine's own log says "
+            "how many it has, and where memory is short everything hangs on it"
+        )
+    return Choices(settings, origins, tuple(notes))
+
+
+def resolve_recorded(log: RecordedLog, choices: Choices, step_time: str | StepTime) -> ResolvedRun:
+    """Make the run that replays a log: every request a program of one turn that arrives when it did.
+
+    Prompts are taken to share nothing with each other, since a log has their lengths only.
+
+    Raises
+    ------
+    ConfigError
+        For unknown names, settings that cannot work together, or a request that does not fit the engine.
+    """
+    settings = {name: value for name, value in choices.settings.items() if value is not None}
+    settings["model"] = _named(find_model, "model", log, choices)
+    settings["gpu"] = _named(find_gpu, "gpu", log, choices)
+    programs = [
+        Program(one.request_id, (Turn(one.input_tokens, 0, one.output_tokens),), one.arrival_s) for one in log.requests
+    ]
+    return resolve(RunConfig(trace=programs, policy=POLICY, arrivals="trace", step_time=step_time, **settings))
+
+
+def _named(find: Callable[[str], T], name: str, log: RecordedLog, choices: Choices) -> T:
+    """Look up a name; where the log gave it, an error says so."""
+    try:
+        return find(choices.settings[name])
+    except ConfigError as error:
+        if choices.origins[name] == "recorded":
+            raise ConfigError(f"{log.setup.source}: {error}; say what it is with --{name}") from None
+        raise

@@ -1,0 +1,116 @@
+"""Values out of JSON, each checked where it stands: a wrong one is refused with file, line and field."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from continuum_sim.traces.check import MAX_TOKENS
+from continuum_sim.traces.errors import TraceError, shown
+
+
+class Fields:
+    """The fields of one JSON object and the place it was read from."""
+
+    def __init__(self, values: Mapping[str, Any], path: Path, line: int | None = None) -> None:
+        self.values = values
+        self.path = path
+        self.line = line
+
+    def __contains__(self, name: str) -> bool:
+        """Whether the field is there and not null."""
+        return self.values.get(name) is not None
+
+    def text(self, name: str) -> str:
+        """Return a string that is not empty."""
+        value = self.values.get(name)
+        if not isinstance(value, str) or not value:
+            self.refuse(name, value, "a non-empty string")
+        return value
+
+    def tokens(self, name: str) -> int:
+        """Return a count of at least 1."""
+        return self._tokens(name, self.values.get(name))
+
+    def seconds(self, name: str) -> float:
+        """Return a finite number."""
+        return self._seconds(name, self.values.get(name))
+
+    def array(self, name: str, length: int | None = None) -> list[Any]:
+        """Return an array, of `length` elements if that is given."""
+        value = self.values.get(name)
+        if not isinstance(value, list):
+            self.refuse(name, value, "an array")
+        if length is not None and len(value) != length:
+            raise TraceError(f"{name} has {len(value)} elements, expected {length}, one a request", path=self.path)
+        return value
+
+    def tokens_at(self, name: str, index: int) -> int:
+        """Return the count at a place of an array."""
+        return self._tokens(f"{name}[{index}]", self.values[name][index])
+
+    def seconds_at(self, name: str, index: int) -> float:
+        """Return the finite number at a place of an array."""
+        return self._seconds(f"{name}[{index}]", self.values[name][index])
+
+    def refuse(self, name: str, value: object, expected: str) -> NoReturn:
+        """Raise the error that says what is in a field and what was expected."""
+        in_array = "[" in name
+        found = "missing" if value is None and not in_array and name not in self.values else shown(value)
+        raise TraceError(f"{name} is {found}, expected {expected}", path=self.path, line=self.line)
+
+    def _tokens(self, name: str, value: object) -> int:
+        # type(): True is an int to Python.
+        if type(value) is not int or not 1 <= value <= MAX_TOKENS:
+            self.refuse(name, value, "a whole number of tokens, at least 1")
+        return value
+
+    def _seconds(self, name: str, value: object) -> float:
+        if type(value) not in (int, float) or not math.isfinite(seconds := float(value)):  # type: ignore[arg-type]
+            self.refuse(name, value, "a finite number of seconds")
+        return seconds
+
+
+def parse_object(text: bytes, path: Path, line: int | None = None) -> dict[str, Any]:
+    """Decode one JSON object.
+
+    Raises
+    ------
+    TraceError
+        With file, line and column if it is anything else.
+    """
+    try:
+        value = json.loads(text)
+    except UnicodeDecodeError as error:
+        raise TraceError(f"is not UTF-8 text (byte {error.start + 1})", path=path, line=line) from None
+    except json.JSONDecodeError as error:
+        place = line if line is not None else error.lineno
+        raise TraceError(f"not valid JSON at column {error.colno} ({error.msg})", path=path, line=place) from None
+    except (ValueError, RecursionError) as error:
+        raise TraceError(f"not readable as JSON ({error})", path=path, line=line) from None
+    if not isinstance(value, dict):
+        raise TraceError(f"is {shown(value)}, expected a JSON object", path=path, line=line)
+    return value
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file whole.
+
+    Raises
+    ------
+    TraceError
+        If it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise TraceError(f"cannot be read: {error.strerror}", path=path) from error
+
+
+def numbered_lines(data: bytes) -> list[tuple[int, bytes]]:
+    """Return the lines that are not blank with their numbers, from 1."""
+    lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    return [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]

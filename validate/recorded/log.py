@@ -1,0 +1,94 @@
+"""What a log says: the requests of one run, how each number was come by, and the engine that served them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from continuum_sim.traces.errors import TraceError
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRequest:
+    """One request. Times in seconds since the first arrival of the run."""
+
+    request_id: str
+    arrival_s: float
+    input_tokens: int
+    output_tokens: int
+    first_token_s: float
+    last_token_s: float
+    scheduled_s: float | None = None
+    """When it first entered the running batch; None where the log does not know."""
+
+
+@dataclass(frozen=True)
+class EngineSetup:
+    """The engine of a recorded run as far as something says; None is unknown. Names and meanings are vLLM's."""
+
+    source: Path | None = None
+    """File that says so."""
+    model: str | None = None
+    gpu: str | None = None
+    tensor_parallel_size: int | None = None
+    kv_blocks: int | None = None
+    """`num_gpu_blocks`."""
+    block_size: int | None = None
+    max_num_batched_tokens: int | None = None
+    max_num_seqs: int | None = None
+    max_model_len: int | None = None
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Which numbers of a log were measured, which follow from others, and which nobody wrote down."""
+
+    measured: tuple[str, ...]
+    derived: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RecordedLog:
+    """A log, read and checked."""
+
+    path: Path
+    format: str
+    requests: tuple[RecordedRequest, ...]
+    """In the order of their arrivals, the first at 0."""
+    provenance: Provenance
+    setup: EngineSetup = EngineSetup()
+    notes: tuple[str, ...] = field(default=())
+    """What is known of the run that the simulator does not do, or that went wrong in it."""
+
+    @property
+    def end_s(self) -> float:
+        """When the last token of all was out."""
+        return max(request.last_token_s for request in self.requests)
+
+
+def in_order(path: Path, requests: Iterable[RecordedRequest]) -> tuple[RecordedRequest, ...]:
+    """Sort requests by arrival and count time from the first one.
+
+    Raises
+    ------
+    TraceError
+        If there is none.
+    """
+    ordered = sorted(requests, key=lambda request: request.arrival_s)
+    if not ordered:
+        raise TraceError("holds no finished request, expected at least one", path=path)
+    zero_s = ordered[0].arrival_s
+    return tuple(
+        RecordedRequest(
+            request_id=one.request_id,
+            arrival_s=one.arrival_s - zero_s,
+            input_tokens=one.input_tokens,
+            output_tokens=one.output_tokens,
+            first_token_s=one.first_token_s - zero_s,
+            last_token_s=one.last_token_s - zero_s,
+            scheduled_s=None if one.scheduled_s is None else one.scheduled_s - zero_s,
+        )
+        for one in ordered
+    )

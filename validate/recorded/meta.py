@@ -1,0 +1,97 @@
+"""`meta.json`, which LLMServingSim's `bench` writes beside a log: the engine as vLLM had resolved it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.validate.recorded.fields import Fields, parse_object, read_bytes
+from continuum_sim.validate.recorded.log import EngineSetup
+
+META: Final = "meta.json"
+
+
+def read_meta(path: Path, requests: int) -> tuple[EngineSetup, tuple[str, ...]]:
+    """Read the engine's settings, and remarks about what the simulator does not do; nothing if there is no file.
+
+    Parameters
+    ----------
+    requests
+        How many the log holds.
+
+    Raises
+    ------
+    TraceError
+        If the file is no JSON object or a setting in it is of a wrong type.
+    ConfigError
+        If the run was not one engine, so that no simulation of one can be set against it.
+    """
+    if not path.is_file():
+        return EngineSetup(), ()
+    meta = parse_object(read_bytes(path), path)
+    given = _table(meta, "engine_kwargs")
+    resolved = _table(meta, "resolved_config")
+    scheduler, parallel = _table(resolved, "scheduler_config"), _table(resolved, "parallel_config")
+    cache = _table(resolved, "cache_config") | _table(meta, "kv_cache")
+    replicas = parallel.get("data_parallel_size", given.get("data_parallel_size", 1))
+    if replicas != 1:
+        raise ConfigError(
+            f"{path}: data_parallel_size is {replicas}: the requests were spread over several engines, and the log "
+            "does not say which served which; record one engine"
+        )
+
+    def count(name: str, *tables: dict[str, Any]) -> int | None:
+        found = next((table for table in tables if table.get(name) is not None), None)
+        return None if found is None else Fields(found, path).tokens(name)
+
+    setup = EngineSetup(
+        source=path,
+        model=_text(meta.get("model")),
+        gpu=_text(_table(meta, "hardware").get("device_name")),
+        tensor_parallel_size=count("tensor_parallel_size", parallel, given),
+        kv_blocks=count("num_gpu_blocks", cache),
+        block_size=count("block_size", cache, given),
+        max_num_batched_tokens=count("max_num_batched_tokens", scheduler, given),
+        max_num_seqs=count("max_num_seqs", scheduler, given),
+        max_model_len=count("max_model_len", _table(resolved, "model_config"), given),
+    )
+    return setup, tuple(_notes(meta, resolved, cache, requests))
+
+
+def _notes(meta: dict[str, Any], resolved: dict[str, Any], cache: dict[str, Any], requests: int) -> list[str]:
+    scheduler = _table(resolved, "scheduler_config")
+    notes = []
+    if (version := _text(meta.get("vllm_version"))) is not None:
+        notes.append(f"recorded on vLLM {version}")
+    if meta.get("num_requests", requests) != requests:
+        notes.append(
+            f"{META} says {meta['num_requests']} requests, the log holds {requests}: those missing are not simulated"
+        )
+    if scheduler.get("async_scheduling"):
+        notes.append(
+            "recorded with asynchronous scheduling, which is not modelled: there arrivals and ends act one step later"
+        )
+    if scheduler.get("policy", "fcfs") != "fcfs":
+        notes.append(f"recorded with --scheduling-policy {scheduler['policy']}, simulated with fcfs")
+    if scheduler.get("scheduler_cls"):
+        notes.append(f"recorded under the scheduler {scheduler['scheduler_cls']}, simulated with vLLM's own")
+    if scheduler.get("long_prefill_token_threshold"):
+        notes.append("recorded with a long_prefill_token_threshold, which is not modelled")
+    if cache.get("enable_prefix_caching") is False:
+        notes.append(
+            "recorded without prefix caching; in the simulation a preempted request finds its own blocks again"
+        )
+    if resolved.get("speculative_config"):
+        notes.append("recorded with speculative decoding, which is not modelled")
+    return notes
+
+
+def _table(values: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return a part of the file; LLMServingSim leaves out or empties what it could not find."""
+    value = values.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None

@@ -1,0 +1,75 @@
+"""Which format a log is in, and its reader."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.traces.errors import TraceError, nearest
+from continuum_sim.validate.recorded import llmservingsim, vllm_bench
+from continuum_sim.validate.recorded.fields import numbered_lines, parse_object, read_bytes
+from continuum_sim.validate.recorded.log import RecordedLog
+
+FORMATS: Final[Mapping[str, Callable[[Path], RecordedLog]]] = {
+    llmservingsim.NAME: llmservingsim.read_llmservingsim,
+    vllm_bench.NAME: vllm_bench.read_vllm_bench,
+}
+"""Readers by the name of their format."""
+
+
+def read_recorded(path: str | os.PathLike[str], format: str | None = None) -> RecordedLog:
+    """Read a log of a real run.
+
+    Parameters
+    ----------
+    format
+        One of `FORMATS`; None tells it from what is in the file.
+
+    Raises
+    ------
+    TraceError
+        If the file cannot be read or something in it is wrong, with line and field.
+    ConfigError
+        For an unknown format, or a run that one simulated engine cannot be set against.
+    """
+    path = Path(path)
+    if format is None:
+        format = _detect(path)
+    elif format not in FORMATS:
+        raise ConfigError(f"unknown format {format!r}{nearest(format, FORMATS) or ','} known: {', '.join(FORMATS)}")
+    return FORMATS[format](path)
+
+
+def _detect(path: Path) -> str:
+    data = read_bytes(path)
+    lines = numbered_lines(data)
+    if not lines:
+        raise TraceError("is empty, expected a log of requests", path=path)
+    number, line = lines[0]
+    try:
+        first = parse_object(line, path, number)
+    except TraceError as error:
+        first = _whole(data, path, error)
+    found = set(first)
+    # Most of the marks rather than all: a field that is missing is the reader's to report.
+    for name, marks in ((llmservingsim.NAME, llmservingsim.MARKS), (vllm_bench.NAME, vllm_bench.MARKS)):
+        if len(found & marks) > len(marks) // 2:
+            return name
+    raise TraceError(
+        f"is in no known format; expected JSON lines with {', '.join(sorted(llmservingsim.MARKS))}, … "
+        f"({llmservingsim.NAME}) or a result of `vllm bench serve` ({vllm_bench.NAME})",
+        path=path,
+        line=number,
+    )
+
+
+def _whole(data: bytes, path: Path, first_line: TraceError) -> dict[str, Any]:
+    """Decode a file that may be one object over many lines; if it is not, its first line is at fault."""
+    try:
+        return parse_object(data.removeprefix(b"\xef\xbb\xbf"), path)
+    except TraceError as of_whole:
+        opened = data.split(b"\n", 1)[0].strip() == b"{"
+        raise (of_whole if opened else first_line) from None

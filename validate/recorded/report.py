@@ -1,0 +1,135 @@
+"""What comes out: simulated against recorded, number by number, and whether it is close enough."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Figure(msgspec.Struct, frozen=True):
+    """One number of the run, on both sides."""
+
+    name: str
+    recorded: float
+    simulated: float
+    error: float | None
+    """Simulated over recorded, less 1; None where the recorded number is 0."""
+    error_low: float | None = None
+    """95 % bootstrap interval of the error over requests; None for a number of the run as a whole."""
+    error_high: float | None = None
+
+
+class Agreement(msgspec.Struct, frozen=True):
+    """How the two sides agree request by request, and as distributions."""
+
+    median_error: float | None
+    """Median of |simulated over recorded, less 1|."""
+    p90_error: float | None
+    within_tolerance: float | None
+    """Share of requests whose own error is within the tolerance."""
+    kendall_tau: float | None
+    distribution_error: float | None
+    """Mean distance between the k-th smallest of both sides (Wasserstein-1), as a share of the recorded mean."""
+
+
+class Metric(msgspec.Struct, frozen=True):
+    """One duration of a request, in seconds."""
+
+    name: str
+    title: str
+    requests: int
+    figures: list[Figure]
+    """Mean, p50, p90, p95, p99."""
+    agreement: Agreement
+
+    @property
+    def mean(self) -> Figure:
+        """The figure that is judged."""
+        return self.figures[0]
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """One judged number."""
+
+    metric: str
+    error: float
+    within: bool
+    """Whether the error is within the tolerance."""
+    settled: bool
+    """Whether the whole interval of the error is on the same side of the tolerance."""
+
+
+class Gauge(msgspec.Struct, frozen=True):
+    """A gauge of the engine over the run, on both sides, at the recorded times."""
+
+    name: str
+    recorded_mean: float
+    simulated_mean: float
+    mean_distance: float
+    """Mean of |simulated − recorded|."""
+
+
+class Gauges(msgspec.Struct, frozen=True):
+    """The engine over time."""
+
+    rows: int
+    clock_s: float
+    """Time of the first arrival on the clock of the rows."""
+    clock_distance: float
+    """Mean difference between running + waiting of the rows and the requests in the system by the log."""
+    gauges: list[Gauge]
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """A setting of the simulated engine."""
+
+    value: str | int
+    origin: str
+    """`given`, `recorded` or `default`."""
+
+
+class Source(msgspec.Struct, frozen=True):
+    """The log."""
+
+    path: str
+    sha256: str
+    format: str
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    measured: list[str]
+    derived: list[str]
+    missing: list[str]
+
+
+class RecordedReport(msgspec.Struct, frozen=True):
+    """A simulation set against a recorded run."""
+
+    passed: bool
+    """Whether every verdict is within the tolerance."""
+    tolerance: float
+    verdicts: list[Verdict]
+    source: Source
+    engine: dict[str, Setting]
+    step_time: dict[str, Any]
+    metrics: list[Metric]
+    run: list[Figure]
+    """Numbers of the run as a whole."""
+    simulated_preemptions: int
+    recorded_preemptions: int | None
+    """None where nobody counted them."""
+    simulated_steps: int
+    gauges: Gauges | None
+    wall_s: float
+    """Real seconds the simulation took."""
+    notes: list[str]
+
+    @property
+    def exit_code(self) -> int:
+        """0 if it passed, 1 if not."""
+        return 0 if self.passed else 1
+
+    def metric(self, name: str) -> Metric | None:
+        """Return one of the metrics by name, None if the log does not have it."""
+        return next((metric for metric in self.metrics if metric.name == name), None)

@@ -1,0 +1,179 @@
+"""`validate --recorded`: read a log, simulate it, compare, write it down."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.resolve import ResolvedRun
+from continuum_sim.results.files import check_free
+from continuum_sim.steptime.model import StepTime
+from continuum_sim.validate.recorded import llmservingsim
+from continuum_sim.validate.recorded.compare import gauges, metric, run_figures, samples, verdicts
+from continuum_sim.validate.recorded.engine import Choices, choose, resolve_recorded
+from continuum_sim.validate.recorded.files import write_recorded
+from continuum_sim.validate.recorded.log import EngineSetup, RecordedLog
+from continuum_sim.validate.recorded.read import read_recorded
+from continuum_sim.validate.recorded.replay import Replay, in_system, replay
+from continuum_sim.validate.recorded.report import Gauges, RecordedReport, Setting, Source
+from continuum_sim.validate.recorded.timeseries import TIMESERIES, EngineSeries, align, read_timeseries
+
+
+def run_recorded(
+    path: str | os.PathLike[str],
+    *,
+    format: str | None = None,
+    step_time: str | StepTime = "roofline",
+    model: str | None = None,
+    gpu: str | None = None,
+    tensor_parallel_size: int | None = None,
+    kv_blocks: int | None = None,
+    block_size: int | None = None,
+    max_num_batched_tokens: int | None = None,
+    max_num_seqs: int | None = None,
+    max_model_len: int | None = None,
+    tolerance: float = 0.05,
+    out: str | os.PathLike[str] | None = None,
+    force: bool = False,
+    seed: int = 0,
+    command: Sequence[str] | None = None,
+) -> RecordedReport:
+    """Set the simulator against a recorded run of a real engine.
+
+    Parameters
+    ----------
+    path
+        The log. `meta.json` and `timeseries.csv` beside a log of LLMServingSim are read too.
+    format
+        One of `FORMATS`; None tells it from the file.
+    step_time
+        How long steps take: `profiled:DIR`, `fitted:FILE`, `roofline` or a model.
+    model, gpu, tensor_parallel_size, kv_blocks, block_size, max_num_batched_tokens, max_num_seqs, max_model_len
+        The engine. None takes what the log says, and vLLM's default where it says nothing.
+    tolerance
+        Largest allowed error of the means of end to end, TTFT and TPOT, as a share of what was recorded.
+    out
+        Directory for report, pictures and the table of requests; None writes nothing.
+    force
+        Whether `out` may replace earlier results.
+    seed
+        Of the bootstrap.
+    command
+        The command line, for the manifest.
+
+    Raises
+    ------
+    TraceError
+        For a log that cannot be used, with line and field.
+    ConfigError
+        For settings that cannot work, before anything runs.
+    SimulationError
+        If the simulated engine stands still with work left.
+    OSError
+        If `out` cannot be written.
+    """
+    if not (math.isfinite(tolerance) and tolerance > 0):
+        raise ConfigError(f"tolerance is {tolerance}, expected a share above 0, as 0.05 for 5 %")
+    if out is not None:
+        check_free(Path(out), force=force)
+    log = read_recorded(path, format)
+    given = EngineSetup(
+        model=model,
+        gpu=gpu,
+        tensor_parallel_size=tensor_parallel_size,
+        kv_blocks=kv_blocks,
+        block_size=block_size,
+        max_num_batched_tokens=max_num_batched_tokens,
+        max_num_seqs=max_num_seqs,
+        max_model_len=max_model_len,
+    )
+    choices = choose(log, given)
+    run = resolve_recorded(log, choices, step_time)
+    series, notes = _series(log)
+    simulated = replay(log, run)
+    report = _report(log, choices, run, simulated, series, notes, tolerance, np.random.default_rng(seed))
+    if out is not None:
+        aligned = None if series is None else series[0]
+        write_recorded(Path(out), report, log, simulated, run, aligned, force=force, command=command)
+    return report
+
+
+def _series(log: RecordedLog) -> tuple[tuple[EngineSeries, float, float] | None, list[str]]:
+    """Return the engine's gauges on the log's clock, the shift and what is left of it, if there are any."""
+    path = log.path.with_name(TIMESERIES)
+    if log.format != llmservingsim.NAME or not path.is_file():
+        return None, []
+    rows = read_timeseries(path)
+    found = align(rows, lambda at_s: in_system(log.requests, at_s), log.end_s)
+    if found is None:
+        return None, [f"{path}: does not agree with the log on how many requests were in the system; left out"]
+    aligned, left = found
+    return (aligned, float(rows.at_s[0] - aligned.at_s[0]), left), []
+
+
+def _report(
+    log: RecordedLog,
+    choices: Choices,
+    run: ResolvedRun,
+    simulated: Replay,
+    series: tuple[EngineSeries, float, float] | None,
+    notes: list[str],
+    tolerance: float,
+    rng: np.random.Generator,
+) -> RecordedReport:
+    metrics = [metric(one, tolerance, rng) for one in samples(log, simulated)]
+    judged = verdicts(metrics, tolerance)
+    return RecordedReport(
+        passed=all(verdict.within for verdict in judged),
+        tolerance=tolerance,
+        verdicts=judged,
+        source=_source(log),
+        engine=_engine(choices, run),
+        step_time=run.step_time.describe(),
+        metrics=metrics,
+        run=run_figures(log, simulated),
+        simulated_preemptions=simulated.totals.preemptions,
+        recorded_preemptions=None if series is None else series[0].preemptions,
+        simulated_steps=simulated.totals.steps,
+        gauges=None
+        if series is None
+        else Gauges(len(series[0].at_s), series[1], series[2], gauges(series[0], simulated)),
+        wall_s=simulated.wall_s,
+        notes=[*log.notes, *choices.notes, *run.notes, *notes],
+    )
+
+
+def _source(log: RecordedLog) -> Source:
+    with log.path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Source(
+        path=str(log.path),
+        sha256=digest,
+        format=log.format,
+        requests=len(log.requests),
+        input_tokens=sum(request.input_tokens for request in log.requests),
+        output_tokens=sum(request.output_tokens for request in log.requests),
+        measured=list(log.provenance.measured),
+        derived=list(log.provenance.derived),
+        missing=list(log.provenance.missing),
+    )
+
+
+def _engine(choices: Choices, run: ResolvedRun) -> dict[str, Setting]:
+    values: dict[str, str | int] = {
+        "model": run.model.name,
+        "gpu": run.gpu.name,
+        "tensor_parallel_size": run.config.tensor_parallel_size,
+        "kv_blocks": run.engine.num_gpu_blocks,
+        "block_size": run.engine.block_size,
+        "max_num_batched_tokens": run.engine.max_num_batched_tokens,
+        "max_num_seqs": run.engine.max_num_seqs,
+        "max_model_len": run.engine.max_model_len,
+    }
+    return {name: Setting(value, choices.origins[name]) for name, value in values.items()}

@@ -1,0 +1,168 @@
+"""The tables of a validation as rows of text, for the terminal and the page alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from continuum_sim.cli.numbers import count, percent, seconds
+from continuum_sim.validate.assess import Compared, PolicyReport, ValidationReport
+
+
+class Grid(NamedTuple):
+    """A table: a title, what its columns are, and its rows; the first column is left-aligned."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+
+
+def grids(report: ValidationReport) -> Iterator[Grid]:
+    """Yield every table of the report."""
+    yield _jct(report)
+    yield _ranking(report)
+    yield _turns(report)
+    if any(policy.pins for policy in report.policies):
+        yield _pins(report)
+    if any(policy.error_split for policy in report.policies):
+        yield _split(report)
+
+
+def verdict(report: ValidationReport) -> str:
+    """Say in one line whether the tolerance was kept, and whether the winner won."""
+    worst = max(report.policies, key=lambda policy: abs(policy.jct_s["mean"].error))
+    error = worst.jct_s["mean"].error
+    kept = "every mean JCT is within" if report.passed else "a mean JCT is not within"
+    ranking = report.ranking
+    if len(ranking.measured) == 1:
+        winner = ""
+    elif ranking.winner_holds:
+        winner = f"; {ranking.measured[0]} wins in both"
+        winner += "" if ranking.winner_clear else ", though not beyond the noise of the repeats"
+    else:
+        winner = f"; {ranking.simulated[0]} wins in simulation but {ranking.measured[0]} on the engine"
+    return f"{kept} {report.tolerance:.1%} (largest error {signed_percent(error)}, {worst.policy}){winner}"
+
+
+def signed_percent(share: float) -> str:
+    """A relative error with its sign."""
+    if share == float("inf"):
+        return "∞"
+    rounded = round(100 * share, 1)
+    return f"{rounded:+.1f} %".replace("-", "−") if rounded else "0.0 %"
+
+
+def _jct(report: ValidationReport) -> Grid:
+    rows = []
+    for policy in report.policies:
+        for name, number in policy.jct_s.items():
+            first = name == "mean"
+            rows.append(
+                [
+                    policy.policy if first else "",
+                    name,
+                    seconds(number.simulated),
+                    _interval(number),
+                    signed_percent(number.error),
+                    percent(policy.noise) if first else "",
+                    ("yes" if policy.within_tolerance else "NO") if first else "",
+                ]
+            )
+    columns = ("policy", "JCT", "simulated s", "measured s [95 %]", "error", "repeat noise", "within")
+    note = "repeat noise: largest less smallest mean JCT of the repeats, as a share of their mean"
+    return Grid("Job completion times", columns, rows, note)
+
+
+def _ranking(report: ValidationReport) -> Grid:
+    ranking = report.ranking
+    found = {improvement.policy: improvement for improvement in ranking.improvements}
+    rows = []
+    for policy in ranking.measured:
+        improvement = found.get(policy)
+        row = [policy, str(ranking.simulated.index(policy) + 1), str(ranking.measured.index(policy) + 1)]
+        if improvement is None:
+            rows.append([*row, "baseline", "", ""])
+            continue
+        measured = improvement.measured
+        low, high = signed_percent(-measured.high), signed_percent(-measured.low)
+        rows.append(
+            [
+                *row,
+                signed_percent(-improvement.simulated),
+                f"{signed_percent(-measured.value)} [{low}, {high}]",
+                "yes" if improvement.same_sign else "NO",
+            ]
+        )
+    tau = "" if ranking.kendall_tau is None else f"Kendall τ of the two rankings: {ranking.kendall_tau:.2f}"
+    columns = ("policy", "rank simulated", "rank measured", "mean JCT simulated", "measured [95 %]", "same sign")
+    return Grid(f"Ranking and change against {ranking.baseline}", columns, rows, tau)
+
+
+def _turns(report: ValidationReport) -> Grid:
+    rows = [
+        [
+            policy.policy,
+            _both(policy.ttft_mean_s, seconds),
+            _both(policy.ttft_p95_s, seconds),
+            _both(policy.cached_tokens, count),
+            _share(policy.cached_equal),
+            _share(policy.cached_equal_repeats),
+            _both(policy.preemptions, count),
+            _both(policy.output_tokens_per_s, seconds),
+        ]
+        for policy in report.policies
+    ]
+    columns = (
+        *("policy", "TTFT mean s", "TTFT p95 s", "cached tokens", "turns equal", "repeats equal", "preemptions"),
+        "output tokens/s",
+    )
+    note = (
+        "simulated / measured. Turns equal: turns with exactly the same cached tokens in simulation and measurement; "
+        "repeats equal: the same between two repeats of the measurement"
+    )
+    return Grid("Turns", columns, rows, note)
+
+
+def _pins(report: ValidationReport) -> Grid:
+    names = ("pins_made", "pins_hit", "pins_expired", "pins_broken")
+    rows = [
+        [policy.policy, *(_both(policy.pins[name], count) for name in names)]
+        for policy in report.policies
+        if policy.pins
+    ]
+    return Grid("Pins", ("policy", *(name[5:] for name in names)), rows, "simulated / measured, mean of a run")
+
+
+def _split(report: ValidationReport) -> Grid:
+    rows = []
+    for policy in report.policies:
+        split = policy.error_split
+        if split is not None:
+            parts = (policy.jct_s["mean"].error, split.step_time, split.cache, split.scheduling)
+            rows.append([policy.policy, *map(signed_percent, parts), _pace(policy)])
+    note = (
+        "of the measured mean JCT. Step time: gone when simulated with step times fitted to the runs' own steps; "
+        "cache: own prefill of tokens that only one of the two found cached; scheduling: the rest. "
+        "Engine pace: measured over modelled time of all steps"
+    )
+    return Grid(
+        "Where the error comes from", ("policy", "error", "step time", "cache", "scheduling", "engine pace"), rows, note
+    )
+
+
+def _pace(policy: PolicyReport) -> str:
+    return "" if policy.engine_pace is None else f"{policy.engine_pace:.3f}"
+
+
+def _interval(number: Compared) -> str:
+    measured = number.measured
+    return f"{seconds(measured.value)} [{seconds(measured.low)}, {seconds(measured.high)}]"
+
+
+def _both(number: Compared | None, show: Callable[[float], str]) -> str:
+    return "unknown" if number is None else f"{show(number.simulated)} / {show(number.measured.value)}"
+
+
+def _share(share: float | None) -> str:
+    return "unknown" if share is None else f"{100 * share:.1f} %"

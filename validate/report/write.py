@@ -1,0 +1,52 @@
+"""Puts a finished session's report into its directory: JSON, HTML, and the pictures by themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from continuum_sim.results.jsonfile import to_json
+from continuum_sim.steptime.fitted import load_fitted
+from continuum_sim.steptime.model import StepTime
+from continuum_sim.validate.assess import ValidationReport, assess
+from continuum_sim.validate.calibration.calibrate import delays_of
+from continuum_sim.validate.engines.interface import EngineFacts
+from continuum_sim.validate.observed import read_observations
+from continuum_sim.validate.predict import Forecast
+from continuum_sim.validate.report.page import report_page
+from continuum_sim.validate.report.pictures import draw_all
+from continuum_sim.validate.session import FACTS, STEP_TIME, Session, predict_policy
+from continuum_sim.validate.session_files import SessionFiles, read_json, write_text
+
+JSON: Final = "report.json"
+PAGE: Final = "report.html"
+PICTURES: Final = "pictures"
+
+
+def write_report(session: Session, files: SessionFiles, tolerance: float) -> ValidationReport:
+    """Assess what the directory holds, write it there, and return it."""
+    facts = EngineFacts(**read_json(files.root / FACTS))
+    config = facts.config()
+    step_time = load_fitted(files.root / STEP_TIME)
+    delays = delays_of(step_time)
+
+    def simulate(policy: str, times: StepTime) -> list[Forecast]:
+        return predict_policy(session, policy, config, times, delays)
+
+    observations = read_observations(files, list(session.policies))
+    report = assess(observations, tolerance=tolerance, config=config, step_time=step_time, simulate=simulate)
+    pictures = draw_all(report, observations, step_time)
+    folder = files.root / PICTURES
+    folder.mkdir(exist_ok=True)
+    for name, png in pictures.items():
+        _write_bytes(folder / f"{name}.png", png)
+    write_text(files.root / JSON, to_json(report))
+    page = report_page(report, files.manifest(), read_json(files.root / FACTS), pictures)
+    write_text(files.root / PAGE, page)
+    return report
+
+
+def _write_bytes(path: Path, data: bytes) -> None:
+    draft = path.with_name(f".{path.name}.tmp")
+    draft.write_bytes(data)
+    draft.replace(path)

@@ -1,0 +1,235 @@
+"""A validation from start to end: survey the engine, predict, then run every policy several times in alternation."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import numpy as np
+
+from continuum_sim.engine.config import EngineConfig
+from continuum_sim.engine.rebuild import fit_rebuild_time
+from continuum_sim.results.jsonfile import to_json
+from continuum_sim.simulation import check_fits
+from continuum_sim.steptime.fitted import load_fitted
+from continuum_sim.steptime.model import StepTime
+from continuum_sim.validate.calibration.calibrate import calibrate, delays_of, write_calibration
+from continuum_sim.validate.calibration.delays import ClientDelays
+from continuum_sim.validate.calibration.measure import Prompts, warm_up
+from continuum_sim.validate.engines.interface import EngineError, EngineFacts, EngineStarter
+from continuum_sim.validate.kept_records import KeptRecords
+from continuum_sim.validate.predict import Forecast, forecast
+from continuum_sim.validate.replay import replay
+from continuum_sim.validate.session_files import (
+    RUN,
+    RunKey,
+    SessionFiles,
+    hash_file,
+    read_json,
+    slug,
+    write_records,
+    write_text,
+)
+from continuum_sim.validate.workload import Workload
+
+CALIBRATION: Final = "calibration"
+"""Folder of a calibration made by the session itself."""
+STEP_TIME: Final = "fitted.json"
+FACTS: Final = "engine.json"
+
+T = TypeVar("T")
+Runner = Callable[[Coroutine[Any, Any, T]], T]
+"""Runs a coroutine to its end: `asyncio.run`, or a loop on a virtual clock in tests."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """What is validated."""
+
+    workload: Workload
+    policies: tuple[str, ...]
+    repeats: int
+    seed: int
+    draws: int
+    """Simulations a prediction is the mean of."""
+    step_time: Path | None
+    """Step-time model to use; None calibrates the engine."""
+    settings: dict[str, Any]
+    """Everything that makes this experiment what it is, for the manifest."""
+
+
+def run_session(
+    session: Session,
+    start: EngineStarter,
+    files: SessionFiles,
+    *,
+    say: Callable[[str], None],
+    runner: Runner[Any] = asyncio.run,
+    resume: bool = False,
+) -> None:
+    """Carry out whatever of the session is not in its directory yet.
+
+    Raises
+    ------
+    ConfigError
+        For settings that cannot work, before anything runs.
+    EngineError
+        If an engine fails; what was finished is kept, and `resume` goes on from there.
+    """
+    files.open(session.settings, resume=resume)
+    facts, step_time = _survey(session, start, files, say, runner)
+    config = facts.config()
+    for program in session.workload.programs:
+        check_fits(program, config)
+    delays = delays_of(step_time)
+    digest = _predict(session, files, facts, step_time, delays, say)
+    say(f"predictions written: {files.root / 'predictions.json'} (sha256 {digest[:12]}…)")
+    keys = list(schedule(session.policies, session.repeats))
+    for number, key in enumerate(keys, start=1):
+        if files.has(key):
+            say(f"run {number} of {len(keys)}: {key.policy}, repeat {key.repeat}: finished before")
+            continue
+        say(f"run {number} of {len(keys)}: {key.policy}, repeat {key.repeat}")
+        with files.staged(key) as folder:
+            runner(_run(session, start, key, facts, step_time, folder))
+
+
+def schedule(policies: Sequence[str], repeats: int) -> Iterator[RunKey]:
+    """Order of the runs: every round runs each policy once, and each round starts one policy further on.
+
+    A machine that slows down over the hours, or between one run and the next, then treats all policies alike.
+    """
+    for repeat in range(repeats):
+        shift = repeat % len(policies)
+        for policy in (*policies[shift:], *policies[:shift]):
+            yield RunKey(repeat, policy)
+
+
+# Survey -----------------------------------------------------------------------------------------------------
+
+
+def _survey(
+    session: Session, start: EngineStarter, files: SessionFiles, say: Callable[[str], None], runner: Runner[Any]
+) -> tuple[EngineFacts, StepTime]:
+    """Learn the engine's settings and step times, once a session."""
+    place = files.root / FACTS
+    folder = files.root / CALIBRATION
+    model = files.root / STEP_TIME
+    if not (place.exists() and model.exists()):
+        facts = runner(_survey_engine(session, start, folder, model, say))
+        if session.step_time is not None:
+            shutil.copyfile(session.step_time, model)
+        write_text(place, to_json(asdict(facts)))
+    return EngineFacts(**read_json(place)), load_fitted(model)
+
+
+async def _survey_engine(
+    session: Session, start: EngineStarter, folder: Path, model: Path, say: Callable[[str], None]
+) -> EngineFacts:
+    say("starting the engine")
+    engine = await start(None, {}, folder, None)
+    try:
+        config = engine.facts.config()
+        for program in session.workload.programs:
+            check_fits(program, config)  # before minutes go into a calibration
+        if session.step_time is None:
+            fitted, steps = await calibrate(engine, folder / "points.jsonl", say, session.seed)
+            write_calibration(fitted, steps, model)
+        return engine.facts
+    finally:
+        await engine.close()
+
+
+# Prediction -------------------------------------------------------------------------------------------------
+
+
+def _predict(
+    session: Session,
+    files: SessionFiles,
+    facts: EngineFacts,
+    step_time: StepTime,
+    delays: ClientDelays,
+    say: Callable[[str], None],
+) -> str:
+    """Simulate every policy and write it down, unless that was done; returns the hash."""
+    if files.predictions() is None:
+        say(f"simulating {len(session.policies)} policies, {session.draws} times each")
+        config = facts.config()
+        found = {name: predict_policy(session, name, config, step_time, delays) for name in session.policies}
+        hashes = {}
+        for policy, forecasts in found.items():
+            for draw, one in enumerate(forecasts):
+                folder = files.root / "predictions" / slug(policy) / f"draw{draw}"
+                write_records(folder, one.programs, one.turns)
+                hashes[str(folder.relative_to(files.root))] = {
+                    name: hash_file(folder / name) for name in ("programs.parquet", "turns.parquet")
+                }
+        return files.write_predictions(
+            {
+                "written_at": datetime.now(UTC).isoformat(),
+                "facts": asdict(facts),
+                "step_time": step_time.describe(),
+                "policies": {policy: [_numbers(one) for one in forecasts] for policy, forecasts in found.items()},
+                "files": hashes,
+            }
+        )
+    return hash_file(files.root / "predictions.json")
+
+
+def predict_policy(
+    session: Session, policy: str, config: EngineConfig, step_time: StepTime, delays: ClientDelays
+) -> list[Forecast]:
+    """Simulate one policy as often as the session says."""
+    return forecast(session.workload, policy, config, step_time, delays, draws=session.draws, seed=session.seed)
+
+
+def _numbers(one: Forecast) -> dict[str, Any]:
+    jct_s = np.array([program.jct_s for program in one.programs])
+    return {
+        "mean_jct_s": float(jct_s.mean()),
+        "p50_jct_s": float(np.quantile(jct_s, 0.5)),
+        "p90_jct_s": float(np.quantile(jct_s, 0.9)),
+        "p95_jct_s": float(np.quantile(jct_s, 0.95)),
+        "totals": asdict(one.totals),
+    }
+
+
+# Runs -------------------------------------------------------------------------------------------------------
+
+
+async def _run(
+    session: Session, start: EngineStarter, key: RunKey, facts: EngineFacts, step_time: StepTime, folder: Path
+) -> None:
+    """Start an engine under the policy, warm it up, replay, and write what was seen into the folder."""
+    # The policy weighs pins against the same R(C) here and in the simulator.
+    rebuild = fit_rebuild_time(step_time, facts.max_num_batched_tokens, facts.max_model_len)
+    engine = await start(key.policy, {"rebuild": asdict(rebuild)}, folder, facts)
+    kept = KeptRecords()
+    try:
+        if engine.facts.config() != facts.config():
+            raise EngineError(f"the engine is not the one surveyed: {engine.facts.config()}, expected {facts.config()}")
+        prompts = Prompts(facts.vocab_size, np.random.default_rng((session.seed, key.repeat)))
+        await warm_up(engine, prompts)
+        started_at = datetime.now(UTC).isoformat()
+        ran = await replay(engine, session.workload, kept, session.seed)
+        finished_at = datetime.now(UTC).isoformat()
+    finally:
+        await engine.close()
+    write_records(folder, kept.programs, kept.turns)
+    description = {
+        "policy": key.policy,
+        "repeat": key.repeat,
+        "started_at": started_at,
+        "finished_at": finished_at,
+        "start_s": ran.start_s,
+        "end_s": ran.end_s,
+        "tells_cached": ran.tells_cached,
+        "tells_preemptions": ran.tells_preemptions,
+        "facts": asdict(engine.facts),
+    }
+    write_text(folder / RUN, to_json(description))

@@ -1,0 +1,185 @@
+"""The directory of a validation: what was asked, what was predicted, and one folder a finished run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.records import ProgramRecord, TurnRecord
+from continuum_sim.results.files import read_table
+from continuum_sim.results.jsonfile import to_json
+from continuum_sim.results.tables import record_batch, schema
+
+MANIFEST: Final = "manifest.json"
+PREDICTIONS: Final = "predictions.json"
+PREDICTIONS_HASH: Final = "predictions.json.sha256"
+RUN: Final = "run.json"
+
+
+class RunKey(NamedTuple):
+    """One replay of a session."""
+
+    repeat: int
+    policy: str
+
+    @property
+    def folder(self) -> str:
+        """Name of its folder."""
+        return f"r{self.repeat}-{slug(self.policy)}"
+
+
+def slug(name: str) -> str:
+    """Make a policy's name fit for a file; a digest keeps names apart that differ in odd characters only."""
+    plain = re.sub(r"[^A-Za-z0-9._=-]+", "_", name)
+    return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+
+
+class SessionFiles:
+    """Reads and writes the directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.runs = root / "runs"
+
+    # What was asked -------------------------------------------------------------------------------------
+
+    def open(self, settings: dict[str, Any], *, resume: bool) -> None:
+        """Start a new directory, or go on in one of the same settings.
+
+        Raises
+        ------
+        ConfigError
+            If the directory is taken, or was started with other settings.
+        """
+        path = self.root / MANIFEST
+        if not path.exists():
+            if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
+                raise ConfigError(f"--out {self.root} is taken by something else; choose another directory")
+            self.root.mkdir(parents=True, exist_ok=True)
+            write_text(path, to_json(settings))
+            return
+        if not resume:
+            raise ConfigError(f"--out {self.root} holds a validation; go on with it by --resume, or choose another")
+        kept = self.manifest()
+        for name, value in settings.items():
+            # Repeats may be added; everything else makes another experiment.
+            if name not in ("created", "repeats", "tolerance") and kept.get(name) != _plain(value):
+                raise ConfigError(
+                    f"--resume: {self.root} was started with {name} {_short(kept.get(name))}, not {_short(value)}; "
+                    "give the same settings, or choose another --out"
+                )
+
+    def manifest(self) -> dict[str, Any]:
+        """Read what was asked."""
+        return read_json(self.root / MANIFEST)
+
+    # What was predicted ---------------------------------------------------------------------------------
+
+    def write_predictions(self, predictions: dict[str, Any]) -> str:
+        """Write the predictions, which must not change any more, with their hash; returns it."""
+        text = to_json(predictions)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        write_text(self.root / PREDICTIONS, text)
+        # As `sha256sum -c` reads it.
+        write_text(self.root / PREDICTIONS_HASH, f"{digest}  {PREDICTIONS}\n")
+        return digest
+
+    def predictions(self) -> dict[str, Any] | None:
+        """Read the predictions, None before there are any.
+
+        Raises
+        ------
+        ConfigError
+            If they were changed since they were made.
+        """
+        if not (self.root / PREDICTIONS_HASH).exists():
+            return None
+        digest = (self.root / PREDICTIONS_HASH).read_text(encoding="utf-8").split()[0]
+        if hash_file(self.root / PREDICTIONS) != digest:
+            raise ConfigError(f"{self.root / PREDICTIONS} was changed after it was written; start a new validation")
+        return read_json(self.root / PREDICTIONS)
+
+    # What was run ---------------------------------------------------------------------------------------
+
+    def has(self, key: RunKey) -> bool:
+        """Whether this run is finished."""
+        return (self.runs / key.folder / RUN).exists()
+
+    @contextmanager
+    def staged(self, key: RunKey) -> Iterator[Path]:
+        """Give a folder for a run under way; it takes its place if the block succeeds, and stays aside if not."""
+        folder = self.runs / f"{key.folder}.unfinished"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        yield folder
+        folder.replace(self.runs / key.folder)
+
+    def finished(self) -> list[tuple[RunKey, Path, dict[str, Any]]]:
+        """Every finished run with its folder and what it says of itself, in the order in which they ran."""
+        found = []
+        for path in self.runs.glob(f"*/{RUN}"):
+            if path.parent.suffix != ".unfinished":
+                run = read_json(path)
+                found.append((RunKey(run["repeat"], run["policy"]), path.parent, run))
+        return sorted(found, key=lambda item: str(item[2]["started_at"]))
+
+
+def write_records(folder: Path, programs: Sequence[ProgramRecord], turns: Sequence[TurnRecord]) -> None:
+    """Write the records of a run, simulated or real, as `programs.parquet` and `turns.parquet`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for table, rows in (("programs", list(programs)), ("turns", list(turns))):
+        batch = record_batch(table, list(rows))
+        pq.write_table(pa.Table.from_batches([batch], schema(table)), folder / f"{table}.parquet", compression="zstd")
+
+
+def read_records(folder: Path) -> tuple[list[ProgramRecord], list[TurnRecord]]:
+    """Read what `write_records` wrote."""
+    programs = [ProgramRecord(**row) for row in read_table(folder, "programs").to_pylist()]
+    turns = [TurnRecord(**row) for row in read_table(folder, "turns").to_pylist()]
+    return programs, turns
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object this package wrote."""
+    try:
+        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path}: is not JSON ({error})") from None
+    return value
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file that appears whole or not at all."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """As it would be after writing and reading."""
+    return json.loads(to_json(value))
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 60 else f"{text[:59]}…"

@@ -11,7 +11,7 @@ import simpy
 
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.rebuild import fit_rebuild_time
-from continuum_sim.engine.replica import Replica, StepObserver
+from continuum_sim.engine.replica import Replica, StepObserver, delay_until
 from continuum_sim.engine.request import Request
 from continuum_sim.engine.scheduler import LogStep, Plan, Scheduler
 from continuum_sim.errors import ConfigError
@@ -139,7 +139,7 @@ class Simulation:
     def _arrive(self, times: Iterator[tuple[float, Program]]) -> Generator[simpy.Event, Any, None]:
         for arrival_s, program in times:
             if arrival_s > self.env.now:
-                yield self.env.timeout(arrival_s - self.env.now)
+                yield self.env.timeout(delay_until(self.env, arrival_s))
             self.env.process(self._serve(program, arrival_s))
 
     def _worker(self, programs: Iterator[Program]) -> Generator[simpy.Event, Any, None]:
@@ -184,7 +184,7 @@ class Simulation:
             if index < last:
                 tool_s += turn.tool_s
                 now_s = finish_s + turn.tool_s
-                yield env.timeout(max(0.0, now_s - env.now))
+                yield env.timeout(delay_until(env, now_s))
         self._open -= 1
         self.recorder.program(
             ProgramRecord(

@@ -111,3 +111,31 @@ def test_cycled(script: Script) -> None:
         check_program(again)
         for turn, other in zip(program.turns, again.turns, strict=True):
             assert 0.5 * turn.tool_s <= other.tool_s <= 1.5 * turn.tool_s
+
+
+def test_mooncake_says_what_the_trace_says(script: Script, tmp_path: Path) -> None:
+    cut, rng = script("workloads").without_generated, np.random.default_rng(0)
+    programs = [script("workloads").untied(cut(p), rng) for p in read_programs(find_trace("swebench"), limit=4)]
+    script("mooncake").write_mooncake(tmp_path / "trace.jsonl", programs, 16)
+    header, *rows = map(json.loads, (tmp_path / "trace.jsonl").read_text("utf-8").splitlines())
+    assert (header["schema"], header["block_size"]) == ("dynamo.agentic_mooncake", 16)
+    by_id = {row["request_id"]: row for row in rows}
+    assert len(by_id) == len(rows) == sum(len(p.turns) for p in programs)
+    seen: set[int] = set()
+    for program in programs:
+        before: list[int] = []
+        for index, turn in enumerate(program.turns):
+            row = by_id[f"{program.program_id}/{index}"]
+            blocks = row["hash_ids"]
+            assert (row["input_length"], row["output_length"]) == (turn.input_tokens, turn.output_tokens)
+            assert len(blocks) == -(-turn.input_tokens // 16)
+            kept = turn.kept_tokens // 16
+            assert blocks[:kept] == before[:kept]
+            assert len(before[:kept]) == kept  # nothing generated is kept
+            assert seen.isdisjoint(blocks[kept:])
+            seen.update(blocks)
+            if index:
+                (edge,) = row["dependencies"]
+                assert edge["request_id"] == f"{program.program_id}/{index - 1}"
+                assert edge["delay_ms"] == pytest.approx(1e3 * program.turns[index - 1].tool_s)
+            before = blocks

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final, Protocol, TypeAlias
 
 import numpy as np
+
 from continuum_sim.traces.errors import TraceError, shown
 from continuum_sim.traces.schema import Program
 
@@ -133,9 +134,7 @@ class FromTrace:
         last_s = 0.0
         for program in programs:
             if program.arrival_s is None:
-                detail = (
-                    "arrival_s is missing, expected one in every program (or other arrivals, e.g. poisson)"
-                )
+                detail = "arrival_s is missing, expected one in every program (or other arrivals, e.g. poisson)"
                 raise TraceError(detail, program_id=program.program_id)
             if program.arrival_s < last_s:
                 expected = f"at least {last_s:g}, its predecessor's (sort the trace by arrival_s)"
@@ -160,9 +159,7 @@ class Closed:
 
     def __post_init__(self) -> None:
         if type(self.workers) is not int or self.workers < 1:
-            raise ValueError(
-                f"{self.name}: workers is {shown(self.workers)}, expected an integer of at least 1"
-            )
+            raise ValueError(f"{self.name}: workers is {shown(self.workers)}, expected an integer of at least 1")
 
 
 Arrivals: TypeAlias = Poisson | Gamma | Uniform | Burst | FromTrace | Closed

@@ -78,9 +78,7 @@ def _check_tool(turn: Turn, index: int, *, is_last: bool) -> None:
             _refuse(f"turns[{index}].tool_s", turn.tool_s, "0 (no tool follows the last turn)")
     else:
         if turn.tool is None:
-            _refuse(
-                f"turns[{index}].tool", None, "the name of what fills the gap (null is for the last turn)"
-            )
+            _refuse(f"turns[{index}].tool", None, "the name of what fills the gap (null is for the last turn)")
         _check_name(f"turns[{index}].tool", turn.tool)
         _check_seconds(f"turns[{index}].tool_s", turn.tool_s)
 

@@ -31,9 +31,7 @@ def decode_program(line: bytes) -> Program:
         raise
     except UnicodeDecodeError as error:
         byte = line[error.start]
-        raise TraceError(
-            f"byte 0x{byte:02x} at column {error.start + 1} is not UTF-8, expected text"
-        ) from None
+        raise TraceError(f"byte 0x{byte:02x} at column {error.start + 1} is not UTF-8, expected text") from None
     except json.JSONDecodeError as error:
         problem = f"not valid JSON at column {error.pos + 1} ({error.msg.lower()})"
         raise TraceError(f"{problem}, expected one program (a JSON object) a line") from None
@@ -89,8 +87,7 @@ def _object(place: str, value: Any, known: Iterable[str]) -> dict[str, Any]:
             where = "" if place == "the line" else f"{place}."
             unknown = shown(name)[1:-1]
             raise TraceError(
-                f"{where}{unknown} is an unknown field{nearest(name, known) or ','} "
-                f"expected only {', '.join(known)}"
+                f"{where}{unknown} is an unknown field{nearest(name, known) or ','} expected only {', '.join(known)}"
             )
     return value
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.schema import Program
 

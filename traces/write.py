@@ -33,9 +33,7 @@ def write_programs(path: str | os.PathLike[str], programs: Iterable[Program]) ->
         for program in programs:
             stream.write(encode_program(program))
             if program.program_id in seen:
-                raise TraceError(
-                    f"program_id {shown(program.program_id)} is there twice, expected unique ids"
-                )
+                raise TraceError(f"program_id {shown(program.program_id)} is there twice, expected unique ids")
             seen.add(program.program_id)
         if not seen:
             raise TraceError("no program to write, expected at least one", path=path)

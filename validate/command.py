@@ -15,7 +15,7 @@ from continuum_sim.spec import parse_arrivals, parse_policy, split_list
 from continuum_sim.steptime.fitted import load_fitted
 from continuum_sim.traces import find_trace, read_programs, trace_sha256
 from continuum_sim.traces.schema import Program
-from continuum_sim.validate.engines.in_process import InProcess
+from continuum_sim.validate.engines.in_process import InProcess, check_vllm
 from continuum_sim.validate.engines.interface import EngineStarter
 from continuum_sim.validate.engines.options import EngineOptions
 from continuum_sim.validate.engines.server import Servers, ServerSettings
@@ -56,7 +56,7 @@ def validate_engine(asked: Asked, out: Path, *, resume: bool, json: bool, say: C
     EngineError
         If an engine fails.
     """
-    from continuum_sim.cli.console import results
+    from continuum_sim.cli.console import show
     from continuum_sim.results.jsonfile import to_json
     from continuum_sim.validate.report.terminal import report_view
 
@@ -65,13 +65,15 @@ def validate_engine(asked: Asked, out: Path, *, resume: bool, json: bool, say: C
     programs = list(parse_scale(asked.scale).apply(programs))
     asked = _with_longest(asked, programs)
     session = make_session(asked, programs, trace_sha256(path))
+    if not asked.base_urls:
+        check_vllm()
     files = SessionFiles(out)
     run_session(session, _starter(asked, session, out), files, say=say, resume=resume)
     report = write_report(session, files, asked.tolerance)
     if json:
         print(to_json(report), end="")
     else:
-        results().print(report_view(report))
+        show(report_view(report))
         say(f"report: {out / PAGE}")
     return report.passed
 

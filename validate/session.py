@@ -26,7 +26,9 @@ from continuum_sim.validate.kept_records import KeptRecords
 from continuum_sim.validate.predict import Forecast, forecast
 from continuum_sim.validate.replay import replay
 from continuum_sim.validate.session_files import (
+    FACTS,
     RUN,
+    STEP_TIME,
     RunKey,
     SessionFiles,
     hash_file,
@@ -39,8 +41,6 @@ from continuum_sim.validate.workload import Workload
 
 CALIBRATION: Final = "calibration"
 """Folder of a calibration made by the session itself."""
-STEP_TIME: Final = "fitted.json"
-FACTS: Final = "engine.json"
 
 T = TypeVar("T")
 Runner = Callable[[Coroutine[Any, Any, T]], T]

@@ -22,6 +22,10 @@ MANIFEST: Final = "manifest.json"
 PREDICTIONS: Final = "predictions.json"
 PREDICTIONS_HASH: Final = "predictions.json.sha256"
 RUN: Final = "run.json"
+FACTS: Final = "engine.json"
+"""The engine's settings, as surveyed."""
+STEP_TIME: Final = "fitted.json"
+"""The step-time model the predictions were made with."""
 
 
 class RunKey(NamedTuple):
@@ -66,16 +70,28 @@ class SessionFiles:
             self.root.mkdir(parents=True, exist_ok=True)
             write_text(path, to_json(settings))
             return
+        other = self._difference(settings)
+        if not (self.root / PREDICTIONS_HASH).exists():
+            # Nothing binding yet: an earlier call failed before it could predict. Its survey may be of another engine.
+            if other is not None:
+                for name in (FACTS, STEP_TIME):
+                    (self.root / name).unlink(missing_ok=True)
+                write_text(path, to_json(settings))
+            return
         if not resume:
             raise ConfigError(f"--out {self.root} holds a validation; go on with it by --resume, or choose another")
+        if other is not None:
+            kept = _short(self.manifest().get(other))
+            raise ConfigError(
+                f"--resume: {self.root} was started with {other} {kept}, not {_short(settings[other])}; "
+                "give the same settings, or choose another --out"
+            )
+
+    def _difference(self, settings: dict[str, Any]) -> str | None:
+        """Name a setting that makes this another experiment than the one here; repeats may be added."""
         kept = self.manifest()
-        for name, value in settings.items():
-            # Repeats may be added; everything else makes another experiment.
-            if name not in ("created", "repeats", "tolerance") and kept.get(name) != _plain(value):
-                raise ConfigError(
-                    f"--resume: {self.root} was started with {name} {_short(kept.get(name))}, not {_short(value)}; "
-                    "give the same settings, or choose another --out"
-                )
+        names = [name for name in settings if name not in ("created", "repeats", "tolerance")]
+        return next((name for name in names if kept.get(name) != _plain(settings[name])), None)
 
     def manifest(self) -> dict[str, Any]:
         """Read what was asked."""

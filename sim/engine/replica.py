@@ -17,6 +17,8 @@ from continuum_sim.steptime.model import StepTime
 _AFTER_ALL_ELSE = EventPriority(2)
 """SimPy priority of step boundaries: everything that happens at an instant comes before the step that starts."""
 
+_DIGITS = round(-math.log10(SAME_INSTANT_S))
+
 
 class StepObserver(Protocol):
     """Watches the engine from outside (time series, parity checks)."""
@@ -49,6 +51,23 @@ class _Boundary(simpy.Event):
         env.schedule(self, priority=_AFTER_ALL_ELSE, delay=max(0.0, at_s - env.now))
 
 
+def delay_until(env: simpy.Environment, at_s: float) -> float:
+    """Delay that brings SimPy's clock exactly to `at_s`, rounded to `SAME_INSTANT_S`.
+
+    Times that are the same instant but for their last bits become equal, so that what happens then keeps the
+    order in which it was set in motion, however the times were added up.
+    """
+    at_s = round(at_s, _DIGITS)
+    delay_s = at_s - env.now
+    if delay_s <= 0:
+        return 0.0
+    while env.now + delay_s < at_s:
+        delay_s = math.nextafter(delay_s, math.inf)
+    while env.now + delay_s > at_s:
+        delay_s = math.nextafter(delay_s, 0.0)
+    return delay_s
+
+
 class Replica:
     """A scheduler, a step-time model and the clock that joins them.
 
@@ -77,10 +96,20 @@ class Replica:
         self._woken_s = 0.0
         self._jumping = False
         """Whether a run of several steps is under way that an arrival may cut short."""
+        self._plan: Plan | None = None
+        """Plan of the run of several steps under way."""
+        self._steps = 0
+        """How many steps that run has."""
+        self._passed = 0
+        """How many of them the scheduler has carried out already."""
+        self._start_s = 0.0
+        """When that run started."""
         self.process = env.process(self._run())
 
     def submit(self, program_id: str, request: Request, now_s: float) -> None:
         """Take in a turn that arrives now; its `payload` is the event that ends it."""
+        if self._plan is not None and self.scheduler.state_matters_to(request):
+            self._catch_up(self._plan)
         matters = self.scheduler.add(program_id, request, now_s)
         if self.observer is not None:
             self.observer.on_submit(program_id, request, now_s)
@@ -90,6 +119,14 @@ class Replica:
         elif matters and self._jumping:
             self._jumping = False
             self.process.interrupt()
+
+    def _catch_up(self, plan: Plan) -> None:
+        """Carry out those steps of the run under way that are over."""
+        passed_s = self.env.now - SAME_INSTANT_S - self._start_s
+        over = self.step_time.steps_to_reach(plan.batch, self._steps, passed_s) - 1
+        if over > self._passed:
+            self.scheduler.pass_steps(plan, over - self._passed)
+            self._passed = over
 
     def _run(self) -> Generator[simpy.Event, Any, None]:
         scheduler, observer = self.scheduler, self.observer
@@ -105,21 +142,24 @@ class Replica:
                 else:
                     yield from self._sleep(scheduler.governor.next_event_s())
                 continue
-            start_s = self.now_s
-            steps = 1 if self.stepwise else self._steps_to_jump(plan)
+            start_s = self._start_s = self.now_s
+            steps = self._steps = 1 if self.stepwise else self._steps_to_jump(plan)
             end_s = start_s + self.step_time.run_s(plan.batch, steps)
+            self._plan = plan if steps > 1 else None
+            self._passed = 0
             self._jumping = steps > 1 and not plan.spent
             try:
                 yield _Boundary(self.env, end_s + SAME_INSTANT_S)
             except simpy.Interrupt:
                 passed_s = self.env.now - SAME_INSTANT_S - start_s
-                steps = self.step_time.steps_to_reach(plan.batch, steps, passed_s)
+                steps = self._steps = self.step_time.steps_to_reach(plan.batch, steps, passed_s)
                 end_s = start_s + self.step_time.run_s(plan.batch, steps)
                 yield _Boundary(self.env, end_s + SAME_INSTANT_S)
             self._jumping = False
+            self._plan = None
             self.now_s = end_s
             self.busy_s += end_s - start_s
-            finished = scheduler.advance(plan, steps, end_s)
+            finished = scheduler.advance(plan, steps - self._passed, end_s)
             if observer is not None:
                 observer.on_advance(scheduler, plan, steps, start_s, end_s, finished)
             if finished:

@@ -88,6 +88,7 @@ class Scheduler:
         """The one turn whose prompt is partly computed, always the last one admitted: only a spent budget
         cuts a prompt, and then nothing is admitted behind it."""
         self._order = policy.order
+        self._shows_arrivals = log is not None or policy.order.sees_cache or policy.admission.gated
         self._yields_to_growth = policy.retention.yields_to_growth
         self._contexts: dict[str, Context] = {}
         self._shared: dict[str, Chain] = {}
@@ -156,6 +157,10 @@ class Scheduler:
         self.waiting.add(request, now_s)
         return self.pool.free != free_before or self.waiting.may_be_next(request)
 
+    def state_matters_to(self, request: Request) -> bool:
+        """Whether the arrival of this turn looks at the blocks or the step as they are now, or frees any."""
+        return self._shows_arrivals or bool(request.context.pinned)
+
     @property
     def has_work(self) -> bool:
         """Whether any turn runs or waits."""
@@ -195,12 +200,10 @@ class Scheduler:
             return 1
         decoding = self._decoding
         steps = decoding.steps_to_first_end() if decoding.count else 1 << 60
-        chunk = start = 0
-        if plan.chunks:
-            request, chunk = plan.chunks[0]
-            start = request.num_computed_tokens
+        start, chunk = self._prefill_of(plan)
+        if chunk:
             # The chunk that ends a prompt is a step of its own: the turn decodes from then on.
-            steps = min(steps, (request.num_tokens - start - 1) // chunk)
+            steps = min(steps, (plan.chunks[0][0].num_tokens - start - 1) // chunk)
         if steps <= 1:
             return 1
         free = self.pool.free
@@ -217,17 +220,8 @@ class Scheduler:
 
     def advance(self, plan: Plan, steps: int, now_s: float) -> list[Request]:
         """Carry out the plan for so many steps, the last of which ends now; returns the turns that finished."""
-        pool = self.pool
-        if steps > 1:
-            start, chunk = 0, 0
-            if plan.chunks:
-                request, chunk = plan.chunks[0]
-                start = request.num_computed_tokens
-            pool.allocate(self._growth_blocks(start, chunk, steps))
+        self._take_growth(plan, steps)
         self.step += steps
-        used = pool.num_blocks - pool.free
-        if used > self.peak_used_blocks:
-            self.peak_used_blocks = used
         finished = self._decoding.advance(steps)
         for request, tokens in plan.chunks:
             self._advance_prefill(request, tokens * steps, now_s, finished)
@@ -236,6 +230,20 @@ class Scheduler:
         for request in finished:
             self._finish(request, now_s)
         return finished
+
+    def pass_steps(self, plan: Plan, steps: int) -> None:
+        """Carry out so many steps of a plan that goes on, and begin the next one: nothing ends with them."""
+        self._take_growth(plan, steps)
+        self.step += steps
+        start, chunk = self._prefill_of(plan)
+        self.pool.allocate(self._growth_blocks(start, chunk, steps + 1) - self._growth_blocks(start, chunk, steps))
+        self._decoding.advance(steps)
+        if chunk:
+            request = plan.chunks[0][0]
+            request.num_computed_tokens += chunk * steps
+            request.computed_tokens += chunk * steps
+            if request.context.shared is not None:
+                self._cache_shared(request, request.num_computed_tokens + chunk)
 
     # Running turns --------------------------------------------------------------------------------------
 
@@ -368,7 +376,7 @@ class Scheduler:
             self.pool.touch(run, start, stop, request.table)
         self.pool.allocate(self._blocks(cached + tokens) - cached // self.block_size)
         if request.scheduled_s < 0:
-            request.scheduled_s = now_s
+            request.scheduled_s = max(now_s, request.arrival_s)  # the same instant, but for the last bits
             request.cached_tokens = cached
         request.recomputed_tokens += max(0, request.known_tokens - cached)
         request.num_computed_tokens = cached
@@ -470,6 +478,22 @@ class Scheduler:
 
     def _computed(self, request: Request) -> int:
         return self._decoding.computed(request) if request.decoding else request.num_computed_tokens
+
+    def _prefill_of(self, plan: Plan) -> tuple[int, int]:
+        """Tokens computed of the first prompt in a plan, and how many a step adds; a run of steps has only one."""
+        if not plan.chunks:
+            return 0, 0
+        request, chunk = plan.chunks[0]
+        return request.num_computed_tokens, chunk
+
+    def _take_growth(self, plan: Plan, steps: int) -> None:
+        """Take the blocks of all steps but the first, which has its own, and note how much is used then."""
+        if steps > 1:
+            start, chunk = self._prefill_of(plan)
+            self.pool.allocate(self._growth_blocks(start, chunk, steps))
+        used = self.pool.num_blocks - self.pool.free
+        if used > self.peak_used_blocks:
+            self.peak_used_blocks = used
 
     def _growth_blocks(self, start: int, chunk: int, steps: int) -> int:
         """Blocks that steps 2 to `steps` of the present plan take, its prefill standing at `start` tokens."""

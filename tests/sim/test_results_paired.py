@@ -68,15 +68,15 @@ def test_many_seeds_are_resampled_whole() -> None:
 @pytest.mark.parametrize("seeds", [SEEDS_TO_RESAMPLE, 10])
 def test_intervals_over_seeds_cover_the_truth_as_often_as_they_say(seeds: int) -> None:
     rng = np.random.default_rng(4)
-    runs, covered = 200, 0
+    runs, covered = 100, 0
     for _ in range(runs):
         base = {seed: rng.exponential(100.0, 5) for seed in range(seeds)}
         # What a seed does to all its programs, and what each program adds: mean difference -7.
         ours = {seed: jct_s - 7 + rng.normal(0.0, 10.0) + rng.normal(0.0, 5.0, 5) for seed, jct_s in base.items()}
         mean = differences(ours, base)["mean"]
         covered += mean.difference_low_s <= -7 <= mean.difference_high_s
-    # 95 % nominal; a bootstrap of 5 values has few distinct ones and stays a little below (binomial sd 1.5 to 2 %).
-    assert 0.88 < covered / runs < 0.99
+    # 95 % nominal; a bootstrap of 5 values has few distinct ones and stays a little below (binomial sd 2 to 3 %).
+    assert 0.85 < covered / runs < 0.99
 
 
 def test_equal_runs_are_within_noise_even_if_sums_were_rounded_otherwise() -> None:

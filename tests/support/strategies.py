@@ -53,8 +53,8 @@ def traces(
     arrivals: st.SearchStrategy[float] | None = None,
 ) -> list[Program]:
     """2 to 6 programs in order of arrival; some arrive together, some share a prefix, some gaps are zero."""
-    gaps = gaps or st.one_of(st.just(0.0), st.floats(1e-3, 5.0), st.floats(1e-3, 0.3))
-    arrivals = arrivals or st.one_of(st.just(0.0), st.floats(0.0, 3.0), st.floats(0.0, 0.2))
+    gaps = gaps if gaps is not None else st.one_of(st.just(0.0), st.floats(1e-3, 5.0), st.floats(1e-3, 0.3))
+    arrivals = arrivals if arrivals is not None else st.one_of(st.just(0.0), st.floats(0.0, 3.0), st.floats(0.0, 0.2))
     times = sorted(draw(st.lists(arrivals, min_size=2, max_size=6)))
     programs = []
     for number, time_s in enumerate(times):

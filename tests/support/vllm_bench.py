@@ -52,6 +52,8 @@ class Bench:
         """Steps scheduled and not yet processed, with the requests that sample in them."""
         self.now_s = 0.0
         self.step_s = 1.0
+        self.idle_s = 0.0
+        """Length of a step in which nothing can be computed."""
         if hasattr(self.vllm, "continuum_clock"):
             self.vllm.continuum_clock = lambda: self.now_s
         self._factory = RequestFactory(BLOCK)
@@ -91,8 +93,7 @@ class Bench:
         output = self.vllm.schedule()
         scheduled = dict(output.num_scheduled_tokens)
         self.preemptions += len(output.preempted_req_ids or ())
-        if scheduled:
-            self.now_s += self.step_s
+        self.now_s += self.step_s if scheduled else self.idle_s
         self._under_way.append((output, [r for r in scheduled if not self.vllm.requests[r].is_prefill_chunk]))
         if len(self._under_way) > self._ahead or not scheduled:
             self._process(*self._under_way.popleft())

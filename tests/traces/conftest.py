@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from continuum_sim.traces import Program, Turn
 
 
@@ -30,9 +31,7 @@ def write_lines(tmp_path: Path) -> Callable[..., Path]:
     def write(*lines: object) -> Path:
         path = tmp_path / "t.jsonl"
         path.write_bytes(
-            b"".join(
-                (line if isinstance(line, bytes) else json.dumps(line).encode()) + b"\n" for line in lines
-            )
+            b"".join((line if isinstance(line, bytes) else json.dumps(line).encode()) + b"\n" for line in lines)
         )
         return path
 

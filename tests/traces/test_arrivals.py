@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
+
 from continuum_sim.traces import (
     ARRIVALS,
     Burst,
@@ -20,7 +22,6 @@ from continuum_sim.traces import (
     Turn,
     Uniform,
 )
-from scipy import stats
 
 PROGRAM = Program("p", (Turn(1, 0, 1),))
 
@@ -64,9 +65,7 @@ def test_same_seed_same_times_and_programs_keep_their_order(
     process: OpenArrivals, chat: Callable[..., Program]
 ) -> None:
     trace = [chat(str(number)) for number in range(50)]
-    first, again, other = (
-        list(process.times(iter(trace), np.random.default_rng(seed))) for seed in (7, 7, 8)
-    )
+    first, again, other = (list(process.times(iter(trace), np.random.default_rng(seed))) for seed in (7, 7, 8))
     assert first == again
     assert [program for _, program in first] == trace
     assert (first == other) == isinstance(process, Uniform | Burst)
@@ -103,9 +102,7 @@ def test_from_trace_names_the_first_program_without_a_time(chat: Callable[..., P
 
 def test_from_trace_refuses_time_running_backwards(chat: Callable[..., Program]) -> None:
     trace = [chat("a", arrival_s=9.0), chat("b", arrival_s=4.0)]
-    with pytest.raises(
-        TraceError, match=r'^program "b": arrival_s is 4, expected at least 9, .*sort the trace'
-    ):
+    with pytest.raises(TraceError, match=r'^program "b": arrival_s is 4, expected at least 9, .*sort the trace'):
         list(FromTrace().times(trace, np.random.default_rng(0)))
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
+
 from continuum_sim.traces import (
     Program,
     TraceStats,
@@ -17,7 +19,6 @@ from continuum_sim.traces import (
     write_programs,
 )
 from continuum_sim.traces.generate.draws import binomial, lognormal, poisson, subset
-from scipy import stats
 
 # Continuum paper, Table 2, BFCL v4 web search: (mean, sd).
 TURNS = (6.3, 2.3)
@@ -50,9 +51,7 @@ def test_many_programs_match_the_published_figures(many_stats: TraceStats) -> No
         many_stats.tool_s,
         many_stats.total_tokens_per_program,
     )
-    assert (turns.mean, tool_s.mean, tokens.mean) == pytest.approx(
-        (TURNS[0], TOOL_S[0], TOTAL_TOKENS[0]), rel=0.01
-    )
+    assert (turns.mean, tool_s.mean, tokens.mean) == pytest.approx((TURNS[0], TOOL_S[0], TOTAL_TOKENS[0]), rel=0.01)
     assert turns.sd == pytest.approx(TURNS[1], rel=0.01)
     assert tokens.sd == pytest.approx(TOTAL_TOKENS[1], rel=0.02)
     assert tool_s.sd == pytest.approx(TOOL_S[1], rel=0.05)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+
 from continuum_sim.traces import Program, TraceError, Turn, check_program, truncate
 
 

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from continuum_sim.traces import read_programs
 
 DOCS = Path(__file__).parents[2] / "docs" / "traces.md"

@@ -9,9 +9,10 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from continuum_sim.traces import TraceError, check_program, find_trace, read_programs
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+
+from continuum_sim.traces import TraceError, check_program, find_trace, read_programs
 
 SAMPLE = b"".join(find_trace("bfcl").read_bytes().splitlines(keepends=True)[:4])
 FIELDS = ["program_id", "turns", "arrival_s", "shared_prefix", "meta", "id", "tokens"]
@@ -50,9 +51,7 @@ def test_any_bytes(tmp_path: Path, content: bytes) -> None:
 @fuzz
 @given(data=st.data())
 def test_damaged_files(tmp_path: Path, data: st.DataObject) -> None:
-    compress = data.draw(
-        st.sampled_from([bytes, gzip.compress, lambda raw: pa.compress(raw, "zstd", asbytes=True)])
-    )
+    compress = data.draw(st.sampled_from([bytes, gzip.compress, lambda raw: pa.compress(raw, "zstd", asbytes=True)]))
     content = bytearray(compress(SAMPLE))
     for _ in range(data.draw(st.integers(1, 3))):
         start = data.draw(st.integers(0, len(content)))
@@ -66,15 +65,8 @@ def test_damaged_files(tmp_path: Path, data: st.DataObject) -> None:
 
 
 json_values = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text()
-    | st.sampled_from([2**53, 2**64, 10**400, ""]),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(FIELDS) | st.text(), inner, max_size=6)
-    ),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from([2**53, 2**64, 10**400, ""]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(FIELDS) | st.text(), inner, max_size=6),
     max_leaves=12,
 )
 
@@ -91,10 +83,7 @@ def test_any_json(tmp_path: Path, value: Any) -> None:
 @given(
     value=json_values,
     where=st.sampled_from(
-        [(f,) for f in FIELDS]
-        + [("turns", 0, f) for f in FIELDS]
-        + [("turns", -1, f) for f in FIELDS]
-        + [("turns", 1)]
+        [(f,) for f in FIELDS] + [("turns", 0, f) for f in FIELDS] + [("turns", -1, f) for f in FIELDS] + [("turns", 1)]
     ),
 )
 def test_one_wrong_value_in_a_sound_program(tmp_path: Path, value: Any, where: tuple[Any, ...]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+
 from continuum_sim.traces import (
     Program,
     SharedPrefix,
@@ -138,8 +139,7 @@ def test_optional_fields_may_be_absent_and_times_are_floats(write_lines: WriteLi
         (
             ("turns", 0, "input_token"),
             1,
-            "turns[0].input_token is an unknown field, "
-            f'did you mean "input_tokens"? expected only {TURN_FIELDS}',
+            f'turns[0].input_token is an unknown field, did you mean "input_tokens"? expected only {TURN_FIELDS}',
         ),
         (
             ("arival_s",),
@@ -196,9 +196,7 @@ def test_a_repeated_program_id_names_both_lines(record: dict[str, Any], write_li
     assert error_of(path) == f'{path}:4: program_id "a" is also on line 1, expected a new one'
 
 
-def test_blank_lines_and_byte_order_mark_are_passed_over(
-    record: dict[str, Any], write_lines: WriteLines
-) -> None:
+def test_blank_lines_and_byte_order_mark_are_passed_over(record: dict[str, Any], write_lines: WriteLines) -> None:
     path = write_lines(b"\xef\xbb\xbf" + json.dumps(record).encode() + b"\r", b"", b" \t ")
     assert [program.program_id for program in read_programs(path)] == ["a"]
 
@@ -225,9 +223,7 @@ def zstd(content: bytes) -> bytes:
 
 @pytest.mark.parametrize("compress", [gzip.compress, zstd])
 @pytest.mark.parametrize("name", ["t.jsonl", "t.jsonl.gz", "t.jsonl.zst"])
-def test_compression_is_told_by_content(
-    compress: Callable[[bytes], bytes], name: str, tmp_path: Path
-) -> None:
+def test_compression_is_told_by_content(compress: Callable[[bytes], bytes], name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_bytes(compress(find_trace("swebench").read_bytes()))
     assert list(read_programs(path)) == list(read_programs(find_trace("swebench")))
@@ -257,10 +253,7 @@ def test_a_corrupt_gzip_is_an_error(tmp_path: Path) -> None:
 
 
 def test_unreadable_paths_are_trace_errors(tmp_path: Path) -> None:
-    assert (
-        error_of(tmp_path / "no.jsonl")
-        == f"{tmp_path / 'no.jsonl'}: cannot be read: No such file or directory"
-    )
+    assert error_of(tmp_path / "no.jsonl") == f"{tmp_path / 'no.jsonl'}: cannot be read: No such file or directory"
     assert error_of(tmp_path) == f"{tmp_path}: cannot be read: Is a directory"
     with pytest.raises(TraceError, match="cannot be read: No such file"):
         trace_sha256(tmp_path / "no.jsonl")
@@ -371,9 +364,7 @@ SHARED = Path(__file__).parents[3] / "shared" / "traces"
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared real traces are not on this machine")
 def test_the_shared_real_traces_obey_the_rules() -> None:
-    figures = {
-        path.name: [len(program.turns) for program in read_programs(path)] for path in SHARED.glob("*.jsonl")
-    }
+    figures = {path.name: [len(program.turns) for program in read_programs(path)] for path in SHARED.glob("*.jsonl")}
     assert {name: (len(turns), sum(turns)) for name, turns in figures.items()} == {
         "swebench.jsonl": (100, 3680),
         "claude_code.jsonl": (25, 1150),

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from continuum_sim.traces import Gap, Program, TraceError, Turn, find_trace, read_programs, trace_stats
 
 

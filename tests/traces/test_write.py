@@ -7,6 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from continuum_sim.traces import (
     Program,
     SharedPrefix,
@@ -18,8 +21,6 @@ from continuum_sim.traces import (
     truncate,
     write_programs,
 )
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
 counts = st.integers(1, 2**53)
@@ -41,9 +42,7 @@ def programs(draw: st.DrawFn) -> Program:
 
 
 traces = st.lists(programs(), min_size=1, max_size=5, unique_by=lambda program: program.program_id)
-any_path = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+any_path = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @any_path
@@ -105,7 +104,5 @@ def test_a_program_that_breaks_a_rule_is_not_written(tmp_path: Path, chat: Calla
     bad = replace(chat("g7"), turns=(Turn(np.int64(5), 0, 1),))
     with pytest.raises(TraceError) as caught:
         write_programs(tmp_path / "t.jsonl", [bad])
-    assert str(caught.value) == (
-        'program "g7": turns[0].input_tokens is a int64, expected an integer from 1 to 2**53'
-    )
+    assert str(caught.value) == ('program "g7": turns[0].input_tokens is a int64, expected an integer from 1 to 2**53')
     assert not list(tmp_path.iterdir())

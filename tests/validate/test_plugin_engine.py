@@ -63,6 +63,10 @@ def events(log: list[DecisionRecord], program: str) -> list[str]:
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_pins_survive_in_an_engine_and_nothing_leaks(tmp_path: Path, asynchronous: bool) -> None:
+    from vllm.platforms import current_platform
+
+    if asynchronous and current_platform.is_cpu():
+        pytest.skip("vLLM schedules synchronously on a CPU, whatever it is told")
     process = subprocess.Popen(
         [sys.executable, "-m", "support.engine_run", str(tmp_path), "pin-forever", str(asynchronous).lower()],
         env=environment(),
@@ -186,7 +190,8 @@ def test_a_server_takes_programs_over_http_and_stops_without_orphans(server: Ser
     server.ask("/v1/chat/completions", {"messages": messages, "vllm_xargs": extra, **greedy})
     chat = [entry for entry in server.log() if entry.program == "chat"]
     assert [entry.event for entry in chat] == ["arrive", "admit", "pin", "arrive", "admit", "release"]
-    assert chat[4].detail == {"cached_tokens": (298 + 7) // 32 * 32}
+    context = first["usage"]["total_tokens"] - 1  # the last token sampled has no KV
+    assert chat[4].detail == {"cached_tokens": context // 32 * 32}
     assert chat[5].detail == {"last": True, "tool": None}
 
     plain = {"prompt": list(range(300, 500)), **greedy}

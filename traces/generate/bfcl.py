@@ -53,6 +53,7 @@ from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
+
 from continuum_sim.traces.generate.draws import binomial, lognormal, poisson, subset
 from continuum_sim.traces.schema import Program, Turn
 
@@ -106,9 +107,7 @@ def bundled_bfcl() -> Iterator[Program]:
     return generate_bfcl(BFCL_PROGRAMS, np.random.Generator(np.random.PCG64(BFCL_SEED)))
 
 
-def _programs(
-    n_programs: int, rng: np.random.Generator, token_scale: float, limit_tokens: float
-) -> Iterator[Program]:
+def _programs(n_programs: int, rng: np.random.Generator, token_scale: float, limit_tokens: float) -> Iterator[Program]:
     for number in range(n_programs):
         program_id = f"bfcl-{number:03d}"
         program = _program(program_id, rng, token_scale)

@@ -91,17 +91,16 @@ class ClientProbe:
 
 
 def _decodes(point: Point, answers: PointAnswers) -> list[Measured]:
-    """Steps between the moment at which all decode and the one at which the first is done, as one average step."""
+    """Steps from the moment at which all decode until the first is done, as one average step."""
     times = [asked.answer.token_times_s for asked in answers.decoding]
     start_s, end_s = max(t[0] for t in times), min(t[-1] for t in times)
-    within = [s for s in times[0] if start_s <= s <= end_s]
-    if len(within) < 3:
+    # The step that brings token k (from 0) attends to the prompt and k tokens.
+    brought = [[k for k, at_s in enumerate(t) if start_s < at_s <= end_s] for t in times]
+    steps = min(map(len, brought))
+    if steps < 2:
         return []
-    first = times[0].index(within[0])
-    progress = fmean(range(first + 1, first + len(within)))
-    context = round(point.decodes * (point.context + progress))
-    step_s = (within[-1] - within[0]) / (len(within) - 1)
-    return [Measured(StepBatch(0, 0, 0, 0, point.decodes, context), step_s)] if step_s > 0 else []
+    context = round(sum(point.context + fmean(tokens) for tokens in brought))
+    return [Measured(StepBatch(0, 0, 0, 0, point.decodes, context), (end_s - start_s) / steps)]
 
 
 def _gaps(times_s: Sequence[float]) -> list[float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import gc
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -142,8 +142,7 @@ class InProcessEngine:
             try:
                 self._llm.shutdown()
             finally:
-                self._llm = None
-                gc.collect()  # or it would shut down once more when Python ends, and stumble
+                self._llm.shutdown = _nothing  # its finaliser calls it once more when Python ends, and would stumble
                 end_processes(self.pids)
 
     def _what_happened(self, request: TurnRequest, error: Exception) -> str:
@@ -175,11 +174,18 @@ def _start(arguments: dict[str, Any]) -> Any:
     from vllm import AsyncEngineArgs
     from vllm.v1.engine.async_llm import AsyncLLM
 
+    if _ENVIRONMENT["VLLM_LOGGING_LEVEL"] == os.environ["VLLM_LOGGING_LEVEL"]:
+        # The engine's own processes write to its log; this one shares the terminal with the user.
+        logging.getLogger("vllm").setLevel(logging.ERROR)
     known = AsyncEngineArgs.__dataclass_fields__
     for name in arguments:
         if name not in known:
             raise ConfigError(f"--engine-arg {name}: vLLM has no such engine argument")
     return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+
+
+def _nothing(*args: object, **kwargs: object) -> None:
+    """Stand in for a method that has done its work."""
 
 
 def _facts(llm: Any) -> EngineFacts:

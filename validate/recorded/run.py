@@ -78,8 +78,8 @@ def run_recorded(
     OSError
         If `out` cannot be written.
     """
-    if not (math.isfinite(tolerance) and tolerance > 0):
-        raise ConfigError(f"tolerance is {tolerance}, expected a share above 0, as 0.05 for 5 %")
+    if not (math.isfinite(tolerance) and tolerance >= 0):
+        raise ConfigError(f"tolerance is {tolerance}, expected a share of zero or more, as 0.05 for 5 %")
     if out is not None:
         check_free(Path(out), force=force)
     log = read_recorded(path, format)

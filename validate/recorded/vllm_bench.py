@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from continuum_sim.traces.errors import TraceError
+from continuum_sim.traces.errors import TraceError, shown
 from continuum_sim.validate.recorded.fields import Fields, numbered_lines, parse_object, read_bytes
 from continuum_sim.validate.recorded.log import EngineSetup, Provenance, RecordedLog, RecordedRequest, in_order
 
@@ -34,6 +34,9 @@ def read_vllm_bench(path: Path) -> RecordedLog:
     for name in ("output_lens", "ttfts", "itls"):
         fields.array(name, count)
     failed = _failed(fields, count)
+    if count and all(failed):
+        error = next((error for error in fields.values.get("errors") or () if error), "no error")
+        raise TraceError(f"all {count} requests failed, the first with {shown(error)}", path=path)
     at_once = _sent_at_once(fields, count)
     latencies = "latencies" in fields
     if latencies:

@@ -15,8 +15,8 @@ from continuum_sim.validate.observed import read_observations
 from continuum_sim.validate.predict import Forecast
 from continuum_sim.validate.report.page import report_page
 from continuum_sim.validate.report.pictures import draw_all
-from continuum_sim.validate.session import FACTS, STEP_TIME, Session, predict_policy
-from continuum_sim.validate.session_files import SessionFiles, read_json, write_text
+from continuum_sim.validate.session import Session, predict_policy
+from continuum_sim.validate.session_files import FACTS, STEP_TIME, SessionFiles, read_json, write_text
 
 JSON: Final = "report.json"
 PAGE: Final = "report.html"

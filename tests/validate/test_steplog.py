@@ -1,0 +1,49 @@
+"""The step log and what counts as a step's time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from continuum_sim.steptime.batch import StepBatch
+from continuum_sim.validate.steplog import LoggedStep, read_steps, step_line, time_steps
+
+DECODE = StepBatch(0, 0, 0, 0, 2, 100)
+NOTHING = StepBatch(0, 0, 0, 0, 0, 0)
+
+
+def step(start_s: float, end_s: float, unfinished: int = 1, batch: StepBatch = DECODE) -> LoggedStep:
+    return LoggedStep(start_s, start_s, end_s, end_s, batch, unfinished)
+
+
+def test_a_busy_step_counts_from_the_end_of_the_one_before() -> None:
+    timed = time_steps([step(0.0, 1.0), step(1.2, 2.0), step(2.1, 3.0)])
+    assert [one.seconds for one in timed] == pytest.approx([1.0, 1.0, 1.0])
+
+
+def test_after_a_pause_a_step_counts_from_its_own_start() -> None:
+    timed = time_steps([step(0.0, 1.0, unfinished=0), step(5.0, 6.5)])
+    assert [one.seconds for one in timed] == pytest.approx([1.0, 1.5])
+
+
+def test_steps_that_compute_nothing_are_no_samples_and_no_beginnings() -> None:
+    timed = time_steps([step(0.0, 1.0), step(1.0, 1.1, batch=NOTHING), step(4.0, 4.5)])
+    assert [one.seconds for one in timed] == pytest.approx([1.0, 0.5])
+
+
+def test_steps_scheduled_ahead_count_from_end_to_end() -> None:
+    timed = time_steps([step(0.0, 1.0), step(0.4, 2.1), step(1.5, 3.0)])
+    assert [one.seconds for one in timed] == pytest.approx([1.0, 1.1, 0.9])
+
+
+def test_only_steps_that_end_after_the_start_count() -> None:
+    timed = time_steps([step(0.0, 1.0), step(1.0, 2.0)], start_s=1.5)
+    assert [(one.end_s, one.seconds) for one in timed] == [(2.0, 1.0)]
+
+
+def test_a_log_is_read_back_without_a_line_that_was_cut_off(tmp_path: Path) -> None:
+    steps = [step(0.0, 1.0), step(1.0, 2.0, 3, StepBatch(1, 7, 64, 500, 2, 90))]
+    path = tmp_path / "steps.jsonl"
+    path.write_bytes(b"".join(map(step_line, steps)) + step_line(steps[0])[:20])
+    assert read_steps(path) == steps
+    assert isinstance(read_steps(path)[1].batch, StepBatch)

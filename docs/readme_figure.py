@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import continuum_sim as cs
 import matplotlib as mpl
+
+import continuum_sim as cs
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt

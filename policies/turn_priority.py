@@ -27,7 +27,9 @@ class TurnPriority(Order):
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.time_weight) and self.time_weight >= 0):
-            raise PolicyError(f"time_weight is {self.time_weight}, expected a finite number of turns a second, 0 or more")
+            raise PolicyError(
+                f"time_weight is {self.time_weight}, expected a finite number of turns a second, 0 or more"
+            )
 
     def key(self, turn: TurnView, now_s: float) -> Any:
         """(was not preempted, −(turn index − time_weight · arrival), order of first sight)."""

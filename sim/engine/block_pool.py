@@ -21,7 +21,7 @@ from collections.abc import Iterator
 class Run:
     """Blocks [start, stop) of one content with one reference count; unreferenced ones lie in the free queue."""
 
-    __slots__ = ("chain", "holders", "next", "prev", "refs", "stamp", "start", "stop")
+    __slots__ = ("chain", "holders", "next", "pins", "prev", "refs", "stamp", "start", "stop")
 
     def __init__(self, chain: Chain | None, start: int, stop: int, stamp: int) -> None:
         self.chain = chain
@@ -30,6 +30,8 @@ class Run:
         self.stamp = stamp
         """When it was cached, as a running number; the lowest answers a lookup."""
         self.refs = 0
+        self.pins = 0
+        """How many of the references are pins."""
         self.holders: list[list[Run]] = []
         """Block tables that contain this run, one per reference."""
         self.prev: Run | None = None
@@ -74,6 +76,8 @@ class BlockPool:
         """Blocks nothing references, cached or blank (vLLM's `get_num_free_blocks`)."""
         self.blank = num_blocks
         """Free blocks without content; always the front of the queue."""
+        self.pinned = 0
+        """Blocks that pins hold, those of a prefix that several pins hold counted once."""
         self._stamp = 0
         self._queue = Run(None, 0, 0, 0)  # sentinel of a circular list: next is the LRU end
         self._queue.prev = self._queue.next = self._queue
@@ -135,13 +139,6 @@ class BlockPool:
         while table:
             self._drop(table.pop(), table)
 
-    def release_from(self, table: list[Run], start: int) -> None:
-        """Drop the references of a table to blocks at and after index `start`."""
-        while table and table[-1].stop > start:
-            if table[-1].start < start:
-                self._split(table[-1], start)
-            self._drop(table.pop(), table)
-
     def evict(self, table: list[Run], blank: int = 0) -> None:
         """As `release`, but forget the content of every block that nothing else references."""
         self.blank += blank
@@ -181,6 +178,28 @@ class BlockPool:
                 joined.append(run)
         table[:] = joined
 
+    # Pins ----------------------------------------------------------------------------------------------
+
+    def pin(self, table: list[Run]) -> None:
+        """Take the references of a table for those of a pin."""
+        for run in table:
+            run.pins += 1
+            if run.pins == 1:
+                self.pinned += run.stop - run.start
+
+    def unpin(self, table: list[Run], start: int = 0) -> None:
+        """Drop a pin's references to blocks at and after index `start`, as `release` does."""
+        if start and table and table[-1].stop > start:
+            cut = next(run for run in table if run.stop > start)
+            if cut.start < start:
+                self._split(cut, start)
+        while table and table[-1].start >= start:
+            run = table.pop()
+            run.pins -= 1
+            if run.pins == 0:
+                self.pinned -= run.stop - run.start
+            self._drop(run, table)
+
     # Lists ---------------------------------------------------------------------------------------------
 
     def _drop(self, run: Run, table: list[Run]) -> None:
@@ -195,6 +214,7 @@ class BlockPool:
         tail = Run(run.chain, at, run.stop, run.stamp)
         run.stop = at
         tail.refs = run.refs
+        tail.pins = run.pins
         if run.chain is not None:
             run.chain.runs.append(tail)
         for table in run.holders:

@@ -23,11 +23,6 @@ class Context:
         self.pinned: list[Run] = []
         """Blocks a pin keeps referenced."""
 
-    @property
-    def pinned_blocks(self) -> int:
-        """Blocks of the program's own that its pin holds (those of a shared prefix have other holders too)."""
-        return sum(run.stop - run.start for run in self.pinned if run.chain is None or run.chain is not self.shared)
-
     def find(self, stop: int) -> Hits:
         """Longest cached prefix of at most `stop` blocks, as stretches (run, from, to) without a gap."""
         if self.shared is None:

@@ -36,7 +36,7 @@ class Plan:
     """Prefilling turns and the tokens each computes, in order of admission."""
     preempted: list[Request] = field(default_factory=list)
     skipped: list[Request] = field(default_factory=list)
-    """Decoding turns that get no token in this step."""
+    """Running turns that get no token in this step."""
     admitted: list[Request] = field(default_factory=list)
     """Turns that entered the batch in this step; their tokens are the last of `chunks`."""
     spent: bool = False
@@ -77,7 +77,6 @@ class Scheduler:
         self.pool = BlockPool(config.usable_blocks)
         self.running: dict[int, Request] = {}
         """By rank of admission, which is also the order of iteration."""
-        self.pinned_blocks = 0
         self.peak_used_blocks = 0
         self.preemptions = 0
         with_step = None if log is None else self._with_step(log)
@@ -110,6 +109,11 @@ class Scheduler:
     def free_blocks(self) -> int:
         """Blocks nothing references, cached or not."""
         return self.pool.free
+
+    @property
+    def pinned_blocks(self) -> int:
+        """Blocks that pins hold."""
+        return self.pool.pinned
 
     @property
     def num_running(self) -> int:
@@ -147,10 +151,8 @@ class Scheduler:
             context.shared_blocks = min(context.shared_blocks, kept_blocks)
             usable_blocks = min(kept_blocks, (request.prompt_tokens - 1) // self.block_size)
             if context.pinned and context.pinned[-1].stop > usable_blocks:
-                self.pinned_blocks -= context.pinned_blocks
-                self.pool.release_from(context.pinned, usable_blocks)
-                self.pinned_blocks += context.pinned_blocks
-                self.governor.pin_shrunk(turn.program, context.pinned_blocks, now_s)
+                self.pool.unpin(context.pinned, usable_blocks)
+                self.governor.pin_shrunk(turn.program, usable_blocks, now_s)
         if self._order.sees_cache:
             hits = context.find((request.num_tokens - 1) // self.block_size)
             turn.cached_tokens = hits[-1][2] * self.block_size if hits else 0
@@ -182,8 +184,9 @@ class Scheduler:
         decoding = self._decoding
         decode_requests, decode_context = decoding.count, decoding.context_tokens()
         for request in plan.skipped:
-            decode_requests -= 1
-            decode_context -= self._computed(request) + 1
+            if request.decoding:
+                decode_requests -= 1
+                decode_context -= self._computed(request) + 1
         if plan.preempted:
             plan.changed = True
         elif budget and self.waiting:
@@ -298,11 +301,11 @@ class Scheduler:
             break
         for request in order:
             tokens = scheduled.get(request.number, 0)
-            if request.decoding and not tokens:
-                if scheduled:  # else no step runs, in which it would have to stand still
+            if not tokens:
+                if request.decoding and scheduled:  # else no step runs, in which it would have to stand still
                     self._decoding.skip(request)
                 plan.skipped.append(request)
-            elif not request.decoding and tokens:
+            elif not request.decoding:
                 self._take_chunk(plan, request, tokens)
         return budget
 
@@ -444,7 +447,7 @@ class Scheduler:
         if isinstance(decision, PinFor):
             self.pool.release([], blank)
             context.pinned = table
-            self.pinned_blocks += context.pinned_blocks
+            self.pool.pin(table)
         else:
             self.pool.release(table, blank)
 
@@ -468,8 +471,7 @@ class Scheduler:
         self._release_pin(self._contexts[program_id])
 
     def _release_pin(self, context: Context) -> None:
-        self.pinned_blocks -= context.pinned_blocks
-        self.pool.release(context.pinned)
+        self.pool.unpin(context.pinned)
 
     # Blocks ---------------------------------------------------------------------------------------------
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from continuum_sim.engine.config import EngineConfig
-from continuum_sim.traces.schema import Program
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
 from support.invariants import InvariantObserver
 from support.runs import Outcome, simulate
 from support.steptimes import affine, constant
 from support.strategies import cases
+
+from continuum_sim.engine.config import EngineConfig
+from continuum_sim.traces.schema import Program
 
 POLICIES = (
     "ttl-expected:cold_start=2",

@@ -94,12 +94,9 @@ class InvariantObserver:
             assert starts == [0, *stops[:-1]] if stops else not starts
             blank += -(-computed // size) - (stops[-1] if stops else 0)
         assert sum(map(len, held.values())) + blank + pool.free == pool.num_blocks == self.config.usable_blocks
-        pinned = sum(
-            len(run)
-            for context in self.contexts.values()
-            for run in context.pinned
-            if run.chain is None or run.chain is not context.shared
-        )
+        pins = Counter(id(run) for context in self.contexts.values() for run in context.pinned)
+        assert all(run.pins == pins[key] for key, run in held.items())
+        pinned = sum(len(held[key]) for key in pins)
         assert scheduler.pinned_blocks == pinned
 
     def _check_pins(self, scheduler: Scheduler, now_s: float) -> None:

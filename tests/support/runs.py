@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.replica import StepObserver
 from continuum_sim.policies import Policy
@@ -16,7 +17,6 @@ from continuum_sim.spec import parse_policy
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.traces.arrivals import Closed, FromTrace, OpenArrivals
 from continuum_sim.traces.schema import Program
-
 from support.steptimes import constant
 
 

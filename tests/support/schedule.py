@@ -11,7 +11,6 @@ from continuum_sim.engine.scheduler import Plan, Scheduler
 from continuum_sim.policies import Policy
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.traces.schema import Program
-
 from support.runs import Outcome, simulate
 
 

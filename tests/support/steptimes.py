@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from continuum_sim.steptime.batch import StepBatch
-from continuum_sim.steptime.bases import VectorStepTime
-from continuum_sim.steptime.fitted import Fitted
 from numpy.typing import NDArray
+
+from continuum_sim.steptime.bases import VectorStepTime
+from continuum_sim.steptime.batch import StepBatch
+from continuum_sim.steptime.fitted import Fitted
 
 
 def constant(seconds: float = 1.0) -> Fitted:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from hypothesis import strategies as st
+
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.policies import PRESETS
 from continuum_sim.traces.schema import Program, SharedPrefix, Turn
-from hypothesis import strategies as st
 
 VARIANTS = (
     "ttl-static:ttl=0.5",

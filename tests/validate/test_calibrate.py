@@ -7,6 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.fake_engine import FakeEngines, facts
+from support.virtual_time import run_virtually
+
 from continuum_sim.errors import ConfigError
 from continuum_sim.steptime import Calibrated, load_fitted
 from continuum_sim.steptime.batch import StepBatch
@@ -16,18 +21,12 @@ from continuum_sim.validate.calibration.measure import Asked, Measured, PointAns
 from continuum_sim.validate.calibration.points import Point, plan_points
 from continuum_sim.validate.calibration.probes import _decodes
 from continuum_sim.validate.engines.interface import EngineError, EngineFacts, TurnAnswer
-from hypothesis import given
-from hypothesis import strategies as st
-from support.fake_engine import FakeEngines, facts
-from support.virtual_time import run_virtually
 
 TRUTH = Calibrated(0.003, 8e-5, 1e-3, 5e-7, 2.6e-8, 6e-5, 3.5e-7, 0)
 SMALL = facts(num_gpu_blocks=101, max_model_len=512, max_num_seqs=8)
 
 
-def measure(
-    engines: FakeEngines, folder: Path, said: list[str] | None = None
-) -> tuple[Calibrated, list[Measured]]:
+def measure(engines: FakeEngines, folder: Path, said: list[str] | None = None) -> tuple[Calibrated, list[Measured]]:
     async def run() -> tuple[Calibrated, list[Measured]]:
         engine = await engines(None, {}, folder / "engine", None)
         try:
@@ -89,7 +88,7 @@ def test_an_engine_is_measured_as_it_is(tmp_path: Path) -> None:
 
 def test_the_estimate_is_about_right(tmp_path: Path) -> None:
     said: list[str] = []
-    model, steps = measure(FakeEngines(SMALL, TRUTH), tmp_path, said)
+    measure(FakeEngines(SMALL, TRUTH), tmp_path, said)
     line = next(line for line in said if "measuring" in line)
     told_s = float(line.rpartition("about ")[2].removesuffix(" s"))
     lines = (tmp_path / "engine" / "steps.jsonl").read_text().splitlines()

@@ -7,16 +7,16 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from support.vllm_bench import BLOCK, Bench, tokens
 
 from continuum_sim.errors import ConfigError
-from continuum_sim.policies.planes import Order
-from continuum_sim.policies.registry import register_order
-from continuum_sim.policies.views import TurnView
+from continuum_sim.policies.planes import Admission, Decision, Fate, Order, Retention
+from continuum_sim.policies.registry import register_admission, register_order, register_retention
+from continuum_sim.policies.views import Moment, ProgramView, TurnView
 
 pytestmark = pytest.mark.engine
 
@@ -30,6 +30,27 @@ class FirstYields(Order):
 
     def victim(self, running: Any) -> int:
         return 0
+
+
+@register_admission("test-all-welcome")
+@dataclass(frozen=True)
+class AllWelcome(Admission):
+    """A gate that is always open: the queue is the plug-in's, the order vLLM's."""
+
+    gated: ClassVar[bool] = True
+
+
+@register_retention("test-onlooker")
+@dataclass(frozen=True)
+class Onlooker(Retention):
+    """Notes how many turns run, wait and what is free whenever a turn ends."""
+
+    seen: ClassVar[list[tuple[int, int, int]]] = []
+
+    def at_turn_end(self, program: ProgramView, moment: Moment) -> Decision:
+        engine = moment.engine
+        self.seen.append((engine.num_running, engine.num_waiting, engine.free_blocks))
+        return Fate.RELEASE
 
 
 @pytest.fixture
@@ -276,6 +297,21 @@ class TestQueue:
         b.run()
         assert [e.program for e in b.log() if e.event == "admit"] == ["b", "a", "c"]
 
+    def test_set_aside_requests_stay_first_come_first_served(self, bench: Make) -> None:
+        from vllm.v1.request import RequestStatus
+
+        b = bench("admission=test-all-welcome", max_num_seqs=1)
+        blocked = [b.add(f"{name}0", tokens(ord(name), 10), 2, program_id=name) for name in "ab"]
+        for request in blocked:
+            request.status = RequestStatus.WAITING_FOR_STRUCTURED_OUTPUT_GRAMMAR
+        b.add("c0", tokens(3, 10), 2, program_id="c")
+        b.add("d0", tokens(4, 10), 2, program_id="d")
+        b.step()
+        for request in blocked:
+            request.status = RequestStatus.WAITING
+        b.run()
+        assert [e.program for e in b.log() if e.event == "admit"] == ["c", "a", "b", "d"]
+
     def test_pinned_turns_pass_and_strangers_queue_by_their_own_arrival(self, bench: Make) -> None:
         b = bench("pin-forever", max_num_seqs=1)
         context = end_turn(b, "a0", tokens(1, 40), program_id="a")
@@ -312,6 +348,17 @@ class TestQueue:
         assert (found["policy"]["name"], found["scheduler"]) == ("ttl-static:ttl=50.0", "ContinuumScheduler")
         b.vllm.shutdown()
         assert json.loads((tmp_path / "decisions.counts.json").read_text())["final"]
+
+
+def test_turns_that_end_together_see_each_other_leave(bench: Make) -> None:
+    b = bench("retention=test-onlooker", max_num_seqs=3)
+    Onlooker.seen.clear()
+    for number, name in enumerate("abc"):
+        b.add(f"{name}0", tokens(number, 2 * BLOCK), 2 + number // 2, program_id=name)
+    b.add("d0", tokens(9, 10), 1, program_id="d")
+    b.run()
+    # Each turn holds 3 blocks until it has ended; a and b end in one step, c and d in the next.
+    assert Onlooker.seen == [(2, 1, 91), (1, 1, 94), (1, 0, 96), (0, 0, 99)]
 
 
 def random_requests(rng: np.random.Generator, count: int) -> list[tuple[int, list[int], int]]:

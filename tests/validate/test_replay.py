@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.fake_engine import FakeEngines, facts
+from support.programs import program, turn
+from support.virtual_time import run_virtually
+
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.steptime import Calibrated
 from continuum_sim.traces import find_trace, read_programs
@@ -17,9 +21,6 @@ from continuum_sim.validate.predict import forecast
 from continuum_sim.validate.replay import Replay, replay
 from continuum_sim.validate.scale import Scale
 from continuum_sim.validate.workload import Workload, make_workload
-from support.fake_engine import FakeEngines, facts
-from support.programs import program, turn
-from support.virtual_time import run_virtually
 
 STEP_TIME = Calibrated(0.003, 8e-5, 1e-3, 5e-7, 2.6e-8, 6e-5, 3.5e-7, 0)
 SCARCE = facts(num_gpu_blocks=81, max_model_len=1024)
@@ -29,7 +30,9 @@ def scaled(limit: int, max_turns: int) -> list[Program]:
     return list(Scale(16, 8).apply(read_programs(find_trace("swebench"), limit=limit, max_turns=max_turns)))
 
 
-def play(workload: Workload, policy: str, folder: Path, engines: FakeEngines | None = None) -> tuple[KeptRecords, Replay]:
+def play(
+    workload: Workload, policy: str, folder: Path, engines: FakeEngines | None = None
+) -> tuple[KeptRecords, Replay]:
     kept = KeptRecords()
 
     async def run() -> Replay:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from continuum_sim.errors import ConfigError
 from continuum_sim.traces import check_program, find_trace, read_programs
 from continuum_sim.traces.schema import Program, SharedPrefix, Turn
 from continuum_sim.validate.scale import Scale, parse_scale
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 @st.composite

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from continuum_sim.steptime.batch import StepBatch
 from continuum_sim.validate.steplog import LoggedStep, read_steps, step_line, time_steps
 

@@ -38,7 +38,8 @@ def test_every_repeat_sends_the_same_and_every_program_something_else() -> None:
 
 def test_programs_share_what_the_trace_says_they_share() -> None:
     one, two = (
-        Program(name, (Turn(100, 0, 3),), None, SharedPrefix("system", tokens)) for name, tokens in (("a", 50), ("b", 30))
+        Program(name, (Turn(100, 0, 3),), None, SharedPrefix("system", tokens))
+        for name, tokens in (("a", 50), ("b", 30))
     )
     a, b = play(one)[0], play(two)[0]
     assert a[:30] == b[:30]

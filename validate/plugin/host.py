@@ -191,6 +191,10 @@ class PolicyHost:
 
     def _allocate_slots(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         """Allocate as vLLM does, with pins giving way where the policy lets them."""
+        if self.governor.has_pins and not self._scheduler.running:
+            # Admitted by its first chunk alone, a request could lack the next one's block, preempt itself and be
+            # admitted by the same chunk again, for ever: pins give way to waiting requests only.
+            kwargs["full_sequence_must_fit"] = True
         blocks = self._allocate(request, *args, **kwargs)
         if request.status == self._status.RUNNING:
             if blocks is None and self.governor.policy.retention.yields_to_growth:

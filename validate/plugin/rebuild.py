@@ -10,6 +10,7 @@ from typing import Any
 from continuum_sim.engine.rebuild import RebuildTime, fit_rebuild_time
 from continuum_sim.steptime.batch import StepBatch
 from continuum_sim.steptime.fitted import fit_step_times, load_fitted
+from continuum_sim.validate.engines.timed_scheduler import scheduled_batch
 from continuum_sim.validate.plugin.settings import PluginSettings
 
 _KEPT = 256
@@ -52,7 +53,7 @@ class LearntRebuild:
 
     def step_scheduled(self, requests: dict[str, Any], scheduled_tokens: dict[str, int]) -> None:
         """Take note of a step's work; call it once it is scheduled, before it runs."""
-        self._under_way.append((self._wall_s(), step_batch(requests, scheduled_tokens)))
+        self._under_way.append((self._wall_s(), scheduled_batch(requests, scheduled_tokens)))
 
     def step_ran(self) -> None:
         """Take note that the oldest step under way has run.
@@ -69,22 +70,6 @@ class LearntRebuild:
         if seconds > 0:
             (self._prefills if batch.prefill_tokens else self._decodes).append((batch, seconds))
             self._new_steps += 1
-
-
-def step_batch(requests: dict[str, Any], scheduled_tokens: dict[str, int]) -> StepBatch:
-    """Sum up a scheduled step; vLLM has already advanced `num_computed_tokens` past it."""
-    prefills = prefill_tokens = prefill_context = pairs = decodes = decode_context = 0
-    for name, tokens in scheduled_tokens.items():
-        start = requests[name].num_computed_tokens - tokens
-        if tokens > 1 or start < requests[name].num_prompt_tokens:
-            prefills += 1
-            prefill_tokens += tokens
-            prefill_context += start
-            pairs += tokens * start + tokens * (tokens + 1) // 2
-        else:
-            decodes += 1
-            decode_context += start + 1
-    return StepBatch(prefills, prefill_tokens, prefill_context, pairs, decodes, decode_context)
 
 
 def make_rebuild(settings: PluginSettings, chunk_tokens: int, longest_tokens: int) -> RebuildTime | LearntRebuild:

@@ -72,7 +72,7 @@ class PolicyQueue(RequestQueue):  # type: ignore[misc]
     def prepend_requests(self, requests: Iterable[Any]) -> None:
         """Take back requests that vLLM set aside in this step, at the places they had."""
         for request in requests:
-            number = None
+            number = self._numbers.get(request)
             if number is None:
                 self.prepend_request(request)
             else:

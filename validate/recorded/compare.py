@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -46,7 +47,10 @@ def samples(log: RecordedLog, simulated: Replay) -> list[Sample]:
 
 def metric(one: Sample, tolerance: float, rng: np.random.Generator) -> Metric:
     """Compare one metric; the intervals resample requests, which share a queue, so they are rather too narrow."""
-    with np.errstate(divide="ignore", invalid="ignore"):  # a wait may be 0; the error is then left out
+    from scipy.stats import DegenerateDataWarning
+
+    with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DegenerateDataWarning)  # waits may be 0, and have no relative error then
         pairs = paired_differences("simulated", "recorded", {0: one.simulated}, {0: one.recorded}, rng=rng)
     recorded, simulated = _statistics(one.recorded), _statistics(one.simulated)
     figures = [

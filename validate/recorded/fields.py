@@ -83,7 +83,7 @@ def parse_object(text: bytes, path: Path, line: int | None = None) -> dict[str, 
         With file, line and column if it is anything else.
     """
     try:
-        value = json.loads(text)
+        value = json.loads(text.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise TraceError(f"is not UTF-8 text (byte {error.start + 1})", path=path, line=line) from None
     except json.JSONDecodeError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,7 +29,8 @@ class Replay:
     preemptions: tuple[int, ...]
     """Of each request."""
     totals: EngineTotals
-    timeline: tuple[TimelineRecord, ...]
+    after_steps: EngineSeries
+    """The engine's gauges, a row a step, as of its end."""
     wall_s: float
     """Real seconds the simulation took."""
 
@@ -39,39 +41,36 @@ class Replay:
 
 
 def replay(log: RecordedLog, run: ResolvedRun) -> Replay:
-    """Simulate a log.
+    """Simulate a log, step by step, since the gauges of a real engine are as of its last step.
 
     Raises
     ------
     SimulationError
         If the engine stands still with work left.
     """
-    kept = _WithTimeline()
+    kept = _WithGauges()
     started_s = time.perf_counter()
-    simulation = Simulation(policy=run.policy, config=run.engine, step_time=run.step_time, recorder=kept)
+    simulation = Simulation(policy=run.policy, config=run.engine, step_time=run.step_time, recorder=kept, stepwise=True)
     totals = simulation.run(run.trace, run.arrivals, np.random.default_rng(run.config.seed))
     wall_s = time.perf_counter() - started_s
     turns = {turn.program: turn for turn in kept.turns}
     ordered = [turns[request.request_id] for request in log.requests]
+    requests = tuple(_request(turn) for turn in ordered)
     return Replay(
-        requests=tuple(_request(turn) for turn in ordered),
+        requests=requests,
         preemptions=tuple(turn.preemptions for turn in ordered),
         totals=totals,
-        timeline=tuple(kept.stretches),
+        after_steps=kept.gauges(requests, totals.usable_blocks),
         wall_s=wall_s,
     )
 
 
 def gauges_at(replay: Replay, at_s: Array) -> EngineSeries:
-    """Read the simulated engine's state at given times, as its own metrics would have shown it."""
-    starts = np.array([one.start_s for one in replay.timeline])
-    index = np.searchsorted(starts, at_s, side="right") - 1
-    inside = np.array([i >= 0 and at <= replay.timeline[i].end_s for i, at in zip(index, at_s, strict=True)])
-    running = np.array([replay.timeline[i].running for i in index], dtype=float) * inside
-    # Nothing but running turns references blocks here, since the policy makes no pins.
-    used = np.array([replay.totals.usable_blocks - replay.timeline[i].free_blocks for i in index]) * inside
-    waiting = np.maximum(in_system(replay.requests, at_s) - running, 0.0)
-    return EngineSeries(at_s, running, waiting, used / replay.totals.usable_blocks)
+    """Read the simulated engine's gauges at given times, as of the last step before; 0 where there was none."""
+    steps = replay.after_steps
+    index = np.searchsorted(steps.at_s, at_s, side="right") - 1
+    some = index >= 0
+    return EngineSeries(at_s, steps.running[index] * some, steps.waiting[index] * some, steps.kv_share[index] * some)
 
 
 def in_system(requests: Sequence[RecordedRequest], at_s: Array) -> Array:
@@ -82,16 +81,31 @@ def in_system(requests: Sequence[RecordedRequest], at_s: Array) -> Array:
     return (arrived - np.searchsorted(ends, at_s, side="right")).astype(float)
 
 
-class _WithTimeline(KeptRecords):
-    """Keeps the engine's stretches as well."""
+class _WithGauges(KeptRecords):
+    """Keeps the engine's state after every step as well, in plain arrays: a long run has a million of them."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.stretches: list[TimelineRecord] = []
+        self._end_s = array("d")
+        self._in_batch = array("q")
+        self._free_blocks = array("q")
 
     def timeline(self, record: TimelineRecord) -> None:
-        """Keep a stretch of steps."""
-        self.stretches.append(record)
+        """Keep a step."""
+        if record.steps:
+            self._end_s.append(record.end_s)
+            self._in_batch.append(record.running)
+            self._free_blocks.append(record.free_blocks)
+
+    def gauges(self, requests: Sequence[RecordedRequest], usable_blocks: int) -> EngineSeries:
+        """Return the gauges: those that ended with a step no longer run, and whoever is there and not running waits."""
+        end_s = np.array(self._end_s)
+        ends = np.sort([request.last_token_s for request in requests])
+        ended = np.searchsorted(ends, end_s, side="right") - np.searchsorted(ends, end_s, side="left")
+        running = np.array(self._in_batch, dtype=float) - ended
+        # Nothing but running turns references blocks here, since the policy makes no pins.
+        used = usable_blocks - np.array(self._free_blocks, dtype=float)
+        return EngineSeries(end_s, running, in_system(requests, end_s) - running, used / usable_blocks)
 
 
 def _request(turn: TurnRecord) -> RecordedRequest:

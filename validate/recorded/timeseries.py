@@ -19,6 +19,9 @@ from continuum_sim.validate.recorded.fields import read_bytes
 Array = NDArray[np.float64]
 TIMESERIES: Final = "timeseries.csv"
 _COLUMNS: Final = ("t", "running", "waiting", "kv_cache_pct")
+_UNEXPLAINED: Final = 0.15
+"""Share of running + waiting that may differ between a series and its log. The gauges are as of the last step before
+each row, so it is no more than the arrivals and ends of one step."""
 _FINE: Final = 100
 """Tries within one tick of the rows when their clock is looked for."""
 
@@ -99,7 +102,8 @@ def align(series: EngineSeries, in_system: Callable[[Array], Array], end_s: floa
     fine = near_s + np.linspace(-tick_s, tick_s, 2 * _FINE + 1)
     shift_s = float(min(fine, key=difference))
     left = difference(shift_s)
-    if left > max(1.0, 0.05 * float(gauge.mean())):
+    # Were the series of another run, hardly anything of it could be explained.
+    if not left < _UNEXPLAINED * float(gauge.mean()):
         return None
     aligned = EngineSeries(series.at_s - shift_s, series.running, series.waiting, series.kv_share, series.preemptions)
     return aligned, left

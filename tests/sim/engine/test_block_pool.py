@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from continuum_sim.engine.block_pool import BlockPool, Chain, Run
-from continuum_sim.engine.request import Context
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from support.naive_pool import Block, NaivePool
+
+from continuum_sim.engine.block_pool import BlockPool, Chain, Run
+from continuum_sim.engine.request import Context
 
 LONGEST = 9
 """Blocks of the longest prompt."""
@@ -133,6 +134,7 @@ class TwoPools(RuleBasedStateMachine):
         self.pool.merge(twin.table)
         self.pool.release([], blank)
         twin.context.pinned = twin.table
+        self.pool.pin(twin.table)
         self.naive.release(twin.blocks[twin.full :])
         del twin.blocks[twin.full :]
         twin.state, twin.table = "pinned", []
@@ -158,7 +160,7 @@ class TwoPools(RuleBasedStateMachine):
         twin.contents[kept:] = [(twin.name, index, self.born) for index in range(kept, LONGEST + 1)]
         usable = min(kept, usable)
         if context.pinned and context.pinned[-1].stop > usable:
-            self.pool.release_from(context.pinned, usable)
+            self.pool.unpin(context.pinned, usable)
             self.naive.release(twin.blocks[usable:])
             del twin.blocks[usable:]
 
@@ -195,7 +197,7 @@ class TwoPools(RuleBasedStateMachine):
 
     def _end_pin(self, twin: Twin) -> None:
         if twin.state == "pinned":
-            self.pool.release(twin.context.pinned)
+            self.pool.unpin(twin.context.pinned)
             self.naive.release(twin.blocks)
             twin.blocks = []
 
@@ -204,6 +206,12 @@ class TwoPools(RuleBasedStateMachine):
     @invariant()
     def free_counts_agree(self) -> None:
         assert self.pool.free == self.naive.free
+
+    @invariant()
+    def pinned_counts_agree(self) -> None:
+        assert self.pool.pinned == len(
+            {block for twin in self.twins if twin.state == "pinned" for block in twin.blocks}
+        )
 
     @invariant()
     def queues_agree(self) -> None:

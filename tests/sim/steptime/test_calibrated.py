@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import find_gpu, find_model
 from continuum_sim.steptime import (
@@ -20,8 +23,6 @@ from continuum_sim.steptime import (
     make_step_time,
     save_fitted,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 MODEL = Calibrated(0.003, 8e-5, 1e-3, 5e-7, 2.6e-8, 6e-5, 3.5e-7, 0)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -87,9 +87,6 @@ def batches(draw: st.DrawFn) -> StepBatch:
     chunk, cached = draw(st.integers(1, 8192)), draw(st.integers(0, 60_000))
     return StepBatch(1, chunk, cached, chunk * cached + chunk * (chunk + 1) // 2, decodes, context)
 
-
-settings.register_profile("steptime", deadline=None)
-settings.load_profile("steptime")
 
 every_model = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 

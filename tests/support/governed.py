@@ -1,0 +1,109 @@
+"""A policy driven by hand: a governor, an engine whose state is whatever the test says, and the turns in between."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from continuum_sim.policies import Decision, Policy
+from continuum_sim.policies.governor import Governor
+from continuum_sim.policies.views import Foresight, TurnView
+from continuum_sim.spec import parse_policy
+
+
+@dataclass
+class HandEngine:
+    """An `EngineView` with settable state; rebuilding takes a second per 100 tokens unless told otherwise."""
+
+    total_blocks: int = 100
+    block_size: int = 1
+    free_blocks: int = 100
+    pinned_blocks: int = 0
+    num_running: int = 0
+    num_waiting: int = 0
+    per_token_s: float = 0.01
+    per_step_s: float = 0.0
+
+    def rebuild_s(self, context_tokens: int) -> float:
+        return self.per_step_s + self.per_token_s * context_tokens
+
+
+@dataclass
+class Governed:
+    """Tells a governor what happens to programs, in the shortest words."""
+
+    spec: str | Policy
+    engine: HandEngine = field(default_factory=HandEngine)
+    governor: Governor = field(init=False)
+
+    def __post_init__(self) -> None:
+        policy = parse_policy(self.spec) if isinstance(self.spec, str) else self.spec
+        self.governor = Governor(policy, self.engine)
+
+    @property
+    def policy(self) -> Policy:
+        return self.governor.policy
+
+    def arrive(self, program: str, at: float, prompt: int = 10, foresight: Foresight | None = None) -> TurnView:
+        turn = self.governor.turn_arrived(program, prompt, at)
+        turn.program.foresight = foresight
+        return turn
+
+    def run(self, program: str, at: float, prompt: int = 10, cached: int = 0) -> TurnView:
+        """A turn that arrives and is admitted at once."""
+        turn = self.arrive(program, at, prompt)
+        self.governor.turn_admitted(turn, cached, at)
+        return turn
+
+    def end(
+        self,
+        turn: TurnView,
+        at: float,
+        context: int | None = None,
+        *,
+        tool: str | None = "ls",
+        last: bool = False,
+        computed: int = 0,
+        blocks: int | None = None,
+        foresight: Foresight | None = None,
+    ) -> Decision:
+        context = turn.prompt_tokens if context is None else context
+        return self.governor.turn_ended(
+            turn,
+            context_tokens=context,
+            computed_tokens=computed,
+            tool=tool,
+            last=last,
+            blocks=context if blocks is None else blocks,
+            now_s=at,
+            foresight=foresight,
+        )
+
+    def live(
+        self, program: str, at: float, until: float, context: int = 10, foresight: Foresight | None = None
+    ) -> TurnView:
+        """A whole turn; the program is in a tool call from `until` on."""
+        turn = self.run(program, at, context)
+        self.end(turn, until, context, foresight=foresight)
+        return turn
+
+    def step(self, at: float) -> list[str]:
+        """Start a scheduler step; names of the programs whose pins end with it."""
+        return [program.program_id for program in self.governor.begin_step(at)]
+
+    def allows(self, turn: TurnView, at: float) -> bool:
+        return self.governor.allows(turn, at)
+
+    def order(self, *turns: TurnView, at: float) -> list[str]:
+        """Names of waiting turns, the one to be tried first in front."""
+        key = self.policy.order.key
+        return [turn.program.program_id for turn in sorted(turns, key=lambda turn: key(turn, at))]
+
+    def breaks(self, head: TurnView, at: float) -> str | None:
+        """Name of the program whose pin ends because `head` does not fit."""
+        program = self.governor.pin_to_break(head, at)
+        return None if program is None else program.program_id
+
+    def remember(self, tool: str, *durations: float) -> None:
+        """Past durations of a tool."""
+        for seconds in durations:
+            self.governor.history.tool_returned(tool, seconds)

@@ -1,0 +1,256 @@
+"""On a real vLLM: start, serve, measure, fail, and leave no process behind. Small models, short runs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.programs import program, turn
+
+from continuum_sim.cli import main
+from continuum_sim.steptime import Calibrated, save_fitted
+from continuum_sim.traces import write_programs
+from continuum_sim.validate.engines.in_process import InProcess
+from continuum_sim.validate.engines.interface import EngineError, TurnRequest
+from continuum_sim.validate.engines.options import EngineOptions
+from continuum_sim.validate.engines.processes import descendants
+from continuum_sim.validate.session_files import read_records
+from continuum_sim.validate.steplog import read_steps
+from continuum_sim.validate.tiny import write_tiny_model
+
+pytest.importorskip("vllm")
+pytestmark = pytest.mark.engine
+
+SMALL = {"max_model_len": 512, "max_num_batched_tokens": 256, "max_num_seqs": 8, "block_size": 32}
+PROGRAMS = [
+    program(name, turn(100, 20, gap=0.1), turn(200, 20, gap=0.1), turn(260, 10), at=0.05 * i)
+    for i, name in enumerate("abcd")
+]
+
+
+def engine_processes() -> list[int]:
+    """What is left of engines that this process started (Python's resource tracker is none of theirs)."""
+    return [pid for pid in descendants() if b"resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+@pytest.fixture
+def trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    write_programs(tmp_path / "trace.jsonl", PROGRAMS)
+    save_fitted(Calibrated(0.003, 8e-5, 1e-3, 5e-7, 2.6e-8, 6e-5, 3.5e-7, 0), tmp_path / "rough.json")
+    return tmp_path
+
+
+def small_flags() -> list[str]:
+    return [part for name, value in SMALL.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+
+
+def test_policies_run_and_the_caches_agree_turn_by_turn(trace: Path) -> None:
+    """Memory for all: what a turn finds in the cache then does not depend on time, so all of it must agree."""
+    code = run(
+        *("validate", "--trace", "trace.jsonl", "--policies", "lru,ttl-static:ttl=60", "--repeats", "1"),
+        *("--kv-blocks", "200", "--step-time", "fitted:rough.json", "--tolerance", "100", "--out", "v"),
+        *small_flags(),
+    )
+    assert code == 0
+    assert engine_processes() == []
+    report = json.loads(Path("v/report.json").read_text())
+    for policy in report["policies"]:
+        assert policy["cached_equal"] == 1.0
+        assert policy["engine_pace"] > 0
+        assert policy["error_split"] is not None
+    pins = report["policies"][1]["pins"]
+    # Two of three turns of every program end with a tool call, and every tool is back within the minute.
+    assert {name: pin["measured"]["value"] for name, pin in pins.items()} == {
+        "pins_made": 8,
+        "pins_hit": 8,
+        "pins_expired": 0,
+        "pins_broken": 0,
+    }
+    folders = sorted(Path("v/runs").iterdir())
+    assert len(folders) == 2
+    for folder in folders:
+        programs, turns = read_records(folder)
+        assert len(programs) == 4
+        # Of 119 tokens with KV 3 blocks are full, of 219 there are 6.
+        assert [t.cached_tokens for t in sorted(turns)] == [0, 96, 192] * 4
+        for one in turns:
+            assert one.arrival_s <= one.scheduled_s <= one.first_token_s <= one.finish_s
+        for before, after in zip(sorted(turns), sorted(turns)[1:], strict=False):
+            if after.turn:
+                assert after.arrival_s == pytest.approx(before.finish_s + 0.1)
+        events = [json.loads(line)["event"] for line in (folder / "decisions.jsonl").read_text().splitlines()]
+        assert events.count("arrive") == events.count("admit") == 12
+    steps = read_steps(folders[0] / "steps.jsonl")
+    assert all(a.end_s <= b.end_s for a, b in zip(steps, steps[1:], strict=False))
+
+
+def test_a_calibration_of_the_real_engine(trace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("calibrate", "--out", "cal/fitted.json", *small_flags(), "--kv-blocks", "60") == 0
+    said = capsys.readouterr().err
+    assert "points: about" in said
+    written = json.loads(Path("cal/fitted.json").read_text())
+    assert written["kind"] == "calibrated"
+    provenance = written["provenance"]
+    assert provenance["version"]
+    assert provenance["num_gpu_blocks"] == 60
+    assert provenance["residuals"]["steps"] > 100
+    # Engine to client and back takes some time, but not long.
+    assert 0 < provenance["delays"]["median_submit_s"] < 0.1
+    assert 0 < provenance["delays"]["median_answer_s"] < 0.1
+    assert sorted(p.name for p in Path("cal").iterdir()) == ["fitted.json", "fitted.png", "fitted.points.jsonl"]
+    assert engine_processes() == []
+
+
+def test_an_engine_that_cannot_start_says_why(trace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = run(
+        *("validate", "--trace", "trace.jsonl", "--policies", "lru", "--step-time", "fitted:rough.json"),
+        *("--kv-blocks", "4", "--out", "v", *small_flags()),
+    )
+    assert code == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: vLLM did not start: ")
+    assert "KV cache" in error
+    assert "engine.log" in error
+    assert engine_processes() == []
+
+
+def test_an_unknown_engine_argument_is_named(trace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("validate", "--trace", "trace.jsonl", "--policies", "lru", "--engine-arg", "colour=red") == 2
+    assert "--engine-arg colour" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_an_engine_that_is_killed_is_reported_and_cleared_away(tmp_path: Path) -> None:
+    async def scene() -> str:
+        engine = await InProcess(EngineOptions(model="tiny", **SMALL), tmp_path)(None, {}, tmp_path / "run", None)
+        try:
+            with pytest.raises(EngineError, match="refused too-long"):
+                await engine.turn(TurnRequest("too-long", [9] * 600, 5))
+            turns = [asyncio.create_task(engine.turn(TurnRequest(f"t{i}", [9] * 50, 400))) for i in range(3)]
+            await asyncio.sleep(0.3)
+            for pid in engine.pids:
+                if b"resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    os.kill(pid, signal.SIGKILL)
+            ends = await asyncio.gather(*turns, return_exceptions=True)
+            assert all(isinstance(end, EngineError) for end in ends)
+            return str(ends[0])
+        finally:
+            await engine.close()
+
+    message = asyncio.run(scene())
+    assert "vLLM died during t0" in message
+    assert "engine.log" in message
+    assert engine_processes() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_validation_takes_its_engine_along(trace: Path, number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "continuum_sim", "validate", "--trace", "trace.jsonl", "--policies", "lru"]
+    command += ["--step-time", "fitted:rough.json", "--out", "v", *small_flags()]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    family: set[int] = set()
+    deadline_s = time.monotonic() + 180
+    # The run's step log shows that its engine is up and the replay near.
+    while not list(Path("v/runs").glob("*/steps.jsonl")) and time.monotonic() < deadline_s:
+        assert process.poll() is None
+        time.sleep(0.1)
+        family.update(descendants([process.pid]))
+    family.update(descendants([process.pid]))
+    assert family
+    process.send_signal(number)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert error.splitlines()[-1].startswith("error: interrupted")
+    assert not [pid for pid in family if _is_running(pid)]
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """`vllm serve` with the plug-in, as a user would start it."""
+    model = write_tiny_model(tmp_path / "model")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    policy = {"continuum": {"policy": "ttl-static:ttl=60", "counts": str(tmp_path / "counts.json")}}
+    settings: dict[str, Any] = {**SMALL, "num_gpu_blocks_override": 200, "port": port, "served_model_name": "tiny"}
+    flags = [part for name, value in settings.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    command = [str(Path(sys.executable).with_name("vllm")), "serve", str(model), "--load-format", "dummy", *flags]
+    command += ["--skip-tokenizer-init", "--enforce-eager", "--dtype", "float32", "--no-async-scheduling"]
+    command += ["--enable-prompt-tokens-details", "--additional-config", json.dumps(policy)]
+    command += ["--scheduler-cls", "continuum_sim.validate.plugin.ContinuumScheduler"]
+    with (tmp_path / "server.log").open("wb") as log:
+        environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1"}
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+        url = f"http://127.0.0.1:{port}"
+        try:
+            deadline_s = time.monotonic() + 240
+            while not _answers(url):
+                if process.poll() is not None or time.monotonic() > deadline_s:
+                    pytest.fail((tmp_path / "server.log").read_text()[-3000:])
+                time.sleep(0.5)
+            yield url
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(60)
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def test_a_server_with_the_plug_in_is_validated_over_http(trace: Path, server: str) -> None:
+    code = run(
+        *("validate", "--trace", "trace.jsonl", "--policies", "ttl-static:ttl=60", "--repeats", "1", "--out", "v"),
+        *("--step-time", "fitted:rough.json", "--tolerance", "100", "--base-url", server, "--vocab-size", "1000"),
+        *("--max-num-batched-tokens", "256", "--max-num-seqs", "8"),
+    )
+    assert code == 0
+    facts = json.loads(Path("v/engine.json").read_text())
+    assert (facts["num_gpu_blocks"], facts["block_size"], facts["max_model_len"]) == (200, 32, 512)
+    _, turns = read_records(Path("v/runs/r0-ttl-static_ttl=60-" + _digest("ttl-static:ttl=60")))
+    assert [t.cached_tokens for t in sorted(turns)] == [0, 96, 192] * 4
+    deadline_s = time.monotonic() + 20
+    counts: dict[str, Any] = {}
+    while counts.get("pins_hit") != 8 and time.monotonic() < deadline_s:
+        counts = json.loads((trace / "counts.json").read_text())["counts"]
+        time.sleep(0.2)
+    assert (counts["pins_made"], counts["pins_hit"]) == (8, 8)
+
+
+def _digest(name: str) -> str:
+    import hashlib
+
+    return hashlib.sha256(name.encode()).hexdigest()[:6]

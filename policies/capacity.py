@@ -119,10 +119,7 @@ def _capacity(moment: Moment) -> int:
 
 
 def _resume_rank(program: ProgramView) -> tuple[int, int, int]:
-    if not program.turns_done:
-        group = 1
-    else:
-        group = 0 if program.turn is not None else 2
+    group = 1 if not program.turns_done else 0 if program.turn is not None else 2
     return group, context_tokens(program), program.seq
 
 

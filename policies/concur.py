@@ -10,7 +10,7 @@ from typing import ClassVar
 from continuum_sim.policies.errors import PolicyError
 from continuum_sim.policies.planes import Admission, Gate
 from continuum_sim.policies.registry import Preset, register_admission, register_preset
-from continuum_sim.policies.views import Moment, ProgramView, TurnView
+from continuum_sim.policies.views import Moment, ProgramView, TurnView, used_share
 from continuum_sim.policies.window import Window
 
 
@@ -70,8 +70,8 @@ class _Controller(Window):
 
     def tick(self, programs: Sequence[ProgramView], moment: Moment) -> None:
         """Move the window."""
-        rule, engine = self._rule, moment.engine
-        used = 1 - engine.free_blocks / engine.total_blocks
+        rule = self._rule
+        used = used_share(moment.engine)
         missing = self._prompt_tokens > 0 and self._cached_tokens < rule.hit_rate * self._prompt_tokens
         if used < rule.low:
             self.grow(rule.increase, len(programs))

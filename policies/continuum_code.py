@@ -68,7 +68,7 @@ def _expiry(program: ProgramView) -> tuple[float, int]:
 register_preset(
     Preset(
         name="continuum-code",
-        rule="Pins for 2 s when the tool's mean is at most 2 s (a new tool counts as 0), until the next turn has ended; "
+        rule="Pins for 2 s when the tool's mean is at most 2 s (a new tool counts as 0), until the next turn ended; "
         "a running turn that cannot grow preempts the latest program before any pin is touched; pins are broken only "
         "when nothing else runs, latest expiry first. Queue as ttl.",
         source="the authors' public preview of Continuum (a fork of vLLM 0.10.2), without its preference for keeping "

@@ -11,7 +11,7 @@ from continuum_sim.policies.errors import PolicyError
 from continuum_sim.policies.levels import level_of
 from continuum_sim.policies.planes import Admission, Gate, Order
 from continuum_sim.policies.registry import Preset, register_admission, register_order, register_preset
-from continuum_sim.policies.views import Moment, ProgramView, TurnView
+from continuum_sim.policies.views import Moment, ProgramView, TurnView, used_share
 from continuum_sim.policies.window import Window
 
 
@@ -77,8 +77,8 @@ class _Controller(Window):
 
     def tick(self, programs: Sequence[ProgramView], moment: Moment) -> None:
         """Move the window."""
-        rule, engine = self._rule, moment.engine
-        used = 1 - engine.free_blocks / engine.total_blocks
+        rule = self._rule
+        used = used_share(moment.engine)
         self.overloaded = used >= rule.overload or (self.overloaded and used > rule.clear)
         if self.overloaded:
             self.shrink(rule.decrease)

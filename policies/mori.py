@@ -83,7 +83,7 @@ class Busiest(SoftPins):
 register_preset(
     Preset(
         name="mori",
-        rule="Every `period` seconds ranks programs by idleness = acting / (acting + reasoning) over 5 turns and demotes "
+        rule="Every `period` seconds ranks programs by idleness = acting / (acting + reasoning) of 5 turns and demotes "
         "the most idle until the rest fits: their contexts are given up and their turns wait. The others' contexts "
         "are last in eviction order, the busiest to the end. Without the host-memory tier, demotion means recompute.",
         source="MORI (arXiv 2606.00866); GPU and waiting queues, without its CPU queue",

@@ -12,7 +12,7 @@ from continuum_sim.policies.history import Durations
 from continuum_sim.policies.planes import Decision, Fate, PinFor
 from continuum_sim.policies.registry import Preset, register_preset, register_retention
 from continuum_sim.policies.soft_pins import SoftPins
-from continuum_sim.policies.views import Moment, ProgramView, TurnView
+from continuum_sim.policies.views import Moment, ProgramView, TurnView, used_share
 
 _MIN_RECORDS = 2
 """Calls of a tool from which it has a spread of its own; before, all tools stand in for it."""
@@ -50,9 +50,7 @@ class Saga(SoftPins):
         durations = _durations(program, moment)
         if durations is None:
             return Fate.RELEASE
-        engine = moment.engine
-        used = 1 - engine.free_blocks / engine.total_blocks
-        shorten = 0.5 * min(1.0, max(0.0, (used - 0.7) / 0.2))
+        shorten = 0.5 * min(1.0, max(0.0, (used_share(moment.engine) - 0.7) / 0.2))
         mean, sigma = durations.lognormal()
         return PinFor(min(self.cap, math.exp(mean + sigma * _NORMAL.inv_cdf(self.quantile)) * (1 - shorten)))
 

@@ -59,7 +59,7 @@ class _Controller(CapacityGate):
 register_preset(
     Preset(
         name="thunderagent",
-        rule="Every `period` seconds sums the contexts, those in tool calls decayed by 2^(−s / half_life); above the KV "
+        rule="Every `period` seconds sums the contexts, those in tools decayed by 2^(−s / half_life); above the KV "
         "capacity pauses programs (in tool calls first, smallest first), below it resumes them (waiting turns, new, "
         "in tool calls; smallest first). Queue and cache are stock vLLM's.",
         source="ThunderAgent (arXiv 2602.13692, ICML 2026); buffer, new programs and marked pauses as in its code "

@@ -150,6 +150,11 @@ class EngineView(Protocol):
         """Seconds to make a lost context of this many tokens usable again (prefill, or reload if faster)."""
 
 
+def used_share(engine: EngineView) -> float:
+    """U: share of the KV blocks that turns or pins hold; cached ones that nothing references are free, as in vLLM."""
+    return (engine.total_blocks - engine.free_blocks) / engine.total_blocks
+
+
 @dataclass(frozen=True, slots=True)
 class Moment:
     """Everything a decision may depend on besides the program or turn it is about."""

@@ -86,6 +86,10 @@ def _differences(differences: Sequence[PairedDifference]) -> Table:
     return table
 
 
+EQUAL_RATIO = 5e-4
+"""Ratios nearer to 1 than this print as 1.000."""
+
+
 def _method(item: PairedDifference) -> str:
     hint = ""
     if item.resampled == "programs":
@@ -98,6 +102,8 @@ def _method(item: PairedDifference) -> str:
 def _verdict(item: PairedDifference) -> Text:
     if not item.beyond_noise:
         return Text("within noise", style="dim")
+    if abs(item.ratio - 1) < EQUAL_RATIO:
+        return Text("equal", style="dim")  # sure to differ, by nothing anyone would notice
     return Text("faster", style="green") if item.difference_s < 0 else Text("slower", style="red")
 
 

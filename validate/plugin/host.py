@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from continuum_sim.policies.planes import Fate, Order, PinFor
+from continuum_sim.policies.planes import Fate, PinFor
 from continuum_sim.policies.views import ProgramView
 from continuum_sim.results.decisions import DecisionRecord
 from continuum_sim.validate.plugin.engine_view import VllmEngineView
@@ -20,9 +20,7 @@ from continuum_sim.validate.plugin.pins import PinnedBlocks, size
 from continuum_sim.validate.plugin.rebuild import LearntRebuild, make_rebuild
 from continuum_sim.validate.plugin.settings import PluginSettings
 from continuum_sim.validate.plugin.turns import LiveTurn, ended_well
-
-_FORCED = 1 << 62
-"""A priority above any that a client gives: vLLM preempts the largest."""
+from continuum_sim.validate.plugin.victim import VictimChoice
 
 
 class PolicyHost:
@@ -78,9 +76,7 @@ class PolicyHost:
                 lambda request: self.turns[request.request_id].identity is not None,
             )
             self._queue = scheduler.waiting = PolicyQueue(self.governor, host)
-        self._picks_victim = type(policy.order).victim is not Order.victim
-        self._forced: Any = None
-        self._own_policy = scheduler.policy
+        self._victim = VictimChoice(scheduler, policy.order, lambda r: self.turns[r.request_id].so_far(r))
         self._allocate = scheduler.kv_cache_manager.allocate_slots
         scheduler.kv_cache_manager.allocate_slots = self._allocate_slots
 
@@ -126,7 +122,7 @@ class PolicyHost:
 
     def scheduled(self, output: Any) -> None:
         """Take note of what a step will compute."""
-        self._let_vllm_choose()
+        self._victim.release()
         if isinstance(self._rebuild, LearntRebuild) and output.total_num_scheduled_tokens:
             self._rebuild.step_scheduled(self._scheduler.requests, output.num_scheduled_tokens)
 
@@ -151,7 +147,7 @@ class PolicyHost:
 
     def preempting(self, request: Any) -> None:
         """Take note that a running request is about to lose its blocks and to be queued again."""
-        self._let_vllm_choose()
+        self._victim.release()
         self._changed = True
         live = self.turns[request.request_id]
         live.left(request)
@@ -200,8 +196,8 @@ class PolicyHost:
             if blocks is None and self.governor.policy.retention.yields_to_growth:
                 while blocks is None and self._break_pin(request):
                     blocks = self._allocate(request, *args, **kwargs)
-            if blocks is None and self._picks_victim:
-                self._choose_victim()
+            if blocks is None and self._victim.differs:
+                self._victim.force()
             return blocks
         while blocks is None and self._break_pin(request):
             blocks = self._allocate(request, *args, **kwargs)
@@ -260,30 +256,6 @@ class PolicyHost:
         self.pins.release(program.program_id)
         if self._queue is not None:
             self._queue.pin_ended(program)
-
-    # Preemption -------------------------------------------------------------------------------------------
-
-    def _choose_victim(self) -> None:
-        """Make vLLM preempt the request the policy names instead of the last one.
-
-        Its loop for priority scheduling takes the largest priority, wherever it stands in the batch, and gives
-        its tokens back to the budget; for just this one preemption the victim gets that priority.
-        """
-        from vllm.v1.core.sched.request_queue import SchedulingPolicy
-
-        running = self._scheduler.running
-        views = [self.turns[request.request_id].so_far(request) for request in running]
-        victim = running[self.governor.policy.order.victim(views)]
-        self._let_vllm_choose()
-        self._forced = (victim, victim.priority)
-        victim.priority = _FORCED
-        self._scheduler.policy = SchedulingPolicy.PRIORITY
-
-    def _let_vllm_choose(self) -> None:
-        if self._forced is not None:
-            victim, victim.priority = self._forced
-            self._forced = None
-            self._scheduler.policy = self._own_policy
 
     # Time, seats and the journal --------------------------------------------------------------------------
 

@@ -53,6 +53,7 @@ _INSTANCE: Final = (
     *("max_num_active_reqs", "max_num_scheduled_tokens", "max_model_len", "num_waiting_for_streaming_input"),
     *("kv_cache_manager", "kv_cache_manager.block_pool", "kv_cache_manager.coordinator.single_type_managers"),
     *("kv_cache_manager.block_pool.num_gpu_blocks", "kv_cache_config.has_mamba_layers"),
+    *("vllm_config", "parallel_config.data_parallel_index"),
 )
 """Attributes a scheduler must have once it is built."""
 

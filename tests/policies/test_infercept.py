@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import pytest
+from continuum_sim.policies import Fate, PinFor, PolicyError
+from continuum_sim.policies.infercept import Infercept
+from continuum_sim.policies.views import Foresight
+from continuum_sim.spec import parse_policy
+
+from support.governed import Governed, HandEngine
+from support.programs import engine, program, turn
+from support.runs import simulate
+from support.steptimes import affine
+
+# With S = 100 a step of S tokens takes T = 1 + 0.01·100 = 2 s, a = 0.01 s. C = 250. 1000 - 600 - 250 = 150 tokens run
+# in 20 turns, so h = 80, n = ⌈250/80⌉ - 1 = 3. Idle: 2 · 3·4/2 · 80 = 960. Slowed: 0.01·80·3·150 + 0.01·10·150 = 375.
+WORTH_S = (960 + 375) / 250
+
+
+def busy() -> HandEngine:
+    return HandEngine(1000, 1, free_blocks=600, pinned_blocks=250, num_running=20, per_step_s=1.0)
+
+
+def test_what_a_context_is_worth() -> None:
+    rule = Infercept(saturation=100)
+    assert rule.worth_s(250, busy()) == pytest.approx(WORTH_S)
+    # 80 tokens come back in one chunk: nothing sits idle, and only the running turns are slowed.
+    assert rule.worth_s(80, busy()) == pytest.approx(0.01 * 150)
+    assert rule.worth_s(0, busy()) == 0
+    crowded = busy()
+    crowded.num_running = 100  # h = 1
+    assert rule.worth_s(3, crowded) == pytest.approx((2 * 3 + 0.01 * 3 * 150) / 3)
+
+
+def test_keeps_for_as_long_as_it_has_been_worth_it() -> None:
+    bench = Governed("infercept:saturation=100", busy())
+    assert bench.end(bench.run("p", 0.0), 10.0, 250) == PinFor(float("inf"))
+    assert bench.step(10.0) == []
+    assert bench.governor.next_event_s() == pytest.approx(10 + WORTH_S)
+    assert bench.step(10 + WORTH_S - 0.01) == []
+    assert bench.step(10 + WORTH_S + 0.01) == ["p"]
+    assert bench.governor.next_event_s() == float("inf")
+
+
+def test_thinks_again_when_turns_end_or_grow() -> None:
+    bench = Governed("infercept:saturation=100", busy())
+    bench.end(bench.run("p", 0.0), 10.0, 250)
+    bench.engine.free_blocks = 500
+    assert bench.step(10 + WORTH_S + 0.1) == [], "100 more running tokens: 1 s more"
+    bench.engine.free_blocks, bench.engine.num_running = 750, 0  # h = 100, n = 2: 2 · 3 · 100 / 250 = 2.4 s
+    assert bench.step(12.3) == []
+    assert bench.step(12.5) == ["p"]
+
+
+def test_never_gives_up_a_context_whose_turn_waits() -> None:
+    bench = Governed("infercept:saturation=100", busy())
+    bench.live("p", 0.0, 10.0, 250)
+    bench.arrive("p", 11.0)
+    assert bench.step(1000.0) == []
+
+
+def test_the_oracle_weighs_the_true_gap() -> None:
+    def decide(gap_s: float) -> object:
+        bench = Governed("infercept-oracle:saturation=100", busy())
+        return bench.end(bench.run("p", 0.0), 10.0, 250, foresight=Foresight(gap_s, 1, 1))
+
+    assert decide(WORTH_S - 0.01) == PinFor(float("inf"))
+    assert decide(WORTH_S + 0.01) is Fate.RELEASE
+
+
+def test_the_oracle_weighs_what_is_left_of_it() -> None:
+    bench = Governed("infercept-oracle:saturation=100", busy())
+    bench.end(bench.run("p", 0.0), 10.0, 250, foresight=Foresight(5.0, 1, 1))
+    bench.engine.free_blocks, bench.engine.num_running = 750, 0  # worth 2.4 s now
+    assert bench.step(12.7) == [], "2.3 s are left"
+    assert bench.step(12.5) == ["p"], "2.5 s are left"
+
+
+def test_short_calls_are_kept_and_long_ones_are_not_in_a_run() -> None:
+    # Recomputing 303 tokens in chunks of 63 wastes about 60 token-seconds: worth 0.2 s of keeping them.
+    programs = [
+        program("works", turn(40, 400), at=0.0),
+        program("short", turn(300, 4, gap=0.1), turn(320, 4), at=0.0),
+        program("long", turn(300, 4, gap=60.0), turn(320, 4), at=0.0),
+    ]
+    for policy in ("infercept:saturation=64", "infercept-oracle:saturation=64"):
+        run = simulate(programs, policy, config=engine(400, max_model_len=512), step_time=affine())
+        assert run.totals.pins_hit == 1
+        assert run.totals.pins_expired == (policy == "infercept:saturation=64")
+
+    assert run.simulation.policy.oracle
+
+
+def test_refuses_a_saturation_of_zero() -> None:
+    with pytest.raises(PolicyError, match="saturation is 0"):
+        parse_policy("infercept:saturation=0")

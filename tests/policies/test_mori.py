@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import pytest
+from support.governed import Governed, HandEngine
+from support.programs import engine, program, turn
+from support.runs import simulate
+
+from continuum_sim.policies import PolicyError
+from continuum_sim.policies.mori import idleness
+from continuum_sim.spec import parse_policy
+
+
+def test_idleness_is_of_five_turns_and_of_the_call_under_way() -> None:
+    bench = Governed("mori")
+    at = 0.0
+    # A turn of 90 s first, to be forgotten; then four of 1 s with calls of 1 s.
+    for busy_s, gap_s in ((90.0, 0.5), (1.0, 1.0), (1.0, 1.0), (1.0, 1.0), (1.0, 1.0)):
+        ran = bench.run("p", at)
+        bench.end(ran, at + busy_s)
+        at += busy_s + gap_s
+    view = ran.program
+    assert idleness(view, at) == pytest.approx(4.5 / (94 + 4.5)), "five turns, the last call just over"
+    last = bench.arrive("p", at)
+    assert idleness(view, at + 50) == pytest.approx(4.5 / 98.5), "queueing counts for neither"
+    bench.governor.turn_admitted(last, 0, at + 50)
+    bench.end(last, at + 52)
+    # The turn of 90 s drops out: 4 · 1 + 2 reasoning, 4 · 1 + 6 acting after 6 s of the new call.
+    assert idleness(view, at + 58) == pytest.approx(10 / 16)
+
+
+def test_a_preempted_turn_reasons_only_while_it_runs() -> None:
+    bench = Governed("mori")
+    ran = bench.run("p", 0.0)
+    bench.governor.turn_preempted(ran, 2.0)
+    bench.governor.turn_admitted(ran, 0, 10.0)
+    bench.end(ran, 13.0)
+    assert idleness(ran.program, 18.0) == pytest.approx(5 / (5 + 5))
+
+
+def mori(capacity: int) -> Governed:
+    bench = Governed("mori:buffer_tokens=0", HandEngine(total_blocks=capacity))
+    # Busy for 4 s each, then in a call for 1, 3 and 2 s at 5 s: idleness 1/5, 3/5 (of 2 + 3) and 2/5 (of 3 + 2).
+    turns = {name: bench.run(name, 0.0, prompt=3) for name in ("busy", "idle", "middling")}
+    for name, until in (("busy", 4.0), ("idle", 2.0), ("middling", 3.0)):
+        bench.end(turns[name], until, 30)
+    return bench
+
+
+def test_demotes_the_most_idle_until_the_rest_fits_and_gives_their_contexts_up() -> None:
+    assert mori(90).step(5.0) == []
+    assert mori(89).step(5.0) == ["idle"]
+    assert mori(59).step(5.0) == ["idle", "middling"]
+    assert mori(10).step(5.0) == ["idle", "middling"], "somebody always stays"
+
+
+def test_demoted_programs_wait_until_there_is_room() -> None:
+    bench = mori(89)
+    bench.step(5.0)
+    back = bench.arrive("idle", 6.0, 30)
+    assert not bench.allows(back, 6.0)
+    bench.step(10.0)
+    assert not bench.allows(back, 10.0)
+    bench.end(bench.run("busy", 11.0, 30), 12.0, last=True)
+    bench.step(15.0)
+    assert bench.allows(back, 15.0)
+
+
+def test_one_at_work_is_demoted_when_its_turn_ends() -> None:
+    bench = Governed("mori:buffer_tokens=0", HandEngine(total_blocks=50))
+    turns = {name: bench.run(name, 0.0, prompt=3) for name in "ab"}
+    bench.end(turns["a"], 1.0, 30)
+    back = bench.run("a", 4.0, 30)  # idleness 3/4
+    bench.end(turns["b"], 4.0, 30)  # 1/5 at 5 s
+    assert bench.step(5.0) == []
+    assert bench.allows(back, 5.0)
+    decision = bench.end(back, 6.0, 30)
+    assert back.program.paused
+    assert back.program.pin is None
+    assert decision.name == "RELEASE"  # type: ignore[union-attr]
+
+
+def test_pressure_breaks_the_most_idle_first_although_others_run() -> None:
+    bench = mori(200)
+    bench.engine.num_running = 2
+    head = bench.arrive("head", 5.0)
+    assert [bench.breaks(head, 5.0) for _ in range(3)] == ["idle", "middling", "busy"]
+
+
+def test_keeps_the_busy_and_demotes_the_idle_in_a_run() -> None:
+    # 48 tokens. "idle" is in a call of 90 s with 22 tokens; "busy" has 16, 22 and 28: too much with its third turn,
+    # which a tick finds during the call that follows.
+    programs = [
+        program("idle", turn(20, 2, gap=90.0), turn(26, 2), at=0.0),
+        program("busy", *(turn(12 + 6 * i, 4, gap=3.0) for i in range(5)), at=0.0),
+    ]
+    run = simulate(programs, "mori:period=2,buffer_tokens=0", config=engine(12))
+    assert [(name, who) for name, _, who, _ in run.events("expire", "break")] == [("expire", "idle")]
+    assert all(t.cached_tokens > 0 for t in run.turns if t.program == "busy" and t.turn)
+
+
+def test_refuses_a_period_of_zero() -> None:
+    with pytest.raises(PolicyError, match="period is 0.0"):
+        parse_policy("mori:period=0")

@@ -1,0 +1,187 @@
+"""Jumping over runs of steps decides the same, at the same times, as taking every step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from continuum_sim.engine.config import EngineConfig
+from continuum_sim.policies import PRESETS, Admission, Order, Policy
+from continuum_sim.policies.planes import Gate
+from continuum_sim.policies.views import Moment, ProgramView, TurnView
+from continuum_sim.steptime.model import StepTime
+from continuum_sim.traces.schema import Program
+from support.compare import assert_same_runs
+from support.invariants import InvariantObserver
+from support.programs import engine, program, turn
+from support.runs import simulate
+from support.steptimes import Bent, affine, constant
+from support.strategies import cases, policies
+
+Case = tuple[list[Program], EngineConfig]
+
+eighths = st.integers(0, 24).map(lambda k: k / 8)
+tenths = st.integers(0, 24).map(lambda k: k / 10)
+
+
+def check(case: Case, policy: str | Policy, step_time: StepTime) -> None:
+    programs, config = case
+    stepwise = simulate(programs, policy, config=config, step_time=step_time)
+    observer = InvariantObserver(config)
+    fast = simulate(programs, policy, config=config, step_time=step_time, stepwise=False, observer=observer)
+    assert_same_runs(stepwise, fast)
+
+
+@settings(max_examples=100)
+@given(case=cases(), policy=policies)
+def test_with_affine_steps(case: Case, policy: str) -> None:
+    check(case, policy, affine())
+
+
+@settings(max_examples=80)
+@given(case=cases(), policy=policies)
+def test_with_steps_that_have_no_closed_form(case: Case, policy: str) -> None:
+    check(case, policy, Bent())
+
+
+@settings(max_examples=80)
+@given(case=cases(gaps=eighths, arrivals=eighths), policy=policies)
+def test_when_everything_coincides(case: Case, policy: str) -> None:
+    """Steps, gaps and arrivals are multiples of 1/8 s, which floats add up exactly: every tie is a real one."""
+    check(case, policy, constant(0.125))
+
+
+@settings(max_examples=80)
+@given(
+    case=cases(gaps=tenths, arrivals=tenths),
+    # Not policies that weigh seconds against seconds: where two such sums should be equal, rounding decides.
+    policy=st.sampled_from(
+        ["fcfs", "lru", "program-fifo", "ttl-static", "ttl-static:ttl=0.5,pressure=head", "pin-forever"]
+    ),
+)
+def test_when_everything_coincides_but_for_rounding(case: Case, policy: str) -> None:
+    """Multiples of 1/10 s: the two modes add them up to sums that differ in their last bits."""
+    check(case, policy, constant(0.1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(PRESETS))
+@pytest.mark.parametrize("model", ["affine", "bent", "coinciding"])
+def test_every_policy_with_every_model(name: str, model: str) -> None:
+    strategy = cases(gaps=eighths, arrivals=eighths) if model == "coinciding" else cases()
+    step_time = {"affine": affine(), "bent": Bent(), "coinciding": constant(0.125)}[model]
+
+    @settings(max_examples=150)
+    @given(case=strategy)
+    def same(case: Case) -> None:
+        check(case, name, step_time)
+
+    same()
+
+
+def test_long_runs_are_few_events() -> None:
+    """1,000,000 decode steps of four turns are a handful of jumps, and end when they should."""
+    programs = [program(name, turn(100, 1_000_000)) for name in "abcd"]
+    config = engine(300_000, block_size=16, max_model_len=2_000_000)
+    outcome = simulate(programs, config=config, step_time=constant(1e-3), stepwise=False)
+    assert len(outcome.stretches) <= 3
+    assert outcome.totals.steps == 1_000_000
+    assert outcome.totals.end_s == pytest.approx(1000.0, rel=1e-12)
+
+
+def test_a_long_prompt_beside_decodes_is_few_events() -> None:
+    """A prompt of 2,000 chunks runs beside 5 decoding turns in one jump, but for its first and last chunk."""
+    programs = [program(f"d{k}", turn(4, 5000)) for k in range(5)] + [program("long", turn(2000 * 27, 1))]
+    config = engine(60_000, budget=32, max_model_len=60_000)
+    outcome = simulate(programs, config=config, step_time=affine(), stepwise=False)
+    assert outcome.of("long").preemptions == 0
+    assert len(outcome.stretches) <= 6
+    stepwise = simulate(programs, config=config, step_time=affine())
+    assert_same_runs(stepwise, outcome)
+
+
+# What a policy sees when a turn arrives in the middle of a jump ------------------------------------------
+
+
+@dataclass(frozen=True)
+class Curious(Order):
+    """Asks how much of a prompt is cached at its arrival and writes it down."""
+
+    keyed: ClassVar[bool] = True
+    sees_cache: ClassVar[bool] = True
+    seen: ClassVar[list[Any]] = []
+
+    def key(self, turn: TurnView, now_s: float) -> Any:
+        self.seen.append((turn.program.program_id, turn.index, turn.cached_tokens))
+        return turn.arrival_s
+
+
+@dataclass(frozen=True)
+class Nosy(Admission):
+    """Looks at the engine whenever a turn arrives or ends, and at each tick."""
+
+    gated: ClassVar[bool] = True
+    steady: ClassVar[bool] = True
+    seen: ClassVar[list[Any]] = []
+
+    period_s = 2.5
+
+    def start(self) -> Gate:
+        return self
+
+    def turn_arrived(self, turn: TurnView, moment: Moment) -> None:
+        self._look("arrive", moment)
+
+    def turn_ended(self, program: ProgramView, moment: Moment) -> None:
+        self._look("end", moment)
+
+    def tick(self, programs: Sequence[ProgramView], moment: Moment) -> None:
+        self._look("tick", moment)
+
+    def _look(self, what: str, moment: Moment) -> None:
+        view = moment.engine
+        self.seen.append((what, round(moment.now_s, 6), view.free_blocks, view.num_running, view.num_waiting))
+
+
+@pytest.mark.parametrize("watcher", [Policy("curious", order=Curious()), Policy("nosy", admission=Nosy())])
+def test_arrivals_in_a_jump_see_the_engine_as_it_is_then(watcher: Policy) -> None:
+    # c decodes from 0 to 30 s and takes a block every 4 s; a parks 3 blocks at 1 s and comes back at 13 s. By
+    # then c has taken the blank block and two of a's.
+    a, c = program("a", turn(12, 1, gap=12.0), turn(13, 1)), program("c", turn(3, 30))
+    seen = []
+    for stepwise in (True, False):
+        for plane in (watcher.order, watcher.admission):
+            if isinstance(plane, Curious | Nosy):
+                plane.seen.clear()
+        outcome = simulate([a, c], watcher, config=engine(9 if watcher.name == "nosy" else 6), stepwise=stepwise)
+        seen.append([*Curious.seen, *Nosy.seen])
+        assert len(outcome.turns) == 3
+    assert seen[0] == seen[1]
+    if watcher.name == "curious":
+        assert ("a", 1, 4) in seen[0]
+
+
+def test_the_log_counts_the_steps_inside_a_jump() -> None:
+    c = program("c", turn(3, 30))
+    b = program("b", turn(3, 1), at=12.5)
+    for stepwise in (True, False):
+        outcome = simulate([c, b], config=engine(12, seqs=1), stepwise=stepwise)
+        assert [(e.name, e.step) for e in outcome.log if e.program == "b"] == [
+            ("arrive", 12),
+            ("admit", 30),
+            ("release", 31),
+        ]
+
+
+def test_the_peak_inside_a_jump_is_not_missed() -> None:
+    # a pins 10 blocks and gives 9 of them back when it returns at 20.5 s, while c grows to its 8 blocks in one jump.
+    a = program("a", turn(40, 1, gap=19.5), turn(8, 1, kept=4))
+    c = program("c", turn(3, 30))
+    for stepwise in (True, False):
+        outcome = simulate([a, c], "pin-forever", config=engine(30), stepwise=stepwise)
+        assert outcome.totals.peak_used_blocks == 10 + 6

@@ -1,0 +1,240 @@
+"""What holds in every run, whatever the trace, the memory and the policy."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.compare import assert_same_runs
+from support.invariants import InvariantObserver
+from support.programs import engine, program, turn
+from support.runs import Outcome, simulate
+from support.steptimes import affine
+from support.strategies import VARIANTS, cases, policies
+
+from continuum_sim.engine.config import EngineConfig
+from continuum_sim.engine.scheduler import Plan, Scheduler
+from continuum_sim.policies.governor import SAME_INSTANT_S
+from continuum_sim.records import ProgramRecord, TurnRecord
+from continuum_sim.traces.arrivals import Poisson
+from continuum_sim.traces.schema import Program
+
+Case = tuple[list[Program], EngineConfig]
+
+PINNING = ("ttl-static", "pin-forever", "ttl", "oracle-ttl", *(name for name in VARIANTS if "ttl" in name))
+
+
+def run(case: Case, policy: str, *, stepwise: bool) -> Outcome:
+    """A run with every invariant of `InvariantObserver` checked at every step."""
+    programs, config = case
+    observer = InvariantObserver(config)
+    outcome = simulate(programs, policy, config=config, step_time=affine(), stepwise=stepwise, observer=observer)
+    assert not observer.tokens, "a turn is still running at the end"
+    assert outcome.simulation.scheduler.pinned_blocks == 0
+    assert outcome.simulation.scheduler.pool.free == config.usable_blocks
+    return outcome
+
+
+def check_every_step(case: Case, policy: str, stepwise: bool) -> None:
+    """All programs finish, and no step of the run breaks an invariant."""
+    programs, _ = case
+    outcome = run(case, policy, stepwise=stepwise)
+    finished = {record.program: record for record in outcome.programs}
+    assert finished.keys() == {program.program_id for program in programs}
+    for program in programs:
+        turns = [record for record in outcome.turns if record.program == program.program_id]
+        assert [record.turn for record in turns] == list(range(len(program.turns)))
+        check_records(program, turns, finished[program.program_id])
+    for record in outcome.turns:
+        assert record.cached_tokens % case[1].block_size == 0
+
+
+def check_records(program: Program, turns: list[TurnRecord], record: ProgramRecord) -> None:
+    """Times in order, tokens accounted for."""
+    shared = program.shared_prefix.tokens if program.shared_prefix else 0
+    arrival_s = program.arrival_s
+    for turn, done in zip(program.turns, turns, strict=True):
+        assert done.arrival_s == pytest.approx(arrival_s, rel=1e-12, abs=1e-12)
+        assert done.arrival_s <= done.scheduled_s < done.first_token_s <= done.finish_s
+        assert (done.first_token_s == done.finish_s) == (turn.output_tokens == 1)
+        assert done.cached_tokens < turn.input_tokens
+        assert done.cached_tokens <= (turn.kept_tokens if done.turn else shared)
+        needed = turn.input_tokens + turn.output_tokens - 1 - done.cached_tokens
+        assert done.computed_tokens >= needed
+        assert done.computed_tokens == needed or done.preemptions
+        assert 0 <= done.recomputed_tokens <= done.computed_tokens
+        arrival_s = done.finish_s + turn.tool_s
+    assert record.finish_s == turns[-1].finish_s
+    assert record.jct_s == record.finish_s - record.arrival_s
+    parts_s = record.queue_s + record.prefill_s + record.decode_s + record.tool_s
+    assert parts_s == pytest.approx(record.jct_s, rel=1e-9, abs=1e-9)
+
+
+@settings(max_examples=120)
+@given(case=cases(), policy=policies, stepwise=st.booleans())
+def test_every_step_of_every_run(case: Case, policy: str, stepwise: bool) -> None:
+    check_every_step(case, policy, stepwise)
+
+
+@pytest.mark.slow
+@settings(max_examples=2000)
+@given(case=cases(), policy=policies, stepwise=st.booleans())
+def test_every_step_of_many_runs(case: Case, policy: str, stepwise: bool) -> None:
+    check_every_step(case, policy, stepwise)
+
+
+@settings(max_examples=80)
+@given(case=cases(), policy=st.sampled_from(PINNING))
+def test_pins_end_as_their_rule_says(case: Case, policy: str) -> None:
+    """Never before their time but by a hit or a break; in a gap, never later than the next step."""
+    outcome = run(case, policy, stepwise=True)
+    made: dict[str, tuple[float, float]] = {}
+    waiting: set[str] = set()
+    hit = expired = broken = 0
+    for event in outcome.log:
+        name = event.program
+        if event.name == "pin":
+            assert name not in made
+            assert event.detail["ttl_s"] > 0
+            made[name] = (event.time_s, event.detail["ttl_s"])
+        elif event.name == "arrive":
+            waiting.add(name)
+        elif event.name == "admit":
+            waiting.discard(name)
+            hit += made.pop(name, None) is not None
+        elif event.name == "expire":
+            made_s, ttl_s = made.pop(name)
+            assert event.time_s >= made_s + ttl_s, "a pin ended before its time"
+            assert name not in waiting, "a pin expired while its turn waited"
+            expired += 1
+        elif event.name == "break":
+            del made[name]
+            broken += 1
+            assert event.detail["for"] in waiting, "pins yield to waiting turns alone"
+        elif event.name == "preempt":
+            waiting.add(name)
+    totals = outcome.totals
+    assert not made, "a pin outlived its program"
+    assert (totals.pins_hit, totals.pins_expired, totals.pins_broken) == (hit, expired, broken)
+    assert totals.pins_made == hit + expired + broken
+
+
+@settings(max_examples=60)
+@given(case=cases(), ttl=st.sampled_from([0.05, 0.5]), stepwise=st.booleans())
+def test_an_expired_pin_ends_with_the_first_step_after_its_time(case: Case, ttl: float, stepwise: bool) -> None:
+    programs, config = case
+    starts: list[float] = []
+
+    class Starts(InvariantObserver):
+        def on_plan(self, scheduler: Scheduler, plan: Plan, now_s: float) -> None:
+            starts.append(now_s)
+            super().on_plan(scheduler, plan, now_s)
+
+    outcome = simulate(
+        programs,
+        f"ttl-static:ttl={ttl}",
+        config=config,
+        step_time=affine(),
+        stepwise=stepwise,
+        observer=Starts(config),
+    )
+    pinned_at: dict[str, float] = {}
+    for event in outcome.log:
+        if event.name == "pin":
+            pinned_at[event.program] = event.time_s
+        elif event.name == "expire":
+            due_s = pinned_at[event.program] + ttl
+            between = [s for s in starts if due_s + SAME_INSTANT_S <= s < event.time_s]
+            assert not between, "a step began after the pin's time and before it ended"
+
+
+@settings(max_examples=60)
+@given(case=cases(), pressure=st.sampled_from(["head", "deadlock", "younger"]), stepwise=st.booleans())
+def test_a_ttl_of_zero_is_program_fifo(case: Case, pressure: str, stepwise: bool) -> None:
+    one = run(case, f"ttl-static:ttl=0,pressure={pressure}", stepwise=stepwise)
+    other = run(case, "program-fifo", stepwise=stepwise)
+    assert one.log == other.log
+    assert one.turns == other.turns
+    assert one.programs == other.programs
+    assert one.totals == other.totals
+
+
+@settings(max_examples=40)
+@given(case=cases(), policy=policies, seed=st.integers(0, 2**32 - 1))
+def test_the_same_seed_gives_the_same_records(case: Case, policy: str, seed: int) -> None:
+    programs, config = case
+    one, other = (
+        simulate(
+            programs, policy, config=config, step_time=affine(), arrivals=Poisson(rate=2.0), seed=seed, stepwise=False
+        )
+        for _ in range(2)
+    )
+    assert one.turns == other.turns
+    assert one.programs == other.programs
+    assert one.stretches == other.stretches
+    assert one.log == other.log
+
+
+def test_another_seed_gives_other_arrivals() -> None:
+    programs = [program(f"p{i}", turn(10, 2)) for i in range(3)]
+    runs = [
+        simulate(programs, config=engine(50), step_time=affine(), arrivals=Poisson(rate=2.0), seed=seed)
+        for seed in (1, 2)
+    ]
+    assert [p.arrival_s for p in runs[0].programs] != [p.arrival_s for p in runs[1].programs]
+    draws = np.random.default_rng(1).exponential(0.5, 3).cumsum()
+    assert [p.arrival_s for p in runs[0].programs] == pytest.approx(list(draws))
+
+
+@settings(max_examples=60)
+@given(case=cases())
+def test_fcfs_finds_nothing_but_shared_prefixes(case: Case) -> None:
+    programs = [replace(program, shared_prefix=None) for program in case[0]]
+    outcome = run((programs, case[1]), "fcfs", stepwise=True)
+    assert all(turn.cached_tokens == 0 for turn in outcome.turns)
+
+
+@settings(max_examples=60)
+@given(case=cases(), policy=st.sampled_from(["lru", "program-fifo", "ttl", "pin-forever", "ttl-static"]))
+def test_with_plenty_of_memory_every_kept_block_is_found(case: Case, policy: str) -> None:
+    programs, config = case
+    blocks = 1 + sum(-(-t.context_tokens // config.block_size) + 1 for p in programs for t in p.turns)
+    outcome = run((programs, replace(config, num_gpu_blocks=blocks, watermark=0.0)), policy, stepwise=False)
+    kept = {(p.program_id, i): t.kept_tokens for p in programs for i, t in enumerate(p.turns)}
+    known = {(p.program_id, i + 1): t.context_tokens - 1 for p in programs for i, t in enumerate(p.turns)}
+    for turn in outcome.turns:
+        if turn.turn and not turn.preemptions:
+            most = min(kept[turn.program, turn.turn], known[turn.program, turn.turn], turn.prompt_tokens - 1)
+            assert turn.cached_tokens == most // config.block_size * config.block_size
+    assert outcome.totals.preemptions == 0
+    assert outcome.totals.pins_broken == 0
+
+
+@settings(max_examples=60)
+@given(case=cases(), policy=policies)
+def test_busy_time_is_the_sum_of_the_steps(case: Case, policy: str) -> None:
+    programs, config = case
+    outcome = simulate(programs, policy, config=config, step_time=affine(), stepwise=False)
+    spans = [(s.start_s, s.end_s) for s in outcome.stretches]
+    steps_s = [stretch.end_s - stretch.start_s for stretch in outcome.stretches if stretch.steps]
+    assert outcome.totals.busy_s == pytest.approx(math.fsum(steps_s))
+    assert outcome.totals.steps >= sum(stretch.steps for stretch in outcome.stretches)
+    assert all(first[1] <= second[0] for first, second in itertools.pairwise(spans))
+    assert outcome.totals.end_s == spans[-1][1] == max(t.finish_s for t in outcome.turns)
+    computed = sum(t.computed_tokens for t in outcome.turns)
+    assert sum(s.steps * (s.prefill_tokens + s.decode_requests) for s in outcome.stretches) == computed
+
+
+@settings(max_examples=40)
+@given(case=cases(), policy=policies)
+def test_watching_changes_nothing(case: Case, policy: str) -> None:
+    programs, config = case
+    plain = simulate(programs, policy, config=config, step_time=affine(), stepwise=False)
+    watched = run(case, policy, stepwise=False)
+    assert_same_runs(plain, watched)
+    assert plain.turns == watched.turns

@@ -39,16 +39,23 @@ def split_spec(text: str) -> tuple[str, dict[str, str]]:
 def split_list(text: str) -> list[str]:
     """Split a comma-separated list of specs; `ttl:pressure=head,cold_start=9,lru` is two of them.
 
-    An item with `=` and no `:` before it belongs to the spec it follows, as does a plane after a plane.
+    An item with `=` and no `:` before it belongs to the spec it follows, as does a plane after another plane.
     """
     specs: list[str] = []
     for item in filter(None, (part.strip() for part in text.split(","))):
         key = item.partition("=")[0]
-        if specs and "=" in item and ":" not in key and not (key in PLANES and "=" not in specs[-1]):
+        setting = "=" in item and ":" not in key
+        if specs and setting and (key not in PLANES or _takes_plane(specs[-1], key)):
             specs[-1] += "," + item
         else:
             specs.append(item)
     return specs
+
+
+def _takes_plane(spec: str, plane: str) -> bool:
+    """Whether a spec spells its planes out and has none of this name yet."""
+    keys = [part.partition("=")[0] for part in spec.split(",")]
+    return keys[0] in PLANES and plane not in keys
 
 
 def parse_policy(text: str) -> Policy:

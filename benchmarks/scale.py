@@ -125,6 +125,7 @@ def _draw(rows: list[tuple[Any, ...]], path: Path) -> None:
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import EngFormatter
 
     figure, panels = plt.subplots(1, len(AXES), figsize=(10, 3.2), sharey=True, layout="constrained")
     for panel, (grows, label) in zip(panels, AXES.items(), strict=True):
@@ -132,6 +133,9 @@ def _draw(rows: list[tuple[Any, ...]], path: Path) -> None:
             line = [(row[1], row[6]) for row in rows if row[0] == grows and row[2] == policy]
             panel.plot(*zip(*line, strict=True), marker="o", label=policy)
         panel.set(xscale="log", xlabel=label, ylim=(0, 1.25 * max(row[6] for row in rows)))
+        values = sorted({row[1] for row in rows if row[0] == grows})
+        panel.set_xticks(values, [EngFormatter(sep="")(value) for value in values])
+        panel.minorticks_off()
         panel.grid(alpha=0.3)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("microseconds a turn")

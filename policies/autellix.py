@@ -11,7 +11,7 @@ from continuum_sim.policies.errors import PolicyError
 from continuum_sim.policies.levels import level_of
 from continuum_sim.policies.planes import Order
 from continuum_sim.policies.registry import Preset, register_order, register_preset
-from continuum_sim.policies.views import TurnView
+from continuum_sim.policies.views import TurnView, instant
 
 _NOISE_S = 1e-9
 """Sums of step times differ in their last bits; a turn this near to its promotion is promoted."""
@@ -40,9 +40,9 @@ class Autellix(Order):
             raise PolicyError(f"beta is {self.beta}, expected more than 0")
 
     def key(self, turn: TurnView, now_s: float) -> Any:
-        """(level, arrival of the turn, order of first sight)."""
+        """(level, arrival of the turn)."""
         level = 0 if now_s >= self._promotion_s(turn) else level_of(_service(turn))
-        return (level, turn.arrival_s, turn.program.seq)
+        return (level, instant(turn.arrival_s))
 
     def next_change_s(self, turn: TurnView, now_s: float) -> float:
         """When the turn is promoted."""

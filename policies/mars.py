@@ -11,7 +11,7 @@ from continuum_sim.policies.errors import PolicyError
 from continuum_sim.policies.levels import level_of
 from continuum_sim.policies.planes import Admission, Gate, Order
 from continuum_sim.policies.registry import Preset, register_admission, register_order, register_preset
-from continuum_sim.policies.views import Moment, ProgramView, TurnView, used_share
+from continuum_sim.policies.views import Moment, ProgramView, TurnView, instant, used_share
 from continuum_sim.policies.window import Window
 
 
@@ -24,9 +24,9 @@ class RemainingPrefill(Order):
     sees_cache: ClassVar[bool] = True
 
     def key(self, turn: TurnView, now_s: float) -> Any:
-        """(was not preempted, level with limits 2048, 8192 and 32768 tokens, arrival, order of first sight)."""
+        """(was not preempted, level with limits 2048, 8192 and 32768 tokens, arrival of the turn)."""
         remaining = turn.prompt_tokens - turn.cached_tokens
-        return (not turn.preempted, level_of(remaining), turn.arrival_s, turn.program.seq)
+        return (not turn.preempted, level_of(remaining), instant(turn.arrival_s))
 
 
 @register_admission("mars")

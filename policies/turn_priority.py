@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from continuum_sim.policies.errors import PolicyError
 from continuum_sim.policies.planes import Order
 from continuum_sim.policies.registry import Preset, register_order, register_preset
-from continuum_sim.policies.views import TurnView
+from continuum_sim.policies.views import TurnView, instant
 
 
 @register_order("turn-priority")
@@ -32,8 +32,8 @@ class TurnPriority(Order):
             )
 
     def key(self, turn: TurnView, now_s: float) -> Any:
-        """(was not preempted, −(turn index − time_weight · arrival), order of first sight)."""
-        return (not turn.preempted, self.time_weight * turn.arrival_s - turn.index, turn.program.seq)
+        """(was not preempted, −(turn index − time_weight · arrival))."""
+        return (not turn.preempted, instant(self.time_weight * turn.arrival_s - turn.index))
 
 
 register_preset(

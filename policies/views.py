@@ -150,6 +150,11 @@ class EngineView(Protocol):
         """Seconds to make a lost context of this many tokens usable again (prefill, or reload if faster)."""
 
 
+def instant(seconds: float) -> float:
+    """A time for sort keys, to the microsecond: sums of step times differ in their last bits."""
+    return round(seconds, 6)
+
+
 def used_share(engine: EngineView) -> float:
     """U: share of the KV blocks that turns or pins hold; cached ones that nothing references are free, as in vLLM."""
     return (engine.total_blocks - engine.free_blocks) / engine.total_blocks

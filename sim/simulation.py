@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import simpy
 
+from continuum_sim.engine.clock import Clock
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.rebuild import fit_rebuild_time
-from continuum_sim.engine.replica import Replica, StepObserver, delay_until
+from continuum_sim.engine.replica import Replica, StepObserver
 from continuum_sim.engine.request import Request
 from continuum_sim.engine.scheduler import LogStep, Plan, Scheduler
 from continuum_sim.errors import ConfigError
@@ -97,7 +98,7 @@ class Simulation:
         log
             Receives every decision of the policy.
         """
-        self.env = simpy.Environment()
+        self.env = Clock()
         self.policy = policy
         self.config = config
         self.recorder = recorder
@@ -139,7 +140,7 @@ class Simulation:
     def _arrive(self, times: Iterator[tuple[float, Program]]) -> Generator[simpy.Event, Any, None]:
         for arrival_s, program in times:
             if arrival_s > self.env.now:
-                yield self.env.timeout(delay_until(self.env, arrival_s))
+                yield self.env.instant(arrival_s)
             self.env.process(self._serve(program, arrival_s))
 
     def _worker(self, programs: Iterator[Program]) -> Generator[simpy.Event, Any, None]:
@@ -184,7 +185,7 @@ class Simulation:
             if index < last:
                 tool_s += turn.tool_s
                 now_s = finish_s + turn.tool_s
-                yield env.timeout(delay_until(env, now_s))
+                yield env.instant(now_s)
         self._open -= 1
         self.recorder.program(
             ProgramRecord(

@@ -10,7 +10,7 @@ import numpy as np
 
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.errors import ConfigError
-from continuum_sim.steptime.calibrated import Calibrated, fit_calibrated
+from continuum_sim.steptime.calibrated import Calibrated, fit_calibrated, scaled
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.validate.observed import PINS, Observation, PolicyObservations
 from continuum_sim.validate.predict import Forecast, prefill_alone_s
@@ -248,11 +248,13 @@ def _split(one: PolicyObservations, config: EngineConfig, simulate: Simulate) ->
 
 
 def _refit(measured: Sequence[Observation]) -> Calibrated | None:
+    """Fit the steps of the runs, and make the whole of them as long as it was, stalls of the machine included."""
     steps = [step for run in measured for step in run.steps]
     try:
-        return fit_calibrated([step.batch for step in steps], [step.seconds for step in steps])
+        fitted = fit_calibrated([step.batch for step in steps], [step.seconds for step in steps])
     except ConfigError:
         return None  # no step log, or too short a run
+    return scaled(fitted, sum(step.seconds for step in steps) / sum(fitted.step_s(step.batch) for step in steps))
 
 
 def _fit_of_steps(observations: Sequence[PolicyObservations], step_time: StepTime) -> dict[str, float | int] | None:

@@ -7,17 +7,12 @@ from collections.abc import Generator
 from typing import Any, Protocol
 
 import simpy
-from simpy.events import EventPriority
 
+from continuum_sim.engine.clock import Clock
 from continuum_sim.engine.request import Request
 from continuum_sim.engine.scheduler import Plan, Scheduler
 from continuum_sim.policies.governor import SAME_INSTANT_S
 from continuum_sim.steptime.model import StepTime
-
-_AFTER_ALL_ELSE = EventPriority(2)
-"""SimPy priority of step boundaries: everything that happens at an instant comes before the step that starts."""
-
-_DIGITS = round(-math.log10(SAME_INSTANT_S))
 
 
 class StepObserver(Protocol):
@@ -41,33 +36,6 @@ class StepObserver(Protocol):
         """The planned steps have run."""
 
 
-class _Boundary(simpy.Event):
-    """End of a run of steps: a timeout that comes after everything else of its instant."""
-
-    def __init__(self, env: simpy.Environment, at_s: float) -> None:
-        super().__init__(env)
-        self._ok = True
-        self._value = None
-        env.schedule(self, priority=_AFTER_ALL_ELSE, delay=max(0.0, at_s - env.now))
-
-
-def delay_until(env: simpy.Environment, at_s: float) -> float:
-    """Delay that brings SimPy's clock exactly to `at_s`, rounded to `SAME_INSTANT_S`.
-
-    Times that are the same instant but for their last bits become equal, so that what happens then keeps the
-    order in which it was set in motion, however the times were added up.
-    """
-    at_s = round(at_s, _DIGITS)
-    delay_s = at_s - env.now
-    if delay_s <= 0:
-        return 0.0
-    while env.now + delay_s < at_s:
-        delay_s = math.nextafter(delay_s, math.inf)
-    while env.now + delay_s > at_s:
-        delay_s = math.nextafter(delay_s, 0.0)
-    return delay_s
-
-
 class Replica:
     """A scheduler, a step-time model and the clock that joins them.
 
@@ -77,7 +45,7 @@ class Replica:
 
     def __init__(
         self,
-        env: simpy.Environment,
+        env: Clock,
         scheduler: Scheduler,
         step_time: StepTime,
         *,
@@ -149,12 +117,12 @@ class Replica:
             self._passed = 0
             self._jumping = steps > 1 and not plan.spent
             try:
-                yield _Boundary(self.env, end_s + SAME_INSTANT_S)
+                yield self.env.boundary(end_s)
             except simpy.Interrupt:
                 passed_s = self.env.now - SAME_INSTANT_S - start_s
                 steps = self._steps = self.step_time.steps_to_reach(plan.batch, steps, passed_s)
                 end_s = start_s + self.step_time.run_s(plan.batch, steps)
-                yield _Boundary(self.env, end_s + SAME_INSTANT_S)
+                yield self.env.boundary(end_s)
             self._jumping = False
             self._plan = None
             self.now_s = end_s
@@ -166,7 +134,7 @@ class Replica:
                 for request in finished:
                     assert isinstance(request.payload, simpy.Event)
                     request.payload.succeed(end_s)
-                yield _Boundary(self.env, self.env.now)  # a turn that follows at once is seen by the next step
+                yield self.env.boundary(self.now_s)  # a turn that follows at once is seen by the next step
 
     def _steps_to_jump(self, plan: Plan) -> int:
         steps = self.scheduler.hold(plan)
@@ -182,11 +150,11 @@ class Replica:
         """Do nothing until a turn arrives or the policy has something to do."""
         self._wake = self.env.event()
         if until_s < math.inf:
-            yield self._wake | _Boundary(self.env, until_s + SAME_INSTANT_S)
+            yield self._wake | self.env.boundary(until_s)
         else:
             yield self._wake
         if self._wake.triggered:
-            yield _Boundary(self.env, self._woken_s + SAME_INSTANT_S)
+            yield self.env.boundary(self._woken_s)
             self.now_s = max(self.now_s, self._woken_s)
         else:
             self.now_s = max(self.now_s, until_s)

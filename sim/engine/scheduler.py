@@ -243,8 +243,7 @@ class Scheduler:
         self._decoding.advance(steps)
         if chunk:
             request = plan.chunks[0][0]
-            request.num_computed_tokens += chunk * steps
-            request.computed_tokens += chunk * steps
+            self._compute(request, chunk * steps)
             if request.context.shared is not None:
                 self._cache_shared(request, request.num_computed_tokens + chunk)
 
@@ -381,7 +380,6 @@ class Scheduler:
         if request.scheduled_s < 0:
             request.scheduled_s = max(now_s, request.arrival_s)  # the same instant, but for the last bits
             request.cached_tokens = cached
-        request.recomputed_tokens += max(0, request.known_tokens - cached)
         request.num_computed_tokens = cached
         request.number = self._admissions
         self._admissions += 1
@@ -401,8 +399,7 @@ class Scheduler:
     # Progress -------------------------------------------------------------------------------------------
 
     def _advance_prefill(self, request: Request, tokens: int, now_s: float, finished: list[Request]) -> None:
-        request.num_computed_tokens += tokens
-        request.computed_tokens += tokens
+        self._compute(request, tokens)
         if request.context.shared is not None:
             self._cache_shared(request, request.num_computed_tokens)
         if request.num_computed_tokens < request.num_tokens:
@@ -417,6 +414,13 @@ class Scheduler:
             finished.append(request)
         else:
             self._decoding.add(request)
+
+    def _compute(self, request: Request, tokens: int) -> None:
+        """Count tokens of a prompt that have been computed."""
+        start = request.num_computed_tokens
+        request.num_computed_tokens += tokens
+        request.computed_tokens += tokens
+        request.recomputed_tokens += max(0, min(start + tokens, request.known_tokens) - start)
 
     def _finish(self, request: Request, now_s: float) -> None:
         """End a turn: its blocks are pinned, released or forgotten as the policy says."""

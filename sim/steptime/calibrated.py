@@ -7,7 +7,7 @@ belongs to, was 15 % too dear for one decoding turn and 40 % too cheap for a sho
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ COEFFICIENTS: Final = (
 )
 _KNEES: Final = (0, 8, 16, 24, 32, 48, 64, 96, 128, 160, 192, 256, 320, 384, 448, 512, 640, 768, 1024)
 """Values of `free_tokens` that a fit tries."""
+_ROUNDS: Final = 2
 _TRIM: Final = 4.0
 """Steps this many robust standard deviations off are taken for disturbances from outside and left out."""
 
@@ -108,9 +109,11 @@ def read_calibrated(raw: Mapping[str, Any], where: str) -> Calibrated:
 def fit_calibrated(batches: Sequence[StepBatch], seconds: Sequence[float]) -> Calibrated:
     """Fit by non-negative least squares of relative errors, for the knee that leaves the smallest ones.
 
-    Minimises Σ ((predicted - measured)/measured)² (Lawson and Hanson's NNLS), twice: after the first fit, steps that
-    lie `_TRIM` robust standard deviations (1.4826 · median absolute deviation) off its median error are dropped, as
-    something else held the machine up. The provenance holds the residuals.
+    Minimises Σ ((predicted - measured)/expected)² (Lawson and Hanson's NNLS), where `expected` is first the
+    measurement itself and then the last fit's prediction: weights that know the noise of a measurement would favour
+    the steps that happened to be fast. In between, steps that lie `_TRIM` robust standard deviations (1.4826 · median
+    absolute deviation) off the median error are dropped, as something else held the machine up. The provenance holds
+    the residuals.
 
     Raises
     ------
@@ -126,33 +129,43 @@ def fit_calibrated(batches: Sequence[StepBatch], seconds: Sequence[float]) -> Ca
     if not (np.isfinite(measured).all() and (measured > 0).all()):
         raise ConfigError("fitting step times: every measured time must be a positive number of seconds")
     numbers = np.asarray(batches, dtype=float)
-    _, coefficients, errors = _fit_knee(numbers, measured)
+    knee, coefficients = _fit(numbers, measured, measured, _KNEES)
+    for _ in range(_ROUNDS):
+        expected = np.maximum(_design(numbers, knee) @ coefficients, 1e-9)
+        knee, coefficients = _fit(numbers, measured, expected, _KNEES)
+    modelled = _design(numbers, knee) @ coefficients
+    errors = measured / modelled - 1.0
     off = np.abs(errors - np.median(errors))
     kept = off <= max(_TRIM * 1.4826 * float(np.median(off)), 1e-9)
-    knee, coefficients, _ = _fit_knee(numbers[kept], measured[kept])
+    knee, coefficients = _fit(numbers[kept], measured[kept], modelled[kept], _KNEES)
     errors = _design(numbers, knee) @ coefficients / measured - 1.0
     values = dict(zip(COEFFICIENTS, map(float, coefficients), strict=True))
     return Calibrated(**values, free_tokens=knee, provenance={"residuals": _residuals(errors, kept)})
 
 
+def scaled(model: Calibrated, factor: float) -> Calibrated:
+    """Return a model whose steps all take `factor` times as long."""
+    return replace(model, **{name: getattr(model, name) * factor for name in COEFFICIENTS})
+
+
 _Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
-def _fit_knee(numbers: _Array, measured: _Array) -> tuple[int, _Array, _Array]:
-    """Knee, coefficients and relative errors of the best fit."""
-    best: tuple[float, int, _Array, _Array] | None = None
+def _fit(numbers: _Array, measured: _Array, expected: _Array, knees: Sequence[int]) -> tuple[int, _Array]:
+    """Knee and coefficients of the least squares in units of `expected`."""
+    best: tuple[float, int, _Array] | None = None
     most = float((numbers[:, 1] + numbers[:, 4]).max())
-    for knee in _KNEES:
+    for knee in knees:
         if knee and knee >= most:
             break
-        design = _design(numbers, knee) / measured[:, None]
+        design = _design(numbers, knee) / expected[:, None]
         # Columns of like size, or the solver's tolerance would drop the small ones.
         norms = np.linalg.norm(design, axis=0)
         scale = np.where(norms > 0, norms, 1.0)
-        solution, residual = nnls(design / scale, np.ones(len(measured)))
+        solution, residual = nnls(design / scale, measured / expected)
         # A knee must earn its place: the first one within a per mille of the best wins.
         if best is None or residual < best[0] * 0.999:
-            best = (residual, knee, solution / scale, design @ (solution / scale) - 1.0)
+            best = (residual, knee, solution / scale)
     assert best is not None
     return best[1:]
 

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
+from continuum_sim.policies.views import Foresight
+from continuum_sim.spec import parse_policy
 from support.governed import Governed
 from support.programs import engine, program, turn
 from support.runs import simulate
-
-from continuum_sim.policies.views import Foresight
-from continuum_sim.spec import parse_policy
 
 
 def test_gives_up_the_context_needed_last() -> None:

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import pytest
-from support.governed import Governed
-from support.programs import engine, program, turn
-from support.runs import simulate
 
 from continuum_sim.policies import PolicyError
 from continuum_sim.spec import parse_policy
+from support.governed import Governed
+from support.programs import engine, program, turn
+from support.runs import simulate
 
 
 def admitted(bench: Governed, names: str, at: float) -> list[str]:

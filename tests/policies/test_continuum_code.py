@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
+
 from continuum_sim.policies import Fate, PinFor, PolicyError
 from continuum_sim.spec import parse_policy
-
 from support.governed import Governed
 from support.programs import engine, program, turn
 from support.runs import simulate
@@ -99,6 +99,17 @@ def test_a_preempted_turn_finds_its_pinned_context_again_in_a_run() -> None:
     assert min(admitted) >= 40
     admitted = [e.detail["cached_tokens"] for e in plain.log if (e.name, e.program, e.turn) == ("admit", "late", 1)]
     assert min(admitted) < 40
+
+
+def test_a_turn_that_runs_alone_breaks_pins_to_grow_in_a_run() -> None:
+    # 12 blocks of 4. "parked" pins 5 full ones, and "grows" needs 9 at its end.
+    programs = [
+        program("parked", turn(20, 2, gap=60.0), turn(24, 2), at=0.0),
+        program("grows", turn(8, 28), at=2.0),
+    ]
+    run = simulate(programs, "continuum-code:ttl=90", config=engine(12))
+    assert [who for _, _, who, _ in run.events("break")] == ["parked"]
+    assert run.totals.preemptions == 0
 
 
 def test_refuses_a_negative_threshold() -> None:

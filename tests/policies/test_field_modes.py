@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from continuum_sim.engine.config import EngineConfig
+from continuum_sim.traces.schema import Program
 from support.invariants import InvariantObserver
 from support.runs import Outcome, simulate
 from support.steptimes import affine, constant
 from support.strategies import cases
-
-from continuum_sim.engine.config import EngineConfig
-from continuum_sim.traces.schema import Program
 
 POLICIES = (
     "ttl-expected:cold_start=2",
@@ -54,8 +54,8 @@ def told(outcome: Outcome) -> list[object]:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(case=cases(), seconds=st.sampled_from([None, 0.1, 0.25]))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(case=cases(), seconds=st.sampled_from([None, 0.125, 0.25]))
 def test_jumps_decide_what_single_steps_decide(
     policy: str, case: tuple[list[Program], EngineConfig], seconds: float | None
 ) -> None:

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
+
 from continuum_sim.policies import Fate, PinFor, PolicyError
 from continuum_sim.policies.infercept import Infercept
 from continuum_sim.policies.views import Foresight
 from continuum_sim.spec import parse_policy
-
 from support.governed import Governed, HandEngine
 from support.programs import engine, program, turn
 from support.runs import simulate

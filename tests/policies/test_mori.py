@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import pytest
-from support.governed import Governed, HandEngine
-from support.programs import engine, program, turn
-from support.runs import simulate
 
 from continuum_sim.policies import PolicyError
 from continuum_sim.policies.mori import idleness
 from continuum_sim.spec import parse_policy
+from support.governed import Governed, HandEngine
+from support.programs import engine, program, turn
+from support.runs import simulate
 
 
 def test_idleness_is_of_five_turns_and_of_the_call_under_way() -> None:

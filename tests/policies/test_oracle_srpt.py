@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 import pytest
-from support.governed import Governed
-from support.programs import engine, program, turn
-from support.runs import simulate
 
 from continuum_sim.foresight import foresee
 from continuum_sim.policies import PolicyError
 from continuum_sim.policies.views import Foresight
 from continuum_sim.spec import parse_policy
+from support.governed import Governed
+from support.programs import engine, program, turn
+from support.runs import simulate
 
 
 def test_foresight_counts_what_remains() -> None:

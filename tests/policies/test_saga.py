@@ -4,13 +4,13 @@ import math
 from statistics import NormalDist
 
 import pytest
-from support.governed import Governed
-from support.programs import engine, program, turn
-from support.runs import simulate
 
 from continuum_sim.policies import Fate, PinFor, PolicyError
 from continuum_sim.policies.history import Durations
 from continuum_sim.spec import parse_policy
+from support.governed import Governed
+from support.programs import engine, program, turn
+from support.runs import simulate
 
 
 def test_fits_a_log_normal() -> None:
@@ -74,8 +74,8 @@ def test_weights_decide() -> None:
 def test_a_context_whose_turn_waits_is_sure_to_be_used() -> None:
     bench = Governed("saga:idle_weight=0,size_weight=0")
     bench.remember("ls", math.exp(-1), math.e)
-    for name in ("back", "away"):
-        bench.end(bench.run(name, 0.0), 1.0, 10)
+    for name, until in (("back", 1.0), ("away", 2.99)):
+        bench.end(bench.run(name, 0.0), until, 10)
     bench.arrive("back", 2.0)
     assert bench.breaks(bench.arrive("head", 3.0), 3.0) == "away"
 

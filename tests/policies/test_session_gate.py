@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import pytest
-from support.governed import Governed
-from support.programs import engine, program, turn
-from support.runs import simulate
 
 from continuum_sim.policies import PolicyError
 from continuum_sim.policies.window import Window
 from continuum_sim.spec import parse_policy
+from support.governed import Governed
+from support.programs import engine, program, turn
+from support.runs import simulate
 
 
 def test_holds_a_newcomer_until_a_program_ends() -> None:

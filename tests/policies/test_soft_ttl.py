@@ -3,12 +3,12 @@ from __future__ import annotations
 import math
 
 import pytest
-from support.governed import Governed
-from support.programs import engine, program, turn
-from support.runs import simulate
 
 from continuum_sim.policies import PinFor, PolicyError
 from continuum_sim.spec import parse_policy
+from support.governed import Governed
+from support.programs import engine, program, turn
+from support.runs import simulate
 
 
 def test_yields_although_others_run_the_least_recently_used_first() -> None:

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import pytest
-from support.governed import Governed, HandEngine
-from support.programs import engine, program, turn
-from support.runs import simulate
 
 from continuum_sim.policies import PolicyError
 from continuum_sim.spec import parse_policy
+from support.governed import Governed, HandEngine
+from support.programs import engine, program, turn
+from support.runs import simulate
 
 
 def thunderagent(capacity: int, settings: str = "") -> Governed:
@@ -19,12 +19,12 @@ def paused(bench: Governed) -> list[str]:
 
 
 def crowd(bench: Governed) -> None:
-    """Two programs reasoning with 40 and 50 tokens, two acting: 30 since 4 s and 20 since 5 s."""
+    """Two programs reasoning with 15 and 50 tokens, two acting: 30 since 4 s and 20 since 5 s."""
     # All arrive small, so that all start.
     turns = {name: bench.run(name, 0.0, prompt=5) for name in "abcd"}
     bench.end(turns["b"], 4.0, 30)
     bench.end(turns["c"], 5.0, 20)
-    for name, context in (("a", 40), ("d", 50)):
+    for name, context in (("a", 15), ("d", 50)):
         bench.end(turns[name], 4.0, context)
         bench.run(name, 4.5, prompt=context)
 
@@ -32,9 +32,9 @@ def crowd(bench: Governed) -> None:
 @pytest.mark.parametrize(
     ("capacity", "gone"),
     [
-        (125, []),  # 40 + 50 + 30/2 + 20 = 125 fits
-        (124, ["c"]),  # the smallest in a tool call goes first: 105 are left
-        (104, ["b", "c"]),  # then the other one: 90
+        (100, []),  # 15 + 50 + 30/2 + 20 = 100 fits
+        (99, ["c"]),  # the smallest in a tool call goes first: 80 are left
+        (79, ["b", "c"]),  # then the other one: 65
     ],
 )
 def test_pauses_tool_calls_smallest_first_with_decayed_weights(capacity: int, gone: list[str]) -> None:
@@ -45,11 +45,11 @@ def test_pauses_tool_calls_smallest_first_with_decayed_weights(capacity: int, go
 
 
 def test_without_decay_an_old_tool_call_weighs_as_much_as_ever() -> None:
-    bench = thunderagent(125, ",half_life=1e9")
+    bench = thunderagent(114, ",half_life=1e9")
     crowd(bench)
-    bench.step(5.0)  # 140: without 20 still 120
+    bench.step(5.0)  # 115: without 20 still 95
     assert paused(bench) == ["c"]
-    bench = thunderagent(119, ",half_life=1e9")
+    bench = thunderagent(94, ",half_life=1e9")
     crowd(bench)
     bench.step(5.0)
     assert paused(bench) == ["b", "c"]
@@ -58,7 +58,7 @@ def test_without_decay_an_old_tool_call_weighs_as_much_as_ever() -> None:
 def test_programs_at_work_are_paused_when_their_turn_ends() -> None:
     bench = thunderagent(60)
     crowd(bench)
-    bench.step(5.0)  # 90 without the acting ones: the smaller of the others must go as well
+    bench.step(5.0)  # 65 without those in tool calls: the smaller of the others must go as well
     assert paused(bench) == ["b", "c"]
     working = bench.governor.programs["a"].turn
     assert working is not None
@@ -70,21 +70,21 @@ def test_programs_at_work_are_paused_when_their_turn_ends() -> None:
 
 def test_resumes_waiting_turns_then_new_programs_then_tool_calls_smallest_first() -> None:
     bench = thunderagent(100, ",half_life=1e9")
-    contexts = {"big": 95, "back": 30, "back-large": 40, "away": 10}
+    contexts = {"away": 10, "big": 95, "back-large": 40, "back": 30}
     turns = {name: bench.run(name, 0.0, prompt=1) for name in contexts}
     for name, context in contexts.items():
         bench.end(turns[name], 1.0, context)
     working = bench.run("big", 1.0, prompt=95)
     bench.step(5.0)  # 175: 95 are left when all tool calls are paused
-    assert paused(bench) == ["back", "back-large", "away"]
+    assert paused(bench) == ["away", "back-large", "back"]
     back, large = bench.arrive("back", 6.0, 30), bench.arrive("back-large", 6.0, 40)
-    new = bench.arrive("new", 6.0, 35)
+    new = bench.arrive("new", 6.0, 25)
     assert [bench.allows(t, 9.0) for t in (back, large, new)] == [False, False, False]
     bench.end(working, 9.0, last=True)
     assert not bench.allows(back, 9.9), "room is given at ticks"
-    bench.step(10.0)  # 100: back 30, back-large 40; new 35 no longer fits, away 10 does
-    assert [bench.allows(t, 10.0) for t in (back, large, new)] == [True, True, False]
-    assert paused(bench) == ["new"]
+    bench.step(10.0)  # 100: 30 and 40 of the turns that wait, 25 of the new one, and 10 no longer fit
+    assert [bench.allows(t, 10.0) for t in (back, large, new)] == [True, True, True]
+    assert paused(bench) == ["away"]
 
 
 def test_a_new_program_starts_at_once_while_it_fits_and_nobody_waits() -> None:

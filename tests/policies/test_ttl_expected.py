@@ -1,15 +1,15 @@
 from __future__ import annotations
 
 import pytest
-from support.governed import Governed, HandEngine
-from support.programs import engine, program, turn
-from support.runs import simulate
-from support.steptimes import constant
 
 from continuum_sim.policies import PinFor
 from continuum_sim.policies.history import Durations
 from continuum_sim.policies.ttl import best_ttl_s
 from continuum_sim.policies.ttl_expected import best_expected_ttl_s
+from support.governed import Governed, HandEngine
+from support.programs import engine, program, turn
+from support.runs import simulate
+from support.steptimes import constant
 
 
 def durations(*seconds: float) -> Durations:

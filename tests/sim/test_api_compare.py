@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.programs import program, turn
-from support.steptimes import affine
 
 import continuum_sim as cs
+from support.programs import program, turn
+from support.steptimes import affine
 
 TINY: dict[str, Any] = {
     "step_time": affine(),

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.programs import program, turn
-from support.steptimes import affine
 
 import continuum_sim as cs
 from continuum_sim.policies import Policy, Retention
 from continuum_sim.results.recorder import RunRecorder
 from continuum_sim.traces import bundled_traces, write_programs
+from support.programs import program, turn
+from support.steptimes import affine
 
 TINY = {"step_time": affine(), "kv_blocks": 1500, "limit": 12, "max_turns": 8, "arrivals": "poisson:rate=2"}
 """A few real programs on an engine that is short of memory."""

@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.fake_engine import FakeEngines, facts
-from support.virtual_time import run_virtually
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.steptime import Calibrated, load_fitted
@@ -21,6 +19,8 @@ from continuum_sim.validate.calibration.measure import Asked, Measured, PointAns
 from continuum_sim.validate.calibration.points import Point, plan_points
 from continuum_sim.validate.calibration.probes import _decodes
 from continuum_sim.validate.engines.interface import EngineError, EngineFacts, TurnAnswer
+from support.fake_engine import FakeEngines, facts
+from support.virtual_time import run_virtually
 
 TRUTH = Calibrated(0.003, 8e-5, 1e-3, 5e-7, 2.6e-8, 6e-5, 3.5e-7, 0)
 SMALL = facts(num_gpu_blocks=101, max_model_len=512, max_num_seqs=8)

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.programs import program, turn
 
 from continuum_sim.cli import main
 from continuum_sim.steptime import Calibrated, save_fitted
@@ -29,6 +28,7 @@ from continuum_sim.validate.engines.processes import descendants
 from continuum_sim.validate.session_files import read_records
 from continuum_sim.validate.steplog import read_steps
 from continuum_sim.validate.tiny import write_tiny_model
+from support.programs import program, turn
 
 pytest.importorskip("vllm")
 pytestmark = pytest.mark.engine

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from support.vllm_bench import BLOCK, Bench
 
 pytestmark = pytest.mark.engine

@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from support.runs import Outcome
 
 from continuum_sim.engine.rebuild import fit_rebuild_time
 from continuum_sim.policies import PRESETS
@@ -24,6 +23,7 @@ from continuum_sim.spec import parse_policy
 from continuum_sim.steptime.fitted import Fitted
 from continuum_sim.traces.schema import Program
 from continuum_sim.validate.parity.random_cases import Case, random_case
+from support.runs import Outcome
 
 pytestmark = pytest.mark.engine
 

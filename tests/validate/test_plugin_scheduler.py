@@ -11,12 +11,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from support.vllm_bench import BLOCK, Bench, tokens
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.policies.planes import Admission, Decision, Fate, Order, Retention
 from continuum_sim.policies.registry import register_admission, register_order, register_retention
 from continuum_sim.policies.views import Moment, ProgramView, TurnView
+from support.vllm_bench import BLOCK, Bench, tokens
 
 pytestmark = pytest.mark.engine
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.recorded_logs import BOOT_S, WALL_S, Row, bench_result, write_lines
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.validate.recorded import read_recorded
+from support.recorded_logs import BOOT_S, WALL_S, Row, bench_result, write_lines
 
 
 def line(number: int = 0, **more: Any) -> Row:

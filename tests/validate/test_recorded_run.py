@@ -11,14 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.recorded_logs import ENGINE, NAMES, Row, bench_result, requests, simulated_rows, stretched, write_lines
-from support.steptimes import affine, constant
 
 from continuum_sim.cli import main
 from continuum_sim.errors import ConfigError
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.schema import Program, Turn
 from continuum_sim.validate.recorded import RecordedReport, print_recorded, run_recorded
+from support.recorded_logs import ENGINE, NAMES, Row, bench_result, requests, simulated_rows, stretched, write_lines
+from support.steptimes import affine, constant
 
 
 def compare(path: Path, **more: Any) -> RecordedReport:

@@ -5,9 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.fake_engine import FakeEngines, facts
-from support.programs import program, turn
-from support.virtual_time import run_virtually
 
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.steptime import Calibrated
@@ -21,6 +18,9 @@ from continuum_sim.validate.predict import forecast
 from continuum_sim.validate.replay import Replay, replay
 from continuum_sim.validate.scale import Scale
 from continuum_sim.validate.workload import Workload, make_workload
+from support.fake_engine import FakeEngines, facts
+from support.programs import program, turn
+from support.virtual_time import run_virtually
 
 STEP_TIME = Calibrated(0.003, 8e-5, 1e-3, 5e-7, 2.6e-8, 6e-5, 3.5e-7, 0)
 SCARCE = facts(num_gpu_blocks=81, max_model_len=1024)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.fake_server import FakeServer, serving
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.validate.calibration.measure import Prompts
@@ -17,6 +16,7 @@ from continuum_sim.validate.calibration.points import Point
 from continuum_sim.validate.calibration.probes import ClientProbe, make_probe
 from continuum_sim.validate.engines.interface import EngineError, TurnRequest
 from continuum_sim.validate.engines.server import ServerEngine, Servers, ServerSettings
+from support.fake_server import FakeServer, serving
 
 SETTINGS = ServerSettings(max_num_batched_tokens=256, max_num_seqs=16, vocab_size=1000, timeout_s=0.5)
 TURN = TurnRequest("p/0", [5] * 40, 6, "p", "bash", False)

@@ -12,8 +12,6 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
-from support.fake_engine import FakeEngines, facts
-from support.virtual_time import run_virtually
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.steptime import Calibrated, save_fitted
@@ -26,6 +24,8 @@ from continuum_sim.validate.scale import Scale
 from continuum_sim.validate.session import Session, run_session, schedule
 from continuum_sim.validate.session_files import SessionFiles
 from continuum_sim.validate.workload import make_workload
+from support.fake_engine import FakeEngines, facts
+from support.virtual_time import run_virtually
 
 TRUTH = Calibrated(0.003, 8e-5, 1e-3, 5e-7, 2.6e-8, 6e-5, 3.5e-7, 0)
 SCARCE = facts(num_gpu_blocks=81, max_model_len=1024)

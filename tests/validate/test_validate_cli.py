@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.fake_server import FakeServer, serving
-from support.programs import program, turn
 
 from continuum_sim.cli import main
 from continuum_sim.steptime import Calibrated, save_fitted
 from continuum_sim.traces import write_programs
+from support.fake_server import FakeServer, serving
+from support.programs import program, turn
 
 pytestmark = pytest.mark.usefixtures("short_trace")
 

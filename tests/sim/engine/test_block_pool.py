@@ -10,10 +10,10 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from support.naive_pool import Block, NaivePool
 
 from continuum_sim.engine.block_pool import BlockPool, Chain, Run
 from continuum_sim.engine.request import Context
+from support.naive_pool import Block, NaivePool
 
 LONGEST = 9
 """Blocks of the longest prompt."""

@@ -82,21 +82,21 @@ def check_waits(outcome: Outcome, expected_s: float) -> None:
     assert abs(mean_s - expected_s) < 4 * error_s
 
 
-@pytest.mark.parametrize(("rate", "seed"), [(0.5, 1), (0.8, 2)])
+@pytest.mark.parametrize(("rate", "seed"), [(0.5, 1), (0.7, 2)])
 def test_identical_turns_wait_as_in_an_m_d_1_queue(rate: float, seed: int) -> None:
     """W = ρ·D / (2(1 − ρ)), the Pollaczek-Khinchine mean wait with a service time D that does not vary."""
     service_s = 10 * 0.1
-    outcome = single_turn_load(np.full(6000, 10), rate, step_s=0.1, seed=seed)
+    outcome = single_turn_load(np.full(25_000, 10), rate, step_s=0.1, seed=seed)
     assert all(t.finish_s - t.scheduled_s == pytest.approx(service_s) for t in outcome.turns)
     load = rate * service_s
     check_waits(outcome, load * service_s / (2 * (1 - load)))
 
 
-@pytest.mark.parametrize(("rate", "seed"), [(0.4, 3), (0.7, 4)])
+@pytest.mark.parametrize(("rate", "seed"), [(0.3, 3), (0.6, 4)])
 def test_geometric_outputs_wait_as_in_an_m_g_1_queue(rate: float, seed: int) -> None:
     """W = λ·E[S²] / (2(1 − ρ)) (Pollaczek-Khinchine); with S geometric of mean 1 s, nearly M/M/1's ρ/(1 − ρ)·E[S]."""
     step_s, p = 0.02, 0.02
-    outputs = np.random.default_rng(seed).geometric(p, 8000)
+    outputs = np.random.default_rng(seed).geometric(p, 25_000)
     outcome = single_turn_load(outputs, rate, step_s=step_s, seed=seed + 100)
     # With the moments of the outputs drawn, so that only arrivals are left to chance.
     service_s = step_s * outputs

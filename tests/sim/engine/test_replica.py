@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Generator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import simpy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from continuum_sim.engine.replica import delay_until
+from continuum_sim.engine.clock import Clock
 from continuum_sim.errors import ConfigError
 from continuum_sim.policies import Admission, Policy
 from continuum_sim.policies.views import Moment, TurnView
@@ -25,21 +26,30 @@ seconds = st.floats(0.0, 1e6)
 
 @given(now_s=seconds, at_s=seconds)
 def test_the_clock_reaches_an_instant_to_the_last_bit(now_s: float, at_s: float) -> None:
-    env = simpy.Environment(initial_time=now_s)
-    env.run(until=env.timeout(delay_until(env, at_s)))
-    assert env.now == max(now_s, round(at_s, 9))
+    clock = Clock(initial_time=now_s)
+    clock.run(until=clock.instant(at_s))
+    assert clock.now == max(now_s, round(at_s, 9))
 
 
-@given(at_s=st.floats(0.1, 1e4), one=st.floats(0.0, 0.05), other=st.floats(0.0, 0.05))
-def test_one_instant_reached_from_two_is_one_instant(at_s: float, one: float, other: float) -> None:
-    at_s = round(at_s, 3)
-    reached = []
-    for before_s in (one, other):
-        env = simpy.Environment(initial_time=at_s - before_s)
-        noisy_s = math.nextafter(at_s, 0.0) if before_s == one else at_s
-        env.run(until=env.timeout(delay_until(env, noisy_s)))
-        reached.append(env.now)
-    assert reached[0] == reached[1]
+def test_what_happens_at_one_instant_keeps_its_order() -> None:
+    clock = Clock()
+    seen: list[str] = []
+
+    def wait(name: str, event: simpy.Event) -> Generator[simpy.Event, Any, None]:
+        yield event
+        seen.append(name)
+
+    # 0.1 + 0.2 is not 0.3 to a float.
+    for name, event in (
+        ("boundary", clock.boundary(0.3)),
+        ("first", clock.instant(0.1 + 0.2)),
+        ("second", clock.instant(0.3)),
+        ("third", clock.instant(math.nextafter(0.3, 0.0))),
+        ("next boundary", clock.boundary(0.300001)),
+    ):
+        clock.process(wait(name, event))
+    clock.run()
+    assert seen == ["first", "second", "third", "boundary", "next boundary"]
 
 
 @pytest.mark.parametrize("stepwise", [True, False])
@@ -63,7 +73,7 @@ def test_no_turn_is_scheduled_before_it_arrives() -> None:
 
 
 @dataclass(frozen=True)
-class Closed(Admission):
+class Shut(Admission):
     """Lets nothing in."""
 
     gated: ClassVar[bool] = True
@@ -90,7 +100,7 @@ def test_a_gate_that_never_opens_ends_the_run_with_its_name(stepwise: bool) -> N
     with pytest.raises(SimulationError, match="'shut' holds 2 programs back") as caught:
         simulate(
             [program("a", turn(4, 1)), program("b", turn(4, 1))],
-            Policy("shut", admission=Closed()),
+            Policy("shut", admission=Shut()),
             config=engine(5),
             stepwise=stepwise,
         )

@@ -7,6 +7,7 @@ output tokens computes p + o - 1 of them: its last token is sampled, never compu
 from __future__ import annotations
 
 import pytest
+
 from support.programs import engine, program, turn
 from support.schedule import Step, schedule_of
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from support.programs import engine, program, turn
 from support.schedule import Step, schedule_of
 

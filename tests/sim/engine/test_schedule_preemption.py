@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from support.programs import engine, program, turn
-from support.schedule import Step, schedule_of
-
 from continuum_sim.policies import Order, Policy
 from continuum_sim.policies.views import TurnView
+from support.programs import engine, program, turn
+from support.schedule import Step, schedule_of
 
 
 def test_the_last_running_turn_is_preempted_and_resumes() -> None:

@@ -1,0 +1,39 @@
+"""Simulated time with instants that are exact: equal times are equal to the last bit, however they came about."""
+
+from __future__ import annotations
+
+from heapq import heappush
+
+import simpy
+from simpy.events import NORMAL, EventPriority
+
+from continuum_sim.policies.governor import SAME_INSTANT_S
+
+_DIGITS = 9
+"""Decimals of a second that tell instants apart: those of `SAME_INSTANT_S`."""
+
+_AFTER_ALL_ELSE = EventPriority(2)
+"""Behind SimPy's own priorities: what happens at an instant comes before the step that starts then."""
+
+
+class Clock(simpy.Environment):
+    """SimPy's environment, with events at given times instead of after delays.
+
+    A delay added to the present is rounded, so two that lead to the same time need not meet there. What happens
+    at one instant then happened in the order of that noise; here it keeps the order in which it was set in motion.
+    """
+
+    def instant(self, at_s: float) -> simpy.Event:
+        """Make an event at a time in seconds, rounded to `SAME_INSTANT_S`; at once if that has passed."""
+        return self._at(round(at_s, _DIGITS), NORMAL)
+
+    def boundary(self, at_s: float) -> simpy.Event:
+        """Make the event of a step boundary: just after a time in seconds and all else that happens then."""
+        return self._at(at_s + SAME_INSTANT_S, _AFTER_ALL_ELSE)
+
+    def _at(self, at_s: float, priority: EventPriority) -> simpy.Event:
+        event = simpy.Event(self)
+        event._ok = True
+        event._value = None
+        heappush(self._queue, (max(at_s, self._now), priority, next(self._eid), event))
+        return event

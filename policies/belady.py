@@ -10,7 +10,7 @@ from typing import ClassVar
 from continuum_sim.policies.planes import Decision, PinFor
 from continuum_sim.policies.registry import Preset, register_preset, register_retention
 from continuum_sim.policies.soft_pins import SoftPins
-from continuum_sim.policies.views import Moment, ProgramView, TurnView
+from continuum_sim.policies.views import Moment, ProgramView, TurnView, instant
 
 
 @register_retention("belady")
@@ -36,10 +36,10 @@ class Belady(SoftPins):
 def _next_use(program: ProgramView) -> tuple[float, int]:
     """Arrival of the next turn: ahead during a tool call, past for a turn that waits (first come, first used)."""
     if program.turn is not None:
-        return program.turn.arrival_s, program.seq
+        return instant(program.turn.arrival_s), program.seq
     assert program.turn_end_s is not None
     gap_s = program.foresight.gap_s if program.foresight is not None else math.inf
-    return program.turn_end_s + gap_s, program.seq
+    return instant(program.turn_end_s + gap_s), program.seq
 
 
 register_preset(

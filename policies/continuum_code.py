@@ -11,7 +11,7 @@ from continuum_sim.policies.errors import PolicyError
 from continuum_sim.policies.pinned_first import PinnedFirst
 from continuum_sim.policies.planes import Decision, Fate, PinFor, Retention
 from continuum_sim.policies.registry import Preset, register_order, register_preset, register_retention
-from continuum_sim.policies.views import Moment, ProgramView, TurnView
+from continuum_sim.policies.views import Moment, ProgramView, TurnView, instant
 
 
 @register_order("continuum-code")
@@ -62,7 +62,7 @@ class FixedPin(Retention):
 
 def _expiry(program: ProgramView) -> tuple[float, int]:
     assert program.pin is not None
-    return program.pin.expires_s, -program.seq
+    return instant(program.pin.expires_s), -program.seq
 
 
 register_preset(

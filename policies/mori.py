@@ -11,7 +11,7 @@ from continuum_sim.policies.capacity import CapacityGate, check_period
 from continuum_sim.policies.planes import Admission, Decision, Fate, Gate, PinFor, Review
 from continuum_sim.policies.registry import Preset, register_admission, register_preset, register_retention
 from continuum_sim.policies.soft_pins import SoftPins
-from continuum_sim.policies.views import Moment, ProgramView, TurnView
+from continuum_sim.policies.views import Moment, ProgramView, TurnView, instant
 
 
 def idleness(program: ProgramView, now_s: float) -> float:
@@ -27,7 +27,7 @@ def idleness(program: ProgramView, now_s: float) -> float:
         if len(program.cycles) == program.cycles.maxlen:
             reasoning_s -= program.cycles[0][0]
             acting_s -= program.cycles[0][1]
-    return acting_s / (acting_s + reasoning_s) if acting_s + reasoning_s > 0 else 0.0
+    return instant(acting_s / (acting_s + reasoning_s)) if acting_s + reasoning_s > 0 else 0.0
 
 
 @register_admission("mori")

@@ -12,7 +12,7 @@ from continuum_sim.policies.history import Durations
 from continuum_sim.policies.planes import Decision, Fate, PinFor
 from continuum_sim.policies.registry import Preset, register_preset, register_retention
 from continuum_sim.policies.soft_pins import SoftPins
-from continuum_sim.policies.views import Moment, ProgramView, TurnView, used_share
+from continuum_sim.policies.views import Moment, ProgramView, TurnView, instant, used_share
 
 _MIN_RECORDS = 2
 """Calls of a tool from which it has a spread of its own; before, all tools stand in for it."""
@@ -63,7 +63,8 @@ class Saga(SoftPins):
         def score(program: ProgramView) -> tuple[float, int]:
             idle = self.idle_weight * _idle_s(program, now_s) / longest_s
             reuse = self.reuse_weight * (1 - p_reuse(program, moment))
-            return idle + reuse + self.size_weight * _blocks(program) / largest, program.seq
+            size = self.size_weight * _blocks(program) / largest
+            return instant(idle + reuse + size), program.seq
 
         return max(pinned, key=score)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from continuum_sim.policies.planes import Retention
-from continuum_sim.policies.views import Moment, ProgramView, TurnView
+from continuum_sim.policies.views import Moment, ProgramView, TurnView, instant
 
 
 @dataclass(frozen=True)
@@ -29,4 +29,4 @@ class SoftPins(Retention):
 
 def _pinned_since(program: ProgramView) -> float:
     assert program.pin is not None
-    return program.pin.made_s
+    return instant(program.pin.made_s)

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from continuum_sim.policies.errors import PolicyError
 from continuum_sim.policies.history import Durations
@@ -14,6 +15,9 @@ from continuum_sim.policies.planes import Decision, PinFor
 from continuum_sim.policies.pressure import YieldingPins
 from continuum_sim.policies.registry import Preset, register_preset, register_retention
 from continuum_sim.policies.views import Moment, ProgramView
+
+_NOISE_S = 1e-9
+"""Gains nearer than this are a tie: T̄ is a mean of sums of step times, which differ in their last bits."""
 
 
 @register_retention("ttl")
@@ -53,11 +57,15 @@ class Ttl(YieldingPins):
 
 def best_ttl_s(durations: Durations, benefit_s: float) -> float:
     """τ in {0} ∪ durations with the largest P(τ)·benefit − τ; the smallest one on ties (Eq. 2)."""
-    gain_s = durations.shares * benefit_s - durations.values_s
+    return smallest_best_s(durations.values_s, durations.shares * benefit_s - durations.values_s)
+
+
+def smallest_best_s(values_s: npt.NDArray[np.float64], gain_s: npt.NDArray[np.float64]) -> float:
+    """Value of the largest gain, 0 (which gains nothing) included; the smallest value on ties."""
     if not len(gain_s):
         return 0.0
-    best = int(np.argmax(gain_s))
-    return float(durations.values_s[best]) if gain_s[best] > 0 else 0.0
+    best = int(np.argmax(gain_s >= gain_s.max() - _NOISE_S))
+    return float(values_s[best]) if gain_s[best] > _NOISE_S else 0.0
 
 
 register_preset(

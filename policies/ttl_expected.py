@@ -9,7 +9,7 @@ import numpy as np
 from continuum_sim.policies.history import Durations
 from continuum_sim.policies.pinned_first import PinnedFirst
 from continuum_sim.policies.registry import Preset, register_preset, register_retention
-from continuum_sim.policies.ttl import Ttl
+from continuum_sim.policies.ttl import Ttl, smallest_best_s
 
 
 @register_retention("ttl-expected")
@@ -34,8 +34,7 @@ def best_expected_ttl_s(durations: Durations, benefit_s: float) -> float:
     # Σ of the shares d ≤ τ of d, plus τ for the share of durations beyond it.
     returned_s = np.cumsum(values_s * np.diff(shares, prepend=0.0))
     gain_s = shares * benefit_s - (returned_s + values_s * (1.0 - shares))
-    best = int(np.argmax(gain_s))
-    return float(values_s[best]) if gain_s[best] > 0 else 0.0
+    return smallest_best_s(values_s, gain_s)
 
 
 register_preset(

@@ -150,9 +150,12 @@ class EngineView(Protocol):
         """Seconds to make a lost context of this many tokens usable again (prefill, or reload if faster)."""
 
 
-def instant(seconds: float) -> float:
-    """A time for sort keys, to the microsecond: sums of step times differ in their last bits."""
-    return round(seconds, 6)
+def instant(value: float) -> float:
+    """A time in seconds, or what follows from times, for sort keys: rounded to 1e-6.
+
+    Sums of step times differ in their last bits, which must not decide who comes first.
+    """
+    return round(value, 6)
 
 
 def used_share(engine: EngineView) -> float:

@@ -72,6 +72,10 @@ class PolicyReport(msgspec.Struct, frozen=True):
     """Share of turns with the same cached tokens in simulation and measurement."""
     cached_equal_repeats: float | None
     """The same between two repeats of the measurement: the most one can ask for."""
+    fates_equal: float | None
+    """Share of turns whose blocks had the same fate: released, evicted, or a pin that was hit, expired or broken."""
+    fates_equal_repeats: float | None
+    """The same between two repeats of the measurement."""
     preemptions: Compared | None
     pins: dict[str, Compared]
     """Made, hit, expired, broken; empty where the engine did not count."""
@@ -168,6 +172,7 @@ def _policy(
         notes.append(f"repeat noise {noise:.1%} exceeds the tolerance")
     elif not within and jct_s["mean"].measured.low <= jct_s["mean"].simulated <= jct_s["mean"].measured.high:
         notes.append("the simulated mean lies within the measured interval")
+    fates = [run.fates for run in measured if run.fates is not None]
     counted = all(run.counts is not None for run in measured)
     return PolicyReport(
         policy=one.policy,
@@ -182,6 +187,8 @@ def _policy(
         cached_tokens=_compare(one, _cached_tokens, mean) if tells_cached else None,
         cached_equal=share_equal([(draw.cached_tokens, table) for draw in simulated for table in tables]),
         cached_equal_repeats=among_themselves(tables),
+        fates_equal=share_equal([(draw.fates or {}, table) for draw in simulated for table in fates]),
+        fates_equal_repeats=among_themselves(fates),
         preemptions=_compare(one, lambda run: np.array([run.preemptions]), mean) if tells_preemptions else None,
         pins={name: _compare(one, _count(name), mean) for name in PINS} if counted else {},
         engine_pace=_pace(measured, step_time),

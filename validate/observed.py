@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from continuum_sim.records import ProgramRecord, TurnRecord
-from continuum_sim.validate.engines.in_process import COUNTS, STEPS
+from continuum_sim.results.decisions import read_decisions
+from continuum_sim.validate.engines.in_process import COUNTS, DECISIONS, STEPS
+from continuum_sim.validate.fates import Fates, turn_fates
 from continuum_sim.validate.session_files import SessionFiles, read_json, read_records, slug
 from continuum_sim.validate.statistics import Array
 from continuum_sim.validate.steplog import TimedStep, read_steps, time_steps
@@ -30,6 +32,8 @@ class Observation:
     """What the policy did, where it is known."""
     steps: list[TimedStep] = field(default_factory=list)
     """Steps of a measured replay, where the engine logged them."""
+    fates: Fates | None = None
+    """What became of every turn's blocks, where the decisions were logged."""
     tells_cached: bool = True
     """Whether the cached tokens of the turns are known."""
     tells_preemptions: bool = True
@@ -81,8 +85,10 @@ def read_simulated(files: SessionFiles, policy: str) -> list[Observation]:
     draws: list[dict[str, Any]] = predictions["policies"][policy]
     found = []
     for number, draw in enumerate(draws):
-        programs, turns = read_records(files.root / "predictions" / slug(policy) / f"draw{number}")
-        found.append(Observation(programs, turns, {name: draw["totals"][name] for name in PINS}))
+        folder = files.root / "predictions" / slug(policy) / f"draw{number}"
+        programs, turns = read_records(folder)
+        fates = turn_fates(read_decisions(folder / DECISIONS))
+        found.append(Observation(programs, turns, {name: draw["totals"][name] for name in PINS}, fates=fates))
     return found
 
 
@@ -94,7 +100,8 @@ def read_measured(folder: Path, run: Mapping[str, Any]) -> Observation:
         kept = read_json(folder / COUNTS)["counts"]
         counts = {name: kept[name] for name in PINS}
     steps = time_steps(read_steps(folder / STEPS), run["start_s"]) if (folder / STEPS).exists() else []
-    return Observation(programs, turns, counts, steps, run["tells_cached"], run["tells_preemptions"])
+    fates = turn_fates(read_decisions(folder / DECISIONS)) if (folder / DECISIONS).exists() else None
+    return Observation(programs, turns, counts, steps, fates, run["tells_cached"], run["tells_preemptions"])
 
 
 def read_observations(files: SessionFiles, policies: list[str]) -> list[PolicyObservations]:

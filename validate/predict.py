@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.records import ProgramRecord, TurnRecord
+from continuum_sim.results.decisions import DecisionRecord, keep_decisions
 from continuum_sim.simulation import EngineTotals, Simulation
 from continuum_sim.spec import parse_policy
 from continuum_sim.steptime.batch import StepBatch
@@ -27,8 +27,8 @@ class Forecast:
     programs: tuple[ProgramRecord, ...]
     turns: tuple[TurnRecord, ...]
     totals: EngineTotals
-    decisions: tuple[tuple[float, int, str, int, str, dict[str, Any]], ...] = ()
-    """The decision log, if it was asked for."""
+    decisions: tuple[DecisionRecord, ...]
+    """The decision log."""
 
 
 def forecast(
@@ -40,7 +40,6 @@ def forecast(
     *,
     draws: int = 1,
     seed: int = 0,
-    log: bool = False,
 ) -> list[Forecast]:
     """Simulate a replay `draws` times.
 
@@ -52,7 +51,7 @@ def forecast(
     found = []
     for draw in range(draws):
         drawn = [_with_delays(program, delays, rng if draw else None) for program in workload.programs]
-        found.append(_simulate(drawn, workload, policy, config, step_time, delays, log=log and not draw))
+        found.append(_simulate(drawn, workload, policy, config, step_time, delays))
     return found
 
 
@@ -63,18 +62,16 @@ def _simulate(
     config: EngineConfig,
     step_time: StepTime,
     delays: ClientDelays,
-    *,
-    log: bool,
 ) -> Forecast:
     kept = KeptRecords()
-    decisions: list[Any] = []
+    decisions: list[DecisionRecord] = []
     simulation = Simulation(
         policy=parse_policy(policy),
         config=config,
         step_time=step_time,
         recorder=kept,
         timeline=False,
-        log=(lambda *entry: decisions.append(entry)) if log else None,
+        log=keep_decisions(decisions),
     )
     totals = simulation.run(programs, workload.arrivals, np.random.default_rng(0))
     submit_s, answer_s = delays.mean_submit_s(), delays.mean_answer_s()

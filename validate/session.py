@@ -14,6 +14,8 @@ import numpy as np
 
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.rebuild import fit_rebuild_time
+from continuum_sim.results.decisions import decision_line
+from continuum_sim.results.files import DECISIONS
 from continuum_sim.results.jsonfile import to_json
 from continuum_sim.simulation import check_fits
 from continuum_sim.steptime.fitted import load_fitted
@@ -166,8 +168,9 @@ def _predict(
             for draw, one in enumerate(forecasts):
                 folder = files.root / "predictions" / slug(policy) / f"draw{draw}"
                 write_records(folder, one.programs, one.turns)
+                (folder / DECISIONS).write_bytes(b"".join(map(decision_line, one.decisions)))
                 hashes[str(folder.relative_to(files.root))] = {
-                    name: hash_file(folder / name) for name in ("programs.parquet", "turns.parquet")
+                    path.name: hash_file(path) for path in sorted(folder.iterdir())
                 }
         return files.write_predictions(
             {

@@ -55,13 +55,13 @@ def kendall_tau(one: Sequence[float], other: Sequence[float]) -> float | None:
     return None if np.isnan(tau) else float(tau)
 
 
-def share_equal(pairs: Sequence[tuple[Mapping[Any, int], Mapping[Any, int]]]) -> float | None:
+def share_equal(pairs: Sequence[tuple[Mapping[Any, object], Mapping[Any, object]]]) -> float | None:
     """Share of keys whose values are equal, over pairs of tables with the same keys; None without a pair."""
     equal = [one[key] == other[key] for one, other in pairs for key in one.keys() & other.keys()]
     return float(np.mean(equal)) if equal else None
 
 
-def among_themselves(tables: Sequence[Mapping[Any, int]]) -> float | None:
+def among_themselves(tables: Sequence[Mapping[Any, object]]) -> float | None:
     """Share of equal values between every two of the tables: how far repeats agree with each other."""
     return share_equal(list(combinations(tables, 2)))
 

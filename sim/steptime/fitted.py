@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.steptime.batch import StepBatch
@@ -113,6 +112,8 @@ def fit_step_times(batches: Sequence[StepBatch], seconds: Sequence[float]) -> Fi
     ConfigError
         If there are fewer steps than coefficients, or a time is not a positive number.
     """
+    from scipy.optimize import nnls  # slow to import, and only fitting needs it
+
     measured = np.asarray(seconds, dtype=float)
     if len(batches) != len(measured) or len(measured) < len(_COEFFICIENTS):
         raise ConfigError(

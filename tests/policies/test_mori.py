@@ -19,13 +19,13 @@ def test_idleness_is_of_five_turns_and_of_the_call_under_way() -> None:
         bench.end(ran, at + busy_s)
         at += busy_s + gap_s
     view = ran.program
-    assert idleness(view, at) == pytest.approx(4.5 / (94 + 4.5)), "five turns, the last call just over"
+    assert idleness(view, at) == pytest.approx(4.5 / (94 + 4.5), abs=1e-6), "five turns, the last call just over"
     last = bench.arrive("p", at)
-    assert idleness(view, at + 50) == pytest.approx(4.5 / 98.5), "queueing counts for neither"
+    assert idleness(view, at + 50) == pytest.approx(4.5 / 98.5, abs=1e-6), "queueing counts for neither"
     bench.governor.turn_admitted(last, 0, at + 50)
     bench.end(last, at + 52)
     # The turn of 90 s drops out: 4 · 1 + 2 reasoning, 4 · 1 + 6 acting after 6 s of the new call.
-    assert idleness(view, at + 58) == pytest.approx(10 / 16)
+    assert idleness(view, at + 58) == pytest.approx(10 / 16, abs=1e-6)
 
 
 def test_a_preempted_turn_reasons_only_while_it_runs() -> None:
@@ -34,7 +34,7 @@ def test_a_preempted_turn_reasons_only_while_it_runs() -> None:
     bench.governor.turn_preempted(ran, 2.0)
     bench.governor.turn_admitted(ran, 0, 10.0)
     bench.end(ran, 13.0)
-    assert idleness(ran.program, 18.0) == pytest.approx(5 / (5 + 5))
+    assert idleness(ran.program, 18.0) == pytest.approx(5 / (5 + 5), abs=1e-6)
 
 
 def mori(capacity: int) -> Governed:

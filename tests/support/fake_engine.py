@@ -13,10 +13,11 @@ from continuum_sim.engine.rebuild import RebuildTime, fit_rebuild_time
 from continuum_sim.engine.request import Request
 from continuum_sim.engine.scheduler import Plan, Scheduler
 from continuum_sim.policies.governor import SAME_INSTANT_S
+from continuum_sim.results.decisions import DecisionRecord, decision_line, keep_decisions
 from continuum_sim.spec import parse_policy
 from continuum_sim.steptime.batch import StepBatch
 from continuum_sim.steptime.model import StepTime
-from continuum_sim.validate.engines.in_process import COUNTS, STEPS
+from continuum_sim.validate.engines.in_process import COUNTS, DECISIONS, STEPS
 from continuum_sim.validate.engines.interface import EngineError, EngineFacts, TurnAnswer, TurnRequest
 from continuum_sim.validate.steplog import LoggedStep, step_line
 
@@ -162,9 +163,12 @@ class FakeEngine:
         self._owner.open -= 1
         counts = {"counts": asdict(self.scheduler.governor.counts)}
         (self._folder / COUNTS).write_text(json.dumps(counts))
+        (self._folder / DECISIONS).write_bytes(b"".join(map(decision_line, self._decisions)))
 
     def _renew(self) -> None:
-        self.scheduler = Scheduler(self.facts.config(), parse_policy(self._policy), self._rebuild)
+        self._decisions: list[DecisionRecord] = []
+        log = keep_decisions(self._decisions)
+        self.scheduler = Scheduler(self.facts.config(), parse_policy(self._policy), self._rebuild, log)
 
     def _die(self) -> None:
         for future in self._waiting:

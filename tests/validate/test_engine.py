@@ -75,7 +75,7 @@ def test_policies_run_and_the_caches_agree_turn_by_turn(trace: Path) -> None:
     assert engine_processes() == []
     report = json.loads(Path("v/report.json").read_text())
     for policy in report["policies"]:
-        assert policy["cached_equal"] == 1.0
+        assert policy["cached_equal"] == policy["fates_equal"] == 1.0
         assert policy["engine_pace"] > 0
         assert policy["error_split"] is not None
     pins = report["policies"][1]["pins"]

@@ -88,6 +88,7 @@ def test_an_engine_that_is_the_simulator_shows_no_error(tmp_path: Path) -> None:
         assert policy.repeats == 2
         assert policy.programs == 6
         assert policy.cached_equal == policy.cached_equal_repeats == 1.0
+        assert policy.fates_equal == policy.fates_equal_repeats == 1.0
         assert policy.engine_pace == pytest.approx(1.0, abs=1e-6)
         assert policy.noise == pytest.approx(0.0, abs=1e-6)
         for number in (*policy.jct_s.values(), policy.ttft_mean_s, policy.ttft_p95_s, policy.output_tokens_per_s):
@@ -135,6 +136,8 @@ def test_a_policy_that_is_not_run_is_found_out(tmp_path: Path) -> None:
     assert not other.within_tolerance
     assert other.cached_equal is not None
     assert other.cached_equal < 0.95
+    assert other.fates_equal is not None
+    assert other.fates_equal < 0.5
     assert other.pins["pins_made"].measured.value == 0 < other.pins["pins_made"].simulated
     split = other.error_split
     assert split is not None

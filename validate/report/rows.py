@@ -106,20 +106,21 @@ def _turns(report: ValidationReport) -> Grid:
             _both(policy.ttft_mean_s, seconds),
             _both(policy.ttft_p95_s, seconds),
             _both(policy.cached_tokens, count),
-            _share(policy.cached_equal),
-            _share(policy.cached_equal_repeats),
+            _agreement(policy.cached_equal, policy.cached_equal_repeats),
+            _agreement(policy.fates_equal, policy.fates_equal_repeats),
             _both(policy.preemptions, count),
             _both(policy.output_tokens_per_s, seconds),
         ]
         for policy in report.policies
     ]
     columns = (
-        *("policy", "TTFT mean s", "TTFT p95 s", "cached tokens", "turns equal", "repeats equal", "preemptions"),
-        "output tokens/s",
+        *("policy", "TTFT mean s", "TTFT p95 s", "cached tokens", "same cached (repeats)", "same fate (repeats)"),
+        *("preemptions", "output tokens/s"),
     )
     note = (
-        "simulated / measured. Turns equal: turns with exactly the same cached tokens in simulation and measurement; "
-        "repeats equal: the same between two repeats of the measurement"
+        "simulated / measured. Same cached: turns with exactly the same cached tokens in simulation and measurement; "
+        "same fate: turns whose blocks were released, or whose pin was hit, expired or broken, in both; "
+        "in brackets the same between two repeats of the measurement"
     )
     return Grid("Turns", columns, rows, note)
 
@@ -164,5 +165,7 @@ def _both(number: Compared | None, show: Callable[[float], str]) -> str:
     return "unknown" if number is None else f"{show(number.simulated)} / {show(number.measured.value)}"
 
 
-def _share(share: float | None) -> str:
-    return "unknown" if share is None else f"{100 * share:.1f} %"
+def _agreement(share: float | None, among_repeats: float | None) -> str:
+    if share is None:
+        return "unknown"
+    return f"{100 * share:.1f} %" + ("" if among_repeats is None else f" ({100 * among_repeats:.1f} %)")

@@ -41,7 +41,7 @@ class Pin:
     """KV blocks of a paused program, kept referenced so that nothing evicts them."""
 
     expires_s: float
-    """The first scheduler step at or after this time ends the pin; infinite for a pin without expiry."""
+    """The first scheduler step after this time ends the pin; infinite for a pin without expiry."""
     blocks: int
     """Blocks held when the pin was made."""
     made_s: float

@@ -10,10 +10,13 @@ import numpy as np
 
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.errors import ConfigError
+from continuum_sim.records import TurnRecord
 from continuum_sim.steptime.calibrated import Calibrated, fit_calibrated, scaled
 from continuum_sim.steptime.model import StepTime
+from continuum_sim.validate.fates import turn_fates
 from continuum_sim.validate.observed import PINS, Observation, PolicyObservations
 from continuum_sim.validate.predict import Forecast, prefill_alone_s
+from continuum_sim.validate.reenact import Reenactment
 from continuum_sim.validate.statistics import (
     STATISTICS,
     Array,
@@ -29,6 +32,8 @@ from continuum_sim.validate.statistics import (
 
 Simulate = Callable[[str, StepTime], list[Forecast]]
 """Simulates the workload again under a policy with other step times."""
+Reenact = Callable[[str, Observation], Reenactment | None]
+"""Simulates a measured run again with what its engine logged; None where it logged nothing."""
 
 
 class Compared(msgspec.Struct, frozen=True):
@@ -46,9 +51,26 @@ class ErrorSplit(msgspec.Struct, frozen=True):
     step_time: float
     """What goes away when the simulation runs with step times fitted to the steps measured during the runs."""
     cache: float
-    """Of the rest, own prefill time of tokens that one of the two found in the cache and the other did not."""
+    """In a simulation with the engine's own step times and gaps: own prefill time of tokens that only one of the two
+    found in the cache."""
     scheduling: float
-    """What is left: order, waiting, and the time between engine and client."""
+    """In that same simulation: all other error."""
+    timing: float
+    """What is left: an engine whose pace changes within a run, delays of the client, and which of two turns came first
+    by a millisecond."""
+
+
+class Reenacted(msgspec.Struct, frozen=True):
+    """Simulations with the engine's own step times and gaps: nothing but decisions can differ."""
+
+    jct_error: float
+    """Simulated over measured mean JCT on the engine's clock, less 1."""
+    same_steps: float
+    """Share of the engine's steps that the simulator took too: the same batch, in the same order."""
+    cached_equal: float
+    """Share of turns with the same cached tokens."""
+    fates_equal: float | None
+    """Share of turns whose blocks had the same fate."""
 
 
 class PolicyReport(msgspec.Struct, frozen=True):
@@ -82,6 +104,7 @@ class PolicyReport(msgspec.Struct, frozen=True):
     engine_pace: float | None
     """Measured over modelled time of all steps: above 1 the engine was slower than when it was calibrated."""
     error_split: ErrorSplit | None
+    reenacted: Reenacted | None
     within_tolerance: bool
     notes: list[str]
 
@@ -128,6 +151,7 @@ def assess(
     config: EngineConfig,
     step_time: StepTime,
     simulate: Simulate,
+    reenact: Reenact,
 ) -> ValidationReport:
     """Set simulation against measurement for every policy.
 
@@ -136,7 +160,7 @@ def assess(
     tolerance
         Largest allowed error of a mean JCT, as a share.
     """
-    reports = [_policy(one, tolerance, config, step_time, simulate) for one in observations]
+    reports = [_policy(one, tolerance, config, step_time, simulate, reenact) for one in observations]
     notes = []
     if any(report.noise > tolerance for report in reports):
         worst = max(reports, key=lambda report: report.noise)
@@ -158,7 +182,12 @@ def assess(
 
 
 def _policy(
-    one: PolicyObservations, tolerance: float, config: EngineConfig, step_time: StepTime, simulate: Simulate
+    one: PolicyObservations,
+    tolerance: float,
+    config: EngineConfig,
+    step_time: StepTime,
+    simulate: Simulate,
+    reenact: Reenact,
 ) -> PolicyReport:
     simulated, measured = one.simulated, one.measured
     jct_s = {name: _compare(one, lambda run: run.jct_s, statistic) for name, statistic in STATISTICS.items()}
@@ -173,6 +202,7 @@ def _policy(
     elif not within and jct_s["mean"].measured.low <= jct_s["mean"].simulated <= jct_s["mean"].measured.high:
         notes.append("the simulated mean lies within the measured interval")
     fates = [run.fates for run in measured if run.fates is not None]
+    again = [found for run in measured if (found := reenact(one.policy, run)) is not None]
     counted = all(run.counts is not None for run in measured)
     return PolicyReport(
         policy=one.policy,
@@ -192,7 +222,8 @@ def _policy(
         preemptions=_compare(one, lambda run: np.array([run.preemptions]), mean) if tells_preemptions else None,
         pins={name: _compare(one, _count(name), mean) for name in PINS} if counted else {},
         engine_pace=_pace(measured, step_time),
-        error_split=_split(one, config, simulate),
+        error_split=_split(one, config, simulate, again),
+        reenacted=_reenacted(measured, again),
         within_tolerance=within,
         notes=notes,
     )
@@ -227,30 +258,52 @@ def _pace(measured: Sequence[Observation], step_time: StepTime) -> float | None:
     return sum(step.seconds for step in steps) / sum(step_time.step_s(step.batch) for step in steps)
 
 
-def _split(one: PolicyObservations, config: EngineConfig, simulate: Simulate) -> ErrorSplit | None:
-    refit = _refit(one.measured)
-    if refit is None:
+def _reenacted(measured: Sequence[Observation], again: Sequence[Reenactment]) -> Reenacted | None:
+    if not again:
         return None
-    again = simulate(one.policy, refit)
+    simulated_s = fmean(program.jct_s for one in again for program in one.forecast.programs)
+    measured_s = fmean(jct_s for one in again for jct_s in one.measured_jct_s.values())
+    cached = share_equal([(_cached(one), run.cached_tokens) for one, run in zip(again, measured, strict=True)])
+    fates = [
+        (turn_fates(one.forecast.decisions), run.fates)
+        for one, run in zip(again, measured, strict=True)
+        if run.fates is not None
+    ]
+    assert cached is not None
+    return Reenacted(simulated_s / measured_s - 1.0, fmean(o.same_steps for o in again), cached, share_equal(fates))
+
+
+def _cached(one: Reenactment) -> dict[tuple[str, int], int]:
+    return {(turn.program, turn.turn): turn.cached_tokens for turn in one.forecast.turns}
+
+
+def _split(
+    one: PolicyObservations, config: EngineConfig, simulate: Simulate, again: Sequence[Reenactment]
+) -> ErrorSplit | None:
+    refit = _refit(one.measured)
+    if refit is None or not again:
+        return None
     measured_s = fmean(mean(run.jct_s) for run in one.measured)
     simulated_s = fmean(mean(run.jct_s) for run in one.simulated)
-    again_s = fmean(fmean(program.jct_s for program in draw.programs) for draw in again)
+    refit_s = fmean(fmean(p.jct_s for p in draw.programs) for draw in simulate(one.policy, refit))
     programs = len(one.measured[0].programs)
     chunk = config.max_num_batched_tokens
 
-    def prefill_s(turns: Sequence[tuple[int, int]]) -> float:
-        """Own prefill time of all turns, given their prompt and cached tokens, per program."""
-        return sum(prefill_alone_s(refit, prompt - cached, cached, chunk) for prompt, cached in turns) / programs
+    def prefill_s(turns: Sequence[TurnRecord]) -> float:
+        """Own prefill time of all turns, per program."""
+        sizes = ((turn.prompt_tokens - turn.cached_tokens, turn.cached_tokens) for turn in turns)
+        return sum(prefill_alone_s(refit, new, cached, chunk) for new, cached in sizes) / programs
 
-    simulated_prefill_s = fmean(prefill_s([(t.prompt_tokens, t.cached_tokens) for t in draw.turns]) for draw in again)
-    measured_prefill_s = fmean(
-        prefill_s([(t.prompt_tokens, t.cached_tokens) for t in run.turns]) for run in one.measured
+    decisions = fmean(
+        fmean(p.jct_s for p in one.forecast.programs) - fmean(one.measured_jct_s.values()) for one in again
     )
-    cache = (simulated_prefill_s - measured_prefill_s) / measured_s
+    cache = fmean(prefill_s(one.forecast.turns) for one in again) - fmean(prefill_s(run.turns) for run in one.measured)
+    step_time = simulated_s - refit_s
     return ErrorSplit(
-        step_time=(simulated_s - again_s) / measured_s,
-        cache=cache,
-        scheduling=(again_s - measured_s) / measured_s - cache,
+        step_time=step_time / measured_s,
+        cache=cache / measured_s,
+        scheduling=(decisions - cache) / measured_s,
+        timing=(simulated_s - measured_s - step_time - decisions) / measured_s,
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ import numpy as np
 
 from continuum_sim.records import ProgramRecord, TurnRecord
 from continuum_sim.results.decisions import read_decisions
+from continuum_sim.validate.engine_clock import EngineLog, EngineTimes
 from continuum_sim.validate.engines.in_process import COUNTS, DECISIONS, STEPS
 from continuum_sim.validate.fates import Fates, turn_fates
-from continuum_sim.validate.session_files import SessionFiles, read_json, read_records, slug
+from continuum_sim.validate.session_files import ENGINE_TIMES, SessionFiles, read_json, read_records, slug
 from continuum_sim.validate.statistics import Array
 from continuum_sim.validate.steplog import TimedStep, read_steps, time_steps
 
@@ -30,13 +32,18 @@ class Observation:
     turns: list[TurnRecord]
     counts: Mapping[str, float] | None = None
     """What the policy did, where it is known."""
-    steps: list[TimedStep] = field(default_factory=list)
-    """Steps of a measured replay, where the engine logged them."""
+    log: EngineLog | None = None
+    """What the engine of a measured replay logged, if it did."""
     fates: Fates | None = None
     """What became of every turn's blocks, where the decisions were logged."""
     tells_cached: bool = True
     """Whether the cached tokens of the turns are known."""
     tells_preemptions: bool = True
+
+    @cached_property
+    def steps(self) -> list[TimedStep]:
+        """Steps of the replay that computed something, where the engine logged them."""
+        return [] if self.log is None else time_steps(self.log.steps, self.log.start_s)
 
     @cached_property
     def jct_s(self) -> Array:
@@ -99,9 +106,13 @@ def read_measured(folder: Path, run: Mapping[str, Any]) -> Observation:
     if (folder / COUNTS).exists():
         kept = read_json(folder / COUNTS)["counts"]
         counts = {name: kept[name] for name in PINS}
-    steps = time_steps(read_steps(folder / STEPS), run["start_s"]) if (folder / STEPS).exists() else []
-    fates = turn_fates(read_decisions(folder / DECISIONS)) if (folder / DECISIONS).exists() else None
-    return Observation(programs, turns, counts, steps, fates, run["tells_cached"], run["tells_preemptions"])
+    decisions = read_decisions(folder / DECISIONS) if (folder / DECISIONS).exists() else None
+    fates = None if decisions is None else turn_fates(decisions)
+    log = None
+    if (folder / STEPS).exists():
+        times = [EngineTimes(**entry) for entry in json.loads((folder / ENGINE_TIMES).read_text(encoding="utf-8"))]
+        log = EngineLog(read_steps(folder / STEPS), times, run["start_s"], decisions or ())
+    return Observation(programs, turns, counts, log, fates, run["tells_cached"], run["tells_preemptions"])
 
 
 def read_observations(files: SessionFiles, policies: list[str]) -> list[PolicyObservations]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from continuum_sim.records import ProgramRecord, Recorder, TurnRecord
 from continuum_sim.traces.schema import Program, Turn
+from continuum_sim.validate.engine_clock import EngineTimes
 from continuum_sim.validate.engines.interface import Engine, TurnAnswer, TurnRequest
 from continuum_sim.validate.tokens import Conversation
 from continuum_sim.validate.workload import Workload
@@ -24,6 +25,8 @@ class Replay:
     tells_cached: bool
     """Whether the engine told the cached tokens of every turn; the records say 0 where it did not."""
     tells_preemptions: bool
+    engine_times: tuple[EngineTimes, ...]
+    """When the engine itself had every turn, if it tells."""
 
 
 async def replay(engine: Engine, workload: Workload, recorder: Recorder, seed: int) -> Replay:
@@ -47,7 +50,7 @@ async def replay(engine: Engine, workload: Workload, recorder: Recorder, seed: i
                     group.create_task(run.work(programs))
     except* Exception as failures:
         raise _first(failures) from None
-    return Replay(run.start_s, run.end_s, run.tells_cached, run.tells_preemptions)
+    return Replay(run.start_s, run.end_s, run.tells_cached, run.tells_preemptions, tuple(run.engine_times))
 
 
 def _first(failures: BaseExceptionGroup[Exception]) -> Exception:
@@ -67,6 +70,7 @@ class _Run:
         self.start_s = self._loop.time()
         self.end_s = 0.0
         self.tells_cached = self.tells_preemptions = True
+        self.engine_times: list[EngineTimes] = []
 
     async def work(self, programs: Iterator[Program]) -> None:
         """One worker of a closed loop: one program after the other."""
@@ -88,6 +92,8 @@ class _Run:
             request = TurnRequest(f"{name}/{index}", prompt, turn.output_tokens, name, turn.tool, index == last)
             answer = await self._engine.turn(request)
             conversation.generated(answer.token_ids)
+            if answer.queued_s is not None and answer.last_token_s is not None:
+                self.engine_times.append(EngineTimes(name, index, answer.queued_s, answer.last_token_s))
             record = self._record(name, index, turn, due_s, answer, min(turn.kept_tokens, known_tokens))
             self._recorder.turn(record)
             queue_s += record.scheduled_s - due_s

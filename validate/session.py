@@ -28,6 +28,7 @@ from continuum_sim.validate.kept_records import KeptRecords
 from continuum_sim.validate.predict import Forecast, forecast
 from continuum_sim.validate.replay import replay
 from continuum_sim.validate.session_files import (
+    ENGINE_TIMES,
     FACTS,
     RUN,
     STEP_TIME,
@@ -224,6 +225,7 @@ async def _run(
     finally:
         await engine.close()
     write_records(folder, kept.programs, kept.turns)
+    write_text(folder / ENGINE_TIMES, to_json([times._asdict() for times in ran.engine_times]))
     description = {
         "policy": key.policy,
         "repeat": key.repeat,

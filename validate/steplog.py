@@ -54,22 +54,30 @@ def read_steps(path: Path) -> list[LoggedStep]:
 
 
 def time_steps(steps: Sequence[LoggedStep], start_s: float = 0.0) -> list[TimedStep]:
-    """Say how long the engine was busy with each step that ended after `start_s`.
+    """Say how long the engine was busy with each step that ended after `start_s`; see `begins`."""
+    return [
+        TimedStep(step.end_s, step.end_s - begin_s, step.batch)
+        for step, begin_s in zip(steps, begins(steps), strict=True)
+        if computes(step) and step.end_s > start_s
+    ]
 
-    While work is left that is the time from the end of one step to the end of the next: the model, and all that
-    the engine's loop does between two forward passes. After a pause, or a step that computed nothing, it counts
-    from the start of the step's scheduling.
+
+def begins(steps: Sequence[LoggedStep]) -> list[float]:
+    """Say from when on the engine was busy with each step.
+
+    While work is left that is the end of the step before: the time until the next end is the model, and all that the
+    engine's loop does between two forward passes. After a pause, or a step that computed nothing, it is the start of
+    the step's own scheduling.
     """
-    timed = []
+    found = []
     before: LoggedStep | None = None
     for step in steps:
-        busy = before is not None and before.unfinished > 0 and _tokens(before.batch) > 0
-        if _tokens(step.batch) and step.end_s > start_s:
-            begin_s = before.end_s if busy and before is not None else step.start_s
-            timed.append(TimedStep(step.end_s, step.end_s - begin_s, step.batch))
+        busy = before is not None and before.unfinished > 0 and computes(before)
+        found.append(before.end_s if busy and before is not None else step.start_s)
         before = step
-    return timed
+    return found
 
 
-def _tokens(batch: StepBatch) -> int:
-    return batch.prefill_tokens + batch.decode_requests
+def computes(step: LoggedStep) -> bool:
+    """Whether a step had anything to compute."""
+    return step.batch.prefill_tokens + step.batch.decode_requests > 0

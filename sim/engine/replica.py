@@ -14,6 +14,9 @@ from continuum_sim.engine.scheduler import Plan, Scheduler
 from continuum_sim.policies.governor import SAME_INSTANT_S
 from continuum_sim.steptime.model import StepTime
 
+_MOST_IDLE_TICKS = 10_000
+"""Ticks of a gate that may pass with every turn held back and nothing else to come, before that counts as for good."""
+
 
 class StepObserver(Protocol):
     """Watches the engine from outside (time series, parity checks)."""
@@ -72,6 +75,8 @@ class Replica:
         """How many of them the scheduler has carried out already."""
         self._start_s = 0.0
         """When that run started."""
+        self._hopeless = 0
+        """Times in a row that the engine slept with turns waiting and nothing to come but the policy's own events."""
         self.process = env.process(self._run())
 
     def submit(self, program_id: str, request: Request, now_s: float) -> None:
@@ -108,8 +113,9 @@ class Replica:
                 if plan.changed:
                     scheduler.step += 1  # the next step follows at once
                 else:
-                    yield from self._sleep(scheduler.governor.next_event_s())
+                    yield from self._sleep(self._next_hope_s())
                 continue
+            self._hopeless = 0
             start_s = self._start_s = self.now_s
             steps = self._steps = 1 if self.stepwise else self._steps_to_jump(plan)
             end_s = start_s + self.step_time.run_s(plan.batch, steps)
@@ -145,6 +151,12 @@ class Replica:
             if event_s < math.inf:
                 return self.step_time.steps_to_reach(plan.batch, steps, event_s - self.now_s)
         return steps
+
+    def _next_hope_s(self) -> float:
+        """When the policy may let a waiting turn in of its own accord; infinite once it has had its chances."""
+        if self.env.peek() == math.inf:
+            self._hopeless += 1  # no turn and no tool is under way: only a tick can change anything
+        return self.scheduler.governor.next_event_s() if self._hopeless <= _MOST_IDLE_TICKS else math.inf
 
     def _sleep(self, until_s: float) -> Generator[simpy.Event, Any, None]:
         """Do nothing until a turn arrives or the policy has something to do."""

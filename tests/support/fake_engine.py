@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from continuum_sim.engine.rebuild import RebuildTime, fit_rebuild_time
 from continuum_sim.engine.request import Request
 from continuum_sim.engine.scheduler import Plan, Scheduler
@@ -51,6 +53,8 @@ class FakeEngines:
     """Turns after which the n-th engine dies."""
     refuses: Callable[[int], str | None] = lambda number: None
     """Why the n-th engine does not start."""
+    jitter: float = 0.0
+    """Standard deviation of the logarithm of every step's time."""
     started: list[str | None] = field(default_factory=list)
     """Policies in the order in which engines were started."""
     open: int = 0
@@ -96,6 +100,7 @@ class FakeEngine:
             owner.step_time, self.facts.max_num_batched_tokens, self.facts.max_model_len
         )
         self._loop = asyncio.get_running_loop()
+        self._rng = np.random.default_rng(len(owner.started))
         self._log = self.step_log.open("wb")
         self._contexts: dict[str, tuple[Any, list[int]]] = {}
         self._generated = 0
@@ -190,7 +195,8 @@ class FakeEngine:
                 else:
                     await self._idle(scheduler.governor.next_event_s() + SAME_INSTANT_S - now_s)
                 continue
-            await asyncio.sleep(self._owner.step_time.step_s(plan.batch) * self._pace)
+            noise = float(np.exp(self._rng.normal(0.0, self._owner.jitter))) if self._owner.jitter else 1.0
+            await asyncio.sleep(self._owner.step_time.step_s(plan.batch) * self._pace * noise)
             self._finish(scheduler, plan, now_s)
             await asyncio.sleep(SAME_INSTANT_S)  # turns that follow at once are seen by the next step
 

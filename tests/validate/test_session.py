@@ -115,9 +115,14 @@ def test_a_slow_engine_misses_the_tolerance_and_the_step_times_are_to_blame(tmp_
         assert not policy.within_tolerance
         assert policy.jct_s["mean"].error < -0.1
         assert policy.engine_pace == pytest.approx(1.3, rel=1e-3)
+        again = policy.reenacted
+        assert again is not None
+        assert (again.same_steps, again.cached_equal, again.fates_equal) == (1.0, 1.0, 1.0)
+        assert again.jct_error == pytest.approx(0.0, abs=1e-6)
         split = policy.error_split
         assert split is not None
-        assert split.step_time + split.cache + split.scheduling == pytest.approx(policy.jct_s["mean"].error)
+        parts = split.step_time + split.timing + split.scheduling + split.cache
+        assert parts == pytest.approx(policy.jct_s["mean"].error)
         assert split.step_time == pytest.approx(policy.jct_s["mean"].error, abs=0.01)
     assert lab.report(tolerance=0.5).passed
 
@@ -142,7 +147,31 @@ def test_a_policy_that_is_not_run_is_found_out(tmp_path: Path) -> None:
     split = other.error_split
     assert split is not None
     assert abs(split.step_time) < 0.01
-    assert split.cache < -0.01
+    assert split.scheduling + split.cache < -0.02
+    assert honest.reenacted is not None
+    assert honest.reenacted.same_steps == 1.0
+    assert other.reenacted is not None
+    assert other.reenacted.same_steps < 0.9
+    assert other.reenacted.cached_equal < 1.0
+
+
+def test_an_unsteady_engine_is_followed_step_by_step_with_its_own_step_times(tmp_path: Path) -> None:
+    """Every step takes a random time, so prediction and run go apart; the same run again must not."""
+    lab = Lab(tmp_path, policies=("lru", "program-fifo", "ttl-static:ttl=0.1", "ttl:cold_start=5"))
+    fakes = engines()
+    fakes.jitter = 0.3
+    lab.run(fakes)
+    report = lab.report(tolerance=1.0)
+    assert any(policy.cached_equal != 1.0 for policy in report.policies)
+    for policy in report.policies:
+        again = policy.reenacted
+        assert again is not None
+        assert (again.same_steps, again.cached_equal, again.fates_equal) == (1.0, 1.0, 1.0)
+        assert again.jct_error == pytest.approx(0.0, abs=1e-6)
+        split = policy.error_split
+        assert split is not None
+        assert split.scheduling == pytest.approx(0.0, abs=1e-6)
+        assert split.cache == pytest.approx(0.0, abs=1e-6)
 
 
 def test_noise_beyond_the_tolerance_is_said(tmp_path: Path) -> None:

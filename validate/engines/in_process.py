@@ -67,6 +67,9 @@ class InProcess:
             if isinstance(error, Exception):
                 raise EngineError(f"vLLM did not start: {last_words(log) or error}; its output is in {log}") from None
             raise
+        if _ENVIRONMENT["VLLM_LOGGING_LEVEL"] == os.environ["VLLM_LOGGING_LEVEL"]:
+            # The engine's own processes write to its log; this one shares the terminal with the user.
+            logging.getLogger("vllm").setLevel(logging.ERROR)
         return InProcessEngine(llm, folder, _facts(llm), frozenset(descendants()) - others)
 
 
@@ -174,9 +177,6 @@ def _start(arguments: dict[str, Any]) -> Any:
     from vllm import AsyncEngineArgs
     from vllm.v1.engine.async_llm import AsyncLLM
 
-    if _ENVIRONMENT["VLLM_LOGGING_LEVEL"] == os.environ["VLLM_LOGGING_LEVEL"]:
-        # The engine's own processes write to its log; this one shares the terminal with the user.
-        logging.getLogger("vllm").setLevel(logging.ERROR)
     known = AsyncEngineArgs.__dataclass_fields__
     for name in arguments:
         if name not in known:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,8 @@ class StepClock:
         start_s = time.monotonic()
         output = self._schedule(*args, **kwargs)
         scheduled_s = time.monotonic()
-        batch = scheduled_batch(self._scheduler.requests, output.num_scheduled_tokens)
+        resumed = output.scheduled_cached_reqs.resumed_req_ids
+        batch = scheduled_batch(self._scheduler.requests, output.num_scheduled_tokens, resumed)
         self._under_way.append((start_s, scheduled_s, batch))
         return output
 
@@ -83,17 +85,19 @@ class StepClock:
         return self._shutdown(*args, **kwargs)
 
 
-def scheduled_batch(requests: dict[str, Any], scheduled_tokens: dict[str, int]) -> StepBatch:
+def scheduled_batch(
+    requests: dict[str, Any], scheduled_tokens: dict[str, int], resumed: Container[str] = ()
+) -> StepBatch:
     """Sum up a scheduled step as the simulator does; vLLM has already advanced `num_computed_tokens` past it.
 
-    A request decodes when the only token it lacks is the one it sampled last; a preempted one that computes its
-    prompt and output again is prefilling.
+    A request decodes when the only token it lacks is the one it sampled last. One that comes back from preemption is
+    prefilling, even if all but its last token was still in the cache.
     """
     prefills = tokens = context = pairs = decodes = decode_context = 0
     for name, chunk in scheduled_tokens.items():
         request = requests[name]
         start = request.num_computed_tokens - chunk
-        if chunk == 1 and start >= request.num_prompt_tokens:
+        if chunk == 1 and start >= request.num_prompt_tokens and name not in resumed:
             decodes += 1
             decode_context += start + 1
         else:

@@ -27,6 +27,7 @@ def grids(report: ValidationReport) -> Iterator[Grid]:
         yield _pins(report)
     if any(policy.error_split for policy in report.policies):
         yield _split(report)
+        yield _reenacted(report)
 
 
 def verdict(report: ValidationReport) -> str:
@@ -140,16 +141,39 @@ def _split(report: ValidationReport) -> Grid:
     for policy in report.policies:
         split = policy.error_split
         if split is not None:
-            parts = (policy.jct_s["mean"].error, split.step_time, split.cache, split.scheduling)
+            parts = (policy.jct_s["mean"].error, split.step_time, split.timing, split.scheduling, split.cache)
             rows.append([policy.policy, *map(signed_percent, parts), _pace(policy)])
     note = (
-        "of the measured mean JCT. Step time: gone when simulated with step times fitted to the runs' own steps; "
-        "cache: own prefill of tokens that only one of the two found cached; scheduling: the rest. "
-        "Engine pace: measured over modelled time of all steps"
+        "shares of the measured mean JCT. Step time: gone when simulated with step times fitted to the runs' own "
+        "steps; scheduling and cache: there even when simulated with the engine's own step times and gaps (below); "
+        "timing: the rest. Engine pace: measured over modelled time of all steps"
     )
     return Grid(
-        "Where the error comes from", ("policy", "error", "step time", "cache", "scheduling", "engine pace"), rows, note
+        "Where the error comes from",
+        ("policy", "error", "step time", "timing", "scheduling", "cache", "engine pace"),
+        rows,
+        note,
     )
+
+
+def _reenacted(report: ValidationReport) -> Grid:
+    rows = [
+        [
+            policy.policy,
+            signed_percent(again.jct_error),
+            _agreement(again.same_steps, None),
+            _agreement(again.cached_equal, None),
+            _agreement(again.fates_equal, None),
+        ]
+        for policy in report.policies
+        if (again := policy.reenacted) is not None
+    ]
+    note = (
+        "each run once more in the simulator, with the duration of every step and every gap as the engine logged them: "
+        "only decisions can differ. Same steps: steps of the engine with the same batch in the same order"
+    )
+    columns = ("policy", "error of mean JCT", "same steps", "same cached", "same fate")
+    return Grid("With the engine's own step times", columns, rows, note)
 
 
 def _pace(policy: PolicyReport) -> str:

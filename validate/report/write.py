@@ -11,8 +11,9 @@ from continuum_sim.steptime.model import StepTime
 from continuum_sim.validate.assess import ValidationReport, assess
 from continuum_sim.validate.calibration.calibrate import delays_of
 from continuum_sim.validate.engines.interface import EngineFacts
-from continuum_sim.validate.observed import read_observations
+from continuum_sim.validate.observed import Observation, read_observations
 from continuum_sim.validate.predict import Forecast
+from continuum_sim.validate.reenact import Reenactment, reenact
 from continuum_sim.validate.report.page import report_page
 from continuum_sim.validate.report.pictures import draw_all
 from continuum_sim.validate.session import Session, predict_policy
@@ -33,8 +34,15 @@ def write_report(session: Session, files: SessionFiles, tolerance: float) -> Val
     def simulate(policy: str, times: StepTime) -> list[Forecast]:
         return predict_policy(session, policy, config, times, delays)
 
+    def again(policy: str, run: Observation) -> Reenactment | None:
+        if run.log is None:
+            return None
+        return reenact(session.workload, policy, config, step_time, run.log)
+
     observations = read_observations(files, list(session.policies))
-    report = assess(observations, tolerance=tolerance, config=config, step_time=step_time, simulate=simulate)
+    report = assess(
+        observations, tolerance=tolerance, config=config, step_time=step_time, simulate=simulate, reenact=again
+    )
     pictures = draw_all(report, observations, step_time)
     folder = files.root / PICTURES
     folder.mkdir(exist_ok=True)

@@ -261,7 +261,7 @@ TestTwoPools = TwoPools.TestCase
 class TestTwoPoolsLong(TwoPools.TestCase):
     """Longer histories."""
 
-    settings = settings(max_examples=400, stateful_step_count=120, deadline=None)
+    settings = settings(max_examples=200, stateful_step_count=120, deadline=None)
 
 
 # Single rules, by hand ----------------------------------------------------------------------------------

@@ -76,7 +76,7 @@ def test_every_policy_with_every_model(name: str, model: str) -> None:
     strategy = cases(gaps=eighths, arrivals=eighths) if model == "coinciding" else cases()
     step_time = {"affine": affine(), "bent": Bent(), "coinciding": constant(0.125)}[model]
 
-    @settings(max_examples=150)
+    @settings(max_examples=50)
     @given(case=strategy)
     def same(case: Case) -> None:
         check(case, name, step_time)
@@ -164,6 +164,24 @@ def test_arrivals_in_a_jump_see_the_engine_as_it_is_then(watcher: Policy) -> Non
     assert seen[0] == seen[1]
     if watcher.name == "curious":
         assert ("a", 1, 4) in seen[0]
+
+
+@dataclass(frozen=True)
+class FromSeven(Admission):
+    """Opens at 7 s, which nothing announces."""
+
+    gated: ClassVar[bool] = True
+
+    def allows(self, turn: TurnView, moment: Moment) -> bool:
+        return turn.program.program_id == "c" or moment.now_s >= 7.0
+
+
+@pytest.mark.parametrize("stepwise", [True, False])
+def test_a_gate_that_is_not_steady_is_asked_at_every_step(stepwise: bool) -> None:
+    b, c = program("b", turn(3, 1)), program("c", turn(3, 30))
+    outcome = simulate([b, c], Policy("late", admission=FromSeven()), config=engine(20), stepwise=stepwise)
+    assert outcome.of("b").scheduled_s == 7.0
+    assert outcome.totals.reorders == 1
 
 
 def test_the_log_counts_the_steps_inside_a_jump() -> None:

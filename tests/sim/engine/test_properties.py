@@ -86,7 +86,7 @@ def test_every_step_of_every_run(case: Case, policy: str, stepwise: bool) -> Non
 
 
 @pytest.mark.slow
-@settings(max_examples=2000)
+@settings(max_examples=800)
 @given(case=cases(), policy=policies, stepwise=st.booleans())
 def test_every_step_of_many_runs(case: Case, policy: str, stepwise: bool) -> None:
     check_every_step(case, policy, stepwise)

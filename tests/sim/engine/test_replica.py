@@ -95,12 +95,20 @@ class OpensLate(Admission):
         return moment.now_s >= 10.0 - 1e-6
 
 
+@dataclass(frozen=True)
+class ShutAtEveryTick(Shut):
+    """Thinks again every second, to no avail."""
+
+    period_s = 1.0
+
+
+@pytest.mark.parametrize("gate", [Shut(), ShutAtEveryTick()])
 @pytest.mark.parametrize("stepwise", [True, False])
-def test_a_gate_that_never_opens_ends_the_run_with_its_name(stepwise: bool) -> None:
+def test_a_gate_that_never_opens_ends_the_run_with_its_name(stepwise: bool, gate: Admission) -> None:
     with pytest.raises(SimulationError, match="'shut' holds 2 programs back") as caught:
         simulate(
             [program("a", turn(4, 1)), program("b", turn(4, 1))],
-            Policy("shut", admission=Shut()),
+            Policy("shut", admission=gate),
             config=engine(5),
             stepwise=stepwise,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pytest
 
 from support.programs import engine, program, turn
+from support.runs import simulate
 from support.schedule import Step, schedule_of
 
 
@@ -117,6 +118,14 @@ def test_an_arrival_during_a_step_is_seen_by_the_next_one() -> None:
     ]
     assert outcome.of("b").scheduled_s == 1.0
     assert outcome.of("c").scheduled_s == 2.0, "an arrival at a boundary is seen by the step that starts there"
+
+
+@pytest.mark.parametrize("stepwise", [True, False])
+def test_a_tool_that_takes_no_time_brings_its_turn_into_the_next_step(stepwise: bool) -> None:
+    a, c = program("a", turn(4, 1, gap=0.0), turn(5, 1)), program("c", turn(4, 4))
+    outcome = simulate([a, c], config=engine(20), stepwise=stepwise)
+    assert outcome.of("a", 1).arrival_s == outcome.of("a", 1).scheduled_s == 1.0
+    assert outcome.of("a", 1).finish_s == 2.0
 
 
 def test_the_engine_sleeps_between_arrivals() -> None:

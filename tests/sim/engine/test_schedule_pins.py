@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from support.programs import engine, program, turn
+from support.runs import simulate
 from support.schedule import Step, schedule_of
 
 RUNNER = program("c", turn(3, 6))
@@ -150,6 +151,28 @@ def test_what_a_returning_turn_cannot_use_of_its_pin_is_freed_at_once() -> None:
     assert outcome.simulation.scheduler.pinned_blocks == 0
 
 
+def test_the_block_that_a_full_hit_computes_again_is_freed_at_once() -> None:
+    # a comes back at 3.5 s with a prompt of exactly its 12 pinned tokens, and will compute the last 4 again.
+    a = program("a", turn(12, 1, gap=2.5), turn(12, 1, kept=12))
+    c = program("c", turn(3, 6), at=0.5)
+    steps, _ = schedule_of([a, c], "pin-forever", config=engine(8, seqs=1))
+    assert [(step.start_s, step.free) for step in steps[3:]] == [(3.0, 3), (4.0, 4), (5.0, 4), (6.0, 4), (7.0, 5)]
+    assert steps[-1].admitted == {"a": 8}
+
+
+@pytest.mark.parametrize("stepwise", [True, False])
+def test_what_a_returning_turn_frees_lets_another_one_in(stepwise: bool) -> None:
+    # b needs 3 blocks and finds 2 beside c and a's pin. a comes back at 5.5 s, behind b, and keeps one block of its
+    # three: b enters with the next step.
+    a = program("a", turn(12, 1, gap=4.5), turn(8, 1, kept=4))
+    c = program("c", turn(3, 20))
+    b = program("b", turn(12, 1), at=2.0)
+    policy = "order=arrival,retention=pin-forever"
+    outcome = simulate([a, c, b], policy, config=engine(7), stepwise=stepwise)
+    assert outcome.of("b").scheduled_s == 6.0
+    assert outcome.totals.pins_broken == 0
+
+
 def test_a_running_turn_that_lacks_a_block_yields_before_pins_do() -> None:
     # b needs a fourth block at 7 s; it is the last running turn and preempts itself. Nothing runs then, so the
     # next step (at once) breaks a's pin for it. Its own three blocks are still there.
@@ -173,6 +196,18 @@ def test_a_pin_that_its_own_turn_cannot_use_does_not_stop_the_engine() -> None:
     steps, outcome = schedule_of([a], "pin-forever", config=engine(5))
     assert steps[-1] == Step(7.0, {"a": 8}, 0, {"a": 12})
     assert outcome.totals.pins_broken == 1
+
+
+def test_alone_beside_pins_a_turn_enters_whole_or_not_at_all() -> None:
+    # Blocks of 8. b's first chunks fit beside a's pin, its prompt of 20 does not. Admitted by its first chunk it would
+    # lack a third block at 18 tokens, preempt itself, find one block cached, enter again by the same chunks, and so on.
+    a = program("a", turn(16, 1, gap=90.0), turn(17, 1))
+    b = program("b", turn(20, 1), at=8.0)
+    config = engine(4, block_size=8, budget=3, reserve=False)
+    _, outcome = schedule_of([a, b], "pin-forever", config=config)
+    assert outcome.events("break") == [("break", 8.0, "a", 0)]
+    assert (outcome.of("b").scheduled_s, outcome.of("b").finish_s) == (8.0, 15.0)
+    assert outcome.totals.preemptions == 0
 
 
 def test_a_program_of_one_block_is_pinned_and_one_of_none_is_not() -> None:

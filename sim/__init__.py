@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from continuum_sim.simulation import SimulationError
     from continuum_sim.spec import parse_policy
     from continuum_sim.traces import Program, SharedPrefix, TraceError, Turn
+    from continuum_sim.tracks import export_timeline
 
 _HOME = {
     "run": "api",
@@ -37,6 +38,7 @@ _HOME = {
     "SharedPrefix": "traces",
     "TraceError": "traces",
     "Turn": "traces",
+    "export_timeline": "tracks",
 }
 
 __all__ = [
@@ -54,6 +56,7 @@ __all__ = [
     "Turn",
     "__version__",
     "compare",
+    "export_timeline",
     "load_run",
     "parse_policy",
     "run",

@@ -14,6 +14,7 @@ from continuum_sim.cli.compare import compare
 from continuum_sim.cli.errors import INTERRUPTED, Interrupted, say_error, user_errors
 from continuum_sim.cli.policies import policies
 from continuum_sim.cli.run import run
+from continuum_sim.cli.timeline import timeline
 from continuum_sim.cli.trace import trace
 
 PROGRAM: Final = "continuum-sim"
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(compare)
+app.command()(timeline)
 app.command()(policies)
 app.add_typer(trace, name="trace")
 

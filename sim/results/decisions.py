@@ -58,9 +58,14 @@ def decision_file(path: Path) -> Iterator[LogStep]:
         yield log
 
 
-def read_decisions(path: Path) -> list[DecisionRecord]:
-    """Read a decision log back."""
+def iter_decisions(path: Path) -> Iterator[DecisionRecord]:
+    """Read a decision log back, a decision at a time."""
     decode = msgspec.json.Decoder(_Line).decode
     with path.open("rb") as file:
-        lines = map(decode, file)
-        return [DecisionRecord(d.time, d.step, d.program, d.turn, d.event, d.detail) for d in lines]
+        for d in map(decode, file):
+            yield DecisionRecord(d.time, d.step, d.program, d.turn, d.event, d.detail)
+
+
+def read_decisions(path: Path) -> list[DecisionRecord]:
+    """Read a decision log back."""
+    return list(iter_decisions(path))

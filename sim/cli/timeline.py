@@ -1,0 +1,37 @@
+"""`continuum-sim timeline`: a run for Perfetto."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from continuum_sim.cli.errors import interruptible
+
+
+def timeline(
+    directory: Annotated[Path, typer.Argument(help="A run's directory.", metavar="DIR", show_default=False)],
+    perfetto: Annotated[
+        Path,
+        typer.Option(
+            help="File to write: Perfetto's own format, or Chrome's if it ends in .json; compressed if in .gz.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ],
+) -> None:
+    """Write what every program did, and the engine's memory and queue, as a trace for Perfetto."""
+    from continuum_sim.cli.console import messages
+    from continuum_sim.cli.numbers import count
+    from continuum_sim.cli.share_bar import share_bar
+    from continuum_sim.tracks import export_timeline
+
+    with interruptible("interrupted; nothing was written"), share_bar(f"writing {perfetto.name}") as progress:
+        done = export_timeline(directory, perfetto, progress=progress)
+    pins = "no pins: the run has no decisions.jsonl (see --decisions)" if done.pins is None else f"{done.pins:,} pins"
+    messages().print(
+        f"wrote {perfetto} ({count(done.bytes)} bytes): {done.programs:,} programs, {done.spans:,} spans, {pins}; "
+        "open it at https://ui.perfetto.dev",
+        soft_wrap=True,
+    )

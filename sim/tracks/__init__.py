@@ -1,0 +1,7 @@
+"""A run as tracks over time: what every program did, what the engine was like; for Perfetto and for the report."""
+
+from continuum_sim.tracks.export import export_timeline
+from continuum_sim.tracks.pins import PinSpan, pin_spans
+from continuum_sim.tracks.spans import Span, turn_spans
+
+__all__ = ["PinSpan", "Span", "export_timeline", "pin_spans", "turn_spans"]

@@ -1,0 +1,175 @@
+"""A run directory as one trace file that Perfetto and chrome://tracing open."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from typing import Any, BinaryIO, Final, NamedTuple, cast
+
+import msgspec
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.policies import PolicyError
+from continuum_sim.results.decisions import iter_decisions
+from continuum_sim.results.files import DECISIONS, table_path
+from continuum_sim.results.result import load_run
+from continuum_sim.spec import parse_policy
+from continuum_sim.tracks.gauges import GAUGES, readings
+from continuum_sim.tracks.json_sink import JsonSink
+from continuum_sim.tracks.perfetto_sink import PerfettoSink
+from continuum_sim.tracks.pins import PinSpan, pin_spans
+from continuum_sim.tracks.sink import TrackSink, nanoseconds
+from continuum_sim.tracks.spans import turn_spans
+
+_ROWS: Final = 20_000
+"""Rows of a table held as Python objects at once."""
+
+OnShare = Callable[[float], None]
+"""Takes the share of the work that is done."""
+
+
+class ExportedTimeline(NamedTuple):
+    """What a trace file holds."""
+
+    path: Path
+    programs: int
+    spans: int
+    pins: int | None
+    """None if the run has no decision log, which alone knows when contexts were pinned."""
+    bytes: int
+
+
+def export_timeline(
+    run: str | PathLike[str], path: str | PathLike[str], *, progress: OnShare | None = None
+) -> ExportedTimeline:
+    """Write what every program did and what the engine was like over time, for Perfetto.
+
+    A track a program holds its spans (queued, prefill, decode, tool), one below it its pins; counters show batch,
+    queue and KV blocks by state. Times are those of the run, in whole nanoseconds. Memory does not grow with the
+    number of turns.
+
+    Parameters
+    ----------
+    run
+        A run directory. Pins are known if it was written with the decision log.
+    path
+        File to write: Chrome's JSON trace events if the name ends in `.json`, else Perfetto's protobuf; either
+        compressed if the name ends in `.gz`. It appears when it is whole.
+
+    Raises
+    ------
+    ConfigError
+        If `run` is no run directory or lacks a table, or the package `perfetto` is needed and not installed.
+    OSError
+        If the file cannot be written.
+    """
+    directory, target = Path(run), Path(path)
+    result = load_run(directory)
+    usable_blocks = result.summary.kv.blocks - 1  # one is vLLM's null block
+    logged = (directory / DECISIONS).is_file()
+    tables = _Tables(directory, progress)
+    with _file(target) as file:
+        sink: TrackSink = JsonSink(file) if target.name.removesuffix(".gz").endswith(".json") else PerfettoSink(file)
+        programs = _program_tracks(sink, directory, pins=logged)
+        spans = 0
+        for row in tables.rows("turns"):
+            for span in turn_spans(row):
+                name = f"tool: {span.details['tool']}" if span.kind == "tool" and span.details["tool"] else span.kind
+                start_ns, end_ns = nanoseconds(span.start_s), nanoseconds(span.end_s)
+                sink.span(programs[span.program][0], name, span.kind, start_ns, end_ns, span.details)
+                spans += 1
+        pins = 0
+        if logged:
+            outlasts = _outlasts_admission(result.summary.policy)
+            for pin in pin_spans(_checked_decisions(directory), outlasts_admission=outlasts):
+                _write_pin(sink, programs[pin.program][1], pin)
+                pins += 1
+        group = sink.group("engine")
+        gauges = {name: sink.gauge(name, unit, group) for name, unit in GAUGES.items()}
+        for reading in readings(tables.rows("timeline"), usable_blocks):
+            sink.value(gauges[reading.gauge], nanoseconds(reading.time_s), reading.value)
+        sink.close()
+    return ExportedTimeline(target, len(programs), spans, pins if logged else None, target.stat().st_size)
+
+
+def _program_tracks(sink: TrackSink, directory: Path, *, pins: bool) -> dict[str, tuple[int, int]]:
+    """Add the tracks of every program, in order of arrival: of its spans, and of its pins."""
+    columns = _table(directory, "programs").read(["program", "arrival_s"]).to_pydict()
+    arrivals = sorted(zip(columns["arrival_s"], columns["program"], strict=True))
+    group = sink.group("programs")
+    tracks = {}
+    for _, program in arrivals:
+        spans = sink.track(program, group)
+        tracks[program] = (spans, sink.track(f"{program} (pins)", group) if pins else spans)
+    return tracks
+
+
+def _write_pin(sink: TrackSink, track: int, pin: PinSpan) -> None:
+    ttl: float | str = pin.ttl_s if math.isfinite(pin.ttl_s) else "infinite"
+    details = {"turn": pin.turn, "ttl_s": ttl, "end": pin.end}
+    sink.span(track, "pinned", "pinned", nanoseconds(pin.start_s), nanoseconds(pin.end_s), details)
+
+
+def _outlasts_admission(policy: str) -> bool:
+    """Whether this policy's pins outlast the admission of the next turn; a policy that is not registered is taken
+    to be as most are.
+    """
+    try:
+        return parse_policy(policy).retention.outlasts_admission
+    except PolicyError:
+        return False
+
+
+def _checked_decisions(directory: Path) -> Iterator[Any]:
+    try:
+        yield from iter_decisions(directory / DECISIONS)
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"{directory / DECISIONS} is no decision log of this version: {error}") from None
+
+
+def _table(directory: Path, table: str) -> Any:
+    import pyarrow.parquet as pq
+
+    path = table_path(directory, table)
+    if not path.is_file():
+        raise ConfigError(f"{directory} has no {path.name}; write the run with --out, or with out=…")
+    return pq.ParquetFile(path)
+
+
+class _Tables:
+    """Reads tables row by row and tells how much of them has been read."""
+
+    def __init__(self, directory: Path, progress: OnShare | None) -> None:
+        self._tables = {name: _table(directory, name) for name in ("turns", "timeline")}
+        self._total = sum(table.metadata.num_rows for table in self._tables.values())
+        self._done = 0
+        self._progress = progress
+
+    def rows(self, name: str) -> Iterator[dict[str, Any]]:
+        for batch in self._tables[name].iter_batches(_ROWS):
+            yield from batch.to_pylist()
+            self._done += batch.num_rows
+            if self._progress is not None:
+                self._progress(self._done / self._total)
+
+
+@contextmanager
+def _file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that takes its place when the block succeeds."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with draft.open("wb") as plain:
+            if path.suffix == ".gz":
+                # Neither name nor time, so that the same run gives the same bytes.
+                with gzip.GzipFile("", "wb", fileobj=plain, mtime=0) as packed:
+                    yield cast(BinaryIO, packed)
+            else:
+                yield plain
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)

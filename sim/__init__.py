@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from continuum_sim.api import run
     from continuum_sim.comparison import compare
     from continuum_sim.errors import ConfigError
+    from continuum_sim.plotting import figure, figures
     from continuum_sim.policies import Policy, PolicyError
     from continuum_sim.results import CompareResult, RunResult, Summary, load_run
     from continuum_sim.run_config import RunConfig
@@ -25,6 +26,8 @@ _HOME = {
     "run": "api",
     "compare": "comparison",
     "ConfigError": "errors",
+    "figure": "plotting",
+    "figures": "plotting",
     "Policy": "policies",
     "PolicyError": "policies",
     "CompareResult": "results",
@@ -57,6 +60,8 @@ __all__ = [
     "__version__",
     "compare",
     "export_timeline",
+    "figure",
+    "figures",
     "load_run",
     "parse_policy",
     "run",

@@ -12,6 +12,7 @@ import typer
 
 from continuum_sim.cli.compare import compare
 from continuum_sim.cli.errors import INTERRUPTED, Interrupted, say_error, user_errors
+from continuum_sim.cli.figures import figures
 from continuum_sim.cli.policies import policies
 from continuum_sim.cli.run import run
 from continuum_sim.cli.timeline import timeline
@@ -30,6 +31,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(compare)
 app.command()(timeline)
+app.command()(figures)
 app.command()(policies)
 app.add_typer(trace, name="trace")
 

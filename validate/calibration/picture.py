@@ -7,22 +7,20 @@ from pathlib import Path
 
 import numpy as np
 
+from continuum_sim.plotting.style import BLUE, GREEN, ORANGE, new_figure, picture_bytes
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.validate.calibration.measure import Measured
 
 _KINDS = ("prefill alone", "decode alone", "prefill beside decode")
-_COLOURS = ("#0072b2", "#e69f00", "#009e73")  # Okabe and Ito: told apart by every eye
+_COLOURS = (BLUE, ORANGE, GREEN)
 
 
 def draw_fit(model: StepTime, steps: Sequence[Measured], path: Path) -> None:
     """Draw measured against modelled step times, and relative errors over the step's length."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     measured = np.array([step.seconds for step in steps]) * 1e3
     modelled = np.array([model.step_s(step.batch) for step in steps]) * 1e3
     kinds = np.array([_kind(step) for step in steps])
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    figure = new_figure(11, 4.6)
     left, right = figure.subplots(1, 2)
     for number, (kind, colour) in enumerate(zip(_KINDS, _COLOURS, strict=True)):
         of = kinds == number
@@ -40,8 +38,7 @@ def draw_fit(model: StepTime, steps: Sequence[Measured], path: Path) -> None:
     right.set(xlabel="measured step time (ms)", ylabel="model error (%)", title="Error of the model")
     right.set_ylim(-bound, bound)
     right.legend(fontsize="small")
-    FigureCanvasAgg(figure)
-    figure.savefig(path, dpi=130)
+    path.write_bytes(picture_bytes(figure, "png", dpi=130))
 
 
 def _kind(step: Measured) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from continuum_sim.plotting.style import BLACK, GREY, RED, new_figure, picture_bytes
 from continuum_sim.validate.recorded.compare import TITLES, Array, Sample, samples
 from continuum_sim.validate.recorded.log import RecordedLog
 from continuum_sim.validate.recorded.replay import Replay, gauges_at, in_system
@@ -14,10 +15,9 @@ from continuum_sim.validate.recorded.timeseries import EngineSeries
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-RECORDED: Final = "#000000"
-SIMULATED: Final = "#d55e00"  # Okabe and Ito: told apart by every eye
+RECORDED: Final = BLACK
+SIMULATED: Final = RED
 _TIMES: Final = 600
 """Points of time drawn where the log gives none."""
 
@@ -25,12 +25,12 @@ _TIMES: Final = 600
 def draw_requests(log: RecordedLog, simulated: Replay, tolerance: float, path: Path) -> None:
     """Draw simulated over recorded, a dot a request, and below it both distributions."""
     found = samples(log, simulated)
-    figure = _figure(4.2 * len(found), 7.6)
+    figure = new_figure(4.2 * len(found), 7.6)
     axes = figure.subplots(2, len(found), squeeze=False)
     for one, scatter, distribution in zip(found, axes[0], axes[1], strict=True):
         _scatter(scatter, one, tolerance)
         _distributions(distribution, one)
-    figure.savefig(path, dpi=130)
+    path.write_bytes(picture_bytes(figure, "png", dpi=130))
 
 
 def draw_engine(log: RecordedLog, simulated: Replay, series: EngineSeries | None, path: Path) -> None:
@@ -44,7 +44,7 @@ def draw_engine(log: RecordedLog, simulated: Replay, series: EngineSeries | None
         ("waiting", made.waiting, None if series is None else (series.at_s, series.waiting)),
         ("KV cache in use (%)", 100 * made.kv_share, None if series is None else (series.at_s, 100 * series.kv_share)),
     ]
-    figure = _figure(10, 9)
+    figure = new_figure(10, 9)
     for axis, (title, drawn, real) in zip(figure.subplots(len(rows), 1, sharex=True), rows, strict=True):
         if real is not None:
             axis.plot(*real, color=RECORDED, lw=1.4, label="recorded")
@@ -53,25 +53,15 @@ def draw_engine(log: RecordedLog, simulated: Replay, series: EngineSeries | None
         axis.grid(alpha=0.3)
     figure.axes[0].legend(loc="upper right", fontsize="small")
     axis.set(xlabel="seconds since the first arrival", xlim=(0, end_s))
-    figure.savefig(path, dpi=130)
-
-
-def _figure(width: float, height: float) -> Figure:
-    """Return a figure that draws into memory, without a display and without pyplot's global state."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+    path.write_bytes(picture_bytes(figure, "png", dpi=130))
 
 
 def _scatter(axis: Axes, one: Sample, tolerance: float) -> None:
     scale, unit = _unit(one)
     top = 1.03 * scale * max(float(one.recorded.max()), float(one.simulated.max()))
     ends = np.array([0.0, top])
-    axis.fill_between(ends, ends * (1 - tolerance), ends * (1 + tolerance), color="#999999", alpha=0.3, lw=0)
-    axis.plot(ends, ends, color="#999999", lw=0.8)
+    axis.fill_between(ends, ends * (1 - tolerance), ends * (1 + tolerance), color=GREY, alpha=0.3, lw=0)
+    axis.plot(ends, ends, color=GREY, lw=0.8)
     axis.plot(scale * one.recorded, scale * one.simulated, ".", ms=4, alpha=0.6, color=SIMULATED)
     axis.set(
         title=f"{TITLES[one.name]}: a dot a request, band ±{100 * tolerance:g} %",

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from io import BytesIO
 from typing import Any
 
 import numpy as np
 
+from continuum_sim.plotting.style import BLUE, GREEN, ORANGE, PURPLE, SKY, new_figure, picture_bytes
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.validate.assess import ValidationReport
 from continuum_sim.validate.observed import Observation, PolicyObservations
 from continuum_sim.validate.statistics import Array
 
-_SIMULATED, _MEASURED, _THIRD = "#0072b2", "#e69f00", "#009e73"  # Okabe and Ito: told apart by every eye
-_PART_COLOURS = {"step_time": "#56b4e9", "cache": "#009e73", "scheduling": "#cc79a7"}
+_SIMULATED, _MEASURED = BLUE, ORANGE
+_PART_COLOURS = {"step_time": SKY, "cache": GREEN, "scheduling": PURPLE}
 
 
 def draw_all(
@@ -139,16 +139,10 @@ def _pace_over_time(run: Observation, step_time: StepTime) -> tuple[Array, Array
 
 
 def _figure(rows: int, columns: int, *, height: float) -> tuple[Any, list[Any]]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(max(7.0, min(3.4 * columns, 16.0)), height), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(max(7.0, min(3.4 * columns, 16.0)), height)
     axes = figure.subplots(rows, columns, squeeze=False)
     return figure, list(axes.flat)
 
 
 def _png(figure: Any) -> bytes:
-    file = BytesIO()
-    figure.savefig(file, format="png", dpi=120)
-    return file.getvalue()
+    return picture_bytes(figure, "png", dpi=120)

@@ -1,0 +1,146 @@
+"""JCT against something on an axis, a line a policy: what most figures of a sweep are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pandas as pd
+
+from continuum_sim.plotting.data import FigureData, MissingData, plain
+from continuum_sim.plotting.estimates import T_INTERVAL, estimate_each
+from continuum_sim.plotting.held import hold
+from continuum_sim.plotting.spec import FigureTable
+from continuum_sim.plotting.style import BAND_ALPHA, COLUMN_IN, GREY, Look, looks, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BAND_NOTE: Final = f"Lines and bands: {T_INTERVAL}"
+_LEGEND_LETTERS: Final = 46
+"""Letters of policy names that fit side by side in a column."""
+_MOST_BEYOND: Final = 1.6
+"""How far, in multiples of the highest line, a band may stretch the axis: two seeds give bands without measure."""
+_WIDE_RANGE: Final = 8.0
+"""From this ratio of the largest to the smallest value on, an axis is logarithmic."""
+
+
+def jct_against(data: FigureData, x: str, statistics: Sequence[str], *, what: str) -> FigureTable:
+    """Estimate JCT statistics for every policy and every value of a setting.
+
+    Parameters
+    ----------
+    x
+        The setting on the axis.
+    statistics
+        Of the JCT: `mean`, `p90`, …
+    what
+        The setting in words, for the reader who lacks it.
+
+    Raises
+    ------
+    MissingData
+        If there are not two values of the setting.
+    """
+    data, held = across(data, x, what=what)
+    rows = []
+    for statistic in statistics:
+        part = estimate_each(data.cells, ["policy", x], f"jct_{statistic}_s")
+        part.insert(2, "statistic", statistic)
+        rows.append(part)
+    frame = pd.concat(rows, ignore_index=True).rename(columns={"value": "jct_s", "low": "low_s", "high": "high_s"})
+    return FigureTable(frame, BAND_NOTE, held)
+
+
+def across(data: FigureData, x: str, *, what: str) -> tuple[FigureData, dict[str, object]]:
+    """Keep the runs that differ in policy, seed and `x` alone, in order of x.
+
+    Raises
+    ------
+    MissingData
+        If there are not two values of x.
+    """
+    if x in data.cells:
+        data = data.where(data.cells[x].notna())
+    values = sorted(set(data.cells[x])) if x in data.cells else []
+    if len(values) >= 2:
+        data, held = hold(data, shown={x})
+        values = sorted(set(data.cells[x]))
+    if len(values) < 2:
+        there = f"; there is one ({plain(values[0])})" if values else ""
+        raise MissingData(f"needs runs at two values of {what} or more{there}")
+    order = np.argsort(data.cells[x].to_numpy(dtype=float), kind="stable")
+    policies = data.policies
+    ranks = data.cells["policy"].map(policies.index).to_numpy()
+    return data.reordered(order[np.argsort(ranks[order], kind="stable")]), held
+
+
+def draw_jct_against(table: FigureTable, x: str, label: str) -> Figure:
+    """Draw a panel a statistic, one below the other."""
+    rows = table.rows
+    statistics = list(dict.fromkeys(rows["statistic"]))
+    figure = new_figure(COLUMN_IN, 0.75 + 1.35 * len(statistics))
+    panels = figure.subplots(len(statistics), 1, sharex=True, squeeze=False)[:, 0]
+    look = looks(list(dict.fromkeys(rows["policy"])))
+    for panel, statistic in zip(panels, statistics, strict=True):
+        part = rows[rows["statistic"] == statistic]
+        for policy, line in part.groupby("policy", sort=False):
+            draw_band(panel, line[x], line[["jct_s", "low_s", "high_s"]], look[str(policy)], str(policy))
+        panel.set(ylabel=f"{statistic} JCT (s)", ylim=(0, top_of(part["jct_s"], part["high_s"])))
+    scale_axis(panels[-1], sorted(set(rows[x])))
+    panels[-1].set_xlabel(label)
+    legend_above(figure, panels[0])
+    return figure
+
+
+def draw_band(panel: Axes, x: pd.Series, estimate: pd.DataFrame, look: Look, label: str) -> None:
+    """Draw a line through estimates with its band; `estimate` has the columns value, low, high."""
+    value, low, high = (estimate.iloc[:, at].to_numpy() for at in range(3))
+    panel.plot(x, value, color=look.colour, ls=look.line, marker=look.marker, label=label)
+    if not np.isnan(low).all():
+        panel.fill_between(x, low, high, color=look.colour, alpha=BAND_ALPHA, lw=0)
+
+
+def top_of(values: pd.Series, highs: pd.Series) -> float:
+    """Upper end of an axis that starts at 0: room for the bands, unless they dwarf the lines."""
+    most = float(values.max())
+    return 1.05 * max(most, min(float(np.nanmax([*highs, most])), _MOST_BEYOND * most)) or 1.0
+
+
+def scale_axis(panel: Axes, values: Sequence[float]) -> None:
+    """Choose the horizontal axis: linear from 0, or logarithmic with a tick a value where values span much."""
+    positive = [value for value in values if value > 0]
+    if len(positive) > 1 and positive[-1] / positive[0] >= _WIDE_RANGE:
+        if values[0] > 0:
+            panel.set_xscale("log")
+        else:
+            panel.set_xscale("symlog", linthresh=positive[0], linscale=0.5)
+        panel.set_xticks(list(values), [plain(float(value)) for value in values])
+        panel.minorticks_off()
+    elif values[0] >= 0:
+        panel.set_xlim(0, 1.04 * values[-1])
+
+
+def legend_above(figure: Figure, panel: Axes) -> None:
+    """Put the legend of a panel above all panels, in as many columns as fit."""
+    handles, labels = panel.get_legend_handles_labels()
+    if not labels:
+        return
+    widest = max(map(len, labels)) + 5
+    columns = max(1, min(len(labels), _LEGEND_LETTERS // widest))
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns)
+
+
+def reference_level(panel: Axes, estimate: pd.DataFrame, look: Look, label: str) -> None:
+    """Draw a policy that the axis does not concern, as a level with its band; `estimate` as for `draw_band`."""
+    value, low, high = estimate.iloc[0].to_numpy(dtype=float)
+    panel.axhline(value, color=look.colour, ls="--", lw=1, label=label)
+    if not np.isnan(low):
+        panel.axhspan(low, high, color=look.colour, alpha=BAND_ALPHA / 2, lw=0)
+
+
+def one_line(panel: Axes) -> None:
+    """Mark the ratio at which nothing differs."""
+    panel.axhline(1, color=GREY, lw=0.8, zorder=0)

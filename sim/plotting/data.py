@@ -1,0 +1,176 @@
+"""What figures are drawn from: a table of runs, one row each, and the runs' own tables where they were kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+import numpy as np
+import pandas as pd
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.results.summary import Summary
+from continuum_sim.spec import split_spec
+
+JCT: Final = ("mean", "p50", "p90", "p95", "p99")
+TIME_PARTS: Final = ("queue", "prefill", "decode", "tool")
+METRICS: Final = (
+    *(f"jct_{name}_s" for name in JCT),
+    *(f"{part}_s" for part in TIME_PARTS),
+    "programs_per_s",
+    "output_tokens_per_s",
+    "programs",
+    "turns",
+    "sim_s",
+    "usable_blocks",
+)
+"""Columns of `FigureData.cells` that a run measured; every other column is a setting."""
+
+_NO_SETTINGS: Final = frozenset(
+    ("created_at", "command", "versions", "platform", "wall_s", "seed", "policy", "arrivals", "engine")
+)
+"""Keys of a manifest that are no settings, or are taken from the summary; the engine's modes give the same results."""
+
+
+class MissingData(Exception):
+    """What a figure lacks, in a few words: `needs runs at two arrival rates or more; there is one (0.1)`."""
+
+
+class Source(Protocol):
+    """A run that can hand out its tables."""
+
+    def table(self, name: str) -> Any:
+        """Return `programs`, `turns` or `timeline` as an Arrow table; `ConfigError` if it was not kept."""
+        ...
+
+
+class FigureData:
+    """Runs to draw.
+
+    Parameters
+    ----------
+    cells
+        One row a run: settings (`policy`, `seed`, `arrivals`, `rate`, `model`, …) and the columns of `METRICS`.
+    sources
+        The run of every row, or None where its tables were not kept.
+    """
+
+    def __init__(self, cells: pd.DataFrame, sources: Sequence[Source | None]) -> None:
+        self.cells = cells.reset_index(drop=True)
+        self._sources = list(sources)
+
+    @property
+    def policies(self) -> list[str]:
+        """In the order of the rows."""
+        return list(dict.fromkeys(self.cells["policy"]))
+
+    def rows(self) -> Iterator[tuple[dict[str, Any], Source | None]]:
+        """Yield every run: its row as a mapping, and the run itself."""
+        yield from zip(self.cells.to_dict("records"), self._sources, strict=True)
+
+    def where(self, kept: pd.Series) -> FigureData:
+        """Return the runs for which `kept` is true."""
+        return self.reordered(np.flatnonzero(kept))
+
+    def reordered(self, rows: Sequence[int] | np.ndarray) -> FigureData:
+        """Return the runs at these positions, in this order."""
+        return FigureData(self.cells.iloc[list(rows)], [self._sources[at] for at in rows])
+
+    def table(self, name: str, columns: Sequence[str]) -> pd.DataFrame:
+        """Return one table of all runs, with `policy` and `seed` in front.
+
+        Raises
+        ------
+        MissingData
+            If a run kept no such table.
+        """
+        parts = []
+        for row, source in zip(self.cells[["policy", "seed"]].itertuples(index=False), self._sources, strict=True):
+            try:
+                if source is None:
+                    raise ConfigError("no tables")
+                part = source.table(name).select(list(columns)).to_pandas()
+            except KeyError:
+                raise MissingData(
+                    f"needs all of {name}.parquet, which a sweep does not keep; give results of run or compare"
+                ) from None
+            except ConfigError:
+                raise MissingData(
+                    f"needs {name}.parquet of every run; {row.policy}, seed {row.seed} has none"
+                ) from None
+            part.insert(0, "policy", row.policy)
+            part.insert(1, "seed", row.seed)
+            parts.append(part)
+        joined: pd.DataFrame = pd.concat(parts, ignore_index=True)
+        return joined
+
+
+def measured(summary: Summary) -> dict[str, float]:
+    """Return the columns of `METRICS` for a run."""
+    return {
+        **{f"jct_{name}_s": getattr(summary.jct_s, name) for name in JCT},
+        **{f"{part}_s": getattr(summary.time_s, part) for part in TIME_PARTS},
+        "programs_per_s": summary.throughput.programs_per_s,
+        "output_tokens_per_s": summary.throughput.output_tokens_per_s,
+        "programs": summary.programs,
+        "turns": summary.turns,
+        "sim_s": summary.sim_s,
+        "usable_blocks": summary.kv.blocks - 1,  # one is vLLM's null block
+    }
+
+
+def settings(summary: Summary, manifest: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what was chosen for a run, as far as its files say; nothing that follows from other choices."""
+    found: dict[str, Any] = {
+        "policy": summary.policy,
+        "seed": summary.seed,
+        "trace": summary.trace,
+        **arrival_settings(summary.arrivals),
+    }
+    for key, value in (manifest or {}).items():
+        if key in _NO_SETTINGS:
+            continue
+        if not isinstance(value, dict):
+            found[key] = value
+        elif key == "step_time":
+            found |= {key: value.get("kind"), f"{key}_id": _digest(value)}
+        elif key == "trace":
+            found |= {
+                f"{key}_id": value.get("sha256"),
+                "limit": value.get("limit"),
+                "max_turns": value.get("max_turns"),
+            }
+        elif "name" in value:
+            found[key] = value["name"]
+        else:
+            found |= {name: item for name, item in value.items() if not isinstance(item, dict | list)}
+    if "num_gpu_blocks" in found:
+        blocks = found.pop("num_gpu_blocks")
+        # Blocks that were estimated follow from the GPU, the model and the token budget: no setting of their own.
+        found["kv_blocks"] = blocks if found.get("gpu_memory_utilization") is None else None
+    return found
+
+
+def arrival_settings(arrivals: str) -> dict[str, Any]:
+    """Split `gamma:cv=2,rate=0.1` into the process (`gamma:cv=2`) and its rate, which figures have on an axis."""
+    try:
+        name, parameters = split_spec(arrivals)
+        rate = float(parameters.pop("rate"))
+    except (ConfigError, KeyError, ValueError):  # closed, trace, or an arrival process of somebody's own
+        return {"arrivals": arrivals, "rate": math.nan}
+    rest = ",".join(f"{key}={value}" for key, value in parameters.items())
+    return {"arrivals": f"{name}:{rest}" if rest else name, "rate": rate}
+
+
+def _digest(value: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def plain(value: Any) -> str:
+    """A setting as a person writes it: 0.1, 4, lru."""
+    if isinstance(value, float | np.floating):
+        return f"{value:g}"
+    return str(value)

@@ -1,0 +1,226 @@
+"""The doors: one figure for a notebook, all figures into a directory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pandas as pd
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.plotting.data import FigureData, MissingData
+from continuum_sim.plotting.held import select
+from continuum_sim.plotting.load import Drawable, load
+from continuum_sim.plotting.registry import find_figures
+from continuum_sim.plotting.spec import FigureOptions, FigureSpec, FigureTable
+from continuum_sim.plotting.style import FORMATS, picture_bytes, styled
+from continuum_sim.plotting.titles import held_title, setting_of
+from continuum_sim.results.jsonfile import to_json
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+INDEX: Final = "figures.json"
+FOLDER: Final = "figures"
+"""Where figures go inside of a directory of results unless told otherwise."""
+DEFAULT_FORMATS: Final = ("pdf", "png")
+
+Where = Mapping[str, str | float | Sequence[str | float]]
+
+
+@dataclass(frozen=True)
+class DrawnFigure:
+    """A figure that was written."""
+
+    name: str
+    caption: str
+    files: tuple[Path, ...]
+    """Pictures, and the CSV of what they show."""
+
+
+@dataclass(frozen=True)
+class SkippedFigure:
+    """A figure that the data do not allow."""
+
+    name: str
+    missing: str
+
+
+@dataclass(frozen=True)
+class FiguresResult:
+    """What became of every figure."""
+
+    directory: Path
+    drawn: tuple[DrawnFigure, ...]
+    skipped: tuple[SkippedFigure, ...]
+
+
+def figure(
+    name: str,
+    data: Drawable | Iterable[Drawable],
+    *,
+    where: Where | None = None,
+    baseline: str | None = None,
+    jct_target_s: float | None = None,
+) -> Figure:
+    """Draw one figure and return it; a notebook shows it, `.savefig` writes it.
+
+    Parameters
+    ----------
+    name
+        Of a figure, see `continuum-sim figures --list`.
+    data, where, baseline, jct_target_s
+        As for `figures`.
+
+    Raises
+    ------
+    ConfigError
+        For a name, a directory or a setting that is unknown, or data that do not suffice.
+    """
+    (spec,) = find_figures([name])
+    options = _options(baseline, jct_target_s)
+    try:
+        table = spec.tabulate(select(load(data), _texts(where)), options)
+    except MissingData as missing:
+        raise ConfigError(f"figure {name}: {missing}") from None
+    return _drawn(spec, table)
+
+
+def figures(
+    data: Drawable | Iterable[Drawable],
+    *,
+    only: Sequence[str] | None = None,
+    out: str | PathLike[str] | None = None,
+    formats: Sequence[str] = DEFAULT_FORMATS,
+    where: Where | None = None,
+    baseline: str | None = None,
+    jct_target_s: float | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> FiguresResult:
+    """Write every figure that the data allow, each as pictures and as a CSV of what they show.
+
+    The same data give the same bytes (with the same version of matplotlib).
+
+    Parameters
+    ----------
+    data
+        A run, a comparison or a sweep: its directory, or the result itself; or several.
+    only
+        Names of figures; all of them if None.
+    out
+        Directory to write to; `figures` inside of the one directory that `data` is if None.
+    formats
+        Of `pdf`, `png`, `svg`.
+    where
+        Setting -> value, or values: draw only runs that have it.
+    baseline
+        Policy that ratios are to; `lru` where it was run, else the first, if None.
+    jct_target_s
+        Bound of the capacity figure; twice the shortest JCT at the lowest rate if None.
+    progress
+        Called with the name of each figure before it is drawn.
+
+    Raises
+    ------
+    ConfigError
+        For a name, a directory, a setting or a format that is unknown.
+    OSError
+        If `out` cannot be written.
+    """
+    options = _options(baseline, jct_target_s)
+    for kind in formats:
+        if kind not in FORMATS:
+            raise ConfigError(f"unknown format {kind!r}, expected some of {', '.join(FORMATS)}")
+    specs = find_figures(None if only is None else list(only))
+    directory = _place(data, out)
+    found = select(load(data), _texts(where))
+    if baseline is not None and baseline not in found.policies:
+        raise ConfigError(f"baseline {baseline!r} is none of the policies run: {', '.join(found.policies)}")
+    drawn, skipped = [], []
+    for spec in specs:
+        if progress is not None:
+            progress(spec.name)
+        try:
+            table = spec.tabulate(found, options)
+        except MissingData as missing:
+            skipped.append(SkippedFigure(spec.name, str(missing)))
+            continue
+        directory.mkdir(parents=True, exist_ok=True)
+        files = _write(directory, spec, table, formats)
+        drawn.append(DrawnFigure(spec.name, caption(spec, table, found), files))
+    result = FiguresResult(directory, tuple(drawn), tuple(skipped))
+    if drawn:
+        _write_index(result)
+    return result
+
+
+def caption(spec: FigureSpec, table: FigureTable, data: FigureData) -> str:
+    """Say what a picture shows, what its numbers are and what was run."""
+    at = held_title(table.held)
+    sentences = [spec.shows, table.note, f"{setting_of(data.cells)}{'; here ' + at if at else ''}"]
+    return " ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences)
+
+
+def _options(baseline: str | None, jct_target_s: float | None) -> FigureOptions:
+    if jct_target_s is not None and not jct_target_s > 0:
+        raise ConfigError(f"jct_target_s is {jct_target_s}, expected a number of seconds above 0")
+    return FigureOptions(baseline, jct_target_s)
+
+
+def _texts(where: Where | None) -> dict[str, list[str]]:
+    return {
+        name: [str(value) for value in ([wanted] if isinstance(wanted, str | float | int) else wanted)]
+        for name, wanted in (where or {}).items()
+    }
+
+
+def _place(data: Drawable | Iterable[Drawable], out: str | PathLike[str] | None) -> Path:
+    if out is not None:
+        return Path(out)
+    parts = [data] if isinstance(data, str | PathLike) else data
+    if isinstance(parts, list | tuple) and len(parts) == 1 and isinstance(parts[0], str | PathLike):
+        return Path(parts[0]) / FOLDER
+    raise ConfigError("nowhere to write to: give out=… (--out DIR) where the data are not one directory")
+
+
+def _drawn(spec: FigureSpec, table: FigureTable) -> Figure:
+    with styled():
+        picture = spec.draw(table)
+        picture.canvas.draw()  # ticks and their labels take the style when they are made
+    return picture
+
+
+def _write(directory: Path, spec: FigureSpec, table: FigureTable, formats: Sequence[str]) -> tuple[Path, ...]:
+    picture = _drawn(spec, table)
+    with styled():
+        contents = {kind: picture_bytes(picture, kind) for kind in dict.fromkeys(formats)}
+    contents["csv"] = _csv(table.rows)
+    files = tuple(directory / f"{spec.name}.{kind}" for kind in contents)
+    for path, content in zip(files, contents.values(), strict=True):
+        _replace(path, content)
+    return files
+
+
+def _csv(rows: pd.DataFrame) -> bytes:
+    return rows.to_csv(index=False, lineterminator="\n").encode()
+
+
+def _write_index(result: FiguresResult) -> None:
+    index = {
+        "figures": [
+            {"name": one.name, "caption": one.caption, "files": [path.name for path in one.files]}
+            for one in result.drawn
+        ],
+        "skipped": [{"name": one.name, "missing": one.missing} for one in result.skipped],
+    }
+    _replace(result.directory / INDEX, to_json(index).encode())
+
+
+def _replace(path: Path, content: bytes) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft.write_bytes(content)
+    draft.replace(path)

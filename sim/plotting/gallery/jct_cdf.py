@@ -1,0 +1,71 @@
+"""Distribution of JCT over programs: tails that a mean hides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pandas as pd
+
+from continuum_sim.plotting.against import draw_band, legend_above
+from continuum_sim.plotting.data import FigureData
+from continuum_sim.plotting.estimates import over_seeds
+from continuum_sim.plotting.held import hold
+from continuum_sim.plotting.spec import FigureOptions, FigureSpec, FigureTable
+from continuum_sim.plotting.style import looks, new_figure
+from continuum_sim.plotting.titles import held_title
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_MOST_POINTS: Final = 400
+"""Points a curve: more cannot be told apart in print."""
+
+
+def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
+    """One row a policy and JCT: the share of programs that took at most that long."""
+    data, held = hold(data)
+    programs = data.table("programs", ["program", "jct_s"])
+    parts = []
+    for policy, of_policy in programs.groupby("policy", sort=False):
+        points = np.unique(of_policy["jct_s"])
+        if len(points) > _MOST_POINTS:
+            points = points[np.linspace(0, len(points) - 1, _MOST_POINTS).round().astype(int)]
+        samples = [np.sort(one["jct_s"].to_numpy()) for _, one in of_policy.groupby("seed", sort=False)]
+        shares = np.array([np.searchsorted(sample, points, side="right") / len(sample) for sample in samples])
+        estimates = [over_seeds(column) for column in shares.T]
+        part = pd.DataFrame(estimates).rename(columns={"value": "share", "low": "low", "high": "high"})
+        part[["low", "high"]] = part[["low", "high"]].clip(0, 1)
+        part.insert(0, "policy", policy)
+        part.insert(1, "jct_s", points)
+        parts.append(part)
+    note = "Curves and bands: mean over seeds of the distribution function and its pointwise 95 % Student t interval"
+    return FigureTable(pd.concat(parts, ignore_index=True), note, held)
+
+
+def draw(table: FigureTable) -> Figure:
+    """Draw a curve a policy."""
+    figure = new_figure()
+    panel = figure.subplots()
+    look = looks(list(dict.fromkeys(table.rows["policy"])))
+    for policy, curve in table.rows.groupby("policy", sort=False):
+        estimate = 100 * curve[["share", "low", "high"]]
+        draw_band(panel, curve["jct_s"], estimate, look[str(policy)]._replace(marker=""), str(policy))
+    panel.set(
+        xlabel="job completion time (s)",
+        ylabel="programs at most that (%)",
+        xlim=(0, None),
+        ylim=(0, 100),
+        title=held_title(table.held),
+    )
+    legend_above(figure, panel)
+    return figure
+
+
+FIGURE = FigureSpec(
+    name="jct-cdf",
+    shows="Distribution of the job completion time over programs",
+    needs="runs with their programs.parquet",
+    tabulate=tabulate,
+    draw=draw,
+)

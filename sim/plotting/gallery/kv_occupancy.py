@@ -1,0 +1,94 @@
+"""KV cache over time by state: held by running turns, pinned for paused programs, reusable, empty."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pandas as pd
+
+from continuum_sim.plotting.bars import wrapped
+from continuum_sim.plotting.data import FigureData
+from continuum_sim.plotting.held import hold
+from continuum_sim.plotting.spec import FigureOptions, FigureSpec, FigureTable
+from continuum_sim.plotting.style import BLUE, COLUMN_IN, ORANGE, SKY, new_figure
+from continuum_sim.plotting.titles import held_title
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_STATES: Final = {"running": BLUE, "pinned": ORANGE, "cached": SKY, "free": "#eeeeee"}
+_BINS: Final = 240
+"""Equal stretches of time a panel is averaged over: about one a dot of print."""
+_MOST_PANELS: Final = 8
+_PANEL_IN: Final = 0.95
+
+
+def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
+    """One row a policy and stretch of time: shares of the usable blocks, averaged over the stretch."""
+    data, held = hold(data)
+    data = data.where(data.cells["seed"] == data.cells["seed"].iloc[0])
+    note = f"Shares of the KV blocks under seed {data.cells['seed'].iloc[0]}, averaged over {_BINS} stretches of time"
+    if len(data.policies) > _MOST_PANELS:
+        note += f"; the first {_MOST_PANELS} of {len(data.policies)} policies"
+        data = data.reordered(range(_MOST_PANELS))
+    timeline = data.table("timeline", ["start_s", "end_s", "free_blocks", "cached_blocks", "pinned_blocks"])
+    end_s = float(timeline["end_s"].max())
+    usable = dict(zip(data.cells["policy"], data.cells["usable_blocks"], strict=True))
+    parts = []
+    for policy, rows in timeline.groupby("policy", sort=False):
+        edges_s = np.linspace(0, end_s, _BINS + 1)
+        until = int(np.searchsorted(edges_s, rows["end_s"].max()))  # the others may take longer
+        part = occupancy(rows, usable[str(policy)], edges_s[: until + 1])
+        part.insert(0, "policy", policy)
+        parts.append(part)
+    return FigureTable(pd.concat(parts, ignore_index=True), note, held)
+
+
+def occupancy(timeline: pd.DataFrame, usable_blocks: float, edges_s: np.ndarray) -> pd.DataFrame:
+    """Average the states of the blocks over the stretches between `edges_s`, as shares of the usable blocks.
+
+    A row of a timeline tells the blocks at its end, after the turns that end there have given theirs up; they are taken
+    to stay so until the next row's end. Before the first row ends, all blocks count as free.
+    """
+    free, pinned, cached = (
+        np.append(first, timeline[f"{name}_blocks"].to_numpy(dtype=float))
+        for name, first in (("free", usable_blocks), ("pinned", 0.0), ("cached", 0.0))
+    )
+    levels = {"running": usable_blocks - free - pinned, "pinned": pinned, "cached": cached, "free": free - cached}
+    ends_s = timeline["end_s"].to_numpy()
+    times_s = np.concatenate([[0.0], ends_s, [max(edges_s[-1], ends_s[-1])]])
+    shares = {}
+    for state in _STATES:
+        integral = np.append(0.0, np.cumsum(levels[state] * np.diff(times_s)))
+        shares[f"{state}_share"] = np.diff(np.interp(edges_s, times_s, integral)) / np.diff(edges_s) / usable_blocks
+    return pd.DataFrame({"start_s": edges_s[:-1], "end_s": edges_s[1:], **shares})
+
+
+def draw(table: FigureTable) -> Figure:
+    """Draw a panel a policy, over one axis of time."""
+    policies = list(dict.fromkeys(table.rows["policy"]))
+    figure = new_figure(COLUMN_IN, 0.75 + _PANEL_IN * len(policies))
+    panels = figure.subplots(len(policies), 1, sharex=True, squeeze=False)[:, 0]
+    for panel, policy in zip(panels, policies, strict=True):
+        rows = table.rows[table.rows["policy"] == policy]
+        edges_s = [*rows["start_s"], rows["end_s"].iloc[-1]]
+        shares = [100 * np.append(rows[f"{state}_share"], rows[f"{state}_share"].iloc[-1]) for state in _STATES]
+        panel.stackplot(edges_s, shares, colors=list(_STATES.values()), labels=list(_STATES), step="post", lw=0)
+        panel.set(ylim=(0, 100), yticks=(0, 50, 100))
+        panel.set_title(wrapped(policy, 60), loc="left", pad=2)
+        panel.grid(visible=False)
+    at = held_title(table.held)
+    panels[-1].set(xlabel=f"time (s), at {at}" if at else "time (s)", xlim=(0, table.rows["end_s"].max()))
+    figure.supylabel("KV blocks (%)", fontsize=8)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(_STATES))
+    return figure
+
+
+FIGURE = FigureSpec(
+    name="kv-occupancy",
+    shows="KV cache over time: held by running turns, pinned for programs whose tool runs, cached and free",
+    needs="runs with their timeline.parquet",
+    tabulate=tabulate,
+    draw=draw,
+)

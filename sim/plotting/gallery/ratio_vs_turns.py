@@ -1,0 +1,89 @@
+"""JCT ratio against the number of turns: the longer a program, the more often its cache can be lost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pandas as pd
+
+from continuum_sim.plotting.against import draw_band, legend_above, one_line
+from continuum_sim.plotting.data import FigureData, MissingData
+from continuum_sim.plotting.estimates import RATIO_INTERVAL, in_order, ratio_each
+from continuum_sim.plotting.held import hold
+from continuum_sim.plotting.spec import FigureOptions, FigureSpec, FigureTable
+from continuum_sim.plotting.style import looks, new_figure
+from continuum_sim.plotting.titles import held_title
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_BINS: Final = 5
+_TRACES: Final = frozenset({"trace", "trace_id", "max_turns"})
+"""Settings that make programs longer or shorter."""
+
+
+def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
+    """One row a policy and mean number of turns.
+
+    Where runs differ in `max_turns` or the trace, a point is a run; else a point is the programs of a run that have
+    about as many turns, in five bins of as many programs.
+    """
+    data, held = hold(data, shown=_TRACES)
+    baseline = options.baseline_of(data.policies)
+    if baseline not in data.policies or len(data.policies) < 2:
+        raise MissingData(f"needs the baseline {baseline} and another policy; there are {', '.join(data.policies)}")
+    cells = data.cells.assign(turns_each=data.cells["turns"] / data.cells["programs"])
+    if cells["turns_each"].nunique() > 1:
+        groups = cells.sort_values("turns_each", kind="stable").rename(columns={"jct_mean_s": "jct_s"})
+        note = "A point is a workload. "
+    else:
+        groups = _by_length(data)
+        note = "A point is a fifth of the programs, by turns, at their mean number of turns. "
+    table = ratio_each(groups, ["turns_each"], "jct_s", baseline)
+    table = table[table["policy"] != baseline].rename(columns={"turns_each": "turns"})
+    table.insert(2, "baseline", baseline)
+    return FigureTable(in_order(table, data.policies), f"{note}Ratio of mean JCTs: {RATIO_INTERVAL}", held)
+
+
+def _by_length(data: FigureData) -> pd.DataFrame:
+    """Mean JCT of every policy and seed over the programs of each bin of turn counts."""
+    programs = data.table("programs", ["program", "turns", "jct_s"])
+    lengths = np.sort(programs.drop_duplicates("program")["turns"].to_numpy())
+    edges = np.unique(np.quantile(lengths, np.linspace(0, 1, _BINS + 1)[1:-1]))
+    if lengths[0] == lengths[-1]:
+        raise MissingData(f"needs programs of different numbers of turns; all have {lengths[0]}")
+    programs["bin"] = np.searchsorted(edges, programs["turns"].to_numpy(), side="left")
+    turns_each = programs.drop_duplicates("program").groupby("bin")["turns"].mean().rename("turns_each")
+    means = programs.groupby(["bin", "policy", "seed"], as_index=False)["jct_s"].mean()
+    joined: pd.DataFrame = means.join(turns_each, on="bin")
+    return joined
+
+
+def draw(table: FigureTable) -> Figure:
+    """Draw a line a policy; below 1 is faster than the baseline."""
+    rows = table.rows
+    figure = new_figure()
+    panel = figure.subplots()
+    look = looks(list(dict.fromkeys(rows["policy"])))
+    for policy, line in rows.groupby("policy", sort=False):
+        draw_band(panel, line["turns"], line[["ratio", "low", "high"]], look[str(policy)], str(policy))
+    one_line(panel)
+    panel.set(
+        xlabel="turns a program",
+        ylabel=f"mean JCT / {rows['baseline'].iloc[0]}",
+        ylim=(0, 1.08 * max(1.0, float(rows["ratio"].max()))),
+        title=held_title(table.held),
+    )
+    panel.set_xlim(0, None)
+    legend_above(figure, panel)
+    return figure
+
+
+FIGURE = FigureSpec(
+    name="ratio-vs-turns",
+    shows="Mean job completion time as a multiple of the baseline's, against the number of turns a program has",
+    needs="runs of two policies or more under the same seeds, with programs.parquet or at several values of max_turns",
+    tabulate=tabulate,
+    draw=draw,
+)

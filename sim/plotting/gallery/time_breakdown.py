@@ -1,0 +1,59 @@
+"""Where a program's time goes: queue, prefill, decode, tool."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from continuum_sim.plotting.bars import bar_height, name_bars
+from continuum_sim.plotting.data import TIME_PARTS, FigureData
+from continuum_sim.plotting.estimates import estimate_each
+from continuum_sim.plotting.held import hold
+from continuum_sim.plotting.spec import FigureOptions, FigureSpec, FigureTable
+from continuum_sim.plotting.style import BLUE, COLUMN_IN, GREEN, GREY, ORANGE, new_figure
+from continuum_sim.plotting.titles import held_title
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_FILLS: Final = {"queue": (ORANGE, ""), "prefill": (BLUE, "////"), "decode": (GREEN, "...."), "tool": (GREY, "")}
+
+
+def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
+    """One row a policy: seconds a program in each part, and the mean JCT they add up to."""
+    data, held = hold(data)
+    table = estimate_each(data.cells, ["policy"], "jct_mean_s")
+    table = table.rename(columns={"value": "jct_mean_s", "low": "jct_low_s", "high": "jct_high_s"})
+    parts = data.cells.groupby("policy", sort=False)[[f"{part}_s" for part in TIME_PARTS]].mean()
+    note = "Parts are means over programs and seeds and add up to the mean JCT; whiskers: 95 % Student t interval"
+    return FigureTable(table.join(parts, on="policy"), note, held)
+
+
+def draw(table: FigureTable) -> Figure:
+    """Draw a bar a policy, its parts end to end."""
+    rows = table.rows
+    figure = new_figure(COLUMN_IN, bar_height(len(rows)) + 0.15)
+    panel = figure.subplots()
+    at, left = np.arange(len(rows)), np.zeros(len(rows))
+    for part, (colour, hatch) in _FILLS.items():
+        size = rows[f"{part}_s"].to_numpy()
+        panel.barh(at, size, 0.7, left=left, color=colour, hatch=hatch, edgecolor="white", lw=0, label=part)
+        left = left + size
+    jct = rows["jct_mean_s"]
+    ends = np.nan_to_num(np.array([jct - rows["jct_low_s"], rows["jct_high_s"] - jct]))
+    if ends.any():
+        panel.errorbar(jct, at, xerr=ends, fmt="none", ecolor="black", elinewidth=0.8, capsize=2)
+    name_bars(panel, rows["policy"].tolist())
+    panel.set(xlabel="seconds a program", xlim=(0, None), title=held_title(table.held))
+    figure.legend(*panel.get_legend_handles_labels(), loc="outside upper center", ncols=len(_FILLS))
+    return figure
+
+
+FIGURE = FigureSpec(
+    name="time-breakdown",
+    shows="Where a program's time goes: waiting in the queue, prefill, decoding, tool calls",
+    needs="any runs",
+    tabulate=tabulate,
+    draw=draw,
+)

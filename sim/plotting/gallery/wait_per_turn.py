@@ -1,0 +1,69 @@
+"""Queue wait by the turn's index in its program: the wait that retention spares comes after every tool call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from continuum_sim.plotting.against import BAND_NOTE, draw_band, legend_above, top_of
+from continuum_sim.plotting.data import FigureData
+from continuum_sim.plotting.estimates import estimate_each, in_order
+from continuum_sim.plotting.held import hold
+from continuum_sim.plotting.spec import FigureOptions, FigureSpec, FigureTable
+from continuum_sim.plotting.style import looks, new_figure
+from continuum_sim.plotting.titles import held_title
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_LEAST_SHARE: Final = 0.2
+"""Turn indices that fewer programs reach are left out: a handful of programs would stand for all."""
+
+
+def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
+    """One row a policy and turn index."""
+    data, held = hold(data)
+    turns = data.table("turns", ["turn", "arrival_s", "scheduled_s"])
+    turns["wait_s"] = turns["scheduled_s"] - turns["arrival_s"]
+    means = turns.groupby(["policy", "seed", "turn"], sort=False)["wait_s"].agg(["mean", "size"]).reset_index()
+    first = means[means["turn"] == 0].set_index(["policy", "seed"])["size"].rename("programs")
+    means = means.join(first, on=["policy", "seed"])
+    reached = means.groupby("turn")[["size", "programs"]].sum()
+    kept = reached.index[reached["size"] >= _LEAST_SHARE * reached["programs"]]
+    means = means[means["turn"].isin(kept)].sort_values("turn", kind="stable")
+    table = estimate_each(means, ["policy", "turn"], "mean")
+    table = table.rename(columns={"value": "wait_s", "low": "low_s", "high": "high_s"})
+    rare = f"Turns that under {100 * _LEAST_SHARE:.0f} % of programs reach are left out"
+    return FigureTable(in_order(table, data.policies), f"{BAND_NOTE} of the turns' mean wait. {rare}", held)
+
+
+def draw(table: FigureTable) -> Figure:
+    """Draw a line a policy."""
+    from matplotlib.ticker import MaxNLocator
+
+    rows = table.rows
+    figure = new_figure()
+    panel = figure.subplots()
+    look = looks(list(dict.fromkeys(rows["policy"])))
+    for policy, line in rows.groupby("policy", sort=False):
+        style = look[str(policy)]
+        style = style._replace(marker=style.marker if len(line) <= 12 else "")
+        draw_band(panel, line["turn"], line[["wait_s", "low_s", "high_s"]], style, str(policy))
+    panel.set(
+        xlabel="turn of the program (0 is the first)",
+        ylabel="mean queue wait (s)",
+        xlim=(0, rows["turn"].max()),
+        ylim=(0, top_of(rows["wait_s"], rows["high_s"])),
+        title=held_title(table.held),
+    )
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    legend_above(figure, panel)
+    return figure
+
+
+FIGURE = FigureSpec(
+    name="wait-per-turn",
+    shows="Time a turn waits in the queue until it is first scheduled, by its index in the program",
+    needs="runs with their turns.parquet",
+    tabulate=tabulate,
+    draw=draw,
+)

@@ -1,0 +1,123 @@
+"""From directories and results to `FigureData`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from os import PathLike
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pandas as pd
+
+from continuum_sim.comparison import COMPARISON
+from continuum_sim.errors import ConfigError
+from continuum_sim.plotting.data import FigureData, Source, measured, settings
+from continuum_sim.plotting.held import setting_columns
+from continuum_sim.results.compared import CompareResult, Run
+from continuum_sim.results.files import MANIFEST, SUMMARY
+from continuum_sim.results.result import RunResult, load_run
+
+Drawable: TypeAlias = str | PathLike[str] | RunResult | CompareResult | FigureData
+"""A directory of results, or results in memory."""
+
+
+def load(data: Drawable | Iterable[Drawable]) -> FigureData:
+    """Bring together everything that is to be drawn.
+
+    Parameters
+    ----------
+    data
+        A run directory, a comparison directory, a sweep's dataset, a directory that holds several of these,
+        a `RunResult` or `CompareResult`; or several of them.
+
+    Raises
+    ------
+    ConfigError
+        If a directory holds no results, or the same run is there twice.
+    """
+    if isinstance(data, FigureData):
+        return data
+    parts = [data] if isinstance(data, str | PathLike | RunResult | CompareResult) else list(data)
+    found = [one for part in parts for one in _runs(part)]
+    if not found:
+        raise ConfigError("nothing to draw: give at least one directory of results")
+    cells, sources = zip(*found, strict=True)
+    return FigureData(_once(pd.DataFrame(list(cells))), sources)
+
+
+def _runs(part: Drawable) -> Iterator[tuple[dict[str, Any], Source | None]]:
+    if isinstance(part, RunResult):
+        yield _cell(part), part
+    elif isinstance(part, CompareResult):
+        yield from _compared(part)
+    elif isinstance(part, FigureData):
+        yield from part.rows()
+    else:
+        yield from _directory(Path(part))
+
+
+def _cell(run: RunResult) -> dict[str, Any]:
+    return {**settings(run.summary, run.manifest), **measured(run.summary)}
+
+
+def _compared(result: CompareResult) -> Iterator[tuple[dict[str, Any], Source | None]]:
+    if result.directory is not None:
+        yield from _directory(result.directory)
+        return
+    for run in result.runs:
+        yield {**settings(run.summary, None), **measured(run.summary)}, _ProgramsAlone(run)
+
+
+class _ProgramsAlone:
+    """A run of a comparison in memory, which keeps the table of programs and no other."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def table(self, name: str) -> Any:
+        if name != "programs":
+            raise ConfigError(f"a comparison in memory keeps no table {name!r}")
+        return self._run.programs
+
+
+def _directory(path: Path, *, deeper: bool = True) -> Iterator[tuple[dict[str, Any], Source | None]]:
+    if not path.is_dir():
+        what = "is a file, expected a directory of results" if path.exists() else "does not exist"
+        raise ConfigError(f"{path} {what}")
+    if (path / SUMMARY).is_file():
+        run = load_run(path)
+        yield _cell(run), run
+    elif (path / COMPARISON).is_file():
+        for name in _run_names(path):
+            yield from _directory(path / name, deeper=False)
+    else:
+        inside = [child for child in sorted(path.iterdir()) if _is_results(child)] if deeper else []
+        if not inside:
+            raise ConfigError(f"{path} holds no results, expected a directory written by run, compare or sweep --out")
+        for child in inside:
+            yield from _directory(child, deeper=False)
+
+
+def _is_results(path: Path) -> bool:
+    return not path.name.startswith(".") and any((path / name).is_file() for name in (SUMMARY, COMPARISON))
+
+
+def _run_names(path: Path) -> list[str]:
+    try:
+        names = json.loads((path / MANIFEST).read_bytes())["runs"]
+        return [str(name) for name in names]
+    except OSError as error:
+        raise ConfigError(f"{path} is no comparison: {error.filename} cannot be read ({error.strerror})") from None
+    except (ValueError, KeyError, TypeError):
+        raise ConfigError(f"{path / MANIFEST} lists no runs: this is no comparison of this version") from None
+
+
+def _once(cells: pd.DataFrame) -> pd.DataFrame:
+    """Refuse a run that is there twice: it would count as two seeds."""
+    chosen = cells[setting_columns(cells)].astype(str)
+    twice = cells[chosen.duplicated()]
+    if len(twice):
+        one = twice.iloc[0]
+        raise ConfigError(f"policy {one['policy']!r}, seed {one['seed']} is there twice with the same settings")
+    return cells

@@ -1,0 +1,156 @@
+"""Estimates, against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from continuum_sim.plotting.data import FigureData, MissingData, arrival_settings
+from continuum_sim.plotting.estimates import crossing, over_seeds, ratio_over_seeds
+from continuum_sim.plotting.gallery import capacity, kv_occupancy, ratio_vs_turns, ttl_sensitivity
+from continuum_sim.plotting.held import hold
+from continuum_sim.plotting.spec import FigureOptions
+
+
+def test_the_interval_of_three_seeds() -> None:
+    value, low, high, seeds = over_seeds([1, 2, 3])
+    # s = 1, n = 3, t(2, 97.5 %) = 4.302653: half a width of 2.484138
+    assert (value, seeds) == (2, 3)
+    assert (low, high) == pytest.approx((2 - 2.484138, 2 + 2.484138), abs=1e-6)
+
+
+def test_one_seed_has_no_interval() -> None:
+    value, low, high, seeds = over_seeds([7.5])
+    assert (value, seeds) == (7.5, 1)
+    assert math.isnan(low)
+    assert math.isnan(high)
+
+
+def test_a_ratio_is_geometric_and_its_reverse_is_its_inverse() -> None:
+    forth, back = ratio_over_seeds([2, 8], [1, 1]), ratio_over_seeds([1, 1], [2, 8])
+    assert forth.value == pytest.approx(4)
+    assert back.value == pytest.approx(1 / 4)
+    assert back.low == pytest.approx(1 / forth.high)
+
+
+@given(st.lists(st.floats(0.1, 1e6), min_size=2, max_size=20), st.floats(0.1, 10))
+def test_a_common_factor_moves_estimates_alone(sample: list[float], factor: float) -> None:
+    one, scaled = over_seeds(sample), over_seeds([factor * x for x in sample])
+    assert scaled[:3] == pytest.approx([factor * x for x in one[:3]], rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [(10, math.nan), (20, 1), (30, 1.5), (40, 2), (70, 2.75), (80, 3), (100, 3 + 20 / 40), (1000, math.inf)],
+)
+def test_where_a_curve_crosses_its_target(target: float, expected: float) -> None:
+    # Given out of order; (1, 20) (2, 40) (3, 80) (4, 120)
+    assert crossing([3, 1, 4, 2], [80, 20, 120, 40], target) == pytest.approx(expected, nan_ok=True)
+
+
+def test_the_first_crossing_counts() -> None:
+    assert crossing([1, 2, 3, 4], [10, 30, 10, 30], 20) == 1.5
+
+
+def cells(rows: list[tuple[object, ...]], *columns: str) -> FigureData:
+    frame = pd.DataFrame(rows, columns=["policy", "seed", *columns])
+    return FigureData(frame, [None] * len(frame))
+
+
+def test_capacity_is_the_mean_of_the_seeds_crossings() -> None:
+    # Seed 0 crosses 20 s at rate 1.5, seed 1 at 2.5: 2 +- t(1, 97.5 %) * s / sqrt 2 = 12.7062 * 0.5
+    rows = [("p", 0, 1, 10, 10), ("p", 0, 2, 30, 30), ("p", 0, 3, 50, 50)]
+    rows += [("p", 1, 1, 10, 10), ("p", 1, 2, 15, 15), ("p", 1, 3, 25, 25)]
+    data = cells(rows, "rate", "jct_mean_s", "jct_p95_s")
+    table = capacity.tabulate(data, FigureOptions(jct_target_s=20)).rows
+    mean = table[table["statistic"] == "mean"].iloc[0]
+    assert (mean["rate"], mean["beyond"], mean["seeds"]) == (2, "", 2)
+    assert mean["high"] - 2 == pytest.approx(6.353102, abs=1e-5)
+
+
+def test_capacity_beyond_what_was_run_is_marked() -> None:
+    rows = [("slow", 0, 1, 30, 1), ("slow", 0, 2, 90, 1), ("quick", 0, 1, 10, 1), ("quick", 0, 2, 11, 1)]
+    data = cells(rows, "rate", "jct_mean_s", "jct_p95_s")
+    table = capacity.tabulate(data, FigureOptions()).rows.query("statistic == 'mean'").set_index("policy")
+    assert table.loc["slow", "target_s"] == 20  # twice the quicker one's at the lowest rate
+    assert table["beyond"].to_dict() == {"slow": "below", "quick": "above"}
+    assert table["rate"].to_dict() == {"slow": 1, "quick": 2}
+
+
+def test_kv_states_are_averaged_over_time() -> None:
+    timeline = pd.DataFrame(
+        {
+            "end_s": [1.0, 3.0],
+            "free_blocks": [60, 80],
+            "cached_blocks": [20, 80],
+            "pinned_blocks": [0, 20],
+        }
+    )
+    # Until 1 s all 100 blocks are free; until 3 s 40 run, 20 are cached, 40 free; then 20 pinned, 80 cached.
+    shares = kv_occupancy.occupancy(timeline, 100.0, np.array([0.0, 2.0, 4.0]))
+    assert shares["running_share"].tolist() == pytest.approx([0.2, 0.2])
+    assert shares["cached_share"].tolist() == pytest.approx([0.1, 0.5])
+    assert shares["pinned_share"].tolist() == pytest.approx([0, 0.1])
+    assert shares["free_share"].tolist() == pytest.approx([0.7, 0.2])
+
+
+def test_what_varies_besides_is_held() -> None:
+    rows = [("a", 0, 1.0, 8), ("b", 0, 1.0, 8), ("a", 0, 2.0, 8), ("b", 0, 2.0, 8), ("a", 0, 4.0, 8), ("a", 0, 2.0, 16)]
+    data, held = hold(cells(rows, "rate", "max_num_seqs"))
+    assert held == {"rate": 2.0, "max_num_seqs": 8}, "the highest rate at which both policies ran"
+    assert data.cells["policy"].tolist() == ["a", "b"]
+
+
+def test_longer_programs_are_a_setting_where_runs_differ_in_it() -> None:
+    rows = [
+        ("lru", 0, 4, 20, 5, 100.0),
+        ("ttl", 0, 4, 20, 5, 50.0),
+        ("lru", 0, 8, 40, 5, 300.0),
+        ("ttl", 0, 8, 40, 5, 75.0),
+    ]
+    data = cells(rows, "max_turns", "turns", "programs", "jct_mean_s")
+    table = ratio_vs_turns.tabulate(data, FigureOptions()).rows
+    assert table["turns"].tolist() == [4, 8]
+    assert table["ratio"].tolist() == pytest.approx([0.5, 0.25])
+
+
+def test_programs_of_one_length_have_no_lengths_to_compare() -> None:
+    rows = [("lru", 0, 20, 5, 100.0), ("ttl", 0, 20, 5, 50.0)]
+    with pytest.raises(MissingData, match=r"programs\.parquet"):
+        ratio_vs_turns.tabulate(cells(rows, "turns", "programs", "jct_mean_s"), FigureOptions())
+
+
+@pytest.mark.parametrize(
+    ("policy", "family", "ttl_s"),
+    [
+        ("ttl-static:ttl=2", "ttl-static", 2),
+        ("ttl-static", "ttl-static", 2),
+        ("ttl-static:ttl=0.5,pressure=head", "ttl-static:pressure=head", 0.5),
+        ("order=program-fifo,retention=ttl-static:ttl=3", "order=program-fifo,retention=ttl-static", 3),
+        ("lru", "lru", math.nan),
+        ("somebody's own", "somebody's own", math.nan),
+    ],
+)
+def test_policies_fall_into_families_by_their_ttl(policy: str, family: str, ttl_s: float) -> None:
+    assert ttl_sensitivity.family(policy) == family
+    assert ttl_sensitivity.ttl(policy) == pytest.approx(ttl_s, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "process", "rate"),
+    [
+        ("poisson:rate=0.1", "poisson", 0.1),
+        ("gamma:rate=2,cv=3", "gamma:cv=3", 2),
+        ("closed:workers=64", "closed:workers=64", math.nan),
+        ("trace", "trace", math.nan),
+    ],
+)
+def test_the_rate_is_a_setting_of_its_own(arrivals: str, process: str, rate: float) -> None:
+    found = arrival_settings(arrivals)
+    assert found["arrivals"] == process
+    assert found["rate"] == pytest.approx(rate, nan_ok=True)

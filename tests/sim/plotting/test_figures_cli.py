@@ -1,0 +1,141 @@
+"""`continuum-sim figures`, as a user types it; and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+import continuum_sim as cs
+from continuum_sim.cli import main
+from continuum_sim.plotting import FigureSpec, registry
+
+
+def cli(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as exited:
+        main(["figures", *map(str, arguments)])
+    out, err = capsys.readouterr()
+    assert isinstance(exited.value.code, int)
+    return exited.value.code, out, err
+
+
+def test_a_line_a_figure_drawn_or_skipped(
+    capsys: pytest.CaptureFixture[str], comparisons: Path, tmp_path: Path
+) -> None:
+    code, out, err = cli(
+        capsys, comparisons, "--out", tmp_path, "--only", "time-breakdown,dram-size", "--format", "png"
+    )
+    assert code == 0
+    lines = out.splitlines()
+    assert [line.split()[:2] for line in lines] == [["time-breakdown", "drawn"], ["dram-size", "skipped"]]
+    assert "needs runs at two values of the size of the DRAM tier (dram_gb) or more" in lines[1]
+    assert err == f"wrote {tmp_path}\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "figures.json",
+        "time-breakdown.csv",
+        "time-breakdown.png",
+    ]
+
+
+def test_json_says_the_same(capsys: pytest.CaptureFixture[str], comparisons: Path, tmp_path: Path) -> None:
+    code, out, _ = cli(capsys, comparisons, "--out", tmp_path, "--only", "ablation", "--format", "pdf", "--json")
+    assert code == 0
+    (figure,) = json.loads(out)["figures"]
+    assert figure["files"] == [str(tmp_path / "ablation.pdf"), str(tmp_path / "ablation.csv")]
+    assert figure["caption"].startswith("Job completion time of every policy")
+
+
+def test_runs_can_be_chosen(capsys: pytest.CaptureFixture[str], comparisons: Path, tmp_path: Path) -> None:
+    conditions = ("--where", "rate=2.0", "--where", "policy=lru", "--where", "policy=fcfs")
+    code, *_ = cli(capsys, comparisons, "--out", tmp_path, *conditions, "--only", "time-breakdown", "--format", "png")
+    assert code == 0
+    table = (tmp_path / "time-breakdown.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in table] == ["policy", "fcfs", "lru"]
+    caption = json.loads((tmp_path / "figures.json").read_text())["figures"][0]["caption"]
+    assert "at 2 programs/s" in caption
+
+
+def test_the_list_says_what_each_figure_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = cli(capsys, "--list", "--json")
+    assert code == 0
+    listed = json.loads(out)
+    assert [one["figure"] for one in listed[:2]] == ["jct-vs-rate", "jct-cdf"]
+    assert all(one["needs"] and one["shows"] for one in listed)
+    assert "jct-vs-rate" in cli(capsys, "--list")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ("", "nothing to draw: give a directory of results"),
+        ("{tmp}/nowhere", "nowhere does not exist"),
+        ("{tmp}/file", "file is a file, expected a directory of results"),
+        ("{tmp}/empty", "empty holds no results, expected a directory written by run, compare or sweep --out"),
+        ("{tmp}/torn", "torn is no run directory"),
+        ("{tmp}/listless", "lists no runs"),
+        ("{data} --only jct-vs-rte", "unknown figure 'jct-vs-rte'; did you mean 'jct-vs-rate'?"),
+        ("{data} --format gif", "unknown format 'gif', expected some of pdf, png, svg"),
+        ("{data} --where rate=7", "no run has rate = 7; there are 1.0, 2.0, 4.0"),
+        ("{data} --where speed=7", "no setting 'speed' to choose by; there are policy, seed"),
+        ("{data} --where rate", "'rate' is not of the form name=value"),
+        ("{data} --baseline oracle", "baseline 'oracle' is none of the policies run: fcfs, lru"),
+        ("{data} --jct-target -1", "jct_target_s is -1.0, expected a number of seconds above 0"),
+        ("{data} --only dram-size", "no figure could be drawn; dram-size needs runs at two values"),
+        ("{data} {data}", "policy 'fcfs', seed 0 is there twice with the same settings"),
+        ("{data}/rate-1 {data}/rate-2", "nowhere to write to: give out=… (--out DIR)"),
+        ("{data} --only ablation --out {tmp}/file", "file: File exists"),
+    ],
+)
+def test_bad_input_is_one_line(
+    capsys: pytest.CaptureFixture[str], comparisons: Path, tmp_path: Path, arguments: str, complaint: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "empty").mkdir()
+    for name, file, text in (("torn", "summary.json", "{"), ("listless", "comparison.json", "{}")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).write_text(text)
+    (tmp_path / "listless" / "manifest.json").write_text("{}")
+    given = [word.format(tmp=tmp_path, data=comparisons) for word in arguments.split()]
+    if "{data}" in arguments and "--out" not in arguments and "{data}/" not in arguments:
+        given += ["--out", str(tmp_path / "out")]
+    code, out, err = cli(capsys, *given)
+    assert (code, out, err.count("\n")) == (2, "", 1), err
+    assert complaint in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_others_can_ship_figures(one_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ours_and_theirs.py").write_text(
+        "from continuum_sim.plotting.gallery.jct_cdf import draw, tabulate\n"
+        "from continuum_sim.plotting import FigureSpec\n"
+        "FIGURE = FigureSpec('theirs', 'Their curve', 'anything', tabulate, draw)\n"
+        "TAKEN = FigureSpec('jct-cdf', 'Their curve', 'anything', tabulate, draw)\n"
+        "NONE = 3\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    points = [
+        EntryPoint(n, f"ours_and_theirs:{n}", "continuum_sim.figures") for n in ("FIGURE", "TAKEN", "NONE", "GONE")
+    ]
+    monkeypatch.setattr(registry, "entry_points", lambda group: points)
+    found = registry.all_figures()
+    assert list(found)[-1] == "theirs"
+    assert isinstance(found["jct-cdf"], FigureSpec)
+    assert found["jct-cdf"].shows.startswith("Distribution")
+    assert cs.figure("theirs", one_run).axes
+
+
+def test_a_broken_figure_of_others_is_a_warning(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "entry_points", lambda group: [EntryPoint("broken", "no_such_module:F", group)])
+    registry.all_figures()
+    assert "warning: figure 'broken' cannot be loaded (no_such_module:F)" in capsys.readouterr().err
+
+
+def test_nothing_imports_matplotlib_before_it_draws() -> None:
+    code = "import sys, continuum_sim.cli, continuum_sim.plotting.style; print('matplotlib' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"

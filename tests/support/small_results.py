@@ -1,0 +1,18 @@
+"""Settings of small results of the real simulator, for what reads results."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from support.steptimes import affine
+
+POLICIES = ("fcfs", "lru", "ttl-static:ttl=1.0", "ttl-static:ttl=4.0")
+RATES = (1, 2, 4)
+SEEDS = (0, 1, 2)
+SMALL: dict[str, Any] = {
+    "trace": "bfcl.jsonl",
+    "limit": 12,
+    "kv_blocks": 1700,
+    "step_time": affine(0.00117, 3.1e-5, 7.3e-8, 1.9e-9),
+}
+"""Twelve programs of 2 to 12 turns on an engine that holds few of them."""

@@ -46,7 +46,7 @@ _RC: Final[dict[str, Any]] = {
     "lines.linewidth": 1.2,
     "lines.markersize": 3.5,
     "hatch.linewidth": 0.5,
-    "savefig.dpi": 220,
+    "savefig.dpi": 180,
     "pdf.fonttype": 42,  # TrueType: text stays text, as publishers ask
     "svg.hashsalt": "continuum-sim",
 }

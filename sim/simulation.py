@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,60 +13,20 @@ from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.rebuild import fit_rebuild_time
 from continuum_sim.engine.replica import Replica, StepObserver
 from continuum_sim.engine.request import Request
-from continuum_sim.engine.scheduler import LogStep, Plan, Scheduler
-from continuum_sim.errors import ConfigError
+from continuum_sim.engine.scheduler import LogStep, Scheduler
+from continuum_sim.fits import check_fits
 from continuum_sim.foresight import foresee
 from continuum_sim.policies import Policy
-from continuum_sim.records import ProgramRecord, Recorder, TimelineRecord, TurnRecord
+from continuum_sim.records import ProgramRecord, Recorder, TurnRecord
 from continuum_sim.steptime.model import StepTime
+from continuum_sim.timeline import Timeline
+from continuum_sim.totals import EngineTotals, totals_of
 from continuum_sim.traces.arrivals import Closed, OpenArrivals
 from continuum_sim.traces.schema import Program
 
 
 class SimulationError(RuntimeError):
     """The simulated engine stands still with work left; says which policy holds it back."""
-
-
-@dataclass(frozen=True, slots=True)
-class EngineTotals:
-    """Counts of one engine over a whole run."""
-
-    steps: int
-    end_s: float
-    busy_s: float
-    preemptions: int
-    peak_used_blocks: int
-    usable_blocks: int
-    pins_made: int
-    pins_hit: int
-    pins_expired: int
-    pins_broken: int
-    pinned_block_seconds: float
-    evictions: int
-    reorders: int
-    holds: int
-
-
-def check_fits(program: Program, config: EngineConfig) -> None:
-    """Refuse a program that no schedule can serve.
-
-    Raises
-    ------
-    ConfigError
-        Naming the program, what it needs and what there is.
-    """
-    tokens = program.max_context_tokens
-    if tokens > config.max_model_len:
-        raise ConfigError(
-            f"program {program.program_id!r} needs a context of {tokens} tokens, above max_model_len "
-            f"{config.max_model_len}; raise --max-model-len or shorten the trace with --max-turns"
-        )
-    blocks = -(-(tokens - 1) // config.block_size)  # the last sampled token has no KV
-    if blocks > config.usable_blocks:
-        raise ConfigError(
-            f"program {program.program_id!r} needs {blocks} KV blocks of {config.block_size} tokens, but the "
-            f"engine has {config.usable_blocks} usable; give it more memory or shorten the trace with --max-turns"
-        )
 
 
 class Simulation:
@@ -105,7 +64,7 @@ class Simulation:
         rebuild_s = fit_rebuild_time(step_time, config.max_num_batched_tokens, config.max_model_len)
         self.scheduler = Scheduler(config, policy, rebuild_s, log)
         if observer is None and timeline:
-            observer = _Timeline(recorder)
+            observer = Timeline(recorder)
         self.replica = Replica(self.env, self.scheduler, step_time, stepwise=stepwise, observer=observer)
         self._open = 0
         """Programs that have arrived and not finished."""
@@ -135,7 +94,7 @@ class Simulation:
                 f"{self.replica.now_s:.3f} s with {self.scheduler.pool.free} of "
                 f"{self.scheduler.pool.num_blocks} blocks free"
             )
-        return self._totals()
+        return totals_of(self.replica)
 
     def _arrive(self, times: Iterator[tuple[float, Program]]) -> Generator[simpy.Event, Any, None]:
         for arrival_s, program in times:
@@ -201,85 +160,6 @@ class Simulation:
             )
         )
         return now_s
-
-    def _totals(self) -> EngineTotals:
-        scheduler, counts = self.scheduler, self.scheduler.governor.counts
-        return EngineTotals(
-            steps=scheduler.step,
-            end_s=self.replica.now_s,
-            busy_s=self.replica.busy_s,
-            preemptions=scheduler.preemptions,
-            peak_used_blocks=scheduler.peak_used_blocks,
-            usable_blocks=self.config.usable_blocks,
-            pins_made=counts.pins_made,
-            pins_hit=counts.pins_hit,
-            pins_expired=counts.pins_expired,
-            pins_broken=counts.pins_broken,
-            pinned_block_seconds=counts.pinned_block_seconds,
-            evictions=counts.evictions,
-            reorders=counts.reorders,
-            holds=counts.holds,
-        )
-
-
-class _Timeline:
-    """Turns the engine's steps into timeline records."""
-
-    def __init__(self, recorder: Recorder) -> None:
-        self._recorder = recorder
-        self._running = self._waiting = 0
-        self._late = 0
-        """Turns that arrived since the plan was made, and the sum of their arrival times."""
-        self._late_sum_s = 0.0
-        self._stalled: tuple[float, int, int, int] | None = None
-        """Start of a stretch without steps in which turns wait, and the memory then."""
-
-    def on_submit(self, program_id: str, request: Request, now_s: float) -> None:
-        """Count a turn that waits for a part of the stretch under way."""
-        self._late += 1
-        self._late_sum_s += now_s
-
-    def on_plan(self, scheduler: Scheduler, plan: Plan, now_s: float) -> None:
-        """Start a stretch; a stretch without steps ends here."""
-        if self._stalled is not None:
-            start_s, *blocks = self._stalled
-            self._stalled = None
-            if now_s > start_s:
-                waiting = self._mean_waiting(start_s, now_s)
-                self._recorder.timeline(TimelineRecord(start_s, now_s, 0, 0, waiting, 0, 0, *blocks))
-        self._running, self._waiting = len(scheduler.running), len(scheduler.waiting)
-        self._late, self._late_sum_s = 0, 0.0
-        if plan.empty and self._waiting:
-            self._stalled = (now_s, *_blocks(scheduler))
-
-    def on_advance(
-        self, scheduler: Scheduler, plan: Plan, steps: int, start_s: float, end_s: float, finished: list[Request]
-    ) -> None:
-        """Record the stretch, with the memory as it is after it."""
-        batch = plan.batch
-        self._recorder.timeline(
-            TimelineRecord(
-                start_s,
-                end_s,
-                steps,
-                self._running,
-                self._mean_waiting(start_s, end_s),
-                batch.prefill_tokens,
-                batch.decode_requests,
-                *_blocks(scheduler),
-            )
-        )
-
-    def _mean_waiting(self, start_s: float, end_s: float) -> float:
-        if not self._late:
-            return float(self._waiting)
-        return self._waiting + (self._late * end_s - self._late_sum_s) / (end_s - start_s)
-
-
-def _blocks(scheduler: Scheduler) -> tuple[int, int, int]:
-    """Free, cached and pinned blocks."""
-    pool = scheduler.pool
-    return pool.free, pool.free - pool.blank, scheduler.pinned_blocks
 
 
 def _turn_record(program: str, index: int, request: Request, tool_s: float) -> TurnRecord:

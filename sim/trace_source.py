@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.errors import ConfigError
-from continuum_sim.simulation import check_fits
+from continuum_sim.fits import check_fits
 from continuum_sim.traces.check import check_program
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.load import find_trace, read_programs, trace_sha256

@@ -10,10 +10,11 @@ import numpy as np
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.records import ProgramRecord, TurnRecord
 from continuum_sim.results.decisions import DecisionRecord, keep_decisions
-from continuum_sim.simulation import EngineTotals, Simulation
+from continuum_sim.simulation import Simulation
 from continuum_sim.spec import parse_policy
 from continuum_sim.steptime.batch import StepBatch
 from continuum_sim.steptime.model import StepTime
+from continuum_sim.totals import EngineTotals
 from continuum_sim.traces.schema import Program
 from continuum_sim.validate.calibration.delays import ClientDelays
 from continuum_sim.validate.kept_records import KeptRecords

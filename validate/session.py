@@ -14,10 +14,10 @@ import numpy as np
 
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.rebuild import fit_rebuild_time
+from continuum_sim.fits import check_fits
 from continuum_sim.results.decisions import decision_line
 from continuum_sim.results.files import DECISIONS
 from continuum_sim.results.jsonfile import to_json
-from continuum_sim.simulation import check_fits
 from continuum_sim.steptime.fitted import load_fitted
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.validate.calibration.calibrate import calibrate, delays_of, write_calibration

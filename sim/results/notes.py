@@ -6,7 +6,7 @@ from typing import Final
 
 from continuum_sim.policies.planes import Policy, Retention
 from continuum_sim.results.tally import Tally
-from continuum_sim.simulation import EngineTotals
+from continuum_sim.totals import EngineTotals
 
 _OVERLOAD: Final = 1.5
 """Busy seconds of the engine over the last arrival, from which it counts as having fallen behind ..."""

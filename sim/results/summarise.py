@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.results.summary import Kv, Pins, PolicyActivity, Summary, Throughput
 from continuum_sim.results.tally import Tally
-from continuum_sim.simulation import EngineTotals
+from continuum_sim.totals import EngineTotals
 
 
 def summarise(

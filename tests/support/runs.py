@@ -12,9 +12,10 @@ from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.replica import StepObserver
 from continuum_sim.policies import Policy
 from continuum_sim.records import ProgramRecord, TimelineRecord, TurnRecord
-from continuum_sim.simulation import EngineTotals, Simulation
+from continuum_sim.simulation import Simulation
 from continuum_sim.spec import parse_policy
 from continuum_sim.steptime.model import StepTime
+from continuum_sim.totals import EngineTotals
 from continuum_sim.traces.arrivals import Closed, FromTrace, OpenArrivals
 from continuum_sim.traces.schema import Program
 from support.steptimes import constant

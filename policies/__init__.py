@@ -8,7 +8,19 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from continuum_sim.policies.errors import PolicyError
-from continuum_sim.policies.planes import Admission, Decision, Fate, Gate, Order, PinFor, Policy, Retention, Review
+from continuum_sim.policies.planes import (
+    Admission,
+    Decision,
+    Fate,
+    Gate,
+    Order,
+    PinFor,
+    Policy,
+    Retention,
+    Review,
+    Router,
+    Routing,
+)
 from continuum_sim.policies.registry import PRESETS, Preset, find_preset, register_preset
 
 for _module in iter_modules(__path__):
@@ -27,6 +39,8 @@ __all__ = [
     "Preset",
     "Retention",
     "Review",
+    "Router",
+    "Routing",
     "find_preset",
     "register_preset",
 ]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from continuum_sim.policies.autellix_router import AutellixRouting
 from continuum_sim.policies.errors import PolicyError
 from continuum_sim.policies.levels import level_of
 from continuum_sim.policies.planes import Order
@@ -69,8 +70,11 @@ register_preset(
         name="autellix",
         rule="Programs by attained service (tokens of finished turns), least first, in four levels (limits 2048, "
         "8192, 32768); a running turn sinks as it computes; waited/served >= beta lifts to the top. No retention: "
-        "contexts are kept as stock vLLM keeps them. A waiting turn displaces no running one.",
-        source="Autellix (arXiv 2502.13965, NSDI 2026), PLAS for programs of one thread, and its anti-starvation rule",
+        "contexts are kept as stock vLLM keeps them. A waiting turn displaces no running one. In a cluster long turns "
+        "stay with their program, short ones go where there is least to do.",
+        source="Autellix (arXiv 2502.13965, NSDI 2026), PLAS for programs of one thread, its anti-starvation rule and "
+        "its load balancer",
         order=Autellix,
+        routing=AutellixRouting,
     )
 )

@@ -9,8 +9,9 @@ from __future__ import annotations
 import heapq
 import math
 from bisect import insort
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 
 from continuum_sim.policies.history import History
@@ -40,19 +41,33 @@ class PolicyCounts:
     reorders: int = 0
     holds: int = 0
     """Turns that the gate held back at least once."""
+    pins_moved: int = 0
+    """Pins that ended because a router sent their program's next turn to another engine."""
 
 
 class Governor:
-    """Keeps a policy's view of the world and its pins for one engine."""
+    """Keeps a policy's view of the world and its pins for one engine.
 
-    def __init__(self, policy: Policy, engine: EngineView, log: LogDecision | None = None) -> None:
+    Parameters
+    ----------
+    sibling
+        Governor of another engine of the same cluster, to number programs and learn about tools with.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        engine: EngineView,
+        log: LogDecision | None = None,
+        sibling: Governor | None = None,
+    ) -> None:
         self.policy = policy
         self.engine = engine
-        self.history = History()
+        self.history: History = History(None if sibling is None else sibling.history)
         self.counts = PolicyCounts()
         self.programs: dict[str, ProgramView] = {}
         self._log = log
-        self._seen = 0
+        self._seen: Iterator[int] = count() if sibling is None else sibling._seen
         self._pinned: list[ProgramView] = []
         self._expiries: list[_Expiry] = []
         self._pushed = 0
@@ -70,9 +85,8 @@ class Governor:
         """Take note of a new turn; a program not seen before starts with it."""
         program = self.programs.get(program_id)
         if program is None:
-            program = ProgramView(program_id, now_s, self._seen)
+            program = ProgramView(program_id, now_s, next(self._seen))
             self.programs[program_id] = program
-            self._seen += 1
         elif program.turn_end_s is not None:
             gap_s = now_s - program.turn_end_s
             self.history.tool_returned(program.last_tool, gap_s)
@@ -179,6 +193,25 @@ class Governor:
         del self.programs[program.program_id]
         if self._gated:
             self._gate.program_left(program)
+
+    def hand_over(self, program_id: str, to: int, now_s: float) -> ProgramView:
+        """Let a program go whose next turn a router sends to another engine; a pin it has here ends.
+
+        What the policy knows of the program goes with it: its service, its waits, its tool call.
+        """
+        program = self.programs[program_id]
+        if program.pin is not None:
+            self.counts.pins_moved += not program.pin.hit
+            self._end_pin(program, now_s)
+        self.program_left(program)
+        program.paused = False
+        if self._log:
+            self._log(now_s, program_id, program.turns_done - 1, "move", {"to": to})
+        return program
+
+    def take_over(self, program: ProgramView) -> None:
+        """Take in a program that another engine handed over; its next turn arrives now."""
+        self.programs[program.program_id] = program
 
     # What to do, asked by the host ----------------------------------------------------------------
 

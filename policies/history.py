@@ -138,12 +138,21 @@ class TurnCounts:
 
 
 class History:
-    """Shared experience of one engine; keyed by tool across programs, never per program."""
+    """Shared experience of one engine; keyed by tool across programs, never per program.
 
-    def __init__(self) -> None:
-        self.all_tools = Durations()
-        self.by_tool: dict[str, Durations] = {}
-        self.turn_counts = TurnCounts()
+    Engines of one cluster learn about tools and programs together, which are the same wherever they are met; how
+    long turns wait is each engine's own.
+
+    Parameters
+    ----------
+    sibling
+        History of another engine of the same cluster.
+    """
+
+    def __init__(self, sibling: History | None = None) -> None:
+        self.all_tools: Durations = Durations() if sibling is None else sibling.all_tools
+        self.by_tool: dict[str, Durations] = {} if sibling is None else sibling.by_tool
+        self.turn_counts: TurnCounts = TurnCounts() if sibling is None else sibling.turn_counts
         self._waits_s: deque[float] = deque(maxlen=WAIT_WINDOW)
 
     def tool_returned(self, tool: str | None, duration_s: float) -> None:

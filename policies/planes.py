@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar, NamedTuple
 
-from continuum_sim.policies.views import Moment, ProgramView, TurnView
+from continuum_sim.policies.views import Moment, ProgramView, ReplicaView, RoutedTurn, TurnView
 
 
 class Fate(Enum):
@@ -78,7 +79,8 @@ class Retention:
     """True forgets the blocks of a program's last turn as well, instead of leaving them to LRU eviction."""
     steady: ClassVar[bool] = False
     """True promises that `pin_to_break` changes its answer only with an event (a turn that arrives, is admitted
-    or ends, a pin that ends), so that the simulator may jump over steps without asking again."""
+    or ends, a pin that ends), so that the simulator may jump over steps without asking again. In a cluster the
+    event must be one of the same engine: what others add to the history must not turn a refusal into consent."""
 
     yields_to_growth: ClassVar[bool] = False
     """True asks `pin_to_break` also when a running turn lacks a block, before any turn is preempted."""
@@ -155,6 +157,30 @@ class Admission(Gate):
         return self
 
 
+class Router(ABC):
+    """The acting part of a routing rule. Each cluster has its own, so it may remember what it did."""
+
+    @abstractmethod
+    def route(self, turn: RoutedTurn, replicas: Sequence[ReplicaView], now_s: float) -> int:
+        """Choose the replica that this turn goes to, by number, once and for all.
+
+        `replicas` holds those that the turn fits into, in order of number, and is not empty; the program's home
+        need not be among them.
+        """
+
+    def program_left(self, program_id: str) -> None:  # noqa: B027 (most remember nothing)
+        """Take note of a program that ended."""
+
+
+@dataclass(frozen=True)
+class Routing(ABC):
+    """Which replica of a cluster a turn goes to. Nobody asks where there is but one."""
+
+    @abstractmethod
+    def start(self) -> Router:
+        """Make the router of one cluster."""
+
+
 @dataclass(frozen=True)
 class Policy:
     """A composition of planes with the name it is known by."""
@@ -163,6 +189,8 @@ class Policy:
     order: Order = Order()
     retention: Retention = Retention()
     admission: Admission = Admission()
+    routing: Routing | None = None
+    """None leaves it to whoever sets the cluster up: engines route nothing, so there is no stock behaviour."""
 
     @property
     def oracle(self) -> bool:
@@ -171,9 +199,10 @@ class Policy:
 
     def describe(self) -> dict[str, str]:
         """Name and planes with their parameters, as text, for manifests and the command line."""
-        return {
+        planes = {
             "name": self.name,
             "order": repr(self.order),
             "retention": repr(self.retention),
             "admission": repr(self.admission),
         }
+        return planes if self.routing is None else {**planes, "routing": repr(self.routing)}

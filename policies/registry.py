@@ -12,18 +12,22 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any, TypeVar
 
 from continuum_sim.policies.errors import PolicyError
-from continuum_sim.policies.planes import Admission, Order, Policy, Retention
+from continuum_sim.policies.planes import Admission, Order, Policy, Retention, Routing
 
 Plane = TypeVar("Plane", bound=type)
 
 ORDERS: dict[str, type[Order]] = {}
 RETENTIONS: dict[str, type[Retention]] = {}
 ADMISSIONS: dict[str, type[Admission]] = {}
+ROUTINGS: dict[str, type[Routing]] = {}
 PLANES: Mapping[str, Mapping[str, type]] = {
     "order": ORDERS,
     "retention": RETENTIONS,
     "admission": ADMISSIONS,
+    "routing": ROUTINGS,
 }
+BASES: Mapping[str, type] = {"order": Order, "retention": Retention, "admission": Admission, "routing": Routing}
+"""What a rule of each plane is."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +52,19 @@ class Preset:
     order: type[Order] = Order
     retention: type[Retention] = Retention
     admission: type[Admission] = Admission
+    routing: type[Routing] | None = None
+
+    @property
+    def planes(self) -> tuple[type, ...]:
+        """Classes of its planes; no routing where that is left to the cluster."""
+        planes: tuple[type, ...] = (self.order, self.retention, self.admission)
+        return planes if self.routing is None else (*planes, self.routing)
 
     @property
     def parameters(self) -> list[Parameter]:
         """Settings of all planes; a name that two planes share sets both."""
         found: dict[str, Parameter] = {}
-        for plane in (self.order, self.retention, self.admission):
+        for plane in self.planes:
             for item in fields(plane):
                 default = None if item.default is MISSING else item.default
                 text = str(item.metadata.get("help", ""))
@@ -77,6 +88,7 @@ class Preset:
             make_plane(self.order, settings),
             make_plane(self.retention, settings),
             make_plane(self.admission, settings),
+            None if self.routing is None else make_plane(self.routing, settings),
         )
 
 
@@ -96,6 +108,11 @@ def register_retention(name: str) -> Callable[[Plane], Plane]:
 def register_admission(name: str) -> Callable[[Plane], Plane]:
     """Class decorator: make an `Admission` available as `admission=NAME`."""
     return _register(ADMISSIONS, name)
+
+
+def register_routing(name: str) -> Callable[[Plane], Plane]:
+    """Class decorator: make a `Routing` available as `routing=NAME` and `--router NAME`."""
+    return _register(ROUTINGS, name)
 
 
 def register_preset(preset: Preset) -> Preset:

@@ -11,6 +11,7 @@ from continuum_sim.policies.errors import PolicyError
 from continuum_sim.policies.history import Durations
 from continuum_sim.policies.planes import Decision, Fate, PinFor
 from continuum_sim.policies.registry import Preset, register_preset, register_retention
+from continuum_sim.policies.saga_placement import SagaPlacement
 from continuum_sim.policies.soft_pins import SoftPins
 from continuum_sim.policies.views import Moment, ProgramView, TurnView, instant, used_share
 
@@ -113,8 +114,10 @@ register_preset(
         name="saga",
         rule="Keeps a paused context for the 95th percentile of its tool's log-normal, shortened by up to half as the "
         "used share of KV goes from 0.7 to 0.9, at most 300 s; when space is needed gives up the highest score of "
-        "idleness, unlikely reuse and size. Queue order is stock vLLM's; routing needs a cluster.",
-        source="SAGA (arXiv 2605.00528, HPDC 2026), retention and eviction on one replica; p_reuse is our reading",
+        "idleness, unlikely reuse and size. Queue order is stock vLLM's. In a cluster a program stays home while less "
+        "than max_load of the KV there is used, else goes to the least loaded replica.",
+        source="SAGA (arXiv 2605.00528, HPDC 2026), retention, eviction and placement; p_reuse is our reading",
         retention=Saga,
+        routing=SagaPlacement,
     )
 )

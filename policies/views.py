@@ -150,6 +150,44 @@ class EngineView(Protocol):
         """Seconds to make a lost context of this many tokens usable again (prefill, or reload if faster)."""
 
 
+@dataclass(frozen=True, slots=True)
+class RoutedTurn:
+    """A turn at the door of a cluster, as a router in front of the engines sees it."""
+
+    program_id: str
+    index: int
+    """Number of turns the program had finished when this one arrived."""
+    arrival_s: float
+    prompt_tokens: int
+    kept_tokens: int
+    """Leading prompt tokens that repeat the program's latest prompt and output; 0 on its first turn."""
+    prefix_id: str | None
+    """A prefix that other programs' prompts begin with as well, or None."""
+    prefix_tokens: int
+    """Leading tokens of this prompt that are of that prefix."""
+    home: int | None
+    """Replica that its program's latest turn went to; None on its first turn."""
+
+
+class ReplicaView(Protocol):
+    """One replica of a cluster as it is now."""
+
+    @property
+    def number(self) -> int:
+        """Which one it is, from 0."""
+
+    @property
+    def engine(self) -> EngineView:
+        """Its blocks and queues, as up to date as the engine itself sees them."""
+
+    @property
+    def open_programs(self) -> int:
+        """Programs that have not ended and whose latest turn went here."""
+
+    def cached_tokens(self, turn: RoutedTurn) -> int:
+        """Leading tokens of this prompt whose KV lies here in full blocks, as an engine's cache events tell."""
+
+
 def instant(value: float) -> float:
     """A time in seconds, or what follows from times, for sort keys: rounded to 1e-6.
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from continuum_sim.execute import OnProgress, execute
 from continuum_sim.hardware import GpuSpec, ModelSpec
-from continuum_sim.policies import Policy
+from continuum_sim.policies import Policy, Routing
+from continuum_sim.replicas import Replicas
 from continuum_sim.resolve import resolve
 from continuum_sim.results.result import RunResult
 from continuum_sim.results.tables import COLUMNS
@@ -31,6 +32,8 @@ def run(
     max_model_len: int | None = None,
     kv_blocks: int | None = None,
     watermark: float = 0.0,
+    replicas: Replicas = 1,
+    router: str | Routing | None = None,
     step_time: str | StepTime = "roofline",
     engine: EngineMode = "fast",
     limit: int | None = None,
@@ -41,7 +44,7 @@ def run(
     timeline: bool = True,
     progress: OnProgress | None = None,
 ) -> RunResult:
-    """Simulate one trace on one engine under one policy.
+    """Simulate one trace on one engine, or a cluster of them, under one policy.
 
     Parameters
     ----------
@@ -50,6 +53,8 @@ def run(
     model, gpu, tensor_parallel_size, gpu_memory_utilization, block_size, max_num_batched_tokens, max_num_seqs, \
 max_model_len, kv_blocks, watermark, step_time
         The engine, in vLLM's words; see `RunConfig`.
+    replicas, router
+        A cluster of such engines and how turns find theirs; see `RunConfig`.
     out
         Directory to write the run to as it goes, in bounded memory; None keeps its tables in memory.
     force
@@ -85,6 +90,8 @@ max_model_len, kv_blocks, watermark, step_time
         max_model_len=max_model_len,
         kv_blocks=kv_blocks,
         watermark=watermark,
+        replicas=replicas,
+        router=router,
         step_time=step_time,
         engine=engine,
         limit=limit,

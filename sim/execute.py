@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from continuum_sim.engine.scheduler import LogStep
+from continuum_sim.cluster import LogDecision, ReplicaSetup
 from continuum_sim.resolve import ResolvedRun
 from continuum_sim.results.decisions import DecisionRecord, decision_file, keep_decisions
 from continuum_sim.results.files import DECISIONS, staged_directory, table_files
 from continuum_sim.results.manifest import make_manifest
-from continuum_sim.results.notes import activity_notes, load_notes
+from continuum_sim.results.notes import activity_notes, cluster_notes, load_notes
 from continuum_sim.results.recorder import Progress, RunRecorder
 from continuum_sim.results.result import RunResult, write_texts
-from continuum_sim.results.summarise import summarise
+from continuum_sim.results.summarise import summarise, summarise_replicas
 from continuum_sim.results.summary import Summary
 from continuum_sim.results.tables import Sink
 from continuum_sim.simulation import Simulation
@@ -76,18 +76,19 @@ def execute(
         log = None if logged is None else keep_decisions(logged)
         if out is not None:
             staged = stack.enter_context(staged_directory(out, force=force))
-            for table, write in stack.enter_context(table_files(staged, tables)).items():
+            files = table_files(staged, tables, cluster=len(run.replicas) > 1)
+            for table, write in stack.enter_context(files).items():
                 sinks.setdefault(table, []).append(write)
             if decisions:
                 log = stack.enter_context(decision_file(staged / DECISIONS))
-        summary = simulate(run, RunRecorder(sinks, progress), log)
+        summary = simulate(run, RunRecorder(sinks, progress, replicas=len(run.replicas)), log)
         manifest = make_manifest(run, wall_s=summary.wall_s, command=command)
         if out is not None:
             write_texts(staged, summary, manifest)
     return RunResult(summary, manifest, batches=batches, decisions=logged, directory=out)
 
 
-def simulate(run: ResolvedRun, recorder: RunRecorder, log: LogStep | None = None) -> Summary:
+def simulate(run: ResolvedRun, recorder: RunRecorder, log: LogDecision | None = None) -> Summary:
     """Simulate into a recorder, close it, and put the run in numbers."""
     started_s = time.perf_counter()
     simulation = Simulation(
@@ -98,15 +99,18 @@ def simulate(run: ResolvedRun, recorder: RunRecorder, log: LogStep | None = None
         stepwise=run.config.engine == "stepwise",
         timeline=recorder.wants_timeline,
         log=log,
+        others=[ReplicaSetup(replica.engine, replica.step_time) for replica in run.replicas[1:]],
+        routing=run.routing,
     )
     totals = simulation.run(run.trace, run.arrivals, np.random.default_rng(run.config.seed))
     recorder.close()
     tally = recorder.tally
+    parts = summarise_replicas(simulation.cluster, recorder.replica_tally, [r.gpu.name for r in run.replicas])
     open_arrivals = not isinstance(run.arrivals, Closed)
     return summarise(
         tally,
         totals,
-        run.engine,
+        [replica.engine for replica in run.replicas],
         policy=run.policy.name,
         trace=run.trace.name,
         arrivals=run.arrivals_spec,
@@ -114,7 +118,10 @@ def simulate(run: ResolvedRun, recorder: RunRecorder, log: LogStep | None = None
         wall_s=time.perf_counter() - started_s,
         notes=[
             *activity_notes(run.policy, totals),
+            *(cluster_notes(run.policy, parts) if parts else ()),
             *load_notes(tally, totals, block_size=run.engine.block_size, open_arrivals=open_arrivals),
             *run.notes,
         ],
+        router=None if run.routing is None else repr(run.routing),
+        replicas=parts,
     )

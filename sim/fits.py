@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.errors import ConfigError
 from continuum_sim.traces.schema import Program
 
 
-def check_fits(program: Program, config: EngineConfig) -> None:
-    """Refuse a program that no schedule can serve.
+def check_fits(program: Program, *engines: EngineConfig) -> None:
+    """Refuse a program that no schedule can serve: one that fits none of these engines.
 
     Raises
     ------
@@ -16,14 +18,32 @@ def check_fits(program: Program, config: EngineConfig) -> None:
         Naming the program, what it needs and what there is.
     """
     tokens = program.max_context_tokens
-    if tokens > config.max_model_len:
+    if any(fits(tokens, config) for config in engines):
+        return
+    long_enough = [config for config in engines if tokens <= config.max_model_len]
+    if not long_enough:
         raise ConfigError(
             f"program {program.program_id!r} needs a context of {tokens} tokens, above max_model_len "
-            f"{config.max_model_len}; raise --max-model-len or shorten the trace with --max-turns"
+            f"{max(config.max_model_len for config in engines)}; raise --max-model-len or shorten the trace with "
+            "--max-turns"
         )
-    blocks = -(-(tokens - 1) // config.block_size)  # the last sampled token has no KV
-    if blocks > config.usable_blocks:
-        raise ConfigError(
-            f"program {program.program_id!r} needs {blocks} KV blocks of {config.block_size} tokens, but the "
-            f"engine has {config.usable_blocks} usable; give it more memory or shorten the trace with --max-turns"
-        )
+    roomiest = max(long_enough, key=lambda config: config.usable_blocks * config.block_size)
+    where = "the engine has" if len(engines) == 1 else f"the roomiest of {len(engines)} replicas has"
+    raise ConfigError(
+        f"program {program.program_id!r} needs {_blocks(tokens, roomiest)} KV blocks of {roomiest.block_size} tokens, "
+        f"but {where} {roomiest.usable_blocks} usable; give it more memory or shorten the trace with --max-turns"
+    )
+
+
+def fits(tokens: int, config: EngineConfig) -> bool:
+    """Whether an engine can hold a context of so many tokens, the last of which was just sampled."""
+    return tokens <= config.max_model_len and _blocks(tokens, config) <= config.usable_blocks
+
+
+def fitting(tokens: int, engines: Sequence[EngineConfig]) -> list[int]:
+    """Places of the engines that can hold a context of so many tokens."""
+    return [at for at, config in enumerate(engines) if fits(tokens, config)]
+
+
+def _blocks(tokens: int, config: EngineConfig) -> int:
+    return -(-(tokens - 1) // config.block_size)  # the last sampled token has no KV

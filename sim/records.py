@@ -25,6 +25,8 @@ class TurnRecord(NamedTuple):
     preemptions: int
     tool: str | None
     tool_s: float
+    replica: int = 0
+    """Where it ran, in a cluster."""
 
 
 class ProgramRecord(NamedTuple):
@@ -46,7 +48,7 @@ class ProgramRecord(NamedTuple):
 
 
 class TimelineRecord(NamedTuple):
-    """The engine over a stretch in which its batch did not change. It was empty between stretches."""
+    """An engine over a stretch in which its batch did not change. It was empty between stretches."""
 
     start_s: float
     end_s: float
@@ -64,6 +66,7 @@ class TimelineRecord(NamedTuple):
     cached_blocks: int
     """Of those, blocks with reusable content."""
     pinned_blocks: int
+    replica: int = 0
 
 
 class Recorder(Protocol):

@@ -7,15 +7,27 @@ from dataclasses import dataclass, fields, is_dataclass
 
 import numpy as np
 
+from continuum_sim.cluster import DEFAULT_ROUTING
 from continuum_sim.engine.config import EngineConfig
+from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import GpuSpec, ModelSpec, find_gpu, find_model, kv_blocks
-from continuum_sim.policies import Policy
+from continuum_sim.policies import Policy, Routing
+from continuum_sim.replicas import replica_gpus
 from continuum_sim.run_config import DEFAULT_ARRIVALS, RunConfig
-from continuum_sim.spec import parse_arrivals, parse_policy
+from continuum_sim.spec import parse_arrivals, parse_policy, parse_routing
 from continuum_sim.steptime.model import StepTime
-from continuum_sim.steptime.spec import make_step_time
+from continuum_sim.steptime.spec import ONE_GPU, make_step_time
 from continuum_sim.trace_source import TraceSource
 from continuum_sim.traces.arrivals import Closed, FromTrace, OpenArrivals
+
+
+@dataclass(frozen=True)
+class ResolvedReplica:
+    """One engine of a cluster."""
+
+    gpu: GpuSpec
+    engine: EngineConfig
+    step_time: StepTime
 
 
 @dataclass(frozen=True)
@@ -25,7 +37,7 @@ class ResolvedRun:
     config: RunConfig
     """What was asked."""
     trace: TraceSource
-    """Read once: every program in it fits the engine."""
+    """Read once: every program in it fits the engine, or one of the replicas."""
     arrivals: OpenArrivals | Closed
     arrivals_spec: str
     """The arrivals in the notation of the command line."""
@@ -34,6 +46,10 @@ class ResolvedRun:
     gpu: GpuSpec
     engine: EngineConfig
     step_time: StepTime
+    replicas: tuple[ResolvedReplica, ...]
+    """All engines; `gpu`, `engine` and `step_time` are those of the first."""
+    routing: Routing | None
+    """How turns find their replicas; None where there is but one."""
     notes: tuple[str, ...]
     """Where a real engine would do otherwise."""
 
@@ -54,11 +70,9 @@ def resolve(config: RunConfig) -> ResolvedRun:
     arrivals = parse_arrivals(config.arrivals) if isinstance(config.arrivals, str) else config.arrivals
     model = config.model if isinstance(config.model, ModelSpec) else find_model(config.model)
     gpu = config.gpu if isinstance(config.gpu, GpuSpec) else find_gpu(config.gpu)
-    step_time = config.step_time
-    if isinstance(step_time, str):
-        step_time = make_step_time(step_time, model=model, gpu=gpu, tensor_parallel_size=config.tensor_parallel_size)
-    engine = resolve_engine(config, model, gpu)
-    source.survey(engine)
+    replicas = resolve_replicas(config, model, gpu)
+    first = replicas[0]
+    source.survey(*dict.fromkeys(replica.engine for replica in replicas))
     if arrivals is None:
         arrivals = parse_arrivals(FromTrace.name if source.has_arrivals else DEFAULT_ARRIVALS)
     if isinstance(arrivals, FromTrace):
@@ -71,16 +85,63 @@ def resolve(config: RunConfig) -> ResolvedRun:
         arrivals_spec=_spec_of(arrivals),
         policy=policy,
         model=model,
-        gpu=gpu,
-        engine=engine,
-        step_time=step_time,
-        notes=tuple(_engine_notes(engine, model)),
+        gpu=first.gpu,
+        engine=first.engine,
+        step_time=first.step_time,
+        replicas=replicas,
+        routing=resolve_routing(config, policy, len(replicas)),
+        notes=tuple(dict.fromkeys(note for r in replicas for note in _engine_notes(r.engine, model))),
     )
 
 
 def resolve_policy(policy: str | Policy) -> Policy:
     """Make the policy, or a copy of it: one with a memory of its own must not carry it from run to run."""
     return copy.deepcopy(policy) if isinstance(policy, Policy) else parse_policy(policy)
+
+
+def resolve_replicas(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> tuple[ResolvedReplica, ...]:
+    """Give every replica the engine and the step times of its GPU.
+
+    Raises
+    ------
+    ConfigError
+        For replicas that cannot be, or one model of step times for GPUs that differ.
+    """
+    made: dict[str, ResolvedReplica] = {}
+    gpus = replica_gpus(config.replicas, gpu)
+    several = len({item.name for item in gpus}) > 1
+    for item in gpus:
+        if item.name in made:
+            continue
+        step_time = config.step_time
+        if several and (not isinstance(step_time, str) or step_time.partition(":")[0] in ONE_GPU):
+            what = f"--step-time {step_time}" if isinstance(step_time, str) else type(step_time).__name__
+            raise ConfigError(
+                f"{what} tells the step times of one kind of GPU, and the replicas are of several "
+                f"({', '.join(dict.fromkeys(g.name for g in gpus))}); use roofline, or replicas alike"
+            )
+        if isinstance(step_time, str):
+            step_time = make_step_time(
+                step_time, model=model, gpu=item, tensor_parallel_size=config.tensor_parallel_size
+            )
+        made[item.name] = ResolvedReplica(item, resolve_engine(config, model, item), step_time)
+    return tuple(made[item.name] for item in gpus)
+
+
+def resolve_routing(config: RunConfig, policy: Policy, replicas: int) -> Routing | None:
+    """Choose the router's rule: the one asked for, else the policy's, else session affinity.
+
+    Raises
+    ------
+    ConfigError, PolicyError
+        For an unknown rule, or one with nothing to route.
+    """
+    asked = parse_routing(config.router) if isinstance(config.router, str) else config.router
+    if replicas == 1:
+        if asked is not None:
+            raise ConfigError("a router needs replicas to choose from: give --replicas 2 or more, or no --router")
+        return None
+    return asked or policy.routing or DEFAULT_ROUTING
 
 
 def resolve_engine(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> EngineConfig:

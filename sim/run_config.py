@@ -9,7 +9,8 @@ from typing import Literal, get_args
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import GpuSpec, ModelSpec
-from continuum_sim.policies import Policy
+from continuum_sim.policies import Policy, Routing
+from continuum_sim.replicas import Replicas
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.trace_source import TraceSource
 from continuum_sim.traces.arrivals import Closed, OpenArrivals
@@ -50,6 +51,10 @@ class RunConfig:
     kv_blocks: int | None = None
     """KV blocks as vLLM's `num_gpu_blocks` (one is its null block), instead of an estimate from the memory."""
     watermark: float = 0.0
+    replicas: Replicas = 1
+    """Engines behind one router: a number of them alike, `h100:2,a100-80:4`, or a list of GPUs."""
+    router: str | Routing | None = None
+    """`session-affinity`, `prefix-aware:index=events`, …, or a rule; None takes the policy's, else session affinity."""
     step_time: str | StepTime = "roofline"
     """`roofline`, `fitted:FILE`, …, or a model."""
     engine: EngineMode = "fast"

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import simpy
 
+from continuum_sim.cluster import Cluster, LogDecision, ReplicaSetup
 from continuum_sim.engine.clock import Clock
 from continuum_sim.engine.config import EngineConfig
-from continuum_sim.engine.rebuild import fit_rebuild_time
-from continuum_sim.engine.replica import Replica, StepObserver
+from continuum_sim.engine.replica import StepObserver
 from continuum_sim.engine.request import Request
-from continuum_sim.engine.scheduler import LogStep, Scheduler
 from continuum_sim.fits import check_fits
 from continuum_sim.foresight import foresee
-from continuum_sim.policies import Policy
+from continuum_sim.policies import Policy, Routing
 from continuum_sim.records import ProgramRecord, Recorder, TurnRecord
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.timeline import Timeline
-from continuum_sim.totals import EngineTotals, totals_of
+from continuum_sim.totals import EngineTotals, sum_totals, totals_of
 from continuum_sim.traces.arrivals import Closed, OpenArrivals
 from continuum_sim.traces.schema import Program
 
@@ -30,7 +29,7 @@ class SimulationError(RuntimeError):
 
 
 class Simulation:
-    """One engine serving one stream of programs under one policy."""
+    """One engine, or a cluster of them, serving one stream of programs under one policy."""
 
     def __init__(
         self,
@@ -42,12 +41,16 @@ class Simulation:
         stepwise: bool = False,
         timeline: bool = True,
         observer: StepObserver | None = None,
-        log: LogStep | None = None,
+        log: LogDecision | None = None,
+        others: Sequence[ReplicaSetup] = (),
+        routing: Routing | None = None,
     ) -> None:
-        """Set up an idle engine.
+        """Set up idle engines.
 
         Parameters
         ----------
+        config, step_time
+            Of the engine, or of the first replica of a cluster.
         stepwise
             One event a step instead of jumps over runs of equal steps; the same results, slowly.
         timeline
@@ -56,16 +59,22 @@ class Simulation:
             Watches every step instead of the timeline (parity checks).
         log
             Receives every decision of the policy.
+        others
+            The replicas of a cluster beside the first.
+        routing
+            Rule of the router, instead of the policy's own or the default.
         """
         self.env = Clock()
         self.policy = policy
         self.config = config
         self.recorder = recorder
-        rebuild_s = fit_rebuild_time(step_time, config.max_num_batched_tokens, config.max_model_len)
-        self.scheduler = Scheduler(config, policy, rebuild_s, log)
-        if observer is None and timeline:
-            observer = Timeline(recorder)
-        self.replica = Replica(self.env, self.scheduler, step_time, stepwise=stepwise, observer=observer)
+        setups = [ReplicaSetup(config, step_time), *others]
+        self.cluster = Cluster(self.env, policy, setups, routing=routing, stepwise=stepwise, log=log)
+        for replica in self.cluster.replicas:
+            replica.observer = Timeline(recorder, replica.number) if observer is None and timeline else observer
+        self.replica = self.cluster.replicas[0]
+        """The engine, or the first of several."""
+        self.scheduler = self.replica.scheduler
         self._open = 0
         """Programs that have arrived and not finished."""
 
@@ -89,12 +98,14 @@ class Simulation:
             self.env.process(self._arrive(arrivals.times(programs, rng)))
         self.env.run()
         if self._open:
+            replicas = self.cluster.replicas
             raise SimulationError(
                 f"policy {self.policy.name!r} holds {self._open} programs back for good at "
-                f"{self.replica.now_s:.3f} s with {self.scheduler.pool.free} of "
-                f"{self.scheduler.pool.num_blocks} blocks free"
+                f"{max(replica.now_s for replica in replicas):.3f} s with "
+                f"{sum(replica.scheduler.pool.free for replica in replicas)} of "
+                f"{sum(replica.scheduler.pool.num_blocks for replica in replicas)} blocks free"
             )
-        return totals_of(self.replica)
+        return sum_totals([totals_of(replica) for replica in self.cluster.replicas])
 
     def _arrive(self, times: Iterator[tuple[float, Program]]) -> Generator[simpy.Event, Any, None]:
         for arrival_s, program in times:
@@ -109,10 +120,9 @@ class Simulation:
 
     def _serve(self, program: Program, now_s: float) -> Generator[simpy.Event, Any, float]:
         """Live through one program: turn, tool, turn, … until its last token."""
-        check_fits(program, self.config)
-        env, replica, name = self.env, self.replica, program.program_id
-        prefix = program.shared_prefix
-        context = self.scheduler.open_context(name, prefix.id if prefix else None, prefix.tokens if prefix else 0)
+        check_fits(program, *self.cluster.configs)
+        env, name = self.env, program.program_id
+        session = self.cluster.open(program)
         arrival_s = now_s
         queue_s = prefill_s = decode_s = tool_s = 0.0
         known_tokens = 0
@@ -121,10 +131,11 @@ class Simulation:
         self._open += 1
         for index, turn in enumerate(program.turns):
             done = env.event()
+            replica, context, kept_tokens = session.place(index, turn, now_s)
             request = Request(
                 context,
                 prompt_tokens=turn.input_tokens,
-                kept_tokens=turn.kept_tokens,
+                kept_tokens=kept_tokens,
                 max_tokens=turn.output_tokens,
                 known_tokens=min(turn.kept_tokens, known_tokens),
                 arrival_s=now_s,
@@ -138,7 +149,7 @@ class Simulation:
             queue_s += request.scheduled_s - now_s
             prefill_s += request.first_token_s - request.scheduled_s
             decode_s += finish_s - request.first_token_s
-            self.recorder.turn(_turn_record(name, index, request, turn.tool_s))
+            self.recorder.turn(_turn_record(name, index, request, turn.tool_s, replica.number))
             now_s = finish_s
             known_tokens = turn.input_tokens + turn.output_tokens - 1
             if index < last:
@@ -146,6 +157,7 @@ class Simulation:
                 now_s = finish_s + turn.tool_s
                 yield env.instant(now_s)
         self._open -= 1
+        session.close()
         self.recorder.program(
             ProgramRecord(
                 name,
@@ -162,7 +174,7 @@ class Simulation:
         return now_s
 
 
-def _turn_record(program: str, index: int, request: Request, tool_s: float) -> TurnRecord:
+def _turn_record(program: str, index: int, request: Request, tool_s: float, replica: int) -> TurnRecord:
     return TurnRecord(
         program,
         index,
@@ -178,4 +190,5 @@ def _turn_record(program: str, index: int, request: Request, tool_s: float) -> T
         request.num_preemptions,
         request.tool,
         tool_s,
+        replica,
     )

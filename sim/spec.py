@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
+from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from continuum_sim.errors import ConfigError
-from continuum_sim.policies import Policy, PolicyError, Preset, find_preset
-from continuum_sim.policies.registry import PLANES, check_names, find_plane, make_plane
+from continuum_sim.policies import Policy, PolicyError, Preset, Routing, find_preset
+from continuum_sim.policies.registry import BASES, PLANES, check_names, find_plane, make_plane
 from continuum_sim.traces.arrivals import ARRIVALS, Closed, OpenArrivals
 
 T = TypeVar("T")
 
 POLICY_ENTRY_POINTS = "continuum_sim.policies"
 """Entry point group through which other packages register policies; each names a module to import."""
+
+_PLACE = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<name>[A-Za-z_]\w*)(?:[:,](?P<settings>.*))?")
+"""`module:Class`, and perhaps parameters, which follow a comma where the planes of a policy are spelled out."""
 
 
 def split_spec(text: str) -> tuple[str, dict[str, str]]:
@@ -143,7 +148,7 @@ def _value(text: str, kind: Any, key: str, owner: str) -> Any:
 
 def _preset_settings(preset: Preset, settings: Mapping[str, str]) -> dict[str, Any]:
     values: dict[str, Any] = dict(settings)
-    for plane in (preset.order, preset.retention, preset.admission):
+    for plane in preset.planes:
         values.update(convert(plane, settings, f"policy {preset.name}"))
     return values
 
@@ -160,10 +165,48 @@ def _compose(text: str) -> Policy:
             parts[plane] += ("," if ":" in parts[plane] else ":") + item.strip()
     made = {}
     for plane, spec in parts.items():
-        name, settings = split_spec(spec)
-        cls = find_plane(plane, name)
-        made[plane] = make_plane(cls, vars_of(cls, settings, f"{plane} {name}"))
+        made[plane] = parse_plane(plane, spec)
     return Policy(text, **made)
+
+
+def parse_routing(text: str) -> Routing:
+    """Make a routing rule from `session-affinity`, `prefix-aware:index=events` or `package.module:Class`.
+
+    Raises
+    ------
+    PolicyError, ConfigError
+        For an unknown name or parameter (with the nearest one) or a value out of range.
+    """
+    load_plugins()
+    routing: Routing = parse_plane("routing", text)
+    return routing
+
+
+def parse_plane(plane: str, text: str) -> Any:
+    """Make one plane from a rule's name, or the `module:Class` of one that is not registered, and its parameters."""
+    place = _PLACE.fullmatch(text.strip())
+    if place and place["module"] not in PLANES[plane]:
+        name = f"{place['module']}:{place['name']}"
+        cls = _import_plane(plane, place["module"], place["name"])
+        settings = split_spec(f"{name.replace(':', '.')}:{place['settings'] or ''}")[1]
+    else:
+        name, settings = split_spec(text)
+        cls = find_plane(plane, name)
+    return make_plane(cls, vars_of(cls, settings, f"{plane} {name}"))
+
+
+def _import_plane(plane: str, module: str, name: str) -> type:
+    """Import a rule by where it is defined."""
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"{plane}={module}:{name} cannot be imported: {error}; is its folder in PYTHONPATH?"
+        ) from None
+    base = BASES[plane]
+    if not (isinstance(found, type) and issubclass(found, base) and is_dataclass(found)):
+        raise ConfigError(f"{plane}={module}:{name} is no rule of this plane: expected a dataclass, a {base.__name__}")
+    return found
 
 
 def vars_of(cls: type, settings: Mapping[str, str], owner: str) -> dict[str, Any]:

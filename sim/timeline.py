@@ -10,13 +10,14 @@ from continuum_sim.records import Recorder, TimelineRecord
 class Timeline:
     """Turns the engine's steps into timeline records."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder, replica: int = 0) -> None:
         self._recorder = recorder
+        self._replica = replica
         self._running = self._waiting = 0
         self._late = 0
         """Turns that arrived since the plan was made, and the sum of their arrival times."""
         self._late_sum_s = 0.0
-        self._stalled: tuple[float, int, int, int] | None = None
+        self._stalled: tuple[float, tuple[int, int, int]] | None = None
         """Start of a stretch without steps in which turns wait, and the memory then."""
 
     def on_submit(self, program_id: str, request: Request, now_s: float) -> None:
@@ -27,15 +28,15 @@ class Timeline:
     def on_plan(self, scheduler: Scheduler, plan: Plan, now_s: float) -> None:
         """Start a stretch; a stretch without steps ends here."""
         if self._stalled is not None:
-            start_s, *blocks = self._stalled
+            start_s, blocks = self._stalled
             self._stalled = None
             if now_s > start_s:
                 waiting = self._mean_waiting(start_s, now_s)
-                self._recorder.timeline(TimelineRecord(start_s, now_s, 0, 0, waiting, 0, 0, *blocks))
+                self._recorder.timeline(TimelineRecord(start_s, now_s, 0, 0, waiting, 0, 0, *blocks, self._replica))
         self._running, self._waiting = len(scheduler.running), len(scheduler.waiting)
         self._late, self._late_sum_s = 0, 0.0
         if plan.empty and self._waiting:
-            self._stalled = (now_s, *_blocks(scheduler))
+            self._stalled = (now_s, _blocks(scheduler))
 
     def on_advance(
         self, scheduler: Scheduler, plan: Plan, steps: int, start_s: float, end_s: float, finished: list[Request]
@@ -52,6 +53,7 @@ class Timeline:
                 batch.prefill_tokens,
                 batch.decode_requests,
                 *_blocks(scheduler),
+                self._replica,
             )
         )
 

@@ -1,15 +1,16 @@
-"""What an engine counted over a whole run."""
+"""What engines counted over a whole run."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 from continuum_sim.engine.replica import Replica
 
 
 @dataclass(frozen=True, slots=True)
 class EngineTotals:
-    """Counts of one engine over a whole run."""
+    """Counts of one engine over a whole run, or of all engines of a cluster together."""
 
     steps: int
     end_s: float
@@ -25,6 +26,9 @@ class EngineTotals:
     evictions: int
     reorders: int
     holds: int
+    pins_moved: int = 0
+    """Pins that ended because their programs were sent to another replica."""
+    replicas: int = 1
 
 
 def totals_of(replica: Replica) -> EngineTotals:
@@ -45,4 +49,13 @@ def totals_of(replica: Replica) -> EngineTotals:
         evictions=counts.evictions,
         reorders=counts.reorders,
         holds=counts.holds,
+        pins_moved=counts.pins_moved,
     )
+
+
+def sum_totals(parts: Sequence[EngineTotals]) -> EngineTotals:
+    """Add the counts of several engines up; the end is the last one's."""
+    if len(parts) == 1:
+        return parts[0]
+    sums = {item.name: sum(getattr(part, item.name) for part in parts) for item in fields(EngineTotals)}
+    return EngineTotals(**{**sums, "end_s": max(part.end_s for part in parts)})

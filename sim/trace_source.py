@@ -51,7 +51,7 @@ class TraceSource:
         """Whether every program says when it arrives."""
         self._limit, self._max_turns = limit, max_turns
         self._kept: list[Program] | None = None
-        self._surveyed_for: EngineConfig | None = None
+        self._surveyed_for: tuple[EngineConfig, ...] = ()
         if isinstance(trace, str | os.PathLike):
             self.path = find_trace(trace)
             self.name = self.path.name
@@ -74,8 +74,8 @@ class TraceSource:
             state["_kept"] = None
         return state
 
-    def survey(self, engine: EngineConfig) -> None:
-        """Read the trace once, before a run: count, and refuse programs that can never fit the engine.
+    def survey(self, *engines: EngineConfig) -> None:
+        """Read the trace once, before a run: count, and refuse programs that can never fit any of these engines.
 
         Raises
         ------
@@ -84,7 +84,7 @@ class TraceSource:
         ConfigError
             Naming the first program that does not fit, and how many there are.
         """
-        if self._surveyed_for == engine:
+        if self._surveyed_for == engines:
             return
         kept: list[Program] | None = []
         refused: ConfigError | None = None
@@ -98,7 +98,7 @@ class TraceSource:
                 if self.turns > _KEPT_TURNS:
                     kept = None
             try:
-                check_fits(program, engine)
+                check_fits(program, *engines)
             except ConfigError as error:
                 refused = refused or error
                 num_refused += 1
@@ -106,7 +106,7 @@ class TraceSource:
             more = f" ({num_refused} of {self.programs} programs do not fit)" if num_refused > 1 else ""
             raise ConfigError(f"{refused}{more}")
         self.has_arrivals = num_timed == self.programs
-        self._surveyed_for = engine
+        self._surveyed_for = engines
         if self._kept is None:
             self._kept = kept
 

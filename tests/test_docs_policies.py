@@ -10,7 +10,7 @@ import pytest
 
 import continuum_sim as cs
 from continuum_sim.policies import PRESETS, Admission, Decision, Fate, Order, PinFor, Policy, Retention
-from continuum_sim.policies.planes import Gate
+from continuum_sim.policies.planes import Gate, Router, Routing
 from continuum_sim.policies.registry import RETENTIONS
 from continuum_sim.policies.views import Moment, ProgramView
 
@@ -26,7 +26,7 @@ def test_every_preset_is_on_the_page() -> None:
 
 def test_every_method_of_the_contract_is_on_the_page() -> None:
     contract = PAGE.read_text(encoding="utf-8").partition("## The contract")[2].partition("## Write")[0]
-    for plane in (Order, Retention, Gate, Admission):
+    for plane in (Order, Retention, Gate, Admission, Router, Routing):
         for name, value in vars(plane).items():
             asked = callable(value) or isinstance(value, bool) or name == "period_s"
             if asked and not name.startswith("_") and name != "oracle":

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from continuum_sim.cli.numbers import count, seconds, signed
+from continuum_sim.cli.numbers import count, percent, seconds, signed
 from continuum_sim.results.compared import ComparisonRow
 from continuum_sim.results.paired import SEEDS_TO_RESAMPLE, PairedDifference
 
@@ -20,6 +20,8 @@ _SHOWN_METRICS: Final = ("mean", "p95")
 def comparison_view(rows: Sequence[ComparisonRow], differences: Sequence[PairedDifference]) -> RenderableType:
     """Lay a comparison out: JCT and where it went, memory and pins, differences from the baseline, notes."""
     parts: list[RenderableType] = [_times(rows), "", _memory(rows)]
+    if rows[0].router:
+        parts += ["", _cluster(rows)]
     if differences:
         parts += ["", _differences(differences), Text(_method(differences[0]), style="dim")]
     notes = [(row.policy, note) for row in rows for note in row.notes]
@@ -62,6 +64,15 @@ def _memory(rows: Sequence[ComparisonRow]) -> Table:
         tokens = (row.computed_tokens, row.recomputed_tokens, row.cached_tokens)
         pins = (row.pins_made, row.pins_hit, row.pins_expired, row.pins_broken)
         table.add_row(row.policy, *map(count, (*tokens, row.preemptions, *pins)))
+    return table
+
+
+def _cluster(rows: Sequence[ComparisonRow]) -> Table:
+    table = _table("Cluster (a run)", "router", "moved turns", "from cache", "busiest replica / mean")
+    for row in rows:
+        share = row.cached_tokens / (row.cached_tokens + row.computed_tokens)
+        cells = (str(row.router), count(row.moved_turns or 0), percent(share), f"{row.busiest_ratio or 0:.2f}")
+        table.add_row(row.policy, *cells)
     return table
 
 

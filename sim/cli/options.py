@@ -81,6 +81,15 @@ class RunFlags:
         _engine("KV blocks, as vLLM's num_gpu_blocks. Default: what fits the GPU's memory.", default=False),
     ] = None
     watermark: Annotated[float, _engine("Share of blocks kept free when a turn is admitted.")] = 0.0
+    replicas: Annotated[str, _engine("Engines behind one router: a number, or GPUs, as h100:2,a100-80:4.")] = "1"
+    router: Annotated[
+        str | None,
+        _engine(
+            "How turns find their replica: round-robin, least-loaded, session-affinity, prefix-aware, saga-placement, "
+            "autellix. Default: the policy's own, else session-affinity.",
+            default=False,
+        ),
+    ] = None
     step_time: Annotated[str, _engine("How long steps take: roofline, fitted:FILE, …")] = "roofline"
     engine: Annotated[EngineMode, _engine("Jump over equal steps, or take each one: the same results.")] = (
         EngineMode.fast

@@ -23,7 +23,7 @@ def run(
     decisions: Decisions = False,
     json: Json = False,
 ) -> None:
-    """Simulate one trace on one engine under one policy."""
+    """Simulate one trace on one engine, or a cluster of them, under one policy."""
     from continuum_sim.cli.console import messages, show
     from continuum_sim.cli.progress import Bar
     from continuum_sim.cli.setting import setting_view

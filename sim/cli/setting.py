@@ -9,18 +9,31 @@ from continuum_sim.resolve import ResolvedRun
 
 def setting_view(run: ResolvedRun, seeds: str) -> Text:
     """Say which trace, arrivals and engine these are, defaults included."""
-    trace, engine = run.trace, run.engine
-    gpus = (
-        run.gpu.name if run.config.tensor_parallel_size == 1 else f"{run.config.tensor_parallel_size} × {run.gpu.name}"
-    )
+    trace = run.trace
     chosen = "" if run.config.arrivals is not None else " (default)"
     return Text(
         f"{trace.name}: {trace.programs:,} programs, {trace.turns:,} turns; "
         f"arrivals {run.arrivals_spec}{chosen}, {seeds}\n"
-        f"{run.model.name} on {gpus}: {engine.num_gpu_blocks:,} KV blocks of {engine.block_size} tokens, "
-        f"max_num_batched_tokens {engine.max_num_batched_tokens}, max_num_seqs {engine.max_num_seqs}, "
-        f"step times {_step_time(run)}\n"
+        f"{_engines(run)}"
     )
+
+
+def _engines(run: ResolvedRun) -> str:
+    """One line for each kind of engine."""
+    kinds = {replica.gpu.name: replica for replica in run.replicas}
+    degree = run.config.tensor_parallel_size
+    lines = []
+    for name, replica in kinds.items():
+        engine = replica.engine
+        gpus = name if degree == 1 else f"{degree} × {name}"
+        if len(run.replicas) > 1:
+            gpus = f"{sum(r.gpu.name == name for r in run.replicas)} replicas of {gpus}"
+        lines.append(
+            f"{run.model.name} on {gpus}: {engine.num_gpu_blocks:,} KV blocks of {engine.block_size} tokens, "
+            f"max_num_batched_tokens {engine.max_num_batched_tokens}, max_num_seqs {engine.max_num_seqs}, "
+            f"step times {_step_time(run)}\n"
+        )
+    return "".join(lines)
 
 
 def _step_time(run: ResolvedRun) -> str:

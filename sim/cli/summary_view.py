@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from msgspec import UNSET
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from continuum_sim.cli.numbers import count, percent, seconds
-from continuum_sim.results.summary import Quantiles, Summary, TimeSplit
+from continuum_sim.results.summary import Quantiles, ReplicaSummary, Summary, TimeSplit
 
 # Told apart by shade where there is no colour.
 PARTS: Final = (
@@ -30,7 +31,8 @@ def summary_view(summary: Summary) -> RenderableType:
     facts.add_column()
     for name, fact in _facts(summary):
         facts.add_row(name, fact)
-    return Group(_quantiles(summary), "", facts, *notes_view(summary.notes))
+    replicas: list[RenderableType] = ["", _replicas(summary.replicas, summary.sim_s)] if summary.replicas else []
+    return Group(_quantiles(summary), "", facts, *replicas, *notes_view(summary.notes))
 
 
 def notes_view(notes: list[str]) -> list[RenderableType]:
@@ -73,12 +75,36 @@ def _facts(summary: Summary) -> Iterator[tuple[str, RenderableType]]:
         "throughput",
         f"{3600 * s.throughput.programs_per_s:,.1f} programs/h, "
         f"{s.throughput.output_tokens_per_s:,.0f} output tokens/s over {seconds(s.sim_s)} s; "
-        f"engine busy {percent(s.busy_s / s.sim_s)} of it",
+        f"engine{'s' if s.replicas else ''} busy {percent(s.busy_s / s.sim_s / (len(s.replicas or ()) or 1))} of it",
     )
+    if s.router and s.moved_turns is not UNSET:
+        share = percent(s.moved_turns / s.turns)
+        yield "router", f"{s.router}: {s.moved_turns:,} turns ({share}) ran on another replica than the one before"
     yield (
         "simulated in",
         f"{seconds(s.wall_s)} s: {s.turns / s.wall_s:,.0f} turns/s, {count(s.steps)} engine steps",
     )
+
+
+def _replicas(replicas: list[ReplicaSummary], sim_s: float) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("replica")
+    for name in ("turns", "moved in", "busy", "from cache", "recomputed", "preemptions", "peak KV", "pins", "hit"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for part in replicas:
+        table.add_row(
+            f"{part.replica} {part.gpu}",
+            f"{part.turns:,}",
+            f"{part.moved_in:,}",
+            percent(part.busy_s / sim_s),
+            percent(part.cached_tokens / part.prompt_tokens) if part.prompt_tokens else "–",
+            count(part.recomputed_tokens),
+            count(part.preemptions),
+            percent(part.peak_used_share),
+            f"{part.pins.made:,}",
+            f"{part.pins.hit:,}",
+        )
+    return table
 
 
 def pins_line(summary: Summary) -> str:

@@ -23,13 +23,36 @@ class Clock(simpy.Environment):
     at one instant then happened in the order of that noise; here it keeps the order in which it was set in motion.
     """
 
+    def __init__(self, initial_time: float = 0.0) -> None:
+        super().__init__(initial_time)
+        self._ticks = 0
+
     def instant(self, at_s: float) -> simpy.Event:
         """Make an event at a time in seconds, rounded to `SAME_INSTANT_S`; at once if that has passed."""
         return self._at(round(at_s, _DIGITS), NORMAL)
 
-    def boundary(self, at_s: float) -> simpy.Event:
-        """Make the event of a step boundary: just after a time in seconds and all else that happens then."""
-        return self._at(at_s + SAME_INSTANT_S, _AFTER_ALL_ELSE)
+    def boundary(self, at_s: float, rank: int = 0) -> simpy.Event:
+        """Make the event of a step boundary: just after the instant of a time in seconds and all else at it.
+
+        Boundaries at one instant go by rank, so that several engines meet in the same order however they got there.
+        """
+        return self._at(round(at_s, _DIGITS) + SAME_INSTANT_S, EventPriority(_AFTER_ALL_ELSE + rank))
+
+    def tick(self, at_s: float, rank: int = 0) -> simpy.Event:
+        """Make a boundary at which nothing happens unless a policy makes it happen."""
+        event = self.boundary(at_s, rank)
+        self._ticks += 1
+        assert event.callbacks is not None
+        event.callbacks.append(self._tick_passed)
+        return event
+
+    @property
+    def only_ticks_left(self) -> bool:
+        """Whether nothing is to come of turns and tools."""
+        return len(self._queue) == self._ticks
+
+    def _tick_passed(self, event: simpy.Event) -> None:
+        self._ticks -= 1
 
     def _at(self, at_s: float, priority: EventPriority) -> simpy.Event:
         event = simpy.Event(self)

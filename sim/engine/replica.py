@@ -12,6 +12,7 @@ from continuum_sim.engine.clock import Clock
 from continuum_sim.engine.request import Request
 from continuum_sim.engine.scheduler import Plan, Scheduler
 from continuum_sim.policies.governor import SAME_INSTANT_S
+from continuum_sim.policies.views import ProgramView
 from continuum_sim.steptime.model import StepTime
 
 _MOST_IDLE_TICKS = 10_000
@@ -54,7 +55,21 @@ class Replica:
         *,
         stepwise: bool = False,
         observer: StepObserver | None = None,
+        number: int = 0,
+        replicas: int = 1,
     ) -> None:
+        """Start idle.
+
+        Parameters
+        ----------
+        number, replicas
+            Which engine of how many on the same clock this is.
+        """
+        self.number = number
+        self._alone = replicas == 1
+        # Where steps of several engines end at one instant, those that end a turn come first: its successor may
+        # be sent to any of them, and must find the same state whether that engine is in a jump or at a step.
+        self._ends_first, self._ends_later = number, replicas + number
         self.env = env
         self.scheduler = scheduler
         self.step_time = step_time
@@ -81,25 +96,44 @@ class Replica:
 
     def submit(self, program_id: str, request: Request, now_s: float) -> None:
         """Take in a turn that arrives now; its `payload` is the event that ends it."""
-        if self._plan is not None and self.scheduler.state_matters_to(request):
-            self._catch_up(self._plan)
+        if self.scheduler.state_matters_to(request):
+            self.catch_up()
         matters = self.scheduler.add(program_id, request, now_s)
         if self.observer is not None:
             self.observer.on_submit(program_id, request, now_s)
+        self._notice(matters, now_s)
+
+    def hand_over(self, program_id: str, to: int, now_s: float) -> ProgramView:
+        """Let a program in a tool call go to another replica, which its next turn was sent to."""
+        if self.scheduler.state_matters_to_leaving(program_id):
+            self.catch_up()
+        program, matters = self.scheduler.hand_over(program_id, to, now_s)
+        if matters and self.scheduler.has_work:
+            self._notice(True, now_s)
+        return program
+
+    def catch_up(self) -> None:
+        """Carry out those steps of the run under way that are over, so that the state is that of this moment."""
+        plan = self._plan
+        if plan is None:
+            return
+        over = self.step_time.steps_to_reach(plan.batch, self._steps, self._passed_s()) - 1
+        if over > self._passed:
+            self.scheduler.pass_steps(plan, over - self._passed)
+            self._passed = over
+
+    def _passed_s(self) -> float:
+        """Seconds since the run under way began, for telling which of its steps are over: none ends just then."""
+        return self.env.now - 1.5 * SAME_INSTANT_S - self._start_s
+
+    def _notice(self, matters: bool, now_s: float) -> None:
+        """Wake up, or end a jump with the step under way, if what just happened calls for it."""
         if self._wake is not None and not self._wake.triggered:
             self._woken_s = now_s
             self._wake.succeed()
         elif matters and self._jumping:
             self._jumping = False
             self.process.interrupt()
-
-    def _catch_up(self, plan: Plan) -> None:
-        """Carry out those steps of the run under way that are over."""
-        passed_s = self.env.now - SAME_INSTANT_S - self._start_s
-        over = self.step_time.steps_to_reach(plan.batch, self._steps, passed_s) - 1
-        if over > self._passed:
-            self.scheduler.pass_steps(plan, over - self._passed)
-            self._passed = over
 
     def _run(self) -> Generator[simpy.Event, Any, None]:
         scheduler, observer = self.scheduler, self.observer
@@ -123,12 +157,11 @@ class Replica:
             self._passed = 0
             self._jumping = steps > 1 and not plan.spent
             try:
-                yield self.env.boundary(end_s)
+                yield self._step_end(plan, steps, end_s)
             except simpy.Interrupt:
-                passed_s = self.env.now - SAME_INSTANT_S - start_s
-                steps = self._steps = self.step_time.steps_to_reach(plan.batch, steps, passed_s)
+                steps = self._steps = self.step_time.steps_to_reach(plan.batch, steps, self._passed_s())
                 end_s = start_s + self.step_time.run_s(plan.batch, steps)
-                yield self.env.boundary(end_s)
+                yield self._step_end(plan, steps, end_s)
             self._jumping = False
             self._plan = None
             self.now_s = end_s
@@ -140,7 +173,13 @@ class Replica:
                 for request in finished:
                     assert isinstance(request.payload, simpy.Event)
                     request.payload.succeed(end_s)
-                yield self.env.boundary(self.now_s)  # a turn that follows at once is seen by the next step
+                # A turn that follows at once is seen by the next step.
+                yield self.env.boundary(self.now_s, self._ends_later)
+
+    def _step_end(self, plan: Plan, steps: int, end_s: float) -> simpy.Event:
+        """Make the event of the end of a run of steps, of which some may have been carried out."""
+        ends_turn = not self._alone and self.scheduler.ends_turn(plan, steps - self._passed)
+        return self.env.boundary(end_s, self._ends_first if ends_turn else self._ends_later)
 
     def _steps_to_jump(self, plan: Plan) -> int:
         steps = self.scheduler.hold(plan)
@@ -154,19 +193,19 @@ class Replica:
 
     def _next_hope_s(self) -> float:
         """When the policy may let a waiting turn in of its own accord; infinite once it has had its chances."""
-        if self.env.peek() == math.inf:
-            self._hopeless += 1  # no turn and no tool is under way: only a tick can change anything
+        if self.env.only_ticks_left:
+            self._hopeless += 1
         return self.scheduler.governor.next_event_s() if self._hopeless <= _MOST_IDLE_TICKS else math.inf
 
     def _sleep(self, until_s: float) -> Generator[simpy.Event, Any, None]:
         """Do nothing until a turn arrives or the policy has something to do."""
         self._wake = self.env.event()
         if until_s < math.inf:
-            yield self._wake | self.env.boundary(until_s)
+            yield self._wake | self.env.tick(until_s, self._ends_later)
         else:
             yield self._wake
         if self._wake.triggered:
-            yield self.env.boundary(self._woken_s)
+            yield self.env.boundary(self._woken_s, self._ends_later)
             self.now_s = max(self.now_s, self._woken_s)
         else:
             self.now_s = max(self.now_s, until_s)

@@ -18,7 +18,7 @@ from continuum_sim.engine.request import Context, Hits, Request
 from continuum_sim.engine.waiting import make_waiting_queue
 from continuum_sim.policies.governor import Governor
 from continuum_sim.policies.planes import Fate, PinFor, Policy
-from continuum_sim.policies.views import TurnView
+from continuum_sim.policies.views import ProgramView, TurnView
 from continuum_sim.steptime.batch import StepBatch
 
 LogStep = Callable[[float, int, str, int, str, dict[str, Any]], None]
@@ -60,6 +60,7 @@ class Scheduler:
         policy: Policy,
         rebuild_s: Callable[[int], float],
         log: LogStep | None = None,
+        sibling: Scheduler | None = None,
     ) -> None:
         """Start empty.
 
@@ -69,6 +70,8 @@ class Scheduler:
             Seconds to prefill (or reload) a context of so many tokens, for policies that weigh it.
         log
             Receives every decision; None for speed.
+        sibling
+            Scheduler of another engine of the same cluster.
         """
         self.config = config
         self.rebuild_s = rebuild_s
@@ -80,7 +83,7 @@ class Scheduler:
         self.peak_used_blocks = 0
         self.preemptions = 0
         with_step = None if log is None else self._with_step(log)
-        self.governor = Governor(policy, self, with_step)
+        self.governor: Governor = Governor(policy, self, with_step, None if sibling is None else sibling.governor)
         self.waiting = make_waiting_queue(self.governor)
         self._decoding = Decoding(config.block_size)
         self._prefilling: Request | None = None
@@ -163,6 +166,32 @@ class Scheduler:
         """Whether the arrival of this turn looks at the blocks or the step as they are now, or frees any."""
         return self._shows_arrivals or bool(request.context.pinned)
 
+    def hand_over(self, program_id: str, to: int, now_s: float) -> tuple[ProgramView, bool]:
+        """Let a program in a tool call go to another engine.
+
+        Its pin ends here; what is cached of its context stays until it is evicted, should the program come back.
+        Tells with the program whether the very next step may differ because of this.
+        """
+        free_before = self.pool.free
+        self._release_pin(self._contexts[program_id])
+        program = self.governor.hand_over(program_id, to, now_s)
+        return program, self.pool.free != free_before or self.governor.policy.admission.gated
+
+    def find_context(self, program_id: str, prefix_id: str | None, prefix_tokens: int) -> Context:
+        """Return a program's context, or one such as it would have if it came here now."""
+        context = self._contexts.get(program_id)
+        if context is None:
+            context = Context(self._shared.get(prefix_id) if prefix_id else None, prefix_tokens // self.block_size)
+        return context
+
+    def state_matters_to_leaving(self, program_id: str) -> bool:
+        """Whether a program that goes looks at the step as it is now, or frees any blocks."""
+        return self._shows_arrivals or bool(self._contexts[program_id].pinned)
+
+    def forget(self, program_id: str) -> None:
+        """Stop keeping track of the context of a program that ended on another engine."""
+        del self._contexts[program_id]
+
     @property
     def has_work(self) -> bool:
         """Whether any turn runs or waits."""
@@ -220,6 +249,17 @@ class Scheduler:
             else:
                 high = middle
         return low
+
+    def ends_turn(self, plan: Plan, steps: int) -> bool:
+        """Whether some turn has all its tokens after so many further steps of this plan."""
+        decoding = self._decoding
+        if decoding.count and decoding.steps_to_first_end() <= steps:
+            return True
+        return any(
+            request.num_computed_tokens + tokens * steps >= request.num_tokens
+            and request.num_output_tokens + 1 == request.max_tokens
+            for request, tokens in plan.chunks
+        )
 
     def advance(self, plan: Plan, steps: int, now_s: float) -> list[Request]:
         """Carry out the plan for so many steps, the last of which ends now; returns the turns that finished."""

@@ -47,6 +47,11 @@ class ComparisonRow(msgspec.Struct, frozen=True, kw_only=True):
     pins_expired: float
     pins_broken: float
     peak_used_share: float
+    router: str | msgspec.UnsetType = msgspec.UNSET
+    """Of a cluster, as what follows."""
+    moved_turns: float | msgspec.UnsetType = msgspec.UNSET
+    busiest_ratio: float | msgspec.UnsetType = msgspec.UNSET
+    """Turns of the replica that served most, over the mean of all replicas."""
     notes: list[str]
     """Those of all its runs, each once."""
 
@@ -157,18 +162,18 @@ class CompareResult:
     def _row(self, policy: str) -> ComparisonRow:
         runs = [s for s in self.summaries if s.policy == policy]
         jct_s = np.concatenate(list(self._jct_by_seed(policy).values()))
-        of_jct = {f"jct_{name}_s": value for name, value in msgspec.to_builtins(Quantiles.of(jct_s)).items()}
-        of_time = {f"{part}_s": fmean(getattr(s.time_s, part) for s in runs) for part in TimeSplit.__struct_fields__}
-        of_pins = {f"pins_{end}": fmean(getattr(s.pins, end) for s in runs) for end in Pins.__struct_fields__}
-        of_prefill = {kind: fmean(getattr(s.prefill, kind) for s in runs) for kind in Prefill.__struct_fields__}
+        means: dict[str, Any] = {
+            **{f"jct_{name}_s": value for name, value in msgspec.to_builtins(Quantiles.of(jct_s)).items()},
+            **{f"{part}_s": fmean(getattr(s.time_s, part) for s in runs) for part in TimeSplit.__struct_fields__},
+            **{f"pins_{end}": fmean(getattr(s.pins, end) for s in runs) for end in Pins.__struct_fields__},
+            **{kind: fmean(getattr(s.prefill, kind) for s in runs) for kind in Prefill.__struct_fields__},
+            **_cluster(runs),
+        }
         return ComparisonRow(
             policy=policy,
             seeds=len(runs),
             programs=len(jct_s),
-            **of_jct,
-            **of_time,
-            **of_pins,
-            **of_prefill,
+            **means,
             programs_per_s=fmean(s.throughput.programs_per_s for s in runs),
             output_tokens_per_s=fmean(s.throughput.output_tokens_per_s for s in runs),
             preemptions=fmean(s.preemptions for s in runs),
@@ -185,3 +190,14 @@ class CompareResult:
                 jct_s = run.programs.column("jct_s").to_numpy()
                 found[run.summary.seed] = jct_s[np.argsort(names)]
         return found
+
+
+def _cluster(runs: Sequence[Summary]) -> dict[str, Any]:
+    """What a cluster's row has more: how its turns found their replicas."""
+    moved, busiest = [], []
+    for run in runs:
+        if not run.replicas or run.moved_turns is msgspec.UNSET:
+            return {}
+        moved.append(run.moved_turns)
+        busiest.append(max(part.turns for part in run.replicas) * len(run.replicas) / run.turns)
+    return {"router": runs[0].router, "moved_turns": fmean(moved), "busiest_ratio": fmean(busiest)}

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from continuum_sim.engine.scheduler import LogStep
+from continuum_sim.cluster import LogDecision
 
 
 class DecisionRecord(NamedTuple):
@@ -21,6 +21,8 @@ class DecisionRecord(NamedTuple):
     turn: int
     event: str
     detail: dict[str, Any]
+    replica: int | None = None
+    """Where it was made, in a cluster."""
 
 
 class _Line(msgspec.Struct):
@@ -30,14 +32,16 @@ class _Line(msgspec.Struct):
     turn: int
     event: str
     detail: dict[str, Any]
+    replica: int | msgspec.UnsetType = msgspec.UNSET
 
 
 def decision_line(record: DecisionRecord) -> bytes:
     """Return the record as a line; an infinite `ttl_s` is written as null."""
-    return msgspec.json.encode(_Line(*record)) + b"\n"
+    replica = msgspec.UNSET if record.replica is None else record.replica
+    return msgspec.json.encode(_Line(*record[:6], replica)) + b"\n"
 
 
-def keep_decisions(into: list[DecisionRecord]) -> LogStep:
+def keep_decisions(into: list[DecisionRecord]) -> LogDecision:
     """Return a log that keeps its entries in a list."""
 
     def log(*entry: Any) -> None:
@@ -47,7 +51,7 @@ def keep_decisions(into: list[DecisionRecord]) -> LogStep:
 
 
 @contextmanager
-def decision_file(path: Path) -> Iterator[LogStep]:
+def decision_file(path: Path) -> Iterator[LogDecision]:
     """Open a file and give a log that writes to it as decisions are made."""
     with path.open("wb") as file:
         write = file.write
@@ -62,8 +66,9 @@ def iter_decisions(path: Path) -> Iterator[DecisionRecord]:
     """Read a decision log back, a decision at a time."""
     decode = msgspec.json.Decoder(_Line).decode
     with path.open("rb") as file:
-        for d in map(decode, file):
-            yield DecisionRecord(d.time, d.step, d.program, d.turn, d.event, d.detail)
+        for line in map(decode, file):
+            replica = None if line.replica is msgspec.UNSET else line.replica
+            yield DecisionRecord(line.time, line.step, line.program, line.turn, line.event, line.detail, replica)
 
 
 def read_decisions(path: Path) -> list[DecisionRecord]:

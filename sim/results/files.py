@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from continuum_sim.errors import ConfigError
-from continuum_sim.results.tables import COLUMNS, Sink, schema
+from continuum_sim.results.tables import Sink, schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,7 +19,7 @@ MANIFEST: Final = "manifest.json"
 SUMMARY: Final = "summary.json"
 DECISIONS: Final = "decisions.jsonl"
 
-_REPEATING: Final = {"program", "tool"}
+_REPEATING: Final = {"program", "tool", "replica"}
 """Columns whose values repeat, so that a dictionary shrinks them."""
 
 
@@ -84,19 +84,19 @@ def _replace(staged: Path, out: Path) -> None:
 
 
 @contextmanager
-def table_files(directory: Path, tables: Iterable[str]) -> Iterator[dict[str, Sink]]:
+def table_files(directory: Path, tables: Iterable[str], *, cluster: bool = False) -> Iterator[dict[str, Sink]]:
     """Open one Parquet file a table; gives the sinks that write to them."""
     with ExitStack() as stack:
-        yield {table: stack.enter_context(_table_file(directory, table)) for table in tables}
+        layouts = {table: schema(table, cluster=cluster) for table in tables}
+        yield {table: stack.enter_context(_table_file(directory, table, layout)) for table, layout in layouts.items()}
 
 
 @contextmanager
-def _table_file(directory: Path, table: str) -> Iterator[Sink]:
+def _table_file(directory: Path, table: str, layout: pa.Schema) -> Iterator[Sink]:
     import pyarrow.parquet as pq
 
-    repeating = [name for name in COLUMNS[table] if name in _REPEATING]
-    writer = pq.ParquetWriter(table_path(directory, table), schema(table), compression="zstd", use_dictionary=repeating)
-    with writer:
+    repeating = [name for name in layout.names if name in _REPEATING]
+    with pq.ParquetWriter(table_path(directory, table), layout, compression="zstd", use_dictionary=repeating) as writer:
         yield writer.write_batch
 
 

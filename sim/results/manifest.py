@@ -46,7 +46,19 @@ def make_manifest(run: ResolvedRun, *, wall_s: float, command: Sequence[str] | N
         "engine_config": asdict(run.engine),
         "engine": config.engine,
         "step_time": run.step_time.describe(),
+        **(_cluster(run) if run.routing is not None else {}),
         "wall_s": wall_s,
+    }
+
+
+def _cluster(run: ResolvedRun) -> dict[str, Any]:
+    """Describe all replicas; `gpu`, `engine_config` and `step_time` beside it are those of the first."""
+    return {
+        "router": repr(run.routing),
+        "replicas": [
+            {"gpu": r.gpu.name, "engine_config": asdict(r.engine), "step_time": r.step_time.describe()}
+            for r in run.replicas
+        ],
     }
 
 

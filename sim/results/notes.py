@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from continuum_sim.policies.planes import Policy, Retention
+from continuum_sim.results.summary import ReplicaSummary
 from continuum_sim.results.tally import Tally
 from continuum_sim.totals import EngineTotals
 
 _OVERLOAD: Final = 1.5
-"""Busy seconds of the engine over the last arrival, from which it counts as having fallen behind ..."""
+"""Busy seconds of an engine over the last arrival, from which it counts as having fallen behind ..."""
 _QUEUEING: Final = 0.25
 """... if programs also spend this share of their time in the queue."""
+
+_LOST_PINS: Final = 0.1
+"""Share of pins ended by a move from which the router is worth a note."""
 
 
 def activity_notes(policy: Policy, totals: EngineTotals) -> list[str]:
@@ -31,13 +36,28 @@ def activity_notes(policy: Policy, totals: EngineTotals) -> list[str]:
     return notes
 
 
+def cluster_notes(policy: Policy, replicas: Sequence[ReplicaSummary]) -> list[str]:
+    """Say where the router worked against the policy, or left replicas without work."""
+    notes = []
+    moved, made = sum(part.pins_moved for part in replicas), sum(part.pins.made for part in replicas)
+    if moved > _LOST_PINS * made:
+        notes.append(
+            f"{moved:,} of the {made:,} pins of {policy.name} held a context whose program was sent to another replica"
+        )
+    idle = [str(part.replica) for part in replicas if not part.turns]
+    if idle:
+        notes.append(f"no turn was sent to replica {', '.join(idle)}")
+    return notes
+
+
 def load_notes(tally: Tally, totals: EngineTotals, *, block_size: int, open_arrivals: bool) -> list[str]:
     """Say what the load was like, where it decides what the numbers mean."""
     notes = []
     # The partly filled block at the end of a context is never cached: less than that a turn is no loss.
     if tally.prefill.recomputed_tokens <= tally.turns * block_size:
         notes.append("memory was never short: hardly a computed token was lost, so no retention policy can gain here")
-    overloaded = totals.busy_s > _OVERLOAD * tally.last_arrival_s and tally.time_share.queue > _QUEUEING
+    busy_s = totals.busy_s / totals.replicas
+    overloaded = busy_s > _OVERLOAD * tally.last_arrival_s and tally.time_share.queue > _QUEUEING
     if open_arrivals and tally.last_arrival_s and overloaded:
         notes.append(
             "overload: programs arrived faster than the engine served them, so JCT grows with the length of the trace"

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from continuum_sim.records import ProgramRecord, TimelineRecord, TurnRecord
 from continuum_sim.results.tables import BATCH_ROWS, Columns, Sink, column_batch, columns_of
-from continuum_sim.results.tally import Tally
+from continuum_sim.results.tally import ReplicaTally, Tally
 
 _TURNS_PER_REPORT: Final = 1024
 
@@ -37,6 +37,8 @@ class RunRecorder:
         Called when a program finishes and every 1,024 turns.
     batch_rows
         Records to hold before they become a batch.
+    replicas
+        Engines of the cluster; with several, tables say which one and the tally counts each by itself.
     """
 
     def __init__(
@@ -44,8 +46,10 @@ class RunRecorder:
         sinks: Mapping[str, Sequence[Sink]] | None = None,
         progress: Callable[[Progress], None] | None = None,
         batch_rows: int = BATCH_ROWS,
+        replicas: int = 1,
     ) -> None:
         self.tally = Tally()
+        self.replica_tally = ReplicaTally(replicas) if replicas > 1 else None
         self._sinks = dict(sinks or {})
         self._progress = progress
         self._batch_rows = batch_rows
@@ -93,6 +97,8 @@ class RunRecorder:
         if self._turns:
             columns = columns_of("turns", self._turns)
             self.tally.add_turns(columns)
+            if self.replica_tally is not None:
+                self.replica_tally.add_turns(columns)
             self._hand_on("turns", columns)
             self._turns.clear()
 
@@ -110,6 +116,6 @@ class RunRecorder:
 
     def _hand_on(self, table: str, columns: Columns) -> None:
         if sinks := self._sinks.get(table):
-            batch = column_batch(table, columns)
+            batch = column_batch(table, columns, cluster=self.replica_tally is not None)
             for sink in sinks:
                 sink(batch)

@@ -58,6 +58,7 @@ class RunResult:
         self.summary = summary
         self.manifest = manifest
         self.directory = directory
+        self._cluster = bool(summary.replicas)
         self._batches = dict(batches or {})
         self._decisions = decisions
 
@@ -97,7 +98,8 @@ class RunResult:
         """
         import pandas as pd
 
-        return pd.DataFrame(self._decision_records(), columns=list(DecisionRecord._fields))
+        frame = pd.DataFrame(self._decision_records(), columns=list(DecisionRecord._fields))
+        return frame if self._cluster else frame.drop(columns="replica")
 
     def table(self, name: str) -> pa.Table:
         """Return `programs`, `turns` or `timeline` as an Arrow table.
@@ -110,7 +112,7 @@ class RunResult:
         import pyarrow as pa
 
         if name in self._batches:
-            return pa.Table.from_batches(self._batches[name], schema=schema(name))
+            return pa.Table.from_batches(self._batches[name], schema=schema(name, cluster=self._cluster))
         if self.directory is not None and table_path(self.directory, name).is_file():
             return read_table(self.directory, name)
         raise ConfigError(f"this run kept no table {name!r}; run it with {name}=True, or with out=…")
@@ -127,7 +129,7 @@ class RunResult:
         """
         out = Path(directory)
         with staged_directory(out, force=force) as staged:
-            with table_files(staged, self._batches) as sinks:
+            with table_files(staged, self._batches, cluster=self._cluster) as sinks:
                 for name, batches in self._batches.items():
                     for batch in batches:
                         sinks[name](batch)

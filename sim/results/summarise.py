@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from msgspec import UNSET
+
+from continuum_sim.cluster import Cluster
 from continuum_sim.engine.config import EngineConfig
-from continuum_sim.results.summary import Kv, Pins, PolicyActivity, Summary, Throughput
-from continuum_sim.results.tally import Tally
-from continuum_sim.totals import EngineTotals
+from continuum_sim.results.summary import Kv, Pins, PolicyActivity, ReplicaSummary, Summary, Throughput
+from continuum_sim.results.tally import ReplicaTally, Tally
+from continuum_sim.totals import EngineTotals, totals_of
 
 
 def summarise(
     tally: Tally,
     totals: EngineTotals,
-    engine: EngineConfig,
+    engines: Sequence[EngineConfig],
     *,
     policy: str,
     trace: str,
@@ -21,6 +24,8 @@ def summarise(
     seed: int,
     wall_s: float,
     notes: Iterable[str],
+    router: str | None = None,
+    replicas: list[ReplicaSummary] | None = None,
 ) -> Summary:
     """Put a run in numbers; `tally` must have seen at least one program."""
     return Summary(
@@ -43,12 +48,44 @@ def summarise(
         preemptions=tally.preemptions,
         pins=Pins(totals.pins_made, totals.pins_hit, totals.pins_expired, totals.pins_broken),
         kv=Kv(
-            blocks=engine.num_gpu_blocks,
-            block_size=engine.block_size,
+            blocks=sum(engine.num_gpu_blocks for engine in engines),
+            block_size=engines[0].block_size,
             peak_used_share=totals.peak_used_blocks / totals.usable_blocks,
             pinned_block_seconds=totals.pinned_block_seconds,
         ),
         throughput=Throughput(tally.programs / totals.end_s, tally.output_tokens / totals.end_s),
         policy_activity=PolicyActivity(totals.evictions, totals.reorders, totals.holds),
+        router=router or UNSET,
+        moved_turns=sum(part.moved_in for part in replicas) if replicas else UNSET,
+        replicas=replicas or UNSET,
         notes=list(notes),
     )
+
+
+def summarise_replicas(
+    cluster: Cluster, tally: ReplicaTally | None, gpus: Sequence[str]
+) -> list[ReplicaSummary] | None:
+    """Put each replica in numbers; None where there is but one, which the run's own numbers describe."""
+    if tally is None:
+        return None
+    parts = []
+    for number, replica in enumerate(cluster.replicas):
+        totals = totals_of(replica)
+        parts.append(
+            ReplicaSummary(
+                replica=number,
+                gpu=gpus[number],
+                turns=int(tally.turns[number]),
+                moved_in=cluster.moved_in[number],
+                busy_s=totals.busy_s,
+                prompt_tokens=int(tally.prompt_tokens[number]),
+                cached_tokens=int(tally.cached_tokens[number]),
+                recomputed_tokens=int(tally.recomputed_tokens[number]),
+                preemptions=totals.preemptions,
+                blocks=cluster.configs[number].num_gpu_blocks,
+                peak_used_share=totals.peak_used_blocks / totals.usable_blocks,
+                pins=Pins(totals.pins_made, totals.pins_hit, totals.pins_expired, totals.pins_broken),
+                pins_moved=totals.pins_moved,
+            )
+        )
+    return parts

@@ -50,7 +50,7 @@ class Pins(msgspec.Struct, frozen=True):
 
 
 class Kv(msgspec.Struct, frozen=True):
-    """KV cache of the engine."""
+    """KV cache of the engine; of a cluster, added up over its replicas, each at its own peak."""
 
     blocks: int
     """As vLLM's `num_gpu_blocks`: one of them is the null block."""
@@ -90,6 +90,29 @@ class PolicyActivity(msgspec.Struct, frozen=True):
     """Refusals of an admission gate."""
 
 
+class ReplicaSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """One replica of a cluster."""
+
+    replica: int
+    gpu: str
+    turns: int
+    moved_in: int
+    """Of them, those whose program's latest turn had run on another replica: their context was not here."""
+    busy_s: float
+    """Seconds the engine was computing."""
+    prompt_tokens: int
+    cached_tokens: int
+    """Of them, found in this replica's prefix cache when a turn was first scheduled."""
+    recomputed_tokens: int
+    """Prefill tokens whose KV had been computed before, on whichever replica, and was not here (any more)."""
+    preemptions: int
+    blocks: int
+    peak_used_share: float
+    pins: Pins
+    pins_moved: int
+    """Pins that ended because the program's next turn was sent to another replica."""
+
+
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """One run in numbers. Times in seconds of simulated time, but for `wall_s`."""
 
@@ -123,6 +146,11 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     kv: Kv
     throughput: Throughput
     policy_activity: PolicyActivity
+    router: str | msgspec.UnsetType = msgspec.UNSET
+    """Rule by which turns found their replicas; in a cluster only, as what follows."""
+    moved_turns: int | msgspec.UnsetType = msgspec.UNSET
+    """Turns that ran on another replica than their program's turn before."""
+    replicas: list[ReplicaSummary] | msgspec.UnsetType = msgspec.UNSET
     notes: list[str]
     """What a reader should know before trusting a comparison."""
 

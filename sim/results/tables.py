@@ -39,6 +39,7 @@ COLUMNS: Final[dict[str, dict[str, str]]] = {
         "preemptions": "int32",
         "tool": "string",
         "tool_s": "float64",
+        "replica": "int32",
     },
     "timeline": {
         "start_s": "float64",
@@ -51,9 +52,13 @@ COLUMNS: Final[dict[str, dict[str, str]]] = {
         "free_blocks": "int64",
         "cached_blocks": "int64",
         "pinned_blocks": "int64",
+        "replica": "int32",
     },
 }
 """Table -> column -> Arrow type. The columns are the fields of the records, in their order."""
+
+CLUSTER_COLUMNS: Final = frozenset({"replica"})
+"""Columns that only runs of several replicas keep."""
 
 Columns = Mapping[str, Sequence[Any]]
 """Records of a table, column by column."""
@@ -61,11 +66,12 @@ Sink = Callable[["pa.RecordBatch"], Any]
 """Takes a batch of a table: a list's `append`, a file's `write_batch`."""
 
 
-def schema(table: str) -> pa.Schema:
+def schema(table: str, *, cluster: bool = False) -> pa.Schema:
     """Return the Arrow schema of a table."""
     import pyarrow as pa
 
-    return pa.schema([(name, pa.type_for_alias(kind)) for name, kind in COLUMNS[table].items()])
+    kept = [item for item in COLUMNS[table].items() if cluster or item[0] not in CLUSTER_COLUMNS]
+    return pa.schema([(name, pa.type_for_alias(kind)) for name, kind in kept])
 
 
 def columns_of(table: str, records: Sequence[tuple[Any, ...]]) -> Columns:
@@ -74,15 +80,15 @@ def columns_of(table: str, records: Sequence[tuple[Any, ...]]) -> Columns:
     return dict(zip(COLUMNS[table], columns, strict=True))
 
 
-def record_batch(table: str, records: Sequence[tuple[Any, ...]]) -> pa.RecordBatch:
+def record_batch(table: str, records: Sequence[tuple[Any, ...]], *, cluster: bool = False) -> pa.RecordBatch:
     """Turn records into a batch of Arrow's."""
-    return column_batch(table, columns_of(table, records))
+    return column_batch(table, columns_of(table, records), cluster=cluster)
 
 
-def column_batch(table: str, columns: Columns) -> pa.RecordBatch:
+def column_batch(table: str, columns: Columns, *, cluster: bool = False) -> pa.RecordBatch:
     """Turn columns into a batch of Arrow's."""
     import pyarrow as pa
 
-    layout = schema(table)
+    layout = schema(table, cluster=cluster)
     arrays = [pa.array(columns[field.name], field.type) for field in layout]
     return pa.RecordBatch.from_arrays(arrays, schema=layout)

@@ -72,6 +72,9 @@ def _profiled(argument: str, *, model: ModelSpec, gpu: GpuSpec, tensor_parallel_
 STEP_TIMES: Mapping[str, StepTimeFactory] = {"roofline": _roofline, "fitted": _fitted, "profiled": _profiled}
 """The models of this package by name."""
 
+ONE_GPU = frozenset({"fitted", "profiled"})
+"""Models read from measurements on one kind of GPU, whatever GPU is asked for."""
+
 
 _ROOFLINE_SETTINGS = tuple(field.name for field in fields(Settings))
 

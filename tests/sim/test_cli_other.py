@@ -90,7 +90,7 @@ def test_policies_lists_every_preset_with_its_parameters(capsys: pytest.CaptureF
         "default": 2.0,
         "help": "seconds every pin lasts; 0 pins nothing",
     } in static["parameters"]
-    assert set(listed["planes"]) == {"order", "retention", "admission"}
+    assert set(listed["planes"]) == {"order", "retention", "admission", "routing"}
     assert all(rule["rule"] for rules in listed["planes"].values() for rule in rules)
     assert "retention=ttl-static" in text
 

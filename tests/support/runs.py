@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from continuum_sim.cluster import ReplicaSetup
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.replica import StepObserver
-from continuum_sim.policies import Policy
+from continuum_sim.policies import Policy, Routing
 from continuum_sim.records import ProgramRecord, TimelineRecord, TurnRecord
 from continuum_sim.simulation import Simulation
-from continuum_sim.spec import parse_policy
+from continuum_sim.spec import parse_policy, parse_routing
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.totals import EngineTotals
 from continuum_sim.traces.arrivals import Closed, FromTrace, OpenArrivals
@@ -30,6 +31,7 @@ class Event(NamedTuple):
     turn: int
     name: str
     detail: dict[str, Any]
+    replica: int | None = None
 
 
 @dataclass
@@ -71,22 +73,33 @@ def simulate(
     stepwise: bool = True,
     seed: int = 0,
     observer: StepObserver | None = None,
+    others: Sequence[EngineConfig] = (),
+    routing: str | Routing | None = None,
+    observers: Sequence[StepObserver] = (),
 ) -> Outcome:
-    """Run programs to their end; constant steps of 1 s and the arrivals of the programs unless given."""
-    outcome = Outcome()
+    """Run programs to their end; constant steps of 1 s and the arrivals of the programs unless given.
 
-    def log(time_s: float, step: int, program: str, turn: int, event: str, detail: dict[str, Any]) -> None:
-        outcome.log.append(Event(time_s, step, program, turn, event, detail))
+    `others` are further replicas with the same step times, `observers` watch one replica each.
+    """
+    outcome = Outcome()
+    steps = constant() if step_time is None else step_time
+
+    def log(*entry: Any) -> None:
+        outcome.log.append(Event(*entry))
 
     outcome.simulation = Simulation(
         policy=parse_policy(policy) if isinstance(policy, str) else policy,
         config=config,
-        step_time=constant() if step_time is None else step_time,
+        step_time=steps,
         recorder=outcome,
         stepwise=stepwise,
         observer=observer,
         log=log,
+        others=[ReplicaSetup(other, steps) for other in others],
+        routing=parse_routing(routing) if isinstance(routing, str) else routing,
     )
+    for replica, watching in zip(outcome.simulation.cluster.replicas, observers, strict=False):
+        replica.observer = watching
     process = FromTrace() if arrivals is None else arrivals
     outcome.totals = outcome.simulation.run(programs, process, np.random.default_rng(seed))
     return outcome

@@ -83,8 +83,7 @@ class LiveGovernor(Governor):
 
     def stranger(self, name: str, prompt_tokens: int, now_s: float) -> TurnView:
         """Give a view of a request without a program: a job of its own that leaves no trace in the history."""
-        program = ProgramView(name, now_s, self._seen)
-        self._seen += 1
+        program = ProgramView(name, now_s, next(self._seen))
         return TurnView(program, 0, now_s, prompt_tokens)
 
     def pause_start_s(self, program_id: str) -> float:

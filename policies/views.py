@@ -27,7 +27,8 @@ class Foresight:
     """What only an oracle knows, told when a turn arrives and again when it has ended."""
 
     gap_s: float
-    """Seconds from the end of this turn to the arrival of the next one."""
+    """Seconds from the end of this turn to the arrival of the next one, but for waits that hang on what the policy
+    does: for a tool worker to become free, for sub-agents to end. Without those it is the whole gap."""
     remaining_turns: int
     """Turns still to come, the one under way included."""
     remaining_tokens: int

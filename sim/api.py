@@ -14,6 +14,7 @@ from continuum_sim.results.result import RunResult
 from continuum_sim.results.tables import COLUMNS
 from continuum_sim.run_config import Arrivals, EngineMode, RunConfig, Trace
 from continuum_sim.steptime.model import StepTime
+from continuum_sim.tools.config import Setting
 
 
 def run(
@@ -38,6 +39,10 @@ def run(
     engine: EngineMode = "fast",
     limit: int | None = None,
     max_turns: int | None = None,
+    tool_workers: Setting = None,
+    tool_timeout: Setting = None,
+    tool_failure_rate: Setting = None,
+    tool_retries: Setting = None,
     out: str | PathLike[str] | None = None,
     force: bool = False,
     decisions: bool = False,
@@ -48,7 +53,7 @@ def run(
 
     Parameters
     ----------
-    trace, policy, arrivals, seed, engine, limit, max_turns
+    trace, policy, arrivals, seed, engine, limit, max_turns, tool_workers, tool_timeout, tool_failure_rate, tool_retries
         See `RunConfig`.
     model, gpu, tensor_parallel_size, gpu_memory_utilization, block_size, max_num_batched_tokens, max_num_seqs, \
 max_model_len, kv_blocks, watermark, step_time
@@ -96,6 +101,10 @@ max_model_len, kv_blocks, watermark, step_time
         engine=engine,
         limit=limit,
         max_turns=max_turns,
+        tool_workers=tool_workers,
+        tool_timeout=tool_timeout,
+        tool_failure_rate=tool_failure_rate,
+        tool_retries=tool_retries,
     )
     return execute(
         resolve(config),

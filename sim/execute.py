@@ -22,6 +22,7 @@ from continuum_sim.results.summarise import summarise, summarise_replicas
 from continuum_sim.results.summary import Summary
 from continuum_sim.results.tables import Sink
 from continuum_sim.simulation import Simulation
+from continuum_sim.tools import ToolOutcomes
 from continuum_sim.traces.arrivals import Closed
 
 if TYPE_CHECKING:
@@ -101,23 +102,27 @@ def simulate(run: ResolvedRun, recorder: RunRecorder, log: LogDecision | None = 
         log=log,
         others=[ReplicaSetup(replica.engine, replica.step_time) for replica in run.replicas[1:]],
         routing=run.routing,
+        tools=ToolOutcomes(run.tools, run.config.seed),
     )
     totals = simulation.run(run.trace, run.arrivals, np.random.default_rng(run.config.seed))
     recorder.close()
     tally = recorder.tally
     parts = summarise_replicas(simulation.cluster, recorder.replica_tally, [r.gpu.name for r in run.replicas])
+    tools = None if simulation.tools is None else simulation.tools.totals
+    gaps_grew = tally.children > 0 or (tools is not None and tools.waits > 0)
     open_arrivals = not isinstance(run.arrivals, Closed)
     return summarise(
         tally,
         totals,
         [replica.engine for replica in run.replicas],
+        tools,
         policy=run.policy.name,
         trace=run.trace.name,
         arrivals=run.arrivals_spec,
         seed=run.config.seed,
         wall_s=time.perf_counter() - started_s,
         notes=[
-            *activity_notes(run.policy, totals),
+            *activity_notes(run.policy, totals, gaps_grew=gaps_grew),
             *(cluster_notes(run.policy, parts) if parts else ()),
             *load_notes(tally, totals, block_size=run.engine.block_size, open_arrivals=open_arrivals),
             *run.notes,

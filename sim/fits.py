@@ -10,7 +10,7 @@ from continuum_sim.traces.schema import Program
 
 
 def check_fits(program: Program, *engines: EngineConfig) -> None:
-    """Refuse a program that no schedule can serve: one that fits none of these engines.
+    """Refuse a program that no schedule can serve: one that fits none of these engines; sub-agents count by themselves.
 
     Raises
     ------

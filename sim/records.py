@@ -25,6 +25,7 @@ class TurnRecord(NamedTuple):
     preemptions: int
     tool: str | None
     tool_s: float
+    """Seconds of the gap after it, retries included; waits for tool workers and sub-agents come on top."""
     replica: int = 0
     """Where it ran, in a cluster."""
 
@@ -44,7 +45,13 @@ class ProgramRecord(NamedTuple):
     decode_s: float
     """Σ over turns of first to last token."""
     tool_s: float
-    """Σ of the gaps between turns."""
+    """Σ of the gaps between turns, the waits below aside."""
+    tool_wait_s: float = 0.0
+    """Σ of the waits for tool workers."""
+    join_s: float = 0.0
+    """Σ of the waits for sub-agents after the program's own tools, if any, had returned."""
+    parent: str | None = None
+    """The program whose sub-agent this is."""
 
 
 class TimelineRecord(NamedTuple):

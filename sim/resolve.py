@@ -17,6 +17,7 @@ from continuum_sim.run_config import DEFAULT_ARRIVALS, RunConfig
 from continuum_sim.spec import parse_arrivals, parse_policy, parse_routing
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.steptime.spec import ONE_GPU, make_step_time
+from continuum_sim.tools import ToolConfig
 from continuum_sim.trace_source import TraceSource
 from continuum_sim.traces.arrivals import Closed, FromTrace, OpenArrivals
 
@@ -50,6 +51,7 @@ class ResolvedRun:
     """All engines; `gpu`, `engine` and `step_time` are those of the first."""
     routing: Routing | None
     """How turns find their replicas; None where there is but one."""
+    tools: ToolConfig
     notes: tuple[str, ...]
     """Where a real engine would do otherwise."""
 
@@ -90,6 +92,7 @@ def resolve(config: RunConfig) -> ResolvedRun:
         step_time=first.step_time,
         replicas=replicas,
         routing=resolve_routing(config, policy, len(replicas)),
+        tools=config.tools,
         notes=tuple(dict.fromkeys(note for r in replicas for note in _engine_notes(r.engine, model))),
     )
 

@@ -12,6 +12,7 @@ from continuum_sim.hardware import GpuSpec, ModelSpec
 from continuum_sim.policies import Policy, Routing
 from continuum_sim.replicas import Replicas
 from continuum_sim.steptime.model import StepTime
+from continuum_sim.tools.config import Setting, ToolConfig, make_tool_config
 from continuum_sim.trace_source import TraceSource
 from continuum_sim.traces.arrivals import Closed, OpenArrivals
 from continuum_sim.traces.schema import Program
@@ -62,6 +63,14 @@ class RunConfig:
     """First programs of the trace only."""
     max_turns: int | None = None
     """First turns of each program only."""
+    tool_workers: Setting = None
+    """Tool calls that can run at once: a number, or per tool `bash:4,*:16` or a mapping; None for no bound."""
+    tool_timeout: Setting = None
+    """Seconds after which a tool call is cut short, likewise."""
+    tool_failure_rate: Setting = None
+    """Probability that a tool call fails, likewise; drawn from the seed."""
+    tool_retries: Setting = None
+    """How often a call that timed out or failed is tried again, likewise; None for once."""
 
     def __post_init__(self) -> None:
         _check_whole("seed", self.seed, 0)
@@ -73,8 +82,14 @@ class RunConfig:
         share = self.gpu_memory_utilization
         if not 0 < share <= 1:
             raise ConfigError(f"gpu_memory_utilization is {share}, expected a share above 0 and at most 1")
+        _ = self.tools
         if self.engine not in get_args(EngineMode):
             raise ConfigError(f"engine is {self.engine!r}, expected one of {', '.join(get_args(EngineMode))}")
+
+    @property
+    def tools(self) -> ToolConfig:
+        """The settings of the tools' side, put together."""
+        return make_tool_config(self.tool_workers, self.tool_timeout, self.tool_failure_rate, self.tool_retries)
 
 
 DEFAULT_ARRIVALS = "poisson:rate=0.1"

@@ -13,12 +13,14 @@ from continuum_sim.engine.clock import Clock
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.replica import StepObserver
 from continuum_sim.engine.request import Request
+from continuum_sim.families import SubAgents
 from continuum_sim.fits import check_fits
 from continuum_sim.foresight import foresee
 from continuum_sim.policies import Policy, Routing
 from continuum_sim.records import ProgramRecord, Recorder, TurnRecord
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.timeline import Timeline
+from continuum_sim.tools import ToolOutcomes, ToolRunner
 from continuum_sim.totals import EngineTotals, sum_totals, totals_of
 from continuum_sim.traces.arrivals import Closed, OpenArrivals
 from continuum_sim.traces.schema import Program
@@ -44,6 +46,7 @@ class Simulation:
         log: LogDecision | None = None,
         others: Sequence[ReplicaSetup] = (),
         routing: Routing | None = None,
+        tools: ToolOutcomes | None = None,
     ) -> None:
         """Set up idle engines.
 
@@ -63,6 +66,8 @@ class Simulation:
             The replicas of a cluster beside the first.
         routing
             Rule of the router, instead of the policy's own or the default.
+        tools
+            What becomes of tool calls and how many run at once; None lets each take what the trace says.
         """
         self.env = Clock()
         self.policy = policy
@@ -75,6 +80,9 @@ class Simulation:
         self.replica = self.cluster.replicas[0]
         """The engine, or the first of several."""
         self.scheduler = self.replica.scheduler
+        self._outcomes = None if tools is None or tools.config.plain else tools
+        self.tools = None if self._outcomes is None else ToolRunner(self.env, self._outcomes.config)
+        """The tools' side, where it is more than gaps as long as the trace says."""
         self._open = 0
         """Programs that have arrived and not finished."""
 
@@ -118,15 +126,21 @@ class Simulation:
         for program in programs:
             now_s = yield self.env.process(self._serve(program, now_s))
 
-    def _serve(self, program: Program, now_s: float) -> Generator[simpy.Event, Any, float]:
-        """Live through one program: turn, tool, turn, … until its last token."""
+    def _serve(self, program: Program, now_s: float, parent: str | None = None) -> Generator[simpy.Event, Any, float]:
+        """Live through one program: turn, tool, turn, … until its last token and those of its sub-agents."""
         check_fits(program, *self.cluster.configs)
         env, name = self.env, program.program_id
         session = self.cluster.open(program)
         arrival_s = now_s
-        queue_s = prefill_s = decode_s = tool_s = 0.0
+        queue_s = prefill_s = decode_s = tool_s = tool_wait_s = join_s = 0.0
         known_tokens = 0
-        known = foresee(program) if self.policy.oracle else None
+        gaps_s = [turn.tool_s for turn in program.turns]
+        if self._outcomes is not None:
+            gaps_s = [self._outcomes.gap_s(name, index, turn) for index, turn in enumerate(program.turns)]
+        known = foresee(program, gaps_s) if self.policy.oracle else None
+        children = None
+        if program.children:
+            children = SubAgents(env, program.children, lambda child, start_s: self._serve(child, start_s, name))
         last = len(program.turns) - 1
         self._open += 1
         for index, turn in enumerate(program.turns):
@@ -149,15 +163,32 @@ class Simulation:
             queue_s += request.scheduled_s - now_s
             prefill_s += request.first_token_s - request.scheduled_s
             decode_s += finish_s - request.first_token_s
-            self.recorder.turn(_turn_record(name, index, request, turn.tool_s, replica.number))
+            self.recorder.turn(_turn_record(name, index, request, gaps_s[index], replica.number))
             now_s = finish_s
             known_tokens = turn.input_tokens + turn.output_tokens - 1
+            if children is not None:
+                children.start(index, finish_s)
             if index < last:
-                tool_s += turn.tool_s
-                now_s = finish_s + turn.tool_s
-                yield env.instant(now_s)
-        self._open -= 1
+                if self.tools is None:
+                    tool_s += turn.tool_s
+                    now_s = finish_s + turn.tool_s
+                    yield env.instant(now_s)
+                else:
+                    assert self._outcomes is not None
+                    gap = yield from self.tools.run(self._outcomes.of_turn(name, index, turn), finish_s)
+                    now_s = gap.end_s
+                    tool_s += gap.tool_s
+                    tool_wait_s += gap.wait_s
+                if children is not None:
+                    returned_s = now_s
+                    now_s = yield from children.join(index + 1, returned_s)
+                    join_s += now_s - returned_s
         session.close()
+        if children is not None:
+            ended_s = now_s
+            now_s = yield from children.join(None, ended_s)
+            join_s += now_s - ended_s
+        self._open -= 1
         self.recorder.program(
             ProgramRecord(
                 name,
@@ -169,6 +200,9 @@ class Simulation:
                 prefill_s,
                 decode_s,
                 tool_s,
+                tool_wait_s,
+                join_s,
+                parent,
             )
         )
         return now_s

@@ -22,7 +22,7 @@ _KEPT_TURNS: Final = 200_000
 
 
 class TraceSource:
-    """A trace cut to the first `limit` programs and `max_turns` turns each.
+    """A trace cut to the first `limit` programs, with all their sub-agents, and `max_turns` turns each.
 
     Parameters
     ----------
@@ -46,6 +46,8 @@ class TraceSource:
         self.path: Path | None = None
         self.programs = 0
         """Programs, once `survey` has been called, as for the following."""
+        self.children = 0
+        """Their sub-agents."""
         self.turns = 0
         self.has_arrivals = False
         """Whether every program says when it arrives."""
@@ -88,22 +90,25 @@ class TraceSource:
             return
         kept: list[Program] | None = []
         refused: ConfigError | None = None
-        self.programs = self.turns = num_refused = num_timed = 0
+        self.programs = self.children = self.turns = num_refused = num_timed = 0
         for program in self:
             self.programs += 1
-            self.turns += len(program.turns)
             num_timed += program.arrival_s is not None
+            for number, member in enumerate(program.family()):
+                self.children += number > 0
+                self.turns += len(member.turns)
+                try:
+                    check_fits(member, *engines)
+                except ConfigError as error:
+                    refused = refused or error
+                    num_refused += 1
             if kept is not None:
                 kept.append(program)
                 if self.turns > _KEPT_TURNS:
                     kept = None
-            try:
-                check_fits(program, *engines)
-            except ConfigError as error:
-                refused = refused or error
-                num_refused += 1
         if refused is not None:
-            more = f" ({num_refused} of {self.programs} programs do not fit)" if num_refused > 1 else ""
+            all_programs = self.programs + self.children
+            more = f" ({num_refused} of {all_programs} programs do not fit)" if num_refused > 1 else ""
             raise ConfigError(f"{refused}{more}")
         self.has_arrivals = num_timed == self.programs
         self._surveyed_for = engines
@@ -131,9 +136,10 @@ def _checked(programs: Iterable[Program], limit: int | None, max_turns: int | No
         if len(kept) == limit:
             break
         check_program(program)
-        if program.program_id in seen:
-            raise TraceError("is there twice, expected unique program ids", program_id=program.program_id)
-        seen.add(program.program_id)
+        for member in program.family():
+            if member.program_id in seen:
+                raise TraceError("is there twice, expected unique program ids", program_id=member.program_id)
+            seen.add(member.program_id)
         kept.append(program if max_turns is None else truncate(program, max_turns))
     if not kept:
         raise TraceError("the trace holds no program, expected at least one")

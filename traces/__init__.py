@@ -22,7 +22,7 @@ from continuum_sim.traces.check import check_program
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.generate import bundled_bfcl, generate_bfcl
 from continuum_sim.traces.load import bundled_traces, find_trace, read_programs, trace_sha256
-from continuum_sim.traces.schema import Program, SharedPrefix, Turn, truncate
+from continuum_sim.traces.schema import Child, Program, SharedPrefix, ToolCall, Turn, tool_label, truncate
 from continuum_sim.traces.stats import Gap, Summary, ToolStats, TraceStats, trace_stats
 from continuum_sim.traces.write import write_programs
 
@@ -30,6 +30,7 @@ __all__ = [
     "ARRIVALS",
     "Arrivals",
     "Burst",
+    "Child",
     "Closed",
     "FromTrace",
     "Gamma",
@@ -39,6 +40,7 @@ __all__ = [
     "Program",
     "SharedPrefix",
     "Summary",
+    "ToolCall",
     "ToolStats",
     "TraceError",
     "TraceStats",
@@ -50,6 +52,7 @@ __all__ = [
     "find_trace",
     "generate_bfcl",
     "read_programs",
+    "tool_label",
     "trace_sha256",
     "trace_stats",
     "truncate",

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Final, NoReturn, cast
 
 from continuum_sim.traces.errors import TraceError, shown
-from continuum_sim.traces.schema import Program, SharedPrefix, Turn
+from continuum_sim.traces.schema import Child, Program, SharedPrefix, Turn
 
 # Beyond it JSON readers that hold numbers as doubles (most do) would silently round a count.
 MAX_TOKENS: Final = 2**53
 # Some 30,000 years: nothing real is longer, and a simulated clock past it could not resolve a step.
 MAX_SECONDS: Final = 1e12
+# Sub-agents of sub-agents of ...: no agent goes half as deep, and a reader of the file must not run out of stack.
+MAX_DEPTH: Final = 16
 
 
 class _Missing:
@@ -29,12 +31,14 @@ def check_program(program: Program) -> None:
         On the first field that breaks a rule, naming it, its value and what was expected.
     """
     try:
-        _check_program(program)
+        _check_program(program, 0)
+        if program.children:
+            _check_names(program)
     except TraceError as error:
         raise TraceError(error.detail, program_id=program.program_id) from None
 
 
-def _check_program(program: Program) -> None:
+def _check_program(program: Program, depth: int) -> None:
     _check_name("program_id", program.program_id)
     if not isinstance(program.turns, tuple):
         _refuse("turns", program.turns, "a tuple of turns")
@@ -50,6 +54,42 @@ def _check_program(program: Program) -> None:
         left_tokens = turn.context_tokens
     if program.shared_prefix is not None:
         _check_shared_prefix(program.shared_prefix, program.turns[0])
+    if not isinstance(program.children, tuple):
+        _refuse("children", program.children, "a tuple of sub-agents")
+    if program.children and depth == MAX_DEPTH:
+        raise TraceError(f"children is nested too deeply, expected at most {MAX_DEPTH} levels of sub-agents")
+    for index, child in enumerate(program.children):
+        try:
+            _check_child(child, last, depth)
+        except TraceError as error:
+            raise TraceError(f"children[{index}].{error.detail}") from None
+
+
+def _check_child(child: Child, last: int, depth: int) -> None:
+    if not _is_count(child.after_turn, 0, last):
+        _refuse("after_turn", child.after_turn, f"an integer from 0 to {last} (its parent's last turn)")
+    if child.join_turn is not None and not _is_count(child.join_turn, child.after_turn + 1, last):
+        if child.after_turn == last:
+            expected = "null (no turn of its parent comes after the one that starts it: its parent's end waits)"
+        else:
+            expected = f"a turn after the one that starts it, from {child.after_turn + 1} to {last}, or null"
+        _refuse("join_turn", child.join_turn, expected)
+    try:
+        if child.program.arrival_s is not None:
+            _refuse("arrival_s", child.program.arrival_s, "none: a sub-agent starts when its parent's turn ends")
+        _check_program(child.program, depth + 1)
+    except TraceError as error:
+        raise TraceError(f"program.{error.detail}") from None
+
+
+def _check_names(root: Program) -> None:
+    seen: set[str] = set()
+    for member in root.family():
+        if member.program_id in seen:
+            raise TraceError(
+                f"program_id {shown(member.program_id)} is there twice among it and its sub-agents, expected unique ids"
+            )
+        seen.add(member.program_id)
 
 
 def _check_tokens(turn: Turn, index: int, left_tokens: int) -> None:
@@ -76,11 +116,26 @@ def _check_tool(turn: Turn, index: int, *, is_last: bool) -> None:
             _refuse(f"turns[{index}].tool", turn.tool, "null (no tool follows the last turn)")
         if isinstance(turn.tool_s, bool) or turn.tool_s != 0:
             _refuse(f"turns[{index}].tool_s", turn.tool_s, "0 (no tool follows the last turn)")
+        if turn.tools != ():
+            _refuse(f"turns[{index}].tools", turn.tools, "none (no tool follows the last turn)")
     else:
         if turn.tool is None:
             _refuse(f"turns[{index}].tool", None, "the name of what fills the gap (null is for the last turn)")
         _check_name(f"turns[{index}].tool", turn.tool)
         _check_seconds(f"turns[{index}].tool_s", turn.tool_s)
+        if turn.tools != ():
+            _check_calls(turn, index)
+
+
+def _check_calls(turn: Turn, index: int) -> None:
+    if not isinstance(turn.tools, tuple):
+        _refuse(f"turns[{index}].tools", turn.tools, "a tuple of tool calls")
+    for number, call in enumerate(turn.tools):
+        _check_name(f"turns[{index}].tools[{number}].tool", call.tool)
+        _check_seconds(f"turns[{index}].tools[{number}].tool_s", call.tool_s)
+    longest_s = max(call.tool_s for call in turn.tools)
+    if turn.tool_s != longest_s:
+        _refuse(f"turns[{index}].tool_s", turn.tool_s, f"{longest_s:g}, the longest of its tools")
 
 
 def _check_shared_prefix(prefix: SharedPrefix, first: Turn) -> None:

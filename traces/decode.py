@@ -7,13 +7,16 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any, Final, NoReturn
 
-from continuum_sim.traces.check import MAX_TOKENS, MISSING, check_program
+from continuum_sim.traces.check import MAX_DEPTH, MAX_TOKENS, MISSING, check_program
 from continuum_sim.traces.errors import TraceError, nearest, shown
-from continuum_sim.traces.schema import Program, SharedPrefix, Turn
+from continuum_sim.traces.schema import Child, Program, SharedPrefix, ToolCall, Turn, tool_label
 
 PROGRAM_FIELDS: Final = (*(field.name for field in fields(Program)), "meta")
 TURN_FIELDS: Final = tuple(field.name for field in fields(Turn))
+TOOL_CALL_FIELDS: Final = tuple(field.name for field in fields(ToolCall))
 SHARED_PREFIX_FIELDS: Final = tuple(field.name for field in fields(SharedPrefix))
+CHILD_FIELDS: Final = tuple(field.name for field in fields(Child))
+_THE_LINE: Final = "the line"
 
 
 def decode_program(line: bytes) -> Program:
@@ -44,12 +47,9 @@ def decode_program(line: bytes) -> Program:
     return program
 
 
-def _program(value: Any) -> Program:
-    record = _object("the line", value, PROGRAM_FIELDS)
-    turns = record.get("turns", MISSING)
-    if type(turns) is not list:
-        found = "missing" if turns is MISSING else shown(turns)
-        raise TraceError(f"turns is {found}, expected an array of turns")
+def _program(value: Any, depth: int = 0) -> Program:
+    record = _object(_THE_LINE, value, PROGRAM_FIELDS)
+    turns = _array("turns", record.get("turns", MISSING), "an array of turns")
     if type(record.get("meta", {})) is not dict:
         raise TraceError(f"meta is {shown(record['meta'])}, expected an object")
     last = len(turns) - 1
@@ -58,18 +58,55 @@ def _program(value: Any) -> Program:
         turns=tuple([_turn(turn, index, is_last=index == last) for index, turn in enumerate(turns)]),
         arrival_s=_seconds(record.get("arrival_s")),
         shared_prefix=_shared_prefix(record.get("shared_prefix")),
+        children=_children(record["children"], depth) if "children" in record else (),
     )
+
+
+def _children(value: Any, depth: int) -> tuple[Child, ...]:
+    if depth > MAX_DEPTH:
+        return ()  # its parent is refused for having any
+    children = []
+    for index, item in enumerate(_array("children", value, "an array of sub-agents")):
+        place = f"children[{index}]"
+        record = _object(place, item, CHILD_FIELDS)
+        inner = _object(f"{place}.program", record.get("program", MISSING), PROGRAM_FIELDS)
+        try:
+            program = _program(inner, depth + 1)
+        except TraceError as error:
+            raise TraceError(f"{place}.program.{error.detail}") from None
+        children.append(Child(program, record.get("after_turn", MISSING), record.get("join_turn")))
+    return tuple(children)
 
 
 def _turn(value: Any, index: int, *, is_last: bool) -> Turn:
     record = _object(f"turns[{index}]", value, TURN_FIELDS)
+    tools = _tools(f"turns[{index}].tools", record["tools"]) if "tools" in record else ()
+    if tools:  # what it leaves out follows from its calls; `check_program` sees to their types
+        names = [call.tool for call in tools]
+        durations = [call.tool_s for call in tools]
+        if all(type(name) is str for name in names):
+            record.setdefault("tool", tool_label(tools))
+        if all(type(tool_s) is float for tool_s in durations):
+            record.setdefault("tool_s", max(durations))
     return Turn(
         record.get("input_tokens", MISSING),
         record.get("kept_tokens", MISSING),
         record.get("output_tokens", MISSING),
         record.get("tool", None if is_last else MISSING),
         _seconds(record.get("tool_s", 0.0 if is_last else MISSING)),
+        tools,
     )
+
+
+def _tools(place: str, value: Any) -> tuple[ToolCall, ...]:
+    expected = "an array of tool calls made at once"
+    calls = []
+    for number, item in enumerate(_array(place, value, expected)):
+        record = _object(f"{place}[{number}]", item, TOOL_CALL_FIELDS)
+        calls.append(ToolCall(record.get("tool", MISSING), _seconds(record.get("tool_s", MISSING))))
+    if not calls:
+        raise TraceError(f"{place} is empty, expected {expected} (leave it out where there is one)")
+    return tuple(calls)
 
 
 def _shared_prefix(value: Any) -> SharedPrefix | None:
@@ -81,14 +118,22 @@ def _shared_prefix(value: Any) -> SharedPrefix | None:
 
 def _object(place: str, value: Any, known: Iterable[str]) -> dict[str, Any]:
     if type(value) is not dict:
-        raise TraceError(f"{place} is {shown(value)}, expected an object with {', '.join(known)}")
+        found = "missing" if value is MISSING else shown(value)
+        raise TraceError(f"{place} is {found}, expected an object with {', '.join(known)}")
     for name in value:
         if name not in known:
-            where = "" if place == "the line" else f"{place}."
+            where = "" if place == _THE_LINE else f"{place}."
             unknown = shown(name)[1:-1]
             raise TraceError(
                 f"{where}{unknown} is an unknown field{nearest(name, known) or ','} expected only {', '.join(known)}"
             )
+    return value
+
+
+def _array(place: str, value: Any, expected: str) -> list[Any]:
+    if type(value) is not list:
+        found = "missing" if value is MISSING else shown(value)
+        raise TraceError(f"{place} is {found}, expected {expected}")
     return value
 
 

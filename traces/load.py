@@ -57,7 +57,7 @@ def read_programs(
     path
         The file; see `find_trace` for names.
     limit
-        Stop after this many programs; the rest of the file is not looked at.
+        Stop after this many programs, their sub-agents not counted; the rest of the file is not looked at.
     max_turns
         Cut each program after this many turns (see `truncate`).
 
@@ -76,17 +76,20 @@ def read_programs(
 
 def _programs(path: str | os.PathLike[str], limit: int | None, max_turns: int | None) -> Iterator[Program]:
     line_of: dict[str, int] = {}
+    read = 0
     for number, line in read_lines(path):
         try:
             program = decode_program(line)
         except TraceError as error:
             raise TraceError(error.detail, path=path, line=number) from None
-        first = line_of.setdefault(program.program_id, number)
-        if first != number:
-            detail = f"program_id {shown(program.program_id)} is also on line {first}, expected a new one"
-            raise TraceError(detail, path=path, line=number)
+        for member in program.family():
+            first = line_of.setdefault(member.program_id, number)
+            if first != number:
+                detail = f"program_id {shown(member.program_id)} is also on line {first}, expected a new one"
+                raise TraceError(detail, path=path, line=number)
         yield program if max_turns is None else truncate(program, max_turns)
-        if len(line_of) == limit:
+        read += 1
+        if read == limit:
             return
     if not line_of:
         raise TraceError("no program in it, expected one JSON object a line", path=path)

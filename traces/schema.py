@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One of several tool calls that a turn starts at once: its name and its duration in seconds."""
+
+    tool: str
+    tool_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +29,12 @@ class Turn:
     output_tokens
         Generated tokens, hidden reasoning included.
     tool
-        Name of the tool called after this turn; ``None`` on the last turn.
+        Name of the tool called after this turn; ``None`` on the last turn. Where several are called at once,
+        what a policy sees of them: by default their names, each once, joined by ``+`` (see `tool_label`).
     tool_s
-        Duration of that call in seconds; 0 on the last turn.
+        Duration of that call in seconds, of the longest one where there are several; 0 on the last turn.
+    tools
+        The calls made at once, where there are several; empty for a single one.
     """
 
     input_tokens: int
@@ -30,6 +42,14 @@ class Turn:
     output_tokens: int
     tool: str | None = None
     tool_s: float = 0.0
+    tools: tuple[ToolCall, ...] = ()
+
+    @property
+    def calls(self) -> tuple[ToolCall, ...]:
+        """The tool calls after this turn; none on the last one."""
+        if self.tools or self.tool is None:
+            return self.tools
+        return (ToolCall(self.tool, self.tool_s),)
 
     @property
     def context_tokens(self) -> int:
@@ -68,26 +88,63 @@ class Program:
         Arrival time in seconds on the trace's own clock, or ``None`` where arrivals are drawn.
     shared_prefix
         What its first prompt shares with other programs, if anything.
+    children
+        The sub-agents that its turns start.
     """
 
     program_id: str
     turns: tuple[Turn, ...]
     arrival_s: float | None = None
     shared_prefix: SharedPrefix | None = None
+    children: tuple[Child, ...] = ()
+
+    def family(self) -> Iterator[Program]:
+        """Yield this program and all its sub-agents, each before its own."""
+        yield self
+        for child in self.children:
+            yield from child.program.family()
 
     @property
     def max_context_tokens(self) -> int:
-        """The most tokens any turn holds: what the engine must be able to fit."""
+        """The most tokens any turn of its own holds: what the engine must be able to fit."""
         return max(turn.context_tokens for turn in self.turns)
 
     @property
     def total_tokens(self) -> int:
-        """Prompt + output tokens summed over the turns (what serving without any reuse would process)."""
+        """Prompt + output tokens summed over its own turns (what serving without any reuse would process)."""
         return sum(turn.context_tokens for turn in self.turns)
 
 
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A sub-agent of a program: when it starts, and who waits for it.
+
+    Attributes
+    ----------
+    program
+        What it does. It has no ``arrival_s``: its first turn arrives when the turn that starts it ends.
+    after_turn
+        Index of the parent's turn whose end starts it.
+    join_turn
+        Index of the parent's turn that waits for it: that turn arrives when the gap before it is over and the
+        child has ended. ``None`` where no turn does: the parent's end waits.
+    """
+
+    program: Program
+    after_turn: int
+    join_turn: int | None = None
+
+
+def tool_label(calls: tuple[ToolCall, ...]) -> str:
+    """Name several calls at once without saying which is the longest: each name once, joined by ``+``."""
+    return "+".join(dict.fromkeys(call.tool for call in calls))
+
+
 def truncate(program: Program, max_turns: int) -> Program:
-    """Return ``program`` cut after ``max_turns`` turns; the new last turn calls no tool.
+    """Return ``program`` cut after ``max_turns`` turns; the new last turn calls no tool and starts no sub-agent.
+
+    Sub-agents are cut likewise, and go with the turn that would have started them; where the turn that would
+    have waited for one is gone, the end of the program waits.
 
     Raises
     ------
@@ -96,7 +153,20 @@ def truncate(program: Program, max_turns: int) -> Program:
     """
     if max_turns < 1:
         raise ValueError(f"max_turns is {max_turns}, expected at least 1")
-    if len(program.turns) <= max_turns:
+    turns = program.turns
+    if len(turns) > max_turns:
+        *kept, last = turns[:max_turns]
+        turns = (*kept, replace(last, tool=None, tool_s=0.0, tools=()))
+    elif not program.children:
         return program
-    *kept, last = program.turns[:max_turns]
-    return replace(program, turns=(*kept, replace(last, tool=None, tool_s=0.0)))
+    cut = len(program.turns) > max_turns
+    children = [
+        replace(
+            child,
+            program=truncate(child.program, max_turns),
+            join_turn=None if child.join_turn is None or child.join_turn >= max_turns else child.join_turn,
+        )
+        for child in program.children
+        if not cut or child.after_turn < max_turns - 1
+    ]
+    return replace(program, turns=turns, children=tuple(children))

@@ -78,10 +78,12 @@ class TraceStats:
 
     Attributes
     ----------
-    programs, turns
-        How many.
+    programs, children, turns
+        How many; sub-agents are ``children``, not ``programs``. All else counts them as programs of their own.
     programs_with_arrival
         Programs that carry ``arrival_s``.
+    parallel_gaps
+        Turns that call several tools at once.
     turns_per_program
         Turns of each program.
     final_context_tokens, max_context_tokens
@@ -105,8 +107,10 @@ class TraceStats:
     """
 
     programs: int
+    children: int
     turns: int
     programs_with_arrival: int
+    parallel_gaps: int
     turns_per_program: Summary
     final_context_tokens: Summary
     max_context_tokens: Summary
@@ -149,7 +153,9 @@ def trace_stats(programs: Iterable[Program]) -> TraceStats:
     """
     sample = _Sample()
     for program in programs:
-        sample.add(program)
+        sample.programs += 1
+        for member in program.family():
+            sample.add(member)
     if not sample.turns_per_program:
         raise TraceError("no program to describe, expected at least one")
     return sample.stats()
@@ -163,6 +169,8 @@ def _array() -> array[float]:
 class _Sample:
     """The numbers of a trace, gathered program by program."""
 
+    programs: int = 0
+    parallel_gaps: int = 0
     programs_with_arrival: int = 0
     broken_prefixes: int = 0
     longest_gap: Gap | None = None
@@ -188,8 +196,9 @@ class _Sample:
             self.output_tokens.append(turn.output_tokens)
             self.broken_prefixes += turn.kept_tokens < left_tokens
             left_tokens = turn.context_tokens
-            if turn.tool is not None:
-                self._add_gap(Gap(program.program_id, index, turn.tool, turn.tool_s))
+            self.parallel_gaps += len(turn.tools) > 1
+            for call in turn.calls:
+                self._add_gap(Gap(program.program_id, index, call.tool, call.tool_s))
 
     def _add_gap(self, gap: Gap) -> None:
         self.tool_s[gap.tool].append(gap.tool_s)
@@ -201,9 +210,11 @@ class _Sample:
         total_s = float(all_tool_s.sum())
         tools = [_tool_stats(tool, np.asarray(calls), total_s) for tool, calls in self.tool_s.items()]
         return TraceStats(
-            programs=len(self.turns_per_program),
+            programs=self.programs,
+            children=len(self.turns_per_program) - self.programs,
             turns=len(self.input_tokens),
             programs_with_arrival=self.programs_with_arrival,
+            parallel_gaps=self.parallel_gaps,
             turns_per_program=_summary(self.turns_per_program),
             final_context_tokens=_summary(self.final_context_tokens),
             max_context_tokens=_summary(self.max_context_tokens),

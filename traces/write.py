@@ -12,11 +12,11 @@ from typing import Any, BinaryIO, cast
 
 from continuum_sim.traces.check import check_program
 from continuum_sim.traces.errors import TraceError, shown
-from continuum_sim.traces.schema import Program, Turn
+from continuum_sim.traces.schema import Program, ToolCall, Turn
 
 
 def write_programs(path: str | os.PathLike[str], programs: Iterable[Program]) -> int:
-    """Write ``programs`` as JSON lines and return how many there were.
+    """Write ``programs`` as JSON lines and return how many there were, sub-agents not counted.
 
     Streams to a temporary file beside ``path`` and renames it at the end, so that a reader sees the
     old file or the new one. A name that ends in ``.gz`` or ``.zst`` is compressed.
@@ -29,37 +29,56 @@ def write_programs(path: str | os.PathLike[str], programs: Iterable[Program]) ->
         If the file cannot be written.
     """
     seen: set[str] = set()
+    written = 0
     with _replacing(Path(path)) as stream:
         for program in programs:
             stream.write(encode_program(program))
-            if program.program_id in seen:
-                raise TraceError(f"program_id {shown(program.program_id)} is there twice, expected unique ids")
-            seen.add(program.program_id)
+            written += 1
+            for member in program.family():
+                if member.program_id in seen:
+                    raise TraceError(f"program_id {shown(member.program_id)} is there twice, expected unique ids")
+                seen.add(member.program_id)
         if not seen:
             raise TraceError("no program to write, expected at least one", path=path)
-    return len(seen)
+    return written
 
 
 def encode_program(program: Program) -> bytes:
     """Check ``program`` and return its canonical line: fixed field order, no spaces, shortest floats."""
     check_program(program)
+    return json.dumps(_program(program), ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+
+
+def _program(program: Program) -> dict[str, Any]:
     record: dict[str, Any] = {"program_id": program.program_id}
     if program.arrival_s is not None:
         record["arrival_s"] = float(program.arrival_s)
     if program.shared_prefix is not None:
         record["shared_prefix"] = {"id": program.shared_prefix.id, "tokens": program.shared_prefix.tokens}
     record["turns"] = [_turn(turn) for turn in program.turns]
-    return json.dumps(record, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+    if program.children:
+        record["children"] = [
+            {"after_turn": child.after_turn, "join_turn": child.join_turn, "program": _program(child.program)}
+            for child in program.children
+        ]
+    return record
 
 
 def _turn(turn: Turn) -> dict[str, Any]:
-    return {
+    record: dict[str, Any] = {
         "input_tokens": turn.input_tokens,
         "kept_tokens": turn.kept_tokens,
         "output_tokens": turn.output_tokens,
         "tool": turn.tool,
         "tool_s": float(turn.tool_s),
     }
+    if turn.tools:
+        record["tools"] = [_call(call) for call in turn.tools]
+    return record
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    return {"tool": call.tool, "tool_s": float(call.tool_s)}
 
 
 @contextmanager

@@ -94,6 +94,12 @@ def make_session(asked: Asked, programs: list[Program], sha256: str) -> Session:
             raise ConfigError(f"policy {name!r} looks ahead, so no engine can run it; leave it out of --policies")
         if names.count(name) > 1:
             raise ConfigError(f"--policies names {name!r} twice, expected each once")
+    for program in programs:
+        if program.children:
+            raise ConfigError(
+                f"program {program.program_id!r} of {asked.trace} starts sub-agents, which `validate` does not replay "
+                "on an engine; take `children` out of the trace, or make them programs of their own"
+            )
     timed = all(program.arrival_s is not None for program in programs)
     arrivals = asked.arrivals or ("trace" if timed else "poisson:rate=0.1")
     model = _step_time_file(asked.step_time)

@@ -89,7 +89,11 @@ def _with_delays(program: Program, delays: ClientDelays, rng: np.random.Generato
     """The program as the engine sees it: it arrives a little later, and every gap is a little longer."""
     mean_s = delays.mean_gap_s()
     *gaps, last = program.turns
-    turns = [replace(turn, tool_s=turn.tool_s + (mean_s if rng is None else delays.draw_gap_s(rng))) for turn in gaps]
+    turns = [
+        # Of tools called at once only the longest counts: the client has a worker for each.
+        replace(turn, tool_s=turn.tool_s + (mean_s if rng is None else delays.draw_gap_s(rng)), tools=())
+        for turn in gaps
+    ]
     arrival_s = program.arrival_s
     if arrival_s is not None:
         arrival_s += delays.mean_submit_s()

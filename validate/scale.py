@@ -42,12 +42,14 @@ class Scale:
             kept = context if whole else min(context, self._round(turn.kept_tokens))
             new = max(1, self._round(turn.input_tokens) - kept)
             output = max(1, self._round(turn.context_tokens) - (kept + new))
-            turns.append(Turn(kept + new, kept, output, turn.tool, turn.tool_s / self.gaps))
+            tools = tuple(replace(call, tool_s=call.tool_s / self.gaps) for call in turn.tools)
+            turns.append(Turn(kept + new, kept, output, turn.tool, turn.tool_s / self.gaps, tools))
             context, context_before = kept + new + output, turn.context_tokens
         shared = program.shared_prefix
         if shared is not None:
             shared = SharedPrefix(shared.id, min(max(1, self._round(shared.tokens)), turns[0].input_tokens))
-        return replace(program, turns=tuple(turns), shared_prefix=shared)
+        children = tuple(replace(child, program=self._program(child.program)) for child in program.children)
+        return replace(program, turns=tuple(turns), shared_prefix=shared, children=children)
 
     def _round(self, tokens: int) -> int:
         return round(tokens / self.tokens)

@@ -15,6 +15,8 @@ from continuum_sim.results.compared import ComparisonRow
 from continuum_sim.results.paired import SEEDS_TO_RESAMPLE, PairedDifference
 
 _SHOWN_METRICS: Final = ("mean", "p95")
+_RARE_PARTS: Final = (("tool_wait_s", "tool wait"), ("join_s", "join"))
+"""Columns of runs with bounded tools and with sub-agents."""
 
 
 def comparison_view(rows: Sequence[ComparisonRow], differences: Sequence[PairedDifference]) -> RenderableType:
@@ -42,14 +44,17 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _times(rows: Sequence[ComparisonRow]) -> Table:
+    rare = [(part, title) for part, title in _RARE_PARTS if any(getattr(row, part) for row in rows)]
     table = _table(
         "JCT, and where it goes (seconds a program)",
-        *("mean", "p50", "p90", "p95", "p99", "queue", "prefill", "decode", "tool", "programs/h"),
+        *("mean", "p50", "p90", "p95", "p99", "queue", "prefill", "decode", "tool"),
+        *(title for _, title in rare),
+        "programs/h",
     )
     best_s = min(row.jct_mean_s for row in rows)
     for row in rows:
         jct = (row.jct_mean_s, row.jct_p50_s, row.jct_p90_s, row.jct_p95_s, row.jct_p99_s)
-        split = (row.queue_s, row.prefill_s, row.decode_s, row.tool_s)
+        split = (row.queue_s, row.prefill_s, row.decode_s, row.tool_s, *(getattr(row, part) for part, _ in rare))
         style = "bold" if row.jct_mean_s == best_s else None
         table.add_row(row.policy, *map(seconds, (*jct, *split)), f"{3600 * row.programs_per_s:,.1f}", style=style)
     return table

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _LOAD: Final = "Load"
 _ENGINE: Final = "Engine"
+_TOOLS: Final = "Tools"
 _OUTPUT: Final = "Output"
 
 
@@ -33,6 +34,10 @@ def _load(text: str, *, default: bool = True) -> Any:
 
 def _engine(text: str, *, default: bool = True) -> Any:
     return typer.Option(help=text, show_default=default, rich_help_panel=_ENGINE)
+
+
+def _tools(text: str) -> Any:
+    return typer.Option(help=text, show_default=False, rich_help_panel=_TOOLS)
 
 
 Out = Annotated[Path | None, typer.Option(help="Directory to write the results to.", rich_help_panel=_OUTPUT)]
@@ -61,6 +66,19 @@ class RunFlags:
     ] = None
     limit: Annotated[int | None, _load("Only the first so many programs of the trace.", default=False)] = None
     max_turns: Annotated[int | None, _load("Cut every program after so many turns.", default=False)] = None
+
+    tool_workers: Annotated[
+        str | None, _tools("Tool calls that run at once: 16, or per tool bash:4,*:16. Default: no bound.")
+    ] = None
+    tool_timeout: Annotated[
+        str | None, _tools("Seconds after which a tool call is cut short; per tool likewise. Default: never.")
+    ] = None
+    tool_failure_rate: Annotated[
+        str | None, _tools("Probability that a tool call fails, drawn from the seed; per tool likewise. Default: 0.")
+    ] = None
+    tool_retries: Annotated[
+        str | None, _tools("Retries of a call that timed out or failed; per tool likewise. Default: 1.")
+    ] = None
 
     model: Annotated[str, _engine("Model of the catalogue, or a Hugging Face config.json.")] = "llama-3.1-8b"
     gpu: Annotated[str, _engine("GPU of the catalogue.")] = "a100-80"

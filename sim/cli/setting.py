@@ -10,9 +10,10 @@ from continuum_sim.resolve import ResolvedRun
 def setting_view(run: ResolvedRun, seeds: str) -> Text:
     """Say which trace, arrivals and engine these are, defaults included."""
     trace = run.trace
+    children = f"{trace.children:,} sub-agents, " if trace.children else ""
     chosen = "" if run.config.arrivals is not None else " (default)"
     return Text(
-        f"{trace.name}: {trace.programs:,} programs, {trace.turns:,} turns; "
+        f"{trace.name}: {trace.programs:,} programs, {children}{trace.turns:,} turns; "
         f"arrivals {run.arrivals_spec}{chosen}, {seeds}\n"
         f"{_engines(run)}"
     )

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from continuum_sim.cli.numbers import count, percent, seconds
-from continuum_sim.results.summary import Quantiles, ReplicaSummary, Summary, TimeSplit
+from continuum_sim.results.summary import Quantiles, ReplicaSummary, Summary, TimeSplit, ToolCalls
 
 # Told apart by shade where there is no colour.
 PARTS: Final = (
@@ -20,7 +20,11 @@ PARTS: Final = (
     ("prefill", "▓", "yellow"),
     ("decode", "▒", "green"),
     ("tool", "░", "blue"),
+    ("tool_wait", "▚", "magenta"),
+    ("join", "▞", "cyan"),
 )
+_RARE: Final = ("tool_wait", "join")
+"""Parts that are left out where there is none."""
 _BAR_CELLS: Final = 60
 
 
@@ -59,6 +63,8 @@ def _facts(summary: Summary) -> Iterator[tuple[str, RenderableType]]:
     s = summary
     yield "where the time went", time_bar(s.time_share)
     yield "", time_legend(s.time_s, s.time_share)
+    if isinstance(s.tools, ToolCalls):
+        yield "tool calls", tools_line(s.tools)
     prompt_tokens = s.prefill.computed_tokens + s.prefill.cached_tokens
     yield (
         "prefill",
@@ -118,6 +124,19 @@ def pins_line(summary: Summary) -> str:
     )
 
 
+def tools_line(tools: ToolCalls) -> str:
+    """Say what became of the tool calls."""
+    parts = [f"{count(tools.calls)} calls"]
+    if tools.tries > tools.calls or tools.given_up:
+        parts.append(
+            f"{count(tools.timeouts)} timeouts and {count(tools.failures)} failures: "
+            f"{count(tools.tries - tools.calls)} retries, {count(tools.given_up)} given up"
+        )
+    if tools.waits:
+        parts.append(f"{count(tools.waits)} waited for a worker, {seconds(tools.wait_s / tools.waits)} s on average")
+    return "; ".join(parts)
+
+
 def time_bar(share: TimeSplit) -> Text:
     """Draw the shares of the JCT as one bar."""
     bar = Text()
@@ -135,6 +154,8 @@ def time_legend(time_s: TimeSplit, share: TimeSplit) -> Text:
     """Spell the bar out."""
     legend = Text()
     for part, glyph, colour in PARTS:
-        legend.append(f"{glyph} ", style=colour)
-        legend.append(f"{part} {seconds(getattr(time_s, part))} s ({percent(getattr(share, part))})   ")
+        part_s = getattr(time_s, part)
+        if part_s or part not in _RARE:
+            legend.append(f"{glyph} ", style=colour)
+            legend.append(f"{part.replace('_', ' ')} {seconds(part_s)} s ({percent(getattr(share, part))})   ")
     return legend

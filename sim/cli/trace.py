@@ -35,8 +35,8 @@ def list_traces(json: Json = False) -> None:
 
     rows = []
     for name, path in bundled_traces().items():
-        lengths = [len(program.turns) for program in read_programs(path)]
-        rows.append({"name": name, "programs": len(lengths), "turns": sum(lengths), "path": str(path)})
+        families = [[len(member.turns) for member in program.family()] for program in read_programs(path)]
+        rows.append({"name": name, "programs": len(families), "turns": sum(map(sum, families)), "path": str(path)})
     if json:
         print(to_json(rows), end="")
         return
@@ -75,7 +75,7 @@ def trace_stats(
         print(to_json(asdict(stats)), end="")
         return
     show(
-        f"{path.name}: {stats.programs:,} programs, {stats.turns:,} turns; "
+        f"{path.name}: {stats.programs:,} programs, {_more(stats)}{stats.turns:,} turns; "
         f"arrival times in {stats.programs_with_arrival:,} of them\n"
         f"{100 * stats.kept_share:.1f} % of prompt tokens come from the previous turn; "
         f"{stats.broken_prefixes:,} turns keep less than all of it\n",
@@ -83,6 +83,12 @@ def trace_stats(
         "",
         _tools(stats),
     )
+
+
+def _more(stats: TraceStats) -> str:
+    """Name what few traces have."""
+    children = f"{stats.children:,} sub-agents, " if stats.children else ""
+    return children + (f"{stats.parallel_gaps:,} gaps with several tools at once, " if stats.parallel_gaps else "")
 
 
 def _samples(stats: TraceStats) -> Table:

@@ -16,7 +16,7 @@ from continuum_sim.results.summary import Summary
 from continuum_sim.spec import split_spec
 
 JCT: Final = ("mean", "p50", "p90", "p95", "p99")
-TIME_PARTS: Final = ("queue", "prefill", "decode", "tool")
+TIME_PARTS: Final = ("queue", "prefill", "decode", "tool", "tool_wait", "join")
 METRICS: Final = (
     *(f"jct_{name}_s" for name in JCT),
     *(f"{part}_s" for part in TIME_PARTS),
@@ -92,7 +92,10 @@ class FigureData:
             try:
                 if source is None:
                     raise ConfigError("no tables")
-                part = source.table(name).select(list(columns)).to_pandas()
+                whole = source.table(name)
+                if name == "programs" and "parent" in whole.column_names:
+                    whole = whole.filter(whole.column("parent").is_null())  # sub-agents are part of their parents
+                part = whole.select(list(columns)).to_pandas()
             except KeyError:
                 raise MissingData(
                     f"needs all of {name}.parquet, which a sweep does not keep; give results of run or compare"

@@ -36,6 +36,8 @@ class ComparisonRow(msgspec.Struct, frozen=True, kw_only=True):
     prefill_s: float
     decode_s: float
     tool_s: float
+    tool_wait_s: float
+    join_s: float
     programs_per_s: float
     output_tokens_per_s: float
     computed_tokens: float
@@ -182,12 +184,13 @@ class CompareResult:
         )
 
     def _jct_by_seed(self, policy: str) -> dict[int, np.ndarray]:
-        """Seed to the JCT of every program, in the order of their names, which is the same for all policies."""
+        """Seed to the JCT of every program but sub-agents, in the order of their names: the same for all policies."""
         found = {}
         for run in self.runs:
             if run.summary.policy == policy:
-                names = run.programs.column("program").to_numpy(zero_copy_only=False)
-                jct_s = run.programs.column("jct_s").to_numpy()
+                roots = run.programs.filter(run.programs.column("parent").is_null())
+                names = roots.column("program").to_numpy(zero_copy_only=False)
+                jct_s = roots.column("jct_s").to_numpy()
                 found[run.summary.seed] = jct_s[np.argsort(names)]
         return found
 

@@ -47,6 +47,7 @@ def make_manifest(run: ResolvedRun, *, wall_s: float, command: Sequence[str] | N
         "engine": config.engine,
         "step_time": run.step_time.describe(),
         **(_cluster(run) if run.routing is not None else {}),
+        **({} if run.tools.plain else run.tools.describe()),
         "wall_s": wall_s,
     }
 

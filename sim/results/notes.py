@@ -19,8 +19,11 @@ _LOST_PINS: Final = 0.1
 """Share of pins ended by a move from which the router is worth a note."""
 
 
-def activity_notes(policy: Policy, totals: EngineTotals) -> list[str]:
-    """Say which planes of a policy never did the thing they are named for."""
+def activity_notes(policy: Policy, totals: EngineTotals, *, gaps_grew: bool = False) -> list[str]:
+    """Say which planes of a policy never did the thing they are named for.
+
+    `gaps_grew` says that tool calls waited for workers, or turns for sub-agents.
+    """
     notes = []
     retention = type(policy.retention)
     if retention.at_turn_end is not Retention.at_turn_end and not (totals.pins_made or totals.evictions):
@@ -31,7 +34,12 @@ def activity_notes(policy: Policy, totals: EngineTotals) -> list[str]:
         notes.append(f"{policy.name} never changed the order of the queue: turns were admitted as they arrived")
     if policy.admission.gated and not totals.holds:
         notes.append(f"the admission gate of {policy.name} never held a turn back")
-    if policy.oracle:
+    if policy.oracle and gaps_grew:
+        notes.append(
+            f"{policy.name} knows how long tool calls take but not how long they wait for workers or sub-agents, which "
+            "is up to what the policies do: its foresight is of the nominal gap, and it is no bound here"
+        )
+    elif policy.oracle:
         notes.append(f"{policy.name} looks into the future: a bound, not a policy for a real engine")
     return notes
 

@@ -16,7 +16,7 @@ class Progress(NamedTuple):
     """How far a run is."""
 
     programs: int
-    """Finished so far."""
+    """Finished so far, sub-agents aside."""
     turns: int
     """Finished so far."""
     sim_s: float
@@ -71,7 +71,7 @@ class RunRecorder:
     def program(self, record: ProgramRecord) -> None:
         """Take in a finished program."""
         self._programs.append(record)
-        self._programs_done += 1
+        self._programs_done += record.parent is None
         self._report(record.finish_s)
         if len(self._programs) == self._batch_rows:
             self._flush_programs()

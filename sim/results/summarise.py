@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 
 from msgspec import UNSET
 
 from continuum_sim.cluster import Cluster
 from continuum_sim.engine.config import EngineConfig
-from continuum_sim.results.summary import Kv, Pins, PolicyActivity, ReplicaSummary, Summary, Throughput
+from continuum_sim.results.summary import Kv, Pins, PolicyActivity, ReplicaSummary, Summary, Throughput, ToolCalls
 from continuum_sim.results.tally import ReplicaTally, Tally
+from continuum_sim.tools import ToolTotals
 from continuum_sim.totals import EngineTotals, totals_of
 
 
@@ -17,6 +19,7 @@ def summarise(
     tally: Tally,
     totals: EngineTotals,
     engines: Sequence[EngineConfig],
+    tools: ToolTotals | None = None,
     *,
     policy: str,
     trace: str,
@@ -34,6 +37,7 @@ def summarise(
         arrivals=arrivals,
         seed=seed,
         programs=tally.programs,
+        children=tally.children or UNSET,
         turns=tally.turns,
         steps=totals.steps,
         sim_s=totals.end_s,
@@ -44,6 +48,7 @@ def summarise(
         ttft_s=tally.quantiles(tally.ttft_s),
         time_s=tally.time_s,
         time_share=tally.time_share,
+        tools=UNSET if tools is None else ToolCalls(**asdict(tools)),
         prefill=tally.prefill,
         preemptions=tally.preemptions,
         pins=Pins(totals.pins_made, totals.pins_hit, totals.pins_expired, totals.pins_broken),

@@ -67,8 +67,8 @@ class Throughput(msgspec.Struct, frozen=True):
     output_tokens_per_s: float
 
 
-class TimeSplit(msgspec.Struct, frozen=True):
-    """Where a program's time goes."""
+class TimeSplit(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a program's time goes. In JSON the last two are left out where nothing waited so."""
 
     queue: float
     """Turns that arrived and were not scheduled yet."""
@@ -77,6 +77,29 @@ class TimeSplit(msgspec.Struct, frozen=True):
     decode: float
     """From first to last token, preemptions included."""
     tool: float
+    """The program's tools run, tries that failed included."""
+    tool_wait: float = 0.0
+    """They wait for a worker."""
+    join: float = 0.0
+    """They have returned, and sub-agents have not ended."""
+
+
+class ToolCalls(msgspec.Struct, frozen=True):
+    """What became of tool calls, where they can wait, time out or fail."""
+
+    calls: int
+    tries: int
+    """Calls, and retries of those that timed out or failed."""
+    timeouts: int
+    """Tries cut short."""
+    failures: int
+    """Tries that failed at their end."""
+    given_up: int
+    """Calls whose last try timed out or failed: the program went on without."""
+    waits: int
+    """Tries that found every worker busy."""
+    wait_s: float
+    """Seconds these waited, summed; calls made at once may wait side by side."""
 
 
 class PolicyActivity(msgspec.Struct, frozen=True):
@@ -121,7 +144,11 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     arrivals: str
     seed: int
     programs: int
+    """Sub-agents are not counted, nor in anything said of programs."""
+    children: int | msgspec.UnsetType = msgspec.UNSET
+    """Sub-agents, where there are any."""
     turns: int
+    """Those of sub-agents included."""
     steps: int
     """Scheduler steps: forward passes, and a few that only end a pin or preempt."""
     sim_s: float
@@ -131,7 +158,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     wall_s: float
     """Real seconds the simulation took; the one number that differs between two equal runs."""
     jct_s: Quantiles
-    """Job completion time, over programs."""
+    """Job completion time, over programs; it includes the wait for their sub-agents."""
     queue_wait_s: Quantiles
     """Arrival to first scheduling, over turns."""
     ttft_s: Quantiles
@@ -140,6 +167,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """Mean seconds a program; they add up to the mean JCT."""
     time_share: TimeSplit
     """The same as shares of it."""
+    tools: ToolCalls | msgspec.UnsetType = msgspec.UNSET
+    """Where tools have bounds, timeouts or failures."""
     prefill: Prefill
     preemptions: int
     pins: Pins

@@ -23,6 +23,9 @@ COLUMNS: Final[dict[str, dict[str, str]]] = {
         "prefill_s": "float64",
         "decode_s": "float64",
         "tool_s": "float64",
+        "tool_wait_s": "float64",
+        "join_s": "float64",
+        "parent": "string",
     },
     "turns": {
         "program": "string",

@@ -17,6 +17,8 @@ class Tally:
         self.jct_s = array("d")
         self.queue_wait_s = array("d")
         self.ttft_s = array("d")
+        self.children = 0
+        """Finished sub-agents."""
         self.turns = 0
         self.output_tokens = 0
         self.preemptions = 0
@@ -25,7 +27,7 @@ class Tally:
         self._computed_tokens = 0
         self._cached_tokens = 0
         self._recomputed_tokens = 0
-        self._split_s = np.zeros(4)
+        self._split_s = np.zeros(len(TimeSplit.__struct_fields__))
 
     def add_turns(self, columns: Columns) -> None:
         """Take in finished turns."""
@@ -44,14 +46,21 @@ class Tally:
         self._recomputed_tokens += sum(columns["recomputed_tokens"])
 
     def add_programs(self, columns: Columns) -> None:
-        """Take in finished programs."""
-        self.jct_s.extend(columns["jct_s"])
-        self.last_arrival_s = max(self.last_arrival_s, *columns["arrival_s"])
-        self._split_s += np.array([columns[f"{part}_s"] for part in TimeSplit.__struct_fields__]).sum(axis=1)
+        """Take in finished programs; sub-agents are only counted, their time is part of their parents'."""
+        names = ("jct_s", "arrival_s", *(f"{part}_s" for part in TimeSplit.__struct_fields__))
+        children = sum(parent is not None for parent in columns["parent"])
+        if children:
+            self.children += children
+            root = np.array([parent is None for parent in columns["parent"]])
+            columns = {name: np.array(columns[name])[root].tolist() for name in names}
+        if columns["jct_s"]:
+            self.jct_s.extend(columns["jct_s"])
+            self.last_arrival_s = max(self.last_arrival_s, *columns["arrival_s"])
+            self._split_s += np.array([columns[name] for name in names[2:]]).sum(axis=1)
 
     @property
     def programs(self) -> int:
-        """Finished programs."""
+        """Finished programs, sub-agents aside."""
         return len(self.jct_s)
 
     @property

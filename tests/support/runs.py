@@ -16,6 +16,7 @@ from continuum_sim.records import ProgramRecord, TimelineRecord, TurnRecord
 from continuum_sim.simulation import Simulation
 from continuum_sim.spec import parse_policy, parse_routing
 from continuum_sim.steptime.model import StepTime
+from continuum_sim.tools import ToolConfig, ToolOutcomes
 from continuum_sim.totals import EngineTotals
 from continuum_sim.traces.arrivals import Closed, FromTrace, OpenArrivals
 from continuum_sim.traces.schema import Program
@@ -76,6 +77,7 @@ def simulate(
     others: Sequence[EngineConfig] = (),
     routing: str | Routing | None = None,
     observers: Sequence[StepObserver] = (),
+    tools: ToolConfig | None = None,
 ) -> Outcome:
     """Run programs to their end; constant steps of 1 s and the arrivals of the programs unless given.
 
@@ -97,6 +99,7 @@ def simulate(
         log=log,
         others=[ReplicaSetup(other, steps) for other in others],
         routing=parse_routing(routing) if isinstance(routing, str) else routing,
+        tools=None if tools is None else ToolOutcomes(tools, seed),
     )
     for replica, watching in zip(outcome.simulation.cluster.replicas, observers, strict=False):
         replica.observer = watching

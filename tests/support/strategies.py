@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import strategies as st
 
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.policies import PRESETS
-from continuum_sim.traces.schema import Program, SharedPrefix, Turn
+from continuum_sim.tools import ToolConfig, make_tool_config
+from continuum_sim.traces.schema import Child, Program, SharedPrefix, ToolCall, Turn
 
 VARIANTS = (
     "ttl-static:ttl=0.5",
@@ -71,7 +74,7 @@ def traces(
 def engines(draw: st.DrawFn, programs: list[Program]) -> EngineConfig:
     """An engine that the largest program fits into exactly, or with room to spare."""
     block_size = draw(st.sampled_from([1, 2, 4, 7, 16]))
-    longest = max(program.max_context_tokens for program in programs)
+    longest = max(member.max_context_tokens for program in programs for member in program.family())
     least = max(1, -(-(longest - 1) // block_size))
     spare = draw(st.one_of(st.integers(0, least), st.just(0), st.integers(0, 6 * least)))
     budget = draw(st.one_of(st.integers(16, 300), st.integers(1, 16)))
@@ -95,3 +98,41 @@ def cases(
     """A trace and an engine that can serve it."""
     programs = draw(traces(gaps, arrivals))
     return programs, draw(engines(programs))
+
+
+@st.composite
+def families(draw: st.DrawFn, gaps: st.SearchStrategy[float], times: st.SearchStrategy[float]) -> list[Program]:
+    """Programs some of which have sub-agents, and those again; some turns call several tools at once."""
+
+    def grown(program: Program, depth: int) -> Program:
+        turns = tuple(_with_calls(draw, turn, gaps) for turn in program.turns)
+        last = len(turns) - 1
+        children = []
+        for number in range(draw(st.integers(0, 2 - depth)) if depth < 2 else 0):
+            after = draw(st.integers(0, last))
+            join = draw(st.none() if after == last else st.none() | st.integers(after + 1, last))
+            made = draw(traces(gaps, times))[0]
+            child = replace(made, program_id=f"{program.program_id}/{number}", arrival_s=None)
+            children.append(Child(grown(child, depth + 1), after, join))
+        return replace(program, turns=turns, children=tuple(children))
+
+    return [grown(program, 0) for program in draw(traces(gaps, times))]
+
+
+def _with_calls(draw: st.DrawFn, turn: Turn, gaps: st.SearchStrategy[float]) -> Turn:
+    if turn.tool is None or draw(st.integers(0, 2)):
+        return turn
+    calls = [ToolCall(turn.tool, turn.tool_s)]
+    calls += [ToolCall(draw(st.sampled_from(["ls", "grep"])), draw(gaps)) for _ in range(draw(st.integers(1, 2)))]
+    return replace(turn, tools=tuple(calls), tool_s=max(call.tool_s for call in calls))
+
+
+@st.composite
+def tool_configs(draw: st.DrawFn) -> ToolConfig:
+    """Few workers or none, for all tools or per tool; some timeouts and failures."""
+    return make_tool_config(
+        workers=draw(st.sampled_from([None, 1, 2, "ls:1", "ls:1,*:2"])),
+        timeout=draw(st.sampled_from([None, 0.25, "grep:0.5,*:1"])),
+        failure_rate=draw(st.sampled_from([None, 0.3, "ls:0.5"])),
+        retries=draw(st.sampled_from([None, 0, 3])),
+    )

@@ -17,7 +17,7 @@ def blocks(language: str) -> list[str]:
 def test_the_documented_examples_are_valid_traces(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
     path.write_text("".join(block.replace("\n", "") + "\n" for block in blocks("json")))
-    assert [program.program_id for program in read_programs(path)] == ["fix-typo", "compacts"]
+    assert [program.program_id for program in read_programs(path)] == ["fix-typo", "compacts", "fix-bug"]
 
 
 def test_the_documented_code_runs(

@@ -17,6 +17,7 @@ from continuum_sim.traces import TraceError, check_program, find_trace, read_pro
 SAMPLE = b"".join(find_trace("bfcl").read_bytes().splitlines(keepends=True)[:4])
 FIELDS = ["program_id", "turns", "arrival_s", "shared_prefix", "meta", "id", "tokens"]
 FIELDS += ["input_tokens", "kept_tokens", "output_tokens", "tool", "tool_s"]
+FIELDS += ["tools", "children", "program", "after_turn", "join_turn"]
 
 fuzz = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -83,11 +84,17 @@ def test_any_json(tmp_path: Path, value: Any) -> None:
 @given(
     value=json_values,
     where=st.sampled_from(
-        [(f,) for f in FIELDS] + [("turns", 0, f) for f in FIELDS] + [("turns", -1, f) for f in FIELDS] + [("turns", 1)]
+        [(f,) for f in FIELDS]
+        + [("turns", 0, f) for f in FIELDS]
+        + [("turns", -1, f) for f in FIELDS]
+        + [("turns", 1)]
+        + [("children", 0, f) for f in FIELDS]
+        + [("children", 0, "program", f) for f in FIELDS]
     ),
 )
 def test_one_wrong_value_in_a_sound_program(tmp_path: Path, value: Any, where: tuple[Any, ...]) -> None:
-    record = json.loads(SAMPLE.splitlines()[0])
+    record, child = (json.loads(line) for line in SAMPLE.splitlines()[:2])
+    record["children"] = [{"program": child, "after_turn": 0, "join_turn": 1}]
     target = record
     for key in where[:-1]:
         target = target[key]

@@ -35,8 +35,8 @@ ONE_A_LINE = "expected one program (a JSON object) a line"
 NO_NAME = "expecting property name enclosed in double quotes"
 TOKENS = "an integer from 1 to 2**53"
 SECONDS = "a finite number of seconds from 0 to 1e+12"
-TURN_FIELDS = "input_tokens, kept_tokens, output_tokens, tool, tool_s"
-PROGRAM_FIELDS = "program_id, turns, arrival_s, shared_prefix, meta"
+TURN_FIELDS = "input_tokens, kept_tokens, output_tokens, tool, tool_s, tools"
+PROGRAM_FIELDS = "program_id, turns, arrival_s, shared_prefix, children, meta"
 
 
 def error_of(path: Path) -> str:

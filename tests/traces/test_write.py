@@ -11,8 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from continuum_sim.traces import (
+    Child,
     Program,
     SharedPrefix,
+    ToolCall,
     TraceError,
     Turn,
     check_program,
@@ -25,6 +27,7 @@ from continuum_sim.traces import (
 names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
 counts = st.integers(1, 2**53)
 seconds = st.floats(0, 1e12)
+calls = st.builds(ToolCall, names, seconds)
 
 
 @st.composite
@@ -35,13 +38,36 @@ def programs(draw: st.DrawFn) -> Program:
         left_tokens = turns[-1].context_tokens if turns else 0
         kept_tokens = draw(st.integers(0, min(input_tokens, left_tokens)))
         is_last = index == n_turns - 1
+        tools = () if is_last else tuple(draw(st.lists(calls, max_size=3)))
         tool, tool_s = (None, 0.0) if is_last else (draw(names), draw(seconds))
-        turns.append(Turn(input_tokens, kept_tokens, draw(counts), tool, tool_s))
+        tool_s = max((call.tool_s for call in tools), default=tool_s)
+        turns.append(Turn(input_tokens, kept_tokens, draw(counts), tool, tool_s, tools))
     shared = st.builds(SharedPrefix, names, st.integers(1, turns[0].input_tokens))
     return Program(draw(names), tuple(turns), draw(st.none() | seconds), draw(st.none() | shared))
 
 
-traces = st.lists(programs(), min_size=1, max_size=5, unique_by=lambda program: program.program_id)
+@st.composite
+def families(draw: st.DrawFn, name: str, depth: int = 0) -> Program:
+    """A program with up to three children, which may have children of their own."""
+    program = draw(programs())
+    last = len(program.turns) - 1
+    children = []
+    for number in range(draw(st.integers(0, 3 - depth))):
+        after = draw(st.integers(0, last))
+        join = draw(st.none() if after == last else st.none() | st.integers(after + 1, last))
+        children.append(Child(draw(families(f"{name}/{number}", depth + 1)), after, join))
+    arrival_s = program.arrival_s if depth == 0 else None
+    return replace(program, program_id=name, arrival_s=arrival_s, children=tuple(children))
+
+
+@st.composite
+def some_families(draw: st.DrawFn) -> list[Program]:
+    return [draw(families(f"r{number}")) for number in range(draw(st.integers(1, 3)))]
+
+
+traces = st.one_of(
+    st.lists(programs(), min_size=1, max_size=5, unique_by=lambda program: program.program_id), some_families()
+)
 any_path = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -57,12 +83,12 @@ def test_what_is_written_is_read_back(tmp_path: Path, trace: list[Program], suff
     assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
 
 
-@given(program=programs(), max_turns=st.integers(1, 6))
+@given(program=programs() | families("r"), max_turns=st.integers(1, 6))
 def test_a_truncated_program_obeys_the_rules(program: Program, max_turns: int) -> None:
     cut = truncate(program, max_turns)
     check_program(cut)
     assert len(cut.turns) == min(max_turns, len(program.turns))
-    if max_turns >= len(program.turns):
+    if all(max_turns >= len(member.turns) for member in program.family()):
         assert cut == program
 
 

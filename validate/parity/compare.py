@@ -95,9 +95,8 @@ def compare_on_trace(
     if scheduler_cls is not None:
         rebuild = fit_rebuild_time(step_time, config.max_num_batched_tokens, config.max_model_len)
         settings = {"continuum": {"policy": policy.name, "rebuild": asdict(rebuild)}}
-    shadow = VllmShadow(
-        config, {p.program_id: p for p in programs}, scheduler_cls=scheduler_cls, additional_config=settings
-    )
+    by_name = {program.program_id: program for root in programs for program in root.family()}
+    shadow = VllmShadow(config, by_name, scheduler_cls=scheduler_cls, additional_config=settings)
     count = _TurnCount()
     simulation = Simulation(
         policy=policy, config=config, step_time=step_time, recorder=count, stepwise=True, observer=shadow

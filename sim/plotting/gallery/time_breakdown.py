@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import pandas as pd
 
 from continuum_sim.plotting.bars import bar_height, name_bars
 from continuum_sim.plotting.data import TIME_PARTS, FigureData
@@ -17,15 +18,26 @@ from continuum_sim.plotting.titles import held_title
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_FILLS: Final = {"queue": (ORANGE, ""), "prefill": (BLUE, "////"), "decode": (GREEN, "...."), "tool": (GREY, "")}
+_FILLS: Final = {
+    "queue": (ORANGE, ""),
+    "prefill": (BLUE, "////"),
+    "decode": (GREEN, "...."),
+    "tool": (GREY, ""),
+    "tool_wait": (GREY, "xxxx"),
+    "join": (GREY, "||||"),
+}
+_RARE: Final = ("tool_wait", "join")
+"""Parts that only runs with bounded tools and with sub-agents have; they are left out elsewhere."""
 
 
 def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
     """One row a policy: seconds a program in each part, and the mean JCT they add up to."""
     data, held = hold(data)
+    no_time = pd.Series(dtype=float)
     table = estimate_each(data.cells, ["policy"], "jct_mean_s")
     table = table.rename(columns={"value": "jct_mean_s", "low": "jct_low_s", "high": "jct_high_s"})
-    parts = data.cells.groupby("policy", sort=False)[[f"{part}_s" for part in TIME_PARTS]].mean()
+    names = [f"{part}_s" for part in TIME_PARTS if part not in _RARE or data.cells.get(f"{part}_s", no_time).any()]
+    parts = data.cells.groupby("policy", sort=False)[names].mean()
     note = "Parts are means over programs and seeds and add up to the mean JCT; whiskers: 95 % Student t interval"
     return FigureTable(table.join(parts, on="policy"), note, held)
 
@@ -36,9 +48,11 @@ def draw(table: FigureTable) -> Figure:
     figure = new_figure(COLUMN_IN, bar_height(len(rows)) + 0.15)
     panel = figure.subplots()
     at, left = np.arange(len(rows)), np.zeros(len(rows))
-    for part, (colour, hatch) in _FILLS.items():
+    fills = {part: fill for part, fill in _FILLS.items() if f"{part}_s" in rows}
+    for part, (colour, hatch) in fills.items():
         size = rows[f"{part}_s"].to_numpy()
-        panel.barh(at, size, 0.7, left=left, color=colour, hatch=hatch, edgecolor="white", lw=0, label=part)
+        label = part.replace("_", " ")
+        panel.barh(at, size, 0.7, left=left, color=colour, hatch=hatch, edgecolor="white", lw=0, label=label)
         left = left + size
     jct = rows["jct_mean_s"]
     ends = np.nan_to_num(np.array([jct - rows["jct_low_s"], rows["jct_high_s"] - jct]))
@@ -46,7 +60,7 @@ def draw(table: FigureTable) -> Figure:
         panel.errorbar(jct, at, xerr=ends, fmt="none", ecolor="black", elinewidth=0.8, capsize=2)
     name_bars(panel, rows["policy"].tolist())
     panel.set(xlabel="seconds a program", xlim=(0, None), title=held_title(table.held))
-    figure.legend(*panel.get_legend_handles_labels(), loc="outside upper center", ncols=len(_FILLS))
+    figure.legend(*panel.get_legend_handles_labels(), loc="outside upper center", ncols=min(len(fills), 4))
     return figure
 
 

@@ -1,0 +1,179 @@
+"""Programs with sub-agents: schedules by hand, and what holds for every family in both modes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from continuum_sim.simulation import SimulationError
+from continuum_sim.spec import parse_policy
+from continuum_sim.steptime.model import StepTime
+from continuum_sim.tools import ToolConfig, ToolOutcomes
+from continuum_sim.traces.arrivals import Closed, Poisson
+from continuum_sim.traces.schema import Child, Program
+from support.compare import assert_same_runs
+from support.invariants import InvariantObserver
+from support.programs import engine, program, turn
+from support.runs import Outcome, simulate
+from support.steptimes import affine, constant
+from support.strategies import engines, families, policies, tool_configs
+
+both_modes = pytest.mark.parametrize("stepwise", [True, False])
+SOME = st.one_of(st.just(0.0), st.floats(1e-3, 2.0))
+EIGHTHS = st.integers(0, 16).map(lambda k: k / 8)
+
+
+def run(programs: list[Program], *, stepwise: bool, **how: Any) -> Outcome:
+    """Steps of 1 s and memory for everything: a turn of n outputs takes n seconds from its arrival."""
+    return simulate(programs, config=engine(1000), stepwise=stepwise, **how)
+
+
+def child(name: str, outputs: int, after: int, join: int | None = None, *own: Child) -> Child:
+    """A sub-agent of one turn."""
+    return Child(replace(program(name, turn(4, outputs)), arrival_s=None, children=own), after, join)
+
+
+def root(*children: Child, gap: float = 2.0, name: str = "r", at: float = 0.0) -> Program:
+    """Two turns of 1 s with a gap between them."""
+    return replace(program(name, turn(4, 1, gap=gap), turn(8, 1), at=at), children=children)
+
+
+def spans(outcome: Outcome) -> dict[str, tuple[float, float, str | None, float]]:
+    """Program to (arrival, finish, parent, seconds it waited for sub-agents)."""
+    return {p.program: (p.arrival_s, p.finish_s, p.parent, p.join_s) for p in outcome.programs}
+
+
+@both_modes
+def test_a_turn_waits_for_its_gap_and_for_its_sub_agents(stepwise: bool) -> None:
+    outcome = run([root(child("c", 5, 0, 1))], stepwise=stepwise)
+    # r: 0-1; c: 1-6; r's tool: 1-3, then 3 s for c; r: 6-7.
+    assert spans(outcome) == {"c": (1.0, 6.0, "r", 0.0), "r": (0.0, 7.0, None, 3.0)}
+    record = outcome.programs[-1]
+    assert (record.jct_s, record.tool_s, record.join_s) == (7.0, 2.0, 3.0)
+    assert outcome.of("r", 1).arrival_s == 6.0
+    assert outcome.of("r", 0).tool_s == 2.0
+
+
+@both_modes
+def test_a_sub_agent_that_is_done_before_the_gap_costs_nothing(stepwise: bool) -> None:
+    outcome = run([root(child("c", 1, 0, 1))], stepwise=stepwise)
+    assert spans(outcome) == {"c": (1.0, 2.0, "r", 0.0), "r": (0.0, 4.0, None, 0.0)}
+
+
+@both_modes
+def test_the_end_waits_for_what_no_turn_waits_for(stepwise: bool) -> None:
+    outcome = run([root(child("c", 9, 0), child("d", 2, 1))], stepwise=stepwise)
+    # r: 0-1 and 3-4; c: 1-10; d: 4-6.
+    assert spans(outcome) == {"d": (4.0, 6.0, "r", 0.0), "c": (1.0, 10.0, "r", 0.0), "r": (0.0, 10.0, None, 6.0)}
+    assert outcome.of("r", 1).finish_s == 4.0
+
+
+@both_modes
+def test_sub_agents_have_sub_agents(stepwise: bool) -> None:
+    outcome = run([root(child("c", 2, 0, 1, child("c/d", 3, 0)))], stepwise=stepwise)
+    # c: 1-3, its own child: 3-6, so c ends at 6 s.
+    assert spans(outcome) == {
+        "c/d": (3.0, 6.0, "c", 0.0),
+        "c": (1.0, 6.0, "r", 3.0),
+        "r": (0.0, 7.0, None, 3.0),
+    }
+
+
+@both_modes
+def test_a_join_turn_waits_for_all_of_its_sub_agents_and_no_other(stepwise: bool) -> None:
+    family = replace(
+        program("r", turn(4, 1, gap=1.0), turn(8, 1, gap=1.0), turn(12, 1)),
+        children=(child("c", 2, 0, 1), child("d", 6, 0, 2), child("e", 4, 0, 1)),
+    )
+    outcome = run([family], stepwise=stepwise)
+    # Children run 1-3, 1-7, 1-5; turns of r: 0-1, 5-6 (c and e), 7-8 (d).
+    assert [outcome.of("r", index).arrival_s for index in range(3)] == [0.0, 5.0, 7.0]
+
+
+@both_modes
+def test_closed_workers_wait_for_the_whole_family(stepwise: bool) -> None:
+    outcome = run([root(child("c", 5, 0)), root(name="s")], stepwise=stepwise, arrivals=Closed(1))
+    assert spans(outcome)["r"][1] == spans(outcome)["s"][0] == 6.0
+
+
+@both_modes
+def test_arrivals_are_of_roots_alone(stepwise: bool) -> None:
+    plain = [root(name="r"), root(name="s"), root(name="t")]
+    grown = [replace(plain[0], children=(child("c", 5, 0, 1), child("d", 5, 0, 1))), *plain[1:]]
+    arrivals = [
+        {p.program: p.arrival_s for p in run(which, stepwise=stepwise, arrivals=Poisson(0.5)).programs}
+        for which in (plain, grown)
+    ]
+    assert {name: arrivals[1][name] for name in "rst"} == arrivals[0]
+
+
+@both_modes
+def test_a_gate_that_keeps_sub_agents_out_for_their_parent_is_a_deadlock(stepwise: bool) -> None:
+    with pytest.raises(SimulationError, match="holds 2 programs back for good"):
+        run([root(child("c", 1, 0, 1))], stepwise=stepwise, policy="session-gate:limit=1")
+
+
+@both_modes
+def test_policies_see_sub_agents_as_programs_that_arrive_when_they_do(stepwise: bool) -> None:
+    # With room for one turn at a time, the order of program arrival puts c, which came last, behind s.
+    family, other = root(child("c", 1, 0, 1)), program("s", turn(4, 1), at=0.5)
+    outcome = simulate([family, other], "program-fifo", config=engine(1000, seqs=1), stepwise=stepwise)
+    assert [(t.program, t.scheduled_s) for t in outcome.turns] == [("r", 0.0), ("s", 1.0), ("c", 2.0), ("r", 3.0)]
+
+
+@st.composite
+def cases(draw: st.DrawFn, times: st.SearchStrategy[float]) -> tuple[list[Program], Any, ToolConfig]:
+    programs = draw(families(times, times))
+    return programs, draw(engines(programs)), draw(tool_configs())
+
+
+def check(case: tuple[list[Program], Any, ToolConfig], policy: str, step_time: StepTime) -> None:
+    """The same in both modes, and all that must hold of any family."""
+    programs, config, tools = case
+    runs: list[Outcome] = []
+    for stepwise in (True, False):
+        how: dict[str, Any] = {"config": config, "step_time": step_time, "stepwise": stepwise, "tools": tools}
+        try:
+            runs.append(simulate(programs, policy, **how, observer=InvariantObserver(config)))
+        except SimulationError:  # a gate may let a parent in and keep its sub-agents out
+            assert parse_policy(policy).admission.gated
+    if not runs:
+        return
+    assert_same_runs(*runs)
+    outcome = runs[0]
+    records = {record.program: record for record in outcome.programs}
+    outcomes = ToolOutcomes(tools)
+    for top in programs:
+        for member in top.family():
+            record = records[member.program_id]
+            turns = [outcome.of(member.program_id, index) for index in range(len(member.turns))]
+            parts_s = record.queue_s + record.prefill_s + record.decode_s + record.tool_s
+            parts_s += record.tool_wait_s + record.join_s
+            assert parts_s == pytest.approx(record.jct_s, rel=1e-9, abs=1e-6)
+            gaps_s = [outcomes.gap_s(member.program_id, i, asked) for i, asked in enumerate(member.turns)]
+            for index, (before, after) in enumerate(pairwise(turns)):
+                assert after.arrival_s >= before.finish_s + gaps_s[index] - 1e-6
+            for born in member.children:
+                theirs = records[born.program.program_id]
+                assert theirs.parent == member.program_id
+                assert theirs.arrival_s == turns[born.after_turn].finish_s
+                until_s = record.finish_s if born.join_turn is None else turns[born.join_turn].arrival_s
+                assert theirs.finish_s <= until_s + 1e-6
+    assert len(records) == sum(1 for top in programs for _ in top.family())
+
+
+@settings(max_examples=80, deadline=None)
+@given(case=cases(SOME), policy=policies)
+def test_any_family_in_both_modes(case: tuple[list[Program], Any, ToolConfig], policy: str) -> None:
+    check(case, policy, affine())
+
+
+@settings(max_examples=60, deadline=None)
+@given(case=cases(EIGHTHS), policy=policies)
+def test_any_family_when_everything_coincides(case: tuple[list[Program], Any, ToolConfig], policy: str) -> None:
+    check(case, policy, constant(0.125))

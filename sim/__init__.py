@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from continuum_sim.run_config import RunConfig
     from continuum_sim.simulation import SimulationError
     from continuum_sim.spec import parse_policy
-    from continuum_sim.traces import Program, SharedPrefix, TraceError, Turn
+    from continuum_sim.traces import Program, SharedPrefix, TraceError, Turn, export_trace, import_trace
     from continuum_sim.tracks import export_timeline
 
 _HOME = {
@@ -42,6 +42,8 @@ _HOME = {
     "TraceError": "traces",
     "Turn": "traces",
     "export_timeline": "tracks",
+    "export_trace": "traces",
+    "import_trace": "traces",
 }
 
 __all__ = [
@@ -60,8 +62,10 @@ __all__ = [
     "__version__",
     "compare",
     "export_timeline",
+    "export_trace",
     "figure",
     "figures",
+    "import_trace",
     "load_run",
     "parse_policy",
     "run",

@@ -2,7 +2,8 @@
 
 `find_trace` and `read_programs` read a trace file one program at a time, `write_programs` writes one;
 `ARRIVALS` holds the processes that decide when programs arrive; `trace_stats` describes a trace;
-`generate_bfcl` draws a workload of which only summary figures are public. The format: ``docs/traces.md``.
+`generate_bfcl` draws a workload of which only summary figures are public; `import_trace` makes a trace from the logs of
+agents and the formats of other tools, and `export_trace` goes the other way. The format: ``docs/traces.md``.
 
 This package knows nothing of policies, the simulator or vLLM.
 """
@@ -20,8 +21,11 @@ from continuum_sim.traces.arrivals import (
 )
 from continuum_sim.traces.check import check_program
 from continuum_sim.traces.errors import TraceError
+from continuum_sim.traces.exporters import export_trace
 from continuum_sim.traces.generate import bundled_bfcl, generate_bfcl
-from continuum_sim.traces.load import bundled_traces, find_trace, read_programs, trace_sha256
+from continuum_sim.traces.header import TraceHeader
+from continuum_sim.traces.importers import import_trace
+from continuum_sim.traces.load import bundled_traces, find_trace, read_header, read_programs, trace_sha256
 from continuum_sim.traces.schema import Child, Program, SharedPrefix, ToolCall, Turn, tool_label, truncate
 from continuum_sim.traces.stats import Gap, Summary, ToolStats, TraceStats, trace_stats
 from continuum_sim.traces.write import write_programs
@@ -43,14 +47,18 @@ __all__ = [
     "ToolCall",
     "ToolStats",
     "TraceError",
+    "TraceHeader",
     "TraceStats",
     "Turn",
     "Uniform",
     "bundled_bfcl",
     "bundled_traces",
     "check_program",
+    "export_trace",
     "find_trace",
     "generate_bfcl",
+    "import_trace",
+    "read_header",
     "read_programs",
     "tool_label",
     "trace_sha256",

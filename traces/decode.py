@@ -47,6 +47,17 @@ def decode_program(line: bytes) -> Program:
     return program
 
 
+def decode_children(value: Any) -> tuple[Child, ...]:
+    """Take in the sub-agents of a program, as JSON has them; `check_program` checks the rest.
+
+    Raises
+    ------
+    TraceError
+        Without a place: an unknown or missing field, or a value of the wrong type.
+    """
+    return _children(value, 0)
+
+
 def _program(value: Any, depth: int = 0) -> Program:
     record = _object(_THE_LINE, value, PROGRAM_FIELDS)
     turns = _array("turns", record.get("turns", MISSING), "an array of turns")

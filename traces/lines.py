@@ -1,4 +1,4 @@
-"""The numbered lines of a trace file, plain, gzip or zstd, one at a time."""
+"""The numbered lines of a file, plain, gzip or zstd, one at a time."""
 
 from __future__ import annotations
 
@@ -6,22 +6,34 @@ import gzip
 import io
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, BinaryIO, Final, cast
 
 from continuum_sim.traces.errors import TraceError
 
 # Room for some 600,000 turns: it only keeps a file that has no lines at all out of memory.
 MAX_LINE_BYTES: Final = 64 * 2**20
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
-_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+# Four bytes of zstd can stand for 128 KiB: a small piece at a time keeps what comes out of it in bounds.
+_ZSTD_CHUNK_BYTES: Final = 2**12
 
 
-def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, bytes]]:
+def read_lines(
+    path: str | os.PathLike[str], on_read: Callable[[int], None] | None = None
+) -> Iterator[tuple[int, bytes]]:
     """Yield ``(line number from 1, line)`` for every line that is not blank.
 
     The compression is told by the file's first bytes, not by its name.
+
+    Parameters
+    ----------
+    path
+        The file.
+    on_read
+        Told the bytes read from the file, as stored, each time some are.
 
     Raises
     ------
@@ -30,33 +42,97 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, bytes]]:
     """
     number = 0
     try:
-        with open(path, "rb") as file, _decompressed(file) as stream:
+        with open_decompressed(path, on_read) as stream:
             while line := stream.readline(MAX_LINE_BYTES + 1):
                 number += 1
                 if len(line) > MAX_LINE_BYTES:
                     detail = "longer than 64 MiB, expected one program (a JSON object) a line"
                     raise TraceError(detail, path=path, line=number)
                 if number == 1:
-                    line = line.removeprefix(_BYTE_ORDER_MARK)
+                    line = line.removeprefix(BYTE_ORDER_MARK)
                 if not line.isspace():
                     yield number, line
-    except (OSError, EOFError, zlib.error) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        after = f" after line {number}" if number else ""
-        raise TraceError(f"cannot be read{after}: {reason}", path=path) from error
+    except READ_ERRORS as error:
+        raise unreadable(path, error, number) from error
 
 
-def _decompressed(file: io.BufferedReader) -> BinaryIO:
+@contextmanager
+def open_decompressed(path: str | os.PathLike[str], on_read: Callable[[int], None] | None = None) -> Iterator[BinaryIO]:
+    """Open a file for reading what it holds, decompressed; reading may raise any of `READ_ERRORS`."""
+    raw = io.FileIO(path) if on_read is None else _Counted(path, on_read)
+    with io.BufferedReader(raw) as file, _decompressed(file) as stream:
+        yield stream
+
+
+def unreadable(path: str | os.PathLike[str], error: Exception, line: int = 0) -> TraceError:
+    """Return the error to raise for one of `READ_ERRORS`, which came up after ``line`` lines."""
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    after = f" after line {line}" if line else ""
+    return TraceError(f"cannot be read{after}: {reason}", path=path)
+
+
+READ_ERRORS: Final = (OSError, EOFError, zlib.error)
+"""What reading a broken or missing file raises, its compression included."""
+
+
+class _Counted(io.FileIO):
+    def __init__(self, path: str | os.PathLike[str], on_read: Callable[[int], None]) -> None:
+        super().__init__(path, "rb")
+        self._on_read = on_read
+
+    def readinto(self, buffer: Any) -> int | None:
+        size = super().readinto(buffer)
+        self._on_read(size or 0)
+        return size
+
+
+def _decompressed(file: io.BufferedReader[io.FileIO]) -> BinaryIO:
     magic = file.peek(4)[:4]
     if magic.startswith(_GZIP_MAGIC):
         return cast(BinaryIO, gzip.GzipFile(fileobj=file))
     if magic == _ZSTD_MAGIC:
-        return io.BufferedReader(_zstd(file))
-    return file
+        return cast(BinaryIO, io.BufferedReader(_Zstd(file), 2**17))
+    return cast(BinaryIO, file)
 
 
-def _zstd(file: BinaryIO) -> Any:
-    # Imported here: a tenth of a second that only zstd traces need. pyarrow is a dependency anyway.
-    import pyarrow as pa
+class _Zstd(io.RawIOBase):
+    """Decompressed zstd, over any number of frames; unlike the library's own reader it notices a cut-off end."""
 
-    return pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd")
+    def __init__(self, file: BinaryIO) -> None:
+        import zstandard  # only zstd files need it
+
+        self._file = file
+        self._error = zstandard.ZstdError
+        # 2 GiB: as much as `zstd --long=31` writes. Without a limit of its own the library allows 128 MiB.
+        self._new_frame = zstandard.ZstdDecompressor(max_window_size=2**31).decompressobj
+        self._frame = self._new_frame()
+        self._begun = False
+        self._ready = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._ready:
+            if self._frame.eof:
+                left = self._frame.unused_data
+                self._frame, self._begun = self._new_frame(), bool(left)
+                if left:
+                    self._feed(left)
+                    continue
+            chunk = self._file.read(_ZSTD_CHUNK_BYTES)
+            if not chunk:
+                if self._begun:
+                    raise EOFError("Compressed file ended before the end of its last frame")
+                return 0
+            self._begun = True
+            self._feed(chunk)
+        size = min(len(buffer), len(self._ready))
+        buffer[:size], self._ready = self._ready[:size], self._ready[size:]
+        return size
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self._ready = self._frame.decompress(data)
+        except self._error as error:
+            raise OSError(str(error)) from None

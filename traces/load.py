@@ -10,6 +10,7 @@ from typing import Final
 
 from continuum_sim.traces.decode import decode_program
 from continuum_sim.traces.errors import TraceError, nearest, shown
+from continuum_sim.traces.header import TraceHeader, decode_header, is_header
 from continuum_sim.traces.lines import read_lines
 from continuum_sim.traces.schema import Program, truncate
 
@@ -77,11 +78,17 @@ def read_programs(
 def _programs(path: str | os.PathLike[str], limit: int | None, max_turns: int | None) -> Iterator[Program]:
     line_of: dict[str, int] = {}
     read = 0
+    first_line = True
     for number, line in read_lines(path):
         try:
+            if first_line and is_header(line):
+                decode_header(line)
+                continue
             program = decode_program(line)
         except TraceError as error:
             raise TraceError(error.detail, path=path, line=number) from None
+        finally:
+            first_line = False
         for member in program.family():
             first = line_of.setdefault(member.program_id, number)
             if first != number:
@@ -93,6 +100,24 @@ def _programs(path: str | os.PathLike[str], limit: int | None, max_turns: int | 
             return
     if not line_of:
         raise TraceError("no program in it, expected one JSON object a line", path=path)
+
+
+def read_header(path: str | os.PathLike[str]) -> TraceHeader | None:
+    """Return what the first line of a trace file says about its source, or ``None`` if it says nothing.
+
+    Raises
+    ------
+    TraceError
+        If the file cannot be read, or has a header that is not valid.
+    """
+    for number, line in read_lines(path):
+        if not is_header(line):
+            return None
+        try:
+            return decode_header(line)
+        except TraceError as error:
+            raise TraceError(error.detail, path=path, line=number) from None
+    return None
 
 
 def trace_sha256(path: str | os.PathLike[str]) -> str:

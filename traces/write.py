@@ -5,21 +5,36 @@ from __future__ import annotations
 import gzip
 import json
 import os
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from continuum_sim.traces.check import check_program
 from continuum_sim.traces.errors import TraceError, shown
+from continuum_sim.traces.header import TraceHeader, encode_header
 from continuum_sim.traces.schema import Program, ToolCall, Turn
 
 
-def write_programs(path: str | os.PathLike[str], programs: Iterable[Program]) -> int:
+def write_programs(
+    path: str | os.PathLike[str],
+    programs: Iterable[Program],
+    header: TraceHeader | Callable[[], TraceHeader] | None = None,
+) -> int:
     """Write ``programs`` as JSON lines and return how many there were, sub-agents not counted.
 
     Streams to a temporary file beside ``path`` and renames it at the end, so that a reader sees the
     old file or the new one. A name that ends in ``.gz`` or ``.zst`` is compressed.
+
+    Parameters
+    ----------
+    path
+        The file.
+    programs
+        Read one at a time.
+    header
+        What goes into the first line; called once all programs are there if it is known only then.
 
     Raises
     ------
@@ -28,28 +43,55 @@ def write_programs(path: str | os.PathLike[str], programs: Iterable[Program]) ->
     OSError
         If the file cannot be written.
     """
+    if callable(header):
+        return _write_headed(Path(path), programs, header)
+    with replacing(Path(path)) as stream:
+        if header is not None:
+            stream.write(encode_header(header))
+        return _write_all(stream, programs, path)
+
+
+def _write_headed(path: Path, programs: Iterable[Program], header: Callable[[], TraceHeader]) -> int:
+    """Write the programs first, and then put the header before them: both compressions may be strung together."""
+    body = path.with_name(f".{path.name}.{os.getpid()}.body{path.suffix}")
+    try:
+        with replacing(body) as stream:
+            count = _write_all(stream, programs, path)
+        with _temporary(path) as file:
+            with _compressing(file, path.suffix) as stream:
+                stream.write(encode_header(header()))
+            with open(body, "rb") as written:
+                shutil.copyfileobj(written, file, 2**20)
+    finally:
+        body.unlink(missing_ok=True)
+    return count
+
+
+def _write_all(stream: BinaryIO, programs: Iterable[Program], path: str | os.PathLike[str]) -> int:
     seen: set[str] = set()
     written = 0
-    with _replacing(Path(path)) as stream:
-        for program in programs:
-            stream.write(encode_program(program))
-            written += 1
-            for member in program.family():
-                if member.program_id in seen:
-                    raise TraceError(f"program_id {shown(member.program_id)} is there twice, expected unique ids")
-                seen.add(member.program_id)
-        if not seen:
-            raise TraceError("no program to write, expected at least one", path=path)
+    for program in programs:
+        stream.write(encode_program(program))
+        written += 1
+        for member in program.family():
+            if member.program_id in seen:
+                raise TraceError(f"program_id {shown(member.program_id)} is there twice, expected unique ids")
+            seen.add(member.program_id)
+    if not seen:
+        raise TraceError("no program to write, expected at least one", path=path)
     return written
 
 
 def encode_program(program: Program) -> bytes:
     """Check ``program`` and return its canonical line: fixed field order, no spaces, shortest floats."""
     check_program(program)
-    return json.dumps(_program(program), ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+    return (
+        json.dumps(program_record(program), ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+    )
 
 
-def _program(program: Program) -> dict[str, Any]:
+def program_record(program: Program) -> dict[str, Any]:
+    """Return what a program's line says, sub-agents included, as plain values."""
     record: dict[str, Any] = {"program_id": program.program_id}
     if program.arrival_s is not None:
         record["arrival_s"] = float(program.arrival_s)
@@ -58,7 +100,7 @@ def _program(program: Program) -> dict[str, Any]:
     record["turns"] = [_turn(turn) for turn in program.turns]
     if program.children:
         record["children"] = [
-            {"after_turn": child.after_turn, "join_turn": child.join_turn, "program": _program(child.program)}
+            {"after_turn": child.after_turn, "join_turn": child.join_turn, "program": program_record(child.program)}
             for child in program.children
         ]
     return record
@@ -82,11 +124,21 @@ def _call(call: ToolCall) -> dict[str, Any]:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Write to a temporary file beside ``path`` that takes its place at the end, if nothing went wrong.
+
+    A name that ends in ``.gz`` or ``.zst`` is compressed.
+    """
+    with _temporary(path) as file, _compressing(file, path.suffix) as stream:
+        yield stream
+
+
+@contextmanager
+def _temporary(path: Path) -> Iterator[BinaryIO]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file, _compressing(file, path.suffix) as stream:
-            yield stream
+        with open(temporary, "wb") as file:
+            yield file
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -99,9 +151,9 @@ def _compressing(file: BinaryIO, suffix: str) -> Iterator[BinaryIO]:
         with gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0) as stream:
             yield cast(BinaryIO, stream)
     elif suffix == ".zst":
-        import pyarrow as pa  # heavy, and only needed here
+        import zstandard  # only needed here
 
-        with pa.CompressedOutputStream(pa.PythonFile(file, mode="w"), "zstd") as stream:
-            yield stream
+        with zstandard.ZstdCompressor(level=3).stream_writer(file, closefd=False) as stream:
+            yield cast(BinaryIO, stream)
     else:
         yield file

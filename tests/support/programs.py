@@ -16,7 +16,7 @@ def turn(
 def program(
     name: str,
     *turns: tuple[int, int, int | None, float, str],
-    at: float = 0.0,
+    at: float | None = 0.0,
     shared: tuple[str, int] | None = None,
 ) -> Program:
     """A program that arrives at `at` seconds; `shared` is (prefix id, tokens)."""

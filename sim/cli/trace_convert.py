@@ -1,0 +1,150 @@
+"""`continuum-sim trace import` and `trace export`: traces from and for other tools."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from continuum_sim.cli.options import Json
+
+if TYPE_CHECKING:
+    from continuum_sim.traces.importers import Imported
+
+_BlockSize = Annotated[int | None, typer.Option(help="Tokens in a block of hash_ids. Default: the format's.")]
+
+
+def import_files(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Files, or folders of them; gzip and zstd as they are.", metavar="FILE…")
+    ] = None,
+    format: Annotated[
+        str | None, typer.Option("--from", help="Their format. Default: told by how they begin.", metavar="FORMAT")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Trace to write (.gz, .zst: compressed).")] = Path(
+        "trace.jsonl"
+    ),
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(help="tokenizer.json (or its folder) that counts tokens, for formats that hold text only."),
+    ] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out and count bad records, instead of stopping at the first.")
+    ] = False,
+    block_size: _BlockSize = None,
+    formats: Annotated[bool, typer.Option("--formats", help="List the formats and exit.")] = False,
+    json: Json = False,
+) -> None:
+    """Make a trace from the logs of agents, or from other tools' formats."""
+    if formats:
+        _list_formats(json)
+        return
+    from continuum_sim.cli.errors import interruptible
+    from continuum_sim.errors import ConfigError
+    from continuum_sim.traces.importers import import_trace
+
+    if not files:
+        raise ConfigError("no file named, expected the files to import (trace import --formats lists what can be)")
+    with interruptible("interrupted while importing; nothing was written"), _bytes_bar() as progress:
+        made = import_trace(
+            files,
+            out,
+            format=format,
+            tokenizer=tokenizer,
+            skip_bad=skip_bad,
+            block_size=block_size,
+            progress=progress,
+        )
+    _show_imported(made, given=format is not None, json=json)
+
+
+def export_file(
+    name: Annotated[str, typer.Argument(help="Trace file, or a bundled trace.", metavar="TRACE")],
+    to: Annotated[str, typer.Option("--to", help="mooncake, aiperf or weka.", metavar="FORMAT")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write; for weka a new folder.")],
+    limit: Annotated[int | None, typer.Option(help="Only the first so many programs.")] = None,
+    max_turns: Annotated[int | None, typer.Option(help="Cut every program after so many turns.")] = None,
+    block_size: _BlockSize = None,
+) -> None:
+    """Write a trace in the format of another tool, for it to replay."""
+    from continuum_sim.cli.errors import interruptible
+    from continuum_sim.errors import ConfigError
+    from continuum_sim.traces import export_trace, find_trace, read_programs
+
+    for flag, value in (("limit", limit), ("max_turns", max_turns)):
+        if value is not None and value < 1:
+            raise ConfigError(f"{flag} is {value}, expected at least 1")
+    path = find_trace(name)
+    with interruptible("interrupted while exporting; nothing was written"):
+        programs = export_trace(read_programs(path, limit=limit, max_turns=max_turns), to, out, block_size=block_size)
+    typer.echo(f"{out}: {programs:,} programs of {path.name} as {to}")
+
+
+def _show_imported(made: Imported, *, given: bool, json: bool) -> None:
+    from dataclasses import asdict
+
+    from continuum_sim.cli.console import messages, show
+    from continuum_sim.results.jsonfile import to_json
+
+    header = made.header
+    if made.first_skipped:
+        messages().print(f"{header.skipped:,} bad records left out; the first of them:", markup=False)
+        for line in made.first_skipped:
+            messages().print(f"  {line}", markup=False, soft_wrap=True)
+    if made.passed_over:
+        messages().print(f"{made.passed_over:,} files passed over: of no format known here", markup=False)
+    if json:
+        print(to_json({**asdict(made), "path": str(made.path)}), end="")
+        return
+    told = "" if given else f" (told by how the files begin, {made.sure:.0%} sure)"
+    lines = [
+        f"{made.path}: {made.programs:,} programs, {made.turns:,} turns "
+        f"from {header.files:,} {'file' if header.files == 1 else 'files'}",
+        f"format    {made.format}{told}",
+    ]
+    for label, items in (("measured", header.measured), ("derived", header.derived), ("missing", header.missing)):
+        lines += [f"{label if not index else '':<9} {item}" for index, item in enumerate(items)]
+    for index, (note, times) in enumerate(header.notes.items()):
+        lines.append(f"{'adjusted' if not index else '':<9} {note}: {times:,}")
+    from rich.text import Text
+
+    show(*(Text(line) for line in lines))
+
+
+def _list_formats(json: bool) -> None:
+    from rich import box
+    from rich.table import Table
+
+    from continuum_sim.cli.console import show
+    from continuum_sim.results.jsonfile import to_json
+    from continuum_sim.traces.importers import importers
+
+    known = importers().values()
+    if json:
+        print(to_json([{"name": one.name, "title": one.title, "source": one.source} for one in known]), end="")
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in ("format", "what", "in folders"):
+        table.add_column(column, overflow="fold")
+    for one in known:
+        table.add_row(one.name, one.title, ", ".join(one.patterns))
+    show(table)
+
+
+@contextmanager
+def _bytes_bar() -> Iterator[Callable[[int, int], None] | None]:
+    """Draw how much of the files has been read, on a terminal."""
+    from continuum_sim.cli.console import messages
+
+    console = messages()
+    if not console.is_terminal:
+        yield None
+        return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+
+    with Progress(BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

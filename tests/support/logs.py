@@ -1,0 +1,56 @@
+"""A small log in every format that can be imported, and a tokenizer for those that hold text."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from support.agent_logs import bfcl, claude_code, mini_swe_agent, openhands, swe_agent, tracelab
+from support.request_logs import aiperf, mooncake, openai_log, otel, vllm_log, weka
+
+SAMPLES = {
+    "mini-swe-agent": ("a.traj.json", mini_swe_agent()),
+    "mini-swe-agent-v1": ("a.traj.json", mini_swe_agent("1.15.0", times=False)),
+    "swe-agent": ("a.traj", swe_agent()),
+    "openhands": ("output.jsonl", openhands()),
+    "claude-code": ("s-1.jsonl", claude_code()),
+    "weka": ("trace_0001.json", weka()),
+    "mooncake": ("m.jsonl", mooncake()),
+    "aiperf": ("c.jsonl", aiperf()),
+    "bfcl": ("BFCL_v4_multi_turn_base_result.json", bfcl()),
+    "tracelab": ("rounds.jsonl", tracelab()),
+    "otel": ("spans.jsonl", otel()),
+    "openai-log": ("calls.jsonl", openai_log()),
+    "vllm-log": ("server.log", vllm_log()),
+}
+"""Format to (file name, content)."""
+
+NEED_TOKENIZER = ("swe-agent", "aiperf")
+
+
+def word_tokenizer(folder: Path) -> Path:
+    """Write a tokenizer that takes every word for a token, and return its file."""
+    path = folder / "tokenizer.json"
+    path.write_text(
+        json.dumps(
+            {
+                "version": "1.0",
+                "truncation": None,
+                "padding": None,
+                "added_tokens": [],
+                "normalizer": None,
+                "pre_tokenizer": {"type": "WhitespaceSplit"},
+                "post_processor": None,
+                "decoder": None,
+                "model": {"type": "WordLevel", "vocab": _vocabulary(), "unk_token": "?"},
+            }
+        )
+    )
+    return path
+
+
+def _vocabulary() -> dict[str, int]:
+    words = (
+        "? system user assistant tool You are an agent . fix the bug look at it a b c d done you terse what is and why"
+    )
+    return {word: number for number, word in enumerate(dict.fromkeys(words.split()))}

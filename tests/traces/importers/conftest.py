@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from continuum_sim.traces import Program, import_trace, read_programs
+from support.logs import NEED_TOKENIZER, SAMPLES, word_tokenizer
+
+
+@pytest.fixture
+def imported(tmp_path: Path) -> Callable[..., list[Program]]:
+    """Import bytes as the format of that name, and return the programs of the trace."""
+
+    def run(name: str, content: bytes | None = None, **options: object) -> list[Program]:
+        file, sample = SAMPLES[name]
+        source = tmp_path / file
+        source.write_bytes(sample if content is None else content)
+        if name in NEED_TOKENIZER and "tokenizer" not in options:
+            pytest.importorskip("tokenizers", reason="counting tokens needs the library tokenizers")
+            options["tokenizer"] = word_tokenizer(tmp_path)
+        out = tmp_path / "out.jsonl"
+        import_trace([source], out, format=name, **options)  # type: ignore[arg-type]
+        return list(read_programs(out))
+
+    return run

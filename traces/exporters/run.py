@@ -1,0 +1,110 @@
+"""From a trace to files of another format."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from continuum_sim.traces.errors import TraceError, nearest, shown
+from continuum_sim.traces.exporters.aiperf import aiperf_rows
+from continuum_sim.traces.exporters.mooncake import mooncake_rows
+from continuum_sim.traces.exporters.weka import weka_documents
+from continuum_sim.traces.schema import Program
+from continuum_sim.traces.write import replacing
+
+EXPORT_FORMATS: Final = ("mooncake", "aiperf", "weka")
+
+_BLOCK_SIZES: Final = {"mooncake": 512, "weka": 64}
+"""Tokens a block has in the published traces of each format."""
+
+
+def export_trace(
+    programs: Iterable[Program],
+    to: str,
+    out: str | os.PathLike[str],
+    *,
+    block_size: int | None = None,
+    on_program: Callable[[Program], None] | None = None,
+) -> int:
+    """Write programs in another format, streamed and whole or not at all; return how many there were.
+
+    Parameters
+    ----------
+    programs
+        A trace.
+    to
+        ``mooncake`` or ``aiperf`` (one file, a row or conversation a line), or ``weka`` (a new folder of files).
+    out
+        The file (``.gz`` and ``.zst`` are compressed) or folder.
+    block_size
+        Tokens in a block of ``hash_ids``; what the format's published traces have (512, 64) if not given.
+    on_program
+        Told every program before it is written.
+
+    Raises
+    ------
+    TraceError
+        For a format there is not, a program that breaks a rule, none at all, or a folder that is there already.
+    """
+    if to not in EXPORT_FORMATS:
+        guess = nearest(to, EXPORT_FORMATS) or ","
+        raise TraceError(f"unknown format {shown(to)}{guess} formats: {', '.join(EXPORT_FORMATS)}")
+    if block_size is not None and block_size < 1:
+        raise TraceError(f"block_size is {block_size}, expected at least 1")
+    size = block_size or _BLOCK_SIZES.get(to, 0)
+    seen = _Counted(programs, on_program)
+    if to == "weka":
+        _write_folder(Path(out), weka_documents(seen, size))
+    else:
+        rows = mooncake_rows(seen, size) if to == "mooncake" else aiperf_rows(seen)
+        with replacing(Path(out)) as stream:
+            for row in rows:
+                stream.write(_line(row))
+            seen.check(out)
+    return seen.count
+
+
+class _Counted:
+    """The programs, counted as they are read."""
+
+    def __init__(self, programs: Iterable[Program], on_program: Callable[[Program], None] | None) -> None:
+        self.count = 0
+        self._programs, self._on_program = programs, on_program
+
+    def __iter__(self) -> Iterator[Program]:
+        for program in self._programs:
+            self.count += 1
+            if self._on_program is not None:
+                self._on_program(program)
+            yield program
+
+    def check(self, out: str | os.PathLike[str]) -> None:
+        if not self.count:
+            raise TraceError("no program to write, expected at least one", path=out)
+
+
+def _write_folder(folder: Path, documents: Iterator[dict[str, Any]]) -> None:
+    if folder.exists():
+        raise TraceError("is there already, expected a new folder", path=folder)
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    temporary.mkdir()
+    try:
+        written = 0
+        for number, document in enumerate(documents, start=1):
+            name = re.sub(r"[^\w.-]+", "_", document["id"])[:100]
+            (temporary / f"{number:06d}-{name}.json").write_bytes(_line(document))
+            written = number
+        if not written:
+            raise TraceError("no program to write, expected at least one", path=folder)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _line(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode() + b"\n"

@@ -1,0 +1,128 @@
+"""LLM calls as logs have them, put together to programs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from continuum_sim.traces.check import check_program
+from continuum_sim.traces.errors import TraceError
+from continuum_sim.traces.importers.session import Session
+from continuum_sim.traces.schema import Program, SharedPrefix, ToolCall, Turn
+
+_MAX_NAME_CHARS = 80
+_NOT_A_NAME = re.compile(r"[^\w.:/@+-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One LLM request of a log.
+
+    Attributes
+    ----------
+    input_tokens, output_tokens
+        Whole prompt, cached part included; all that was generated, hidden reasoning included.
+    kept_tokens
+        What the prompt keeps of the call before, where the format says so; else it is derived.
+    cached_tokens
+        What a provider's cache gave to this prompt, where known: the least it can have kept.
+    compacted
+        Whether the log says that the context was compacted just before this call.
+    tool, tool_s
+        What filled the time until the next call, and how long that was.
+    tools
+        The tool calls one by one, where several were made at once and each has its time.
+    """
+
+    input_tokens: int
+    output_tokens: int
+    kept_tokens: int | None = None
+    cached_tokens: int = 0
+    compacted: bool = False
+    tool: str = ""
+    tool_s: float = 0.0
+    tools: tuple[ToolCall, ...] = ()
+
+
+def make_program(
+    program_id: str,
+    calls: Sequence[Call],
+    session: Session,
+    *,
+    arrival_s: float | None = None,
+    shared_prefix: SharedPrefix | None = None,
+) -> Program:
+    """Put calls together to a program that keeps every rule of the format.
+
+    Raises
+    ------
+    TraceError
+        If there is no call, or a number cannot be right.
+    """
+    if not calls:
+        raise TraceError("no LLM call with token counts in it, expected at least one")
+    turns: list[Turn] = []
+    before: Turn | None = None
+    for index, call in enumerate(calls):
+        output_tokens = call.output_tokens
+        if output_tokens == 0:
+            session.note("turns without output, taken as 1 token")
+            output_tokens = 1
+        kept_tokens = 0
+        if before is not None:
+            kept_tokens = _kept(before, call) if call.kept_tokens is None else call.kept_tokens
+        if index == len(calls) - 1:
+            turn = Turn(call.input_tokens, kept_tokens, output_tokens)
+        else:
+            tool_s = call.tool_s
+            if tool_s < 0:
+                session.note("gaps below 0 (requests that overlap, or clocks that differ), taken as 0 s")
+                tool_s = 0.0
+            turn = Turn(call.input_tokens, kept_tokens, output_tokens, call.tool or "unknown", tool_s, call.tools)
+        turns.append(turn)
+        before = turn
+    if shared_prefix is not None:
+        shared_prefix = SharedPrefix(shared_prefix.id, min(shared_prefix.tokens, turns[0].input_tokens))
+    program = Program(program_id, tuple(turns), arrival_s, shared_prefix)
+    check_program(program)
+    return program
+
+
+def _kept(before: Turn, call: Call) -> int:
+    """Work out what a prompt keeps from lengths alone.
+
+    A prompt that is at least as long as everything before it appended to it. One that is at least as long as the
+    prompt before dropped (part of) the output, hidden reasoning that was not sent back: the prefix breaks where that
+    output began. A shorter one was compacted: only what a cache is known to have given is sure to be kept.
+    """
+    if not call.compacted:
+        if call.input_tokens >= before.context_tokens:
+            return before.context_tokens
+        if call.input_tokens >= before.input_tokens:
+            return before.input_tokens
+    return min(call.cached_tokens, call.input_tokens, before.context_tokens)
+
+
+def joined(names: Iterable[str]) -> str:
+    """Return the names of the tools that filled one gap as one: in order, each once, joined by ``+``."""
+    once = dict.fromkeys(name for name in names if name)
+    return tool_name("+".join(once))
+
+
+def tool_name(text: str) -> str:
+    """Return a short name without spaces or control characters."""
+    name = _NOT_A_NAME.sub("_", text.strip())
+    return name if len(name) <= _MAX_NAME_CHARS else f"{name[: _MAX_NAME_CHARS - 1]}…"
+
+
+def command_name(command: str) -> str:
+    """Return the first word of a shell command, past directory changes and settings of variables."""
+    words = command.split()
+    while words:
+        word = words.pop(0)
+        if word == "cd" and "&&" in words:
+            words = words[words.index("&&") + 1 :]
+        elif not re.match(r"\w+=", word):
+            return tool_name(word.rsplit("/", 1)[-1].strip("();&|<>'\"`")) or "shell"
+    return "cd" if command.split()[:1] == ["cd"] else "shell"

@@ -1,0 +1,53 @@
+"""Chat messages: their text, and the tokens of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from continuum_sim.traces.importers.session import Session
+from continuum_sim.traces.schema import SharedPrefix
+
+
+def message_text(message: Any) -> str:
+    """Return everything a model would read of a message: role, text, tool calls.
+
+    A server puts its chat template around it, so counts of it are a few tokens a message too low.
+    """
+    if not isinstance(message, dict):
+        return str(message)
+    parts = [str(message.get("role", ""))]
+    content = message.get("content")
+    if isinstance(content, str):
+        parts.append(content)
+    elif isinstance(content, list):
+        parts += [_part(part) for part in content]
+    calls = message.get("tool_calls")
+    if isinstance(calls, list) and calls:
+        parts.append(msgspec.json.encode(calls).decode("utf-8", "replace"))
+    return "\n".join(parts)
+
+
+def _part(part: Any) -> str:
+    if isinstance(part, dict):
+        for name in ("text", "content", "thinking"):
+            if isinstance(part.get(name), str):
+                return str(part[name])
+        return msgspec.json.encode(part).decode("utf-8", "replace")
+    return str(part)
+
+
+def system_prefix(messages: Sequence[Any], session: Session) -> SharedPrefix | None:
+    """Return the system prompt at the beginning of a conversation as a shared prefix, if its tokens can be counted."""
+    if session.tokens is None or not messages:
+        return None
+    first = messages[0]
+    if not isinstance(first, dict) or first.get("role") not in ("system", "developer"):
+        return None
+    text = message_text(first)
+    tokens = session.tokens.count(text)
+    digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+    return SharedPrefix(f"system-{digest[:16]}", tokens) if tokens else None

@@ -1,0 +1,72 @@
+"""The beginning of a file, to tell its format by."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from continuum_sim.traces.importers.sources import Source
+from continuum_sim.traces.lines import READ_ERRORS, open_decompressed, unreadable
+
+_HEAD_BYTES: Final = 2**16
+_STRING_OR_MARK: Final = re.compile(r'"((?:[^"\\]|\\.)*)"(\s*:)?|[{}\[\]]|\n')
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What the first 64 KiB of a file hold, decompressed.
+
+    Attributes
+    ----------
+    text
+        As text; bytes that are not UTF-8 are replaced.
+    top
+        Names of fields of the outermost objects, of one JSON value or of one a line.
+    names
+        Names of fields anywhere.
+    """
+
+    text: str
+    top: frozenset[str]
+    names: frozenset[str]
+
+    def has(self, *names: str) -> bool:
+        """Whether all of these are fields of an outermost object."""
+        return self.top.issuperset(names)
+
+
+def read_head(source: Source) -> Head:
+    """Read the beginning of a file.
+
+    Raises
+    ------
+    TraceError
+        If it cannot be read.
+    """
+    try:
+        with open_decompressed(source.path) as stream:
+            data = stream.read(_HEAD_BYTES)
+    except READ_ERRORS as error:
+        raise unreadable(source.path, error) from error
+    return head_of(data)
+
+
+def head_of(data: bytes) -> Head:
+    """Take in the first bytes of a file."""
+    text = data.decode("utf-8-sig", "replace")
+    top: set[str] = set()
+    names: set[str] = set()
+    if text.lstrip()[:1] in ("{", "["):
+        depth = -1 if text.lstrip()[0] == "[" else 0
+        for found in _STRING_OR_MARK.finditer(text):
+            mark = found.group()
+            if mark in ("{", "["):
+                depth += 1
+            elif mark in ("}", "]"):
+                depth -= 1
+            elif found.group(2):
+                names.add(found.group(1))
+                if depth <= 1:
+                    top.add(found.group(1))
+    return Head(text, frozenset(top), frozenset(names))

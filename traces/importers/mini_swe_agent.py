@@ -1,0 +1,144 @@
+"""mini-swe-agent: one trajectory a file (``*.traj.json``), versions 1 and 2.
+
+Source: github.com/SWE-agent/mini-swe-agent, ``src/minisweagent/agents/default.py`` (``trajectory_format``
+``mini-swe-agent-1.1``), ``models/litellm_model.py`` (``extra.response`` is the provider's whole response,
+``extra.timestamp`` the time it was there) and ``models/utils/actions_toolcall.py`` (``extra.timestamp`` of an
+observation: when its command had ended). Version 1 (``run/utils/save.py``) has the same messages without any time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from continuum_sim.traces.errors import TraceError
+from continuum_sim.traces.importers.api import Importer
+from continuum_sim.traces.importers.calls import Call, command_name, joined, make_program, tool_name
+from continuum_sim.traces.importers.chat import system_prefix
+from continuum_sim.traces.importers.fields import as_array, as_object, as_time, optional_array, optional_object
+from continuum_sim.traces.importers.head import Head
+from continuum_sim.traces.importers.session import Session
+from continuum_sim.traces.importers.sources import Source, each_document
+from continuum_sim.traces.importers.usage import Usage, read_usage
+from continuum_sim.traces.schema import Program
+
+_COMMAND = re.compile(r"```(?:bash|mswea_bash_command)\s*\n(.*?)\n?```", re.DOTALL)
+
+
+def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
+    return each_document(sources, session, lambda document, source: [_program(document, source, session)])
+
+
+def _program(document: Any, source: Source, session: Session) -> Program:
+    record = as_object(document, "the file")
+    messages = as_array(record.get("messages"), "messages")
+    calls: list[Call] = []
+    at: int | None = None
+    for index, value in enumerate(messages):
+        message = as_object(value, f"messages[{index}]")
+        if _is_call(message):
+            if at is not None:
+                calls.append(_call(messages, at, index))
+            at = index
+    if at is not None:
+        calls.append(_call(messages, at, len(messages)))
+    info = optional_object(record.get("info"))
+    name = record.get("instance_id") or info.get("instance_id") or source.stem
+    if not isinstance(name, str):
+        raise TraceError("instance_id is no string, expected the job's name")
+    return make_program(session.unique(name), calls, session, shared_prefix=system_prefix(messages, session))
+
+
+def _is_call(message: dict[str, Any]) -> bool:
+    # Messages of the Responses API are the response itself, which has no role.
+    return message.get("role") == "assistant" or message.get("object") == "response"
+
+
+def _call(messages: list[Any], at: int, until: int) -> Call:
+    """Make the call that answered with message ``at``; the messages up to ``until`` followed it."""
+    message = messages[at]
+    usage = _usage(message, f"messages[{at}]")
+    extra = optional_object(message.get("extra"))
+    after = [optional_object(optional_object(m).get("extra")) for m in messages[at + 1 : until]]
+    tool_s = 0.0
+    times = [e["timestamp"] for e in after if e.get("timestamp") is not None]
+    if times and extra.get("timestamp") is not None:
+        ended = as_time(extra["timestamp"], f"messages[{at}].extra.timestamp")
+        tool_s = max(as_time(t, f"messages[{at + 1}].extra.timestamp") for t in times) - ended
+    return Call(
+        usage.input_tokens,
+        usage.output_tokens,
+        cached_tokens=usage.cached_tokens,
+        tool=_tool(message, extra, after),
+        tool_s=tool_s,
+    )
+
+
+def _usage(message: dict[str, Any], place: str) -> Usage:
+    extra = optional_object(message.get("extra"))
+    response = optional_object(extra.get("response"))
+    usage, where = response.get("usage"), f"{place}.extra.response.usage"
+    if usage is None and message.get("usage") is not None:
+        usage, where = message["usage"], f"{place}.usage"
+    return read_usage(usage, where)
+
+
+def _tool(message: dict[str, Any], extra: dict[str, Any], after: list[dict[str, Any]]) -> str:
+    commands = [optional_object(action).get("command") for action in optional_array(extra.get("actions"))]
+    content = message.get("content")
+    if not commands and isinstance(content, str):
+        commands = list(_COMMAND.findall(content))
+    if commands:
+        return joined(command_name(command) for command in commands if isinstance(command, str))
+    # No command in the answer: the agent told the model so and asked again.
+    interrupted = next((e["interrupt_type"] for e in after if isinstance(e.get("interrupt_type"), str)), "")
+    return tool_name(interrupted) or "retry"
+
+
+def _version(head: Head) -> int:
+    if not (head.has("messages") or head.has("info")) or "mini_version" not in head.names | head.top:
+        return 0
+    found = re.search(r'"mini_version"\s*:\s*"(\d+)', head.text)
+    return int(found.group(1)) if found else 0
+
+
+def _sniff_v2(head: Head) -> float:
+    return (
+        1.0 if _version(head) >= 2 or re.search(r'"trajectory_format"\s*:\s*"mini-swe-agent-1\.1"', head.text) else 0.0
+    )
+
+
+def _sniff_v1(head: Head) -> float:
+    return 1.0 if _version(head) == 1 or re.search(r'"trajectory_format"\s*:\s*"mini-swe-agent-1"', head.text) else 0.0
+
+
+_SOURCE = "github.com/SWE-agent/mini-swe-agent: agents/default.py, models/litellm_model.py"
+_COUNTS = "input_tokens and output_tokens: usage of every response, hidden reasoning in the output"
+_KEPT = "kept_tokens: from prompt lengths (reasoning that was not sent back breaks the prefix)"
+_NAMES = "tool: first word of the command, several joined by +"
+_PREFIX = "shared_prefix: tokens of the system prompt are not counted without --tokenizer"
+
+MINI_SWE_AGENT = Importer(
+    name="mini-swe-agent",
+    title="mini-swe-agent 2 trajectories",
+    source=_SOURCE,
+    patterns=("*.traj.json",),
+    sniff=_sniff_v2,
+    read=_read,
+    measured=(_COUNTS, "tool_s: from the response to the last observation, by their timestamps"),
+    derived=(_KEPT, _NAMES),
+    missing=("arrival_s", _PREFIX),
+)
+
+MINI_SWE_AGENT_V1 = Importer(
+    name="mini-swe-agent-v1",
+    title="mini-swe-agent 1 trajectories (no times)",
+    source=_SOURCE,
+    patterns=("*.traj.json",),
+    sniff=_sniff_v1,
+    read=_read,
+    measured=(_COUNTS,),
+    derived=(_KEPT, _NAMES),
+    missing=("tool_s: version 1 records no times; 0 everywhere", "arrival_s", _PREFIX),
+)

@@ -1,0 +1,84 @@
+"""What our exporters put beside the fields of another format, so that nothing is lost on the way back.
+
+It is one object by the name ``continuum_sim`` in a place that the format's other readers pass over, with the fields
+of our own format that the other one has no field for. It never overrides a field that the other format does have.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+from continuum_sim.traces.check import check_program
+from continuum_sim.traces.decode import decode_children
+from continuum_sim.traces.importers.calls import Call
+from continuum_sim.traces.importers.fields import as_array, as_count, as_object, as_seconds, as_text
+from continuum_sim.traces.schema import Program, SharedPrefix, ToolCall
+
+OWN: Final = "continuum_sim"
+_NEAR: Final = 1e-9
+"""Two durations closer than this, relatively, are the same one written in other units."""
+
+
+def own_call(call: Call, own: dict[str, Any], index: int) -> Call:
+    """Return the call with what ``own`` (of a whole program, its turns in arrays) knows about it."""
+    if not own:
+        return call
+    turns = as_array(own.get("turns"), f"{OWN}.turns")
+    return refined(call, turns[index] if index < len(turns) else None, f"{OWN}.turns[{index}]")
+
+
+def refined(call: Call, value: Any, place: str) -> Call:
+    """Return the call with what an object of ours knows about it, if there is one."""
+    if value is None:
+        return call
+    own = as_object(value, place)
+    if own.get("kept_tokens") is not None:
+        call = replace(call, kept_tokens=as_count(own["kept_tokens"], f"{place}.kept_tokens"))
+    if own.get("tool") is not None:
+        call = replace(call, tool=as_text(own["tool"], f"{place}.tool"))
+    if own.get("tools") is not None:
+        calls = [as_object(value, f"{place}.tools") for value in as_array(own["tools"], f"{place}.tools")]
+        names = [as_text(value.get("tool"), f"{place}.tools.tool") for value in calls]
+        times = [as_seconds(value.get("tool_s"), f"{place}.tools.tool_s") for value in calls]
+        call = replace(call, tools=tuple(map(ToolCall, names, times)))
+    if own.get("tool_s") is not None:
+        # More exact than the same number in milliseconds; but where someone changed that one, it holds.
+        exact = as_seconds(own["tool_s"], f"{place}.tool_s")
+        if abs(exact - call.tool_s) <= _NEAR * max(exact, call.tool_s, 1e-9):
+            call = replace(call, tool_s=exact)
+        else:
+            call = replace(call, tools=())
+    return call
+
+
+def own_arrival(own: dict[str, Any]) -> float | None:
+    """Return the arrival that ``own`` has."""
+    value = own.get("arrival_s")
+    return None if value is None else as_seconds(value, f"{OWN}.arrival_s")
+
+
+def with_own_children(program: Program, own: dict[str, Any]) -> Program:
+    """Return the program with the sub-agents that ``own`` has."""
+    if own.get("children") is None:
+        return program
+    program = replace(program, children=decode_children(own["children"]))
+    check_program(program)
+    return program
+
+
+def own_parent(own: Any) -> bool:
+    """Whether this is a sub-agent, which the program that started it brings along."""
+    return isinstance(own, dict) and own.get("sub_agent_of") is not None
+
+
+def own_prefix(own: dict[str, Any]) -> SharedPrefix | None:
+    """Return the shared prefix that ``own`` has."""
+    value = own.get("shared_prefix")
+    if value is None:
+        return None
+    prefix = as_object(value, f"{OWN}.shared_prefix")
+    return SharedPrefix(
+        as_text(prefix.get("id"), f"{OWN}.shared_prefix.id"),
+        as_count(prefix.get("tokens"), f"{OWN}.shared_prefix.tokens", 1),
+    )

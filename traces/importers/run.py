@@ -1,0 +1,181 @@
+"""From files of another format to a trace."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from continuum_sim.traces.errors import TraceError
+from continuum_sim.traces.header import TraceHeader
+from continuum_sim.traces.importers.api import Importer
+from continuum_sim.traces.importers.head import read_head
+from continuum_sim.traces.importers.registry import detect, find_importer, importers
+from continuum_sim.traces.importers.session import Session
+from continuum_sim.traces.importers.sources import Source, find_sources
+from continuum_sim.traces.importers.tokens import Tokens
+from continuum_sim.traces.schema import Program
+from continuum_sim.traces.write import write_programs
+
+_REPORT_BYTES: Final = 2**20
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import made.
+
+    Attributes
+    ----------
+    path
+        The trace.
+    format
+        The format it was imported from.
+    sure
+        How sure the detection was, 0 to 1; 1 where the format was given.
+    programs, turns
+        How many; turns of sub-agents are counted, sub-agents themselves are not.
+    header
+        What was written at the beginning of the trace.
+    first_skipped
+        What was wrong with the first few bad records, where those were skipped.
+    passed_over
+        Files in folders that are of no known format.
+    """
+
+    path: Path
+    format: str
+    sure: float
+    programs: int
+    turns: int
+    header: TraceHeader
+    first_skipped: tuple[str, ...] = ()
+    passed_over: int = 0
+
+
+def import_trace(
+    paths: Iterable[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    *,
+    format: str | None = None,
+    tokenizer: str | os.PathLike[str] | None = None,
+    skip_bad: bool = False,
+    block_size: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Imported:
+    """Read files of another format and write one trace, streamed and whole or not at all.
+
+    Parameters
+    ----------
+    paths
+        Files, or folders of them; plain, gzip or zstd.
+    out
+        The trace to write; ``.gz`` and ``.zst`` are compressed.
+    format
+        Name of the format (see `importers`); told by the beginning of the files if not given.
+    tokenizer
+        A ``tokenizer.json`` or its folder, for formats that hold text and no token counts.
+    skip_bad
+        Leave out records that cannot be used, and count them, rather than stop at the first.
+    block_size
+        Tokens a block of ``hash_ids`` has, where the format does not say.
+    progress
+        Called with bytes read and bytes in all, about once a MiB.
+
+    Raises
+    ------
+    TraceError
+        At the first record that cannot be used (file, line, field, expected), if there is no program at all, or if the
+        format cannot be told.
+    """
+    if block_size is not None and block_size < 1:
+        raise TraceError(f"block_size is {block_size}, expected at least 1")
+    session = Session(skip_bad=skip_bad, tokens=None if tokenizer is None else Tokens(tokenizer), block_size=block_size)
+    importer, sources, sure, passed_over = _choose(list(paths), format)
+    counted = [replace(source, on_read=count) for source, count in _counters(sources, progress)]
+    turns = 0
+
+    def programs() -> Iterator[Program]:
+        nonlocal turns
+        for program in importer.read(counted, session):
+            turns += sum(len(member.turns) for member in program.family())
+            yield program
+
+    def header() -> TraceHeader:
+        return TraceHeader(
+            format=importer.name,
+            measured=importer.measured,
+            derived=importer.derived,
+            missing=importer.missing,
+            notes=dict(session.notes),
+            files=len(sources),
+            skipped=session.skipped,
+            tokenizer=None if session.tokens is None else session.tokens.name,
+        )
+
+    try:
+        count = write_programs(out, programs(), header)
+    except TraceError as error:
+        if session.skipped and error.path == os.fspath(out):
+            raise TraceError(
+                f"every record was bad, {session.skipped} in all; the first: {session.first_skipped[0]}"
+            ) from None
+        raise
+    return Imported(Path(out), importer.name, sure, count, turns, header(), tuple(session.first_skipped), passed_over)
+
+
+def _choose(paths: list[str | os.PathLike[str]], format: str | None) -> tuple[Importer, list[Source], float, int]:
+    """Return the importer, its files, how sure that is, and how many files in folders were passed over."""
+    if format is not None:
+        importer = find_importer(format)
+        return importer, find_sources(paths, importer.patterns), 1.0, 0
+    patterns = dict.fromkeys(pattern for one in importers().values() for pattern in one.patterns)
+    kept: list[Source] = []
+    chosen: tuple[Importer, float] | None = None
+    passed_over = 0
+    last_error: TraceError | None = None
+    for source in find_sources(paths, patterns):
+        if not source.path.is_file():
+            raise TraceError(
+                "is no regular file, so it can be read once only: give its format with --from", path=source.path
+            )
+        try:
+            found = detect(read_head(source))
+        except TraceError as error:
+            if source.named:
+                raise TraceError(error.detail, path=source.path) from None
+            last_error = TraceError(error.detail, path=source.path)
+            passed_over += 1
+            continue
+        if chosen is not None and found[0].name != chosen[0].name:
+            raise TraceError(
+                f"is {found[0].name}, but {kept[0].path} is {chosen[0].name}: import one format at a time (--from)",
+                path=source.path,
+            )
+        chosen = found if chosen is None or found[1] < chosen[1] else chosen
+        kept.append(source)
+    if chosen is None:
+        assert last_error is not None
+        raise last_error
+    return chosen[0], kept, chosen[1], passed_over
+
+
+def _counters(
+    sources: list[Source], progress: Callable[[int, int], None] | None
+) -> Iterator[tuple[Source, Callable[[int], None] | None]]:
+    if progress is None:
+        yield from ((source, None) for source in sources)
+        return
+    report = progress
+    total = sum(source.path.stat().st_size for source in sources)
+    done = reported = 0
+
+    def count(size: int) -> None:
+        nonlocal done, reported
+        done += size
+        if done - reported >= _REPORT_BYTES or done >= total:
+            reported = done
+            report(min(done, total), total)
+
+    yield from ((source, count) for source in sources)

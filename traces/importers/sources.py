@@ -1,0 +1,140 @@
+"""The files of an import: found in folders, read with a count of bytes, as JSON."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from continuum_sim.traces.errors import TraceError
+from continuum_sim.traces.importers.session import Session
+from continuum_sim.traces.lines import BYTE_ORDER_MARK, READ_ERRORS, open_decompressed, read_lines, unreadable
+from continuum_sim.traces.schema import Program
+
+MAX_DOCUMENT_BYTES: Final = 512 * 2**20
+"""The largest file that is one JSON value; such a file has to be in memory whole."""
+
+_COMPRESSED: Final = (".gz", ".zst")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file.
+
+    Attributes
+    ----------
+    path
+        Where it is.
+    named
+        Whether the user named it, rather than a folder that it is in.
+    on_read
+        Told the bytes read, as stored.
+    """
+
+    path: Path
+    named: bool = True
+    on_read: Callable[[int], None] | None = None
+
+    @property
+    def stem(self) -> str:
+        """The file's name without what says how it is stored: ``a`` for ``a.traj.json.gz``."""
+        name = self.path.name
+        for suffix in (*_COMPRESSED, ".json", ".jsonl", ".traj"):
+            name = name.removesuffix(suffix) or name
+        return name
+
+    def document(self) -> Any:
+        """Return the file's one JSON value.
+
+        Raises
+        ------
+        TraceError
+            If it cannot be read, is too large, or is not JSON.
+        """
+        try:
+            with open_decompressed(self.path, self.on_read) as stream:
+                data = stream.read(MAX_DOCUMENT_BYTES + 1)
+        except READ_ERRORS as error:
+            raise unreadable(self.path, error) from error
+        if len(data) > MAX_DOCUMENT_BYTES:
+            raise TraceError(f"larger than {MAX_DOCUMENT_BYTES >> 20} MiB, expected one JSON value", path=self.path)
+        return decode(data.removeprefix(BYTE_ORDER_MARK))
+
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """Yield the lines with their numbers."""
+        return read_lines(self.path, self.on_read)
+
+
+def decode(data: bytes) -> Any:
+    """Return the JSON value in ``data``.
+
+    Raises
+    ------
+    TraceError
+        Without a place, if it is no JSON.
+    """
+    try:
+        return msgspec.json.decode(data)
+    except RecursionError:
+        raise TraceError("nested too deeply, expected JSON") from None
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise TraceError(f"not valid JSON ({str(error).removeprefix('JSON is malformed: ')}), expected JSON") from None
+
+
+def each_document(
+    sources: Iterable[Source], session: Session, convert: Callable[[Any, Source], Iterable[Program]]
+) -> Iterator[Program]:
+    """Yield the programs of files that are one JSON value each."""
+    for source in sources:
+        try:
+            programs = list(convert(source.document(), source))
+        except TraceError as error:
+            session.bad(error, source.path)
+            continue
+        yield from programs
+
+
+def each_row(sources: Iterable[Source], session: Session) -> Iterator[tuple[Source, int, Any]]:
+    """Yield ``(file, line number, JSON value)`` of files that are one JSON value a line."""
+    for source in sources:
+        for number, line in source.lines():
+            try:
+                value = decode(line)
+            except TraceError as error:
+                session.bad(error, source.path, number)
+                continue
+            yield source, number, value
+
+
+def find_sources(paths: Iterable[str | os.PathLike[str]], patterns: Iterable[str]) -> list[Source]:
+    """Return the files named, and in folders those whose names match one of ``patterns``, compressed or not.
+
+    Raises
+    ------
+    TraceError
+        If there is no such file, or a folder has none that matches.
+    """
+    wanted = [pattern + suffix for pattern in patterns for suffix in ("", *_COMPRESSED)]
+    sources: list[Source] = []
+    for path in map(Path, paths):
+        if not path.is_dir():
+            if not path.exists():
+                raise TraceError("no such file", path=path)
+            sources.append(Source(path))
+            continue
+        inside = sorted(file for file in path.rglob("*") if _matches(file.name, wanted) and file.is_file())
+        if not inside:
+            raise TraceError(f"no file in it matches {', '.join(patterns)}", path=path)
+        sources += [Source(file, named=False) for file in inside]
+    if not sources:
+        raise TraceError("no file named, expected at least one")
+    return sources
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return not name.startswith(".") and any(fnmatch.fnmatch(name, pattern) for pattern in patterns)

@@ -1,0 +1,92 @@
+"""SWE-agent: one trajectory a file (``*.traj``).
+
+Source: github.com/SWE-agent/SWE-agent, ``sweagent/types.py`` (``TrajectoryStep``: ``query`` is the exact prompt since
+1.1.0, ``response``, ``action``, ``execution_time``) and ``docs/usage/trajectories.md``. The only counts are the sums
+of a run (``info.model_stats``), so tokens are counted in the text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from continuum_sim.traces.importers.api import Importer
+from continuum_sim.traces.importers.calls import Call, command_name, make_program
+from continuum_sim.traces.importers.chat import message_text, system_prefix
+from continuum_sim.traces.importers.fields import as_array, as_object, as_seconds, refuse
+from continuum_sim.traces.importers.head import Head
+from continuum_sim.traces.importers.prefixes import common
+from continuum_sim.traces.importers.session import Session
+from continuum_sim.traces.importers.sources import Source, each_document
+from continuum_sim.traces.schema import Program
+
+
+def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
+    return each_document(sources, session, lambda document, source: [_program(document, source, session)])
+
+
+def _program(document: Any, source: Source, session: Session) -> Program:
+    steps = as_array(as_object(document, "the file").get("trajectory"), "trajectory")
+    calls: list[Call] = []
+    before: list[int] = []
+    first: list[Any] = []
+    for index, value in enumerate(steps):
+        place = f"trajectory[{index}]"
+        step = as_object(value, place)
+        query = as_array(step.get("query"), f"{place}.query")
+        if not query or query == [{}]:
+            continue  # a step without a call, such as a forced submission
+        response = step.get("response")
+        if not isinstance(response, str):
+            refuse(f"{place}.response", response, "a string")
+        first = first or query
+        prompt, output = _tokens(query, response, session)
+        action = step.get("action")
+        calls.append(
+            Call(
+                max(1, len(prompt)),
+                len(output),
+                kept_tokens=common(before, prompt),
+                tool=command_name(action) if isinstance(action, str) and action.strip() else "retry",
+                tool_s=as_seconds(step.get("execution_time", 0.0), f"{place}.execution_time"),
+            )
+        )
+        before = prompt + output
+    return make_program(session.unique(source.stem), calls, session, shared_prefix=system_prefix(first, session))
+
+
+def _tokens(query: list[Any], response: str, session: Session) -> tuple[list[int], list[int]]:
+    tokens = session.needed_tokens("a SWE-agent trajectory")
+    # Message by message, so that a prompt that goes on has the tokens of the one before at its beginning.
+    prompt: list[int] = []
+    for message in query:
+        text = message_text(message)
+        if isinstance(message, dict) and message.get("role") == "assistant":
+            # As it was generated: the role is the template's, and the tool calls are told apart from the text.
+            text = text.removeprefix("assistant\n")
+        prompt += tokens.ids(text)
+    return prompt, tokens.ids(response)
+
+
+def _sniff(head: Head) -> float:
+    if head.has("trajectory") and {"action", "observation"} <= head.names:
+        return 1.0 if {"response", "thought"} & head.names else 0.8
+    return 0.0
+
+
+SWE_AGENT = Importer(
+    name="swe-agent",
+    title="SWE-agent trajectories",
+    source="github.com/SWE-agent/SWE-agent: sweagent/types.py, docs/usage/trajectories.md",
+    patterns=("*.traj",),
+    sniff=_sniff,
+    read=_read,
+    measured=("tool_s: execution_time of every step",),
+    derived=(
+        "input_tokens and output_tokens: counted in the text with --tokenizer (chat template left out)",
+        "kept_tokens: leading tokens that the prompt has in common with the prompt and response before",
+        "tool: first word of the action",
+        "shared_prefix: the system prompt",
+    ),
+    missing=("token counts per call: the file has text and the run's sums only", "arrival_s"),
+)

@@ -1,0 +1,52 @@
+"""Token counts as providers report them with a response."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from continuum_sim.traces.errors import TraceError
+from continuum_sim.traces.importers.fields import as_count, as_object, optional_object
+
+
+class Usage(NamedTuple):
+    """What one call cost: the whole prompt, cached part included, and all output, reasoning included."""
+
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+
+
+def read_usage(value: Any, place: str) -> Usage:
+    """Read the ``usage`` of OpenAI's chat completions or responses, of litellm, or of Anthropic's messages.
+
+    OpenAI counts what came from a cache among the prompt tokens (``prompt_tokens_details.cached_tokens`` of them;
+    in the responses API ``input_tokens_details.cached_tokens``). Anthropic counts it apart: the prompt is
+    ``input_tokens`` + ``cache_creation_input_tokens`` + ``cache_read_input_tokens`` (github.com/uw-syfi/TraceLab,
+    docs/prompt_cache_accounting.md).
+
+    Raises
+    ------
+    TraceError
+        If there are no such counts, or they are no counts.
+    """
+    usage = as_object(value, place)
+    if usage.get("prompt_tokens") is not None:
+        prompt = as_count(usage["prompt_tokens"], f"{place}.prompt_tokens", 1)
+        output = as_count(usage.get("completion_tokens"), f"{place}.completion_tokens")
+        details = optional_object(usage.get("prompt_tokens_details"))
+        return Usage(prompt, output, _cached(details, f"{place}.prompt_tokens_details", prompt))
+    if usage.get("input_tokens") is None:
+        raise TraceError(f"{place} has neither prompt_tokens nor input_tokens, expected one of them")
+    output = as_count(usage.get("output_tokens"), f"{place}.output_tokens")
+    if usage.get("cache_read_input_tokens") is not None or usage.get("cache_creation_input_tokens") is not None:
+        read = as_count(usage.get("cache_read_input_tokens") or 0, f"{place}.cache_read_input_tokens")
+        made = as_count(usage.get("cache_creation_input_tokens") or 0, f"{place}.cache_creation_input_tokens")
+        rest = as_count(usage["input_tokens"], f"{place}.input_tokens")
+        return Usage(as_count(rest + made + read, f"{place}: the whole prompt", 1), output, read)
+    prompt = as_count(usage["input_tokens"], f"{place}.input_tokens", 1)
+    return Usage(prompt, output, _cached(optional_object(usage.get("input_tokens_details")), place, prompt))
+
+
+def _cached(details: dict[str, Any], place: str, prompt: int) -> int:
+    value = details.get("cached_tokens")
+    return 0 if value is None else min(prompt, as_count(value, f"{place}.cached_tokens"))

@@ -1,0 +1,188 @@
+"""kv-cache-tester (Weka): recorded Claude Code traffic, one conversation a JSON file.
+
+Source: github.com/callanjfox/kv-cache-tester, ``docs/trace_replay_tester.md`` and ``traces/``; the fields with their
+types in github.com/ai-dynamo/aiperf, ``src/aiperf/dataset/loader/weka_trace_models.py``. ``think_time`` is the
+client's delay before a request, ``api_time`` the server's time for it; hash ids count within a file unless
+``hash_id_scope`` is ``global``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from continuum_sim.traces.importers.api import Importer
+from continuum_sim.traces.importers.calls import Call, joined, make_program, tool_name
+from continuum_sim.traces.importers.families import Started, with_children
+from continuum_sim.traces.importers.fields import (
+    as_array,
+    as_count,
+    as_object,
+    as_seconds,
+    as_text,
+    as_time,
+    optional_array,
+    optional_object,
+)
+from continuum_sim.traces.importers.head import Head
+from continuum_sim.traces.importers.own import OWN, own_arrival, own_call, own_prefix, with_own_children
+from continuum_sim.traces.importers.prefixes import as_hash_ids, kept_tokens
+from continuum_sim.traces.importers.session import Session
+from continuum_sim.traces.importers.sources import Source, each_document
+from continuum_sim.traces.schema import Program, SharedPrefix
+
+
+def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
+    return each_document(sources, session, lambda document, source: _programs(document, session))
+
+
+@dataclass
+class _Agent:
+    """A sub-agent where it stands among its parent's requests."""
+
+    place: str
+    record: dict[str, Any]
+    after_turn: int
+    """Index of the request before it, -1 if there is none."""
+    waited: bool
+    """Whether the request after it waits for it (all but those launched to run on by themselves)."""
+
+
+def _programs(document: Any, session: Session) -> Iterator[Program]:
+    trace = as_object(document, "the file")
+    name = session.unique(as_text(trace.get("id"), "id"))
+    size = as_count(trace.get("block_size"), "block_size", 1)
+    own = optional_object(optional_object(trace.get("totals")).get(OWN))
+    requests: list[tuple[str, dict[str, Any]]] = []
+    agents: list[_Agent] = []
+    for index, value in enumerate(as_array(trace.get("requests"), "requests")):
+        place = f"requests[{index}]"
+        record = as_object(value, place)
+        if record.get("type") == "subagent":
+            agents.append(_Agent(place, record, len(requests) - 1, record.get("status") != "async_launched"))
+        else:
+            requests.append((place, record))
+    waits = {agent.after_turn: agent for agent in agents if agent.waited}
+    program = make_program(
+        name,
+        list(_calls(requests, size, own, waits, session)),
+        session,
+        arrival_s=own_arrival(own),
+        shared_prefix=own_prefix(own) if own else _prefix(trace, "the file"),
+    )
+    if own:
+        yield with_own_children(program, own)
+        return
+    started: list[Started] = []
+    for agent in agents:
+        child = _child(name, agent, size, session)
+        if child is None:
+            continue
+        if agent.after_turn < 0:
+            session.note("sub-agents that no turn started, imported as programs of their own")
+            yield child
+            continue
+        join = agent.after_turn + 1 if agent.waited and agent.after_turn + 1 < len(requests) else None
+        started.append(Started(child, agent.after_turn, join))
+    yield with_children(program, started)
+
+
+def _child(parent: str, agent: _Agent, size: int, session: Session) -> Program | None:
+    place = f"{agent.place}.requests"
+    inner = as_array(agent.record.get("requests"), place)
+    requests = [(f"{place}[{i}]", as_object(value, f"{place}[{i}]")) for i, value in enumerate(inner)]
+    if not requests:
+        return None
+    name = f"{parent}/{as_text(agent.record.get('agent_id'), f'{agent.place}.agent_id')}"
+    calls = list(_calls(requests, size, {}, {}, session))
+    return make_program(session.unique(name), calls, session, shared_prefix=_prefix(agent.record, agent.place))
+
+
+def _prefix(agent: dict[str, Any], place: str) -> SharedPrefix | None:
+    tools = as_count(agent.get("tool_tokens") or 0, f"{place}.tool_tokens")
+    system = as_count(agent.get("system_tokens") or 0, f"{place}.system_tokens")
+    models = optional_array(agent.get("models"))
+    if not tools + system:
+        return None
+    # Tools and instructions of the same lengths for the same model are taken to be the same ones.
+    return SharedPrefix(f"{models[0] if models else 'model'}-{tools}-{system}", tools + system)
+
+
+def _calls(
+    requests: list[tuple[str, dict[str, Any]]],
+    size: int,
+    own: dict[str, Any],
+    waits: Mapping[int, _Agent],
+    session: Session,
+) -> Iterator[Call]:
+    before: tuple[list[int], int, int] | None = None
+    for index, (place, request) in enumerate(requests):
+        prompt = as_count(request.get("in"), f"{place}.in", 1)
+        output = as_count(request.get("out"), f"{place}.out")
+        kept: int | None = None
+        if request.get("hash_ids"):
+            ids = as_hash_ids(request["hash_ids"], f"{place}.hash_ids", prompt, size)
+            kept = kept_tokens(*before, ids, prompt, size) if before else None
+            before = (ids, prompt, max(1, output))
+        else:
+            # Prompts below one block have none; others may have been recorded without.
+            before = None
+        tool, tool_s = "", 0.0
+        if index + 1 < len(requests):
+            tool, tool_s = _gap(place, request, *requests[index + 1], session)
+            if index in waits and not own:
+                tool_s = _own_time(tool_s, waits[index], session)
+        yield own_call(Call(prompt, output, kept_tokens=kept, tool=tool, tool_s=tool_s), own, index)
+
+
+def _gap(
+    place: str, request: dict[str, Any], next_place: str, following: dict[str, Any], session: Session
+) -> tuple[str, float]:
+    kinds = {"tool_result": "tool", "text": "human"}
+    types = [t for t in optional_array(following.get("input_types")) if isinstance(t, str)]
+    names = {kinds.get(t, tool_name(t)) for t in types}
+    tool = "mixed" if {"tool", "human"} <= names else joined(sorted(names)) or "unknown"
+    if following.get("think_time") is not None:
+        return tool, as_seconds(following["think_time"], f"{next_place}.think_time")
+    gap = as_time(following.get("t"), f"{next_place}.t") - as_time(request.get("t"), f"{place}.t")
+    if request.get("api_time") is None:
+        session.note("gaps between the times of requests, the time for the request itself included")
+        return tool, gap
+    return tool, gap - as_seconds(request["api_time"], f"{place}.api_time")
+
+
+def _own_time(gap_s: float, agent: _Agent, session: Session) -> float:
+    """Return what is left of a gap without the sub-agent that ran in it."""
+    duration_ms = agent.record.get("duration_ms")
+    if duration_ms is None:
+        session.note("gaps with a sub-agent of unknown duration, the parent's own part taken as 0 s")
+        return 0.0
+    return max(0.0, gap_s - as_seconds(duration_ms, f"{agent.place}.duration_ms", 1e3))
+
+
+def _sniff(head: Head) -> float:
+    if head.has("id", "block_size") and (head.has("requests") or "hash_ids" in head.names):
+        return 1.0
+    return 0.0
+
+
+WEKA = Importer(
+    name="weka",
+    title="kv-cache-tester (Weka) conversations",
+    source="github.com/callanjfox/kv-cache-tester: docs/trace_replay_tester.md",
+    patterns=("*.json",),
+    sniff=_sniff,
+    read=_read,
+    measured=(
+        "input_tokens and output_tokens: in, out",
+        "tool_s: think_time of the request that follows (whole seconds in the published traces; human pauses included)",
+    ),
+    derived=(
+        "kept_tokens: block hashes in common with the prompt before; the output counts as kept where all of them are",
+        "tool: tool, human or mixed, from input_types",
+        "shared_prefix: tool_tokens + system_tokens, for files with the same numbers and model",
+        "children: started by the request before them, waited for by the one after, unless launched to run on",
+    ),
+    missing=("arrival_s", "names of tools"),
+)

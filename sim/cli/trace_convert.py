@@ -91,18 +91,18 @@ def _show_imported(made: Imported, *, given: bool, json: bool) -> None:
 
     header = made.header
     if made.first_skipped:
-        messages().print(f"{header.skipped:,} bad records left out; the first of them:", markup=False)
+        messages().print(f"{_counted(header.skipped, 'bad record')} left out; the first:", markup=False)
         for line in made.first_skipped:
             messages().print(f"  {line}", markup=False, soft_wrap=True)
     if made.passed_over:
-        messages().print(f"{made.passed_over:,} files passed over: of no format known here", markup=False)
+        messages().print(f"{_counted(made.passed_over, 'file')} passed over: of no format known here", markup=False)
     if json:
         print(to_json({**asdict(made), "path": str(made.path)}), end="")
         return
     told = "" if given else f" (told by how the files begin, {made.sure:.0%} sure)"
     lines = [
-        f"{made.path}: {made.programs:,} programs, {made.turns:,} turns "
-        f"from {header.files:,} {'file' if header.files == 1 else 'files'}",
+        f"{made.path}: {_counted(made.programs, 'program')}, {_counted(made.turns, 'turn')} "
+        f"from {_counted(header.files, 'file')}",
         f"format    {made.format}{told}",
     ]
     for label, items in (("measured", header.measured), ("derived", header.derived), ("missing", header.missing)):
@@ -112,6 +112,10 @@ def _show_imported(made: Imported, *, given: bool, json: bool) -> None:
     from rich.text import Text
 
     show(*(Text(line) for line in lines))
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def _list_formats(json: bool) -> None:

@@ -24,7 +24,7 @@ def test_import_says_what_it_made(tmp_path: Path, capsys: pytest.CaptureFixture[
     (tmp_path / file).write_bytes(content)
     run("trace", "import", tmp_path / file, "-o", tmp_path / "out.jsonl.zst")
     said = capsys.readouterr().out
-    assert "1 programs, 3 turns from 1 file" in said
+    assert "1 program, 3 turns from 1 file" in said
     assert "mini-swe-agent (told by how the files begin, 100% sure)" in said
     assert "measured  input_tokens" in said
     run("trace", "stats", tmp_path / "out.jsonl.zst")
@@ -38,7 +38,7 @@ def test_import_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     said = capsys.readouterr()
     made = json.loads(said.out)
     assert (made["programs"], made["header"]["skipped"]) == (3, 1)
-    assert "1 bad records left out" in said.err
+    assert "1 bad record left out" in said.err
     assert ":5: input_length is 0" in said.err
 
 

@@ -29,8 +29,8 @@ def mooncake_rows(programs: Iterable[Program], block_size: int) -> Iterator[dict
                     row["delay"] = before.tool_s * 1e3
                 else:
                     own |= own_member
-                    if member.arrival_s is not None:
-                        row["timestamp"] = member.arrival_s * 1e3
+                    # Dynamo refuses a conversation that does not say when it begins.
+                    row["timestamp"] = (member.arrival_s or 0.0) * 1e3
                 row |= {"input_length": turn.input_tokens, "output_length": turn.output_tokens, "hash_ids": ids}
                 yield {**row, "context_mode": "message_array_with_responses", OWN: own}
                 before = turn

@@ -32,6 +32,14 @@ BLOCK_SIZE: Final = 512
 """Tokens in a block of the published traces: a prompt of 40,160 tokens has 79 hashes (`synthetic_trace.jsonl`)."""
 
 _FIELDS: Final = ("timestamp", "delay", "input_length", "output_length", "hash_ids", "context_mode", OWN)
+_ALIASES: Final = {
+    "input_tokens": "input_length",
+    "output_tokens": "output_length",
+    "created_time": "timestamp",
+    "delay_ms": "delay",
+}
+"""Names that Dynamo's reader takes as well (``MooncakeRow`` in its ``data-gen`` crate)."""
+
 _DELTAS: Final = "deltas_without_responses"
 
 
@@ -75,8 +83,11 @@ def _size(row: dict[str, Any], session: Session) -> int:
 
 
 def _check(value: Any, session: Session) -> None:
-    """Check all that one row alone can have wrong, where its place is known."""
+    """Check all that one row alone can have wrong, where its place is known; give other names their usual ones."""
     row = as_object(value, "the line")
+    for other, name in _ALIASES.items():
+        if other in row:
+            row.setdefault(name, row.pop(other))
     for name in ("messages", "text_input", "payload"):
         if row.get("input_length") is None and row.get(name) is not None:
             raise TraceError(f"the row has {name} and no input_length, expected token counts")
@@ -121,10 +132,12 @@ def _program(name: str, rows: list[dict[str, Any]], prefixes: Prefixes, session:
     return with_own_children(program, optional_object(first.get(OWN)))
 
 
-def _arrival(row: dict[str, Any], timestamp: Any) -> float:
+def _arrival(row: dict[str, Any], timestamp: Any) -> float | None:
     arrival_s = as_seconds(timestamp, "timestamp", 1e3)
     own = row.get(OWN)
-    if isinstance(own, dict) and own.get("arrival_s") is not None:
+    if isinstance(own, dict):
+        if own.get("arrival_s") is None:
+            return arrival_s or None  # our exporter writes 0 where a trace has no arrivals
         exact = as_seconds(own["arrival_s"], f"{OWN}.arrival_s")
         if abs(exact - arrival_s) <= 1e-9 * max(exact, 1.0):
             return exact
@@ -151,7 +164,7 @@ def _gap(row: dict[str, Any], following: dict[str, Any], session: Session) -> fl
 
 def _sniff(head: Head) -> float:
     if not head.has("input_length", "output_length"):
-        return 0.0
+        return 0.7 if head.has("input_tokens", "output_tokens", "hash_ids") else 0.0
     return 0.95 if {"hash_ids", "timestamp", "session_id"} & head.top else 0.7
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from continuum_sim.traces import Child, Program, SharedPrefix, TraceError, Turn
 from support.agent_logs import lines
-from support.request_logs import mooncake_deltas, weka
+from support.request_logs import mooncake, mooncake_deltas, weka
 
 Imported = Callable[..., list[Program]]
 
@@ -49,6 +49,14 @@ def test_mooncake(imported: Imported) -> None:
     assert conversation == Program(
         "s", (Turn(1024, 0, 10, "delay", 0.25), Turn(1100, 1034, 20)), 0.5, SharedPrefix("block-7", 512)
     )
+
+
+def test_mooncake_with_dynamos_other_names(imported: Imported) -> None:
+    content = mooncake()
+    for name, other in (("input_length", "input_tokens"), ("output_length", "output_tokens")):
+        content = content.replace(name.encode(), other.encode())
+    content = content.replace(b"timestamp", b"created_time").replace(b'"delay"', b'"delay_ms"')
+    assert imported("mooncake", content) == imported("mooncake")
 
 
 def test_mooncake_shared_prefixes_never_claim_too_much(imported: Imported) -> None:

@@ -201,7 +201,7 @@ def test_blank_lines_and_byte_order_mark_are_passed_over(record: dict[str, Any],
     assert [program.program_id for program in read_programs(path)] == ["a"]
 
 
-@pytest.mark.parametrize("content", [b"", b"\n\n", gzip.compress(b"")])
+@pytest.mark.parametrize("content", [b"", b"\n\n", gzip.compress(b"", mtime=0)])
 def test_a_file_without_programs_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "empty.jsonl"
     path.write_bytes(content)

@@ -11,9 +11,27 @@ import numpy.typing as npt
 WAIT_WINDOW = 100
 """Turns over which T̄ is averaged: "recent" in Continuum (arXiv 2511.02230, section on the TTL model)."""
 
-_RESOLUTION_S = 1e-6
-"""Durations are kept to the microsecond, rounded up, so that clock noise does not make every one distinct
-and a pin of exactly that length still covers the call it was learnt from."""
+_DIGITS = 3
+"""Durations are kept to this many significant digits, rounded up. So there are at most 900 distinct ones a decade,
+however many calls there were (a policy that weighs them all takes no longer after a million turns than after a
+thousand), and a pin of exactly that length still covers the call it was learnt from."""
+_SHORTEST_S = 1e-6
+"""Durations below this are no longer told apart."""
+_MOST_UNSORTED = 512
+"""Recorded durations that may wait to be sorted in."""
+_SLACK_S = 1e-9
+"""A duration above a kept value by less than this is that value: sums of the same steps differ in their last bits."""
+
+
+def kept_s(duration_s: float) -> float:
+    """Round a duration up to the value it is kept as: `_DIGITS` significant digits, whole microseconds at least."""
+    decade = math.floor(math.log10(max(duration_s, _SHORTEST_S)) + 1e-12)
+    places = min(_DIGITS - 1 - decade, 6)
+    if places < 0:
+        step = float(10**-places)
+        return math.ceil((duration_s - _SLACK_S) / step) * step
+    scale = float(10**places)
+    return math.ceil((duration_s - _SLACK_S) * scale) / scale
 
 
 class Durations:
@@ -27,22 +45,45 @@ class Durations:
         self._total = 0
         self._sum_log = 0.0
         self._sum_log2 = 0.0
+        self._unsorted: list[float] = []
+        """Kept values that nobody has asked about yet; most policies never do, and sorting many at once is cheap."""
 
     def __len__(self) -> int:
         return self._total
 
     def add(self, duration_s: float) -> None:
         """Record one duration (seconds, not negative)."""
-        value_s = math.ceil(duration_s / _RESOLUTION_S - 1e-3) * _RESOLUTION_S
+        self._total += 1
+        self._unsorted.append(kept_s(duration_s))
+        if len(self._unsorted) == _MOST_UNSORTED:
+            self._sort_in()
+
+    def _sort_in(self) -> None:
+        """Bring the arrays up to date with every duration recorded."""
+        values_s = self._unsorted
+        if not values_s:
+            return
+        for value_s in values_s:
+            log = math.log(max(value_s, _SHORTEST_S))
+            self._sum_log += log
+            self._sum_log2 += log * log
+        if len(values_s) == 1:
+            self._sort_in_one(values_s[0])
+        else:
+            counts = np.diff(self._room_counts[: self._distinct], prepend=0)
+            merged_s, at = np.unique(np.concatenate([self._room_s[: self._distinct], values_s]), return_inverse=True)
+            weights = np.concatenate([counts, np.ones(len(values_s), dtype=np.int64)])
+            self._distinct = len(merged_s)
+            self._room_s = merged_s
+            self._room_counts = np.cumsum(np.bincount(at, weights)).astype(np.int64)
+        values_s.clear()
+
+    def _sort_in_one(self, value_s: float) -> None:
         size = self._distinct
         at = int(self._room_s[:size].searchsorted(value_s))
         if at == size or self._room_s[at] != value_s:
             self._insert(at, value_s)
         self._room_counts[at : self._distinct] += 1
-        self._total += 1
-        log = math.log(max(value_s, _RESOLUTION_S))
-        self._sum_log += log
-        self._sum_log2 += log * log
 
     def _insert(self, at: int, value_s: float) -> None:
         size = self._distinct
@@ -58,10 +99,12 @@ class Durations:
     @property
     def values_s(self) -> npt.NDArray[np.float64]:
         """Distinct durations, ascending, shape (k,)."""
+        self._sort_in()
         return self._room_s[: self._distinct]
 
     @property
     def _cumulative(self) -> npt.NDArray[np.int64]:
+        self._sort_in()
         return self._room_counts[: self._distinct]
 
     @property
@@ -81,6 +124,7 @@ class Durations:
 
         Asks for at least one record; durations under a microsecond count as one.
         """
+        self._sort_in()
         mean = self._sum_log / self._total
         return mean, math.sqrt(max(0.0, self._sum_log2 / self._total - mean * mean))
 

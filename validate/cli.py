@@ -110,6 +110,7 @@ def calibrate(
 
 
 def validate(
+    context: typer.Context,
     trace: Annotated[
         str, typer.Option(help="Trace file, or the name of a bundled one.", rich_help_panel=_LOAD)
     ] = "swebench.jsonl",
@@ -203,8 +204,18 @@ def validate(
 
         given = {} if step_time is None else {"step_time": step_time}
         settings = {**engine, **given, "model": model, "gpu": gpu, "tolerance": tolerance, "seed": seed}
-        report = run_recorded(recorded, format=format, out=out, force=force, **settings)  # type: ignore[arg-type]
-        raise typer.Exit(print_recorded(report, json=json))
+        report = run_recorded(
+            recorded,
+            format=format,
+            out=out,
+            force=force,
+            command=context.obj,
+            **settings,  # type: ignore[arg-type]
+        )
+        code = print_recorded(report, json=json)
+        if out is not None:
+            _say(f"wrote {out}")
+        raise typer.Exit(code)
 
     from continuum_sim.validate.command import Asked, validate_engine
 

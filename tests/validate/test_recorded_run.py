@@ -362,6 +362,10 @@ def test_the_command(tmp_path: Path, rows: list[Row], capsys: pytest.CaptureFixt
     code, out, _ = command("--json")
     assert code == 1
     assert json.loads(out)["passed"] is False
+    folder = tmp_path / "out"
+    code, _, err = command("--out", str(folder))
+    assert (code, err) == (1, f"wrote {folder}\n")
+    assert json.loads((folder / "manifest.json").read_text())["command"][1:3] == ["validate", "--recorded"]
     path.write_text(path.read_text().replace('"output_toks"', '"output"', 1))
     code, out, err = command()
     assert (code, out) == (2, "")

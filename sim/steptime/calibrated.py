@@ -22,7 +22,7 @@ KIND: Final = "calibrated"
 
 COEFFICIENTS: Final = (
     *("c0_s", "per_token_s", "per_prefill_request_s", "per_prefill_context_token_s", "per_prefill_pair_s"),
-    *("per_decode_request_s", "per_decode_context_token_s"),
+    *("per_decode_request_s", "per_decode_context_token_s", "mixed_s"),
 )
 _KNEES: Final = (0, 8, 16, 24, 32, 48, 64, 96, 128, 160, 192, 256, 320, 384, 448, 512, 640, 768, 1024)
 """Values of `free_tokens` that a fit tries."""
@@ -49,6 +49,8 @@ class Calibrated(PiecewiseStepTime):
     """Per pair of a new token and one it attends to: computing attention."""
     per_decode_request_s: float
     per_decode_context_token_s: float
+    mixed_s: float = 0.0
+    """Per step that has both, prefills and decodes: an engine may run attention once for each kind."""
     free_tokens: int = 0
     provenance: Any = field(default=None, compare=False)
     """Where the coefficients come from; kept as it was read."""
@@ -72,6 +74,7 @@ class Calibrated(PiecewiseStepTime):
             + self.per_prefill_pair_s * pairs
             + self.per_decode_request_s * decodes
             + self.per_decode_context_token_s * decode_context
+            + (self.mixed_s if prefills and decodes else 0.0)
         )
         growth_s = (
             self.per_prefill_context_token_s * chunk
@@ -173,7 +176,8 @@ def _fit(numbers: _Array, measured: _Array, expected: _Array, knees: Sequence[in
 def _design(numbers: _Array, knee: int) -> _Array:
     prefills, tokens, context, pairs, decodes, decode_context = numbers.T
     paid = np.maximum(0.0, tokens + decodes - knee)
-    return np.stack([np.ones(len(numbers)), paid, prefills, context, pairs, decodes, decode_context], axis=1)
+    mixed = (prefills > 0) & (decodes > 0)
+    return np.stack([np.ones(len(numbers)), paid, prefills, context, pairs, decodes, decode_context, mixed], axis=1)
 
 
 def _residuals(errors: _Array, kept: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, float | int]:

@@ -22,7 +22,7 @@ from continuum_sim.validate.engines.interface import EngineError, EngineFacts, T
 from support.fake_engine import FakeEngines, facts
 from support.virtual_time import run_virtually
 
-TRUTH = Calibrated(0.003, 8e-5, 1e-3, 5e-7, 2.6e-8, 6e-5, 3.5e-7, 0)
+TRUTH = Calibrated(0.003, 8e-5, 1e-3, 5e-7, 2.6e-8, 6e-5, 3.5e-7, 9e-4)
 SMALL = facts(num_gpu_blocks=101, max_model_len=512, max_num_seqs=8)
 
 

@@ -24,7 +24,7 @@ from continuum_sim.steptime import (
     save_fitted,
 )
 
-MODEL = Calibrated(0.003, 8e-5, 1e-3, 5e-7, 2.6e-8, 6e-5, 3.5e-7, 0)
+MODEL = Calibrated(0.003, 8e-5, 1e-3, 5e-7, 2.6e-8, 6e-5, 3.5e-7, 9e-4)
 
 
 def batch(new: int = 0, cached: int = 0, decodes: int = 0, context: int = 0) -> StepBatch:
@@ -84,7 +84,7 @@ def test_it_follows_a_gpu_where_a_plain_line_cannot() -> None:
     st.integers(0, 400),
 )
 def test_a_run_is_the_sum_of_its_steps(start: StepBatch, steps: int, free: int) -> None:
-    model = Calibrated(0.003, 8e-5, 1e-3, 5e-7, 2.6e-8, 6e-5, 3.5e-7, free)
+    model = Calibrated(0.003, 8e-5, 1e-3, 5e-7, 2.6e-8, 6e-5, 3.5e-7, 9e-4, free)
     one_by_one = sum(model.step_s(grown(start, j)) for j in range(steps))
     assert model.run_s(start, steps) == pytest.approx(one_by_one, rel=1e-9)
     assert model.steps_to_reach(start, steps, model.run_s(start, steps)) == steps
@@ -92,7 +92,7 @@ def test_a_run_is_the_sum_of_its_steps(start: StepBatch, steps: int, free: int) 
 
 def test_the_file_is_what_fitted_takes(tmp_path: Path) -> None:
     path = tmp_path / "fitted.json"
-    model = Calibrated(0.003, 8e-5, 1e-3, 5e-7, 2.6e-8, 6e-5, 3.5e-7, 64, {"device": "here"})
+    model = Calibrated(0.003, 8e-5, 1e-3, 5e-7, 2.6e-8, 6e-5, 3.5e-7, 9e-4, 64, {"device": "here"})
     save_fitted(model, path)
     assert load_fitted(path) == model
     assert load_fitted(path).provenance == {"device": "here"}
@@ -119,7 +119,7 @@ def test_a_bad_file_is_refused_by_field(tmp_path: Path, change: dict[str, Any], 
 
 
 def test_too_few_steps_and_odd_times_are_refused() -> None:
-    with pytest.raises(ConfigError, match="at least 7"):
+    with pytest.raises(ConfigError, match="at least 8"):
         fit_calibrated(grid()[:5], [1.0] * 5)
     with pytest.raises(ConfigError, match="positive"):
         fit_calibrated(grid()[:8], [1.0] * 7 + [0.0])

@@ -46,7 +46,7 @@ class Durations:
         self._sum_log = 0.0
         self._sum_log2 = 0.0
         self._unsorted: list[float] = []
-        """Kept values that nobody has asked about yet; most policies never do, and sorting many at once is cheap."""
+        """Durations that nobody has asked about yet; most policies never do, and sorting many at once is cheap."""
 
     def __len__(self) -> int:
         return self._total
@@ -54,19 +54,19 @@ class Durations:
     def add(self, duration_s: float) -> None:
         """Record one duration (seconds, not negative)."""
         self._total += 1
-        self._unsorted.append(kept_s(duration_s))
+        self._unsorted.append(duration_s)
         if len(self._unsorted) == _MOST_UNSORTED:
             self._sort_in()
 
     def _sort_in(self) -> None:
         """Bring the arrays up to date with every duration recorded."""
-        values_s = self._unsorted
-        if not values_s:
+        if not self._unsorted:
             return
-        for value_s in values_s:
-            log = math.log(max(value_s, _SHORTEST_S))
+        for duration_s in self._unsorted:
+            log = math.log(max(duration_s, _SHORTEST_S))
             self._sum_log += log
             self._sum_log2 += log * log
+        values_s = [kept_s(duration_s) for duration_s in self._unsorted]
         if len(values_s) == 1:
             self._sort_in_one(values_s[0])
         else:
@@ -76,7 +76,7 @@ class Durations:
             self._distinct = len(merged_s)
             self._room_s = merged_s
             self._room_counts = np.cumsum(np.bincount(at, weights)).astype(np.int64)
-        values_s.clear()
+        self._unsorted.clear()
 
     def _sort_in_one(self, value_s: float) -> None:
         size = self._distinct

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from continuum_sim.policies import Fate, PinFor, PolicyError, find_preset
-from continuum_sim.policies.history import Durations
+from continuum_sim.policies.history import Durations, kept_s
 from continuum_sim.policies.ttl import Ttl, best_ttl_s
 from support.governed import Governed, HandEngine
 
@@ -157,7 +157,7 @@ def test_the_mean_wait_counts_by_how_much_turns_done_foretell_turns_left() -> No
     eta = governed.governor.history.turn_counts.eta()
     assert 0.0 < eta < 0.6
     governed.remember("ls", 10.0 * eta - 0.01)
-    assert ttl_of(governed, 100) == pytest.approx(10.0 * eta - 0.01, abs=1e-5)
+    assert ttl_of(governed, 100) == kept_s(10.0 * eta - 0.01)
     governed = bench(0, per_token_s=1e-9)
     waits(governed, 10.0)
     for turns in (1, 1, 1, 4):

@@ -66,6 +66,12 @@ class FakeServer:
         handler.wfile.flush()
 
 
+class _PatientServer(ThreadingHTTPServer):
+    """Keeps connections waiting that it is too busy to accept, instead of resetting them."""
+
+    request_queue_size = 256
+
+
 @contextmanager
 def serving(server: FakeServer) -> Iterator[FakeServer]:
     """Serve on a free port of this machine."""
@@ -93,7 +99,7 @@ def serving(server: FakeServer) -> Iterator[FakeServer]:
         def log_message(self, *args: object) -> None:
             pass
 
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    http = _PatientServer(("127.0.0.1", 0), Handler)
     http.daemon_threads = True
     thread = threading.Thread(target=http.serve_forever, daemon=True)
     thread.start()

@@ -142,6 +142,7 @@ def test_steps_are_measured_from_outside() -> None:
     # To the fake server a prefill takes 50 ms whatever its length: 10 ms of a decode step and 40 ms of way there.
     assert [step.seconds for step in prefill] == pytest.approx([0.01] * 3, abs=0.02)
     assert {step.batch.prefill_tokens for step in prefill} == {100}
-    assert decode[0].seconds == pytest.approx(0.01, rel=0.5)
+    # A server that sleeps 10 ms is late on a busy machine, never early.
+    assert 0.008 < decode[0].seconds < 0.05
     assert decode[0].batch.decode_requests == 3
     assert mixed == []

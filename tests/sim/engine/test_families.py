@@ -177,3 +177,13 @@ def test_any_family_in_both_modes(case: tuple[list[Program], Any, ToolConfig], p
 @given(case=cases(EIGHTHS), policy=policies)
 def test_any_family_when_everything_coincides(case: tuple[list[Program], Any, ToolConfig], policy: str) -> None:
     check(case, policy, constant(0.125))
+
+
+@settings(max_examples=20, deadline=None)
+@given(case=cases(SOME), routing=st.sampled_from(["least-loaded", "round-robin", "session-affinity"]))
+def test_any_family_on_a_cluster(case: tuple[list[Program], Any, ToolConfig], routing: str) -> None:
+    programs, config, tools = case
+    how: dict[str, Any] = {"config": config, "others": [config], "routing": routing, "tools": tools}
+    runs = [simulate(programs, "ttl", **how, step_time=affine(), stepwise=stepwise) for stepwise in (True, False)]
+    assert_same_runs(*runs)
+    assert len(runs[0].programs) == sum(1 for top in programs for _ in top.family())

@@ -64,7 +64,7 @@ def _program(value: Any, default_name: str, session: Session) -> Program:
         if index + 1 < len(turns):
             gap_s = as_seconds(turns[index + 1].get("delay") or 0.0, f"turns[{index + 1}].delay", 1e3)
         call = Call(prompt, output, kept_tokens=context if index else None, tool="delay", tool_s=gap_s)
-        calls.append(refined(call, exact or None, f"{place}.{OWN}"))
+        calls.append(refined(call, exact or None, f"{place}.{OWN}", session))
         context = prompt + output
     arrival_s = own_arrival(own)
     if arrival_s is None and turns and turns[0].get("timestamp") is not None:

@@ -119,7 +119,7 @@ def _program(name: str, rows: list[dict[str, Any]], prefixes: Prefixes, session:
         call = Call(prompt, output, kept_tokens=kept)
         if index + 1 < len(rows):
             call = Call(prompt, output, kept_tokens=kept, tool="delay", tool_s=_gap(row, rows[index + 1], session))
-        calls.append(refined(call, row.get(OWN), OWN))
+        calls.append(refined(call, row.get(OWN), OWN, session))
     first = rows[0]
     timestamp = first.get("timestamp")
     program = make_program(

@@ -9,7 +9,7 @@ client's delay before a request, ``api_time`` the server's time for it; hash ids
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from continuum_sim.traces.importers.api import Importer
@@ -63,6 +63,7 @@ def _programs(document: Any, session: Session) -> Iterator[Program]:
             agents.append(_Agent(place, record, len(requests) - 1, record.get("status") != "async_launched"))
         else:
             requests.append((place, record))
+    requests, agents = _once(requests, agents, session)
     waits = {agent.after_turn: agent for agent in agents if agent.waited}
     program = make_program(
         name,
@@ -88,10 +89,34 @@ def _programs(document: Any, session: Session) -> Iterator[Program]:
     yield with_children(program, started)
 
 
+def _once(
+    requests: list[tuple[str, dict[str, Any]]], agents: list[_Agent], session: Session
+) -> tuple[list[tuple[str, dict[str, Any]]], list[_Agent]]:
+    """Leave out the second record of a request that was recorded twice, and count the places of sub-agents anew.
+
+    Older traces have a streaming and a non-streaming record of the same request, with the same hashes; the streaming
+    one counts (`traces/cache_hit_rates_no_pairs.txt` in the source's repository).
+    """
+    kept: list[tuple[str, dict[str, Any]]] = []
+    place_of: dict[int, int] = {-1: -1}
+    for index, (place, request) in enumerate(requests):
+        before = kept[-1][1] if kept else {}
+        same = bool(request.get("hash_ids")) and before.get("hash_ids") == request["hash_ids"]
+        if same and [before.get("type"), request.get("type")] in (["s", "n"], ["n", "s"]):
+            session.note("requests recorded twice, streaming and not, taken once")
+            if request["type"] == "s":
+                kept[-1] = (place, request)
+        else:
+            kept.append((place, request))
+        place_of[index] = len(kept) - 1
+    return kept, [replace(agent, after_turn=place_of[agent.after_turn]) for agent in agents]
+
+
 def _child(parent: str, agent: _Agent, size: int, session: Session) -> Program | None:
     place = f"{agent.place}.requests"
     inner = as_array(agent.record.get("requests"), place)
     requests = [(f"{place}[{i}]", as_object(value, f"{place}[{i}]")) for i, value in enumerate(inner)]
+    requests, _ = _once(requests, [], session)
     if not requests:
         return None
     name = f"{parent}/{as_text(agent.record.get('agent_id'), f'{agent.place}.agent_id')}"
@@ -133,7 +158,7 @@ def _calls(
             tool, tool_s = _gap(place, request, *requests[index + 1], session)
             if index in waits and not own:
                 tool_s = _own_time(tool_s, waits[index], session)
-        yield own_call(Call(prompt, output, kept_tokens=kept, tool=tool, tool_s=tool_s), own, index)
+        yield own_call(Call(prompt, output, kept_tokens=kept, tool=tool, tool_s=tool_s), own, index, session)
 
 
 def _gap(

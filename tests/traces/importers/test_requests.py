@@ -42,6 +42,14 @@ def test_weka_sub_agents_before_and_after_everything(imported: Imported) -> None
     assert [turn.tool_s for turn in main.turns] == [7.0, 9.0, 0.0]
 
 
+def test_weka_requests_recorded_twice(imported: Imported) -> None:
+    trace = json.loads(weka())
+    first, second, agent, third = trace["requests"]
+    again = [{**request, "type": "n", "out": 1} for request in (first, second, third)]
+    trace["requests"] = [again[0], first, second, again[1], agent, again[2], third]
+    assert imported("weka", json.dumps(trace).encode()) == imported("weka")
+
+
 def test_mooncake(imported: Imported) -> None:
     first, third, conversation = imported("mooncake")
     assert first == Program("m-1", (Turn(600, 0, 6),), 0.0, SharedPrefix("block-7", 512))

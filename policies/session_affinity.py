@@ -17,15 +17,16 @@ from continuum_sim.policies.views import ReplicaView, RoutedTurn
 class SessionAffinity(Routing, Router):
     """A program starts where there are fewest programs for the memory, and its turns follow it there.
 
-    It moves when its home cannot hold the turn at all; and, with `queue`, when more than so many turns wait at home
-    while elsewhere nobody waits and free blocks suffice for the whole prompt.
+    It moves when its home cannot hold the turn at all, and when more than `queue` turns wait at home while elsewhere
+    nobody waits and free blocks suffice for the whole prompt.
 
     Source: the session routers of the vLLM production stack and of the SGLang router (`manual`), which place by hash
-    or at random; Continuum (arXiv 2511.02230) keeps a program on one replica. The capacity fallback is ours.
+    or at random; Continuum (arXiv 2511.02230) keeps a program on one replica. The capacity fallback is ours, and so
+    is the 4 (measured: docs/clusters.md).
     """
 
     queue: int | None = field(
-        default=None, metadata={"help": "turns that may wait at home before a program moves; none: it never does"}
+        default=4, metadata={"help": "turns that may wait at home before a program moves; none: it never does"}
     )
 
     def __post_init__(self) -> None:

@@ -22,6 +22,7 @@ from continuum_sim.results.summarise import summarise, summarise_replicas
 from continuum_sim.results.summary import Summary
 from continuum_sim.results.tables import Sink
 from continuum_sim.simulation import Simulation
+from continuum_sim.spec import routing_spec
 from continuum_sim.tools import ToolOutcomes
 from continuum_sim.traces.arrivals import Closed
 
@@ -127,6 +128,6 @@ def simulate(run: ResolvedRun, recorder: RunRecorder, log: LogDecision | None = 
             *load_notes(tally, totals, block_size=run.engine.block_size, open_arrivals=open_arrivals),
             *run.notes,
         ],
-        router=None if run.routing is None else repr(run.routing),
+        router=None if run.routing is None else routing_spec(run.routing),
         replicas=parts,
     )

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.policies import Policy, PolicyError, Preset, Routing, find_preset
-from continuum_sim.policies.registry import BASES, PLANES, check_names, find_plane, make_plane
+from continuum_sim.policies.registry import BASES, PLANES, ROUTINGS, check_names, find_plane, make_plane
 from continuum_sim.traces.arrivals import ARRIVALS, Closed, OpenArrivals
 
 T = TypeVar("T")
@@ -180,6 +180,15 @@ def parse_routing(text: str) -> Routing:
     load_plugins()
     routing: Routing = parse_plane("routing", text)
     return routing
+
+
+def routing_spec(routing: Routing) -> str:
+    """Return the notation of the command line for a routing rule, without what is default."""
+    cls = type(routing)
+    name = next((name for name, known in ROUTINGS.items() if known is cls), f"{cls.__module__}:{cls.__qualname__}")
+    chosen = {f.name: getattr(routing, f.name) for f in fields(cls) if getattr(routing, f.name) != f.default}
+    settings = [f"{key}={'none' if value is None else value}" for key, value in chosen.items()]
+    return ":".join([name, ",".join(settings)]) if settings else name
 
 
 def parse_plane(plane: str, text: str) -> Any:

@@ -12,8 +12,16 @@ from continuum_sim.policies.governor import SAME_INSTANT_S
 _DIGITS = 9
 """Decimals of a second that tell instants apart: those of `SAME_INSTANT_S`."""
 
-_AFTER_ALL_ELSE = EventPriority(2)
+_AFTER_ALL_ELSE = 2
 """Behind SimPy's own priorities: what happens at an instant comes before the step that starts then."""
+
+
+def step_rank(rank: int) -> EventPriority:
+    """Return the place of an engine's boundaries among those at the same instant, the lowest rank first."""
+    return EventPriority(_AFTER_ALL_ELSE + rank)
+
+
+_FIRST = step_rank(0)
 
 
 class Clock(simpy.Environment):
@@ -31,14 +39,15 @@ class Clock(simpy.Environment):
         """Make an event at a time in seconds, rounded to `SAME_INSTANT_S`; at once if that has passed."""
         return self._at(round(at_s, _DIGITS), NORMAL)
 
-    def boundary(self, at_s: float, rank: int = 0) -> simpy.Event:
+    def boundary(self, at_s: float, rank: EventPriority = _FIRST) -> simpy.Event:
         """Make the event of a step boundary: just after the instant of a time in seconds and all else at it.
 
         Boundaries at one instant go by rank, so that several engines meet in the same order however they got there.
         """
-        return self._at(round(at_s, _DIGITS) + SAME_INSTANT_S, EventPriority(_AFTER_ALL_ELSE + rank))
+        # As good as `round`, which costs more than all else here: boundaries need to equal each other, not instants.
+        return self._at(int(at_s * 1e9 + 0.5) * 1e-9 + SAME_INSTANT_S, rank)
 
-    def tick(self, at_s: float, rank: int = 0) -> simpy.Event:
+    def tick(self, at_s: float, rank: EventPriority = _FIRST) -> simpy.Event:
         """Make a boundary at which nothing happens unless a policy makes it happen."""
         event = self.boundary(at_s, rank)
         self._ticks += 1

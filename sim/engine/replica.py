@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import simpy
 
-from continuum_sim.engine.clock import Clock
+from continuum_sim.engine.clock import Clock, step_rank
 from continuum_sim.engine.request import Request
 from continuum_sim.engine.scheduler import Plan, Scheduler
 from continuum_sim.policies.governor import SAME_INSTANT_S
@@ -69,7 +69,7 @@ class Replica:
         self._alone = replicas == 1
         # Where steps of several engines end at one instant, those that end a turn come first: its successor may
         # be sent to any of them, and must find the same state whether that engine is in a jump or at a step.
-        self._ends_first, self._ends_later = number, replicas + number
+        self._ends_first, self._ends_later = step_rank(number), step_rank(replicas + number)
         self.env = env
         self.scheduler = scheduler
         self.step_time = step_time
@@ -178,8 +178,9 @@ class Replica:
 
     def _step_end(self, plan: Plan, steps: int, end_s: float) -> simpy.Event:
         """Make the event of the end of a run of steps, of which some may have been carried out."""
-        ends_turn = not self._alone and self.scheduler.ends_turn(plan, steps - self._passed)
-        return self.env.boundary(end_s, self._ends_first if ends_turn else self._ends_later)
+        if self._alone or not self.scheduler.ends_turn(plan, steps - self._passed):
+            return self.env.boundary(end_s, self._ends_later)
+        return self.env.boundary(end_s, self._ends_first)
 
     def _steps_to_jump(self, plan: Plan) -> int:
         steps = self.scheduler.hold(plan)

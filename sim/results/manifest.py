@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
+from continuum_sim.policies import Routing
 from continuum_sim.resolve import ResolvedRun
+from continuum_sim.spec import routing_spec
 
 _PACKAGES: Final = ("continuum-sim", "numpy", "simpy", "pyarrow")
 
@@ -46,20 +48,20 @@ def make_manifest(run: ResolvedRun, *, wall_s: float, command: Sequence[str] | N
         "engine_config": asdict(run.engine),
         "engine": config.engine,
         "step_time": run.step_time.describe(),
-        **(_cluster(run) if run.routing is not None else {}),
+        **({} if run.routing is None else _cluster(run, run.routing)),
         **({} if run.tools.plain else run.tools.describe()),
         "wall_s": wall_s,
     }
 
 
-def _cluster(run: ResolvedRun) -> dict[str, Any]:
+def _cluster(run: ResolvedRun, routing: Routing) -> dict[str, Any]:
     """Describe all replicas; `gpu`, `engine_config` and `step_time` beside it are those of the first."""
     return {
-        "router": repr(run.routing),
-        "replicas": [
-            {"gpu": r.gpu.name, "engine_config": asdict(r.engine), "step_time": r.step_time.describe()}
-            for r in run.replicas
-        ],
+        "router": routing_spec(routing),
+        "replicas": ",".join(r.gpu.name for r in run.replicas),
+        "replica_settings": {
+            r.gpu.name: {"engine_config": asdict(r.engine), "step_time": r.step_time.describe()} for r in run.replicas
+        },
     }
 
 

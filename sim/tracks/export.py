@@ -18,6 +18,7 @@ from continuum_sim.policies import PolicyError
 from continuum_sim.results.decisions import iter_decisions
 from continuum_sim.results.files import DECISIONS, table_path
 from continuum_sim.results.result import load_run
+from continuum_sim.results.summary import Summary
 from continuum_sim.spec import parse_policy
 from continuum_sim.tracks.gauges import GAUGES, readings
 from continuum_sim.tracks.json_sink import JsonSink
@@ -50,8 +51,8 @@ def export_timeline(
     """Write what every program did and what the engine was like over time, for Perfetto.
 
     A track a program holds its spans (queued, prefill, decode, tool), one below it its pins; counters show batch,
-    queue and KV blocks by state. Times are those of the run, in whole nanoseconds. Memory does not grow with the
-    number of turns.
+    queue and KV blocks by state, of each replica by itself. Times are those of the run, in whole nanoseconds. Memory
+    does not grow with the number of turns.
 
     Parameters
     ----------
@@ -70,9 +71,9 @@ def export_timeline(
     """
     directory, target = Path(run), Path(path)
     result = load_run(directory)
-    usable_blocks = result.summary.kv.blocks - 1  # one is vLLM's null block
+    engines = _engines(result.summary)
     logged = (directory / DECISIONS).is_file()
-    tables = _Tables(directory, progress)
+    tables = _Tables(directory, progress, timeline_readings=len(engines))
     with _file(target) as file:
         sink: TrackSink = JsonSink(file) if target.name.removesuffix(".gz").endswith(".json") else PerfettoSink(file)
         programs = _program_tracks(sink, directory, pins=logged)
@@ -89,12 +90,21 @@ def export_timeline(
             for pin in pin_spans(_checked_decisions(directory), outlasts_admission=outlasts):
                 _write_pin(sink, programs[pin.program][1], pin)
                 pins += 1
-        group = sink.group("engine")
-        gauges = {name: sink.gauge(name, unit, group) for name, unit in GAUGES.items()}
-        for reading in readings(tables.rows("timeline"), usable_blocks):
-            sink.value(gauges[reading.gauge], nanoseconds(reading.time_s), reading.value)
+        for name, number, usable_blocks in engines:
+            group = sink.group(name)
+            gauges = {name: sink.gauge(name, unit, group) for name, unit in GAUGES.items()}
+            rows = (row for row in tables.rows("timeline") if number is None or row["replica"] == number)
+            for reading in readings(rows, usable_blocks):
+                sink.value(gauges[reading.gauge], nanoseconds(reading.time_s), reading.value)
         sink.close()
     return ExportedTimeline(target, len(programs), spans, pins if logged else None, target.stat().st_size)
+
+
+def _engines(summary: Summary) -> list[tuple[str, int | None, int]]:
+    """Name, number in a cluster and usable blocks of every engine: one block is vLLM's null block."""
+    if not summary.replicas:
+        return [("engine", None, summary.kv.blocks - 1)]
+    return [(f"replica {part.replica} ({part.gpu})", part.replica, part.blocks - 1) for part in summary.replicas]
 
 
 def _program_tracks(sink: TrackSink, directory: Path, *, pins: bool) -> dict[str, tuple[int, int]]:
@@ -144,9 +154,10 @@ def _table(directory: Path, table: str) -> Any:
 class _Tables:
     """Reads tables row by row and tells how much of them has been read."""
 
-    def __init__(self, directory: Path, progress: OnShare | None) -> None:
+    def __init__(self, directory: Path, progress: OnShare | None, timeline_readings: int) -> None:
         self._tables = {name: _table(directory, name) for name in ("turns", "timeline")}
-        self._total = sum(table.metadata.num_rows for table in self._tables.values())
+        times = {"turns": 1, "timeline": timeline_readings}
+        self._total = sum(table.metadata.num_rows * times[name] for name, table in self._tables.items())
         self._done = 0
         self._progress = progress
 

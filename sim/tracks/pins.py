@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from continuum_sim.results.decisions import DecisionRecord
 
-PinEnd = Literal["hit", "expired", "broken", "held"]
+PinEnd = Literal["hit", "expired", "broken", "moved", "held"]
 
 
 class PinSpan(NamedTuple):
@@ -21,7 +21,8 @@ class PinSpan(NamedTuple):
     ttl_s: float
     """Asked for; infinite for a pin without an end."""
     end: PinEnd
-    """`hit`: the next turn was admitted while it held; `held`: the log ends before the pin does."""
+    """`hit`: the next turn was admitted while it held; `moved`: it was sent to another replica; `held`: the log ends
+    before the pin does."""
 
 
 class _Open:
@@ -40,6 +41,7 @@ class _Open:
 
 
 _TURN_ENDS = ("pin", "release", "evict")
+_ENDS: Final[dict[str, PinEnd]] = {"expire": "expired", "break": "broken", "move": "moved"}
 
 
 def pin_spans(decisions: Iterable[DecisionRecord], *, outlasts_admission: bool = False) -> Iterator[PinSpan]:
@@ -61,9 +63,8 @@ def pin_spans(decisions: Iterable[DecisionRecord], *, outlasts_admission: bool =
                 pin.hit_s = now_s if pin.hit_s is None else pin.hit_s
                 if not outlasts_admission:
                     yield pins.pop(program).ended(now_s, "hit")
-            elif event in ("expire", "break") or (event in _TURN_ENDS and decision.turn > pin.pinned.turn):
-                unhit: PinEnd = "broken" if event == "break" else "expired"
-                yield pins.pop(program).ended(now_s, unhit if pin.hit_s is None else "hit")
+            elif event in _ENDS or (event in _TURN_ENDS and decision.turn > pin.pinned.turn):
+                yield pins.pop(program).ended(now_s, _ENDS.get(event, "expired") if pin.hit_s is None else "hit")
         if event == "pin":
             pins[program] = _Open(decision)
     for pin in pins.values():

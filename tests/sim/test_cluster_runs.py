@@ -13,6 +13,7 @@ from continuum_sim.cli import main
 from continuum_sim.hardware import find_gpu
 from continuum_sim.policies.round_robin import RoundRobin
 from continuum_sim.replicas import replica_gpus
+from continuum_sim.spec import parse_routing, routing_spec
 from support.steptimes import constant
 
 SMALL = {"trace": "swebench", "limit": 12, "max_turns": 6, "arrivals": "poisson:rate=2", "kv_blocks": 3000}
@@ -67,7 +68,7 @@ def test_step_times_of_one_gpu_are_refused_for_several() -> None:
 def test_summary_tables_and_manifest_tell_the_replicas_apart(tmp_path: Path) -> None:
     result = cs.run(**SMALL, policy="ttl", replicas="h100:1,a100-80:2", router="round-robin", out=tmp_path / "run")
     summary = result.summary
-    assert summary.router == "RoundRobin()"
+    assert summary.router == "round-robin"
     assert [part.gpu for part in summary.replicas or []] == ["H100", "A100-80", "A100-80"]
     turns = result.turns
     assert sorted(turns["replica"].unique()) == [0, 1, 2]
@@ -84,8 +85,10 @@ def test_summary_tables_and_manifest_tell_the_replicas_apart(tmp_path: Path) -> 
     changed = ordered.groupby("program")["replica"].diff().fillna(0) != 0
     assert summary.moved_turns == changed.sum() == sum(part.moved_in for part in summary.replicas or [])
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
-    assert manifest["router"] == "RoundRobin()"
-    assert [replica["gpu"] for replica in manifest["replicas"]] == ["H100", "A100-80", "A100-80"]
+    assert manifest["router"] == "round-robin"
+    assert manifest["replicas"] == "H100,A100-80,A100-80"
+    assert manifest["replica_settings"]["H100"]["engine_config"]["max_num_batched_tokens"] == 8192
+    assert manifest["replica_settings"]["A100-80"]["engine_config"]["max_num_batched_tokens"] == 2048
     assert cs.load_run(tmp_path / "run").summary.replicas == summary.replicas
 
 
@@ -98,6 +101,12 @@ def test_one_replica_is_as_if_there_were_no_clusters(tmp_path: Path) -> None:
     assert not {"replicas", "router", "moved_turns"} & summary.keys()
     assert "replica" not in cs.load_run(tmp_path / "one").turns.columns
     assert "replica" not in (tmp_path / "one" / "decisions.jsonl").read_text()
+
+
+@pytest.mark.parametrize("text", ["round-robin", "session-affinity:queue=none", "prefix-aware:index=events,match=0.5"])
+def test_a_router_is_named_as_it_is_chosen(text: str) -> None:
+    assert routing_spec(parse_routing(text)) == text
+    assert parse_routing(routing_spec(parse_routing(text))) == parse_routing(text)
 
 
 def test_decisions_say_where(tmp_path: Path) -> None:
@@ -114,8 +123,8 @@ def test_compare_shows_how_turns_found_their_replicas(capsys: pytest.CaptureFixt
     policies = ["lru", "order=arrival,routing=round-robin"]
     result = cs.compare(policies, **SMALL, replicas=2)
     home, dealt = result.rows
-    assert (home.router, home.moved_turns) == ("SessionAffinity(queue=None)", 0)
-    assert dealt.router == "RoundRobin()"
+    assert (home.router, home.moved_turns) == ("session-affinity", 0)
+    assert dealt.router == "round-robin"
     assert dealt.moved_turns
     assert "busiest_ratio" in result.table
     main_arguments = [
@@ -134,7 +143,7 @@ def test_compare_shows_how_turns_found_their_replicas(capsys: pytest.CaptureFixt
     assert stop.value.code == 0
     text = capsys.readouterr().out
     assert "2 replicas of A100-80" in text
-    assert "RoundRobin()" in text
+    assert "round-robin" in text
 
 
 def test_a_router_need_not_be_registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,4 +166,7 @@ def test_a_router_need_not_be_registered(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_lost_pins_are_noted() -> None:
     result = cs.run(**SMALL, replicas=3, router="round-robin", policy="pin-forever")
-    assert any("held a context whose program was sent to another replica" in note for note in result.summary.notes)
+    assert any(
+        "% of the pins of pin-forever: it sent their programs to other replicas" in note
+        for note in result.summary.notes
+    )

@@ -241,3 +241,15 @@ def test_without_the_package_the_remedy_is_named(directory: Path, tmp_path: Path
     assert done.stderr.startswith("error: this format needs the package perfetto")
     assert ".json" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_every_replica_has_gauges_of_its_own(tmp_path: Path) -> None:
+    run = cs.run(**SHORT, replicas=2, router="round-robin", policy="ttl", out=tmp_path / "run", decisions=True)
+    cs.export_timeline(tmp_path / "run", tmp_path / "run.json")
+    parsed = parse_json((tmp_path / "run.json").read_bytes())
+    assert len(parsed.of("pinned")) == run.summary.pins.made
+    events = json.loads((tmp_path / "run.json").read_text())
+    groups = {event["args"]["name"] for event in events if event["name"] == "process_name"}
+    assert {"replica 0 (A100-80)", "replica 1 (A100-80)"} <= groups
+    moved = [details for _, _, details in parsed.of("pinned") if details["end"] == "moved"]
+    assert len(moved) == sum(part.pins_moved for part in run.summary.replicas or []) > 0

@@ -34,12 +34,15 @@ def test_every_way_a_pin_ends() -> None:
         (4.0, "expire", "b", 0),
         (5.0, "break", "c", 3, {"for": "a"}),
         pin(6.0, "a", 1, 9.0),
+        pin(6.5, "e", 0, 9.0),
+        (7.0, "move", "e", 0, {"to": 1}),
         (7.0, "admit", "d", 0),
     )
     assert list(pin_spans(decisions)) == [
         PinSpan("a", 0, 1.0, 2.75, 2.0, "hit"),
         PinSpan("b", 0, 1.5, 4.0, 2.0, "expired"),
         PinSpan("c", 3, 2.0, 5.0, math.inf, "broken"),
+        PinSpan("e", 0, 6.5, 7.0, 9.0, "moved"),
         PinSpan("a", 1, 6.0, 7.0, 9.0, "held"),
     ]
 

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from continuum_sim.errors import ConfigError
     from continuum_sim.plotting import figure, figures
     from continuum_sim.policies import Policy, PolicyError
+    from continuum_sim.published import find_published
     from continuum_sim.results import CompareResult, RunResult, Summary, load_run
     from continuum_sim.run_config import RunConfig
+    from continuum_sim.scenarios import find_scenario
     from continuum_sim.simulation import SimulationError
     from continuum_sim.spec import parse_policy
     from continuum_sim.traces import Program, SharedPrefix, TraceError, Turn, export_trace, import_trace
@@ -30,11 +32,13 @@ _HOME = {
     "figures": "plotting",
     "Policy": "policies",
     "PolicyError": "policies",
+    "find_published": "published",
     "CompareResult": "results",
     "RunResult": "results",
     "Summary": "results",
     "load_run": "results",
     "RunConfig": "run_config",
+    "find_scenario": "scenarios",
     "SimulationError": "simulation",
     "parse_policy": "spec",
     "Program": "traces",
@@ -66,6 +70,8 @@ __all__ = [
     "figure",
     "figures",
     "import_trace",
+    "find_published",
+    "find_scenario",
     "load_run",
     "parse_policy",
     "run",

@@ -13,8 +13,10 @@ import typer
 from continuum_sim.cli.compare import compare
 from continuum_sim.cli.errors import INTERRUPTED, Interrupted, say_error, user_errors
 from continuum_sim.cli.figures import figures
+from continuum_sim.cli.hardware import hardware
 from continuum_sim.cli.policies import policies
 from continuum_sim.cli.run import run
+from continuum_sim.cli.scenarios import scenarios
 from continuum_sim.cli.timeline import timeline
 from continuum_sim.cli.trace import trace
 
@@ -33,6 +35,8 @@ app.command()(compare)
 app.command()(timeline)
 app.command()(figures)
 app.command()(policies)
+app.command()(scenarios)
+app.command()(hardware)
 app.add_typer(trace, name="trace")
 
 

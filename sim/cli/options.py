@@ -130,10 +130,30 @@ class RunFlags:
         return {**asdict(self), "engine": self.engine.value}
 
 
+_Scenario = Annotated[
+    str | None,
+    _load("Settings of a published experiment (see `scenarios`), or a TOML file; flags given win.", default=False),
+]
+
+
+def _settings_of(scenario: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a scenario that the command has and its caller did not give."""
+    from continuum_sim.scenarios import find_scenario
+
+    found = find_scenario(scenario)
+    context: typer.Context = given["context"]
+    wanted = {**found.base, **({"policies": ",".join(found.policies)} if found.policies else {})}
+    sources = {name: context.get_parameter_source(name) for name in given.keys() & wanted.keys()}
+    taken = {name: wanted[name] for name, source in sources.items() if source is not None and source.name == "DEFAULT"}
+    # Enumerations arrive as their values.
+    return {name: type(given[name])(v) if isinstance(given[name], StrEnum) else v for name, v in taken.items()}
+
+
 def takes_run_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Decorate a command whose parameter `flags: RunFlags` shall become one option a field."""
+    """Decorate a command whose parameter `flags: RunFlags` shall become --scenario and one option a field."""
     own = list(inspect.signature(command, eval_str=True).parameters.values())
     hints = get_type_hints(RunFlags, include_extras=True)
+    scenario = inspect.Parameter("scenario", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_Scenario)
     shared = [
         inspect.Parameter(item.name, inspect.Parameter.KEYWORD_ONLY, default=item.default, annotation=hints[item.name])
         for item in fields(RunFlags)
@@ -141,11 +161,14 @@ def takes_run_flags(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def wrapper(**given: Any) -> None:
+        chosen = given.pop("scenario")
+        if chosen is not None:
+            given.update(_settings_of(chosen, given))
         flags = RunFlags(**{item.name: given.pop(item.name) for item in shared})
         command(flags=flags, **given)
 
     kept = [item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in own if item.name != "flags"]
-    parameters = [*kept, *shared]
+    parameters = [*kept, scenario, *shared]
     wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {item.name: item.annotation for item in parameters}
     return wrapper

@@ -13,14 +13,19 @@ import msgspec
 from continuum_sim.errors import ConfigError
 
 T = TypeVar("T", bound="Named")
+E = TypeVar("E", bound="Entry")
 
 
-class Named(Protocol):
-    """Anything with a name and other spellings of it."""
+class Entry(Protocol):
+    """Anything with a name."""
 
     @property
     def name(self) -> str:
         """The spelling used in reports."""
+
+
+class Named(Entry, Protocol):
+    """Anything with a name and other spellings of it."""
 
     @property
     def aliases(self) -> tuple[str, ...]:
@@ -39,7 +44,7 @@ def by_name(entries: Iterable[T]) -> dict[str, T]:
     return {fold(spelling): entry for entry in entries for spelling in (entry.name, *entry.aliases)}
 
 
-def find(name: str, index: Mapping[str, T], what: str, remedy: str) -> T:
+def find(name: str, index: Mapping[str, E], what: str, remedy: str) -> E:
     """Look an entry up by name, in any case and with or without the maker's name before it.
 
     Raises
@@ -51,7 +56,7 @@ def find(name: str, index: Mapping[str, T], what: str, remedy: str) -> T:
         if key in index:
             return index[key]
     near = difflib.get_close_matches(fold(name.rsplit("/", 1)[-1]), index, n=1, cutoff=0.0)
-    raise ConfigError(f"unknown {what} {name!r}: did you mean {index[near[0]].name!r}? {remedy}")
+    raise ConfigError(f"unknown {what} {name!r}: did you mean {index[near[0]].name!r}? {remedy}".rstrip())
 
 
 def fold(name: str) -> str:

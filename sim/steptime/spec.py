@@ -1,4 +1,4 @@
-"""Step-time models by name, as on the command line: `roofline`, `fitted:FILE`, `profiled:DIR`."""
+"""Step-time models by name, as on the command line: `roofline`, `fitted:FILE`, `profiled:DIR`, `aiconfigurator`."""
 
 from __future__ import annotations
 
@@ -69,7 +69,19 @@ def _profiled(argument: str, *, model: ModelSpec, gpu: GpuSpec, tensor_parallel_
     return load_profiled(_path(folder, "profiled", "DIR"), model, tensor_parallel_size, **settings)
 
 
-STEP_TIMES: Mapping[str, StepTimeFactory] = {"roofline": _roofline, "fitted": _fitted, "profiled": _profiled}
+def _aiconfigurator(argument: str, *, model: ModelSpec, gpu: GpuSpec, tensor_parallel_size: int) -> StepTime:
+    from continuum_sim.steptime.aiconfigurator import load_aiconfigurator
+
+    settings = _settings(argument, ("host_overhead_s",), "aiconfigurator")
+    return load_aiconfigurator(model, gpu, tensor_parallel_size, **settings)
+
+
+STEP_TIMES: Mapping[str, StepTimeFactory] = {
+    "roofline": _roofline,
+    "fitted": _fitted,
+    "profiled": _profiled,
+    "aiconfigurator": _aiconfigurator,
+}
 """The models of this package by name."""
 
 ONE_GPU = frozenset({"fitted", "profiled"})

@@ -8,5 +8,6 @@ from continuum_sim.traces.generate.bfcl import (
     bundled_bfcl,
     generate_bfcl,
 )
+from continuum_sim.traces.generate.longer import longer
 
-__all__ = ["BFCL_PROGRAMS", "BFCL_SEED", "bundled_bfcl", "generate_bfcl"]
+__all__ = ["BFCL_PROGRAMS", "BFCL_SEED", "bundled_bfcl", "generate_bfcl", "longer"]

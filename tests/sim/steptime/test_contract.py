@@ -24,6 +24,7 @@ from continuum_sim.steptime import (
     grown,
     make_step_time,
 )
+from continuum_sim.steptime.gridded import Gridded, sample
 from continuum_sim.steptime.piecewise import Piece
 
 RECORDED = Path(__file__).parents[4] / "shared/gpu-runs/rtx4090-llama-3.1-8b"
@@ -58,6 +59,13 @@ class Quadratic(PiecewiseStepTime):
         return {"kind": "quadratic"}
 
 
+def roughly(prefills: int, tokens: int, context: int, decodes: int, decode_context: int) -> float:
+    """Seconds of a step, with bends between the nodes of any grid."""
+    dense_s = max(5e-3, 2.1e-5 * (tokens + decodes)) + 1e-4 * (-(-tokens // 96))
+    pairs = tokens * (context + tokens / 2) / max(prefills, 1)
+    return dense_s + max(1e-9 * pairs, 3e-9 * context) + 4e-8 * decode_context + 2e-6 * decodes**1.5
+
+
 def models() -> dict[str, StepTime]:
     llama, gemma = find_model("llama-3.1-8b"), find_model("gemma-3-12b")
     made: dict[str, StepTime] = {
@@ -65,6 +73,7 @@ def models() -> dict[str, StepTime]:
         "roofline": Roofline(llama, find_gpu("h100")),
         "roofline tp": Roofline(find_model("llama-3.1-70b"), find_gpu("a100-80"), 4),
         "roofline window": Roofline(gemma, find_gpu("rtx-4090"), 2),
+        "gridded": Gridded(sample(roughly), 3e-4, {"kind": "gridded"}),
         "by step": ByStep(),
         "by array": ByArray(),
         "quadratic": Quadratic(),

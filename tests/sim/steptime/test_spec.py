@@ -26,7 +26,7 @@ def make(text: str) -> StepTime:
 
 
 def test_the_models_of_this_package_are_known() -> None:
-    assert list(STEP_TIMES) == ["roofline", "fitted", "profiled"]
+    assert list(STEP_TIMES) == ["roofline", "fitted", "profiled", "aiconfigurator"]
 
 
 def test_roofline_takes_model_gpu_and_parallel_size() -> None:
@@ -51,7 +51,10 @@ def test_fitted_takes_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("roofine", r"unknown step-time model 'roofine': did you mean 'roofline'\? known: fitted, profiled, roofline"),
+        (
+            "roofine",
+            r"unknown step-time model 'roofine': did you mean 'roofline'\? known: aiconfigurator, fitted, ",
+        ),
         ("", "unknown step-time model ''"),
         ("fitted", "'fitted' needs a path: write fitted:FILE"),
         ("profiled:", "'profiled' needs a path: write profiled:DIR"),

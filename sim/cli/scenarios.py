@@ -1,0 +1,100 @@
+"""`continuum-sim scenarios`: published experiments to rerun, and what each of them is."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from continuum_sim.cli.options import Json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import RenderableType
+
+    from continuum_sim.scenarios import Scenario
+
+
+def scenarios(
+    name: Annotated[str | None, typer.Argument(help="Show one of them in full.", metavar="[NAME]")] = None,
+    json: Json = False,
+) -> None:
+    """List the named settings of published experiments, for --scenario; with a name, show it in full."""
+    from continuum_sim.cli.console import show
+    from continuum_sim.results.jsonfile import to_json
+    from continuum_sim.scenarios import find_scenario
+    from continuum_sim.scenarios import scenarios as all_of_them
+
+    if name is not None:
+        found = find_scenario(name)
+        if json:
+            print(to_json(_full(found)), end="")
+        else:
+            show(*_one(found))
+        return
+    if json:
+        print(to_json([_full(scenario) for scenario in all_of_them()]), end="")
+        return
+    show(_list(all_of_them()))
+
+
+def _full(scenario: Scenario) -> dict[str, Any]:
+    from continuum_sim.published import find_published
+
+    return {**asdict(scenario), "results": [asdict(find_published(figure)) for figure in scenario.figures]}
+
+
+def _list(found: tuple[Scenario, ...]) -> RenderableType:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("--scenario", no_wrap=True)
+    table.add_column("what it is", overflow="fold")
+    table.add_column("policies", overflow="fold")
+    for scenario in found:
+        table.add_row(scenario.name, scenario.title, ", ".join(scenario.policies))
+    return table
+
+
+def _one(scenario: Scenario) -> Iterator[RenderableType]:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    yield Text(f"{scenario.name}: {scenario.title}", style="bold")
+    if scenario.published:
+        yield Text(f"published: {scenario.published}")
+    yield Text("\nSettings (a flag you give wins)", style="bold")
+    for key, value in scenario.base.items():
+        yield Padding(Text(f"{key} = {value}"), (0, 0, 0, 4))
+    yield Text("\nVaried", style="bold")
+    for key, values in scenario.grid.items():
+        yield Padding(Text(f"{key}: {', '.join(map(str, values))}"), (0, 0, 0, 4))
+    if scenario.choices:
+        yield Text("\nChosen by us, where the publication is silent" if scenario.published else "\nWhy", style="bold")
+        for key, why in scenario.choices.items():
+            yield Padding(Text(f"{key}: {why}"), (0, 0, 0, 4))
+    for figure in scenario.figures:
+        yield ""
+        yield _published(figure)
+
+
+def _published(name: str) -> RenderableType:
+    from rich import box
+    from rich.table import Table
+
+    from continuum_sim.published import find_published
+
+    figure = find_published(name)
+    title = f"Published, {figure.figure}: {figure.title}\n({figure.source}; ~: read off the picture)"
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    columns = ("series", "policy", *((figure.x_name,) if figure.x_name else ()), "quantity", "value")
+    for column in columns:
+        table.add_column(column, justify="right" if column in ("value", figure.x_name) else "left")
+    for point in figure.points:
+        x = () if not figure.x_name else ("" if point.x is None else f"{point.x:g}",)
+        value = f"{'~' if point.approximate else ''}{point.value:,g}"
+        table.add_row(point.series, point.policy or "", *x, point.quantity, value)
+    return table

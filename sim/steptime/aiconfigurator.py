@@ -1,0 +1,289 @@
+"""Step times of kernels that NVIDIA measured on its GPUs: the tables of its package aiconfigurator (Apache-2.0).
+
+The package answers for one step at a time, in a quarter of a millisecond. A simulation asks millions of times, so its
+answers are taken on a grid, once for each model, GPU and parallel size, and kept in the user's cache folder.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
+from math import isfinite
+from pathlib import Path
+from typing import Any, Final
+from zipfile import BadZipFile
+
+import numpy as np
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.hardware.gpus import GpuSpec, gpus
+from continuum_sim.hardware.models import ModelSpec, models
+from continuum_sim.steptime.gridded import CONTEXTS, PROMPTS, REQUESTS, TOKENS, Gridded, StepTables, sample
+
+PACKAGE: Final = "aiconfigurator-core"
+
+SYSTEMS: Final = {
+    "A100-80": "a100_sxm",
+    "H100": "h100_sxm",
+    "H200": "h200_sxm",
+    "B200": "b200_sxm",
+    "L40S": "l40s",
+    "RTX-PRO-6000": "rtx_pro_6000_server",
+}
+"""GPU of the catalogue -> system of aiconfigurator, those of which it has vLLM's kernels (0.12.0)."""
+
+HOST_OVERHEAD_S: Final = 3e-4
+"""Time of a step that no kernel accounts for. Kernels measured one by one, as these are, summed to 0.3 ms less than the
+decode steps of a recorded run of vLLM 0.19 with asynchronous scheduling (39 requests of Llama-3.1-8B on an RTX 4090:
+docs/step-time.md, `profiled`). Without asynchronous scheduling it is larger."""
+
+_GRID: Final = 1
+"""Version of the grid: raise it when `gridded.sample` asks for anything else."""
+
+
+def installed() -> str | None:
+    """Return the version of the package, None where it is missing."""
+    try:
+        return version(PACKAGE)
+    except PackageNotFoundError:
+        return None
+
+
+def load_aiconfigurator(
+    model: ModelSpec, gpu: GpuSpec, tensor_parallel_size: int = 1, host_overhead_s: float = HOST_OVERHEAD_S
+) -> Gridded:
+    """Make the step times of a model on a GPU, from the cache or anew (some seconds).
+
+    Parameters
+    ----------
+    host_overhead_s
+        Added to every step: the tables hold kernels only.
+
+    Raises
+    ------
+    ConfigError
+        If the package is missing, or does not know the GPU, the model or the parallel size.
+    """
+    if not (isfinite(host_overhead_s) and host_overhead_s >= 0):
+        raise ConfigError(
+            f"aiconfigurator: host_overhead_s is {host_overhead_s}, expected a finite number, zero or more"
+        )
+    release = _installed_or_error()
+    system = _system(gpu)
+    config = _hf_config(model)
+    key = {
+        "package": f"{PACKAGE} {release}",
+        "grid": [_GRID, len(PROMPTS), len(TOKENS), len(REQUESTS), len(CONTEXTS)],
+        "system": system,
+        "tensor_parallel_size": tensor_parallel_size,
+        "model": config,
+    }
+    text = json.dumps(key, sort_keys=True)
+    folder = cache_folder()
+    path = folder / f"{system}-tp{tensor_parallel_size}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
+    tables = _read(path, text)
+    if tables is None:
+        tables = _ask_for_tables(model, config, gpu, system, tensor_parallel_size)
+        _write(path, text, tables)
+    about = {
+        "kind": "aiconfigurator",
+        "model": model.name,
+        "gpu": gpu.name,
+        "tensor_parallel_size": tensor_parallel_size,
+        "provenance": {"package": key["package"], "system": system, "backend": "vllm", "grid": _GRID},
+    }
+    return Gridded(tables, host_overhead_s, about)
+
+
+def estimate_kv_blocks(
+    model: ModelSpec,
+    gpu: GpuSpec,
+    *,
+    tensor_parallel_size: int = 1,
+    gpu_memory_utilization: float = 0.9,
+    block_size: int = 16,
+    max_num_batched_tokens: int | None = None,
+    max_num_seqs: int | None = None,
+) -> int:
+    """Return the package's own estimate of vLLM's `num_gpu_blocks`; None takes vLLM's default for the GPU.
+
+    It was 9 % below one real engine's log, so no run takes it by itself: give it as `kv_blocks` if you want it.
+
+    Raises
+    ------
+    ConfigError
+        As for `load_aiconfigurator`, or if the model does not fit.
+    """
+    _installed_or_error()
+    system = _system(gpu)
+    tokens = max_num_batched_tokens or gpu.default_max_num_batched_tokens
+    with _model_folder(_hf_config(model)) as folder, _quiet():
+        from aiconfigurator_core.sdk import estimate_num_gpu_blocks
+
+        try:
+            blocks: int = estimate_num_gpu_blocks(
+                folder,
+                system,
+                "vllm",
+                "current",  # as the step times take
+                scheduler_block_size=block_size,
+                max_num_tokens=tokens,
+                max_batch_size=max_num_seqs or min(gpu.default_max_num_seqs, tokens),
+                memory_fraction_kind="of_total",
+                memory_fraction_value=gpu_memory_utilization,
+                tp_size=tensor_parallel_size,
+            )
+        except (ValueError, RuntimeError, KeyError) as error:
+            raise _refused(model, gpu, tensor_parallel_size, error) from None
+    return blocks
+
+
+def cache_folder() -> Path:
+    """Return where tables are kept: `$XDG_CACHE_HOME` or `~/.cache`, then `continuum-sim/aiconfigurator`."""
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(home) if home else Path.home() / ".cache") / "continuum-sim" / "aiconfigurator"
+
+
+def _installed_or_error() -> str:
+    release = installed()
+    if release is None:
+        raise ConfigError(
+            "step-time model 'aiconfigurator' needs a package that is not installed: "
+            "pip install 'continuum-sim[aiconfigurator]' (82 MB, Python below 3.14)"
+        )
+    return release
+
+
+def _system(gpu: GpuSpec) -> str:
+    if gpu.name in SYSTEMS:
+        return SYSTEMS[gpu.name]
+    known = [card.name for card in gpus() if card.name in SYSTEMS]
+    near = difflib.get_close_matches(gpu.name, known, n=1, cutoff=0.0)
+    raise ConfigError(
+        f"aiconfigurator has no vLLM kernels of {gpu.name}: the nearest name is {near[0]!r}; known: {', '.join(known)}"
+    )
+
+
+def _hf_config(model: ModelSpec) -> dict[str, Any]:
+    """Write the shapes as the Hugging Face configuration of an architecture that the package knows."""
+    if not _is_plain(model):
+        known = [item.name for item in models() if _is_plain(item)]
+        near = difflib.get_close_matches(model.name, known, n=1, cutoff=0.0)
+        raise ConfigError(
+            f"aiconfigurator: {model.name} has sliding windows, extra norms or an ungated MLP, which it has no dense "
+            f"model of; the nearest it has is {near[0]!r}; known: {', '.join(known)}"
+        )
+    family = "Qwen3" if model.qk_norm else "Qwen2" if model.qkv_bias else "Llama"
+    return {
+        "architectures": [f"{family}ForCausalLM"],
+        "model_type": family.lower(),
+        "num_hidden_layers": model.n_layers,
+        "hidden_size": model.hidden,
+        "num_attention_heads": model.n_heads,
+        "num_key_value_heads": model.n_kv_heads,
+        "head_dim": model.head_dim,
+        "intermediate_size": model.intermediate,
+        "vocab_size": model.vocab,
+        "max_position_embeddings": model.max_position_embeddings,
+        "tie_word_embeddings": model.tied_embeddings,
+        "hidden_act": "silu",
+        "torch_dtype": "bfloat16",
+    }
+
+
+def _is_plain(model: ModelSpec) -> bool:
+    return not model.n_sliding_layers and model.gated_mlp and model.norms_per_layer == 2 and model.dtype_bytes == 2
+
+
+def _ask_for_tables(
+    model: ModelSpec, config: dict[str, Any], gpu: GpuSpec, system: str, tensor_parallel_size: int
+) -> StepTables:
+    with _model_folder(config) as folder, _quiet():
+        from aiconfigurator_core.sdk import RustForwardPassPerfModel
+
+        engine = {
+            "schema_version": 1,
+            "model_name": folder,
+            "system_name": system,
+            "backend": "vllm",
+            "tp_size": tensor_parallel_size,
+            "pp_size": 1,
+        }
+        try:
+            source = RustForwardPassPerfModel.from_native(engine, None)
+
+            def ask(prefills: int, tokens: int, context: int, decodes: int, decode_context: int) -> float:
+                scheduled = {
+                    "num_prefill_requests": prefills,
+                    "sum_prefill_tokens": tokens,
+                    "sum_prefill_kv_tokens": context,
+                    "num_decode_requests": decodes,
+                    "sum_decode_kv_tokens": decode_context,
+                }
+                asked = {"version": 1, "scheduled_requests": scheduled}
+                milliseconds = source.estimate_forward_pass_time_ms(asked)
+                if milliseconds is None:
+                    raise ValueError(f"no estimate of {scheduled}")
+                return float(milliseconds) / 1e3
+
+            return sample(ask)
+        except (ValueError, RuntimeError, KeyError) as error:
+            raise _refused(model, gpu, tensor_parallel_size, error) from None
+
+
+def _refused(model: ModelSpec, gpu: GpuSpec, tensor_parallel_size: int, error: Exception) -> ConfigError:
+    reason = " ".join(str(error).split())[:200]
+    return ConfigError(f"aiconfigurator refuses {model.name} on {tensor_parallel_size} x {gpu.name}: {reason}")
+
+
+@contextmanager
+def _model_folder(config: dict[str, Any]) -> Iterator[str]:
+    """Hold the configuration in a folder of its own: the package downloads models that it knows by name only."""
+    with tempfile.TemporaryDirectory(prefix="continuum-sim-") as folder:
+        (Path(folder) / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        yield folder
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the package's notes about tables of models that are not asked for."""
+    logger = logging.getLogger("aiconfigurator_core")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _read(path: Path, key: str) -> StepTables | None:
+    """Read tables kept earlier; None if there are none, or they are others or broken."""
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            if str(kept["key"]) != key:
+                return None
+            return StepTables(kept["prefill_s"], kept["decode_s"], kept["overlap_s"])
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return None
+
+
+def _write(path: Path, key: str, tables: StepTables) -> None:
+    """Keep tables for the next run; a cache that cannot be written is done without."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("wb") as file:
+            np.savez(file, key=key, **{name: getattr(tables, name) for name in ("prefill_s", "decode_s", "overlap_s")})
+        draft.replace(path)
+    except OSError:
+        return
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)

@@ -1,0 +1,187 @@
+"""Step times from NVIDIA's package: near its own answers, cached, and refused in one line where it has none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import continuum_sim as cs
+from continuum_sim.cli import main
+from continuum_sim.hardware import find_gpu, find_model, kv_blocks
+from continuum_sim.steptime import StepBatch, aiconfigurator, make_step_time
+from continuum_sim.steptime.aiconfigurator import HOST_OVERHEAD_S, SYSTEMS, estimate_kv_blocks, load_aiconfigurator
+from continuum_sim.steptime.gridded import Gridded
+
+LLAMA, H100 = find_model("llama-3.1-8b"), find_gpu("h100")
+needs_package = pytest.mark.skipif(
+    aiconfigurator.installed() is None, reason="aiconfigurator-core is not installed (pip install '.[aiconfigurator]')"
+)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+
+
+@pytest.fixture(scope="module")
+def ask() -> Callable[[StepBatch], float]:
+    """Seconds of a step as the package itself answers, for the model as it knows it by name."""
+    from aiconfigurator_core.sdk import RustForwardPassPerfModel
+
+    engine = {"model_name": "meta-llama/Meta-Llama-3.1-8B", "system_name": "h100_sxm", "backend": "vllm"}
+    source = RustForwardPassPerfModel.from_native({"schema_version": 1, "tp_size": 1, "pp_size": 1, **engine}, None)
+
+    def seconds(batch: StepBatch) -> float:
+        scheduled = {
+            "num_prefill_requests": batch.prefill_requests,
+            "sum_prefill_tokens": batch.prefill_tokens,
+            "sum_prefill_kv_tokens": batch.prefill_context_tokens,
+            "num_decode_requests": batch.decode_requests,
+            "sum_decode_kv_tokens": batch.decode_context_tokens,
+        }
+        answer: float = source.estimate_forward_pass_time_ms({"version": 1, "scheduled_requests": scheduled})
+        return answer / 1e3
+
+    return seconds
+
+
+def random_batches(kind: str, count: int) -> list[StepBatch]:
+    """Sizes spread evenly over their orders of magnitude, as a simulation meets them."""
+    rng = np.random.default_rng(7)
+
+    def size(most: float) -> int:
+        return int(np.exp(rng.uniform(0, np.log(most))))
+
+    made = []
+    for _ in range(count):
+        n, each, tokens, context = size(512), 64 * size(1500), size(8192), size(100_000)
+        prompts = {"decode": 0, "prefill": 1, "mixed": 1, "several prompts": int(rng.integers(2, 12))}[kind]
+        if kind == "prefill":
+            n = 0
+        elif kind == "decode":
+            tokens = context = 0
+        tokens = max(tokens, prompts) if prompts else 0
+        made.append(StepBatch(prompts, tokens, prompts * context, 0, n, n * each))
+    return made
+
+
+@needs_package
+@pytest.mark.parametrize(
+    ("kind", "mean", "p95"),
+    [("decode", 0.005, 0.02), ("prefill", 0.01, 0.04), ("mixed", 0.008, 0.03), ("several prompts", 0.015, 0.06)],
+)
+def test_stays_near_the_package(kind: str, mean: float, p95: float, ask: Callable[[StepBatch], float]) -> None:
+    """The errors that docs/step-time.md states, with some room for another release's tables."""
+    model = load_aiconfigurator(LLAMA, H100, host_overhead_s=0.0)
+    errors = [model.step_s(batch) / ask(batch) - 1 for batch in random_batches(kind, 400)]
+    assert abs(np.mean(errors)) < 0.01
+    assert np.mean(np.abs(errors)) < mean
+    assert np.quantile(np.abs(errors), 0.95) < p95
+
+
+@needs_package
+def test_the_host_overhead_is_added_to_every_step_and_stated() -> None:
+    bare = load_aiconfigurator(LLAMA, H100, host_overhead_s=0.0)
+    made = make_step_time("aiconfigurator", model=LLAMA, gpu=H100)
+    given = make_step_time("aiconfigurator:host_overhead_s=0.002", model=LLAMA, gpu=H100)
+    for batch in random_batches("mixed", 5):
+        assert made.step_s(batch) == pytest.approx(bare.step_s(batch) + HOST_OVERHEAD_S)
+        assert given.step_s(batch) == pytest.approx(bare.step_s(batch) + 0.002)
+    said = given.describe()
+    assert said["host_overhead_s"] == 0.002
+    assert said["provenance"]["package"] == f"aiconfigurator-core {aiconfigurator.installed()}"
+
+
+@needs_package
+def test_tables_are_taken_once_and_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = load_aiconfigurator(LLAMA, H100)
+    kept = [path.name for path in (cache / "continuum-sim" / "aiconfigurator").iterdir()]
+    assert len([name for name in kept if name.startswith("h100_sxm-tp1-")]) == 1
+    assert not [name for name in kept if name.endswith(".tmp")]
+
+    def fail(*_: Any) -> None:
+        raise AssertionError("asked again")
+
+    monkeypatch.setattr(aiconfigurator, "_ask_for_tables", fail)
+    again = load_aiconfigurator(LLAMA, H100)
+    for name in ("prefill_s", "decode_s", "overlap_s"):
+        assert np.array_equal(getattr(first.tables, name), getattr(again.tables, name))
+    with pytest.raises(AssertionError, match="asked again"):
+        load_aiconfigurator(find_model("llama-3.2-1b"), H100)
+    monkeypatch.setattr(aiconfigurator, "version", lambda _: "9.9")
+    with pytest.raises(AssertionError, match="asked again"):
+        load_aiconfigurator(LLAMA, H100)
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 cut off"])
+def test_a_broken_cache_is_replaced_and_one_that_cannot_be_written_done_without(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(aiconfigurator, "version", lambda _: "0")
+    tables = Gridded(aiconfigurator.sample(lambda *_: 1e-3), 0.0, {}).tables
+    monkeypatch.setattr(aiconfigurator, "_ask_for_tables", lambda *_: tables)
+    load_aiconfigurator(LLAMA, H100)
+    (path,) = aiconfigurator.cache_folder().iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(content)
+    load_aiconfigurator(LLAMA, H100)
+    assert path.read_bytes() == whole
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert load_aiconfigurator(LLAMA, H100).step_s(StepBatch(0, 0, 0, 0, 1, 100)) > 0
+
+
+@needs_package
+def test_a_run_is_the_same_in_both_modes() -> None:
+    made = load_aiconfigurator(LLAMA, H100)
+    few: dict[str, Any] = {"limit": 12, "max_turns": 8, "arrivals": "poisson:rate=4", "kv_blocks": 1200}
+    fast = cs.run(gpu="h100", step_time=made, **few)
+    slow = cs.run(gpu="h100", step_time=made, engine="stepwise", **few)
+    assert fast.programs["jct_s"].tolist() == pytest.approx(slow.programs["jct_s"].tolist(), rel=1e-9)
+    assert fast.summary.steps == slow.summary.steps
+
+
+@needs_package
+@pytest.mark.parametrize("gpu", SYSTEMS)
+def test_blocks_are_near_ours(gpu: str) -> None:
+    card = find_gpu(gpu)
+    theirs = estimate_kv_blocks(LLAMA, card)
+    assert theirs == pytest.approx(kv_blocks(LLAMA, card), rel=0.25)
+    assert estimate_kv_blocks(LLAMA, card, gpu_memory_utilization=0.8) < theirs
+
+
+@needs_package
+def test_an_unknown_gpu_or_model_is_one_line_with_the_nearest() -> None:
+    with pytest.raises(cs.ConfigError, match=r"no vLLM kernels of H100-PCIe: the nearest name is 'H100'; known: A100"):
+        load_aiconfigurator(LLAMA, find_gpu("h100-pcie"))
+    with pytest.raises(cs.ConfigError, match=r"Gemma-3-12B has sliding windows.*; known: Llama-3.1-8B"):
+        load_aiconfigurator(find_model("gemma-3-12b"), H100)
+    with pytest.raises(cs.ConfigError, match="unknown setting 'overhead', did you mean 'host_overhead_s'"):
+        make_step_time("aiconfigurator:overhead=1", model=LLAMA, gpu=H100)
+    with pytest.raises(cs.ConfigError, match="host_overhead_s is -1"):
+        make_step_time("aiconfigurator:host_overhead_s=-1", model=LLAMA, gpu=H100)
+    with pytest.raises(cs.ConfigError, match="aiconfigurator refuses Llama-3.1-8B on 64 x H100"):
+        load_aiconfigurator(LLAMA, H100, 64)
+
+
+def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def missing(_: str) -> str:
+        raise PackageNotFoundError
+
+    monkeypatch.setattr(aiconfigurator, "version", missing)
+    with pytest.raises(SystemExit) as exited:
+        main(["run", "--step-time", "aiconfigurator", "--limit", "1"])
+    assert exited.value.code == 2
+    assert "pip install 'continuum-sim[aiconfigurator]'" in (said := capsys.readouterr().err)
+    assert said.count("\n") == 1

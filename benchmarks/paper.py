@@ -11,7 +11,7 @@ Prints the tables of docs/paper.md, in Markdown.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -183,14 +183,8 @@ def controls(
     settings = {**cs.find_scenario("plentiful-memory").base, "step_time": step_time}
     base = list(_cut(settings["trace"], limit, max_turns))
     scarce = {**settings, "arrivals": "poisson:rate=0.1"}
-    cases: dict[str, dict[str, Any]] = {
-        "scarce memory (gains)": {**scarce, "trace": base},
-        "plentiful memory": {**settings, "trace": base},
-        "gaps of 10 minutes": {**scarce, "trace": [with_gaps(program, 600.0) for program in base]},
-        "no reuse": {**scarce, "trace": [without_reuse(program) for program in base]},
-    }
     rows = []
-    for name, case in cases.items():
+    for name, case in control_cases(base, scarce, settings).items():
         result = cs.compare(list(RETENTION), parse_seeds(seeds), jobs=jobs, **case)
         differences = {item.policy: item for item in result.paired if item.metric == "mean"}
         cells = [f"{result.rows[0].jct_mean_s:,.0f} s"]
@@ -199,6 +193,18 @@ def controls(
             cells.append(f"{item.ratio:.3f} ({item.ratio_low:.3f} … {item.ratio_high:.3f})")
         rows.append((name, *cells))
     print(_table(("setting", *(f"`{policy}`" for policy in RETENTION)), rows))
+
+
+def control_cases(
+    programs: Sequence[Program], scarce: Mapping[str, Any], plentiful: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Return settings under which retention gains, then three under which it cannot."""
+    return {
+        "scarce memory (gains)": {**scarce, "trace": programs},
+        "plentiful memory": {**plentiful, "trace": programs},
+        "gaps of 10 minutes": {**scarce, "trace": [with_gaps(program, 600.0) for program in programs]},
+        "no reuse": {**scarce, "trace": [without_reuse(program) for program in programs]},
+    }
 
 
 def repeated(program: Program, times: float) -> Program:

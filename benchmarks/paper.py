@@ -81,7 +81,9 @@ def _beside(points: Sequence[PublishedPoint], result: cs.CompareResult) -> Itera
         assert policy is not None
         return makespan_s[policy] if quantity == "makespan_s" else getattr(ours[policy], quantity)
 
-    first = {point.quantity: point for point in reversed(points)}
+    first: dict[str, PublishedPoint] = {}
+    for point in points:
+        first.setdefault(point.quantity, point)
     for point in points:
         value, start = simulated(point.policy, point.quantity), first[point.quantity]
         published = (f"{'~' * point.approximate}{point.value:,.0f}", f"{point.value / start.value:.2f}")

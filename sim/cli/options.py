@@ -130,25 +130,6 @@ class RunFlags:
         return {**asdict(self), "engine": self.engine.value}
 
 
-_Scenario = Annotated[
-    str | None,
-    _load("Settings of a published experiment (see `scenarios`), or a TOML file; flags given win.", default=False),
-]
-
-
-def _settings_of(scenario: str, given: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a scenario that the command has and its caller did not give."""
-    from continuum_sim.scenarios import find_scenario
-
-    found = find_scenario(scenario)
-    context: typer.Context = given["context"]
-    wanted = {**found.base, **({"policies": ",".join(found.policies)} if found.policies else {})}
-    sources = {name: context.get_parameter_source(name) for name in given.keys() & wanted.keys()}
-    taken = {name: wanted[name] for name, source in sources.items() if source is not None and source.name == "DEFAULT"}
-    # Enumerations arrive as their values.
-    return {name: type(given[name])(v) if isinstance(given[name], StrEnum) else v for name, v in taken.items()}
-
-
 def takes_run_flags(command: Callable[..., None]) -> Callable[..., None]:
     """Decorate a command whose parameter `flags: RunFlags` shall become --scenario and one option a field."""
     own = list(inspect.signature(command, eval_str=True).parameters.values())
@@ -172,3 +153,22 @@ def takes_run_flags(command: Callable[..., None]) -> Callable[..., None]:
     wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {item.name: item.annotation for item in parameters}
     return wrapper
+
+
+_Scenario = Annotated[
+    str | None,
+    _load("Settings of a published experiment (see `scenarios`), or a TOML file; flags given win.", default=False),
+]
+
+
+def _settings_of(scenario: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a scenario that the command has and its caller did not give."""
+    from continuum_sim.scenarios import find_scenario
+
+    found = find_scenario(scenario)
+    context: typer.Context = given["context"]
+    wanted = {**found.base, **({"policies": ",".join(found.policies)} if found.policies else {})}
+    sources = {name: context.get_parameter_source(name) for name in given.keys() & wanted.keys()}
+    taken = {name: wanted[name] for name, source in sources.items() if source is not None and source.name == "DEFAULT"}
+    # Enumerations arrive as their values.
+    return {name: type(given[name])(v) if isinstance(given[name], StrEnum) else v for name, v in taken.items()}

@@ -18,13 +18,12 @@ from typing import Annotated, Any
 import typer
 
 import continuum_sim as cs
-from continuum_sim.cli.seeds import parse_seeds
 from continuum_sim.published import PublishedPoint
 from continuum_sim.traces import Program, Turn, find_trace, read_programs, truncate
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
-Seeds = Annotated[str, typer.Option(help="Seeds of the arrivals.")]
+Seeds = Annotated[int, typer.Option(help="How many seeds of the arrivals, from 0 on.")]
 StepTime = Annotated[str, typer.Option(help="As for --step-time.")]
 Limit = Annotated[int | None, typer.Option(help="First programs of the trace only.")]
 Turns = Annotated[int | None, typer.Option(help="First turns of each program only.")]
@@ -51,7 +50,7 @@ RETENTION = ("program-fifo", "ttl-static", "ttl", "ttl-expected", "pin-forever",
 
 @app.command()
 def figures(
-    seeds: Seeds = "0-4",
+    seeds: Seeds = 5,
     step_time: StepTime = "aiconfigurator",
     limit: Limit = None,
     max_turns: Turns = None,
@@ -61,7 +60,7 @@ def figures(
     for name in SCENARIOS:
         scenario = cs.find_scenario(name)
         settings = {**scenario.base, "step_time": step_time, "limit": limit, "max_turns": max_turns}
-        result = cs.compare(list(scenario.policies), parse_seeds(seeds), jobs=jobs, **settings)
+        result = cs.compare(list(scenario.policies), range(seeds), jobs=jobs, **settings)
         for figure in map(cs.find_published, scenario.figures):
             print(f"\n{figure.figure}, {figure.title} (`{name}`)\n")
             print(
@@ -107,7 +106,7 @@ def _makespans(result: cs.CompareResult) -> dict[str, list[float]]:
 
 @app.command()
 def turns(
-    seeds: Seeds = "0-4",
+    seeds: Seeds = 5,
     step_time: StepTime = "aiconfigurator",
     limit: Limit = None,
     max_turns: Turns = None,
@@ -121,7 +120,7 @@ def turns(
         assert point.x is not None
         programs = [repeated(program, point.x) for program in base]
         settings = {**scenario.base, "trace": programs, "step_time": step_time}
-        stock, pinned = cs.compare(["lru", "ttl"], parse_seeds(seeds), jobs=jobs, **settings).rows
+        stock, pinned = cs.compare(["lru", "ttl"], range(seeds), jobs=jobs, **settings).rows
         mean_turns = sum(len(program.turns) for program in programs) / len(programs)
         seconds = (f"{stock.jct_mean_s:,.0f}", f"{pinned.jct_mean_s:,.0f}")
         ratio = stock.jct_mean_s / pinned.jct_mean_s
@@ -131,7 +130,7 @@ def turns(
 
 @app.command()
 def chunks(
-    seeds: Seeds = "0-1",
+    seeds: Seeds = 2,
     step_time: StepTime = "aiconfigurator",
     limit: Limit = None,
     max_turns: Turns = None,
@@ -144,7 +143,7 @@ def chunks(
         rows = []
         for value in scenario.grid[axis]:
             settings = {**scenario.base, axis: value, "step_time": step_time, "limit": limit, "max_turns": max_turns}
-            stock, pinned = cs.compare(list(scenario.policies), parse_seeds(seeds), jobs=jobs, **settings).rows
+            stock, pinned = cs.compare(list(scenario.policies), range(seeds), jobs=jobs, **settings).rows
             seconds = (f"{stock.jct_mean_s:,.0f}", f"{pinned.jct_mean_s:,.0f}")
             rows.append((str(value), *seconds, f"{stock.jct_mean_s / pinned.jct_mean_s:.2f}"))
         print(f"\n{_table((axis, '`lru` s', '`ttl` s', 'lru / ttl'), rows)}")
@@ -152,7 +151,7 @@ def chunks(
 
 @app.command()
 def ablation(
-    seeds: Seeds = "0-4",
+    seeds: Seeds = 5,
     step_time: StepTime = "aiconfigurator",
     limit: Limit = None,
     max_turns: Turns = None,
@@ -162,7 +161,7 @@ def ablation(
     columns = []
     for name in SCENARIOS:
         settings = {**cs.find_scenario(name).base, "step_time": step_time, "limit": limit, "max_turns": max_turns}
-        columns.append(cs.compare(list(ABLATION), parse_seeds(seeds), jobs=jobs, **settings).rows)
+        columns.append(cs.compare(list(ABLATION), range(seeds), jobs=jobs, **settings).rows)
     rows = []
     for place, (policy, what) in enumerate(ABLATION.items()):
         cells = []
@@ -175,7 +174,7 @@ def ablation(
 
 @app.command()
 def controls(
-    seeds: Seeds = "0-4",
+    seeds: Seeds = 5,
     step_time: StepTime = "roofline",
     limit: Limit = None,
     max_turns: Turns = None,
@@ -187,7 +186,7 @@ def controls(
     scarce = {**settings, "arrivals": "poisson:rate=0.1"}
     rows = []
     for name, case in control_cases(base, scarce, settings).items():
-        result = cs.compare(list(RETENTION), parse_seeds(seeds), jobs=jobs, **case)
+        result = cs.compare(list(RETENTION), range(seeds), jobs=jobs, **case)
         differences = {item.policy: item for item in result.paired if item.metric == "mean"}
         cells = [f"{result.rows[0].jct_mean_s:,.0f} s"]
         for row in result.rows[1:]:

@@ -50,8 +50,9 @@ class _Open(NamedTuple):
 
 
 def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
+    zero: float | None = None
     for source in sources:
-        groups = Groups()
+        groups = Groups(by_time=True)
         waiting: dict[str, tuple[float, array[int], int]] = {}
         last = _Conversations()
         for number, line in source.lines():
@@ -62,6 +63,7 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
         if waiting:
             session.note("requests without a logged response, left out", len(waiting))
         for key, rows in groups:
+            zero = rows[0][0] if zero is None else zero
             calls = [
                 Call(
                     prompt, output, kept_tokens=kept, tool="client", tool_s=rows[i + 1][4] if i + 1 < len(rows) else 0.0
@@ -69,7 +71,7 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
                 for i, (_, prompt, output, kept, _) in enumerate(rows)
             ]
             try:
-                program = make_program(session.unique(key), calls, session, arrival_s=rows[0][0])
+                program = make_program(session.unique(key), calls, session, arrival_s=max(0.0, rows[0][0] - zero))
             except TraceError as error:
                 session.bad(TraceError(f"{key}: {error.detail}"), source.path)
                 continue
@@ -121,7 +123,7 @@ def _finish(
     if before is not None:
         key, gap_s = before.key, received - before.ended
         kept = len(before.prompt) + common(before.output, prompt[len(before.prompt) :])
-    groups.add(key, [received, len(prompt), len(output), kept, gap_s])
+    groups.add(key, [received, len(prompt), len(output), kept, gap_s], received)
     last.put(_Open(key, prompt, output, ended))
 
 
@@ -206,7 +208,7 @@ VLLM_LOG = Importer(
     measured=(
         "input_tokens and output_tokens: lengths of prompt_token_ids and output_token_ids",
         "kept_tokens: leading token ids in common with the prompt and output before",
-        "arrival_s: time of a program's first request (whole seconds, as vLLM logs them; no year)",
+        "arrival_s: time of a program's first request, from the earliest on (whole seconds, as vLLM logs them)",
     ),
     derived=(
         "which requests are one program: a prompt that begins with all of an earlier prompt goes on from it",

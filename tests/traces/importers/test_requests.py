@@ -129,6 +129,7 @@ def test_vllm_log(imported: Imported) -> None:
     (program,) = imported("vllm-log")
     # The second prompt holds the first (4 ids) and two of the three ids generated after it.
     assert program.turns == (Turn(4, 0, 3, "client", 2.0), Turn(8, 6, 1))
+    assert program.arrival_s == 0.0
 
 
 def test_vllm_log_of_older_versions(imported: Imported) -> None:

@@ -9,7 +9,7 @@ from continuum_sim.engine.config import EngineConfig
 from continuum_sim.spec import parse_arrivals, parse_policy
 from continuum_sim.steptime import Fitted
 from continuum_sim.traces import check_program
-from continuum_sim.traces.schema import Program, SharedPrefix, Turn
+from continuum_sim.traces.schema import Child, Program, SharedPrefix, Turn
 from continuum_sim.validate.parity.random_cases import random_case
 from continuum_sim.validate.parity.tokens import TokenStory
 
@@ -65,6 +65,21 @@ class TestAgainstVllm:
         config = EngineConfig(num_gpu_blocks=160, max_num_batched_tokens=256, max_num_seqs=64, max_model_len=4096)
         report = compare_on_trace(programs, parse_arrivals("burst"), config, parse_policy("lru"), STEP_TIME)
         assert report.difference is None, str(report.difference)
+        assert report.preemptions > 0
+
+    def test_sub_agents_agree(self) -> None:
+        from continuum_sim.validate.parity.compare import compare_on_trace
+
+        def job(name: str, *children: Child) -> Program:
+            return Program(name, (Turn(200, 0, 300, "task", 0.3), Turn(700, 500, 200)), children=children)
+
+        programs = [
+            job(f"p{i}", *(Child(job(f"p{i}/{k}", Child(job(f"p{i}/{k}/0"), 1)), 0, 1) for k in "ab")) for i in range(3)
+        ]
+        config = EngineConfig(num_gpu_blocks=160, max_num_batched_tokens=256, max_num_seqs=64, max_model_len=4096)
+        report = compare_on_trace(programs, parse_arrivals("burst"), config, parse_policy("lru"), STEP_TIME)
+        assert report.difference is None, str(report.difference)
+        assert report.turns == 3 * 5 * 2
         assert report.preemptions > 0
 
     def test_a_wrong_scheduler_is_caught_and_shown(self) -> None:

@@ -117,6 +117,11 @@ class Governor:
             self._gate.turn_admitted(turn, cached_tokens, self._moment(now_s))
         return ends
 
+    def turn_reloads(self, turn: TurnView, tokens: int, now_s: float) -> None:
+        """Take note that a turn just admitted waits for so many tokens of its context from a lower memory tier."""
+        if self._log:
+            self._log(now_s, turn.program.program_id, turn.index, "reload", {"tokens": tokens})
+
     def turn_preempted(self, turn: TurnView, now_s: float) -> None:
         """Take note that a running turn lost its blocks and waits again."""
         turn.preempted = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 from os import PathLike
 from pathlib import Path
 
+from continuum_sim.engine.tier_config import ReloadRule
 from continuum_sim.execute import OnProgress, execute
 from continuum_sim.hardware import GpuSpec, ModelSpec
 from continuum_sim.policies import Policy, Routing
@@ -35,6 +36,11 @@ def run(
     watermark: float = 0.0,
     replicas: Replicas = 1,
     router: str | Routing | None = None,
+    dram_gb: float = 0.0,
+    dram_gbps: float = RunConfig.dram_gbps,
+    ssd_gb: float = 0.0,
+    ssd_gbps: float = RunConfig.ssd_gbps,
+    reload: ReloadRule = "faster",
     step_time: str | StepTime = "roofline",
     engine: EngineMode = "fast",
     limit: int | None = None,
@@ -60,6 +66,8 @@ max_model_len, kv_blocks, watermark, step_time
         The engine, in vLLM's words; see `RunConfig`.
     replicas, router
         A cluster of such engines and how turns find theirs; see `RunConfig`.
+    dram_gb, dram_gbps, ssd_gb, ssd_gbps, reload
+        Memory tiers below the KV cache; see `RunConfig`.
     out
         Directory to write the run to as it goes, in bounded memory; None keeps its tables in memory.
     force
@@ -97,6 +105,11 @@ max_model_len, kv_blocks, watermark, step_time
         watermark=watermark,
         replicas=replicas,
         router=router,
+        dram_gb=dram_gb,
+        dram_gbps=dram_gbps,
+        ssd_gb=ssd_gb,
+        ssd_gbps=ssd_gbps,
+        reload=reload,
         step_time=step_time,
         engine=engine,
         limit=limit,

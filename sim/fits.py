@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from continuum_sim.engine.config import EngineConfig
@@ -18,6 +19,7 @@ def check_fits(program: Program, *engines: EngineConfig) -> None:
         Naming the program, what it needs and what there is.
     """
     tokens = program.max_context_tokens
+    _check_tiers(program, engines[0])
     if any(fits(tokens, config) for config in engines):
         return
     long_enough = [config for config in engines if tokens <= config.max_model_len]
@@ -47,3 +49,17 @@ def fitting(tokens: int, engines: Sequence[EngineConfig]) -> list[int]:
 
 def _blocks(tokens: int, config: EngineConfig) -> int:
     return -(-(tokens - 1) // config.block_size)  # the last sampled token has no KV
+
+
+def _check_tiers(program: Program, config: EngineConfig) -> None:
+    """Refuse memory tiers, which are alike on all replicas, that cannot hold one context."""
+    if config.tiers is None:
+        return
+    blocks = _blocks(program.max_context_tokens, config)
+    for name, room in (("dram", config.tiers.dram_blocks), ("ssd", config.tiers.ssd_blocks)):
+        if 0 < room < blocks:
+            least_gb = math.ceil(blocks * config.tiers.block_bytes / 1e7) / 100
+            raise ConfigError(
+                f"program {program.program_id!r} needs {blocks} KV blocks, but the {name} tier holds {room}; give "
+                f"--{name}-gb {least_gb:g} or more, or leave the tier out"
+            )

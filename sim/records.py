@@ -28,6 +28,10 @@ class TurnRecord(NamedTuple):
     """Seconds of the gap after it, retries included; waits for tool workers and sub-agents come on top."""
     replica: int = 0
     """Where it ran, in a cluster."""
+    reloaded_tokens: int = 0
+    """Tokens that came back from a lower memory tier, again after a preemption included."""
+    reload_s: float = 0.0
+    """Of the time before its first scheduling, seconds in which it waited for them."""
 
 
 class ProgramRecord(NamedTuple):
@@ -39,7 +43,7 @@ class ProgramRecord(NamedTuple):
     finish_s: float
     jct_s: float
     queue_s: float
-    """Σ over turns of arrival to first scheduling."""
+    """Σ over turns of arrival to first scheduling, without `reload_s`."""
     prefill_s: float
     """Σ over turns of first scheduling to first token."""
     decode_s: float
@@ -52,6 +56,8 @@ class ProgramRecord(NamedTuple):
     """Σ of the waits for sub-agents after the program's own tools, if any, had returned."""
     parent: str | None = None
     """The program whose sub-agent this is."""
+    reload_s: float = 0.0
+    """Σ over turns of the wait for blocks from a lower memory tier."""
 
 
 class TimelineRecord(NamedTuple):

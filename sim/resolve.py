@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass, fields, is_dataclass
 
 import numpy as np
 
 from continuum_sim.cluster import DEFAULT_ROUTING
 from continuum_sim.engine.config import EngineConfig
+from continuum_sim.engine.tier_config import TierConfig
 from continuum_sim.errors import ConfigError
-from continuum_sim.hardware import GpuSpec, ModelSpec, find_gpu, find_model, kv_blocks
+from continuum_sim.hardware import GpuSpec, ModelSpec, find_gpu, find_model, kv_blocks, kv_bytes_per_token
 from continuum_sim.policies import Policy, Routing
 from continuum_sim.replicas import replica_gpus
 from continuum_sim.run_config import DEFAULT_ARRIVALS, RunConfig
@@ -176,6 +178,32 @@ def resolve_engine(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> EngineC
         max_num_seqs=seqs,
         max_model_len=config.max_model_len or model.max_position_embeddings,
         watermark=config.watermark,
+        tiers=resolve_tiers(config, model),
+    )
+
+
+def resolve_tiers(config: RunConfig, model: ModelSpec) -> TierConfig | None:
+    """Turn GB and GB/s into blocks and seconds a block; None without a tier.
+
+    Raises
+    ------
+    ConfigError
+        If a tier cannot hold one block.
+    """
+    if not config.dram_gb:
+        return None
+    size = config.tensor_parallel_size
+    block_bytes = math.ceil(kv_bytes_per_token(model, size) * config.block_size) * size  # as on the GPUs together
+    for name, gb in (("dram", config.dram_gb), ("ssd", config.ssd_gb)):
+        if 0 < gb * 1e9 < block_bytes:
+            raise ConfigError(f"--{name}-gb {gb:g} holds no KV block: one of {model.name} has {block_bytes:,} bytes")
+    return TierConfig(
+        dram_blocks=int(config.dram_gb * 1e9) // block_bytes,
+        dram_block_s=block_bytes / (config.dram_gbps * 1e9),
+        ssd_blocks=int(config.ssd_gb * 1e9) // block_bytes,
+        ssd_block_s=block_bytes / (config.ssd_gbps * 1e9),
+        block_bytes=block_bytes,
+        reload=config.reload,
     )
 
 

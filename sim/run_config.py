@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from continuum_sim.engine.tier_config import ReloadRule
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import GpuSpec, ModelSpec
 from continuum_sim.policies import Policy, Routing
@@ -56,6 +58,17 @@ class RunConfig:
     """Engines behind one router: a number of them alike, `h100:2,a100-80:4`, or a list of GPUs."""
     router: str | Routing | None = None
     """`session-affinity`, `prefix-aware:index=events`, …, or a rule; None takes the policy's, else session affinity."""
+    dram_gb: float = 0.0
+    """Host memory for KV blocks below the KV cache of a replica, in GB of 10⁹ bytes; 0 for none."""
+    dram_gbps: float = 31.5
+    """Bandwidth between its GPUs and host memory in GB/s, both directions together (PCIe 4.0 x16: 16 lanes of 16 GT/s,
+    128/130 encoded, carry 31.5 GB/s each way)."""
+    ssd_gb: float = 0.0
+    """SSD space for what host memory evicts, in GB of 10⁹ bytes; 0 for none."""
+    ssd_gbps: float = 6.9
+    """Bandwidth between host memory and the SSD in GB/s (Samsung PM9A3 data sheet: 6,900 MB/s sequential reads)."""
+    reload: ReloadRule = "faster"
+    """Reload what a tier holds where that is faster than computing it, or `always`."""
     step_time: str | StepTime = "roofline"
     """`roofline`, `fitted:FILE`, …, or a model."""
     engine: EngineMode = "fast"
@@ -83,6 +96,13 @@ class RunConfig:
         if not 0 < share <= 1:
             raise ConfigError(f"gpu_memory_utilization is {share}, expected a share above 0 and at most 1")
         _ = self.tools
+        for name in ("dram", "ssd"):
+            _check_number(f"{name}_gb", getattr(self, f"{name}_gb"), "0 or more GB")
+            _check_number(f"{name}_gbps", getattr(self, f"{name}_gbps"), "more than 0 GB/s", positive=True)
+        if self.ssd_gb and not self.dram_gb:
+            raise ConfigError("the SSD takes what host memory evicts: give --dram-gb as well as --ssd-gb")
+        if self.reload not in get_args(ReloadRule):
+            raise ConfigError(f"reload is {self.reload!r}, expected one of {', '.join(get_args(ReloadRule))}")
         if self.engine not in get_args(EngineMode):
             raise ConfigError(f"engine is {self.engine!r}, expected one of {', '.join(get_args(EngineMode))}")
 
@@ -93,6 +113,12 @@ class RunConfig:
 
 
 DEFAULT_ARRIVALS = "poisson:rate=0.1"
+
+
+def _check_number(name: str, value: object, expected: str, *, positive: bool = False) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (number and 0 <= value < math.inf) or (positive and value == 0):  # type: ignore[operator]
+        raise ConfigError(f"{name} is {value!r}, expected {expected}")
 
 
 def _check_whole(name: str, value: object, least: int) -> None:

@@ -132,7 +132,7 @@ class Simulation:
         env, name = self.env, program.program_id
         session = self.cluster.open(program)
         arrival_s = now_s
-        queue_s = prefill_s = decode_s = tool_s = tool_wait_s = join_s = 0.0
+        queue_s = reload_s = prefill_s = decode_s = tool_s = tool_wait_s = join_s = 0.0
         known_tokens = 0
         gaps_s = [turn.tool_s for turn in program.turns]
         if self._outcomes is not None:
@@ -160,7 +160,8 @@ class Simulation:
             )
             replica.submit(name, request, now_s)
             finish_s: float = yield done
-            queue_s += request.scheduled_s - now_s
+            queue_s += request.scheduled_s - now_s - request.reload_s
+            reload_s += request.reload_s
             prefill_s += request.first_token_s - request.scheduled_s
             decode_s += finish_s - request.first_token_s
             self.recorder.turn(_turn_record(name, index, request, gaps_s[index], replica.number))
@@ -203,6 +204,7 @@ class Simulation:
                 tool_wait_s,
                 join_s,
                 parent,
+                reload_s,
             )
         )
         return now_s
@@ -225,4 +227,6 @@ def _turn_record(program: str, index: int, request: Request, tool_s: float, repl
         request.tool,
         tool_s,
         replica,
+        request.reloaded_tokens,
+        request.reload_s,
     )

@@ -33,7 +33,8 @@ class Timeline:
             if now_s > start_s:
                 waiting = self._mean_waiting(start_s, now_s)
                 self._recorder.timeline(TimelineRecord(start_s, now_s, 0, 0, waiting, 0, 0, *blocks, self._replica))
-        self._running, self._waiting = len(scheduler.running), len(scheduler.waiting)
+        self._running = len(scheduler.running)
+        self._waiting = len(scheduler.waiting) + len(scheduler.reloading)
         self._late, self._late_sum_s = 0, 0.0
         if plan.empty and self._waiting:
             self._stalled = (now_s, _blocks(scheduler))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from continuum_sim.engine.replica import Replica
+from continuum_sim.engine.tiers import TierTotals, sum_tiers
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class EngineTotals:
     pins_moved: int = 0
     """Pins that ended because their programs were sent to another replica."""
     replicas: int = 1
+    tiers: tuple[TierTotals, ...] = ()
+    """Lower memory tiers, nearest first."""
 
 
 def totals_of(replica: Replica) -> EngineTotals:
@@ -50,6 +53,7 @@ def totals_of(replica: Replica) -> EngineTotals:
         reorders=counts.reorders,
         holds=counts.holds,
         pins_moved=counts.pins_moved,
+        tiers=() if scheduler.tiers is None else scheduler.tiers.totals(replica.now_s),
     )
 
 
@@ -57,5 +61,10 @@ def sum_totals(parts: Sequence[EngineTotals]) -> EngineTotals:
     """Add the counts of several engines up; the end is the last one's."""
     if len(parts) == 1:
         return parts[0]
-    sums = {item.name: sum(getattr(part, item.name) for part in parts) for item in fields(EngineTotals)}
-    return EngineTotals(**{**sums, "end_s": max(part.end_s for part in parts)})
+    sums = {
+        item.name: sum(getattr(part, item.name) for part in parts)
+        for item in fields(EngineTotals)
+        if item.name != "tiers"
+    }
+    tiers = tuple(sum_tiers(same) for same in zip(*(part.tiers for part in parts), strict=True))
+    return EngineTotals(**{**sums, "end_s": max(part.end_s for part in parts), "tiers": tiers})

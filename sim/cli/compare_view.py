@@ -15,8 +15,8 @@ from continuum_sim.results.compared import ComparisonRow
 from continuum_sim.results.paired import SEEDS_TO_RESAMPLE, PairedDifference
 
 _SHOWN_METRICS: Final = ("mean", "p95")
-_RARE_PARTS: Final = (("tool_wait_s", "tool wait"), ("join_s", "join"))
-"""Columns of runs with bounded tools and with sub-agents."""
+_RARE_PARTS: Final = (("reload_s", "reload"), ("tool_wait_s", "tool wait"), ("join_s", "join"))
+"""Columns of runs with memory tiers, with bounded tools and with sub-agents."""
 
 
 def comparison_view(rows: Sequence[ComparisonRow], differences: Sequence[PairedDifference]) -> RenderableType:
@@ -61,12 +61,14 @@ def _times(rows: Sequence[ComparisonRow]) -> Table:
 
 
 def _memory(rows: Sequence[ComparisonRow]) -> Table:
+    reloads = any(row.reloaded_tokens for row in rows)
     table = _table(
         "Prompt tokens and pins (a run)",
-        *("computed", "recomputed", "from cache", "preemptions", "pins", "hit", "expired", "broken"),
+        *("computed", "recomputed", "from cache", *(("reloaded",) if reloads else ())),
+        *("preemptions", "pins", "hit", "expired", "broken"),
     )
     for row in rows:
-        tokens = (row.computed_tokens, row.recomputed_tokens, row.cached_tokens)
+        tokens = [row.computed_tokens, row.recomputed_tokens, row.cached_tokens, *([row.reloaded_tokens] * reloads)]
         pins = (row.pins_made, row.pins_hit, row.pins_expired, row.pins_broken)
         table.add_row(row.policy, *map(count, (*tokens, row.preemptions, *pins)))
     return table

@@ -21,6 +21,13 @@ _TOOLS: Final = "Tools"
 _OUTPUT: Final = "Output"
 
 
+class Reload(StrEnum):
+    """When blocks come back from a lower memory tier."""
+
+    faster = "faster"
+    always = "always"
+
+
 class EngineMode(StrEnum):
     """How time advances; the results are the same."""
 
@@ -108,6 +115,13 @@ class RunFlags:
             default=False,
         ),
     ] = None
+    dram_gb: Annotated[float, _engine("Host memory for KV below the KV cache, in GB (10^9 bytes); 0: none.")] = 0.0
+    dram_gbps: Annotated[float, _engine("Bandwidth of the link to it, in GB/s.")] = 31.5
+    ssd_gb: Annotated[float, _engine("SSD space for what host memory evicts, in GB; 0: none.")] = 0.0
+    ssd_gbps: Annotated[float, _engine("Bandwidth of the link to it, in GB/s.")] = 6.9
+    reload: Annotated[Reload, _engine("Reload from a tier where that is faster than computing, or always.")] = (
+        Reload.faster
+    )
     step_time: Annotated[str, _engine("How long steps take: roofline, fitted:FILE, …")] = "roofline"
     engine: Annotated[EngineMode, _engine("Jump over equal steps, or take each one: the same results.")] = (
         EngineMode.fast
@@ -127,7 +141,7 @@ class RunFlags:
 
     def as_settings(self) -> dict[str, Any]:
         """Return the flags as keyword arguments of `RunConfig`."""
-        return {**asdict(self), "engine": self.engine.value}
+        return {**asdict(self), "engine": self.engine.value, "reload": self.reload.value}
 
 
 def takes_run_flags(command: Callable[..., None]) -> Callable[..., None]:

@@ -34,7 +34,16 @@ def _engines(run: ResolvedRun) -> str:
             f"max_num_batched_tokens {engine.max_num_batched_tokens}, max_num_seqs {engine.max_num_seqs}, "
             f"step times {_step_time(run)}\n"
         )
-    return "".join(lines)
+    return "".join(lines) + _tiers(run)
+
+
+def _tiers(run: ResolvedRun) -> str:
+    tiers, config = run.engine.tiers, run.config
+    if tiers is None:
+        return ""
+    each = "" if len(run.replicas) == 1 else "each with "
+    ssd = f", SSD {tiers.ssd_blocks:,} blocks at {config.ssd_gbps:g} GB/s" if tiers.ssd_blocks else ""
+    return f"{each}DRAM {tiers.dram_blocks:,} blocks at {config.dram_gbps:g} GB/s{ssd}, reload {tiers.reload}\n"
 
 
 def _step_time(run: ResolvedRun) -> str:

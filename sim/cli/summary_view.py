@@ -12,18 +12,19 @@ from rich.table import Table
 from rich.text import Text
 
 from continuum_sim.cli.numbers import count, percent, seconds
-from continuum_sim.results.summary import Quantiles, ReplicaSummary, Summary, TimeSplit, ToolCalls
+from continuum_sim.results.summary import Quantiles, ReplicaSummary, Summary, TierUse, TimeSplit, ToolCalls
 
 # Told apart by shade where there is no colour.
 PARTS: Final = (
     ("queue", "█", "red"),
+    ("reload", "▚", "magenta"),
     ("prefill", "▓", "yellow"),
     ("decode", "▒", "green"),
     ("tool", "░", "blue"),
     ("tool_wait", "▚", "magenta"),
     ("join", "▞", "cyan"),
 )
-_RARE: Final = ("tool_wait", "join")
+_RARE: Final = ("reload", "tool_wait", "join")
 """Parts that are left out where there is none."""
 _BAR_CELLS: Final = 60
 
@@ -65,17 +66,20 @@ def _facts(summary: Summary) -> Iterator[tuple[str, RenderableType]]:
     yield "", time_legend(s.time_s, s.time_share)
     if isinstance(s.tools, ToolCalls):
         yield "tool calls", tools_line(s.tools)
-    prompt_tokens = s.prefill.computed_tokens + s.prefill.cached_tokens
+    prompt_tokens = s.prefill.computed_tokens + s.prefill.cached_tokens + s.prefill.reloaded_tokens
     yield (
         "prefill",
         f"{count(s.prefill.computed_tokens)} tokens computed, {count(s.prefill.recomputed_tokens)} of them again; "
-        f"{count(s.prefill.cached_tokens)} from cache ({percent(s.prefill.cached_tokens / prompt_tokens)})",
+        f"{count(s.prefill.cached_tokens)} from cache ({percent(s.prefill.cached_tokens / prompt_tokens)})"
+        + (f"; {count(s.prefill.reloaded_tokens)} reloaded" if s.tiers else ""),
     )
     yield (
         "KV cache",
         f"{percent(s.kv.peak_used_share)} of {s.kv.blocks:,} blocks in use at the peak; "
         f"{count(s.preemptions)} preemptions",
     )
+    for tier in s.tiers:
+        yield tier.name.upper(), tier_line(tier)
     yield "pins", pins_line(s)
     yield (
         "throughput",
@@ -135,6 +139,15 @@ def tools_line(tools: ToolCalls) -> str:
     if tools.waits:
         parts.append(f"{count(tools.waits)} waited for a worker, {seconds(tools.wait_s / tools.waits)} s on average")
     return "; ".join(parts)
+
+
+def tier_line(tier: TierUse) -> str:
+    """Say how full a memory tier was and what moved."""
+    return (
+        f"{percent(tier.peak_used_share)} of {tier.blocks:,} blocks in use at the peak; "
+        f"{tier.written_bytes / 1e9:,.1f} GB written, {tier.read_bytes / 1e9:,.1f} GB read, "
+        f"link busy {percent(tier.link_busy_share)}"
+    )
 
 
 def time_bar(share: TimeSplit) -> Text:

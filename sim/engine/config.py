@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from continuum_sim.engine.tier_config import TierConfig
 from continuum_sim.errors import ConfigError
 
 
@@ -25,6 +26,8 @@ class EngineConfig:
     """Share of all blocks that must stay free when a turn is admitted beside others."""
     scheduler_reserve_full_isl: bool = True
     """Admit a turn only when its whole prompt fits now, not just its first chunk."""
+    tiers: TierConfig | None = None
+    """Memory tiers below the KV cache; None for none."""
 
     def __post_init__(self) -> None:
         for name, least in (

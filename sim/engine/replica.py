@@ -193,7 +193,10 @@ class Replica:
         return steps
 
     def _next_hope_s(self) -> float:
-        """When the policy may let a waiting turn in of its own accord; infinite once it has had its chances."""
+        """When a waiting turn may be let in of itself; infinite once the policy has had its chances."""
+        reload_s = self.scheduler.next_reload_s()
+        if reload_s < math.inf:
+            return min(self.scheduler.governor.next_event_s(), reload_s)
         if self.env.only_ticks_left:
             self._hopeless += 1
         return self.scheduler.governor.next_event_s() if self._hopeless <= _MOST_IDLE_TICKS else math.inf

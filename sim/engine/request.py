@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from continuum_sim.engine.block_pool import Chain, Run
+from continuum_sim.engine.tier import Stretch
 from continuum_sim.policies.views import Foresight, TurnView
 
 Hits = list[tuple[Run, int, int]]
@@ -32,6 +33,16 @@ class Context:
             hits.extend(self.own.find(self.shared_blocks, stop))
         return hits
 
+    def parts(self, start: int, stop: int) -> list[Stretch]:
+        """Blocks [start, stop) as contents: of the shared prefix, then of the program's own."""
+        parts = []
+        if self.shared is not None and start < self.shared_blocks:
+            parts.append(Stretch(self.shared, start, min(stop, self.shared_blocks)))
+            start = min(stop, self.shared_blocks)
+        if start < stop:
+            parts.append(Stretch(self.own, start, stop))
+        return parts
+
 
 class Request:
     """A turn from its arrival at the engine to its last token. Names follow vLLM's `Request`."""
@@ -57,6 +68,10 @@ class Request:
         "payload",
         "prompt_tokens",
         "recomputed_tokens",
+        "reload_began_s",
+        "reload_blocks",
+        "reload_s",
+        "reloaded_tokens",
         "scheduled_s",
         "table",
         "tool",
@@ -113,6 +128,13 @@ class Request:
         """Tokens computed for this turn, prefill and decode, again after a preemption included."""
         self.recomputed_tokens = 0
         """Of those, prefill tokens whose KV had been computed before and was lost."""
+        self.reload_blocks = (0, 0)
+        """Blocks [start, stop) that come back from a lower tier before the turn can enter the batch."""
+        self.reload_began_s = 0.0
+        self.reloaded_tokens = 0
+        """Tokens that came back from a lower tier, again after a preemption included."""
+        self.reload_s = 0.0
+        """Seconds that its first scheduling waited for them."""
         self.scheduled_s = -1.0
         self.first_token_s = -1.0
         self.finish_s = -1.0

@@ -7,6 +7,8 @@ carries out any number of steps up to that. Stepwise simulation is `advance` by 
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,8 +17,9 @@ from continuum_sim.engine.block_pool import BlockPool, Chain
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.decoding import Decoding
 from continuum_sim.engine.request import Context, Hits, Request
+from continuum_sim.engine.tiers import Tiers
 from continuum_sim.engine.waiting import make_waiting_queue
-from continuum_sim.policies.governor import Governor
+from continuum_sim.policies.governor import SAME_INSTANT_S, Governor
 from continuum_sim.policies.planes import Fate, PinFor, Policy
 from continuum_sim.policies.views import ProgramView, TurnView
 from continuum_sim.steptime.batch import StepBatch
@@ -67,19 +70,24 @@ class Scheduler:
         Parameters
         ----------
         rebuild_s
-            Seconds to prefill (or reload) a context of so many tokens, for policies that weigh it.
+            Seconds to prefill a context of so many tokens, for policies that weigh it and for lower memory tiers.
         log
             Receives every decision; None for speed.
         sibling
             Scheduler of another engine of the same cluster.
         """
         self.config = config
-        self.rebuild_s = rebuild_s
+        self.tiers = None if config.tiers is None else Tiers(config.tiers, config.block_size, rebuild_s)
+        self.rebuild_s = rebuild_s if self.tiers is None else self.tiers.rebuild_s
         self.step = 0
         """Steps carried out so far."""
         self.pool = BlockPool(config.usable_blocks)
         self.running: dict[int, Request] = {}
         """By rank of admission, which is also the order of iteration."""
+        self.reloading: dict[Request, None] = {}
+        """Turns that hold blocks for their whole prompt and are not in the batch: some of them come from a tier."""
+        self._reloaded: deque[Request] = deque()
+        """Those of them whose blocks have come."""
         self.peak_used_blocks = 0
         self.preemptions = 0
         with_step = None if log is None else self._with_step(log)
@@ -120,8 +128,8 @@ class Scheduler:
 
     @property
     def num_running(self) -> int:
-        """Turns in the batch."""
-        return len(self.running)
+        """Turns in the batch, and those let in whose blocks come from a lower tier."""
+        return len(self.running) + len(self.reloading)
 
     @property
     def num_waiting(self) -> int:
@@ -151,6 +159,8 @@ class Scheduler:
         kept_blocks = request.kept_tokens // self.block_size
         if turn.index:
             self.pool.abandon(context.own, kept_blocks)
+            if self.tiers is not None:
+                self.tiers.abandon(context, kept_blocks)
             context.shared_blocks = min(context.shared_blocks, kept_blocks)
             usable_blocks = min(kept_blocks, (request.prompt_tokens - 1) // self.block_size)
             if context.pinned and context.pinned[-1].stop > usable_blocks:
@@ -195,11 +205,16 @@ class Scheduler:
     @property
     def has_work(self) -> bool:
         """Whether any turn runs or waits."""
-        return bool(self.running) or len(self.waiting) > 0
+        return bool(self.running) or len(self.waiting) > 0 or bool(self.reloading)
 
     def next_event_s(self) -> float:
-        """Earliest time at which the policy does something by itself; may be infinite."""
-        return min(self.governor.next_event_s(), self.waiting.next_change_s)
+        """Earliest time at which the policy or a lower tier does something by itself; may be infinite."""
+        own_s = min(self.governor.next_event_s(), self.waiting.next_change_s)
+        return own_s if self.tiers is None else min(own_s, self.tiers.next_event_s() - SAME_INSTANT_S)
+
+    def next_reload_s(self) -> float:
+        """Earliest time at which blocks arrive from a lower tier; may be infinite."""
+        return math.inf if self.tiers is None else self.tiers.next_event_s()
 
     # One step -------------------------------------------------------------------------------------------
 
@@ -209,6 +224,8 @@ class Scheduler:
         for program in self.governor.begin_step(now_s):
             self._unpin(program.program_id)
             plan.changed = True
+        if self.tiers is not None:
+            self._take_in_reloads(self.tiers, now_s)
         budget = self._schedule_running(plan, now_s)
         decoding = self._decoding
         decode_requests, decode_context = decoding.count, decoding.context_tokens()
@@ -218,7 +235,7 @@ class Scheduler:
                 decode_context -= self._computed(request) + 1
         if plan.preempted:
             plan.changed = True
-        elif budget and self.waiting:
+        elif budget and (self.waiting or self._reloaded):
             budget = self._schedule_waiting(plan, budget, now_s)
         plan.spent = budget == 0
         plan.batch = _batch(plan.chunks, decode_requests, decode_context)
@@ -358,6 +375,7 @@ class Scheduler:
         computed = self._computed(request)
         self._leave_batch(request)
         self._cache_own(request, computed + scheduled_tokens)
+        self._store(request, now_s)
         self.pool.release(request.table, self._blank_blocks(request, computed + scheduled_tokens))
         request.turn.computed_tokens = request.computed_tokens
         request.known_tokens = max(request.known_tokens, computed)
@@ -372,11 +390,21 @@ class Scheduler:
     def _schedule_waiting(self, plan: Plan, budget: int, now_s: float) -> int:
         """Admit waiting turns until one does not fit; returns what is left of the budget."""
         while budget and len(self.running) < self.config.max_num_seqs:
+            if self._reloaded:
+                budget -= self._admit_reloaded(plan, budget, now_s)
+                continue
             request = self.waiting.head(now_s)
             if request is None:
                 break
             hits = request.context.find((request.num_tokens - 1) // self.block_size)
             cached = hits[-1][2] * self.block_size if hits else 0
+            if self.tiers is not None and (stop := self._reload_stop(self.tiers, request, hits, now_s)):
+                # It holds its blocks without running, where nothing can preempt it; so it must be sure to run then.
+                if not self._make_room(plan, request, request.num_tokens, hits, now_s):
+                    break
+                self._begin_reload(self.tiers, request, stop, hits, now_s)
+                plan.changed = True
+                continue
             tokens = min(request.num_tokens - cached, budget)
             # Alone beside pins a turn must fit whole: admitted by its first chunk, it would lack the next one's
             # block, preempt itself and be admitted by the same chunk again, for ever, as pins yield to waiting turns.
@@ -413,21 +441,78 @@ class Scheduler:
 
     def _admit(self, plan: Plan, request: Request, cached: int, tokens: int, hits: Hits, now_s: float) -> None:
         self.waiting.remove(request)
-        context = request.context
+        self._take_blocks(request, hits, self._blocks(cached + tokens))
+        request.num_computed_tokens = cached
+        self._enter_batch(plan, request, now_s)
+        if self.governor.turn_admitted(request.turn, cached, now_s):
+            self._release_pin(request.context)
+        self._take_chunk(plan, request, tokens)
+
+    def _take_blocks(self, request: Request, hits: Hits, blocks: int) -> None:
+        """Let a turn hold the blocks it hits, and as many new ones as make it so many."""
         for run, start, stop in reversed(hits):
             self.pool.touch(run, start, stop, request.table)
-        self.pool.allocate(self._blocks(cached + tokens) - cached // self.block_size)
+        cached_blocks = hits[-1][2] if hits else 0
+        self.pool.allocate(blocks - cached_blocks)
+        if request.scheduled_s < 0:
+            request.cached_tokens = cached_blocks * self.block_size
+
+    def _enter_batch(self, plan: Plan, request: Request, now_s: float) -> None:
         if request.scheduled_s < 0:
             request.scheduled_s = max(now_s, request.arrival_s)  # the same instant, but for the last bits
-            request.cached_tokens = cached
-        request.num_computed_tokens = cached
         request.number = self._admissions
         self._admissions += 1
         self.running[request.number] = request
-        if self.governor.turn_admitted(request.turn, cached, now_s):
-            self._release_pin(context)
         plan.admitted.append(request)
+
+    # Blocks from lower tiers ------------------------------------------------------------------------------
+
+    def _reload_stop(self, tiers: Tiers, request: Request, hits: Hits, now_s: float) -> int:
+        """Up to which block to reload before this turn runs; 0 for nothing."""
+        cached_blocks = hits[-1][2] if hits else 0
+        stop = (request.num_tokens - 1) // self.block_size
+        reload_stop = tiers.reload_stop(request.context, cached_blocks, stop, now_s)
+        return reload_stop if reload_stop > cached_blocks else 0
+
+    def _begin_reload(self, tiers: Tiers, request: Request, stop: int, hits: Hits, now_s: float) -> None:
+        """Let a turn in that has to wait for blocks from below, as vLLM does; others go on meanwhile."""
+        self.waiting.remove(request)
+        self._take_blocks(request, hits, self._blocks(request.num_tokens))
+        start = hits[-1][2] if hits else 0
+        request.reload_blocks = (start, stop)
+        request.reload_began_s = max(now_s, request.arrival_s)
+        request.reloaded_tokens += (stop - start) * self.block_size
+        tiers.reload(request, start, stop, now_s)
+        self.reloading[request] = None
+        if self.governor.turn_admitted(request.turn, stop * self.block_size, now_s):
+            self._release_pin(request.context)
+        self.governor.turn_reloads(request.turn, (stop - start) * self.block_size, now_s)
+
+    def _take_in_reloads(self, tiers: Tiers, now_s: float) -> None:
+        """Make blocks that have arrived findable; their turns are next to enter the batch."""
+        for end_s, request in tiers.arrived(now_s):
+            for part in request.context.parts(*request.reload_blocks):
+                self.pool.cache(*part, request.table)
+            request.num_computed_tokens = request.reload_blocks[1] * self.block_size
+            if request.scheduled_s < 0:
+                request.reload_s = max(0.0, min(end_s, now_s) - request.reload_began_s)
+            self._reloaded.append(request)
+
+    def _admit_reloaded(self, plan: Plan, budget: int, now_s: float) -> int:
+        """Let the turn whose blocks came first run; returns the tokens it gets."""
+        request = self._reloaded.popleft()
+        del self.reloading[request]
+        tokens = min(request.num_tokens - request.num_computed_tokens, budget)
+        scheduled_blocks = self._blocks(request.num_computed_tokens + tokens)
+        self.pool.release([], self._blocks(request.num_tokens) - scheduled_blocks)
+        self._enter_batch(plan, request, now_s)
         self._take_chunk(plan, request, tokens)
+        return tokens
+
+    def _store(self, request: Request, now_s: float) -> None:
+        """Let lower memory have a copy of a turn's full blocks."""
+        if self.tiers is not None and request.table:
+            self.tiers.store(request.context, request.table[-1].stop, now_s)
 
     def _refusal_stands(self) -> bool:
         """Whether a waiting turn that was not admitted stays so until `next_event_s` or an event before."""
@@ -487,6 +572,7 @@ class Scheduler:
             return
         self._cache_own(request, computed)
         blank = self._blank_blocks(request, computed)
+        self._store(request, now_s)
         self.pool.merge(table)
         if isinstance(decision, PinFor):
             self.pool.release([], blank)

@@ -54,6 +54,8 @@ class ComparisonRow(msgspec.Struct, frozen=True, kw_only=True):
     moved_turns: float | msgspec.UnsetType = msgspec.UNSET
     busiest_ratio: float | msgspec.UnsetType = msgspec.UNSET
     """Turns of the replica that served most, over the mean of all replicas."""
+    reload_s: float
+    reloaded_tokens: float
     notes: list[str]
     """Those of all its runs, each once."""
 

@@ -64,7 +64,8 @@ def load_notes(tally: Tally, totals: EngineTotals, *, block_size: int, open_arri
     """Say what the load was like, where it decides what the numbers mean."""
     notes = []
     # The partly filled block at the end of a context is never cached: less than that a turn is no loss.
-    if tally.prefill.recomputed_tokens <= tally.turns * block_size:
+    lost_tokens = tally.prefill.recomputed_tokens + tally.prefill.reloaded_tokens
+    if lost_tokens <= tally.turns * block_size:
         notes.append("memory was never short: hardly a computed token was lost, so no retention policy can gain here")
     busy_s = totals.busy_s / totals.replicas
     overloaded = busy_s > _OVERLOAD * tally.last_arrival_s and tally.time_share.queue > _QUEUEING

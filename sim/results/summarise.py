@@ -9,7 +9,17 @@ from msgspec import UNSET
 
 from continuum_sim.cluster import Cluster
 from continuum_sim.engine.config import EngineConfig
-from continuum_sim.results.summary import Kv, Pins, PolicyActivity, ReplicaSummary, Summary, Throughput, ToolCalls
+from continuum_sim.engine.tiers import TierTotals
+from continuum_sim.results.summary import (
+    Kv,
+    Pins,
+    PolicyActivity,
+    ReplicaSummary,
+    Summary,
+    Throughput,
+    TierUse,
+    ToolCalls,
+)
 from continuum_sim.results.tally import ReplicaTally, Tally
 from continuum_sim.tools import ToolTotals
 from continuum_sim.totals import EngineTotals, totals_of
@@ -63,6 +73,7 @@ def summarise(
         router=router or UNSET,
         moved_turns=sum(part.moved_in for part in replicas) if replicas else UNSET,
         replicas=replicas or UNSET,
+        tiers=[_use(tier, totals.end_s * totals.replicas) for tier in totals.tiers],
         notes=list(notes),
     )
 
@@ -94,3 +105,15 @@ def summarise_replicas(
             )
         )
     return parts
+
+
+def _use(tier: TierTotals, link_s: float) -> TierUse:
+    """Put a tier, or those of all replicas, in numbers; the links had so many seconds together."""
+    return TierUse(
+        name=tier.name,
+        blocks=tier.blocks,
+        peak_used_share=tier.peak_used_blocks / tier.blocks,
+        written_bytes=tier.written_blocks * tier.block_bytes,
+        read_bytes=tier.read_blocks * tier.block_bytes,
+        link_busy_share=tier.link_busy_s / link_s,
+    )

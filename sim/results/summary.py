@@ -26,8 +26,8 @@ class Quantiles(msgspec.Struct, frozen=True):
         return cls(float(sample.mean()), *np.percentile(sample, _PERCENTILES).tolist())
 
 
-class Prefill(msgspec.Struct, frozen=True):
-    """Tokens of prompts, summed over turns: without a preemption, computed + cached = prompt."""
+class Prefill(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Tokens of prompts, summed over turns: without a preemption, computed + cached + reloaded = prompt."""
 
     computed_tokens: int
     """Computed for prompts, repeats included: everything but the one token a decode step computes."""
@@ -36,6 +36,8 @@ class Prefill(msgspec.Struct, frozen=True):
     recomputed_tokens: int
     """Of `computed_tokens`, those whose KV had existed and was lost: evicted between turns or by a preemption, or part
     of the last, partly filled block of a context, which is never cached."""
+    reloaded_tokens: int = 0
+    """Brought back from a lower memory tier; left out where there were none."""
 
 
 class Pins(msgspec.Struct, frozen=True):
@@ -68,10 +70,10 @@ class Throughput(msgspec.Struct, frozen=True):
 
 
 class TimeSplit(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where a program's time goes. In JSON the last two are left out where nothing waited so."""
+    """Where a program's time goes. In JSON the last three are left out where nothing waited so."""
 
     queue: float
-    """Turns that arrived and were not scheduled yet."""
+    """Turns that arrived and were not scheduled yet, reloads aside."""
     prefill: float
     """From first scheduling to first token."""
     decode: float
@@ -82,6 +84,8 @@ class TimeSplit(msgspec.Struct, frozen=True, omit_defaults=True):
     """They wait for a worker."""
     join: float = 0.0
     """They have returned, and sub-agents have not ended."""
+    reload: float = 0.0
+    """Turns wait for their blocks to come back from a lower memory tier."""
 
 
 class ToolCalls(msgspec.Struct, frozen=True):
@@ -100,6 +104,23 @@ class ToolCalls(msgspec.Struct, frozen=True):
     """Tries that found every worker busy."""
     wait_s: float
     """Seconds these waited, summed; calls made at once may wait side by side."""
+
+
+class TierUse(msgspec.Struct, frozen=True):
+    """One memory tier below the KV cache."""
+
+    name: str
+    """`dram` or `ssd`."""
+    blocks: int
+    """KV blocks it holds."""
+    peak_used_share: float
+    """Most of its blocks in use at once, as a share of them."""
+    written_bytes: int
+    """Copied down into it."""
+    read_bytes: int
+    """Brought up from it."""
+    link_busy_share: float
+    """Share of the run in which the link to it moved something."""
 
 
 class PolicyActivity(msgspec.Struct, frozen=True):
@@ -136,7 +157,7 @@ class ReplicaSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Pins that ended because the program's next turn was sent to another replica."""
 
 
-class Summary(msgspec.Struct, frozen=True, kw_only=True):
+class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One run in numbers. Times in seconds of simulated time, but for `wall_s`."""
 
     policy: str
@@ -180,6 +201,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     moved_turns: int | msgspec.UnsetType = msgspec.UNSET
     """Turns that ran on another replica than their program's turn before."""
     replicas: list[ReplicaSummary] | msgspec.UnsetType = msgspec.UNSET
+    tiers: list[TierUse] = []
+    """Memory tiers below the KV cache, nearest first; left out where there are none."""
     notes: list[str]
     """What a reader should know before trusting a comparison."""
 

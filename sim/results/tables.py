@@ -26,6 +26,7 @@ COLUMNS: Final[dict[str, dict[str, str]]] = {
         "tool_wait_s": "float64",
         "join_s": "float64",
         "parent": "string",
+        "reload_s": "float64",
     },
     "turns": {
         "program": "string",
@@ -43,6 +44,8 @@ COLUMNS: Final[dict[str, dict[str, str]]] = {
         "tool": "string",
         "tool_s": "float64",
         "replica": "int32",
+        "reloaded_tokens": "int64",
+        "reload_s": "float64",
     },
     "timeline": {
         "start_s": "float64",

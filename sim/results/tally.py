@@ -27,6 +27,7 @@ class Tally:
         self._computed_tokens = 0
         self._cached_tokens = 0
         self._recomputed_tokens = 0
+        self._reloaded_tokens = 0
         self._split_s = np.zeros(len(TimeSplit.__struct_fields__))
 
     def add_turns(self, columns: Columns) -> None:
@@ -44,6 +45,7 @@ class Tally:
         self._computed_tokens += sum(columns["computed_tokens"]) - (output_tokens - turns)
         self._cached_tokens += sum(columns["cached_tokens"])
         self._recomputed_tokens += sum(columns["recomputed_tokens"])
+        self._reloaded_tokens += sum(columns["reloaded_tokens"])
 
     def add_programs(self, columns: Columns) -> None:
         """Take in finished programs; sub-agents are only counted, their time is part of their parents'."""
@@ -66,18 +68,18 @@ class Tally:
     @property
     def prefill(self) -> Prefill:
         """Prompt tokens by what became of them."""
-        return Prefill(self._computed_tokens, self._cached_tokens, self._recomputed_tokens)
+        return Prefill(self._computed_tokens, self._cached_tokens, self._recomputed_tokens, self._reloaded_tokens)
 
     @property
     def time_s(self) -> TimeSplit:
         """Mean seconds a program."""
-        return TimeSplit(*(self._split_s / self.programs).tolist())
+        return _split((self._split_s / self.programs).tolist())
 
     @property
     def time_share(self) -> TimeSplit:
         """Shares of the mean JCT."""
         total_s = self._split_s.sum()
-        return TimeSplit(*(self._split_s / total_s if total_s else self._split_s).tolist())
+        return _split((self._split_s / total_s if total_s else self._split_s).tolist())
 
     def quantiles(self, sample: array[float]) -> Quantiles:
         """Summarise one of the samples."""
@@ -98,3 +100,10 @@ class ReplicaTally:
         np.add.at(self.turns, replica, 1)
         for name in ("prompt_tokens", "cached_tokens", "recomputed_tokens"):
             np.add.at(getattr(self, name), replica, np.array(columns[name]))
+
+
+def _split(parts: list[float]) -> TimeSplit:
+    """Name the parts; those that msgspec shall leave out must be their very defaults."""
+    rare = TimeSplit.__struct_fields__[-len(TimeSplit.__struct_defaults__) :]
+    named = zip(TimeSplit.__struct_fields__, parts, strict=True)
+    return TimeSplit(**{name: part for name, part in named if part or name not in rare})

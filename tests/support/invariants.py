@@ -82,13 +82,15 @@ class InvariantObserver:
         queued = list(pool.queued())
         assert pool.free == pool.blank + sum(len(run) for run in queued)
         assert all(run.refs == 0 and len(run) > 0 for run in queued)
-        tables = [request.table for request in tokens] + [context.pinned for context in self.contexts.values()]
+        tables = [request.table for request in (*tokens, *scheduler.reloading)]
+        tables += [context.pinned for context in self.contexts.values()]
         references = Counter(id(run) for table in tables for run in table)
         held = {id(run): run for table in tables for run in table}
         assert not held.keys() & {id(run) for run in queued}
         assert all(run.refs == references[key] == len(run.holders) for key, run in held.items())
         blank = 0
-        for request, computed in tokens.items():
+        # A turn whose blocks come from a lower tier holds room for its whole prompt.
+        for request, computed in (tokens | {request: request.num_tokens for request in scheduler.reloading}).items():
             stops = [run.stop for run in request.table]
             starts = [run.start for run in request.table]
             assert starts == [0, *stops[:-1]] if stops else not starts
@@ -112,10 +114,10 @@ class InvariantObserver:
         """The engine leaves a waiting turn aside only for a reason."""
         if scheduler.governor.policy.admission.gated or not scheduler.waiting:
             return
-        assert not plan.empty or plan.changed, "nothing runs although something waits"
+        assert not plan.empty or plan.changed or scheduler.reloading, "nothing runs although something waits"
         if plan.spent or plan.preempted or len(scheduler.running) == self.config.max_num_seqs:
             return
-        assert scheduler.running, "with an empty engine every turn fits"
+        assert scheduler.running or scheduler.reloading, "with an empty engine every turn fits"
         head = scheduler.waiting.head(now_s)
         assert head is not None
         hits = head.context.find((head.num_tokens - 1) // self.config.block_size)
@@ -123,7 +125,8 @@ class InvariantObserver:
         cached = hits[-1][2] * self.config.block_size if hits else 0
         budget = self.config.max_num_batched_tokens - plan.batch.prefill_tokens - plan.batch.decode_requests
         whole = head.num_tokens
-        if not self.config.scheduler_reserve_full_isl:
+        if not self.config.scheduler_reserve_full_isl and self.config.tiers is None:
             whole = min(whole, cached + budget)
-        needed = -(-whole // self.config.block_size) - held + self.config.watermark_blocks
+        needed = -(-whole // self.config.block_size) - held
+        needed += self.config.watermark_blocks if scheduler.running else 0
         assert needed > scheduler.pool.free, "a turn that fits was left waiting"

@@ -7,6 +7,7 @@ from dataclasses import replace
 from hypothesis import strategies as st
 
 from continuum_sim.engine.config import EngineConfig
+from continuum_sim.engine.tier_config import TierConfig
 from continuum_sim.policies import PRESETS
 from continuum_sim.tools import ToolConfig, make_tool_config
 from continuum_sim.traces.schema import Child, Program, SharedPrefix, ToolCall, Turn
@@ -87,6 +88,22 @@ def engines(draw: st.DrawFn, programs: list[Program]) -> EngineConfig:
         watermark=draw(st.sampled_from([0.0, 0.0, 0.05, 0.2])),
         scheduler_reserve_full_isl=draw(st.integers(0, 3)) > 0,
     )
+
+
+@st.composite
+def tiered(draw: st.DrawFn, config: EngineConfig) -> EngineConfig:
+    """The same engine above memory tiers, which hold its largest context exactly or with room to spare."""
+    least = -(-(config.max_model_len - 1) // config.block_size)
+    sizes = st.one_of(st.just(0), st.integers(0, 4 * least))
+    with_ssd = draw(st.booleans())
+    tiers = TierConfig(
+        dram_blocks=least + draw(sizes),
+        dram_block_s=draw(st.sampled_from([0.0, 1e-3, 0.0625, 0.5])),
+        ssd_blocks=least + draw(sizes) if with_ssd else 0,
+        ssd_block_s=draw(st.sampled_from([1e-3, 0.125, 1.0])) if with_ssd else 0.0,
+        reload=draw(st.sampled_from(["faster", "always", "always"])),
+    )
+    return replace(config, tiers=tiers)
 
 
 @st.composite

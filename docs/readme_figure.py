@@ -7,20 +7,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib as mpl
-
 import continuum_sim as cs
-
-mpl.use("Agg")
-import matplotlib.pyplot as plt
+from continuum_sim.plotting.style import BLACK, GREEN, GREY, ORANGE, RED, SKY, new_figure, picture_bytes, styled
 
 POLICIES = {
-    "fcfs": "#999999",
-    "lru": "#000000",
-    "program-fifo": "#56b4e9",
-    "ttl-static": "#e69f00",
-    "ttl": "#009e73",
-    "ttl:pressure=younger": "#d55e00",
+    "fcfs": GREY,
+    "lru": BLACK,
+    "program-fifo": SKY,
+    "ttl-static": ORANGE,
+    "ttl": GREEN,
+    "ttl:pressure=younger": RED,
 }
 RATES = (0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1)
 SEEDS = (0, 1, 2)
@@ -37,18 +33,20 @@ def mean_jct_s(policy: str, rate: float) -> float:
 
 def main() -> None:
     """Write docs/img/readme.png."""
-    figure, axes = plt.subplots(figsize=(7.2, 3.8), layout="constrained")
-    for policy, colour in POLICIES.items():
-        axes.plot(RATES, [mean_jct_s(policy, rate) for rate in RATES], "o-", label=policy, color=colour, ms=4)
-    axes.set_xlabel("load (programs per second)")
-    axes.set_ylabel("mean job completion time (s)")
-    axes.set_title("100 SWE-bench agents, Llama-3.1-8B on one A100-80", fontsize=10)
-    axes.set_xlim(0)
-    axes.set_ylim(0)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, frameon=False)
+    curves = {policy: [mean_jct_s(policy, rate) for rate in RATES] for policy in POLICIES}
     target = Path(__file__).parent / "img" / "readme.png"
-    figure.savefig(target, dpi=160)
+    with styled():
+        figure = new_figure(5.0, 2.8)
+        axes = figure.subplots()
+        for policy, colour in POLICIES.items():
+            axes.plot(RATES, curves[policy], "o-", label=policy, color=colour)
+        axes.set_xlabel("load (programs per second)")
+        axes.set_ylabel("mean job completion time (s)")
+        axes.set_title("100 SWE-bench agents, Llama-3.1-8B on one A100-80")
+        axes.set_xlim(0)
+        axes.set_ylim(0)
+        axes.legend()
+        target.write_bytes(picture_bytes(figure, "png", dpi=230))
     print(f"wrote {target}")
 
 

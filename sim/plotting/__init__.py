@@ -5,7 +5,8 @@ runs and a picture from that table.
 """
 
 from continuum_sim.plotting.data import FigureData, MissingData
-from continuum_sim.plotting.draw import DrawnFigure, FiguresResult, SkippedFigure, figure, figures
+from continuum_sim.plotting.draw import figure, figures
+from continuum_sim.plotting.files import DrawnFigure, FiguresResult, SkippedFigure
 from continuum_sim.plotting.load import load
 from continuum_sim.plotting.spec import FigureOptions, FigureSpec, FigureTable
 

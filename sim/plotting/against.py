@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 import pandas as pd
@@ -95,12 +95,15 @@ def draw_jct_against(table: FigureTable, x: str, label: str) -> Figure:
     return figure
 
 
-def draw_band(panel: Axes, x: pd.Series, estimate: pd.DataFrame, look: Look, label: str) -> None:
-    """Draw a line through estimates with its band; `estimate` has the columns value, low, high."""
+def draw_band(
+    panel: Axes, x: pd.Series, estimate: pd.DataFrame, look: Look, label: str, *, steps: bool = False
+) -> None:
+    """Draw a line through estimates with its band; `estimate` has columns value, low, high."""
     value, low, high = (estimate.iloc[:, at].to_numpy() for at in range(3))
-    panel.plot(x, value, color=look.colour, ls=look.line, marker=look.marker, label=label)
+    drawstyle: Literal["steps-post", "default"] = "steps-post" if steps else "default"
+    panel.plot(x, value, color=look.colour, ls=look.line, marker=look.marker, label=label, drawstyle=drawstyle)
     if not np.isnan(low).all():
-        panel.fill_between(x, low, high, color=look.colour, alpha=BAND_ALPHA, lw=0)
+        panel.fill_between(x, low, high, color=look.colour, alpha=BAND_ALPHA, lw=0, step="post" if steps else None)
 
 
 def top_of(values: pd.Series, highs: pd.Series) -> float:

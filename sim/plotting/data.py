@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 
 from continuum_sim.errors import ConfigError
-from continuum_sim.results.summary import Summary
+from continuum_sim.results.summary import Summary, TimeSplit
 from continuum_sim.spec import split_spec
 
 JCT: Final = ("mean", "p50", "p90", "p95", "p99")
-TIME_PARTS: Final = ("queue", "prefill", "decode", "tool", "tool_wait", "join")
+TIME_PARTS: Final = TimeSplit.__struct_fields__
 METRICS: Final = (
     *(f"jct_{name}_s" for name in JCT),
     *(f"{part}_s" for part in TIME_PARTS),
@@ -79,8 +79,8 @@ class FigureData:
         """Return the runs at these positions, in this order."""
         return FigureData(self.cells.iloc[list(rows)], [self._sources[at] for at in rows])
 
-    def table(self, name: str, columns: Sequence[str]) -> pd.DataFrame:
-        """Return one table of all runs, with `policy` and `seed` in front.
+    def table(self, name: str, columns: Sequence[str], optional: Sequence[str] = ()) -> pd.DataFrame:
+        """Return columns of one table of all runs, with `policy` and `seed` in front; `optional` where a run has them.
 
         Raises
         ------
@@ -95,7 +95,8 @@ class FigureData:
                 whole = source.table(name)
                 if name == "programs" and "parent" in whole.column_names:
                     whole = whole.filter(whole.column("parent").is_null())  # sub-agents are part of their parents
-                part = whole.select(list(columns)).to_pandas()
+                known = [column for column in optional if column in whole.column_names]
+                part = whole.select([*columns, *known]).to_pandas()
             except KeyError:
                 raise MissingData(
                     f"needs all of {name}.parquet, which a sweep does not keep; give results of run or compare"
@@ -136,7 +137,9 @@ def settings(summary: Summary, manifest: Mapping[str, Any] | None) -> dict[str, 
     for key, value in (manifest or {}).items():
         if key in _NO_SETTINGS:
             continue
-        if not isinstance(value, dict):
+        if isinstance(value, list):
+            found[key] = ", ".join(_item(item) for item in value)
+        elif not isinstance(value, dict):
             found[key] = value
         elif key == "step_time":
             found |= {key: value.get("kind"), f"{key}_id": _digest(value)}
@@ -146,15 +149,30 @@ def settings(summary: Summary, manifest: Mapping[str, Any] | None) -> dict[str, 
                 "limit": value.get("limit"),
                 "max_turns": value.get("max_turns"),
             }
+        elif key == "engine_config":
+            found |= _engine(value)
         elif "name" in value:
             found[key] = value["name"]
         else:
             found |= {name: item for name, item in value.items() if not isinstance(item, dict | list)}
-    if "num_gpu_blocks" in found:
-        blocks = found.pop("num_gpu_blocks")
+    if found.get("gpu_memory_utilization") is not None:
         # Blocks that were estimated follow from the GPU, the model and the token budget: no setting of their own.
-        found["kv_blocks"] = blocks if found.get("gpu_memory_utilization") is None else None
+        found["kv_blocks"] = None
     return found
+
+
+def _engine(config: Mapping[str, Any]) -> dict[str, Any]:
+    found = {name: value for name, value in config.items() if not isinstance(value, dict | list)}
+    tiers = found.pop("tiers", None) or config.get("tiers") or {}
+    for name in ("dram", "ssd"):
+        # Whole blocks of it: less than a block from what was asked, a few MB.
+        found[f"{name}_gb"] = round(tiers.get(f"{name}_blocks", 0) * tiers.get("block_bytes", 0) / 1e9, 2)
+    found["kv_blocks"] = found.pop("num_gpu_blocks", None)
+    return found
+
+
+def _item(value: Any) -> str:
+    return str(value.get("gpu", value)) if isinstance(value, dict) else str(value)
 
 
 def arrival_settings(arrivals: str) -> dict[str, Any]:

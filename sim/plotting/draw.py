@@ -2,61 +2,36 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import pandas as pd
-
 from continuum_sim.errors import ConfigError
 from continuum_sim.plotting.data import FigureData, MissingData
+from continuum_sim.plotting.files import (
+    DEFAULT_FORMATS,
+    DrawnFigure,
+    FiguresResult,
+    SkippedFigure,
+    check_formats,
+    draw_table,
+    write_figure,
+    write_index,
+)
 from continuum_sim.plotting.held import select
 from continuum_sim.plotting.load import Drawable, load
 from continuum_sim.plotting.registry import find_figures
 from continuum_sim.plotting.spec import FigureOptions, FigureSpec, FigureTable
-from continuum_sim.plotting.style import FORMATS, picture_bytes, styled
 from continuum_sim.plotting.titles import held_title, setting_of
-from continuum_sim.results.jsonfile import to_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-INDEX: Final = "figures.json"
 FOLDER: Final = "figures"
 """Where figures go inside of a directory of results unless told otherwise."""
-DEFAULT_FORMATS: Final = ("pdf", "png")
 
 Where = Mapping[str, str | float | Sequence[str | float]]
-
-
-@dataclass(frozen=True)
-class DrawnFigure:
-    """A figure that was written."""
-
-    name: str
-    caption: str
-    files: tuple[Path, ...]
-    """Pictures, and the CSV of what they show."""
-
-
-@dataclass(frozen=True)
-class SkippedFigure:
-    """A figure that the data do not allow."""
-
-    name: str
-    missing: str
-
-
-@dataclass(frozen=True)
-class FiguresResult:
-    """What became of every figure."""
-
-    directory: Path
-    drawn: tuple[DrawnFigure, ...]
-    skipped: tuple[SkippedFigure, ...]
 
 
 def figure(
@@ -87,7 +62,7 @@ def figure(
         table = spec.tabulate(select(load(data), _texts(where)), options)
     except MissingData as missing:
         raise ConfigError(f"figure {name}: {missing}") from None
-    return _drawn(spec, table)
+    return draw_table(spec.draw, table)
 
 
 def figures(
@@ -132,15 +107,14 @@ def figures(
         If `out` cannot be written.
     """
     options = _options(baseline, jct_target_s)
-    for kind in formats:
-        if kind not in FORMATS:
-            raise ConfigError(f"unknown format {kind!r}, expected some of {', '.join(FORMATS)}")
+    check_formats(formats)
     specs = find_figures(None if only is None else list(only))
     directory = _place(data, out)
     found = select(load(data), _texts(where))
     if baseline is not None and baseline not in found.policies:
         raise ConfigError(f"baseline {baseline!r} is none of the policies run: {', '.join(found.policies)}")
-    drawn, skipped = [], []
+    drawn: list[DrawnFigure] = []
+    skipped: list[SkippedFigure] = []
     for spec in specs:
         if progress is not None:
             progress(spec.name)
@@ -149,12 +123,10 @@ def figures(
         except MissingData as missing:
             skipped.append(SkippedFigure(spec.name, str(missing)))
             continue
-        directory.mkdir(parents=True, exist_ok=True)
-        files = _write(directory, spec, table, formats)
-        drawn.append(DrawnFigure(spec.name, caption(spec, table, found), files))
+        drawn.append(write_figure(directory, spec.name, caption(spec, table, found), table, spec.draw, formats))
     result = FiguresResult(directory, tuple(drawn), tuple(skipped))
     if drawn:
-        _write_index(result)
+        write_index(result)
     return result
 
 
@@ -185,42 +157,3 @@ def _place(data: Drawable | Iterable[Drawable], out: str | PathLike[str] | None)
     if isinstance(parts, list | tuple) and len(parts) == 1 and isinstance(parts[0], str | PathLike):
         return Path(parts[0]) / FOLDER
     raise ConfigError("nowhere to write to: give out=… (--out DIR) where the data are not one directory")
-
-
-def _drawn(spec: FigureSpec, table: FigureTable) -> Figure:
-    with styled():
-        picture = spec.draw(table)
-        picture.canvas.draw()  # ticks and their labels take the style when they are made
-    return picture
-
-
-def _write(directory: Path, spec: FigureSpec, table: FigureTable, formats: Sequence[str]) -> tuple[Path, ...]:
-    picture = _drawn(spec, table)
-    with styled():
-        contents = {kind: picture_bytes(picture, kind) for kind in dict.fromkeys(formats)}
-    contents["csv"] = _csv(table.rows)
-    files = tuple(directory / f"{spec.name}.{kind}" for kind in contents)
-    for path, content in zip(files, contents.values(), strict=True):
-        _replace(path, content)
-    return files
-
-
-def _csv(rows: pd.DataFrame) -> bytes:
-    return rows.to_csv(index=False, lineterminator="\n").encode()
-
-
-def _write_index(result: FiguresResult) -> None:
-    index = {
-        "figures": [
-            {"name": one.name, "caption": one.caption, "files": [path.name for path in one.files]}
-            for one in result.drawn
-        ],
-        "skipped": [{"name": one.name, "missing": one.missing} for one in result.skipped],
-    }
-    _replace(result.directory / INDEX, to_json(index).encode())
-
-
-def _replace(path: Path, content: bytes) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    draft.write_bytes(content)
-    draft.replace(path)

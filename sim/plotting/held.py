@@ -13,6 +13,8 @@ from continuum_sim.plotting.data import METRICS, FigureData
 
 _AXES = ("policy", "seed")
 """Never held: pictures compare policies, and seeds are what intervals are over."""
+_DERIVED = {"max_num_seqs": "max_num_batched_tokens"}
+"""vLLM lowers its default for the one to the other."""
 
 
 def setting_columns(cells: pd.DataFrame) -> list[str]:
@@ -40,7 +42,7 @@ def hold(data: FigureData, shown: Collection[str] = ()) -> tuple[FigureData, dic
     held: dict[str, Any] = {}
     for name in varying(data.cells):
         keys = _as_keys(data.cells[name])
-        if name in shown or keys.nunique() < 2:
+        if name in shown or keys.nunique() < 2 or _follows(data.cells, name, shown):
             continue
         chosen = _busiest(data.cells) if name == "rate" else keys.value_counts(sort=False).idxmax()
         held[name] = data.cells.loc[keys == chosen, name].iloc[0]
@@ -67,6 +69,12 @@ def select(data: FigureData, wanted: Mapping[str, Sequence[str]]) -> FigureData:
         accepted = {_comparable(value) for value in values}
         data = data.where(pd.Series([text in accepted for text in texts]))
     return data
+
+
+def _follows(cells: pd.DataFrame, name: str, shown: Collection[str]) -> bool:
+    """Whether a setting varies with one that is shown, because the engine derives it from that one."""
+    source = _DERIVED.get(name)
+    return source in shown and bool((cells.groupby(source)[name].nunique() <= 1).all())
 
 
 def _busiest(cells: pd.DataFrame) -> str:

@@ -44,7 +44,7 @@ def draw(table: FigureTable) -> Figure:
     panel = figure.subplots()
     for at, (statistic, (colour, hatch)) in enumerate(_STATISTICS.items()):
         part = rows[rows["statistic"] == statistic].set_index("policy").loc[policies]
-        ends = np.nan_to_num(np.array([part["ratio"] - part["low"], part["high"] - part["ratio"]]))
+        ends = np.array([part["ratio"] - part["low"], part["high"] - part["ratio"]])
         panel.barh(
             np.arange(len(policies)) + 0.38 * at - 0.19,
             part["ratio"],
@@ -53,7 +53,7 @@ def draw(table: FigureTable) -> Figure:
             hatch=hatch,
             edgecolor="white",
             lw=0,
-            xerr=ends if ends.any() else None,
+            xerr=ends,
             error_kw={"elinewidth": 0.8, "capsize": 1.5, "ecolor": BLACK},
             label=statistic,
         )

@@ -19,7 +19,7 @@ def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
 
 def draw(table: FigureTable) -> Figure:
     """Two panels over one axis."""
-    return draw_jct_against(table, "max_num_seqs", "most turns in a batch, max_num_seqs")
+    return draw_jct_against(table, "max_num_seqs", "largest batch (turns)")
 
 
 FIGURE = FigureSpec(

@@ -66,7 +66,7 @@ def draw(table: FigureTable) -> Figure:
     for at, (statistic, (colour, marker)) in enumerate(_STATISTICS.items()):
         part = rows[rows["statistic"] == statistic]
         y = np.array([policies.index(policy) for policy in part["policy"]]) + 0.3 * at - 0.15
-        ends = np.nan_to_num(np.array([part["rate"] - part["low"], part["high"] - part["rate"]]))
+        ends = np.array([part["rate"] - part["low"], part["high"] - part["rate"]])
         label = f"{statistic} JCT ≤ {part['target_s'].iloc[0]:,.0f} s"
         panel.errorbar(part["rate"], y, xerr=ends, fmt=marker, color=colour, capsize=2, elinewidth=0.8, label=label)
         for rate, beyond, height in zip(part["rate"], part["beyond"], y, strict=True):

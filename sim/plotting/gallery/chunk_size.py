@@ -19,7 +19,7 @@ def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
 
 def draw(table: FigureTable) -> Figure:
     """Two panels over one axis."""
-    return draw_jct_against(table, "max_num_batched_tokens", "token budget of a step, max_num_batched_tokens")
+    return draw_jct_against(table, "max_num_batched_tokens", "token budget of a step (tokens)")
 
 
 FIGURE = FigureSpec(

@@ -32,7 +32,8 @@ def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
     if len(data.policies) > _MOST_PANELS:
         note += f"; the first {_MOST_PANELS} of {len(data.policies)} policies"
         data = data.reordered(range(_MOST_PANELS))
-    timeline = data.table("timeline", ["start_s", "end_s", "free_blocks", "cached_blocks", "pinned_blocks"])
+    columns = ["end_s", "free_blocks", "cached_blocks", "pinned_blocks"]
+    timeline = data.table("timeline", columns, optional=["replica"])
     end_s = float(timeline["end_s"].max())
     usable = dict(zip(data.cells["policy"], data.cells["usable_blocks"], strict=True))
     parts = []
@@ -49,8 +50,23 @@ def occupancy(timeline: pd.DataFrame, usable_blocks: float, edges_s: np.ndarray)
     """Average the states of the blocks over the stretches between `edges_s`, as shares of the usable blocks.
 
     A row of a timeline tells the blocks at its end, after the turns that end there have given theirs up; they are taken
-    to stay so until the next row's end. Before the first row ends, all blocks count as free.
+    to stay so until the next row's end. Before the first row ends, all blocks count as free. The replicas of a cluster
+    are added up.
     """
+    replicas = [timeline] if "replica" not in timeline else [part for _, part in timeline.groupby("replica")]
+    parts = []
+    for rows in replicas:
+        # Between two turns nothing runs on a replica: then all it has is free or pinned.
+        usable = usable_blocks if len(replicas) == 1 else float((rows["free_blocks"] + rows["pinned_blocks"]).max())
+        parts.append(_block_seconds(rows, usable, edges_s))
+    seconds = sum(parts[1:], parts[0])
+    shares = seconds.div(seconds.sum(axis=1), axis=0).add_suffix("_share")
+    shares.insert(0, "start_s", edges_s[:-1])
+    shares.insert(1, "end_s", edges_s[1:])
+    return shares
+
+
+def _block_seconds(timeline: pd.DataFrame, usable_blocks: float, edges_s: np.ndarray) -> pd.DataFrame:
     free, pinned, cached = (
         np.append(first, timeline[f"{name}_blocks"].to_numpy(dtype=float))
         for name, first in (("free", usable_blocks), ("pinned", 0.0), ("cached", 0.0))
@@ -58,11 +74,11 @@ def occupancy(timeline: pd.DataFrame, usable_blocks: float, edges_s: np.ndarray)
     levels = {"running": usable_blocks - free - pinned, "pinned": pinned, "cached": cached, "free": free - cached}
     ends_s = timeline["end_s"].to_numpy()
     times_s = np.concatenate([[0.0], ends_s, [max(edges_s[-1], ends_s[-1])]])
-    shares = {}
+    found = {}
     for state in _STATES:
         integral = np.append(0.0, np.cumsum(levels[state] * np.diff(times_s)))
-        shares[f"{state}_share"] = np.diff(np.interp(edges_s, times_s, integral)) / np.diff(edges_s) / usable_blocks
-    return pd.DataFrame({"start_s": edges_s[:-1], "end_s": edges_s[1:], **shares})
+        found[state] = np.diff(np.interp(edges_s, times_s, integral))
+    return pd.DataFrame(found)
 
 
 def draw(table: FigureTable) -> Figure:

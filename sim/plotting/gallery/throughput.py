@@ -71,11 +71,12 @@ def _bars(table: FigureTable) -> Figure:
     panels = figure.subplots(1, 2, sharey=True)
     for panel, (kind, label) in zip(panels, _LABELS.items(), strict=True):
         part = rows[rows["throughput"] == kind]
-        ends = np.nan_to_num(np.array([part["value"] - part["low"], part["high"] - part["value"]]))
+        ends = np.array([part["value"] - part["low"], part["high"] - part["value"]])
         colours = [look[policy].colour for policy in policies]
         panel.barh(range(len(policies)), part["value"], 0.7, color=colours, xerr=ends, capsize=2, ecolor="black")
         panel.set(xlabel=label)
         panel.grid(visible=False, axis="y")
+    panels[1].tick_params(axis="y", length=0)
     name_bars(panels[0], policies)
     if title := held_title(table.held):
         figure.suptitle(title, fontsize=8)

@@ -12,7 +12,7 @@ from continuum_sim.plotting.data import TIME_PARTS, FigureData
 from continuum_sim.plotting.estimates import estimate_each
 from continuum_sim.plotting.held import hold
 from continuum_sim.plotting.spec import FigureOptions, FigureSpec, FigureTable
-from continuum_sim.plotting.style import BLUE, COLUMN_IN, GREEN, GREY, ORANGE, new_figure
+from continuum_sim.plotting.style import BLUE, COLUMN_IN, GREEN, GREY, ORANGE, RED, new_figure
 from continuum_sim.plotting.titles import held_title
 
 if TYPE_CHECKING:
@@ -20,14 +20,16 @@ if TYPE_CHECKING:
 
 _FILLS: Final = {
     "queue": (ORANGE, ""),
+    "reload": (RED, "xxxx"),
     "prefill": (BLUE, "////"),
     "decode": (GREEN, "...."),
     "tool": (GREY, ""),
     "tool_wait": (GREY, "xxxx"),
     "join": (GREY, "||||"),
 }
-_RARE: Final = ("tool_wait", "join")
-"""Parts that only runs with bounded tools and with sub-agents have; they are left out elsewhere."""
+"""In the order of a turn's life."""
+_RARE: Final = ("reload", "tool_wait", "join")
+"""Parts that only runs with lower memory tiers, bounded tools or sub-agents have; they are left out elsewhere."""
 
 
 def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
@@ -55,9 +57,8 @@ def draw(table: FigureTable) -> Figure:
         panel.barh(at, size, 0.7, left=left, color=colour, hatch=hatch, edgecolor="white", lw=0, label=label)
         left = left + size
     jct = rows["jct_mean_s"]
-    ends = np.nan_to_num(np.array([jct - rows["jct_low_s"], rows["jct_high_s"] - jct]))
-    if ends.any():
-        panel.errorbar(jct, at, xerr=ends, fmt="none", ecolor="black", elinewidth=0.8, capsize=2)
+    ends = np.array([jct - rows["jct_low_s"], rows["jct_high_s"] - jct])
+    panel.errorbar(jct, at, xerr=ends, fmt="none", ecolor="black", elinewidth=0.8, capsize=2)
     name_bars(panel, rows["policy"].tolist())
     panel.set(xlabel="seconds a program", xlim=(0, None), title=held_title(table.held))
     figure.legend(*panel.get_legend_handles_labels(), loc="outside upper center", ncols=min(len(fills), 4))

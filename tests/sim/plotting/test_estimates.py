@@ -99,6 +99,23 @@ def test_kv_states_are_averaged_over_time() -> None:
     assert shares["free_share"].tolist() == pytest.approx([0.7, 0.2])
 
 
+def test_replicas_of_a_cluster_are_added_up() -> None:
+    # Replica 0 has 100 blocks and runs 40 of them until 2 s, replica 1 has 300 and runs nothing.
+    timeline = pd.DataFrame(
+        {
+            "replica": [0, 0, 1],
+            "end_s": [0.0, 2.0, 0.0],
+            "free_blocks": [60, 100, 300],
+            "cached_blocks": [0, 50, 300],
+            "pinned_blocks": [0, 0, 0],
+        }
+    )
+    shares = kv_occupancy.occupancy(timeline, math.nan, np.array([0.0, 2.0, 4.0]))
+    assert shares["running_share"].tolist() == pytest.approx([40 / 400, 0])
+    assert shares["cached_share"].tolist() == pytest.approx([300 / 400, 350 / 400])
+    assert shares["free_share"].tolist() == pytest.approx([60 / 400, 50 / 400])
+
+
 def test_what_varies_besides_is_held() -> None:
     rows = [("a", 0, 1.0, 8), ("b", 0, 1.0, 8), ("a", 0, 2.0, 8), ("b", 0, 2.0, 8), ("a", 0, 4.0, 8), ("a", 0, 2.0, 16)]
     data, held = hold(cells(rows, "rate", "max_num_seqs"))

@@ -1,0 +1,118 @@
+"""Figures as files: pictures, the CSV of what they show, and an index with captions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pandas as pd
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.plotting.spec import FigureTable
+from continuum_sim.plotting.style import FORMATS, picture_bytes, styled
+from continuum_sim.results.jsonfile import to_json
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+INDEX: Final = "figures.json"
+DEFAULT_FORMATS: Final = ("pdf", "png")
+
+
+@dataclass(frozen=True)
+class DrawnFigure:
+    """A figure that was written."""
+
+    name: str
+    caption: str
+    files: tuple[Path, ...]
+    """Pictures, and the CSV of what they show."""
+
+
+@dataclass(frozen=True)
+class SkippedFigure:
+    """A figure that the data do not allow."""
+
+    name: str
+    missing: str
+
+
+@dataclass(frozen=True)
+class FiguresResult:
+    """What became of every figure."""
+
+    directory: Path
+    drawn: tuple[DrawnFigure, ...]
+    skipped: tuple[SkippedFigure, ...]
+
+
+def check_formats(formats: Sequence[str]) -> None:
+    """Refuse a format that pictures cannot have.
+
+    Raises
+    ------
+    ConfigError
+        Naming it.
+    """
+    if not formats:
+        raise ConfigError(f"no format given, expected some of {', '.join(FORMATS)}")
+    for kind in formats:
+        if kind not in FORMATS:
+            raise ConfigError(f"unknown format {kind!r}, expected some of {', '.join(FORMATS)}")
+
+
+def draw_table(draw: Callable[[FigureTable], Figure], table: FigureTable) -> Figure:
+    """Draw a table in the style of this package."""
+    with styled():
+        picture = draw(table)
+        picture.canvas.draw()  # ticks and their labels take the style when they are made
+    return picture
+
+
+def write_figure(
+    directory: Path,
+    name: str,
+    caption: str,
+    table: FigureTable,
+    draw: Callable[[FigureTable], Figure],
+    formats: Sequence[str],
+) -> DrawnFigure:
+    """Write one figure in every format, and its table, each file as a whole or not at all."""
+    picture = draw_table(draw, table)
+    with styled():
+        contents = {kind: picture_bytes(picture, kind) for kind in dict.fromkeys(formats)}
+    contents["csv"] = _csv(table.rows)
+    directory.mkdir(parents=True, exist_ok=True)
+    files = tuple(directory / f"{name}.{kind}" for kind in contents)
+    for path, content in zip(files, contents.values(), strict=True):
+        _replace(path, content)
+    return DrawnFigure(name, caption, files)
+
+
+def write_index(result: FiguresResult) -> None:
+    """Write `figures.json`: the caption and files of each figure, and what the others lack."""
+    _replace(result.directory / INDEX, to_json(plain(result, lambda path: path.name)).encode())
+
+
+def plain(result: FiguresResult, shown: Callable[[Path], str] = str) -> dict[str, object]:
+    """Return a result fit for JSON; `shown` says how paths are written."""
+    return {
+        "figures": [
+            {"name": one.name, "caption": one.caption, "files": [shown(path) for path in one.files]}
+            for one in result.drawn
+        ],
+        "skipped": [{"name": one.name, "missing": one.missing} for one in result.skipped],
+    }
+
+
+def _csv(rows: pd.DataFrame) -> bytes:
+    return rows.to_csv(index=False, lineterminator="\n").encode()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft.write_bytes(content)
+    draft.replace(path)

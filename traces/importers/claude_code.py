@@ -18,69 +18,23 @@ Source: the files themselves have no published definition. The fields were taken
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
 
 from continuum_sim.traces.check import MAX_DEPTH
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.importers.api import Importer
 from continuum_sim.traces.importers.calls import Call, joined, make_program
+from continuum_sim.traces.importers.claude_records import Agent, take
 from continuum_sim.traces.importers.families import Started, with_children
-from continuum_sim.traces.importers.fields import as_object, as_time, optional_array, optional_object
+from continuum_sim.traces.importers.fields import as_object
 from continuum_sim.traces.importers.head import Head
 from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source, decode
-from continuum_sim.traces.importers.usage import Usage, read_usage
 from continuum_sim.traces.schema import Program, SharedPrefix
-
-
-@dataclass
-class _Response:
-    """One LLM call, put together from its records."""
-
-    id: str
-    usage: Usage
-    model: str
-    compacted: bool
-    asked: _Input
-    answered: float | None = None
-    tools: list[str] = field(default_factory=list)
-    tool_ids: list[str] = field(default_factory=list)
-
-
-@dataclass
-class _Input:
-    """What came between two responses: times in seconds since 1970."""
-
-    last: float | None = None
-    """When the last of it was there."""
-    last_own: float | None = None
-    """The same without the answers of sub-agents."""
-    from_user: bool = False
-
-
-class _Link(NamedTuple):
-    """How a sub-agent stands to its parent."""
-
-    tool_id: str
-    join_turn: int
-    waited: bool
-
-
-@dataclass
-class _Agent:
-    """The main conversation of a session, or one sub-agent, as far as it has been read."""
-
-    responses: list[_Response] = field(default_factory=list)
-    compacted: bool = False
-    input: _Input = field(default_factory=_Input)
-    version: str = ""
-    links: dict[str, _Link] = field(default_factory=dict)
 
 
 def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
     for main, files in _sessions(sources):
-        agents: dict[str, _Agent] = {}
+        agents: dict[str, Agent] = {}
         roots: dict[str, str] = {}
         name = ""
         broken = False
@@ -90,7 +44,7 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
                     record = as_object(decode(line), "the line")
                     found = record.get("sessionId")
                     name = name or (found if isinstance(found, str) else "")
-                    _take(record, agents, roots)
+                    take(record, agents, roots)
                 except TraceError as error:
                     session.bad(error, source.path, number)
                     broken = True
@@ -120,7 +74,7 @@ def _sessions(sources: Iterable[Source]) -> Iterator[tuple[Source, list[Source]]
         yield from ((source, [source]) for source in rest)
 
 
-def _family(name: str, agents: dict[str, _Agent], session: Session) -> list[Program]:
+def _family(name: str, agents: dict[str, Agent], session: Session) -> list[Program]:
     """Return a session's programs: the main conversation with its sub-agents, and those that nothing ties to it."""
     found = {key: agent for key, agent in agents.items() if agent.responses}
     parents: dict[str, str] = {}
@@ -152,103 +106,8 @@ def _ends_at_a_root(key: str, parents: dict[str, str]) -> bool:
     return True
 
 
-def _take(record: dict[str, Any], agents: dict[str, _Agent], roots: dict[str, str]) -> None:
-    """Take in one record: a response, an input to the next one, or a compaction."""
-    agent = agents.setdefault(_agent_of(record, roots), _Agent())
-    kind = record.get("type")
-    if kind == "system" and record.get("subtype") == "compact_boundary":
-        agent.compacted = True
-    message = record.get("message")
-    if not isinstance(message, dict) or kind not in ("assistant", "user"):
-        return
-    at = None if record.get("timestamp") is None else as_time(record["timestamp"], "timestamp")
-    if kind == "user":
-        if record.get("isCompactSummary"):
-            agent.compacted = True
-        linked = _link(record, message, agent)
-        if at is not None:
-            agent.input.last = at if agent.input.last is None else max(agent.input.last, at)
-            if not linked:
-                own = agent.input.last_own
-                agent.input.last_own = at if own is None else max(own, at)
-        agent.input.from_user |= _is_from_user(record, message)
-    elif message.get("model") != "<synthetic>" and isinstance(message.get("id"), str):
-        if isinstance(record.get("version"), str):
-            agent.version = agent.version or record["version"]
-        _answer(message, at, agent)
-
-
-def _link(record: dict[str, Any], message: dict[str, Any], agent: _Agent) -> bool:
-    """Take note of which tool call a sub-agent answered; return whether this is such an answer and was waited for."""
-    result = optional_object(record.get("toolUseResult"))
-    child = result.get("agentId")
-    if not isinstance(child, str) or not child:
-        return False
-    waited = result.get("status") != "async_launched"
-    for block in optional_array(message.get("content")):
-        tool_id = optional_object(block).get("tool_use_id")
-        if isinstance(tool_id, str):
-            agent.links.setdefault(child, _Link(tool_id, len(agent.responses), waited))
-            return waited
-    return False
-
-
-def _answer(message: dict[str, Any], at: float | None, agent: _Agent) -> None:
-    usage = read_usage(message.get("usage"), "message.usage")
-    last = agent.responses[-1] if agent.responses else None
-    if last is None or last.id != message["id"]:
-        model = message.get("model")
-        last = _Response(
-            message["id"],
-            usage,
-            model if isinstance(model, str) else "",
-            agent.compacted,
-            agent.input,
-        )
-        agent.responses.append(last)
-        agent.compacted, agent.input = False, _Input()
-    last.usage = max(last.usage, usage, key=lambda u: (u.output_tokens, u.input_tokens))
-    if at is not None:
-        last.answered = at if last.answered is None else max(last.answered, at)
-    for block in optional_array(message.get("content")):
-        if isinstance(block, dict) and block.get("type") == "tool_use" and isinstance(block.get("name"), str):
-            last.tools.append(block["name"])
-            if isinstance(block.get("id"), str):
-                last.tool_ids.append(block["id"])
-
-
-def _agent_of(record: dict[str, Any], roots: dict[str, str]) -> str:
-    """Return the sub-agent a record belongs to, or ``""`` for the main conversation.
-
-    Where sub-agents have no id, a chain of records (``parentUuid``) is one, named after its first record.
-    """
-    uuid, parent = record.get("uuid"), record.get("parentUuid")
-    if not record.get("isSidechain"):
-        return ""
-    agent_id = record.get("agentId")
-    if isinstance(agent_id, str) and agent_id:
-        return agent_id
-    root = roots.get(parent) if isinstance(parent, str) else None
-    if root is None:
-        root = f"sidechain-{uuid if isinstance(uuid, str) else len(roots)}"
-    if isinstance(uuid, str):
-        roots[uuid] = root
-    return root
-
-
-def _is_from_user(record: dict[str, Any], message: dict[str, Any]) -> bool:
-    """Whether a person wrote this, rather than a tool or Claude Code itself."""
-    if record.get("isMeta") or record.get("isCompactSummary"):
-        return False
-    content = message.get("content")
-    if isinstance(content, str):
-        return True
-    kinds = [optional_object(block).get("type") for block in optional_array(content)]
-    return "text" in kinds and "tool_result" not in kinds
-
-
 def _program(
-    name: str, key: str, agents: dict[str, _Agent], children: dict[str, list[str]], session: Session
+    name: str, key: str, agents: dict[str, Agent], children: dict[str, list[str]], session: Session
 ) -> Program:
     """Make the program of an agent, its sub-agents in it."""
     agent = agents[key]
@@ -271,7 +130,7 @@ def _program(
     return with_children(make_program(own_name, calls, session, shared_prefix=prefix), started)
 
 
-def _call(agent: _Agent, index: int, waits: bool, session: Session) -> Call:
+def _call(agent: Agent, index: int, waits: bool, session: Session) -> Call:
     """Make the call of a response; where the next one waits for sub-agents, the gap is what other tools took."""
     one = agent.responses[index]
     names, gap_s = list(one.tools), 0.0

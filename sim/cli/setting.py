@@ -28,7 +28,8 @@ def _engines(run: ResolvedRun) -> str:
         engine = replica.engine
         gpus = name if degree == 1 else f"{degree} × {name}"
         if len(run.replicas) > 1:
-            gpus = f"{sum(r.gpu.name == name for r in run.replicas)} replicas of {gpus}"
+            number = sum(r.gpu.name == name for r in run.replicas)
+            gpus = f"{number} replica{'s' if number > 1 else ''} of {gpus}"
         lines.append(
             f"{run.model.name} on {gpus}: {engine.num_gpu_blocks:,} KV blocks of {engine.block_size} tokens, "
             f"max_num_batched_tokens {engine.max_num_batched_tokens}, max_num_seqs {engine.max_num_seqs}, "

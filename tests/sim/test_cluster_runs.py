@@ -142,7 +142,7 @@ def test_compare_shows_how_turns_found_their_replicas(capsys: pytest.CaptureFixt
         main(main_arguments)
     assert stop.value.code == 0
     text = capsys.readouterr().out
-    assert "2 replicas of A100-80" in text
+    assert "on 2 replicas of A100-80" in text
     assert "round-robin" in text
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from continuum_sim.plotting import figure, figures
     from continuum_sim.policies import Policy, PolicyError
     from continuum_sim.published import find_published
+    from continuum_sim.report import write_report
     from continuum_sim.results import CompareResult, RunResult, Summary, load_run
     from continuum_sim.run_config import RunConfig
     from continuum_sim.scenarios import find_scenario
@@ -48,6 +49,7 @@ _HOME = {
     "export_timeline": "tracks",
     "export_trace": "traces",
     "import_trace": "traces",
+    "write_report": "report",
 }
 
 __all__ = [
@@ -75,6 +77,7 @@ __all__ = [
     "load_run",
     "parse_policy",
     "run",
+    "write_report",
 ]
 
 

@@ -15,6 +15,7 @@ from continuum_sim.cli.errors import INTERRUPTED, Interrupted, say_error, user_e
 from continuum_sim.cli.figures import figures
 from continuum_sim.cli.hardware import hardware
 from continuum_sim.cli.policies import policies
+from continuum_sim.cli.report import report
 from continuum_sim.cli.run import run
 from continuum_sim.cli.scenarios import scenarios
 from continuum_sim.cli.timeline import timeline
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(compare)
+app.command()(report)
 app.command()(timeline)
 app.command()(figures)
 app.command()(policies)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -20,12 +20,12 @@ from continuum_sim.results.files import DECISIONS, table_path
 from continuum_sim.results.result import load_run
 from continuum_sim.results.summary import Summary
 from continuum_sim.spec import parse_policy
-from continuum_sim.tracks.gauges import GAUGES, readings
+from continuum_sim.tracks.gauges import GAUGES, EngineGauges, Reading
 from continuum_sim.tracks.json_sink import JsonSink
 from continuum_sim.tracks.perfetto_sink import PerfettoSink
 from continuum_sim.tracks.pins import PinSpan, pin_spans
 from continuum_sim.tracks.sink import TrackSink, nanoseconds
-from continuum_sim.tracks.spans import turn_spans
+from continuum_sim.tracks.spans import Waits, turn_spans
 
 _ROWS: Final = 20_000
 """Rows of a table held as Python objects at once."""
@@ -71,40 +71,59 @@ def export_timeline(
     """
     directory, target = Path(run), Path(path)
     result = load_run(directory)
-    engines = _engines(result.summary)
     logged = (directory / DECISIONS).is_file()
-    tables = _Tables(directory, progress, timeline_readings=len(engines))
+    tables = _Tables(directory, progress)
     with _file(target) as file:
         sink: TrackSink = JsonSink(file) if target.name.removesuffix(".gz").endswith(".json") else PerfettoSink(file)
         programs = _program_tracks(sink, directory, pins=logged)
-        spans = 0
+        spans, waits = 0, Waits()
         for row in tables.rows("turns"):
-            for span in turn_spans(row):
+            for span in (*waits.before(row), *turn_spans(row)):
                 name = f"tool: {span.details['tool']}" if span.kind == "tool" and span.details["tool"] else span.kind
                 start_ns, end_ns = nanoseconds(span.start_s), nanoseconds(span.end_s)
                 sink.span(programs[span.program][0], name, span.kind, start_ns, end_ns, span.details)
                 spans += 1
         pins = 0
         if logged:
-            outlasts = _outlasts_admission(result.summary.policy)
+            outlasts = outlasts_admission(result.summary.policy)
             for pin in pin_spans(_checked_decisions(directory), outlasts_admission=outlasts):
                 _write_pin(sink, programs[pin.program][1], pin)
                 pins += 1
-        for name, number, usable_blocks in engines:
-            group = sink.group(name)
-            gauges = {name: sink.gauge(name, unit, group) for name, unit in GAUGES.items()}
-            rows = (row for row in tables.rows("timeline") if number is None or row["replica"] == number)
-            for reading in readings(rows, usable_blocks):
-                sink.value(gauges[reading.gauge], nanoseconds(reading.time_s), reading.value)
+        engines = [_EngineTracks(sink, *engine) for engine in engines_of(result.summary)]
+        for row in tables.rows("timeline"):
+            engines[row.get("replica", 0)].row(row)
+        for engine in engines:
+            engine.end()
         sink.close()
     return ExportedTimeline(target, len(programs), spans, pins if logged else None, target.stat().st_size)
 
 
-def _engines(summary: Summary) -> list[tuple[str, int | None, int]]:
-    """Name, number in a cluster and usable blocks of every engine: one block is vLLM's null block."""
-    if not summary.replicas:
-        return [("engine", None, summary.kv.blocks - 1)]
-    return [(f"replica {part.replica} ({part.gpu})", part.replica, part.blocks - 1) for part in summary.replicas]
+def engines_of(summary: Summary) -> list[tuple[str, int]]:
+    """Name and usable blocks of every engine: vLLM's null block is none of them."""
+    if isinstance(summary.replicas, msgspec.UnsetType):
+        return [("engine", summary.kv.blocks - 1)]
+    return [(f"replica {part.replica} ({part.gpu})", part.blocks - 1) for part in summary.replicas]
+
+
+class _EngineTracks:
+    """The counters of one engine."""
+
+    def __init__(self, sink: TrackSink, name: str, usable_blocks: int) -> None:
+        group = sink.group(name)
+        self._sink = sink
+        self._tracks = {gauge: sink.gauge(gauge, unit, group) for gauge, unit in GAUGES.items()}
+        self._gauges = EngineGauges(usable_blocks)
+        self._write(self._gauges.start())
+
+    def row(self, row: Mapping[str, Any]) -> None:
+        self._write(self._gauges.row(row))
+
+    def end(self) -> None:
+        self._write(self._gauges.end())
+
+    def _write(self, readings: Iterable[Reading]) -> None:
+        for reading in readings:
+            self._sink.value(self._tracks[reading.gauge], nanoseconds(reading.time_s), reading.value)
 
 
 def _program_tracks(sink: TrackSink, directory: Path, *, pins: bool) -> dict[str, tuple[int, int]]:
@@ -125,7 +144,7 @@ def _write_pin(sink: TrackSink, track: int, pin: PinSpan) -> None:
     sink.span(track, "pinned", "pinned", nanoseconds(pin.start_s), nanoseconds(pin.end_s), details)
 
 
-def _outlasts_admission(policy: str) -> bool:
+def outlasts_admission(policy: str) -> bool:
     """Whether this policy's pins outlast the admission of the next turn; a policy that is not registered is taken
     to be as most are.
     """
@@ -154,10 +173,9 @@ def _table(directory: Path, table: str) -> Any:
 class _Tables:
     """Reads tables row by row and tells how much of them has been read."""
 
-    def __init__(self, directory: Path, progress: OnShare | None, timeline_readings: int) -> None:
+    def __init__(self, directory: Path, progress: OnShare | None) -> None:
         self._tables = {name: _table(directory, name) for name in ("turns", "timeline")}
-        times = {"turns": 1, "timeline": timeline_readings}
-        self._total = sum(table.metadata.num_rows * times[name] for name, table in self._tables.items())
+        self._total = sum(table.metadata.num_rows for table in self._tables.values())
         self._done = 0
         self._progress = progress
 

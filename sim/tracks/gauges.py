@@ -1,8 +1,8 @@
-"""What the engine was like over time, as values that hold from an instant until the next one."""
+"""What an engine was like over time, as values that hold from an instant until the next one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 GAUGES: Final = {
@@ -26,32 +26,49 @@ class Reading(NamedTuple):
     value: float
 
 
-def readings(stretches: Iterable[Mapping[str, Any]], usable_blocks: int) -> Iterator[Reading]:
-    """Yield what changes, in order of time, from the rows of the timeline table.
+class EngineGauges:
+    """The gauges of one engine, fed with its rows of the timeline table in their order.
 
-    A stretch tells its batch from its start, and its memory at its end. Between stretches the engine is empty; the
-    memory stays as it was.
+    A row tells its batch from its start, and its memory at its end. Between rows the engine is empty; the memory stays
+    as it was. Only what changes is a reading.
     """
-    shown: dict[str, float] = {}
-    end_s = 0.0
 
-    def changes(time_s: float, values: Mapping[str, float]) -> Iterator[Reading]:
+    def __init__(self, usable_blocks: int) -> None:
+        self._usable = usable_blocks
+        self._shown: dict[str, float] = {}
+        self._end_s = 0.0
+
+    def start(self) -> Iterator[Reading]:
+        """Read the empty engine."""
+        yield from self._changes(0.0, _batch({}))
+        yield from self._changes(0.0, self._memory(self._usable, 0, 0))
+
+    def row(self, row: Mapping[str, Any]) -> Iterator[Reading]:
+        """Read a stretch."""
+        if row["start_s"] > self._end_s:
+            yield from self.end()
+        yield from self._changes(row["start_s"], _batch(row))
+        self._end_s = row["end_s"]
+        memory = self._memory(row["free_blocks"], row["cached_blocks"], row["pinned_blocks"])
+        yield from self._changes(self._end_s, memory)
+
+    def end(self) -> Iterator[Reading]:
+        """Read the engine after its last stretch so far: its batch is empty."""
+        yield from self._changes(self._end_s, _batch({}))
+
+    def _changes(self, time_s: float, values: Mapping[str, float]) -> Iterator[Reading]:
         for gauge, value in values.items():
-            if shown.get(gauge) != value:
-                shown[gauge] = value
+            if self._shown.get(gauge) != value:
+                self._shown[gauge] = value
                 yield Reading(gauge, time_s, value)
 
-    yield from changes(0.0, _batch({}))
-    yield from changes(0.0, _memory(usable_blocks, 0, 0, usable_blocks))
-    for row in stretches:
-        if row["start_s"] > end_s:
-            yield from changes(end_s, _batch({}))
-        yield from changes(row["start_s"], _batch(row))
-        end_s = row["end_s"]
-        yield from changes(
-            end_s, _memory(row["free_blocks"], row["cached_blocks"], row["pinned_blocks"], usable_blocks)
-        )
-    yield from changes(end_s, _batch({}))
+    def _memory(self, free: int, cached: int, pinned: int) -> dict[str, float]:
+        return {
+            "KV running": self._usable - free - pinned,
+            "KV pinned": pinned,
+            "KV cached": cached,
+            "KV empty": free - cached,
+        }
 
 
 def _batch(row: Mapping[str, Any]) -> dict[str, float]:
@@ -59,13 +76,4 @@ def _batch(row: Mapping[str, Any]) -> dict[str, float]:
         "batch size": row.get("running", 0),
         "queue length": row.get("waiting", 0),
         "prefill tokens a step": row.get("prefill_tokens", 0),
-    }
-
-
-def _memory(free: int, cached: int, pinned: int, usable: int) -> dict[str, float]:
-    return {
-        "KV running": usable - free - pinned,
-        "KV pinned": pinned,
-        "KV cached": cached,
-        "KV empty": free - cached,
     }

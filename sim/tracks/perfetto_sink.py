@@ -33,6 +33,7 @@ class PerfettoSink:
         self._file = file
         self._event = proto.TrackEvent
         self._explicit = proto.TrackDescriptor.EXPLICIT
+        self._new_trace = proto.Trace
         self._trace = proto.Trace()
         self._tracks = 0
         self._members: dict[int, int] = {}
@@ -93,7 +94,7 @@ class PerfettoSink:
     def close(self) -> None:
         """Write what is left."""
         self._file.write(self._trace.SerializeToString())
-        self._trace.Clear()
+        self._trace = self._new_trace()  # clearing the old one would not free its memory
 
     def _descriptor(self, name: str, group: int | None) -> int:
         self._tracks += 1

@@ -21,8 +21,8 @@ class PinSpan(NamedTuple):
     ttl_s: float
     """Asked for; infinite for a pin without an end."""
     end: PinEnd
-    """`hit`: the next turn was admitted while it held; `moved`: it was sent to another replica; `held`: the log ends
-    before the pin does."""
+    """`hit`: the next turn was admitted while it held; `moved`: in a cluster, that turn went to another replica;
+    `held`: the log ends before the pin does."""
 
 
 class _Open:
@@ -64,7 +64,7 @@ def pin_spans(decisions: Iterable[DecisionRecord], *, outlasts_admission: bool =
                 if not outlasts_admission:
                     yield pins.pop(program).ended(now_s, "hit")
             elif event in _ENDS or (event in _TURN_ENDS and decision.turn > pin.pinned.turn):
-                yield pins.pop(program).ended(now_s, _ENDS.get(event, "expired") if pin.hit_s is None else "hit")
+                yield pins.pop(program).ended(now_s, _ENDS.get(event, "hit") if pin.hit_s is None else "hit")
         if event == "pin":
             pins[program] = _Open(decision)
     for pin in pins.values():

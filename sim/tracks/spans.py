@@ -1,11 +1,14 @@
-"""What a program did between its arrival and its end: queued, prefill, decode, tool, turn by turn."""
+"""What a program did between its arrival and its end, turn by turn."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
-Kind = Literal["queued", "prefill", "decode", "tool", "pinned"]
+Kind = Literal["queued", "reload", "prefill", "decode", "tool", "waiting", "pinned"]
+"""`reload`: waits for blocks from a memory tier; `waiting`: for a tool worker or for sub-agents."""
+_SAME_S: Final = 1e-9
+"""Times nearer than that are one instant (`SAME_INSTANT_S` of the engine)."""
 Details = Mapping[str, int | float | str]
 """What a reader sees beside a span: name to value, units in the names."""
 
@@ -24,7 +27,7 @@ def turn_spans(turn: Mapping[str, Any]) -> Iterator[Span]:
     """Yield the spans of a row of the turns table and of the tool call after it, none of them empty.
 
     The spans of a program follow each other without overlap; those of one kind add up to the program's `queue_s`,
-    `prefill_s`, `decode_s` and `tool_s`.
+    `reload_s`, `prefill_s`, `decode_s` and `tool_s`. A reload is drawn where it ends: before the turn is scheduled.
     """
     program, index = turn["program"], turn["turn"]
     arrival_s, scheduled_s, first_token_s, finish_s = (
@@ -33,12 +36,35 @@ def turn_spans(turn: Mapping[str, Any]) -> Iterator[Span]:
         turn["first_token_s"],
         turn["finish_s"],
     )
-    if scheduled_s > arrival_s:
-        yield Span(program, "queued", arrival_s, scheduled_s, {"turn": index})
+    where = {"replica": turn["replica"]} if "replica" in turn else {}
+    loading_s = scheduled_s - turn.get("reload_s", 0.0)
+    if loading_s > arrival_s:
+        yield Span(program, "queued", arrival_s, loading_s, {"turn": index, **where})
+    if scheduled_s > loading_s:
+        reloaded = {"reloaded_tokens": turn["reloaded_tokens"]}
+        yield Span(program, "reload", max(arrival_s, loading_s), scheduled_s, {"turn": index, **where, **reloaded})
     if first_token_s > scheduled_s:
         names = ("prompt_tokens", "cached_tokens", "recomputed_tokens", "preemptions")
-        yield Span(program, "prefill", scheduled_s, first_token_s, {"turn": index, **{n: turn[n] for n in names}})
+        of_prompt = {name: turn[name] for name in names}
+        yield Span(program, "prefill", scheduled_s, first_token_s, {"turn": index, **where, **of_prompt})
     if finish_s > first_token_s:
-        yield Span(program, "decode", first_token_s, finish_s, {"turn": index, "output_tokens": turn["output_tokens"]})
+        yield Span(
+            program, "decode", first_token_s, finish_s, {"turn": index, **where, "output_tokens": turn["output_tokens"]}
+        )
     if turn["tool_s"] > 0:
         yield Span(program, "tool", finish_s, finish_s + turn["tool_s"], {"turn": index, "tool": turn["tool"] or ""})
+
+
+class Waits:
+    """What lies between the end of a program's tool and its next turn, told as turns pass by in order."""
+
+    def __init__(self) -> None:
+        self._back_s: dict[str, float] = {}
+
+    def before(self, turn: Mapping[str, Any]) -> Iterator[Span]:
+        """Yield the wait for a tool worker or for sub-agents that ended with this turn's arrival, if there was one."""
+        program, arrival_s = turn["program"], turn["arrival_s"]
+        back_s = self._back_s.get(program, arrival_s)
+        if arrival_s > back_s + _SAME_S:
+            yield Span(program, "waiting", back_s, arrival_s, {"turn": turn["turn"] - 1})
+        self._back_s[program] = turn["finish_s"] + turn["tool_s"]

@@ -190,6 +190,42 @@ def _at(readings: np.ndarray, times: np.ndarray) -> np.ndarray:
     return readings[np.searchsorted(readings[:, 0], times + NS, side="right") - 1, 1]
 
 
+def test_every_engine_of_a_cluster_has_its_counters(tmp_path: Path) -> None:
+    cs.run(policy="ttl", **SHORT, replicas=2, router="round-robin", out=tmp_path / "run", decisions=True)
+    run = cs.load_run(tmp_path / "run")
+    cs.export_timeline(tmp_path / "run", tmp_path / "t.json")
+    events = json.loads((tmp_path / "t.json").read_bytes())
+    groups = {event["pid"]: event["args"]["name"] for event in events if event["name"] == "process_name"}
+    lasting = run.timeline["end_s"] - run.timeline["start_s"]
+    assert isinstance(run.summary.replicas, list)
+    for part in run.summary.replicas:
+        (group,) = [pid for pid, name in groups.items() if name == f"replica {part.replica} ({part.gpu})"]
+        readings = [
+            (event["ts"] / 1e6, event["args"]["value"])
+            for event in events
+            if event["ph"] == "C" and event["pid"] == group and event["name"] == "batch size (turns)"
+        ]
+        times, values = np.array(readings).T
+        here = run.timeline["replica"] == part.replica
+        assert float((values[:-1] * np.diff(times)).sum()) == pytest.approx(
+            float((run.timeline["running"] * lasting)[here].sum()), rel=1e-6
+        )
+    ends = [event["args"]["end"] for event in events if event.get("cat") == "pinned"]
+    assert ends.count("moved") == sum(part.pins_moved for part in run.summary.replicas) > 0
+    prefills = [event["args"]["replica"] for event in events if event.get("cat") == "prefill"]
+    assert prefills.count(1) == (run.turns["replica"] == 1).sum()
+
+
+def test_waits_for_tool_workers_are_those_of_the_programs(tmp_path: Path) -> None:
+    cs.run(policy="ttl", **SHORT, tool_workers=1, out=tmp_path / "run")
+    programs = cs.load_run(tmp_path / "run").programs.set_index("program")
+    cs.export_timeline(tmp_path / "run", tmp_path / "t.json")
+    waits = parse_json((tmp_path / "t.json").read_bytes()).of("waiting")
+    assert programs["tool_wait_s"].sum() > 1
+    for program, waited_s in (programs["tool_wait_s"] + programs["join_s"]).items():
+        assert sum(lasted for track, lasted, _ in waits if track == program) == pytest.approx(waited_s, abs=1e-6)
+
+
 def test_a_run_without_a_decision_log_has_no_pins_and_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -253,3 +289,23 @@ def test_every_replica_has_gauges_of_its_own(tmp_path: Path) -> None:
     assert {"replica 0 (A100-80)", "replica 1 (A100-80)"} <= groups
     moved = [details for _, _, details in parsed.of("pinned") if details["end"] == "moved"]
     assert len(moved) == sum(part.pins_moved for part in run.summary.replicas or []) > 0
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_file() -> None:
+    """Protobuf keeps what a message once held; 200,000 packets would take hundreds of MB."""
+    pytest.importorskip("perfetto", reason="this format needs the package perfetto")
+    code = """
+import resource
+from continuum_sim.tracks.perfetto_sink import PerfettoSink
+with open("/dev/null", "wb") as file:
+    sink = PerfettoSink(file)
+    track = sink.track("a", sink.group("g"))
+    def write(spans):
+        for i in range(spans):
+            sink.span(track, "decode", "decode", i, i + 1, {"turn": i, "output_tokens": 5})
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(-write(5_000) + write(100_000))
+"""
+    grown_kib = int(subprocess.check_output([sys.executable, "-c", code], text=True))
+    assert grown_kib < 20_000

@@ -1,0 +1,30 @@
+"""`continuum-sim report`: a run or a comparison as one HTML page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from continuum_sim.cli.errors import interruptible
+
+
+def report(
+    directory: Annotated[
+        Path, typer.Argument(help="Directory of a run or of a comparison.", metavar="DIR", show_default=False)
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File to write. Default: report.html in the directory.", metavar="FILE", show_default=False),
+    ] = None,
+    pictures: Annotated[bool, typer.Option(help="Draw the figures that the results allow.")] = True,
+) -> None:
+    """Write one self-contained HTML page: summary, interactive timeline, pictures, configuration."""
+    from continuum_sim.cli.console import messages
+    from continuum_sim.cli.numbers import count
+    from continuum_sim.report import write_report
+
+    with interruptible("interrupted; nothing was written"):
+        page = write_report(directory, out, pictures=pictures)
+    messages().print(f"wrote {page} ({count(page.stat().st_size)} bytes)", soft_wrap=True)

@@ -1,0 +1,123 @@
+"""Makes the page of a directory of results and writes it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from importlib.resources import files
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from continuum_sim.comparison import COMPARISON
+from continuum_sim.errors import ConfigError
+from continuum_sim.report.comparison_page import comparison_page
+from continuum_sim.report.page import Page, run_page
+from continuum_sim.report.pictures import Picture, pictures_of
+from continuum_sim.report.timeline_data import MOST_TURNS, timeline_data
+from continuum_sim.results.compared import ComparisonRow
+from continuum_sim.results.files import MANIFEST
+from continuum_sim.results.paired import PairedDifference
+from continuum_sim.results.result import RunResult, load_run
+from continuum_sim.results.summary import Summary
+
+PAGE: Final = "report.html"
+_SCRIPTS: Final = ("data.js", "draw.js", "describe.js", "timeline.js", "start.js")
+
+
+class _Comparison(msgspec.Struct):
+    policies: list[ComparisonRow]
+    differences: list[PairedDifference]
+    runs: list[Summary]
+
+
+def write_report(
+    directory: str | PathLike[str], out: str | PathLike[str] | None = None, *, pictures: bool = True
+) -> Path:
+    """Write one HTML page about a run or a comparison and return its place.
+
+    Everything is in the page: it needs no network and no other file. Of a comparison, the timelines of every policy
+    under the first seed are in it, over one axis of time.
+
+    Parameters
+    ----------
+    directory
+        Of a run or of a comparison.
+    out
+        File to write; `report.html` inside of the directory if None.
+    pictures
+        Whether to draw the figures that the results allow.
+
+    Raises
+    ------
+    ConfigError
+        If the directory holds neither, or runs without their tables.
+    OSError
+        If the file cannot be written.
+    """
+    place = Path(directory)
+    target = place / PAGE if out is None else Path(out)
+    if (place / COMPARISON).is_file():
+        page, runs = _comparison(place)
+    else:
+        run = load_run(place)
+        page, runs = run_page(run.summary, run.manifest), [run]
+    timelines = [timeline_data(run, most_turns=MOST_TURNS // len(runs)) for run in runs]
+    html = _render(page, timelines, pictures_of(place) if pictures else [])
+    draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        draft.write_text(html, encoding="utf-8")
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
+    return target
+
+
+def _comparison(place: Path) -> tuple[Page, list[RunResult]]:
+    """The page of a comparison, and its runs under the first seed."""
+    try:
+        manifest: dict[str, Any] = json.loads((place / MANIFEST).read_bytes())
+        compared = _read_comparison(place / COMPARISON)
+        runs = [load_run(place / path) for path in manifest["runs"]]
+        first_seed = [run for run in runs if run.summary.seed == manifest["seeds"][0]]
+    except (msgspec.ValidationError, ValueError, KeyError) as error:
+        raise ConfigError(f"{place} is no comparison of this version: {error}") from None
+    page = comparison_page(compared.policies, compared.differences, compared.runs, manifest, runs[0].manifest)
+    return page, first_seed
+
+
+def _read_comparison(path: Path) -> _Comparison:
+    written = json.loads(path.read_bytes())
+    for difference in written["differences"]:
+        for name, value in difference.items():
+            if value is None:  # the bounds of an interval over a single pair, which JSON cannot hold
+                difference[name] = math.nan
+    return msgspec.convert(written, _Comparison)
+
+
+def _render(page: Page, timelines: Sequence[dict[str, Any]], pictures: Sequence[Picture]) -> str:
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    from continuum_sim import __version__
+
+    assets = files("continuum_sim.report") / "assets"
+
+    def asset(name: str) -> str:
+        return (assets / name).read_text(encoding="utf-8")
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    script = "(() => {\n'use strict';\n" + "\n".join(map(asset, _SCRIPTS)) + "})();\n"
+    return environment.from_string(asset("report.html.j2")).render(
+        page=page,
+        timelines=timelines,
+        pictures=pictures,
+        version=__version__,
+        # Ours, and no user's text is in them.
+        style=Markup(asset("report.css")),
+        script=Markup(script),
+    )

@@ -45,6 +45,12 @@ def test_one_worker_serves_in_the_order_of_asking(stepwise: bool) -> None:
 
 
 @both_modes
+def test_a_policy_learns_the_whole_gap_as_an_engine_sees_it(stepwise: bool) -> None:
+    outcome = run(two(3.0), make_tool_config(workers=1), stepwise=stepwise)
+    assert list(outcome.simulation.scheduler.governor.history.of_tool("bash").values_s) == [3.0, 6.0]
+
+
+@both_modes
 def test_a_tool_with_workers_of_its_own_does_not_wait_for_others(stepwise: bool) -> None:
     for workers, waited_s in (("bash:1", 0.0), ("grep:1,*:1", 0.0), ("*:1", 3.0), ({"bash": 1, "grep": 1}, 0.0)):
         outcome = run(two(3.0, other="grep"), make_tool_config(workers=workers), stepwise=stepwise)

@@ -122,7 +122,7 @@ class RunFlags:
     reload: Annotated[Reload, _engine("Reload from a tier where that is faster than computing, or always.")] = (
         Reload.faster
     )
-    step_time: Annotated[str, _engine("How long steps take: roofline, fitted:FILE, …")] = "roofline"
+    step_time: Annotated[str, _engine("How long steps take: roofline, aiconfigurator, fitted:FILE, …")] = "roofline"
     engine: Annotated[EngineMode, _engine("Jump over equal steps, or take each one: the same results.")] = (
         EngineMode.fast
     )

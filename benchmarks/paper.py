@@ -29,7 +29,8 @@ Limit = Annotated[int | None, typer.Option(help="First programs of the trace onl
 Turns = Annotated[int | None, typer.Option(help="First turns of each program only.")]
 Jobs = Annotated[int, typer.Option(help="Processes.")]
 
-SCENARIOS = ("continuum-fig16-swe", "continuum-fig16-bfcl", "continuum-public-code")
+ABLATED = ("continuum-fig16-swe", "continuum-fig16-bfcl", "continuum-public-code")
+COMPARED = (*ABLATED, "continuum-fig10-swe")
 """Scenarios whose published values are per policy, at one load."""
 
 ABLATION = {
@@ -57,7 +58,7 @@ def figures(
     jobs: Jobs = 1,
 ) -> None:
     """Print one table per figure that has published values for policies."""
-    for name in SCENARIOS:
+    for name in COMPARED:
         scenario = cs.find_scenario(name)
         settings = {**scenario.base, "step_time": step_time, "limit": limit, "max_turns": max_turns}
         result = cs.compare(list(scenario.policies), range(seeds), jobs=jobs, **settings)
@@ -113,7 +114,7 @@ def turns(
     jobs: Jobs = 1,
 ) -> None:
     """Print Figure 14: the trace repeated, its token counts scaled down by as much, at the same rate."""
-    scenario = cs.find_scenario("continuum-fig16-swe")
+    scenario = cs.find_scenario("continuum-fig14-turns")
     base = list(_cut(scenario.base["trace"], limit, max_turns))
     rows = []
     for point in cs.find_published("fig14-turns").points:
@@ -159,7 +160,7 @@ def ablation(
 ) -> None:
     """Print what order, pins, cost models and foresight are worth, each alone."""
     columns = []
-    for name in SCENARIOS:
+    for name in ABLATED:
         settings = {**cs.find_scenario(name).base, "step_time": step_time, "limit": limit, "max_turns": max_turns}
         columns.append(cs.compare(list(ABLATION), range(seeds), jobs=jobs, **settings).rows)
     rows = []
@@ -168,7 +169,7 @@ def ablation(
         for column in columns:
             cells += [f"{column[place].jct_mean_s:,.0f}", f"{column[place].jct_mean_s / column[0].jct_mean_s:.2f}"]
         rows.append((f"`{policy}`", what, *cells))
-    heads = [head for name in SCENARIOS for head in (f"{name.removeprefix('continuum-')} s", "ratio")]
+    heads = [head for name in ABLATED for head in (f"{name.removeprefix('continuum-')} s", "ratio")]
     print(_table(("policy", "what it is", *heads), rows))
 
 

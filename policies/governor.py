@@ -9,13 +9,13 @@ from __future__ import annotations
 import heapq
 import math
 from bisect import insort
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
 from continuum_sim.policies.history import History
-from continuum_sim.policies.planes import Decision, Fate, PinFor, Policy
+from continuum_sim.policies.planes import Decision, Fate, PinFor, Policy, Review
 from continuum_sim.policies.views import EngineView, Foresight, Moment, Pin, ProgramView, TurnView
 
 SAME_INSTANT_S = 1e-9
@@ -23,6 +23,9 @@ SAME_INSTANT_S = 1e-9
 
 LogDecision = Callable[[float, str, int, str, dict[str, Any]], None]
 """Called with (time in s, program, turn index, event, detail) for every decision."""
+
+OnOffload = Callable[[ProgramView, float], None]
+"""Called with (program, time in s) for every pinned context that goes to host memory, before its pin ends."""
 
 _Expiry = tuple[float, int, int, Pin]
 """(time in s, program's seq, running number, pin)."""
@@ -41,6 +44,8 @@ class PolicyCounts:
     reorders: int = 0
     holds: int = 0
     """Turns that the gate held back at least once."""
+    offloads: int = 0
+    """Contexts that the retention rule sent to host memory."""
     pins_moved: int = 0
     """Pins that ended because a router sent their program's next turn to another engine."""
 
@@ -185,6 +190,8 @@ class Governor:
                 decision = Fate.RELEASE
         elif decision is Fate.EVICT:
             self.counts.evictions += 1
+        elif decision is Fate.OFFLOAD:
+            self.counts.offloads += 1
         if self._log:
             detail: dict[str, Any] = {"last": last, "tool": tool}
             if isinstance(decision, PinFor):
@@ -220,9 +227,9 @@ class Governor:
 
     # What to do, asked by the host ----------------------------------------------------------------
 
-    def begin_step(self, now_s: float) -> list[ProgramView]:
+    def begin_step(self, now_s: float, offload: OnOffload | None = None) -> list[ProgramView]:
         """Programs whose pins end with this scheduler step: those that expire (none whose next turn already
-        waits) and those the policy gives up.
+        waits) and those the policy gives up, or sends to host memory: `offload` is told of these first.
         """
         if now_s >= self._next_tick_s - SAME_INSTANT_S:
             self._tick(now_s)
@@ -233,7 +240,16 @@ class Governor:
                 self._expire(program, now_s)
                 ended.append(program)
         if self.policy.retention.reviews:
-            for program in self._review(now_s):
+            review = self._review(now_s)
+            for program in review.offload:
+                if offload is not None:
+                    offload(program, now_s)
+                self.counts.offloads += 1
+                self._end_pin(program, now_s)
+                if self._log:
+                    self._log(now_s, program.program_id, program.turns_done - 1, "offload", {})
+                ended.append(program)
+            for program in review.give_up:
                 self._expire(program, now_s)
                 ended.append(program)
         return ended
@@ -351,14 +367,15 @@ class Governor:
             self._next_tick_s += period_s
         self._gate.tick(list(self.programs.values()), self._moment(now_s))
 
-    def _review(self, now_s: float) -> Sequence[ProgramView]:
-        """Ask which pins of paused programs to give up, and when to ask again."""
+    def _review(self, now_s: float) -> Review:
+        """Ask which pins of paused programs to give up or offload, and when to ask again."""
         self._review_s = math.inf
         pinned = [p for p in self._pinned if p.turn_end_s is not None and p.pin is not None]
         if not pinned:
-            return ()
-        given_up, self._review_s = self.policy.retention.review(pinned, self._moment(now_s))
-        return given_up
+            return Review((), math.inf)
+        review = self.policy.retention.review(pinned, self._moment(now_s))
+        self._review_s = review.again_s
+        return review
 
     def _moment(self, now_s: float) -> Moment:
         return Moment(now_s, self.engine, self.history)

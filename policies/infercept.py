@@ -12,10 +12,13 @@ from continuum_sim.policies.planes import Decision, Fate, PinFor, Review
 from continuum_sim.policies.pressure import YieldingPins
 from continuum_sim.policies.program_fifo import ProgramFifo
 from continuum_sim.policies.registry import Preset, register_preset, register_retention
-from continuum_sim.policies.views import EngineView, Moment, ProgramView
+from continuum_sim.policies.views import EngineView, Moment, ProgramView, instant
 
 _NOISE_S = 1e-9
 """Sums of step times differ in their last bits; a context this near to its time is given up."""
+
+_SOON_S = 1e-6
+"""A tool that has run for so long has wasted something; seconds."""
 
 
 @register_retention("infercept")
@@ -24,11 +27,16 @@ class Infercept(YieldingPins):
     """Keep a context of C tokens while g·C is at most what discarding it would waste, thought over at every step.
 
     Waste is memory held idle times time, in token-seconds. g is how long the tool has run so far, the paper's
-    estimate of how long it still will. What is given up stays reusable until evicted. Swapping to host memory,
-    the third choice of the paper, needs a lower memory tier, so it is not among the choices here.
+    estimate of how long it still will. What is given up stays reusable until evicted.
+
+    With host memory below, the context that wastes most whatever becomes of it, min(g·C, waste of discarding it), is
+    swapped out whenever the link has nothing else to do: swapping wastes nothing as long as it keeps within what the
+    link can move meanwhile. The paper fills that budget step by step, with parts of contexts; here a whole context
+    goes as soon as the one before it has gone, which is the same rate.
     """
 
     reviews: ClassVar[bool] = True
+    offloads: ClassVar[bool] = True
 
     saturation: int = field(
         default=2048, metadata={"help": "tokens a step computes before it takes longer per token (S)"}
@@ -44,12 +52,15 @@ class Infercept(YieldingPins):
         return PinFor(math.inf)
 
     def review(self, pinned: Sequence[ProgramView], moment: Moment) -> Review:
-        """Give up contexts whose tools have run for longer than W/C.
+        """Swap out what wastes most, and give up contexts whose tools have run for longer than W/C.
 
         W grows with the running turns until one of them ends, so no context is given up before the W/C of now.
         """
-        give_up, again_s = [], math.inf
+        swapped, swap_s = self._swap(pinned, moment)
+        give_up, again_s = [], swap_s
         for program in pinned:
+            if program is swapped:
+                continue
             assert program.turn_end_s is not None
             worth_s = self.worth_s(program.context_tokens, moment.engine)
             until_s = program.turn_end_s + worth_s - _NOISE_S
@@ -57,7 +68,33 @@ class Infercept(YieldingPins):
                 give_up.append(program)
             else:
                 again_s = min(again_s, until_s)
-        return Review(give_up, again_s)
+        return Review(give_up, again_s, [swapped] if swapped else [])
+
+    def expected_s(self, program: ProgramView, moment: Moment) -> float:
+        """g: how long the tool is taken to run on; as long as it has run."""
+        assert program.turn_end_s is not None
+        return moment.now_s - program.turn_end_s
+
+    def _swap(self, pinned: Sequence[ProgramView], moment: Moment) -> tuple[ProgramView | None, float]:
+        """Choose the context to swap out now, and tell when to choose again if nothing happens before."""
+        tier = moment.engine.tier
+        if tier is None:
+            return None, math.inf
+        fitting = [p for p in pinned if p.pin is not None and p.pin.blocks <= tier.free_blocks]
+        if not fitting:
+            return None, math.inf
+        if moment.now_s < tier.link_free_s - _NOISE_S:
+            return None, tier.link_free_s - _NOISE_S
+        wasted = {p: self._wasted(p, moment) for p in fitting}
+        most = max(fitting, key=lambda p: (wasted[p], -p.seq))
+        if not wasted[most]:
+            return None, moment.now_s + _SOON_S
+        return most, moment.now_s  # asked again at the next step, when the link says how long this one takes
+
+    def _wasted(self, program: ProgramView, moment: Moment) -> float:
+        """Token-seconds that the better of keeping and discarding a context wastes."""
+        keep_s, discard_s = self.expected_s(program, moment), self.worth_s(program.context_tokens, moment.engine)
+        return instant(min(keep_s, discard_s) * program.context_tokens)
 
     def worth_s(self, context_tokens: int, engine: EngineView) -> float:
         """Seconds for which keeping a context wastes no more than discarding it: W_discard / C.
@@ -89,26 +126,33 @@ class InferceptOracle(Infercept):
     oracle: ClassVar[bool] = True
 
     def at_turn_end(self, program: ProgramView, moment: Moment) -> Decision:
-        """Keep if the whole gap is worth it."""
-        return PinFor(math.inf) if self._worth(program, moment) else Fate.RELEASE
+        """Keep if the whole gap is worth it, or if the context may be swapped out at the next step."""
+        keep = moment.engine.tier is not None or self._worth(program, moment)
+        return PinFor(math.inf) if keep else Fate.RELEASE
 
     def review(self, pinned: Sequence[ProgramView], moment: Moment) -> Review:
-        """Give up contexts whose remaining gap is not worth it any more: fewer turns run than before."""
-        return Review([p for p in pinned if not self._worth(p, moment)], math.inf)
+        """Swap out what wastes most, and give up contexts whose remaining gap is not worth it (any more)."""
+        swapped, again_s = self._swap(pinned, moment)
+        give_up = [p for p in pinned if p is not swapped and not self._worth(p, moment)]
+        return Review(give_up, again_s, [swapped] if swapped else [])
+
+    def expected_s(self, program: ProgramView, moment: Moment) -> float:
+        """g: how long the tool still runs."""
+        if program.foresight is None or program.turn_end_s is None:
+            return math.inf
+        return program.turn_end_s + program.foresight.gap_s - moment.now_s
 
     def _worth(self, program: ProgramView, moment: Moment) -> bool:
-        if program.foresight is None or program.turn_end_s is None:
-            return False
-        left_s = program.turn_end_s + program.foresight.gap_s - moment.now_s
+        left_s = self.expected_s(program, moment)
         return left_s <= self.worth_s(program.context_tokens, moment.engine) + _NOISE_S
 
 
 _RULE = (
     "Keeps a paused context of C tokens while g·C is at most the token-seconds that discarding and recomputing it in "
     "chunks would waste, thought over at every step; g is {}. Waiting turns: preempted first, then program arrival. "
-    "Swapping needs a lower memory tier and is left out."
+    "With host memory below (--dram-gb), what wastes most is swapped out whenever the link to it is idle."
 )
-_SOURCE = "InferCept (arXiv 2402.01869, ICML 2024), min-waste interception without swap"
+_SOURCE = "InferCept (arXiv 2402.01869, ICML 2024), min-waste interception"
 
 register_preset(
     Preset(

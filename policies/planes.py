@@ -19,6 +19,8 @@ class Fate(Enum):
     """Freed but left reusable until the LRU order reaches them (vLLM with prefix caching)."""
     EVICT = "evict"
     """Freed and forgotten at once: the next turn computes its whole prompt again."""
+    OFFLOAD = "offload"
+    """Copied to host memory and freed: what is evicted meanwhile, the next turn reloads. Without a tier `RELEASE`."""
 
 
 class PinFor(NamedTuple):
@@ -37,6 +39,8 @@ class Review(NamedTuple):
     """Programs whose pins end now."""
     again_s: float
     """Earliest time at which the answer may be another if nothing else happens; infinite if it never is."""
+    offload: Sequence[ProgramView] = ()
+    """Programs whose contexts go to host memory now, which ends their pins."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,10 @@ class Retention:
     turn is preempted, its old context stays. By default the pin ends when the turn is admitted."""
     reviews: ClassVar[bool] = False
     """True asks `review` at every step while contexts are pinned."""
+    offloads: ClassVar[bool] = False
+    """True leaves it to this rule alone what goes to host memory; by default a copy of every context does."""
+    needs_tier: ClassVar[bool] = False
+    """True for a rule that is nothing without host memory below the KV cache."""
 
     def at_turn_end(self, program: ProgramView, moment: Moment) -> Decision:
         """Decide the fate of the blocks of a turn that just ended and is not the program's last."""

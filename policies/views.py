@@ -120,6 +120,25 @@ class TurnView:
         return self.admitted_s is not None and not self.preempted
 
 
+class TierView(Protocol):
+    """Host memory below the KV cache, and the link to it, which moves one thing after another."""
+
+    @property
+    def total_blocks(self) -> int:
+        """KV blocks that host memory holds."""
+
+    @property
+    def free_blocks(self) -> int:
+        """Those of them that hold nothing."""
+
+    @property
+    def link_free_s(self) -> float:
+        """When the link has done all it was given."""
+
+    def transfer_s(self, tokens: int) -> float:
+        """Seconds that so many tokens take over the link once it is their turn."""
+
+
 class EngineView(Protocol):
     """The engine as it is now. `free` follows vLLM: cached blocks that nothing references are free."""
 
@@ -146,6 +165,14 @@ class EngineView(Protocol):
     @property
     def num_waiting(self) -> int:
         """Turns in the waiting queue."""
+
+    @property
+    def shortest_waiting_tokens(self) -> int:
+        """Prompt tokens (and those sampled before a preemption) of the shortest waiting turn; 0 if none waits."""
+
+    @property
+    def tier(self) -> TierView | None:
+        """Host memory below the KV cache, if there is any."""
 
     def rebuild_s(self, context_tokens: int) -> float:
         """Seconds to make a lost context of this many tokens usable again (prefill, or reload if faster)."""

@@ -16,7 +16,7 @@ from continuum_sim.engine.scheduler import LogStep, Scheduler
 from continuum_sim.fits import fitting
 from continuum_sim.policies import Policy, PolicyError, Router, Routing
 from continuum_sim.policies.session_affinity import SessionAffinity
-from continuum_sim.policies.views import RoutedTurn
+from continuum_sim.policies.views import RoutedTurn, TierView
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.traces.schema import Program, Turn
 
@@ -213,6 +213,14 @@ class _View:
     @property
     def num_waiting(self) -> int:
         return self._scheduler.num_waiting
+
+    @property
+    def shortest_waiting_tokens(self) -> int:
+        return self._scheduler.shortest_waiting_tokens
+
+    @property
+    def tier(self) -> TierView | None:
+        return self._scheduler.tier
 
     def cached_tokens(self, turn: RoutedTurn) -> int:
         self._replica.catch_up()

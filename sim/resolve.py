@@ -68,6 +68,8 @@ def resolve(config: RunConfig) -> ResolvedRun:
         never fit; one line each.
     """
     policy = resolve_policy(config.policy)
+    if policy.retention.needs_tier and not config.dram_gb:
+        raise ConfigError(f"policy {policy.name!r} moves contexts to host memory: give it some with --dram-gb")
     # A source that another run has surveyed keeps its programs, so that a comparison reads the file once.
     trace = config.trace
     source = trace if isinstance(trace, TraceSource) else TraceSource(trace, config.limit, config.max_turns)

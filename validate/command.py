@@ -92,6 +92,11 @@ def make_session(asked: Asked, programs: list[Program], sha256: str) -> Session:
     for name in names:
         if parse_policy(name).oracle:
             raise ConfigError(f"policy {name!r} looks ahead, so no engine can run it; leave it out of --policies")
+        if parse_policy(name).retention.needs_tier:
+            raise ConfigError(
+                f"policy {name!r} moves contexts to host memory, which the plug-in cannot have vLLM do; leave it out "
+                "of --policies"
+            )
         if names.count(name) > 1:
             raise ConfigError(f"--policies names {name!r} twice, expected each once")
     for program in programs:

@@ -194,12 +194,15 @@ class Replica:
 
     def _next_hope_s(self) -> float:
         """When a waiting turn may be let in of itself; infinite once the policy has had its chances."""
+        policy_s = self.scheduler.governor.next_event_s()
+        if policy_s <= self.now_s:
+            policy_s = math.inf  # it wants to be asked at the next step, and has just answered
         reload_s = self.scheduler.next_reload_s()
         if reload_s < math.inf:
-            return min(self.scheduler.governor.next_event_s(), reload_s)
+            return min(policy_s, reload_s)
         if self.env.only_ticks_left:
             self._hopeless += 1
-        return self.scheduler.governor.next_event_s() if self._hopeless <= _MOST_IDLE_TICKS else math.inf
+        return policy_s if self._hopeless <= _MOST_IDLE_TICKS else math.inf
 
     def _sleep(self, until_s: float) -> Generator[simpy.Event, Any, None]:
         """Do nothing until a turn arrives or the policy has something to do."""

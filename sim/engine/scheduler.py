@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from continuum_sim.engine.block_pool import BlockPool, Chain
+from continuum_sim.engine.block_pool import BlockPool, Chain, Run
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.decoding import Decoding
 from continuum_sim.engine.request import Context, Hits, Request
@@ -21,7 +21,7 @@ from continuum_sim.engine.tiers import Tiers
 from continuum_sim.engine.waiting import make_waiting_queue
 from continuum_sim.policies.governor import SAME_INSTANT_S, Governor
 from continuum_sim.policies.planes import Fate, PinFor, Policy
-from continuum_sim.policies.views import ProgramView, TurnView
+from continuum_sim.policies.views import ProgramView, TierView, TurnView
 from continuum_sim.steptime.batch import StepBatch
 
 LogStep = Callable[[float, int, str, int, str, dict[str, Any]], None]
@@ -78,7 +78,9 @@ class Scheduler:
         """
         self.config = config
         self.tiers = None if config.tiers is None else Tiers(config.tiers, config.block_size, rebuild_s)
-        self.rebuild_s = rebuild_s if self.tiers is None else self.tiers.rebuild_s
+        self._writes_through = self.tiers is not None and not policy.retention.offloads
+        # What is not in host memory for sure has to be computed again.
+        self.rebuild_s = self.tiers.rebuild_s if self.tiers is not None and self._writes_through else rebuild_s
         self.step = 0
         """Steps carried out so far."""
         self.pool = BlockPool(config.usable_blocks)
@@ -135,6 +137,16 @@ class Scheduler:
     def num_waiting(self) -> int:
         """Turns in the waiting queue."""
         return len(self.waiting)
+
+    @property
+    def shortest_waiting_tokens(self) -> int:
+        """Tokens of the shortest waiting turn; 0 if none waits."""
+        return self.waiting.shortest_tokens()
+
+    @property
+    def tier(self) -> TierView | None:
+        """Host memory below the KV cache, if there is any."""
+        return self.tiers
 
     # Programs and turns ---------------------------------------------------------------------------------
 
@@ -221,7 +233,7 @@ class Scheduler:
     def schedule(self, now_s: float) -> Plan:
         """Decide what the step that starts now computes, and take the blocks it needs."""
         plan = Plan()
-        for program in self.governor.begin_step(now_s):
+        for program in self.governor.begin_step(now_s, self._offload):
             self._unpin(program.program_id)
             plan.changed = True
         if self.tiers is not None:
@@ -375,7 +387,8 @@ class Scheduler:
         computed = self._computed(request)
         self._leave_batch(request)
         self._cache_own(request, computed + scheduled_tokens)
-        self._store(request, now_s)
+        if self._writes_through:
+            self._store(request.context, request.table, now_s)
         self.pool.release(request.table, self._blank_blocks(request, computed + scheduled_tokens))
         request.turn.computed_tokens = request.computed_tokens
         request.known_tokens = max(request.known_tokens, computed)
@@ -509,10 +522,14 @@ class Scheduler:
         self._take_chunk(plan, request, tokens)
         return tokens
 
-    def _store(self, request: Request, now_s: float) -> None:
-        """Let lower memory have a copy of a turn's full blocks."""
-        if self.tiers is not None and request.table:
-            self.tiers.store(request.context, request.table[-1].stop, now_s)
+    def _offload(self, program: ProgramView, now_s: float) -> None:
+        context = self._contexts[program.program_id]
+        self._store(context, context.pinned, now_s)
+
+    def _store(self, context: Context, table: list[Run], now_s: float) -> None:
+        """Let lower memory have a copy of the blocks of a table."""
+        if self.tiers is not None and table:
+            self.tiers.store(context, table[-1].stop, now_s)
 
     def _refusal_stands(self) -> bool:
         """Whether a waiting turn that was not admitted stays so until `next_event_s` or an event before."""
@@ -572,7 +589,10 @@ class Scheduler:
             return
         self._cache_own(request, computed)
         blank = self._blank_blocks(request, computed)
-        self._store(request, now_s)
+        if self._writes_through or decision is Fate.OFFLOAD:
+            self._store(context, table, now_s)
+        elif request.last and self.tiers is not None:
+            self.tiers.abandon(context, 0)  # a rule that moves contexts by itself knows whose they are
         self.pool.merge(table)
         if isinstance(decision, PinFor):
             self.pool.release([], blank)

@@ -47,6 +47,10 @@ class WaitingQueue:
             self._queue.remove(request)
             self._governor.counts.reorders += 1
 
+    def shortest_tokens(self) -> int:
+        """Tokens of the shortest turn that waits; 0 if none does."""
+        return min((request.num_tokens for request in self._queue), default=0)
+
     def may_be_next(self, request: Request) -> bool:
         """Whether a turn just queued may be the next one to be tried."""
         return self._gated or self._queue[0] is request
@@ -99,6 +103,10 @@ class OrderedQueue(WaitingQueue):
             self._gone.discard(self._arrivals.popleft())
         if self._arrivals and self._arrivals[0] < number:
             self._governor.counts.reorders += 1
+
+    def shortest_tokens(self) -> int:
+        """Tokens of the shortest turn that waits; 0 if none does."""
+        return min((request.num_tokens for _, _, request in self._sorted), default=0)
 
     def may_be_next(self, request: Request) -> bool:
         """Whether a turn just queued may be the next one to be tried."""

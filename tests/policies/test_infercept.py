@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from continuum_sim.engine.tier_config import TierConfig
 from continuum_sim.policies import Fate, PinFor, PolicyError
 from continuum_sim.policies.infercept import Infercept
 from continuum_sim.policies.views import Foresight
 from continuum_sim.spec import parse_policy
-from support.governed import Governed, HandEngine
+from support.governed import Governed, HandEngine, HandTier
 from support.programs import engine, program, turn
 from support.runs import simulate
 from support.steptimes import affine
@@ -88,6 +91,56 @@ def test_short_calls_are_kept_and_long_ones_are_not_in_a_run() -> None:
         assert run.totals.pins_expired == (policy == "infercept:saturation=64")
 
     assert run.simulation.policy.oracle
+
+
+def above_host_memory(**state: float) -> Governed:
+    bench = Governed("infercept:saturation=100", busy())
+    bench.engine.tier = HandTier(**state)  # type: ignore[arg-type]
+    return bench
+
+
+def test_swaps_what_wastes_most_while_the_link_is_idle() -> None:
+    bench = above_host_memory()
+    for name, end_s, context in (("old", 9.0, 100), ("large", 10.0, 250), ("late", 11.0, 240)):
+        bench.live(name, 0.0, end_s, context)
+    sent: list[str] = []
+    # At 12 s keeping wastes 3·100, 2·250 and 1·240 token-seconds so far, and nobody's discarding less.
+    ended = bench.governor.begin_step(12.0, lambda program, _: sent.append(program.program_id))
+    assert sent == ["large"] == [program.program_id for program in ended]
+    bench.engine.tier.link_free_s = 12.04  # type: ignore[union-attr]
+    assert bench.step(12.02) == [], "the link is busy with it"
+    assert bench.governor.next_event_s() == pytest.approx(12.04)
+    assert bench.step(12.04) == ["old"], "3.04·100 against 1.04·240"
+    assert bench.governor.counts.offloads == 2
+
+
+def test_swaps_nothing_for_which_there_is_no_room() -> None:
+    bench = above_host_memory(free_blocks=249)
+    bench.live("p", 0.0, 10.0, 250)
+    assert bench.step(11.0) == []
+    assert bench.step(10 + WORTH_S + 0.01) == ["p"], "given up instead"
+    assert bench.governor.counts.offloads == 0
+
+
+def test_what_has_wasted_nothing_yet_is_not_swapped() -> None:
+    bench = above_host_memory()
+    bench.live("p", 0.0, 10.0, 250)
+    assert bench.step(10.0) == []
+    assert bench.governor.next_event_s() == pytest.approx(10.0, abs=1e-5)
+    assert bench.step(10.1) == ["p"]
+
+
+def test_swapped_contexts_come_back_and_nothing_else_goes_down() -> None:
+    programs = [
+        program("works", turn(40, 400), at=0.0),
+        program("long", turn(300, 4, gap=6.0), turn(320, 4), at=0.0),
+        program("big", turn(900, 4), at=3.0),
+    ]
+    config = replace(engine(330, max_model_len=1024), tiers=TierConfig(400, 1e-4, reload="always"))
+    run = simulate(programs, "infercept:saturation=64", config=config, step_time=affine())
+    assert [(name, who) for name, _, who, _ in run.events("offload", "expire")] == [("offload", "long")]
+    assert run.of("long", 1).reloaded_tokens > 0
+    assert run.totals.tiers[0].written_blocks == 303 // 4, "full blocks of the one context that was swapped"
 
 
 def test_refuses_a_saturation_of_zero() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from continuum_sim.policies import Decision, Policy
 from continuum_sim.policies.governor import Governor
-from continuum_sim.policies.views import Foresight, TurnView
+from continuum_sim.policies.views import Foresight, TierView, TurnView
 from continuum_sim.spec import parse_policy
 
 
@@ -20,11 +20,25 @@ class HandEngine:
     pinned_blocks: int = 0
     num_running: int = 0
     num_waiting: int = 0
+    shortest_waiting_tokens: int = 0
+    tier: TierView | None = None
     per_token_s: float = 0.01
     per_step_s: float = 0.0
 
     def rebuild_s(self, context_tokens: int) -> float:
         return self.per_step_s + self.per_token_s * context_tokens
+
+
+@dataclass
+class HandTier:
+    """A `TierView` with settable state; a token takes a millisecond."""
+
+    total_blocks: int = 1000
+    free_blocks: int = 1000
+    link_free_s: float = 0.0
+
+    def transfer_s(self, tokens: int) -> float:
+        return tokens * 1e-3
 
 
 @dataclass

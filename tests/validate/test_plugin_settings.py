@@ -85,6 +85,7 @@ class TestSettings:
         ("policy", "message"),
         [
             ("oracle-ttl", "looks ahead, so it runs in the simulator only"),
+            ("tokencake", "moves contexts to host memory, which the plug-in cannot have vLLM do"),
             ("tttl", "did you mean 'ttl'"),
             ("ttl:colt_start=3", "did you mean 'cold_start'"),
         ],

@@ -88,6 +88,7 @@ def test_a_server_that_fails_in_the_middle_is_2_and_resume_goes_on(capsys: pytes
         (["--trace", "nowhere"], "no bundled trace"),
         (["--policies", "ttll"], "did you mean 'ttl'"),
         (["--policies", "oracle-ttl"], "looks ahead"),
+        (["--policies", "tokencake"], "moves contexts to host memory"),
         (["--policies", "lru,lru"], "twice"),
         (["--policies", ","], "--policies is empty"),
         (["--scale", "8"], "tokens=8,gaps=4"),

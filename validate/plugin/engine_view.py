@@ -49,3 +49,13 @@ class VllmEngineView:
     def num_waiting(self) -> int:
         """Requests waiting."""
         return int(self._scheduler.get_request_counts()[1])
+
+    @property
+    def shortest_waiting_tokens(self) -> int:
+        """Tokens of the shortest waiting request; 0 if none waits."""
+        return min((int(request.num_tokens) for request in self._scheduler.waiting), default=0)
+
+    @property
+    def tier(self) -> None:
+        """None: what a KV connector of the engine keeps in host memory is not a policy's to move."""
+        return None

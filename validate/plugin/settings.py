@@ -55,7 +55,7 @@ class PluginSettings:
         Raises
         ------
         ConfigError
-            For an unknown policy or parameter, and for a policy that looks ahead.
+            For an unknown policy or parameter, and for a policy that looks ahead or needs a lower memory tier.
         """
         try:
             policy = parse_policy(self.policy)
@@ -64,6 +64,11 @@ class PluginSettings:
         if policy.oracle:
             raise ConfigError(
                 f"{SECTION}: policy {self.policy!r} looks ahead, so it runs in the simulator only; choose another"
+            )
+        if policy.retention.needs_tier:
+            raise ConfigError(
+                f"{SECTION}: policy {self.policy!r} moves contexts to host memory, which the plug-in cannot have vLLM "
+                "do; run it in the simulator, or choose one that needs no memory tier"
             )
         return policy
 

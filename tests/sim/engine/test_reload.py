@@ -193,6 +193,22 @@ def test_jumps_and_single_steps_agree_when_all_coincides(case: Case, policy: str
     assert_same_runs(stepwise, observed(case, policy, stepwise=False, seconds=0.125))
 
 
+@pytest.mark.parametrize(
+    "policy",
+    ["tokencake", "tokencake:margin=0", "infercept:saturation=8", "infercept-oracle:saturation=8"],
+)
+@settings(max_examples=40)
+@given(case=tiered_cases(), seconds=st.sampled_from([None, 0.125]))
+def test_rules_that_offload_by_themselves(policy: str, case: Case, seconds: float | None) -> None:
+    stepwise = observed(case, policy, stepwise=True, seconds=seconds)
+    fast = observed(case, policy, stepwise=False, seconds=seconds)
+    assert_same_runs(stepwise, fast)
+    offloads = stepwise.simulation.scheduler.governor.counts.offloads
+    assert len(stepwise.events("offload")) == offloads == fast.simulation.scheduler.governor.counts.offloads
+    if not offloads:
+        assert stepwise.totals.tiers[0].written_blocks == 0
+
+
 @settings(max_examples=60)
 @given(case=cases(), policy=policies)
 def test_a_tier_too_slow_to_use_changes_no_decision(case: Case, policy: str) -> None:

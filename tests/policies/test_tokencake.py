@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+import continuum_sim as cs
+from continuum_sim.engine.tier_config import TierConfig
+from continuum_sim.errors import ConfigError
+from continuum_sim.policies import PinFor, PolicyError
+from continuum_sim.spec import parse_policy
+from support.governed import Governed, HandEngine, HandTier
+from support.programs import engine, program, turn
+from support.runs import simulate
+
+
+def crowded(**tier: float) -> Governed:
+    """A turn of 80 tokens waits and 20 blocks (of a token) are free; tools take 10 s."""
+    bench = Governed("tokencake:margin=1", HandEngine(free_blocks=20, num_waiting=1, shortest_waiting_tokens=80))
+    bench.engine.tier = HandTier(**tier)  # type: ignore[arg-type]
+    bench.remember("ls", 10.0)
+    return bench
+
+
+def test_offloads_where_waiting_work_fits_then() -> None:
+    bench = crowded()
+    assert bench.end(bench.run("p", 0.0), 10.0, 60) == PinFor(float("inf"))
+    assert bench.step(10.0) == ["p"]
+    assert bench.governor.counts.offloads == 1
+
+
+@pytest.mark.parametrize(
+    ("context", "shortest", "waiting"),
+    [
+        (59, 80, 1),  # one block short
+        (60, 81, 1),
+        (60, 20, 1),  # fits as it is
+        (60, 80, 0),  # nobody waits
+    ],
+)
+def test_keeps_where_nothing_would_come_of_it(context: int, shortest: int, waiting: int) -> None:
+    bench = crowded()
+    bench.engine.num_waiting, bench.engine.shortest_waiting_tokens = waiting, shortest
+    bench.live("p", 0.0, 10.0, context)
+    assert bench.step(10.0) == []
+
+
+def test_keeps_where_host_memory_is_full() -> None:
+    bench = crowded(free_blocks=59)
+    bench.live("p", 0.0, 10.0, 60)
+    assert bench.step(10.0) == []
+
+
+def test_keeps_what_is_expected_back_too_soon() -> None:
+    # Down and up take 0.06 s each, and the margin is 1 s: worth it while more than 1.12 s of the 10 s are left.
+    for elapsed_s, gone in ((8.8, ["p"]), (8.9, [])):
+        bench = crowded()
+        bench.live("p", 0.0, 10.0, 60)
+        assert bench.step(10.0 + elapsed_s) == gone
+
+
+def test_a_new_tool_is_expected_to_take_as_long_as_the_others() -> None:
+    bench = crowded()
+    bench.end(bench.run("p", 0.0), 10.0, 60, tool="new")
+    assert bench.step(10.0) == ["p"]
+
+
+def test_the_longest_pause_goes_first_and_no_more_than_needed() -> None:
+    bench = crowded()
+    bench.remember("make", 100.0)
+    bench.end(bench.run("short", 0.0), 10.0, 60, tool="ls")
+    bench.end(bench.run("long", 0.0), 10.0, 60, tool="make")
+    assert bench.step(10.0) == ["long"]
+
+
+@pytest.mark.parametrize("stepwise", [True, False])
+def test_a_waiting_turn_gets_in_and_the_context_comes_back(stepwise: bool) -> None:
+    # a parks 10 of 20 blocks from 1 s; its tool took 30 s before. n needs 15 at 3 s, while c runs on.
+    a = program("a", turn(40, 1, gap=30.0), turn(41, 1, gap=30.0), turn(42, 1))
+    c, n = program("c", turn(3, 50), at=31.5), program("n", turn(60, 1), at=34.0)
+    config = replace(engine(20), tiers=TierConfig(40, 0.01, reload="always"))
+    run = simulate([a, c, n], "tokencake", config=config, stepwise=stepwise)
+    assert run.of("n").scheduled_s < 36.0
+    assert [who for _, _, who, _ in run.events("offload")] == ["a"]
+    assert run.of("a", 2).reloaded_tokens > 0
+    soft = simulate([a, c, n], "soft-ttl:ttl=100", config=replace(config, tiers=None), stepwise=stepwise)
+    assert soft.of("a", 2).recomputed_tokens > 0, "a pin that merely yields loses what n takes"
+
+
+def test_needs_host_memory() -> None:
+    with pytest.raises(ConfigError, match="policy 'tokencake' moves contexts to host memory: give it some with --dram"):
+        cs.run(policy="tokencake", limit=1)
+    assert cs.run(policy="tokencake", limit=2, dram_gb=20).summary.programs == 2
+
+
+def test_refuses_a_negative_margin() -> None:
+    with pytest.raises(PolicyError, match="margin is -1"):
+        parse_policy("tokencake:margin=-1")

@@ -14,7 +14,7 @@ from support.compare import assert_same_runs
 from support.invariants import InvariantObserver
 from support.runs import Outcome, simulate
 from support.steptimes import Bent, affine, constant
-from support.strategies import engines, policies, traces
+from support.strategies import engines, policies, tiered, traces
 
 ROUTERS = (
     "round-robin",
@@ -34,10 +34,12 @@ eighths = st.integers(0, 24).map(lambda k: k / 8)
 def clusters(
     draw: st.DrawFn, times: st.SearchStrategy[float] | None = None
 ) -> tuple[list[Program], list[EngineConfig], str]:
-    """A trace, 2 or 3 engines alike or not, each of which can serve it, and a router."""
+    """A trace, 2 or 3 engines that can serve it, and a router; engines alike may lie above memory tiers."""
     programs = draw(traces(times, times))
     first = draw(engines(programs))
     alike = draw(st.booleans())
+    if alike and draw(st.booleans()):
+        first = draw(tiered(first))
     others = [first if alike else draw(engines(programs)) for _ in range(draw(st.integers(1, 2)))]
     return programs, [first, *others], draw(st.sampled_from(ROUTERS))
 
@@ -61,7 +63,7 @@ def check_conserved(outcome: Outcome, programs: list[Program]) -> None:
     for record in outcome.turns:
         needed = record.prompt_tokens + record.output_tokens - 1
         if not record.preemptions:
-            assert record.computed_tokens + record.cached_tokens == needed
+            assert record.computed_tokens + record.cached_tokens + record.reloaded_tokens == needed
     for replica in outcome.simulation.cluster.replicas:
         scheduler = replica.scheduler
         assert scheduler.pool.free == scheduler.pool.num_blocks

@@ -33,7 +33,11 @@ class Autellix(Order):
     time_varying: ClassVar[bool] = True
 
     beta: float = field(
-        default=2.0, metadata={"help": "seconds waited per second of service at which a program is promoted"}
+        default=2.0,
+        metadata={
+            "help": "seconds waited per second of service at which a program is promoted",
+            "search": "0.1:100:log",
+        },
     )
 
     def __post_init__(self) -> None:

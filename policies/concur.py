@@ -27,13 +27,22 @@ class Concur(Admission):
     gated: ClassVar[bool] = True
     steady: ClassVar[bool] = True
 
-    window: int = field(default=8, metadata={"help": "active programs at the start"})
-    increase: float = field(default=2.0, metadata={"help": "programs added while memory is idle"})
-    decrease: float = field(default=0.5, metadata={"help": "factor under congestion"})
-    low: float = field(default=0.2, metadata={"help": "used share of KV blocks under which the window grows"})
-    high: float = field(default=0.5, metadata={"help": "used share above which poor hit rates count as congestion"})
-    hit_rate: float = field(default=0.2, metadata={"help": "share of prompt tokens found cached that is poor"})
-    period: float = field(default=5.0, metadata={"help": "seconds between updates"})
+    window: int = field(default=8, metadata={"help": "active programs at the start", "search": "1:64:log"})
+    increase: float = field(
+        default=2.0, metadata={"help": "programs added while memory is idle", "search": "0.5:16:log"}
+    )
+    decrease: float = field(default=0.5, metadata={"help": "factor under congestion", "search": "0.1:0.9"})
+    low: float = field(
+        default=0.2, metadata={"help": "used share of KV blocks under which the window grows", "search": "0.05:0.5"}
+    )
+    high: float = field(
+        default=0.5,
+        metadata={"help": "used share above which poor hit rates count as congestion", "search": "0.3:0.95"},
+    )
+    hit_rate: float = field(
+        default=0.2, metadata={"help": "share of prompt tokens found cached that is poor", "search": "0.05:0.9"}
+    )
+    period: float = field(default=5.0, metadata={"help": "seconds between updates", "search": "0.5:60:log"})
 
     def __post_init__(self) -> None:
         if self.window < 1:

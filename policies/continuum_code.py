@@ -39,8 +39,10 @@ class FixedPin(Retention):
     yields_to_growth: ClassVar[bool] = True
     outlasts_admission: ClassVar[bool] = True
 
-    ttl: float = field(default=2.0, metadata={"help": "seconds every pin lasts"})
-    threshold: float = field(default=2.0, metadata={"help": "mean seconds of a tool above which nothing is pinned"})
+    ttl: float = field(default=2.0, metadata={"help": "seconds every pin lasts", "search": "0.1:100:log"})
+    threshold: float = field(
+        default=2.0, metadata={"help": "mean seconds of a tool above which nothing is pinned", "search": "0.1:100:log"}
+    )
 
     def __post_init__(self) -> None:
         for name in ("ttl", "threshold"):

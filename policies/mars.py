@@ -40,12 +40,16 @@ class Mars(Admission):
     gated: ClassVar[bool] = True
     steady: ClassVar[bool] = True
 
-    window: int = field(default=30, metadata={"help": "active programs at the start"})
-    increase: float = field(default=1.0, metadata={"help": "programs added while nothing is overloaded"})
-    decrease: float = field(default=0.7, metadata={"help": "factor while something is"})
-    overload: float = field(default=0.90, metadata={"help": "used share of KV blocks at which overload begins"})
-    clear: float = field(default=0.85, metadata={"help": "used share at which it ends"})
-    period: float = field(default=5.0, metadata={"help": "seconds between updates"})
+    window: int = field(default=30, metadata={"help": "active programs at the start", "search": "1:64:log"})
+    increase: float = field(
+        default=1.0, metadata={"help": "programs added while nothing is overloaded", "search": "0.5:16:log"}
+    )
+    decrease: float = field(default=0.7, metadata={"help": "factor while something is", "search": "0.1:0.9"})
+    overload: float = field(
+        default=0.90, metadata={"help": "used share of KV blocks at which overload begins", "search": "0.7:1"}
+    )
+    clear: float = field(default=0.85, metadata={"help": "used share at which it ends", "search": "0.5:0.95"})
+    period: float = field(default=5.0, metadata={"help": "seconds between updates", "search": "0.5:60:log"})
 
     def __post_init__(self) -> None:
         if self.window < 1:

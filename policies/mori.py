@@ -43,8 +43,10 @@ class Mori(Admission):
     gated: ClassVar[bool] = True
     steady: ClassVar[bool] = True
 
-    period: float = field(default=5.0, metadata={"help": "seconds between rebalancings"})
-    buffer_tokens: int = field(default=100, metadata={"help": "tokens of room kept per active program"})
+    period: float = field(default=5.0, metadata={"help": "seconds between rebalancings", "search": "0.5:60:log"})
+    buffer_tokens: int = field(
+        default=100, metadata={"help": "tokens of room kept per active program", "search": "16:4096:log"}
+    )
 
     def __post_init__(self) -> None:
         check_period(self.period, self.buffer_tokens)

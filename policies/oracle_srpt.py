@@ -25,7 +25,9 @@ class OracleSrpt(Order):
     keyed: ClassVar[bool] = True
     oracle: ClassVar[bool] = True
 
-    output_weight: float = field(default=1.0, metadata={"help": "prompt tokens that one output token counts for"})
+    output_weight: float = field(
+        default=1.0, metadata={"help": "prompt tokens that one output token counts for", "search": "0.1:1000:log"}
+    )
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.output_weight) and self.output_weight >= 0):

@@ -32,11 +32,15 @@ class Saga(SoftPins):
     it has not returned yet, under the same log-normal; it is 1 for a context whose turn waits.
     """
 
-    quantile: float = field(default=0.95, metadata={"help": "share of a tool's calls that τ covers"})
-    cap: float = field(default=300.0, metadata={"help": "longest retention in seconds"})
-    idle_weight: float = field(default=0.3, metadata={"help": "weight of idleness in the score"})
-    reuse_weight: float = field(default=0.5, metadata={"help": "weight of unlikely reuse in the score"})
-    size_weight: float = field(default=0.2, metadata={"help": "weight of size in the score"})
+    quantile: float = field(
+        default=0.95, metadata={"help": "share of a tool's calls that τ covers", "search": "0.5:0.99"}
+    )
+    cap: float = field(default=300.0, metadata={"help": "longest retention in seconds", "search": "1:1000:log"})
+    idle_weight: float = field(default=0.3, metadata={"help": "weight of idleness in the score", "search": "0:1"})
+    reuse_weight: float = field(
+        default=0.5, metadata={"help": "weight of unlikely reuse in the score", "search": "0:1"}
+    )
+    size_weight: float = field(default=0.2, metadata={"help": "weight of size in the score", "search": "0:1"})
 
     def __post_init__(self) -> None:
         if not 0 < self.quantile < 1:

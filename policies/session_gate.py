@@ -20,7 +20,7 @@ class SessionGate(Admission):
     gated: ClassVar[bool] = True
     steady: ClassVar[bool] = True
 
-    limit: int = field(default=8, metadata={"help": "programs that may be active at once"})
+    limit: int = field(default=8, metadata={"help": "programs that may be active at once", "search": "1:64:log"})
 
     def __post_init__(self) -> None:
         if self.limit < 1:

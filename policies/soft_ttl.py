@@ -20,7 +20,11 @@ class SoftTtl(SoftPins):
     """Keep every paused context last in eviction order for `ttl` seconds."""
 
     ttl: float | None = field(
-        default=2.0, metadata={"help": "seconds of protection; none: what `ttl` would choose for each tool call"}
+        default=2.0,
+        metadata={
+            "help": "seconds of protection; none: what `ttl` would choose for each tool call",
+            "search": "0.1:100:log",
+        },
     )
 
     def __post_init__(self) -> None:

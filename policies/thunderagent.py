@@ -26,9 +26,16 @@ class ThunderAgent(Admission):
     gated: ClassVar[bool] = True
     steady: ClassVar[bool] = True
 
-    period: float = field(default=5.0, metadata={"help": "seconds between checks of the capacity"})
-    half_life: float = field(default=1.0, metadata={"help": "seconds of tool call in which a context's weight halves"})
-    buffer_tokens: int = field(default=100, metadata={"help": "tokens of room kept per active program"})
+    period: float = field(
+        default=5.0, metadata={"help": "seconds between checks of the capacity", "search": "0.5:60:log"}
+    )
+    half_life: float = field(
+        default=1.0,
+        metadata={"help": "seconds of tool call in which a context's weight halves", "search": "0.05:60:log"},
+    )
+    buffer_tokens: int = field(
+        default=100, metadata={"help": "tokens of room kept per active program", "search": "16:4096:log"}
+    )
 
     def __post_init__(self) -> None:
         check_period(self.period, self.buffer_tokens)

@@ -32,7 +32,9 @@ class Ttl(YieldingPins):
     that many of this tool, the durations of all tools stand in for its own.
     """
 
-    cold_start: int = field(default=100, metadata={"help": "records below which experience is not trusted (K)"})
+    cold_start: int = field(
+        default=100, metadata={"help": "records below which experience is not trusted (K)", "search": "1:1000:log"}
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

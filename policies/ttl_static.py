@@ -18,7 +18,9 @@ from continuum_sim.policies.views import Moment, ProgramView
 class TtlStatic(YieldingPins):
     """Pin every paused context for the same number of seconds."""
 
-    ttl: float = field(default=2.0, metadata={"help": "seconds every pin lasts; 0 pins nothing"})
+    ttl: float = field(
+        default=2.0, metadata={"help": "seconds every pin lasts; 0 pins nothing", "search": "0.1:100:log"}
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

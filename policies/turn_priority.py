@@ -23,7 +23,9 @@ class TurnPriority(Order):
 
     keyed: ClassVar[bool] = True
 
-    time_weight: float = field(default=0.5, metadata={"help": "turns of depth that one second of waiting is worth"})
+    time_weight: float = field(
+        default=0.5, metadata={"help": "turns of depth that one second of waiting is worth", "search": "0.001:10:log"}
+    )
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.time_weight) and self.time_weight >= 0):

@@ -1,6 +1,7 @@
 """Trace-driven simulator of LLM agent serving.
 
-`run` simulates a trace under one policy, `compare` several policies on the same seeds; both return data frames.
+`run` simulates a trace under one policy, `compare` several policies on the same seeds, `sweep` a whole grid of
+settings; all return data frames.
 Names are imported when they are first used: `import continuum_sim` costs next to nothing.
 """
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from continuum_sim.scenarios import find_scenario
     from continuum_sim.simulation import SimulationError
     from continuum_sim.spec import parse_policy
+    from continuum_sim.sweeps import SweepResult, Tuned, load_sweep, sweep, tune
     from continuum_sim.traces import Program, SharedPrefix, TraceError, Turn, export_trace, import_trace
     from continuum_sim.tracks import export_timeline
 
@@ -42,6 +44,11 @@ _HOME = {
     "find_scenario": "scenarios",
     "SimulationError": "simulation",
     "parse_policy": "spec",
+    "SweepResult": "sweeps",
+    "load_sweep": "sweeps",
+    "sweep": "sweeps",
+    "Tuned": "sweeps",
+    "tune": "sweeps",
     "Program": "traces",
     "SharedPrefix": "traces",
     "TraceError": "traces",
@@ -63,7 +70,9 @@ __all__ = [
     "SharedPrefix",
     "SimulationError",
     "Summary",
+    "SweepResult",
     "TraceError",
+    "Tuned",
     "Turn",
     "__version__",
     "compare",
@@ -75,8 +84,11 @@ __all__ = [
     "find_scenario",
     "import_trace",
     "load_run",
+    "load_sweep",
     "parse_policy",
     "run",
+    "sweep",
+    "tune",
     "write_report",
 ]
 

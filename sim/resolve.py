@@ -88,7 +88,7 @@ def resolve(config: RunConfig) -> ResolvedRun:
         config=config,
         trace=source,
         arrivals=arrivals,
-        arrivals_spec=_spec_of(arrivals),
+        arrivals_spec=arrivals_spec(arrivals),
         policy=policy,
         model=model,
         gpu=first.gpu,
@@ -209,7 +209,7 @@ def resolve_tiers(config: RunConfig, model: ModelSpec) -> TierConfig | None:
     )
 
 
-def _spec_of(arrivals: OpenArrivals | Closed) -> str:
+def arrivals_spec(arrivals: OpenArrivals | Closed) -> str:
     """Return the notation of the command line for an arrival process, so that equal ones have equal names."""
     if not is_dataclass(arrivals):
         return repr(arrivals)  # somebody's own

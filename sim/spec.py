@@ -77,7 +77,7 @@ def parse_policy(text: str) -> Policy:
         return _compose(text.strip())
     name, settings = split_spec(text)
     preset = find_preset(name)
-    return preset.build(**_preset_settings(preset, settings))
+    return preset.build(**policy_settings(preset, settings))
 
 
 def parse_arrivals(text: str) -> OpenArrivals | Closed:
@@ -146,7 +146,8 @@ def _value(text: str, kind: Any, key: str, owner: str) -> Any:
     return text
 
 
-def _preset_settings(preset: Preset, settings: Mapping[str, str]) -> dict[str, Any]:
+def policy_settings(preset: Preset, settings: Mapping[str, str]) -> dict[str, Any]:
+    """Convert text settings of a preset to the types of its planes' fields."""
     values: dict[str, Any] = dict(settings)
     for plane in preset.planes:
         values.update(convert(plane, settings, f"policy {preset.name}"))

@@ -18,6 +18,7 @@ from continuum_sim.cli.policies import policies
 from continuum_sim.cli.report import report
 from continuum_sim.cli.run import run
 from continuum_sim.cli.scenarios import scenarios
+from continuum_sim.cli.sweep import sweep
 from continuum_sim.cli.timeline import timeline
 from continuum_sim.cli.trace import trace
 
@@ -34,6 +35,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(compare)
 app.command()(report)
+app.add_typer(sweep, name="sweep")
 app.command()(timeline)
 app.command()(figures)
 app.command()(policies)

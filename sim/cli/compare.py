@@ -31,10 +31,10 @@ def compare(
     from continuum_sim.cli.compare_view import comparison_view
     from continuum_sim.cli.console import messages, show
     from continuum_sim.cli.progress import Bar
-    from continuum_sim.cli.seeds import parse_seeds
     from continuum_sim.cli.setting import setting_view
     from continuum_sim.comparison import plan_comparison, run_comparison
     from continuum_sim.results.files import check_free
+    from continuum_sim.seeds import parse_seeds
     from continuum_sim.spec import split_list
 
     if out is not None:

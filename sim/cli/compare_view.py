@@ -25,7 +25,8 @@ def comparison_view(rows: Sequence[ComparisonRow], differences: Sequence[PairedD
     if rows[0].router:
         parts += ["", _cluster(rows)]
     if differences:
-        parts += ["", _differences(differences), Text(_method(differences[0]), style="dim")]
+        title = f"JCT against {differences[0].baseline}, the same programs and arrivals"
+        parts += ["", differences_table(differences, title), Text(_method(differences[0]), style="dim")]
     notes = [(row.policy, note) for row in rows for note in row.notes]
     if notes:
         parts.append("")
@@ -83,10 +84,10 @@ def _cluster(rows: Sequence[ComparisonRow]) -> Table:
     return table
 
 
-def _differences(differences: Sequence[PairedDifference]) -> Table:
-    first = differences[0]
+def differences_table(differences: Sequence[PairedDifference], title: str) -> Table:
+    """Lay differences out, with a verdict each; `_SHOWN_METRICS` of them."""
     table = _table(
-        f"JCT against {first.baseline}, the same programs and arrivals",
+        title,
         *("JCT", "difference s", "95 % interval", "ratio", "95 % interval", ""),
     )
     for item in differences:

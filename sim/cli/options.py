@@ -144,6 +144,17 @@ class RunFlags:
         return {**asdict(self), "engine": self.engine.value, "reload": self.reload.value}
 
 
+def is_given(context: typer.Context, name: str) -> bool:
+    """Whether the command line names a parameter."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
+
+
+def given_flags(context: typer.Context, flags: RunFlags) -> dict[str, Any]:
+    """Return those flags that the command line names, as keyword arguments of `RunConfig`."""
+    return {name: value for name, value in flags.as_settings().items() if is_given(context, name)}
+
+
 def takes_run_flags(command: Callable[..., None]) -> Callable[..., None]:
     """Decorate a command whose parameter `flags: RunFlags` shall become --scenario and one option a field."""
     own = list(inspect.signature(command, eval_str=True).parameters.values())

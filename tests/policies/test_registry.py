@@ -122,3 +122,21 @@ def test_check_names_names_the_first_stranger() -> None:
     check_names(["a"], ["a", "b"], "us")
     with pytest.raises(PolicyError, match=re.escape("unknown parameter 'c' (us: a, b)")):
         check_names(["a", "c", "d"], ["b", "a"], "us")
+
+
+def test_a_notebook_may_run_its_cell_again(undo: None) -> None:
+    def cell(module: str) -> None:
+        @dataclass(frozen=True)
+        class Mine(Retention):
+            """Releases."""
+
+        Mine.__module__ = module
+        register_retention("mine")(Mine)
+        register_preset(Preset("mine", "releases", "here", retention=Mine))
+
+    cell("__main__")
+    first = PRESETS["mine"].retention
+    cell("__main__")
+    assert PRESETS["mine"].retention is RETENTIONS["mine"] is not first
+    with pytest.raises(PolicyError, match="'mine' is registered twice"):
+        cell("somebody.else")

@@ -13,8 +13,8 @@ import pytest
 import continuum_sim as cs
 from continuum_sim.cli import main
 from continuum_sim.cli.numbers import count, percent, seconds, signed
-from continuum_sim.cli.seeds import parse_seeds
 from continuum_sim.policies import PRESETS
+from continuum_sim.seeds import parse_seeds
 
 FEW = ("--limit", "8", "--max-turns", "6", "--arrivals", "poisson:rate=2", "--kv-blocks", "1300")
 

@@ -1,0 +1,112 @@
+"""`continuum-sim sweep`: a grid or list of runs, into a dataset that is taken up where it was left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from continuum_sim.cli.errors import interruptible
+from continuum_sim.cli.options import Json, RunFlags, given_flags, is_given, takes_run_flags
+from continuum_sim.cli.sweep_group import SweepGroup
+from continuum_sim.cli.sweep_tune import tune
+
+if TYPE_CHECKING:
+    from continuum_sim.sweeps.plan import SweepSpec
+
+sweep = typer.Typer(
+    cls=SweepGroup,
+    help="Run a grid or list of settings, or look for a policy's best parameters.",
+    no_args_is_help=False,
+)
+
+sweep.command("tune")(tune)
+
+_GRID = "Grid"
+
+
+def _grid(text: str) -> Any:
+    return typer.Option(help=text, show_default=False, rich_help_panel=_GRID)
+
+
+@sweep.command("run")
+@takes_run_flags
+def run_sweep(
+    context: typer.Context,
+    flags: RunFlags,
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="TOML file with [base], [grid] and [[cells]]; flags override it.", metavar="FILE"),
+    ] = None,
+    policies: Annotated[str | None, _grid("Policies: lru,ttl,ttl-static:ttl=2")] = None,
+    rates: Annotated[str | None, _grid("Programs per second: 0.05,0.1 (the rate of --arrivals, else poisson).")] = None,
+    seeds: Annotated[
+        str | None, typer.Option("--seeds", "--seed", help="Seeds of the arrivals: 0-9.", rich_help_panel=_GRID)
+    ] = None,
+    vary: Annotated[
+        list[str] | None,
+        _grid("One more axis, any setting of a run: kv_blocks=4000,8000. Values with commas: separate by ';'."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Directory of the dataset; taken up where it was left.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Start an earlier sweep in --out anew.")] = False,
+    jobs: Annotated[int, typer.Option(help="Processes to run on; -1 is one a core.")] = -1,
+    backend: Annotated[str, typer.Option(help="local, or an existing cluster: dask, ray.")] = "local",
+    address: Annotated[str | None, typer.Option(help="Of the cluster's scheduler.", show_default=False)] = None,
+    json: Json = False,
+) -> None:
+    """Run every combination of policies, rates, seeds and other settings; one row a cell in a Parquet dataset.
+
+    The same command again goes on where the last one stopped: finished cells never run again. See also: sweep tune.
+    """
+    from continuum_sim.cli.console import messages, show
+    from continuum_sim.cli.sweep_view import CellBar, failures_view, sweep_json, sweep_view
+    from continuum_sim.errors import ConfigError
+    from continuum_sim.sweeps.plan import SweepSpec, plan_sweep
+    from continuum_sim.sweeps.run import run_sweep as run_plan
+    from continuum_sim.sweeps.settings import check_setting
+    from continuum_sim.sweeps.spec_file import read_spec
+    from continuum_sim.sweeps.workers import Workers
+
+    if out is None:
+        raise ConfigError("a sweep needs a place for its dataset: give --out DIR")
+    if backend not in ("local", "dask", "ray"):
+        raise ConfigError(f"--backend is {backend!r}, expected local, dask or ray")
+    spec = _asked_by_name(context.params.get("scenario"))
+    if file is not None:
+        inside = read_spec(file)
+        spec = SweepSpec({**spec.base, **inside.base}, {**spec.grid, **inside.grid}, inside.cells)
+    # A scenario's policies are in its grid already.
+    axes: dict[str, Any] = {"policy": policies if is_given(context, "policies") else None, "rate": rates, "seed": seeds}
+    grid = {name: text for name, text in axes.items() if text is not None}
+    for item in vary or ():
+        name, sign, text = item.partition("=")
+        if not sign or not text.strip():
+            raise ConfigError(f"--vary {item!r} is not of the form setting=value,value, as in kv_blocks=4000,8000")
+        grid[check_setting(name, "--vary")] = text
+    spec = SweepSpec({**spec.base, **given_flags(context, flags)}, {**spec.grid, **grid}, spec.cells)
+    workers = Workers(jobs, backend, address)  # type: ignore[arg-type]
+    with interruptible("interrupted while planning; nothing was written"):
+        plan = plan_sweep(spec)
+    bar = CellBar(len(plan.cells))
+    kept = f"finished cells are in {out}; the same command goes on from there"
+    with interruptible(lambda: f"interrupted after {bar}; {kept}"), bar:
+        result = run_plan(plan, out=out, force=force, workers=workers, progress=bar.update, command=context.obj)
+    if json:
+        print(sweep_json(result), end="")
+    elif len(bar):
+        show(sweep_view(result))
+    messages().print(f"wrote {out}: {bar}", soft_wrap=True)
+    if result.failures:
+        messages().print(failures_view(result.failures), soft_wrap=True)
+        raise ConfigError(f"{len(result.failures)} cells failed; the same command tries them again")
+
+
+def _asked_by_name(scenario: str | None) -> SweepSpec:
+    from continuum_sim.scenarios import find_scenario
+    from continuum_sim.sweeps.plan import SweepSpec
+
+    if scenario is None:
+        return SweepSpec()
+    found = find_scenario(scenario)
+    return SweepSpec(found.base, found.grid)

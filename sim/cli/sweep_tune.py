@@ -1,0 +1,161 @@
+"""`continuum-sim sweep tune`: the best parameters of a policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from continuum_sim.cli.errors import interruptible
+from continuum_sim.cli.options import Json, RunFlags, given_flags, takes_run_flags
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from continuum_sim.sweeps.tune import Tuned
+
+_SEARCH = "Search"
+_SHOWN_TRIALS = 5
+
+
+def _search(text: str, *names: str, default: bool = True) -> Any:
+    return typer.Option(*names, help=text, show_default=default, rich_help_panel=_SEARCH)
+
+
+@takes_run_flags
+def tune(
+    context: typer.Context,
+    flags: RunFlags,
+    policy: Annotated[str, typer.Argument(help="Preset to tune; parameters given with it are held.", metavar="POLICY")],
+    param: Annotated[
+        list[str] | None,
+        _search("ttl=0.1:60:log, pressure=head|younger, or a name alone. Default: all that state a range."),
+    ] = None,
+    trials: Annotated[int, _search("Settings to try, earlier ones in --out included.")] = 40,
+    seeds: Annotated[str, _search("Seeds of the arrivals to look on.", "--seeds")] = "0-4",
+    holdout: Annotated[str, _search("Other seeds, to judge the result by.")] = "100-109",
+    rate: Annotated[float | None, _search("Programs per second: the rate of --arrivals.", default=False)] = None,
+    metric: Annotated[str, _search("What to make small, of the JCT: mean, p50, p90, p95, p99.")] = "mean",
+    seed: Annotated[int, _search("Seed of the search itself.", "--search-seed")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Directory of the search; taken up where it was left.", show_default=False)
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Processes to run on; -1 is one a core.")] = -1,
+    json: Json = False,
+) -> None:
+    """Look for the parameters of a policy with the smallest JCT, and judge them on seeds the search has not seen."""
+    from continuum_sim.cli.console import messages, show
+    from continuum_sim.errors import ConfigError
+    from continuum_sim.scenarios import find_scenario
+    from continuum_sim.seeds import parse_seeds
+    from continuum_sim.sweeps.tune import TuneSpec, run_tune
+    from continuum_sim.sweeps.workers import Workers
+
+    chosen = context.params.get("scenario")
+    scenario = {} if chosen is None else find_scenario(chosen).base
+    parameters: dict[str, str | None] = {}
+    for item in param or ():
+        name, sign, text = (part.strip() for part in item.partition("="))
+        if sign and not text:
+            raise ConfigError(f"--param {item!r} has no range, expected one as in ttl=0.1:60:log, or the name alone")
+        parameters[name.replace("-", "_")] = text if sign else None
+    spec = TuneSpec(
+        policy=policy,
+        parameters=parameters,
+        trials=trials,
+        seeds=parse_seeds(seeds),
+        holdout=parse_seeds(holdout),
+        metric=metric,
+        seed=seed,
+        base={**scenario, **given_flags(context, flags), **({} if rate is None else {"rate": rate})},
+    )
+    bar = _TrialBar(trials)
+    kept = "nothing was kept" if out is None else f"finished runs are in {out}; the same command goes on from there"
+    with interruptible(lambda: f"interrupted after {bar}; {kept}"), bar:
+        found = run_tune(spec, out=out, workers=Workers(jobs), progress=bar.update, command=context.obj)
+    if json:
+        print(found.to_json(), end="")
+    else:
+        show(*_view(found))
+    if out is not None:
+        messages().print(f"wrote {out}", soft_wrap=True)
+
+
+class _TrialBar:
+    """Trials done, drawn on a terminal with the time that remains."""
+
+    def __init__(self, trials: int) -> None:
+        self._trials, self._done, self._best = trials, 0, ""
+        self._bar: Any = None
+
+    def __str__(self) -> str:
+        return f"{self._done} of {self._trials} trials{self._best}"
+
+    def __enter__(self) -> _TrialBar:
+        from continuum_sim.cli.console import messages
+
+        console = messages()
+        if console.is_terminal:
+            from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+            columns = BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"), TimeRemainingColumn()
+            self._bar = Progress(*columns, console=console, transient=True, refresh_per_second=4)
+            self._bar.add_task(str(self), total=self._trials)
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, progress: Any) -> None:
+        """Take note of how far the search is."""
+        from continuum_sim.cli.numbers import seconds
+
+        _, self._done, best_s = progress
+        self._best = "" if best_s is None else f", best {seconds(best_s)} s"
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=self._done, description=str(self))
+
+
+def _view(found: Tuned) -> list[RenderableType]:
+    from rich.text import Text
+
+    from continuum_sim.cli.compare_view import differences_table
+
+    worked = [trial for trial in found.trials if trial.value_s is not None]
+    failed = len(found.trials) - len(worked)
+    tried = f"{len(found.trials)} settings tried" + (f", {failed} of them did not work" if failed else "")
+    return [
+        Text(f"{found.policy} → {found.best}\n", style="bold"),
+        _trials(found),
+        Text(f"{tried}, on seeds {_listed(found.tuning_seeds)}\n", style="dim"),
+        differences_table(found.held_out, f"On held-out seeds {_listed(found.held_out_seeds)}: what to believe"),
+        "",
+        differences_table(found.tuning, "On the seeds it was chosen by: too good by construction"),
+    ]
+
+
+def _trials(found: Tuned) -> RenderableType:
+    from rich import box
+    from rich.table import Table
+
+    from continuum_sim.cli.numbers import seconds
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("trial", justify="right")
+    for name in found.parameters:
+        table.add_column(name, justify="right")
+    table.add_column(f"{found.metric} JCT s", justify="right")
+    worked = [trial for trial in found.trials if trial.value_s is not None]
+    for trial in sorted(worked, key=lambda trial: (trial.value_s, trial.number))[:_SHOWN_TRIALS]:
+        assert trial.value_s is not None
+        table.add_row(str(trial.number), *map(str, trial.parameters.values()), seconds(trial.value_s))
+    return table
+
+
+def _listed(seeds: list[int]) -> str:
+    if len(seeds) > 1 and seeds == list(range(seeds[0], seeds[-1] + 1)):
+        return f"{seeds[0]}-{seeds[-1]}"
+    return ",".join(map(str, seeds))

@@ -1,0 +1,145 @@
+"""A sweep on the terminal: how far it is, what came out, what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final
+
+from rich import box
+from rich.table import Table
+
+from continuum_sim.cli.console import messages
+from continuum_sim.cli.numbers import percent, seconds
+from continuum_sim.results.jsonfile import to_json
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+
+    from continuum_sim.sweeps.result import Failure, SweepResult
+    from continuum_sim.sweeps.run import SweepProgress
+
+_SHOWN: Final = {
+    "mean JCT s": "jct_mean_s",
+    "p95": "jct_p95_s",
+    "p99": "jct_p99_s",
+    "queue": "queue_s",
+    "prefill": "prefill_s",
+    "decode": "decode_s",
+    "tool": "tool_s",
+    "programs/h": "programs_per_s",
+    "from cache": "cached_share",
+    "busy": "busy_share",
+}
+"""Column of the table -> column of the dataset: means over the seeds."""
+_MOST_ROWS: Final = 60
+_MOST_FAILURES: Final = 20
+
+
+class CellBar:
+    """Cells done, drawn on a terminal with the time that remains."""
+
+    def __init__(self, cells: int) -> None:
+        self._cells = cells
+        self._skipped = self._done = self._failed = 0
+        self._bar: RichProgress | None = None
+
+    def __len__(self) -> int:
+        """Cells that are finished."""
+        return self._skipped + self._done
+
+    def __str__(self) -> str:
+        before = f", {self._skipped:,} of them before" if self._skipped else ""
+        failed = f", {self._failed:,} failed" if self._failed else ""
+        return f"{len(self):,} of {self._cells:,} cells{before}{failed}"
+
+    def __enter__(self) -> CellBar:
+        console = messages()
+        if console.is_terminal:
+            from rich.progress import (
+                BarColumn,
+                Progress,
+                TaskProgressColumn,
+                TextColumn,
+                TimeElapsedColumn,
+                TimeRemainingColumn,
+            )
+
+            columns = (
+                *(BarColumn(), TaskProgressColumn(), TextColumn("{task.description}")),
+                *(TimeElapsedColumn(), TextColumn("remaining"), TimeRemainingColumn()),
+            )
+            self._bar = Progress(*columns, console=console, transient=True, refresh_per_second=4)
+            self._bar.add_task(str(self), total=None)
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, progress: SweepProgress) -> None:
+        """Take note of how far the sweep is."""
+        self._cells, self._skipped, self._done, self._failed = progress
+        if self._bar is not None:
+            # Counted from this start on: the speed of an earlier process says nothing about this one's.
+            todo = self._cells - self._skipped
+            self._bar.update(
+                self._bar.task_ids[0], total=todo, completed=self._done + self._failed, description=str(self)
+            )
+
+
+def sweep_view(result: SweepResult) -> Table:
+    """Lay a sweep out, one row a combination of what varies besides the seed."""
+    rows = _rows(result)
+    scene = [name for name in result.axes if name != "seed"]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in scene:
+        table.add_column(name, overflow="fold")
+    table.add_column("seeds", justify="right")
+    for title in _SHOWN:
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in rows[:_MOST_ROWS]:
+        where = [_plain(row[name]) for name in scene]
+        table.add_row(*where, str(row["seeds"]), *(_number(title, row[name]) for title, name in _SHOWN.items()))
+    if len(rows) > _MOST_ROWS:
+        table.caption = f"the first {_MOST_ROWS} of {len(rows):,} rows; all of them with --json or from the dataset"
+        table.caption_justify = "left"
+    return table
+
+
+def sweep_json(result: SweepResult) -> str:
+    """Return the same as JSON, with the failures."""
+    rows = _rows(result) if len(result) else []
+    return to_json({"cells": len(result), "rows": rows, "failures": [item.plain() for item in result.failures]})
+
+
+def failures_view(failures: Sequence[Failure]) -> str:
+    """List cells that failed, with the reason."""
+    lines = [f"failed: {failure}" for failure in failures[:_MOST_FAILURES]]
+    if len(failures) > _MOST_FAILURES:
+        lines.append(f"… and {len(failures) - _MOST_FAILURES:,} more, in failures.json")
+    return "\n".join(lines)
+
+
+def _rows(result: SweepResult) -> list[dict[str, Any]]:
+    frame = result.frame()
+    scene = [name for name in result.axes if name != "seed"]
+    frame["seeds"] = 1
+    told = {**dict.fromkeys(_SHOWN.values(), "mean"), "seeds": "sum"}
+    if not scene:
+        return [{name: getattr(frame[name], how)() for name, how in told.items()}]
+    means = frame.groupby(scene, sort=False, dropna=False).agg(told).reset_index()
+    return [{str(name): value for name, value in row.items()} for row in means.to_dict("records")]
+
+
+def _number(title: str, value: float) -> str:
+    if title.startswith("programs"):
+        return f"{3600 * value:,.1f}"
+    return percent(value) if title in ("from cache", "busy") else seconds(value)
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,131 @@
+"""The identity of a cell: a hash of everything its result depends on, with names looked up."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields, is_dataclass, replace
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from continuum_sim.hardware import GpuSpec, ModelSpec, find_gpu, find_model
+from continuum_sim.policies import Policy
+from continuum_sim.replicas import replica_gpus
+from continuum_sim.resolve import arrivals_spec, resolve_policy
+from continuum_sim.run_config import RunConfig
+from continuum_sim.spec import parse_arrivals
+from continuum_sim.steptime.spec import make_step_time
+
+_ID_DIGITS: Final = 20
+"""80 bits: two of a billion cells share an identity with a chance below 1e-6 (birthday bound n²/2^81)."""
+
+T = TypeVar("T")
+
+
+class Lookup:
+    """Looks names up once each, however many cells share them."""
+
+    def __init__(self) -> None:
+        self._known: dict[Any, Any] = {}
+
+    def check_names(self, settings: Mapping[str, Any]) -> None:
+        """Refuse a name that is unknown; what fails only in combination is the cell's own affair.
+
+        Raises
+        ------
+        ConfigError, PolicyError
+            Naming it, and the nearest known one.
+        """
+        if isinstance(policy := settings.get("policy"), str):
+            self._found(resolve_policy, policy)
+        if isinstance(model := settings.get("model"), str):
+            self._found(find_model, model)
+        if isinstance(gpu := settings.get("gpu"), str):
+            self._found(find_gpu, gpu)
+
+    def identify(self, config: RunConfig, trace_sha256: str) -> tuple[RunConfig, str]:
+        """Return the run with its policy made, and its identity.
+
+        A policy is shipped as an object: a worker may not know a name that was registered here.
+
+        Raises
+        ------
+        ConfigError, PolicyError
+            If settings cannot go together.
+        """
+        policy = config.policy if isinstance(config.policy, Policy) else self._found(resolve_policy, config.policy)
+        model = config.model if isinstance(config.model, ModelSpec) else self._found(find_model, config.model)
+        gpu = config.gpu if isinstance(config.gpu, GpuSpec) else self._found(find_gpu, config.gpu)
+        facts: dict[str, Any] = {item.name: getattr(config, item.name) for item in fields(config)}
+        facts |= {
+            "trace": trace_sha256,
+            "policy": self._once(("described", id(policy)), lambda: (policy, _of_policy(policy)))[1],
+            "model": asdict(model),
+            "gpu": asdict(gpu),
+            "replicas": [asdict(item) for item in replica_gpus(config.replicas, gpu)],
+            "arrivals": self._arrivals(config),
+            "step_time": self._step_time(config, model, gpu),
+        }
+        text = msgspec.json.encode({name: _plain(value) for name, value in facts.items()}, order="sorted")
+        return replace(config, policy=policy), hashlib.sha256(text).hexdigest()[:_ID_DIGITS]
+
+    def _arrivals(self, config: RunConfig) -> str | None:
+        arrivals = config.arrivals
+        if isinstance(arrivals, str):
+            return self._once(("arrivals", arrivals), lambda: arrivals_spec(parse_arrivals(arrivals)))
+        return None if arrivals is None else arrivals_spec(arrivals)
+
+    def _step_time(self, config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> Any:
+        spec, size = config.step_time, config.tensor_parallel_size
+        if not isinstance(spec, str):
+            return spec.describe()
+
+        def describe() -> Any:
+            return make_step_time(spec, model=model, gpu=gpu, tensor_parallel_size=size).describe()
+
+        return self._once(("step_time", spec, model.name, gpu.name, size), describe)
+
+    def _found(self, find: Callable[[str], T], name: str) -> T:
+        return self._once((find.__name__, name), lambda: find(name))
+
+    def _once(self, key: Any, make: Callable[[], T]) -> T:
+        if key not in self._known:
+            self._known[key] = make()
+        found: T = self._known[key]
+        return found
+
+
+def _of_policy(policy: Policy) -> dict[str, Any]:
+    """Names, parameters, and the source of planes that are not ours: a rule that was edited is another rule."""
+    planes = [getattr(policy, item.name) for item in fields(policy)]
+    foreign = {cls for plane in planes for cls in type(plane).__mro__ if not _ours(cls)}
+    sources = {f"{cls.__module__}.{cls.__qualname__}": _source(cls) for cls in foreign}
+    return {**policy.describe(), "sources": sources}
+
+
+def _ours(cls: type) -> bool:
+    return cls.__module__ == "builtins" or cls.__module__.partition(".")[0] == "continuum_sim"
+
+
+def _source(cls: type) -> str:
+    try:
+        return inspect.getsource(cls)
+    except (OSError, TypeError):
+        return ""
+
+
+def _plain(value: Any) -> Any:
+    """What an object is in JSON."""
+    if isinstance(value, str | int | float | bool | None):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return {"is": type(value).__qualname__, **_plain(asdict(value))}
+    if hasattr(value, "item"):
+        return value.item()
+    return repr(value)

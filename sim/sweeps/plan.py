@@ -1,0 +1,120 @@
+"""From what is asked to the cells of a sweep, each checked as far as it can be without running it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any, Final
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.policies import PolicyError
+from continuum_sim.run_config import RunConfig
+from continuum_sim.sweeps.identity import Lookup
+from continuum_sim.sweeps.settings import RATE, check_setting, read_value, read_values, with_rate
+from continuum_sim.sweeps.traces import PlannedTraces
+
+_INNERMOST: Final = (RATE, "policy", "seed")
+"""Axes that turn fastest, in this order: policies under one seed and one load end up side by side."""
+
+
+@dataclass(frozen=True)
+class SweepSpec:
+    """What is asked of a sweep; every name is a field of `RunConfig`, or `rate`."""
+
+    base: Mapping[str, Any] = field(default_factory=dict)
+    """One value each, for all cells."""
+    grid: Mapping[str, Any] = field(default_factory=dict)
+    """The axes: lists of values, or text as `read_values` takes it. Cells are their product."""
+    cells: Sequence[Mapping[str, Any]] = ()
+    """Settings that go together; each is crossed with the grid and overrides what it names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One run of a sweep."""
+
+    id: str
+    """Hash of everything its result depends on."""
+    config: RunConfig
+    """Cheap to ship: it names the trace."""
+    trace_sha256: str
+    """What the trace must hold where the cell runs."""
+    settings: Mapping[str, Any]
+    """What was asked of this cell beyond the defaults."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Settings of the grid that cannot go together."""
+
+    settings: Mapping[str, Any]
+    reason: str
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """The cells of a sweep, each once."""
+
+    spec: SweepSpec
+    cells: tuple[Cell, ...]
+    refusals: tuple[Refusal, ...]
+    """Combinations that cannot run; the others do."""
+    traces: PlannedTraces
+
+
+def plan_sweep(spec: SweepSpec) -> SweepPlan:
+    """Make the cells.
+
+    Raises
+    ------
+    ConfigError, PolicyError, TraceError
+        For a setting or a name that is unknown, or if no combination can run.
+    """
+    traces = PlannedTraces()
+    lookup = Lookup()
+    cells: dict[str, Cell] = {}
+    refusals: list[Refusal] = []
+    for settings in _combinations(spec):
+        settings["trace"] = traces.add(settings.get("trace", RunConfig.trace))
+        lookup.check_names(settings)
+        try:
+            config = _config(settings)
+            config, identity = lookup.identify(config, traces.sha256(config.trace))
+        except (ConfigError, PolicyError) as error:
+            refusals.append(Refusal(settings, str(error)))
+            continue
+        cells.setdefault(identity, Cell(identity, config, traces.sha256(config.trace), settings))
+    if not cells:
+        raise ConfigError(refusals[0].reason)
+    return SweepPlan(spec, tuple(cells.values()), tuple(refusals), traces)
+
+
+def _config(settings: Mapping[str, Any]) -> RunConfig:
+    given = dict(settings)
+    if RATE in given:
+        given["arrivals"] = with_rate(given.get("arrivals"), given.pop(RATE))
+    return RunConfig(**given)
+
+
+def _combinations(spec: SweepSpec) -> Iterator[dict[str, Any]]:
+    base = {check_setting(name, "base"): raw for name, raw in spec.base.items()}
+    base = {name: read_value(name, raw) for name, raw in base.items()}
+    grid = _axes(spec.grid, "grid")
+    for entry in spec.cells or ({},):
+        axes = _in_order({**grid, **_axes(entry, "cells")})
+        for values in product(*axes.values()):
+            yield {**base, **dict(zip(axes, values, strict=True))}
+
+
+def _axes(raw: Mapping[str, Any], owner: str) -> dict[str, list[Any]]:
+    axes = {}
+    for name, values in raw.items():
+        known = check_setting(name, owner)
+        axes[known] = read_values(known, values)
+    return axes
+
+
+def _in_order(axes: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+    outer = [name for name in axes if name not in _INNERMOST]
+    return {name: axes[name] for name in (*outer, *(name for name in _INNERMOST if name in axes))}

@@ -1,0 +1,221 @@
+"""A sweep in the hands of a notebook: one row a cell, and paired comparisons along any axis."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.policies import Policy
+from continuum_sim.policies.errors import PolicyError
+from continuum_sim.policies.registry import check_names
+from continuum_sim.results.paired import paired_differences
+from continuum_sim.sweeps.row import CELL, PROGRAM_JCT, RATE_COLUMN, setting_columns
+from continuum_sim.sweeps.settings import RATE
+from continuum_sim.sweeps.store import CELLS, FAILURES, part_files, read_manifest, read_part
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A cell that did not work."""
+
+    cell: str
+    """Its identity; empty if its settings cannot even go together."""
+    settings: dict[str, Any]
+    """What was asked of it beyond the defaults."""
+    reason: str
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as `failures.json` has it."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name}={value}" for name, value in self.settings.items()) + f": {self.reason}"
+
+
+class SweepResult:
+    """The cells of a sweep.
+
+    Parameters
+    ----------
+    directory
+        Where they lie.
+    cells
+        Identities of those to show, in this order; all in the order of the files if None.
+    keep
+        A temporary directory that must live as long as this.
+    """
+
+    def __init__(
+        self, directory: Path, cells: Sequence[str] | None = None, *, keep: TemporaryDirectory[str] | None = None
+    ) -> None:
+        self.directory = directory
+        self.manifest = read_manifest(directory)
+        self._order = cells
+        self._keep = keep
+
+    def __repr__(self) -> str:
+        failed = f", {len(self.failures)} failed" if self.failures else ""
+        return f"<SweepResult {len(self)} cells{failed} in {self.directory}>"
+
+    def __len__(self) -> int:
+        return int(self.table([CELL]).num_rows)
+
+    @cached_property
+    def failures(self) -> list[Failure]:
+        """Cells that did not work, with the reason."""
+        path = self.directory / FAILURES
+        if not path.is_file():
+            return []
+        return [Failure(**item) for item in json.loads(path.read_bytes())]
+
+    @property
+    def axes(self) -> list[str]:
+        """Settings that were asked for and take more than one value; the rate stands for arrivals that differ in it."""
+        asked = {RATE_COLUMN if name == RATE else name for name in self.manifest["axes"]}
+        frame = self.frame()
+        found = [name for name in setting_columns() if name in asked and frame[name].nunique(dropna=False) > 1]
+        return [name for name in found if name != "arrivals" or RATE_COLUMN not in found]
+
+    def frame(self, *, programs: bool = False) -> pd.DataFrame:
+        """Return one row a cell: identity, every setting, every result.
+
+        Parameters
+        ----------
+        programs
+            Whether to add `program_jct_s`, an array of the JCT of every program.
+        """
+        names = None if programs else [name for name in self.manifest["columns"] if name != PROGRAM_JCT]
+        frame: pd.DataFrame = self.table(names).to_pandas()
+        return frame
+
+    def table(self, names: Sequence[str] | None = None) -> pa.Table:
+        """Return columns as an Arrow table; all of them if None.
+
+        Raises
+        ------
+        ConfigError
+            If no cell has finished.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        wanted = None if names is None else list(dict.fromkeys([CELL, *names]))
+        parts = [read_part(path, wanted) for path in part_files(self.directory)]
+        if not parts:
+            raise ConfigError(f"no cell in {self.directory / CELLS} has finished")
+        table = pa.concat_tables(parts)
+        order = list(dict.fromkeys(table.column(CELL).to_pylist() if self._order is None else self._order))
+        at = pc.index_in(pa.array(order, pa.string()), table.column(CELL).combine_chunks())
+        table = table.take(at.drop_null())
+        return table if names is None else table.select(list(names))
+
+    def differences(self, axis: str = "policy", baseline: object = None) -> pd.DataFrame:
+        """Compare the values of one axis program by program, everything else but the seed being equal.
+
+        Parameters
+        ----------
+        axis
+            A setting, by default the policy.
+        baseline
+            The value the others are measured against; the first one if None.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a scene (what else varies), value and metric: those of `PairedDifference`, where `policy` is named
+            after the axis. A value without the baseline's seeds in a scene is compared on the seeds they share.
+
+        Raises
+        ------
+        ConfigError
+            If no such setting varies, the baseline is none of its values, or nothing can be paired.
+        """
+        import pandas as pd
+
+        frame = self.frame(programs=True)
+        varying = self.axes
+        _check_name(axis, varying, "what varies in this sweep")
+        values = list(dict.fromkeys(frame[axis]))
+        baseline = values[0] if baseline is None else baseline
+        if baseline not in values:
+            raise ConfigError(f"baseline {baseline!r} is none of {axis}: {', '.join(map(str, values))}")
+        scene = [name for name in varying if name not in (axis, "seed")]
+        rows = []
+        for key, group in frame.groupby(scene, sort=False, dropna=False) if scene else [((), frame)]:
+            where = dict(zip(scene, key if isinstance(key, tuple) else (key,), strict=True))
+            base = jct_by_seed(group[group[axis] == baseline])
+            for value in (value for value in values if value != baseline):
+                ours = jct_by_seed(group[group[axis] == value])
+                seeds = [seed for seed in ours if seed in base]
+                if seeds:
+                    found = paired_differences(
+                        str(value),
+                        str(baseline),
+                        {seed: ours[seed] for seed in seeds},
+                        base,
+                        rng=np.random.default_rng(seeds),  # from the seeds alone, as in `compare`
+                    )
+                    rows += [
+                        {**where, **_named(msgspec.to_builtins(item), axis, value), "beyond_noise": item.beyond_noise}
+                        for item in found
+                    ]
+        if not rows:
+            raise ConfigError(f"no two cells differ in {axis} alone (and have a seed in common): nothing to compare")
+        return pd.DataFrame(rows)
+
+
+def load_sweep(directory: str | Path) -> SweepResult:
+    """Open the directory of a sweep, finished or not.
+
+    Raises
+    ------
+    ConfigError
+        If it is none.
+    """
+    return SweepResult(Path(directory))
+
+
+def shown_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings fit for JSON: objects by their name."""
+    return {name: _shown(value) for name, value in settings.items()}
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, str | int | float | bool | None):
+        return value
+    if isinstance(value, Policy):
+        return value.name
+    if isinstance(value, list | tuple):
+        return [_shown(item) for item in value[:100]]
+    name = getattr(value, "name", None)
+    return name if isinstance(name, str) else type(value).__name__
+
+
+def _named(difference: dict[str, Any], axis: str, value: Any) -> dict[str, Any]:
+    difference.pop("policy")
+    return {axis: value, **difference}
+
+
+def jct_by_seed(rows: pd.DataFrame) -> dict[int, np.ndarray]:
+    """Return the JCT of every program under each seed, in the order of their names."""
+    return {int(seed): np.asarray(jct_s) for seed, jct_s in zip(rows["seed"], rows[PROGRAM_JCT], strict=True)}
+
+
+def _check_name(name: str, known: Sequence[str], owner: str) -> None:
+    try:
+        check_names([name], known, owner, what="axis")
+    except PolicyError as error:
+        raise ConfigError(str(error)) from None

@@ -1,0 +1,162 @@
+"""What can be varied: the fields of `RunConfig`, and the arrival rate. Values come as text, from TOML or as objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cache
+from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.policies import PolicyError
+from continuum_sim.policies.registry import check_names
+from continuum_sim.run_config import Arrivals, RunConfig
+from continuum_sim.seeds import parse_seeds
+from continuum_sim.spec import split_list, split_spec
+from continuum_sim.traces.arrivals import Poisson
+
+RATE: Final = "rate"
+"""Programs per second: a setting of the arrivals that has an axis of its own."""
+
+_TRUTH: Final = {"true": True, "false": False, "1": True, "0": False}
+_EXPECTED: Final = {int: "a whole number", float: "a number", bool: "true or false"}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What values a setting takes."""
+
+    types: tuple[type, ...]
+    """Of `bool`, `int`, `float`, `str`: what text may stand for."""
+    optional: bool
+    """Whether None (`none` in text) is a value."""
+
+    @property
+    def arrow(self) -> str:
+        """Type of its column."""
+        if self.types == (bool,):
+            return "bool"
+        if self.types == (int,):
+            return "int64"
+        return "float64" if self.types and set(self.types) <= {int, float} else "string"
+
+
+@cache
+def kinds() -> Mapping[str, Kind]:
+    """Every setting of a run, in the order of `RunConfig`, with the rate at the end."""
+    hints = get_type_hints(RunConfig)
+    return {**{item.name: _kind(hints[item.name]) for item in fields(RunConfig)}, RATE: Kind((float,), False)}
+
+
+def _kind(hint: Any) -> Kind:
+    if get_origin(hint) is Literal:
+        return Kind((str,), False)
+    parts = get_args(hint) or (hint,)
+    parts = tuple(str if get_origin(part) is Literal else part for part in parts)
+    return Kind(tuple(t for t in (bool, int, float, str) if t in parts), type(None) in parts)
+
+
+def check_setting(name: str, owner: str) -> str:
+    """Return the name with underscores.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such setting, with the nearest one.
+    """
+    name = name.strip().replace("-", "_")
+    try:
+        check_names([name], kinds(), owner, what="setting")
+    except PolicyError as error:
+        raise ConfigError(str(error)) from None
+    return name
+
+
+def read_values(name: str, raw: object) -> list[Any]:
+    """Return the values of an axis: of a list, or of text as on the command line.
+
+    Text is split at `;` if there is one, else at the commas that separate values rather than a value's own settings
+    (`ttl:pressure=head,cold_start=9,lru` is two policies). Seeds take ranges: `0-9`.
+
+    Raises
+    ------
+    ConfigError
+        Naming the setting, if there is no value or one is of the wrong type.
+    """
+    if isinstance(raw, str):
+        values: Iterable[object] = _split(name, raw)
+    elif isinstance(raw, Iterable) and name != "trace":
+        values = raw
+    elif isinstance(raw, list | tuple) and all(isinstance(item, str) for item in raw):
+        values = raw  # several traces; anything else that is iterable is one trace, of programs
+    else:
+        values = [raw]
+    found: list[Any] = []
+    for item in values:
+        if name == "seed" and isinstance(item, str):
+            found.extend(parse_seeds(item))
+        else:
+            found.append(read_value(name, item))
+    if not found:
+        raise ConfigError(f"{name} has no value, expected at least one")
+    return found
+
+
+def read_value(name: str, raw: object) -> Any:
+    """Return one value, converted where it is text for something else.
+
+    Raises
+    ------
+    ConfigError
+        Naming the setting and what was expected.
+    """
+    kind = kinds()[name]
+    if isinstance(raw, np.generic):
+        raw = raw.item()
+    if isinstance(raw, str):
+        return _of_text(name, raw.strip(), kind)
+    if isinstance(raw, int) and not isinstance(raw, bool) and kind.types == (float,):
+        return float(raw)
+    return raw
+
+
+def with_rate(arrivals: Arrivals, rate: float) -> Arrivals:
+    """Return the arrivals at another rate; Poisson if there are none.
+
+    Raises
+    ------
+    ConfigError
+        If they have no rate.
+    """
+    if arrivals is None:
+        return f"{Poisson.name}:rate={rate!r}"
+    if isinstance(arrivals, str):
+        name, settings = split_spec(arrivals)
+        return f"{name}:" + ",".join(f"{key}={value}" for key, value in {**settings, "rate": repr(rate)}.items())
+    if is_dataclass(arrivals) and any(item.name == "rate" for item in fields(arrivals)):
+        return replace(arrivals, rate=rate)  # type: ignore[call-arg]
+    raise ConfigError(f"arrivals {arrivals!r} have no rate to vary; vary the arrivals themselves")
+
+
+def _split(name: str, text: str) -> list[str]:
+    if ";" in text:
+        parts = [part.strip() for part in text.split(";")]
+    elif str in kinds()[name].types:
+        parts = split_list(text)
+    else:
+        parts = [part.strip() for part in text.split(",")]
+    return [part for part in parts if part]
+
+
+def _of_text(name: str, text: str, kind: Kind) -> Any:
+    if kind.optional and text.lower() == "none":
+        return None
+    for wanted in kind.types:
+        try:
+            return _TRUTH[text.lower()] if wanted is bool else wanted(text)
+        except (ValueError, KeyError):
+            continue
+    expected = _EXPECTED[kind.types[-1]] if kind.types else "an object, which text cannot say"
+    raise ConfigError(f"{name} is {text!r}, expected {expected}{' or none' if kind.optional else ''}")

@@ -1,0 +1,239 @@
+"""The directory of a sweep: finished cells in part files, each there as a whole or not at all, and one file at the end.
+
+* `manifest.json`: versions, traces and their hashes, what was asked, sessions;
+* `failures.json`: cells that did not work, with the reason; only if there are any;
+* `cells/part-000001.parquet`, …: finished cells, as they came;
+* `cells/cells.parquet`: all of them in the order of the plan, once `compact` has run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.results.files import MANIFEST
+from continuum_sim.results.jsonfile import to_json
+from continuum_sim.sweeps.row import CELL, arrow_schema, columns
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+KIND: Final = "sweep"
+CELLS: Final = "cells"
+FAILURES: Final = "failures.json"
+_WHOLE: Final = "cells.parquet"
+_LOCK: Final = ".lock"
+_GROUP_ROWS: Final = 1_000
+"""Rows of a row group: bounds memory when the parts are joined, and a constant so that the bytes are the same."""
+
+
+class SweepStore:
+    """A sweep's directory while one process writes to it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.manifest: dict[str, Any] = {}
+        self._cells = directory / CELLS
+        self._schema = arrow_schema(columns())
+        self._last_part = 0
+
+    def open(self, stamp: Mapping[str, Any]) -> set[str]:
+        """Take the directory up where it was left, and return the identities of its finished cells.
+
+        Parameters
+        ----------
+        stamp
+            What `make_stamp` says of this process.
+
+        Raises
+        ------
+        ConfigError
+            If its cells come from another version of the program: their rows would not be comparable.
+        """
+        self._cells.mkdir(exist_ok=True)
+        described = {name: str(self._schema.field(name).type) for name in self._schema.names}
+        if (self.directory / MANIFEST).is_file():
+            self.manifest = read_manifest(self.directory)
+            now, then = stamp["versions"]["continuum-sim"], self.manifest["versions"]["continuum-sim"]
+            if now != then or self.manifest["columns"] != described:
+                raise ConfigError(
+                    f"{self.directory} was made by another version ({then}, this is {now}); choose another directory, "
+                    "or start it anew with --force"
+                )
+        else:
+            self.manifest = {"kind": KIND, **stamp, "columns": described, "sessions": []}
+        for path in self._cells.glob(".*.tmp"):
+            path.unlink()
+        return self._finished()
+
+    def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add finished cells as one part file."""
+        import pyarrow as pa
+
+        self._last_part += 1
+        path = self._cells / f"part-{self._last_part:06d}.parquet"
+        self._write(path, iter([pa.Table.from_pylist([dict(row) for row in rows], schema=self._schema)]))
+
+    def write_manifest(self) -> None:
+        """Write `manifest` as it is now."""
+        replace_text(self.directory / MANIFEST, to_json(self.manifest))
+
+    def write_failures(self, failures: Sequence[Mapping[str, Any]]) -> None:
+        """Write the list of cells that did not work; an empty one removes the file."""
+        path = self.directory / FAILURES
+        if failures:
+            replace_text(path, to_json(list(failures)))
+        else:
+            path.unlink(missing_ok=True)
+
+    def compact(self, order: Sequence[str]) -> None:
+        """Join all parts into one file, cells in this order and any others behind them, by identity.
+
+        So equal cells make equal bytes, whatever order they finished in. Memory holds one row group.
+        """
+        found = self._where()
+        known = set(order)
+        wanted = [cell for cell in order if cell in found]
+        wanted += sorted(cell for cell in found if cell not in known)
+        whole = self._cells / _WHOLE
+        if not wanted or (self._parts() == [whole] and _identities(whole) == wanted):
+            return
+        self._write(whole, self._groups(wanted, found))
+        for path in self._parts():
+            if path != whole:
+                path.unlink()
+
+    def _groups(self, wanted: Sequence[str], found: Mapping[str, Path]) -> Iterator[pa.Table]:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        for start in range(0, len(wanted), _GROUP_ROWS):
+            group = pa.array(wanted[start : start + _GROUP_ROWS], pa.string())
+            paths = dict.fromkeys(found[cell] for cell in group.to_pylist())
+            tables = (read_part(path) for path in paths)
+            rows = pa.concat_tables([table.filter(pc.is_in(table[CELL], group)) for table in tables])
+            yield rows.take(pc.index_in(group, rows[CELL].combine_chunks())).combine_chunks()
+
+    def _finished(self) -> set[str]:
+        found = self._where()
+        for path in self._parts():  # left by a process that ended while it joined the parts
+            if path.name != _WHOLE and not any(found[cell] == path for cell in _identities(path)):
+                path.unlink()
+        numbers = [int(path.stem.partition("-")[2]) for path in self._parts() if path.name != _WHOLE]
+        self._last_part = max(numbers, default=0)
+        return set(found)
+
+    def _where(self) -> dict[str, Path]:
+        """Which file holds each finished cell; the joined one if it does."""
+        return {cell: path for path in reversed(self._parts()) for cell in _identities(path)}
+
+    def _parts(self) -> list[Path]:
+        return part_files(self.directory)
+
+    def _write(self, path: Path, groups: Iterator[pa.Table]) -> None:
+        import pyarrow.parquet as pq
+
+        temporary = path.with_name(f".{path.name}.tmp")
+        with temporary.open("wb") as file:
+            with pq.ParquetWriter(file, self._schema, compression="zstd") as writer:
+                for group in groups:
+                    writer.write_table(group, row_group_size=_GROUP_ROWS)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+
+
+@contextmanager
+def sweep_store(directory: Path, *, force: bool = False) -> Iterator[SweepStore]:
+    """Give the directory to one process at a time; other results are never touched.
+
+    Raises
+    ------
+    ConfigError
+        If it holds something else, is in use, or cannot be made.
+    """
+    directory = directory.resolve()
+    _check_ours(directory)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = (directory / _LOCK).open("w")
+    except OSError as error:
+        raise ConfigError(f"--out {directory} cannot be made: {error.strerror}") from None
+    with lock:
+        _take(lock, directory)
+        if force:
+            shutil.rmtree(directory / CELLS, ignore_errors=True)
+            for name in (MANIFEST, FAILURES):
+                (directory / name).unlink(missing_ok=True)
+        yield SweepStore(directory)
+
+
+def part_files(directory: Path) -> list[Path]:
+    """Return the Parquet files of a sweep, the joined one first."""
+    return sorted((directory / CELLS).glob("*.parquet"), key=lambda path: (path.name != _WHOLE, path.name))
+
+
+def read_part(path: Path, names: Sequence[str] | None = None) -> pa.Table:
+    """Read columns of one file; all of them if None."""
+    import pyarrow.parquet as pq
+
+    return pq.ParquetFile(path).read(columns=None if names is None else list(names))
+
+
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """Read the manifest of a sweep.
+
+    Raises
+    ------
+    ConfigError
+        If the directory is not one of a sweep.
+    """
+    try:
+        manifest = json.loads((directory / MANIFEST).read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{directory} is no sweep: {MANIFEST} cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise ConfigError(f"{directory} is no sweep: {MANIFEST} is no JSON ({error})") from None
+    if not isinstance(manifest, dict) or manifest.get("kind") != KIND:
+        raise ConfigError(f"{directory} holds results of another command, expected those of `sweep`")
+    return manifest
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old one or the new one."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _check_ours(directory: Path) -> None:
+    if not directory.is_dir():
+        if directory.exists() or directory.is_symlink():
+            raise ConfigError(f"--out {directory} is a file, expected a directory that is new, empty or of a sweep")
+        return
+    if (directory / MANIFEST).is_file():
+        read_manifest(directory)
+    elif any(not path.name.startswith(".") for path in directory.iterdir()):
+        raise ConfigError(f"--out {directory} holds files that are no sweep; choose another directory")
+
+
+def _take(lock: IO[str], directory: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # no such locks on Windows: two sweeps in one directory are the user's affair there
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise ConfigError(f"--out {directory} is in use by another sweep; wait for it or choose another") from None
+
+
+def _identities(path: Path) -> list[str]:
+    cells: list[str] = read_part(path, [CELL]).column(CELL).to_pylist()
+    return cells

@@ -1,0 +1,346 @@
+"""The best parameters of a policy for a trace and a machine: looked for on some seeds, judged on others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.policies import PolicyError, Preset, find_preset
+from continuum_sim.resolve import resolve_policy
+from continuum_sim.results.jsonfile import to_json
+from continuum_sim.results.paired import METRICS, PairedDifference, paired_differences
+from continuum_sim.spec import load_plugins, policy_settings, split_spec
+from continuum_sim.sweeps.plan import SweepSpec, plan_sweep
+from continuum_sim.sweeps.result import SweepResult, jct_by_seed
+from continuum_sim.sweeps.run import run_sweep
+from continuum_sim.sweeps.search_space import Space, default_values, search_space
+from continuum_sim.sweeps.store import replace_text
+from continuum_sim.sweeps.workers import Backend, Workers
+
+if TYPE_CHECKING:
+    import optuna
+    import pandas as pd
+
+TUNED: Final = "tuned.json"
+_STUDY: Final = "study.jsonl"
+_NAME: Final = "tune"
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """One setting that was tried on the tuning seeds."""
+
+    number: int
+    parameters: dict[str, Any]
+    value_s: float | None
+    """The objective; None if the setting did not work."""
+    reason: str = ""
+    """Why it did not."""
+
+
+class Tuned(msgspec.Struct, frozen=True, kw_only=True):
+    """What a search found."""
+
+    policy: str
+    """What was tuned, with the parameters that were held."""
+    best: str
+    """The same with the best parameters."""
+    parameters: dict[str, Any]
+    metric: str
+    """Of the JCT, over all programs under all seeds: what was made small."""
+    tuning_seeds: list[int]
+    held_out_seeds: list[int]
+    tuning: list[PairedDifference]
+    """Best against default on the seeds it was chosen by: too good by construction."""
+    held_out: list[PairedDifference]
+    """The same on seeds it has never seen: what to believe."""
+    trials: list[Trial]
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """One row a trial: number, value, parameters."""
+        import pandas as pd
+
+        return pd.DataFrame([{"number": t.number, "value_s": t.value_s, **t.parameters} for t in self.trials])
+
+    def to_json(self) -> str:
+        """Return it as indented JSON."""
+        return to_json(self)
+
+
+class TuneProgress(NamedTuple):
+    """How far a search is."""
+
+    trials: int
+    done: int
+    best_s: float | None
+
+
+OnTrial = Callable[[TuneProgress], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneSpec:
+    """What is asked of a search; see `tune`."""
+
+    policy: str
+    parameters: Mapping[str, str | None]
+    trials: int
+    seeds: Sequence[int]
+    holdout: Sequence[int]
+    metric: str
+    seed: int
+    base: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        if self.trials < 1:
+            raise ConfigError(f"trials is {self.trials}, expected at least 1")
+        if self.metric not in METRICS:
+            raise ConfigError(f"metric is {self.metric!r}, expected one of {', '.join(METRICS)}")
+        if not self.seeds or not self.holdout:
+            raise ConfigError("tuning needs seeds to look on and others to judge by: give both --seeds and --holdout")
+        if shared := sorted({*self.seeds} & {*self.holdout}):
+            raise ConfigError(
+                f"seed {shared[0]} is both tuned on and held out; a result judged by it would be too good"
+            )
+
+
+def tune(
+    policy: str,
+    parameters: Mapping[str, str | None] | Sequence[str] = (),
+    *,
+    trials: int = 40,
+    seeds: Sequence[int] = range(5),
+    holdout: Sequence[int] = range(100, 110),
+    metric: str = "mean",
+    seed: int = 0,
+    out: str | PathLike[str] | None = None,
+    jobs: int = -1,
+    backend: Backend = "local",
+    address: str | None = None,
+    progress: OnTrial | None = None,
+    **base: Any,
+) -> Tuned:
+    """Look for the parameters of a policy with the smallest JCT (Optuna's tree-structured Parzen estimator).
+
+    The first trial is the default where it lies in the ranges. The same arguments give the same trials, in one go or
+    taken up after an interruption.
+
+    Parameters
+    ----------
+    policy
+        A preset; parameters given with it (`ttl-static:pressure=head`) are held.
+    parameters
+        What to vary: parameter -> `LOW:HIGH`, `LOW:HIGH:log` or `a|b|c`, or names alone for the ranges the policy
+        states; all that state one if empty.
+    trials
+        Settings to try, those of an earlier search in `out` included.
+    seeds, holdout
+        Seeds of the arrivals to look on, and others to judge the result by.
+    metric
+        Of the JCT over all programs and seeds: `mean`, `p50`, `p90`, `p95`, `p99`.
+    seed
+        Of the search.
+    out
+        Directory of the search, taken up where it was left: every run (a sweep's dataset), Optuna's journal, and the
+        result in `tuned.json`.
+    jobs, backend, address
+        See `Workers`.
+    progress
+        Called after every trial.
+    **base
+        Load and engine, as for `run`, or `rate`.
+
+    Raises
+    ------
+    ConfigError, PolicyError, TraceError
+        For settings that cannot work, if no setting works, or if `out` holds another search.
+    """
+    wanted = dict(parameters) if isinstance(parameters, Mapping) else dict.fromkeys(parameters)
+    spec = TuneSpec(
+        policy=policy,
+        parameters=wanted,
+        trials=trials,
+        seeds=list(seeds),
+        holdout=list(holdout),
+        metric=metric,
+        seed=seed,
+        base=base,
+    )
+    return run_tune(spec, out=out, workers=Workers(jobs, backend, address), progress=progress)
+
+
+def run_tune(
+    spec: TuneSpec,
+    *,
+    workers: Workers,
+    out: str | PathLike[str] | None = None,
+    progress: OnTrial | None = None,
+    command: Sequence[str] | None = None,
+) -> Tuned:
+    """Carry a search out; parameters and errors as for `tune`."""
+    with TemporaryDirectory(prefix="continuum-sim-") as kept:
+        return _Search(spec, Path(kept if out is None else out), workers, progress, command).run()
+
+
+class _Search:
+    def __init__(
+        self,
+        spec: TuneSpec,
+        directory: Path,
+        workers: Workers,
+        progress: OnTrial | None,
+        command: Sequence[str] | None,
+    ) -> None:
+        self._spec, self._directory, self._workers = spec, directory, workers
+        self._progress, self._command = progress, command
+        load_plugins()
+        name, fixed = split_spec(spec.policy)
+        self._preset: Preset = find_preset(name)
+        self._fixed = policy_settings(self._preset, fixed)
+        self._default = resolve_policy(spec.policy).name
+        self._space: Space = search_space(self._preset, spec.parameters, self._fixed)
+        self._trials: list[Trial] = []
+
+    def run(self) -> Tuned:
+        spec = self._spec
+        default_jct_s = self._measure(self._default, spec.seeds)
+        study = self._open_study()
+        for number in range(len(self._trials), spec.trials):
+            self._trials.append(self._try(study, number))
+            self._report()
+        worked = [trial for trial in self._trials if trial.value_s is not None]
+        if not worked:
+            raise ConfigError(f"no setting of {spec.policy} worked; the first: {self._trials[0].reason}")
+        best = min(worked, key=lambda trial: (trial.value_s, trial.number))
+        chosen = self._named(best.parameters)
+        found = Tuned(
+            policy=self._default,
+            best=chosen,
+            parameters=best.parameters,
+            metric=spec.metric,
+            tuning_seeds=list(spec.seeds),
+            held_out_seeds=list(spec.holdout),
+            tuning=self._compare(chosen, self._measure(chosen, spec.seeds), default_jct_s),
+            held_out=self._compare(
+                chosen, self._measure(chosen, spec.holdout), self._measure(self._default, spec.holdout)
+            ),
+            trials=self._trials,
+        )
+        replace_text(self._directory / TUNED, found.to_json())
+        return found
+
+    def _try(self, study: optuna.Study, number: int) -> Trial:
+        """Try one setting: the default first, then what the sampler makes of those before.
+
+        The sampler is seeded by the trial's number, so that what it suggests depends on the finished trials alone
+        and not on whether the search was interrupted.
+        """
+        import optuna
+
+        distributions = {name: item.distribution for name, item in self._space.items()}
+        defaults = {**default_values(self._preset), **self._fixed}
+        fixed = {}
+        if number == 0 and all(item.holds(defaults.get(name)) for name, item in self._space.items()):
+            fixed = {name: defaults[name] for name in self._space}
+        seed = int(np.random.SeedSequence([self._spec.seed, number]).generate_state(1)[0])
+        study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=False)
+        if fixed and not study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.WAITING]):
+            study.enqueue_trial(fixed)
+        asked = study.ask(distributions)
+        parameters = {name: item.value(asked.params[name]) for name, item in self._space.items()}
+        asked.set_user_attr("parameters", parameters)
+        try:
+            jct_s = self._measure(self._named(parameters), self._spec.seeds)
+        except _FailedError as error:
+            asked.set_user_attr("reason", str(error))
+            study.tell(asked, state=optuna.trial.TrialState.FAIL)
+            return Trial(number, parameters, None, str(error))
+        value_s = self._objective(jct_s)
+        study.tell(asked, value_s)
+        return Trial(number, parameters, value_s)
+
+    def _objective(self, jct_s: Mapping[int, np.ndarray]) -> float:
+        pooled = np.concatenate(list(jct_s.values()))
+        metric = self._spec.metric
+        return float(pooled.mean() if metric == "mean" else np.percentile(pooled, int(metric[1:])))
+
+    def _named(self, parameters: Mapping[str, Any]) -> str:
+        settings = ",".join(f"{name}={value}" for name, value in {**self._fixed, **parameters}.items())
+        return f"{self._preset.name}:{settings}"
+
+    def _plan(self, policy: str, seeds: Sequence[int]) -> Any:
+        return plan_sweep(SweepSpec(self._spec.base, {"policy": [policy], "seed": list(seeds)}))
+
+    def _measure(self, policy: str, seeds: Sequence[int]) -> dict[int, np.ndarray]:
+        """JCT of every program under each seed; runs nothing that has run before."""
+        try:
+            plan = self._plan(policy, seeds)
+        except (ConfigError, PolicyError) as error:
+            raise _FailedError(str(error)) from None
+        result: SweepResult = run_sweep(plan, workers=self._workers, out=self._directory, command=self._command)
+        if result.failures:
+            raise _FailedError(str(result.failures[0].reason))
+        return jct_by_seed(result.frame(programs=True))
+
+    def _compare(
+        self, policy: str, jct_s: Mapping[int, np.ndarray], base: Mapping[int, np.ndarray]
+    ) -> list[PairedDifference]:
+        rng = np.random.default_rng(list(jct_s))
+        return paired_differences(policy, self._default, jct_s, base, rng=rng)
+
+    def _open_study(self) -> optuna.Study:
+        """Open the journal, and take over the trials of an earlier search for the same thing."""
+        import optuna
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        path = self._directory / _STUDY
+        backend = JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path)))
+        study = optuna.create_study(
+            storage=JournalStorage(backend), study_name=_NAME, direction="minimize", load_if_exists=True
+        )
+        asked = self._asked()
+        earlier = study.user_attrs.get("asked")
+        if earlier is not None and earlier != asked:
+            what = next(name for name in asked if earlier.get(name) != asked[name])
+            raise ConfigError(f"--out {self._directory} holds a search with another {what}; choose another directory")
+        if earlier is None:
+            study.set_user_attr("asked", asked)
+        for trial in study.get_trials(deepcopy=False):
+            if trial.state == optuna.trial.TrialState.RUNNING:  # killed: tried again, with the same parameters
+                study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+            elif trial.value is not None or "reason" in trial.user_attrs:
+                reason = trial.user_attrs.get("reason", "")
+                self._trials.append(Trial(len(self._trials), trial.user_attrs["parameters"], trial.value, reason))
+        del self._trials[self._spec.trials :]
+        return study
+
+    def _asked(self) -> dict[str, Any]:
+        """What makes two searches the same one, the number of trials and the held-out seeds aside."""
+        spec = self._spec
+        return {
+            "policy": self._default,
+            "ranges": {name: str(item) for name, item in self._space.items()},
+            "seeds": list(spec.seeds),
+            "metric": spec.metric,
+            "seed": spec.seed,
+            "load and engine": [cell.id for cell in self._plan(self._default, spec.seeds).cells],
+        }
+
+    def _report(self) -> None:
+        if self._progress is not None:
+            values = [trial.value_s for trial in self._trials if trial.value_s is not None]
+            self._progress(TuneProgress(self._spec.trials, len(self._trials), min(values, default=None)))
+
+
+class _FailedError(ConfigError):
+    """A setting that does not work, or not under every seed."""

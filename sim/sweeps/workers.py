@@ -1,0 +1,153 @@
+"""Where cells run: processes of this machine, or an existing Dask or Ray cluster. All by joblib."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeVar, get_args
+
+from continuum_sim.errors import ConfigError
+
+Backend = Literal["local", "dask", "ray"]
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+_RAY_ROUND: Final = 8
+"""Tasks a Ray worker gets at a time: joblib's Ray backend hands results over by the round."""
+
+
+_IDLE_S: Final = 15
+"""A local worker without work ends after so long, also if this process was killed and cannot tell it to."""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """What runs the cells.
+
+    Raises
+    ------
+    ConfigError
+        For a backend that is unknown, a number of processes that cannot be, or an address that is missing.
+    """
+
+    jobs: int = -1
+    """Processes; -1 is one a core, or all of a cluster."""
+    backend: Backend = "local"
+    address: str | None = None
+    """Of the cluster: `tcp://host:8786` (Dask), `auto`, `host:6379` or `ray://host:10001` (Ray)."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.jobs, bool) or not isinstance(self.jobs, int) or self.jobs == 0 or self.jobs < -1:
+            raise ConfigError(f"jobs is {self.jobs}, expected a number of processes, or -1 for one a core")
+        if self.backend not in get_args(Backend):
+            raise ConfigError(f"backend is {self.backend!r}, expected one of {', '.join(get_args(Backend))}")
+        if (self.backend == "local") != (self.address is None):
+            needs = "no address" if self.backend == "local" else "the address of the cluster (--address)"
+            raise ConfigError(f"backend {self.backend} takes {needs}")
+
+    def each(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Generator[Result, None, None]:
+        """Apply the function to every task, and give results as they come, in any order.
+
+        Raises
+        ------
+        ConfigError
+            If the cluster cannot be reached, or its package is not installed.
+        """
+        if self.backend == "local" and (self._processes(len(tasks)) == 1):
+            yield from map(function, tasks)
+            return
+        from joblib import Parallel, delayed
+
+        with ExitStack() as stack:
+            stack.enter_context(_BACKENDS[self.backend](self))
+            if self.backend == "ray":
+                with Parallel(n_jobs=self.jobs, batch_size=1) as parallel:
+                    size = _RAY_ROUND * parallel._effective_n_jobs()
+                    for start in range(0, len(tasks), size):
+                        yield from parallel(delayed(function)(task) for task in tasks[start : start + size])
+                return
+            jobs = self._processes(len(tasks)) if self.backend == "local" else self.jobs
+            parallel = Parallel(n_jobs=jobs, batch_size=1, pre_dispatch="4*n_jobs", return_as="generator_unordered")
+            yield from parallel(delayed(function)(task) for task in tasks)
+
+    def _processes(self, tasks: int) -> int:
+        return max(1, min(tasks, _cores() if self.jobs == -1 else self.jobs))
+
+
+def _cores() -> int:
+    from joblib import cpu_count
+
+    return int(cpu_count())
+
+
+@contextmanager
+def _local(workers: Workers) -> Iterator[None]:
+    from joblib import parallel_config
+
+    settings = {"inner_max_num_threads": 1, "idle_worker_timeout": _IDLE_S, "initializer": _ignore_interrupts}
+    with parallel_config(backend="loky", **settings):
+        yield
+
+
+def _ignore_interrupts() -> None:
+    """Leave Ctrl-C, which a terminal sends to every process, to the one that asked: it ends its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextmanager
+def _dask(workers: Workers) -> Iterator[None]:
+    from joblib import parallel_config
+
+    try:
+        from distributed import Client
+    except ImportError:
+        raise _missing("dask") from None
+    try:
+        client = Client(workers.address, timeout=10, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"no Dask scheduler at {workers.address}: {_first_line(error)}") from None
+    with client, parallel_config(backend="dask", client=client):
+        yield
+
+
+@contextmanager
+def _ray(workers: Workers) -> Iterator[None]:
+    from joblib import parallel_config
+
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+        from ray.util.joblib import register_ray
+    except ImportError:
+        raise _missing("ray") from None
+    ours = not ray.is_initialized()
+    if ours:
+        try:
+            ray.init(address=workers.address, log_to_driver=False, logging_level="ERROR")
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise ConfigError(f"no Ray cluster at {workers.address}: {_first_line(error)}") from None
+    try:
+        register_ray()
+        with parallel_config(backend="ray"):
+            yield
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+_BACKENDS: Final[dict[str, Callable[[Workers], AbstractContextManager[Any]]]] = {
+    "local": _local,
+    "dask": _dask,
+    "ray": _ray,
+}
+
+
+def _missing(package: str) -> ConfigError:
+    return ConfigError(f"backend {package} needs the package of that name: pip install 'continuum-sim[{package}]'")
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from continuum_sim.comparison import compare
     from continuum_sim.errors import ConfigError
     from continuum_sim.plotting import figure, figures
+    from continuum_sim.plotting.paper import paper_figures
     from continuum_sim.policies import Policy, PolicyError
     from continuum_sim.published import find_published
     from continuum_sim.report import write_report
@@ -33,6 +34,7 @@ _HOME = {
     "ConfigError": "errors",
     "figure": "plotting",
     "figures": "plotting",
+    "paper_figures": "plotting.paper",
     "Policy": "policies",
     "PolicyError": "policies",
     "find_published": "published",
@@ -85,6 +87,7 @@ __all__ = [
     "import_trace",
     "load_run",
     "load_sweep",
+    "paper_figures",
     "parse_policy",
     "run",
     "sweep",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +12,7 @@ from continuum_sim.cli.options import Json
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.status import Status
 
     from continuum_sim.plotting import FiguresResult
 
@@ -38,36 +40,106 @@ def figures(
         float | None,
         typer.Option(help="JCT in seconds that capacity is at. Default: twice the unloaded.", show_default=False),
     ] = None,
+    paper: Annotated[
+        bool, typer.Option("--paper", help="Run and draw the figures of the Continuum paper, its values beside ours.")
+    ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="With --paper: two seeds, three values an axis.")] = False,
+    jobs: Annotated[int, typer.Option(help="With --paper: processes to simulate on; -1 is one a core.")] = -1,
     list_figures: Annotated[bool, typer.Option("--list", help="List the figures and the data they need.")] = False,
     json: Json = False,
 ) -> None:
     """Draw every figure that the results allow, as pictures and as CSV."""
-    from continuum_sim.cli.console import messages, show
     from continuum_sim.errors import ConfigError
-    from continuum_sim.results.jsonfile import to_json
 
     if list_figures:
-        rows = _listed()
-        if json:
-            print(to_json(rows), end="")
-        else:
-            show(_table(("figure", "shows", "needs"), [tuple(row.values()) for row in rows]))
+        _show_list(json=json)
         return
+    names = None if only is None else _split(only)
+    if paper:
+        _check_alone(directories, where, baseline, jct_target)
+        place = Path("paper-figures") if out is None else out
+        _show(_paper(place, only=names, quick=quick, formats=_split(formats), jobs=jobs), json=json)
+        return
+    if quick:
+        raise ConfigError("--quick is for --paper: other figures simulate nothing")
     if not directories:
         raise ConfigError("nothing to draw: give a directory of results, as in figures results/lru (or --list)")
     result = _draw(
         directories,
-        only=None if only is None else [name.strip() for name in only.split(",") if name.strip()],
+        only=names,
         out=out,
-        formats=[kind.strip() for kind in formats.split(",") if kind.strip()],
+        formats=_split(formats),
         where=_parse_where(where or []),
         baseline=baseline,
         jct_target_s=jct_target,
     )
+    _show(result, json=json)
+
+
+def _draw(directories: list[Path], **options: Any) -> FiguresResult:
+    from continuum_sim.cli.errors import interruptible
+    from continuum_sim.plotting import figures as draw
+
+    with interruptible("interrupted; figures that were whole are written"), _Status("reading results") as status:
+        return draw(directories, progress=lambda name: status.say(f"drawing {name}"), **options)
+
+
+def _paper(out: Path, **options: Any) -> FiguresResult:
+    from continuum_sim.cli.errors import interruptible
+    from continuum_sim.plotting.paper import paper_figures
+
+    kept = f"finished cells are in {out}; the same command goes on from there"
+    with interruptible(lambda: f"interrupted while {status}; {kept}"), _Status("planning") as status:
+        return paper_figures(out, progress=status.say, **options)
+
+
+class _Status:
+    """A line that says what is being done, on a terminal alone."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._status: Status | None = None
+
+    def __enter__(self) -> _Status:
+        from continuum_sim.cli.console import messages
+
+        console = messages()
+        if console.is_terminal:
+            self._status = console.status(self._text)
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def __str__(self) -> str:
+        return self._text
+
+    def say(self, text: str) -> None:
+        """Say what is being done now."""
+        self._text = text
+        if self._status is not None:
+            self._status.update(text)
+
+
+def _show(result: FiguresResult, *, json: bool) -> None:
+    """Print what was drawn and what was skipped.
+
+    Raises
+    ------
+    ConfigError
+        If nothing was drawn.
+    """
+    from continuum_sim.cli.console import messages, show
+    from continuum_sim.errors import ConfigError
+    from continuum_sim.plotting.files import plain
+    from continuum_sim.results.jsonfile import to_json
+
     if not result.drawn:
         raise ConfigError(f"no figure could be drawn; {'; '.join(f'{s.name} {s.missing}' for s in result.skipped)}")
     if json:
-        print(to_json(_plain(result)), end="")
+        print(to_json({"directory": str(result.directory), **plain(result)}), end="")
     else:
         drawn = [(one.name, "drawn", " ".join(path.suffix[1:] for path in one.files)) for one in result.drawn]
         skipped = [(one.name, "skipped", one.missing) for one in result.skipped]
@@ -75,17 +147,30 @@ def figures(
     messages().print(f"wrote {result.directory}", soft_wrap=True)
 
 
-def _draw(directories: list[Path], **options: object) -> FiguresResult:
-    from continuum_sim.cli.console import messages
-    from continuum_sim.cli.errors import interruptible
-    from continuum_sim.plotting import figures as draw
+def _show_list(*, json: bool) -> None:
+    from continuum_sim.cli.console import show
+    from continuum_sim.plotting.paper.catalogue import PAPER_FIGURES
+    from continuum_sim.plotting.registry import all_figures
+    from continuum_sim.results.jsonfile import to_json
 
-    console = messages()
-    with interruptible("interrupted; figures that were whole are written"):
-        if not console.is_terminal:
-            return draw(directories, **options)  # type: ignore[arg-type]
-        with console.status("reading results") as status:
-            return draw(directories, progress=lambda name: status.update(f"drawing {name}"), **options)  # type: ignore[arg-type]
+    rows = [(spec.name, spec.shows, spec.needs) for spec in all_figures().values()]
+    rows += [(figure.name, figure.shows, "--paper, which runs it") for figure in PAPER_FIGURES.values()]
+    heads = ("figure", "shows", "needs")
+    if json:
+        print(to_json([dict(zip(heads, row, strict=True)) for row in rows]), end="")
+    else:
+        show(_table(heads, rows))
+
+
+def _check_alone(*given: object) -> None:
+    from continuum_sim.errors import ConfigError
+
+    if any(item is not None and item != [] for item in given):
+        raise ConfigError("--paper runs its own cells: DIR, --where, --baseline and --jct-target are for other figures")
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _parse_where(conditions: list[str]) -> dict[str, list[str]]:
@@ -100,24 +185,7 @@ def _parse_where(conditions: list[str]) -> dict[str, list[str]]:
     return found
 
 
-def _listed() -> list[dict[str, str]]:
-    from continuum_sim.plotting.registry import all_figures
-
-    return [{"figure": spec.name, "shows": spec.shows, "needs": spec.needs} for spec in all_figures().values()]
-
-
-def _plain(result: FiguresResult) -> dict[str, object]:
-    return {
-        "directory": str(result.directory),
-        "figures": [
-            {"name": one.name, "caption": one.caption, "files": [str(path) for path in one.files]}
-            for one in result.drawn
-        ],
-        "skipped": [{"name": one.name, "missing": one.missing} for one in result.skipped],
-    }
-
-
-def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> RenderableType:
+def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> RenderableType:
     from rich import box
     from rich.table import Table
 

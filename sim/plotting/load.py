@@ -14,11 +14,13 @@ from continuum_sim.comparison import COMPARISON
 from continuum_sim.errors import ConfigError
 from continuum_sim.plotting.data import FigureData, Source, measured, settings
 from continuum_sim.plotting.held import setting_columns
+from continuum_sim.plotting.swept import is_sweep, swept_cells
 from continuum_sim.results.compared import CompareResult, Run
 from continuum_sim.results.files import MANIFEST, SUMMARY
 from continuum_sim.results.result import RunResult, load_run
+from continuum_sim.sweeps.result import SweepResult, load_sweep
 
-Drawable: TypeAlias = str | PathLike[str] | RunResult | CompareResult | FigureData
+Drawable: TypeAlias = str | PathLike[str] | RunResult | CompareResult | SweepResult | FigureData
 """A directory of results, or results in memory."""
 
 
@@ -29,7 +31,7 @@ def load(data: Drawable | Iterable[Drawable]) -> FigureData:
     ----------
     data
         A run directory, a comparison directory, a sweep's dataset, a directory that holds several of these,
-        a `RunResult` or `CompareResult`; or several of them.
+        a `RunResult`, `CompareResult` or `SweepResult`; or several of them.
 
     Raises
     ------
@@ -38,7 +40,7 @@ def load(data: Drawable | Iterable[Drawable]) -> FigureData:
     """
     if isinstance(data, FigureData):
         return data
-    parts = [data] if isinstance(data, str | PathLike | RunResult | CompareResult) else list(data)
+    parts = [data] if isinstance(data, str | PathLike | RunResult | CompareResult | SweepResult) else list(data)
     found = [one for part in parts for one in _runs(part)]
     if not found:
         raise ConfigError("nothing to draw: give at least one directory of results")
@@ -51,6 +53,8 @@ def _runs(part: Drawable) -> Iterator[tuple[dict[str, Any], Source | None]]:
         yield _cell(part), part
     elif isinstance(part, CompareResult):
         yield from _compared(part)
+    elif isinstance(part, SweepResult):
+        yield from swept_cells(part)
     elif isinstance(part, FigureData):
         yield from part.rows()
     else:
@@ -91,6 +95,8 @@ def _directory(path: Path, *, deeper: bool = True) -> Iterator[tuple[dict[str, A
     elif (path / COMPARISON).is_file():
         for name in _run_names(path):
             yield from _directory(path / name, deeper=False)
+    elif is_sweep(path):
+        yield from swept_cells(load_sweep(path))
     else:
         inside = [child for child in sorted(path.iterdir()) if _is_results(child)] if deeper else []
         if not inside:
@@ -100,7 +106,9 @@ def _directory(path: Path, *, deeper: bool = True) -> Iterator[tuple[dict[str, A
 
 
 def _is_results(path: Path) -> bool:
-    return not path.name.startswith(".") and any((path / name).is_file() for name in (SUMMARY, COMPARISON))
+    if path.name.startswith(".") or not path.is_dir():
+        return False
+    return any((path / name).is_file() for name in (SUMMARY, COMPARISON)) or is_sweep(path)
 
 
 def _run_names(path: Path) -> list[str]:

@@ -1,0 +1,73 @@
+"""The cells of a scenario, run as a sweep that is taken up where it was left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.plotting.data import FigureData, MissingData
+from continuum_sim.plotting.load import load
+from continuum_sim.scenarios import Scenario, find_scenario, scenarios
+from continuum_sim.sweeps import sweep
+from continuum_sim.sweeps.run import SweepProgress
+from continuum_sim.traces.arrivals import Closed
+
+SEEDS: Final = tuple(range(5))
+QUICK_SEEDS: Final = tuple(range(2))
+_QUICK_VALUES: Final = 3
+
+
+def run_scenario(
+    name: str, directory: Path, *, quick: bool, jobs: int = -1, progress: Callable[[SweepProgress], None] | None = None
+) -> FigureData:
+    """Run what is missing of a scenario's cells, and return all of them.
+
+    Parameters
+    ----------
+    directory
+        Of the sweep's dataset.
+    quick
+        Whether two seeds and three values an axis will do: the first, the middle and the last.
+    jobs
+        Processes; -1 is one a core.
+    progress
+        Called as cells finish.
+
+    Raises
+    ------
+    MissingData
+        If there is no such scenario, or its cells cannot run.
+    """
+    if name not in {scenario.name for scenario in scenarios()}:
+        raise MissingData(f"needs the scenario {name}, which this version has not")
+    scenario = find_scenario(name)
+    axes = {axis: _thinned(values) if quick and axis != "policy" else values for axis, values in scenario.grid.items()}
+    axes["seed"] = _seeds(scenario, quick)
+    try:
+        result = sweep(vary=axes, out=directory, jobs=jobs, progress=progress, **_base(scenario))
+    except ConfigError as error:
+        raise MissingData(f"needs the cells of {name}, which cannot run: {error}") from None
+    if result.failures:
+        first = result.failures[0]
+        raise MissingData(f"needs the cells of {name}, of which {len(result.failures)} failed, the first with: {first}")
+    return load(result)
+
+
+def _seeds(scenario: Scenario, quick: bool) -> tuple[int, ...]:
+    """One where workers pull programs: nothing is drawn then, so all seeds are the same run."""
+    if str(scenario.base.get("arrivals", "")).startswith(Closed.name):
+        return QUICK_SEEDS[:1]
+    return QUICK_SEEDS if quick else SEEDS
+
+
+def _base(scenario: Scenario) -> dict[str, Any]:
+    """Settings of a scenario that are no axes."""
+    return {name: value for name, value in scenario.base.items() if name not in scenario.grid}
+
+
+def _thinned(values: Sequence[Any]) -> list[Any]:
+    if len(values) <= _QUICK_VALUES:
+        return list(values)
+    return [values[0], values[len(values) // 2], values[-1]]

@@ -1,0 +1,101 @@
+"""Figure 8: how many times quicker than the baselines, over models, GPUs, workloads and rates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+import pandas as pd
+
+from continuum_sim.plotting.against import draw_band, legend_above, one_line, scale_axis
+from continuum_sim.plotting.data import FigureData
+from continuum_sim.plotting.estimates import RATIO_INTERVAL, in_order, ratio_each
+from continuum_sim.plotting.paper.spec import PaperFigure
+from continuum_sim.plotting.spec import FigureTable
+from continuum_sim.plotting.style import COLUMN_IN, GREY, looks, new_figure
+from continuum_sim.published import find_published
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_SCENARIOS: Final = (
+    "continuum-fig08-swe-8b",
+    "continuum-fig08-swe-70b",
+    "continuum-fig08-swe-gemma",
+    "continuum-fig08-bfcl-8b",
+)
+_POLICY: Final = "ttl"
+_QUANTITIES: Final = {"jct_ratio": ("jct_mean_s", 1), "throughput_ratio": ("programs_per_s", -1)}
+"""Published ratio -> our column, and the sign that makes larger better: baseline over policy for JCT."""
+
+
+def tabulate(cells: Mapping[str, FigureData]) -> FigureTable:
+    """One row a scenario, baseline, rate and quantity; the published ranges at the end of the columns."""
+    figure = find_published("fig08-range")
+    published = {(point.series, point.quantity): point.value for point in figure.points}
+    parts = []
+    for name, data in cells.items():
+        for quantity, (column, sign) in _QUANTITIES.items():
+            part = ratio_each(data.cells.sort_values("rate", kind="stable"), ["rate"], column, _POLICY)
+            part = in_order(part[part["policy"] != _POLICY], data.policies).rename(columns={"policy": "baseline"})
+            if sign < 0:
+                part[["ratio", "low", "high"]] = 1 / part[["ratio", "high", "low"]].to_numpy()
+            part.insert(0, "scenario", name)
+            part.insert(1, "workload", workload(data))
+            part.insert(2, "quantity", quantity)
+            part["published_low"] = published["least gain", quantity]
+            part["published_high"] = published["largest gain", quantity]
+            parts.append(part)
+    note = (
+        f"Baseline over {_POLICY} for JCT, {_POLICY} over baseline for throughput (in the CSV); {RATIO_INTERVAL}. "
+        f"Shaded: the range of the gains published, over all panels together ({figure.source})"
+    )
+    return FigureTable(pd.concat(parts, ignore_index=True), note)
+
+
+def workload(data: FigureData) -> str:
+    """Trace, model and GPU in three lines."""
+    first = data.cells.iloc[0]
+    gpus = int(first["tensor_parallel_size"])
+    gpu = f"{gpus} {first['gpu']}" if gpus > 1 else str(first["gpu"])
+    return f"{str(first['trace']).removesuffix('.jsonl')}, {gpu}\n{first['model']}"
+
+
+def draw(table: FigureTable) -> Figure:
+    """Draw a panel a scenario: mean JCT of each baseline over that of the policy."""
+    rows = table.rows[table.rows["quantity"] == "jct_ratio"]
+    names = list(dict.fromkeys(rows["scenario"]))
+    figure = new_figure(COLUMN_IN, 0.6 + 1.55 * ((len(names) + 1) // 2))
+    panels = figure.subplots((len(names) + 1) // 2, 2, squeeze=False, sharey=True).flat
+    look = looks(list(dict.fromkeys(rows["baseline"])))
+    top = 1.1 * max(float(rows["ratio"].max()), float(rows["published_high"].max()))
+    for panel, name in zip(panels, [*names, *[None] * (len(names) % 2)], strict=True):
+        if name is None:
+            panel.set_axis_off()
+            continue
+        part = rows[rows["scenario"] == name]
+        panel.axhspan(
+            part["published_low"].iloc[0], part["published_high"].iloc[0], color=GREY, alpha=0.25, lw=0,
+            label="published range",
+        )  # fmt: skip
+        for baseline, line in part.groupby("baseline", sort=False):
+            estimate = line[["ratio", "low", "high"]]
+            draw_band(panel, line["rate"], estimate, look[str(baseline)], f"{baseline} / {_POLICY}")
+        one_line(panel)
+        scale_axis(panel, sorted(set(part["rate"])))
+        panel.set_ylim(0, top)
+        panel.set_title(part["workload"].iloc[0], size=6.5)
+        panel.set_xlabel("programs/s")
+    first = figure.axes[0]
+    figure.supylabel(f"mean JCT, as a multiple of {_POLICY}'s", fontsize=8)
+    legend_above(figure, first)
+    return figure
+
+
+FIGURE = PaperFigure(
+    name="paper-fig08",
+    shows="How many times quicker than the baselines (Figure 8)",
+    scenarios=_SCENARIOS,
+    tabulate=tabulate,
+    draw=draw,
+)

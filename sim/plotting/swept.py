@@ -1,0 +1,55 @@
+"""The cells of a sweep's dataset, as rows of `FigureData`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.plotting.data import METRICS, Source, arrival_settings
+from continuum_sim.sweeps.result import SweepResult
+from continuum_sim.sweeps.row import PROGRAM_JCT, RATE_COLUMN, setting_columns
+from continuum_sim.sweeps.store import read_manifest
+
+_NO_SETTINGS: Final = ("engine", "arrivals", RATE_COLUMN)
+"""The engine's modes give the same results; arrivals are split into process and rate."""
+
+
+def swept_cells(sweep: SweepResult) -> Iterator[tuple[dict[str, Any], Source]]:
+    """Yield every finished cell: its settings and results, and the JCT of its programs."""
+    frame = sweep.frame(programs=True)
+    asked = sweep.manifest["axes"]
+    names = [name for name in setting_columns() if name in frame and name not in _NO_SETTINGS]
+    # What varies unasked follows from what was asked, as the KV blocks do from the GPU.
+    names = [name for name in names if name in asked or frame[name].nunique(dropna=False) < 2]
+    measured = [name for name in METRICS if name in frame]
+    for row, usable in zip(frame.to_dict("records"), frame["kv_blocks"] - 1, strict=True):  # one is vLLM's null block
+        settings = {**{name: row[name] for name in names}, **arrival_settings(row["arrivals"])}
+        results = {**{name: row[name] for name in measured}, "usable_blocks": usable}
+        yield {**settings, **results}, _Programs(row[PROGRAM_JCT])
+
+
+def is_sweep(path: Path) -> bool:
+    """Whether a directory is one of a sweep."""
+    try:
+        read_manifest(path)
+    except ConfigError:
+        return False
+    return True
+
+
+class _Programs:
+    """The programs of a cell: their JCT, in the order of their names, is all a dataset keeps."""
+
+    def __init__(self, jct_s: Sequence[float]) -> None:
+        self._jct_s = jct_s
+
+    def table(self, name: str) -> Any:
+        import pyarrow as pa
+
+        if name != "programs":
+            raise ConfigError(f"a sweep keeps no table {name!r}")
+        digits = len(str(len(self._jct_s)))
+        programs = [f"{number:0{digits}}" for number in range(len(self._jct_s))]
+        return pa.table({"program": programs, "jct_s": self._jct_s})

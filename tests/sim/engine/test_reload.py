@@ -214,8 +214,8 @@ def test_rules_that_offload_by_themselves(policy: str, case: Case, seconds: floa
 def test_a_tier_too_slow_to_use_changes_no_decision(case: Case, policy: str) -> None:
     programs, config = case
     least = -(-(config.max_model_len - 1) // config.block_size)
-    if policy.startswith(("ttl", "oracle-ttl")):
-        policy = "lru"  # these weigh what a reload takes
+    if policy.startswith(("ttl", "oracle-ttl", "infercept", "tokencake")):
+        policy = "lru"  # these weigh what a reload takes, or act on there being a tier
     slow = replace(config, tiers=TierConfig(10 * least, 1e9, reload="faster"))
     with_tier = simulate(programs, policy, config=slow, step_time=affine(), stepwise=False)
     without = simulate(programs, policy, config=config, step_time=affine(), stepwise=False)

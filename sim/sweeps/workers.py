@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -88,8 +89,17 @@ def _local(workers: Workers) -> Iterator[None]:
     from joblib import parallel_config
 
     settings = {"inner_max_num_threads": 1, "idle_worker_timeout": _IDLE_S, "initializer": _ignore_interrupts}
+    usual = threading.excepthook
+
+    def hush(failed: threading.ExceptHookArgs) -> None:
+        # After Ctrl-C loky's manager may find the work gone that it hands out; a traceback of that helps nobody.
+        if failed.thread is None or failed.thread.name != "ExecutorManagerThread":
+            usual(failed)
+
+    threading.excepthook = hush
     with parallel_config(backend="loky", **settings):
         yield
+    threading.excepthook = usual  # not after an interruption: the thread may still be about to fail
 
 
 def _ignore_interrupts() -> None:

@@ -2,6 +2,7 @@
 
 `find_trace` and `read_programs` read a trace file one program at a time, `write_programs` writes one;
 `ARRIVALS` holds the processes that decide when programs arrive; `trace_stats` describes a trace;
+`check_trace` reads one to its end, `rescale_trace` writes one in another size;
 `generate_bfcl` draws a workload of which only summary figures are public; `import_trace` makes a trace from the logs of
 agents and the formats of other tools, and `export_trace` goes the other way. The format: ``docs/traces.md``.
 
@@ -20,12 +21,15 @@ from continuum_sim.traces.arrivals import (
     Uniform,
 )
 from continuum_sim.traces.check import check_program
+from continuum_sim.traces.check_file import CheckedTrace, check_trace
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.exporters import export_trace
 from continuum_sim.traces.generate import bundled_bfcl, generate_bfcl
 from continuum_sim.traces.header import TraceHeader
 from continuum_sim.traces.importers import import_trace
 from continuum_sim.traces.load import bundled_traces, find_trace, read_header, read_programs, trace_sha256
+from continuum_sim.traces.rescale import rescale_trace
+from continuum_sim.traces.scale import Scale, Tail, parse_scale, parse_tail
 from continuum_sim.traces.schema import Child, Program, SharedPrefix, ToolCall, Turn, tool_label, truncate
 from continuum_sim.traces.stats import Gap, Summary, ToolStats, TraceStats, trace_stats
 from continuum_sim.traces.write import write_programs
@@ -34,6 +38,7 @@ __all__ = [
     "ARRIVALS",
     "Arrivals",
     "Burst",
+    "CheckedTrace",
     "Child",
     "Closed",
     "FromTrace",
@@ -42,8 +47,10 @@ __all__ = [
     "OpenArrivals",
     "Poisson",
     "Program",
+    "Scale",
     "SharedPrefix",
     "Summary",
+    "Tail",
     "ToolCall",
     "ToolStats",
     "TraceError",
@@ -54,12 +61,16 @@ __all__ = [
     "bundled_bfcl",
     "bundled_traces",
     "check_program",
+    "check_trace",
     "export_trace",
     "find_trace",
     "generate_bfcl",
     "import_trace",
+    "parse_scale",
+    "parse_tail",
     "read_header",
     "read_programs",
+    "rescale_trace",
     "tool_label",
     "trace_sha256",
     "trace_stats",

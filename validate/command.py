@@ -14,13 +14,13 @@ from continuum_sim.errors import ConfigError
 from continuum_sim.spec import parse_arrivals, parse_policy, split_list
 from continuum_sim.steptime.fitted import load_fitted
 from continuum_sim.traces import find_trace, read_programs, trace_sha256
+from continuum_sim.traces.scale import parse_scale
 from continuum_sim.traces.schema import Program
 from continuum_sim.validate.engines.in_process import InProcess, check_vllm
 from continuum_sim.validate.engines.interface import EngineStarter
 from continuum_sim.validate.engines.options import EngineOptions
 from continuum_sim.validate.engines.server import Servers, ServerSettings
 from continuum_sim.validate.report.write import PAGE, write_report
-from continuum_sim.validate.scale import parse_scale
 from continuum_sim.validate.session import Session, run_session
 from continuum_sim.validate.session_files import SessionFiles, hash_file
 from continuum_sim.validate.workload import make_workload

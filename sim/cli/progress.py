@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from continuum_sim.cli.console import messages
 
@@ -15,6 +17,21 @@ if TYPE_CHECKING:
     from continuum_sim.trace_source import TraceSource
 
 _REFRESH_S: Final = 0.1
+_Item = TypeVar("_Item")
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[Iterator[_Item]], Iterator[_Item]]]:
+    """Give a function that passes items through and, on a terminal, shows how many have passed."""
+    console = messages()
+    if not console.is_terminal:
+        yield lambda items: items
+        return
+    from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = SpinnerColumn(), MofNCompleteColumn(), TextColumn(what), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True) as bar:
+        yield lambda items: iter(bar.track(items, description=""))
 
 
 class Bar:

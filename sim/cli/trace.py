@@ -9,15 +9,18 @@ import typer
 
 from continuum_sim.cli.options import Json
 from continuum_sim.cli.trace_convert import export_file, import_files
+from continuum_sim.cli.trace_scale import check_file, scale_file
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from continuum_sim.traces.stats import TraceStats
 
-trace = typer.Typer(help="List, describe, import and export traces.", no_args_is_help=False)
+trace = typer.Typer(help="List, describe, check, import, export, scale traces.", no_args_is_help=False)
 trace.command("import")(import_files)
 trace.command("export")(export_file)
+trace.command("check")(check_file)
+trace.command("scale")(scale_file)
 
 
 @trace.callback(invoke_without_command=True)

@@ -10,13 +10,13 @@ from continuum_sim.engine.config import EngineConfig
 from continuum_sim.steptime import Calibrated
 from continuum_sim.traces import find_trace, read_programs
 from continuum_sim.traces.arrivals import Closed, Poisson
+from continuum_sim.traces.scale import Scale
 from continuum_sim.traces.schema import Program
 from continuum_sim.validate.calibration.delays import ClientDelays
 from continuum_sim.validate.engines.interface import EngineError
 from continuum_sim.validate.kept_records import KeptRecords
 from continuum_sim.validate.predict import forecast
 from continuum_sim.validate.replay import Replay, replay
-from continuum_sim.validate.scale import Scale
 from continuum_sim.validate.workload import Workload, make_workload
 from support.fake_engine import FakeEngines, facts
 from support.programs import program, turn

@@ -17,10 +17,10 @@ from continuum_sim.errors import ConfigError
 from continuum_sim.steptime import Calibrated, save_fitted
 from continuum_sim.traces import find_trace, read_programs
 from continuum_sim.traces.arrivals import Poisson
+from continuum_sim.traces.scale import Scale
 from continuum_sim.validate.assess import ValidationReport
 from continuum_sim.validate.engines.interface import EngineError
 from continuum_sim.validate.report.write import write_report
-from continuum_sim.validate.scale import Scale
 from continuum_sim.validate.session import Session, run_session, schedule
 from continuum_sim.validate.session_files import SessionFiles
 from continuum_sim.validate.workload import make_workload

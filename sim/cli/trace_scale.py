@@ -1,0 +1,75 @@
+"""`continuum-sim trace check` and `trace scale`: whether a file is a trace, and the same trace in another size."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from continuum_sim.cli.options import Json
+
+
+def check_file(
+    name: Annotated[str, typer.Argument(help="Trace file, or a bundled trace.", metavar="TRACE")], json: Json = False
+) -> None:
+    """Read a trace to its end and say what is in it, or its first fault (exit code 2)."""
+    from continuum_sim.cli.errors import interruptible
+    from continuum_sim.cli.progress import counting
+    from continuum_sim.results.jsonfile import to_json
+    from continuum_sim.traces import check_trace, find_trace
+
+    with interruptible("interrupted while reading the trace"), counting("programs read") as watch:
+        found = check_trace(find_trace(name), watch=watch)
+    if json:
+        print(to_json({**asdict(found), "path": str(found.path)}), end="")
+        return
+    children = f"{found.children:,} sub-agents, " if found.children else ""
+    source = "no header" if found.header is None else f"format {found.header.format}"
+    typer.echo(
+        f"{found.path.name}: no fault ({source})\n"
+        f"{found.programs:,} programs, {children}{found.turns:,} turns; "
+        f"arrival times in {found.programs_with_arrival:,} of them\n"
+        f"{found.input_tokens:,} prompt tokens, {found.new_tokens:,} of them new; "
+        f"{found.output_tokens:,} output tokens; {found.tool_s:,.0f} s of gaps"
+    )
+
+
+def scale_file(
+    name: Annotated[str, typer.Argument(help="Trace file, or a bundled trace.", metavar="TRACE")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Trace to write (.gz, .zst: compressed).")],
+    scale: Annotated[
+        str | None, typer.Option(help="What to divide by: tokens=8,gaps=4,outputs=2 (below 1 enlarges).")
+    ] = None,
+    tail: Annotated[
+        str | None,
+        typer.Option(help="Stretch calls beyond a quantile of their tool's, after scaling: quantile=0.9,stretch=3."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first so many programs.")] = None,
+    max_turns: Annotated[int | None, typer.Option(help="Cut every program after so many turns.")] = None,
+) -> None:
+    """Write a trace in another size: contexts, outputs or gaps divided, the tails of gaps stretched."""
+    from continuum_sim.cli.errors import interruptible
+    from continuum_sim.cli.progress import counting
+    from continuum_sim.errors import ConfigError
+    from continuum_sim.traces import find_trace
+    from continuum_sim.traces.rescale import rescale_trace
+    from continuum_sim.traces.scale import parse_scale, parse_tail
+
+    if not scale and not tail:
+        raise ConfigError("nothing to change: give --scale tokens=8,gaps=4 or --tail quantile=0.9,stretch=3")
+    for flag, value in (("limit", limit), ("max_turns", max_turns)):
+        if value is not None and value < 1:
+            raise ConfigError(f"{flag} is {value}, expected at least 1")
+    with interruptible("interrupted while scaling; nothing was written"), counting("programs scaled") as watch:
+        programs = rescale_trace(
+            find_trace(name),
+            out,
+            scale=parse_scale(scale),
+            tail=None if tail is None else parse_tail(tail),
+            limit=limit,
+            max_turns=max_turns,
+            watch=watch,
+        )
+    typer.echo(f"{out}: {programs:,} programs")

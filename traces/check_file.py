@@ -1,0 +1,89 @@
+"""Checking a whole file, and saying how much is in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from continuum_sim.traces.header import TraceHeader
+from continuum_sim.traces.load import read_header, read_programs
+from continuum_sim.traces.schema import Program
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedTrace:
+    """What a file without a fault holds.
+
+    Attributes
+    ----------
+    path
+        The file.
+    header
+        What its first line says about its source, or ``None``.
+    programs, children, turns
+        How many; sub-agents are ``children``, not ``programs``, and their turns count.
+    programs_with_arrival
+        Programs that carry ``arrival_s``; with all of them the trace can be run at its own times.
+    input_tokens, new_tokens, output_tokens
+        Sums over all turns; new ones are the prompt tokens the previous turn did not leave behind.
+    tool_s
+        Seconds of all gaps.
+    """
+
+    path: Path
+    header: TraceHeader | None
+    programs: int
+    children: int
+    turns: int
+    programs_with_arrival: int
+    input_tokens: int
+    new_tokens: int
+    output_tokens: int
+    tool_s: float
+
+
+def check_trace(
+    path: str | os.PathLike[str], *, watch: Callable[[Iterator[Program]], Iterator[Program]] = lambda programs: programs
+) -> CheckedTrace:
+    """Read a trace file to its end; memory does not grow with it, but for the program ids.
+
+    Parameters
+    ----------
+    path
+        The file; see `find_trace` for names.
+    watch
+        Sees the programs pass by, to show how far the reading is.
+
+    Raises
+    ------
+    TraceError
+        At the first fault, naming the line, the field, its value and what was expected.
+    """
+    header = read_header(path)
+    programs = members = turns = with_arrival = input_tokens = new_tokens = output_tokens = 0
+    tool_s = 0.0
+    for program in watch(read_programs(path)):
+        programs += 1
+        with_arrival += program.arrival_s is not None
+        for member in program.family():
+            members += 1
+            turns += len(member.turns)
+            for turn in member.turns:
+                input_tokens += turn.input_tokens
+                new_tokens += turn.new_tokens
+                output_tokens += turn.output_tokens
+                tool_s += turn.tool_s
+    return CheckedTrace(
+        path=Path(path),
+        header=header,
+        programs=programs,
+        children=members - programs,
+        turns=turns,
+        programs_with_arrival=with_arrival,
+        input_tokens=input_tokens,
+        new_tokens=new_tokens,
+        output_tokens=output_tokens,
+        tool_s=tool_s,
+    )

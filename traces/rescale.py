@@ -1,0 +1,61 @@
+"""A trace file in another size."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from continuum_sim.traces.header import TraceHeader
+from continuum_sim.traces.load import read_header, read_programs
+from continuum_sim.traces.scale import Scale, Tail
+from continuum_sim.traces.schema import Program
+from continuum_sim.traces.write import write_programs
+
+
+def rescale_trace(
+    path: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    scale: Scale | None = None,
+    tail: Tail | None = None,
+    limit: int | None = None,
+    max_turns: int | None = None,
+    watch: Callable[[Iterator[Program]], Iterator[Program]] = lambda programs: programs,
+) -> int:
+    """Write `path` to `out`, scaled and then with its tails stretched; return the number of programs.
+
+    Streams; a tail needs a reading of its own before, to know where it begins. The header of `out` says what was done.
+
+    Parameters
+    ----------
+    path, out
+        The trace to read and the one to write; see `write_programs` for how.
+    scale, tail
+        What to change; ``None`` changes nothing.
+    limit, max_turns
+        As in `read_programs`.
+    watch
+        Sees the programs pass by, to show how far the writing is.
+
+    Raises
+    ------
+    TraceError
+        If the trace is not valid; nothing is written then.
+    """
+    size = scale or Scale()
+    header = read_header(path) or TraceHeader(format="continuum")
+    changes = [
+        f"{what} / {divisor:g}"
+        for what, divisor in (("token counts", size.tokens), ("gaps", size.gaps), ("outputs", size.outputs))
+        if divisor != 1
+    ]
+    programs = size.apply(watch(read_programs(path, limit=limit, max_turns=max_turns)))
+    if tail is not None:
+        # Dividing all gaps moves a quantile with them: it is the scaled trace's tail that is stretched.
+        begin_s = tail.begin_s(size.apply(read_programs(path, limit=limit, max_turns=max_turns)))
+        programs = tail.apply(programs, begin_s)
+        changes.append(f"calls beyond the {tail.quantile:g} quantile of their tool's stretched {tail.stretch:g} times")
+    done = f"another size of {Path(path).name}: {', '.join(changes) or 'nothing changed'}"
+    return write_programs(out, programs, replace(header, derived=(*header.derived, done)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -57,7 +58,7 @@ class ComparisonRow(msgspec.Struct, frozen=True, kw_only=True):
     reload_s: float
     reloaded_tokens: float
     notes: list[str]
-    """Those of all its runs, each once."""
+    """Those of all its runs, each once; one that some runs do not share says of how many it is."""
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -182,7 +183,7 @@ class CompareResult:
             output_tokens_per_s=fmean(s.throughput.output_tokens_per_s for s in runs),
             preemptions=fmean(s.preemptions for s in runs),
             peak_used_share=fmean(s.kv.peak_used_share for s in runs),
-            notes=list(dict.fromkeys(note for s in runs for note in s.notes)),
+            notes=_notes(runs),
         )
 
     def _jct_by_seed(self, policy: str) -> dict[int, np.ndarray]:
@@ -195,6 +196,11 @@ class CompareResult:
                 jct_s = roots.column("jct_s").to_numpy()
                 found[run.summary.seed] = jct_s[np.argsort(names)]
         return found
+
+
+def _notes(runs: Sequence[Summary]) -> list[str]:
+    counts = Counter(note for run in runs for note in run.notes)
+    return [note if n == len(runs) else f"{note} (in {n} of {len(runs)} runs)" for note, n in counts.items()]
 
 
 def _cluster(runs: Sequence[Summary]) -> dict[str, Any]:

@@ -94,6 +94,16 @@ def test_at_a_load_with_memory_to_spare_no_policy_differs() -> None:
     assert not mean.beyond_noise
 
 
+def test_a_note_says_of_how_many_runs_it_is(result: cs.CompareResult) -> None:
+    for row in result.rows:
+        runs = [set(summary.notes) for summary in result.summaries if summary.policy == row.policy]
+        for note in row.notes:
+            plain, _, share = note.partition(" (in ")
+            n = sum(plain in notes for notes in runs)
+            assert share == (f"{n} of {len(runs)} runs)" if n < len(runs) else "")
+        assert {note.partition(" (in ")[0] for note in row.notes} == set.union(*runs)
+
+
 def test_what_is_written(tmp_path: Path, result: cs.CompareResult) -> None:
     out = tmp_path / "cmp"
     cs.compare(["fcfs", "ttl-static:ttl=1.5"], [3], out=out, **TINY)

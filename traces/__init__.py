@@ -3,8 +3,10 @@
 `find_trace` and `read_programs` read a trace file one program at a time, `write_programs` writes one;
 `ARRIVALS` holds the processes that decide when programs arrive; `trace_stats` describes a trace;
 `check_trace` reads one to its end, `rescale_trace` writes one in another size;
-`generate_bfcl` draws a workload of which only summary figures are public; `import_trace` makes a trace from the logs of
-agents and the formats of other tools, and `export_trace` goes the other way. The format: ``docs/traces.md``.
+`fit_trace` makes distributions of one, `generate_programs` draws programs from them, `compare_traces` sets two
+traces side by side; `generate_bfcl` draws a workload of which only summary figures are public; `import_trace` makes a
+trace from the logs of agents and the formats of other tools, and `export_trace` goes the other way. The format:
+``docs/traces.md``.
 
 This package knows nothing of policies, the simulator or vLLM.
 """
@@ -22,9 +24,18 @@ from continuum_sim.traces.arrivals import (
 )
 from continuum_sim.traces.check import check_program
 from continuum_sim.traces.check_file import CheckedTrace, check_trace
+from continuum_sim.traces.compare import Compared, compare_traces
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.exporters import export_trace
-from continuum_sim.traces.generate import bundled_bfcl, generate_bfcl
+from continuum_sim.traces.fit import TraceFit, fit_trace, load_fit, save_fit
+from continuum_sim.traces.generate import (
+    bundled_bfcl,
+    find_fit,
+    generate_bfcl,
+    generate_programs,
+    generate_trace,
+    profiles,
+)
 from continuum_sim.traces.header import TraceHeader
 from continuum_sim.traces.importers import import_trace
 from continuum_sim.traces.load import bundled_traces, find_trace, read_header, read_programs, trace_sha256
@@ -41,6 +52,7 @@ __all__ = [
     "CheckedTrace",
     "Child",
     "Closed",
+    "Compared",
     "FromTrace",
     "Gamma",
     "Gap",
@@ -54,6 +66,7 @@ __all__ = [
     "ToolCall",
     "ToolStats",
     "TraceError",
+    "TraceFit",
     "TraceHeader",
     "TraceStats",
     "Turn",
@@ -62,15 +75,23 @@ __all__ = [
     "bundled_traces",
     "check_program",
     "check_trace",
+    "compare_traces",
     "export_trace",
+    "find_fit",
     "find_trace",
+    "fit_trace",
     "generate_bfcl",
+    "generate_programs",
+    "generate_trace",
     "import_trace",
+    "load_fit",
     "parse_scale",
     "parse_tail",
+    "profiles",
     "read_header",
     "read_programs",
     "rescale_trace",
+    "save_fit",
     "tool_label",
     "trace_sha256",
     "trace_stats",

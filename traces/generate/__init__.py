@@ -1,4 +1,4 @@
-"""Generators of traces from published or fitted figures, one file a workload."""
+"""Generators of traces: from a fit (`from_fit`), or from published figures, one file a workload."""
 
 from __future__ import annotations
 
@@ -8,6 +8,19 @@ from continuum_sim.traces.generate.bfcl import (
     bundled_bfcl,
     generate_bfcl,
 )
+from continuum_sim.traces.generate.from_fit import generate_programs
 from continuum_sim.traces.generate.longer import longer
+from continuum_sim.traces.generate.profiles import find_fit, profiles
+from continuum_sim.traces.generate.write import generate_trace
 
-__all__ = ["BFCL_PROGRAMS", "BFCL_SEED", "bundled_bfcl", "generate_bfcl", "longer"]
+__all__ = [
+    "BFCL_PROGRAMS",
+    "BFCL_SEED",
+    "bundled_bfcl",
+    "find_fit",
+    "generate_bfcl",
+    "generate_programs",
+    "generate_trace",
+    "longer",
+    "profiles",
+]

@@ -18,10 +18,14 @@ _STANDARD_NORMAL: Final = NormalDist()
 _SMALLEST_UNIFORM: Final = 2.0**-54
 
 
+def standard_normal(rng: np.random.Generator) -> float:
+    """Draw from the normal distribution of mean 0 and sd 1."""
+    return _STANDARD_NORMAL.inv_cdf(max(rng.random(), _SMALLEST_UNIFORM))
+
+
 def lognormal(rng: np.random.Generator, mean: float, sigma: float) -> float:
     """Draw from a log-normal of that arithmetic ``mean``; ``sigma`` is the sd of the logarithm."""
-    quantile = max(rng.random(), _SMALLEST_UNIFORM)
-    return mean * math.exp(sigma * _STANDARD_NORMAL.inv_cdf(quantile) - sigma * sigma / 2)
+    return mean * math.exp(sigma * standard_normal(rng) - sigma * sigma / 2)
 
 
 def poisson(rng: np.random.Generator, mean: float) -> int:

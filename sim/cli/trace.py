@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +17,7 @@ from continuum_sim.cli.trace_scale import check_file, scale_file
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from continuum_sim.traces.schema import Program
     from continuum_sim.traces.stats import TraceStats
 
 trace = typer.Typer(help="List, describe, import, export, scale, fit and generate traces.", no_args_is_help=False)
@@ -65,6 +68,9 @@ def trace_stats(
     name: Annotated[str, typer.Argument(help="Trace file, or a bundled trace.", metavar="NAME")],
     limit: Annotated[int | None, typer.Option(help="Only the first so many programs.")] = None,
     max_turns: Annotated[int | None, typer.Option(help="Cut every program after so many turns.")] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Directory to draw pictures into, with their data.", show_default=False)
+    ] = None,
     json: Json = False,
 ) -> None:
     """Describe a trace: turns, tokens, reuse, tool times."""
@@ -81,6 +87,8 @@ def trace_stats(
     path = find_trace(name)
     with interruptible("interrupted while reading the trace"):
         stats = describe(read_programs(path, limit=limit, max_turns=max_turns))
+        if pictures is not None:
+            _draw(read_programs(path, limit=limit, max_turns=max_turns), pictures)
     if json:
         print(to_json(asdict(stats)), end="")
         return
@@ -93,6 +101,16 @@ def trace_stats(
         "",
         _tools(stats),
     )
+
+
+def _draw(programs: Iterator[Program], directory: Path) -> None:
+    from continuum_sim.cli.console import messages
+    from continuum_sim.plotting.trace_stats import draw_trace
+
+    result = draw_trace(programs, directory)
+    for one in result.skipped:
+        messages().print(f"no picture of {one.name}: it {one.missing}", soft_wrap=True)
+    messages().print(f"wrote {result.directory}", soft_wrap=True)
 
 
 def _more(stats: TraceStats) -> str:

@@ -50,7 +50,8 @@ def draw_jct(report: ValidationReport) -> bytes:
         axis.set_yticks(at, names)
         axis.invert_yaxis()
         axis.set(xlabel=f"{statistic} JCT (s)")
-    axes[0].legend(fontsize="small")
+    # Above the bars: inside it would lie on one of them.
+    axes[0].legend(fontsize="small", loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
     axes[1].set_yticks(at, [""] * len(names))
     return _png(figure)
 

@@ -63,7 +63,8 @@ class Durations:
         if not self._unsorted:
             return
         for duration_s in self._unsorted:
-            log = math.log(max(duration_s, _SHORTEST_S))
+            # To the microsecond: a variance near zero would make much of the last bits of a sum of step times.
+            log = math.log(max(math.ceil((duration_s - _SLACK_S) * 1e6) / 1e6, _SHORTEST_S))
             self._sum_log += log
             self._sum_log2 += log * log
         values_s = [kept_s(duration_s) for duration_s in self._unsorted]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,8 @@ however many calls there were (a policy that weighs them all takes no longer aft
 thousand), and a pin of exactly that length still covers the call it was learnt from."""
 _SHORTEST_S = 1e-6
 """Durations below this are no longer told apart."""
+_FEW = 16
+"""Durations below which sorting them in one by one is quicker than all at once."""
 _MOST_UNSORTED = 512
 """Recorded durations that may wait to be sorted in."""
 _SLACK_S = 1e-9
@@ -68,16 +71,20 @@ class Durations:
             self._sum_log += log
             self._sum_log2 += log * log
         values_s = [kept_s(duration_s) for duration_s in self._unsorted]
-        if len(values_s) == 1:
-            self._sort_in_one(values_s[0])
-        else:
-            counts = np.diff(self._room_counts[: self._distinct], prepend=0)
-            merged_s, at = np.unique(np.concatenate([self._room_s[: self._distinct], values_s]), return_inverse=True)
-            weights = np.concatenate([counts, np.ones(len(values_s), dtype=np.int64)])
-            self._distinct = len(merged_s)
-            self._room_s = merged_s
-            self._room_counts = np.cumsum(np.bincount(at, weights)).astype(np.int64)
         self._unsorted.clear()
+        if len(values_s) < _FEW:
+            for value_s in values_s:
+                self._sort_in_one(value_s)
+        else:
+            self._merge(values_s)
+
+    def _merge(self, values_s: Sequence[float]) -> None:
+        counts = np.diff(self._room_counts[: self._distinct], prepend=0)
+        merged_s, at = np.unique(np.concatenate([self._room_s[: self._distinct], values_s]), return_inverse=True)
+        weights = np.concatenate([counts, np.ones(len(values_s), dtype=np.int64)])
+        self._distinct = len(merged_s)
+        self._room_s = merged_s
+        self._room_counts = np.cumsum(np.bincount(at, weights)).astype(np.int64)
 
     def _sort_in_one(self, value_s: float) -> None:
         size = self._distinct

@@ -19,7 +19,7 @@ import typer
 
 import continuum_sim as cs
 from continuum_sim.published import PublishedPoint
-from continuum_sim.traces import Program, Turn, find_trace, read_programs, truncate
+from continuum_sim.traces import Program, find_trace, read_programs, truncate
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -115,14 +115,13 @@ def turns(
 ) -> None:
     """Print Figure 14: the trace repeated, its token counts scaled down by as much, at the same rate."""
     scenario = cs.find_scenario("continuum-fig14-turns")
-    base = list(_cut(scenario.base["trace"], limit, max_turns))
+    settings = {**scenario.base, "step_time": step_time, "limit": limit, "max_turns": max_turns}
     rows = []
     for point in cs.find_published("fig14-turns").points:
         assert point.x is not None
-        programs = [repeated(program, point.x) for program in base]
-        settings = {**scenario.base, "trace": programs, "step_time": step_time}
-        stock, pinned = cs.compare(["lru", "ttl"], range(seeds), jobs=jobs, **settings).rows
-        mean_turns = sum(len(program.turns) for program in programs) / len(programs)
+        result = cs.compare(["lru", "ttl"], range(seeds), jobs=jobs, **settings, repeat_turns=point.x)
+        stock, pinned = result.rows
+        mean_turns = result.summaries[0].turns / result.summaries[0].programs
         seconds = (f"{stock.jct_mean_s:,.0f}", f"{pinned.jct_mean_s:,.0f}")
         ratio = stock.jct_mean_s / pinned.jct_mean_s
         rows.append((f"{point.x:g}", f"{mean_turns:.0f}", *seconds, f"~{point.value:.1f}", f"{ratio:.1f}"))
@@ -207,37 +206,6 @@ def control_cases(
         "gaps of 10 minutes": {**scarce, "trace": [with_gaps(program, 600.0) for program in programs]},
         "no reuse": {**scarce, "trace": [without_reuse(program) for program in programs]},
     }
-
-
-def repeated(program: Program, times: float) -> Program:
-    """Return a program of `times` as many turns and as many tokens in the end.
-
-    As in the paper's section 6.3: the trace over and over, its token counts scaled down by as much.
-    """
-    count = max(1, round(len(program.turns) * times))
-    factor = len(program.turns) / count
-    made: list[Turn] = []
-    for place in range(count):
-        at = place % len(program.turns)
-        turn = program.turns[at]
-        # What the agent dropped of its context, it drops here in proportion; a repetition goes on from all there is.
-        dropped = program.turns[at - 1].context_tokens - turn.kept_tokens if at else 0
-        kept = max(0, made[-1].context_tokens - round(dropped * factor)) if made else 0
-        made.append(
-            replace(
-                turn,
-                input_tokens=kept + max(1, round(turn.new_tokens * factor)),
-                kept_tokens=kept,
-                output_tokens=max(1, round(turn.output_tokens * factor)),
-            )
-        )
-    # A turn that was the last one calls what the first one calls.
-    turns = [turn if turn.tool is not None else replace(program.turns[0], **_counts(turn)) for turn in made[:-1]]
-    return replace(program, turns=(*turns, replace(made[-1], tool=None, tool_s=0.0)), shared_prefix=None)
-
-
-def _counts(turn: Turn) -> dict[str, int]:
-    return {name: getattr(turn, name) for name in ("input_tokens", "kept_tokens", "output_tokens")}
 
 
 def with_gaps(program: Program, seconds: float) -> Program:

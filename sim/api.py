@@ -45,6 +45,7 @@ def run(
     engine: EngineMode = "fast",
     limit: int | None = None,
     max_turns: int | None = None,
+    repeat_turns: float = 1.0,
     tool_workers: Setting = None,
     tool_timeout: Setting = None,
     tool_failure_rate: Setting = None,
@@ -59,7 +60,8 @@ def run(
 
     Parameters
     ----------
-    trace, policy, arrivals, seed, engine, limit, max_turns, tool_workers, tool_timeout, tool_failure_rate, tool_retries
+    trace, policy, arrivals, seed, engine, limit, max_turns, repeat_turns, tool_workers, tool_timeout, \
+tool_failure_rate, tool_retries
         See `RunConfig`.
     model, gpu, tensor_parallel_size, gpu_memory_utilization, block_size, max_num_batched_tokens, max_num_seqs, \
 max_model_len, kv_blocks, watermark, step_time
@@ -114,6 +116,7 @@ max_model_len, kv_blocks, watermark, step_time
         engine=engine,
         limit=limit,
         max_turns=max_turns,
+        repeat_turns=repeat_turns,
         tool_workers=tool_workers,
         tool_timeout=tool_timeout,
         tool_failure_rate=tool_failure_rate,

@@ -13,14 +13,13 @@ from typing import Any
 from continuum_sim.errors import ConfigError
 from continuum_sim.execute import OnProgress, execute
 from continuum_sim.policies import Policy
-from continuum_sim.resolve import ResolvedRun, resolve, resolve_policy
+from continuum_sim.resolve import ResolvedRun, open_trace, resolve, resolve_policy
 from continuum_sim.results.compared import CompareResult, Run
 from continuum_sim.results.files import MANIFEST, staged_directory
 from continuum_sim.results.jsonfile import to_json
 from continuum_sim.results.manifest import make_stamp
 from continuum_sim.results.tables import COLUMNS
 from continuum_sim.run_config import RunConfig
-from continuum_sim.trace_source import TraceSource
 
 COMPARISON = "comparison.json"
 
@@ -87,10 +86,8 @@ def plan_comparison(
     """Check everything that can be checked before anything runs; parameters and errors as for `compare`."""
     if not policies or not seeds:
         raise ConfigError("nothing to compare: give at least one policy and one seed")
-    trace = same.get("trace", RunConfig.trace)
-    if not isinstance(trace, TraceSource):  # an iterator can be read once
-        trace = TraceSource(trace, same.get("limit"), same.get("max_turns"))
-    config = RunConfig(policy=policies[0], seed=seeds[0], **{**same, "trace": trace})
+    config = RunConfig(policy=policies[0], seed=seeds[0], **same)
+    config = replace(config, trace=open_trace(config))  # an iterator can be read once
     configs = tuple(replace(config, policy=policy, seed=seed) for policy in policies for seed in seeds)
     names = [resolve_policy(policy).name for policy in policies]
     _check_unique("policy", names)

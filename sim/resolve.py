@@ -70,9 +70,7 @@ def resolve(config: RunConfig) -> ResolvedRun:
     policy = resolve_policy(config.policy)
     if policy.retention.needs_tier and not config.dram_gb:
         raise ConfigError(f"policy {policy.name!r} moves contexts to host memory: give it some with --dram-gb")
-    # A source that another run has surveyed keeps its programs, so that a comparison reads the file once.
-    trace = config.trace
-    source = trace if isinstance(trace, TraceSource) else TraceSource(trace, config.limit, config.max_turns)
+    source = open_trace(config)
     arrivals = parse_arrivals(config.arrivals) if isinstance(config.arrivals, str) else config.arrivals
     model = config.model if isinstance(config.model, ModelSpec) else find_model(config.model)
     gpu = config.gpu if isinstance(config.gpu, GpuSpec) else find_gpu(config.gpu)
@@ -99,6 +97,17 @@ def resolve(config: RunConfig) -> ResolvedRun:
         tools=config.tools,
         notes=tuple(dict.fromkeys(note for r in replicas for note in _engine_notes(r.engine, model))),
     )
+
+
+def open_trace(config: RunConfig) -> TraceSource:
+    """Return the programs of a run, to be read as often as needed.
+
+    A source that another run has surveyed keeps its programs, so that a comparison reads the file once.
+    """
+    trace = config.trace
+    if isinstance(trace, TraceSource):
+        return trace
+    return TraceSource(trace, config.limit, config.max_turns, config.repeat_turns)
 
 
 def resolve_policy(policy: str | Policy) -> Policy:

@@ -76,6 +76,8 @@ class RunConfig:
     """First programs of the trace only."""
     max_turns: int | None = None
     """First turns of each program only."""
+    repeat_turns: float = 1.0
+    """Times as many turns in each program, each with as many tokens less, so that the context ends as long."""
     tool_workers: Setting = None
     """Tool calls that can run at once: a number, or per tool `bash:4,*:16` or a mapping; None for no bound."""
     tool_timeout: Setting = None
@@ -92,6 +94,7 @@ class RunConfig:
         for name in ("max_num_batched_tokens", "max_num_seqs", "max_model_len", "kv_blocks", "limit", "max_turns"):
             if getattr(self, name) is not None:
                 _check_whole(name, getattr(self, name), 2 if name == "kv_blocks" else 1)
+        _check_number("repeat_turns", self.repeat_turns, "a number of at least 1", least=1)
         share = self.gpu_memory_utilization
         if not 0 < share <= 1:
             raise ConfigError(f"gpu_memory_utilization is {share}, expected a share above 0 and at most 1")
@@ -115,9 +118,9 @@ class RunConfig:
 DEFAULT_ARRIVALS = "poisson:rate=0.1"
 
 
-def _check_number(name: str, value: object, expected: str, *, positive: bool = False) -> None:
+def _check_number(name: str, value: object, expected: str, *, least: float = 0, positive: bool = False) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (number and 0 <= value < math.inf) or (positive and value == 0):  # type: ignore[operator]
+    if not (number and least <= value < math.inf) or (positive and value == 0):  # type: ignore[operator]
         raise ConfigError(f"{name} is {value!r}, expected {expected}")
 
 

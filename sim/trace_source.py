@@ -14,6 +14,7 @@ from continuum_sim.fits import check_fits
 from continuum_sim.traces.check import check_program
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.load import find_trace, read_programs, trace_sha256
+from continuum_sim.traces.repeat import repeat_turns
 from continuum_sim.traces.schema import Program, truncate
 from continuum_sim.traces.write import encode_program
 
@@ -22,7 +23,7 @@ _KEPT_TURNS: Final = 200_000
 
 
 class TraceSource:
-    """A trace cut to the first `limit` programs, with all their sub-agents, and `max_turns` turns each.
+    """A trace cut to the first `limit` programs, with all their sub-agents, and `max_turns` turns each, then repeated.
 
     Parameters
     ----------
@@ -30,6 +31,8 @@ class TraceSource:
         A name or path as `find_trace` takes it, or programs.
     limit, max_turns
         None for all.
+    times
+        See `repeat_turns`.
 
     Raises
     ------
@@ -42,6 +45,7 @@ class TraceSource:
         trace: str | os.PathLike[str] | Iterable[Program],
         limit: int | None = None,
         max_turns: int | None = None,
+        times: float = 1.0,
     ) -> None:
         self.path: Path | None = None
         self.programs = 0
@@ -51,7 +55,7 @@ class TraceSource:
         self.turns = 0
         self.has_arrivals = False
         """Whether every program says when it arrives."""
-        self._limit, self._max_turns = limit, max_turns
+        self._limit, self._max_turns, self._times = limit, max_turns, times
         self._kept: list[Program] | None = None
         self._surveyed_for: tuple[EngineConfig, ...] = ()
         if isinstance(trace, str | os.PathLike):
@@ -61,7 +65,7 @@ class TraceSource:
                 self._kept = list(self._read())
         else:
             self.name = "in memory"
-            self._kept = _checked(trace, limit, max_turns)
+            self._kept = [repeat_turns(program, times) for program in _checked(trace, limit, max_turns)]
         self.sha256 = self._hash()
         """Of the file as stored, or of the programs as they would be written where there is no file."""
 
@@ -117,7 +121,8 @@ class TraceSource:
 
     def _read(self) -> Iterator[Program]:
         assert self.path is not None
-        return read_programs(self.path, limit=self._limit, max_turns=self._max_turns)
+        programs = read_programs(self.path, limit=self._limit, max_turns=self._max_turns)
+        return (repeat_turns(program, self._times) for program in programs)
 
     def _hash(self) -> str:
         if self._kept is None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import continuum_sim as cs
-from continuum_sim.traces import Program, check_program, find_trace, read_programs, truncate
+from continuum_sim.traces import Program, find_trace, read_programs, truncate
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 RETENTION = ["program-fifo", "ttl-static", "ttl"]
@@ -29,20 +29,6 @@ def paper() -> Iterator[ModuleType]:
 @pytest.fixture(scope="module")
 def programs() -> list[Program]:
     return [truncate(program, 30) for program in read_programs(find_trace("swebench"), limit=25)]
-
-
-@pytest.mark.parametrize("times", [0.5, 1.0, 1.9, 4.6])
-def test_a_repeated_program_has_more_turns_and_no_more_tokens(
-    times: float, paper: ModuleType, programs: list[Program]
-) -> None:
-    for program in programs:
-        made = paper.repeated(program, times)
-        check_program(made)
-        assert len(made.turns) == round(times * len(program.turns))
-        if times >= 1:
-            assert made.turns[-1].context_tokens == pytest.approx(program.turns[-1].context_tokens, rel=0.25)
-    if times == 1.0:
-        assert [paper.repeated(program, 1.0) for program in programs] == programs
 
 
 @pytest.fixture(scope="module")

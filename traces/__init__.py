@@ -39,6 +39,7 @@ from continuum_sim.traces.generate import (
 from continuum_sim.traces.header import TraceHeader
 from continuum_sim.traces.importers import import_trace
 from continuum_sim.traces.load import bundled_traces, find_trace, read_header, read_programs, trace_sha256
+from continuum_sim.traces.repeat import repeat_turns
 from continuum_sim.traces.rescale import rescale_trace
 from continuum_sim.traces.scale import Scale, Tail, parse_scale, parse_tail
 from continuum_sim.traces.schema import Child, Program, SharedPrefix, ToolCall, Turn, tool_label, truncate
@@ -90,6 +91,7 @@ __all__ = [
     "profiles",
     "read_header",
     "read_programs",
+    "repeat_turns",
     "rescale_trace",
     "save_fit",
     "tool_label",

@@ -73,6 +73,7 @@ class RunFlags:
     ] = None
     limit: Annotated[int | None, _load("Only the first so many programs of the trace.", default=False)] = None
     max_turns: Annotated[int | None, _load("Cut every program after so many turns.", default=False)] = None
+    repeat_turns: Annotated[float, _load("Times as many turns a program, of as many tokens less each.")] = 1.0
 
     tool_workers: Annotated[
         str | None, _tools("Tool calls that run at once: 16, or per tool bash:4,*:16. Default: no bound.")

@@ -148,6 +148,7 @@ def settings(summary: Summary, manifest: Mapping[str, Any] | None) -> dict[str, 
                 f"{key}_id": value.get("sha256"),
                 "limit": value.get("limit"),
                 "max_turns": value.get("max_turns"),
+                "repeat_turns": value.get("repeat_turns", 1.0),
             }
         elif key == "engine_config":
             found |= _engine(value)

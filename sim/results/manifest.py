@@ -40,6 +40,7 @@ def make_manifest(run: ResolvedRun, *, wall_s: float, command: Sequence[str] | N
             "turns": run.trace.turns,
             "limit": config.limit,
             "max_turns": config.max_turns,
+            "repeat_turns": config.repeat_turns,
         },
         "model": asdict(run.model),
         "gpu": asdict(run.gpu),

@@ -33,7 +33,8 @@ def run_cell(cell: Cell) -> Outcome:
     row, reason = None, ""
     try:
         config = cell.config
-        source = open_trace(str(config.trace), cell.trace_sha256, config.limit, config.max_turns)
+        cut = (config.limit, config.max_turns, config.repeat_turns)
+        source = open_trace(str(config.trace), cell.trace_sha256, *cut)
         run = resolve(replace(config, trace=source))
         row = make_row(cell.id, run, execute(run, keep=["programs"]))
     except (ConfigError, PolicyError, TraceError, SimulationError, OSError) as error:

@@ -72,7 +72,7 @@ class PlannedTraces:
         return str(path)
 
 
-def open_trace(name: str, sha256: str, limit: int | None, max_turns: int | None) -> TraceSource:
+def open_trace(name: str, sha256: str, limit: int | None, max_turns: int | None, times: float) -> TraceSource:
     """Open a trace where a cell runs, the same object for the same cut.
 
     Raises
@@ -82,7 +82,7 @@ def open_trace(name: str, sha256: str, limit: int | None, max_turns: int | None)
     TraceError
         If there is no such file on this machine.
     """
-    source = _open(name, limit, max_turns)
+    source = _open(name, limit, max_turns, times)
     if source.sha256 != sha256:
         _open.cache_clear()  # it may be put right while this worker lives
         raise ConfigError(f"trace {name} has changed since the sweep was planned, or is another one on this machine")
@@ -90,5 +90,5 @@ def open_trace(name: str, sha256: str, limit: int | None, max_turns: int | None)
 
 
 @lru_cache(maxsize=_KEPT_TRACES)
-def _open(name: str, limit: int | None, max_turns: int | None) -> TraceSource:
-    return TraceSource(name, limit, max_turns)
+def _open(name: str, limit: int | None, max_turns: int | None, times: float) -> TraceSource:
+    return TraceSource(name, limit, max_turns, times)

@@ -58,6 +58,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
         ("--tool-failure-rate 2", "tool_failure_rate is '2', expected a probability from 0 to 1"),
         ("--tool-retries -1", "tool_retries is '-1', expected a whole number from 0"),
         ("--max-turns -3", "max_turns is -3"),
+        ("--repeat-turns 0.5", "repeat_turns is 0.5, expected a number of at least 1"),
         ("--model llama-3.1-9b", "did you mean 'Llama-3.1-8B'?"),
         ("--gpu h1000", "did you mean 'H100'?"),
         ("--tensor-parallel-size 3", "tensor_parallel_size is 3"),

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _BINS: Final = 5
-_TRACES: Final = frozenset({"trace", "trace_id", "max_turns"})
+_TRACES: Final = frozenset({"trace", "trace_id", "max_turns", "repeat_turns"})
 """Settings that make programs longer or shorter."""
 
 
 def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
     """One row a policy and mean number of turns.
 
-    Where runs differ in `max_turns` or the trace, a point is a run; else a point is the programs of a run that have
+    Where runs differ in `repeat_turns`, `max_turns` or the trace, a point is a run; else a point is the programs of a run that have
     about as many turns, in five bins of as many programs.
     """
     data, held = hold(data, shown=_TRACES)
@@ -83,7 +83,7 @@ def draw(table: FigureTable) -> Figure:
 FIGURE = FigureSpec(
     name="ratio-vs-turns",
     shows="Mean job completion time as a multiple of the baseline's, against the number of turns a program has",
-    needs="runs of two policies or more under the same seeds, with programs.parquet or at several values of max_turns",
+    needs="runs of two policies or more under the same seeds, with programs.parquet or several repeat_turns",
     tabulate=tabulate,
     draw=draw,
 )

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from continuum_sim.spec import parse_policy
     from continuum_sim.sweeps import SweepResult, Tuned, load_sweep, sweep, tune
     from continuum_sim.traces import Program, SharedPrefix, TraceError, Turn, export_trace, import_trace
-    from continuum_sim.tracks import export_timeline
+    from continuum_sim.tracks import export_continuum, export_timeline
 
 _HOME = {
     "run": "api",
@@ -55,6 +55,7 @@ _HOME = {
     "SharedPrefix": "traces",
     "TraceError": "traces",
     "Turn": "traces",
+    "export_continuum": "tracks",
     "export_timeline": "tracks",
     "export_trace": "traces",
     "import_trace": "traces",
@@ -78,6 +79,7 @@ __all__ = [
     "Turn",
     "__version__",
     "compare",
+    "export_continuum",
     "export_timeline",
     "export_trace",
     "figure",

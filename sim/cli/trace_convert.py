@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -14,6 +14,8 @@ from continuum_sim.cli.options import Json
 if TYPE_CHECKING:
     from continuum_sim.traces.importers import Imported
 
+CONTINUUM: Final = "continuum"
+"""What `trace export --to` calls the files of Continuum's own code."""
 _BlockSize = Annotated[int | None, typer.Option(help="Tokens in a block of hash_ids. Default: the format's.")]
 
 
@@ -62,25 +64,53 @@ def import_files(
 
 
 def export_file(
-    name: Annotated[str, typer.Argument(help="Trace file, or a bundled trace.", metavar="TRACE")],
-    to: Annotated[str, typer.Option("--to", help="mooncake, aiperf or weka.", metavar="FORMAT")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="File to write; for weka a new folder.")],
+    name: Annotated[
+        str, typer.Argument(help="Trace file, or a bundled trace; for continuum a run's directory.", metavar="TRACE")
+    ],
+    to: Annotated[str, typer.Option("--to", help="mooncake, aiperf, weka, or continuum (of a run).", metavar="FORMAT")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write; for weka and continuum a new folder.")],
     limit: Annotated[int | None, typer.Option(help="Only the first so many programs.")] = None,
     max_turns: Annotated[int | None, typer.Option(help="Cut every program after so many turns.")] = None,
     block_size: _BlockSize = None,
 ) -> None:
-    """Write a trace in the format of another tool, for it to replay."""
+    """Write a trace in the format of another tool, or a run as Continuum's own code logs it."""
     from continuum_sim.cli.errors import interruptible
+    from continuum_sim.cli.progress import counting
     from continuum_sim.errors import ConfigError
-    from continuum_sim.traces import export_trace, find_trace, read_programs
+    from continuum_sim.traces import TraceError, export_trace, find_trace, read_programs
+    from continuum_sim.traces.errors import nearest, shown
+    from continuum_sim.traces.exporters import EXPORT_FORMATS
 
-    for flag, value in (("limit", limit), ("max_turns", max_turns)):
+    formats = (*EXPORT_FORMATS, CONTINUUM)
+    if to not in formats:
+        raise TraceError(f"unknown format {shown(to)}{nearest(to, formats) or ','} formats: {', '.join(formats)}")
+    for flag, value in (("limit", limit), ("max-turns", max_turns), ("block-size", block_size)):
         if value is not None and value < 1:
-            raise ConfigError(f"{flag} is {value}, expected at least 1")
+            raise ConfigError(f"--{flag} is {value}, expected at least 1")
+        if value is not None and to == CONTINUUM:
+            raise ConfigError(f"--{flag} is for traces; --to {CONTINUUM} writes the whole of a run")
+    if to == CONTINUUM:
+        _export_run(Path(name), out)
+        return
     path = find_trace(name)
-    with interruptible("interrupted while exporting; nothing was written"):
-        programs = export_trace(read_programs(path, limit=limit, max_turns=max_turns), to, out, block_size=block_size)
-    typer.echo(f"{out}: {programs:,} programs of {path.name} as {to}")
+    with interruptible("interrupted while exporting; nothing was written"), counting("programs written") as watch:
+        programs = watch(read_programs(path, limit=limit, max_turns=max_turns))
+        written = export_trace(programs, to, out, block_size=block_size)
+    typer.echo(f"{out}: {written:,} programs of {path.name} as {to}")
+
+
+def _export_run(directory: Path, out: Path) -> None:
+    from continuum_sim.cli.errors import interruptible
+    from continuum_sim.cli.share_bar import share_bar
+    from continuum_sim.tracks import export_continuum
+
+    with interruptible("interrupted while exporting; nothing was written"), share_bar(f"writing {out.name}") as bar:
+        done = export_continuum(directory, out, progress=bar)
+    lacks = "" if done.logged else "; no pins and preemptions: the run has no decisions.jsonl (see --decisions)"
+    typer.echo(
+        f"{out}: scheduler_timestamps and results.json of {_counted(done.jobs, 'job')}, "
+        f"{_counted(done.requests, 'request')}{lacks}"
+    )
 
 
 def _show_imported(made: Imported, *, given: bool, json: bool) -> None:

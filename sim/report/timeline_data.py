@@ -14,8 +14,9 @@ from continuum_sim.report.columns import column
 from continuum_sim.results.decisions import iter_decisions
 from continuum_sim.results.files import DECISIONS
 from continuum_sim.results.result import RunResult
-from continuum_sim.tracks.export import engines_of, outlasts_admission
+from continuum_sim.tracks.export import engines_of
 from continuum_sim.tracks.pins import PinEnd, pin_spans
+from continuum_sim.tracks.rundir import outlasts_admission
 
 MOST_TURNS: Final = 20_000
 """Turns drawn one by one; of a longer run, as many programs as have that many."""

@@ -1,7 +1,10 @@
-"""A run as tracks over time: what every program did, what the engine was like; for Perfetto and for the report."""
+"""A run as tracks over time: what every program did, what the engine was like; for Perfetto, for the report, and as
+Continuum's own code logs it.
+"""
 
+from continuum_sim.tracks.continuum import export_continuum
 from continuum_sim.tracks.export import export_timeline
 from continuum_sim.tracks.pins import PinSpan, pin_spans
 from continuum_sim.tracks.spans import Span, turn_spans
 
-__all__ = ["PinSpan", "Span", "export_timeline", "pin_spans", "turn_spans"]
+__all__ = ["PinSpan", "Span", "export_continuum", "export_timeline", "pin_spans", "turn_spans"]

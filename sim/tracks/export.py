@@ -5,33 +5,30 @@ from __future__ import annotations
 import gzip
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import msgspec
 
-from continuum_sim.errors import ConfigError
-from continuum_sim.policies import PolicyError
-from continuum_sim.results.decisions import iter_decisions
-from continuum_sim.results.files import DECISIONS, table_path
 from continuum_sim.results.result import load_run
 from continuum_sim.results.summary import Summary
-from continuum_sim.spec import parse_policy
 from continuum_sim.tracks.gauges import GAUGES, EngineGauges, Reading
 from continuum_sim.tracks.json_sink import JsonSink
 from continuum_sim.tracks.perfetto_sink import PerfettoSink
 from continuum_sim.tracks.pins import PinSpan, pin_spans
+from continuum_sim.tracks.rundir import (
+    OnShare,
+    TableRows,
+    decisions_of,
+    has_decisions,
+    open_table,
+    outlasts_admission,
+)
 from continuum_sim.tracks.sink import TrackSink, nanoseconds
 from continuum_sim.tracks.spans import Waits, turn_spans
-
-_ROWS: Final = 20_000
-"""Rows of a table held as Python objects at once."""
-
-OnShare = Callable[[float], None]
-"""Takes the share of the work that is done."""
 
 
 class ExportedTimeline(NamedTuple):
@@ -71,13 +68,13 @@ def export_timeline(
     """
     directory, target = Path(run), Path(path)
     result = load_run(directory)
-    logged = (directory / DECISIONS).is_file()
-    tables = _Tables(directory, progress)
+    logged = has_decisions(directory)
+    tables = TableRows(directory, ("turns", "timeline"), progress)
     with _file(target) as file:
         sink: TrackSink = JsonSink(file) if target.name.removesuffix(".gz").endswith(".json") else PerfettoSink(file)
         programs = _program_tracks(sink, directory, pins=logged)
         spans, waits = 0, Waits()
-        for row in tables.rows("turns"):
+        for row in tables.of("turns"):
             for span in (*waits.before(row), *turn_spans(row)):
                 name = f"tool: {span.details['tool']}" if span.kind == "tool" and span.details["tool"] else span.kind
                 start_ns, end_ns = nanoseconds(span.start_s), nanoseconds(span.end_s)
@@ -86,11 +83,11 @@ def export_timeline(
         pins = 0
         if logged:
             outlasts = outlasts_admission(result.summary.policy)
-            for pin in pin_spans(_checked_decisions(directory), outlasts_admission=outlasts):
+            for pin in pin_spans(decisions_of(directory), outlasts_admission=outlasts):
                 _write_pin(sink, programs[pin.program][1], pin)
                 pins += 1
         engines = [_EngineTracks(sink, *engine) for engine in engines_of(result.summary)]
-        for row in tables.rows("timeline"):
+        for row in tables.of("timeline"):
             engines[row.get("replica", 0)].row(row)
         for engine in engines:
             engine.end()
@@ -128,7 +125,7 @@ class _EngineTracks:
 
 def _program_tracks(sink: TrackSink, directory: Path, *, pins: bool) -> dict[str, tuple[int, int]]:
     """Add the tracks of every program, in order of arrival: of its spans, and of its pins."""
-    columns = _table(directory, "programs").read(["program", "arrival_s"]).to_pydict()
+    columns = open_table(directory, "programs").read(["program", "arrival_s"]).to_pydict()
     arrivals = sorted(zip(columns["arrival_s"], columns["program"], strict=True))
     group = sink.group("programs")
     tracks = {}
@@ -142,49 +139,6 @@ def _write_pin(sink: TrackSink, track: int, pin: PinSpan) -> None:
     ttl: float | str = pin.ttl_s if math.isfinite(pin.ttl_s) else "infinite"
     details = {"turn": pin.turn, "ttl_s": ttl, "end": pin.end}
     sink.span(track, "pinned", "pinned", nanoseconds(pin.start_s), nanoseconds(pin.end_s), details)
-
-
-def outlasts_admission(policy: str) -> bool:
-    """Whether this policy's pins outlast the admission of the next turn; a policy that is not registered is taken
-    to be as most are.
-    """
-    try:
-        return parse_policy(policy).retention.outlasts_admission
-    except PolicyError:
-        return False
-
-
-def _checked_decisions(directory: Path) -> Iterator[Any]:
-    try:
-        yield from iter_decisions(directory / DECISIONS)
-    except msgspec.DecodeError as error:
-        raise ConfigError(f"{directory / DECISIONS} is no decision log of this version: {error}") from None
-
-
-def _table(directory: Path, table: str) -> Any:
-    import pyarrow.parquet as pq
-
-    path = table_path(directory, table)
-    if not path.is_file():
-        raise ConfigError(f"{directory} has no {path.name}; write the run with --out, or with out=…")
-    return pq.ParquetFile(path)
-
-
-class _Tables:
-    """Reads tables row by row and tells how much of them has been read."""
-
-    def __init__(self, directory: Path, progress: OnShare | None) -> None:
-        self._tables = {name: _table(directory, name) for name in ("turns", "timeline")}
-        self._total = sum(table.metadata.num_rows for table in self._tables.values())
-        self._done = 0
-        self._progress = progress
-
-    def rows(self, name: str) -> Iterator[dict[str, Any]]:
-        for batch in self._tables[name].iter_batches(_ROWS):
-            yield from batch.to_pylist()
-            self._done += batch.num_rows
-            if self._progress is not None:
-                self._progress(self._done / self._total)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import continuum_sim as cs
 from continuum_sim.cli.app import main
 from continuum_sim.traces import read_programs
 from continuum_sim.traces.importers import importers
@@ -92,3 +93,23 @@ def test_what_is_wrong_is_one_line(
     assert said.startswith("error: " + message.format(file=file))
     assert said.count("\n") == 1
     assert not (tmp_path / "trace.jsonl").exists()
+
+
+def test_export_of_a_run_to_continuums_own_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cs.run("bfcl", policy="ttl", limit=12, arrivals="poisson:rate=2", kv_blocks=1500, out="r")
+    run("trace", "export", "r", "--to", "continuum", "-o", "c")
+    said = capsys.readouterr().out
+    assert said.startswith("c: scheduler_timestamps and results.json of 12 jobs, 69 requests; no pins ")
+    assert "pinned_time" not in Path("c/scheduler_timestamps").read_text()
+    for arguments, message in (
+        (["r", "--to", "continuum", "-o", "c"], "error: --out "),
+        (["bfcl", "--to", "continuum", "-o", "d"], "error: bfcl is no run directory"),
+        (["r", "--to", "continuum", "-o", "d", "--limit", "3"], "error: --limit is for traces"),
+        (["r", "--to", "continum", "-o", "d"], 'error: unknown format "continum", did you mean "continuum"?'),
+    ):
+        run("trace", "export", *arguments, code=2)
+        assert capsys.readouterr().err.startswith(message)
+    assert not Path("d").exists()

@@ -1,0 +1,90 @@
+"""What is read of a run directory, a stretch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.policies import PolicyError
+from continuum_sim.results.decisions import DecisionRecord, iter_decisions
+from continuum_sim.results.files import DECISIONS, table_path
+from continuum_sim.spec import parse_policy
+
+_ROWS: Final = 20_000
+"""Rows of a table held as Python objects at once."""
+
+OnShare = Callable[[float], None]
+"""Takes the share of the work that is done."""
+
+
+class TableRows:
+    """Reads tables of a run directory row by row and tells how much of them has been read.
+
+    Raises
+    ------
+    ConfigError
+        If it lacks one of them.
+    """
+
+    def __init__(self, directory: Path, names: tuple[str, ...], progress: OnShare | None = None) -> None:
+        self._tables = {name: open_table(directory, name) for name in names}
+        self._total = sum(table.metadata.num_rows for table in self._tables.values())
+        self._done = 0
+        self._progress = progress
+
+    def of(self, name: str) -> Iterator[dict[str, Any]]:
+        """Yield the rows of a table."""
+        for batch in self._tables[name].iter_batches(_ROWS):
+            yield from batch.to_pylist()
+            self._done += batch.num_rows
+            if self._progress is not None:
+                self._progress(self._done / self._total)
+
+
+def open_table(directory: Path, table: str) -> Any:
+    """Open a table as a Parquet file.
+
+    Raises
+    ------
+    ConfigError
+        If the run was written without it.
+    """
+    import pyarrow.parquet as pq
+
+    path = table_path(directory, table)
+    if not path.is_file():
+        raise ConfigError(f"{directory} has no {path.name}; write the run with --out, or with out=…")
+    return pq.ParquetFile(path)
+
+
+def has_decisions(directory: Path) -> bool:
+    """Whether the run was written with its decision log."""
+    return (directory / DECISIONS).is_file()
+
+
+def decisions_of(directory: Path) -> Iterator[DecisionRecord]:
+    """Yield the decision log.
+
+    Raises
+    ------
+    ConfigError
+        If it is of another version.
+    """
+    try:
+        yield from iter_decisions(directory / DECISIONS)
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"{directory / DECISIONS} is no decision log of this version: {error}") from None
+
+
+def outlasts_admission(policy: str) -> bool:
+    """Whether this policy's pins outlast the admission of the next turn; a policy that is not registered is taken
+    to be as most are.
+    """
+    try:
+        return parse_policy(policy).retention.outlasts_admission
+    except PolicyError:
+        return False

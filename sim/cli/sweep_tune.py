@@ -13,7 +13,7 @@ from continuum_sim.cli.options import Json, RunFlags, given_flags, takes_run_fla
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from continuum_sim.sweeps.tune import Tuned
+    from continuum_sim.sweeps.tuned import Tuned
 
 _SEARCH = "Search"
 _SHOWN_TRIALS = 5

@@ -6,7 +6,8 @@
 from continuum_sim.sweeps.plan import SweepPlan, SweepSpec, plan_sweep
 from continuum_sim.sweeps.result import Failure, SweepResult, load_sweep
 from continuum_sim.sweeps.run import run_sweep, sweep
-from continuum_sim.sweeps.tune import Tuned, tune
+from continuum_sim.sweeps.tune import tune
+from continuum_sim.sweeps.tuned import Tuned
 from continuum_sim.sweeps.workers import Workers
 
 __all__ = [

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final
 
-import msgspec
 import numpy as np
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.policies import PolicyError, Preset, find_preset
 from continuum_sim.resolve import resolve_policy
-from continuum_sim.results.jsonfile import to_json
 from continuum_sim.results.paired import METRICS, PairedDifference, paired_differences
 from continuum_sim.spec import load_plugins, policy_settings, split_spec
 from continuum_sim.sweeps.plan import SweepSpec, plan_sweep
@@ -23,64 +21,11 @@ from continuum_sim.sweeps.result import SweepResult, jct_by_seed
 from continuum_sim.sweeps.run import run_sweep
 from continuum_sim.sweeps.search_space import Space, default_values, search_space
 from continuum_sim.sweeps.store import replace_text
+from continuum_sim.sweeps.study import Study
+from continuum_sim.sweeps.tuned import Trial, Tuned, TuneProgress
 from continuum_sim.sweeps.workers import Backend, Workers
 
-if TYPE_CHECKING:
-    import optuna
-    import pandas as pd
-
 TUNED: Final = "tuned.json"
-_STUDY: Final = "study.jsonl"
-_NAME: Final = "tune"
-
-
-class Trial(msgspec.Struct, frozen=True):
-    """One setting that was tried on the tuning seeds."""
-
-    number: int
-    parameters: dict[str, Any]
-    value_s: float | None
-    """The objective; None if the setting did not work."""
-    reason: str = ""
-    """Why it did not."""
-
-
-class Tuned(msgspec.Struct, frozen=True, kw_only=True):
-    """What a search found."""
-
-    policy: str
-    """What was tuned, with the parameters that were held."""
-    best: str
-    """The same with the best parameters."""
-    parameters: dict[str, Any]
-    metric: str
-    """Of the JCT, over all programs under all seeds: what was made small."""
-    tuning_seeds: list[int]
-    held_out_seeds: list[int]
-    tuning: list[PairedDifference]
-    """Best against default on the seeds it was chosen by: too good by construction."""
-    held_out: list[PairedDifference]
-    """The same on seeds it has never seen: what to believe."""
-    trials: list[Trial]
-
-    @property
-    def frame(self) -> pd.DataFrame:
-        """One row a trial: number, value, parameters."""
-        import pandas as pd
-
-        return pd.DataFrame([{"number": t.number, "value_s": t.value_s, **t.parameters} for t in self.trials])
-
-    def to_json(self) -> str:
-        """Return it as indented JSON."""
-        return to_json(self)
-
-
-class TuneProgress(NamedTuple):
-    """How far a search is."""
-
-    trials: int
-    done: int
-    best_s: float | None
 
 
 OnTrial = Callable[[TuneProgress], None]
@@ -207,18 +152,18 @@ class _Search:
         self._fixed = policy_settings(self._preset, fixed)
         self._default = resolve_policy(spec.policy).name
         self._space: Space = search_space(self._preset, spec.parameters, self._fixed)
-        self._trials: list[Trial] = []
 
     def run(self) -> Tuned:
         spec = self._spec
         default_jct_s = self._measure(self._default, spec.seeds)
-        study = self._open_study()
-        for number in range(len(self._trials), spec.trials):
-            self._trials.append(self._try(study, number))
-            self._report()
-        worked = [trial for trial in self._trials if trial.value_s is not None]
+        study = Study(self._directory, self._asked(), self._space, self._first(), spec.seed)
+        while len(study.trials) < spec.trials:
+            self._try_next(study)
+            self._report(study.trials)
+        trials = study.trials[: spec.trials]
+        worked = [trial for trial in trials if trial.value_s is not None]
         if not worked:
-            raise ConfigError(f"no setting of {spec.policy} worked; the first: {self._trials[0].reason}")
+            raise ConfigError(f"no setting of {spec.policy} worked; the first: {trials[0].reason}")
         best = min(worked, key=lambda trial: (trial.value_s, trial.number))
         chosen = self._named(best.parameters)
         found = Tuned(
@@ -232,40 +177,26 @@ class _Search:
             held_out=self._compare(
                 chosen, self._measure(chosen, spec.holdout), self._measure(self._default, spec.holdout)
             ),
-            trials=self._trials,
+            trials=trials,
         )
         replace_text(self._directory / TUNED, found.to_json())
         return found
 
-    def _try(self, study: optuna.Study, number: int) -> Trial:
-        """Try one setting: the default first, then what the sampler makes of those before.
-
-        The sampler is seeded by the trial's number, so that what it suggests depends on the finished trials alone
-        and not on whether the search was interrupted.
-        """
-        import optuna
-
-        distributions = {name: item.distribution for name, item in self._space.items()}
+    def _first(self) -> dict[str, Any] | None:
+        """The default, where it lies in the ranges."""
         defaults = {**default_values(self._preset), **self._fixed}
-        fixed = {}
-        if number == 0 and all(item.holds(defaults.get(name)) for name, item in self._space.items()):
-            fixed = {name: defaults[name] for name in self._space}
-        seed = int(np.random.SeedSequence([self._spec.seed, number]).generate_state(1)[0])
-        study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=False)
-        if fixed and not study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.WAITING]):
-            study.enqueue_trial(fixed)
-        asked = study.ask(distributions)
-        parameters = {name: item.value(asked.params[name]) for name, item in self._space.items()}
-        asked.set_user_attr("parameters", parameters)
+        if all(item.holds(defaults.get(name)) for name, item in self._space.items()):
+            return {name: defaults[name] for name in self._space}
+        return None
+
+    def _try_next(self, study: Study) -> None:
+        trial, parameters = study.suggest()
         try:
             jct_s = self._measure(self._named(parameters), self._spec.seeds)
         except _FailedError as error:
-            asked.set_user_attr("reason", str(error))
-            study.tell(asked, state=optuna.trial.TrialState.FAIL)
-            return Trial(number, parameters, None, str(error))
-        value_s = self._objective(jct_s)
-        study.tell(asked, value_s)
-        return Trial(number, parameters, value_s)
+            study.tell(trial, None, str(error))
+        else:
+            study.tell(trial, self._objective(jct_s))
 
     def _objective(self, jct_s: Mapping[int, np.ndarray]) -> float:
         pooled = np.concatenate(list(jct_s.values()))
@@ -296,34 +227,6 @@ class _Search:
         rng = np.random.default_rng(list(jct_s))
         return paired_differences(policy, self._default, jct_s, base, rng=rng)
 
-    def _open_study(self) -> optuna.Study:
-        """Open the journal, and take over the trials of an earlier search for the same thing."""
-        import optuna
-        from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
-
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        path = self._directory / _STUDY
-        backend = JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path)))
-        study = optuna.create_study(
-            storage=JournalStorage(backend), study_name=_NAME, direction="minimize", load_if_exists=True
-        )
-        asked = self._asked()
-        earlier = study.user_attrs.get("asked")
-        if earlier is not None and earlier != asked:
-            what = next(name for name in asked if earlier.get(name) != asked[name])
-            raise ConfigError(f"--out {self._directory} holds a search with another {what}; choose another directory")
-        if earlier is None:
-            study.set_user_attr("asked", asked)
-        for trial in study.get_trials(deepcopy=False):
-            if trial.state == optuna.trial.TrialState.RUNNING:  # killed: tried again, with the same parameters
-                study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-            elif trial.value is not None or "reason" in trial.user_attrs:
-                reason = trial.user_attrs.get("reason", "")
-                self._trials.append(Trial(len(self._trials), trial.user_attrs["parameters"], trial.value, reason))
-        del self._trials[self._spec.trials :]
-        return study
-
     def _asked(self) -> dict[str, Any]:
         """What makes two searches the same one, the number of trials and the held-out seeds aside."""
         spec = self._spec
@@ -336,10 +239,10 @@ class _Search:
             "load and engine": [cell.id for cell in self._plan(self._default, spec.seeds).cells],
         }
 
-    def _report(self) -> None:
+    def _report(self, trials: Sequence[Trial]) -> None:
         if self._progress is not None:
-            values = [trial.value_s for trial in self._trials if trial.value_s is not None]
-            self._progress(TuneProgress(self._spec.trials, len(self._trials), min(values, default=None)))
+            values = [trial.value_s for trial in trials if trial.value_s is not None]
+            self._progress(TuneProgress(self._spec.trials, len(trials), min(values, default=None)))
 
 
 class _FailedError(ConfigError):

@@ -10,22 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from continuum_sim.cli import main
+from support.cli import refused
 
 TURN = {"input_tokens": 10, "kept_tokens": 0, "output_tokens": 2, "tool": None, "tool_s": 0}
-
-
-def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """The line with which a command is refused."""
-    with pytest.raises(SystemExit) as exited:
-        main([str(argument) for argument in arguments])
-    out, err = capsys.readouterr()
-    assert exited.value.code == 2
-    assert out == ""
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
-    assert "Traceback" not in err
-    return err
 
 
 @pytest.mark.parametrize(

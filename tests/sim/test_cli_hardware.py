@@ -8,22 +8,14 @@ from pathlib import Path
 import pytest
 
 from continuum_sim import ConfigError
-from continuum_sim.cli import main
 from continuum_sim.hardware import find_gpu, find_model, gpus, kv_blocks, models
 from continuum_sim.machines import machines
 from continuum_sim.steptime import Fitted, Roofline, StepBatch, save_fitted
 from continuum_sim.steptime.aiconfigurator import installed
+from support.cli import cli
 
 ROOFLINE = ("--step-time", "roofline")
 EACH = ("--context", "1000", *ROOFLINE, "--json")
-
-
-def cli(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of one command."""
-    with pytest.raises(SystemExit) as exited:
-        main([str(argument) for argument in arguments])
-    assert isinstance(exited.value.code, int)
-    return (exited.value.code, *capsys.readouterr())
 
 
 def test_lists_every_gpu_and_model(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,21 +11,12 @@ from pathlib import Path
 import pytest
 
 import continuum_sim as cs
-from continuum_sim.cli import main
 from continuum_sim.cli.numbers import count, percent, seconds, signed
 from continuum_sim.policies import PRESETS
 from continuum_sim.seeds import parse_seeds
+from support.cli import printed
 
 FEW = ("--limit", "8", "--max-turns", "6", "--arrivals", "poisson:rate=2", "--kv-blocks", "1300")
-
-
-def cli(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """Standard output of a command that works."""
-    with pytest.raises(SystemExit) as exited:
-        main([str(argument) for argument in arguments])
-    out, err = capsys.readouterr()
-    assert exited.value.code == 0, err
-    return out
 
 
 def row(table: str, *start: str) -> list[str]:
@@ -35,7 +26,7 @@ def row(table: str, *start: str) -> list[str]:
 
 
 def test_compare_prints_each_policy_and_its_difference(capsys: pytest.CaptureFixture[str]) -> None:
-    out = cli(capsys, "compare", "--policies", "fcfs,lru,ttl-static:ttl=2.5", "--seeds", "0-1", *FEW)
+    out = printed(capsys, "compare", "--policies", "fcfs,lru,ttl-static:ttl=2.5", "--seeds", "0-1", *FEW)
     result = cs.compare(
         ["fcfs", "lru", "ttl-static:ttl=2.5"], [0, 1], limit=8, max_turns=6, arrivals="poisson:rate=2", kv_blocks=1300
     )
@@ -52,16 +43,16 @@ def test_compare_prints_each_policy_and_its_difference(capsys: pytest.CaptureFix
 
 
 def test_compare_marks_what_is_within_noise(capsys: pytest.CaptureFixture[str]) -> None:
-    out = cli(capsys, "compare", "--policies", "lru,ttl", "--limit", "3", "--arrivals", "uniform:rate=0.001")
+    out = printed(capsys, "compare", "--policies", "lru,ttl", "--limit", "3", "--arrivals", "uniform:rate=0.001")
     assert row(out, "ttl", "mean")[-2:] == ["within", "noise"]
     assert "memory was never short" in out
 
 
 def test_compare_json_and_files(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     arguments = ("compare", "--policies", "lru,ttl", *FEW, "--baseline", "ttl", "--json", "--out", tmp_path / "cmp")
-    printed = cli(capsys, *arguments)
-    assert printed == (tmp_path / "cmp" / "comparison.json").read_text()
-    comparison = json.loads(printed)
+    text = printed(capsys, *arguments)
+    assert text == (tmp_path / "cmp" / "comparison.json").read_text()
+    comparison = json.loads(text)
     assert comparison["baseline"] == "ttl"
     assert [d["policy"] for d in comparison["differences"]] == ["lru"] * 5
     assert [run["policy"] for run in comparison["runs"]] == ["lru", "ttl"]
@@ -69,13 +60,13 @@ def test_compare_json_and_files(capsys: pytest.CaptureFixture[str], tmp_path: Pa
 
 
 def test_one_policy_is_a_comparison_without_differences(capsys: pytest.CaptureFixture[str]) -> None:
-    out = cli(capsys, "compare", "--policies", "lru", *FEW)
+    out = printed(capsys, "compare", "--policies", "lru", *FEW)
     assert "against" not in out
 
 
 def test_policies_lists_every_preset_with_its_parameters(capsys: pytest.CaptureFixture[str]) -> None:
-    text = cli(capsys, "policies")
-    listed = json.loads(cli(capsys, "policies", "--json"))
+    text = printed(capsys, "policies")
+    listed = json.loads(printed(capsys, "policies", "--json"))
     assert {policy["name"] for policy in listed["policies"]} == set(PRESETS)
     for policy in listed["policies"]:
         assert policy["name"] in text
@@ -96,21 +87,21 @@ def test_policies_lists_every_preset_with_its_parameters(capsys: pytest.CaptureF
 
 
 def test_trace_list_and_stats(capsys: pytest.CaptureFixture[str]) -> None:
-    assert row(cli(capsys, "trace", "list"), "swebench.jsonl")[1:3] == ["100", "3,680"]
-    listed = json.loads(cli(capsys, "trace", "list", "--json"))
+    assert row(printed(capsys, "trace", "list"), "swebench.jsonl")[1:3] == ["100", "3,680"]
+    listed = json.loads(printed(capsys, "trace", "list", "--json"))
     assert {"bfcl.jsonl", "swebench.jsonl"} <= {entry["name"] for entry in listed}
-    text = cli(capsys, "trace", "stats", "swebench")
+    text = printed(capsys, "trace", "stats", "swebench")
     assert "swebench.jsonl: 100 programs, 3,680 turns" in text
     assert row(text, "turns", "a", "program")[3] == "36.8"
-    stats = json.loads(cli(capsys, "trace", "stats", "swebench", "--limit", "2", "--max-turns", "3", "--json"))
+    stats = json.loads(printed(capsys, "trace", "stats", "swebench", "--limit", "2", "--max-turns", "3", "--json"))
     assert (stats["programs"], stats["turns"]) == (2, 6)
 
 
 def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli(capsys, "--version") == f"continuum-sim {version('continuum-sim')}\n"
+    assert printed(capsys, "--version") == f"continuum-sim {version('continuum-sim')}\n"
     assert cs.__version__ == version("continuum-sim")
     for arguments in ([], ["--help"], ["trace"]):
-        assert "Usage: continuum-sim" in cli(capsys, *arguments)
+        assert "Usage: continuum-sim" in printed(capsys, *arguments)
 
 
 def test_module_and_script_are_the_same_program() -> None:

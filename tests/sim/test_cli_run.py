@@ -15,19 +15,9 @@ from typing import Any
 import pytest
 
 import continuum_sim as cs
-from continuum_sim.cli import main
+from support.cli import cli
 
 FEW = ("--limit", "5", "--max-turns", "6", "--arrivals", "poisson:rate=2", "--kv-blocks", "1300")
-
-
-def cli(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of one command."""
-    with pytest.raises(SystemExit) as exited:
-        main([str(argument) for argument in arguments])
-    code = exited.value.code
-    captured = capsys.readouterr()
-    assert isinstance(code, int)
-    return code, captured.out, captured.err
 
 
 def test_the_table_says_what_ran_and_where_time_went(capsys: pytest.CaptureFixture[str]) -> None:

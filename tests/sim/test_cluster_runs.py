@@ -14,19 +14,10 @@ from continuum_sim.hardware import find_gpu
 from continuum_sim.policies.round_robin import RoundRobin
 from continuum_sim.replicas import replica_gpus
 from continuum_sim.spec import parse_routing, routing_spec
+from support.cli import refused
 from support.steptimes import constant
 
 SMALL = {"trace": "swebench", "limit": 12, "max_turns": 6, "arrivals": "poisson:rate=2", "kv_blocks": 3000}
-
-
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """The one line a command that cannot work ends with."""
-    with pytest.raises(SystemExit) as stop:
-        main(arguments)
-    assert stop.value.code == 2
-    line = capsys.readouterr().err
-    assert line.count("\n") == 1
-    return line
 
 
 def test_replicas_are_a_number_or_gpus() -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 import continuum_sim as cs
-from continuum_sim.cli import main
 from continuum_sim.hardware import find_gpu, find_model
 from continuum_sim.policies.registry import PRESETS
 from continuum_sim.published import find_published
@@ -18,16 +17,9 @@ from continuum_sim.run_config import RunConfig
 from continuum_sim.scenarios import Scenario, find_scenario, scenarios
 from continuum_sim.spec import parse_arrivals
 from continuum_sim.traces import find_trace
+from support.cli import cli
 
 FEW = ("--limit", "4", "--max-turns", "5", "--json")
-
-
-def cli(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of one command."""
-    with pytest.raises(SystemExit) as exited:
-        main([str(argument) for argument in arguments])
-    assert isinstance(exited.value.code, int)
-    return (exited.value.code, *capsys.readouterr())
 
 
 @pytest.mark.parametrize("scenario", scenarios(), ids=lambda scenario: scenario.name)

@@ -28,7 +28,7 @@ def test_twice_the_turns_have_half_the_tokens_each() -> None:
     made = repeat_turns(TWO, 2)
     assert made.turns == (
         Turn(500, 0, 100, "grep", 3.0),
-        Turn(750, 550, 50, "grep", 3.0),  # of 600 tokens it drops 50, half of what it did; then calls what the first did
+        Turn(750, 550, 50, "grep", 3.0),  # drops 50 of 600: half as much; calls what the first calls
         Turn(1300, 800, 100, "grep", 3.0),  # a further round goes on from all there is
         Turn(1550, 1350, 50),
     )

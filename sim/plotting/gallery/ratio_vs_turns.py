@@ -26,8 +26,8 @@ _TRACES: Final = frozenset({"trace", "trace_id", "max_turns", "repeat_turns"})
 def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
     """One row a policy and mean number of turns.
 
-    Where runs differ in `repeat_turns`, `max_turns` or the trace, a point is a run; else a point is the programs of a run that have
-    about as many turns, in five bins of as many programs.
+    Where runs differ in `repeat_turns`, `max_turns` or the trace, a point is a run; else a point is the programs of a
+    run that have about as many turns, in five bins of as many programs.
     """
     data, held = hold(data, shown=_TRACES)
     baseline = options.baseline_of(data.policies)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from continuum_sim.plotting.paper import gains, sensitivity, tails, turns
+from continuum_sim.plotting.paper import alone, cluster, gains, tails, turns
 from continuum_sim.plotting.paper.beside import beside
 from continuum_sim.plotting.paper.spec import PaperFigure
 
@@ -12,16 +12,20 @@ PAPER_FIGURES: Final[dict[str, PaperFigure]] = {
     figure.name: figure
     for figure in (
         tails.FIGURE,
-        gains.FIGURE,
+        gains.DELAY,
+        gains.THROUGHPUT,
         beside(
             "paper-fig10",
             "fig10-swe-dram",
             "continuum-fig10-swe",
             "Mean job completion time with a DRAM tier, SWE-Bench (Figure 10)",
         ),
-        sensitivity.CHUNK,
-        sensitivity.BATCH,
+        alone.TAILS,
+        cluster.FIGURE,
+        alone.CHUNK,
+        alone.BATCH,
         turns.FIGURE,
+        alone.SSD,
         beside(
             "paper-fig16-swe",
             "fig16-swe",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import pandas as pd
@@ -25,29 +27,41 @@ _SCENARIOS: Final = (
     "continuum-fig08-bfcl-8b",
 )
 _POLICY: Final = "ttl"
-_QUANTITIES: Final = {"jct_ratio": ("jct_mean_s", 1), "throughput_ratio": ("programs_per_s", -1)}
-"""Published ratio -> our column, and the sign that makes larger better: baseline over policy for JCT."""
 
 
-def tabulate(cells: Mapping[str, FigureData]) -> FigureTable:
-    """One row a scenario, baseline, rate and quantity; the published ranges at the end of the columns."""
+@dataclass(frozen=True)
+class _Gain:
+    """A published ratio, and how ours is made."""
+
+    quantity: str
+    """As the published points call it."""
+    column: str
+    inverted: bool
+    """Whether the ratio is the policy's over the baseline's: larger is better then too."""
+
+
+_DELAY: Final = _Gain("jct_ratio", "jct_mean_s", inverted=False)
+_THROUGHPUT: Final = _Gain("throughput_ratio", "programs_per_s", inverted=True)
+
+
+def tabulate(cells: Mapping[str, FigureData], gain: _Gain) -> FigureTable:
+    """One row a scenario, baseline and rate; the published range at the end of the columns."""
     figure = find_published("fig08-range")
-    published = {(point.series, point.quantity): point.value for point in figure.points}
+    published = {point.series: point.value for point in figure.points if point.quantity == gain.quantity}
     parts = []
     for name, data in cells.items():
-        for quantity, (column, sign) in _QUANTITIES.items():
-            part = ratio_each(data.cells.sort_values("rate", kind="stable"), ["rate"], column, _POLICY)
-            part = in_order(part[part["policy"] != _POLICY], data.policies).rename(columns={"policy": "baseline"})
-            if sign < 0:
-                part[["ratio", "low", "high"]] = 1 / part[["ratio", "high", "low"]].to_numpy()
-            part.insert(0, "scenario", name)
-            part.insert(1, "workload", workload(data))
-            part.insert(2, "quantity", quantity)
-            part["published_low"] = published["least gain", quantity]
-            part["published_high"] = published["largest gain", quantity]
-            parts.append(part)
+        part = ratio_each(data.cells.sort_values("rate", kind="stable"), ["rate"], gain.column, _POLICY)
+        part = in_order(part[part["policy"] != _POLICY], data.policies).rename(columns={"policy": "baseline"})
+        if gain.inverted:
+            part[["ratio", "low", "high"]] = 1 / part[["ratio", "high", "low"]].to_numpy()
+        part.insert(0, "scenario", name)
+        part.insert(1, "workload", workload(data))
+        part["published_low"] = published["least gain"]
+        part["published_high"] = published["largest gain"]
+        parts.append(part)
+    compared = f"{_POLICY} over baseline" if gain.inverted else f"Baseline over {_POLICY}"
     note = (
-        f"Baseline over {_POLICY} for JCT, {_POLICY} over baseline for throughput (in the CSV); {RATIO_INTERVAL}. "
+        f"{compared}; {RATIO_INTERVAL}. "
         f"Shaded: the range of the gains published, over all panels together ({figure.source})"
     )
     return FigureTable(pd.concat(parts, ignore_index=True), note)
@@ -61,9 +75,9 @@ def workload(data: FigureData) -> str:
     return f"{str(first['trace']).removesuffix('.jsonl')}, {gpu}\n{first['model']}"
 
 
-def draw(table: FigureTable) -> Figure:
-    """Draw a panel a scenario: mean JCT of each baseline over that of the policy."""
-    rows = table.rows[table.rows["quantity"] == "jct_ratio"]
+def _panels(table: FigureTable, label: str, compared: str) -> Figure:
+    """Draw a panel a scenario: the gain over each baseline; `compared` names a curve, from baseline and policy."""
+    rows = table.rows
     names = list(dict.fromkeys(rows["scenario"]))
     figure = new_figure(COLUMN_IN, 0.6 + 1.55 * ((len(names) + 1) // 2))
     panels = figure.subplots((len(names) + 1) // 2, 2, squeeze=False, sharey=True).flat
@@ -80,22 +94,28 @@ def draw(table: FigureTable) -> Figure:
         )  # fmt: skip
         for baseline, line in part.groupby("baseline", sort=False):
             estimate = line[["ratio", "low", "high"]]
-            draw_band(panel, line["rate"], estimate, look[str(baseline)], f"{baseline} / {_POLICY}")
+            draw_band(panel, line["rate"], estimate, look[str(baseline)], compared.format(baseline, _POLICY))
         one_line(panel)
         scale_axis(panel, sorted(set(part["rate"])))
         panel.set_ylim(0, top)
         panel.set_title(part["workload"].iloc[0], size=6.5)
         panel.set_xlabel("programs/s")
-    first = figure.axes[0]
-    figure.supylabel(f"mean JCT, as a multiple of {_POLICY}'s", fontsize=8)
-    legend_above(figure, first)
+    figure.supylabel(label, fontsize=8)
+    legend_above(figure, figure.axes[0])
     return figure
 
 
-FIGURE = PaperFigure(
+DELAY: Final = PaperFigure(
     name="paper-fig08",
     shows="How many times quicker than the baselines (Figure 8)",
     scenarios=_SCENARIOS,
-    tabulate=tabulate,
-    draw=draw,
+    tabulate=partial(tabulate, gain=_DELAY),
+    draw=partial(_panels, label=f"mean JCT, as a multiple of {_POLICY}'s", compared="{0} / {1}"),
+)
+THROUGHPUT: Final = PaperFigure(
+    name="paper-fig08-throughput",
+    shows="How many times the baselines' throughput (Figure 8)",
+    scenarios=_SCENARIOS,
+    tabulate=partial(tabulate, gain=_THROUGHPUT),
+    draw=partial(_panels, label=f"programs/s under {_POLICY}, as a multiple", compared="{1} / {0}"),
 )

@@ -11,24 +11,15 @@ from pathlib import Path
 import pytest
 
 import continuum_sim as cs
-from continuum_sim.cli import main
 from continuum_sim.plotting import FigureSpec, registry
-
-
-def cli(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as exited:
-        main(["figures", *map(str, arguments)])
-    out, err = capsys.readouterr()
-    assert isinstance(exited.value.code, int)
-    return exited.value.code, out, err
+from support.cli import cli
 
 
 def test_a_line_a_figure_drawn_or_skipped(
     capsys: pytest.CaptureFixture[str], comparisons: Path, tmp_path: Path
 ) -> None:
-    code, out, err = cli(
-        capsys, comparisons, "--out", tmp_path, "--only", "time-breakdown,dram-size", "--format", "png"
-    )
+    some = ("--only", "time-breakdown,dram-size", "--format", "png")
+    code, out, err = cli(capsys, "figures", comparisons, "--out", tmp_path, *some)
     assert code == 0
     lines = out.splitlines()
     assert [line.split()[:2] for line in lines] == [["time-breakdown", "drawn"], ["dram-size", "skipped"]]
@@ -42,7 +33,9 @@ def test_a_line_a_figure_drawn_or_skipped(
 
 
 def test_json_says_the_same(capsys: pytest.CaptureFixture[str], comparisons: Path, tmp_path: Path) -> None:
-    code, out, _ = cli(capsys, comparisons, "--out", tmp_path, "--only", "ablation", "--format", "pdf", "--json")
+    code, out, _ = cli(
+        capsys, "figures", comparisons, "--out", tmp_path, "--only", "ablation", "--format", "pdf", "--json"
+    )
     assert code == 0
     (figure,) = json.loads(out)["figures"]
     assert figure["files"] == [str(tmp_path / "ablation.pdf"), str(tmp_path / "ablation.csv")]
@@ -51,7 +44,9 @@ def test_json_says_the_same(capsys: pytest.CaptureFixture[str], comparisons: Pat
 
 def test_runs_can_be_chosen(capsys: pytest.CaptureFixture[str], comparisons: Path, tmp_path: Path) -> None:
     conditions = ("--where", "rate=2.0", "--where", "policy=lru", "--where", "policy=fcfs")
-    code, *_ = cli(capsys, comparisons, "--out", tmp_path, *conditions, "--only", "time-breakdown", "--format", "png")
+    code, *_ = cli(
+        capsys, "figures", comparisons, "--out", tmp_path, *conditions, "--only", "time-breakdown", "--format", "png"
+    )
     assert code == 0
     table = (tmp_path / "time-breakdown.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in table] == ["policy", "fcfs", "lru"]
@@ -60,12 +55,12 @@ def test_runs_can_be_chosen(capsys: pytest.CaptureFixture[str], comparisons: Pat
 
 
 def test_the_list_says_what_each_figure_needs(capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = cli(capsys, "--list", "--json")
+    code, out, _ = cli(capsys, "figures", "--list", "--json")
     assert code == 0
     listed = json.loads(out)
     assert [one["figure"] for one in listed[:2]] == ["jct-vs-rate", "jct-cdf"]
     assert all(one["needs"] and one["shows"] for one in listed)
-    assert "jct-vs-rate" in cli(capsys, "--list")[1]
+    assert "jct-vs-rate" in cli(capsys, "figures", "--list")[1]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +97,7 @@ def test_bad_input_is_one_line(
     given = [word.format(tmp=tmp_path, data=comparisons) for word in arguments.split()]
     if "{data}" in arguments and "--out" not in arguments and "{data}/" not in arguments:
         given += ["--out", str(tmp_path / "out")]
-    code, out, err = cli(capsys, *given)
+    code, out, err = cli(capsys, "figures", *given)
     assert (code, out, err.count("\n")) == (2, "", 1), err
     assert complaint in err
     assert not (tmp_path / "out").exists()

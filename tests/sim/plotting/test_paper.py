@@ -9,21 +9,13 @@ import pandas as pd
 import pytest
 
 import continuum_sim as cs
-from continuum_sim.cli import main
 from continuum_sim.plotting.paper import cells
 from continuum_sim.plotting.paper.catalogue import PAPER_FIGURES
 from continuum_sim.scenarios import scenarios
 from continuum_sim.traces import find_trace, read_programs, trace_stats
+from support.cli import cli
 
 BARS = "paper-fig16-bfcl"
-
-
-def cli(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as exited:
-        main(["figures", *map(str, arguments)])
-    out, err = capsys.readouterr()
-    assert isinstance(exited.value.code, int)
-    return exited.value.code, out, err
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +71,7 @@ def test_every_figure_names_scenarios_that_exist_or_says_so(
     known = {scenario.name for scenario in scenarios()}
     assert known & {name for figure in PAPER_FIGURES.values() for name in figure.scenarios}
     monkeypatch.setattr(cells, "scenarios", lambda: ())
-    code, out, err = cli(capsys, "--paper", "--out", tmp_path, "--only", BARS)
+    code, out, err = cli(capsys, "figures", "--paper", "--out", tmp_path, "--only", BARS)
     assert (code, out) == (2, "")
     assert (
         f"no figure could be drawn; {BARS} needs the scenario continuum-fig16-bfcl, which this version has not" in err
@@ -104,7 +96,7 @@ def test_quick_takes_the_ends_and_the_middle() -> None:
 def test_bad_input_is_one_line(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: str, complaint: str
 ) -> None:
-    code, out, err = cli(capsys, *arguments.split(), "--out", tmp_path / "out")
+    code, out, err = cli(capsys, "figures", *arguments.split(), "--out", tmp_path / "out")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert complaint in err
     assert not (tmp_path / "out").exists()

@@ -13,20 +13,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from continuum_sim.cli import main
 from continuum_sim.sweeps.store import part_files
+from support.cli import cli
 
 FEW = ("--limit", "5", "--max-turns", "6", "--kv-blocks", "1300", "--jobs", "1")
-
-
-def cli(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of one command."""
-    with pytest.raises(SystemExit) as exited:
-        main([str(argument) for argument in arguments])
-    code = exited.value.code
-    captured = capsys.readouterr()
-    assert isinstance(code, int)
-    return code, captured.out, captured.err
 
 
 def data(directory: Path) -> dict[str, bytes]:

@@ -1,0 +1,81 @@
+"""Figures published as pictures without values to take over: ours alone, over the same axis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from continuum_sim.plotting.against import draw_jct_against, jct_against
+from continuum_sim.plotting.data import FigureData
+from continuum_sim.plotting.paper.spec import PaperFigure
+from continuum_sim.plotting.spec import FigureTable
+from continuum_sim.plotting.style import GREY
+from continuum_sim.scenarios import find_scenario
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ALONE: Final = "simulated; published without values"
+
+
+def alone(
+    name: str, shows: str, scenario: str, setting: str, label: str, statistics: Sequence[str] = ("mean", "p95")
+) -> PaperFigure:
+    """Make the figure of a scenario's JCT over one of its settings.
+
+    Parameters
+    ----------
+    setting
+        The setting on the axis.
+    label
+        What stands at the axis, with its unit.
+    """
+
+    def tabulate(cells: Mapping[str, FigureData]) -> FigureTable:
+        table = jct_against(cells[scenario], setting, statistics, what=setting)
+        published = find_scenario(scenario).published.rstrip(".")
+        note = f"{table.note}. Ours alone: the paper shows this as a picture without values. Published: {published}"
+        return FigureTable(table.rows, note, table.held)
+
+    def draw(table: FigureTable) -> Figure:
+        figure = draw_jct_against(table, setting, label)
+        say_alone(figure)
+        return figure
+
+    return PaperFigure(name, shows, (scenario,), tabulate, draw)
+
+
+def say_alone(figure: Figure) -> None:
+    """Say in the picture itself that nothing published stands in it."""
+    figure.axes[0].set_title(ALONE, size=6.5, color=GREY, loc="left")
+
+
+TAILS: Final = alone(
+    "paper-fig11",
+    "90th and 95th percentile of the job completion time against the arrival rate, with a DRAM tier (Figure 11)",
+    "continuum-fig11-swe",
+    "rate",
+    "arrival rate (programs/s)",
+    ("p90", "p95"),
+)
+CHUNK: Final = alone(
+    "paper-fig13-chunk",
+    "Job completion time against the token budget of a step, max_num_batched_tokens (Figure 13)",
+    "continuum-fig13-chunk",
+    "max_num_batched_tokens",
+    "token budget of a step (tokens)",
+)
+BATCH: Final = alone(
+    "paper-fig13-batch",
+    "Job completion time against the largest batch, max_num_seqs (Figure 13)",
+    "continuum-fig13-batch",
+    "max_num_seqs",
+    "largest batch (turns)",
+)
+SSD: Final = alone(
+    "paper-fig15",
+    "Job completion time against the size of the SSD below the DRAM tier (Figure 15)",
+    "continuum-fig15-ssd",
+    "ssd_gb",
+    "SSD below the DRAM tier (GB)",
+)

@@ -1,0 +1,62 @@
+"""What a search for parameters found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from continuum_sim.results.jsonfile import to_json
+from continuum_sim.results.paired import PairedDifference
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """One setting that was tried on the tuning seeds."""
+
+    number: int
+    parameters: dict[str, Any]
+    value_s: float | None
+    """The objective; None if the setting did not work."""
+    reason: str = ""
+    """Why it did not."""
+
+
+class Tuned(msgspec.Struct, frozen=True, kw_only=True):
+    """What a search found."""
+
+    policy: str
+    """What was tuned, with the parameters that were held."""
+    best: str
+    """The same with the best parameters."""
+    parameters: dict[str, Any]
+    metric: str
+    """Of the JCT, over all programs under all seeds: what was made small."""
+    tuning_seeds: list[int]
+    held_out_seeds: list[int]
+    tuning: list[PairedDifference]
+    """Best against default on the seeds it was chosen by: too good by construction."""
+    held_out: list[PairedDifference]
+    """The same on seeds it has never seen: what to believe."""
+    trials: list[Trial]
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """One row a trial: number, value, parameters."""
+        import pandas as pd
+
+        return pd.DataFrame([{"number": t.number, "value_s": t.value_s, **t.parameters} for t in self.trials])
+
+    def to_json(self) -> str:
+        """Return it as indented JSON."""
+        return to_json(self)
+
+
+class TuneProgress(NamedTuple):
+    """How far a search is."""
+
+    trials: int
+    done: int
+    best_s: float | None

@@ -18,7 +18,8 @@ _ENGINE, _SERVER, _LOAD, _OUTPUT, _LOG = "Engine", "Running server", "Load", "Ou
 Model = Annotated[
     str | None,
     typer.Option(
-        help="Folder or name of a model that vLLM loads, or tiny: a small Llama of random weights, for any CPU.",
+        help="Folder or name of a model that vLLM loads, or tiny: a small Llama of random weights, for any CPU; or "
+        "nano: a smaller one still, for --pace.",
         show_default="tiny",
         rich_help_panel=_ENGINE,
     ),
@@ -144,7 +145,20 @@ def validate(
     draws: Annotated[int, typer.Option(min=1, help="Simulations that a prediction is the mean of.")] = 8,
     step_time: Annotated[
         str | None,
-        typer.Option(help="fitted:FILE of a calibration; without it the engine is calibrated first."),
+        typer.Option(
+            help="fitted:FILE of a calibration; without it the engine is calibrated first. With --pace: any step-time "
+            "model of `run`, roofline unless given.",
+            show_default=False,
+        ),
+    ] = None,
+    pace: Annotated[
+        str | None,
+        typer.Option(
+            help="Hold every step to the time it would take a model on a GPU, as llama-3.1-8b@rtx-4090 or "
+            "llama-3.1-70b@4xh100: shows on any machine how far decisions agree at that speed.",
+            show_default=False,
+            rich_help_panel=_ENGINE,
+        ),
     ] = None,
     tolerance: Annotated[
         float, typer.Option(min=0, help="Largest error of a mean JCT, as a share; exit code 1 beyond it.")
@@ -218,7 +232,10 @@ def validate(
         raise typer.Exit(code)
 
     from continuum_sim.validate.command import Asked, validate_engine
+    from continuum_sim.validate.engines.options import NANO
+    from continuum_sim.validate.pace import parse_pace
 
+    held = None if pace is None else parse_pace(pace, step_time or "roofline")
     asked = Asked(
         trace=trace,
         policies=policies,
@@ -229,10 +246,11 @@ def validate(
         scale=scale,
         repeats=repeats,
         draws=draws,
-        step_time=step_time,
+        step_time=None if held else step_time,
+        pace=held,
         tolerance=tolerance,
         engine=_options(
-            model,
+            model or (NANO if held else None),
             gpu_memory_utilization=gpu_memory_utilization,
             async_scheduling=async_scheduling,
             engine_arg=engine_arg,

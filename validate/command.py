@@ -20,6 +20,7 @@ from continuum_sim.validate.engines.in_process import InProcess, check_vllm
 from continuum_sim.validate.engines.interface import EngineStarter
 from continuum_sim.validate.engines.options import EngineOptions
 from continuum_sim.validate.engines.server import Servers, ServerSettings
+from continuum_sim.validate.pace import Pace
 from continuum_sim.validate.report.write import PAGE, write_report
 from continuum_sim.validate.session import Session, run_session
 from continuum_sim.validate.session_files import SessionFiles, hash_file
@@ -40,6 +41,8 @@ class Asked:
     repeats: int
     draws: int
     step_time: str | None
+    """`fitted:FILE`, or None to calibrate; part of `pace` where there is one."""
+    pace: Pace | None
     tolerance: float
     engine: EngineOptions
     base_urls: tuple[str, ...]
@@ -108,6 +111,8 @@ def make_session(asked: Asked, programs: list[Program], sha256: str) -> Session:
     timed = all(program.arrival_s is not None for program in programs)
     arrivals = asked.arrivals or ("trace" if timed else "poisson:rate=0.1")
     model = _step_time_file(asked.step_time)
+    if asked.pace is not None and asked.base_urls:
+        raise ConfigError("--pace holds an engine that is started here; a server of --base-url keeps its own")
     settings: dict[str, Any] = {
         "created": {
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -129,6 +134,7 @@ def make_session(asked: Asked, programs: list[Program], sha256: str) -> Session:
         "draws": asked.draws,
         "tolerance": asked.tolerance,
         "step_time": "calibrated here" if model is None else {"file": str(model), "sha256": hash_file(model)},
+        **({} if asked.pace is None else {"step_time": None, "pace": asdict(asked.pace)}),
         "engine": {"base_url": list(asked.base_urls)} if asked.base_urls else asdict(asked.engine),
     }
     return Session(
@@ -138,6 +144,7 @@ def make_session(asked: Asked, programs: list[Program], sha256: str) -> Session:
         seed=asked.seed,
         draws=asked.draws,
         step_time=model,
+        pace=asked.pace,
         settings=settings,
     )
 
@@ -164,7 +171,7 @@ def _step_time_file(spec: str | None) -> Path | None:
 
 def _starter(asked: Asked, session: Session, out: Path) -> EngineStarter:
     if not asked.base_urls:
-        return InProcess(asked.engine, out / "calibration")
+        return InProcess(asked.engine, out / "calibration", asked.pace)
     if len(asked.base_urls) != len(session.policies):
         raise ConfigError(
             f"{len(asked.base_urls)} --base-url for {len(session.policies)} policies: a server runs one policy, so "

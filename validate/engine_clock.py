@@ -50,7 +50,7 @@ class EngineClock:
     """
 
     def __init__(self, log: EngineLog) -> None:
-        self._steps = [step for step in log.steps if computes(step) and step.end_s > log.start_s]
+        self._steps = [step for step in log.steps if computes(step.batch) and step.end_s > log.start_s]
         kept = {id(step) for step in self._steps}
         at = [begin_s for step, begin_s in zip(log.steps, begins(log.steps), strict=True) if id(step) in kept]
         self._begins_s = [begin_s - log.start_s for begin_s in at]

@@ -21,13 +21,15 @@ from continuum_sim.results.jsonfile import to_json
 from continuum_sim.steptime.fitted import load_fitted
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.validate.calibration.calibrate import calibrate, delays_of, write_calibration
-from continuum_sim.validate.calibration.delays import ClientDelays
+from continuum_sim.validate.calibration.delays import ClientDelays, measure_delays, read_delays
 from continuum_sim.validate.calibration.measure import Prompts, warm_up
 from continuum_sim.validate.engines.interface import EngineError, EngineFacts, EngineStarter
 from continuum_sim.validate.kept_records import KeptRecords
+from continuum_sim.validate.pace import Pace
 from continuum_sim.validate.predict import Forecast, forecast
 from continuum_sim.validate.replay import replay
 from continuum_sim.validate.session_files import (
+    DELAYS,
     ENGINE_TIMES,
     FACTS,
     RUN,
@@ -61,7 +63,9 @@ class Session:
     draws: int
     """Simulations a prediction is the mean of."""
     step_time: Path | None
-    """Step-time model to use; None calibrates the engine."""
+    """Step-time model to use; None calibrates the engine, unless there is a pace."""
+    pace: Pace | None = None
+    """What the engine's steps are held to, and so the step-time model."""
     settings: dict[str, Any]
     """Everything that makes this experiment what it is, for the manifest."""
 
@@ -85,11 +89,11 @@ def run_session(
         If an engine fails; what was finished is kept, and `resume` goes on from there.
     """
     files.open(session.settings, resume=resume)
-    facts, step_time = _survey(session, start, files, say, runner)
+    facts = _survey(session, start, files, say, runner)
+    step_time, delays = step_times(session, files)
     config = facts.config()
     for program in session.workload.programs:
         check_fits(program, config)
-    delays = delays_of(step_time)
     digest = _predict(session, files, facts, step_time, delays, say)
     say(f"predictions written: {files.root / 'predictions.json'} (sha256 {digest[:12]}…)")
     keys = list(schedule(session.policies, session.repeats))
@@ -116,23 +120,30 @@ def schedule(policies: Sequence[str], repeats: int) -> Iterator[RunKey]:
 # Survey -----------------------------------------------------------------------------------------------------
 
 
+def step_times(session: Session, files: SessionFiles) -> tuple[StepTime, ClientDelays]:
+    """Return what a survey found: how long steps take, and what passes between engine and client."""
+    if session.pace is not None:
+        return session.pace.times(), read_delays(read_json(files.root / DELAYS))
+    model = load_fitted(files.root / STEP_TIME)
+    return model, delays_of(model)
+
+
 def _survey(
     session: Session, start: EngineStarter, files: SessionFiles, say: Callable[[str], None], runner: Runner[Any]
-) -> tuple[EngineFacts, StepTime]:
-    """Learn the engine's settings and step times, once a session."""
+) -> EngineFacts:
+    """Learn the engine's settings and times, once a session."""
     place = files.root / FACTS
-    folder = files.root / CALIBRATION
-    model = files.root / STEP_TIME
-    if not (place.exists() and model.exists()):
-        facts = runner(_survey_engine(session, start, folder, model, say))
+    found = files.root / (STEP_TIME if session.pace is None else DELAYS)
+    if not (place.exists() and found.exists()):
+        facts = runner(_survey_engine(session, start, files.root / CALIBRATION, found, say))
         if session.step_time is not None:
-            shutil.copyfile(session.step_time, model)
+            shutil.copyfile(session.step_time, found)
         write_text(place, to_json(asdict(facts)))
-    return EngineFacts(**read_json(place)), load_fitted(model)
+    return EngineFacts(**read_json(place))
 
 
 async def _survey_engine(
-    session: Session, start: EngineStarter, folder: Path, model: Path, say: Callable[[str], None]
+    session: Session, start: EngineStarter, folder: Path, found: Path, say: Callable[[str], None]
 ) -> EngineFacts:
     say("starting the engine")
     engine = await start(None, {}, folder, None)
@@ -140,9 +151,15 @@ async def _survey_engine(
         config = engine.facts.config()
         for program in session.workload.programs:
             check_fits(program, config)  # before minutes go into a calibration
-        if session.step_time is None:
+        if session.pace is not None:
+            say(f"measuring delays at the pace of {session.pace}")
+            prompts = Prompts(engine.facts.vocab_size, np.random.default_rng(session.seed))
+            await warm_up(engine, prompts)
+            delays = await measure_delays(engine, prompts)
+            write_text(found, to_json(delays.describe()))
+        elif session.step_time is None:
             fitted, steps = await calibrate(engine, folder / "points.jsonl", say, session.seed)
-            write_calibration(fitted, steps, model)
+            write_calibration(fitted, steps, found)
         return engine.facts
     finally:
         await engine.close()

@@ -27,7 +27,9 @@ ENGINE_TIMES: Final = "engine_times.json"
 FACTS: Final = "engine.json"
 """The engine's settings, as surveyed."""
 STEP_TIME: Final = "fitted.json"
-"""The step-time model the predictions were made with."""
+"""The step-time model the predictions were made with, unless the engine is held to one."""
+DELAYS: Final = "delays.json"
+"""What passes between engine and client, where there is no calibration to tell."""
 
 
 class RunKey(NamedTuple):
@@ -76,7 +78,7 @@ class SessionFiles:
         if not (self.root / PREDICTIONS_HASH).exists():
             # Nothing binding yet: an earlier call failed before it could predict. Its survey may be of another engine.
             if other is not None:
-                for name in (FACTS, STEP_TIME):
+                for name in (FACTS, STEP_TIME, DELAYS):
                     (self.root / name).unlink(missing_ok=True)
                 write_text(path, to_json(settings))
             return

@@ -58,7 +58,7 @@ def time_steps(steps: Sequence[LoggedStep], start_s: float = 0.0) -> list[TimedS
     return [
         TimedStep(step.end_s, step.end_s - begin_s, step.batch)
         for step, begin_s in zip(steps, begins(steps), strict=True)
-        if computes(step) and step.end_s > start_s
+        if computes(step.batch) and step.end_s > start_s
     ]
 
 
@@ -72,12 +72,12 @@ def begins(steps: Sequence[LoggedStep]) -> list[float]:
     found = []
     before: LoggedStep | None = None
     for step in steps:
-        busy = before is not None and before.unfinished > 0 and computes(before)
+        busy = before is not None and before.unfinished > 0 and computes(before.batch)
         found.append(before.end_s if busy and before is not None else step.start_s)
         before = step
     return found
 
 
-def computes(step: LoggedStep) -> bool:
+def computes(batch: StepBatch) -> bool:
     """Whether a step had anything to compute."""
-    return step.batch.prefill_tokens + step.batch.decode_requests > 0
+    return batch.prefill_tokens + batch.decode_requests > 0

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from continuum_sim.validate.engines.engine_log import last_words, printed_to
 from continuum_sim.validate.engines.interface import EngineError, EngineFacts, TurnAnswer, TurnRequest
 from continuum_sim.validate.engines.options import EngineOptions
 from continuum_sim.validate.engines.processes import descendants, end_processes
+from continuum_sim.validate.pace import Pace
 from continuum_sim.validate.steplog import SCHEDULER_CLS, SECTION
 
 ENGINE_LOG = "engine.log"
@@ -34,6 +35,8 @@ class InProcess:
     options: EngineOptions
     home: Path
     """Folder for what all engines share (a tiny model)."""
+    pace: Pace | None = None
+    """What every step is held to; None lets the engine run as fast as it can."""
 
     async def __call__(
         self, policy: str | None, settings: Mapping[str, Any], folder: Path, like: EngineFacts | None
@@ -42,7 +45,10 @@ class InProcess:
         check_vllm()
         folder.mkdir(parents=True, exist_ok=True)
         log = folder / ENGINE_LOG
-        additional: dict[str, Any] = {SECTION: {"path": str(folder / STEPS), "policy": policy is not None}}
+        pace = None if self.pace is None else asdict(self.pace)
+        additional: dict[str, Any] = {
+            SECTION: {"path": str(folder / STEPS), "policy": policy is not None, "pace": pace}
+        }
         if policy is not None:
             files = {"decisions": str(folder / DECISIONS), "counts": str(folder / COUNTS)}
             additional["continuum"] = {"policy": policy, **files, **settings}

@@ -13,10 +13,15 @@ from continuum_sim.validate.tiny import write_tiny_model
 
 TINY = "tiny"
 """Model name that stands for a small random-weight Llama, written into a folder when it is needed."""
-
+NANO = "nano"
+"""The same, so small that computing hardly takes time: for an engine that is held to another machine's pace."""
+_SIZES: Mapping[str, Mapping[str, int]] = {
+    TINY: {},
+    NANO: {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1},
+}
 
 _TINY = {"max_num_batched_tokens": 1024, "max_num_seqs": 32, "block_size": 32, "max_model_len": 8192}
-"""Settings that suit the tiny model; vLLM prefers blocks of 32 tokens on a CPU."""
+"""Settings that suit these models; vLLM prefers blocks of 32 tokens on a CPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +29,7 @@ class EngineOptions:
     """How to start vLLM; None leaves a setting to vLLM."""
 
     model: str
-    """A folder, a name vLLM can load, or `tiny`."""
+    """A folder, a name vLLM can load, `tiny` or `nano`."""
     max_model_len: int | None = None
     max_num_batched_tokens: int | None = None
     max_num_seqs: int | None = None
@@ -37,7 +42,7 @@ class EngineOptions:
     """Any other field of vLLM's `AsyncEngineArgs`."""
 
     def arguments(self, folder: Path) -> dict[str, Any]:
-        """Return the arguments of `AsyncEngineArgs`; a tiny model is written below `folder`."""
+        """Return the arguments of `AsyncEngineArgs`; a model of ours is written below `folder`."""
         arguments: dict[str, Any] = {
             "model": self.model,
             "tensor_parallel_size": self.tensor_parallel_size,
@@ -46,9 +51,9 @@ class EngineOptions:
             # Prompts and answers are token ids.
             "skip_tokenizer_init": True,
         }
-        if self.model == TINY:
+        if self.model in _SIZES:
             arguments.update(
-                model=str(write_tiny_model(folder / "model")),
+                model=str(write_tiny_model(folder / "model", **_SIZES[self.model])),
                 load_format="dummy",
                 enforce_eager=True,
                 dtype="float32",

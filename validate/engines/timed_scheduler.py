@@ -14,18 +14,20 @@ from pathlib import Path
 from typing import Any
 
 from continuum_sim.steptime.batch import StepBatch
-from continuum_sim.validate.steplog import SECTION, LoggedStep, step_line
+from continuum_sim.validate.pace import Pace, Pacer
+from continuum_sim.validate.steplog import SECTION, LoggedStep, computes, step_line
 
 
 def make_timed_scheduler(vllm_config: Any, *args: Any, **kwargs: Any) -> Any:
     """Build the scheduler that `additional_config` asks for and log its steps.
 
-    `additional_config["continuum_step_log"]` holds `path`, the file to write, and `policy`, whether to build the
-    plug-in instead of vLLM's own scheduler.
+    `additional_config["continuum_step_log"]` holds `path`, the file to write; `policy`, whether to build the plug-in
+    instead of vLLM's own scheduler; and `pace`, the fields of a `Pace` to hold the steps to, or None.
     """
     settings = vllm_config.additional_config[SECTION]
     scheduler = _scheduler_class(vllm_config, settings["policy"])(vllm_config, *args, **kwargs)
-    StepClock(scheduler, Path(settings["path"]))
+    pace = settings.get("pace")
+    StepClock(scheduler, Path(settings["path"]), None if pace is None else Pacer(Pace(**pace).times()))
     return scheduler
 
 
@@ -44,10 +46,11 @@ def _scheduler_class(vllm_config: Any, policy: bool) -> Any:
 
 
 class StepClock:
-    """Times the steps of one scheduler."""
+    """Times the steps of one scheduler, and holds them to a pace if there is one."""
 
-    def __init__(self, scheduler: Any, path: Path) -> None:
+    def __init__(self, scheduler: Any, path: Path, pacer: Pacer | None = None) -> None:
         self._scheduler = scheduler
+        self._pacer = pacer
         self._file = path.open("wb")
         self._schedule = scheduler.schedule
         self._update = scheduler.update_from_output
@@ -71,12 +74,16 @@ class StepClock:
     def update_from_output(self, *args: Any, **kwargs: Any) -> Any:
         """Process a step's results and log the step."""
         ran_s = time.monotonic()
-        outputs = self._update(*args, **kwargs)
         start_s, scheduled_s, batch = self._under_way.popleft()
+        if self._pacer is not None and computes(batch):
+            self._pacer.hold(start_s, batch)
+        outputs = self._update(*args, **kwargs)
         unfinished = self._scheduler.get_num_unfinished_requests()
         self._file.write(step_line(LoggedStep(start_s, scheduled_s, ran_s, time.monotonic(), batch, unfinished)))
         if not unfinished:
             self._file.flush()
+        if self._pacer is not None and not (unfinished and computes(batch)):
+            self._pacer.rest()
         return outputs
 
     def shutdown(self, *args: Any, **kwargs: Any) -> Any:

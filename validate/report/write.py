@@ -5,19 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from continuum_sim.results.jsonfile import to_json
-from continuum_sim.steptime.fitted import load_fitted
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.validate.assess import ValidationReport, assess
-from continuum_sim.validate.calibration.calibrate import delays_of
 from continuum_sim.validate.engines.interface import EngineFacts
 from continuum_sim.validate.observed import Observation, read_observations
+from continuum_sim.validate.pace import how_kept
 from continuum_sim.validate.predict import Forecast
 from continuum_sim.validate.reenact import Reenactment, reenact
 from continuum_sim.validate.report.page import report_page
 from continuum_sim.validate.report.pictures import draw_all
-from continuum_sim.validate.session import Session, predict_policy
-from continuum_sim.validate.session_files import FACTS, STEP_TIME, SessionFiles, read_json, write_text
+from continuum_sim.validate.session import Session, predict_policy, step_times
+from continuum_sim.validate.session_files import FACTS, SessionFiles, read_json, write_text
 
 JSON: Final = "report.json"
 PAGE: Final = "report.html"
@@ -28,8 +29,7 @@ def write_report(session: Session, files: SessionFiles, tolerance: float) -> Val
     """Assess what the directory holds, write it there, and return it."""
     facts = EngineFacts(**read_json(files.root / FACTS))
     config = facts.config()
-    step_time = load_fitted(files.root / STEP_TIME)
-    delays = delays_of(step_time)
+    step_time, delays = step_times(session, files)
 
     def simulate(policy: str, times: StepTime) -> list[Forecast]:
         return predict_policy(session, policy, config, times, delays)
@@ -43,6 +43,10 @@ def write_report(session: Session, files: SessionFiles, tolerance: float) -> Val
     report = assess(
         observations, tolerance=tolerance, config=config, step_time=step_time, simulate=simulate, reenact=again
     )
+    if session.pace is not None:
+        steps = [step for one in observations for run in one.measured for step in run.steps]
+        kept = how_kept(session.pace, step_time, steps)
+        report = msgspec.structs.replace(report, notes=[kept, *report.notes])
     pictures = draw_all(report, observations, step_time)
     folder = files.root / PICTURES
     folder.mkdir(exist_ok=True)

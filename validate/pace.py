@@ -93,12 +93,11 @@ class Pacer:
 
     def hold(self, start_s: float, batch: StepBatch) -> None:
         """Return when a step is over that began at `start_s`, or with the end of the one before it."""
-        step_s = self._step_time.step_s(batch)
+        due_s = (start_s if self._due_s is None else self._due_s) + self._step_time.step_s(batch)
         now_s = self._clock()
-        begin_s = start_s if self._due_s is None else max(self._due_s, now_s - step_s - _CATCH_UP_S)
-        self._due_s = begin_s + step_s
-        if self._due_s > now_s:
-            self._sleep(self._due_s - now_s)
+        if due_s > now_s:
+            self._sleep(due_s - now_s)
+        self._due_s = max(due_s, now_s - _CATCH_UP_S)
 
     def rest(self) -> None:
         """Take note that no step follows at once."""

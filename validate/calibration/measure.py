@@ -90,7 +90,7 @@ async def run_point(engine: Engine, point: Point, prompts: Prompts) -> PointAnsw
         for _ in range(point.decodes)
     ]
     prefills = []
-    for _ in range(point.repeats if point.new else 0):
+    if point.new:
         cached = prompts.tokens(point.cached)
         if cached:
             await engine.turn(prompts.request(cached, 1))

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from continuum_sim.validate.engines.interface import EngineFacts
 
-DECODE_STEPS = 40
-"""Steps with a whole decode batch that a point asks for. On a CPU the first one after a prefill takes a tenth longer
-than the model says and those after the fortieth a tenth less (caches warm up); agents' turns have both."""
-REPEATS = 3
-"""Times a prefill is measured."""
+DECODE_STEPS = 20
+"""Steps with a whole decode batch that a visit to a point asks for. On a CPU the first ones after a prefill take longer
+than those that follow (caches warm up); agents' turns are short, and have both."""
+VISITS = 3
+"""Times every point is measured, far apart: a shared machine can be half as fast again for seconds, and what is
+measured in one go is all from such a spell, or none of it."""
 _SEED = 0
 """Of the order of the points: the same at every attempt."""
 _ROOM = 0.9
@@ -28,6 +29,7 @@ class Point:
     context: int = 0
     new: int = 0
     cached: int = 0
+    visit: int = 0
 
     def __str__(self) -> str:
         parts = []
@@ -37,15 +39,10 @@ class Point:
             parts.append(f"{self.new} new tokens on {self.cached} cached")
         return " beside ".join(parts)
 
-    @property
-    def repeats(self) -> int:
-        """How often the prefill is measured."""
-        return REPEATS if self.new else 1
-
     def decode_tokens(self, chunk: int) -> int:
-        """Tokens each decoding turn generates: enough to last until all decode and the prefills are through."""
+        """Tokens each decoding turn generates: enough to last until all decode and the prefill is through."""
         rounds = -(-self.decodes * self.context // chunk)
-        chunks = self.repeats * -(-(self.new + self.cached) // max(1, chunk - self.decodes)) if self.new else 0
+        chunks = -(-(self.new + self.cached) // max(1, chunk - self.decodes)) if self.new else 0
         return rounds + DECODE_STEPS + 4 * chunks
 
     def kv_tokens(self, chunk: int) -> int:
@@ -60,12 +57,12 @@ class Point:
 
     def computed_tokens(self, chunk: int) -> tuple[int, int]:
         """(prefilled tokens, decode steps) it takes, for an estimate of its duration."""
-        prefilled = self.decodes * self.context + self.repeats * (self.new + self.cached)
+        prefilled = self.decodes * self.context + self.new + self.cached
         return prefilled, self.decode_tokens(chunk) if self.decodes else 0
 
 
 def plan_points(facts: EngineFacts) -> list[Point]:
-    """Lay out the grid that fits this engine, in random order, without repetitions."""
+    """Lay out the grid that fits this engine: every point once in each visit, in random order."""
     chunk, longest = facts.max_num_batched_tokens, facts.max_model_len
     room = int(_ROOM * (facts.num_gpu_blocks - 1) * facts.block_size)
     fitting = [
@@ -76,7 +73,9 @@ def plan_points(facts: EngineFacts) -> list[Point]:
         and point.decodes + bool(point.new) <= facts.max_num_seqs
     ]
     # A machine that changes its pace meanwhile must not look like a price of contexts or batches.
-    return [fitting[at] for at in np.random.default_rng(_SEED).permutation(len(fitting))]
+    rng = np.random.default_rng(_SEED)
+    orders = [rng.permutation(len(fitting)) for _ in range(VISITS)]
+    return [replace(fitting[at], visit=visit) for visit, order in enumerate(orders) for at in order]
 
 
 def _grid(facts: EngineFacts) -> Iterator[Point]:

@@ -3,7 +3,8 @@
 Source: github.com/ShishirPatil/gorilla,
 ``berkeley-function-call-leaderboard/bfcl_eval/model_handler/base_handler.py``: ``input_token_count``,
 ``output_token_count`` and ``latency`` are one number for an entry of one call, else a list (one a turn of the user)
-of lists (one a call). ``latency`` is the model's time. Nothing says how long a function took.
+of lists (one a call). ``latency`` is the model's time. Nothing says how long a function took. An entry that failed has
+the error as its ``result`` and no counts.
 """
 
 from __future__ import annotations
@@ -25,25 +26,24 @@ from continuum_sim.traces.importers.fields import (
 )
 from continuum_sim.traces.importers.head import Head
 from continuum_sim.traces.importers.session import Session
-from continuum_sim.traces.importers.sources import Source, each_row
+from continuum_sim.traces.importers.sources import Source, each_program
 from continuum_sim.traces.schema import Program
 
 _FUNCTION = re.compile(r"\s*([\w.]+)\s*\(")
+_FAILED = "Error during inference"
 
 
 def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
-    for source, number, value in each_row(sources, session):
-        try:
-            program = _program(value, session)
-        except TraceError as error:
-            session.bad(error, source.path, number)
-            continue
-        yield program
+    return each_program(sources, session, _program)
 
 
-def _program(value: Any, session: Session) -> Program:
+def _program(value: Any, session: Session) -> Program | None:
     record = as_object(value, "the line")
     name = as_text(record.get("id"), "id")
+    result = record.get("result")
+    if record.get("input_token_count") is None and isinstance(result, str) and result.startswith(_FAILED):
+        session.note("entries that failed during inference, left out")
+        return None
     prompts = _turns(record.get("input_token_count"), "input_token_count", 1)
     outputs = _turns(record.get("output_token_count"), "output_token_count", 0)
     if [len(turn) for turn in prompts] != [len(turn) for turn in outputs]:

@@ -29,6 +29,8 @@ class Call:
         What a provider's cache gave to this prompt, where known: the least it can have kept.
     compacted
         Whether the log says that the context was compacted just before this call.
+    output_dropped
+        Whether its output is known not to come back whole: it holds hidden reasoning, which is not sent back.
     tool, tool_s
         What filled the time until the next call, and how long that was.
     tools
@@ -40,6 +42,7 @@ class Call:
     kept_tokens: int | None = None
     cached_tokens: int = 0
     compacted: bool = False
+    output_dropped: bool = False
     tool: str = ""
     tool_s: float = 0.0
     tools: tuple[ToolCall, ...] = ()
@@ -64,6 +67,7 @@ def make_program(
         raise TraceError("no LLM call with token counts in it, expected at least one")
     turns: list[Turn] = []
     before: Turn | None = None
+    dropped = False
     for index, call in enumerate(calls):
         output_tokens = call.output_tokens
         if output_tokens == 0:
@@ -71,7 +75,7 @@ def make_program(
             output_tokens = 1
         kept_tokens = 0
         if before is not None:
-            kept_tokens = _kept(before, call) if call.kept_tokens is None else call.kept_tokens
+            kept_tokens = _kept(before, call, dropped=dropped) if call.kept_tokens is None else call.kept_tokens
         if index == len(calls) - 1:
             turn = Turn(call.input_tokens, kept_tokens, output_tokens)
         else:
@@ -81,7 +85,7 @@ def make_program(
                 tool_s = 0.0
             turn = Turn(call.input_tokens, kept_tokens, output_tokens, call.tool or "unknown", tool_s, call.tools)
         turns.append(turn)
-        before = turn
+        before, dropped = turn, call.output_dropped
     if shared_prefix is not None:
         shared_prefix = SharedPrefix(shared_prefix.id, min(shared_prefix.tokens, turns[0].input_tokens))
     program = Program(program_id, tuple(turns), arrival_s, shared_prefix)
@@ -89,15 +93,16 @@ def make_program(
     return program
 
 
-def _kept(before: Turn, call: Call) -> int:
+def _kept(before: Turn, call: Call, *, dropped: bool) -> int:
     """Work out what a prompt keeps from lengths alone.
 
     A prompt that is at least as long as everything before it appended to it. One that is at least as long as the
     prompt before dropped (part of) the output, hidden reasoning that was not sent back: the prefix breaks where that
-    output began. A shorter one was compacted: only what a cache is known to have given is sure to be kept.
+    output began, reasoning being what comes first; so does that of a longer one if the log says so (``dropped``). A
+    shorter one was compacted: only what a cache is known to have given is sure to be kept.
     """
     if not call.compacted:
-        if call.input_tokens >= before.context_tokens:
+        if call.input_tokens >= before.context_tokens and not dropped:
             return before.context_tokens
         if call.input_tokens >= before.input_tokens:
             return before.input_tokens

@@ -12,17 +12,26 @@ Source: the files themselves have no published definition. The fields were taken
 * a sub-agent's answer to its parent names it (``toolUseResult.agentId``), with ``status`` ``async_launched`` where the
   parent went on;
 * sub-agents have ``isSidechain`` and, in newer versions, ``agentId`` and files of their own
-  (``SESSION/subagents/agent-ID.jsonl``).
+  (``SESSION/subagents/agent-ID.jsonl``; those of a workflow, which a tool's answer names as ``toolUseResult.runId``, in
+  ``SESSION/subagents/workflows/RUN``);
+* records point to the one before (``parentUuid``); where a person went back and asked anew, two branches begin at one
+  record. They were served one after the other, so they stay turns of one program, and the first turn of another branch
+  keeps what both have in common.
+
+Branches, workflows and ``agentId`` beside ``toolUseResult`` are as in the sessions that
+github.com/daaain/claude-code-log has for its tests (versions 2.0.46 to 2.1.2).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from continuum_sim.traces.check import MAX_DEPTH
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.importers.api import Importer
 from continuum_sim.traces.importers.calls import Call, joined, make_program
+from continuum_sim.traces.importers.claude_branches import kept_of_branch
 from continuum_sim.traces.importers.claude_records import Agent, take
 from continuum_sim.traces.importers.families import Started, with_children
 from continuum_sim.traces.importers.fields import as_object
@@ -39,12 +48,14 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
         name = ""
         broken = False
         for source in files:
+            folder = source.path.parent
+            run = folder.name if folder.parent.name == "workflows" else ""
             for number, line in source.lines():
                 try:
                     record = as_object(decode(line), "the line")
                     found = record.get("sessionId")
                     name = name or (found if isinstance(found, str) else "")
-                    take(record, agents, roots)
+                    take(record, agents, roots, run)
                 except TraceError as error:
                     session.bad(error, source.path, number)
                     broken = True
@@ -60,16 +71,17 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
 
 
 def _sessions(sources: Iterable[Source]) -> Iterator[tuple[Source, list[Source]]]:
-    """Yield every session's file with those of its sub-agents (``SESSION/subagents/agent-ID.jsonl``) after it."""
-    files = list(sources)
-    below: dict[str, list[Source]] = {}
-    for source in files:
-        if source.path.parent.name == "subagents":
-            below.setdefault(str(source.path.parent.parent), []).append(source)
-    for source in files:
-        if source.path.parent.name == "subagents":
-            continue
-        yield source, [source, *below.pop(str(source.path.with_name(source.stem)), [])]
+    """Yield every session's file with those of its sub-agents (anywhere below ``SESSION/subagents``) after it."""
+    sessions: list[Source] = []
+    below: dict[Path, list[Source]] = {}
+    for source in sources:
+        folder = next((p.parent for p in source.path.parents if p.name == "subagents"), None)
+        if folder is None:
+            sessions.append(source)
+        else:
+            below.setdefault(folder, []).append(source)
+    for source in sessions:
+        yield source, [source, *below.pop(source.path.with_name(source.stem), [])]
     for rest in below.values():
         yield from ((source, [source]) for source in rest)
 
@@ -79,8 +91,8 @@ def _family(name: str, agents: dict[str, Agent], session: Session) -> list[Progr
     found = {key: agent for key, agent in agents.items() if agent.responses}
     parents: dict[str, str] = {}
     for key, agent in found.items():
-        for child in agent.links:
-            if child in found and child != key:
+        for child, other in found.items():
+            if child != key and (child in agent.links or other.run in agent.runs):
                 parents.setdefault(child, key)
     roots = [key for key in found if not _ends_at_a_root(key, parents)]
     for key in roots:
@@ -114,7 +126,7 @@ def _program(
     started: list[Started] = []
     for child in children.get(key, []):
         program = _program(name, child, agents, children, session)
-        link = agent.links[child]
+        link = agent.links.get(child) or agent.runs[agents[child].run]
         after = next((i for i, one in enumerate(agent.responses) if link.tool_id in one.tool_ids), link.join_turn - 1)
         waited = link.waited and after < link.join_turn < len(agent.responses)
         started.append(Started(program, max(0, after), link.join_turn if waited else None))
@@ -143,9 +155,13 @@ def _call(agent: Agent, index: int, waits: bool, session: Session) -> Call:
             gap_s = max(0.0, until - one.answered) if waits else until - one.answered
         elif not waits:
             session.note("responses without times around them, gap taken as 0 s")
+    kept = kept_of_branch(agent.responses, index)
+    if kept is not None:
+        session.note("turns after going back in the conversation, which keep what both branches have in common")
     return Call(
         one.usage.input_tokens,
         one.usage.output_tokens,
+        kept_tokens=kept,
         cached_tokens=one.usage.cached_tokens,
         compacted=one.compacted,
         tool=joined(names),
@@ -172,7 +188,8 @@ CLAUDE_CODE = Importer(
         "tool: names of the tools, several joined by +, and human where a user's message came",
     ),
     derived=(
-        "kept_tokens: from prompt lengths; after a compaction or a shorter prompt, cache_read_input_tokens",
+        "kept_tokens: from prompt lengths; after a compaction or a shorter prompt, cache_read_input_tokens; after "
+        "going back to an earlier answer, what was there by then",
         "shared_prefix: what the cache gave to the first prompt, for sessions with the same number, version and model",
         "children: from the tool call that a sub-agent answers (agentId) to the response after that answer",
     ),

@@ -18,6 +18,10 @@ class Response:
     model: str
     compacted: bool
     asked: Waiting
+    parent: str | None
+    """``uuid`` of the record it answers."""
+    goes_on_from: int | None
+    """Index of the response before it in its branch: -1 if it has none, ``None`` if that is not known."""
     answered: float | None = None
     tools: list[str] = field(default_factory=list)
     tool_ids: list[str] = field(default_factory=list)
@@ -54,11 +58,32 @@ class Agent:
     input: Waiting = field(default_factory=Waiting)
     version: str = ""
     links: dict[str, Link] = field(default_factory=dict)
+    """By sub-agent."""
+    runs: dict[str, Link] = field(default_factory=dict)
+    """By workflow that it launched."""
+    run: str = ""
+    """The workflow it is part of."""
+    responded: dict[str, int] = field(default_factory=dict)
+    """Record (``uuid``) to the last response at or above it in its branch, by index; -1 where there is none."""
 
 
-def take(record: dict[str, Any], agents: dict[str, Agent], roots: dict[str, str]) -> None:
-    """Take in one record: a response, an input to the next one, or a compaction."""
+def take(record: dict[str, Any], agents: dict[str, Agent], roots: dict[str, str], run: str = "") -> None:
+    """Take in one record: a response, an input to the next one, or a compaction.
+
+    Parameters
+    ----------
+    record
+        The record.
+    agents
+        The main conversation (``""``) and the sub-agents of the session, as far as they are known.
+    roots
+        Sub-agents without an id, by their records.
+    run
+        The workflow that the record's file belongs to, if any.
+    """
     agent = agents.setdefault(_agent_of(record, roots), Agent())
+    agent.run = agent.run or run
+    above = _responded(record, agent)
     kind = record.get("type")
     if kind == "system" and record.get("subtype") == "compact_boundary":
         agent.compacted = True
@@ -79,38 +104,56 @@ def take(record: dict[str, Any], agents: dict[str, Agent], roots: dict[str, str]
     elif message.get("model") != "<synthetic>" and isinstance(message.get("id"), str):
         if isinstance(record.get("version"), str):
             agent.version = agent.version or record["version"]
-        _answer(message, at, agent)
+        _answer(record, message, at, agent, above)
+
+
+def _responded(record: dict[str, Any], agent: Agent) -> int | None:
+    """Return which response a record comes after in its branch, and keep that for the records after it."""
+    uuid, parent = record.get("uuid"), record.get("parentUuid")
+    # Records without one begin a conversation; later on they may be anything.
+    above = agent.responded.get(parent) if isinstance(parent, str) else None if agent.responses else -1
+    if above is not None and isinstance(uuid, str):
+        agent.responded[uuid] = above
+    return above
 
 
 def _link(record: dict[str, Any], message: dict[str, Any], agent: Agent) -> bool:
     """Take note of which tool call a sub-agent answered; return whether this is such an answer and was waited for."""
     result = optional_object(record.get("toolUseResult"))
-    child = result.get("agentId")
-    if not isinstance(child, str) or not child:
+    launched, key = agent.links, result.get("agentId")
+    if key is None and not record.get("isSidechain"):
+        key = record.get("agentId")
+    if key is None:
+        launched, key = agent.runs, result.get("runId")
+    if not isinstance(key, str) or not key:
         return False
     waited = result.get("status") != "async_launched"
     for block in optional_array(message.get("content")):
         tool_id = optional_object(block).get("tool_use_id")
         if isinstance(tool_id, str):
-            agent.links.setdefault(child, Link(tool_id, len(agent.responses), waited))
+            launched.setdefault(key, Link(tool_id, len(agent.responses), waited))
             return waited
     return False
 
 
-def _answer(message: dict[str, Any], at: float | None, agent: Agent) -> None:
+def _answer(record: dict[str, Any], message: dict[str, Any], at: float | None, agent: Agent, above: int | None) -> None:
     usage = read_usage(message.get("usage"), "message.usage")
     last = agent.responses[-1] if agent.responses else None
     if last is None or last.id != message["id"]:
-        model = message.get("model")
+        model, parent = message.get("model"), record.get("parentUuid")
         last = Response(
             message["id"],
             usage,
             model if isinstance(model, str) else "",
             agent.compacted,
             agent.input,
+            parent if isinstance(parent, str) else None,
+            above,
         )
         agent.responses.append(last)
         agent.compacted, agent.input = False, Waiting()
+    if isinstance(record.get("uuid"), str):
+        agent.responded[record["uuid"]] = len(agent.responses) - 1
     last.usage = max(last.usage, usage, key=lambda u: (u.output_tokens, u.input_tokens))
     if at is not None:
         last.answered = at if last.answered is None else max(last.answered, at)

@@ -3,7 +3,9 @@
 Source: github.com/SWE-agent/mini-swe-agent, ``src/minisweagent/agents/default.py`` (``trajectory_format``
 ``mini-swe-agent-1.1``), ``models/litellm_model.py`` (``extra.response`` is the provider's whole response,
 ``extra.timestamp`` the time it was there) and ``models/utils/actions_toolcall.py`` (``extra.timestamp`` of an
-observation: when its command had ended). Version 1 (``run/utils/save.py``) has the same messages without any time.
+observation: when its command had ended). Version 1 (``run/utils/save.py``) has the same messages without any time; its
+last releases, as in the trajectories that github.com/batyr0601/mini-swe-agent publishes, put ``timestamp`` beside
+``role`` and ``content``.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from continuum_sim.traces.importers.fields import as_array, as_object, as_time, 
 from continuum_sim.traces.importers.head import Head
 from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source, each_document
-from continuum_sim.traces.importers.usage import Usage, read_usage
+from continuum_sim.traces.importers.usage import REASONING, Usage, read_usage
 from continuum_sim.traces.schema import Program
 
 _COMMAND = re.compile(r"```(?:bash|mswea_bash_command)\s*\n(.*?)\n?```", re.DOTALL)
@@ -39,10 +41,10 @@ def _program(document: Any, source: Source, session: Session) -> Program:
         message = as_object(value, f"messages[{index}]")
         if _is_call(message):
             if at is not None:
-                calls.append(_call(messages, at, index))
+                calls.append(_call(messages, at, index, session))
             at = index
     if at is not None:
-        calls.append(_call(messages, at, len(messages)))
+        calls.append(_call(messages, at, len(messages), session))
     info = optional_object(record.get("info"))
     name = record.get("instance_id") or info.get("instance_id") or source.stem
     if not isinstance(name, str):
@@ -55,24 +57,39 @@ def _is_call(message: dict[str, Any]) -> bool:
     return message.get("role") == "assistant" or message.get("object") == "response"
 
 
-def _call(messages: list[Any], at: int, until: int) -> Call:
+def _call(messages: list[Any], at: int, until: int, session: Session) -> Call:
     """Make the call that answered with message ``at``; the messages up to ``until`` followed it."""
     message = messages[at]
     usage = _usage(message, f"messages[{at}]")
     extra = optional_object(message.get("extra"))
-    after = [optional_object(optional_object(m).get("extra")) for m in messages[at + 1 : until]]
+    following = range(at + 1, until)
+    after = [optional_object(optional_object(messages[i]).get("extra")) for i in following]
     tool_s = 0.0
-    times = [e["timestamp"] for e in after if e.get("timestamp") is not None]
-    if times and extra.get("timestamp") is not None:
-        ended = as_time(extra["timestamp"], f"messages[{at}].extra.timestamp")
-        tool_s = max(as_time(t, f"messages[{at + 1}].extra.timestamp") for t in times) - ended
+    answered = _time(messages, at)
+    times = [time for time in (_time(messages, i) for i in following) if time is not None]
+    if times and answered is not None:
+        tool_s = max(times) - answered
+    elif until < len(messages):
+        session.note("calls without times, gap taken as 0 s")
     return Call(
         usage.input_tokens,
         usage.output_tokens,
         cached_tokens=usage.cached_tokens,
+        output_dropped=bool(usage.reasoning_tokens) and not any(message.get(name) for name in REASONING),
         tool=_tool(message, extra, after),
         tool_s=tool_s,
     )
+
+
+def _time(messages: list[Any], index: int) -> float | None:
+    """Return when a message was there, in seconds since 1970, if that is known."""
+    message = optional_object(messages[index])
+    extra = optional_object(message.get("extra"))
+    if extra.get("timestamp") is not None:
+        return as_time(extra["timestamp"], f"messages[{index}].extra.timestamp")
+    if message.get("timestamp") is not None:
+        return as_time(message["timestamp"], f"messages[{index}].timestamp")
+    return None
 
 
 def _usage(message: dict[str, Any], place: str) -> Usage:
@@ -115,7 +132,7 @@ def _sniff_v1(head: Head) -> float:
 
 _SOURCE = "github.com/SWE-agent/mini-swe-agent: agents/default.py, models/litellm_model.py"
 _COUNTS = "input_tokens and output_tokens: usage of every response, hidden reasoning in the output"
-_KEPT = "kept_tokens: from prompt lengths (reasoning that was not sent back breaks the prefix)"
+_KEPT = "kept_tokens: from prompt lengths and reasoning_tokens (reasoning that was not sent back breaks the prefix)"
 _NAMES = "tool: first word of the command, several joined by +"
 _PREFIX = "shared_prefix: tokens of the system prompt are not counted without --tokenizer"
 
@@ -133,12 +150,15 @@ MINI_SWE_AGENT = Importer(
 
 MINI_SWE_AGENT_V1 = Importer(
     name="mini-swe-agent-v1",
-    title="mini-swe-agent 1 trajectories (no times)",
+    title="mini-swe-agent 1 trajectories (few with times)",
     source=_SOURCE,
     patterns=("*.traj.json",),
     sniff=_sniff_v1,
     read=_read,
-    measured=(_COUNTS,),
+    measured=(
+        _COUNTS,
+        "tool_s: from the response to the last observation, in late releases, which have times",
+    ),
     derived=(_KEPT, _NAMES),
-    missing=("tool_s: version 1 records no times; 0 everywhere", "arrival_s", _PREFIX),
+    missing=("tool_s: 0 where there are no times", "arrival_s", _PREFIX),
 )

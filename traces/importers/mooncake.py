@@ -6,9 +6,13 @@ Source: github.com/kvcache-ai/Mooncake, ``FAST25-release`` (``timestamp`` in ms,
 * NVIDIA Dynamo (github.com/ai-dynamo/dynamo, ``lib/mocker/src/loadgen/trace.rs``, ``from_mooncake``): every row has
   the whole prompt and its ``hash_ids``; ``delay`` is in ms after the turn before ended, else the difference of the
   timestamps.
-* AIPerf (github.com/ai-dynamo/aiperf, ``src/aiperf/dataset/loader/mooncake_trace.py``): a row without ``hash_ids``
-  adds to the conversation (``context_mode`` ``deltas_without_responses``, its default): ``input_length`` counts what
-  is new, and every response stays.
+* AIPerf (github.com/ai-dynamo/aiperf, ``src/aiperf/dataset/loader/mooncake_trace.py``): a row adds to the conversation
+  (``context_mode`` ``deltas_without_responses``, its default): ``input_length`` and ``hash_ids`` are of what is new,
+  and every response stays.
+
+A row without ``context_mode`` is read in AIPerf's way if it has no hashes, or if no prompt of the conversation begins
+with the block that the first one began with (as in AIPerf's ``docs/traces/inference-day-2026/dataset.jsonl``): whole
+prompts would have at least the system prompt in common.
 """
 
 from __future__ import annotations
@@ -104,12 +108,13 @@ def _check(value: Any, session: Session) -> None:
 def _program(name: str, rows: list[dict[str, Any]], prefixes: Prefixes, session: Session) -> Program:
     calls: list[Call] = []
     before: tuple[list[int], int, int] | None = None
+    adding = _adds(rows, session)
     for index, row in enumerate(rows):
         size = _size(row, session)
         prompt, output, ids = row["input_length"], row["output_length"], row.get("hash_ids")
         prompt, output = as_count(prompt, "input_length"), max(1, as_count(output, "output_length"))
         kept: int | None = None
-        deltas = row.get("context_mode") == _DELTAS or (ids is None and row.get("context_mode") is None)
+        deltas = row.get("context_mode") == _DELTAS or (row.get("context_mode") is None and (adding or ids is None))
         if calls and deltas:
             kept = calls[-1].input_tokens + calls[-1].output_tokens
             prompt += kept
@@ -130,6 +135,19 @@ def _program(name: str, rows: list[dict[str, Any]], prefixes: Prefixes, session:
         shared_prefix=_prefix(first, calls[0].input_tokens, prefixes, session),
     )
     return with_own_children(program, optional_object(first.get(OWN)))
+
+
+def _adds(rows: list[dict[str, Any]], session: Session) -> bool:
+    """Whether the rows of a conversation that do not say so have the hashes of what they add, not of whole prompts."""
+    hashed = [row for row in rows if row.get("hash_ids") and row.get("context_mode") is None]
+    # A first block that is not full has another hash in a longer prompt.
+    if len(hashed) < 2 or hashed[0]["input_length"] < _size(hashed[0], session):
+        return False
+    first = hashed[0]["hash_ids"][0]
+    if any(row["hash_ids"][0] == first for row in hashed[1:]):
+        return False
+    session.note("conversations whose rows have no first block in common, read as adding to each other")
+    return True
 
 
 def _arrival(row: dict[str, Any], timestamp: Any) -> float | None:
@@ -176,7 +194,7 @@ MOONCAKE = Importer(
     sniff=_sniff,
     read=_read,
     measured=(
-        "input_tokens and output_tokens: input_length (in a conversation without hash_ids: what is new), output_length",
+        "input_tokens and output_tokens: input_length (where rows add to a conversation: what is new), output_length",
         "tool_s: delay",
         "arrival_s: timestamp of the first row",
     ),

@@ -29,7 +29,7 @@ from continuum_sim.traces.importers.groups import Groups
 from continuum_sim.traces.importers.head import Head
 from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source, each_row
-from continuum_sim.traces.importers.usage import read_usage
+from continuum_sim.traces.importers.usage import REASONING, read_usage
 from continuum_sim.traces.schema import Program, SharedPrefix
 
 
@@ -49,7 +49,7 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
     for key, rows in groups:
         zero = rows[0][0] if zero is None else zero
         arrival_s = rows[0][0] - zero if rows[0][0] > float("-inf") and zero > float("-inf") else None
-        prefix = SharedPrefix(*rows[0][6]) if rows[0][6] else None
+        prefix = SharedPrefix(*rows[0][-1]) if rows[0][-1] else None
         try:
             calls = list(_calls(rows, session))
             program = make_program(session.unique(key), calls, session, arrival_s=arrival_s, shared_prefix=prefix)
@@ -78,7 +78,7 @@ class _Chains:
 
 
 def _row(value: Any, default: str, chains: _Chains, session: Session) -> tuple[str, list[Any]]:
-    """Return the conversation and ``[start s, end s, prompt, output, cached, tools, shared prefix]``."""
+    """Return the conversation and ``[start s, end s, prompt, output, cached, dropped, tools, shared prefix]``."""
     record = as_object(value, "the line")
     response = optional_object(record.get("response")) or record
     response = optional_object(response.get("body")) or response
@@ -95,8 +95,24 @@ def _row(value: Any, default: str, chains: _Chains, session: Session) -> tuple[s
     else:
         key = chains.follow(messages, default) if messages else default
     prefix = system_prefix(messages, session)
-    row = [start_s, end_s, *usage, _tools(response), [prefix.id, prefix.tokens] if prefix else None]
-    return key, row
+    return key, [
+        start_s,
+        end_s,
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cached_tokens,
+        bool(usage.reasoning_tokens) and not _shows_reasoning(response),
+        _tools(response),
+        [prefix.id, prefix.tokens] if prefix else None,
+    ]
+
+
+def _shows_reasoning(response: dict[str, Any]) -> bool:
+    """Whether the answer holds its reasoning, as some servers other than OpenAI's do: a client may send it back."""
+    messages = (
+        optional_object(optional_object(choice).get("message")) for choice in optional_array(response.get("choices"))
+    )
+    return any(message.get(name) for message in messages for name in REASONING)
 
 
 def _tools(response: dict[str, Any]) -> str:
@@ -111,7 +127,7 @@ def _tools(response: dict[str, Any]) -> str:
 
 
 def _calls(rows: list[Any], session: Session) -> Iterator[Call]:
-    for index, (start, end, prompt, output, cached, tool, _) in enumerate(rows):
+    for index, (start, end, prompt, output, cached, dropped, tool, _) in enumerate(rows):
         gap_s = 0.0
         if index + 1 < len(rows):
             following = rows[index + 1][0]
@@ -122,7 +138,7 @@ def _calls(rows: list[Any], session: Session) -> Iterator[Call]:
                 gap_s = following - start
             else:
                 gap_s = following - end
-        yield Call(prompt, output, cached_tokens=cached, tool=tool or "client", tool_s=gap_s)
+        yield Call(prompt, output, cached_tokens=cached, output_dropped=dropped, tool=tool or "client", tool_s=gap_s)
 
 
 def _sniff(head: Head) -> float:
@@ -148,7 +164,8 @@ OPENAI_LOG = Importer(
     ),
     derived=(
         "which calls are one program: session_id, else messages that begin with all of an earlier call's",
-        "kept_tokens: from prompt lengths; after a shorter prompt, cached_tokens",
+        "kept_tokens: from prompt lengths and reasoning_tokens (hidden reasoning breaks the prefix); after a shorter "
+        "prompt, cached_tokens",
         "shared_prefix: the system prompt, counted with --tokenizer",
     ),
     missing=("shared_prefix without --tokenizer",),

@@ -1,9 +1,10 @@
-"""OpenHands evaluation output: one instance a line (``output.jsonl``), events of version 0.
+"""OpenHands evaluation output: one instance a line (``output.jsonl``), events of version 0 or of its SDK (version 1).
 
 Source: github.com/All-Hands-AI/OpenHands, ``evaluation/utils/shared.py`` (``EvalOutput``),
 ``openhands/events/serialization/event.py`` (an event's ``id``, ``timestamp``, ``cause``, ``tool_call_metadata``) and
 ``openhands/llm/metrics.py`` (``token_usages``: one a call, with ``response_id``; from some version on the last 500
-only).
+only). Events of the SDK (github.com/OpenHands/software-agent-sdk, ``openhands/sdk/event``) name the response in
+``llm_response_id``, the tool in ``tool_name`` and the action that an observation answers in ``action_id``.
 """
 
 from __future__ import annotations
@@ -12,13 +13,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.importers.api import Importer
 from continuum_sim.traces.importers.calls import Call, joined, make_program
 from continuum_sim.traces.importers.fields import as_array, as_count, as_object, as_text, as_time, optional_object
 from continuum_sim.traces.importers.head import Head
 from continuum_sim.traces.importers.session import Session
-from continuum_sim.traces.importers.sources import Source, each_row
+from continuum_sim.traces.importers.sources import Source, each_program
 from continuum_sim.traces.schema import Program
 
 _MOST_USAGES = 500
@@ -34,13 +34,7 @@ class _Step:
 
 
 def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
-    for source, number, value in each_row(sources, session):
-        try:
-            program = _program(value, session)
-        except TraceError as error:
-            session.bad(error, source.path, number)
-            continue
-        yield program
+    return each_program(sources, session, _program)
 
 
 def _program(value: Any, session: Session) -> Program:
@@ -72,26 +66,26 @@ def _program(value: Any, session: Session) -> Program:
 
 def _steps(history: list[Any]) -> dict[str, _Step]:
     steps: dict[str, _Step] = {}
-    of_event: dict[int, _Step] = {}
+    of_event: dict[int | str, _Step] = {}
     for index, value in enumerate(history):
         place = f"history[{index}]"
         event = as_object(value, place)
         meta = optional_object(event.get("tool_call_metadata"))
         if "observation" in event:
-            cause = event.get("cause")
-            step = of_event.get(cause) if type(cause) is int else None
+            cause = event.get("action_id", event.get("cause"))
+            step = of_event.get(cause) if isinstance(cause, int | str) else None
             if step is not None and event.get("timestamp") is not None:
                 step.answered = max(step.answered, as_time(event["timestamp"], f"{place}.timestamp"))
         elif "action" in event:
-            response = optional_object(meta.get("model_response")).get("id")
+            response = event.get("llm_response_id", optional_object(meta.get("model_response")).get("id"))
             if not isinstance(response, str):
                 continue
             step = steps.setdefault(response, _Step())
-            name = meta.get("function_name") or event["action"]
+            name = meta.get("function_name") or event.get("tool_name") or event["action"]
             step.names.append(name if isinstance(name, str) else "unknown")
             if event.get("timestamp") is not None:
                 step.called = min(step.called, as_time(event["timestamp"], f"{place}.timestamp"))
-            if type(event.get("id")) is int:
+            if isinstance(event.get("id"), int | str):
                 of_event[event["id"]] = step
     return steps
 
@@ -107,7 +101,7 @@ def _sniff(head: Head) -> float:
 
 OPENHANDS = Importer(
     name="openhands",
-    title="OpenHands output.jsonl (version 0 events)",
+    title="OpenHands output.jsonl",
     source="github.com/All-Hands-AI/OpenHands: openhands/events/serialization/event.py, openhands/llm/metrics.py",
     patterns=("output*.jsonl",),
     sniff=_sniff,

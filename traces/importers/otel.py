@@ -5,8 +5,10 @@ strings) and the semantic conventions for generative AI, github.com/open-telemet
 ``docs/gen-ai/gen-ai-spans.md`` and ``gen-ai-agent-spans.md``: ``gen_ai.operation.name`` (``chat``,
 ``generate_content``, ``text_completion``, ``execute_tool``, ``invoke_agent``), ``gen_ai.usage.input_tokens`` (cached
 tokens included), ``gen_ai.usage.output_tokens``, ``gen_ai.usage.cache_read.input_tokens``,
-``gen_ai.conversation.id``, ``gen_ai.tool.name``. Older names of the counts (``prompt_tokens``, ``completion_tokens``)
-are read as well.
+``gen_ai.conversation.id``, ``gen_ai.tool.name``. Read as well: older names of the counts (``prompt_tokens``,
+``completion_tokens``), ``session.id`` (``docs/general/session.md``) in place of a conversation, spans without an
+operation by what they have, and OpenInference (github.com/Arize-ai/openinference, ``spec/semantic_conventions.md``).
+Where a span with counts is in another one with counts, the outer one holds sums and is no call.
 """
 
 from __future__ import annotations
@@ -35,10 +37,18 @@ from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source, decode
 from continuum_sim.traces.schema import Program
 
-_CALLS: Final = ("chat", "generate_content", "text_completion")
-_PROMPT: Final = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")
-_OUTPUT: Final = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens")
-_CACHED: Final = ("gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_read_input_tokens")
+_NO_CALLS: Final = ("create_agent", "embeddings", "invoke_workflow", "retrieval")
+"""Operations that may have counts and generate nothing, or only sum up."""
+_PROMPT: Final = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "llm.token_count.prompt")
+_OUTPUT: Final = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens", "llm.token_count.completion")
+_CACHED: Final = (
+    "gen_ai.usage.cache_read.input_tokens",
+    "gen_ai.usage.cache_read_input_tokens",
+    "llm.token_count.prompt_details.cache_read",
+)
+_CONVERSATION: Final = ("gen_ai.conversation.id", "session.id")
+_TOOL_NAME: Final = ("gen_ai.tool.name", "tool.name")
+_OF_OPENINFERENCE: Final = {"TOOL": "execute_tool", "AGENT": "invoke_agent", "EMBEDDING": "embeddings"}
 _VALUES: Final = ("stringValue", "intValue", "doubleValue")
 _CHAT, _TOOL, _AGENT, _OTHER = range(4)
 
@@ -113,17 +123,19 @@ def _span(value: Any, place: str) -> tuple[str, list[Any]]:
     span = as_object(value, place)
     attributes = _attributes(span.get("attributes"))
     operation = attributes.get("gen_ai.operation.name")
+    if operation is None:
+        operation = _OF_OPENINFERENCE.get(str(attributes.get("openinference.span.kind")))
     prompt = _counted(attributes, _PROMPT, place, 1)
     output = _counted(attributes, _OUTPUT, place, 0)
+    tool = _text_of(attributes, _TOOL_NAME)
     kind = _OTHER
-    if operation == "execute_tool":
+    if operation == "execute_tool" or (operation is None and tool and prompt is None):
         kind = _TOOL
     elif operation == "invoke_agent":
         kind = _AGENT
-    elif prompt is not None and output is not None and operation in (*_CALLS, None):
+    elif prompt is not None and output is not None and operation not in _NO_CALLS:
         kind = _CHAT
-    conversation = attributes.get("gen_ai.conversation.id")
-    name = attributes.get("gen_ai.tool.name" if kind == _TOOL else "gen_ai.agent.name")
+    name = tool if kind == _TOOL else _text_of(attributes, ("gen_ai.agent.name",))
     parent = span.get("parentSpanId")
     row = [
         kind,
@@ -131,8 +143,8 @@ def _span(value: Any, place: str) -> tuple[str, list[Any]]:
         _nanoseconds(span.get("endTimeUnixNano"), f"{place}.endTimeUnixNano"),
         as_text(span.get("spanId"), f"{place}.spanId"),
         parent if isinstance(parent, str) else "",
-        conversation if isinstance(conversation, str) else "",
-        name if isinstance(name, str) else "",
+        _text_of(attributes, _CONVERSATION),
+        name,
         prompt or 0,
         output or 0,
         min(prompt or 0, _counted(attributes, _CACHED, place, 0) or 0),
@@ -146,10 +158,13 @@ def _attributes(value: Any) -> dict[str, Any]:
         entry = optional_object(item)
         if isinstance(entry.get("key"), str):
             held = optional_object(entry.get("value"))
-            found[entry["key"]] = next(
-                (v for k, v in held.items() if k in ("stringValue", "intValue", "doubleValue")), None
-            )
+            found[entry["key"]] = next((v for k, v in held.items() if k in _VALUES), None)
     return found
+
+
+def _text_of(attributes: dict[str, Any], names: tuple[str, ...]) -> str:
+    values = (attributes.get(name) for name in names)
+    return next((value for value in values if isinstance(value, str) and value), "")
 
 
 def _counted(attributes: dict[str, Any], names: tuple[str, ...], place: str, low: int) -> int | None:
@@ -182,9 +197,12 @@ def _by_agent(trace_id: str, spans: list[list[Any]], session: Session) -> Iterat
     if len(names) > 1:
         session.note("traces with several conversations, taken by the conversation of each span")
     above = {span[3]: _above(span, by_id) for span in spans if span[0] != _OTHER}
+    sums = {one[3] for span in spans if span[0] == _CHAT for one in above[span[3]] if one[0] == _CHAT}
+    if sums:
+        session.note("spans that sum up the calls in them, left out", len(sums))
     spawning = {one[3] for span in spans if span[0] == _AGENT for one in above[span[3]] if one[0] == _TOOL}
     for span in spans:
-        if span[0] not in (_CHAT, _TOOL):
+        if span[0] not in (_CHAT, _TOOL) or span[3] in sums:
             continue
         agents = [one[3] for one in above[span[3]] if one[0] == _AGENT][:-1]
         key = span[5] or (names[0] if len(names) == 1 else trace_id)

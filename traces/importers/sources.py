@@ -111,6 +111,20 @@ def each_row(sources: Iterable[Source], session: Session) -> Iterator[tuple[Sour
             yield source, number, value
 
 
+def each_program(
+    sources: Iterable[Source], session: Session, convert: Callable[[Any, Session], Program | None]
+) -> Iterator[Program]:
+    """Yield the programs of files that are one a line; ``convert`` returns none for a line to pass over."""
+    for source, number, value in each_row(sources, session):
+        try:
+            program = convert(value, session)
+        except TraceError as error:
+            session.bad(error, source.path, number)
+            continue
+        if program is not None:
+            yield program
+
+
 def find_sources(paths: Iterable[str | os.PathLike[str]], patterns: Iterable[str]) -> list[Source]:
     """Return the files named, and in folders those whose names match one of ``patterns``, compressed or not.
 

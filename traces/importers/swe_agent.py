@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.importers.api import Importer
 from continuum_sim.traces.importers.calls import Call, command_name, make_program
 from continuum_sim.traces.importers.chat import message_text, system_prefix
@@ -33,7 +34,9 @@ def _program(document: Any, source: Source, session: Session) -> Program:
     for index, value in enumerate(steps):
         place = f"trajectory[{index}]"
         step = as_object(value, place)
-        query = as_array(step.get("query"), f"{place}.query")
+        if "query" not in step:
+            raise TraceError(f"{place}.query is missing, expected the prompt (SWE-agent records it since 1.1.0)")
+        query = as_array(step["query"], f"{place}.query")
         if not query or query == [{}]:
             continue  # a step without a call, such as a forced submission
         response = step.get("response")

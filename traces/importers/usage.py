@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.importers.fields import as_count, as_object, optional_object
+
+REASONING: Final = ("reasoning_content", "reasoning", "thinking_blocks")
+"""Where servers and litellm put reasoning in a message: there it may be sent back, hidden reasoning cannot be."""
 
 
 class Usage(NamedTuple):
@@ -14,6 +17,8 @@ class Usage(NamedTuple):
     input_tokens: int
     output_tokens: int
     cached_tokens: int
+    reasoning_tokens: int = 0
+    """Of the output, reasoning that is not part of the answer, where a provider says so."""
 
 
 def read_usage(value: Any, place: str) -> Usage:
@@ -34,7 +39,11 @@ def read_usage(value: Any, place: str) -> Usage:
         prompt = as_count(usage["prompt_tokens"], f"{place}.prompt_tokens", 1)
         output = as_count(usage.get("completion_tokens"), f"{place}.completion_tokens")
         details = optional_object(usage.get("prompt_tokens_details"))
-        return Usage(prompt, output, _cached(details, f"{place}.prompt_tokens_details", prompt))
+        cached = _part(details, "cached_tokens", f"{place}.prompt_tokens_details", prompt)
+        details = optional_object(usage.get("completion_tokens_details"))
+        return Usage(
+            prompt, output, cached, _part(details, "reasoning_tokens", f"{place}.completion_tokens_details", output)
+        )
     if usage.get("input_tokens") is None:
         raise TraceError(f"{place} has neither prompt_tokens nor input_tokens, expected one of them")
     output = as_count(usage.get("output_tokens"), f"{place}.output_tokens")
@@ -44,9 +53,10 @@ def read_usage(value: Any, place: str) -> Usage:
         rest = as_count(usage["input_tokens"], f"{place}.input_tokens")
         return Usage(as_count(rest + made + read, f"{place}: the whole prompt", 1), output, read)
     prompt = as_count(usage["input_tokens"], f"{place}.input_tokens", 1)
-    return Usage(prompt, output, _cached(optional_object(usage.get("input_tokens_details")), place, prompt))
+    details = optional_object(usage.get("input_tokens_details"))
+    return Usage(prompt, output, _part(details, "cached_tokens", f"{place}.input_tokens_details", prompt))
 
 
-def _cached(details: dict[str, Any], place: str, prompt: int) -> int:
-    value = details.get("cached_tokens")
-    return 0 if value is None else min(prompt, as_count(value, f"{place}.cached_tokens"))
+def _part(details: dict[str, Any], name: str, place: str, whole: int) -> int:
+    value = details.get(name)
+    return 0 if value is None else min(whole, as_count(value, f"{place}.{name}"))

@@ -3,13 +3,15 @@
 Source: github.com/vllm-project/vllm, ``vllm/entrypoints/logger.py`` (``RequestLogger``) and ``vllm/logger.py`` (the
 format of the time, which has no year). ``Received request ID: prompt: …, params: …, prompt_token_ids: […]`` up to
 0.11; since then the ids are in ``Request ID details: …`` and need ``VLLM_LOGGING_LEVEL=DEBUG``. ``Generated response
-ID…: output: …, output_token_ids: […]`` follows. Ids must be whole: no ``--max-log-len``.
+ID…: output: …, output_token_ids: […]`` follows. Ids must be whole: no ``--max-log-len``. Of chats, servers log the text
+and ``prompt_token_ids: None`` (as logs in public issues show): that text is counted with ``--tokenizer``.
 
 A request goes on from an earlier one if its prompt begins with all of that one's prompt: exact, as the ids are there.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import re
 from array import array
@@ -33,6 +35,8 @@ _RECEIVED: Final = re.compile(rb"(?:Received request|Request) (\S+?)(?::| detail
 _GENERATED: Final = re.compile(rb"Generated response (\S+?)(?: \(streaming complete\))?: output: ")
 _PROMPT_IDS: Final = re.compile(rb"prompt_token_ids: \[([\d, ]*)\]")
 _OUTPUT_IDS: Final = re.compile(rb"output_token_ids: (?:\[|array\('[a-zA-Z]', \[)([\d, ]*)\]")
+_TEXT: Final = re.compile(rb"(?:prompt|output): ('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")")
+"""As Python writes strings."""
 _LOOKS: Final = re.compile(
     r"(?:Received request|Request) \S+?(?::| details:) prompt: |Generated response \S+.*?: output: "
 )
@@ -88,11 +92,12 @@ def _take(
     session: Session,
 ) -> None:
     if found := _RECEIVED.search(line):
-        ids = _ids(_PROMPT_IDS, line)
+        if b"params: PoolingParams(" in line:
+            session.note("requests that generate nothing (embeddings), left out")
+            return
+        ids = _tokens(_PROMPT_IDS, line, session)
         if ids is None:
-            if b"Received request" in line:
-                return  # an embedding request, or a version that logs the ids apart
-            raise TraceError("prompt_token_ids is missing, expected the token ids of the prompt (vLLM's debug log)")
+            raise TraceError("no prompt_token_ids in the line, expected them, or a text to count with --tokenizer DIR")
         if not ids:
             raise TraceError("prompt_token_ids is empty, expected at least one")
         waiting[_name(found.group(1))] = (_clock(line), ids, number)
@@ -101,9 +106,9 @@ def _take(
         if request is None:
             session.note("responses without a logged request, left out")
             return
-        output = _ids(_OUTPUT_IDS, line)
+        output = _tokens(_OUTPUT_IDS, line, session)
         if output is None:
-            raise TraceError("output_token_ids is missing, expected the token ids of the answer")
+            raise TraceError("no output_token_ids in the line, expected them, or a text to count with --tokenizer DIR")
         received, prompt, at = request
         _finish(received, _clock(line), prompt, output, f"{stem}-{at}", last, groups)
 
@@ -165,6 +170,20 @@ class _Conversations:
         return one
 
 
+def _tokens(pattern: re.Pattern[bytes], line: bytes, session: Session) -> array[int] | None:
+    """Return the token ids of a prompt or an answer: as they were logged, else counted in its text."""
+    ids = _ids(pattern, line)
+    if ids is not None or session.tokens is None:
+        return ids
+    text = _TEXT.search(line)
+    if text is None:
+        return None
+    try:
+        return array("q", session.tokens.ids(ast.literal_eval(text.group(1).decode("utf-8", "replace"))))
+    except (ValueError, SyntaxError):
+        raise TraceError("the text in the line is cut off or no string, expected it as vLLM logs it") from None
+
+
 def _ids(pattern: re.Pattern[bytes], line: bytes) -> array[int] | None:
     # The last one: the text of a prompt may quote a log.
     found: list[bytes] = pattern.findall(line)
@@ -206,13 +225,14 @@ VLLM_LOG = Importer(
     sniff=_sniff,
     read=_read,
     measured=(
-        "input_tokens and output_tokens: lengths of prompt_token_ids and output_token_ids",
+        "input_tokens and output_tokens: numbers of prompt_token_ids and output_token_ids",
         "kept_tokens: leading token ids in common with the prompt and output before",
         "arrival_s: time of a program's first request, from the earliest on (whole seconds, as vLLM logs them)",
     ),
     derived=(
         "which requests are one program: a prompt that begins with all of an earlier prompt goes on from it",
         "tool_s: from the logged response to the next request",
+        "input_tokens and output_tokens where the log has text and no ids: counted with --tokenizer",
     ),
     missing=("names of tools: client", "shared_prefix"),
 )

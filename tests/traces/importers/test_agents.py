@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from continuum_sim.traces import Child, Program, SharedPrefix, Turn, import_trace, read_programs
-from support.agent_logs import claude_code, mini_swe_agent
+from continuum_sim.traces import Child, Program, SharedPrefix, TraceError, Turn, import_trace, read_programs
+from support.agent_logs import bfcl, claude_code, lines, mini_swe_agent, openhands, swe_agent
 
 Imported = Callable[..., list[Program]]
 
@@ -32,6 +33,27 @@ def test_mini_swe_agent_1_has_no_times(imported: Imported) -> None:
     assert [turn.tool for turn in program.turns] == ["find", "pytest+git", None]
 
 
+def test_mini_swe_agent_1_with_times_beside_the_content(imported: Imported) -> None:
+    record = json.loads(mini_swe_agent("1.17.2", times=False))
+    for at, message in enumerate(record["messages"]):
+        message["timestamp"] = 1_764_739_576.0 + 2.5 * at
+    (program,) = imported("mini-swe-agent-v1", json.dumps(record).encode())
+    # The second call is followed by two observations.
+    assert [turn.tool_s for turn in program.turns] == [2.5, 5.0, 0]
+
+
+def test_hidden_reasoning_does_not_come_back(imported: Imported) -> None:
+    record = json.loads(mini_swe_agent())
+    first = record["messages"][2]
+    first["extra"]["response"]["usage"]["completion_tokens_details"] = {"reasoning_tokens": 30}
+    (program,) = imported("mini-swe-agent", json.dumps(record).encode())
+    # 1200 has room for 1000 + 50, and 30 of those 50 were not sent.
+    assert program.turns[1].kept_tokens == 1000
+    first["reasoning_content"] = "as it goes back"
+    (program,) = imported("mini-swe-agent", json.dumps(record).encode())
+    assert program.turns[1].kept_tokens == 1050
+
+
 def test_a_call_without_a_command_is_a_retry(imported: Imported) -> None:
     record = json.loads(mini_swe_agent())
     record["messages"][2]["extra"]["actions"] = []
@@ -50,6 +72,13 @@ def test_swe_agent(imported: Imported) -> None:
     assert program.shared_prefix.tokens == 6
 
 
+def test_swe_agent_trajectories_without_prompts(imported: Imported) -> None:
+    record = json.loads(swe_agent())
+    del record["trajectory"][0]["query"]
+    with pytest.raises(TraceError, match=r"trajectory\[0\]\.query is missing, .* since 1\.1\.0"):
+        imported("swe-agent", json.dumps(record).encode())
+
+
 def test_openhands(imported: Imported) -> None:
     (program,) = imported("openhands")
     assert program.program_id == "repo__1"
@@ -61,6 +90,19 @@ def test_openhands(imported: Imported) -> None:
     assert second.tool_s == pytest.approx(1.5)
     # Condensed: only what the cache gave is sure to be kept.
     assert third == Turn(3000, 2048, 40)
+
+
+def test_openhands_events_of_its_sdk(imported: Imported) -> None:
+    record = json.loads(openhands())
+    for event in record["history"][1:]:
+        event["id"] = f"e{event['id']}"
+        if "action" in event:
+            meta = event.pop("tool_call_metadata")
+            event |= {"kind": "ActionEvent", "action": {"command": "ls"}, "tool_name": meta["function_name"]}
+            event["llm_response_id"] = meta["model_response"]["id"]
+        else:
+            event |= {"kind": "ObservationEvent", "observation": {}, "action_id": f"e{event.pop('cause')}"}
+    assert imported("openhands", json.dumps(record).encode()) == imported("openhands")
 
 
 def test_claude_code(imported: Imported) -> None:
@@ -102,6 +144,68 @@ def test_a_sub_agent_that_nothing_ties_to_its_parent(imported: Imported) -> None
     assert side.program_id == "s-1/a7"
 
 
+def test_a_sub_agent_named_beside_the_answer(imported: Imported) -> None:
+    records = [json.loads(line) for line in claude_code().splitlines()]
+    for record in records:
+        if record.get("toolUseResult", {}).get("agentId"):
+            record["agentId"] = record["toolUseResult"].pop("agentId")
+    assert imported("claude-code", lines(*records)) == imported("claude-code")
+
+
+def claude_branches(*answers: tuple[str, str, int, int]) -> bytes:
+    """One question and one answer (``uuid``, ``uuid`` it goes on from, prompt, output) after the other."""
+    records: list[dict[str, Any]] = []
+    for minute, (uuid, parent, prompt, output) in enumerate(answers):
+        common = {"sessionId": "s", "isSidechain": False, "timestamp": f"2026-06-01T05:{minute:02d}:00Z"}
+        # A question with a name of its own may be asked twice.
+        ask = parent if parent.startswith("ask") else f"ask-{uuid}"
+        if ask not in [record["uuid"] for record in records]:
+            above = records[0]["uuid"].replace("ask-", "") if ask == parent else parent or None
+            message: dict[str, Any] = {"role": "user", "content": "?"}
+            records.append({**common, "type": "user", "uuid": ask, "parentUuid": above, "message": message})
+        message = {"id": f"m-{uuid}", "role": "assistant", "content": []}
+        message["usage"] = {"input_tokens": prompt, "output_tokens": output}
+        records.append({**common, "type": "assistant", "uuid": uuid, "parentUuid": ask, "message": message})
+    return lines(*records)
+
+
+def test_going_back_in_a_conversation(imported: Imported) -> None:
+    content = claude_branches(
+        ("a", "", 1000, 50),
+        ("b", "a", 1100, 60),
+        ("c", "b", 1200, 70),
+        # Back to the first answer: all that was there then, though the prompt is long enough for 1200 + 70.
+        ("d", "a", 1500, 80),
+        ("e", "d", 1700, 10),
+        # And back to the branch before: still the first answer is what both have in common.
+        ("f", "c", 1400, 10),
+    )
+    (program,) = imported("claude-code", content)
+    assert [turn.kept_tokens for turn in program.turns] == [0, 1050, 1160, 1050, 1580, 1050]
+
+
+def test_the_same_question_again(imported: Imported) -> None:
+    content = claude_branches(("a", "", 1000, 50), ("b", "ask", 1200, 60), ("c", "ask", 1200, 70))
+    (program,) = imported("claude-code", content)
+    assert [turn.kept_tokens for turn in program.turns] == [0, 1050, 1200]
+
+
+def test_sub_agents_of_a_workflow(tmp_path: Path) -> None:
+    main = [json.loads(line) for line in claude_branches(("a", "", 1000, 50), ("b", "a", 1100, 60)).splitlines()]
+    main[1]["message"]["content"] = [{"type": "tool_use", "id": "t", "name": "Workflow", "input": {}}]
+    main[2]["message"]["content"] = [{"type": "tool_result", "tool_use_id": "t", "content": "launched"}]
+    main[2]["toolUseResult"] = {"isAsync": True, "status": "async_launched", "runId": "wf_1"}
+    side = [json.loads(line) for line in claude_branches(("x", "", 300, 20)).splitlines()]
+    folder = tmp_path / "p" / "s" / "subagents" / "workflows" / "wf_1"
+    folder.mkdir(parents=True)
+    (tmp_path / "p" / "s.jsonl").write_bytes(lines(*main))
+    (folder / "agent-a1.jsonl").write_bytes(lines(*({**one, "isSidechain": True, "agentId": "a1"} for one in side)))
+    (folder / "journal.jsonl").write_bytes(lines({"type": "started", "key": "k", "agentId": "a1"}))
+    import_trace([tmp_path / "p"], tmp_path / "o.jsonl")
+    (program,) = read_programs(tmp_path / "o.jsonl")
+    assert program.children == (Child(Program("s/a1", (Turn(300, 0, 20),)), 0, None),)
+
+
 def test_tracelab(imported: Imported) -> None:
     (program,) = imported("tracelab")
     assert program.turns == (
@@ -110,6 +214,11 @@ def test_tracelab(imported: Imported) -> None:
         Turn(1300, 1100, 50, "human", 30.0),
         Turn(900, 700, 10),
     )
+
+
+def test_bfcl_entries_that_failed_are_no_bad_records(imported: Imported) -> None:
+    failed = {"id": "multi_turn_base_1", "result": "Error during inference: timeout", "traceback": "…"}
+    assert imported("bfcl", bfcl() + lines(failed)) == imported("bfcl")
 
 
 def test_bfcl(imported: Imported) -> None:

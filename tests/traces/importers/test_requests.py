@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from continuum_sim.traces import Child, Program, SharedPrefix, TraceError, Turn
 from support.agent_logs import lines
-from support.request_logs import mooncake, mooncake_deltas, weka
+from support.logs import word_tokenizer
+from support.request_logs import mooncake, mooncake_deltas, openai_log, otel, weka
 
 Imported = Callable[..., list[Program]]
 
@@ -85,6 +87,21 @@ def test_mooncake_rows_without_hashes_add_to_a_conversation(imported: Imported) 
     assert program.turns == (Turn(300, 0, 40, "delay", 2.0), Turn(490, 340, 20))
 
 
+def test_mooncake_rows_whose_hashes_are_of_what_they_add(imported: Imported) -> None:
+    rows = [
+        {"session_id": "s", "input_length": 1100, "output_length": 40, "hash_ids": [0, 1, 2], "timestamp": 0.0},
+        {"session_id": "s", "input_length": 700, "output_length": 20, "hash_ids": [7, 8], "delay": 1500.0},
+        {"session_id": "s", "input_length": 90, "output_length": 5, "hash_ids": [9], "delay": 10.0},
+    ]
+    (program,) = imported("mooncake", lines(*rows))
+    assert program.turns == (Turn(1100, 0, 40, "delay", 1.5), Turn(1840, 1140, 20, "delay", 0.01), Turn(1950, 1860, 5))
+    assert program.shared_prefix == SharedPrefix("block-0", 1024)
+    # One prompt that begins as the first did, and they are whole prompts.
+    rows[2] = rows[2] | {"input_length": 1300, "hash_ids": [0, 1, 5]}
+    (program,) = imported("mooncake", lines(*rows))
+    assert [(turn.input_tokens, turn.kept_tokens) for turn in program.turns] == [(1100, 0), (700, 0), (1300, 0)]
+
+
 def test_mooncake_block_size(imported: Imported) -> None:
     row = lines({"timestamp": 0, "input_length": 100, "output_length": 1, "hash_ids": [1, 2, 3, 4, 5, 6, 7]})
     with pytest.raises(TraceError, match=r"m\.jsonl:1: hash_ids has 7 blocks for 100 tokens, .*--block-size"):
@@ -109,6 +126,37 @@ def test_otel(imported: Imported) -> None:
     assert main.turns == (Turn(500, 0, 40, "search+ask", 0.5), Turn(600, 540, 20))
     assert main.arrival_s == 0.0
     assert main.children == (Child(Program("conv/b", (Turn(80, 0, 8),)), 0, 1),)
+
+
+def test_otel_by_other_names(imported: Imported) -> None:
+    """Spans without an operation, by OpenInference's names, of a session, and with a span that sums up the calls."""
+    (main,) = imported("otel")
+    content = otel().replace(b"gen_ai.operation.name", b"other").replace(b"gen_ai.conversation.id", b"session.id")
+    content = content.replace(b"gen_ai.tool.name", b"tool.name").replace(
+        b"gen_ai.usage.input_tokens", b"llm.token_count.prompt"
+    )
+    content = content.replace(b"gen_ai.usage.output_tokens", b"llm.token_count.completion")
+    export = json.loads(content)
+    spans = export["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    for one in spans:
+        kind = {"a": "AGENT", "b": "AGENT", "h": "CHAIN"}.get(one["spanId"])
+        if kind:
+            one["attributes"].append({"key": "openinference.span.kind", "value": {"stringValue": kind}})
+    assert imported("otel", json.dumps(export).encode()) == [main]
+    (sums,) = [one for one in spans if one["spanId"] == "a"]
+    sums["attributes"] = [{"key": "session.id", "value": {"stringValue": "conv"}}]
+    for name, count in (("prompt", 1180), ("completion", 68)):
+        sums["attributes"].append({"key": f"llm.token_count.{name}", "value": {"intValue": str(count)}})
+    programs = imported("otel", json.dumps(export).encode())
+    assert sorted(turn.input_tokens for program in programs for turn in program.turns) == [80, 500, 600]
+
+
+def test_openai_log_with_hidden_reasoning(imported: Imported) -> None:
+    calls = [json.loads(line) for line in openai_log().splitlines()]
+    calls[0]["response"]["usage"]["completion_tokens_details"] = {"reasoning_tokens": 12}
+    assert imported("openai-log", lines(*calls))[0].turns[1].kept_tokens == 100
+    calls[0]["response"]["choices"][0]["message"]["reasoning_content"] = "it may be sent back"
+    assert imported("openai-log", lines(*calls))[0].turns[1].kept_tokens == 120
 
 
 def test_openai_log(imported: Imported) -> None:
@@ -141,3 +189,19 @@ def test_vllm_log_of_older_versions(imported: Imported) -> None:
     )
     (program,) = imported("vllm-log", text.encode())
     assert program.turns == (Turn(3, 0, 1),)
+
+
+def test_vllm_log_of_chats_has_text_alone(imported: Imported, tmp_path: Path) -> None:
+    def request(name: str, second: int, prompt: str, output: str) -> str:
+        head = f"(APIServer pid=1) INFO 11-05 12:39:{second:02d} [logger.py:40] "
+        received = f"Received request {name}: prompt: {prompt!r}, params: SamplingParams(n=1), prompt_token_ids: None, "
+        answer = f"Generated response {name}: output: {output!r}, output_token_ids: None, finish_reason: stop\n"
+        return head + received + "prompt_embeds shape: None, lora_request: None.\n" + head + answer
+
+    text = request("a", 10, "you are terse 'a'", "fix it") + request("b", 20, "you are terse 'a' fix the bug", "done")
+    pooling = "INFO 11-05 12:39:11 [logger.py:40] Received request e: prompt: 'a', params: PoolingParams(), ids: None\n"
+    with pytest.raises(TraceError, match=r"server\.log:1: no prompt_token_ids in the line, .* --tokenizer DIR"):
+        imported("vllm-log", text.encode())
+    pytest.importorskip("tokenizers", reason="counting tokens needs the library tokenizers")
+    (program,) = imported("vllm-log", (text + pooling).encode(), tokenizer=word_tokenizer(tmp_path))
+    assert program.turns == (Turn(4, 0, 2, "client", 10.0), Turn(7, 5, 1))

@@ -136,7 +136,7 @@ def test_the_header_says_where_the_numbers_come_from(tmp_path: Path) -> None:
     header = read_header(tmp_path / "out.jsonl")
     assert header is not None
     assert header.format == "mini-swe-agent-v1"
-    assert "tool_s: version 1 records no times; 0 everywhere" in header.missing
+    assert "tool_s: 0 where there are no times" in header.missing
     assert (header.files, header.skipped, header.tokenizer) == (1, 0, None)
 
 

@@ -1,0 +1,41 @@
+"""What a response of Claude Code keeps of the one before it where a person went back and asked anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from continuum_sim.traces.importers.claude_records import Response
+
+
+def kept_of_branch(responses: Sequence[Response], index: int) -> int | None:
+    """Return the tokens that a response's prompt has in common with the response before it in time.
+
+    ``None`` where it goes on from that one, as nearly all do, or where the log does not say: then lengths decide. Two
+    branches have in common what was there when the last response of both had been given. Where a compaction lies in
+    between, that is what the cache is known to have given, as ever.
+    """
+    one, before = responses[index], responses[index - 1] if index else None
+    if before is None or one.compacted or one.goes_on_from in (None, index - 1):
+        return None
+    most = min(one.usage.input_tokens, before.usage.input_tokens + max(1, before.usage.output_tokens))
+    if one.parent is not None and one.parent == before.parent:
+        return min(most, before.usage.input_tokens)  # the same question, asked again
+    above = set(_branch(responses, one.goes_on_from))
+    last = index - 1
+    for place in _branch(responses, index - 1):
+        if place in above:
+            usage, after = responses[place].usage, responses[last].usage
+            context = usage.input_tokens + max(1, usage.output_tokens)
+            # What the other branch kept of it bounds what this one can find there.
+            return min(most, context if after.input_tokens >= context else usage.input_tokens)
+        if responses[place].compacted:
+            break
+        last = place
+    return min(most, one.usage.cached_tokens)
+
+
+def _branch(responses: Sequence[Response], index: int | None) -> Iterator[int]:
+    """Yield a response and those it goes on from, the last first."""
+    while index is not None and index >= 0:
+        yield index
+        index = responses[index].goes_on_from

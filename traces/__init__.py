@@ -2,7 +2,7 @@
 
 `find_trace` and `read_programs` read a trace file one program at a time, `write_programs` writes one;
 `ARRIVALS` holds the processes that decide when programs arrive; `trace_stats` describes a trace;
-`check_trace` reads one to its end, `rescale_trace` writes one in another size;
+`check_trace` reads one to its end, `rescale_trace` writes one in another size, `mix_traces` several as one;
 `fit_trace` makes distributions of one, `generate_programs` draws programs from them, `compare_traces` sets two
 traces side by side; `generate_bfcl` draws a workload of which only summary figures are public; `import_trace` makes a
 trace from the logs of agents and the formats of other tools, and `export_trace` goes the other way. The format:
@@ -39,6 +39,7 @@ from continuum_sim.traces.generate import (
 from continuum_sim.traces.header import TraceHeader
 from continuum_sim.traces.importers import import_trace
 from continuum_sim.traces.load import bundled_traces, find_trace, read_header, read_programs, trace_sha256
+from continuum_sim.traces.mix import Mixed, MixPart, mix_traces
 from continuum_sim.traces.repeat import repeat_turns
 from continuum_sim.traces.rescale import rescale_trace
 from continuum_sim.traces.scale import Scale, Tail, parse_scale, parse_tail
@@ -57,6 +58,8 @@ __all__ = [
     "FromTrace",
     "Gamma",
     "Gap",
+    "MixPart",
+    "Mixed",
     "OpenArrivals",
     "Poisson",
     "Program",
@@ -86,6 +89,7 @@ __all__ = [
     "generate_trace",
     "import_trace",
     "load_fit",
+    "mix_traces",
     "parse_scale",
     "parse_tail",
     "profiles",

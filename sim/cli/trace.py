@@ -12,6 +12,7 @@ import typer
 from continuum_sim.cli.options import Json
 from continuum_sim.cli.trace_convert import export_file, import_files
 from continuum_sim.cli.trace_fit import compare_files, fit_file, generate_file
+from continuum_sim.cli.trace_mix import mix_files
 from continuum_sim.cli.trace_scale import check_file, scale_file
 
 if TYPE_CHECKING:
@@ -20,11 +21,14 @@ if TYPE_CHECKING:
     from continuum_sim.traces.schema import Program
     from continuum_sim.traces.stats import TraceStats
 
-trace = typer.Typer(help="List, describe, import, export, scale, fit and generate traces.", no_args_is_help=False)
+trace = typer.Typer(
+    help="List, describe, import, export, check, scale, mix, fit and generate traces.", no_args_is_help=False
+)
 trace.command("import")(import_files)
 trace.command("export")(export_file)
 trace.command("check")(check_file)
 trace.command("scale")(scale_file)
+trace.command("mix")(mix_files)
 trace.command("fit")(fit_file)
 trace.command("generate")(generate_file)
 trace.command("compare")(compare_files)

@@ -1,4 +1,4 @@
-"""`trace check` and `trace scale`, as a user types them."""
+"""`trace check`, `trace scale` and `trace mix`, as a user types them."""
 
 from __future__ import annotations
 
@@ -72,3 +72,17 @@ def test_what_is_wrong_is_one_line(
     assert said.startswith(f"error: {message}")
     assert said.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    run("trace", "mix", "swebench:0.7", "bfcl:0.3", "--programs", "200", "--seed", "1", "-o", "mix.jsonl")
+    assert capsys.readouterr().out == (
+        "mix.jsonl: 200 programs, seed 1\n"
+        "  swebench: 140 programs, of 100 in swebench.jsonl (some several times)\n"
+        "  bfcl: 60 programs, of 100 in bfcl.jsonl\n"
+    )
+    run("trace", "mix", "swebench", "bfcl", "-o", "m.jsonl.gz", "--json")
+    assert [part["programs"] for part in json.loads(capsys.readouterr().out)["parts"]] == [100, 100]
+    run("trace", "mix", "swebench:a", "-o", "n.jsonl", code=2)
+    assert "the weight is 'a', expected a number above 0" in capsys.readouterr().err

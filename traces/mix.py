@@ -1,0 +1,227 @@
+"""Several traces blended into one: so many programs of each, in random order."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from continuum_sim.traces.errors import TraceError
+from continuum_sim.traces.generate.draws import subset
+from continuum_sim.traces.header import TraceHeader
+from continuum_sim.traces.load import find_trace, read_header, read_programs, trace_sha256
+from continuum_sim.traces.schema import Child, Program
+from continuum_sim.traces.write import write_programs
+
+_MOST_PROGRAMS: Final = 2**31
+
+
+@dataclass(frozen=True, slots=True)
+class MixPart:
+    """One trace of a mix.
+
+    Attributes
+    ----------
+    name
+        What its programs' ids begin with.
+    path
+        The file.
+    share
+        Of the mix's programs, as asked for.
+    available
+        Programs in the file.
+    programs
+        How many of them went into the mix; more than there are where some are there several times.
+    """
+
+    name: str
+    path: Path
+    share: float
+    available: int
+    programs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mixed:
+    """What a mix holds: its parts in the order given."""
+
+    path: Path
+    parts: tuple[MixPart, ...]
+
+    @property
+    def programs(self) -> int:
+        """Programs in all."""
+        return sum(part.programs for part in self.parts)
+
+
+def mix_traces(
+    weighted: Sequence[tuple[str | os.PathLike[str], float]],
+    out: str | os.PathLike[str],
+    *,
+    programs: int | None = None,
+    seed: int = 0,
+    watch: Callable[[Iterator[Program]], Iterator[Program]] = lambda programs: programs,
+) -> Mixed:
+    """Write programs of several traces to one, in proportion to weights; the same seed gives the same bytes.
+
+    Programs are counted, sub-agents come with theirs; shares are rounded by largest remainders. Which programs of a
+    trace are taken is drawn without replacement, and so is which trace comes next; programs of one trace stay in its
+    order. Where more are wanted than there are, all of them come again. Ids become ``TRACE:ID``, copies
+    ``TRACE:ID#2`` and so on, and ids of shared prefixes ``TRACE:PREFIX``: traces share none, copies do. Arrival times
+    are left out, as different traces have no clock in common.
+
+    Reads every trace twice and holds one program at a time.
+
+    Parameters
+    ----------
+    weighted
+        Traces (files, or names of bundled traces) with their weights, above 0.
+    out
+        The trace to write; see `write_programs`.
+    programs
+        How many in all; as many as there can be without a copy if not given.
+    seed
+        Of all draws.
+    watch
+        Sees the programs pass by, to show how far the writing is.
+
+    Raises
+    ------
+    TraceError
+        If a trace is not valid or named twice, a weight is no number above 0, or a trace gets no program: nothing is
+        written then.
+    """
+    if programs is not None and not 1 <= programs <= _MOST_PROGRAMS:
+        raise TraceError(f"programs is {programs}, expected a number from 1 to {_MOST_PROGRAMS}")
+    paths = [find_trace(path) for path, _ in weighted]
+    weights = [weight for _, weight in weighted]
+    _check(paths, weights)
+    available = [sum(1 for _ in read_programs(path)) for path in paths]
+    shares = [weight / math.fsum(weights) for weight in weights]
+    # Rounding each share down keeps within what there is.
+    total = programs or max(1, int(min(n / share for n, share in zip(available, shares, strict=True))))
+    counts = _apportion(shares, total)
+    parts = tuple(map(MixPart, _names(paths), paths, shares, available, counts))
+    for part in parts:
+        if not part.programs:
+            raise TraceError(f"{part.path.name} gets no program of {total}, expected more programs or a larger weight")
+    rng = np.random.Generator(np.random.PCG64(seed))
+    write_programs(out, watch(_interleaved(parts, rng)), _header(parts, seed))
+    return Mixed(Path(out), parts)
+
+
+def parse_weighted(text: str) -> tuple[str, float]:
+    """Return the trace and the weight of ``TRACE:WEIGHT``; the weight is 1 if there is none.
+
+    Raises
+    ------
+    TraceError
+        If the weight is no number above 0.
+    """
+    if Path(text).exists():
+        return text, 1.0
+    name, colon, number = text.rpartition(":")
+    if not colon:
+        return text, 1.0
+    try:
+        weight = float(number)
+    except ValueError:
+        raise TraceError(f"{text!r}: the weight is {number!r}, expected a number above 0, as in {name}:0.7") from None
+    return name, weight
+
+
+def _check(paths: list[Path], weights: list[float]) -> None:
+    if not paths:
+        raise TraceError("no trace to mix, expected at least one, as in swebench:0.7 bfcl:0.3")
+    for path, weight in zip(paths, weights, strict=True):
+        if not (weight > 0 and math.isfinite(weight)):
+            raise TraceError(f"the weight of {path.name} is {weight:g}, expected a number above 0")
+    seen: set[Path] = set()
+    for path in paths:
+        if path.resolve() in seen:
+            raise TraceError(f"{path.name} is there twice, expected every trace once")
+        seen.add(path.resolve())
+
+
+def _apportion(shares: list[float], total: int) -> list[int]:
+    """Return whole numbers in proportion to shares, by largest remainders; of equal ones the first."""
+    exact = [share * total for share in shares]
+    counts = [int(number) for number in exact]
+    by_remainder = sorted(range(len(shares)), key=lambda index: counts[index] - exact[index])
+    for index in by_remainder[: total - sum(counts)]:
+        counts[index] += 1
+    return counts
+
+
+def _names(paths: list[Path]) -> list[str]:
+    """Return short names of files, the same for none of them."""
+    names: list[str] = []
+    for path in paths:
+        stem = path.name.split(".", 1)[0] or path.name
+        name, number = stem, 1
+        while name in names:
+            number += 1
+            name = f"{stem}-{number}"
+        names.append(name)
+    return names
+
+
+def _interleaved(parts: Sequence[MixPart], rng: np.random.Generator) -> Iterator[Program]:
+    # The last round through a trace is the one that takes only some of its programs.
+    chosen = [subset(rng, part.programs % part.available, part.available) for part in parts]
+    streams = [_drawn(part, some) for part, some in zip(parts, chosen, strict=True)]
+    left = [part.programs for part in parts]
+    while total := sum(left):
+        place = int(rng.random() * total)
+        index = 0
+        while place >= left[index]:
+            place -= left[index]
+            index += 1
+        left[index] -= 1
+        yield next(streams[index])
+
+
+def _drawn(part: MixPart, some: set[int]) -> Iterator[Program]:
+    rounds = part.programs // part.available
+    for number in range(rounds + 1):
+        if number == rounds and not some:
+            return
+        for index, program in enumerate(read_programs(part.path)):
+            if number < rounds or index in some:
+                yield _renamed(program, f"{part.name}:", f"#{number + 1}" if number else "")
+
+
+def _renamed(program: Program, before: str, after: str) -> Program:
+    prefix = program.shared_prefix
+    children = tuple(
+        Child(_renamed(child.program, before, after), child.after_turn, child.join_turn) for child in program.children
+    )
+    return replace(
+        program,
+        program_id=f"{before}{program.program_id}{after}",
+        arrival_s=None,
+        shared_prefix=None if prefix is None else replace(prefix, id=f"{before}{prefix.id}"),
+        children=children,
+    )
+
+
+def _header(parts: Sequence[MixPart], seed: int) -> TraceHeader:
+    measured: list[str] = []
+    derived = [f"mixed with seed {seed} of {len(parts)} traces, their programs named TRACE:ID"]
+    missing = ["arrival_s: the traces have no clock in common"]
+    for part in parts:
+        derived.append(
+            f"{part.name}: {part.programs} programs of the {part.available} of {part.path.name} "
+            f"(share {part.share:.4g}, SHA-256 {trace_sha256(part.path)[:16]}…)"
+        )
+        source = read_header(part.path)
+        if source is not None:
+            measured += [f"{part.name}: {item}" for item in source.measured]
+            derived += [f"{part.name}: {item}" for item in source.derived]
+            missing += [f"{part.name}: {item}" for item in source.missing]
+    return TraceHeader("mixed", tuple(measured), tuple(derived), tuple(missing), files=len(parts))

@@ -4,9 +4,9 @@
 `ARRIVALS` holds the processes that decide when programs arrive; `trace_stats` describes a trace;
 `check_trace` reads one to its end, `rescale_trace` writes one in another size, `mix_traces` several as one;
 `fit_trace` makes distributions of one, `generate_programs` draws programs from them, `compare_traces` sets two
-traces side by side; `generate_bfcl` draws a workload of which only summary figures are public; `import_trace` makes a
-trace from the logs of agents and the formats of other tools, and `export_trace` goes the other way. The format:
-``docs/traces.md``.
+traces side by side; `generate_bfcl` and `generate_swe` draw workloads of which only summary figures are public;
+`import_trace` makes a trace from the logs of agents and the formats of other tools, and `export_trace` goes the other
+way. The format: ``docs/traces.md``.
 
 This package knows nothing of policies, the simulator or vLLM.
 """
@@ -29,12 +29,16 @@ from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.exporters import export_trace
 from continuum_sim.traces.fit import TraceFit, fit_trace, load_fit, save_fit
 from continuum_sim.traces.generate import (
+    Recipe,
     bundled_bfcl,
     find_fit,
+    find_profile,
     generate_bfcl,
     generate_programs,
+    generate_swe,
     generate_trace,
     profiles,
+    recipes,
 )
 from continuum_sim.traces.header import TraceHeader
 from continuum_sim.traces.importers import import_trace
@@ -63,6 +67,7 @@ __all__ = [
     "OpenArrivals",
     "Poisson",
     "Program",
+    "Recipe",
     "Scale",
     "SharedPrefix",
     "Summary",
@@ -82,10 +87,12 @@ __all__ = [
     "compare_traces",
     "export_trace",
     "find_fit",
+    "find_profile",
     "find_trace",
     "fit_trace",
     "generate_bfcl",
     "generate_programs",
+    "generate_swe",
     "generate_trace",
     "import_trace",
     "load_fit",
@@ -95,6 +102,7 @@ __all__ = [
     "profiles",
     "read_header",
     "read_programs",
+    "recipes",
     "repeat_turns",
     "rescale_trace",
     "save_fit",

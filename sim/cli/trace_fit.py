@@ -67,7 +67,11 @@ def fit_file(
 
 def generate_file(
     name: Annotated[
-        str, typer.Argument(help="Fit (JSON), or a profile: bfcl, claude-code, openhands, swebench.", metavar="FIT")
+        str,
+        typer.Argument(
+            help="Fit (JSON), or a profile: bfcl, claude-code, continuum-bfcl, continuum-swe, openhands, swebench.",
+            metavar="FIT",
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Trace to write (.gz, .zst: compressed).")],
     programs: Annotated[int, typer.Option("--programs", "-n", help="How many programs to draw.")] = 100,
@@ -82,16 +86,17 @@ def generate_file(
     from continuum_sim.cli.progress import counting
     from continuum_sim.errors import ConfigError
     from continuum_sim.traces import find_trace
-    from continuum_sim.traces.generate import find_fit, generate_trace
+    from continuum_sim.traces.generate import Recipe, find_profile, generate_trace
 
-    for flag, value, least in (("programs", programs, 1), ("seed", seed, 0)):
+    for flag, value, least in (("--programs", programs, 1), ("--seed", seed, 0)):
         if value < least:
             raise ConfigError(f"{flag} is {value}, expected at least {least}")
-    fit = find_fit(name)
+    fit = find_profile(name)
     beside = None if against is None else find_trace(against)
     with interruptible("interrupted while drawing; nothing was written"), counting("programs drawn") as watch:
         drawn = generate_trace(fit, programs, seed, out, name=Path(name).stem, watch=watch)
-    typer.echo(f"{out}: {drawn:,} programs drawn from a fit of {fit.source.trace}, seed {seed}")
+    source = f"to match {fit.figures}" if isinstance(fit, Recipe) else f"from a fit of {fit.source.trace}"
+    typer.echo(f"{out}: {drawn:,} programs drawn {source}, seed {seed}")
     if beside is not None:
         typer.echo("")
         _show_compared(beside, out, json=False)

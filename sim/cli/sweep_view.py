@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,7 +34,7 @@ _SHOWN: Final = {
 }
 """Column of the table -> column of the dataset: means over the seeds."""
 _MOST_ROWS: Final = 60
-_MOST_FAILURES: Final = 20
+_MOST_REASONS: Final = 20
 
 
 class CellBar:
@@ -117,11 +118,27 @@ def sweep_json(result: SweepResult) -> str:
 
 
 def failures_view(failures: Sequence[Failure]) -> str:
-    """List cells that failed, with the reason."""
-    lines = [f"failed: {failure}" for failure in failures[:_MOST_FAILURES]]
-    if len(failures) > _MOST_FAILURES:
-        lines.append(f"… and {len(failures) - _MOST_FAILURES:,} more, in failures.json")
+    """List why cells failed, a line a reason with the settings that its cells share."""
+    of_reason: dict[str, list[Failure]] = {}
+    for failure in failures:
+        of_reason.setdefault(failure.reason, []).append(failure)
+    groups = list(of_reason.values())
+    lines = [f"failed: {_alike(group)}" for group in groups[:_MOST_REASONS]]
+    if len(groups) > _MOST_REASONS:
+        lines.append(f"… and {sum(map(len, groups[_MOST_REASONS:])):,} cells more, in failures.json")
     return "\n".join(lines)
+
+
+def _alike(failures: Sequence[Failure]) -> str:
+    first, *others = failures
+    if not others:
+        return str(first)
+    shared = {
+        name: value
+        for name, value in first.settings.items()
+        if all(name in other.settings and other.settings[name] == value for other in others)
+    }
+    return f"{len(failures):,} cells, {replace(first, settings=shared)}"
 
 
 def _rows(result: SweepResult) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ import pandas as pd
 from continuum_sim.plotting.data import FigureData, MissingData, plain
 from continuum_sim.plotting.estimates import T_INTERVAL, estimate_each
 from continuum_sim.plotting.held import hold
+from continuum_sim.plotting.legend import legend_above
 from continuum_sim.plotting.spec import FigureTable
 from continuum_sim.plotting.style import BAND_ALPHA, COLUMN_IN, GREY, Look, looks, new_figure
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BAND_NOTE: Final = f"Lines and bands: {T_INTERVAL}"
-_LEGEND_LETTERS: Final = 46
-"""Letters of policy names that fit side by side in a column."""
 _MOST_BEYOND: Final = 1.6
 """How far, in multiples of the highest line, a band may stretch the axis: two seeds give bands without measure."""
 _WIDE_RANGE: Final = 8.0
@@ -124,16 +123,6 @@ def scale_axis(panel: Axes, values: Sequence[float]) -> None:
         panel.minorticks_off()
     elif values[0] >= 0:
         panel.set_xlim(0, 1.04 * values[-1])
-
-
-def legend_above(figure: Figure, panel: Axes) -> None:
-    """Put the legend of a panel above all panels, in as many columns as fit."""
-    handles, labels = panel.get_legend_handles_labels()
-    if not labels:
-        return
-    widest = max(map(len, labels)) + 5
-    columns = max(1, min(len(labels), _LEGEND_LETTERS // widest))
-    figure.legend(handles, labels, loc="outside upper center", ncols=columns)
 
 
 def reference_level(panel: Axes, estimate: pd.DataFrame, look: Look, label: str) -> None:

@@ -13,6 +13,7 @@ import pandas as pd
 from continuum_sim.errors import ConfigError
 from continuum_sim.plotting.spec import FigureTable
 from continuum_sim.plotting.style import FORMATS, picture_bytes, styled
+from continuum_sim.plotting.ticks import tidy_ticks
 from continuum_sim.results.jsonfile import to_json
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ def draw_table(draw: Callable[[FigureTable], Figure], table: FigureTable) -> Fig
     """Draw a table in the style of this package."""
     with styled():
         picture = draw(table)
+        picture.canvas.draw()  # where panels come to lie
+        tidy_ticks(picture)
         picture.canvas.draw()  # ticks and their labels take the style when they are made
     return picture
 

@@ -19,6 +19,8 @@ BLUE: Final = "#0072b2"
 RED: Final = "#d55e00"
 PURPLE: Final = "#cc79a7"
 GREY: Final = "#999999"
+DARK_GREY: Final = "#595959"
+"""For words: 7 to 1 against white, as WCAG 2 AAA asks of text."""
 
 COLUMN_IN: Final = 3.35
 """Width of a column of a two-column page (ACM 3.33, IEEE 3.5, USENIX 3.33 inches)."""

@@ -22,6 +22,7 @@ from continuum_sim.plotting.files import (
     write_figure,
     write_index,
 )
+from continuum_sim.plotting.legend import legend_above
 from continuum_sim.plotting.spec import FigureTable
 from continuum_sim.plotting.style import BAND_ALPHA, BLUE, looks, new_figure
 from continuum_sim.traces.schema import Program
@@ -176,7 +177,7 @@ def _draw_curves(table: FigureTable) -> Figure:
         panel.set_xscale("symlog", linthresh=float(positive.min()))
     panel.set(xlabel=axis, ylabel="at most that (%)", ylim=(0, 100))
     if len(look) > 1:
-        figure.legend(*panel.get_legend_handles_labels(), loc="outside upper center", ncols=min(len(look), 3))
+        legend_above(figure, panel)
     return figure
 
 

@@ -230,6 +230,24 @@ def test_a_click_or_the_arrows_list_the_turns_of_a_program(page: Any, run: RunRe
     assert not at(page, "turns").is_displayed()
 
 
+def test_two_clicks_or_enter_show_the_whole_life_of_a_program(page: Any, run: RunResult) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    life = run.programs.set_index("program").loc["job-05"]
+    place = timeline(page, f"t.locate(5, {life['finish_s']})")
+    point_at(page, "programs", place["x"] - 2, place["y"])
+    ActionChains(page).double_click().perform()
+    for _ in range(2):
+        settle(page)
+        shown = timeline(page, "t.window")
+        assert shown["from"] <= life["arrival_s"] < life["finish_s"] <= shown["to"]
+        assert shown["to"] - shown["from"] == pytest.approx(1.1 * life["jct_s"])
+        assert timeline(page, "t.selected") == 5
+        at(page, "all").click()
+        at(page, "panels").send_keys(Keys.ENTER)
+
+
 def test_a_comparison_shows_each_policy_over_the_same_time(browser: Any, tmp_path: Path) -> None:
     cs.compare(
         ["lru", "ttl"], [0, 1], limit=8, max_turns=5, arrivals="poisson:rate=2", kv_blocks=1500, out=tmp_path / "c"

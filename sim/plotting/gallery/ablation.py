@@ -11,6 +11,7 @@ from continuum_sim.plotting.bars import bar_height, name_bars
 from continuum_sim.plotting.data import FigureData, MissingData
 from continuum_sim.plotting.estimates import RATIO_INTERVAL, ratio_each
 from continuum_sim.plotting.held import hold
+from continuum_sim.plotting.legend import legend_above
 from continuum_sim.plotting.spec import FigureOptions, FigureSpec, FigureTable
 from continuum_sim.plotting.style import BLACK, BLUE, COLUMN_IN, ORANGE, new_figure
 from continuum_sim.plotting.titles import held_title
@@ -60,7 +61,7 @@ def draw(table: FigureTable) -> Figure:
     panel.axvline(1, color=BLACK, lw=0.8)
     name_bars(panel, policies)
     panel.set(xlabel=f"JCT, as a multiple of that under {rows['baseline'].iloc[0]}", title=held_title(table.held))
-    figure.legend(*panel.get_legend_handles_labels(), loc="outside upper center", ncols=len(_STATISTICS))
+    legend_above(figure, panel)
     return figure
 
 

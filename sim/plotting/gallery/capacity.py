@@ -12,6 +12,7 @@ from continuum_sim.plotting.against import across
 from continuum_sim.plotting.bars import bar_height, name_bars
 from continuum_sim.plotting.data import FigureData
 from continuum_sim.plotting.estimates import crossing, over_seeds
+from continuum_sim.plotting.legend import legend_above
 from continuum_sim.plotting.spec import FigureOptions, FigureSpec, FigureTable
 from continuum_sim.plotting.style import BLUE, COLUMN_IN, ORANGE, new_figure
 from continuum_sim.plotting.titles import held_title
@@ -76,7 +77,7 @@ def draw(table: FigureTable) -> Figure:
     right = 1.12 * float(np.nanmax([*rows["rate"], *rows["high"]]))
     panel.set(xlabel="capacity (programs/s)", xlim=(0, right), title=held_title(table.held))
     panel.grid(visible=True, axis="x")
-    figure.legend(*panel.get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    legend_above(figure, panel)
     return figure
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from continuum_sim.plotting.bars import wrapped
 from continuum_sim.plotting.data import FigureData
 from continuum_sim.plotting.held import hold
+from continuum_sim.plotting.legend import legend_above
 from continuum_sim.plotting.spec import FigureOptions, FigureSpec, FigureTable
 from continuum_sim.plotting.style import BLUE, COLUMN_IN, ORANGE, SKY, new_figure
 from continuum_sim.plotting.titles import held_title
@@ -97,7 +98,7 @@ def draw(table: FigureTable) -> Figure:
     at = held_title(table.held)
     panels[-1].set(xlabel=f"time (s), at {at}" if at else "time (s)", xlim=(0, table.rows["end_s"].max()))
     figure.supylabel("KV blocks (%)", fontsize=8)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(_STATES))
+    legend_above(figure, panels[0])
     return figure
 
 

@@ -11,6 +11,7 @@ from continuum_sim.plotting.bars import bar_height, name_bars
 from continuum_sim.plotting.data import TIME_PARTS, FigureData
 from continuum_sim.plotting.estimates import estimate_each
 from continuum_sim.plotting.held import hold
+from continuum_sim.plotting.legend import legend_above
 from continuum_sim.plotting.spec import FigureOptions, FigureSpec, FigureTable
 from continuum_sim.plotting.style import BLUE, COLUMN_IN, GREEN, GREY, ORANGE, RED, new_figure
 from continuum_sim.plotting.titles import held_title
@@ -61,7 +62,7 @@ def draw(table: FigureTable) -> Figure:
     panel.errorbar(jct, at, xerr=ends, fmt="none", ecolor="black", elinewidth=0.8, capsize=2)
     name_bars(panel, rows["policy"].tolist())
     panel.set(xlabel="seconds a program", xlim=(0, None), title=held_title(table.held))
-    figure.legend(*panel.get_legend_handles_labels(), loc="outside upper center", ncols=min(len(fills), 4))
+    legend_above(figure, panel)
     return figure
 
 

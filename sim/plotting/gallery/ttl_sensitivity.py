@@ -11,7 +11,6 @@ import pandas as pd
 from continuum_sim.plotting.against import (
     BAND_NOTE,
     draw_band,
-    legend_above,
     reference_level,
     scale_axis,
     top_of,
@@ -19,6 +18,7 @@ from continuum_sim.plotting.against import (
 from continuum_sim.plotting.data import FigureData, MissingData
 from continuum_sim.plotting.estimates import estimate_each
 from continuum_sim.plotting.held import hold
+from continuum_sim.plotting.legend import legend_above
 from continuum_sim.plotting.spec import FigureOptions, FigureSpec, FigureTable
 from continuum_sim.plotting.style import COLUMN_IN, looks, new_figure
 from continuum_sim.plotting.titles import held_title

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from continuum_sim.plotting.against import BAND_NOTE, draw_band, legend_above, top_of
+from continuum_sim.plotting.against import BAND_NOTE, draw_band, top_of
 from continuum_sim.plotting.data import FigureData
 from continuum_sim.plotting.estimates import estimate_each, in_order
 from continuum_sim.plotting.held import hold
+from continuum_sim.plotting.legend import legend_above
 from continuum_sim.plotting.spec import FigureOptions, FigureSpec, FigureTable
 from continuum_sim.plotting.style import looks, new_figure
 from continuum_sim.plotting.titles import held_title

@@ -9,7 +9,7 @@ from continuum_sim.plotting.against import draw_jct_against, jct_against
 from continuum_sim.plotting.data import FigureData
 from continuum_sim.plotting.paper.spec import PaperFigure
 from continuum_sim.plotting.spec import FigureTable
-from continuum_sim.plotting.style import GREY
+from continuum_sim.plotting.style import DARK_GREY
 from continuum_sim.scenarios import find_scenario
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def alone(
 
 def say_alone(figure: Figure) -> None:
     """Say in the picture itself that nothing published stands in it."""
-    figure.axes[0].set_title(ALONE, size=6.5, color=GREY, loc="left")
+    figure.axes[0].set_title(ALONE, size=6.5, color=DARK_GREY, loc="left")
 
 
 TAILS: Final = alone(

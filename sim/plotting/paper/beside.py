@@ -12,6 +12,7 @@ import pandas as pd
 from continuum_sim.plotting.bars import name_bars
 from continuum_sim.plotting.data import FigureData
 from continuum_sim.plotting.estimates import T_INTERVAL, estimate_each, ratio_each
+from continuum_sim.plotting.legend import legend_above
 from continuum_sim.plotting.paper.spec import PaperFigure
 from continuum_sim.plotting.spec import FigureTable
 from continuum_sim.plotting.style import BLUE, COLUMN_IN, GREY, new_figure
@@ -84,7 +85,7 @@ def draw(table: FigureTable) -> Figure:
     for panel, quantity in zip(panels, quantities, strict=True):
         part = rows[rows["quantity"] == quantity].reset_index(drop=True)
         _panel(panel, part, _COLUMNS[quantity][1])
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    legend_above(figure, panels[0])
     return figure
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from continuum_sim.plotting.bars import bar_height, name_bars
 from continuum_sim.plotting.data import FigureData, MissingData
 from continuum_sim.plotting.estimates import RATIO_INTERVAL, ratio_each
+from continuum_sim.plotting.legend import legend_above
 from continuum_sim.plotting.paper.spec import PaperFigure
 from continuum_sim.plotting.spec import FigureTable
 from continuum_sim.plotting.style import BLACK, COLUMN_IN, GREY, looks, new_figure
@@ -56,9 +57,11 @@ def draw(table: FigureTable) -> Figure:
     largest = float(rows["published_largest"].iloc[0])
     panel.axvline(largest, color=GREY, ls="--", lw=1, label=f"largest gain published ({largest:g})")
     panel.axvline(1, color=BLACK, lw=0.8)
+    for number, row in enumerate(rows.to_dict("records")):
+        panel.text(np.nanmax([row["ratio"], row["high"]]), number, f"  {row['ratio']:.2f}", va="center", size=6)
     name_bars(panel, [f"{row.router}\n{row.policy}" for row in rows.itertuples()])
-    panel.set(xlabel=f"mean JCT, as a multiple of {_POLICY}'s behind {_ROUTER}", xlim=(0, 1.08 * largest))
-    figure.legend(*panel.get_legend_handles_labels(), loc="outside upper center")
+    panel.set(xlabel="mean JCT, as a multiple of the last one's", xlim=(0, 1.08 * largest))
+    legend_above(figure, panel)
     return figure
 
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
-from continuum_sim.plotting.against import draw_band, legend_above, one_line, scale_axis
+from continuum_sim.plotting.against import draw_band, one_line, scale_axis
 from continuum_sim.plotting.data import FigureData
 from continuum_sim.plotting.estimates import RATIO_INTERVAL, in_order, ratio_each
+from continuum_sim.plotting.legend import legend_above
 from continuum_sim.plotting.paper.spec import PaperFigure
 from continuum_sim.plotting.spec import FigureTable
 from continuum_sim.plotting.style import COLUMN_IN, GREY, looks, new_figure
@@ -117,5 +118,5 @@ THROUGHPUT: Final = PaperFigure(
     shows="How many times the baselines' throughput (Figure 8)",
     scenarios=_SCENARIOS,
     tabulate=partial(tabulate, gain=_THROUGHPUT),
-    draw=partial(_panels, label=f"programs/s under {_POLICY}, as a multiple", compared="{1} / {0}"),
+    draw=partial(_panels, label="programs/s, as a multiple of the baseline's", compared="{1} / {0}"),
 )

@@ -10,6 +10,7 @@ import pandas as pd
 
 from continuum_sim.plotting.bars import bar_height, name_bars
 from continuum_sim.plotting.data import FigureData
+from continuum_sim.plotting.legend import legend_above
 from continuum_sim.plotting.paper.spec import PaperFigure
 from continuum_sim.plotting.spec import FigureTable
 from continuum_sim.plotting.style import BLUE, COLUMN_IN, GREY, new_figure
@@ -48,7 +49,7 @@ def draw(table: FigureTable) -> Figure:
     panel.barh(at + 0.2, 100 * rows["share"], 0.36, color=BLUE, label="bundled trace")
     panel.set(xlim=(0, 100), xlabel="tool time in the slowest tenth of calls (%)")
     name_bars(panel, [f"{row.tool}\n{row.calls} calls" for row in rows.itertuples()])
-    figure.legend(*panel.get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    legend_above(figure, panel)
     return figure
 
 

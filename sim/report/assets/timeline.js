@@ -75,6 +75,14 @@ class Timeline {
     this.redraw();
   }
 
+  /** Choose a program and show its whole life. */
+  focus(program) {
+    const { arrival, finish } = this.run.programs;
+    const span = Math.min(this.whole.to, 1.1 * Math.max(MIN_SPAN_S, finish[program] - arrival[program]));
+    this.pick(program);
+    this.show((arrival[program] + finish[program] - span) / 2, span);
+  }
+
   pan(seconds) {
     this.show(this.window.from + seconds, this.window.to - this.window.from);
   }
@@ -206,6 +214,10 @@ class Timeline {
       }
       pressed = null;
     });
+    canvas.addEventListener("dblclick", (event) => {
+      const program = panel === "programs" ? this.order[Math.floor((place(event).y + this.scroller.scrollTop) / ROW)] : undefined;
+      if (program !== undefined) this.focus(program);
+    });
     canvas.addEventListener("pointerleave", () => {
       this.pointer = null;
       this.hover();
@@ -234,6 +246,7 @@ class Timeline {
       "=": () => this.zoom(0.5),
       "-": () => this.zoom(2),
       0: () => this.show(0, this.whole.to),
+      Enter: () => this.selected >= 0 && this.focus(this.selected),
       Escape: () => this.pick(-1),
     };
     if (event.ctrlKey || event.metaKey || event.altKey || !(event.key in actions)) return;

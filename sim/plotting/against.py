@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 BAND_NOTE: Final = f"Lines and bands: {T_INTERVAL}"
 _MOST_BEYOND: Final = 1.6
 """How far, in multiples of the highest line, a band may stretch the axis: two seeds give bands without measure."""
+_MOST_MARKERS: Final = 12
+_MARK_SPACING: Final = 0.15
+"""Distance between two markers where points are many, in diagonals of the panel."""
 _WIDE_RANGE: Final = 8.0
 """From this ratio of the largest to the smallest value on, an axis is logarithmic."""
 
@@ -97,10 +100,16 @@ def draw_jct_against(table: FigureTable, x: str, label: str) -> Figure:
 def draw_band(
     panel: Axes, x: pd.Series, estimate: pd.DataFrame, look: Look, label: str, *, steps: bool = False
 ) -> None:
-    """Draw a line through estimates with its band; `estimate` has columns value, low, high."""
+    """Draw a line through estimates with its band; `estimate` has columns value, low, high.
+
+    Where points are many, markers stand at some of them alone.
+    """
     value, low, high = (estimate.iloc[:, at].to_numpy() for at in range(3))
     drawstyle: Literal["steps-post", "default"] = "steps-post" if steps else "default"
-    panel.plot(x, value, color=look.colour, ls=look.line, marker=look.marker, label=label, drawstyle=drawstyle)
+    every = _MARK_SPACING if len(value) > _MOST_MARKERS else None
+    panel.plot(
+        x, value, color=look.colour, ls=look.line, marker=look.marker, markevery=every, label=label, drawstyle=drawstyle
+    )
     if not np.isnan(low).all():
         panel.fill_between(x, low, high, color=look.colour, alpha=BAND_ALPHA, lw=0, step="post" if steps else None)
 
@@ -119,6 +128,7 @@ def scale_axis(panel: Axes, values: Sequence[float]) -> None:
             panel.set_xscale("log")
         else:
             panel.set_xscale("symlog", linthresh=positive[0], linscale=0.5)
+            panel.set_xlim(-0.1 * positive[0], 1.15 * values[-1])
         panel.set_xticks(list(values), [plain(float(value)) for value in values])
         panel.minorticks_off()
     elif values[0] >= 0:

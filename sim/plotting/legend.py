@@ -13,11 +13,16 @@ if TYPE_CHECKING:
 
 
 def legend_above(figure: Figure, panel: Axes) -> None:
-    """Put the legend of a panel above all panels, in as few rows as fit, to be read row by row."""
+    """Put the legend of a panel above all panels, in as few rows as fit, to be read row by row.
+
+    The figure grows by what more than one row takes, so that panels stay as they are.
+    """
     handles, labels = panel.get_legend_handles_labels()
     if not labels:
         return
     columns = _columns([_width_pt(label) for label in labels], 72 * figure.get_figwidth())
+    row_pt = mpl.rcParams["legend.fontsize"] * (1.2 + mpl.rcParams["legend.labelspacing"])
+    figure.set_figheight(figure.get_figheight() + (-(-len(labels) // columns) - 1) * row_pt / 72)
     # Matplotlib fills column by column.
     order = [at for column in range(columns) for at in range(column, len(labels), columns)]
     figure.legend(
@@ -39,7 +44,7 @@ def _needed_pt(widths_pt: Sequence[float], columns: int) -> float:
     gap_pt = settings["legend.fontsize"] * settings["legend.columnspacing"]
     around_pt = 2 * settings["legend.fontsize"] * (settings["legend.borderpad"] + settings["legend.borderaxespad"])
     texts_pt = sum(max(widths_pt[column::columns]) for column in range(columns))
-    return around_pt + texts_pt + columns * handle_pt + (columns - 1) * gap_pt
+    return float(around_pt + texts_pt + columns * handle_pt + (columns - 1) * gap_pt)
 
 
 def _width_pt(text: str) -> float:

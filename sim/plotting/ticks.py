@@ -21,10 +21,11 @@ def tidy_ticks(figure: Figure) -> None:
         axes: list[Axis] = [panel.xaxis, panel.yaxis]
         for axis in axes:
             if isinstance(axis.get_major_formatter(), ScalarFormatter) and axis.get_scale() == "linear":
-                axis.set_major_formatter(FuncFormatter(_text))
+                axis.set_major_formatter(FuncFormatter(plain_number))
         if isinstance(panel.xaxis.get_major_locator(), AutoLocator):
             panel.xaxis.set_major_locator(MaxNLocator(max(3, round(_PER_INCH * width_in)), steps=[1, 2, 5, 10]))
 
 
-def _text(value: float, position: int | None = None) -> str:
+def plain_number(value: float, position: int | None = None) -> str:
+    """Write the number at a tick, for matplotlib's `FuncFormatter`."""
     return f"{value:,.7g}".replace("-", "−")

@@ -71,7 +71,7 @@ class SweepResult:
         return f"<SweepResult {len(self)} cells{failed} in {self.directory}>"
 
     def __len__(self) -> int:
-        return int(self.table([CELL]).num_rows)
+        return int(self.table([CELL]).num_rows) if part_files(self.directory) else 0
 
     @cached_property
     def failures(self) -> list[Failure]:
@@ -115,7 +115,8 @@ class SweepResult:
         wanted = None if names is None else list(dict.fromkeys([CELL, *names]))
         parts = [read_part(path, wanted) for path in part_files(self.directory)]
         if not parts:
-            raise ConfigError(f"no cell in {self.directory / CELLS} has finished")
+            why = f"; {len(self.failures)} failed, the first with: {self.failures[0]}" if self.failures else ""
+            raise ConfigError(f"no cell in {self.directory / CELLS} has finished{why}")
         table = pa.concat_tables(parts)
         order = list(dict.fromkeys(table.column(CELL).to_pylist() if self._order is None else self._order))
         at = pc.index_in(pa.array(order, pa.string()), table.column(CELL).combine_chunks())

@@ -51,7 +51,7 @@ def draw(table: FigureTable) -> Figure:
     look = looks(list(dict.fromkeys(table.rows["policy"])))
     for policy, curve in table.rows.groupby("policy", sort=False):
         estimate = 100 * curve[["share", "low", "high"]]
-        draw_band(panel, curve["jct_s"], estimate, look[str(policy)]._replace(marker=""), str(policy), steps=True)
+        draw_band(panel, curve["jct_s"], estimate, look[str(policy)], str(policy), steps=True)
     panel.set(
         xlabel="job completion time (s)",
         ylabel="programs at most that (%)",

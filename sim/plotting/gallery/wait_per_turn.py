@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 from continuum_sim.plotting.against import BAND_NOTE, draw_band, top_of
@@ -11,11 +12,15 @@ from continuum_sim.plotting.held import hold
 from continuum_sim.plotting.legend import legend_above
 from continuum_sim.plotting.spec import FigureOptions, FigureSpec, FigureTable
 from continuum_sim.plotting.style import looks, new_figure
+from continuum_sim.plotting.ticks import plain_number
 from continuum_sim.plotting.titles import held_title
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_OUTLYING: Final = 10.0
+"""From this multiple of the median wait on, the longest would squeeze all others into a line."""
 _LEAST_SHARE: Final = 0.2
 """Turn indices that fewer programs reach are left out: a handful of programs would stand for all."""
 
@@ -46,9 +51,7 @@ def draw(table: FigureTable) -> Figure:
     panel = figure.subplots()
     look = looks(list(dict.fromkeys(rows["policy"])))
     for policy, line in rows.groupby("policy", sort=False):
-        style = look[str(policy)]
-        style = style._replace(marker=style.marker if len(line) <= 12 else "")
-        draw_band(panel, line["turn"], line[["wait_s", "low_s", "high_s"]], style, str(policy))
+        draw_band(panel, line["turn"], line[["wait_s", "low_s", "high_s"]], look[str(policy)], str(policy))
     panel.set(
         xlabel="turn of the program (0 is the first)",
         ylabel="mean queue wait (s)",
@@ -57,8 +60,19 @@ def draw(table: FigureTable) -> Figure:
         title=held_title(table.held),
     )
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if rows["wait_s"].max() > _OUTLYING * rows["wait_s"].median() > 0:
+        _stretch(panel, float(rows["wait_s"].median()))
     legend_above(figure, panel)
     return figure
+
+
+def _stretch(panel: Axes, usual_s: float) -> None:
+    """Make the axis logarithmic from the usual wait on: the first turns wait many times as long as all others."""
+    from matplotlib.ticker import FuncFormatter
+
+    panel.set_yscale("symlog", linthresh=10 ** math.floor(math.log10(usual_s)), linscale=0.5)
+    panel.yaxis.set_major_formatter(FuncFormatter(plain_number))
+    panel.minorticks_off()
 
 
 FIGURE = FigureSpec(

@@ -9,9 +9,11 @@ import pandas as pd
 import pytest
 
 import continuum_sim as cs
+from continuum_sim.plotting.data import FigureData, MissingData
+from continuum_sim.plotting.files import draw_table
 from continuum_sim.plotting.paper import cells
 from continuum_sim.plotting.paper.catalogue import PAPER_FIGURES
-from continuum_sim.scenarios import scenarios
+from continuum_sim.scenarios import find_scenario, scenarios
 from continuum_sim.traces import find_trace, read_programs, trace_stats
 from support.cli import cli
 
@@ -76,6 +78,73 @@ def test_every_figure_names_scenarios_that_exist_or_says_so(
     assert (
         f"no figure could be drawn; {BARS} needs the scenario continuum-fig16-bfcl, which this version has not" in err
     )
+
+
+def runs(rows: list[tuple[object, ...]], *columns: str) -> FigureData:
+    frame = pd.DataFrame(rows, columns=["policy", "seed", *columns])
+    return FigureData(frame, [None] * len(frame))
+
+
+def test_turns_are_set_beside_the_published_ones_as_ratios() -> None:
+    scenario = find_scenario("continuum-fig14-turns")
+    times = scenario.grid["repeat_turns"]
+    rows = [
+        (policy, seed, x, jct_s) for x in times for seed in (0, 1) for policy, jct_s in (("lru", 100 * x), ("ttl", 100))
+    ]
+    data = runs(rows, "repeat_turns", "jct_mean_s")
+    table = PAPER_FIGURES["paper-fig14"].tabulate({scenario.name: data}).rows
+    ours, theirs = (table[table["source"] == source] for source in ("simulated", "published"))
+    assert ours["times"].tolist() == theirs["times"].tolist() == list(times), "the axis of the paper's picture"
+    assert ours["ratio"].tolist() == pytest.approx(list(times))
+    assert theirs["ratio"].tolist() == [1.9, 2.1, 2.3, 2.8, 3.7]
+
+
+def test_gains_are_above_one_where_the_policy_is_better() -> None:
+    rows = [
+        (policy, seed, 0.1, jct_s, 1 / jct_s, "a.jsonl", "M", "G", 1)
+        for seed in (0, 1)
+        for policy, jct_s in (("lru", 300.0), ("ttl", 100.0))
+    ]
+    columns = ("rate", "jct_mean_s", "programs_per_s", "trace", "model", "gpu", "tensor_parallel_size")
+    for name, low, high in (("paper-fig08", 1.12, 3.66), ("paper-fig08-throughput", 1.10, 3.22)):
+        (row,) = PAPER_FIGURES[name].tabulate({"any": runs(rows, *columns)}).rows.to_dict("records")
+        assert (row["baseline"], row["workload"]) == ("lru", "a, G\nM")
+        assert row["ratio"] == pytest.approx(3)
+        assert (row["published_low"], row["published_high"]) == (low, high)
+
+
+def test_routers_are_compared_with_the_published_system() -> None:
+    rows = [
+        (policy, 0, router, jct_s)
+        for router, policy, jct_s in (("prefix-aware", "lru", 300.0), ("session-affinity", "ttl", 100.0))
+    ]
+    data = runs(rows, "router", "jct_mean_s")
+    table = PAPER_FIGURES["paper-fig12"].tabulate({"continuum-fig12-cluster": data}).rows
+    assert table[["router", "policy", "ratio"]].to_numpy().tolist() == [
+        ["prefix-aware", "lru", pytest.approx(3)],
+        ["session-affinity", "ttl", 1],
+    ]
+    assert set(table["published_largest"]) == {8.18}
+    without = data.where(data.cells["policy"] == "lru")
+    with pytest.raises(MissingData, match="needs ttl behind session-affinity"):
+        PAPER_FIGURES["paper-fig12"].tabulate({"continuum-fig12-cluster": without})
+
+
+@pytest.mark.parametrize("name", ["paper-fig11", "paper-fig13-chunk", "paper-fig13-batch", "paper-fig15"])
+def test_a_picture_without_published_values_says_so(name: str) -> None:
+    figure = PAPER_FIGURES[name]
+    (scenario,) = figure.scenarios
+    (axis,) = find_scenario(scenario).grid.keys() - {"policy"}
+    rows = [(policy, 0, x, 10.0, 20.0, 30.0) for policy in ("lru", "ttl") for x in find_scenario(scenario).grid[axis]]
+    table = figure.tabulate({scenario: runs(rows, axis, "jct_mean_s", "jct_p90_s", "jct_p95_s")})
+    assert "Ours alone: the paper shows this as a picture without values" in table.note
+    titles = [panel.get_title(loc="left") for panel in draw_table(figure.draw, table).axes]
+    assert titles[0] == "simulated; published without values"
+
+
+def test_every_scenario_of_the_paper_is_drawn() -> None:
+    ours = {name for figure in PAPER_FIGURES.values() for name in figure.scenarios}
+    assert ours == {scenario.name for scenario in scenarios() if scenario.published}
 
 
 def test_quick_takes_the_ends_and_the_middle() -> None:

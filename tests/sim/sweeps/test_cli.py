@@ -93,6 +93,18 @@ def test_failed_cells_end_in_exit_code_2_with_a_list(capsys: pytest.CaptureFixtu
     assert lines[-1] == "error: 2 cells failed; the same command tries them again"
 
 
+def test_a_reason_that_many_cells_share_is_said_once(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    few = ("--limit", "5", "--max-turns", "6", "--jobs", "1", "--seeds", "0-2", "--rates", "2", "--json")
+    out = tmp_path / "s"
+    code, _, err = cli(capsys, "sweep", "--policies", "lru,ttl", "--vary", "kv_blocks=60", *few, "--out", out)
+    assert code == 2
+    (reason,) = [line for line in err.splitlines() if line.startswith("failed: ")]
+    assert reason.startswith("failed: 6 cells, ")
+    assert "kv_blocks=60" in reason
+    assert "seed=" not in reason, "only what they share"
+    assert "59 usable" in reason
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -116,7 +116,7 @@ def _export_run(directory: Path, out: Path) -> None:
 def _show_imported(made: Imported, *, given: bool, json: bool) -> None:
     from dataclasses import asdict
 
-    from continuum_sim.cli.console import messages, show
+    from continuum_sim.cli.console import messages
     from continuum_sim.results.jsonfile import to_json
 
     header = made.header
@@ -139,9 +139,7 @@ def _show_imported(made: Imported, *, given: bool, json: bool) -> None:
         lines += [f"{label if not index else '':<9} {item}" for index, item in enumerate(items)]
     for index, (note, times) in enumerate(header.notes.items()):
         lines.append(f"{'adjusted' if not index else '':<9} {note}: {times:,}")
-    from rich.text import Text
-
-    show(*(Text(line) for line in lines))
+    print("\n".join(lines))
 
 
 def _counted(number: int, what: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from continuum_sim.traces.header import TraceHeader
-from continuum_sim.traces.load import read_header, read_programs
+from continuum_sim.traces.load import read_programs
 from continuum_sim.traces.schema import Program
 
 
@@ -61,10 +61,15 @@ def check_trace(
     TraceError
         At the first fault, naming the line, the field, its value and what was expected.
     """
-    header = read_header(path)
+    header: TraceHeader | None = None
+
+    def take_header(found: TraceHeader) -> None:
+        nonlocal header
+        header = found
+
     programs = members = turns = with_arrival = input_tokens = new_tokens = output_tokens = 0
     tool_s = 0.0
-    for program in watch(read_programs(path)):
+    for program in watch(read_programs(path, on_header=take_header)):
         programs += 1
         with_arrival += program.arrival_s is not None
         for member in program.family():

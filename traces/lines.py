@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import stat
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ _GZIP_MAGIC: Final = b"\x1f\x8b"
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 # Four bytes of zstd can stand for 128 KiB: a small piece at a time keeps what comes out of it in bounds.
 _ZSTD_CHUNK_BYTES: Final = 2**12
+_pipes: Final[set[tuple[int, int]]] = set()
+"""Pipes that have been opened, by device and inode."""
 
 
 def read_lines(
@@ -58,8 +61,17 @@ def read_lines(
 
 @contextmanager
 def open_decompressed(path: str | os.PathLike[str], on_read: Callable[[int], None] | None = None) -> Iterator[BinaryIO]:
-    """Open a file for reading what it holds, decompressed; reading may raise any of `READ_ERRORS`."""
+    """Open a file for reading what it holds, decompressed; opening and reading may raise any of `READ_ERRORS`.
+
+    A pipe is refused the second time: what was read of it is gone, and the rest would be taken for the whole.
+    """
     raw = io.FileIO(path) if on_read is None else _Counted(path, on_read)
+    about = os.fstat(raw.fileno())
+    if stat.S_ISFIFO(about.st_mode):
+        if (about.st_dev, about.st_ino) in _pipes:
+            raw.close()
+            raise OSError("it is a pipe, and is needed more than once; write it to a file first")
+        _pipes.add((about.st_dev, about.st_ino))
     with io.BufferedReader(raw) as file, _decompressed(file) as stream:
         yield stream
 

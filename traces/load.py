@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -46,7 +46,11 @@ def find_trace(name: str | os.PathLike[str]) -> Path:
 
 
 def read_programs(
-    path: str | os.PathLike[str], *, limit: int | None = None, max_turns: int | None = None
+    path: str | os.PathLike[str],
+    *,
+    limit: int | None = None,
+    max_turns: int | None = None,
+    on_header: Callable[[TraceHeader], None] = lambda header: None,
 ) -> Iterator[Program]:
     """Yield the programs of a trace file in file order, checked, one at a time.
 
@@ -61,6 +65,8 @@ def read_programs(
         Stop after this many programs, their sub-agents not counted; the rest of the file is not looked at.
     max_turns
         Cut each program after this many turns (see `truncate`).
+    on_header
+        Told the header, if there is one, before the first program.
 
     Raises
     ------
@@ -72,17 +78,22 @@ def read_programs(
     for argument, value in (("limit", limit), ("max_turns", max_turns)):
         if value is not None and value < 1:
             raise ValueError(f"{argument} is {value}, expected at least 1")
-    return _programs(path, limit, max_turns)
+    return _programs(path, limit, max_turns, on_header)
 
 
-def _programs(path: str | os.PathLike[str], limit: int | None, max_turns: int | None) -> Iterator[Program]:
+def _programs(
+    path: str | os.PathLike[str],
+    limit: int | None,
+    max_turns: int | None,
+    on_header: Callable[[TraceHeader], None],
+) -> Iterator[Program]:
     line_of: dict[str, int] = {}
     read = 0
     first_line = True
     for number, line in read_lines(path):
         try:
             if first_line and is_header(line):
-                decode_header(line)
+                on_header(decode_header(line))
                 continue
             program = decode_program(line)
         except TraceError as error:

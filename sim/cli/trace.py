@@ -80,6 +80,7 @@ def trace_stats(
     """Describe a trace: turns, tokens, reuse, tool times."""
     from continuum_sim.cli.console import show
     from continuum_sim.cli.errors import interruptible
+    from continuum_sim.cli.progress import counting
     from continuum_sim.errors import ConfigError
     from continuum_sim.results.jsonfile import to_json
     from continuum_sim.traces import find_trace, read_programs
@@ -90,7 +91,8 @@ def trace_stats(
             raise ConfigError(f"{flag} is {value}, expected at least 1")
     path = find_trace(name)
     with interruptible("interrupted while reading the trace"):
-        stats = describe(read_programs(path, limit=limit, max_turns=max_turns))
+        with counting("programs read") as watch:
+            stats = describe(watch(read_programs(path, limit=limit, max_turns=max_turns)))
         if pictures is not None:
             _draw(read_programs(path, limit=limit, max_turns=max_turns), pictures)
     if json:

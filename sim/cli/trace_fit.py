@@ -112,12 +112,13 @@ def compare_files(first: _Trace, second: _Trace, json: Json = False) -> None:
 def _show_compared(first: Path, second: Path, *, json: bool) -> None:
     from continuum_sim.cli.console import show
     from continuum_sim.cli.errors import interruptible
+    from continuum_sim.cli.progress import counting
     from continuum_sim.results.jsonfile import to_json
     from continuum_sim.traces import read_programs
     from continuum_sim.traces.compare import compare_traces
 
-    with interruptible("interrupted while comparing"):
-        rows = compare_traces(read_programs(first), read_programs(second))
+    with interruptible("interrupted while comparing"), counting("programs read") as watch:
+        rows = compare_traces(watch(read_programs(first)), read_programs(second))
     if json:
         print(to_json([asdict(row) for row in rows]), end="")
         return

@@ -7,6 +7,7 @@ import shutil
 import threading
 import tracemalloc
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from continuum_sim.traces import (
     TraceError,
     Turn,
     bundled_traces,
+    check_trace,
     find_trace,
     read_programs,
     trace_sha256,
@@ -266,6 +268,28 @@ def test_reads_from_a_pipe(tmp_path: Path) -> None:
     writer = threading.Thread(target=lambda: pipe.write_bytes(content))
     writer.start()
     assert sum(1 for _ in read_programs(find_trace(pipe))) == 100
+    writer.join()
+
+
+def test_a_pipe_is_not_read_again_from_where_it_was_left(tmp_path: Path) -> None:
+    """Its beginning is gone: what is left may well be a valid trace, another one."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    content = find_trace("bfcl").read_bytes()
+
+    def write() -> None:
+        with suppress(BrokenPipeError):
+            pipe.write_bytes(content)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    # Checking reads it once, header and all.
+    assert check_trace(pipe).programs == 100
+    writer.join()
+    writer = threading.Thread(target=write)
+    writer.start()
+    with pytest.raises(TraceError, match="cannot be read: it is a pipe, and is needed more than once; write it to a"):
+        list(read_programs(pipe))
     writer.join()
 
 

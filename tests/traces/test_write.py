@@ -125,6 +125,17 @@ def test_a_failure_leaves_the_old_file_and_no_other(tmp_path: Path, chat: Callab
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_place_that_cannot_be_written_is_named_as_the_user_knows_it(
+    tmp_path: Path, chat: Callable[..., Program]
+) -> None:
+    (tmp_path / "folder").mkdir()
+    for out in (tmp_path / "no" / "t.jsonl", tmp_path / "folder"):
+        with pytest.raises(OSError, match=".") as error:
+            write_programs(out, [chat()])
+        assert error.value.filename == str(out)
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
 def test_a_program_that_breaks_a_rule_is_not_written(tmp_path: Path, chat: Callable[..., Program]) -> None:
     # NumPy's integers are the usual slip of a generator.
     bad = replace(chat("g7"), turns=(Turn(np.int64(5), 0, 1),))

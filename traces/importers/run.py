@@ -93,6 +93,9 @@ def import_trace(
         raise TraceError(f"block_size is {block_size}, expected at least 1")
     session = Session(skip_bad=skip_bad, tokens=None if tokenizer is None else Tokens(tokenizer), block_size=block_size)
     importer, sources, sure, passed_over = _choose(list(paths), format)
+    for source in sources:
+        if Path(out).exists() and source.path.samefile(out):
+            raise TraceError("is to be imported and written over, expected another file for the trace (-o)", path=out)
     counted = [replace(source, on_read=count) for source, count in _counters(sources, progress)]
     turns = 0
 

@@ -72,6 +72,14 @@ def test_one_format_at_a_time(tmp_path: Path) -> None:
         import_trace([tmp_path], tmp_path / "out.jsonl")
 
 
+def test_a_log_is_not_written_over(tmp_path: Path) -> None:
+    source = tmp_path / "trace.jsonl"
+    source.write_bytes(SAMPLES["mooncake"][1])
+    with pytest.raises(TraceError, match=r"trace\.jsonl: is to be imported and written over, .*\(-o\)"):
+        import_trace([tmp_path], source)
+    assert source.read_bytes() == SAMPLES["mooncake"][1]
+
+
 def test_names_that_several_files_have_are_numbered(tmp_path: Path) -> None:
     for run in ("a", "b"):
         (tmp_path / run).mkdir()

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import matplotlib as mpl
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -20,8 +18,10 @@ def legend_above(figure: Figure, panel: Axes) -> None:
     handles, labels = panel.get_legend_handles_labels()
     if not labels:
         return
+    from matplotlib import rcParams
+
     columns = _columns([_width_pt(label) for label in labels], 72 * figure.get_figwidth())
-    row_pt = mpl.rcParams["legend.fontsize"] * (1.2 + mpl.rcParams["legend.labelspacing"])
+    row_pt = rcParams["legend.fontsize"] * (1.2 + rcParams["legend.labelspacing"])
     figure.set_figheight(figure.get_figheight() + (-(-len(labels) // columns) - 1) * row_pt / 72)
     # Matplotlib fills column by column.
     order = [at for column in range(columns) for at in range(column, len(labels), columns)]
@@ -39,7 +39,8 @@ def _columns(widths_pt: Sequence[float], room_pt: float) -> int:
 
 def _needed_pt(widths_pt: Sequence[float], columns: int) -> float:
     """Width of so many columns, each as wide as its longest label and the handle before it."""
-    settings = mpl.rcParams
+    from matplotlib import rcParams as settings
+
     handle_pt = settings["legend.fontsize"] * (settings["legend.handlelength"] + settings["legend.handletextpad"])
     gap_pt = settings["legend.fontsize"] * settings["legend.columnspacing"]
     around_pt = 2 * settings["legend.fontsize"] * (settings["legend.borderpad"] + settings["legend.borderaxespad"])
@@ -48,8 +49,9 @@ def _needed_pt(widths_pt: Sequence[float], columns: int) -> float:
 
 
 def _width_pt(text: str) -> float:
+    from matplotlib import rcParams
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextPath
 
-    path = TextPath((0, 0), text, size=mpl.rcParams["legend.fontsize"], prop=FontProperties())
+    path = TextPath((0, 0), text, size=rcParams["legend.fontsize"], prop=FontProperties())
     return float(path.get_extents().x1)

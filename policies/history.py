@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
 
@@ -43,13 +44,16 @@ class Durations:
     def __init__(self) -> None:
         # Arrays with room to grow: a turn of a large simulation costs a shift of their tails, not new arrays.
         self._room_s: npt.NDArray[np.float64] = np.empty(64)
-        self._room_counts: npt.NDArray[np.int64] = np.empty(64, dtype=np.int64)
-        self._distinct = 0
+        self._room_counts: npt.NDArray[np.float64] = np.empty(64)
+        self._sorted_s: list[float] = []
+        """What `_room_s` holds, for finding one place in it: a list is quicker at that."""
         self._total = 0
         self._sum_log = 0.0
         self._sum_log2 = 0.0
         self._unsorted: list[float] = []
         """Durations that nobody has asked about yet; most policies never do, and sorting many at once is cheap."""
+        self._unlogged: list[float] = []
+        """Durations whose logarithms nobody has asked about yet."""
 
     def __len__(self) -> int:
         return self._total
@@ -58,73 +62,81 @@ class Durations:
         """Record one duration (seconds, not negative)."""
         self._total += 1
         self._unsorted.append(duration_s)
+        self._unlogged.append(duration_s)
         if len(self._unsorted) == _MOST_UNSORTED:
             self._sort_in()
+        if len(self._unlogged) == _MOST_UNSORTED:
+            self._take_logarithms()
+
+    def _take_logarithms(self) -> None:
+        # To the microsecond: a variance near zero would make much of the last bits of a sum of step times.
+        whole_s = np.ceil((np.array(self._unlogged) - _SLACK_S) * 1e6) / 1e6
+        logs = np.log(np.maximum(whole_s, _SHORTEST_S))
+        self._sum_log += float(logs.sum())
+        self._sum_log2 += float(logs @ logs)
+        self._unlogged.clear()
 
     def _sort_in(self) -> None:
         """Bring the arrays up to date with every duration recorded."""
-        if not self._unsorted:
-            return
-        for duration_s in self._unsorted:
-            # To the microsecond: a variance near zero would make much of the last bits of a sum of step times.
-            log = math.log(max(math.ceil((duration_s - _SLACK_S) * 1e6) / 1e6, _SHORTEST_S))
-            self._sum_log += log
-            self._sum_log2 += log * log
-        values_s = [kept_s(duration_s) for duration_s in self._unsorted]
-        self._unsorted.clear()
-        if len(values_s) < _FEW:
-            for value_s in values_s:
-                self._sort_in_one(value_s)
+        if len(self._unsorted) < _FEW:
+            for duration_s in self._unsorted:
+                self._sort_in_one(kept_s(duration_s))
         else:
-            self._merge(values_s)
+            self._merge([kept_s(duration_s) for duration_s in self._unsorted])
+        self._unsorted.clear()
 
     def _merge(self, values_s: Sequence[float]) -> None:
-        counts = np.diff(self._room_counts[: self._distinct], prepend=0)
-        merged_s, at = np.unique(np.concatenate([self._room_s[: self._distinct], values_s]), return_inverse=True)
-        weights = np.concatenate([counts, np.ones(len(values_s), dtype=np.int64)])
-        self._distinct = len(merged_s)
+        distinct = len(self._sorted_s)
+        counts = np.diff(self._room_counts[:distinct], prepend=0)
+        merged_s, at = np.unique(np.concatenate([self._room_s[:distinct], values_s]), return_inverse=True)
+        weights = np.concatenate([counts, np.ones(len(values_s))])
+        self._sorted_s = merged_s.tolist()
         self._room_s = merged_s
-        self._room_counts = np.cumsum(np.bincount(at, weights)).astype(np.int64)
+        self._room_counts = np.cumsum(np.bincount(at, weights))
 
     def _sort_in_one(self, value_s: float) -> None:
-        size = self._distinct
-        at = int(self._room_s[:size].searchsorted(value_s))
-        if at == size or self._room_s[at] != value_s:
+        size = len(self._sorted_s)
+        at = bisect_left(self._sorted_s, value_s)
+        if at == size or self._sorted_s[at] != value_s:
             self._insert(at, value_s)
-        self._room_counts[at : self._distinct] += 1
+            size += 1
+        self._room_counts[at:size] += 1
 
     def _insert(self, at: int, value_s: float) -> None:
-        size = self._distinct
+        size = len(self._sorted_s)
         if size == len(self._room_s):
             self._room_s = np.concatenate([self._room_s, np.empty(size)])
-            self._room_counts = np.concatenate([self._room_counts, np.empty(size, dtype=np.int64)])
+            self._room_counts = np.concatenate([self._room_counts, np.empty(size)])
         self._room_s[at + 1 : size + 1] = self._room_s[at:size]
         self._room_counts[at + 1 : size + 1] = self._room_counts[at:size]
         self._room_s[at] = value_s
         self._room_counts[at] = self._room_counts[at - 1] if at else 0
-        self._distinct = size + 1
+        self._sorted_s.insert(at, value_s)
 
     @property
     def values_s(self) -> npt.NDArray[np.float64]:
         """Distinct durations, ascending, shape (k,)."""
-        self._sort_in()
-        return self._room_s[: self._distinct]
+        if self._unsorted:
+            self._sort_in()
+        return self._room_s[: len(self._sorted_s)]
 
     @property
-    def _cumulative(self) -> npt.NDArray[np.int64]:
-        self._sort_in()
-        return self._room_counts[: self._distinct]
+    def cumulative(self) -> npt.NDArray[np.float64]:
+        """How many durations are at most values_s[i], for every i, shape (k,)."""
+        if self._unsorted:
+            self._sort_in()
+        return self._room_counts[: len(self._sorted_s)]
 
     @property
     def shares(self) -> npt.NDArray[np.float64]:
         """P(duration ≤ values_s[i]) for every i, shape (k,)."""
-        return self._cumulative / max(self._total, 1)
+        return self.cumulative / max(self._total, 1)
 
     def mean_s(self) -> float:
         """Mean duration in seconds; 0 while nothing was recorded."""
         if not self._total:
             return 0.0
-        counts = np.diff(self._cumulative, prepend=0)
+        counts = np.diff(self.cumulative, prepend=0)
         return float(self.values_s @ counts) / self._total
 
     def lognormal(self) -> tuple[float, float]:
@@ -132,7 +144,7 @@ class Durations:
 
         Asks for at least one record; durations under a microsecond count as one.
         """
-        self._sort_in()
+        self._take_logarithms()
         mean = self._sum_log / self._total
         return mean, math.sqrt(max(0.0, self._sum_log2 / self._total - mean * mean))
 
@@ -140,8 +152,8 @@ class Durations:
         """Smallest recorded duration that at least `share` of the records do not exceed."""
         if not self._total:
             return 0.0
-        at = int(np.searchsorted(self._cumulative, share * self._total - 1e-9))
-        return float(self.values_s[min(at, self._distinct - 1)])
+        at = int(np.searchsorted(self.cumulative, share * self._total - 1e-9))
+        return float(self.values_s[min(at, len(self._sorted_s) - 1)])
 
 
 class TurnCounts:
@@ -160,9 +172,12 @@ class TurnCounts:
         self._sum_left2 = 0.0
         self._sum_cross = 0.0
         self._lengths: set[int] = set()
+        self._eta: float | None = None
+        """The last answer, as long as it holds."""
 
     def add(self, turns: int) -> None:
         """Record a finished program of this many turns (at least 1)."""
+        self._eta = None
         n = turns
         done = n * (n + 1) / 2
         done2 = n * (n + 1) * (2 * n + 1) / 6
@@ -178,6 +193,11 @@ class TurnCounts:
 
     def eta(self) -> float:
         """η in [0, 1]; 1 until programs of two distinct lengths have finished."""
+        if self._eta is None:
+            self._eta = self._find_eta()
+        return self._eta
+
+    def _find_eta(self) -> float:
         if len(self._lengths) < 2:
             return 1.0
         n = self._points
@@ -206,6 +226,8 @@ class History:
         self.by_tool: dict[str, Durations] = {} if sibling is None else sibling.by_tool
         self.turn_counts: TurnCounts = TurnCounts() if sibling is None else sibling.turn_counts
         self._waits_s: deque[float] = deque(maxlen=WAIT_WINDOW)
+        self._mean_wait_s: float | None = 0.0
+        """The last answer, as long as it holds."""
 
     def tool_returned(self, tool: str | None, duration_s: float) -> None:
         """Record a gap: from the end of one turn to the arrival of the next, as the server sees it."""
@@ -220,10 +242,13 @@ class History:
     def unpinned_turn_waited(self, wait_s: float) -> None:
         """Record how long a turn queued that came back to find its context not pinned."""
         self._waits_s.append(wait_s)
+        self._mean_wait_s = None
 
     def mean_wait_s(self) -> float:
         """T̄: mean queueing delay of recent turns that came back unpinned; 0 before the first."""
-        return sum(self._waits_s) / len(self._waits_s) if self._waits_s else 0.0
+        if self._mean_wait_s is None:
+            self._mean_wait_s = sum(self._waits_s) / len(self._waits_s)
+        return self._mean_wait_s
 
 
 _NONE = Durations()

@@ -59,14 +59,16 @@ class Ttl(YieldingPins):
 
 def best_ttl_s(durations: Durations, benefit_s: float) -> float:
     """τ in {0} ∪ durations with the largest P(τ)·benefit − τ; the smallest one on ties (Eq. 2)."""
-    return smallest_best_s(durations.values_s, durations.shares * benefit_s - durations.values_s)
+    if not len(durations):
+        return 0.0
+    values_s = durations.values_s
+    return smallest_best_s(values_s, durations.cumulative * (benefit_s / len(durations)) - values_s)
 
 
 def smallest_best_s(values_s: npt.NDArray[np.float64], gain_s: npt.NDArray[np.float64]) -> float:
-    """Value of the largest gain, 0 (which gains nothing) included; the smallest value on ties."""
-    if not len(gain_s):
-        return 0.0
-    best = int(np.argmax(gain_s >= gain_s.max() - _NOISE_S))
+    """Value of the largest of at least one gain, 0 (which gains nothing) included; the smallest value on ties."""
+    best = int(gain_s.argmax())
+    best = int((gain_s[: best + 1] >= gain_s[best] - _NOISE_S).argmax())
     return float(values_s[best]) if gain_s[best] > _NOISE_S else 0.0
 
 

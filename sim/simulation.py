@@ -17,6 +17,7 @@ from continuum_sim.families import SubAgents
 from continuum_sim.fits import check_fits
 from continuum_sim.foresight import foresee
 from continuum_sim.policies import Policy, Routing
+from continuum_sim.policies.governor import SAME_INSTANT_S
 from continuum_sim.records import ProgramRecord, Recorder, TurnRecord
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.timeline import Timeline
@@ -83,6 +84,8 @@ class Simulation:
         self._outcomes = None if tools is None or tools.config.plain else tools
         self.tools = None if self._outcomes is None else ToolRunner(self.env, self._outcomes.config)
         """The tools' side, where it is more than gaps as long as the trace says."""
+        self._closed = False
+        """Whether a program starts when another ends."""
         self._open = 0
         """Programs that have arrived and not finished."""
 
@@ -98,6 +101,7 @@ class Simulation:
         SimulationError
             When the policy holds work back forever.
         """
+        self._closed = isinstance(arrivals, Closed)
         if isinstance(arrivals, Closed):
             source = iter(programs)
             for _ in range(arrivals.workers):
@@ -142,6 +146,8 @@ class Simulation:
         if program.children:
             children = SubAgents(env, program.children, lambda child, start_s: self._serve(child, start_s, name))
         last = len(program.turns) - 1
+        # Whoever waits for this program, or a worker for its tools, may act at the instant it ends.
+        watched = self._closed or parent is not None or children is not None or self.tools is not None
         self._open += 1
         for index, turn in enumerate(program.turns):
             done = env.event()
@@ -157,6 +163,7 @@ class Simulation:
                 last=index == last,
                 foresight=known[index] if known else None,
                 payload=done,
+                followed_at_once=watched or (index < last and turn.tool_s < 2 * SAME_INSTANT_S),
             )
             replica.submit(name, request, now_s)
             finish_s: float = yield done

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from heapq import heappush
+from heapq import heappop, heappush
 
 import simpy
 from simpy.events import NORMAL, EventPriority
@@ -35,6 +35,13 @@ class Clock(simpy.Environment):
         super().__init__(initial_time)
         self._ticks = 0
 
+    def step(self) -> None:
+        """Process the next event. One that was brought forward left an empty place behind, which counts for nothing."""
+        queue = self._queue
+        while queue and queue[0][3].callbacks is None:
+            heappop(queue)
+        super().step()
+
     def instant(self, at_s: float) -> simpy.Event:
         """Make an event at a time in seconds, rounded to `SAME_INSTANT_S`; at once if that has passed."""
         return self._at(round(at_s, _DIGITS), NORMAL)
@@ -44,8 +51,13 @@ class Clock(simpy.Environment):
 
         Boundaries at one instant go by rank, so that several engines meet in the same order however they got there.
         """
-        # As good as `round`, which costs more than all else here: boundaries need to equal each other, not instants.
-        return self._at(int(at_s * 1e9 + 0.5) * 1e-9 + SAME_INSTANT_S, rank)
+        return self._at(_boundary_s(at_s), rank)
+
+    def bring_forward(self, event: simpy.Event, at_s: float, rank: EventPriority = _FIRST) -> None:
+        """Let an event that was to happen later, or whenever it is set off, happen at an earlier boundary."""
+        event._ok = True
+        event._value = None
+        heappush(self._queue, (max(_boundary_s(at_s), self._now), rank, next(self._eid), event))
 
     def tick(self, at_s: float, rank: EventPriority = _FIRST) -> simpy.Event:
         """Make a boundary at which nothing happens unless a policy makes it happen."""
@@ -69,3 +81,8 @@ class Clock(simpy.Environment):
         event._value = None
         heappush(self._queue, (max(at_s, self._now), priority, next(self._eid), event))
         return event
+
+
+def _boundary_s(at_s: float) -> float:
+    # As good as `round`, which costs more than all else here: boundaries need to equal each other, not instants.
+    return int(at_s * 1e9 + 0.5) * 1e-9 + SAME_INSTANT_S

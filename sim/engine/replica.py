@@ -7,6 +7,7 @@ from collections.abc import Generator
 from typing import Any, Protocol
 
 import simpy
+from simpy.events import EventPriority
 
 from continuum_sim.engine.clock import Clock, step_rank
 from continuum_sim.engine.request import Request
@@ -88,8 +89,10 @@ class Replica:
         """How many steps that run has."""
         self._passed = 0
         """How many of them the scheduler has carried out already."""
-        self._start_s = 0.0
-        """When that run started."""
+        self._start_s = self._end_s = 0.0
+        """When that run started, and when it ends."""
+        self._end: simpy.Event
+        """What happens then."""
         self._hopeless = 0
         """Times in a row that the engine slept with turns waiting and nothing to come but the policy's own events."""
         self.process = env.process(self._run())
@@ -128,12 +131,24 @@ class Replica:
 
     def _notice(self, matters: bool, now_s: float) -> None:
         """Wake up, or end a jump with the step under way, if what just happened calls for it."""
-        if self._wake is not None and not self._wake.triggered:
-            self._woken_s = now_s
-            self._wake.succeed()
+        if self._wake is not None:
+            if not self._wake.triggered:
+                self._woken_s = now_s
+                # With the step that follows, after all else that happens at this instant.
+                self.env.bring_forward(self._wake, now_s, self._ends_later)
         elif matters and self._jumping:
-            self._jumping = False
-            self.process.interrupt()
+            self._end_jump()
+
+    def _end_jump(self) -> None:
+        """Let the run of steps under way end with the step that is under way."""
+        self._jumping = False
+        plan = self._plan
+        assert plan is not None
+        steps = self.step_time.steps_to_reach(plan.batch, self._steps, self._passed_s())
+        if steps < self._steps:
+            self._steps = steps
+            self._end_s = self._start_s + self.step_time.run_s(plan.batch, steps)
+            self.env.bring_forward(self._end, self._end_s, self._rank_of_end(plan))
 
     def _run(self) -> Generator[simpy.Event, Any, None]:
         scheduler, observer = self.scheduler, self.observer
@@ -152,16 +167,13 @@ class Replica:
             self._hopeless = 0
             start_s = self._start_s = self.now_s
             steps = self._steps = 1 if self.stepwise else self._steps_to_jump(plan)
-            end_s = start_s + self.step_time.run_s(plan.batch, steps)
+            self._end_s = start_s + self.step_time.run_s(plan.batch, steps)
             self._plan = plan if steps > 1 else None
             self._passed = 0
             self._jumping = steps > 1 and not plan.spent
-            try:
-                yield self._step_end(plan, steps, end_s)
-            except simpy.Interrupt:
-                steps = self._steps = self.step_time.steps_to_reach(plan.batch, steps, self._passed_s())
-                end_s = start_s + self.step_time.run_s(plan.batch, steps)
-                yield self._step_end(plan, steps, end_s)
+            self._end = self.env.boundary(self._end_s, self._rank_of_end(plan))
+            yield self._end
+            steps, end_s = self._steps, self._end_s  # an arrival may have cut the run short
             self._jumping = False
             self._plan = None
             self.now_s = end_s
@@ -173,14 +185,15 @@ class Replica:
                 for request in finished:
                     assert isinstance(request.payload, simpy.Event)
                     request.payload.succeed(end_s)
-                # A turn that follows at once is seen by the next step.
-                yield self.env.boundary(self.now_s, self._ends_later)
+                if not self._alone or any(request.followed_at_once for request in finished):
+                    # A turn that follows at once is seen by the next step.
+                    yield self.env.boundary(self.now_s, self._ends_later)
 
-    def _step_end(self, plan: Plan, steps: int, end_s: float) -> simpy.Event:
-        """Make the event of the end of a run of steps, of which some may have been carried out."""
-        if self._alone or not self.scheduler.ends_turn(plan, steps - self._passed):
-            return self.env.boundary(end_s, self._ends_later)
-        return self.env.boundary(end_s, self._ends_first)
+    def _rank_of_end(self, plan: Plan) -> EventPriority:
+        """Place of the end of the run under way, of which some steps may have been carried out."""
+        if self._alone or not self.scheduler.ends_turn(plan, self._steps - self._passed):
+            return self._ends_later
+        return self._ends_first
 
     def _steps_to_jump(self, plan: Plan) -> int:
         steps = self.scheduler.hold(plan)
@@ -212,7 +225,8 @@ class Replica:
         else:
             yield self._wake
         if self._wake.triggered:
-            yield self.env.boundary(self._woken_s, self._ends_later)
+            if not self._wake.processed:  # a turn came at the instant of the policy's event
+                yield self._wake
             self.now_s = max(self.now_s, self._woken_s)
         else:
             self.now_s = max(self.now_s, until_s)

@@ -54,6 +54,7 @@ class Request:
         "context",
         "finish_s",
         "first_token_s",
+        "followed_at_once",
         "foresight",
         "kept_tokens",
         "known_tokens",
@@ -91,6 +92,7 @@ class Request:
         last: bool,
         foresight: tuple[Foresight, Foresight] | None = None,
         payload: object = None,
+        followed_at_once: bool = True,
     ) -> None:
         self.context = context
         self.prompt_tokens = prompt_tokens
@@ -109,6 +111,8 @@ class Request:
         """For oracles: what they are told when the turn arrives and when it has ended."""
         self.payload = payload
         """The host's own record of this turn."""
+        self.followed_at_once = followed_at_once
+        """Whether another turn may arrive at the very instant this one ends."""
         self.turn: TurnView
         self.table: list[Run] = []
         """Blocks with content; the request's further blocks are blank until it gives them up."""

@@ -20,13 +20,15 @@ import pytest
 
 from continuum_sim.cli import main
 from continuum_sim.steptime import Calibrated, save_fitted
+from continuum_sim.steptime.batch import StepBatch
 from continuum_sim.traces import write_programs
 from continuum_sim.validate.engines.in_process import InProcess
 from continuum_sim.validate.engines.interface import EngineError, TurnRequest
 from continuum_sim.validate.engines.options import EngineOptions
 from continuum_sim.validate.engines.processes import descendants
+from continuum_sim.validate.pace import parse_pace
 from continuum_sim.validate.session_files import read_records
-from continuum_sim.validate.steplog import read_steps
+from continuum_sim.validate.steplog import read_steps, time_steps
 from continuum_sim.validate.tiny import write_tiny_model
 from support.programs import program, turn
 
@@ -120,6 +122,25 @@ def test_scarce_memory_and_every_step_is_the_simulators(trace: Path) -> None:
     # It was scarce: some turn found less than it had left behind.
     _, turns = read_records(next(Path("v/runs").iterdir()))
     assert any(t.turn and t.cached_tokens < 96 for t in turns)
+
+
+def test_an_engine_is_held_to_a_gpus_pace(trace: Path) -> None:
+    """Nothing is calibrated, no step is quicker than the GPU's, and times come out as predicted."""
+    code = run(
+        *("validate", "--trace", "trace.jsonl", "--policies", "program-fifo", "--repeats", "1", "--kv-blocks", "200"),
+        *("--pace", "llama-3.1-8b@rtx-4090", "--tolerance", "0.5", "--out", "v", *small_flags()),
+    )
+    assert code == 0
+    assert engine_processes() == []
+    assert not Path("v/fitted.json").exists()
+    report = json.loads(Path("v/report.json").read_text())
+    assert report["notes"][0].startswith("the engine was held to the pace of Llama-3.1-8B on RTX-4090 (roofline)")
+    assert 0.98 < report["policies"][0]["engine_pace"] < 1.5
+    steps = time_steps(read_steps(next(Path("v/runs").iterdir()) / "steps.jsonl"))
+    decodes = [step.seconds for step in steps if step.batch.decode_requests and not step.batch.prefill_tokens]
+    times = parse_pace("llama-3.1-8b@rtx-4090").times()
+    # Not one by one: a late step is made up for by the next.
+    assert sum(decodes) > 0.95 * len(decodes) * times.step_s(StepBatch(0, 0, 0, 0, 1, 100))
 
 
 def test_a_calibration_of_the_real_engine(trace: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,7 +38,7 @@ class Clock(simpy.Environment):
     def step(self) -> None:
         """Process the next event. One that was brought forward left an empty place behind, which counts for nothing."""
         queue = self._queue
-        while queue and queue[0][3].callbacks is None:
+        while queue and queue[0][3].processed:
             heappop(queue)
         super().step()
 

@@ -1,6 +1,7 @@
 """The Continuum paper's figures beside ours, an ablation it lacks, and controls in which no policy may gain.
 
 python benchmarks/paper.py figures      # one table per figure with published values
+python benchmarks/paper.py openhands    # Figure 9: another agent, over arrival rates
 python benchmarks/paper.py turns        # Figure 14: programs of more and shorter turns
 python benchmarks/paper.py chunks       # Figure 13: chunk and batch sizes
 python benchmarks/paper.py ablation     # order alone, pin alone, cost models, oracle
@@ -11,8 +12,8 @@ Prints the tables of docs/paper.md, in Markdown.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import typer
@@ -21,13 +22,7 @@ import continuum_sim as cs
 from continuum_sim.published import PublishedPoint
 from continuum_sim.traces import Program, find_trace, read_programs, truncate
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
-
-Seeds = Annotated[int, typer.Option(help="How many seeds of the arrivals, from 0 on.")]
-StepTime = Annotated[str, typer.Option(help="As for --step-time.")]
-Limit = Annotated[int | None, typer.Option(help="First programs of the trace only.")]
-Turns = Annotated[int | None, typer.Option(help="First turns of each program only.")]
-Jobs = Annotated[int, typer.Option(help="Processes.")]
+app = typer.Typer(pretty_exceptions_enable=False)
 
 ABLATED = ("continuum-fig16-swe", "continuum-fig16-bfcl", "continuum-public-code")
 COMPARED = (*ABLATED, "continuum-fig10-swe")
@@ -49,19 +44,33 @@ RETENTION = ("program-fifo", "ttl-static", "ttl", "ttl-expected", "pin-forever",
 """The first one serves programs in the same order and pins nothing: what the others gain is retention's."""
 
 
-@app.command()
-def figures(
-    seeds: Seeds = 5,
-    step_time: StepTime = "aiconfigurator",
-    limit: Limit = None,
-    max_turns: Turns = None,
-    jobs: Jobs = 1,
-) -> None:
+@dataclass(frozen=True)
+class Size:
+    """How much of each setting is run."""
+
+    seeds: int
+    step_time: str
+    limit: int | None = None
+    max_turns: int | None = None
+    jobs: int = 1
+
+    def compare(self, policies: Sequence[str], **settings: Any) -> cs.CompareResult:
+        """Run these policies on the first seeds; programs given as such are cut already."""
+        if isinstance(settings["trace"], str):
+            settings |= {"limit": self.limit, "max_turns": self.max_turns}
+        return cs.compare(list(policies), range(self.seeds), jobs=self.jobs, step_time=self.step_time, **settings)
+
+    def programs(self, trace: str) -> list[Program]:
+        """Read the part of a trace that is run."""
+        programs = read_programs(find_trace(trace), limit=self.limit)
+        return [p if self.max_turns is None else truncate(p, self.max_turns) for p in programs]
+
+
+def figures(size: Size) -> None:
     """Print one table per figure that has published values for policies."""
     for name in COMPARED:
         scenario = cs.find_scenario(name)
-        settings = {**scenario.base, "step_time": step_time, "limit": limit, "max_turns": max_turns}
-        result = cs.compare(list(scenario.policies), range(seeds), jobs=jobs, **settings)
+        result = size.compare(scenario.policies, **scenario.base)
         for figure in map(cs.find_published, scenario.figures):
             print(f"\n{figure.figure}, {figure.title} (`{name}`)\n")
             print(
@@ -105,21 +114,26 @@ def _makespans(result: cs.CompareResult) -> dict[str, list[float]]:
     return spans
 
 
-@app.command()
-def turns(
-    seeds: Seeds = 5,
-    step_time: StepTime = "aiconfigurator",
-    limit: Limit = None,
-    max_turns: Turns = None,
-    jobs: Jobs = 1,
-) -> None:
+def openhands(size: Size) -> None:
+    """Print Figure 9: mean and 95th percentile over arrival rates; the paper prints no values."""
+    scenario = cs.find_scenario("continuum-fig09-openhands")
+    rows = []
+    for rate in scenario.grid["rate"]:
+        settings = {**scenario.base, "arrivals": f"poisson:rate={rate}"}
+        found = size.compare(scenario.policies, **settings).rows
+        seconds = [f"{row.jct_mean_s:,.0f} / {row.jct_p95_s:,.0f}" for row in found]
+        rows.append((f"{rate:g}", *seconds, f"{found[0].jct_mean_s / found[-1].jct_mean_s:.2f}"))
+    names = [f"`{policy}` s, mean / P95" for policy in scenario.policies]
+    print(_table(("programs/s", *names, "lru / ttl"), rows))
+
+
+def turns(size: Size) -> None:
     """Print Figure 14: the trace repeated, its token counts scaled down by as much, at the same rate."""
     scenario = cs.find_scenario("continuum-fig14-turns")
-    settings = {**scenario.base, "step_time": step_time, "limit": limit, "max_turns": max_turns}
     rows = []
     for point in cs.find_published("fig14-turns").points:
         assert point.x is not None
-        result = cs.compare(["lru", "ttl"], range(seeds), jobs=jobs, **settings, repeat_turns=point.x)
+        result = size.compare(scenario.policies, **scenario.base, repeat_turns=point.x)
         stock, pinned = result.rows
         mean_turns = result.summaries[0].turns / result.summaries[0].programs
         seconds = (f"{stock.jct_mean_s:,.0f}", f"{pinned.jct_mean_s:,.0f}")
@@ -128,40 +142,22 @@ def turns(
     print(_table(("turns ×", "mean turns", "`lru` s", "`ttl` s", "published ratio", "ours"), rows))
 
 
-@app.command()
-def chunks(
-    seeds: Seeds = 2,
-    step_time: StepTime = "aiconfigurator",
-    limit: Limit = None,
-    max_turns: Turns = None,
-    jobs: Jobs = 1,
-) -> None:
+def chunks(size: Size) -> None:
     """Print Figure 13: how the gain depends on the chunk size and on the number of running turns."""
     for name in ("continuum-fig13-chunk", "continuum-fig13-batch"):
         scenario = cs.find_scenario(name)
         (axis,) = scenario.grid.keys() - {"policy"}
         rows = []
         for value in scenario.grid[axis]:
-            settings = {**scenario.base, axis: value, "step_time": step_time, "limit": limit, "max_turns": max_turns}
-            stock, pinned = cs.compare(list(scenario.policies), range(seeds), jobs=jobs, **settings).rows
+            stock, pinned = size.compare(scenario.policies, **{**scenario.base, axis: value}).rows
             seconds = (f"{stock.jct_mean_s:,.0f}", f"{pinned.jct_mean_s:,.0f}")
             rows.append((str(value), *seconds, f"{stock.jct_mean_s / pinned.jct_mean_s:.2f}"))
         print(f"\n{_table((axis, '`lru` s', '`ttl` s', 'lru / ttl'), rows)}")
 
 
-@app.command()
-def ablation(
-    seeds: Seeds = 5,
-    step_time: StepTime = "aiconfigurator",
-    limit: Limit = None,
-    max_turns: Turns = None,
-    jobs: Jobs = 1,
-) -> None:
+def ablation(size: Size) -> None:
     """Print what order, pins, cost models and foresight are worth, each alone."""
-    columns = []
-    for name in ABLATED:
-        settings = {**cs.find_scenario(name).base, "step_time": step_time, "limit": limit, "max_turns": max_turns}
-        columns.append(cs.compare(list(ABLATION), range(seeds), jobs=jobs, **settings).rows)
+    columns = [size.compare(tuple(ABLATION), **cs.find_scenario(name).base).rows for name in ABLATED]
     rows = []
     for place, (policy, what) in enumerate(ABLATION.items()):
         cells = []
@@ -172,21 +168,14 @@ def ablation(
     print(_table(("policy", "what it is", *heads), rows))
 
 
-@app.command()
-def controls(
-    seeds: Seeds = 5,
-    step_time: StepTime = "roofline",
-    limit: Limit = None,
-    max_turns: Turns = None,
-    jobs: Jobs = 1,
-) -> None:
+def controls(size: Size) -> None:
     """Print settings in which retention cannot gain: its JCT over that of the same order without pins."""
-    settings = {**cs.find_scenario("plentiful-memory").base, "step_time": step_time}
-    base = list(_cut(settings["trace"], limit, max_turns))
+    settings = cs.find_scenario("plentiful-memory").base
+    base = size.programs(settings["trace"])
     scarce = {**settings, "arrivals": "poisson:rate=0.1"}
     rows = []
     for name, case in control_cases(base, scarce, settings).items():
-        result = cs.compare(list(RETENTION), range(seeds), jobs=jobs, **case)
+        result = size.compare(RETENTION, **case)
         differences = {item.policy: item for item in result.paired if item.metric == "mean"}
         cells = [f"{result.rows[0].jct_mean_s:,.0f} s"]
         for row in result.rows[1:]:
@@ -219,14 +208,36 @@ def without_reuse(program: Program) -> Program:
     return replace(program, turns=tuple(replace(turn, kept_tokens=0) for turn in program.turns), shared_prefix=None)
 
 
-def _cut(trace: str, limit: int | None, max_turns: int | None) -> Iterator[Program]:
-    for program in read_programs(find_trace(trace), limit=limit):
-        yield program if max_turns is None else truncate(program, max_turns)
-
-
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+TABLES: dict[str, tuple[Callable[[Size], None], int, str]] = {
+    "figures": (figures, 5, "aiconfigurator"),
+    "openhands": (openhands, 5, "aiconfigurator"),
+    "turns": (turns, 5, "aiconfigurator"),
+    "chunks": (chunks, 2, "aiconfigurator"),
+    "ablation": (ablation, 5, "aiconfigurator"),
+    "controls": (controls, 5, "roofline"),
+}
+"""Each table, with the seeds and the step times of docs/paper.md."""
+
+
+@app.command()
+def main(
+    table: Annotated[str, typer.Argument(help=f"One of {', '.join(TABLES)}.")],
+    seeds: Annotated[int | None, typer.Option(help="How many seeds of the arrivals, from 0 on.")] = None,
+    step_time: Annotated[str | None, typer.Option(help="As for --step-time of `run`.")] = None,
+    limit: Annotated[int | None, typer.Option(help="First programs of the trace only.")] = None,
+    max_turns: Annotated[int | None, typer.Option(help="First turns of each program only.")] = None,
+    jobs: Annotated[int, typer.Option(help="Processes.")] = 1,
+) -> None:
+    """Print a table of docs/paper.md, in Markdown; seeds and step times are its own unless given."""
+    if table not in TABLES:
+        raise typer.BadParameter(f"{table!r} is none of {', '.join(TABLES)}", param_hint="TABLE")
+    show, its_seeds, its_step_time = TABLES[table]
+    show(Size(its_seeds if seeds is None else seeds, step_time or its_step_time, limit, max_turns, jobs))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,10 @@ SAME_INSTANT_S = 1e-9
 LogDecision = Callable[[float, str, int, str, dict[str, Any]], None]
 """Called with (time in s, program, turn index, event, detail) for every decision."""
 
+OnRecall = Callable[[ProgramView, float], int | None]
+"""Called with (program, time in s) for every context that shall come back from host memory; returns its blocks (0 if
+nothing is left of it), or None for lack of room."""
+
 OnOffload = Callable[[ProgramView, float], None]
 """Called with (program, time in s) for every pinned context that goes to host memory, before its pin ends."""
 
@@ -46,6 +50,8 @@ class PolicyCounts:
     """Turns that the gate held back at least once."""
     offloads: int = 0
     """Contexts that the retention rule sent to host memory."""
+    recalls: int = 0
+    """Contexts that it brought back ahead of the program's next turn."""
     pins_moved: int = 0
     """Pins that ended because a router sent their program's next turn to another engine."""
 
@@ -83,6 +89,10 @@ class Governor:
         self._next_tick_s = math.inf if period_s is None else period_s
         self._review_s = math.inf
         """When the retention's review may come to another answer."""
+        self._away: dict[ProgramView, None] = {}
+        """Programs in tool calls whose contexts the retention rule offloaded, if it recalls any."""
+        self._recall_s = math.inf
+        """When the rule may want one of them back."""
 
     # What happens, told by the host ---------------------------------------------------------------
 
@@ -97,6 +107,7 @@ class Governor:
             self.history.tool_returned(program.last_tool, gap_s)
             program.cycles.append((program.last_service_s, gap_s))
             program.turn_end_s = None
+            self._away.pop(program, None)
         turn = TurnView(program, program.turns_done, now_s, prompt_tokens, program.pin is not None)
         program.turn = turn
         if self._log:
@@ -191,7 +202,7 @@ class Governor:
         elif decision is Fate.EVICT:
             self.counts.evictions += 1
         elif decision is Fate.OFFLOAD:
-            self.counts.offloads += 1
+            self._went(program)
         if self._log:
             detail: dict[str, Any] = {"last": last, "tool": tool}
             if isinstance(decision, PinFor):
@@ -203,6 +214,7 @@ class Governor:
     def program_left(self, program: ProgramView) -> None:
         """Take note that a program has ended, or that nothing more is expected of it."""
         del self.programs[program.program_id]
+        self._away.pop(program, None)
         if self._gated:
             self._gate.program_left(program)
 
@@ -244,7 +256,7 @@ class Governor:
             for program in review.offload:
                 if offload is not None:
                     offload(program, now_s)
-                self.counts.offloads += 1
+                self._went(program)
                 self._end_pin(program, now_s)
                 if self._log:
                     self._log(now_s, program.program_id, program.turns_done - 1, "offload", {})
@@ -253,6 +265,29 @@ class Governor:
                 self._expire(program, now_s)
                 ended.append(program)
         return ended
+
+    def recall(self, now_s: float, bring: OnRecall) -> None:
+        """Ask which contexts are to come back from host memory, after the pins that end with this step have ended."""
+        self._recall_s = math.inf
+        if not self._away:
+            return
+        recall = self.policy.retention.recall(list(self._away), self._moment(now_s))
+        self._recall_s = recall.again_s
+        for program in recall.bring:
+            blocks = bring(program, now_s)
+            if blocks is None:
+                continue
+            del self._away[program]
+            if blocks:
+                self.counts.recalls += 1
+                if self._log:
+                    self._log(now_s, program.program_id, program.turns_done - 1, "recall", {"blocks": blocks})
+
+    def context_back(self, program: ProgramView, blocks: int, now_s: float) -> None:
+        """Take note that a context that was recalled has come: it is pinned now."""
+        self._start_pin(program, math.inf, blocks, now_s)
+        if self._log:
+            self._log(now_s, program.program_id, program.turns_done - 1, "pin", {"ttl_s": math.inf})
 
     def pin_to_break(self, head: TurnView, now_s: float) -> ProgramView | None:
         """End one pin because `head` does not fit; None if none may be broken now."""
@@ -294,7 +329,7 @@ class Governor:
 
         That is an expiry, a tick of its gate or another outcome of its review.
         """
-        own_s = min(self._next_tick_s - SAME_INSTANT_S, self._review_s)
+        own_s = min(self._next_tick_s - SAME_INSTANT_S, self._review_s, self._recall_s - SAME_INSTANT_S)
         expiries = self._expiries
         while expiries:
             if self._of_expiry(expiries[0]) is not None:
@@ -303,9 +338,24 @@ class Governor:
         return own_s
 
     @property
+    def recalls(self) -> bool:
+        """Whether contexts are away that the retention rule may want back."""
+        return self.policy.retention.recalls and bool(self._away)
+
+    @property
+    def recall_s(self) -> float:
+        """When the rule may want one of them back, as it said when last asked; may be infinite."""
+        return self._recall_s if self._away else math.inf
+
+    @property
     def has_pins(self) -> bool:
         """Whether any context is pinned."""
         return bool(self._pinned)
+
+    @property
+    def reviews(self) -> bool:
+        """Whether the retention rule thinks about contexts that are pinned or away: then whatever happens matters."""
+        return self.recalls or (self.policy.retention.reviews and bool(self._pinned))
 
     # Pins ---------------------------------------------------------------------------------------------
 
@@ -359,6 +409,12 @@ class Governor:
         program.pin = None
         self._pinned.remove(program)
         del self._by_seq[program.seq]
+
+    def _went(self, program: ProgramView) -> None:
+        """Count a context that goes to host memory, and remember it if it may be recalled."""
+        self.counts.offloads += 1
+        if self.policy.retention.recalls:
+            self._away[program] = None
 
     def _tick(self, now_s: float) -> None:
         period_s = self._gate.period_s

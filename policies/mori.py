@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from continuum_sim.policies.capacity import CapacityGate, check_period
-from continuum_sim.policies.planes import Admission, Decision, Fate, Gate, PinFor, Review
+from continuum_sim.policies.planes import Admission, Decision, Fate, Gate, PinFor, Recall, Review
 from continuum_sim.policies.registry import Preset, register_admission, register_preset, register_retention
 from continuum_sim.policies.soft_pins import SoftPins
 from continuum_sim.policies.views import Moment, ProgramView, TurnView, instant
@@ -65,30 +65,55 @@ class _Controller(CapacityGate):
 @register_retention("busiest")
 @dataclass(frozen=True)
 class Busiest(SoftPins):
-    """Keep the contexts of programs that no gate has paused, last in eviction order, the busiest to the end."""
+    """Keep the contexts of programs that no gate has paused, last in eviction order, the busiest to the end.
+
+    Those of paused programs have their place in host memory while there is room, the busiest first, and come back when
+    their programs are paused no longer: at once while a tool runs, else as the turn that waits is let in.
+    """
 
     reviews: ClassVar[bool] = True
+    recalls: ClassVar[bool] = True
 
     def at_turn_end(self, program: ProgramView, moment: Moment) -> Decision:
         """Keep without expiry, unless the program is paused with this turn."""
-        return Fate.RELEASE if program.paused else PinFor(math.inf)
+        if not program.paused:
+            return PinFor(math.inf)
+        blocks = program.context_tokens // moment.engine.block_size
+        return Fate.OFFLOAD if blocks <= _room_blocks(moment) else Fate.RELEASE
 
     def review(self, pinned: Sequence[ProgramView], moment: Moment) -> Review:
-        """Give up the contexts of programs paused since."""
-        return Review([p for p in pinned if p.paused], math.inf)
+        """Send the contexts of programs paused since to host memory, or give them up."""
+        paused = [p for p in pinned if p.paused]
+        room = _room_blocks(moment)
+        down: dict[ProgramView, None] = {}
+        for program in sorted(paused, key=lambda p: (idleness(p, moment.now_s), p.seq)):
+            blocks = program.pin.blocks if program.pin is not None else 0
+            if blocks <= room:
+                down[program] = None
+                room -= blocks
+        return Review([p for p in paused if p not in down], math.inf, list(down))
+
+    def recall(self, away: Sequence[ProgramView], moment: Moment) -> Recall:
+        """Bring back the contexts of programs that are paused no longer."""
+        return Recall([p for p in away if not p.paused], math.inf)
 
     def pin_to_break(self, pinned: Sequence[ProgramView], head: TurnView, moment: Moment) -> ProgramView | None:
         """Most idle program, the latest on ties."""
         return max(pinned, key=lambda p: (idleness(p, moment.now_s), p.seq))
 
 
+def _room_blocks(moment: Moment) -> int:
+    return -1 if moment.engine.tier is None else moment.engine.tier.spare_blocks
+
+
 register_preset(
     Preset(
         name="mori",
         rule="Every `period` seconds ranks programs by idleness = acting / (acting + reasoning) of 5 turns and demotes "
-        "the most idle until the rest fits: their contexts are given up and their turns wait. The others' contexts "
-        "are last in eviction order, the busiest to the end. Without the host-memory tier, demotion means recompute.",
-        source="MORI (arXiv 2606.00866); GPU and waiting queues, without its CPU queue",
+        "the most idle until the rest fits: their contexts go to host memory (--dram-gb) while there is room, else "
+        "they are given up, and their turns wait. Promoted, they are brought back. The others' contexts are last in "
+        "eviction order, the busiest to the end.",
+        source="MORI (arXiv 2606.00866), its GPU, CPU and waiting queues",
         retention=Busiest,
         admission=Mori,
     )

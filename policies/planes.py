@@ -43,6 +43,16 @@ class Review(NamedTuple):
     """Programs whose contexts go to host memory now, which ends their pins."""
 
 
+class Recall(NamedTuple):
+    """Outcome of `Retention.recall`."""
+
+    bring: Sequence[ProgramView]
+    """Programs whose contexts come back from host memory now, in this order, each if it fits into free blocks."""
+    again_s: float
+    """Earliest time at which the answer may be another if nothing else happens; infinite if it never is. The host
+    asks at the first step from 1e-9 s before, which counts as that time."""
+
+
 @dataclass(frozen=True)
 class Order:
     """Which waiting turn is tried first, and which running turn yields when a block is missing."""
@@ -94,9 +104,13 @@ class Retention:
     reviews: ClassVar[bool] = False
     """True asks `review` at every step while contexts are pinned."""
     offloads: ClassVar[bool] = False
-    """True leaves it to this rule alone what goes to host memory; by default a copy of every context does."""
+    """True leaves it to this rule alone what goes to host memory; by default a copy of every context does, and what the
+    rule offloads is kept there before those copies."""
     needs_tier: ClassVar[bool] = False
     """True for a rule that is nothing without host memory below the KV cache."""
+    recalls: ClassVar[bool] = False
+    """True asks `recall` at every step while contexts that this rule offloaded are away, and wakes an idle engine
+    at `Recall.again_s` for it."""
 
     def at_turn_end(self, program: ProgramView, moment: Moment) -> Decision:
         """Decide the fate of the blocks of a turn that just ended and is not the program's last."""
@@ -119,6 +133,15 @@ class Retention:
         `Review.again_s` unless something happens before, so no answer may change earlier by itself.
         """
         return Review((), math.inf)
+
+    def recall(self, away: Sequence[ProgramView], moment: Moment) -> Recall:
+        """Say whose contexts to bring back from host memory ahead of the program's next turn.
+
+        `away` holds the programs in tool calls whose contexts this rule offloaded, in the order in which they went.
+        What has come back is pinned without expiry; what finds no room is asked about again. As for `review`, no
+        answer may change before `again_s` by itself.
+        """
+        return Recall((), math.inf)
 
 
 class Gate:

@@ -8,6 +8,7 @@ marked as oracles, and only by the simulator.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -81,6 +82,8 @@ class ProgramView:
     paused: bool = False
     """Whether a gate holds it back until further notice; written by gates alone."""
     pin: Pin | None = None
+    due_s: float = math.inf
+    """When its tool is expected to have returned, as foretold at the call; written by retention rules alone."""
     foresight: Foresight | None = None
     """None except under an oracle."""
 
@@ -130,6 +133,10 @@ class TierView(Protocol):
     @property
     def free_blocks(self) -> int:
         """Those of them that hold nothing."""
+
+    @property
+    def spare_blocks(self) -> int:
+        """Those that hold nothing, or a copy of a context that the policy did not offload: such copies make way."""
 
     @property
     def link_free_s(self) -> float:

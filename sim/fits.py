@@ -19,8 +19,10 @@ def check_fits(program: Program, *engines: EngineConfig) -> None:
         Naming the program, what it needs and what there is.
     """
     tokens = program.max_context_tokens
-    _check_tiers(program, engines[0])
-    if any(fits(tokens, config) for config in engines):
+    able = [config for config in engines if fits(tokens, config)]
+    for config in able or engines:
+        _check_tiers(program, config)
+    if able:
         return
     long_enough = [config for config in engines if tokens <= config.max_model_len]
     if not long_enough:
@@ -52,7 +54,7 @@ def _blocks(tokens: int, config: EngineConfig) -> int:
 
 
 def _check_tiers(program: Program, config: EngineConfig) -> None:
-    """Refuse memory tiers, which are alike on all replicas, that cannot hold one context."""
+    """Refuse memory tiers of an engine that cannot hold one context."""
     if config.tiers is None:
         return
     blocks = _blocks(program.max_context_tokens, config)

@@ -1,47 +1,108 @@
-"""`--replicas`: how many engines a cluster has, and of which GPUs."""
+"""`--replicas`: how many engines a cluster has, of which GPUs, and what memory tiers each has below its KV cache."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import GpuSpec, find_gpu
 
 Replicas = int | str | Sequence[str | GpuSpec]
-"""A number of replicas alike, `h100:2,a100-80:4`, or one GPU a replica."""
+"""A number of replicas alike, `h100:2,a100-80:4`, or one GPU a replica. Behind a GPU may stand settings of the memory
+tiers of those replicas: `h100:2:dram_gb=200,ssd_gb=500,a100-80:4`."""
 
 _MOST = 4096
 """Replicas beyond which a slip of the finger is likelier than a cluster."""
 
+TIER_SETTINGS: Final = ("dram_gb", "dram_gbps", "ssd_gb", "ssd_gbps")
+"""Settings that replicas may have of their own."""
 
-def replica_gpus(replicas: Replicas, gpu: GpuSpec) -> tuple[GpuSpec, ...]:
-    """Return the GPU of every replica; `gpu` where only a number is given.
+_FORM: Final = "a number or GPU:NUMBER,… as in h100:2,a100-80:4"
+
+
+@dataclass(frozen=True)
+class ReplicaSpec:
+    """One replica as it was asked for."""
+
+    gpu: GpuSpec
+    tiers: Mapping[str, float] = field(default_factory=dict)
+    """Those of `TIER_SETTINGS` that are not as for all others."""
+
+    @property
+    def name(self) -> str:
+        """GPU and own settings: replicas of one name are alike."""
+        own = ",".join(f"{name}={value:g}" for name, value in sorted(self.tiers.items()))
+        return f"{self.gpu.name}:{own}" if own else self.gpu.name
+
+
+def parse_replicas(replicas: Replicas, gpu: GpuSpec) -> tuple[ReplicaSpec, ...]:
+    """Return what every replica is; of `gpu` where only a number is given.
 
     Raises
     ------
     ConfigError
-        For a number below 1 or an unknown GPU.
+        For a number below 1, an unknown GPU or setting, or a value out of range.
     """
     if isinstance(replicas, int) and not isinstance(replicas, bool):
-        return (gpu,) * _checked(replicas, replicas)
+        return (ReplicaSpec(gpu),) * _checked(replicas, replicas)
     if isinstance(replicas, str):
         return _parse(replicas, gpu)
     if isinstance(replicas, bool) or not replicas:
         raise ConfigError(f"replicas is {replicas!r}, expected a number, GPU:NUMBER,… or a list of GPUs")
-    return tuple(item if isinstance(item, GpuSpec) else find_gpu(item) for item in replicas)
+    return tuple(
+        one for item in replicas for one in ((ReplicaSpec(item),) if isinstance(item, GpuSpec) else _parse(item, gpu))
+    )
 
 
-def _parse(text: str, gpu: GpuSpec) -> tuple[GpuSpec, ...]:
+def _parse(text: str, gpu: GpuSpec) -> tuple[ReplicaSpec, ...]:
     if ":" not in text and "," not in text and not text.strip()[:1].isalpha():
-        return (gpu,) * _number(text, text)
-    found: list[GpuSpec] = []
-    for item in text.split(","):
-        name, sign, number = item.strip().partition(":")
-        if not name or (sign and not number.strip()):
-            raise ConfigError(f"replicas is {text!r}, expected a number or GPU:NUMBER,… as in h100:2,a100-80:4")
-        found += [find_gpu(name)] * (_number(number, text) if sign else 1)
+        return (ReplicaSpec(gpu),) * _number(text, text)
+    found: list[ReplicaSpec] = []
+    for item in _items(text):
+        name, *rest = item
+        number = 1
+        if rest and "=" not in rest[0]:
+            number = _number(rest.pop(0), text)
+        found += [ReplicaSpec(find_gpu(name), _tiers(rest, text))] * number
     _checked(len(found), text)
     return tuple(found)
+
+
+def _items(text: str) -> list[list[str]]:
+    """Split at commas, but for settings, which belong to the GPU before them, as a policy's parameters do."""
+    items: list[list[str]] = []
+    for part in text.split(","):
+        parts = [word.strip() for word in part.split(":")]
+        if not all(parts):
+            raise ConfigError(f"replicas is {text!r}, expected {_FORM}")
+        if "=" in parts[0] and items:
+            items[-1] += parts
+        else:
+            items.append(parts)
+    return items
+
+
+def _tiers(settings: Sequence[str], text: str) -> dict[str, float]:
+    tiers: dict[str, float] = {}
+    for setting in settings:
+        name, sign, value = setting.partition("=")
+        name = name.strip().replace("-", "_")
+        if not sign or name not in TIER_SETTINGS:
+            raise ConfigError(
+                f"replicas is {text!r}: {setting!r} is unexpected, expected GPU:NUMBER and then any of "
+                f"{', '.join(f'{known}=…' for known in TIER_SETTINGS)}"
+            )
+        try:
+            tiers[name] = float(value)
+        except ValueError:
+            tiers[name] = math.nan
+        least = "0 or more GB" if name.endswith("_gb") else "more than 0 GB/s"
+        if not (math.isfinite(tiers[name]) and (tiers[name] > 0 or (tiers[name] == 0 and name.endswith("_gb")))):
+            raise ConfigError(f"replicas is {text!r}: {name} is {value.strip()!r}, expected {least}")
+    return tiers
 
 
 def _number(digits: str, text: str) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from continuum_sim.engine.tier_config import TierConfig
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import GpuSpec, ModelSpec, find_gpu, find_model, kv_blocks, kv_bytes_per_token
 from continuum_sim.policies import Policy, Routing
-from continuum_sim.replicas import replica_gpus
+from continuum_sim.replicas import ReplicaSpec, parse_replicas
 from continuum_sim.run_config import DEFAULT_ARRIVALS, RunConfig
 from continuum_sim.spec import parse_arrivals, parse_policy, parse_routing
 from continuum_sim.steptime.model import StepTime
@@ -28,6 +29,8 @@ from continuum_sim.traces.arrivals import Closed, FromTrace, OpenArrivals
 class ResolvedReplica:
     """One engine of a cluster."""
 
+    name: str
+    """Its GPU, and what of its memory tiers is not as for all others: replicas of one name are alike."""
     gpu: GpuSpec
     engine: EngineConfig
     step_time: StepTime
@@ -68,14 +71,14 @@ def resolve(config: RunConfig) -> ResolvedRun:
         never fit; one line each.
     """
     policy = resolve_policy(config.policy)
-    if policy.retention.needs_tier and not config.dram_gb:
-        raise ConfigError(f"policy {policy.name!r} moves contexts to host memory: give it some with --dram-gb")
     source = open_trace(config)
     arrivals = parse_arrivals(config.arrivals) if isinstance(config.arrivals, str) else config.arrivals
     model = config.model if isinstance(config.model, ModelSpec) else find_model(config.model)
     gpu = config.gpu if isinstance(config.gpu, GpuSpec) else find_gpu(config.gpu)
     replicas = resolve_replicas(config, model, gpu)
     first = replicas[0]
+    if policy.retention.needs_tier and all(replica.engine.tiers is None for replica in replicas):
+        raise ConfigError(f"policy {policy.name!r} moves contexts to host memory: give it some with --dram-gb")
     source.survey(*dict.fromkeys(replica.engine for replica in replicas))
     if arrivals is None:
         arrivals = parse_arrivals(FromTrace.name if source.has_arrivals else DEFAULT_ARRIVALS)
@@ -116,7 +119,7 @@ def resolve_policy(policy: str | Policy) -> Policy:
 
 
 def resolve_replicas(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> tuple[ResolvedReplica, ...]:
-    """Give every replica the engine and the step times of its GPU.
+    """Give every replica its engine, with its memory tiers, and the step times of its GPU.
 
     Raises
     ------
@@ -124,24 +127,35 @@ def resolve_replicas(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> tuple
         For replicas that cannot be, or one model of step times for GPUs that differ.
     """
     made: dict[str, ResolvedReplica] = {}
-    gpus = replica_gpus(config.replicas, gpu)
-    several = len({item.name for item in gpus}) > 1
-    for item in gpus:
-        if item.name in made:
+    specs = parse_replicas(config.replicas, gpu)
+    gpus = dict.fromkeys(spec.gpu.name for spec in specs)
+    several = len(gpus) > 1
+    for spec in specs:
+        if spec.name in made:
             continue
+        item = spec.gpu
         step_time = config.step_time
         if several and (not isinstance(step_time, str) or step_time.partition(":")[0] in ONE_GPU):
             what = f"--step-time {step_time}" if isinstance(step_time, str) else type(step_time).__name__
             raise ConfigError(
                 f"{what} tells the step times of one kind of GPU, and the replicas are of several "
-                f"({', '.join(dict.fromkeys(g.name for g in gpus))}); use roofline, or replicas alike"
+                f"({', '.join(gpus)}); use roofline, or replicas alike"
             )
         if isinstance(step_time, str):
             step_time = make_step_time(
                 step_time, model=model, gpu=item, tensor_parallel_size=config.tensor_parallel_size
             )
-        made[item.name] = ResolvedReplica(item, resolve_engine(config, model, item), step_time)
-    return tuple(made[item.name] for item in gpus)
+        made[spec.name] = ResolvedReplica(spec.name, item, _engine_of(spec, config, model), step_time)
+    return tuple(made[spec.name] for spec in specs)
+
+
+def _engine_of(spec: ReplicaSpec, config: RunConfig, model: ModelSpec) -> EngineConfig:
+    """Return the engine of one replica; errors about tiers of its own name it."""
+    own: dict[str, Any] = dict(spec.tiers)
+    try:
+        return resolve_engine(replace(config, **own), model, spec.gpu)
+    except ConfigError as error:
+        raise ConfigError(f"replica {spec.name}: {error}" if spec.tiers else str(error)) from None
 
 
 def resolve_routing(config: RunConfig, policy: Policy, replicas: int) -> Routing | None:
@@ -199,9 +213,11 @@ def resolve_tiers(config: RunConfig, model: ModelSpec) -> TierConfig | None:
     Raises
     ------
     ConfigError
-        If a tier cannot hold one block.
+        If a tier cannot hold one block, or for an SSD without host memory above it.
     """
     if not config.dram_gb:
+        if config.ssd_gb:
+            raise ConfigError("the SSD takes what host memory evicts: give --dram-gb as well as --ssd-gb")
         return None
     size = config.tensor_parallel_size
     block_bytes = math.ceil(kv_bytes_per_token(model, size) * config.block_size) * size  # as on the GPUs together

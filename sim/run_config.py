@@ -55,7 +55,8 @@ class RunConfig:
     """KV blocks as vLLM's `num_gpu_blocks` (one is its null block), instead of an estimate from the memory."""
     watermark: float = 0.0
     replicas: Replicas = 1
-    """Engines behind one router: a number of them alike, `h100:2,a100-80:4`, or a list of GPUs."""
+    """Engines behind one router: a number of them alike, `h100:2,a100-80:4`, or a list of GPUs. They may have memory
+    tiers of their own, `h100:2:dram_gb=200,ssd_gb=500,a100-80:4`; what they do not say is as below."""
     router: str | Routing | None = None
     """`session-affinity`, `prefix-aware:index=events`, …, or a rule; None takes the policy's, else session affinity."""
     dram_gb: float = 0.0
@@ -102,8 +103,6 @@ class RunConfig:
         for name in ("dram", "ssd"):
             _check_number(f"{name}_gb", getattr(self, f"{name}_gb"), "0 or more GB")
             _check_number(f"{name}_gbps", getattr(self, f"{name}_gbps"), "more than 0 GB/s", positive=True)
-        if self.ssd_gb and not self.dram_gb:
-            raise ConfigError("the SSD takes what host memory evicts: give --dram-gb as well as --ssd-gb")
         if self.reload not in get_args(ReloadRule):
             raise ConfigError(f"reload is {self.reload!r}, expected one of {', '.join(get_args(ReloadRule))}")
         if self.engine not in get_args(EngineMode):

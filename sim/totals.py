@@ -30,6 +30,10 @@ class EngineTotals:
     pins_moved: int = 0
     """Pins that ended because their programs were sent to another replica."""
     replicas: int = 1
+    offloads: int = 0
+    """Contexts that the policy sent to host memory."""
+    recalls: int = 0
+    """Contexts that it brought back ahead of the next turn."""
     tiers: tuple[TierTotals, ...] = ()
     """Lower memory tiers, nearest first."""
 
@@ -53,6 +57,8 @@ def totals_of(replica: Replica) -> EngineTotals:
         reorders=counts.reorders,
         holds=counts.holds,
         pins_moved=counts.pins_moved,
+        offloads=counts.offloads,
+        recalls=counts.recalls,
         tiers=() if scheduler.tiers is None else scheduler.tiers.totals(replica.now_s),
     )
 
@@ -66,5 +72,6 @@ def sum_totals(parts: Sequence[EngineTotals]) -> EngineTotals:
         for item in fields(EngineTotals)
         if item.name != "tiers"
     }
-    tiers = tuple(sum_tiers(same) for same in zip(*(part.tiers for part in parts), strict=True))
+    names = dict.fromkeys(tier.name for part in parts for tier in part.tiers)
+    tiers = tuple(sum_tiers([tier for part in parts for tier in part.tiers if tier.name == name]) for name in names)
     return EngineTotals(**{**sums, "end_s": max(part.end_s for part in parts), "tiers": tiers})

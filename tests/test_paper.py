@@ -60,7 +60,7 @@ def test_no_pin_gains_where_nothing_is_used_again(ratios: dict[str, dict[str, fl
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("table", ["figures", "turns", "chunks", "ablation", "controls"])
+@pytest.mark.parametrize("table", ["figures", "openhands", "turns", "chunks", "ablation", "controls"])
 def test_every_table_prints(table: str) -> None:
     small = ("--seeds", "1", "--limit", "3", "--max-turns", "4", "--step-time", "roofline")
     command = [sys.executable, str(FOLDER / "paper.py"), table, *small]

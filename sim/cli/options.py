@@ -107,7 +107,10 @@ class RunFlags:
         _engine("KV blocks, as vLLM's num_gpu_blocks. Default: what fits the GPU's memory.", default=False),
     ] = None
     watermark: Annotated[float, _engine("Share of blocks kept free when a turn is admitted.")] = 0.0
-    replicas: Annotated[str, _engine("Engines behind one router: a number, or GPUs, as h100:2,a100-80:4.")] = "1"
+    replicas: Annotated[
+        str,
+        _engine("Engines behind one router: a number, or GPUs, as h100:2,a100-80:4 or h100:2:dram_gb=200,a100-80:4."),
+    ] = "1"
     router: Annotated[
         str | None,
         _engine(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.text import Text
 
+from continuum_sim.engine.tier_config import TierConfig
 from continuum_sim.resolve import ResolvedRun
 
 
@@ -20,31 +21,36 @@ def setting_view(run: ResolvedRun, seeds: str) -> Text:
 
 
 def _engines(run: ResolvedRun) -> str:
-    """One line for each kind of engine."""
-    kinds = {replica.gpu.name: replica for replica in run.replicas}
+    """One line for each kind of engine, and one for its memory tiers."""
+    kinds = {replica.name: replica for replica in run.replicas}
     degree = run.config.tensor_parallel_size
+    mixed = len({replica.engine.tiers for replica in run.replicas}) > 1
+    number = 1
     lines = []
     for name, replica in kinds.items():
         engine = replica.engine
-        gpus = name if degree == 1 else f"{degree} × {name}"
+        gpus = replica.gpu.name if degree == 1 else f"{degree} × {replica.gpu.name}"
         if len(run.replicas) > 1:
-            number = sum(r.gpu.name == name for r in run.replicas)
+            number = sum(r.name == name for r in run.replicas)
             gpus = f"{number} replica{'s' if number > 1 else ''} of {gpus}"
         lines.append(
             f"{run.model.name} on {gpus}: {engine.num_gpu_blocks:,} KV blocks of {engine.block_size} tokens, "
             f"max_num_batched_tokens {engine.max_num_batched_tokens}, max_num_seqs {engine.max_num_seqs}, "
             f"step times {_step_time(run)}\n"
         )
-    return "".join(lines) + _tiers(run)
+        if mixed and engine.tiers is not None:
+            lines.append(_tiers(engine.tiers, "each with " if number > 1 else "with "))
+    if not mixed and run.engine.tiers is not None:
+        lines.append(_tiers(run.engine.tiers, "each with " if len(run.replicas) > 1 else ""))
+    return "".join(lines)
 
 
-def _tiers(run: ResolvedRun) -> str:
-    tiers, config = run.engine.tiers, run.config
-    if tiers is None:
-        return ""
-    each = "" if len(run.replicas) == 1 else "each with "
-    ssd = f", SSD {tiers.ssd_blocks:,} blocks at {config.ssd_gbps:g} GB/s" if tiers.ssd_blocks else ""
-    return f"{each}DRAM {tiers.dram_blocks:,} blocks at {config.dram_gbps:g} GB/s{ssd}, reload {tiers.reload}\n"
+def _tiers(tiers: TierConfig, each: str) -> str:
+    def part(name: str, blocks: int, block_s: float) -> str:
+        return f"{name} {blocks:,} blocks at {tiers.block_bytes / block_s / 1e9:g} GB/s"
+
+    ssd = f", {part('SSD', tiers.ssd_blocks, tiers.ssd_block_s)}" if tiers.ssd_blocks else ""
+    return f"{each}{part('DRAM', tiers.dram_blocks, tiers.dram_block_s)}{ssd}, reload {tiers.reload}\n"
 
 
 def _step_time(run: ResolvedRun) -> str:

@@ -80,6 +80,8 @@ def _facts(summary: Summary) -> Iterator[tuple[str, RenderableType]]:
     )
     for tier in s.tiers:
         yield tier.name.upper(), tier_line(tier)
+    if s.policy_activity.offloads:
+        yield "offloads", offloads_line(s)
     yield "pins", pins_line(s)
     yield (
         "throughput",
@@ -99,7 +101,9 @@ def _facts(summary: Summary) -> Iterator[tuple[str, RenderableType]]:
 def _replicas(replicas: list[ReplicaSummary], sim_s: float) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("replica")
-    for name in ("turns", "moved in", "busy", "from cache", "recomputed", "preemptions", "peak KV", "pins", "hit"):
+    tiers = any(part.tiers for part in replicas)
+    names = ("turns", "moved in", "busy", "from cache", *(("reloaded",) if tiers else ()), "recomputed")
+    for name in (*names, "preemptions", "peak KV", "pins", "hit"):
         table.add_column(name, justify="right", no_wrap=True)
     for part in replicas:
         table.add_row(
@@ -108,6 +112,7 @@ def _replicas(replicas: list[ReplicaSummary], sim_s: float) -> Table:
             f"{part.moved_in:,}",
             percent(part.busy_s / sim_s),
             percent(part.cached_tokens / part.prompt_tokens) if part.prompt_tokens else "–",
+            *((count(part.reloaded_tokens) if part.tiers else "–",) if tiers else ()),
             count(part.recomputed_tokens),
             count(part.preemptions),
             percent(part.peak_used_share),
@@ -148,6 +153,13 @@ def tier_line(tier: TierUse) -> str:
         f"{tier.written_bytes / 1e9:,.1f} GB written, {tier.read_bytes / 1e9:,.1f} GB read, "
         f"link busy {percent(tier.link_busy_share)}"
     )
+
+
+def offloads_line(summary: Summary) -> str:
+    """Say what the policy itself moved between the memories."""
+    activity = summary.policy_activity
+    early = f"; {count(activity.recalls)} brought back ahead of their turn" if activity.recalls else ""
+    return f"{count(activity.offloads)} contexts sent to host memory by the policy{early}"
 
 
 def time_bar(share: TimeSplit) -> Text:

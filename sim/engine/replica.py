@@ -152,18 +152,21 @@ class Replica:
 
     def _run(self) -> Generator[simpy.Event, Any, None]:
         scheduler, observer = self.scheduler, self.observer
+        asked = False  # whether the policy saw the engine as it is since it ran out of work
         while True:
-            if not scheduler.has_work:
-                yield from self._sleep(math.inf)
+            if not scheduler.has_work and (asked or not scheduler.governor.recalls):
+                yield from self._sleep(self._wake_up_s())
             plan = scheduler.schedule(self.now_s)
             if observer is not None:
                 observer.on_plan(scheduler, plan, self.now_s)
             if plan.empty:
                 if plan.changed:
                     scheduler.step += 1  # the next step follows at once
-                else:
+                elif scheduler.has_work:
                     yield from self._sleep(self._next_hope_s())
+                asked = not plan.changed
                 continue
+            asked = False
             self._hopeless = 0
             start_s = self._start_s = self.now_s
             steps = self._steps = 1 if self.stepwise else self._steps_to_jump(plan)
@@ -204,6 +207,12 @@ class Replica:
             if event_s < math.inf:
                 return self.step_time.steps_to_reach(plan.batch, steps, event_s - self.now_s)
         return steps
+
+    def _wake_up_s(self) -> float:
+        """When to take a step although no turn is here: a recalled context arrives, or the policy may recall one."""
+        recall_s = self.scheduler.governor.recall_s
+        upload_s = max(self.now_s, self.scheduler.next_upload_s())
+        return min(recall_s if recall_s > self.now_s else math.inf, upload_s)
 
     def _next_hope_s(self) -> float:
         """When a waiting turn may be let in of itself; infinite once the policy has had its chances."""

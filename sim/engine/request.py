@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from continuum_sim.engine.block_pool import Chain, Run
 from continuum_sim.engine.tier import Stretch
-from continuum_sim.policies.views import Foresight, TurnView
+from continuum_sim.policies.views import Foresight, ProgramView, TurnView
 
 Hits = list[tuple[Run, int, int]]
 """Cached stretches (run, from block, to block) that follow one another from block 0."""
@@ -13,7 +13,7 @@ Hits = list[tuple[Run, int, int]]
 class Context:
     """Where a program's KV content can be found on one replica."""
 
-    __slots__ = ("own", "pinned", "shared", "shared_blocks")
+    __slots__ = ("own", "pinned", "shared", "shared_blocks", "upload")
 
     def __init__(self, shared: Chain | None = None, shared_blocks: int = 0) -> None:
         self.shared = shared
@@ -23,6 +23,8 @@ class Context:
         self.own = Chain()
         self.pinned: list[Run] = []
         """Blocks a pin keeps referenced."""
+        self.upload: Upload | None = None
+        """Its way back from a lower tier that the policy asked for, while it lasts."""
 
     def find(self, stop: int) -> Hits:
         """Longest cached prefix of at most `stop` blocks, as stretches (run, from, to) without a gap."""
@@ -42,6 +44,22 @@ class Context:
         if start < stop:
             parts.append(Stretch(self.own, start, stop))
         return parts
+
+
+class Upload:
+    """Blocks [start, stop) of a paused program's context on their way up, behind what is still cached of it."""
+
+    __slots__ = ("context", "program", "request", "start", "stop", "table")
+
+    def __init__(self, context: Context, program: ProgramView, start: int, stop: int) -> None:
+        self.context = context
+        self.program = program
+        self.start = start
+        self.stop = stop
+        self.table: list[Run] = []
+        """Blocks [0, start), and all of them in the end."""
+        self.request: Request | None = None
+        """The program's next turn, if it was let in before they have come."""
 
 
 class Request:

@@ -16,8 +16,9 @@ from typing import Any
 from continuum_sim.engine.block_pool import BlockPool, Chain, Run
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.decoding import Decoding
-from continuum_sim.engine.request import Context, Hits, Request
+from continuum_sim.engine.request import Context, Hits, Request, Upload
 from continuum_sim.engine.tiers import Tiers
+from continuum_sim.engine.uploads import Uploads
 from continuum_sim.engine.waiting import make_waiting_queue
 from continuum_sim.policies.governor import SAME_INSTANT_S, Governor
 from continuum_sim.policies.planes import Fate, PinFor, Policy
@@ -84,6 +85,8 @@ class Scheduler:
         self.step = 0
         """Steps carried out so far."""
         self.pool = BlockPool(config.usable_blocks)
+        self.uploads = None if self.tiers is None else Uploads(self.pool, self.tiers, config.block_size)
+        """Contexts that the policy brings back ahead of their programs' turns; None without a tier."""
         self.running: dict[int, Request] = {}
         """By rank of admission, which is also the order of iteration."""
         self.reloading: dict[Request, None] = {}
@@ -101,6 +104,7 @@ class Scheduler:
         cuts a prompt, and then nothing is admitted behind it."""
         self._order = policy.order
         self._shows_arrivals = log is not None or policy.order.sees_cache or policy.admission.gated
+        self._recalls = policy.retention.recalls and self.tiers is not None
         self._yields_to_growth = policy.retention.yields_to_growth
         self._contexts: dict[str, Context] = {}
         self._shared: dict[str, Chain] = {}
@@ -178,15 +182,17 @@ class Scheduler:
             if context.pinned and context.pinned[-1].stop > usable_blocks:
                 self.pool.unpin(context.pinned, usable_blocks)
                 self.governor.pin_shrunk(turn.program, usable_blocks, now_s)
+            if self.uploads is not None and context.upload is not None:
+                self.uploads.keep_to(context.upload, usable_blocks)
         if self._order.sees_cache:
             hits = context.find((request.num_tokens - 1) // self.block_size)
             turn.cached_tokens = hits[-1][2] * self.block_size if hits else 0
         self.waiting.add(request, now_s)
-        return self.pool.free != free_before or self.waiting.may_be_next(request)
+        return self.pool.free != free_before or self.waiting.may_be_next(request) or self.governor.reviews
 
     def state_matters_to(self, request: Request) -> bool:
         """Whether the arrival of this turn looks at the blocks or the step as they are now, or frees any."""
-        return self._shows_arrivals or bool(request.context.pinned)
+        return self._shows_arrivals or bool(request.context.pinned) or request.context.upload is not None
 
     def hand_over(self, program_id: str, to: int, now_s: float) -> tuple[ProgramView, bool]:
         """Let a program in a tool call go to another engine.
@@ -195,7 +201,12 @@ class Scheduler:
         Tells with the program whether the very next step may differ because of this.
         """
         free_before = self.pool.free
-        self._release_pin(self._contexts[program_id])
+        context = self._contexts[program_id]
+        self._release_pin(context)
+        if self.uploads is not None and context.upload is not None:
+            self.uploads.drop(context.upload)
+        if self.tiers is not None:
+            self.tiers.let_go(context)
         program = self.governor.hand_over(program_id, to, now_s)
         return program, self.pool.free != free_before or self.governor.policy.admission.gated
 
@@ -208,7 +219,8 @@ class Scheduler:
 
     def state_matters_to_leaving(self, program_id: str) -> bool:
         """Whether a program that goes looks at the step as it is now, or frees any blocks."""
-        return self._shows_arrivals or bool(self._contexts[program_id].pinned)
+        context = self._contexts[program_id]
+        return self._shows_arrivals or bool(context.pinned) or context.upload is not None
 
     def forget(self, program_id: str) -> None:
         """Stop keeping track of the context of a program that ended on another engine."""
@@ -228,16 +240,22 @@ class Scheduler:
         """Earliest time at which blocks arrive from a lower tier; may be infinite."""
         return math.inf if self.tiers is None else self.tiers.next_event_s()
 
+    def next_upload_s(self) -> float:
+        """Earliest time at which a context may be back that the policy recalled; infinite if none is on its way."""
+        return self.next_reload_s() if self.uploads is not None and self.uploads.under_way else math.inf
+
     # One step -------------------------------------------------------------------------------------------
 
     def schedule(self, now_s: float) -> Plan:
         """Decide what the step that starts now computes, and take the blocks it needs."""
         plan = Plan()
+        if self.tiers is not None:
+            self._take_in_reloads(self.tiers, now_s)
         for program in self.governor.begin_step(now_s, self._offload):
             self._unpin(program.program_id)
             plan.changed = True
-        if self.tiers is not None:
-            self._take_in_reloads(self.tiers, now_s)
+        if self._recalls:
+            self.governor.recall(now_s, self._recall)
         budget = self._schedule_running(plan, now_s)
         decoding = self._decoding
         decode_requests, decode_context = decoding.count, decoding.context_tokens()
@@ -409,6 +427,13 @@ class Scheduler:
             request = self.waiting.head(now_s)
             if request is None:
                 break
+            upload = request.context.upload
+            if upload is not None:
+                if not self._make_room(plan, request, request.num_tokens, [], now_s):
+                    break
+                self._join_upload(upload, request, now_s)
+                plan.changed = True
+                continue
             hits = request.context.find((request.num_tokens - 1) // self.block_size)
             cached = hits[-1][2] * self.block_size if hits else 0
             if self.tiers is not None and (stop := self._reload_stop(self.tiers, request, hits, now_s)):
@@ -431,9 +456,10 @@ class Scheduler:
 
     def _make_room(self, plan: Plan, request: Request, tokens: int, hits: Hits, now_s: float) -> bool:
         """Whether so many tokens of this turn fit, after pins gave way as far as the policy lets them."""
+        upload = request.context.upload
         while True:
             # Hit blocks are the turn's already, but those nothing references are still counted as free.
-            held = sum(stop - start for run, start, stop in hits if run.refs)
+            held = upload.stop if upload else sum(stop - start for run, start, stop in hits if run.refs)
             watermark = self.config.watermark_blocks if self.running else 0
             if self._blocks(tokens) - held + watermark <= self.pool.free:
                 return True
@@ -448,7 +474,7 @@ class Scheduler:
         if program is None:
             return False
         self._unpin(program.program_id)
-        self.waiting.pin_broken(program)
+        self.waiting.pin_changed(program)
         plan.changed = True
         return True
 
@@ -489,13 +515,26 @@ class Scheduler:
 
     def _begin_reload(self, tiers: Tiers, request: Request, stop: int, hits: Hits, now_s: float) -> None:
         """Let a turn in that has to wait for blocks from below, as vLLM does; others go on meanwhile."""
-        self.waiting.remove(request)
         self._take_blocks(request, hits, self._blocks(request.num_tokens))
         start = hits[-1][2] if hits else 0
+        tiers.reload(request, start, stop, now_s)
+        self._await_blocks(request, start, stop, now_s)
+
+    def _join_upload(self, upload: Upload, request: Request, now_s: float) -> None:
+        """Let a turn in whose context is on its way already."""
+        assert self.uploads is not None
+        request.table = self.uploads.take(upload)
+        upload.request = request
+        self.pool.allocate(self._blocks(request.num_tokens) - upload.stop)
+        if request.scheduled_s < 0:
+            request.cached_tokens = upload.start * self.block_size
+        self._await_blocks(request, upload.start, upload.stop, now_s)
+
+    def _await_blocks(self, request: Request, start: int, stop: int, now_s: float) -> None:
+        self.waiting.remove(request)
         request.reload_blocks = (start, stop)
         request.reload_began_s = max(now_s, request.arrival_s)
         request.reloaded_tokens += (stop - start) * self.block_size
-        tiers.reload(request, start, stop, now_s)
         self.reloading[request] = None
         if self.governor.turn_admitted(request.turn, stop * self.block_size, now_s):
             self._release_pin(request.context)
@@ -503,13 +542,42 @@ class Scheduler:
 
     def _take_in_reloads(self, tiers: Tiers, now_s: float) -> None:
         """Make blocks that have arrived findable; their turns are next to enter the batch."""
-        for end_s, request in tiers.arrived(now_s):
+        for end_s, mover in tiers.arrived(now_s):
+            request = mover.request if isinstance(mover, Upload) else mover
+            if request is None:
+                assert isinstance(mover, Upload)
+                self._take_in_upload(mover, now_s)
+                continue
             for part in request.context.parts(*request.reload_blocks):
                 self.pool.cache(*part, request.table)
             request.num_computed_tokens = request.reload_blocks[1] * self.block_size
             if request.scheduled_s < 0:
                 request.reload_s = max(0.0, min(end_s, now_s) - request.reload_began_s)
             self._reloaded.append(request)
+            self._came_back(tiers, request.context)
+
+    def _take_in_upload(self, upload: Upload, now_s: float) -> None:
+        """Pin a context that has come back ahead of its program's turn, unless it was given up on the way."""
+        assert self.tiers is not None
+        assert self.uploads is not None
+        if upload not in self.uploads.under_way:
+            return
+        table, context = self.uploads.take(upload), upload.context
+        for part in context.parts(upload.start, upload.stop):
+            self.pool.cache(*part, table)
+        self.pool.merge(table)
+        context.pinned = table
+        self.pool.pin(table)
+        self._came_back(self.tiers, context)
+        self.governor.context_back(upload.program, upload.stop, now_s)
+        self.waiting.pin_changed(upload.program)
+
+    def _came_back(self, tiers: Tiers, context: Context) -> None:
+        """Forget in host memory what a policy moved there, not copied; else its copy is one like any other."""
+        if self._writes_through:
+            tiers.let_go(context)
+        else:
+            tiers.abandon(context, 0)
 
     def _admit_reloaded(self, plan: Plan, budget: int, now_s: float) -> int:
         """Let the turn whose blocks came first run; returns the tokens it gets."""
@@ -525,6 +593,15 @@ class Scheduler:
     def _offload(self, program: ProgramView, now_s: float) -> None:
         context = self._contexts[program.program_id]
         self._store(context, context.pinned, now_s)
+        self._hold(context)
+
+    def _hold(self, context: Context) -> None:
+        if self.tiers is not None and self._writes_through:
+            self.tiers.hold(context)
+
+    def _recall(self, program: ProgramView, now_s: float) -> int | None:
+        assert self.uploads is not None
+        return self.uploads.begin(program, self._contexts[program.program_id], now_s)
 
     def _store(self, context: Context, table: list[Run], now_s: float) -> None:
         """Let lower memory have a copy of the blocks of a table."""
@@ -582,6 +659,8 @@ class Scheduler:
             now_s=now_s,
             foresight=request.foresight[1] if request.foresight else None,
         )
+        if self.tiers is not None:
+            self.tiers.let_go(context)
         if request.last:
             del self._contexts[request.turn.program.program_id]
         if decision is Fate.EVICT:
@@ -591,6 +670,8 @@ class Scheduler:
         blank = self._blank_blocks(request, computed)
         if self._writes_through or decision is Fate.OFFLOAD:
             self._store(context, table, now_s)
+            if decision is Fate.OFFLOAD:
+                self._hold(context)
         elif request.last and self.tiers is not None:
             self.tiers.abandon(context, 0)  # a rule that moves contexts by itself knows whose they are
         self.pool.merge(table)

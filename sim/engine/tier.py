@@ -41,11 +41,25 @@ class Tier:
         self.read_blocks = 0
         """Blocks that went up again."""
         self._stretches: dict[Chain, tuple[int, int]] = {}
+        self._held: dict[Chain, None] = {}
 
     @property
     def free_blocks(self) -> int:
         """Blocks that hold nothing."""
         return self.num_blocks - self.used_blocks
+
+    @property
+    def spare_blocks(self) -> int:
+        """Blocks that hold nothing, or contents that nobody holds on to."""
+        return self.num_blocks - sum(stop - start for start, stop in map(self.span, self._held))
+
+    def hold(self, chain: Chain) -> None:
+        """Evict this content after all that is not held."""
+        self._held[chain] = None
+
+    def let_go(self, chain: Chain) -> None:
+        """Treat a content like any other again."""
+        self._held.pop(chain, None)
 
     def span(self, chain: Chain) -> tuple[int, int]:
         """Blocks [start, stop) held of a content; (0, 0) if there are none."""
@@ -85,16 +99,20 @@ class Tier:
     def make_room(self, blocks: int, spare: Mapping[Chain, int] = _NOTHING) -> list[Stretch]:
         """Forget the least recently used blocks until so many are free; returns them, tails first.
 
+        Contents that are held go last.
+
         Of the contents in `spare` the blocks before the given one stay; the tier must be large enough for those and
         the new blocks together.
         """
         lost: list[Stretch] = []
         while (lack := blocks - self.free_blocks) > 0:
-            chain, start, stop = next(
+            found = (
                 (chain, max(start, spare.get(chain, 0)), stop)
                 for chain, (start, stop) in self._stretches.items()
                 if stop > spare.get(chain, 0)
             )
+            # The first of the smallest: of those not held, else of those held.
+            chain, start, stop = min(found, key=lambda item: item[0] in self._held) if self._held else next(found)
             start = max(start, stop - lack)
             lost.append(Stretch(chain, start, stop))
             self.keep_to(chain, start)

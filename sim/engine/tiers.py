@@ -13,10 +13,13 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from continuum_sim.engine.link import Link
-from continuum_sim.engine.request import Context, Request
+from continuum_sim.engine.request import Context, Request, Upload
 from continuum_sim.engine.tier import Stretch, Tier
 from continuum_sim.engine.tier_config import TierConfig
 from continuum_sim.policies.governor import SAME_INSTANT_S
+
+Mover = Request | Upload
+"""What blocks come up for: a turn that waits for them, or a context that the policy wants back."""
 
 _NOISE_S = 1e-9
 """A reload that saves no more than this is not faster: both sides are sums of step times."""
@@ -35,10 +38,12 @@ class TierTotals(NamedTuple):
     """Blocks that went up."""
     link_busy_s: float
     """Seconds in which the link that leads to this tier moved something."""
+    links: int = 1
+    """How many such links these are the totals of."""
 
 
 def sum_tiers(parts: Sequence[TierTotals]) -> TierTotals:
-    """Add up the use of the same tier of several engines."""
+    """Add up the use of the same tier of those engines that have it."""
     first = parts[0]
     sums = {name: sum(getattr(part, name) for part in parts) for name in TierTotals._fields if name != "name"}
     return TierTotals(**{**sums, "name": first.name, "block_bytes": first.block_bytes})
@@ -56,10 +61,10 @@ class Tiers:
         self.ssd_link = Link(config.ssd_block_s)
         self._block_size = block_size
         self._prefill_s = prefill_s
-        self._from_ssd: list[tuple[float, int, int, Request, float]] = []
-        """Heap of (time, running number, blocks, turn, end of its transfers so far): read from the SSD by then."""
-        self._arrivals: list[tuple[float, int, Request]] = []
-        """Heap of (time, running number, turn): all its blocks are back by then."""
+        self._from_ssd: list[tuple[float, int, int, Mover, float]] = []
+        """Heap of (time, running number, blocks, mover, end of its transfers so far): read from the SSD by then."""
+        self._arrivals: list[tuple[float, int, Mover]] = []
+        """Heap of (time, running number, mover): all its blocks are back by then."""
         self._numbered = 0
 
     # What policies see ----------------------------------------------------------------------------------
@@ -73,6 +78,11 @@ class Tiers:
     def free_blocks(self) -> int:
         """Blocks of host memory that hold nothing."""
         return self.dram.free_blocks
+
+    @property
+    def spare_blocks(self) -> int:
+        """Blocks of host memory that hold nothing, or copies of contexts that the policy did not offload."""
+        return self.dram.spare_blocks
 
     @property
     def link_free_s(self) -> float:
@@ -104,9 +114,17 @@ class Tiers:
             self.ssd.keep_from(part.chain, self.dram.span(part.chain)[1])
 
     def abandon(self, context: Context, start: int) -> None:
-        """Forget a program's own content from block `start` on: it will never be asked for again."""
+        """Forget a program's own content from block `start` on: it is never asked for again, or back on the GPU."""
         for tier in (self.dram, self.ssd):
             tier.keep_to(context.own, start)
+
+    def hold(self, context: Context) -> None:
+        """Keep a program's own content in DRAM, which has a copy of it, before that of all others."""
+        self.dram.hold(context.own)
+
+    def let_go(self, context: Context) -> None:
+        """Treat a context like any other again."""
+        self.dram.let_go(context.own)
 
     def _spill(self, evicted: list[Stretch], now_s: float) -> None:
         """Move what DRAM evicted to the SSD, if there is one."""
@@ -145,40 +163,46 @@ class Tiers:
                 best, best_s = part.stop, here_s
         return best
 
-    def reload(self, request: Request, start: int, stop: int, now_s: float) -> None:
-        """Begin to bring blocks [start, stop) of a turn's context back; `advance` has been called for now."""
+    def held_stop(self, context: Context, start: int, stop: int, now_s: float) -> int:
+        """Up to which block, at most `stop`, the tiers hold a context from `start` on without a gap."""
+        self.advance(now_s)
+        found = self._find(context, start, stop)
+        return found[-1][1].stop if found else start
+
+    def reload(self, mover: Mover, start: int, stop: int, now_s: float) -> None:
+        """Begin to bring blocks [start, stop) of a context back; `advance` has been called for now."""
         dram_blocks = ssd_blocks = 0
-        for tier, part in self._find(request.context, start, stop):
+        for tier, part in self._find(mover.context, start, stop):
             tier.read_blocks += part.blocks
             if tier is self.dram:
                 dram_blocks += part.blocks
             else:
                 ssd_blocks += part.blocks
-        for part in reversed(request.context.parts(0, stop)):
+        for part in reversed(mover.context.parts(0, stop)):
             self.dram.use(part.chain)
             self.ssd.use(part.chain)
         end_s = self.dram_link.send(dram_blocks, now_s) if dram_blocks else now_s
         self._numbered += 1
         if ssd_blocks:
             read_s = self.ssd_link.send(ssd_blocks, now_s)
-            heapq.heappush(self._from_ssd, (read_s, self._numbered, ssd_blocks, request, end_s))
+            heapq.heappush(self._from_ssd, (read_s, self._numbered, ssd_blocks, mover, end_s))
         else:
-            heapq.heappush(self._arrivals, (end_s, self._numbered, request))
+            heapq.heappush(self._arrivals, (end_s, self._numbered, mover))
 
     def advance(self, now_s: float) -> None:
         """Pass on what has come from the SSD until now: from host memory it goes over the other link."""
         while self._from_ssd and self._from_ssd[0][0] - SAME_INSTANT_S <= now_s:
-            read_s, number, blocks, request, end_s = heapq.heappop(self._from_ssd)
+            read_s, number, blocks, mover, end_s = heapq.heappop(self._from_ssd)
             end_s = max(end_s, self.dram_link.send(blocks, read_s))
-            heapq.heappush(self._arrivals, (end_s, number, request))
+            heapq.heappush(self._arrivals, (end_s, number, mover))
 
-    def arrived(self, now_s: float) -> list[tuple[float, Request]]:
-        """Turns whose blocks are back by now, in order, each with the time of that."""
+    def arrived(self, now_s: float) -> list[tuple[float, Mover]]:
+        """Turns and uploads whose blocks are back by now, in order, each with the time of that."""
         self.advance(now_s)
         back = []
         while self._arrivals and self._arrivals[0][0] - SAME_INSTANT_S <= now_s:
-            end_s, _, request = heapq.heappop(self._arrivals)
-            back.append((end_s, request))
+            end_s, _, mover = heapq.heappop(self._arrivals)
+            back.append((end_s, mover))
         return back
 
     def next_event_s(self) -> float:

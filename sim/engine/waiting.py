@@ -55,8 +55,8 @@ class WaitingQueue:
         """Whether a turn just queued may be the next one to be tried."""
         return self._gated or self._queue[0] is request
 
-    def pin_broken(self, program: ProgramView) -> None:
-        """Take note that this program lost its pin, which an order may look at."""
+    def pin_changed(self, program: ProgramView) -> None:
+        """Take note that this program lost or gained a pin, which an order may look at."""
 
 
 class OrderedQueue(WaitingQueue):
@@ -112,7 +112,7 @@ class OrderedQueue(WaitingQueue):
         """Whether a turn just queued may be the next one to be tried."""
         return self._gated or self._order.time_varying or self._sorted[0][2] is request
 
-    def pin_broken(self, program: ProgramView) -> None:
+    def pin_changed(self, program: ProgramView) -> None:
         """Give the program's waiting turn, if it has one, the place its key gives it now."""
         if program.turn_end_s is not None:
             return

@@ -24,7 +24,7 @@ MOST_BINS: Final = 2_000
 """Points of a curve over time: more than a screen has columns."""
 _SLOWEST: Final = 10
 """Programs that are shown whatever the limit."""
-_ENDS: Final[tuple[PinEnd, ...]] = ("hit", "expired", "broken", "moved", "held")
+_ENDS: Final[tuple[PinEnd, ...]] = ("hit", "expired", "broken", "moved", "offloaded", "held")
 
 
 def timeline_data(run: RunResult, *, most_turns: int = MOST_TURNS, most_bins: int = MOST_BINS) -> dict[str, Any]:

@@ -59,9 +59,9 @@ def _cluster(run: ResolvedRun, routing: Routing) -> dict[str, Any]:
     """Describe all replicas; `gpu`, `engine_config` and `step_time` beside it are those of the first."""
     return {
         "router": routing_spec(routing),
-        "replicas": ",".join(r.gpu.name for r in run.replicas),
+        "replicas": ",".join(r.name for r in run.replicas),
         "replica_settings": {
-            r.gpu.name: {"engine_config": asdict(r.engine), "step_time": r.step_time.describe()} for r in run.replicas
+            r.name: {"engine_config": asdict(r.engine), "step_time": r.step_time.describe()} for r in run.replicas
         },
     }
 

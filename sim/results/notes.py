@@ -30,6 +30,8 @@ def activity_notes(policy: Policy, totals: EngineTotals, *, gaps_grew: bool = Fa
         notes.append(f"{policy.name} made no pin: it kept contexts just as stock vLLM does")
     elif totals.pins_made and not totals.pins_hit:
         notes.append(f"{policy.name} made pins, none of which lasted until its program's next turn")
+    if policy.retention.needs_tier and not totals.offloads:
+        notes.append(f"{policy.name} sent no context to host memory")
     if policy.order.keyed and not totals.reorders:
         notes.append(f"{policy.name} never changed the order of the queue: turns were admitted as they arrived")
     if policy.admission.gated and not totals.holds:

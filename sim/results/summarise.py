@@ -69,11 +69,13 @@ def summarise(
             pinned_block_seconds=totals.pinned_block_seconds,
         ),
         throughput=Throughput(tally.programs / totals.end_s, tally.output_tokens / totals.end_s),
-        policy_activity=PolicyActivity(totals.evictions, totals.reorders, totals.holds),
+        policy_activity=PolicyActivity(
+            totals.evictions, totals.reorders, totals.holds, totals.offloads, totals.recalls
+        ),
         router=router or UNSET,
         moved_turns=sum(part.moved_in for part in replicas) if replicas else UNSET,
         replicas=replicas or UNSET,
-        tiers=[_use(tier, totals.end_s * totals.replicas) for tier in totals.tiers],
+        tiers=[_use(tier, totals.end_s) for tier in totals.tiers],
         notes=list(notes),
     )
 
@@ -85,6 +87,7 @@ def summarise_replicas(
     if tally is None:
         return None
     parts = []
+    end_s = max(replica.now_s for replica in cluster.replicas)
     for number, replica in enumerate(cluster.replicas):
         totals = totals_of(replica)
         parts.append(
@@ -102,18 +105,20 @@ def summarise_replicas(
                 peak_used_share=totals.peak_used_blocks / totals.usable_blocks,
                 pins=Pins(totals.pins_made, totals.pins_hit, totals.pins_expired, totals.pins_broken),
                 pins_moved=totals.pins_moved,
+                reloaded_tokens=int(tally.reloaded_tokens[number]),
+                tiers=[_use(tier, end_s) for tier in totals.tiers],
             )
         )
     return parts
 
 
-def _use(tier: TierTotals, link_s: float) -> TierUse:
-    """Put a tier, or those of all replicas, in numbers; the links had so many seconds together."""
+def _use(tier: TierTotals, end_s: float) -> TierUse:
+    """Put a tier, or those of all replicas, in numbers, for a run that ended then."""
     return TierUse(
         name=tier.name,
         blocks=tier.blocks,
         peak_used_share=tier.peak_used_blocks / tier.blocks,
         written_bytes=tier.written_blocks * tier.block_bytes,
         read_bytes=tier.read_blocks * tier.block_bytes,
-        link_busy_share=tier.link_busy_s / link_s,
+        link_busy_share=tier.link_busy_s / (end_s * tier.links),
     )

@@ -123,7 +123,7 @@ class TierUse(msgspec.Struct, frozen=True):
     """Share of the run in which the link to it moved something."""
 
 
-class PolicyActivity(msgspec.Struct, frozen=True):
+class PolicyActivity(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the policy did besides pinning."""
 
     evictions: int
@@ -132,9 +132,13 @@ class PolicyActivity(msgspec.Struct, frozen=True):
     """Turns admitted before one that was queued earlier."""
     holds: int
     """Refusals of an admission gate."""
+    offloads: int = 0
+    """Contexts sent to host memory; left out where there were none, as what follows."""
+    recalls: int = 0
+    """Contexts brought back from there ahead of their programs' next turns."""
 
 
-class ReplicaSummary(msgspec.Struct, frozen=True, kw_only=True):
+class ReplicaSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One replica of a cluster."""
 
     replica: int
@@ -155,6 +159,10 @@ class ReplicaSummary(msgspec.Struct, frozen=True, kw_only=True):
     pins: Pins
     pins_moved: int
     """Pins that ended because the program's next turn was sent to another replica."""
+    reloaded_tokens: int = 0
+    """Brought back from a lower memory tier; left out where there were none."""
+    tiers: list[TierUse] = []
+    """Memory tiers of this replica; left out where it has none."""
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -90,15 +90,15 @@ class ReplicaTally:
     """Turns and tokens by replica."""
 
     def __init__(self, replicas: int) -> None:
-        self.turns, self.prompt_tokens, self.cached_tokens, self.recomputed_tokens = np.zeros(
-            (4, replicas), dtype=np.int64
+        self.turns, self.prompt_tokens, self.cached_tokens, self.recomputed_tokens, self.reloaded_tokens = np.zeros(
+            (5, replicas), dtype=np.int64
         )
 
     def add_turns(self, columns: Columns) -> None:
         """Take in finished turns."""
         replica = np.array(columns["replica"])
         np.add.at(self.turns, replica, 1)
-        for name in ("prompt_tokens", "cached_tokens", "recomputed_tokens"):
+        for name in ("prompt_tokens", "cached_tokens", "recomputed_tokens", "reloaded_tokens"):
             np.add.at(getattr(self, name), replica, np.array(columns[name]))
 
 

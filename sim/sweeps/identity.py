@@ -12,7 +12,7 @@ import msgspec
 
 from continuum_sim.hardware import GpuSpec, ModelSpec, find_gpu, find_model
 from continuum_sim.policies import Policy
-from continuum_sim.replicas import replica_gpus
+from continuum_sim.replicas import parse_replicas
 from continuum_sim.resolve import arrivals_spec, resolve_policy
 from continuum_sim.run_config import RunConfig
 from continuum_sim.spec import parse_arrivals
@@ -64,7 +64,7 @@ class Lookup:
             "policy": self._once(("described", id(policy)), lambda: (policy, _of_policy(policy)))[1],
             "model": asdict(model),
             "gpu": asdict(gpu),
-            "replicas": [asdict(item) for item in replica_gpus(config.replicas, gpu)],
+            "replicas": [{**asdict(spec.gpu), **spec.tiers} for spec in parse_replicas(config.replicas, gpu)],
             "arrivals": self._arrivals(config),
             "step_time": self._step_time(config, model, gpu),
         }

@@ -8,7 +8,7 @@ from typing import Final, Literal, NamedTuple
 
 from continuum_sim.results.decisions import DecisionRecord
 
-PinEnd = Literal["hit", "expired", "broken", "moved", "held"]
+PinEnd = Literal["hit", "expired", "broken", "moved", "offloaded", "held"]
 
 
 class PinSpan(NamedTuple):
@@ -22,7 +22,7 @@ class PinSpan(NamedTuple):
     """Asked for; infinite for a pin without an end."""
     end: PinEnd
     """`hit`: the next turn was admitted while it held; `moved`: in a cluster, that turn went to another replica;
-    `held`: the log ends before the pin does."""
+    `offloaded`: the policy sent the context to host memory; `held`: the log ends before the pin does."""
 
 
 class _Open:
@@ -41,7 +41,12 @@ class _Open:
 
 
 _TURN_ENDS = ("pin", "release", "evict")
-_ENDS: Final[dict[str, PinEnd]] = {"expire": "expired", "break": "broken", "move": "moved"}
+_ENDS: Final[dict[str, PinEnd]] = {
+    "expire": "expired",
+    "break": "broken",
+    "move": "moved",
+    "offload": "offloaded",
+}
 
 
 def pin_spans(decisions: Iterable[DecisionRecord], *, outlasts_admission: bool = False) -> Iterator[PinSpan]:

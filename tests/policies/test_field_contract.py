@@ -122,3 +122,29 @@ def test_views_tell_service_waiting_and_cycles() -> None:
     second = bench.run("p", 13.0)
     assert view.turn is second
     assert list(view.cycles) == [(4.0, 3.0)]
+
+
+@dataclass(frozen=True)
+class UntilTwoWait(Retention):
+    """Pins without expiry, given up when two turns wait: something that happens without anything changing hands."""
+
+    reviews: ClassVar[bool] = True
+    steady: ClassVar[bool] = True
+
+    def at_turn_end(self, program: ProgramView, moment: Moment) -> Decision:
+        return PinFor(float("inf"))
+
+    def review(self, pinned: Sequence[ProgramView], moment: Moment) -> Review:
+        return Review(pinned if moment.engine.num_waiting >= 2 else (), float("inf"))
+
+
+@pytest.mark.parametrize("stepwise", [True, False])
+def test_a_review_sees_a_turn_that_queues_behind_others(stepwise: bool) -> None:
+    programs = [
+        program("p", turn(8, 2, gap=50.0), turn(12, 2), at=0.0),
+        program("q", turn(8, 30), at=2.0),
+        program("first", turn(8, 2), at=4.5),
+        program("second", turn(8, 2), at=6.5),
+    ]
+    run = simulate(programs, Policy("two", retention=UntilTwoWait()), config=engine(30, seqs=1), stepwise=stepwise)
+    assert [(time_s, who) for _, time_s, who, _ in run.events("expire")] == [(7.0, "p")]

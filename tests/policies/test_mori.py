@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from continuum_sim.policies import PolicyError
+from continuum_sim.engine.tier_config import TierConfig
+from continuum_sim.policies import Fate, PolicyError
 from continuum_sim.policies.mori import idleness
 from continuum_sim.spec import parse_policy
-from support.governed import Governed, HandEngine
+from support.governed import Governed, HandEngine, HandTier
 from support.programs import engine, program, turn
 from support.runs import simulate
 
@@ -84,6 +87,61 @@ def test_pressure_breaks_the_most_idle_first_although_others_run() -> None:
     bench.engine.num_running = 2
     head = bench.arrive("head", 5.0)
     assert [bench.breaks(head, 5.0) for _ in range(3)] == ["idle", "middling", "busy"]
+
+
+def above(bench: Governed, room: int) -> Governed:
+    bench.engine.tier = HandTier(free_blocks=room)
+    return bench
+
+
+def test_with_host_memory_the_demoted_go_there_while_there_is_room_the_busiest_first() -> None:
+    gone = {}
+    for room in (60, 59, 29):
+        bench = above(mori(59), room)
+        assert sorted(bench.step(5.0)) == ["idle", "middling"]
+        bench.governor.programs["idle"].paused = bench.governor.programs["middling"].paused = False
+        gone[room] = bench.governor.counts.offloads, bench.recalls(6.0)
+    assert gone == {60: (2, ["middling", "idle"]), 59: (1, ["middling"]), 29: (0, [])}
+
+
+def test_one_demoted_as_its_turn_ends_goes_there_too() -> None:
+    for room, fate in ((30, Fate.OFFLOAD), (29, Fate.RELEASE)):
+        bench = above(Governed("mori:buffer_tokens=0", HandEngine(total_blocks=50)), room)
+        turns = {name: bench.run(name, 0.0, prompt=3) for name in "ab"}
+        bench.end(turns["a"], 1.0, 30)
+        back = bench.run("a", 4.0, 30)
+        bench.end(turns["b"], 4.0, 30)
+        bench.step(5.0)
+        assert bench.end(back, 6.0, 30) is fate
+
+
+def test_the_demoted_stay_there_until_they_are_promoted() -> None:
+    bench = above(mori(89), 1000)
+    assert bench.step(5.0) == ["idle"]
+    assert bench.recalls(5.0) == []
+    bench.end(bench.run("busy", 6.0, 30), 7.0, last=True)
+    bench.step(10.0)
+    assert bench.recalls(10.0) == ["idle"]
+
+
+@pytest.mark.parametrize("stepwise", [True, False])
+def test_in_a_run_the_demoted_come_back_instead_of_being_computed_again(stepwise: bool) -> None:
+    # As below; with host memory the 5 blocks of "idle" are kept there, although "late" needs 10 of the 16, and come
+    # back once "busy" has left; two are still cached.
+    programs = [
+        program("idle", turn(20, 2, gap=90.0), turn(26, 2), at=0.0),
+        program("busy", *(turn(12 + 6 * i, 4, gap=3.0) for i in range(5)), at=0.0),
+        program("late", turn(40, 2), at=60.0),
+    ]
+    config = engine(12)
+    without = simulate(programs, "mori:period=2,buffer_tokens=0", config=config, stepwise=stepwise)
+    assert without.of("idle", 1).recomputed_tokens > 1
+    tiered = replace(config, tiers=TierConfig(16, 0.01, reload="always"))
+    run = simulate(programs, "mori:period=2,buffer_tokens=0", config=tiered, stepwise=stepwise)
+    assert [who for _, _, who, _ in run.events("offload")] == ["idle"]
+    back = run.of("idle", 1)
+    assert back.cached_tokens + back.reloaded_tokens == 20
+    assert run.totals.tiers[0].read_blocks == 3
 
 
 def test_keeps_the_busy_and_demotes_the_idle_in_a_run() -> None:

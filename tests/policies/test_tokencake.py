@@ -73,6 +73,69 @@ def test_the_longest_pause_goes_first_and_no_more_than_needed() -> None:
     assert bench.step(10.0) == ["long"]
 
 
+def away(context: int = 60) -> Governed:
+    """The context of p went to host memory at 10 s; its tool is expected to return at 20 s."""
+    bench = crowded()
+    bench.live("p", 0.0, 10.0, context)
+    assert bench.step(10.0) == ["p"]
+    assert bench.recalls(10.0) == []
+    return bench
+
+
+@pytest.mark.parametrize(("context", "early_s"), [(60, 0.1), (80, 0.1), (200, 0.25)])
+def test_a_context_comes_back_early_by_a_tenth_of_a_second_or_by_more_than_its_transfer(
+    context: int, early_s: float
+) -> None:
+    bench = away(context)  # 1 ms a token
+    assert bench.governor.recall_s == pytest.approx(20 - early_s)
+    assert bench.recalls(20 - early_s - 1e-6) == []
+    assert bench.recalls(20 - early_s) == ["p"]
+    assert bench.recalls(20.0) == [], "it is on its way"
+    assert bench.governor.counts.recalls == 1
+
+
+def test_a_context_without_room_is_asked_for_again_until_its_turn_comes() -> None:
+    bench = away()
+    assert bench.recalls(19.9, room=False) == bench.recalls(21.0, room=False) == ["p"]
+    bench.arrive("p", 22.0)
+    assert bench.recalls(22.0) == []
+    assert bench.governor.counts.recalls == 0
+
+
+def test_what_is_expected_back_first_comes_first() -> None:
+    bench = crowded()
+    bench.remember("make", 9.5)
+    bench.engine.shortest_waiting_tokens = 140
+    bench.end(bench.run("ls", 0.0), 10.0, 60, tool="ls")
+    bench.end(bench.run("make", 0.0), 10.0, 60, tool="make")
+    assert bench.step(10.0) == ["ls", "make"]
+    assert bench.recalls(20.0) == ["make", "ls"]
+
+
+def test_what_no_longer_pays_may_make_way_for_smaller_contexts() -> None:
+    # 16 blocks of host memory, 14 are wanted: a long pause of 12 blocks leaves no room for one of 8 before it is over.
+    bench = crowded(free_blocks=16)
+    bench.engine.free_blocks, bench.engine.shortest_waiting_tokens = 0, 14
+    bench.remember("big", 12.0)
+    for name, context, tool in (("b", 12, "big"), ("s", 8, "ls"), ("t", 8, "ls")):
+        bench.end(bench.run(name, 0.0), 10.0, context, tool=tool)
+    assert bench.step(10.0) == []
+    assert bench.governor.next_event_s() == pytest.approx(20 - 2 * 0.008 - 1), "the first of them stops to pay"
+
+
+@pytest.mark.parametrize("stepwise", [True, False])
+def test_an_early_context_is_there_when_its_turn_comes(stepwise: bool) -> None:
+    # As below, but the engine is idle from 41.5 s: 10 blocks come from 61.875 to 61.975 s, for 62 s.
+    a = program("a", turn(40, 1, gap=30.0), turn(40, 1, gap=30.0), turn(42, 1))
+    c, n = program("c", turn(3, 10), at=31.5), program("n", turn(60, 1), at=34.0)
+    config = replace(engine(20), tiers=TierConfig(40, 0.01, reload="always"))
+    run = simulate([a, c, n], "tokencake", config=config, stepwise=stepwise)
+    (recall,) = run.events("recall")
+    assert recall[1] == pytest.approx(62 - 1.25 * 11 * 0.01)
+    assert run.of("a", 2).scheduled_s == 62.0
+    assert (run.of("a", 2).cached_tokens, run.of("a", 2).reloaded_tokens) == (40, 0)
+
+
 @pytest.mark.parametrize("stepwise", [True, False])
 def test_a_waiting_turn_gets_in_and_the_context_comes_back(stepwise: bool) -> None:
     # a parks 10 of 20 blocks from 1 s; its tool took 30 s before. n needs 15 at 3 s, while c runs on.
@@ -90,7 +153,9 @@ def test_a_waiting_turn_gets_in_and_the_context_comes_back(stepwise: bool) -> No
 def test_needs_host_memory() -> None:
     with pytest.raises(ConfigError, match="policy 'tokencake' moves contexts to host memory: give it some with --dram"):
         cs.run(policy="tokencake", limit=1)
-    assert cs.run(policy="tokencake", limit=2, dram_gb=20).summary.programs == 2
+    summary = cs.run(policy="tokencake", limit=2, dram_gb=20).summary
+    assert summary.programs == 2
+    assert "tokencake sent no context to host memory" in summary.notes
 
 
 def test_refuses_a_negative_margin() -> None:

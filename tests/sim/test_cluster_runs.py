@@ -12,7 +12,7 @@ import continuum_sim as cs
 from continuum_sim.cli import main
 from continuum_sim.hardware import find_gpu
 from continuum_sim.policies.round_robin import RoundRobin
-from continuum_sim.replicas import replica_gpus
+from continuum_sim.replicas import ReplicaSpec, parse_replicas
 from continuum_sim.spec import parse_routing, routing_spec
 from support.cli import refused
 from support.steptimes import constant
@@ -22,9 +22,18 @@ SMALL = {"trace": "swebench", "limit": 12, "max_turns": 6, "arrivals": "poisson:
 
 def test_replicas_are_a_number_or_gpus() -> None:
     a100, h100 = find_gpu("a100-80"), find_gpu("h100")
-    assert replica_gpus(3, a100) == replica_gpus("3", a100) == (a100,) * 3
-    assert replica_gpus("h100:2,a100-80:1", a100) == (h100, h100, a100)
-    assert replica_gpus("h100, a100-80", a100) == replica_gpus(["h100", a100], h100) == (h100, a100)
+    one, other = ReplicaSpec(a100), ReplicaSpec(h100)
+    assert parse_replicas(3, a100) == parse_replicas("3", a100) == (one,) * 3
+    assert parse_replicas("h100:2,a100-80:1", a100) == (other, other, one)
+    assert parse_replicas("h100, a100-80", a100) == parse_replicas(["h100", a100], h100) == (other, one)
+
+
+def test_replicas_may_have_tiers_of_their_own() -> None:
+    a100, h100 = find_gpu("a100-80"), find_gpu("h100")
+    large = ReplicaSpec(h100, {"dram_gb": 200.0, "ssd_gb": 500.0})
+    assert parse_replicas("h100:2:dram_gb=200,ssd-gb=500,a100-80:1", a100) == (large, large, ReplicaSpec(a100))
+    assert parse_replicas(["h100:dram_gb=200,ssd_gb=500", "a100-80"], a100) == (large, ReplicaSpec(a100))
+    assert large.name == "H100:dram_gb=200,ssd_gb=500"
 
 
 @pytest.mark.parametrize(
@@ -35,6 +44,14 @@ def test_replicas_are_a_number_or_gpus() -> None:
         (["--replicas", "2.5"], "'2.5' is no whole number"),
         (["--replicas", "h100:x"], "'x' is no whole number"),
         (["--replicas", "h100:"], "expected a number or GPU:NUMBER"),
+        (["--replicas", "h100:2:ram_gb=8"], "'ram_gb=8' is unexpected, expected GPU:NUMBER and then any of dram_gb=…"),
+        (["--replicas", "h100:2:dram_gb=much"], "dram_gb is 'much', expected 0 or more GB"),
+        (["--replicas", "h100:2:dram_gb=8,dram_gbps=0"], "dram_gbps is '0', expected more than 0 GB/s"),
+        (["--replicas", "dram_gb=8,h100:2"], "unknown GPU 'dram_gb=8'"),
+        (["--replicas", "h100:1:ssd_gb=8,a100-80"], "replica H100:ssd_gb=8: the SSD takes what host memory evicts"),
+        (["--replicas", "h100:1,a100-80:1:dram_gb=1"], "holds 476; give --dram-gb"),
+        (["--replicas", "h100:1:dram_gb=1e-5,l4"], "replica H100:dram_gb=1e-05: --dram-gb 1e-05 holds no KV block"),
+        (["--replicas", "2", "--policy", "tokencake"], "moves contexts to host memory: give it some with --dram-gb"),
         (["--replicas", "h10:2"], "unknown GPU 'h10': did you mean 'H100'"),
         (["--router", "round-robin"], "a router needs replicas to choose from"),
         (["--replicas", "2", "--router", "round-robbin"], "unknown rule 'round-robbin'; did you mean 'round-robin'"),

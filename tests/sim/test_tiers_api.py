@@ -78,6 +78,34 @@ def test_every_replica_has_tiers_of_its_own() -> None:
     assert fast.summary.jct_s.mean == pytest.approx(stepwise.summary.jct_s.mean, rel=1e-9)
 
 
+def test_replicas_with_and_without_a_tier_go_together() -> None:
+    settings: dict[str, Any] = {**CROWD, "arrivals": "poisson:rate=1", "limit": 24, "router": "round-robin"}
+    settings["replicas"] = "a100-80:1:dram_gb=40,a100-80:1"
+    result, stepwise = (cs.run(policy="lru", engine=engine, **settings) for engine in ("fast", "stepwise"))  # type: ignore[arg-type]
+    with_tier, without = result.summary.replicas or []
+    (dram,) = result.summary.tiers
+    assert dram == with_tier.tiers[0]
+    assert dram.blocks == 19073
+    assert without.tiers == []
+    assert with_tier.reloaded_tokens == dram.read_bytes // 2**17 > 0 == without.reloaded_tokens
+    assert result.turns.groupby("replica")["reloaded_tokens"].sum().tolist() == [with_tier.reloaded_tokens, 0]
+    assert result.manifest["replicas"] == "A100-80:dram_gb=40,A100-80"
+    assert result.manifest["replica_settings"]["A100-80"]["engine_config"]["tiers"] is None
+    assert stepwise.summary.tiers[0].read_bytes == dram.read_bytes
+    assert stepwise.summary.jct_s.mean == pytest.approx(result.summary.jct_s.mean, rel=1e-9)
+
+
+def test_tiers_of_some_replicas_differ_from_the_flags() -> None:
+    summary = cs.run(policy="lru", replicas="a100-80,a100-80:1:dram_gb=20,a100-80:1:dram_gb=0", dram_gb=40, limit=3)
+    assert [[tier.blocks for tier in part.tiers] for part in summary.summary.replicas or []] == [[19073], [9536], []]
+    assert summary.summary.tiers[0].blocks == 19073 + 9536
+
+
+def test_a_policy_that_moves_contexts_needs_one_replica_with_a_tier() -> None:
+    replicas = "a100-80:1:dram_gb=40,a100-80:1"
+    assert cs.run(policy="tokencake", replicas=replicas, limit=3).summary.programs == 3
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -100,6 +128,10 @@ def test_the_flags_reach_the_run() -> None:
     shown = CliRunner().invoke(app, ["run", "--policy", "lru", *flags.split()])
     assert shown.exit_code == 0
     assert "DRAM 19,073 blocks at 31.5 GB/s, reload always" in shown.output
+    mixed = ["--replicas", "a100-80:2:dram_gb=60,dram_gbps=63,a100-80", "--policy", "lru", *flags.split()]
+    shown = CliRunner().invoke(app, ["run", *mixed])
+    assert "each with DRAM 28,610 blocks at 63 GB/s, reload always" in shown.output
+    assert "\nwith DRAM 19,073 blocks at 31.5 GB/s, reload always" in shown.output
     assert "reload " in shown.output
     compared = CliRunner().invoke(app, ["compare", "--policies", "lru,ttl", *flags.split(), "--json"])
     assert [run["tiers"][0]["name"] for run in json.loads(compared.stdout)["runs"]] == ["dram", "dram"]

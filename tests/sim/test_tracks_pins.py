@@ -36,14 +36,18 @@ def test_every_way_a_pin_ends() -> None:
         pin(6.0, "a", 1, 9.0),
         pin(6.5, "e", 0, 9.0),
         (7.0, "move", "e", 0, {"to": 1}),
-        (7.0, "admit", "d", 0),
+        pin(7.0, "f", 0, None),
+        (7.5, "offload", "f", 0),
+        (7.75, "offload", "g", 0, {"last": False}),
+        (8.0, "admit", "d", 0),
     )
     assert list(pin_spans(decisions)) == [
         PinSpan("a", 0, 1.0, 2.75, 2.0, "hit"),
         PinSpan("b", 0, 1.5, 4.0, 2.0, "expired"),
         PinSpan("c", 3, 2.0, 5.0, math.inf, "broken"),
         PinSpan("e", 0, 6.5, 7.0, 9.0, "moved"),
-        PinSpan("a", 1, 6.0, 7.0, 9.0, "held"),
+        PinSpan("f", 0, 7.0, 7.5, math.inf, "offloaded"),
+        PinSpan("a", 1, 6.0, 8.0, 9.0, "held"),
     ]
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from continuum_sim.policies import Decision, Policy
 from continuum_sim.policies.governor import Governor
-from continuum_sim.policies.views import Foresight, TierView, TurnView
+from continuum_sim.policies.views import Foresight, ProgramView, TierView, TurnView
 from continuum_sim.spec import parse_policy
 
 
@@ -36,6 +36,10 @@ class HandTier:
     total_blocks: int = 1000
     free_blocks: int = 1000
     link_free_s: float = 0.0
+
+    @property
+    def spare_blocks(self) -> int:
+        return self.free_blocks
 
     def transfer_s(self, tokens: int) -> float:
         return tokens * 1e-3
@@ -121,3 +125,14 @@ class Governed:
         """Past durations of a tool."""
         for seconds in durations:
             self.governor.history.tool_returned(tool, seconds)
+
+    def recalls(self, at: float, *, room: bool = True) -> list[str]:
+        """Names of the programs whose contexts are to come back from host memory; without room none does."""
+        asked: list[str] = []
+
+        def bring(program: ProgramView, now_s: float) -> int | None:
+            asked.append(program.program_id)
+            return program.context_tokens if room else None
+
+        self.governor.recall(at, bring)
+        return asked

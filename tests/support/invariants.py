@@ -83,12 +83,15 @@ class InvariantObserver:
         assert pool.free == pool.blank + sum(len(run) for run in queued)
         assert all(run.refs == 0 and len(run) > 0 for run in queued)
         tables = [request.table for request in (*tokens, *scheduler.reloading)]
+        uploads = () if scheduler.uploads is None else scheduler.uploads.under_way
+        tables += [upload.table for upload in uploads]
         tables += [context.pinned for context in self.contexts.values()]
         references = Counter(id(run) for table in tables for run in table)
         held = {id(run): run for table in tables for run in table}
         assert not held.keys() & {id(run) for run in queued}
         assert all(run.refs == references[key] == len(run.holders) for key, run in held.items())
-        blank = 0
+        assert all(upload.context.upload is upload for upload in uploads)
+        blank = sum(upload.stop - sum(map(len, upload.table)) for upload in uploads)
         # A turn whose blocks come from a lower tier holds room for its whole prompt.
         for request, computed in (tokens | {request: request.num_tokens for request in scheduler.reloading}).items():
             stops = [run.stop for run in request.table]
@@ -114,14 +117,16 @@ class InvariantObserver:
         """The engine leaves a waiting turn aside only for a reason."""
         if scheduler.governor.policy.admission.gated or not scheduler.waiting:
             return
-        assert not plan.empty or plan.changed or scheduler.reloading, "nothing runs although something waits"
+        uploads = scheduler.uploads is not None and scheduler.uploads.under_way
+        assert not plan.empty or plan.changed or scheduler.reloading or uploads, "nothing runs although something waits"
         if plan.spent or plan.preempted or len(scheduler.running) == self.config.max_num_seqs:
             return
-        assert scheduler.running or scheduler.reloading, "with an empty engine every turn fits"
+        assert scheduler.running or scheduler.reloading or uploads, "with an empty engine every turn fits"
         head = scheduler.waiting.head(now_s)
         assert head is not None
         hits = head.context.find((head.num_tokens - 1) // self.config.block_size)
-        held = sum(stop - start for run, start, stop in hits if run.refs)
+        upload = head.context.upload
+        held = upload.stop if upload else sum(stop - start for run, start, stop in hits if run.refs)
         cached = hits[-1][2] * self.config.block_size if hits else 0
         budget = self.config.max_num_batched_tokens - plan.batch.prefill_tokens - plan.batch.decode_requests
         whole = head.num_tokens

@@ -343,7 +343,9 @@ def test_reading_starts_before_the_file_is_at_fault(record: dict[str, Any], writ
         next(programs)
 
 
-@pytest.mark.parametrize("name", ["swebench", "swebench.jsonl", "bfcl", "bfcl.jsonl", "swebench-long", "bfcl-long"])
+@pytest.mark.parametrize(
+    "name", ["swebench", "swebench.jsonl", "bfcl", "bfcl.jsonl", "swebench-long", "bfcl-long", "openhands-long"]
+)
 def test_bundled_traces_go_by_name(name: str) -> None:
     path = find_trace(name)
     assert path in bundled_traces().values()
@@ -364,7 +366,7 @@ def test_an_unknown_name_lists_the_bundled_ones_and_the_nearest(tmp_path: Path) 
         find_trace("swebnch")
     assert str(caught.value) == (
         'trace "swebnch" is no file here and no bundled trace, did you mean "swebench.jsonl"? '
-        "bundled: bfcl-long.jsonl, bfcl.jsonl, swebench-long.jsonl, swebench.jsonl"
+        "bundled: bfcl-long.jsonl, bfcl.jsonl, openhands-long.jsonl, swebench-long.jsonl, swebench.jsonl"
     )
     with pytest.raises(TraceError, match=r"is a directory, bundled: bfcl-long\.jsonl, bfcl\.jsonl, "):
         find_trace(tmp_path)

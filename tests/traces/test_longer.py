@@ -5,11 +5,22 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from continuum_sim.traces import Program, SharedPrefix, Turn, check_program, find_trace, read_programs, write_programs
+from continuum_sim.traces import (
+    Program,
+    SharedPrefix,
+    Turn,
+    check_program,
+    find_fit,
+    find_trace,
+    generate_programs,
+    read_programs,
+    write_programs,
+)
 from continuum_sim.traces.generate.longer import BFCL_FACTOR, LONGEST_TOKENS, SWEBENCH_FACTOR, longer
 
 PROGRAM = Program(
@@ -62,3 +73,9 @@ def test_the_bundled_files_are_what_it_makes_and_as_long_as_published(
     assert sum(p.turns[-1].context_tokens for p in programs) / len(programs) == pytest.approx(published, rel=0.03)
     assert max(p.max_context_tokens for p in programs) <= LONGEST_TOKENS
     assert all(a.context_tokens >= b.kept_tokens for p in programs for a, b in pairwise(p.turns))
+
+
+def test_the_bundled_openhands_programs_are_drawn_from_the_profile(tmp_path: Path) -> None:
+    drawn = generate_programs(find_fit("openhands"), 100, np.random.default_rng(9))
+    write_programs(tmp_path / "made.jsonl", longer(drawn, SWEBENCH_FACTOR))
+    assert (tmp_path / "made.jsonl").read_bytes() == find_trace("openhands-long").read_bytes()

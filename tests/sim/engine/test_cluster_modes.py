@@ -34,13 +34,16 @@ eighths = st.integers(0, 24).map(lambda k: k / 8)
 def clusters(
     draw: st.DrawFn, times: st.SearchStrategy[float] | None = None
 ) -> tuple[list[Program], list[EngineConfig], str]:
-    """A trace, 2 or 3 engines that can serve it, and a router; engines alike may lie above memory tiers."""
+    """A trace, 2 or 3 engines that can serve it, and a router; any of them may lie above memory tiers."""
     programs = draw(traces(times, times))
-    first = draw(engines(programs))
+
+    def one() -> EngineConfig:
+        config = draw(engines(programs))
+        return draw(tiered(config)) if draw(st.booleans()) else config
+
+    first = one()
     alike = draw(st.booleans())
-    if alike and draw(st.booleans()):
-        first = draw(tiered(first))
-    others = [first if alike else draw(engines(programs)) for _ in range(draw(st.integers(1, 2)))]
+    others = [first if alike else one() for _ in range(draw(st.integers(1, 2)))]
     return programs, [first, *others], draw(st.sampled_from(ROUTERS))
 
 

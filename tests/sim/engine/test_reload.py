@@ -195,7 +195,13 @@ def test_jumps_and_single_steps_agree_when_all_coincides(case: Case, policy: str
 
 @pytest.mark.parametrize(
     "policy",
-    ["tokencake", "tokencake:margin=0", "infercept:saturation=8", "infercept-oracle:saturation=8"],
+    [
+        "tokencake",
+        "tokencake:margin=0",
+        "mori:period=1,buffer_tokens=2",
+        "infercept:saturation=8",
+        "infercept-oracle:saturation=8",
+    ],
 )
 @settings(max_examples=40)
 @given(case=tiered_cases(), seconds=st.sampled_from([None, 0.125]))
@@ -214,7 +220,7 @@ def test_rules_that_offload_by_themselves(policy: str, case: Case, seconds: floa
 def test_a_tier_too_slow_to_use_changes_no_decision(case: Case, policy: str) -> None:
     programs, config = case
     least = -(-(config.max_model_len - 1) // config.block_size)
-    if policy.startswith(("ttl", "oracle-ttl", "infercept", "tokencake")):
+    if policy.startswith(("ttl", "oracle-ttl", "infercept", "tokencake", "mori")):
         policy = "lru"  # these weigh what a reload takes, or act on there being a tier
     slow = replace(config, tiers=TierConfig(10 * least, 1e9, reload="faster"))
     with_tier = simulate(programs, policy, config=slow, step_time=affine(), stepwise=False)

@@ -1,0 +1,194 @@
+"""Contexts brought back ahead of their programs' turns, worked out by hand (blocks of 4 tokens, steps of 1 s)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from continuum_sim.engine.config import EngineConfig
+from continuum_sim.engine.tier_config import TierConfig
+from continuum_sim.policies import Decision, Fate, Policy, Recall, Retention
+from continuum_sim.policies.views import Moment, ProgramView
+from continuum_sim.traces.schema import Program
+from support.compare import assert_same_runs
+from support.invariants import InvariantObserver
+from support.programs import engine, program, turn
+from support.runs import Outcome, simulate
+from support.steptimes import affine, constant
+from support.strategies import cases, engines, tiered, traces
+
+
+@dataclass(frozen=True)
+class After(Retention):
+    """Sends every context to host memory and wants it back `after_s` seconds later."""
+
+    offloads: ClassVar[bool] = True
+    recalls: ClassVar[bool] = True
+    steady: ClassVar[bool] = True
+
+    after_s: float = 5.0
+
+    def at_turn_end(self, program: ProgramView, moment: Moment) -> Decision:
+        return Fate.OFFLOAD
+
+    def recall(self, away: Sequence[ProgramView], moment: Moment) -> Recall:
+        at_s = {p: (p.turn_end_s or 0.0) + self.after_s for p in away}
+        due = [p for p in away if moment.now_s >= at_s[p] - 1e-9]
+        return Recall(due, min((at_s[p] for p in away if p not in due), default=float("inf")))
+
+
+A = program("a", turn(17, 1, gap=10.0), turn(18, 1))
+"""Parks 4 blocks from 1 to 11 s."""
+FULL = program("full", turn(40, 1), at=1.0)
+"""Takes all 10 blocks from 1 to 2 s."""
+
+
+def above(usable: int = 10, block_s: float = 0.25) -> EngineConfig:
+    return replace(engine(usable), tiers=TierConfig(20, block_s, reload="always"))
+
+
+def run(programs: list[Program], *, stepwise: bool, config: EngineConfig | None = None, after_s: float = 5) -> Outcome:
+    config = above() if config is None else config
+    policy = Policy("after", retention=After(after_s))
+    return simulate(programs, policy, config=config, stepwise=stepwise, observer=InvariantObserver(config))
+
+
+both = pytest.mark.parametrize("stepwise", [True, False])
+
+
+@both
+def test_an_idle_engine_wakes_up_for_it_and_the_turn_finds_a_pin(stepwise: bool) -> None:
+    outcome = run([A, FULL], stepwise=stepwise)
+    assert outcome.events("offload", "recall", "pin", "admit")[1:] == [
+        ("offload", 1.0, "a", 0),
+        ("admit", 1.0, "full", 0),
+        ("recall", 6.0, "a", 0),
+        ("pin", 7.0, "a", 0),
+        ("admit", 11.0, "a", 1),
+    ]
+    back = outcome.of("a", 1)
+    assert (back.cached_tokens, back.reloaded_tokens, back.reload_s, back.scheduled_s) == (16, 0, 0.0, 11.0)
+    assert outcome.totals.pins_hit == 1
+    assert (outcome.totals.offloads, outcome.totals.recalls) == (1, 1)
+
+
+@both
+def test_a_busy_engine_begins_with_the_step_after_its_time(stepwise: bool) -> None:
+    busy = program("busy", turn(3, 30), at=2.5)
+    outcome = run([A, FULL, busy], stepwise=stepwise)
+    assert outcome.events("recall", "pin") == [("recall", 6.5, "a", 0), ("pin", 7.5, "a", 0)]
+
+
+@both
+def test_a_turn_that_comes_before_its_context_waits_for_the_rest_alone(stepwise: bool) -> None:
+    outcome = run([A, FULL], stepwise=stepwise, after_s=9.5)
+    back = outcome.of("a", 1)
+    assert outcome.events("recall", "admit", "reload", "pin")[-3:] == [
+        ("recall", 10.5, "a", 0),
+        ("admit", 11.0, "a", 1),
+        ("reload", 11.0, "a", 1),
+    ]
+    assert (back.cached_tokens, back.reloaded_tokens, back.reload_s, back.scheduled_s) == (0, 16, 0.5, 11.5)
+    assert outcome.totals.tiers[0].read_blocks == 4, "nothing is moved twice"
+
+
+@both
+def test_what_is_still_cached_is_held_and_not_moved(stepwise: bool) -> None:
+    outcome = run([A, program("part", turn(32, 1), at=1.0)], stepwise=stepwise)
+    # 8 of 10 blocks go to "part", which leaves a's first two.
+    assert outcome.totals.tiers[0].read_blocks == 2
+    assert outcome.of("a", 1).cached_tokens == 16
+
+
+@both
+@pytest.mark.parametrize(("kept", "cached"), [(9, 8), (3, 0)])
+def test_what_the_next_prompt_does_not_hold_is_given_up_on_the_way(kept: int, cached: int, stepwise: bool) -> None:
+    a = program("a", turn(17, 1, gap=10.0), turn(18, 1, kept=kept))
+    outcome = run([a, FULL], stepwise=stepwise, after_s=9.5)
+    back = outcome.of("a", 1)
+    assert back.reloaded_tokens == cached
+    assert back.computed_tokens == 18 - cached
+
+
+@both
+def test_without_room_it_waits_until_there_is_some(stepwise: bool) -> None:
+    # 9 of 10 blocks are taken from 3 to 8 s, and a needs 4.
+    hog = program("hog", turn(33, 5), at=3.0)
+    outcome = run([A, FULL, hog], stepwise=stepwise)
+    assert outcome.events("recall", "pin") == [("recall", 8.0, "a", 0), ("pin", 9.0, "a", 0)]
+
+
+@both
+def test_a_turn_that_lacks_room_does_not_take_what_is_on_its_way(stepwise: bool) -> None:
+    # Until 6.5 s a's blocks are the target of a copy; then they are a pin's, which yields as nothing runs.
+    late = program("late", turn(36, 1), at=6.25)
+    outcome = run([A, FULL, late], stepwise=stepwise)
+    assert outcome.events("pin", "break") == [("pin", 7.0, "a", 0), ("break", 7.0, "a", 0)]
+    assert outcome.of("late").scheduled_s == 7.0
+
+
+def test_what_came_back_has_left_host_memory() -> None:
+    outcome = run([A, FULL], stepwise=False)
+    assert outcome.simulation.scheduler.tiers is not None
+    assert outcome.simulation.scheduler.tiers.dram.used_blocks == 0
+    assert outcome.totals.tiers[0].peak_used_blocks == 4
+
+
+# Any trace, engine and tiers --------------------------------------------------------------------------------
+
+
+@st.composite
+def tiered_cases(draw: st.DrawFn) -> tuple[list[Program], EngineConfig]:
+    eighths = st.integers(0, 24).map(lambda k: k / 8)
+    gaps = draw(st.sampled_from([None, eighths]))
+    programs, config = draw(cases(gaps, gaps))
+    return programs, draw(tiered(config))
+
+
+@settings(max_examples=80, deadline=None)
+@given(case=tiered_cases(), after_s=st.sampled_from([0.0, 0.05, 0.25, 1.0]), seconds=st.sampled_from([None, 0.125]))
+def test_jumps_and_single_steps_agree(
+    case: tuple[list[Program], EngineConfig], after_s: float, seconds: float | None
+) -> None:
+    programs, config = case
+    runs = []
+    for stepwise in (True, False):
+        outcome = simulate(
+            programs,
+            Policy("after", retention=After(after_s)),
+            config=config,
+            step_time=affine() if seconds is None else constant(seconds),
+            stepwise=stepwise,
+            observer=InvariantObserver(config),
+        )
+        scheduler = outcome.simulation.scheduler
+        assert scheduler.pool.free == config.usable_blocks
+        assert scheduler.uploads is not None
+        assert not scheduler.uploads.under_way
+        runs.append(outcome)
+    assert_same_runs(*runs)
+    for done in runs[0].turns:
+        if not done.preemptions:
+            asked = next(p for p in programs if p.program_id == done.program).turns[done.turn]
+            prefilled = done.computed_tokens - (asked.output_tokens - 1)
+            assert prefilled + done.cached_tokens + done.reloaded_tokens == asked.input_tokens
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), after_s=st.sampled_from([0.0, 0.25, 1.0]), routing=st.sampled_from(["round-robin", "autellix"]))
+def test_programs_may_leave_while_their_contexts_come(data: st.DataObject, after_s: float, routing: str) -> None:
+    programs = data.draw(traces())
+    first, other = (data.draw(tiered(data.draw(engines(programs)))) for _ in range(2))
+    policy = Policy("after", retention=After(after_s))
+    runs = [
+        simulate(programs, policy, config=first, others=[other], routing=routing, step_time=affine(), stepwise=stepwise)
+        for stepwise in (True, False)
+    ]
+    assert_same_runs(*runs)
+    for replica in runs[1].simulation.cluster.replicas:
+        assert replica.scheduler.pool.free == replica.scheduler.pool.num_blocks

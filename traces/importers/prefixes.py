@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.importers.fields import as_array, refuse
 from continuum_sim.traces.schema import SharedPrefix
+
+_64_BITS: Final = 2**64 - 1
 
 
 def as_hash_ids(value: Any, place: str, input_tokens: int, block_size: int) -> list[int]:
@@ -67,12 +70,14 @@ class Prefixes:
     """
 
     def __init__(self) -> None:
-        self._first: dict[int, tuple[int, ...]] = {}
+        # Eight bytes a hash: a file may have as many families as conversations.
+        self._first: dict[int, array[int]] = {}
 
     def of(self, hash_ids: Sequence[int], input_tokens: int, block_size: int) -> SharedPrefix | None:
         """Return what a first prompt shares with earlier and later ones of its family."""
         full = min(len(hash_ids), input_tokens // block_size)
         if not full:
             return None
-        first = self._first.setdefault(hash_ids[0], tuple(hash_ids[:full]))
-        return SharedPrefix(f"block-{hash_ids[0]}", common(first, hash_ids[:full]) * block_size)
+        blocks = array("Q", (hash_id & _64_BITS for hash_id in hash_ids[:full]))
+        first = self._first.setdefault(hash_ids[0], blocks)
+        return SharedPrefix(f"block-{hash_ids[0]}", common(first, blocks) * block_size)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.policies import Policy, PolicyError, Preset, Routing, find_preset
-from continuum_sim.policies.registry import BASES, PLANES, ROUTINGS, check_names, find_plane, make_plane
+from continuum_sim.policies.registry import BASES, PLANES, PRESETS, ROUTINGS, check_names, find_plane, make_plane
 from continuum_sim.traces.arrivals import ARRIVALS, Closed, OpenArrivals
 
 T = TypeVar("T")
@@ -66,6 +66,8 @@ def _takes_plane(spec: str, plane: str) -> bool:
 def parse_policy(text: str) -> Policy:
     """Make a policy from `ttl`, `ttl-static:ttl=2` or `order=program-fifo,retention=ttl-static:ttl=2`.
 
+    `package.module:name` is somebody's own: a `Preset`, a `Policy`, or the class of one plane.
+
     Raises
     ------
     PolicyError, ConfigError
@@ -75,6 +77,9 @@ def parse_policy(text: str) -> Policy:
     first = text.strip().partition("=")[0]
     if "=" in text and first in PLANES:
         return _compose(text.strip())
+    place = _PLACE.fullmatch(text.strip())
+    if place and place["module"] not in PRESETS:
+        return _import_policy(text.strip(), place)
     name, settings = split_spec(text)
     preset = find_preset(name)
     return preset.build(**policy_settings(preset, settings))
@@ -203,6 +208,24 @@ def parse_plane(plane: str, text: str) -> Any:
         name, settings = split_spec(text)
         cls = find_plane(plane, name)
     return make_plane(cls, vars_of(cls, settings, f"{plane} {name}"))
+
+
+def _import_policy(text: str, place: re.Match[str]) -> Policy:
+    """Make a policy of what a module holds under a name."""
+    where = f"{place['module']}:{place['name']}"
+    try:
+        found = getattr(import_module(place["module"]), place["name"])
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"policy {where} cannot be imported: {error}; is its folder in PYTHONPATH?") from None
+    if isinstance(found, Preset):
+        _, settings = split_spec(f"{found.name}:{place['settings']}" if place["settings"] else found.name)
+        return found.build(**policy_settings(found, settings))
+    if isinstance(found, Policy) and not place["settings"]:
+        return found
+    for plane, base in BASES.items():
+        if isinstance(found, type) and issubclass(found, base):
+            return _compose(f"{plane}={text}")
+    raise ConfigError(f"policy {where} is no Preset, no Policy (which takes no parameters) and no class of a plane")
 
 
 def _import_plane(plane: str, module: str, name: str) -> type:

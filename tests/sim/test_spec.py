@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from continuum_sim.errors import ConfigError
@@ -52,3 +54,38 @@ def test_a_wrong_policy_says_what_would_be_right(text: str, hint: str) -> None:
 def test_arrivals_need_their_parameter() -> None:
     with pytest.raises(ConfigError, match="rate"):
         parse_arrivals("poisson")
+
+
+THEIRS = '''
+from dataclasses import dataclass
+from continuum_sim.policies import PinFor, Policy, Preset, Retention
+
+@dataclass(frozen=True)
+class Keep(Retention):
+    """Pins for a while."""
+    seconds: float = 1.0
+
+    def at_turn_end(self, program, moment):
+        return PinFor(self.seconds)
+
+KEEP = Preset(name="keep", rule="Pins.", source="a test", retention=Keep)
+READY = Policy("ready", retention=Keep(3.0))
+NEITHER = 1
+'''
+
+
+def test_a_policy_may_be_what_a_module_of_one_s_own_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "their_policies.py").write_text(THEIRS)
+    monkeypatch.syspath_prepend(tmp_path)
+    kept = {
+        "their_policies:Keep": 1.0,
+        "their_policies:Keep:seconds=2": 2.0,
+        "their_policies:KEEP:seconds=4": 4.0,
+        "their_policies:READY": 3.0,
+    }
+    for text, seconds in kept.items():
+        assert parse_policy(text).retention.seconds == seconds  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match="policy their_policies:NEITHER is no Preset"):
+        parse_policy("their_policies:NEITHER")
+    with pytest.raises(ConfigError, match="policy no_such_module:Keep cannot be imported: No module named"):
+        parse_policy("no_such_module:Keep")

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from continuum_sim.engine.block_pool import Chain
 from continuum_sim.engine.link import Link
 from continuum_sim.engine.request import Context, Request
+from continuum_sim.engine.tier import Stretch, Tier
 from continuum_sim.engine.tier_config import TierConfig
 from continuum_sim.engine.tiers import Tiers
 from continuum_sim.errors import ConfigError
@@ -199,3 +200,18 @@ def test_rebuilding_is_the_faster_of_the_two() -> None:
 def test_refuses_settings_out_of_range(settings: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=next(iter(settings))):
         TierConfig(**{"dram_blocks": 1, "dram_block_s": 1.0, **settings})  # type: ignore[arg-type]
+
+
+def test_what_is_held_goes_last() -> None:
+    tier = Tier("dram", 10)
+    first, second = Chain(), Chain()
+    tier.put(first, 0, 4)
+    tier.put(second, 0, 4)
+    tier.hold(first)
+    assert (tier.free_blocks, tier.spare_blocks) == (2, 6)
+    assert tier.make_room(4) == [Stretch(second, 2, 4)]
+    assert tier.make_room(7) == [Stretch(second, 0, 2), Stretch(first, 3, 4)]
+    tier.put(second, 0, 4)
+    tier.let_go(first)
+    assert tier.spare_blocks == 10
+    assert tier.make_room(4) == [Stretch(first, 2, 3)]

@@ -19,7 +19,13 @@ ALONE: Final = "simulated; published without values"
 
 
 def alone(
-    name: str, shows: str, scenario: str, setting: str, label: str, statistics: Sequence[str] = ("mean", "p95")
+    name: str,
+    shows: str,
+    scenario: str,
+    setting: str,
+    label: str,
+    statistics: Sequence[str] = ("mean", "p95"),
+    only: tuple[str, float] | None = None,
 ) -> PaperFigure:
     """Make the figure of a scenario's JCT over one of its settings.
 
@@ -29,10 +35,15 @@ def alone(
         The setting on the axis.
     label
         What stands at the axis, with its unit.
+    only
+        Another setting of the scenario's grid, and the value that this figure is about.
     """
 
     def tabulate(cells: Mapping[str, FigureData]) -> FigureTable:
-        table = jct_against(cells[scenario], setting, statistics, what=setting)
+        data = cells[scenario]
+        if only is not None:
+            data = data.where(data.cells[only[0]] == only[1])
+        table = jct_against(data, setting, statistics, what=setting)
         published = find_scenario(scenario).published.rstrip(".")
         note = f"{table.note}. Ours alone: the paper shows this as a picture without values. Published: {published}"
         return FigureTable(table.rows, note, table.held)
@@ -50,6 +61,13 @@ def say_alone(figure: Figure) -> None:
     figure.axes[0].set_title(ALONE, size=6.5, color=DARK_GREY, loc="left")
 
 
+OPENHANDS: Final = alone(
+    "paper-fig09",
+    "Job completion time against the arrival rate, OpenHands agents (Figure 9)",
+    "continuum-fig09-openhands",
+    "rate",
+    "arrival rate (programs/s)",
+)
 TAILS: Final = alone(
     "paper-fig11",
     "90th and 95th percentile of the job completion time against the arrival rate, with a DRAM tier (Figure 11)",
@@ -72,10 +90,14 @@ BATCH: Final = alone(
     "max_num_seqs",
     "largest batch (turns)",
 )
-SSD: Final = alone(
-    "paper-fig15",
-    "Job completion time against the size of the SSD below the DRAM tier (Figure 15)",
-    "continuum-fig15-ssd",
-    "ssd_gb",
-    "SSD below the DRAM tier (GB)",
+SSD: Final = tuple(
+    alone(
+        f"paper-fig15-{size_gb}gb",
+        f"Job completion time against the arrival rate, with an SSD of {size_gb} GB below the DRAM tier (Figure 15)",
+        "continuum-fig15-ssd",
+        "rate",
+        "arrival rate (programs/s)",
+        only=("ssd_gb", size_gb),
+    )
+    for size_gb in (400, 800)
 )

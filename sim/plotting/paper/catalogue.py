@@ -14,6 +14,7 @@ PAPER_FIGURES: Final[dict[str, PaperFigure]] = {
         tails.FIGURE,
         gains.DELAY,
         gains.THROUGHPUT,
+        alone.OPENHANDS,
         beside(
             "paper-fig10",
             "fig10-swe-dram",
@@ -25,7 +26,7 @@ PAPER_FIGURES: Final[dict[str, PaperFigure]] = {
         alone.CHUNK,
         alone.BATCH,
         turns.FIGURE,
-        alone.SSD,
+        *alone.SSD,
         beside(
             "paper-fig16-swe",
             "fig16-swe",

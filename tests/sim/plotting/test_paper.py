@@ -130,7 +130,7 @@ def test_routers_are_compared_with_the_published_system() -> None:
         PAPER_FIGURES["paper-fig12"].tabulate({"continuum-fig12-cluster": without})
 
 
-@pytest.mark.parametrize("name", ["paper-fig11", "paper-fig13-chunk", "paper-fig13-batch", "paper-fig15"])
+@pytest.mark.parametrize("name", ["paper-fig09", "paper-fig11", "paper-fig13-chunk", "paper-fig13-batch"])
 def test_a_picture_without_published_values_says_so(name: str) -> None:
     figure = PAPER_FIGURES[name]
     (scenario,) = figure.scenarios
@@ -140,6 +140,20 @@ def test_a_picture_without_published_values_says_so(name: str) -> None:
     assert "Ours alone: the paper shows this as a picture without values" in table.note
     titles = [panel.get_title(loc="left") for panel in draw_table(figure.draw, table).axes]
     assert titles[0] == "simulated; published without values"
+
+
+def test_each_ssd_has_a_picture_of_its_own() -> None:
+    def tabulate(size_gb: int) -> pd.DataFrame:
+        return PAPER_FIGURES[f"paper-fig15-{size_gb}gb"].tabulate({"continuum-fig15-ssd": both}).rows
+
+    rates = find_scenario("continuum-fig15-ssd").grid["rate"]
+    rows = [(p, 0, r, 10.0, 20.0, 30.0) for _ in (400, 800) for p in ("lru", "ttl") for r in rates]
+    both = runs(rows, "rate", "jct_mean_s", "jct_p90_s", "jct_p95_s")
+    large = [False] * (len(rows) // 2) + [True] * (len(rows) // 2)
+    both.cells["ssd_gb"] = [800.0 if is_large else 400.0 for is_large in large]
+    both.cells.loc[large, "jct_mean_s"] = 5.0
+    assert set(tabulate(400).query("statistic == 'mean'")["jct_s"]) == {10.0}
+    assert set(tabulate(800).query("statistic == 'mean'")["jct_s"]) == {5.0}
 
 
 def test_every_scenario_of_the_paper_is_drawn() -> None:

@@ -131,11 +131,10 @@ class Replica:
 
     def _notice(self, matters: bool, now_s: float) -> None:
         """Wake up, or end a jump with the step under way, if what just happened calls for it."""
-        if self._wake is not None:
-            if not self._wake.triggered:
-                self._woken_s = now_s
-                # With the step that follows, after all else that happens at this instant.
-                self.env.bring_forward(self._wake, now_s, self._ends_later)
+        if self._wake is not None and not self._wake.triggered:
+            self._woken_s = now_s
+            # With the step that follows, after all else that happens at this instant.
+            self.env.bring_forward(self._wake, now_s, self._ends_later)
         elif matters and self._jumping:
             self._end_jump()
 

@@ -13,8 +13,8 @@ DECODE_STEPS = 20
 """Steps with a whole decode batch that a visit to a point asks for. On a CPU the first ones after a prefill take longer
 than those that follow (caches warm up); agents' turns are short, and have both."""
 VISITS = 3
-"""Times every point is measured, far apart: a shared machine can be half as fast again for seconds, and what is
-measured in one go is all from such a spell, or none of it."""
+"""Times every point is measured, far apart: a shared machine can be hardly more than half as fast for seconds,
+and what is measured in one go is all from such a spell, or none of it."""
 _SEED = 0
 """Of the order of the points: the same at every attempt."""
 _ROOM = 0.9

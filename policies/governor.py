@@ -9,8 +9,8 @@ from __future__ import annotations
 import heapq
 import math
 from bisect import insort
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
@@ -84,6 +84,7 @@ class Governor:
         self._pushed = 0
         self._by_seq: dict[int, ProgramView] = {}
         self._gated = policy.admission.gated
+        self._reviews = policy.retention.reviews
         self._gate = policy.admission.start()
         period_s = self._gate.period_s
         self._next_tick_s = math.inf if period_s is None else period_s
@@ -239,19 +240,22 @@ class Governor:
 
     # What to do, asked by the host ----------------------------------------------------------------
 
-    def begin_step(self, now_s: float, offload: OnOffload | None = None) -> list[ProgramView]:
+    def begin_step(self, now_s: float, offload: OnOffload | None = None) -> Sequence[ProgramView]:
         """Programs whose pins end with this scheduler step: those that expire (none whose next turn already
         waits) and those the policy gives up, or sends to host memory: `offload` is told of these first.
         """
         if now_s >= self._next_tick_s - SAME_INSTANT_S:
             self._tick(now_s)
+        expiries = self._expiries
+        if not self._reviews and not (expiries and now_s >= expiries[0][0] + SAME_INSTANT_S):
+            return ()
         ended: list[ProgramView] = []
-        while self._expiries and now_s >= self._expiries[0][0] + SAME_INSTANT_S:
-            program = self._of_expiry(heapq.heappop(self._expiries))
+        while expiries and now_s >= expiries[0][0] + SAME_INSTANT_S:
+            program = self._of_expiry(heapq.heappop(expiries))
             if program is not None:
                 self._expire(program, now_s)
                 ended.append(program)
-        if self.policy.retention.reviews:
+        if self._reviews:
             review = self._review(now_s)
             for program in review.offload:
                 if offload is not None:
@@ -355,7 +359,7 @@ class Governor:
     @property
     def reviews(self) -> bool:
         """Whether the retention rule thinks about contexts that are pinned or away: then whatever happens matters."""
-        return self.recalls or (self.policy.retention.reviews and bool(self._pinned))
+        return (self._reviews and bool(self._pinned)) or self.recalls
 
     # Pins ---------------------------------------------------------------------------------------------
 
@@ -374,7 +378,7 @@ class Governor:
         if not self.policy.retention.outlasts_admission:
             self._end_pin(program, now_s)
             return True
-        program.pin = pin = replace(pin, hit=True)
+        program.pin = pin = pin._replace(hit=True)
         self._push_expiry(program, pin)
         return False
 

@@ -21,7 +21,7 @@ _SHORTEST_S = 1e-6
 """Durations below this are no longer told apart."""
 _FEW = 16
 """Durations below which sorting them in one by one is quicker than all at once."""
-_MOST_UNSORTED = 512
+_MOST_WAITING = 512
 """Recorded durations that may wait to be sorted in."""
 _SLACK_S = 1e-9
 """A duration above a kept value by less than this is that value: sums of the same steps differ in their last bits."""
@@ -63,9 +63,8 @@ class Durations:
         self._total += 1
         self._unsorted.append(duration_s)
         self._unlogged.append(duration_s)
-        if len(self._unsorted) == _MOST_UNSORTED:
+        if self._total % _MOST_WAITING == 0:
             self._sort_in()
-        if len(self._unlogged) == _MOST_UNSORTED:
             self._take_logarithms()
 
     def _take_logarithms(self) -> None:
@@ -99,18 +98,20 @@ class Durations:
         at = bisect_left(self._sorted_s, value_s)
         if at == size or self._sorted_s[at] != value_s:
             self._insert(at, value_s)
-            size += 1
-        self._room_counts[at:size] += 1
+        else:
+            counts = self._room_counts[at:size]
+            counts += 1
 
     def _insert(self, at: int, value_s: float) -> None:
         size = len(self._sorted_s)
         if size == len(self._room_s):
             self._room_s = np.concatenate([self._room_s, np.empty(size)])
             self._room_counts = np.concatenate([self._room_counts, np.empty(size)])
-        self._room_s[at + 1 : size + 1] = self._room_s[at:size]
-        self._room_counts[at + 1 : size + 1] = self._room_counts[at:size]
-        self._room_s[at] = value_s
-        self._room_counts[at] = self._room_counts[at - 1] if at else 0
+        values_s, counts = self._room_s, self._room_counts
+        values_s[at + 1 : size + 1] = values_s[at:size]
+        values_s[at] = value_s
+        counts[at + 1 : size + 1] = counts[at:size] + 1
+        counts[at] = counts[at - 1] + 1 if at else 1
         self._sorted_s.insert(at, value_s)
 
     @property
@@ -232,8 +233,12 @@ class History:
     def tool_returned(self, tool: str | None, duration_s: float) -> None:
         """Record a gap: from the end of one turn to the arrival of the next, as the server sees it."""
         self.all_tools.add(duration_s)
-        if tool is not None:
-            self.by_tool.setdefault(tool, Durations()).add(duration_s)
+        if tool is None:
+            return
+        own = self.by_tool.get(tool)
+        if own is None:
+            own = self.by_tool[tool] = Durations()
+        own.add(duration_s)
 
     def of_tool(self, tool: str | None) -> Durations:
         """Durations of one tool; empty for a tool never seen."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from continuum_sim.policies.history import History
 
@@ -38,8 +38,7 @@ class Foresight:
     """Of those, outputs."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pin:
+class Pin(NamedTuple):
     """KV blocks of a paused program, kept referenced so that nothing evicts them."""
 
     expires_s: float
@@ -236,10 +235,9 @@ def used_share(engine: EngineView) -> float:
     return (engine.total_blocks - engine.free_blocks) / engine.total_blocks
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(NamedTuple):
     """Everything a decision may depend on besides the program or turn it is about."""
 
     now_s: float
     engine: EngineView
-    history: History = field(repr=False)
+    history: History

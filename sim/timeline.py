@@ -34,7 +34,7 @@ class Timeline:
                 waiting = self._mean_waiting(start_s, now_s)
                 self._recorder.timeline(TimelineRecord(start_s, now_s, 0, 0, waiting, 0, 0, *blocks, self._replica))
         self._running = len(scheduler.running)
-        self._waiting = len(scheduler.waiting) + len(scheduler.reloading)
+        self._waiting = scheduler.num_waiting + len(scheduler.reloading)
         self._late, self._late_sum_s = 0, 0.0
         if plan.empty and self._waiting:
             self._stalled = (now_s, _blocks(scheduler))

@@ -49,22 +49,24 @@ class Chain:
     def __init__(self) -> None:
         self.runs: list[Run] = []
 
-    def find(self, start: int, stop: int) -> Iterator[tuple[Run, int, int]]:
+    def find(self, start: int, stop: int) -> list[tuple[Run, int, int]]:
         """Cached stretches that cover [start, stop) without a gap, from the front: (run, from, to)."""
-        at = start
+        found: list[tuple[Run, int, int]] = []
+        at = start if self.runs else stop
         while at < stop:
             best: Run | None = None
             for run in self.runs:
                 if run.start <= at < run.stop and (best is None or run.stamp < best.stamp):
                     best = run
             if best is None:
-                return
-            end = min(best.stop, stop)
+                break
+            end = best.stop if best.stop < stop else stop
             for run in self.runs:
                 if run.stamp < best.stamp and at < run.start < end:
                     end = run.start
-            yield best, at, end
+            found.append((best, at, end))
             at = end
+        return found
 
 
 class BlockPool:
@@ -254,10 +256,12 @@ def _forget(run: Run) -> None:
 
 
 def _has_copies(table: list[Run]) -> bool:
-    """Whether some content of this table is cached more than once."""
-    held = set(map(id, table))
-    chains = {id(run.chain): run.chain for run in table if run.chain is not None}
-    return any(id(run) not in held for chain in chains.values() for run in chain.runs)
+    """Whether a content of this table has cached blocks outside of it, which may be copies of its own."""
+    held: dict[Chain, int] = {}
+    for run in table:
+        if run.chain is not None:
+            held[run.chain] = held.get(run.chain, 0) + 1
+    return any(len(chain.runs) > runs for chain, runs in held.items())
 
 
 def _index(table: list[Run], run: Run) -> int:

@@ -34,27 +34,30 @@ class Decoding:
         """Σ over decoding turns of the tokens the next step attends to, the new one included."""
         return self.count * (self._counter + 1) + self._offsets
 
-    def new_blocks(self, after: int = 0, steps: int = 1) -> int:
+    def blocks_of_next_step(self) -> int:
+        """Blocks that all turns together enter in the next step."""
+        return self._residues[self._counter % self._block_size]
+
+    def new_blocks(self, after: int, steps: int) -> int:
         """Blocks that all turns together enter in `steps` steps, counted from `after` steps ahead."""
         if not self.count:
             return 0
-        rounds, rest = divmod(steps, self._block_size)
-        first = (self._counter + after) % self._block_size
-        blocks = rounds * self.count
-        if rest == 1:
-            return blocks + self._residues[first]
-        stop = first + rest
-        blocks += sum(self._residues[first:stop])
-        if stop > self._block_size:
-            blocks += sum(self._residues[: stop - self._block_size])
-        return blocks
+        size = self._block_size
+        blocks = steps // size * self.count
+        first = (self._counter + after) % size
+        stop = first + steps % size
+        if stop <= size:
+            return blocks + sum(self._residues[first:stop])
+        return blocks + sum(self._residues[first:]) + sum(self._residues[: stop - size])
 
     def steps_to_first_end(self) -> int:
         """Steps until some turn has all its tokens; asks for at least one decoding turn."""
         ends = self._ends
-        while ends[0][2].last_decode != ends[0][0] or ends[0][2].number != ends[0][1]:
+        while True:
+            end, number, request = ends[0]
+            if request.last_decode == end and request.number == number:
+                return end - self._counter
             heapq.heappop(ends)
-        return ends[0][0] - self._counter
 
     def add(self, request: Request) -> None:
         """Take in a turn whose prompt is computed and whose first token is sampled."""

@@ -153,7 +153,7 @@ class Replica:
         scheduler, observer = self.scheduler, self.observer
         asked = False  # whether the policy saw the engine as it is since it ran out of work
         while True:
-            if not scheduler.has_work and (asked or not scheduler.governor.recalls):
+            if not (scheduler.running or scheduler.has_work) and (asked or not scheduler.governor.recalls):
                 yield from self._sleep(self._wake_up_s())
             plan = scheduler.schedule(self.now_s)
             if observer is not None:
@@ -184,12 +184,13 @@ class Replica:
             if observer is not None:
                 observer.on_advance(scheduler, plan, steps, start_s, end_s, finished)
             if finished:
+                followed = not self._alone
                 for request in finished:
                     assert isinstance(request.payload, simpy.Event)
                     request.payload.succeed(end_s)
-                if not self._alone or any(request.followed_at_once for request in finished):
-                    # A turn that follows at once is seen by the next step.
-                    yield self.env.boundary(self.now_s, self._ends_later)
+                    followed = followed or request.followed_at_once
+                if followed:  # a turn that follows at once is seen by the next step
+                    yield self.env.boundary(end_s, self._ends_later)
 
     def _rank_of_end(self, plan: Plan) -> EventPriority:
         """Place of the end of the run under way, of which some steps may have been carried out."""
@@ -199,13 +200,14 @@ class Replica:
 
     def _steps_to_jump(self, plan: Plan) -> int:
         steps = self.scheduler.hold(plan)
-        if steps > 1:
-            event_s = self.scheduler.next_event_s()
-            if event_s <= self.now_s:
-                return 1
-            if event_s < math.inf:
-                return self.step_time.steps_to_reach(plan.batch, steps, event_s - self.now_s)
-        return steps
+        if steps == 1:
+            return 1
+        event_s = self.scheduler.next_event_s()
+        if event_s <= self.now_s:
+            return 1
+        if event_s == math.inf:
+            return steps
+        return self.step_time.steps_to_reach(plan.batch, steps, event_s - self.now_s)
 
     def _wake_up_s(self) -> float:
         """When to take a step although no turn is here: a recalled context arrives, or the policy may recall one."""

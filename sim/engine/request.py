@@ -29,8 +29,8 @@ class Context:
     def find(self, stop: int) -> Hits:
         """Longest cached prefix of at most `stop` blocks, as stretches (run, from, to) without a gap."""
         if self.shared is None:
-            return list(self.own.find(0, stop))
-        hits = list(self.shared.find(0, min(stop, self.shared_blocks)))
+            return self.own.find(0, stop)
+        hits = self.shared.find(0, min(stop, self.shared_blocks))
         if (hits[-1][2] if hits else 0) == self.shared_blocks:
             hits.extend(self.own.find(self.shared_blocks, stop))
         return hits

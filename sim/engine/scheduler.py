@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from continuum_sim.engine.block_pool import BlockPool, Chain, Run
@@ -32,27 +31,26 @@ LogStep = Callable[[float, int, str, int, str, dict[str, Any]], None]
 _NOTHING = StepBatch(0, 0, 0, 0, 0, 0)
 
 
-@dataclass(slots=True)
 class Plan:
     """What one step computes."""
 
-    chunks: list[tuple[Request, int]] = field(default_factory=list)
-    """Prefilling turns and the tokens each computes, in order of admission."""
-    preempted: list[Request] = field(default_factory=list)
-    skipped: list[Request] = field(default_factory=list)
-    """Running turns that get no token in this step."""
-    admitted: list[Request] = field(default_factory=list)
-    """Turns that entered the batch in this step; their tokens are the last of `chunks`."""
-    spent: bool = False
-    """Whether the token budget is used up, so that the waiting queue was not looked at to the end."""
-    changed: bool = False
-    """Whether the state changed even if nothing is scheduled (a preemption, a pin that ended)."""
-    batch: StepBatch = _NOTHING
+    __slots__ = ("admitted", "batch", "changed", "chunks", "empty", "preempted", "skipped", "spent")
 
-    @property
-    def empty(self) -> bool:
+    def __init__(self) -> None:
+        self.chunks: list[tuple[Request, int]] = []
+        """Prefilling turns and the tokens each computes, in order of admission."""
+        self.preempted: Sequence[Request] = ()
+        self.skipped: Sequence[Request] = ()
+        """Running turns that get no token in this step."""
+        self.admitted: Sequence[Request] = ()
+        """Turns that entered the batch in this step; their tokens are the last of `chunks`."""
+        self.spent = False
+        """Whether the token budget is used up, so that the waiting queue was not looked at to the end."""
+        self.changed = False
+        """Whether the state changed even if nothing is scheduled (a preemption, a pin that ended)."""
+        self.batch = _NOTHING
+        self.empty = True
         """Whether the step computes nothing."""
-        return not self.chunks and not self.batch.decode_requests
 
 
 class Scheduler:
@@ -78,6 +76,8 @@ class Scheduler:
             Scheduler of another engine of the same cluster.
         """
         self.config = config
+        self.block_size = config.block_size
+        """Tokens a block holds."""
         self.tiers = None if config.tiers is None else Tiers(config.tiers, config.block_size, rebuild_s)
         self._writes_through = self.tiers is not None and not policy.retention.offloads
         # What is not in host memory for sure has to be computed again.
@@ -102,6 +102,8 @@ class Scheduler:
         self._prefilling: Request | None = None
         """The one turn whose prompt is partly computed, always the last one admitted: only a spent budget
         cuts a prompt, and then nothing is admitted behind it."""
+        self._watermark_blocks = config.watermark_blocks
+        self._reserves_whole = config.scheduler_reserve_full_isl
         self._order = policy.order
         self._shows_arrivals = log is not None or policy.order.sees_cache or policy.admission.gated
         self._recalls = policy.retention.recalls and self.tiers is not None
@@ -111,11 +113,6 @@ class Scheduler:
         self._admissions = 0
 
     # What policies see ----------------------------------------------------------------------------------
-
-    @property
-    def block_size(self) -> int:
-        """Tokens a block holds."""
-        return self.config.block_size
 
     @property
     def total_blocks(self) -> int:
@@ -140,7 +137,7 @@ class Scheduler:
     @property
     def num_waiting(self) -> int:
         """Turns in the waiting queue."""
-        return len(self.waiting)
+        return len(self.waiting.queued)
 
     @property
     def shortest_waiting_tokens(self) -> int:
@@ -229,11 +226,13 @@ class Scheduler:
     @property
     def has_work(self) -> bool:
         """Whether any turn runs or waits."""
-        return bool(self.running) or len(self.waiting) > 0 or bool(self.reloading)
+        return bool(self.running or self.waiting.queued or self.reloading)
 
     def next_event_s(self) -> float:
         """Earliest time at which the policy or a lower tier does something by itself; may be infinite."""
-        own_s = min(self.governor.next_event_s(), self.waiting.next_change_s)
+        own_s, change_s = self.governor.next_event_s(), self.waiting.next_change_s
+        if change_s < own_s:
+            own_s = change_s
         return own_s if self.tiers is None else min(own_s, self.tiers.next_event_s() - SAME_INSTANT_S)
 
     def next_reload_s(self) -> float:
@@ -265,28 +264,32 @@ class Scheduler:
                 decode_context -= self._computed(request) + 1
         if plan.preempted:
             plan.changed = True
-        elif budget and (self.waiting or self._reloaded):
+        elif budget and (self.waiting.queued or self._reloaded):
             budget = self._schedule_waiting(plan, budget, now_s)
         plan.spent = budget == 0
-        plan.batch = _batch(plan.chunks, decode_requests, decode_context)
+        if plan.chunks or decode_requests:
+            plan.empty = False
+            plan.batch = _batch(plan.chunks, decode_requests, decode_context)
         return plan
 
     def hold(self, plan: Plan) -> int:
         """For how many steps, at least 1, the engine would repeat this plan if nothing arrives."""
         if plan.admitted or plan.preempted or plan.empty:
             return 1
-        if self.waiting and not plan.spent and not self._refusal_stands():
+        if self.waiting.queued and not plan.spent and not self._refusal_stands():
             return 1
         decoding = self._decoding
         steps = decoding.steps_to_first_end() if decoding.count else 1 << 60
-        start, chunk = self._prefill_of(plan)
-        if chunk:
+        start = chunk = 0
+        if plan.chunks:
+            start, chunk = self._prefill_of(plan)
             # The chunk that ends a prompt is a step of its own: the turn decodes from then on.
             steps = min(steps, (plan.chunks[0][0].num_tokens - start - 1) // chunk)
         if steps <= 1:
             return 1
         free = self.pool.free
-        if self._growth_blocks(start, chunk, steps) <= free:
+        most = decoding.count * (steps // self.block_size + 1) + chunk * steps // self.block_size + 1
+        if most <= free or self._growth_blocks(start, chunk, steps) <= free:
             return steps
         low, high = 1, steps
         while high - low > 1:
@@ -339,7 +342,7 @@ class Scheduler:
     def _schedule_running(self, plan: Plan, now_s: float) -> int:
         """Give every running turn its tokens; returns what is left of the budget."""
         decoding = self._decoding
-        blocks = decoding.new_blocks()
+        blocks = decoding.blocks_of_next_step()
         budget = self.config.max_num_batched_tokens - decoding.count
         request = self._prefilling
         chunk = 0
@@ -375,7 +378,7 @@ class Scheduler:
                 given = scheduled.pop(victim.number, 0)
                 budget += given
                 self._preempt(victim, given, now_s)
-                plan.preempted.append(victim)
+                plan.preempted = [*plan.preempted, victim]
                 if victim is request:
                     break
             else:
@@ -390,7 +393,7 @@ class Scheduler:
             if not tokens:
                 if request.decoding and scheduled:  # else no step runs, in which it would have to stand still
                     self._decoding.skip(request)
-                plan.skipped.append(request)
+                plan.skipped = [*plan.skipped, request]
             elif not request.decoding:
                 self._take_chunk(plan, request, tokens)
         return budget
@@ -434,20 +437,23 @@ class Scheduler:
                 self._join_upload(upload, request, now_s)
                 plan.changed = True
                 continue
-            hits = request.context.find((request.num_tokens - 1) // self.block_size)
+            num_tokens = request.num_tokens
+            hits = request.context.find((num_tokens - 1) // self.block_size)
             cached = hits[-1][2] * self.block_size if hits else 0
             if self.tiers is not None and (stop := self._reload_stop(self.tiers, request, hits, now_s)):
                 # It holds its blocks without running, where nothing can preempt it; so it must be sure to run then.
-                if not self._make_room(plan, request, request.num_tokens, hits, now_s):
+                if not self._make_room(plan, request, num_tokens, hits, now_s):
                     break
                 self._begin_reload(self.tiers, request, stop, hits, now_s)
                 plan.changed = True
                 continue
-            tokens = min(request.num_tokens - cached, budget)
+            tokens = num_tokens - cached
+            if tokens > budget:
+                tokens = budget
             # Alone beside pins a turn must fit whole: admitted by its first chunk, it would lack the next one's
             # block, preempt itself and be admitted by the same chunk again, for ever, as pins yield to waiting turns.
             alone = not self.running and self.governor.has_pins
-            whole = request.num_tokens if alone or self.config.scheduler_reserve_full_isl else cached + tokens
+            whole = num_tokens if alone or self._reserves_whole else cached + tokens
             if not self._make_room(plan, request, whole, hits, now_s):
                 break
             self._admit(plan, request, cached, tokens, hits, now_s)
@@ -457,11 +463,14 @@ class Scheduler:
     def _make_room(self, plan: Plan, request: Request, tokens: int, hits: Hits, now_s: float) -> bool:
         """Whether so many tokens of this turn fit, after pins gave way as far as the policy lets them."""
         upload = request.context.upload
+        blocks = self._blocks(tokens) + (self._watermark_blocks if self.running else 0)
         while True:
             # Hit blocks are the turn's already, but those nothing references are still counted as free.
-            held = upload.stop if upload else sum(stop - start for run, start, stop in hits if run.refs)
-            watermark = self.config.watermark_blocks if self.running else 0
-            if self._blocks(tokens) - held + watermark <= self.pool.free:
+            held = 0 if upload is None else upload.stop
+            for run, start, stop in hits:
+                if run.refs:
+                    held += stop - start
+            if blocks - held <= self.pool.free:
                 return True
             if not self._break_pin(plan, request, now_s):
                 return False
@@ -502,7 +511,7 @@ class Scheduler:
         request.number = self._admissions
         self._admissions += 1
         self.running[request.number] = request
-        plan.admitted.append(request)
+        plan.admitted = [*plan.admitted, request]
 
     # Blocks from lower tiers ------------------------------------------------------------------------------
 
@@ -637,9 +646,10 @@ class Scheduler:
     def _compute(self, request: Request, tokens: int) -> None:
         """Count tokens of a prompt that have been computed."""
         start = request.num_computed_tokens
-        request.num_computed_tokens += tokens
+        request.num_computed_tokens = stop = start + tokens
         request.computed_tokens += tokens
-        request.recomputed_tokens += max(0, min(start + tokens, request.known_tokens) - start)
+        if start < request.known_tokens:
+            request.recomputed_tokens += min(stop, request.known_tokens) - start
 
     def _finish(self, request: Request, now_s: float) -> None:
         """End a turn: its blocks are pinned, released or forgotten as the policy says."""
@@ -723,7 +733,9 @@ class Scheduler:
         """Take the blocks of all steps but the first, which has its own, and note how much is used then."""
         if steps > 1:
             start, chunk = self._prefill_of(plan)
-            self.pool.allocate(self._growth_blocks(start, chunk, steps))
+            blocks = self._growth_blocks(start, chunk, steps)
+            if blocks:
+                self.pool.allocate(blocks)
         used = self.pool.num_blocks - self.pool.free
         if used > self.peak_used_blocks:
             self.peak_used_blocks = used
@@ -764,6 +776,8 @@ class Scheduler:
 
 
 def _batch(chunks: list[tuple[Request, int]], decode_requests: int, decode_context: int) -> StepBatch:
+    if not chunks:
+        return StepBatch(0, 0, 0, 0, decode_requests, decode_context)
     tokens = context = pairs = 0
     for request, chunk in chunks:
         start = request.num_computed_tokens

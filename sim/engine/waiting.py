@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from bisect import insort
 from collections import deque
+from collections.abc import Collection
 from typing import Any
 
 from continuum_sim.engine.request import Request
@@ -19,11 +20,10 @@ class WaitingQueue:
         self._governor = governor
         self._gated = governor.policy.admission.gated
         self._queue: deque[Request] = deque()
+        self.queued: Collection[object] = self._queue
+        """What is in the queue, for counting it."""
         self.next_change_s = math.inf
         """When the order may change although nothing happens."""
-
-    def __len__(self) -> int:
-        return len(self._queue)
 
     def add(self, request: Request, now_s: float) -> None:
         """Queue a turn that just arrived."""
@@ -66,12 +66,10 @@ class OrderedQueue(WaitingQueue):
         super().__init__(governor)
         self._order = governor.policy.order
         self._sorted: list[tuple[Any, int, Request]] = []
+        self.queued = self._sorted
         self._added = 0
         self._arrivals: deque[int] = deque()
         self._gone: set[int] = set()
-
-    def __len__(self) -> int:
-        return len(self._sorted)
 
     def add(self, request: Request, now_s: float) -> None:
         """Queue a turn at the place its key gives it."""
@@ -81,13 +79,15 @@ class OrderedQueue(WaitingQueue):
         if self._order.time_varying:
             self.next_change_s = min(self.next_change_s, self._order.next_change_s(request.turn, now_s))
 
-    put_back = add
+    def put_back(self, request: Request, now_s: float) -> None:
+        """Queue a turn that was preempted, likewise."""
+        self.add(request, now_s)
 
     def head(self, now_s: float) -> Request | None:
         """Next turn to try, after sorting anew where keys change with time."""
         if now_s >= self.next_change_s:
             key, next_change_s = self._order.key, self._order.next_change_s
-            self._sorted = sorted((key(r.turn, now_s), n, r) for _, n, r in self._sorted)
+            self._sorted[:] = sorted((key(r.turn, now_s), n, r) for _, n, r in self._sorted)
             self.next_change_s = min((next_change_s(r.turn, now_s) for _, _, r in self._sorted), default=math.inf)
         if not self._gated:
             return self._sorted[0][2] if self._sorted else None
@@ -95,9 +95,13 @@ class OrderedQueue(WaitingQueue):
 
     def remove(self, request: Request) -> None:
         """Take out the turn that was admitted, which need not be the first any more."""
-        number = self._sorted.pop(self._place_of(request))[1]
-        if not self._sorted:
+        entries = self._sorted
+        number = entries.pop(0 if entries[0][2] is request else self._place_of(request))[1]
+        if not entries:
             self.next_change_s = math.inf
+            self._arrivals.clear()
+            self._gone.clear()
+            return
         self._gone.add(number)
         while self._arrivals and self._arrivals[0] in self._gone:
             self._gone.discard(self._arrivals.popleft())

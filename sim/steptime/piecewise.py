@@ -19,6 +19,9 @@ class PiecewiseStepTime(ABC):
     A subclass cuts a run into pieces. The pieces of a shorter run must be those of a longer one, cut off.
     """
 
+    _latest: tuple[StepBatch | None, int, Sequence[Piece]] = (None, 0, ())
+    """The run asked about last: an engine asks when it ends, when an arrival falls into it, and when it ends then."""
+
     @abstractmethod
     def pieces(self, batch: StepBatch, n_steps: int) -> Sequence[Piece]:
         """Cut a run of n steps into pieces, in order; the lengths sum to `n_steps`."""
@@ -33,18 +36,26 @@ class PiecewiseStepTime(ABC):
 
     def run_s(self, batch: StepBatch, n_steps: int) -> float:
         """Seconds of a run of n steps."""
-        total = 0.0
-        for piece in self.pieces(batch, n_steps):
-            total += _sum(*piece)
+        pieces = self._pieces_of(batch, n_steps)
+        if len(pieces) == 1:
+            _, a, b, c = pieces[0]
+            return _sum(n_steps, a, b, c)
+        total, left = 0.0, n_steps
+        for n, a, b, c in pieces:
+            total += _sum(min(n, left), a, b, c)
+            left -= n
+            if left <= 0:
+                break
         return total
 
     def steps_to_reach(self, batch: StepBatch, n_steps: int, elapsed_s: float) -> int:
         """Least k in 1..n_steps with run_s(batch, k) >= elapsed_s; n_steps if there is none."""
         steps, total = 0, 0.0
-        for n, a, b, c in self.pieces(batch, n_steps):
+        for n, a, b, c in self._pieces_of(batch, n_steps):
+            n = min(n, n_steps - steps)
             ended = total + _sum(n, a, b, c)
             if ended >= elapsed_s:
-                k = min(max(_steps_within(n, a, b, c, elapsed_s - total), 1), n)
+                k = _steps_within(n, a, b, c, elapsed_s - total)
                 # The root is rounded; what counts is what run_s itself answers.
                 while k > 1 and total + _sum(k - 1, a, b, c) >= elapsed_s:
                     k -= 1
@@ -52,7 +63,17 @@ class PiecewiseStepTime(ABC):
                     k += 1
                 return steps + k
             steps, total = steps + n, ended
+            if steps == n_steps:
+                break
         return n_steps
+
+    def _pieces_of(self, batch: StepBatch, n_steps: int) -> Sequence[Piece]:
+        """Pieces of a run of n steps, or of one that goes on beyond them."""
+        known, most, pieces = self._latest
+        if known is not batch or n_steps > most:
+            pieces = self.pieces(batch, n_steps)
+            object.__setattr__(self, "_latest", (batch, n_steps, pieces))  # models may be frozen
+        return pieces
 
 
 def _sum(n: int, a: float, b: float, c: float) -> float:
@@ -64,6 +85,8 @@ def _sum(n: int, a: float, b: float, c: float) -> float:
 
 def _steps_within(n: int, a: float, b: float, c: float, elapsed_s: float) -> int:
     """About the least k in 1..n whose sum reaches `elapsed_s`, given that n steps do."""
+    if n == 1 or elapsed_s <= 0:
+        return 1
     if c:
         low, high = 1, n
         while low < high:
@@ -76,5 +99,5 @@ def _steps_within(n: int, a: float, b: float, c: float, elapsed_s: float) -> int
     # a·k + b·k(k-1)/2 = t: the positive root of (b/2)k² + (a - b/2)k - t, in the form that does not cancel.
     linear = a - 0.5 * b
     discriminant = linear * linear + 2.0 * b * elapsed_s
-    root = 2.0 * elapsed_s / (linear + sqrt(discriminant)) if discriminant > 0 and elapsed_s > 0 else 1.0
-    return ceil(root) if root < n else n
+    root = 2.0 * elapsed_s / (linear + sqrt(discriminant)) if discriminant > 0 else 1.0
+    return n if root >= n else ceil(root) if root > 1 else 1

@@ -101,6 +101,8 @@ class Roofline(PiecewiseStepTime):
         if not self._sliding and not batch.prefill_tokens:
             first_s = fixed_s + self._full * self._decode_s * batch.decode_context_tokens
             return ((n_steps, first_s, self._full * self._decode_s * batch.decode_requests, 0.0),)
+        if n_steps == 1:
+            return ((1, fixed_s + self._attention_s(batch, 0), 0.0, 0.0),)
         cuts = sorted({cut for j in self._crossings(batch) if 0 < (cut := ceil(j)) < n_steps})
         pieces = []
         for start, end in zip([0, *cuts], [*cuts, n_steps], strict=True):
@@ -126,28 +128,30 @@ class Roofline(PiecewiseStepTime):
 
     def _batch_s(self, batch: StepBatch) -> float:
         """Everything but attention: it does not change during a run."""
-        tokens = batch.prefill_tokens + batch.decode_requests
-        rows = batch.prefill_requests + batch.decode_requests
+        prefills, chunk, _, _, decodes, _ = batch
+        tokens, rows = chunk + decodes, prefills + decodes
+        layers_s, head_s = self._layers_token_s * tokens, self._head_row_s * rows
         return (
             self._fixed_s
-            + max(self._layers_read_s, self._layers_token_s * tokens)
-            + max(self._head_read_s, self._head_row_s * rows)
+            + (layers_s if layers_s > self._layers_read_s else self._layers_read_s)
+            + (head_s if head_s > self._head_read_s else self._head_read_s)
             + (self._move_token_s + self._reduce_token_s) * tokens
         )
 
     def _attention_s(self, batch: StepBatch, j: float) -> float:
         """All layers' attention in the j-th step of the run."""
-        chunk, decodes, window = batch.prefill_tokens, batch.decode_requests, self._window
-        attended = batch.decode_context_tokens + j * decodes
+        prefills, chunk, context, first_pairs, decodes, decode_context = batch
+        window = self._window
+        attended = decode_context + j * decodes
         seconds = self._full * self._decode_s * attended
-        pairs = batch.prefill_pairs + j * chunk * chunk
-        read = batch.prefill_context_tokens + (j + 1) * chunk
+        pairs = first_pairs + j * chunk * chunk
+        read = context + (j + 1) * chunk
         seconds += self._full * max(self._pair_s * pairs, self._kv_s * read)
         if self._sliding:
             seconds += self._sliding * self._decode_s * min(attended, decodes * window)
             seconds += self._sliding * max(
                 self._pair_s * min(pairs, chunk * window),
-                self._kv_s * min(read, batch.prefill_requests * window + chunk),
+                self._kv_s * min(read, prefills * window + chunk),
             )
         return seconds
 

@@ -115,7 +115,7 @@ class InvariantObserver:
 
     def _check_work(self, scheduler: Scheduler, plan: Plan, now_s: float) -> None:
         """The engine leaves a waiting turn aside only for a reason."""
-        if scheduler.governor.policy.admission.gated or not scheduler.waiting:
+        if scheduler.governor.policy.admission.gated or not scheduler.num_waiting:
             return
         uploads = scheduler.uploads is not None and scheduler.uploads.under_way
         assert not plan.empty or plan.changed or scheduler.reloading or uploads, "nothing runs although something waits"

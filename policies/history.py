@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Sequence
 
@@ -19,6 +19,12 @@ however many calls there were (a policy that weighs them all takes no longer aft
 thousand), and a pin of exactly that length still covers the call it was learnt from."""
 _SHORTEST_S = 1e-6
 """Durations below this are no longer told apart."""
+_PLACES = 6
+"""Most decimals of a second that are kept."""
+_DECADES_S = tuple(10.0**k for k in range(_DIGITS - _PLACES, 31))
+"""From each of these on one decimal fewer is kept, in the end tens, hundreds, …"""
+_GRAINS = tuple((10.0 ** max(n, 0), 10.0 ** max(-n, 0)) for n in range(_PLACES, _PLACES - len(_DECADES_S) - 1, -1))
+"""Grain of the durations up to each of them: so many to the second, each so many seconds long."""
 _FEW = 16
 """Durations below which sorting them in one by one is quicker than all at once."""
 _MOST_WAITING = 512
@@ -29,13 +35,8 @@ _SLACK_S = 1e-9
 
 def kept_s(duration_s: float) -> float:
     """Round a duration up to the value it is kept as: `_DIGITS` significant digits, whole microseconds at least."""
-    decade = math.floor(math.log10(max(duration_s, _SHORTEST_S)) + 1e-12)
-    places = min(_DIGITS - 1 - decade, 6)
-    if places < 0:
-        step = float(10**-places)
-        return math.ceil((duration_s - _SLACK_S) / step) * step
-    scale = float(10**places)
-    return math.ceil((duration_s - _SLACK_S) * scale) / scale
+    a_second, long_s = _GRAINS[bisect_right(_DECADES_S, duration_s)]
+    return math.ceil((duration_s - _SLACK_S) * a_second / long_s) / a_second * long_s
 
 
 class Durations:

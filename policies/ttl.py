@@ -68,8 +68,9 @@ def best_ttl_s(durations: Durations, benefit_s: float) -> float:
 def smallest_best_s(values_s: npt.NDArray[np.float64], gain_s: npt.NDArray[np.float64]) -> float:
     """Value of the largest of at least one gain, 0 (which gains nothing) included; the smallest value on ties."""
     best = int(gain_s.argmax())
-    best = int((gain_s[: best + 1] >= gain_s[best] - _NOISE_S).argmax())
-    return float(values_s[best]) if gain_s[best] > _NOISE_S else 0.0
+    most_s = gain_s.item(best)
+    first = int((gain_s[: best + 1] >= most_s - _NOISE_S).argmax())
+    return values_s.item(first) if most_s > _NOISE_S else 0.0
 
 
 register_preset(

@@ -167,13 +167,8 @@ class Replica:
                 continue
             asked = False
             self._hopeless = 0
-            start_s = self._start_s = self.now_s
-            steps = self._steps = 1 if self.stepwise else self._steps_to_jump(plan)
-            self._end_s = start_s + self.step_time.run_s(plan.batch, steps)
-            self._plan = plan if steps > 1 else None
-            self._passed = 0
-            self._jumping = steps > 1 and not plan.spent
-            self._end = self.env.boundary(self._end_s, self._rank_of_end(plan))
+            start_s = self.now_s
+            self._begin_run(plan)
             yield self._end
             steps, end_s = self._steps, self._end_s  # an arrival may have cut the run short
             self._jumping = False
@@ -198,16 +193,21 @@ class Replica:
             return self._ends_later
         return self._ends_first
 
-    def _steps_to_jump(self, plan: Plan) -> int:
-        steps = self.scheduler.hold(plan)
-        if steps == 1:
-            return 1
-        event_s = self.scheduler.next_event_s()
+    def _begin_run(self, plan: Plan) -> None:
+        """Find out for how many steps the plan stays as it is, and when they end."""
+        steps = 1 if self.stepwise else self.scheduler.hold(plan)
+        event_s = self.scheduler.next_event_s() if steps > 1 else math.inf
         if event_s <= self.now_s:
-            return 1
-        if event_s == math.inf:
-            return steps
-        return self.step_time.steps_to_reach(plan.batch, steps, event_s - self.now_s)
+            steps, event_s = 1, math.inf
+        run_s = self.step_time.run_s(plan.batch, steps)
+        if self.now_s + run_s > event_s:
+            steps = self.step_time.steps_to_reach(plan.batch, steps, event_s - self.now_s)
+            run_s = self.step_time.run_s(plan.batch, steps)
+        self._start_s, self._end_s = self.now_s, self.now_s + run_s
+        self._steps, self._passed = steps, 0
+        self._plan = plan if steps > 1 else None
+        self._jumping = steps > 1 and not plan.spent
+        self._end = self.env.boundary(self._end_s, self._rank_of_end(plan))
 
     def _wake_up_s(self) -> float:
         """When to take a step although no turn is here: a recalled context arrives, or the policy may recall one."""

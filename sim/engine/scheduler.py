@@ -280,21 +280,21 @@ class Scheduler:
             return 1
         decoding = self._decoding
         steps = decoding.steps_to_first_end() if decoding.count else 1 << 60
-        start = chunk = 0
+        chunk = 0
         if plan.chunks:
-            start, chunk = self._prefill_of(plan)
+            request, chunk = plan.chunks[0]
             # The chunk that ends a prompt is a step of its own: the turn decodes from then on.
-            steps = min(steps, (plan.chunks[0][0].num_tokens - start - 1) // chunk)
+            steps = min(steps, (request.num_tokens - request.num_computed_tokens - 1) // chunk)
         if steps <= 1:
             return 1
         free = self.pool.free
         most = decoding.count * (steps // self.block_size + 1) + chunk * steps // self.block_size + 1
-        if most <= free or self._growth_blocks(start, chunk, steps) <= free:
+        if most <= free or self._growth_blocks(plan, steps) <= free:
             return steps
         low, high = 1, steps
         while high - low > 1:
             middle = (low + high) // 2
-            if self._growth_blocks(start, chunk, middle) <= free:
+            if self._growth_blocks(plan, middle) <= free:
                 low = middle
             else:
                 high = middle
@@ -328,11 +328,10 @@ class Scheduler:
         """Carry out so many steps of a plan that goes on, and begin the next one: nothing ends with them."""
         self._take_growth(plan, steps)
         self.step += steps
-        start, chunk = self._prefill_of(plan)
-        self.pool.allocate(self._growth_blocks(start, chunk, steps + 1) - self._growth_blocks(start, chunk, steps))
+        self.pool.allocate(self._growth_blocks(plan, steps + 1) - self._growth_blocks(plan, steps))
         self._decoding.advance(steps)
-        if chunk:
-            request = plan.chunks[0][0]
+        if plan.chunks:
+            request, chunk = plan.chunks[0]
             self._compute(request, chunk * steps)
             if request.context.shared is not None:
                 self._cache_shared(request, request.num_computed_tokens + chunk)
@@ -654,8 +653,8 @@ class Scheduler:
     def _finish(self, request: Request, now_s: float) -> None:
         """End a turn: its blocks are pinned, released or forgotten as the policy says."""
         request.finish_s = now_s
-        computed = self._computed(request)
         self._leave_batch(request)
+        computed = request.num_computed_tokens
         table, context = request.table, request.context
         if context.pinned:
             self._release_pin(context)
@@ -722,29 +721,23 @@ class Scheduler:
     def _computed(self, request: Request) -> int:
         return self._decoding.computed(request) if request.decoding else request.num_computed_tokens
 
-    def _prefill_of(self, plan: Plan) -> tuple[int, int]:
-        """Tokens computed of the first prompt in a plan, and how many a step adds; a run of steps has only one."""
-        if not plan.chunks:
-            return 0, 0
-        request, chunk = plan.chunks[0]
-        return request.num_computed_tokens, chunk
-
     def _take_growth(self, plan: Plan, steps: int) -> None:
         """Take the blocks of all steps but the first, which has its own, and note how much is used then."""
         if steps > 1:
-            start, chunk = self._prefill_of(plan)
-            blocks = self._growth_blocks(start, chunk, steps)
+            blocks = self._growth_blocks(plan, steps)
             if blocks:
                 self.pool.allocate(blocks)
         used = self.pool.num_blocks - self.pool.free
         if used > self.peak_used_blocks:
             self.peak_used_blocks = used
 
-    def _growth_blocks(self, start: int, chunk: int, steps: int) -> int:
-        """Blocks that steps 2 to `steps` of the present plan take, its prefill standing at `start` tokens."""
+    def _growth_blocks(self, plan: Plan, steps: int) -> int:
+        """Blocks that steps 2 to `steps` of the present plan take; a run of steps has one prompt at most."""
         blocks = self._decoding.new_blocks(1, steps - 1)
-        if chunk:
-            blocks += self._blocks(start + chunk * steps) - self._blocks(start + chunk)
+        if plan.chunks:
+            request, chunk = plan.chunks[0]
+            first = request.num_computed_tokens + chunk
+            blocks += self._blocks(first + chunk * (steps - 1)) - self._blocks(first)
         return blocks
 
     def _blank_blocks(self, request: Request, tokens: int) -> int:

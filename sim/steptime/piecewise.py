@@ -36,7 +36,9 @@ class PiecewiseStepTime(ABC):
 
     def run_s(self, batch: StepBatch, n_steps: int) -> float:
         """Seconds of a run of n steps."""
-        pieces = self._pieces_of(batch, n_steps)
+        known, most, pieces = self._latest
+        if known is not batch or n_steps > most:
+            pieces = self._cut(batch, n_steps)
         if len(pieces) == 1:
             _, a, b, c = pieces[0]
             return _sum(n_steps, a, b, c)
@@ -50,9 +52,13 @@ class PiecewiseStepTime(ABC):
 
     def steps_to_reach(self, batch: StepBatch, n_steps: int, elapsed_s: float) -> int:
         """Least k in 1..n_steps with run_s(batch, k) >= elapsed_s; n_steps if there is none."""
+        known, most, pieces = self._latest
+        if known is not batch or n_steps > most:
+            pieces = self._cut(batch, n_steps)
         steps, total = 0, 0.0
-        for n, a, b, c in self._pieces_of(batch, n_steps):
-            n = min(n, n_steps - steps)
+        for n, a, b, c in pieces:
+            if n > n_steps - steps:
+                n = n_steps - steps
             ended = total + _sum(n, a, b, c)
             if ended >= elapsed_s:
                 k = _steps_within(n, a, b, c, elapsed_s - total)
@@ -67,12 +73,10 @@ class PiecewiseStepTime(ABC):
                 break
         return n_steps
 
-    def _pieces_of(self, batch: StepBatch, n_steps: int) -> Sequence[Piece]:
-        """Pieces of a run of n steps, or of one that goes on beyond them."""
-        known, most, pieces = self._latest
-        if known is not batch or n_steps > most:
-            pieces = self.pieces(batch, n_steps)
-            object.__setattr__(self, "_latest", (batch, n_steps, pieces))  # models may be frozen
+    def _cut(self, batch: StepBatch, n_steps: int) -> Sequence[Piece]:
+        """Cut a run into pieces and remember them: those of a shorter run are among them."""
+        pieces = self.pieces(batch, n_steps)
+        object.__setattr__(self, "_latest", (batch, n_steps, pieces))  # models may be frozen
         return pieces
 
 

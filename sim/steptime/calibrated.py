@@ -12,7 +12,6 @@ from math import isfinite
 from typing import Any, Final
 
 import numpy as np
-from scipy.optimize import nnls
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.steptime.batch import StepBatch
@@ -156,6 +155,8 @@ _Array = np.ndarray[Any, np.dtype[np.float64]]
 
 def _fit(numbers: _Array, measured: _Array, expected: _Array, knees: Sequence[int]) -> tuple[int, _Array]:
     """Knee and coefficients of the least squares in units of `expected`."""
+    from scipy.optimize import nnls  # slow to import, and only fitting needs it
+
     best: tuple[float, int, _Array] | None = None
     most = float((numbers[:, 1] + numbers[:, 4]).max())
     for knee in knees:

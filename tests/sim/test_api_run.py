@@ -264,6 +264,14 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
         _ = cs.nonsense  # type: ignore[attr-defined]
 
 
+def test_a_run_does_not_wait_for_what_it_does_not_use() -> None:
+    code = (
+        "import sys, continuum_sim as cs; cs.run(trace='swebench.jsonl', limit=1)\n"
+        "print([m for m in ('scipy', 'matplotlib', 'joblib') if m in sys.modules])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
 def test_the_bundled_trace_runs_whole() -> None:
     run = cs.run(policy="ttl", timeline=False)
     assert (run.summary.programs, run.summary.turns) == (100, 3680)

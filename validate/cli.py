@@ -214,7 +214,11 @@ def validate(
         "max_model_len": max_model_len,
     }
     if recorded is not None:
+        from continuum_sim.errors import ConfigError
         from continuum_sim.validate.recorded import print_recorded, run_recorded
+
+        if pace is not None:
+            raise ConfigError(f"--pace {pace} holds the steps of an engine, and --recorded starts none; leave one out")
 
         given = {} if step_time is None else {"step_time": step_time}
         settings = {**engine, **given, "model": model, "gpu": gpu, "tolerance": tolerance, "seed": seed}

@@ -56,6 +56,13 @@ def test_within_the_tolerance_is_0_and_beyond_it_is_1(capsys: pytest.CaptureFixt
     assert {body["vllm_xargs"]["program_id"] for body in server.asked if "vllm_xargs" in body} == {"a", "b", "c"}
 
 
+def test_a_pace_needs_an_engine_to_hold(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("validate", "--recorded", "log.csv", "--pace", "llama-3.1-8b@rtx-4090") == 2
+    assert "--pace llama-3.1-8b@rtx-4090 holds the steps of an engine, and --recorded starts none" in (
+        capsys.readouterr().err.replace("\n", " ")
+    )
+
+
 def test_the_answer_continues_the_conversation() -> None:
     with serving(FakeServer(first_token_s=0.01, token_s=0.001)) as server:
         validate(server, "--tolerance", "10")

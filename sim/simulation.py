@@ -146,8 +146,9 @@ class Simulation:
         if program.children:
             children = SubAgents(env, program.children, lambda child, start_s: self._serve(child, start_s, name))
         last = len(program.turns) - 1
-        # Whoever waits for this program, or a worker for its tools, may act at the instant it ends.
-        watched = self._closed or parent is not None or children is not None or self.tools is not None
+        # Sub-agents and tool workers may act at the instant a turn ends, who waits for the program when it does.
+        watched = children is not None or self.tools is not None
+        awaited = self._closed or parent is not None
         self._open += 1
         for index, turn in enumerate(program.turns):
             done = env.event()
@@ -163,7 +164,7 @@ class Simulation:
                 last=index == last,
                 foresight=known[index] if known else None,
                 payload=done,
-                followed_at_once=watched or (index < last and turn.tool_s < 2 * SAME_INSTANT_S),
+                followed_at_once=watched or (awaited if index == last else turn.tool_s < 2 * SAME_INSTANT_S),
             )
             replica.submit(name, request, now_s)
             finish_s: float = yield done

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from continuum_sim.build import build_name
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.hardware import find_gpu, find_model
 from continuum_sim.records import ProgramRecord, TimelineRecord, TurnRecord
@@ -142,6 +143,7 @@ def environment() -> dict[str, str]:
         "machine": f"{_processor()}, {os.cpu_count()} cores ({platform.system()} {platform.machine()})",
         "python": platform.python_version(),
         **{name: found for name in packages if (found := _version(name))},
+        "build": build_name(),
     }
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from continuum_sim.api import run
     from continuum_sim.comparison import compare
-    from continuum_sim.errors import ConfigError
+    from continuum_sim.errors import ConfigError, SimulationError
     from continuum_sim.plotting import figure, figures
     from continuum_sim.plotting.paper import paper_figures
     from continuum_sim.policies import Policy, PolicyError
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from continuum_sim.results import CompareResult, RunResult, Summary, load_run
     from continuum_sim.run_config import RunConfig
     from continuum_sim.scenarios import find_scenario
-    from continuum_sim.simulation import SimulationError
     from continuum_sim.spec import parse_policy
     from continuum_sim.sweeps import SweepResult, Tuned, load_sweep, sweep, tune
     from continuum_sim.traces import Program, SharedPrefix, TraceError, Turn, export_trace, import_trace
@@ -44,7 +43,7 @@ _HOME = {
     "load_run": "results",
     "RunConfig": "run_config",
     "find_scenario": "scenarios",
-    "SimulationError": "simulation",
+    "SimulationError": "errors",
     "parse_policy": "spec",
     "SweepResult": "sweeps",
     "load_sweep": "sweeps",

@@ -3,3 +3,7 @@
 
 class ConfigError(ValueError):
     """A setting or a combination of settings that cannot work; the text is one clear line."""
+
+
+class SimulationError(RuntimeError):
+    """The simulated engine stands still with work left; says which policy holds it back."""

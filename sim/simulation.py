@@ -13,6 +13,7 @@ from continuum_sim.engine.clock import Clock
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.replica import StepObserver
 from continuum_sim.engine.request import Request
+from continuum_sim.errors import SimulationError
 from continuum_sim.families import SubAgents
 from continuum_sim.fits import check_fits
 from continuum_sim.foresight import foresee
@@ -25,10 +26,6 @@ from continuum_sim.tools import ToolOutcomes, ToolRunner
 from continuum_sim.totals import EngineTotals, sum_totals, totals_of
 from continuum_sim.traces.arrivals import Closed, OpenArrivals
 from continuum_sim.traces.schema import Program
-
-
-class SimulationError(RuntimeError):
-    """The simulated engine stands still with work left; says which policy holds it back."""
 
 
 class Simulation:

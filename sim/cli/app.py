@@ -63,8 +63,9 @@ _add_commands_of_others()
 def _print_version(wanted: bool) -> None:
     if wanted:
         from continuum_sim import __version__
+        from continuum_sim.build import build_name
 
-        typer.echo(f"{PROGRAM} {__version__}")
+        typer.echo(f"{PROGRAM} {__version__} ({build_name()})")
         raise typer.Exit
 
 
@@ -72,7 +73,8 @@ def _print_version(wanted: bool) -> None:
 def _top(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print version and build, and exit."),
     ] = False,
     debug: Annotated[
         bool, typer.Option(_DEBUG, help="Show the traceback of an error (or set CONTINUUM_SIM_DEBUG=1).")

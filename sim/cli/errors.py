@@ -31,14 +31,11 @@ def interruptible(said: str | Callable[[], str]) -> Iterator[None]:
 
 def user_errors() -> tuple[type[BaseException], ...]:
     """Everything that is the input's fault rather than the program's."""
-    from continuum_sim.errors import ConfigError
+    from continuum_sim.errors import ConfigError, SimulationError
     from continuum_sim.policies.errors import PolicyError
     from continuum_sim.traces.errors import TraceError
 
-    # Slow to import, and nothing can have raised it where nothing has imported it.
-    simulation = sys.modules.get("continuum_sim.simulation")
-    late = () if simulation is None else (simulation.SimulationError,)
-    return (_UsageError, ConfigError, PolicyError, TraceError, OSError, *late)
+    return (_UsageError, ConfigError, PolicyError, SimulationError, TraceError, OSError)
 
 
 def say_error(error: BaseException) -> None:

@@ -45,13 +45,14 @@ class Clock(simpy.Environment):
         if until is not None:
             return super().run(until)
         queue = self._queue
+        event: Any  # SimPy's types leave out that its callbacks are None once it has been processed
         while queue:
             at_s, _, _, event = heappop(queue)
             callbacks = event.callbacks
             if callbacks is None:
-                continue  # type: ignore[unreachable]  # SimPy's types leave out how it marks what has been processed
+                continue
             self._now = at_s
-            event.callbacks = None  # type: ignore[assignment]
+            event.callbacks = None
             for callback in callbacks:
                 callback(event)
             if not event._ok and not hasattr(event, "_defused"):

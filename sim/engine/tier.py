@@ -106,17 +106,24 @@ class Tier:
         """
         lost: list[Stretch] = []
         while (lack := blocks - self.free_blocks) > 0:
-            found = (
-                (chain, max(start, spare.get(chain, 0)), stop)
-                for chain, (start, stop) in self._stretches.items()
-                if stop > spare.get(chain, 0)
-            )
-            # The first of the smallest: of those not held, else of those held.
-            chain, start, stop = min(found, key=lambda item: item[0] in self._held) if self._held else next(found)
-            start = max(start, stop - lack)
+            chain = self._next_to_go(spare)
+            start, stop = self._stretches[chain]
+            start = max(start, spare.get(chain, 0), stop - lack)
             lost.append(Stretch(chain, start, stop))
             self.keep_to(chain, start)
         return lost
+
+    def _next_to_go(self, spare: Mapping[Chain, int]) -> Chain:
+        """Least recently used content with blocks to lose: of those not held, else of those held."""
+        first_held: Chain | None = None
+        for chain, (_, stop) in self._stretches.items():
+            if stop > spare.get(chain, 0):
+                if chain not in self._held:
+                    return chain
+                if first_held is None:
+                    first_held = chain
+        assert first_held is not None, "the tier is large enough"
+        return first_held
 
     def _resize(self, chain: Chain, start: int, stop: int) -> None:
         held_start, held_stop = self._stretches[chain]

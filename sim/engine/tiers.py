@@ -45,7 +45,8 @@ class TierTotals(NamedTuple):
 def sum_tiers(parts: Sequence[TierTotals]) -> TierTotals:
     """Add up the use of the same tier of those engines that have it."""
     first = parts[0]
-    sums = {name: sum(getattr(part, name) for part in parts) for name in TierTotals._fields if name != "name"}
+    # Of lists: compiled, the sum of a generator would be rounded otherwise than Python's from 3.12 on.
+    sums = {name: sum([getattr(part, name) for part in parts]) for name in TierTotals._fields if name != "name"}
     return TierTotals(**{**sums, "name": first.name, "block_bytes": first.block_bytes})
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import continuum_sim as cs
+from continuum_sim.build import build_name
 from continuum_sim.cli.numbers import count, percent, seconds, signed
 from continuum_sim.policies import PRESETS
 from continuum_sim.seeds import parse_seeds
@@ -98,7 +99,7 @@ def test_trace_list_and_stats(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert printed(capsys, "--version") == f"continuum-sim {version('continuum-sim')}\n"
+    assert printed(capsys, "--version") == f"continuum-sim {version('continuum-sim')} ({build_name()})\n"
     assert cs.__version__ == version("continuum-sim")
     for arguments in ([], ["--help"], ["trace"]):
         assert "Usage: continuum-sim" in printed(capsys, *arguments)
@@ -109,7 +110,7 @@ def test_module_and_script_are_the_same_program() -> None:
     commands = [[sys.executable, "-m", "continuum_sim"]] + ([[str(script)]] if script.exists() else [])
     for command in commands:
         out = subprocess.check_output([*command, "--version"], text=True)
-        assert out == f"continuum-sim {version('continuum-sim')}\n"
+        assert out == f"continuum-sim {version('continuum-sim')} ({build_name()})\n"
 
 
 @pytest.mark.parametrize(

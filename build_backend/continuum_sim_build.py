@@ -1,0 +1,178 @@
+"""Builds continuum-sim: setuptools as it is, or with the hot modules compiled by mypyc if `CONTINUUM_SIM_COMPILE=1`.
+
+Compiling is asked for, never assumed: a plain installation needs no C compiler and no mypy. The `.py` files go into the
+wheel either way; a compiled module lies beside its own and is imported in its place.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from setuptools import build_meta
+from setuptools.build_meta import build_sdist, get_requires_for_build_sdist, prepare_metadata_for_build_wheel
+
+if TYPE_CHECKING:
+    from setuptools import Extension
+
+__all__ = [
+    "build_editable",
+    "build_sdist",
+    "build_wheel",
+    "get_requires_for_build_editable",
+    "get_requires_for_build_sdist",
+    "get_requires_for_build_wheel",
+    "prepare_metadata_for_build_editable",
+    "prepare_metadata_for_build_wheel",
+]
+
+VARIABLE = "CONTINUUM_SIM_COMPILE"
+
+COMPILED = (
+    # Scheduler, blocks, memory tiers and clock: most of a turn's time.
+    "engine/block_pool",
+    "engine/clock",
+    "engine/config",
+    "engine/decoding",
+    "engine/link",
+    "engine/rebuild",
+    "engine/replica",
+    "engine/request",
+    "engine/scheduler",
+    "engine/tier",
+    "engine/tiers",
+    "engine/uploads",
+    "engine/waiting",
+    # The life of a program, and the engines it goes to: several calls a turn.
+    "cluster",
+    "simulation",
+    "timeline",
+    # What policies see, kept up to date at every event. Policies themselves are not here: what takes time in them is
+    # numpy's, and users read, copy and derive from them.
+    "policies/governor",
+    "policies/history",
+    "policies/views",
+    # Step times, asked several times a turn: sums of polynomial pieces, and the default model. Others derive from the
+    # former, in Python (`fitted`, a dataclass derived from an ABC, would fail when imported), or ask numpy.
+    "steptime/batch",
+    "steptime/piecewise",
+    "steptime/roofline",
+)
+"""Modules of the import package that are compiled. What is asked once a run, a program or a file is not worth it."""
+
+REQUIREMENTS = ["mypy[mypyc]>=2.4,<2.5", "numpy>=1.26", "simpy>=4.1"]
+"""The compiler, pinned to what CI tests with, and the libraries whose types it has to see."""
+
+FOLDERS = {"sim": ".", "policies": "policies", "traces": "traces", "validate": "validate"}
+"""Top-level folders and their places in the import package, as in `tool.setuptools.package-dir`."""
+
+extensions: list[Extension] = []
+"""What `setup.py` hands to setuptools; filled while a compiled wheel is being built."""
+
+
+def get_requires_for_build_wheel(config_settings: Any = None) -> list[str]:
+    """Ask for mypy where it is needed, after a look for a C compiler."""
+    if not _wanted():
+        return build_meta.get_requires_for_build_wheel(config_settings)
+    _check_compiler()
+    return [*build_meta.get_requires_for_build_wheel(config_settings), *REQUIREMENTS]
+
+
+def build_wheel(wheel_directory: str, config_settings: Any = None, metadata_directory: str | None = None) -> str:
+    """Build a wheel, compiled if that is asked for."""
+    if not _wanted():
+        return build_meta.build_wheel(wheel_directory, config_settings, metadata_directory)
+    _check_compiler()
+    scratch = Path("build")  # setuptools' own, and object files land beside their sources
+    scratch.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="mypyc-", dir=scratch) as tree:
+        extensions[:] = _translate(Path(tree).resolve())
+        return build_meta.build_wheel(wheel_directory, config_settings, metadata_directory)
+
+
+def get_requires_for_build_editable(config_settings: Any = None) -> list[str]:
+    """Refuse to compile what is about to be edited."""
+    if _wanted():
+        raise SystemExit(
+            f"{VARIABLE} is set and the installation is editable: compiled modules would hide what you edit; "
+            "unset it, or install without -e"
+        )
+    return build_meta.get_requires_for_build_editable(config_settings)
+
+
+def prepare_metadata_for_build_editable(metadata_directory: str, config_settings: Any = None) -> str:
+    """As setuptools."""
+    return build_meta.prepare_metadata_for_build_editable(metadata_directory, config_settings)
+
+
+def build_editable(wheel_directory: str, config_settings: Any = None, metadata_directory: str | None = None) -> str:
+    """Build an editable wheel; never compiled."""
+    get_requires_for_build_editable()
+    return build_meta.build_editable(wheel_directory, config_settings, metadata_directory)
+
+
+def _wanted() -> bool:
+    return os.environ.get(VARIABLE, "0") not in ("", "0")
+
+
+def _check_compiler() -> None:
+    """Find out in half a second whether there are a C compiler and Python's headers."""
+    from setuptools._distutils.ccompiler import new_compiler  # setuptools has them under no public name
+    from setuptools._distutils.errors import CCompilerError, DistutilsError
+    from setuptools._distutils.sysconfig import customize_compiler, get_python_inc
+
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "try.c")
+        source.write_text("#include <Python.h>\n")
+        try:
+            compiler = new_compiler()
+            customize_compiler(compiler)
+            compiler.compile([str(source)], output_dir=folder, include_dirs=[get_python_inc()])
+        except (CCompilerError, DistutilsError) as error:
+            raise SystemExit(
+                f"{VARIABLE} asks for a compiled build, which needs a C compiler and Python's headers ({error}); "
+                "install them (Debian: apt install gcc python3-dev), or unset it for the pure Python build"
+            ) from None
+
+
+def _translate(tree: Path) -> list[Extension]:
+    """Translate the modules to C, in a copy laid out as they are imported: mypyc names modules after their paths."""
+    from mypyc.build import mypycify
+
+    package = tree / "continuum_sim"
+    for folder, place in FOLDERS.items():
+        shutil.copytree(folder, package / place, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    with _inside(tree):
+        made = mypycify(
+            [
+                # .ci/typecheck looks for errors; here types only serve those who compile.
+                *("--config-file=", "--follow-imports=silent", "--ignore-missing-imports"),
+                *(f"continuum_sim/{name}.py" for name in COMPILED),
+            ],
+            opt_level="2",  # 3 takes three times as long to compile
+            group_name="continuum_sim",
+            target_dir=str(tree / "c"),
+        )
+    for extension in made:
+        # setuptools wants paths relative to setup.py.
+        extension.sources = [os.path.relpath(path) for path in extension.sources]
+        extension.depends = [os.path.relpath(path) for path in extension.depends]
+        if os.name != "nt":
+            # A multiplication and an addition rounded once, not twice, would be another result than Python's.
+            extension.extra_compile_args.append("-ffp-contract=off")
+    return made
+
+
+@contextmanager
+def _inside(folder: Path) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)

@@ -270,11 +270,15 @@ class Governor:
                 ended.append(program)
         return ended
 
-    def recall(self, now_s: float, bring: OnRecall) -> None:
-        """Ask which contexts are to come back from host memory, after the pins that end with this step have ended."""
+    def recall(self, now_s: float, bring: OnRecall) -> bool:
+        """Ask which contexts are to come back from host memory, after the pins that end with this step have ended.
+
+        Tells whether any began to.
+        """
         self._recall_s = math.inf
         if not self._away:
-            return
+            return False
+        recalls_before = self.counts.recalls
         recall = self.policy.retention.recall(list(self._away), self._moment(now_s))
         self._recall_s = recall.again_s
         for program in recall.bring:
@@ -286,6 +290,7 @@ class Governor:
                 self.counts.recalls += 1
                 if self._log:
                     self._log(now_s, program.program_id, program.turns_done - 1, "recall", {"blocks": blocks})
+        return self.counts.recalls > recalls_before
 
     def context_back(self, program: ProgramView, blocks: int, now_s: float) -> None:
         """Take note that a context that was recalled has come: it is pinned now."""
@@ -334,12 +339,20 @@ class Governor:
         That is an expiry, a tick of its gate or another outcome of its review.
         """
         own_s = min(self._next_tick_s - SAME_INSTANT_S, self._review_s, self._recall_s - SAME_INSTANT_S)
+        return min(self._next_expiry_s(), own_s) if self._expiries else own_s
+
+    def next_event_after_s(self, now_s: float) -> float:
+        """As `next_event_s`, without what was due by now and has had its answer; may be infinite."""
+        own_s = (self._next_tick_s - SAME_INSTANT_S, self._review_s, self._recall_s - SAME_INSTANT_S)
+        return min((at_s for at_s in (*own_s, self._next_expiry_s()) if at_s > now_s), default=math.inf)
+
+    def _next_expiry_s(self) -> float:
         expiries = self._expiries
         while expiries:
             if self._of_expiry(expiries[0]) is not None:
-                return min(expiries[0][0] + SAME_INSTANT_S, own_s)
+                return expiries[0][0] + SAME_INSTANT_S
             heapq.heappop(expiries)
-        return own_s
+        return math.inf
 
     @property
     def recalls(self) -> bool:

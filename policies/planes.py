@@ -130,7 +130,9 @@ class Retention:
         """Think again about pins of programs whose tools still run: which of them to give up now.
 
         Asked at the start of every step while there are any, if `reviews`. The simulator jumps over steps until
-        `Review.again_s` unless something happens before, so no answer may change earlier by itself.
+        `Review.again_s` unless something happens before, so no answer may change earlier by itself: not with time,
+        nor as running turns grow into free blocks. What this step itself does happens too, be it what was answered
+        here and in `recall` or a pin that breaks for a turn's growth: then the next step asks again.
         """
         return Review((), math.inf)
 
@@ -139,7 +141,8 @@ class Retention:
 
         `away` holds the programs in tool calls whose contexts this rule offloaded, in the order in which they went.
         What has come back is pinned without expiry; what finds no room is asked about again. As for `review`, no
-        answer may change before `again_s` by itself.
+        answer may change before `again_s` by itself. Of a context that is wanted here `review` must not think that it
+        should go: while its blocks are still cached nothing moves, and it would go and come at one instant for ever.
         """
         return Recall((), math.inf)
 

@@ -30,7 +30,8 @@ class Tokencake(SoftPins):
     It pays while a turn waits that does not fit and would fit into the freed blocks, host memory has room, and the
     tool is expected to run on for longer than the way to host memory and back takes, by a margin. The expectation,
     made at the call, is the mean of the tool so far (of all tools before its first call). Shortly before the tool is
-    expected to return the context is brought back, into blocks that are free then.
+    expected to return the context is brought back, into blocks that are free then; from then on it does not go, even
+    if a small margin would let it: it would take the blocks again that it freed, before the turn that waits.
     """
 
     reviews: ClassVar[bool] = True
@@ -61,7 +62,8 @@ class Tokencake(SoftPins):
         free, room = engine.free_blocks, tier.free_blocks
         if needed <= free:
             return Review((), moment.now_s)  # it may go in with this step, or not; and running turns grow
-        until_s = {p: p.due_s - 2 * tier.transfer_s(p.context_tokens) - self.margin - _NOISE_S for p in pinned}
+        pays_s = {p: 2 * tier.transfer_s(p.context_tokens) + self.margin for p in pinned}
+        until_s = {p: p.due_s - max(pays_s[p], _early_s(p, tier)) - _NOISE_S for p in pinned}
         candidates = [p for p in pinned if moment.now_s < until_s[p]]
         candidates.sort(key=lambda p: (-p.due_s, p.seq))
         gone = []

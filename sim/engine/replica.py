@@ -206,7 +206,7 @@ class Replica:
         self._start_s, self._end_s = self.now_s, self.now_s + run_s
         self._steps, self._passed = steps, 0
         self._plan = plan if steps > 1 else None
-        self._jumping = steps > 1 and not plan.spent
+        self._jumping = steps > 1 and (not plan.spent or self.scheduler.governor.reviews)
         self._end = self.env.boundary(self._end_s, self._rank_of_end(plan))
 
     def _wake_up_s(self) -> float:
@@ -217,9 +217,7 @@ class Replica:
 
     def _next_hope_s(self) -> float:
         """When a waiting turn may be let in of itself; infinite once the policy has had its chances."""
-        policy_s = self.scheduler.governor.next_event_s()
-        if policy_s <= self.now_s:
-            policy_s = math.inf  # it wants to be asked at the next step, and has just answered
+        policy_s = self.scheduler.governor.next_event_after_s(self.now_s)
         reload_s = self.scheduler.next_reload_s()
         if reload_s < math.inf:
             return min(policy_s, reload_s)

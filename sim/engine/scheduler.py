@@ -205,7 +205,8 @@ class Scheduler:
         if self.tiers is not None:
             self.tiers.let_go(context)
         program = self.governor.hand_over(program_id, to, now_s)
-        return program, self.pool.free != free_before or self.governor.policy.admission.gated
+        matters = self.governor.policy.admission.gated or self.governor.reviews
+        return program, self.pool.free != free_before or matters
 
     def find_context(self, program_id: str, prefix_id: str | None, prefix_tokens: int) -> Context:
         """Return a program's context, or one such as it would have if it came here now."""
@@ -253,8 +254,8 @@ class Scheduler:
         for program in self.governor.begin_step(now_s, self._offload):
             self._unpin(program.program_id)
             plan.changed = True
-        if self._recalls:
-            self.governor.recall(now_s, self._recall)
+        if self._recalls and self.governor.recall(now_s, self._recall):
+            plan.changed = True
         budget = self._schedule_running(plan, now_s)
         decoding = self._decoding
         decode_requests, decode_context = decoding.count, decoding.context_tokens()
@@ -274,7 +275,7 @@ class Scheduler:
 
     def hold(self, plan: Plan) -> int:
         """For how many steps, at least 1, the engine would repeat this plan if nothing arrives."""
-        if plan.admitted or plan.preempted or plan.empty:
+        if plan.admitted or plan.preempted or plan.empty or (plan.changed and self.governor.reviews):
             return 1
         if self.waiting.queued and not plan.spent and not self._refusal_stands():
             return 1

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 import continuum_sim as cs
+from continuum_sim.engine.scheduler import Plan, Scheduler
 from continuum_sim.engine.tier_config import TierConfig
 from continuum_sim.errors import ConfigError
 from continuum_sim.policies import PinFor, PolicyError
@@ -12,11 +13,12 @@ from continuum_sim.spec import parse_policy
 from support.governed import Governed, HandEngine, HandTier
 from support.programs import engine, program, turn
 from support.runs import simulate
+from support.schedule import ScheduleObserver
 
 
-def crowded(**tier: float) -> Governed:
+def crowded(spec: str = "tokencake:margin=1", **tier: float) -> Governed:
     """A turn of 80 tokens waits and 20 blocks (of a token) are free; tools take 10 s."""
-    bench = Governed("tokencake:margin=1", HandEngine(free_blocks=20, num_waiting=1, shortest_waiting_tokens=80))
+    bench = Governed(spec, HandEngine(free_blocks=20, num_waiting=1, shortest_waiting_tokens=80))
     bench.engine.tier = HandTier(**tier)  # type: ignore[arg-type]
     bench.remember("ls", 10.0)
     return bench
@@ -100,6 +102,35 @@ def test_a_context_without_room_is_asked_for_again_until_its_turn_comes() -> Non
     bench.arrive("p", 22.0)
     assert bench.recalls(22.0) == []
     assert bench.governor.counts.recalls == 0
+
+
+def test_what_would_come_back_at_once_does_not_go() -> None:
+    # Down and up take 0.04 s each; the way back begins 0.1 s before 20 s.
+    for at_s, gone in ((19.89, ["p"]), (19.91, [])):
+        bench = crowded("tokencake:margin=0")
+        bench.engine.shortest_waiting_tokens = 60
+        bench.live("p", 0.0, 10.0, 40)
+        assert bench.step(at_s) == gone
+        assert bench.recalls(at_s) == []
+
+
+class AtMost(ScheduleObserver):
+    """Ends a run that plans for ever."""
+
+    def on_plan(self, scheduler: Scheduler, plan: Plan, now_s: float) -> None:
+        super().on_plan(scheduler, plan, now_s)
+        assert len(self.steps) < 100
+
+
+@pytest.mark.parametrize("block_s", [0.0, 0.001])
+def test_a_context_does_not_go_and_come_for_ever(block_s: float) -> None:
+    # n comes 0.05 s before a's tool is expected to return, needs all 10 blocks, and a pins 5 of them.
+    a = program("a", turn(20, 1, gap=10.0), turn(21, 1, gap=10.0), turn(22, 1))
+    n = program("n", turn(40, 1), at=21.95)
+    config = replace(engine(10), tiers=TierConfig(20, block_s, reload="always"))
+    run = simulate([a, n], "tokencake:margin=0", config=config, observer=AtMost())
+    assert run.events("offload", "recall", "break") == [("break", 21.95, "a", 1)]
+    assert run.of("n").scheduled_s == 21.95
 
 
 def test_what_is_expected_back_first_comes_first() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from continuum_sim.engine.clock import Clock
 from continuum_sim.errors import ConfigError
-from continuum_sim.policies import Admission, Policy
-from continuum_sim.policies.views import Moment, TurnView
+from continuum_sim.policies import Admission, Decision, PinFor, Policy, Retention, Review
+from continuum_sim.policies.views import Moment, ProgramView, TurnView
 from continuum_sim.simulation import SimulationError
 from support.programs import engine, program, turn
 from support.runs import simulate
@@ -122,6 +122,36 @@ def test_a_sleeping_engine_wakes_for_the_gate(stepwise: bool) -> None:
     )
     assert outcome.of("a").scheduled_s == pytest.approx(10.0, abs=1e-8)
     assert outcome.totals.holds == 1
+
+
+@dataclass(frozen=True)
+class OpensLateToOthers(OpensLate):
+    """Lets the first program in at any time."""
+
+    def allows(self, turn: TurnView, moment: Moment) -> bool:
+        return turn.program.seq == 0 or super().allows(turn, moment)
+
+
+@dataclass(frozen=True)
+class AskedAtEveryStep(Retention):
+    """Keeps what may be kept, and may think otherwise at any time."""
+
+    reviews: ClassVar[bool] = True
+    steady: ClassVar[bool] = True
+
+    def at_turn_end(self, program: ProgramView, moment: Moment) -> Decision:
+        return PinFor(float("inf"))
+
+    def review(self, pinned: Sequence[ProgramView], moment: Moment) -> Review:
+        return Review((), moment.now_s)
+
+
+@pytest.mark.parametrize("stepwise", [True, False])
+def test_a_rule_that_is_asked_at_every_step_does_not_hide_the_gates_ticks(stepwise: bool) -> None:
+    programs = [program("a", turn(4, 1, gap=30.0), turn(5, 1)), program("b", turn(4, 1), at=2.0)]
+    policy = Policy("late", retention=AskedAtEveryStep(), admission=OpensLateToOthers())
+    outcome = simulate(programs, policy, config=engine(5), stepwise=stepwise)
+    assert outcome.of("b").scheduled_s == pytest.approx(10.0, abs=1e-8)
 
 
 def test_a_program_that_can_never_fit_is_refused_by_name() -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.tier_config import TierConfig
-from continuum_sim.policies import Decision, Fate, Policy, Recall, Retention
+from continuum_sim.policies import Decision, Fate, PinFor, Policy, Recall, Retention, Review
+from continuum_sim.policies.soft_pins import SoftPins
 from continuum_sim.policies.views import Moment, ProgramView
 from continuum_sim.traces.schema import Program
 from support.compare import assert_same_runs
@@ -25,13 +26,14 @@ from support.strategies import cases, engines, tiered, traces
 
 @dataclass(frozen=True)
 class After(Retention):
-    """Sends every context to host memory and wants it back `after_s` seconds later."""
+    """Sends every context to host memory and wants it back `after_s` seconds later, at most so many in a step."""
 
     offloads: ClassVar[bool] = True
     recalls: ClassVar[bool] = True
     steady: ClassVar[bool] = True
 
     after_s: float = 5.0
+    at_most: int | None = None
 
     def at_turn_end(self, program: ProgramView, moment: Moment) -> Decision:
         return Fate.OFFLOAD
@@ -39,7 +41,37 @@ class After(Retention):
     def recall(self, away: Sequence[ProgramView], moment: Moment) -> Recall:
         at_s = {p: (p.turn_end_s or 0.0) + self.after_s for p in away}
         due = [p for p in away if moment.now_s >= at_s[p] - 1e-9]
-        return Recall(due, min((at_s[p] for p in away if p not in due), default=float("inf")))
+        return Recall(due[: self.at_most], min((at_s[p] for p in away if p not in due), default=float("inf")))
+
+
+@dataclass(frozen=True)
+class AfterBesidePins(SoftPins):
+    """As above for every other program, from the first; keeps the others' contexts while nobody needs their room."""
+
+    offloads: ClassVar[bool] = True
+    recalls: ClassVar[bool] = True
+
+    after_s: float = 5.0
+
+    def at_turn_end(self, program: ProgramView, moment: Moment) -> Decision:
+        return PinFor(float("inf")) if program.seq % 2 else Fate.OFFLOAD
+
+    def recall(self, away: Sequence[ProgramView], moment: Moment) -> Recall:
+        return After(self.after_s).recall(away, moment)
+
+
+@dataclass(frozen=True)
+class OneByOne(Retention):
+    """Gives up every pin, one in a step."""
+
+    reviews: ClassVar[bool] = True
+    steady: ClassVar[bool] = True
+
+    def at_turn_end(self, program: ProgramView, moment: Moment) -> Decision:
+        return PinFor(float("inf"))
+
+    def review(self, pinned: Sequence[ProgramView], moment: Moment) -> Review:
+        return Review(pinned[:1], float("inf"))
 
 
 A = program("a", turn(17, 1, gap=10.0), turn(18, 1))
@@ -52,9 +84,16 @@ def above(usable: int = 10, block_s: float = 0.25) -> EngineConfig:
     return replace(engine(usable), tiers=TierConfig(20, block_s, reload="always"))
 
 
-def run(programs: list[Program], *, stepwise: bool, config: EngineConfig | None = None, after_s: float = 5) -> Outcome:
+def run(
+    programs: list[Program],
+    *,
+    stepwise: bool,
+    config: EngineConfig | None = None,
+    after_s: float = 5,
+    rule: Retention | None = None,
+) -> Outcome:
     config = above() if config is None else config
-    policy = Policy("after", retention=After(after_s))
+    policy = Policy("after", retention=After(after_s) if rule is None else rule)
     return simulate(programs, policy, config=config, stepwise=stepwise, observer=InvariantObserver(config))
 
 
@@ -124,6 +163,47 @@ def test_without_room_it_waits_until_there_is_some(stepwise: bool) -> None:
 
 
 @both
+def test_room_that_a_growing_turn_leaves_of_a_broken_pin_is_taken_in_the_next_step(stepwise: bool) -> None:
+    # a, due at 6 s, needs 4 blocks; b pins 5 and c holds the rest. At 10 s c needs its sixth, which breaks b's pin and
+    # leaves 4. c goes on to 13 s in steps that are all alike.
+    a, b = program("a", turn(17, 1, gap=20.0), turn(18, 1)), program("b", turn(20, 1, gap=30.0), turn(21, 1))
+    outcome = run([a, b, program("c", turn(12, 12), at=1.0)], stepwise=stepwise, rule=AfterBesidePins())
+    assert outcome.events("break", "recall")[:2] == [("break", 10.0, "b", 0), ("recall", 11.0, "a", 0)]
+
+
+@dataclass(frozen=True)
+class GivesWay(SoftPins):
+    """Gives every pin up as soon as a turn waits."""
+
+    reviews: ClassVar[bool] = True
+
+    def at_turn_end(self, program: ProgramView, moment: Moment) -> Decision:
+        return PinFor(float("inf"))
+
+    def review(self, pinned: Sequence[ProgramView], moment: Moment) -> Review:
+        return Review(pinned if moment.engine.num_waiting else (), float("inf"))
+
+
+@both
+def test_a_rule_is_asked_about_an_arrival_although_the_budget_is_spent(stepwise: bool) -> None:
+    # c's prompt takes what is left of the budget of 8 tokens, from 1 to 6 s all of it: nobody would look at late.
+    a, c = program("a", turn(4, 1, gap=30.0), turn(5, 1)), program("c", turn(52, 1))
+    config = replace(above(20), max_num_batched_tokens=8, max_num_seqs=8)
+    outcome = run([a, c, program("late", turn(4, 1), at=3.5)], stepwise=stepwise, config=config, rule=GivesWay())
+    assert outcome.events("expire") == [("expire", 4.0, "a", 0)]
+
+
+@both
+def test_a_rule_is_asked_again_in_the_step_after_it_had_its_way(stepwise: bool) -> None:
+    parked = [program(name, turn(4, 1, gap=20.0), turn(5, 1)) for name in "ab"]
+    busy = program("busy", turn(3, 10))
+    one_by_one = run([*parked, busy], stepwise=stepwise, rule=OneByOne())
+    assert one_by_one.events("expire") == [("expire", 1.0, "a", 0), ("expire", 2.0, "b", 0)]
+    back = run([*parked, busy], stepwise=stepwise, rule=After(after_s=3.0, at_most=1))
+    assert back.events("recall") == [("recall", 4.0, "a", 0), ("recall", 5.0, "b", 0)]
+
+
+@both
 def test_a_turn_that_lacks_room_does_not_take_what_is_on_its_way(stepwise: bool) -> None:
     # Until 6.5 s a's blocks are the target of a copy; then they are a pin's, which yields as nothing runs.
     late = program("late", turn(36, 1), at=6.25)
@@ -150,17 +230,21 @@ def tiered_cases(draw: st.DrawFn) -> tuple[list[Program], EngineConfig]:
     return programs, draw(tiered(config))
 
 
+late = st.sampled_from([0.0, 0.05, 0.25, 1.0])
+rules = st.one_of(st.builds(After, late, st.sampled_from([None, 1])), st.builds(AfterBesidePins, late))
+
+
 @settings(max_examples=80, deadline=None)
-@given(case=tiered_cases(), after_s=st.sampled_from([0.0, 0.05, 0.25, 1.0]), seconds=st.sampled_from([None, 0.125]))
+@given(case=tiered_cases(), rule=rules, seconds=st.sampled_from([None, 0.125]))
 def test_jumps_and_single_steps_agree(
-    case: tuple[list[Program], EngineConfig], after_s: float, seconds: float | None
+    case: tuple[list[Program], EngineConfig], rule: Retention, seconds: float | None
 ) -> None:
     programs, config = case
     runs = []
     for stepwise in (True, False):
         outcome = simulate(
             programs,
-            Policy("after", retention=After(after_s)),
+            Policy("after", retention=rule),
             config=config,
             step_time=affine() if seconds is None else constant(seconds),
             stepwise=stepwise,

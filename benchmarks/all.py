@@ -1,6 +1,7 @@
-"""Run every benchmark and write what it prints into docs/speed.md, between the markers that name it.
+r"""Run every benchmark and write what it prints into docs/speed.md, between the markers that name it.
 
-python benchmarks/all.py --vllm-python /opt/vllm-env/bin/python --dynamo-python /opt/dynamo/bin/python
+python benchmarks/all.py --vllm-python /opt/vllm-env/bin/python --dynamo-python /opt/dynamo/bin/python \
+    --compiled-python /opt/compiled/bin/python
 
 Figures want a quiet machine: nothing else should run beside this. A benchmark whose peer is missing leaves its figures
 on the page as they are.
@@ -30,22 +31,28 @@ class Benchmark:
     script: str
     arguments: tuple[str, ...] = ()
     small: tuple[str, ...] = ()
+    compiled: tuple[str, ...] | None = None
+    """Arguments for the compiled build, whose figures have a place of their own; None if it is not measured."""
 
 
 BENCHMARKS = {
     "turns_per_second": Benchmark(
-        "turns_per_second.py", ("--stepwise-repeats", "3"), ("--limit", "4", "--repeats", "1", "--policies", "lru,ttl")
+        "turns_per_second.py",
+        ("--stepwise-repeats", "3"),
+        ("--limit", "4", "--repeats", "1", "--policies", "lru,ttl"),
+        compiled=("--stepwise-repeats", "3"),
     ),
     "vllm_scheduler": Benchmark(
         "vllm_scheduler.py",
         (),
         ("--limit", "3", "--rates", "0.2", "--repeats", "1"),
     ),
-    "dynosim": Benchmark("dynosim.py", (), ("--limit", "4", "--requests", "50", "--repeats", "1")),
+    "dynosim": Benchmark("dynosim.py", (), ("--limit", "4", "--requests", "50", "--repeats", "1"), compiled=()),
     "scale": Benchmark(
         "scale.py",
         ("--picture", "docs/img/scale.png"),
         ("--outputs", "1,4", "--prompts", "1,4", "--turns", "300,600", "--repeats", "1"),
+        compiled=("--outputs", "1,64", "--prompts", "1,16", "--turns", "10000,1000000"),
     ),
     "hot_spots": Benchmark("hot_spots.py", ("--policy", "ttl"), ("--limit", "4", "--top", "5")),
 }
@@ -57,6 +64,7 @@ def main(
     dynamo_python: Annotated[
         Path | None, typer.Option(envvar="DYNAMO_PYTHON", help="A Python that has ai-dynamo-runtime.")
     ] = None,
+    compiled_python: Annotated[Path | None, typer.Option(help="A Python that has the compiled build.")] = None,
     page: Annotated[Path, typer.Option(help="The page to rewrite.")] = ROOT / "docs" / "speed.md",
     small: Annotated[bool, typer.Option("--small", help="See that all run, in seconds; writes no page.")] = False,
 ) -> None:
@@ -64,18 +72,26 @@ def main(
     for name in only.split(","):
         benchmark = BENCHMARKS[name]
         python = vllm_python if name == "vllm_scheduler" else Path(sys.executable)
-        arguments = [*(benchmark.small if small else benchmark.arguments)]
         peer = ["--dynamo-python", str(dynamo_python)] if name == "dynosim" and dynamo_python else []
-        command = [str(python), f"benchmarks/{benchmark.script}", *arguments, *peer]
-        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
-        print(f"\n{name}\n{done.stdout}", flush=True)
-        if done.returncode:
-            raise SystemExit(f"benchmark {name} failed with exit code {done.returncode}")
-        text, _, line = done.stdout.rpartition(JSON_MARK)
-        figures = json.loads(line)
-        if not small and "missing" not in figures:
-            shown = " ".join(["python", *command[1 : 2 + len(arguments)], *(["--dynamo-python", "…"] if peer else [])])
-            write_block(page, name, _block(shown, text, figures))
+        runs = [(name, python, benchmark.small if small else benchmark.arguments)]
+        if compiled_python and benchmark.compiled is not None and not small:
+            runs.append((f"{name} compiled", compiled_python, benchmark.compiled))
+        for place, runs_on, arguments in runs:
+            text, figures = _run([str(runs_on), f"benchmarks/{benchmark.script}", *arguments, *peer], place)
+            if not small and "missing" not in figures:
+                hidden = ["--dynamo-python", "…"] if peer else []
+                shown = " ".join(["python", f"benchmarks/{benchmark.script}", *arguments, *hidden])
+                write_block(page, place, _block(shown, text, figures))
+
+
+def _run(command: list[str], name: str) -> tuple[str, dict[str, Any]]:
+    """Run a script; returns what it printed and its figures."""
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    print(f"\n{name}\n{done.stdout}", flush=True)
+    if done.returncode:
+        raise SystemExit(f"benchmark {name} failed with exit code {done.returncode}")
+    text, _, line = done.stdout.rpartition(JSON_MARK)
+    return text, json.loads(line)
 
 
 def write_block(page: Path, name: str, block: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from continuum_sim.cli import main
-from continuum_sim.steptime import Calibrated, save_fitted
+from continuum_sim.steptime import Calibrated, StepBatch, load_fitted, save_fitted
 from continuum_sim.traces import write_programs
 from support.fake_server import FakeServer, serving
 from support.programs import program, turn
@@ -128,7 +128,8 @@ def test_a_server_can_be_calibrated_from_outside(capsys: pytest.CaptureFixture[s
     written = json.loads(Path("served.json").read_text())
     assert written["kind"] == "calibrated"
     assert written["provenance"]["measured_by"] == "client"
-    assert 0.001 < written["c0_s"] < 0.01
+    # A decode takes the server 2 ms at least, however the fit shares it out among its terms on a busy machine.
+    assert load_fitted(Path("served.json")).step_s(StepBatch(0, 0, 0, 0, 1, 64)) > 0.001
     assert Path("served.png").exists()
 
 

@@ -37,7 +37,6 @@ COMPILED = (
     # Scheduler, blocks, memory tiers and clock: most of a turn's time.
     "engine/block_pool",
     "engine/clock",
-    "engine/config",
     "engine/decoding",
     "engine/link",
     "engine/rebuild",
@@ -57,13 +56,13 @@ COMPILED = (
     "policies/governor",
     "policies/history",
     "policies/views",
-    # Step times, asked several times a turn: sums of polynomial pieces, and the default model. Others derive from the
-    # former, in Python (`fitted`, a dataclass derived from an ABC, would fail when imported), or ask numpy.
-    "steptime/batch",
-    "steptime/piecewise",
-    "steptime/roofline",
 )
-"""Modules of the import package that are compiled. What is asked once a run, a program or a file is not worth it."""
+"""Modules of the import package that are compiled.
+
+A compiled class can be neither derived from in Python nor copied or pickled. So what users derive from (policies,
+step-time models) or send to other processes (settings, models, results) is not here, however often it is asked; nor is
+what is asked once a run, a program or a file, which is not worth it.
+"""
 
 REQUIREMENTS = ["mypy[mypyc]>=2.4,<2.5", "numpy>=1.26", "simpy>=4.1"]
 """The compiler, pinned to what CI tests with, and the libraries whose types it has to see."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import pickle
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -12,6 +13,10 @@ import pytest
 
 import continuum_sim
 from continuum_sim.build import build_name
+from continuum_sim.engine.config import EngineConfig
+from continuum_sim.hardware import find_gpu, find_model
+from continuum_sim.policies import find_preset
+from continuum_sim.steptime import Fitted, Roofline, StepBatch
 
 ROOT = Path(__file__).parents[1]
 
@@ -32,6 +37,15 @@ def test_every_listed_module_is_compiled_or_none_is(backend: ModuleType) -> None
     assert suffixes == ({".py"} if build_name() == "pure Python" else {".pyd" if sys.platform == "win32" else ".so"})
     built = {path for path in Path(continuum_sim.__path__[0]).rglob("*") if path.suffix in {".so", ".pyd"}}
     assert len(built) == (0 if build_name() == "pure Python" else len(names))
+
+
+def test_settings_and_models_can_be_sent_to_other_processes() -> None:
+    for settings in (EngineConfig(100), find_preset("ttl").build(cold_start=3)):
+        assert pickle.loads(pickle.dumps(settings)) == settings
+    batch = StepBatch(1, 5, 0, 15, 0, 0)
+    for model in (Roofline(find_model("llama-3.1-8b"), find_gpu("a100-80")), Fitted(0.25, 0.5, 0.0, 0.0)):
+        seconds = model.run_s(batch, 3)
+        assert pickle.loads(pickle.dumps(model)).run_s(batch, 3) == seconds
 
 
 def test_an_editable_installation_is_never_compiled(backend: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from math import ceil, sqrt
 from typing import Any
 
-from continuum_sim.mypyc import mypyc_attr
 from continuum_sim.steptime.batch import StepBatch
 
 Piece = tuple[int, float, float, float]
 """n, a, b, c: the next n steps, of which the j-th (from 0) takes a + b·j + c·j² seconds."""
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
 class PiecewiseStepTime(ABC):
     """Base of models whose step time, over a run, is made of a few polynomial pieces.
 

@@ -38,9 +38,9 @@ class Benchmark:
 BENCHMARKS = {
     "turns_per_second": Benchmark(
         "turns_per_second.py",
-        ("--stepwise-repeats", "3"),
+        ("--repeats", "8", "--stepwise-repeats", "3"),
         ("--limit", "4", "--repeats", "1", "--policies", "lru,ttl"),
-        compiled=("--stepwise-repeats", "3"),
+        compiled=("--repeats", "8", "--stepwise-repeats", "3"),
     ),
     "vllm_scheduler": Benchmark(
         "vllm_scheduler.py",

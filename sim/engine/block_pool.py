@@ -60,7 +60,7 @@ class Chain:
                     best = run
             if best is None:
                 break
-            end = best.stop if best.stop < stop else stop
+            end = min(best.stop, stop)
             for run in self.runs:
                 if run.stamp < best.stamp and at < run.start < end:
                     end = run.start

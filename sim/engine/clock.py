@@ -69,9 +69,7 @@ class Clock(simpy.Environment):
     def instant(self, at_s: float) -> simpy.Event:
         """Make an event at a time in seconds, rounded to `SAME_INSTANT_S`; at once if that has passed."""
         event = simpy.Event(self)
-        event._ok = True
-        event._value = None
-        heappush(self._queue, (max(round(at_s, _DIGITS), self._now), NORMAL, next(self._eid), event))
+        self._push(event, round(at_s, _DIGITS), NORMAL)
         return event
 
     def boundary(self, at_s: float, rank: EventPriority = _FIRST) -> simpy.Event:
@@ -86,10 +84,7 @@ class Clock(simpy.Environment):
     def bring_forward(self, event: simpy.Event, at_s: float, rank: EventPriority = _FIRST) -> None:
         """Let an event that was to happen later, or whenever it is set off, happen at an earlier boundary."""
         # As good as `round`, which costs more than all else here: boundaries need to equal each other, not instants.
-        boundary_s = int(at_s * 1e9 + 0.5) * 1e-9 + SAME_INSTANT_S
-        event._ok = True
-        event._value = None
-        heappush(self._queue, (boundary_s if boundary_s > self._now else self._now, rank, next(self._eid), event))
+        self._push(event, int(at_s * 1e9 + 0.5) * 1e-9 + SAME_INSTANT_S, rank)
 
     def tick(self, at_s: float, rank: EventPriority = _FIRST) -> simpy.Event:
         """Make a boundary at which nothing happens unless a policy makes it happen."""
@@ -106,3 +101,8 @@ class Clock(simpy.Environment):
 
     def _tick_passed(self, event: simpy.Event) -> None:
         self._ticks -= 1
+
+    def _push(self, event: simpy.Event, at_s: float, priority: EventPriority) -> None:
+        event._ok = True
+        event._value = None
+        heappush(self._queue, (max(at_s, self._now), priority, next(self._eid), event))

@@ -153,7 +153,7 @@ class Replica:
         scheduler, observer = self.scheduler, self.observer
         asked = False  # whether the policy saw the engine as it is since it ran out of work
         while True:
-            if not (scheduler.running or scheduler.has_work) and (asked or not scheduler.governor.recalls):
+            if not scheduler.has_work and (asked or not scheduler.governor.recalls):
                 yield from self._sleep(self._wake_up_s())
             plan = scheduler.schedule(self.now_s)
             if observer is not None:

@@ -103,7 +103,6 @@ class Scheduler:
         """The one turn whose prompt is partly computed, always the last one admitted: only a spent budget
         cuts a prompt, and then nothing is admitted behind it."""
         self._watermark_blocks = config.watermark_blocks
-        self._reserves_whole = config.scheduler_reserve_full_isl
         self._order = policy.order
         self._shows_arrivals = log is not None or policy.order.sees_cache or policy.admission.gated
         self._recalls = policy.retention.recalls and self.tiers is not None
@@ -231,9 +230,7 @@ class Scheduler:
 
     def next_event_s(self) -> float:
         """Earliest time at which the policy or a lower tier does something by itself; may be infinite."""
-        own_s, change_s = self.governor.next_event_s(), self.waiting.next_change_s
-        if change_s < own_s:
-            own_s = change_s
+        own_s = min(self.governor.next_event_s(), self.waiting.next_change_s)
         return own_s if self.tiers is None else min(own_s, self.tiers.next_event_s() - SAME_INSTANT_S)
 
     def next_reload_s(self) -> float:
@@ -388,14 +385,16 @@ class Scheduler:
                 at += 1
                 continue
             break
+        skipped = []
         for request in order:
             tokens = scheduled.get(request.number, 0)
             if not tokens:
                 if request.decoding and scheduled:  # else no step runs, in which it would have to stand still
                     self._decoding.skip(request)
-                plan.skipped = [*plan.skipped, request]
+                skipped.append(request)
             elif not request.decoding:
                 self._take_chunk(plan, request, tokens)
+        plan.skipped = skipped
         return budget
 
     def _take_chunk(self, plan: Plan, request: Request, tokens: int) -> None:
@@ -447,13 +446,11 @@ class Scheduler:
                 self._begin_reload(self.tiers, request, stop, hits, now_s)
                 plan.changed = True
                 continue
-            tokens = num_tokens - cached
-            if tokens > budget:
-                tokens = budget
+            tokens = min(num_tokens - cached, budget)
             # Alone beside pins a turn must fit whole: admitted by its first chunk, it would lack the next one's
             # block, preempt itself and be admitted by the same chunk again, for ever, as pins yield to waiting turns.
             alone = not self.running and self.governor.has_pins
-            whole = num_tokens if alone or self._reserves_whole else cached + tokens
+            whole = num_tokens if alone or self.config.scheduler_reserve_full_isl else cached + tokens
             if not self._make_room(plan, request, whole, hits, now_s):
                 break
             self._admit(plan, request, cached, tokens, hits, now_s)

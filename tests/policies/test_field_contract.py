@@ -15,6 +15,7 @@ from continuum_sim.policies.views import Moment, ProgramView, TurnView
 from continuum_sim.simulation import SimulationError
 from support.governed import Governed
 from support.programs import engine, program, turn
+from support.rules import Reviewed
 from support.runs import simulate
 
 CROWD = [program(f"p{i}", *(turn(40 + 6 * t, 3, gap=0.7) for t in range(4)), at=0.3 * i) for i in range(6)]
@@ -80,14 +81,8 @@ def test_an_order_may_change_with_time_alone(stepwise: bool) -> None:
 
 
 @dataclass(frozen=True)
-class UntilNoon(Retention):
+class UntilNoon(Reviewed):
     """Pins without expiry, given up at the first step after 12 s."""
-
-    reviews: ClassVar[bool] = True
-    steady: ClassVar[bool] = True
-
-    def at_turn_end(self, program: ProgramView, moment: Moment) -> Decision:
-        return PinFor(float("inf"))
 
     def review(self, pinned: Sequence[ProgramView], moment: Moment) -> Review:
         return Review(pinned, float("inf")) if moment.now_s >= 12 else Review((), 12.0)

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from continuum_sim.engine.clock import Clock
 from continuum_sim.errors import ConfigError
-from continuum_sim.policies import Admission, Decision, PinFor, Policy, Retention, Review
+from continuum_sim.policies import Admission, Policy, Review
 from continuum_sim.policies.views import Moment, ProgramView, TurnView
 from continuum_sim.simulation import SimulationError
 from support.programs import engine, program, turn
+from support.rules import Reviewed
 from support.runs import simulate
 from support.steptimes import constant
 
@@ -133,14 +134,8 @@ class OpensLateToOthers(OpensLate):
 
 
 @dataclass(frozen=True)
-class AskedAtEveryStep(Retention):
+class AskedAtEveryStep(Reviewed):
     """Keeps what may be kept, and may think otherwise at any time."""
-
-    reviews: ClassVar[bool] = True
-    steady: ClassVar[bool] = True
-
-    def at_turn_end(self, program: ProgramView, moment: Moment) -> Decision:
-        return PinFor(float("inf"))
 
     def review(self, pinned: Sequence[ProgramView], moment: Moment) -> Review:
         return Review((), moment.now_s)

@@ -19,6 +19,7 @@ from continuum_sim.traces.schema import Program
 from support.compare import assert_same_runs
 from support.invariants import InvariantObserver
 from support.programs import engine, program, turn
+from support.rules import Reviewed
 from support.runs import Outcome, simulate
 from support.steptimes import affine, constant
 from support.strategies import cases, engines, tiered, traces
@@ -61,14 +62,8 @@ class AfterBesidePins(SoftPins):
 
 
 @dataclass(frozen=True)
-class OneByOne(Retention):
+class OneByOne(Reviewed):
     """Gives up every pin, one in a step."""
-
-    reviews: ClassVar[bool] = True
-    steady: ClassVar[bool] = True
-
-    def at_turn_end(self, program: ProgramView, moment: Moment) -> Decision:
-        return PinFor(float("inf"))
 
     def review(self, pinned: Sequence[ProgramView], moment: Moment) -> Review:
         return Review(pinned[:1], float("inf"))

@@ -29,7 +29,6 @@ class Autellix(Order):
     program that has waited `beta` times as long as it was served goes to the top until it is served again.
     """
 
-    keyed: ClassVar[bool] = True
     time_varying: ClassVar[bool] = True
 
     beta: float = field(

@@ -24,7 +24,6 @@ class Concur(Admission):
     enter and leave the window between turns only.
     """
 
-    gated: ClassVar[bool] = True
     steady: ClassVar[bool] = True
 
     window: int = field(default=8, metadata={"help": "active programs at the start", "search": "1:64:log"})

@@ -35,7 +35,6 @@ class Infercept(YieldingPins):
     goes as soon as the one before it has gone, which is the same rate.
     """
 
-    reviews: ClassVar[bool] = True
     offloads: ClassVar[bool] = True
 
     saturation: int = field(

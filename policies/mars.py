@@ -20,7 +20,6 @@ from continuum_sim.policies.window import Window
 class RemainingPrefill(Order):
     """Preempted turns first, then by level of the prompt tokens not cached on arrival, then first come."""
 
-    keyed: ClassVar[bool] = True
     sees_cache: ClassVar[bool] = True
 
     def key(self, turn: TurnView, now_s: float) -> Any:
@@ -37,7 +36,6 @@ class Mars(Admission):
     Overload begins when the used share of KV blocks reaches `overload` and ends when it falls to `clear`.
     """
 
-    gated: ClassVar[bool] = True
     steady: ClassVar[bool] = True
 
     window: int = field(default=30, metadata={"help": "active programs at the start", "search": "1:64:log"})

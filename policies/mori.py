@@ -40,7 +40,6 @@ class Mori(Admission):
     then those in tool calls, each smallest context first. Nobody is moved while everybody fits.
     """
 
-    gated: ClassVar[bool] = True
     steady: ClassVar[bool] = True
 
     period: float = field(default=5.0, metadata={"help": "seconds between rebalancings", "search": "0.5:60:log"})
@@ -70,9 +69,6 @@ class Busiest(SoftPins):
     Those of paused programs have their place in host memory while there is room, the busiest first, and come back when
     their programs are paused no longer: at once while a tool runs, else as the turn that waits is let in.
     """
-
-    reviews: ClassVar[bool] = True
-    recalls: ClassVar[bool] = True
 
     def at_turn_end(self, program: ProgramView, moment: Moment) -> Decision:
         """Keep without expiry, unless the program is paused with this turn."""

@@ -22,7 +22,6 @@ class OracleSrpt(Order):
     `output_weight` times the output tokens.
     """
 
-    keyed: ClassVar[bool] = True
     oracle: ClassVar[bool] = True
 
     output_weight: float = field(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from continuum_sim.policies.planes import Order
 from continuum_sim.policies.registry import register_order
@@ -14,8 +14,6 @@ from continuum_sim.policies.views import TurnView
 @dataclass(frozen=True)
 class PinnedFirst(Order):
     """Preempted first, then programs with a live pin, then program arrival (Continuum, arXiv 2511.02230)."""
-
-    keyed: ClassVar[bool] = True
 
     def key(self, turn: TurnView, now_s: float) -> Any:
         """(was not preempted, has no live pin, program arrival, order of first sight)."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar, NamedTuple
 
+from continuum_sim.policies.errors import PolicyError
 from continuum_sim.policies.views import Moment, ProgramView, ReplicaView, RoutedTurn, TurnView
 
 
@@ -53,20 +54,46 @@ class Recall(NamedTuple):
     asks at the first step from 1e-9 s before, which counts as that time."""
 
 
+def _follows(cls: type, flag: str, base: type, *methods: str) -> None:
+    """Set a flag that says whether a rule overrides any of these methods, so that none is ever ignored.
+
+    Raises
+    ------
+    PolicyError
+        If the class sets the flag itself, to the contrary.
+    """
+    used = any(getattr(cls, method) is not getattr(base, method) for method in methods)
+    if vars(cls).get(flag, used) is not used:
+        does = "overrides" if used else "does not override"
+        raise PolicyError(
+            f"{cls.__name__}.{flag} is {vars(cls)[flag]!r}, but the class {does} {' or '.join(methods)}; "
+            "leave the flag out, it follows from the methods"
+        )
+    setattr(cls, flag, used)
+
+
 @dataclass(frozen=True)
 class Order:
     """Which waiting turn is tried first, and which running turn yields when a block is missing."""
 
     keyed: ClassVar[bool] = False
-    """False leaves the engine's own queue alone: first come first served, preempted turns in front."""
+    """Whether `key` is overridden. If not, the engine's own queue is left alone: first come first served, preempted
+    turns in front."""
     time_varying: ClassVar[bool] = False
-    """True if keys change while nothing happens (ageing), at the times that `next_change_s` tells."""
+    """True if keys change while nothing happens (ageing), at the times that `next_change_s` tells. Who overrides that
+    need not say so."""
     sees_cache: ClassVar[bool] = False
     """True asks the host to look up `TurnView.cached_tokens` when a turn arrives."""
     oracle: ClassVar[bool] = False
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        _follows(cls, "keyed", Order, "key")
+        if cls.next_change_s is not Order.next_change_s:
+            _follows(cls, "time_varying", Order, "next_change_s")
+
     def key(self, turn: TurnView, now_s: float) -> Any:
-        """Sort key of a waiting turn, smallest first; ties keep the order of arrival. Used if `keyed`."""
+        """Sort key of a waiting turn, smallest first; ties keep the order of arrival."""
         return None
 
     def next_change_s(self, turn: TurnView, now_s: float) -> float:
@@ -102,15 +129,20 @@ class Retention:
     """True keeps a pin while the program's next turn runs, until that turn ends or the pin expires; so if the
     turn is preempted, its old context stays. By default the pin ends when the turn is admitted."""
     reviews: ClassVar[bool] = False
-    """True asks `review` at every step while contexts are pinned."""
+    """Whether `review` is overridden: it is asked at every step while contexts are pinned."""
     offloads: ClassVar[bool] = False
     """True leaves it to this rule alone what goes to host memory; by default a copy of every context does, and what the
     rule offloads is kept there before those copies."""
     needs_tier: ClassVar[bool] = False
     """True for a rule that is nothing without host memory below the KV cache."""
     recalls: ClassVar[bool] = False
-    """True asks `recall` at every step while contexts that this rule offloaded are away, and wakes an idle engine
-    at `Recall.again_s` for it."""
+    """Whether `recall` is overridden: it is asked at every step while contexts that this rule offloaded are away, and
+    an idle engine wakes at `Recall.again_s` for it."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        _follows(cls, "reviews", Retention, "review")
+        _follows(cls, "recalls", Retention, "recall")
 
     def at_turn_end(self, program: ProgramView, moment: Moment) -> Decision:
         """Decide the fate of the blocks of a turn that just ended and is not the program's last."""
@@ -129,7 +161,7 @@ class Retention:
     def review(self, pinned: Sequence[ProgramView], moment: Moment) -> Review:
         """Think again about pins of programs whose tools still run: which of them to give up now.
 
-        Asked at the start of every step while there are any, if `reviews`. The simulator jumps over steps until
+        Asked at the start of every step while there are any. The simulator jumps over steps until
         `Review.again_s` unless something happens before, so no answer may change earlier by itself: not with time,
         nor as running turns grow into free blocks. What this step itself does happens too, be it what was answered
         here and in `recall` or a pin that breaks for a turn's growth: then the next step asks again.
@@ -181,10 +213,14 @@ class Admission(Gate):
     """Whether a waiting turn may be tried at all. A rule without memory is its own gate."""
 
     gated: ClassVar[bool] = False
-    """False admits everything; the host then never asks."""
+    """Whether `allows` or `start` is overridden. If neither is, everything is admitted and the host never asks."""
     steady: ClassVar[bool] = False
     """True promises that `allows` changes its answer only with an event or a tick."""
     oracle: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        _follows(cls, "gated", Admission, "allows", "start")
 
     def start(self) -> Gate:
         """Make the gate of one engine; a rule that remembers something returns an object of its own."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from continuum_sim.policies.planes import Order
 from continuum_sim.policies.registry import Preset, register_order, register_preset
@@ -14,8 +14,6 @@ from continuum_sim.policies.views import TurnView
 @dataclass(frozen=True)
 class ProgramFifo(Order):
     """Preempted turns first, then by program arrival."""
-
-    keyed: ClassVar[bool] = True
 
     def key(self, turn: TurnView, now_s: float) -> Any:
         """(was not preempted, program arrival, order of first sight)."""

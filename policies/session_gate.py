@@ -17,7 +17,6 @@ from continuum_sim.policies.window import Window
 class SessionGate(Admission):
     """Let a fixed number of programs be active; a place is free again when a program ends."""
 
-    gated: ClassVar[bool] = True
     steady: ClassVar[bool] = True
 
     limit: int = field(default=8, metadata={"help": "programs that may be active at once", "search": "1:64:log"})

@@ -23,7 +23,6 @@ class ThunderAgent(Admission):
     turn that waits, then new ones, then those in tool calls, each smallest first, while they fit.
     """
 
-    gated: ClassVar[bool] = True
     steady: ClassVar[bool] = True
 
     period: float = field(

@@ -34,10 +34,8 @@ class Tokencake(SoftPins):
     if a small margin would let it: it would take the blocks again that it freed, before the turn that waits.
     """
 
-    reviews: ClassVar[bool] = True
     offloads: ClassVar[bool] = True
     needs_tier: ClassVar[bool] = True
-    recalls: ClassVar[bool] = True
 
     margin: float = field(
         default=0.1, metadata={"help": "seconds that a tool must be expected to outlast the transfers by"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 from continuum_sim.policies.errors import PolicyError
 from continuum_sim.policies.planes import Order
@@ -20,8 +20,6 @@ class TurnPriority(Order):
     The wait of every turn grows alike, so the order of two turns never changes while they wait: the key is the
     score without the present time, and the queue need not be sorted anew.
     """
-
-    keyed: ClassVar[bool] = True
 
     time_weight: float = field(
         default=0.5, metadata={"help": "turns of depth that one second of waiting is worth", "search": "0.001:10:log"}

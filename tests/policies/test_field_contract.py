@@ -42,7 +42,6 @@ def test_presets_explain_themselves(name: str) -> None:
 
 @dataclass(frozen=True)
 class Closed(Admission):
-    gated: ClassVar[bool] = True
     steady: ClassVar[bool] = True
 
     def allows(self, turn: TurnView, moment: Moment) -> bool:
@@ -58,7 +57,6 @@ def test_a_gate_that_never_opens_is_named() -> None:
 class LongestWaitAfterAWhile(Order):
     """Latest first, until a turn has waited 10 s: then it goes to the front. Says nothing of when keys change."""
 
-    keyed: ClassVar[bool] = True
     time_varying: ClassVar[bool] = True
 
     def key(self, turn: TurnView, now_s: float) -> Any:
@@ -123,7 +121,6 @@ def test_views_tell_service_waiting_and_cycles() -> None:
 class UntilTwoWait(Retention):
     """Pins without expiry, given up when two turns wait: something that happens without anything changing hands."""
 
-    reviews: ClassVar[bool] = True
     steady: ClassVar[bool] = True
 
     def at_turn_end(self, program: ProgramView, moment: Moment) -> Decision:

@@ -13,7 +13,6 @@ from continuum_sim.policies.views import Moment, ProgramView
 class Reviewed(Retention):
     """Pins every context without expiry; what becomes of the pins is for `review` to say."""
 
-    reviews: ClassVar[bool] = True
     steady: ClassVar[bool] = True
 
     def at_turn_end(self, program: ProgramView, moment: Moment) -> Decision:

@@ -45,7 +45,6 @@ class OldestYields(Order):
 class Ageing(Order):
     """Keys that cross as time passes."""
 
-    keyed: ClassVar[bool] = True
     time_varying: ClassVar[bool] = True
 
     def key(self, turn: TurnView, now_s: float) -> Any:
@@ -57,7 +56,6 @@ class Ageing(Order):
 class FewNewcomers(Admission):
     """Lets first turns in only while at most one turn runs."""
 
-    gated: ClassVar[bool] = True
 
     def allows(self, turn: TurnView, moment: Moment) -> bool:
         return turn.index > 0 or moment.engine.num_running < 2

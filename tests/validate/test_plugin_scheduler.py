@@ -37,7 +37,6 @@ class FirstYields(Order):
 class AllWelcome(Admission):
     """A gate that is always open: the queue is the plug-in's, the order vLLM's."""
 
-    gated: ClassVar[bool] = True
 
 
 @register_retention("test-onlooker")

@@ -112,7 +112,6 @@ def test_a_long_prompt_beside_decodes_is_few_events() -> None:
 class Curious(Order):
     """Asks how much of a prompt is cached at its arrival and writes it down."""
 
-    keyed: ClassVar[bool] = True
     sees_cache: ClassVar[bool] = True
     seen: ClassVar[list[Any]] = []
 
@@ -125,7 +124,6 @@ class Curious(Order):
 class Nosy(Admission):
     """Looks at the engine whenever a turn arrives or ends, and at each tick."""
 
-    gated: ClassVar[bool] = True
     steady: ClassVar[bool] = True
     seen: ClassVar[list[Any]] = []
 
@@ -170,7 +168,6 @@ def test_arrivals_in_a_jump_see_the_engine_as_it_is_then(watcher: Policy) -> Non
 class FromSeven(Admission):
     """Opens at 7 s, which nothing announces."""
 
-    gated: ClassVar[bool] = True
 
     def allows(self, turn: TurnView, moment: Moment) -> bool:
         return turn.program.program_id == "c" or moment.now_s >= 7.0

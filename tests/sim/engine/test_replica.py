@@ -77,7 +77,6 @@ def test_no_turn_is_scheduled_before_it_arrives() -> None:
 class Shut(Admission):
     """Lets nothing in."""
 
-    gated: ClassVar[bool] = True
     steady: ClassVar[bool] = True
 
     def allows(self, turn: TurnView, moment: Moment) -> bool:
@@ -88,7 +87,6 @@ class Shut(Admission):
 class OpensLate(Admission):
     """Lets everything in from the second tick on."""
 
-    gated: ClassVar[bool] = True
     steady: ClassVar[bool] = True
     period_s = 5.0
 

@@ -30,7 +30,6 @@ class After(Retention):
     """Sends every context to host memory and wants it back `after_s` seconds later, at most so many in a step."""
 
     offloads: ClassVar[bool] = True
-    recalls: ClassVar[bool] = True
     steady: ClassVar[bool] = True
 
     after_s: float = 5.0
@@ -50,7 +49,6 @@ class AfterBesidePins(SoftPins):
     """As above for every other program, from the first; keeps the others' contexts while nobody needs their room."""
 
     offloads: ClassVar[bool] = True
-    recalls: ClassVar[bool] = True
 
     after_s: float = 5.0
 
@@ -170,7 +168,6 @@ def test_room_that_a_growing_turn_leaves_of_a_broken_pin_is_taken_in_the_next_st
 class GivesWay(SoftPins):
     """Gives every pin up as soon as a turn waits."""
 
-    reviews: ClassVar[bool] = True
 
     def at_turn_end(self, program: ProgramView, moment: Moment) -> Decision:
         return PinFor(float("inf"))

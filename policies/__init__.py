@@ -1,12 +1,10 @@
 """Decision rules: pure Python, no simulator, no engine, no I/O.
 
-A policy is a composition of planes (`planes.py`) over views of the past (`views.py`, `history.py`). Every
-other file in this folder is one rule; importing the package registers them all.
+A policy is a composition of planes (`planes.py`) over views of the past (`views.py`, `history.py`). Importing the
+package registers the rules of every file in this folder (`registry.py`).
 """
 
-from importlib import import_module
-from pkgutil import iter_modules
-
+from continuum_sim.names import modules_of
 from continuum_sim.policies.errors import PolicyError
 from continuum_sim.policies.planes import (
     Admission,
@@ -24,8 +22,7 @@ from continuum_sim.policies.planes import (
 )
 from continuum_sim.policies.registry import PRESETS, Preset, find_preset, register_preset
 
-for _module in iter_modules(__path__):
-    import_module(f"{__name__}.{_module.name}")
+modules_of(__name__)
 
 __all__ = [
     "PRESETS",

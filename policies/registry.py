@@ -6,21 +6,24 @@ through the entry point group `continuum_sim.policies` (a module that registers 
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
+from continuum_sim.names import Registry, check_names, ran_again
 from continuum_sim.policies.errors import PolicyError
 from continuum_sim.policies.planes import Admission, Order, Policy, Retention, Routing
 
 Plane = TypeVar("Plane", bound=type)
 
-ORDERS: dict[str, type[Order]] = {}
-RETENTIONS: dict[str, type[Retention]] = {}
-ADMISSIONS: dict[str, type[Admission]] = {}
-ROUTINGS: dict[str, type[Routing]] = {}
-PLANES: Mapping[str, Mapping[str, type]] = {
+POLICY_ENTRY_POINTS: Final = "continuum_sim.policies"
+"""Entry-point group through which other packages register policies; each names a module to import."""
+
+ORDERS: Registry[type[Order]] = Registry("order", error=PolicyError)
+RETENTIONS: Registry[type[Retention]] = Registry("retention", error=PolicyError)
+ADMISSIONS: Registry[type[Admission]] = Registry("admission", error=PolicyError)
+ROUTINGS: Registry[type[Routing]] = Registry("router", error=PolicyError)
+PLANES: Mapping[str, Registry[Any]] = {
     "order": ORDERS,
     "retention": RETENTIONS,
     "admission": ADMISSIONS,
@@ -79,7 +82,8 @@ class Preset:
         PolicyError
             For a parameter that no plane has, or a value a plane refuses.
         """
-        check_names(settings, (p.name for p in self.parameters), f"policy {self.name}")
+        known = (p.name for p in self.parameters)
+        check_names(settings, known, "parameter", of=f"policy {self.name}", error=PolicyError)
         name = self.name
         if settings:
             name += ":" + ",".join(f"{key}={value}" for key, value in settings.items())
@@ -92,7 +96,7 @@ class Preset:
         )
 
 
-PRESETS: dict[str, Preset] = {}
+PRESETS: Registry[Preset] = Registry("policy", error=PolicyError, group=POLICY_ENTRY_POINTS)
 
 
 def register_order(name: str) -> Callable[[Plane], Plane]:
@@ -125,15 +129,20 @@ def register_preset(preset: Preset) -> Preset:
 
 def find_preset(name: str) -> Preset:
     """Look a preset up, naming the nearest one if there is none of that name."""
-    check_names([name], PRESETS, "policies", what="policy")
-    return PRESETS[name]
+    return PRESETS.find(name)
+
+
+def load_plugins() -> None:
+    """Import the policies that other packages register, once."""
+    PRESETS.load()
 
 
 def find_plane(plane: str, name: str) -> type:
     """Look up one rule of one plane, e.g. `find_plane("retention", "ttl-static")`."""
-    check_names([plane], PLANES, "a policy", what="plane")
-    check_names([name], PLANES[plane], f"the {plane} plane", what="rule")
-    return PLANES[plane][name]
+    check_names([plane], PLANES, "plane", error=PolicyError)
+    load_plugins()
+    found: type = PLANES[plane].find(name)
+    return found
 
 
 def make_plane(cls: type, settings: Mapping[str, Any]) -> Any:
@@ -142,22 +151,9 @@ def make_plane(cls: type, settings: Mapping[str, Any]) -> Any:
     return cls(**{key: value for key, value in settings.items() if key in own})
 
 
-def check_names(given: Iterable[str], known: Iterable[str], owner: str, what: str = "parameter") -> None:
-    """Refuse the first name that `known` lacks, with the nearest known one."""
-    names = list(known)
-    for name in given:
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            listed = ", ".join(sorted(names)) or "none"
-            raise PolicyError(f"unknown {what} {name!r}{hint} ({owner}: {listed})")
-
-
-def _register(table: dict[str, Any], name: str) -> Callable[[Plane], Plane]:
+def _register(table: Registry[Any], name: str) -> Callable[[Plane], Plane]:
     def add(cls: Plane) -> Plane:
-        if name in table and not _interactive(table[name], cls):
-            raise PolicyError(f"{name!r} is registered twice; give one of them another name")
-        table[name] = cls
+        table.add(name, cls)
         return cls
 
     return add
@@ -165,12 +161,4 @@ def _register(table: dict[str, Any], name: str) -> Callable[[Plane], Plane]:
 
 def _same_planes(old: Preset, new: Preset) -> bool:
     """Whether a notebook made its composition again: one of its own planes stands in both."""
-    pairs = ((getattr(old, plane), getattr(new, plane)) for plane in PLANES)
-    return any(_interactive(*pair) for pair in pairs)
-
-
-def _interactive(old: type | None, new: type | None) -> bool:
-    """Whether a notebook ran its cell again, maybe edited."""
-    if old is None or new is None:
-        return False
-    return old.__module__ == new.__module__ == "__main__" and old.__qualname__ == new.__qualname__
+    return any(ran_again(getattr(old, plane), getattr(new, plane)) for plane in PLANES)

@@ -19,7 +19,7 @@ from continuum_sim.replicas import ReplicaSpec, parse_replicas
 from continuum_sim.run_config import DEFAULT_ARRIVALS, RunConfig
 from continuum_sim.spec import parse_arrivals, parse_policy, parse_routing
 from continuum_sim.steptime.model import StepTime
-from continuum_sim.steptime.spec import ONE_GPU, make_step_time
+from continuum_sim.steptime.spec import make_step_time, measured_on_one_gpu
 from continuum_sim.tools import ToolConfig
 from continuum_sim.trace_source import TraceSource
 from continuum_sim.traces.arrivals import Closed, FromTrace, OpenArrivals
@@ -135,7 +135,7 @@ def resolve_replicas(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> tuple
             continue
         item = spec.gpu
         step_time = config.step_time
-        if several and (not isinstance(step_time, str) or step_time.partition(":")[0] in ONE_GPU):
+        if several and (not isinstance(step_time, str) or measured_on_one_gpu(step_time)):
             what = f"--step-time {step_time}" if isinstance(step_time, str) else type(step_time).__name__
             raise ConfigError(
                 f"{what} tells the step times of one kind of GPU, and the replicas are of several "

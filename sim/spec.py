@@ -6,18 +6,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from continuum_sim.errors import ConfigError
+from continuum_sim.names import check_names
 from continuum_sim.policies import Policy, PolicyError, Preset, Routing, find_preset
-from continuum_sim.policies.registry import BASES, PLANES, PRESETS, ROUTINGS, check_names, find_plane, make_plane
+from continuum_sim.policies.registry import BASES, PLANES, PRESETS, ROUTINGS, find_plane, load_plugins, make_plane
 from continuum_sim.traces.arrivals import ARRIVALS, Closed, OpenArrivals
 
 T = TypeVar("T")
-
-POLICY_ENTRY_POINTS = "continuum_sim.policies"
-"""Entry point group through which other packages register policies; each names a module to import."""
 
 _PLACE = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<name>[A-Za-z_]\w*)(?:[:,](?P<settings>.*))?")
 """`module:Class`, and perhaps parameters, which follow a comma where the planes of a policy are spelled out."""
@@ -94,11 +91,8 @@ def parse_arrivals(text: str) -> OpenArrivals | Closed:
         For an unknown name or parameter or a value out of range.
     """
     name, settings = split_spec(text)
-    try:
-        check_names([name], ARRIVALS, "arrivals", what="arrival process")
-        process: OpenArrivals | Closed = build(ARRIVALS[name], settings, f"arrivals {name}")
-    except PolicyError as error:
-        raise ConfigError(str(error)) from None
+    check_names([name], ARRIVALS, "arrivals", error=ConfigError)
+    process: OpenArrivals | Closed = build(ARRIVALS[name], settings, f"arrivals {name}")
     return process
 
 
@@ -111,10 +105,7 @@ def build(cls: type[T], settings: Mapping[str, str], owner: str) -> T:
         Naming the setting that is unknown, missing, of the wrong type or out of range.
     """
     own: list[Any] = list(fields(cls))  # type: ignore[arg-type]
-    try:
-        check_names(settings, (f.name for f in own), owner)
-    except PolicyError as error:
-        raise ConfigError(str(error)) from None
+    check_names(settings, (f.name for f in own), "parameter", of=owner, error=ConfigError)
     for item in own:
         required = item.default is MISSING and item.default_factory is MISSING
         if required and item.name not in settings:
@@ -244,11 +235,5 @@ def _import_plane(plane: str, module: str, name: str) -> type:
 
 def vars_of(cls: type, settings: Mapping[str, str], owner: str) -> dict[str, Any]:
     """Converted settings of one plane, unknown ones refused."""
-    check_names(settings, (f.name for f in fields(cls)), owner)
+    check_names(settings, (f.name for f in fields(cls)), "parameter", of=owner, error=PolicyError)
     return convert(cls, settings, owner)
-
-
-def load_plugins() -> None:
-    """Import the policies that other packages register."""
-    for point in entry_points(group=POLICY_ENTRY_POINTS):
-        point.load()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 from collections.abc import Iterable
+
+from continuum_sim.names import nearest as nearest_name
 
 _SHOWN_CHARS = 60
 
@@ -59,8 +60,8 @@ def shown(value: object) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``, did you mean "…"?`` for the known name closest to ``name``, or nothing if none is close."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f", did you mean {shown(close[0])}?" if close else ""
+    close = nearest_name(name, known)
+    return "" if close is None else f", did you mean {shown(close)}?"
 
 
 def _one_line(text: str) -> str:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from continuum_sim.names import nearest
 from continuum_sim.traces.decode import decode_program
-from continuum_sim.traces.errors import TraceError, nearest, shown
+from continuum_sim.traces.errors import TraceError, shown
 from continuum_sim.traces.header import TraceHeader, decode_header, is_header
 from continuum_sim.traces.lines import read_lines
 from continuum_sim.traces.schema import Program, truncate
@@ -41,7 +42,9 @@ def find_trace(name: str | os.PathLike[str]) -> Path:
         if candidate in bundled:
             return bundled[candidate]
     problem = "is a directory" if local.is_dir() else "is no file here and no bundled trace"
-    guess = nearest(str(name), bundled) or ","
+    # By their stems: a name that shares no more than its ending with one of these does not mean it.
+    close = nearest(str(name).removesuffix(".jsonl"), (one.removesuffix(".jsonl") for one in bundled))
+    guess = "," if close is None else f", did you mean {shown(f'{close}.jsonl')}?"
     raise TraceError(f"trace {shown(str(name))} {problem}{guess} bundled: {', '.join(bundled)}")
 
 

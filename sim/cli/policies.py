@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 def policies(json: Json = False) -> None:
     """List the policies and the plane rules, with their parameters and sources."""
     from continuum_sim.policies import PRESETS
-    from continuum_sim.policies.registry import PLANES
-    from continuum_sim.spec import load_plugins
+    from continuum_sim.policies.registry import PLANES, load_plugins
 
     load_plugins()
     presets = sorted(map(_preset, PRESETS.values()), key=lambda p: (p["oracle"], p["name"]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
@@ -11,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from continuum_sim.errors import ConfigError
+from continuum_sim.names import nearest, unknown
 
 T = TypeVar("T", bound="Named")
 E = TypeVar("E", bound="Entry")
@@ -50,13 +50,13 @@ def find(name: str, index: Mapping[str, E], what: str, remedy: str) -> E:
     Raises
     ------
     ConfigError
-        Naming the nearest known name.
+        Naming the nearest known name, if one is close.
     """
     for key in (fold(name), fold(name.rsplit("/", 1)[-1])):
         if key in index:
             return index[key]
-    near = difflib.get_close_matches(fold(name.rsplit("/", 1)[-1]), index, n=1, cutoff=0.0)
-    raise ConfigError(f"unknown {what} {name!r}: did you mean {index[near[0]].name!r}? {remedy}".rstrip())
+    near = nearest(fold(name.rsplit("/", 1)[-1]), index)
+    raise ConfigError(unknown(what, name, (), guess=None if near is None else index[near].name, remedy=remedy))
 
 
 def fold(name: str) -> str:

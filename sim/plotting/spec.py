@@ -54,3 +54,5 @@ class FigureSpec:
     """Raises `MissingData` where the data do not suffice."""
     draw: Callable[[FigureTable], Figure]
     """Called inside `styled()`; takes everything from the table."""
+    place: int = 1_000
+    """Where it comes when figures are listed and drawn: smallest first, then by name."""

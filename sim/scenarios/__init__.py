@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.catalogue import find, fold
+from continuum_sim.names import check_names
 
 _TABLES: Final = ("scenario", "base", "grid")
 _ABOUT: Final = ("title", "published", "figures", "choices")
@@ -108,16 +109,8 @@ def _check_settings(where: str, base: Mapping[str, Any], grid: Mapping[str, Any]
 
     known = {item.name: item.default for item in fields(RunConfig)}
     for table, settings, names in (("base", base, known.keys() - {"policy", "seed"}), ("grid", grid, {*known, "rate"})):
-        for key in settings:
-            if key not in names:
-                index = {name: _Setting(name) for name in sorted(names)}
-                find(key, index, f"setting of scenario {where}, table {table},", "")
+        check_names(settings, sorted(names), "setting", of=f"scenario {where}, table {table}", error=ConfigError)
     for key, value in base.items():
         kind = type(known[key])
         if kind is not type(None) and not isinstance(value, (int, float) if kind is float else kind):
             raise ConfigError(f"scenario {where}: base.{key} is {value!r}, expected a value like {known[key]!r}")
-
-
-@dataclass(frozen=True)
-class _Setting:
-    name: str

@@ -9,6 +9,7 @@ from continuum_sim.steptime.bases import SingleStepTime, VectorStepTime
 from continuum_sim.steptime.batch import StepBatch, grown
 from continuum_sim.steptime.calibrated import Calibrated, fit_calibrated
 from continuum_sim.steptime.fitted import Fitted, fit_step_times, load_fitted, save_fitted
+from continuum_sim.steptime.kind import StepTimeKind
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.steptime.piecewise import PiecewiseStepTime
 from continuum_sim.steptime.profiled import Profiled
@@ -25,6 +26,7 @@ __all__ = [
     "SingleStepTime",
     "StepBatch",
     "StepTime",
+    "StepTimeKind",
     "VectorStepTime",
     "fit_calibrated",
     "fit_step_times",

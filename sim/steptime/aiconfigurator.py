@@ -6,7 +6,6 @@ answers are taken on a grid, once for each model, GPU and parallel size, and kep
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import logging
@@ -26,6 +25,8 @@ from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.gpus import GpuSpec, gpus
 from continuum_sim.hardware.models import ModelSpec, models
 from continuum_sim.steptime.gridded import CONTEXTS, PROMPTS, REQUESTS, TOKENS, Gridded, StepTables, sample
+from continuum_sim.steptime.kind import StepTimeKind, read_settings
+from continuum_sim.steptime.model import StepTime
 
 PACKAGE: Final = "aiconfigurator-core"
 
@@ -165,20 +166,16 @@ def _system(gpu: GpuSpec) -> str:
     if gpu.name in SYSTEMS:
         return SYSTEMS[gpu.name]
     known = [card.name for card in gpus() if card.name in SYSTEMS]
-    near = difflib.get_close_matches(gpu.name, known, n=1, cutoff=0.0)
-    raise ConfigError(
-        f"aiconfigurator has no vLLM kernels of {gpu.name}: the nearest name is {near[0]!r}; known: {', '.join(known)}"
-    )
+    raise ConfigError(f"aiconfigurator has no vLLM kernels of {gpu.name}; it has those of {', '.join(known)}")
 
 
 def _hf_config(model: ModelSpec) -> dict[str, Any]:
     """Write the shapes as the Hugging Face configuration of an architecture that the package knows."""
     if not _is_plain(model):
         known = [item.name for item in models() if _is_plain(item)]
-        near = difflib.get_close_matches(model.name, known, n=1, cutoff=0.0)
         raise ConfigError(
             f"aiconfigurator: {model.name} has sliding windows, extra norms or an ungated MLP, which it has no dense "
-            f"model of; the nearest it has is {near[0]!r}; known: {', '.join(known)}"
+            f"model of; it has {', '.join(known)}"
         )
     family = "Qwen3" if model.qk_norm else "Qwen2" if model.qkv_bias else "Llama"
     return {
@@ -287,3 +284,11 @@ def _write(path: Path, key: str, tables: StepTables) -> None:
     finally:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
+
+
+def _make(argument: str, *, model: ModelSpec, gpu: GpuSpec, tensor_parallel_size: int) -> StepTime:
+    settings = read_settings(argument, ("host_overhead_s",), "aiconfigurator")
+    return load_aiconfigurator(model, gpu, tensor_parallel_size, **settings)
+
+
+STEP_TIME = StepTimeKind("aiconfigurator", _make)

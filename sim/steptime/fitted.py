@@ -14,9 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from continuum_sim.errors import ConfigError
+from continuum_sim.hardware.gpus import GpuSpec
+from continuum_sim.hardware.models import ModelSpec
 from continuum_sim.steptime.batch import StepBatch
 from continuum_sim.steptime.calibrated import KIND as CALIBRATED
 from continuum_sim.steptime.calibrated import Calibrated, read_calibrated
+from continuum_sim.steptime.kind import StepTimeKind, read_path
+from continuum_sim.steptime.model import StepTime
 from continuum_sim.steptime.piecewise import Piece, PiecewiseStepTime
 
 _COEFFICIENTS = ("c0_s", "per_token_s", "per_decode_context_token_s", "per_prefill_pair_s")
@@ -149,3 +153,10 @@ def _coefficient(path: Path, name: str, value: object) -> float:
         shown = "missing" if value is None else repr(value)
         raise ConfigError(f"fitted step time {path}: {name} is {shown}, expected a finite number, zero or more")
     return float(value)
+
+
+def _make(argument: str, *, model: ModelSpec, gpu: GpuSpec, tensor_parallel_size: int) -> StepTime:
+    return load_fitted(read_path(argument, "fitted", "FILE"))
+
+
+STEP_TIME = StepTimeKind("fitted", _make, shows="fitted:FILE", one_gpu=True)

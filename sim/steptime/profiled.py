@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from continuum_sim.errors import ConfigError
+from continuum_sim.hardware.gpus import GpuSpec
 from continuum_sim.hardware.models import ModelSpec
 from continuum_sim.steptime.batch import StepBatch
+from continuum_sim.steptime.kind import StepTimeKind, read_path, read_settings
 from continuum_sim.steptime.piecewise import Piece, PiecewiseStepTime
 from continuum_sim.steptime.profile_attention import Attention
 from continuum_sim.steptime.profile_tables import Curve, ProfileTables, read_profile
@@ -117,3 +119,15 @@ def _check_same_model(tables: ProfileTables, model: ModelSpec, tensor_parallel_s
         raise ConfigError(
             f"{tables.folder}: profiled with tensor parallel size {', '.join(sizes)}, not {tensor_parallel_size}"
         )
+
+
+def _make(argument: str, *, model: ModelSpec, gpu: GpuSpec, tensor_parallel_size: int) -> Profiled:
+    # `DIR` or `DIR,host_overhead_s=0.0003`; a comma inside the folder's name is not taken for a setting.
+    folder, comma, rest = argument.rpartition(",")
+    if not comma or "=" not in rest:
+        folder, rest = argument, ""
+    settings = read_settings(rest, ("host_overhead_s",), "profiled")
+    return load_profiled(read_path(folder, "profiled", "DIR"), model, tensor_parallel_size, **settings)
+
+
+STEP_TIME = StepTimeKind("profiled", _make, shows="profiled:DIR", one_gpu=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from math import ceil, isfinite
 from typing import Any
 
@@ -12,6 +12,7 @@ from continuum_sim.hardware.gpus import GpuSpec
 from continuum_sim.hardware.kv import kv_heads_per_gpu
 from continuum_sim.hardware.models import ModelSpec
 from continuum_sim.steptime.batch import StepBatch
+from continuum_sim.steptime.kind import StepTimeKind, read_settings
 from continuum_sim.steptime.piecewise import Piece, PiecewiseStepTime
 
 SMALL_KERNEL_LATENCY_S = 3e-6
@@ -199,3 +200,11 @@ def _all_reduce(gpu: GpuSpec, size: int) -> tuple[float, float]:
         )
     latency_s, efficiency = gpu.all_reduce[min(n for n in gpu.all_reduce if n >= size)]
     return latency_s, gpu.interconnect_bytes_per_s * efficiency * size / (2 * (size - 1))
+
+
+def _make(argument: str, *, model: ModelSpec, gpu: GpuSpec, tensor_parallel_size: int) -> Roofline:
+    known = tuple(item.name for item in fields(Settings))
+    return Roofline(model, gpu, tensor_parallel_size, Settings(**read_settings(argument, known, "roofline")))
+
+
+STEP_TIME = StepTimeKind("roofline", _make)

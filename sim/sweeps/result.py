@@ -14,9 +14,8 @@ import msgspec
 import numpy as np
 
 from continuum_sim.errors import ConfigError
+from continuum_sim.names import check_names
 from continuum_sim.policies import Policy
-from continuum_sim.policies.errors import PolicyError
-from continuum_sim.policies.registry import check_names
 from continuum_sim.results.paired import paired_differences
 from continuum_sim.sweeps.row import CELL, PROGRAM_JCT, RATE_COLUMN, setting_columns
 from continuum_sim.sweeps.settings import RATE
@@ -216,7 +215,4 @@ def jct_by_seed(rows: pd.DataFrame) -> dict[int, np.ndarray]:
 
 
 def _check_name(name: str, known: Sequence[str], owner: str) -> None:
-    try:
-        check_names([name], known, owner, what="axis")
-    except PolicyError as error:
-        raise ConfigError(str(error)) from None
+    check_names([name], known, "axis", of=owner, error=ConfigError)

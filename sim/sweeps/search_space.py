@@ -8,8 +8,8 @@ from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from continuum_sim.errors import ConfigError
-from continuum_sim.policies import PolicyError, Preset
-from continuum_sim.policies.registry import check_names
+from continuum_sim.names import check_names
+from continuum_sim.policies import Preset
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -95,10 +95,7 @@ def search_space(preset: Preset, asked: Mapping[str, str | None], fixed: Mapping
         For a parameter that is unknown, fixed, or has no range, and for a range that makes no sense.
     """
     own = _fields(preset)
-    try:
-        check_names([*asked, *fixed], own, f"policy {preset.name}")
-    except PolicyError as error:
-        raise ConfigError(str(error)) from None
+    check_names([*asked, *fixed], own, "parameter", of=f"policy {preset.name}", error=ConfigError)
     if both := [name for name in asked if name in fixed]:
         raise ConfigError(f"parameter {both[0]} is fixed in the policy and asked for; leave one of them out")
     chosen = asked or {name: None for name in own if name not in fixed and _own_range(*own[name]) is not None}

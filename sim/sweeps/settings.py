@@ -10,8 +10,7 @@ from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 import numpy as np
 
 from continuum_sim.errors import ConfigError
-from continuum_sim.policies import PolicyError
-from continuum_sim.policies.registry import check_names
+from continuum_sim.names import check_names
 from continuum_sim.run_config import Arrivals, RunConfig
 from continuum_sim.seeds import parse_seeds
 from continuum_sim.spec import split_list, split_spec
@@ -67,10 +66,7 @@ def check_setting(name: str, owner: str) -> str:
         If there is no such setting, with the nearest one.
     """
     name = name.strip().replace("-", "_")
-    try:
-        check_names([name], kinds(), owner, what="setting")
-    except PolicyError as error:
-        raise ConfigError(str(error)) from None
+    check_names([name], kinds(), "setting", of=owner, error=ConfigError)
     return name
 
 

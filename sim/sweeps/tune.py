@@ -13,9 +13,10 @@ import numpy as np
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.policies import PolicyError, Preset, find_preset
+from continuum_sim.policies.registry import load_plugins
 from continuum_sim.resolve import resolve_policy
 from continuum_sim.results.paired import METRICS, PairedDifference, paired_differences
-from continuum_sim.spec import load_plugins, policy_settings, split_spec
+from continuum_sim.spec import policy_settings, split_spec
 from continuum_sim.sweeps.plan import SweepSpec, plan_sweep
 from continuum_sim.sweeps.result import SweepResult, jct_by_seed
 from continuum_sim.sweeps.run import run_sweep

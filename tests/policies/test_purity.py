@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+import continuum_sim.names
 import continuum_sim.policies
 
 FOLDER = Path(continuum_sim.policies.__file__).parent
-ALLOWED = {"numpy", "scipy", "continuum_sim.policies"}
-"""Beside the standard library."""
+ALLOWED = {"numpy", "scipy", "continuum_sim.policies", "continuum_sim.names"}
+"""Beside the standard library; `names` imports nothing else (tests/sim/test_names.py)."""
 NEVER = {"os", "io", "socket", "subprocess", "threading", "asyncio", "random", "time", "datetime", "logging"}
 """Parts of the standard library by which a rule could reach the world, chance or the clock."""
 
@@ -58,7 +59,8 @@ def test_the_package_can_be_imported_without_the_simulator() -> None:
         "import importlib.util, sys, types\n"
         f"spec = importlib.util.spec_from_file_location('continuum_sim.policies', {str(FOLDER / '__init__.py')!r}, "
         f"submodule_search_locations=[{str(FOLDER)!r}])\n"
-        "sys.modules['continuum_sim'] = types.ModuleType('continuum_sim')\n"
+        "sys.modules['continuum_sim'] = bare = types.ModuleType('continuum_sim')\n"
+        f"bare.__path__ = [{str(Path(continuum_sim.names.__file__).parent)!r}]\n"
         "module = importlib.util.module_from_spec(spec)\n"
         "sys.modules['continuum_sim.policies'] = module\n"
         "spec.loader.exec_module(module)\n"

@@ -41,7 +41,7 @@ def test_the_stock_presets_are_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "near"), [("tttl", "ttl"), ("program-fifi", "program-fifo"), ("LRU", None), ("zzzzzz", None)]
+    ("wrong", "near"), [("tttl", "ttl"), ("program-fifi", "program-fifo"), ("LRU", "lru"), ("zzzzzz", None)]
 )
 def test_an_unknown_policy_is_refused_with_the_nearest_name(wrong: str, near: str | None) -> None:
     with pytest.raises(PolicyError) as caught:
@@ -56,10 +56,10 @@ def test_an_unknown_policy_is_refused_with_the_nearest_name(wrong: str, near: st
 
 def test_an_unknown_parameter_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(
-        PolicyError, match=re.escape("unknown parameter 'presure'; did you mean 'pressure'? (policy ttl:")
+        PolicyError, match=re.escape("unknown parameter 'presure' of policy ttl, did you mean 'pressure'? known: ")
     ):
         find_preset("ttl").build(presure="head")
-    with pytest.raises(PolicyError, match=re.escape("unknown parameter 'ttl' (policy lru: none)")):
+    with pytest.raises(PolicyError, match=re.escape("unknown parameter 'ttl' of policy lru; known: none")):
         find_preset("lru").build(ttl=2)
 
 
@@ -85,9 +85,9 @@ def test_parameters_say_what_they_are() -> None:
 
 def test_planes_are_found_by_name() -> None:
     assert find_plane("retention", "ttl") is Ttl
-    with pytest.raises(PolicyError, match="unknown plane 'retentoin'; did you mean 'retention'"):
+    with pytest.raises(PolicyError, match="unknown plane 'retentoin', did you mean 'retention'"):
         find_plane("retentoin", "ttl")
-    with pytest.raises(PolicyError, match="unknown rule 'ttl-statik'; did you mean 'ttl-static'"):
+    with pytest.raises(PolicyError, match="unknown retention 'ttl-statik', did you mean 'ttl-static'"):
         find_plane("retention", "ttl-statik")
     assert make_plane(TtlStatic, {"ttl": 1.0, "of another plane": 3}) == TtlStatic(1.0)
 
@@ -96,7 +96,7 @@ def test_two_rules_may_not_share_a_name(undo: None) -> None:
     with pytest.raises(PolicyError, match="'lru' is registered twice"):
         register_preset(Preset("lru", "mine", "here"))
     with pytest.raises(PolicyError, match="'arrival' is registered twice"):
-        register_order("arrival")(Order)
+        register_order("arrival")(type("Mine", (Order,), {}))
 
 
 def test_a_preset_of_ones_own(undo: None) -> None:
@@ -118,10 +118,10 @@ def test_a_preset_of_ones_own(undo: None) -> None:
 
 
 def test_check_names_names_the_first_stranger() -> None:
-    check_names([], [], "nobody")
-    check_names(["a"], ["a", "b"], "us")
-    with pytest.raises(PolicyError, match=re.escape("unknown parameter 'c' (us: a, b)")):
-        check_names(["a", "c", "d"], ["b", "a"], "us")
+    check_names([], [], "thing", error=PolicyError)
+    check_names(["a"], ["a", "b"], "thing", error=PolicyError)
+    with pytest.raises(PolicyError, match="unknown thing 'c' of ours; known: b, a"):
+        check_names(["a", "c", "d"], ["b", "a"], "thing", of="ours", error=PolicyError)
 
 
 def test_a_notebook_may_run_its_cell_again(undo: None) -> None:

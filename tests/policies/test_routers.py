@@ -182,8 +182,8 @@ def test_all_routers_of_the_issue_are_there() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("sesion-affinity", "unknown rule 'sesion-affinity'; did you mean 'session-affinity'"),
-        ("session-affinity:queu=1", "unknown parameter 'queu'; did you mean 'queue'"),
+        ("sesion-affinity", "unknown router 'sesion-affinity', did you mean 'session-affinity'"),
+        ("session-affinity:queu=1", "unknown parameter 'queu' of routing session-affinity, did you mean 'queue'"),
         ("session-affinity:queue=-1", "queue is -1, expected a number of turns"),
         ("prefix-aware:index=guess", "index is 'guess', expected one of routed, events"),
         ("prefix-aware:match=1.5", "match is 1.5, expected a share"),

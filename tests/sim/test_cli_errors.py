@@ -18,8 +18,8 @@ TURN = {"input_tokens": 10, "kept_tokens": 0, "output_tokens": 2, "tool": None, 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ("--policy tll", "unknown policy 'tll'; did you mean 'ttl'?"),
-        ("--policy ttl:presure=head", "unknown parameter 'presure'; did you mean 'pressure'?"),
+        ("--policy tll", "unknown policy 'tll', did you mean 'ttl'?"),
+        ("--policy ttl:presure=head", "unknown parameter 'presure' of policy ttl, did you mean 'pressure'?"),
         ("--policy ttl:pressure=heads", "pressure is 'heads', expected one of head, deadlock, younger"),
         ("--policy ttl-static:ttl=-1", "ttl is -1.0, expected a finite number of seconds, 0 or more"),
         ("--policy ttl-static:ttl=nan", "ttl is nan"),

@@ -70,8 +70,8 @@ def test_aiconfigurator_stands_beside_the_roofline_where_it_knows_the_pair(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--gpu", "h1000"), "unknown GPU 'h1000': did you mean 'H100'?"),
-        (("--model", "llama-3.1-9b"), "unknown model 'llama-3.1-9b': did you mean 'Llama-3.1-8B'?"),
+        (("--gpu", "h1000"), "unknown GPU 'h1000', did you mean 'H100'?"),
+        (("--model", "llama-3.1-9b"), "unknown model 'llama-3.1-9b', did you mean 'Llama-3.1-8B'?"),
         (("--tensor-parallel-size", "0"), "tensor_parallel_size is 0"),
         (("--context", "0"), "context_tokens is 0"),
         (("--step-time", "rofline"), "did you mean 'roofline'?"),

@@ -52,9 +52,9 @@ def test_replicas_may_have_tiers_of_their_own() -> None:
         (["--replicas", "h100:1,a100-80:1:dram_gb=1"], "holds 476; give --dram-gb"),
         (["--replicas", "h100:1:dram_gb=1e-5,l4"], "replica H100:dram_gb=1e-05: --dram-gb 1e-05 holds no KV block"),
         (["--replicas", "2", "--policy", "tokencake"], "moves contexts to host memory: give it some with --dram-gb"),
-        (["--replicas", "h10:2"], "unknown GPU 'h10': did you mean 'H100'"),
+        (["--replicas", "h10:2"], "unknown GPU 'h10', did you mean 'H100'"),
         (["--router", "round-robin"], "a router needs replicas to choose from"),
-        (["--replicas", "2", "--router", "round-robbin"], "unknown rule 'round-robbin'; did you mean 'round-robin'"),
+        (["--replicas", "2", "--router", "round-robbin"], "unknown router 'round-robbin', did you mean 'round-robin'"),
         (["--replicas", "2", "--router", "no_such_module:Router"], "routing=no_such_module:Router cannot be imported"),
         (["--replicas", "2", "--router", "json:JSONDecoder"], "is no rule of this plane"),
         (

@@ -28,7 +28,7 @@ def test_a_gpu_is_found_by_any_of_its_names(spelling: str, name: str) -> None:
 
 
 def test_an_unknown_gpu_names_the_nearest() -> None:
-    with pytest.raises(ConfigError, match=r"unknown GPU 'H10': did you mean 'H100'\? known: A100-80, "):
+    with pytest.raises(ConfigError, match=r"unknown GPU 'H10', did you mean 'H100'\? known: A100-80, "):
         find_gpu("H10")
     with pytest.raises(ConfigError, match="empty"):
         find_gpu("")

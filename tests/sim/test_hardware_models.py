@@ -70,7 +70,7 @@ def test_no_two_entries_share_a_name() -> None:
 
 
 def test_an_unknown_model_names_the_nearest() -> None:
-    with pytest.raises(ConfigError, match=r"unknown model 'qwen3-9b': did you mean 'Qwen3-8B'\?"):
+    with pytest.raises(ConfigError, match=r"unknown model 'qwen3-9b', did you mean 'Qwen3-8B'\?"):
         find_model("qwen3-9b")
 
 

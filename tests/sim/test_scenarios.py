@@ -88,9 +88,9 @@ def test_a_file_of_one_s_own(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     [
         ("[base", "is not TOML"),
         ("[bse]\n", "'bse' is unexpected, expected the tables scenario, base, grid"),
-        ("[base]\nmodle = 'x'\n", "'modle': did you mean 'model'?"),
-        ("[base]\nseed = 3\n", "'seed': did you mean"),
-        ("[grid]\nrates = [1]\n", "'rates': did you mean 'rate'?"),
+        ("[base]\nmodle = 'x'\n", "unknown setting 'modle' of scenario {path}, table base, did you mean 'model'?"),
+        ("[base]\nseed = 3\n", "unknown setting 'seed' of scenario {path}, table base;"),
+        ("[grid]\nrates = [1]\n", "unknown setting 'rates' of scenario {path}, table grid, did you mean 'rate'?"),
         (
             "[base]\ngpu_memory_utilization = 'most'\n",
             "base.gpu_memory_utilization is 'most', expected a value like 0.9",
@@ -103,7 +103,7 @@ def test_a_broken_file_is_one_line(text: str, said: str, tmp_path: Path, capsys:
     path.write_text(text)
     code, _, err = cli(capsys, "run", "--scenario", path)
     assert code == 2
-    assert said in err
+    assert said.format(path=path) in err
     assert err.count("\n") == 1
 
 

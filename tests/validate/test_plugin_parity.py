@@ -56,7 +56,6 @@ class Ageing(Order):
 class FewNewcomers(Admission):
     """Lets first turns in only while at most one turn runs."""
 
-
     def allows(self, turn: TurnView, moment: Moment) -> bool:
         return turn.index > 0 or moment.engine.num_running < 2
 

@@ -38,7 +38,6 @@ class AllWelcome(Admission):
     """A gate that is always open: the queue is the plug-in's, the order vLLM's."""
 
 
-
 @register_retention("test-onlooker")
 @dataclass(frozen=True)
 class Onlooker(Retention):

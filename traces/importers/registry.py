@@ -3,64 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
-from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Final
 
-from continuum_sim.traces.errors import TraceError, nearest, shown
+from continuum_sim.names import Registry
+from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.importers.api import Importer
 from continuum_sim.traces.importers.head import Head
 
 IMPORTER_ENTRY_POINTS: Final = "continuum_sim.importers"
-"""Entry point group of importers in other packages; each names an `Importer`."""
+"""Entry-point group of importers in other packages; each names an `Importer`."""
 
-_OURS: Final = (
-    ("mini_swe_agent", "MINI_SWE_AGENT"),
-    ("mini_swe_agent", "MINI_SWE_AGENT_V1"),
-    ("swe_agent", "SWE_AGENT"),
-    ("openhands", "OPENHANDS"),
-    ("claude_code", "CLAUDE_CODE"),
-    ("tracelab", "TRACELAB"),
-    ("weka", "WEKA"),
-    ("mooncake", "MOONCAKE"),
-    ("aiperf", "AIPERF"),
-    ("bfcl", "BFCL"),
-    ("otel", "OTEL"),
-    ("openai_log", "OPENAI_LOG"),
-    ("vllm_log", "VLLM_LOG"),
+IMPORTERS: Final = Registry(
+    "format",
+    error=TraceError,
+    kind=Importer,
+    folder="continuum_sim.traces.importers",
+    group=IMPORTER_ENTRY_POINTS,
 )
 _SURE_ENOUGH: Final = 0.4
 _APART: Final = 0.15
 """Two formats closer than this are both named rather than one guessed."""
 
 
-@cache
 def importers() -> Mapping[str, Importer]:
-    """Return every importer by name: ours, then those of other packages.
-
-    Raises
-    ------
-    TraceError
-        If an importer of another package cannot be loaded or takes a name that there is.
-    """
-    found: dict[str, Importer] = {}
-    for module, name in _OURS:
-        importer: Importer = getattr(import_module(f"continuum_sim.traces.importers.{module}"), name)
-        found[importer.name] = importer
-    for point in entry_points(group=IMPORTER_ENTRY_POINTS):
-        try:
-            importer = point.load()
-        except Exception as error:
-            raise TraceError(f"importer {point.name!r} cannot be loaded ({point.value}): {error}") from None
-        if not isinstance(importer, Importer):
-            raise TraceError(f"importer {point.name!r} ({point.value}) is no Importer")
-        if importer.name in found:
-            raise TraceError(
-                f"importer {point.name!r} ({point.value}) takes the name {importer.name!r}, which is taken"
-            )
-        found[importer.name] = importer
-    return found
+    """Return every importer by name: ours, then those of other packages."""
+    return IMPORTERS.load()
 
 
 def find_importer(name: str) -> Importer:
@@ -71,11 +38,7 @@ def find_importer(name: str) -> Importer:
     TraceError
         If there is none, with the nearest name and all of them.
     """
-    known = importers()
-    if name not in known:
-        guess = nearest(name, known) or ","
-        raise TraceError(f"unknown format {shown(name)}{guess} formats: {', '.join(known)}")
-    return known[name]
+    return IMPORTERS.find(name)
 
 
 def detect(head: Head) -> tuple[Importer, float]:

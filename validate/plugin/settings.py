@@ -12,8 +12,8 @@ from typing import Any
 
 from continuum_sim.engine.rebuild import RebuildTime
 from continuum_sim.errors import ConfigError
+from continuum_sim.names import check_names
 from continuum_sim.policies import Policy, PolicyError
-from continuum_sim.policies.registry import check_names
 from continuum_sim.spec import parse_policy
 
 SECTION = "continuum"
@@ -105,10 +105,7 @@ def _parse(text: str) -> object:
 
 
 def _settings(section: Mapping[str, Any], where: str) -> PluginSettings:
-    try:
-        check_names(section, (f.name for f in fields(PluginSettings)), where, what="key")
-    except PolicyError as error:
-        raise ConfigError(str(error)) from None
+    check_names(section, (f.name for f in fields(PluginSettings)), "key", of=where, error=ConfigError)
     policy = section.get("policy")
     if not isinstance(policy, str) or not policy.strip():
         raise ConfigError(f"{where}: policy is {policy!r}, expected a name such as 'ttl'")

@@ -71,4 +71,5 @@ FIGURE = FigureSpec(
     needs="runs of two policies or more under the same seeds",
     tabulate=tabulate,
     draw=draw,
+    place=50,
 )

@@ -28,4 +28,5 @@ FIGURE = FigureSpec(
     needs="runs at two values of max_num_seqs or more",
     tabulate=tabulate,
     draw=draw,
+    place=130,
 )

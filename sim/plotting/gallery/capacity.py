@@ -98,4 +98,5 @@ FIGURE = FigureSpec(
     needs="runs at two arrival rates or more",
     tabulate=tabulate,
     draw=draw,
+    place=90,
 )

@@ -28,4 +28,5 @@ FIGURE = FigureSpec(
     needs="runs at two values of max_num_batched_tokens or more",
     tabulate=tabulate,
     draw=draw,
+    place=120,
 )

@@ -28,4 +28,5 @@ FIGURE = FigureSpec(
     needs="runs at two sizes of the DRAM tier (dram_gb) or more",
     tabulate=tabulate,
     draw=draw,
+    place=110,
 )

@@ -69,4 +69,5 @@ FIGURE = FigureSpec(
     needs="runs with their programs.parquet",
     tabulate=tabulate,
     draw=draw,
+    place=20,
 )

@@ -108,4 +108,5 @@ FIGURE = FigureSpec(
     needs="runs with their timeline.parquet",
     tabulate=tabulate,
     draw=draw,
+    place=60,
 )

@@ -87,4 +87,5 @@ FIGURE = FigureSpec(
     needs="runs of two policies or more under the same seeds, with programs.parquet or several repeat_turns",
     tabulate=tabulate,
     draw=draw,
+    place=80,
 )

@@ -90,4 +90,5 @@ FIGURE = FigureSpec(
     needs="any runs; runs at two arrival rates or more for lines against load",
     tabulate=tabulate,
     draw=draw,
+    place=30,
 )

@@ -72,4 +72,5 @@ FIGURE = FigureSpec(
     needs="any runs",
     tabulate=tabulate,
     draw=draw,
+    place=40,
 )

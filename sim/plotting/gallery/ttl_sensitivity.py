@@ -99,4 +99,5 @@ FIGURE = FigureSpec(
     needs="a policy run with two values of its ttl or more (ttl-static:ttl=…)",
     tabulate=tabulate,
     draw=draw,
+    place=100,
 )

@@ -81,4 +81,5 @@ FIGURE = FigureSpec(
     needs="runs with their turns.parquet",
     tabulate=tabulate,
     draw=draw,
+    place=70,
 )

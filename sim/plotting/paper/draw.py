@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from continuum_sim.errors import ConfigError
+from continuum_sim.names import check_names
 from continuum_sim.plotting.data import FigureData, MissingData
 from continuum_sim.plotting.files import (
     DEFAULT_FORMATS,
@@ -23,8 +24,6 @@ from continuum_sim.plotting.paper.cells import run_scenario
 from continuum_sim.plotting.paper.spec import PaperFigure
 from continuum_sim.plotting.spec import FigureTable
 from continuum_sim.plotting.titles import setting_of
-from continuum_sim.policies.errors import PolicyError
-from continuum_sim.policies.registry import check_names
 from continuum_sim.scenarios import find_scenario
 
 CELLS: Final = "cells"
@@ -92,10 +91,7 @@ def paper_figures(
 
 
 def _chosen(only: Sequence[str] | None) -> list[PaperFigure]:
-    try:
-        check_names(only or (), PAPER_FIGURES, "figures of the paper", what="figure")
-    except PolicyError as error:
-        raise ConfigError(str(error)) from None
+    check_names(only or (), PAPER_FIGURES, "figure", of="the paper", error=ConfigError)
     return list(PAPER_FIGURES.values()) if only is None else [PAPER_FIGURES[name] for name in dict.fromkeys(only)]
 
 

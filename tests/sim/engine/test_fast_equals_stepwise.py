@@ -168,7 +168,6 @@ def test_arrivals_in_a_jump_see_the_engine_as_it_is_then(watcher: Policy) -> Non
 class FromSeven(Admission):
     """Opens at 7 s, which nothing announces."""
 
-
     def allows(self, turn: TurnView, moment: Moment) -> bool:
         return turn.program.program_id == "c" or moment.now_s >= 7.0
 

@@ -168,7 +168,6 @@ def test_room_that_a_growing_turn_leaves_of_a_broken_pin_is_taken_in_the_next_st
 class GivesWay(SoftPins):
     """Gives every pin up as soon as a turn waits."""
 
-
     def at_turn_end(self, program: ProgramView, moment: Moment) -> Decision:
         return PinFor(float("inf"))
 

@@ -11,8 +11,13 @@ from pathlib import Path
 import pytest
 
 import continuum_sim as cs
+from continuum_sim import names
+from continuum_sim.errors import ConfigError
+from continuum_sim.names import Registry
 from continuum_sim.plotting import FigureSpec, registry
 from support.cli import cli
+
+GALLERY = "continuum_sim.plotting.gallery"
 
 
 def test_a_line_a_figure_drawn_or_skipped(
@@ -72,7 +77,7 @@ def test_the_list_says_what_each_figure_needs(capsys: pytest.CaptureFixture[str]
         ("{tmp}/empty", "empty holds no results, expected a directory written by run, compare or sweep --out"),
         ("{tmp}/torn", "torn is no run directory"),
         ("{tmp}/listless", "lists no runs"),
-        ("{data} --only jct-vs-rte", "unknown figure 'jct-vs-rte'; did you mean 'jct-vs-rate'?"),
+        ("{data} --only jct-vs-rte", "unknown figure 'jct-vs-rte', did you mean 'jct-vs-rate'?"),
         ("{data} --format gif", "unknown format 'gif', expected some of pdf, png, svg"),
         ("{data} --where rate=7", "no run has rate = 7; there are 1.0, 2.0, 4.0"),
         ("{data} --where speed=7", "no setting 'speed' to choose by; there are policy, seed"),
@@ -104,31 +109,24 @@ def test_bad_input_is_one_line(
 
 
 def test_others_can_ship_figures(one_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "ours_and_theirs.py").write_text(
+    (tmp_path / "a_figure_of_theirs.py").write_text(
         "from continuum_sim.plotting.gallery.jct_cdf import draw, tabulate\n"
         "from continuum_sim.plotting import FigureSpec\n"
         "FIGURE = FigureSpec('theirs', 'Their curve', 'anything', tabulate, draw)\n"
-        "TAKEN = FigureSpec('jct-cdf', 'Their curve', 'anything', tabulate, draw)\n"
-        "NONE = 3\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    points = [
-        EntryPoint(n, f"ours_and_theirs:{n}", "continuum_sim.figures") for n in ("FIGURE", "TAKEN", "NONE", "GONE")
-    ]
-    monkeypatch.setattr(registry, "entry_points", lambda group: points)
-    found = registry.all_figures()
-    assert list(found)[-1] == "theirs"
-    assert isinstance(found["jct-cdf"], FigureSpec)
-    assert found["jct-cdf"].shows.startswith("Distribution")
+    figures = Registry("figure", error=ConfigError, kind=FigureSpec, folder=GALLERY, group=registry.FIGURE_ENTRY_POINTS)
+    point = EntryPoint("theirs", "a_figure_of_theirs:FIGURE", registry.FIGURE_ENTRY_POINTS)
+    monkeypatch.setattr(names, "entry_points", lambda group: [point])
+    monkeypatch.setattr(registry, "FIGURES", figures)
+    assert list(registry.all_figures())[-1] == "theirs"
     assert cs.figure("theirs", one_run).axes
 
 
-def test_a_broken_figure_of_others_is_a_warning(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(registry, "entry_points", lambda group: [EntryPoint("broken", "no_such_module:F", group)])
-    registry.all_figures()
-    assert "warning: figure 'broken' cannot be loaded (no_such_module:F)" in capsys.readouterr().err
+def test_figures_are_listed_in_their_own_order() -> None:
+    ours = [figure.name for figure in registry.all_figures().values() if figure.place < FigureSpec.place]
+    assert ours[0] == "jct-vs-rate"
+    assert ours != sorted(ours)
 
 
 def test_nothing_imports_matplotlib_before_it_draws() -> None:

@@ -169,7 +169,7 @@ def test_quick_takes_the_ends_and_the_middle() -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ("--paper --only paper-fig17", "unknown figure 'paper-fig17'; did you mean 'paper-fig1"),
+        ("--paper --only paper-fig17", "unknown figure 'paper-fig17' of the paper, did you mean 'paper-fig1"),
         ("--paper results", "--paper runs its own cells"),
         ("--paper --where rate=1", "--paper runs its own cells"),
         ("--paper --format gif", "unknown format 'gif'"),

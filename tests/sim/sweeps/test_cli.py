@@ -110,7 +110,10 @@ def test_a_reason_that_many_cells_share_is_said_once(capsys: pytest.CaptureFixtu
     [
         (["--policies", "lru"], "error: a sweep needs a place for its dataset: give --out DIR"),
         (["--out", "s", "--vary", "kv_blocks"], "error: --vary 'kv_blocks' is not of the form setting=value,value"),
-        (["--out", "s", "--vary", "kv_block=3"], "error: unknown setting 'kv_block'; did you mean 'kv_blocks'?"),
+        (
+            ["--out", "s", "--vary", "kv_block=3"],
+            "error: unknown setting 'kv_block' of --vary, did you mean 'kv_blocks'?",
+        ),
         (["--out", "s", "--jobs", "0"], "error: jobs is 0"),
         (["--out", "s", "--backend", "slurm"], "error: --backend is 'slurm', expected local, dask or ray"),
         (["--out", "s", "--backend", "dask"], "error: backend dask takes the address of the cluster (--address)"),

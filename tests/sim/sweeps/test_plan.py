@@ -111,12 +111,12 @@ def test_text_is_read_as_values(name: str, text: str, values: list[Any]) -> None
 @pytest.mark.parametrize(
     ("grid", "said"),
     [
-        ({"kv_block": [1]}, r"unknown setting 'kv_block'; did you mean 'kv_blocks'\?"),
+        ({"kv_block": [1]}, r"unknown setting 'kv_block' of grid, did you mean 'kv_blocks'\?"),
         ({"kv_blocks": "many"}, "kv_blocks is 'many', expected a whole number or none"),
         ({"watermark": "low"}, "watermark is 'low', expected a number"),
         ({"seed": "5-1"}, "seeds are '5-1'"),
         ({"policy": []}, "policy has no value"),
-        ({"policy": ["lru", "ttx"]}, r"unknown policy 'ttx'; did you mean 'ttl'\?"),
+        ({"policy": ["lru", "ttx"]}, r"unknown policy 'ttx', did you mean 'ttl'\?"),
         ({"gpu": ["a100-80", "h1000"]}, "h1000"),
         ({"trace": ["nowhere.jsonl"]}, "nowhere.jsonl"),
         ({"arrivals": ["closed:workers=4"], RATE: [1.0]}, "rate"),

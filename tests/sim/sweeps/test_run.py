@@ -197,7 +197,6 @@ class Broken(Retention):
 class Closed(Admission):
     """Lets nothing in."""
 
-
     def allows(self, turn: TurnView, moment: Moment) -> bool:
         return False
 

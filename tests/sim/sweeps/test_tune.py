@@ -86,7 +86,7 @@ def test_ranges_are_read_from_the_policy_or_from_text() -> None:
 @pytest.mark.parametrize(
     ("name", "asked", "said"),
     [
-        ("ttl-static", {"tll": None}, "unknown parameter 'tll'; did you mean 'ttl'"),
+        ("ttl-static", {"tll": None}, "unknown parameter 'tll' of policy ttl-static, did you mean 'ttl'"),
         ("ttl-static", {"ttl": "5:1"}, "with LOW below HIGH"),
         ("ttl-static", {"ttl": "1:5:lin"}, "is not LOW:HIGH"),
         ("ttl-static", {"ttl": "0:5:log"}, "needs LOW above 0"),

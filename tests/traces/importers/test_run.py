@@ -190,13 +190,9 @@ def test_progress_reaches_the_end(tmp_path: Path) -> None:
 
 def test_other_packages_bring_importers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint("theirs", "support.their_importer:IMPORTER", registry.IMPORTER_ENTRY_POINTS)
-    monkeypatch.setattr(registry, "entry_points", lambda *, group: [point])
-    importers.cache_clear()  # type: ignore[attr-defined]
-    try:
-        assert isinstance(importers()["theirs"], Importer)
-        (tmp_path / "x.csv").write_text("job,10,2\n")
-        made = import_trace([tmp_path / "x.csv"], tmp_path / "out.jsonl")
-        assert made.format == "theirs"
-        assert json.loads((tmp_path / "out.jsonl").read_bytes().splitlines()[1])["program_id"] == "job"
-    finally:
-        importers.cache_clear()  # type: ignore[attr-defined]
+    monkeypatch.setitem(registry.IMPORTERS.load(), "theirs", point.load())
+    assert isinstance(importers()["theirs"], Importer)
+    (tmp_path / "x.csv").write_text("job,10,2\n")
+    made = import_trace([tmp_path / "x.csv"], tmp_path / "out.jsonl")
+    assert made.format == "theirs"
+    assert json.loads((tmp_path / "out.jsonl").read_bytes().splitlines()[1])["program_id"] == "job"

@@ -1,0 +1,67 @@
+"""What a step-time model is to whoever names one: how it is made from `NAME` or `NAME:ARGUMENT`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.hardware.gpus import GpuSpec
+from continuum_sim.hardware.models import ModelSpec
+from continuum_sim.names import check_names
+from continuum_sim.steptime.model import StepTime
+
+
+class StepTimeFactory(Protocol):
+    """Makes a step-time model from what follows its name and the colon, empty if nothing does."""
+
+    def __call__(self, argument: str, *, model: ModelSpec, gpu: GpuSpec, tensor_parallel_size: int) -> StepTime:
+        """Make the model, or raise ConfigError."""
+
+
+@dataclass(frozen=True)
+class StepTimeKind:
+    """One kind of step-time model; the file that defines the model names it with one of these."""
+
+    name: str
+    make: StepTimeFactory
+    shows: str = ""
+    """How it is written on the command line: `fitted:FILE`; the name if empty."""
+    one_gpu: bool = False
+    """Whether it is read from measurements on one kind of GPU, whatever GPU is asked for."""
+
+
+def read_settings(text: str, known: Sequence[str], owner: str) -> dict[str, float]:
+    """Read `key=number,key=number`.
+
+    Raises
+    ------
+    ConfigError
+        For a setting that is unknown or no number.
+    """
+    values = {}
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        key, sign, number = (part.strip() for part in item.partition("="))
+        if not sign:
+            raise ConfigError(f"step-time model {owner}: {item!r} is not of the form key=number")
+        check_names([key], known, "setting", of=f"step-time model {owner}", error=ConfigError)
+        try:
+            values[key] = float(number)
+        except ValueError:
+            raise ConfigError(f"step-time model {owner}: {key} is {number!r}, expected a number") from None
+    return values
+
+
+def read_path(argument: str, name: str, what: str) -> Path:
+    """Read the path that a model needs.
+
+    Raises
+    ------
+    ConfigError
+        If there is none.
+    """
+    if not argument:
+        raise ConfigError(f"step-time model {name!r} needs a path: write {name}:{what}")
+    return Path(argument).expanduser()

@@ -78,7 +78,7 @@ def test_flags_follow_from_what_is_overridden() -> None:
 
 
 def test_a_key_that_says_nothing_of_a_flag_orders_the_queue() -> None:
-    load = {"trace": "swebench", "limit": 12, "arrivals": "burst", "kv_blocks": 3000, "max_turns": 6}
+    load = {"trace": "swebench", "limit": 20, "arrivals": "poisson:rate=2", "kv_blocks": 2000, "max_turns": 8}
     ours, stock = (cs.run(policy=policy, **load) for policy in (Policy("latest", order=LatestFirst()), "lru"))
     assert ours.summary.policy_activity.reorders > 0
     assert ours.summary.jct_s != stock.summary.jct_s

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from setuptools import build_meta
 from setuptools.build_meta import build_sdist, get_requires_for_build_sdist, prepare_metadata_for_build_wheel
+from wheel_files import add_to_wheel, link_tree
 
 if TYPE_CHECKING:
     from setuptools import Extension
@@ -67,6 +69,9 @@ what is asked once a run, a program or a file, which is not worth it.
 REQUIREMENTS = ["mypy[mypyc]>=2.4,<2.5", "numpy>=1.26", "simpy>=4.1"]
 """The compiler, pinned to what CI tests with, and the libraries whose types it has to see."""
 
+COMMIT_FILE = "continuum_sim/commit.txt"
+"""Where an installed package has the commit it was built of (`continuum_sim.build.commit` reads it)."""
+
 FOLDERS = {"sim": ".", "policies": "policies", "traces": "traces", "validate": "validate"}
 """Top-level folders and their places in the import package, as in `tool.setuptools.package-dir`."""
 
@@ -83,9 +88,15 @@ def get_requires_for_build_wheel(config_settings: Any = None) -> list[str]:
 
 
 def build_wheel(wheel_directory: str, config_settings: Any = None, metadata_directory: str | None = None) -> str:
-    """Build a wheel, compiled if that is asked for."""
-    if not _wanted():
-        return build_meta.build_wheel(wheel_directory, config_settings, metadata_directory)
+    """Build a wheel, compiled if that is asked for; it knows the commit it was made of."""
+    name = (_build_compiled if _wanted() else build_meta.build_wheel)(
+        wheel_directory, config_settings, metadata_directory
+    )
+    add_to_wheel(Path(wheel_directory, name), {COMMIT_FILE: _commit().encode()})
+    return name
+
+
+def _build_compiled(wheel_directory: str, config_settings: Any, metadata_directory: str | None) -> str:
     _check_compiler()
     scratch = Path("build")  # setuptools' own, and object files land beside their sources
     scratch.mkdir(exist_ok=True)
@@ -110,9 +121,23 @@ def prepare_metadata_for_build_editable(metadata_directory: str, config_settings
 
 
 def build_editable(wheel_directory: str, config_settings: Any = None, metadata_directory: str | None = None) -> str:
-    """Build an editable wheel; never compiled."""
+    """Build an editable wheel; never compiled. Type checkers and editors find the sources by a path file."""
     get_requires_for_build_editable()
-    return build_meta.build_editable(wheel_directory, config_settings, metadata_directory)
+    name = build_meta.build_editable(wheel_directory, config_settings, metadata_directory)
+    if os.name != "nt":  # links need a privilege there
+        tree = link_tree(Path.cwd(), FOLDERS, Path("build", "editable").resolve())
+        add_to_wheel(Path(wheel_directory, name), {"__continuum_sim_types.pth": f"{tree}\n".encode()})
+    return name
+
+
+def _commit() -> str:
+    """Return the commit of the sources, with `-dirty` behind it if they differ; empty outside a checkout."""
+    asked = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return done.stdout.strip() if Path(".git").exists() and done.returncode == 0 else ""
 
 
 def _wanted() -> bool:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 import pickle
+import re
+import shutil
+import subprocess
 import sys
+import venv
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from zipfile import ZipFile
 
 import pytest
 
 import continuum_sim
+from continuum_sim import build
 from continuum_sim.build import build_name
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.hardware import find_gpu, find_model
@@ -28,7 +34,11 @@ def backend() -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str(ROOT / "build_backend"))  # as `backend-path` has it
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(ROOT / "build_backend"))
     return module
 
 
@@ -65,3 +75,55 @@ def test_compiling_asks_for_a_compiler_before_anything_else(
     for hook in (backend.get_requires_for_build_wheel, lambda: backend.build_wheel("nowhere")):
         with pytest.raises(SystemExit, match=r"needs a C compiler and Python's headers \(.*no-such-compiler.*\)"):
             hook()
+
+
+def test_files_added_to_a_wheel_are_in_its_record(backend: ModuleType, tmp_path: Path) -> None:
+    wheel = tmp_path / "x-1-py3-none-any.whl"
+    with ZipFile(wheel, "w") as made:
+        made.writestr("x.py", "x = 1\n")
+        made.writestr("x-1.dist-info/RECORD", "x.py,sha256=abc,6\nx-1.dist-info/RECORD,,\n")
+    backend.add_to_wheel(wheel, {"x/commit.txt": b"abc"})
+    with ZipFile(wheel) as made:
+        assert made.read("x/commit.txt") == b"abc"
+        assert made.read("x.py") == b"x = 1\n"
+        record = made.read("x-1.dist-info/RECORD").decode().splitlines()
+    digest = "ungWv48Bz-pBQUDeXa4iI7ADYaOWF3qctBD_YfIAFa0"  # of "abc", as in FIPS 180-2
+    assert record == [
+        "x.py,sha256=abc,6",
+        f"x/commit.txt,sha256={digest},3",
+        "x-1.dist-info/RECORD,,",
+    ]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+def test_links_lie_as_the_package_is_imported(backend: ModuleType, tmp_path: Path) -> None:
+    for _ in range(2):  # a second installation replaces the links of the first
+        tree = backend.link_tree(ROOT, backend.FOLDERS, tmp_path / "tree")
+        package = tree / "continuum_sim"
+        assert (package / "py.typed").resolve() == ROOT / "sim" / "py.typed"
+        assert (package / "policies" / "ttl.py").resolve() == ROOT / "policies" / "ttl.py"
+        assert not (package / "__pycache__").exists()
+
+
+def test_the_commit_is_that_of_the_checkout() -> None:
+    if build.commit() is None:
+        pytest.skip("neither a checkout nor built from one")
+    assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?", str(build.commit()))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+def test_type_checkers_see_an_editable_installation(tmp_path: Path) -> None:
+    pytest.importorskip("mypy")
+    venv.create(tmp_path / "env", with_pip=True)
+    python = tmp_path / "env" / "bin" / "python"
+    root = tmp_path / "source"  # a build writes into its sources
+    shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(".git", "build", ".venv*", "*.egg-info"))
+    subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", "-e", root], check=True)
+    (tmp_path / "mine.py").write_text(
+        "import continuum_sim as cs\ncs.run(polcy='lru')\nreveal_type(cs.run().summary.turns)\n"
+    )
+    command = [sys.executable, "-m", "mypy", "--python-executable", python, "--ignore-missing-imports", "mine.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert 'Unexpected keyword argument "polcy"' in done.stdout
+    assert 'Revealed type is "int"' in done.stdout

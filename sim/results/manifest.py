@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
+from continuum_sim.build import commit
 from continuum_sim.policies import Routing
 from continuum_sim.resolve import ResolvedRun
 from continuum_sim.spec import routing_spec
@@ -72,6 +73,7 @@ def make_stamp(command: Sequence[str] | None) -> dict[str, Any]:
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": None if command is None else list(command),
         "versions": _versions(),
+        "commit": commit(),
         "platform": platform.platform(),
     }
 

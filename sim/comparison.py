@@ -20,6 +20,7 @@ from continuum_sim.results.jsonfile import to_json
 from continuum_sim.results.manifest import make_stamp
 from continuum_sim.results.tables import COLUMNS
 from continuum_sim.run_config import RunConfig
+from continuum_sim.traces.files import write_text
 
 COMPARISON = "comparison.json"
 
@@ -148,8 +149,8 @@ def run_comparison(
                 "seeds": result.seeds,
                 "runs": [str(place.relative_to(staged)) for place in places if place is not None],
             }
-            (staged / COMPARISON).write_text(result.to_json(), encoding="utf-8")
-            (staged / MANIFEST).write_text(to_json(manifest), encoding="utf-8")
+            write_text(staged / COMPARISON, result.to_json())
+            write_text(staged / MANIFEST, to_json(manifest))
     return result
 
 

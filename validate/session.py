@@ -20,6 +20,7 @@ from continuum_sim.results.files import DECISIONS
 from continuum_sim.results.jsonfile import to_json
 from continuum_sim.steptime.fitted import load_fitted
 from continuum_sim.steptime.model import StepTime
+from continuum_sim.traces.files import write_bytes, write_text
 from continuum_sim.validate.calibration.calibrate import calibrate, delays_of, write_calibration
 from continuum_sim.validate.calibration.delays import ClientDelays, measure_delays, read_delays
 from continuum_sim.validate.calibration.measure import Prompts, warm_up
@@ -40,7 +41,6 @@ from continuum_sim.validate.session_files import (
     read_json,
     slug,
     write_records,
-    write_text,
 )
 from continuum_sim.validate.workload import Workload
 
@@ -186,7 +186,7 @@ def _predict(
             for draw, one in enumerate(forecasts):
                 folder = files.root / "predictions" / slug(policy) / f"draw{draw}"
                 write_records(folder, one.programs, one.turns)
-                (folder / DECISIONS).write_bytes(b"".join(map(decision_line, one.decisions)))
+                write_bytes(folder / DECISIONS, b"".join(map(decision_line, one.decisions)))
                 hashes[str(folder.relative_to(files.root))] = {
                     path.name: hash_file(path) for path in sorted(folder.iterdir())
                 }

@@ -20,7 +20,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TextIO, cast
 
-from continuum_sim.traces.interrupts import uninterrupted
+from continuum_sim.interrupts import uninterrupted
 from continuum_sim.traces.leftovers import beside, clear_leftovers, lock_file, lock_folder, new_token, release
 
 _DESCRIPTOR: Final = re.compile(r"/dev/fd/(\d+)|/proc/(self|thread-self|\d+)/fd/(\d+)")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -12,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
+from continuum_sim.cli.signals import run_async
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.rebuild import fit_rebuild_time
 from continuum_sim.fits import check_fits
@@ -49,7 +49,7 @@ CALIBRATION: Final = "calibration"
 
 T = TypeVar("T")
 Runner = Callable[[Coroutine[Any, Any, T]], T]
-"""Runs a coroutine to its end: `asyncio.run`, or a loop on a virtual clock in tests."""
+"""Runs a coroutine to its end: `run_async`, or a loop on a virtual clock in tests."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ def run_session(
     files: SessionFiles,
     *,
     say: Callable[[str], None],
-    runner: Runner[Any] = asyncio.run,
+    runner: Runner[Any] = run_async,
     resume: bool = False,
 ) -> None:
     """Carry out whatever of the session is not in its directory yet.

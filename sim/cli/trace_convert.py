@@ -167,16 +167,22 @@ def _list_formats(json: bool) -> None:
 
 
 @contextmanager
-def _bytes_bar() -> Iterator[Callable[[int, int], None] | None]:
+def _bytes_bar() -> Iterator[Callable[[int, int], None]]:
     """Draw how much of the files has been read, on a terminal."""
     from continuum_sim.cli.console import messages
+    from continuum_sim.interrupts import stop_if_asked
 
     console = messages()
     if not console.is_terminal:
-        yield None
+        yield lambda done, total: stop_if_asked()
         return
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
     with Progress(BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console, transient=True) as bar:
         task = bar.add_task("", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+        def progress(done: int, total: int) -> None:
+            stop_if_asked()
+            bar.update(task, completed=done, total=total)
+
+        yield progress

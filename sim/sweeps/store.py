@@ -160,7 +160,7 @@ def sweep_store(directory: Path, *, force: bool = False) -> Iterator[SweepStore]
     _check_ours(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        lock = (directory / _LOCK).open("w")
+        lock = (directory / _LOCK).open("a")
     except OSError as error:
         raise ConfigError(f"--out {directory} cannot be made: {error.strerror}") from None
     with lock:

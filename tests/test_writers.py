@@ -29,8 +29,8 @@ BY_NAME = {
     *("copy", "copy2", "copyfile", "copytree", "move", "mkstemp", "mktemp", "NamedTemporaryFile"),
     *("write_text", "write_bytes", "renames", "to_csv", "to_parquet", "savetxt"),
 }
-TO_STREAM = {"ParquetWriter", "write_table", "savefig", "savez", "savez_compressed", "save"}
-"""Fine with a stream, which the code calls `file`."""
+TO_STREAM = {"ParquetWriter": 0, "write_table": 1, "savefig": 0, "savez": 0, "savez_compressed": 0}
+"""Which argument says where to; fine with a stream, which the code calls `file`."""
 
 
 def going_around(tree: ast.AST) -> Iterator[tuple[str, int]]:
@@ -52,7 +52,8 @@ def going_around(tree: ast.AST) -> Iterator[tuple[str, int]]:
         elif name == "rename":  # of a path: a data frame's takes a text or names
             writes = method and first is not None and not isinstance(first, ast.Constant)
         elif name in TO_STREAM:
-            writes = first is not None and not (isinstance(first, ast.Name) and first.id in ("file", "self"))
+            target = node.args[TO_STREAM[name]] if len(node.args) > TO_STREAM[name] else None
+            writes = target is not None and not (isinstance(target, ast.Name) and target.id == "file")
         else:
             writes = name in BY_NAME and method and bool(node.args) and not (name == "copy" and module != "shutil")
         if writes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -137,7 +136,7 @@ def _survey(
     if not (place.exists() and found.exists()):
         facts = runner(_survey_engine(session, start, files.root / CALIBRATION, found, say))
         if session.step_time is not None:
-            shutil.copyfile(session.step_time, found)
+            write_bytes(found, session.step_time.read_bytes())
         write_text(place, to_json(asdict(facts)))
     return EngineFacts(**read_json(place))
 

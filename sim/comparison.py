@@ -13,7 +13,7 @@ from typing import Any
 from continuum_sim.errors import ConfigError
 from continuum_sim.execute import OnProgress, execute
 from continuum_sim.policies import Policy
-from continuum_sim.processes import local_workers
+from continuum_sim.processes import local_workers, start_workers
 from continuum_sim.resolve import ResolvedRun, open_trace, resolve, resolve_policy
 from continuum_sim.results.compared import CompareResult, Run
 from continuum_sim.results.files import MANIFEST, staged_directory
@@ -184,7 +184,8 @@ def _run_all(
     from joblib import Parallel, delayed
 
     with local_workers():
-        yield from Parallel(n_jobs=jobs, return_as="generator")(delayed(_run_one)(*task) for task in tasks)
+        parallel = Parallel(n_jobs=jobs, return_as="generator")
+        yield from start_workers(parallel, (delayed(_run_one)(*task) for task in tasks))
 
 
 def _run_one(config: RunConfig, place: Path | None, progress: OnProgress | None = None) -> Run:

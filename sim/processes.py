@@ -7,9 +7,9 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 _POLL_S: Final = 1.0
 _IDLE_S: Final = 15
@@ -35,6 +35,25 @@ def local_workers() -> Iterator[None]:
     threading.excepthook = usual  # not after an interruption: the thread may still be about to fail
 
 
+def start_workers(parallel: Any, calls: Iterable[Any]) -> Generator[Any, None, None]:
+    """Hand joblib's calls to workers, which are started with signals blocked; return the outcomes as they come.
+
+    Until a worker can ignore Ctrl-C, which takes it the second in which it imports, it would die of it and say so.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        outcomes: Generator[Any, None, None] = parallel(calls)
+        return outcomes
+    from joblib.externals.loky.backend.resource_tracker import ensure_running
+
+    ensure_running()  # unblocks signals, so before
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _signals())
+    try:
+        outcomes = parallel(calls)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return outcomes
+
+
 def end_with_parent() -> None:
     """Have a process of `multiprocessing` end with the one that started it, even if that was killed."""
     if (parent := multiprocessing.parent_process()) is not None:
@@ -43,9 +62,10 @@ def end_with_parent() -> None:
 
 def _begin_worker(parent: int) -> None:
     """Leave signals that a terminal or `timeout` sends to every process to the one that asked: it ends its workers."""
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    for number in _signals():
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _signals())
 
     def orphaned() -> None:
         # Not Linux's PR_SET_PDEATHSIG: that goes by the thread that started this process, which may end long before.
@@ -53,6 +73,10 @@ def _begin_worker(parent: int) -> None:
             time.sleep(_POLL_S)
 
     _end_after(orphaned)  # loky's processes do not know `multiprocessing.parent_process`
+
+
+def _signals() -> list[signal.Signals]:
+    return [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 def _end_after(wait: Callable[[], object]) -> None:

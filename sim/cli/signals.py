@@ -43,6 +43,7 @@ def stop_signals(*, then_exit: bool) -> Iterator[None]:
         ignored = then_exit and interrupts.noted() is not None
         for number, was in before.items():
             signal.signal(number, signal.SIG_IGN if ignored else was)
+        interrupts.note(None)
 
 
 def exit_code() -> int:

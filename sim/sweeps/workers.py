@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar, get_args
 
 from continuum_sim.errors import ConfigError
-from continuum_sim.processes import local_workers
+from continuum_sim.processes import local_workers, start_workers
 
 Backend = Literal["local", "dask", "ray"]
 Task = TypeVar("Task")
@@ -67,7 +67,8 @@ class Workers:
                 return
             jobs = self._processes(len(tasks)) if self.backend == "local" else self.jobs
             parallel = Parallel(n_jobs=jobs, batch_size=1, pre_dispatch="4*n_jobs", return_as="generator_unordered")
-            yield from parallel(delayed(function)(task) for task in tasks)
+            calls = (delayed(function)(task) for task in tasks)
+            yield from start_workers(parallel, calls) if self.backend == "local" else parallel(calls)
 
     def _processes(self, tasks: int) -> int:
         return max(1, min(tasks, _cores() if self.jobs == -1 else self.jobs))

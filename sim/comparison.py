@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 from continuum_sim.errors import ConfigError
 from continuum_sim.execute import OnProgress, execute
 from continuum_sim.policies import Policy
+from continuum_sim.processes import local_workers, start_workers
 from continuum_sim.resolve import ResolvedRun, open_trace, resolve, resolve_policy
 from continuum_sim.results.compared import CompareResult, Run
 from continuum_sim.results.files import MANIFEST, staged_directory
@@ -20,6 +21,7 @@ from continuum_sim.results.jsonfile import to_json
 from continuum_sim.results.manifest import make_stamp
 from continuum_sim.results.tables import COLUMNS
 from continuum_sim.run_config import RunConfig
+from continuum_sim.traces.files import write_text
 
 COMPARISON = "comparison.json"
 
@@ -135,7 +137,8 @@ def run_comparison(
         staged = None if directory is None else stack.enter_context(staged_directory(directory, force=force))
         places = _places(plan.configs, staged)
         runs = []
-        for run in _run_all(list(zip(plan.configs, places, strict=True)), jobs, progress):
+        done = _run_all(list(zip(plan.configs, places, strict=True)), jobs, progress)
+        for run in stack.enter_context(closing(done)):
             runs.append(run)
             if on_run is not None:
                 on_run(run.summary.policy, run.summary.seed)
@@ -148,8 +151,8 @@ def run_comparison(
                 "seeds": result.seeds,
                 "runs": [str(place.relative_to(staged)) for place in places if place is not None],
             }
-            (staged / COMPARISON).write_text(result.to_json(), encoding="utf-8")
-            (staged / MANIFEST).write_text(to_json(manifest), encoding="utf-8")
+            write_text(staged / COMPARISON, result.to_json())
+            write_text(staged / MANIFEST, to_json(manifest))
     return result
 
 
@@ -172,13 +175,17 @@ def _places(configs: Sequence[RunConfig], staged: Path | None) -> list[Path | No
     return places
 
 
-def _run_all(tasks: list[tuple[RunConfig, Path | None]], jobs: int, progress: OnProgress | None) -> Iterator[Run]:
+def _run_all(
+    tasks: list[tuple[RunConfig, Path | None]], jobs: int, progress: OnProgress | None
+) -> Generator[Run, None, None]:
     if jobs == 1 or len(tasks) == 1:
         yield from (_run_one(config, place, progress) for config, place in tasks)
         return
     from joblib import Parallel, delayed
 
-    yield from Parallel(n_jobs=jobs, return_as="generator")(delayed(_run_one)(*task) for task in tasks)
+    with local_workers():
+        parallel = Parallel(n_jobs=jobs, return_as="generator")
+        yield from start_workers(parallel, (delayed(_run_one)(*task) for task in tasks))
 
 
 def _run_one(config: RunConfig, place: Path | None, progress: OnProgress | None = None) -> Run:

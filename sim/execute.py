@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from continuum_sim.cluster import LogDecision, ReplicaSetup
+from continuum_sim.interrupts import stop_if_asked
 from continuum_sim.resolve import ResolvedRun
 from continuum_sim.results.decisions import DecisionRecord, decision_file, keep_decisions
 from continuum_sim.results.files import DECISIONS, staged_directory, table_files
@@ -71,6 +72,7 @@ def execute(
     OSError
         If `out` cannot be written.
     """
+    stop_if_asked()
     batches: dict[str, list[pa.RecordBatch]] = {table: [] for table in (*keep, *(tables if out is None else ()))}
     logged: list[DecisionRecord] | None = [] if decisions and out is None else None
     with ExitStack() as stack:

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, cast
 
 from continuum_sim.traces.check import check_program
 from continuum_sim.traces.errors import TraceError, shown
+from continuum_sim.traces.files import spool, whole_file
 from continuum_sim.traces.header import TraceHeader, encode_header
 from continuum_sim.traces.schema import Program, ToolCall, Turn
 
@@ -24,8 +25,7 @@ def write_programs(
 ) -> int:
     """Write ``programs`` as JSON lines and return how many there were, sub-agents not counted.
 
-    Streams to a temporary file beside ``path`` and renames it at the end, so that a reader sees the
-    old file or the new one. A name that ends in ``.gz`` or ``.zst`` is compressed.
+    A reader sees the old file or the new one, see `whole_file`. A name that ends in ``.gz`` or ``.zst`` is compressed.
 
     Parameters
     ----------
@@ -53,17 +53,14 @@ def write_programs(
 
 def _write_headed(path: Path, programs: Iterable[Program], header: Callable[[], TraceHeader]) -> int:
     """Write the programs first, and then put the header before them: both compressions may be strung together."""
-    body = path.with_name(f".{path.name}.{os.getpid()}.body{path.suffix}")
-    try:
-        with replacing(body) as stream:
+    with spool(path) as body:
+        with _compressing(body, path.suffix) as stream:
             count = _write_all(stream, programs, path)
-        with _temporary(path) as file:
+        body.seek(0)
+        with whole_file(path) as file:
             with _compressing(file, path.suffix) as stream:
                 stream.write(encode_header(header()))
-            with open(body, "rb") as written:
-                shutil.copyfileobj(written, file, 2**20)
-    finally:
-        body.unlink(missing_ok=True)
+            shutil.copyfileobj(body, file, 2**20)
     return count
 
 
@@ -125,28 +122,12 @@ def _call(call: ToolCall) -> dict[str, Any]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Write to a temporary file beside ``path`` that takes its place at the end, if nothing went wrong.
+    """Give a stream whose content becomes the file if nothing goes wrong; see `whole_file`.
 
     A name that ends in ``.gz`` or ``.zst`` is compressed.
     """
-    with _temporary(path) as file, _compressing(file, path.suffix) as stream:
+    with whole_file(path) as file, _compressing(file, path.suffix) as stream:
         yield stream
-
-
-@contextmanager
-def _temporary(path: Path) -> Iterator[BinaryIO]:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            yield file
-        os.replace(temporary, path)
-    except OSError as error:
-        if error.filename is None or os.fspath(error.filename) != str(temporary):
-            raise
-        # Named as the user knows it.
-        raise OSError(error.errno, error.strerror, str(path)) from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager

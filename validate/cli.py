@@ -323,19 +323,13 @@ def _say(text: str) -> None:
 
 @contextmanager
 def _orderly() -> Iterator[None]:
-    """Report an engine's failure as a line and exit code 2, and let a polite kill end the engine as Ctrl-C does."""
-    import signal
-
-    from continuum_sim.cli.errors import Interrupted, say_error
+    """Report an engine's failure as a line and exit code 2, and an interruption with what is kept."""
+    from continuum_sim.cli.errors import interruptible, say_error
     from continuum_sim.validate.engines.interface import EngineError
 
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
-        yield
+        with interruptible("interrupted; what was finished is kept, and the same command goes on with it"):
+            yield
     except EngineError as error:
         say_error(error)
         raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        raise Interrupted("interrupted; what was finished is kept, and the same command goes on with it") from None
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import shutil
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -12,6 +10,7 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
+from continuum_sim.cli.signals import run_async
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.rebuild import fit_rebuild_time
 from continuum_sim.fits import check_fits
@@ -20,6 +19,7 @@ from continuum_sim.results.files import DECISIONS
 from continuum_sim.results.jsonfile import to_json
 from continuum_sim.steptime.fitted import load_fitted
 from continuum_sim.steptime.model import StepTime
+from continuum_sim.traces.files import write_bytes, write_text
 from continuum_sim.validate.calibration.calibrate import calibrate, delays_of, write_calibration
 from continuum_sim.validate.calibration.delays import ClientDelays, measure_delays, read_delays
 from continuum_sim.validate.calibration.measure import Prompts, warm_up
@@ -40,7 +40,6 @@ from continuum_sim.validate.session_files import (
     read_json,
     slug,
     write_records,
-    write_text,
 )
 from continuum_sim.validate.workload import Workload
 
@@ -49,7 +48,7 @@ CALIBRATION: Final = "calibration"
 
 T = TypeVar("T")
 Runner = Callable[[Coroutine[Any, Any, T]], T]
-"""Runs a coroutine to its end: `asyncio.run`, or a loop on a virtual clock in tests."""
+"""Runs a coroutine to its end: `run_async`, or a loop on a virtual clock in tests."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +75,7 @@ def run_session(
     files: SessionFiles,
     *,
     say: Callable[[str], None],
-    runner: Runner[Any] = asyncio.run,
+    runner: Runner[Any] = run_async,
     resume: bool = False,
 ) -> None:
     """Carry out whatever of the session is not in its directory yet.
@@ -137,7 +136,7 @@ def _survey(
     if not (place.exists() and found.exists()):
         facts = runner(_survey_engine(session, start, files.root / CALIBRATION, found, say))
         if session.step_time is not None:
-            shutil.copyfile(session.step_time, found)
+            write_bytes(found, session.step_time.read_bytes())
         write_text(place, to_json(asdict(facts)))
     return EngineFacts(**read_json(place))
 
@@ -186,7 +185,7 @@ def _predict(
             for draw, one in enumerate(forecasts):
                 folder = files.root / "predictions" / slug(policy) / f"draw{draw}"
                 write_records(folder, one.programs, one.turns)
-                (folder / DECISIONS).write_bytes(b"".join(map(decision_line, one.decisions)))
+                write_bytes(folder / DECISIONS, b"".join(map(decision_line, one.decisions)))
                 hashes[str(folder.relative_to(files.root))] = {
                     path.name: hash_file(path) for path in sorted(folder.iterdir())
                 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from continuum_sim.records import ProgramRecord, TurnRecord
 from continuum_sim.results.files import read_table
 from continuum_sim.results.jsonfile import to_json
 from continuum_sim.results.tables import record_batch, schema
+from continuum_sim.traces.files import whole_file, write_text
 
 MANIFEST: Final = "manifest.json"
 PREDICTIONS: Final = "predictions.json"
@@ -160,7 +160,8 @@ def write_records(folder: Path, programs: Sequence[ProgramRecord], turns: Sequen
     folder.mkdir(parents=True, exist_ok=True)
     for table, rows in (("programs", list(programs)), ("turns", list(turns))):
         batch = record_batch(table, list(rows))
-        pq.write_table(pa.Table.from_batches([batch], schema(table)), folder / f"{table}.parquet", compression="zstd")
+        with whole_file(folder / f"{table}.parquet", seeks=True) as file:
+            pq.write_table(pa.Table.from_batches([batch], schema(table)), file, compression="zstd")
 
 
 def read_records(folder: Path) -> tuple[list[ProgramRecord], list[TurnRecord]]:
@@ -177,16 +178,6 @@ def read_json(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ConfigError(f"{path}: is not JSON ({error})") from None
     return value
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file that appears whole or not at all."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def hash_file(path: Path) -> str:

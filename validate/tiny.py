@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
+
+from continuum_sim.traces.files import write_text
 
 
 def write_tiny_model(
@@ -42,7 +42,5 @@ def write_tiny_model(
         "torch_dtype": "float32",
     }
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".tmp", delete=False) as file:
-        json.dump(config, file, indent=1)
-    os.replace(file.name, folder / "config.json")
+    write_text(folder / "config.json", json.dumps(config, indent=1))
     return folder

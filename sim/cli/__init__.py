@@ -1,5 +1,24 @@
 """The command line: a thin layer over the library."""
 
-from continuum_sim.cli.app import main
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from continuum_sim import interrupts
+from continuum_sim.cli.signals import exit_code, stop_signals
 
 __all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and exit: 0 if it worked, 2 with one line on standard error if not, 130 after Ctrl-C."""
+    with stop_signals(then_exit=arguments is None):
+        try:
+            from continuum_sim.cli.app import run_command  # takes a moment, in which Ctrl-C counts already
+        except BaseException:
+            if interrupts.noted() is None:
+                raise
+            print("error: interrupted", file=sys.stderr)
+            sys.exit(exit_code())
+        run_command(sys.argv[1:] if arguments is None else arguments)

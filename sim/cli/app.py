@@ -6,18 +6,21 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperGroup
 
+from continuum_sim import interrupts
 from continuum_sim.cli.compare import compare
-from continuum_sim.cli.errors import INTERRUPTED, Interrupted, say_error, user_errors
+from continuum_sim.cli.errors import Interrupted, interruptible, say_error, user_errors
 from continuum_sim.cli.figures import figures
 from continuum_sim.cli.hardware import hardware
 from continuum_sim.cli.policies import policies
 from continuum_sim.cli.report import report
 from continuum_sim.cli.run import run
 from continuum_sim.cli.scenarios import scenarios
+from continuum_sim.cli.signals import exit_code
 from continuum_sim.cli.sweep import sweep
 from continuum_sim.cli.timeline import timeline
 from continuum_sim.cli.trace import trace
@@ -25,8 +28,17 @@ from continuum_sim.cli.trace import trace
 PROGRAM: Final = "continuum-sim"
 _DEBUG: Final = "--debug"
 
+
+class _Commands(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command, and see to Ctrl-C before Click does, which would say nothing of it."""
+        with interruptible("interrupted"):
+            return super().invoke(ctx)
+
+
 app = typer.Typer(
     name=PROGRAM,
+    cls=_Commands,
     help="Simulate LLM agents on a vLLM engine, under any scheduling and KV-retention policy.",
     no_args_is_help=False,
     pretty_exceptions_enable=False,
@@ -84,21 +96,29 @@ def _top(
         typer.echo(context.get_help())
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command and exit: 0 if it worked, 2 with one line on standard error if not, 130 after Ctrl-C."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    debug = _DEBUG in given or os.environ.get("CONTINUUM_SIM_DEBUG", "") not in ("", "0")
-    given = [argument for argument in given if argument != _DEBUG]  # wherever it stands
+def run_command(arguments: Sequence[str]) -> None:
+    """Run one command and exit; see `main`."""
+    debug = _DEBUG in arguments or os.environ.get("CONTINUUM_SIM_DEBUG", "") not in ("", "0")
+    given = [argument for argument in arguments if argument != _DEBUG]  # wherever it stands
     try:
-        code = app(args=given, prog_name=PROGRAM, standalone_mode=False, obj=[PROGRAM, *given])
-        sys.stdout.flush()
-    except BrokenPipeError:
+        with interruptible("interrupted"):
+            code = app(args=given, prog_name=PROGRAM, standalone_mode=False, obj=[PROGRAM, *given])
+            sys.stdout.flush()
+        if interrupts.noted():
+            raise Interrupted("interrupted when the command had done its work")
+    except BrokenPipeError as error:
+        from continuum_sim.traces.files import is_stdout
+
+        if error.filename and not is_stdout(error.filename):
+            say_error(error)
+            sys.exit(2)
         # The reader has seen enough (`| head`); leave nothing for Python to flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Interrupted as interrupt:
-        say_error(interrupt)
-        sys.exit(INTERRUPTED)
+        with interrupts.held_back():
+            say_error(interrupt)
+        sys.exit(exit_code())
     except user_errors() as error:
         if debug:
             raise

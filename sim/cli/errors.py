@@ -9,23 +9,27 @@ from typing import Final
 
 import typer
 
-INTERRUPTED: Final = 130
-"""Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
+from continuum_sim import interrupts
 
 # Typer's copy of Click or Click itself, depending on Typer's version: no one name imports this class.
 _UsageError: Final = typer.BadParameter.__mro__[1]
 
 
 class Interrupted(Exception):
-    """Ctrl-C, with what had been done and what is kept."""
+    """Ctrl-C or another signal to stop, with what had been done and what is kept."""
 
 
 @contextmanager
 def interruptible(said: str | Callable[[], str]) -> Iterator[None]:
-    """Turn Ctrl-C into an `Interrupted` that says what had been done, looked up when it happens."""
+    """Turn Ctrl-C into an `Interrupted` that says what had been done, looked up when it happens.
+
+    So does any error after it: workers that got the same signal, say, and are found dead before it is noticed.
+    """
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Exception) as error:
+        if isinstance(error, Interrupted) or not (isinstance(error, KeyboardInterrupt) or interrupts.noted()):
+            raise
         raise Interrupted(said if isinstance(said, str) else said()) from None
 
 

@@ -117,7 +117,10 @@ class _Status:
         return self._text
 
     def say(self, text: str) -> None:
-        """Say what is being done now."""
+        """Say what is being done now; a place to stop."""
+        from continuum_sim.interrupts import stop_if_asked
+
+        stop_if_asked()
         self._text = text
         if self._status is not None:
             self._status.update(text)

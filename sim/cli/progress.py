@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from continuum_sim.cli.console import messages
+from continuum_sim.interrupts import stop_if_asked, stoppable
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -25,13 +26,13 @@ def counting(what: str) -> Iterator[Callable[[Iterator[_Item]], Iterator[_Item]]
     """Give a function that passes items through and, on a terminal, shows how many have passed."""
     console = messages()
     if not console.is_terminal:
-        yield lambda items: items
+        yield stoppable
         return
     from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     columns = SpinnerColumn(), MofNCompleteColumn(), TextColumn(what), TimeElapsedColumn()
     with Progress(*columns, console=console, transient=True) as bar:
-        yield lambda items: iter(bar.track(items, description=""))
+        yield lambda items: iter(bar.track(stoppable(items), description=""))
 
 
 class Bar:
@@ -70,13 +71,15 @@ class Bar:
         return f"{runs}; {here}" if self._programs_done else runs
 
     def progress(self, progress: Progress) -> None:
-        """Take note of how far the run under way is."""
+        """Take note of how far the run under way is; a place to stop."""
+        stop_if_asked()
         self._programs_done, self._turns_done, self._sim_s = progress
         if self._bar is not None and time.monotonic() - self._drawn_s >= _REFRESH_S:
             self._draw()
 
     def run_done(self, policy: str, seed: int) -> None:
-        """Take note that a run is done."""
+        """Take note that a run is done; a place to stop."""
+        stop_if_asked()
         self._runs_done += 1
         self._programs_done = self._turns_done = 0
         self._sim_s = 0.0

@@ -27,4 +27,5 @@ def report(
 
     with interruptible("interrupted; nothing was written"):
         page = write_report(directory, out, pictures=pictures)
-    messages().print(f"wrote {page} ({count(page.stat().st_size)} bytes)", soft_wrap=True)
+    size = f" ({count(page.stat().st_size)} bytes)" if page.is_file() else ""
+    messages().print(f"wrote {page}{size}", soft_wrap=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from continuum_sim.cli.console import messages
+from continuum_sim.interrupts import stop_if_asked
 
 
 @contextmanager
@@ -13,11 +14,16 @@ def share_bar(label: str) -> Iterator[Callable[[float], None]]:
     """Give a function that takes the share of the work that is done."""
     console = messages()
     if not console.is_terminal:
-        yield lambda share: None
+        yield lambda share: stop_if_asked()
         return
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     columns = BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(label, total=1.0)
-        yield lambda share: bar.update(task, completed=share)
+
+        def progress(share: float) -> None:
+            stop_if_asked()
+            bar.update(task, completed=share)
+
+        yield progress

@@ -110,8 +110,11 @@ class _TrialBar:
             self._bar.stop()
 
     def update(self, progress: Any) -> None:
-        """Take note of how far the search is."""
+        """Take note of how far the search is; a place to stop."""
         from continuum_sim.cli.numbers import seconds
+        from continuum_sim.interrupts import stop_if_asked
+
+        stop_if_asked()
 
         _, self._done, best_s = progress
         self._best = "" if best_s is None else f", best {seconds(best_s)} s"

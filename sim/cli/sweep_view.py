@@ -12,6 +12,7 @@ from rich.table import Table
 
 from continuum_sim.cli.console import messages
 from continuum_sim.cli.numbers import percent, seconds
+from continuum_sim.interrupts import stop_if_asked
 from continuum_sim.results.jsonfile import to_json
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ class CellBar:
             self._bar.stop()
 
     def update(self, progress: SweepProgress) -> None:
-        """Take note of how far the sweep is."""
+        """Take note of how far the sweep is; a place to stop."""
+        stop_if_asked()
         self._cells, self._skipped, self._done, self._failed = progress
         if self._bar is not None:
             # Counted from this start on: the speed of an earlier process says nothing about this one's.

@@ -30,8 +30,9 @@ def timeline(
     with interruptible("interrupted; nothing was written"), share_bar(f"writing {perfetto.name}") as progress:
         done = export_timeline(directory, perfetto, progress=progress)
     pins = "no pins: the run has no decisions.jsonl (see --decisions)" if done.pins is None else f"{done.pins:,} pins"
+    size = f" ({count(done.bytes)} bytes)" if perfetto.is_file() else ""
     messages().print(
-        f"wrote {perfetto} ({count(done.bytes)} bytes): {done.programs:,} programs, {done.spans:,} spans, {pins}; "
+        f"wrote {perfetto}{size}: {done.programs:,} programs, {done.spans:,} spans, {pins}; "
         "open it at https://ui.perfetto.dev",
         soft_wrap=True,
     )

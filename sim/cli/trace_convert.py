@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from continuum_sim.cli.options import Json
+from continuum_sim.cli.outcome import saying_beside
 
 if TYPE_CHECKING:
     from continuum_sim.traces.importers import Imported
@@ -60,7 +61,8 @@ def import_files(
             block_size=block_size,
             progress=progress,
         )
-    _show_imported(made, given=format is not None, json=json)
+    with saying_beside(out):
+        _show_imported(made, given=format is not None, json=json)
 
 
 def export_file(
@@ -96,7 +98,8 @@ def export_file(
     with interruptible("interrupted while exporting; nothing was written"), counting("programs written") as watch:
         programs = watch(read_programs(path, limit=limit, max_turns=max_turns))
         written = export_trace(programs, to, out, block_size=block_size)
-    typer.echo(f"{out}: {written:,} programs of {path.name} as {to}")
+    with saying_beside(out):
+        typer.echo(f"{out}: {written:,} programs of {path.name} as {to}")
 
 
 def _export_run(directory: Path, out: Path) -> None:
@@ -167,16 +170,22 @@ def _list_formats(json: bool) -> None:
 
 
 @contextmanager
-def _bytes_bar() -> Iterator[Callable[[int, int], None] | None]:
+def _bytes_bar() -> Iterator[Callable[[int, int], None]]:
     """Draw how much of the files has been read, on a terminal."""
     from continuum_sim.cli.console import messages
+    from continuum_sim.interrupts import stop_if_asked
 
     console = messages()
     if not console.is_terminal:
-        yield None
+        yield lambda done, total: stop_if_asked()
         return
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
     with Progress(BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console, transient=True) as bar:
         task = bar.add_task("", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+        def progress(done: int, total: int) -> None:
+            stop_if_asked()
+            bar.update(task, completed=done, total=total)
+
+        yield progress

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from continuum_sim.cli.options import Json
+from continuum_sim.cli.outcome import saying_beside
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,13 +31,11 @@ def fit_file(
     json: Json = False,
 ) -> None:
     """Fit distributions to a trace: turns, sizes, reuse, and how long each tool takes."""
-    from continuum_sim.cli.console import show
     from continuum_sim.cli.errors import interruptible
     from continuum_sim.cli.progress import counting
     from continuum_sim.errors import ConfigError
     from continuum_sim.traces import find_trace
     from continuum_sim.traces.fit import fit_trace, save_fit
-    from continuum_sim.traces.fit.store import encode_fit
 
     if limit is not None and limit < 1:
         raise ConfigError(f"limit is {limit}, expected at least 1")
@@ -51,6 +50,14 @@ def fit_file(
 
             write_fit_picture(fit, picture)
         save_fit(fit, out)
+    with saying_beside(out):
+        _show_fit(fit, out, json=json)
+
+
+def _show_fit(fit: TraceFit, out: Path, *, json: bool) -> None:
+    from continuum_sim.cli.console import show
+    from continuum_sim.traces.fit.store import encode_fit
+
     if json:
         print(encode_fit(fit).decode(), end="")
         return
@@ -96,7 +103,8 @@ def generate_file(
     with interruptible("interrupted while drawing; nothing was written"), counting("programs drawn") as watch:
         drawn = generate_trace(fit, programs, seed, out, name=Path(name).stem, watch=watch)
     source = f"to match {fit.figures}" if isinstance(fit, Recipe) else f"from a fit of {fit.source.trace}"
-    typer.echo(f"{out}: {drawn:,} programs drawn {source}, seed {seed}")
+    with saying_beside(out):
+        typer.echo(f"{out}: {drawn:,} programs drawn {source}, seed {seed}")
     if beside is not None:
         typer.echo("")
         _show_compared(beside, out, json=False)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from continuum_sim.cli.options import Json
+from continuum_sim.cli.outcome import saying_beside
 
 
 def mix_files(
@@ -37,11 +38,12 @@ def mix_files(
     weighted = [parse_weighted(text) for text in traces]
     with interruptible("interrupted while mixing; nothing was written"), counting("programs written") as watch:
         made = mix_traces(weighted, out, programs=programs, seed=seed, watch=watch)
-    if json:
-        parts = [{**asdict(part), "path": str(part.path)} for part in made.parts]
-        print(to_json({"path": str(made.path), "programs": made.programs, "parts": parts}), end="")
-        return
-    typer.echo(f"{out}: {made.programs:,} programs, seed {seed}")
-    for part in made.parts:
-        copies = " (some several times)" if part.programs > part.available else ""
-        typer.echo(f"  {part.name}: {part.programs:,} programs, of {part.available:,} in {part.path.name}{copies}")
+    with saying_beside(out):
+        if json:
+            parts = [{**asdict(part), "path": str(part.path)} for part in made.parts]
+            print(to_json({"path": str(made.path), "programs": made.programs, "parts": parts}), end="")
+            return
+        typer.echo(f"{out}: {made.programs:,} programs, seed {seed}")
+        for part in made.parts:
+            copies = " (some several times)" if part.programs > part.available else ""
+            typer.echo(f"  {part.name}: {part.programs:,} programs, of {part.available:,} in {part.path.name}{copies}")

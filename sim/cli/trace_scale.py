@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from continuum_sim.cli.options import Json
+from continuum_sim.cli.outcome import saying_beside
 
 
 def check_file(
@@ -72,4 +73,5 @@ def scale_file(
             max_turns=max_turns,
             watch=watch,
         )
-    typer.echo(f"{out}: {programs:,} programs")
+    with saying_beside(out):
+        typer.echo(f"{out}: {programs:,} programs")

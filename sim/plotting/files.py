@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from continuum_sim.plotting.spec import FigureTable
 from continuum_sim.plotting.style import FORMATS, picture_bytes, styled
 from continuum_sim.plotting.ticks import tidy_ticks
 from continuum_sim.results.jsonfile import to_json
+from continuum_sim.traces.files import write_bytes, write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -91,13 +91,13 @@ def write_figure(
     directory.mkdir(parents=True, exist_ok=True)
     files = tuple(directory / f"{name}.{kind}" for kind in contents)
     for path, content in zip(files, contents.values(), strict=True):
-        _replace(path, content)
+        write_bytes(path, content)
     return DrawnFigure(name, caption, files)
 
 
 def write_index(result: FiguresResult) -> None:
     """Write `figures.json`: the caption and files of each figure, and what the others lack."""
-    _replace(result.directory / INDEX, to_json(plain(result, lambda path: path.name)).encode())
+    write_text(result.directory / INDEX, to_json(plain(result, lambda path: path.name)))
 
 
 def plain(result: FiguresResult, shown: Callable[[Path], str] = str) -> dict[str, object]:
@@ -113,9 +113,3 @@ def plain(result: FiguresResult, shown: Callable[[Path], str] = str) -> dict[str
 
 def _csv(rows: pd.DataFrame) -> bytes:
     return rows.to_csv(index=False, lineterminator="\n").encode()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    draft.write_bytes(content)
-    draft.replace(path)

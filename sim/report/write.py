@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from importlib.resources import files
 from os import PathLike
@@ -24,6 +23,7 @@ from continuum_sim.results.files import MANIFEST
 from continuum_sim.results.paired import PairedDifference
 from continuum_sim.results.result import RunResult, load_run
 from continuum_sim.results.summary import Summary
+from continuum_sim.traces.files import refuse_folder, write_text
 
 PAGE: Final = "report.html"
 _SCRIPTS: Final = ("data.js", "draw.js", "describe.js", "timeline.js", "start.js")
@@ -61,6 +61,7 @@ def write_report(
     """
     place = Path(directory)
     target = place / PAGE if out is None else Path(out)
+    refuse_folder(target)
     if (place / COMPARISON).is_file():
         page, runs = _comparison(place)
     else:
@@ -68,12 +69,7 @@ def write_report(
         page, runs = run_page(run.summary, run.manifest), [run]
     timelines = [timeline_data(run, most_turns=MOST_TURNS // len(runs)) for run in runs]
     html = _render(page, timelines, pictures_of(place) if pictures else [])
-    draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        draft.write_text(html, encoding="utf-8")
-        draft.replace(target)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_text(target, html)
     return target
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from continuum_sim.cluster import LogDecision
+from continuum_sim.traces.files import whole_file
 
 
 class DecisionRecord(NamedTuple):
@@ -53,7 +54,7 @@ def keep_decisions(into: list[DecisionRecord]) -> LogDecision:
 @contextmanager
 def decision_file(path: Path) -> Iterator[LogDecision]:
     """Open a file and give a log that writes to it as decisions are made."""
-    with path.open("wb") as file:
+    with whole_file(path) as file:
         write = file.write
 
         def log(*entry: Any) -> None:

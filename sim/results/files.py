@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.results.tables import Sink, schema
+from continuum_sim.traces.files import staged_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,8 +33,9 @@ def check_free(out: Path, *, force: bool = False) -> None:
         If there is a file, or a directory that is not empty; `force` lets earlier results be replaced, but
         nothing else.
     """
-    if not out.is_dir():
-        if out.exists() or out.is_symlink():
+    place = Path(os.path.realpath(out))  # a link that leads nowhere yet is fine
+    if not place.is_dir():
+        if os.path.lexists(place):
             raise ConfigError(f"--out {out} is a file, expected a directory that is new or empty")
         return
     if not any(out.iterdir()):
@@ -46,41 +48,19 @@ def check_free(out: Path, *, force: bool = False) -> None:
 
 @contextmanager
 def staged_directory(out: Path, *, force: bool = False) -> Iterator[Path]:
-    """Give a directory to fill that becomes `out` if the block succeeds and is removed if not.
+    """Give a directory to fill that becomes `out` if the block succeeds and is removed if not; see `staged_folder`.
 
     Raises
     ------
     ConfigError
         As `check_free`, or if the directory cannot be made.
     """
-    out = out.resolve()
-    check_free(out, force=force)
-    staged = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        staged.mkdir(parents=True)
-    except OSError as error:
-        raise ConfigError(f"--out {out} cannot be made: {error.strerror}") from error
-    try:
+    with ExitStack() as stack:
+        try:
+            staged = stack.enter_context(staged_folder(out, partial(check_free, force=force)))
+        except OSError as error:
+            raise ConfigError(f"--out {out} cannot be made: {error.strerror}") from error
         yield staged
-        check_free(out, force=force)  # somebody may have written there since
-        _replace(staged, out)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
-
-
-def _replace(staged: Path, out: Path) -> None:
-    """Put the new directory in place of the old one, which comes back if that fails."""
-    if not out.is_dir() or not any(out.iterdir()):
-        os.replace(staged, out)
-        return
-    old = out.with_name(f".{out.name}.{os.getpid()}.old")
-    os.replace(out, old)
-    try:
-        os.replace(staged, out)
-    except OSError:
-        os.replace(old, out)
-        raise
-    shutil.rmtree(old)
 
 
 @contextmanager

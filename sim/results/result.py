@@ -25,6 +25,7 @@ from continuum_sim.results.files import (
 from continuum_sim.results.jsonfile import to_json
 from continuum_sim.results.summary import Summary
 from continuum_sim.results.tables import COLUMNS, schema
+from continuum_sim.traces.files import whole_file, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -134,7 +135,7 @@ class RunResult:
                     for batch in batches:
                         sinks[name](batch)
             if self._decisions is not None:
-                with (staged / DECISIONS).open("wb") as file:
+                with whole_file(staged / DECISIONS) as file:
                     file.writelines(map(decision_line, self._decisions))
             if self.directory is not None:
                 for path in (*(table_path(self.directory, name) for name in COLUMNS), self.directory / DECISIONS):
@@ -153,8 +154,8 @@ class RunResult:
 
 def write_texts(directory: Path, summary: Summary, manifest: Mapping[str, Any]) -> None:
     """Write `summary.json` and `manifest.json` into a run directory."""
-    (directory / SUMMARY).write_text(summary.to_json(), encoding="utf-8")
-    (directory / MANIFEST).write_text(to_json(manifest), encoding="utf-8")
+    write_text(directory / SUMMARY, summary.to_json())
+    write_text(directory / MANIFEST, to_json(manifest))
 
 
 def load_run(directory: str | Path) -> RunResult:

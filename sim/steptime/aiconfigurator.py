@@ -27,6 +27,7 @@ from continuum_sim.hardware.models import ModelSpec, models
 from continuum_sim.steptime.gridded import CONTEXTS, PROMPTS, REQUESTS, TOKENS, Gridded, StepTables, sample
 from continuum_sim.steptime.kind import StepTimeKind, read_settings
 from continuum_sim.steptime.model import StepTime
+from continuum_sim.traces.files import whole_file, write_text
 
 PACKAGE: Final = "aiconfigurator-core"
 
@@ -244,7 +245,7 @@ def _refused(model: ModelSpec, gpu: GpuSpec, tensor_parallel_size: int, error: E
 def _model_folder(config: dict[str, Any]) -> Iterator[str]:
     """Hold the configuration in a folder of its own: the package downloads models that it knows by name only."""
     with tempfile.TemporaryDirectory(prefix="continuum-sim-") as folder:
-        (Path(folder) / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        write_text(Path(folder) / "config.json", json.dumps(config))
         yield folder
 
 
@@ -273,17 +274,10 @@ def _read(path: Path, key: str) -> StepTables | None:
 
 def _write(path: Path, key: str, tables: StepTables) -> None:
     """Keep tables for the next run; a cache that cannot be written is done without."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("wb") as file:
+        with whole_file(path, seeks=True) as file:
             np.savez(file, key=key, **{name: getattr(tables, name) for name in ("prefill_s", "decode_s", "overlap_s")})
-        draft.replace(path)
-    except OSError:
-        return
-    finally:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
 
 
 def _make(argument: str, *, model: ModelSpec, gpu: GpuSpec, tensor_parallel_size: int) -> StepTime:

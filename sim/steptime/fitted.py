@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isfinite
@@ -22,6 +21,7 @@ from continuum_sim.steptime.calibrated import Calibrated, read_calibrated
 from continuum_sim.steptime.kind import StepTimeKind, read_path
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.steptime.piecewise import Piece, PiecewiseStepTime
+from continuum_sim.traces.files import write_text
 
 _COEFFICIENTS = ("c0_s", "per_token_s", "per_decode_context_token_s", "per_prefill_pair_s")
 
@@ -96,12 +96,7 @@ def load_fitted(path: Path) -> Fitted | Calibrated:
 def save_fitted(model: Fitted | Calibrated, path: Path) -> None:
     """Write coefficients as JSON; the file appears whole or not at all."""
     text = json.dumps(model.describe(), indent=2, ensure_ascii=False, allow_nan=False)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        draft.write_text(text + "\n", encoding="utf-8")
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_text(path, text + "\n")
 
 
 def fit_step_times(batches: Sequence[StepBatch], seconds: Sequence[float]) -> Fitted:

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from continuum_sim.errors import ConfigError
 from continuum_sim.results.files import MANIFEST
 from continuum_sim.results.jsonfile import to_json
 from continuum_sim.sweeps.row import CELL, arrow_schema, columns
+from continuum_sim.traces.files import whole_file, write_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -82,13 +82,13 @@ class SweepStore:
 
     def write_manifest(self) -> None:
         """Write `manifest` as it is now."""
-        replace_text(self.directory / MANIFEST, to_json(self.manifest))
+        write_text(self.directory / MANIFEST, to_json(self.manifest))
 
     def write_failures(self, failures: Sequence[Mapping[str, Any]]) -> None:
         """Write the list of cells that did not work; an empty one removes the file."""
         path = self.directory / FAILURES
         if failures:
-            replace_text(path, to_json(list(failures)))
+            write_text(path, to_json(list(failures)))
         else:
             path.unlink(missing_ok=True)
 
@@ -139,14 +139,12 @@ class SweepStore:
     def _write(self, path: Path, groups: Iterator[pa.Table]) -> None:
         import pyarrow.parquet as pq
 
-        temporary = path.with_name(f".{path.name}.tmp")
-        with temporary.open("wb") as file:
-            with pq.ParquetWriter(file, self._schema, compression="zstd") as writer:
-                for group in groups:
-                    writer.write_table(group, row_group_size=_GROUP_ROWS)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with (
+            whole_file(path, seeks=True, durable=True) as file,
+            pq.ParquetWriter(file, self._schema, compression="zstd") as writer,
+        ):
+            for group in groups:
+                writer.write_table(group, row_group_size=_GROUP_ROWS)
 
 
 @contextmanager
@@ -162,7 +160,7 @@ def sweep_store(directory: Path, *, force: bool = False) -> Iterator[SweepStore]
     _check_ours(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        lock = (directory / _LOCK).open("w")
+        lock = (directory / _LOCK).open("a")
     except OSError as error:
         raise ConfigError(f"--out {directory} cannot be made: {error.strerror}") from None
     with lock:
@@ -203,13 +201,6 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict) or manifest.get("kind") != KIND:
         raise ConfigError(f"{directory} holds results of another command, expected those of `sweep`")
     return manifest
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old one or the new one."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def _check_ours(directory: Path) -> None:

@@ -21,10 +21,10 @@ from continuum_sim.sweeps.plan import SweepSpec, plan_sweep
 from continuum_sim.sweeps.result import SweepResult, jct_by_seed
 from continuum_sim.sweeps.run import run_sweep
 from continuum_sim.sweeps.search_space import Space, default_values, search_space
-from continuum_sim.sweeps.store import replace_text
 from continuum_sim.sweeps.study import Study
 from continuum_sim.sweeps.tuned import Trial, Tuned, TuneProgress
 from continuum_sim.sweeps.workers import Backend, Workers
+from continuum_sim.traces.files import write_text
 
 TUNED: Final = "tuned.json"
 
@@ -180,7 +180,7 @@ class _Search:
             ),
             trials=trials,
         )
-        replace_text(self._directory / TUNED, found.to_json())
+        write_text(self._directory / TUNED, found.to_json())
         return found
 
     def _first(self) -> dict[str, Any] | None:

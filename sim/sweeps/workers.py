@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar, get_args
 
 from continuum_sim.errors import ConfigError
+from continuum_sim.processes import local_workers, start_workers
 
 Backend = Literal["local", "dask", "ray"]
 Task = TypeVar("Task")
@@ -18,10 +17,6 @@ Result = TypeVar("Result")
 
 _RAY_ROUND: Final = 8
 """Tasks a Ray worker gets at a time: joblib's Ray backend hands results over by the round."""
-
-
-_IDLE_S: Final = 15
-"""A local worker without work ends after so long, also if this process was killed and cannot tell it to."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +67,8 @@ class Workers:
                 return
             jobs = self._processes(len(tasks)) if self.backend == "local" else self.jobs
             parallel = Parallel(n_jobs=jobs, batch_size=1, pre_dispatch="4*n_jobs", return_as="generator_unordered")
-            yield from parallel(delayed(function)(task) for task in tasks)
+            calls = (delayed(function)(task) for task in tasks)
+            yield from start_workers(parallel, calls) if self.backend == "local" else parallel(calls)
 
     def _processes(self, tasks: int) -> int:
         return max(1, min(tasks, _cores() if self.jobs == -1 else self.jobs))
@@ -86,25 +82,8 @@ def _cores() -> int:
 
 @contextmanager
 def _local(workers: Workers) -> Iterator[None]:
-    from joblib import parallel_config
-
-    settings = {"inner_max_num_threads": 1, "idle_worker_timeout": _IDLE_S, "initializer": _ignore_interrupts}
-    usual = threading.excepthook
-
-    def hush(failed: threading.ExceptHookArgs) -> None:
-        # After Ctrl-C loky's manager may find the work gone that it hands out; a traceback of that helps nobody.
-        if failed.thread is None or failed.thread.name != "ExecutorManagerThread":
-            usual(failed)
-
-    threading.excepthook = hush
-    with parallel_config(backend="loky", **settings):
+    with local_workers():
         yield
-    threading.excepthook = usual  # not after an interruption: the thread may still be about to fail
-
-
-def _ignore_interrupts() -> None:
-    """Leave Ctrl-C, which a terminal sends to every process, to the one that asked: it ends its workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager

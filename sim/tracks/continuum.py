@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 from continuum_sim.results.decisions import DecisionRecord
 from continuum_sim.results.files import staged_directory
 from continuum_sim.results.result import load_run
+from continuum_sim.traces.files import whole_text, write_text
 from continuum_sim.traces.importers.groups import Groups
 from continuum_sim.tracks.pins import PinSpan, pin_spans
 from continuum_sim.tracks.rundir import OnShare, TableRows, decisions_of, has_decisions, outlasts_admission
@@ -96,7 +97,7 @@ def export_continuum(
     durations: dict[str, float] = {}
     first_s, last_s = float("inf"), 0.0
     with staged_directory(Path(out)) as staged:
-        with (staged / TIMESTAMPS).open("w", encoding="utf-8") as file:
+        with whole_text(staged / TIMESTAMPS) as file:
             between = "{"
             for job, found in rows:
                 events = list(_events(found))
@@ -107,7 +108,7 @@ def export_continuum(
                 between = ","
             file.write("\n}\n")
         results = {**_statistics(list(durations.values()), last_s - first_s), "job_durations": durations}
-        (staged / RESULTS).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        write_text(staged / RESULTS, json.dumps(results, indent=2) + "\n")
     return ExportedHistory(Path(out), len(durations), requests, logged)
 
 

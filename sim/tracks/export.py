@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike
@@ -15,6 +14,7 @@ import msgspec
 
 from continuum_sim.results.result import load_run
 from continuum_sim.results.summary import Summary
+from continuum_sim.traces.files import whole_file
 from continuum_sim.tracks.gauges import GAUGES, EngineGauges, Reading
 from continuum_sim.tracks.json_sink import JsonSink
 from continuum_sim.tracks.perfetto_sink import PerfettoSink
@@ -144,15 +144,10 @@ def _write_pin(sink: TrackSink, track: int, pin: PinSpan) -> None:
 @contextmanager
 def _file(path: Path) -> Iterator[BinaryIO]:
     """Open a file that takes its place when the block succeeds."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with draft.open("wb") as plain:
-            if path.suffix == ".gz":
-                # Neither name nor time, so that the same run gives the same bytes.
-                with gzip.GzipFile("", "wb", fileobj=plain, mtime=0) as packed:
-                    yield cast(BinaryIO, packed)
-            else:
-                yield plain
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with whole_file(path) as plain:
+        if path.suffix == ".gz":
+            # Neither name nor time, so that the same run gives the same bytes.
+            with gzip.GzipFile("", "wb", fileobj=plain, mtime=0) as packed:
+                yield cast(BinaryIO, packed)
+        else:
+            yield plain

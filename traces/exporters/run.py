@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +13,7 @@ from continuum_sim.traces.errors import TraceError, nearest, shown
 from continuum_sim.traces.exporters.aiperf import aiperf_rows
 from continuum_sim.traces.exporters.mooncake import mooncake_rows
 from continuum_sim.traces.exporters.weka import weka_documents
+from continuum_sim.traces.files import staged_folder, write_bytes
 from continuum_sim.traces.schema import Program
 from continuum_sim.traces.write import replacing
 
@@ -89,21 +89,19 @@ class _Counted:
 
 
 def _write_folder(folder: Path, documents: Iterator[dict[str, Any]]) -> None:
-    if folder.exists():
-        raise TraceError("is there already, expected a new folder", path=folder)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    temporary.mkdir()
-    try:
+    with staged_folder(folder, _check_new) as staged:
         written = 0
         for number, document in enumerate(documents, start=1):
             name = re.sub(r"[^\w.-]+", "_", document["id"])[:100]
-            (temporary / f"{number:06d}-{name}.json").write_bytes(_line(document))
+            write_bytes(staged / f"{number:06d}-{name}.json", _line(document))
             written = number
         if not written:
             raise TraceError("no program to write, expected at least one", path=folder)
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _check_new(folder: Path) -> None:
+    if os.path.lexists(folder):
+        raise TraceError("is there already, expected a new folder", path=folder)
 
 
 def _line(value: dict[str, Any]) -> bytes:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from continuum_sim.cli.signals import run_async
 from continuum_sim.steptime.calibrated import Calibrated
 from continuum_sim.validate.calibration.calibrate import calibrate, write_calibration
 from continuum_sim.validate.calibration.measure import Measured
@@ -53,7 +53,7 @@ def calibrate_engine(
         finally:
             await engine.close()
 
-    model, steps = asyncio.run(measure())
+    model, steps = run_async(measure())
     picture = write_calibration(model, steps, out)
     shutil.rmtree(folder, ignore_errors=True)
     residuals = model.provenance["residuals"]

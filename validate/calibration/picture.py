@@ -9,6 +9,7 @@ import numpy as np
 
 from continuum_sim.plotting.style import BLUE, GREEN, ORANGE, new_figure, picture_bytes
 from continuum_sim.steptime.model import StepTime
+from continuum_sim.traces.files import write_bytes
 from continuum_sim.validate.calibration.measure import Measured
 
 _KINDS = ("prefill alone", "decode alone", "prefill beside decode")
@@ -38,7 +39,7 @@ def draw_fit(model: StepTime, steps: Sequence[Measured], path: Path) -> None:
     right.set(xlabel="measured step time (ms)", ylabel="model error (%)", title="Error of the model")
     right.set_ylim(-bound, bound)
     right.legend(fontsize="small")
-    path.write_bytes(picture_bytes(figure, "png", dpi=130))
+    write_bytes(path, picture_bytes(figure, "png", dpi=130))
 
 
 def _kind(step: Measured) -> int:

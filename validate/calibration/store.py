@@ -10,6 +10,7 @@ from typing import Any
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.steptime.batch import StepBatch
+from continuum_sim.traces.files import write_text
 from continuum_sim.validate.calibration.delays import ClientDelays, read_delays
 from continuum_sim.validate.calibration.measure import Measured
 from continuum_sim.validate.calibration.points import Point
@@ -79,7 +80,7 @@ class PointStore:
                 raise
             raise ConfigError(f"calibration points {self._path}: not a file of ours ({error}); remove it") from None
         if lines and not lines[-1].endswith("\n"):  # cut off in the middle of a line
-            self._path.write_text("".join(lines[:-1]), encoding="utf-8")
+            write_text(self._path, "".join(lines[:-1]))
 
 
 def _difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:

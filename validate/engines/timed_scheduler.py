@@ -13,6 +13,7 @@ from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
+from continuum_sim.processes import end_with_parent
 from continuum_sim.steptime.batch import StepBatch
 from continuum_sim.validate.pace import Pace, Pacer
 from continuum_sim.validate.steplog import SECTION, LoggedStep, computes, step_line
@@ -24,6 +25,7 @@ def make_timed_scheduler(vllm_config: Any, *args: Any, **kwargs: Any) -> Any:
     `additional_config["continuum_step_log"]` holds `path`, the file to write; `policy`, whether to build the plug-in
     instead of vLLM's own scheduler; and `pace`, the fields of a `Pace` to hold the steps to, or None.
     """
+    end_with_parent()
     settings = vllm_config.additional_config[SECTION]
     scheduler = _scheduler_class(vllm_config, settings["policy"])(vllm_config, *args, **kwargs)
     pace = settings.get("pace")

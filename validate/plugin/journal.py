@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.results.decisions import DecisionRecord, decision_line
 from continuum_sim.results.jsonfile import to_json
+from continuum_sim.traces.files import write_text
 
 
 class Journal:
@@ -69,15 +68,11 @@ class Journal:
         if self._counts is None:
             return
         self._written_s = self._wall_s()
-        draft = self._counts.with_name(f".{self._counts.name}.{os.getpid()}.tmp")
         try:
-            draft.write_text(to_json(values), encoding="utf-8")
-            draft.replace(self._counts)
+            write_text(self._counts, to_json(values))
         except OSError as error:
             self._complain(f"the counts file is no longer written: {error}")
             self._counts = None
-            with suppress(OSError):
-                draft.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Close the decision log."""

@@ -10,6 +10,7 @@ from continuum_sim.resolve import ResolvedRun
 from continuum_sim.results.files import MANIFEST, staged_directory
 from continuum_sim.results.jsonfile import to_json
 from continuum_sim.results.manifest import make_manifest
+from continuum_sim.traces.files import whole_file, write_text
 from continuum_sim.validate.recorded.log import RecordedLog
 from continuum_sim.validate.recorded.page import make_page
 from continuum_sim.validate.recorded.pictures import draw_engine, draw_requests
@@ -50,14 +51,15 @@ def write_recorded(
     import pyarrow.parquet as pq
 
     with staged_directory(out, force=force) as folder:
-        (folder / REPORT).write_text(to_json(report), encoding="utf-8")
+        write_text(folder / REPORT, to_json(report))
         manifest = make_manifest(run, wall_s=simulated.wall_s, command=command)
-        (folder / MANIFEST).write_text(to_json(manifest), encoding="utf-8")
-        pq.write_table(_table(log, simulated), folder / REQUESTS, compression="zstd")
+        write_text(folder / MANIFEST, to_json(manifest))
+        with whole_file(folder / REQUESTS, seeks=True) as file:
+            pq.write_table(_table(log, simulated), file, compression="zstd")
         draw_requests(log, simulated, report.tolerance, folder / REQUESTS_PICTURE)
         draw_engine(log, simulated, series, folder / ENGINE_PICTURE)
         page = make_page(report, [folder / REQUESTS_PICTURE, folder / ENGINE_PICTURE])
-        (folder / PAGE).write_text(page, encoding="utf-8")
+        write_text(folder / PAGE, page)
 
 
 def _table(log: RecordedLog, simulated: Replay) -> pa.Table:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from continuum_sim.plotting.style import BLACK, GREY, RED, new_figure, picture_bytes
+from continuum_sim.traces.files import write_bytes
 from continuum_sim.validate.recorded.compare import TITLES, Array, Sample, samples
 from continuum_sim.validate.recorded.log import RecordedLog
 from continuum_sim.validate.recorded.replay import Replay, gauges_at, in_system
@@ -30,7 +31,7 @@ def draw_requests(log: RecordedLog, simulated: Replay, tolerance: float, path: P
     for one, scatter, distribution in zip(found, axes[0], axes[1], strict=True):
         _scatter(scatter, one, tolerance)
         _distributions(distribution, one)
-    path.write_bytes(picture_bytes(figure, "png", dpi=130))
+    write_bytes(path, picture_bytes(figure, "png", dpi=130))
 
 
 def draw_engine(log: RecordedLog, simulated: Replay, series: EngineSeries | None, path: Path) -> None:
@@ -53,7 +54,7 @@ def draw_engine(log: RecordedLog, simulated: Replay, series: EngineSeries | None
         axis.grid(alpha=0.3)
     figure.axes[0].legend(loc="upper right", fontsize="small")
     axis.set(xlabel="seconds since the first arrival", xlim=(0, end_s))
-    path.write_bytes(picture_bytes(figure, "png", dpi=130))
+    write_bytes(path, picture_bytes(figure, "png", dpi=130))
 
 
 def _scatter(axis: Axes, one: Sample, tolerance: float) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from continuum_sim.results.jsonfile import to_json
 from continuum_sim.steptime.model import StepTime
+from continuum_sim.traces.files import write_bytes, write_text
 from continuum_sim.validate.assess import ValidationReport, assess
 from continuum_sim.validate.engines.interface import EngineFacts
 from continuum_sim.validate.observed import Observation, read_observations
@@ -18,7 +18,7 @@ from continuum_sim.validate.reenact import Reenactment, reenact
 from continuum_sim.validate.report.page import report_page
 from continuum_sim.validate.report.pictures import draw_all
 from continuum_sim.validate.session import Session, predict_policy, step_times
-from continuum_sim.validate.session_files import FACTS, SessionFiles, read_json, write_text
+from continuum_sim.validate.session_files import FACTS, SessionFiles, read_json
 
 JSON: Final = "report.json"
 PAGE: Final = "report.html"
@@ -51,14 +51,8 @@ def write_report(session: Session, files: SessionFiles, tolerance: float) -> Val
     folder = files.root / PICTURES
     folder.mkdir(exist_ok=True)
     for name, png in pictures.items():
-        _write_bytes(folder / f"{name}.png", png)
+        write_bytes(folder / f"{name}.png", png)
     write_text(files.root / JSON, to_json(report))
     page = report_page(report, files.manifest(), read_json(files.root / FACTS), pictures)
     write_text(files.root / PAGE, page)
     return report
-
-
-def _write_bytes(path: Path, data: bytes) -> None:
-    draft = path.with_name(f".{path.name}.tmp")
-    draft.write_bytes(data)
-    draft.replace(path)

@@ -79,7 +79,7 @@ def export_continuum(
         If it cannot be written.
     """
     directory = Path(run)
-    policy = load_run(directory).summary.policy
+    run_result = load_run(directory)
     rows = Groups(by_time=True)
     requests = 0
     for turn in TableRows(directory, ("turns",), progress).of("turns"):
@@ -90,7 +90,7 @@ def export_continuum(
         for decision in decisions_of(directory):
             if decision.event in ("admit", "preempt"):
                 rows.add(decision.program, [decision.event, _step(decision)], decision.time_s)
-        outlasts = outlasts_admission(policy)
+        outlasts = outlasts_admission(run_result)
         for pin in pin_spans(decisions_of(directory), outlasts_admission=outlasts):
             rows.add(pin.program, ["pin", _pin(pin, outlasts=outlasts)], pin.start_s)
     durations: dict[str, float] = {}

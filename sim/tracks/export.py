@@ -82,7 +82,7 @@ def export_timeline(
                 spans += 1
         pins = 0
         if logged:
-            outlasts = outlasts_admission(result.summary.policy)
+            outlasts = outlasts_admission(result)
             for pin in pin_spans(decisions_of(directory), outlasts_admission=outlasts):
                 _write_pin(sink, programs[pin.program][1], pin)
                 pins += 1

@@ -12,6 +12,8 @@ from continuum_sim.errors import ConfigError
 from continuum_sim.policies import PolicyError
 from continuum_sim.results.decisions import DecisionRecord, iter_decisions
 from continuum_sim.results.files import DECISIONS, table_path
+from continuum_sim.results.manifest import PINS_OUTLAST
+from continuum_sim.results.result import RunResult
 from continuum_sim.spec import parse_policy
 
 _ROWS: Final = 20_000
@@ -80,11 +82,16 @@ def decisions_of(directory: Path) -> Iterator[DecisionRecord]:
         raise ConfigError(f"{directory / DECISIONS} is no decision log of this version: {error}") from None
 
 
-def outlasts_admission(policy: str) -> bool:
-    """Whether this policy's pins outlast the admission of the next turn; a policy that is not registered is taken
-    to be as most are.
+def outlasts_admission(run: RunResult) -> bool:
+    """Whether the pins of a run's policy outlast the admission of the next turn.
+
+    The run's manifest says it; of older runs, the registry does, and a policy that is not in it is taken to be as most
+    are. Nothing that the files name is imported.
     """
+    policy = run.manifest.get("policy")
+    if isinstance(policy, dict) and isinstance(said := policy.get(PINS_OUTLAST), bool):
+        return said
     try:
-        return parse_policy(policy).retention.outlasts_admission
-    except PolicyError:
+        return parse_policy(run.summary.policy, registered_only=True).retention.outlasts_admission
+    except (ConfigError, PolicyError):
         return False

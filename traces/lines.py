@@ -20,6 +20,12 @@ _GZIP_MAGIC: Final = b"\x1f\x8b"
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 # Four bytes of zstd can stand for 128 KiB: a small piece at a time keeps what comes out of it in bounds.
 _ZSTD_CHUNK_BYTES: Final = 2**12
+_FREE_BYTES: Final = 32 * 2**20
+"""Of decompressed data whose ratio is not looked at."""
+_MOST_GZIP_RATIO: Final = 250
+_MOST_ZSTD_RATIO: Final = 5_000
+"""Decompressed over stored bytes. Logs of agents that send all of a conversation again with every turn reach some
+hundreds under zstd, whose window holds it; gzip's holds 32 KiB, and gets to 50."""
 _pipes: Final[set[tuple[int, int]]] = set()
 """Pipes that have been opened, by device and inode."""
 
@@ -65,14 +71,14 @@ def open_decompressed(path: str | os.PathLike[str], on_read: Callable[[int], Non
 
     A pipe is refused the second time: what was read of it is gone, and the rest would be taken for the whole.
     """
-    raw = io.FileIO(path) if on_read is None else _Counted(path, on_read)
+    raw = _Counted(path, on_read)
     about = os.fstat(raw.fileno())
     if stat.S_ISFIFO(about.st_mode):
         if (about.st_dev, about.st_ino) in _pipes:
             raw.close()
             raise OSError("it is a pipe, and is needed more than once; write it to a file first")
         _pipes.add((about.st_dev, about.st_ino))
-    with io.BufferedReader(raw) as file, _decompressed(file) as stream:
+    with io.BufferedReader(raw) as file, _decompressed(file, raw) as stream:
         yield stream
 
 
@@ -88,23 +94,50 @@ READ_ERRORS: Final = (OSError, EOFError, zlib.error)
 
 
 class _Counted(io.FileIO):
-    def __init__(self, path: str | os.PathLike[str], on_read: Callable[[int], None]) -> None:
+    def __init__(self, path: str | os.PathLike[str], on_read: Callable[[int], None] | None) -> None:
         super().__init__(path, "rb")
         self._on_read = on_read
+        self.read_bytes = 0
 
     def readinto(self, buffer: Any) -> int | None:
         size = super().readinto(buffer)
-        self._on_read(size or 0)
+        self.read_bytes += size or 0
+        if self._on_read is not None:
+            self._on_read(size or 0)
         return size
 
 
-def _decompressed(file: io.BufferedReader[io.FileIO]) -> BinaryIO:
+def _decompressed(file: io.BufferedReader[io.FileIO], raw: _Counted) -> BinaryIO:
     magic = file.peek(4)[:4]
     if magic.startswith(_GZIP_MAGIC):
-        return cast(BinaryIO, gzip.GzipFile(fileobj=file))
-    if magic == _ZSTD_MAGIC:
-        return cast(BinaryIO, io.BufferedReader(_Zstd(file), 2**17))
-    return cast(BinaryIO, file)
+        packed: io.RawIOBase = _Bounded(cast(io.RawIOBase, gzip.GzipFile(fileobj=file)), raw, _MOST_GZIP_RATIO)
+    elif magic == _ZSTD_MAGIC:
+        packed = _Bounded(_Zstd(file), raw, _MOST_ZSTD_RATIO)
+    else:
+        return cast(BinaryIO, file)
+    return cast(BinaryIO, io.BufferedReader(packed, 2**17))
+
+
+class _Bounded(io.RawIOBase):
+    """Decompressed data that gives up where it grows far beyond what text of any kind is compressed to."""
+
+    def __init__(self, inner: io.RawIOBase, raw: _Counted, most_ratio: int) -> None:
+        self._inner, self._raw, self._most_ratio = inner, raw, most_ratio
+        self._bytes = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        size = self._inner.readinto(buffer)
+        self._bytes += size or 0
+        if self._bytes > max(_FREE_BYTES, self._most_ratio * self._raw.read_bytes):
+            raise OSError(f"it decompresses to over {self._most_ratio:,} times its size; decompress it first if it may")
+        return size
+
+    def close(self) -> None:
+        self._inner.close()
+        super().close()
 
 
 class _Zstd(io.RawIOBase):

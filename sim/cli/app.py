@@ -18,6 +18,7 @@ from continuum_sim.cli.policies import policies
 from continuum_sim.cli.report import report
 from continuum_sim.cli.run import run
 from continuum_sim.cli.scenarios import scenarios
+from continuum_sim.cli.streams import drop_output, output_error, prepare_streams
 from continuum_sim.cli.sweep import sweep
 from continuum_sim.cli.timeline import timeline
 from continuum_sim.cli.trace import trace
@@ -89,12 +90,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = _DEBUG in given or os.environ.get("CONTINUUM_SIM_DEBUG", "") not in ("", "0")
     given = [argument for argument in given if argument != _DEBUG]  # wherever it stands
+    prepare_streams()
     try:
         code = app(args=given, prog_name=PROGRAM, standalone_mode=False, obj=[PROGRAM, *given])
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader has seen enough (`| head`); leave nothing for Python to flush at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         sys.exit(1)
     except Interrupted as interrupt:
         say_error(interrupt)
@@ -102,6 +104,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except user_errors() as error:
         if debug:
             raise
-        say_error(error)
+        say_error(output_error(error) if isinstance(error, OSError) else error)
         sys.exit(2)
     sys.exit(code if isinstance(code, int) else 0)

@@ -15,9 +15,9 @@ from support.cli import cli, printed
 EVIL = "open(__file__ + '.ran', 'w').close()\nX = 1\n"
 MINE = '''
 from dataclasses import dataclass
-from continuum_sim.policies.continuum_code import ContinuumCodeRetention
+from continuum_sim.policies.continuum_code import FixedPin
 @dataclass(frozen=True)
-class Mine(ContinuumCodeRetention):
+class Mine(FixedPin):
     """Mine."""
 '''
 
@@ -39,9 +39,15 @@ def _rename(place: Path, name: str) -> None:
 
 
 def _renamed(value: Any, name: str) -> Any:
-    if isinstance(value, dict):
-        return {key: name if key == "policy" else _renamed(item, name) for key, item in value.items() if key != "pins_outlast_admission"}
-    return [_renamed(item, name) for item in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [_renamed(item, name) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "retention" in value:  # a policy as a manifest describes it, here without what earlier versions did not say
+        return {"name": name, "retention": name}
+    return {
+        key: name if key == "policy" and isinstance(item, str) else _renamed(item, name) for key, item in value.items()
+    }
 
 
 @pytest.mark.parametrize("name", ["evil:X", "retention=evil:X", "order=evil:X,retention=ttl", "evil:X:ttl=3"])
@@ -52,18 +58,19 @@ def test_opening_results_imports_nothing_they_name(evil: Path, capsys: pytest.Ca
     for place in (run, evil / "c"):
         _rename(place, name)
     for command in (
-        ["timeline", run, "-o", evil / "t.json"],
+        ["timeline", run, "--perfetto", evil / "t.json"],
         ["report", run, "--no-pictures"],
         ["trace", "export", run, "--to", "continuum", "-o", evil / "x"],
-        ["figures", run, "-o", evil / "f"],
+        ["figures", run, "--out", evil / "f", "--only", "jct-cdf", "--format", "svg"],
         ["report", evil / "c", "--no-pictures"],
-        ["figures", evil / "c", "-o", evil / "fc"],
+        ["figures", evil / "c", "--out", evil / "fc", "--only", "jct-cdf", "--format", "svg"],
     ):
         code, _, err = cli(capsys, *command)
-        assert code in (0, 2) and "Traceback" not in err
+        assert code == 0, err
     loaded = cs.load_run(run)
     assert loaded.summary.policy == name
-    assert len(loaded.turns) and len(loaded.decisions)
+    assert len(loaded.turns) > 0
+    assert len(loaded.decisions) > 0
     cs.write_report(run, evil / "r.html", pictures=False)
     assert "evil" not in sys.modules
     assert not (evil / "evil.py.ran").exists()
@@ -80,7 +87,7 @@ def test_a_sweep_of_a_policy_that_is_not_installed_is_drawn(evil: Path, capsys: 
     names = [name.replace("ttl-static", "evil:X") for name in table.column("policy").to_pylist()]
     at = table.schema.get_field_index("policy")
     pq.write_table(table.set_column(at, table.schema.field(at), pa.array(names)), cells)
-    drawn = printed(capsys, "figures", evil / "s", "-o", evil / "f", "--only", "ttl-sensitivity")
+    drawn = printed(capsys, "figures", evil / "s", "--out", evil / "f", "--only", "ttl-sensitivity")
     assert "ttl-sensitivity" in drawn
     assert (evil / "f" / "ttl-sensitivity.csv").read_text().count("evil:X") == 4
     assert "evil" not in sys.modules
@@ -105,5 +112,5 @@ def test_a_run_of_ones_own_policy_is_shown_alike_where_its_module_is_missing(
     printed(capsys, "trace", "export", run, "--to", "continuum", "-o", tmp_path / "registered")
     own, registered = ((tmp_path / name / "scheduler_timestamps").read_text() for name in ("own", "registered"))
     assert own == registered
-    for command in (["timeline", run, "-o", tmp_path / "t.json"], ["report", run, "--no-pictures"]):
+    for command in (["timeline", run, "--perfetto", tmp_path / "t.json"], ["report", run, "--no-pictures"]):
         printed(capsys, *command)

@@ -35,6 +35,7 @@ MAX_DEPTH: Final = 100
 MAX_ROWS_PER_BYTE: Final = 64
 """A table of ours has columns of times, which take bytes in every row; one that claims far more rows is a bomb."""
 
+_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 _LONG_KEY: Final = re.compile(rb"(?:[\w\"'-]+[ \t]*\.[ \t]*){%d}" % MAX_DEPTH)
 
 
@@ -92,6 +93,11 @@ def parse_json(data: bytes, where: object, kind: Any = Any) -> Any:
     except ValueError:  # the only one left: Python's limit on the digits of an integer
         raise ConfigError(f"{where}: a number in it has too many digits to read") from None
     check_depth(value, where)
+    if _SURROGATE.search(text):
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ConfigError(f"{where}: has half a character (a lone surrogate), which no text can hold") from None
     return value if kind is Any else convert(value, kind, where)
 
 

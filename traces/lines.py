@@ -20,6 +20,7 @@ _GZIP_MAGIC: Final = b"\x1f\x8b"
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 # Four bytes of zstd can stand for 128 KiB: a small piece at a time keeps what comes out of it in bounds.
 _ZSTD_CHUNK_BYTES: Final = 2**12
+_MOST_BLANK_LINES: Final = 1_000_000
 _FREE_BYTES: Final = 32 * 2**20
 """Of decompressed data whose ratio is not looked at."""
 _MOST_GZIP_RATIO: Final = 250
@@ -47,9 +48,9 @@ def read_lines(
     Raises
     ------
     TraceError
-        If the file cannot be read or decompressed to its end, or has a line over 64 MiB.
+        If the file cannot be read or decompressed to its end, has a line over 64 MiB, or a million blank ones in a row.
     """
-    number = 0
+    number = blank = 0
     try:
         with open_decompressed(path, on_read) as stream:
             while line := stream.readline(MAX_LINE_BYTES + 1):
@@ -60,7 +61,13 @@ def read_lines(
                 if number == 1:
                     line = line.removeprefix(BYTE_ORDER_MARK)
                 if not line.isspace():
+                    blank = 0
                     yield number, line
+                    continue
+                blank += 1
+                if blank > _MOST_BLANK_LINES:
+                    detail = f"over {_MOST_BLANK_LINES:,} blank lines in a row, expected one program a line"
+                    raise TraceError(detail, path=path, line=number)
     except READ_ERRORS as error:
         raise unreadable(path, error, number) from error
 
@@ -152,13 +159,13 @@ class _Zstd(io.RawIOBase):
         self._new_frame = zstandard.ZstdDecompressor(max_window_size=2**31).decompressobj
         self._frame = self._new_frame()
         self._begun = False
-        self._ready = b""
+        self._ready, self._taken = b"", 0
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        while not self._ready:
+        while self._taken == len(self._ready):
             if self._frame.eof:
                 left = self._frame.unused_data
                 self._frame, self._begun = self._new_frame(), bool(left)
@@ -172,12 +179,14 @@ class _Zstd(io.RawIOBase):
                 return 0
             self._begun = True
             self._feed(chunk)
-        size = min(len(buffer), len(self._ready))
-        buffer[:size], self._ready = self._ready[:size], self._ready[size:]
+        # Not cut off at the front: what 4 KiB stand for can be 128 MiB, and would be copied for every piece.
+        size = min(len(buffer), len(self._ready) - self._taken)
+        buffer[:size] = self._ready[self._taken : self._taken + size]
+        self._taken += size
         return size
 
     def _feed(self, data: bytes) -> None:
         try:
-            self._ready = self._frame.decompress(data)
+            self._ready, self._taken = self._frame.decompress(data), 0
         except self._error as error:
             raise OSError(str(error)) from None

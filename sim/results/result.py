@@ -114,6 +114,9 @@ class RunResult:
             return pa.Table.from_batches(self._batches[name], schema=schema(name, cluster=self._cluster))
         if self.directory is not None and table_path(self.directory, name).is_file():
             return read_table(self.directory, name, engines=len(self.summary.replicas or ()) or 1)
+        if self.directory is not None:
+            path = table_path(self.directory, name)
+            raise ConfigError(f"{self.directory} has no {path.name}; write the run with --out, or with out=…")
         raise ConfigError(f"this run kept no table {name!r}; run it with {name}=True, or with out=…")
 
     def save(self, directory: str | Path, *, force: bool = False) -> Path:

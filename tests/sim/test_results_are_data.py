@@ -50,11 +50,11 @@ def _renamed(value: Any, name: str) -> Any:
     }
 
 
-@pytest.mark.parametrize("name", ["evil:X", "retention=evil:X", "order=evil:X,retention=ttl", "evil:X:ttl=3"])
+@pytest.mark.parametrize("name", ["evil:X:ttl=3", "order=evil:X,retention=ttl"])
 def test_opening_results_imports_nothing_they_name(evil: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     run = evil / "r"
     printed(capsys, "run", "--limit", "2", "--policy", "ttl", "--decisions", "--out", run)
-    printed(capsys, "compare", "--limit", "2", "--policies", "lru,ttl-static:ttl=1", "--out", evil / "c")
+    printed(capsys, "compare", "--limit", "2", "--policies", "ttl-static:ttl=1", "--out", evil / "c")
     for place in (run, evil / "c"):
         _rename(place, name)
     for command in (

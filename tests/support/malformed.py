@@ -211,7 +211,9 @@ def spoil_table(rng: Rng, path: Path) -> None:
         table = table.set_column(at, name, pa.nulls(rows, rng.choice((pa.null(), column.type))))
     elif way == 3:
         kind = rng.choice((pa.int8(), pa.float32(), pa.bool_(), pa.string(), pa.list_(pa.int64()), pa.timestamp("s")))
-        table = table.set_column(at, name, pa.nulls(rows, kind).fill_null(0) if kind == pa.int8() else pa.nulls(rows, kind))
+        table = table.set_column(
+            at, name, pa.nulls(rows, kind).fill_null(0) if kind == pa.int8() else pa.nulls(rows, kind)
+        )
     elif way == 4:
         table = table.slice(0, rng.randrange(rows + 1))
     elif way == 5:
@@ -219,7 +221,9 @@ def spoil_table(rng: Rng, path: Path) -> None:
     elif way == 6:
         table = table.take(pa.array(rng.sample(range(rows), rows)))
     elif pa.types.is_floating(column.type):
-        table = table.set_column(at, name, pa.array([rng.choice((float("nan"), float("inf"), -1.0, 1e300, 0.0))] * rows))
+        table = table.set_column(
+            at, name, pa.array([rng.choice((float("nan"), float("inf"), -1.0, 1e300, 0.0))] * rows)
+        )
     elif pa.types.is_integer(column.type):
         most = 2 ** (column.type.bit_width - 1) - 1
         table = table.set_column(at, name, pa.array([rng.choice((-1, 0, most, -most))] * rows, column.type))
@@ -424,7 +428,7 @@ def _figures(rng: Rng, results: Path, folder: Path) -> list[str]:
 def _compared(rng: Rng, valid: Path, folder: Path) -> Malformed:
     shutil.copytree(valid / "compared", folder / "compared")
     inside = sorted(path for path in (folder / "compared").rglob("*") if path.is_file())
-    chosen = rng.choice([*inside, *(path for path in inside if path.parent.name == "compared") , *inside[:2]])
+    chosen = rng.choice([*inside, *(path for path in inside if path.parent.name == "compared"), *inside[:2]])
     _spoil_results(rng, chosen)
     command = rng.choice((_report, _report, _figures))
     return Malformed(f"comparison {chosen.name}", command(rng, folder / "compared", folder), "compared")
@@ -473,9 +477,7 @@ def _model_file(rng: Rng, valid: Path, folder: Path) -> Malformed:
 def _fit_file(rng: Rng, valid: Path, folder: Path) -> Malformed:
     path = folder / "fit.json"
     path.write_bytes(spoil_json(rng, (valid / "fit.json").read_bytes()))
-    return Malformed(
-        "json fit", ["trace", "generate", str(path), "-n", "5", "-o", str(folder / "o.jsonl")], None
-    )
+    return Malformed("json fit", ["trace", "generate", str(path), "-n", "5", "-o", str(folder / "o.jsonl")], None)
 
 
 def _profile(rng: Rng, valid: Path, folder: Path) -> Malformed:
@@ -578,7 +580,11 @@ def _flag(rng: Rng, valid: Path, folder: Path) -> Malformed:
         for other, small in (("--trials", "2"), ("--seeds", "0"), ("--holdout", "1")):
             arguments += [] if flag == other else [other, small]
     if command.split()[0] == "trace" and command.split()[1] != "stats":
-        arguments += ["-o", str(folder / "o"), *(("--to", "mooncake") if "export" in command and flag != "--to" else ())]
+        arguments += [
+            "-o",
+            str(folder / "o"),
+            *(("--to", "mooncake") if "export" in command and flag != "--to" else ()),
+        ]
         arguments += ["--scale", "tokens=2"] if "scale" in command and flag not in ("--scale", "--tail") else []
     return Malformed(f"{command} {flag}", arguments, None)
 

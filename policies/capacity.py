@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from continuum_sim.policies.errors import PolicyError
-from continuum_sim.policies.planes import Gate
+from continuum_sim.policies.planes import Gate, check_period
 from continuum_sim.policies.views import Moment, ProgramView, TurnView
 
 
@@ -123,7 +122,7 @@ def _resume_rank(program: ProgramView) -> tuple[int, int, int]:
     return group, context_tokens(program), program.seq
 
 
-def check_period(period_s: float, buffer_tokens: int) -> None:
+def check_capacity(period_s: float, buffer_tokens: int) -> None:
     """Refuse settings that a capacity gate cannot work with.
 
     Raises
@@ -131,7 +130,6 @@ def check_period(period_s: float, buffer_tokens: int) -> None:
     PolicyError
         Naming the setting and what was expected.
     """
-    if not (math.isfinite(period_s) and period_s > 0):
-        raise PolicyError(f"period is {period_s}, expected a finite number of seconds above 0")
+    check_period(period_s)
     if buffer_tokens < 0:
         raise PolicyError(f"buffer_tokens is {buffer_tokens}, expected 0 or more")

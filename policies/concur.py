@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from continuum_sim.policies.errors import PolicyError
-from continuum_sim.policies.planes import Admission, Gate
+from continuum_sim.policies.planes import Admission, Gate, check_period
 from continuum_sim.policies.registry import Preset, register_admission, register_preset
 from continuum_sim.policies.views import Moment, ProgramView, TurnView, used_share
 from continuum_sim.policies.window import Window
@@ -46,8 +46,7 @@ class Concur(Admission):
     def __post_init__(self) -> None:
         if self.window < 1:
             raise PolicyError(f"window is {self.window}, expected at least 1 program")
-        if not (math.isfinite(self.period) and self.period > 0):
-            raise PolicyError(f"period is {self.period}, expected a finite number of seconds above 0")
+        check_period(self.period)
         if not (math.isfinite(self.increase) and self.increase >= 0):
             raise PolicyError(f"increase is {self.increase}, expected a finite number of programs, 0 or more")
         for name in ("decrease", "low", "high", "hit_rate"):

@@ -15,7 +15,7 @@ from itertools import count
 from typing import Any
 
 from continuum_sim.policies.history import History
-from continuum_sim.policies.planes import Decision, Fate, PinFor, Policy, Review
+from continuum_sim.policies.planes import Decision, Fate, PinFor, Policy, Review, check_period
 from continuum_sim.policies.views import EngineView, Foresight, Moment, Pin, ProgramView, TurnView
 
 SAME_INSTANT_S = 1e-9
@@ -87,6 +87,8 @@ class Governor:
         self._reviews = policy.retention.reviews
         self._gate = policy.admission.start()
         period_s = self._gate.period_s
+        if period_s is not None:
+            check_period(period_s)
         self._next_tick_s = math.inf if period_s is None else period_s
         self._review_s = math.inf
         """When the retention's review may come to another answer."""

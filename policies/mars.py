@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from continuum_sim.policies.errors import PolicyError
 from continuum_sim.policies.levels import level_of
-from continuum_sim.policies.planes import Admission, Gate, Order
+from continuum_sim.policies.planes import Admission, Gate, Order, check_period
 from continuum_sim.policies.registry import Preset, register_admission, register_order, register_preset
 from continuum_sim.policies.views import Moment, ProgramView, TurnView, instant, used_share
 from continuum_sim.policies.window import Window
@@ -52,8 +52,7 @@ class Mars(Admission):
     def __post_init__(self) -> None:
         if self.window < 1:
             raise PolicyError(f"window is {self.window}, expected at least 1 program")
-        if not (math.isfinite(self.period) and self.period > 0):
-            raise PolicyError(f"period is {self.period}, expected a finite number of seconds above 0")
+        check_period(self.period)
         if not (math.isfinite(self.increase) and self.increase >= 0):
             raise PolicyError(f"increase is {self.increase}, expected a finite number of programs, 0 or more")
         for name in ("decrease", "overload", "clear"):

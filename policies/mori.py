@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from continuum_sim.policies.capacity import CapacityGate, check_period
+from continuum_sim.policies.capacity import CapacityGate, check_capacity
 from continuum_sim.policies.planes import Admission, Decision, Fate, Gate, PinFor, Recall, Review
 from continuum_sim.policies.registry import Preset, register_admission, register_preset, register_retention
 from continuum_sim.policies.soft_pins import SoftPins
@@ -48,7 +48,7 @@ class Mori(Admission):
     )
 
     def __post_init__(self) -> None:
-        check_period(self.period, self.buffer_tokens)
+        check_capacity(self.period, self.buffer_tokens)
 
     def start(self) -> Gate:
         """Make the controller of one engine."""

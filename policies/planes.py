@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 from continuum_sim.policies.errors import PolicyError
 from continuum_sim.policies.views import Moment, ProgramView, ReplicaView, RoutedTurn, TurnView
@@ -177,6 +177,23 @@ class Retention:
         should go: while its blocks are still cached nothing moves, and it would go and come at one instant for ever.
         """
         return Recall((), math.inf)
+
+
+LEAST_PERIOD_S: Final = 1e-3
+"""Of a gate: scheduler steps take longer, so a shorter period is a slip, and a run would count its ticks for ever."""
+
+
+def check_period(period_s: float) -> None:
+    """Refuse a period in which no gate can act.
+
+    Raises
+    ------
+    PolicyError
+        If it is not a finite number of seconds of at least `LEAST_PERIOD_S`.
+    """
+    if not (math.isfinite(period_s) and period_s >= LEAST_PERIOD_S):
+        expected = f"a finite number of seconds above 0, at least {LEAST_PERIOD_S:g}"
+        raise PolicyError(f"period is {period_s}, expected {expected}")
 
 
 class Gate:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from continuum_sim.policies.capacity import CapacityGate, check_period, context_tokens
+from continuum_sim.policies.capacity import CapacityGate, check_capacity, context_tokens
 from continuum_sim.policies.errors import PolicyError
 from continuum_sim.policies.planes import Admission, Gate
 from continuum_sim.policies.registry import Preset, register_admission, register_preset
@@ -37,7 +37,7 @@ class ThunderAgent(Admission):
     )
 
     def __post_init__(self) -> None:
-        check_period(self.period, self.buffer_tokens)
+        check_capacity(self.period, self.buffer_tokens)
         if not self.half_life > 0:
             raise PolicyError(f"half_life is {self.half_life}, expected more than 0 seconds")
 

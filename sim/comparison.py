@@ -24,6 +24,8 @@ from continuum_sim.run_config import RunConfig
 from continuum_sim.traces.files import write_text
 
 COMPARISON = "comparison.json"
+MOST_RUNS = 100_000
+"""Of a comparison, which holds the programs of all of them."""
 
 OnRun = Callable[[str, int], None]
 
@@ -86,8 +88,15 @@ def plan_comparison(
     policies: Sequence[str | Policy], seeds: Sequence[int], *, baseline: str | None = None, **same: Any
 ) -> ComparisonPlan:
     """Check everything that can be checked before anything runs; parameters and errors as for `compare`."""
-    if not policies or not seeds:
+    check_sequence("policies", policies, 'a list of them, as in ["lru", "ttl"]')
+    check_sequence("seeds", seeds, "a list of whole numbers, as in [0, 1, 2]")
+    if not len(policies) or not len(seeds):
         raise ConfigError("nothing to compare: give at least one policy and one seed")
+    if len(policies) * len(seeds) > MOST_RUNS:
+        raise ConfigError(
+            f"{len(policies):,} policies and {len(seeds):,} seeds are {len(policies) * len(seeds):,} runs, "
+            f"expected at most {MOST_RUNS:,}"
+        )
     config = RunConfig(policy=policies[0], seed=seeds[0], **same)
     config = replace(config, trace=open_trace(config))  # an iterator can be read once
     configs = tuple(replace(config, policy=policy, seed=seed) for policy in policies for seed in seeds)
@@ -156,10 +165,24 @@ def run_comparison(
     return result
 
 
+def check_sequence(name: str, value: object, expected: str) -> None:
+    """Refuse what is no list where one is meant: a single number or name.
+
+    Raises
+    ------
+    ConfigError
+        Naming the argument and what was expected.
+    """
+    if isinstance(value, str | bytes) or not (hasattr(value, "__len__") and hasattr(value, "__getitem__")):
+        raise ConfigError(f"{name} is {value!r}, expected {expected}")
+
+
 def _check_unique(what: str, values: Sequence[object]) -> None:
+    seen: set[object] = set()
     for value in values:
-        if values.count(value) > 1:
+        if value in seen:
             raise ConfigError(f"{what} {value!r} is there twice, expected each once")
+        seen.add(value)
 
 
 def _places(configs: Sequence[RunConfig], staged: Path | None) -> list[Path | None]:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 from continuum_sim.engine.tier_config import ReloadRule
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import GpuSpec, ModelSpec
 from continuum_sim.policies import Policy, Routing
+from continuum_sim.policies.registry import BASES
 from continuum_sim.replicas import Replicas
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.tools.config import Setting, ToolConfig, make_tool_config
 from continuum_sim.trace_source import TraceSource
 from continuum_sim.traces.arrivals import Closed, OpenArrivals
+from continuum_sim.traces.errors import shown
 from continuum_sim.traces.schema import Program
 
 EngineMode = Literal["fast", "stepwise"]
@@ -89,20 +90,20 @@ class RunConfig:
     """How often a call that timed out or failed is tried again, likewise; None for once."""
 
     def __post_init__(self) -> None:
-        _check_whole("seed", self.seed, 0)
-        for name in ("tensor_parallel_size", "block_size"):
-            _check_whole(name, getattr(self, name), 1)
-        for name in ("max_num_batched_tokens", "max_num_seqs", "max_model_len", "kv_blocks", "limit", "max_turns"):
-            if getattr(self, name) is not None:
-                _check_whole(name, getattr(self, name), 2 if name == "kv_blocks" else 1)
-        _check_number("repeat_turns", self.repeat_turns, "a number of at least 1", least=1)
+        _check_names(self)
+        for name, (least, most) in WHOLE_NUMBERS.items():
+            value = getattr(self, name)
+            if value is not None or name in _NEVER_NONE:
+                _check_whole(name, value, least, most)
+        _check_number("repeat_turns", self.repeat_turns, "a number of at least 1", 1, MOST_REPEATS)
+        _check_number("watermark", self.watermark, "a share from 0 to below 1", 0, 1)
         share = self.gpu_memory_utilization
-        if not 0 < share <= 1:
-            raise ConfigError(f"gpu_memory_utilization is {share}, expected a share above 0 and at most 1")
+        _check_number("gpu_memory_utilization", share, "a share above 0 and at most 1", 0, 1, positive=True)
         _ = self.tools
         for name in ("dram", "ssd"):
-            _check_number(f"{name}_gb", getattr(self, f"{name}_gb"), "0 or more GB")
-            _check_number(f"{name}_gbps", getattr(self, f"{name}_gbps"), "more than 0 GB/s", positive=True)
+            _check_number(f"{name}_gb", getattr(self, f"{name}_gb"), "0 or more GB", 0, MOST_GB)
+            gbps = getattr(self, f"{name}_gbps")
+            _check_number(f"{name}_gbps", gbps, "more than 0 GB/s", LEAST_GBPS, MOST_GBPS, positive=True)
         if self.reload not in get_args(ReloadRule):
             raise ConfigError(f"reload is {self.reload!r}, expected one of {', '.join(get_args(ReloadRule))}")
         if self.engine not in get_args(EngineMode):
@@ -116,13 +117,75 @@ class RunConfig:
 
 DEFAULT_ARRIVALS = "poisson:rate=0.1"
 
+WHOLE_NUMBERS: Final[Mapping[str, tuple[int, int]]] = {
+    "seed": (0, 2**63 - 1),
+    "tensor_parallel_size": (1, 1024),
+    "block_size": (1, 2**16),
+    "max_num_batched_tokens": (1, 10**9),
+    "max_num_seqs": (1, 10**6),
+    "max_model_len": (1, 10**9),
+    "kv_blocks": (2, 10**9),
+    "limit": (1, 10**9),
+    "max_turns": (1, 10**9),
+}
+"""Setting -> least and most: beyond, a slip of the finger is likelier than an engine, and a run would never end."""
+_NEVER_NONE: Final = ("seed", "tensor_parallel_size", "block_size")
+MOST_REPEATS: Final = 1_000
+"""Of `repeat_turns`; an agent of 1,000 times as many turns is no agent any more, and one too many zeros takes hours."""
+MOST_GB: Final = 1e9
+"""Of a memory tier: an exabyte."""
+LEAST_GBPS: Final = 1e-6
+MOST_GBPS: Final = 1e9
 
-def _check_number(name: str, value: object, expected: str, *, least: float = 0, positive: bool = False) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (number and least <= value < math.inf) or (positive and value == 0):  # type: ignore[operator]
-        raise ConfigError(f"{name} is {value!r}, expected {expected}")
+
+def _check_number(
+    name: str, value: object, expected: str, least: float, most: float, *, positive: bool = False
+) -> None:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if least <= value <= most and not (positive and value == 0):
+            return
+        if value > most and f"{most:g}" not in expected:
+            expected += f", at most {most:g}"
+        elif least > 0 and 0 < value < least and f"{least:g}" not in expected:
+            expected += f", at least {least:g}"
+    raise ConfigError(f"{name} is {_shown(value)}, expected {expected}")
 
 
-def _check_whole(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(f"{name} is {value!r}, expected a whole number of at least {least}")
+def _check_whole(name: str, value: object, least: int, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        above = f" and at most {most:,}" if isinstance(value, int) and value > most else ""
+        raise ConfigError(f"{name} is {_shown(value)}, expected a whole number of at least {least}{above}")
+
+
+def _shown(value: object) -> str:
+    return shown(value) if isinstance(value, int) and not isinstance(value, bool) else repr(value)[:60]
+
+
+def _check_names(config: RunConfig) -> None:
+    """Refuse a setting of a type that it cannot have, before anything calls a method that is not there."""
+    for plane, base in BASES.items():
+        if isinstance(config.policy, base):
+            made = type(config.policy).__name__
+            raise ConfigError(
+                f"policy is a plane, {made}, expected a policy of it: Policy({made!r}, {plane}={made}(…))"
+            )
+    for name, kinds, expected in (
+        ("policy", (str, Policy), "a policy's name with its parameters, or a Policy"),
+        ("model", (str, ModelSpec), "a model's name"),
+        ("gpu", (str, GpuSpec), "a GPU's name"),
+        ("router", (str, Routing, type(None)), "a router's name, or a Routing"),
+    ):
+        if not isinstance(getattr(config, name), kinds):
+            raise ConfigError(f"{name} is {_shown(getattr(config, name))}, expected {expected}")
+    arrivals = config.arrivals
+    if not (arrivals is None or isinstance(arrivals, str | Closed) or callable(getattr(arrivals, "times", None))):
+        remedy = f"; write poisson:rate={arrivals}" if isinstance(arrivals, int | float) else ""
+        raise ConfigError(f"arrivals is {_shown(arrivals)}, expected an arrival process as in poisson:rate=0.1{remedy}")
+    if not (isinstance(config.step_time, str) or hasattr(config.step_time, "step_s")):
+        raise ConfigError(f"step_time is {_shown(config.step_time)}, expected a model of step times, as in roofline")
+    if not isinstance(config.trace, str | os.PathLike | Iterable):
+        raise ConfigError(f"trace is {_shown(config.trace)}, expected a file, the name of a trace, or programs")
+    if isinstance(config.replicas, str | int) and not isinstance(config.replicas, bool):
+        return
+    if not isinstance(config.replicas, Sequence) or not all(isinstance(r, str | GpuSpec) for r in config.replicas):
+        raise ConfigError(f"replicas is {_shown(config.replicas)}, expected a number, GPU:NUMBER,… or a list of GPUs")

@@ -60,10 +60,11 @@ def _takes_plane(spec: str, plane: str) -> bool:
     return keys[0] in PLANES and plane not in keys
 
 
-def parse_policy(text: str) -> Policy:
+def parse_policy(text: str, *, registered_only: bool = False) -> Policy:
     """Make a policy from `ttl`, `ttl-static:ttl=2` or `order=program-fifo,retention=ttl-static:ttl=2`.
 
-    `package.module:name` is somebody's own: a `Preset`, a `Policy`, or the class of one plane.
+    `package.module:name` is somebody's own: a `Preset`, a `Policy`, or the class of one plane. Importing it runs code,
+    so a name that was read from a file of results is looked up with `registered_only`, which refuses it.
 
     Raises
     ------
@@ -73,9 +74,11 @@ def parse_policy(text: str) -> Policy:
     load_plugins()
     first = text.strip().partition("=")[0]
     if "=" in text and first in PLANES:
-        return _compose(text.strip())
+        return _compose(text.strip(), registered_only=registered_only)
     place = _PLACE.fullmatch(text.strip())
     if place and place["module"] not in PRESETS:
+        if registered_only:
+            raise _not_registered(text)
         return _import_policy(text.strip(), place)
     name, settings = split_spec(text)
     preset = find_preset(name)
@@ -150,7 +153,7 @@ def policy_settings(preset: Preset, settings: Mapping[str, str]) -> dict[str, An
     return values
 
 
-def _compose(text: str) -> Policy:
+def _compose(text: str, *, registered_only: bool = False) -> Policy:
     parts: dict[str, str] = {}
     plane = ""
     for item in text.split(","):
@@ -162,7 +165,7 @@ def _compose(text: str) -> Policy:
             parts[plane] += ("," if ":" in parts[plane] else ":") + item.strip()
     made = {}
     for plane, spec in parts.items():
-        made[plane] = parse_plane(plane, spec)
+        made[plane] = parse_plane(plane, spec, registered_only=registered_only)
     return Policy(text, **made)
 
 
@@ -188,10 +191,12 @@ def routing_spec(routing: Routing) -> str:
     return ":".join([name, ",".join(settings)]) if settings else name
 
 
-def parse_plane(plane: str, text: str) -> Any:
+def parse_plane(plane: str, text: str, *, registered_only: bool = False) -> Any:
     """Make one plane from a rule's name, or the `module:Class` of one that is not registered, and its parameters."""
     place = _PLACE.fullmatch(text.strip())
     if place and place["module"] not in PLANES[plane]:
+        if registered_only:
+            raise _not_registered(text)
         name = f"{place['module']}:{place['name']}"
         cls = _import_plane(plane, place["module"], place["name"])
         settings = split_spec(f"{name.replace(':', '.')}:{place['settings'] or ''}")[1]
@@ -199,6 +204,10 @@ def parse_plane(plane: str, text: str) -> Any:
         name, settings = split_spec(text)
         cls = find_plane(plane, name)
     return make_plane(cls, vars_of(cls, settings, f"{plane} {name}"))
+
+
+def _not_registered(text: str) -> ConfigError:
+    return ConfigError(f"{text!r} names code of its own, and is no registered policy")
 
 
 def _import_policy(text: str, place: re.Match[str]) -> Policy:

@@ -15,6 +15,9 @@ import numpy as np
 from continuum_sim.traces.errors import TraceError, shown
 from continuum_sim.traces.schema import Program
 
+MOST_WORKERS: Final = 1_000_000
+"""Of `Closed`; each is a process of the simulation."""
+
 TimedPrograms: TypeAlias = Iterator[tuple[float, Program]]
 
 
@@ -158,8 +161,9 @@ class Closed:
     workers: int
 
     def __post_init__(self) -> None:
-        if type(self.workers) is not int or self.workers < 1:
-            raise ValueError(f"{self.name}: workers is {shown(self.workers)}, expected an integer of at least 1")
+        if type(self.workers) is not int or not 1 <= self.workers <= MOST_WORKERS:
+            expected = f"an integer of at least 1 and at most {MOST_WORKERS:,}"
+            raise ValueError(f"{self.name}: workers is {shown(self.workers)}, expected {expected}")
 
 
 Arrivals: TypeAlias = Poisson | Gamma | Uniform | Burst | FromTrace | Closed

@@ -20,6 +20,13 @@ _GZIP_MAGIC: Final = b"\x1f\x8b"
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 # Four bytes of zstd can stand for 128 KiB: a small piece at a time keeps what comes out of it in bounds.
 _ZSTD_CHUNK_BYTES: Final = 2**12
+_MOST_BLANK_LINES: Final = 1_000_000
+_FREE_BYTES: Final = 32 * 2**20
+"""Of decompressed data whose ratio is not looked at."""
+_MOST_GZIP_RATIO: Final = 250
+_MOST_ZSTD_RATIO: Final = 5_000
+"""Decompressed over stored bytes. Logs of agents that send all of a conversation again with every turn reach some
+hundreds under zstd, whose window holds it; gzip's holds 32 KiB, and gets to 50."""
 _pipes: Final[set[tuple[int, int]]] = set()
 """Pipes that have been opened, by device and inode."""
 
@@ -41,9 +48,9 @@ def read_lines(
     Raises
     ------
     TraceError
-        If the file cannot be read or decompressed to its end, or has a line over 64 MiB.
+        If the file cannot be read or decompressed to its end, has a line over 64 MiB, or a million blank ones in a row.
     """
-    number = 0
+    number = blank = 0
     try:
         with open_decompressed(path, on_read) as stream:
             while line := stream.readline(MAX_LINE_BYTES + 1):
@@ -54,7 +61,13 @@ def read_lines(
                 if number == 1:
                     line = line.removeprefix(BYTE_ORDER_MARK)
                 if not line.isspace():
+                    blank = 0
                     yield number, line
+                    continue
+                blank += 1
+                if blank > _MOST_BLANK_LINES:
+                    detail = f"over {_MOST_BLANK_LINES:,} blank lines in a row, expected one program a line"
+                    raise TraceError(detail, path=path, line=number)
     except READ_ERRORS as error:
         raise unreadable(path, error, number) from error
 
@@ -65,14 +78,14 @@ def open_decompressed(path: str | os.PathLike[str], on_read: Callable[[int], Non
 
     A pipe is refused the second time: what was read of it is gone, and the rest would be taken for the whole.
     """
-    raw = io.FileIO(path) if on_read is None else _Counted(path, on_read)
+    raw = _Counted(path, on_read)
     about = os.fstat(raw.fileno())
     if stat.S_ISFIFO(about.st_mode):
         if (about.st_dev, about.st_ino) in _pipes:
             raw.close()
             raise OSError("it is a pipe, and is needed more than once; write it to a file first")
         _pipes.add((about.st_dev, about.st_ino))
-    with io.BufferedReader(raw) as file, _decompressed(file) as stream:
+    with io.BufferedReader(raw) as file, _decompressed(file, raw) as stream:
         yield stream
 
 
@@ -88,23 +101,50 @@ READ_ERRORS: Final = (OSError, EOFError, zlib.error)
 
 
 class _Counted(io.FileIO):
-    def __init__(self, path: str | os.PathLike[str], on_read: Callable[[int], None]) -> None:
+    def __init__(self, path: str | os.PathLike[str], on_read: Callable[[int], None] | None) -> None:
         super().__init__(path, "rb")
         self._on_read = on_read
+        self.read_bytes = 0
 
     def readinto(self, buffer: Any) -> int | None:
         size = super().readinto(buffer)
-        self._on_read(size or 0)
+        self.read_bytes += size or 0
+        if self._on_read is not None:
+            self._on_read(size or 0)
         return size
 
 
-def _decompressed(file: io.BufferedReader[io.FileIO]) -> BinaryIO:
+def _decompressed(file: io.BufferedReader[io.FileIO], raw: _Counted) -> BinaryIO:
     magic = file.peek(4)[:4]
     if magic.startswith(_GZIP_MAGIC):
-        return cast(BinaryIO, gzip.GzipFile(fileobj=file))
-    if magic == _ZSTD_MAGIC:
-        return cast(BinaryIO, io.BufferedReader(_Zstd(file), 2**17))
-    return cast(BinaryIO, file)
+        packed: io.RawIOBase = _Bounded(cast(io.RawIOBase, gzip.GzipFile(fileobj=file)), raw, _MOST_GZIP_RATIO)
+    elif magic == _ZSTD_MAGIC:
+        packed = _Bounded(_Zstd(file), raw, _MOST_ZSTD_RATIO)
+    else:
+        return cast(BinaryIO, file)
+    return cast(BinaryIO, io.BufferedReader(packed, 2**17))
+
+
+class _Bounded(io.RawIOBase):
+    """Decompressed data that gives up where it grows far beyond what text of any kind is compressed to."""
+
+    def __init__(self, inner: io.RawIOBase, raw: _Counted, most_ratio: int) -> None:
+        self._inner, self._raw, self._most_ratio = inner, raw, most_ratio
+        self._bytes = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        size = self._inner.readinto(buffer)
+        self._bytes += size or 0
+        if self._bytes > max(_FREE_BYTES, self._most_ratio * self._raw.read_bytes):
+            raise OSError(f"it decompresses to over {self._most_ratio:,} times its size; decompress it first if it may")
+        return size
+
+    def close(self) -> None:
+        self._inner.close()
+        super().close()
 
 
 class _Zstd(io.RawIOBase):
@@ -119,13 +159,13 @@ class _Zstd(io.RawIOBase):
         self._new_frame = zstandard.ZstdDecompressor(max_window_size=2**31).decompressobj
         self._frame = self._new_frame()
         self._begun = False
-        self._ready = b""
+        self._ready, self._taken = b"", 0
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        while not self._ready:
+        while self._taken == len(self._ready):
             if self._frame.eof:
                 left = self._frame.unused_data
                 self._frame, self._begun = self._new_frame(), bool(left)
@@ -139,12 +179,14 @@ class _Zstd(io.RawIOBase):
                 return 0
             self._begun = True
             self._feed(chunk)
-        size = min(len(buffer), len(self._ready))
-        buffer[:size], self._ready = self._ready[:size], self._ready[size:]
+        # Not cut off at the front: what 4 KiB stand for can be 128 MiB, and would be copied for every piece.
+        size = min(len(buffer), len(self._ready) - self._taken)
+        buffer[:size] = self._ready[self._taken : self._taken + size]
+        self._taken += size
         return size
 
     def _feed(self, data: bytes) -> None:
         try:
-            self._ready = self._frame.decompress(data)
+            self._ready, self._taken = self._frame.decompress(data), 0
         except self._error as error:
             raise OSError(str(error)) from None

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from continuum_sim import readers
 from continuum_sim.errors import ConfigError
 from continuum_sim.records import ProgramRecord, TurnRecord
 from continuum_sim.results.files import read_table
@@ -173,10 +174,9 @@ def read_records(folder: Path) -> tuple[list[ProgramRecord], list[TurnRecord]]:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object this package wrote."""
-    try:
-        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(f"{path}: is not JSON ({error})") from None
+    value = readers.read_json(path)
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path}: expected a JSON object that this program wrote")
     return value
 
 

@@ -8,6 +8,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from continuum_sim.errors import ConfigError
+from continuum_sim.readers import read_lines
 from continuum_sim.steptime.batch import StepBatch
 
 SECTION: Final = "continuum_step_log"
@@ -49,8 +51,14 @@ def step_line(step: LoggedStep) -> bytes:
 def read_steps(path: Path) -> list[LoggedStep]:
     """Read a log back; a last line that an engine could not finish is left out."""
     decode = msgspec.json.Decoder(LoggedStep).decode
-    with path.open("rb") as file:
-        return [decode(line) for line in file if line.endswith(b"\n")]
+    steps = []
+    for number, line in read_lines(path, "one step"):
+        if line.endswith(b"\n"):
+            try:
+                steps.append(decode(line))
+            except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+                raise ConfigError(f"{path}:{number}: is no step of this version ({error})") from None
+    return steps
 
 
 def time_steps(steps: Sequence[LoggedStep], start_s: float = 0.0) -> list[TimedStep]:

@@ -21,6 +21,7 @@ from continuum_sim.cli.report import report
 from continuum_sim.cli.run import run
 from continuum_sim.cli.scenarios import scenarios
 from continuum_sim.cli.signals import exit_code
+from continuum_sim.cli.streams import drop_output, output_error, prepare_streams
 from continuum_sim.cli.sweep import sweep
 from continuum_sim.cli.timeline import timeline
 from continuum_sim.cli.trace import trace
@@ -100,6 +101,7 @@ def run_command(arguments: Sequence[str]) -> None:
     """Run one command and exit; see `main`."""
     debug = _DEBUG in arguments or os.environ.get("CONTINUUM_SIM_DEBUG", "") not in ("", "0")
     given = [argument for argument in arguments if argument != _DEBUG]  # wherever it stands
+    prepare_streams()
     try:
         with interruptible("interrupted"):
             code = app(args=given, prog_name=PROGRAM, standalone_mode=False, obj=[PROGRAM, *given])
@@ -113,7 +115,7 @@ def run_command(arguments: Sequence[str]) -> None:
             say_error(error)
             sys.exit(2)
         # The reader has seen enough (`| head`); leave nothing for Python to flush at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         sys.exit(1)
     except Interrupted as interrupt:
         with interrupts.held_back():
@@ -122,6 +124,6 @@ def run_command(arguments: Sequence[str]) -> None:
     except user_errors() as error:
         if debug:
             raise
-        say_error(error)
+        say_error(output_error(error) if isinstance(error, OSError) else error)
         sys.exit(2)
     sys.exit(code if isinstance(code, int) else 0)

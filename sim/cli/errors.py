@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,11 @@ from typing import Final
 import typer
 
 from continuum_sim import interrupts
+
+_MOST_CHARACTERS: Final = 1_200
+"""Of a line; paths are shorter, even deep ones."""
+INTERRUPTED: Final = 130
+"""Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
 
 # Typer's copy of Click or Click itself, depending on Typer's version: no one name imports this class.
 _UsageError: Final = typer.BadParameter.__mro__[1]
@@ -50,4 +56,10 @@ def say_error(error: BaseException) -> None:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     else:
         text = str(error)
-    print("error:", " ".join(text.split()), file=sys.stderr)
+    print("error:", _shortened(" ".join(text.split())), file=sys.stderr)
+
+
+def _shortened(line: str) -> str:
+    """Cut what nobody reads out of a line: most digits of a number, and the middle of what fills a screen."""
+    line = re.sub(r"\d{60,}", lambda found: f"{found[0][:12]}… ({len(found[0])} digits)", line)
+    return line if len(line) <= _MOST_CHARACTERS else f"{line[: _MOST_CHARACTERS - 400]} … {line[-390:]}"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.models import ModelSpec
+from continuum_sim.readers import read_json
+from continuum_sim.traces.errors import shown
 
+_MOST = 2**31
+"""No dimension of a model comes near."""
 _EXPERT_FIELDS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 _OTHER_MIXERS = {
     "kv_lora_rank": "latent attention (MLA)",
@@ -40,12 +43,7 @@ def read_hf_config(path: Path) -> ModelSpec:
 class _Reader:
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
-        except ValueError as error:
-            raise ConfigError(f"{path}: is not JSON ({error})") from None
+        raw = read_json(path)
         if not isinstance(raw, dict):
             raise ConfigError(f"{path}: expected a JSON object, as Hugging Face writes it")
         text = raw.get("text_config")
@@ -92,7 +90,7 @@ class _Reader:
         for name in _EXPERT_FIELDS:
             if isinstance(self.fields.get(name), int) and self.fields[name] > 1:
                 raise ConfigError(
-                    f"{self.path}: {name} is {self.fields[name]}: mixtures of experts are not modelled; {remedy}"
+                    f"{self.path}: {name} is {shown(self.fields[name])}: mixtures of experts are not modelled; {remedy}"
                 )
         for prefix, what in _OTHER_MIXERS.items():
             for name, value in self.fields.items():
@@ -130,8 +128,8 @@ class _Reader:
             if default is None or default < 1:
                 raise ConfigError(f"{self.path}: field {name!r} is missing, expected a positive whole number")
             return default
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise self._error(name, value, "a positive whole number")
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST:
+            raise self._error(name, value, "a positive whole number of at most 2**31")
         return value
 
     def _flag(self, name: str, *, default: bool) -> bool:
@@ -143,4 +141,4 @@ class _Reader:
         return value
 
     def _error(self, name: str, value: object, expected: str) -> ConfigError:
-        return ConfigError(f"{self.path}: {name} is {value!r}, expected {expected}")
+        return ConfigError(f"{self.path}: {name} is {shown(value)}, expected {expected}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from os import PathLike
 from pathlib import Path
@@ -15,8 +14,10 @@ from continuum_sim.errors import ConfigError
 from continuum_sim.plotting.data import FigureData, Source, measured, settings
 from continuum_sim.plotting.held import setting_columns
 from continuum_sim.plotting.swept import is_sweep, swept_cells
+from continuum_sim.readers import read_json
 from continuum_sim.results.compared import CompareResult, Run
 from continuum_sim.results.files import MANIFEST, SUMMARY
+from continuum_sim.results.manifest_parts import ComparisonParts
 from continuum_sim.results.result import RunResult, load_run
 from continuum_sim.sweeps.result import SweepResult, load_sweep
 
@@ -113,12 +114,9 @@ def _is_results(path: Path) -> bool:
 
 def _run_names(path: Path) -> list[str]:
     try:
-        names = json.loads((path / MANIFEST).read_bytes())["runs"]
-        return [str(name) for name in names]
-    except OSError as error:
-        raise ConfigError(f"{path} is no comparison: {error.filename} cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError):
-        raise ConfigError(f"{path / MANIFEST} lists no runs: this is no comparison of this version") from None
+        return read_json(path / MANIFEST, ComparisonParts).runs
+    except ConfigError as error:
+        raise ConfigError(f"{path} is no comparison: {error}") from None
 
 
 def _once(cells: pd.DataFrame) -> pd.DataFrame:

@@ -174,7 +174,7 @@ def _pins(run: RunResult, number: pd.Series) -> tuple[dict[str, Any] | None, str
     if path is None or not path.is_file():
         made = run.summary.pins.made
         return None, "Pins are not drawn by program: the run has no decisions.jsonl (see --decisions)." if made else ""
-    spans = pin_spans(iter_decisions(path), outlasts_admission=outlasts_admission(run.summary.policy))
+    spans = pin_spans(iter_decisions(path), outlasts_admission=outlasts_admission(run))
     rows = [
         (number[span.program], span.turn, span.start_s, span.end_s - span.start_s, span.ttl_s, _ENDS.index(span.end))
         for span in spans

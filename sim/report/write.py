@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from importlib.resources import files
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
 from continuum_sim.comparison import COMPARISON
 from continuum_sim.errors import ConfigError
+from continuum_sim.readers import convert, read_json
 from continuum_sim.report.comparison_page import comparison_page
 from continuum_sim.report.page import Page, run_page
 from continuum_sim.report.pictures import Picture, pictures_of
 from continuum_sim.report.timeline_data import MOST_TURNS, timeline_data
 from continuum_sim.results.compared import ComparisonRow
 from continuum_sim.results.files import MANIFEST
+from continuum_sim.results.manifest_parts import ComparisonParts
 from continuum_sim.results.paired import PairedDifference
 from continuum_sim.results.result import RunResult, load_run
 from continuum_sim.results.summary import Summary
@@ -30,9 +31,9 @@ _SCRIPTS: Final = ("data.js", "draw.js", "describe.js", "timeline.js", "start.js
 
 
 class _Comparison(msgspec.Struct):
-    policies: list[ComparisonRow]
+    policies: Annotated[list[ComparisonRow], msgspec.Meta(min_length=1)]
     differences: list[PairedDifference]
-    runs: list[Summary]
+    runs: Annotated[list[Summary], msgspec.Meta(min_length=1)]
 
 
 def write_report(
@@ -76,23 +77,28 @@ def write_report(
 def _comparison(place: Path) -> tuple[Page, list[RunResult]]:
     """The page of a comparison, and its runs under the first seed."""
     try:
-        manifest: dict[str, Any] = json.loads((place / MANIFEST).read_bytes())
+        parts = read_json(place / MANIFEST, ComparisonParts)
+        manifest: dict[str, Any] = read_json(place / MANIFEST)
         compared = _read_comparison(place / COMPARISON)
-        runs = [load_run(place / path) for path in manifest["runs"]]
-        first_seed = [run for run in runs if run.summary.seed == manifest["seeds"][0]]
-    except (msgspec.ValidationError, ValueError, KeyError) as error:
-        raise ConfigError(f"{place} is no comparison of this version: {error}") from None
+        runs = [load_run(place / path) for path in parts.runs]
+    except ConfigError as error:
+        raise ConfigError(f"{place} is no comparison: {error}") from None
+    first_seed = [run for run in runs if run.summary.seed == parts.seeds[0]]
+    if not first_seed:
+        raise ConfigError(f"{place / MANIFEST}: lists no run of seed {parts.seeds[0]}, the first of its seeds")
     page = comparison_page(compared.policies, compared.differences, compared.runs, manifest, runs[0].manifest)
     return page, first_seed
 
 
 def _read_comparison(path: Path) -> _Comparison:
-    written = json.loads(path.read_bytes())
-    for difference in written["differences"]:
-        for name, value in difference.items():
-            if value is None:  # the bounds of an interval over a single pair, which JSON cannot hold
+    written = read_json(path)
+    differences = written.get("differences") if isinstance(written, dict) else None
+    for difference in differences if isinstance(differences, list) else ():
+        for name in ("difference_low_s", "difference_high_s", "ratio_low", "ratio_high"):
+            # The bounds of an interval over a single pair, which JSON cannot hold.
+            if isinstance(difference, dict) and difference.get(name, 0) is None:
                 difference[name] = math.nan
-    return msgspec.convert(written, _Comparison)
+    return convert(written, _Comparison, path)
 
 
 def _render(page: Page, timelines: Sequence[dict[str, Any]], pictures: Sequence[Picture]) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 
 from continuum_sim.cluster import LogDecision
+from continuum_sim.errors import ConfigError
+from continuum_sim.readers import read_lines
 from continuum_sim.traces.files import whole_file
 
 
@@ -26,14 +28,19 @@ class DecisionRecord(NamedTuple):
     """Where it was made, in a cluster."""
 
 
+_LARGEST: Final = 10**15
+_Seconds = Annotated[float, msgspec.Meta(ge=-_LARGEST, le=_LARGEST)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=_LARGEST)]
+
+
 class _Line(msgspec.Struct):
-    time: float
-    step: int
+    time: _Seconds
+    step: _Count
     program: str
-    turn: int
+    turn: _Count
     event: str
     detail: dict[str, Any]
-    replica: int | msgspec.UnsetType = msgspec.UNSET
+    replica: _Count | msgspec.UnsetType = msgspec.UNSET
 
 
 def decision_line(record: DecisionRecord) -> bytes:
@@ -64,12 +71,36 @@ def decision_file(path: Path) -> Iterator[LogDecision]:
 
 
 def iter_decisions(path: Path) -> Iterator[DecisionRecord]:
-    """Read a decision log back, a decision at a time."""
+    """Read a decision log back, a decision at a time.
+
+    Raises
+    ------
+    ConfigError
+        Naming the file, the line and what was expected.
+    """
     decode = msgspec.json.Decoder(_Line).decode
-    with path.open("rb") as file:
-        for line in map(decode, file):
-            replica = None if line.replica is msgspec.UNSET else line.replica
-            yield DecisionRecord(line.time, line.step, line.program, line.turn, line.event, line.detail, replica)
+    for number, text in read_lines(path, "one decision"):
+        try:
+            line = decode(text)
+            wrong = _wrong_detail(line)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            wrong = str(error)
+        if wrong:
+            raise ConfigError(f"{path}:{number}: is no decision of this version ({wrong})")
+        replica = None if line.replica is msgspec.UNSET else line.replica
+        yield DecisionRecord(line.time, line.step, line.program, line.turn, line.event, line.detail, replica)
+
+
+def _wrong_detail(line: _Line) -> str:
+    """Say what is wrong with the details that are read of some decisions; nothing if all is well."""
+    if line.event == "pin":
+        ttl_s = line.detail.get("ttl_s")
+        number = isinstance(ttl_s, int | float) and not isinstance(ttl_s, bool)
+        return "" if ttl_s is None or (number and 0 <= ttl_s <= _LARGEST) else "ttl_s is no number of seconds"
+    if line.event == "admit":
+        cached = line.detail.get("cached_tokens")
+        return "" if type(cached) is int and 0 <= cached <= _LARGEST else "cached_tokens is no count"
+    return ""
 
 
 def read_decisions(path: Path) -> list[DecisionRecord]:

@@ -10,16 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from continuum_sim.errors import ConfigError
+from continuum_sim.readers import check_most, check_table, check_unique, open_parquet, parquet_errors
 from continuum_sim.results.tables import Sink, schema
 from continuum_sim.traces.files import staged_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 MANIFEST: Final = "manifest.json"
 SUMMARY: Final = "summary.json"
 DECISIONS: Final = "decisions.jsonl"
 
+_LATER: Final = frozenset({"replica", "reload_s", "reloaded_tokens"})
+"""Columns that runs of one engine, and those of earlier versions, do not have."""
+_MAY_LACK: Final = frozenset({"parent", "tool"})
+"""Columns in which a value may be missing."""
 _REPEATING: Final = {"program", "tool", "replica"}
 """Columns whose values repeat, so that a dictionary shrinks them."""
 
@@ -85,9 +91,48 @@ def table_path(directory: Path, table: str) -> Path:
     return directory / f"{table}.parquet"
 
 
-def read_table(directory: Path, table: str) -> pa.Table:
-    """Read a table of a run directory."""
-    import pyarrow.parquet as pq
+def open_table(directory: Path, table: str) -> pq.ParquetFile:
+    """Open a table of a run directory.
 
-    # Not read_table: it takes Hive-style names such as a=b in the path for further columns.
-    return pq.ParquetFile(table_path(directory, table)).read()
+    Raises
+    ------
+    ConfigError
+        If it is missing, broken or of another version.
+    """
+    # Not pyarrow's read_table: it takes Hive-style names such as a=b in the path for further columns.
+    return open_parquet(table_path(directory, table), schema(table, cluster=True), may_miss=_LATER)
+
+
+def read_table(directory: Path, table: str, *, engines: int | None = None) -> pa.Table:
+    """Read a table of a run directory whole.
+
+    Parameters
+    ----------
+    engines
+        Replicas of the run, where known.
+
+    Raises
+    ------
+    ConfigError
+        If it is missing, broken, of another version, or holds what no run writes.
+    """
+    path = table_path(directory, table)
+    with parquet_errors(path), open_table(directory, table) as file:
+        rows = file.read()
+    check_rows(rows, path, engines=engines)
+    if table == "programs":
+        check_unique(rows.column("program"), path, "program")
+    return rows
+
+
+def check_rows(rows: pa.Table | pa.RecordBatch, path: Path, *, engines: int | None) -> None:
+    """Refuse rows that no run writes.
+
+    Raises
+    ------
+    ConfigError
+        Naming the file and the column.
+    """
+    check_table(rows, path, _MAY_LACK)
+    if engines is not None and "replica" in rows.schema.names:
+        check_most(rows.column("replica"), engines - 1, path, "replica")

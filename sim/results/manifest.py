@@ -14,6 +14,10 @@ from continuum_sim.policies import Routing
 from continuum_sim.resolve import ResolvedRun
 from continuum_sim.spec import routing_spec
 
+PINS_OUTLAST: Final = "pins_outlast_admission"
+"""Entry of `policy`, `Retention.outlasts_admission`: who shows a run must know it, and cannot ask a policy
+that is not installed."""
+
 _PACKAGES: Final = ("continuum-sim", "numpy", "simpy", "pyarrow")
 
 
@@ -31,7 +35,7 @@ def make_manifest(run: ResolvedRun, *, wall_s: float, command: Sequence[str] | N
     return {
         **make_stamp(command),
         "seed": config.seed,
-        "policy": run.policy.describe(),
+        "policy": {**run.policy.describe(), PINS_OUTLAST: run.policy.retention.outlasts_admission},
         "arrivals": run.arrivals_spec,
         "trace": {
             "name": run.trace.name,

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from continuum_sim.errors import ConfigError
+from continuum_sim.readers import convert, read_json
 from continuum_sim.results.decisions import DecisionRecord, decision_line, read_decisions
 from continuum_sim.results.files import (
     DECISIONS,
@@ -23,6 +21,7 @@ from continuum_sim.results.files import (
     table_path,
 )
 from continuum_sim.results.jsonfile import to_json
+from continuum_sim.results.manifest_parts import ManifestParts
 from continuum_sim.results.summary import Summary
 from continuum_sim.results.tables import COLUMNS, schema
 from continuum_sim.traces.files import whole_file, write_text
@@ -115,7 +114,10 @@ class RunResult:
         if name in self._batches:
             return pa.Table.from_batches(self._batches[name], schema=schema(name, cluster=self._cluster))
         if self.directory is not None and table_path(self.directory, name).is_file():
-            return read_table(self.directory, name)
+            return read_table(self.directory, name, engines=len(self.summary.replicas or ()) or 1)
+        if self.directory is not None:
+            path = table_path(self.directory, name)
+            raise ConfigError(f"{self.directory} has no {path.name}; write the run with --out, or with out=…")
         raise ConfigError(f"this run kept no table {name!r}; run it with {name}=True, or with out=…")
 
     def save(self, directory: str | Path, *, force: bool = False) -> Path:
@@ -168,10 +170,9 @@ def load_run(directory: str | Path) -> RunResult:
     """
     path = Path(directory)
     try:
-        summary = msgspec.json.decode((path / SUMMARY).read_bytes(), type=Summary)
-        manifest = json.loads((path / MANIFEST).read_bytes())
-    except OSError as error:
-        raise ConfigError(f"{path} is no run directory: {error.filename} cannot be read ({error.strerror})") from None
-    except (msgspec.DecodeError, ValueError) as error:
-        raise ConfigError(f"{path} is no run directory of this version: {error}") from None
+        summary = read_json(path / SUMMARY, Summary)
+        manifest = read_json(path / MANIFEST)
+        convert(manifest, ManifestParts, path / MANIFEST)
+    except ConfigError as error:
+        raise ConfigError(f"{path} is no run directory: {error}") from None
     return RunResult(summary, manifest, directory=path)

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 import numpy as np
 
 from continuum_sim.results.jsonfile import to_json
+
+_LARGEST = 10**18
+Count = Annotated[int, msgspec.Meta(ge=0, le=_LARGEST)]
+AtLeastOne = Annotated[int, msgspec.Meta(ge=1, le=_LARGEST)]
+Number = Annotated[float, msgspec.Meta(ge=0, le=1e30)]
+"""What a file may hold, so that no one who draws it leaves the range of numbers; checked when one is read."""
 
 _PERCENTILES = (50, 90, 95, 99, 100)
 
@@ -13,12 +21,12 @@ _PERCENTILES = (50, 90, 95, 99, 100)
 class Quantiles(msgspec.Struct, frozen=True):
     """A sample in six numbers, in the sample's unit; percentiles interpolate linearly (NumPy's default)."""
 
-    mean: float
-    p50: float
-    p90: float
-    p95: float
-    p99: float
-    max: float
+    mean: Number
+    p50: Number
+    p90: Number
+    p95: Number
+    p99: Number
+    max: Number
 
     @classmethod
     def of(cls, sample: np.ndarray) -> Quantiles:
@@ -29,80 +37,80 @@ class Quantiles(msgspec.Struct, frozen=True):
 class Prefill(msgspec.Struct, frozen=True, omit_defaults=True):
     """Tokens of prompts, summed over turns: without a preemption, computed + cached + reloaded = prompt."""
 
-    computed_tokens: int
+    computed_tokens: Count
     """Computed for prompts, repeats included: everything but the one token a decode step computes."""
-    cached_tokens: int
+    cached_tokens: Count
     """Found in the prefix cache when a turn was first scheduled."""
-    recomputed_tokens: int
+    recomputed_tokens: Count
     """Of `computed_tokens`, those whose KV had existed and was lost: evicted between turns or by a preemption, or part
     of the last, partly filled block of a context, which is never cached."""
-    reloaded_tokens: int = 0
+    reloaded_tokens: Count = 0
     """Brought back from a lower memory tier; left out where there were none."""
 
 
 class Pins(msgspec.Struct, frozen=True):
     """Pins by how they ended. Those still held at the end of a run are in `made` alone."""
 
-    made: int
-    hit: int
+    made: Count
+    hit: Count
     """The program's next turn was admitted while it held."""
-    expired: int
-    broken: int
+    expired: Count
+    broken: Count
     """Given up because a waiting turn did not fit."""
 
 
 class Kv(msgspec.Struct, frozen=True):
     """KV cache of the engine; of a cluster, added up over its replicas, each at its own peak."""
 
-    blocks: int
+    blocks: AtLeastOne
     """As vLLM's `num_gpu_blocks`: one of them is the null block."""
-    block_size: int
-    peak_used_share: float
+    block_size: Count
+    peak_used_share: Number
     """Most blocks referenced at once (by running turns or pins), as a share of the usable ones."""
-    pinned_block_seconds: float
+    pinned_block_seconds: Number
 
 
 class Throughput(msgspec.Struct, frozen=True):
     """Over the whole run, from time 0 to the last token."""
 
-    programs_per_s: float
-    output_tokens_per_s: float
+    programs_per_s: Number
+    output_tokens_per_s: Number
 
 
 class TimeSplit(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where a program's time goes. In JSON the last three are left out where nothing waited so."""
 
-    queue: float
+    queue: Number
     """Turns that arrived and were not scheduled yet, reloads aside."""
-    prefill: float
+    prefill: Number
     """From first scheduling to first token."""
-    decode: float
+    decode: Number
     """From first to last token, preemptions included."""
-    tool: float
+    tool: Number
     """The program's tools run, tries that failed included."""
-    tool_wait: float = 0.0
+    tool_wait: Number = 0.0
     """They wait for a worker."""
-    join: float = 0.0
+    join: Number = 0.0
     """They have returned, and sub-agents have not ended."""
-    reload: float = 0.0
+    reload: Number = 0.0
     """Turns wait for their blocks to come back from a lower memory tier."""
 
 
 class ToolCalls(msgspec.Struct, frozen=True):
     """What became of tool calls, where they can wait, time out or fail."""
 
-    calls: int
-    tries: int
+    calls: Count
+    tries: Count
     """Calls, and retries of those that timed out or failed."""
-    timeouts: int
+    timeouts: Count
     """Tries cut short."""
-    failures: int
+    failures: Count
     """Tries that failed at their end."""
-    given_up: int
+    given_up: Count
     """Calls whose last try timed out or failed: the program went on without."""
-    waits: int
+    waits: Count
     """Tries that found every worker busy."""
-    wait_s: float
+    wait_s: Number
     """Seconds these waited, summed; calls made at once may wait side by side."""
 
 
@@ -111,55 +119,55 @@ class TierUse(msgspec.Struct, frozen=True):
 
     name: str
     """`dram` or `ssd`."""
-    blocks: int
+    blocks: Count
     """KV blocks it holds."""
-    peak_used_share: float
+    peak_used_share: Number
     """Most of its blocks in use at once, as a share of them."""
-    written_bytes: int
+    written_bytes: Count
     """Copied down into it."""
-    read_bytes: int
+    read_bytes: Count
     """Brought up from it."""
-    link_busy_share: float
+    link_busy_share: Number
     """Share of the run in which the link to it moved something."""
 
 
 class PolicyActivity(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the policy did besides pinning."""
 
-    evictions: int
+    evictions: Count
     """Contexts forgotten at the end of a turn."""
-    reorders: int
+    reorders: Count
     """Turns admitted before one that was queued earlier."""
-    holds: int
+    holds: Count
     """Refusals of an admission gate."""
-    offloads: int = 0
+    offloads: Count = 0
     """Contexts sent to host memory; left out where there were none, as what follows."""
-    recalls: int = 0
+    recalls: Count = 0
     """Contexts brought back from there ahead of their programs' next turns."""
 
 
 class ReplicaSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One replica of a cluster."""
 
-    replica: int
+    replica: Count
     gpu: str
-    turns: int
-    moved_in: int
+    turns: Count
+    moved_in: Count
     """Of them, those whose program's latest turn had run on another replica: their context was not here."""
-    busy_s: float
+    busy_s: Number
     """Seconds the engine was computing."""
-    prompt_tokens: int
-    cached_tokens: int
+    prompt_tokens: Count
+    cached_tokens: Count
     """Of them, found in this replica's prefix cache when a turn was first scheduled."""
-    recomputed_tokens: int
+    recomputed_tokens: Count
     """Prefill tokens whose KV had been computed before, on whichever replica, and was not here (any more)."""
-    preemptions: int
-    blocks: int
-    peak_used_share: float
+    preemptions: Count
+    blocks: Count
+    peak_used_share: Number
     pins: Pins
-    pins_moved: int
+    pins_moved: Count
     """Pins that ended because the program's next turn was sent to another replica."""
-    reloaded_tokens: int = 0
+    reloaded_tokens: Count = 0
     """Brought back from a lower memory tier; left out where there were none."""
     tiers: list[TierUse] = []
     """Memory tiers of this replica; left out where it has none."""
@@ -171,20 +179,20 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     policy: str
     trace: str
     arrivals: str
-    seed: int
-    programs: int
+    seed: Count
+    programs: AtLeastOne
     """Sub-agents are not counted, nor in anything said of programs."""
-    children: int | msgspec.UnsetType = msgspec.UNSET
+    children: Count | msgspec.UnsetType = msgspec.UNSET
     """Sub-agents, where there are any."""
-    turns: int
+    turns: AtLeastOne
     """Those of sub-agents included."""
-    steps: int
+    steps: Count
     """Scheduler steps: forward passes, and a few that only end a pin or preempt."""
-    sim_s: float
+    sim_s: Number
     """End of the last step."""
-    busy_s: float
+    busy_s: Number
     """Seconds the engine was computing."""
-    wall_s: float
+    wall_s: Number
     """Real seconds the simulation took; the one number that differs between two equal runs."""
     jct_s: Quantiles
     """Job completion time, over programs; it includes the wait for their sub-agents."""
@@ -199,14 +207,14 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tools: ToolCalls | msgspec.UnsetType = msgspec.UNSET
     """Where tools have bounds, timeouts or failures."""
     prefill: Prefill
-    preemptions: int
+    preemptions: Count
     pins: Pins
     kv: Kv
     throughput: Throughput
     policy_activity: PolicyActivity
     router: str | msgspec.UnsetType = msgspec.UNSET
     """Rule by which turns found their replicas; in a cluster only, as what follows."""
-    moved_turns: int | msgspec.UnsetType = msgspec.UNSET
+    moved_turns: Count | msgspec.UnsetType = msgspec.UNSET
     """Turns that ran on another replica than their program's turn before."""
     replicas: list[ReplicaSummary] | msgspec.UnsetType = msgspec.UNSET
     tiers: list[TierUse] = []

@@ -10,7 +10,6 @@ published figure it belongs to, and `choices`: what the publication leaves open,
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
@@ -21,9 +20,16 @@ from typing import Any, Final
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.catalogue import find, fold
 from continuum_sim.names import check_names
+from continuum_sim.readers import MAX_TOML_BYTES, parse_toml, read_bytes
+from continuum_sim.traces.errors import shown
 
 _TABLES: Final = ("scenario", "base", "grid")
-_ABOUT: Final = ("title", "published", "figures", "choices")
+_ABOUT: Final = {
+    "title": "text",
+    "published": "text",
+    "figures": "a list of names",
+    "choices": "a table of texts",
+}
 
 
 @dataclass(frozen=True)
@@ -53,9 +59,7 @@ class Scenario:
 def scenarios() -> tuple[Scenario, ...]:
     """All scenarios of this package, by name."""
     found = sorted((path for path in files(__name__).iterdir() if path.name.endswith(".toml")), key=lambda p: p.name)
-    return tuple(
-        _scenario(path.name.removesuffix(".toml"), path.read_text(encoding="utf-8"), path.name) for path in found
-    )
+    return tuple(_scenario(path.name.removesuffix(".toml"), path.read_bytes(), path.name) for path in found)
 
 
 def find_scenario(name: str) -> Scenario:
@@ -68,40 +72,65 @@ def find_scenario(name: str) -> Scenario:
     """
     if name.endswith(".toml"):
         path = Path(name).expanduser()
-        try:
-            return _scenario(path.stem, path.read_text(encoding="utf-8"), name)
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "is not UTF-8 text"
-            raise ConfigError(f"scenario {name}: cannot be read ({reason})") from None
+        found = _scenario(path.stem, _read(path, name), name)
+        _check_values(name, found)
+        return found
     if not name.strip():
         raise ConfigError("the scenario's name is empty: `continuum-sim scenarios` lists them")
     index = {fold(scenario.name): scenario for scenario in scenarios()}
     return find(name, index, "scenario", "`continuum-sim scenarios` lists them, or give a TOML file")
 
 
-def _scenario(name: str, text: str, where: str) -> Scenario:
+def _read(path: Path, name: str) -> bytes:
     try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"scenario {where}: is not TOML ({error})") from None
+        return read_bytes(path, MAX_TOML_BYTES)
+    except ConfigError as error:
+        raise ConfigError(f"scenario {name}{str(error).removeprefix(str(path))}") from None
+
+
+def _scenario(name: str, text: bytes, where: str) -> Scenario:
+    raw = parse_toml(text, f"scenario {where}")
     for table, value in raw.items():
         if table not in _TABLES or not isinstance(value, dict):
             raise ConfigError(f"scenario {where}: {table!r} is unexpected, expected the tables {', '.join(_TABLES)}")
     about, base, grid = (raw.get(table, {}) for table in _TABLES)
-    for key in about:
-        if key not in _ABOUT:
-            raise ConfigError(f"scenario {where}: scenario.{key} is unknown, expected {', '.join(_ABOUT)}")
+    _check_about(where, about)
     _check_settings(where, base, grid)
     axes = {key: tuple(values) if isinstance(values, list) else (values,) for key, values in grid.items()}
     return Scenario(
         name=name,
-        title=str(about.get("title", name)),
-        published=str(about.get("published", "")),
+        title=about.get("title", name),
+        published=about.get("published", ""),
         figures=tuple(about.get("figures", ())),
         base=base,
         grid=axes,
         choices=about.get("choices", {}),
     )
+
+
+def _check_values(where: str, scenario: Scenario) -> None:
+    """Check every value of a user's file, so that what is wrong with it is said with its place."""
+    from continuum_sim.sweeps.check_settings import check_axes, check_base
+
+    check_base(f"scenario {where}", scenario.base)
+    check_axes(f"scenario {where}", {name: list(values) for name, values in scenario.grid.items()})
+    for policy in scenario.policies:
+        if not isinstance(policy, str):
+            raise ConfigError(f"scenario {where}: grid.policy is {shown(policy)}, expected names of policies")
+
+
+def _check_about(where: str, about: Mapping[str, Any]) -> None:
+    for key, value in about.items():
+        if key not in _ABOUT:
+            raise ConfigError(f"scenario {where}: scenario.{key} is unknown, expected {', '.join(_ABOUT)}")
+        if key == "figures":
+            good = isinstance(value, list) and all(isinstance(item, str) for item in value)
+        elif key == "choices":
+            good = isinstance(value, dict) and all(isinstance(item, str) for item in value.values())
+        else:
+            good = isinstance(value, str)
+        if not good:
+            raise ConfigError(f"scenario {where}: scenario.{key} is {shown(value)}, expected {_ABOUT[key]}")
 
 
 def _check_settings(where: str, base: Mapping[str, Any], grid: Mapping[str, Any]) -> None:
@@ -113,4 +142,4 @@ def _check_settings(where: str, base: Mapping[str, Any], grid: Mapping[str, Any]
     for key, value in base.items():
         kind = type(known[key])
         if kind is not type(None) and not isinstance(value, (int, float) if kind is float else kind):
-            raise ConfigError(f"scenario {where}: base.{key} is {value!r}, expected a value like {known[key]!r}")
+            raise ConfigError(f"scenario {where}: base.{key} is {value!r:.60}, expected a value like {known[key]!r}")

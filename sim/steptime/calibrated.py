@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import isfinite
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from continuum_sim.errors import ConfigError
 from continuum_sim.steptime.batch import StepBatch
 from continuum_sim.steptime.piecewise import Piece, PiecewiseStepTime
+from continuum_sim.traces.errors import shown
 
 KIND: Final = "calibrated"
 
@@ -23,6 +23,8 @@ COEFFICIENTS: Final = (
     *("c0_s", "per_token_s", "per_prefill_request_s", "per_prefill_context_token_s", "per_prefill_pair_s"),
     *("per_decode_request_s", "per_decode_context_token_s", "mixed_s"),
 )
+MOST_COEFFICIENT: Final = 1e6
+"""Seconds (or tokens) beyond which a coefficient is a slip: eleven days a token."""
 _KNEES: Final = (0, 8, 16, 24, 32, 48, 64, 96, 128, 160, 192, 256, 320, 384, 448, 512, 640, 768, 1024)
 """Values of `free_tokens` that a fit tries."""
 _ROUNDS: Final = 2
@@ -56,9 +58,7 @@ class Calibrated(PiecewiseStepTime):
 
     def __post_init__(self) -> None:
         for name in (*COEFFICIENTS, "free_tokens"):
-            value = getattr(self, name)
-            if not (isfinite(value) and value >= 0):
-                raise ConfigError(f"calibrated step time: {name} is {value}, expected a finite number, zero or more")
+            check_coefficient("calibrated step time", name, getattr(self, name))
         if not (self.c0_s or (self.per_token_s and not self.free_tokens)):
             raise ConfigError("calibrated step time: c0_s is zero, so a step could take no time")
 
@@ -100,12 +100,25 @@ def read_calibrated(raw: Mapping[str, Any], where: str) -> Calibrated:
     for name in raw:
         if name not in {"kind", "provenance", *known}:
             raise ConfigError(f"{where}: unknown field {name!r}, expected {', '.join(known)}")
-    for name in known:
-        value = raw.get(name)
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            shown = "missing" if value is None else repr(value)
-            raise ConfigError(f"{where}: {name} is {shown}, expected a number, zero or more")
-    return Calibrated(**{name: raw[name] for name in known}, provenance=raw.get("provenance"))
+    values: dict[str, Any] = {name: check_coefficient(where, name, raw.get(name)) for name in known}
+    try:
+        return Calibrated(**values, provenance=raw.get("provenance"))
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {str(error).partition(': ')[2]}") from None
+
+
+def check_coefficient(owner: str, name: str, value: object) -> int | float:
+    """Return a coefficient of step times; `owner` names its model or its file.
+
+    Raises
+    ------
+    ConfigError
+        If it is no number, below zero, or so large that the times of a run would leave the range of numbers.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_COEFFICIENT:
+        found = "missing" if value is None else shown(value)
+        raise ConfigError(f"{owner}: {name} is {found}, expected a finite number, zero or more, at most 1e6")
+    return value
 
 
 def fit_calibrated(batches: Sequence[StepBatch], seconds: Sequence[float]) -> Calibrated:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,10 @@ from numpy.typing import NDArray
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.gpus import GpuSpec
 from continuum_sim.hardware.models import ModelSpec
+from continuum_sim.readers import read_json
 from continuum_sim.steptime.batch import StepBatch
 from continuum_sim.steptime.calibrated import KIND as CALIBRATED
-from continuum_sim.steptime.calibrated import Calibrated, read_calibrated
+from continuum_sim.steptime.calibrated import Calibrated, check_coefficient, read_calibrated
 from continuum_sim.steptime.kind import StepTimeKind, read_path
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.steptime.piecewise import Piece, PiecewiseStepTime
@@ -42,9 +42,7 @@ class Fitted(PiecewiseStepTime):
 
     def __post_init__(self) -> None:
         for name in _COEFFICIENTS:
-            value = getattr(self, name)
-            if not (isfinite(value) and value >= 0):
-                raise ConfigError(f"fitted step time: {name} is {value}, expected a finite number, zero or more")
+            check_coefficient("fitted step time", name, getattr(self, name))
         if not any(getattr(self, name) for name in _COEFFICIENTS):
             raise ConfigError("fitted step time: every coefficient is zero, so steps would take no time")
 
@@ -75,11 +73,9 @@ def load_fitted(path: Path) -> Fitted | Calibrated:
         Naming the file, the field and what was expected.
     """
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"fitted step time {path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise ConfigError(f"fitted step time {path}: is not JSON ({error})") from None
+        raw = read_json(path)
+    except ConfigError as error:
+        raise ConfigError(f"fitted step time {error}") from None
     if isinstance(raw, dict) and raw.get("kind") == CALIBRATED:
         return read_calibrated(raw, f"calibrated step time {path}")
     if not isinstance(raw, dict) or raw.get("kind") != "fitted":
@@ -87,7 +83,7 @@ def load_fitted(path: Path) -> Fitted | Calibrated:
     unknown = sorted(set(raw) - {"kind", "provenance", *_COEFFICIENTS})
     if unknown:
         raise ConfigError(f"fitted step time {path}: unknown field {unknown[0]!r}, expected {', '.join(_COEFFICIENTS)}")
-    values = {name: _coefficient(path, name, raw.get(name)) for name in _COEFFICIENTS}
+    values = {name: check_coefficient(f"fitted step time {path}", name, raw.get(name)) for name in _COEFFICIENTS}
     if not any(values.values()):
         raise ConfigError(f"fitted step time {path}: every coefficient is zero, so steps would take no time")
     return Fitted(**values, provenance=raw.get("provenance"))
@@ -141,13 +137,6 @@ def _residuals(errors: NDArray[np.float64]) -> dict[str, float | int]:
         "p90_absolute_relative_error": float(np.quantile(sizes, 0.9)),
         "max_absolute_relative_error": float(sizes.max()),
     }
-
-
-def _coefficient(path: Path, name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value) or value < 0:
-        shown = "missing" if value is None else repr(value)
-        raise ConfigError(f"fitted step time {path}: {name} is {shown}, expected a finite number, zero or more")
-    return float(value)
 
 
 def _make(argument: str, *, model: ModelSpec, gpu: GpuSpec, tensor_parallel_size: int) -> StepTime:

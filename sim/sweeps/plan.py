@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
+from math import prod
 from typing import Any, Final
 
 from continuum_sim.errors import ConfigError
@@ -14,6 +15,8 @@ from continuum_sim.sweeps.identity import Lookup
 from continuum_sim.sweeps.settings import RATE, check_setting, read_value, read_values, with_rate
 from continuum_sim.sweeps.traces import PlannedTraces
 
+MOST_CELLS: Final = 1_000_000
+"""Of a sweep: at a second each, more than eleven days."""
 _INNERMOST: Final = (RATE, "policy", "seed")
 """Axes that turn fastest, in this order: policies under one seed and one load end up side by side."""
 
@@ -101,10 +104,22 @@ def _combinations(spec: SweepSpec) -> Iterator[dict[str, Any]]:
     base = {check_setting(name, "base"): raw for name, raw in spec.base.items()}
     base = {name: read_value(name, raw) for name, raw in base.items()}
     grid = _axes(spec.grid, "grid")
-    for entry in spec.cells or ({},):
-        axes = _in_order({**grid, **_axes(entry, "cells")})
+    each = [_in_order({**grid, **_axes(entry, "cells")}) for entry in spec.cells or ({},)]
+    _check_number(each)
+    for axes in each:
         for values in product(*axes.values()):
             yield {**base, **dict(zip(axes, values, strict=True))}
+
+
+def _check_number(each: Sequence[Mapping[str, list[Any]]]) -> None:
+    """Refuse a grid of more cells than anyone runs, before any of them is made."""
+    number = sum(prod(map(len, axes.values())) for axes in each)
+    if number > MOST_CELLS:
+        widest = max(((name, len(values)) for axes in each for name, values in axes.items()), key=lambda axis: axis[1])
+        raise ConfigError(
+            f"the grid has {number:,} cells, expected at most {MOST_CELLS:,}; give fewer values, e.g. of {widest[0]}, "
+            f"which has {widest[1]:,}"
+        )
 
 
 def _axes(raw: Mapping[str, Any], owner: str) -> dict[str, list[Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -16,6 +15,8 @@ import numpy as np
 from continuum_sim.errors import ConfigError
 from continuum_sim.names import check_names
 from continuum_sim.policies import Policy
+from continuum_sim.policies.registry import check_names
+from continuum_sim.readers import read_json
 from continuum_sim.results.paired import paired_differences
 from continuum_sim.sweeps.row import CELL, PROGRAM_JCT, RATE_COLUMN, setting_columns
 from continuum_sim.sweeps.settings import RATE
@@ -78,7 +79,7 @@ class SweepResult:
         path = self.directory / FAILURES
         if not path.is_file():
             return []
-        return [Failure(**item) for item in json.loads(path.read_bytes())]
+        return read_json(path, list[Failure])
 
     @property
     def axes(self) -> list[str]:
@@ -120,7 +121,12 @@ class SweepResult:
         order = list(dict.fromkeys(table.column(CELL).to_pylist() if self._order is None else self._order))
         at = pc.index_in(pa.array(order, pa.string()), table.column(CELL).combine_chunks())
         table = table.take(at.drop_null())
-        return table if names is None else table.select(list(names))
+        if names is None:
+            return table
+        for name in names:
+            if name not in table.schema.names:
+                raise ConfigError(f"{self.directory / CELLS} has no column {name!r}: it is of another version")
+        return table.select(list(names))
 
     def differences(self, axis: str = "policy", baseline: object = None) -> pd.DataFrame:
         """Compare the values of one axis program by program, everything else but the seed being equal.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from os import PathLike
 from pathlib import Path
@@ -202,4 +202,6 @@ class _Session:
 def _shown_axis(values: Any) -> Any:
     if isinstance(values, str):
         return values
+    if not isinstance(values, Iterable):
+        return _shown_axis([values])
     return [shown_settings({"": value})[""] for value in values]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from continuum_sim.errors import ConfigError
+from continuum_sim.readers import read_toml
+from continuum_sim.sweeps.check_settings import check_axes, check_base
 from continuum_sim.sweeps.plan import SweepSpec
 
 _TABLES = ("base", "grid", "cells")
@@ -24,19 +25,21 @@ def read_spec(path: Path) -> SweepSpec:
         Naming the file, the table and what was expected.
     """
     try:
-        with path.open("rb") as file:
-            raw = tomllib.load(file)
-    except OSError as error:
-        raise ConfigError(f"sweep {path} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"sweep {path} is no TOML: {error}") from None
+        raw = read_toml(path)
+    except ConfigError as error:
+        raise ConfigError(f"sweep {error}") from None
     for name in raw:
         if name not in (*_TABLES, _ABOUT):
             raise ConfigError(f"sweep {path}: unknown table {name!r}, expected {', '.join(_TABLES)}")
     cells = raw.get("cells", [])
     if not isinstance(cells, list) or not all(isinstance(item, dict) for item in cells):
         raise ConfigError(f"sweep {path}: cells is no list of tables, expected [[cells]] headings")
-    return SweepSpec(_table(path, raw, "base"), _table(path, raw, "grid"), cells)
+    base, grid = _table(path, raw, "base"), _table(path, raw, "grid")
+    check_base(f"sweep {path}", base)
+    check_axes(f"sweep {path}", grid)
+    for number, entry in enumerate(cells):
+        check_axes(f"sweep {path}", entry, f"cells[{number}]")
+    return SweepSpec(base, grid, cells)
 
 
 def _table(path: Path, raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:

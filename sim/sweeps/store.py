@@ -8,17 +8,19 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from continuum_sim.errors import ConfigError
+from continuum_sim.readers import convert, open_parquet, parquet_errors, read_json
 from continuum_sim.results.files import MANIFEST
 from continuum_sim.results.jsonfile import to_json
-from continuum_sim.sweeps.row import CELL, arrow_schema, columns
+from continuum_sim.sweeps.row import CELL, PROGRAM_JCT, arrow_schema, columns, setting_columns
 from continuum_sim.traces.files import whole_file, write_text
 
 if TYPE_CHECKING:
@@ -31,6 +33,15 @@ _WHOLE: Final = "cells.parquet"
 _LOCK: Final = ".lock"
 _GROUP_ROWS: Final = 1_000
 """Rows of a row group: bounds memory when the parts are joined, and a constant so that the bytes are the same."""
+
+
+class _ManifestParts(msgspec.Struct):
+    """What is read of a sweep's manifest."""
+
+    columns: dict[str, str]
+    sessions: list[dict[str, Any]]
+    versions: dict[str, str | None]
+    axes: list[str] = []
 
 
 class SweepStore:
@@ -60,7 +71,7 @@ class SweepStore:
         described = {name: str(self._schema.field(name).type) for name in self._schema.names}
         if (self.directory / MANIFEST).is_file():
             self.manifest = read_manifest(self.directory)
-            now, then = stamp["versions"]["continuum-sim"], self.manifest["versions"]["continuum-sim"]
+            now, then = stamp["versions"]["continuum-sim"], self.manifest["versions"].get("continuum-sim")
             if now != then or self.manifest["columns"] != described:
                 raise ConfigError(
                     f"{self.directory} was made by another version ({then}, this is {now}); choose another directory, "
@@ -179,9 +190,16 @@ def part_files(directory: Path) -> list[Path]:
 
 def read_part(path: Path, names: Sequence[str] | None = None) -> pa.Table:
     """Read columns of one file; all of them if None."""
-    import pyarrow.parquet as pq
-
-    return pq.ParquetFile(path).read(columns=None if names is None else list(names))
+    layout = arrow_schema(columns())
+    later = frozenset(layout.names) - {CELL, PROGRAM_JCT, *setting_columns()}
+    with parquet_errors(path), open_parquet(path, layout, may_miss=later) as file:
+        table = file.read(columns=None if names is None else list(names))
+    with parquet_errors(path):
+        table.validate(full=True)
+    for name in (CELL, "policy", "seed", "kv_blocks", "arrivals", PROGRAM_JCT):
+        if name in table.schema.names and table.column(name).null_count:
+            raise ConfigError(f"{path}: column {name!r} lacks a value")
+    return table
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
@@ -193,13 +211,12 @@ def read_manifest(directory: Path) -> dict[str, Any]:
         If the directory is not one of a sweep.
     """
     try:
-        manifest = json.loads((directory / MANIFEST).read_bytes())
-    except OSError as error:
-        raise ConfigError(f"{directory} is no sweep: {MANIFEST} cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise ConfigError(f"{directory} is no sweep: {MANIFEST} is no JSON ({error})") from None
+        manifest: Any = read_json(directory / MANIFEST)
+    except ConfigError as error:
+        raise ConfigError(f"{directory} is no sweep: {error}") from None
     if not isinstance(manifest, dict) or manifest.get("kind") != KIND:
         raise ConfigError(f"{directory} holds results of another command, expected those of `sweep`")
+    convert(manifest, _ManifestParts, directory / MANIFEST)
     return manifest
 
 

@@ -24,10 +24,12 @@ from continuum_sim.sweeps.search_space import Space, default_values, search_spac
 from continuum_sim.sweeps.study import Study
 from continuum_sim.sweeps.tuned import Trial, Tuned, TuneProgress
 from continuum_sim.sweeps.workers import Backend, Workers
+from continuum_sim.traces.errors import shown
 from continuum_sim.traces.files import write_text
 
 TUNED: Final = "tuned.json"
-
+MOST_TRIALS: Final = 100_000
+"""Of a search; each trial takes all earlier ones into account."""
 
 OnTrial = Callable[[TuneProgress], None]
 
@@ -46,8 +48,9 @@ class TuneSpec:
     base: Mapping[str, Any]
 
     def __post_init__(self) -> None:
-        if self.trials < 1:
-            raise ConfigError(f"trials is {self.trials}, expected at least 1")
+        if not 1 <= self.trials <= MOST_TRIALS:
+            most = f" and at most {MOST_TRIALS:,}" if self.trials > MOST_TRIALS else ""
+            raise ConfigError(f"trials is {shown(self.trials)}, expected at least 1{most}")
         if self.metric not in METRICS:
             raise ConfigError(f"metric is {self.metric!r}, expected one of {', '.join(METRICS)}")
         if not self.seeds or not self.holdout:

@@ -14,8 +14,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from continuum_sim.errors import ConfigError
 from continuum_sim.results.decisions import DecisionRecord
-from continuum_sim.results.files import staged_directory
+from continuum_sim.results.files import DECISIONS, staged_directory
 from continuum_sim.results.result import load_run
 from continuum_sim.traces.files import whole_text, write_text
 from continuum_sim.traces.importers.groups import Groups
@@ -27,6 +28,11 @@ RESULTS: Final = "results.json"
 
 # Where an event stands among others of its turn at the same instant, as the authors' scheduler would write them.
 _ARRIVES, _PIN_HIT, _RUNS, _DEPARTS, _PIN_OUTLIVED, _PINNED, _PIN_ENDS = range(7)
+
+
+class _Torn(Exception):
+    """The decision log tells of other turns than the table of turns."""
+
 
 Event = dict[str, float | int]
 
@@ -80,10 +86,10 @@ def export_continuum(
         If it cannot be written.
     """
     directory = Path(run)
-    policy = load_run(directory).summary.policy
+    result = load_run(directory)
     rows = Groups(by_time=True)
     requests = 0
-    for turn in TableRows(directory, ("turns",), progress).of("turns"):
+    for turn in TableRows(result, directory, ("turns",), progress).of("turns"):
         rows.add(turn["program"], ["turn", turn], turn["arrival_s"])
         requests += 1
     logged = has_decisions(directory)
@@ -91,7 +97,7 @@ def export_continuum(
         for decision in decisions_of(directory):
             if decision.event in ("admit", "preempt"):
                 rows.add(decision.program, [decision.event, _step(decision)], decision.time_s)
-        outlasts = outlasts_admission(policy)
+        outlasts = outlasts_admission(result)
         for pin in pin_spans(decisions_of(directory), outlasts_admission=outlasts):
             rows.add(pin.program, ["pin", _pin(pin, outlasts=outlasts)], pin.start_s)
     durations: dict[str, float] = {}
@@ -100,7 +106,12 @@ def export_continuum(
         with whole_text(staged / TIMESTAMPS) as file:
             between = "{"
             for job, found in rows:
-                events = list(_events(found))
+                try:
+                    events = list(_events(found))
+                except _Torn:
+                    raise ConfigError(
+                        f"{directory}: {DECISIONS} and turns.parquet are not of one run (program {job!r} differs)"
+                    ) from None
                 arrived_s, departed_s = events[0]["Request_arrival_time"], _last_departure(events)
                 durations[job] = departed_s - arrived_s
                 first_s, last_s = min(first_s, arrived_s), max(last_s, departed_s)
@@ -146,6 +157,8 @@ def _events(rows: Sequence[Sequence[Any]]) -> Iterator[Event]:
                 end_s, place, rank = row["ended"]
                 timed.append((end_s, place, rank, {"unpinned_time": end_s}))
     timed.sort(key=lambda one: one[:3])
+    if not timed or timed[0][2] != _ARRIVES:
+        raise _Torn
     yield from (event for *_, event in timed)
 
 
@@ -159,9 +172,11 @@ def _runs(turn: Mapping[str, Any], steps: Iterable[tuple[str, Mapping[str, Any]]
         else:
             evictions.append(step["time_s"])
     # Both count what comes back from a memory tier, as vLLM counts what a connector brings.
-    hit = admissions[0][1] if admissions else turn["cached_tokens"] + turn["reloaded_tokens"]
+    hit = admissions[0][1] if admissions else turn["cached_tokens"] + turn.get("reloaded_tokens", 0)
     prompt = turn["prompt_tokens"]
     yield turn["scheduled_s"], _running("waiting_to_running", turn["scheduled_s"], prompt, hit)
+    if len(evictions) != max(0, len(admissions) - 1):
+        raise _Torn
     for evicted_s, (back_s, hit_again) in zip(evictions, admissions[1:], strict=True):
         yield evicted_s, {"Request_evicted_from_running_queue_time": evicted_s}
         yield back_s, _running("evicted_to_running", back_s, prompt, hit_again)

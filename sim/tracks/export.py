@@ -12,7 +12,8 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 import msgspec
 
-from continuum_sim.results.result import load_run
+from continuum_sim.errors import ConfigError
+from continuum_sim.results.result import RunResult, load_run
 from continuum_sim.results.summary import Summary
 from continuum_sim.traces.files import whole_file
 from continuum_sim.tracks.gauges import GAUGES, EngineGauges, Reading
@@ -24,7 +25,6 @@ from continuum_sim.tracks.rundir import (
     TableRows,
     decisions_of,
     has_decisions,
-    open_table,
     outlasts_admission,
 )
 from continuum_sim.tracks.sink import TrackSink, nanoseconds
@@ -69,22 +69,23 @@ def export_timeline(
     directory, target = Path(run), Path(path)
     result = load_run(directory)
     logged = has_decisions(directory)
-    tables = TableRows(directory, ("turns", "timeline"), progress)
+    tables = TableRows(result, directory, ("turns", "timeline"), progress)
     with _file(target) as file:
         sink: TrackSink = JsonSink(file) if target.name.removesuffix(".gz").endswith(".json") else PerfettoSink(file)
-        programs = _program_tracks(sink, directory, pins=logged)
+        programs = _program_tracks(sink, result, pins=logged)
         spans, waits = 0, Waits()
         for row in tables.of("turns"):
             for span in (*waits.before(row), *turn_spans(row)):
                 name = f"tool: {span.details['tool']}" if span.kind == "tool" and span.details["tool"] else span.kind
                 start_ns, end_ns = nanoseconds(span.start_s), nanoseconds(span.end_s)
-                sink.span(programs[span.program][0], name, span.kind, start_ns, end_ns, span.details)
+                track, _ = _tracks_of(span.program, programs, directory)
+                sink.span(track, name, span.kind, start_ns, end_ns, span.details)
                 spans += 1
         pins = 0
         if logged:
-            outlasts = outlasts_admission(result.summary.policy)
+            outlasts = outlasts_admission(result)
             for pin in pin_spans(decisions_of(directory), outlasts_admission=outlasts):
-                _write_pin(sink, programs[pin.program][1], pin)
+                _write_pin(sink, _tracks_of(pin.program, programs, directory)[1], pin)
                 pins += 1
         engines = [_EngineTracks(sink, *engine) for engine in engines_of(result.summary)]
         for row in tables.of("timeline"):
@@ -123,9 +124,9 @@ class _EngineTracks:
             self._sink.value(self._tracks[reading.gauge], nanoseconds(reading.time_s), reading.value)
 
 
-def _program_tracks(sink: TrackSink, directory: Path, *, pins: bool) -> dict[str, tuple[int, int]]:
+def _program_tracks(sink: TrackSink, run: RunResult, *, pins: bool) -> dict[str, tuple[int, int]]:
     """Add the tracks of every program, in order of arrival: of its spans, and of its pins."""
-    columns = open_table(directory, "programs").read(["program", "arrival_s"]).to_pydict()
+    columns = run.table("programs").select(["program", "arrival_s"]).to_pydict()
     arrivals = sorted(zip(columns["arrival_s"], columns["program"], strict=True))
     group = sink.group("programs")
     tracks = {}
@@ -133,6 +134,15 @@ def _program_tracks(sink: TrackSink, directory: Path, *, pins: bool) -> dict[str
         spans = sink.track(program, group)
         tracks[program] = (spans, sink.track(f"{program} (pins)", group) if pins else spans)
     return tracks
+
+
+def _tracks_of(program: str, tracks: Mapping[str, tuple[int, int]], directory: Path) -> tuple[int, int]:
+    try:
+        return tracks[program]
+    except KeyError:
+        raise ConfigError(
+            f"{directory}: program {program!r} is not in programs.parquet: its files are not of one run"
+        ) from None
 
 
 def _write_pin(sink: TrackSink, track: int, pin: PinSpan) -> None:

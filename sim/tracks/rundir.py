@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
 from continuum_sim.errors import ConfigError
 from continuum_sim.policies import PolicyError
+from continuum_sim.readers import parquet_errors
 from continuum_sim.results.decisions import DecisionRecord, iter_decisions
-from continuum_sim.results.files import DECISIONS, table_path
+from continuum_sim.results.files import DECISIONS, check_rows, open_table, table_path
+from continuum_sim.results.manifest import PINS_OUTLAST
+from continuum_sim.results.result import RunResult
 from continuum_sim.spec import parse_policy
 
 _ROWS: Final = 20_000
@@ -30,35 +31,43 @@ class TableRows:
         If it lacks one of them.
     """
 
-    def __init__(self, directory: Path, names: tuple[str, ...], progress: OnShare | None = None) -> None:
-        self._tables = {name: open_table(directory, name) for name in names}
+    def __init__(
+        self, run: RunResult, directory: Path, names: tuple[str, ...], progress: OnShare | None = None
+    ) -> None:
+        self._engines = len(run.summary.replicas or ()) or 1
+        self._paths = {name: table_path(directory, name) for name in names}
+        self._tables = {name: open_existing(directory, name) for name in names}
         self._total = sum(table.metadata.num_rows for table in self._tables.values())
         self._done = 0
         self._progress = progress
 
     def of(self, name: str) -> Iterator[dict[str, Any]]:
         """Yield the rows of a table."""
-        for batch in self._tables[name].iter_batches(_ROWS):
+        batches = self._tables[name].iter_batches(_ROWS)
+        while True:
+            with parquet_errors(self._paths[name]):
+                batch = next(batches, None)
+            if batch is None:
+                return
+            check_rows(batch, self._paths[name], engines=self._engines)
             yield from batch.to_pylist()
             self._done += batch.num_rows
             if self._progress is not None:
                 self._progress(self._done / self._total)
 
 
-def open_table(directory: Path, table: str) -> Any:
+def open_existing(directory: Path, table: str) -> Any:
     """Open a table as a Parquet file.
 
     Raises
     ------
     ConfigError
-        If the run was written without it.
+        If the run was written without it, or it is broken.
     """
-    import pyarrow.parquet as pq
-
     path = table_path(directory, table)
     if not path.is_file():
         raise ConfigError(f"{directory} has no {path.name}; write the run with --out, or with out=…")
-    return pq.ParquetFile(path)
+    return open_table(directory, table)
 
 
 def has_decisions(directory: Path) -> bool:
@@ -72,19 +81,21 @@ def decisions_of(directory: Path) -> Iterator[DecisionRecord]:
     Raises
     ------
     ConfigError
-        If it is of another version.
+        If it is broken or of another version.
     """
-    try:
-        yield from iter_decisions(directory / DECISIONS)
-    except msgspec.DecodeError as error:
-        raise ConfigError(f"{directory / DECISIONS} is no decision log of this version: {error}") from None
+    return iter_decisions(directory / DECISIONS)
 
 
-def outlasts_admission(policy: str) -> bool:
-    """Whether this policy's pins outlast the admission of the next turn; a policy that is not registered is taken
-    to be as most are.
+def outlasts_admission(run: RunResult) -> bool:
+    """Whether the pins of a run's policy outlast the admission of the next turn.
+
+    The run's manifest says it; of older runs, the registry does, and a policy that is not in it is taken to be as most
+    are. Nothing that the files name is imported.
     """
+    policy = run.manifest.get("policy")
+    if isinstance(policy, dict) and isinstance(said := policy.get(PINS_OUTLAST), bool):
+        return said
     try:
-        return parse_policy(policy).retention.outlasts_admission
-    except PolicyError:
+        return parse_policy(run.summary.policy, registered_only=True).retention.outlasts_admission
+    except (ConfigError, PolicyError):
         return False

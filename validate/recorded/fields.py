@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from continuum_sim.traces.check import MAX_TOKENS
 from continuum_sim.traces.errors import TraceError, shown
+from continuum_sim.traces.importers.sources import MAX_DOCUMENT_BYTES
 
 
 class Fields:
@@ -89,8 +90,10 @@ def parse_object(text: bytes, path: Path, line: int | None = None) -> dict[str, 
     except json.JSONDecodeError as error:
         place = line if line is not None else error.lineno
         raise TraceError(f"not valid JSON at column {error.colno} ({error.msg})", path=path, line=place) from None
-    except (ValueError, RecursionError) as error:
-        raise TraceError(f"not readable as JSON ({error})", path=path, line=line) from None
+    except RecursionError:
+        raise TraceError("nested too deeply, expected a JSON object", path=path, line=line) from None
+    except ValueError:  # the only one left: Python's limit on the digits of an integer
+        raise TraceError("a number in it has too many digits to read", path=path, line=line) from None
     if not isinstance(value, dict):
         raise TraceError(f"is {shown(value)}, expected a JSON object", path=path, line=line)
     return value
@@ -105,9 +108,13 @@ def read_bytes(path: Path) -> bytes:
         If it cannot be read.
     """
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MAX_DOCUMENT_BYTES + 1)
     except OSError as error:
         raise TraceError(f"cannot be read: {error.strerror}", path=path) from error
+    if len(data) > MAX_DOCUMENT_BYTES:
+        raise TraceError(f"larger than {MAX_DOCUMENT_BYTES >> 20} MiB, expected the log of one run", path=path)
+    return data
 
 
 def numbered_lines(data: bytes) -> list[tuple[int, bytes]]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _STATISTICS: Final = ("mean", "p95")
-_TTL: Final = re.compile(r"(?P<before>[:,])ttl=[^,]*,?")
+_TTL: Final = re.compile(r"(?P<before>[:,])ttl=(?P<ttl>[^,]*),?")
 
 
 def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
@@ -63,12 +63,19 @@ def family(policy: str) -> str:
 
 
 def ttl(policy: str) -> float:
-    """Return the TTL of a policy in seconds, its default where the name has none; NaN for a policy without one."""
+    """Return the TTL of a policy in seconds, its default where the name has none; NaN for a policy without one.
+
+    Of a policy that is not registered, the name alone is known: nothing that results name is imported.
+    """
     try:
-        value = getattr(parse_policy(policy).retention, "ttl", math.nan)
+        value = getattr(parse_policy(policy, registered_only=True).retention, "ttl", math.nan)
     except (PolicyError, ValueError):
-        return math.nan  # a policy of somebody's own, known by its name alone
-    return float(value)
+        stated = _TTL.search(policy)
+        value = stated["ttl"] if stated else math.nan
+    try:
+        return float(value)
+    except ValueError:
+        return math.nan
 
 
 def draw(table: FigureTable) -> Figure:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from continuum_sim.policies.history import History
+from continuum_sim.policies.instants import EDGE
 
 CYCLES = 5
 """Turns that `ProgramView.cycles` remembers: the window of MORI (arXiv 2606.00866)."""
@@ -222,12 +223,15 @@ class ReplicaView(Protocol):
         """Leading tokens of this prompt whose KV lies here in full blocks, as an engine's cache events tell."""
 
 
+_SHIFT = (0.5 - EDGE) * 1e-6
+
+
 def instant(value: float) -> float:
-    """A time in seconds, or what follows from times, for sort keys: rounded to 1e-6.
+    """A time in seconds, or what follows from times, for sort keys: rounded to about 1e-6 (see `instants`).
 
     Sums of step times differ in their last bits, which must not decide who comes first.
     """
-    return round(value, 6)
+    return round(value + _SHIFT, 6)
 
 
 def used_share(engine: EngineView) -> float:

@@ -95,11 +95,11 @@ class Governor:
 
     # What happens, told by the host ---------------------------------------------------------------
 
-    def turn_arrived(self, program_id: str, prompt_tokens: int, now_s: float) -> TurnView:
-        """Take note of a new turn; a program not seen before starts with it."""
+    def turn_arrived(self, program_id: str, prompt_tokens: int, now_s: float, parent: str | None = None) -> TurnView:
+        """Take note of a new turn; a program not seen before starts with it, as a sub-agent of `parent` if given."""
         program = self.programs.get(program_id)
         if program is None:
-            program = ProgramView(program_id, now_s, next(self._seen))
+            program = ProgramView(program_id, now_s, next(self._seen), parent=parent)
             self.programs[program_id] = program
         elif program.turn_end_s is not None:
             gap_s = now_s - program.turn_end_s
@@ -321,8 +321,11 @@ class Governor:
         return program
 
     def allows(self, turn: TurnView, now_s: float) -> bool:
-        """Whether the gate lets this waiting turn be tried."""
-        if self._gate.allows(turn, self._moment(now_s)):
+        """Whether the gate lets this waiting turn be tried; it is not asked about sub-agents.
+
+        The program that started one was let in and waits for it with its place: kept out, both would wait for ever.
+        """
+        if turn.program.parent is not None or self._gate.allows(turn, self._moment(now_s)):
             return True
         if not turn.held:
             turn.held = True

@@ -79,6 +79,8 @@ class ProgramView:
     """End of the last turn while the program is in a tool call, otherwise None."""
     turn: TurnView | None = None
     """The turn that waits or runs; None in a tool call."""
+    parent: str | None = None
+    """Program that started it as a sub-agent, if one did and the host was told: what that one waits for is let in."""
     paused: bool = False
     """Whether a gate holds it back until further notice; written by gates alone."""
     pin: Pin | None = None

@@ -162,6 +162,7 @@ class Simulation:
                 foresight=known[index] if known else None,
                 payload=done,
                 followed_at_once=watched or (awaited if index == last else turn.tool_s < SAME_INSTANT_S),
+                parent=parent,
             )
             replica.submit(name, request, now_s)
             finish_s: float = yield done

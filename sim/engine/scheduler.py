@@ -165,7 +165,7 @@ class Scheduler:
         pin that it cannot use is freed.
         """
         free_before = self.pool.free
-        request.turn = turn = self.governor.turn_arrived(program_id, request.prompt_tokens, now_s)
+        request.turn = turn = self.governor.turn_arrived(program_id, request.prompt_tokens, now_s, request.parent)
         if request.foresight:
             turn.program.foresight = request.foresight[0]
         context = request.context

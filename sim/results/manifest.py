@@ -12,6 +12,7 @@ from typing import Any, Final
 from continuum_sim.policies import Routing
 from continuum_sim.resolve import ResolvedRun
 from continuum_sim.spec import routing_spec
+from continuum_sim.vllm_defaults import MIRRORED_VLLM
 
 _PACKAGES: Final = ("continuum-sim", "numpy", "simpy", "pyarrow")
 
@@ -77,7 +78,7 @@ def make_stamp(command: Sequence[str] | None) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str | None]:
-    versions: dict[str, str | None] = {"python": platform.python_version()}
+    versions: dict[str, str | None] = {"python": platform.python_version(), "mirrored vLLM": MIRRORED_VLLM}
     for package in _PACKAGES:
         try:
             versions[package] = version(package)

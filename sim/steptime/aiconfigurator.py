@@ -26,6 +26,7 @@ from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.gpus import GpuSpec, gpus
 from continuum_sim.hardware.models import ModelSpec, models
 from continuum_sim.steptime.gridded import CONTEXTS, PROMPTS, REQUESTS, TOKENS, Gridded, StepTables, sample
+from continuum_sim.vllm_defaults import GPU_MEMORY_UTILIZATION
 
 PACKAGE: Final = "aiconfigurator-core"
 
@@ -107,7 +108,7 @@ def estimate_kv_blocks(
     gpu: GpuSpec,
     *,
     tensor_parallel_size: int = 1,
-    gpu_memory_utilization: float = 0.9,
+    gpu_memory_utilization: float = GPU_MEMORY_UTILIZATION,
     block_size: int = 16,
     max_num_batched_tokens: int | None = None,
     max_num_seqs: int | None = None,

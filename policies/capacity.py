@@ -18,6 +18,7 @@ class CapacityGate(Gate, ABC):
     is marked until then). Its next turn is held until a tick finds room for its context. A new program starts at
     once while nobody is paused and it fits, else it queues as one paused. Subclasses say how much a program
     counts and who is paused first. If nothing is active the first in line resumes even if it does not fit.
+    Sub-agents count, but are never paused, as the program that started them waits for them.
     """
 
     def __init__(self, period_s: float, buffer_tokens: int) -> None:
@@ -49,7 +50,8 @@ class CapacityGate(Gate, ABC):
             return
         waiting = any(other.paused for other in self._programs)
         room = _capacity(moment) - self.used(self._programs, moment.now_s)
-        program.paused = bool(self._programs) and (waiting or self._need(program) > room)
+        crowded = bool(self._programs) and (waiting or self._need(program) > room)
+        program.paused = crowded and program.parent is None
         self._programs[program] = None
 
     def turn_ended(self, program: ProgramView, moment: Moment) -> None:
@@ -96,6 +98,7 @@ class CapacityGate(Gate, ABC):
         now_s = moment.now_s
         active = [p for p in self._programs if not p.paused and p not in self._marked]
         used = sum(self._counted(p, now_s) for p in active)
+        active = [p for p in active if p.parent is None]
         active.sort(key=lambda p: self.pause_rank(p, now_s))
         for program in active[:-1]:  # one may always go on
             if used <= _capacity(moment):

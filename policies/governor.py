@@ -15,11 +15,9 @@ from itertools import count
 from typing import Any
 
 from continuum_sim.policies.history import History
+from continuum_sim.policies.instants import EARLY_S, LATE_S, SAME_INSTANT_S
 from continuum_sim.policies.planes import Decision, Fate, PinFor, Policy, Review, check_period
 from continuum_sim.policies.views import EngineView, Foresight, Moment, Pin, ProgramView, TurnView
-
-SAME_INSTANT_S = 1e-9
-"""Two times nearer than this are the same instant: sums of step times differ in their last bits."""
 
 LogDecision = Callable[[float, str, int, str, dict[str, Any]], None]
 """Called with (time in s, program, turn index, event, detail) for every decision."""
@@ -99,11 +97,11 @@ class Governor:
 
     # What happens, told by the host ---------------------------------------------------------------
 
-    def turn_arrived(self, program_id: str, prompt_tokens: int, now_s: float) -> TurnView:
-        """Take note of a new turn; a program not seen before starts with it."""
+    def turn_arrived(self, program_id: str, prompt_tokens: int, now_s: float, parent: str | None = None) -> TurnView:
+        """Take note of a new turn; a program not seen before starts with it, as a sub-agent of `parent` if given."""
         program = self.programs.get(program_id)
         if program is None:
-            program = ProgramView(program_id, now_s, next(self._seen))
+            program = ProgramView(program_id, now_s, next(self._seen), parent=parent)
             self.programs[program_id] = program
         elif program.turn_end_s is not None:
             gap_s = now_s - program.turn_end_s
@@ -246,13 +244,13 @@ class Governor:
         """Programs whose pins end with this scheduler step: those that expire (none whose next turn already
         waits) and those the policy gives up, or sends to host memory: `offload` is told of these first.
         """
-        if now_s >= self._next_tick_s - SAME_INSTANT_S:
+        if now_s >= self._next_tick_s - EARLY_S:
             self._tick(now_s)
         expiries = self._expiries
-        if not self._reviews and not (expiries and now_s >= expiries[0][0] + SAME_INSTANT_S):
+        if not self._reviews and not (expiries and now_s >= expiries[0][0] + LATE_S):
             return ()
         ended: list[ProgramView] = []
-        while expiries and now_s >= expiries[0][0] + SAME_INSTANT_S:
+        while expiries and now_s >= expiries[0][0] + LATE_S:
             program = self._of_expiry(heapq.heappop(expiries))
             if program is not None:
                 self._expire(program, now_s)
@@ -325,8 +323,11 @@ class Governor:
         return program
 
     def allows(self, turn: TurnView, now_s: float) -> bool:
-        """Whether the gate lets this waiting turn be tried."""
-        if self._gate.allows(turn, self._moment(now_s)):
+        """Whether the gate lets this waiting turn be tried; it is not asked about sub-agents.
+
+        The program that started one was let in and waits for it with its place: kept out, both would wait for ever.
+        """
+        if turn.program.parent is not None or self._gate.allows(turn, self._moment(now_s)):
             return True
         if not turn.held:
             turn.held = True
@@ -340,19 +341,23 @@ class Governor:
 
         That is an expiry, a tick of its gate or another outcome of its review.
         """
-        own_s = min(self._next_tick_s - SAME_INSTANT_S, self._review_s, self._recall_s - SAME_INSTANT_S)
-        return min(self._next_expiry_s(), own_s) if self._expiries else own_s
+        own_s = min(self._next_tick_s - EARLY_S, self._review_s, self._recall_s - EARLY_S)
+        return min(self._next_expiry_s() + LATE_S, own_s) if self._expiries else own_s
 
     def next_event_after_s(self, now_s: float) -> float:
-        """As `next_event_s`, without what was due by now and has had its answer; may be infinite."""
+        """When to take a step for what this policy changes by itself next; may be infinite.
+
+        As `next_event_s`, but past the edge of its instant, and without what was due by now and has had its answer.
+        """
         own_s = (self._next_tick_s - SAME_INSTANT_S, self._review_s, self._recall_s - SAME_INSTANT_S)
-        return min((at_s for at_s in (*own_s, self._next_expiry_s()) if at_s > now_s), default=math.inf)
+        expiry_s = self._next_expiry_s() + SAME_INSTANT_S
+        return min((at_s for at_s in (*own_s, expiry_s) if at_s > now_s), default=math.inf)
 
     def _next_expiry_s(self) -> float:
         expiries = self._expiries
         while expiries:
             if self._of_expiry(expiries[0]) is not None:
-                return expiries[0][0] + SAME_INSTANT_S
+                return expiries[0][0]
             heapq.heappop(expiries)
         return math.inf
 
@@ -438,7 +443,7 @@ class Governor:
     def _tick(self, now_s: float) -> None:
         period_s = self._gate.period_s
         assert period_s is not None
-        while now_s >= self._next_tick_s - SAME_INSTANT_S:
+        while now_s >= self._next_tick_s - EARLY_S:
             self._next_tick_s += period_s
         self._gate.tick(list(self.programs.values()), self._moment(now_s))
 

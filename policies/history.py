@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from continuum_sim.policies.instants import EARLY_S
+
 WAIT_WINDOW = 100
 """Turns over which T̄ is averaged: "recent" in Continuum (arXiv 2511.02230, section on the TTL model)."""
 
@@ -29,7 +31,7 @@ _FEW = 16
 """Durations below which sorting them in one by one is quicker than all at once."""
 _MOST_WAITING = 512
 """Recorded durations that may wait to be sorted in."""
-_SLACK_S = 1e-9
+_SLACK_S = EARLY_S
 """A duration above a kept value by less than this is that value: sums of the same steps differ in their last bits."""
 
 

@@ -205,7 +205,8 @@ class Gate:
     def allows(self, turn: TurnView, moment: Moment) -> bool:
         """Tell whether this turn may be tried now; a held turn is passed over, not waited for.
 
-        Changes nothing: a turn that may be tried need not fit.
+        Changes nothing: a turn that may be tried need not fit. Turns of sub-agents may always be, without being asked
+        about: the program that started them was let in, and waits for them.
         """
         return True
 

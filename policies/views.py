@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from continuum_sim.policies.history import History
+from continuum_sim.policies.instants import EDGE
 
 CYCLES = 5
 """Turns that `ProgramView.cycles` remembers: the window of MORI (arXiv 2606.00866)."""
@@ -78,6 +79,8 @@ class ProgramView:
     """End of the last turn while the program is in a tool call, otherwise None."""
     turn: TurnView | None = None
     """The turn that waits or runs; None in a tool call."""
+    parent: str | None = None
+    """Program that started it as a sub-agent, if one did and the host was told: what that one waits for is let in."""
     paused: bool = False
     """Whether a gate holds it back until further notice; written by gates alone."""
     pin: Pin | None = None
@@ -222,12 +225,15 @@ class ReplicaView(Protocol):
         """Leading tokens of this prompt whose KV lies here in full blocks, as an engine's cache events tell."""
 
 
+_SHIFT = (0.5 - EDGE) * 1e-6
+
+
 def instant(value: float) -> float:
-    """A time in seconds, or what follows from times, for sort keys: rounded to 1e-6.
+    """A time in seconds, or what follows from times, for sort keys: rounded to about 1e-6 (see `instants`).
 
     Sums of step times differ in their last bits, which must not decide who comes first.
     """
-    return round(value, 6)
+    return round(value + _SHIFT, 6)
 
 
 def used_share(engine: EngineView) -> float:

@@ -12,6 +12,7 @@ class Window(Gate):
     A program becomes active when a turn of it enters the batch and stays so through its tool calls. It stops
     when it ends, and, should the window have shrunk below the number of active programs, at the end of a turn:
     it then queues for a place like a new program. An idle engine always admits one, as `size` is at least 1.
+    Sub-agents go with the program that started them: they are let in, and take no place.
     """
 
     def __init__(self, size: float) -> None:
@@ -25,7 +26,8 @@ class Window(Gate):
 
     def turn_admitted(self, turn: TurnView, cached_tokens: int, moment: Moment) -> None:
         """Give the program a place."""
-        self.active.add(turn.program)
+        if turn.program.parent is None:
+            self.active.add(turn.program)
 
     def turn_ended(self, program: ProgramView, moment: Moment) -> None:
         """Take the place away if there are too many."""

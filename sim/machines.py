@@ -11,6 +11,7 @@ from continuum_sim.steptime.aiconfigurator import estimate_kv_blocks, installed
 from continuum_sim.steptime.batch import StepBatch
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.steptime.spec import make_step_time
+from continuum_sim.vllm_defaults import GPU_MEMORY_UTILIZATION
 
 SIZES = (1, 2, 4, 8)
 """Parallel sizes that are tried, smallest first, where none is asked for."""
@@ -52,7 +53,7 @@ def machines(
     gpus: Sequence[GpuSpec],
     *,
     tensor_parallel_size: int | None = None,
-    gpu_memory_utilization: float = 0.9,
+    gpu_memory_utilization: float = GPU_MEMORY_UTILIZATION,
     block_size: int = 16,
     max_model_len: int = 32768,
     context_tokens: int = 4096,

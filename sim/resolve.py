@@ -23,6 +23,7 @@ from continuum_sim.steptime.spec import make_step_time, measured_on_one_gpu
 from continuum_sim.tools import ToolConfig
 from continuum_sim.trace_source import TraceSource
 from continuum_sim.traces.arrivals import Closed, FromTrace, OpenArrivals
+from continuum_sim.vllm_defaults import block_size_notes
 
 
 @dataclass(frozen=True)
@@ -256,4 +257,4 @@ def _engine_notes(engine: EngineConfig, model: ModelSpec) -> list[str]:
             f"above the {engine.usable_blocks} there are; set --max-model-len to "
             f"{engine.usable_blocks * engine.block_size} or less"
         )
-    return notes
+    return notes + block_size_notes(engine.block_size)

@@ -19,6 +19,7 @@ from continuum_sim.trace_source import TraceSource
 from continuum_sim.traces.arrivals import Closed, OpenArrivals
 from continuum_sim.traces.errors import shown
 from continuum_sim.traces.schema import Program
+from continuum_sim.vllm_defaults import BLOCK_SIZE, GPU_MEMORY_UTILIZATION
 
 EngineMode = Literal["fast", "stepwise"]
 Trace = str | os.PathLike[str] | Iterable[Program] | TraceSource
@@ -47,8 +48,8 @@ class RunConfig:
     model: str | ModelSpec = "llama-3.1-8b"
     gpu: str | GpuSpec = "a100-80"
     tensor_parallel_size: int = 1
-    gpu_memory_utilization: float = 0.9
-    block_size: int = 16
+    gpu_memory_utilization: float = GPU_MEMORY_UTILIZATION
+    block_size: int = BLOCK_SIZE
     max_num_batched_tokens: int | None = None
     max_num_seqs: int | None = None
     max_model_len: int | None = None

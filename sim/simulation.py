@@ -18,7 +18,7 @@ from continuum_sim.families import SubAgents
 from continuum_sim.fits import check_fits
 from continuum_sim.foresight import foresee
 from continuum_sim.policies import Policy, Routing
-from continuum_sim.policies.governor import SAME_INSTANT_S
+from continuum_sim.policies.instants import SAME_INSTANT_S
 from continuum_sim.records import ProgramRecord, Recorder, TurnRecord
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.timeline import Timeline
@@ -161,7 +161,8 @@ class Simulation:
                 last=index == last,
                 foresight=known[index] if known else None,
                 payload=done,
-                followed_at_once=watched or (awaited if index == last else turn.tool_s < 2 * SAME_INSTANT_S),
+                followed_at_once=watched or (awaited if index == last else turn.tool_s < SAME_INSTANT_S),
+                parent=parent,
             )
             replica.submit(name, request, now_s)
             finish_s: float = yield done
@@ -178,7 +179,7 @@ class Simulation:
                 if self.tools is None:
                     tool_s += turn.tool_s
                     now_s = finish_s + turn.tool_s
-                    yield env.instant(now_s)
+                    yield env.after(finish_s, turn.tool_s)
                 else:
                     assert self._outcomes is not None
                     gap = yield from self.tools.run(self._outcomes.of_turn(name, index, turn), finish_s)

@@ -6,10 +6,12 @@ from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from math import ceil, floor
 from typing import Final
 
 import numpy as np
 
+from continuum_sim.traces.check import check_program
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.schema import Program, SharedPrefix, ToolCall, Turn
 
@@ -24,10 +26,13 @@ _RANGE: Final = f", from {_LEAST:g} to {_MOST:g}"
 class Scale:
     """Divide token counts by `tokens`, tool times by `gaps`, and outputs by `outputs` on top.
 
-    Sums of tokens are rounded, not single counts, so that rounding does not add up over a program: a context of n
+    `outputs` changes outputs alone: what it takes from an output is missing in the prompts that held it, and every
+    turn keeps its number of new prompt tokens.
+
+    `tokens` rounds sums of tokens, not single counts, so that rounding does not add up over a program: a context of n
     tokens becomes one of n / `tokens`, give or take the least sizes of one new prompt token and one output token
-    a turn. Where a prompt kept the whole previous context, it still does. What `outputs` takes from an output, the
-    prompts that hold it lose too.
+    a turn (none where the turn had no new one). A count is at most 2 tokens from what it is divided: what many such
+    turns are too long by is not taken from a single one. Where a prompt kept the whole previous context, it still does.
 
     Raises
     ------
@@ -46,45 +51,89 @@ class Scale:
                 raise TraceError(f"scale {name}={value:g}: expected a number above 0 to divide by{_RANGE}")
 
     def apply(self, programs: Iterable[Program]) -> Iterator[Program]:
-        """Scale programs one by one, their sub-agents with them."""
+        """Scale programs one by one, their sub-agents with them.
+
+        Raises
+        ------
+        TraceError
+            If a count or a time becomes larger than a trace may hold.
+        """
         for program in programs:
-            yield program if self == Scale() else self._program(program)
+            if self == Scale():
+                yield program
+                continue
+            scaled = self._program(program)
+            try:
+                check_program(scaled)
+            except TraceError as error:
+                raise TraceError(f"{error.detail}: enlarge it less", program_id=program.program_id) from None
+            yield scaled
 
     def _program(self, program: Program) -> Program:
-        turns: list[Turn] = []
-        context = context_before = 0
-        for turn in self._with_outputs(program.turns):
-            # A cut in the middle of the context scales with the context, the end of it stays the end of it.
-            whole = turn.kept_tokens == context_before
-            kept = context if whole else min(context, self._round(turn.kept_tokens))
-            new = max(1, self._round(turn.input_tokens) - kept)
-            output = max(1, self._round(turn.context_tokens) - (kept + new))
-            tools = tuple(replace(call, tool_s=call.tool_s / self.gaps) for call in turn.tools)
-            turns.append(Turn(kept + new, kept, output, turn.tool, turn.tool_s / self.gaps, tools))
-            context, context_before = kept + new + output, turn.context_tokens
+        turns = list(program.turns)
+        if self.outputs != 1.0:
+            turns = _with_outputs(turns, self.outputs)
+        if self.tokens != 1.0:
+            turns = _with_tokens(turns, self.tokens)
+        if self.gaps != 1.0:
+            turns = [_with_gap(turn, self.gaps) for turn in turns]
         shared = program.shared_prefix
         if shared is not None:
-            shared = SharedPrefix(shared.id, min(max(1, self._round(shared.tokens)), turns[0].input_tokens))
+            shared = SharedPrefix(shared.id, min(max(1, round(shared.tokens / self.tokens)), turns[0].input_tokens))
         children = tuple(replace(child, program=self._program(child.program)) for child in program.children)
         return replace(program, turns=tuple(turns), shared_prefix=shared, children=children)
 
-    def _with_outputs(self, turns: tuple[Turn, ...]) -> Iterator[Turn]:
-        """Divide the outputs alone; new prompt tokens stay, and so does the share of the context that is kept."""
-        if self.outputs == 1.0:
-            yield from turns
-            return
-        context = context_before = outputs_before = 0
-        for turn in turns:
-            whole = turn.kept_tokens == context_before
-            kept = context if whole else min(context, round(turn.kept_tokens * context / context_before))
-            outputs = outputs_before + turn.output_tokens
-            output = max(1, round(outputs / self.outputs) - round(outputs_before / self.outputs))
-            input_tokens = max(1, kept + turn.new_tokens)
-            yield replace(turn, input_tokens=input_tokens, kept_tokens=kept, output_tokens=output)
-            context, context_before, outputs_before = input_tokens + output, turn.context_tokens, outputs
 
-    def _round(self, tokens: int) -> int:
-        return round(tokens / self.tokens)
+def _with_gap(turn: Turn, divisor: float) -> Turn:
+    tools = tuple(replace(call, tool_s=call.tool_s / divisor) for call in turn.tools)
+    return replace(turn, tool_s=turn.tool_s / divisor, tools=tools)
+
+
+def _with_outputs(turns: list[Turn], divisor: float) -> list[Turn]:
+    """Divide outputs alone: a context is followed piece by piece, so that a cut in it stays where it was."""
+    scaled: list[Turn] = []
+    # What the context is made of, in order: tokens as they were and as they are, prompts and outputs in turn.
+    pieces: list[tuple[int, int]] = []
+    was = now = outputs_before = 0
+    for turn in turns:
+        while was > turn.kept_tokens:
+            tokens, made = pieces.pop()
+            was, now = was - tokens, now - made
+            left = turn.kept_tokens - was
+            if left > 0:
+                # Cut here: a prompt is as it was, an output keeps its share.
+                made = round(left * made / tokens)
+                pieces.append((left, made))
+                was, now = was + left, now + made
+        outputs = outputs_before + turn.output_tokens
+        output = max(1, round(outputs / divisor) - round(outputs_before / divisor))
+        scaled.append(replace(turn, input_tokens=now + turn.new_tokens, kept_tokens=now, output_tokens=output))
+        pieces += [(turn.new_tokens, turn.new_tokens), (turn.output_tokens, output)]
+        was, now, outputs_before = turn.context_tokens, scaled[-1].context_tokens, outputs
+    return scaled
+
+
+def _with_tokens(turns: list[Turn], divisor: float) -> list[Turn]:
+    scaled: list[Turn] = []
+    context = context_before = 0
+    for turn in turns:
+        # A cut in the middle of the context scales with the context, the end of it stays the end of it.
+        whole = turn.kept_tokens == context_before
+        # A prompt holds a token.
+        least = 0 if turn.new_tokens else 1
+        kept = context if whole else min(context, max(round(turn.kept_tokens / divisor), least))
+        new = _divided(turn.new_tokens, divisor, round(turn.input_tokens / divisor) - kept)
+        output = _divided(turn.output_tokens, divisor, round(turn.context_tokens / divisor) - (kept + new))
+        scaled.append(replace(turn, input_tokens=kept + new, kept_tokens=kept, output_tokens=output))
+        context, context_before = kept + new + output, turn.context_tokens
+    return scaled
+
+
+def _divided(tokens: int, divisor: float, rest: int) -> int:
+    """Return `rest`, what keeps the sum, where that is about `tokens` / `divisor`: 1 at least of something."""
+    share = tokens / divisor
+    # 2: the least sizes of one turn, a new prompt token and an output token.
+    return max(min(tokens, 1), min(max(rest, ceil(share - 2)), floor(share + 2)))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import NamedTuple
 
-from continuum_sim.policies.governor import SAME_INSTANT_S
+from continuum_sim.policies.instants import SAME_INSTANT_S
 from continuum_sim.results.decisions import DecisionRecord
 from continuum_sim.traces.schema import Program
 from continuum_sim.validate.steplog import LoggedStep, TimedStep, begins, computes

@@ -77,8 +77,9 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from continuum_sim import __version__
         from continuum_sim.build import build_name
+        from continuum_sim.vllm_defaults import MIRRORED_VLLM
 
-        typer.echo(f"{PROGRAM} {__version__} ({build_name()})")
+        typer.echo(f"{PROGRAM} {__version__} ({build_name()}), mirrors vLLM {MIRRORED_VLLM}")
         raise typer.Exit
 
 

@@ -14,8 +14,6 @@ from continuum_sim import interrupts
 
 _MOST_CHARACTERS: Final = 1_200
 """Of a line; paths are shorter, even deep ones."""
-INTERRUPTED: Final = 130
-"""Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
 
 # Typer's copy of Click or Click itself, depending on Typer's version: no one name imports this class.
 _UsageError: Final = typer.BadParameter.__mro__[1]

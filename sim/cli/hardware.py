@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from continuum_sim.cli.options import Json
+from continuum_sim.vllm_defaults import BLOCK_SIZE, GPU_MEMORY_UTILIZATION, block_size_notes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,8 +32,10 @@ def hardware(
     tensor_parallel_size: Annotated[
         int | None, typer.Option(help="GPUs a model is split over. Default: the fewest it fits.", show_default=False)
     ] = None,
-    gpu_memory_utilization: Annotated[float, typer.Option(help="Share of GPU memory the engine may use.")] = 0.9,
-    block_size: Annotated[int, typer.Option(help="Tokens in a KV block.")] = 16,
+    gpu_memory_utilization: Annotated[
+        float, typer.Option(help="Share of GPU memory the engine may use.")
+    ] = GPU_MEMORY_UTILIZATION,
+    block_size: Annotated[int, typer.Option(help="Tokens in a KV block.")] = BLOCK_SIZE,
     max_model_len: Annotated[int, typer.Option(help="Tokens of KV cache below which a pair is not listed.")] = 32768,
     context: Annotated[int, typer.Option(help="Context of the decoding turns, in tokens.")] = 4096,
     step_time: Annotated[
@@ -44,6 +47,8 @@ def hardware(
     json: Json = False,
 ) -> None:
     """List the GPUs and models there are, with KV capacity and step times under each step-time model side by side."""
+    from rich.text import Text
+
     from continuum_sim.cli.console import show
     from continuum_sim.errors import ConfigError
     from continuum_sim.hardware import find_gpu, find_model, gpus, models
@@ -65,12 +70,18 @@ def hardware(
         context_tokens=context,
         step_times=step_time,
     )
+    notes = block_size_notes(block_size)
     if json:
         catalogue = {"gpus": [asdict(card) for card in gpus()], "models": [asdict(item) for item in models()]}
-        print(to_json({**catalogue, "context_tokens": context, "machines": [asdict(item) for item in found]}), end="")
+        print(
+            to_json(
+                {**catalogue, "context_tokens": context, "machines": [asdict(item) for item in found], "notes": notes}
+            ),
+            end="",
+        )
         return
     all_there_is = (_gpus(gpus()), "", _models(models()), "") if model is None and gpu is None else ()
-    show(*all_there_is, *_machines(found, context))
+    show(*all_there_is, *_machines(found, context), *(Text(f"note: {note}", style="italic") for note in notes))
 
 
 def _table(title: str, names: Sequence[str], *columns: str) -> Table:

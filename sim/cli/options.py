@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
 
 import typer
 
+from continuum_sim.vllm_defaults import BLOCK_SIZE, GPU_MEMORY_UTILIZATION
+
 if TYPE_CHECKING:
     from continuum_sim.run_config import RunConfig
 
@@ -91,8 +93,10 @@ class RunFlags:
     model: Annotated[str, _engine("Model of the catalogue, or a Hugging Face config.json.")] = "llama-3.1-8b"
     gpu: Annotated[str, _engine("GPU of the catalogue.")] = "a100-80"
     tensor_parallel_size: Annotated[int, _engine("GPUs the model is split over.")] = 1
-    gpu_memory_utilization: Annotated[float, _engine("Share of GPU memory the engine may use.")] = 0.9
-    block_size: Annotated[int, _engine("Tokens in a KV block.")] = 16
+    gpu_memory_utilization: Annotated[float, _engine("Share of GPU memory the engine may use.")] = (
+        GPU_MEMORY_UTILIZATION
+    )
+    block_size: Annotated[int, _engine("Tokens in a KV block.")] = BLOCK_SIZE
     max_num_batched_tokens: Annotated[
         int | None, _engine("Token budget of a step, the chunk size. Default: vLLM's for the GPU.", default=False)
     ] = None

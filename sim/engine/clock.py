@@ -9,10 +9,13 @@ import simpy
 from simpy.core import SimTime
 from simpy.events import NORMAL, EventPriority
 
-from continuum_sim.policies.governor import SAME_INSTANT_S
+from continuum_sim.policies.instants import EDGE, SAME_INSTANT_S
 
-_DIGITS = 9
-"""Decimals of a second that tell instants apart: those of `SAME_INSTANT_S`."""
+_A_SECOND = 1e9
+"""Instants in a second: as many as `SAME_INSTANT_S` has in it."""
+
+_UP = 1 - EDGE
+"""What, added to a time in instants, makes the whole part of it the number of the instant it belongs to."""
 
 _AFTER_ALL_ELSE = 2
 """Behind SimPy's own priorities: what happens at an instant comes before the step that starts then."""
@@ -24,6 +27,11 @@ def step_rank(rank: int) -> EventPriority:
 
 
 _FIRST = step_rank(0)
+
+
+def instant_number(time_s: float) -> int:
+    """Return which instant a time in seconds belongs to, counted from 0 s."""
+    return int(time_s * _A_SECOND + _UP)
 
 
 class Clock(simpy.Environment):
@@ -67,9 +75,22 @@ class Clock(simpy.Environment):
         super().step()
 
     def instant(self, at_s: float) -> simpy.Event:
-        """Make an event at a time in seconds, rounded to `SAME_INSTANT_S`; at once if that has passed."""
+        """Make an event at the instant of a time in seconds; at once if that has passed."""
         event = simpy.Event(self)
-        self._push(event, round(at_s, _DIGITS), NORMAL)
+        self._push(event, instant_number(at_s) * SAME_INSTANT_S, NORMAL)
+        return event
+
+    def after(self, start_s: float, delay_s: float) -> simpy.Event:
+        """Make an event after a delay: at the instant of its start if that is below `SAME_INSTANT_S`, else past it.
+
+        Which of both it is must not depend on the last bits of a sum: a step that starts then sees it or does not.
+        """
+        number = instant_number(start_s)
+        if delay_s >= SAME_INSTANT_S:
+            # The boundary of a step that starts at `start_s` is one instant later.
+            number = max(number + 2, instant_number(start_s + delay_s))
+        event = simpy.Event(self)
+        self._push(event, number * SAME_INSTANT_S, NORMAL)
         return event
 
     def boundary(self, at_s: float, rank: EventPriority = _FIRST) -> simpy.Event:
@@ -83,8 +104,7 @@ class Clock(simpy.Environment):
 
     def bring_forward(self, event: simpy.Event, at_s: float, rank: EventPriority = _FIRST) -> None:
         """Let an event that was to happen later, or whenever it is set off, happen at an earlier boundary."""
-        # As good as `round`, which costs more than all else here: boundaries need to equal each other, not instants.
-        self._push(event, int(at_s * 1e9 + 0.5) * 1e-9 + SAME_INSTANT_S, rank)
+        self._push(event, (int(at_s * _A_SECOND + _UP) + 1) * SAME_INSTANT_S, rank)  # `instant_number`
 
     def tick(self, at_s: float, rank: EventPriority = _FIRST) -> simpy.Event:
         """Make a boundary at which nothing happens unless a policy makes it happen."""

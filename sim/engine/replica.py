@@ -12,9 +12,12 @@ from simpy.events import EventPriority
 from continuum_sim.engine.clock import Clock, step_rank
 from continuum_sim.engine.request import Request
 from continuum_sim.engine.scheduler import Plan, Scheduler
-from continuum_sim.policies.governor import SAME_INSTANT_S
+from continuum_sim.policies.instants import EDGE, SAME_INSTANT_S
 from continuum_sim.policies.views import ProgramView
 from continuum_sim.steptime.model import StepTime
+
+_BEFORE_S = (2 - EDGE) * SAME_INSTANT_S
+"""How long before the clock's present a step must have ended for its boundary to have passed."""
 
 _MOST_IDLE_TICKS = 10_000
 """Ticks of a gate that may pass with every turn held back and nothing else to come, before that counts as for good."""
@@ -127,7 +130,7 @@ class Replica:
 
     def _passed_s(self) -> float:
         """Seconds since the run under way began, for telling which of its steps are over: none ends just then."""
-        return self.env.now - 1.5 * SAME_INSTANT_S - self._start_s
+        return self.env.now - _BEFORE_S - self._start_s
 
     def _notice(self, matters: bool, now_s: float) -> None:
         """Wake up, or end a jump with the step under way, if what just happened calls for it."""

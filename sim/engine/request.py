@@ -84,6 +84,7 @@ class Request:
         "num_preemptions",
         "number",
         "offset",
+        "parent",
         "payload",
         "prompt_tokens",
         "recomputed_tokens",
@@ -111,6 +112,7 @@ class Request:
         foresight: tuple[Foresight, Foresight] | None = None,
         payload: object = None,
         followed_at_once: bool = True,
+        parent: str | None = None,
     ) -> None:
         self.context = context
         self.prompt_tokens = prompt_tokens
@@ -131,6 +133,8 @@ class Request:
         """The host's own record of this turn."""
         self.followed_at_once = followed_at_once
         """Whether another turn may arrive at the very instant this one ends."""
+        self.parent = parent
+        """Program that started this turn's as a sub-agent."""
         self.turn: TurnView
         self.table: list[Run] = []
         """Blocks with content; the request's further blocks are blank until it gives them up."""

@@ -19,7 +19,8 @@ from continuum_sim.engine.request import Context, Hits, Request, Upload
 from continuum_sim.engine.tiers import Tiers
 from continuum_sim.engine.uploads import Uploads
 from continuum_sim.engine.waiting import make_waiting_queue
-from continuum_sim.policies.governor import SAME_INSTANT_S, Governor
+from continuum_sim.policies.governor import Governor
+from continuum_sim.policies.instants import EARLY_S
 from continuum_sim.policies.planes import Fate, PinFor, Policy
 from continuum_sim.policies.views import ProgramView, TierView, TurnView
 from continuum_sim.steptime.batch import StepBatch
@@ -164,7 +165,7 @@ class Scheduler:
         pin that it cannot use is freed.
         """
         free_before = self.pool.free
-        request.turn = turn = self.governor.turn_arrived(program_id, request.prompt_tokens, now_s)
+        request.turn = turn = self.governor.turn_arrived(program_id, request.prompt_tokens, now_s, request.parent)
         if request.foresight:
             turn.program.foresight = request.foresight[0]
         context = request.context
@@ -231,7 +232,7 @@ class Scheduler:
     def next_event_s(self) -> float:
         """Earliest time at which the policy or a lower tier does something by itself; may be infinite."""
         own_s = min(self.governor.next_event_s(), self.waiting.next_change_s)
-        return own_s if self.tiers is None else min(own_s, self.tiers.next_event_s() - SAME_INSTANT_S)
+        return own_s if self.tiers is None else min(own_s, self.tiers.next_event_s() - EARLY_S)
 
     def next_reload_s(self) -> float:
         """Earliest time at which blocks arrive from a lower tier; may be infinite."""

@@ -16,7 +16,7 @@ from continuum_sim.engine.link import Link
 from continuum_sim.engine.request import Context, Request, Upload
 from continuum_sim.engine.tier import Stretch, Tier
 from continuum_sim.engine.tier_config import TierConfig
-from continuum_sim.policies.governor import SAME_INSTANT_S
+from continuum_sim.policies.instants import EARLY_S
 
 Mover = Request | Upload
 """What blocks come up for: a turn that waits for them, or a context that the policy wants back."""
@@ -192,7 +192,7 @@ class Tiers:
 
     def advance(self, now_s: float) -> None:
         """Pass on what has come from the SSD until now: from host memory it goes over the other link."""
-        while self._from_ssd and self._from_ssd[0][0] - SAME_INSTANT_S <= now_s:
+        while self._from_ssd and self._from_ssd[0][0] - EARLY_S <= now_s:
             read_s, number, blocks, mover, end_s = heapq.heappop(self._from_ssd)
             end_s = max(end_s, self.dram_link.send(blocks, read_s))
             heapq.heappush(self._arrivals, (end_s, number, mover))
@@ -201,7 +201,7 @@ class Tiers:
         """Turns and uploads whose blocks are back by now, in order, each with the time of that."""
         self.advance(now_s)
         back = []
-        while self._arrivals and self._arrivals[0][0] - SAME_INSTANT_S <= now_s:
+        while self._arrivals and self._arrivals[0][0] - EARLY_S <= now_s:
             end_s, _, mover = heapq.heappop(self._arrivals)
             back.append((end_s, mover))
         return back

@@ -8,6 +8,7 @@ from math import ceil
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.gpus import GIB, GpuSpec
 from continuum_sim.hardware.models import ModelSpec
+from continuum_sim.vllm_defaults import GPU_MEMORY_UTILIZATION
 
 _KV_DTYPE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1}
 
@@ -84,7 +85,7 @@ def kv_memory(
     gpu: GpuSpec,
     *,
     tensor_parallel_size: int = 1,
-    gpu_memory_utilization: float = 0.9,
+    gpu_memory_utilization: float = GPU_MEMORY_UTILIZATION,
     block_size: int = 16,
     max_num_batched_tokens: int | None = None,
     max_num_seqs: int | None = None,
@@ -122,7 +123,7 @@ def kv_blocks(
     gpu: GpuSpec,
     *,
     tensor_parallel_size: int = 1,
-    gpu_memory_utilization: float = 0.9,
+    gpu_memory_utilization: float = GPU_MEMORY_UTILIZATION,
     block_size: int = 16,
     max_num_batched_tokens: int | None = None,
     max_num_seqs: int | None = None,

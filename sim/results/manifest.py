@@ -13,6 +13,7 @@ from continuum_sim.build import commit
 from continuum_sim.policies import Routing
 from continuum_sim.resolve import ResolvedRun
 from continuum_sim.spec import routing_spec
+from continuum_sim.vllm_defaults import MIRRORED_VLLM
 
 PINS_OUTLAST: Final = "pins_outlast_admission"
 """Entry of `policy`, `Retention.outlasts_admission`: who shows a run must know it, and cannot ask a policy
@@ -83,7 +84,7 @@ def make_stamp(command: Sequence[str] | None) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str | None]:
-    versions: dict[str, str | None] = {"python": platform.python_version()}
+    versions: dict[str, str | None] = {"python": platform.python_version(), "mirrored vLLM": MIRRORED_VLLM}
     for package in _PACKAGES:
         try:
             versions[package] = version(package)

@@ -28,6 +28,7 @@ from continuum_sim.steptime.gridded import CONTEXTS, PROMPTS, REQUESTS, TOKENS, 
 from continuum_sim.steptime.kind import StepTimeKind, read_settings
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.traces.files import whole_file, write_text
+from continuum_sim.vllm_defaults import GPU_MEMORY_UTILIZATION
 
 PACKAGE: Final = "aiconfigurator-core"
 
@@ -109,7 +110,7 @@ def estimate_kv_blocks(
     gpu: GpuSpec,
     *,
     tensor_parallel_size: int = 1,
-    gpu_memory_utilization: float = 0.9,
+    gpu_memory_utilization: float = GPU_MEMORY_UTILIZATION,
     block_size: int = 16,
     max_num_batched_tokens: int | None = None,
     max_num_seqs: int | None = None,

@@ -15,7 +15,6 @@ import numpy as np
 from continuum_sim.errors import ConfigError
 from continuum_sim.names import check_names
 from continuum_sim.policies import Policy
-from continuum_sim.policies.registry import check_names
 from continuum_sim.readers import read_json
 from continuum_sim.results.paired import paired_differences
 from continuum_sim.sweeps.row import CELL, PROGRAM_JCT, RATE_COLUMN, setting_columns

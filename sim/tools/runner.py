@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import simpy
 
-from continuum_sim.engine.clock import Clock
+from continuum_sim.engine.clock import Clock, instant_number
 from continuum_sim.tools.config import ToolConfig
 from continuum_sim.tools.outcomes import CallPlan
 
@@ -67,7 +67,7 @@ class ToolRunner:
         ended = yield self._env.all_of([self._env.process(self._call(call, start_s)) for call in calls])
         gaps: list[Gap] = list(ended.values())
         # Of calls that end together, the one that waited least stands for the gap.
-        last = max(gaps, key=lambda gap: (round(gap.end_s, 9), gap.tool_s))
+        last = max(gaps, key=lambda gap: (instant_number(gap.end_s), gap.tool_s))
         end_s = max(gap.end_s for gap in gaps)
         return Gap(end_s, end_s - start_s - last.wait_s, last.wait_s)
 
@@ -76,7 +76,7 @@ class ToolRunner:
         start_s = now_s
         if pool is None:
             end_s = now_s + call.total_s
-            yield self._env.instant(end_s)
+            yield self._env.after(now_s, call.total_s)
             return Gap(end_s, end_s - start_s, 0.0)
         wait_s = 0.0
         for try_s in call.tries_s:
@@ -87,8 +87,9 @@ class ToolRunner:
                     now_s = max(now_s, pool.freed_s)
                     wait_s += now_s - asked_s
                     self.totals.waits += 1
+                ended = self._env.after(now_s, try_s)
                 now_s += try_s
-                yield self._env.instant(now_s)
+                yield ended
                 pool.freed_s = now_s
         self.totals.wait_s += wait_s
         return Gap(now_s, now_s - start_s - wait_s, wait_s)

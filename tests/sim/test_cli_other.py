@@ -15,6 +15,7 @@ from continuum_sim.build import build_name
 from continuum_sim.cli.numbers import count, percent, seconds, signed
 from continuum_sim.policies import PRESETS
 from continuum_sim.seeds import parse_seeds
+from continuum_sim.vllm_defaults import MIRRORED_VLLM
 from support.cli import printed
 
 FEW = ("--limit", "8", "--max-turns", "6", "--arrivals", "poisson:rate=2", "--kv-blocks", "1300")
@@ -99,7 +100,10 @@ def test_trace_list_and_stats(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert printed(capsys, "--version") == f"continuum-sim {version('continuum-sim')} ({build_name()})\n"
+    assert (
+        printed(capsys, "--version")
+        == f"continuum-sim {version('continuum-sim')} ({build_name()}), mirrors vLLM {MIRRORED_VLLM}\n"
+    )
     assert cs.__version__ == version("continuum-sim")
     for arguments in ([], ["--help"], ["trace"]):
         assert "Usage: continuum-sim" in printed(capsys, *arguments)
@@ -110,7 +114,7 @@ def test_module_and_script_are_the_same_program() -> None:
     commands = [[sys.executable, "-m", "continuum_sim"]] + ([[str(script)]] if script.exists() else [])
     for command in commands:
         out = subprocess.check_output([*command, "--version"], text=True)
-        assert out == f"continuum-sim {version('continuum-sim')} ({build_name()})\n"
+        assert out == f"continuum-sim {version('continuum-sim')} ({build_name()}), mirrors vLLM {MIRRORED_VLLM}\n"
 
 
 @pytest.mark.parametrize(

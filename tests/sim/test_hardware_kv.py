@@ -48,10 +48,12 @@ def test_memory_adds_up() -> None:
     assert 0 <= memory.kv_bytes - memory.blocks * memory.block_bytes < memory.block_bytes
 
 
-# GPU KV cache size in public logs of Llama-3.1-8B with vLLM's defaults (docs/step-time.md has the sources).
+# GPU KV cache size in public logs of Llama-3.1-8B with the defaults of vLLM versions that took 0.9 of the memory
+# (docs/step-time.md has the sources).
 @pytest.mark.parametrize(("gpu", "tokens"), [("A100-40", 163_168)])
 def test_estimates_are_near_what_vllm_logged(gpu: str, tokens: int) -> None:
-    assert kv_blocks(find_model("llama-3.1-8b"), find_gpu(gpu)) * 16 == pytest.approx(tokens, rel=0.03)
+    blocks = kv_blocks(find_model("llama-3.1-8b"), find_gpu(gpu), gpu_memory_utilization=0.9)
+    assert blocks * 16 == pytest.approx(tokens, rel=0.03)
 
 
 @pytest.mark.skipif(not RECORDED.exists(), reason="the recorded GPU run is not on this machine")

@@ -14,7 +14,7 @@ import numpy as np
 from continuum_sim.engine.rebuild import RebuildTime, fit_rebuild_time
 from continuum_sim.engine.request import Request
 from continuum_sim.engine.scheduler import Plan, Scheduler
-from continuum_sim.policies.governor import SAME_INSTANT_S
+from continuum_sim.policies.instants import SAME_INSTANT_S
 from continuum_sim.results.decisions import DecisionRecord, decision_line, keep_decisions
 from continuum_sim.spec import parse_policy
 from continuum_sim.steptime.batch import StepBatch

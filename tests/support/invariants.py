@@ -7,7 +7,7 @@ from collections import Counter
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.request import Context, Request
 from continuum_sim.engine.scheduler import Plan, Scheduler
-from continuum_sim.policies.governor import SAME_INSTANT_S
+from continuum_sim.policies.instants import SAME_INSTANT_S
 
 
 class InvariantObserver:

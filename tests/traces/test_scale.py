@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,35 +29,122 @@ from continuum_sim.traces.schema import Child, Program, SharedPrefix, Turn
 
 
 @st.composite
-def programs(draw: st.DrawFn) -> Program:
+def programs(draw: st.DrawFn, depth: int = 0) -> Program:
+    """Turns that keep all, a part or nothing of the context and add nothing or much; tools at once; sub-agents."""
     turns: list[Turn] = []
     context = 0
+    sizes = draw(st.sampled_from([1, 3, 500]))
     count = draw(st.integers(1, 8))
     for index in range(count):
         kept = draw(st.sampled_from([context, draw(st.integers(0, context))])) if index else 0
-        new = draw(st.integers(0 if kept else 1, 5000))
-        output = draw(st.integers(1, 3000))
-        last = index == count - 1
-        turns.append(Turn(kept + new, kept, output, None if last else "bash", 0.0 if last else draw(st.floats(0, 99))))
+        new = draw(st.integers(0 if kept else 1, sizes))
+        output = draw(st.integers(1, sizes))
+        turn = Turn(kept + new, kept, output)
+        if index < count - 1:
+            calls = draw(st.lists(st.builds(ToolCall, st.sampled_from(["ls", "make"]), st.floats(0, 99)), max_size=3))
+            longest_s = max([call.tool_s for call in calls], default=draw(st.floats(0, 99)))
+            turn = replace(turn, tool="bash", tool_s=longest_s, tools=tuple(calls))
+        turns.append(turn)
         context = kept + new + output
     prefix = draw(st.none() | st.integers(1, turns[0].input_tokens).map(lambda tokens: SharedPrefix("system", tokens)))
-    return Program("p", tuple(turns), 1.5, prefix)
+    if depth or draw(st.booleans()):
+        return Program("child" if depth else "p", tuple(turns), None if depth else 1.5, prefix)
+    child = Child(draw(programs(1)), draw(st.integers(0, count - 1)))
+    return Program("p", tuple(turns), 1.5, prefix, (child,))
 
 
-@given(programs(), st.floats(0.3, 500), st.floats(0.01, 100))
-def test_a_scaled_program_is_valid_and_keeps_its_shape(program: Program, tokens: float, gaps: float) -> None:
-    (scaled,) = Scale(tokens, gaps).apply([program])
+def one_scaled(scale: Scale, program: Program) -> list[tuple[Program, Program]]:
+    """What it was and what it became, member by member of a family, valid and of the same shape."""
+    (scaled,) = scale.apply([program])
     check_program(scaled)
-    assert (scaled.program_id, scaled.arrival_s) == (program.program_id, program.arrival_s)
-    context = before = 0
-    for index, (one, other) in enumerate(zip(scaled.turns, program.turns, strict=True)):
-        assert one.tool == other.tool
-        assert one.tool_s == pytest.approx(other.tool_s / gaps)
-        # Sums keep: a context is off by rounding and the least sizes of its turns, never by more.
-        assert abs(one.context_tokens - other.context_tokens / tokens) <= 1 + 2 * (index + 1)
-        if index and other.kept_tokens == before:
-            assert one.kept_tokens == context
-        context, before = one.context_tokens, other.context_tokens
+    pairs = list(zip(program.family(), scaled.family(), strict=True))
+    for was, now in pairs:
+        assert (now.program_id, now.arrival_s) == (was.program_id, was.arrival_s)
+        assert [turn.tool for turn in now.turns] == [turn.tool for turn in was.turns]
+        assert [(child.after_turn, child.join_turn) for child in now.children] == [
+            (child.after_turn, child.join_turn) for child in was.children
+        ]
+        context = before = 0
+        for one, other in zip(now.turns, was.turns, strict=True):
+            assert (one.kept_tokens == context) >= (other.kept_tokens == before)
+            context, before = one.context_tokens, other.context_tokens
+    return pairs
+
+
+def counts(program: Program) -> list[tuple[int, int, int]]:
+    return [(turn.input_tokens, turn.kept_tokens, turn.output_tokens) for turn in program.turns]
+
+
+def times(program: Program) -> list[list[float]]:
+    return [[turn.tool_s, *(call.tool_s for call in turn.tools)] for turn in program.turns]
+
+
+@given(programs(), st.floats(0.3, 500))
+def test_tokens_divide_every_count_and_nothing_else(program: Program, tokens: float) -> None:
+    for was, now in one_scaled(Scale(tokens), program):
+        assert times(now) == times(was)
+        for index, (one, other) in enumerate(zip(now.turns, was.turns, strict=True)):
+            # Sums keep: a context is off by rounding and the least sizes of its turns, never by more.
+            assert abs(one.context_tokens - other.context_tokens / tokens) <= 1 + 2 * (index + 1)
+            for count, before in ((one.new_tokens, other.new_tokens), (one.output_tokens, other.output_tokens)):
+                assert (count == 0) == (before == 0)
+                assert abs(count - before / tokens) <= 2
+
+
+@given(programs(), st.floats(0.01, 100))
+def test_gaps_divide_times_and_nothing_else(program: Program, gaps: float) -> None:
+    for was, now in one_scaled(Scale(gaps=gaps), program):
+        assert (counts(now), now.shared_prefix) == (counts(was), was.shared_prefix)
+        assert times(now) == [[time_s / gaps for time_s in row] for row in times(was)]
+
+
+@given(programs(), st.floats(0.1, 50))
+def test_outputs_alone_can_be_divided(program: Program, outputs: float) -> None:
+    for was, now in one_scaled(Scale(outputs=outputs), program):
+        assert (times(now), now.shared_prefix) == (times(was), was.shared_prefix)
+        assert [turn.new_tokens for turn in now.turns] == [turn.new_tokens for turn in was.turns]
+        made = [turn.output_tokens for turn in now.turns]
+        total = sum(turn.output_tokens for turn in was.turns) / outputs
+        assert abs(sum(made) - total) <= 1 + len(made)
+        if outputs > 1:
+            assert all(one <= turn.output_tokens for one, turn in zip(made, was.turns, strict=True))
+        # Whose output each token of a context is (-1: of a prompt), and how much of each a prompt kept.
+        context: list[int] = []
+        for index, (one, other) in enumerate(zip(now.turns, was.turns, strict=True)):
+            held = Counter(context[: other.kept_tokens])
+            least = most = held.pop(-1, 0)
+            for owner, tokens in held.items():
+                cut = tokens < was.turns[owner].output_tokens
+                least += 0 if cut else made[owner]
+                most += made[owner]
+            assert least <= one.kept_tokens <= most
+            context = [*context[: other.kept_tokens], *[-1] * other.new_tokens, *[index] * other.output_tokens]
+
+
+@given(programs(), st.floats(0.3, 50), st.floats(0.01, 100), st.floats(0.3, 50), st.floats(0, 0.99), st.floats(0, 9))
+def test_settings_together_are_one_after_the_other(
+    program: Program, tokens: float, gaps: float, outputs: float, quantile: float, stretch: float
+) -> None:
+    scaled = one_scaled(Scale(tokens, gaps, outputs), program)[0][1]
+    (apart,) = Scale(gaps=gaps).apply(Scale(tokens).apply(Scale(outputs=outputs).apply([program])))
+    assert scaled == apart
+    tail = Tail(quantile, max(stretch, 0.001))
+    (stretched,) = tail.apply([scaled], tail.begin_s([scaled]))
+    check_program(stretched)
+    assert [counts(member) for member in stretched.family()] == [counts(member) for member in scaled.family()]
+
+
+def test_a_large_prompt_does_not_pay_for_many_small_turns() -> None:
+    small = [Turn(2 * index + 1, 2 * index, 1, "ls") for index in range(100)]
+    (scaled,) = Scale(8).apply([Program("p", (*small, Turn(1200, 200, 1)))])
+    assert scaled.turns[-1].new_tokens == 123
+
+
+def test_a_trace_is_not_enlarged_beyond_what_it_may_hold() -> None:
+    program = Program("p", (Turn(2**40, 0, 1, "ls", 1e6), Turn(2**41, 0, 1)))
+    for scale, part in ((Scale(1e-9), "input_tokens"), (Scale(gaps=1e-9), "tool_s")):
+        with pytest.raises(TraceError, match=rf"program \"p\": turns\[0\].{part} is .*enlarge it less"):
+            list(scale.apply([program]))
 
 
 def test_scaling_by_one_changes_nothing() -> None:
@@ -76,24 +164,17 @@ def test_the_bundled_trace_keeps_its_totals(tokens: int) -> None:
         assert total(scaled, name) * tokens == pytest.approx(total(programs, name), rel=0.02)
 
 
-@given(programs(), st.floats(0.3, 50))
-def test_outputs_alone_can_be_divided(program: Program, outputs: float) -> None:
-    (scaled,) = Scale(outputs=outputs).apply([program])
-    check_program(scaled)
-    total = sum(turn.output_tokens for turn in program.turns)
-    assert abs(sum(turn.output_tokens for turn in scaled.turns) - total / outputs) <= 1 + len(program.turns)
-    context = before = 0
-    for one, other in zip(scaled.turns, program.turns, strict=True):
-        # An output of no more than it was, and a prompt that is shorter by what it held of it.
-        assert max(1, one.new_tokens) == max(1, other.new_tokens)
-        assert (one.kept_tokens == context) >= (other.kept_tokens == before)
-        context, before = one.context_tokens, other.context_tokens
-
-
 def test_outputs_by_hand() -> None:
     program = Program("p", (Turn(100, 0, 40, "ls", 2.0), Turn(150, 140, 60)))
     (scaled,) = Scale(outputs=4).apply([program])
     assert scaled.turns == (Turn(100, 0, 10, "ls", 2.0), Turn(120, 110, 15))
+
+
+def test_a_prompt_that_dropped_an_output_loses_nothing() -> None:
+    """Hidden reasoning: the second prompt keeps the first alone, the third 20 of 60 tokens of the second's output."""
+    program = Program("p", (Turn(100, 0, 40, "ls", 2.0), Turn(150, 100, 60, "ls"), Turn(170, 170, 8)))
+    (scaled,) = Scale(outputs=4).apply([program])
+    assert scaled.turns == (Turn(100, 0, 10, "ls", 2.0), Turn(150, 100, 15, "ls"), Turn(155, 155, 2))
 
 
 def test_a_tail_is_stretched_beyond_its_tools_quantile() -> None:

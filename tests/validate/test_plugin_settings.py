@@ -111,7 +111,8 @@ class TestIdentity:
 
     def test_reads_all_fields(self) -> None:
         extra = {"program_id": 7, "tool": "ls", "last_turn": True, "previous_tool": "cat", "kept_tokens": 40}
-        assert self.identify(request(extra)) == (TurnIdentity("7", "ls", True, "cat", 40), [])
+        extra["parent"] = "6"
+        assert self.identify(request(extra)) == (TurnIdentity("7", "ls", True, "cat", 40, "6"), [])
 
     def test_session_id_names_the_program(self) -> None:
         found, _ = self.identify(request({"program_id": "a", "tool": "ls"}, session_id="b"))

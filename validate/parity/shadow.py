@@ -95,7 +95,7 @@ class VllmShadow:
         self._now_s = now_s
         index = request.turn.index
         program = self._programs[program_id]
-        extra = {"program_id": program_id, "tool": request.tool, "last_turn": request.last}
+        extra = {"program_id": program_id, "tool": request.tool, "last_turn": request.last, "parent": request.parent}
         made = self._requests.make(_name(request), self._story.prompt(program, index), request.max_tokens, extra)
         start_s = time.perf_counter()
         self.vllm.add_request(made)

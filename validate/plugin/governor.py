@@ -27,12 +27,12 @@ class LiveGovernor(Governor):
         self._seen_s: dict[str, float] = {}
         """When each program was last heard of, longest ago first."""
 
-    def turn_arrived(self, program_id: str, prompt_tokens: int, now_s: float) -> TurnView:
+    def turn_arrived(self, program_id: str, prompt_tokens: int, now_s: float, parent: str | None = None) -> TurnView:
         """As in the simulator."""
         if program_id in self._aborted:
             self._aborted.remove(program_id)
             self.programs[program_id].turn_end_s = None
-        turn = super().turn_arrived(program_id, prompt_tokens, now_s)
+        turn = super().turn_arrived(program_id, prompt_tokens, now_s, parent)
         self._heard_of(program_id, now_s)
         return turn
 

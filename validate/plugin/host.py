@@ -102,7 +102,7 @@ class PolicyHost:
             return LiveTurn(governor.turn_beside(program_id, tokens, now_s), identity, leads=False)
         governor.tool_was(program_id, identity.previous_tool)
         now_s = max(now_s, governor.pause_start_s(program_id))
-        view = governor.turn_arrived(program_id, tokens, now_s)
+        view = governor.turn_arrived(program_id, tokens, now_s, identity.parent)
         if program_id in self.pins:
             # vLLM computes at least the prompt's last token anew.
             usable = tokens - 1 if identity.kept_tokens is None else min(tokens - 1, identity.kept_tokens)

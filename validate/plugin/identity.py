@@ -24,6 +24,8 @@ class TurnIdentity(NamedTuple):
     """Tool whose result this turn brings: what a live agent knows."""
     kept_tokens: int | None = None
     """Most leading prompt tokens that equal the program's context, if the client wants to say so."""
+    parent: str | None = None
+    """Program that started this one as a sub-agent and waits for it."""
 
 
 def identify(request: Any, complain: Complain) -> TurnIdentity | None:
@@ -47,6 +49,7 @@ def identify(request: Any, complain: Complain) -> TurnIdentity | None:
         _flag(extra, "last_turn", complain),
         _text(extra, "previous_tool", complain),
         _count(extra, "kept_tokens", complain),
+        _text(extra, "parent", complain),
     )
 
 

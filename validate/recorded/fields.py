@@ -36,6 +36,13 @@ class Fields:
         """Return a count of at least 1."""
         return self._tokens(name, self.values.get(name))
 
+    def share(self, name: str) -> float:
+        """Return a field that holds a share above 0 and at most 1."""
+        value = self.values[name]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
+            self.refuse(name, value, "a share above 0 and at most 1")
+        return float(value)
+
     def seconds(self, name: str) -> float:
         """Return a finite number."""
         return self._seconds(name, self.values.get(name))

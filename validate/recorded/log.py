@@ -34,6 +34,8 @@ class EngineSetup:
     tensor_parallel_size: int | None = None
     kv_blocks: int | None = None
     """`num_gpu_blocks`."""
+    gpu_memory_utilization: float | None = None
+    """What `kv_blocks` is estimated with where it is unknown: versions of vLLM differ in their default."""
     block_size: int | None = None
     max_num_batched_tokens: int | None = None
     max_num_seqs: int | None = None

@@ -45,12 +45,16 @@ def read_meta(path: Path, requests: int) -> tuple[EngineSetup, tuple[str, ...]]:
         found = next((table for table in tables if table.get(name) is not None), None)
         return None if found is None else Fields(found, path).tokens(name)
 
+    utilization = next((table for table in (cache, given) if table.get("gpu_memory_utilization") is not None), None)
     setup = EngineSetup(
         source=path,
         model=_text(meta.get("model")),
         gpu=_text(_table(meta, "hardware").get("device_name")),
         tensor_parallel_size=count("tensor_parallel_size", parallel, given),
         kv_blocks=count("num_gpu_blocks", cache),
+        gpu_memory_utilization=None
+        if utilization is None
+        else Fields(utilization, path).share("gpu_memory_utilization"),
         block_size=count("block_size", cache, given),
         max_num_batched_tokens=count("max_num_batched_tokens", scheduler, given),
         max_num_seqs=count("max_num_seqs", scheduler, given),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -21,7 +22,7 @@ from support.invariants import InvariantObserver
 from support.programs import engine, program, turn
 from support.runs import simulate
 from support.steptimes import Bent, affine, constant
-from support.strategies import cases, policies
+from support.strategies import cases, engines, families, policies, tool_configs
 
 Case = tuple[list[Program], EngineConfig]
 
@@ -67,6 +68,80 @@ def test_when_everything_coincides(case: Case, policy: str) -> None:
 def test_when_everything_coincides_but_for_rounding(case: Case, policy: str) -> None:
     """Multiples of 1/10 s: the two modes add them up to sums that differ in their last bits."""
     check(case, policy, constant(0.1))
+
+
+# Around the width of an instant and its halves, a thousandth of it, and the width on which keys are rounded.
+TINY_S = (0, 1e-12, 1e-10, 2.5e-10, 4e-10, 5e-10, 6e-10, 9e-10, 1e-9, 1.25e-9, 1.5e-9, 1.6e-9, 2e-9, 5e-7)
+tiny = st.sampled_from(TINY_S)
+nearly = st.one_of(tiny, st.builds(lambda eighth, more: eighth + more, eighths, tiny), st.sampled_from([0.25, 3.0]))
+of_tiny_times = st.sampled_from(
+    [
+        "ttl-static:ttl=5e-10",
+        "ttl-static:ttl=1e-9,pressure=head",
+        "ttl-static:ttl=1.5e-9,pressure=younger",
+        "ttl-static:ttl=0.125",
+        "ttl-static:ttl=0.1250000005,pressure=head",
+        "session-gate:limit=2",
+    ]
+)
+steps_on_halves = st.sampled_from(
+    [constant(0.125), constant(0.0100000005), constant(0.001 + 2.5e-10), affine(1e-2, 1e-4, 1e-7, 1e-9)]
+)
+
+
+@settings(max_examples=40)
+@given(case=cases(gaps=nearly, arrivals=nearly), policy=st.one_of(policies, of_tiny_times), step_time=steps_on_halves)
+def test_with_gaps_and_steps_that_end_on_parts_of_a_nanosecond(case: Case, policy: str, step_time: StepTime) -> None:
+    """What follows a step within an instant is seen by the next one or not, but alike, and so are timers."""
+    check(case, policy, step_time)
+
+
+@pytest.mark.parametrize("policy", ["lru", "ttl-static:ttl=1e-9"])
+@pytest.mark.parametrize("seed", [3, 5, 14, 15])  # of these and others one in five used to differ
+def test_many_gaps_within_an_instant(seed: int, policy: str) -> None:
+    rng = random.Random(seed)
+    programs = []
+    for number in range(6):
+        turns, left = [], 0
+        at = rng.choice([0, 0.125, 0.25]) + rng.choice(TINY_S)
+        for index in range(12):
+            new, output = rng.randint(1, 20), rng.randint(1, 12)
+            gap = 0.0 if index == 11 else rng.choice([0, 0, 0.125]) + rng.choice(TINY_S)
+            kept = left if rng.random() < 0.8 else rng.randint(0, left)
+            turns.append(turn(kept + new, output, gap=gap, kept=kept))
+            left = kept + new + output
+        programs.append(program(f"p{number}", *turns, at=at))
+    programs.sort(key=lambda made: made.arrival_s or 0.0)
+    longest = max(made.max_context_tokens for made in programs)
+    config = engine(longest // 2, budget=16 + rng.randint(0, 100), seqs=4, max_model_len=longest)
+    steps = [constant(0.125), constant(0.0100000005), constant(0.001 + 2.5e-10), affine(1e-2, 1e-4, 1e-7, 1e-9)]
+    check((programs, config), policy, steps[seed % 4])
+
+
+@settings(max_examples=15)
+@given(data=st.data())
+def test_with_families_and_tools_within_an_instant(data: st.DataObject) -> None:
+    programs = data.draw(families(nearly, nearly))
+    config, tools = data.draw(engines(programs)), data.draw(st.none() | tool_configs())
+    policy, step_time = data.draw(st.sampled_from(["lru", "ttl", "ttl-static:ttl=1e-9"])), data.draw(steps_on_halves)
+    runs = [
+        simulate(programs, policy, config=config, step_time=step_time, stepwise=stepwise, tools=tools)
+        for stepwise in (True, False)
+    ]
+    assert_same_runs(*runs)
+
+
+@pytest.mark.parametrize(
+    ("gap_s", "seen"), [(0.0, True), (1e-12, True), (9.9e-10, True), (1e-9, False), (1.6e-9, False)]
+)
+@pytest.mark.parametrize("step_s", [0.125, 0.0100000005])
+def test_a_gap_below_an_instant_is_none(gap_s: float, seen: bool, step_s: float) -> None:
+    """The step that starts as a turn ends has the next turn in it, or has to pass before it."""
+    programs = [program("a", turn(4, 7, gap=gap_s), turn(12, 1)), program("b", turn(4, 40))]
+    for stepwise in (True, False):
+        outcome = simulate(programs, config=engine(20), step_time=constant(step_s), stepwise=stepwise)
+        waited_s = outcome.of("a", 1).scheduled_s - outcome.of("a", 0).finish_s
+        assert waited_s == pytest.approx(0.0 if seen else step_s, abs=2e-9)
 
 
 @pytest.mark.slow

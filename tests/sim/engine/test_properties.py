@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.scheduler import Plan, Scheduler
 from continuum_sim.policies import Order
-from continuum_sim.policies.governor import SAME_INSTANT_S
+from continuum_sim.policies.instants import SAME_INSTANT_S
 from continuum_sim.records import ProgramRecord, TurnRecord
 from continuum_sim.traces.arrivals import Poisson
 from continuum_sim.traces.schema import Program

@@ -12,9 +12,10 @@ import simpy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from continuum_sim.engine.clock import Clock
+from continuum_sim.engine.clock import Clock, instant_number
 from continuum_sim.errors import ConfigError
 from continuum_sim.policies import Admission, Policy, Review
+from continuum_sim.policies.instants import SAME_INSTANT_S
 from continuum_sim.policies.views import Moment, ProgramView, TurnView
 from continuum_sim.simulation import SimulationError
 from support.programs import engine, program, turn
@@ -29,7 +30,7 @@ seconds = st.floats(0.0, 1e6)
 def test_the_clock_reaches_an_instant_to_the_last_bit(now_s: float, at_s: float) -> None:
     clock = Clock(initial_time=now_s)
     clock.run(until=clock.instant(at_s))
-    assert clock.now == max(now_s, round(at_s, 9))
+    assert clock.now == max(now_s, instant_number(at_s) * SAME_INSTANT_S)
 
 
 def test_what_happens_at_one_instant_keeps_its_order() -> None:

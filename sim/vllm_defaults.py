@@ -1,0 +1,29 @@
+"""Which vLLM is mirrored, and those of its defaults and limits that no GPU decides; those of a GPU are `GpuSpec`'s."""
+
+from __future__ import annotations
+
+from typing import Final
+
+MIRRORED_VLLM: Final = "0.32"
+"""Version whose scheduler, block pool and memory planning the simulator follows. Defaults are the same in 0.33."""
+
+GPU_MEMORY_UTILIZATION: Final = 0.92
+"""`CacheConfig.gpu_memory_utilization` (vllm/config/cache.py of 0.32 and 0.33); 0.10 and others before have 0.9."""
+
+BLOCK_SIZE: Final = 16
+"""`CacheConfig.DEFAULT_BLOCK_SIZE` (vllm/config/cache.py), in tokens."""
+
+_ATTENTION_BLOCK_TOKENS: Final = 16
+"""KV blocks on CUDA are multiples of this (`FlashAttentionBackend.get_supported_kernel_block_sizes`,
+vllm/v1/attention/backends/flash_attn.py)."""
+
+
+def block_size_notes(block_size: int) -> list[str]:
+    """Say so if vLLM does not start with KV blocks of so many tokens."""
+    if block_size % _ATTENTION_BLOCK_TOKENS == 0:
+        return []
+    near = _ATTENTION_BLOCK_TOKENS * max(1, round(block_size / _ATTENTION_BLOCK_TOKENS))
+    return [
+        f"vLLM would not start: FlashAttention on CUDA takes KV blocks of a multiple of {_ATTENTION_BLOCK_TOKENS} "
+        f"tokens, not of {block_size}; set --block-size to {near}"
+    ]

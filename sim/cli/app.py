@@ -14,6 +14,7 @@ from continuum_sim.cli.compare import compare
 from continuum_sim.cli.errors import INTERRUPTED, Interrupted, say_error, user_errors
 from continuum_sim.cli.figures import figures
 from continuum_sim.cli.hardware import hardware
+from continuum_sim.cli.help import with_plain_help
 from continuum_sim.cli.policies import policies
 from continuum_sim.cli.report import report
 from continuum_sim.cli.run import run
@@ -90,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = _DEBUG in given or os.environ.get("CONTINUUM_SIM_DEBUG", "") not in ("", "0")
     given = [argument for argument in given if argument != _DEBUG]  # wherever it stands
     try:
-        code = app(args=given, prog_name=PROGRAM, standalone_mode=False, obj=[PROGRAM, *given])
+        code = with_plain_help(app)(args=given, prog_name=PROGRAM, standalone_mode=False, obj=[PROGRAM, *given])
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader has seen enough (`| head`); leave nothing for Python to flush at exit.

@@ -46,4 +46,6 @@ def say_error(error: BaseException) -> None:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     else:
         text = str(error)
-    print("error:", " ".join(text.split()), file=sys.stderr)
+    from continuum_sim.traces.printable import printable
+
+    print("error:", printable(" ".join(text.split())), file=sys.stderr)

@@ -13,6 +13,7 @@ from continuum_sim.cli.options import Json
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.status import Status
+    from rich.text import Text
 
     from continuum_sim.plotting import FiguresResult
 
@@ -105,7 +106,7 @@ class _Status:
 
         console = messages()
         if console.is_terminal:
-            self._status = console.status(self._text)
+            self._status = console.status(_shown(self._text))
             self._status.start()
         return self
 
@@ -120,7 +121,16 @@ class _Status:
         """Say what is being done now."""
         self._text = text
         if self._status is not None:
-            self._status.update(text)
+            self._status.update(_shown(text))
+
+
+def _shown(text: str) -> Text:
+    """Text that a spinner shows as it is, rather than as markup."""
+    from rich.text import Text
+
+    from continuum_sim.traces.printable import printable
+
+    return Text(printable(text))
 
 
 def _show(result: FiguresResult, *, json: bool) -> None:
@@ -131,7 +141,7 @@ def _show(result: FiguresResult, *, json: bool) -> None:
     ConfigError
         If nothing was drawn.
     """
-    from continuum_sim.cli.console import messages, show
+    from continuum_sim.cli.console import say, show
     from continuum_sim.errors import ConfigError
     from continuum_sim.plotting.files import plain
     from continuum_sim.results.jsonfile import to_json
@@ -144,7 +154,7 @@ def _show(result: FiguresResult, *, json: bool) -> None:
         drawn = [(one.name, "drawn", " ".join(path.suffix[1:] for path in one.files)) for one in result.drawn]
         skipped = [(one.name, "skipped", one.missing) for one in result.skipped]
         show(_table(("figure", "", ""), [*drawn, *skipped]))
-    messages().print(f"wrote {result.directory}", soft_wrap=True)
+    say(f"wrote {result.directory}")
 
 
 def _show_list(*, json: bool) -> None:
@@ -186,14 +196,9 @@ def _parse_where(conditions: list[str]) -> dict[str, list[str]]:
 
 
 def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> RenderableType:
-    from rich import box
-    from rich.table import Table
+    from continuum_sim.cli.tables import StackedTable, name, words
 
-    table = Table(
-        box=box.SIMPLE_HEAD if heads[1] else None, show_header=bool(heads[1]), pad_edge=False, show_edge=False
-    )
-    for at, head in enumerate(heads):
-        table.add_column(head, overflow="fold", no_wrap=at == 0)
+    table = StackedTable([name(heads[0]), *map(words, heads[1:])], heads=bool(heads[1]))
     for row in rows:
         table.add_row(*row)
     return table

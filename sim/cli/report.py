@@ -21,10 +21,10 @@ def report(
     pictures: Annotated[bool, typer.Option(help="Draw the figures that the results allow.")] = True,
 ) -> None:
     """Write one self-contained HTML page: summary, interactive timeline, pictures, configuration."""
-    from continuum_sim.cli.console import messages
+    from continuum_sim.cli.console import say
     from continuum_sim.cli.numbers import count
     from continuum_sim.report import write_report
 
     with interruptible("interrupted; nothing was written"):
         page = write_report(directory, out, pictures=pictures)
-    messages().print(f"wrote {page} ({count(page.stat().st_size)} bytes)", soft_wrap=True)
+    say(f"wrote {page} ({count(page.stat().st_size)} bytes)")

@@ -59,7 +59,7 @@ def run_sweep(
 
     The same command again goes on where the last one stopped: finished cells never run again. See also: sweep tune.
     """
-    from continuum_sim.cli.console import messages, show
+    from continuum_sim.cli.console import say, show
     from continuum_sim.cli.sweep_view import CellBar, failures_view, sweep_json, sweep_view
     from continuum_sim.errors import ConfigError
     from continuum_sim.sweeps.plan import SweepSpec, plan_sweep
@@ -96,9 +96,9 @@ def run_sweep(
         print(sweep_json(result), end="")
     elif len(bar):
         show(sweep_view(result))
-    messages().print(f"wrote {out}: {bar}", soft_wrap=True)
+    say(f"wrote {out}: {bar}")
     if result.failures:
-        messages().print(failures_view(result.failures), soft_wrap=True)
+        say(*failures_view(result.failures))
         raise ConfigError(f"{len(result.failures)} cells failed; the same command tries them again")
 
 

@@ -45,7 +45,7 @@ def tune(
     json: Json = False,
 ) -> None:
     """Look for the parameters of a policy with the smallest JCT, and judge them on seeds the search has not seen."""
-    from continuum_sim.cli.console import messages, show
+    from continuum_sim.cli.console import say, show
     from continuum_sim.errors import ConfigError
     from continuum_sim.scenarios import find_scenario
     from continuum_sim.seeds import parse_seeds
@@ -79,7 +79,7 @@ def tune(
     else:
         show(*_view(found))
     if out is not None:
-        messages().print(f"wrote {out}", soft_wrap=True)
+        say(f"wrote {out}")
 
 
 class _TrialBar:
@@ -94,12 +94,18 @@ class _TrialBar:
 
     def __enter__(self) -> _TrialBar:
         from continuum_sim.cli.console import messages
+        from continuum_sim.cli.progress import described
 
         console = messages()
         if console.is_terminal:
-            from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
-            columns = BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"), TimeRemainingColumn()
+            columns = (
+                BarColumn(),
+                TaskProgressColumn(),
+                described(),
+                TimeRemainingColumn(),
+            )
             self._bar = Progress(*columns, console=console, transient=True, refresh_per_second=4)
             self._bar.add_task(str(self), total=self._trials)
             self._bar.start()
@@ -138,16 +144,10 @@ def _view(found: Tuned) -> list[RenderableType]:
 
 
 def _trials(found: Tuned) -> RenderableType:
-    from rich import box
-    from rich.table import Table
-
     from continuum_sim.cli.numbers import seconds
+    from continuum_sim.cli.tables import Column, StackedTable, numbers
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("trial", justify="right")
-    for name in found.parameters:
-        table.add_column(name, justify="right")
-    table.add_column(f"{found.metric} JCT s", justify="right")
+    table = StackedTable([Column("trial", "label"), *numbers(*found.parameters, f"{found.metric} JCT s")])
     worked = [trial for trial in found.trials if trial.value_s is not None]
     for trial in sorted(worked, key=lambda trial: (trial.value_s, trial.number))[:_SHOWN_TRIALS]:
         assert trial.value_s is not None

@@ -41,7 +41,9 @@ def mix_files(
         parts = [{**asdict(part), "path": str(part.path)} for part in made.parts]
         print(to_json({"path": str(made.path), "programs": made.programs, "parts": parts}), end="")
         return
-    typer.echo(f"{out}: {made.programs:,} programs, seed {seed}")
+    from continuum_sim.cli.console import show_lines
+
+    show_lines(f"{out}: {made.programs:,} programs, seed {seed}")
     for part in made.parts:
         copies = " (some several times)" if part.programs > part.available else ""
-        typer.echo(f"  {part.name}: {part.programs:,} programs, of {part.available:,} in {part.path.name}{copies}")
+        show_lines(f"  {part.name}: {part.programs:,} programs, of {part.available:,} in {part.path.name}{copies}")

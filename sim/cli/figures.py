@@ -37,10 +37,6 @@ def figures(
     baseline: Annotated[
         str | None, typer.Option(help="Policy that ratios are to. Default: lru, or the first.", show_default=False)
     ] = None,
-    jct_target: Annotated[
-        float | None,
-        typer.Option(help="JCT in seconds that capacity is at. Default: twice the unloaded.", show_default=False),
-    ] = None,
     paper: Annotated[
         bool, typer.Option("--paper", help="Run and draw the figures of the Continuum paper, its values beside ours.")
     ] = False,
@@ -57,7 +53,7 @@ def figures(
         return
     names = None if only is None else _split(only)
     if paper:
-        _check_alone(directories, where, baseline, jct_target)
+        _check_alone(directories, where, baseline)
         place = Path("paper-figures") if out is None else out
         _show(_paper(place, only=names, quick=quick, formats=_split(formats), jobs=jobs), json=json)
         return
@@ -72,7 +68,6 @@ def figures(
         formats=_split(formats),
         where=_parse_where(where or []),
         baseline=baseline,
-        jct_target_s=jct_target,
     )
     _show(result, json=json)
 
@@ -176,7 +171,7 @@ def _check_alone(*given: object) -> None:
     from continuum_sim.errors import ConfigError
 
     if any(item is not None and item != [] for item in given):
-        raise ConfigError("--paper runs its own cells: DIR, --where, --baseline and --jct-target are for other figures")
+        raise ConfigError("--paper runs its own cells: DIR, --where and --baseline are for other figures")
 
 
 def _split(text: str) -> list[str]:

@@ -123,7 +123,7 @@ def csv_of(rows: pd.DataFrame) -> bytes:
         at: column.map(_cell) for at, (_, column) in enumerate(rows.items()) if column.dtype.kind not in "biufcM"
     }
     safe = pd.DataFrame({at: columns.get(at, rows.iloc[:, at]) for at in range(rows.shape[1])}, index=rows.index)
-    return safe.to_csv(index=False, header=[_cell(str(name)) for name in rows], lineterminator="\n").encode()
+    return safe.to_csv(index=False, header=[str(_cell(str(name))) for name in rows], lineterminator="\n").encode()
 
 
 def _cell(value: object) -> object:

@@ -24,7 +24,6 @@ _OURS: Final = (
     "kv_occupancy",
     "wait_per_turn",
     "ratio_vs_turns",
-    "capacity",
     "ttl_sensitivity",
     "dram_size",
     "chunk_size",

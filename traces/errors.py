@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable
 
 from continuum_sim.names import nearest as nearest_name
+from continuum_sim.traces.printable import printable
 
 _SHOWN_CHARS = 60
 
@@ -36,7 +37,7 @@ class TraceError(ValueError):
         self.path = None if path is None else os.fspath(path)
         self.line = line
         self.program_id = program_id
-        super().__init__(_one_line(f"{self._place()}{detail}"))
+        super().__init__(printable(f"{self._place()}{detail}"))  # names come from files
 
     def _place(self) -> str:
         if self.path is not None:
@@ -62,8 +63,3 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``, did you mean "…"?`` for the known name closest to ``name``, or nothing if none is close."""
     close = nearest_name(name, known)
     return "" if close is None else f", did you mean {shown(close)}?"
-
-
-def _one_line(text: str) -> str:
-    # Names come from files: a newline or a terminal escape in one must not reach the screen as such.
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

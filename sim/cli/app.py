@@ -16,6 +16,7 @@ from continuum_sim.cli.compare import compare
 from continuum_sim.cli.errors import Interrupted, interruptible, say_error, user_errors
 from continuum_sim.cli.figures import figures
 from continuum_sim.cli.hardware import hardware
+from continuum_sim.cli.help import with_plain_help
 from continuum_sim.cli.policies import policies
 from continuum_sim.cli.report import report
 from continuum_sim.cli.run import run
@@ -105,7 +106,7 @@ def run_command(arguments: Sequence[str]) -> None:
     prepare_streams()
     try:
         with interruptible("interrupted"):
-            code = app(args=given, prog_name=PROGRAM, standalone_mode=False, obj=[PROGRAM, *given])
+            code = with_plain_help(app)(args=given, prog_name=PROGRAM, standalone_mode=False, obj=[PROGRAM, *given])
             sys.stdout.flush()
         if interrupts.noted():
             raise Interrupted("interrupted when the command had done its work")

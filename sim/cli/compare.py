@@ -29,7 +29,7 @@ def compare(
 ) -> None:
     """Simulate several policies on the same trace, arrivals and seeds, and tell differences from noise."""
     from continuum_sim.cli.compare_view import comparison_view
-    from continuum_sim.cli.console import messages, show
+    from continuum_sim.cli.console import say, show
     from continuum_sim.cli.progress import Bar
     from continuum_sim.cli.setting import setting_view
     from continuum_sim.comparison import plan_comparison, run_comparison
@@ -60,4 +60,4 @@ def compare(
         setting = setting_view(plan.first, f"seeds {seeds}" if len(seed_list) > 1 else f"seed {seeds}")
         show(setting, comparison_view(result.rows, differences))
     if out is not None:
-        messages().print(f"wrote {out}", soft_wrap=True)
+        say(f"wrote {out}")

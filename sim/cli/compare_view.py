@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from continuum_sim.cli.numbers import count, percent, seconds, signed
+from continuum_sim.cli.tables import Column, StackedTable, joined, name, numbers
 from continuum_sim.results.compared import ComparisonRow
 from continuum_sim.results.paired import SEEDS_TO_RESAMPLE, PairedDifference
 
@@ -34,17 +33,11 @@ def comparison_view(rows: Sequence[ComparisonRow], differences: Sequence[PairedD
     return Group(*parts)
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(
-        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False
-    )
-    table.add_column("policy", overflow="fold")
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
+def _table(title: str, *columns: str) -> StackedTable:
+    return StackedTable([name("policy"), *numbers(*columns)], title)
 
 
-def _times(rows: Sequence[ComparisonRow]) -> Table:
+def _times(rows: Sequence[ComparisonRow]) -> StackedTable:
     rare = [(part, title) for part, title in _RARE_PARTS if any(getattr(row, part) for row in rows)]
     table = _table(
         "JCT, and where it goes (seconds a program)",
@@ -61,7 +54,7 @@ def _times(rows: Sequence[ComparisonRow]) -> Table:
     return table
 
 
-def _memory(rows: Sequence[ComparisonRow]) -> Table:
+def _memory(rows: Sequence[ComparisonRow]) -> StackedTable:
     reloads = any(row.reloaded_tokens for row in rows)
     table = _table(
         "Prompt tokens and pins (a run)",
@@ -75,7 +68,7 @@ def _memory(rows: Sequence[ComparisonRow]) -> Table:
     return table
 
 
-def _cluster(rows: Sequence[ComparisonRow]) -> Table:
+def _cluster(rows: Sequence[ComparisonRow]) -> StackedTable:
     table = _table("Cluster (a run)", "router", "moved turns", "from cache", "busiest replica / mean")
     for row in rows:
         share = row.cached_tokens / (row.cached_tokens + row.computed_tokens)
@@ -84,12 +77,11 @@ def _cluster(rows: Sequence[ComparisonRow]) -> Table:
     return table
 
 
-def differences_table(differences: Sequence[PairedDifference], title: str) -> Table:
+def differences_table(differences: Sequence[PairedDifference], title: str) -> StackedTable:
     """Lay differences out, with a verdict each; `_SHOWN_METRICS` of them."""
-    table = _table(
-        title,
-        *("JCT", "difference s", "95 % interval", "ratio", "95 % interval", ""),
-    )
+    columns = [name("policy"), Column("JCT", "label"), *numbers("difference s"), *joined("95 % interval")]
+    columns += [*numbers("ratio"), *joined("95 % interval", "")]
+    table = StackedTable(columns, title)
     for item in differences:
         if item.metric not in _SHOWN_METRICS:
             continue

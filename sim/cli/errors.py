@@ -54,7 +54,9 @@ def say_error(error: BaseException) -> None:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     else:
         text = str(error)
-    print("error:", _shortened(" ".join(text.split())), file=sys.stderr)
+    from continuum_sim.traces.printable import printable
+
+    print("error:", printable(_shortened(" ".join(text.split()))), file=sys.stderr)
 
 
 def _shortened(line: str) -> str:

@@ -13,6 +13,7 @@ from continuum_sim.cli.options import Json
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.status import Status
+    from rich.text import Text
 
     from continuum_sim.plotting import FiguresResult
 
@@ -36,10 +37,6 @@ def figures(
     baseline: Annotated[
         str | None, typer.Option(help="Policy that ratios are to. Default: lru, or the first.", show_default=False)
     ] = None,
-    jct_target: Annotated[
-        float | None,
-        typer.Option(help="JCT in seconds that capacity is at. Default: twice the unloaded.", show_default=False),
-    ] = None,
     paper: Annotated[
         bool, typer.Option("--paper", help="Run and draw the figures of the Continuum paper, its values beside ours.")
     ] = False,
@@ -56,7 +53,7 @@ def figures(
         return
     names = None if only is None else _split(only)
     if paper:
-        _check_alone(directories, where, baseline, jct_target)
+        _check_alone(directories, where, baseline)
         place = Path("paper-figures") if out is None else out
         _show(_paper(place, only=names, quick=quick, formats=_split(formats), jobs=jobs), json=json)
         return
@@ -71,7 +68,6 @@ def figures(
         formats=_split(formats),
         where=_parse_where(where or []),
         baseline=baseline,
-        jct_target_s=jct_target,
     )
     _show(result, json=json)
 
@@ -105,7 +101,7 @@ class _Status:
 
         console = messages()
         if console.is_terminal:
-            self._status = console.status(self._text)
+            self._status = console.status(_shown(self._text))
             self._status.start()
         return self
 
@@ -123,7 +119,16 @@ class _Status:
         stop_if_asked()
         self._text = text
         if self._status is not None:
-            self._status.update(text)
+            self._status.update(_shown(text))
+
+
+def _shown(text: str) -> Text:
+    """Text that a spinner shows as it is, rather than as markup."""
+    from rich.text import Text
+
+    from continuum_sim.traces.printable import printable
+
+    return Text(printable(text))
 
 
 def _show(result: FiguresResult, *, json: bool) -> None:
@@ -134,7 +139,7 @@ def _show(result: FiguresResult, *, json: bool) -> None:
     ConfigError
         If nothing was drawn.
     """
-    from continuum_sim.cli.console import messages, show
+    from continuum_sim.cli.console import say, show
     from continuum_sim.errors import ConfigError
     from continuum_sim.plotting.files import plain
     from continuum_sim.results.jsonfile import to_json
@@ -147,7 +152,7 @@ def _show(result: FiguresResult, *, json: bool) -> None:
         drawn = [(one.name, "drawn", " ".join(path.suffix[1:] for path in one.files)) for one in result.drawn]
         skipped = [(one.name, "skipped", one.missing) for one in result.skipped]
         show(_table(("figure", "", ""), [*drawn, *skipped]))
-    messages().print(f"wrote {result.directory}", soft_wrap=True)
+    say(f"wrote {result.directory}")
 
 
 def _show_list(*, json: bool) -> None:
@@ -169,7 +174,7 @@ def _check_alone(*given: object) -> None:
     from continuum_sim.errors import ConfigError
 
     if any(item is not None and item != [] for item in given):
-        raise ConfigError("--paper runs its own cells: DIR, --where, --baseline and --jct-target are for other figures")
+        raise ConfigError("--paper runs its own cells: DIR, --where and --baseline are for other figures")
 
 
 def _split(text: str) -> list[str]:
@@ -189,14 +194,9 @@ def _parse_where(conditions: list[str]) -> dict[str, list[str]]:
 
 
 def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> RenderableType:
-    from rich import box
-    from rich.table import Table
+    from continuum_sim.cli.tables import StackedTable, name, words
 
-    table = Table(
-        box=box.SIMPLE_HEAD if heads[1] else None, show_header=bool(heads[1]), pad_edge=False, show_edge=False
-    )
-    for at, head in enumerate(heads):
-        table.add_column(head, overflow="fold", no_wrap=at == 0)
+    table = StackedTable([name(heads[0]), *map(words, heads[1:])], heads=bool(heads[1]))
     for row in rows:
         table.add_row(*row)
     return table

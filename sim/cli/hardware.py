@@ -13,8 +13,7 @@ from continuum_sim.vllm_defaults import BLOCK_SIZE, GPU_MEMORY_UTILIZATION, bloc
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.table import Table
-
+    from continuum_sim.cli.tables import StackedTable
     from continuum_sim.hardware import GpuSpec, ModelSpec
     from continuum_sim.machines import Machine
 
@@ -84,65 +83,54 @@ def hardware(
     show(*all_there_is, *_machines(found, context), *(Text(f"note: {note}", style="italic") for note in notes))
 
 
-def _table(title: str, names: Sequence[str], *columns: str) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(
-        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False
-    )
-    for name in names:
-        table.add_column(name, no_wrap=True)
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
-
-
-def _gpus(cards: Sequence[GpuSpec]) -> Table:
+def _gpus(cards: Sequence[GpuSpec]) -> StackedTable:
+    from continuum_sim.cli.tables import StackedTable, name, numbers, words
     from continuum_sim.hardware.gpus import GIB
     from continuum_sim.steptime.aiconfigurator import SYSTEMS
 
-    table = _table("GPUs", ("--gpu", "interconnect", "aiconfigurator"), "memory GiB", "TB/s", "bf16 TFLOPS")
+    columns = [name("--gpu"), words("interconnect"), words("aiconfigurator")]
+    table = StackedTable([*columns, *numbers("memory GiB", "TB/s", "bf16 TFLOPS")], "GPUs")
     for card in cards:
-        numbers = (f"{card.memory_bytes / GIB:.1f}", f"{card.memory_bandwidth_bytes_per_s / 1e12:.2f}")
+        sizes = (f"{card.memory_bytes / GIB:.1f}", f"{card.memory_bandwidth_bytes_per_s / 1e12:.2f}")
         peak = f"{card.bf16_dense_flops / 1e12:,.0f}"
-        table.add_row(card.name, card.interconnect, SYSTEMS.get(card.name, "–"), *numbers, peak)
+        table.add_row(card.name, card.interconnect, SYSTEMS.get(card.name, "–"), *sizes, peak)
     return table
 
 
-def _models(found: Sequence[ModelSpec]) -> Table:
+def _models(found: Sequence[ModelSpec]) -> StackedTable:
+    from continuum_sim.cli.tables import StackedTable, name, numbers
     from continuum_sim.hardware import kv_bytes_per_token
 
-    table = _table("Models", ("--model",), "parameters", "layers", "KV KiB a token", "longest context")
+    heads = ("parameters", "layers", "KV KiB a token", "longest context")
+    table = StackedTable([name("--model"), *numbers(*heads)], "Models")
     for item in found:
         kib = kv_bytes_per_token(item) / 1024
-        numbers = (f"{item.n_params / 1e9:.1f} G", str(item.n_layers), f"{kib:,.0f}")
-        table.add_row(item.name, *numbers, f"{item.max_position_embeddings:,}")
+        sizes = (f"{item.n_params / 1e9:.1f} G", str(item.n_layers), f"{kib:,.0f}")
+        table.add_row(item.name, *sizes, f"{item.max_position_embeddings:,}")
     return table
 
 
 def _machines(found: Sequence[Machine], context: int) -> tuple[Any, ...]:
     from rich.text import Text
 
-    table = _table(
+    from continuum_sim.cli.tables import StackedTable, name, numbers
+
+    heads = numbers("KV blocks", "KV tokens", "decode 1", "decode 32", "prefill 2,048", "prefill 8,192")
+    table = StackedTable(
+        [name("model"), name("GPUs"), *heads[:2], name("--step-time"), *heads[2:]],
         f"Together: KV cache, and milliseconds of a step (turns decoding at a context of {context:,} tokens)",
-        ("model", "GPUs"),
-        *("KV blocks", "KV tokens"),
     )
-    table.add_column("--step-time")
-    for column in ("decode 1", "decode 32", "prefill 2,048", "prefill 8,192"):
-        table.add_column(column, justify="right", no_wrap=True)
     for item in found:
         blocks = {"aiconfigurator": item.kv_blocks_aiconfigurator}
         for place, times in enumerate(item.step_times):
-            name = times.step_time.partition(":")[0]
+            model = times.step_time.partition(":")[0]
             first = (
                 item.model,
                 f"{item.tensor_parallel_size} x {item.gpu}",
                 f"{item.kv_blocks:,}",
                 f"{item.kv_tokens:,}",
             )
-            other = blocks.get(name)
+            other = blocks.get(model)
             again = ("", "", "" if other is None else f"({other:,})", "")
             seconds = (times.decode_1_s, times.decode_32_s, times.prefill_2k_s, times.prefill_8k_s)
             table.add_row(*(again if place else first), times.step_time, *(f"{1e3 * s:,.1f}" for s in seconds))

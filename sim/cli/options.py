@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
 
 import typer
 
+from continuum_sim.cli.scenario_flags import is_given, settings_of
 from continuum_sim.vllm_defaults import BLOCK_SIZE, GPU_MEMORY_UTILIZATION
 
 if TYPE_CHECKING:
@@ -152,12 +153,6 @@ class RunFlags:
         return {**asdict(self), "engine": self.engine.value, "reload": self.reload.value}
 
 
-def is_given(context: typer.Context, name: str) -> bool:
-    """Whether the command line names a parameter."""
-    source = context.get_parameter_source(name)
-    return source is not None and source.name != "DEFAULT"
-
-
 def given_flags(context: typer.Context, flags: RunFlags) -> dict[str, Any]:
     """Return those flags that the command line names, as keyword arguments of `RunConfig`."""
     return {name: value for name, value in flags.as_settings().items() if is_given(context, name)}
@@ -177,7 +172,7 @@ def takes_run_flags(command: Callable[..., None]) -> Callable[..., None]:
     def wrapper(**given: Any) -> None:
         chosen = given.pop("scenario")
         if chosen is not None:
-            given.update(_settings_of(chosen, given))
+            given.update(settings_of(chosen, given))
         flags = RunFlags(**{item.name: given.pop(item.name) for item in shared})
         command(flags=flags, **given)
 
@@ -192,16 +187,3 @@ _Scenario = Annotated[
     str | None,
     _load("Settings of a published experiment (see `scenarios`), or a TOML file; flags given win.", default=False),
 ]
-
-
-def _settings_of(scenario: str, given: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a scenario that the command has and its caller did not give."""
-    from continuum_sim.scenarios import find_scenario
-
-    found = find_scenario(scenario)
-    context: typer.Context = given["context"]
-    wanted = {**found.base, **({"policies": ",".join(found.policies)} if found.policies else {})}
-    sources = {name: context.get_parameter_source(name) for name in given.keys() & wanted.keys()}
-    taken = {name: wanted[name] for name, source in sources.items() if source is not None and source.name == "DEFAULT"}
-    # Enumerations arrive as their values.
-    return {name: type(given[name])(v) if isinstance(given[name], StrEnum) else v for name, v in taken.items()}

@@ -13,12 +13,21 @@ from continuum_sim.interrupts import stop_if_asked, stoppable
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
+    from rich.progress import TextColumn
 
     from continuum_sim.results import Progress
     from continuum_sim.trace_source import TraceSource
 
 _REFRESH_S: Final = 0.1
 _Item = TypeVar("_Item")
+
+
+def described() -> TextColumn:
+    """Return the column of a progress bar that says how far it is; it folds where there is no room."""
+    from rich.progress import TextColumn
+    from rich.table import Column
+
+    return TextColumn("{task.description}", markup=False, table_column=Column(overflow="fold"))
 
 
 @contextmanager
@@ -49,9 +58,14 @@ class Bar:
     def __enter__(self) -> Bar:
         console = messages()
         if console.is_terminal:
-            from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
-            columns = BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"), TimeRemainingColumn()
+            columns = (
+                BarColumn(),
+                TaskProgressColumn(),
+                described(),
+                TimeRemainingColumn(),
+            )
             self._bar = Progress(*columns, console=console, transient=True, auto_refresh=False)
             self._bar.add_task(str(self), total=self._runs * self._turns)
             self._bar.start()

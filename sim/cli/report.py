@@ -21,11 +21,11 @@ def report(
     pictures: Annotated[bool, typer.Option(help="Draw the figures that the results allow.")] = True,
 ) -> None:
     """Write one self-contained HTML page: summary, interactive timeline, pictures, configuration."""
-    from continuum_sim.cli.console import messages
+    from continuum_sim.cli.console import say
     from continuum_sim.cli.numbers import count
     from continuum_sim.report import write_report
 
     with interruptible("interrupted; nothing was written"):
         page = write_report(directory, out, pictures=pictures)
     size = f" ({count(page.stat().st_size)} bytes)" if page.is_file() else ""
-    messages().print(f"wrote {page}{size}", soft_wrap=True)
+    say(f"wrote {page}{size}")

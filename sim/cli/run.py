@@ -24,7 +24,7 @@ def run(
     json: Json = False,
 ) -> None:
     """Simulate one trace on one engine, or a cluster of them, under one policy."""
-    from continuum_sim.cli.console import messages, show
+    from continuum_sim.cli.console import say, show
     from continuum_sim.cli.progress import Bar
     from continuum_sim.cli.setting import setting_view
     from continuum_sim.cli.summary_view import summary_view
@@ -53,9 +53,8 @@ def run(
         )
     if json:
         print(result.summary.to_json(), end="")
-        for note in result.summary.notes:
-            messages().print(f"note: {note}", style="dim", soft_wrap=True)
+        say(*(f"note: {note}" for note in result.summary.notes))
     else:
         show(setting_view(resolved, f"seed {seed}"), summary_view(result.summary))
     if out is not None:
-        messages().print(f"wrote {out}", soft_wrap=True)
+        say(f"wrote {out}")

@@ -47,13 +47,9 @@ def _full(scenario: Scenario) -> dict[str, Any]:
 
 
 def _list(found: tuple[Scenario, ...]) -> RenderableType:
-    from rich import box
-    from rich.table import Table
+    from continuum_sim.cli.tables import StackedTable, name, words
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("--scenario", no_wrap=True)
-    table.add_column("what it is", overflow="fold")
-    table.add_column("policies", overflow="fold")
+    table = StackedTable([name("--scenario"), words("what it is"), words("policies")])
     for scenario in found:
         table.add_row(scenario.name, scenario.title, ", ".join(scenario.policies))
     return table
@@ -82,17 +78,15 @@ def _one(scenario: Scenario) -> Iterator[RenderableType]:
 
 
 def _published(name: str) -> RenderableType:
-    from rich import box
-    from rich.table import Table
-
+    from continuum_sim.cli.tables import Column, StackedTable, numbers, words
+    from continuum_sim.cli.tables import name as name_column
     from continuum_sim.published import find_published
 
     figure = find_published(name)
     title = f"Published, {figure.figure}: {figure.title}\n({figure.source}; ~: read off the picture)"
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    columns = ("series", "policy", *((figure.x_name,) if figure.x_name else ()), "quantity", "value")
-    for column in columns:
-        table.add_column(column, justify="right" if column in ("value", figure.x_name) else "left")
+    x_column = [Column(figure.x_name, "label")] if figure.x_name else []
+    columns = [name_column("series"), words("policy"), *x_column, words("quantity"), *numbers("value")]
+    table = StackedTable(columns, title)
     for point in figure.points:
         x = () if not figure.x_name else ("" if point.x is None else f"{point.x:g}",)
         value = f"{'~' if point.approximate else ''}{point.value:,g}"

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from continuum_sim.cli.console import messages
+from continuum_sim.cli.progress import described
 from continuum_sim.interrupts import stop_if_asked
+from continuum_sim.traces.printable import printable
 
 
 @contextmanager
@@ -16,11 +18,11 @@ def share_bar(label: str) -> Iterator[Callable[[float], None]]:
     if not console.is_terminal:
         yield lambda share: stop_if_asked()
         return
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
-    columns = BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"), TimeRemainingColumn()
+    columns = BarColumn(), TaskProgressColumn(), described(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(label, total=1.0)
+        task = bar.add_task(printable(label), total=1.0)
 
         def progress(share: float) -> None:
             stop_if_asked()

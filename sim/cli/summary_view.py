@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from typing import Final
 
 from msgspec import UNSET
-from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from continuum_sim.cli.numbers import count, percent, seconds
+from continuum_sim.cli.tables import StackedTable, name, numbers
 from continuum_sim.results.summary import Quantiles, ReplicaSummary, Summary, TierUse, TimeSplit, ToolCalls
 
 # Told apart by shade where there is no colour.
@@ -34,8 +35,8 @@ def summary_view(summary: Summary) -> RenderableType:
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column()
-    for name, fact in _facts(summary):
-        facts.add_row(name, fact)
+    for label, fact in _facts(summary):
+        facts.add_row(label, fact)
     replicas: list[RenderableType] = ["", _replicas(summary.replicas, summary.sim_s)] if summary.replicas else []
     return Group(_quantiles(summary), "", facts, *replicas, *notes_view(summary.notes))
 
@@ -45,24 +46,21 @@ def notes_view(notes: list[str]) -> list[RenderableType]:
     return ["", *(Text(f"note: {note}", style="italic") for note in notes)] if notes else []
 
 
-def _quantiles(summary: Summary) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("seconds")
-    for name in Quantiles.__struct_fields__:
-        table.add_column(name, justify="right", no_wrap=True)
+def _quantiles(summary: Summary) -> StackedTable:
+    table = StackedTable([name("seconds"), *numbers(*Quantiles.__struct_fields__)])
     rows = (
         ("JCT (a program)", summary.jct_s),
         ("queue wait (a turn)", summary.queue_wait_s),
         ("TTFT (a turn)", summary.ttft_s),
     )
-    for name, quantiles in rows:
-        table.add_row(name, *(seconds(getattr(quantiles, q)) for q in Quantiles.__struct_fields__))
+    for label, quantiles in rows:
+        table.add_row(label, *(seconds(getattr(quantiles, q)) for q in Quantiles.__struct_fields__))
     return table
 
 
 def _facts(summary: Summary) -> Iterator[tuple[str, RenderableType]]:
     s = summary
-    yield "where the time went", time_bar(s.time_share)
+    yield "where the time went", TimeBar(s.time_share)
     yield "", time_legend(s.time_s, s.time_share)
     if isinstance(s.tools, ToolCalls):
         yield "tool calls", tools_line(s.tools)
@@ -98,13 +96,10 @@ def _facts(summary: Summary) -> Iterator[tuple[str, RenderableType]]:
     )
 
 
-def _replicas(replicas: list[ReplicaSummary], sim_s: float) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("replica")
+def _replicas(replicas: list[ReplicaSummary], sim_s: float) -> StackedTable:
     tiers = any(part.tiers for part in replicas)
-    names = ("turns", "moved in", "busy", "from cache", *(("reloaded",) if tiers else ()), "recomputed")
-    for name in (*names, "preemptions", "peak KV", "pins", "hit"):
-        table.add_column(name, justify="right", no_wrap=True)
+    heads = ("turns", "moved in", "busy", "from cache", *(("reloaded",) if tiers else ()), "recomputed")
+    table = StackedTable([name("replica"), *numbers(*heads, "preemptions", "peak KV", "pins", "hit")])
     for part in replicas:
         table.add_row(
             f"{part.replica} {part.gpu}",
@@ -162,17 +157,28 @@ def offloads_line(summary: Summary) -> str:
     return f"{count(activity.offloads)} contexts sent to host memory by the policy{early}"
 
 
-def time_bar(share: TimeSplit) -> Text:
-    """Draw the shares of the JCT as one bar."""
-    bar = Text()
-    drawn = 0
-    total = 0.0
-    for part, glyph, colour in PARTS:
-        total += getattr(share, part)
-        cells = round(total * _BAR_CELLS) - drawn
-        bar.append(glyph * cells, style=colour)
-        drawn += cells
-    return bar
+class TimeBar:
+    """The shares of the JCT as one bar, as long as there is room for."""
+
+    def __init__(self, share: TimeSplit) -> None:
+        self._share = share
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw it."""
+        length = min(_BAR_CELLS, options.max_width)
+        bar = Text()
+        drawn = 0
+        total = 0.0
+        for part, glyph, colour in PARTS:
+            total += getattr(self._share, part)
+            cells = round(total * length) - drawn
+            bar.append(glyph * cells, style=colour)
+            drawn += cells
+        yield bar
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        """Say how long it may be."""
+        return Measurement(1, _BAR_CELLS)
 
 
 def time_legend(time_s: TimeSplit, share: TimeSplit) -> Text:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from continuum_sim.cli.errors import interruptible
-from continuum_sim.cli.options import Json, RunFlags, given_flags, is_given, takes_run_flags
+from continuum_sim.cli.options import Json, RunFlags, given_flags, takes_run_flags
+from continuum_sim.cli.scenario_flags import is_given
 from continuum_sim.cli.sweep_group import SweepGroup
 from continuum_sim.cli.sweep_tune import tune
 
@@ -59,7 +60,7 @@ def run_sweep(
 
     The same command again goes on where the last one stopped: finished cells never run again. See also: sweep tune.
     """
-    from continuum_sim.cli.console import messages, show
+    from continuum_sim.cli.console import say, show
     from continuum_sim.cli.sweep_view import CellBar, failures_view, sweep_json, sweep_view
     from continuum_sim.errors import ConfigError
     from continuum_sim.sweeps.plan import SweepSpec, plan_sweep
@@ -85,6 +86,11 @@ def run_sweep(
             raise ConfigError(f"--vary {item!r} is not of the form setting=value,value, as in kv_blocks=4000,8000")
         grid[check_setting(name, "--vary")] = text
     spec = SweepSpec({**spec.base, **given_flags(context, flags)}, {**spec.grid, **grid}, spec.cells)
+    if file is None and context.params.get("scenario") is None and not spec.grid:
+        raise ConfigError(
+            "nothing to vary: give --policies, --rates, --seeds or --vary (--policies lru,ttl), a FILE or --scenario; "
+            "for one run there is `run`"
+        )
     workers = Workers(jobs, backend, address)  # type: ignore[arg-type]
     with interruptible("interrupted while planning; nothing was written"):
         plan = plan_sweep(spec)
@@ -96,9 +102,9 @@ def run_sweep(
         print(sweep_json(result), end="")
     elif len(bar):
         show(sweep_view(result))
-    messages().print(f"wrote {out}: {bar}", soft_wrap=True)
+    say(f"wrote {out}: {bar}")
     if result.failures:
-        messages().print(failures_view(result.failures), soft_wrap=True)
+        say(*failures_view(result.failures))
         raise ConfigError(f"{len(result.failures)} cells failed; the same command tries them again")
 
 
@@ -109,4 +115,4 @@ def _asked_by_name(scenario: str | None) -> SweepSpec:
     if scenario is None:
         return SweepSpec()
     found = find_scenario(scenario)
-    return SweepSpec(found.base, found.grid)
+    return SweepSpec(found.base, {axis: found.axis(axis) for axis in found.grid})

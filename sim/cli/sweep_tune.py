@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from continuum_sim.cli.errors import interruptible
-from continuum_sim.cli.options import Json, RunFlags, given_flags, takes_run_flags
+from continuum_sim.cli.options import Json, RunFlags, takes_run_flags
+from continuum_sim.cli.scenario_flags import is_chosen
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -45,15 +46,13 @@ def tune(
     json: Json = False,
 ) -> None:
     """Look for the parameters of a policy with the smallest JCT, and judge them on seeds the search has not seen."""
-    from continuum_sim.cli.console import messages, show
+    from continuum_sim.cli.console import say, show
     from continuum_sim.errors import ConfigError
-    from continuum_sim.scenarios import find_scenario
     from continuum_sim.seeds import parse_seeds
     from continuum_sim.sweeps.tune import TuneSpec, run_tune
     from continuum_sim.sweeps.workers import Workers
 
-    chosen = context.params.get("scenario")
-    scenario = {} if chosen is None else find_scenario(chosen).base
+    chosen = {name: value for name, value in flags.as_settings().items() if is_chosen(context, name)}
     parameters: dict[str, str | None] = {}
     for item in param or ():
         name, sign, text = (part.strip() for part in item.partition("="))
@@ -68,7 +67,7 @@ def tune(
         holdout=parse_seeds(holdout),
         metric=metric,
         seed=seed,
-        base={**scenario, **given_flags(context, flags), **({} if rate is None else {"rate": rate})},
+        base={**chosen, **({} if rate is None else {"rate": rate})},
     )
     bar = _TrialBar(trials)
     kept = "nothing was kept" if out is None else f"finished runs are in {out}; the same command goes on from there"
@@ -78,8 +77,13 @@ def tune(
         print(found.to_json(), end="")
     else:
         show(*_view(found))
+    if all_alike(found):
+        say(
+            "note: every setting tried gives the same JCT, so there was nothing to tune here: "
+            "try a higher --rate, more programs (--limit) or less memory (--kv-blocks)"
+        )
     if out is not None:
-        messages().print(f"wrote {out}", soft_wrap=True)
+        say(f"wrote {out}")
 
 
 class _TrialBar:
@@ -94,12 +98,18 @@ class _TrialBar:
 
     def __enter__(self) -> _TrialBar:
         from continuum_sim.cli.console import messages
+        from continuum_sim.cli.progress import described
 
         console = messages()
         if console.is_terminal:
-            from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
-            columns = BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"), TimeRemainingColumn()
+            columns = (
+                BarColumn(),
+                TaskProgressColumn(),
+                described(),
+                TimeRemainingColumn(),
+            )
             self._bar = Progress(*columns, console=console, transient=True, refresh_per_second=4)
             self._bar.add_task(str(self), total=self._trials)
             self._bar.start()
@@ -122,6 +132,14 @@ class _TrialBar:
             self._bar.update(self._bar.task_ids[0], completed=self._done, description=str(self))
 
 
+def all_alike(found: Tuned) -> bool:
+    """Whether no setting tried made a difference that anyone would notice."""
+    from continuum_sim.cli.compare_view import EQUAL_RATIO
+
+    values_s = [trial.value_s for trial in found.trials if trial.value_s is not None]
+    return len(values_s) > 1 and max(values_s) - min(values_s) <= EQUAL_RATIO * min(values_s)
+
+
 def _view(found: Tuned) -> list[RenderableType]:
     from rich.text import Text
 
@@ -141,16 +159,10 @@ def _view(found: Tuned) -> list[RenderableType]:
 
 
 def _trials(found: Tuned) -> RenderableType:
-    from rich import box
-    from rich.table import Table
-
     from continuum_sim.cli.numbers import seconds
+    from continuum_sim.cli.tables import Column, StackedTable, numbers
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("trial", justify="right")
-    for name in found.parameters:
-        table.add_column(name, justify="right")
-    table.add_column(f"{found.metric} JCT s", justify="right")
+    table = StackedTable([Column("trial", "label"), *numbers(*found.parameters, f"{found.metric} JCT s")])
     worked = [trial for trial in found.trials if trial.value_s is not None]
     for trial in sorted(worked, key=lambda trial: (trial.value_s, trial.number))[:_SHOWN_TRIALS]:
         assert trial.value_s is not None

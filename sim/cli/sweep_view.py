@@ -7,11 +7,10 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
-from rich import box
-from rich.table import Table
-
 from continuum_sim.cli.console import messages
 from continuum_sim.cli.numbers import percent, seconds
+from continuum_sim.cli.progress import described
+from continuum_sim.cli.tables import StackedTable, name, numbers
 from continuum_sim.interrupts import stop_if_asked
 from continuum_sim.results.jsonfile import to_json
 
@@ -68,7 +67,7 @@ class CellBar:
             )
 
             columns = (
-                *(BarColumn(), TaskProgressColumn(), TextColumn("{task.description}")),
+                *(BarColumn(), TaskProgressColumn(), described()),
                 *(TimeElapsedColumn(), TextColumn("remaining"), TimeRemainingColumn()),
             )
             self._bar = Progress(*columns, console=console, transient=True, refresh_per_second=4)
@@ -94,22 +93,16 @@ class CellBar:
             )
 
 
-def sweep_view(result: SweepResult) -> Table:
+def sweep_view(result: SweepResult) -> StackedTable:
     """Lay a sweep out, one row a combination of what varies besides the seed."""
     rows = _rows(result)
-    scene = [name for name in result.axes if name != "seed"]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for name in scene:
-        table.add_column(name, overflow="fold")
-    table.add_column("seeds", justify="right")
-    for title in _SHOWN:
-        table.add_column(title, justify="right", no_wrap=True)
+    scene = [axis for axis in result.axes if axis != "seed"]
+    table = StackedTable([*map(name, scene), *numbers("seeds", *_SHOWN)])
     for row in rows[:_MOST_ROWS]:
-        where = [_plain(row[name]) for name in scene]
-        table.add_row(*where, str(row["seeds"]), *(_number(title, row[name]) for title, name in _SHOWN.items()))
+        where = [_plain(row[axis]) for axis in scene]
+        table.add_row(*where, str(row["seeds"]), *(_number(title, row[column]) for title, column in _SHOWN.items()))
     if len(rows) > _MOST_ROWS:
         table.caption = f"the first {_MOST_ROWS} of {len(rows):,} rows; all of them with --json or from the dataset"
-        table.caption_justify = "left"
     return table
 
 
@@ -119,7 +112,7 @@ def sweep_json(result: SweepResult) -> str:
     return to_json({"cells": len(result), "rows": rows, "failures": [item.plain() for item in result.failures]})
 
 
-def failures_view(failures: Sequence[Failure]) -> str:
+def failures_view(failures: Sequence[Failure]) -> list[str]:
     """List why cells failed, a line a reason with the settings that its cells share."""
     of_reason: dict[str, list[Failure]] = {}
     for failure in failures:
@@ -128,7 +121,7 @@ def failures_view(failures: Sequence[Failure]) -> str:
     lines = [f"failed: {_alike(group)}" for group in groups[:_MOST_REASONS]]
     if len(groups) > _MOST_REASONS:
         lines.append(f"… and {sum(map(len, groups[_MOST_REASONS:])):,} cells more, in failures.json")
-    return "\n".join(lines)
+    return lines
 
 
 def _alike(failures: Sequence[Failure]) -> str:

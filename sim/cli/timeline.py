@@ -22,7 +22,7 @@ def timeline(
     ],
 ) -> None:
     """Write what every program did, and the engine's memory and queue, as a trace for Perfetto."""
-    from continuum_sim.cli.console import messages
+    from continuum_sim.cli.console import say
     from continuum_sim.cli.numbers import count
     from continuum_sim.cli.share_bar import share_bar
     from continuum_sim.tracks import export_timeline
@@ -31,8 +31,7 @@ def timeline(
         done = export_timeline(directory, perfetto, progress=progress)
     pins = "no pins: the run has no decisions.jsonl (see --decisions)" if done.pins is None else f"{done.pins:,} pins"
     size = f" ({count(done.bytes)} bytes)" if perfetto.is_file() else ""
-    messages().print(
+    say(
         f"wrote {perfetto}{size}: {done.programs:,} programs, {done.spans:,} spans, {pins}; "
-        "open it at https://ui.perfetto.dev",
-        soft_wrap=True,
+        "open it at https://ui.perfetto.dev"
     )

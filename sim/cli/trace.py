@@ -16,8 +16,7 @@ from continuum_sim.cli.trace_mix import mix_files
 from continuum_sim.cli.trace_scale import check_file, scale_file
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
+    from continuum_sim.cli.tables import StackedTable
     from continuum_sim.traces.schema import Program
     from continuum_sim.traces.stats import TraceStats
 
@@ -43,25 +42,21 @@ def _top(context: typer.Context) -> None:
 @trace.command("list")
 def list_traces(json: Json = False) -> None:
     """List the bundled traces."""
-    from rich import box
-    from rich.table import Table
-
     from continuum_sim.cli.console import show
+    from continuum_sim.cli.tables import StackedTable, name, numbers, words
     from continuum_sim.results.jsonfile import to_json
     from continuum_sim.traces import bundled_traces, read_programs
 
     rows = []
-    for name, path in bundled_traces().items():
+    for trace_name, path in bundled_traces().items():
         families = [[len(member.turns) for member in program.family()] for program in read_programs(path)]
-        rows.append({"name": name, "programs": len(families), "turns": sum(map(sum, families)), "path": str(path)})
+        rows.append(
+            {"name": trace_name, "programs": len(families), "turns": sum(map(sum, families)), "path": str(path)}
+        )
     if json:
         print(to_json(rows), end="")
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("trace")
-    table.add_column("programs", justify="right")
-    table.add_column("turns", justify="right")
-    table.add_column("path", overflow="fold")
+    table = StackedTable([name("trace"), *numbers("programs", "turns"), words("path")])
     for row in rows:
         table.add_row(str(row["name"]), f"{row['programs']:,}", f"{row['turns']:,}", str(row["path"]))
     show(table)
@@ -85,6 +80,7 @@ def trace_stats(
     from continuum_sim.results.jsonfile import to_json
     from continuum_sim.traces import find_trace, read_programs
     from continuum_sim.traces import trace_stats as describe
+    from continuum_sim.traces.printable import printable
 
     for flag, value in (("limit", limit), ("max_turns", max_turns)):
         if value is not None and value < 1:
@@ -99,8 +95,10 @@ def trace_stats(
         print(to_json(asdict(stats)), end="")
         return
     show(
-        f"{path.name}: {stats.programs:,} programs, {_more(stats)}{stats.turns:,} turns; "
-        f"arrival times in {stats.programs_with_arrival:,} of them\n"
+        printable(
+            f"{path.name}: {stats.programs:,} programs, {_more(stats)}{stats.turns:,} turns; "
+            f"arrival times in {stats.programs_with_arrival:,} of them"
+        ),
         f"{100 * stats.kept_share:.1f} % of prompt tokens come from the previous turn; "
         f"{stats.broken_prefixes:,} turns keep less than all of it\n",
         _samples(stats),
@@ -110,13 +108,13 @@ def trace_stats(
 
 
 def _draw(programs: Iterator[Program], directory: Path) -> None:
-    from continuum_sim.cli.console import messages
+    from continuum_sim.cli.console import say
     from continuum_sim.plotting.trace_stats import draw_trace
 
     result = draw_trace(programs, directory)
     for one in result.skipped:
-        messages().print(f"no picture of {one.name}: it {one.missing}", soft_wrap=True)
-    messages().print(f"wrote {result.directory}", soft_wrap=True)
+        say(f"no picture of {one.name}: it {one.missing}")
+    say(f"wrote {result.directory}")
 
 
 def _more(stats: TraceStats) -> str:
@@ -125,17 +123,12 @@ def _more(stats: TraceStats) -> str:
     return children + (f"{stats.parallel_gaps:,} gaps with several tools at once, " if stats.parallel_gaps else "")
 
 
-def _samples(stats: TraceStats) -> Table:
-    from rich import box
-    from rich.table import Table
-
+def _samples(stats: TraceStats) -> StackedTable:
     from continuum_sim.cli.numbers import seconds
+    from continuum_sim.cli.tables import StackedTable, name, numbers
 
-    names = ("mean", "sd", "min", "p50", "p90", "p99", "max")
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("")
-    for name in names:
-        table.add_column(name, justify="right", no_wrap=True)
+    figures = ("mean", "sd", "min", "p50", "p90", "p99", "max")
+    table = StackedTable([name(""), *numbers(*figures)])
     samples = {
         "turns a program": stats.turns_per_program,
         "final context, tokens": stats.final_context_tokens,
@@ -147,26 +140,19 @@ def _samples(stats: TraceStats) -> Table:
         "tool seconds": stats.tool_s,
     }
     for label, sample in samples.items():
-        table.add_row(label, *(seconds(getattr(sample, name)) for name in names))
+        table.add_row(label, *(seconds(getattr(sample, figure)) for figure in figures))
     return table
 
 
-def _tools(stats: TraceStats, most: int = 15) -> Table:
-    from rich import box
-    from rich.table import Table
-
+def _tools(stats: TraceStats, most: int = 15) -> StackedTable:
     from continuum_sim.cli.numbers import percent, seconds
+    from continuum_sim.cli.tables import StackedTable, name, numbers
 
     title = "Tools, most total time first"
     if len(stats.tools) > most:
         title += f" (the first {most} of {len(stats.tools)}; all of them with --json)"
-    table = Table(
-        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False
-    )
-    table.add_column("tool", overflow="fold")
-    for name in ("calls", "mean s", "p50 s", "p90 s", "p99 s", "max s", "total s", "of all tool time"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("in its slowest tenth", justify="right", no_wrap=True)
+    heads = ("calls", "mean s", "p50 s", "p90 s", "p99 s", "max s", "total s", "of all tool time")
+    table = StackedTable([name("tool"), *numbers(*heads, "in its slowest tenth")], title)
     for tool in stats.tools[:most]:
         d = tool.duration_s
         table.add_row(

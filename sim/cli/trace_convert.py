@@ -76,6 +76,7 @@ def export_file(
     block_size: _BlockSize = None,
 ) -> None:
     """Write a trace in the format of another tool, or a run as Continuum's own code logs it."""
+    from continuum_sim.cli.console import show_lines
     from continuum_sim.cli.errors import interruptible
     from continuum_sim.cli.progress import counting
     from continuum_sim.errors import ConfigError
@@ -99,10 +100,11 @@ def export_file(
         programs = watch(read_programs(path, limit=limit, max_turns=max_turns))
         written = export_trace(programs, to, out, block_size=block_size)
     with saying_beside(out):
-        typer.echo(f"{out}: {written:,} programs of {path.name} as {to}")
+        show_lines(f"{out}: {written:,} programs of {path.name} as {to}")
 
 
 def _export_run(directory: Path, out: Path) -> None:
+    from continuum_sim.cli.console import show_lines
     from continuum_sim.cli.errors import interruptible
     from continuum_sim.cli.share_bar import share_bar
     from continuum_sim.tracks import export_continuum
@@ -110,7 +112,7 @@ def _export_run(directory: Path, out: Path) -> None:
     with interruptible("interrupted while exporting; nothing was written"), share_bar(f"writing {out.name}") as bar:
         done = export_continuum(directory, out, progress=bar)
     lacks = "" if done.logged else "; no pins and preemptions: the run has no decisions.jsonl (see --decisions)"
-    typer.echo(
+    show_lines(
         f"{out}: scheduler_timestamps and results.json of {_counted(done.jobs, 'job')}, "
         f"{_counted(done.requests, 'request')}{lacks}"
     )
@@ -119,16 +121,15 @@ def _export_run(directory: Path, out: Path) -> None:
 def _show_imported(made: Imported, *, given: bool, json: bool) -> None:
     from dataclasses import asdict
 
-    from continuum_sim.cli.console import messages
+    from continuum_sim.cli.console import say, show_lines
     from continuum_sim.results.jsonfile import to_json
 
     header = made.header
     if made.first_skipped:
-        messages().print(f"{_counted(header.skipped, 'bad record')} left out; the first:", markup=False)
-        for line in made.first_skipped:
-            messages().print(f"  {line}", markup=False, soft_wrap=True)
+        say(f"{_counted(header.skipped, 'bad record')} left out; the first:")
+        say(*(f"  {line}" for line in made.first_skipped))
     if made.passed_over:
-        messages().print(f"{_counted(made.passed_over, 'file')} passed over: of no format known here", markup=False)
+        say(f"{_counted(made.passed_over, 'file')} passed over: of no format known here")
     if json:
         print(to_json({**asdict(made), "path": str(made.path)}), end="")
         return
@@ -142,7 +143,7 @@ def _show_imported(made: Imported, *, given: bool, json: bool) -> None:
         lines += [f"{label if not index else '':<9} {item}" for index, item in enumerate(items)]
     for index, (note, times) in enumerate(header.notes.items()):
         lines.append(f"{'adjusted' if not index else '':<9} {note}: {times:,}")
-    print("\n".join(lines))
+    show_lines(*lines)
 
 
 def _counted(number: int, what: str) -> str:
@@ -150,10 +151,8 @@ def _counted(number: int, what: str) -> str:
 
 
 def _list_formats(json: bool) -> None:
-    from rich import box
-    from rich.table import Table
-
     from continuum_sim.cli.console import show
+    from continuum_sim.cli.tables import StackedTable, name, words
     from continuum_sim.results.jsonfile import to_json
     from continuum_sim.traces.importers import importers
 
@@ -161,9 +160,7 @@ def _list_formats(json: bool) -> None:
     if json:
         print(to_json([{"name": one.name, "title": one.title, "source": one.source} for one in known]), end="")
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for column in ("format", "what", "in folders"):
-        table.add_column(column, overflow="fold")
+    table = StackedTable([name("format"), words("what"), words("in folders")])
     for one in known:
         table.add_row(one.name, one.title, ", ".join(one.patterns))
     show(table)

@@ -12,8 +12,7 @@ from continuum_sim.cli.options import Json
 from continuum_sim.cli.outcome import saying_beside
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
+    from continuum_sim.cli.tables import StackedTable
     from continuum_sim.traces.compare import Compared
     from continuum_sim.traces.fit import GapFit, TraceFit
 
@@ -57,13 +56,14 @@ def fit_file(
 def _show_fit(fit: TraceFit, out: Path, *, json: bool) -> None:
     from continuum_sim.cli.console import show
     from continuum_sim.traces.fit.store import encode_fit
+    from continuum_sim.traces.printable import printable
 
     if json:
         print(encode_fit(fit).decode(), end="")
         return
     breaks = fit.breaks
     show(
-        f"{out}: {fit.source.programs:,} programs, {fit.source.turns:,} turns of {fit.source.trace}\n"
+        printable(f"{out}: {fit.source.programs:,} programs, {fit.source.turns:,} turns of {fit.source.trace}"),
         f"{100 * breaks.output_share:.1f} % of turns lose output of the turn before, "
         f"{100 * breaks.cut_share:.1f} % more of their context\n"
         f"turns of one program are alike: {fit.correlation.new_tokens:.2f} in new prompt tokens, "
@@ -89,6 +89,7 @@ def generate_file(
     ] = None,
 ) -> None:
     """Draw programs from a fit, as a trace."""
+    from continuum_sim.cli.console import show_lines
     from continuum_sim.cli.errors import interruptible
     from continuum_sim.cli.progress import counting
     from continuum_sim.errors import ConfigError
@@ -104,9 +105,9 @@ def generate_file(
         drawn = generate_trace(fit, programs, seed, out, name=Path(name).stem, watch=watch)
     source = f"to match {fit.figures}" if isinstance(fit, Recipe) else f"from a fit of {fit.source.trace}"
     with saying_beside(out):
-        typer.echo(f"{out}: {drawn:,} programs drawn {source}, seed {seed}")
+        show_lines(f"{out}: {drawn:,} programs drawn {source}, seed {seed}")
     if beside is not None:
-        typer.echo("")
+        show_lines("")
         _show_compared(beside, out, json=False)
 
 
@@ -124,6 +125,7 @@ def _show_compared(first: Path, second: Path, *, json: bool) -> None:
     from continuum_sim.results.jsonfile import to_json
     from continuum_sim.traces import read_programs
     from continuum_sim.traces.compare import compare_traces
+    from continuum_sim.traces.printable import printable
 
     with interruptible("interrupted while comparing"), counting("programs read") as watch:
         rows = compare_traces(watch(read_programs(first)), read_programs(second))
@@ -133,41 +135,38 @@ def _show_compared(first: Path, second: Path, *, json: bool) -> None:
     show(
         _sides(rows),
         "",
-        f"A: {first.name}, B: {second.name}; D: largest distance of the distribution functions; by chance: "
-        "its 5 % point for independent values",
+        printable(
+            f"A: {first.name}, B: {second.name}; D: largest distance of the distribution functions; by chance: "
+            "its 5 % point for independent values"
+        ),
     )
 
 
-def _sides(rows: tuple[Compared, ...], most: int = 20) -> Table:
+def _sides(rows: tuple[Compared, ...], most: int = 20) -> StackedTable:
     from continuum_sim.cli.numbers import seconds
+    from continuum_sim.cli.tables import Column, StackedTable, joined, name, numbers
 
-    table = _table()
-    table.add_column("", overflow="fold")
-    for name in ("mean", "p50", "p90", "p99"):
-        table.add_column(f"{name} A", justify="right", no_wrap=True)
-        table.add_column("B", justify="right", no_wrap=True)
-    table.add_column("D", justify="right")
-    table.add_column("by chance", justify="right")
+    figures = ("mean", "p50", "p90", "p99")
+    sides = [column for figure in figures for column in (Column(f"{figure} A"), *joined("B"))]
+    table = StackedTable([name(""), *sides, *numbers("D"), *joined("by chance")])
     for row in rows[:most]:
-        pairs = [(getattr(row.a, name), getattr(row.b, name)) for name in ("mean", "p50", "p90", "p99")]
+        pairs = [(getattr(row.a, figure), getattr(row.b, figure)) for figure in figures]
         cells = [seconds(value) for pair in pairs for value in pair]
         table.add_row(row.name, *cells, f"{row.ks:.3f}", f"{row.by_chance:.3f}")
     return table
 
 
-def _gaps(fit: TraceFit, most: int = 15) -> Table:
-    table = _table()
-    table.add_column("tool", overflow="fold")
-    for name in ("calls", "mean s", "log-normal: median s", "sigma", "D", "AIC"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name in ("mixture: medians s", "sigmas", "D", "AIC"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("drawn from")
-    tools = [(name, tool.gap_s) for name, tool in fit.tools.items() if tool.gap_s is not None][:most]
+def _gaps(fit: TraceFit, most: int = 15) -> StackedTable:
+    from continuum_sim.cli.tables import StackedTable, joined, name, numbers, words
+
+    one = [*numbers("calls", "mean s", "log-normal: median s"), *joined("sigma", "D", "AIC")]
+    two = [*numbers("mixture: medians s"), *joined("sigmas", "D", "AIC")]
+    table = StackedTable([name("tool"), *one, *two, words("drawn from")])
+    tools = [(tool_name, tool.gap_s) for tool_name, tool in fit.tools.items() if tool.gap_s is not None][:most]
     if fit.rare_tools is not None and fit.rare_tools.gap_s is not None:
         tools.append(("(rare tools)", fit.rare_tools.gap_s))
-    for name, gap in tools:
-        table.add_row(*_gap_cells(name, gap))
+    for tool_name, gap in tools:
+        table.add_row(*_gap_cells(tool_name, gap))
     return table
 
 
@@ -189,10 +188,3 @@ def _gap_cells(name: str, gap: GapFit) -> list[str]:
         cells += [medians, f"{two.sigma:.2f}, {two.slow_sigma:.2f}", f"{two.ks:.3f}", f"{two.aic:,.0f}"]
     used = {"empirical": "quantiles", "lognormal": "log-normal", "mixture": "mixture"}
     return [*cells, used[gap.used]]
-
-
-def _table() -> Table:
-    from rich import box
-    from rich.table import Table
-
-    return Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)

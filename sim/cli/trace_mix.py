@@ -38,12 +38,14 @@ def mix_files(
     weighted = [parse_weighted(text) for text in traces]
     with interruptible("interrupted while mixing; nothing was written"), counting("programs written") as watch:
         made = mix_traces(weighted, out, programs=programs, seed=seed, watch=watch)
+    from continuum_sim.cli.console import show_lines
+
     with saying_beside(out):
         if json:
             parts = [{**asdict(part), "path": str(part.path)} for part in made.parts]
             print(to_json({"path": str(made.path), "programs": made.programs, "parts": parts}), end="")
             return
-        typer.echo(f"{out}: {made.programs:,} programs, seed {seed}")
+        show_lines(f"{out}: {made.programs:,} programs, seed {seed}")
         for part in made.parts:
             copies = " (some several times)" if part.programs > part.available else ""
-            typer.echo(f"  {part.name}: {part.programs:,} programs, of {part.available:,} in {part.path.name}{copies}")
+            show_lines(f"  {part.name}: {part.programs:,} programs, of {part.available:,} in {part.path.name}{copies}")

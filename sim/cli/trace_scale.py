@@ -16,6 +16,7 @@ def check_file(
     name: Annotated[str, typer.Argument(help="Trace file, or a bundled trace.", metavar="TRACE")], json: Json = False
 ) -> None:
     """Read a trace to its end and say what is in it, or its first fault (exit code 2)."""
+    from continuum_sim.cli.console import show_lines
     from continuum_sim.cli.errors import interruptible
     from continuum_sim.cli.progress import counting
     from continuum_sim.results.jsonfile import to_json
@@ -28,12 +29,12 @@ def check_file(
         return
     children = f"{found.children:,} sub-agents, " if found.children else ""
     source = "no header" if found.header is None else f"format {found.header.format}"
-    typer.echo(
-        f"{found.path.name}: no fault ({source})\n"
+    show_lines(
+        f"{found.path.name}: no fault ({source})",
         f"{found.programs:,} programs, {children}{found.turns:,} turns; "
-        f"arrival times in {found.programs_with_arrival:,} of them\n"
+        f"arrival times in {found.programs_with_arrival:,} of them",
         f"{found.input_tokens:,} prompt tokens, {found.new_tokens:,} of them new; "
-        f"{found.output_tokens:,} output tokens; {found.tool_s:,.0f} s of gaps"
+        f"{found.output_tokens:,} output tokens; {found.tool_s:,.0f} s of gaps",
     )
 
 
@@ -51,6 +52,7 @@ def scale_file(
     max_turns: Annotated[int | None, typer.Option(help="Cut every program after so many turns.")] = None,
 ) -> None:
     """Write a trace in another size: contexts, outputs or gaps divided, the tails of gaps stretched."""
+    from continuum_sim.cli.console import show_lines
     from continuum_sim.cli.errors import interruptible
     from continuum_sim.cli.progress import counting
     from continuum_sim.errors import ConfigError
@@ -74,4 +76,4 @@ def scale_file(
             watch=watch,
         )
     with saying_beside(out):
-        typer.echo(f"{out}: {programs:,} programs")
+        show_lines(f"{out}: {programs:,} programs")

@@ -40,7 +40,6 @@ def figure(
     *,
     where: Where | None = None,
     baseline: str | None = None,
-    jct_target_s: float | None = None,
 ) -> Figure:
     """Draw one figure and return it; a notebook shows it, `.savefig` writes it.
 
@@ -48,7 +47,7 @@ def figure(
     ----------
     name
         Of a figure, see `continuum-sim figures --list`.
-    data, where, baseline, jct_target_s
+    data, where, baseline
         As for `figures`.
 
     Raises
@@ -57,7 +56,7 @@ def figure(
         For a name, a directory or a setting that is unknown, or data that do not suffice.
     """
     (spec,) = find_figures([name])
-    options = _options(baseline, jct_target_s)
+    options = FigureOptions(baseline)
     try:
         table = spec.tabulate(select(load(data), _texts(where)), options)
     except MissingData as missing:
@@ -73,7 +72,6 @@ def figures(
     formats: Sequence[str] = DEFAULT_FORMATS,
     where: Where | None = None,
     baseline: str | None = None,
-    jct_target_s: float | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> FiguresResult:
     """Write every figure that the data allow, each as pictures and as a CSV of what they show.
@@ -94,8 +92,6 @@ def figures(
         Setting -> value, or values: draw only runs that have it.
     baseline
         Policy that ratios are to; `lru` where it was run, else the first, if None.
-    jct_target_s
-        Bound of the capacity figure; twice the shortest JCT at the lowest rate if None.
     progress
         Called with the name of each figure before it is drawn.
 
@@ -106,7 +102,7 @@ def figures(
     OSError
         If `out` cannot be written.
     """
-    options = _options(baseline, jct_target_s)
+    options = FigureOptions(baseline)
     check_formats(formats)
     specs = find_figures(None if only is None else list(only))
     directory = _place(data, out)
@@ -135,12 +131,6 @@ def caption(spec: FigureSpec, table: FigureTable, data: FigureData) -> str:
     at = held_title(table.held)
     sentences = [spec.shows, table.note, f"{setting_of(data.cells)}{'; here ' + at if at else ''}"]
     return " ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences)
-
-
-def _options(baseline: str | None, jct_target_s: float | None) -> FigureOptions:
-    if jct_target_s is not None and not jct_target_s > 0:
-        raise ConfigError(f"jct_target_s is {jct_target_s}, expected a number of seconds above 0")
-    return FigureOptions(baseline, jct_target_s)
 
 
 def _texts(where: Where | None) -> dict[str, list[str]]:

@@ -74,22 +74,5 @@ def in_order(table: pd.DataFrame, policies: Sequence[str]) -> pd.DataFrame:
     return table.loc[ranks.sort_values(kind="stable").index].reset_index(drop=True)
 
 
-def crossing(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray, target: float) -> float:
-    """Largest x up to which y stays at or below the target, interpolated linearly between points in order of x.
-
-    NaN if y is above the target from the start; infinite if it never rises above it.
-    """
-    order = np.argsort(x)
-    xs, ys = np.asarray(x, dtype=float)[order], np.asarray(y, dtype=float)[order]
-    above = np.flatnonzero(ys > target)
-    if not len(above):
-        return math.inf
-    at = int(above[0])
-    if at == 0:
-        return math.nan
-    share = (target - ys[at - 1]) / (ys[at] - ys[at - 1])
-    return float(xs[at - 1] + share * (xs[at] - xs[at - 1]))
-
-
 def _tuple(key: object) -> tuple[object, ...]:
     return key if isinstance(key, tuple) else (key,)

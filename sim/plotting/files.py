@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import pandas as pd
 
 from continuum_sim.errors import ConfigError
+from continuum_sim.plotting.names import texts_as_they_are
 from continuum_sim.plotting.spec import FigureTable
 from continuum_sim.plotting.style import FORMATS, picture_bytes, styled
 from continuum_sim.plotting.ticks import tidy_ticks
@@ -69,6 +70,7 @@ def draw_table(draw: Callable[[FigureTable], Figure], table: FigureTable) -> Fig
     """Draw a table in the style of this package."""
     with styled():
         picture = draw(table)
+        texts_as_they_are(picture)  # also in a figure of somebody else's
         picture.canvas.draw()  # where panels come to lie
         tidy_ticks(picture)
         picture.canvas.draw()  # ticks and their labels take the style when they are made
@@ -87,7 +89,7 @@ def write_figure(
     picture = draw_table(draw, table)
     with styled():
         contents = {kind: picture_bytes(picture, kind) for kind in dict.fromkeys(formats)}
-    contents["csv"] = _csv(table.rows)
+    contents["csv"] = csv_of(table.rows)
     directory.mkdir(parents=True, exist_ok=True)
     files = tuple(directory / f"{name}.{kind}" for kind in contents)
     for path, content in zip(files, contents.values(), strict=True):
@@ -111,5 +113,24 @@ def plain(result: FiguresResult, shown: Callable[[Path], str] = str) -> dict[str
     }
 
 
-def _csv(rows: pd.DataFrame) -> bytes:
-    return rows.to_csv(index=False, lineterminator="\n").encode()
+_FORMULA: Final = tuple("=+-@\t\r\n＝＋－＠")
+"""What spreadsheets take for the beginning of a formula (OWASP, "CSV Injection")."""
+
+
+def csv_of(rows: pd.DataFrame) -> bytes:
+    """Return a table as CSV: text that a spreadsheet would carry out stands behind an apostrophe, numbers stay."""
+    columns = {
+        at: column.map(_cell) for at, (_, column) in enumerate(rows.items()) if column.dtype.kind not in "biufcM"
+    }
+    safe = pd.DataFrame({at: columns.get(at, rows.iloc[:, at]) for at in range(rows.shape[1])}, index=rows.index)
+    return safe.to_csv(index=False, header=[str(_cell(str(name))) for name in rows], lineterminator="\n").encode()
+
+
+def _cell(value: object) -> object:
+    if not isinstance(value, str) or not value.startswith(_FORMULA):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value

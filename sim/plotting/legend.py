@@ -22,7 +22,8 @@ def legend_above(figure: Figure, panel: Axes) -> None:
 
     columns = _columns([_width_pt(label) for label in labels], 72 * figure.get_figwidth())
     row_pt = rcParams["legend.fontsize"] * (1.2 + rcParams["legend.labelspacing"])
-    figure.set_figheight(figure.get_figheight() + (-(-len(labels) // columns) - 1) * row_pt / 72)
+    folds = sum(label.count("\n") for label in labels)  # at most so many lines more than rows
+    figure.set_figheight(figure.get_figheight() + (-(-len(labels) // columns) - 1 + folds) * row_pt / 72)
     # Matplotlib fills column by column.
     order = [at for column in range(columns) for at in range(column, len(labels), columns)]
     figure.legend(
@@ -49,9 +50,12 @@ def _needed_pt(widths_pt: Sequence[float], columns: int) -> float:
 
 
 def _width_pt(text: str) -> float:
-    from matplotlib import rcParams
+    from matplotlib import rc_context, rcParams
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextPath
 
-    path = TextPath((0, 0), text, size=rcParams["legend.fontsize"], prop=FontProperties())
-    return float(path.get_extents().x1)
+    with rc_context({"text.parse_math": False}):
+        lines = [
+            TextPath((0, 0), line, size=rcParams["legend.fontsize"], prop=FontProperties()) for line in text.split("\n")
+        ]
+    return max(float(line.get_extents().x1) for line in lines)

@@ -20,8 +20,6 @@ class FigureOptions:
 
     baseline: str | None = None
     """Policy that ratios are to; None takes `lru` where it was run, else the first."""
-    jct_target_s: float | None = None
-    """Bound of the capacity figure; None takes twice the shortest JCT at the lowest rate."""
 
     def baseline_of(self, policies: list[str]) -> str:
         """Name the policy that ratios are to."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -104,7 +105,8 @@ def styled() -> Iterator[None]:
     import matplotlib as mpl
 
     ours: Any = {key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")} | _RC
-    with mpl.rc_context(ours):
+    with mpl.rc_context(ours), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a box is drawn; nobody can mend it
         yield
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from continuum_sim.errors import ConfigError
+from continuum_sim.plotting.names import label
 from continuum_sim.plotting.style import BLACK, BLUE, COLUMN_IN, FORMATS, ORANGE, new_figure, picture_bytes, styled
 from continuum_sim.traces.fit.quantiles import LEVELS
 from continuum_sim.traces.write import replacing
@@ -98,4 +99,4 @@ def _draw_tool(axis: Axes, name: str, gap: GapFit) -> None:
     axis.xaxis.set_minor_formatter(NullFormatter())
     axis.set_ylim(0, 1)
     axis.set_xlabel("seconds")
-    axis.set_title(f"{name} ({gap.calls:,} calls)")
+    axis.set_title(label(f"{name} ({gap.calls:,} calls)", 28))

@@ -23,6 +23,7 @@ from continuum_sim.plotting.files import (
     write_index,
 )
 from continuum_sim.plotting.legend import legend_above
+from continuum_sim.plotting.names import label
 from continuum_sim.plotting.spec import FigureTable
 from continuum_sim.plotting.style import BAND_ALPHA, BLUE, looks, new_figure
 from continuum_sim.traces.schema import Program
@@ -169,9 +170,8 @@ def _draw_curves(table: FigureTable) -> Figure:
     look = looks(list(dict.fromkeys(rows["curve"])))
     for name, curve in rows.groupby("curve", sort=False):
         one = look[str(name)]
-        panel.step(
-            curve[axis], 100 * curve["share"], where="post", color=one.colour, linestyle=one.line, label=str(name)
-        )
+        shares = 100 * curve["share"]
+        panel.step(curve[axis], shares, where="post", color=one.colour, linestyle=one.line, label=label(str(name)))
     positive = rows[axis][rows[axis] > 0]
     if len(positive) and positive.max() > 50 * positive.min():
         panel.set_xscale("symlog", linthresh=float(positive.min()))

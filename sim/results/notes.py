@@ -68,7 +68,7 @@ def load_notes(tally: Tally, totals: EngineTotals, *, block_size: int, open_arri
     # The partly filled block at the end of a context is never cached: less than that a turn is no loss.
     lost_tokens = tally.prefill.recomputed_tokens + tally.prefill.reloaded_tokens
     if lost_tokens <= tally.turns * block_size:
-        notes.append("memory was never short: hardly a computed token was lost, so no retention policy can gain here")
+        notes.append("hardly a computed token was lost in this run: retention had next to nothing to save in it")
     busy_s = totals.busy_s / totals.replicas
     overloaded = busy_s > _OVERLOAD * tally.last_arrival_s and tally.time_share.queue > _QUEUEING
     if open_arrivals and tally.last_arrival_s and overloaded:

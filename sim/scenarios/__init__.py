@@ -54,6 +54,11 @@ class Scenario:
         """The policies to compare, the baseline first."""
         return tuple(self.grid.get("policy", ()))
 
+    def axis(self, name: str) -> Any:
+        """Return the values of an axis as the file has them: a list, or text in the notation of the command line."""
+        values = self.grid[name]
+        return values[0] if len(values) == 1 and isinstance(values[0], str) else list(values)
+
 
 @cache
 def scenarios() -> tuple[Scenario, ...]:

@@ -70,7 +70,7 @@ def make_row(cell: str, run: ResolvedRun, result: RunResult) -> dict[str, Any]:
         **_settings(run),
         **{name: value for name, _, path in _summary_columns() if (value := _at(raw, path)) is not None},
         "cached_share": summary.prefill.cached_tokens / prompt_tokens,
-        "busy_share": summary.busy_s / summary.sim_s,
+        "busy_share": summary.busy_s / summary.sim_s / (len(summary.replicas or ()) or 1),
         "pin_hit_share": summary.pins.hit / summary.pins.made if summary.pins.made else None,
         PROGRAM_JCT: jct_s.tolist(),
     }

@@ -17,7 +17,7 @@ from continuum_sim.run_config import RunConfig
 from continuum_sim.scenarios import Scenario, find_scenario, scenarios
 from continuum_sim.spec import parse_arrivals
 from continuum_sim.traces import find_trace
-from support.cli import cli
+from support.cli import cli, refused
 
 FEW = ("--limit", "4", "--max-turns", "5", "--json")
 
@@ -81,6 +81,79 @@ def test_a_file_of_one_s_own(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     code, out, _ = cli(capsys, "run", "--scenario", path, "--limit", "2", "--max-turns", "2", "--json")
     assert code == 0
     assert json.loads(out)["programs"] == 2
+
+
+def own(tmp_path: Path, grid: str, base: str = 'arrivals = "poisson:rate=1"') -> Path:
+    path = tmp_path / "mine.toml"
+    path.write_text(f"[base]\nkv_blocks = 1300\n{base}\n[grid]\n{grid}\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("grid", "flags", "seeds"),
+    [('seed = "0-1"', (), [0, 1]), ("seed = [3]", (), [3]), ('seed = "0-1"', ("--seeds", "5"), [5])],
+)
+def test_a_comparison_takes_its_seeds(
+    grid: str, flags: tuple[str, ...], seeds: list[int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = own(tmp_path, f'policy = "lru,ttl"\n{grid}')
+    code, out, err = cli(capsys, "compare", "--scenario", path, *FEW, *flags)
+    assert (code, err) == (0, "")
+    assert [(run["policy"], run["seed"]) for run in json.loads(out)["runs"]] == [
+        (policy, seed) for policy in ("lru", "ttl") for seed in seeds
+    ]
+
+
+def test_a_run_takes_an_axis_of_one_value(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = own(tmp_path, 'policy = ["program-fifo"]\nseed = 3\nrate = [2]\nkv_blocks = [1400]')
+    code, out, err = cli(capsys, "run", "--scenario", path, *FEW)
+    here = json.loads(out)
+    assert code == 0
+    assert (here["policy"], here["seed"], here["arrivals"]) == ("program-fifo", 3, "poisson:rate=2")
+    assert here["kv"]["blocks"] == 1400
+    assert "mine.toml" not in err
+    _, out, _ = cli(capsys, "run", "--scenario", path, *FEW, "--policy", "lru", "--seed", "0", "--kv-blocks", "1500")
+    here = json.loads(out)
+    assert (here["policy"], here["seed"], here["kv"]["blocks"]) == ("lru", 0, 1500)
+
+
+@pytest.mark.parametrize(
+    ("command", "grid", "said"),
+    [
+        ("run", 'policy = ["lru", "program-fifo"]', "varies policy (lru, program-fifo): choose one with --policy"),
+        ("run", 'seed = "4-6"', "varies seed (4, 5, 6): choose one with --seed"),
+        ("compare", "rate = [1, 2]", "varies rate (1, 2): choose one with --arrivals"),
+        ("compare", "max_num_seqs = [8, 16]", "varies max_num_seqs (8, 16): choose one with --max-num-seqs"),
+    ],
+)
+def test_an_axis_that_a_command_cannot_run_is_refused(
+    command: str, grid: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    err = refused(capsys, command, "--scenario", own(tmp_path, grid, base=""), *FEW)
+    assert said in err
+    assert "`sweep --scenario" in err
+
+
+def test_an_axis_with_a_value_in_base_is_run_there_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = own(tmp_path, 'policy = ["lru", "ttl"]\nrate = [1, 2]\nkv_blocks = [1300, 1400]')
+    code, out, err = cli(capsys, "compare", "--scenario", path, *FEW)
+    assert code == 0
+    assert {run["arrivals"] for run in json.loads(out)["runs"]} == {"poisson:rate=1"}
+    assert "varies rate (1, 2); this is poisson:rate=1" in err
+    assert "varies kv_blocks (1300, 1400); this is 1300" in err
+    _, _, err = cli(capsys, "compare", "--scenario", path, *FEW, "--arrivals", "burst", "--kv-blocks", "1500")
+    assert err == ""
+
+
+def test_a_search_takes_seeds_and_rate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("optuna")
+    path = own(tmp_path, 'seed = "7-8"\nrate = [2]')
+    few = ("--trials", "1", "--holdout", "9", "--jobs", "1", *FEW)
+    code, out, err = cli(capsys, "sweep", "tune", "ttl-static", "--scenario", path, *few)
+    assert code == 0, err
+    assert json.loads(out)["tuning_seeds"] == [7, 8]
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from continuum_sim.cli.console import show
+from continuum_sim.cli.tables import Column, StackedTable, name
 from continuum_sim.results.jsonfile import to_json
 from continuum_sim.validate.recorded.report import RecordedReport
 from continuum_sim.validate.recorded.rows import grids, setting, verdict
@@ -33,15 +32,11 @@ def recorded_view(report: RecordedReport) -> RenderableType:
     return Group(*parts)
 
 
-def _table(grid: Grid) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, title=grid.title, title_justify="left")
-    table.title_style = "bold"
-    table.caption, table.caption_justify = grid.note or None, "left"
-    for number, column in enumerate(grid.columns):
-        table.add_column(column, justify="right" if number and column else "left")
+def _table(grid: Grid) -> StackedTable:
+    columns = [Column(head, "number" if head else "name") for head in grid.columns[1:]]
+    table = StackedTable([name(grid.columns[0]), *columns], grid.title, grid.note)
     for number, row in enumerate(grid.rows):
         following = grid.rows[number + 1 : number + 2]
         # A blank line where a block of rows under one name ends.
-        ends = bool(following and following[0][0] and not row[0])
-        table.add_row(*row, end_section=ends)
+        table.add_row(*row, ends_section=bool(following and following[0][0] and not row[0]))
     return table

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from continuum_sim.cli.tables import Column, StackedTable, name
 from continuum_sim.validate.assess import ValidationReport
 from continuum_sim.validate.report.rows import Grid, grids, verdict
 
@@ -22,19 +21,10 @@ def report_view(report: ValidationReport) -> RenderableType:
     return Group(*parts)
 
 
-def _table(grid: Grid) -> Table:
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        show_edge=False,
-        title=grid.title,
-        title_justify="left",
-        title_style="bold",
-        caption=grid.note or None,
-        caption_justify="left",
-    )
-    for number, column in enumerate(grid.columns):
-        table.add_column(column, justify="right" if number else "left")
+def _table(grid: Grid) -> StackedTable:
+    """Lay a table out; "JCT" and the like say what a row is about, as the policy does."""
+    columns = [Column(head, "label" if head == "JCT" else "number") for head in grid.columns[1:]]
+    table = StackedTable([name(grid.columns[0]), *columns], grid.title, grid.note)
     for row in grid.rows:
         table.add_row(*row)
     return table

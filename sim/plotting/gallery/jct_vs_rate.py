@@ -1,4 +1,4 @@
-"""JCT against load: where policies part, and what each costs beyond its capacity."""
+"""JCT against load: where policies part, and by how much."""
 
 from __future__ import annotations
 

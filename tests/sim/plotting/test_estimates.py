@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from continuum_sim.plotting.data import FigureData, MissingData, arrival_settings
-from continuum_sim.plotting.estimates import crossing, over_seeds, ratio_over_seeds
-from continuum_sim.plotting.gallery import capacity, kv_occupancy, ratio_vs_turns, ttl_sensitivity
+from continuum_sim.plotting.estimates import over_seeds, ratio_over_seeds
+from continuum_sim.plotting.gallery import kv_occupancy, ratio_vs_turns, ttl_sensitivity
 from continuum_sim.plotting.held import hold
 from continuum_sim.plotting.spec import FigureOptions
 
@@ -44,42 +44,9 @@ def test_a_common_factor_moves_estimates_alone(sample: list[float], factor: floa
     assert scaled[:3] == pytest.approx([factor * x for x in one[:3]], rel=1e-6, abs=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("target", "expected"),
-    [(10, math.nan), (20, 1), (30, 1.5), (40, 2), (70, 2.75), (80, 3), (100, 3 + 20 / 40), (1000, math.inf)],
-)
-def test_where_a_curve_crosses_its_target(target: float, expected: float) -> None:
-    # Given out of order; (1, 20) (2, 40) (3, 80) (4, 120)
-    assert crossing([3, 1, 4, 2], [80, 20, 120, 40], target) == pytest.approx(expected, nan_ok=True)
-
-
-def test_the_first_crossing_counts() -> None:
-    assert crossing([1, 2, 3, 4], [10, 30, 10, 30], 20) == 1.5
-
-
 def cells(rows: list[tuple[object, ...]], *columns: str) -> FigureData:
     frame = pd.DataFrame(rows, columns=["policy", "seed", *columns])
     return FigureData(frame, [None] * len(frame))
-
-
-def test_capacity_is_the_mean_of_the_seeds_crossings() -> None:
-    # Seed 0 crosses 20 s at rate 1.5, seed 1 at 2.5: 2 +- t(1, 97.5 %) * s / sqrt 2 = 12.7062 * 0.5
-    rows = [("p", 0, 1, 10, 10), ("p", 0, 2, 30, 30), ("p", 0, 3, 50, 50)]
-    rows += [("p", 1, 1, 10, 10), ("p", 1, 2, 15, 15), ("p", 1, 3, 25, 25)]
-    data = cells(rows, "rate", "jct_mean_s", "jct_p95_s")
-    table = capacity.tabulate(data, FigureOptions(jct_target_s=20)).rows
-    mean = table[table["statistic"] == "mean"].iloc[0]
-    assert (mean["rate"], mean["beyond"], mean["seeds"]) == (2, "", 2)
-    assert mean["high"] - 2 == pytest.approx(6.353102, abs=1e-5)
-
-
-def test_capacity_beyond_what_was_run_is_marked() -> None:
-    rows = [("slow", 0, 1, 30, 1), ("slow", 0, 2, 90, 1), ("quick", 0, 1, 10, 1), ("quick", 0, 2, 11, 1)]
-    data = cells(rows, "rate", "jct_mean_s", "jct_p95_s")
-    table = capacity.tabulate(data, FigureOptions()).rows.query("statistic == 'mean'").set_index("policy")
-    assert table.loc["slow", "target_s"] == 20  # twice the quicker one's at the lowest rate
-    assert table["beyond"].to_dict() == {"slow": "below", "quick": "above"}
-    assert table["rate"].to_dict() == {"slow": 1, "quick": 2}
 
 
 def test_kv_states_are_averaged_over_time() -> None:

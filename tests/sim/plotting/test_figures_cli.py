@@ -83,7 +83,6 @@ def test_the_list_says_what_each_figure_needs(capsys: pytest.CaptureFixture[str]
         ("{data} --where speed=7", "no setting 'speed' to choose by; there are policy, seed"),
         ("{data} --where rate", "'rate' is not of the form name=value"),
         ("{data} --baseline oracle", "baseline 'oracle' is none of the policies run: fcfs, lru"),
-        ("{data} --jct-target -1", "jct_target_s is -1.0, expected a number of seconds above 0"),
         ("{data} --only dram-size", "no figure could be drawn; dram-size needs runs at two values"),
         ("{data} {data}", "policy 'fcfs', seed 0 is there twice with the same settings"),
         ("{data}/rate-1 {data}/rate-2", "nowhere to write to: give out=… (--out DIR)"),

@@ -23,7 +23,6 @@ OF_COMPARISONS = {
     "kv-occupancy",
     "wait-per-turn",
     "ratio-vs-turns",
-    "capacity",
     "ttl-sensitivity",
 }
 STARTS = {"csv": b"policy,", "pdf": b"%PDF", "png": b"\x89PNG", "svg": b"<?xml"}

@@ -35,7 +35,6 @@ def test_what_a_sweep_allows(drawn: FiguresResult) -> None:
         "throughput",
         "time-breakdown",
         "ablation",
-        "capacity",
         "chunk-size",
     }
     missing = {one.name: one.missing for one in drawn.skipped}

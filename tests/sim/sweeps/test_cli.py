@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from continuum_sim.sweeps.store import part_files
-from support.cli import cli
+from support.cli import cli, refused
 
 FEW = ("--limit", "5", "--max-turns", "6", "--kv-blocks", "1300", "--jobs", "1")
 
@@ -77,6 +77,34 @@ def test_a_scenario_is_swept_over_its_own_axes(capsys: pytest.CaptureFixture[str
         assert set(frame["kv_blocks"]) == {1300}
         assert set(frame["programs"]) == {4}
         assert set(frame["rate_per_s"]) == {2.0}
+
+
+def test_a_sweep_in_which_nothing_varies_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    err = refused(capsys, "sweep", *FEW, "--out", tmp_path / "s")
+    assert "nothing to vary: give --policies, --rates, --seeds or --vary" in err
+    assert not (tmp_path / "s").exists()
+    assert cli(capsys, "sweep", *FEW, "--vary", "seed=1", "--out", tmp_path / "s")[0] == 0
+
+
+def test_a_cluster_is_busy_at_most_all_of_the_time(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    out = tmp_path / "s"
+    command = ("sweep", "--policies", "lru", "--vary", "replicas=1;4", "--arrivals", "burst", *FEW, "--out", out)
+    code, shown, _ = cli(capsys, *command)
+    frame = pd.read_parquet(out / "cells").set_index("replicas")
+    share = frame["busy_s"] / frame["sim_s"]
+    assert code == 0
+    assert share["4"] > 1  # four engines, each of them busy for most of it
+    assert frame["busy_share"].to_dict() == {"1": share["1"], "4": pytest.approx(share["4"] / 4)}
+    assert f"{100 * share['4'] / 4:.0f} %" in shown
+
+
+@pytest.mark.parametrize(("load", "alike"), [("0.01", True), ("5", False)])
+def test_a_search_in_vain_says_so(load: str, alike: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("optuna")
+    arguments = ("--rate", load, "--trials", "3", "--seeds", "0", "--holdout", "1", *FEW)
+    code, _, err = cli(capsys, "sweep", "tune", "ttl-static", "--param", "ttl=0.1:60:log", *arguments)
+    assert code == 0
+    assert ("every setting tried gives the same JCT" in err) == alike
 
 
 def test_failed_cells_end_in_exit_code_2_with_a_list(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

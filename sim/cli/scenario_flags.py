@@ -1,0 +1,81 @@
+"""What a command takes from a scenario: settings, and of its axes those that the command has; none in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+import typer
+
+if TYPE_CHECKING:
+    from continuum_sim.scenarios import Scenario
+
+
+_TAKEN: Final = "continuum_sim.scenario"
+
+
+def is_chosen(context: typer.Context, name: str) -> bool:
+    """Whether the command line names a parameter, or its scenario does."""
+    return is_given(context, name) or name in context.meta.get(_TAKEN, ())
+
+
+def is_given(context: typer.Context, name: str) -> bool:
+    """Whether the command line names a parameter."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
+
+
+def settings_of(scenario: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a command that a scenario sets and its caller did not give.
+
+    An axis of one value is a setting. One of several goes to `--policies` or `--seeds` where the command has them;
+    else the command runs at the value in `[base]`, or at its default if the axis has that value, and says so.
+
+    Raises
+    ------
+    ConfigError
+        For an axis of which the command would have to choose a value.
+    """
+    from continuum_sim.scenarios import find_scenario
+
+    found = find_scenario(scenario)
+    context: typer.Context = given["context"]
+    wanted = dict(found.base)
+    if "rates" in given:  # a sweep, which has every axis
+        if found.policies:
+            wanted["policies"] = ",".join(found.policies)
+    else:
+        for axis in found.grid:
+            wanted |= _of_axis(scenario, found, axis, given)
+    taken = {name: wanted[name] for name in given.keys() & wanted.keys() if not is_given(context, name)}
+    # Enumerations arrive as their values.
+    taken = {name: type(given[name])(v) if isinstance(given[name], StrEnum) else v for name, v in taken.items()}
+    context.meta[_TAKEN] = set(taken)
+    return taken
+
+
+def _of_axis(scenario: str, found: Scenario, axis: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    from continuum_sim.cli.console import say
+    from continuum_sim.errors import ConfigError
+    from continuum_sim.sweeps.settings import RATE, read_values, with_rate
+
+    context: typer.Context = given["context"]
+    values = read_values(axis, found.axis(axis))
+    several = {"policy": "policies", "seed": "seeds"}.get(axis, "")
+    if several in given:
+        return {several: ",".join(map(str, values))}
+    parameter = "arrivals" if axis == RATE and RATE not in given else axis
+    if parameter not in given or is_given(context, parameter) or (axis == RATE and is_given(context, "arrivals")):
+        return {}
+    base = found.base.get("arrivals" if axis == RATE else axis)
+    if len(values) == 1:
+        return {parameter: with_rate(base, values[0]) if parameter == "arrivals" and axis == RATE else values[0]}
+    listed = ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
+    flag = f"--{parameter.replace('_', '-')}"
+    all_of_them = f"`sweep --scenario {scenario} --out DIR` runs them all"
+    if base is None and given[parameter] not in values:
+        raise ConfigError(f"scenario {scenario} varies {axis} ({listed}): choose one with {flag}; {all_of_them}")
+    here = given[parameter] if base is None else base
+    say(f"note: scenario {scenario} varies {axis} ({listed}); this is {here} (see {flag}); {all_of_them}")
+    return {}

@@ -1,0 +1,166 @@
+"""Tables that lose nothing on a narrow terminal: columns that do not fit beside the others go into a table below."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal, NamedTuple
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from continuum_sim.traces.printable import printable
+
+Cell = str | Text
+
+_LEAST: Final = {"name": 16, "words": 24}
+"""Characters that a column which may fold keeps beside others, unless it needs fewer."""
+
+
+class Column(NamedTuple):
+    """A column of a `StackedTable`."""
+
+    head: str
+    kind: Literal["name", "label", "number", "words"] = "number"
+    """A `name` says what a row is about: it is in every part of the table, and folds where it is long; so does a
+    `label`, which is short and stands to the right. A `number` does not fold, unless it is wider than the screen.
+    `words` are wrapped."""
+    joined: bool = False
+    """Whether the column says little without the one before it, and stays beside it while there is room."""
+
+    @property
+    def names(self) -> bool:
+        """Whether it says what a row is about."""
+        return self.kind in ("name", "label")
+
+
+def name(head: str) -> Column:
+    """Return a column that says what its row is about."""
+    return Column(head, "name")
+
+
+def words(head: str) -> Column:
+    """Return a column of text."""
+    return Column(head, "words")
+
+
+def numbers(*heads: str) -> list[Column]:
+    """Return columns of numbers."""
+    return [Column(head) for head in heads]
+
+
+def joined(*heads: str) -> list[Column]:
+    """Return columns of numbers that belong to the one before them."""
+    return [Column(head, joined=True) for head in heads]
+
+
+@dataclass
+class StackedTable:
+    """A table laid out for the width there is: as one, or as several that all begin with the columns of names."""
+
+    columns: Sequence[Column]
+    title: str = ""
+    caption: str = ""
+    heads: bool = True
+    """Whether the columns' heads are shown."""
+    _rows: list[tuple[list[Text], str | None, bool]] = field(default_factory=list)
+
+    def add_row(self, *cells: Cell, style: str | None = None, ends_section: bool = False) -> None:
+        """Add a row; text in it is shown as it is, on one line where it fits."""
+        made = [cell if isinstance(cell, Text) else Text(printable(cell)) for cell in cells]
+        self._rows.append((made, style, ends_section))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Lay the table out."""
+        width = options.max_width
+        whole = self._with_one_name(width)
+        groups = list(whole._groups(width))
+        for place, group in enumerate(groups):
+            if place:
+                yield ""
+            yield whole._table(group, width, first=not place, last=place == len(groups) - 1)
+
+    def _with_one_name(self, width: int) -> StackedTable:
+        """Put several names into one column, where beside them there is no room for the widest number."""
+        names = [at for at, column in enumerate(self.columns) if column.names]
+        others = [at for at, column in enumerate(self.columns) if not column.names]
+        widest = max((self._least(at) for at in others), default=0)
+        if (
+            len(names) < 2
+            or self._width([*names, *others]) <= width
+            or self._width(names) + self._gap + widest <= width
+        ):
+            return self
+        one = Column(", ".join(self.columns[at].head for at in names), "name")
+        made = StackedTable([one, *(self.columns[at] for at in others)], self.title, self.caption, self.heads)
+        for cells, style, ends in self._rows:
+            said = Text(", ").join(cells[at] for at in names if cells[at].plain)
+            made._rows.append(([said, *(cells[at] for at in others)], style, ends))
+        return made
+
+    def _groups(self, width: int) -> Iterator[list[int]]:
+        """Yield the columns of each part, as many as fit."""
+        names = [at for at, column in enumerate(self.columns) if column.names]
+        group: list[int] = []
+        for block in self._blocks(width - self._width(names) - self._gap):
+            if group and self._width([*names, *group, *block]) > width:
+                yield sorted([*names, *group])
+                group = []
+            group += block
+        yield sorted([*names, *group])
+
+    def _blocks(self, room: int) -> list[list[int]]:
+        """Columns that stay together, as far as there is room for them."""
+        blocks: list[list[int]] = []
+        for at, column in enumerate(self.columns):
+            if column.names:
+                continue
+            if column.joined and blocks and self._width([*blocks[-1], at]) <= room:
+                blocks[-1].append(at)
+            else:
+                blocks.append([at])
+        return blocks
+
+    def _width(self, columns: Sequence[int]) -> int:
+        return sum(map(self._least, columns)) + self._gap * (len(columns) - 1)
+
+    @property
+    def _gap(self) -> int:
+        """Blanks between columns: a table with heads has a rule below them."""
+        return 3 if self.heads else 2
+
+    def _least(self, at: int) -> int:
+        """Characters that a column cannot do without."""
+        column = self.columns[at]
+        cells = (cell.plain for cells, _, _ in self._rows for cell in (cells[at],))
+        heads = [column.head] if self.heads else []
+        widest = max(map(cell_len, [*heads, *cells]), default=0)
+        return min(widest, _LEAST.get(column.kind, widest))
+
+    def _table(self, columns: Sequence[int], width: int, *, first: bool, last: bool) -> Table:
+        names = [at for at in columns if self.columns[at].names]
+        table = Table(
+            box=box.SIMPLE_HEAD if self.heads else None,
+            show_header=self.heads,
+            pad_edge=False,
+            show_edge=False,
+            title=self.title if self.title and first else None,
+            title_justify="left",
+            title_style="bold",
+            caption=self.caption or None if last else None,
+            caption_justify="left",
+        )
+        for at in columns:
+            column = self.columns[at]
+            table.add_column(
+                Text(printable(column.head)),
+                justify="right" if column.kind in ("number", "label") else "left",
+                overflow="fold",
+                no_wrap=column.kind in ("number", "label") and self._width([*names, at]) <= width,
+            )
+        for cells, style, ends_section in self._rows:
+            table.add_row(*(cells[at] for at in columns), style=style, end_section=ends_section)
+        return table

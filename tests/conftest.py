@@ -27,32 +27,30 @@ if threading.current_thread() is threading.main_thread() and signal.getsignal(si
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# .ci/run sets CONTINUUM_CI_DATE to today, and of the tests marked `repeats` a share is run; without it all of them are.
+# What only repeats other checks is sampled by date: .ci/run sets CONTINUUM_CI_DATE to today, and of the tests marked
+# `repeats` a share is run; with CONTINUUM_CI_SHARE=8 of all others one in 8 as well. Without a date all are run.
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    today = _ci_date()
+    today, one_in = _ci_date(), int(os.environ.get("CONTINUUM_CI_SHARE", "1"))
     if today is None:
         return
-    kept, left = [], []
+    kept: list[pytest.Item] = []
+    left: list[pytest.Item] = []
     for item in items:
-        (kept if in_turn(item, today) else left).append(item)
+        marker = item.get_closest_marker("repeats")
+        share = one_in * (marker.kwargs.get("share", 4) if marker else 1)
+        (kept if in_turn(item.nodeid, today, share) else left).append(item)
     items[:] = kept
     config.hook.pytest_deselected(items=left)
 
 
-def in_turn(item: pytest.Item, today: date) -> bool:
-    """Whether a test is run on a day: all of them within `share` days, whichever way they are spread over processes."""
-    marker = item.get_closest_marker("repeats")
-    if marker is None:
-        return True
-    share: int = marker.kwargs.get("share", 4)
-    return (zlib.crc32(item.nodeid.encode()) + today.toordinal()) % share == 0
+def in_turn(name: str, today: date, share: int) -> bool:
+    """Whether it is a test's day: every test has one within `share` days, whatever other tests there are."""
+    return (zlib.crc32(name.encode()) + today.toordinal()) % share == 0
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if (today := _ci_date()) is not None:
-        terminalreporter.write_line(
-            f"tests marked `repeats`: the share of {today}, CONTINUUM_CI_DATE={today} runs it again"
-        )
+        terminalreporter.write_line(f"sampled by date: CONTINUUM_CI_DATE={today} repeats the choice")
 
 
 def _ci_date() -> date | None:

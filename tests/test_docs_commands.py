@@ -125,7 +125,7 @@ ALL = {page.name: list(commands(page)) for page in PAGES}
 NOT_RUN = [command for found in ALL.values() for command in found if command.reason]
 
 
-def run(command: Command, folder: Path, limit_s: float = 300) -> subprocess.CompletedProcess[str]:
+def run(command: Command, folder: Path, limit_s: float = 900) -> subprocess.CompletedProcess[str]:
     """As a shell runs it in which the virtual environment of these tests is active."""
     environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "PYTHONPATH")}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"

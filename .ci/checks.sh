@@ -64,7 +64,7 @@ newest_versions() {
             echo "no Python $version here: not tested on it"
             continue
         fi
-        share=$(((${version#3.} + 10#$(date -d "$CONTINUUM_CI_DATE" +%j)) % 2 ? 2 : 8))
+        share=$(((${version#3.} + $(day_of_year)) % 2 ? 2 : 8))
         with_versions "$work/python$version" "$found" '[aiconfigurator,dask,perfetto,tokenizer,tune]' /dev/null
         echo "Python $version: one in $share of the quick tests"
         CONTINUUM_CI_SHARE=$share "$work/python$version/bin/python" -m pytest -q -n auto -m 'not slow'

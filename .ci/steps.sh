@@ -49,6 +49,10 @@ times() {
     cat "$work/times"
 }
 
+day_of_year() { # of the date that chooses what is sampled
+    date -d "$CONTINUUM_CI_DATE" +%-j
+}
+
 clean_up() { # ends lanes that still run, with all they started, and removes what was made
     local name
     for name in "${!lanes[@]}"; do kill -TERM -- "-${lanes[$name]}" 2>/dev/null || true; done

@@ -82,7 +82,7 @@ def check_waits(outcome: Outcome, expected_s: float) -> None:
     assert abs(mean_s - expected_s) < 4 * error_s
 
 
-@pytest.mark.parametrize(("rate", "seed"), [(0.5, 1), (0.7, 2)])
+@pytest.mark.parametrize(("rate", "seed"), [(0.5, 1), pytest.param(0.7, 2, marks=pytest.mark.slow)])
 def test_identical_turns_wait_as_in_an_m_d_1_queue(rate: float, seed: int) -> None:
     """W = ρ·D / (2(1 − ρ)), the Pollaczek-Khinchine mean wait with a service time D that does not vary."""
     service_s = 10 * 0.1
@@ -92,7 +92,7 @@ def test_identical_turns_wait_as_in_an_m_d_1_queue(rate: float, seed: int) -> No
     check_waits(outcome, load * service_s / (2 * (1 - load)))
 
 
-@pytest.mark.parametrize(("rate", "seed"), [(0.3, 3), (0.6, 4)])
+@pytest.mark.parametrize(("rate", "seed"), [(0.3, 3), pytest.param(0.6, 4, marks=pytest.mark.slow)])
 def test_geometric_outputs_wait_as_in_an_m_g_1_queue(rate: float, seed: int) -> None:
     """W = λ·E[S²] / (2(1 − ρ)) (Pollaczek-Khinchine); with S geometric of mean 1 s, nearly M/M/1's ρ/(1 − ρ)·E[S]."""
     step_s, p = 0.02, 0.02

@@ -197,19 +197,33 @@ def check(case: tuple[list[Program], Any, ToolConfig], policy: str, step_time: S
     assert len(records) == sum(1 for top in programs for _ in top.family())
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(case=cases(SOME), policy=policies)
 def test_any_family_in_both_modes(case: tuple[list[Program], Any, ToolConfig], policy: str) -> None:
     check(case, policy, affine())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(case=cases(EIGHTHS), policy=policies)
 def test_any_family_when_everything_coincides(case: tuple[list[Program], Any, ToolConfig], policy: str) -> None:
     check(case, policy, constant(0.125))
 
 
-@settings(max_examples=20, deadline=None)
+@pytest.mark.slow
+@pytest.mark.repeats
+@pytest.mark.parametrize("coinciding", [False, True])
+def test_many_families(coinciding: bool) -> None:
+    times, step_time = (EIGHTHS, constant(0.125)) if coinciding else (SOME, affine())
+
+    @settings(max_examples=150, deadline=None)
+    @given(case=cases(times), policy=policies)
+    def same(case: tuple[list[Program], Any, ToolConfig], policy: str) -> None:
+        check(case, policy, step_time)
+
+    same()
+
+
+@settings(max_examples=10, deadline=None)
 @given(case=cases(SOME), routing=st.sampled_from(["least-loaded", "round-robin", "session-affinity"]))
 def test_any_family_on_a_cluster(case: tuple[list[Program], Any, ToolConfig], routing: str) -> None:
     programs, config, tools = case

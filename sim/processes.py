@@ -43,9 +43,13 @@ def start_workers(parallel: Any, calls: Iterable[Any]) -> Generator[Any, None, N
     if not hasattr(signal, "pthread_sigmask"):
         outcomes: Generator[Any, None, None] = parallel(calls)
         return outcomes
-    from joblib.externals.loky.backend.resource_tracker import ensure_running
+    from multiprocessing import resource_tracker
 
-    ensure_running()  # unblocks signals, so before
+    from joblib.externals.loky.backend import resource_tracker as loky_tracker
+
+    # Every worker gets both, and starting one unblocks signals.
+    resource_tracker.ensure_running()
+    loky_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _signals())
     try:
         outcomes = parallel(calls)

@@ -17,6 +17,7 @@ EXEMPT = {
     ("sim/results/files.py", "ParquetWriter"): "in a staged folder, streamed",
     ("sim/results/result.py", "copyfile"): "into a staged folder",
     ("sim/sweeps/store.py", "open"): "the lock",
+    ("sim/sweeps/study.py", "open"): "the lock",
     ("validate/calibration/store.py", "open"): "appends a line a point",
     ("validate/engines/engine_log.py", "open"): "the descriptor an engine prints to",
     ("validate/engines/timed_scheduler.py", "open"): "grows while the engine runs",

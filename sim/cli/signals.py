@@ -26,8 +26,8 @@ def stop_signals(*, then_exit: bool) -> Iterator[None]:
     Parameters
     ----------
     then_exit
-        Whether the process ends with the block. Once a signal has stopped it, the others are ignored then, so that an
-        impatient second Ctrl-C does not end in a traceback.
+        Whether the process ends with the block. Signals are ignored from there on, so that an impatient second Ctrl-C
+        does not cut into Python's own cleaning up.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -40,14 +40,17 @@ def stop_signals(*, then_exit: bool) -> Iterator[None]:
             signal.signal(number, _stop)
         yield
     finally:
-        ignored = then_exit and interrupts.noted() is not None
-        for number, was in before.items():
-            signal.signal(number, signal.SIG_IGN if ignored else was)
+        with interrupts.held_back():
+            for number, was in before.items():
+                signal.signal(number, signal.SIG_IGN if then_exit else was)
         interrupts.note(None)
 
 
 def exit_code() -> int:
     """Exit code of a command that a signal stopped: 128 and its number, as shells have it; 130 after Ctrl-C."""
+    # Python ends itself by SIGINT, whatever the exit code, if a KeyboardInterrupt ever left code that was a text
+    # (`namedtuple` makes such), caught or not; it forgets so when it runs the next one.
+    exec("")
     return 128 + (interrupts.noted() or signal.SIGINT)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,6 +13,10 @@ import numpy as np
 from continuum_sim.errors import ConfigError
 from continuum_sim.sweeps.search_space import Space
 from continuum_sim.sweeps.tuned import Trial
+from continuum_sim.traces.files import write_bytes
+
+if sys.platform != "win32":
+    import fcntl
 
 if TYPE_CHECKING:
     import optuna
@@ -97,13 +103,43 @@ class Study:
                 self.trials.append(Trial(len(self.trials), trial.user_attrs["parameters"], trial.value, reason))
 
 
+class _Lock:
+    """A lock for Optuna that ends with its process: a killed one leaves Optuna's, and the next waits half a minute."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a")
+
+    def acquire(self) -> bool:
+        """Wait for the lock."""
+        if sys.platform != "win32":
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+        return True
+
+    def release(self) -> None:
+        """Let go of it."""
+        if sys.platform != "win32":
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+
+
+def _drop_half_a_line(path: Path) -> None:
+    """Take off what a process wrote in which it was cut off; Optuna would add the next line to it and read neither."""
+    with suppress(FileNotFoundError):
+        lines = path.read_bytes().splitlines(keepends=True)
+        if lines and not lines[-1].endswith(b"\n"):
+            write_bytes(path, b"".join(lines[:-1]))
+
+
 def _open(path: Path) -> optuna.Study:
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    backend = JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path)))
+    _drop_half_a_line(path)
+    lock: Any = (
+        JournalFileOpenLock(str(path)) if sys.platform == "win32" else _Lock(path.with_name(f"{path.name}.lock"))
+    )
+    backend = JournalFileBackend(str(path), lock_obj=lock)
     return optuna.create_study(
         storage=JournalStorage(backend), study_name=_NAME, direction="minimize", load_if_exists=True
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import continuum_sim as cs
-from continuum_sim.cli.app import main
+from continuum_sim.cli import main
 from continuum_sim.traces import read_programs
 from continuum_sim.traces.importers import importers
 from support.logs import SAMPLES

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from continuum_sim.cli.app import main
+from continuum_sim.cli import main
 from continuum_sim.traces import find_trace, fit_trace, load_fit, read_programs
 
 

@@ -163,7 +163,7 @@ def test_commands_are_stopped_at_any_moment(tmp_path: Path, jobs: int) -> None:
     started_s = time.monotonic()
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     whole_s = time.monotonic() - started_s
-    for _ in range(12):
+    for _ in range(8):
         number, twice = rng.choice([signal.SIGINT, signal.SIGTERM]), rng.random() < 0.3
         process = subprocess.Popen(
             [*command, "--force"],
@@ -180,8 +180,7 @@ def test_commands_are_stopped_at_any_moment(tmp_path: Path, jobs: int) -> None:
             os.killpg(process.pid, number)  # as a terminal or `timeout` does: workers get it too
             time.sleep(0.02)
         _, err = process.communicate(timeout=60)
-        # A run that was done before counts; a signal after the last line is Python's own affair.
-        assert process.returncode in (CODES[number], 0, -number), err
+        assert process.returncode in (CODES[number], 0), err  # it may have been done before
         assert err.count("\n") <= 1, err
         assert process.returncode != CODES[number] or err.startswith("error: interrupted"), err
         assert [path.name for path in tmp_path.iterdir() if not path.name.endswith(".tmp")] == ["out"]

@@ -219,7 +219,7 @@ def test_an_interrupted_validation_takes_its_engine_along(trace: Path, number: s
     assert family
     process.send_signal(number)
     _, error = process.communicate(timeout=120)
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert error.splitlines()[-1].startswith("error: interrupted")
     deadline_s = time.monotonic() + 10  # Python's resource tracker ends a moment after its parent
     while (left := [pid for pid in family if _is_running(pid)]) and time.monotonic() < deadline_s:

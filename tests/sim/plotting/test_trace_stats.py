@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from continuum_sim.cli.app import main
+from continuum_sim.cli import main
 from continuum_sim.errors import ConfigError
 from continuum_sim.plotting.trace_stats import draw_trace
 from continuum_sim.traces import find_trace, read_programs, write_programs

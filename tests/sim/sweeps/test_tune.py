@@ -192,6 +192,15 @@ def test_more_trials_go_on_from_those_there_are(
     assert more.to_json() == found[0].to_json()
 
 
+def test_a_search_killed_while_it_wrote_its_journal_goes_on(found: tuple[cs.Tuned, Path], tmp_path: Path) -> None:
+    cs.tune("ttl-static", {"ttl": "0.5:20:log"}, out=tmp_path / "t", **{**FAST, "trials": 2})
+    (tmp_path / "t" / "study.jsonl.lock").touch()
+    with (tmp_path / "t" / "study.jsonl").open("ab") as journal:
+        journal.write(b'{"op_code":4,"worker')
+    more = cs.tune("ttl-static", {"ttl": "0.5:20:log"}, out=tmp_path / "t", **FAST)
+    assert more.to_json() == found[0].to_json()
+
+
 def test_another_search_does_not_mix_with_this_one(found: tuple[cs.Tuned, Path]) -> None:
     _, out = found
     with pytest.raises(cs.ConfigError, match="holds a search with another ranges"):

@@ -27,6 +27,8 @@ _MOST_GZIP_RATIO: Final = 250
 _MOST_ZSTD_RATIO: Final = 5_000
 """Decompressed over stored bytes. Logs of agents that send all of a conversation again with every turn reach some
 hundreds under zstd, whose window holds it; gzip's holds 32 KiB, and gets to 50."""
+MOST_CONTAINERS: Final = 10_000_000
+"""Objects and arrays of one JSON value; each takes a hundred bytes or more in memory, and as little as two in a file."""
 _pipes: Final[set[tuple[int, int]]] = set()
 """Pipes that have been opened, by device and inode."""
 
@@ -89,6 +91,18 @@ def open_decompressed(path: str | os.PathLike[str], on_read: Callable[[int], Non
         yield stream
 
 
+def check_containers(data: bytes) -> None:
+    """Refuse JSON of so many objects and arrays that reading it would fill the memory.
+
+    Raises
+    ------
+    TraceError
+        Without a place, which the caller knows.
+    """
+    if len(data) > MOST_CONTAINERS and data.count(b"{") + data.count(b"[") > MOST_CONTAINERS:
+        raise TraceError(f"over {MOST_CONTAINERS:,} objects and arrays in one JSON value, expected fewer")
+
+
 def unreadable(path: str | os.PathLike[str], error: Exception, line: int = 0) -> TraceError:
     """Return the error to raise for one of `READ_ERRORS`, which came up after ``line`` lines."""
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
@@ -114,7 +128,7 @@ class _Counted(io.FileIO):
         return size
 
 
-def _decompressed(file: io.BufferedReader[io.FileIO], raw: _Counted) -> BinaryIO:
+def _decompressed(file: io.BufferedReader[_Counted], raw: _Counted) -> BinaryIO:
     magic = file.peek(4)[:4]
     if magic.startswith(_GZIP_MAGIC):
         packed: io.RawIOBase = _Bounded(cast(io.RawIOBase, gzip.GzipFile(fileobj=file)), raw, _MOST_GZIP_RATIO)

@@ -28,7 +28,7 @@ _MOST_ZSTD_RATIO: Final = 5_000
 """Decompressed over stored bytes. Logs of agents that send all of a conversation again with every turn reach some
 hundreds under zstd, whose window holds it; gzip's holds 32 KiB, and gets to 50."""
 MOST_CONTAINERS: Final = 10_000_000
-"""Objects and arrays of one JSON value; each takes a hundred bytes or more in memory, and as little as two in a file."""
+"""Objects and arrays of one JSON value; each takes a hundred bytes or more in memory, and perhaps two in a file."""
 _pipes: Final[set[tuple[int, int]]] = set()
 """Pipes that have been opened, by device and inode."""
 

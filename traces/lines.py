@@ -20,6 +20,7 @@ _GZIP_MAGIC: Final = b"\x1f\x8b"
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 # Four bytes of zstd can stand for 128 KiB: a small piece at a time keeps what comes out of it in bounds.
 _ZSTD_CHUNK_BYTES: Final = 2**12
+_PIECE_BYTES: Final = 2**20
 _MOST_BLANK_LINES: Final = 1_000_000
 _FREE_BYTES: Final = 32 * 2**20
 """Of decompressed data whose ratio is not looked at."""
@@ -150,7 +151,8 @@ class _Bounded(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        size = self._inner.readinto(buffer)
+        # A piece at a time: asked for much, the library decompresses all of it before anyone can look.
+        size = self._inner.readinto(memoryview(buffer)[:_PIECE_BYTES])
         self._bytes += size or 0
         if self._bytes > max(_FREE_BYTES, self._most_ratio * self._raw.read_bytes):
             raise OSError(f"it decompresses to over {self._most_ratio:,} times its size; decompress it first if it may")

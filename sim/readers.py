@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, overload
 import msgspec
 
 from continuum_sim.errors import ConfigError
+from continuum_sim.traces.errors import TraceError
+from continuum_sim.traces.lines import check_containers
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -80,6 +82,10 @@ def read_json(path: str | PathLike[str], kind: Any = Any) -> Any:
 
 def parse_json(data: bytes, where: object, kind: Any = Any) -> Any:
     """Take one JSON value from bytes, checked as `read_json` does; `where` begins the message of an error."""
+    try:
+        check_containers(data)
+    except TraceError as error:
+        raise ConfigError(f"{where}: {error.detail}") from None
     text = _text(data, where)
     try:
         value = json.loads(text, parse_constant=_no_constant, parse_float=_finite)

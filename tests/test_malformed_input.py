@@ -1,7 +1,7 @@
 """Whatever is wrong with an input ends in one line and exit code 2: 3,500 malformed ones of every kind.
 
-`MALFORMED=400 pytest -m slow tests/test_malformed_input.py` takes that many, other ones every day; `MALFORMED_ONLY=17`
-takes one alone.
+`MALFORMED=400 pytest -m slow tests/test_malformed_input.py` takes that many, other ones every day, and
+`MALFORMED_ONLY=17` that one alone.
 """
 
 from __future__ import annotations

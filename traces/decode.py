@@ -9,6 +9,7 @@ from typing import Any, Final, NoReturn
 
 from continuum_sim.traces.check import MAX_DEPTH, MAX_TOKENS, MISSING, check_program
 from continuum_sim.traces.errors import TraceError, nearest, shown
+from continuum_sim.traces.lines import check_containers
 from continuum_sim.traces.schema import Child, Program, SharedPrefix, ToolCall, Turn, tool_label
 
 PROGRAM_FIELDS: Final = (*(field.name for field in fields(Program)), "meta")
@@ -28,6 +29,7 @@ def decode_program(line: bytes) -> Program:
         Without a place, which the caller knows: bad JSON, an unknown, missing or repeated field, a
         value of the wrong type or out of its range.
     """
+    check_containers(line)
     try:
         value = _DECODER.decode(line.decode("utf-8").rstrip())
     except TraceError:

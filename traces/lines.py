@@ -20,6 +20,7 @@ _GZIP_MAGIC: Final = b"\x1f\x8b"
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 # Four bytes of zstd can stand for 128 KiB: a small piece at a time keeps what comes out of it in bounds.
 _ZSTD_CHUNK_BYTES: Final = 2**12
+_PIECE_BYTES: Final = 2**20
 _MOST_BLANK_LINES: Final = 1_000_000
 _FREE_BYTES: Final = 32 * 2**20
 """Of decompressed data whose ratio is not looked at."""
@@ -27,6 +28,8 @@ _MOST_GZIP_RATIO: Final = 250
 _MOST_ZSTD_RATIO: Final = 5_000
 """Decompressed over stored bytes. Logs of agents that send all of a conversation again with every turn reach some
 hundreds under zstd, whose window holds it; gzip's holds 32 KiB, and gets to 50."""
+MOST_CONTAINERS: Final = 10_000_000
+"""Objects and arrays of one JSON value; each takes a hundred bytes or more in memory, and perhaps two in a file."""
 _pipes: Final[set[tuple[int, int]]] = set()
 """Pipes that have been opened, by device and inode."""
 
@@ -89,6 +92,18 @@ def open_decompressed(path: str | os.PathLike[str], on_read: Callable[[int], Non
         yield stream
 
 
+def check_containers(data: bytes) -> None:
+    """Refuse JSON of so many objects and arrays that reading it would fill the memory.
+
+    Raises
+    ------
+    TraceError
+        Without a place, which the caller knows.
+    """
+    if len(data) > MOST_CONTAINERS and data.count(b"{") + data.count(b"[") > MOST_CONTAINERS:
+        raise TraceError(f"over {MOST_CONTAINERS:,} objects and arrays in one JSON value, expected fewer")
+
+
 def unreadable(path: str | os.PathLike[str], error: Exception, line: int = 0) -> TraceError:
     """Return the error to raise for one of `READ_ERRORS`, which came up after ``line`` lines."""
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
@@ -114,7 +129,7 @@ class _Counted(io.FileIO):
         return size
 
 
-def _decompressed(file: io.BufferedReader[io.FileIO], raw: _Counted) -> BinaryIO:
+def _decompressed(file: io.BufferedReader[_Counted], raw: _Counted) -> BinaryIO:
     magic = file.peek(4)[:4]
     if magic.startswith(_GZIP_MAGIC):
         packed: io.RawIOBase = _Bounded(cast(io.RawIOBase, gzip.GzipFile(fileobj=file)), raw, _MOST_GZIP_RATIO)
@@ -136,7 +151,8 @@ class _Bounded(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        size = self._inner.readinto(buffer)
+        # A piece at a time: asked for much, the library decompresses all of it before anyone can look.
+        size = self._inner.readinto(memoryview(buffer)[:_PIECE_BYTES])
         self._bytes += size or 0
         if self._bytes > max(_FREE_BYTES, self._most_ratio * self._raw.read_bytes):
             raise OSError(f"it decompresses to over {self._most_ratio:,} times its size; decompress it first if it may")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import os
+import stat
 import sys
 from contextlib import suppress
 from typing import Final
@@ -61,11 +62,21 @@ def output_error(error: OSError) -> OSError:
     """
     try:
         sys.stdout.flush()
+        if _is_device():  # where nothing is kept back (PYTHONUNBUFFERED), there is nothing to flush
+            os.write(sys.stdout.fileno(), b"\n")
     except OSError as again:
         drop_output()
         if again.errno == error.errno:
             return OSError(error.errno, error.strerror, "standard output")
     return error
+
+
+def _is_device() -> bool:
+    try:
+        number = sys.stdout.fileno()
+        return stat.S_ISCHR(os.fstat(number).st_mode) and not os.isatty(number)
+    except (OSError, ValueError):
+        return False  # a test's stand-in
 
 
 def drop_output() -> None:

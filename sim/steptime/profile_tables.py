@@ -17,6 +17,12 @@ PER_SEQUENCE = ("layer", "sequences", "time_us")
 ATTENTION = ("prefill_chunk", "kv_prefill", "n_decode", "kv_decode", "time_us")
 
 
+MOST_COUNT = 1_000_000
+"""Tokens or sequences of a step in a table, which is interpolated for every count up to the largest."""
+MOST_VALUE = 1e12
+"""Of anything else in a table: microseconds of eleven days, tokens of no context."""
+
+
 @dataclass(frozen=True)
 class Curve:
     """One kernel's times over a count (of tokens, or of sequences), in seconds."""
@@ -105,8 +111,10 @@ def _read_curves(path: Path, columns: Sequence[str]) -> dict[str, Curve]:
     points: dict[str, dict[int, float]] = {}
     for line, cells in _rows(path, columns):
         count, time_us = _numbers(path, line, columns[1:], cells[1:])
-        if count < 1:
-            raise ConfigError(f"{path}:{line}: {columns[1]} is {cells[1]}, expected at least 1")
+        if not 1 <= count <= MOST_COUNT:
+            raise ConfigError(
+                f"{path}:{line}: {columns[1]} is {cells[1]}, expected at least 1 and at most {MOST_COUNT:,}"
+            )
         points.setdefault(cells[0], {})[int(count)] = time_us * 1e-6
     if not points:
         raise ConfigError(f"{path}: has no rows")
@@ -185,8 +193,9 @@ def _numbers(path: Path, line: int, columns: Sequence[str], cells: Sequence[str]
         except ValueError:
             value = float("nan")
         whole = name == "time_us" or value == int(value) if isfinite(value) else False
-        if not whole or value < 0 or (name == "time_us" and value == 0):
+        if not whole or not 0 <= value <= MOST_VALUE or (name == "time_us" and value == 0):
             expected = "microseconds above 0" if name == "time_us" else "a whole number, 0 or more"
+            expected += f", at most {MOST_VALUE:.0e}" if value > MOST_VALUE else ""
             raise ConfigError(f"{path}:{line}: {name} is {cell!r}, expected {expected}")
         values.append(value)
     return tuple(values)

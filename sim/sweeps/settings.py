@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
@@ -114,7 +115,8 @@ def read_value(name: str, raw: object) -> Any:
     if isinstance(raw, str):
         return _of_text(name, raw.strip(), kind)
     if isinstance(raw, int) and not isinstance(raw, bool) and kind.types == (float,):
-        return float(raw)
+        with suppress(OverflowError):  # `RunConfig` refuses it by name
+            return float(raw)
     return raw
 
 

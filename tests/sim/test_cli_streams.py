@@ -17,7 +17,7 @@ def _shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(
         ["bash", "-c", command, "bash", *RUN],
         capture_output=True,
-        text=True,
+        encoding="latin-1" if environment.get("PYTHONIOENCODING") == "latin-1" else "utf-8",
         check=False,
         env={**os.environ, **environment},
     )

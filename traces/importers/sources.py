@@ -13,7 +13,14 @@ import msgspec
 
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.importers.session import Session
-from continuum_sim.traces.lines import BYTE_ORDER_MARK, READ_ERRORS, open_decompressed, read_lines, unreadable
+from continuum_sim.traces.lines import (
+    BYTE_ORDER_MARK,
+    READ_ERRORS,
+    check_containers,
+    open_decompressed,
+    read_lines,
+    unreadable,
+)
 from continuum_sim.traces.schema import Program
 
 MAX_DOCUMENT_BYTES: Final = 512 * 2**20
@@ -78,6 +85,7 @@ def decode(data: bytes) -> Any:
     TraceError
         Without a place, if it is no JSON.
     """
+    check_containers(data)
     try:
         return msgspec.json.decode(data)
     except RecursionError:

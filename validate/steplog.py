@@ -12,8 +12,8 @@ from continuum_sim.errors import ConfigError
 from continuum_sim.readers import read_lines
 from continuum_sim.steptime.batch import StepBatch
 
-SECTION: Final = "continuum_step_log"
-"""Key of vLLM's `additional_config` under which the settings of the log lie."""
+ENVIRONMENT: Final = "CONTINUUM_SIM_STEP_LOG"
+"""Variable that holds the settings of the log as JSON. vLLM hashes `additional_config`, see `plugin.settings`."""
 
 SCHEDULER_CLS: Final = "continuum_sim.validate.engines.timed_scheduler.make_timed_scheduler"
 """What `scheduler_cls` takes for an engine that logs its steps."""

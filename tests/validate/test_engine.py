@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from continuum_sim.cli import main
+from continuum_sim.errors import ConfigError
 from continuum_sim.steptime import Calibrated, save_fitted
 from continuum_sim.steptime.batch import StepBatch
 from continuum_sim.traces import write_programs
@@ -27,7 +28,9 @@ from continuum_sim.validate.engines.interface import EngineError, TurnRequest
 from continuum_sim.validate.engines.options import EngineOptions
 from continuum_sim.validate.engines.processes import descendants
 from continuum_sim.validate.pace import parse_pace
+from continuum_sim.validate.plugin.settings import ENVIRONMENT as PLUGIN_SETTINGS
 from continuum_sim.validate.session_files import read_records
+from continuum_sim.validate.steplog import ENVIRONMENT as STEP_LOG
 from continuum_sim.validate.steplog import read_steps, time_steps
 from continuum_sim.validate.tiny import write_tiny_model
 from support.programs import program, turn
@@ -52,6 +55,37 @@ def run(*arguments: str) -> int:
         main(arguments)
     assert isinstance(ended.value.code, int)
     return ended.value.code
+
+
+def test_engines_of_other_policies_and_folders_compile_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """vLLM's compile cache goes by a hash of the configuration, `additional_config` included."""
+    from vllm import AsyncEngineArgs
+
+    started: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
+
+    def start(arguments: dict[str, Any]) -> None:
+        key = AsyncEngineArgs(**arguments).create_engine_config().compute_hash()
+        told = [json.loads(os.environ.get(name, "{}")) for name in (PLUGIN_SETTINGS, STEP_LOG)]
+        started.append((key, *told))
+        raise ConfigError("seen enough")
+
+    monkeypatch.setattr("continuum_sim.validate.engines.in_process._start", start)
+    monkeypatch.setenv(PLUGIN_SETTINGS, '{"policy": "mine"}')
+    starter = InProcess(EngineOptions(model="tiny", **SMALL), tmp_path)
+    for folder, policy, settings in (
+        ("a", "ttl", {}),
+        ("b", "ttl-static:ttl=3", {"forget_after_s": 9.0}),
+        ("c", None, {}),
+    ):
+        with pytest.raises(ConfigError, match="seen enough"):
+            asyncio.run(starter(policy, settings, tmp_path / folder, None))
+    assert len({key for key, _, _ in started}) == 1
+    assert [told["policy"] for _, told, _ in started] == ["ttl", "ttl-static:ttl=3", "mine"]
+    assert started[1][1]["decisions"] == str(tmp_path / "b" / "decisions.jsonl")
+    assert started[1][1]["forget_after_s"] == 9.0
+    assert [log["policy"] for _, _, log in started] == [True, True, False]
+    assert os.environ[PLUGIN_SETTINGS] == '{"policy": "mine"}'
+    assert STEP_LOG not in os.environ
 
 
 @pytest.fixture

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from continuum_sim.errors import ConfigError
+from continuum_sim.validate import steplog
 from continuum_sim.validate.engines.engine_log import last_words, printed_to
 from continuum_sim.validate.engines.interface import EngineError, EngineFacts, TurnAnswer, TurnRequest
 from continuum_sim.validate.engines.options import EngineOptions
 from continuum_sim.validate.engines.processes import descendants, end_processes
 from continuum_sim.validate.pace import Pace
-from continuum_sim.validate.steplog import SCHEDULER_CLS, SECTION
+from continuum_sim.validate.plugin.settings import ENVIRONMENT as PLUGIN_SETTINGS
 
 ENGINE_LOG = "engine.log"
 STEPS = "steps.jsonl"
@@ -46,23 +49,20 @@ class InProcess:
         folder.mkdir(parents=True, exist_ok=True)
         log = folder / ENGINE_LOG
         pace = None if self.pace is None else asdict(self.pace)
-        additional: dict[str, Any] = {
-            SECTION: {"path": str(folder / STEPS), "policy": policy is not None, "pace": pace}
-        }
+        told = {steplog.ENVIRONMENT: {"path": str(folder / STEPS), "policy": policy is not None, "pace": pace}}
         if policy is not None:
             files = {"decisions": str(folder / DECISIONS), "counts": str(folder / COUNTS)}
-            additional["continuum"] = {"policy": policy, **files, **settings}
+            told[PLUGIN_SETTINGS] = {"policy": policy, **files, **settings}
         for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         arguments = {
             **self.options.arguments(self.home),
             **({} if like is None else {"num_gpu_blocks_override": like.num_gpu_blocks}),
-            "scheduler_cls": SCHEDULER_CLS,
-            "additional_config": additional,
+            "scheduler_cls": steplog.SCHEDULER_CLS,
         }
         others = set(descendants())
         try:
-            with printed_to(log):
+            with printed_to(log), _environment({name: json.dumps(value) for name, value in told.items()}):
                 llm = _start(arguments)
         except ConfigError:
             raise
@@ -188,6 +188,21 @@ def _start(arguments: dict[str, Any]) -> Any:
         if name not in known:
             raise ConfigError(f"--engine-arg {name}: vLLM has no such engine argument")
     return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set variables for the processes that are started meanwhile: what vLLM hashes stays the same from run to run."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _nothing(*args: object, **kwargs: object) -> None:

@@ -7,6 +7,8 @@ wraps two methods of that one object.
 
 from __future__ import annotations
 
+import json
+import os
 import time
 from collections import deque
 from collections.abc import Container
@@ -16,17 +18,17 @@ from typing import Any
 from continuum_sim.processes import end_with_parent
 from continuum_sim.steptime.batch import StepBatch
 from continuum_sim.validate.pace import Pace, Pacer
-from continuum_sim.validate.steplog import SECTION, LoggedStep, computes, step_line
+from continuum_sim.validate.steplog import ENVIRONMENT, LoggedStep, computes, step_line
 
 
 def make_timed_scheduler(vllm_config: Any, *args: Any, **kwargs: Any) -> Any:
-    """Build the scheduler that `additional_config` asks for and log its steps.
+    """Build the scheduler that the environment asks for and log its steps.
 
-    `additional_config["continuum_step_log"]` holds `path`, the file to write; `policy`, whether to build the plug-in
+    `CONTINUUM_SIM_STEP_LOG` holds `path`, the file to write; `policy`, whether to build the plug-in
     instead of vLLM's own scheduler; and `pace`, the fields of a `Pace` to hold the steps to, or None.
     """
     end_with_parent()
-    settings = vllm_config.additional_config[SECTION]
+    settings = json.loads(os.environ[ENVIRONMENT])
     scheduler = _scheduler_class(vllm_config, settings["policy"])(vllm_config, *args, **kwargs)
     pace = settings.get("pace")
     StepClock(scheduler, Path(settings["path"]), None if pace is None else Pacer(Pace(**pace).times()))

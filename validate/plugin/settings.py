@@ -1,4 +1,8 @@
-"""What a user may set: the `continuum` part of vLLM's `--additional-config`, or an environment variable."""
+"""What a user may set: the `continuum` part of vLLM's `--additional-config`, or an environment variable.
+
+vLLM hashes `additional_config` into the key of its compile cache (`VllmConfig.compute_hash`): engines that differ in
+it, if only in where they log, each compile their model anew. What is in the variable it does not see.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ SECTION = "continuum"
 """Key of `additional_config` under which the settings lie."""
 
 ENVIRONMENT = "CONTINUUM_SIM_PLUGIN"
-"""Variable that holds the settings as JSON where `additional_config` has none."""
+"""Variable that holds the settings as JSON where `additional_config` has none; `validate` sets it for its engines."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,14 +27,18 @@ TOOLS = (
     *("$x^{$", "a_b$c$d$", "_hidden", "=cmd|' /C calc'!A1", "+1+1", "-1+2", "@SUM(A1)", "\t=1"),
     *("</script><script>alert(1)</script>", "<b>&\"'", "x" * 300),
 )
-TURN = {"input_tokens": 900, "kept_tokens": 0, "output_tokens": 9}
+
+
+def turn(n: int, **more: object) -> dict[str, object]:
+    """The n-th turn of a program that keeps all of the one before."""
+    return {"input_tokens": 900 + 100 * n, "kept_tokens": n and 809 + 100 * n, "output_tokens": 9, **more}
 
 
 def write_trace(path: Path, tools: tuple[str, ...] = TOOLS, copies: int = 1) -> Path:
     rows = [
         {
             "program_id": f"{tool} {number}" + copy * "'",
-            "turns": [*({**TURN, "tool": tool, "tool_s": 20.0 - number + n / 9} for n in range(4)), TURN],
+            "turns": [*(turn(n, tool=tool, tool_s=20.0 - number + n / 9) for n in range(4)), turn(4)],
         }
         for copy in range(copies)
         for number, tool in enumerate(tools)

@@ -86,12 +86,12 @@ def run_sweep(
             raise ConfigError(f"--vary {item!r} is not of the form setting=value,value, as in kv_blocks=4000,8000")
         grid[check_setting(name, "--vary")] = text
     spec = SweepSpec({**spec.base, **given_flags(context, flags)}, {**spec.grid, **grid}, spec.cells)
+    workers = Workers(jobs, backend, address)  # type: ignore[arg-type]
     if file is None and context.params.get("scenario") is None and not spec.grid:
         raise ConfigError(
             "nothing to vary: give --policies, --rates, --seeds or --vary (--policies lru,ttl), a FILE or --scenario; "
             "for one run there is `run`"
         )
-    workers = Workers(jobs, backend, address)  # type: ignore[arg-type]
     with interruptible("interrupted while planning; nothing was written"):
         plan = plan_sweep(spec)
     bar = CellBar(len(plan.cells))

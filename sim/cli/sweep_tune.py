@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 _SEARCH = "Search"
 _SHOWN_TRIALS = 5
+_ALIKE = (
+    "note: every setting tried gives the same JCT, so there was nothing to tune here: "
+    "try a higher --rate, more programs (--limit) or less memory (--kv-blocks)"
+)
 
 
 def _search(text: str, *names: str, default: bool = True) -> Any:
@@ -75,13 +79,10 @@ def tune(
         found = run_tune(spec, out=out, workers=Workers(jobs), progress=bar.update, command=context.obj)
     if json:
         print(found.to_json(), end="")
+        if all_alike(found):
+            say(_ALIKE)
     else:
-        show(*_view(found))
-    if all_alike(found):
-        say(
-            "note: every setting tried gives the same JCT, so there was nothing to tune here: "
-            "try a higher --rate, more programs (--limit) or less memory (--kv-blocks)"
-        )
+        show(*_view(found), *(("", _ALIKE) if all_alike(found) else ()))
     if out is not None:
         say(f"wrote {out}")
 

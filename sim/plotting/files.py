@@ -15,7 +15,11 @@ from continuum_sim.plotting.spec import FigureTable
 from continuum_sim.plotting.style import FORMATS, picture_bytes, styled
 from continuum_sim.plotting.ticks import tidy_ticks
 from continuum_sim.results.jsonfile import to_json
+<<<<<<< HEAD
 from continuum_sim.traces.files import write_bytes, write_text
+=======
+from continuum_sim.traces.printable import printable
+>>>>>>> h-text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -113,8 +117,8 @@ def plain(result: FiguresResult, shown: Callable[[Path], str] = str) -> dict[str
     }
 
 
-_FORMULA: Final = tuple("=+-@\t\r\n＝＋－＠")
-"""What spreadsheets take for the beginning of a formula (OWASP, "CSV Injection")."""
+_FORMULA: Final = tuple("=+-@＝＋－＠")
+"""What spreadsheets take for the beginning of a formula (OWASP, "CSV Injection"); tab and CR are escaped."""
 
 
 def csv_of(rows: pd.DataFrame) -> bytes:
@@ -127,10 +131,24 @@ def csv_of(rows: pd.DataFrame) -> bytes:
 
 
 def _cell(value: object) -> object:
-    if not isinstance(value, str) or not value.startswith(_FORMULA):
+    if not isinstance(value, str):
         return value
+    text = printable(value)  # a row stays on its line
+    if not text.startswith(_FORMULA):
+        return text
     try:
-        float(value)
+        float(text)
     except ValueError:
+<<<<<<< HEAD
         return f"'{value}"
     return value
+=======
+        return f"'{text}"
+    return text
+
+
+def _replace(path: Path, content: bytes) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft.write_bytes(content)
+    draft.replace(path)
+>>>>>>> h-text

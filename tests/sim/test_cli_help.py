@@ -26,7 +26,7 @@ def words(text: str) -> list[str]:
     return re.findall(r"[^\s│]+", text)
 
 
-@pytest.mark.parametrize("path", ALL, ids=" ".join)
+@pytest.mark.parametrize("path", sorted(ALL.keys() - {("sweep",)}), ids=" ".join)  # `sweep --help` is of `sweep run`
 def test_every_word_of_a_help_text_is_shown(
     path: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,11 +15,8 @@ from continuum_sim.plotting.spec import FigureTable
 from continuum_sim.plotting.style import FORMATS, picture_bytes, styled
 from continuum_sim.plotting.ticks import tidy_ticks
 from continuum_sim.results.jsonfile import to_json
-<<<<<<< HEAD
 from continuum_sim.traces.files import write_bytes, write_text
-=======
 from continuum_sim.traces.printable import printable
->>>>>>> h-text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -139,16 +136,5 @@ def _cell(value: object) -> object:
     try:
         float(text)
     except ValueError:
-<<<<<<< HEAD
-        return f"'{value}"
-    return value
-=======
         return f"'{text}"
     return text
-
-
-def _replace(path: Path, content: bytes) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    draft.write_bytes(content)
-    draft.replace(path)
->>>>>>> h-text

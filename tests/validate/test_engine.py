@@ -201,9 +201,7 @@ def test_an_engine_that_is_killed_is_reported_and_cleared_away(tmp_path: Path) -
     assert engine_processes() == []
 
 
-@pytest.mark.parametrize(
-    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.repeats(share=2)), signal.SIGTERM]
-)
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.repeats(share=2)), signal.SIGTERM])
 def test_an_interrupted_validation_takes_its_engine_along(trace: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-m", "continuum_sim", "validate", "--trace", "trace.jsonl", "--policies", "lru"]
     command += ["--step-time", "fitted:rough.json", "--out", "v", *small_flags()]

@@ -24,10 +24,8 @@ builds_lane() {
 }
 
 quick_tests() {
-    local command
-    command=$(readme_command Test)
-    echo "$ ${command##* && }"
-    bash -ec "${command##* && }"
+    readme_tests
+    PATH=$dev:$PATH bash -ec "$(readme_tests)" # as in the shell of the installation, which may have activated it
 }
 
 lint() {

@@ -6,8 +6,23 @@ copy_checkout() { # copy_checkout FOLDER: as git has it, changes included, with 
     if [ -d ../shared ]; then ln -s "$(cd ../shared && pwd)" "$1/shared"; fi
 }
 
-readme_command() { # readme_command HEADING: the first line of bash below a heading of the README
-    awk -v heading="## $1" '$0 == heading {below = 1} below && /^```bash/ {getline; print; exit}' README.md
+readme_command() { # readme_command HEADING: the first block of bash below a heading of the README
+    awk -v heading="## $1" '
+        $0 == heading {below = 1}
+        below && block && /^```/ {exit}
+        below && block {print}
+        below && /^```bash/ {block = 1}' README.md
+}
+
+readme_tests() { # how the block about tests ends; the installation before it is a step of its own
+    readme_command Test | tail -n 1 | sed 's/.* && //'
+}
+
+readme_installation() {
+    local command
+    command=$(readme_command Test)
+    command=${command%"$(readme_tests)"}
+    echo "${command% && }"
 }
 
 dev="$work/checkout/continuum-sim/.venv/bin"
@@ -53,8 +68,6 @@ install_lane() {
 }
 
 install_for_tests() {
-    local command
-    command=$(readme_command Test)
-    echo "$ ${command% && *}"
-    bash -ec "${command% && *}"
+    readme_installation
+    bash -ec "$(readme_installation)"
 }

@@ -82,12 +82,13 @@ def test_every_test_that_repeats_has_its_day(pytester: pytest.Pytester, monkeypa
 
 
 def test_the_readmes_commands_are_found() -> None:
-    script = f'cd {ROOT}; work=/tmp; . .ci/environments.sh; readme_command Test; readme_command "Install and run"'
-    test, run = subprocess.run(["bash", "-ec", script], capture_output=True, text=True, check=True).stdout.splitlines()
-    install, _, tests = test.rpartition(" && ")
-    assert install.endswith(".venv/bin/pip install -e '.[dev]'")
-    assert tests == ".venv/bin/pytest -n auto -m 'not slow'"
-    assert "pip install ." in run
+    def found(function: str) -> str:
+        script = f"cd {ROOT}; work=/tmp; . .ci/environments.sh; {function}"
+        return subprocess.run(["bash", "-ec", script], capture_output=True, text=True, check=True).stdout.strip()
+
+    assert found("readme_installation").endswith("pip install -e '.[dev]'")
+    assert found("readme_tests").endswith("pytest -n auto -m 'not slow'")
+    assert "pip install ." in found("readme_command 'Install and run'")
 
 
 @pytest.mark.parametrize(("ends", "said"), [("true", "passed"), ("false", "one: break (exit code 1)")])

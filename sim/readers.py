@@ -65,22 +65,27 @@ def read_text(path: str | PathLike[str], most: int = MAX_JSON_BYTES) -> str:
 
 
 @overload
-def read_json(path: str | PathLike[str]) -> Any: ...
+def read_json(path: str | PathLike[str], *, finite: bool = True) -> Any: ...
 @overload
 def read_json(path: str | PathLike[str], kind: type[T]) -> T: ...
-def read_json(path: str | PathLike[str], kind: Any = Any) -> Any:
+def read_json(path: str | PathLike[str], kind: Any = Any, *, finite: bool = True) -> Any:
     """Read a file that is one JSON value, of this type where one is given.
+
+    Parameters
+    ----------
+    finite
+        Whether to refuse NaN and numbers beyond the range of doubles; else the reader checks its own fields.
 
     Raises
     ------
     ConfigError
-        If it cannot be read, is no JSON, is nested deeper than `MAX_DEPTH`, holds a number beyond the range of
-        doubles, or is of another type.
+        If it cannot be read, is no JSON, is nested deeper than `MAX_DEPTH`, holds such a number, or is of another
+        type.
     """
-    return parse_json(read_bytes(path), path, kind)
+    return parse_json(read_bytes(path), path, kind, finite=finite)
 
 
-def parse_json(data: bytes, where: object, kind: Any = Any) -> Any:
+def parse_json(data: bytes, where: object, kind: Any = Any, *, finite: bool = True) -> Any:
     """Take one JSON value from bytes, checked as `read_json` does; `where` begins the message of an error."""
     try:
         check_containers(data)
@@ -88,7 +93,7 @@ def parse_json(data: bytes, where: object, kind: Any = Any) -> Any:
         raise ConfigError(f"{where}: {error.detail}") from None
     text = _text(data, where)
     try:
-        value = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+        value = json.loads(text, **({"parse_constant": _no_constant, "parse_float": _finite} if finite else {}))
     except RecursionError:
         raise _too_deep(where) from None
     except json.JSONDecodeError as error:

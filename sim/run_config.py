@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 from continuum_sim.engine.tier_config import ReloadRule
-from continuum_sim.errors import ConfigError
+from continuum_sim.errors import ConfigError, shown
 from continuum_sim.hardware import GpuSpec, ModelSpec
 from continuum_sim.policies import Policy, Routing
 from continuum_sim.policies.registry import BASES
@@ -17,7 +17,6 @@ from continuum_sim.steptime.model import StepTime
 from continuum_sim.tools.config import Setting, ToolConfig, make_tool_config
 from continuum_sim.trace_source import TraceSource
 from continuum_sim.traces.arrivals import Closed, OpenArrivals
-from continuum_sim.traces.errors import shown
 from continuum_sim.traces.schema import Program
 from continuum_sim.vllm_defaults import BLOCK_SIZE, GPU_MEMORY_UTILIZATION
 
@@ -149,17 +148,13 @@ def _check_number(
             expected += f", at most {most:g}"
         elif least > 0 and 0 < value < least and f"{least:g}" not in expected:
             expected += f", at least {least:g}"
-    raise ConfigError(f"{name} is {_shown(value)}, expected {expected}")
+    raise ConfigError(f"{name} is {shown(value)}, expected {expected}")
 
 
 def _check_whole(name: str, value: object, least: int, most: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         above = f" and at most {most:,}" if isinstance(value, int) and value > most else ""
-        raise ConfigError(f"{name} is {_shown(value)}, expected a whole number of at least {least}{above}")
-
-
-def _shown(value: object) -> str:
-    return shown(value) if isinstance(value, int) and not isinstance(value, bool) else repr(value)[:60]
+        raise ConfigError(f"{name} is {shown(value)}, expected a whole number of at least {least}{above}")
 
 
 def _check_names(config: RunConfig) -> None:
@@ -177,16 +172,16 @@ def _check_names(config: RunConfig) -> None:
         ("router", (str, Routing, type(None)), "a router's name, or a Routing"),
     ):
         if not isinstance(getattr(config, name), kinds):
-            raise ConfigError(f"{name} is {_shown(getattr(config, name))}, expected {expected}")
+            raise ConfigError(f"{name} is {shown(getattr(config, name))}, expected {expected}")
     arrivals = config.arrivals
     if not (arrivals is None or isinstance(arrivals, str | Closed) or callable(getattr(arrivals, "times", None))):
         remedy = f"; write poisson:rate={arrivals}" if isinstance(arrivals, int | float) else ""
-        raise ConfigError(f"arrivals is {_shown(arrivals)}, expected an arrival process as in poisson:rate=0.1{remedy}")
+        raise ConfigError(f"arrivals is {shown(arrivals)}, expected an arrival process as in poisson:rate=0.1{remedy}")
     if not (isinstance(config.step_time, str) or hasattr(config.step_time, "step_s")):
-        raise ConfigError(f"step_time is {_shown(config.step_time)}, expected a model of step times, as in roofline")
+        raise ConfigError(f"step_time is {shown(config.step_time)}, expected a model of step times, as in roofline")
     if not isinstance(config.trace, str | os.PathLike | Iterable):
-        raise ConfigError(f"trace is {_shown(config.trace)}, expected a file, the name of a trace, or programs")
+        raise ConfigError(f"trace is {shown(config.trace)}, expected a file, the name of a trace, or programs")
     if isinstance(config.replicas, str | int) and not isinstance(config.replicas, bool):
         return
     if not isinstance(config.replicas, Sequence) or not all(isinstance(r, str | GpuSpec) for r in config.replicas):
-        raise ConfigError(f"replicas is {_shown(config.replicas)}, expected a number, GPU:NUMBER,… or a list of GPUs")
+        raise ConfigError(f"replicas is {shown(config.replicas)}, expected a number, GPU:NUMBER,… or a list of GPUs")

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from continuum_sim.errors import ConfigError
+from continuum_sim.errors import ConfigError, shown
 from continuum_sim.hardware.models import ModelSpec
 from continuum_sim.readers import read_json
-from continuum_sim.traces.errors import shown
 
 _MOST = 2**31
 """No dimension of a model comes near."""
@@ -43,7 +42,7 @@ def read_hf_config(path: Path) -> ModelSpec:
 class _Reader:
     def __init__(self, path: Path) -> None:
         self.path = path
-        raw = read_json(path)
+        raw = read_json(path, finite=False)
         if not isinstance(raw, dict):
             raise ConfigError(f"{path}: expected a JSON object, as Hugging Face writes it")
         text = raw.get("text_config")

@@ -17,11 +17,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
-from continuum_sim.errors import ConfigError
+from continuum_sim.errors import ConfigError, shown
 from continuum_sim.hardware.catalogue import find, fold
 from continuum_sim.names import check_names
 from continuum_sim.readers import MAX_TOML_BYTES, parse_toml, read_bytes
-from continuum_sim.traces.errors import shown
 
 _TABLES: Final = ("scenario", "base", "grid")
 _ABOUT: Final = {
@@ -147,4 +146,4 @@ def _check_settings(where: str, base: Mapping[str, Any], grid: Mapping[str, Any]
     for key, value in base.items():
         kind = type(known[key])
         if kind is not type(None) and not isinstance(value, (int, float) if kind is float else kind):
-            raise ConfigError(f"scenario {where}: base.{key} is {value!r:.60}, expected a value like {known[key]!r}")
+            raise ConfigError(f"scenario {where}: base.{key} is {shown(value)}, expected a value like {known[key]!r}")

@@ -12,10 +12,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from continuum_sim.errors import ConfigError
+from continuum_sim.errors import ConfigError, shown
 from continuum_sim.steptime.batch import StepBatch
 from continuum_sim.steptime.piecewise import Piece, PiecewiseStepTime
-from continuum_sim.traces.errors import shown
 
 KIND: Final = "calibrated"
 

@@ -73,7 +73,7 @@ def load_fitted(path: Path) -> Fitted | Calibrated:
         Naming the file, the field and what was expected.
     """
     try:
-        raw = read_json(path)
+        raw = read_json(path, finite=False)
     except ConfigError as error:
         raise ConfigError(f"fitted step time {error}") from None
     if isinstance(raw, dict) and raw.get("kind") == CALIBRATED:

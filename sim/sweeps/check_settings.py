@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from continuum_sim.errors import ConfigError
+from continuum_sim.errors import ConfigError, shown
 from continuum_sim.policies import PolicyError
 from continuum_sim.run_config import RunConfig
 from continuum_sim.sweeps.settings import RATE, check_setting, read_value, read_values
 from continuum_sim.traces.arrivals import Poisson
-from continuum_sim.traces.errors import shown
 
 _MOST_CHECKED: Final = 1_000
 """Values of an axis that are looked at; a longer one is a range of numbers, which the sweep itself checks."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from continuum_sim.errors import ConfigError
+from continuum_sim.errors import ConfigError, shown
 from continuum_sim.policies import PolicyError, Preset, find_preset
 from continuum_sim.policies.registry import load_plugins
 from continuum_sim.resolve import resolve_policy
@@ -24,7 +24,6 @@ from continuum_sim.sweeps.search_space import Space, default_values, search_spac
 from continuum_sim.sweeps.study import Study
 from continuum_sim.sweeps.tuned import Trial, Tuned, TuneProgress
 from continuum_sim.sweeps.workers import Backend, Workers
-from continuum_sim.traces.errors import shown
 from continuum_sim.traces.files import write_text
 
 TUNED: Final = "tuned.json"

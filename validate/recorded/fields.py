@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from continuum_sim.traces.check import MAX_TOKENS
+from continuum_sim.traces.check import MAX_SECONDS, MAX_TOKENS
 from continuum_sim.traces.errors import TraceError, shown
 from continuum_sim.traces.importers.sources import MAX_DOCUMENT_BYTES
 
@@ -77,9 +76,10 @@ class Fields:
         return value
 
     def _seconds(self, name: str, value: object) -> float:
-        if type(value) not in (int, float) or not math.isfinite(seconds := float(value)):  # type: ignore[arg-type]
+        # The bound before the conversion, which an integer of hundreds of digits does not survive.
+        if type(value) not in (int, float) or not abs(value) <= MAX_SECONDS:  # type: ignore[arg-type]
             self.refuse(name, value, "a finite number of seconds")
-        return seconds
+        return float(value)  # type: ignore[arg-type]
 
 
 def parse_object(text: bytes, path: Path, line: int | None = None) -> dict[str, Any]:

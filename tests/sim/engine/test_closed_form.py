@@ -33,7 +33,7 @@ def turn_alone_s(prompt: int, output: int, cached: int, budget: int) -> float:
     return math.fsum(steps_s)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(
     programs=traces(),
     budget=st.integers(1, 64),
@@ -106,7 +106,7 @@ def test_geometric_outputs_wait_as_in_an_m_g_1_queue(rate: float, seed: int) -> 
     assert expected_s == pytest.approx(load / (1 - load), rel=0.15), "M/M/1 with a mean service of 1 s"
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(case=cases(), policy=st.sampled_from(["fcfs", "lru", "program-fifo", "ttl-static", "ttl", "pin-forever"]))
 def test_littles_law(case, policy: str) -> None:  # type: ignore[no-untyped-def]
     """Mean number in the batch and in the queue = arrival rate · mean time there, over any whole run."""

@@ -80,13 +80,11 @@ def export_file(
     from continuum_sim.cli.errors import interruptible
     from continuum_sim.cli.progress import counting
     from continuum_sim.errors import ConfigError
+    from continuum_sim.names import check_names
     from continuum_sim.traces import TraceError, export_trace, find_trace, read_programs
-    from continuum_sim.traces.errors import nearest, shown
-    from continuum_sim.traces.exporters import EXPORT_FORMATS
+    from continuum_sim.traces.exporters import EXPORTERS
 
-    formats = (*EXPORT_FORMATS, CONTINUUM)
-    if to not in formats:
-        raise TraceError(f"unknown format {shown(to)}{nearest(to, formats) or ','} formats: {', '.join(formats)}")
+    check_names([to], [*EXPORTERS.load(), CONTINUUM], "format", error=TraceError)
     for flag, value in (("limit", limit), ("max-turns", max_turns), ("block-size", block_size)):
         if value is not None and value < 1:
             raise ConfigError(f"--{flag} is {value}, expected at least 1")

@@ -21,7 +21,7 @@ from continuum_sim.traces import (
     import_trace,
     read_programs,
 )
-from continuum_sim.traces.exporters import EXPORT_FORMATS
+from continuum_sim.traces.exporters import EXPORTERS
 from support.programs import program, turn
 from support.strategies import traces
 
@@ -36,14 +36,14 @@ def round_trip(programs: list[Program], to: str, folder: Path, block_size: int |
     return list(read_programs(folder / "back.jsonl"))
 
 
-@pytest.mark.parametrize("to", EXPORT_FORMATS)
+@pytest.mark.parametrize("to", sorted(EXPORTERS.load()))
 @pytest.mark.parametrize("name", ["swebench", "bfcl"])
 def test_bundled_traces(tmp_path: Path, to: str, name: str) -> None:
     programs = list(read_programs(find_trace(name), limit=20))
     assert round_trip(programs, to, tmp_path) == programs
 
 
-@pytest.mark.parametrize("to", EXPORT_FORMATS)
+@pytest.mark.parametrize("to", sorted(EXPORTERS.load()))
 @pytest.mark.parametrize("name", ["swebench", "claude_code", "openhands"])
 def test_recorded_traces(tmp_path: Path, to: str, name: str) -> None:
     path = SHARED / f"{name}.jsonl"
@@ -53,14 +53,14 @@ def test_recorded_traces(tmp_path: Path, to: str, name: str) -> None:
     assert round_trip(programs, to, tmp_path) == programs
 
 
-@pytest.mark.parametrize("to", EXPORT_FORMATS)
+@pytest.mark.parametrize("to", sorted(EXPORTERS.load()))
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(programs=traces(), block_size=st.integers(1, 32))
 def test_any_trace(tmp_path_factory: pytest.TempPathFactory, to: str, programs: list[Program], block_size: int) -> None:
     assert round_trip(programs, to, tmp_path_factory.mktemp("x"), block_size) == programs
 
 
-@pytest.mark.parametrize("to", EXPORT_FORMATS)
+@pytest.mark.parametrize("to", sorted(EXPORTERS.load()))
 def test_families_and_tools_at_once(tmp_path: Path, to: str) -> None:
     grandchild = program("g", turn(30, 3, gap=0.1), turn(50, 2), at=None)
     child = replace(program("c", turn(20, 3, gap=0.1), turn(40, 2), at=None), children=(Child(grandchild, 0, 1),))
@@ -140,7 +140,7 @@ def test_an_edited_delay_holds(tmp_path: Path) -> None:
     assert back.turns[0].tool_s == 0.9
 
 
-@pytest.mark.parametrize("to", EXPORT_FORMATS)
+@pytest.mark.parametrize("to", sorted(EXPORTERS.load()))
 def test_nothing_is_left_of_an_export_that_fails(tmp_path: Path, to: str) -> None:
     with pytest.raises(TraceError, match="no program to write"):
         export_trace([], to, tmp_path / "x")

@@ -1,8 +1,13 @@
 """Exporters: traces in the formats of other tools, for them to replay what was simulated here.
 
+One file a format, each an `Exporter`; another package adds one by an entry point of the group
+``continuum_sim.exporters``.
+
 What a format has no field for is written beside its own fields, so that `import_trace` gives the same trace back.
 """
 
-from continuum_sim.traces.exporters.run import EXPORT_FORMATS, export_trace
+from continuum_sim.traces.exporters.api import Exporter
+from continuum_sim.traces.exporters.registry import EXPORTERS
+from continuum_sim.traces.exporters.run import export_trace
 
-__all__ = ["EXPORT_FORMATS", "export_trace"]
+__all__ = ["EXPORTERS", "Exporter", "export_trace"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+from continuum_sim.traces.exporters.api import Exporter
 from continuum_sim.traces.exporters.own import OWN, family, own_turn
 from continuum_sim.traces.schema import Program
 
@@ -17,8 +18,8 @@ _WORD: Final = "go"
 """One token with a space before it in the vocabularies of Llama, Qwen and GPT models."""
 
 
-def aiperf_rows(programs: Iterable[Program]) -> Iterator[dict[str, Any]]:
-    """Yield one conversation a program."""
+def aiperf_rows(programs: Iterable[Program], block_size: int = 0) -> Iterator[dict[str, Any]]:
+    """Yield one conversation a program; there are no blocks in the format."""
     for program in programs:
         for member, own_member in family(program):
             yield {"session_id": member.program_id, "turns": _turns(member), OWN: own_member}
@@ -40,3 +41,6 @@ def _turns(program: Program) -> list[dict[str, Any]]:
         rows.append(row)
         gap_s = turn.tool_s
     return rows
+
+
+AIPERF = Exporter("aiperf", aiperf_rows)

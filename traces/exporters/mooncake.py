@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from continuum_sim.traces.exporters.api import Exporter
 from continuum_sim.traces.exporters.blocks import BlockIds
 from continuum_sim.traces.exporters.own import OWN, family, own_turn
 from continuum_sim.traces.schema import Program
@@ -34,3 +35,6 @@ def mooncake_rows(programs: Iterable[Program], block_size: int) -> Iterator[dict
                 row |= {"input_length": turn.input_tokens, "output_length": turn.output_tokens, "hash_ids": ids}
                 yield {**row, "context_mode": "message_array_with_responses", OWN: own}
                 before = turn
+
+
+MOONCAKE = Exporter("mooncake", mooncake_rows, block_size=512)

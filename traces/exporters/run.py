@@ -7,20 +7,13 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from continuum_sim.traces.errors import TraceError, nearest, shown
-from continuum_sim.traces.exporters.aiperf import aiperf_rows
-from continuum_sim.traces.exporters.mooncake import mooncake_rows
-from continuum_sim.traces.exporters.weka import weka_documents
+from continuum_sim.traces.errors import TraceError
+from continuum_sim.traces.exporters.registry import EXPORTERS
 from continuum_sim.traces.files import staged_folder, write_bytes
 from continuum_sim.traces.schema import Program
 from continuum_sim.traces.write import replacing
-
-EXPORT_FORMATS: Final = ("mooncake", "aiperf", "weka")
-
-_BLOCK_SIZES: Final = {"mooncake": 512, "weka": 64}
-"""Tokens a block has in the published traces of each format."""
 
 
 def export_trace(
@@ -38,7 +31,8 @@ def export_trace(
     programs
         A trace.
     to
-        ``mooncake`` or ``aiperf`` (one file, a row or conversation a line), or ``weka`` (a new folder of files).
+        ``mooncake`` or ``aiperf`` (one file, a row or conversation a line), ``weka`` (a new folder of files), or the
+        name of another package's `Exporter`.
     out
         The file (``.gz`` and ``.zst`` are compressed) or folder.
     block_size
@@ -51,17 +45,14 @@ def export_trace(
     TraceError
         For a format there is not, a program that breaks a rule, none at all, or a folder that is there already.
     """
-    if to not in EXPORT_FORMATS:
-        guess = nearest(to, EXPORT_FORMATS) or ","
-        raise TraceError(f"unknown format {shown(to)}{guess} formats: {', '.join(EXPORT_FORMATS)}")
+    exporter = EXPORTERS.find(to)
     if block_size is not None and block_size < 1:
         raise TraceError(f"block_size is {block_size}, expected at least 1")
-    size = block_size or _BLOCK_SIZES.get(to, 0)
     seen = _Counted(programs, on_program)
-    if to == "weka":
-        _write_folder(Path(out), weka_documents(seen, size))
+    rows = exporter.rows(seen, block_size or exporter.block_size)
+    if exporter.folder:
+        _write_folder(Path(out), rows)
     else:
-        rows = mooncake_rows(seen, size) if to == "mooncake" else aiperf_rows(seen)
         with replacing(Path(out)) as stream:
             for row in rows:
                 stream.write(_line(row))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+from continuum_sim.traces.exporters.api import Exporter
 from continuum_sim.traces.exporters.blocks import BlockIds
 from continuum_sim.traces.exporters.own import OWN, own_program, own_turn
 from continuum_sim.traces.schema import Program
@@ -77,3 +78,6 @@ def _agent(program: Program, at_s: float, blocks: BlockIds) -> dict[str, Any]:
         "tool_tokens": 0,
         "system_tokens": program.shared_prefix.tokens if program.shared_prefix else 0,
     }
+
+
+WEKA = Exporter("weka", weka_documents, block_size=64, folder=True)

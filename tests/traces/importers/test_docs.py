@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from continuum_sim.traces.exporters import EXPORT_FORMATS
+from continuum_sim.traces.exporters import EXPORTERS
 from continuum_sim.traces.header import decode_header
 from continuum_sim.traces.importers import importers
 
@@ -17,7 +17,7 @@ PAGE = (Path(__file__).parents[3] / "docs" / "import.md").read_text(encoding="ut
 def test_every_format_has_its_row() -> None:
     rows = re.findall(r"^\| `([a-z][a-z0-9-]*)` \| ", PAGE, flags=re.MULTILINE)
     # The last one is of runs, which is for `sim` to write.
-    assert set(rows) == {*importers(), *EXPORT_FORMATS, "continuum"}
+    assert set(rows) == {*importers(), *EXPORTERS.load(), "continuum"}
 
 
 def test_the_documented_header_is_one() -> None:

@@ -93,7 +93,8 @@ def parse_json(data: bytes, where: object, kind: Any = Any, *, finite: bool = Tr
         raise ConfigError(f"{where}: {error.detail}") from None
     text = _text(data, where)
     try:
-        value = json.loads(text, **({"parse_constant": _no_constant, "parse_float": _finite} if finite else {}))
+        constant, number = (_no_constant, _finite) if finite else (float, float)
+        value = json.loads(text, parse_constant=constant, parse_float=number)
     except RecursionError:
         raise _too_deep(where) from None
     except json.JSONDecodeError as error:

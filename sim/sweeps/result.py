@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import numpy as np
@@ -112,7 +112,7 @@ class SweepResult:
         import pyarrow.compute as pc
 
         wanted = None if names is None else list(dict.fromkeys([CELL, *names]))
-        parts = [read_part(path, wanted) for path in part_files(self.directory)]
+        parts = [_whole(read_part(path, wanted), path) for path in part_files(self.directory)]
         if not parts:
             why = f"; {len(self.failures)} failed, the first with: {self.failures[0]}" if self.failures else ""
             raise ConfigError(f"no cell in {self.directory / CELLS} has finished{why}")
@@ -180,6 +180,17 @@ class SweepResult:
         if not rows:
             raise ConfigError(f"no two cells differ in {axis} alone (and have a seed in common): nothing to compare")
         return pd.DataFrame(rows)
+
+
+_NEVER_NULL: Final = ("policy", "seed", "kv_blocks", "arrivals", PROGRAM_JCT)
+
+
+def _whole(table: pa.Table, path: Path) -> pa.Table:
+    """Refuse rows without what every finished cell has."""
+    for name in _NEVER_NULL:
+        if name in table.schema.names and table.column(name).null_count:
+            raise ConfigError(f"{path}: column {name!r} lacks a value")
+    return table
 
 
 def load_sweep(directory: str | Path) -> SweepResult:

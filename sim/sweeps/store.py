@@ -196,9 +196,8 @@ def read_part(path: Path, names: Sequence[str] | None = None) -> pa.Table:
         table = file.read(columns=None if names is None else list(names))
     with parquet_errors(path):
         table.validate(full=True)
-    for name in (CELL, "policy", "seed", "kv_blocks", "arrivals", PROGRAM_JCT):
-        if name in table.schema.names and table.column(name).null_count:
-            raise ConfigError(f"{path}: column {name!r} lacks a value")
+    if CELL in table.schema.names and table.column(CELL).null_count:
+        raise ConfigError(f"{path}: column {CELL!r} lacks a value")
     return table
 
 
@@ -213,11 +212,16 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     try:
         manifest: Any = read_json(directory / MANIFEST)
     except ConfigError as error:
-        raise ConfigError(f"{directory} is no sweep: {error}") from None
+        raise ConfigError(f"{directory} is no sweep: {MANIFEST}{_after_path(error, directory / MANIFEST)}") from None
     if not isinstance(manifest, dict) or manifest.get("kind") != KIND:
         raise ConfigError(f"{directory} holds results of another command, expected those of `sweep`")
     convert(manifest, _ManifestParts, directory / MANIFEST)
     return manifest
+
+
+def _after_path(error: ConfigError, path: Path) -> str:
+    """What an error says after the path that it begins with."""
+    return str(error).removeprefix(f"{path}:")
 
 
 def _check_ours(directory: Path) -> None:

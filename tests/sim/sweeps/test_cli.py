@@ -149,7 +149,7 @@ def test_a_reason_that_many_cells_share_is_said_once(capsys: pytest.CaptureFixtu
         (["--out", "s", "--backend", "slurm"], "error: --backend is 'slurm', expected local, dask or ray"),
         (["--out", "s", "--backend", "dask"], "error: backend dask takes the address of the cluster (--address)"),
         (["--out", "s", "--address", "tcp://x:1"], "error: backend local takes no address"),
-        (["none.toml", "--out", "s"], "error: sweep none.toml cannot be read: No such file or directory"),
+        (["none.toml", "--out", "s"], "error: sweep none.toml: cannot be read (No such file or directory)"),
         (["--out", "s", "--rates", "fast"], "error: rate is 'fast', expected a number"),
     ],
 )

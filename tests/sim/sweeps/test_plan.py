@@ -229,7 +229,7 @@ def test_a_file_says_the_same_as_flags(tmp_path: Path) -> None:
         ("[gird]\n", "unknown table 'gird'"),
         ("grid = 3\n", r"grid is no table, expected a \[grid\] heading"),
         ("[cells]\n", r"expected \[\[cells\]\] headings"),
-        ("[grid\n", "is no TOML"),
+        ("[grid\n", "is not TOML"),
     ],
 )
 def test_a_broken_file_is_refused(tmp_path: Path, text: str, said: str) -> None:

@@ -21,7 +21,7 @@ from continuum_sim.results.decisions import DecisionRecord, decision_line
 from continuum_sim.simulation import Simulation
 from continuum_sim.spec import parse_policy
 from continuum_sim.steptime.fitted import Fitted
-from continuum_sim.traces.schema import Program
+from continuum_sim.traces.schema import Child, Program
 from continuum_sim.validate.parity.random_cases import Case, random_case
 from support.runs import Outcome
 
@@ -89,7 +89,7 @@ def lockstep(case: Case, spec: str, folder: Path) -> tuple[list[bytes], list[byt
     rebuild = fit_rebuild_time(STEP_TIME, config.max_num_batched_tokens, config.max_model_len)
     shadow = VllmShadow(
         config,
-        {p.program_id: p for p in case.programs},
+        {p.program_id: p for top in case.programs for p in top.family()},
         scheduler_cls=ContinuumScheduler,
         additional_config={
             "continuum": {"policy": spec, "decisions": str(log), "rebuild": asdict(rebuild), "forget_after_s": None}
@@ -169,3 +169,19 @@ def test_every_preset_agrees_as_it_is(preset: str, tmp_path: Path) -> None:
     for seed in (8, 10):
         simulated, real, _, _ = lockstep(case_of(seed), preset, tmp_path)
         assert real == simulated
+
+
+@pytest.mark.parametrize("policy", ["session-gate:limit=1", "concur:window=1,period=2", "thunderagent:period=2"])
+def test_a_gate_lets_sub_agents_in_on_both_sides(policy: str, tmp_path: Path) -> None:
+    """Clients name the parent; without it the plug-in would keep the sub-agent out that the parent waits for."""
+    pytest.importorskip("vllm", reason="vLLM is not installed")
+    case = case_of(8)
+    tops, others = case.programs[::2], case.programs[1::2]
+    families = [
+        replace(top, children=(Child(replace(other, arrival_s=None), 0),))
+        for top, other in zip(tops, others, strict=False)
+    ]
+    case = replace(case, programs=families, arrivals_s=case.arrivals_s[: len(families)])
+    simulated, live, counts, live_counts = lockstep(case, policy, tmp_path)
+    assert live == simulated
+    assert live_counts == counts

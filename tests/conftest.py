@@ -9,7 +9,7 @@ import zlib
 from datetime import date
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, is_hypothesis_test, settings
 
 # CI draws the same examples every time and does not spend minutes making a failing one smaller; a developer does.
 settings.register_profile(
@@ -30,6 +30,7 @@ if threading.current_thread() is threading.main_thread() and signal.getsignal(si
 # What only repeats other checks is sampled by date: .ci/run sets CONTINUUM_CI_DATE to today, and of the tests marked
 # `repeats` a share is run; with CONTINUUM_CI_SHARE=8 of all others one in 8 as well. Without a date all are run.
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    _multiply_examples(items, int(os.environ.get("CONTINUUM_EXAMPLES", "1")))
     today, one_in = _ci_date(), int(os.environ.get("CONTINUUM_CI_SHARE", "1"))
     if today is None:
         return
@@ -41,6 +42,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         (kept if in_turn(item.nodeid, today, share) else left).append(item)
     items[:] = kept
     config.hook.pytest_deselected(items=left)
+
+
+def _multiply_examples(items: list[pytest.Item], factor: int) -> None:
+    """With CONTINUUM_EXAMPLES=10 every property is tried on ten times as many examples."""
+    tests = {test for item in items if is_hypothesis_test(test := getattr(item, "obj", None))}
+    for test in tests if factor > 1 else ():
+        before = test._hypothesis_internal_use_settings  # what `settings` has decorated it with, once; no public name
+        test._hypothesis_internal_use_settings = settings(before, max_examples=factor * before.max_examples)
 
 
 def in_turn(name: str, today: date, share: int) -> bool:

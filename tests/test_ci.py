@@ -81,6 +81,19 @@ def test_every_test_that_repeats_has_its_day(pytester: pytest.Pytester, monkeypa
     assert max(map(len, days)) < 20
 
 
+def test_properties_can_be_tried_on_more_examples(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytester.makeconftest((ROOT / "tests" / "conftest.py").read_text("utf-8"))
+    pytester.makepyfile(
+        "from hypothesis import given, settings, strategies as st\nseen = []\n"
+        "@settings(max_examples=7)\n@given(st.integers())\ndef test_one(n): seen.append(n)\n"
+        "@given(st.integers())\ndef test_two(n): seen.append(n)\n"
+        "def test_count(): print('examples:', len(seen))\n"
+    )
+    assert "examples: 107" in "\n".join(pytester.runpytest_subprocess("-s", "-p", "no:cacheprovider").outlines)
+    monkeypatch.setenv("CONTINUUM_EXAMPLES", "10")
+    assert "examples: 1070" in "\n".join(pytester.runpytest_subprocess("-s", "-p", "no:cacheprovider").outlines)
+
+
 def test_the_readmes_commands_are_found() -> None:
     def found(function: str) -> str:
         script = f"cd {ROOT}; work=/tmp; . .ci/environments.sh; {function}"

@@ -93,8 +93,10 @@ def parse_json(data: bytes, where: object, kind: Any = Any, *, finite: bool = Tr
         raise ConfigError(f"{where}: {error.detail}") from None
     text = _text(data, where)
     try:
-        constant, number = (_no_constant, _finite) if finite else (float, float)
-        value = json.loads(text, parse_constant=constant, parse_float=number)
+        if finite:
+            value = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+        else:
+            value = json.loads(text)
     except RecursionError:
         raise _too_deep(where) from None
     except json.JSONDecodeError as error:

@@ -93,10 +93,7 @@ def parse_json(data: bytes, where: object, kind: Any = Any, *, finite: bool = Tr
         raise ConfigError(f"{where}: {error.detail}") from None
     text = _text(data, where)
     try:
-        if finite:
-            value = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
-        else:
-            value = json.loads(text)
+        value = json.loads(text, parse_constant=_no_constant, parse_float=_finite) if finite else json.loads(text)
     except RecursionError:
         raise _too_deep(where) from None
     except json.JSONDecodeError as error:

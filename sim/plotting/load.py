@@ -14,10 +14,9 @@ from continuum_sim.errors import ConfigError
 from continuum_sim.plotting.data import FigureData, Source, measured, settings
 from continuum_sim.plotting.held import setting_columns
 from continuum_sim.plotting.swept import is_sweep, swept_cells
-from continuum_sim.readers import read_json
 from continuum_sim.results.compared import CompareResult, Run
 from continuum_sim.results.files import MANIFEST, SUMMARY
-from continuum_sim.results.manifest_parts import ComparisonParts
+from continuum_sim.results.manifest_parts import ComparisonParts, read_manifest
 from continuum_sim.results.result import RunResult, load_run
 from continuum_sim.sweeps.result import SweepResult, load_sweep
 
@@ -114,7 +113,7 @@ def _is_results(path: Path) -> bool:
 
 def _run_names(path: Path) -> list[str]:
     try:
-        return read_json(path / MANIFEST, ComparisonParts).runs
+        return read_manifest(path / MANIFEST, ComparisonParts)[1].runs
     except ConfigError as error:
         raise ConfigError(f"{path} is no comparison: {error}") from None
 

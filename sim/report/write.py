@@ -20,7 +20,7 @@ from continuum_sim.report.pictures import Picture, pictures_of
 from continuum_sim.report.timeline_data import MOST_TURNS, timeline_data
 from continuum_sim.results.compared import ComparisonRow
 from continuum_sim.results.files import MANIFEST
-from continuum_sim.results.manifest_parts import ComparisonParts
+from continuum_sim.results.manifest_parts import ComparisonParts, read_manifest
 from continuum_sim.results.paired import PairedDifference
 from continuum_sim.results.result import RunResult, load_run
 from continuum_sim.results.summary import Summary
@@ -77,8 +77,7 @@ def write_report(
 def _comparison(place: Path) -> tuple[Page, list[RunResult]]:
     """The page of a comparison, and its runs under the first seed."""
     try:
-        parts = read_json(place / MANIFEST, ComparisonParts)
-        manifest: dict[str, Any] = read_json(place / MANIFEST)
+        manifest, parts = read_manifest(place / MANIFEST, ComparisonParts)
         compared = _read_comparison(place / COMPARISON)
         runs = [load_run(place / path) for path in parts.runs]
     except ConfigError as error:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from continuum_sim.build import commit
 from continuum_sim.policies import Routing
 from continuum_sim.resolve import ResolvedRun
+from continuum_sim.results.manifest_parts import SCHEMA_VERSION
 from continuum_sim.spec import routing_spec
 from continuum_sim.vllm_defaults import MIRRORED_VLLM
 
@@ -77,6 +78,7 @@ def make_stamp(command: Sequence[str] | None) -> dict[str, Any]:
     return {
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": None if command is None else list(command),
+        "schema_version": SCHEMA_VERSION,
         "versions": _versions(),
         "commit": commit(),
         "platform": platform.platform(),

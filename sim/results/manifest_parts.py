@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 
+from continuum_sim.errors import ConfigError, shown
+from continuum_sim.readers import convert, read_json
+
+SCHEMA_VERSION: Final = 1
+"""Of the layout of directories of results, as every manifest says. Whoever changes the meaning of what is there raises
+it, and goes on reading the versions before; what is only added needs no new one. A manifest without it is of version
+1."""
+
 _Object = dict[str, Any]
+T = TypeVar("T")
 
 
 class TierParts(msgspec.Struct):
@@ -45,3 +55,21 @@ class ComparisonParts(msgspec.Struct):
     baseline: str
     command: list[str] | None = None
     versions: dict[str, str | None] = {}
+
+
+def read_manifest(path: Path, kind: type[T]) -> tuple[dict[str, Any], T]:
+    """Read a manifest, and what of it is used as the type that it has.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read, is of a later layout than this version knows, or of other types.
+    """
+    manifest = read_json(path)
+    version = manifest.get("schema_version", 1) if isinstance(manifest, dict) else 1
+    if not isinstance(version, int) or isinstance(version, bool) or version > SCHEMA_VERSION:
+        raise ConfigError(
+            f"{path}: schema_version is {shown(version)}, and this version of continuum-sim reads up to "
+            f"{SCHEMA_VERSION}; open it with the version that made it, or a later one"
+        )
+    return manifest, convert(manifest, kind, path)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from continuum_sim.errors import ConfigError
-from continuum_sim.readers import convert, read_json
+from continuum_sim.readers import read_json
 from continuum_sim.results.decisions import DecisionRecord, decision_line, read_decisions
 from continuum_sim.results.files import (
     DECISIONS,
@@ -21,7 +21,7 @@ from continuum_sim.results.files import (
     table_path,
 )
 from continuum_sim.results.jsonfile import to_json
-from continuum_sim.results.manifest_parts import ManifestParts
+from continuum_sim.results.manifest_parts import ManifestParts, read_manifest
 from continuum_sim.results.summary import Summary
 from continuum_sim.results.tables import COLUMNS, schema
 from continuum_sim.traces.files import whole_file, write_text
@@ -170,9 +170,8 @@ def load_run(directory: str | Path) -> RunResult:
     """
     path = Path(directory)
     try:
+        manifest, _ = read_manifest(path / MANIFEST, ManifestParts)
         summary = read_json(path / SUMMARY, Summary)
-        manifest = read_json(path / MANIFEST)
-        convert(manifest, ManifestParts, path / MANIFEST)
     except ConfigError as error:
         raise ConfigError(f"{path} is no run directory: {error}") from None
     return RunResult(summary, manifest, directory=path)

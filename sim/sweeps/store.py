@@ -17,9 +17,10 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import msgspec
 
 from continuum_sim.errors import ConfigError
-from continuum_sim.readers import convert, open_parquet, parquet_errors, read_json
+from continuum_sim.readers import convert, open_parquet, parquet_errors
 from continuum_sim.results.files import MANIFEST
 from continuum_sim.results.jsonfile import to_json
+from continuum_sim.results.manifest_parts import read_manifest as read_any_manifest
 from continuum_sim.sweeps.row import CELL, PROGRAM_JCT, arrow_schema, columns, setting_columns
 from continuum_sim.traces.files import whole_file, write_text
 
@@ -210,10 +211,10 @@ def read_manifest(directory: Path) -> dict[str, Any]:
         If the directory is not one of a sweep.
     """
     try:
-        manifest: Any = read_json(directory / MANIFEST)
+        manifest, _ = read_any_manifest(directory / MANIFEST, dict)
     except ConfigError as error:
         raise ConfigError(f"{directory} is no sweep: {MANIFEST}{_after_path(error, directory / MANIFEST)}") from None
-    if not isinstance(manifest, dict) or manifest.get("kind") != KIND:
+    if manifest.get("kind") != KIND:
         raise ConfigError(f"{directory} holds results of another command, expected those of `sweep`")
     convert(manifest, _ManifestParts, directory / MANIFEST)
     return manifest

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 import continuum_sim as cs
-from support.cli import printed
+from support.cli import printed, refused
 
 KEPT = Path(__file__).parents[1] / "kept"
 VERSIONS = sorted(path.name for path in KEPT.iterdir())
@@ -61,3 +63,24 @@ def test_what_is_made_of_a_run(kept: Path, tmp_path: Path, capsys: pytest.Captur
 def test_a_figure(kept: Path, kind: str, figure: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = printed(capsys, "figures", kept / kind, "--only", figure, "--format", "png", "--out", tmp_path / "figures")
     assert "drawn" in said
+
+
+@pytest.mark.parametrize("kind", ["run", "comparison", "sweep"])
+@pytest.mark.parametrize("version", [2, "1", True])
+def test_a_later_layout_is_refused_by_name(
+    kept: Path, kind: str, version: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = shutil.copytree(kept / kind, tmp_path / kind)
+    manifest = json.loads((place / "manifest.json").read_text("utf-8"))
+    (place / "manifest.json").write_text(json.dumps({**manifest, "schema_version": version}))
+    expected = f"schema_version is {version!r}, and this version of continuum-sim reads up to 1; open it with"
+    if kind == "sweep":
+        with pytest.raises(cs.ConfigError, match=expected):
+            cs.load_sweep(place)
+    else:
+        assert expected in refused(capsys, "report", place)
+
+
+def test_what_is_written_says_its_layout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    printed(capsys, "run", "--limit", 1, "--max-turns", 1, "--policy", "lru", "--out", tmp_path / "r")
+    assert json.loads((tmp_path / "r" / "manifest.json").read_text("utf-8"))["schema_version"] == 1

@@ -24,7 +24,8 @@ from continuum_sim.sweeps.store import SweepStore, part_files, sweep_store
 
 def row(cell: str) -> dict[str, Any]:
     filled: dict[str, Any] = dict.fromkeys(columns())
-    return {**filled, CELL: cell, "policy": f"policy of {cell}", "program_jct_s": [1.0, 2.0]}
+    asked = {"policy": f"policy of {cell}", "seed": 0, "kv_blocks": 100, "arrivals": "burst"}
+    return {**filled, **asked, CELL: cell, "program_jct_s": [1.0, 2.0]}
 
 
 def opened(directory: Path) -> tuple[SweepStore, set[str]]:
@@ -158,7 +159,7 @@ def test_what_is_no_sweep_is_not_opened(tmp_path: Path) -> None:
     with pytest.raises(cs.ConfigError, match=r"is no sweep: manifest.json cannot be read"):
         cs.load_sweep(tmp_path)
     (tmp_path / "manifest.json").write_text("{")
-    with pytest.raises(cs.ConfigError, match="is no JSON"):
+    with pytest.raises(cs.ConfigError, match="is not JSON"):
         cs.load_sweep(tmp_path)
     (tmp_path / "manifest.json").unlink()
     opened(tmp_path)

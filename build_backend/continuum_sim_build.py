@@ -66,7 +66,7 @@ step-time models) or send to other processes (settings, models, results) is not 
 what is asked once a run, a program or a file, which is not worth it.
 """
 
-REQUIREMENTS = ["mypy[mypyc]>=2.4,<2.5", "numpy>=1.26", "simpy>=4.1"]
+REQUIREMENTS = ["mypy[mypyc]>=2.4,<2.5", "numpy>=2.1", "simpy>=4.1"]
 """The compiler, pinned to what CI tests with, and the libraries whose types it has to see."""
 
 COMMIT_FILE = "continuum_sim/commit.txt"

@@ -124,7 +124,7 @@ def test_seeds(text: str, seeds: list[int]) -> None:
     assert parse_seeds(text) == seeds
 
 
-@pytest.mark.parametrize("text", ["", "a", "-1", "2-1", "1.5", "0-", "0-99999999999", "٣"])
+@pytest.mark.parametrize("text", ["", "a", "-1", "2-1", "1.5", "0-", "٣"])
 def test_what_is_no_list_of_seeds(text: str) -> None:
     with pytest.raises(cs.ConfigError, match="as in 0,1,2 or 0-9"):
         parse_seeds(text)

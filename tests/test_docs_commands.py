@@ -113,7 +113,9 @@ def _logs(folder: Path) -> None:
     (folder / "mooncake").mkdir()
     (folder / "mooncake" / "m.jsonl").write_text(4 * good + good.replace("600", "0"))
     (folder / "aiperf").mkdir()
-    (folder / "aiperf" / "c.jsonl").write_text('{"session_id": "s", "turns": [{"text": "hello", "delay": 0, "output_length": 5}]}\n')
+    (folder / "aiperf" / "c.jsonl").write_text(
+        '{"session_id": "s", "turns": [{"text": "hello", "delay": 0, "output_length": 5}]}\n'
+    )
 
 
 FILES: dict[str, Callable[[Path], None]] = {"import.md": _logs}

@@ -114,7 +114,7 @@ def _logs(folder: Path) -> None:
     (folder / "mooncake" / "m.jsonl").write_text(4 * good + good.replace("600", "0"))
     (folder / "aiperf").mkdir()
     (folder / "aiperf" / "c.jsonl").write_text(
-        '{"session_id": "s", "turns": [{"text": "hello", "output_length": 5}]}\n'
+        '{"session_id": "s", "turns": [{"text": "hello", "delay": 0, "output_length": 5}]}\n'
     )
 
 

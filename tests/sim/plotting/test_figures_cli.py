@@ -76,7 +76,7 @@ def test_the_list_says_what_each_figure_needs(capsys: pytest.CaptureFixture[str]
         ("{tmp}/file", "file is a file, expected a directory of results"),
         ("{tmp}/empty", "empty holds no results, expected a directory written by run, compare or sweep --out"),
         ("{tmp}/torn", "torn is no run directory"),
-        ("{tmp}/listless", "lists no runs"),
+        ("{tmp}/listless", "missing required field `runs`"),
         ("{data} --only jct-vs-rte", "unknown figure 'jct-vs-rte', did you mean 'jct-vs-rate'?"),
         ("{data} --format gif", "unknown format 'gif', expected some of pdf, png, svg"),
         ("{data} --where rate=7", "no run has rate = 7; there are 1.0, 2.0, 4.0"),

@@ -9,7 +9,7 @@ import zlib
 from datetime import date
 
 import pytest
-from hypothesis import HealthCheck, Phase, is_hypothesis_test, settings
+from hypothesis import HealthCheck, Phase, settings
 
 # CI draws the same examples every time and does not spend minutes making a failing one smaller; a developer does.
 settings.register_profile(
@@ -46,7 +46,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _multiply_examples(items: list[pytest.Item], factor: int) -> None:
     """With CONTINUUM_EXAMPLES=10 every property is tried on ten times as many examples."""
-    tests = {test for item in items if is_hypothesis_test(test := getattr(item, "obj", None))}
+    tests = {test for item in items if getattr(test := getattr(item, "obj", None), "is_hypothesis_test", False)}
     for test in tests if factor > 1 else ():
         before = test._hypothesis_internal_use_settings  # what `settings` has decorated it with, once; no public name
         test._hypothesis_internal_use_settings = settings(before, max_examples=factor * before.max_examples)

@@ -167,9 +167,7 @@ def test_an_unknown_gpu_or_model_is_one_line() -> None:
         load_aiconfigurator(LLAMA, find_gpu("h100-pcie"))
     with pytest.raises(cs.ConfigError, match=r"Gemma-3-12B has sliding windows.*; it has Llama-3.1-8B"):
         load_aiconfigurator(find_model("gemma-3-12b"), H100)
-    with pytest.raises(
-        cs.ConfigError, match="'overhead' of step-time model aiconfigurator, did you mean"
-    ):
+    with pytest.raises(cs.ConfigError, match="'overhead' of step-time model aiconfigurator, did you mean"):
         make_step_time("aiconfigurator:overhead=1", model=LLAMA, gpu=H100)
     with pytest.raises(cs.ConfigError, match="host_overhead_s is -1"):
         make_step_time("aiconfigurator:host_overhead_s=-1", model=LLAMA, gpu=H100)

@@ -70,7 +70,7 @@ def test_formats_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ([], "no file named, expected the files to import"),
         (["nowhere.jsonl"], "nowhere.jsonl: no such file"),
-        (["{file}", "--from", "moncake"], 'unknown format "moncake", did you mean "mooncake"?'),
+        (["{file}", "--from", "moncake"], "unknown format 'moncake', did you mean 'mooncake'?"),
         (["{file}", "--from", "weka"], "{file}: not valid JSON"),
         (["{file}", "--block-size", "0"], "block_size is 0, expected at least 1"),
         (["{file}", "--tokenizer", "nowhere"], "nowhere: no tokenizer there"),
@@ -108,7 +108,7 @@ def test_export_of_a_run_to_continuums_own_files(
         (["r", "--to", "continuum", "-o", "c"], "error: --out "),
         (["bfcl", "--to", "continuum", "-o", "d"], "error: bfcl is no run directory"),
         (["r", "--to", "continuum", "-o", "d", "--limit", "3"], "error: --limit is for traces"),
-        (["r", "--to", "continum", "-o", "d"], 'error: unknown format "continum", did you mean "continuum"?'),
+        (["r", "--to", "continum", "-o", "d"], "error: unknown format 'continum', did you mean 'continuum'?"),
     ):
         run("trace", "export", *arguments, code=2)
         assert capsys.readouterr().err.startswith(message)

@@ -50,8 +50,8 @@ from continuum_sim.validate.engines.timed_scheduler import make_timed_scheduler
 
 def core():
     try:
-        make_timed_scheduler(None)  # vLLM gives its settings, and gets no further here
-    except AttributeError:
+        make_timed_scheduler(None)  # the environment has no settings, so it gets no further here
+    except KeyError:
         print("up", flush=True)
     time.sleep(600)
 

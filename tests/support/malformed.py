@@ -444,7 +444,7 @@ def _swept(rng: Rng, valid: Path, folder: Path) -> Malformed:
         )
     load = ["--trace", str(valid / "trace.jsonl"), "--arrivals", "poisson:rate=2", "--kv-blocks", "4000"]
     again = ["sweep", *load, "--policies", "lru,ttl", "--rates", "1,2", "--jobs", "1", "--out", str(folder / "swept")]
-    only = rng.choice(("jct-vs-rate", "capacity", "throughput", "jct-cdf"))
+    only = rng.choice(("jct-vs-rate", "ablation", "throughput", "jct-cdf"))
     drawn = ["figures", str(folder / "swept"), "--out", str(folder / "f"), "--only", only, "--format", "svg"]
     return Malformed(f"sweep {chosen.name}", rng.choice((again, again, drawn)), "swept")
 

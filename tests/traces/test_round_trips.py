@@ -153,5 +153,5 @@ def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_unknown_formats(tmp_path: Path) -> None:
-    with pytest.raises(TraceError, match=r'unknown format "mooncak", did you mean "mooncake"\?'):
+    with pytest.raises(TraceError, match=r"unknown format 'mooncak', did you mean 'mooncake'\?"):
         export_trace([], "mooncak", tmp_path / "x")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
 
 import typer
 
-from continuum_sim.cli.scenario_flags import is_given, settings_of
+from continuum_sim.cli.scenario_flags import is_given, say_notes, settings_of
 from continuum_sim.vllm_defaults import BLOCK_SIZE, GPU_MEMORY_UTILIZATION
 
 if TYPE_CHECKING:
@@ -175,6 +175,8 @@ def takes_run_flags(command: Callable[..., None]) -> Callable[..., None]:
             given.update(settings_of(chosen, given))
         flags = RunFlags(**{item.name: given.pop(item.name) for item in shared})
         command(flags=flags, **given)
+        if chosen is not None:
+            say_notes(given["context"])
 
     kept = [item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in own if item.name != "flags"]
     parameters = [*kept, scenario, *shared]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 
 _TAKEN: Final = "continuum_sim.scenario"
+_NOTES: Final = "continuum_sim.notes"
 
 
 def is_chosen(context: typer.Context, name: str) -> bool:
@@ -56,7 +57,6 @@ def settings_of(scenario: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_axis(scenario: str, found: Scenario, axis: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    from continuum_sim.cli.console import say
     from continuum_sim.errors import ConfigError
     from continuum_sim.sweeps.settings import RATE, read_values, with_rate
 
@@ -77,5 +77,13 @@ def _of_axis(scenario: str, found: Scenario, axis: str, given: Mapping[str, Any]
     if base is None and given[parameter] not in values:
         raise ConfigError(f"scenario {scenario} varies {axis} ({listed}): choose one with {flag}; {all_of_them}")
     here = given[parameter] if base is None else base
-    say(f"note: scenario {scenario} varies {axis} ({listed}); this is {here} (see {flag}); {all_of_them}")
+    note = f"note: scenario {scenario} varies {axis} ({listed}); this is {here} (see {flag}); {all_of_them}"
+    context.meta.setdefault(_NOTES, []).append(note)
     return {}
+
+
+def say_notes(context: typer.Context) -> None:
+    """Say what a scenario varies and the command did not; once it has worked, for an error is one line."""
+    from continuum_sim.cli.console import say
+
+    say(*context.meta.get(_NOTES, ()))

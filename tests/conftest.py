@@ -46,10 +46,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _multiply_examples(items: list[pytest.Item], factor: int) -> None:
     """With CONTINUUM_EXAMPLES=10 every property is tried on ten times as many examples."""
-    tests = {test for item in items if getattr(test := getattr(item, "obj", None), "is_hypothesis_test", False)}
-    for test in tests if factor > 1 else ():
-        before = test._hypothesis_internal_use_settings  # what `settings` has decorated it with, once; no public name
-        test._hypothesis_internal_use_settings = settings(before, max_examples=factor * before.max_examples)
+    if factor == 1:
+        return
+    name = "_hypothesis_internal_use_settings"  # what `settings` has decorated a test with; there is no public name
+    tests = {getattr(item.obj, "__func__", item.obj) for item in items if hasattr(item, "obj")}
+    for test in tests:
+        if (before := getattr(test, name, None)) is not None:  # neither a state machine nor without random examples
+            setattr(test, name, settings(before, max_examples=factor * before.max_examples))
 
 
 def in_turn(name: str, today: date, share: int) -> bool:

@@ -109,6 +109,8 @@ class FigureData:
             part.insert(1, "seed", row.seed)
             parts.append(part)
         joined: pd.DataFrame = pd.concat(parts, ignore_index=True)
+        if joined.empty:
+            raise MissingData(f"needs rows in {name}.parquet; there are none")
         return joined
 
 

@@ -19,10 +19,10 @@ _NO_SETTINGS: Final = ("engine", "arrivals", RATE_COLUMN)
 def swept_cells(sweep: SweepResult) -> Iterator[tuple[dict[str, Any], Source]]:
     """Yield every finished cell: its settings and results, and the JCT of its programs."""
     frame = sweep.frame(programs=True)
-    asked = sweep.manifest["axes"]
+    asked = sweep.manifest.get("axes")
     names = [name for name in setting_columns() if name in frame and name not in _NO_SETTINGS]
     # What varies unasked follows from what was asked, as the KV blocks do from the GPU.
-    names = [name for name in names if name in asked or frame[name].nunique(dropna=False) < 2]
+    names = [name for name in names if asked is None or name in asked or frame[name].nunique(dropna=False) < 2]
     measured = [name for name in METRICS if name in frame]
     for row, usable in zip(frame.to_dict("records"), frame["kv_blocks"] - 1, strict=True):  # one is vLLM's null block
         settings = {**{name: row[name] for name in names}, **arrival_settings(row["arrivals"])}

@@ -8,6 +8,7 @@ import random
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,7 @@ def spoil(rng: Rng, value: Any) -> Any:
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
         places = list(_places(value))
         if not places or rng.random() < 0.04:
-            return rng.choice(ODD)
+            return deepcopy(rng.choice(ODD))
         # By depth first, so that few fields beside a long list are met as often as its entries.
         depth = rng.choice(sorted({len(place) for place in places}))
         *way, last = rng.choice([place for place in places if len(place) == depth])
@@ -126,11 +127,11 @@ def spoil(rng: Rng, value: Any) -> Any:
         if kind == 0:
             del holder[last]
         elif kind == 1 and isinstance(holder, dict):
-            holder[rng.choice(("unknown", "", "a" * 300, str(last).upper()))] = rng.choice(ODD)
+            holder[rng.choice(("unknown", "", "a" * 300, str(last).upper()))] = deepcopy(rng.choice(ODD))
         elif kind == 2 and isinstance(holder, list):
-            holder.insert(last, holder[last])
+            holder.insert(last, deepcopy(holder[last]))
         else:
-            holder[last] = rng.choice(ODD)
+            holder[last] = deepcopy(rng.choice(ODD))
     return value
 
 

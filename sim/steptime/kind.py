@@ -27,8 +27,6 @@ class StepTimeKind:
 
     name: str
     make: StepTimeFactory
-    shows: str = ""
-    """How it is written on the command line: `fitted:FILE`; the name if empty."""
     one_gpu: bool = False
     """Whether it is read from measurements on one kind of GPU, whatever GPU is asked for."""
 

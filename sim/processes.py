@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -29,6 +30,8 @@ def local_workers() -> Iterator[None]:
             usual(failed)
 
     threading.excepthook = hush
+    # Of the same kind, and as late: joblib's counts of calls that an interruption left undone or unread.
+    warnings.filterwarnings("ignore", r".*\btasks (which were still being processed|have been successfully executed)")
     begin = {"initializer": _begin_worker, "initargs": (os.getpid(),)}
     with parallel_config(backend="loky", inner_max_num_threads=1, idle_worker_timeout=_IDLE_S, **begin):
         yield

@@ -7,10 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from joblib import Parallel, delayed
+
+from continuum_sim.processes import local_workers, start_workers
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads Linux's /proc")
 
@@ -110,3 +114,14 @@ def test_workers_end_with_a_parent_that_was_killed(tmp_path: Path, command: tupl
     finally:
         for pid in members(process.pid):
             os.kill(pid, signal.SIGKILL)
+
+
+def test_calls_that_are_left_undone_are_not_counted_aloud() -> None:
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        with local_workers():
+            calls = (delayed(time.sleep)(delay_s) for delay_s in (0, 5, 5, 5))
+            outcomes = start_workers(Parallel(n_jobs=2, batch_size=1, return_as="generator_unordered"), calls)
+            assert next(outcomes) is None
+            outcomes.close()
+    assert [str(one.message) for one in warned if one.category is UserWarning] == []

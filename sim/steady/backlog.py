@@ -1,0 +1,64 @@
+"""The work that has arrived and is not done, over time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+_BINS: Final = 2**16
+"""However long a run is: 1 MB, and still hundreds a part where the load is a hundredth of the run."""
+
+
+class Backlog:
+    """W(t), the tokens of fresh work that have arrived by t, less those that are done; in bounded memory.
+
+    What is fresh is computed for the first time: computed tokens less recomputed ones. The work of a program is known
+    when it has run, so it is entered then, at the time of its arrival. Times are kept to a bin, which grows as a run
+    does, but the sum of the times within each is exact.
+
+    Parameters
+    ----------
+    bin_s
+        Width of a bin to begin with, in seconds; doubled as often as the run needs it.
+    """
+
+    def __init__(self, bin_s: float = 0.01) -> None:
+        self._bin_s = bin_s
+        self._tokens = np.zeros(_BINS)
+        """Work that arrived within each bin, less what was done."""
+        self._moments = np.zeros(_BINS)
+        """The same, each weighted with its time."""
+
+    def arrived(self, times_s: Sequence[float], tokens: Sequence[float]) -> None:
+        """Enter work that arrived at these times, in any order."""
+        self._add(np.asarray(times_s, float), np.asarray(tokens, float))
+
+    def done(self, times_s: Sequence[float], tokens: Sequence[float]) -> None:
+        """Enter work that was done at these times, in any order."""
+        self._add(np.asarray(times_s, float), -np.asarray(tokens, float))
+
+    def means(self, end_s: float, parts: int) -> np.ndarray:
+        """Return the mean of W over each of equal parts of [0, end_s], in tokens."""
+        edges_s = self._bin_s * np.arange(_BINS + 1)
+        tokens = np.concatenate(([0.0], np.cumsum(self._tokens)))
+        moments = np.concatenate(([0.0], np.cumsum(self._moments)))
+        # ∫ W from 0 to T is the sum of what came before, times how long it was there.
+        integral = np.interp(np.linspace(0, end_s, parts + 1), edges_s, edges_s * tokens - moments)
+        return np.diff(integral) * (parts / end_s)
+
+    def _add(self, times_s: np.ndarray, tokens: np.ndarray) -> None:
+        if not len(times_s):
+            return
+        while times_s.max() >= self._bin_s * _BINS:
+            self._double()
+        bins = (times_s / self._bin_s).astype(np.int64)
+        np.add.at(self._tokens, bins, tokens)
+        np.add.at(self._moments, bins, tokens * times_s)
+
+    def _double(self) -> None:
+        for kept in (self._tokens, self._moments):
+            kept[: _BINS // 2] = kept[::2] + kept[1::2]
+            kept[_BINS // 2 :] = 0
+        self._bin_s *= 2

@@ -1,0 +1,123 @@
+"""What follows from a service curve: how a service recovers from a burst, and how long it holds without one.
+
+μ(n) is the rate at which a system that is kept at n programs finishes work, in programs per second. A KV cache makes
+it fall again beyond a number that fits: from there on, a backlog slows the service that should drain it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+CONGESTED_FITS: Final = 5
+"""Times what fits, from which the curve has reached its floor."""
+_ABOVE_PEAK: Final = 1.1
+"""Times the n of the peak at which a burst counts as drained."""
+_LEFT_FITS: Final = 3
+"""Times what fits that a wandering backlog must reach to be beyond recovery."""
+_TOLERANCE: Final = 1e-6
+_GRID: Final = 4_000
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceCurve:
+    """Measured points of μ(n), joined by straight lines; from nothing at 0, and level beyond the last.
+
+    Raises
+    ------
+    ValueError
+        Unless there are points, n rises, and rates are above 0.
+    """
+
+    n: Sequence[float]
+    per_s: Sequence[float]
+    fits: float
+    """Programs whose contexts fit the KV cache together."""
+
+    def __post_init__(self) -> None:
+        if len(self.n) != len(self.per_s) or not len(self.n):
+            raise ValueError("a service curve has as many rates as numbers of programs, and one at least")
+        if np.any(np.diff([0.0, *self.n]) <= 0) or min(self.per_s) <= 0:
+            raise ValueError("a service curve has rising numbers of programs, and rates above 0")
+
+    def at(self, n: np.ndarray) -> np.ndarray:
+        """Return μ(n)."""
+        return np.interp(n, [0.0, *self.n], [0.0, *self.per_s])
+
+    @property
+    def peak(self) -> tuple[float, float]:
+        """Where the curve is highest, and how high."""
+        place = int(np.argmax(self.per_s))
+        return self.n[place], self.per_s[place]
+
+    @property
+    def congested_per_s(self) -> float:
+        """Its floor beyond `CONGESTED_FITS` times what fits: what a policy still serves however long the queue is."""
+        beyond = [rate for n, rate in zip(self.n, self.per_s, strict=True) if n >= CONGESTED_FITS * self.fits]
+        return min(beyond or [self.per_s[-1]])
+
+    def recoverable_per_s(self, burst: float, horizon: float) -> float:
+        """Return the highest rate at which a burst drains within so many arrivals.
+
+        While n programs are there, n falls by μ(n) − λ a second, so that the burst is gone after
+        ∫ dn / (μ(n) − λ) seconds, n from just above the peak to the burst; λ of them are `horizon` arrivals.
+
+        Parameters
+        ----------
+        burst, horizon
+            In programs.
+        """
+        least = min(_ABOVE_PEAK * self.peak[0], burst)
+        n = np.linspace(least, burst, _GRID)
+        rates = self.at(n)
+        if least == burst:
+            return self.peak[1]
+
+        def arrivals(rate: float) -> float:
+            return rate * float(np.trapezoid(1 / (rates - rate), n))
+
+        return _highest(lambda rate: arrivals(rate) <= horizon, float(rates.min()))
+
+    def from_empty_per_s(self, programs: int, share: float) -> float:
+        """Return the rate at which this share of services collapses within so many arrivals from an empty system.
+
+        Arrivals at rate λ and ends at rate μ(n) make a birth-death chain; hᵢ is the mean time it takes from i to
+        i + 1: h₀ = 1/λ, hᵢ = (1 + μᵢ hᵢ₋₁)/λ. It leaves for good about every Σ hᵢ seconds, i up to `_LEFT_FITS` times
+        what fits, as a Poisson process would. A rate below the congested one never collapses.
+
+        Parameters
+        ----------
+        programs
+            Arrivals looked at.
+        share
+            Between 0 and 1.
+        """
+        wanted = -math.log1p(-share)
+        rate = _highest(lambda rate: programs / (rate * self._escape_s(rate)) <= wanted, self.peak[1] * 2)
+        return max(rate, self.congested_per_s)
+
+    def collapse_share(self, rate: float, programs: int) -> float:
+        """Return the share of services that collapse within so many arrivals at this rate, from empty."""
+        return -math.expm1(-programs / (rate * self._escape_s(rate)))
+
+    def _escape_s(self, rate: float) -> float:
+        """Mean time from empty to a backlog beyond recovery."""
+        rates = self.at(np.arange(max(1, math.ceil(_LEFT_FITS * self.fits))))
+        total = step = 1 / rate
+        for served in rates[1:].tolist():
+            step = (1 + served * step) / rate
+            total += step
+        return total
+
+
+def _highest(holds: Callable[[float], bool], above: float) -> float:
+    """Return the highest rate that holds, of one that holds below it and never above; `above` does not."""
+    low, high = 0.0, above
+    while high - low > _TOLERANCE * above:
+        middle = (low + high) / 2
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low

@@ -1,0 +1,169 @@
+"""Whether the backlog of an open-loop run grew: steady, grows, or too short to tell.
+
+Trend tests are of no use here: the backlog of a busy queue wanders like a random walk, and they call that growth in a
+fifth to a half of steady runs. Two ratios that do not depend on its scale tell the cases apart. With x₁ … x₄₀ the mean
+backlog in equal parts of the time from 0 to the last arrival, and s = Σ(xᵢ₊₁ − xᵢ)²:
+
+* z = (x₄₀ − x₁)/√s is how far the backlog got, in steps of a random walk: large where it grows;
+* v = s / Σ(xᵢ − x̄)² is von Neumann's ratio (1941): large where the backlog forgets its past within the run.
+
+The limits are quantiles of reflected Brownian motion without drift, the backlog of a queue at a load of exactly 1:
+z exceeds its limit in 2.5 % of paths, v in 5 %. They are thus about the hardest case on either side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+
+Kind = Literal["steady", "grows", "too_short", "none"]
+
+PARTS: Final = 40
+LEAST_PROGRAMS: Final = 200
+LEAST_WINDOW_JCTS: Final = 20
+"""Mean JCTs that a run must last, or too few of its programs come and go to say anything."""
+_STEADY_LIMIT: Final = (0.23, 0.46)
+_GROWTH_LIMIT: Final = (0.88, 1.74)
+"""Of v and of z over k runs: a + b/√k, through the quantiles of means of 1, 3, 5 and 10 simulated paths."""
+_MOST_Z: Final = 3.3
+"""The z by which a run that grows is all but sure to be seen to."""
+_SLOPE_FROM: Final = 0.2
+"""Share of the window after which the increments are taken: before, the system fills."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """The two ratios of one run, or their means over several."""
+
+    z: float
+    v: float
+
+    @classmethod
+    def of(cls, backlog: np.ndarray) -> Trend:
+        """Work the ratios out; a backlog that never changes forgets at once and gets nowhere."""
+        steps = np.diff(backlog)
+        squares = float(steps @ steps)
+        spread = float(((backlog - backlog.mean()) ** 2).sum())
+        if squares == 0 or spread == 0:
+            return cls(0.0, math.inf)
+        return cls(float(backlog[-1] - backlog[0]) / math.sqrt(squares), squares / spread)
+
+    def kind(self, runs: int = 1) -> Kind:
+        """Say what it means, of the mean over so many independent runs."""
+        if self.z > growth_limit(runs):
+            return "grows"
+        return "steady" if self.v > steady_limit(runs) else "too_short"
+
+
+@dataclass(frozen=True, slots=True)
+class Slope:
+    """How fast the backlog grew, with a 95 % interval; in the backlog's unit per second."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, backlog: np.ndarray, window_s: float) -> Slope:
+        """Take the mean increment after the system has filled, and a t interval over the increments."""
+        from scipy.stats import t
+
+        steps = np.diff(backlog[round(_SLOPE_FROM * len(backlog)) - 1 :]) * (len(backlog) / window_s)
+        half = float(t.ppf(0.975, len(steps) - 1) * steps.std(ddof=1) / math.sqrt(len(steps)))
+        return cls(float(steps.mean()), float(steps.mean()) - half, float(steps.mean()) + half)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one run, or several of one load, say of whether it can last."""
+
+    kind: Kind
+    runs: int
+    programs: int
+    """Arrivals looked at, a run."""
+    needed_programs: int | None = None
+    """About as many would be enough to tell; where it is too short."""
+    growth_per_s: Slope | None = None
+    """Where it grows: programs' worth of work per second."""
+    collapsed: int | None = None
+    """Runs that grow, where others are steady."""
+    reason: str | None = None
+    """Why there is none, or why it is too short."""
+
+    @property
+    def hazard(self) -> float | None:
+        """Where it is steady: the chance of collapse that a program brings is below this (95 %, the rule of three)."""
+        return 3 / (self.runs * self.programs) if self.kind == "steady" else None
+
+
+def judge(backlogs: Sequence[np.ndarray], windows_s: Sequence[float], *, programs: int, jct_s: float) -> Verdict:
+    """Give the verdict on runs of one load under one policy.
+
+    Parameters
+    ----------
+    backlogs
+        Of each run, the mean backlog in `PARTS` equal parts of the window, in programs' worth of work.
+    windows_s
+        Last arrival of each.
+    programs
+        That arrived in a run, the fewest.
+    jct_s
+        Mean JCT of a run, the longest.
+    """
+    runs = len(backlogs)
+    if programs < LEAST_PROGRAMS:
+        reason = f"{programs:,} programs, and a verdict takes {LEAST_PROGRAMS} or more"
+        return Verdict("too_short", runs, programs, LEAST_PROGRAMS, reason=reason)
+    trends = [Trend.of(backlog) for backlog in backlogs]
+    kinds = [trend.kind() for trend in trends]
+    slopes = [Slope.of(backlog, window_s) for backlog, window_s in zip(backlogs, windows_s, strict=True)]
+    grows = kinds.count("grows")
+    if grows and "steady" in kinds:
+        return Verdict("grows", runs, programs, growth_per_s=_mean(slopes), collapsed=grows)
+    trend = Trend(float(np.mean([one.z for one in trends])), float(np.mean([one.v for one in trends])))
+    kind = trend.kind(runs)
+    if kind == "grows":
+        return Verdict(kind, runs, programs, growth_per_s=_mean(slopes))
+    # A window that few programs live through is too short for either answer but growth, which is plain to see.
+    if min(windows_s) < LEAST_WINDOW_JCTS * jct_s:
+        needed = math.ceil(programs * LEAST_WINDOW_JCTS * jct_s / min(windows_s))
+        reason = f"the load lasted for {min(windows_s) / jct_s:.0f} mean JCTs, and a verdict takes {LEAST_WINDOW_JCTS}"
+        return Verdict("too_short", runs, programs, needed, reason=reason)
+    if kind == "steady":
+        return Verdict(kind, runs, programs)
+    return Verdict(kind, runs, programs, _needed(trend, programs), reason="the backlog wandered throughout the run")
+
+
+def steady_limit(runs: int = 1) -> float:
+    """Return the v that the mean of so many random walks exceeds in 5 % of cases."""
+    return _STEADY_LIMIT[0] + _STEADY_LIMIT[1] / math.sqrt(runs)
+
+
+def growth_limit(runs: int = 1) -> float:
+    """Return the z that the mean of so many random walks exceeds in 2.5 % of cases."""
+    return _GROWTH_LIMIT[0] + _GROWTH_LIMIT[1] / math.sqrt(runs)
+
+
+def _needed(trend: Trend, programs: int) -> int:
+    """Estimate how many programs would tell: v grows with their number, z of a growing backlog with its root."""
+    factor = 1 / trend.v
+    if trend.z > 1:
+        factor = min(factor, (_MOST_Z / trend.z) ** 2)
+    return _rounded(programs * max(1.5, factor))
+
+
+def _rounded(number: float) -> int:
+    """To two digits: it is an estimate."""
+    unit = 10 ** max(0, math.floor(math.log10(number)) - 1)
+    return math.ceil(number / unit) * unit
+
+
+def _mean(slopes: Sequence[Slope]) -> Slope:
+    """Average independent slopes; their intervals shrink by the root of their number."""
+    value = float(np.mean([slope.value for slope in slopes]))
+    half = math.sqrt(sum((slope.high - slope.low) ** 2 for slope in slopes)) / (2 * len(slopes))
+    return Slope(value, value - half, value + half)

@@ -71,7 +71,8 @@ def table(panel: str) -> str:
     for item in (item for item in run_settings().values() if item.about.panel == panel):
         flags = ", ".join(f"`{flag}`" for flag in (item.flag, *item.about.flags))
         flags = f"[{flags}]({item.about.page})" if item.about.page else flags
-        default = item.about.unset or ("" if item.default is None else f"`{item.default}`")
+        plain = f"{item.default:g}" if isinstance(item.default, float) else str(item.default)
+        default = item.about.unset or ("" if item.default is None else f"`{plain}`")
         rows.append(f"| {flags} | {default} | {item.about.help} |")
     return "\n".join(rows) + "\n"
 

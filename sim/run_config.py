@@ -68,7 +68,7 @@ class RunConfig:
     """Of the arrivals; the same for all policies of a comparison."""
     model: str | ModelSpec = setting(
         "llama-3.1-8b",
-        "Model of the catalogue, or a Hugging Face config.json.",
+        "Model of the catalogue, in any spelling, or a Hugging Face config.json.",
         ENGINE,
         page="step-time.md#what-the-catalogue-gives",
         names="model",
@@ -88,7 +88,9 @@ class RunConfig:
         expected="a share above 0 and at most 1",
         positive=True,
     )
-    block_size: int = setting(BLOCK_SIZE, "Tokens in a KV block.", ENGINE, least=1, most=2**16)
+    block_size: int = setting(
+        BLOCK_SIZE, "Tokens in a KV block; vLLM takes multiples of 16.", ENGINE, least=1, most=2**16
+    )
     max_num_batched_tokens: int | None = setting(
         None, "Token budget of a step, the chunk size.", ENGINE, unset="vLLM's for the GPU", least=1, most=MOST
     )
@@ -109,7 +111,7 @@ class RunConfig:
     """KV blocks as vLLM's `num_gpu_blocks` (one is its null block), instead of an estimate from the memory."""
     watermark: float = setting(
         0.0,
-        "Share of blocks kept free when a turn is admitted.",
+        "Share of blocks kept free when a turn is admitted beside others.",
         ENGINE,
         least=0,
         most=1,
@@ -145,7 +147,7 @@ class RunConfig:
     """Host memory for KV blocks below the KV cache of a replica, in GB of 10⁹ bytes; 0 for none."""
     dram_gbps: float = setting(
         31.5,
-        "Bandwidth of the link to it, in GB/s.",
+        "Bandwidth between the GPUs and host memory, in GB/s.",
         ENGINE,
         page="tiers.md",
         least=1e-6,
@@ -166,7 +168,7 @@ class RunConfig:
     """SSD space for what host memory evicts, in GB of 10⁹ bytes; 0 for none."""
     ssd_gbps: float = setting(
         6.9,
-        "Bandwidth of the link to it, in GB/s.",
+        "Bandwidth between host memory and the SSD, in GB/s.",
         ENGINE,
         page="tiers.md",
         least=1e-6,
@@ -197,7 +199,7 @@ class RunConfig:
     """First turns of each program only."""
     repeat_turns: float = setting(
         1.0,
-        "Times as many turns a program, of as many tokens less each.",
+        "Times as many turns a program, of as many tokens less each: its context ends as long.",
         LOAD,
         page="figures.md#the-papers-figures",
         least=1,
@@ -207,7 +209,7 @@ class RunConfig:
     """Times as many turns in each program, each with as many tokens less, so that the context ends as long."""
     tool_workers: PerToolSetting = setting(
         None,
-        "Tool calls that run at once: 16, or per tool bash:4,*:16.",
+        "Tool calls that run at once, the others wait: 16, or per tool bash:4,*:16.",
         TOOLS,
         unset="no bound",
         page="tools.md#workers",
@@ -223,7 +225,7 @@ class RunConfig:
     """Seconds after which a tool call is cut short, likewise."""
     tool_failure_rate: PerToolSetting = setting(
         None,
-        "Probability that a tool call fails, drawn from the seed; per tool likewise.",
+        "Probability that a tool call fails at its end, drawn from the seed; per tool likewise.",
         TOOLS,
         unset="0",
         page="tools.md#timeouts-failures-retries",

@@ -24,7 +24,7 @@ class LoadAndEngine(TypedDict, total=False):
     rate: float | None
     """Programs per second: short for --arrivals poisson:rate=RATE."""
     model: str | ModelSpec
-    """Model of the catalogue, or a Hugging Face config.json."""
+    """Model of the catalogue, in any spelling, or a Hugging Face config.json."""
     gpu: str | GpuSpec
     """GPU of the catalogue."""
     tensor_parallel_size: int
@@ -32,7 +32,7 @@ class LoadAndEngine(TypedDict, total=False):
     gpu_memory_utilization: float
     """Share of GPU memory the engine may use."""
     block_size: int
-    """Tokens in a KV block."""
+    """Tokens in a KV block; vLLM takes multiples of 16."""
     max_num_batched_tokens: int | None
     """Token budget of a step, the chunk size."""
     max_num_seqs: int | None
@@ -42,7 +42,7 @@ class LoadAndEngine(TypedDict, total=False):
     kv_blocks: int | None
     """KV blocks, as vLLM's num_gpu_blocks."""
     watermark: float
-    """Share of blocks kept free when a turn is admitted."""
+    """Share of blocks kept free when a turn is admitted beside others."""
     replicas: Replicas
     """Engines behind one router: a number, or GPUs, as h100:2,a100-80:4 or h100:2:dram_gb=200,a100-80:4."""
     router: str | Routing | None
@@ -50,11 +50,11 @@ class LoadAndEngine(TypedDict, total=False):
     dram_gb: float
     """Host memory for KV below the KV cache, in GB (10^9 bytes); 0: none."""
     dram_gbps: float
-    """Bandwidth of the link to it, in GB/s."""
+    """Bandwidth between the GPUs and host memory, in GB/s."""
     ssd_gb: float
     """SSD space for what host memory evicts, in GB; 0: none."""
     ssd_gbps: float
-    """Bandwidth of the link to it, in GB/s."""
+    """Bandwidth between host memory and the SSD, in GB/s."""
     reload: ReloadRule
     """Reload from a tier where that is faster than computing, or always."""
     step_time: str | StepTime
@@ -66,13 +66,13 @@ class LoadAndEngine(TypedDict, total=False):
     max_turns: int | None
     """Cut every program after so many turns."""
     repeat_turns: float
-    """Times as many turns a program, of as many tokens less each."""
+    """Times as many turns a program, of as many tokens less each: its context ends as long."""
     tool_workers: PerToolSetting
-    """Tool calls that run at once: 16, or per tool bash:4,*:16."""
+    """Tool calls that run at once, the others wait: 16, or per tool bash:4,*:16."""
     tool_timeout: PerToolSetting
     """Seconds after which a tool call is cut short; per tool likewise."""
     tool_failure_rate: PerToolSetting
-    """Probability that a tool call fails, drawn from the seed; per tool likewise."""
+    """Probability that a tool call fails at its end, drawn from the seed; per tool likewise."""
     tool_retries: PerToolSetting
     """Retries of a call that timed out or failed; per tool likewise."""
 

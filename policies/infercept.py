@@ -108,7 +108,8 @@ class Infercept(YieldingPins):
             return 0.0
         saturated_s = engine.rebuild_s(self.saturation)
         half = max(self.saturation // 2, 1)
-        per_token_s = (saturated_s - engine.rebuild_s(self.saturation - half)) / half
+        # A quadratic fitted to times that hardly grow may fall here; a token never makes a step shorter.
+        per_token_s = max(0.0, (saturated_s - engine.rebuild_s(self.saturation - half)) / half)
         running_tokens = (engine.total_blocks - engine.free_blocks - engine.pinned_blocks) * engine.block_size
         chunk = max(self.saturation - engine.num_running, 1)
         chunks = -(-context_tokens // chunk) - 1

@@ -96,7 +96,12 @@ class Preset:
         )
 
 
-PRESETS: Registry[Preset] = Registry("policy", error=PolicyError, group=POLICY_ENTRY_POINTS)
+def _same_planes(old: Preset, new: Preset) -> bool:
+    """Whether a notebook made its composition again: one of its own planes stands in both."""
+    return any(ran_again(getattr(old, plane), getattr(new, plane)) for plane in PLANES)
+
+
+PRESETS: Registry[Preset] = Registry("policy", error=PolicyError, group=POLICY_ENTRY_POINTS, again=_same_planes)
 
 
 def register_order(name: str) -> Callable[[Plane], Plane]:
@@ -121,9 +126,7 @@ def register_routing(name: str) -> Callable[[Plane], Plane]:
 
 def register_preset(preset: Preset) -> Preset:
     """Make a composition available as `--policy NAME`."""
-    if preset.name in PRESETS and not _same_planes(PRESETS[preset.name], preset):
-        raise PolicyError(f"policy {preset.name!r} is registered twice; give one of them another name")
-    PRESETS[preset.name] = preset
+    PRESETS.add(preset.name, preset)
     return preset
 
 
@@ -157,8 +160,3 @@ def _register(table: Registry[Any], name: str) -> Callable[[Plane], Plane]:
         return cls
 
     return add
-
-
-def _same_planes(old: Preset, new: Preset) -> bool:
-    """Whether a notebook made its composition again: one of its own planes stands in both."""
-    return any(ran_again(getattr(old, plane), getattr(new, plane)) for plane in PLANES)

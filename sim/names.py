@@ -6,11 +6,14 @@ exporters, step-time models and figures are all found the same way.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
 from typing import Any, Final, Protocol, TypeVar, cast
@@ -31,7 +34,23 @@ CLOSE: Final = 0.6
 it, `mi300x` and `h200` do not. The ratio of `difflib.SequenceMatcher`, and the default of `get_close_matches`."""
 
 _SHOWN_CHARS: Final = 60
-"""Of an unknown name: it may come from a file."""
+_SHOWN_BITS: Final = 128
+"""What an error shows of a text and of a whole number, which may come from a file."""
+_DIGITS_PER_BIT: Final = (30103, 100000)
+"""log10(2) to five places, as a fraction: Python refuses to write out a number of many thousand digits."""
+
+
+def shown(value: object, write: Callable[[Any], str] = repr) -> str:
+    """Return a value as `write` writes it, short enough for the line of an error."""
+    if isinstance(value, int) and value.bit_length() > _SHOWN_BITS:
+        times, by = _DIGITS_PER_BIT
+        return f"a number of about {value.bit_length() * times // by + 1} digits"
+    return clipped(write(value))
+
+
+def clipped(text: str) -> str:
+    """Return the beginning of a text, short enough for the line of an error."""
+    return text if len(text) <= _SHOWN_CHARS else f"{text[: _SHOWN_CHARS - 1]}…"
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -65,10 +84,9 @@ def unknown(
     """
     names = list(known)
     near = guess or nearest(name, names)
-    shown = name if len(name) <= _SHOWN_CHARS else name[:_SHOWN_CHARS] + "…"
     meant = ";" if near is None else f", did you mean {near!r}?"
     listed = "known: " + (", ".join(names) or "none") if remedy is None else remedy
-    return f"unknown {what} {shown!r}{f' of {of}' if of else ''}{meant} {listed}"
+    return f"unknown {what} {clipped(name)!r}{f' of {of}' if of else ''}{meant} {listed}"
 
 
 def check_names(
@@ -107,6 +125,8 @@ class Registry(dict[str, T]):
         Entry-point group of other packages. An entry point names a thing, or a module that calls `add`.
     adopt
         Makes a thing of an entry point's name and of what it names, where that is not one already.
+    again
+        Whether a second thing of a name is the first one, made again.
     """
 
     def __init__(
@@ -118,10 +138,12 @@ class Registry(dict[str, T]):
         folder: str | None = None,
         group: str | None = None,
         adopt: Callable[[str, Any], T] | None = None,
+        again: Callable[[T, T], bool] | None = None,
     ) -> None:
         super().__init__()
         self.what = what
         self._error, self._kind, self._folder, self._group, self._adopt = error, kind, folder, group, adopt
+        self._again = again or ran_again
         self._loaded = False
 
     def add(self, name: str, thing: T) -> None:
@@ -132,7 +154,7 @@ class Registry(dict[str, T]):
         Exception
             The registry's error, if the name is taken; running a notebook's cell again is not a second thing.
         """
-        if name in self and self[name] is not thing and not ran_again(self[name], thing):
+        if name in self and self[name] is not thing and not self._again(self[name], thing):
             raise self._error(f"{self.what} {name!r} is registered twice; give one of them another name")
         self[name] = thing
 
@@ -190,3 +212,14 @@ def ran_again(old: object, new: object) -> bool:
     homes = {getattr(one, "__module__", None) for one in (old, new)}
     names = {getattr(one, "__qualname__", None) for one in (old, new)}
     return homes == {"__main__"} and len(names) == 1 and None not in names
+
+
+def names_in_source(package: str, call: str) -> list[str]:
+    """Return the names that the files of a package give to `call("NAME", …)`, sorted; nothing is imported.
+
+    For help texts, which must not wait for imports. What other packages ship is not among them.
+    """
+    spec = find_spec(package)
+    folders = [] if spec is None else spec.submodule_search_locations or []
+    texts = (path.read_text(encoding="utf-8") for folder in folders for path in Path(folder).glob("*.py"))
+    return sorted({name for text in texts for name in re.findall(rf'\b{call}\(\s*"([^"]+)"', text)})

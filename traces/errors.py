@@ -6,10 +6,8 @@ import json
 import os
 from collections.abc import Iterable
 
-from continuum_sim.names import nearest as nearest_name
+from continuum_sim import names
 from continuum_sim.traces.printable import printable
-
-_SHOWN_CHARS = 60
 
 
 class TraceError(ValueError):
@@ -51,15 +49,12 @@ def shown(value: object) -> str:
         return "an array"
     if isinstance(value, dict):
         return "an object"
-    if isinstance(value, int) and value.bit_length() > 128:
-        return f"a number of about {value.bit_length() * 30103 // 100000 + 1} digits"
     if value is None or isinstance(value, bool | int | float | str):
-        text = json.dumps(value, ensure_ascii=False)
-        return text if len(text) <= _SHOWN_CHARS else f"{text[: _SHOWN_CHARS - 1]}…"
+        return names.shown(value, lambda plain: json.dumps(plain, ensure_ascii=False))
     return f"a {type(value).__name__}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``, did you mean "…"?`` for the known name closest to ``name``, or nothing if none is close."""
-    close = nearest_name(name, known)
+    close = names.nearest(name, known)
     return "" if close is None else f", did you mean {shown(close)}?"

@@ -2,7 +2,8 @@
 
 from continuum_sim.hardware.gpus import GpuSpec, find_gpu, gpus
 from continuum_sim.hardware.kv import KvMemory, kv_blocks, kv_bytes_per_token, kv_memory
-from continuum_sim.hardware.models import ModelSpec, find_model, models
+from continuum_sim.hardware.model_spec import ModelSpec
+from continuum_sim.hardware.models import find_model, models
 
 __all__ = [
     "GpuSpec",

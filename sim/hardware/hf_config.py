@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from continuum_sim.errors import ConfigError, shown
-from continuum_sim.hardware.models import ModelSpec
+from continuum_sim.hardware.model_spec import ModelSpec
 from continuum_sim.readers import read_json
 
 _MOST = 2**31

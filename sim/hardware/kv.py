@@ -7,7 +7,7 @@ from math import ceil
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.gpus import GIB, GpuSpec
-from continuum_sim.hardware.models import ModelSpec
+from continuum_sim.hardware.model_spec import ModelSpec
 from continuum_sim.vllm_defaults import GPU_MEMORY_UTILIZATION
 
 _KV_DTYPE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1}

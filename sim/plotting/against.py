@@ -11,7 +11,7 @@ import pandas as pd
 from continuum_sim.plotting.data import FigureData, MissingData, plain
 from continuum_sim.plotting.estimates import T_INTERVAL, estimate_each
 from continuum_sim.plotting.held import hold
-from continuum_sim.plotting.legend import legend_above
+from continuum_sim.plotting.marks import legend_above
 from continuum_sim.plotting.spec import FigureTable
 from continuum_sim.plotting.style import BAND_ALPHA, COLUMN_IN, GREY, Look, looks, new_figure
 

@@ -21,9 +21,9 @@ from continuum_sim.plotting.files import (
 )
 from continuum_sim.plotting.held import select
 from continuum_sim.plotting.load import Drawable, load
+from continuum_sim.plotting.marks import held_title, setting_of
 from continuum_sim.plotting.registry import find_figures
 from continuum_sim.plotting.spec import FigureOptions, FigureSpec, FigureTable
-from continuum_sim.plotting.titles import held_title, setting_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

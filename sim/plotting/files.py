@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 import pandas as pd
 
 from continuum_sim.errors import ConfigError
+from continuum_sim.plotting.marks import tidy_ticks
 from continuum_sim.plotting.names import texts_as_they_are
 from continuum_sim.plotting.spec import FigureTable
 from continuum_sim.plotting.style import FORMATS, picture_bytes, styled
-from continuum_sim.plotting.ticks import tidy_ticks
 from continuum_sim.results.jsonfile import to_json
 from continuum_sim.traces.files import write_bytes, write_text
 from continuum_sim.traces.printable import printable

@@ -5,8 +5,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from continuum_sim.plotting.names import texts_as_they_are
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -111,10 +114,31 @@ def styled() -> Iterator[None]:
 
 
 def new_figure(width_in: float = COLUMN_IN, height_in: float = 2.4) -> Figure:
-    """Return an empty figure that draws into memory: no display, nothing of pyplot's global state."""
-    from continuum_sim.plotting.canvas import PrintFigure
+    """Return an empty figure that draws into memory, and that a notebook shows as the last line of a cell.
 
-    return PrintFigure(width_in, height_in)
+    Matplotlib leaves both to pyplot, whose global state this package does without.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure = _figure_class()(figsize=(width_in, height_in), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+@cache
+def _figure_class() -> type[Figure]:
+    """Derive the class when it is first needed: the palette is wanted without matplotlib, too."""
+    from matplotlib.figure import Figure
+
+    class PrintFigure(Figure):
+        def draw(self, renderer: Any) -> None:
+            texts_as_they_are(self)
+            super().draw(renderer)
+
+        def _repr_png_(self) -> bytes:
+            return picture_bytes(self, "png")
+
+    return PrintFigure
 
 
 def picture_bytes(figure: Figure, kind: str, **settings: Any) -> bytes:

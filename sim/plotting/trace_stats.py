@@ -22,7 +22,7 @@ from continuum_sim.plotting.files import (
     write_figure,
     write_index,
 )
-from continuum_sim.plotting.legend import legend_above
+from continuum_sim.plotting.marks import legend_above
 from continuum_sim.plotting.names import label
 from continuum_sim.plotting.spec import FigureTable
 from continuum_sim.plotting.style import BAND_ALPHA, BLUE, looks, new_figure

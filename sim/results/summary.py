@@ -139,7 +139,7 @@ class PolicyActivity(msgspec.Struct, frozen=True, omit_defaults=True):
     reorders: Count
     """Turns admitted before one that was queued earlier."""
     holds: Count
-    """Refusals of an admission gate."""
+    """Turns that the admission gate held back at least once."""
     offloads: Count = 0
     """Contexts sent to host memory; left out where there were none, as what follows."""
     recalls: Count = 0

@@ -23,7 +23,8 @@ import numpy as np
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.gpus import GpuSpec, gpus
-from continuum_sim.hardware.models import ModelSpec, models
+from continuum_sim.hardware.model_spec import ModelSpec
+from continuum_sim.hardware.models import models
 from continuum_sim.steptime.gridded import CONTEXTS, PROMPTS, REQUESTS, TOKENS, Gridded, StepTables, sample
 from continuum_sim.steptime.kind import StepTimeKind, read_settings
 from continuum_sim.steptime.model import StepTime

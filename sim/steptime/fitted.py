@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.gpus import GpuSpec
-from continuum_sim.hardware.models import ModelSpec
+from continuum_sim.hardware.model_spec import ModelSpec
 from continuum_sim.readers import read_json
 from continuum_sim.steptime.batch import StepBatch
 from continuum_sim.steptime.calibrated import KIND as CALIBRATED

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.gpus import GpuSpec
-from continuum_sim.hardware.models import ModelSpec
+from continuum_sim.hardware.model_spec import ModelSpec
 from continuum_sim.names import check_names
 from continuum_sim.steptime.model import StepTime
 

@@ -10,7 +10,7 @@ from typing import Any
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.gpus import GpuSpec
 from continuum_sim.hardware.kv import kv_heads_per_gpu
-from continuum_sim.hardware.models import ModelSpec
+from continuum_sim.hardware.model_spec import ModelSpec
 from continuum_sim.steptime.batch import StepBatch
 from continuum_sim.steptime.kind import StepTimeKind, read_settings
 from continuum_sim.steptime.piecewise import Piece, PiecewiseStepTime

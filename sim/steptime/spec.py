@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.gpus import GpuSpec
-from continuum_sim.hardware.models import ModelSpec
+from continuum_sim.hardware.model_spec import ModelSpec
 from continuum_sim.names import Registry
 from continuum_sim.steptime.kind import StepTimeKind
 from continuum_sim.steptime.model import StepTime

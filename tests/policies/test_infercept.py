@@ -78,6 +78,21 @@ def test_the_oracle_weighs_what_is_left_of_it() -> None:
     assert bench.step(12.5) == ["p"], "2.5 s are left"
 
 
+def test_a_fit_that_falls_with_length_makes_no_context_worth_less_as_turns_grow() -> None:
+    # Steps of a second each: 202 tokens take one and 206 two, and the quadratic through that falls up to 8 tokens.
+    programs = [
+        program("works", turn(8, 120), at=0.0),
+        program("long", turn(50, 2, gap=100.0), turn(54, 2), at=0.0),
+    ]
+    config = engine(67, budget=202, max_model_len=206)
+    single, jumped = (
+        simulate(programs, "infercept:saturation=8", config=config, stepwise=stepwise) for stepwise in (True, False)
+    )
+    given_up = single.events("expire")
+    assert [who for _, _, who, _ in given_up] == ["long"]
+    assert jumped.events("expire") == given_up
+
+
 def test_short_calls_are_kept_and_long_ones_are_not_in_a_run() -> None:
     # Recomputing 303 tokens in chunks of 63 wastes about 60 token-seconds: worth 0.2 s of keeping them.
     programs = [

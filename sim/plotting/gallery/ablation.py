@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pandas as pd
 
-from continuum_sim.plotting.bars import bar_height, name_bars
 from continuum_sim.plotting.data import FigureData, MissingData
 from continuum_sim.plotting.estimates import RATIO_INTERVAL, ratio_each
 from continuum_sim.plotting.held import hold
-from continuum_sim.plotting.legend import legend_above
+from continuum_sim.plotting.marks import bar_height, held_title, legend_above, name_bars
 from continuum_sim.plotting.spec import FigureOptions, FigureSpec, FigureTable
 from continuum_sim.plotting.style import BLACK, BLUE, COLUMN_IN, ORANGE, new_figure
-from continuum_sim.plotting.titles import held_title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,10 +11,9 @@ from continuum_sim.plotting.against import draw_band
 from continuum_sim.plotting.data import FigureData
 from continuum_sim.plotting.estimates import over_seeds
 from continuum_sim.plotting.held import hold
-from continuum_sim.plotting.legend import legend_above
+from continuum_sim.plotting.marks import held_title, legend_above
 from continuum_sim.plotting.spec import FigureOptions, FigureSpec, FigureTable
 from continuum_sim.plotting.style import looks, new_figure
-from continuum_sim.plotting.titles import held_title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

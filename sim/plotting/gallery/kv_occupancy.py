@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pandas as pd
 
-from continuum_sim.plotting.bars import wrapped
 from continuum_sim.plotting.data import FigureData
 from continuum_sim.plotting.held import hold
-from continuum_sim.plotting.legend import legend_above
+from continuum_sim.plotting.marks import held_title, legend_above, wrapped
 from continuum_sim.plotting.spec import FigureOptions, FigureSpec, FigureTable
 from continuum_sim.plotting.style import BLUE, COLUMN_IN, ORANGE, SKY, new_figure
-from continuum_sim.plotting.titles import held_title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,14 +8,12 @@ import numpy as np
 import pandas as pd
 
 from continuum_sim.plotting.against import across, draw_band, scale_axis, top_of
-from continuum_sim.plotting.bars import bar_height, name_bars
 from continuum_sim.plotting.data import FigureData, MissingData
 from continuum_sim.plotting.estimates import T_INTERVAL, estimate_each
 from continuum_sim.plotting.held import hold
-from continuum_sim.plotting.legend import legend_above
+from continuum_sim.plotting.marks import bar_height, held_title, legend_above, name_bars
 from continuum_sim.plotting.spec import FigureOptions, FigureSpec, FigureTable
 from continuum_sim.plotting.style import COLUMN_IN, GREY, looks, new_figure
-from continuum_sim.plotting.titles import held_title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

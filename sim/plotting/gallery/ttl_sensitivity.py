@@ -18,10 +18,9 @@ from continuum_sim.plotting.against import (
 from continuum_sim.plotting.data import FigureData, MissingData
 from continuum_sim.plotting.estimates import estimate_each
 from continuum_sim.plotting.held import hold
-from continuum_sim.plotting.legend import legend_above
+from continuum_sim.plotting.marks import held_title, legend_above
 from continuum_sim.plotting.spec import FigureOptions, FigureSpec, FigureTable
 from continuum_sim.plotting.style import COLUMN_IN, looks, new_figure
-from continuum_sim.plotting.titles import held_title
 from continuum_sim.policies import PolicyError
 from continuum_sim.spec import parse_policy
 

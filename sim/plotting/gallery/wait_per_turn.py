@@ -9,11 +9,9 @@ from continuum_sim.plotting.against import BAND_NOTE, draw_band, top_of
 from continuum_sim.plotting.data import FigureData
 from continuum_sim.plotting.estimates import estimate_each, in_order
 from continuum_sim.plotting.held import hold
-from continuum_sim.plotting.legend import legend_above
+from continuum_sim.plotting.marks import held_title, legend_above, plain_number
 from continuum_sim.plotting.spec import FigureOptions, FigureSpec, FigureTable
 from continuum_sim.plotting.style import looks, new_figure
-from continuum_sim.plotting.ticks import plain_number
-from continuum_sim.plotting.titles import held_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from continuum_sim.plotting.bars import name_bars
 from continuum_sim.plotting.data import FigureData
 from continuum_sim.plotting.estimates import T_INTERVAL, estimate_each, ratio_each
-from continuum_sim.plotting.legend import legend_above
+from continuum_sim.plotting.marks import legend_above, name_bars
 from continuum_sim.plotting.paper.spec import PaperFigure
 from continuum_sim.plotting.spec import FigureTable
 from continuum_sim.plotting.style import BLUE, COLUMN_IN, GREY, new_figure

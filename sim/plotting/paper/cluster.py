@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from continuum_sim.plotting.bars import bar_height, name_bars
 from continuum_sim.plotting.data import FigureData, MissingData
 from continuum_sim.plotting.estimates import RATIO_INTERVAL, ratio_each
-from continuum_sim.plotting.legend import legend_above
+from continuum_sim.plotting.marks import bar_height, legend_above, name_bars
 from continuum_sim.plotting.paper.spec import PaperFigure
 from continuum_sim.plotting.spec import FigureTable
 from continuum_sim.plotting.style import BLACK, COLUMN_IN, GREY, looks, new_figure

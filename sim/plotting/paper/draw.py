@@ -19,11 +19,11 @@ from continuum_sim.plotting.files import (
     write_figure,
     write_index,
 )
+from continuum_sim.plotting.marks import setting_of
 from continuum_sim.plotting.paper.catalogue import PAPER_FIGURES
 from continuum_sim.plotting.paper.cells import run_scenario
 from continuum_sim.plotting.paper.spec import PaperFigure
 from continuum_sim.plotting.spec import FigureTable
-from continuum_sim.plotting.titles import setting_of
 from continuum_sim.scenarios import find_scenario
 
 CELLS: Final = "cells"

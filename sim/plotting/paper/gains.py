@@ -12,7 +12,7 @@ import pandas as pd
 from continuum_sim.plotting.against import draw_band, one_line, scale_axis
 from continuum_sim.plotting.data import FigureData
 from continuum_sim.plotting.estimates import RATIO_INTERVAL, in_order, ratio_each
-from continuum_sim.plotting.legend import legend_above
+from continuum_sim.plotting.marks import legend_above
 from continuum_sim.plotting.paper.spec import PaperFigure
 from continuum_sim.plotting.spec import FigureTable
 from continuum_sim.plotting.style import COLUMN_IN, GREY, looks, new_figure

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from continuum_sim.plotting.bars import bar_height, name_bars
 from continuum_sim.plotting.data import FigureData
-from continuum_sim.plotting.legend import legend_above
+from continuum_sim.plotting.marks import bar_height, legend_above, name_bars
 from continuum_sim.plotting.paper.spec import PaperFigure
 from continuum_sim.plotting.spec import FigureTable
 from continuum_sim.plotting.style import BLUE, COLUMN_IN, GREY, new_figure

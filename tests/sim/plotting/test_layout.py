@@ -9,7 +9,7 @@ import pytest
 
 from continuum_sim.plotting.files import draw_table
 from continuum_sim.plotting.gallery import wait_per_turn
-from continuum_sim.plotting.legend import legend_above
+from continuum_sim.plotting.marks import legend_above
 from continuum_sim.plotting.spec import FigureTable
 from continuum_sim.plotting.style import new_figure
 

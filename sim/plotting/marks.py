@@ -1,0 +1,156 @@
+"""What stands around the data of a picture: numbers at axes, names of bars, the legend, and what was run in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import pandas as pd
+
+from continuum_sim.plotting.data import plain
+from continuum_sim.plotting.held import varying
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+
+_TICKS_PER_INCH: Final = 3.0
+"""Along a horizontal axis at most: `0.05` in seven points takes a fifth of an inch, and air around it."""
+_BAR_IN: Final = 0.24
+_AROUND_BARS_IN: Final = 0.75
+_SHOWN: Final = {"rate": "{} programs/s", "dram_gb": "{} GB DRAM", "gpu": "{}", "model": "{}", "trace": "{}"}
+_WITHOUT_WORDS: Final = ("trace_id", "step_time_id")
+
+
+def tidy_ticks(figure: Figure) -> None:
+    """Give linear axes that chose their own ticks fewer of them, and numbers as in 0.05 and 2,500."""
+    from matplotlib.ticker import AutoLocator, FuncFormatter, MaxNLocator, ScalarFormatter
+
+    for panel in figure.axes:
+        width_in = panel.get_window_extent().width / figure.dpi
+        axes: list[Axis] = [panel.xaxis, panel.yaxis]
+        for axis in axes:
+            if isinstance(axis.get_major_formatter(), ScalarFormatter) and axis.get_scale() == "linear":
+                axis.set_major_formatter(FuncFormatter(plain_number))
+        if isinstance(panel.xaxis.get_major_locator(), AutoLocator):
+            panel.xaxis.set_major_locator(MaxNLocator(max(3, round(_TICKS_PER_INCH * width_in)), steps=[1, 2, 5, 10]))
+
+
+def plain_number(value: float, position: int | None = None) -> str:
+    """Write the number at a tick, for matplotlib's `FuncFormatter`."""
+    return f"{value:,.7g}".replace("-", "−")
+
+
+def bar_height(bars: int, *, each_in: float = _BAR_IN) -> float:
+    """Height in inches of a figure with so many bars one below the other."""
+    return _AROUND_BARS_IN + each_in * max(bars, 2)
+
+
+def name_bars(panel: Axes, names: Sequence[str]) -> None:
+    """Write a name beside every bar, the first on top."""
+    panel.set_yticks(range(len(names)), [wrapped(name) for name in names])
+    panel.set_ylim(len(names) - 0.4, -0.6)
+    panel.tick_params(axis="y", length=0)
+    panel.grid(visible=False, axis="y")
+
+
+def wrapped(name: str, letters: int = 22) -> str:
+    """Break a long policy name after its commas and colons."""
+    lines = [""]
+    for part in name.replace(",", ",\0").replace(":", ":\0").split("\0"):
+        if lines[-1] and len(lines[-1]) + len(part) > letters:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
+
+
+def legend_above(figure: Figure, panel: Axes) -> None:
+    """Put the legend of a panel above all panels, in as few rows as fit, to be read row by row.
+
+    The figure grows by what more than one row takes, so that panels stay as they are.
+    """
+    handles, labels = panel.get_legend_handles_labels()
+    if not labels:
+        return
+    from matplotlib import rcParams
+
+    columns = _columns([_width_pt(label) for label in labels], 72 * figure.get_figwidth())
+    row_pt = rcParams["legend.fontsize"] * (1.2 + rcParams["legend.labelspacing"])
+    folds = sum(label.count("\n") for label in labels)  # at most so many lines more than rows
+    figure.set_figheight(figure.get_figheight() + (-(-len(labels) // columns) - 1 + folds) * row_pt / 72)
+    # Matplotlib fills column by column.
+    order = [at for column in range(columns) for at in range(column, len(labels), columns)]
+    figure.legend(
+        [handles[at] for at in order], [labels[at] for at in order], loc="outside upper center", ncols=columns
+    )
+
+
+def _columns(widths_pt: Sequence[float], room_pt: float) -> int:
+    """The fewest columns of those that fit and make as few rows as any that fit."""
+    counts = range(1, len(widths_pt) + 1)
+    fitting = [1, *(n for n in counts[1:] if _needed_pt(widths_pt, n) <= room_pt)]
+    return min(fitting, key=lambda n: (-(-len(widths_pt) // n), n))
+
+
+def _needed_pt(widths_pt: Sequence[float], columns: int) -> float:
+    """Width of so many columns, each as wide as its longest label and the handle before it."""
+    from matplotlib import rcParams as settings
+
+    handle_pt = settings["legend.fontsize"] * (settings["legend.handlelength"] + settings["legend.handletextpad"])
+    gap_pt = settings["legend.fontsize"] * settings["legend.columnspacing"]
+    around_pt = 2 * settings["legend.fontsize"] * (settings["legend.borderpad"] + settings["legend.borderaxespad"])
+    texts_pt = sum(max(widths_pt[column::columns]) for column in range(columns))
+    return float(around_pt + texts_pt + columns * handle_pt + (columns - 1) * gap_pt)
+
+
+def _width_pt(text: str) -> float:
+    from matplotlib import rc_context, rcParams
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
+    with rc_context({"text.parse_math": False}):
+        lines = [
+            TextPath((0, 0), line, size=rcParams["legend.fontsize"], prop=FontProperties()) for line in text.split("\n")
+        ]
+    return max(float(line.get_extents().x1) for line in lines)
+
+
+def held_title(held: Mapping[str, Any]) -> str:
+    """Say at which values of varying settings a picture was drawn; empty where nothing varied."""
+    parts = []
+    for name, value in held.items():
+        if name not in _WITHOUT_WORDS:
+            parts.append(_SHOWN.get(name, f"{name} {{}}").format(plain(value)))
+    return ", ".join(parts)
+
+
+def setting_of(cells: pd.DataFrame) -> str:
+    """Say what all runs of a figure share: trace, model, GPU, arrivals; and their seeds."""
+    differing = varying(cells)
+
+    def shared(name: str) -> str | None:
+        if name not in cells or name in differing:
+            return None
+        value = cells[name].iloc[0]
+        return None if value is None or (isinstance(value, float) and math.isnan(value)) else plain(value)
+
+    parts = [shared("trace")]
+    if cells["programs"].nunique() == 1:
+        parts.append(f"{cells['programs'].iloc[0]:,.0f} programs")
+    model, gpu, gpus = shared("model"), shared("gpu"), shared("tensor_parallel_size")
+    if model and gpu:
+        parts.append(f"{model} on {gpus + ' ' if gpus not in (None, '1') else ''}{gpu}")
+    rate, process = shared("rate"), shared("arrivals")
+    if process:
+        parts.append(f"arrivals {process}" + (f" at {rate} programs/s" if rate else ""))
+    seeds = sorted(set(cells["seed"]))
+    span = f"{seeds[0]}" if len(seeds) == 1 else _span(seeds)
+    parts.append(f"seed{'s' if len(seeds) > 1 else ''} {span}")
+    return ", ".join(part for part in parts if part)
+
+
+def _span(seeds: list[int]) -> str:
+    whole = seeds == list(range(seeds[0], seeds[-1] + 1))
+    return f"{seeds[0]}-{seeds[-1]}" if whole else ", ".join(map(str, seeds))

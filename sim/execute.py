@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from continuum_sim.cluster import LogDecision, ReplicaSetup
+from continuum_sim.errors import ConfigError
 from continuum_sim.interrupts import stop_if_asked
 from continuum_sim.resolve import ResolvedRun
 from continuum_sim.results.decisions import DecisionRecord, decision_file, keep_decisions
@@ -22,10 +23,10 @@ from continuum_sim.results.result import RunResult, write_texts
 from continuum_sim.results.summarise import summarise, summarise_replicas
 from continuum_sim.results.summary import Summary
 from continuum_sim.results.tables import Sink
+from continuum_sim.results.verdicts import verdict_of
 from continuum_sim.simulation import Simulation
 from continuum_sim.spec import routing_spec
 from continuum_sim.tools import ToolOutcomes
-from continuum_sim.traces.arrivals import Closed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -85,7 +86,8 @@ def execute(
                 sinks.setdefault(table, []).append(write)
             if decisions:
                 log = stack.enter_context(decision_file(staged / DECISIONS))
-        summary = simulate(run, RunRecorder(sinks, progress, replicas=len(run.replicas)), log)
+        recorder = RunRecorder(sinks, progress, replicas=len(run.replicas), select=run.config.length.cuts)
+        summary = simulate(run, recorder, log)
         manifest = make_manifest(run, wall_s=summary.wall_s, command=command)
         if out is not None:
             write_texts(staged, summary, manifest)
@@ -107,13 +109,16 @@ def simulate(run: ResolvedRun, recorder: RunRecorder, log: LogDecision | None = 
         routing=run.routing,
         tools=ToolOutcomes(run.tools, run.config.seed),
     )
-    totals = simulation.run(run.trace, run.arrivals, np.random.default_rng(run.config.seed))
+    length, seed = run.config.length, run.config.seed
+    programs = length.stream(run.trace, run.arrivals, seed)
+    totals = simulation.run(programs, run.arrivals, np.random.default_rng(seed), until_s=length.duration_s)
     recorder.close()
     tally = recorder.tally
+    if not tally.programs:
+        raise ConfigError(f"no program arrives within the duration of {length.duration_s:g} s")
     parts = summarise_replicas(simulation.cluster, recorder.replica_tally, [r.gpu.name for r in run.replicas])
     tools = None if simulation.tools is None else simulation.tools.totals
     gaps_grew = tally.children > 0 or (tools is not None and tools.waits > 0)
-    open_arrivals = not isinstance(run.arrivals, Closed)
     return summarise(
         tally,
         totals,
@@ -127,9 +132,11 @@ def simulate(run: ResolvedRun, recorder: RunRecorder, log: LogDecision | None = 
         notes=[
             *activity_notes(run.policy, totals, gaps_grew=gaps_grew),
             *(cluster_notes(run.policy, parts) if parts else ()),
-            *load_notes(tally, totals, block_size=run.engine.block_size, open_arrivals=open_arrivals),
+            *load_notes(tally, block_size=run.engine.block_size),
             *run.notes,
         ],
+        length=length,
+        verdict=verdict_of(tally, run.arrivals),
         router=None if run.routing is None else routing_spec(run.routing),
         replicas=parts,
     )

@@ -86,6 +86,7 @@ def resolve(config: RunConfig) -> ResolvedRun:
     if isinstance(arrivals, FromTrace):
         for _ in arrivals.times(source, np.random.default_rng(0)):
             pass  # refuses a trace that is out of order before anything runs
+    config.length.check(source.programs, arrivals)
     return ResolvedRun(
         config=config,
         trace=source,

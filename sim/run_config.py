@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import InitVar, dataclass
@@ -17,6 +18,7 @@ from continuum_sim.vllm_defaults import BLOCK_SIZE, GPU_MEMORY_UTILIZATION
 if TYPE_CHECKING:  # `--help` reads this class, and takes no longer than it must
     from continuum_sim.hardware import GpuSpec, ModelSpec
     from continuum_sim.policies import Policy, Routing
+    from continuum_sim.steady.length import RunLength
     from continuum_sim.steptime.model import StepTime
     from continuum_sim.tools.config import ToolConfig
 
@@ -189,6 +191,40 @@ class RunConfig:
     )
     """`roofline`, `fitted:FILE`, …, or a model."""
     engine: EngineMode = setting("fast", "Jump over equal steps, or take each one: the same results.", ENGINE)
+    programs: int | None = setting(
+        None,
+        "Programs in all: the trace over and over, each time in another order.",
+        LOAD,
+        unset="the trace once, in its order",
+        page="service.md#the-length-of-a-run",
+        least=1,
+        most=10**7,
+    )
+    """Programs in all: the trace in whole passes, each in an order drawn with the seed; None replays it once."""
+    duration: float | None = setting(
+        None,
+        "Seconds after which no more programs arrive, the trace repeated likewise.",
+        LOAD,
+        unset="no end but the trace's",
+        page="service.md#the-length-of-a-run",
+        least=0,
+        most=MOST,
+        expected="a number of seconds above 0",
+        positive=True,
+    )
+    """Seconds after which no program arrives any more, or starts in a closed load; the trace is repeated likewise."""
+    warmup: str | int | None = setting(
+        None,
+        "First programs, by arrival, that are served but left out of the statistics: 200, or 10%.",
+        LOAD,
+        unset="10% with --programs or --duration, else none",
+        page="service.md#the-length-of-a-run",
+    )
+    """First programs, by arrival, that are served and left out of the statistics: a number, or a share as in `10%`."""
+    cooldown: str | int | None = setting(
+        None, "The same of the last ones.", LOAD, unset="none", page="service.md#the-length-of-a-run"
+    )
+    """Last programs, by arrival, that are left out likewise."""
     limit: int | None = setting(
         None, "Only the first so many programs of the trace.", LOAD, unset="all", least=1, most=MOST
     )
@@ -246,7 +282,7 @@ class RunConfig:
             check_value(item, rate if name == "rate" else getattr(self, name))
         if rate is not None:
             object.__setattr__(self, "arrivals", arrivals_at(rate, self.arrivals))
-        _ = self.tools
+        _ = self.tools, self.length
 
     @property
     def tools(self) -> ToolConfig:
@@ -254,6 +290,19 @@ class RunConfig:
         from continuum_sim.tools.config import make_tool_config
 
         return make_tool_config(self.tool_workers, self.tool_timeout, self.tool_failure_rate, self.tool_retries)
+
+    @property
+    def length(self) -> RunLength:
+        """How long the run is, and which of its programs count."""
+        from continuum_sim.steady.length import LONG_WARMUP, RunLength, parse_cut
+
+        asked = self.programs is not None or self.duration is not None
+        return RunLength(
+            self.programs,
+            math.inf if self.duration is None else float(self.duration),
+            parse_cut("warmup", LONG_WARMUP if asked and self.warmup is None else self.warmup),
+            parse_cut("cooldown", self.cooldown),
+        )
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -87,9 +88,14 @@ class Simulation:
         """Programs that have arrived and not finished."""
 
     def run(
-        self, programs: Iterable[Program], arrivals: OpenArrivals | Closed, rng: np.random.Generator
+        self,
+        programs: Iterable[Program],
+        arrivals: OpenArrivals | Closed,
+        rng: np.random.Generator,
+        *,
+        until_s: float = math.inf,
     ) -> EngineTotals:
-        """Serve all programs to their end.
+        """Serve all programs to their end; none that arrives later than `until_s` or would start later.
 
         Raises
         ------
@@ -102,9 +108,9 @@ class Simulation:
         if isinstance(arrivals, Closed):
             source = iter(programs)
             for _ in range(arrivals.workers):
-                self.env.process(self._worker(source))
+                self.env.process(self._worker(source, until_s))
         else:
-            self.env.process(self._arrive(arrivals.times(programs, rng)))
+            self.env.process(self._arrive(arrivals.times(programs, rng), until_s))
         self.env.run()
         if self._open:
             replicas = self.cluster.replicas
@@ -116,16 +122,20 @@ class Simulation:
             )
         return sum_totals([totals_of(replica) for replica in self.cluster.replicas])
 
-    def _arrive(self, times: Iterator[tuple[float, Program]]) -> Generator[simpy.Event, Any, None]:
+    def _arrive(self, times: Iterator[tuple[float, Program]], until_s: float) -> Generator[simpy.Event, Any, None]:
         for arrival_s, program in times:
+            if arrival_s > until_s:
+                return
             if arrival_s > self.env.now:
                 yield self.env.instant(arrival_s)
             self.env.process(self._serve(program, arrival_s))
 
-    def _worker(self, programs: Iterator[Program]) -> Generator[simpy.Event, Any, None]:
+    def _worker(self, programs: Iterator[Program], until_s: float) -> Generator[simpy.Event, Any, None]:
         now_s = 0.0
         for program in programs:
             now_s = yield self.env.process(self._serve(program, now_s))
+            if now_s > until_s:
+                return
 
     def _serve(self, program: Program, now_s: float, parent: str | None = None) -> Generator[simpy.Event, Any, float]:
         """Live through one program: turn, tool, turn, … until its last token and those of its sub-agents."""

@@ -10,11 +10,6 @@ from continuum_sim.results.summary import ReplicaSummary
 from continuum_sim.results.tally import Tally
 from continuum_sim.totals import EngineTotals
 
-_OVERLOAD: Final = 1.5
-"""Busy seconds of an engine over the last arrival, from which it counts as having fallen behind ..."""
-_QUEUEING: Final = 0.25
-"""... if programs also spend this share of their time in the queue."""
-
 _LOST_PINS: Final = 0.1
 """Share of pins ended by a move from which the router is worth a note."""
 
@@ -62,17 +57,10 @@ def cluster_notes(policy: Policy, replicas: Sequence[ReplicaSummary]) -> list[st
     return notes
 
 
-def load_notes(tally: Tally, totals: EngineTotals, *, block_size: int, open_arrivals: bool) -> list[str]:
+def load_notes(tally: Tally, *, block_size: int) -> list[str]:
     """Say what the load was like, where it decides what the numbers mean."""
-    notes = []
     # The partly filled block at the end of a context is never cached: less than that a turn is no loss.
     lost_tokens = tally.prefill.recomputed_tokens + tally.prefill.reloaded_tokens
     if lost_tokens <= tally.turns * block_size:
-        notes.append("hardly a computed token was lost in this run: retention had next to nothing to save in it")
-    busy_s = totals.busy_s / totals.replicas
-    overloaded = busy_s > _OVERLOAD * tally.last_arrival_s and tally.time_share.queue > _QUEUEING
-    if open_arrivals and tally.last_arrival_s and overloaded:
-        notes.append(
-            "overload: programs arrived faster than the engine served them, so JCT grows with the length of the trace"
-        )
-    return notes
+        return ["hardly a computed token was lost in this run: retention had next to nothing to save in it"]
+    return []

@@ -39,6 +39,8 @@ class RunRecorder:
         Records to hold before they become a batch.
     replicas
         Engines of the cluster; with several, tables say which one and the tally counts each by itself.
+    select
+        Whether some programs may be left out of the statistics at the end.
     """
 
     def __init__(
@@ -47,8 +49,10 @@ class RunRecorder:
         progress: Callable[[Progress], None] | None = None,
         batch_rows: int = BATCH_ROWS,
         replicas: int = 1,
+        *,
+        select: bool = False,
     ) -> None:
-        self.tally = Tally()
+        self.tally = Tally(keep=select)
         self.replica_tally = ReplicaTally(replicas) if replicas > 1 else None
         self._sinks = dict(sinks or {})
         self._progress = progress
@@ -58,11 +62,17 @@ class RunRecorder:
         self._timeline: list[TimelineRecord] = []
         self.wants_timeline = bool(self._sinks.get("timeline"))
         self._programs_done = 0
+        self._open_tokens: dict[str, int] = {}
+        """Fresh work of programs that have not finished."""
+        self._fresh_tokens: list[int] = []
+        """That of the finished ones in `_programs` that are no sub-agents."""
 
     def turn(self, record: TurnRecord) -> None:
         """Take in a finished turn."""
         turns = self._turns
         turns.append(record)
+        done_tokens = record.computed_tokens - record.recomputed_tokens
+        self._open_tokens[record.program] = self._open_tokens.get(record.program, 0) + done_tokens
         if not len(turns) % _TURNS_PER_REPORT:
             self._report(record.finish_s)
         if len(turns) == self._batch_rows:
@@ -71,7 +81,12 @@ class RunRecorder:
     def program(self, record: ProgramRecord) -> None:
         """Take in a finished program."""
         self._programs.append(record)
-        self._programs_done += record.parent is None
+        tokens = self._open_tokens.pop(record.program)
+        if record.parent is None:
+            self._programs_done += 1
+            self._fresh_tokens.append(tokens)
+        else:
+            self._open_tokens[record.parent] = self._open_tokens.get(record.parent, 0) + tokens
         self._report(record.finish_s)
         if len(self._programs) == self._batch_rows:
             self._flush_programs()
@@ -105,9 +120,10 @@ class RunRecorder:
     def _flush_programs(self) -> None:
         if self._programs:
             columns = columns_of("programs", self._programs)
-            self.tally.add_programs(columns)
+            self.tally.add_programs(columns, self._fresh_tokens)
             self._hand_on("programs", columns)
             self._programs.clear()
+            self._fresh_tokens.clear()
 
     def _flush_timeline(self) -> None:
         if self._timeline:

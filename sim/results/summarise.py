@@ -15,12 +15,14 @@ from continuum_sim.results.summary import (
     Pins,
     PolicyActivity,
     ReplicaSummary,
+    RunVerdict,
     Summary,
     Throughput,
     TierUse,
     ToolCalls,
 )
 from continuum_sim.results.tally import ReplicaTally, Tally
+from continuum_sim.steady.length import RunLength
 from continuum_sim.tools import ToolTotals
 from continuum_sim.totals import EngineTotals, totals_of
 
@@ -37,25 +39,30 @@ def summarise(
     seed: int,
     wall_s: float,
     notes: Iterable[str],
+    length: RunLength,
+    verdict: RunVerdict,
     router: str | None = None,
     replicas: list[ReplicaSummary] | None = None,
 ) -> Summary:
     """Put a run in numbers; `tally` must have seen at least one program."""
+    measured = tally.select(*length.counted(tally.programs)) if length.cuts else UNSET
     return Summary(
         policy=policy,
         trace=trace,
         arrivals=arrivals,
         seed=seed,
+        verdict=verdict,
         programs=tally.programs,
+        measured=measured,
         children=tally.children or UNSET,
         turns=tally.turns,
         steps=totals.steps,
         sim_s=totals.end_s,
         busy_s=totals.busy_s,
         wall_s=wall_s,
-        jct_s=tally.quantiles(tally.jct_s),
-        queue_wait_s=tally.quantiles(tally.queue_wait_s),
-        ttft_s=tally.quantiles(tally.ttft_s),
+        jct_s=tally.jct_s,
+        queue_wait_s=tally.queue_wait_s,
+        ttft_s=tally.ttft_s,
         time_s=tally.time_s,
         time_share=tally.time_share,
         tools=UNSET if tools is None else ToolCalls(**asdict(tools)),

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from continuum_sim.results.jsonfile import to_json
+from continuum_sim.steady.verdict import Kind
 
 _LARGEST = 10**18
 Count = Annotated[int, msgspec.Meta(ge=0, le=_LARGEST)]
@@ -146,6 +147,44 @@ class PolicyActivity(msgspec.Struct, frozen=True, omit_defaults=True):
     """Contexts brought back from there ahead of their programs' next turns."""
 
 
+class Measured(msgspec.Struct, frozen=True):
+    """The part of a run that the statistics of times are about, where it is not all of it."""
+
+    programs: AtLeastOne
+    turns: AtLeastOne
+    from_s: Number
+    """Arrival of the first of them ..."""
+    to_s: Number
+    """... and of the last."""
+
+
+class Growth(msgspec.Struct, frozen=True):
+    """How fast the backlog grew from the time the system had filled, with a 95 % interval, in programs a second."""
+
+    value: float
+    low: float
+    high: float
+
+
+class RunVerdict(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Whether the load could last, as far as this run can tell; see `continuum_sim.steady.verdict`."""
+
+    kind: Kind
+    """`steady`, `grows`, `too_short`, or `none` where the question makes no sense."""
+    reason: str | None = None
+    """Of `too_short` and `none`."""
+    needed_programs: Count | None = None
+    """About as many would tell; of `too_short`."""
+    hazard: Number | None = None
+    """Of `steady`: the chance of collapse that a program brings is below this, with 95 % confidence."""
+    growth_per_s: Growth | None = None
+    """As what follows, of all but `none`: what the verdict goes by, and that on several runs."""
+    window_s: Number | None = None
+    """Last arrival."""
+    z: float | None = None
+    v: Number | None = None
+
+
 class ReplicaSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One replica of a cluster."""
 
@@ -180,8 +219,13 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     trace: str
     arrivals: str
     seed: Count
+    verdict: RunVerdict | msgspec.UnsetType = msgspec.UNSET
+    """Of every run that has been asked since there are verdicts."""
     programs: AtLeastOne
     """Sub-agents are not counted, nor in anything said of programs."""
+    measured: Measured | msgspec.UnsetType = msgspec.UNSET
+    """Where a warm-up or a cool-down is left out of `jct_s`, `queue_wait_s`, `ttft_s`, `time_s` and `time_share`; all
+    else is about the whole run."""
     children: Count | msgspec.UnsetType = msgspec.UNSET
     """Sub-agents, where there are any."""
     turns: AtLeastOne

@@ -3,27 +3,45 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 
 import numpy as np
 
-from continuum_sim.results.summary import Prefill, Quantiles, TimeSplit
+from continuum_sim.results.summary import Measured, Prefill, Quantiles, TimeSplit
 from continuum_sim.results.tables import Columns
+from continuum_sim.steady.backlog import Backlog
 
 
 class Tally:
-    """Running totals over programs and turns; eight bytes a sample, three samples."""
+    """Running totals over programs and turns; eight bytes a sample, four samples.
 
-    def __init__(self) -> None:
-        self.jct_s = array("d")
-        self.queue_wait_s = array("d")
-        self.ttft_s = array("d")
+    Parameters
+    ----------
+    keep
+        Whether to keep what `select` needs, some more bytes a sample.
+    """
+
+    def __init__(self, *, keep: bool = False) -> None:
+        self._jct_s = array("d")
+        self._queue_wait_s = array("d")
+        self._ttft_s = array("d")
+        self._arrival_s = array("d")
+        """Of programs, as `_jct_s`."""
+        self._keep = keep
+        self._turn_arrival_s = array("d")
+        self._kept_split_s = array("d")
+        """The parts of each program's JCT, one program after the other."""
+        self._programs: np.ndarray | slice = slice(None)
+        self._turns: np.ndarray | slice = slice(None)
+        """Those that count."""
+        self.backlog = Backlog()
         self.children = 0
         """Finished sub-agents."""
         self.turns = 0
         self.output_tokens = 0
         self.preemptions = 0
-        self.last_arrival_s = 0.0
-        """Latest arrival of a program."""
+        self.fresh_tokens = 0
+        """Tokens computed for the first time, by programs that have finished."""
         self._computed_tokens = 0
         self._cached_tokens = 0
         self._recomputed_tokens = 0
@@ -34,8 +52,12 @@ class Tally:
         """Take in finished turns."""
         turns = len(columns["turn"])
         arrival_s = np.array(columns["arrival_s"])
-        self.queue_wait_s.frombytes((np.array(columns["scheduled_s"]) - arrival_s).tobytes())
-        self.ttft_s.frombytes((np.array(columns["first_token_s"]) - arrival_s).tobytes())
+        self._queue_wait_s.frombytes((np.array(columns["scheduled_s"]) - arrival_s).tobytes())
+        self._ttft_s.frombytes((np.array(columns["first_token_s"]) - arrival_s).tobytes())
+        if self._keep:
+            self._turn_arrival_s.frombytes(arrival_s.tobytes())
+        fresh_tokens = np.subtract(columns["computed_tokens"], columns["recomputed_tokens"])
+        self.backlog.done(columns["finish_s"], fresh_tokens)
         # Python's own integers throughout: a sum over a long run must not wrap.
         output_tokens = sum(columns["output_tokens"])
         self.turns += turns
@@ -47,8 +69,11 @@ class Tally:
         self._recomputed_tokens += sum(columns["recomputed_tokens"])
         self._reloaded_tokens += sum(columns["reloaded_tokens"])
 
-    def add_programs(self, columns: Columns) -> None:
-        """Take in finished programs; sub-agents are only counted, their time is part of their parents'."""
+    def add_programs(self, columns: Columns, fresh_tokens: Sequence[int]) -> None:
+        """Take in finished programs; sub-agents are only counted, their time is part of their parents'.
+
+        `fresh_tokens` are those of each program that is no sub-agent, its own sub-agents' among them.
+        """
         names = ("jct_s", "arrival_s", *(f"{part}_s" for part in TimeSplit.__struct_fields__))
         children = sum(parent is not None for parent in columns["parent"])
         if children:
@@ -56,14 +81,54 @@ class Tally:
             root = np.array([parent is None for parent in columns["parent"]])
             columns = {name: np.array(columns[name])[root].tolist() for name in names}
         if columns["jct_s"]:
-            self.jct_s.extend(columns["jct_s"])
-            self.last_arrival_s = max(self.last_arrival_s, *columns["arrival_s"])
-            self._split_s += np.array([columns[name] for name in names[2:]]).sum(axis=1)
+            self._jct_s.extend(columns["jct_s"])
+            self._arrival_s.extend(columns["arrival_s"])
+            self.backlog.arrived(columns["arrival_s"], fresh_tokens)
+            self.fresh_tokens += sum(fresh_tokens)
+            split_s = np.array([columns[name] for name in names[2:]])
+            self._split_s += split_s.sum(axis=1)
+            if self._keep:
+                self._kept_split_s.frombytes(split_s.T.tobytes())
+
+    def select(self, first: int, end: int) -> Measured:
+        """Have only some programs count from now on: those from the `first` to before the `end`, by arrival.
+
+        Of turns those count that arrive from the first of these programs to the last.
+        """
+        arrival_s = np.frombuffer(self._arrival_s)
+        turn_arrival_s = np.frombuffer(self._turn_arrival_s)
+        ordered_s = np.sort(arrival_s)
+        from_s, to_s = float(ordered_s[first]), float(ordered_s[end - 1])
+        self._programs = (from_s <= arrival_s) & (arrival_s <= to_s)
+        self._turns = (from_s <= turn_arrival_s) & (turn_arrival_s <= to_s)
+        split_s = np.frombuffer(self._kept_split_s).reshape(-1, len(self._split_s))
+        self._split_s = split_s[self._programs].sum(axis=0)
+        return Measured(int(self._programs.sum()), int(self._turns.sum()), from_s, to_s)
 
     @property
     def programs(self) -> int:
         """Finished programs, sub-agents aside."""
-        return len(self.jct_s)
+        return len(self._jct_s)
+
+    @property
+    def last_arrival_s(self) -> float:
+        """Latest arrival of a program."""
+        return max(self._arrival_s, default=0.0)
+
+    @property
+    def jct_s(self) -> Quantiles:
+        """Job completion times of programs that count."""
+        return Quantiles.of(np.frombuffer(self._jct_s)[self._programs])
+
+    @property
+    def queue_wait_s(self) -> Quantiles:
+        """Arrival to first scheduling, of turns that count."""
+        return Quantiles.of(np.frombuffer(self._queue_wait_s)[self._turns])
+
+    @property
+    def ttft_s(self) -> Quantiles:
+        """Arrival to first token, of turns that count."""
+        return Quantiles.of(np.frombuffer(self._ttft_s)[self._turns])
 
     @property
     def prefill(self) -> Prefill:
@@ -72,18 +137,15 @@ class Tally:
 
     @property
     def time_s(self) -> TimeSplit:
-        """Mean seconds a program."""
-        return _split((self._split_s / self.programs).tolist())
+        """Mean seconds a program, of those that count."""
+        counted = self.programs if isinstance(self._programs, slice) else int(self._programs.sum())
+        return _split((self._split_s / counted).tolist())
 
     @property
     def time_share(self) -> TimeSplit:
-        """Shares of the mean JCT."""
+        """Shares of their mean JCT."""
         total_s = self._split_s.sum()
         return _split((self._split_s / total_s if total_s else self._split_s).tolist())
-
-    def quantiles(self, sample: array[float]) -> Quantiles:
-        """Summarise one of the samples."""
-        return Quantiles.of(np.frombuffer(sample))
 
 
 class ReplicaTally:

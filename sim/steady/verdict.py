@@ -31,6 +31,8 @@ _GROWTH_LIMIT: Final = (0.88, 1.74)
 """Of v and of z over k runs: a + b/√k, through the quantiles of means of 1, 3, 5 and 10 simulated paths."""
 _MOST_Z: Final = 3.3
 """The z by which a run that grows is all but sure to be seen to."""
+_NO_MEMORY: Final = 1e6
+"""The v of a backlog that never changes."""
 _SLOPE_FROM: Final = 0.2
 """Share of the window after which the increments are taken: before, the system fills."""
 
@@ -49,7 +51,7 @@ class Trend:
         squares = float(steps @ steps)
         spread = float(((backlog - backlog.mean()) ** 2).sum())
         if squares == 0 or spread == 0:
-            return cls(0.0, math.inf)
+            return cls(0.0, _NO_MEMORY)
         return cls(float(backlog[-1] - backlog[0]) / math.sqrt(squares), squares / spread)
 
     def kind(self, runs: int = 1) -> Kind:
@@ -78,17 +80,32 @@ class Slope:
 
 
 @dataclass(frozen=True, slots=True)
+class Observed:
+    """What a verdict goes by, of one run."""
+
+    trend: Trend
+    growth_per_s: Slope
+    """Of the backlog, in programs' worth of work per second."""
+    programs: int
+    """That arrived."""
+    window_s: float
+    """Last arrival."""
+    jct_s: float
+    """Mean."""
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What one run, or several of one load, say of whether it can last."""
 
     kind: Kind
     runs: int
     programs: int
-    """Arrivals looked at, a run."""
+    """Arrivals looked at, of the run that had fewest."""
     needed_programs: int | None = None
     """About as many would be enough to tell; where it is too short."""
     growth_per_s: Slope | None = None
-    """Where it grows: programs' worth of work per second."""
+    """Where it grows."""
     collapsed: int | None = None
     """Runs that grow, where others are steady."""
     reason: str | None = None
@@ -100,38 +117,45 @@ class Verdict:
         return 3 / (self.runs * self.programs) if self.kind == "steady" else None
 
 
-def judge(backlogs: Sequence[np.ndarray], windows_s: Sequence[float], *, programs: int, jct_s: float) -> Verdict:
-    """Give the verdict on runs of one load under one policy.
+def observe(backlog: np.ndarray, window_s: float, *, programs: int, jct_s: float) -> Observed:
+    """Look at one run.
 
     Parameters
     ----------
-    backlogs
-        Of each run, the mean backlog in `PARTS` equal parts of the window, in programs' worth of work.
-    windows_s
-        Last arrival of each.
+    backlog
+        Its mean in `PARTS` equal parts of the window, in programs' worth of work.
+    window_s
+        Last arrival.
     programs
-        That arrived in a run, the fewest.
+        That arrived.
     jct_s
-        Mean JCT of a run, the longest.
+        Mean JCT.
     """
-    runs = len(backlogs)
+    return Observed(Trend.of(backlog), Slope.of(backlog, window_s), programs, window_s, jct_s)
+
+
+def judge(observed: Sequence[Observed]) -> Verdict:
+    """Give the verdict on runs of one load under one policy."""
+    runs = len(observed)
+    programs = min(one.programs for one in observed)
     if programs < LEAST_PROGRAMS:
         reason = f"{programs:,} programs, and a verdict takes {LEAST_PROGRAMS} or more"
         return Verdict("too_short", runs, programs, LEAST_PROGRAMS, reason=reason)
-    trends = [Trend.of(backlog) for backlog in backlogs]
-    kinds = [trend.kind() for trend in trends]
-    slopes = [Slope.of(backlog, window_s) for backlog, window_s in zip(backlogs, windows_s, strict=True)]
+    growth_per_s = _mean([one.growth_per_s for one in observed])
+    kinds = [one.trend.kind() for one in observed]
     grows = kinds.count("grows")
     if grows and "steady" in kinds:
-        return Verdict("grows", runs, programs, growth_per_s=_mean(slopes), collapsed=grows)
+        return Verdict("grows", runs, programs, growth_per_s=growth_per_s, collapsed=grows)
+    trends = [one.trend for one in observed]
     trend = Trend(float(np.mean([one.z for one in trends])), float(np.mean([one.v for one in trends])))
     kind = trend.kind(runs)
     if kind == "grows":
-        return Verdict(kind, runs, programs, growth_per_s=_mean(slopes))
-    # A window that few programs live through is too short for either answer but growth, which is plain to see.
-    if min(windows_s) < LEAST_WINDOW_JCTS * jct_s:
-        needed = math.ceil(programs * LEAST_WINDOW_JCTS * jct_s / min(windows_s))
-        reason = f"the load lasted for {min(windows_s) / jct_s:.0f} mean JCTs, and a verdict takes {LEAST_WINDOW_JCTS}"
+        return Verdict(kind, runs, programs, growth_per_s=growth_per_s)
+    # A window that few programs live through is too short for any answer but growth, which is plain to see.
+    lived = min(one.window_s / one.jct_s for one in observed)
+    if lived < LEAST_WINDOW_JCTS:
+        needed = _rounded(programs * LEAST_WINDOW_JCTS / lived)
+        reason = f"programs arrived for {lived:.0f} mean JCTs, and a verdict takes {LEAST_WINDOW_JCTS}"
         return Verdict("too_short", runs, programs, needed, reason=reason)
     if kind == "steady":
         return Verdict(kind, runs, programs)

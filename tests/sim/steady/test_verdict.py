@@ -12,7 +12,17 @@ import numpy as np
 import pytest
 
 from continuum_sim.steady.backlog import Backlog
-from continuum_sim.steady.verdict import PARTS, Slope, Trend, Verdict, growth_limit, judge, steady_limit
+from continuum_sim.steady.verdict import (
+    PARTS,
+    Observed,
+    Slope,
+    Trend,
+    Verdict,
+    growth_limit,
+    judge,
+    observe,
+    steady_limit,
+)
 
 Queue = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """From arrivals and work to ends, in seconds."""
@@ -53,8 +63,7 @@ def work_of(rng: np.random.Generator, programs: int, cv: float) -> np.ndarray:
     return rng.lognormal(-sigma * sigma / 2, sigma, programs)
 
 
-def backlog_of(queue: Queue, load: float, cv: float, programs: int, seed: int) -> tuple[np.ndarray, float, float]:
-    """Return the backlog in parts, the last arrival, and the mean time in the system."""
+def observed_in(queue: Queue, load: float, cv: float, programs: int, seed: int) -> Observed:
     rng = np.random.default_rng(seed)
     arrivals = np.cumsum(rng.exponential(1 / load, programs))
     work = work_of(rng, programs, cv)
@@ -62,13 +71,12 @@ def backlog_of(queue: Queue, load: float, cv: float, programs: int, seed: int) -
     backlog = Backlog()
     backlog.arrived(arrivals, work)
     backlog.done(ends, work)
-    return backlog.means(arrivals[-1], PARTS), float(arrivals[-1]), float((ends - arrivals).mean())
+    jct_s = float((ends - arrivals).mean())
+    return observe(backlog.means(arrivals[-1], PARTS), float(arrivals[-1]), programs=programs, jct_s=jct_s)
 
 
 def verdict_on(queue: Queue, load: float, cv: float, programs: int, *seeds: int) -> Verdict:
-    runs = [backlog_of(queue, load, cv, programs, seed) for seed in seeds]
-    jct_s = max(run[2] for run in runs)
-    return judge([run[0] for run in runs], [run[1] for run in runs], programs=programs, jct_s=jct_s)
+    return judge([observed_in(queue, load, cv, programs, seed) for seed in seeds])
 
 
 @cache
@@ -130,7 +138,7 @@ def test_runs_that_disagree_are_counted() -> None:
     grown = np.arange(40.0) ** 1.5
     calm = np.random.default_rng(0).standard_normal(40)
     assert Trend.of(calm).kind() == "steady"
-    verdict = judge([calm, grown, calm], [1e5] * 3, programs=1_000, jct_s=100)
+    verdict = judge([observe(backlog, 1e5, programs=1_000, jct_s=100) for backlog in (calm, grown, calm)])
     assert (verdict.kind, verdict.collapsed, verdict.runs) == ("grows", 1, 3)
 
 
@@ -140,7 +148,7 @@ def test_runs_that_disagree_are_counted() -> None:
 )
 def test_a_short_run_says_how_long_a_longer_one_is(programs: int, jct_s: float, reason: str) -> None:
     calm = np.random.default_rng(0).standard_normal(40)
-    verdict = judge([calm], [1_000.0], programs=programs, jct_s=jct_s)
+    verdict = judge([observe(calm, 1_000.0, programs=programs, jct_s=jct_s)])
     assert verdict.kind == "too_short"
     assert reason in (verdict.reason or "")
     assert (verdict.needed_programs or 0) >= 200
@@ -148,7 +156,7 @@ def test_a_short_run_says_how_long_a_longer_one_is(programs: int, jct_s: float, 
 
 def test_growth_is_seen_however_long_the_programs_stay() -> None:
     """Where the queue explodes JCTs are as long as the run."""
-    verdict = judge([np.arange(40.0)], [1_000.0], programs=1_000, jct_s=600)
+    verdict = judge([observe(np.arange(40.0), 1_000.0, programs=1_000, jct_s=600)])
     assert verdict.kind == "grows"
     assert verdict.growth_per_s is not None
     assert verdict.growth_per_s.value == pytest.approx(0.04)

@@ -1,0 +1,52 @@
+"""The verdict on a run, as its summary has it; and on several runs of one load."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from continuum_sim.results.summary import Growth, RunVerdict, Summary
+from continuum_sim.results.tally import Tally
+from continuum_sim.steady.verdict import PARTS, Observed, Slope, Trend, Verdict, judge, observe
+from continuum_sim.traces.arrivals import Burst, Closed, OpenArrivals
+
+_CLOSED = "in a closed load programs wait for each other, so that no backlog can grow"
+_AT_ONCE = "all programs arrive at once, so that the backlog can only fall"
+
+
+def verdict_of(tally: Tally, arrivals: OpenArrivals | Closed) -> RunVerdict:
+    """Give the verdict on a run that is over."""
+    window_s = tally.last_arrival_s
+    if isinstance(arrivals, Closed):
+        return RunVerdict(kind="none", reason=_CLOSED)
+    if isinstance(arrivals, Burst) or not window_s or not tally.fresh_tokens:
+        return RunVerdict(kind="none", reason=_AT_ONCE)
+    backlog = tally.backlog.means(window_s, PARTS) * (tally.programs / tally.fresh_tokens)
+    observed = observe(backlog, window_s, programs=tally.programs, jct_s=tally.jct_s.mean)
+    said = judge([observed])
+    growth = observed.growth_per_s
+    return RunVerdict(
+        kind=said.kind,
+        reason=said.reason,
+        needed_programs=said.needed_programs,
+        hazard=said.hazard,
+        growth_per_s=Growth(growth.value, growth.low, growth.high),
+        window_s=window_s,
+        z=observed.trend.z,
+        v=observed.trend.v,
+    )
+
+
+def joint_verdict(summaries: Sequence[Summary]) -> Verdict | None:
+    """Give the verdict on runs of one load under one policy; None where one of them is older than verdicts."""
+    observed = []
+    for summary in summaries:
+        said = summary.verdict
+        if not isinstance(said, RunVerdict):
+            return None
+        growth = said.growth_per_s
+        if said.z is None or said.v is None or growth is None or said.window_s is None:
+            return Verdict("none", len(summaries), summary.programs, reason=said.reason)
+        slope = Slope(growth.value, growth.low, growth.high)
+        trend = Trend(said.z, said.v)
+        observed.append(Observed(trend, slope, summary.programs, said.window_s, summary.jct_s.mean))
+    return judge(observed)

@@ -1,0 +1,144 @@
+"""How long a run is, and which of its programs count."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from continuum_sim.errors import ConfigError, shown
+from continuum_sim.traces.arrivals import Burst, Closed, FromTrace, OpenArrivals
+from continuum_sim.traces.passes import passes
+from continuum_sim.traces.schema import Program
+
+MOST_PROGRAMS: Final = 10**7
+"""Of a run: hours, and a typo beyond."""
+LONG_WARMUP: Final = "10%"
+"""Left out of the statistics of a run whose length was asked for, unless it says something else. A fixed share has
+less bias than MSER-5, which cuts high ends of a series that wanders."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Programs left out of the statistics at one end of a run, by arrival: a number, or a share of those that came."""
+
+    number: int = 0
+    share: float = 0.0
+
+    def of(self, programs: int) -> int:
+        """How many of so many arrivals."""
+        return self.number + math.floor(self.share * programs)
+
+    def __str__(self) -> str:
+        return f"{100 * self.share:g}%" if self.share else str(self.number)
+
+
+def parse_cut(name: str, value: str | int | None) -> Cut:
+    """Read a number of programs, or a share as in ``10%``; None is none.
+
+    Raises
+    ------
+    ConfigError
+        Naming the setting and what was expected.
+    """
+    if value is None:
+        return Cut()
+    text = str(value).strip()
+    if not isinstance(value, bool):
+        if match := re.fullmatch(r"(\d{1,3}(?:\.\d{1,9})?)%", text, re.ASCII):
+            share = float(match[1]) / 100
+            if share < 1:
+                return Cut(share=share)
+        elif re.fullmatch(r"\d{1,9}", text, re.ASCII):
+            return Cut(int(text))
+    raise ConfigError(f"{name} is {shown(value)}, expected a number of programs, or a share below 100% as in 10%")
+
+
+@dataclass(frozen=True, slots=True)
+class RunLength:
+    """How many programs arrive, until when, and which of them count.
+
+    Without `programs` and `duration_s` a run is the trace once, in its order. With either, it is the trace over and
+    over, each time in an order drawn with the seed (see `passes`); recorded arrival times are of one pass, so that
+    there the trace stays as it is and is only cut.
+    """
+
+    programs: int | None = None
+    duration_s: float = math.inf
+    """After which no program arrives or, in a closed load, starts."""
+    warmup: Cut = Cut()
+    cooldown: Cut = Cut()
+
+    @property
+    def repeats(self) -> bool:
+        """Whether it was asked for a length."""
+        return self.programs is not None or math.isfinite(self.duration_s)
+
+    @property
+    def cuts(self) -> bool:
+        """Whether programs are left out of the statistics."""
+        return self.warmup != Cut() or self.cooldown != Cut()
+
+    def stream(self, trace: Iterable[Program], arrivals: OpenArrivals | Closed, seed: int) -> Iterable[Program]:
+        """Return the programs of one run; the same for every policy under a seed."""
+        if not self.repeats:
+            return trace
+        if isinstance(arrivals, FromTrace):
+            return itertools.islice(trace, self.programs)
+        # Not the arrivals' generator: the load comes at the same times whatever the order.
+        rng = np.random.default_rng([seed, _ORDER_STREAM])
+        return itertools.islice(passes(list(trace), rng), self.programs)
+
+    def check(self, available: int, arrivals: OpenArrivals | Closed) -> None:
+        """Refuse a length that cannot be, of a trace of so many programs.
+
+        Raises
+        ------
+        ConfigError
+            For recorded arrivals of fewer programs, a load without end, or a warm-up that leaves nothing.
+        """
+        total = self.programs if self.repeats else available
+        if isinstance(arrivals, FromTrace):
+            if self.programs is not None and self.programs > available:
+                raise ConfigError(
+                    f"programs is {self.programs:,}, and the trace has recorded arrivals of {available:,}: leave it "
+                    "out, or say when programs arrive with rate or arrivals"
+                )
+            total = min(available, self.programs or available)
+        elif isinstance(arrivals, Burst) and self.programs is None and self.repeats:
+            raise ConfigError("a burst for a duration has no end: say how many programs it has (programs)")
+        rate = getattr(arrivals, "rate", None)
+        if self.programs is None and isinstance(rate, int | float) and math.isfinite(self.duration_s):
+            expected = rate * self.duration_s
+            if expected > MOST_PROGRAMS:
+                raise ConfigError(
+                    f"duration {self.duration_s:g} s at {rate:g} programs/s is {expected:,.0f} programs, expected at "
+                    f"most {MOST_PROGRAMS:,}"
+                )
+            return  # how many arrive is known at the end
+        if total is not None:
+            self.counted(total)
+
+    def counted(self, arrived: int) -> tuple[int, int]:
+        """Return the places, by arrival, of the first program that counts and the one after the last.
+
+        Raises
+        ------
+        ConfigError
+            If there is none.
+        """
+        first, end = self.warmup.of(arrived), arrived - self.cooldown.of(arrived)
+        if first >= end:
+            raise ConfigError(
+                f"a warm-up of {self.warmup} and a cool-down of {self.cooldown} leave none of {arrived:,} programs"
+            )
+        return first, end
+
+
+_ORDER_STREAM: Final = 1
+"""Sets the generator of orders apart from that of arrivals, whose seed is the bare number."""

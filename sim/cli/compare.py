@@ -18,7 +18,7 @@ def compare(
     policies: Annotated[
         str, typer.Option(help="Policies, with their parameters: fcfs,lru,ttl-static:ttl=2,ttl:pressure=head")
     ] = "fcfs,lru,program-fifo,ttl-static,ttl",
-    seeds: Annotated[str, typer.Option("--seeds", "--seed", help="Seeds of the arrivals: 0,1,2 or 0-9.")] = "0",
+    seeds: Annotated[str, typer.Option(help="Seeds of the arrivals: 0,1,2 or 0-9.")] = "0",
     baseline: Annotated[
         str | None,
         typer.Option(help="Policy the others are measured against. Default: the first.", show_default=False),

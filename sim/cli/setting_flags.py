@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
@@ -11,6 +12,7 @@ import typer
 
 from continuum_sim.cli.complete import completer
 from continuum_sim.cli.scenario_flags import is_given, say_notes, settings_of
+from continuum_sim.cli.usage import value_given
 from continuum_sim.run_config import arrivals_at, check_value, run_settings
 from continuum_sim.settings import LOAD, Setting
 
@@ -103,6 +105,8 @@ def takes_settings(*names: str, into: str = "flags", unset: bool = False) -> Cal
         def call(given: dict[str, Any]) -> None:
             flags = Flags({name: given.pop(name) for name in names})
             for name, value in flags.items():
+                if name == "seed":
+                    _check_one_seed(given["context"])
                 if value is not None:
                     check_value(run_settings()[name], value)
             if flags.get("rate") is not None and "arrivals" in flags:
@@ -139,6 +143,15 @@ def takes_run_flags(command: Command) -> Command:
 def given_flags(context: typer.Context, flags: Flags) -> dict[str, Any]:
     """Return those settings that the command line names."""
     return {name: value for name, value in flags.items() if is_given(context, name)}
+
+
+def _check_one_seed(context: typer.Context) -> None:
+    """Refuse a range of seeds, which reads as a number to whoever takes `0-4` for -4."""
+    from continuum_sim.errors import ConfigError
+
+    given = value_given(context.obj, ["--seed"]) or ""
+    if re.search(r"\d[,-]", given):
+        raise ConfigError(f"--seed is {given!r}, expected one seed; `compare --seeds {given}` takes several")
 
 
 def _parameter(item: Setting, unset: bool) -> inspect.Parameter:

@@ -46,9 +46,7 @@ def run_sweep(
         str | None,
         _grid("Programs per second: 0.05,0.1 (the rate of --arrivals, else poisson).", "--rates", "--rate"),
     ] = None,
-    seeds: Annotated[
-        str | None, typer.Option("--seeds", "--seed", help="Seeds of the arrivals: 0-9.", rich_help_panel=_GRID)
-    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="Seeds of the arrivals: 0-9.", rich_help_panel=_GRID)] = None,
     vary: Annotated[
         list[str] | None,
         _grid("One more axis, any setting of a run: kv_blocks=4000,8000. Values with commas: separate by ';'."),

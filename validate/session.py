@@ -88,6 +88,7 @@ def run_session(
         If an engine fails; what was finished is kept, and `resume` goes on from there.
     """
     files.open(session.settings, resume=resume)
+    files.set_repeats(session.repeats)
     facts = _survey(session, start, files, say, runner)
     step_time, delays = step_times(session, files)
     config = facts.config()

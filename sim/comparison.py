@@ -8,10 +8,11 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.execute import OnProgress, execute
+from continuum_sim.keywords import documented, named
 from continuum_sim.policies import Policy
 from continuum_sim.processes import local_workers, start_workers
 from continuum_sim.resolve import ResolvedRun, open_trace, resolve, resolve_policy
@@ -21,6 +22,7 @@ from continuum_sim.results.jsonfile import to_json
 from continuum_sim.results.manifest import make_stamp
 from continuum_sim.results.tables import COLUMNS
 from continuum_sim.run_config import RunConfig
+from continuum_sim.settings_dict import SameSettings
 from continuum_sim.traces.files import write_text
 
 COMPARISON = "comparison.json"
@@ -30,6 +32,7 @@ MOST_RUNS = 100_000
 OnRun = Callable[[str, int], None]
 
 
+@documented(SameSettings)
 def compare(
     policies: Sequence[str | Policy],
     seeds: Sequence[int] = (0,),
@@ -38,7 +41,7 @@ def compare(
     jobs: int = 1,
     out: str | PathLike[str] | None = None,
     force: bool = False,
-    **same: Any,
+    **same: Unpack[SameSettings],
 ) -> CompareResult:
     """Simulate every policy under every seed.
 
@@ -57,7 +60,7 @@ def compare(
     force
         Whether `out` may replace earlier results.
     **same
-        Everything else, as for `run` (see `RunConfig`).
+        Trace, load, tools and engine, the same for all runs: the fields of `RunConfig`.
 
     Raises
     ------
@@ -68,7 +71,7 @@ def compare(
     OSError
         If `out` cannot be written.
     """
-    plan = plan_comparison(policies, seeds, baseline=baseline, **same)
+    plan = plan_comparison(policies, seeds, baseline=baseline, **named(compare, SameSettings, **same))
     return run_comparison(plan, jobs=jobs, out=out, force=force)
 
 

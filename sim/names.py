@@ -6,11 +6,14 @@ exporters, step-time models and figures are all found the same way.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
 from typing import Any, Final, Protocol, TypeVar, cast
@@ -190,3 +193,14 @@ def ran_again(old: object, new: object) -> bool:
     homes = {getattr(one, "__module__", None) for one in (old, new)}
     names = {getattr(one, "__qualname__", None) for one in (old, new)}
     return homes == {"__main__"} and len(names) == 1 and None not in names
+
+
+def names_in_source(package: str, call: str) -> list[str]:
+    """Return the names that the files of a package give to `call("NAME", …)`, sorted; nothing is imported.
+
+    For help texts, which must not wait for imports. What other packages ship is not among them.
+    """
+    spec = find_spec(package)
+    folders = [] if spec is None else spec.submodule_search_locations or []
+    texts = (path.read_text(encoding="utf-8") for folder in folders for path in Path(folder).glob("*.py"))
+    return sorted({name for text in texts for name in re.findall(rf'\b{call}\(\s*"([^"]+)"', text)})

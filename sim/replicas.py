@@ -9,10 +9,7 @@ from typing import Final
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import GpuSpec, find_gpu
-
-Replicas = int | str | Sequence[str | GpuSpec]
-"""A number of replicas alike, `h100:2,a100-80:4`, or one GPU a replica. Behind a GPU may stand settings of the memory
-tiers of those replicas: `h100:2:dram_gb=200,ssd_gb=500,a100-80:4`."""
+from continuum_sim.setting_types import Replicas
 
 _MOST = 4096
 """Replicas beyond which a slip of the finger is likelier than a cluster."""

@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from dataclasses import InitVar, dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Final
 
 from continuum_sim.engine.tier_config import ReloadRule
 from continuum_sim.errors import ConfigError, shown
-from continuum_sim.hardware import GpuSpec, ModelSpec
-from continuum_sim.policies import Policy, Routing
-from continuum_sim.policies.registry import BASES
-from continuum_sim.replicas import Replicas
-from continuum_sim.steptime.model import StepTime
-from continuum_sim.tools.config import Setting, ToolConfig, make_tool_config
-from continuum_sim.trace_source import TraceSource
-from continuum_sim.traces.arrivals import Closed, OpenArrivals
-from continuum_sim.traces.schema import Program
+from continuum_sim.setting_types import Arrivals, EngineMode, PerToolSetting, Replicas, Trace
+from continuum_sim.settings import ENGINE, LOAD, TOOLS, Setting, setting, settings_of
 from continuum_sim.vllm_defaults import BLOCK_SIZE, GPU_MEMORY_UTILIZATION
 
-EngineMode = Literal["fast", "stepwise"]
-Trace = str | os.PathLike[str] | Iterable[Program] | TraceSource
-Arrivals = str | OpenArrivals | Closed | None
+if TYPE_CHECKING:  # `--help` reads this class, and takes no longer than it must
+    from continuum_sim.hardware import GpuSpec, ModelSpec
+    from continuum_sim.policies import Policy, Routing
+    from continuum_sim.steptime.model import StepTime
+    from continuum_sim.tools.config import ToolConfig
+
+DEFAULT_ARRIVALS: Final = "poisson:rate=0.1"
+MOST: Final = 10**9
+"""Of most whole numbers: beyond, a slip of the finger is likelier than an engine, and a run would never end."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """One run. Settings with vLLM's names mean what they mean there, and None takes its default.
+
+    Flags of the command line, arguments of `run`, axes of sweeps and the tables of the pages follow from these fields.
 
     Raises
     ------
@@ -35,107 +37,262 @@ class RunConfig:
         For a number out of range; names are looked up by `resolve`.
     """
 
-    trace: Trace = "swebench.jsonl"
+    trace: Trace = setting(
+        "swebench.jsonl", "Trace file, or a bundled trace (see `trace list`).", LOAD, page="traces.md", names="trace"
+    )
     """A file, the name of a bundled trace, or programs."""
-    policy: str | Policy = "ttl"
+    policy: str | Policy = setting(
+        "ttl", "A preset with its parameters (ttl-static:ttl=2), or planes (order=…,retention=…).", names="policy"
+    )
     """A preset with its parameters (`ttl-static:ttl=2`), planes (`order=…,retention=…`), or a policy."""
-    arrivals: Arrivals = None
-    """`poisson:rate=0.1`, `burst`, `closed:workers=64`, `trace`, …; None takes the trace's own arrival times where
-    every program has one, else `DEFAULT_ARRIVALS`."""
-    seed: int = 0
+    arrivals: Arrivals = setting(
+        None,
+        "When programs arrive: poisson:rate=0.1, gamma:rate=0.1,cv=2, uniform:rate=0.1, burst, closed:workers=64 or "
+        "trace.",
+        LOAD,
+        unset=f"the trace's own times if it has them, else {DEFAULT_ARRIVALS}",
+        page="traces.md#arrivals",
+        names="arrivals",
+    )
+    rate: InitVar[float | None] = setting(
+        None,
+        "Programs per second: short for --arrivals poisson:rate=RATE.",
+        LOAD,
+        least=0,
+        most=MOST,
+        expected="a number of programs per second above 0",
+        positive=True,
+    )
+    """Programs per second: short for `arrivals="poisson:rate=…"`."""
+    seed: int = setting(0, "Seed of the arrivals.", least=0, most=2**63 - 1)
     """Of the arrivals; the same for all policies of a comparison."""
-    model: str | ModelSpec = "llama-3.1-8b"
-    gpu: str | GpuSpec = "a100-80"
-    tensor_parallel_size: int = 1
-    gpu_memory_utilization: float = GPU_MEMORY_UTILIZATION
-    block_size: int = BLOCK_SIZE
-    max_num_batched_tokens: int | None = None
-    max_num_seqs: int | None = None
-    max_model_len: int | None = None
-    kv_blocks: int | None = None
+    model: str | ModelSpec = setting(
+        "llama-3.1-8b",
+        "Model of the catalogue, in any spelling, or a Hugging Face config.json.",
+        ENGINE,
+        page="step-time.md#what-the-catalogue-gives",
+        names="model",
+    )
+    gpu: str | GpuSpec = setting(
+        "a100-80", "GPU of the catalogue.", ENGINE, page="step-time.md#what-the-catalogue-gives", names="gpu"
+    )
+    tensor_parallel_size: int = setting(
+        1, "GPUs the model is split over (--tp).", ENGINE, flags=("--tp", "-tp"), least=1, most=1024
+    )
+    gpu_memory_utilization: float = setting(
+        GPU_MEMORY_UTILIZATION,
+        "Share of GPU memory the engine may use.",
+        ENGINE,
+        least=0,
+        most=1,
+        expected="a share above 0 and at most 1",
+        positive=True,
+    )
+    block_size: int = setting(
+        BLOCK_SIZE, "Tokens in a KV block; vLLM takes multiples of 16.", ENGINE, least=1, most=2**16
+    )
+    max_num_batched_tokens: int | None = setting(
+        None, "Token budget of a step, the chunk size.", ENGINE, unset="vLLM's for the GPU", least=1, most=MOST
+    )
+    max_num_seqs: int | None = setting(
+        None, "Most turns that run at once.", ENGINE, unset="vLLM's for the GPU", least=1, most=10**6
+    )
+    max_model_len: int | None = setting(
+        None, "Longest prompt plus output, in tokens.", ENGINE, unset="the model's", least=1, most=MOST
+    )
+    kv_blocks: int | None = setting(
+        None,
+        "KV blocks, as vLLM's num_gpu_blocks.",
+        ENGINE,
+        unset="what fits the GPU's memory",
+        least=2,
+        most=MOST,
+    )
     """KV blocks as vLLM's `num_gpu_blocks` (one is its null block), instead of an estimate from the memory."""
-    watermark: float = 0.0
-    replicas: Replicas = 1
+    watermark: float = setting(
+        0.0,
+        "Share of blocks kept free when a turn is admitted beside others.",
+        ENGINE,
+        least=0,
+        most=1,
+        expected="a share from 0 to below 1",
+    )
+    replicas: Replicas = setting(
+        1,
+        "Engines behind one router: a number, or GPUs, as h100:2,a100-80:4 or h100:2:dram_gb=200,a100-80:4.",
+        ENGINE,
+        page="clusters.md",
+        names="gpu",
+    )
     """Engines behind one router: a number of them alike, `h100:2,a100-80:4`, or a list of GPUs. They may have memory
     tiers of their own, `h100:2:dram_gb=200,ssd_gb=500,a100-80:4`; what they do not say is as below."""
-    router: str | Routing | None = None
+    router: str | Routing | None = setting(
+        None,
+        "How turns find their replica.",
+        ENGINE,
+        unset="the policy's own, else session-affinity",
+        page="clusters.md",
+        names="router",
+    )
     """`session-affinity`, `prefix-aware:index=events`, …, or a rule; None takes the policy's, else session affinity."""
-    dram_gb: float = 0.0
+    dram_gb: float = setting(
+        0.0,
+        "Host memory for KV below the KV cache, in GB (10^9 bytes); 0: none.",
+        ENGINE,
+        page="tiers.md",
+        least=0,
+        most=1e9,
+        expected="0 or more GB",
+    )
     """Host memory for KV blocks below the KV cache of a replica, in GB of 10⁹ bytes; 0 for none."""
-    dram_gbps: float = 31.5
+    dram_gbps: float = setting(
+        31.5,
+        "Bandwidth between the GPUs and host memory, in GB/s.",
+        ENGINE,
+        page="tiers.md",
+        least=1e-6,
+        most=1e9,
+        expected="more than 0 GB/s",
+    )
     """Bandwidth between its GPUs and host memory in GB/s, both directions together (PCIe 4.0 x16: 16 lanes of 16 GT/s,
     128/130 encoded, carry 31.5 GB/s each way)."""
-    ssd_gb: float = 0.0
+    ssd_gb: float = setting(
+        0.0,
+        "SSD space for what host memory evicts, in GB; 0: none.",
+        ENGINE,
+        page="tiers.md",
+        least=0,
+        most=1e9,
+        expected="0 or more GB",
+    )
     """SSD space for what host memory evicts, in GB of 10⁹ bytes; 0 for none."""
-    ssd_gbps: float = 6.9
+    ssd_gbps: float = setting(
+        6.9,
+        "Bandwidth between host memory and the SSD, in GB/s.",
+        ENGINE,
+        page="tiers.md",
+        least=1e-6,
+        most=1e9,
+        expected="more than 0 GB/s",
+    )
     """Bandwidth between host memory and the SSD in GB/s (Samsung PM9A3 data sheet: 6,900 MB/s sequential reads)."""
-    reload: ReloadRule = "faster"
+    reload: ReloadRule = setting(
+        "faster", "Reload from a tier where that is faster than computing, or always.", ENGINE, page="tiers.md"
+    )
     """Reload what a tier holds where that is faster than computing it, or `always`."""
-    step_time: str | StepTime = "roofline"
+    step_time: str | StepTime = setting(
+        "roofline",
+        "How long steps take, with :FILE or :DIR behind a model that reads one.",
+        ENGINE,
+        page="step-time.md",
+        names="step_time",
+    )
     """`roofline`, `fitted:FILE`, …, or a model."""
-    engine: EngineMode = "fast"
-    limit: int | None = None
+    engine: EngineMode = setting("fast", "Jump over equal steps, or take each one: the same results.", ENGINE)
+    limit: int | None = setting(
+        None, "Only the first so many programs of the trace.", LOAD, unset="all", least=1, most=MOST
+    )
     """First programs of the trace only."""
-    max_turns: int | None = None
+    max_turns: int | None = setting(
+        None, "Cut every program after so many turns.", LOAD, unset="never", least=1, most=MOST
+    )
     """First turns of each program only."""
-    repeat_turns: float = 1.0
+    repeat_turns: float = setting(
+        1.0,
+        "Times as many turns a program, of as many tokens less each: its context ends as long.",
+        LOAD,
+        page="figures.md#the-papers-figures",
+        least=1,
+        most=1_000,
+        expected="a number of at least 1",
+    )
     """Times as many turns in each program, each with as many tokens less, so that the context ends as long."""
-    tool_workers: Setting = None
+    tool_workers: PerToolSetting = setting(
+        None,
+        "Tool calls that run at once, the others wait: 16, or per tool bash:4,*:16.",
+        TOOLS,
+        unset="no bound",
+        page="tools.md#workers",
+    )
     """Tool calls that can run at once: a number, or per tool `bash:4,*:16` or a mapping; None for no bound."""
-    tool_timeout: Setting = None
+    tool_timeout: PerToolSetting = setting(
+        None,
+        "Seconds after which a tool call is cut short; per tool likewise.",
+        TOOLS,
+        unset="never",
+        page="tools.md#timeouts-failures-retries",
+    )
     """Seconds after which a tool call is cut short, likewise."""
-    tool_failure_rate: Setting = None
+    tool_failure_rate: PerToolSetting = setting(
+        None,
+        "Probability that a tool call fails at its end, drawn from the seed; per tool likewise.",
+        TOOLS,
+        unset="0",
+        page="tools.md#timeouts-failures-retries",
+    )
     """Probability that a tool call fails, likewise; drawn from the seed."""
-    tool_retries: Setting = None
+    tool_retries: PerToolSetting = setting(
+        None,
+        "Retries of a call that timed out or failed; per tool likewise.",
+        TOOLS,
+        unset="1",
+        page="tools.md#timeouts-failures-retries",
+    )
     """How often a call that timed out or failed is tried again, likewise; None for once."""
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, rate: float | None) -> None:
         _check_names(self)
-        for name, (least, most) in WHOLE_NUMBERS.items():
-            value = getattr(self, name)
-            if value is not None or name in _NEVER_NONE:
-                _check_whole(name, value, least, most)
-        _check_number("repeat_turns", self.repeat_turns, "a number of at least 1", 1, MOST_REPEATS)
-        _check_number("watermark", self.watermark, "a share from 0 to below 1", 0, 1)
-        share = self.gpu_memory_utilization
-        _check_number("gpu_memory_utilization", share, "a share above 0 and at most 1", 0, 1, positive=True)
+        for name, item in run_settings().items():
+            check_value(item, rate if name == "rate" else getattr(self, name))
+        if rate is not None:
+            object.__setattr__(self, "arrivals", arrivals_at(rate, self.arrivals))
         _ = self.tools
-        for name in ("dram", "ssd"):
-            _check_number(f"{name}_gb", getattr(self, f"{name}_gb"), "0 or more GB", 0, MOST_GB)
-            gbps = getattr(self, f"{name}_gbps")
-            _check_number(f"{name}_gbps", gbps, "more than 0 GB/s", LEAST_GBPS, MOST_GBPS, positive=True)
-        if self.reload not in get_args(ReloadRule):
-            raise ConfigError(f"reload is {self.reload!r}, expected one of {', '.join(get_args(ReloadRule))}")
-        if self.engine not in get_args(EngineMode):
-            raise ConfigError(f"engine is {self.engine!r}, expected one of {', '.join(get_args(EngineMode))}")
 
     @property
     def tools(self) -> ToolConfig:
         """The settings of the tools' side, put together."""
+        from continuum_sim.tools.config import make_tool_config
+
         return make_tool_config(self.tool_workers, self.tool_timeout, self.tool_failure_rate, self.tool_retries)
 
 
-DEFAULT_ARRIVALS = "poisson:rate=0.1"
+@cache
+def run_settings() -> Mapping[str, Setting]:
+    """Return every setting of a run by name, in the order of `RunConfig`, and the rate, which stands for arrivals."""
+    return settings_of(RunConfig)
 
-WHOLE_NUMBERS: Final[Mapping[str, tuple[int, int]]] = {
-    "seed": (0, 2**63 - 1),
-    "tensor_parallel_size": (1, 1024),
-    "block_size": (1, 2**16),
-    "max_num_batched_tokens": (1, 10**9),
-    "max_num_seqs": (1, 10**6),
-    "max_model_len": (1, 10**9),
-    "kv_blocks": (2, 10**9),
-    "limit": (1, 10**9),
-    "max_turns": (1, 10**9),
-}
-"""Setting -> least and most: beyond, a slip of the finger is likelier than an engine, and a run would never end."""
-_NEVER_NONE: Final = ("seed", "tensor_parallel_size", "block_size")
-MOST_REPEATS: Final = 1_000
-"""Of `repeat_turns`; an agent of 1,000 times as many turns is no agent any more, and one too many zeros takes hours."""
-MOST_GB: Final = 1e9
-"""Of a memory tier: an exabyte."""
-LEAST_GBPS: Final = 1e-6
-MOST_GBPS: Final = 1e9
+
+def arrivals_at(rate: float, arrivals: Arrivals) -> str:
+    """Return the arrivals that a rate alone stands for.
+
+    Raises
+    ------
+    ConfigError
+        If there are arrivals as well.
+    """
+    if arrivals is not None:
+        raise ConfigError(f"rate {rate:g} and arrivals {arrivals} both say when programs arrive; leave one out")
+    return f"poisson:rate={float(rate)!r}"
+
+
+def check_value(item: Setting, value: object) -> None:
+    """Refuse a number out of bounds, and a word where there is a choice of others.
+
+    Raises
+    ------
+    ConfigError
+        Naming the setting and what was expected.
+    """
+    about = item.about
+    if item.kind.choices:
+        if value not in item.kind.choices:
+            raise ConfigError(f"{item.name} is {value!r}, expected one of {', '.join(item.kind.choices)}")
+    elif about.least is None or (value is None and item.kind.optional):
+        return
+    elif item.kind.types == (int,):
+        _check_whole(item.name, value, int(about.least), int(about.most))
+    else:
+        _check_number(item.name, value, about.expected, about.least, about.most, positive=about.positive)
 
 
 def _check_number(
@@ -159,6 +316,11 @@ def _check_whole(name: str, value: object, least: int, most: int) -> None:
 
 def _check_names(config: RunConfig) -> None:
     """Refuse a setting of a type that it cannot have, before anything calls a method that is not there."""
+    from continuum_sim.hardware import GpuSpec, ModelSpec
+    from continuum_sim.policies import Policy, Routing
+    from continuum_sim.policies.registry import BASES
+    from continuum_sim.traces.arrivals import Closed
+
     for plane, base in BASES.items():
         if isinstance(config.policy, base):
             made = type(config.policy).__name__

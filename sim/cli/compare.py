@@ -7,13 +7,14 @@ from typing import Annotated
 import typer
 
 from continuum_sim.cli.errors import interruptible
-from continuum_sim.cli.options import Force, Json, Out, RunFlags, takes_run_flags
+from continuum_sim.cli.options import Force, Json, Out
+from continuum_sim.cli.setting_flags import Flags, takes_run_flags
 
 
 @takes_run_flags
 def compare(
     context: typer.Context,
-    flags: RunFlags,
+    flags: Flags,
     policies: Annotated[
         str, typer.Option(help="Policies, with their parameters: fcfs,lru,ttl-static:ttl=2,ttl:pressure=head")
     ] = "fcfs,lru,program-fifo,ttl-static,ttl",
@@ -41,7 +42,7 @@ def compare(
         check_free(out, force=force)
     seed_list = parse_seeds(seeds)
     with interruptible("interrupted while reading the trace; nothing was written"):
-        plan = plan_comparison(split_list(policies), seed_list, baseline=baseline, **flags.as_settings())
+        plan = plan_comparison(split_list(policies), seed_list, baseline=baseline, **flags)
     bar = Bar(plan.first.trace, runs=len(plan.configs))
     with interruptible(lambda: f"interrupted after {bar}; nothing was written"), bar:
         result = run_comparison(

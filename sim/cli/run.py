@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 from continuum_sim.cli.errors import interruptible
-from continuum_sim.cli.options import Decisions, Force, Json, Out, RunFlags, takes_run_flags
+from continuum_sim.cli.options import Decisions, Force, Json, Out
+from continuum_sim.cli.setting_flags import Flags, takes_run_flags
 
 
 @takes_run_flags
 def run(
     context: typer.Context,
-    flags: RunFlags,
-    policy: Annotated[
-        str, typer.Option(help="A preset with its parameters (ttl-static:ttl=2), or planes (order=…,retention=…).")
-    ] = "ttl",
-    seed: Annotated[int, typer.Option(help="Seed of the arrivals.")] = 0,
+    flags: Flags,
     out: Out = None,
     force: Force = False,
     decisions: Decisions = False,
@@ -39,7 +34,7 @@ def run(
     if out is not None:
         check_free(out, force=force)
     with interruptible("interrupted while reading the trace; nothing was written"):
-        resolved = resolve(flags.config(policy, seed))
+        resolved = resolve(flags.config())
     bar = Bar(resolved.trace)
     with interruptible(lambda: f"interrupted after {bar}; nothing was written"), bar:
         result = execute(
@@ -55,6 +50,6 @@ def run(
         print(result.summary.to_json(), end="")
         say(*(f"note: {note}" for note in result.summary.notes))
     else:
-        show(setting_view(resolved, f"seed {seed}"), summary_view(result.summary))
+        show(setting_view(resolved, f"seed {flags['seed']}"), summary_view(result.summary))
     if out is not None:
         say(f"wrote {out}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
@@ -39,6 +38,7 @@ def settings_of(scenario: str, given: Mapping[str, Any]) -> dict[str, Any]:
         For an axis of which the command would have to choose a value.
     """
     from continuum_sim.scenarios import find_scenario
+    from continuum_sim.sweeps.settings import RATE, with_rate
 
     found = find_scenario(scenario)
     context: typer.Context = given["context"]
@@ -50,8 +50,11 @@ def settings_of(scenario: str, given: Mapping[str, Any]) -> dict[str, Any]:
         for axis in found.grid:
             wanted |= _of_axis(scenario, found, axis, given)
     taken = {name: wanted[name] for name in given.keys() & wanted.keys() if not is_given(context, name)}
-    # Enumerations arrive as their values.
-    taken = {name: type(given[name])(v) if isinstance(given[name], StrEnum) else v for name, v in taken.items()}
+    if "arrivals" in taken and is_given(context, RATE):
+        if "rate=" in taken["arrivals"]:
+            taken |= {"arrivals": with_rate(taken["arrivals"], given[RATE]), RATE: None}
+        else:
+            del taken["arrivals"]
     context.meta[_TAKEN] = set(taken)
     return taken
 
@@ -65,14 +68,14 @@ def _of_axis(scenario: str, found: Scenario, axis: str, given: Mapping[str, Any]
     several = {"policy": "policies", "seed": "seeds"}.get(axis, "")
     if several in given:
         return {several: ",".join(map(str, values))}
-    parameter = "arrivals" if axis == RATE and RATE not in given else axis
-    if parameter not in given or is_given(context, parameter) or (axis == RATE and is_given(context, "arrivals")):
+    parameter = "arrivals" if axis == RATE else axis
+    if parameter not in given or any(is_given(context, name) for name in (parameter, axis)):
         return {}
-    base = found.base.get("arrivals" if axis == RATE else axis)
+    base = found.base.get(parameter)
     if len(values) == 1:
-        return {parameter: with_rate(base, values[0]) if parameter == "arrivals" and axis == RATE else values[0]}
+        return {parameter: with_rate(base, values[0]) if axis == RATE else values[0]}
     listed = ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
-    flag = f"--{parameter.replace('_', '-')}"
+    flag = f"--{axis.replace('_', '-')}"
     all_of_them = f"`sweep --scenario {scenario} --out DIR` runs them all"
     if base is None and given[parameter] not in values:
         raise ConfigError(f"scenario {scenario} varies {axis} ({listed}): choose one with {flag}; {all_of_them}")

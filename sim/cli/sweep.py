@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from continuum_sim.cli.errors import interruptible
-from continuum_sim.cli.options import Json, RunFlags, given_flags, takes_run_flags
+from continuum_sim.cli.options import Json
 from continuum_sim.cli.scenario_flags import is_given
+from continuum_sim.cli.setting_flags import Flags, given_flags, takes_run_flags
 from continuum_sim.cli.sweep_group import SweepGroup
 from continuum_sim.cli.sweep_tune import tune
 
@@ -27,21 +28,24 @@ sweep.command("tune")(tune)
 _GRID = "Grid"
 
 
-def _grid(text: str) -> Any:
-    return typer.Option(help=text, show_default=False, rich_help_panel=_GRID)
+def _grid(text: str, *names: str) -> Any:
+    return typer.Option(*names, help=text, show_default=False, rich_help_panel=_GRID)
 
 
 @sweep.command("run")
 @takes_run_flags
 def run_sweep(
     context: typer.Context,
-    flags: RunFlags,
+    flags: Flags,
     file: Annotated[
         Path | None,
         typer.Argument(help="TOML file with [base], [grid] and [[cells]]; flags override it.", metavar="FILE"),
     ] = None,
     policies: Annotated[str | None, _grid("Policies: lru,ttl,ttl-static:ttl=2")] = None,
-    rates: Annotated[str | None, _grid("Programs per second: 0.05,0.1 (the rate of --arrivals, else poisson).")] = None,
+    rates: Annotated[
+        str | None,
+        _grid("Programs per second: 0.05,0.1 (the rate of --arrivals, else poisson).", "--rates", "--rate"),
+    ] = None,
     seeds: Annotated[
         str | None, typer.Option("--seeds", "--seed", help="Seeds of the arrivals: 0-9.", rich_help_panel=_GRID)
     ] = None,

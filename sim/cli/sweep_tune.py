@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from continuum_sim.cli.errors import interruptible
-from continuum_sim.cli.options import Json, RunFlags, takes_run_flags
+from continuum_sim.cli.options import Json
 from continuum_sim.cli.scenario_flags import is_chosen
+from continuum_sim.cli.setting_flags import Flags, takes_run_flags
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -31,7 +32,7 @@ def _search(text: str, *names: str, default: bool = True) -> Any:
 @takes_run_flags
 def tune(
     context: typer.Context,
-    flags: RunFlags,
+    flags: Flags,
     policy: Annotated[str, typer.Argument(help="Preset to tune; parameters given with it are held.", metavar="POLICY")],
     param: Annotated[
         list[str] | None,
@@ -56,7 +57,7 @@ def tune(
     from continuum_sim.sweeps.tune import TuneSpec, run_tune
     from continuum_sim.sweeps.workers import Workers
 
-    chosen = {name: value for name, value in flags.as_settings().items() if is_chosen(context, name)}
+    chosen = {name: value for name, value in flags.items() if is_chosen(context, name)}
     parameters: dict[str, str | None] = {}
     for item in param or ():
         name, sign, text = (part.strip() for part in item.partition("="))

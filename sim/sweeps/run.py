@@ -8,10 +8,12 @@ from contextlib import closing
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Unpack
 
+from continuum_sim.keywords import documented, named
 from continuum_sim.policies import Policy
 from continuum_sim.results.manifest import make_stamp
+from continuum_sim.settings_dict import BaseSettings
 from continuum_sim.sweeps.cell_run import Outcome, run_cell
 from continuum_sim.sweeps.plan import SweepPlan, SweepSpec, plan_sweep
 from continuum_sim.sweeps.result import Failure, SweepResult, shown_settings
@@ -42,6 +44,7 @@ class SweepProgress(NamedTuple):
 OnCells = Callable[[SweepProgress], None]
 
 
+@documented(BaseSettings)
 def sweep(
     policies: Sequence[str | Policy] | str | None = None,
     rates: Sequence[float] | str | None = None,
@@ -55,7 +58,7 @@ def sweep(
     backend: Backend = "local",
     address: str | None = None,
     progress: OnCells | None = None,
-    **base: Any,
+    **base: Unpack[BaseSettings],
 ) -> SweepResult:
     """Simulate every combination of policies, arrival rates, seeds and whatever else varies.
 
@@ -77,7 +80,7 @@ def sweep(
     progress
         Called as cells finish.
     **base
-        Everything else, for all cells, as for `run` (see `RunConfig`).
+        Settings of all cells that do not vary them: the fields of `RunConfig`.
 
     Raises
     ------
@@ -89,7 +92,7 @@ def sweep(
     axes = {"policy": policies, "rate": rates, "seed": seeds}
     grid = {**{name: values for name, values in axes.items() if values is not None}, **(vary or {})}
     workers = Workers(jobs, backend, address)
-    plan = plan_sweep(SweepSpec(base, grid, cells))
+    plan = plan_sweep(SweepSpec(named(sweep, BaseSettings, **base), grid, cells))
     return run_sweep(plan, out=out, force=force, workers=workers, progress=progress)
 
 

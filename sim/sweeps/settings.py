@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from functools import cache
-from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Final
 
 import numpy as np
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.names import check_names
-from continuum_sim.run_config import Arrivals, RunConfig
+from continuum_sim.run_config import run_settings
 from continuum_sim.seeds import parse_seeds
+from continuum_sim.setting_types import Arrivals
+from continuum_sim.settings import Kind
 from continuum_sim.spec import split_list, split_spec
 from continuum_sim.traces.arrivals import Poisson
 
@@ -24,38 +26,11 @@ _TRUTH: Final = {"true": True, "false": False, "1": True, "0": False}
 _EXPECTED: Final = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
-@dataclass(frozen=True)
-class Kind:
-    """What values a setting takes."""
-
-    types: tuple[type, ...]
-    """Of `bool`, `int`, `float`, `str`: what text may stand for."""
-    optional: bool
-    """Whether None (`none` in text) is a value."""
-
-    @property
-    def arrow(self) -> str:
-        """Type of its column."""
-        if self.types == (bool,):
-            return "bool"
-        if self.types == (int,):
-            return "int64"
-        return "float64" if self.types and set(self.types) <= {int, float} else "string"
-
-
 @cache
 def kinds() -> Mapping[str, Kind]:
     """Every setting of a run, in the order of `RunConfig`, with the rate at the end."""
-    hints = get_type_hints(RunConfig)
-    return {**{item.name: _kind(hints[item.name]) for item in fields(RunConfig)}, RATE: Kind((float,), False)}
-
-
-def _kind(hint: Any) -> Kind:
-    if get_origin(hint) is Literal:
-        return Kind((str,), False)
-    parts = get_args(hint) or (hint,)
-    parts = tuple(str if get_origin(part) is Literal else part for part in parts)
-    return Kind(tuple(t for t in (bool, int, float, str) if t in parts), type(None) in parts)
+    found = {name: item.kind for name, item in run_settings().items() if name != RATE}
+    return {**found, RATE: Kind((float,), False)}
 
 
 def check_setting(name: str, owner: str) -> str:

@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 import numpy as np
 
 from continuum_sim.errors import ConfigError, shown
+from continuum_sim.keywords import documented, named
 from continuum_sim.policies import PolicyError, Preset, find_preset
 from continuum_sim.policies.registry import load_plugins
 from continuum_sim.resolve import resolve_policy
 from continuum_sim.results.paired import METRICS, PairedDifference, paired_differences
+from continuum_sim.settings_dict import SameSettings
 from continuum_sim.spec import policy_settings, split_spec
 from continuum_sim.sweeps.plan import SweepSpec, plan_sweep
 from continuum_sim.sweeps.result import SweepResult, jct_by_seed
@@ -60,6 +62,7 @@ class TuneSpec:
             )
 
 
+@documented(SameSettings)
 def tune(
     policy: str,
     parameters: Mapping[str, str | None] | Sequence[str] = (),
@@ -74,7 +77,7 @@ def tune(
     backend: Backend = "local",
     address: str | None = None,
     progress: OnTrial | None = None,
-    **base: Any,
+    **base: Unpack[SameSettings],
 ) -> Tuned:
     """Look for the parameters of a policy with the smallest JCT (Optuna's tree-structured Parzen estimator).
 
@@ -104,7 +107,7 @@ def tune(
     progress
         Called after every trial.
     **base
-        Load and engine, as for `run`, or `rate`.
+        Trace, load, tools and engine: the fields of `RunConfig`.
 
     Raises
     ------
@@ -120,7 +123,7 @@ def tune(
         holdout=list(holdout),
         metric=metric,
         seed=seed,
-        base=base,
+        base=named(tune, SameSettings, **base),
     )
     return run_tune(spec, out=out, workers=Workers(jobs, backend, address), progress=progress)
 

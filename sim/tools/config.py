@@ -6,17 +6,15 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from continuum_sim.errors import ConfigError
+from continuum_sim.setting_types import PerToolSetting
 
 N = TypeVar("N", int, float)
 
 OTHERS: Final = "*"
 """Stands for the tools that have no setting of their own."""
-
-Setting: TypeAlias = int | float | str | Mapping[str, int] | Mapping[str, float] | None
-"""One number for all tools, `bash:4,*:16`, or the same as a mapping; None for the default."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,10 @@ class ToolConfig:
 
 
 def make_tool_config(
-    workers: Setting = None, timeout: Setting = None, failure_rate: Setting = None, retries: Setting = None
+    workers: PerToolSetting = None,
+    timeout: PerToolSetting = None,
+    failure_rate: PerToolSetting = None,
+    retries: PerToolSetting = None,
 ) -> ToolConfig:
     """Read the settings of the command line or of a caller.
 
@@ -111,7 +112,7 @@ def make_tool_config(
 
 
 def _per_tool(
-    name: str, setting: Setting, default: PerTool[N], check: Callable[[object], N | None], expected: str
+    name: str, setting: PerToolSetting, default: PerTool[N], check: Callable[[object], N | None], expected: str
 ) -> PerTool[N]:
     if setting is None:
         return default
@@ -127,7 +128,7 @@ def _per_tool(
     return PerTool(found.pop(OTHERS, default.others), found)
 
 
-def _items(name: str, setting: Setting, expected: str) -> list[tuple[str, object]]:
+def _items(name: str, setting: PerToolSetting, expected: str) -> list[tuple[str, object]]:
     if isinstance(setting, Mapping):
         return [(str(tool), number) for tool, number in setting.items()]
     if not isinstance(setting, str):

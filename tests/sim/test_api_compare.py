@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,17 @@ def test_what_cannot_work_is_refused_before_anything_runs(
         cs.compare(**{**TINY, **arguments})
 
 
-def test_a_misspelt_setting_is_a_type_error() -> None:
-    with pytest.raises(TypeError, match="kv_block"):
-        cs.compare(["lru"], kv_block=3)
+@pytest.mark.parametrize(
+    ("door", "arguments", "said"),
+    [
+        ("run", {"kv_block": 3}, "unknown setting 'kv_block' of run, did you mean 'kv_blocks'?"),
+        ("run", {"outt": "x"}, "unknown setting 'outt' of run, did you mean 'out'?"),
+        ("compare", {"policies": ["lru"], "kv_block": 3}, "'kv_block' of compare, did you mean 'kv_blocks'?"),
+        ("compare", {"policies": ["lru"], "policy": "lru"}, "'policy' of compare, did you mean 'policies'?"),
+        ("sweep", {"policies": ["lru"], "max_num_seq": 3}, "'max_num_seq' of sweep, did you mean 'max_num_seqs'?"),
+        ("tune", {"policy": "ttl", "gpus": "h100"}, "'gpus' of tune, did you mean 'gpu'?"),
+    ],
+)
+def test_a_misspelt_setting_is_refused_with_the_nearest(door: str, arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(cs.ConfigError, match=re.escape(said)):
+        getattr(cs, door)(**arguments)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import fields
 from pathlib import Path
 
-from continuum_sim.cli.options import RunFlags
 from continuum_sim.results.summary import Summary
 from continuum_sim.results.tables import COLUMNS
+from continuum_sim.run_config import run_settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,7 +17,7 @@ def test_every_flag_is_explained() -> None:
     page = (ROOT / "docs" / "cli.md").read_text()
     own = ["--scenario", "--seed", "--seeds", "--policy", "--policies", "--baseline", "--jobs"]
     own += ["--out", "--force", "--decisions", "--json", "--debug"]
-    shared = [f"--{flag.name.replace('_', '-')}" for flag in fields(RunFlags)]
+    shared = [item.flag for item in run_settings().values()]
     assert set(own + shared) <= set(re.findall(r"--[a-z-]+", page))
 
 

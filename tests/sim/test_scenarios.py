@@ -122,7 +122,7 @@ def test_a_run_takes_an_axis_of_one_value(tmp_path: Path, capsys: pytest.Capture
     [
         ("run", 'policy = ["lru", "program-fifo"]', "varies policy (lru, program-fifo): choose one with --policy"),
         ("run", 'seed = "4-6"', "varies seed (4, 5, 6): choose one with --seed"),
-        ("compare", "rate = [1, 2]", "varies rate (1, 2): choose one with --arrivals"),
+        ("compare", "rate = [1, 2]", "varies rate (1, 2): choose one with --rate"),
         ("compare", "max_num_seqs = [8, 16]", "varies max_num_seqs (8, 16): choose one with --max-num-seqs"),
     ],
 )

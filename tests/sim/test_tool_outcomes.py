@@ -10,20 +10,20 @@ import continuum_sim as cs
 from continuum_sim.errors import ConfigError
 from continuum_sim.foresight import foresee
 from continuum_sim.results.summary import ToolCalls
+from continuum_sim.setting_types import PerToolSetting
 from continuum_sim.tools import CallPlan, ToolOutcomes, make_tool_config
-from continuum_sim.tools.config import Setting
 from continuum_sim.traces.schema import Program, ToolCall, Turn
 
 TURN = Turn(10, 0, 1, "bash", 2.0)
 
 
-def plans(config: dict[str, Setting], seed: int = 0, count: int = 400) -> list[CallPlan]:
+def plans(config: dict[str, PerToolSetting], seed: int = 0, count: int = 400) -> list[CallPlan]:
     outcomes = ToolOutcomes(make_tool_config(**config), seed)
     return [outcomes.of_turn(f"p{k // 10}", k % 10, TURN)[0] for k in range(count)]
 
 
 def test_the_same_seed_gives_the_same_failures_and_another_one_others() -> None:
-    config: dict[str, Setting] = {"failure_rate": 0.3, "retries": 2}
+    config: dict[str, PerToolSetting] = {"failure_rate": 0.3, "retries": 2}
     assert plans(config) == plans(config)
     assert plans(config) != plans(config, seed=1)
 
@@ -105,7 +105,7 @@ def test_settings_per_tool() -> None:
         ({"tool_retries": 10**400}, "tool_retries is"),
     ],
 )
-def test_what_cannot_be_is_refused(setting: dict[str, Setting], message: str) -> None:
+def test_what_cannot_be_is_refused(setting: dict[str, PerToolSetting], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         cs.run(limit=1, max_turns=2, **setting)  # type: ignore[arg-type]
     assert str(caught.value).startswith(message)

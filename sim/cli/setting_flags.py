@@ -1,0 +1,169 @@
+"""Options of a command that are settings of a run: each follows from its field of `RunConfig`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+import typer
+
+from continuum_sim.cli.complete import completer
+from continuum_sim.cli.scenario_flags import is_given, say_notes, settings_of
+from continuum_sim.run_config import arrivals_at, check_value, run_settings
+from continuum_sim.settings import LOAD, Setting
+
+if TYPE_CHECKING:
+    from continuum_sim.run_config import RunConfig
+
+Command = Callable[..., None]
+_SEVERAL: Final = {"policy": "policies", "seed": "seeds", "rate": "rates"}
+"""Setting -> the parameter of a command that takes several values of it."""
+
+_Scenario = Annotated[
+    str | None,
+    typer.Option(
+        "--scenario",
+        "--config",
+        help="Settings of a published experiment (see `scenarios`), or a TOML file; flags given win.",
+        show_default=False,
+        rich_help_panel=LOAD,
+        autocompletion=completer("scenario"),
+    ),
+]
+
+
+class Flags(dict[str, Any]):
+    """Settings by name, as the command line, a scenario or their defaults have them."""
+
+    def config(self, **more: Any) -> RunConfig:
+        """Return the run they describe.
+
+        Raises
+        ------
+        ConfigError
+            For a number out of range.
+        """
+        from continuum_sim.run_config import RunConfig
+
+        return RunConfig(**self, **more)
+
+
+def option_of(name: str, *, unset: bool = False) -> Any:
+    """Return the option of one setting, for the annotation of a command's parameter.
+
+    Its spellings, help, panel and completion are those of the field of `RunConfig`:
+    `block_size: Annotated[int | None, option_of("block_size", unset=True)] = None`.
+
+    Parameters
+    ----------
+    name
+        Of the setting.
+    unset
+        For a parameter whose default is None whatever the setting's is: the engine, or the log, then says what it is.
+    """
+    item = run_settings()[name]
+    shown: bool | str = item.default is not None
+    if unset and item.default is not None:
+        shown = "the engine's"
+    return typer.Option(
+        item.flag,
+        *item.about.flags,
+        help=item.help,
+        show_default=shown,
+        rich_help_panel=item.about.panel or None,
+        autocompletion=completer(item.about.names),
+    )
+
+
+def takes_settings(*names: str, into: str = "flags", unset: bool = False) -> Callable[[Command], Command]:
+    """Decorate a command of whose parameters one, `into`, shall become an option for each of these settings.
+
+    The command gets them there as a mapping of names to values, `Flags`; numbers out of bounds are refused as
+    `RunConfig` refuses them, and a rate has become its arrivals. It can be used several times, each for an `into`:
+
+        @takes_settings("trace", "arrivals", "rate", "limit", "max_turns", into="load")
+        @takes_settings("tensor_parallel_size", "block_size", "kv_blocks", into="engine", unset=True)
+        def validate(context: typer.Context, load: Flags, engine: Flags, out: Out = None) -> None: ...
+
+    Parameters
+    ----------
+    names
+        Settings of a run, in the order of the help text.
+    into
+        The parameter that takes them.
+    unset
+        Whether each is None unless it is given, whatever the setting's default: the engine has its own.
+    """
+
+    def decorate(command: Command) -> Command:
+        shared = [_parameter(run_settings()[name], unset) for name in names]
+
+        def call(given: dict[str, Any]) -> None:
+            flags = Flags({name: given.pop(name) for name in names})
+            for name, value in flags.items():
+                if value is not None:
+                    check_value(run_settings()[name], value)
+            if flags.get("rate") is not None and "arrivals" in flags:
+                flags["arrivals"] = arrivals_at(flags["rate"], flags["arrivals"])
+                flags["rate"] = None
+            command(**{into: flags}, **given)
+
+        return _with_parameters(command, into, shared, call)
+
+    return decorate
+
+
+def takes_run_flags(command: Command) -> Command:
+    """Decorate a command whose parameter `flags: Flags` shall become --scenario and an option for each setting.
+
+    Left out are those that the command takes itself, or several values of.
+    """
+    own = inspect.signature(command).parameters
+    names = [name for name in run_settings() if name not in own and _SEVERAL.get(name) not in own]
+    scenario = inspect.Parameter("scenario", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_Scenario)
+    inner = takes_settings(*names)(command)
+
+    def call(given: dict[str, Any]) -> None:
+        chosen = given.pop("scenario")
+        if chosen is not None:
+            given.update(settings_of(chosen, given))
+        inner(**given)
+        if chosen is not None:
+            say_notes(given["context"])
+
+    return _with_parameters(inner, "", [scenario], call)
+
+
+def given_flags(context: typer.Context, flags: Flags) -> dict[str, Any]:
+    """Return those settings that the command line names."""
+    return {name: value for name, value in flags.items() if is_given(context, name)}
+
+
+def _parameter(item: Setting, unset: bool) -> inspect.Parameter:
+    default = None if unset else item.default
+    kind: Any = next(kind for kind in (str, float, int, bool) if kind in item.kind.types)  # text says numbers too
+    if item.kind.choices:
+        kind = Literal[item.kind.choices]
+    elif kind is str and default is not None:
+        default = str(default)
+    annotation: Any = Annotated[kind if default is not None else kind | None, option_of(item.name, unset=unset)]
+    return inspect.Parameter(item.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _with_parameters(
+    command: Command, into: str, more: list[inspect.Parameter], call: Callable[[dict[str, Any]], None]
+) -> Command:
+    """Return a command that takes `more` parameters in the place of `into`, and is carried out by `call`."""
+    own = inspect.signature(command, eval_str=True).parameters.values()
+
+    @wraps(command)
+    def wrapper(**given: Any) -> None:
+        call(given)
+
+    kept = [item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in own if item.name != into]
+    parameters = [*kept, *more]
+    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {item.name: item.annotation for item in parameters}
+    return wrapper

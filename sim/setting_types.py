@@ -1,0 +1,24 @@
+"""Types of settings: names and numbers, as on the command line, or the objects they stand for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from continuum_sim.hardware import GpuSpec
+    from continuum_sim.trace_source import TraceSource
+    from continuum_sim.traces.arrivals import Closed, OpenArrivals
+    from continuum_sim.traces.schema import Program
+else:  # importing them takes longer than `--help` may, which needs to know what text can say
+    GpuSpec = TraceSource = Closed = OpenArrivals = Program = object
+
+EngineMode = Literal["fast", "stepwise"]
+Trace: TypeAlias = str | os.PathLike[str] | Iterable[Program] | TraceSource
+Arrivals: TypeAlias = str | OpenArrivals | Closed | None
+Replicas: TypeAlias = int | str | Sequence[str | GpuSpec]
+"""A number of replicas alike, `h100:2,a100-80:4`, or one GPU a replica. Behind a GPU may stand settings of the memory
+tiers of those replicas: `h100:2:dram_gb=200,ssd_gb=500,a100-80:4`."""
+PerToolSetting: TypeAlias = int | float | str | Mapping[str, int] | Mapping[str, float] | None
+"""One number for all tools, `bash:4,*:16`, or the same as a mapping; None for the default."""

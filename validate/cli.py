@@ -3,39 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-from continuum_sim.cli.flag_groups import refuse_given, takes_flags
-from continuum_sim.validate.flags import ENGINE, LOAD, OUTPUT, SERVER, RunningEngineFlags
+from continuum_sim.cli.complete import completer
+from continuum_sim.cli.options import Json
+from continuum_sim.cli.setting_flags import Flags, takes_settings
+from continuum_sim.cli.unused import refuse_unused
+from continuum_sim.settings import ENGINE, LOAD
+from continuum_sim.validate.flags import SERVER, EngineFlags, takes_engine
+
+_OUTPUT: Final = "Output"
 
 
-@takes_flags
+@takes_settings("trace", "arrivals", "rate", "limit", "max_turns", into="load")
+@takes_engine(longest="what the trace needs")
 def validate(
     context: typer.Context,
-    engine: RunningEngineFlags,
-    trace: Annotated[
-        str, typer.Option(help="Trace file, or the name of a bundled one.", rich_help_panel=LOAD)
-    ] = "swebench.jsonl",
+    load: Flags,
+    engine: EngineFlags,
     policies: Annotated[
-        str, typer.Option(help="Policies to compare, the baseline first.", rich_help_panel=LOAD)
-    ] = "lru,program-fifo,ttl-static,ttl",
-    arrivals: Annotated[
-        str | None,
+        str,
         typer.Option(
-            help="When programs arrive, as for run. Default: the trace's own times, else poisson:rate=0.1.",
-            show_default=False,
-            rich_help_panel=LOAD,
+            help="Policies to compare, the baseline first.", rich_help_panel=LOAD, autocompletion=completer("policy")
         ),
-    ] = None,
+    ] = "lru,program-fifo,ttl-static,ttl",
     seed: Annotated[int, typer.Option(help="Seed of arrivals and prompts.", rich_help_panel=LOAD)] = 0,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Only the first so many programs.", rich_help_panel=LOAD)
-    ] = None,
-    max_turns: Annotated[
-        int | None, typer.Option(min=1, help="Cut every program after so many turns.", rich_help_panel=LOAD)
-    ] = None,
     scale: Annotated[
         str | None,
         typer.Option(
@@ -46,7 +40,9 @@ def validate(
     repeats: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Runs of every policy, in alternation.", show_default="3; with --resume, as many as asked for"
+            min=1,
+            help="Runs of every policy, in alternation. Default: 3, with --resume as many as were asked for.",
+            show_default=False,
         ),
     ] = None,
     draws: Annotated[int, typer.Option(min=1, help="Simulations that a prediction is the mean of.")] = 8,
@@ -77,15 +73,13 @@ def validate(
             rich_help_panel=SERVER,
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Directory of the validation.", rich_help_panel=OUTPUT)] = Path(
+    out: Annotated[Path, typer.Option(help="Directory of the validation.", rich_help_panel=_OUTPUT)] = Path(
         "validation"
     ),
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the validation in --out.", rich_help_panel=OUTPUT)
+        bool, typer.Option("--resume", help="Go on with the validation in --out.", rich_help_panel=_OUTPUT)
     ] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print the report as JSON on standard output.", rich_help_panel=OUTPUT)
-    ] = False,
+    json: Json = False,
     moved: Annotated[str | None, typer.Option("--recorded", "--format", "--gpu", hidden=True)] = None,
     force: Annotated[bool, typer.Option("--force", hidden=True)] = False,
 ) -> None:
@@ -107,15 +101,15 @@ def validate(
         )
     engine.check(context, served=bool(base_url))
     if base_url:
-        refuse_given(context, ["pace"], "the server of --base-url runs at its own pace")
+        refuse_unused(context, ["pace"], "the server of --base-url runs at its own pace")
     held = None if pace is None else parse_pace(pace, step_time or "roofline")
     asked = Asked(
-        trace=trace,
+        trace=load["trace"],
         policies=policies,
-        arrivals=arrivals,
+        arrivals=load["arrivals"],
         seed=seed,
-        limit=limit,
-        max_turns=max_turns,
+        limit=load["limit"],
+        max_turns=load["max_turns"],
         scale=scale,
         repeats=repeats,
         draws=draws,

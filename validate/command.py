@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from continuum_sim.errors import ConfigError
+from continuum_sim.run_config import DEFAULT_ARRIVALS
 from continuum_sim.spec import parse_arrivals, parse_policy, split_list
 from continuum_sim.steptime.fitted import load_fitted
 from continuum_sim.traces import find_trace, read_programs, trace_sha256
@@ -114,7 +115,7 @@ def make_session(asked: Asked, programs: list[Program], sha256: str, repeats: in
                 "on an engine; take `children` out of the trace, or make them programs of their own"
             )
     timed = all(program.arrival_s is not None for program in programs)
-    arrivals = asked.arrivals or ("trace" if timed else "poisson:rate=0.1")
+    arrivals = asked.arrivals or ("trace" if timed else DEFAULT_ARRIVALS)
     model = _step_time_file(asked.step_time)
     settings: dict[str, Any] = {
         "created": {

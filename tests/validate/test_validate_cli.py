@@ -8,8 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 from continuum_sim.cli import main
+from continuum_sim.cli.app import app
+from continuum_sim.run_config import run_settings
 from continuum_sim.steptime import Calibrated, StepBatch, load_fitted, save_fitted
 from continuum_sim.traces import write_programs
 from support.cli import printed, refused
@@ -100,34 +103,64 @@ def test_an_option_that_would_do_nothing_is_refused_by_name(
     assert why in error
 
 
+def test_of_random_cases_parity_takes_no_trace_and_no_engine(capsys: pytest.CaptureFixture[str]) -> None:
+    error = refused(capsys, "parity", "--random", "3", "--limit", "4", "--rate", "1", "--kv-blocks", "8000")
+    assert error == "error: --rate, --limit, --kv-blocks: used only with --trace; leave them out\n"
+
+
+@pytest.mark.parametrize("command", ["validate", "calibrate", "backtest", "parity"])
+def test_settings_of_a_run_are_called_and_explained_as_run_does(command: str) -> None:
+    own = {"model", "step_time", "seed", "policy"} - ({"model", "step_time"} if command == "backtest" else set())
+    options = {option.name: option for option in get_command(app).commands[command].params}  # type: ignore[attr-defined]
+    shared = run_settings().keys() & options.keys() - own
+    assert shared >= {"kv_blocks", "block_size", "max_num_batched_tokens", "max_num_seqs", "max_model_len"}
+    for name in shared:
+        setting = run_settings()[name]
+        assert options[name].opts == [setting.flag, *setting.about.flags]
+        assert options[name].help.startswith(setting.about.help.removesuffix("."))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--kv-blocks", "1"], "kv_blocks is 1, expected a whole number of at least 2"),
+        (["--limit", "0"], "limit is 0, expected a whole number of at least 1"),
+        (["--rate", "-1"], "rate is -1"),
+        (["--rate", "1", "--arrivals", "burst"], "rate 1 and arrivals burst both say when programs arrive"),
+        (["--tp", "0"], "tensor_parallel_size is 0"),
+    ],
+)
+def test_a_setting_has_the_bounds_that_it_has_in_run(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said in refused(capsys, "validate", *arguments)
+    assert said in refused(capsys, "run", *arguments)
+
+
 def test_all_options_that_would_do_nothing_are_named_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     error = refused(capsys, "validate", *SERVER, "--engine-arg", "a=1", "--model", "tiny", "--kv-blocks", "99")
     assert error.startswith("error: --model, --engine-arg: ")
 
 
-def test_a_resumed_validation_keeps_what_it_was_asked(capsys: pytest.CaptureFixture[str]) -> None:
-    def repeats() -> int:
-        found = json.loads(Path("v/manifest.json").read_text())["repeats"]
-        assert isinstance(found, int)
-        return found
-
+def test_a_resumed_validation_is_the_one_that_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = Path("v/manifest.json")
     with serving(FakeServer(first_token_s=0.001, token_s=0.0005)) as server:
-        wide = ("--tolerance", "10", "--out", "v")
-        assert validate(server, *wide) == 0
-        assert validate(server, *wide, "--resume", "--repeats", "2") == 0
-        assert repeats() == 2
+        same = ("validate", "--base-url", server.url, *KNOWN, *WHAT, "fitted:right.json", "--tolerance", "10")
+        assert run(*same, "--out", "v", "--repeats", "2") == 0
         capsys.readouterr()
-        assert validate(server, *wide, "--resume") == 2  # `validate` says --repeats 1
-        assert "--repeats 1: v holds runs of 2 repeats" in capsys.readouterr().err
-        manifest = Path("v/manifest.json")
-        manifest.write_text(manifest.read_text().replace('"repeats": 2', '"repeats": 1'))  # as versions before did
-        unsaid = ("validate", "--base-url", server.url, *KNOWN, *WHAT, "fitted:right.json", *wide, "--resume")
-        assert run(*unsaid) == 0
-        assert repeats() == 2
-        capsys.readouterr()
-        assert run(*unsaid, "--vocab-size", "999") == 2
-        assert "v was started with server vocab_size 1000, not 999" in capsys.readouterr().err
-        assert run(*unsaid, "--timeout", "300") == 0
+        for other, said in (
+            (("--repeats", "1"), "--repeats 1: v holds runs of 2 repeats"),
+            (("--vocab-size", "999"), "v was started with server vocab_size 1000, not 999"),
+            (("--rate", "0.5"), 'v was started with arrivals "trace", not "poisson:rate=0.5"'),
+        ):
+            assert said in refused(capsys, *same, "--out", "v", "--resume", *other)
+        # As an earlier version wrote it that was asked for more repeats later on.
+        kept = json.loads(manifest.read_text())
+        del kept["server"]
+        manifest.write_text(json.dumps({**kept, "repeats": 1}))
+        assert run(*same, "--out", "v", "--resume", "--timeout", "300") == 0
+    assert json.loads(manifest.read_text())["repeats"] == 2
+    assert len(list(Path("v/runs").iterdir())) == 2
 
 
 def test_the_answer_continues_the_conversation() -> None:

@@ -7,15 +7,14 @@ from typing import Annotated
 
 import typer
 
-from continuum_sim.cli.flag_groups import takes_flags
-from continuum_sim.validate.flags import SERVER, RunningEngineFlags
+from continuum_sim.validate.flags import SERVER, EngineFlags, takes_engine
 
 
-@takes_flags
+@takes_engine()
 def calibrate(
     context: typer.Context,
     out: Annotated[Path, typer.Option(help="Step-time model to write (JSON); a picture of the fit goes beside it.")],
-    engine: RunningEngineFlags,
+    engine: EngineFlags,
     base_url: Annotated[
         str | None, typer.Option(help="Measure this running server from outside.", rich_help_panel=SERVER)
     ] = None,

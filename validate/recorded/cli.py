@@ -2,48 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-from continuum_sim.cli.flag_groups import takes_flags
 from continuum_sim.cli.options import Force, Json, Out
-from continuum_sim.validate.flags import ENGINE, EngineFlags
+from continuum_sim.cli.setting_flags import Flags, option_of, takes_settings
+from continuum_sim.validate.flags import BATCHES_AND_BLOCKS
+
+_ENGINE: Final = ("model", "gpu", "tensor_parallel_size", *BATCHES_AND_BLOCKS)
+_UNSET: Final = {**dict.fromkeys(_ENGINE, "as recorded, else vLLM's"), "model": "as recorded", "gpu": "as recorded"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class RecordedEngineFlags(EngineFlags):
-    """The engine of a recorded run; None takes what the log says, else vLLM's default."""
-
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="Model it served, of the catalogue. Default: as recorded, as for all settings of the engine; vLLM's "
-            "own where the log does not say.",
-            show_default=False,
-            rich_help_panel=ENGINE,
-        ),
-    ] = None
-    gpu: Annotated[
-        str | None,
-        typer.Option(help="GPU it ran on. Default: as recorded.", show_default=False, rich_help_panel=ENGINE),
-    ] = None
-
-
-@takes_flags
+@takes_settings(*_ENGINE, into="engine", unset=_UNSET)
 def backtest(
     context: typer.Context,
-    log: Annotated[Path, typer.Argument(metavar="LOG", help="Log of a run of a real engine that is over.")],
-    engine: RecordedEngineFlags,
+    log: Annotated[Path, typer.Argument(metavar="LOG", help="What a real engine wrote down of its requests.")],
+    engine: Flags,
+    step_time: Annotated[str, option_of("step_time")] = "roofline",
     format: Annotated[
-        str | None,
-        typer.Option(help="Its format: llmservingsim or vllm-bench. Default: told from it.", show_default=False),
+        str | None, typer.Option(help="Of the log: llmservingsim or vllm-bench. Default: told from it.")
     ] = None,
-    step_time: Annotated[
-        str, typer.Option(help="How long steps take: roofline, profiled:DIR, fitted:FILE, …", rich_help_panel=ENGINE)
-    ] = "roofline",
     tolerance: Annotated[
         float, typer.Option(min=0, help="Largest error of a mean, as a share; exit code 1 beyond it.")
     ] = 0.05,
@@ -52,15 +32,13 @@ def backtest(
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Simulate what a real engine was recorded to serve, and compare: no engine, no GPU.
+    """Simulate what a real engine was recorded to serve, and compare; needs no engine and no GPU.
 
-    Exit code 0 if the means of end to end, TTFT and TPOT are within --tolerance, 1 if one is not, 2 if it could not be
-    done.
+    Exit code 0 if the means of end to end, TTFT and TPOT are within --tolerance, 1 if not, 2 if it could not be done.
     """
     from continuum_sim.cli.console import say
     from continuum_sim.cli.errors import interruptible
-    from continuum_sim.validate.recorded.backtest import run_backtest
-    from continuum_sim.validate.recorded.view import print_backtest
+    from continuum_sim.validate.recorded import print_backtest, run_backtest
 
     with interruptible("interrupted; nothing was written"):
         report = run_backtest(
@@ -72,7 +50,7 @@ def backtest(
             out=out,
             force=force,
             command=context.obj,
-            **asdict(engine),
+            **engine,
         )
     code = print_backtest(report, json=json)
     if out is not None:

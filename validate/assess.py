@@ -13,8 +13,7 @@ from continuum_sim.errors import ConfigError
 from continuum_sim.records import TurnRecord
 from continuum_sim.steptime.calibrated import Calibrated, fit_calibrated, scaled
 from continuum_sim.steptime.model import StepTime
-from continuum_sim.validate.fates import turn_fates
-from continuum_sim.validate.observed import PINS, Observation, PolicyObservations
+from continuum_sim.validate.observed import PINS, Observation, PolicyObservations, turn_fates
 from continuum_sim.validate.predict import Forecast, prefill_alone_s
 from continuum_sim.validate.reenact import Reenactment
 from continuum_sim.validate.statistics import (

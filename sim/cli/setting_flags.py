@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
@@ -52,41 +53,42 @@ class Flags(dict[str, Any]):
         return RunConfig(**self, **more)
 
 
-def option_of(name: str, *, unset: bool = False) -> Any:
+def option_of(name: str, *, unset: str | None = None) -> Any:
     """Return the option of one setting, for the annotation of a command's parameter.
 
     Its spellings, help, panel and completion are those of the field of `RunConfig`:
-    `block_size: Annotated[int | None, option_of("block_size", unset=True)] = None`.
+    `block_size: Annotated[int | None, option_of("block_size", unset="the engine's")] = None`.
 
     Parameters
     ----------
     name
         Of the setting.
     unset
-        For a parameter whose default is None whatever the setting's is: the engine, or the log, then says what it is.
+        What leaving it out means to this command, if not what it means to a run; empty where the parameter has a
+        default of its own to show.
     """
     item = run_settings()[name]
-    shown: bool | str = item.default is not None
-    if unset and item.default is not None:
-        shown = "the engine's"
+    own = f"{item.about.help} Default: {unset}." if unset else item.about.help
     return typer.Option(
         item.flag,
         *item.about.flags,
-        help=item.help,
-        show_default=shown,
+        help=item.help if unset is None else own,
+        show_default=not unset if unset is not None else item.default is not None,
         rich_help_panel=item.about.panel or None,
         autocompletion=completer(item.about.names),
     )
 
 
-def takes_settings(*names: str, into: str = "flags", unset: bool = False) -> Callable[[Command], Command]:
+def takes_settings(
+    *names: str, into: str = "flags", unset: Mapping[str, str] = MappingProxyType({})
+) -> Callable[[Command], Command]:
     """Decorate a command of whose parameters one, `into`, shall become an option for each of these settings.
 
     The command gets them there as a mapping of names to values, `Flags`; numbers out of bounds are refused as
     `RunConfig` refuses them, and a rate has become its arrivals. It can be used several times, each for an `into`:
 
         @takes_settings("trace", "arrivals", "rate", "limit", "max_turns", into="load")
-        @takes_settings("tensor_parallel_size", "block_size", "kv_blocks", into="engine", unset=True)
+        @takes_settings("tensor_parallel_size", "kv_blocks", into="engine", unset={"kv_blocks": "all that fit"})
         def validate(context: typer.Context, load: Flags, engine: Flags, out: Out = None) -> None: ...
 
     Parameters
@@ -96,11 +98,11 @@ def takes_settings(*names: str, into: str = "flags", unset: bool = False) -> Cal
     into
         The parameter that takes them.
     unset
-        Whether each is None unless it is given, whatever the setting's default: the engine has its own.
+        Setting -> what leaving it out means to this command: it is None then, whatever its default in a run.
     """
 
     def decorate(command: Command) -> Command:
-        shared = [_parameter(run_settings()[name], unset) for name in names]
+        shared = [_parameter(run_settings()[name], unset.get(name)) for name in names]
 
         def call(given: dict[str, Any]) -> None:
             flags = Flags({name: given.pop(name) for name in names})
@@ -114,7 +116,7 @@ def takes_settings(*names: str, into: str = "flags", unset: bool = False) -> Cal
                 flags["rate"] = None
             command(**{into: flags}, **given)
 
-        return _with_parameters(command, into, shared, call)
+        return with_parameters(command, into, shared, call)
 
     return decorate
 
@@ -137,7 +139,7 @@ def takes_run_flags(command: Command) -> Command:
         if chosen is not None:
             say_notes(given["context"])
 
-    return _with_parameters(inner, "", [scenario], call)
+    return with_parameters(inner, "", [scenario], call)
 
 
 def given_flags(context: typer.Context, flags: Flags) -> dict[str, Any]:
@@ -154,8 +156,8 @@ def _check_one_seed(context: typer.Context) -> None:
         raise ConfigError(f"--seed is {given!r}, expected one seed; `compare --seeds {given}` takes several")
 
 
-def _parameter(item: Setting, unset: bool) -> inspect.Parameter:
-    default = None if unset else item.default
+def _parameter(item: Setting, unset: str | None) -> inspect.Parameter:
+    default = item.default if unset is None else None
     kind: Any = next(kind for kind in (str, float, int, bool) if kind in item.kind.types)  # text says numbers too
     if item.kind.choices:
         kind = Literal[item.kind.choices]
@@ -165,7 +167,7 @@ def _parameter(item: Setting, unset: bool) -> inspect.Parameter:
     return inspect.Parameter(item.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def _with_parameters(
+def with_parameters(
     command: Command, into: str, more: list[inspect.Parameter], call: Callable[[dict[str, Any]], None]
 ) -> Command:
     """Return a command that takes `more` parameters in the place of `into`, and is carried out by `call`."""

@@ -113,7 +113,7 @@ def test_a_recorded_report_on_a_narrow_terminal(
 ) -> None:
     log = write_lines(tmp_path / "log.jsonl", simulated_rows(recorded(12)))
     engine = ("--step-time", "roofline", "--model", "llama-3.1-8b", "--gpu", "a100-80", "--kv-blocks", "60")
-    command = ("validate", "--recorded", log, *engine, "--max-model-len", "900", "--tolerance", "1000")
+    command = ("backtest", log, *engine, "--max-model-len", "900", "--tolerance", "1000")
     wide = on_terminal(monkeypatch, capsys, 200, *command)
     assert "p90" in wide
     for width in (60, 80):

@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
-from continuum_sim.validate.recorded.report import RecordedReport
+from continuum_sim.validate.recorded.report import BacktestReport
 from continuum_sim.validate.recorded.rows import grids, setting, verdict
 from continuum_sim.validate.report.rows import Grid
 
@@ -20,9 +20,9 @@ td:first-child,th:first-child{text-align:left}.verdict{padding:.6em 1em;font-wei
 """
 
 
-def make_page(report: RecordedReport, pictures: Iterable[Path]) -> str:
+def make_page(report: BacktestReport, pictures: Iterable[Path]) -> str:
     """Return the page."""
-    title = f"{Path(report.source.path).name}: simulated against recorded"
+    title = f"Backtest of {Path(report.source.path).name}: simulated against recorded"
     kind = "passed" if report.passed else "failed"
     parts = [
         f"<h1>{escape(title)}</h1>",

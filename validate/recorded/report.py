@@ -103,7 +103,7 @@ class Source(msgspec.Struct, frozen=True):
     missing: list[str]
 
 
-class RecordedReport(msgspec.Struct, frozen=True):
+class BacktestReport(msgspec.Struct, frozen=True):
     """A simulation set against a recorded run."""
 
     passed: bool

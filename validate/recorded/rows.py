@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from continuum_sim.cli.numbers import seconds
 from continuum_sim.validate.recorded.compare import TITLES
-from continuum_sim.validate.recorded.report import Figure, Gauges, RecordedReport
+from continuum_sim.validate.recorded.report import BacktestReport, Figure, Gauges
 from continuum_sim.validate.report.rows import Grid, signed_percent
 
 _RUN = {
@@ -18,14 +18,14 @@ _GAUGES = {"running": "running, mean", "waiting": "waiting, mean", "kv_share": "
 _UNKNOWN = "–"
 
 
-def grids(report: RecordedReport) -> Iterator[Grid]:
+def grids(report: BacktestReport) -> Iterator[Grid]:
     """Yield every table of the report."""
     yield _metrics(report)
     yield _run(report)
     yield _agreement(report)
 
 
-def verdict(report: RecordedReport) -> str:
+def verdict(report: BacktestReport) -> str:
     """Say which means are within the tolerance and which are not."""
     parts = []
     for one in report.verdicts:
@@ -35,7 +35,7 @@ def verdict(report: RecordedReport) -> str:
     return f"mean errors against a tolerance of ±{100 * report.tolerance:g} %: {'; '.join(parts)}"
 
 
-def setting(report: RecordedReport) -> Iterator[str]:
+def setting(report: BacktestReport) -> Iterator[str]:
     """Say in lines what was compared with what."""
     source = report.source
     yield (
@@ -51,7 +51,7 @@ def setting(report: RecordedReport) -> Iterator[str]:
     yield f"step times: {report.step_time.get('kind', 'given')}{f' {folder}' if folder else ''}"
 
 
-def _metrics(report: RecordedReport) -> Grid:
+def _metrics(report: BacktestReport) -> Grid:
     rows = []
     for metric in report.metrics:
         figures = metric.figures
@@ -69,7 +69,7 @@ def _metrics(report: RecordedReport) -> Grid:
     return Grid("Requests", columns, rows, note)
 
 
-def _run(report: RecordedReport) -> Grid:
+def _run(report: BacktestReport) -> Grid:
     rows = [
         [_RUN[one.name], seconds(one.recorded), seconds(one.simulated), _percent(one.error), ""] for one in report.run
     ]
@@ -90,7 +90,7 @@ def _gauges(gauges: Gauges) -> Iterator[list[str]]:
         yield [_GAUGES[one.name], recorded, simulated, "", apart]
 
 
-def _agreement(report: RecordedReport) -> Grid:
+def _agreement(report: BacktestReport) -> Grid:
     rows = []
     for metric in report.metrics:
         one = metric.agreement

@@ -8,21 +8,21 @@ from rich.text import Text
 from continuum_sim.cli.console import show
 from continuum_sim.cli.tables import Column, StackedTable, name
 from continuum_sim.results.jsonfile import to_json
-from continuum_sim.validate.recorded.report import RecordedReport
+from continuum_sim.validate.recorded.report import BacktestReport
 from continuum_sim.validate.recorded.rows import grids, setting, verdict
 from continuum_sim.validate.report.rows import Grid
 
 
-def print_recorded(report: RecordedReport, *, json: bool = False) -> int:
+def print_backtest(report: BacktestReport, *, json: bool = False) -> int:
     """Print a report to standard output, and return the exit code: 0 within the tolerance, 1 beyond it."""
     if json:
         print(to_json(report), end="")
     else:
-        show(recorded_view(report))
+        show(backtest_view(report))
     return report.exit_code
 
 
-def recorded_view(report: RecordedReport) -> RenderableType:
+def backtest_view(report: BacktestReport) -> RenderableType:
     """Lay a report out."""
     parts: list[RenderableType] = [Text("\n".join(setting(report))), ""]
     for grid in grids(report):

@@ -8,9 +8,9 @@ from typing import Final
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from continuum_sim.cli.numbers import count, percent, seconds, signed
 from continuum_sim.cli.tables import Column, StackedTable, joined, name, numbers
 from continuum_sim.results.compared import ComparisonRow
+from continuum_sim.results.numbers import count, percent, seconds, signed
 from continuum_sim.results.paired import SEEDS_TO_RESAMPLE, PairedDifference
 
 _SHOWN_METRICS: Final = ("mean", "p95")

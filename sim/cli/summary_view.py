@@ -11,8 +11,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from continuum_sim.cli.numbers import count, percent, seconds
 from continuum_sim.cli.tables import StackedTable, name, numbers
+from continuum_sim.results.numbers import count, percent, seconds
 from continuum_sim.results.summary import Quantiles, ReplicaSummary, Summary, TierUse, TimeSplit, ToolCalls
 
 # Told apart by shade where there is no colour.

@@ -122,8 +122,8 @@ class _TrialBar:
 
     def update(self, progress: Any) -> None:
         """Take note of how far the search is; a place to stop."""
-        from continuum_sim.cli.numbers import seconds
         from continuum_sim.interrupts import stop_if_asked
+        from continuum_sim.results.numbers import seconds
 
         stop_if_asked()
 
@@ -160,8 +160,8 @@ def _view(found: Tuned) -> list[RenderableType]:
 
 
 def _trials(found: Tuned) -> RenderableType:
-    from continuum_sim.cli.numbers import seconds
     from continuum_sim.cli.tables import Column, StackedTable, numbers
+    from continuum_sim.results.numbers import seconds
 
     table = StackedTable([Column("trial", "label"), *numbers(*found.parameters, f"{found.metric} JCT s")])
     worked = [trial for trial in found.trials if trial.value_s is not None]

@@ -8,11 +8,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from continuum_sim.cli.console import messages
-from continuum_sim.cli.numbers import percent, seconds
 from continuum_sim.cli.progress import described
 from continuum_sim.cli.tables import StackedTable, name, numbers
 from continuum_sim.interrupts import stop_if_asked
 from continuum_sim.results.jsonfile import to_json
+from continuum_sim.results.numbers import percent, seconds
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress

@@ -124,8 +124,8 @@ def _more(stats: TraceStats) -> str:
 
 
 def _samples(stats: TraceStats) -> StackedTable:
-    from continuum_sim.cli.numbers import seconds
     from continuum_sim.cli.tables import StackedTable, name, numbers
+    from continuum_sim.results.numbers import seconds
 
     figures = ("mean", "sd", "min", "p50", "p90", "p99", "max")
     table = StackedTable([name(""), *numbers(*figures)])
@@ -145,8 +145,8 @@ def _samples(stats: TraceStats) -> StackedTable:
 
 
 def _tools(stats: TraceStats, most: int = 15) -> StackedTable:
-    from continuum_sim.cli.numbers import percent, seconds
     from continuum_sim.cli.tables import StackedTable, name, numbers
+    from continuum_sim.results.numbers import percent, seconds
 
     title = "Tools, most total time first"
     if len(stats.tools) > most:

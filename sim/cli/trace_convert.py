@@ -104,7 +104,7 @@ def export_file(
 def _export_run(directory: Path, out: Path) -> None:
     from continuum_sim.cli.console import show_lines
     from continuum_sim.cli.errors import interruptible
-    from continuum_sim.cli.share_bar import share_bar
+    from continuum_sim.cli.progress import share_bar
     from continuum_sim.tracks import export_continuum
 
     with interruptible("interrupted while exporting; nothing was written"), share_bar(f"writing {out.name}") as bar:

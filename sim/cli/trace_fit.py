@@ -143,8 +143,8 @@ def _show_compared(first: Path, second: Path, *, json: bool) -> None:
 
 
 def _sides(rows: tuple[Compared, ...], most: int = 20) -> StackedTable:
-    from continuum_sim.cli.numbers import seconds
     from continuum_sim.cli.tables import Column, StackedTable, joined, name, numbers
+    from continuum_sim.results.numbers import seconds
 
     figures = ("mean", "p50", "p90", "p99")
     sides = [column for figure in figures for column in (Column(f"{figure} A"), *joined("B"))]
@@ -173,7 +173,7 @@ def _gaps(fit: TraceFit, most: int = 15) -> StackedTable:
 def _gap_cells(name: str, gap: GapFit) -> list[str]:
     from math import exp
 
-    from continuum_sim.cli.numbers import seconds
+    from continuum_sim.results.numbers import seconds
 
     one, two = gap.lognormal, gap.mixture
     cells = [name, f"{gap.calls:,}", seconds(gap.mean_s)]

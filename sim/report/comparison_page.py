@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from continuum_sim.cli.compare_view import EQUAL_RATIO
-from continuum_sim.cli.numbers import count, seconds, signed
 from continuum_sim.report.page import ALWAYS, Bar, Grid, Page, command_line, configuration, made_by, time_bar
 from continuum_sim.results.compared import ComparisonRow
+from continuum_sim.results.numbers import count, seconds, signed
 from continuum_sim.results.paired import PairedDifference
 from continuum_sim.results.summary import Summary, TimeSplit
 

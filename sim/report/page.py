@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from msgspec import UnsetType
 from msgspec.structs import asdict
 
-from continuum_sim.cli.numbers import count, percent, seconds
+from continuum_sim.results.numbers import count, percent, seconds
 from continuum_sim.results.summary import Quantiles, Summary
 
 _COLOURS: Final = {"queue": "queued", "prefill": "prefill", "decode": "decode", "tool": "tool", "reload": "cached"}

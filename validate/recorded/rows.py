@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from continuum_sim.cli.numbers import seconds
+from continuum_sim.results.numbers import seconds
 from continuum_sim.validate.recorded.compare import TITLES
 from continuum_sim.validate.recorded.report import Figure, Gauges, RecordedReport
 from continuum_sim.validate.report.rows import Grid, signed_percent

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from continuum_sim.cli.numbers import count, percent, seconds
+from continuum_sim.results.numbers import count, percent, seconds
 from continuum_sim.validate.assess import Compared, PolicyReport, ValidationReport
 
 

@@ -150,8 +150,9 @@ def _counted(number: int, what: str) -> str:
 
 def _list_formats(json: bool) -> None:
     from continuum_sim.cli.console import show
-    from continuum_sim.cli.tables import StackedTable, name, words
+    from continuum_sim.cli.tables import StackedTable
     from continuum_sim.results.jsonfile import to_json
+    from continuum_sim.results.view import name, words
     from continuum_sim.traces.importers import importers
 
     known = importers().values()

@@ -26,6 +26,7 @@ _OTHER: Final = "#888888"
 
 _LEFT: Final = "text-align:left;padding:.15em .7em;vertical-align:top"
 _RIGHT: Final = "text-align:right;padding:.15em .7em;vertical-align:top;white-space:nowrap"
+_INHERITED: Final = "border-collapse:collapse;border:none;color:inherit;font-size:inherit"
 _HEAD: Final = ";border-bottom:1px solid;font-weight:600"
 _INLINE: Final = {
     "root": "font-size:.9em;font-variant-numeric:tabular-nums;line-height:1.4",
@@ -33,14 +34,14 @@ _INLINE: Final = {
     "faint": "opacity:.7;margin:.2em 0",
     "note": "border-left:3px solid #e69f00;margin:.4em 0;padding-left:.6em",
     "scroll": "overflow-x:auto;margin:.5em 0",
-    "table": "border-collapse:collapse;border:none;width:auto;margin:0",
-    "facts": "border-collapse:collapse;border:none;width:100%;max-width:60em;margin:.5em 0",
+    "table": _INHERITED + ";width:auto;margin:0",
+    "facts": _INHERITED + ";width:100%;max-width:60em;margin:.5em 0",
     "caption": "caption-side:top;text-align:left;font-weight:600;padding:.4em 0 .2em",
     "head-name": _LEFT + _HEAD,
     "head-words": _LEFT + _HEAD,
     "head-label": _RIGHT + _HEAD,
     "head-number": _RIGHT + _HEAD,
-    "name": _LEFT + ";font-weight:inherit;overflow-wrap:anywhere",
+    "name": _LEFT + ";font-weight:inherit;white-space:nowrap",
     "words": _LEFT + ";white-space:normal;overflow-wrap:anywhere",
     "label": _RIGHT,
     "number": _RIGHT,

@@ -65,8 +65,8 @@ def validate_engine(asked: Asked, out: Path, *, resume: bool, json: bool, say: C
         If an engine fails.
     """
     from continuum_sim.cli.console import show
+    from continuum_sim.cli.layout import lay_out
     from continuum_sim.results.jsonfile import to_json
-    from continuum_sim.validate.report.terminal import report_view
 
     path = find_trace(asked.trace)
     programs = list(read_programs(path, limit=asked.limit, max_turns=asked.max_turns))
@@ -82,7 +82,7 @@ def validate_engine(asked: Asked, out: Path, *, resume: bool, json: bool, say: C
     if json:
         print(to_json(report), end="")
     else:
-        show(report_view(report))
+        show(lay_out(report.view()))
         say(f"report: {out / PAGE}")
     return report.passed
 

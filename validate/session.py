@@ -216,7 +216,7 @@ def _numbers(one: Forecast) -> dict[str, Any]:
         "p50_jct_s": float(np.quantile(jct_s, 0.5)),
         "p90_jct_s": float(np.quantile(jct_s, 0.9)),
         "p95_jct_s": float(np.quantile(jct_s, 0.95)),
-        "totals": asdict(one.totals),
+        "totals": one.totals.plain(),
     }
 
 

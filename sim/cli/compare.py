@@ -29,8 +29,8 @@ def compare(
     json: Json = False,
 ) -> None:
     """Simulate several policies on the same trace, arrivals and seeds, and tell differences from noise."""
-    from continuum_sim.cli.compare_view import comparison_view
     from continuum_sim.cli.console import say, show
+    from continuum_sim.cli.layout import lay_out
     from continuum_sim.cli.progress import Bar
     from continuum_sim.cli.setting import setting_view
     from continuum_sim.comparison import plan_comparison, run_comparison
@@ -54,11 +54,11 @@ def compare(
             progress=bar.progress,
             command=context.obj,
         )
-        differences = result.paired  # takes a while too
+        view = result.view()  # takes a while too
     if json:
         print(result.to_json(), end="")
     else:
         setting = setting_view(plan.first, f"seeds {seeds}" if len(seed_list) > 1 else f"seed {seeds}")
-        show(setting, comparison_view(result.rows, differences))
+        show(setting, lay_out(view))
     if out is not None:
         say(f"wrote {out}")

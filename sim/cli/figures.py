@@ -194,7 +194,8 @@ def _parse_where(conditions: list[str]) -> dict[str, list[str]]:
 
 
 def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> RenderableType:
-    from continuum_sim.cli.tables import StackedTable, name, words
+    from continuum_sim.cli.tables import StackedTable
+    from continuum_sim.results.view import name, words
 
     table = StackedTable([name(heads[0]), *map(words, heads[1:])], heads=bool(heads[1]))
     for row in rows:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from continuum_sim.cli.console import messages
 from continuum_sim.interrupts import stop_if_asked, stoppable
+from continuum_sim.traces.printable import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -42,6 +43,26 @@ def counting(what: str) -> Iterator[Callable[[Iterator[_Item]], Iterator[_Item]]
     columns = SpinnerColumn(), MofNCompleteColumn(), TextColumn(what), TimeElapsedColumn()
     with Progress(*columns, console=console, transient=True) as bar:
         yield lambda items: iter(bar.track(stoppable(items), description=""))
+
+
+@contextmanager
+def share_bar(label: str) -> Iterator[Callable[[float], None]]:
+    """Give a function that takes the share of the work that is done, and draws it on a terminal."""
+    console = messages()
+    if not console.is_terminal:
+        yield lambda share: stop_if_asked()
+        return
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
+
+    columns = BarColumn(), TaskProgressColumn(), described(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(printable(label), total=1.0)
+
+        def progress(share: float) -> None:
+            stop_if_asked()
+            bar.update(task, completed=share)
+
+        yield progress
 
 
 class Bar:

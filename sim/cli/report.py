@@ -22,8 +22,8 @@ def report(
 ) -> None:
     """Write one self-contained HTML page: summary, interactive timeline, pictures, configuration."""
     from continuum_sim.cli.console import say
-    from continuum_sim.cli.numbers import count
     from continuum_sim.report import write_report
+    from continuum_sim.results.numbers import count
 
     with interruptible("interrupted; nothing was written"):
         page = write_report(directory, out, pictures=pictures)

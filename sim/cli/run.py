@@ -20,9 +20,9 @@ def run(
 ) -> None:
     """Simulate one trace on one engine, or a cluster of them, under one policy."""
     from continuum_sim.cli.console import say, show
+    from continuum_sim.cli.layout import lay_out
     from continuum_sim.cli.progress import Bar
     from continuum_sim.cli.setting import setting_view
-    from continuum_sim.cli.summary_view import summary_view
     from continuum_sim.errors import ConfigError
     from continuum_sim.execute import execute
     from continuum_sim.resolve import resolve
@@ -50,6 +50,6 @@ def run(
         print(result.summary.to_json(), end="")
         say(*(f"note: {note}" for note in result.summary.notes))
     else:
-        show(setting_view(resolved, f"seed {flags['seed']}"), summary_view(result.summary))
+        show(setting_view(resolved, f"seed {flags['seed']}"), lay_out(result.view()))
     if out is not None:
         say(f"wrote {out}")

@@ -47,7 +47,8 @@ def _full(scenario: Scenario) -> dict[str, Any]:
 
 
 def _list(found: tuple[Scenario, ...]) -> RenderableType:
-    from continuum_sim.cli.tables import StackedTable, name, words
+    from continuum_sim.cli.tables import StackedTable
+    from continuum_sim.results.view import name, words
 
     table = StackedTable([name("--scenario"), words("what it is"), words("policies")])
     for scenario in found:
@@ -78,9 +79,10 @@ def _one(scenario: Scenario) -> Iterator[RenderableType]:
 
 
 def _published(name: str) -> RenderableType:
-    from continuum_sim.cli.tables import Column, StackedTable, numbers, words
-    from continuum_sim.cli.tables import name as name_column
+    from continuum_sim.cli.tables import StackedTable
     from continuum_sim.published import find_published
+    from continuum_sim.results.view import Column, numbers, words
+    from continuum_sim.results.view import name as name_column
 
     figure = find_published(name)
     title = f"Published, {figure.figure}: {figure.title}\n({figure.source}; ~: read off the picture)"

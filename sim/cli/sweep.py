@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -63,8 +64,10 @@ def run_sweep(
     The same command again goes on where the last one stopped: finished cells never run again. See also: sweep tune.
     """
     from continuum_sim.cli.console import say, show
-    from continuum_sim.cli.sweep_view import CellBar, failures_view, sweep_json, sweep_view
+    from continuum_sim.cli.layout import lay_out
+    from continuum_sim.cli.sweep_progress import CellBar
     from continuum_sim.errors import ConfigError
+    from continuum_sim.results.view.sweep import failure_lines, sweep_json
     from continuum_sim.sweeps.plan import SweepSpec, plan_sweep
     from continuum_sim.sweeps.run import run_sweep as run_plan
     from continuum_sim.sweeps.settings import check_setting
@@ -103,10 +106,10 @@ def run_sweep(
     if json:
         print(sweep_json(result), end="")
     elif len(bar):
-        show(sweep_view(result))
+        show(lay_out(replace(result.view(), notes=())))  # failures are no result
     say(f"wrote {out}: {bar}")
     if result.failures:
-        say(*failures_view(result.failures))
+        say(*failure_lines(result.failures))
         raise ConfigError(f"{len(result.failures)} cells failed; the same command tries them again")
 
 

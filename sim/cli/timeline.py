@@ -23,8 +23,8 @@ def timeline(
 ) -> None:
     """Write what every program did, and the engine's memory and queue, as a trace for Perfetto."""
     from continuum_sim.cli.console import say
-    from continuum_sim.cli.numbers import count
-    from continuum_sim.cli.share_bar import share_bar
+    from continuum_sim.cli.progress import share_bar
+    from continuum_sim.results.numbers import count
     from continuum_sim.tracks import export_timeline
 
     with interruptible("interrupted; nothing was written"), share_bar(f"writing {perfetto.name}") as progress:

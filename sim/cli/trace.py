@@ -43,8 +43,9 @@ def _top(context: typer.Context) -> None:
 def list_traces(json: Json = False) -> None:
     """List the bundled traces."""
     from continuum_sim.cli.console import show
-    from continuum_sim.cli.tables import StackedTable, name, numbers, words
+    from continuum_sim.cli.tables import StackedTable
     from continuum_sim.results.jsonfile import to_json
+    from continuum_sim.results.view import name, numbers, words
     from continuum_sim.traces import bundled_traces, read_programs
 
     rows = []
@@ -124,8 +125,9 @@ def _more(stats: TraceStats) -> str:
 
 
 def _samples(stats: TraceStats) -> StackedTable:
-    from continuum_sim.cli.numbers import seconds
-    from continuum_sim.cli.tables import StackedTable, name, numbers
+    from continuum_sim.cli.tables import StackedTable
+    from continuum_sim.results.numbers import seconds
+    from continuum_sim.results.view import name, numbers
 
     figures = ("mean", "sd", "min", "p50", "p90", "p99", "max")
     table = StackedTable([name(""), *numbers(*figures)])
@@ -145,8 +147,9 @@ def _samples(stats: TraceStats) -> StackedTable:
 
 
 def _tools(stats: TraceStats, most: int = 15) -> StackedTable:
-    from continuum_sim.cli.numbers import percent, seconds
-    from continuum_sim.cli.tables import StackedTable, name, numbers
+    from continuum_sim.cli.tables import StackedTable
+    from continuum_sim.results.numbers import percent, seconds
+    from continuum_sim.results.view import name, numbers
 
     title = "Tools, most total time first"
     if len(stats.tools) > most:

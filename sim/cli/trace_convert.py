@@ -104,7 +104,7 @@ def export_file(
 def _export_run(directory: Path, out: Path) -> None:
     from continuum_sim.cli.console import show_lines
     from continuum_sim.cli.errors import interruptible
-    from continuum_sim.cli.share_bar import share_bar
+    from continuum_sim.cli.progress import share_bar
     from continuum_sim.tracks import export_continuum
 
     with interruptible("interrupted while exporting; nothing was written"), share_bar(f"writing {out.name}") as bar:
@@ -150,8 +150,9 @@ def _counted(number: int, what: str) -> str:
 
 def _list_formats(json: bool) -> None:
     from continuum_sim.cli.console import show
-    from continuum_sim.cli.tables import StackedTable, name, words
+    from continuum_sim.cli.tables import StackedTable
     from continuum_sim.results.jsonfile import to_json
+    from continuum_sim.results.view import name, words
     from continuum_sim.traces.importers import importers
 
     known = importers().values()

@@ -143,8 +143,9 @@ def _show_compared(first: Path, second: Path, *, json: bool) -> None:
 
 
 def _sides(rows: tuple[Compared, ...], most: int = 20) -> StackedTable:
-    from continuum_sim.cli.numbers import seconds
-    from continuum_sim.cli.tables import Column, StackedTable, joined, name, numbers
+    from continuum_sim.cli.tables import StackedTable
+    from continuum_sim.results.numbers import seconds
+    from continuum_sim.results.view import Column, joined, name, numbers
 
     figures = ("mean", "p50", "p90", "p99")
     sides = [column for figure in figures for column in (Column(f"{figure} A"), *joined("B"))]
@@ -157,7 +158,8 @@ def _sides(rows: tuple[Compared, ...], most: int = 20) -> StackedTable:
 
 
 def _gaps(fit: TraceFit, most: int = 15) -> StackedTable:
-    from continuum_sim.cli.tables import StackedTable, joined, name, numbers, words
+    from continuum_sim.cli.tables import StackedTable
+    from continuum_sim.results.view import joined, name, numbers, words
 
     one = [*numbers("calls", "mean s", "log-normal: median s"), *joined("sigma", "D", "AIC")]
     two = [*numbers("mixture: medians s"), *joined("sigmas", "D", "AIC")]
@@ -173,7 +175,7 @@ def _gaps(fit: TraceFit, most: int = 15) -> StackedTable:
 def _gap_cells(name: str, gap: GapFit) -> list[str]:
     from math import exp
 
-    from continuum_sim.cli.numbers import seconds
+    from continuum_sim.results.numbers import seconds
 
     one, two = gap.lognormal, gap.mixture
     cells = [name, f"{gap.calls:,}", seconds(gap.mean_s)]

@@ -6,7 +6,7 @@ from array import array
 
 import numpy as np
 
-from continuum_sim.results.summary import Prefill, Quantiles, TimeSplit
+from continuum_sim.results.summary import RARE_PARTS, Prefill, Quantiles, TimeSplit
 from continuum_sim.results.tables import Columns
 
 
@@ -104,6 +104,5 @@ class ReplicaTally:
 
 def _split(parts: list[float]) -> TimeSplit:
     """Name the parts; those that msgspec shall leave out must be their very defaults."""
-    rare = TimeSplit.__struct_fields__[-len(TimeSplit.__struct_defaults__) :]
     named = zip(TimeSplit.__struct_fields__, parts, strict=True)
-    return TimeSplit(**{name: part for name, part in named if part or name not in rare})
+    return TimeSplit(**{name: part for name, part in named if part or name not in RARE_PARTS})

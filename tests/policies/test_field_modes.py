@@ -53,11 +53,11 @@ def told(outcome: Outcome) -> list[object]:
         [(e.name, e.name == "arrive" or e.step, e.program, e.turn, e.detail.get("for")) for e in outcome.log],
         [(t.program, t.turn, t.cached_tokens, t.computed_tokens, t.preemptions) for t in outcome.turns],
         outcome.totals.steps,
-        outcome.totals.holds,
-        outcome.totals.reorders,
-        outcome.totals.pins_hit,
-        outcome.totals.pins_expired,
-        outcome.totals.pins_broken,
+        outcome.totals.counts.holds,
+        outcome.totals.counts.reorders,
+        outcome.totals.counts.pins_hit,
+        outcome.totals.counts.pins_expired,
+        outcome.totals.counts.pins_broken,
     ]
 
 

@@ -13,8 +13,8 @@ import pytest
 
 import continuum_sim as cs
 from continuum_sim.build import build_name
-from continuum_sim.cli.numbers import count, percent, seconds, signed
 from continuum_sim.policies import PRESETS
+from continuum_sim.results.numbers import count, percent, seconds, signed
 from continuum_sim.seeds import parse_seeds
 from continuum_sim.vllm_defaults import MIRRORED_VLLM
 from support.cli import printed, refused

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from continuum_sim.cli.tables import Column, StackedTable, name, numbers, words
+from continuum_sim.cli.tables import StackedTable
+from continuum_sim.results.view import Column, name, numbers, words
 from support.cli import cli, printed
 from support.recorded_logs import requests as recorded
 from support.recorded_logs import simulated_rows, write_lines
@@ -36,7 +37,7 @@ def lost(wide: str, narrow: str) -> list[str]:
     narrow = narrow.replace(", ", " ").replace(",\n", "\n")  # names may be joined with commas
     there = set(narrow.split())
     found = {word.rstrip(",") for word in re.sub(r"simulated in .*", "", wide).split()}
-    found = {word for word in found if not re.fullmatch(r"[─█▓▒░▚▞]+", word)}
+    found = {word for word in found if not re.fullmatch(r"[─█▓▒░▘▚▞]+", word)}
     return sorted(w for w in found if w not in there and (re.match(r"[+−]?\d", w) or not is_whole(w, narrow)))
 
 

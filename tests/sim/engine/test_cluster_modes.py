@@ -73,8 +73,8 @@ def check_conserved(outcome: Outcome, programs: list[Program]) -> None:
         assert scheduler.pinned_blocks == 0
         assert not scheduler.governor.programs
         assert not scheduler._contexts
-    totals = outcome.totals
-    assert totals.pins_hit + totals.pins_expired + totals.pins_broken + totals.pins_moved <= totals.pins_made
+    counts = outcome.totals.counts
+    assert counts.pins_hit + counts.pins_expired + counts.pins_broken + counts.pins_moved <= counts.pins_made
 
 
 @settings(max_examples=30, deadline=None)

@@ -122,7 +122,7 @@ def test_a_gate_lets_in_what_a_program_waits_for_and_no_other(stepwise: bool) ->
         "r": (0.0, 8.0),
         "s": (0.5, 9.0),
     }
-    assert outcome.totals.holds == 1
+    assert outcome.totals.counts.holds == 1
 
 
 GATES = {

@@ -256,7 +256,7 @@ def test_a_gate_that_is_not_steady_is_asked_at_every_step(stepwise: bool) -> Non
     b, c = program("b", turn(3, 1)), program("c", turn(3, 30))
     outcome = simulate([b, c], Policy("late", admission=FromSeven()), config=engine(20), stepwise=stepwise)
     assert outcome.of("b").scheduled_s == 7.0
-    assert outcome.totals.reorders == 1
+    assert outcome.totals.counts.reorders == 1
 
 
 def test_the_log_counts_the_steps_inside_a_jump() -> None:

@@ -123,10 +123,10 @@ def test_pins_end_as_their_rule_says(case: Case, policy: str) -> None:
             assert event.detail["for"] in waiting, "pins yield to waiting turns alone"
         elif event.name == "preempt":
             waiting.add(name)
-    totals = outcome.totals
+    counts = outcome.totals.counts
     assert not made, "a pin outlived its program"
-    assert (totals.pins_hit, totals.pins_expired, totals.pins_broken) == (hit, expired, broken)
-    assert totals.pins_made == hit + expired + broken
+    assert (counts.pins_hit, counts.pins_expired, counts.pins_broken) == (hit, expired, broken)
+    assert counts.pins_made == hit + expired + broken
 
 
 @settings(max_examples=25)
@@ -217,7 +217,7 @@ def test_with_plenty_of_memory_every_kept_block_is_found(case: Case, policy: str
             most = min(kept[done.program, done.turn], known[done.program, done.turn], done.prompt_tokens - 1)
             assert done.cached_tokens == most // config.block_size * config.block_size
     assert outcome.totals.preemptions == 0
-    assert outcome.totals.pins_broken == 0
+    assert outcome.totals.counts.pins_broken == 0
 
 
 @settings(max_examples=25)

@@ -105,8 +105,8 @@ def test_an_idle_engine_wakes_up_for_it_and_the_turn_finds_a_pin(stepwise: bool)
     ]
     back = outcome.of("a", 1)
     assert (back.cached_tokens, back.reloaded_tokens, back.reload_s, back.scheduled_s) == (16, 0, 0.0, 11.0)
-    assert outcome.totals.pins_hit == 1
-    assert (outcome.totals.offloads, outcome.totals.recalls) == (1, 1)
+    assert outcome.totals.counts.pins_hit == 1
+    assert (outcome.totals.counts.offloads, outcome.totals.counts.recalls) == (1, 1)
 
 
 @both

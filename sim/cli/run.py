@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,6 +19,21 @@ def run(
         str, typer.Option(help="A preset with its parameters (ttl-static:ttl=2), or planes (order=…,retention=…).")
     ] = "ttl",
     seed: Annotated[int, typer.Option(help="Seed of the arrivals.")] = 0,
+    repeated: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", help="Repeat the run of this directory; flags given win.", metavar="DIR", show_default=False
+        ),
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="With --from: another value of a setting, as seed=3.",
+            metavar="NAME=VALUE",
+            show_default=False,
+        ),
+    ] = None,
     out: Out = None,
     force: Force = False,
     decisions: Decisions = False,
@@ -26,6 +42,7 @@ def run(
     """Simulate one trace on one engine, or a cluster of them, under one policy."""
     from continuum_sim.cli.console import say, show
     from continuum_sim.cli.progress import Bar
+    from continuum_sim.cli.repeat import asked_again
     from continuum_sim.cli.setting import setting_view
     from continuum_sim.cli.summary_view import summary_view
     from continuum_sim.errors import ConfigError
@@ -39,7 +56,8 @@ def run(
     if out is not None:
         check_free(out, force=force)
     with interruptible("interrupted while reading the trace; nothing was written"):
-        resolved = resolve(flags.config(policy, seed))
+        again = asked_again(context, flags, policy, seed, repeated, changes or [])
+        resolved = resolve(flags.config(policy, seed) if again is None else again.config)
     bar = Bar(resolved.trace)
     with interruptible(lambda: f"interrupted after {bar}; nothing was written"), bar:
         result = execute(
@@ -47,7 +65,7 @@ def run(
             tables=[] if out is None else list(COLUMNS),
             out=out,
             force=force,
-            decisions=decisions,
+            decisions=decisions or (again is not None and again.decisions and out is not None),
             progress=bar.progress,
             command=context.obj,
         )
@@ -55,6 +73,8 @@ def run(
         print(result.summary.to_json(), end="")
         say(*(f"note: {note}" for note in result.summary.notes))
     else:
-        show(setting_view(resolved, f"seed {seed}"), summary_view(result.summary))
+        show(setting_view(resolved, f"seed {resolved.config.seed}"), summary_view(result.summary))
+    if again is not None:
+        say(*(f"note: {note}" for note in again.notes(resolved)))
     if out is not None:
         say(f"wrote {out}")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from continuum_sim.plotting.paper import paper_figures
     from continuum_sim.policies import Policy, PolicyError
     from continuum_sim.published import find_published
+    from continuum_sim.repeat import rerun
     from continuum_sim.report import write_report
     from continuum_sim.results import CompareResult, RunResult, Summary, load_run
     from continuum_sim.run_config import RunConfig
@@ -54,6 +55,7 @@ _HOME = {
     "SharedPrefix": "traces",
     "TraceError": "traces",
     "Turn": "traces",
+    "rerun": "repeat",
     "export_continuum": "tracks",
     "export_timeline": "tracks",
     "export_trace": "traces",
@@ -90,6 +92,7 @@ __all__ = [
     "load_sweep",
     "paper_figures",
     "parse_policy",
+    "rerun",
     "run",
     "sweep",
     "tune",

@@ -8,7 +8,7 @@ from pathlib import Path
 from continuum_sim.results.numbers import seconds
 from continuum_sim.results.view import Marked, Note, Table, View
 from continuum_sim.validate.recorded.compare import TITLES
-from continuum_sim.validate.recorded.report import Figure, Gauges, BacktestReport
+from continuum_sim.validate.recorded.report import BacktestReport, Figure, Gauges
 from continuum_sim.validate.report.rows import signed_percent, table
 
 _RUN = {

@@ -215,29 +215,6 @@ def test_a_result_that_is_empty_is_still_shown(tmp_path: Path) -> None:
     assert "failed: " in swept._repr_html_()
 
 
-MAY_IMPORT_THE_COMMAND_LINE = {
-    "sim/__main__.py": {"continuum_sim.cli"},
-    "validate/cli.py": {"continuum_sim.cli.errors"},
-    "validate/command.py": {"continuum_sim.cli.console", "continuum_sim.cli.layout"},
-    "validate/recorded/view.py": {"continuum_sim.cli.console", "continuum_sim.cli.layout"},
-    # Runs a coroutine so that Ctrl-C, which the command line handles, ends what it started.
-    "validate/calibration/command.py": {"continuum_sim.cli.signals"},
-    "validate/session.py": {"continuum_sim.cli.signals"},
-}
-"""Modules that are commands, or run for one, and what they take of the command line."""
-
-
-def test_nothing_below_the_command_line_imports_it() -> None:
-    found: dict[str, set[str]] = {}
-    for path in [*(ROOT / "sim").rglob("*.py"), *(ROOT / "validate").rglob("*.py")]:
-        place = path.relative_to(ROOT)
-        if place.parts[:2] != ("sim", "cli") and "cli" in path.read_text("utf-8"):
-            taken = {module for module in _imported(path) if module.startswith("continuum_sim.cli")}
-            if taken:
-                found[place.as_posix()] = taken
-    assert {place for place in found if found[place] - MAY_IMPORT_THE_COMMAND_LINE.get(place, set())} == set()
-
-
 def test_rows_know_of_no_layout() -> None:
     for path in (ROOT / "sim" / "results" / "view").glob("*.py"):
         taken = {module.split(".")[0] for module in _imported(path)}

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from continuum_sim.results.numbers import count, percent, seconds
 from continuum_sim.results.view import Column, Marked, Note, Table, View, label, name
-from continuum_sim.validate.assess import Compared, PolicyReport, ValidationReport
+
+if TYPE_CHECKING:
+    from continuum_sim.validate.assess import Compared, PolicyReport, ValidationReport
 
 
 def report_view(report: ValidationReport) -> View:

@@ -52,7 +52,7 @@ class Flags(dict[str, Any]):
         return RunConfig(**self, **more)
 
 
-def option_of(name: str, *, unset: bool = False) -> Any:
+def option_of(name: str, *, unset: bool = False, panel: str | None = None) -> Any:
     """Return the option of one setting, for the annotation of a command's parameter.
 
     Its spellings, help, panel and completion are those of the field of `RunConfig`:
@@ -64,6 +64,8 @@ def option_of(name: str, *, unset: bool = False) -> Any:
         Of the setting.
     unset
         For a parameter whose default is None whatever the setting's is: the engine, or the log, then says what it is.
+    panel
+        Where the help text has it; None for the setting's own, and empty for none.
     """
     item = run_settings()[name]
     shown: bool | str = item.default is not None
@@ -74,7 +76,7 @@ def option_of(name: str, *, unset: bool = False) -> Any:
         *item.about.flags,
         help=item.help,
         show_default=shown,
-        rich_help_panel=item.about.panel or None,
+        rich_help_panel=(item.about.panel if panel is None else panel) or None,
         autocompletion=completer(item.about.names),
     )
 

@@ -25,7 +25,7 @@ def usage_text(error: Any, arguments: Sequence[str]) -> str:
     option = getattr(error, "option_name", None)
     if hasattr(error, "possibilities") and option and error.ctx is not None:
         return _unknown_option(option, error.ctx)
-    parameter = getattr(error, "param", None)
+    parameter: Any = getattr(error, "param", None)
     is_option = getattr(parameter, "param_type_name", "") == "option"
     if is_option and (found := _CHOICE.match(error.message)):
         return f"{parameter.opts[0]} is {found[1]}, expected one of {found[2].replace(chr(39), '')}"

@@ -123,3 +123,12 @@ def test_an_editor_completes_settings() -> None:
         assert set(SETTINGS) - {"seed", "policy", "trace"} <= names, door
         (signature,) = jedi.Script(f"import continuum_sim as cs\ncs.{door}(").get_signatures()
         assert {"kv_blocks", "router"} <= {item.name for item in signature.params}
+
+
+def test_names_in_help_texts_of_other_commands_are_those_of_the_registries() -> None:
+    from continuum_sim.cli.complete import SORTS
+    from continuum_sim.cli.trace_convert import _FORMATS
+    from continuum_sim.cli.trace_fit import _PROFILES
+
+    assert {*_FORMATS.split(", "), "continuum"} == set(SORTS["exporter"]())
+    assert _PROFILES.split(", ") == sorted(SORTS["profile"]())

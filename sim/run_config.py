@@ -337,7 +337,7 @@ def _check_names(config: RunConfig) -> None:
             raise ConfigError(f"{name} is {shown(getattr(config, name))}, expected {expected}")
     arrivals = config.arrivals
     if not (arrivals is None or isinstance(arrivals, str | Closed) or callable(getattr(arrivals, "times", None))):
-        remedy = f"; write poisson:rate={arrivals}" if isinstance(arrivals, int | float) else ""
+        remedy = f"; or give rate={arrivals}" if isinstance(arrivals, int | float) else ""
         raise ConfigError(f"arrivals is {shown(arrivals)}, expected an arrival process as in poisson:rate=0.1{remedy}")
     if not (isinstance(config.step_time, str) or hasattr(config.step_time, "step_s")):
         raise ConfigError(f"step_time is {shown(config.step_time)}, expected a model of step times, as in roofline")

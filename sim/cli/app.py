@@ -127,6 +127,6 @@ def run_command(arguments: Sequence[str]) -> None:
     except user_errors() as error:
         if debug:
             raise
-        say_error(output_error(error) if isinstance(error, OSError) else error)
+        say_error(output_error(error) if isinstance(error, OSError) else error, given)
         sys.exit(2)
     sys.exit(code if isinstance(code, int) else 0)

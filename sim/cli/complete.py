@@ -94,9 +94,9 @@ def _exporters() -> Iterable[str]:
 
 
 def _profiles() -> Iterable[str]:
-    from continuum_sim.traces.generate import profiles
+    from continuum_sim.traces.generate import profiles, recipes
 
-    return profiles()
+    return [*profiles(), *recipes()]
 
 
 def _settings() -> Iterable[str]:

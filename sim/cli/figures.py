@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from continuum_sim.cli.complete import completer
 from continuum_sim.cli.options import Json
 
 if TYPE_CHECKING:
@@ -23,7 +24,10 @@ def figures(
         list[Path] | None,
         typer.Argument(metavar="[DIR]...", help="Results of run, compare or sweep.", show_default=False),
     ] = None,
-    only: Annotated[str | None, typer.Option(help="Only these figures: NAME,NAME.", show_default=False)] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(help="Only these figures: NAME,NAME.", show_default=False, autocompletion=completer("figure")),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Directory to write to. Default: DIR/figures.", show_default=False)
     ] = None,
@@ -35,7 +39,12 @@ def figures(
         ),
     ] = None,
     baseline: Annotated[
-        str | None, typer.Option(help="Policy that ratios are to. Default: lru, or the first.", show_default=False)
+        str | None,
+        typer.Option(
+            help="Policy that ratios are to. Default: lru, or the first.",
+            show_default=False,
+            autocompletion=completer("policy"),
+        ),
     ] = None,
     paper: Annotated[
         bool, typer.Option("--paper", help="Run and draw the figures of the Continuum paper, its values beside ours.")

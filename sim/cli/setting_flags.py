@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from functools import wraps
 from types import MappingProxyType
@@ -12,6 +13,7 @@ import typer
 
 from continuum_sim.cli.complete import completer
 from continuum_sim.cli.scenario_flags import is_given, say_notes, settings_of
+from continuum_sim.cli.usage import value_given
 from continuum_sim.run_config import arrivals_at, check_value, run_settings
 from continuum_sim.settings import LOAD, Setting
 
@@ -51,7 +53,7 @@ class Flags(dict[str, Any]):
         return RunConfig(**self, **more)
 
 
-def option_of(name: str, *, unset: str | None = None) -> Any:
+def option_of(name: str, *, unset: str | None = None, panel: str | None = None) -> Any:
     """Return the option of one setting, for the annotation of a command's parameter.
 
     Its spellings, help, panel and completion are those of the field of `RunConfig`:
@@ -64,6 +66,8 @@ def option_of(name: str, *, unset: str | None = None) -> Any:
     unset
         What leaving it out means to this command, if not what it means to a run; empty where the parameter has a
         default of its own to show.
+    panel
+        Where the help text has it; None for the setting's own, and empty for none.
     """
     item = run_settings()[name]
     own = f"{item.about.help} Default: {unset}." if unset else item.about.help
@@ -72,7 +76,7 @@ def option_of(name: str, *, unset: str | None = None) -> Any:
         *item.about.flags,
         help=item.help if unset is None else own,
         show_default=not unset if unset is not None else item.default is not None,
-        rich_help_panel=item.about.panel or None,
+        rich_help_panel=(item.about.panel if panel is None else panel) or None,
         autocompletion=completer(item.about.names),
     )
 
@@ -105,6 +109,8 @@ def takes_settings(
         def call(given: dict[str, Any]) -> None:
             flags = Flags({name: given.pop(name) for name in names})
             for name, value in flags.items():
+                if name == "seed":
+                    _check_one_seed(given["context"])
                 if value is not None:
                     check_value(run_settings()[name], value)
             if flags.get("rate") is not None and "arrivals" in flags:
@@ -141,6 +147,15 @@ def takes_run_flags(command: Command) -> Command:
 def given_flags(context: typer.Context, flags: Flags) -> dict[str, Any]:
     """Return those settings that the command line names."""
     return {name: value for name, value in flags.items() if is_given(context, name)}
+
+
+def _check_one_seed(context: typer.Context) -> None:
+    """Refuse a range of seeds, which reads as a number to whoever takes `0-4` for -4."""
+    from continuum_sim.errors import ConfigError
+
+    given = value_given(context.obj, ["--seed"]) or ""
+    if re.search(r"\d[,-]", given):
+        raise ConfigError(f"--seed is {given!r}, expected one seed; `compare --seeds {given}` takes several")
 
 
 def _parameter(item: Setting, unset: str | None) -> inspect.Parameter:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from continuum_sim.cli.complete import completer
 from continuum_sim.cli.errors import interruptible
 from continuum_sim.cli.options import Json
 from continuum_sim.cli.scenario_flags import is_given
@@ -28,8 +29,8 @@ sweep.command("tune")(tune)
 _GRID = "Grid"
 
 
-def _grid(text: str, *names: str) -> Any:
-    return typer.Option(*names, help=text, show_default=False, rich_help_panel=_GRID)
+def _grid(text: str, *flags: str, names: str = "") -> Any:
+    return typer.Option(*flags, help=text, show_default=False, rich_help_panel=_GRID, autocompletion=completer(names))
 
 
 @sweep.command("run")
@@ -41,17 +42,18 @@ def run_sweep(
         Path | None,
         typer.Argument(help="TOML file with [base], [grid] and [[cells]]; flags override it.", metavar="FILE"),
     ] = None,
-    policies: Annotated[str | None, _grid("Policies: lru,ttl,ttl-static:ttl=2")] = None,
+    policies: Annotated[str | None, _grid("Policies: lru,ttl,ttl-static:ttl=2", names="policy")] = None,
     rates: Annotated[
         str | None,
         _grid("Programs per second: 0.05,0.1 (the rate of --arrivals, else poisson).", "--rates", "--rate"),
     ] = None,
-    seeds: Annotated[
-        str | None, typer.Option("--seeds", "--seed", help="Seeds of the arrivals: 0-9.", rich_help_panel=_GRID)
-    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="Seeds of the arrivals: 0-9.", rich_help_panel=_GRID)] = None,
     vary: Annotated[
         list[str] | None,
-        _grid("One more axis, any setting of a run: kv_blocks=4000,8000. Values with commas: separate by ';'."),
+        _grid(
+            "One more axis, any setting of a run: kv_blocks=4000,8000. Values with commas: separate by ';'.",
+            names="setting",
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Directory of the dataset; taken up where it was left.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Start an earlier sweep in --out anew.")] = False,

@@ -113,45 +113,22 @@ def test_reading_the_settings_is_cheap() -> None:
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 
 
-DOORS = {
-    "run": 'cs.run("bfcl", "lru", {})',
-    "compare": 'cs.compare(["lru"], [0], {})',
-    "sweep": 'cs.sweep(["lru"], {})',
-    "tune": 'cs.tune("ttl", {})',
-}
-SETTING = {
-    "block_size=16, rate=0.1, gpu='h100', replicas='h100:2', tool_workers={'bash': 2}, engine='stepwise'": "",
-    "max_num_seq=4": 'did you mean "max_num_seqs"',
-    "gpu=3": 'incompatible type "int"',
-    "engine='slow'": "incompatible type",
-}
-
-
-@pytest.mark.slow
-def test_a_type_checker_finds_a_typo(tmp_path: Path) -> None:
-    lines = ["import continuum_sim as cs"]
-    expected = {}
-    for call in DOORS.values():
-        for keywords, complaint in SETTING.items():
-            lines.append(call.format(keywords))
-            if complaint:
-                expected[len(lines)] = complaint
-    script = tmp_path / "script.py"
-    script.write_text("\n".join(lines) + "\n")
-    mypy = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), str(script)]
-    out = subprocess.run(mypy, capture_output=True, text=True, check=False).stdout
-    found = {int(line): said for line, said in re.findall(r"script\.py:(\d+): error: (.*)", out)}
-    assert found.keys() == expected.keys(), out
-    assert [line for line, said in expected.items() if said not in found[line]] == [], out
-
-
 @pytest.mark.slow
 def test_an_editor_completes_settings() -> None:
     """Jedi is what IPython and Jupyter ask, and several language servers."""
     jedi = pytest.importorskip("jedi")
-    for door in DOORS:
+    for door in ("run", "compare", "sweep", "tune"):
         found = jedi.Script(f"import continuum_sim as cs\ncs.{door}(").complete()
         names = {item.name.removesuffix("=") for item in found if item.name.endswith("=")}
         assert set(SETTINGS) - {"seed", "policy", "trace"} <= names, door
         (signature,) = jedi.Script(f"import continuum_sim as cs\ncs.{door}(").get_signatures()
         assert {"kv_blocks", "router"} <= {item.name for item in signature.params}
+
+
+def test_names_in_help_texts_of_other_commands_are_those_of_the_registries() -> None:
+    from continuum_sim.cli.complete import SORTS
+    from continuum_sim.cli.trace_convert import _FORMATS
+    from continuum_sim.cli.trace_fit import _PROFILES
+
+    assert {*_FORMATS.split(", "), "continuum"} == set(SORTS["exporter"]())
+    assert _PROFILES.split(", ") == sorted(SORTS["profile"]())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from continuum_sim.cli.complete import completer
+from continuum_sim.cli.complete import CONTINUUM, completer
 from continuum_sim.cli.options import Json
 from continuum_sim.cli.outcome import saying_beside
 from continuum_sim.cli.setting_flags import option_of
@@ -18,8 +18,6 @@ from continuum_sim.names import names_in_source
 if TYPE_CHECKING:
     from continuum_sim.traces.importers import Imported
 
-CONTINUUM: Final = "continuum"
-"""What `trace export --to` calls the files of Continuum's own code."""
 _FORMATS: Final = ", ".join(names_in_source("continuum_sim.traces", "Exporter", "exporters/*.py"))
 _BlockSize = Annotated[int | None, typer.Option(help="Tokens in a block of hash_ids. Default: the format's.")]
 

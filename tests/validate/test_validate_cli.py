@@ -15,6 +15,7 @@ from continuum_sim.cli.app import app
 from continuum_sim.run_config import run_settings
 from continuum_sim.steptime import Calibrated, StepBatch, load_fitted, save_fitted
 from continuum_sim.traces import write_programs
+from continuum_sim.validate.engines.options import EngineOptions
 from support.cli import printed, refused
 from support.fake_server import FakeServer, serving
 from support.programs import program, turn
@@ -135,6 +136,31 @@ def test_a_setting_has_the_bounds_that_it_has_in_run(
 ) -> None:
     assert said in refused(capsys, "validate", *arguments)
     assert said in refused(capsys, "run", *arguments)
+
+
+def test_an_engine_is_started_as_the_command_line_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[EngineOptions] = []
+    name = "continuum_sim.validate.calibration.command.calibrate_engine"
+    monkeypatch.setattr(name, lambda out, options, start, **more: asked.append(options))
+    sizes = ("--tp", "2", "--kv-blocks", "99", "--block-size", "32", "--max-num-batched-tokens", "64")
+    limits = ("--max-num-seqs", "8", "--max-model-len", "512", "--gpu-memory-utilization", "0.5")
+    assert run("calibrate", "--out", "a.json", *sizes, *limits, "--async-scheduling", "--engine-arg", "seed=7") == 0
+    assert run("calibrate", "--out", "b.json") == 0
+    assert asked == [
+        EngineOptions(
+            model="tiny",
+            tensor_parallel_size=2,
+            num_gpu_blocks_override=99,
+            block_size=32,
+            max_num_batched_tokens=64,
+            max_num_seqs=8,
+            max_model_len=512,
+            gpu_memory_utilization=0.5,
+            async_scheduling=True,
+            extra={"seed": 7},
+        ),
+        EngineOptions(model="tiny"),
+    ]
 
 
 def test_all_options_that_would_do_nothing_are_named_at_once(capsys: pytest.CaptureFixture[str]) -> None:

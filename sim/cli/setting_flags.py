@@ -192,7 +192,7 @@ def _check_one_seed(context: typer.Context) -> None:
     """Refuse a range of seeds, which reads as a number to whoever takes `0-4` for -4."""
     from continuum_sim.errors import ConfigError
 
-    given = value_given(context.obj, ["--seed"]) or ""
+    given = value_given(context.obj or (), ["--seed"]) or ""
     if re.search(r"\d[,-]", given):
         raise ConfigError(f"--seed is {given!r}, expected one seed; `compare --seeds {given}` takes several")
 

@@ -10,6 +10,7 @@ import typer
 
 from continuum_sim.cli.complete import completer
 from continuum_sim.cli.options import Json
+from continuum_sim.cli.scenario_flags import is_given
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 
 def figures(
+    context: typer.Context,
     directories: Annotated[
         list[Path] | None,
         typer.Argument(metavar="[DIR]...", help="Results of run, compare or sweep.", show_default=False),
@@ -66,8 +68,9 @@ def figures(
         place = Path("paper-figures") if out is None else out
         _show(_paper(place, only=names, quick=quick, formats=_split(formats), jobs=jobs), json=json)
         return
-    if quick:
-        raise ConfigError("--quick is for --paper: other figures simulate nothing")
+    for flag in ("quick", "jobs"):
+        if is_given(context, flag):
+            raise ConfigError(f"--{flag} is for --paper: other figures simulate nothing")
     if not directories:
         raise ConfigError("nothing to draw: give a directory of results, as in figures results/lru (or --list)")
     result = _draw(

@@ -11,7 +11,7 @@ from continuum_sim.cli.complete import completer
 from continuum_sim.cli.errors import interruptible
 from continuum_sim.cli.options import Json
 from continuum_sim.cli.scenario_flags import is_given
-from continuum_sim.cli.setting_flags import Flags, given_flags, takes_run_flags
+from continuum_sim.cli.setting_flags import Flags, check_acting, given_flags, takes_run_flags
 from continuum_sim.cli.sweep_group import SweepGroup
 from continuum_sim.cli.sweep_tune import tune
 
@@ -92,6 +92,7 @@ def run_sweep(
             raise ConfigError(f"--vary {item!r} is not of the form setting=value,value, as in kv_blocks=4000,8000")
         grid[check_setting(name, "--vary")] = text
     spec = SweepSpec({**spec.base, **given_flags(context, flags)}, {**spec.grid, **grid}, spec.cells)
+    check_acting(context, spec.base, {*spec.grid, *(name for cell in spec.cells for name in cell)})
     workers = Workers(jobs, backend, address)  # type: ignore[arg-type]
     if file is None and context.params.get("scenario") is None and not spec.grid:
         raise ConfigError(

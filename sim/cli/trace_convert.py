@@ -114,6 +114,8 @@ def export_file(
     if to == CONTINUUM:
         _export_run(Path(name), out)
         return
+    if block_size is not None and not EXPORTERS[to].block_size:
+        raise ConfigError(f"--block-size does nothing for {to}, which has no blocks; leave it out")
     path = find_trace(name)
     with interruptible("interrupted while exporting; nothing was written"), counting("programs written") as watch:
         programs = watch(read_programs(path, limit=limit, max_turns=max_turns))

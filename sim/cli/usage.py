@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 _ONE: Final = "`{command}` has no {option}: it takes one {thing}, {flag}; `compare` and `sweep` take several"
@@ -41,8 +42,8 @@ def usage_text(error: Any, arguments: Sequence[str]) -> str:
 def value_given(arguments: Sequence[str], flags: Sequence[str]) -> str | None:
     """Return what a command line gives an option of these spellings, the last time; None if it is not there."""
     found = None
-    for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
-        flag, sign, value = argument.partition("=")
+    for argument, following in pairwise([*arguments, None]):
+        flag, sign, value = str(argument).partition("=")
         if flag in flags:
             found = value if sign else following
     return found

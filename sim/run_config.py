@@ -149,6 +149,7 @@ class RunConfig:
         31.5,
         "Bandwidth between the GPUs and host memory, in GB/s.",
         ENGINE,
+        needs=("dram_gb",),
         page="tiers.md",
         least=1e-6,
         most=1e9,
@@ -170,6 +171,7 @@ class RunConfig:
         6.9,
         "Bandwidth between host memory and the SSD, in GB/s.",
         ENGINE,
+        needs=("ssd_gb",),
         page="tiers.md",
         least=1e-6,
         most=1e9,
@@ -177,7 +179,11 @@ class RunConfig:
     )
     """Bandwidth between host memory and the SSD in GB/s (Samsung PM9A3 data sheet: 6,900 MB/s sequential reads)."""
     reload: ReloadRule = setting(
-        "faster", "Reload from a tier where that is faster than computing, or always.", ENGINE, page="tiers.md"
+        "faster",
+        "Reload from a tier where that is faster than computing, or always.",
+        ENGINE,
+        needs=("dram_gb",),
+        page="tiers.md",
     )
     """Reload what a tier holds where that is faster than computing it, or `always`."""
     step_time: str | StepTime = setting(
@@ -236,6 +242,10 @@ class RunConfig:
         "Retries of a call that timed out or failed; per tool likewise.",
         TOOLS,
         unset="1",
+        needs=(
+            "tool_timeout",
+            "tool_failure_rate",
+        ),
         page="tools.md#timeouts-failures-retries",
     )
     """How often a call that timed out or failed is tried again, likewise; None for once."""

@@ -33,6 +33,7 @@ class About:
     page: str
     names: str
     flags: tuple[str, ...]
+    needs: tuple[str, ...]
     least: float | None
     most: float
     expected: str
@@ -94,6 +95,7 @@ def setting(
     page: str = "",
     names: str = "",
     flags: tuple[str, ...] = (),
+    needs: tuple[str, ...] = (),
     least: float | None = None,
     most: float = float("inf"),
     expected: str = "a number",
@@ -117,6 +119,8 @@ def setting(
         What its values are names of (see `continuum_sim.cli.complete`), for completion.
     flags
         Other spellings of its flag.
+    needs
+        Settings without one of which it does nothing.
     least, most
         Bounds of a number; without `least` nothing is checked.
     expected
@@ -124,7 +128,7 @@ def setting(
     positive
         Whether 0 is too little, where it is `least`.
     """
-    about = About(help, panel, unset, page, names, flags, least, most, expected, positive)
+    about = About(help, panel, unset, page, names, flags, needs, least, most, expected, positive)
     return field(default=default, metadata={_ABOUT: about})
 
 

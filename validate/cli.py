@@ -80,6 +80,7 @@ def validate(
         bool, typer.Option("--resume", help="Go on with the validation in --out.", rich_help_panel=_OUTPUT)
     ] = False,
     json: Json = False,
+    # Went to `backtest`; who types them out of habit is told so.
     moved: Annotated[str | None, typer.Option("--recorded", "--format", "--gpu", hidden=True)] = None,
     force: Annotated[bool, typer.Option("--force", hidden=True)] = False,
 ) -> None:

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
+from continuum_sim.cli.complete import completer
 from continuum_sim.cli.errors import interruptible
-from continuum_sim.cli.options import Force, Json, Out
+from continuum_sim.cli.options import Force, Json, Out, check_force
 from continuum_sim.cli.setting_flags import Flags, takes_run_flags
 
 
@@ -16,12 +17,20 @@ def compare(
     context: typer.Context,
     flags: Flags,
     policies: Annotated[
-        str, typer.Option(help="Policies, with their parameters: fcfs,lru,ttl-static:ttl=2,ttl:pressure=head")
+        str,
+        typer.Option(
+            help="Policies, with their parameters: fcfs,lru,ttl-static:ttl=2,ttl:pressure=head",
+            autocompletion=completer("policy"),
+        ),
     ] = "fcfs,lru,program-fifo,ttl-static,ttl",
     seeds: Annotated[str, typer.Option(help="Seeds of the arrivals: 0,1,2 or 0-9.")] = "0",
     baseline: Annotated[
         str | None,
-        typer.Option(help="Policy the others are measured against. Default: the first.", show_default=False),
+        typer.Option(
+            help="Policy the others are measured against. Default: the first.",
+            show_default=False,
+            autocompletion=completer("policy"),
+        ),
     ] = None,
     jobs: Annotated[int, typer.Option(help="Processes to run on; -1 is one a core.")] = 1,
     out: Out = None,
@@ -38,6 +47,7 @@ def compare(
     from continuum_sim.seeds import parse_seeds
     from continuum_sim.spec import split_list
 
+    check_force(out, force=force)
     if out is not None:
         check_free(out, force=force)
     seed_list = parse_seeds(seeds)

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from continuum_sim.cli.complete import completer
 from continuum_sim.cli.options import Json
+from continuum_sim.cli.setting_flags import option_of
 from continuum_sim.vllm_defaults import BLOCK_SIZE, GPU_MEMORY_UTILIZATION, block_size_notes
 
 _EXAMPLE = "llama-3.1-8b"
@@ -16,24 +18,38 @@ _EXAMPLE = "llama-3.1-8b"
 def hardware(
     model: Annotated[
         str | None,
-        typer.Option(help="Models, by comma: names or config.json; `all` for the catalogue.", show_default=False),
+        typer.Option(
+            help="Models, by comma: names or config.json; `all` for the catalogue.",
+            show_default=False,
+            autocompletion=completer("model"),
+        ),
     ] = None,
     gpu: Annotated[
-        str | None, typer.Option(help="GPUs, by comma. Default: those of the catalogue.", show_default=False)
+        str | None,
+        typer.Option(
+            help="GPUs, by comma. Default: those of the catalogue.", show_default=False, autocompletion=completer("gpu")
+        ),
     ] = None,
     tensor_parallel_size: Annotated[
-        int | None, typer.Option(help="GPUs a model is split over. Default: the fewest it fits.", show_default=False)
+        int | None,
+        typer.Option(
+            "--tensor-parallel-size",
+            "--tp",
+            "-tp",
+            help="GPUs a model is split over. Default: the fewest it fits.",
+            show_default=False,
+        ),
     ] = None,
-    gpu_memory_utilization: Annotated[
-        float, typer.Option(help="Share of GPU memory the engine may use.")
-    ] = GPU_MEMORY_UTILIZATION,
-    block_size: Annotated[int, typer.Option(help="Tokens in a KV block.")] = BLOCK_SIZE,
+    gpu_memory_utilization: Annotated[float, option_of("gpu_memory_utilization", panel="")] = GPU_MEMORY_UTILIZATION,
+    block_size: Annotated[int, option_of("block_size", panel="")] = BLOCK_SIZE,
     max_model_len: Annotated[int, typer.Option(help="Tokens of KV cache below which a pair is not listed.")] = 32768,
     context: Annotated[int, typer.Option(help="Context of the decoding turns, in tokens.")] = 4096,
     step_time: Annotated[
         list[str] | None,
         typer.Option(
-            help="Step-time model, as for run; may be repeated. Default: all that know the pair.", show_default=False
+            help="Step-time model, as for run; may be repeated. Default: all that know the pair.",
+            show_default=False,
+            autocompletion=completer("step_time"),
         ),
     ] = None,
     json: Json = False,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from continuum_sim.cli.errors import interruptible
-from continuum_sim.cli.options import Decisions, Force, Json, Out
+from continuum_sim.cli.options import Decisions, Force, Json, Out, check_force
 from continuum_sim.cli.setting_flags import Flags, takes_run_flags
 
 
@@ -48,6 +48,7 @@ def run(
     from continuum_sim.results.files import check_free
     from continuum_sim.results.tables import COLUMNS
 
+    check_force(out, force=force)
     if decisions and out is None:
         raise ConfigError("--decisions writes decisions.jsonl into the run's directory; say which with --out DIR")
     if out is not None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from continuum_sim.cli.complete import completer
 from continuum_sim.cli.options import Json
 
 if TYPE_CHECKING:
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 
 
 def scenarios(
-    name: Annotated[str | None, typer.Argument(help="Show one of them in full.", metavar="[NAME]")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="Show one of them in full.", metavar="[NAME]", autocompletion=completer("scenario")),
+    ] = None,
     json: Json = False,
 ) -> None:
     """List the named settings of published experiments, for --scenario; with a name, show it in full."""

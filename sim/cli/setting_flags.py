@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import wraps
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
@@ -53,7 +53,7 @@ class Flags(dict[str, Any]):
         return RunConfig(**self, **more)
 
 
-def option_of(name: str, *, unset: str | None = None) -> Any:
+def option_of(name: str, *, unset: str | None = None, panel: str | None = None) -> Any:
     """Return the option of one setting, for the annotation of a command's parameter.
 
     Its spellings, help, panel and completion are those of the field of `RunConfig`:
@@ -66,6 +66,8 @@ def option_of(name: str, *, unset: str | None = None) -> Any:
     unset
         What leaving it out means to this command, if not what it means to a run; empty where the parameter has a
         default of its own to show.
+    panel
+        Where the help text has it; None for the setting's own, and empty for none.
     """
     item = run_settings()[name]
     own = f"{item.about.help} Default: {unset}." if unset else item.about.help
@@ -74,7 +76,7 @@ def option_of(name: str, *, unset: str | None = None) -> Any:
         *item.about.flags,
         help=item.help if unset is None else own,
         show_default=not unset if unset is not None else item.default is not None,
-        rich_help_panel=item.about.panel or None,
+        rich_help_panel=(item.about.panel if panel is None else panel) or None,
         autocompletion=completer(item.about.names),
     )
 
@@ -135,6 +137,8 @@ def takes_run_flags(command: Command) -> Command:
         chosen = given.pop("scenario")
         if chosen is not None:
             given.update(settings_of(chosen, given))
+        if "vary" not in given:
+            check_acting(given["context"], given)
         inner(**given)
         if chosen is not None:
             say_notes(given["context"])
@@ -147,11 +151,50 @@ def given_flags(context: typer.Context, flags: Flags) -> dict[str, Any]:
     return {name: value for name, value in flags.items() if is_given(context, name)}
 
 
+def check_acting(context: typer.Context, settings: Mapping[str, Any], varied: Collection[str] = ()) -> None:
+    """Refuse a setting that the command line gives and that can do nothing beside the others.
+
+    Parameters
+    ----------
+    context
+        Of the command.
+    settings
+        All settings of the run, or what is the same for all of them.
+    varied
+        Names of those that differ between runs.
+
+    Raises
+    ------
+    ConfigError
+        Naming the flag and what it needs.
+    """
+    from continuum_sim.errors import ConfigError
+
+    replicas = str(settings.get("replicas", ""))
+    known = run_settings()
+    for name, item in known.items():
+        needs = item.about.needs
+        if not needs or not is_given(context, name) or {"replicas", *needs} & {*varied}:
+            continue
+        if not any(
+            settings.get(other) not in (None, known[other].default) or f"{other}=" in replicas for other in needs
+        ):
+            missing = " or ".join(known[other].flag for other in needs)
+            raise ConfigError(f"{item.flag} does nothing without {missing}; give that too, or leave it out")
+    dropped = {
+        "gpu": ("replicas", replicas[:1].isalpha(), "names the GPUs"),
+        "gpu_memory_utilization": ("kv_blocks", settings.get("kv_blocks") is not None, "says how many there are"),
+    }
+    for name, (other, here, why) in dropped.items():
+        if here and is_given(context, name) and not {name, other} & {*varied}:
+            raise ConfigError(f"{known[name].flag} does nothing where {known[other].flag} {why}; leave one out")
+
+
 def _check_one_seed(context: typer.Context) -> None:
     """Refuse a range of seeds, which reads as a number to whoever takes `0-4` for -4."""
     from continuum_sim.errors import ConfigError
 
-    given = value_given(context.obj, ["--seed"]) or ""
+    given = value_given(context.obj or (), ["--seed"]) or ""
     if re.search(r"\d[,-]", given):
         raise ConfigError(f"--seed is {given!r}, expected one seed; `compare --seeds {given}` takes several")
 

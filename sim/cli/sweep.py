@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from continuum_sim.cli.complete import completer
 from continuum_sim.cli.errors import interruptible
 from continuum_sim.cli.options import Json
 from continuum_sim.cli.scenario_flags import is_given
-from continuum_sim.cli.setting_flags import Flags, given_flags, takes_run_flags
+from continuum_sim.cli.setting_flags import Flags, check_acting, given_flags, takes_run_flags
 from continuum_sim.cli.sweep_group import SweepGroup
 from continuum_sim.cli.sweep_tune import tune
 
@@ -29,8 +30,8 @@ sweep.command("tune")(tune)
 _GRID = "Grid"
 
 
-def _grid(text: str, *names: str) -> Any:
-    return typer.Option(*names, help=text, show_default=False, rich_help_panel=_GRID)
+def _grid(text: str, *flags: str, names: str = "") -> Any:
+    return typer.Option(*flags, help=text, show_default=False, rich_help_panel=_GRID, autocompletion=completer(names))
 
 
 @sweep.command("run")
@@ -42,7 +43,7 @@ def run_sweep(
         Path | None,
         typer.Argument(help="TOML file with [base], [grid] and [[cells]]; flags override it.", metavar="FILE"),
     ] = None,
-    policies: Annotated[str | None, _grid("Policies: lru,ttl,ttl-static:ttl=2")] = None,
+    policies: Annotated[str | None, _grid("Policies: lru,ttl,ttl-static:ttl=2", names="policy")] = None,
     rates: Annotated[
         str | None,
         _grid("Programs per second: 0.05,0.1 (the rate of --arrivals, else poisson).", "--rates", "--rate"),
@@ -50,7 +51,10 @@ def run_sweep(
     seeds: Annotated[str | None, typer.Option(help="Seeds of the arrivals: 0-9.", rich_help_panel=_GRID)] = None,
     vary: Annotated[
         list[str] | None,
-        _grid("One more axis, any setting of a run: kv_blocks=4000,8000. Values with commas: separate by ';'."),
+        _grid(
+            "One more axis, any setting of a run: kv_blocks=4000,8000. Values with commas: separate by ';'.",
+            names="setting",
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Directory of the dataset; taken up where it was left.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Start an earlier sweep in --out anew.")] = False,
@@ -91,6 +95,7 @@ def run_sweep(
             raise ConfigError(f"--vary {item!r} is not of the form setting=value,value, as in kv_blocks=4000,8000")
         grid[check_setting(name, "--vary")] = text
     spec = SweepSpec({**spec.base, **given_flags(context, flags)}, {**spec.grid, **grid}, spec.cells)
+    check_acting(context, spec.base, {*spec.grid, *(name for cell in spec.cells for name in cell)})
     workers = Workers(jobs, backend, address)  # type: ignore[arg-type]
     if file is None and context.params.get("scenario") is None and not spec.grid:
         raise ConfigError(

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from continuum_sim.cli.complete import completer
 from continuum_sim.cli.errors import interruptible
 from continuum_sim.cli.options import Json
 from continuum_sim.cli.scenario_flags import is_chosen
@@ -23,7 +24,14 @@ def _search(text: str, *names: str, default: bool = True) -> Any:
 def tune(
     context: typer.Context,
     flags: Flags,
-    policy: Annotated[str, typer.Argument(help="Preset to tune; parameters given with it are held.", metavar="POLICY")],
+    policy: Annotated[
+        str,
+        typer.Argument(
+            help="Preset to tune; parameters given with it are held.",
+            metavar="POLICY",
+            autocompletion=completer("policy"),
+        ),
+    ],
     param: Annotated[
         list[str] | None,
         _search("ttl=0.1:60:log, pressure=head|younger, or a name alone. Default: all that state a range."),

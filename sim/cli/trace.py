@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from continuum_sim.cli.complete import completer
 from continuum_sim.cli.options import Json
+from continuum_sim.cli.setting_flags import option_of
 from continuum_sim.cli.trace_convert import export_file, import_files
 from continuum_sim.cli.trace_fit import compare_files, fit_file, generate_file
 from continuum_sim.cli.trace_mix import mix_files
@@ -65,9 +67,11 @@ def list_traces(json: Json = False) -> None:
 
 @trace.command("stats")
 def trace_stats(
-    name: Annotated[str, typer.Argument(help="Trace file, or a bundled trace.", metavar="NAME")],
-    limit: Annotated[int | None, typer.Option(help="Only the first so many programs.")] = None,
-    max_turns: Annotated[int | None, typer.Option(help="Cut every program after so many turns.")] = None,
+    name: Annotated[
+        str, typer.Argument(help="Trace file, or a bundled trace.", metavar="NAME", autocompletion=completer("trace"))
+    ],
+    limit: Annotated[int | None, option_of("limit", panel="")] = None,
+    max_turns: Annotated[int | None, option_of("max_turns", panel="")] = None,
     pictures: Annotated[
         Path | None, typer.Option(help="Directory to draw pictures into, with their data.", show_default=False)
     ] = None,

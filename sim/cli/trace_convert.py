@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from continuum_sim.cli.complete import CONTINUUM, completer
 from continuum_sim.cli.options import Json
 from continuum_sim.cli.outcome import saying_beside
+from continuum_sim.cli.setting_flags import option_of
+from continuum_sim.names import names_in_source
 
 if TYPE_CHECKING:
     from continuum_sim.traces.importers import Imported
 
-CONTINUUM: Final = "continuum"
-"""What `trace export --to` calls the files of Continuum's own code."""
+_FORMATS: Final = ", ".join(names_in_source("continuum_sim.traces", "Exporter", "exporters/*.py"))
 _BlockSize = Annotated[int | None, typer.Option(help="Tokens in a block of hash_ids. Default: the format's.")]
 
 
@@ -25,7 +27,13 @@ def import_files(
         list[Path] | None, typer.Argument(help="Files, or folders of them; gzip and zstd as they are.", metavar="FILE…")
     ] = None,
     format: Annotated[
-        str | None, typer.Option("--from", help="Their format. Default: told by how they begin.", metavar="FORMAT")
+        str | None,
+        typer.Option(
+            "--from",
+            help="Their format. Default: told by how they begin.",
+            metavar="FORMAT",
+            autocompletion=completer("importer"),
+        ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Trace to write (.gz, .zst: compressed).")] = Path(
         "trace.jsonl"
@@ -67,12 +75,25 @@ def import_files(
 
 def export_file(
     name: Annotated[
-        str, typer.Argument(help="Trace file, or a bundled trace; for continuum a run's directory.", metavar="TRACE")
+        str,
+        typer.Argument(
+            help="Trace file, or a bundled trace; for continuum a run's directory.",
+            metavar="TRACE",
+            autocompletion=completer("trace"),
+        ),
     ],
-    to: Annotated[str, typer.Option("--to", help="mooncake, aiperf, weka, or continuum (of a run).", metavar="FORMAT")],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            help=f"{_FORMATS}, or {CONTINUUM} (of a run).",
+            metavar="FORMAT",
+            autocompletion=completer("exporter"),
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write; for weka and continuum a new folder.")],
-    limit: Annotated[int | None, typer.Option(help="Only the first so many programs.")] = None,
-    max_turns: Annotated[int | None, typer.Option(help="Cut every program after so many turns.")] = None,
+    limit: Annotated[int | None, option_of("limit", panel="")] = None,
+    max_turns: Annotated[int | None, option_of("max_turns", panel="")] = None,
     block_size: _BlockSize = None,
 ) -> None:
     """Write a trace in the format of another tool, or a run as Continuum's own code logs it."""
@@ -93,6 +114,8 @@ def export_file(
     if to == CONTINUUM:
         _export_run(Path(name), out)
         return
+    if block_size is not None and not EXPORTERS[to].block_size:
+        raise ConfigError(f"--block-size does nothing for {to}, which has no blocks; leave it out")
     path = find_trace(name)
     with interruptible("interrupted while exporting; nothing was written"), counting("programs written") as watch:
         programs = watch(read_programs(path, limit=limit, max_turns=max_turns))

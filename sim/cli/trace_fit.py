@@ -4,19 +4,30 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from continuum_sim.cli.complete import completer
 from continuum_sim.cli.options import Json
 from continuum_sim.cli.outcome import saying_beside
+from continuum_sim.cli.setting_flags import option_of
+from continuum_sim.names import files_of, names_in_source
 
 if TYPE_CHECKING:
     from continuum_sim.cli.tables import StackedTable
     from continuum_sim.traces.compare import Compared
     from continuum_sim.traces.fit import GapFit, TraceFit
 
-_Trace = Annotated[str, typer.Argument(help="Trace file, or a bundled trace.", metavar="TRACE")]
+_PROFILES: Final = ", ".join(
+    sorted(
+        [path.stem for path in files_of("continuum_sim.traces", "generate/profiles/*.json")]
+        + names_in_source("continuum_sim.traces", "Recipe", "generate/*.py")
+    )
+)
+_Trace = Annotated[
+    str, typer.Argument(help="Trace file, or a bundled trace.", metavar="TRACE", autocompletion=completer("trace"))
+]
 
 
 def fit_file(
@@ -25,7 +36,7 @@ def fit_file(
     picture: Annotated[
         Path | None, typer.Option(help="Draw the tools' times and their fits (.png, .pdf, .svg).", show_default=False)
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first so many programs.")] = None,
+    limit: Annotated[int | None, option_of("limit", panel="")] = None,
     about: Annotated[str, typer.Option(help="Where the trace is from; goes into the fit.")] = "",
     json: Json = False,
 ) -> None:
@@ -76,8 +87,9 @@ def generate_file(
     name: Annotated[
         str,
         typer.Argument(
-            help="Fit (JSON), or a profile: bfcl, claude-code, continuum-bfcl, continuum-swe, openhands, swebench.",
+            help=f"Fit (JSON), or a profile: {_PROFILES}.",
             metavar="FIT",
+            autocompletion=completer("profile"),
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Trace to write (.gz, .zst: compressed).")],
@@ -85,7 +97,13 @@ def generate_file(
     seed: Annotated[int, typer.Option(help="Seed of all draws.")] = 0,
     against: Annotated[
         str | None,
-        typer.Option("--compare", help="Set what was drawn beside this trace.", metavar="TRACE", show_default=False),
+        typer.Option(
+            "--compare",
+            help="Set what was drawn beside this trace.",
+            metavar="TRACE",
+            show_default=False,
+            autocompletion=completer("trace"),
+        ),
     ] = None,
 ) -> None:
     """Draw programs from a fit, as a trace."""

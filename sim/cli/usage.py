@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 _ONE: Final = "`{command}` has no {option}: it takes one {thing}, {flag}; `compare` and `sweep` take several"
@@ -25,7 +26,7 @@ def usage_text(error: Any, arguments: Sequence[str]) -> str:
     option = getattr(error, "option_name", None)
     if hasattr(error, "possibilities") and option and error.ctx is not None:
         return _unknown_option(option, error.ctx)
-    parameter = getattr(error, "param", None)
+    parameter: Any = getattr(error, "param", None)
     is_option = getattr(parameter, "param_type_name", "") == "option"
     if is_option and (found := _CHOICE.match(error.message)):
         return f"{parameter.opts[0]} is {found[1]}, expected one of {found[2].replace(chr(39), '')}"
@@ -41,8 +42,8 @@ def usage_text(error: Any, arguments: Sequence[str]) -> str:
 def value_given(arguments: Sequence[str], flags: Sequence[str]) -> str | None:
     """Return what a command line gives an option of these spellings, the last time; None if it is not there."""
     found = None
-    for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
-        flag, sign, value = argument.partition("=")
+    for argument, following in pairwise([*arguments, None]):
+        flag, sign, value = str(argument).partition("=")
         if flag in flags:
             found = value if sign else following
     return found

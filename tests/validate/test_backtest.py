@@ -366,6 +366,7 @@ def test_the_command(tmp_path: Path, rows: list[Row], capsys: pytest.CaptureFixt
     code, _, err = command("--out", str(folder))
     assert (code, err) == (1, f"wrote {folder}\n")
     assert json.loads((folder / "manifest.json").read_text())["command"][1:3] == ["backtest", str(path)]
+    assert command("--force")[2].startswith("error: --force lets --out replace")
     path.write_text(path.read_text().replace('"output_toks"', '"output"', 1))
     code, out, err = command()
     assert (code, out) == (2, "")

@@ -253,6 +253,25 @@ def test_repeats_can_be_added_but_nothing_else_changed(tmp_path: Path) -> None:
     lab.settings = {"seed": 1}
     with pytest.raises(ConfigError, match=r"started with seed 0, not 1"):
         lab.run(engines(), resume=True)
+    lab.settings = {"seed": 0}
+    lab.repeats = 1
+    with pytest.raises(ConfigError, match=r"--repeats 1: .* holds runs of 2 repeats, and its report is over all"):
+        lab.run(engines(), resume=True)
+
+
+def test_a_validation_knows_its_repeats_and_one_of_an_earlier_version_too(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, policies=("lru",), repeats=1)
+    assert lab.files.repeats() == 0
+    lab.run(engines())
+    lab.repeats = 2
+    lab.run(engines(), resume=True)
+    assert lab.files.manifest()["repeats"] == 2
+    manifest = lab.files.root / "manifest.json"
+    before = {**lab.files.manifest(), "repeats": 1}  # earlier versions left it at what was asked for first
+    manifest.write_text(json.dumps(before))
+    assert lab.files.repeats() == 2
+    lab.settings = {"seed": 0, "server": {"vocab_size": 7}}  # and did not write this down
+    lab.run(engines(), resume=True)
 
 
 def test_an_engine_that_does_not_start_leaves_nothing_in_the_way(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from continuum_sim.cli.app import app
 from continuum_sim.run_config import run_settings
 from continuum_sim.steptime import Calibrated, StepBatch, load_fitted, save_fitted
 from continuum_sim.traces import write_programs
+from continuum_sim.validate.engines.options import EngineOptions
 from support.cli import printed, refused
 from support.fake_server import FakeServer, serving
 from support.programs import program, turn
@@ -137,30 +138,34 @@ def test_a_setting_has_the_bounds_that_it_has_in_run(
     assert said in refused(capsys, "run", *arguments)
 
 
+def test_an_engine_is_started_as_the_command_line_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[EngineOptions] = []
+    name = "continuum_sim.validate.calibration.command.calibrate_engine"
+    monkeypatch.setattr(name, lambda out, options, start, **more: asked.append(options))
+    sizes = ("--tp", "2", "--kv-blocks", "99", "--block-size", "32", "--max-num-batched-tokens", "64")
+    limits = ("--max-num-seqs", "8", "--max-model-len", "512", "--gpu-memory-utilization", "0.5")
+    assert run("calibrate", "--out", "a.json", *sizes, *limits, "--async-scheduling", "--engine-arg", "seed=7") == 0
+    assert run("calibrate", "--out", "b.json") == 0
+    assert asked == [
+        EngineOptions(
+            model="tiny",
+            tensor_parallel_size=2,
+            num_gpu_blocks_override=99,
+            block_size=32,
+            max_num_batched_tokens=64,
+            max_num_seqs=8,
+            max_model_len=512,
+            gpu_memory_utilization=0.5,
+            async_scheduling=True,
+            extra={"seed": 7},
+        ),
+        EngineOptions(model="tiny"),
+    ]
+
+
 def test_all_options_that_would_do_nothing_are_named_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     error = refused(capsys, "validate", *SERVER, "--engine-arg", "a=1", "--model", "tiny", "--kv-blocks", "99")
     assert error.startswith("error: --model, --engine-arg: ")
-
-
-def test_a_resumed_validation_is_the_one_that_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
-    manifest = Path("v/manifest.json")
-    with serving(FakeServer(first_token_s=0.001, token_s=0.0005)) as server:
-        same = ("validate", "--base-url", server.url, *KNOWN, *WHAT, "fitted:right.json", "--tolerance", "10")
-        assert run(*same, "--out", "v", "--repeats", "2") == 0
-        capsys.readouterr()
-        for other, said in (
-            (("--repeats", "1"), "--repeats 1: v holds runs of 2 repeats"),
-            (("--vocab-size", "999"), "v was started with server vocab_size 1000, not 999"),
-            (("--rate", "0.5"), 'v was started with arrivals "trace", not "poisson:rate=0.5"'),
-        ):
-            assert said in refused(capsys, *same, "--out", "v", "--resume", *other)
-        # As an earlier version wrote it that was asked for more repeats later on.
-        kept = json.loads(manifest.read_text())
-        del kept["server"]
-        manifest.write_text(json.dumps({**kept, "repeats": 1}))
-        assert run(*same, "--out", "v", "--resume", "--timeout", "300") == 0
-    assert json.loads(manifest.read_text())["repeats"] == 2
-    assert len(list(Path("v/runs").iterdir())) == 2
 
 
 def test_the_answer_continues_the_conversation() -> None:
@@ -173,20 +178,27 @@ def test_the_answer_continues_the_conversation() -> None:
 
 def test_a_server_that_fails_in_the_middle_is_2_and_resume_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
     with serving(FakeServer(first_token_s=0.01, token_s=0.001, fault="500")) as server:
+        same = ("validate", "--base-url", server.url, *KNOWN, *WHAT, "fitted:right.json", "--out", "v")
         # Warm-up and the survey go well; the second program's first turn does not.
         server.faultless = 10_000
-        assert validate(server, "--tolerance", "10", "--out", "v") == 0
+        assert run(*same, "--tolerance", "10", "--repeats", "1") == 0
         asked = len(server.asked)
         server.faultless = asked + 1
         capsys.readouterr()
-        assert validate(server, "--tolerance", "10", "--out", "v", "--repeats", "2", "--resume") == 2
+        assert run(*same, "--tolerance", "10", "--repeats", "2", "--resume") == 2
         error = capsys.readouterr().err.splitlines()[-1]
         assert error.startswith("error: server http://127.0.0.1")
         assert "500: EngineCore encountered an issue" in error
         assert Path("v/runs/r0-lru/run.json").exists()
+        for other, said in (
+            (("--vocab-size", "999"), "v was started with server vocab_size 1000, not 999"),
+            (("--rate", "0.5"), 'v was started with arrivals "trace", not "poisson:rate=0.5"'),
+        ):
+            assert said in refused(capsys, *same, "--resume", *other)
         server.faultless = 10_000
-        assert validate(server, "--tolerance", "10", "--out", "v", "--repeats", "2", "--resume") == 0
-    assert Path("v/runs/r1-lru/run.json").exists()
+        assert run(*same, "--tolerance", "10", "--timeout", "300", "--resume") == 0
+    assert Path("v/runs/r1-lru/run.json").exists()  # the two repeats asked for last
+    assert not Path("v/runs/r2-lru").exists()
 
 
 @pytest.mark.parametrize(

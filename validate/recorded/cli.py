@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from continuum_sim.cli.options import Force, Json, Out
+from continuum_sim.cli.options import Force, Json, Out, check_force
 from continuum_sim.cli.setting_flags import Flags, option_of, takes_settings
 from continuum_sim.validate.flags import BATCHES_AND_BLOCKS
 
@@ -40,6 +40,7 @@ def backtest(
     from continuum_sim.cli.errors import interruptible
     from continuum_sim.validate.recorded import print_backtest, run_backtest
 
+    check_force(out, force=force)
     with interruptible("interrupted; nothing was written"):
         report = run_backtest(
             log,

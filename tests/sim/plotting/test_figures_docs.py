@@ -17,7 +17,7 @@ def test_every_figure_is_named() -> None:
 
 
 def test_every_flag_is_explained() -> None:
-    names = [name for name in get_type_hints(figures) if name not in ("return", "directories", "json")]
+    names = [name for name in get_type_hints(figures) if name not in ("return", "context", "directories", "json")]
     renamed = {"formats": "format", "list_figures": "list"}
     assert len(names) > 5
     flags = [f"--{renamed.get(name, name).replace('_', '-')}" for name in names]

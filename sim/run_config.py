@@ -210,7 +210,6 @@ class RunConfig:
         page="figures.md#the-papers-figures",
         least=1,
         most=1_000,
-        expected="a number of at least 1",
     )
     """Times as many turns in each program, each with as many tokens less, so that the context ends as long."""
     tool_workers: PerToolSetting = setting(
@@ -302,7 +301,8 @@ def check_value(item: Setting, value: object) -> None:
     elif item.kind.types == (int,):
         _check_whole(item.name, value, int(about.least), int(about.most))
     else:
-        _check_number(item.name, value, about.expected, about.least, about.most, positive=about.positive)
+        expected = about.expected or f"a number of at least {about.least:g}"
+        _check_number(item.name, value, expected, about.least, about.most, positive=about.positive)
 
 
 def _check_number(

@@ -98,7 +98,7 @@ def setting(
     needs: tuple[str, ...] = (),
     least: float | None = None,
     most: float = float("inf"),
-    expected: str = "a number",
+    expected: str = "",
     positive: bool = False,
 ) -> T:
     """Declare a setting: a field of a dataclass.
@@ -124,7 +124,7 @@ def setting(
     least, most
         Bounds of a number; without `least` nothing is checked.
     expected
-        What a number of a type other than `int` should have been, for the error.
+        What a number that is not whole should have been, for the error; by default at least `least`.
     positive
         Whether 0 is too little, where it is `least`.
     """

@@ -183,7 +183,7 @@ def check_acting(context: typer.Context, settings: Mapping[str, Any], varied: Co
             raise ConfigError(f"{item.flag} does nothing without {missing}; give that too, or leave it out")
     dropped = {
         "gpu": ("replicas", replicas[:1].isalpha(), "names the GPUs"),
-        "gpu_memory_utilization": ("kv_blocks", settings.get("kv_blocks") is not None, "says how many there are"),
+        "gpu_memory_utilization": ("kv_blocks", settings.get("kv_blocks") not in (None, "none"), "says how many"),
     }
     for name, (other, here, why) in dropped.items():
         if here and is_given(context, name) and not {name, other} & {*varied}:

@@ -62,7 +62,7 @@ def told(outcome: Outcome) -> list[object]:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(case=cases(), seconds=st.sampled_from([None, 0.125, 0.25]))
 def test_jumps_decide_what_single_steps_decide(
     policy: str, case: tuple[list[Program], EngineConfig], seconds: float | None

@@ -127,6 +127,7 @@ def test_what_a_test_registers_goes_with_it() -> None:
     with pytest.raises(RuntimeError):
         failing_test()
     assert (set(PRESETS), set(PLANES["order"])) == known
+    assert "lru" in PRESETS
 
 
 def test_check_names_names_the_first_stranger() -> None:

@@ -39,26 +39,26 @@ def check(case: Case, policy: str | Policy, step_time: StepTime) -> None:
     assert_same_runs(stepwise, fast)
 
 
-@settings(max_examples=40)
+@settings(max_examples=10)
 @given(case=cases(), policy=policies)
 def test_with_affine_steps(case: Case, policy: str) -> None:
     check(case, policy, affine())
 
 
-@settings(max_examples=30)
+@settings(max_examples=8)
 @given(case=cases(), policy=policies)
 def test_with_steps_that_have_no_closed_form(case: Case, policy: str) -> None:
     check(case, policy, Bent())
 
 
-@settings(max_examples=30)
+@settings(max_examples=8)
 @given(case=cases(gaps=eighths, arrivals=eighths), policy=policies)
 def test_when_everything_coincides(case: Case, policy: str) -> None:
     """Steps, gaps and arrivals are multiples of 1/8 s, which floats add up exactly: every tie is a real one."""
     check(case, policy, constant(0.125))
 
 
-@settings(max_examples=30)
+@settings(max_examples=8)
 @given(
     case=cases(gaps=tenths, arrivals=tenths),
     # Not policies that weigh seconds against seconds: where two such sums should be equal, rounding decides.
@@ -90,7 +90,7 @@ steps_on_halves = st.sampled_from(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=10)
 @given(case=cases(gaps=nearly, arrivals=nearly), policy=st.one_of(policies, of_tiny_times), step_time=steps_on_halves)
 def test_with_gaps_and_steps_that_end_on_parts_of_a_nanosecond(case: Case, policy: str, step_time: StepTime) -> None:
     """What follows a step within an instant is seen by the next one or not, but alike, and so are timers."""
@@ -119,7 +119,7 @@ def test_many_gaps_within_an_instant(seed: int, policy: str) -> None:
     check((programs, config), policy, steps[seed % 4])
 
 
-@settings(max_examples=15)
+@settings(max_examples=4)
 @given(data=st.data())
 def test_with_families_and_tools_within_an_instant(data: st.DataObject) -> None:
     programs = data.draw(families(nearly, nearly))

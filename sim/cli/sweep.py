@@ -7,20 +7,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from continuum_sim.cli.complete import completer
 from continuum_sim.cli.errors import interruptible
 from continuum_sim.cli.options import Json
 from continuum_sim.cli.scenario_flags import is_given
 from continuum_sim.cli.setting_flags import Flags, check_acting, given_flags, takes_run_flags
-from continuum_sim.cli.sweep_group import SweepGroup
 from continuum_sim.cli.sweep_tune import tune
 
 if TYPE_CHECKING:
     from continuum_sim.sweeps.plan import SweepSpec
 
+
+class _SweepGroup(TyperGroup):
+    """`sweep …` is `sweep run …`, unless a command of its own follows."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put `run` in front of arguments that name no command."""
+        if not args or args[0] not in self.commands:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
 sweep = typer.Typer(
-    cls=SweepGroup,
+    cls=_SweepGroup,
     help="Run a grid or list of settings, or look for a policy's best parameters.",
     no_args_is_help=False,
 )

@@ -35,7 +35,7 @@ _INLINE: Final = {
     "note": "border-left:3px solid #e69f00;margin:.4em 0;padding-left:.6em",
     "scroll": "overflow-x:auto;margin:.5em 0",
     "table": _INHERITED + ";width:auto;margin:0",
-    "facts": _INHERITED + ";width:100%;max-width:60em;margin:.5em 0",
+    "told": _INHERITED + ";width:100%;max-width:60em;margin:.5em 0",
     "caption": "caption-side:top;text-align:left;font-weight:600;padding:.4em 0 .2em",
     "head-name": _LEFT + _HEAD,
     "head-words": _LEFT + _HEAD,

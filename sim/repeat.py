@@ -135,8 +135,8 @@ class KeptRun:
             find_trace(trace)
         except TraceError:
             raise ConfigError(
-                f"{self.manifest_path}: the run's trace {trace} is not there any more, seen from this folder; say where "
-                "it is with --set trace=FILE"
+                f"{self.manifest_path}: the run's trace {trace} is not there any more, seen from this folder; say "
+                "where it is with --set trace=FILE"
             ) from None
 
 

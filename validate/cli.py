@@ -81,11 +81,13 @@ def calibrate(
     vocab_size: VocabSize = 32_000,
     seed: Annotated[int, typer.Option(help="Seed of the prompts.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Measure anew and replace --out.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else.")] = False,
 ) -> None:
     """Measure how long an engine's steps take, and fit a model that `run --step-time fitted:FILE` takes.
 
     Goes on where an interrupted calibration with the same --out stopped.
     """
+    from continuum_sim.cli.outcome import print_written
     from continuum_sim.errors import ConfigError
     from continuum_sim.validate.calibration.command import calibrate_engine
     from continuum_sim.validate.engines.server import Servers
@@ -107,7 +109,9 @@ def calibrate(
     )
     with _orderly():
         start = None if base_url is None else Servers({"": base_url}, settings)
-        calibrate_engine(out, options, start, seed=seed, force=force, say=_say)
+        model_of_steps = calibrate_engine(out, options, start, seed=seed, force=force, say=_say)
+    if json:
+        print_written(out, residuals=model_of_steps.provenance["residuals"])
 
 
 def validate(

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from continuum_sim.cli.options import Json
-from continuum_sim.cli.outcome import saying_beside
+from continuum_sim.cli.outcome import print_written, saying_beside
 
 
 def check_file(
@@ -50,6 +50,7 @@ def scale_file(
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first so many programs.")] = None,
     max_turns: Annotated[int | None, typer.Option(help="Cut every program after so many turns.")] = None,
+    json: Json = False,
 ) -> None:
     """Write a trace in another size: contexts, outputs or gaps divided, the tails of gaps stretched."""
     from continuum_sim.cli.console import show_lines
@@ -76,4 +77,7 @@ def scale_file(
             watch=watch,
         )
     with saying_beside(out):
-        show_lines(f"{out}: {programs:,} programs")
+        if json:
+            print_written(out, programs=programs)
+        else:
+            show_lines(f"{out}: {programs:,} programs")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
@@ -24,6 +25,7 @@ def parity(
     max_num_seqs: Annotated[int, typer.Option(help="most turns in a batch")] = 256,
     max_model_len: Annotated[int, typer.Option(help="longest context in tokens")] = 131072,
     step_time: Annotated[str, typer.Option(help="step-time model that drives the virtual clock")] = "roofline",
+    json: Annotated[bool, typer.Option("--json", help="print JSON on standard output, and nothing else")] = False,
 ) -> None:
     """Compare every step of the simulated scheduler with vLLM's own: batch, tokens, preemptions, hits, free blocks.
 
@@ -32,6 +34,7 @@ def parity(
     """
     from continuum_sim.engine.config import EngineConfig
     from continuum_sim.hardware import find_gpu, find_model
+    from continuum_sim.results.jsonfile import to_json
     from continuum_sim.spec import parse_arrivals, parse_policy
     from continuum_sim.steptime.spec import make_step_time
     from continuum_sim.traces import find_trace, read_programs
@@ -56,6 +59,11 @@ def parity(
         total += compare_on_trace(programs, parse_arrivals(arrivals), config, chosen, times, seed, plugin)
     if random and total.difference is None:
         total += compare_on_random_cases(random, chosen, times, seed, plugin)
+    if json:
+        difference = None if total.difference is None else str(total.difference)
+        told = {**asdict(total), "vllm": installed, "policy": chosen.name, "difference": difference}
+        typer.echo(to_json(told), nl=False)
+        raise typer.Exit(0 if difference is None else 1)
     typer.echo(
         f"parity with vLLM {installed}, policy {chosen.name}: {total.steps} steps of {total.runs} runs, "
         f"{total.turns} turns, {total.preemptions} preemptions; "

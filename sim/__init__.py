@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from continuum_sim.repeat import rerun
     from continuum_sim.report import write_report
     from continuum_sim.results import CompareResult, RunResult, Summary, load_run
+    from continuum_sim.results.difference import diff
     from continuum_sim.run_config import RunConfig
     from continuum_sim.scenarios import find_scenario
     from continuum_sim.spec import parse_policy
@@ -42,6 +43,7 @@ _HOME = {
     "RunResult": "results",
     "Summary": "results",
     "load_run": "results",
+    "diff": "results.difference",
     "RunConfig": "run_config",
     "find_scenario": "scenarios",
     "SimulationError": "errors",
@@ -80,6 +82,7 @@ __all__ = [
     "Turn",
     "__version__",
     "compare",
+    "diff",
     "export_continuum",
     "export_timeline",
     "export_trace",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +11,9 @@ from continuum_sim.cli.complete import completer
 from continuum_sim.cli.errors import interruptible
 from continuum_sim.cli.options import Force, Json, Out, check_force
 from continuum_sim.cli.setting_flags import Flags, takes_run_flags
+
+if TYPE_CHECKING:
+    from continuum_sim.cli.progress import Bar
 
 
 @takes_run_flags
@@ -37,24 +41,29 @@ def compare(
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Simulate several policies on the same trace, arrivals and seeds, and tell differences from noise."""
+    """Simulate several policies on the same trace, arrivals and seeds, and tell differences from noise.
+
+    With --out, finished runs are kept if it is stopped: the same command goes on from there.
+    """
     from continuum_sim.cli.console import say, show
     from continuum_sim.cli.layout import lay_out
     from continuum_sim.cli.progress import Bar
     from continuum_sim.cli.setting import setting_view
     from continuum_sim.comparison import plan_comparison, run_comparison
-    from continuum_sim.results.files import check_free
+    from continuum_sim.comparison_store import check_place
+    from continuum_sim.results.files import MANIFEST
     from continuum_sim.seeds import parse_seeds
     from continuum_sim.spec import split_list
 
     check_force(out, force=force)
     if out is not None:
-        check_free(out, force=force)
+        check_place(out, force=force)
     seed_list = parse_seeds(seeds)
     with interruptible("interrupted while reading the trace; nothing was written"):
         plan = plan_comparison(split_list(policies), seed_list, baseline=baseline, **flags)
     bar = Bar(plan.first.trace, runs=len(plan.configs))
-    with interruptible(lambda: f"interrupted after {bar}; nothing was written"), bar:
+    earlier = out is not None and (out / MANIFEST).is_file()
+    with interruptible(lambda: f"interrupted after {bar}; {_left(out, bar, earlier=earlier, force=force)}"), bar:
         result = run_comparison(
             plan,
             jobs=jobs,
@@ -72,3 +81,15 @@ def compare(
         show(setting, lay_out(view))
     if out is not None:
         say(f"wrote {out}")
+
+
+def _left(out: Path | None, bar: Bar, *, earlier: bool, force: bool) -> str:
+    """Say what an interrupted comparison has left."""
+    from continuum_sim.results.unfinished import COMPARISON, unfinished_manifest
+
+    if out is not None and unfinished_manifest(out) is not None:
+        same = "the same command without --force" if force else "the same command"
+        return f"finished runs are in {out}; {same} goes on from there"
+    if out is not None and (out / COMPARISON).is_file():
+        return f"the results are in {out}" if bar.runs_done else f"nothing was written; {out} is as it was"
+    return "nothing was written" + (f"; the earlier results in {out} are gone (--force)" if earlier else "")

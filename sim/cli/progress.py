@@ -70,7 +70,7 @@ class Bar:
 
     def __init__(self, trace: TraceSource, runs: int = 1) -> None:
         self._turns, self._programs, self._runs = trace.turns, trace.programs, runs
-        self._runs_done = 0
+        self.runs_done = self._runs_before = 0
         self._programs_done = self._turns_done = 0
         self._sim_s = 0.0
         self._drawn_s = 0.0
@@ -102,7 +102,8 @@ class Bar:
         here = f"{self._programs_done} of {self._programs} programs, {self._sim_s:,.0f} s simulated"
         if self._runs == 1:
             return here
-        runs = f"{self._runs_done} of {self._runs} runs"
+        before = f", {self._runs_before} of them before" if self._runs_before else ""
+        runs = f"{self.runs_done} of {self._runs} runs{before}"
         return f"{runs}; {here}" if self._programs_done else runs
 
     def progress(self, progress: Progress) -> None:
@@ -112,10 +113,11 @@ class Bar:
         if self._bar is not None and time.monotonic() - self._drawn_s >= _REFRESH_S:
             self._draw()
 
-    def run_done(self, policy: str, seed: int) -> None:
-        """Take note that a run is done; a place to stop."""
+    def run_done(self, policy: str, seed: int, before: bool) -> None:
+        """Take note that a run is done, or was before; a place to stop."""
         stop_if_asked()
-        self._runs_done += 1
+        self.runs_done += 1
+        self._runs_before += before
         self._programs_done = self._turns_done = 0
         self._sim_s = 0.0
         if self._bar is not None:
@@ -124,5 +126,5 @@ class Bar:
     def _draw(self) -> None:
         assert self._bar is not None
         self._drawn_s = time.monotonic()
-        done = self._runs_done * self._turns + self._turns_done
+        done = self.runs_done * self._turns + self._turns_done
         self._bar.update(self._bar.task_ids[0], completed=done, description=str(self), refresh=True)

@@ -26,7 +26,7 @@ def run(
         list[str] | None,
         typer.Option(
             "--set",
-            help="With --from: another value of a setting, as seed=3.",
+            help="With --from: change a setting, as seed=3.",
             metavar="NAME=VALUE",
             show_default=False,
         ),

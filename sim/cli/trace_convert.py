@@ -11,7 +11,7 @@ import typer
 
 from continuum_sim.cli.complete import CONTINUUM, completer
 from continuum_sim.cli.options import Json
-from continuum_sim.cli.outcome import saying_beside
+from continuum_sim.cli.outcome import print_written, saying_beside
 from continuum_sim.cli.setting_flags import option_of
 from continuum_sim.names import names_in_source
 
@@ -95,6 +95,7 @@ def export_file(
     limit: Annotated[int | None, option_of("limit", panel="")] = None,
     max_turns: Annotated[int | None, option_of("max_turns", panel="")] = None,
     block_size: _BlockSize = None,
+    json: Json = False,
 ) -> None:
     """Write a trace in the format of another tool, or a run as Continuum's own code logs it."""
     from continuum_sim.cli.console import show_lines
@@ -112,7 +113,7 @@ def export_file(
         if value is not None and to == CONTINUUM:
             raise ConfigError(f"--{flag} is for traces; --to {CONTINUUM} writes the whole of a run")
     if to == CONTINUUM:
-        _export_run(Path(name), out)
+        _export_run(Path(name), out, json=json)
         return
     if block_size is not None and not EXPORTERS[to].block_size:
         raise ConfigError(f"--block-size does nothing for {to}, which has no blocks; leave it out")
@@ -121,10 +122,13 @@ def export_file(
         programs = watch(read_programs(path, limit=limit, max_turns=max_turns))
         written = export_trace(programs, to, out, block_size=block_size)
     with saying_beside(out):
-        show_lines(f"{out}: {written:,} programs of {path.name} as {to}")
+        if json:
+            print_written(out, programs=written, format=to)
+        else:
+            show_lines(f"{out}: {written:,} programs of {path.name} as {to}")
 
 
-def _export_run(directory: Path, out: Path) -> None:
+def _export_run(directory: Path, out: Path, *, json: bool) -> None:
     from continuum_sim.cli.console import show_lines
     from continuum_sim.cli.errors import interruptible
     from continuum_sim.cli.progress import share_bar
@@ -132,6 +136,9 @@ def _export_run(directory: Path, out: Path) -> None:
 
     with interruptible("interrupted while exporting; nothing was written"), share_bar(f"writing {out.name}") as bar:
         done = export_continuum(directory, out, progress=bar)
+    if json:
+        print_written(out, jobs=done.jobs, requests=done.requests, format=CONTINUUM, decisions=done.logged)
+        return
     lacks = "" if done.logged else "; no pins and preemptions: the run has no decisions.jsonl (see --decisions)"
     show_lines(
         f"{out}: scheduler_timestamps and results.json of {_counted(done.jobs, 'job')}, "

@@ -10,7 +10,7 @@ import typer
 
 from continuum_sim.cli.complete import completer
 from continuum_sim.cli.options import Json
-from continuum_sim.cli.outcome import saying_beside
+from continuum_sim.cli.outcome import print_written, saying_beside
 from continuum_sim.cli.setting_flags import option_of
 from continuum_sim.names import files_of, names_in_source
 
@@ -105,6 +105,7 @@ def generate_file(
             autocompletion=completer("trace"),
         ),
     ] = None,
+    json: Json = False,
 ) -> None:
     """Draw programs from a fit, as a trace."""
     from continuum_sim.cli.console import show_lines
@@ -123,6 +124,10 @@ def generate_file(
         drawn = generate_trace(fit, programs, seed, out, name=Path(name).stem, watch=watch)
     source = f"to match {fit.figures}" if isinstance(fit, Recipe) else f"from a fit of {fit.source.trace}"
     with saying_beside(out):
+        if json:
+            compared = {} if beside is None else {"compared": [asdict(row) for row in _compared(beside, out)]}
+            print_written(out, programs=drawn, seed=seed, **compared)
+            return
         show_lines(f"{out}: {drawn:,} programs drawn {source}, seed {seed}")
     if beside is not None:
         show_lines("")
@@ -136,17 +141,22 @@ def compare_files(first: _Trace, second: _Trace, json: Json = False) -> None:
     _show_compared(find_trace(first), find_trace(second), json=json)
 
 
-def _show_compared(first: Path, second: Path, *, json: bool) -> None:
-    from continuum_sim.cli.console import show
+def _compared(first: Path, second: Path) -> tuple[Compared, ...]:
     from continuum_sim.cli.errors import interruptible
     from continuum_sim.cli.progress import counting
-    from continuum_sim.results.jsonfile import to_json
     from continuum_sim.traces import read_programs
     from continuum_sim.traces.compare import compare_traces
-    from continuum_sim.traces.printable import printable
 
     with interruptible("interrupted while comparing"), counting("programs read") as watch:
-        rows = compare_traces(watch(read_programs(first)), read_programs(second))
+        return compare_traces(watch(read_programs(first)), read_programs(second))
+
+
+def _show_compared(first: Path, second: Path, *, json: bool) -> None:
+    from continuum_sim.cli.console import show
+    from continuum_sim.results.jsonfile import to_json
+    from continuum_sim.traces.printable import printable
+
+    rows = _compared(first, second)
     if json:
         print(to_json([asdict(row) for row in rows]), end="")
         return

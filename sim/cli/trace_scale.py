@@ -10,7 +10,7 @@ import typer
 
 from continuum_sim.cli.complete import completer
 from continuum_sim.cli.options import Json
-from continuum_sim.cli.outcome import saying_beside
+from continuum_sim.cli.outcome import print_written, saying_beside
 from continuum_sim.cli.setting_flags import option_of
 
 
@@ -57,6 +57,7 @@ def scale_file(
     ] = None,
     limit: Annotated[int | None, option_of("limit", panel="")] = None,
     max_turns: Annotated[int | None, option_of("max_turns", panel="")] = None,
+    json: Json = False,
 ) -> None:
     """Write a trace in another size: contexts, outputs or gaps divided, the tails of gaps stretched."""
     from continuum_sim.cli.console import show_lines
@@ -83,4 +84,7 @@ def scale_file(
             watch=watch,
         )
     with saying_beside(out):
-        show_lines(f"{out}: {programs:,} programs")
+        if json:
+            print_written(out, programs=programs)
+        else:
+            show_lines(f"{out}: {programs:,} programs")

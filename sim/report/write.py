@@ -13,7 +13,6 @@ from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 
-from continuum_sim.comparison import COMPARISON
 from continuum_sim.errors import ConfigError
 from continuum_sim.readers import convert, read_json
 from continuum_sim.report.layout import asset, by_class, environment
@@ -24,6 +23,7 @@ from continuum_sim.results.manifest_parts import ComparisonParts, read_manifest
 from continuum_sim.results.paired import METRICS, PairedDifference
 from continuum_sim.results.result import RunResult, load_run
 from continuum_sim.results.summary import Summary
+from continuum_sim.results.unfinished import COMPARISON, refuse_unfinished
 from continuum_sim.results.view.comparison import comparison_view
 from continuum_sim.results.view.run import engine_line
 from continuum_sim.traces.files import refuse_folder, write_text
@@ -78,6 +78,7 @@ def write_report(
     if (place / COMPARISON).is_file():
         page, runs = _comparison(place)
     else:
+        refuse_unfinished(place)
         run = load_run(place)
         page, runs = run_page(run), [run]
     timelines = [timeline_data(run, most_turns=MOST_TURNS // len(runs)) for run in runs]

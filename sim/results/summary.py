@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Final
 
 import msgspec
@@ -235,3 +236,12 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def to_json(self) -> str:
         """Return it as indented JSON, keys always in the same order."""
         return to_json(self)
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Summary], tuple[bytes]]:
+        # As JSON, so that what is left out comes back as the very default: msgspec leaves out that object alone, and a
+        # summary from another process would be written with zeros that one from here does not have.
+        return _from_json, (msgspec.json.encode(self),)
+
+
+def _from_json(text: bytes) -> Summary:
+    return msgspec.json.decode(text, type=Summary)

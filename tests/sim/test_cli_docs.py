@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 def test_every_flag_is_explained() -> None:
     page = (ROOT / "docs" / "cli.md").read_text()
     own = ["--scenario", "--seed", "--seeds", "--policy", "--policies", "--baseline", "--jobs"]
-    own += ["--out", "--force", "--decisions", "--json", "--debug"]
+    own += ["--out", "--force", "--decisions", "--json", "--debug", "--from", "--set"]
     shared = [item.flag for item in run_settings().values()]
     assert set(own + shared) <= set(re.findall(r"--[a-z-]+", page))
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from continuum_sim.cli.options import Json
 from continuum_sim.validate.flags import SERVER, EngineFlags, takes_engine
 
 
@@ -20,12 +21,14 @@ def calibrate(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the prompts.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Measure anew and replace --out.")] = False,
+    json: Json = False,
 ) -> None:
     """Measure how long an engine's steps take, and fit a model that `run --step-time fitted:FILE` takes.
 
     Goes on where an interrupted calibration with the same --out stopped.
     """
     from continuum_sim.cli.console import say
+    from continuum_sim.cli.outcome import print_written
     from continuum_sim.errors import ConfigError
     from continuum_sim.validate.calibration.command import calibrate_engine
     from continuum_sim.validate.engines.options import TINY
@@ -37,4 +40,6 @@ def calibrate(
         raise ConfigError(f"--out {out} is there already; replace it with --force")
     start = None if base_url is None else Servers({"": base_url}, engine.server())
     with orderly():
-        calibrate_engine(out, engine.options(TINY), start, seed=seed, force=force, say=say)
+        model = calibrate_engine(out, engine.options(TINY), start, seed=seed, force=force, say=say)
+    if json:
+        print_written(out, residuals=model.provenance["residuals"])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Final
 
 import typer
 
 from continuum_sim.cli.complete import completer
+from continuum_sim.cli.options import Json
 from continuum_sim.cli.setting_flags import Flags, option_of, takes_settings
 from continuum_sim.cli.unused import refuse_unused
 from continuum_sim.errors import ConfigError
@@ -35,6 +37,7 @@ def parity(
     max_num_batched_tokens: Annotated[int, option_of("max_num_batched_tokens", unset="")] = 2048,
     max_num_seqs: Annotated[int, option_of("max_num_seqs", unset="")] = 256,
     max_model_len: Annotated[int, option_of("max_model_len", unset="")] = 131072,
+    json: Json = False,
 ) -> None:
     """Compare every step of the simulated scheduler with vLLM's own: batch, tokens, preemptions, hits, free blocks.
 
@@ -43,6 +46,7 @@ def parity(
     """
     from continuum_sim.engine.config import EngineConfig
     from continuum_sim.hardware import find_gpu, find_model
+    from continuum_sim.results.jsonfile import to_json
     from continuum_sim.spec import parse_arrivals, parse_policy
     from continuum_sim.steptime.spec import make_step_time
     from continuum_sim.traces import find_trace, read_programs
@@ -73,6 +77,11 @@ def parity(
         total += compare_on_trace(programs, arrivals, config, chosen, times, seed, plugin)
     if random and total.difference is None:
         total += compare_on_random_cases(random, chosen, times, seed, plugin)
+    if json:
+        difference = None if total.difference is None else str(total.difference)
+        told = {**asdict(total), "vllm": installed, "policy": chosen.name, "difference": difference}
+        typer.echo(to_json(told), nl=False)
+        raise typer.Exit(0 if difference is None else 1)
     typer.echo(
         f"parity with vLLM {installed}, policy {chosen.name}: {total.steps} steps of {total.runs} runs, "
         f"{total.turns} turns, {total.preemptions} preemptions; "

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from continuum_sim.run_config import RunConfig
     from continuum_sim.scenarios import find_scenario
     from continuum_sim.spec import parse_policy
-    from continuum_sim.sweeps import SweepResult, Tuned, load_sweep, sweep, tune
+    from continuum_sim.sweeps import SweepResult, Tuned, load_sweep, sweep
+    from continuum_sim.sweeps.tune import tune
     from continuum_sim.traces import Program, SharedPrefix, TraceError, Turn, export_trace, import_trace
     from continuum_sim.tracks import export_continuum, export_timeline
 

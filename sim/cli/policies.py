@@ -98,8 +98,9 @@ def _rule(plane: str, name: str, cls: type) -> dict[str, Any]:
 def _list(presets: list[dict[str, Any]], rules: dict[str, list[dict[str, Any]]]) -> Iterator[RenderableType]:
     from rich.text import Text
 
-    from continuum_sim.cli.tables import StackedTable, words
-    from continuum_sim.cli.tables import name as name_column
+    from continuum_sim.cli.tables import StackedTable
+    from continuum_sim.results.view import name as name_column
+    from continuum_sim.results.view import words
 
     table = StackedTable([name_column("--policy"), words("what it does"), words("planes it changes")])
     for preset in presets:
@@ -126,8 +127,9 @@ def _one(found: dict[str, Any]) -> Iterator[RenderableType]:
     from rich.padding import Padding
     from rich.text import Text
 
-    from continuum_sim.cli.tables import StackedTable, words
-    from continuum_sim.cli.tables import name as name_column
+    from continuum_sim.cli.tables import StackedTable
+    from continuum_sim.results.view import name as name_column
+    from continuum_sim.results.view import words
 
     title = f"{found['plane']}={found['name']}" if "plane" in found else found["name"]
     yield Text(title, style="bold")

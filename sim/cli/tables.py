@@ -41,6 +41,8 @@ class StackedTable:
         width = options.max_width
         whole = self._with_one_name(width)
         groups = list(whole._groups(width))
+        if self.title:
+            yield Text(printable(self.title), style="bold")  # a table's own would fold at its width
         for place, group in enumerate(groups):
             if place:
                 yield ""
@@ -110,9 +112,6 @@ class StackedTable:
             show_header=self.heads,
             pad_edge=False,
             show_edge=False,
-            title=self.title if self.title and first else None,
-            title_justify="left",
-            title_style="bold",
         )
         for at in columns:
             column = self.columns[at]

@@ -1,16 +1,11 @@
-"""Two runs side by side for the terminal."""
+"""Two runs side by side, or two comparisons."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
-from rich.console import RenderableType
-from rich.text import Text
-
-from continuum_sim.cli.numbers import seconds, signed
-from continuum_sim.cli.tables import StackedTable, name, numbers, words
 from continuum_sim.results.difference import (
     EVENTS,
     ComparisonDifference,
@@ -20,6 +15,8 @@ from continuum_sim.results.difference import (
     Parting,
     RunDifference,
 )
+from continuum_sim.results.numbers import seconds, signed
+from continuum_sim.results.view.parts import Block, Fact, Facts, Marked, Table, View, name, numbers, words
 
 _SHARES: Final = "time_share."
 """Of `time_s`, which is shown."""
@@ -27,44 +24,40 @@ _SHOWN_DIGITS: Final = 12
 """Of a hash or a commit."""
 
 
-def run_diff_view(found: RunDifference) -> Iterator[RenderableType]:
-    """Lay out what differs between two runs."""
-    yield _sides(found.a, found.b)
-    yield from _settings([*found.settings, *found.versions])
-    yield ""
+def run_diff_view(found: RunDifference) -> View:
+    """Say what differs between two runs."""
+    blocks = [_settings([*found.settings, *found.versions])]
     if found.identical:
-        yield Text("The results are identical.", style="bold")
-        return
+        return _view(found, blocks, Marked("The results are identical.", "good"))
     shown = [one for one in found.metrics if not one.name.startswith(_SHARES)]
     if shown:
-        yield Text("Results that differ (B − A)", style="bold")
-        yield _metrics(shown)
+        blocks.append(_metrics(shown))
     else:
-        yield Text("The numbers of the summaries are the same but for rounding; rows of the tables differ.")
-    lines = [_jct(found.jct)] if found.jct is not None else []
-    lines += [_parting(found.parting)] if found.parting is not None else []
-    if lines:
-        yield ""
-        yield from map(Text, lines)
+        same = "The numbers of the summaries are the same but for rounding; rows of the tables differ."
+        blocks.append(Facts([Fact("results", same)]))
+    facts = [Fact("JCT", _jct(found.jct))] if found.jct is not None else []
+    facts += [Fact("parting", _parting(found.parting))] if found.parting is not None else []
+    if facts:
+        blocks.append(Facts(facts))
+    return _view(found, blocks)
 
 
-def comparison_diff_view(found: ComparisonDifference) -> Iterator[RenderableType]:
-    """Lay out what differs between two comparisons: settings once, and a row a run."""
-    yield _sides(found.a, found.b)
+def comparison_diff_view(found: ComparisonDifference) -> View:
+    """Say what differs between two comparisons: settings once, and a row a run."""
     differing: list[Differing] = []
     for run in found.runs.values():
         differing += [one for one in (*run.settings, *run.versions) if one not in differing]
-    yield from _settings(differing)
-    yield ""
+    blocks = [_settings(differing)]
     if found.identical:
-        yield Text("The results of all runs are identical.", style="bold")
-        return
+        return _view(found, blocks, Marked("The results of all runs are identical.", "good"))
     heads = ("A", "B", "difference s", "ratio", "faster", "slower", "equal", "they part at s")
-    yield Text("Mean JCT (s), and programs of B against those of A", style="bold")
-    table = StackedTable([name("run"), *numbers(*heads)])
-    for place, run in found.runs.items():
-        table.add_row(place, *_row(run))
-    yield table
+    rows = [(place, *_row(run)) for place, run in found.runs.items()]
+    title = "Mean JCT (s), and programs of B against those of A"
+    return _view(found, [*blocks, Table([name("run"), *numbers(*heads)], rows, title)])
+
+
+def _view(found: RunDifference | ComparisonDifference, blocks: Sequence[Block], verdict: Marked | None = None) -> View:
+    return View("What differs", blocks, setting=[f"A: {found.a}", f"B: {found.b}"], verdict=verdict)
 
 
 def _row(run: RunDifference) -> list[str]:
@@ -77,19 +70,11 @@ def _row(run: RunDifference) -> list[str]:
     ]
 
 
-def _sides(a: str, b: str) -> Text:
-    return Text(f"A: {a}\nB: {b}\n")
-
-
-def _settings(differing: Sequence[Differing]) -> Iterator[RenderableType]:
+def _settings(differing: Sequence[Differing]) -> Block:
     if not differing:
-        yield Text("Settings and versions are identical.", style="bold")
-        return
-    yield Text("Settings and versions that differ", style="bold")
-    table = StackedTable([name("setting"), words("A"), words("B")])
-    for one in differing:
-        table.add_row(one.name, _value(one.name, one.a), _value(one.name, one.b))
-    yield table
+        return Facts([Fact("settings", "Settings and versions are identical.")])
+    rows = [(one.name, _value(one.name, one.a), _value(one.name, one.b)) for one in differing]
+    return Table([name("setting"), words("A"), words("B")], rows, "Settings and versions that differ")
 
 
 def _value(of: str, value: Any) -> str:
@@ -101,11 +86,9 @@ def _value(of: str, value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _metrics(differing: Sequence[NumberDiffering]) -> StackedTable:
-    table = StackedTable([name("summary"), *numbers("A", "B", "difference", "ratio")])
-    for one in differing:
-        table.add_row(one.name, *_cells(one))
-    return table
+def _metrics(differing: Sequence[NumberDiffering]) -> Table:
+    rows = [(one.name, *_cells(one)) for one in differing]
+    return Table([name("summary"), *numbers("A", "B", "difference", "ratio")], rows, "Results that differ (B − A)")
 
 
 def _cells(one: NumberDiffering) -> list[str]:
@@ -125,9 +108,9 @@ def _number(value: float | int | None, *, sign: bool = False) -> str:
 
 def _jct(jct: JctDifference) -> str:
     if jct.equal == jct.programs:
-        return f"JCT of the same {jct.programs:,} programs: equal in every one"
+        return f"of the same {jct.programs:,} programs: equal in every one"
     return (
-        f"JCT of the same {jct.programs:,} programs: {_number(jct.mean_difference_s, sign=True)} s on average (95 % "
+        f"of the same {jct.programs:,} programs: {_number(jct.mean_difference_s, sign=True)} s on average (95 % "
         f"interval {signed(jct.low_s)} … {signed(jct.high_s)}), ratio {jct.ratio:.3f}; in B {jct.faster:,} faster, "
         f"{jct.slower:,} slower, {jct.equal:,} equal"
     )

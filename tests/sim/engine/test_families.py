@@ -139,7 +139,7 @@ def test_every_gate_is_tried_here() -> None:
 
 
 @pytest.mark.parametrize("gate", [f"{name}:{how}".rstrip(":") for name, hows in GATES.items() for how in hows])
-@settings(max_examples=3)
+@settings(max_examples=2)
 @given(programs=families(SOME, SOME), data=st.data())
 def test_no_gate_leaves_anyone_unserved(gate: str, programs: list[Program], data: st.DataObject) -> None:
     """Families whose parents take every place and whose contexts are most of the memory."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from continuum_sim.results.numbers import seconds
 from continuum_sim.results.view import Marked, Note, Table, View
-from continuum_sim.validate.recorded.compare import TITLES
-from continuum_sim.validate.recorded.report import BacktestReport, Figure, Gauges
 from continuum_sim.validate.report.rows import signed_percent, table
+
+if TYPE_CHECKING:
+    from continuum_sim.validate.recorded.report import BacktestReport, Figure, Gauges
 
 _RUN = {
     "duration_s": "first arrival to last token (s)",
@@ -33,11 +35,12 @@ def backtest_view(report: BacktestReport) -> View:
 
 def _verdict(report: BacktestReport) -> str:
     """Say which means are within the tolerance and which are not."""
+    titles = {metric.name: metric.title for metric in report.metrics}
     parts = []
     for one in report.verdicts:
         word = "within" if one.within else "beyond"
         unsure = "" if one.settled else ", with an interval on both sides of it"
-        parts.append(f"{TITLES[one.metric]} {signed_percent(one.error)} ({word}{unsure})")
+        parts.append(f"{titles[one.metric]} {signed_percent(one.error)} ({word}{unsure})")
     return f"mean errors against a tolerance of ±{100 * report.tolerance:g} %: {'; '.join(parts)}"
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from continuum_sim.results.compared import ComparisonRow
 from continuum_sim.results.numbers import count, percent, seconds, signed
 from continuum_sim.results.paired import SEEDS_TO_RESAMPLE, PairedDifference
 from continuum_sim.results.summary import Prefill, Summary, TimeSplit
@@ -25,6 +24,9 @@ from continuum_sim.results.view.parts import (
     numbers,
 )
 from continuum_sim.results.view.run import called, load_of, shown_parts
+
+if TYPE_CHECKING:
+    from continuum_sim.results.compared import ComparisonRow
 
 FEW_METRICS: Final = ("mean", "p95")
 """Of the JCT: those whose differences are shown where there is little room."""

@@ -6,11 +6,11 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
-from continuum_sim.results.view.parts import View
-
 if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
+
+    from continuum_sim.results.view import View
 
 _COLOURS: Final = {
     "queue": "#e69f00",

@@ -130,6 +130,8 @@ def views(tmp_path_factory: pytest.TempPathFactory) -> dict[str, View]:
         held_out=[difference],
         trials=trials,
     )
+    for result in (compared, swept, found):
+        assert result._repr_html_() == fragment(result.view())
     pairs = machines([find_model("llama-3.1-8b")], [find_gpu("h100")], step_times=["roofline"])
     return {
         "compare": compared.view(),

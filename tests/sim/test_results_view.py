@@ -26,7 +26,7 @@ from continuum_sim.sweeps.tuned import Trial, Tuned
 from continuum_sim.totals import EngineTotals, sum_totals
 from continuum_sim.traces import Program, Turn
 from continuum_sim.traces.schema import Child
-from support.views import Html, names, numbers, on_terminal, sentences, squeezed
+from support.views import Html, lacking, names, numbers, on_terminal, squeezed
 
 ROOT = Path(__file__).parents[2]
 SHORT: dict[str, Any] = {"limit": 8, "max_turns": 8, "arrivals": "poisson:rate=2", "kv_blocks": 1500}
@@ -52,12 +52,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunResult]:
     root = tmp_path_factory.mktemp("runs")
     found = {kind: cs.run(**settings, out=root / kind) for kind, settings in KINDS.items()}
     return {**found, "sub-agents": cs.run(family(), "lru", arrivals="poisson:rate=1", out=root / "family")}
-
-
-def lacking(view: View, shown: str) -> list[str]:
-    """What of a view is not shown."""
-    there = squeezed(shown)
-    return [said for said in sentences(view) if squeezed(said) not in there]
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "sub-agents"])
@@ -136,6 +130,8 @@ def views(tmp_path_factory: pytest.TempPathFactory) -> dict[str, View]:
         held_out=[difference],
         trials=trials,
     )
+    for result in (compared, swept, found):
+        assert result._repr_html_() == fragment(result.view())
     pairs = machines([find_model("llama-3.1-8b")], [find_gpu("h100")], step_times=["roofline"])
     return {
         "compare": compared.view(),

@@ -41,6 +41,12 @@ def _facts(block: Facts) -> Iterator[str]:
             yield row.text
 
 
+def lacking(view: View, shown: str) -> list[str]:
+    """What of a view is not shown."""
+    there = squeezed(shown)
+    return [said for said in sentences(view) if squeezed(said) not in there]
+
+
 def numbers(view: View) -> Iterator[str]:
     """Every number in a table of a view."""
     for block in view.blocks:

@@ -19,6 +19,7 @@ from continuum_sim.traces.schema import Program, Turn
 from continuum_sim.validate.recorded import BacktestReport, print_backtest, run_backtest
 from support.recorded_logs import ENGINE, NAMES, Row, bench_result, requests, simulated_rows, stretched, write_lines
 from support.steptimes import affine, constant
+from support.views import Html, lacking
 
 
 def compare(path: Path, **more: Any) -> BacktestReport:
@@ -331,8 +332,12 @@ def test_names_in_a_log_cannot_break_the_page(tmp_path: Path, rows: list[Row]) -
 
 def test_the_terminal_says_everything(tmp_path: Path, rows: list[Row], capsys: pytest.CaptureFixture[str]) -> None:
     path = write_lines(tmp_path / "r.jsonl", rows)
-    assert print_backtest(compare(path)) == 0
+    report = compare(path, out=tmp_path / "out")
+    assert print_backtest(report) == 0
     out = capsys.readouterr().out
+    page = (tmp_path / "out" / "report.html").read_text()
+    for shown in (out, Html(page).text, Html(report._repr_html_()).text):
+        assert lacking(report.view(), shown) == []
     for word in ("measured:", "derived:", "missing:", "kv_blocks 60 (given)", "p99", "95 % interval", "preemptions"):
         assert word in out
     assert "end to end 0.0 % (within); TTFT 0.0 % (within); TPOT 0.0 % (within)" in out

@@ -25,6 +25,7 @@ from continuum_sim.validate.session import Session, run_session, schedule
 from continuum_sim.validate.session_files import SessionFiles
 from continuum_sim.validate.workload import make_workload
 from support.fake_engine import FakeEngines, facts
+from support.views import Html, lacking, on_terminal
 from support.virtual_time import run_virtually
 
 TRUTH = Calibrated(0.003, 8e-5, 1e-3, 5e-7, 2.6e-8, 6e-5, 3.5e-7, 0)
@@ -341,5 +342,8 @@ def test_the_report_is_written_for_people_and_programs(tmp_path: Path) -> None:
     for word in (*POLICIES, "Kendall", "data:image/png;base64", "repeat noise", "Pins", "simulator"):
         assert word in page
     assert 'src="http' not in page  # self-contained
+    view = report.view()
+    for shown in (on_terminal(view, 240), Html(page).text, Html(report._repr_html_()).text):
+        assert lacking(view, shown) == []
     for name in ("jct", "programs", "distribution", "error_split", "steps"):
         assert (root / "pictures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")

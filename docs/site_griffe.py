@@ -1,10 +1,12 @@
-"""Give parameters that are documented together types and defaults of their own.
+"""Give parameters that are documented together types and defaults of their own, and settings theirs.
 
-Griffe gives every name of a NumPy docstring's `a, b, c` the type and the default of the first one.
+Griffe gives every name of a NumPy docstring's `a, b, c` the type and the default of the first one, and a field that is
+declared with `setting(DEFAULT, HELP, …)` that call for a default.
 """
 
 from __future__ import annotations
 
+import ast
 from typing import Any
 
 import griffe
@@ -24,8 +26,21 @@ def _mend(outer: griffe.Module | griffe.Class) -> None:
             continue
         if isinstance(member, griffe.Function | griffe.Class) and member.docstring is not None:
             _mend_parameters(member, member.docstring)
+        if isinstance(member, griffe.Attribute):
+            _mend_setting(member, outer)
         if isinstance(member, griffe.Module | griffe.Class):
             _mend(member)
+
+
+def _mend_setting(field: griffe.Attribute, owner: griffe.Module | griffe.Class) -> None:
+    call = field.value
+    if isinstance(call, griffe.ExprCall) and str(call.function) == "setting":
+        default, meaning = call.arguments[:2]
+        field.value = default
+        if isinstance(owner, griffe.Class) and field.name in owner.parameters:
+            owner.parameters[field.name].default = default
+        if field.docstring is None:
+            field.docstring = griffe.Docstring(ast.literal_eval(str(meaning)), parent=field)
 
 
 def _mend_parameters(owner: griffe.Function | griffe.Class, docstring: griffe.Docstring) -> None:

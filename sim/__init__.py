@@ -18,12 +18,15 @@ if TYPE_CHECKING:
     from continuum_sim.plotting.paper import paper_figures
     from continuum_sim.policies import Policy, PolicyError
     from continuum_sim.published import find_published
+    from continuum_sim.repeat import rerun
     from continuum_sim.report import write_report
     from continuum_sim.results import CompareResult, RunResult, Summary, load_run
+    from continuum_sim.results.difference import diff
     from continuum_sim.run_config import RunConfig
     from continuum_sim.scenarios import find_scenario
     from continuum_sim.spec import parse_policy
-    from continuum_sim.sweeps import SweepResult, Tuned, load_sweep, sweep, tune
+    from continuum_sim.sweeps import SweepResult, Tuned, load_sweep, sweep
+    from continuum_sim.sweeps.tune import tune
     from continuum_sim.traces import Program, SharedPrefix, TraceError, Turn, export_trace, import_trace
     from continuum_sim.tracks import export_continuum, export_timeline
 
@@ -41,6 +44,7 @@ _HOME = {
     "RunResult": "results",
     "Summary": "results",
     "load_run": "results",
+    "diff": "results.difference",
     "RunConfig": "run_config",
     "find_scenario": "scenarios",
     "SimulationError": "errors",
@@ -54,6 +58,7 @@ _HOME = {
     "SharedPrefix": "traces",
     "TraceError": "traces",
     "Turn": "traces",
+    "rerun": "repeat",
     "export_continuum": "tracks",
     "export_timeline": "tracks",
     "export_trace": "traces",
@@ -78,6 +83,7 @@ __all__ = [
     "Turn",
     "__version__",
     "compare",
+    "diff",
     "export_continuum",
     "export_timeline",
     "export_trace",
@@ -90,6 +96,7 @@ __all__ = [
     "load_sweep",
     "paper_figures",
     "parse_policy",
+    "rerun",
     "run",
     "sweep",
     "tune",

@@ -10,26 +10,27 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Unpack
 
+from continuum_sim.comparison_store import IDENTITIES, RUNS, comparison_store
 from continuum_sim.errors import ConfigError
 from continuum_sim.execute import OnProgress, execute
+from continuum_sim.kept_settings import describe_settings
 from continuum_sim.keywords import documented, named
 from continuum_sim.policies import Policy
 from continuum_sim.processes import local_workers, start_workers
 from continuum_sim.resolve import ResolvedRun, open_trace, resolve, resolve_policy
 from continuum_sim.results.compared import CompareResult, Run
-from continuum_sim.results.files import MANIFEST, staged_directory
-from continuum_sim.results.jsonfile import to_json
 from continuum_sim.results.manifest import make_stamp
 from continuum_sim.results.tables import COLUMNS
+from continuum_sim.results.unfinished import COMPARISON
 from continuum_sim.run_config import RunConfig
 from continuum_sim.settings_dict import SameSettings
+from continuum_sim.sweeps.identity import Lookup
 from continuum_sim.traces.files import write_text
 
-COMPARISON = "comparison.json"
 MOST_RUNS = 100_000
 """Of a comparison, which holds the programs of all of them."""
 
-OnRun = Callable[[str, int], None]
+OnRun = Callable[[str, int, bool], None]
 
 
 @documented(SameSettings)
@@ -56,9 +57,10 @@ def compare(
     jobs
         Processes to use, -1 for one a core. The results are the same whatever it is.
     out
-        Directory to write: `comparison.json`, and a run directory under `runs/` for every run.
+        Directory to write: `comparison.json`, and a run directory under `runs/` for every run. Finished runs stay
+        there if the comparison is stopped, and the same call goes on from there.
     force
-        Whether `out` may replace earlier results.
+        Whether to start anew in an `out` that holds earlier results.
     **same
         Trace, load, tools and engine, the same for all runs: the fields of `RunConfig`.
 
@@ -81,8 +83,10 @@ class ComparisonPlan:
 
     configs: tuple[RunConfig, ...]
     """One a policy and seed, policy by policy."""
+    policies: tuple[str, ...]
+    """Their full names."""
     baseline: str
-    """Full name of the policy the others are measured against."""
+    """That of the policy the others are measured against."""
     first: ResolvedRun
     """The first run, ready to go; all share its engine and its trace."""
 
@@ -111,7 +115,7 @@ def plan_comparison(
         wanted = resolve_policy(wanted).name
     if wanted not in names:
         raise ConfigError(f"baseline {baseline!r} is none of the policies compared: {', '.join(names)}")
-    return ComparisonPlan(configs, wanted, resolve(config))
+    return ComparisonPlan(configs, tuple(names), wanted, resolve(config))
 
 
 def run_comparison(
@@ -131,7 +135,7 @@ def run_comparison(
     jobs, out, force
         As for `compare`.
     on_run
-        Called with the policy and the seed of a run that is done.
+        Called with the policy and the seed of a run that is done, and whether it was there before.
     progress
         Called now and then with how far the run under way is, if there is but one process.
     command
@@ -144,28 +148,49 @@ def run_comparison(
     """
     if jobs == 0 or jobs < -1:
         raise ConfigError(f"jobs is {jobs}, expected a number of processes, or -1 for one a core")
-    directory = None if out is None else Path(out)
     with ExitStack() as stack:
-        staged = None if directory is None else stack.enter_context(staged_directory(directory, force=force))
-        places = _places(plan.configs, staged)
+        names = _names(plan.configs)
+        place: Path | None = None
+        kept: dict[str, Run] = {}
+        if out is not None:
+            manifest = _manifest(plan, names, command)
+            place, kept = stack.enter_context(comparison_store(Path(out), manifest, force=force))
+        todo = [
+            (config, None if place is None else place / name, command)
+            for name, config in zip(names, plan.configs, strict=True)
+            if name not in kept
+        ]
+        done = stack.enter_context(closing(_run_all(todo, jobs, progress)))
         runs = []
-        done = _run_all(list(zip(plan.configs, places, strict=True)), jobs, progress)
-        for run in stack.enter_context(closing(done)):
-            runs.append(run)
+        for name in names:
+            runs.append(kept[name] if name in kept else next(done))
             if on_run is not None:
-                on_run(run.summary.policy, run.summary.seed)
-        result = CompareResult(runs, plan.baseline, directory)
-        if staged is not None:
-            manifest = {
-                **make_stamp(command),
-                "baseline": plan.baseline,
-                "policies": result.policies,
-                "seeds": result.seeds,
-                "runs": [str(place.relative_to(staged)) for place in places if place is not None],
-            }
-            write_text(staged / COMPARISON, result.to_json())
-            write_text(staged / MANIFEST, to_json(manifest))
+                on_run(runs[-1].summary.policy, runs[-1].summary.seed, name in kept)
+        result = CompareResult(runs, plan.baseline, None if out is None else Path(out))
+        if place is not None:
+            write_text(place / COMPARISON, result.to_json())
     return result
+
+
+def _manifest(plan: ComparisonPlan, names: Sequence[str], command: Sequence[str] | None) -> dict[str, Any]:
+    lookup = Lookup()
+    settings = describe_settings(plan.configs[0])
+    for entry in settings.values():
+        for name in ("policy", "seed"):
+            entry.pop(name, None)
+    sha256 = plan.first.trace.sha256
+    return {
+        **make_stamp(command),
+        "baseline": plan.baseline,
+        "policies": list(plan.policies),
+        "seeds": list(dict.fromkeys(config.seed for config in plan.configs)),
+        **settings,
+        "trace_sha256": sha256,
+        "runs": list(names),
+        IDENTITIES: {
+            name: lookup.identify(config, sha256)[1] for name, config in zip(names, plan.configs, strict=True)
+        },
+    }
 
 
 def check_sequence(name: str, value: object, expected: str) -> None:
@@ -188,24 +213,23 @@ def _check_unique(what: str, values: Sequence[object]) -> None:
         seen.add(value)
 
 
-def _places(configs: Sequence[RunConfig], staged: Path | None) -> list[Path | None]:
-    """Where each run is written, if anywhere; readable names, no two the same."""
-    places: list[Path | None] = []
+def _names(configs: Sequence[RunConfig]) -> list[str]:
+    """Where each run is written, below the comparison's directory; readable, no two the same."""
+    names: list[str] = []
     for config in configs:
-        name = config.policy if isinstance(config.policy, str) else config.policy.name
-        stem = f"{re.sub(r'[^A-Za-z0-9._=,+-]+', '_', name)}-seed{config.seed}"
-        path = None if staged is None else staged / "runs" / stem
-        while path is not None and path in places:
-            path = path.with_name(path.name + "+")
-        places.append(path)
-    return places
+        policy = config.policy if isinstance(config.policy, str) else config.policy.name
+        name = f"{RUNS}/{re.sub(r'[^A-Za-z0-9._=,+-]+', '_', policy)}-seed{config.seed}"
+        while name in names:
+            name += "+"
+        names.append(name)
+    return names
 
 
 def _run_all(
-    tasks: list[tuple[RunConfig, Path | None]], jobs: int, progress: OnProgress | None
+    tasks: list[tuple[RunConfig, Path | None, Sequence[str] | None]], jobs: int, progress: OnProgress | None
 ) -> Generator[Run, None, None]:
-    if jobs == 1 or len(tasks) == 1:
-        yield from (_run_one(config, place, progress) for config, place in tasks)
+    if jobs == 1 or len(tasks) <= 1:
+        yield from (_run_one(*task, progress) for task in tasks)
         return
     from joblib import Parallel, delayed
 
@@ -214,8 +238,10 @@ def _run_all(
         yield from start_workers(parallel, (delayed(_run_one)(*task) for task in tasks))
 
 
-def _run_one(config: RunConfig, place: Path | None, progress: OnProgress | None = None) -> Run:
+def _run_one(
+    config: RunConfig, place: Path | None, command: Sequence[str] | None, progress: OnProgress | None = None
+) -> Run:
     tables = [] if place is None else list(COLUMNS)
     keep = ["programs"]
-    result = execute(resolve(config), tables=tables, out=place, keep=keep, progress=progress)
+    result = execute(resolve(config), tables=tables, out=place, keep=keep, progress=progress, command=command)
     return Run(result.summary, result.table("programs"))

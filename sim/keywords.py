@@ -15,15 +15,27 @@ R = TypeVar("R")
 
 
 def documented(settings: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Decorate a door of the library: what `help` says of it gains the settings of a typed dictionary."""
+    """Decorate a door of the library: `help`, `inspect` and notebooks find the settings of a typed dictionary there.
+
+    Its documentation gains their meaning and its signature, in the place of `**`, their defaults.
+    """
 
     def decorate(door: Callable[P, R]) -> Callable[P, R]:
+        taken = [item for name, item in run_settings().items() if name in settings.__optional_keys__]
         lines = ["Settings", "--------"]
-        for name, item in run_settings().items():
-            if name in settings.__optional_keys__:
-                default = "" if item.default is None else f" = {item.default!r}"
-                lines += [f"{name} : {item.annotation}{default}", f"    {item.help}"]
+        for item in taken:
+            default = "" if item.default is None else f" = {item.default!r}"
+            lines += [f"{item.name} : {item.annotation}{default}", f"    {item.help}"]
         door.__doc__ = "\n".join([inspect.cleandoc(door.__doc__ or ""), "", *lines, ""])
+        signature = inspect.signature(door)
+        own = [item for item in signature.parameters.values() if item.kind != item.VAR_KEYWORD]
+        more = [
+            inspect.Parameter(
+                item.name, inspect.Parameter.KEYWORD_ONLY, default=item.default, annotation=item.annotation
+            )
+            for item in taken
+        ]
+        door.__signature__ = signature.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
         return door
 
     return decorate
@@ -39,9 +51,7 @@ def named(door: Callable[..., Any], settings: Any, /, **given: Any) -> dict[str,
     """
     for name in given:
         if name not in settings.__optional_keys__:
-            own = [item.name for item in inspect.signature(door).parameters.values() if item.kind != item.VAR_KEYWORD]
-            known = [*own, *sorted(settings.__optional_keys__)]
-            what = door.__name__
+            what, known = door.__name__, inspect.signature(door).parameters
             raise ConfigError(unknown("setting", name, known, of=what, remedy=f"help({what}) lists them"))
     if TYPE_CHECKING:
         RunConfig(**given)  # where editors that do not follow `Unpack` find the settings

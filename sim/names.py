@@ -214,12 +214,17 @@ def ran_again(old: object, new: object) -> bool:
     return homes == {"__main__"} and len(names) == 1 and None not in names
 
 
-def names_in_source(package: str, call: str) -> list[str]:
-    """Return the names that the files of a package give to `call("NAME", …)`, sorted; nothing is imported.
+def files_of(package: str, pattern: str) -> list[Path]:
+    """Return the files of a package that match a pattern, as `generate/profiles/*.json`; it is not imported."""
+    spec = find_spec(package)
+    folders = [] if spec is None else spec.submodule_search_locations or []
+    return sorted(path for folder in folders for path in Path(folder).glob(pattern))
+
+
+def names_in_source(package: str, call: str, pattern: str = "*.py") -> list[str]:
+    """Return the names that files of a package give to `call("NAME", …)`, sorted; nothing is imported.
 
     For help texts, which must not wait for imports. What other packages ship is not among them.
     """
-    spec = find_spec(package)
-    folders = [] if spec is None else spec.submodule_search_locations or []
-    texts = (path.read_text(encoding="utf-8") for folder in folders for path in Path(folder).glob("*.py"))
+    texts = (path.read_text(encoding="utf-8") for path in files_of(package, pattern))
     return sorted({name for text in texts for name in re.findall(rf'\b{call}\(\s*"([^"]+)"', text)})

@@ -151,6 +151,7 @@ class RunConfig:
         31.5,
         "Bandwidth between the GPUs and host memory, in GB/s.",
         ENGINE,
+        needs=("dram_gb",),
         page="tiers.md",
         least=1e-6,
         most=1e9,
@@ -172,6 +173,7 @@ class RunConfig:
         6.9,
         "Bandwidth between host memory and the SSD, in GB/s.",
         ENGINE,
+        needs=("ssd_gb",),
         page="tiers.md",
         least=1e-6,
         most=1e9,
@@ -179,7 +181,11 @@ class RunConfig:
     )
     """Bandwidth between host memory and the SSD in GB/s (Samsung PM9A3 data sheet: 6,900 MB/s sequential reads)."""
     reload: ReloadRule = setting(
-        "faster", "Reload from a tier where that is faster than computing, or always.", ENGINE, page="tiers.md"
+        "faster",
+        "Reload from a tier where that is faster than computing, or always.",
+        ENGINE,
+        needs=("dram_gb",),
+        page="tiers.md",
     )
     """Reload what a tier holds where that is faster than computing it, or `always`."""
     step_time: str | StepTime = setting(
@@ -240,7 +246,6 @@ class RunConfig:
         page="figures.md#the-papers-figures",
         least=1,
         most=1_000,
-        expected="a number of at least 1",
     )
     """Times as many turns in each program, each with as many tokens less, so that the context ends as long."""
     tool_workers: PerToolSetting = setting(
@@ -272,6 +277,10 @@ class RunConfig:
         "Retries of a call that timed out or failed; per tool likewise.",
         TOOLS,
         unset="1",
+        needs=(
+            "tool_timeout",
+            "tool_failure_rate",
+        ),
         page="tools.md#timeouts-failures-retries",
     )
     """How often a call that timed out or failed is tried again, likewise; None for once."""
@@ -341,7 +350,8 @@ def check_value(item: Setting, value: object) -> None:
     elif item.kind.types == (int,):
         _check_whole(item.name, value, int(about.least), int(about.most))
     else:
-        _check_number(item.name, value, about.expected, about.least, about.most, positive=about.positive)
+        expected = about.expected or f"a number of at least {about.least:g}"
+        _check_number(item.name, value, expected, about.least, about.most, positive=about.positive)
 
 
 def _check_number(
@@ -386,7 +396,7 @@ def _check_names(config: RunConfig) -> None:
             raise ConfigError(f"{name} is {shown(getattr(config, name))}, expected {expected}")
     arrivals = config.arrivals
     if not (arrivals is None or isinstance(arrivals, str | Closed) or callable(getattr(arrivals, "times", None))):
-        remedy = f"; write poisson:rate={arrivals}" if isinstance(arrivals, int | float) else ""
+        remedy = f"; or give rate={arrivals}" if isinstance(arrivals, int | float) else ""
         raise ConfigError(f"arrivals is {shown(arrivals)}, expected an arrival process as in poisson:rate=0.1{remedy}")
     if not (isinstance(config.step_time, str) or hasattr(config.step_time, "step_s")):
         raise ConfigError(f"step_time is {shown(config.step_time)}, expected a model of step times, as in roofline")

@@ -33,6 +33,7 @@ class About:
     page: str
     names: str
     flags: tuple[str, ...]
+    needs: tuple[str, ...]
     least: float | None
     most: float
     expected: str
@@ -94,9 +95,10 @@ def setting(
     page: str = "",
     names: str = "",
     flags: tuple[str, ...] = (),
+    needs: tuple[str, ...] = (),
     least: float | None = None,
     most: float = float("inf"),
-    expected: str = "a number",
+    expected: str = "",
     positive: bool = False,
 ) -> T:
     """Declare a setting: a field of a dataclass.
@@ -117,14 +119,16 @@ def setting(
         What its values are names of (see `continuum_sim.cli.complete`), for completion.
     flags
         Other spellings of its flag.
+    needs
+        Settings without one of which it does nothing.
     least, most
         Bounds of a number; without `least` nothing is checked.
     expected
-        What a number of a type other than `int` should have been, for the error.
+        What a number that is not whole should have been, for the error; by default at least `least`.
     positive
         Whether 0 is too little, where it is `least`.
     """
-    about = About(help, panel, unset, page, names, flags, least, most, expected, positive)
+    about = About(help, panel, unset, page, names, flags, needs, least, most, expected, positive)
     return field(default=default, metadata={_ABOUT: about})
 
 

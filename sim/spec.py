@@ -19,6 +19,8 @@ T = TypeVar("T")
 _PLACE = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<name>[A-Za-z_]\w*)(?:[:,](?P<settings>.*))?")
 """`module:Class`, and perhaps parameters, which follow a comma where the planes of a policy are spelled out."""
 
+_NUMBER = re.compile(r"[\d.]+(?:e[+-]?\d+)?")
+
 
 def split_spec(text: str) -> tuple[str, dict[str, str]]:
     """Split `name:key=value,key=value` into the name and the settings, as text.
@@ -94,6 +96,8 @@ def parse_arrivals(text: str) -> OpenArrivals | Closed:
         For an unknown name or parameter or a value out of range.
     """
     name, settings = split_spec(text)
+    if _NUMBER.fullmatch(name):
+        raise ConfigError(f"arrivals is {text!r}, expected a process as in poisson:rate={name}, or --rate {name}")
     check_names([name], ARRIVALS, "arrivals", error=ConfigError)
     process: OpenArrivals | Closed = build(ARRIVALS[name], settings, f"arrivals {name}")
     return process

@@ -48,6 +48,8 @@ class TraceSource:
         times: float = 1.0,
     ) -> None:
         self.path: Path | None = None
+        self.asked: str | None = None
+        """The name or path as it was given, where it can be read again."""
         self.programs = 0
         """Programs, once `survey` has been called, as for the following."""
         self.children = 0
@@ -61,7 +63,9 @@ class TraceSource:
         if isinstance(trace, str | os.PathLike):
             self.path = find_trace(trace)
             self.name = self.path.name
-            if not self.path.is_file():  # a pipe can be read once
+            if self.path.is_file():
+                self.asked = os.fspath(trace)
+            else:  # a pipe can be read once
                 self._kept = list(self._read())
         else:
             self.name = "in memory"

@@ -45,14 +45,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _multiply_examples(items: list[pytest.Item], factor: int) -> None:
-    """With CONTINUUM_EXAMPLES=10 every property is tried on ten times as many examples."""
+    """With CONTINUUM_EXAMPLES=40 every property and state machine is tried on forty times as many examples."""
     if factor == 1:
         return
     name = "_hypothesis_internal_use_settings"  # what `settings` has decorated a test with; there is no public name
     tests = {getattr(item.obj, "__func__", item.obj) for item in items if hasattr(item, "obj")}
     for test in tests:
-        if (before := getattr(test, name, None)) is not None:  # neither a state machine nor without random examples
+        if (before := getattr(test, name, None)) is not None:
             setattr(test, name, settings(before, max_examples=factor * before.max_examples))
+    for case in {getattr(item, "cls", None) for item in items}:  # a state machine's is a class of unittest
+        if isinstance(before := getattr(case, "settings", None), settings):
+            case.settings = settings(before, max_examples=factor * before.max_examples)
 
 
 def in_turn(name: str, today: date, share: int) -> bool:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import venv
 from importlib import import_module
+from itertools import product
 from pathlib import Path
 from types import ModuleType
 from zipfile import ZipFile
@@ -111,6 +112,21 @@ def test_the_commit_is_that_of_the_checkout() -> None:
     assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?", str(build.commit()))
 
 
+DOORS = {
+    "run": 'cs.run("bfcl", "lru", {})',
+    "compare": 'cs.compare(["lru"], [0], {})',
+    "sweep": 'cs.sweep(["lru"], {})',
+    "tune": 'cs.tune("ttl", {})',
+}
+KEYWORDS = {
+    "block_size=16, rate=0.1, gpu='h100', replicas='h100:2', tool_workers={'bash': 2}, engine='stepwise'": "",
+    "max_num_seq=4": 'did you mean "max_num_seqs"',
+    "gpu=3": 'incompatible type "int"',
+    "engine='slow'": "incompatible type",
+}
+"""Settings of a run -> what a type checker says of them."""
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
 def test_type_checkers_see_an_editable_installation(tmp_path: Path) -> None:
@@ -120,10 +136,16 @@ def test_type_checkers_see_an_editable_installation(tmp_path: Path) -> None:
     root = tmp_path / "source"  # a build writes into its sources
     shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(".git", "build", ".venv*", "*.egg-info"))
     subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", "-e", root], check=True)
-    (tmp_path / "mine.py").write_text(
-        "import continuum_sim as cs\ncs.run(polcy='lru')\nreveal_type(cs.run().summary.turns)\n"
-    )
+    lines = ["import continuum_sim as cs", "reveal_type(cs.run().summary.turns)"]
+    expected = {}
+    for call, (keywords, complaint) in product(DOORS.values(), KEYWORDS.items()):
+        lines.append(call.format(keywords))
+        if complaint:
+            expected[len(lines)] = complaint
+    (tmp_path / "mine.py").write_text("\n".join(lines) + "\n")
     command = [sys.executable, "-m", "mypy", "--python-executable", python, "--ignore-missing-imports", "mine.py"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert 'Unexpected keyword argument "polcy"' in done.stdout
+    found = {int(line): said for line, said in re.findall(r"mine\.py:(\d+): error: (.*)", done.stdout)}
+    assert found.keys() == expected.keys(), done.stdout
+    assert [line for line, complaint in expected.items() if complaint not in found[line]] == [], done.stdout
     assert 'Revealed type is "int"' in done.stdout

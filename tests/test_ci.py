@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -84,14 +85,26 @@ def test_every_test_that_repeats_has_its_day(pytester: pytest.Pytester, monkeypa
 def test_properties_can_be_tried_on_more_examples(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     pytester.makeconftest((ROOT / "tests" / "conftest.py").read_text("utf-8"))
     pytester.makepyfile(
-        "from hypothesis import given, settings, strategies as st\nseen = []\n"
+        "from hypothesis import given, settings, stateful, strategies as st\nseen, begun = [], []\n"
         "@settings(max_examples=7)\n@given(st.integers())\ndef test_one(n): seen.append(n)\n"
         "@given(st.integers())\ndef test_two(n): seen.append(n)\n"
-        "def test_count(): print('examples:', len(seen))\n"
+        "class Machine(stateful.RuleBasedStateMachine):\n"
+        "    @stateful.initialize(n=st.integers())\n    def begin(self, n): begun.append(n)\n"
+        "    @stateful.rule(n=st.integers())\n    def step(self, n): pass\n"
+        "Machine.TestCase.settings = settings(max_examples=3, stateful_step_count=2)\nTestMachine = Machine.TestCase\n"
+        "def test_count(): print('examples:', len(seen), len(begun))\n"
     )
-    assert "examples: 107" in "\n".join(pytester.runpytest_subprocess("-s", "-p", "no:cacheprovider").outlines)
+
+    def examples() -> list[int]:
+        out = "\n".join(pytester.runpytest_subprocess("-s", "-p", "no:cacheprovider").outlines)
+        (counts,) = re.findall(r"examples: (\d+) (\d+)", out)
+        return [int(count) for count in counts]
+
+    assert examples() == [107, 3]
     monkeypatch.setenv("CONTINUUM_EXAMPLES", "10")
-    assert "examples: 1070" in "\n".join(pytester.runpytest_subprocess("-s", "-p", "no:cacheprovider").outlines)
+    tried, machines = examples()
+    assert tried == 1070
+    assert 30 <= machines < 60, "hypothesis may begin some that it does not count"
 
 
 def test_the_readmes_commands_are_found() -> None:

@@ -28,3 +28,4 @@ def test_the_site_builds_strictly(tmp_path: Path) -> None:
     assert "Scheduler" in source
     api = (tmp_path / "site" / "reference" / "api" / "index.html").read_text("utf-8")
     assert "gpu_memory_utilization" in api, "the reference is made of docstrings"
+    assert "setting(" not in api, "a setting has its default, not the call that declares it"

@@ -83,6 +83,28 @@ def lock_folder(folder: str) -> int | None:
     return None
 
 
+def take_folder(folder: str) -> int | None:
+    """Lock a folder that one process at a time may fill; None where that cannot be.
+
+    Raises
+    ------
+    BlockingIOError
+        If another one does.
+    """
+    if sys.platform == "win32":
+        return None
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(opened)
+        raise
+    except OSError:
+        os.close(opened)
+        return None
+    return opened
+
+
 def release(lock: int | None) -> None:
     """Let go of a lock."""
     if lock is not None:

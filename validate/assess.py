@@ -11,10 +11,10 @@ import numpy as np
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.errors import ConfigError
 from continuum_sim.records import TurnRecord
+from continuum_sim.results.view import Shown, View
 from continuum_sim.steptime.calibrated import Calibrated, fit_calibrated, scaled
 from continuum_sim.steptime.model import StepTime
-from continuum_sim.validate.fates import turn_fates
-from continuum_sim.validate.observed import PINS, Observation, PolicyObservations
+from continuum_sim.validate.observed import PINS, Observation, PolicyObservations, turn_fates
 from continuum_sim.validate.predict import Forecast, prefill_alone_s
 from continuum_sim.validate.reenact import Reenactment
 from continuum_sim.validate.statistics import (
@@ -132,8 +132,8 @@ class Ranking(msgspec.Struct, frozen=True):
     baseline: str
 
 
-class ValidationReport(msgspec.Struct, frozen=True):
-    """All of it."""
+class ValidationReport(msgspec.Struct, Shown, frozen=True):
+    """How well a simulation predicted the runs of a real engine, policy by policy."""
 
     tolerance: float
     passed: bool
@@ -142,6 +142,12 @@ class ValidationReport(msgspec.Struct, frozen=True):
     steps: dict[str, float | int] | None
     """How the step-time model fits the steps of all runs."""
     notes: list[str]
+
+    def view(self) -> View:
+        """Return what terminal, page and notebook show of the report, as rows of text."""
+        from continuum_sim.validate.report.rows import report_view
+
+        return report_view(self)
 
 
 def assess(

@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from continuum_sim.errors import ConfigError
+from continuum_sim.run_config import DEFAULT_ARRIVALS
 from continuum_sim.spec import parse_arrivals, parse_policy, split_list
 from continuum_sim.steptime.fitted import load_fitted
 from continuum_sim.traces import find_trace, read_programs, trace_sha256
@@ -26,6 +27,9 @@ from continuum_sim.validate.session import Session, run_session
 from continuum_sim.validate.session_files import SessionFiles, hash_file
 from continuum_sim.validate.workload import make_workload
 
+REPEATS: Final = 3
+"""Runs of every policy, unless told otherwise."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
@@ -38,7 +42,8 @@ class Asked:
     limit: int | None
     max_turns: int | None
     scale: str | None
-    repeats: int
+    repeats: int | None
+    """None takes those of the validation that is resumed, else 3."""
     draws: int
     step_time: str | None
     """`fitted:FILE`, or None to calibrate; part of `pace` where there is one."""
@@ -60,28 +65,29 @@ def validate_engine(asked: Asked, out: Path, *, resume: bool, json: bool, say: C
         If an engine fails.
     """
     from continuum_sim.cli.console import show
+    from continuum_sim.cli.layout import lay_out
     from continuum_sim.results.jsonfile import to_json
-    from continuum_sim.validate.report.terminal import report_view
 
     path = find_trace(asked.trace)
     programs = list(read_programs(path, limit=asked.limit, max_turns=asked.max_turns))
     programs = list(parse_scale(asked.scale).apply(programs))
     asked = _with_longest(asked, programs)
-    session = make_session(asked, programs, trace_sha256(path))
+    files = SessionFiles(out)
+    repeats = asked.repeats or (files.repeats() if resume else 0) or REPEATS
+    session = make_session(asked, programs, trace_sha256(path), repeats)
     if not asked.base_urls:
         check_vllm()
-    files = SessionFiles(out)
     run_session(session, _starter(asked, session, out), files, say=say, resume=resume)
     report = write_report(session, files, asked.tolerance)
     if json:
         print(to_json(report), end="")
     else:
-        show(report_view(report))
+        show(lay_out(report.view()))
         say(f"report: {out / PAGE}")
     return report.passed
 
 
-def make_session(asked: Asked, programs: list[Program], sha256: str) -> Session:
+def make_session(asked: Asked, programs: list[Program], sha256: str, repeats: int) -> Session:
     """Look names up and put the session together.
 
     Raises
@@ -109,10 +115,8 @@ def make_session(asked: Asked, programs: list[Program], sha256: str) -> Session:
                 "on an engine; take `children` out of the trace, or make them programs of their own"
             )
     timed = all(program.arrival_s is not None for program in programs)
-    arrivals = asked.arrivals or ("trace" if timed else "poisson:rate=0.1")
+    arrivals = asked.arrivals or ("trace" if timed else DEFAULT_ARRIVALS)
     model = _step_time_file(asked.step_time)
-    if asked.pace is not None and asked.base_urls:
-        raise ConfigError("--pace holds an engine that is started here; a server of --base-url keeps its own")
     settings: dict[str, Any] = {
         "created": {
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -130,23 +134,31 @@ def make_session(asked: Asked, programs: list[Program], sha256: str) -> Session:
         "arrivals": arrivals,
         "seed": asked.seed,
         "policies": names,
-        "repeats": asked.repeats,
+        "repeats": repeats,
         "draws": asked.draws,
         "tolerance": asked.tolerance,
         "step_time": "calibrated here" if model is None else {"file": str(model), "sha256": hash_file(model)},
         **({} if asked.pace is None else {"step_time": None, "pace": asdict(asked.pace)}),
-        "engine": {"base_url": list(asked.base_urls)} if asked.base_urls else asdict(asked.engine),
+        **_engine_settings(asked),
     }
     return Session(
         workload=make_workload(programs, parse_arrivals(arrivals), asked.seed),
         policies=tuple(names),
-        repeats=asked.repeats,
+        repeats=repeats,
         seed=asked.seed,
         draws=asked.draws,
         step_time=model,
         pace=asked.pace,
         settings=settings,
     )
+
+
+def _engine_settings(asked: Asked) -> dict[str, Any]:
+    """What the engine is; how long to wait for a server makes no other experiment."""
+    if not asked.base_urls:
+        return {"engine": asdict(asked.engine)}
+    server = {name: value for name, value in asdict(asked.server).items() if name != "timeout_s"}
+    return {"engine": {"base_url": list(asked.base_urls)}, "server": server}
 
 
 def _with_longest(asked: Asked, programs: list[Program]) -> Asked:

@@ -1,9 +1,9 @@
-"""A finished session read back: for every policy its simulated draws and its measured repeats."""
+"""What was seen of a replay, simulated or measured: its records, and what became of every turn's blocks."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,17 +11,54 @@ from typing import Any
 
 import numpy as np
 
-from continuum_sim.records import ProgramRecord, TurnRecord
-from continuum_sim.results.decisions import read_decisions
+from continuum_sim.records import ProgramRecord, TimelineRecord, TurnRecord
+from continuum_sim.results.decisions import DecisionRecord, read_decisions
 from continuum_sim.validate.engine_clock import EngineLog, EngineTimes
 from continuum_sim.validate.engines.in_process import COUNTS, DECISIONS, STEPS
-from continuum_sim.validate.fates import Fates, turn_fates
 from continuum_sim.validate.session_files import ENGINE_TIMES, SessionFiles, read_json, read_records, slug
 from continuum_sim.validate.statistics import Array
 from continuum_sim.validate.steplog import TimedStep, read_steps, time_steps
 
 PINS = ("pins_made", "pins_hit", "pins_expired", "pins_broken")
 """Counts that the simulator and the plug-in both keep."""
+
+Fates = dict[tuple[str, int], str]
+"""(program, turn) to `release`, `evict`, `hit`, `expire` or `break`; the last three are ends of a pin."""
+
+
+class KeptRecords:
+    """Recorder that keeps the turns and programs of one run in memory, in the order of their ends."""
+
+    def __init__(self) -> None:
+        self.turns: list[TurnRecord] = []
+        self.programs: list[ProgramRecord] = []
+
+    def turn(self, record: TurnRecord) -> None:
+        """Keep a turn."""
+        self.turns.append(record)
+
+    def program(self, record: ProgramRecord) -> None:
+        """Keep a program."""
+        self.programs.append(record)
+
+    def timeline(self, record: TimelineRecord) -> None:
+        """Nothing is asked of the timeline."""
+
+
+def turn_fates(decisions: Iterable[DecisionRecord]) -> Fates:
+    """Say for every finished turn what happened to its blocks; a pin that nothing ended counts as hit.
+
+    Last turns are left out: they are released whatever the policy.
+    """
+    fates: Fates = {}
+    for decision in decisions:
+        key = decision.program, decision.turn
+        if decision.event in ("pin", "release", "evict"):
+            if not decision.detail.get("last"):
+                fates[key] = "hit" if decision.event == "pin" else decision.event
+        elif decision.event in ("expire", "break"):
+            fates[key] = decision.event
+    return fates
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from continuum_sim.steptime.model import StepTime
 from continuum_sim.totals import EngineTotals
 from continuum_sim.traces.schema import Program
 from continuum_sim.validate.calibration.delays import ClientDelays
-from continuum_sim.validate.kept_records import KeptRecords
+from continuum_sim.validate.observed import KeptRecords
 from continuum_sim.validate.workload import Workload
 
 

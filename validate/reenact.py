@@ -21,7 +21,7 @@ from continuum_sim.steptime.model import StepTime
 from continuum_sim.traces.arrivals import FromTrace
 from continuum_sim.traces.schema import Program
 from continuum_sim.validate.engine_clock import EngineClock, EngineLog
-from continuum_sim.validate.kept_records import KeptRecords
+from continuum_sim.validate.observed import KeptRecords
 from continuum_sim.validate.predict import Forecast
 from continuum_sim.validate.steplog import TimedStep
 from continuum_sim.validate.workload import Workload

@@ -24,7 +24,7 @@ from continuum_sim.validate.calibration.calibrate import calibrate, delays_of, w
 from continuum_sim.validate.calibration.delays import ClientDelays, measure_delays, read_delays
 from continuum_sim.validate.calibration.measure import Prompts, warm_up
 from continuum_sim.validate.engines.interface import EngineError, EngineFacts, EngineStarter
-from continuum_sim.validate.kept_records import KeptRecords
+from continuum_sim.validate.observed import KeptRecords
 from continuum_sim.validate.pace import Pace
 from continuum_sim.validate.predict import Forecast, forecast
 from continuum_sim.validate.replay import replay
@@ -88,6 +88,7 @@ def run_session(
         If an engine fails; what was finished is kept, and `resume` goes on from there.
     """
     files.open(session.settings, resume=resume)
+    files.set_repeats(session.repeats)
     facts = _survey(session, start, files, say, runner)
     step_time, delays = step_times(session, files)
     config = facts.config()
@@ -215,7 +216,7 @@ def _numbers(one: Forecast) -> dict[str, Any]:
         "p50_jct_s": float(np.quantile(jct_s, 0.5)),
         "p90_jct_s": float(np.quantile(jct_s, 0.9)),
         "p95_jct_s": float(np.quantile(jct_s, 0.95)),
-        "totals": asdict(one.totals),
+        "totals": one.totals.plain(),
     }
 
 

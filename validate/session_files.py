@@ -75,7 +75,7 @@ class SessionFiles:
             self.root.mkdir(parents=True, exist_ok=True)
             write_text(path, to_json(settings))
             return
-        other = self._difference(settings)
+        other = _difference(self.manifest(), settings)
         if not (self.root / PREDICTIONS_HASH).exists():
             # Nothing binding yet: an earlier call failed before it could predict. Its survey may be of another engine.
             if other is not None:
@@ -86,17 +86,36 @@ class SessionFiles:
         if not resume:
             raise ConfigError(f"--out {self.root} holds a validation; go on with it by --resume, or choose another")
         if other is not None:
-            kept = _short(self.manifest().get(other))
+            name, kept, wanted = other
             raise ConfigError(
-                f"--resume: {self.root} was started with {other} {kept}, not {_short(settings[other])}; "
+                f"--resume: {self.root} was started with {name} {_short(kept)}, not {_short(wanted)}; "
                 "give the same settings, or choose another --out"
             )
 
-    def _difference(self, settings: dict[str, Any]) -> str | None:
-        """Name a setting that makes this another experiment than the one here; repeats may be added."""
-        kept = self.manifest()
-        names = [name for name in settings if name not in ("created", "repeats", "tolerance")]
-        return next((name for name in names if kept.get(name) != _plain(settings[name])), None)
+    def repeats(self) -> int:
+        """How many repeats were asked for or begun so far."""
+        asked = self.manifest()["repeats"] if (self.root / MANIFEST).exists() else 0
+        return max(asked, self._begun())
+
+    def set_repeats(self, repeats: int) -> None:
+        """Write down how many repeats are wanted now.
+
+        Raises
+        ------
+        ConfigError
+            If more were run already: the report is over all that there are.
+        """
+        if repeats < self._begun():
+            raise ConfigError(
+                f"--repeats {repeats}: {self.root} holds runs of {self._begun()} repeats, and its report is over all "
+                "of them; give as many, or choose another --out"
+            )
+        manifest = self.manifest()
+        if manifest.get("repeats") != repeats:
+            write_text(self.root / MANIFEST, to_json({**manifest, "repeats": repeats}))
+
+    def _begun(self) -> int:
+        return max((key.repeat + 1 for key, _, _ in self.finished()), default=0)
 
     def manifest(self) -> dict[str, Any]:
         """Read what was asked."""
@@ -186,9 +205,21 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _plain(value: Any) -> Any:
-    """As it would be after writing and reading."""
-    return json.loads(to_json(value))
+def _difference(kept: dict[str, Any], settings: dict[str, Any]) -> tuple[str, Any, Any] | None:
+    """Name a setting that makes this another experiment, with its value there and here.
+
+    Repeats may be added, and the tolerance is the report's. What an earlier version did not write down is not compared.
+    """
+    wanted: dict[str, Any] = json.loads(to_json(settings))  # as it would be after writing and reading
+    for name, now in wanted.items():
+        before = kept.get(name, now)
+        if before == now or name in ("created", "repeats", "tolerance"):
+            continue
+        if isinstance(before, dict) and isinstance(now, dict) and before.keys() == now.keys():
+            inner = next(key for key in now if before[key] != now[key])
+            return f"{name} {inner}", before[inner], now[inner]
+        return name, before, now
+    return None
 
 
 def _short(value: Any) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -41,6 +41,29 @@ class TimedStep(NamedTuple):
     end_s: float
     seconds: float
     batch: StepBatch
+
+
+def scheduled_batch(
+    requests: Mapping[str, Any], scheduled_tokens: Mapping[str, int], resumed: Container[str] = ()
+) -> StepBatch:
+    """Sum up a scheduled step as the simulator does; vLLM has already advanced `num_computed_tokens` past it.
+
+    A request decodes when the only token it lacks is the one it sampled last. One that comes back from preemption is
+    prefilling, even if all but its last token was still in the cache.
+    """
+    prefills = tokens = context = pairs = decodes = decode_context = 0
+    for name, chunk in scheduled_tokens.items():
+        request = requests[name]
+        start = request.num_computed_tokens - chunk
+        if chunk == 1 and start >= request.num_prompt_tokens and name not in resumed:
+            decodes += 1
+            decode_context += start + 1
+        else:
+            prefills += 1
+            tokens += chunk
+            context += start
+            pairs += chunk * start + chunk * (chunk + 1) // 2
+    return StepBatch(prefills, tokens, context, pairs, decodes, decode_context)
 
 
 def step_line(step: LoggedStep) -> bytes:

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from continuum_sim import interrupts
 from continuum_sim.cli.compare import compare
+from continuum_sim.cli.diff import diff
 from continuum_sim.cli.errors import Interrupted, interruptible, say_error, user_errors
 from continuum_sim.cli.figures import figures
 from continuum_sim.cli.hardware import hardware
@@ -49,6 +50,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(compare)
+app.command()(diff)
 app.command()(report)
 app.add_typer(sweep, name="sweep")
 app.command()(timeline)
@@ -127,6 +129,6 @@ def run_command(arguments: Sequence[str]) -> None:
     except user_errors() as error:
         if debug:
             raise
-        say_error(output_error(error) if isinstance(error, OSError) else error)
+        say_error(output_error(error) if isinstance(error, OSError) else error, given)
         sys.exit(2)
     sys.exit(code if isinstance(code, int) else 0)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from continuum_sim.cli.complete import completer
 from continuum_sim.cli.errors import interruptible
-from continuum_sim.cli.options import Force, Json, Out
+from continuum_sim.cli.options import Force, Json, Out, check_force
 from continuum_sim.cli.setting_flags import Flags, takes_run_flags
+
+if TYPE_CHECKING:
+    from continuum_sim.cli.progress import Bar
 
 
 @takes_run_flags
@@ -16,35 +21,49 @@ def compare(
     context: typer.Context,
     flags: Flags,
     policies: Annotated[
-        str, typer.Option(help="Policies, with their parameters: fcfs,lru,ttl-static:ttl=2,ttl:pressure=head")
+        str,
+        typer.Option(
+            help="Policies, with their parameters: fcfs,lru,ttl-static:ttl=2,ttl:pressure=head",
+            autocompletion=completer("policy"),
+        ),
     ] = "fcfs,lru,program-fifo,ttl-static,ttl",
-    seeds: Annotated[str, typer.Option("--seeds", "--seed", help="Seeds of the arrivals: 0,1,2 or 0-9.")] = "0",
+    seeds: Annotated[str, typer.Option(help="Seeds of the arrivals: 0,1,2 or 0-9.")] = "0",
     baseline: Annotated[
         str | None,
-        typer.Option(help="Policy the others are measured against. Default: the first.", show_default=False),
+        typer.Option(
+            help="Policy the others are measured against. Default: the first.",
+            show_default=False,
+            autocompletion=completer("policy"),
+        ),
     ] = None,
     jobs: Annotated[int, typer.Option(help="Processes to run on; -1 is one a core.")] = 1,
     out: Out = None,
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Simulate several policies on the same trace, arrivals and seeds, and tell differences from noise."""
-    from continuum_sim.cli.compare_view import comparison_view
+    """Simulate several policies on the same trace, arrivals and seeds, and tell differences from noise.
+
+    With --out, finished runs are kept if it is stopped: the same command goes on from there.
+    """
     from continuum_sim.cli.console import say, show
+    from continuum_sim.cli.layout import lay_out
     from continuum_sim.cli.progress import Bar
     from continuum_sim.cli.setting import setting_view
     from continuum_sim.comparison import plan_comparison, run_comparison
-    from continuum_sim.results.files import check_free
+    from continuum_sim.comparison_store import check_place
+    from continuum_sim.results.files import MANIFEST
     from continuum_sim.seeds import parse_seeds
     from continuum_sim.spec import split_list
 
+    check_force(out, force=force)
     if out is not None:
-        check_free(out, force=force)
+        check_place(out, force=force)
     seed_list = parse_seeds(seeds)
     with interruptible("interrupted while reading the trace; nothing was written"):
         plan = plan_comparison(split_list(policies), seed_list, baseline=baseline, **flags)
     bar = Bar(plan.first.trace, runs=len(plan.configs))
-    with interruptible(lambda: f"interrupted after {bar}; nothing was written"), bar:
+    earlier = out is not None and (out / MANIFEST).is_file()
+    with interruptible(lambda: f"interrupted after {bar}; {_left(out, bar, earlier=earlier, force=force)}"), bar:
         result = run_comparison(
             plan,
             jobs=jobs,
@@ -54,11 +73,23 @@ def compare(
             progress=bar.progress,
             command=context.obj,
         )
-        differences = result.paired  # takes a while too
+        view = result.view()  # takes a while too
     if json:
         print(result.to_json(), end="")
     else:
         setting = setting_view(plan.first, f"seeds {seeds}" if len(seed_list) > 1 else f"seed {seeds}")
-        show(setting, comparison_view(result.rows, differences))
+        show(setting, lay_out(view))
     if out is not None:
         say(f"wrote {out}")
+
+
+def _left(out: Path | None, bar: Bar, *, earlier: bool, force: bool) -> str:
+    """Say what an interrupted comparison has left."""
+    from continuum_sim.results.unfinished import COMPARISON, unfinished_manifest
+
+    if out is not None and unfinished_manifest(out) is not None:
+        same = "the same command without --force" if force else "the same command"
+        return f"finished runs are in {out}; {same} goes on from there"
+    if out is not None and (out / COMPARISON).is_file():
+        return f"the results are in {out}" if bar.runs_done else f"nothing was written; {out} is as it was"
+    return "nothing was written" + (f"; the earlier results in {out} are gone (--force)" if earlier else "")

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 Completer = Callable[[str], list[str]]
+CONTINUUM: Final = "continuum"
+"""What `trace export --to` calls the files of Continuum's own code."""
 
 
 def completer(names: str) -> Completer | None:
@@ -87,16 +89,15 @@ def _importers() -> Iterable[str]:
 
 
 def _exporters() -> Iterable[str]:
-    from continuum_sim.cli.trace_convert import CONTINUUM
     from continuum_sim.traces.exporters import EXPORTERS
 
     return sorted([*EXPORTERS.load(), CONTINUUM])
 
 
 def _profiles() -> Iterable[str]:
-    from continuum_sim.traces.generate import profiles
+    from continuum_sim.traces.generate import profiles, recipes
 
-    return profiles()
+    return [*profiles(), *recipes()]
 
 
 def _settings() -> Iterable[str]:

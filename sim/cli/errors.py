@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -46,10 +46,12 @@ def user_errors() -> tuple[type[BaseException], ...]:
     return (_UsageError, ConfigError, PolicyError, SimulationError, TraceError, OSError)
 
 
-def say_error(error: BaseException) -> None:
-    """Print `error: …` on standard error, on one line whatever is in it."""
+def say_error(error: BaseException, arguments: Sequence[str] = ()) -> None:
+    """Print `error: …` on standard error, on one line whatever is in it; `arguments` are the command line."""
     if isinstance(error, _UsageError):
-        text = error.format_message()  # type: ignore[attr-defined]
+        from continuum_sim.cli.usage import usage_text
+
+        text = usage_text(error, arguments)
     elif isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     else:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from continuum_sim.cli.complete import completer
 from continuum_sim.cli.options import Json
+from continuum_sim.cli.scenario_flags import is_given
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -19,11 +21,15 @@ if TYPE_CHECKING:
 
 
 def figures(
+    context: typer.Context,
     directories: Annotated[
         list[Path] | None,
         typer.Argument(metavar="[DIR]...", help="Results of run, compare or sweep.", show_default=False),
     ] = None,
-    only: Annotated[str | None, typer.Option(help="Only these figures: NAME,NAME.", show_default=False)] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(help="Only these figures: NAME,NAME.", show_default=False, autocompletion=completer("figure")),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Directory to write to. Default: DIR/figures.", show_default=False)
     ] = None,
@@ -35,7 +41,12 @@ def figures(
         ),
     ] = None,
     baseline: Annotated[
-        str | None, typer.Option(help="Policy that ratios are to. Default: lru, or the first.", show_default=False)
+        str | None,
+        typer.Option(
+            help="Policy that ratios are to. Default: lru, or the first.",
+            show_default=False,
+            autocompletion=completer("policy"),
+        ),
     ] = None,
     paper: Annotated[
         bool, typer.Option("--paper", help="Run and draw the figures of the Continuum paper, its values beside ours.")
@@ -57,8 +68,9 @@ def figures(
         place = Path("paper-figures") if out is None else out
         _show(_paper(place, only=names, quick=quick, formats=_split(formats), jobs=jobs), json=json)
         return
-    if quick:
-        raise ConfigError("--quick is for --paper: other figures simulate nothing")
+    for flag in ("quick", "jobs"):
+        if is_given(context, flag):
+            raise ConfigError(f"--{flag} is for --paper: other figures simulate nothing")
     if not directories:
         raise ConfigError("nothing to draw: give a directory of results, as in figures results/lru (or --list)")
     result = _draw(
@@ -194,7 +206,8 @@ def _parse_where(conditions: list[str]) -> dict[str, list[str]]:
 
 
 def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> RenderableType:
-    from continuum_sim.cli.tables import StackedTable, name, words
+    from continuum_sim.cli.tables import StackedTable
+    from continuum_sim.results.view import name, words
 
     table = StackedTable([name(heads[0]), *map(words, heads[1:])], heads=bool(heads[1]))
     for row in rows:

@@ -18,3 +18,17 @@ Decisions = Annotated[
     bool,
     typer.Option("--decisions", help="Log every decision (decisions.jsonl in --out).", rich_help_panel=_OUTPUT),
 ]
+
+
+def check_force(out: Path | None, *, force: bool) -> None:
+    """Refuse `--force` where nothing is written.
+
+    Raises
+    ------
+    ConfigError
+        If there is no `--out`.
+    """
+    from continuum_sim.errors import ConfigError
+
+    if force and out is None:
+        raise ConfigError("--force lets --out replace earlier results; say which with --out DIR")

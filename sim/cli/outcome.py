@@ -1,4 +1,4 @@
-"""What a command says of the file it wrote, kept out of that file."""
+"""What a command says of what it wrote, kept out of that file."""
 
 from __future__ import annotations
 
@@ -13,3 +13,11 @@ def saying_beside(out: Path) -> AbstractContextManager[Any]:
     from continuum_sim.traces.files import is_stdout
 
     return redirect_stdout(sys.stderr) if is_stdout(out) else nullcontext()
+
+
+def print_written(place: Path, **counts: Any) -> None:
+    """Print what was written as JSON: its `path`, its `bytes` if it is a file, and what is in it."""
+    from continuum_sim.results.jsonfile import to_json
+
+    size = {"bytes": place.stat().st_size} if place.is_file() else {}
+    print(to_json({"path": str(place), **size, **counts}), end="")

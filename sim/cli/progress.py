@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from continuum_sim.cli.console import messages
 from continuum_sim.interrupts import stop_if_asked, stoppable
+from continuum_sim.traces.printable import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -44,12 +45,32 @@ def counting(what: str) -> Iterator[Callable[[Iterator[_Item]], Iterator[_Item]]
         yield lambda items: iter(bar.track(stoppable(items), description=""))
 
 
+@contextmanager
+def share_bar(label: str) -> Iterator[Callable[[float], None]]:
+    """Give a function that takes the share of the work that is done, and draws it on a terminal."""
+    console = messages()
+    if not console.is_terminal:
+        yield lambda share: stop_if_asked()
+        return
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
+
+    columns = BarColumn(), TaskProgressColumn(), described(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(printable(label), total=1.0)
+
+        def progress(share: float) -> None:
+            stop_if_asked()
+            bar.update(task, completed=share)
+
+        yield progress
+
+
 class Bar:
     """Turns done, over so many runs of the same trace; drawn at most ten times a second."""
 
     def __init__(self, trace: TraceSource, runs: int = 1) -> None:
         self._turns, self._programs, self._runs = trace.turns, trace.programs, runs
-        self._runs_done = 0
+        self.runs_done = self._runs_before = 0
         self._programs_done = self._turns_done = 0
         self._sim_s = 0.0
         self._drawn_s = 0.0
@@ -81,7 +102,8 @@ class Bar:
         here = f"{self._programs_done} of {self._programs} programs, {self._sim_s:,.0f} s simulated"
         if self._runs == 1:
             return here
-        runs = f"{self._runs_done} of {self._runs} runs"
+        before = f", {self._runs_before} of them before" if self._runs_before else ""
+        runs = f"{self.runs_done} of {self._runs} runs{before}"
         return f"{runs}; {here}" if self._programs_done else runs
 
     def progress(self, progress: Progress) -> None:
@@ -91,10 +113,11 @@ class Bar:
         if self._bar is not None and time.monotonic() - self._drawn_s >= _REFRESH_S:
             self._draw()
 
-    def run_done(self, policy: str, seed: int) -> None:
-        """Take note that a run is done; a place to stop."""
+    def run_done(self, policy: str, seed: int, before: bool) -> None:
+        """Take note that a run is done, or was before; a place to stop."""
         stop_if_asked()
-        self._runs_done += 1
+        self.runs_done += 1
+        self._runs_before += before
         self._programs_done = self._turns_done = 0
         self._sim_s = 0.0
         if self._bar is not None:
@@ -103,5 +126,5 @@ class Bar:
     def _draw(self) -> None:
         assert self._bar is not None
         self._drawn_s = time.monotonic()
-        done = self._runs_done * self._turns + self._turns_done
+        done = self.runs_done * self._turns + self._turns_done
         self._bar.update(self._bar.task_ids[0], completed=done, description=str(self), refresh=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from continuum_sim.cli.complete import completer
 from continuum_sim.cli.options import Json
 
 if TYPE_CHECKING:
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 
 
 def scenarios(
-    name: Annotated[str | None, typer.Argument(help="Show one of them in full.", metavar="[NAME]")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="Show one of them in full.", metavar="[NAME]", autocompletion=completer("scenario")),
+    ] = None,
     json: Json = False,
 ) -> None:
     """List the named settings of published experiments, for --scenario; with a name, show it in full."""
@@ -47,7 +51,8 @@ def _full(scenario: Scenario) -> dict[str, Any]:
 
 
 def _list(found: tuple[Scenario, ...]) -> RenderableType:
-    from continuum_sim.cli.tables import StackedTable, name, words
+    from continuum_sim.cli.tables import StackedTable
+    from continuum_sim.results.view import name, words
 
     table = StackedTable([name("--scenario"), words("what it is"), words("policies")])
     for scenario in found:
@@ -78,9 +83,10 @@ def _one(scenario: Scenario) -> Iterator[RenderableType]:
 
 
 def _published(name: str) -> RenderableType:
-    from continuum_sim.cli.tables import Column, StackedTable, numbers, words
-    from continuum_sim.cli.tables import name as name_column
+    from continuum_sim.cli.tables import StackedTable
     from continuum_sim.published import find_published
+    from continuum_sim.results.view import Column, numbers, words
+    from continuum_sim.results.view import name as name_column
 
     figure = find_published(name)
     title = f"Published, {figure.figure}: {figure.title}\n({figure.source}; ~: read off the picture)"

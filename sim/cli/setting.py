@@ -6,18 +6,15 @@ from rich.text import Text
 
 from continuum_sim.engine.tier_config import TierConfig
 from continuum_sim.resolve import ResolvedRun
+from continuum_sim.results.view.run import load_line
 
 
 def setting_view(run: ResolvedRun, seeds: str) -> Text:
     """Say which trace, arrivals and engine these are, defaults included."""
     trace = run.trace
-    children = f"{trace.children:,} sub-agents, " if trace.children else ""
-    chosen = "" if run.config.arrivals is not None else " (default)"
-    return Text(
-        f"{trace.name}: {trace.programs:,} programs, {children}{trace.turns:,} turns; "
-        f"arrivals {run.arrivals_spec}{chosen}, {seeds}\n"
-        f"{_engines(run)}"
-    )
+    arrivals = run.arrivals_spec if run.config.arrivals is not None else f"{run.arrivals_spec} (default)"
+    load = load_line(trace.name, trace.programs, trace.children, trace.turns, arrivals, seeds)
+    return Text(f"{load}\n{_engines(run)}")
 
 
 def _engines(run: ResolvedRun) -> str:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Collection, Mapping
 from functools import wraps
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
 from continuum_sim.cli.complete import completer
 from continuum_sim.cli.scenario_flags import is_given, say_notes, settings_of
+from continuum_sim.cli.usage import value_given
 from continuum_sim.run_config import arrivals_at, check_value, run_settings
 from continuum_sim.settings import LOAD, Setting
 
@@ -50,41 +53,44 @@ class Flags(dict[str, Any]):
         return RunConfig(**self, **more)
 
 
-def option_of(name: str, *, unset: bool = False) -> Any:
+def option_of(name: str, *, unset: str | None = None, panel: str | None = None) -> Any:
     """Return the option of one setting, for the annotation of a command's parameter.
 
     Its spellings, help, panel and completion are those of the field of `RunConfig`:
-    `block_size: Annotated[int | None, option_of("block_size", unset=True)] = None`.
+    `block_size: Annotated[int | None, option_of("block_size", unset="the engine's")] = None`.
 
     Parameters
     ----------
     name
         Of the setting.
     unset
-        For a parameter whose default is None whatever the setting's is: the engine, or the log, then says what it is.
+        What leaving it out means to this command, if not what it means to a run; empty where the parameter has a
+        default of its own to show.
+    panel
+        Where the help text has it; None for the setting's own, and empty for none.
     """
     item = run_settings()[name]
-    shown: bool | str = item.default is not None
-    if unset and item.default is not None:
-        shown = "the engine's"
+    own = f"{item.about.help} Default: {unset}." if unset else item.about.help
     return typer.Option(
         item.flag,
         *item.about.flags,
-        help=item.help,
-        show_default=shown,
-        rich_help_panel=item.about.panel or None,
+        help=item.help if unset is None else own,
+        show_default=not unset if unset is not None else item.default is not None,
+        rich_help_panel=(item.about.panel if panel is None else panel) or None,
         autocompletion=completer(item.about.names),
     )
 
 
-def takes_settings(*names: str, into: str = "flags", unset: bool = False) -> Callable[[Command], Command]:
+def takes_settings(
+    *names: str, into: str = "flags", unset: Mapping[str, str] = MappingProxyType({})
+) -> Callable[[Command], Command]:
     """Decorate a command of whose parameters one, `into`, shall become an option for each of these settings.
 
     The command gets them there as a mapping of names to values, `Flags`; numbers out of bounds are refused as
     `RunConfig` refuses them, and a rate has become its arrivals. It can be used several times, each for an `into`:
 
         @takes_settings("trace", "arrivals", "rate", "limit", "max_turns", into="load")
-        @takes_settings("tensor_parallel_size", "block_size", "kv_blocks", into="engine", unset=True)
+        @takes_settings("tensor_parallel_size", "kv_blocks", into="engine", unset={"kv_blocks": "all that fit"})
         def validate(context: typer.Context, load: Flags, engine: Flags, out: Out = None) -> None: ...
 
     Parameters
@@ -94,15 +100,17 @@ def takes_settings(*names: str, into: str = "flags", unset: bool = False) -> Cal
     into
         The parameter that takes them.
     unset
-        Whether each is None unless it is given, whatever the setting's default: the engine has its own.
+        Setting -> what leaving it out means to this command: it is None then, whatever its default in a run.
     """
 
     def decorate(command: Command) -> Command:
-        shared = [_parameter(run_settings()[name], unset) for name in names]
+        shared = [_parameter(run_settings()[name], unset.get(name)) for name in names]
 
         def call(given: dict[str, Any]) -> None:
             flags = Flags({name: given.pop(name) for name in names})
             for name, value in flags.items():
+                if name == "seed":
+                    _check_one_seed(given["context"])
                 if value is not None:
                     check_value(run_settings()[name], value)
             if flags.get("rate") is not None and "arrivals" in flags:
@@ -110,7 +118,7 @@ def takes_settings(*names: str, into: str = "flags", unset: bool = False) -> Cal
                 flags["rate"] = None
             command(**{into: flags}, **given)
 
-        return _with_parameters(command, into, shared, call)
+        return with_parameters(command, into, shared, call)
 
     return decorate
 
@@ -129,11 +137,13 @@ def takes_run_flags(command: Command) -> Command:
         chosen = given.pop("scenario")
         if chosen is not None:
             given.update(settings_of(chosen, given))
+        if "vary" not in given:
+            check_acting(given["context"], given)
         inner(**given)
         if chosen is not None:
             say_notes(given["context"])
 
-    return _with_parameters(inner, "", [scenario], call)
+    return with_parameters(inner, "", [scenario], call)
 
 
 def given_flags(context: typer.Context, flags: Flags) -> dict[str, Any]:
@@ -141,8 +151,56 @@ def given_flags(context: typer.Context, flags: Flags) -> dict[str, Any]:
     return {name: value for name, value in flags.items() if is_given(context, name)}
 
 
-def _parameter(item: Setting, unset: bool) -> inspect.Parameter:
-    default = None if unset else item.default
+def check_acting(context: typer.Context, settings: Mapping[str, Any], varied: Collection[str] = ()) -> None:
+    """Refuse a setting that the command line gives and that can do nothing beside the others.
+
+    Parameters
+    ----------
+    context
+        Of the command.
+    settings
+        All settings of the run, or what is the same for all of them.
+    varied
+        Names of those that differ between runs.
+
+    Raises
+    ------
+    ConfigError
+        Naming the flag and what it needs.
+    """
+    from continuum_sim.errors import ConfigError
+
+    replicas = str(settings.get("replicas", ""))
+    known = run_settings()
+    for name, item in known.items():
+        needs = item.about.needs
+        if not needs or not is_given(context, name) or {"replicas", *needs} & {*varied}:
+            continue
+        if not any(
+            settings.get(other) not in (None, known[other].default) or f"{other}=" in replicas for other in needs
+        ):
+            missing = " or ".join(known[other].flag for other in needs)
+            raise ConfigError(f"{item.flag} does nothing without {missing}; give that too, or leave it out")
+    dropped = {
+        "gpu": ("replicas", replicas[:1].isalpha(), "names the GPUs"),
+        "gpu_memory_utilization": ("kv_blocks", settings.get("kv_blocks") not in (None, "none"), "says how many"),
+    }
+    for name, (other, here, why) in dropped.items():
+        if here and is_given(context, name) and not {name, other} & {*varied}:
+            raise ConfigError(f"{known[name].flag} does nothing where {known[other].flag} {why}; leave one out")
+
+
+def _check_one_seed(context: typer.Context) -> None:
+    """Refuse a range of seeds, which reads as a number to whoever takes `0-4` for -4."""
+    from continuum_sim.errors import ConfigError
+
+    given = value_given(context.obj or (), ["--seed"]) or ""
+    if re.search(r"\d[,-]", given):
+        raise ConfigError(f"--seed is {given!r}, expected one seed; `compare --seeds {given}` takes several")
+
+
+def _parameter(item: Setting, unset: str | None) -> inspect.Parameter:
+    default = item.default if unset is None else None
     kind: Any = next(kind for kind in (str, float, int, bool) if kind in item.kind.types)  # text says numbers too
     if item.kind.choices:
         kind = Literal[item.kind.choices]
@@ -152,7 +210,7 @@ def _parameter(item: Setting, unset: bool) -> inspect.Parameter:
     return inspect.Parameter(item.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def _with_parameters(
+def with_parameters(
     command: Command, into: str, more: list[inspect.Parameter], call: Callable[[dict[str, Any]], None]
 ) -> Command:
     """Return a command that takes `more` parameters in the place of `into`, and is carried out by `call`."""

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from continuum_sim.cli.complete import completer
 from continuum_sim.cli.errors import interruptible
 from continuum_sim.cli.options import Json
 from continuum_sim.cli.scenario_flags import is_given
-from continuum_sim.cli.setting_flags import Flags, given_flags, takes_run_flags
-from continuum_sim.cli.sweep_group import SweepGroup
+from continuum_sim.cli.setting_flags import Flags, check_acting, given_flags, takes_run_flags
 from continuum_sim.cli.sweep_tune import tune
 
 if TYPE_CHECKING:
     from continuum_sim.sweeps.plan import SweepSpec
 
+
+class _SweepGroup(TyperGroup):
+    """`sweep …` is `sweep run …`, unless a command of its own follows."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put `run` in front of arguments that name no command."""
+        if not args or args[0] not in self.commands:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
 sweep = typer.Typer(
-    cls=SweepGroup,
+    cls=_SweepGroup,
     help="Run a grid or list of settings, or look for a policy's best parameters.",
     no_args_is_help=False,
 )
@@ -28,8 +41,8 @@ sweep.command("tune")(tune)
 _GRID = "Grid"
 
 
-def _grid(text: str, *names: str) -> Any:
-    return typer.Option(*names, help=text, show_default=False, rich_help_panel=_GRID)
+def _grid(text: str, *flags: str, names: str = "") -> Any:
+    return typer.Option(*flags, help=text, show_default=False, rich_help_panel=_GRID, autocompletion=completer(names))
 
 
 @sweep.command("run")
@@ -41,17 +54,18 @@ def run_sweep(
         Path | None,
         typer.Argument(help="TOML file with [base], [grid] and [[cells]]; flags override it.", metavar="FILE"),
     ] = None,
-    policies: Annotated[str | None, _grid("Policies: lru,ttl,ttl-static:ttl=2")] = None,
+    policies: Annotated[str | None, _grid("Policies: lru,ttl,ttl-static:ttl=2", names="policy")] = None,
     rates: Annotated[
         str | None,
         _grid("Programs per second: 0.05,0.1 (the rate of --arrivals, else poisson).", "--rates", "--rate"),
     ] = None,
-    seeds: Annotated[
-        str | None, typer.Option("--seeds", "--seed", help="Seeds of the arrivals: 0-9.", rich_help_panel=_GRID)
-    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="Seeds of the arrivals: 0-9.", rich_help_panel=_GRID)] = None,
     vary: Annotated[
         list[str] | None,
-        _grid("One more axis, any setting of a run: kv_blocks=4000,8000. Values with commas: separate by ';'."),
+        _grid(
+            "One more axis, any setting of a run: kv_blocks=4000,8000. Values with commas: separate by ';'.",
+            names="setting",
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Directory of the dataset; taken up where it was left.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Start an earlier sweep in --out anew.")] = False,
@@ -65,8 +79,10 @@ def run_sweep(
     The same command again goes on where the last one stopped: finished cells never run again. See also: sweep tune.
     """
     from continuum_sim.cli.console import say, show
-    from continuum_sim.cli.sweep_view import CellBar, failures_view, sweep_json, sweep_view
+    from continuum_sim.cli.layout import lay_out
+    from continuum_sim.cli.sweep_progress import CellBar
     from continuum_sim.errors import ConfigError
+    from continuum_sim.results.view.sweep import failure_lines, sweep_json
     from continuum_sim.sweeps.plan import SweepSpec, plan_sweep
     from continuum_sim.sweeps.run import run_sweep as run_plan
     from continuum_sim.sweeps.settings import check_setting
@@ -90,6 +106,7 @@ def run_sweep(
             raise ConfigError(f"--vary {item!r} is not of the form setting=value,value, as in kv_blocks=4000,8000")
         grid[check_setting(name, "--vary")] = text
     spec = SweepSpec({**spec.base, **given_flags(context, flags)}, {**spec.grid, **grid}, spec.cells)
+    check_acting(context, spec.base, {*spec.grid, *(name for cell in spec.cells for name in cell)})
     workers = Workers(jobs, backend, address)  # type: ignore[arg-type]
     if file is None and context.params.get("scenario") is None and not spec.grid:
         raise ConfigError(
@@ -105,10 +122,10 @@ def run_sweep(
     if json:
         print(sweep_json(result), end="")
     elif len(bar):
-        show(sweep_view(result))
+        show(lay_out(replace(result.view(), notes=())))  # failures are no result
     say(f"wrote {out}: {bar}")
     if result.failures:
-        say(*failures_view(result.failures))
+        say(*failure_lines(result.failures))
         raise ConfigError(f"{len(result.failures)} cells failed; the same command tries them again")
 
 

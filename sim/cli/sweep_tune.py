@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from continuum_sim.cli.complete import completer
 from continuum_sim.cli.errors import interruptible
 from continuum_sim.cli.options import Json
 from continuum_sim.cli.scenario_flags import is_chosen
 from continuum_sim.cli.setting_flags import Flags, takes_run_flags
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from continuum_sim.sweeps.tuned import Tuned
-
 _SEARCH = "Search"
-_SHOWN_TRIALS = 5
-_ALIKE = (
-    "note: every setting tried gives the same JCT, so there was nothing to tune here: "
-    "try a higher --rate, more programs (--limit) or less memory (--kv-blocks)"
-)
 
 
 def _search(text: str, *names: str, default: bool = True) -> Any:
@@ -33,7 +24,14 @@ def _search(text: str, *names: str, default: bool = True) -> Any:
 def tune(
     context: typer.Context,
     flags: Flags,
-    policy: Annotated[str, typer.Argument(help="Preset to tune; parameters given with it are held.", metavar="POLICY")],
+    policy: Annotated[
+        str,
+        typer.Argument(
+            help="Preset to tune; parameters given with it are held.",
+            metavar="POLICY",
+            autocompletion=completer("policy"),
+        ),
+    ],
     param: Annotated[
         list[str] | None,
         _search("ttl=0.1:60:log, pressure=head|younger, or a name alone. Default: all that state a range."),
@@ -51,7 +49,10 @@ def tune(
     json: Json = False,
 ) -> None:
     """Look for the parameters of a policy with the smallest JCT, and judge them on seeds the search has not seen."""
+    from rich.text import Text
+
     from continuum_sim.cli.console import say, show
+    from continuum_sim.cli.layout import lay_out
     from continuum_sim.errors import ConfigError
     from continuum_sim.seeds import parse_seeds
     from continuum_sim.sweeps.tune import TuneSpec, run_tune
@@ -78,12 +79,12 @@ def tune(
     kept = "nothing was kept" if out is None else f"finished runs are in {out}; the same command goes on from there"
     with interruptible(lambda: f"interrupted after {bar}; {kept}"), bar:
         found = run_tune(spec, out=out, workers=Workers(jobs), progress=bar.update, command=context.obj)
+    view = found.view()
     if json:
         print(found.to_json(), end="")
-        if all_alike(found):
-            say(_ALIKE)
+        say(*(f"note: {note.text}" for note in view.notes))
     else:
-        show(*_view(found), *(("", _ALIKE) if all_alike(found) else ()))
+        show(Text(view.title, style="bold"), "", lay_out(view))
     if out is not None:
         say(f"wrote {out}")
 
@@ -123,8 +124,8 @@ class _TrialBar:
 
     def update(self, progress: Any) -> None:
         """Take note of how far the search is; a place to stop."""
-        from continuum_sim.cli.numbers import seconds
         from continuum_sim.interrupts import stop_if_asked
+        from continuum_sim.results.numbers import seconds
 
         stop_if_asked()
 
@@ -132,47 +133,3 @@ class _TrialBar:
         self._best = "" if best_s is None else f", best {seconds(best_s)} s"
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=self._done, description=str(self))
-
-
-def all_alike(found: Tuned) -> bool:
-    """Whether no setting tried made a difference that anyone would notice."""
-    from continuum_sim.cli.compare_view import EQUAL_RATIO
-
-    values_s = [trial.value_s for trial in found.trials if trial.value_s is not None]
-    return len(values_s) > 1 and max(values_s) - min(values_s) <= EQUAL_RATIO * min(values_s)
-
-
-def _view(found: Tuned) -> list[RenderableType]:
-    from rich.text import Text
-
-    from continuum_sim.cli.compare_view import differences_table
-
-    worked = [trial for trial in found.trials if trial.value_s is not None]
-    failed = len(found.trials) - len(worked)
-    tried = f"{len(found.trials)} settings tried" + (f", {failed} of them did not work" if failed else "")
-    return [
-        Text(f"{found.policy} → {found.best}\n", style="bold"),
-        _trials(found),
-        Text(f"{tried}, on seeds {_listed(found.tuning_seeds)}\n", style="dim"),
-        differences_table(found.held_out, f"On held-out seeds {_listed(found.held_out_seeds)}: what to believe"),
-        "",
-        differences_table(found.tuning, "On the seeds it was chosen by: too good by construction"),
-    ]
-
-
-def _trials(found: Tuned) -> RenderableType:
-    from continuum_sim.cli.numbers import seconds
-    from continuum_sim.cli.tables import Column, StackedTable, numbers
-
-    table = StackedTable([Column("trial", "label"), *numbers(*found.parameters, f"{found.metric} JCT s")])
-    worked = [trial for trial in found.trials if trial.value_s is not None]
-    for trial in sorted(worked, key=lambda trial: (trial.value_s, trial.number))[:_SHOWN_TRIALS]:
-        assert trial.value_s is not None
-        table.add_row(str(trial.number), *map(str, trial.parameters.values()), seconds(trial.value_s))
-    return table
-
-
-def _listed(seeds: list[int]) -> str:
-    if len(seeds) > 1 and seeds == list(range(seeds[0], seeds[-1] + 1)):
-        return f"{seeds[0]}-{seeds[-1]}"
-    return ",".join(map(str, seeds))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, NamedTuple
+from typing import Final
 
 from rich import box
 from rich.cells import cell_len
@@ -12,6 +12,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from continuum_sim.results.view import Column
 from continuum_sim.traces.printable import printable
 
 Cell = str | Text
@@ -20,50 +21,12 @@ _LEAST: Final = {"name": 16, "words": 24}
 """Characters that a column which may fold keeps beside others, unless it needs fewer."""
 
 
-class Column(NamedTuple):
-    """A column of a `StackedTable`."""
-
-    head: str
-    kind: Literal["name", "label", "number", "words"] = "number"
-    """A `name` says what a row is about: it is in every part of the table, and folds where it is long; so does a
-    `label`, which is short and stands to the right. A `number` does not fold, unless it is wider than the screen.
-    `words` are wrapped."""
-    joined: bool = False
-    """Whether the column says little without the one before it, and stays beside it while there is room."""
-
-    @property
-    def names(self) -> bool:
-        """Whether it says what a row is about."""
-        return self.kind in ("name", "label")
-
-
-def name(head: str) -> Column:
-    """Return a column that says what its row is about."""
-    return Column(head, "name")
-
-
-def words(head: str) -> Column:
-    """Return a column of text."""
-    return Column(head, "words")
-
-
-def numbers(*heads: str) -> list[Column]:
-    """Return columns of numbers."""
-    return [Column(head) for head in heads]
-
-
-def joined(*heads: str) -> list[Column]:
-    """Return columns of numbers that belong to the one before them."""
-    return [Column(head, joined=True) for head in heads]
-
-
 @dataclass
 class StackedTable:
     """A table laid out for the width there is: as one, or as several that all begin with the columns of names."""
 
     columns: Sequence[Column]
     title: str = ""
-    caption: str = ""
     heads: bool = True
     """Whether the columns' heads are shown."""
     _rows: list[tuple[list[Text], str | None, bool]] = field(default_factory=list)
@@ -78,10 +41,12 @@ class StackedTable:
         width = options.max_width
         whole = self._with_one_name(width)
         groups = list(whole._groups(width))
+        if self.title:
+            yield Text(printable(self.title), style="bold")  # a table's own would fold at its width
         for place, group in enumerate(groups):
             if place:
                 yield ""
-            yield whole._table(group, width, first=not place, last=place == len(groups) - 1)
+            yield whole._table(group, width, first=not place)
 
     def _with_one_name(self, width: int) -> StackedTable:
         """Put several names into one column, where beside them there is no room for the widest number."""
@@ -95,7 +60,7 @@ class StackedTable:
         ):
             return self
         one = Column(", ".join(self.columns[at].head for at in names), "name")
-        made = StackedTable([one, *(self.columns[at] for at in others)], self.title, self.caption, self.heads)
+        made = StackedTable([one, *(self.columns[at] for at in others)], self.title, self.heads)
         for cells, style, ends in self._rows:
             said = Text(", ").join(cells[at] for at in names if cells[at].plain)
             made._rows.append(([said, *(cells[at] for at in others)], style, ends))
@@ -140,18 +105,13 @@ class StackedTable:
         widest = max(map(cell_len, [*heads, *cells]), default=0)
         return min(widest, _LEAST.get(column.kind, widest))
 
-    def _table(self, columns: Sequence[int], width: int, *, first: bool, last: bool) -> Table:
+    def _table(self, columns: Sequence[int], width: int, *, first: bool) -> Table:
         names = [at for at in columns if self.columns[at].names]
         table = Table(
             box=box.SIMPLE_HEAD if self.heads else None,
             show_header=self.heads,
             pad_edge=False,
             show_edge=False,
-            title=self.title if self.title and first else None,
-            title_justify="left",
-            title_style="bold",
-            caption=self.caption or None if last else None,
-            caption_justify="left",
         )
         for at in columns:
             column = self.columns[at]

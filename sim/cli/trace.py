@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from continuum_sim.cli.complete import completer
 from continuum_sim.cli.options import Json
+from continuum_sim.cli.setting_flags import option_of
 from continuum_sim.cli.trace_convert import export_file, import_files
 from continuum_sim.cli.trace_fit import compare_files, fit_file, generate_file
 from continuum_sim.cli.trace_mix import mix_files
@@ -43,8 +45,9 @@ def _top(context: typer.Context) -> None:
 def list_traces(json: Json = False) -> None:
     """List the bundled traces."""
     from continuum_sim.cli.console import show
-    from continuum_sim.cli.tables import StackedTable, name, numbers, words
+    from continuum_sim.cli.tables import StackedTable
     from continuum_sim.results.jsonfile import to_json
+    from continuum_sim.results.view import name, numbers, words
     from continuum_sim.traces import bundled_traces, read_programs
 
     rows = []
@@ -64,9 +67,11 @@ def list_traces(json: Json = False) -> None:
 
 @trace.command("stats")
 def trace_stats(
-    name: Annotated[str, typer.Argument(help="Trace file, or a bundled trace.", metavar="NAME")],
-    limit: Annotated[int | None, typer.Option(help="Only the first so many programs.")] = None,
-    max_turns: Annotated[int | None, typer.Option(help="Cut every program after so many turns.")] = None,
+    name: Annotated[
+        str, typer.Argument(help="Trace file, or a bundled trace.", metavar="NAME", autocompletion=completer("trace"))
+    ],
+    limit: Annotated[int | None, option_of("limit", panel="")] = None,
+    max_turns: Annotated[int | None, option_of("max_turns", panel="")] = None,
     pictures: Annotated[
         Path | None, typer.Option(help="Directory to draw pictures into, with their data.", show_default=False)
     ] = None,
@@ -124,8 +129,9 @@ def _more(stats: TraceStats) -> str:
 
 
 def _samples(stats: TraceStats) -> StackedTable:
-    from continuum_sim.cli.numbers import seconds
-    from continuum_sim.cli.tables import StackedTable, name, numbers
+    from continuum_sim.cli.tables import StackedTable
+    from continuum_sim.results.numbers import seconds
+    from continuum_sim.results.view import name, numbers
 
     figures = ("mean", "sd", "min", "p50", "p90", "p99", "max")
     table = StackedTable([name(""), *numbers(*figures)])
@@ -145,8 +151,9 @@ def _samples(stats: TraceStats) -> StackedTable:
 
 
 def _tools(stats: TraceStats, most: int = 15) -> StackedTable:
-    from continuum_sim.cli.numbers import percent, seconds
-    from continuum_sim.cli.tables import StackedTable, name, numbers
+    from continuum_sim.cli.tables import StackedTable
+    from continuum_sim.results.numbers import percent, seconds
+    from continuum_sim.results.view import name, numbers
 
     title = "Tools, most total time first"
     if len(stats.tools) > most:

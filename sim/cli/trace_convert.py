@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from continuum_sim.cli.complete import CONTINUUM, completer
 from continuum_sim.cli.options import Json
-from continuum_sim.cli.outcome import saying_beside
+from continuum_sim.cli.outcome import print_written, saying_beside
+from continuum_sim.cli.setting_flags import option_of
+from continuum_sim.names import names_in_source
 
 if TYPE_CHECKING:
     from continuum_sim.traces.importers import Imported
 
-CONTINUUM: Final = "continuum"
-"""What `trace export --to` calls the files of Continuum's own code."""
+_FORMATS: Final = ", ".join(names_in_source("continuum_sim.traces", "Exporter", "exporters/*.py"))
 _BlockSize = Annotated[int | None, typer.Option(help="Tokens in a block of hash_ids. Default: the format's.")]
 
 
@@ -25,7 +27,13 @@ def import_files(
         list[Path] | None, typer.Argument(help="Files, or folders of them; gzip and zstd as they are.", metavar="FILE…")
     ] = None,
     format: Annotated[
-        str | None, typer.Option("--from", help="Their format. Default: told by how they begin.", metavar="FORMAT")
+        str | None,
+        typer.Option(
+            "--from",
+            help="Their format. Default: told by how they begin.",
+            metavar="FORMAT",
+            autocompletion=completer("importer"),
+        ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Trace to write (.gz, .zst: compressed).")] = Path(
         "trace.jsonl"
@@ -67,13 +75,27 @@ def import_files(
 
 def export_file(
     name: Annotated[
-        str, typer.Argument(help="Trace file, or a bundled trace; for continuum a run's directory.", metavar="TRACE")
+        str,
+        typer.Argument(
+            help="Trace file, or a bundled trace; for continuum a run's directory.",
+            metavar="TRACE",
+            autocompletion=completer("trace"),
+        ),
     ],
-    to: Annotated[str, typer.Option("--to", help="mooncake, aiperf, weka, or continuum (of a run).", metavar="FORMAT")],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            help=f"{_FORMATS}, or {CONTINUUM} (of a run).",
+            metavar="FORMAT",
+            autocompletion=completer("exporter"),
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write; for weka and continuum a new folder.")],
-    limit: Annotated[int | None, typer.Option(help="Only the first so many programs.")] = None,
-    max_turns: Annotated[int | None, typer.Option(help="Cut every program after so many turns.")] = None,
+    limit: Annotated[int | None, option_of("limit", panel="")] = None,
+    max_turns: Annotated[int | None, option_of("max_turns", panel="")] = None,
     block_size: _BlockSize = None,
+    json: Json = False,
 ) -> None:
     """Write a trace in the format of another tool, or a run as Continuum's own code logs it."""
     from continuum_sim.cli.console import show_lines
@@ -91,24 +113,32 @@ def export_file(
         if value is not None and to == CONTINUUM:
             raise ConfigError(f"--{flag} is for traces; --to {CONTINUUM} writes the whole of a run")
     if to == CONTINUUM:
-        _export_run(Path(name), out)
+        _export_run(Path(name), out, json=json)
         return
+    if block_size is not None and not EXPORTERS[to].block_size:
+        raise ConfigError(f"--block-size does nothing for {to}, which has no blocks; leave it out")
     path = find_trace(name)
     with interruptible("interrupted while exporting; nothing was written"), counting("programs written") as watch:
         programs = watch(read_programs(path, limit=limit, max_turns=max_turns))
         written = export_trace(programs, to, out, block_size=block_size)
     with saying_beside(out):
-        show_lines(f"{out}: {written:,} programs of {path.name} as {to}")
+        if json:
+            print_written(out, programs=written, format=to)
+        else:
+            show_lines(f"{out}: {written:,} programs of {path.name} as {to}")
 
 
-def _export_run(directory: Path, out: Path) -> None:
+def _export_run(directory: Path, out: Path, *, json: bool) -> None:
     from continuum_sim.cli.console import show_lines
     from continuum_sim.cli.errors import interruptible
-    from continuum_sim.cli.share_bar import share_bar
+    from continuum_sim.cli.progress import share_bar
     from continuum_sim.tracks import export_continuum
 
     with interruptible("interrupted while exporting; nothing was written"), share_bar(f"writing {out.name}") as bar:
         done = export_continuum(directory, out, progress=bar)
+    if json:
+        print_written(out, jobs=done.jobs, requests=done.requests, format=CONTINUUM, decisions=done.logged)
+        return
     lacks = "" if done.logged else "; no pins and preemptions: the run has no decisions.jsonl (see --decisions)"
     show_lines(
         f"{out}: scheduler_timestamps and results.json of {_counted(done.jobs, 'job')}, "
@@ -150,8 +180,9 @@ def _counted(number: int, what: str) -> str:
 
 def _list_formats(json: bool) -> None:
     from continuum_sim.cli.console import show
-    from continuum_sim.cli.tables import StackedTable, name, words
+    from continuum_sim.cli.tables import StackedTable
     from continuum_sim.results.jsonfile import to_json
+    from continuum_sim.results.view import name, words
     from continuum_sim.traces.importers import importers
 
     known = importers().values()

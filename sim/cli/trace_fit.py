@@ -4,19 +4,30 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from continuum_sim.cli.complete import completer
 from continuum_sim.cli.options import Json
-from continuum_sim.cli.outcome import saying_beside
+from continuum_sim.cli.outcome import print_written, saying_beside
+from continuum_sim.cli.setting_flags import option_of
+from continuum_sim.names import files_of, names_in_source
 
 if TYPE_CHECKING:
     from continuum_sim.cli.tables import StackedTable
     from continuum_sim.traces.compare import Compared
     from continuum_sim.traces.fit import GapFit, TraceFit
 
-_Trace = Annotated[str, typer.Argument(help="Trace file, or a bundled trace.", metavar="TRACE")]
+_PROFILES: Final = ", ".join(
+    sorted(
+        [path.stem for path in files_of("continuum_sim.traces", "generate/profiles/*.json")]
+        + names_in_source("continuum_sim.traces", "Recipe", "generate/*.py")
+    )
+)
+_Trace = Annotated[
+    str, typer.Argument(help="Trace file, or a bundled trace.", metavar="TRACE", autocompletion=completer("trace"))
+]
 
 
 def fit_file(
@@ -25,7 +36,7 @@ def fit_file(
     picture: Annotated[
         Path | None, typer.Option(help="Draw the tools' times and their fits (.png, .pdf, .svg).", show_default=False)
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first so many programs.")] = None,
+    limit: Annotated[int | None, option_of("limit", panel="")] = None,
     about: Annotated[str, typer.Option(help="Where the trace is from; goes into the fit.")] = "",
     json: Json = False,
 ) -> None:
@@ -76,8 +87,9 @@ def generate_file(
     name: Annotated[
         str,
         typer.Argument(
-            help="Fit (JSON), or a profile: bfcl, claude-code, continuum-bfcl, continuum-swe, openhands, swebench.",
+            help=f"Fit (JSON), or a profile: {_PROFILES}.",
             metavar="FIT",
+            autocompletion=completer("profile"),
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Trace to write (.gz, .zst: compressed).")],
@@ -85,8 +97,15 @@ def generate_file(
     seed: Annotated[int, typer.Option(help="Seed of all draws.")] = 0,
     against: Annotated[
         str | None,
-        typer.Option("--compare", help="Set what was drawn beside this trace.", metavar="TRACE", show_default=False),
+        typer.Option(
+            "--compare",
+            help="Set what was drawn beside this trace.",
+            metavar="TRACE",
+            show_default=False,
+            autocompletion=completer("trace"),
+        ),
     ] = None,
+    json: Json = False,
 ) -> None:
     """Draw programs from a fit, as a trace."""
     from continuum_sim.cli.console import show_lines
@@ -105,6 +124,10 @@ def generate_file(
         drawn = generate_trace(fit, programs, seed, out, name=Path(name).stem, watch=watch)
     source = f"to match {fit.figures}" if isinstance(fit, Recipe) else f"from a fit of {fit.source.trace}"
     with saying_beside(out):
+        if json:
+            compared = {} if beside is None else {"compared": [asdict(row) for row in _compared(beside, out)]}
+            print_written(out, programs=drawn, seed=seed, **compared)
+            return
         show_lines(f"{out}: {drawn:,} programs drawn {source}, seed {seed}")
     if beside is not None:
         show_lines("")
@@ -118,17 +141,22 @@ def compare_files(first: _Trace, second: _Trace, json: Json = False) -> None:
     _show_compared(find_trace(first), find_trace(second), json=json)
 
 
-def _show_compared(first: Path, second: Path, *, json: bool) -> None:
-    from continuum_sim.cli.console import show
+def _compared(first: Path, second: Path) -> tuple[Compared, ...]:
     from continuum_sim.cli.errors import interruptible
     from continuum_sim.cli.progress import counting
-    from continuum_sim.results.jsonfile import to_json
     from continuum_sim.traces import read_programs
     from continuum_sim.traces.compare import compare_traces
-    from continuum_sim.traces.printable import printable
 
     with interruptible("interrupted while comparing"), counting("programs read") as watch:
-        rows = compare_traces(watch(read_programs(first)), read_programs(second))
+        return compare_traces(watch(read_programs(first)), read_programs(second))
+
+
+def _show_compared(first: Path, second: Path, *, json: bool) -> None:
+    from continuum_sim.cli.console import show
+    from continuum_sim.results.jsonfile import to_json
+    from continuum_sim.traces.printable import printable
+
+    rows = _compared(first, second)
     if json:
         print(to_json([asdict(row) for row in rows]), end="")
         return
@@ -143,8 +171,9 @@ def _show_compared(first: Path, second: Path, *, json: bool) -> None:
 
 
 def _sides(rows: tuple[Compared, ...], most: int = 20) -> StackedTable:
-    from continuum_sim.cli.numbers import seconds
-    from continuum_sim.cli.tables import Column, StackedTable, joined, name, numbers
+    from continuum_sim.cli.tables import StackedTable
+    from continuum_sim.results.numbers import seconds
+    from continuum_sim.results.view import Column, joined, name, numbers
 
     figures = ("mean", "p50", "p90", "p99")
     sides = [column for figure in figures for column in (Column(f"{figure} A"), *joined("B"))]
@@ -157,7 +186,8 @@ def _sides(rows: tuple[Compared, ...], most: int = 20) -> StackedTable:
 
 
 def _gaps(fit: TraceFit, most: int = 15) -> StackedTable:
-    from continuum_sim.cli.tables import StackedTable, joined, name, numbers, words
+    from continuum_sim.cli.tables import StackedTable
+    from continuum_sim.results.view import joined, name, numbers, words
 
     one = [*numbers("calls", "mean s", "log-normal: median s"), *joined("sigma", "D", "AIC")]
     two = [*numbers("mixture: medians s"), *joined("sigmas", "D", "AIC")]
@@ -173,7 +203,7 @@ def _gaps(fit: TraceFit, most: int = 15) -> StackedTable:
 def _gap_cells(name: str, gap: GapFit) -> list[str]:
     from math import exp
 
-    from continuum_sim.cli.numbers import seconds
+    from continuum_sim.results.numbers import seconds
 
     one, two = gap.lognormal, gap.mixture
     cells = [name, f"{gap.calls:,}", seconds(gap.mean_s)]

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from continuum_sim.cli.complete import completer
 from continuum_sim.cli.options import Json
 from continuum_sim.cli.outcome import saying_beside
 
@@ -15,7 +16,11 @@ from continuum_sim.cli.outcome import saying_beside
 def mix_files(
     traces: Annotated[
         list[str],
-        typer.Argument(help="Traces (files, or bundled) with their weights, 1 if left out.", metavar="TRACE:WEIGHT…"),
+        typer.Argument(
+            help="Traces (files, or bundled) with their weights, 1 if left out.",
+            metavar="TRACE:WEIGHT…",
+            autocompletion=completer("trace"),
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Trace to write (.gz, .zst: compressed).")],
     programs: Annotated[

@@ -8,12 +8,17 @@ from typing import Annotated
 
 import typer
 
+from continuum_sim.cli.complete import completer
 from continuum_sim.cli.options import Json
-from continuum_sim.cli.outcome import saying_beside
+from continuum_sim.cli.outcome import print_written, saying_beside
+from continuum_sim.cli.setting_flags import option_of
 
 
 def check_file(
-    name: Annotated[str, typer.Argument(help="Trace file, or a bundled trace.", metavar="TRACE")], json: Json = False
+    name: Annotated[
+        str, typer.Argument(help="Trace file, or a bundled trace.", metavar="TRACE", autocompletion=completer("trace"))
+    ],
+    json: Json = False,
 ) -> None:
     """Read a trace to its end and say what is in it, or its first fault (exit code 2)."""
     from continuum_sim.cli.console import show_lines
@@ -39,7 +44,9 @@ def check_file(
 
 
 def scale_file(
-    name: Annotated[str, typer.Argument(help="Trace file, or a bundled trace.", metavar="TRACE")],
+    name: Annotated[
+        str, typer.Argument(help="Trace file, or a bundled trace.", metavar="TRACE", autocompletion=completer("trace"))
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Trace to write (.gz, .zst: compressed).")],
     scale: Annotated[
         str | None, typer.Option(help="What to divide by: tokens=8,gaps=4,outputs=2 (below 1 enlarges).")
@@ -48,8 +55,9 @@ def scale_file(
         str | None,
         typer.Option(help="Stretch calls beyond a quantile of their tool's, after scaling: quantile=0.9,stretch=3."),
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first so many programs.")] = None,
-    max_turns: Annotated[int | None, typer.Option(help="Cut every program after so many turns.")] = None,
+    limit: Annotated[int | None, option_of("limit", panel="")] = None,
+    max_turns: Annotated[int | None, option_of("max_turns", panel="")] = None,
+    json: Json = False,
 ) -> None:
     """Write a trace in another size: contexts, outputs or gaps divided, the tails of gaps stretched."""
     from continuum_sim.cli.console import show_lines
@@ -76,4 +84,7 @@ def scale_file(
             watch=watch,
         )
     with saying_beside(out):
-        show_lines(f"{out}: {programs:,} programs")
+        if json:
+            print_written(out, programs=programs)
+        else:
+            show_lines(f"{out}: {programs:,} programs")

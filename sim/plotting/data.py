@@ -30,9 +30,13 @@ METRICS: Final = (
 """Columns of `FigureData.cells` that a run measured; every other column is a setting."""
 
 _NO_SETTINGS: Final = frozenset(
-    ("created_at", "command", "versions", "platform", "wall_s", "seed", "policy", "arrivals", "engine")
+    (
+        *("created_at", "command", "versions", "platform", "wall_s", "seed", "policy", "arrivals", "engine"),
+        *("schema_version", "commit", "settings", "objects"),
+    )
 )
-"""Keys of a manifest that are no settings, or are taken from the summary; the engine's modes give the same results."""
+"""Keys of a manifest that are no settings, or are had from the summary or from what settings came to; the engine's
+modes give the same results."""
 
 
 class MissingData(Exception):

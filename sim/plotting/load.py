@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
-from continuum_sim.comparison import COMPARISON
 from continuum_sim.errors import ConfigError
 from continuum_sim.plotting.data import FigureData, Source, measured, settings
 from continuum_sim.plotting.held import setting_columns
@@ -18,6 +17,7 @@ from continuum_sim.results.compared import CompareResult, Run
 from continuum_sim.results.files import MANIFEST, SUMMARY
 from continuum_sim.results.manifest_parts import ComparisonParts, read_manifest
 from continuum_sim.results.result import RunResult, load_run
+from continuum_sim.results.unfinished import COMPARISON, refuse_unfinished
 from continuum_sim.sweeps.result import SweepResult, load_sweep
 
 Drawable: TypeAlias = str | PathLike[str] | RunResult | CompareResult | SweepResult | FigureData
@@ -98,6 +98,7 @@ def _directory(path: Path, *, deeper: bool = True) -> Iterator[tuple[dict[str, A
     elif is_sweep(path):
         yield from swept_cells(load_sweep(path))
     else:
+        refuse_unfinished(path)
         inside = [child for child in sorted(path.iterdir()) if _is_results(child)] if deeper else []
         if not inside:
             raise ConfigError(f"{path} holds no results, expected a directory written by run, compare or sweep --out")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from continuum_sim.report.averages import Array, average_of, average_open, time_edges
-from continuum_sim.report.columns import column
 from continuum_sim.results.decisions import iter_decisions
 from continuum_sim.results.files import DECISIONS
 from continuum_sim.results.result import RunResult
@@ -79,6 +79,11 @@ def timeline_data(run: RunResult, *, most_turns: int = MOST_TURNS, most_bins: in
         "states": states,
         "notes": [note for note in (*notes, states_note, engine_note, pins_note) if note],
     }
+
+
+def column(values: Any, kind: Literal["f8", "f4", "u4"]) -> list[str]:
+    """Return `[kind, base64]`, which JavaScript reads without parsing a digit: floats of 64 or 32 bits, or integers."""
+    return [kind, b64encode(np.ascontiguousarray(values, dtype=f"<{kind}").tobytes()).decode("ascii")]
 
 
 def _choose(programs: pd.DataFrame, most_turns: int) -> npt.NDArray[np.int64]:

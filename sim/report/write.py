@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import math
+from base64 import b64encode
 from collections.abc import Sequence
-from importlib.resources import files
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Annotated, Any, Final
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 
-from continuum_sim.comparison import COMPARISON
 from continuum_sim.errors import ConfigError
 from continuum_sim.readers import convert, read_json
-from continuum_sim.report.comparison_page import comparison_page
-from continuum_sim.report.page import Page, run_page
-from continuum_sim.report.pictures import Picture, pictures_of
-from continuum_sim.report.timeline_data import MOST_TURNS, timeline_data
+from continuum_sim.report.layout import asset, by_class, environment
+from continuum_sim.report.page import Page, comparison_page, run_page
 from continuum_sim.results.compared import ComparisonRow
 from continuum_sim.results.files import MANIFEST
 from continuum_sim.results.manifest_parts import ComparisonParts, read_manifest
-from continuum_sim.results.paired import PairedDifference
+from continuum_sim.results.paired import METRICS, PairedDifference
 from continuum_sim.results.result import RunResult, load_run
 from continuum_sim.results.summary import Summary
+from continuum_sim.results.unfinished import COMPARISON, refuse_unfinished
+from continuum_sim.results.view.comparison import comparison_view
+from continuum_sim.results.view.run import engine_line
 from continuum_sim.traces.files import refuse_folder, write_text
 
 PAGE: Final = "report.html"
@@ -34,6 +36,14 @@ class _Comparison(msgspec.Struct):
     policies: Annotated[list[ComparisonRow], msgspec.Meta(min_length=1)]
     differences: list[PairedDifference]
     runs: Annotated[list[Summary], msgspec.Meta(min_length=1)]
+
+
+class Picture(NamedTuple):
+    """A drawing and what it shows."""
+
+    caption: str
+    base64: str
+    """The SVG. As an image it cannot run a script, whatever names are in it."""
 
 
 def write_report(
@@ -60,16 +70,19 @@ def write_report(
     OSError
         If the file cannot be written.
     """
+    from continuum_sim.report.timeline_data import MOST_TURNS, timeline_data  # pandas, which a notebook may not need
+
     place = Path(directory)
     target = place / PAGE if out is None else Path(out)
     refuse_folder(target)
     if (place / COMPARISON).is_file():
         page, runs = _comparison(place)
     else:
+        refuse_unfinished(place)
         run = load_run(place)
-        page, runs = run_page(run.summary, run.manifest), [run]
+        page, runs = run_page(run), [run]
     timelines = [timeline_data(run, most_turns=MOST_TURNS // len(runs)) for run in runs]
-    html = _render(page, timelines, pictures_of(place) if pictures else [])
+    html = _render(page, timelines, _pictures(place) if pictures else [])
     write_text(target, html)
     return target
 
@@ -85,8 +98,10 @@ def _comparison(place: Path) -> tuple[Page, list[RunResult]]:
     first_seed = [run for run in runs if run.summary.seed == parts.seeds[0]]
     if not first_seed:
         raise ConfigError(f"{place / MANIFEST}: lists no run of seed {parts.seeds[0]}, the first of its seeds")
-    page = comparison_page(compared.policies, compared.differences, compared.runs, manifest, runs[0].manifest)
-    return page, first_seed
+    view = comparison_view(compared.policies, compared.differences, compared.runs, metrics=METRICS)
+    baseline = f"{engine_line(runs[0].summary, runs[0].manifest)}; baseline {manifest['baseline']}"
+    view = replace(view, setting=[*view.setting, baseline])
+    return comparison_page(view, manifest, runs[0].manifest), first_seed
 
 
 def _read_comparison(path: Path) -> _Comparison:
@@ -100,25 +115,36 @@ def _read_comparison(path: Path) -> _Comparison:
     return convert(written, _Comparison, path)
 
 
+def _pictures(directory: Path) -> list[Picture]:
+    """Draw every figure for which the results suffice."""
+    from continuum_sim.plotting import figures
+
+    with TemporaryDirectory(prefix="continuum-sim-report-") as folder:
+        drawn = figures(directory, out=folder, formats=("svg",)).drawn
+        found = []
+        for figure in drawn:
+            (svg,) = [path for path in figure.files if path.suffix == ".svg"]
+            found.append(Picture(figure.caption, b64encode(svg.read_bytes()).decode("ascii")))
+    return found
+
+
 def _render(page: Page, timelines: Sequence[dict[str, Any]], pictures: Sequence[Picture]) -> str:
-    from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
     from continuum_sim import __version__
 
-    assets = files("continuum_sim.report") / "assets"
-
-    def asset(name: str) -> str:
-        return (assets / name).read_text(encoding="utf-8")
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     script = "(() => {\n'use strict';\n" + "\n".join(map(asset, _SCRIPTS)) + "})();\n"
-    return environment.from_string(asset("report.html.j2")).render(
-        page=page,
-        timelines=timelines,
-        pictures=pictures,
-        version=__version__,
-        # Ours, and no user's text is in them.
-        style=Markup(asset("report.css")),
-        script=Markup(script),
+    return (
+        environment(by_class)
+        .get_template("report.html.j2")
+        .render(
+            page=page,
+            view=page.view,
+            timelines=timelines,
+            pictures=pictures,
+            version=__version__,
+            # Ours, and no user's text is in them.
+            style=Markup(asset("report.css")),
+            script=Markup(script),
+        )
     )

@@ -15,9 +15,12 @@ import numpy as np
 from continuum_sim.results.jsonfile import to_json
 from continuum_sim.results.paired import PairedDifference, paired_differences
 from continuum_sim.results.summary import Pins, Prefill, Quantiles, Summary, TimeSplit
+from continuum_sim.results.view.shown import Shown
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from continuum_sim.results.view import View
 
 
 class ComparisonRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +72,7 @@ class Run(msgspec.Struct, frozen=True):
     """The run's `programs` table (Arrow)."""
 
 
-class CompareResult:
+class CompareResult(Shown):
     """Several policies side by side.
 
     Parameters
@@ -92,6 +95,12 @@ class CompareResult:
     def __repr__(self) -> str:
         means = ", ".join(f"{row.policy} {row.jct_mean_s:.4g} s" for row in self.rows)
         return f"<CompareResult over seeds {self.seeds}: mean JCT {means}>"
+
+    def view(self) -> View:
+        """Return what terminal, page and notebook show of the comparison, as rows of text."""
+        from continuum_sim.results.view.comparison import comparison_view
+
+        return comparison_view(self.rows, self.paired, self.summaries)
 
     @property
     def summaries(self) -> list[Summary]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from continuum_sim.build import commit
+from continuum_sim.kept_settings import describe_settings
 from continuum_sim.policies import Routing
 from continuum_sim.resolve import ResolvedRun
 from continuum_sim.results.manifest_parts import SCHEMA_VERSION
@@ -58,6 +59,7 @@ def make_manifest(run: ResolvedRun, *, wall_s: float, command: Sequence[str] | N
         "step_time": run.step_time.describe(),
         **({} if run.routing is None else _cluster(run, run.routing)),
         **({} if run.tools.plain else run.tools.describe()),
+        **describe_settings(replace(config, trace=run.trace)),
         "wall_s": wall_s,
     }
 

@@ -45,6 +45,10 @@ class ManifestParts(msgspec.Struct):
     engine_config: EngineParts | None = None
     step_time: _Object = {}
     tensor_parallel_size: int = 1
+    settings: _Object | None = None
+    """As asked, where a version made it that kept them."""
+    objects: dict[str, str] = {}
+    """Settings that were objects which no text stands for, and what they were."""
 
 
 class ComparisonParts(msgspec.Struct):

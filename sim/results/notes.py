@@ -20,16 +20,16 @@ def activity_notes(policy: Policy, totals: EngineTotals, *, gaps_grew: bool = Fa
     `gaps_grew` says that tool calls waited for workers, or turns for sub-agents.
     """
     notes = []
-    retention = type(policy.retention)
-    if retention.at_turn_end is not Retention.at_turn_end and not (totals.pins_made or totals.evictions):
+    counts, retention = totals.counts, type(policy.retention)
+    if retention.at_turn_end is not Retention.at_turn_end and not (counts.pins_made or counts.evictions):
         notes.append(f"{policy.name} made no pin: it kept contexts just as stock vLLM does")
-    elif totals.pins_made and not totals.pins_hit:
+    elif counts.pins_made and not counts.pins_hit:
         notes.append(f"{policy.name} made pins, none of which lasted until its program's next turn")
-    if policy.retention.needs_tier and not totals.offloads:
+    if policy.retention.needs_tier and not counts.offloads:
         notes.append(f"{policy.name} sent no context to host memory")
-    if policy.order.keyed and not totals.reorders:
+    if policy.order.keyed and not counts.reorders:
         notes.append(f"{policy.name} never changed the order of the queue: turns were admitted as they arrived")
-    if policy.admission.gated and not totals.holds:
+    if policy.admission.gated and not counts.holds:
         notes.append(f"the admission gate of {policy.name} never held a turn back")
     if policy.oracle and gaps_grew:
         notes.append(

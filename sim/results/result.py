@@ -24,14 +24,18 @@ from continuum_sim.results.jsonfile import to_json
 from continuum_sim.results.manifest_parts import ManifestParts, read_manifest
 from continuum_sim.results.summary import Summary
 from continuum_sim.results.tables import COLUMNS, schema
+from continuum_sim.results.view.run import run_view
+from continuum_sim.results.view.shown import Shown
 from continuum_sim.traces.files import whole_file, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from continuum_sim.results.view import View
 
-class RunResult:
+
+class RunResult(Shown):
     """One run: numbers at once, tables when asked for.
 
     Parameters
@@ -68,6 +72,10 @@ class RunResult:
             f"<RunResult {s.policy} on {s.trace}, {s.arrivals}, seed {s.seed}: {s.programs} programs, "
             f"mean JCT {s.jct_s.mean:.4g} s>"
         )
+
+    def view(self) -> View:
+        """Return what terminal, page and notebook show of the run, as rows of text."""
+        return run_view(self.summary, self.manifest)
 
     @cached_property
     def programs(self) -> pd.DataFrame:

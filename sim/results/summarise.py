@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from typing import TypeVar
 
+import msgspec
 from msgspec import UNSET
 
 from continuum_sim.cluster import Cluster
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.tiers import TierTotals
+from continuum_sim.policies.governor import PolicyCounts
 from continuum_sim.results.summary import (
     Kv,
     Pins,
@@ -25,6 +28,8 @@ from continuum_sim.results.tally import ReplicaTally, Tally
 from continuum_sim.steady.length import RunLength
 from continuum_sim.tools import ToolTotals
 from continuum_sim.totals import EngineTotals, totals_of
+
+_Part = TypeVar("_Part", bound=msgspec.Struct)
 
 
 def summarise(
@@ -68,17 +73,15 @@ def summarise(
         tools=UNSET if tools is None else ToolCalls(**asdict(tools)),
         prefill=tally.prefill,
         preemptions=tally.preemptions,
-        pins=Pins(totals.pins_made, totals.pins_hit, totals.pins_expired, totals.pins_broken),
+        pins=_counted(Pins, totals.counts, "pins_"),
         kv=Kv(
             blocks=sum(engine.num_gpu_blocks for engine in engines),
             block_size=engines[0].block_size,
             peak_used_share=totals.peak_used_blocks / totals.usable_blocks,
-            pinned_block_seconds=totals.pinned_block_seconds,
+            pinned_block_seconds=totals.counts.pinned_block_seconds,
         ),
         throughput=Throughput(tally.programs / totals.end_s, tally.output_tokens / totals.end_s),
-        policy_activity=PolicyActivity(
-            totals.evictions, totals.reorders, totals.holds, totals.offloads, totals.recalls
-        ),
+        policy_activity=_counted(PolicyActivity, totals.counts),
         router=router or UNSET,
         moved_turns=sum(part.moved_in for part in replicas) if replicas else UNSET,
         replicas=replicas or UNSET,
@@ -110,8 +113,8 @@ def summarise_replicas(
                 preemptions=totals.preemptions,
                 blocks=cluster.configs[number].num_gpu_blocks,
                 peak_used_share=totals.peak_used_blocks / totals.usable_blocks,
-                pins=Pins(totals.pins_made, totals.pins_hit, totals.pins_expired, totals.pins_broken),
-                pins_moved=totals.pins_moved,
+                pins=_counted(Pins, totals.counts, "pins_"),
+                pins_moved=totals.counts.pins_moved,
                 reloaded_tokens=int(tally.reloaded_tokens[number]),
                 tiers=[_use(tier, end_s) for tier in totals.tiers],
             )
@@ -129,3 +132,8 @@ def _use(tier: TierTotals, end_s: float) -> TierUse:
         read_bytes=tier.read_blocks * tier.block_bytes,
         link_busy_share=tier.link_busy_s / (end_s * tier.links),
     )
+
+
+def _counted(kind: type[_Part], counts: PolicyCounts, prefix: str = "") -> _Part:
+    """Fill a part of the summary with the counts that it names."""
+    return kind(**{name: getattr(counts, f"{prefix}{name}") for name in kind.__struct_fields__})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Final
 
 import msgspec
 import numpy as np
@@ -47,6 +48,12 @@ class Prefill(msgspec.Struct, frozen=True, omit_defaults=True):
     of the last, partly filled block of a context, which is never cached."""
     reloaded_tokens: Count = 0
     """Brought back from a lower memory tier; left out where there were none."""
+
+    @property
+    def cached_share(self) -> float:
+        """Share of what was asked for that the prefix cache held; what a memory tier held is another."""
+        asked_tokens = self.computed_tokens + self.cached_tokens + self.reloaded_tokens
+        return self.cached_tokens / asked_tokens if asked_tokens else 0.0
 
 
 class Pins(msgspec.Struct, frozen=True):
@@ -97,6 +104,10 @@ class TimeSplit(msgspec.Struct, frozen=True, omit_defaults=True):
     """Turns wait for their blocks to come back from a lower memory tier."""
 
 
+RARE_PARTS: Final = TimeSplit.__struct_fields__[-len(TimeSplit.__struct_defaults__) :]
+"""Those of which there may be none."""
+
+
 class ToolCalls(msgspec.Struct, frozen=True):
     """What became of tool calls, where they can wait, time out or fail."""
 
@@ -140,7 +151,7 @@ class PolicyActivity(msgspec.Struct, frozen=True, omit_defaults=True):
     reorders: Count
     """Turns admitted before one that was queued earlier."""
     holds: Count
-    """Turns that the admission gate held back at least once."""
+    """Turns that an admission gate held back at least once."""
     offloads: Count = 0
     """Contexts sent to host memory; left out where there were none, as what follows."""
     recalls: Count = 0
@@ -269,3 +280,12 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def to_json(self) -> str:
         """Return it as indented JSON, keys always in the same order."""
         return to_json(self)
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Summary], tuple[bytes]]:
+        # As JSON, so that what is left out comes back as the very default: msgspec leaves out that object alone, and a
+        # summary from another process would be written with zeros that one from here does not have.
+        return _from_json, (msgspec.json.encode(self),)
+
+
+def _from_json(text: bytes) -> Summary:
+    return msgspec.json.decode(text, type=Summary)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from continuum_sim.results.summary import Measured, Prefill, Quantiles, TimeSplit
+from continuum_sim.results.summary import RARE_PARTS, Measured, Prefill, Quantiles, TimeSplit
 from continuum_sim.results.tables import Columns
 from continuum_sim.steady.backlog import Backlog
 
@@ -166,6 +166,5 @@ class ReplicaTally:
 
 def _split(parts: list[float]) -> TimeSplit:
     """Name the parts; those that msgspec shall leave out must be their very defaults."""
-    rare = TimeSplit.__struct_fields__[-len(TimeSplit.__struct_defaults__) :]
     named = zip(TimeSplit.__struct_fields__, parts, strict=True)
-    return TimeSplit(**{name: part for name, part in named if part or name not in rare})
+    return TimeSplit(**{name: part for name, part in named if part or name not in RARE_PARTS})

@@ -17,6 +17,8 @@ from continuum_sim.names import check_names
 from continuum_sim.policies import Policy
 from continuum_sim.readers import read_json
 from continuum_sim.results.paired import paired_differences
+from continuum_sim.results.view.shown import Shown
+from continuum_sim.results.view.sweep import sweep_view
 from continuum_sim.sweeps.row import CELL, PROGRAM_JCT, RATE_COLUMN, setting_columns
 from continuum_sim.sweeps.settings import RATE
 from continuum_sim.sweeps.store import CELLS, FAILURES, part_files, read_manifest, read_part
@@ -24,6 +26,8 @@ from continuum_sim.sweeps.store import CELLS, FAILURES, part_files, read_manifes
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+
+    from continuum_sim.results.view import View
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ class Failure:
         return ", ".join(f"{name}={value}" for name, value in self.settings.items()) + f": {self.reason}"
 
 
-class SweepResult:
+class SweepResult(Shown):
     """The cells of a sweep.
 
     Parameters
@@ -68,6 +72,10 @@ class SweepResult:
     def __repr__(self) -> str:
         failed = f", {len(self.failures)} failed" if self.failures else ""
         return f"<SweepResult {len(self)} cells{failed} in {self.directory}>"
+
+    def view(self) -> View:
+        """Return what terminal and notebook show of the sweep, as rows of text."""
+        return sweep_view(self)
 
     def __len__(self) -> int:
         return int(self.table([CELL]).num_rows) if part_files(self.directory) else 0

@@ -8,9 +8,13 @@ import msgspec
 
 from continuum_sim.results.jsonfile import to_json
 from continuum_sim.results.paired import PairedDifference
+from continuum_sim.results.view.shown import Shown
+from continuum_sim.results.view.sweep import tuned_view
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from continuum_sim.results.view import View
 
 
 class Trial(msgspec.Struct, frozen=True):
@@ -24,7 +28,7 @@ class Trial(msgspec.Struct, frozen=True):
     """Why it did not."""
 
 
-class Tuned(msgspec.Struct, frozen=True, kw_only=True):
+class Tuned(msgspec.Struct, Shown, frozen=True, kw_only=True):
     """What a search found."""
 
     policy: str
@@ -48,6 +52,10 @@ class Tuned(msgspec.Struct, frozen=True, kw_only=True):
         import pandas as pd
 
         return pd.DataFrame([{"number": t.number, "value_s": t.value_s, **t.parameters} for t in self.trials])
+
+    def view(self) -> View:
+        """Return what terminal and notebook show of the search, as rows of text."""
+        return tuned_view(self)
 
     def to_json(self) -> str:
         """Return it as indented JSON."""

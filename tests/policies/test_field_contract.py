@@ -91,7 +91,7 @@ def test_a_review_happens_in_time(stepwise: bool) -> None:
     programs = [program("p", turn(8, 2, gap=50.0), turn(12, 2), at=0.0), program("q", turn(8, 30), at=0.0)]
     run = simulate(programs, Policy("noon", retention=UntilNoon()), config=engine(30), stepwise=stepwise)
     assert [(round(time_s), who) for _, time_s, who, _ in run.events("expire")] == [(12, "p")]
-    assert run.totals.pins_expired == 1
+    assert run.totals.counts.pins_expired == 1
 
 
 def test_a_held_turn_counts_once_however_often_it_is_asked_about() -> None:

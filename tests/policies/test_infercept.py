@@ -102,8 +102,8 @@ def test_short_calls_are_kept_and_long_ones_are_not_in_a_run() -> None:
     ]
     for policy in ("infercept:saturation=64", "infercept-oracle:saturation=64"):
         run = simulate(programs, policy, config=engine(400, max_model_len=512), step_time=affine())
-        assert run.totals.pins_hit == 1
-        assert run.totals.pins_expired == (policy == "infercept:saturation=64")
+        assert run.totals.counts.pins_hit == 1
+        assert run.totals.counts.pins_expired == (policy == "infercept:saturation=64")
 
     assert run.simulation.policy.oracle
 

@@ -76,7 +76,7 @@ def test_overload_holds_programs_back_in_a_run() -> None:
     free = simulate(programs, "order=remaining-prefill", config=engine(30))
     assert free.totals.preemptions > 0
     assert gated.totals.preemptions == 0
-    assert gated.totals.holds > 0
+    assert gated.totals.counts.holds > 0
 
 
 def test_refuses_a_clear_mark_above_overload() -> None:

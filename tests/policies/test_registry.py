@@ -11,7 +11,7 @@ import pytest
 from continuum_sim.policies import PRESETS, Fate, Order, PolicyError, Preset, Retention, find_preset, register_preset
 from continuum_sim.policies.planes import Decision
 from continuum_sim.policies.registry import (
-    ORDERS,
+    PLANES,
     RETENTIONS,
     check_names,
     find_plane,
@@ -22,16 +22,14 @@ from continuum_sim.policies.registry import (
 from continuum_sim.policies.ttl import Ttl
 from continuum_sim.policies.ttl_static import TtlStatic
 from continuum_sim.policies.views import Moment, ProgramView
+from support.rules import registered
 
 
 @pytest.fixture
 def undo() -> Iterator[None]:
-    """Registers nothing for good."""
-    before = dict(PRESETS), dict(ORDERS), dict(RETENTIONS)
-    yield
-    for table, saved in zip((PRESETS, ORDERS, RETENTIONS), before, strict=True):
-        table.clear()
-        table.update(saved)  # type: ignore[arg-type]
+    """Registers nothing beyond the test."""
+    with registered():
+        yield
 
 
 def test_the_stock_presets_are_there() -> None:
@@ -115,6 +113,21 @@ def test_a_preset_of_ones_own(undo: None) -> None:
     policy = find_preset("keep-long").build(least=5)
     assert policy.retention == KeepLong(5)
     assert [p.name for p in find_preset("keep-long").parameters] == ["least"]
+
+
+def test_what_a_test_registers_goes_with_it() -> None:
+    mine, known = type("Mine", (Order,), {}), (set(PRESETS), set(PLANES["order"]))
+
+    def failing_test() -> None:
+        with registered(order={"mine": mine}):
+            assert find_plane("order", "mine") is mine
+            register_preset(Preset("mine", "arrival", "here", order=mine))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        failing_test()
+    assert (set(PRESETS), set(PLANES["order"])) == known
+    assert "lru" in PRESETS
 
 
 def test_check_names_names_the_first_stranger() -> None:

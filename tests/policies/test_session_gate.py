@@ -64,7 +64,7 @@ def test_programs_run_one_after_the_other_in_a_run() -> None:
     programs = [program(name, *two_turns, at=0.0) for name in "ab"]
     run = simulate(programs, "session-gate:limit=1", config=engine(50))
     assert run.of("b", 0).scheduled_s == run.of("a", 1).finish_s
-    assert run.totals.holds == 1
+    assert run.totals.counts.holds == 1
     free = simulate(programs, "program-fifo", config=engine(50))
     assert free.of("b", 0).scheduled_s == 0
 

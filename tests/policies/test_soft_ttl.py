@@ -46,9 +46,9 @@ def test_growth_breaks_pins_before_it_preempts() -> None:
     hard = simulate(programs, "ttl-static:ttl=90", config=engine(14))
     soft = simulate(programs, "soft-ttl:ttl=90", config=engine(14))
     assert hard.totals.preemptions > 0
-    assert hard.totals.pins_hit == 1
+    assert hard.totals.counts.pins_hit == 1
     assert soft.totals.preemptions == 0
-    assert soft.totals.pins_broken == 1
+    assert soft.totals.counts.pins_broken == 1
 
 
 def test_what_nothing_needs_stays_in_a_run() -> None:
@@ -58,7 +58,7 @@ def test_what_nothing_needs_stays_in_a_run() -> None:
     ]
     run = simulate(programs, "soft-ttl:ttl=90", config=engine(30))
     assert run.of("kept", 1).cached_tokens == 20
-    assert run.totals.pins_hit == 1
+    assert run.totals.counts.pins_hit == 1
 
 
 def test_eviction_reaches_protected_contexts_last() -> None:

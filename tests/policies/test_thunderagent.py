@@ -113,7 +113,7 @@ def test_thrashing_programs_take_turns_in_a_run() -> None:
     gated = simulate(programs, settings, config=engine(40))
     free = simulate(programs, "lru", config=engine(40))
     assert len(gated.programs) == 4
-    assert gated.totals.holds > 0
+    assert gated.totals.counts.holds > 0
     assert sum(t.cached_tokens for t in gated.turns) > 1.5 * sum(t.cached_tokens for t in free.turns)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from support.cli import refused
+from support.cli import printed, refused
 
 TURN = {"input_tokens": 10, "kept_tokens": 0, "output_tokens": 2, "tool": None, "tool_s": 0}
 
@@ -36,6 +36,19 @@ TURN = {"input_tokens": 10, "kept_tokens": 0, "output_tokens": 2, "tool": None, 
         ("--arrivals closed:workers=0", "workers is 0"),
         ("--arrivals closed:workers=1.5", "workers is '1.5', expected a whole number"),
         ("--arrivals trace", "arrival_s is missing"),
+        ("--arrivals 0.1", "arrivals is '0.1', expected a process as in poisson:rate=0.1, or --rate 0.1"),
+        ("--rate 0", "rate is 0.0, expected a number of programs per second above 0"),
+        ("--rate x", "--rate is 'x', expected a number"),
+        ("--rate 0.1 --arrivals burst", "rate 0.1 and arrivals burst both say when programs arrive; leave one out"),
+        ("--seed 0-4", "--seed is '0-4', expected one seed; `compare --seeds 0-4` takes several"),
+        (
+            "--policies lru,ttl",
+            "`run` has no --policies: it takes one policy, --policy; `compare`",
+        ),
+        ("--seeds 0-4", "`run` has no --seeds: it takes one seed, --seed; `compare` and `sweep` take several"),
+        ("--trase x", "unknown option '--trase' of run, did you mean '--trace'? `continuum-sim run -h` lists them"),
+        ("-tp x", "--tensor-parallel-size is 'x', expected a whole number"),
+        ("--kv-blocks=1e3", "--kv-blocks is '1e3', expected a whole number"),
         ("--seed -1", "seed is -1"),
         ("--seed one", "--seed"),
         ("--limit 0", "limit is 0"),
@@ -62,7 +75,7 @@ TURN = {"input_tokens": 10, "kept_tokens": 0, "output_tokens": 2, "tool": None, 
         ("--watermark -0.1", "watermark is -0.1"),
         ("--step-time rooflin", "did you mean 'roofline'?"),
         ("--step-time fitted:/nowhere.json", "/nowhere.json"),
-        ("--engine slow", "--engine"),
+        ("--engine slow", "--engine is 'slow', expected one of fast, stepwise"),
         (
             "--kv-blocks 1" + 400 * "0",
             "kv_blocks is a number of about 401 digits, expected a whole",
@@ -202,3 +215,52 @@ def test_a_reader_that_stops_reading_is_no_error() -> None:
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert done.stdout == "{\n"
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("command", "complaint"),
+    [
+        ("run --dram-gbps 50", "--dram-gbps does nothing without --dram-gb; give that too, or leave it out"),
+        ("run --ssd-gbps 50 --dram-gb 100", "--ssd-gbps does nothing without --ssd-gb"),
+        ("compare --reload always", "--reload does nothing without --dram-gb"),
+        ("run --tool-retries 2", "--tool-retries does nothing without --tool-timeout or --tool-failure-rate"),
+        ("run --gpu h100 --replicas h100:2", "--gpu does nothing where --replicas names the GPUs"),
+        (
+            "run --kv-blocks 5000 --gpu-memory-utilization 0.8",
+            "--gpu-memory-utilization does nothing where --kv-blocks",
+        ),
+        ("run --force", "--force lets --out replace earlier results; say which with --out DIR"),
+        ("compare --force", "--force lets --out replace earlier results"),
+        ("sweep --vary kv_blocks=5000,6000 --dram-gbps 50 --out x", "--dram-gbps does nothing without --dram-gb"),
+        ("sweep tune ttl --reload always", "--reload does nothing without --dram-gb"),
+        ("figures x --jobs 2", "--jobs is for --paper"),
+        ("trace export bfcl --to aiperf --block-size 4 -o x", "--block-size does nothing for aiperf"),
+    ],
+)
+def test_an_option_that_can_do_nothing_is_refused(
+    command: str, complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert complaint in refused(capsys, *command.split())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "run --dram-gbps 50 --dram-gb 100",
+        "run --dram-gbps 50 --replicas h100:2:dram_gb=200",
+        "run --tool-retries 2 --tool-failure-rate 0.1",
+        "run --gpu h100 --replicas 2",
+        "run --config own.toml",
+        "sweep --vary dram_gb=0,100 --dram-gbps 50 --jobs 1 --out x",
+        "sweep --vary replicas=1;h100:1 --gpu l4 --jobs 1 --out x",
+    ],
+)
+def test_an_option_that_can_do_something_for_some_run_is_not(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor is what a file of settings says: it may be there for other runs."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.toml").write_text("[base]\ndram_gbps = 50.0\ntool_retries = 3\n")
+    printed(capsys, *command.split(), "--limit", "1", "--max-turns", "2")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,11 +13,11 @@ import pytest
 
 import continuum_sim as cs
 from continuum_sim.build import build_name
-from continuum_sim.cli.numbers import count, percent, seconds, signed
 from continuum_sim.policies import PRESETS
+from continuum_sim.results.numbers import count, percent, seconds, signed
 from continuum_sim.seeds import parse_seeds
 from continuum_sim.vllm_defaults import MIRRORED_VLLM
-from support.cli import printed
+from support.cli import printed, refused
 
 FEW = ("--limit", "8", "--max-turns", "6", "--arrivals", "poisson:rate=2", "--kv-blocks", "1300")
 
@@ -74,8 +75,6 @@ def test_policies_lists_every_preset_with_its_parameters(capsys: pytest.CaptureF
         assert policy["name"] in text
         assert policy["rule"]
         assert policy["source"]
-        for parameter in policy["parameters"]:
-            assert f"{parameter['name']}={parameter['default']}" in text
     static = next(policy for policy in listed["policies"] if policy["name"] == "ttl-static")
     assert {
         "name": "ttl",
@@ -158,3 +157,47 @@ def test_numbers_have_three_figures() -> None:
         "50 %",
         "100 %",
     ]
+
+
+@pytest.mark.parametrize("command", ["compare", "sweep"])
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--policy", "has no --policy: it takes a list of policies, --policies lru,ttl"),
+        ("--seed", "has no --seed: it takes a list of seeds, --seeds 0-4"),
+    ],
+)
+def test_commands_for_several_name_the_option_for_several(
+    command: str, option: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said in refused(capsys, command, option, "1")
+
+
+def test_short_words_mean_what_the_long_ones_do(capsys: pytest.CaptureFixture[str]) -> None:
+    few = ("--limit", "2", "--max-turns", "2")
+    long = printed(capsys, "run", *few, "--arrivals", "poisson:rate=0.5", "--tensor-parallel-size", "2")
+    setting = long.partition("\n\n")[0]
+    assert "2 × A100-80" in setting
+    for tp in ("--tp", "-tp"):
+        assert printed(capsys, "run", *few, "--rate", "0.5", tp, "2").startswith(setting)
+    assert printed(capsys, "run", "-h") == printed(capsys, "run", "--help")
+    for group in ((), ("trace",), ("trace", "stats"), ("sweep", "tune"), ("validate",)):
+        assert "Usage" in printed(capsys, *group, "-h")
+
+
+def test_a_file_of_settings_has_two_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text('[base]\narrivals = "gamma:rate=1,cv=2"\nlimit = 3\nmax_turns = 2\n')
+    assert "arrivals gamma:rate=1,cv=2" in printed(capsys, "run", "--config", path)
+    assert "arrivals gamma:rate=2,cv=2" in printed(capsys, "run", "--config", path, "--rate", "2")
+    path.write_text('[base]\narrivals = "burst"\nlimit = 3\nmax_turns = 2\n')
+    assert "arrivals poisson:rate=2" in printed(capsys, "run", "--config", path, "--rate", "2")
+
+
+def test_rate_is_short_for_poisson_arrivals_in_the_library_too() -> None:
+    assert cs.RunConfig(rate=2) == cs.RunConfig(arrivals="poisson:rate=2.0")
+    assert replace(cs.RunConfig(rate=2), seed=1).arrivals == "poisson:rate=2.0"
+    with pytest.raises(cs.ConfigError, match="rate 2 and arrivals burst both say when programs arrive"):
+        cs.RunConfig(rate=2, arrivals="burst")
+    found = cs.sweep(["lru"], arrivals="gamma:rate=1,cv=2", rate=3.0, limit=2, max_turns=2, jobs=1).frame()
+    assert list(found["rate_per_s"]) == [3.0]

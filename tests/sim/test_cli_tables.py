@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from continuum_sim.cli.tables import Column, StackedTable, name, numbers, words
+from continuum_sim.cli.tables import StackedTable
+from continuum_sim.results.view import Column, name, numbers, words
 from support.cli import cli, printed
 from support.recorded_logs import requests as recorded
 from support.recorded_logs import simulated_rows, write_lines
@@ -36,7 +37,7 @@ def lost(wide: str, narrow: str) -> list[str]:
     narrow = narrow.replace(", ", " ").replace(",\n", "\n")  # names may be joined with commas
     there = set(narrow.split())
     found = {word.rstrip(",") for word in re.sub(r"simulated in .*", "", wide).split()}
-    found = {word for word in found if not re.fullmatch(r"[─█▓▒░▚▞]+", word)}
+    found = {word for word in found if not re.fullmatch(r"[─█▓▒░▘▚▞]+", word)}
     return sorted(w for w in found if w not in there and (re.match(r"[+−]?\d", w) or not is_whole(w, narrow)))
 
 
@@ -113,7 +114,7 @@ def test_a_recorded_report_on_a_narrow_terminal(
 ) -> None:
     log = write_lines(tmp_path / "log.jsonl", simulated_rows(recorded(12)))
     engine = ("--step-time", "roofline", "--model", "llama-3.1-8b", "--gpu", "a100-80", "--kv-blocks", "60")
-    command = ("validate", "--recorded", log, *engine, "--max-model-len", "900", "--tolerance", "1000")
+    command = ("backtest", log, *engine, "--max-model-len", "900", "--tolerance", "1000")
     wide = on_terminal(monkeypatch, capsys, 200, *command)
     assert "p90" in wide
     for width in (60, 80):

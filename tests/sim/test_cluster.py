@@ -117,10 +117,10 @@ def test_a_pin_is_released_when_the_next_turn_goes_elsewhere() -> None:
             [p, r, q], "pin-forever", config=config, others=[config], routing=PinsHold((0,)), stepwise=stepwise
         )
         assert outcome.of("q").scheduled_s == 7.0
-        assert outcome.totals.pins_made == 1
-        assert outcome.totals.pins_moved == 1
-        assert outcome.totals.pins_hit == outcome.totals.pins_broken == outcome.totals.pins_expired == 0
-        assert outcome.totals.pinned_block_seconds == 5.0 * 4
+        counts = outcome.totals.counts
+        assert counts.pins_made == counts.pins_moved == 1
+        assert counts.pins_hit == counts.pins_broken == counts.pins_expired == 0
+        assert outcome.totals.counts.pinned_block_seconds == 5.0 * 4
         assert [(e.name, e.replica, e.detail) for e in outcome.log if e.program == "p" and e.name == "move"] == [
             ("move", 0, {"to": 1})
         ]

@@ -29,7 +29,7 @@ class PinBig(Retention):
     [
         ({"policy": PinBig()}, r"policy is a plane, PinBig, .*Policy\('PinBig', retention=PinBig\(…\)\)"),
         ({"policy": 5}, "policy is 5, expected a policy's name"),
-        ({"arrivals": 0.1}, "arrivals is 0.1, expected .*write poisson:rate=0.1"),
+        ({"arrivals": 0.1}, "arrivals is 0.1, expected .*or give rate=0.1"),
         ({"model": 3}, "model is 3"),
         ({"gpu": None}, "gpu is None"),
         ({"step_time": 3}, "step_time is 3"),

@@ -14,8 +14,8 @@ import pytest
 
 import continuum_sim as cs
 from continuum_sim.cli import main
-from continuum_sim.cli.numbers import seconds
 from continuum_sim.report.timeline_data import timeline_data
+from continuum_sim.results.numbers import seconds
 from continuum_sim.traces import Program, Turn
 
 SHORT: dict[str, Any] = {"limit": 12, "max_turns": 8, "arrivals": "poisson:rate=2", "kv_blocks": 1500}

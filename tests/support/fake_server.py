@@ -29,6 +29,8 @@ class FakeServer:
     tells_cached: bool = True
     url: str = ""
     asked: list[dict[str, Any]] = field(default_factory=list)
+    gaps_s: list[float] = field(default_factory=list)
+    """From one token to the next, as it was: a busy machine wakes a sleeper late."""
 
     def answer(self, handler: BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
         self.asked.append(body)
@@ -44,9 +46,12 @@ class FakeServer:
         handler.end_headers()
         time.sleep(self.first_token_s)
         count = body["max_tokens"] - (2 if fault == "short" else 0)
+        sent_s = time.monotonic()
         for number in range(count):
             if number:
                 time.sleep(self.token_s)
+                self.gaps_s.append(time.monotonic() - sent_s)
+            sent_s = time.monotonic()
             if number == 2 and fault == "silence":
                 time.sleep(30)
             if number == 2 and fault == "cut":

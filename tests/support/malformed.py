@@ -534,7 +534,7 @@ def _recorded(rng: Rng, valid: Path, folder: Path) -> Malformed:
     name = rng.choice(("recorded.jsonl", "bench.json"))
     content, path = (valid / name).read_bytes(), folder / name
     path.write_bytes((spoil_lines if name.endswith("jsonl") else spoil_json)(rng, content))
-    return Malformed(f"recorded {name}", ["validate", "--recorded", str(path), "--gpu", "a100-80"], None)
+    return Malformed(f"recorded {name}", ["backtest", str(path), "--gpu", "a100-80"], None)
 
 
 _FLAGS = {

@@ -1,12 +1,51 @@
-"""Rules that tests build theirs on."""
+"""Rules of tests: what they are built on, what they saw, and names for them that go again."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from continuum_sim.policies.planes import Decision, PinFor, Retention
-from continuum_sim.policies.views import Moment, ProgramView
+from continuum_sim.policies.planes import Decision, Order, PinFor, Retention
+from continuum_sim.policies.registry import PLANES, PRESETS
+from continuum_sim.policies.views import Moment, ProgramView, TurnView
+
+
+@contextmanager
+def registered(**planes: Mapping[str, type]) -> Iterator[None]:
+    """Give rules names for a while: `registered(order={"oldest-yields": OldestYields})`.
+
+    Whatever else is registered meanwhile goes with them.
+    """
+    tables = [PRESETS, *PLANES.values()]
+    before = [dict(table) for table in tables]
+    try:
+        for plane, rules in planes.items():
+            for name, rule in rules.items():
+                PLANES[plane].add(name, rule)
+        yield
+    finally:
+        for table, known in zip(tables, before, strict=True):
+            table.clear()
+            table.update(known)
+
+
+class Recorder(list[tuple[Any, ...]]):
+    """What a rule saw, in order. A rule is frozen, and one for all runs: hand each run a rule with its own."""
+
+    def look(self, what: str, moment: Moment) -> None:
+        """Write down the state of the engine: (what, time in s, free blocks, turns running, turns waiting)."""
+        view = moment.engine
+        self.append((what, round(moment.now_s, 6), view.free_blocks, view.num_running, view.num_waiting))
+
+
+@dataclass(frozen=True)
+class OldestYields(Order):
+    """Preempts the turn admitted first, which has its tokens of the step already; vLLM's own FCFS never does."""
+
+    def victim(self, running: Sequence[TurnView]) -> int:
+        return 0
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +19,7 @@ from continuum_sim.validate.calibration.delays import ClientDelays, read_delays
 from continuum_sim.validate.calibration.measure import Asked, Measured, PointAnswers
 from continuum_sim.validate.calibration.points import Point, plan_points
 from continuum_sim.validate.calibration.probes import _decodes
-from continuum_sim.validate.engines.interface import EngineError, EngineFacts, TurnAnswer
+from continuum_sim.validate.engines.interface import EngineError, EngineFacts, TurnAnswer, TurnRequest
 from support.fake_engine import FakeEngines, facts
 from support.virtual_time import run_virtually
 
@@ -132,6 +133,39 @@ def test_the_model_and_its_picture_are_written(tmp_path: Path) -> None:
     assert load_fitted(tmp_path / "new" / "fitted.json") == TRUTH
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["fitted.json", "fitted.png"]
+
+
+class SeenFromOutside:
+    """A server on a machine that is busy while the round trip is measured, and quick for the first prefill after it."""
+
+    def __init__(self) -> None:
+        self.facts = SMALL
+        self.step_log = None
+        self.measured = False
+
+    async def turn(self, request: TurnRequest) -> TurnAnswer:
+        start_s = asyncio.get_running_loop().time()
+        first_s = 0.05
+        if len(request.prompt_token_ids) == 1:
+            self.measured = True
+        elif self.measured:
+            self.measured, first_s = False, 0.02
+        times = tuple(start_s + first_s + 0.01 * number for number in range(request.output_tokens))
+        await asyncio.sleep(times[-1] - start_s)
+        return TurnAnswer([20] * request.output_tokens, times[0], times[-1], token_times_s=times)
+
+    async def forget(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+
+def test_a_prefill_that_drowns_in_the_round_trip_does_not_end_a_calibration(tmp_path: Path) -> None:
+    said: list[str] = []
+    model, _ = run_virtually(calibrate(SeenFromOutside(), tmp_path / "points.jsonl", said.append))
+    assert any(line.startswith("measuring") for line in said)
+    assert model.step_s(StepBatch(0, 0, 0, 0, 1, 64)) == pytest.approx(0.01, rel=0.05)
 
 
 def test_delays_come_back_from_json() -> None:

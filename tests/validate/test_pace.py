@@ -120,7 +120,7 @@ def test_a_server_keeps_its_own_pace(capsys: pytest.CaptureFixture[str]) -> None
     with pytest.raises(SystemExit) as ended:
         main(["validate", "--policies", "lru", "--base-url", "http://localhost:1", "--pace", "llama-3.1-8b@h100"])
     assert ended.value.code == 2
-    assert "--pace holds an engine that is started here" in capsys.readouterr().err
+    assert "--pace: the server of --base-url runs at its own pace" in capsys.readouterr().err
 
 
 def test_how_the_pace_was_kept_is_counted() -> None:

@@ -14,7 +14,6 @@ import pytest
 from continuum_sim.engine.rebuild import fit_rebuild_time
 from continuum_sim.policies import PRESETS
 from continuum_sim.policies.planes import Admission, Order
-from continuum_sim.policies.registry import register_admission, register_order, register_retention
 from continuum_sim.policies.ttl_static import TtlStatic
 from continuum_sim.policies.views import Moment, TurnView
 from continuum_sim.results.decisions import DecisionRecord, decision_line
@@ -23,6 +22,7 @@ from continuum_sim.spec import parse_policy
 from continuum_sim.steptime.fitted import Fitted
 from continuum_sim.traces.schema import Child, Program
 from continuum_sim.validate.parity.random_cases import Case, random_case
+from support.rules import OldestYields, registered
 from support.runs import Outcome
 
 pytestmark = pytest.mark.engine
@@ -31,16 +31,6 @@ STEP_TIME = Fitted(0.01, 1e-4, 1e-7, 2e-9)
 SEEDS = range(4)
 
 
-@register_order("test-oldest-yields")
-@dataclass(frozen=True)
-class OldestYields(Order):
-    """Preempts the request that was admitted first, which vLLM's own FCFS never does."""
-
-    def victim(self, running: Sequence[TurnView]) -> int:
-        return 0
-
-
-@register_order("test-ageing")
 @dataclass(frozen=True)
 class Ageing(Order):
     """Keys that cross as time passes."""
@@ -51,7 +41,6 @@ class Ageing(Order):
         return (turn.arrival_s - now_s) * (1 + turn.program.seq % 3)
 
 
-@register_admission("test-few-newcomers")
 @dataclass(frozen=True)
 class FewNewcomers(Admission):
     """Lets first turns in only while at most one turn runs."""
@@ -60,12 +49,22 @@ class FewNewcomers(Admission):
         return turn.index > 0 or moment.engine.num_running < 2
 
 
-@register_retention("test-yielding-to-growth")
 @dataclass(frozen=True)
 class YieldingToGrowth(TtlStatic):
     """Gives pins up before any running turn is preempted."""
 
     yields_to_growth: ClassVar[bool] = True
+
+
+@pytest.fixture(autouse=True)
+def named() -> Iterator[None]:
+    """Name the rules above as policies name theirs."""
+    with registered(
+        order={"oldest-yields": OldestYields, "ageing": Ageing},
+        admission={"few-newcomers": FewNewcomers},
+        retention={"yielding-to-growth": YieldingToGrowth},
+    ):
+        yield
 
 
 @dataclass(frozen=True)
@@ -127,11 +126,11 @@ MUST_HAPPEN = {
     "ttl:cold_start=3": {"pins_hit", "pins_expired", "pins_broken"},
     "ttl:cold_start=3,pressure=head": {"pins_hit", "pins_expired", "pins_broken"},
     "ttl:cold_start=3,pressure=younger": {"pins_hit", "pins_expired", "pins_broken"},
-    "order=test-oldest-yields,retention=ttl-static:ttl=2": {"preemptions", "pins_hit"},
-    "order=test-ageing": {"reorders"},
-    "order=program-fifo,admission=test-few-newcomers": {"holds", "reorders"},
-    "admission=test-few-newcomers": {"holds", "reorders"},
-    "order=pinned-first,retention=test-yielding-to-growth:ttl=4": {"pins_hit", "pins_broken"},
+    "order=oldest-yields,retention=ttl-static:ttl=2": {"preemptions", "pins_hit"},
+    "order=ageing": {"reorders"},
+    "order=program-fifo,admission=few-newcomers": {"holds", "reorders"},
+    "admission=few-newcomers": {"holds", "reorders"},
+    "order=pinned-first,retention=yielding-to-growth:ttl=4": {"pins_hit", "pins_broken"},
 }
 """What each policy must have done over all seeds, or agreeing on it would prove nothing."""
 

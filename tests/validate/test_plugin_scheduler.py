@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.policies.planes import Admission, Decision, Fate, Order, Retention
-from continuum_sim.policies.registry import register_admission, register_order, register_retention
 from continuum_sim.policies.views import Moment, ProgramView, TurnView
+from support.rules import OldestYields, Recorder, registered
 from support.vllm_bench import BLOCK, Bench, tokens
 
 pytestmark = pytest.mark.engine
@@ -23,42 +23,23 @@ pytestmark = pytest.mark.engine
 Make = Callable[..., Bench]
 
 
-@register_order("test-first-yields")
-@dataclass(frozen=True)
-class FirstYields(Order):
-    """Preempts the first of the batch, which has its tokens of the step already."""
-
-    def victim(self, running: Any) -> int:
-        return 0
-
-
-@register_admission("test-all-welcome")
 @dataclass(frozen=True)
 class AllWelcome(Admission):
     """A gate that is always open: the queue is the plug-in's, the order vLLM's."""
 
-
-@register_retention("test-onlooker")
-@dataclass(frozen=True)
-class Onlooker(Retention):
-    """Notes how many turns run, wait and what is free whenever a turn ends."""
-
-    seen: ClassVar[list[tuple[int, int, int]]] = []
-
-    def at_turn_end(self, program: ProgramView, moment: Moment) -> Decision:
-        engine = moment.engine
-        self.seen.append((engine.num_running, engine.num_waiting, engine.free_blocks))
-        return Fate.RELEASE
+    def allows(self, turn: TurnView, moment: Moment) -> bool:
+        return True
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Make:
+def bench(tmp_path: Path) -> Iterator[Make]:
     pytest.importorskip("vllm", reason="vLLM is not installed")
 
     def make(policy: str, **settings: Any) -> Bench:
         return Bench(policy, tmp_path, **settings)
 
-    return make
+    with registered(order={"oldest-yields": OldestYields}, admission={"all-welcome": AllWelcome}):
+        yield make
 
 
 def end_turn(bench: Bench, name: str, prompt: list[int], **extra: Any) -> list[int]:
@@ -298,7 +279,7 @@ class TestQueue:
     def test_set_aside_requests_stay_first_come_first_served(self, bench: Make) -> None:
         from vllm.v1.request import RequestStatus
 
-        b = bench("admission=test-all-welcome", max_num_seqs=1)
+        b = bench("admission=all-welcome", max_num_seqs=1)
         blocked = [b.add(f"{name}0", tokens(ord(name), 10), 2, program_id=name) for name in "ab"]
         for request in blocked:
             request.status = RequestStatus.WAITING_FOR_STRUCTURED_OUTPUT_GRAMMAR
@@ -325,7 +306,7 @@ class TestQueue:
         assert order == ["blocker", "a1", "s1", "s2"]
 
     def test_the_policys_victim_is_preempted_and_gives_its_tokens_back(self, bench: Make) -> None:
-        b = bench("order=test-first-yields", num_gpu_blocks=21, max_num_seqs=3)
+        b = bench("order=oldest-yields", num_gpu_blocks=21, max_num_seqs=3)
         prompts = {f"{name}0": tokens(number, 6 * BLOCK - 4 * number) for number, name in enumerate("abc")}
         requests = [b.add(name, prompt, 100, program_id=name[0]) for name, prompt in prompts.items()]
         b.step()
@@ -349,14 +330,23 @@ class TestQueue:
 
 
 def test_turns_that_end_together_see_each_other_leave(bench: Make) -> None:
-    b = bench("retention=test-onlooker", max_num_seqs=3)
-    Onlooker.seen.clear()
+    seen = Recorder()
+
+    class Onlooker(Retention):
+        """Looks at the engine whenever a turn ends."""
+
+        def at_turn_end(self, program: ProgramView, moment: Moment) -> Decision:
+            seen.look("end", moment)
+            return Fate.RELEASE
+
+    with registered(retention={"onlooker": Onlooker}):
+        b = bench("retention=onlooker", max_num_seqs=3)
     for number, name in enumerate("abc"):
         b.add(f"{name}0", tokens(number, 2 * BLOCK), 2 + number // 2, program_id=name)
     b.add("d0", tokens(9, 10), 1, program_id="d")
     b.run()
     # Each turn holds 3 blocks until it has ended; a and b end in one step, c and d in the next.
-    assert Onlooker.seen == [(2, 1, 91), (1, 1, 94), (1, 0, 96), (0, 0, 99)]
+    assert [state for _, _, *state in seen] == [[91, 2, 1], [94, 1, 1], [96, 1, 0], [99, 0, 0]]
 
 
 def random_requests(rng: np.random.Generator, count: int) -> list[tuple[int, list[int], int]]:
@@ -475,8 +465,8 @@ def test_views_tell_a_turns_progress_when_a_victim_is_chosen(bench: Make, monkey
         seen.append([turn.computed_tokens for turn in running])
         return len(running) - 1
 
-    monkeypatch.setattr(FirstYields, "victim", victim)
-    b = bench("order=test-first-yields", num_gpu_blocks=13, max_num_seqs=2)
+    monkeypatch.setattr(OldestYields, "victim", victim)
+    b = bench("order=oldest-yields", num_gpu_blocks=13, max_num_seqs=2)
     b.add("a0", tokens(1, 5 * BLOCK), 60, program_id="a")
     b.add("b0", tokens(2, 5 * BLOCK), 60, program_id="b")
     while not seen:

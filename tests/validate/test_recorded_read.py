@@ -254,7 +254,9 @@ def test_a_named_format_is_not_guessed(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "r.jsonl", [line(0)])
     with pytest.raises(TraceError, match="input_lens is missing"):
         read_recorded(path, "vllm-bench")
-    with pytest.raises(ConfigError, match="unknown format 'vllm-benc', did you mean \"vllm-bench\""):
+    with pytest.raises(
+        ConfigError, match="unknown format 'vllm-benc', did you mean 'vllm-bench'\\? known: llmservingsim, vllm-bench"
+    ):
         read_recorded(path, "vllm-benc")
     with pytest.raises(TraceError, match="cannot be read: No such file"):
         read_recorded(tmp_path / "none")

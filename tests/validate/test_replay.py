@@ -14,7 +14,7 @@ from continuum_sim.traces.scale import Scale
 from continuum_sim.traces.schema import Program
 from continuum_sim.validate.calibration.delays import ClientDelays
 from continuum_sim.validate.engines.interface import EngineError
-from continuum_sim.validate.kept_records import KeptRecords
+from continuum_sim.validate.observed import KeptRecords
 from continuum_sim.validate.predict import forecast
 from continuum_sim.validate.replay import Replay, replay
 from continuum_sim.validate.workload import Workload, make_workload

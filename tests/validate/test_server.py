@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,9 @@ def test_a_server_tells_its_settings_and_the_user_the_rest() -> None:
         server.metrics = ""
         with pytest.raises(ConfigError, match="give --kv-blocks, --block-size as"):
             asyncio.run(connect(server))
+        told = replace(SETTINGS, num_gpu_blocks=30, block_size=32, max_model_len=512)
+        facts = asyncio.run(connect(server, told)).facts
+        assert (facts.num_gpu_blocks, facts.block_size, facts.max_model_len) == (30, 32, 512)
 
 
 @pytest.mark.parametrize(

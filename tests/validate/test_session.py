@@ -25,6 +25,7 @@ from continuum_sim.validate.session import Session, run_session, schedule
 from continuum_sim.validate.session_files import SessionFiles
 from continuum_sim.validate.workload import make_workload
 from support.fake_engine import FakeEngines, facts
+from support.views import Html, lacking, on_terminal
 from support.virtual_time import run_virtually
 
 TRUTH = Calibrated(0.003, 8e-5, 1e-3, 5e-7, 2.6e-8, 6e-5, 3.5e-7, 0)
@@ -253,6 +254,25 @@ def test_repeats_can_be_added_but_nothing_else_changed(tmp_path: Path) -> None:
     lab.settings = {"seed": 1}
     with pytest.raises(ConfigError, match=r"started with seed 0, not 1"):
         lab.run(engines(), resume=True)
+    lab.settings = {"seed": 0}
+    lab.repeats = 1
+    with pytest.raises(ConfigError, match=r"--repeats 1: .* holds runs of 2 repeats, and its report is over all"):
+        lab.run(engines(), resume=True)
+
+
+def test_a_validation_knows_its_repeats_and_one_of_an_earlier_version_too(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, policies=("lru",), repeats=1)
+    assert lab.files.repeats() == 0
+    lab.run(engines())
+    lab.repeats = 2
+    lab.run(engines(), resume=True)
+    assert lab.files.manifest()["repeats"] == 2
+    manifest = lab.files.root / "manifest.json"
+    before = {**lab.files.manifest(), "repeats": 1}  # earlier versions left it at what was asked for first
+    manifest.write_text(json.dumps(before))
+    assert lab.files.repeats() == 2
+    lab.settings = {"seed": 0, "server": {"vocab_size": 7}}  # and did not write this down
+    lab.run(engines(), resume=True)
 
 
 def test_an_engine_that_does_not_start_leaves_nothing_in_the_way(tmp_path: Path) -> None:
@@ -322,5 +342,8 @@ def test_the_report_is_written_for_people_and_programs(tmp_path: Path) -> None:
     for word in (*POLICIES, "Kendall", "data:image/png;base64", "repeat noise", "Pins", "simulator"):
         assert word in page
     assert 'src="http' not in page  # self-contained
+    view = report.view()
+    for shown in (on_terminal(view, 240), Html(page).text, Html(report._repr_html_()).text):
+        assert lacking(view, shown) == []
     for name in ("jct", "programs", "distribution", "error_split", "steps"):
         assert (root / "pictures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")

@@ -89,14 +89,17 @@ async def _measure_all(
 
 
 async def _rates(probe: Probe, engine: Engine, prompts: Prompts) -> tuple[float, float]:
-    """Rough seconds a prefilled token and a decode step of this engine take, for the estimate."""
+    """Rough seconds a prefilled token and a decode step of this engine take, for the estimate.
+
+    From outside, a short prefill can drown in the round trip of a busy machine; its time is then next to nothing.
+    """
     facts = engine.facts
     tokens = max(1, min(facts.max_num_batched_tokens, facts.max_model_len // 2))
     prefill = await probe.measure(Point(new=tokens), prompts)
     decode = await probe.measure(Point(decodes=1, context=32), prompts)
-    if not prefill or not decode:
+    if not decode:
         raise ConfigError(f"the engine is too small to calibrate: {facts.max_model_len} tokens of context")
-    return min(step.seconds for step in prefill) / tokens, min(step.seconds for step in decode)
+    return min((step.seconds for step in prefill), default=0.0) / tokens, min(step.seconds for step in decode)
 
 
 def delays_of(model: Any) -> ClientDelays:

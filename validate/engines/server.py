@@ -34,6 +34,7 @@ class ServerSettings:
     """Prompts hold random token ids below this."""
     num_gpu_blocks: int | None = None
     block_size: int | None = None
+    max_model_len: int | None = None
     timeout_s: float = 600.0
     """Silence of the server, in seconds, that ends the run."""
 
@@ -116,7 +117,7 @@ def read_facts(link: _Link, settings: ServerSettings) -> EngineFacts:
     known = {
         "--kv-blocks": settings.num_gpu_blocks or _whole(cache.get("num_gpu_blocks")),
         "--block-size": settings.block_size or _whole(cache.get("block_size")),
-        "--max-model-len": _whole(models[0].get("max_model_len")),
+        "--max-model-len": settings.max_model_len or _whole(models[0].get("max_model_len")),
         "--max-num-batched-tokens": settings.max_num_batched_tokens,
         "--max-num-seqs": settings.max_num_seqs,
     }

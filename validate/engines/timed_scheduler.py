@@ -11,14 +11,13 @@ import json
 import os
 import time
 from collections import deque
-from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
 from continuum_sim.processes import end_with_parent
 from continuum_sim.steptime.batch import StepBatch
 from continuum_sim.validate.pace import Pace, Pacer
-from continuum_sim.validate.steplog import ENVIRONMENT, LoggedStep, computes, step_line
+from continuum_sim.validate.steplog import ENVIRONMENT, LoggedStep, computes, scheduled_batch, step_line
 
 
 def make_timed_scheduler(vllm_config: Any, *args: Any, **kwargs: Any) -> Any:
@@ -94,26 +93,3 @@ class StepClock:
         """Close the log with the scheduler."""
         self._file.close()
         return self._shutdown(*args, **kwargs)
-
-
-def scheduled_batch(
-    requests: dict[str, Any], scheduled_tokens: dict[str, int], resumed: Container[str] = ()
-) -> StepBatch:
-    """Sum up a scheduled step as the simulator does; vLLM has already advanced `num_computed_tokens` past it.
-
-    A request decodes when the only token it lacks is the one it sampled last. One that comes back from preemption is
-    prefilling, even if all but its last token was still in the cache.
-    """
-    prefills = tokens = context = pairs = decodes = decode_context = 0
-    for name, chunk in scheduled_tokens.items():
-        request = requests[name]
-        start = request.num_computed_tokens - chunk
-        if chunk == 1 and start >= request.num_prompt_tokens and name not in resumed:
-            decodes += 1
-            decode_context += start + 1
-        else:
-            prefills += 1
-            tokens += chunk
-            context += start
-            pairs += chunk * start + chunk * (chunk + 1) // 2
-    return StepBatch(prefills, tokens, context, pairs, decodes, decode_context)

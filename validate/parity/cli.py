@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
+from continuum_sim.cli.complete import completer
+from continuum_sim.cli.options import Json
+from continuum_sim.cli.setting_flags import Flags, option_of, takes_settings
+from continuum_sim.cli.unused import refuse_unused
 from continuum_sim.errors import ConfigError
+from continuum_sim.validate.flags import BATCHES_AND_BLOCKS
+
+_ARRIVALS: Final = "poisson:rate=0.5"
+_UNSET: Final = {"trace": "none", "arrivals": _ARRIVALS}
 
 
+@takes_settings("trace", "arrivals", "rate", "limit", "max_turns", into="load", unset=_UNSET)
 def parity(
-    trace: Annotated[str, typer.Option(help="trace to replay; a local file or a bundled name")] = "",
-    random: Annotated[int, typer.Option(min=0, help="how many random traces and settings to compare")] = 0,
-    policy: Annotated[str, typer.Option(help="policy; any but lru needs the plug-in, which then runs in vLLM")] = "lru",
-    arrivals: Annotated[str, typer.Option(help="arrival process of --trace")] = "poisson:rate=0.5",
-    seed: Annotated[int, typer.Option(help="seed of arrivals and random cases")] = 0,
-    limit: Annotated[int | None, typer.Option(min=1, help="first programs of the trace only")] = None,
-    max_turns: Annotated[int | None, typer.Option(min=1, help="first turns of each program only")] = None,
-    kv_blocks: Annotated[int, typer.Option(help="KV blocks, one of them vLLM's null block")] = 8000,
-    block_size: Annotated[int, typer.Option(help="tokens a block holds")] = 16,
-    max_num_batched_tokens: Annotated[int, typer.Option(help="token budget of a step")] = 2048,
-    max_num_seqs: Annotated[int, typer.Option(help="most turns in a batch")] = 256,
-    max_model_len: Annotated[int, typer.Option(help="longest context in tokens")] = 131072,
-    step_time: Annotated[str, typer.Option(help="step-time model that drives the virtual clock")] = "roofline",
+    context: typer.Context,
+    load: Flags,
+    random: Annotated[int, typer.Option(min=0, help="Random traces and settings to compare.")] = 0,
+    policy: Annotated[
+        str,
+        typer.Option(
+            help="Any but lru needs the plug-in, which then runs in vLLM.", autocompletion=completer("policy")
+        ),
+    ] = "lru",
+    seed: Annotated[int, typer.Option(help="Seed of the arrivals and of --random.")] = 0,
+    step_time: Annotated[str, option_of("step_time")] = "roofline",
+    kv_blocks: Annotated[int, option_of("kv_blocks", unset="")] = 8000,
+    block_size: Annotated[int, option_of("block_size", unset="")] = 16,
+    max_num_batched_tokens: Annotated[int, option_of("max_num_batched_tokens", unset="")] = 2048,
+    max_num_seqs: Annotated[int, option_of("max_num_seqs", unset="")] = 256,
+    max_model_len: Annotated[int, option_of("max_model_len", unset="")] = 131072,
+    json: Json = False,
 ) -> None:
     """Compare every step of the simulated scheduler with vLLM's own: batch, tokens, preemptions, hits, free blocks.
 
@@ -32,11 +46,17 @@ def parity(
     """
     from continuum_sim.engine.config import EngineConfig
     from continuum_sim.hardware import find_gpu, find_model
+    from continuum_sim.results.jsonfile import to_json
     from continuum_sim.spec import parse_arrivals, parse_policy
     from continuum_sim.steptime.spec import make_step_time
     from continuum_sim.traces import find_trace, read_programs
     from continuum_sim.validate.parity.compare import ParityReport, compare_on_random_cases, compare_on_trace
 
+    trace = load["trace"]
+    if not trace:
+        refuse_unused(
+            context, ("arrivals", "rate", "limit", "max_turns", *BATCHES_AND_BLOCKS), "used only with --trace"
+        )
     if not trace and not random:
         raise ConfigError("nothing to compare: give --trace NAME, --random COUNT or both")
     installed = _vllm_version()
@@ -52,10 +72,16 @@ def parity(
             max_num_seqs=max_num_seqs,
             max_model_len=max_model_len,
         )
-        programs = list(read_programs(find_trace(trace), limit=limit, max_turns=max_turns))
-        total += compare_on_trace(programs, parse_arrivals(arrivals), config, chosen, times, seed, plugin)
+        arrivals = parse_arrivals(load["arrivals"] or _ARRIVALS)
+        programs = list(read_programs(find_trace(trace), limit=load["limit"], max_turns=load["max_turns"]))
+        total += compare_on_trace(programs, arrivals, config, chosen, times, seed, plugin)
     if random and total.difference is None:
         total += compare_on_random_cases(random, chosen, times, seed, plugin)
+    if json:
+        difference = None if total.difference is None else str(total.difference)
+        told = {**asdict(total), "vllm": installed, "policy": chosen.name, "difference": difference}
+        typer.echo(to_json(told), nl=False)
+        raise typer.Exit(0 if difference is None else 1)
     typer.echo(
         f"parity with vLLM {installed}, policy {chosen.name}: {total.steps} steps of {total.runs} runs, "
         f"{total.turns} turns, {total.preemptions} preemptions; "

@@ -10,8 +10,8 @@ from typing import Any
 from continuum_sim.engine.rebuild import RebuildTime, fit_rebuild_time
 from continuum_sim.steptime.batch import StepBatch
 from continuum_sim.steptime.fitted import fit_step_times, load_fitted
-from continuum_sim.validate.engines.timed_scheduler import scheduled_batch
 from continuum_sim.validate.plugin.settings import PluginSettings
+from continuum_sim.validate.steplog import scheduled_batch
 
 _KEPT = 256
 """Steps remembered of each kind (with and without prefill); older ones, such as warm-up steps, fall out."""

@@ -1,8 +1,31 @@
-"""The simulator against a log of a run that is over: no engine, only what one wrote down about its requests."""
+"""Backtests: the simulator against the log of a run that is over; no engine, only what one wrote down.
 
-from continuum_sim.validate.recorded.read import FORMATS, read_recorded
-from continuum_sim.validate.recorded.report import RecordedReport
-from continuum_sim.validate.recorded.run import run_recorded
-from continuum_sim.validate.recorded.view import print_recorded
+Names are imported when they are first used, since the command is found in this package at every start.
+"""
 
-__all__ = ["FORMATS", "RecordedReport", "print_recorded", "read_recorded", "run_recorded"]
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from continuum_sim.validate.recorded.backtest import run_backtest
+    from continuum_sim.validate.recorded.read import FORMATS, read_recorded
+    from continuum_sim.validate.recorded.report import BacktestReport
+    from continuum_sim.validate.recorded.view import print_backtest
+
+_HOME = {
+    "BacktestReport": "report",
+    "FORMATS": "read",
+    "print_backtest": "view",
+    "read_recorded": "read",
+    "run_backtest": "backtest",
+}
+
+__all__ = ["FORMATS", "BacktestReport", "print_backtest", "read_recorded", "run_backtest"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

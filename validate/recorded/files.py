@@ -15,7 +15,7 @@ from continuum_sim.validate.recorded.log import RecordedLog
 from continuum_sim.validate.recorded.page import make_page
 from continuum_sim.validate.recorded.pictures import draw_engine, draw_requests
 from continuum_sim.validate.recorded.replay import Replay
-from continuum_sim.validate.recorded.report import RecordedReport
+from continuum_sim.validate.recorded.report import BacktestReport
 from continuum_sim.validate.recorded.timeseries import EngineSeries
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ REQUESTS_PICTURE: Final = "requests.png"
 ENGINE_PICTURE: Final = "engine.png"
 
 
-def write_recorded(
+def write_backtest(
     out: Path,
-    report: RecordedReport,
+    report: BacktestReport,
     log: RecordedLog,
     simulated: Replay,
     run: ResolvedRun,

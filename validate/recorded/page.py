@@ -8,9 +8,8 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
-from continuum_sim.validate.recorded.report import RecordedReport
-from continuum_sim.validate.recorded.rows import grids, setting, verdict
-from continuum_sim.validate.report.rows import Grid
+from continuum_sim.report.layout import inline_html
+from continuum_sim.validate.recorded.report import BacktestReport
 
 _STYLE: Final = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}
@@ -20,29 +19,23 @@ td:first-child,th:first-child{text-align:left}.verdict{padding:.6em 1em;font-wei
 """
 
 
-def make_page(report: RecordedReport, pictures: Iterable[Path]) -> str:
+def make_page(report: BacktestReport, pictures: Iterable[Path]) -> str:
     """Return the page."""
-    title = f"{Path(report.source.path).name}: simulated against recorded"
+    view = report.view()
     kind = "passed" if report.passed else "failed"
     parts = [
-        f"<h1>{escape(title)}</h1>",
-        f'<p class="verdict {kind}">{escape(verdict(report))}</p>',
-        *(f'<p class="note">{escape(note)}</p>' for note in report.notes),
-        *map(_table, grids(report)),
+        f"<h1>{escape(view.title)}</h1>",
+        f'<p class="verdict {kind}">{escape(view.verdict or "")}</p>',
+        inline_html("notes", view),
+        inline_html("blocks", view),
         *map(_picture, pictures),
         "<h2>What was compared</h2>",
-        *(f"<p>{escape(line)}</p>" for line in setting(report)),
+        *(f"<p>{escape(line)}</p>" for line in view.setting),
         f'<p class="note">sha256 of the log {report.source.sha256}</p>',
     ]
-    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
+    title = escape(view.title)
+    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
     return f"{head}\n<body>\n" + "\n".join(parts) + "\n</body></html>\n"
-
-
-def _table(grid: Grid) -> str:
-    head = "".join(f"<th>{escape(column)}</th>" for column in grid.columns)
-    rows = "\n".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in grid.rows)
-    note = f'<p class="note">{escape(grid.note)}</p>' if grid.note else ""
-    return f"<h2>{escape(grid.title)}</h2>\n<table><tr>{head}</tr>\n{rows}</table>{note}"
 
 
 def _picture(path: Path) -> str:

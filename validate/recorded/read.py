@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from continuum_sim.errors import ConfigError
-from continuum_sim.traces.errors import TraceError, nearest
+from continuum_sim.names import unknown
+from continuum_sim.traces.errors import TraceError
 from continuum_sim.validate.recorded import llmservingsim, vllm_bench
 from continuum_sim.validate.recorded.fields import numbered_lines, parse_object, read_bytes
 from continuum_sim.validate.recorded.log import RecordedLog
@@ -39,7 +40,7 @@ def read_recorded(path: str | os.PathLike[str], format: str | None = None) -> Re
     if format is None:
         format = _detect(path)
     elif format not in FORMATS:
-        raise ConfigError(f"unknown format {format!r}{nearest(format, FORMATS) or ','} known: {', '.join(FORMATS)}")
+        raise ConfigError(unknown("format", format, FORMATS))
     return FORMATS[format](path)
 
 

@@ -14,7 +14,7 @@ from continuum_sim.records import TimelineRecord, TurnRecord
 from continuum_sim.resolve import ResolvedRun
 from continuum_sim.simulation import Simulation
 from continuum_sim.totals import EngineTotals
-from continuum_sim.validate.kept_records import KeptRecords
+from continuum_sim.validate.observed import KeptRecords
 from continuum_sim.validate.recorded.log import RecordedLog, RecordedRequest
 from continuum_sim.validate.recorded.timeseries import EngineSeries
 

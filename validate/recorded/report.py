@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from continuum_sim.results.view import Shown, View
+
 
 class Figure(msgspec.Struct, frozen=True):
     """One number of the run, on both sides."""
@@ -103,7 +105,7 @@ class Source(msgspec.Struct, frozen=True):
     missing: list[str]
 
 
-class RecordedReport(msgspec.Struct, frozen=True):
+class BacktestReport(msgspec.Struct, Shown, frozen=True):
     """A simulation set against a recorded run."""
 
     passed: bool
@@ -124,6 +126,12 @@ class RecordedReport(msgspec.Struct, frozen=True):
     wall_s: float
     """Real seconds the simulation took."""
     notes: list[str]
+
+    def view(self) -> View:
+        """Return what terminal, page and notebook show of the report, as rows of text."""
+        from continuum_sim.validate.recorded.rows import backtest_view
+
+        return backtest_view(self)
 
     @property
     def exit_code(self) -> int:

@@ -1,13 +1,17 @@
-"""The tables of the report as rows of text, for the terminal and the page alike."""
+"""The rows of a report on a recorded run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from continuum_sim.cli.numbers import seconds
-from continuum_sim.validate.recorded.compare import TITLES
-from continuum_sim.validate.recorded.report import Figure, Gauges, RecordedReport
-from continuum_sim.validate.report.rows import Grid, signed_percent
+from continuum_sim.results.numbers import seconds
+from continuum_sim.results.view import Marked, Note, Table, View
+from continuum_sim.validate.report.rows import signed_percent, table
+
+if TYPE_CHECKING:
+    from continuum_sim.validate.recorded.report import BacktestReport, Figure, Gauges
 
 _RUN = {
     "duration_s": "first arrival to last token (s)",
@@ -18,24 +22,29 @@ _GAUGES = {"running": "running, mean", "waiting": "waiting, mean", "kv_share": "
 _UNKNOWN = "–"
 
 
-def grids(report: RecordedReport) -> Iterator[Grid]:
-    """Yield every table of the report."""
-    yield _metrics(report)
-    yield _run(report)
-    yield _agreement(report)
+def backtest_view(report: BacktestReport) -> View:
+    """Say how well the simulation meets what was recorded."""
+    return View(
+        title=f"Backtest of {Path(report.source.path).name}: simulated against recorded",
+        blocks=[_metrics(report), _run(report), _agreement(report)],
+        notes=[Note(note) for note in report.notes],
+        setting=list(_setting(report)),
+        verdict=Marked(_verdict(report), "good" if report.passed else "bad"),
+    )
 
 
-def verdict(report: RecordedReport) -> str:
+def _verdict(report: BacktestReport) -> str:
     """Say which means are within the tolerance and which are not."""
+    titles = {metric.name: metric.title for metric in report.metrics}
     parts = []
     for one in report.verdicts:
         word = "within" if one.within else "beyond"
         unsure = "" if one.settled else ", with an interval on both sides of it"
-        parts.append(f"{TITLES[one.metric]} {signed_percent(one.error)} ({word}{unsure})")
+        parts.append(f"{titles[one.metric]} {signed_percent(one.error)} ({word}{unsure})")
     return f"mean errors against a tolerance of ±{100 * report.tolerance:g} %: {'; '.join(parts)}"
 
 
-def setting(report: RecordedReport) -> Iterator[str]:
+def _setting(report: BacktestReport) -> Iterator[str]:
     """Say in lines what was compared with what."""
     source = report.source
     yield (
@@ -51,7 +60,7 @@ def setting(report: RecordedReport) -> Iterator[str]:
     yield f"step times: {report.step_time.get('kind', 'given')}{f' {folder}' if folder else ''}"
 
 
-def _metrics(report: RecordedReport) -> Grid:
+def _metrics(report: BacktestReport) -> Table:
     rows = []
     for metric in report.metrics:
         figures = metric.figures
@@ -66,10 +75,10 @@ def _metrics(report: RecordedReport) -> Grid:
         "intervals: bootstrap over requests, which shared a queue, so they are too narrow for another run rather than "
         "too wide"
     )
-    return Grid("Requests", columns, rows, note)
+    return table("Requests", columns, rows, note)
 
 
-def _run(report: RecordedReport) -> Grid:
+def _run(report: BacktestReport) -> Table:
     rows = [
         [_RUN[one.name], seconds(one.recorded), seconds(one.simulated), _percent(one.error), ""] for one in report.run
     ]
@@ -79,7 +88,7 @@ def _run(report: RecordedReport) -> Grid:
     if report.gauges is not None:
         rows += _gauges(report.gauges)
         note = f"apart: mean distance of the two at the {report.gauges.rows} recorded times"
-    return Grid("The run as a whole", ("", "recorded", "simulated", "error", "apart"), rows, note)
+    return table("The run as a whole", ("", "recorded", "simulated", "error", "apart"), rows, note)
 
 
 def _gauges(gauges: Gauges) -> Iterator[list[str]]:
@@ -90,7 +99,7 @@ def _gauges(gauges: Gauges) -> Iterator[list[str]]:
         yield [_GAUGES[one.name], recorded, simulated, "", apart]
 
 
-def _agreement(report: RecordedReport) -> Grid:
+def _agreement(report: BacktestReport) -> Table:
     rows = []
     for metric in report.metrics:
         one = metric.agreement
@@ -99,7 +108,7 @@ def _agreement(report: RecordedReport) -> Grid:
         rows.append([metric.title, *map(_share, shares), tau, _share(one.distribution_error)])
     columns = ("", "median |error|", "p90 |error|", "within tolerance", "Kendall τ", "distributions apart")
     note = "distributions apart: mean distance of the k-th smallest of both sides, as a share of the recorded mean"
-    return Grid("Request by request", columns, rows, note)
+    return table("Request by request", columns, rows, note)
 
 
 def _percent(error: float | None) -> str:

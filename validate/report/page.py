@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any, Final
 
+from continuum_sim.report.layout import inline_html
 from continuum_sim.validate.assess import ValidationReport
-from continuum_sim.validate.report.rows import Grid, grids, verdict
 
 _STYLE: Final = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}
@@ -34,30 +34,20 @@ def report_page(
     report: ValidationReport, manifest: Mapping[str, Any], facts: Mapping[str, Any], pictures: Mapping[str, bytes]
 ) -> str:
     """Return the page."""
+    view = report.view()
     kind = "passed" if report.passed else "failed"
     parts = [
-        "<h1>Simulation against a real engine</h1>",
-        f'<p class="verdict {kind}">{escape(verdict(report))}</p>',
-        *(f'<p class="note">{escape(note)}</p>' for note in _notes(report)),
+        f"<h1>{escape(view.title)}</h1>",
+        f'<p class="verdict {kind}">{escape(view.verdict or "")}</p>',
+        inline_html("notes", view),
         _picture("jct", pictures),
-        *(_table(grid) for grid in grids(report)),
+        inline_html("blocks", view),
         *(_picture(name, pictures) for name in _CAPTIONS if name != "jct"),
         "<h2>What was run</h2>",
         _list({**manifest, **{f"engine: {name}": value for name, value in facts.items()}}),
     ]
     head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Validation</title><style>{_STYLE}</style>'
     return f"{head}\n<body>\n" + "\n".join(filter(None, parts)) + "\n</body></html>\n"
-
-
-def _notes(report: ValidationReport) -> list[str]:
-    return [*report.notes, *(f"{policy.policy}: {note}" for policy in report.policies for note in policy.notes)]
-
-
-def _table(grid: Grid) -> str:
-    head = "".join(f"<th>{escape(column)}</th>" for column in grid.columns)
-    rows = "\n".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in grid.rows)
-    note = f'<p class="note">{escape(grid.note)}</p>' if grid.note else ""
-    return f"<h2>{escape(grid.title)}</h2>\n<table><tr>{head}</tr>\n{rows}</table>{note}"
 
 
 def _picture(name: str, pictures: Mapping[str, bytes]) -> str:

@@ -1,25 +1,36 @@
-"""The tables of a validation as rows of text, for the terminal and the page alike."""
+"""The rows of a validation."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
-from continuum_sim.cli.numbers import count, percent, seconds
-from continuum_sim.validate.assess import Compared, PolicyReport, ValidationReport
+from continuum_sim.results.numbers import count, percent, seconds
+from continuum_sim.results.view import Column, Marked, Note, Table, View, label, name
 
-
-class Grid(NamedTuple):
-    """A table: a title, what its columns are, and its rows; the first column is left-aligned."""
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    note: str = ""
+if TYPE_CHECKING:
+    from continuum_sim.validate.assess import Compared, PolicyReport, ValidationReport
 
 
-def grids(report: ValidationReport) -> Iterator[Grid]:
-    """Yield every table of the report."""
+def report_view(report: ValidationReport) -> View:
+    """Say how well the simulation predicted the engine."""
+    of_policies = [Note(note, policy.policy) for policy in report.policies for note in policy.notes]
+    return View(
+        title="Simulation against a real engine",
+        blocks=list(_tables(report)),
+        notes=[*map(Note, report.notes), *of_policies],
+        verdict=Marked(_verdict(report), "good" if report.passed else "bad"),
+    )
+
+
+def table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") -> Table:
+    """Make a table whose first column says what a row is about, as "JCT" does and a column without a head."""
+    kinds = {"JCT": label, "": name}
+    columns = [name(heads[0]), *(kinds.get(head, Column)(head) for head in heads[1:])]
+    return Table(columns, rows, title, note, groups=not heads[1])
+
+
+def _tables(report: ValidationReport) -> Iterator[Table]:
     yield _jct(report)
     yield _ranking(report)
     yield _turns(report)
@@ -30,7 +41,7 @@ def grids(report: ValidationReport) -> Iterator[Grid]:
         yield _reenacted(report)
 
 
-def verdict(report: ValidationReport) -> str:
+def _verdict(report: ValidationReport) -> str:
     """Say in one line whether the tolerance was kept, and whether the winner won."""
     worst = max(report.policies, key=lambda policy: abs(policy.jct_s["mean"].error))
     error = worst.jct_s["mean"].error
@@ -54,28 +65,28 @@ def signed_percent(share: float) -> str:
     return f"{rounded:+.1f} %".replace("-", "−") if rounded else "0.0 %"
 
 
-def _jct(report: ValidationReport) -> Grid:
+def _jct(report: ValidationReport) -> Table:
     rows = []
     for policy in report.policies:
-        for name, number in policy.jct_s.items():
-            first = name == "mean"
+        for statistic, number in policy.jct_s.items():
+            first = statistic == "mean"
             rows.append(
                 [
                     policy.policy if first else "",
-                    name,
+                    statistic,
                     seconds(number.simulated),
                     _interval(number),
                     signed_percent(number.error),
                     percent(policy.noise) if first else "",
-                    ("yes" if policy.within_tolerance else "NO") if first else "",
+                    _yes(policy.within_tolerance) if first else "",
                 ]
             )
     columns = ("policy", "JCT", "simulated s", "measured s [95 %]", "error", "repeat noise", "within")
     note = "repeat noise: largest less smallest mean JCT of the repeats, as a share of their mean"
-    return Grid("Job completion times", columns, rows, note)
+    return table("Job completion times", columns, rows, note)
 
 
-def _ranking(report: ValidationReport) -> Grid:
+def _ranking(report: ValidationReport) -> Table:
     ranking = report.ranking
     found = {improvement.policy: improvement for improvement in ranking.improvements}
     rows = []
@@ -92,15 +103,15 @@ def _ranking(report: ValidationReport) -> Grid:
                 *row,
                 signed_percent(-improvement.simulated),
                 f"{signed_percent(-measured.value)} [{low}, {high}]",
-                "yes" if improvement.same_sign else "NO",
+                _yes(improvement.same_sign),
             ]
         )
     tau = "" if ranking.kendall_tau is None else f"Kendall τ of the two rankings: {ranking.kendall_tau:.2f}"
     columns = ("policy", "rank simulated", "rank measured", "mean JCT simulated", "measured [95 %]", "same sign")
-    return Grid(f"Ranking and change against {ranking.baseline}", columns, rows, tau)
+    return table(f"Ranking and change against {ranking.baseline}", columns, rows, tau)
 
 
-def _turns(report: ValidationReport) -> Grid:
+def _turns(report: ValidationReport) -> Table:
     rows = [
         [
             policy.policy,
@@ -123,20 +134,20 @@ def _turns(report: ValidationReport) -> Grid:
         "same fate: turns whose blocks were released, or whose pin was hit, expired or broken, in both; "
         "in brackets the same between two repeats of the measurement"
     )
-    return Grid("Turns", columns, rows, note)
+    return table("Turns", columns, rows, note)
 
 
-def _pins(report: ValidationReport) -> Grid:
+def _pins(report: ValidationReport) -> Table:
     names = ("pins_made", "pins_hit", "pins_expired", "pins_broken")
     rows = [
         [policy.policy, *(_both(policy.pins[name], count) for name in names)]
         for policy in report.policies
         if policy.pins
     ]
-    return Grid("Pins", ("policy", *(name[5:] for name in names)), rows, "simulated / measured, mean of a run")
+    return table("Pins", ("policy", *(name[5:] for name in names)), rows, "simulated / measured, mean of a run")
 
 
-def _split(report: ValidationReport) -> Grid:
+def _split(report: ValidationReport) -> Table:
     rows = []
     for policy in report.policies:
         split = policy.error_split
@@ -148,7 +159,7 @@ def _split(report: ValidationReport) -> Grid:
         "steps; scheduling and cache: there even when simulated with the engine's own step times and gaps (below); "
         "timing: the rest. Engine pace: measured over modelled time of all steps"
     )
-    return Grid(
+    return table(
         "Where the error comes from",
         ("policy", "error", "step time", "timing", "scheduling", "cache", "engine pace"),
         rows,
@@ -156,7 +167,7 @@ def _split(report: ValidationReport) -> Grid:
     )
 
 
-def _reenacted(report: ValidationReport) -> Grid:
+def _reenacted(report: ValidationReport) -> Table:
     rows = [
         [
             policy.policy,
@@ -173,7 +184,7 @@ def _reenacted(report: ValidationReport) -> Grid:
         "only decisions can differ. Same steps: steps of the engine with the same batch in the same order"
     )
     columns = ("policy", "error of mean JCT", "same steps", "same cached", "same fate")
-    return Grid("With the engine's own step times", columns, rows, note)
+    return table("With the engine's own step times", columns, rows, note)
 
 
 def _pace(policy: PolicyReport) -> str:
@@ -193,3 +204,7 @@ def _agreement(share: float | None, among_repeats: float | None) -> str:
     if share is None:
         return "unknown"
     return f"{100 * share:.1f} %" + ("" if among_repeats is None else f" ({100 * among_repeats:.1f} %)")
+
+
+def _yes(so: bool) -> Marked:
+    return Marked("yes", "good") if so else Marked("NO", "bad")

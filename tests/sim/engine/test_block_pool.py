@@ -253,7 +253,7 @@ class TwoPools(RuleBasedStateMachine):
                 at = run.stop
 
 
-TwoPools.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TwoPools.TestCase.settings = settings(max_examples=25, stateful_step_count=40, deadline=None)
 TestTwoPools = TwoPools.TestCase
 
 

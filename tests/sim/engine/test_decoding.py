@@ -109,5 +109,5 @@ class TwoCounts(RuleBasedStateMachine):
             assert self.decoding.new_blocks(after, steps) == naive
 
 
-TwoCounts.TestCase.settings = settings(max_examples=60, stateful_step_count=25)
+TwoCounts.TestCase.settings = settings(max_examples=15, stateful_step_count=25)
 TestTwoCounts = TwoCounts.TestCase

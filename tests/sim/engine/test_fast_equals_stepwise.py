@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -20,6 +20,7 @@ from continuum_sim.traces.schema import Program
 from support.compare import assert_same_runs
 from support.invariants import InvariantObserver
 from support.programs import engine, program, turn
+from support.rules import Recorder
 from support.runs import simulate
 from support.steptimes import Bent, affine, constant
 from support.strategies import cases, engines, families, policies, tool_configs
@@ -38,26 +39,26 @@ def check(case: Case, policy: str | Policy, step_time: StepTime) -> None:
     assert_same_runs(stepwise, fast)
 
 
-@settings(max_examples=40)
+@settings(max_examples=10)
 @given(case=cases(), policy=policies)
 def test_with_affine_steps(case: Case, policy: str) -> None:
     check(case, policy, affine())
 
 
-@settings(max_examples=30)
+@settings(max_examples=8)
 @given(case=cases(), policy=policies)
 def test_with_steps_that_have_no_closed_form(case: Case, policy: str) -> None:
     check(case, policy, Bent())
 
 
-@settings(max_examples=30)
+@settings(max_examples=8)
 @given(case=cases(gaps=eighths, arrivals=eighths), policy=policies)
 def test_when_everything_coincides(case: Case, policy: str) -> None:
     """Steps, gaps and arrivals are multiples of 1/8 s, which floats add up exactly: every tie is a real one."""
     check(case, policy, constant(0.125))
 
 
-@settings(max_examples=30)
+@settings(max_examples=8)
 @given(
     case=cases(gaps=tenths, arrivals=tenths),
     # Not policies that weigh seconds against seconds: where two such sums should be equal, rounding decides.
@@ -89,7 +90,7 @@ steps_on_halves = st.sampled_from(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=10)
 @given(case=cases(gaps=nearly, arrivals=nearly), policy=st.one_of(policies, of_tiny_times), step_time=steps_on_halves)
 def test_with_gaps_and_steps_that_end_on_parts_of_a_nanosecond(case: Case, policy: str, step_time: StepTime) -> None:
     """What follows a step within an instant is seen by the next one or not, but alike, and so are timers."""
@@ -118,7 +119,7 @@ def test_many_gaps_within_an_instant(seed: int, policy: str) -> None:
     check((programs, config), policy, steps[seed % 4])
 
 
-@settings(max_examples=15)
+@settings(max_examples=4)
 @given(data=st.data())
 def test_with_families_and_tools_within_an_instant(data: st.DataObject) -> None:
     programs = data.draw(families(nearly, nearly))
@@ -189,7 +190,8 @@ class Curious(Order):
     """Asks how much of a prompt is cached at its arrival and writes it down."""
 
     sees_cache: ClassVar[bool] = True
-    seen: ClassVar[list[Any]] = []
+
+    seen: Recorder
 
     def key(self, turn: TurnView, now_s: float) -> Any:
         self.seen.append((turn.program.program_id, turn.index, turn.cached_tokens))
@@ -201,43 +203,44 @@ class Nosy(Admission):
     """Looks at the engine whenever a turn arrives or ends, and at each tick."""
 
     steady: ClassVar[bool] = True
-    seen: ClassVar[list[Any]] = []
-
     period_s = 2.5
+
+    seen: Recorder
 
     def start(self) -> Gate:
         return self
 
     def turn_arrived(self, turn: TurnView, moment: Moment) -> None:
-        self._look("arrive", moment)
+        self.seen.look("arrive", moment)
 
     def turn_ended(self, program: ProgramView, moment: Moment) -> None:
-        self._look("end", moment)
+        self.seen.look("end", moment)
 
     def tick(self, programs: Sequence[ProgramView], moment: Moment) -> None:
-        self._look("tick", moment)
-
-    def _look(self, what: str, moment: Moment) -> None:
-        view = moment.engine
-        self.seen.append((what, round(moment.now_s, 6), view.free_blocks, view.num_running, view.num_waiting))
+        self.seen.look("tick", moment)
 
 
-@pytest.mark.parametrize("watcher", [Policy("curious", order=Curious()), Policy("nosy", admission=Nosy())])
-def test_arrivals_in_a_jump_see_the_engine_as_it_is_then(watcher: Policy) -> None:
+def curious(seen: Recorder) -> Policy:
+    return Policy("curious", order=Curious(seen))
+
+
+def nosy(seen: Recorder) -> Policy:
+    return Policy("nosy", admission=Nosy(seen))
+
+
+@pytest.mark.parametrize("watcher", [curious, nosy])
+def test_arrivals_in_a_jump_see_the_engine_as_it_is_then(watcher: Callable[[Recorder], Policy]) -> None:
     # c decodes from 0 to 30 s and takes a block every 4 s, at 2, 6, 10 s …; a parks 3 blocks at 1 s and comes back
     # at 26.5 s, when c has 8 of the 9 and so two of a's.
     a, c = program("a", turn(12, 1, gap=25.5), turn(13, 1)), program("c", turn(3, 30))
-    seen = []
-    for stepwise in (True, False):
-        for plane in (watcher.order, watcher.admission):
-            if isinstance(plane, Curious | Nosy):
-                plane.seen.clear()
-        outcome = simulate([a, c], watcher, config=engine(9), stepwise=stepwise)
-        seen.append([*Curious.seen, *Nosy.seen])
+    step_by_step, jumping = Recorder(), Recorder()
+    for seen, stepwise in ((step_by_step, True), (jumping, False)):
+        outcome = simulate([a, c], watcher(seen), config=engine(9), stepwise=stepwise)
         assert len(outcome.turns) == 3
-    assert seen[0] == seen[1]
-    if watcher.name == "curious":
-        assert ("a", 1, 4) in seen[0]
+    assert step_by_step == jumping
+    assert len(jumping) >= 3
+    if watcher is curious:
+        assert ("a", 1, 4) in jumping
 
 
 @dataclass(frozen=True)
@@ -253,7 +256,7 @@ def test_a_gate_that_is_not_steady_is_asked_at_every_step(stepwise: bool) -> Non
     b, c = program("b", turn(3, 1)), program("c", turn(3, 30))
     outcome = simulate([b, c], Policy("late", admission=FromSeven()), config=engine(20), stepwise=stepwise)
     assert outcome.of("b").scheduled_s == 7.0
-    assert outcome.totals.reorders == 1
+    assert outcome.totals.counts.reorders == 1
 
 
 def test_the_log_counts_the_steps_inside_a_jump() -> None:

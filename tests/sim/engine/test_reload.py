@@ -166,7 +166,7 @@ def observed(case: Case, policy: str, *, stepwise: bool, seconds: float | None) 
     return outcome
 
 
-@settings(max_examples=60)
+@settings(max_examples=15)
 @given(case=tiered_cases(), policy=policies)
 def test_jumps_and_single_steps_agree(case: Case, policy: str) -> None:
     stepwise = observed(case, policy, stepwise=True, seconds=None)
@@ -186,7 +186,7 @@ def test_jumps_and_single_steps_agree(case: Case, policy: str) -> None:
         assert 0 <= tier.link_busy_s <= stepwise.totals.end_s * (1 + 1e-9)
 
 
-@settings(max_examples=25)
+@settings(max_examples=6)
 @given(case=tiered_cases(st.integers(0, 24).map(lambda k: k / 8)), policy=policies)
 def test_jumps_and_single_steps_agree_when_all_coincides(case: Case, policy: str) -> None:
     stepwise = observed(case, policy, stepwise=True, seconds=0.125)
@@ -203,7 +203,7 @@ def test_jumps_and_single_steps_agree_when_all_coincides(case: Case, policy: str
         "infercept-oracle:saturation=8",
     ],
 )
-@settings(max_examples=15)
+@settings(max_examples=4)
 @given(case=tiered_cases(), seconds=st.sampled_from([None, 0.125]))
 def test_rules_that_offload_by_themselves(policy: str, case: Case, seconds: float | None) -> None:
     stepwise = observed(case, policy, stepwise=True, seconds=seconds)
@@ -215,7 +215,7 @@ def test_rules_that_offload_by_themselves(policy: str, case: Case, seconds: floa
         assert stepwise.totals.tiers[0].written_blocks == 0
 
 
-@settings(max_examples=25)
+@settings(max_examples=6)
 @given(case=cases(), policy=policies)
 def test_a_tier_too_slow_to_use_changes_no_decision(case: Case, policy: str) -> None:
     programs, config = case

@@ -121,7 +121,7 @@ def test_a_sleeping_engine_wakes_for_the_gate(stepwise: bool) -> None:
         [program("a", turn(4, 1))], Policy("late", admission=OpensLate()), config=engine(5), stepwise=stepwise
     )
     assert outcome.of("a").scheduled_s == pytest.approx(10.0, abs=1e-8)
-    assert outcome.totals.holds == 1
+    assert outcome.totals.counts.holds == 1
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ def test_the_first_turn_that_does_not_fit_stops_admission() -> None:
         Step(1.0, {"a": 1}, 2),
         Step(2.0, {"b": 16, "c": 4}, 0, {"b": 0, "c": 0}),
     ]
-    assert outcome.totals.reorders == 0
+    assert outcome.totals.counts.reorders == 0
 
 
 def test_an_arrival_during_a_step_is_seen_by_the_next_one() -> None:
@@ -146,6 +146,6 @@ def test_program_fifo_lets_an_old_programs_turn_pass(policy: str) -> None:
     config = engine(20, seqs=1)
     ordered, outcome = schedule_of([a, b, c], policy, config=config)
     assert [list(step.batch) for step in ordered] == [["a"], ["b"], ["b"], ["b"], ["b"], ["a"], ["c"]]
-    assert outcome.totals.reorders == 1
+    assert outcome.totals.counts.reorders == 1
     plain, _ = schedule_of([a, b, c], config=config)
     assert [list(step.batch) for step in plain] == [["a"], ["b"], ["b"], ["b"], ["b"], ["c"], ["a"]]

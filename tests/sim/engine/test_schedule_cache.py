@@ -24,7 +24,7 @@ def test_fcfs_keeps_nothing_between_turns() -> None:
     steps, outcome = schedule_of([a], "fcfs", config=engine(5))
     assert steps[-1] == Step(7.0, {"a": 13}, 1, {"a": 0})
     assert outcome.of("a", 1).recomputed_tokens == 12
-    assert outcome.totals.evictions == 2
+    assert outcome.totals.counts.evictions == 2
 
 
 def test_the_last_block_of_a_full_hit_is_computed_again() -> None:

@@ -23,9 +23,9 @@ def test_a_pin_keeps_a_context_while_another_program_wants_its_room() -> None:
         Step(6.0, {"b": 12}, 1, {"b": 0}),
         Step(11.0, {"a": 1}, 3, {"a": 8}),
     ]
-    totals = outcome.totals
-    assert (totals.pins_made, totals.pins_hit, totals.pins_expired, totals.pins_broken) == (1, 1, 0, 0)
-    assert totals.pinned_block_seconds == 2 * 10.0
+    counts = outcome.totals.counts
+    assert (counts.pins_made, counts.pins_hit, counts.pins_expired, counts.pins_broken) == (1, 1, 0, 0)
+    assert counts.pinned_block_seconds == 2 * 10.0
 
     plain, without = schedule_of([RUNNER, a, b], "lru", config=engine(6))
     assert plain[2] == Step(2.0, {"c": 1, "b": 12}, 1, {"b": 0})
@@ -84,14 +84,14 @@ def test_a_pin_ends_with_the_first_step_after_its_time() -> None:
     ]  # fmt: skip
     assert outcome.events("pin", "expire") == [("pin", 1.0, "a", 0), ("expire", 4.0, "a", 0)]
     assert outcome.of("a", 1).cached_tokens == 4, "an expired context is cached until someone takes its blocks"
-    assert outcome.totals.pinned_block_seconds == 3.0
+    assert outcome.totals.counts.pinned_block_seconds == 3.0
 
 
 def test_a_pin_does_not_end_while_the_engine_sleeps() -> None:
     a = program("a", turn(4, 1, gap=10.0), turn(5, 1))
     _, outcome = schedule_of([a], "ttl-static:ttl=2.5", config=engine(5))
-    assert outcome.totals.pins_hit == 1
-    assert outcome.totals.pins_expired == 0
+    assert outcome.totals.counts.pins_hit == 1
+    assert outcome.totals.counts.pins_expired == 0
 
 
 @pytest.mark.parametrize("ttl", [3.0, 2.999])
@@ -99,7 +99,7 @@ def test_a_turn_that_comes_back_before_the_next_step_finds_its_pin(ttl: float) -
     # The pin ends at 4 s or just before, the turn comes back at 4 s, and no step starts in between.
     a = program("a", turn(4, 1, gap=3.0), turn(5, 1))
     _, outcome = schedule_of([RUNNER, a], f"ttl-static:ttl={ttl}", config=engine(5))
-    assert (outcome.totals.pins_hit, outcome.totals.pins_expired) == (1, 0)
+    assert (outcome.totals.counts.pins_hit, outcome.totals.counts.pins_expired) == (1, 0)
 
 
 def test_a_pin_does_not_end_while_its_turn_waits() -> None:
@@ -109,8 +109,8 @@ def test_a_pin_does_not_end_while_its_turn_waits() -> None:
     steps, outcome = schedule_of([a, c], "ttl-static:ttl=2.5", config=engine(5, seqs=1))
     assert [step.free for step in steps if step.batch == {"c": 1}] == [3, 2, 2, 2, 2]
     assert steps[-1] == Step(7.0, {"a": 1}, 3, {"a": 4})
-    assert (outcome.totals.pins_hit, outcome.totals.pins_expired) == (1, 0)
-    assert outcome.totals.pinned_block_seconds == 6.0
+    assert (outcome.totals.counts.pins_hit, outcome.totals.counts.pins_expired) == (1, 0)
+    assert outcome.totals.counts.pinned_block_seconds == 6.0
 
 
 def test_turns_with_a_live_pin_go_before_older_programs() -> None:
@@ -147,7 +147,7 @@ def test_what_a_returning_turn_cannot_use_of_its_pin_is_freed_at_once() -> None:
         (0.0, 5), (1.0, 4), (2.0, 4), (3.0, 3), (4.0, 5), (5.0, 5), (6.0, 5), (7.0, 4),
     ]  # fmt: skip
     assert steps[-1].admitted == {"a": 4}
-    assert outcome.totals.pinned_block_seconds == 3 * 2.5 + 1 * 3.5
+    assert outcome.totals.counts.pinned_block_seconds == 3 * 2.5 + 1 * 3.5
     assert outcome.simulation.scheduler.pinned_blocks == 0
 
 
@@ -170,7 +170,7 @@ def test_what_a_returning_turn_frees_lets_another_one_in(stepwise: bool) -> None
     policy = "order=arrival,retention=pin-forever"
     outcome = simulate([a, c, b], policy, config=engine(7), stepwise=stepwise)
     assert outcome.of("b").scheduled_s == 6.0
-    assert outcome.totals.pins_broken == 0
+    assert outcome.totals.counts.pins_broken == 0
 
 
 def test_a_running_turn_that_lacks_a_block_yields_before_pins_do() -> None:
@@ -195,7 +195,7 @@ def test_a_pin_that_its_own_turn_cannot_use_does_not_stop_the_engine() -> None:
     a = program("a", turn(10, 3, gap=1.0), turn(12, 2, kept=12, gap=1.0), turn(20, 1, kept=14))
     steps, outcome = schedule_of([a], "pin-forever", config=engine(5))
     assert steps[-1] == Step(7.0, {"a": 8}, 0, {"a": 12})
-    assert outcome.totals.pins_broken == 1
+    assert outcome.totals.counts.pins_broken == 1
 
 
 def test_alone_beside_pins_a_turn_enters_whole_or_not_at_all() -> None:

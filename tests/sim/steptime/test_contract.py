@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -98,9 +98,12 @@ def batches(draw: st.DrawFn) -> StepBatch:
 
 
 every_model = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+some = settings(max_examples=25)
+"""Of each model; CI multiplies them (see CONTRIBUTING)."""
 
 
 @every_model
+@some
 @given(batch=batches(), n=st.integers(1, 60))
 def test_a_run_is_the_sum_of_its_steps(model: StepTime, batch: StepBatch, n: int) -> None:
     one_by_one = sum(model.step_s(grown(batch, j)) for j in range(n))
@@ -108,11 +111,13 @@ def test_a_run_is_the_sum_of_its_steps(model: StepTime, batch: StepBatch, n: int
 
 
 @every_model
+@some
 @given(batch=batches())
 def test_a_run_of_one_is_the_step(model: StepTime, batch: StepBatch) -> None:
     assert model.run_s(batch, 1) == model.step_s(batch) > 0
 
 
+@some
 @given(batch=batches(), n=st.integers(1, 100_000), cut=st.floats(0, 1))
 def test_a_run_can_be_cut_anywhere(batch: StepBatch, n: int, cut: float) -> None:
     first = max(1, int(cut * n))
@@ -123,6 +128,7 @@ def test_a_run_can_be_cut_anywhere(batch: StepBatch, n: int, cut: float) -> None
 
 
 @every_model
+@some
 @given(batch=batches(), n=st.integers(1, 3000), share=st.floats(-0.1, 1.2))
 def test_steps_to_reach_is_the_least_number_that_does(model: StepTime, batch: StepBatch, n: int, share: float) -> None:
     n = min(n, 60) if isinstance(model, ByStep) else n
@@ -134,6 +140,7 @@ def test_steps_to_reach_is_the_least_number_that_does(model: StepTime, batch: St
 
 
 @every_model
+@some
 @given(batch=batches(), n=st.integers(1, 3000), k=st.integers(1, 3000))
 def test_the_exact_end_of_a_step_is_reached_by_that_step(model: StepTime, batch: StepBatch, n: int, k: int) -> None:
     n = min(n, 60) if isinstance(model, ByStep) else n

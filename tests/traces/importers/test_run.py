@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import gzip
-import json
-from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 import zstandard
 
 from continuum_sim.traces import TraceError, import_trace, read_header, read_programs
-from continuum_sim.traces.importers import Importer, detect, importers, registry
+from continuum_sim.traces.importers import detect
 from continuum_sim.traces.importers.head import head_of
 from support.agent_logs import lines, mini_swe_agent
 from support.logs import NEED_TOKENIZER, SAMPLES, word_tokenizer
@@ -186,13 +184,3 @@ def test_progress_reaches_the_end(tmp_path: Path) -> None:
     assert len(seen) > 2
     assert seen == sorted(seen)
     assert seen[-1] == (source.stat().st_size,) * 2
-
-
-def test_other_packages_bring_importers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    point = EntryPoint("theirs", "support.their_importer:IMPORTER", registry.IMPORTER_ENTRY_POINTS)
-    monkeypatch.setitem(registry.IMPORTERS.load(), "theirs", point.load())
-    assert isinstance(importers()["theirs"], Importer)
-    (tmp_path / "x.csv").write_text("job,10,2\n")
-    made = import_trace([tmp_path / "x.csv"], tmp_path / "out.jsonl")
-    assert made.format == "theirs"
-    assert json.loads((tmp_path / "out.jsonl").read_bytes().splitlines()[1])["program_id"] == "job"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from continuum_sim.validate.recorded import RecordedReport, run_recorded
+from continuum_sim.validate.recorded import BacktestReport, run_backtest
 
 RUN = Path(__file__).parents[3] / "shared/gpu-runs/rtx4090-llama-3.1-8b"
 
@@ -14,11 +14,11 @@ pytestmark = pytest.mark.skipif(not RUN.is_dir(), reason=f"no recorded GPU run a
 
 
 @pytest.fixture(scope="module")
-def report() -> RecordedReport:
-    return run_recorded(RUN / "requests.jsonl", step_time=f"profiled:{RUN}", tolerance=0.03)
+def report() -> BacktestReport:
+    return run_backtest(RUN / "requests.jsonl", step_time=f"profiled:{RUN}", tolerance=0.03)
 
 
-def test_the_engine_is_the_recorded_one(report: RecordedReport) -> None:
+def test_the_engine_is_the_recorded_one(report: BacktestReport) -> None:
     engine = {name: setting.value for name, setting in report.engine.items()}
     assert engine == {
         "model": "Llama-3.1-8B",
@@ -35,7 +35,7 @@ def test_the_engine_is_the_recorded_one(report: RecordedReport) -> None:
 
 
 @pytest.mark.parametrize("name", ["end_to_end", "ttft", "tpot"])
-def test_means_are_within_three_per_cent(report: RecordedReport, name: str) -> None:
+def test_means_are_within_three_per_cent(report: BacktestReport, name: str) -> None:
     metric = report.metric(name)
     assert metric is not None
     assert metric.mean.error is not None
@@ -43,7 +43,7 @@ def test_means_are_within_three_per_cent(report: RecordedReport, name: str) -> N
     assert report.passed
 
 
-def test_so_are_whole_distributions(report: RecordedReport) -> None:
+def test_so_are_whole_distributions(report: BacktestReport) -> None:
     # Single percentiles may fall into a gap between two waves of admissions; the curves as a whole may not differ.
     for metric in report.metrics:
         assert metric.agreement.distribution_error is not None
@@ -53,7 +53,7 @@ def test_so_are_whole_distributions(report: RecordedReport) -> None:
     assert abs(duration.error) < 0.01
 
 
-def test_the_engine_was_as_full(report: RecordedReport) -> None:
+def test_the_engine_was_as_full(report: BacktestReport) -> None:
     assert report.gauges is not None
     # running + waiting of the series is what the log says was in the system: the clocks are one.
     assert report.gauges.clock_distance < 0.2

@@ -1,4 +1,4 @@
-"""`validate --recorded`: read a log, simulate it, compare, write it down."""
+"""A backtest: read a log, simulate it, compare, write it down."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from continuum_sim.steptime.model import StepTime
 from continuum_sim.validate.recorded import llmservingsim
 from continuum_sim.validate.recorded.compare import gauges, metric, run_figures, samples, verdicts
 from continuum_sim.validate.recorded.engine import Choices, choose, resolve_recorded
-from continuum_sim.validate.recorded.files import write_recorded
+from continuum_sim.validate.recorded.files import write_backtest
 from continuum_sim.validate.recorded.log import EngineSetup, RecordedLog
 from continuum_sim.validate.recorded.read import read_recorded
 from continuum_sim.validate.recorded.replay import Replay, in_system, replay
-from continuum_sim.validate.recorded.report import Gauges, RecordedReport, Setting, Source
+from continuum_sim.validate.recorded.report import BacktestReport, Gauges, Setting, Source
 from continuum_sim.validate.recorded.timeseries import TIMESERIES, EngineSeries, align, read_timeseries
 
 
-def run_recorded(
+def run_backtest(
     path: str | os.PathLike[str],
     *,
     format: str | None = None,
@@ -43,7 +43,7 @@ def run_recorded(
     force: bool = False,
     seed: int = 0,
     command: Sequence[str] | None = None,
-) -> RecordedReport:
+) -> BacktestReport:
     """Set the simulator against a recorded run of a real engine.
 
     Parameters
@@ -100,7 +100,7 @@ def run_recorded(
     report = _report(log, choices, run, simulated, series, notes, tolerance, np.random.default_rng(seed))
     if out is not None:
         aligned = None if series is None else series[0]
-        write_recorded(Path(out), report, log, simulated, run, aligned, force=force, command=command)
+        write_backtest(Path(out), report, log, simulated, run, aligned, force=force, command=command)
     return report
 
 
@@ -126,10 +126,10 @@ def _report(
     notes: list[str],
     tolerance: float,
     rng: np.random.Generator,
-) -> RecordedReport:
+) -> BacktestReport:
     metrics = [metric(one, tolerance, rng) for one in samples(log, simulated)]
     judged = verdicts(metrics, tolerance)
-    return RecordedReport(
+    return BacktestReport(
         passed=all(verdict.within for verdict in judged),
         tolerance=tolerance,
         verdicts=judged,

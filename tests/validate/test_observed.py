@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from continuum_sim.results.decisions import DecisionRecord
-from continuum_sim.validate.fates import turn_fates
+from continuum_sim.validate.observed import turn_fates
 
 
 def decision(event: str, program: str, turn: int, **detail: Any) -> DecisionRecord:

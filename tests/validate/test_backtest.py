@@ -16,13 +16,14 @@ from continuum_sim.cli import main
 from continuum_sim.errors import ConfigError
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.schema import Program, Turn
-from continuum_sim.validate.recorded import RecordedReport, print_recorded, run_recorded
+from continuum_sim.validate.recorded import BacktestReport, print_backtest, run_backtest
 from support.recorded_logs import ENGINE, NAMES, Row, bench_result, requests, simulated_rows, stretched, write_lines
 from support.steptimes import affine, constant
+from support.views import Html, lacking
 
 
-def compare(path: Path, **more: Any) -> RecordedReport:
-    return run_recorded(path, **{"step_time": affine(), **NAMES, **ENGINE, **more})
+def compare(path: Path, **more: Any) -> BacktestReport:
+    return run_backtest(path, **{"step_time": affine(), **NAMES, **ENGINE, **more})
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def rows() -> list[Row]:
     return simulated_rows(requests())
 
 
-def errors(report: RecordedReport) -> list[float]:
+def errors(report: BacktestReport) -> list[float]:
     return [abs(figure.error or 0.0) for metric in report.metrics for figure in metric.figures]
 
 
@@ -167,13 +168,13 @@ def write_meta(folder: Path, **more: Any) -> None:
 def test_settings_come_from_the_user_then_the_log_then_vllm(tmp_path: Path, rows: list[Row]) -> None:
     path = write_lines(tmp_path / "r.jsonl", rows)
     write_meta(tmp_path)
-    report = run_recorded(path, step_time=affine(), tolerance=1e-4)
+    report = run_backtest(path, step_time=affine(), tolerance=1e-4)
     assert report.passed
     engine = report.engine
     assert (engine["kv_blocks"].value, engine["kv_blocks"].origin) == (60, "recorded")
     assert (engine["gpu"].value, engine["gpu"].origin) == ("A100-80", "recorded")
     assert (engine["tensor_parallel_size"].value, engine["tensor_parallel_size"].origin) == (1, "default")
-    other = run_recorded(path, step_time=affine(), kv_blocks=80)
+    other = run_backtest(path, step_time=affine(), kv_blocks=80)
     assert (other.engine["kv_blocks"].value, other.engine["kv_blocks"].origin) == (80, "given")
     assert "recorded with kv_blocks 60, simulated with 80 as given" in other.notes
     assert other.simulated_steps < report.simulated_steps
@@ -182,10 +183,10 @@ def test_settings_come_from_the_user_then_the_log_then_vllm(tmp_path: Path, rows
 def test_what_nobody_says_is_asked_for(tmp_path: Path, rows: list[Row]) -> None:
     path = write_lines(tmp_path / "r.jsonl", rows)
     with pytest.raises(ConfigError, match="does not say which model it was recorded on; give --model"):
-        run_recorded(path, gpu="a100-80")
+        run_backtest(path, gpu="a100-80")
     with pytest.raises(ConfigError, match="does not say which gpu it was recorded on; give --gpu"):
-        run_recorded(path, model="llama-3.1-8b")
-    report = run_recorded(path, **NAMES, step_time=affine())
+        run_backtest(path, model="llama-3.1-8b")
+    report = run_backtest(path, **NAMES, step_time=affine())
     assert any("kv_blocks is neither given nor recorded" in note for note in report.notes)
 
 
@@ -193,8 +194,8 @@ def test_a_recorded_name_that_is_unknown_points_to_its_file(tmp_path: Path, rows
     path = write_lines(tmp_path / "r.jsonl", rows)
     write_meta(tmp_path, hardware={"device_name": "NVIDIA Unheard-Of 9000"})
     with pytest.raises(ConfigError, match=r"meta\.json: unknown GPU .*; say what it is with --gpu"):
-        run_recorded(path)
-    assert run_recorded(path, gpu="a100-80", step_time=affine(), tolerance=1e-4).passed
+        run_backtest(path)
+    assert run_backtest(path, gpu="a100-80", step_time=affine(), tolerance=1e-4).passed
 
 
 def test_requests_that_do_not_fit_are_refused(tmp_path: Path, rows: list[Row]) -> None:
@@ -331,12 +332,16 @@ def test_names_in_a_log_cannot_break_the_page(tmp_path: Path, rows: list[Row]) -
 
 def test_the_terminal_says_everything(tmp_path: Path, rows: list[Row], capsys: pytest.CaptureFixture[str]) -> None:
     path = write_lines(tmp_path / "r.jsonl", rows)
-    assert print_recorded(compare(path)) == 0
+    report = compare(path, out=tmp_path / "out")
+    assert print_backtest(report) == 0
     out = capsys.readouterr().out
+    page = (tmp_path / "out" / "report.html").read_text()
+    for shown in (out, Html(page).text, Html(report._repr_html_()).text):
+        assert lacking(report.view(), shown) == []
     for word in ("measured:", "derived:", "missing:", "kv_blocks 60 (given)", "p99", "95 % interval", "preemptions"):
         assert word in out
     assert "end to end 0.0 % (within); TTFT 0.0 % (within); TPOT 0.0 % (within)" in out
-    assert print_recorded(compare(path), json=True) == 0
+    assert print_backtest(compare(path), json=True) == 0
     assert json.loads(capsys.readouterr().out)["source"]["requests"] == len(rows)
 
 
@@ -346,7 +351,7 @@ def test_the_command(tmp_path: Path, rows: list[Row], capsys: pytest.CaptureFixt
     model.write_text(json.dumps(fitted.describe()))
     path = write_lines(tmp_path / "r.jsonl", rows)
     write_meta(tmp_path)
-    common = ["validate", "--recorded", str(path), "--step-time", f"fitted:{model}"]
+    common = ["backtest", str(path), "--step-time", f"fitted:{model}"]
 
     def command(*more: str) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as exited:
@@ -365,7 +370,8 @@ def test_the_command(tmp_path: Path, rows: list[Row], capsys: pytest.CaptureFixt
     folder = tmp_path / "out"
     code, _, err = command("--out", str(folder))
     assert (code, err) == (1, f"wrote {folder}\n")
-    assert json.loads((folder / "manifest.json").read_text())["command"][1:3] == ["validate", "--recorded"]
+    assert json.loads((folder / "manifest.json").read_text())["command"][1:3] == ["backtest", str(path)]
+    assert command("--force")[2].startswith("error: --force lets --out replace")
     path.write_text(path.read_text().replace('"output_toks"', '"output"', 1))
     code, out, err = command()
     assert (code, out) == (2, "")

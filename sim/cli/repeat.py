@@ -1,0 +1,78 @@
+"""`run --from DIR`: which run is asked for again, and what of it is to be different."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from continuum_sim.cli.scenario_flags import is_given
+from continuum_sim.cli.setting_flags import Flags, given_flags
+
+if TYPE_CHECKING:
+    from continuum_sim.repeat import KeptRun
+    from continuum_sim.resolve import ResolvedRun
+    from continuum_sim.run_config import RunConfig
+
+
+@dataclass(frozen=True)
+class Again:
+    """A run to repeat."""
+
+    kept: KeptRun
+    changes: dict[str, Any]
+    config: RunConfig
+    decisions: bool
+    """Whether the run wrote its decisions."""
+
+    def notes(self, run: ResolvedRun) -> list[str]:
+        """Say where it cannot be the same run."""
+        return self.kept.notes(run, self.changes)
+
+
+def asked_again(context: typer.Context, flags: Flags, directory: Path | None, texts: Sequence[str]) -> Again | None:
+    """Return the run to repeat, with what `--set` and the flags given change in it; None without `--from`.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such run, or the command line says one thing twice.
+    """
+    from continuum_sim.errors import ConfigError
+    from continuum_sim.repeat import find_kept_run
+
+    if directory is None:
+        if texts:
+            raise ConfigError("--set changes a run that is repeated with --from DIR; without it, give flags")
+        return None
+    if is_given(context, "scenario"):
+        raise ConfigError("--from and --scenario both say what to run; give one of them")
+    given = given_flags(context, flags)
+    if is_given(context, "rate"):
+        del given["rate"]  # which has become arrivals
+        given["arrivals"] = flags["arrivals"]
+    changes = _changes(texts)
+    for name in changes.keys() & given.keys():
+        raise ConfigError(f"--set {name}=… and --{name.replace('_', '-')} say the same setting; give one of them")
+    kept = find_kept_run(directory)
+    changes |= given
+    return Again(kept, changes, kept.config(changes), kept.logged_decisions)
+
+
+def _changes(texts: Sequence[str]) -> dict[str, Any]:
+    from continuum_sim.errors import ConfigError
+    from continuum_sim.sweeps.settings import check_setting, read_value
+
+    changes: dict[str, Any] = {}
+    for item in texts:
+        name, sign, text = item.partition("=")
+        if not sign or not text.strip():
+            raise ConfigError(f"--set {item!r} is not of the form setting=value, as in seed=3")
+        name = check_setting(name, "--set")
+        if name in changes:
+            raise ConfigError(f"--set gives {name} twice, expected it once")
+        changes[name] = read_value(name, text)
+    return changes

@@ -1,0 +1,42 @@
+"""Comparisons that were stopped: their directory has a manifest and finished runs, and no `comparison.json` yet."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any, Final
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.results.files import MANIFEST, SUMMARY
+from continuum_sim.results.manifest_parts import ComparisonParts, read_manifest
+
+COMPARISON: Final = "comparison.json"
+"""Appears when all runs of a comparison are there."""
+
+
+def unfinished_manifest(directory: Path) -> dict[str, Any] | None:
+    """Return the manifest of a comparison that is not finished; None where there is no such thing."""
+    if (directory / COMPARISON).is_file() or not (directory / MANIFEST).is_file():
+        return None
+    try:
+        return read_manifest(directory / MANIFEST, ComparisonParts)[0]
+    except ConfigError:
+        return None
+
+
+def refuse_unfinished(directory: Path) -> None:
+    """Refuse a comparison that is not finished where results are to be read.
+
+    Raises
+    ------
+    ConfigError
+        Saying how far it is, and how to go on.
+    """
+    manifest = unfinished_manifest(directory)
+    if manifest is None:
+        return
+    runs = manifest["runs"]
+    done = sum((directory / run / SUMMARY).is_file() for run in runs)
+    command = manifest.get("command")
+    again = f"the same command goes on from there: {shlex.join(command)}" if command else "the same call goes on there"
+    raise ConfigError(f"{directory} is an unfinished comparison, {done} of {len(runs)} runs are done; {again}")

@@ -1,0 +1,41 @@
+"""A result as rows of text, said once: terminal, page and notebook lay the same rows out."""
+
+from continuum_sim.results.view.parts import (
+    Bar,
+    Block,
+    Column,
+    Fact,
+    Facts,
+    Marked,
+    Note,
+    Part,
+    Table,
+    Tone,
+    View,
+    joined,
+    label,
+    name,
+    numbers,
+    words,
+)
+from continuum_sim.results.view.shown import Shown
+
+__all__ = [
+    "Bar",
+    "Block",
+    "Column",
+    "Fact",
+    "Facts",
+    "Marked",
+    "Note",
+    "Part",
+    "Shown",
+    "Table",
+    "Tone",
+    "View",
+    "joined",
+    "label",
+    "name",
+    "numbers",
+    "words",
+]

@@ -1,0 +1,157 @@
+"""The rows of a comparison: JCT and where it goes, memory and pins, differences from the baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from continuum_sim.results.numbers import count, percent, seconds, signed
+from continuum_sim.results.paired import SEEDS_TO_RESAMPLE, PairedDifference
+from continuum_sim.results.summary import Prefill, Summary, TimeSplit
+from continuum_sim.results.view.parts import (
+    Bar,
+    Block,
+    Facts,
+    Marked,
+    Note,
+    Part,
+    Table,
+    View,
+    joined,
+    label,
+    name,
+    numbers,
+)
+from continuum_sim.results.view.run import called, load_of, shown_parts
+
+if TYPE_CHECKING:
+    from continuum_sim.results.compared import ComparisonRow
+
+FEW_METRICS: Final = ("mean", "p95")
+"""Of the JCT: those whose differences are shown where there is little room."""
+EQUAL_RATIO: Final = 5e-4
+"""Ratios nearer to 1 than this print as 1.000."""
+
+
+def comparison_view(
+    rows: Sequence[ComparisonRow],
+    differences: Sequence[PairedDifference],
+    summaries: Sequence[Summary],
+    *,
+    metrics: Sequence[str] = FEW_METRICS,
+) -> View:
+    """Say how policies compare; `metrics` chooses the differences to show."""
+    first, seeds = summaries[0], list(dict.fromkeys(summary.seed for summary in summaries))
+    blocks: list[Block] = [_times(rows), _bars(rows), _memory(rows)]
+    if rows[0].router:
+        blocks.append(_cluster(rows))
+    if differences:
+        title = f"JCT against {differences[0].baseline}, the same programs and arrivals"
+        blocks.append(replace(differences_table(differences, title, metrics=metrics), note=_method(differences[0])))
+    said = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+    return View(
+        title=f"{len(rows)} policies on {first.trace}",
+        blocks=blocks,
+        notes=_notes(rows),
+        setting=[load_of(first, said)],
+    )
+
+
+def differences_table(
+    differences: Sequence[PairedDifference], title: str, *, metrics: Sequence[str] = FEW_METRICS
+) -> Table:
+    """Set differences side by side, with a verdict each."""
+    rows = [
+        [
+            item.policy,
+            item.metric,
+            signed(item.difference_s),
+            f"{signed(item.difference_low_s)} … {signed(item.difference_high_s)}",
+            f"{item.ratio:.3f}",
+            f"{item.ratio_low:.3f} … {item.ratio_high:.3f}",
+            _verdict(item),
+        ]
+        for item in differences
+        if item.metric in metrics
+    ]
+    columns = [name("policy"), label("JCT"), *numbers("difference s"), *joined("95 % interval")]
+    columns += [*numbers("ratio"), *joined("95 % interval", "")]
+    return Table(columns, rows, title)
+
+
+def _times(rows: Sequence[ComparisonRow]) -> Table:
+    parts = shown_parts(*map(_time_s, rows))
+    columns = [name("policy"), *numbers("mean", "p50", "p90", "p95", "p99", *map(called, parts), "programs/h")]
+    cells = []
+    for row in rows:
+        jct = (row.jct_mean_s, row.jct_p50_s, row.jct_p90_s, row.jct_p95_s, row.jct_p99_s)
+        split = (_time_s(row)[part] for part in parts)
+        cells.append([row.policy, *map(seconds, (*jct, *split)), f"{3600 * row.programs_per_s:,.1f}"])
+    best = min(range(len(rows)), key=lambda at: rows[at].jct_mean_s)
+    return Table(columns, cells, "JCT, and where it goes (seconds a program)", best=best)
+
+
+def _bars(rows: Sequence[ComparisonRow]) -> Facts:
+    """A bar a policy, as long as its mean JCT; the table above has the seconds."""
+    longest_s = max(row.jct_mean_s for row in rows)
+    parts = shown_parts(*map(_time_s, rows))
+    bars = []
+    for row in rows:
+        time_s = _time_s(row)
+        total_s = sum(time_s.values())
+        drawn = [Part(called(part), time_s[part] / total_s if total_s else 0.0) for part in parts]
+        bars.append(Bar(row.policy, drawn, row.jct_mean_s / longest_s if longest_s else 1.0))
+    return Facts(bars)
+
+
+def _memory(rows: Sequence[ComparisonRow]) -> Table:
+    reloads = any(row.reloaded_tokens for row in rows)
+    heads = ("computed", "recomputed", "from cache", *["reloaded"] * reloads)
+    columns = [name("policy"), *numbers(*heads, "preemptions", "pins", "hit", "expired", "broken")]
+    cells = []
+    for row in rows:
+        tokens = (row.computed_tokens, row.recomputed_tokens, row.cached_tokens, *[row.reloaded_tokens] * reloads)
+        pins = (row.pins_made, row.pins_hit, row.pins_expired, row.pins_broken)
+        cells.append([row.policy, *map(count, (*tokens, row.preemptions, *pins))])
+    return Table(columns, cells, "Prompt tokens and pins (a run)")
+
+
+def _cluster(rows: Sequence[ComparisonRow]) -> Table:
+    columns = [name("policy"), *numbers("router", "moved turns", "from cache", "busiest replica / mean")]
+    cells = []
+    for row in rows:
+        tokens = {kind: getattr(row, kind) for kind in Prefill.__struct_fields__}
+        share = percent(Prefill(**tokens).cached_share)
+        cells.append([row.policy, str(row.router), count(row.moved_turns or 0), share, f"{row.busiest_ratio or 0:.2f}"])
+    return Table(columns, cells, "Cluster (a run)")
+
+
+def _time_s(row: ComparisonRow) -> Mapping[str, float]:
+    return {part: getattr(row, f"{part}_s") for part in TimeSplit.__struct_fields__}
+
+
+def _verdict(item: PairedDifference) -> Marked:
+    if not item.beyond_noise:
+        return Marked("within noise", "faint")
+    if abs(item.ratio - 1) < EQUAL_RATIO:
+        return Marked("equal", "faint")  # sure to differ, by nothing anyone would notice
+    return Marked("faster", "good") if item.difference_s < 0 else Marked("slower", "bad")
+
+
+def _method(item: PairedDifference) -> str:
+    hint = ""
+    if item.resampled == "programs":
+        hint = f"; with {SEEDS_TO_RESAMPLE} seeds or more (--seeds) it would be about other arrivals too"
+    return (
+        f"Paired bootstrap over {item.pairs:,} pairs (one program under one seed), resampling {item.resampled}{hint}."
+    )
+
+
+def _notes(rows: Sequence[ComparisonRow]) -> list[Note]:
+    """Each note once, with the policies it is about."""
+    about: dict[str, list[str]] = {}
+    for row in rows:
+        for note in row.notes:
+            about.setdefault(note, []).append(row.policy)
+    return [Note(note, "all" if len(who) == len(rows) else ", ".join(who)) for note, who in about.items()]

@@ -1,0 +1,81 @@
+"""The rows of the hardware catalogue, and of what its GPUs give its models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from continuum_sim.results.view.parts import Note, Table, View, name, numbers, words
+
+if TYPE_CHECKING:
+    from continuum_sim.hardware import GpuSpec, ModelSpec
+    from continuum_sim.machines import Machine
+
+
+def hardware_view(
+    cards: Sequence[GpuSpec],
+    models: Sequence[ModelSpec],
+    machines: Sequence[Machine],
+    context_tokens: int,
+    notes: Sequence[str] = (),
+) -> View:
+    """Say what GPUs and models there are (unless there are none) and how they do together."""
+    catalogue = [*([_gpus(cards)] if cards else []), *([_models(models)] if models else [])]
+    blocks = [*catalogue, _machines(machines, context_tokens)]
+    return View("Hardware", blocks, [Note(note) for note in notes])
+
+
+def _gpus(cards: Sequence[GpuSpec]) -> Table:
+    from continuum_sim.hardware.gpus import GIB
+    from continuum_sim.steptime.aiconfigurator import SYSTEMS
+
+    columns = [name("--gpu"), words("interconnect"), words("aiconfigurator")]
+    rows = [
+        [
+            card.name,
+            card.interconnect,
+            SYSTEMS.get(card.name, "–"),
+            f"{card.memory_bytes / GIB:.1f}",
+            f"{card.memory_bandwidth_bytes_per_s / 1e12:.2f}",
+            f"{card.bf16_dense_flops / 1e12:,.0f}",
+        ]
+        for card in cards
+    ]
+    return Table([*columns, *numbers("memory GiB", "TB/s", "bf16 TFLOPS")], rows, "GPUs")
+
+
+def _models(models: Sequence[ModelSpec]) -> Table:
+    from continuum_sim.hardware import kv_bytes_per_token
+
+    rows = [
+        [
+            model.name,
+            f"{model.n_params / 1e9:.1f} G",
+            str(model.n_layers),
+            f"{kv_bytes_per_token(model) / 1024:,.0f}",
+            f"{model.max_position_embeddings:,}",
+        ]
+        for model in models
+    ]
+    heads = ("parameters", "layers", "KV KiB a token", "longest context")
+    return Table([name("--model"), *numbers(*heads)], rows, "Models")
+
+
+def _machines(machines: Sequence[Machine], context_tokens: int) -> Table:
+    heads = numbers("KV blocks", "KV tokens", "decode 1", "decode 32", "prefill 2,048", "prefill 8,192")
+    rows = []
+    for item in machines:
+        first = [item.model, f"{item.tensor_parallel_size} x {item.gpu}", f"{item.kv_blocks:,}", f"{item.kv_tokens:,}"]
+        blocks = {"aiconfigurator": item.kv_blocks_aiconfigurator}
+        for place, times in enumerate(item.step_times):
+            other = blocks.get(times.step_time.partition(":")[0])
+            again = ["", "", "" if other is None else f"({other:,})", ""]
+            step_s = (times.decode_1_s, times.decode_32_s, times.prefill_2k_s, times.prefill_8k_s)
+            rows.append([*(again if place else first), times.step_time, *(f"{1e3 * s:,.1f}" for s in step_s)])
+    said = "KV blocks in brackets: aiconfigurator's estimate. A run takes the other, or --kv-blocks, which always wins."
+    return Table(
+        [name("model"), name("GPUs"), *heads[:2], name("--step-time"), *heads[2:]],
+        rows,
+        f"Together: KV cache, and milliseconds of a step (turns decoding at a context of {context_tokens:,} tokens)",
+        note=said if any(item.kv_blocks_aiconfigurator is not None for item in machines) else "",
+    )

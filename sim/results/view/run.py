@@ -1,0 +1,194 @@
+"""The rows of one run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from msgspec import UNSET
+from msgspec.structs import asdict
+
+from continuum_sim.results.numbers import count, percent, seconds
+from continuum_sim.results.summary import (
+    RARE_PARTS,
+    PolicyActivity,
+    Quantiles,
+    ReplicaSummary,
+    Summary,
+    TierUse,
+    TimeSplit,
+    ToolCalls,
+)
+from continuum_sim.results.view.parts import Bar, Block, Fact, Facts, Note, Part, Table, View, name, numbers
+
+_IN_ORDER: Final = tuple(dict.fromkeys(("queue", "reload", *TimeSplit.__struct_fields__)))
+"""Parts of the JCT; a reload comes before the prefill."""
+_RARE_ACTIVITY: Final = PolicyActivity.__struct_fields__[-len(PolicyActivity.__struct_defaults__) :]
+"""What few policies do: told only of those that did it."""
+
+
+def run_view(summary: Summary, manifest: Mapping[str, Any] | None = None) -> View:
+    """Say what came out of a run; `manifest` tells the engine."""
+    blocks: list[Block] = [_quantiles(summary), Facts(list(_facts(summary)))]
+    if summary.replicas:
+        blocks.append(_replicas(summary, summary.replicas))
+    return View(
+        title=f"{summary.policy} on {summary.trace}",
+        blocks=blocks,
+        notes=[Note(note) for note in summary.notes],
+        setting=[load_of(summary, f"seed {summary.seed}"), *([engine_line(summary, manifest)] if manifest else [])],
+    )
+
+
+def load_line(trace: str, programs: int, children: int, turns: int, arrivals: str, seeds: str) -> str:
+    """Say what the engine was given."""
+    agents = f"{children:,} sub-agents, " if children else ""
+    return f"{trace}: {programs:,} programs, {agents}{turns:,} turns; arrivals {arrivals}, {seeds}"
+
+
+def load_of(summary: Summary, seeds: str) -> str:
+    """Say what the engine of a run was given."""
+    s = summary
+    return load_line(s.trace, s.programs, s.children or 0, s.turns, s.arrivals, seeds)
+
+
+def engine_line(summary: Summary, manifest: Mapping[str, Any]) -> str:
+    """Say on what a run was simulated."""
+    model, gpu = manifest.get("model", {}).get("name", "?"), manifest.get("gpu", {}).get("name", "?")
+    degree = manifest.get("tensor_parallel_size", 1)
+    each = "" if degree == 1 else f"{degree} × "
+    if not summary.replicas:
+        return f"{model} on {each}{gpu}"
+    kinds = Counter(part.gpu for part in summary.replicas)
+    gpus = [f"{n} replica{'s' if n > 1 else ''} of {each}{kind}" for kind, n in kinds.items()]
+    return f"{model} on {', '.join(gpus)}"
+
+
+def shown_parts(*times_s: Mapping[str, float]) -> list[str]:
+    """Return the parts of the JCT to name, in order: those that are rare only where there is any of them."""
+    return [part for part in _IN_ORDER if part not in RARE_PARTS or any(one[part] for one in times_s)]
+
+
+def time_parts(time_s: Mapping[str, float]) -> list[Part]:
+    """Return a mean JCT as the parts of a bar."""
+    total_s = sum(time_s.values())
+    parts = []
+    for part in shown_parts(time_s):
+        share = _over(time_s[part], total_s)
+        parts.append(Part(called(part), share, f"{seconds(time_s[part])} s ({percent(share)})"))
+    return parts
+
+
+def called(field: str) -> str:
+    """Return what a field of the summary is called where it is shown: a counter, a part, the end of a pin."""
+    return field.replace("_", " ")
+
+
+def _quantiles(summary: Summary) -> Table:
+    names = Quantiles.__struct_fields__
+    samples = {
+        "JCT (a program)": summary.jct_s,
+        "queue wait (a turn)": summary.queue_wait_s,
+        "TTFT (a turn)": summary.ttft_s,
+    }
+    rows = [[label, *(seconds(getattr(sample, name)) for name in names)] for label, sample in samples.items()]
+    return Table([name("seconds"), *numbers(*names)], rows)
+
+
+def _facts(s: Summary) -> Iterator[Fact | Bar]:
+    yield Bar("where the time went", time_parts(asdict(s.time_s)))
+    if isinstance(s.tools, ToolCalls):
+        yield Fact("tool calls", _tools(s.tools))
+    yield Fact(
+        "prefill",
+        f"{count(s.prefill.computed_tokens)} tokens computed, {count(s.prefill.recomputed_tokens)} of them again; "
+        f"{count(s.prefill.cached_tokens)} from cache ({percent(s.prefill.cached_share)})"
+        + (f"; {count(s.prefill.reloaded_tokens)} reloaded" if s.tiers else ""),
+    )
+    yield Fact(
+        "KV cache",
+        f"{percent(s.kv.peak_used_share)} of {s.kv.blocks:,} blocks in use at the peak; "
+        f"{count(s.preemptions)} preemptions",
+    )
+    for tier in s.tiers:
+        yield Fact(tier.name.upper(), _tier(tier))
+    yield Fact("pins", _pins(s))
+    activity = asdict(s.policy_activity)
+    if any(activity.values()):
+        said = (f"{count(n)} {called(kind)}" for kind, n in activity.items() if n or kind not in _RARE_ACTIVITY)
+        yield Fact("policy", ", ".join(said))
+    yield Fact(
+        "throughput",
+        f"{3600 * s.throughput.programs_per_s:,.1f} programs/h, "
+        f"{s.throughput.output_tokens_per_s:,.0f} output tokens/s over {seconds(s.sim_s)} s; "
+        f"engine{'s' if s.replicas else ''} busy {percent(_over(s.busy_s, s.sim_s * (len(s.replicas or ()) or 1)))} "
+        "of it",
+    )
+    if s.router and s.moved_turns is not UNSET:
+        moved = f"{s.moved_turns:,} turns ({percent(s.moved_turns / s.turns)})"
+        yield Fact("router", f"{s.router}: {moved} ran on another replica than the one before")
+    yield Fact(
+        "simulated in",
+        f"{seconds(s.wall_s)} s: {_over(s.turns, s.wall_s):,.0f} turns/s, {count(s.steps)} engine steps",
+    )
+
+
+def _tools(tools: ToolCalls) -> str:
+    """Say what became of the tool calls."""
+    parts = [f"{count(tools.calls)} calls"]
+    if tools.tries > tools.calls or tools.given_up:
+        parts.append(
+            f"{count(tools.timeouts)} timeouts and {count(tools.failures)} failures: "
+            f"{count(tools.tries - tools.calls)} retries, {count(tools.given_up)} given up"
+        )
+    if tools.waits:
+        parts.append(f"{count(tools.waits)} waited for a worker, {seconds(tools.wait_s / tools.waits)} s on average")
+    return "; ".join(parts)
+
+
+def _tier(tier: TierUse) -> str:
+    """Say how full a memory tier was and what moved."""
+    return (
+        f"{percent(tier.peak_used_share)} of {tier.blocks:,} blocks in use at the peak; "
+        f"{tier.written_bytes / 1e9:,.1f} GB written, {tier.read_bytes / 1e9:,.1f} GB read, "
+        f"link busy {percent(tier.link_busy_share)}"
+    )
+
+
+def _pins(s: Summary) -> str:
+    """Say how many pins there were and how they ended."""
+    ends = asdict(s.pins)
+    if not ends.pop("made"):
+        return "none made"
+    said = ", ".join(f"{n:,} {called(end)}" for end, n in ends.items())
+    return f"{s.pins.made:,} made: {said}; {count(s.kv.pinned_block_seconds)} block·s held"
+
+
+def _replicas(s: Summary, replicas: Sequence[ReplicaSummary]) -> Table:
+    """What each engine of a cluster did."""
+    tiers, moved = any(part.tiers for part in replicas), any(part.pins_moved for part in replicas)
+    heads = ["turns", "moved in", "busy", "from cache", *["reloaded"] * tiers, "recomputed", "preemptions", "peak KV"]
+    rows = [
+        [
+            f"{part.replica} {part.gpu}",
+            f"{part.turns:,}",
+            f"{part.moved_in:,}",
+            percent(_over(part.busy_s, s.sim_s)),
+            percent(part.cached_tokens / part.prompt_tokens) if part.prompt_tokens else "–",
+            *[count(part.reloaded_tokens) if part.tiers else "–"] * tiers,
+            count(part.recomputed_tokens),
+            count(part.preemptions),
+            percent(part.peak_used_share),
+            f"{part.pins.made:,}",
+            f"{part.pins.hit:,}",
+            *[f"{part.pins_moved:,}"] * moved,
+        ]
+        for part in replicas
+    ]
+    columns = [name("replica"), *numbers(*heads, "pins", "hit", *["moved"] * moved)]
+    return Table(columns, rows, f"Replicas, router {s.router}")
+
+
+def _over(amount: float, whole: float) -> float:
+    return amount / whole if whole else 0.0

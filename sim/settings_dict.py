@@ -61,6 +61,14 @@ class LoadAndEngine(TypedDict, total=False):
     """How long steps take, with :FILE or :DIR behind a model that reads one."""
     engine: EngineMode
     """Jump over equal steps, or take each one: the same results."""
+    programs: int | None
+    """Programs in all: the trace over and over, each time in another order."""
+    duration: float | None
+    """Seconds after which no more programs arrive, the trace repeated likewise."""
+    warmup: str | int | None
+    """First programs, by arrival, that are served but left out of the statistics: 200, or 10%."""
+    cooldown: str | int | None
+    """The same of the last ones."""
     limit: int | None
     """Only the first so many programs of the trace."""
     max_turns: int | None

@@ -61,7 +61,7 @@ def compare(
     seed_list = parse_seeds(seeds)
     with interruptible("interrupted while reading the trace; nothing was written"):
         plan = plan_comparison(split_list(policies), seed_list, baseline=baseline, **flags)
-    bar = Bar(plan.first.trace, runs=len(plan.configs))
+    bar = Bar(plan.first, runs=len(plan.configs))
     earlier = out is not None and (out / MANIFEST).is_file()
     with interruptible(lambda: f"interrupted after {bar}; {_left(out, bar, earlier=earlier, force=force)}"), bar:
         result = run_comparison(

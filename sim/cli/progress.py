@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TextColumn
 
+    from continuum_sim.resolve import ResolvedRun
     from continuum_sim.results import Progress
-    from continuum_sim.trace_source import TraceSource
 
 _REFRESH_S: Final = 0.1
 _Item = TypeVar("_Item")
@@ -68,8 +68,10 @@ def share_bar(label: str) -> Iterator[Callable[[float], None]]:
 class Bar:
     """Turns done, over so many runs of the same trace; drawn at most ten times a second."""
 
-    def __init__(self, trace: TraceSource, runs: int = 1) -> None:
-        self._turns, self._programs, self._runs = trace.turns, trace.programs, runs
+    def __init__(self, run: ResolvedRun, runs: int = 1) -> None:
+        self._programs = run.config.length.expected(run.trace.programs, run.arrivals)
+        self._turns = round(run.trace.turns * self._programs / run.trace.programs)
+        self._runs = runs
         self.runs_done = self._runs_before = 0
         self._programs_done = self._turns_done = 0
         self._sim_s = 0.0

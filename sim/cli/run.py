@@ -56,7 +56,7 @@ def run(
     with interruptible("interrupted while reading the trace; nothing was written"):
         again = asked_again(context, flags, repeated, changes or [])
         resolved = resolve(flags.config() if again is None else again.config)
-    bar = Bar(resolved.trace)
+    bar = Bar(resolved)
     with interruptible(lambda: f"interrupted after {bar}; nothing was written"), bar:
         result = execute(
             resolved,

@@ -14,8 +14,10 @@ import numpy as np
 
 from continuum_sim.results.jsonfile import to_json
 from continuum_sim.results.paired import PairedDifference, paired_differences
-from continuum_sim.results.summary import Pins, Prefill, Quantiles, Summary, TimeSplit
+from continuum_sim.results.summary import Measured, Pins, Prefill, Quantiles, Summary, TimeSplit
+from continuum_sim.results.verdicts import joint_verdict
 from continuum_sim.results.view.shown import Shown
+from continuum_sim.steady.verdict import Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,6 +62,8 @@ class ComparisonRow(msgspec.Struct, frozen=True, kw_only=True):
     """Turns of the replica that served most, over the mean of all replicas."""
     reload_s: float
     reloaded_tokens: float
+    verdict: Verdict | None = None
+    """Of its runs together; None where one of them is older than verdicts."""
     notes: list[str]
     """Those of all its runs, each once; one that some runs do not share says of how many it is."""
 
@@ -135,7 +139,8 @@ class CompareResult(Shown):
         """`rows` as a data frame, indexed by policy."""
         import pandas as pd
 
-        return pd.DataFrame([msgspec.to_builtins(row) for row in self.rows]).set_index("policy")
+        rows = [{**msgspec.to_builtins(row), "verdict": row.verdict and row.verdict.kind} for row in self.rows]
+        return pd.DataFrame(rows).set_index("policy")
 
     @property
     def differences(self) -> pd.DataFrame:
@@ -192,15 +197,19 @@ class CompareResult(Shown):
             output_tokens_per_s=fmean(s.throughput.output_tokens_per_s for s in runs),
             preemptions=fmean(s.preemptions for s in runs),
             peak_used_share=fmean(s.kv.peak_used_share for s in runs),
+            verdict=joint_verdict(runs),
             notes=_notes(runs),
         )
 
     def _jct_by_seed(self, policy: str) -> dict[int, np.ndarray]:
-        """Seed to the JCT of every program but sub-agents, in the order of their names: the same for all policies."""
+        """Seed to the JCT of every program that counts, in the order of their names: the same for all policies."""
         found = {}
         for run in self.runs:
             if run.summary.policy == policy:
                 roots = run.programs.filter(run.programs.column("parent").is_null())
+                if isinstance(part := run.summary.measured, Measured):
+                    arrival_s = roots.column("arrival_s").to_numpy()
+                    roots = roots.filter((part.from_s <= arrival_s) & (arrival_s <= part.to_s))
                 names = roots.column("program").to_numpy(zero_copy_only=False)
                 jct_s = roots.column("jct_s").to_numpy()
                 found[run.summary.seed] = jct_s[np.argsort(names)]

@@ -124,6 +124,18 @@ class RunLength:
         if total is not None:
             self.counted(total)
 
+    def expected(self, programs: int, arrivals: OpenArrivals | Closed) -> int:
+        """Return about how many programs will come, of a trace of so many."""
+        if not self.repeats:
+            return programs
+        most = self.programs or MOST_PROGRAMS
+        if isinstance(arrivals, FromTrace):
+            return min(most, programs)
+        rate = getattr(arrivals, "rate", None)
+        if isinstance(rate, int | float) and math.isfinite(self.duration_s):
+            most = min(most, max(1, round(rate * self.duration_s)))
+        return most
+
     def counted(self, arrived: int) -> tuple[int, int]:
         """Return the places, by arrival, of the first program that counts and the one after the last.
 

@@ -12,6 +12,7 @@ from continuum_sim.results.summary import Prefill, Summary, TimeSplit
 from continuum_sim.results.view.parts import (
     Bar,
     Block,
+    Fact,
     Facts,
     Marked,
     Note,
@@ -24,6 +25,7 @@ from continuum_sim.results.view.parts import (
     numbers,
 )
 from continuum_sim.results.view.run import called, load_of, shown_parts
+from continuum_sim.results.view.verdict import joint_line
 
 if TYPE_CHECKING:
     from continuum_sim.results.compared import ComparisonRow
@@ -44,6 +46,9 @@ def comparison_view(
     """Say how policies compare; `metrics` chooses the differences to show."""
     first, seeds = summaries[0], list(dict.fromkeys(summary.seed for summary in summaries))
     blocks: list[Block] = [_times(rows), _bars(rows), _memory(rows)]
+    verdicts = [Fact(row.policy, joint_line(row.verdict)) for row in rows if row.verdict is not None]
+    if verdicts:
+        blocks.insert(0, Facts(verdicts))
     if rows[0].router:
         blocks.append(_cluster(rows))
     if differences:

@@ -12,15 +12,18 @@ from msgspec.structs import asdict
 from continuum_sim.results.numbers import count, percent, seconds
 from continuum_sim.results.summary import (
     RARE_PARTS,
+    Measured,
     PolicyActivity,
     Quantiles,
     ReplicaSummary,
+    RunVerdict,
     Summary,
     TierUse,
     TimeSplit,
     ToolCalls,
 )
 from continuum_sim.results.view.parts import Bar, Block, Fact, Facts, Note, Part, Table, View, name, numbers
+from continuum_sim.results.view.verdict import verdict_line
 
 _IN_ORDER: Final = tuple(dict.fromkeys(("queue", "reload", *TimeSplit.__struct_fields__)))
 """Parts of the JCT; a reload comes before the prefill."""
@@ -31,6 +34,8 @@ _RARE_ACTIVITY: Final = PolicyActivity.__struct_fields__[-len(PolicyActivity.__s
 def run_view(summary: Summary, manifest: Mapping[str, Any] | None = None) -> View:
     """Say what came out of a run; `manifest` tells the engine."""
     blocks: list[Block] = [_quantiles(summary), Facts(list(_facts(summary)))]
+    if isinstance(summary.verdict, RunVerdict):
+        blocks.insert(0, Facts([Fact("load", verdict_line(summary.verdict, summary.programs))]))
     if summary.replicas:
         blocks.append(_replicas(summary, summary.replicas))
     return View(
@@ -93,7 +98,14 @@ def _quantiles(summary: Summary) -> Table:
         "TTFT (a turn)": summary.ttft_s,
     }
     rows = [[label, *(seconds(getattr(sample, name)) for name in names)] for label, sample in samples.items()]
-    return Table([name("seconds"), *numbers(*names)], rows)
+    part = summary.measured
+    note = ""
+    if isinstance(part, Measured):
+        note = (
+            f"of {part.programs:,} programs and {part.turns:,} turns: those that arrived from {seconds(part.from_s)} "
+            f"to {seconds(part.to_s)} s"
+        )
+    return Table([name("seconds"), *numbers(*names)], rows, note=note)
 
 
 def _facts(s: Summary) -> Iterator[Fact | Bar]:

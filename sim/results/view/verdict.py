@@ -1,0 +1,38 @@
+"""The verdict on a load, in a line."""
+
+from __future__ import annotations
+
+from continuum_sim.results.numbers import percent
+from continuum_sim.results.summary import RunVerdict
+from continuum_sim.steady.verdict import Slope, Verdict
+
+
+def verdict_line(verdict: RunVerdict, programs: int) -> str:
+    """Say what one run of so many programs tells."""
+    growth = verdict.growth_per_s
+    slope = None if growth is None else Slope(growth.value, growth.low, growth.high)
+    return joint_line(Verdict(verdict.kind, 1, programs, verdict.needed_programs, slope, reason=verdict.reason))
+
+
+def joint_line(verdict: Verdict) -> str:
+    """Say what the runs of one load tell together."""
+    over = (
+        f"{verdict.programs:,} programs"
+        if verdict.runs == 1
+        else f"{verdict.runs} runs of {verdict.programs:,} programs"
+    )
+    if verdict.kind == "none":
+        return f"no verdict: {verdict.reason}"
+    if verdict.kind == "too_short":
+        return f"too short to tell: {verdict.reason}; about {verdict.needed_programs:,} programs would tell"
+    if verdict.hazard is not None:
+        return f"steady over {over}: the chance that one more brings collapse is below {percent(verdict.hazard)}"
+    growth = "" if verdict.growth_per_s is None else f" by {_per_hour(verdict.growth_per_s)}"
+    if verdict.collapsed is not None:
+        return f"collapses in {verdict.collapsed} of {over}; the backlog grows{growth} on average"
+    return f"grows: over {over} the backlog rises{growth}, and JCT with the length of the run"
+
+
+def _per_hour(slope: Slope) -> str:
+    value, low, high = (3600 * rate for rate in (slope.value, slope.low, slope.high))
+    return f"the work of {value:.1f} programs an hour (95 % interval {low:.1f} … {high:.1f})"

@@ -202,7 +202,6 @@ class RunConfig:
         "Programs in all: the trace over and over, each time in another order.",
         LOAD,
         unset="the trace once, in its order",
-        page="service.md#the-length-of-a-run",
         least=1,
         most=10**7,
     )
@@ -212,7 +211,6 @@ class RunConfig:
         "Seconds after which no more programs arrive, the trace repeated likewise.",
         LOAD,
         unset="no end but the trace's",
-        page="service.md#the-length-of-a-run",
         least=0,
         most=MOST,
         expected="a number of seconds above 0",
@@ -224,12 +222,9 @@ class RunConfig:
         "First programs, by arrival, that are served but left out of the statistics: 200, or 10%.",
         LOAD,
         unset="10% with --programs or --duration, else none",
-        page="service.md#the-length-of-a-run",
     )
     """First programs, by arrival, that are served and left out of the statistics: a number, or a share as in `10%`."""
-    cooldown: str | int | None = setting(
-        None, "The same of the last ones.", LOAD, unset="none", page="service.md#the-length-of-a-run"
-    )
+    cooldown: str | int | None = setting(None, "The same of the last ones.", LOAD, unset="none")
     """Last programs, by arrival, that are left out likewise."""
     limit: int | None = setting(
         None, "Only the first so many programs of the trace.", LOAD, unset="all", least=1, most=MOST

@@ -13,8 +13,9 @@ import msgspec
 import numpy as np
 
 from continuum_sim.results.jsonfile import to_json
+from continuum_sim.results.measured import counted_programs
 from continuum_sim.results.paired import PairedDifference, paired_differences
-from continuum_sim.results.summary import Measured, Pins, Prefill, Quantiles, Summary, TimeSplit
+from continuum_sim.results.summary import Pins, Prefill, Quantiles, Summary, TimeSplit
 from continuum_sim.results.verdicts import joint_verdict
 from continuum_sim.results.view.shown import Shown
 from continuum_sim.steady.verdict import Verdict
@@ -207,9 +208,7 @@ class CompareResult(Shown):
         for run in self.runs:
             if run.summary.policy == policy:
                 roots = run.programs.filter(run.programs.column("parent").is_null())
-                if isinstance(part := run.summary.measured, Measured):
-                    arrival_s = roots.column("arrival_s").to_numpy()
-                    roots = roots.filter((part.from_s <= arrival_s) & (arrival_s <= part.to_s))
+                roots = counted_programs(roots, run.summary)
                 names = roots.column("program").to_numpy(zero_copy_only=False)
                 jct_s = roots.column("jct_s").to_numpy()
                 found[run.summary.seed] = jct_s[np.argsort(names)]

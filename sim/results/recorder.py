@@ -81,7 +81,7 @@ class RunRecorder:
     def program(self, record: ProgramRecord) -> None:
         """Take in a finished program."""
         self._programs.append(record)
-        tokens = self._open_tokens.pop(record.program)
+        tokens = self._open_tokens.pop(record.program, 0)
         if record.parent is None:
             self._programs_done += 1
             self._fresh_tokens.append(tokens)

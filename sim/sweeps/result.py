@@ -19,7 +19,7 @@ from continuum_sim.readers import read_json
 from continuum_sim.results.paired import paired_differences
 from continuum_sim.results.view.shown import Shown
 from continuum_sim.results.view.sweep import sweep_view
-from continuum_sim.sweeps.row import CELL, PROGRAM_JCT, RATE_COLUMN, setting_columns
+from continuum_sim.sweeps.row import CELL, PROGRAM_JCT, RATE_COLUMN, column_of, setting_columns
 from continuum_sim.sweeps.settings import RATE
 from continuum_sim.sweeps.store import CELLS, FAILURES, part_files, read_manifest, read_part
 
@@ -91,7 +91,7 @@ class SweepResult(Shown):
     @property
     def axes(self) -> list[str]:
         """Settings that were asked for and take more than one value; the rate stands for arrivals that differ in it."""
-        asked = {RATE_COLUMN if name == RATE else name for name in self.manifest["axes"]}
+        asked = {RATE_COLUMN if name == RATE else column_of(name) for name in self.manifest["axes"]}
         frame = self.frame()
         found = [name for name in setting_columns() if name in asked and frame[name].nunique(dropna=False) > 1]
         return [name for name in found if name != "arrivals" or RATE_COLUMN not in found]

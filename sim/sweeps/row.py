@@ -6,13 +6,14 @@ import types
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 import numpy as np
 
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.resolve import ResolvedRun
+from continuum_sim.results.measured import counted_programs
 from continuum_sim.results.result import RunResult
 from continuum_sim.results.summary import Summary
 from continuum_sim.run_config import RunConfig
@@ -33,20 +34,28 @@ _LEFT_OUT: Final = ("wall_s",)
 """What differs between two equal runs would make equal datasets differ."""
 _PLAIN: Final = {bool: "bool", int: "int64", float: "float64", str: "string"}
 
+_SETTING_COLUMNS: Final = {"programs": "programs_asked"}
+"""Setting -> its column, where a result has the name: how many programs came is known when they have."""
+
 _DERIVED: Final = {"cached_share": "float64", "busy_share": "float64", "pin_hit_share": "float64"}
 
 
 @cache
 def columns() -> Mapping[str, str]:
     """Every column and its Arrow type: the identity, the settings, the results, the programs."""
-    settings = {name: kind.arrow for name, kind in kinds().items() if name != RATE}
+    settings = {column_of(name): kind.arrow for name, kind in kinds().items() if name != RATE}
     results = {name: kind for name, kind, _ in _summary_columns()}
     return {CELL: "string", **settings, RATE_COLUMN: "float64", **results, **_DERIVED, PROGRAM_JCT: "list<float64>"}
 
 
 def setting_columns() -> tuple[str, ...]:
     """Names of the columns that say what was run."""
-    return (*(name for name in kinds() if name != RATE), RATE_COLUMN)
+    return (*(column_of(name) for name in kinds() if name != RATE), RATE_COLUMN)
+
+
+def column_of(setting: str) -> str:
+    """Return the name of the column of a setting."""
+    return _SETTING_COLUMNS.get(setting, setting)
 
 
 def arrow_schema(of: Mapping[str, str]) -> pa.Schema:
@@ -61,7 +70,7 @@ def make_row(cell: str, run: ResolvedRun, result: RunResult) -> dict[str, Any]:
     """Return the row of a finished run that kept its `programs` table."""
     summary = result.summary
     raw = msgspec.to_builtins(summary)
-    programs = result.table("programs")
+    programs = counted_programs(result.table("programs"), summary)
     names = programs.column("program").to_numpy(zero_copy_only=False)
     jct_s = programs.column("jct_s").to_numpy()[np.argsort(names)]
     prompt_tokens = summary.prefill.computed_tokens + summary.prefill.cached_tokens
@@ -80,7 +89,7 @@ def make_row(cell: str, run: ResolvedRun, result: RunResult) -> dict[str, Any]:
 def _settings(run: ResolvedRun) -> dict[str, Any]:
     """Every setting, defaults filled in as the run did; the summary has the last word (policy, arrivals, router, …)."""
     config = run.config
-    given = {item.name: getattr(config, item.name) for item in fields(RunConfig)}
+    given = {column_of(item.name): getattr(config, item.name) for item in fields(RunConfig)}
     engine = {item.name: getattr(run.engine, item.name) for item in fields(EngineConfig)}
     return {
         **given,
@@ -115,7 +124,7 @@ def _summary_columns() -> tuple[tuple[str, str, tuple[str, ...]], ...]:
     for name, kind, path in _flatten(Summary, "", ()):
         if path[0] in _LEFT_OUT:
             continue
-        if name in settings and (settings[name].arrow != kind):
+        if name in settings and name not in _SETTING_COLUMNS and settings[name].arrow != kind:
             name = f"summary_{name}"
         found.append((name, kind, path))
     return tuple(found)
@@ -131,7 +140,8 @@ def _flatten(struct: Any, outer: str, path: tuple[str, ...]) -> Iterator[tuple[s
         elif hint == list[str]:
             yield full, "list<string>", (*path, name)
         else:
-            yield full, _PLAIN.get(hint, "json"), (*path, name)
+            plain = "string" if get_origin(hint) is Literal else _PLAIN.get(hint, "json")
+            yield full, plain, (*path, name)
 
 
 def _join(outer: str, name: str) -> str:

@@ -222,7 +222,6 @@ def test_a_policy_with_a_memory_starts_afresh_in_every_run() -> None:
         ({"policy": "program-fifo", "arrivals": "closed:workers=1"}, "never changed the order"),
         ({"policy": "oracle-ttl"}, "looks into the future"),
         ({"policy": "lru", "kv_blocks": 100_000}, "hardly a computed token was lost in this run"),
-        ({"policy": "lru", "arrivals": "poisson:rate=100"}, "overload"),
         ({"policy": "lru", "max_model_len": 200_000}, "VLLM_ALLOW_LONG_MAX_MODEL_LEN"),
         ({"policy": "lru"}, "vLLM would not start"),
     ],

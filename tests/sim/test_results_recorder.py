@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from continuum_sim.records import ProgramRecord, TimelineRecord, TurnRecord
 from continuum_sim.results import tables
 from continuum_sim.results.recorder import Progress, RunRecorder
+from continuum_sim.results.summary import Measured
 
 times = st.floats(0, 1e9, allow_nan=False)
 counts = st.integers(0, 2**40)
@@ -64,11 +65,10 @@ def test_totals_and_percentiles_are_those_of_the_whole_sample(records: list[Turn
     assert tally.prefill.cached_tokens == sum(r.cached_tokens for r in records)
     assert tally.prefill.recomputed_tokens == sum(r.recomputed_tokens for r in records)
     assert tally.prefill.computed_tokens == sum(r.computed_tokens - r.output_tokens + 1 for r in records)
-    for sample, values in (
+    for quantiles, values in (
         (tally.queue_wait_s, [r.scheduled_s - r.arrival_s for r in records]),
         (tally.ttft_s, [r.first_token_s - r.arrival_s for r in records]),
     ):
-        quantiles = tally.quantiles(sample)
         assert quantiles.mean == pytest.approx(np.mean(values))
         assert quantiles.max == max(values)
         for percent in (50, 90, 95, 99):
@@ -84,7 +84,33 @@ def test_the_split_of_a_programs_time_is_averaged_and_shared_out() -> None:
     assert (split.queue, split.prefill, split.decode, split.tool) == (2.0, 2.0, 4.0, 2.0)
     assert (share.queue, share.prefill, share.decode, share.tool) == (0.2, 0.2, 0.4, 0.2)
     assert recorder.tally.last_arrival_s == 5.0
-    assert recorder.tally.quantiles(recorder.tally.jct_s).mean == 10.0
+    assert recorder.tally.jct_s.mean == 10.0
+
+
+def test_only_the_programs_that_count_are_averaged_and_turns_between_them() -> None:
+    recorder = RunRecorder(select=True)
+    for place, arrival_s in enumerate((0.0, 1.0, 2.0, 3.0)):
+        recorder.turn(TurnRecord(f"p{place}", 0, arrival_s, arrival_s + place, 9.0, 9.0, 5, 1, 0, 5, 0, 0, None, 0.0))
+        jct_s = 9.0 - arrival_s
+        recorder.program(ProgramRecord(f"p{place}", 1, arrival_s, 9.0, jct_s, place, jct_s - place, 0.0, 0.0))
+    recorder.close()
+    tally = recorder.tally
+    assert tally.select(1, 3) == Measured(2, 2, 1.0, 2.0)
+    assert (tally.jct_s.mean, tally.queue_wait_s.mean, tally.ttft_s.mean) == (7.5, 1.5, 7.5)
+    assert (tally.time_s.queue, tally.time_s.prefill) == (1.5, 6.0)
+    assert (tally.programs, tally.fresh_tokens, tally.last_arrival_s) == (4, 20, 3.0)
+
+
+def test_the_work_of_sub_agents_is_their_programs_own() -> None:
+    recorder = RunRecorder()
+    recorder.turn(TurnRecord("child", 0, 5.0, 5.0, 6.0, 6.0, 5, 1, 0, 30, 10, 0, None, 0.0))
+    recorder.program(ProgramRecord("child", 1, 5.0, 6.0, 1.0, 0.0, 1.0, 0.0, 0.0, parent="root"))
+    recorder.turn(TurnRecord("root", 0, 0.0, 0.0, 10.0, 10.0, 5, 1, 0, 7, 0, 0, None, 0.0))
+    recorder.program(ProgramRecord("root", 1, 0.0, 10.0, 10.0, 0.0, 10.0, 0.0, 0.0))
+    recorder.close()
+    assert recorder.tally.fresh_tokens == 27
+    # 27 tokens from 0 on; 20 of them are done at 6 and 7 at 10.
+    assert recorder.tally.backlog.means(10.0, 5) == pytest.approx([27, 27, 27, 7, 7])
 
 
 def test_counts_beyond_64_bits_do_not_wrap() -> None:

@@ -75,7 +75,7 @@ def test_within_the_tolerance_is_0_and_beyond_it_is_1(capsys: pytest.CaptureFixt
 )
 def test_who_has_a_log_is_told_of_backtest(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert "`continuum-sim backtest LOG`" in refused(capsys, "validate", *arguments)
-    assert "backtest" not in printed(capsys, "validate", "--help")
+    assert "--recorded" not in printed(capsys, "validate", "--help")
 
 
 SERVER = ("--base-url", "http://127.0.0.1:1")

@@ -9,7 +9,7 @@ import typer
 from continuum_sim.cli.complete import completer
 from continuum_sim.cli.errors import interruptible
 from continuum_sim.cli.options import Force, Json, Out, check_force
-from continuum_sim.cli.setting_flags import Flags, takes_run_flags
+from continuum_sim.cli.setting_flags import Flags, check_acting, takes_run_flags
 
 
 @takes_run_flags
@@ -47,6 +47,7 @@ def compare(
     from continuum_sim.seeds import parse_seeds
     from continuum_sim.spec import split_list
 
+    check_acting(context, flags)
     check_force(out, force=force)
     if out is not None:
         check_free(out, force=force)

@@ -135,8 +135,6 @@ def takes_run_flags(command: Command) -> Command:
         chosen = given.pop("scenario")
         if chosen is not None:
             given.update(settings_of(chosen, given))
-        if "vary" not in given:
-            check_acting(given["context"], given)
         inner(**given)
         if chosen is not None:
             say_notes(given["context"])

@@ -9,7 +9,7 @@ import typer
 
 from continuum_sim.cli.errors import interruptible
 from continuum_sim.cli.options import Decisions, Force, Json, Out, check_force
-from continuum_sim.cli.setting_flags import Flags, takes_run_flags
+from continuum_sim.cli.setting_flags import Flags, check_acting, takes_run_flags
 
 
 @takes_run_flags
@@ -48,6 +48,7 @@ def run(
     from continuum_sim.results.files import check_free
     from continuum_sim.results.tables import COLUMNS
 
+    check_acting(context, flags)
     check_force(out, force=force)
     if decisions and out is None:
         raise ConfigError("--decisions writes decisions.jsonl into the run's directory; say which with --out DIR")

@@ -57,7 +57,7 @@ def run(
         check_free(out, force=force)
     with interruptible("interrupted while reading the trace; nothing was written"):
         again = asked_again(context, flags, policy, seed, repeated, changes or [])
-        resolved = resolve(flags.config(policy, seed) if again is None else again.config)
+        resolved = resolve(flags.config(policy, seed)) if again is None else again.resolve()
     bar = Bar(resolved.trace)
     with interruptible(lambda: f"interrupted after {bar}; nothing was written"), bar:
         result = execute(

@@ -5,7 +5,7 @@ tests_lane() {
     cd "$work/checkout/continuum-sim"
     step "README, Test: the tests" quick_tests
     step "the longer tests" "$dev/pytest" -q -rs -n auto -m 'slow and not engine' --ignore tests/test_docs_commands.py
-    step "the engine's and step times' properties on forty times the examples, a tenth of them by date" more_examples
+    step "properties on up to forty times the examples, a tenth of them by date" more_examples
     step "commands of README and documentation, as typed" "$dev/pytest" -q -rs -n auto tests/test_docs_commands.py
     step "notebooks, top to bottom" "$dev/pytest" -q -n auto --nbmake notebooks
 }
@@ -32,6 +32,7 @@ quick_tests() {
 more_examples() {
     CONTINUUM_EXAMPLES=40 CONTINUUM_CI_SHARE=10 "$dev/pytest" -q -n auto -m 'not slow' tests/sim/engine \
         tests/sim/steptime/test_contract.py tests/policies/test_field_modes.py
+    CONTINUUM_EXAMPLES=12 CONTINUUM_CI_SHARE=10 "$dev/pytest" -q -n auto -m 'not slow' tests/traces
 }
 
 lint() {

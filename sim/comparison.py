@@ -242,6 +242,8 @@ def _run_one(
     config: RunConfig, place: Path | None, command: Sequence[str] | None, progress: OnProgress | None = None
 ) -> Run:
     tables = [] if place is None else list(COLUMNS)
-    keep = ["programs"]
-    result = execute(resolve(config), tables=tables, out=place, keep=keep, progress=progress, command=command)
+    # Whoever else has put this run there since, such as a worker that outlived its parent by a second, put the same.
+    result = execute(
+        resolve(config), tables=tables, out=place, force=True, keep=["programs"], progress=progress, command=command
+    )
     return Run(result.summary, result.table("programs"))

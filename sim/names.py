@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -221,10 +222,12 @@ def files_of(package: str, pattern: str) -> list[Path]:
     return sorted(path for folder in folders for path in Path(folder).glob(pattern))
 
 
+@cache
 def names_in_source(package: str, call: str, pattern: str = "*.py") -> list[str]:
     """Return the names that files of a package give to `call("NAME", …)`, sorted; nothing is imported.
 
     For help texts, which must not wait for imports. What other packages ship is not among them.
     """
     texts = (path.read_text(encoding="utf-8") for path in files_of(package, pattern))
-    return sorted({name for text in texts for name in re.findall(rf'\b{call}\(\s*"([^"]+)"', text)})
+    calls = (after for text in texts if call in text for after in text.split(f"{call}(")[1:])
+    return sorted({found[1] for after in calls if (found := re.match(r'\s*"([^"]+)"', after))})

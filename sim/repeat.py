@@ -69,7 +69,7 @@ def rerun(
         If the trace has changed since.
     """
     kept = find_kept_run(directory)
-    resolved = resolve(kept.config(changes))
+    resolved = kept.resolve(changes)
     for note in kept.notes(resolved, changes):
         warn(note, stacklevel=2)
     return execute(
@@ -116,10 +116,16 @@ class KeptRun:
                 )
         if "trace" not in changes:
             self._check_trace(settings.get("trace", RunConfig.trace))
+        return RunConfig(**settings)
+
+    def resolve(self, changes: Mapping[str, Any]) -> ResolvedRun:
+        """Make the run ready to go; errors as `config` and `resolve`, which say what was repeated."""
         try:
-            return RunConfig(**settings)
-        except ConfigError as error:
-            raise ConfigError(f"{self.manifest_path}: {error}") from None if not changes else error
+            return resolve(self.config(changes))
+        except (ConfigError, PolicyError) as error:
+            said = str(error)
+            place = str(self.manifest_path)
+            raise ConfigError(said if place in said else f"{said} (repeating {place})") from None
 
     def notes(self, run: ResolvedRun, changes: Mapping[str, Any]) -> list[str]:
         """Say where the run that is about to be made cannot be the one that was."""
@@ -199,7 +205,7 @@ def _of_earlier_version(path: Path, manifest: Mapping[str, Any], parts: Manifest
     }
     if manifest.get("gpu_memory_utilization") is not None:
         asked["gpu_memory_utilization"] = manifest["gpu_memory_utilization"]
-    differs = _differing(manifest, asked)
+    differs = _differing(manifest, parts, asked)
     if differs is not None:
         command = manifest.get("command")
         told = isinstance(command, list) and command[1:2] == ["run"]
@@ -218,19 +224,21 @@ _KEPT_ALWAYS: Final = (
 _OF_THE_ENGINE: Final = ("block_size", "max_num_batched_tokens", "max_num_seqs", "max_model_len", "watermark")
 
 
-def _differing(manifest: Mapping[str, Any], asked: Mapping[str, Any]) -> str | None:
+def _differing(manifest: Mapping[str, Any], parts: ManifestParts, asked: Mapping[str, Any]) -> str | None:
     """Name the first part of a run that would not be the same, if there is one."""
     engines = [manifest["engine_config"]]
-    engines += [part.get("engine_config") for part in manifest.get("replica_settings", {}).values()]
+    engines += [part.get("engine_config") for part in parts.replica_settings.values()]
     if not isinstance(asked["trace"], str):
         return "its trace"
-    if any(engine.get("tiers") for engine in engines):
+    if not all(isinstance(asked[name], str) for name in ("policy", "model", "gpu")):
+        return "its policy, model or GPU"
+    if engines[0].get("tiers"):
         return "its memory tiers"
     if any(engine != engines[0] for engine in engines):
         return "what its replicas have of their own"
     try:
         model, gpu = find_model(asked["model"]), find_gpu(asked["gpu"])
-        size = asked.get("tensor_parallel_size", 1)
+        size = parts.tensor_parallel_size
         again = {
             "policy": resolve_policy(asked["policy"]).describe(),
             "model": asdict(model),

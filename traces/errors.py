@@ -6,7 +6,8 @@ import json
 import os
 from collections.abc import Iterable
 
-from continuum_sim import names
+from continuum_sim.names import nearest as nearest_name
+from continuum_sim.names import shown as shown_as
 from continuum_sim.traces.printable import printable
 
 
@@ -50,11 +51,11 @@ def shown(value: object) -> str:
     if isinstance(value, dict):
         return "an object"
     if value is None or isinstance(value, bool | int | float | str):
-        return names.shown(value, lambda plain: json.dumps(plain, ensure_ascii=False))
+        return shown_as(value, lambda plain: json.dumps(plain, ensure_ascii=False))
     return f"a {type(value).__name__}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``, did you mean "…"?`` for the known name closest to ``name``, or nothing if none is close."""
-    close = names.nearest(name, known)
+    close = nearest_name(name, known)
     return "" if close is None else f", did you mean {shown(close)}?"

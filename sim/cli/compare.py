@@ -10,7 +10,7 @@ import typer
 from continuum_sim.cli.complete import completer
 from continuum_sim.cli.errors import interruptible
 from continuum_sim.cli.options import Force, Json, Out, check_force
-from continuum_sim.cli.setting_flags import Flags, takes_run_flags
+from continuum_sim.cli.setting_flags import Flags, check_acting, takes_run_flags
 
 if TYPE_CHECKING:
     from continuum_sim.cli.progress import Bar
@@ -55,6 +55,7 @@ def compare(
     from continuum_sim.seeds import parse_seeds
     from continuum_sim.spec import split_list
 
+    check_acting(context, flags)
     check_force(out, force=force)
     if out is not None:
         check_place(out, force=force)

@@ -15,7 +15,6 @@ from continuum_sim.cli.setting_flags import Flags, given_flags
 if TYPE_CHECKING:
     from continuum_sim.repeat import KeptRun
     from continuum_sim.resolve import ResolvedRun
-    from continuum_sim.run_config import RunConfig
 
 
 @dataclass(frozen=True)
@@ -24,9 +23,12 @@ class Again:
 
     kept: KeptRun
     changes: dict[str, Any]
-    config: RunConfig
     decisions: bool
     """Whether the run wrote its decisions."""
+
+    def resolve(self) -> ResolvedRun:
+        """Make it ready to go."""
+        return self.kept.resolve(self.changes)
 
     def notes(self, run: ResolvedRun) -> list[str]:
         """Say where it cannot be the same run."""
@@ -59,7 +61,7 @@ def asked_again(context: typer.Context, flags: Flags, directory: Path | None, te
         raise ConfigError(f"--set {name}=… and --{name.replace('_', '-')} say the same setting; give one of them")
     kept = find_kept_run(directory)
     changes |= given
-    return Again(kept, changes, kept.config(changes), kept.logged_decisions)
+    return Again(kept, changes, kept.logged_decisions)
 
 
 def _changes(texts: Sequence[str]) -> dict[str, Any]:

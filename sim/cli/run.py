@@ -9,7 +9,7 @@ import typer
 
 from continuum_sim.cli.errors import interruptible
 from continuum_sim.cli.options import Decisions, Force, Json, Out, check_force
-from continuum_sim.cli.setting_flags import Flags, takes_run_flags
+from continuum_sim.cli.setting_flags import Flags, check_acting, takes_run_flags
 
 
 @takes_run_flags
@@ -48,6 +48,8 @@ def run(
     from continuum_sim.results.files import check_free
     from continuum_sim.results.tables import COLUMNS
 
+    if repeated is None:
+        check_acting(context, flags)
     check_force(out, force=force)
     if decisions and out is None:
         raise ConfigError("--decisions writes decisions.jsonl into the run's directory; say which with --out DIR")
@@ -55,7 +57,7 @@ def run(
         check_free(out, force=force)
     with interruptible("interrupted while reading the trace; nothing was written"):
         again = asked_again(context, flags, repeated, changes or [])
-        resolved = resolve(flags.config() if again is None else again.config)
+        resolved = resolve(flags.config()) if again is None else again.resolve()
     bar = Bar(resolved)
     with interruptible(lambda: f"interrupted after {bar}; nothing was written"), bar:
         result = execute(

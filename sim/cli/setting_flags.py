@@ -137,8 +137,6 @@ def takes_run_flags(command: Command) -> Command:
         chosen = given.pop("scenario")
         if chosen is not None:
             given.update(settings_of(chosen, given))
-        if "vary" not in given:
-            check_acting(given["context"], given)
         inner(**given)
         if chosen is not None:
             say_notes(given["context"])
@@ -181,13 +179,8 @@ def check_acting(context: typer.Context, settings: Mapping[str, Any], varied: Co
         ):
             missing = " or ".join(known[other].flag for other in needs)
             raise ConfigError(f"{item.flag} does nothing without {missing}; give that too, or leave it out")
-    dropped = {
-        "gpu": ("replicas", replicas[:1].isalpha(), "names the GPUs"),
-        "gpu_memory_utilization": ("kv_blocks", settings.get("kv_blocks") not in (None, "none"), "says how many"),
-    }
-    for name, (other, here, why) in dropped.items():
-        if here and is_given(context, name) and not {name, other} & {*varied}:
-            raise ConfigError(f"{known[name].flag} does nothing where {known[other].flag} {why}; leave one out")
+    if is_given(context, "gpu") and replicas[:1].isalpha() and not {"gpu", "replicas"} & {*varied}:
+        raise ConfigError(f"--gpu does nothing where --replicas names the GPUs ({replicas}); leave one out")
 
 
 def _check_one_seed(context: typer.Context) -> None:

@@ -11,7 +11,7 @@ from continuum_sim.cli.complete import completer
 from continuum_sim.cli.errors import interruptible
 from continuum_sim.cli.options import Json
 from continuum_sim.cli.scenario_flags import is_chosen
-from continuum_sim.cli.setting_flags import Flags, takes_run_flags
+from continuum_sim.cli.setting_flags import Flags, check_acting, takes_run_flags
 
 _SEARCH = "Search"
 
@@ -58,6 +58,7 @@ def tune(
     from continuum_sim.sweeps.tune import TuneSpec, run_tune
     from continuum_sim.sweeps.workers import Workers
 
+    check_acting(context, flags)
     chosen = {name: value for name, value in flags.items() if is_chosen(context, name)}
     parameters: dict[str, str | None] = {}
     for item in param or ():

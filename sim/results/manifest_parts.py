@@ -45,6 +45,8 @@ class ManifestParts(msgspec.Struct):
     engine_config: EngineParts | None = None
     step_time: _Object = {}
     tensor_parallel_size: int = 1
+    replica_settings: dict[str, _Object] = {}
+    """Of a cluster: replica -> its engine and step times."""
     settings: _Object | None = None
     """As asked, where a version made it that kept them."""
     objects: dict[str, str] = {}

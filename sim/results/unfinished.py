@@ -37,6 +37,6 @@ def refuse_unfinished(directory: Path) -> None:
         return
     runs = manifest["runs"]
     done = sum((directory / run / SUMMARY).is_file() for run in runs)
-    command = manifest.get("command")
+    command = [part for part in manifest.get("command") or () if part != "--force"]  # which would start anew
     again = f"the same command goes on from there: {shlex.join(command)}" if command else "the same call goes on there"
     raise ConfigError(f"{directory} is an unfinished comparison, {done} of {len(runs)} runs are done; {again}")

@@ -225,10 +225,6 @@ def test_a_reader_that_stops_reading_is_no_error() -> None:
         ("compare --reload always", "--reload does nothing without --dram-gb"),
         ("run --tool-retries 2", "--tool-retries does nothing without --tool-timeout or --tool-failure-rate"),
         ("run --gpu h100 --replicas h100:2", "--gpu does nothing where --replicas names the GPUs"),
-        (
-            "run --kv-blocks 5000 --gpu-memory-utilization 0.8",
-            "--gpu-memory-utilization does nothing where --kv-blocks",
-        ),
         ("run --force", "--force lets --out replace earlier results; say which with --out DIR"),
         ("compare --force", "--force lets --out replace earlier results"),
         ("sweep --vary kv_blocks=5000,6000 --dram-gbps 50 --out x", "--dram-gbps does nothing without --dram-gb"),

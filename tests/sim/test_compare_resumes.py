@@ -184,6 +184,34 @@ def test_force_starts_anew(unfinished: Path, capsys: pytest.CaptureFixture[str])
     assert "holds earlier results" in refused(capsys, *COMMAND, "--out", unfinished)
 
 
+@pytest.mark.parametrize(
+    ("runs", "said"),
+    [
+        (0, "interrupted after 0 of 4 runs; nothing was written; the earlier results in OUT are gone (--force)"),
+        (
+            1,
+            "interrupted after 1 of 4 runs; finished runs are in OUT; "
+            "the same command without --force goes on from there",
+        ),
+    ],
+)
+def test_it_says_what_force_has_done(
+    runs: int,
+    said: str,
+    unfinished: Path,
+    stopped_after: Callable[[int, int], None],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stopped_after(runs, signal.SIGINT)
+    err = cli(capsys, *COMMAND, "--out", unfinished, "--force")[2]
+    monkeypatch.undo()
+    assert err == f"error: {said.replace('OUT', str(unfinished))}\n"
+    assert unfinished.exists() == bool(runs)
+    if runs:
+        assert refused(capsys, "report", unfinished).endswith(f" --seeds 0-1 --out {unfinished}\n")  # no --force
+
+
 @pytest.mark.parametrize(("entry", "value"), [("commit", "other"), ("versions", {"continuum-sim": "0.0.1"})])
 def test_another_version_is_refused(
     entry: str, value: object, unfinished: Path, capsys: pytest.CaptureFixture[str]

@@ -392,7 +392,7 @@ def _results(rng: Rng, valid: Path, folder: Path) -> Malformed:
     shutil.copytree(valid / name, folder / name)
     chosen = rng.choice(sorted(path.name for path in (folder / name).iterdir()))
     _spoil_results(rng, folder / name / chosen)
-    command = rng.choice((_report, _report, _timeline, _timeline, _history, _figures))
+    command = rng.choice((_report, _timeline, _history, _figures, _again, _again, _diff))
     return Malformed(f"results {chosen}", command(rng, folder / name, folder), name)
 
 
@@ -417,6 +417,14 @@ def _timeline(rng: Rng, results: Path, folder: Path) -> list[str]:
     return ["timeline", str(results), "--perfetto", str(folder / rng.choice(("t.json", "t.json.gz")))]
 
 
+def _again(rng: Rng, results: Path, folder: Path) -> list[str]:
+    return ["run", "--from", str(results), "--limit", "2", *rng.choice(([], ["--set", "max_turns=3"]))]
+
+
+def _diff(rng: Rng, results: Path, folder: Path) -> list[str]:
+    return ["diff", str(results), str(results)]
+
+
 def _history(rng: Rng, results: Path, folder: Path) -> list[str]:
     return ["trace", "export", str(results), "--to", "continuum", "-o", str(folder / "history")]
 
@@ -431,7 +439,7 @@ def _compared(rng: Rng, valid: Path, folder: Path) -> Malformed:
     inside = sorted(path for path in (folder / "compared").rglob("*") if path.is_file())
     chosen = rng.choice([*inside, *(path for path in inside if path.parent.name == "compared"), *inside[:2]])
     _spoil_results(rng, chosen)
-    command = rng.choice((_report, _report, _figures))
+    command = rng.choice((_report, _report, _figures, _diff))
     return Malformed(f"comparison {chosen.name}", command(rng, folder / "compared", folder), "compared")
 
 

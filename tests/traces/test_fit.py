@@ -28,12 +28,12 @@ def bfcl() -> TraceFit:
 
 
 def test_a_log_normal_is_recovered() -> None:
-    sample = np.random.default_rng(1).lognormal(0.7, 0.9, 20_000)
+    sample = np.random.default_rng(1).lognormal(0.7, 0.9, 4_000)
     fit = fit_gaps(sample)
     assert fit.lognormal is not None
     # Standard errors: sigma / √n and sigma / √(2 n).
-    assert fit.lognormal.mu == pytest.approx(0.7, abs=4 * 0.9 / np.sqrt(20_000))
-    assert fit.lognormal.sigma == pytest.approx(0.9, abs=4 * 0.9 / np.sqrt(40_000))
+    assert fit.lognormal.mu == pytest.approx(0.7, abs=4 * 0.9 / np.sqrt(4_000))
+    assert fit.lognormal.sigma == pytest.approx(0.9, abs=4 * 0.9 / np.sqrt(8_000))
     assert fit.used == "lognormal"
     frozen = stats.lognorm(s=fit.lognormal.sigma, scale=np.exp(fit.lognormal.mu))
     assert fit.lognormal.ks == pytest.approx(stats.kstest(sample, frozen.cdf).statistic, abs=1e-4)

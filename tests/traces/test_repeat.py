@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from continuum_sim.traces import (
@@ -58,6 +58,7 @@ def test_agents_end_with_as_many_tokens(times: float) -> None:
         assert made.turns[-1].context_tokens == pytest.approx(program.turns[-1].context_tokens, rel=0.25)
 
 
+@settings(max_examples=20)
 @given(trace=families(st.floats(0, 5), st.floats(0, 3)), times=st.floats(1, 9))
 def test_a_repeated_program_obeys_the_rules(trace: list[Program], times: float) -> None:
     for program in trace:

@@ -54,7 +54,7 @@ def test_recorded_traces(tmp_path: Path, to: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("to", sorted(EXPORTERS.load()))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(programs=traces(), block_size=st.integers(1, 32))
 def test_any_trace(tmp_path_factory: pytest.TempPathFactory, to: str, programs: list[Program], block_size: int) -> None:
     assert round_trip(programs, to, tmp_path_factory.mktemp("x"), block_size) == programs

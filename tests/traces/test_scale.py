@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from continuum_sim.traces import (
@@ -79,6 +79,7 @@ def times(program: Program) -> list[list[float]]:
     return [[turn.tool_s, *(call.tool_s for call in turn.tools)] for turn in program.turns]
 
 
+@settings(max_examples=25)
 @given(programs(), st.floats(0.3, 500))
 def test_tokens_divide_every_count_and_nothing_else(program: Program, tokens: float) -> None:
     for was, now in one_scaled(Scale(tokens), program):
@@ -91,6 +92,7 @@ def test_tokens_divide_every_count_and_nothing_else(program: Program, tokens: fl
                 assert abs(count - before / tokens) <= 2
 
 
+@settings(max_examples=25)
 @given(programs(), st.floats(0.01, 100))
 def test_gaps_divide_times_and_nothing_else(program: Program, gaps: float) -> None:
     for was, now in one_scaled(Scale(gaps=gaps), program):
@@ -98,6 +100,7 @@ def test_gaps_divide_times_and_nothing_else(program: Program, gaps: float) -> No
         assert times(now) == [[time_s / gaps for time_s in row] for row in times(was)]
 
 
+@settings(max_examples=25)
 @given(programs(), st.floats(0.1, 50))
 def test_outputs_alone_can_be_divided(program: Program, outputs: float) -> None:
     for was, now in one_scaled(Scale(outputs=outputs), program):
@@ -121,6 +124,7 @@ def test_outputs_alone_can_be_divided(program: Program, outputs: float) -> None:
             context = [*context[: other.kept_tokens], *[-1] * other.new_tokens, *[index] * other.output_tokens]
 
 
+@settings(max_examples=25)
 @given(programs(), st.floats(0.3, 50), st.floats(0.01, 100), st.floats(0.3, 50), st.floats(0, 0.99), st.floats(0, 9))
 def test_settings_together_are_one_after_the_other(
     program: Program, tokens: float, gaps: float, outputs: float, quantile: float, stretch: float

@@ -68,7 +68,7 @@ def some_families(draw: st.DrawFn) -> list[Program]:
 traces = st.one_of(
     st.lists(programs(), min_size=1, max_size=5, unique_by=lambda program: program.program_id), some_families()
 )
-any_path = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+any_path = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @any_path
@@ -83,6 +83,7 @@ def test_what_is_written_is_read_back(tmp_path: Path, trace: list[Program], suff
     assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
 
 
+@settings(max_examples=25)
 @given(program=programs() | families("r"), max_turns=st.integers(1, 6))
 def test_a_truncated_program_obeys_the_rules(program: Program, max_turns: int) -> None:
     cut = truncate(program, max_turns)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -10,8 +12,10 @@ from continuum_sim.spec import parse_arrivals, parse_policy
 from continuum_sim.steptime import Fitted
 from continuum_sim.traces import check_program
 from continuum_sim.traces.schema import Child, Program, SharedPrefix, Turn
+from continuum_sim.validate.parity.compare import ParityReport
 from continuum_sim.validate.parity.random_cases import random_case
 from continuum_sim.validate.parity.tokens import TokenStory
+from support.cli import cli
 
 STEP_TIME = Fitted(0.006, 3e-5, 4e-8, 2e-9)
 
@@ -24,6 +28,19 @@ def test_random_cases_are_valid_traces_that_fit_and_repeat() -> None:
             assert -(-program.max_context_tokens // case.config.block_size) <= case.config.usable_blocks
         assert case.arrivals_s == sorted(case.arrivals_s)
         assert case == random_case(np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize("difference", [None, "step 1 differs"])
+def test_its_result_as_json(
+    difference: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = ParityReport(7, 6, 5, 1, 0.5, 0.25, difference)  # type: ignore[arg-type]
+    monkeypatch.setattr("continuum_sim.validate.parity.cli._vllm_version", lambda: "0.32.0")
+    monkeypatch.setattr("continuum_sim.validate.parity.compare.compare_on_random_cases", lambda *_: found)
+    code, out, _ = cli(capsys, "parity", "--random", "1", "--json")
+    told = json.loads(out)
+    assert code == (difference is not None)
+    assert (told["steps"], told["vllm"], told["policy"], told["difference"]) == (7, "0.32.0", "lru", difference)
 
 
 def test_token_story_repeats_what_is_kept_and_shared_and_nothing_else() -> None:

@@ -75,7 +75,7 @@ def test_within_the_tolerance_is_0_and_beyond_it_is_1(capsys: pytest.CaptureFixt
 )
 def test_who_has_a_log_is_told_of_backtest(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert "`continuum-sim backtest LOG`" in refused(capsys, "validate", *arguments)
-    assert "backtest" not in printed(capsys, "validate", "--help")
+    assert "--recorded" not in printed(capsys, "validate", "--help")
 
 
 SERVER = ("--base-url", "http://127.0.0.1:1")
@@ -236,7 +236,10 @@ def test_a_server_can_be_calibrated_from_outside(capsys: pytest.CaptureFixture[s
     known = ("--max-num-batched-tokens", "64", "--max-num-seqs", "4", "--vocab-size", "1000")
     small = 'vllm:cache_config_info{block_size="16",num_gpu_blocks="12"} 1.0\n'
     with serving(FakeServer(first_token_s=0.003, token_s=0.002, metrics=small, max_model_len=96)) as server:
-        assert run("calibrate", "--base-url", server.url, "--out", "served.json", *known) == 0
+        assert run("calibrate", "--base-url", server.url, "--out", "served.json", *known, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["path"] == "served.json"
+    assert told["residuals"]["steps"] > 0
     written = json.loads(Path("served.json").read_text())
     assert written["kind"] == "calibrated"
     assert written["provenance"]["measured_by"] == "client"

@@ -13,7 +13,6 @@ from continuum_sim.results.numbers import count, percent, seconds
 from continuum_sim.results.summary import (
     RARE_PARTS,
     Measured,
-    PolicyActivity,
     Quantiles,
     ReplicaSummary,
     RunVerdict,
@@ -27,8 +26,6 @@ from continuum_sim.results.view.verdict import verdict_line
 
 _IN_ORDER: Final = tuple(dict.fromkeys(("queue", "reload", *TimeSplit.__struct_fields__)))
 """Parts of the JCT; a reload comes before the prefill."""
-_RARE_ACTIVITY: Final = PolicyActivity.__struct_fields__[-len(PolicyActivity.__struct_defaults__) :]
-"""What few policies do: told only of those that did it."""
 
 
 def run_view(summary: Summary, manifest: Mapping[str, Any] | None = None) -> View:
@@ -126,10 +123,9 @@ def _facts(s: Summary) -> Iterator[Fact | Bar]:
     for tier in s.tiers:
         yield Fact(tier.name.upper(), _tier(tier))
     yield Fact("pins", _pins(s))
-    activity = asdict(s.policy_activity)
-    if any(activity.values()):
-        said = (f"{count(n)} {called(kind)}" for kind, n in activity.items() if n or kind not in _RARE_ACTIVITY)
-        yield Fact("policy", ", ".join(said))
+    did = [f"{count(n)} {called(what)}" for what, n in asdict(s.policy_activity).items() if n]
+    if did:
+        yield Fact("policy", ", ".join(did))
     yield Fact(
         "throughput",
         f"{3600 * s.throughput.programs_per_s:,.1f} programs/h, "

@@ -193,13 +193,13 @@ def check(case: tuple[list[Program], Any, ToolConfig], policy: str, step_time: S
     assert len(records) == sum(1 for top in programs for _ in top.family())
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(case=cases(SOME), policy=policies)
 def test_any_family_in_both_modes(case: tuple[list[Program], Any, ToolConfig], policy: str) -> None:
     check(case, policy, affine())
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(case=cases(EIGHTHS), policy=policies)
 def test_any_family_when_everything_coincides(case: tuple[list[Program], Any, ToolConfig], policy: str) -> None:
     check(case, policy, constant(0.125))

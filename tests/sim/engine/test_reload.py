@@ -166,7 +166,7 @@ def observed(case: Case, policy: str, *, stepwise: bool, seconds: float | None) 
     return outcome
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(case=tiered_cases(), policy=policies)
 def test_jumps_and_single_steps_agree(case: Case, policy: str) -> None:
     stepwise = observed(case, policy, stepwise=True, seconds=None)

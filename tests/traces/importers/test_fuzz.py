@@ -18,7 +18,7 @@ from continuum_sim.traces import TraceError, check_program, import_trace, read_p
 from continuum_sim.traces.importers import importers
 from support.logs import NEED_TOKENIZER, SAMPLES, word_tokenizer
 
-fuzz = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fuzz = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 formats = pytest.mark.parametrize("name", sorted(SAMPLES))
 
 odd_values = st.sampled_from(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 _BINS: Final = 2**16
 """However long a run is: 1 MB, and still hundreds a part where the load is a hundredth of the run."""
@@ -31,11 +31,11 @@ class Backlog:
         self._moments = np.zeros(_BINS)
         """The same, each weighted with its time."""
 
-    def arrived(self, times_s: Sequence[float], tokens: Sequence[float]) -> None:
+    def arrived(self, times_s: ArrayLike, tokens: ArrayLike) -> None:
         """Enter work that arrived at these times, in any order."""
         self._add(np.asarray(times_s, float), np.asarray(tokens, float))
 
-    def done(self, times_s: Sequence[float], tokens: Sequence[float]) -> None:
+    def done(self, times_s: ArrayLike, tokens: ArrayLike) -> None:
         """Enter work that was done at these times, in any order."""
         self._add(np.asarray(times_s, float), -np.asarray(tokens, float))
 
@@ -46,7 +46,8 @@ class Backlog:
         moments = np.concatenate(([0.0], np.cumsum(self._moments)))
         # ∫ W from 0 to T is the sum of what came before, times how long it was there.
         integral = np.interp(np.linspace(0, end_s, parts + 1), edges_s, edges_s * tokens - moments)
-        return np.diff(integral) * (parts / end_s)
+        means: np.ndarray = np.diff(integral) * (parts / end_s)
+        return means
 
     def _add(self, times_s: np.ndarray, tokens: np.ndarray) -> None:
         if not len(times_s):

@@ -46,7 +46,8 @@ class ServiceCurve:
 
     def at(self, n: np.ndarray) -> np.ndarray:
         """Return μ(n)."""
-        return np.interp(n, [0.0, *self.n], [0.0, *self.per_s])
+        rates: np.ndarray = np.interp(n, [0.0, *self.n], [0.0, *self.per_s])
+        return rates
 
     @property
     def peak(self) -> tuple[float, float]:

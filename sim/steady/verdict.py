@@ -182,7 +182,7 @@ def _needed(trend: Trend, programs: int) -> int:
 
 def _rounded(number: float) -> int:
     """To two digits: it is an estimate."""
-    unit = 10 ** max(0, math.floor(math.log10(number)) - 1)
+    unit: int = 10 ** max(0, math.floor(math.log10(number)) - 1)
     return math.ceil(number / unit) * unit
 
 

@@ -23,7 +23,7 @@ def main(
     rate: Annotated[float, typer.Option(help="Programs a second.")] = 0.2,
     step_time: str = "fitted",
     limit: Annotated[int | None, typer.Option(help="First programs of the trace only.")] = None,
-    top: int = 20,
+    top: int = 10,
 ) -> None:
     """Profile a replay of the bundled SWE-bench trace in fast mode."""
     programs = swebench(limit)

@@ -41,8 +41,8 @@ class Point:
 
 
 def main(
-    outputs: str = "1,2,4,8,16,32,64",
-    prompts: str = "1,2,4,8,16",
+    outputs: str = "1,4,16,64",
+    prompts: str = "1,4,16",
     turns: str = "3680,10000,30000,100000,300000,1000000",
     policies: str = "lru,ttl",
     repeats: Annotated[int, typer.Option(help="Best of so many, but for the long runs.")] = 3,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from continuum_sim.results.numbers import percent
 from continuum_sim.results.summary import RunVerdict
-from continuum_sim.steady.verdict import Slope, Verdict
+from continuum_sim.steady.verdict import LEAST_PROGRAMS, Slope, Verdict
 
 
 def verdict_line(verdict: RunVerdict, programs: int) -> str:
@@ -24,7 +24,9 @@ def joint_line(verdict: Verdict) -> str:
     if verdict.kind == "none":
         return f"no verdict: {verdict.reason}"
     if verdict.kind == "too_short":
-        return f"too short to tell: {verdict.reason}; about {verdict.needed_programs:,} programs would tell"
+        needed = verdict.needed_programs or 0
+        more = f"; about {needed:,} programs would tell" if needed > LEAST_PROGRAMS else ""
+        return f"too short to tell: {verdict.reason}{more}"
     if verdict.hazard is not None:
         return f"steady over {over}: the chance that one more brings collapse is below {percent(verdict.hazard)}"
     growth = "" if verdict.growth_per_s is None else f" by {_per_hour(verdict.growth_per_s)}"

@@ -49,6 +49,7 @@ def run(
     from continuum_sim.results.tables import COLUMNS
 
     if repeated is None:
+        flags.config()  # what is wrong by itself is said first
         check_acting(context, flags)
     check_force(out, force=force)
     if decisions and out is None:

@@ -33,8 +33,10 @@ _MOST_Z: Final = 3.3
 """The z by which a run that grows is all but sure to be seen to."""
 _NO_MEMORY: Final = 1e6
 """The v of a backlog that never changes."""
-_SLOPE_FROM: Final = 0.2
-"""Share of the window after which the increments are taken: before, the system fills."""
+_SLOPE_STEPS: Final = 32
+"""Increments that the slope is the mean of: those of the last four fifths, as the system fills before."""
+_SLOPE_REACH: Final = 2.0395
+"""Student's t of 97.5 % with one degree of freedom less: `scipy.stats.t.ppf(0.975, 31)`, which takes long to import."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +74,8 @@ class Slope:
     @classmethod
     def of(cls, backlog: np.ndarray, window_s: float) -> Slope:
         """Take the mean increment after the system has filled, and a t interval over the increments."""
-        from scipy.stats import t
-
-        steps = np.diff(backlog[round(_SLOPE_FROM * len(backlog)) - 1 :]) * (len(backlog) / window_s)
-        half = float(t.ppf(0.975, len(steps) - 1) * steps.std(ddof=1) / math.sqrt(len(steps)))
+        steps = np.diff(backlog[-_SLOPE_STEPS - 1 :]) * (len(backlog) / window_s)
+        half = _SLOPE_REACH * float(steps.std(ddof=1)) / math.sqrt(_SLOPE_STEPS)
         return cls(float(steps.mean()), float(steps.mean()) - half, float(steps.mean()) + half)
 
 

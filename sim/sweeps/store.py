@@ -21,7 +21,7 @@ from continuum_sim.readers import convert, open_parquet, parquet_errors
 from continuum_sim.results.files import MANIFEST
 from continuum_sim.results.jsonfile import to_json
 from continuum_sim.results.manifest_parts import read_manifest as read_any_manifest
-from continuum_sim.sweeps.row import CELL, PROGRAM_JCT, arrow_schema, columns, setting_columns
+from continuum_sim.sweeps.row import CELL, PROGRAM_JCT, arrow_schema, columns
 from continuum_sim.traces.files import whole_file, write_text
 
 if TYPE_CHECKING:
@@ -192,7 +192,8 @@ def part_files(directory: Path) -> list[Path]:
 def read_part(path: Path, names: Sequence[str] | None = None) -> pa.Table:
     """Read columns of one file; all of them if None."""
     layout = arrow_schema(columns())
-    later = frozenset(layout.names) - {CELL, PROGRAM_JCT, *setting_columns()}
+    # A sweep of an earlier version lacks results and settings that came later, but never says too little of a cell.
+    later = frozenset(layout.names) - {CELL, PROGRAM_JCT, "trace", "policy", "arrivals", "seed"}
     with parquet_errors(path), open_parquet(path, layout, may_miss=later) as file:
         table = file.read(columns=None if names is None else list(names))
     with parquet_errors(path):

@@ -158,6 +158,7 @@ def test_scarce_memory_and_every_step_is_the_simulators(trace: Path) -> None:
     assert any(t.turn and t.cached_tokens < 96 for t in turns)
 
 
+@pytest.mark.repeats(share=3)  # CI runs a paced validation every day
 def test_an_engine_is_held_to_a_gpus_pace(trace: Path) -> None:
     """Nothing is calibrated, no step is quicker than the GPU's, and times come out as predicted."""
     code = run(
@@ -177,6 +178,7 @@ def test_an_engine_is_held_to_a_gpus_pace(trace: Path) -> None:
     assert sum(decodes) > 0.95 * len(decodes) * times.step_s(StepBatch(0, 0, 0, 0, 1, 100))
 
 
+@pytest.mark.repeats(share=2)  # and one that calibrates
 def test_a_calibration_of_the_real_engine(trace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("calibrate", "--out", "cal/fitted.json", *small_flags(), "--kv-blocks", "60") == 0
     said = capsys.readouterr().err

@@ -100,6 +100,7 @@ def _scenario(name: str, text: bytes, where: str) -> Scenario:
     about, base, grid = (raw.get(table, {}) for table in _TABLES)
     _check_about(where, about)
     _check_settings(where, base, grid)
+    base = _with_arrivals(where, base)
     axes = {key: tuple(values) if isinstance(values, list) else (values,) for key, values in grid.items()}
     return Scenario(
         name=name,
@@ -110,6 +111,19 @@ def _scenario(name: str, text: bytes, where: str) -> Scenario:
         grid=axes,
         choices=about.get("choices", {}),
     )
+
+
+def _with_arrivals(where: str, base: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the settings with the arrivals that a rate is short for."""
+    if "rate" not in base:
+        return base
+    from continuum_sim.run_config import RunConfig
+
+    rest = {name: value for name, value in base.items() if name != "rate"}
+    try:
+        return {**rest, "arrivals": RunConfig(rate=base["rate"], arrivals=base.get("arrivals")).arrivals}
+    except ConfigError as error:
+        raise ConfigError(f"scenario {where}: base.{error}") from None
 
 
 def _check_values(where: str, scenario: Scenario) -> None:
@@ -141,9 +155,14 @@ def _check_settings(where: str, base: Mapping[str, Any], grid: Mapping[str, Any]
     from continuum_sim.run_config import RunConfig
 
     known = {item.name: item.default for item in fields(RunConfig)}
-    for table, settings, names in (("base", base, known.keys() - {"policy", "seed"}), ("grid", grid, {*known, "rate"})):
+    for table, settings, names in (
+        ("base", base, {*known, "rate"} - {"policy", "seed"}),
+        ("grid", grid, {*known, "rate"}),
+    ):
         check_names(settings, sorted(names), "setting", of=f"scenario {where}, table {table}", error=ConfigError)
     for key, value in base.items():
+        if key == "rate":
+            continue
         kind = type(known[key])
         if kind is not type(None) and not isinstance(value, (int, float) if kind is float else kind):
             raise ConfigError(f"scenario {where}: base.{key} is {shown(value)}, expected a value like {known[key]!r}")

@@ -17,7 +17,7 @@ from continuum_sim.run_config import RunConfig
 from continuum_sim.scenarios import Scenario, find_scenario, scenarios
 from continuum_sim.spec import parse_arrivals
 from continuum_sim.traces import find_trace
-from support.cli import cli, refused
+from support.cli import cli, printed, refused
 
 FEW = ("--limit", "4", "--max-turns", "5", "--json")
 
@@ -197,3 +197,16 @@ def test_they_are_listed_with_what_is_published(capsys: pytest.CaptureFixture[st
         assert words in out
     _, out, _ = cli(capsys, "scenarios", "--json")
     assert {row["name"] for row in json.loads(out)} == {scenario.name for scenario in scenarios()}
+
+
+def test_a_rate_in_base_is_short_for_arrivals(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("[base]\nrate = 0.5\nlimit = 3\nmax_turns = 2\n")
+    shown = json.loads(printed(capsys, "run", "--config", path, "--policy", "lru", "--json"))
+    assert (shown["arrivals"], shown["programs"]) == ("poisson:rate=0.5", 3)
+    over = json.loads(printed(capsys, "run", "--config", path, "--policy", "lru", "--rate", "2", "--json"))
+    assert over["arrivals"] == "poisson:rate=2"
+    path.write_text('[base]\nrate = "fast"\n')
+    assert "base.rate is 'fast', expected a number of programs per second" in refused(capsys, "run", "--config", path)
+    path.write_text('[base]\nrate = 1\narrivals = "burst"\n')
+    assert "base.rate 1 and arrivals burst both say" in refused(capsys, "run", "--config", path)

@@ -32,6 +32,11 @@ def members(session: int) -> list[int]:
     return found
 
 
+def end(session: int) -> None:
+    for pid in members(session):
+        os.kill(pid, signal.SIGKILL)
+
+
 def used_s(pid: int) -> float:
     """Processor time a process has used."""
     try:
@@ -77,8 +82,7 @@ def test_an_engine_ends_with_a_validation_that_was_killed(tmp_path: Path) -> Non
             process.wait(10)
             assert within(10, lambda: not members(process.pid))
         finally:
-            for pid in members(process.pid):
-                os.kill(pid, signal.SIGKILL)
+            end(process.pid)
 
 
 @pytest.mark.slow
@@ -112,8 +116,7 @@ def test_workers_end_with_a_parent_that_was_killed(tmp_path: Path, command: tupl
         process.wait(10)
         assert within(10, lambda: not members(process.pid))
     finally:
-        for pid in members(process.pid):
-            os.kill(pid, signal.SIGKILL)
+        end(process.pid)
 
 
 def test_calls_that_are_left_undone_are_not_counted_aloud() -> None:

@@ -139,7 +139,7 @@ def test_an_escape_that_slipped_into_results_is_shown(
 def test_names_in_pictures_are_no_formulas(at: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_trace(tmp_path / "t.jsonl", TOOLS[at : at + 5], copies=6)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)  # as of a glyph that is not there
         printed(capsys, "trace", "stats", path, "--pictures", tmp_path / "p")
         printed(capsys, "trace", "fit", path, "--out", tmp_path / "f.json", "--picture", tmp_path / "f.svg")
     drawn = (tmp_path / "p" / "gaps.csv").read_bytes().decode()

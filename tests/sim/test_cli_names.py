@@ -140,6 +140,7 @@ def test_names_in_pictures_are_no_formulas(at: int, tmp_path: Path, capsys: pyte
     path = write_trace(tmp_path / "t.jsonl", TOOLS[at : at + 5], copies=6)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # as of a glyph that is not there
+        warnings.simplefilter("ignore", DeprecationWarning)  # of an old matplotlib beside a new pyparsing
         printed(capsys, "trace", "stats", path, "--pictures", tmp_path / "p")
         printed(capsys, "trace", "fit", path, "--out", tmp_path / "f.json", "--picture", tmp_path / "f.svg")
     drawn = (tmp_path / "p" / "gaps.csv").read_bytes().decode()

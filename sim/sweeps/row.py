@@ -146,7 +146,7 @@ def _flatten(struct: Any, outer: str, path: tuple[str, ...]) -> Iterator[tuple[s
 
 def _join(outer: str, name: str) -> str:
     """`jct_s` and `mean` make `jct_mean_s`, `pins` and `hit` make `pins_hit`."""
-    unit = next((unit for unit in _UNITS if outer.endswith(unit)), "")
+    unit = "" if outer.endswith("_per_s") else next((unit for unit in _UNITS if outer.endswith(unit)), "")
     stem = outer.removesuffix(unit)
     if not outer:
         return name

@@ -112,6 +112,7 @@ def test_sweeps_take_a_length_and_vary_it() -> None:
     assert set(cells.programs_asked) == {90}
     assert sorted(cells.programs)[0] < 70 < sorted(cells.programs)[1] <= 90
     assert set(cells.verdict_kind) == {"too_short"}
+    assert (cells.verdict_growth_per_s_low <= cells.verdict_growth_per_s_value).all()
     assert [len(jct_s) for jct_s in cells.program_jct_s] == list(cells.measured_programs)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import shutil
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile
 
@@ -41,9 +42,9 @@ def link_tree(root: Path, folders: dict[str, str], tree: Path) -> Path:
         Folder to make; one from before is replaced.
     """
     package = tree / "continuum_sim"
-    package.mkdir(parents=True, exist_ok=True)
-    for old in package.iterdir():
-        old.unlink()
+    if package.exists():
+        shutil.rmtree(package)  # links, and what Python has compiled beside them
+    package.mkdir(parents=True)
     for folder, place in folders.items():
         for source in (root / folder).iterdir() if place == "." else [root / folder]:
             if source.name != "__pycache__":

@@ -104,6 +104,9 @@ def test_links_lie_as_the_package_is_imported(backend: ModuleType, tmp_path: Pat
         assert (package / "py.typed").resolve() == ROOT / "sim" / "py.typed"
         assert (package / "policies" / "ttl.py").resolve() == ROOT / "policies" / "ttl.py"
         assert not (package / "__pycache__").exists()
+        (package / "__pycache__").mkdir()  # as Python leaves it there
+        (package / "__pycache__" / "api.pyc").touch()
+    assert (ROOT / "policies" / "ttl.py").is_file()
 
 
 def test_the_commit_is_that_of_the_checkout() -> None:

@@ -23,8 +23,6 @@ class Again:
 
     kept: KeptRun
     changes: dict[str, Any]
-    decisions: bool
-    """Whether the run wrote its decisions."""
 
     def resolve(self) -> ResolvedRun:
         """Make it ready to go."""
@@ -61,7 +59,7 @@ def asked_again(context: typer.Context, flags: Flags, directory: Path | None, te
         raise ConfigError(f"--set {name}=… and --{name.replace('_', '-')} say the same setting; give one of them")
     kept = find_kept_run(directory)
     changes |= given
-    return Again(kept, changes, kept.logged_decisions)
+    return Again(kept, changes)
 
 
 def _changes(texts: Sequence[str]) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def run(
             tables=[] if out is None else list(COLUMNS),
             out=out,
             force=force,
-            decisions=decisions or (again is not None and again.decisions and out is not None),
+            decisions=decisions or (again is not None and again.kept.logged_decisions and out is not None),
             progress=bar.progress,
             command=context.obj,
         )

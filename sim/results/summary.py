@@ -9,12 +9,13 @@ import msgspec
 import numpy as np
 
 from continuum_sim.results.jsonfile import to_json
-from continuum_sim.steady.verdict import Kind
+from continuum_sim.steady.verdict import Finite, Kind, Slope
 
 _LARGEST = 10**18
 Count = Annotated[int, msgspec.Meta(ge=0, le=_LARGEST)]
 AtLeastOne = Annotated[int, msgspec.Meta(ge=1, le=_LARGEST)]
 Number = Annotated[float, msgspec.Meta(ge=0, le=1e30)]
+Positive = Annotated[float, msgspec.Meta(ge=1e-9, le=1e30)]
 """What a file may hold, so that no one who draws it leaves the range of numbers; checked when one is read."""
 
 _PERCENTILES = (50, 90, 95, 99, 100)
@@ -169,14 +170,6 @@ class Measured(msgspec.Struct, frozen=True):
     """... and of the last."""
 
 
-class Growth(msgspec.Struct, frozen=True):
-    """How fast the backlog grew from the time the system had filled, with a 95 % interval, in programs a second."""
-
-    value: float
-    low: float
-    high: float
-
-
 class RunVerdict(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Whether the load could last, as far as this run can tell; see `continuum_sim.steady.verdict`."""
 
@@ -188,12 +181,13 @@ class RunVerdict(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """About as many would tell; of `too_short`."""
     hazard: Number | None = None
     """Of `steady`: the chance of collapse that a program brings is below this, with 95 % confidence."""
-    growth_per_s: Growth | None = None
-    """As what follows, of all but `none`: what the verdict goes by, and that on several runs."""
-    window_s: Number | None = None
+    growth_per_s: Slope | None = None
+    """Of the backlog, in programs' worth of work. As what follows, of all but `none`: what the verdict goes by, and
+    that on several runs."""
+    window_s: Positive | None = None
     """Last arrival."""
-    z: float | None = None
-    v: Number | None = None
+    z: Finite | None = None
+    v: Positive | None = None
 
 
 class ReplicaSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

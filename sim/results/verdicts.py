@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from continuum_sim.results.summary import Growth, RunVerdict, Summary
+from continuum_sim.results.summary import RunVerdict, Summary
 from continuum_sim.results.tally import Tally
-from continuum_sim.steady.verdict import PARTS, Observed, Slope, Trend, Verdict, judge, observe
+from continuum_sim.steady.verdict import PARTS, Observed, Trend, Verdict, judge, observe
 from continuum_sim.traces.arrivals import Burst, Closed, OpenArrivals
 
 _CLOSED = "in a closed load programs wait for each other, so that no backlog can grow"
@@ -23,13 +23,12 @@ def verdict_of(tally: Tally, arrivals: OpenArrivals | Closed) -> RunVerdict:
     backlog = tally.backlog.means(window_s, PARTS) * (tally.programs / tally.fresh_tokens)
     observed = observe(backlog, window_s, programs=tally.programs, jct_s=tally.jct_s.mean)
     said = judge([observed])
-    growth = observed.growth_per_s
     return RunVerdict(
         kind=said.kind,
         reason=said.reason,
         needed_programs=said.needed_programs,
         hazard=said.hazard,
-        growth_per_s=Growth(growth.value, growth.low, growth.high),
+        growth_per_s=observed.growth_per_s,
         window_s=window_s,
         z=observed.trend.z,
         v=observed.trend.v,
@@ -46,7 +45,6 @@ def joint_verdict(summaries: Sequence[Summary]) -> Verdict | None:
         growth = said.growth_per_s
         if said.z is None or said.v is None or growth is None or said.window_s is None:
             return Verdict("none", len(summaries), summary.programs, reason=said.reason)
-        slope = Slope(growth.value, growth.low, growth.high)
         trend = Trend(said.z, said.v)
-        observed.append(Observed(trend, slope, summary.programs, said.window_s, summary.jct_s.mean))
+        observed.append(Observed(trend, growth, summary.programs, said.window_s, summary.jct_s.mean))
     return judge(observed)

@@ -112,13 +112,12 @@ class RunLength:
             total = min(available, self.programs or available)
         elif isinstance(arrivals, Burst) and self.programs is None and self.repeats:
             raise ConfigError("a burst for a duration has no end: say how many programs it has (programs)")
-        rate = getattr(arrivals, "rate", None)
-        if self.programs is None and isinstance(rate, int | float) and math.isfinite(self.duration_s):
-            expected = rate * self.duration_s
+        expected = self._expected_in_time(arrivals)
+        if self.programs is None and math.isfinite(expected):
             if expected > MOST_PROGRAMS:
                 raise ConfigError(
-                    f"duration {self.duration_s:g} s at {rate:g} programs/s is {expected:,.0f} programs, expected at "
-                    f"most {MOST_PROGRAMS:,}"
+                    f"duration {self.duration_s:g} s at {expected / self.duration_s:g} programs/s is {expected:,.0f} "
+                    f"programs, expected at most {MOST_PROGRAMS:,}"
                 )
             return  # how many arrive is known at the end
         if total is not None:
@@ -131,10 +130,12 @@ class RunLength:
         most = self.programs or MOST_PROGRAMS
         if isinstance(arrivals, FromTrace):
             return min(most, programs)
+        return max(1, round(min(most, self._expected_in_time(arrivals))))
+
+    def _expected_in_time(self, arrivals: OpenArrivals | Closed) -> float:
+        """How many programs come within the duration, on average; infinite where nothing says so."""
         rate = getattr(arrivals, "rate", None)
-        if isinstance(rate, int | float) and math.isfinite(self.duration_s):
-            most = min(most, max(1, round(rate * self.duration_s)))
-        return most
+        return rate * self.duration_s if isinstance(rate, int | float) else math.inf
 
     def counted(self, arrived: int) -> tuple[int, int]:
         """Return the places, by arrival, of the first program that counts and the one after the last.

@@ -16,10 +16,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
+import msgspec
 import numpy as np
 
+Finite = Annotated[float, msgspec.Meta(ge=-1e30, le=1e30)]
+"""What a file may hold of it, so that no arithmetic leaves the range of numbers; checked when one is read."""
 Kind = Literal["steady", "grows", "too_short", "none"]
 
 PARTS: Final = 40
@@ -63,13 +66,12 @@ class Trend:
         return "steady" if self.v > steady_limit(runs) else "too_short"
 
 
-@dataclass(frozen=True, slots=True)
-class Slope:
-    """How fast the backlog grew, with a 95 % interval; in the backlog's unit per second."""
+class Slope(msgspec.Struct, frozen=True):
+    """How fast the backlog grew from when the system had filled, with a 95 % interval; in its unit per second."""
 
-    value: float
-    low: float
-    high: float
+    value: Finite
+    low: Finite
+    high: Finite
 
     @classmethod
     def of(cls, backlog: np.ndarray, window_s: float) -> Slope:
@@ -152,7 +154,7 @@ def judge(observed: Sequence[Observed]) -> Verdict:
     if kind == "grows":
         return Verdict(kind, runs, programs, growth_per_s=growth_per_s)
     # A window that few programs live through is too short for any answer but growth, which is plain to see.
-    lived = min(one.window_s / one.jct_s for one in observed)
+    lived = min(one.window_s / one.jct_s if one.jct_s else math.inf for one in observed)
     if lived < LEAST_WINDOW_JCTS:
         needed = _rounded(programs * LEAST_WINDOW_JCTS / lived)
         reason = f"programs arrived for {lived:.0f} mean JCTs, and a verdict takes {LEAST_WINDOW_JCTS}"

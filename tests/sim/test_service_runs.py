@@ -141,3 +141,28 @@ def test_a_length_that_cannot_be_is_one_line(
     capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], said: str
 ) -> None:
     assert said in refused(capsys, "run", "--policy", "lru", *flags)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("v",), 0),
+        (("window_s",), 0),
+        (("z",), 1e300),
+        (("growth_per_s", "high"), 1e300),
+        (("growth_per_s", "low"), "x"),
+    ],
+)
+def test_a_verdict_that_cannot_be_is_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, place: tuple[str, ...], value: object
+) -> None:
+    printed(capsys, "compare", "--policies", "lru", "--limit", "3", "--max-turns", "2", "--out", tmp_path / "c")
+    path = tmp_path / "c" / "runs" / "lru-seed0" / "summary.json"
+    summary = json.loads(path.read_text())
+    inner = summary["verdict"]
+    for key in place[:-1]:
+        inner = inner[key]
+    assert place[-1] in inner
+    inner[place[-1]] = value
+    path.write_text(json.dumps(summary))
+    assert str(path) in refused(capsys, "report", tmp_path / "c", "--out", tmp_path / "r.html")

@@ -9,9 +9,8 @@ from continuum_sim.steady.verdict import LEAST_PROGRAMS, Slope, Verdict
 
 def verdict_line(verdict: RunVerdict, programs: int) -> str:
     """Say what one run of so many programs tells."""
-    growth = verdict.growth_per_s
-    slope = None if growth is None else Slope(growth.value, growth.low, growth.high)
-    return joint_line(Verdict(verdict.kind, 1, programs, verdict.needed_programs, slope, reason=verdict.reason))
+    growth_per_s, needed = verdict.growth_per_s, verdict.needed_programs
+    return joint_line(Verdict(verdict.kind, 1, programs, needed, growth_per_s, reason=verdict.reason))
 
 
 def joint_line(verdict: Verdict) -> str:

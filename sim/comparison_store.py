@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from continuum_sim.errors import ConfigError
+from continuum_sim.names import clipped
 from continuum_sim.results.compared import Run
 from continuum_sim.results.files import MANIFEST, check_free, open_table, staged_directory
 from continuum_sim.results.jsonfile import to_json
@@ -27,9 +28,6 @@ from continuum_sim.traces.leftovers import release, take_folder
 RUNS: Final = "runs"
 IDENTITIES: Final = "identities"
 """Entry of the manifest: run -> a hash of everything its result depends on, as the cells of a sweep have it."""
-
-_MOST_CHARACTERS: Final = 60
-"""Of a value in a message."""
 
 
 @contextmanager
@@ -157,5 +155,4 @@ def _difference(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-    return text if len(text) <= _MOST_CHARACTERS else text[:_MOST_CHARACTERS] + "…"
+    return clipped(",".join(map(str, value)) if isinstance(value, list) else str(value))

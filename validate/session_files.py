@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from continuum_sim import readers
 from continuum_sim.errors import ConfigError
+from continuum_sim.names import clipped
 from continuum_sim.records import ProgramRecord, TurnRecord
 from continuum_sim.results.files import read_table
 from continuum_sim.results.jsonfile import to_json
@@ -223,5 +224,4 @@ def _difference(kept: dict[str, Any], settings: dict[str, Any]) -> tuple[str, An
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(value, default=str)
-    return text if len(text) <= 60 else f"{text[:59]}…"
+    return clipped(json.dumps(value, default=str))

@@ -17,8 +17,10 @@ CONGESTED_FITS: Final = 5
 """Times what fits, from which the curve has reached its floor."""
 _ABOVE_PEAK: Final = 1.1
 """Times the n of the peak at which a burst counts as drained."""
-_LEFT_FITS: Final = 3
-"""Times what fits that a wandering backlog must reach to be beyond recovery."""
+_FULL: Final = 0.98
+"""Share of the peak from which the curve is as good as there: a noisy one may peak anywhere on a plateau."""
+LEFT_FULLS: Final = 3
+"""Times the n of the peak that a wandering backlog must reach to be beyond recovery."""
 _TOLERANCE: Final = 1e-6
 _GRID: Final = 4_000
 
@@ -56,6 +58,19 @@ class ServiceCurve:
         return self.n[place], self.per_s[place]
 
     @property
+    def full(self) -> float:
+        """The smallest measured n at which the curve is as good as at its peak."""
+        return next(n for n, rate in zip(self.n, self.per_s, strict=True) if rate >= _FULL * self.peak[1])
+
+    def settled(self, rate: float) -> float:
+        """Return the n at which as much work gets done as arrives, where the curve rises; infinite above the peak."""
+        n, rates = [0.0, *self.n], [0.0, *self.per_s]
+        for place in range(1, len(n)):
+            if rates[place] >= rate:
+                return float(np.interp(rate, rates[place - 1 : place + 1], n[place - 1 : place + 1]))
+        return math.inf
+
+    @property
     def congested_per_s(self) -> float:
         """Its floor beyond `CONGESTED_FITS` times what fits: what a policy still serves however long the queue is."""
         beyond = [rate for n, rate in zip(self.n, self.per_s, strict=True) if n >= CONGESTED_FITS * self.fits]
@@ -72,7 +87,7 @@ class ServiceCurve:
         burst, horizon
             In programs.
         """
-        least = min(_ABOVE_PEAK * self.peak[0], burst)
+        least = min(_ABOVE_PEAK * self.full, burst)
         n = np.linspace(least, burst, _GRID)
         rates = self.at(n)
         if least == burst:
@@ -87,8 +102,8 @@ class ServiceCurve:
         """Return the rate at which this share of services collapses within so many arrivals from an empty system.
 
         Arrivals at rate λ and ends at rate μ(n) make a birth-death chain; hᵢ is the mean time it takes from i to
-        i + 1: h₀ = 1/λ, hᵢ = (1 + μᵢ hᵢ₋₁)/λ. It leaves for good about every Σ hᵢ seconds, i up to `_LEFT_FITS` times
-        what fits, as a Poisson process would. A rate below the congested one never collapses.
+        i + 1: h₀ = 1/λ, hᵢ = (1 + μᵢ hᵢ₋₁)/λ. It leaves for good about every Σ hᵢ seconds, i up to `LEFT_FULLS` times
+        the n of the peak, as a Poisson process would. A rate below the congested one never collapses.
 
         Parameters
         ----------
@@ -107,7 +122,7 @@ class ServiceCurve:
 
     def _escape_s(self, rate: float) -> float:
         """Mean time from empty to a backlog beyond recovery."""
-        rates = self.at(np.arange(max(1, math.ceil(_LEFT_FITS * self.fits))))
+        rates = self.at(np.arange(max(1, math.ceil(LEFT_FULLS * self.full))))
         total = step = 1 / rate
         for served in rates[1:].tolist():
             step = (1 + served * step) / rate

@@ -1,0 +1,159 @@
+"""The four measurements: a point of the service curve, a drained crowd, a load from empty, a load after a burst."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from continuum_sim.capacity.probe import Watch, serve
+from continuum_sim.capacity.slo import Slo
+from continuum_sim.errors import ConfigError
+from continuum_sim.resolve import ResolvedRun
+from continuum_sim.steady.backlog import Backlog
+from continuum_sim.steady.curve import LEFT_FULLS
+from continuum_sim.steady.verdict import LEAST_PROGRAMS, PARTS, Trend
+from continuum_sim.traces.arrivals import Closed
+from continuum_sim.traces.schema import Program
+
+LEAST_OF_A_POINT: Final = 700
+"""Programs of a closed loop, at least."""
+LEAST_COUNTED: Final = 500
+"""Of them, those that end while all places are taken."""
+UNEVEN: Final = 0.05
+"""How far the mean work of programs that end may be from the trace's before a closed loop says too much: a rule that
+serves short ones first keeps the long ones for later, and never gets there."""
+DRAINED: Final = 0.95
+"""Share of a crowd's work until whose end it counts as drained: the last few have the engine to themselves."""
+GONE_FULLS: Final = 5
+"""Times the n of the peak from which nothing comes back, so that a run need not go on."""
+AFTER: Final = 200
+"""Arrivals after a burst's horizon that objectives are about."""
+_BATCHES: Final = 10
+_T_BATCHES: Final = 2.2622
+"""Student's t of 97.5 % with 9 degrees of freedom: `scipy.stats.t.ppf(0.975, 9)`, which takes long to import."""
+_WARMUP: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A measured rate with a 95 % interval, in programs' worth of work per second."""
+
+    per_s: float
+    low_per_s: float
+    high_per_s: float
+    even: bool = True
+    """Whether the programs that ended are like the trace's."""
+
+
+def fits_of(run: ResolvedRun) -> float:
+    """Return how many programs fit the KV caches of all replicas together, with the contexts that they end with."""
+    tokens = sum(replica.engine.usable_blocks * replica.engine.block_size for replica in run.replicas)
+    contexts = [program.turns[-1].context_tokens for program in run.trace]
+    return max(1.0, tokens / float(np.mean(contexts)))
+
+
+def programs_of_point(n: int, available: int) -> int:
+    """Return how many programs a closed loop of n takes: whole passes of the trace, if that has few."""
+    wanted = max(LEAST_OF_A_POINT, 2 * n + LEAST_COUNTED)
+    return math.ceil(wanted / available) * available if available < wanted else wanted
+
+
+def measure_point(run: ResolvedRun) -> Rate:
+    """Serve a closed load and measure μ(n): work per second from the n-th end to the last start."""
+    assert isinstance(run.arrivals, Closed)
+    workers, watch = run.arrivals.workers, Watch()
+    serve(run, watch, _stream(run), run.arrivals)
+    finish_s, tokens = watch.finish_s, watch.program_tokens
+    first, last = workers - 1, len(finish_s) - workers - 1
+    ended = tokens[first + 1 : last + 1]
+    edges_s = np.linspace(finish_s[first], finish_s[last], _BATCHES + 1)
+    turn_finish_s, turn_tokens = watch.work
+    done = np.histogram(turn_finish_s, edges_s, weights=turn_tokens)[0]
+    rates = done / (float(tokens.mean()) * np.diff(edges_s))
+    half = _T_BATCHES * float(rates.std(ddof=1)) / math.sqrt(_BATCHES)
+    mean = float(rates.mean())
+    return Rate(mean, mean - half, mean + half, abs(float(ended.mean() / tokens.mean()) - 1) <= UNEVEN)
+
+
+def measure_drain(run: ResolvedRun) -> Rate:
+    """Serve a crowd that comes at once, and measure work per second until most of it is done."""
+    watch = Watch()
+    serve(run, watch, _stream(run), run.arrivals)
+    finish_s, tokens = watch.work
+    done = np.cumsum(tokens)
+    programs = len(watch.finish_s)
+    at = int(np.searchsorted(done, DRAINED * done[-1]))
+    drained_s = float(finish_s[at])
+    edges_s = np.linspace(0.0, drained_s, _BATCHES + 1)
+    rates = np.histogram(finish_s, edges_s, weights=tokens)[0] * (programs / done[-1]) / np.diff(edges_s)
+    half = _T_BATCHES * float(rates.std(ddof=1)) / math.sqrt(_BATCHES)
+    mean = DRAINED * programs / drained_s
+    return Rate(mean, max(0.0, mean - half), mean + half)
+
+
+def holds_from_empty(run: ResolvedRun, *, full: float, slo: Slo) -> bool:
+    """Whether an engine that begins empty serves an open load to its last arrival, and keeps the objectives.
+
+    It does not if more than `GONE_FULLS` times the n of the peak are there at any time, more than `LEFT_FULLS` times at
+    the last arrival, or their number grows (see `steady.verdict`).
+
+    Parameters
+    ----------
+    run
+        A run of a given number of programs.
+    full
+        The n of the peak of the service curve.
+    slo
+        What is to be kept as well, by those that arrive after a first tenth.
+    """
+    arrival_s = _arrival_times(run, _stream(run))
+    last_s = arrival_s[-1]
+    collapsed = False
+
+    def enough(now_s: float, ended: int) -> bool:
+        nonlocal collapsed
+        collapsed = bisect_right(arrival_s, now_s) - ended > GONE_FULLS * full
+        return collapsed or (not slo and now_s >= last_s)
+
+    watch = Watch(enough, samples=bool(slo))
+    serve(run, watch, _stream(run), run.arrivals)
+    ended_s = watch.finish_s
+    left = len(arrival_s) - int(np.searchsorted(ended_s, last_s, side="right"))
+    if collapsed or left > LEFT_FULLS * full or _grows(np.array(arrival_s), ended_s[ended_s <= last_s], last_s):
+        return False
+    return slo.kept(_samples(watch, arrival_s[int(_WARMUP * len(arrival_s))])) if slo else True
+
+
+def _grows(arrival_s: np.ndarray, ended_s: np.ndarray, window_s: float) -> bool:
+    if len(arrival_s) < LEAST_PROGRAMS:
+        return False
+    present = Backlog()
+    present.arrived(arrival_s, np.ones(len(arrival_s)))
+    present.done(ended_s, np.ones(len(ended_s)))
+    return Trend.of(present.means(window_s, PARTS)).kind() == "grows"
+
+
+def _stream(run: ResolvedRun) -> Iterable[Program]:
+    return run.config.length.stream(run.trace, run.arrivals, run.config.seed)
+
+
+def _arrival_times(run: ResolvedRun, programs: Iterable[Program]) -> list[float]:
+    if isinstance(run.arrivals, Closed):
+        raise ConfigError("programs of a closed load have no arrival times")
+    return [time_s for time_s, _ in run.arrivals.times(programs, np.random.default_rng(run.config.seed))]
+
+
+def _samples(watch: Watch, from_s: float) -> dict[str, np.ndarray]:
+    """Times of programs and turns that arrived from then on."""
+    jct_s = np.array([item.jct_s for item in watch.programs if item.arrival_s >= from_s])
+    counted = np.frombuffer(watch.turn_arrival_s) >= from_s
+    return {
+        "jct": jct_s,
+        "ttft": np.frombuffer(watch.ttft_s)[counted],
+        "queue_wait": np.frombuffer(watch.queue_wait_s)[counted],
+    }

@@ -1,0 +1,109 @@
+"""Runs of which only a number is wanted: when programs end, and how much work is done."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from continuum_sim.cluster import ReplicaSetup
+from continuum_sim.records import ProgramRecord, TimelineRecord, TurnRecord
+from continuum_sim.resolve import ResolvedRun
+from continuum_sim.simulation import Simulation
+from continuum_sim.tools import ToolOutcomes
+from continuum_sim.traces.arrivals import Closed, OpenArrivals
+from continuum_sim.traces.schema import Program
+
+
+class Watch:
+    """A recorder that keeps ends, fresh work and what objectives are about; it may call the run off.
+
+    Parameters
+    ----------
+    enough
+        Called whenever a program ends that is no sub-agent, with the time and how many have ended by then; the run is
+        called off when it says so.
+    samples
+        Whether to keep times of programs and turns, for objectives.
+    """
+
+    def __init__(self, enough: Callable[[float, int], bool] | None = None, *, samples: bool = False) -> None:
+        self._enough = enough
+        self._samples = samples
+        self._finish_s = array("d")
+        self._turn_finish_s = array("d")
+        self._turn_tokens = array("q")
+        self._open_tokens: dict[str, int] = {}
+        """Fresh work of programs that have not ended."""
+        self._program_tokens = array("q")
+        self.programs: list[ProgramRecord] = []
+        """Those that have ended, sub-agents aside; where samples are wanted, as the following."""
+        self.turn_arrival_s = array("d")
+        self.queue_wait_s = array("d")
+        self.ttft_s = array("d")
+
+    def turn(self, record: TurnRecord) -> None:
+        """Take in a finished turn."""
+        tokens = record.computed_tokens - record.recomputed_tokens
+        self._turn_finish_s.append(record.finish_s)
+        self._turn_tokens.append(tokens)
+        self._open_tokens[record.program] = self._open_tokens.get(record.program, 0) + tokens
+        if self._samples:
+            self.turn_arrival_s.append(record.arrival_s)
+            self.queue_wait_s.append(record.scheduled_s - record.arrival_s)
+            self.ttft_s.append(record.first_token_s - record.arrival_s)
+
+    def program(self, record: ProgramRecord) -> None:
+        """Take in a finished program."""
+        tokens = self._open_tokens.pop(record.program, 0)
+        if record.parent is not None:
+            self._open_tokens[record.parent] = self._open_tokens.get(record.parent, 0) + tokens
+            return
+        self._finish_s.append(record.finish_s)
+        self._program_tokens.append(tokens)
+        if self._samples:
+            self.programs.append(record)
+        if self._enough is not None and self._enough(record.finish_s, len(self._finish_s)):
+            raise EnoughError
+
+    def timeline(self, record: TimelineRecord) -> None:
+        """Let it pass."""
+
+    @property
+    def finish_s(self) -> np.ndarray:
+        """Ends of programs, sub-agents aside, in order."""
+        return np.frombuffer(self._finish_s)
+
+    @property
+    def program_tokens(self) -> np.ndarray:
+        """Tokens computed for the first time for each of these programs, its sub-agents' among them."""
+        return np.frombuffer(self._program_tokens, dtype=np.int64)
+
+    @property
+    def work(self) -> tuple[np.ndarray, np.ndarray]:
+        """Ends of turns, and the tokens each of them computed for the first time."""
+        return np.frombuffer(self._turn_finish_s), np.frombuffer(self._turn_tokens, dtype=np.int64)
+
+
+class EnoughError(Exception):
+    """A run was called off: what it was for is known."""
+
+
+def serve(run: ResolvedRun, watch: Watch, programs: Iterable[Program], arrivals: OpenArrivals | Closed) -> None:
+    """Serve programs until they have ended or the run is called off."""
+    simulation = Simulation(
+        policy=run.policy,
+        config=run.engine,
+        step_time=run.step_time,
+        recorder=watch,
+        stepwise=run.config.engine == "stepwise",
+        timeline=False,
+        others=[ReplicaSetup(replica.engine, replica.step_time) for replica in run.replicas[1:]],
+        routing=run.routing,
+        tools=ToolOutcomes(run.tools, run.config.seed),
+    )
+    try:
+        simulation.run(programs, arrivals, np.random.default_rng(run.config.seed))
+    except EnoughError:
+        return

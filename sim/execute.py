@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
@@ -13,6 +14,7 @@ import numpy as np
 from continuum_sim.cluster import LogDecision, ReplicaSetup
 from continuum_sim.errors import ConfigError
 from continuum_sim.interrupts import stop_if_asked
+from continuum_sim.records import Recorder
 from continuum_sim.resolve import ResolvedRun
 from continuum_sim.results.decisions import DecisionRecord, decision_file, keep_decisions
 from continuum_sim.results.files import DECISIONS, staged_directory, table_files
@@ -26,7 +28,10 @@ from continuum_sim.results.tables import Sink
 from continuum_sim.results.verdicts import verdict_of
 from continuum_sim.simulation import Simulation
 from continuum_sim.spec import routing_spec
+from continuum_sim.steady.burst import WithBurst
 from continuum_sim.tools import ToolOutcomes
+from continuum_sim.totals import EngineTotals
+from continuum_sim.traces.arrivals import Closed, OpenArrivals
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -86,7 +91,7 @@ def execute(
                 sinks.setdefault(table, []).append(write)
             if decisions:
                 log = stack.enter_context(decision_file(staged / DECISIONS))
-        recorder = RunRecorder(sinks, progress, replicas=len(run.replicas), select=run.config.length.cuts)
+        recorder = RunRecorder(sinks, progress, replicas=len(run.replicas), length=run.config.length, burst=run.burst)
         summary = simulate(run, recorder, log)
         manifest = make_manifest(run, wall_s=summary.wall_s, command=command)
         if out is not None:
@@ -97,25 +102,11 @@ def execute(
 def simulate(run: ResolvedRun, recorder: RunRecorder, log: LogDecision | None = None) -> Summary:
     """Simulate into a recorder, close it, and put the run in numbers."""
     started_s = time.perf_counter()
-    simulation = Simulation(
-        policy=run.policy,
-        config=run.engine,
-        step_time=run.step_time,
-        recorder=recorder,
-        stepwise=run.config.engine == "stepwise",
-        timeline=recorder.wants_timeline,
-        log=log,
-        others=[ReplicaSetup(replica.engine, replica.step_time) for replica in run.replicas[1:]],
-        routing=run.routing,
-        tools=ToolOutcomes(run.tools, run.config.seed),
-    )
-    length, seed = run.config.length, run.config.seed
-    programs = length.stream(run.trace, run.arrivals, seed)
-    totals = simulation.run(programs, run.arrivals, np.random.default_rng(seed), until_s=length.duration_s)
+    simulation, totals = serve(run, recorder, log, timeline=recorder.wants_timeline)
     recorder.close()
     tally = recorder.tally
     if not tally.programs:
-        raise ConfigError(f"no program arrives within the duration of {length.duration_s:g} s")
+        raise ConfigError(f"no program arrives within the duration of {run.config.length.duration_s:g} s")
     parts = summarise_replicas(simulation.cluster, recorder.replica_tally, [r.gpu.name for r in run.replicas])
     tools = None if simulation.tools is None else simulation.tools.totals
     gaps_grew = tally.children > 0 or (tools is not None and tools.waits > 0)
@@ -130,13 +121,59 @@ def simulate(run: ResolvedRun, recorder: RunRecorder, log: LogDecision | None = 
         seed=run.config.seed,
         wall_s=time.perf_counter() - started_s,
         notes=[
-            *activity_notes(run.policy, totals, gaps_grew=gaps_grew),
-            *(cluster_notes(run.policy, parts) if parts else ()),
+            *activity_notes(simulation.policy, totals, gaps_grew=gaps_grew),
+            *(cluster_notes(simulation.policy, parts) if parts else ()),
             *load_notes(tally, block_size=run.engine.block_size),
             *run.notes,
         ],
-        length=length,
         verdict=verdict_of(tally, run.arrivals),
         router=None if run.routing is None else routing_spec(run.routing),
         replicas=parts,
     )
+
+
+def serve(
+    run: ResolvedRun,
+    recorder: Recorder,
+    log: LogDecision | None = None,
+    *,
+    burst: bool = True,
+    timeline: bool = False,
+) -> tuple[Simulation, EngineTotals]:
+    """Simulate into any recorder, and return what is left of the engines; a run can be served again and again.
+
+    Parameters
+    ----------
+    log
+        Receives every decision of the policy.
+    burst
+        Whether the burst of the run, if there is one, comes; all else is the same without.
+    timeline
+        Whether to report `TimelineRecord`s.
+
+    Raises
+    ------
+    SimulationError
+        If the policy holds work back for good.
+    """
+    # Rules may have a memory, which must not carry over; the policy's own rule of routing stays the policy's.
+    policy, routing = copy.deepcopy((run.policy, run.routing))
+    simulation = Simulation(
+        policy=policy,
+        config=run.engine,
+        step_time=run.step_time,
+        recorder=recorder,
+        stepwise=run.config.engine == "stepwise",
+        timeline=timeline,
+        log=log,
+        others=[ReplicaSetup(replica.engine, replica.step_time) for replica in run.replicas[1:]],
+        routing=routing,
+        tools=ToolOutcomes(run.tools, run.config.seed),
+    )
+    length, seed = run.config.length, run.config.seed
+    programs = length.stream(run.trace, run.arrivals, seed)
+    arrivals: OpenArrivals | Closed = run.arrivals
+    if burst and run.burst is not None and not isinstance(arrivals, Closed):
+        arrivals = WithBurst(arrivals, run.burst.spec.at_s, run.burst.programs(run.trace, seed))
+    totals = simulation.run(programs, arrivals, np.random.default_rng(seed), until_s=length.duration_s)
+    return simulation, totals

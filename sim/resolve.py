@@ -18,6 +18,7 @@ from continuum_sim.policies import Policy, Routing
 from continuum_sim.replicas import ReplicaSpec, parse_replicas
 from continuum_sim.run_config import DEFAULT_ARRIVALS, RunConfig
 from continuum_sim.spec import parse_arrivals, parse_policy, parse_routing
+from continuum_sim.steady.burst import Burst
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.steptime.spec import make_step_time, measured_on_one_gpu
 from continuum_sim.tools import ToolConfig
@@ -58,6 +59,8 @@ class ResolvedRun:
     routing: Routing | None
     """How turns find their replicas; None where there is but one."""
     tools: ToolConfig
+    burst: Burst | None
+    """Programs on top of the load."""
     notes: tuple[str, ...]
     """Where a real engine would do otherwise."""
 
@@ -86,7 +89,8 @@ def resolve(config: RunConfig) -> ResolvedRun:
     if isinstance(arrivals, FromTrace):
         for _ in arrivals.times(source, np.random.default_rng(0)):
             pass  # refuses a trace that is out of order before anything runs
-    config.length.check(source.programs, arrivals)
+    length = config.length
+    length.check(source.programs, arrivals)
     return ResolvedRun(
         config=config,
         trace=source,
@@ -100,6 +104,7 @@ def resolve(config: RunConfig) -> ResolvedRun:
         replicas=replicas,
         routing=resolve_routing(config, policy, len(replicas)),
         tools=config.tools,
+        burst=None if length.burst is None else Burst.on(source, length.burst),
         notes=tuple(dict.fromkeys(note for r in replicas for note in _engine_notes(r.engine, model))),
     )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from continuum_sim.engine.tier_config import ReloadRule
 from continuum_sim.errors import ConfigError, shown
-from continuum_sim.setting_types import Arrivals, EngineMode, PerToolSetting, Replicas, Trace
+from continuum_sim.setting_types import Arrivals, EngineMode, PerToolSetting, Replicas, StartMode, Trace
 from continuum_sim.settings import ENGINE, LOAD, TOOLS, Setting, setting, settings_of
 from continuum_sim.vllm_defaults import BLOCK_SIZE, GPU_MEMORY_UTILIZATION
 
@@ -221,11 +221,20 @@ class RunConfig:
         None,
         "First programs, by arrival, that are served but left out of the statistics: 200, or 10%.",
         LOAD,
-        unset="10% with --programs or --duration, else none",
+        unset="10% with --programs or --duration from an empty engine, else none",
     )
     """First programs, by arrival, that are served and left out of the statistics: a number, or a share as in `10%`."""
     cooldown: str | int | None = setting(None, "The same of the last ones.", LOAD, unset="none")
     """Last programs, by arrival, that are left out likewise."""
+    burst: str | int | None = setting(
+        None, "Programs more, at once, now or at a time in seconds: 100 or 100@3600.", LOAD, unset="none"
+    )
+    """Programs more, all at once on top of an open load: so many at 0 s, or with @ at another time in seconds. All
+    other programs arrive as they would without."""
+    start: StartMode = setting(
+        "empty", "Begin with an empty engine, or as after --burst 100 whose programs do not count.", LOAD
+    )
+    """Begin with an empty engine, or `loaded`: as after a burst of 100 at 0 s, whose programs do not count."""
     limit: int | None = setting(
         None, "Only the first so many programs of the trace.", LOAD, unset="all", least=1, most=MOST
     )
@@ -298,14 +307,19 @@ class RunConfig:
     @property
     def length(self) -> RunLength:
         """How long the run is, and which of its programs count."""
+        from continuum_sim.steady.burst import LOADED, parse_burst
         from continuum_sim.steady.length import LONG_WARMUP, RunLength, parse_cut
 
-        asked = self.programs is not None or self.duration is not None
+        loaded = self.start == "loaded"
+        if loaded and self.burst is not None:
+            raise ConfigError(f"start loaded is a burst of its own at 0 s, beside burst {self.burst}; leave one out")
+        asked = (self.programs is not None or self.duration is not None) and not loaded
         return RunLength(
             self.programs,
             math.inf if self.duration is None else float(self.duration),
             parse_cut("warmup", LONG_WARMUP if asked and self.warmup is None else self.warmup),
             parse_cut("cooldown", self.cooldown),
+            LOADED if loaded else parse_burst(self.burst),
         )
 
 

@@ -15,6 +15,7 @@ else:  # importing them takes longer than `--help` may, which needs to know what
     GpuSpec = TraceSource = Closed = OpenArrivals = Program = object
 
 EngineMode = Literal["fast", "stepwise"]
+StartMode = Literal["empty", "loaded"]
 Trace: TypeAlias = str | os.PathLike[str] | Iterable[Program] | TraceSource
 Arrivals: TypeAlias = str | OpenArrivals | Closed | None
 Replicas: TypeAlias = int | str | Sequence[str | GpuSpec]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from continuum_sim.engine.tier_config import ReloadRule
     from continuum_sim.hardware import GpuSpec, ModelSpec
     from continuum_sim.policies import Policy, Routing
-    from continuum_sim.setting_types import Arrivals, EngineMode, PerToolSetting, Replicas, Trace
+    from continuum_sim.setting_types import Arrivals, EngineMode, PerToolSetting, Replicas, StartMode, Trace
     from continuum_sim.steptime.model import StepTime
 
 
@@ -69,6 +69,10 @@ class LoadAndEngine(TypedDict, total=False):
     """First programs, by arrival, that are served but left out of the statistics: 200, or 10%."""
     cooldown: str | int | None
     """The same of the last ones."""
+    burst: str | int | None
+    """Programs more, at once, now or at a time in seconds: 100 or 100@3600."""
+    start: StartMode
+    """Begin with an empty engine, or as after --burst 100 whose programs do not count."""
     limit: int | None
     """Only the first so many programs of the trace."""
     max_turns: int | None

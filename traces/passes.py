@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -21,12 +22,33 @@ def passes(programs: Sequence[Program], rng: np.random.Generator) -> Iterator[Pr
     then differs less from the trace's. Arrival times are left out. From the second pass on ids are ``ID#2``, ``ID#3``
     and so on (with more marks where an id of the trace has one); shared prefixes stay shared.
     """
-    mark = _MARK
-    while any(mark in member.program_id for program in programs for member in program.family()):
-        mark += _MARK
+    mark = free_mark(programs, _MARK)
     for number in itertools.count(1):
         for place in rng.permutation(len(programs)).tolist():
             yield _copy(programs[place], f"{mark}{number}" if number > 1 else "")
+
+
+def extra_passes(programs: Iterable[Program], number: int, rng: np.random.Generator, mark: str) -> Iterator[Program]:
+    """Yield so many programs of whole passes likewise, all of them copies: ``ID+1``, ``ID+2``, … for the mark ``+``.
+
+    Of programs that can be read more than once only those that are asked for are kept.
+    """
+    total = sum(1 for _ in programs)
+    order = rng.permutation(total)
+    wanted = set(order[:number].tolist())
+    kept = {place: program for place, program in enumerate(programs) if place in wanted}
+    for left in range(number):
+        count, place = divmod(left, total)
+        if count and not place:
+            order = rng.permutation(total)
+        yield _copy(kept[int(order[place])], f"{mark}{count + 1}")
+
+
+def free_mark(programs: Iterable[Program], mark: str) -> str:
+    """Repeat a mark until no id has it: one more than the most in a row."""
+    rows = re.compile(f"{re.escape(mark)}+")
+    ids = (member.program_id for program in programs for member in program.family())
+    return mark * (1 + max((len(row) for name in ids for row in rows.findall(name)), default=0))
 
 
 def _copy(program: Program, suffix: str) -> Program:

@@ -1,4 +1,4 @@
-"""The programs that count: those that arrived after the warm-up and before the cool-down."""
+"""The programs that count: those that arrived after the warm-up and before the cool-down, no load from before."""
 
 from __future__ import annotations
 
@@ -13,4 +13,7 @@ def counted_programs(programs: Any, summary: Summary) -> Any:
     if not isinstance(part, Measured):
         return programs
     arrival_s = programs.column("arrival_s").to_numpy()
-    return programs.filter((part.from_s <= arrival_s) & (arrival_s <= part.to_s))
+    counted = (part.from_s <= arrival_s) & (arrival_s <= part.to_s)
+    if part.left_out:
+        counted &= [part.left_out not in name for name in programs.column("program").to_pylist()]
+    return programs.filter(counted)

@@ -8,6 +8,8 @@ from typing import Final, NamedTuple
 from continuum_sim.records import ProgramRecord, TimelineRecord, TurnRecord
 from continuum_sim.results.tables import BATCH_ROWS, Columns, Sink, column_batch, columns_of
 from continuum_sim.results.tally import ReplicaTally, Tally
+from continuum_sim.steady.burst import Burst
+from continuum_sim.steady.length import RunLength
 
 _TURNS_PER_REPORT: Final = 1024
 
@@ -39,8 +41,10 @@ class RunRecorder:
         Records to hold before they become a batch.
     replicas
         Engines of the cluster; with several, tables say which one and the tally counts each by itself.
-    select
-        Whether some programs may be left out of the statistics at the end.
+    length
+        Which programs count at the end.
+    burst
+        Which ones are a burst's.
     """
 
     def __init__(
@@ -50,9 +54,10 @@ class RunRecorder:
         batch_rows: int = BATCH_ROWS,
         replicas: int = 1,
         *,
-        select: bool = False,
+        length: RunLength | None = None,
+        burst: Burst | None = None,
     ) -> None:
-        self.tally = Tally(keep=select)
+        self.tally = Tally(length, burst)
         self.replica_tally = ReplicaTally(replicas) if replicas > 1 else None
         self._sinks = dict(sinks or {})
         self._progress = progress

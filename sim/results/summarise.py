@@ -25,7 +25,6 @@ from continuum_sim.results.summary import (
     ToolCalls,
 )
 from continuum_sim.results.tally import ReplicaTally, Tally
-from continuum_sim.steady.length import RunLength
 from continuum_sim.tools import ToolTotals
 from continuum_sim.totals import EngineTotals, totals_of
 
@@ -44,13 +43,12 @@ def summarise(
     seed: int,
     wall_s: float,
     notes: Iterable[str],
-    length: RunLength,
     verdict: RunVerdict,
     router: str | None = None,
     replicas: list[ReplicaSummary] | None = None,
 ) -> Summary:
     """Put a run in numbers; `tally` must have seen at least one program."""
-    measured = tally.select(*length.counted(tally.programs)) if length.cuts else UNSET
+    measured = tally.select() or UNSET
     return Summary(
         policy=policy,
         trace=trace,

@@ -159,7 +159,7 @@ class PolicyActivity(msgspec.Struct, frozen=True, omit_defaults=True):
     """Contexts brought back from there ahead of their programs' next turns."""
 
 
-class Measured(msgspec.Struct, frozen=True):
+class Measured(msgspec.Struct, frozen=True, omit_defaults=True):
     """The part of a run that the statistics of times are about, where it is not all of it."""
 
     programs: AtLeastOne
@@ -168,6 +168,8 @@ class Measured(msgspec.Struct, frozen=True):
     """Arrival of the first of them ..."""
     to_s: Number
     """... and of the last."""
+    left_out: str = ""
+    """What the names of programs have in them that do not count though they arrived then; left out where all do."""
 
 
 class RunVerdict(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import compress, repeat
 
 import numpy as np
 
 from continuum_sim.results.summary import RARE_PARTS, Measured, Prefill, Quantiles, TimeSplit
 from continuum_sim.results.tables import Columns
 from continuum_sim.steady.backlog import Backlog
+from continuum_sim.steady.burst import Burst
+from continuum_sim.steady.length import RunLength
 
 
 class Tally:
@@ -17,17 +20,26 @@ class Tally:
 
     Parameters
     ----------
-    keep
-        Whether to keep what `select` needs, some more bytes a sample.
+    length
+        Which programs count.
+    burst
+        Which ones are a burst's.
     """
 
-    def __init__(self, *, keep: bool = False) -> None:
+    def __init__(self, length: RunLength | None = None, burst: Burst | None = None) -> None:
+        self._length = length or RunLength()
+        self._left_out = burst.mark if burst is not None and not burst.spec.counts else ""
+        """What the names of programs have in them that do not count whenever they arrive; empty for none."""
         self._jct_s = array("d")
         self._queue_wait_s = array("d")
         self._ttft_s = array("d")
         self._arrival_s = array("d")
         """Of programs, as `_jct_s`."""
-        self._keep = keep
+        self._keep = self._length.cuts
+        """Whether to keep what `select` needs, some more bytes a sample."""
+        self._eligible = array("b")
+        self._turn_eligible = array("b")
+        """Whether each program and turn is none of those."""
         self._turn_arrival_s = array("d")
         self._kept_split_s = array("d")
         """The parts of each program's JCT, one program after the other."""
@@ -56,6 +68,7 @@ class Tally:
         self._ttft_s.frombytes((np.array(columns["first_token_s"]) - arrival_s).tobytes())
         if self._keep:
             self._turn_arrival_s.frombytes(arrival_s.tobytes())
+            self._turn_eligible.extend(self._may_count(columns))
         fresh_tokens = np.subtract(columns["computed_tokens"], columns["recomputed_tokens"])
         self.backlog.done(columns["finish_s"], fresh_tokens)
         # Python's own integers throughout: a sum over a long run must not wrap.
@@ -74,36 +87,47 @@ class Tally:
 
         `fresh_tokens` are those of each program that is no sub-agent, its own sub-agents' among them.
         """
-        names = ("jct_s", "arrival_s", *(f"{part}_s" for part in TimeSplit.__struct_fields__))
+        names = ("program", "jct_s", "arrival_s", *(f"{part}_s" for part in TimeSplit.__struct_fields__))
         children = sum(parent is not None for parent in columns["parent"])
         if children:
             self.children += children
-            root = np.array([parent is None for parent in columns["parent"]])
-            columns = {name: np.array(columns[name])[root].tolist() for name in names}
+            root = [parent is None for parent in columns["parent"]]
+            columns = {name: list(compress(columns[name], root)) for name in names}
         if columns["jct_s"]:
             self._jct_s.extend(columns["jct_s"])
             self._arrival_s.extend(columns["arrival_s"])
             self.backlog.arrived(columns["arrival_s"], fresh_tokens)
             self.fresh_tokens += sum(fresh_tokens)
-            split_s = np.array([columns[name] for name in names[2:]])
+            split_s = np.array([columns[name] for name in names[3:]])
             self._split_s += split_s.sum(axis=1)
             if self._keep:
                 self._kept_split_s.frombytes(split_s.T.tobytes())
+                self._eligible.extend(self._may_count(columns))
 
-    def select(self, first: int, end: int) -> Measured:
-        """Have only some programs count from now on: those from the `first` to before the `end`, by arrival.
+    def select(self) -> Measured | None:
+        """Have only the programs count from now on that shall: between a warm-up and a cool-down by arrival, and not
+        there from the start. None if all do.
 
         Of turns those count that arrive from the first of these programs to the last.
         """
+        if not self._keep:
+            return None
+        eligible = np.frombuffer(self._eligible, bool)
         arrival_s = np.frombuffer(self._arrival_s)
         turn_arrival_s = np.frombuffer(self._turn_arrival_s)
-        ordered_s = np.sort(arrival_s)
+        ordered_s = np.sort(arrival_s[eligible])
+        first, end = self._length.counted(len(ordered_s))
         from_s, to_s = float(ordered_s[first]), float(ordered_s[end - 1])
-        self._programs = (from_s <= arrival_s) & (arrival_s <= to_s)
-        self._turns = (from_s <= turn_arrival_s) & (turn_arrival_s <= to_s)
+        self._programs = eligible & (from_s <= arrival_s) & (arrival_s <= to_s)
+        self._turns = np.frombuffer(self._turn_eligible, bool) & (from_s <= turn_arrival_s) & (turn_arrival_s <= to_s)
         split_s = np.frombuffer(self._kept_split_s).reshape(-1, len(self._split_s))
         self._split_s = split_s[self._programs].sum(axis=0)
-        return Measured(int(self._programs.sum()), int(self._turns.sum()), from_s, to_s)
+        return Measured(int(self._programs.sum()), int(self._turns.sum()), from_s, to_s, self._left_out)
+
+    def _may_count(self, columns: Columns) -> Iterable[bool]:
+        if not self._left_out:
+            return repeat(True, len(columns["program"]))
+        return (self._left_out not in name for name in columns["program"])
 
     @property
     def programs(self) -> int:

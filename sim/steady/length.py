@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from continuum_sim.errors import ConfigError, shown
+from continuum_sim.steady.burst import BurstSpec
 from continuum_sim.traces.arrivals import Burst, Closed, FromTrace, OpenArrivals
 from continuum_sim.traces.passes import passes
 from continuum_sim.traces.schema import Program
@@ -73,6 +74,8 @@ class RunLength:
     """After which no program arrives or, in a closed load, starts."""
     warmup: Cut = Cut()
     cooldown: Cut = Cut()
+    burst: BurstSpec | None = None
+    """Programs on top of these."""
 
     @property
     def repeats(self) -> bool:
@@ -82,10 +85,10 @@ class RunLength:
     @property
     def cuts(self) -> bool:
         """Whether programs are left out of the statistics."""
-        return self.warmup != Cut() or self.cooldown != Cut()
+        return self.warmup != Cut() or self.cooldown != Cut() or (self.burst is not None and not self.burst.counts)
 
     def stream(self, trace: Iterable[Program], arrivals: OpenArrivals | Closed, seed: int) -> Iterable[Program]:
-        """Return the programs of one run; the same for every policy under a seed."""
+        """Return the programs of one run, a burst aside; the same for every policy under a seed."""
         if not self.repeats:
             return trace
         if isinstance(arrivals, FromTrace):
@@ -100,8 +103,10 @@ class RunLength:
         Raises
         ------
         ConfigError
-            For recorded arrivals of fewer programs, a load without end, or a warm-up that leaves nothing.
+            For recorded arrivals of fewer programs, a load without end, a burst on top of a load that waits for it or
+            after all of it, or a warm-up that leaves nothing.
         """
+        self._check_burst(arrivals)
         total = self.programs if self.repeats else available
         if isinstance(arrivals, FromTrace):
             if self.programs is not None and self.programs > available:
@@ -121,16 +126,31 @@ class RunLength:
                 )
             return  # how many arrive is known at the end
         if total is not None:
-            self.counted(total)
+            self.counted(total + self._extra(counting=True))
+
+    def _check_burst(self, arrivals: OpenArrivals | Closed) -> None:
+        if self.burst is None:
+            return
+        asked = f"burst {self.burst}" if self.burst.counts else "start loaded"
+        if isinstance(arrivals, Closed | Burst):
+            load = "closed arrivals, where programs wait for each other" if isinstance(arrivals, Closed) else "a burst"
+            raise ConfigError(f"{asked} comes on top of an open load, not of {load}: say one with rate or arrivals")
+        if self.burst.at_s > self.duration_s:
+            raise ConfigError(f"{asked} comes after the duration of {self.duration_s:g} s, expected a time within it")
+
+    def _extra(self, *, counting: bool = False) -> int:
+        """How many programs a burst brings, or of those that count."""
+        return 0 if self.burst is None or (counting and not self.burst.counts) else self.burst.programs
 
     def expected(self, programs: int, arrivals: OpenArrivals | Closed) -> int:
         """Return about how many programs will come, of a trace of so many."""
+        extra = self._extra()
         if not self.repeats:
-            return programs
+            return programs + extra
         most = self.programs or MOST_PROGRAMS
         if isinstance(arrivals, FromTrace):
-            return min(most, programs)
-        return max(1, round(min(most, self._expected_in_time(arrivals))))
+            return min(most, programs) + extra
+        return max(1, round(min(most, self._expected_in_time(arrivals)))) + extra
 
     def _expected_in_time(self, arrivals: OpenArrivals | Closed) -> float:
         """How many programs come within the duration, on average; infinite where nothing says so."""
@@ -139,6 +159,8 @@ class RunLength:
 
     def counted(self, arrived: int) -> tuple[int, int]:
         """Return the places, by arrival, of the first program that counts and the one after the last.
+
+        Programs that were there before the run are not among those that arrived.
 
         Raises
         ------

@@ -12,6 +12,7 @@ from continuum_sim.records import ProgramRecord, TimelineRecord, TurnRecord
 from continuum_sim.results import tables
 from continuum_sim.results.recorder import Progress, RunRecorder
 from continuum_sim.results.summary import Measured
+from continuum_sim.steady.length import Cut, RunLength
 
 times = st.floats(0, 1e9, allow_nan=False)
 counts = st.integers(0, 2**40)
@@ -88,14 +89,14 @@ def test_the_split_of_a_programs_time_is_averaged_and_shared_out() -> None:
 
 
 def test_only_the_programs_that_count_are_averaged_and_turns_between_them() -> None:
-    recorder = RunRecorder(select=True)
+    recorder = RunRecorder(length=RunLength(warmup=Cut(1), cooldown=Cut(1)))
     for place, arrival_s in enumerate((0.0, 1.0, 2.0, 3.0)):
         recorder.turn(TurnRecord(f"p{place}", 0, arrival_s, arrival_s + place, 9.0, 9.0, 5, 1, 0, 5, 0, 0, None, 0.0))
         jct_s = 9.0 - arrival_s
         recorder.program(ProgramRecord(f"p{place}", 1, arrival_s, 9.0, jct_s, place, jct_s - place, 0.0, 0.0))
     recorder.close()
     tally = recorder.tally
-    assert tally.select(1, 3) == Measured(2, 2, 1.0, 2.0)
+    assert tally.select() == Measured(2, 2, 1.0, 2.0)
     assert (tally.jct_s.mean, tally.queue_wait_s.mean, tally.ttft_s.mean) == (7.5, 1.5, 7.5)
     assert (tally.time_s.queue, tally.time_s.prefill) == (1.5, 6.0)
     assert (tally.programs, tally.fresh_tokens, tally.last_arrival_s) == (4, 20, 3.0)

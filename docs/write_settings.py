@@ -33,22 +33,26 @@ if TYPE_CHECKING:
     from continuum_sim.setting_types import Arrivals, EngineMode, PerToolSetting, Replicas, StartMode, Trace
     from continuum_sim.steptime.model import StepTime
 '''
+LOAD = "arrivals rate programs duration warmup cooldown burst start"
+"""Settings of when programs come, and of which of them count."""
 CLASSES = {
-    "LoadAndEngine": ("TypedDict, total=False", "What `run`, `compare`, `sweep` and `tune` take.", ""),
+    "Service": ("TypedDict, total=False", "Engine, tools and cuts of the trace: what every command takes.", None),
+    "LoadAndEngine": ("Service, total=False", "What `run`, `compare`, `sweep` and `tune` take.", LOAD),
     "RunSettings": ("LoadAndEngine, total=False", "What `run` takes beside its trace and policy.", "seed"),
     "SameSettings": ("LoadAndEngine, total=False", "What is the same for all runs of a comparison.", "trace"),
     "BaseSettings": ("SameSettings, total=False", "What is the same for all cells that do not vary it.", "policy seed"),
+    "ServiceSettings": ("Service, total=False", "What `capacity` takes beside its policies.", "trace"),
 }
-"""Name -> bases, meaning, and those of trace, policy and seed that it has."""
+"""Name -> bases, meaning, and the settings that it has beside theirs; None for all that no other has."""
 
 
 def keywords() -> str:
     """The text of `sim/settings_dict.py`."""
     settings = run_settings()
-    apart = [name for _, _, names in CLASSES.values() for name in names.split()]
+    apart = [name for _, _, names in CLASSES.values() for name in (names or "").split()]
     parts = [HEAD]
     for name, (bases, meaning, own) in CLASSES.items():
-        fields = own.split() or [setting for setting in settings if setting not in apart]
+        fields = [name for name in settings if name not in apart] if own is None else own.split()
         parts.append(f'\n\nclass {name}({bases}):\n    """{meaning}"""\n\n')
         parts += [keyword(settings[field]) for field in fields]
     return "".join(parts)

@@ -1,7 +1,7 @@
 """Trace-driven simulator of LLM agent serving.
 
 `run` simulates a trace under one policy, `compare` several policies on the same seeds, `sweep` a whole grid of
-settings; all return data frames.
+settings; `capacity` finds the loads that policies sustain. All return data frames.
 Names are imported when they are first used: `import continuum_sim` costs next to nothing.
 """
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from continuum_sim.api import run
+    from continuum_sim.capacities import CapacityResult, capacity, load_capacity
     from continuum_sim.comparison import compare
     from continuum_sim.errors import ConfigError, SimulationError
     from continuum_sim.plotting import figure, figures
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 _HOME = {
     "run": "api",
+    "CapacityResult": "capacities",
+    "capacity": "capacities",
+    "load_capacity": "capacities",
     "compare": "comparison",
     "ConfigError": "errors",
     "figure": "plotting",
@@ -67,6 +71,7 @@ _HOME = {
 }
 
 __all__ = [
+    "CapacityResult",
     "CompareResult",
     "ConfigError",
     "Policy",
@@ -82,6 +87,7 @@ __all__ = [
     "Tuned",
     "Turn",
     "__version__",
+    "capacity",
     "compare",
     "diff",
     "export_continuum",
@@ -92,6 +98,7 @@ __all__ = [
     "find_published",
     "find_scenario",
     "import_trace",
+    "load_capacity",
     "load_run",
     "load_sweep",
     "paper_figures",

@@ -15,14 +15,9 @@ if TYPE_CHECKING:
     from continuum_sim.steptime.model import StepTime
 
 
-class LoadAndEngine(TypedDict, total=False):
-    """What `run`, `compare`, `sweep` and `tune` take."""
+class Service(TypedDict, total=False):
+    """Engine, tools and cuts of the trace: what every command takes."""
 
-    arrivals: Arrivals
-    """When programs arrive: poisson:rate=0.1, gamma:rate=0.1,cv=2, uniform:rate=0.1, burst, closed:workers=64 or
-    trace."""
-    rate: float | None
-    """Programs per second: short for --arrivals poisson:rate=RATE."""
     model: str | ModelSpec
     """Model of the catalogue, in any spelling, or a Hugging Face config.json."""
     gpu: str | GpuSpec
@@ -61,18 +56,6 @@ class LoadAndEngine(TypedDict, total=False):
     """How long steps take, with :FILE or :DIR behind a model that reads one."""
     engine: EngineMode
     """Jump over equal steps, or take each one: the same results."""
-    programs: int | None
-    """Programs in all: the trace over and over, each time in another order."""
-    duration: float | None
-    """Seconds after which no more programs arrive, the trace repeated likewise."""
-    warmup: str | int | None
-    """First programs, by arrival, that are served but left out of the statistics: 200, or 10%."""
-    cooldown: str | int | None
-    """The same of the last ones."""
-    burst: str | int | None
-    """Programs more, at once, now or at a time in seconds: 100 or 100@3600."""
-    start: StartMode
-    """Begin with an empty engine, or as after --burst 100 whose programs do not count."""
     limit: int | None
     """Only the first so many programs of the trace."""
     max_turns: int | None
@@ -87,6 +70,28 @@ class LoadAndEngine(TypedDict, total=False):
     """Probability that a tool call fails at its end, drawn from the seed; per tool likewise."""
     tool_retries: PerToolSetting
     """Retries of a call that timed out or failed; per tool likewise."""
+
+
+class LoadAndEngine(Service, total=False):
+    """What `run`, `compare`, `sweep` and `tune` take."""
+
+    arrivals: Arrivals
+    """When programs arrive: poisson:rate=0.1, gamma:rate=0.1,cv=2, uniform:rate=0.1, burst, closed:workers=64 or
+    trace."""
+    rate: float | None
+    """Programs per second: short for --arrivals poisson:rate=RATE."""
+    programs: int | None
+    """Programs in all: the trace over and over, each time in another order."""
+    duration: float | None
+    """Seconds after which no more programs arrive, the trace repeated likewise."""
+    warmup: str | int | None
+    """First programs, by arrival, that are served but left out of the statistics: 200, or 10%."""
+    cooldown: str | int | None
+    """The same of the last ones."""
+    burst: str | int | None
+    """Programs more, at once, now or at a time in seconds: 100 or 100@3600."""
+    start: StartMode
+    """Begin with an empty engine, or as after --burst 100 whose programs do not count."""
 
 
 class RunSettings(LoadAndEngine, total=False):
@@ -110,3 +115,10 @@ class BaseSettings(SameSettings, total=False):
     """A preset with its parameters (ttl-static:ttl=2), or planes (order=…,retention=…)."""
     seed: int
     """Seed of the arrivals."""
+
+
+class ServiceSettings(Service, total=False):
+    """What `capacity` takes beside its policies."""
+
+    trace: Trace
+    """Trace file, or a bundled trace (see `trace list`)."""

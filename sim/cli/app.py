@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from continuum_sim import interrupts
+from continuum_sim.cli.capacity import capacity
 from continuum_sim.cli.compare import compare
 from continuum_sim.cli.diff import diff
 from continuum_sim.cli.errors import Interrupted, interruptible, say_error, user_errors
@@ -50,6 +51,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(compare)
+app.command()(capacity)
 app.command()(diff)
 app.command()(report)
 app.add_typer(sweep, name="sweep")

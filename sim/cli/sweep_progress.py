@@ -1,4 +1,4 @@
-"""How far a sweep is, on the terminal."""
+"""How far a sweep, or a look at capacity, is, on the terminal."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class CellBar:
     """Cells done, drawn on a terminal with the time that remains."""
 
-    def __init__(self, cells: int) -> None:
-        self._cells = cells
+    def __init__(self, cells: int, called: str = "cells") -> None:
+        self._cells, self._called = cells, called
         self._skipped = self._done = self._failed = 0
         self._bar: RichProgress | None = None
 
@@ -30,7 +30,7 @@ class CellBar:
     def __str__(self) -> str:
         before = f", {self._skipped:,} of them before" if self._skipped else ""
         failed = f", {self._failed:,} failed" if self._failed else ""
-        return f"{len(self):,} of {self._cells:,} cells{before}{failed}"
+        return f"{len(self):,} of {self._cells:,} {self._called}{before}{failed}"
 
     def __enter__(self) -> CellBar:
         console = messages()

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import numpy as np
 
-from continuum_sim.cluster import ReplicaSetup
+from continuum_sim.execute import serve
 from continuum_sim.records import ProgramRecord, TimelineRecord, TurnRecord
 from continuum_sim.resolve import ResolvedRun
-from continuum_sim.simulation import Simulation
-from continuum_sim.tools import ToolOutcomes
-from continuum_sim.traces.arrivals import Closed, OpenArrivals
-from continuum_sim.traces.schema import Program
 
 
 class Watch:
@@ -90,20 +86,9 @@ class EnoughError(Exception):
     """A run was called off: what it was for is known."""
 
 
-def serve(run: ResolvedRun, watch: Watch, programs: Iterable[Program], arrivals: OpenArrivals | Closed) -> None:
-    """Serve programs until they have ended or the run is called off."""
-    simulation = Simulation(
-        policy=run.policy,
-        config=run.engine,
-        step_time=run.step_time,
-        recorder=watch,
-        stepwise=run.config.engine == "stepwise",
-        timeline=False,
-        others=[ReplicaSetup(replica.engine, replica.step_time) for replica in run.replicas[1:]],
-        routing=run.routing,
-        tools=ToolOutcomes(run.tools, run.config.seed),
-    )
+def observe(run: ResolvedRun, watch: Watch) -> None:
+    """Serve a run until its programs have ended or it is called off."""
     try:
-        simulation.run(programs, arrivals, np.random.default_rng(run.config.seed))
+        serve(run, watch)
     except EnoughError:
         return

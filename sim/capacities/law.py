@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from continuum_sim.capacity.search import Threshold
+from continuum_sim.capacities.search import Threshold
 
 FEW: Final = 0.05
 """Share of services that may collapse at the rate that is said to hold."""

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from continuum_sim.capacity.probe import Watch, serve
-from continuum_sim.capacity.slo import Slo
-from continuum_sim.errors import ConfigError
+from continuum_sim.capacities.probe import Watch, observe
+from continuum_sim.capacities.slo import Slo
 from continuum_sim.resolve import ResolvedRun
 from continuum_sim.steady.backlog import Backlog
-from continuum_sim.steady.curve import LEFT_FULLS
+from continuum_sim.steady.curve import CONGESTED_FITS, LEFT_FULLS
 from continuum_sim.steady.verdict import LEAST_PROGRAMS, PARTS, Trend
 from continuum_sim.traces.arrivals import Closed
-from continuum_sim.traces.schema import Program
 
-LEAST_OF_A_POINT: Final = 700
+LEAST_OF_A_POINT: Final = 400
 """Programs of a closed loop, at least."""
 LEAST_COUNTED: Final = 500
 """Of them, those that end while all places are taken."""
+LEAST_OF_THE_FLOOR: Final = 1_000
+"""The same where the curve has reached its floor: the rate that most depends on is measured best."""
 UNEVEN: Final = 0.05
 """How far the mean work of programs that end may be from the trace's before a closed loop says too much: a rule that
 serves short ones first keeps the long ones for later, and never gets there."""
@@ -57,9 +56,10 @@ def fits_of(run: ResolvedRun) -> float:
     return max(1.0, tokens / float(np.mean(contexts)))
 
 
-def programs_of_point(n: int, available: int) -> int:
+def programs_of_point(n: int, fits: float, available: int) -> int:
     """Return how many programs a closed loop of n takes: whole passes of the trace, if that has few."""
-    wanted = max(LEAST_OF_A_POINT, 2 * n + LEAST_COUNTED)
+    counted = LEAST_OF_THE_FLOOR if n >= CONGESTED_FITS * fits else LEAST_COUNTED if n >= fits else 0
+    wanted = max(LEAST_OF_A_POINT, 2 * n + counted)
     return math.ceil(wanted / available) * available if available < wanted else wanted
 
 
@@ -67,7 +67,7 @@ def measure_point(run: ResolvedRun) -> Rate:
     """Serve a closed load and measure μ(n): work per second from the n-th end to the last start."""
     assert isinstance(run.arrivals, Closed)
     workers, watch = run.arrivals.workers, Watch()
-    serve(run, watch, _stream(run), run.arrivals)
+    observe(run, watch)
     finish_s, tokens = watch.finish_s, watch.program_tokens
     first, last = workers - 1, len(finish_s) - workers - 1
     ended = tokens[first + 1 : last + 1]
@@ -83,7 +83,7 @@ def measure_point(run: ResolvedRun) -> Rate:
 def measure_drain(run: ResolvedRun) -> Rate:
     """Serve a crowd that comes at once, and measure work per second until most of it is done."""
     watch = Watch()
-    serve(run, watch, _stream(run), run.arrivals)
+    observe(run, watch)
     finish_s, tokens = watch.work
     done = np.cumsum(tokens)
     programs = len(watch.finish_s)
@@ -111,7 +111,7 @@ def holds_from_empty(run: ResolvedRun, *, full: float, slo: Slo) -> bool:
     slo
         What is to be kept as well, by those that arrive after a first tenth.
     """
-    arrival_s = _arrival_times(run, _stream(run))
+    arrival_s = _arrival_times(run)
     last_s = arrival_s[-1]
     collapsed = False
 
@@ -121,12 +121,47 @@ def holds_from_empty(run: ResolvedRun, *, full: float, slo: Slo) -> bool:
         return collapsed or (not slo and now_s >= last_s)
 
     watch = Watch(enough, samples=bool(slo))
-    serve(run, watch, _stream(run), run.arrivals)
+    observe(run, watch)
     ended_s = watch.finish_s
     left = len(arrival_s) - int(np.searchsorted(ended_s, last_s, side="right"))
     if collapsed or left > LEFT_FULLS * full or _grows(np.array(arrival_s), ended_s[ended_s <= last_s], last_s):
         return False
     return slo.kept(_samples(watch, arrival_s[int(_WARMUP * len(arrival_s))])) if slo else True
+
+
+def recovers(run: ResolvedRun, *, settled: float, horizon: int, slo: Slo) -> bool:
+    """Whether the burst that an open load begins with is gone within so many arrivals after it.
+
+    It is gone when no more programs are there than the load by itself has: from then on the engine knows nothing of it,
+    and JCTs are those from empty. That costs one run, and less than a whole one; `steady.recovery`, which compares JCTs
+    with those of a second run, says the same of it.
+
+    Parameters
+    ----------
+    run
+        A run with a burst at 0 s.
+    settled
+        How many programs the load by itself has in the system.
+    horizon
+        Arrivals until which it must be gone.
+    slo
+        What is to be kept as well, by those that arrive from then on.
+    """
+    assert run.burst is not None
+    burst, arrival_s = run.burst.spec.programs, _arrival_times(run)
+    until_s = arrival_s[min(horizon, len(arrival_s)) - 1]
+    gone = False
+
+    def enough(now_s: float, ended: int) -> bool:
+        nonlocal gone
+        if not gone and now_s > until_s:
+            return True
+        gone = gone or burst + bisect_right(arrival_s, now_s) - ended <= max(1.0, settled)
+        return gone and not slo
+
+    watch = Watch(enough, samples=bool(slo))
+    observe(run, watch)
+    return gone and (not slo or slo.kept(_samples(watch, until_s)))
 
 
 def _grows(arrival_s: np.ndarray, ended_s: np.ndarray, window_s: float) -> bool:
@@ -138,14 +173,12 @@ def _grows(arrival_s: np.ndarray, ended_s: np.ndarray, window_s: float) -> bool:
     return Trend.of(present.means(window_s, PARTS)).kind() == "grows"
 
 
-def _stream(run: ResolvedRun) -> Iterable[Program]:
-    return run.config.length.stream(run.trace, run.arrivals, run.config.seed)
-
-
-def _arrival_times(run: ResolvedRun, programs: Iterable[Program]) -> list[float]:
-    if isinstance(run.arrivals, Closed):
-        raise ConfigError("programs of a closed load have no arrival times")
-    return [time_s for time_s, _ in run.arrivals.times(programs, np.random.default_rng(run.config.seed))]
+def _arrival_times(run: ResolvedRun) -> list[float]:
+    """When the programs of an open load arrive, a burst aside."""
+    assert not isinstance(run.arrivals, Closed)
+    seed = run.config.seed
+    programs = run.config.length.stream(run.trace, run.arrivals, seed)
+    return [time_s for time_s, _ in run.arrivals.times(programs, np.random.default_rng(seed))]
 
 
 def _samples(watch: Watch, from_s: float) -> dict[str, np.ndarray]:

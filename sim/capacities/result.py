@@ -1,0 +1,157 @@
+"""What a service sustains under each policy: rates with intervals, beside what the service curve predicts of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+
+from continuum_sim.results.jsonfile import to_json
+from continuum_sim.results.view.shown import Shown
+from continuum_sim.steady.curve import ServiceCurve
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from continuum_sim.results.view import View
+
+Rate = Annotated[float, msgspec.Meta(ge=0, le=1e30)]
+Number = Annotated[float, msgspec.Meta(gt=0, le=1e30)]
+SAME: float = 1.05
+"""Times a rate, up to which another is no other: rates are found to 2 to 5 %."""
+
+
+class PlainRate(msgspec.Struct, frozen=True, kw_only=True):
+    """A measured rate with a 95 % interval, in programs per second."""
+
+    value: Rate
+    low: Rate
+    high: Rate
+
+
+class RecoverableRate(msgspec.Struct, frozen=True, kw_only=True):
+    """The largest rate from which a burst is gone in time: what a service *sustains*."""
+
+    value: Rate | None
+    """Measured, or else as predicted; None where no rate is."""
+    low: Rate | None = None
+    """None where nothing was measured, as `high`."""
+    high: Rate | None = None
+    predicted: Rate
+
+
+class FromEmptyRate(msgspec.Struct, frozen=True, kw_only=True):
+    """The rates at which few, and half, of the services that begin empty collapse."""
+
+    value: Rate | None
+    """At which 5 % do: measured, or else as predicted; None where more do at any rate."""
+    low: Rate | None = None
+    high: Rate | None = None
+    predicted: Rate
+    median: Rate | None
+    """At which half do."""
+    median_low: Rate | None = None
+    median_high: Rate | None = None
+    predicted_median: Rate
+
+
+class CurvePoint(msgspec.Struct, frozen=True, kw_only=True):
+    """μ(n): programs' worth of work done per second while n programs are in the system."""
+
+    n: Annotated[int, msgspec.Meta(ge=1, le=10**9)]
+    per_s: Number
+    low: Rate
+    high: Rate
+
+
+class PolicyCapacity(msgspec.Struct, frozen=True, kw_only=True):
+    """What a service sustains under one policy."""
+
+    policy: str
+    recoverable_per_s: RecoverableRate
+    from_empty_per_s: FromEmptyRate
+    congested_per_s: PlainRate
+    """What is served however long the queue is."""
+    drained: bool = False
+    """Whether that was measured on a crowd that drains, as a rule that serves short programs first needs."""
+    peak_per_s: Number
+    peak_programs: Number
+    """In the system, where the curve is as good as at its peak."""
+    service_curve: Annotated[list[CurvePoint], msgspec.Meta(min_length=1)]
+
+    @property
+    def sustained_per_s(self) -> float:
+        """The recoverable rate, or 0 where there is none."""
+        return self.recoverable_per_s.value or 0.0
+
+    @property
+    def held_per_s(self) -> float:
+        """The rate from empty, or 0 where there is none."""
+        return self.from_empty_per_s.value or 0.0
+
+    @property
+    def metastable(self) -> bool:
+        """Whether there are rates that hold from empty and do not recover from a burst."""
+        return self.held_per_s > SAME * self.sustained_per_s
+
+    def curve(self, fits: float) -> ServiceCurve:
+        """Return the curve to ask more of."""
+        return ServiceCurve([item.n for item in self.service_curve], [item.per_s for item in self.service_curve], fits)
+
+
+class CapacityResult(msgspec.Struct, Shown, frozen=True, kw_only=True):
+    """What a service sustains, policy by policy."""
+
+    policies: Annotated[list[PolicyCapacity], msgspec.Meta(min_length=1)]
+    trace: str
+    model: str
+    gpus: str
+    seeds: list[int]
+    after_burst_seeds: list[int]
+    fits: Number
+    """Programs whose final contexts fit the KV cache together."""
+    programs: Annotated[int, msgspec.Meta(ge=1)]
+    """Arrivals within which a service from empty may collapse."""
+    burst_programs: Annotated[int, msgspec.Meta(ge=1)]
+    horizon_programs: Annotated[int, msgspec.Meta(ge=1)]
+    """Arrivals within which a burst is to be gone."""
+    slo: str = ""
+    rate_per_s: Number | None = None
+    """The load that was asked about."""
+    quick: bool = False
+    """Whether nothing was measured but curves."""
+
+    def view(self) -> View:
+        """Return what terminal, page and notebook show of it, as rows of text."""
+        from continuum_sim.results.view.capacity import capacity_view
+
+        return capacity_view(self)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a policy: every rate with its interval and its prediction."""
+        import pandas as pd
+
+        rows = []
+        for item in self.policies:
+            row = {"policy": item.policy, "peak_per_s": item.peak_per_s, "peak_programs": item.peak_programs}
+            for name in ("recoverable_per_s", "from_empty_per_s", "congested_per_s"):
+                row |= {f"{name}_{key}": value for key, value in msgspec.to_builtins(getattr(item, name)).items()}
+            rows.append(row)
+        return pd.DataFrame(rows).set_index("policy")
+
+    @property
+    def curves(self) -> pd.DataFrame:
+        """One row a policy and point of its service curve."""
+        import pandas as pd
+
+        rows = [
+            {"policy": item.policy, **msgspec.to_builtins(point)}
+            for item in self.policies
+            for point in item.service_curve
+        ]
+        return pd.DataFrame(rows)
+
+    def to_json(self) -> str:
+        """Return all of it as indented JSON."""
+        return to_json(self)

@@ -1,0 +1,389 @@
+"""The library's door to capacity: what a service sustains under each policy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final, Unpack
+
+import numpy as np
+
+from continuum_sim.capacities.law import FEW, HALF, fit_law, rate_intervals
+from continuum_sim.capacities.measure import AFTER, fits_of, programs_of_point
+from continuum_sim.capacities.result import (
+    CapacityResult,
+    CurvePoint,
+    FromEmptyRate,
+    PlainRate,
+    PolicyCapacity,
+    RecoverableRate,
+)
+from continuum_sim.capacities.search import STEP, Threshold
+from continuum_sim.capacities.slo import parse_slo
+from continuum_sim.capacities.spec import BURST_FITS, HORIZON_BURSTS, PROGRAMS, SEEDS, CapacitySpec
+from continuum_sim.capacities.store import KIND, CapacityStore, capacity_store
+from continuum_sim.capacities.task import Found, Outcome, Task, run_task
+from continuum_sim.errors import ConfigError
+from continuum_sim.keywords import documented, named
+from continuum_sim.kept_settings import describe_settings
+from continuum_sim.policies import Policy
+from continuum_sim.resolve import ResolvedRun, resolve, resolve_policy
+from continuum_sim.results.manifest import make_stamp
+from continuum_sim.run_config import RunConfig
+from continuum_sim.settings_dict import ServiceSettings
+from continuum_sim.steady.curve import CONGESTED_FITS, ServiceCurve
+from continuum_sim.sweeps.identity import Lookup
+from continuum_sim.sweeps.run import SweepProgress
+from continuum_sim.sweeps.traces import PlannedTraces
+from continuum_sim.sweeps.workers import Backend, Workers
+
+_GRID: Final = (0.3, 0.5, 0.8, 1.0, 1.15, 1.3, 1.6, 2.2, 3.5, 5.0, 10.0)
+"""Times what fits, at which the curve is measured: densest about its peak."""
+_FURTHER: Final = 1.6
+"""Times the last n to look at next where the curve still rises."""
+_RISES: Final = 1.02
+_MOST_N: Final = 20_000
+_DRAIN_FITS: Final = 40
+"""Times what fits that a crowd has whose draining is measured: a smaller one ends before its ages have mixed."""
+
+OnMeasured = Callable[[SweepProgress], None]
+
+
+@documented(ServiceSettings)
+def capacity(
+    policies: Sequence[str | Policy],
+    *,
+    rate: float | None = None,
+    seeds: Sequence[int] = SEEDS,
+    programs: int = PROGRAMS,
+    burst: int | None = None,
+    horizon: int | None = None,
+    slo: str | Mapping[str, float] | None = None,
+    quick: bool = False,
+    out: str | PathLike[str] | None = None,
+    force: bool = False,
+    jobs: int = -1,
+    backend: Backend = "local",
+    address: str | None = None,
+    progress: OnMeasured | None = None,
+    **service: Unpack[ServiceSettings],
+) -> CapacityResult:
+    """Find what a service sustains: its service curve, and the loads it recovers from and holds, with intervals.
+
+    Programs arrive as a Poisson process. All policies meet the same programs at the same seeds.
+
+    Parameters
+    ----------
+    policies
+        What to look at.
+    rate
+        Programs per second of a load to say something of.
+    seeds
+        Of the loads from empty; the first four of them also of those after a burst.
+    programs
+        Arrivals within which a service from empty may collapse.
+    burst
+        Programs that come at once; 5 times what fits the KV cache if None.
+    horizon
+        Arrivals within which the burst is to be gone; 15 times the burst if None.
+    slo
+        Objectives that are to be kept as well, `p95_jct=300,mean_ttft=1` or a mapping, in seconds.
+    quick
+        Whether to measure the curve alone, and predict the rest from it.
+    out
+        Directory of the measurements, taken up where it was left; None keeps nothing.
+    force
+        Whether to measure anew what is in `out`.
+    jobs, backend, address
+        See `Workers`.
+    progress
+        Called as measurements finish.
+    **service
+        Trace, tools and engine: fields of `RunConfig`.
+
+    Raises
+    ------
+    ConfigError, PolicyError, TraceError
+        For settings, policies and traces that cannot work.
+    OSError
+        If `out` cannot be written.
+    """
+    spec = CapacitySpec(
+        policies=policies,
+        base=named(capacity, ServiceSettings, **service),
+        rate=rate,
+        seeds=seeds,
+        programs=programs,
+        burst=burst,
+        horizon=horizon,
+        slo=parse_slo(slo),
+        quick=quick,
+    )
+    workers = Workers(jobs, backend, address)
+    return run_capacity(spec, workers=workers, out=out, force=force, progress=progress)
+
+
+def run_capacity(
+    spec: CapacitySpec,
+    *,
+    workers: Workers,
+    out: str | PathLike[str] | None = None,
+    force: bool = False,
+    progress: OnMeasured | None = None,
+    command: Sequence[str] | None = None,
+) -> CapacityResult:
+    """Carry out what is asked; parameters and errors as for `capacity`."""
+    look = _Look(spec, workers, progress)
+    with capacity_store(None if out is None else Path(out), look.manifest(command), force=force) as store:
+        result = look.take(store)
+        store.write_answer(result.to_json())
+    return result
+
+
+class _Look:
+    """A look at capacity under way."""
+
+    def __init__(self, spec: CapacitySpec, workers: Workers, progress: OnMeasured | None) -> None:
+        self._spec, self._workers, self._progress = spec, workers, progress
+        self._traces = PlannedTraces()
+        self._lookup = Lookup()
+        self._store = CapacityStore()
+        trace = self._traces.add(spec.base.get("trace", RunConfig.trace))
+        self._sha256 = self._traces.sha256(trace)
+        self._configs: dict[str, RunConfig] = {}
+        for policy in spec.policies:
+            name = resolve_policy(policy).name
+            if name in self._configs:
+                raise ConfigError(f"policy {name!r} is there twice, expected each once")
+            config = RunConfig(**{**spec.base, "trace": trace, "policy": policy, "arrivals": "closed:workers=1"})
+            self._configs[name] = config
+        self._first: ResolvedRun = resolve(next(iter(self._configs.values())))
+        for config in list(self._configs.values())[1:]:
+            resolve(replace(config, trace=self._first.trace))  # refuses what cannot run with its policy alone
+        self._fits = fits_of(self._first)
+        self._burst = spec.burst or round(BURST_FITS * self._fits)
+        self._horizon = spec.horizon or HORIZON_BURSTS * self._burst
+        self._total = self._skipped = self._done = 0
+
+    def manifest(self, command: Sequence[str] | None) -> dict[str, Any]:
+        """Describe it."""
+        settings = describe_settings(replace(next(iter(self._configs.values())), trace=self._first.trace))
+        for entry in settings.values():
+            for name in ("policy", "seed", "arrivals"):
+                entry.pop(name, None)
+        return {
+            "kind": KIND,
+            **make_stamp(command),
+            "policies": list(self._configs),
+            **settings,
+            "traces": self._traces.describe(),
+        }
+
+    def take(self, store: CapacityStore) -> CapacityResult:
+        """Measure what is not in the store, and put it together."""
+        self._store = store
+        spec = self._spec
+        after_burst = spec.after_burst_seeds
+        numbers = sorted({max(1, round(part * self._fits)) for part in _GRID})
+        searches = 0 if spec.quick else len(spec.seeds) + len(after_burst)
+        self._total = len(self._configs) * (len(numbers) + searches)
+        self._report()
+        curves = self._curves(numbers)
+        found: dict[str, dict[int, Found]] = {}
+        bursts: dict[str, dict[int, Found]] = {}
+        if not spec.quick:
+            searched = self._search(curves, after_burst)
+            found, bursts = searched["empty"], searched["burst"]
+        policies = [
+            self._put_together(policy, points, drained, found.get(policy, {}), bursts.get(policy, {}))
+            for policy, (points, drained) in curves.items()
+        ]
+        return CapacityResult(
+            policies=policies,
+            trace=self._first.trace.name,
+            model=self._first.model.name,
+            gpus=",".join(replica.name for replica in self._first.replicas),
+            seeds=list(spec.seeds),
+            after_burst_seeds=after_burst,
+            fits=self._fits,
+            programs=spec.programs,
+            burst_programs=self._burst,
+            horizon_programs=self._horizon,
+            slo=str(spec.slo),
+            rate_per_s=spec.rate,
+            quick=spec.quick,
+        )
+
+    def _curves(self, numbers: Sequence[int]) -> dict[str, tuple[dict[int, Found], Found | None]]:
+        """Measure curves, further where they still rise, and drain crowds where they say too much."""
+        points: dict[str, dict[int, Found]] = {policy: {} for policy in self._configs}
+        wanted = [(policy, n) for n in reversed(numbers) for policy in self._configs]  # the longest first
+        while wanted:
+            for (policy, n), found in self._measure({key: self._point(*key) for key in wanted}).items():
+                points[policy][n] = found
+            wanted = [(policy, n) for policy, known in points.items() if (n := _further(known)) is not None]
+            self._total += len(wanted)
+        unlike = [
+            policy
+            for policy, known in points.items()
+            if not all(item.even for n, item in known.items() if n >= CONGESTED_FITS * self._fits)
+        ]
+        self._total += len(unlike)
+        drained = self._measure({policy: self._drain(policy) for policy in unlike})
+        return {policy: (dict(sorted(known.items())), drained.get(policy)) for policy, known in points.items()}
+
+    def _search(
+        self, curves: Mapping[str, tuple[dict[int, Found], Found | None]], after_burst: Sequence[int]
+    ) -> dict[str, dict[str, dict[int, Found]]]:
+        """Look for the rates that each seed holds from empty, and recovers from."""
+        spec, tasks = self._spec, {}
+        for policy, (points, drained) in curves.items():
+            curve = self._curve(points, drained)
+            begin_per_s = curve.from_empty_per_s(spec.programs, HALF)
+            for seed in spec.seeds:
+                config = replace(self._configs[policy], seed=seed, programs=spec.programs, arrivals=None)
+                tasks["empty", policy, seed] = self._task("empty", policy, config, curve, begin_per_s)
+            begin_per_s = curve.recoverable_per_s(self._burst, self._horizon)
+            more = AFTER if spec.slo else 0
+            for seed in after_burst:
+                config = replace(
+                    self._configs[policy],
+                    seed=seed,
+                    programs=self._horizon + more,
+                    burst=self._burst,
+                    arrivals=None,
+                )
+                tasks["burst", policy, seed] = self._task("burst", policy, config, curve, begin_per_s)
+        found: dict[str, dict[str, dict[int, Found]]] = {"empty": {}, "burst": {}}
+        for (kind, policy, seed), item in self._measure(tasks).items():
+            found[kind].setdefault(policy, {})[seed] = item
+        return found
+
+    def _measure(self, tasks: Mapping[Any, Task]) -> dict[Any, Found]:
+        """Carry tasks out, those that the store does not hold, and return what all of them found."""
+        ids = {key: task.id for key, task in tasks.items()}
+        todo = {ids[key]: task for key, task in tasks.items() if self._store.find(ids[key]) is None}
+        self._skipped += len(tasks) - len(todo)
+        self._report()
+        with closing(self._workers.each(run_task, list(todo.values()))) as outcomes:
+            for outcome in outcomes:
+                self._keep(todo[outcome.id], outcome)
+        found = {key: self._store.find(task_id) for key, task_id in ids.items()}
+        return {key: item for key, item in found.items() if item is not None}
+
+    def _keep(self, task: Task, outcome: Outcome) -> None:
+        if outcome.found is None:
+            raise ConfigError(f"policy {task.policy}: {outcome.reason}")
+        self._store.keep(outcome.id, outcome.found)
+        self._done += 1
+        self._report()
+
+    def _point(self, policy: str, n: int) -> Task:
+        programs = programs_of_point(n, self._fits, self._first.trace.programs)
+        arrivals = f"closed:workers={n}"
+        return self._task("point", policy, replace(self._configs[policy], arrivals=arrivals, programs=programs))
+
+    def _drain(self, policy: str) -> Task:
+        available = self._first.trace.programs
+        programs = math.ceil(_DRAIN_FITS * self._fits / available) * available
+        return self._task("drain", policy, replace(self._configs[policy], arrivals="burst", programs=programs))
+
+    def _task(
+        self, kind: Any, policy: str, config: RunConfig, curve: ServiceCurve | None = None, begin_per_s: float = 0.0
+    ) -> Task:
+        config = replace(config, seed=config.seed if curve is not None else self._spec.seeds[0])
+        config, cell = self._lookup.identify(config, self._sha256)
+        return Task(kind, policy, cell, config, self._sha256, curve, begin_per_s, self._horizon, self._spec.slo)
+
+    def _floor(self, points: Mapping[int, Found]) -> Found:
+        """The lowest point beyond the cliff, or the mean of those that are as low as far as anyone can tell."""
+        beyond = [item for n, item in points.items() if n >= CONGESTED_FITS * self._fits]
+        lowest = min(item.value for item in beyond)
+        beyond = [item for item in beyond if item.low <= lowest]
+        value = float(np.mean([item.value for item in beyond]))
+        half = math.sqrt(sum((item.high - item.low) ** 2 for item in beyond)) / (2 * len(beyond))
+        return Found(value, max(0.0, value - half), value + half)
+
+    def _curve(self, points: Mapping[int, Found], drained: Found | None) -> ServiceCurve:
+        rates = [
+            item.value if drained is None or n < CONGESTED_FITS * self._fits else drained.value
+            for n, item in points.items()
+        ]
+        return ServiceCurve(list(points), rates, self._fits)
+
+    def _put_together(
+        self,
+        policy: str,
+        points: Mapping[int, Found],
+        drained: Found | None,
+        found: Mapping[int, Found],
+        bursts: Mapping[int, Found],
+    ) -> PolicyCapacity:
+        curve = self._curve(points, drained)
+        floor = drained or self._floor(points)
+        return PolicyCapacity(
+            policy=policy,
+            recoverable_per_s=self._recoverable(curve, bursts),
+            from_empty_per_s=self._from_empty(curve, found),
+            congested_per_s=PlainRate(value=floor.value, low=floor.low, high=floor.high),
+            drained=drained is not None,
+            peak_per_s=curve.peak[1],
+            peak_programs=curve.full,
+            service_curve=[
+                CurvePoint(n=n, per_s=item.value, low=item.low, high=item.high) for n, item in points.items()
+            ],
+        )
+
+    def _recoverable(self, curve: ServiceCurve, bursts: Mapping[int, Found]) -> RecoverableRate:
+        predicted = curve.recoverable_per_s(self._burst, self._horizon)
+        if not bursts:
+            return RecoverableRate(value=predicted, predicted=predicted)
+        if not all(item.low for item in bursts.values()):
+            return RecoverableRate(value=None, predicted=predicted)
+        logs = np.log([item.value for item in bursts.values()])
+        half = STEP / 2
+        if len(logs) > 1:
+            from scipy.stats import t
+
+            half = max(half, float(t.ppf(0.975, len(logs) - 1)) * float(logs.std(ddof=1)) / math.sqrt(len(logs)))
+        low, value, high = np.exp(logs.mean() + np.array([-half, 0.0, half])).tolist()
+        return RecoverableRate(value=value, low=low, high=high, predicted=predicted)
+
+    def _from_empty(self, curve: ServiceCurve, found: Mapping[int, Found]) -> FromEmptyRate:
+        programs = self._spec.programs
+        predicted = {
+            "predicted": curve.from_empty_per_s(programs, FEW),
+            "predicted_median": curve.from_empty_per_s(programs, HALF),
+        }
+        if not found:
+            return FromEmptyRate(value=predicted["predicted"], median=predicted["predicted_median"], **predicted)
+        thresholds = [Threshold(item.low, item.high, item.runs) for item in found.values()]
+        if not all(item.low_per_s for item in thresholds):
+            return FromEmptyRate(value=None, median=None, **predicted)
+        law = fit_law(thresholds)
+        few, half = rate_intervals(thresholds, np.random.default_rng(list(found)))
+        return FromEmptyRate(
+            value=law.rate(FEW),
+            low=min(few[0], law.rate(FEW)),
+            high=max(few[1], law.rate(FEW)),
+            median=law.rate(HALF),
+            median_low=min(half[0], law.rate(HALF)),
+            median_high=max(half[1], law.rate(HALF)),
+            **predicted,
+        )
+
+    def _report(self) -> None:
+        if self._progress is not None:
+            self._progress(SweepProgress(self._total, self._skipped, self._done, 0))
+
+
+def _further(known: Mapping[int, Found]) -> int | None:
+    """Return the n to look at next, where a curve still rises at its end."""
+    last = known[max(known)].value
+    before = max((item.value for n, item in known.items() if n < max(known)), default=0.0)
+    n = math.ceil(max(known) * _FURTHER)
+    return n if last > _RISES * before and n <= _MOST_N else None

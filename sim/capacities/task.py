@@ -1,0 +1,118 @@
+"""A measurement where it is made: in a worker process, here or on another machine."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import msgspec
+
+from continuum_sim.capacities.measure import holds_from_empty, measure_drain, measure_point, recovers
+from continuum_sim.capacities.search import Threshold, find_threshold
+from continuum_sim.capacities.slo import Slo
+from continuum_sim.errors import ConfigError, SimulationError
+from continuum_sim.policies import PolicyError
+from continuum_sim.resolve import ResolvedRun, resolve
+from continuum_sim.run_config import RunConfig
+from continuum_sim.steady.curve import ServiceCurve
+from continuum_sim.sweeps.traces import open_trace
+from continuum_sim.traces.errors import TraceError
+
+Kind = Literal["point", "drain", "empty", "burst"]
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What a measurement found: a rate with an interval, or between which rates something stops to hold."""
+
+    value: float
+    low: float
+    high: float
+    even: bool = True
+    """Of a point: see `measure.Rate`."""
+    runs: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One measurement."""
+
+    kind: Kind
+    policy: str
+    """Full name."""
+    cell: str
+    """Identity of its run, the rate aside where that is looked for."""
+    config: RunConfig
+    """Cheap to ship: it names the trace."""
+    trace_sha256: str
+    curve: ServiceCurve | None = None
+    """Where a rate is looked for, as the following."""
+    begin_per_s: float = 0.0
+    horizon: int = 0
+    slo: Slo = Slo()
+
+    @property
+    def id(self) -> str:
+        """A hash of everything that its result depends on."""
+        curve = self.curve and (list(self.curve.n), list(self.curve.per_s), self.curve.fits)
+        facts = [self.kind, self.cell, curve, self.begin_per_s, self.horizon, str(self.slo)]
+        return hashlib.sha256(msgspec.json.encode(facts)).hexdigest()[:20]
+
+    def measure(self) -> Found:
+        """Carry it out."""
+        if self.kind == "point":
+            rate = measure_point(self._run(self.config))
+            return Found(rate.per_s, rate.low_per_s, rate.high_per_s, rate.even)
+        if self.kind == "drain":
+            rate = measure_drain(self._run(self.config))
+            return Found(rate.per_s, rate.low_per_s, rate.high_per_s)
+        found = self._threshold()
+        return Found((found.low_per_s * found.high_per_s) ** 0.5, found.low_per_s, found.high_per_s, runs=found.runs)
+
+    def _threshold(self) -> Threshold:
+        curve = self.curve
+        assert curve is not None
+
+        def holds(rate: float) -> bool:
+            run = self._run(replace(self.config, arrivals=f"poisson:rate={rate!r}"))
+            if self.kind == "empty":
+                return holds_from_empty(run, full=curve.full, slo=self.slo)
+            return recovers(run, settled=curve.settled(rate), horizon=self.horizon, slo=self.slo)
+
+        peak_per_s = curve.peak[1]
+        most_per_s = peak_per_s * (_MOST_PEAKS if self.kind == "empty" else 1.0)
+        return find_threshold(
+            holds, begin_per_s=self.begin_per_s, least_per_s=peak_per_s / _LEAST_OF_PEAK, most_per_s=most_per_s
+        )
+
+    def _run(self, config: RunConfig) -> ResolvedRun:
+        cut = (config.limit, config.max_turns, config.repeat_turns)
+        return resolve(replace(config, trace=open_trace(str(config.trace), self.trace_sha256, *cut)))
+
+
+_MOST_PEAKS = 2.0
+"""Times the peak of the curve above which nothing is looked for, from empty."""
+_LEAST_OF_PEAK = 100.0
+"""Part of the peak below which nothing is looked for: an objective that fails there fails for its own sake."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a measurement: what it found, or a reason."""
+
+    id: str
+    found: Found | None
+    reason: str
+    wall_s: float
+
+
+def run_task(task: Task) -> Outcome:
+    """Carry a measurement out; what is wrong with it is its outcome and no error."""
+    started_s = time.perf_counter()
+    found, reason = None, ""
+    try:
+        found = task.measure()
+    except (ConfigError, PolicyError, TraceError, SimulationError, OSError) as error:
+        reason = str(error)
+    return Outcome(task.id, found, " ".join(reason.split()), time.perf_counter() - started_s)

@@ -1,0 +1,108 @@
+"""`continuum-sim capacity`: what a service sustains under each policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from continuum_sim.cli.complete import completer
+from continuum_sim.cli.errors import interruptible
+from continuum_sim.cli.options import Force, Json, Out, check_force
+from continuum_sim.cli.scenario_flags import is_chosen
+from continuum_sim.cli.setting_flags import Flags, check_acting, takes_settings
+from continuum_sim.run_config import run_settings
+
+_ASKED = "What is asked"
+_NOT_TAKEN = ("policy", "arrivals", "rate", "seed", "programs", "duration", "warmup", "cooldown", "burst", "start")
+
+
+def _asked(text: str, *names: str, default: bool = False) -> Any:
+    return typer.Option(*names, help=text, show_default=default, rich_help_panel=_ASKED)
+
+
+@takes_settings(*(name for name in run_settings() if name not in _NOT_TAKEN))
+def capacity(
+    context: typer.Context,
+    flags: Flags,
+    policies: Annotated[
+        str,
+        typer.Option(
+            "--policies",
+            "--policy",
+            help="Policies, with their parameters.",
+            rich_help_panel=_ASKED,
+            autocompletion=completer("policy"),
+        ),
+    ] = "lru,ttl,ttl:pressure=younger",
+    rate: Annotated[
+        float | None, _asked("Programs per second of a load to say something of. Default: none.", "--rate")
+    ] = None,
+    slo: Annotated[
+        str | None, _asked("Objectives to keep as well, in seconds: p95_jct=300,mean_ttft=1. Default: none.")
+    ] = None,
+    quick: Annotated[
+        bool, _asked("Measure the service curve alone, and predict the rest from it.", "--quick", default=True)
+    ] = False,
+    seeds: Annotated[
+        str, _asked("Seeds of the loads from empty; bursts come under the first four.", default=True)
+    ] = "0-9",
+    programs: Annotated[int, _asked("Arrivals within which a service from empty may collapse.", default=True)] = 2000,
+    burst: Annotated[
+        int | None, _asked("Programs that come at once. Default: 5 times what fits the KV cache.")
+    ] = None,
+    horizon: Annotated[
+        int | None, _asked("Arrivals within which a burst is to be gone. Default: 15 times the burst.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Processes to run on; -1 is one a core.")] = -1,
+    backend: Annotated[str, typer.Option(help="local, or an existing cluster: dask, ray.")] = "local",
+    address: Annotated[str | None, typer.Option(help="Of the cluster's scheduler.", show_default=False)] = None,
+    out: Out = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Find the loads that each policy sustains: its service curve, and what it recovers from and holds from empty.
+
+    With --out, what is measured is kept if it is stopped: the same command goes on from there.
+    """
+    from continuum_sim.capacities.run import run_capacity
+    from continuum_sim.capacities.slo import parse_slo
+    from continuum_sim.capacities.spec import CapacitySpec
+    from continuum_sim.cli.console import say, show
+    from continuum_sim.cli.layout import lay_out
+    from continuum_sim.cli.sweep_progress import CellBar
+    from continuum_sim.errors import ConfigError
+    from continuum_sim.seeds import parse_seeds
+    from continuum_sim.spec import split_list
+    from continuum_sim.sweeps.workers import Workers
+
+    check_acting(context, flags)
+    check_force(out, force=force)
+    if backend not in ("local", "dask", "ray"):
+        raise ConfigError(f"--backend is {backend!r}, expected local, dask or ray")
+    spec = CapacitySpec(
+        policies=split_list(policies),
+        base={name: value for name, value in flags.items() if is_chosen(context, name)},
+        rate=rate,
+        seeds=parse_seeds(seeds),
+        programs=programs,
+        burst=burst,
+        horizon=horizon,
+        slo=parse_slo(slo),
+        quick=quick,
+    )
+    workers = Workers(jobs, backend, address)  # type: ignore[arg-type]
+    bar = CellBar(0, "measurements")
+    kept = "nothing was kept" if out is None else f"what is measured is in {out}; the same command goes on from there"
+    with interruptible(lambda: f"interrupted after {bar}; {kept}"), bar:
+        found = run_capacity(
+            spec, workers=workers, out=out, force=force, progress=bar.update, command=context.obj
+        )
+    if json:
+        print(found.to_json(), end="")
+    else:
+        view = found.view()
+        show(*view.setting, "", lay_out(view))
+    if out is not None:
+        say(f"wrote {out}")

@@ -1,0 +1,129 @@
+"""The rows of a look at capacity: rates with intervals and predictions, what they mean to a load, service curves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from continuum_sim.results.view.parts import Block, Fact, Facts, Marked, Table, View, joined, name, numbers
+
+if TYPE_CHECKING:
+    from continuum_sim.capacities.result import CapacityResult, PolicyCapacity
+
+_NONE = "–"
+
+
+def capacity_view(found: CapacityResult) -> View:
+    """Say what a service sustains, policy by policy."""
+    blocks: list[Block] = [_rates(found), Facts(list(_meanings(found))), _curves(found)]
+    best = max(found.policies, key=lambda item: item.sustained_per_s)
+    verdict = None
+    if best.sustained_per_s and len(found.policies) > 1:
+        verdict = Marked(f"{best.policy} sustains most: {rate(best.sustained_per_s)} programs/s", "good")
+    return View(
+        title=f"What {len(found.policies)} polic{'y sustains' if len(found.policies) == 1 else 'ies sustain'}",
+        blocks=blocks,
+        setting=[
+            f"{found.trace}: {found.model} on {found.gpus}; {found.fits:.3g} programs fit the KV cache",
+            *_precision(found),
+        ],
+        verdict=verdict,
+    )
+
+
+def rate(value: float | None) -> str:
+    """Write a rate in programs per second, three figures."""
+    if value is None:
+        return "none"
+    return f"{value:#.3g}".rstrip(".") if value else "0"
+
+
+def load_line(item: PolicyCapacity, load_per_s: float, *, kept: str = "") -> str:
+    """Say what a load of so many programs a second means under a policy, in words to act on.
+
+    Parameters
+    ----------
+    kept
+        What else is to be kept, in words.
+    """
+    sustained, held, floor = item.sustained_per_s, item.held_per_s, item.congested_per_s.value
+    if load_per_s <= sustained:
+        return f"sustained: a burst drains, and JCT is back where it was{kept}"
+    if load_per_s <= held:
+        remedy = f"Keep at most {item.peak_programs:.0f} programs in the system (a gate), or stay below {rate(sustained)}/s"
+        shed = "" if not sustained else f"; once congested, it recovers when the load falls below {rate(floor)}/s"
+        return (
+            f"metastable: it holds from an empty engine{kept}, but a burst, or a restart under load, leaves it congested "
+            f"at {rate(floor)} programs/s. {remedy}{shed}"
+        )
+    return f"too much: it does not hold even from an empty engine{kept}; add replicas or stay below {rate(sustained)}/s"
+
+
+def _precision(found: CapacityResult) -> Iterator[str]:
+    burst = f"a burst of {found.burst_programs:,} programs gone within {found.horizon_programs:,} arrivals"
+    empty = f"{found.programs:,} arrivals from an empty engine"
+    if found.slo:
+        yield f"objectives kept as well: {found.slo}"
+    if found.quick:
+        yield f"predicted from the service curve, nothing else measured: {burst}; {empty}"
+    else:
+        yield f"{burst}: {len(found.after_burst_seeds)} seeds; {empty}: {len(found.seeds)} seeds; rates in steps of 4 %"
+
+
+def _rates(found: CapacityResult) -> Table:
+    """Rates of the policies, a group of rows each: what was measured, its interval, what was predicted."""
+    columns = [name("policy"), *numbers("sustains")]
+    interval = [] if found.quick else joined("95 % interval", "predicted")
+    columns += [*interval, *numbers("from empty 5 %"), *interval, *numbers("half"), *interval]
+    columns += [*numbers("congested"), *joined("95 % interval"), *numbers("peak"), *joined("at n")]
+    rows = []
+    for item in found.policies:
+        after, empty, floor = item.recoverable_per_s, item.from_empty_per_s, item.congested_per_s
+        row = [item.policy]
+        for value, low, high, predicted in (
+            (after.value, after.low, after.high, after.predicted),
+            (empty.value, empty.low, empty.high, empty.predicted),
+            (empty.median, empty.median_low, empty.median_high, empty.predicted_median),
+        ):
+            row.append(rate(value))
+            if not found.quick:
+                row += [_interval(low, high), rate(predicted)]
+        row += [rate(floor.value), _interval(floor.low, floor.high), rate(item.peak_per_s), f"{item.peak_programs:.0f}"]
+        rows.append(row)
+    best = max(range(len(rows)), key=lambda at: found.policies[at].sustained_per_s)
+    return Table(columns, rows, "Programs per second", best=best if len(rows) > 1 else None)
+
+
+def _meanings(found: CapacityResult) -> Iterator[Fact]:
+    """Say of each policy what its rates mean, and what they mean to the load asked about."""
+    kept = f" within {found.slo}" if found.slo else ""
+    for item in found.policies:
+        if found.rate_per_s is not None:
+            line = f"{rate(found.rate_per_s)}/s is {load_line(item, found.rate_per_s, kept=kept)}"
+        elif not item.sustained_per_s and not item.held_per_s:
+            line = f"no rate keeps {found.slo}" if found.slo else "no rate holds"
+        elif item.metastable:
+            line = (
+                f"metastable from {rate(item.sustained_per_s)} to {rate(item.held_per_s)}/s: such a load holds from an "
+                f"empty engine, and after a burst stays congested at {rate(item.congested_per_s.value)}/s"
+            )
+        else:
+            line = "no metastable loads: what holds from an empty engine recovers from a burst"
+        yield Fact(item.policy, line)
+
+
+def _curves(found: CapacityResult) -> Table:
+    """Service curves side by side."""
+    curves = [{point.n: point.per_s for point in item.service_curve} for item in found.policies]
+    rows = [
+        [f"{n:,}", *(rate(curve[n]) if n in curve else _NONE for curve in curves)]
+        for n in sorted({n for curve in curves for n in curve})
+    ]
+    columns = [name("programs in the system"), *numbers(*(item.policy for item in found.policies))]
+    return Table(columns, rows, "Service curve: programs' worth of work per second")
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return _NONE if low is None or high is None else f"{rate(low)} … {rate(high)}"
+
+

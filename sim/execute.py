@@ -21,9 +21,10 @@ from continuum_sim.results.files import DECISIONS, staged_directory, table_files
 from continuum_sim.results.manifest import make_manifest
 from continuum_sim.results.notes import activity_notes, cluster_notes, load_notes
 from continuum_sim.results.recorder import Progress, RunRecorder
+from continuum_sim.results.recovered import recovery_of
 from continuum_sim.results.result import RunResult, write_texts
 from continuum_sim.results.summarise import summarise, summarise_replicas
-from continuum_sim.results.summary import Summary
+from continuum_sim.results.summary import RunRecovery, Summary
 from continuum_sim.results.tables import Sink
 from continuum_sim.results.verdicts import verdict_of
 from continuum_sim.simulation import Simulation
@@ -92,21 +93,29 @@ def execute(
             if decisions:
                 log = stack.enter_context(decision_file(staged / DECISIONS))
         recorder = RunRecorder(sinks, progress, replicas=len(run.replicas), length=run.config.length, burst=run.burst)
-        summary = simulate(run, recorder, log)
+        summary = simulate(run, recorder, log, progress)
         manifest = make_manifest(run, wall_s=summary.wall_s, command=command)
         if out is not None:
             write_texts(staged, summary, manifest)
     return RunResult(summary, manifest, batches=batches, decisions=logged, directory=out)
 
 
-def simulate(run: ResolvedRun, recorder: RunRecorder, log: LogDecision | None = None) -> Summary:
-    """Simulate into a recorder, close it, and put the run in numbers."""
+def simulate(
+    run: ResolvedRun, recorder: RunRecorder, log: LogDecision | None = None, progress: OnProgress | None = None
+) -> Summary:
+    """Simulate into a recorder, close it, and put the run in numbers.
+
+    A run with a burst is simulated again without it, which no record is kept of but what recovery goes by; `progress`
+    goes on from where the recorder's ends.
+    """
     started_s = time.perf_counter()
     simulation, totals = serve(run, recorder, log, timeline=recorder.wants_timeline)
     recorder.close()
     tally = recorder.tally
     if not tally.programs:
         raise ConfigError(f"no program arrives within the duration of {run.config.length.duration_s:g} s")
+    wall_s = time.perf_counter() - started_s
+    recovery = _recovery(run, recorder, progress)
     parts = summarise_replicas(simulation.cluster, recorder.replica_tally, [r.gpu.name for r in run.replicas])
     tools = None if simulation.tools is None else simulation.tools.totals
     gaps_grew = tally.children > 0 or (tools is not None and tools.waits > 0)
@@ -119,7 +128,7 @@ def simulate(run: ResolvedRun, recorder: RunRecorder, log: LogDecision | None = 
         trace=run.trace.name,
         arrivals=run.arrivals_spec,
         seed=run.config.seed,
-        wall_s=time.perf_counter() - started_s,
+        wall_s=wall_s,
         notes=[
             *activity_notes(simulation.policy, totals, gaps_grew=gaps_grew),
             *(cluster_notes(simulation.policy, parts) if parts else ()),
@@ -127,6 +136,7 @@ def simulate(run: ResolvedRun, recorder: RunRecorder, log: LogDecision | None = 
             *run.notes,
         ],
         verdict=verdict_of(tally, run.arrivals),
+        recovery=recovery,
         router=None if run.routing is None else routing_spec(run.routing),
         replicas=parts,
     )
@@ -177,3 +187,20 @@ def serve(
         arrivals = WithBurst(arrivals, run.burst.spec.at_s, run.burst.programs(run.trace, seed))
     totals = simulation.run(programs, arrivals, np.random.default_rng(seed), until_s=length.duration_s)
     return simulation, totals
+
+
+def _recovery(run: ResolvedRun, recorder: RunRecorder, progress: OnProgress | None) -> RunRecovery | None:
+    """Serve the load of a run with a burst a second time without it; a load that was there before has no other."""
+    if run.burst is None or not run.burst.spec.counts or recorder.load is None:
+        return None
+    before = recorder.tally
+
+    def on(now: Progress) -> None:
+        if progress is not None:
+            progress(Progress(before.programs + now.programs, before.turns + now.turns, now.sim_s))
+
+    alone = RunRecorder(progress=on, burst=run.burst)
+    serve(run, alone, burst=False)
+    alone.close()
+    assert alone.load is not None
+    return recovery_of(recorder.load, alone.load, verdict_of(alone.tally, run.arrivals).kind)

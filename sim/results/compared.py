@@ -15,6 +15,7 @@ import numpy as np
 from continuum_sim.results.jsonfile import to_json
 from continuum_sim.results.measured import counted_programs
 from continuum_sim.results.paired import PairedDifference, paired_differences
+from continuum_sim.results.recovered import JointRecovery, joint_recovery
 from continuum_sim.results.summary import Pins, Prefill, Quantiles, Summary, TimeSplit
 from continuum_sim.results.verdicts import joint_verdict
 from continuum_sim.results.view.shown import Shown
@@ -65,6 +66,8 @@ class ComparisonRow(msgspec.Struct, frozen=True, kw_only=True):
     reloaded_tokens: float
     verdict: Verdict | None = None
     """Of its runs together; None where one of them is older than verdicts."""
+    recovery: JointRecovery | None = None
+    """Where there is a burst."""
     notes: list[str]
     """Those of all its runs, each once; one that some runs do not share says of how many it is."""
 
@@ -137,10 +140,17 @@ class CompareResult(Shown):
 
     @property
     def table(self) -> pd.DataFrame:
-        """`rows` as a data frame, indexed by policy."""
+        """`rows` as a data frame, indexed by policy; its `recovery` is the number of runs that recover."""
         import pandas as pd
 
-        rows = [{**msgspec.to_builtins(row), "verdict": row.verdict and row.verdict.kind} for row in self.rows]
+        rows = [
+            {
+                **msgspec.to_builtins(row),
+                "verdict": row.verdict and row.verdict.kind,
+                "recovery": row.recovery and row.recovery.recovered,
+            }
+            for row in self.rows
+        ]
         return pd.DataFrame(rows).set_index("policy")
 
     @property
@@ -199,6 +209,7 @@ class CompareResult(Shown):
             preemptions=fmean(s.preemptions for s in runs),
             peak_used_share=fmean(s.kv.peak_used_share for s in runs),
             verdict=joint_verdict(runs),
+            recovery=joint_recovery(runs),
             notes=_notes(runs),
         )
 

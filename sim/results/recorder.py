@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from continuum_sim.records import ProgramRecord, TimelineRecord, TurnRecord
+from continuum_sim.results.recovered import LoadJcts
 from continuum_sim.results.tables import BATCH_ROWS, Columns, Sink, column_batch, columns_of
 from continuum_sim.results.tally import ReplicaTally, Tally
 from continuum_sim.steady.burst import Burst
@@ -58,6 +59,8 @@ class RunRecorder:
         burst: Burst | None = None,
     ) -> None:
         self.tally = Tally(length, burst)
+        self.load = None if burst is None else LoadJcts(burst)
+        """JCTs of what came beside a burst."""
         self.replica_tally = ReplicaTally(replicas) if replicas > 1 else None
         self._sinks = dict(sinks or {})
         self._progress = progress
@@ -86,6 +89,8 @@ class RunRecorder:
     def program(self, record: ProgramRecord) -> None:
         """Take in a finished program."""
         self._programs.append(record)
+        if self.load is not None:
+            self.load.program(record)
         tokens = self._open_tokens.pop(record.program, 0)
         if record.parent is None:
             self._programs_done += 1

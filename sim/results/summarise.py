@@ -18,6 +18,7 @@ from continuum_sim.results.summary import (
     Pins,
     PolicyActivity,
     ReplicaSummary,
+    RunRecovery,
     RunVerdict,
     Summary,
     Throughput,
@@ -44,6 +45,7 @@ def summarise(
     wall_s: float,
     notes: Iterable[str],
     verdict: RunVerdict,
+    recovery: RunRecovery | None,
     router: str | None = None,
     replicas: list[ReplicaSummary] | None = None,
 ) -> Summary:
@@ -55,6 +57,7 @@ def summarise(
         arrivals=arrivals,
         seed=seed,
         verdict=verdict,
+        recovery=recovery or UNSET,
         programs=tally.programs,
         measured=measured,
         children=tally.children or UNSET,

@@ -192,6 +192,25 @@ class RunVerdict(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     v: Positive | None = None
 
 
+class RunRecovery(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What became of a burst: the other programs beside the same ones of the same load without it."""
+
+    burst_programs: Count
+    burst_at_s: Number
+    recovered: bool
+    """Whether JCT came back to within 10 % of that without the burst and stayed there, in windows of 50 arrivals."""
+    after_s: Number | None = None
+    """From the burst to the first arrival from which on it was."""
+    after_programs: Count | None = None
+    """Arrivals until then."""
+    looked_at_programs: Count
+    """Arrivals after the burst."""
+    last_ratio: Number | None = None
+    """Mean JCT of the last window, over that without the burst."""
+    without: Kind
+    """The verdict on the load without the burst."""
+
+
 class ReplicaSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One replica of a cluster."""
 
@@ -228,6 +247,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     seed: Count
     verdict: RunVerdict | msgspec.UnsetType = msgspec.UNSET
     """Of every run that has been asked since there are verdicts."""
+    recovery: RunRecovery | msgspec.UnsetType = msgspec.UNSET
+    """Of a run with a burst."""
     programs: AtLeastOne
     """Sub-agents are not counted, nor in anything said of programs."""
     measured: Measured | msgspec.UnsetType = msgspec.UNSET

@@ -143,14 +143,15 @@ class RunLength:
         return 0 if self.burst is None or (counting and not self.burst.counts) else self.burst.programs
 
     def expected(self, programs: int, arrivals: OpenArrivals | Closed) -> int:
-        """Return about how many programs will come, of a trace of so many."""
-        extra = self._extra()
-        if not self.repeats:
-            return programs + extra
+        """Return about how many programs will be served, of a trace of so many: a load with a burst twice."""
         most = self.programs or MOST_PROGRAMS
-        if isinstance(arrivals, FromTrace):
-            return min(most, programs) + extra
-        return max(1, round(min(most, self._expected_in_time(arrivals)))) + extra
+        load = programs
+        if self.repeats and isinstance(arrivals, FromTrace):
+            load = min(most, programs)
+        elif self.repeats:
+            load = max(1, round(min(most, self._expected_in_time(arrivals))))
+        again = self.burst is not None and self.burst.counts
+        return load * (2 if again else 1) + self._extra()
 
     def _expected_in_time(self, arrivals: OpenArrivals | Closed) -> float:
         """How many programs come within the duration, on average; infinite where nothing says so."""

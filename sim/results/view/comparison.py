@@ -24,6 +24,7 @@ from continuum_sim.results.view.parts import (
     name,
     numbers,
 )
+from continuum_sim.results.view.recovery import joint_recovery_line
 from continuum_sim.results.view.run import called, load_of, shown_parts
 from continuum_sim.results.view.verdict import joint_line
 
@@ -47,8 +48,8 @@ def comparison_view(
     first, seeds = summaries[0], list(dict.fromkeys(summary.seed for summary in summaries))
     blocks: list[Block] = [_times(rows), _bars(rows), _memory(rows)]
     verdicts = [Fact(row.policy, joint_line(row.verdict)) for row in rows if row.verdict is not None]
-    if verdicts:
-        blocks.insert(0, Facts(verdicts))
+    bursts = [Fact(row.policy, joint_recovery_line(row.recovery)) for row in rows if row.recovery is not None]
+    blocks[:0] = [Facts(facts) for facts in (verdicts, bursts) if facts]
     if rows[0].router:
         blocks.append(_cluster(rows))
     if differences:

@@ -15,6 +15,7 @@ from continuum_sim.results.summary import (
     Measured,
     Quantiles,
     ReplicaSummary,
+    RunRecovery,
     RunVerdict,
     Summary,
     TierUse,
@@ -22,6 +23,7 @@ from continuum_sim.results.summary import (
     ToolCalls,
 )
 from continuum_sim.results.view.parts import Bar, Block, Fact, Facts, Note, Part, Table, View, name, numbers
+from continuum_sim.results.view.recovery import recovery_line
 from continuum_sim.results.view.verdict import verdict_line
 
 _IN_ORDER: Final = tuple(dict.fromkeys(("queue", "reload", *TimeSplit.__struct_fields__)))
@@ -32,7 +34,10 @@ def run_view(summary: Summary, manifest: Mapping[str, Any] | None = None) -> Vie
     """Say what came out of a run; `manifest` tells the engine."""
     blocks: list[Block] = [_quantiles(summary), Facts(list(_facts(summary)))]
     if isinstance(summary.verdict, RunVerdict):
-        blocks.insert(0, Facts([Fact("load", verdict_line(summary.verdict, summary.programs))]))
+        first = [Fact("load", verdict_line(summary.verdict, summary.programs))]
+        if isinstance(summary.recovery, RunRecovery):
+            first.append(Fact("burst", recovery_line(summary.recovery)))
+        blocks.insert(0, Facts(first))
     if summary.replicas:
         blocks.append(_replicas(summary, summary.replicas))
     return View(

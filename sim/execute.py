@@ -137,6 +137,7 @@ def simulate(
         ],
         verdict=verdict_of(tally, run.arrivals),
         recovery=recovery,
+        served_per_s=tally.served_per_s(run.arrivals.workers) if isinstance(run.arrivals, Closed) else None,
         router=None if run.routing is None else routing_spec(run.routing),
         replicas=parts,
     )

@@ -31,7 +31,7 @@ class Law:
 
     def rate(self, share: float) -> float:
         """Return the rate at which this share of services collapses."""
-        return self.scale_per_s * (-math.log1p(-share)) ** (1 / self.shape)
+        return self.scale_per_s * math.exp(math.log(-math.log1p(-share)) / self.shape)
 
 
 def fit_law(thresholds: Sequence[Threshold]) -> Law:

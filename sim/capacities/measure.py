@@ -11,9 +11,11 @@ import numpy as np
 
 from continuum_sim.capacities.probe import Watch, observe
 from continuum_sim.capacities.slo import Slo
+from continuum_sim.errors import ConfigError
 from continuum_sim.resolve import ResolvedRun
 from continuum_sim.steady.backlog import Backlog
 from continuum_sim.steady.curve import CONGESTED_FITS, LEFT_FULLS
+from continuum_sim.steady.served import batch_rate, served
 from continuum_sim.steady.verdict import LEAST_PROGRAMS, PARTS, Trend
 from continuum_sim.traces.arrivals import Closed
 
@@ -32,9 +34,6 @@ GONE_FULLS: Final = 5
 """Times the n of the peak from which nothing comes back, so that a run need not go on."""
 AFTER: Final = 200
 """Arrivals after a burst's horizon that objectives are about."""
-_BATCHES: Final = 10
-_T_BATCHES: Final = 2.2622
-"""Student's t of 97.5 % with 9 degrees of freedom: `scipy.stats.t.ppf(0.975, 9)`, which takes long to import."""
 _WARMUP: Final = 0.1
 
 
@@ -68,32 +67,23 @@ def measure_point(run: ResolvedRun) -> Rate:
     assert isinstance(run.arrivals, Closed)
     workers, watch = run.arrivals.workers, Watch()
     observe(run, watch)
-    finish_s, tokens = watch.finish_s, watch.program_tokens
-    first, last = workers - 1, len(finish_s) - workers - 1
-    ended = tokens[first + 1 : last + 1]
-    edges_s = np.linspace(finish_s[first], finish_s[last], _BATCHES + 1)
-    turn_finish_s, turn_tokens = watch.work
-    done = np.histogram(turn_finish_s, edges_s, weights=turn_tokens)[0]
-    rates = done / (float(tokens.mean()) * np.diff(edges_s))
-    half = _T_BATCHES * float(rates.std(ddof=1)) / math.sqrt(_BATCHES)
-    mean = float(rates.mean())
-    return Rate(mean, mean - half, mean + half, abs(float(ended.mean() / tokens.mean()) - 1) <= UNEVEN)
+    tokens = watch.program_tokens
+    found = served(watch.finish_s, workers, watch.work.done_by, float(tokens.mean()))
+    if found is None:
+        raise ConfigError(f"{len(tokens):,} programs are too few for {workers:,} at once")
+    ended = tokens[workers : len(tokens) - workers]
+    return Rate(found.value, found.low, found.high, abs(float(ended.mean() / tokens.mean()) - 1) <= UNEVEN)
 
 
 def measure_drain(run: ResolvedRun) -> Rate:
     """Serve a crowd that comes at once, and measure work per second until most of it is done."""
     watch = Watch()
     observe(run, watch)
-    finish_s, tokens = watch.work
+    finish_s, tokens = watch.turns
     done = np.cumsum(tokens)
-    programs = len(watch.finish_s)
-    at = int(np.searchsorted(done, DRAINED * done[-1]))
-    drained_s = float(finish_s[at])
-    edges_s = np.linspace(0.0, drained_s, _BATCHES + 1)
-    rates = np.histogram(finish_s, edges_s, weights=tokens)[0] * (programs / done[-1]) / np.diff(edges_s)
-    half = _T_BATCHES * float(rates.std(ddof=1)) / math.sqrt(_BATCHES)
-    mean = DRAINED * programs / drained_s
-    return Rate(mean, max(0.0, mean - half), mean + half)
+    drained_s = float(finish_s[np.searchsorted(done, DRAINED * done[-1])])
+    found = batch_rate(0.0, drained_s, watch.work.done_by, float(watch.program_tokens.mean()))
+    return Rate(found.value, found.low, found.high)
 
 
 def holds_from_empty(run: ResolvedRun, *, full: float, slo: Slo) -> bool:

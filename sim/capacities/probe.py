@@ -10,6 +10,7 @@ import numpy as np
 from continuum_sim.execute import serve
 from continuum_sim.records import ProgramRecord, TimelineRecord, TurnRecord
 from continuum_sim.resolve import ResolvedRun
+from continuum_sim.steady.backlog import Backlog
 
 
 class Watch:
@@ -77,9 +78,16 @@ class Watch:
         return np.frombuffer(self._program_tokens, dtype=np.int64)
 
     @property
-    def work(self) -> tuple[np.ndarray, np.ndarray]:
-        """Ends of turns, and the tokens each of them computed for the first time."""
+    def turns(self) -> tuple[np.ndarray, np.ndarray]:
+        """Ends of turns, in order, and the tokens each of them computed for the first time."""
         return np.frombuffer(self._turn_finish_s), np.frombuffer(self._turn_tokens, dtype=np.int64)
+
+    @property
+    def work(self) -> Backlog:
+        """The work that is done, over time."""
+        found = Backlog()
+        found.done(*self.turns)
+        return found
 
 
 class EnoughError(Exception):

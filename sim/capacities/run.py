@@ -28,8 +28,8 @@ from continuum_sim.capacities.spec import BURST_FITS, HORIZON_BURSTS, PROGRAMS, 
 from continuum_sim.capacities.store import KIND, CapacityStore, capacity_store
 from continuum_sim.capacities.task import Found, Outcome, Task, run_task
 from continuum_sim.errors import ConfigError
-from continuum_sim.keywords import documented, named
 from continuum_sim.kept_settings import describe_settings
+from continuum_sim.keywords import documented, named
 from continuum_sim.policies import Policy
 from continuum_sim.resolve import ResolvedRun, resolve, resolve_policy
 from continuum_sim.results.manifest import make_stamp

@@ -40,7 +40,7 @@ class Objective:
 
 @dataclass(frozen=True, slots=True)
 class Slo:
-    """Objectives that are all to be kept; none is always kept."""
+    """Objectives that are all to be kept; where there are none, they are."""
 
     objectives: tuple[Objective, ...] = ()
 
@@ -55,6 +55,9 @@ class Slo:
         return ",".join(map(str, self.objectives))
 
 
+NO_SLO: Final = Slo()
+
+
 def parse_slo(text: str | Mapping[str, float] | None) -> Slo:
     """Read objectives: `p95_jct=300,mean_ttft=1`, or the same as a mapping.
 
@@ -64,19 +67,25 @@ def parse_slo(text: str | Mapping[str, float] | None) -> Slo:
         Naming the objective and what was expected.
     """
     if text is None:
-        return Slo()
+        return NO_SLO
     if isinstance(text, str):
-        pairs = [tuple(part.strip() for part in item.partition("=")[::2]) for item in text.split(",")]
+        parts = (item.partition("=") for item in text.split(","))
+        pairs: list[tuple[str, object]] = [(name.strip(), value.strip()) for name, _, value in parts]
     elif isinstance(text, Mapping):
         pairs = [(str(name), value) for name, value in text.items()]
     else:
         raise ConfigError(f"slo is {shown(text)}, expected objectives, as in p95_jct=300,mean_ttft=1")
     names = [f"{statistic}_{sample}" for sample in SAMPLES for statistic in STATISTICS]
     check_names([name for name, _ in pairs], names, "objective", of="slo", error=ConfigError)
-    objectives = tuple(Objective(*name.split("_", 1), _seconds(name, value)) for name, value in pairs)
+    objectives = tuple(_objective(name, value) for name, value in pairs)
     if not objectives or len({name for name, _ in pairs}) < len(objectives):
         raise ConfigError(f"slo is {shown(text)}, expected objectives, each once, as in p95_jct=300,mean_ttft=1")
     return Slo(objectives)
+
+
+def _objective(name: str, value: object) -> Objective:
+    statistic, _, sample = name.partition("_")
+    return Objective(statistic, sample, _seconds(name, value))
 
 
 def _seconds(name: str, value: object) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from continuum_sim.capacities.slo import Slo
+from continuum_sim.capacities.slo import NO_SLO, Slo
 from continuum_sim.errors import ConfigError, shown
 from continuum_sim.run_config import RunConfig, run_settings
 
@@ -36,7 +36,7 @@ class CapacitySpec:
     programs: int = PROGRAMS
     burst: int | None = None
     horizon: int | None = None
-    slo: Slo = Slo()
+    slo: Slo = NO_SLO
     quick: bool = False
 
     def __post_init__(self) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
 from continuum_sim.capacities.measure import holds_from_empty, measure_drain, measure_point, recovers
 from continuum_sim.capacities.search import Threshold, find_threshold
-from continuum_sim.capacities.slo import Slo
+from continuum_sim.capacities.slo import NO_SLO, Slo
 from continuum_sim.errors import ConfigError, SimulationError
 from continuum_sim.policies import PolicyError
 from continuum_sim.resolve import ResolvedRun, resolve
@@ -50,7 +50,7 @@ class Task:
     """Where a rate is looked for, as the following."""
     begin_per_s: float = 0.0
     horizon: int = 0
-    slo: Slo = Slo()
+    slo: Slo = NO_SLO
 
     @property
     def id(self) -> str:

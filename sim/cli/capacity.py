@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -49,9 +48,7 @@ def capacity(
         str, _asked("Seeds of the loads from empty; bursts come under the first four.", default=True)
     ] = "0-9",
     programs: Annotated[int, _asked("Arrivals within which a service from empty may collapse.", default=True)] = 2000,
-    burst: Annotated[
-        int | None, _asked("Programs that come at once. Default: 5 times what fits the KV cache.")
-    ] = None,
+    burst: Annotated[int | None, _asked("Programs that come at once. Default: 5 times what fits the KV cache.")] = None,
     horizon: Annotated[
         int | None, _asked("Arrivals within which a burst is to be gone. Default: 15 times the burst.")
     ] = None,
@@ -96,9 +93,7 @@ def capacity(
     bar = CellBar(0, "measurements")
     kept = "nothing was kept" if out is None else f"what is measured is in {out}; the same command goes on from there"
     with interruptible(lambda: f"interrupted after {bar}; {kept}"), bar:
-        found = run_capacity(
-            spec, workers=workers, out=out, force=force, progress=bar.update, command=context.obj
-        )
+        found = run_capacity(spec, workers=workers, out=out, force=force, progress=bar.update, command=context.obj)
     if json:
         print(found.to_json(), end="")
     else:

@@ -24,7 +24,7 @@ def figures(
     context: typer.Context,
     directories: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[DIR]...", help="Results of run, compare or sweep.", show_default=False),
+        typer.Argument(metavar="[DIR]...", help="Results of run, compare, sweep or capacity.", show_default=False),
     ] = None,
     only: Annotated[
         str | None,

@@ -14,9 +14,14 @@ import pandas as pd
 from continuum_sim.errors import ConfigError
 from continuum_sim.results.summary import Summary, TimeSplit
 from continuum_sim.spec import split_spec
+from continuum_sim.steady.served import Served
 
 JCT: Final = ("mean", "p50", "p90", "p95", "p99")
 TIME_PARTS: Final = TimeSplit.__struct_fields__
+SERVED: Final = ("served_per_s_value", "served_per_s_low", "served_per_s_high")
+"""A point of the service curve, of runs of closed loads."""
+CAPACITY_RATES: Final = ("recoverable_per_s", "from_empty_per_s", "from_empty_median_per_s")
+"""Of points that come from `capacity`: what it found of their policy."""
 METRICS: Final = (
     *(f"jct_{name}_s" for name in JCT),
     *(f"{part}_s" for part in TIME_PARTS),
@@ -26,6 +31,8 @@ METRICS: Final = (
     "turns",
     "sim_s",
     "usable_blocks",
+    *SERVED,
+    *CAPACITY_RATES,
 )
 """Columns of `FigureData.cells` that a run measured; every other column is a setting."""
 
@@ -129,7 +136,13 @@ def measured(summary: Summary) -> dict[str, float]:
         "turns": summary.turns,
         "sim_s": summary.sim_s,
         "usable_blocks": summary.kv.blocks - 1,  # one is vLLM's null block
+        **dict(zip(SERVED, _served(summary), strict=True)),
     }
+
+
+def _served(summary: Summary) -> tuple[float, float, float]:
+    found = summary.served_per_s
+    return (found.value, found.low, found.high) if isinstance(found, Served) else (math.nan,) * 3
 
 
 def settings(summary: Summary, manifest: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def figure(
     (spec,) = find_figures([name])
     options = FigureOptions(baseline)
     try:
-        table = spec.tabulate(select(load(data), _texts(where)), options)
+        table = spec.take(select(load(data), _texts(where)), options)
     except MissingData as missing:
         raise ConfigError(f"figure {name}: {missing}") from None
     return draw_table(spec.draw, table)
@@ -115,7 +115,7 @@ def figures(
         if progress is not None:
             progress(spec.name)
         try:
-            table = spec.tabulate(found, options)
+            table = spec.take(found, options)
         except MissingData as missing:
             skipped.append(SkippedFigure(spec.name, str(missing)))
             continue

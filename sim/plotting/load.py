@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from os import PathLike
 from pathlib import Path
@@ -9,8 +10,19 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
+from continuum_sim.capacities.result import CapacityResult
+from continuum_sim.capacities.store import CAPACITY, load_capacity
 from continuum_sim.errors import ConfigError
-from continuum_sim.plotting.data import FigureData, Source, measured, settings
+from continuum_sim.plotting.data import (
+    CAPACITY_RATES,
+    METRICS,
+    SERVED,
+    FigureData,
+    Source,
+    arrival_settings,
+    measured,
+    settings,
+)
 from continuum_sim.plotting.held import setting_columns
 from continuum_sim.plotting.swept import is_sweep, swept_cells
 from continuum_sim.results.compared import CompareResult, Run
@@ -19,8 +31,9 @@ from continuum_sim.results.manifest_parts import ComparisonParts, read_manifest
 from continuum_sim.results.result import RunResult, load_run
 from continuum_sim.results.unfinished import COMPARISON, refuse_unfinished
 from continuum_sim.sweeps.result import SweepResult, load_sweep
+from continuum_sim.traces.arrivals import Closed
 
-Drawable: TypeAlias = str | PathLike[str] | RunResult | CompareResult | SweepResult | FigureData
+Drawable: TypeAlias = str | PathLike[str] | RunResult | CompareResult | SweepResult | CapacityResult | FigureData
 """A directory of results, or results in memory."""
 
 
@@ -40,7 +53,9 @@ def load(data: Drawable | Iterable[Drawable]) -> FigureData:
     """
     if isinstance(data, FigureData):
         return data
-    parts = [data] if isinstance(data, str | PathLike | RunResult | CompareResult | SweepResult) else list(data)
+    if isinstance(data, str | PathLike | RunResult | CompareResult | SweepResult | CapacityResult):
+        data = [data]
+    parts = list(data)
     found = [one for part in parts for one in _runs(part)]
     if not found:
         raise ConfigError("nothing to draw: give at least one directory of results")
@@ -55,6 +70,8 @@ def _runs(part: Drawable) -> Iterator[tuple[dict[str, Any], Source | None]]:
         yield from _compared(part)
     elif isinstance(part, SweepResult):
         yield from swept_cells(part)
+    elif isinstance(part, CapacityResult):
+        yield from _points(part)
     elif isinstance(part, FigureData):
         yield from part.rows()
     else:
@@ -63,6 +80,31 @@ def _runs(part: Drawable) -> Iterator[tuple[dict[str, Any], Source | None]]:
 
 def _cell(run: RunResult) -> dict[str, Any]:
     return {**settings(run.summary, run.manifest), **measured(run.summary)}
+
+
+def _points(found: CapacityResult) -> Iterator[tuple[dict[str, Any], Source | None]]:
+    """Points of service curves, as runs of closed loads that have nothing but a rate."""
+    for item in found.policies:
+        empty = item.from_empty_per_s
+        rates = (item.recoverable_per_s.value, empty.value, empty.median)
+        for point in item.service_curve:
+            yield (
+                {
+                    "policy": item.policy,
+                    "seed": found.seeds[0],
+                    "trace": found.trace,
+                    "model": found.model,
+                    "gpu": found.gpus,
+                    **arrival_settings(f"{Closed.name}:workers={point.n}"),
+                    **dict.fromkeys(METRICS, math.nan),
+                    **dict(zip(SERVED, (point.per_s, point.low, point.high), strict=True)),
+                    **{
+                        name: math.nan if rate is None else rate
+                        for name, rate in zip(CAPACITY_RATES, rates, strict=True)
+                    },
+                },
+                None,
+            )
 
 
 def _compared(result: CompareResult) -> Iterator[tuple[dict[str, Any], Source | None]]:
@@ -97,11 +139,15 @@ def _directory(path: Path, *, deeper: bool = True) -> Iterator[tuple[dict[str, A
             yield from _directory(path / name, deeper=False)
     elif is_sweep(path):
         yield from swept_cells(load_sweep(path))
+    elif (path / CAPACITY).is_file():
+        yield from _points(load_capacity(path))
     else:
         refuse_unfinished(path)
         inside = [child for child in sorted(path.iterdir()) if _is_results(child)] if deeper else []
         if not inside:
-            raise ConfigError(f"{path} holds no results, expected a directory written by run, compare or sweep --out")
+            raise ConfigError(
+                f"{path} holds no results, expected a directory written by run, compare, sweep or capacity --out"
+            )
         for child in inside:
             yield from _directory(child, deeper=False)
 
@@ -109,7 +155,7 @@ def _directory(path: Path, *, deeper: bool = True) -> Iterator[tuple[dict[str, A
 def _is_results(path: Path) -> bool:
     if path.name.startswith(".") or not path.is_dir():
         return False
-    return any((path / name).is_file() for name in (SUMMARY, COMPARISON)) or is_sweep(path)
+    return any((path / name).is_file() for name in (SUMMARY, COMPARISON, CAPACITY)) or is_sweep(path)
 
 
 def _run_names(path: Path) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from continuum_sim.plotting.data import FigureData
+from continuum_sim.plotting.data import FigureData, MissingData
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,3 +54,19 @@ class FigureSpec:
     """Called inside `styled()`; takes everything from the table."""
     place: int = 1_000
     """Where it comes when figures are listed and drawn: smallest first, then by name."""
+    curves: bool = False
+    """Whether it takes points of service curves, which `capacity` measures and which have no JCT, beside runs."""
+
+    def take(self, data: FigureData, options: FigureOptions) -> FigureTable:
+        """Make the table from what of the data it takes.
+
+        Raises
+        ------
+        MissingData
+            If that does not suffice.
+        """
+        if not self.curves:
+            data = data.where(data.cells["jct_mean_s"].notna())
+            if not len(data.cells):
+                raise MissingData("needs runs; `capacity` keeps none")
+        return self.tabulate(data, options)

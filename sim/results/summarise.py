@@ -26,6 +26,7 @@ from continuum_sim.results.summary import (
     ToolCalls,
 )
 from continuum_sim.results.tally import ReplicaTally, Tally
+from continuum_sim.steady.served import Served
 from continuum_sim.tools import ToolTotals
 from continuum_sim.totals import EngineTotals, totals_of
 
@@ -46,6 +47,7 @@ def summarise(
     notes: Iterable[str],
     verdict: RunVerdict,
     recovery: RunRecovery | None,
+    served_per_s: Served | None = None,
     router: str | None = None,
     replicas: list[ReplicaSummary] | None = None,
 ) -> Summary:
@@ -58,6 +60,7 @@ def summarise(
         seed=seed,
         verdict=verdict,
         recovery=recovery or UNSET,
+        served_per_s=served_per_s or UNSET,
         programs=tally.programs,
         measured=measured,
         children=tally.children or UNSET,

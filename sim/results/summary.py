@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from continuum_sim.results.jsonfile import to_json
+from continuum_sim.steady.served import Served
 from continuum_sim.steady.verdict import Finite, Kind, Slope
 
 _LARGEST = 10**18
@@ -249,6 +250,9 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Of every run that has been asked since there are verdicts."""
     recovery: RunRecovery | msgspec.UnsetType = msgspec.UNSET
     """Of a run with a burst."""
+    served_per_s: Served | msgspec.UnsetType = msgspec.UNSET
+    """Of a closed load: programs' worth of work per second while all its places were taken, a point of the service
+    curve; left out where too few programs end in that time."""
     programs: AtLeastOne
     """Sub-agents are not counted, nor in anything said of programs."""
     measured: Measured | msgspec.UnsetType = msgspec.UNSET

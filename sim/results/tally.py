@@ -13,6 +13,7 @@ from continuum_sim.results.tables import Columns
 from continuum_sim.steady.backlog import Backlog
 from continuum_sim.steady.burst import Burst
 from continuum_sim.steady.length import RunLength
+from continuum_sim.steady.served import Served, served
 
 
 class Tally:
@@ -138,6 +139,11 @@ class Tally:
     def last_arrival_s(self) -> float:
         """Latest arrival of a program."""
         return max(self._arrival_s, default=0.0)
+
+    def served_per_s(self, workers: int) -> Served | None:
+        """Return the rate of work of a closed load of so many workers; see `served`."""
+        finish_s = np.frombuffer(self._arrival_s) + np.frombuffer(self._jct_s)
+        return served(finish_s, workers, self.backlog.done_by, self.fresh_tokens / self.programs)
 
     @property
     def jct_s(self) -> Quantiles:

@@ -30,6 +30,8 @@ class Backlog:
         """Work that arrived within each bin, less what was done."""
         self._moments = np.zeros(_BINS)
         """The same, each weighted with its time."""
+        self._done = np.zeros(_BINS)
+        """Work that was done within each bin."""
 
     def arrived(self, times_s: ArrayLike, tokens: ArrayLike) -> None:
         """Enter work that arrived at these times, in any order."""
@@ -37,7 +39,9 @@ class Backlog:
 
     def done(self, times_s: ArrayLike, tokens: ArrayLike) -> None:
         """Enter work that was done at these times, in any order."""
-        self._add(np.asarray(times_s, float), -np.asarray(tokens, float))
+        times_s, tokens = np.asarray(times_s, float), np.asarray(tokens, float)
+        self._add(times_s, -tokens)
+        np.add.at(self._done, self._bins(times_s), tokens)
 
     def means(self, end_s: float, parts: int) -> np.ndarray:
         """Return the mean of W over each of equal parts of [0, end_s], in tokens."""
@@ -49,17 +53,28 @@ class Backlog:
         means: np.ndarray = np.diff(integral) * (parts / end_s)
         return means
 
+    def done_by(self, times_s: ArrayLike) -> np.ndarray:
+        """Return the work that was done by these times, in tokens."""
+        edges_s = self._bin_s * np.arange(_BINS + 1)
+        done: np.ndarray = np.interp(
+            np.asarray(times_s, float), edges_s, np.concatenate(([0.0], np.cumsum(self._done)))
+        )
+        return done
+
     def _add(self, times_s: np.ndarray, tokens: np.ndarray) -> None:
         if not len(times_s):
             return
         while times_s.max() >= self._bin_s * _BINS:
             self._double()
-        bins = (times_s / self._bin_s).astype(np.int64)
+        bins = self._bins(times_s)
         np.add.at(self._tokens, bins, tokens)
         np.add.at(self._moments, bins, tokens * times_s)
 
+    def _bins(self, times_s: np.ndarray) -> np.ndarray:
+        return (times_s / self._bin_s).astype(np.int64)
+
     def _double(self) -> None:
-        for kept in (self._tokens, self._moments):
+        for kept in (self._tokens, self._moments, self._done):
             kept[: _BINS // 2] = kept[::2] + kept[1::2]
             kept[_BINS // 2 :] = 0
         self._bin_s *= 2

@@ -21,7 +21,8 @@ def _jct_against(
     statistics: Sequence[str] = ("mean", "p95"),
     name: str,
     place: int,
-    **said: str,
+    shows: str,
+    needs: str,
 ) -> FigureSpec:
     """Make the figure of a setting: one row a policy, value and statistic; one panel a statistic."""
 
@@ -31,7 +32,7 @@ def _jct_against(
     def draw(table: FigureTable) -> Figure:
         return draw_jct_against(table, setting, axis)
 
-    return FigureSpec(name=name, tabulate=tabulate, draw=draw, place=place, **said)
+    return FigureSpec(name=name, shows=shows, needs=needs, tabulate=tabulate, draw=draw, place=place)
 
 
 JCT_VS_RATE = _jct_against(

@@ -46,17 +46,23 @@ def load_line(item: PolicyCapacity, load_per_s: float, *, kept: str = "") -> str
     kept
         What else is to be kept, in words.
     """
-    sustained, held, floor = item.sustained_per_s, item.held_per_s, item.congested_per_s.value
-    if load_per_s <= sustained:
+    if load_per_s <= item.sustained_per_s:
         return f"sustained: a burst drains, and JCT is back where it was{kept}"
-    if load_per_s <= held:
-        remedy = f"Keep at most {item.peak_programs:.0f} programs in the system (a gate), or stay below {rate(sustained)}/s"
-        shed = "" if not sustained else f"; once congested, it recovers when the load falls below {rate(floor)}/s"
-        return (
-            f"metastable: it holds from an empty engine{kept}, but a burst, or a restart under load, leaves it congested "
-            f"at {rate(floor)} programs/s. {remedy}{shed}"
-        )
-    return f"too much: it does not hold even from an empty engine{kept}; add replicas or stay below {rate(sustained)}/s"
+    if load_per_s <= item.held_per_s:
+        gate = f"keep at most {item.peak_programs:.0f} programs in the system"
+        return metastable_line(item.congested_per_s.value, item.sustained_per_s, kept=kept, gate=gate)
+    below = f"add replicas or stay below {rate(item.sustained_per_s)}/s" if item.sustained_per_s else "add replicas"
+    return f"too much: it does not hold even from an empty engine{kept}; {below}"
+
+
+def metastable_line(congested_per_s: float, sustained_per_s: float, *, kept: str = "", gate: str = "") -> str:
+    """Say that a load holds from an empty engine alone, and what can be done about it."""
+    gate = gate or "keep the programs in the system to what fits the KV cache"
+    return (
+        f"metastable: it holds from an empty engine{kept}, but a burst, or a restart under load, leaves it congested "
+        f"at {rate(congested_per_s)} programs/s, until the load falls below that. To be safe {gate} (a gate), or stay "
+        f"below {rate(sustained_per_s)}/s"
+    )
 
 
 def _precision(found: CapacityResult) -> Iterator[str]:
@@ -125,5 +131,3 @@ def _curves(found: CapacityResult) -> Table:
 
 def _interval(low: float | None, high: float | None) -> str:
     return _NONE if low is None or high is None else f"{rate(low)} … {rate(high)}"
-
-

@@ -188,7 +188,14 @@ class RunVerdict(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Of the backlog, in programs' worth of work. As what follows, of all but `none`: what the verdict goes by, and
     that on several runs."""
     window_s: Positive | None = None
-    """Last arrival."""
+    """Last arrival; after a burst the time from `from_s` to it."""
+    from_s: Number | None = None
+    """Where the backlog was at its lowest in the first half after a burst; as what follows, only where there was one.
+    """
+    programs: AtLeastOne | None = None
+    """Arrivals from then on."""
+    jct_s: Number | None = None
+    """Their mean JCT."""
     z: Finite | None = None
     v: Positive | None = None
 

@@ -29,6 +29,7 @@ class Tally:
 
     def __init__(self, length: RunLength | None = None, burst: Burst | None = None) -> None:
         self._length = length or RunLength()
+        self.burst = None if burst is None else burst.spec
         self._left_out = burst.mark if burst is not None and not burst.spec.counts else ""
         """What the names of programs have in them that do not count whenever they arrive; empty for none."""
         self._jct_s = array("d")
@@ -144,6 +145,11 @@ class Tally:
         """Return the rate of work of a closed load of so many workers; see `served`."""
         finish_s = np.frombuffer(self._arrival_s) + np.frombuffer(self._jct_s)
         return served(finish_s, workers, self.backlog.done_by, self.fresh_tokens / self.programs)
+
+    def arrivals_from(self, start_s: float) -> tuple[int, float]:
+        """Return how many programs arrived from a time on, and their mean JCT in seconds."""
+        arrived = np.frombuffer(self._arrival_s) >= start_s
+        return int(arrived.sum()), float(np.frombuffer(self._jct_s)[arrived].mean())
 
     @property
     def jct_s(self) -> Quantiles:

@@ -10,6 +10,7 @@ from continuum_sim.steady.verdict import PARTS, Observed, Trend, Verdict, judge,
 from continuum_sim.traces.arrivals import Burst, Closed, OpenArrivals
 
 _CLOSED = "in a closed load programs wait for each other, so that no backlog can grow"
+_NONE_AFTER = "no program arrives after the burst"
 _AT_ONCE = "all programs arrive at once, so that the backlog can only fall"
 
 
@@ -20,8 +21,14 @@ def verdict_of(tally: Tally, arrivals: OpenArrivals | Closed) -> RunVerdict:
         return RunVerdict(kind="none", reason=_CLOSED)
     if isinstance(arrivals, Burst) or not window_s or not tally.fresh_tokens:
         return RunVerdict(kind="none", reason=_AT_ONCE)
-    backlog = tally.backlog.means(window_s, PARTS) * (tally.programs / tally.fresh_tokens)
-    observed = observe(backlog, window_s, programs=tally.programs, jct_s=tally.jct_s.mean)
+    from_s, programs, jct_s = 0.0, tally.programs, tally.jct_s.mean
+    if tally.burst is not None:
+        if window_s <= tally.burst.at_s:
+            return RunVerdict(kind="none", reason=_NONE_AFTER)
+        from_s = tally.backlog.low_s(tally.burst.at_s, window_s)
+        programs, jct_s = tally.arrivals_from(from_s)
+    backlog = tally.backlog.means(window_s, PARTS, from_s) * (tally.programs / tally.fresh_tokens)
+    observed = observe(backlog, window_s - from_s, programs=programs, jct_s=jct_s)
     said = judge([observed])
     return RunVerdict(
         kind=said.kind,
@@ -29,9 +36,12 @@ def verdict_of(tally: Tally, arrivals: OpenArrivals | Closed) -> RunVerdict:
         needed_programs=said.needed_programs,
         hazard=said.hazard,
         growth_per_s=observed.growth_per_s,
-        window_s=window_s,
+        window_s=observed.window_s,
         z=observed.trend.z,
         v=observed.trend.v,
+        from_s=None if tally.burst is None else from_s,
+        programs=None if tally.burst is None else programs,
+        jct_s=None if tally.burst is None else jct_s,
     )
 
 
@@ -46,5 +56,6 @@ def joint_verdict(summaries: Sequence[Summary]) -> Verdict | None:
         if said.z is None or said.v is None or growth is None or said.window_s is None:
             return Verdict("none", len(summaries), summary.programs, reason=said.reason)
         trend = Trend(said.z, said.v)
-        observed.append(Observed(trend, growth, summary.programs, said.window_s, summary.jct_s.mean))
+        jct_s = summary.jct_s.mean if said.jct_s is None else said.jct_s
+        observed.append(Observed(trend, growth, said.programs or summary.programs, said.window_s, jct_s))
     return judge(observed)

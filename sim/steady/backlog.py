@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 _BINS: Final = 2**16
 """However long a run is: 1 MB, and still hundreds a part where the load is a hundredth of the run."""
+_FALL_PARTS: Final = 80
 
 
 class Backlog:
@@ -43,23 +44,30 @@ class Backlog:
         self._add(times_s, -tokens)
         np.add.at(self._done, self._bins(times_s), tokens)
 
-    def means(self, end_s: float, parts: int) -> np.ndarray:
-        """Return the mean of W over each of equal parts of [0, end_s], in tokens."""
+    def means(self, end_s: float, parts: int, start_s: float = 0.0) -> np.ndarray:
+        """Return the mean of W over each of equal parts of [start_s, end_s], in tokens."""
         edges_s = self._bin_s * np.arange(_BINS + 1)
         tokens = np.concatenate(([0.0], np.cumsum(self._tokens)))
         moments = np.concatenate(([0.0], np.cumsum(self._moments)))
         # ∫ W from 0 to T is the sum of what came before, times how long it was there.
-        integral = np.interp(np.linspace(0, end_s, parts + 1), edges_s, edges_s * tokens - moments)
-        means: np.ndarray = np.diff(integral) * (parts / end_s)
+        integral = np.interp(np.linspace(start_s, end_s, parts + 1), edges_s, edges_s * tokens - moments)
+        means: np.ndarray = np.diff(integral) * (parts / (end_s - start_s))
         return means
 
     def done_by(self, times_s: ArrayLike) -> np.ndarray:
         """Return the work that was done by these times, in tokens."""
         edges_s = self._bin_s * np.arange(_BINS + 1)
-        done: np.ndarray = np.interp(
-            np.asarray(times_s, float), edges_s, np.concatenate(([0.0], np.cumsum(self._done)))
-        )
-        return done
+        done = np.concatenate(([0.0], np.cumsum(self._done)))
+        return np.asarray(np.interp(np.asarray(times_s, float), edges_s, done))
+
+    def low_s(self, after_s: float, end_s: float) -> float:
+        """Return when W is lowest in the first half of the time from a burst to the end, to one of 80 parts of it.
+
+        From there on the fall after the burst does not tell on a verdict, whose limits are those of paths that start
+        at their lowest point; and where W is not down by then, it is seen to fall, or not to.
+        """
+        place = int(np.argmin(self.means(end_s, _FALL_PARTS, after_s)[: _FALL_PARTS // 2]))
+        return after_s + place * (end_s - after_s) / _FALL_PARTS
 
     def _add(self, times_s: np.ndarray, tokens: np.ndarray) -> None:
         if not len(times_s):

@@ -13,9 +13,10 @@ from continuum_sim.cli.progress import Bar
 from continuum_sim.execute import execute
 from continuum_sim.resolve import resolve
 from continuum_sim.results.recorder import Progress
-from continuum_sim.results.summary import RunRecovery
+from continuum_sim.results.summary import RunRecovery, RunVerdict
 from continuum_sim.run_config import RunConfig
 from continuum_sim.steady.recovery import recovery
+from continuum_sim.sweeps.row import make_row
 from support.cli import printed
 from support.programs import program, turn
 from support.steptimes import constant
@@ -92,17 +93,39 @@ def test_a_comparison_counts_the_runs_that_recover() -> None:
     assert all(text.startswith("30 programs at 0 s: recovers in 2 of 2 runs, after") for text in shown)
 
 
-def test_a_sweep_has_columns_of_it() -> None:
-    swept = cs.sweep(
-        ["lru"],
-        rates=[0.5],
-        vary={"burst": [None, 30], "start": ["empty", "loaded"]},
-        programs=60,
-        limit=5,
-        max_turns=2,
-    )
-    cells = swept.frame().set_index(["burst", "start"])
-    assert len(swept.failures) == 1  # a burst on top of a loaded start
-    assert cells.recovery_burst_programs.dropna().tolist() == [30]
-    assert cells.recovery_looked_at_programs.dropna().tolist() == [60]
-    assert cells.measured_left_out.dropna().tolist() == ["+"]
+def test_a_row_of_a_sweep_has_columns_of_it() -> None:
+    for settings, burst, left_out in (({"burst": 30}, 30, None), ({"start": "loaded"}, None, "+"), ({}, None, None)):
+        config = RunConfig(policy="lru", programs=60, rate=0.5, warmup=0, **settings, **ENGINE)  # type: ignore[arg-type]
+        run = resolve(config)
+        row = make_row("cell", run, execute(run, keep=["programs"]))
+        assert (row["recovery_burst_programs"], row["measured_left_out"]) == (burst, left_out)
+        assert (row["recovery_recovered"], row["recovery_looked_at_programs"]) == (
+            (True, 60) if burst else (None, None)
+        )
+        assert len(row["program_jct_s"]) == 60 + (burst or 0)
+
+
+def verdict(**settings: object) -> RunVerdict:
+    said = cs.run(policy="lru", **{"programs": 600, "rate": 0.2, **ENGINE, **settings}).summary.verdict  # type: ignore[arg-type]
+    assert isinstance(said, RunVerdict)
+    return said
+
+
+def test_the_verdict_is_on_what_comes_after_the_fall() -> None:
+    said = verdict(burst="100@200", max_num_seqs=1, seed=1)
+    assert said.kind == "steady"
+    assert said.from_s is not None
+    assert said.from_s > 300
+    assert said.programs is not None
+    assert said.hazard == 3 / said.programs
+    assert verdict(start="loaded", max_num_seqs=1, seed=1).kind == "steady"
+
+
+def test_growth_after_a_burst_is_growth() -> None:
+    for settings in ({"burst": 100}, {"start": "loaded"}):
+        assert verdict(rate=1.5, max_num_seqs=1, **settings).kind == "grows"
+
+
+def test_there_is_no_verdict_where_nothing_comes_after_the_burst() -> None:
+    said = verdict(programs=20, burst="5@9000")
+    assert (said.kind, said.reason) == ("none", "no program arrives after the burst")

@@ -10,6 +10,7 @@ from continuum_sim.steady.verdict import LEAST_PROGRAMS, Slope, Verdict
 def verdict_line(verdict: RunVerdict, programs: int) -> str:
     """Say what one run of so many programs tells."""
     growth_per_s, needed = verdict.growth_per_s, verdict.needed_programs
+    programs = verdict.programs or programs
     return joint_line(Verdict(verdict.kind, 1, programs, needed, growth_per_s, reason=verdict.reason))
 
 

@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, TypeVar, Unpack
 
 from continuum_sim.comparison_store import IDENTITIES, RUNS, comparison_store
 from continuum_sim.errors import ConfigError
@@ -30,6 +31,7 @@ from continuum_sim.traces.files import write_text
 MOST_RUNS = 100_000
 """Of a comparison, which holds the programs of all of them."""
 
+T = TypeVar("T")
 OnRun = Callable[[str, int, bool], None]
 
 
@@ -160,16 +162,33 @@ def run_comparison(
             for name, config in zip(names, plan.configs, strict=True)
             if name not in kept
         ]
-        done = stack.enter_context(closing(_run_all(todo, jobs, progress)))
+        alone = jobs == 1 or len(todo) <= 1
+        run_one = partial(_run_one, progress=progress) if alone else _run_one
+        done = stack.enter_context(closing(_in_order(run_one, todo, jobs)))
         runs = []
         for name in names:
             runs.append(kept[name] if name in kept else next(done))
             if on_run is not None:
                 on_run(runs[-1].summary.policy, runs[-1].summary.seed, name in kept)
-        result = CompareResult(runs, plan.baseline, None if out is None else Path(out))
+        congested = _congested(plan, runs, jobs)
+        result = CompareResult(runs, plan.baseline, None if out is None else Path(out), congested)
         if place is not None:
             write_text(place / COMPARISON, result.to_json())
     return result
+
+
+def _congested(plan: ComparisonPlan, runs: Sequence[Run], jobs: int) -> dict[str, float]:
+    """Policy -> what it serves once congested, of those whose load may be held from an empty engine alone."""
+    from continuum_sim.capacities.congested import congested_rate, may_be_metastable
+
+    seeds = len(runs) // len(plan.policies)
+    configs = {}
+    for place, policy in enumerate(plan.policies):
+        of_policy = [run.summary for run in runs[place * seeds : (place + 1) * seeds]]
+        if may_be_metastable(plan.first, of_policy):
+            configs[policy] = plan.configs[place * seeds]
+    tasks = [(config,) for config in configs.values()]
+    return dict(zip(configs, _in_order(congested_rate, tasks, jobs), strict=True))
 
 
 def _manifest(plan: ComparisonPlan, names: Sequence[str], command: Sequence[str] | None) -> dict[str, Any]:
@@ -225,17 +244,16 @@ def _names(configs: Sequence[RunConfig]) -> list[str]:
     return names
 
 
-def _run_all(
-    tasks: list[tuple[RunConfig, Path | None, Sequence[str] | None]], jobs: int, progress: OnProgress | None
-) -> Generator[Run, None, None]:
+def _in_order(function: Callable[..., T], tasks: Sequence[tuple[Any, ...]], jobs: int) -> Generator[T, None, None]:
+    """Apply a function to the arguments of every task, on several processes if there are several tasks."""
     if jobs == 1 or len(tasks) <= 1:
-        yield from (_run_one(*task, progress) for task in tasks)
+        yield from (function(*task) for task in tasks)
         return
     from joblib import Parallel, delayed
 
     with local_workers():
         parallel = Parallel(n_jobs=jobs, return_as="generator")
-        yield from start_workers(parallel, (delayed(_run_one)(*task) for task in tasks))
+        yield from start_workers(parallel, (delayed(function)(*task) for task in tasks))
 
 
 def _run_one(

@@ -103,6 +103,14 @@ def parse_arrivals(text: str) -> OpenArrivals | Closed:
     return process
 
 
+def rate_of(arrivals: str) -> float | None:
+    """Return the programs per second that arrivals in this notation name; None where they have no rate."""
+    try:
+        return float(split_spec(arrivals)[1]["rate"])
+    except (ConfigError, KeyError, ValueError):
+        return None
+
+
 def build(cls: type[T], settings: Mapping[str, str], owner: str) -> T:
     """Make a dataclass from text settings, converted to the types of its fields.
 

@@ -55,9 +55,13 @@ def fits_of(run: ResolvedRun) -> float:
     return max(1.0, tokens / float(np.mean(contexts)))
 
 
-def programs_of_point(n: int, fits: float, available: int) -> int:
+def counted_of_point(n: int, fits: float) -> int:
+    """Return how many ends a point of the curve is measured by, at least."""
+    return LEAST_OF_THE_FLOOR if n >= CONGESTED_FITS * fits else LEAST_COUNTED if n >= fits else 0
+
+
+def programs_of_point(n: int, available: int, counted: int) -> int:
     """Return how many programs a closed loop of n takes: whole passes of the trace, if that has few."""
-    counted = LEAST_OF_THE_FLOOR if n >= CONGESTED_FITS * fits else LEAST_COUNTED if n >= fits else 0
     wanted = max(LEAST_OF_A_POINT, 2 * n + counted)
     return math.ceil(wanted / available) * available if available < wanted else wanted
 

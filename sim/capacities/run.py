@@ -13,7 +13,7 @@ from typing import Any, Final, Unpack
 import numpy as np
 
 from continuum_sim.capacities.law import FEW, HALF, fit_law, rate_intervals
-from continuum_sim.capacities.measure import AFTER, fits_of, programs_of_point
+from continuum_sim.capacities.measure import AFTER, counted_of_point, fits_of, programs_of_point
 from continuum_sim.capacities.result import (
     CapacityResult,
     CurvePoint,
@@ -24,7 +24,7 @@ from continuum_sim.capacities.result import (
 )
 from continuum_sim.capacities.search import STEP, Threshold
 from continuum_sim.capacities.slo import parse_slo
-from continuum_sim.capacities.spec import BURST_FITS, HORIZON_BURSTS, PROGRAMS, SEEDS, CapacitySpec
+from continuum_sim.capacities.spec import PROGRAMS, SEEDS, CapacitySpec
 from continuum_sim.capacities.store import KIND, CapacityStore, capacity_store
 from continuum_sim.capacities.task import Found, Outcome, Task, run_task
 from continuum_sim.errors import ConfigError
@@ -35,7 +35,7 @@ from continuum_sim.resolve import ResolvedRun, resolve, resolve_policy
 from continuum_sim.results.manifest import make_stamp
 from continuum_sim.run_config import RunConfig
 from continuum_sim.settings_dict import ServiceSettings
-from continuum_sim.steady.curve import CONGESTED_FITS, ServiceCurve
+from continuum_sim.steady.curve import BURST_FITS, CONGESTED_FITS, HORIZON_BURSTS, ServiceCurve
 from continuum_sim.sweeps.identity import Lookup
 from continuum_sim.sweeps.run import SweepProgress
 from continuum_sim.sweeps.traces import PlannedTraces
@@ -283,7 +283,7 @@ class _Look:
         self._report()
 
     def _point(self, policy: str, n: int) -> Task:
-        programs = programs_of_point(n, self._fits, self._first.trace.programs)
+        programs = programs_of_point(n, self._first.trace.programs, counted_of_point(n, self._fits))
         arrivals = f"closed:workers={n}"
         return self._task("point", policy, replace(self._configs[policy], arrivals=arrivals, programs=programs))
 

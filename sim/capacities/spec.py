@@ -16,8 +16,6 @@ SEEDS: Final = range(10)
 AFTER_BURST_SEEDS: Final = 4
 """Of the seeds, those under which a burst comes: what it takes to drain one varies less than what it takes to collapse.
 """
-BURST_FITS: Final = 5
-HORIZON_BURSTS: Final = 15
 LEAST_PROGRAMS: Final = 200
 MOST_PROGRAMS: Final = 1_000_000
 MOST_SEEDS: Final = 1_000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
@@ -68,6 +68,9 @@ class ComparisonRow(msgspec.Struct, frozen=True, kw_only=True):
     """Of its runs together; None where one of them is older than verdicts."""
     recovery: JointRecovery | None = None
     """Where there is a burst."""
+    congested_per_s: float | None = None
+    """Programs' worth of work per second once there are 5 times as many programs as fit; None where the load has no
+    rate, does not hold, or is too short to be a service's."""
     notes: list[str]
     """Those of all its runs, each once; one that some runs do not share says of how many it is."""
 
@@ -91,12 +94,21 @@ class CompareResult(Shown):
         The policy the others are measured against.
     directory
         Where the runs were written, if they were.
+    congested_per_s
+        Policy -> what it serves once it is congested, where that was looked for.
     """
 
-    def __init__(self, runs: Sequence[Run], baseline: str, directory: Path | None = None) -> None:
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        baseline: str,
+        directory: Path | None = None,
+        congested_per_s: Mapping[str, float] | None = None,
+    ) -> None:
         self.runs = list(runs)
         self.baseline = baseline
         self.directory = directory
+        self._congested_per_s = dict(congested_per_s or {})
         self.policies = list(dict.fromkeys(run.summary.policy for run in runs))
         self.seeds = list(dict.fromkeys(run.summary.seed for run in runs))
 
@@ -210,6 +222,7 @@ class CompareResult(Shown):
             peak_used_share=fmean(s.kv.peak_used_share for s in runs),
             verdict=joint_verdict(runs),
             recovery=joint_recovery(runs),
+            congested_per_s=self._congested_per_s.get(policy),
             notes=_notes(runs),
         )
 

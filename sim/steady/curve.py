@@ -15,6 +15,10 @@ import numpy as np
 
 CONGESTED_FITS: Final = 5
 """Times what fits, from which the curve has reached its floor."""
+BURST_FITS: Final = 5
+"""Times what fits that a burst has, unless one says otherwise: enough to reach that floor."""
+HORIZON_BURSTS: Final = 15
+"""Times a burst, in how many arrivals it is to be gone."""
 _ABOVE_PEAK: Final = 1.1
 """Times the n of the peak at which a burst counts as drained."""
 _FULL: Final = 0.98
@@ -128,6 +132,14 @@ class ServiceCurve:
             step = (1 + served * step) / rate
             total += step
         return total
+
+
+def recoverable_from_floor(congested_per_s: float) -> float:
+    """Return the recoverable rate of a curve that is as low as its floor all the way down from a burst.
+
+    A burst B is then gone after λ·B/(μ − λ) arrivals, which are H = `HORIZON_BURSTS`·B of them at λ = μ·H/(H + B).
+    """
+    return congested_per_s * HORIZON_BURSTS / (HORIZON_BURSTS + 1)
 
 
 def _highest(holds: Callable[[float], bool], above: float) -> float:

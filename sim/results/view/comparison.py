@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from continuum_sim.results.numbers import count, percent, seconds, signed
 from continuum_sim.results.paired import SEEDS_TO_RESAMPLE, PairedDifference
 from continuum_sim.results.summary import Prefill, Summary, TimeSplit
+from continuum_sim.results.view.capacity import metastable_line, rate
 from continuum_sim.results.view.parts import (
     Bar,
     Block,
@@ -27,6 +28,8 @@ from continuum_sim.results.view.parts import (
 from continuum_sim.results.view.recovery import joint_recovery_line
 from continuum_sim.results.view.run import called, load_of, shown_parts
 from continuum_sim.results.view.verdict import joint_line
+from continuum_sim.spec import rate_of
+from continuum_sim.steady.curve import recoverable_from_floor
 
 if TYPE_CHECKING:
     from continuum_sim.results.compared import ComparisonRow
@@ -49,7 +52,9 @@ def comparison_view(
     blocks: list[Block] = [_times(rows), _bars(rows), _memory(rows)]
     verdicts = [Fact(row.policy, joint_line(row.verdict)) for row in rows if row.verdict is not None]
     bursts = [Fact(row.policy, joint_recovery_line(row.recovery)) for row in rows if row.recovery is not None]
-    blocks[:0] = [Facts(facts) for facts in (verdicts, bursts) if facts]
+    load_per_s = rate_of(first.arrivals)
+    loads = [fact for row in rows if (fact := _metastable(row, load_per_s)) is not None]
+    blocks[:0] = [Facts(facts) for facts in (verdicts, bursts, loads) if facts]
     if rows[0].router:
         blocks.append(_cluster(rows))
     if differences:
@@ -121,6 +126,16 @@ def _memory(rows: Sequence[ComparisonRow]) -> Table:
         pins = (row.pins_made, row.pins_hit, row.pins_expired, row.pins_broken)
         cells.append([row.policy, *map(count, (*tokens, row.preemptions, *pins))])
     return Table(columns, cells, "Prompt tokens and pins (a run)")
+
+
+def _metastable(row: ComparisonRow, load_per_s: float | None) -> Fact | None:
+    """Say of a load that holds whether it would after a burst as well; nothing where that is not known."""
+    if row.congested_per_s is None or load_per_s is None:
+        return None
+    sustained_per_s = recoverable_from_floor(row.congested_per_s)
+    if load_per_s <= sustained_per_s:
+        return Fact(row.policy, f"recovers: even congested it serves {rate(row.congested_per_s)} programs/s")
+    return Fact(row.policy, metastable_line(row.congested_per_s, sustained_per_s))
 
 
 def _cluster(rows: Sequence[ComparisonRow]) -> Table:

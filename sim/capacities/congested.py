@@ -1,0 +1,42 @@
+"""What policies still serve once they are congested, for loads that hold: one closed loop each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from continuum_sim.capacities.measure import LEAST_COUNTED, fits_of, measure_point, programs_of_point
+from continuum_sim.resolve import ResolvedRun, resolve
+from continuum_sim.results.summary import Summary
+from continuum_sim.results.verdicts import joint_verdict
+from continuum_sim.run_config import RunConfig
+from continuum_sim.spec import rate_of
+from continuum_sim.steady.curve import BURST_FITS
+from continuum_sim.steady.verdict import LEAST_PROGRAMS
+
+
+def may_be_metastable(run: ResolvedRun, summaries: Sequence[Summary]) -> bool:
+    """Whether it says something to look for a congested rate beside runs of one load.
+
+    It does where a length was asked for, as of a service, with a rate, and the load held in some run; not where the
+    burst that it takes to congest the engine has as many programs as the run.
+    """
+    length = run.config.length
+    if not length.repeats or length.burst is not None or rate_of(run.arrivals_spec) is None:
+        return False
+    verdict = joint_verdict(summaries)
+    if verdict is None or (verdict.kind == "grows" and verdict.collapsed is None):
+        return False
+    programs = min(summary.programs for summary in summaries)
+    return programs >= max(LEAST_PROGRAMS, BURST_FITS * fits_of(run))
+
+
+def congested_rate(config: RunConfig) -> float:
+    """Measure what is served while 5 times as many programs as fit are in the system, in programs per second."""
+    run = resolve(config)
+    workers = round(BURST_FITS * fits_of(run))
+    programs = programs_of_point(workers, run.trace.programs, LEAST_COUNTED)
+    closed = replace(
+        config, arrivals=f"closed:workers={workers}", programs=programs, duration=None, warmup=None, cooldown=None
+    )
+    return measure_point(resolve(replace(closed, trace=run.trace))).per_s

@@ -19,7 +19,7 @@ from continuum_sim.keywords import documented, named
 from continuum_sim.policies import Policy
 from continuum_sim.processes import local_workers, start_workers
 from continuum_sim.resolve import ResolvedRun, open_trace, resolve, resolve_policy
-from continuum_sim.results.compared import CompareResult, Run
+from continuum_sim.results.compared import CompareResult, Congested, Run
 from continuum_sim.results.manifest import make_stamp
 from continuum_sim.results.tables import COLUMNS
 from continuum_sim.results.unfinished import COMPARISON
@@ -177,9 +177,9 @@ def run_comparison(
     return result
 
 
-def _congested(plan: ComparisonPlan, runs: Sequence[Run], jobs: int) -> dict[str, float]:
+def _congested(plan: ComparisonPlan, runs: Sequence[Run], jobs: int) -> dict[str, Congested]:
     """Policy -> what it serves once congested, of those whose load may be held from an empty engine alone."""
-    from continuum_sim.capacities.congested import congested_rate, may_be_metastable
+    from continuum_sim.capacities.congested import may_be_metastable, measure_congested
 
     seeds = len(runs) // len(plan.policies)
     configs = {}
@@ -188,7 +188,7 @@ def _congested(plan: ComparisonPlan, runs: Sequence[Run], jobs: int) -> dict[str
         if may_be_metastable(plan.first, of_policy):
             configs[policy] = plan.configs[place * seeds]
     tasks = [(config,) for config in configs.values()]
-    return dict(zip(configs, _in_order(congested_rate, tasks, jobs), strict=True))
+    return dict(zip(configs, _in_order(measure_congested, tasks, jobs), strict=True))
 
 
 def _manifest(plan: ComparisonPlan, names: Sequence[str], command: Sequence[str] | None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from continuum_sim.capacities.measure import LEAST_COUNTED, fits_of, measure_point, programs_of_point
 from continuum_sim.resolve import ResolvedRun, resolve
+from continuum_sim.results.compared import Congested
 from continuum_sim.results.summary import Summary
 from continuum_sim.results.verdicts import joint_verdict
 from continuum_sim.run_config import RunConfig
@@ -31,12 +32,13 @@ def may_be_metastable(run: ResolvedRun, summaries: Sequence[Summary]) -> bool:
     return programs >= max(LEAST_PROGRAMS, BURST_FITS * fits_of(run))
 
 
-def congested_rate(config: RunConfig) -> float:
-    """Measure what is served while 5 times as many programs as fit are in the system, in programs per second."""
+def measure_congested(config: RunConfig) -> Congested:
+    """Measure what is served while 5 times as many programs as fit are in the system."""
     run = resolve(config)
-    workers = round(BURST_FITS * fits_of(run))
+    fits = fits_of(run)
+    workers = round(BURST_FITS * fits)
     programs = programs_of_point(workers, run.trace.programs, LEAST_COUNTED)
     closed = replace(
         config, arrivals=f"closed:workers={workers}", programs=programs, duration=None, warmup=None, cooldown=None
     )
-    return measure_point(resolve(replace(closed, trace=run.trace))).per_s
+    return Congested(measure_point(resolve(replace(closed, trace=run.trace))).per_s, fits)

@@ -14,7 +14,7 @@ from continuum_sim.capacities.slo import Slo
 from continuum_sim.errors import ConfigError
 from continuum_sim.resolve import ResolvedRun
 from continuum_sim.steady.backlog import Backlog
-from continuum_sim.steady.curve import CONGESTED_FITS, LEFT_FULLS
+from continuum_sim.steady.curve import CONGESTED_FITS, LEFT_FULLS, ServiceCurve
 from continuum_sim.steady.served import batch_rate, served
 from continuum_sim.steady.verdict import LEAST_PROGRAMS, PARTS, Trend
 from continuum_sim.traces.arrivals import Closed
@@ -90,22 +90,24 @@ def measure_drain(run: ResolvedRun) -> Rate:
     return Rate(found.value, found.low, found.high)
 
 
-def holds_from_empty(run: ResolvedRun, *, full: float, slo: Slo) -> bool:
+def holds_from_empty(run: ResolvedRun, *, curve: ServiceCurve, slo: Slo) -> bool:
     """Whether an engine that begins empty serves an open load to its last arrival, and keeps the objectives.
 
-    It does not if more than `GONE_FULLS` times the n of the peak are there at any time, more than `LEFT_FULLS` times at
-    the last arrival, or their number grows (see `steady.verdict`).
+    It does not if the number of programs there grows (see `steady.verdict`), or, at a rate above the congested one, if
+    more than `GONE_FULLS` times the n of the peak are there at any time, or more than `LEFT_FULLS` times at the last
+    arrival. At a lower rate as many may be there, but not to stay.
 
     Parameters
     ----------
     run
         A run of a given number of programs.
-    full
-        The n of the peak of the service curve.
+    curve
+        Of its policy.
     slo
         What is to be kept as well, by those that arrive after a first tenth.
     """
     arrival_s = _arrival_times(run)
+    full = curve.full if getattr(run.arrivals, "rate", math.inf) > curve.congested_per_s else math.inf
     last_s = arrival_s[-1]
     collapsed = False
 

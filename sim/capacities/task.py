@@ -77,7 +77,7 @@ class Task:
         def holds(rate: float) -> bool:
             run = self._run(replace(self.config, arrivals=f"poisson:rate={rate!r}"))
             if self.kind == "empty":
-                return holds_from_empty(run, full=curve.full, slo=self.slo)
+                return holds_from_empty(run, curve=curve, slo=self.slo)
             return recovers(run, settled=curve.settled(rate), horizon=self.horizon, slo=self.slo)
 
         peak_per_s = curve.peak[1]

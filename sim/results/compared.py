@@ -27,6 +27,15 @@ if TYPE_CHECKING:
     from continuum_sim.results.view import View
 
 
+class Congested(msgspec.Struct, frozen=True):
+    """What a policy serves once there are 5 times as many programs as fit the KV cache."""
+
+    per_s: float
+    """Programs' worth of work."""
+    fits: float
+    """Programs."""
+
+
 class ComparisonRow(msgspec.Struct, frozen=True, kw_only=True):
     """One policy over all seeds: JCT over all its programs, time a program, everything else the mean of its runs."""
 
@@ -68,9 +77,8 @@ class ComparisonRow(msgspec.Struct, frozen=True, kw_only=True):
     """Of its runs together; None where one of them is older than verdicts."""
     recovery: JointRecovery | None = None
     """Where there is a burst."""
-    congested_per_s: float | None = None
-    """Programs' worth of work per second once there are 5 times as many programs as fit; None where the load has no
-    rate, does not hold, or is too short to be a service's."""
+    congested: Congested | None = None
+    """None where the load has no rate, does not hold, or is too short to be a service's."""
     notes: list[str]
     """Those of all its runs, each once; one that some runs do not share says of how many it is."""
 
@@ -94,7 +102,7 @@ class CompareResult(Shown):
         The policy the others are measured against.
     directory
         Where the runs were written, if they were.
-    congested_per_s
+    congested
         Policy -> what it serves once it is congested, where that was looked for.
     """
 
@@ -103,12 +111,12 @@ class CompareResult(Shown):
         runs: Sequence[Run],
         baseline: str,
         directory: Path | None = None,
-        congested_per_s: Mapping[str, float] | None = None,
+        congested: Mapping[str, Congested] | None = None,
     ) -> None:
         self.runs = list(runs)
         self.baseline = baseline
         self.directory = directory
-        self._congested_per_s = dict(congested_per_s or {})
+        self._congested = dict(congested or {})
         self.policies = list(dict.fromkeys(run.summary.policy for run in runs))
         self.seeds = list(dict.fromkeys(run.summary.seed for run in runs))
 
@@ -222,7 +230,7 @@ class CompareResult(Shown):
             peak_used_share=fmean(s.kv.peak_used_share for s in runs),
             verdict=joint_verdict(runs),
             recovery=joint_recovery(runs),
-            congested_per_s=self._congested_per_s.get(policy),
+            congested=self._congested.get(policy),
             notes=_notes(runs),
         )
 

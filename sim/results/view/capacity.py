@@ -49,19 +49,24 @@ def load_line(item: PolicyCapacity, load_per_s: float, *, kept: str = "") -> str
     if load_per_s <= item.sustained_per_s:
         return f"sustained: a burst drains, and JCT is back where it was{kept}"
     if load_per_s <= item.held_per_s:
-        gate = f"keep at most {item.peak_programs:.0f} programs in the system"
-        return metastable_line(item.congested_per_s.value, item.sustained_per_s, kept=kept, gate=gate)
+        return metastable_line(item.congested_per_s.value, item.sustained_per_s, item.peak_programs, kept=kept)
     below = f"add replicas or stay below {rate(item.sustained_per_s)}/s" if item.sustained_per_s else "add replicas"
     return f"too much: it does not hold even from an empty engine{kept}; {below}"
 
 
-def metastable_line(congested_per_s: float, sustained_per_s: float, *, kept: str = "", gate: str = "") -> str:
-    """Say that a load holds from an empty engine alone, and what can be done about it."""
-    gate = gate or "keep the programs in the system to what fits the KV cache"
+def metastable_line(congested_per_s: float, sustained_per_s: float, programs: float, *, kept: str = "") -> str:
+    """Say that a load holds from an empty engine alone, and what can be done about it.
+
+    Parameters
+    ----------
+    programs
+        In the system, up to which it is not congested.
+    """
     return (
         f"metastable: it holds from an empty engine{kept}, but a burst, or a restart under load, leaves it congested "
-        f"at {rate(congested_per_s)} programs/s, until the load falls below that. To be safe {gate} (a gate), or stay "
-        f"below {rate(sustained_per_s)}/s"
+        f"at {rate(congested_per_s)} programs/s, until the load falls below that. To be safe keep at most "
+        f"{programs:.0f} programs in the system (as session-gate:limit={programs:.0f} does), or stay below "
+        f"{rate(sustained_per_s)}/s"
     )
 
 

@@ -130,12 +130,12 @@ def _memory(rows: Sequence[ComparisonRow]) -> Table:
 
 def _metastable(row: ComparisonRow, load_per_s: float | None) -> Fact | None:
     """Say of a load that holds whether it would after a burst as well; nothing where that is not known."""
-    if row.congested_per_s is None or load_per_s is None:
+    if row.congested is None or load_per_s is None:
         return None
-    sustained_per_s = recoverable_from_floor(row.congested_per_s)
+    sustained_per_s = recoverable_from_floor(row.congested.per_s)
     if load_per_s <= sustained_per_s:
-        return Fact(row.policy, f"recovers: even congested it serves {rate(row.congested_per_s)} programs/s")
-    return Fact(row.policy, metastable_line(row.congested_per_s, sustained_per_s))
+        return Fact(row.policy, f"recovers: even congested it serves {rate(row.congested.per_s)} programs/s")
+    return Fact(row.policy, metastable_line(row.congested.per_s, sustained_per_s, row.congested.fits))
 
 
 def _cluster(rows: Sequence[ComparisonRow]) -> Table:

@@ -17,6 +17,13 @@ HALF: Final = 0.5
 _STEEPEST: Final = 100.0
 """A shape at which 5 % and half of the services are 2.6 % apart: thresholds of a few seeds can look like one."""
 _FLATTEST: Final = 1.0
+_SHAPES: Final = 60
+"""On the grid, by ratio."""
+_SCALE_STEP: Final = 0.004
+"""Of the logarithm of the rate."""
+_AROUND: Final = 0.3
+"""Beyond the thresholds, likewise."""
+_MOST_LOG: Final = 30.0
 _DRAWS: Final = 400
 _OUTSIDE: Final = 2.5
 """Per cent of draws on either side of an interval."""
@@ -42,34 +49,38 @@ def fit_law(thresholds: Sequence[Threshold]) -> Law:
     thresholds
         One a seed, all with a lower end above 0.
     """
-    from scipy.optimize import minimize
-
-    low, high = np.log([[item.low_per_s, item.high_per_s] for item in thresholds]).T
-
-    def loss(at: np.ndarray) -> float:
-        shape = math.exp(at[1])
-        # Survival at both ends; the difference is the chance of a threshold in between.
-        cumulated_low, cumulated_high = np.exp(shape * (low - at[0])), np.exp(shape * (high - at[0]))
-        chance = np.exp(-np.minimum(cumulated_low, 700)) * -np.expm1(cumulated_low - cumulated_high)
-        return -float(np.log(np.maximum(chance, 1e-300)).sum())
-
-    middle = (low + high) / 2
-    # The standard deviation of the logarithm of a Weibull variable is π/(√6 shape).
-    spread = max(float(middle.std()), 0.5 * float((high - low).mean()))
-    begin = [float(middle.mean()) + 0.45 * spread, math.log(min(max(1.28 / spread, _FLATTEST), _STEEPEST))]
-    bounds = [(float(low.min()) - 1, float(high.max()) + 1), (math.log(_FLATTEST), math.log(_STEEPEST))]
-    found = minimize(loss, begin, method="L-BFGS-B", bounds=bounds).x
-    return Law(math.exp(found[0]), math.exp(found[1]))
+    return _Likelihood(thresholds).law(np.ones(len(thresholds)))
 
 
 def rate_intervals(
     thresholds: Sequence[Threshold], rng: np.random.Generator
 ) -> tuple[tuple[float, float], tuple[float, float]]:
     """Return 95 % intervals of the rates at which few and half of the services collapse, by resampling seeds."""
-    found = []
-    for _ in range(_DRAWS):
-        drawn = rng.integers(len(thresholds), size=len(thresholds))
-        law = fit_law([thresholds[place] for place in drawn])
-        found.append((law.rate(FEW), law.rate(HALF)))
-    low, high = np.percentile(found, (_OUTSIDE, 100 - _OUTSIDE), axis=0)
+    likelihood = _Likelihood(thresholds)
+    seeds = len(thresholds)
+    laws = [likelihood.law(drawn) for drawn in rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=_DRAWS)]
+    low, high = np.percentile([[law.rate(FEW), law.rate(HALF)] for law in laws], (_OUTSIDE, 100 - _OUTSIDE), axis=0)
     return (float(low[0]), float(high[0])), (float(low[1]), float(high[1]))
+
+
+class _Likelihood:
+    """Logarithms of the likelihood of every threshold, on a grid of laws: resampled ones are weighted sums of them."""
+
+    def __init__(self, thresholds: Sequence[Threshold]) -> None:
+        places, self._which = np.unique([item[:2] for item in thresholds], axis=0, return_inverse=True)
+        low, high = np.log(places).T
+        scale = np.arange(low.min() - _AROUND, high.max() + _AROUND, _SCALE_STEP)
+        shape = np.geomspace(_FLATTEST, _STEEPEST, _SHAPES)
+        self._scale, self._shape = (grid.ravel() for grid in np.meshgrid(scale, shape))
+        # Of the cumulated hazard at both ends; P(in between) = exp(−at the lower) − exp(−at the upper).
+        lower, upper = (
+            np.exp(np.minimum(self._shape[:, None] * (end - self._scale[:, None]), _MOST_LOG)) for end in (low, high)
+        )
+        with np.errstate(divide="ignore"):
+            self._log = np.maximum(np.log(-np.expm1(lower - upper)) - lower, -1e300)
+
+    def law(self, counts: np.ndarray) -> Law:
+        """Return the likeliest law of thresholds that are there so many times."""
+        weights = np.bincount(self._which.ravel(), counts, self._log.shape[1])
+        best = int(np.argmax(self._log @ weights))
+        return Law(math.exp(self._scale[best]), float(self._shape[best]))

@@ -144,6 +144,8 @@ def recovers(run: ResolvedRun, *, settled: float, horizon: int, slo: Slo) -> boo
         What is to be kept as well, by those that arrive from then on.
     """
     assert run.burst is not None
+    if math.isinf(settled):
+        return False  # more arrive than are ever served
     burst, arrival_s = run.burst.spec.programs, _arrival_times(run)
     until_s = arrival_s[min(horizon, len(arrival_s)) - 1]
     gone = False

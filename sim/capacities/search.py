@@ -48,14 +48,14 @@ def find_threshold(
     begin_per_s
         Where it is likely to be.
     least_per_s, most_per_s
-        Rates beyond which nobody looks: taken to hold at neither.
+        Rates at and beyond which nobody looks.
     """
     least, most = _place(least_per_s), _place(most_per_s) + 1
     known: dict[int, bool] = {}
 
     def told(place: int) -> bool:
         if place <= least or place >= most:
-            return False
+            return place <= least  # for the search's sake; nothing was asked there
         if place not in known:
             known[place] = holds(rate_at(place))
         return known[place]
@@ -67,13 +67,11 @@ def find_threshold(
             low, stride = high, 2 * stride
     else:
         while not told(low := max(high - stride, least)):
-            if low == least:
-                return Threshold(0.0, rate_at(high), len(known))
             high, stride = low, 2 * stride
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if told(middle) else (low, middle)
-    return Threshold(rate_at(low), rate_at(high), len(known))
+    return Threshold(rate_at(low) if low > least else 0.0, rate_at(high), len(known))
 
 
 def _place(rate: float) -> int:

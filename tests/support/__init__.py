@@ -14,6 +14,7 @@ To draw cases and judge them:
 * `strategies`: hypothesis strategies of traces, engines, policies, families and tools that reach a scheduler's corners
 * `invariants`: an observer that recounts after every step what must hold in any run
 * `compare`: whether two runs decided the same at the same times
+* `chains`: birth-death chains of which everything is known exactly
 * `naive_pool`: vLLM's block pool with one object a block, the oracle of ours
 
 The command line, pages and files:

@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
-from scipy.linalg import expm
 
 from continuum_sim.steady.curve import ServiceCurve
+from support.chains import hitting_share
 
 MADE_UP = ServiceCurve([5, 10, 20, 30, 50, 100, 400], [0.015, 0.03, 0.045, 0.03, 0.02, 0.015, 0.015], fits=18)
 FLAT = ServiceCurve([10], [1.0], fits=10)
-
-
-def hitting_share(curve: ServiceCurve, rate: float, level: int, time_s: float) -> float:
-    """P(the birth-death chain has been at `level` by then), by its generator with that level absorbing."""
-    n = np.arange(level + 1)
-    births = np.where(n < level, rate, 0.0)
-    deaths = np.where(n < level, curve.at(n), 0.0)
-    generator = np.diag(births[:-1], 1) + np.diag(deaths[1:], -1) - np.diag(births + deaths)
-    return float(expm(generator * time_s)[0, level])
 
 
 @pytest.mark.parametrize("share", [0.05, 0.5])

@@ -11,7 +11,7 @@ import pandas as pd
 from continuum_sim.plotting.data import FigureData, MissingData, plain
 from continuum_sim.plotting.estimates import T_INTERVAL, estimate_each
 from continuum_sim.plotting.held import hold
-from continuum_sim.plotting.marks import legend_above
+from continuum_sim.plotting.marks import explain_growth, legend_above, mark_growth, with_growth
 from continuum_sim.plotting.spec import FigureTable
 from continuum_sim.plotting.style import BAND_ALPHA, COLUMN_IN, GREY, Look, looks, new_figure
 
@@ -53,11 +53,11 @@ def jct_against(data: FigureData, x: str, statistics: Sequence[str], *, what: st
         part.insert(2, "statistic", statistic)
         rows.append(part)
     frame = pd.concat(rows, ignore_index=True).rename(columns={"value": "jct_s", "low": "low_s", "high": "high_s"})
-    return FigureTable(frame, BAND_NOTE, held)
+    return with_growth(FigureTable(frame, BAND_NOTE, held), data.cells, ["policy", x])
 
 
-def across(data: FigureData, x: str, *, what: str) -> tuple[FigureData, dict[str, object]]:
-    """Keep the runs that differ in policy, seed and `x` alone, in order of x.
+def across(data: FigureData, x: str, *, what: str, beside: Sequence[str] = ()) -> tuple[FigureData, dict[str, object]]:
+    """Keep the runs that differ in policy, seed, `x` and what is `beside` it alone, in order of x.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def across(data: FigureData, x: str, *, what: str) -> tuple[FigureData, dict[str
         data = data.where(data.cells[x].notna())
     values = sorted(set(data.cells[x])) if x in data.cells else []
     if len(values) >= 2:
-        data, held = hold(data, shown={x})
+        data, held = hold(data, shown={x, *beside})
         values = sorted(set(data.cells[x]))
     if len(values) < 2:
         there = f"; there is one ({plain(values[0])})" if values else ""
@@ -90,9 +90,11 @@ def draw_jct_against(table: FigureTable, x: str, label: str) -> Figure:
         part = rows[rows["statistic"] == statistic]
         for policy, line in part.groupby("policy", sort=False):
             draw_band(panel, line[x], line[["jct_s", "low_s", "high_s"]], look[str(policy)], str(policy))
+            mark_growth(panel, line, x, "jct_s", look[str(policy)])
         panel.set(ylabel=f"{statistic} JCT (s)", ylim=(0, top_of(part["jct_s"], part["high_s"])))
     scale_axis(panels[-1], sorted(set(rows[x])))
     panels[-1].set_xlabel(label)
+    explain_growth(panels[0], rows)
     legend_above(figure, panels[0])
     return figure
 

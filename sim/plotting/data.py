@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from continuum_sim.errors import ConfigError
-from continuum_sim.results.summary import Summary, TimeSplit
+from continuum_sim.results.summary import RunVerdict, Summary, TimeSplit
 from continuum_sim.spec import split_spec
 from continuum_sim.steady.served import Served
 
@@ -33,6 +33,7 @@ METRICS: Final = (
     "usable_blocks",
     *SERVED,
     *CAPACITY_RATES,
+    "verdict_kind",
 )
 """Columns of `FigureData.cells` that a run measured; every other column is a setting."""
 
@@ -125,7 +126,7 @@ class FigureData:
         return joined
 
 
-def measured(summary: Summary) -> dict[str, float]:
+def measured(summary: Summary) -> dict[str, Any]:
     """Return the columns of `METRICS` for a run."""
     return {
         **{f"jct_{name}_s": getattr(summary.jct_s, name) for name in JCT},
@@ -137,6 +138,7 @@ def measured(summary: Summary) -> dict[str, float]:
         "sim_s": summary.sim_s,
         "usable_blocks": summary.kv.blocks - 1,  # one is vLLM's null block
         **dict(zip(SERVED, _served(summary), strict=True)),
+        "verdict_kind": summary.verdict.kind if isinstance(summary.verdict, RunVerdict) else None,
     }
 
 
@@ -175,6 +177,9 @@ def settings(summary: Summary, manifest: Mapping[str, Any] | None) -> dict[str, 
             found[key] = value["name"]
         else:
             found |= {name: item for name, item in value.items() if not isinstance(item, dict | list)}
+    asked = (manifest or {}).get("settings")
+    if isinstance(asked, dict):
+        found |= {"burst": asked.get("burst"), "start": asked.get("start", "empty")}
     if found.get("gpu_memory_utilization") is not None:
         # Blocks that were estimated follow from the GPU, the model and the token budget: no setting of their own.
         found["kv_blocks"] = None

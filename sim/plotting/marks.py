@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
 from continuum_sim.plotting.data import plain
 from continuum_sim.plotting.held import varying
+from continuum_sim.plotting.spec import FigureTable
+from continuum_sim.plotting.style import GREY, Look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +25,41 @@ _BAR_IN: Final = 0.24
 _AROUND_BARS_IN: Final = 0.75
 _SHOWN: Final = {"rate": "{} programs/s", "dram_gb": "{} GB DRAM", "gpu": "{}", "model": "{}", "trace": "{}"}
 _WITHOUT_WORDS: Final = ("trace_id", "step_time_id")
+_GROWING: Final = "growing"
+_GROWS: Final = "backlog grows"
+_GROWS_NOTE: Final = ". Where the backlog grows, in one seed or more, the value depends on how long the runs are"
+
+
+def with_growth(table: FigureTable, cells: pd.DataFrame, by: Sequence[str]) -> FigureTable:
+    """Add to rows that stand for runs with the same values of `by` in how many of them the backlog grows.
+
+    A table of runs that do not, or of which nobody knows, stays as it is.
+    """
+    if "verdict_kind" not in cells:
+        return table
+    grows = (cells["verdict_kind"] == "grows").groupby([cells[name] for name in by], sort=False, dropna=False).sum()
+    if not grows.any():
+        return table
+    rows = table.rows.merge(grows.rename(_GROWING).reset_index(), on=list(by), how="left")
+    return replace(table, rows=rows, note=f"{table.note}{_GROWS_NOTE}")
+
+
+def mark_growth(panel: Axes, line: pd.DataFrame, x: str, y: str, look: Look) -> None:
+    """Leave the markers of a line hollow where the backlog grows."""
+    if _GROWING in line:
+        part = line[line[_GROWING] > 0]
+        panel.plot(part[x], part[y], ls="none", marker=look.marker, mfc="white", mec=look.colour, zorder=3)
+
+
+def explain_growth(panel: Axes, rows: pd.DataFrame) -> None:
+    """Give hollow markers their place in the legend of a panel."""
+    if _GROWING in rows:
+        panel.plot([], [], ls="none", marker="o", mfc="white", mec=GREY, label=_GROWS)
+
+
+def named_growth(policy: str, rows: pd.DataFrame) -> str:
+    """Name a policy where there are no markers, and say it of one whose backlog grows."""
+    return f"{policy} ({_GROWS})" if _GROWING in rows and (rows[_GROWING] > 0).any() else policy
 
 
 def tidy_ticks(figure: Figure) -> None:

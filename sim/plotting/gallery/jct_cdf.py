@@ -11,7 +11,7 @@ from continuum_sim.plotting.against import draw_band
 from continuum_sim.plotting.data import FigureData
 from continuum_sim.plotting.estimates import over_seeds
 from continuum_sim.plotting.held import hold
-from continuum_sim.plotting.marks import held_title, legend_above
+from continuum_sim.plotting.marks import held_title, legend_above, named_growth, with_growth
 from continuum_sim.plotting.spec import FigureOptions, FigureSpec, FigureTable
 from continuum_sim.plotting.style import looks, new_figure
 
@@ -40,7 +40,7 @@ def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
         part.insert(1, "jct_s", points)
         parts.append(part)
     note = "Curves and bands: mean over seeds of the distribution function and its pointwise 95 % Student t interval"
-    return FigureTable(pd.concat(parts, ignore_index=True), note, held)
+    return with_growth(FigureTable(pd.concat(parts, ignore_index=True), note, held), data.cells, ["policy"])
 
 
 def draw(table: FigureTable) -> Figure:
@@ -50,7 +50,8 @@ def draw(table: FigureTable) -> Figure:
     look = looks(list(dict.fromkeys(table.rows["policy"])))
     for policy, curve in table.rows.groupby("policy", sort=False):
         estimate = 100 * curve[["share", "low", "high"]]
-        draw_band(panel, curve["jct_s"], estimate, look[str(policy)], str(policy), steps=True)
+        label = named_growth(str(policy), curve)
+        draw_band(panel, curve["jct_s"], estimate, look[str(policy)], label, steps=True)
     panel.set(
         xlabel="job completion time (s)",
         ylabel="programs at most that (%)",

@@ -11,7 +11,16 @@ from continuum_sim.plotting.against import across, draw_band, scale_axis, top_of
 from continuum_sim.plotting.data import FigureData, MissingData
 from continuum_sim.plotting.estimates import T_INTERVAL, estimate_each
 from continuum_sim.plotting.held import hold
-from continuum_sim.plotting.marks import bar_height, held_title, legend_above, name_bars
+from continuum_sim.plotting.marks import (
+    bar_height,
+    explain_growth,
+    held_title,
+    legend_above,
+    mark_growth,
+    name_bars,
+    named_growth,
+    with_growth,
+)
 from continuum_sim.plotting.spec import FigureOptions, FigureSpec, FigureTable
 from continuum_sim.plotting.style import COLUMN_IN, GREY, looks, new_figure
 
@@ -35,7 +44,7 @@ def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
         part.insert(len(by), "throughput", kind)
         parts.append(part)
     note = f"Throughput is over the whole run, until its last program has left. {T_INTERVAL[0].upper()}{T_INTERVAL[1:]}"
-    return FigureTable(pd.concat(parts, ignore_index=True), note, held)
+    return with_growth(FigureTable(pd.concat(parts, ignore_index=True), note, held), data.cells, by)
 
 
 def draw(table: FigureTable) -> Figure:
@@ -55,9 +64,11 @@ def _lines(rows: pd.DataFrame) -> Figure:
             panel.plot([0, top], [0, top], color=GREY, lw=0.8, ls=":", label="all that arrive")
         for policy, line in part.groupby("policy", sort=False):
             draw_band(panel, line["rate"], line[["value", "low", "high"]], look[str(policy)], str(policy))
+            mark_growth(panel, line, "rate", "value", look[str(policy)])
         panel.set(ylabel=label, ylim=(0, top))
     scale_axis(panels[-1], rates)
     panels[-1].set_xlabel("arrival rate (programs/s)")
+    explain_growth(panels[0], rows)
     legend_above(figure, panels[0])
     return figure
 
@@ -76,7 +87,7 @@ def _bars(table: FigureTable) -> Figure:
         panel.set(xlabel=label)
         panel.grid(visible=False, axis="y")
     panels[1].tick_params(axis="y", length=0)
-    name_bars(panels[0], policies)
+    name_bars(panels[0], [named_growth(policy, rows[rows["policy"] == policy]) for policy in policies])
     if title := held_title(table.held):
         figure.suptitle(title, fontsize=8)
     return figure

@@ -26,12 +26,12 @@ parity() {
 
 # Memory for a fifth of what eight programs need, so that policies differ. The tolerance only catches nonsense: what
 # CI machines do to wall-clock times says nothing about the simulator. docs/validate.md has the measured errors.
-# An engine starts for every policy; beside vLLM's own there is another one every day.
+# An engine starts for every policy; beside vLLM's own there is another one every day. Small batches leave less to measure.
 small_validation() {
     local others=(program-fifo ttl-static:ttl=0.5 ttl:cold_start=10)
     in_vllm continuum-sim validate --model tiny --limit 8 --max-turns 12 --scale tokens=8,gaps=4 \
         --arrivals poisson:rate=2 --kv-blocks 88 --policies "lru,${others[$(day_of_year) % 3]}" \
-        --repeats 1 --tolerance 0.5 --out "$work/validation"
+        --max-num-batched-tokens 256 --max-num-seqs 4 --repeats 1 --tolerance 0.5 --out "$work/validation"
 }
 
 # Here a tolerance means something.

@@ -45,7 +45,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _multiply_examples(items: list[pytest.Item], factor: int) -> None:
-    """With CONTINUUM_EXAMPLES=40 every property and state machine is tried on forty times as many examples."""
+    """With CONTINUUM_EXAMPLES=14 every property and state machine is tried on fourteen times as many examples."""
     if factor == 1:
         return
     name = "_hypothesis_internal_use_settings"  # what `settings` has decorated a test with; there is no public name

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import typer
 from typer.main import get_command
 
 
+@cache  # who runs commands from Python runs many, and making them all takes longer than most do
 def with_plain_help(app: typer.Typer) -> Any:
     """Return the commands of an app, whoever wrote them, with markup in their help texts escaped."""
     command = get_command(app)

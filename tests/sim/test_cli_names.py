@@ -135,7 +135,7 @@ def test_an_escape_that_slipped_into_results_is_shown(
     assert STYLE.sub("", capsys.readouterr().out) == "one\\x1b]0;owned\ntwo\n"
 
 
-@pytest.mark.parametrize("at", range(0, len(TOOLS), 5))
+@pytest.mark.parametrize("at", [0, *(pytest.param(n, marks=pytest.mark.repeats) for n in range(5, len(TOOLS), 5))])
 def test_names_in_pictures_are_no_formulas(at: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_trace(tmp_path / "t.jsonl", TOOLS[at : at + 5], copies=6)
     with warnings.catch_warnings():

@@ -40,5 +40,5 @@ Engines for the validator and the plug-in:
 * `fake_server`: an HTTP server that streams made-up tokens
 * `virtual_time`: asyncio on a clock that costs no time
 * `vllm_bench`: vLLM's scheduler under the plug-in, stepped by hand
-* `engine_run`: a script that serves programs on a real engine under the plug-in
+* `engine_run`: serves programs on a real engine under the plug-in
 """

@@ -1,16 +1,12 @@
-"""A few programs on a real engine under the plug-in, in a process of its own.
+"""A few programs on a real engine under the plug-in.
 
-usage: python -m support.engine_run FOLDER POLICY true|false(asynchronous)
-
-Prints one JSON object: cached tokens by request, and whether the prefix cache could be reset at the end, which
-vLLM refuses while any block is held.
+`run` returns the cached tokens by request, and whether the prefix cache could be reset at the end, which vLLM refuses
+while any block is held.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +73,4 @@ async def run(folder: Path, policy: str, asynchronous: bool) -> dict[str, Any]:
         return {"cached": cached, "reset": await engine.reset_prefix_cache()}
     finally:
         engine.shutdown()
-
-
-if __name__ == "__main__":
-    print(json.dumps(asyncio.run(run(Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "true"))))
+        engine.shutdown = list  # its finaliser calls it once more when Python ends, and would stumble

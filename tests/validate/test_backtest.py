@@ -288,6 +288,7 @@ def test_a_broken_series_is_refused_with_its_line(tmp_path: Path, rows: list[Row
 # What is left behind ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("rendered")
 def test_the_directory_holds_all_of_it(tmp_path: Path, rows: list[Row]) -> None:
     write_series(tmp_path, rows, 1.0)
     out = tmp_path / "out"
@@ -322,6 +323,7 @@ def test_a_taken_place_is_refused_before_anything_else(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
 
 
+@pytest.mark.usefixtures("rendered")
 def test_names_in_a_log_cannot_break_the_page(tmp_path: Path, rows: list[Row]) -> None:
     path = write_lines(tmp_path / "<b>r.jsonl", rows)
     compare(path, out=tmp_path / "out")

@@ -126,6 +126,7 @@ def test_points_of_another_engine_are_refused(tmp_path: Path) -> None:
         measure(FakeEngines(SMALL, TRUTH), tmp_path)
 
 
+@pytest.mark.usefixtures("rendered")
 def test_the_model_and_its_picture_are_written(tmp_path: Path) -> None:
     steps = [Measured(StepBatch(1, n, 0, n * n, d, 9 * d), 0.01 + n * 1e-5) for n in (1, 50, 90) for d in (0, 1, 4)]
     steps += [Measured(StepBatch(0, 0, 0, 0, d, 9 * d), 0.01) for d in (1, 2, 3)]

@@ -1,7 +1,8 @@
-"""The plug-in in a real engine on the CPU: in-process under both ways of scheduling, and behind the OpenAI server."""
+"""The plug-in in a real engine on the CPU: in this process under both ways of scheduling, and behind vLLM's server."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,15 @@ from typing import Any
 import pytest
 
 from continuum_sim.results.decisions import DecisionRecord, read_decisions
+from continuum_sim.steptime import Calibrated, save_fitted
+from continuum_sim.traces import write_programs
+from continuum_sim.validate.engines.processes import descendants
 from continuum_sim.validate.plugin import SCHEDULER_CLS
+from continuum_sim.validate.session_files import read_records
 from continuum_sim.validate.tiny import write_tiny_model
+from support import engine_run
+from support.cli import printed
+from support.programs import program, turn
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
@@ -62,22 +71,16 @@ def events(log: list[DecisionRecord], program: str) -> list[str]:
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-def test_pins_survive_in_an_engine_and_nothing_leaks(tmp_path: Path, asynchronous: bool) -> None:
+def test_pins_survive_in_an_engine_and_nothing_leaks(
+    tmp_path: Path, asynchronous: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from vllm.platforms import current_platform
 
     if asynchronous and current_platform.is_cpu():
         pytest.skip("vLLM schedules synchronously on a CPU, whatever it is told")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "support.engine_run", str(tmp_path), "pin-forever", str(asynchronous).lower()],
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=(tmp_path / "stderr").open("w"),
-        text=True,
-        start_new_session=True,
-    )
-    out, _ = process.communicate(timeout=START_S)
-    assert process.returncode == 0, (tmp_path / "stderr").read_text()[-3000:]
-    found = json.loads(out.splitlines()[-1])
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
+    others = set(descendants())
+    found = asyncio.run(engine_run.run(tmp_path, "pin-forever", asynchronous))
     # Strangers went through all of the memory: only what was pinned is left of what had been computed.
     assert found["cached"]["a1"] == 10 * 32
     assert found["cached"]["b1"] == 0
@@ -92,7 +95,8 @@ def test_pins_survive_in_an_engine_and_nothing_leaks(tmp_path: Path, asynchronou
     names = [entry.event for entry in log]
     assert counts["counts"]["pins_made"] == names.count("pin") == 7
     assert counts["counts"]["pins_broken"] >= names.count("break") > 0
-    assert ended(process.pid)
+    left = set(descendants()) - others
+    assert not [pid for pid in left if b"resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 class Server:
@@ -104,11 +108,14 @@ class Server:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        settings = {"continuum": {"policy": policy, "decisions": str(self.log_path)}}
+        self.counts_path = folder / "counts.json"
+        files = {"decisions": str(self.log_path), "counts": str(self.counts_path)}
+        settings = {"continuum": {"policy": policy, **files}}
         command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", self.model]
         command += ["--host", "127.0.0.1", "--port", str(self.port), "--load-format", "dummy", "--enforce-eager"]
-        command += ["--dtype", "float32", "--max-model-len", "1984", "--num-gpu-blocks-override", "64"]
-        command += ["--block-size", "32", "--max-num-batched-tokens", "512", "--max-num-seqs", "4"]
+        command += ["--dtype", "float32", "--max-model-len", "1984", "--num-gpu-blocks-override", "200"]
+        command += ["--block-size", "32", "--max-num-batched-tokens", "256", "--max-num-seqs", "8"]
+        command += ["--enable-prompt-tokens-details"]
         command += ["--scheduler-cls", SCHEDULER_CLS, "--additional-config", json.dumps(settings)]
         self.output = folder / "server.log"
         self.process = subprocess.Popen(
@@ -142,7 +149,10 @@ class Server:
             return json.loads(answer.read())
 
     def log(self) -> list[DecisionRecord]:
-        return read_decisions(self.log_path)
+        return read_decisions(self.log_path) if self.log_path.exists() else []
+
+    def counts(self) -> Counter[str]:
+        return Counter(json.loads(self.counts_path.read_text())["counts"] if self.counts_path.exists() else {})
 
     def stop(self) -> int:
         if self.process.poll() is None:
@@ -168,9 +178,10 @@ def write_model_with_tokenizer(folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    running = Server(tmp_path, "ttl-static:ttl=60")
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One for all that is asked of it: a start takes a minute."""
+    running = Server(tmp_path_factory.mktemp("server"), "ttl-static:ttl=60")
     try:
         running.wait()
         yield running
@@ -178,7 +189,34 @@ def server(tmp_path: Path) -> Iterator[Server]:
         running.stop()
 
 
+def test_a_server_is_validated_over_http(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    turns = (turn(100, 20, gap=0.1), turn(200, 20, gap=0.1), turn(260, 10))
+    write_programs(tmp_path / "trace.jsonl", [program(name, *turns, at=0.05 * n) for n, name in enumerate("abcd")])
+    save_fitted(Calibrated(0.003, 8e-5, 1e-3, 5e-7, 2.6e-8, 6e-5, 3.5e-7, 0), tmp_path / "rough.json")
+    before = server.counts()
+    printed(
+        capsys,
+        *("validate", "--trace", "trace.jsonl", "--policies", "ttl-static:ttl=60", "--repeats", "1", "--out", "v"),
+        *("--step-time", "fitted:rough.json", "--tolerance", "100", "--vocab-size", "1000"),
+        *("--base-url", f"http://127.0.0.1:{server.port}", "--max-num-batched-tokens", "256", "--max-num-seqs", "8"),
+    )
+    facts = json.loads(Path("v/engine.json").read_text())
+    assert (facts["num_gpu_blocks"], facts["block_size"], facts["max_model_len"]) == (200, 32, 1984)
+    (folder,) = Path("v/runs").iterdir()
+    _, records = read_records(folder)
+    # Of 119 tokens with KV 3 blocks are full, of 219 there are 6.
+    assert [record.cached_tokens for record in sorted(records)] == [0, 96, 192] * 4
+    until_s = time.monotonic() + 20
+    while (counts := server.counts() - before)["pins_hit"] != 8 and time.monotonic() < until_s:
+        time.sleep(0.2)
+    assert (counts["pins_made"], counts["pins_hit"]) == (8, 8)
+
+
 def test_a_server_takes_programs_over_http_and_stops_without_orphans(server: Server) -> None:
+    before = len(server.log())
     greedy = {"max_tokens": 8, "temperature": 0, "ignore_eos": True}
     messages = [{"role": "user", "content": " ".join(f"w{i}" for i in range(2, 300))}]
     first = server.ask("/v1/chat/completions", {"messages": messages, "vllm_xargs": {"program_id": "chat"}, **greedy})
@@ -188,7 +226,7 @@ def test_a_server_takes_programs_over_http_and_stops_without_orphans(server: Ser
     ]
     extra = {"program_id": "chat", "previous_tool": "ls", "last_turn": True}
     server.ask("/v1/chat/completions", {"messages": messages, "vllm_xargs": extra, **greedy})
-    chat = [entry for entry in server.log() if entry.program == "chat"]
+    chat = [entry for entry in server.log()[before:] if entry.program == "chat"]
     assert [entry.event for entry in chat] == ["arrive", "admit", "pin", "arrive", "admit", "release"]
     context = first["usage"]["total_tokens"] - 1  # the last token sampled has no KV
     assert chat[4].detail == {"cached_tokens": context // 32 * 32}
@@ -198,7 +236,7 @@ def test_a_server_takes_programs_over_http_and_stops_without_orphans(server: Ser
     server.ask("/v1/completions", plain, X_Session_ID="by-header")
     server.ask("/v1/completions", {**plain, "session_id": "by-field", "vllm_xargs": {"tool": "cat"}})
     server.ask("/v1/completions", plain)
-    log = server.log()
+    log = server.log()[before:]
     assert events(log, "by-header") == events(log, "by-field") == ["arrive", "admit", "pin"]
     assert [e.detail["tool"] for e in log if e.event == "pin"] == [None, None, "cat"]
     assert {entry.program for entry in log} == {"chat", "by-header", "by-field"}
@@ -212,14 +250,15 @@ def test_a_server_takes_programs_over_http_and_stops_without_orphans(server: Ser
     answer.readline()
     answer.close()  # the client hangs up
     until_s = time.monotonic() + 20
-    while "abort" not in events(server.log(), "gone") and time.monotonic() < until_s:
+    while "abort" not in events(server.log()[before:], "gone") and time.monotonic() < until_s:
         time.sleep(0.2)
-    assert events(server.log(), "stopped") == ["arrive", "admit", "pin"]
-    assert events(server.log(), "gone") == ["arrive", "admit", "abort"]
+    assert events(server.log()[before:], "stopped") == ["arrive", "admit", "pin"]
+    assert events(server.log()[before:], "gone") == ["arrive", "admit", "abort"]
     assert server.stop() == 0
     assert ended(server.process.pid)
 
 
+@pytest.mark.repeats  # the refusal itself is tested on vLLM's scheduler every day
 def test_a_wrong_setting_is_told_in_the_log_and_the_server_does_not_start(tmp_path: Path) -> None:
     server = Server(tmp_path, "oracle-ttl")
     try:

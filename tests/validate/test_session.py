@@ -330,6 +330,7 @@ def test_the_session_calibrates_where_no_model_is_given(tmp_path: Path) -> None:
     assert json.loads((root / "fitted.json").read_text())["provenance"]["date"]
 
 
+@pytest.mark.usefixtures("rendered")
 def test_the_report_is_written_for_people_and_programs(tmp_path: Path) -> None:
     lab = Lab(tmp_path)
     lab.run(engines())

@@ -21,10 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _CLOSED: Final = re.compile(r"closed:workers=(\d+)")
-_NEEDS: Final = (
-    "needs results of `capacity`, or of runs of closed loads with two numbers of workers or more "
-    "(--vary 'arrivals=closed:workers=8;closed:workers=64')"
-)
+_NEEDS: Final = "needs results of `capacity`, or closed runs with two numbers of workers or more"
 
 
 def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
@@ -100,9 +97,9 @@ def _found(rows: pd.DataFrame) -> bool:
 FIGURE = FigureSpec(
     name="service-curve",
     shows="Service curve: how fast work gets done while so many programs are in the system",
-    needs="results of capacity, or runs of closed loads with several numbers of workers",
+    needs="results of capacity, or closed runs with two numbers of workers or more",
     tabulate=tabulate,
     draw=draw,
-    place=15,
+    place=150,
     curves=True,
 )

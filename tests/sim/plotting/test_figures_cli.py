@@ -74,7 +74,10 @@ def test_the_list_says_what_each_figure_needs(capsys: pytest.CaptureFixture[str]
         ("", "nothing to draw: give a directory of results"),
         ("{tmp}/nowhere", "nowhere does not exist"),
         ("{tmp}/file", "file is a file, expected a directory of results"),
-        ("{tmp}/empty", "empty holds no results, expected a directory written by run, compare or sweep --out"),
+        (
+            "{tmp}/empty",
+            "empty holds no results, expected a directory written by run, compare, sweep or capacity --out",
+        ),
         ("{tmp}/torn", "torn is no run directory"),
         ("{tmp}/listless", "missing required field `runs`"),
         ("{data} --only jct-vs-rte", "unknown figure 'jct-vs-rte', did you mean 'jct-vs-rate'?"),

@@ -40,7 +40,7 @@ def with_growth(table: FigureTable, cells: pd.DataFrame, by: Sequence[str]) -> F
     grows = (cells["verdict_kind"] == "grows").groupby([cells[name] for name in by], sort=False, dropna=False).sum()
     if not grows.any():
         return table
-    rows = table.rows.merge(grows.rename(_GROWING).reset_index(), on=list(by), how="left")
+    rows = table.rows.merge(grows.reset_index(name=_GROWING), on=list(by), how="left")
     return replace(table, rows=rows, note=f"{table.note}{_GROWS_NOTE}")
 
 

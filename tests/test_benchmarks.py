@@ -41,7 +41,9 @@ def figures(script: str, *arguments: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(  # scale draws its picture every day
+    "name", [pytest.param(name, marks=pytest.mark.repeats if name == "scale" else ()) for name in NAMES]
+)
 def test_runs_once_and_small(name: str, script: Script) -> None:
     assert set(script("all").BENCHMARKS) == set(NAMES)
     benchmark = script("all").BENCHMARKS[name]

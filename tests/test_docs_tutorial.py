@@ -22,10 +22,28 @@ def test_the_check_sees_a_changed_line_and_a_changed_order() -> None:
     assert missing_lines("c 3\na 1\n", "a 1\nb 2\nc 3\n") == ["a 1"]
 
 
-def test_python() -> None:
-    blocks = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", PAGE.read_text("utf-8"), flags=re.DOTALL)
-    assert len(blocks) == 2
-    for code, shown in blocks:
-        with contextlib.redirect_stdout(io.StringIO()) as printed:
-            exec(compile(code, str(PAGE), "exec"), {})
-        assert printed.getvalue() == shown
+def rows() -> list[tuple[str, str]]:
+    """Each piece of Python is a loop that prints a line a round: every round by itself, with its line."""
+    found = []
+    text = PAGE.read_text("utf-8")
+    for code, shown in re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", text, flags=re.DOTALL):
+        before, values, after = re.split(r"(?<= in )\((.*)\)(?=:\n)", code)
+        lines = shown.splitlines(keepends=True)
+        found += [(f"{before}({value},){after}", line) for value, line in zip(values.split(","), lines, strict=True)]
+    return found
+
+
+ROWS = rows()
+
+
+@pytest.mark.repeats
+@pytest.mark.parametrize(("code", "line"), ROWS, ids=range(len(ROWS)))
+def test_python(code: str, line: str) -> None:
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(compile(code, str(PAGE), "exec"), {})
+    assert printed.getvalue() == line
+
+
+def test_all_python_is_there() -> None:
+    assert len(ROWS) == 10
+    assert PAGE.read_text("utf-8").count("```python\n") == 2

@@ -111,7 +111,8 @@ def run_command(arguments: Sequence[str]) -> None:
     prepare_streams()
     try:
         with interruptible("interrupted"):
-            code = with_plain_help(app)(args=given, prog_name=PROGRAM, standalone_mode=False, obj=[PROGRAM, *given])
+            command = with_plain_help(app, given[0] if given else None)
+            code = command(args=given, prog_name=PROGRAM, standalone_mode=False, obj=[PROGRAM, *given])
             sys.stdout.flush()
         if interrupts.noted():
             raise Interrupted("interrupted when the command had done its work")

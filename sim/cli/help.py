@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+from copy import copy
 from functools import cache
 from typing import Any
 
 import typer
-from typer.main import get_command
+from typer.main import get_command, get_command_name
 
 
-@cache  # who runs commands from Python runs many, and making them all takes longer than most do
-def with_plain_help(app: typer.Typer) -> Any:
-    """Return the commands of an app, whoever wrote them, with markup in their help texts escaped."""
-    command = get_command(app)
+@cache
+def with_plain_help(app: typer.Typer, first: str | None = None) -> Any:
+    """Return the commands of an app, whoever wrote them, with markup in their help texts escaped.
+
+    Making them all takes longer than most of them run: if `first`, the first argument, names one, it is made alone.
+    """
+    command = get_command(_only(app, first) or app)
     _escape(command)
     return command
+
+
+def _only(app: typer.Typer, name: str | None) -> typer.Typer | None:
+    """Return the app with this command alone; None if it has none of this name."""
+    commands = [one for one in app.registered_commands if name == (one.name or get_command_name(_name(one.callback)))]
+    groups = [one for one in app.registered_groups if name == one.name]
+    if len(commands) + len(groups) != 1:
+        return None
+    alone = copy(app)
+    alone.registered_commands, alone.registered_groups = commands, groups
+    return alone
+
+
+def _name(function: Any) -> str:
+    return str(getattr(function, "__name__", ""))
 
 
 def _escape(command: Any) -> None:

@@ -10,6 +10,7 @@ import pytest
 from typer.main import get_command
 
 from continuum_sim.cli.app import app
+from continuum_sim.cli.help import with_plain_help
 from support.cli import printed
 
 
@@ -43,3 +44,14 @@ def test_every_word_of_a_help_text_is_shown(
 def test_tables_of_a_file_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     out = " ".join(words(printed(capsys, "sweep", "run", "--help")))
     assert "[base], [grid] and [[cells]]; flags override it." in out
+
+
+@pytest.mark.parametrize("name", with_plain_help(app).commands)
+def test_a_command_that_is_made_alone_is_the_one_among_all(name: str) -> None:
+    def described(command: Any) -> Any:
+        inner = [described(one) for one in getattr(command, "commands", {}).values()]
+        return command.name, command.help, [(one.opts, one.help) for one in command.params], inner
+
+    alone = with_plain_help(app, name).commands
+    assert list(alone) == [name]
+    assert described(alone[name]) == described(with_plain_help(app).commands[name])

@@ -155,7 +155,7 @@ def catches_signals(process: subprocess.Popen[str]) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.repeats(share=2)
+@pytest.mark.repeats(share=3)
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's /proc")
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_commands_are_stopped_at_any_moment(tmp_path: Path, jobs: int) -> None:

@@ -270,7 +270,9 @@ def test_a_run_keeps_the_command_of_its_comparison(tmp_path: Path, capsys: pytes
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="signals of Unix")
-@pytest.mark.parametrize(("number", "jobs"), [("SIGKILL", 2), ("SIGTERM", 1)])
+@pytest.mark.parametrize(
+    ("number", "jobs"), [("SIGKILL", 2), pytest.param("SIGTERM", 1, marks=pytest.mark.repeats(share=3))]
+)
 def test_a_comparison_that_was_killed_ends_as_if_it_had_not_been(number: str, jobs: int, tmp_path: Path) -> None:
     more = ("--limit", "12", "--policies", "lru,ttl", "--seeds", "0-2", "--jobs", str(jobs))
     command = [sys.executable, "-m", "continuum_sim", "compare", *more, "--out"]

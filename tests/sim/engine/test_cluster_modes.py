@@ -97,7 +97,7 @@ def test_with_steps_that_have_no_closed_form(case: tuple[list[Program], list[Eng
 
 
 @pytest.mark.slow
-@pytest.mark.repeats(share=8)
+@pytest.mark.repeats(share=7)
 @pytest.mark.parametrize("routing", ROUTERS)
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_every_policy_with_every_router(name: str, routing: str) -> None:

@@ -146,7 +146,7 @@ def test_a_gap_below_an_instant_is_none(gap_s: float, seen: bool, step_s: float)
 
 
 @pytest.mark.slow
-@pytest.mark.repeats
+@pytest.mark.repeats(share=7)
 @pytest.mark.parametrize("name", sorted(PRESETS))
 @pytest.mark.parametrize("model", ["affine", "bent", "coinciding"])
 def test_every_policy_with_every_model(name: str, model: str) -> None:

@@ -189,7 +189,7 @@ def wait_for_a_part(out: Path, process: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.repeats(share=3))])
 def test_a_sweep_that_was_killed_goes_on_to_the_same_bytes(tmp_path: Path, how: signal.Signals) -> None:
     out = tmp_path / "s"
     with started(out) as process:

@@ -26,6 +26,8 @@ GRID: dict[str, Any] = {
     "step_time": affine(),
 }
 
+SERVICE: dict[str, Any] = {"quick": True, "limit": 4, "max_turns": 2, "kv_blocks": 500, "step_time": affine()}
+
 
 def data(directory: Path) -> list[bytes]:
     return [path.read_bytes() for path in part_files(directory)]
@@ -63,6 +65,10 @@ def test_a_dask_scheduler_gets_the_same_cells(tmp_path: Path, scheduler: str, wh
     result = cs.sweep(**GRID, backend="dask", address=scheduler, out=tmp_path / "s")
     assert result.failures == []
     assert data(tmp_path / "s") == whole
+    curves = [
+        cs.capacity(["lru"], **SERVICE, backend=at, address=to) for at, to in (("dask", scheduler), ("local", None))
+    ]
+    assert curves[0].to_json() == curves[1].to_json()
 
 
 @pytest.fixture

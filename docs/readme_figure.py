@@ -1,7 +1,7 @@
 """Draw the README's picture: service curves of four policies, and the loads that each sustains; from simulations alone.
 
-Run it from the root of the repository: ``python docs/readme_figure.py`` (some twelve minutes on two cores; with a folder
-as its argument it goes on where it was stopped).
+Run it from the root of the repository: ``python docs/readme_figure.py`` (twelve minutes on two cores; given a folder
+it goes on where it was stopped).
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -36,7 +37,7 @@ def measure_congested(config: RunConfig) -> Congested:
     """Measure what is served while 5 times as many programs as fit are in the system."""
     run = resolve(config)
     fits = fits_of(run)
-    workers = round(BURST_FITS * fits)
+    workers = math.ceil(BURST_FITS * fits)
     programs = programs_of_point(workers, run.trace.programs, LEAST_COUNTED)
     closed = replace(
         config, arrivals=f"closed:workers={workers}", programs=programs, duration=None, warmup=None, cooldown=None

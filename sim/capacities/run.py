@@ -26,7 +26,7 @@ from continuum_sim.capacities.search import STEP, Threshold
 from continuum_sim.capacities.slo import parse_slo
 from continuum_sim.capacities.spec import PROGRAMS, SEEDS, CapacitySpec
 from continuum_sim.capacities.store import KIND, CapacityStore, capacity_store
-from continuum_sim.capacities.task import Found, Outcome, Task, run_task
+from continuum_sim.capacities.task import Found, Kind, Outcome, Task, run_task
 from continuum_sim.errors import ConfigError
 from continuum_sim.kept_settings import describe_settings
 from continuum_sim.keywords import documented, named
@@ -188,7 +188,7 @@ class _Look:
         self._store = store
         spec = self._spec
         after_burst = spec.after_burst_seeds
-        numbers = sorted({max(1, round(part * self._fits)) for part in _GRID})
+        numbers = sorted({math.ceil(part * self._fits) for part in _GRID})
         searches = 0 if spec.quick else len(spec.seeds) + len(after_burst)
         self._total = len(self._configs) * (len(numbers) + searches)
         self._report()
@@ -244,20 +244,15 @@ class _Look:
         for policy, (points, drained) in curves.items():
             curve = self._curve(points, drained)
             begin_per_s = curve.from_empty_per_s(spec.programs, HALF)
+            search = {"curve": curve, "begin_per_s": begin_per_s, "slo": spec.slo}
             for seed in spec.seeds:
-                config = replace(self._configs[policy], seed=seed, programs=spec.programs, arrivals=None)
-                tasks["empty", policy, seed] = self._task("empty", policy, config, curve, begin_per_s)
-            begin_per_s = curve.recoverable_per_s(self._burst, self._horizon)
-            more = AFTER if spec.slo else 0
+                load = {"programs": spec.programs, "seed": seed}
+                tasks["empty", policy, seed] = self._task("empty", policy, load, **search)
+            search["begin_per_s"] = curve.recoverable_per_s(self._burst, self._horizon)
+            programs = self._horizon + (AFTER if spec.slo else 0)
             for seed in after_burst:
-                config = replace(
-                    self._configs[policy],
-                    seed=seed,
-                    programs=self._horizon + more,
-                    burst=self._burst,
-                    arrivals=None,
-                )
-                tasks["burst", policy, seed] = self._task("burst", policy, config, curve, begin_per_s)
+                load = {"programs": programs, "burst": self._burst, "seed": seed}
+                tasks["burst", policy, seed] = self._task("burst", policy, load, horizon=self._horizon, **search)
         found: dict[str, dict[str, dict[int, Found]]] = {"empty": {}, "burst": {}}
         for (kind, policy, seed), item in self._measure(tasks).items():
             found[kind].setdefault(policy, {})[seed] = item
@@ -284,20 +279,18 @@ class _Look:
 
     def _point(self, policy: str, n: int) -> Task:
         programs = programs_of_point(n, self._first.trace.programs, counted_of_point(n, self._fits))
-        arrivals = f"closed:workers={n}"
-        return self._task("point", policy, replace(self._configs[policy], arrivals=arrivals, programs=programs))
+        return self._task("point", policy, {"arrivals": f"closed:workers={n}", "programs": programs})
 
     def _drain(self, policy: str) -> Task:
         available = self._first.trace.programs
         programs = math.ceil(_DRAIN_FITS * self._fits / available) * available
-        return self._task("drain", policy, replace(self._configs[policy], arrivals="burst", programs=programs))
+        return self._task("drain", policy, {"arrivals": "burst", "programs": programs})
 
-    def _task(
-        self, kind: Any, policy: str, config: RunConfig, curve: ServiceCurve | None = None, begin_per_s: float = 0.0
-    ) -> Task:
-        config = replace(config, seed=config.seed if curve is not None else self._spec.seeds[0])
-        config, cell = self._lookup.identify(config, self._sha256)
-        return Task(kind, policy, cell, config, self._sha256, curve, begin_per_s, self._horizon, self._spec.slo)
+    def _task(self, kind: Kind, policy: str, load: Mapping[str, Any], **search: Any) -> Task:
+        """Make a measurement of a load, under the first seed unless it says another; `search` is fields of a task."""
+        settings = {"arrivals": None, "seed": self._spec.seeds[0], **load}
+        config, cell = self._lookup.identify(replace(self._configs[policy], **settings), self._sha256)
+        return Task(kind, policy, cell, config, self._sha256, **search)
 
     def _floor(self, points: Mapping[int, Found]) -> Found:
         """The lowest point beyond the cliff, or the mean of those that are as low as far as anyone can tell."""

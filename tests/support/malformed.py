@@ -281,6 +281,9 @@ max_num_seqs = 8
 """
 
 
+_SERVICE = ("--policies", "lru", "--quick", "--limit", "2", "--max-turns", "2", "--kv-blocks", "600", "--jobs", "1")
+
+
 def make_valid(folder: Path, run: Run) -> None:
     """Fill a folder with small inputs of every kind; `run` carries out a command."""
     from continuum_sim.traces import read_programs, truncate, write_programs
@@ -295,6 +298,7 @@ def make_valid(folder: Path, run: Run) -> None:
     run(["run", *load, "--policy", "ttl", "--decisions", "--out", str(folder / "cluster"), *cluster])
     run(["compare", *load, "--policies", "lru,ttl", "--seeds", "0-1", "--out", str(folder / "compared")])
     run(["sweep", *load, "--policies", "lru,ttl", "--rates", "1,2", "--jobs", "1", "--out", str(folder / "swept")])
+    run(["capacity", *_SERVICE, "--out", str(folder / "capacity")])
     run(["trace", "fit", "swebench", "-o", str(folder / "fit.json"), "--limit", "20"])
     (folder / "fitted.json").write_text(json.dumps(FITTED))
     (folder / "calibrated.json").write_text(json.dumps(CALIBRATED))
@@ -443,7 +447,20 @@ def _compared(rng: Rng, valid: Path, folder: Path) -> Malformed:
     return Malformed(f"comparison {chosen.name}", command(rng, folder / "compared", folder), "compared")
 
 
+def _capacity(rng: Rng, valid: Path, folder: Path) -> Malformed:
+    place = folder / "capacity"
+    shutil.copytree(valid / "capacity", place)
+    chosen = rng.choice([place / "manifest.json", place / "capacity.json", *sorted((place / "measured").iterdir())[:2]])
+    _spoil_results(rng, chosen)
+    drawn = ["figures", str(place), "--out", str(folder / "f"), "--format", "svg"]
+    again = ["capacity", *_SERVICE, "--out", str(place)]
+    name = chosen.name if chosen.parent == place else "measured"
+    return Malformed(f"capacity {name}", again if name == "measured" else rng.choice((drawn, again)), "capacity")
+
+
 def _swept(rng: Rng, valid: Path, folder: Path) -> Malformed:
+    if rng.random() < 0.3:
+        return _capacity(rng, valid, folder)
     shutil.copytree(valid / "swept", folder / "swept")
     chosen = rng.choice([folder / "swept" / "manifest.json", *(folder / "swept" / "cells").glob("*.parquet")])
     _spoil_results(rng, chosen)
@@ -554,6 +571,7 @@ _FLAGS = {
         *("--arrivals", "--router", "--step-time", "--scenario", "--engine", "--reload"),
     ),
     "compare": ("--seeds", "--policies", "--baseline", "--limit", "--jobs", "--kv-blocks"),
+    "capacity": ("--slo", "--rate", "--seeds", "--programs", "--burst", "--horizon", "--jobs", "--backend"),
     "sweep": ("--seeds", "--policies", "--rates", "--vary", "--jobs", "--limit", "--backend"),
     "sweep tune ttl-static": ("--trials", "--seeds", "--holdout", "--rate", "--metric", "--param", "--search-seed"),
     "trace stats bfcl": ("--limit", "--max-turns"),
@@ -582,6 +600,8 @@ def _flag(rng: Rng, valid: Path, folder: Path) -> Malformed:
         arguments += ["--limit", "2"]
     if command in ("run", "compare", "sweep") and flag not in ("--max-turns", "--repeat-turns"):
         arguments += ["--max-turns", "2"]
+    if command == "capacity":
+        arguments += _SERVICE[: -2 if flag == "--jobs" else None]
     if command == "sweep":
         arguments += [*(("--jobs", "1") if flag != "--jobs" else ()), "--out", str(folder / "o")]
     if command.startswith("sweep tune"):

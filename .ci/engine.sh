@@ -24,20 +24,21 @@ parity() {
     in_vllm continuum-sim parity --trace swebench.jsonl --limit 6 --kv-blocks 3200
 }
 
-# Memory for a fifth of what eight programs need, so that policies differ. The tolerance only catches nonsense: what
+# Memory for a fourth of what eight programs need, so that policies differ. The tolerance only catches nonsense: what
 # CI machines do to wall-clock times says nothing about the simulator. docs/validate.md has the measured errors.
 # An engine starts for every policy; beside vLLM's own there is another one every day. Small batches leave less to measure.
 small_validation() {
     local others=(program-fifo ttl-static:ttl=0.5 ttl:cold_start=10)
-    in_vllm continuum-sim validate --model tiny --limit 8 --max-turns 12 --scale tokens=8,gaps=4 \
-        --arrivals poisson:rate=2 --kv-blocks 88 --policies "lru,${others[$(day_of_year) % 3]}" \
+    in_vllm continuum-sim validate --model tiny --limit 8 --max-turns 8 --scale tokens=8,gaps=4 \
+        --arrivals poisson:rate=2 --kv-blocks 64 --policies "lru,${others[$(day_of_year) % 3]}" \
         --max-num-batched-tokens 256 --max-num-seqs 4 --repeats 1 --tolerance 0.5 --out "$work/validation"
 }
 
-# Here a tolerance means something.
+# Here a tolerance means something. One policy a day: both cores wait for it.
 paced_validation() {
+    local policies=(lru ttl:cold_start=20)
     in_vllm continuum-sim validate --pace llama-3.1-8b@rtx-4090 --limit 8 --max-turns 12 --scale tokens=8,gaps=4 \
-        --arrivals poisson:rate=0.5 --kv-blocks 150 --policies lru,ttl:cold_start=20 \
+        --arrivals poisson:rate=0.5 --kv-blocks 150 --policies "${policies[$(day_of_year) % 2]}" \
         --repeats 1 --tolerance 0.1 --out "$work/paced"
 }
 

@@ -21,9 +21,10 @@ TURN = {"input_tokens": 10, "kept_tokens": 0, "output_tokens": 2, "tool": None, 
 def _pack(path: Path, piece: bytes, times: int) -> Path:
     """Write a piece many times, compressed, without ever holding it all."""
     if path.suffix == ".gz":
-        with gzip.open(path, "wb", compresslevel=6) as stream:
+        member = gzip.compress(piece, compresslevel=6)  # of which a file may hold many
+        with path.open("wb") as file:
             for _ in range(times):
-                stream.write(piece)
+                file.write(member)
     else:
         with path.open("wb") as file, zstandard.ZstdCompressor().stream_writer(file) as packed:
             for _ in range(times):

@@ -19,7 +19,7 @@ FIELDS = ["program_id", "turns", "arrival_s", "shared_prefix", "meta", "id", "to
 FIELDS += ["input_tokens", "kept_tokens", "output_tokens", "tool", "tool_s"]
 FIELDS += ["tools", "children", "program", "after_turn", "join_turn"]
 
-fuzz = settings(max_examples=75, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fuzz = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def read_or_refuse(path: Path) -> None:

@@ -83,7 +83,7 @@ def capacity(
     rate
         Programs per second of a load to say something of.
     seeds
-        Of the loads from empty; the first four of them also of those after a burst.
+        Of the loads from empty; the first three of them also of those after a burst.
     programs
         Arrivals within which a service from empty may collapse.
     burst

@@ -12,8 +12,8 @@ from continuum_sim.run_config import RunConfig, run_settings
 
 PROGRAMS: Final = 2_000
 """Within which a service from empty may collapse."""
-SEEDS: Final = range(10)
-AFTER_BURST_SEEDS: Final = 4
+SEEDS: Final = range(8)
+AFTER_BURST_SEEDS: Final = 3
 """Of the seeds, those under which a burst comes: what it takes to drain one varies less than what it takes to collapse.
 """
 LEAST_PROGRAMS: Final = 200

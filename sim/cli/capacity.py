@@ -45,7 +45,7 @@ def capacity(
         bool, _asked("Measure the service curve alone, and predict the rest from it.", "--quick", default=True)
     ] = False,
     seeds: Annotated[
-        str, _asked("Seeds of the loads from empty; bursts come under the first four.", default=True)
+        str, _asked("Seeds of the loads from empty; bursts come under the first three.", default=True)
     ] = "0-9",
     programs: Annotated[int, _asked("Arrivals within which a service from empty may collapse.", default=True)] = 2000,
     burst: Annotated[int | None, _asked("Programs that come at once. Default: 5 times what fits the KV cache.")] = None,

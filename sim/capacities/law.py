@@ -31,7 +31,11 @@ _OUTSIDE: Final = 2.5
 
 @dataclass(frozen=True, slots=True)
 class Law:
-    """P(a service collapses at rate λ) = 1 − exp(−(λ/scale)^shape), Weibull's: the weakest of many links."""
+    """P(a service collapses at rate λ) = 1 − exp(−(λ/scale)^shape), Weibull's: the weakest of many links.
+
+    A birth-death chain's chance falls off faster towards low rates, so that the rate at which few collapse, which a few
+    seeds can but extrapolate, comes out up to a tenth low.
+    """
 
     scale_per_s: float
     shape: float

@@ -46,7 +46,7 @@ def capacity(
     ] = False,
     seeds: Annotated[
         str, _asked("Seeds of the loads from empty; bursts come under the first three.", default=True)
-    ] = "0-9",
+    ] = "0-7",
     programs: Annotated[int, _asked("Arrivals within which a service from empty may collapse.", default=True)] = 2000,
     burst: Annotated[int | None, _asked("Programs that come at once. Default: 5 times what fits the KV cache.")] = None,
     horizon: Annotated[

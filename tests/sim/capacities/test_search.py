@@ -103,6 +103,7 @@ def test_seeds_of_a_chain_collapse_as_often_as_it_exactly_does() -> None:
     assert collapsed[-1].all()
     at = collapsed.argmax(axis=0)
     law = fit_law([Threshold(rate_at(first + place - 1), rate_at(first + place), 4) for place in at])
-    for share, off in ((HALF, 0.03), (FEW, 0.06)):  # the law is not quite the chain's
+    # The law is not the chain's, whose chance falls off faster at low rates: there it errs on the safe side.
+    for share, below, above in ((HALF, 0.03, 0.03), (FEW, 0.12, 0.02)):
         exact = brentq(lambda rate, share=share: hitting_share(curve, rate, 36, programs / rate) - share, 0.4, 1.0)
-        assert law.rate(share) == pytest.approx(exact, rel=off)
+        assert (1 - below) * exact <= law.rate(share) <= (1 + above) * exact

@@ -22,7 +22,7 @@ from continuum_sim.capacities.result import (
     PolicyCapacity,
     RecoverableRate,
 )
-from continuum_sim.capacities.search import STEP, Threshold
+from continuum_sim.capacities.search import FINE, Threshold
 from continuum_sim.capacities.slo import parse_slo
 from continuum_sim.capacities.spec import PROGRAMS, SEEDS, CapacitySpec
 from continuum_sim.capacities.store import KIND, CapacityStore, capacity_store
@@ -338,7 +338,7 @@ class _Look:
         if not all(item.low for item in bursts.values()):
             return RecoverableRate(value=None, predicted=predicted)
         logs = np.log([item.value for item in bursts.values()])
-        half = STEP / 2
+        half = FINE / 2
         if len(logs) > 1:
             from scipy.stats import t
 

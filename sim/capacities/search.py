@@ -6,11 +6,10 @@ import math
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-STEP: Final = 0.04
-"""Of the logarithm of the rate, between neighbours on the scale. Seeds differ by about twice as much, so that a finer
-one would say little more of their law."""
-_STRIDE: Final = 2
-"""Places to go at first, from where the search begins."""
+FINE: Final = 0.04
+"""A step of the scale, of the logarithm of the rate: after a burst seeds differ by about as much."""
+COARSE: Final = 0.08
+"""The same from empty, where they differ by more: what a finer one would tell is better had from one seed more."""
 
 
 class Threshold(NamedTuple):
@@ -23,19 +22,14 @@ class Threshold(NamedTuple):
     runs: int
     """That it took to find."""
 
-    @property
-    def log_middle(self) -> float:
-        """Logarithm of the rate half way between; minus infinity where it never holds."""
-        return math.log(self.low_per_s * self.high_per_s) / 2 if self.low_per_s else -math.inf
 
-
-def rate_at(place: int) -> float:
+def rate_at(place: int, step: float) -> float:
     """Return a rate of the scale: the same for all policies and seeds, in programs per second."""
-    return math.exp(STEP * place)
+    return math.exp(step * place)
 
 
 def find_threshold(
-    holds: Callable[[float], bool], *, begin_per_s: float, least_per_s: float, most_per_s: float
+    holds: Callable[[float], bool], *, step: float, begin_per_s: float, least_per_s: float, most_per_s: float
 ) -> Threshold:
     """Look for neighbours on the scale, of which `holds` is true of the lower one alone.
 
@@ -45,23 +39,29 @@ def find_threshold(
     ----------
     holds
         Takes a rate; true up to some rate, and false above.
+    step
+        Of the scale.
     begin_per_s
         Where it is likely to be.
     least_per_s, most_per_s
         Rates at and beyond which nobody looks.
     """
-    least, most = _place(least_per_s), _place(most_per_s) + 1
+
+    def nearest(rate: float) -> int:
+        return round(math.log(rate) / step)
+
+    least, most = nearest(least_per_s), nearest(most_per_s) + 1
     known: dict[int, bool] = {}
 
     def told(place: int) -> bool:
         if place <= least or place >= most:
             return place <= least  # for the search's sake; nothing was asked there
         if place not in known:
-            known[place] = holds(rate_at(place))
+            known[place] = holds(rate_at(place, step))
         return known[place]
 
-    low = high = min(max(_place(begin_per_s), least + 1), most - 1)
-    stride = _STRIDE
+    low = high = min(max(nearest(begin_per_s), least + 1), most - 1)
+    stride = 1
     if told(low):
         while told(high := min(low + stride, most)):
             low, stride = high, 2 * stride
@@ -71,8 +71,4 @@ def find_threshold(
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if told(middle) else (low, middle)
-    return Threshold(rate_at(low) if low > least else 0.0, rate_at(high), len(known))
-
-
-def _place(rate: float) -> int:
-    return round(math.log(rate) / STEP)
+    return Threshold(rate_at(low, step) if low > least else 0.0, rate_at(high, step), len(known))

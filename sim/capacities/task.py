@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from continuum_sim.capacities.measure import holds_from_empty, measure_drain, measure_point, recovers
-from continuum_sim.capacities.search import Threshold, find_threshold
+from continuum_sim.capacities.search import COARSE, FINE, Threshold, find_threshold
 from continuum_sim.capacities.slo import NO_SLO, Slo
 from continuum_sim.errors import ConfigError, SimulationError
 from continuum_sim.policies import PolicyError
@@ -83,7 +83,11 @@ class Task:
         peak_per_s = curve.peak[1]
         most_per_s = peak_per_s * (_MOST_PEAKS if self.kind == "empty" else 1.0)
         return find_threshold(
-            holds, begin_per_s=self.begin_per_s, least_per_s=peak_per_s / _LEAST_OF_PEAK, most_per_s=most_per_s
+            holds,
+            step=COARSE if self.kind == "empty" else FINE,
+            begin_per_s=self.begin_per_s,
+            least_per_s=peak_per_s / _LEAST_OF_PEAK,
+            most_per_s=most_per_s,
         )
 
     def _run(self, config: RunConfig) -> ResolvedRun:

@@ -78,7 +78,10 @@ def _precision(found: CapacityResult) -> Iterator[str]:
     if found.quick:
         yield f"predicted from the service curve, nothing else measured: {burst}; {empty}"
     else:
-        yield f"{burst}: {len(found.after_burst_seeds)} seeds; {empty}: {len(found.seeds)} seeds; rates in steps of 4 %"
+        yield (
+            f"{burst}: {len(found.after_burst_seeds)} seeds, in steps of 4 %; {empty}: {len(found.seeds)} seeds, in "
+            "steps of 8 %"
+        )
 
 
 def _rates(found: CapacityResult) -> Table:

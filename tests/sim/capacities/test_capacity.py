@@ -180,7 +180,7 @@ def test_what_it_prints(kept: Path, file: Path, capsys: pytest.CaptureFixture[st
     again = command(file, "--policies", "lru", "--out", kept)
     text = " ".join(printed(capsys, *again).split())
     assert "lru metastable from 0." in text
-    assert "gone within 250 arrivals: 2 seeds; 200 arrivals from an empty engine: 2 seeds" in text
+    assert "gone within 250 arrivals: 2 seeds, in steps of 4 %; 200 arrivals from an empty engine: 2 seeds" in text
     (lru,) = cs.load_capacity(kept).policies
     assert lru.recoverable_per_s.value is not None
     between = (lru.recoverable_per_s.value + (lru.from_empty_per_s.value or 0)) / 2

@@ -11,49 +11,55 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 
 from continuum_sim.capacities.law import FEW, HALF, Law, fit_law, rate_intervals
-from continuum_sim.capacities.search import STEP, Threshold, find_threshold, rate_at
+from continuum_sim.capacities.search import COARSE, FINE, Threshold, find_threshold, rate_at
 from continuum_sim.steady.curve import ServiceCurve
 from support.chains import hitting_share
 
 RATES = st.floats(1e-4, 1e3)
 
 
-@given(limit=RATES, begin=RATES)
-def test_the_threshold_lies_between_neighbours_wherever_the_search_begins(limit: float, begin: float) -> None:
+@given(limit=RATES, begin=RATES, step=st.sampled_from([FINE, COARSE]))
+def test_the_threshold_lies_between_neighbours_wherever_the_search_begins(
+    limit: float, begin: float, step: float
+) -> None:
     asked: list[float] = []
 
     def holds(rate: float) -> bool:
         asked.append(rate)
         return rate <= limit
 
-    found = find_threshold(holds, begin_per_s=begin, least_per_s=1e-5, most_per_s=1e4)
+    found = find_threshold(holds, step=step, begin_per_s=begin, least_per_s=1e-5, most_per_s=1e4)
     assert found.low_per_s <= limit < found.high_per_s
-    assert found.high_per_s / found.low_per_s == pytest.approx(math.exp(STEP))
+    assert found.high_per_s / found.low_per_s == pytest.approx(math.exp(step))
     assert found.runs == len(asked) == len(set(asked))
 
 
 def test_near_its_beginning_a_search_takes_few_runs() -> None:
-    for off in range(-4, 5):
+    for off in range(-2, 3):
         found = find_threshold(
-            lambda rate: rate <= 0.03, begin_per_s=0.03 * math.exp(off * STEP), least_per_s=1e-5, most_per_s=1
+            lambda rate: rate <= 0.03,
+            step=FINE,
+            begin_per_s=0.03 * math.exp(off * FINE),
+            least_per_s=1e-5,
+            most_per_s=1,
         )
-        assert found.runs <= 5
+        assert found.runs <= 4
 
 
 def test_what_never_holds_and_what_always_does() -> None:
-    never = find_threshold(lambda rate: False, begin_per_s=1, least_per_s=0.1, most_per_s=10)
+    never = find_threshold(lambda rate: False, step=FINE, begin_per_s=1, least_per_s=0.1, most_per_s=10)
     assert never.low_per_s == 0
-    always = find_threshold(lambda rate: True, begin_per_s=1, least_per_s=0.1, most_per_s=10)
-    assert always.high_per_s == pytest.approx(10, rel=2 * STEP)
-    outside = find_threshold(lambda rate: rate < 5, begin_per_s=100, least_per_s=0.1, most_per_s=10)
+    always = find_threshold(lambda rate: True, step=FINE, begin_per_s=1, least_per_s=0.1, most_per_s=10)
+    assert always.high_per_s == pytest.approx(10, rel=2 * FINE)
+    outside = find_threshold(lambda rate: rate < 5, step=FINE, begin_per_s=100, least_per_s=0.1, most_per_s=10)
     assert outside.low_per_s <= 5 < outside.high_per_s
 
 
 def drawn(law: Law, rng: np.random.Generator, seeds: int) -> list[Threshold]:
     found = []
     for u in rng.random(seeds):
-        place = math.floor(math.log(law.rate(u)) / STEP)
-        found.append(Threshold(rate_at(place), rate_at(place + 1), 4))
+        place = math.floor(math.log(law.rate(u)) / COARSE)
+        found.append(Threshold(rate_at(place, COARSE), rate_at(place + 1, COARSE), 4))
     return found
 
 
@@ -75,10 +81,10 @@ def test_intervals_cover_the_law_as_often_as_resampling_ten_seeds_can() -> None:
 
 
 def test_thresholds_that_are_all_one_have_a_law() -> None:
-    same = [Threshold(1.0, rate_at(1), 4)] * 3
+    same = [Threshold(1.0, rate_at(1, COARSE), 4)] * 3
     law = fit_law(same)
-    assert 0.9 < law.rate(FEW) < law.rate(HALF) < rate_at(1)
-    assert fit_law(same[:1]).rate(HALF) == pytest.approx(rate_at(1) ** 0.5, rel=0.02)
+    assert 0.9 < law.rate(FEW) < law.rate(HALF) < rate_at(1, COARSE)
+    assert fit_law(same[:1]).rate(HALF) == pytest.approx(rate_at(1, COARSE) ** 0.5, rel=0.02)
 
 
 def test_seeds_of_a_chain_collapse_as_often_as_it_exactly_does() -> None:
@@ -97,12 +103,12 @@ def test_seeds_of_a_chain_collapse_as_often_as_it_exactly_does() -> None:
             arrived += going & birth
         return n >= 36
 
-    first = math.floor(math.log(curve.from_empty_per_s(programs, 0.002)) / STEP)
-    rates = [rate_at(first + place) for place in range(24)]
+    first = math.floor(math.log(curve.from_empty_per_s(programs, 0.002)) / COARSE)
+    rates = [rate_at(first + place, COARSE) for place in range(12)]
     collapsed = np.array([lost(rate) for rate in rates])
     assert collapsed[-1].all()
     at = collapsed.argmax(axis=0)
-    law = fit_law([Threshold(rate_at(first + place - 1), rate_at(first + place), 4) for place in at])
+    law = fit_law([Threshold(rates[place] * math.exp(-COARSE), rates[place], 4) for place in at])
     # The law is not the chain's, whose chance falls off faster at low rates: there it errs on the safe side.
     for share, below, above in ((HALF, 0.03, 0.03), (FEW, 0.12, 0.02)):
         exact = brentq(lambda rate, share=share: hitting_share(curve, rate, 36, programs / rate) - share, 0.4, 1.0)

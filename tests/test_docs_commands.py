@@ -33,7 +33,7 @@ EVERY_TIME = {"README.md", "tutorial.md"}
 PRINTS_WHAT_IT_SHOWS = {"tutorial.md"}
 INSTALLS = re.compile(r"python3?[\d.]* -m venv |(\S*/)?pip (un)?install |(\.|source) \S+/activate")
 """Done when the tests run; .ci/run proves that the README's commands install all that they need."""
-SIMULATES = re.compile(r"continuum-sim (run|compare|sweep)\b")
+SIMULATES = re.compile(r"continuum-sim (run|compare|sweep|capacity)\b")
 
 
 @dataclass(frozen=True)

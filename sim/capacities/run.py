@@ -306,7 +306,10 @@ class _Look:
             item.value if drained is None or n < CONGESTED_FITS * self._fits else drained.value
             for n, item in points.items()
         ]
-        return ServiceCurve(list(points), rates, self._fits)
+        try:
+            return ServiceCurve(list(points), rates, self._fits)
+        except ValueError as error:  # of a file that was changed
+            raise ConfigError(f"the measurements in --out are not those of a service: {error}; use --force") from None
 
     def _put_together(
         self,

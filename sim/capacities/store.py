@@ -13,12 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from continuum_sim.capacities.result import CapacityResult
 from continuum_sim.capacities.task import Found
 from continuum_sim.errors import ConfigError
 from continuum_sim.readers import read_json
 from continuum_sim.results.files import MANIFEST
 from continuum_sim.results.jsonfile import to_json
+from continuum_sim.results.manifest_parts import read_manifest
 from continuum_sim.traces.files import write_text
 from continuum_sim.traces.leftovers import release, take_folder
 
@@ -91,11 +94,18 @@ def capacity_store(out: Path | None, manifest: Mapping[str, Any], *, force: bool
         release(lock)
 
 
+class _Parts(msgspec.Struct):
+    """What is read of a manifest."""
+
+    kind: str = ""
+    versions: dict[str, str | None] = {}
+
+
 def _manifest_there(place: Path, out: Path) -> dict[str, Any] | None:
     if not place.is_dir() or not any(place.iterdir()):
         return None
-    manifest = read_json(place / MANIFEST) if (place / MANIFEST).is_file() else None
-    if not isinstance(manifest, dict) or manifest.get("kind") != KIND:
+    manifest, parts = read_manifest(place / MANIFEST, _Parts) if (place / MANIFEST).is_file() else ({}, _Parts())
+    if parts.kind != KIND:
         raise ConfigError(f"--out {out} holds files that are no results of `capacity`; choose another directory")
     return manifest
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -23,12 +23,16 @@ from continuum_sim.traces.errors import TraceError
 Kind = Literal["point", "drain", "empty", "burst"]
 
 
+_Bounded = Annotated[float, msgspec.Meta(ge=0, le=1e30)]
+"""What a file may hold of it, so that no arithmetic leaves the range of numbers."""
+
+
 class Found(msgspec.Struct, frozen=True):
     """What a measurement found: a rate with an interval, or between which rates something stops to hold."""
 
-    value: float
-    low: float
-    high: float
+    value: _Bounded
+    low: _Bounded
+    high: _Bounded
     even: bool = True
     """Of a point: see `measure.Rate`."""
     runs: int = 1

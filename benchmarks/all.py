@@ -54,7 +54,6 @@ BENCHMARKS = {
         "scale.py",
         ("--picture", "docs/img/scale.png"),
         ("--outputs", "1,4", "--prompts", "1,4", "--turns", "300,600", "--repeats", "1"),
-        compiled=("--outputs", "64", "--prompts", "16", "--turns", "1000000"),
     ),
     "hot_spots": Benchmark("hot_spots.py", ("--policy", "ttl"), ("--limit", "4", "--top", "5"), on_page=False),
 }

@@ -24,7 +24,6 @@ def main(folder: str | None = None) -> None:
     found = cs.capacity(POLICIES, trace="swebench.jsonl", out=folder)
     print(found.table.T.to_string())
     figure = draw_table(FIGURE.draw, FIGURE.take(load(found), FigureOptions()))
-    figure.suptitle("100 SWE-bench agents, Llama-3.1-8B on one A100-80", fontsize=8)
     target = Path(__file__).parent / "img" / "readme.png"
     with styled():
         target.write_bytes(picture_bytes(figure, "png", dpi=230))

@@ -42,4 +42,4 @@ def measure_congested(config: RunConfig) -> Congested:
     closed = replace(
         config, arrivals=f"closed:workers={workers}", programs=programs, duration=None, warmup=None, cooldown=None
     )
-    return Congested(measure_point(resolve(replace(closed, trace=run.trace))).per_s, fits)
+    return Congested(measure_point(resolve(replace(closed, trace=run.trace)))[0].value, fits)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -15,7 +14,7 @@ from continuum_sim.errors import ConfigError
 from continuum_sim.resolve import ResolvedRun
 from continuum_sim.steady.backlog import Backlog
 from continuum_sim.steady.curve import CONGESTED_FITS, LEFT_FULLS, ServiceCurve
-from continuum_sim.steady.served import batch_rate, served
+from continuum_sim.steady.served import Served, batch_rate, served
 from continuum_sim.steady.verdict import LEAST_PROGRAMS, PARTS, Trend
 from continuum_sim.traces.arrivals import Closed
 
@@ -37,17 +36,6 @@ AFTER: Final = 200
 _WARMUP: Final = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """A measured rate with a 95 % interval, in programs' worth of work per second."""
-
-    per_s: float
-    low_per_s: float
-    high_per_s: float
-    even: bool = True
-    """Whether the programs that ended are like the trace's."""
-
-
 def fits_of(run: ResolvedRun) -> float:
     """Return how many programs fit the KV caches of all replicas together, with the contexts that they end with."""
     tokens = sum(replica.engine.usable_blocks * replica.engine.block_size for replica in run.replicas)
@@ -66,8 +54,14 @@ def programs_of_point(n: int, available: int, counted: int) -> int:
     return math.ceil(wanted / available) * available if available < wanted else wanted
 
 
-def measure_point(run: ResolvedRun) -> Rate:
-    """Serve a closed load and measure μ(n): work per second from the n-th end to the last start."""
+def measure_point(run: ResolvedRun) -> tuple[Served, bool]:
+    """Serve a closed load and measure μ(n): work per second from the n-th end to the last start.
+
+    Returns
+    -------
+    Served, bool
+        The rate, and whether the programs that ended in that time are like the trace's.
+    """
     assert isinstance(run.arrivals, Closed)
     workers, watch = run.arrivals.workers, Watch()
     observe(run, watch)
@@ -76,18 +70,17 @@ def measure_point(run: ResolvedRun) -> Rate:
     if found is None:
         raise ConfigError(f"{len(tokens):,} programs are too few for {workers:,} at once")
     ended = tokens[workers : len(tokens) - workers]
-    return Rate(found.value, found.low, found.high, abs(float(ended.mean() / tokens.mean()) - 1) <= UNEVEN)
+    return found, abs(float(ended.mean() / tokens.mean()) - 1) <= UNEVEN
 
 
-def measure_drain(run: ResolvedRun) -> Rate:
+def measure_drain(run: ResolvedRun) -> Served:
     """Serve a crowd that comes at once, and measure work per second until most of it is done."""
     watch = Watch()
     observe(run, watch)
     finish_s, tokens = watch.turns
     done = np.cumsum(tokens)
     drained_s = float(finish_s[np.searchsorted(done, DRAINED * done[-1])])
-    found = batch_rate(0.0, drained_s, watch.work.done_by, float(watch.program_tokens.mean()))
-    return Rate(found.value, found.low, found.high)
+    return batch_rate(0.0, drained_s, watch.work.done_by, float(watch.program_tokens.mean()))
 
 
 def holds_from_empty(run: ResolvedRun, *, curve: ServiceCurve, slo: Slo) -> bool:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
 from continuum_sim.results.jsonfile import to_json
 from continuum_sim.results.view.shown import Shown
-from continuum_sim.steady.curve import ServiceCurve
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 Rate = Annotated[float, msgspec.Meta(ge=0, le=1e30)]
 Number = Annotated[float, msgspec.Meta(gt=0, le=1e30)]
-SAME: float = 1.05
+SAME: Final = 1.05
 """Times a rate, up to which another is no other: rates are found to 2 to 5 %."""
 
 
@@ -93,10 +92,6 @@ class PolicyCapacity(msgspec.Struct, frozen=True, kw_only=True):
     def metastable(self) -> bool:
         """Whether there are rates that hold from empty and do not recover from a burst."""
         return self.held_per_s > SAME * self.sustained_per_s
-
-    def curve(self, fits: float) -> ServiceCurve:
-        """Return the curve to ask more of."""
-        return ServiceCurve([item.n for item in self.service_curve], [item.per_s for item in self.service_curve], fits)
 
 
 class CapacityResult(msgspec.Struct, Shown, frozen=True, kw_only=True):

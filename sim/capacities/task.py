@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
@@ -34,7 +33,7 @@ class Found(msgspec.Struct, frozen=True):
     low: _Bounded
     high: _Bounded
     even: bool = True
-    """Of a point: see `measure.Rate`."""
+    """Of a point: see `measure_point`."""
     runs: int = 1
 
 
@@ -66,11 +65,11 @@ class Task:
     def measure(self) -> Found:
         """Carry it out."""
         if self.kind == "point":
-            rate = measure_point(self._run(self.config))
-            return Found(rate.per_s, rate.low_per_s, rate.high_per_s, rate.even)
+            rate, even = measure_point(self._run(self.config))
+            return Found(rate.value, rate.low, rate.high, even)
         if self.kind == "drain":
             rate = measure_drain(self._run(self.config))
-            return Found(rate.per_s, rate.low_per_s, rate.high_per_s)
+            return Found(rate.value, rate.low, rate.high)
         found = self._threshold()
         return Found((found.low_per_s * found.high_per_s) ** 0.5, found.low_per_s, found.high_per_s, runs=found.runs)
 
@@ -112,15 +111,13 @@ class Outcome:
     id: str
     found: Found | None
     reason: str
-    wall_s: float
 
 
 def run_task(task: Task) -> Outcome:
     """Carry a measurement out; what is wrong with it is its outcome and no error."""
-    started_s = time.perf_counter()
     found, reason = None, ""
     try:
         found = task.measure()
     except (ConfigError, PolicyError, TraceError, SimulationError, OSError) as error:
         reason = str(error)
-    return Outcome(task.id, found, " ".join(reason.split()), time.perf_counter() - started_s)
+    return Outcome(task.id, found, " ".join(reason.split()))

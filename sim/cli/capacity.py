@@ -8,7 +8,7 @@ import typer
 
 from continuum_sim.cli.complete import completer
 from continuum_sim.cli.errors import interruptible
-from continuum_sim.cli.options import Force, Json, Out, check_force
+from continuum_sim.cli.options import Address, BackendName, Force, Jobs, Json, Out, check_force, make_workers
 from continuum_sim.cli.scenario_flags import is_chosen
 from continuum_sim.cli.setting_flags import Flags, check_acting, takes_settings
 from continuum_sim.run_config import run_settings
@@ -52,9 +52,9 @@ def capacity(
     horizon: Annotated[
         int | None, _asked("Arrivals within which a burst is to be gone. Default: 15 times the burst.")
     ] = None,
-    jobs: Annotated[int, typer.Option(help="Processes to run on; -1 is one a core.")] = -1,
-    backend: Annotated[str, typer.Option(help="local, or an existing cluster: dask, ray.")] = "local",
-    address: Annotated[str | None, typer.Option(help="Of the cluster's scheduler.", show_default=False)] = None,
+    jobs: Jobs = -1,
+    backend: BackendName = "local",
+    address: Address = None,
     out: Out = None,
     force: Force = False,
     json: Json = False,
@@ -69,15 +69,12 @@ def capacity(
     from continuum_sim.cli.console import say, show
     from continuum_sim.cli.layout import lay_out
     from continuum_sim.cli.sweep_progress import CellBar
-    from continuum_sim.errors import ConfigError
     from continuum_sim.seeds import parse_seeds
     from continuum_sim.spec import split_list
-    from continuum_sim.sweeps.workers import Workers
 
     check_acting(context, flags)
     check_force(out, force=force)
-    if backend not in ("local", "dask", "ray"):
-        raise ConfigError(f"--backend is {backend!r}, expected local, dask or ray")
+    workers = make_workers(jobs, backend, address)
     spec = CapacitySpec(
         policies=split_list(policies),
         base={name: value for name, value in flags.items() if is_chosen(context, name)},
@@ -89,7 +86,6 @@ def capacity(
         slo=parse_slo(slo),
         quick=quick,
     )
-    workers = Workers(jobs, backend, address)  # type: ignore[arg-type]
     bar = CellBar(0, "measurements")
     kept = "nothing was kept" if out is None else f"what is measured is in {out}; the same command goes on from there"
     with interruptible(lambda: f"interrupted after {bar}; {kept}"), bar:

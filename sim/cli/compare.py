@@ -9,7 +9,7 @@ import typer
 
 from continuum_sim.cli.complete import completer
 from continuum_sim.cli.errors import interruptible
-from continuum_sim.cli.options import Force, Json, Out, check_force
+from continuum_sim.cli.options import Force, Jobs, Json, Out, check_force
 from continuum_sim.cli.setting_flags import Flags, check_acting, takes_run_flags
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def compare(
             autocompletion=completer("policy"),
         ),
     ] = None,
-    jobs: Annotated[int, typer.Option(help="Processes to run on; -1 is one a core.")] = 1,
+    jobs: Jobs = 1,
     out: Out = None,
     force: Force = False,
     json: Json = False,

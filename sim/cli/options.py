@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+
+if TYPE_CHECKING:
+    from continuum_sim.sweeps.workers import Workers
 
 _OUTPUT: Final = "Output"
 
@@ -18,6 +21,26 @@ Decisions = Annotated[
     bool,
     typer.Option("--decisions", help="Log every decision (decisions.jsonl in --out).", rich_help_panel=_OUTPUT),
 ]
+
+Jobs = Annotated[int, typer.Option(help="Processes to run on; -1 is one a core.")]
+BackendName = Annotated[str, typer.Option("--backend", help="local, or an existing cluster: dask, ray.")]
+Address = Annotated[str | None, typer.Option(help="Of the cluster's scheduler.", show_default=False)]
+
+
+def make_workers(jobs: int, backend: str, address: str | None) -> Workers:
+    """Return what these flags ask for.
+
+    Raises
+    ------
+    ConfigError
+        As `Workers`.
+    """
+    from continuum_sim.errors import ConfigError
+    from continuum_sim.sweeps.workers import Workers
+
+    if backend not in ("local", "dask", "ray"):
+        raise ConfigError(f"--backend is {backend!r}, expected local, dask or ray")
+    return Workers(jobs, backend, address)  # type: ignore[arg-type]
 
 
 def check_force(out: Path | None, *, force: bool) -> None:

@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from continuum_sim.cli.complete import completer
 from continuum_sim.cli.errors import interruptible
-from continuum_sim.cli.options import Json
+from continuum_sim.cli.options import Address, BackendName, Jobs, Json, make_workers
 from continuum_sim.cli.scenario_flags import is_given
 from continuum_sim.cli.setting_flags import Flags, check_acting, given_flags, takes_run_flags
 from continuum_sim.cli.sweep_tune import tune
@@ -69,9 +69,9 @@ def run_sweep(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Directory of the dataset; taken up where it was left.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Start an earlier sweep in --out anew.")] = False,
-    jobs: Annotated[int, typer.Option(help="Processes to run on; -1 is one a core.")] = -1,
-    backend: Annotated[str, typer.Option(help="local, or an existing cluster: dask, ray.")] = "local",
-    address: Annotated[str | None, typer.Option(help="Of the cluster's scheduler.", show_default=False)] = None,
+    jobs: Jobs = -1,
+    backend: BackendName = "local",
+    address: Address = None,
     json: Json = False,
 ) -> None:
     """Run every combination of policies, rates, seeds and other settings; one row a cell in a Parquet dataset.
@@ -87,12 +87,10 @@ def run_sweep(
     from continuum_sim.sweeps.run import run_sweep as run_plan
     from continuum_sim.sweeps.settings import check_setting
     from continuum_sim.sweeps.spec_file import read_spec
-    from continuum_sim.sweeps.workers import Workers
 
     if out is None:
         raise ConfigError("a sweep needs a place for its dataset: give --out DIR")
-    if backend not in ("local", "dask", "ray"):
-        raise ConfigError(f"--backend is {backend!r}, expected local, dask or ray")
+    workers = make_workers(jobs, backend, address)
     spec = _asked_by_name(context.params.get("scenario"))
     if file is not None:
         inside = read_spec(file)
@@ -107,7 +105,6 @@ def run_sweep(
         grid[check_setting(name, "--vary")] = text
     spec = SweepSpec({**spec.base, **given_flags(context, flags)}, {**spec.grid, **grid}, spec.cells)
     check_acting(context, spec.base, {*spec.grid, *(name for cell in spec.cells for name in cell)})
-    workers = Workers(jobs, backend, address)  # type: ignore[arg-type]
     if file is None and context.params.get("scenario") is None and not spec.grid:
         raise ConfigError(
             "nothing to vary: give --policies, --rates, --seeds or --vary (--policies lru,ttl), a FILE or --scenario; "

@@ -9,7 +9,7 @@ import typer
 
 from continuum_sim.cli.complete import completer
 from continuum_sim.cli.errors import interruptible
-from continuum_sim.cli.options import Json
+from continuum_sim.cli.options import Jobs, Json
 from continuum_sim.cli.scenario_flags import is_chosen
 from continuum_sim.cli.setting_flags import Flags, check_acting, takes_run_flags
 
@@ -45,7 +45,7 @@ def tune(
     out: Annotated[
         Path | None, typer.Option(help="Directory of the search; taken up where it was left.", show_default=False)
     ] = None,
-    jobs: Annotated[int, typer.Option(help="Processes to run on; -1 is one a core.")] = -1,
+    jobs: Jobs = -1,
     json: Json = False,
 ) -> None:
     """Look for the parameters of a policy with the smallest JCT, and judge them on seeds the search has not seen."""

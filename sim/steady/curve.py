@@ -15,7 +15,7 @@ import numpy as np
 
 CONGESTED_FITS: Final = 5
 """Times what fits, from which the curve has reached its floor."""
-BURST_FITS: Final = 5
+BURST_FITS: Final = CONGESTED_FITS
 """Times what fits that a burst has, unless one says otherwise: enough to reach that floor."""
 HORIZON_BURSTS: Final = 15
 """Times a burst, in how many arrivals it is to be gone."""

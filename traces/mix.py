@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
@@ -15,10 +14,8 @@ from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.generate.draws import subset
 from continuum_sim.traces.header import TraceHeader
 from continuum_sim.traces.load import find_trace, read_header, read_programs, trace_sha256
-from continuum_sim.traces.schema import Child, Program
+from continuum_sim.traces.schema import MOST_PROGRAMS, Child, Program
 from continuum_sim.traces.write import write_programs
-
-_MOST_PROGRAMS: Final = 2**31
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +93,8 @@ def mix_traces(
         If a trace is not valid or named twice, a weight is no number above 0, or a trace gets no program: nothing is
         written then.
     """
-    if programs is not None and not 1 <= programs <= _MOST_PROGRAMS:
-        raise TraceError(f"programs is {programs}, expected a number from 1 to {_MOST_PROGRAMS}")
+    if programs is not None and not 1 <= programs <= MOST_PROGRAMS:
+        raise TraceError(f"programs is {programs:,}, expected a number from 1 to {MOST_PROGRAMS:,}")
     paths = [find_trace(path) for path, _ in weighted]
     weights = [weight for _, weight in weighted]
     _check(paths, weights)

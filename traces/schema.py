@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Final
+
+MOST_PROGRAMS: Final = 10**7
+"""Of a run, and of a trace that is made: hours, and a typo beyond."""
 
 
 @dataclass(frozen=True, slots=True)

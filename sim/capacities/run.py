@@ -309,7 +309,7 @@ class _Look:
         try:
             return ServiceCurve(list(points), rates, self._fits)
         except ValueError as error:  # of a file that was changed
-            raise ConfigError(f"the measurements in --out are not those of a service: {error}; use --force") from None
+            raise ConfigError(f"{self._store.place}: no measurements of a service: {error}; use --force") from None
 
     def _put_together(
         self,

@@ -37,6 +37,11 @@ class CapacityStore:
         self._directory = directory
         self._found: dict[str, Found] = {}
 
+    @property
+    def place(self) -> str:
+        """Where the measurements lie, as an error names it."""
+        return "memory" if self._directory is None else str(self._directory / _MEASURED)
+
     def find(self, task_id: str) -> Found | None:
         """Return a measurement that is there."""
         if task_id not in self._found and self._directory is not None:

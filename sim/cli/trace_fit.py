@@ -112,12 +112,16 @@ def generate_file(
     from continuum_sim.cli.errors import interruptible
     from continuum_sim.cli.progress import counting
     from continuum_sim.errors import ConfigError
+    from continuum_sim.names import clipped
     from continuum_sim.traces import find_trace
     from continuum_sim.traces.generate import Recipe, find_profile, generate_trace
+    from continuum_sim.traces.schema import MOST_PROGRAMS
 
     for flag, value, least in (("--programs", programs, 1), ("--seed", seed, 0)):
         if value < least:
             raise ConfigError(f"{flag} is {value}, expected at least {least}")
+    if programs > MOST_PROGRAMS:
+        raise ConfigError(f"--programs is {clipped(str(programs))}, expected at most {MOST_PROGRAMS:,}")
     fit = find_profile(name)
     beside = None if against is None else find_trace(against)
     with interruptible("interrupted while drawing; nothing was written"), counting("programs drawn") as watch:

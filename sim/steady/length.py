@@ -15,10 +15,8 @@ from continuum_sim.errors import ConfigError, shown
 from continuum_sim.steady.burst import BurstSpec
 from continuum_sim.traces.arrivals import Burst, Closed, FromTrace, OpenArrivals
 from continuum_sim.traces.passes import passes
-from continuum_sim.traces.schema import Program
+from continuum_sim.traces.schema import MOST_PROGRAMS, Program
 
-MOST_PROGRAMS: Final = 10**7
-"""Of a run: hours, and a typo beyond."""
 LONG_WARMUP: Final = "10%"
 """Left out of the statistics of a run whose length was asked for, unless it says something else. A fixed share has
 less bias than MSER-5, which cuts high ends of a series that wanders."""

@@ -16,6 +16,7 @@ from continuum_sim.errors import ConfigError
 from continuum_sim.interrupts import stop_if_asked
 from continuum_sim.records import Recorder
 from continuum_sim.resolve import ResolvedRun
+from continuum_sim.results.cost import cost_of
 from continuum_sim.results.decisions import DecisionRecord, decision_file, keep_decisions
 from continuum_sim.results.files import DECISIONS, staged_directory, table_files
 from continuum_sim.results.manifest import make_manifest
@@ -137,6 +138,7 @@ def simulate(
         ],
         verdict=verdict_of(tally, run.arrivals),
         recovery=recovery,
+        cost=cost_of(run.gpus, run.config.prices, sim_s=totals.end_s, programs=tally.programs),
         served_per_s=tally.served_per_s(run.arrivals.workers) if isinstance(run.arrivals, Closed) else None,
         router=None if run.routing is None else routing_spec(run.routing),
         replicas=parts,

@@ -64,6 +64,12 @@ class ResolvedRun:
     notes: tuple[str, ...]
     """Where a real engine would do otherwise."""
 
+    @property
+    def gpus(self) -> list[str]:
+        """Kind of every GPU, those of one replica side by side."""
+        degree = self.config.tensor_parallel_size
+        return [replica.gpu.name for replica in self.replicas for _ in range(degree)]
+
 
 def resolve(config: RunConfig) -> ResolvedRun:
     """Look up names, fill in vLLM's defaults, and read the trace once.

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 from continuum_sim.engine.tier_config import ReloadRule
 from continuum_sim.errors import ConfigError, shown
-from continuum_sim.setting_types import Arrivals, EngineMode, PerToolSetting, Replicas, StartMode, Trace
+from continuum_sim.setting_types import Arrivals, EngineMode, PerToolSetting, Price, Replicas, StartMode, Trace
 from continuum_sim.settings import ENGINE, LOAD, TOOLS, Setting, setting, settings_of
 from continuum_sim.vllm_defaults import BLOCK_SIZE, GPU_MEMORY_UTILIZATION
 
 if TYPE_CHECKING:  # `--help` reads this class, and takes no longer than it must
     from continuum_sim.hardware import GpuSpec, ModelSpec
+    from continuum_sim.hardware.prices import Prices
     from continuum_sim.policies import Policy, Routing
     from continuum_sim.steady.length import RunLength
     from continuum_sim.steptime.model import StepTime
@@ -197,6 +198,15 @@ class RunConfig:
     )
     """`roofline`, `fitted:FILE`, …, or a model."""
     engine: EngineMode = setting("fast", "Jump over equal steps, or take each one: the same results.", ENGINE)
+    price: Price = setting(
+        None,
+        "Dollars per GPU-hour: 2.5, or per GPU h100=2.5,a100-80=1.6.",
+        ENGINE,
+        unset="a dated list",
+        page="results.md",
+    )
+    """US dollars per GPU-hour: a number, or one for each kind of GPU, `h100=2.5,a100-80=1.6` or a mapping; None for
+    those of a dated list (`sim/hardware/prices.toml`)."""
     programs: int | None = setting(
         None,
         "Programs in all: the trace over and over, each time in another order.",
@@ -295,7 +305,7 @@ class RunConfig:
             check_value(item, rate if name == "rate" else getattr(self, name))
         if rate is not None:
             object.__setattr__(self, "arrivals", arrivals_at(rate, self.arrivals))
-        _ = self.tools, self.length
+        _ = self.tools, self.length, self.prices
 
     @property
     def tools(self) -> ToolConfig:
@@ -303,6 +313,13 @@ class RunConfig:
         from continuum_sim.tools.config import make_tool_config
 
         return make_tool_config(self.tool_workers, self.tool_timeout, self.tool_failure_rate, self.tool_retries)
+
+    @property
+    def prices(self) -> Prices:
+        """What GPUs cost."""
+        from continuum_sim.hardware.prices import parse_prices
+
+        return parse_prices(self.price)
 
     @property
     def length(self) -> RunLength:

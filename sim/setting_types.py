@@ -23,3 +23,5 @@ Replicas: TypeAlias = int | str | Sequence[str | GpuSpec]
 tiers of those replicas: `h100:2:dram_gb=200,ssd_gb=500,a100-80:4`."""
 PerToolSetting: TypeAlias = int | float | str | Mapping[str, int] | Mapping[str, float] | None
 """One number for all tools, `bash:4,*:16`, or the same as a mapping; None for the default."""
+Price: TypeAlias = float | str | Mapping[str, float] | None
+"""One number for all GPUs, `h100=2.5,a100-80=1.6`, or the same as a mapping; None for the dated list."""

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from continuum_sim.engine.tier_config import ReloadRule
     from continuum_sim.hardware import GpuSpec, ModelSpec
     from continuum_sim.policies import Policy, Routing
-    from continuum_sim.setting_types import Arrivals, EngineMode, PerToolSetting, Replicas, StartMode, Trace
+    from continuum_sim.setting_types import Arrivals, EngineMode, PerToolSetting, Price, Replicas, StartMode, Trace
     from continuum_sim.steptime.model import StepTime
 
 
@@ -92,6 +92,8 @@ class LoadAndEngine(Service, total=False):
     """Programs more, at once, now or at a time in seconds: 100 or 100@3600."""
     start: StartMode
     """Begin with an empty engine, or as after --burst 100 whose programs do not count."""
+    price: Price
+    """Dollars per GPU-hour: 2.5, or per GPU h100=2.5,a100-80=1.6."""
 
 
 class RunSettings(LoadAndEngine, total=False):

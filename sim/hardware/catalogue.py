@@ -12,6 +12,7 @@ import msgspec
 from continuum_sim.errors import ConfigError
 from continuum_sim.names import nearest, unknown
 
+R = TypeVar("R")
 T = TypeVar("T", bound="Named")
 E = TypeVar("E", bound="Entry")
 
@@ -32,7 +33,7 @@ class Named(Entry, Protocol):
         """Other accepted spellings."""
 
 
-def read_catalogue(file: str, table: str, kind: type[T]) -> tuple[T, ...]:
+def read_catalogue(file: str, table: str, kind: type[R]) -> tuple[R, ...]:
     """Read the array of tables `table` of a TOML file of this package as records of `kind`."""
     text = files("continuum_sim.hardware").joinpath(file).read_text(encoding="utf-8")
     rows: list[dict[str, Any]] = tomllib.loads(text)[table]

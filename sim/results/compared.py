@@ -16,7 +16,7 @@ from continuum_sim.results.jsonfile import to_json
 from continuum_sim.results.measured import counted_programs
 from continuum_sim.results.paired import PairedDifference, paired_differences
 from continuum_sim.results.recovered import JointRecovery, joint_recovery
-from continuum_sim.results.summary import Pins, Prefill, Quantiles, Summary, TimeSplit
+from continuum_sim.results.summary import Cost, Pins, Prefill, Quantiles, Summary, TimeSplit
 from continuum_sim.results.verdicts import joint_verdict
 from continuum_sim.results.view.shown import Shown
 from continuum_sim.steady.verdict import Verdict
@@ -73,6 +73,10 @@ class ComparisonRow(msgspec.Struct, frozen=True, kw_only=True):
     """Turns of the replica that served most, over the mean of all replicas."""
     reload_s: float
     reloaded_tokens: float
+    gpu_hours_per_program: float | None = None
+    """None for runs of earlier versions, which did not say."""
+    usd_per_program: float | None = None
+    """None where a GPU has no price."""
     verdict: Verdict | None = None
     """Of its runs together; None where one of them is older than verdicts."""
     recovery: JointRecovery | None = None
@@ -218,6 +222,7 @@ class CompareResult(Shown):
             **{f"pins_{end}": fmean(getattr(s.pins, end) for s in runs) for end in Pins.__struct_fields__},
             **{kind: fmean(getattr(s.prefill, kind) for s in runs) for kind in Prefill.__struct_fields__},
             **_cluster(runs),
+            **_costs(runs),
         }
         return ComparisonRow(
             policy=policy,
@@ -250,6 +255,18 @@ class CompareResult(Shown):
 def _notes(runs: Sequence[Summary]) -> list[str]:
     counts = Counter(note for run in runs for note in run.notes)
     return [note if n == len(runs) else f"{note} (in {n} of {len(runs)} runs)" for note, n in counts.items()]
+
+
+def _costs(runs: Sequence[Summary]) -> dict[str, float]:
+    """What a program cost on average, where every run says it."""
+    costs = [run.cost for run in runs if isinstance(run.cost, Cost)]
+    usd = [cost.usd_per_program for cost in costs if cost.usd_per_program is not None]
+    found = {}
+    if len(costs) == len(runs):
+        found["gpu_hours_per_program"] = fmean(cost.gpu_hours_per_program for cost in costs)
+    if len(usd) == len(runs):
+        found["usd_per_program"] = fmean(usd)
+    return found
 
 
 def _cluster(runs: Sequence[Summary]) -> dict[str, Any]:

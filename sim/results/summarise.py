@@ -14,6 +14,7 @@ from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.tiers import TierTotals
 from continuum_sim.policies.governor import PolicyCounts
 from continuum_sim.results.summary import (
+    Cost,
     Kv,
     Pins,
     PolicyActivity,
@@ -47,6 +48,7 @@ def summarise(
     notes: Iterable[str],
     verdict: RunVerdict,
     recovery: RunRecovery | None,
+    cost: Cost,
     served_per_s: Served | None = None,
     router: str | None = None,
     replicas: list[ReplicaSummary] | None = None,
@@ -85,6 +87,7 @@ def summarise(
             pinned_block_seconds=totals.counts.pinned_block_seconds,
         ),
         throughput=Throughput(tally.programs / totals.end_s, tally.output_tokens / totals.end_s),
+        cost=cost,
         policy_activity=_counted(PolicyActivity, totals.counts),
         router=router or UNSET,
         moved_turns=sum(part.moved_in for part in replicas) if replicas else UNSET,

@@ -87,6 +87,19 @@ class Throughput(msgspec.Struct, frozen=True):
     output_tokens_per_s: Number
 
 
+class Cost(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the engines took over the whole run, from time 0 to the last token, whether busy or not."""
+
+    gpus: AtLeastOne
+    gpu_hours_per_program: Number
+    usd_per_program: Number | None = None
+    """None, as what follows, where a GPU has no price."""
+    usd_per_gpu_hour: Number | None = None
+    """Mean over the GPUs."""
+    prices: str = ""
+    """Whose prices, and when they were read."""
+
+
 class TimeSplit(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where a program's time goes. In JSON the last three are left out where nothing waited so."""
 
@@ -294,6 +307,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     pins: Pins
     kv: Kv
     throughput: Throughput
+    cost: Cost | msgspec.UnsetType = msgspec.UNSET
     policy_activity: PolicyActivity
     router: str | msgspec.UnsetType = msgspec.UNSET
     """Rule by which turns found their replicas; in a cluster only, as what follows."""

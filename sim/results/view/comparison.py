@@ -93,12 +93,16 @@ def differences_table(
 
 def _times(rows: Sequence[ComparisonRow]) -> Table:
     parts = shown_parts(*map(_time_s, rows))
-    columns = [name("policy"), *numbers("mean", "p50", "p90", "p95", "p99", *map(called, parts), "programs/h")]
+    costs = [row.usd_per_program for row in rows]
+    priced = None not in costs
+    heads = ("mean", "p50", "p90", "p95", "p99", *map(called, parts), "programs/h", *["$/program"] * priced)
+    columns = [name("policy"), *numbers(*heads)]
     cells = []
     for row in rows:
         jct = (row.jct_mean_s, row.jct_p50_s, row.jct_p90_s, row.jct_p95_s, row.jct_p99_s)
         split = (_time_s(row)[part] for part in parts)
-        cells.append([row.policy, *map(seconds, (*jct, *split)), f"{3600 * row.programs_per_s:,.1f}"])
+        usd = [seconds(row.usd_per_program or 0.0)] * priced
+        cells.append([row.policy, *map(seconds, (*jct, *split)), f"{3600 * row.programs_per_s:,.1f}", *usd])
     best = min(range(len(rows)), key=lambda at: rows[at].jct_mean_s)
     return Table(columns, cells, "JCT, and where it goes (seconds a program)", best=best)
 

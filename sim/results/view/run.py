@@ -12,6 +12,7 @@ from msgspec.structs import asdict
 from continuum_sim.results.numbers import count, percent, seconds
 from continuum_sim.results.summary import (
     RARE_PARTS,
+    Cost,
     Measured,
     Quantiles,
     ReplicaSummary,
@@ -138,6 +139,8 @@ def _facts(s: Summary) -> Iterator[Fact | Bar]:
         f"engine{'s' if s.replicas else ''} busy {percent(_over(s.busy_s, s.sim_s * (len(s.replicas or ()) or 1)))} "
         "of it",
     )
+    if isinstance(s.cost, Cost):
+        yield Fact("cost", cost_line(s.cost))
     if s.router and s.moved_turns is not UNSET:
         moved = f"{s.moved_turns:,} turns ({percent(s.moved_turns / s.turns)})"
         yield Fact("router", f"{s.router}: {moved} ran on another replica than the one before")
@@ -145,6 +148,15 @@ def _facts(s: Summary) -> Iterator[Fact | Bar]:
         "simulated in",
         f"{seconds(s.wall_s)} s: {_over(s.turns, s.wall_s):,.0f} turns/s, {count(s.steps)} engine steps",
     )
+
+
+def cost_line(cost: Cost) -> str:
+    """Say what a program cost."""
+    hours = f"{seconds(cost.gpu_hours_per_program)} GPU-hours"
+    if cost.usd_per_program is None or cost.usd_per_gpu_hour is None:
+        return f"{hours} a program; no price of this GPU is listed: give one with --price"
+    price = f"${cost.usd_per_gpu_hour:.2f} per GPU-hour ({cost.prices})"
+    return f"{hours} and ${seconds(cost.usd_per_program)} a program, at {price}"
 
 
 def _tools(tools: ToolCalls) -> str:

@@ -1,0 +1,96 @@
+"""What a GPU-hour costs: said by whoever asks, else a dated list."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Final
+
+from continuum_sim.errors import ConfigError, shown
+from continuum_sim.hardware.catalogue import read_catalogue
+from continuum_sim.hardware.gpus import find_gpu
+
+MOST_USD: Final = 1e6
+"""Per GPU-hour: more is a typo."""
+ASKED: Final = "as given"
+
+
+@dataclass(frozen=True)
+class GpuPrice:
+    """The price of one kind of GPU."""
+
+    gpu: str
+    """Its name in the catalogue."""
+    usd_per_hour: float
+    seller: str
+    """Who asks it."""
+    source: str = ""
+    """Where that was read; empty, as what follows, where it was given."""
+    read: str = ""
+    """When, as YYYY-MM-DD."""
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Prices that were asked for; the dated list has those of all other GPUs."""
+
+    every_usd: float | None = None
+    """Per GPU-hour, of all GPUs."""
+    named_usd: Mapping[str, float] = field(default_factory=dict)
+    """GPU -> its own."""
+
+    def of(self, gpu: str) -> GpuPrice | None:
+        """Return the price of a GPU of the catalogue, or of one's own; None if nobody says it."""
+        usd = self.named_usd.get(gpu, self.every_usd)
+        return listed_prices().get(gpu) if usd is None else GpuPrice(gpu, usd, ASKED)
+
+
+@cache
+def listed_prices() -> Mapping[str, GpuPrice]:
+    """GPU -> its price in the dated list."""
+    return {price.gpu: price for price in read_catalogue("prices.toml", "price", GpuPrice)}
+
+
+def parse_prices(value: float | str | Mapping[str, float] | None) -> Prices:
+    """Read US dollars per GPU-hour: one number for all GPUs, ``h100=2.5,a100-80=1.6``, or the same as a mapping.
+
+    Raises
+    ------
+    ConfigError
+        For what is no price, and for a GPU that the catalogue does not have.
+    """
+    if value is None:
+        return Prices()
+    if isinstance(value, Mapping):
+        return Prices(named_usd={find_gpu(str(gpu)).name: _usd(usd) for gpu, usd in value.items()})
+    if not isinstance(value, str) or "=" not in value:
+        return Prices(_usd(value))
+    named: dict[str, float] = {}
+    for item in value.split(","):
+        gpu, sign, usd = item.partition("=")
+        if not sign:
+            raise _no_price(item.strip())
+        name = find_gpu(gpu).name
+        if name in named:
+            raise ConfigError(f"price of {name} is there twice, expected each GPU once")
+        named[name] = _usd(usd)
+    return Prices(named_usd=named)
+
+
+def _usd(value: object) -> float:
+    try:
+        usd = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else math.nan
+    except (ValueError, OverflowError):
+        usd = math.nan
+    if not 0 <= usd <= MOST_USD:
+        raise _no_price(value)
+    return usd
+
+
+def _no_price(value: object) -> ConfigError:
+    return ConfigError(
+        f"price is {shown(value)}, expected dollars per GPU-hour, from 0 to {MOST_USD:,.0f}: a number, or one per GPU "
+        "as in h100=2.5,a100-80=1.6"
+    )

@@ -141,6 +141,11 @@ class Tally:
         """Latest arrival of a program."""
         return max(self._arrival_s, default=0.0)
 
+    @property
+    def last_finish_s(self) -> float:
+        """Latest end of a program."""
+        return float((np.frombuffer(self._arrival_s) + np.frombuffer(self._jct_s)).max())
+
     def served_per_s(self, workers: int) -> Served | None:
         """Return the rate of work of a closed load of so many workers; see `served`."""
         finish_s = np.frombuffer(self._arrival_s) + np.frombuffer(self._jct_s)

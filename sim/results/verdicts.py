@@ -28,7 +28,8 @@ def verdict_of(tally: Tally, arrivals: OpenArrivals | Closed) -> RunVerdict:
         from_s = tally.backlog.low_s(tally.burst.at_s, window_s)
         programs, jct_s = tally.arrivals_from(from_s)
     backlog = tally.backlog.means(window_s, PARTS, from_s) * (tally.programs / tally.fresh_tokens)
-    observed = observe(backlog, window_s - from_s, programs=programs, jct_s=jct_s)
+    drain_s = tally.last_finish_s - window_s
+    observed = observe(backlog, window_s - from_s, programs=programs, jct_s=jct_s, drain_s=drain_s)
     said = judge([observed])
     return RunVerdict(
         kind=said.kind,
@@ -57,5 +58,6 @@ def joint_verdict(summaries: Sequence[Summary]) -> Verdict | None:
             return Verdict("none", len(summaries), summary.programs, reason=said.reason)
         trend = Trend(said.z, said.v)
         jct_s = summary.jct_s.mean if said.jct_s is None else said.jct_s
-        observed.append(Observed(trend, growth, said.programs or summary.programs, said.window_s, jct_s))
+        drain_s = max(0.0, summary.sim_s - (said.from_s or 0.0) - said.window_s)
+        observed.append(Observed(trend, growth, said.programs or summary.programs, said.window_s, jct_s, drain_s))
     return judge(observed)

@@ -29,6 +29,8 @@ PARTS: Final = 40
 LEAST_PROGRAMS: Final = 200
 LEAST_WINDOW_JCTS: Final = 20
 """Mean JCTs that a run must last, or too few of its programs come and go to say anything."""
+_TRANSIENT: Final = 2.0
+"""Times the arrivals' time from which the serving of a few programs was mostly the draining of a queue."""
 _STEADY_LIMIT: Final = (0.23, 0.46)
 _GROWTH_LIMIT: Final = (0.88, 1.74)
 """Of v and of z over k runs: a + b/√k, through the quantiles of means of 1, 3, 5 and 10 simulated paths."""
@@ -94,6 +96,8 @@ class Observed:
     """Last arrival."""
     jct_s: float
     """Mean."""
+    drain_s: float = 0.0
+    """From the last arrival to the last end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +123,7 @@ class Verdict:
         return 3 / (self.runs * self.programs) if self.kind == "steady" else None
 
 
-def observe(backlog: np.ndarray, window_s: float, *, programs: int, jct_s: float) -> Observed:
+def observe(backlog: np.ndarray, window_s: float, *, programs: int, jct_s: float, drain_s: float = 0.0) -> Observed:
     """Look at one run.
 
     Parameters
@@ -132,8 +136,10 @@ def observe(backlog: np.ndarray, window_s: float, *, programs: int, jct_s: float
         That arrived.
     jct_s
         Mean JCT.
+    drain_s
+        From the last arrival to the last end.
     """
-    return Observed(Trend.of(backlog), Slope.of(backlog, window_s), programs, window_s, jct_s)
+    return Observed(Trend.of(backlog), Slope.of(backlog, window_s), programs, window_s, jct_s, drain_s)
 
 
 def judge(observed: Sequence[Observed]) -> Verdict:
@@ -142,6 +148,9 @@ def judge(observed: Sequence[Observed]) -> Verdict:
     programs = min(one.programs for one in observed)
     if programs < LEAST_PROGRAMS:
         reason = f"{programs:,} programs, and a verdict takes {LEAST_PROGRAMS} or more"
+        served = min(1 + one.drain_s / one.window_s for one in observed)
+        if served > _TRANSIENT:
+            reason += f". This is a transient: serving took {served:.1f} times as long as arriving"
         return Verdict("too_short", runs, programs, LEAST_PROGRAMS, reason=reason)
     growth_per_s = _mean([one.growth_per_s for one in observed])
     kinds = [one.trend.kind() for one in observed]

@@ -58,6 +58,18 @@ def test_where_there_is_no_answer_it_says_why(settings: dict[str, object], kind:
     assert (verdict.kind, reason in (verdict.reason or "")) == (kind, True)
 
 
+def test_a_few_programs_that_pile_up_are_called_a_transient() -> None:
+    crowd = cs.run(policy="lru", rate=50.0, **ENGINE).summary
+    assert isinstance(crowd.verdict, RunVerdict)
+    assert crowd.verdict.window_s is not None
+    times = crowd.sim_s / crowd.verdict.window_s
+    assert f"This is a transient: serving took {times:.1f} times as long as arriving" in str(crowd.verdict.reason)
+    calm = cs.run(policy="lru", rate=0.001, **ENGINE).summary
+    assert "transient" not in str(calm.verdict)
+    both = cs.compare(["lru"], [0, 1], rate=50.0, **ENGINE)
+    assert "This is a transient" in str(both.rows[0].verdict)
+
+
 def test_the_warm_up_is_served_and_does_not_count() -> None:
     run = cs.run(policy="lru", programs=100, rate=0.5, warmup=20, cooldown="10%", **ENGINE)
     programs = run.programs.sort_values("arrival_s")

@@ -30,7 +30,7 @@ def row(table: str, *start: str) -> list[str]:
 
 def test_compare_prints_each_policy_and_its_difference(capsys: pytest.CaptureFixture[str]) -> None:
     out = printed(capsys, "compare", "--policies", "fcfs,lru,ttl-static:ttl=2.5", "--seeds", "0-1", *FEW)
-    assert "lru                 too short to tell: 8 programs, and a verdict takes 200 or more\n" in out
+    assert "lru                 too short to tell: 8 programs, and a verdict takes 200 or more" in out
     out = out.partition("\n\nJCT, ")[2]
     result = cs.compare(
         ["fcfs", "lru", "ttl-static:ttl=2.5"], [0, 1], limit=8, max_turns=6, arrivals="poisson:rate=2", kv_blocks=1300

@@ -89,6 +89,13 @@ class PolicyCapacity(msgspec.Struct, frozen=True, kw_only=True):
         return self.from_empty_per_s.value or 0.0
 
     @property
+    def crowded_per_s(self) -> float:
+        """What a crowd that does not drain is served at: the floor, or where that is higher the dip on the way to it."""
+        if self.congested_per_s.value < self.held_per_s:
+            return self.congested_per_s.value
+        return min(point.per_s for point in self.service_curve if point.n >= self.peak_programs)
+
+    @property
     def metastable(self) -> bool:
         """Whether there are rates that hold from empty and do not recover from a burst."""
         return self.held_per_s > SAME * self.sustained_per_s

@@ -49,7 +49,7 @@ def load_line(item: PolicyCapacity, load_per_s: float, *, kept: str = "") -> str
     if load_per_s <= item.sustained_per_s:
         return f"sustained: a burst drains, and JCT is back where it was{kept}"
     if load_per_s <= item.held_per_s:
-        return metastable_line(item.congested_per_s.value, item.sustained_per_s, item.peak_programs, kept=kept)
+        return metastable_line(item.crowded_per_s, item.sustained_per_s, item.peak_programs, kept=kept)
     below = f"add replicas or stay below {rate(item.sustained_per_s)}/s" if item.sustained_per_s else "add replicas"
     return f"too much: it does not hold even from an empty engine{kept}; {below}"
 
@@ -119,7 +119,7 @@ def _meanings(found: CapacityResult) -> Iterator[Fact]:
         elif item.metastable:
             line = (
                 f"metastable from {rate(item.sustained_per_s)} to {rate(item.held_per_s)}/s: such a load holds from an "
-                f"empty engine, and after a burst stays congested at {rate(item.congested_per_s.value)}/s"
+                f"empty engine, and after a burst stays congested at {rate(item.crowded_per_s)}/s"
             )
         else:
             line = "no metastable loads: what holds from an empty engine recovers from a burst"

@@ -11,12 +11,15 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 import continuum_sim as cs
 import continuum_sim.capacities.run as door
 from continuum_sim.capacities.probe import Watch, observe
+from continuum_sim.capacities.result import CurvePoint, FromEmptyRate, PlainRate, RecoverableRate
 from continuum_sim.capacities.task import run_task
 from continuum_sim.resolve import resolve
+from continuum_sim.results.view.capacity import load_line
 from continuum_sim.run_config import RunConfig
 from continuum_sim.steady.recovery import recovery
 from continuum_sim.traces.schema import Program
@@ -196,6 +199,23 @@ def test_what_it_prints(kept: Path, file: Path, capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.slow
+def test_a_crowd_stays_in_the_dip_of_a_curve_that_rises_again(found: cs.CapacityResult) -> None:
+    points = [
+        CurvePoint(n=n, per_s=per_s, low=0, high=9) for n, per_s in ((10, 0.5), (20, 0.62), (40, 0.45), (99, 0.61))
+    ]
+    item = replace(
+        found.policies[0],
+        service_curve=points,
+        peak_programs=20,
+        recoverable_per_s=RecoverableRate(value=0.44, predicted=0.44),
+        from_empty_per_s=FromEmptyRate(value=0.6, predicted=0.6, median=0.61, predicted_median=0.61),
+        congested_per_s=PlainRate(value=0.61, low=0.6, high=0.62),
+    )
+    assert "leaves it congested at 0.450 programs/s" in load_line(item, 0.5)
+    lower = replace(item, congested_per_s=PlainRate(value=0.47, low=0.4, high=0.5))
+    assert "leaves it congested at 0.470 programs/s" in load_line(lower, 0.5)
+
+
 def test_objectives_are_kept_as_well(kept: Path, file: Path) -> None:
     ask: dict[str, Any] = {"trace": str(file), "out": kept, **LITTLE, **ENGINE}
     (free,) = cs.load_capacity(kept).policies

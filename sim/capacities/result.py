@@ -90,7 +90,7 @@ class PolicyCapacity(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def crowded_per_s(self) -> float:
-        """What a crowd that does not drain is served at: the floor, or where that is higher the dip on the way to it."""
+        """What a crowd that does not drain is served at: the floor, or, where that is higher, the dip before it."""
         if self.congested_per_s.value < self.held_per_s:
             return self.congested_per_s.value
         return min(point.per_s for point in self.service_curve if point.n >= self.peak_programs)

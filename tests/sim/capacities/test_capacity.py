@@ -198,7 +198,6 @@ def test_what_it_prints(kept: Path, file: Path, capsys: pytest.CaptureFixture[st
     printed(capsys, *again)
 
 
-@pytest.mark.slow
 def test_a_crowd_stays_in_the_dip_of_a_curve_that_rises_again(found: cs.CapacityResult) -> None:
     points = [
         CurvePoint(n=n, per_s=per_s, low=0, high=9) for n, per_s in ((10, 0.5), (20, 0.62), (40, 0.45), (99, 0.61))
@@ -216,6 +215,7 @@ def test_a_crowd_stays_in_the_dip_of_a_curve_that_rises_again(found: cs.Capacity
     assert "leaves it congested at 0.470 programs/s" in load_line(lower, 0.5)
 
 
+@pytest.mark.slow
 def test_objectives_are_kept_as_well(kept: Path, file: Path) -> None:
     ask: dict[str, Any] = {"trace": str(file), "out": kept, **LITTLE, **ENGINE}
     (free,) = cs.load_capacity(kept).policies

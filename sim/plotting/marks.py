@@ -13,6 +13,7 @@ from continuum_sim.plotting.data import plain
 from continuum_sim.plotting.held import varying
 from continuum_sim.plotting.spec import FigureTable
 from continuum_sim.plotting.style import GREY, Look
+from continuum_sim.traces.arrivals import Closed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,6 +61,19 @@ def explain_growth(panel: Axes, rows: pd.DataFrame) -> None:
 def named_growth(policy: str, rows: pd.DataFrame) -> str:
     """Name a policy where there are no markers, and say it of one whose backlog grows."""
     return f"{policy} ({_GROWS})" if _GROWING in rows and (rows[_GROWING] > 0).any() else policy
+
+
+def lasting(frames: Sequence[pd.DataFrame]) -> str:
+    """Say whether runs are of loads that last, or transients whose times hang on how long they are."""
+    cells = pd.concat(frames)
+    kinds = cells["verdict_kind"]
+    if cells["arrivals"].str.startswith(Closed.name).all():
+        return "A closed load, with its start and its end: a transient"
+    steady = int((kinds == "steady").sum())
+    if steady == len(kinds):
+        return "Every load lasts: a steady state"
+    which = f"{len(kinds) - steady} of the {len(kinds)} runs are" if steady else "Every run is"
+    return f"{which} a transient, of a load not known to last: times depend on how many programs there are"
 
 
 def tidy_ticks(figure: Figure) -> None:

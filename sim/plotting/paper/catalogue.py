@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from continuum_sim.plotting.paper import alone, cluster, gains, tails, turns
+from continuum_sim.plotting.paper import alone, cluster, gains, steady, tails, turns
 from continuum_sim.plotting.paper.beside import beside
 from continuum_sim.plotting.paper.spec import PaperFigure
 
@@ -45,5 +45,6 @@ PAPER_FIGURES: Final[dict[str, PaperFigure]] = {
             "continuum-public-code",
             "The authors' public code against vLLM",
         ),
+        steady.FIGURE,
     )
 }

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from continuum_sim.capacities.run import capacity
+from continuum_sim.capacities.spec import FOUND_OUT
 from continuum_sim.errors import ConfigError
 from continuum_sim.plotting.data import FigureData, MissingData
 from continuum_sim.plotting.load import load
@@ -40,9 +42,7 @@ def run_scenario(
     MissingData
         If there is no such scenario, or its cells cannot run.
     """
-    if name not in {scenario.name for scenario in scenarios()}:
-        raise MissingData(f"needs the scenario {name}, which this version has not")
-    scenario = find_scenario(name)
+    scenario = _find(name)
     axes = {axis: _thinned(values) if quick and axis != "policy" else values for axis, values in scenario.grid.items()}
     axes["seed"] = _seeds(scenario, quick)
     try:
@@ -53,6 +53,29 @@ def run_scenario(
         first = result.failures[0]
         raise MissingData(f"needs the cells of {name}, of which {len(result.failures)} failed, the first with: {first}")
     return load(result)
+
+
+def run_capacity_of(
+    name: str, directory: Path, *, quick: bool, jobs: int = -1, progress: Callable[[SweepProgress], None] | None = None
+) -> FigureData:
+    """Measure the service curves of a scenario's policies on its engine, and return them with what they sustain.
+
+    Parameters and errors as for `run_scenario`; `quick` measures those of the first and the last policy.
+    """
+    scenario = _find(name)
+    settings = {key: value for key, value in _base(scenario).items() if key not in FOUND_OUT}
+    policies = (scenario.policies[0], scenario.policies[-1]) if quick else scenario.policies
+    try:
+        found = capacity(policies, quick=True, out=directory, jobs=jobs, progress=progress, **settings)
+    except ConfigError as error:
+        raise MissingData(f"needs the service curves of {name}, which cannot be measured: {error}") from None
+    return load(found)
+
+
+def _find(name: str) -> Scenario:
+    if name not in {scenario.name for scenario in scenarios()}:
+        raise MissingData(f"needs the scenario {name}, which this version has not")
+    return find_scenario(name)
 
 
 def _seeds(scenario: Scenario, quick: bool) -> tuple[int, ...]:

@@ -19,9 +19,9 @@ from continuum_sim.plotting.files import (
     write_figure,
     write_index,
 )
-from continuum_sim.plotting.marks import setting_of
+from continuum_sim.plotting.marks import lasting, setting_of
 from continuum_sim.plotting.paper.catalogue import PAPER_FIGURES
-from continuum_sim.plotting.paper.cells import run_scenario
+from continuum_sim.plotting.paper.cells import run_capacity_of, run_scenario
 from continuum_sim.plotting.paper.spec import PaperFigure
 from continuum_sim.plotting.spec import FigureTable
 from continuum_sim.scenarios import find_scenario
@@ -68,14 +68,16 @@ def paper_figures(
     check_formats(formats)
     directory = Path(out)
     say = progress or (lambda text: None)
-    cells: dict[str, FigureData | MissingData] = {}
+    cells: dict[tuple[str, bool], FigureData | MissingData] = {}
     drawn: list[DrawnFigure] = []
     skipped: list[SkippedFigure] = []
     for figure in _chosen(only):
         try:
             for name in figure.scenarios:
-                if name not in cells:
-                    cells[name] = _cells(name, directory, quick=quick, jobs=jobs, say=say)
+                if (name, figure.sustained) not in cells:
+                    cells[name, figure.sustained] = _cells(
+                        name, figure.sustained, directory, quick=quick, jobs=jobs, say=say
+                    )
             found = dict(_found(figure, cells))
             say(f"drawing {figure.name}")
             table = figure.tabulate(found)
@@ -96,13 +98,15 @@ def _chosen(only: Sequence[str] | None) -> list[PaperFigure]:
 
 
 def _cells(
-    name: str, directory: Path, *, quick: bool, jobs: int, say: Callable[[str], None]
+    name: str, sustained: bool, directory: Path, *, quick: bool, jobs: int, say: Callable[[str], None]
 ) -> FigureData | MissingData:
     say(f"running {name}")
+    place = f"{name}{'-sustained' * sustained}{'-quick' * quick}"
+    run = run_capacity_of if sustained else run_scenario
     try:
-        return run_scenario(
+        return run(
             name,
-            directory / CELLS / (f"{name}-quick" if quick else name),
+            directory / CELLS / place,
             quick=quick,
             jobs=jobs,
             progress=lambda now: say(f"running {name}: {now.skipped + now.done} of {now.cells} cells"),
@@ -111,9 +115,11 @@ def _cells(
         return missing
 
 
-def _found(figure: PaperFigure, cells: Mapping[str, FigureData | MissingData]) -> Iterator[tuple[str, FigureData]]:
+def _found(
+    figure: PaperFigure, cells: Mapping[tuple[str, bool], FigureData | MissingData]
+) -> Iterator[tuple[str, FigureData]]:
     for name in figure.scenarios:
-        data = cells[name]
+        data = cells[name, figure.sustained]
         if isinstance(data, MissingData):
             raise data
         yield name, data
@@ -122,6 +128,8 @@ def _found(figure: PaperFigure, cells: Mapping[str, FigureData | MissingData]) -
 def _caption(figure: PaperFigure, table: FigureTable, cells: Mapping[str, FigureData], *, quick: bool) -> str:
     """Say what is shown, what was run, and what had to be chosen where the publication is silent."""
     sentences = [figure.shows, table.note]
+    if not figure.sustained and cells:
+        sentences.append(lasting([data.cells for data in cells.values()]))
     for name, data in cells.items():
         sentences.append(f"Scenario {name}: {setting_of(data.cells)}")
     found = (choice for name in cells for choice in find_scenario(name).choices.items())

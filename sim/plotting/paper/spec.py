@@ -25,3 +25,5 @@ class PaperFigure:
     tabulate: Callable[[Mapping[str, FigureData]], FigureTable]
     """Makes the table from the cells of each scenario."""
     draw: Callable[[FigureTable], Figure]
+    sustained: bool = False
+    """Whether it is about what its scenarios' engines sustain, not about runs of their loads."""

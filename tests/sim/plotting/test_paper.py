@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,7 @@ import pytest
 import continuum_sim as cs
 from continuum_sim.plotting.data import FigureData, MissingData
 from continuum_sim.plotting.files import draw_table
+from continuum_sim.plotting.marks import lasting
 from continuum_sim.plotting.paper import cells
 from continuum_sim.plotting.paper.catalogue import PAPER_FIGURES
 from continuum_sim.scenarios import find_scenario, scenarios
@@ -47,6 +49,7 @@ def test_the_caption_says_source_setting_and_choices(made: Path) -> None:
     assert "Llama-3.1-8B on B200" in captions[BARS]
     assert "Chosen where the publication is silent: trace: the paper's traces are not public" in captions[BARS]
     assert "two seeds" in captions[BARS]
+    assert "Every run is a transient" in captions[BARS]
 
 
 def test_tails_are_those_of_the_bundled_traces(made: Path) -> None:
@@ -65,6 +68,31 @@ def test_finished_cells_are_never_run_again(made: Path, monkeypatch: pytest.Monk
     before = (made / f"{BARS}.png").read_bytes()
     assert cs.paper_figures(made, only=[BARS], quick=True, formats=["png"], jobs=1).drawn
     assert (made / f"{BARS}.png").read_bytes() == before
+
+
+def test_steady_state_stands_beside_the_transients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What policies sustain comes from their service curves on the scenario's engine, whatever load it names."""
+    small = find_scenario("continuum-fig16-bfcl")
+    base = {**small.base, "limit": 4, "max_turns": 2, "kv_blocks": 600, "arrivals": "closed:workers=3"}
+    monkeypatch.setattr(cells, "find_scenario", lambda name: replace(small, name=name, base=base))
+    figure = PAPER_FIGURES["paper-steady"]
+    place = tmp_path / "one"
+    one = cells.run_capacity_of(figure.scenarios[0], place, quick=True, jobs=1)
+    there = json.loads((place / "capacity.json").read_text())["policies"]
+    assert [item["policy"] for item in there] == ["lru", "ttl"]
+    table = figure.tabulate(dict.fromkeys(figure.scenarios, one))
+    assert list(table.rows["sustained_per_s"]) == 4 * [item["recoverable_per_s"]["value"] for item in there]
+    assert table.rows["ratio"].iloc[0] == 1
+    assert "Steady state" in table.note
+    assert draw_table(figure.draw, table).axes
+
+
+def test_captions_tell_transients_from_loads_that_last() -> None:
+    steady = pd.DataFrame({"verdict_kind": ["steady", "steady"], "arrivals": "poisson"})
+    assert lasting([steady]) == "Every load lasts: a steady state"
+    mixed = pd.concat([steady, steady.assign(verdict_kind="grows").head(1)])
+    assert lasting([mixed]).startswith("1 of the 3 runs are a transient")
+    assert lasting([mixed.assign(arrivals="closed:workers=3")]).startswith("A closed load")
 
 
 def test_every_figure_names_scenarios_that_exist_or_says_so(

@@ -33,6 +33,7 @@ from continuum_sim.keywords import documented, named
 from continuum_sim.policies import Policy
 from continuum_sim.resolve import ResolvedRun, resolve, resolve_policy
 from continuum_sim.results.manifest import make_stamp
+from continuum_sim.results.view.run import gpus_line
 from continuum_sim.run_config import RunConfig
 from continuum_sim.settings_dict import ServiceSettings
 from continuum_sim.steady.curve import BURST_FITS, CONGESTED_FITS, HORIZON_BURSTS, ServiceCurve
@@ -206,7 +207,7 @@ class _Look:
             policies=policies,
             trace=self._first.trace.name,
             model=self._first.model.name,
-            gpus=",".join(replica.name for replica in self._first.replicas),
+            gpus=gpus_line([replica.name for replica in self._first.replicas], self._first.config.tensor_parallel_size),
             seeds=list(spec.seeds),
             after_burst_seeds=after_burst,
             fits=self._fits,

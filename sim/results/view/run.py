@@ -64,13 +64,16 @@ def load_of(summary: Summary, seeds: str) -> str:
 def engine_line(summary: Summary, manifest: Mapping[str, Any]) -> str:
     """Say on what a run was simulated."""
     model, gpu = manifest.get("model", {}).get("name", "?"), manifest.get("gpu", {}).get("name", "?")
-    degree = manifest.get("tensor_parallel_size", 1)
+    kinds = [part.gpu for part in summary.replicas or ()] or [gpu]
+    return f"{model} on {gpus_line(kinds, manifest.get('tensor_parallel_size', 1))}"
+
+
+def gpus_line(kinds: Sequence[str], degree: int) -> str:
+    """Say which GPUs the replicas are on, one kind each, of so many GPUs."""
     each = "" if degree == 1 else f"{degree} × "
-    if not summary.replicas:
-        return f"{model} on {each}{gpu}"
-    kinds = Counter(part.gpu for part in summary.replicas)
-    gpus = [f"{n} replica{'s' if n > 1 else ''} of {each}{kind}" for kind, n in kinds.items()]
-    return f"{model} on {', '.join(gpus)}"
+    if len(kinds) == 1:
+        return f"{each}{kinds[0]}"
+    return ", ".join(f"{n} replica{'s' if n > 1 else ''} of {each}{kind}" for kind, n in Counter(kinds).items())
 
 
 def shown_parts(*times_s: Mapping[str, float]) -> list[str]:

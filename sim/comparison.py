@@ -117,7 +117,7 @@ def plan_comparison(
         wanted = resolve_policy(wanted).name
     if wanted not in names:
         raise ConfigError(f"baseline {baseline!r} is none of the policies compared: {', '.join(names)}")
-    return ComparisonPlan(configs, tuple(names), wanted, resolve(config))
+    return ComparisonPlan(configs, tuple(names), wanted, resolve(config, draws=True))
 
 
 def run_comparison(
@@ -193,7 +193,7 @@ def _congested(plan: ComparisonPlan, runs: Sequence[Run], jobs: int) -> dict[str
 
 def _manifest(plan: ComparisonPlan, names: Sequence[str], command: Sequence[str] | None) -> dict[str, Any]:
     lookup = Lookup()
-    settings = describe_settings(plan.configs[0])
+    settings = describe_settings(plan.first.config)
     for entry in settings.values():
         for name in ("policy", "seed"):
             entry.pop(name, None)
@@ -262,6 +262,12 @@ def _run_one(
     tables = [] if place is None else list(COLUMNS)
     # Whoever else has put this run there since, such as a worker that outlived its parent by a second, put the same.
     result = execute(
-        resolve(config), tables=tables, out=place, force=True, keep=["programs"], progress=progress, command=command
+        resolve(config, draws=True),
+        tables=tables,
+        out=place,
+        force=True,
+        keep=["programs"],
+        progress=progress,
+        command=command,
     )
     return Run(result.summary, result.table("programs"))

@@ -43,7 +43,7 @@ class ResolvedRun:
     """Everything one run needs."""
 
     config: RunConfig
-    """What was asked."""
+    """What was asked, and the population it came to."""
     trace: TraceSource
     """Read once: every program in it fits the engine, or one of the replicas."""
     arrivals: OpenArrivals | Closed
@@ -65,8 +65,13 @@ class ResolvedRun:
     """Where a real engine would do otherwise."""
 
 
-def resolve(config: RunConfig) -> ResolvedRun:
+def resolve(config: RunConfig, *, draws: bool = False) -> ResolvedRun:
     """Look up names, fill in vLLM's defaults, and read the trace once.
+
+    Parameters
+    ----------
+    draws
+        Whether a run with a length draws its programs unless it says otherwise, as runs do that are to be compared.
 
     Raises
     ------
@@ -89,6 +94,7 @@ def resolve(config: RunConfig) -> ResolvedRun:
     if isinstance(arrivals, FromTrace):
         for _ in arrivals.times(source, np.random.default_rng(0)):
             pass  # refuses a trace that is out of order before anything runs
+    config = _with_population(config, arrivals, draws=draws)
     length = config.length
     length.check(source.programs, arrivals)
     return ResolvedRun(
@@ -107,6 +113,13 @@ def resolve(config: RunConfig) -> ResolvedRun:
         burst=None if length.burst is None else Burst.on(source, length.burst),
         notes=tuple(dict.fromkeys(note for r in replicas for note in _engine_notes(r.engine, model))),
     )
+
+
+def _with_population(config: RunConfig, arrivals: OpenArrivals | Closed, *, draws: bool) -> RunConfig:
+    if config.population is not None:
+        return config
+    drawn = draws and config.length.repeats and not isinstance(arrivals, FromTrace)
+    return replace(config, population="drawn" if drawn else "trace")
 
 
 def open_trace(config: RunConfig) -> TraceSource:

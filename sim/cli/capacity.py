@@ -14,7 +14,19 @@ from continuum_sim.cli.setting_flags import Flags, check_acting, takes_settings
 from continuum_sim.run_config import run_settings
 
 _ASKED = "What is asked"
-_NOT_TAKEN = ("policy", "arrivals", "rate", "seed", "programs", "duration", "warmup", "cooldown", "burst", "start")
+_NOT_TAKEN = (
+    "policy",
+    "arrivals",
+    "rate",
+    "seed",
+    "programs",
+    "duration",
+    "population",
+    "warmup",
+    "cooldown",
+    "burst",
+    "start",
+)
 
 
 def _asked(text: str, *names: str, default: bool = False) -> Any:

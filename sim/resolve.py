@@ -19,6 +19,7 @@ from continuum_sim.replicas import ReplicaSpec, parse_replicas
 from continuum_sim.run_config import DEFAULT_ARRIVALS, RunConfig
 from continuum_sim.spec import parse_arrivals, parse_policy, parse_routing
 from continuum_sim.steady.burst import Burst
+from continuum_sim.steady.population import draw_notes
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.steptime.spec import make_step_time, measured_on_one_gpu
 from continuum_sim.tools import ToolConfig
@@ -62,7 +63,7 @@ class ResolvedRun:
     burst: Burst | None
     """Programs on top of the load."""
     notes: tuple[str, ...]
-    """Where a real engine would do otherwise."""
+    """Where a real engine would do otherwise, and where intervals over runs would say too much."""
 
 
 def resolve(config: RunConfig, *, draws: bool = False) -> ResolvedRun:
@@ -111,7 +112,10 @@ def resolve(config: RunConfig, *, draws: bool = False) -> ResolvedRun:
         routing=resolve_routing(config, policy, len(replicas)),
         tools=config.tools,
         burst=None if length.burst is None else Burst.on(source, length.burst),
-        notes=tuple(dict.fromkeys(note for r in replicas for note in _engine_notes(r.engine, model))),
+        notes=(
+            *dict.fromkeys(note for r in replicas for note in _engine_notes(r.engine, model)),
+            *(draw_notes(source) if length.drawn else ()),
+        ),
     )
 
 

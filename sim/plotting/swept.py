@@ -25,7 +25,7 @@ def swept_cells(sweep: SweepResult) -> Iterator[tuple[dict[str, Any], Source]]:
     names = [name for name in names if asked is None or name in asked or frame[name].nunique(dropna=False) < 2]
     measured = [name for name in METRICS if name in frame]
     for row, usable in zip(frame.to_dict("records"), frame["kv_blocks"] - 1, strict=True):  # one is vLLM's null block
-        settings = {**{name: row[name] for name in names}, **arrival_settings(row["arrivals"])}
+        settings = {"population": "trace", **{name: row[name] for name in names}, **arrival_settings(row["arrivals"])}
         results = {**{name: row[name] for name in measured}, "usable_blocks": usable}
         yield {**settings, **results}, _Programs(row[PROGRAM_JCT])
 

@@ -117,7 +117,7 @@ def views(tmp_path_factory: pytest.TempPathFactory) -> dict[str, View]:
     few = {name: value for name, value in SHORT.items() if name != "kv_blocks"}
     swept = cs.sweep(["lru", long], seeds=[0], vary={"kv_blocks": [1500, 10]}, **few, out=out / "s", jobs=1)
     assert swept.failures
-    difference = PairedDifference("ttl:ttl=2", "ttl", "mean", -1.5, -2.0, -1.0, 0.9, 0.8, 0.95, 40, "seeds")
+    difference = PairedDifference("ttl:ttl=2", "ttl", "mean", -1.5, -2.0, -1.0, 0.9, 0.8, 0.95, 40, 10, True, "faster")
     trials = [Trial(0, {"ttl": 2.0}, 17.5), Trial(1, {"ttl": 9.0}, 19.25), Trial(2, {"ttl": 0.0}, None, "no")]
     found = Tuned(
         policy="ttl",

@@ -93,7 +93,9 @@ def test_the_share_from_the_cache_is_the_same_wherever_it_is_said(tmp_path: Path
     assert 0 < prefill.reloaded_tokens < asked
     said = f"{100 * prefill.cached_tokens / asked:.0f} %"
     assert f"from cache ({said})" in on_terminal(run.view(), 200)
-    (cluster,) = [table for table in tables(cs.compare(["lru"], **same).view()) if table.title == "Cluster (a run)"]
+    (cluster,) = [
+        table for table in tables(cs.compare(["lru"], [0], **same).view()) if table.title == "Cluster (a run)"
+    ]
     swept = cs.sweep(["lru"], seeds=[0], **same, out=tmp_path / "s", jobs=1)
     for table in (cluster, tables(swept.view())[0]):
         heads = [column.head for column in table.columns]

@@ -59,8 +59,12 @@ def comparison_view(
     if rows[0].router:
         blocks.append(_cluster(rows))
     if differences:
+        # What its intervals are about, which are those of the means above as well, stands below.
         title = f"JCT against {differences[0].baseline}, the same programs and arrivals"
         blocks.append(differences_table(differences, title, metrics=metrics))
+    elif len(seeds) > 1:
+        drawn = all(summary.population == "drawn" for summary in summaries)
+        blocks.append(Facts([Fact("intervals", about_line(len(seeds), drawn=drawn))]))
     said = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
     return View(
         title=f"{len(rows)} policies on {first.trace}",
@@ -89,7 +93,7 @@ def differences_table(
     ]
     columns = [name("policy"), label("JCT"), *numbers("difference s"), *joined("95 % interval")]
     columns += [*numbers("ratio"), *joined("95 % interval", "")]
-    return Table(columns, rows, title, about_line(differences[0]))
+    return Table(columns, rows, title, about_line(differences[0].runs, drawn=differences[0].drawn))
 
 
 def _times(rows: Sequence[ComparisonRow]) -> Table:
@@ -166,19 +170,19 @@ def _verdict(item: PairedDifference) -> Marked:
     return Marked(said, _TONES.get(said, "faint"))
 
 
-def about_line(item: PairedDifference) -> str:
-    """Say what the intervals of a comparison are about."""
-    if not item.runs:
+def about_line(runs: int, *, drawn: bool) -> str:
+    """Say what intervals over runs are about; 0 runs are those of an earlier version's comparison."""
+    if not runs:
         return "Intervals as an earlier version made them, resampling programs or seeds."
-    if item.runs == 1:
+    if runs == 1:
         return "One run has no interval: give several seeds (--seeds)."
-    few = f"; no verdict below {LEAST_RUNS} seeds" if item.runs < LEAST_RUNS else ""
-    if not item.drawn:
-        return f"Intervals (95 %): these programs, other arrivals; {item.runs} runs replay the same programs{few}."
-    first = f" (a first look; {ENOUGH_RUNS} seeds or more make an interval)" if item.runs < ENOUGH_RUNS else ""
+    few = f"; no verdict below {LEAST_RUNS} seeds" if runs < LEAST_RUNS else ""
+    if not drawn:
+        return f"Intervals (95 %): these programs, other arrivals; {runs} runs replay the same programs{few}."
+    first = f" (a first look; {ENOUGH_RUNS} seeds or more make an interval)" if runs < ENOUGH_RUNS else ""
     return (
         "Intervals (95 %): other programs of this kind and other arrivals; "
-        f"each of {item.runs} runs drew its own programs{first}{few}."
+        f"each of {runs} runs drew its own programs{first}{few}."
     )
 
 

@@ -219,7 +219,7 @@ class RunConfig:
     """Seconds after which no program arrives any more, or starts in a closed load; the trace is repeated likewise."""
     population: Population | None = setting(
         None,
-        "Programs of a run with a length: all of the trace, or as many drawn from it anew by each seed.",
+        "Programs of a run with a length: the trace's, or as many drawn by the seed.",
         LOAD,
         unset="drawn for compare, sweep and tune, else trace",
         page="results.md#paired-differences",

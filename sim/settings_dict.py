@@ -85,7 +85,7 @@ class LoadAndEngine(Service, total=False):
     duration: float | None
     """Seconds after which no more programs arrive, the trace repeated likewise."""
     population: Population | None
-    """Programs of a run with a length: all of the trace, or as many drawn from it anew by each seed."""
+    """Programs of a run with a length: the trace's, or as many drawn by the seed."""
     warmup: str | int | None
     """First programs, by arrival, that are served but left out of the statistics: 200, or 10%."""
     cooldown: str | int | None

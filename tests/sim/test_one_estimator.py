@@ -57,6 +57,11 @@ def test_a_ratio_is_one_number(results: tuple[cs.CompareResult, cs.SweepResult, 
         assert (kept["ratio"], kept["verdict"]) == (ours.ratio, ours.verdict)
 
 
+def test_the_smallest_effect_of_a_sweep_is_a_choice(results: tuple[cs.CompareResult, cs.SweepResult, Path]) -> None:
+    _, swept, _ = results
+    assert set(swept.differences(baseline="lru", min_effect=0.99)["verdict"]) <= {"equal", "within noise"}
+
+
 def test_a_jct_is_one_number(results: tuple[cs.CompareResult, cs.SweepResult, Path]) -> None:
     compared, swept, out = results
     of_sweep = {row["policy"]: row for row in sweep_rows(swept)}

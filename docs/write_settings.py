@@ -30,10 +30,19 @@ if TYPE_CHECKING:
     from continuum_sim.engine.tier_config import ReloadRule
     from continuum_sim.hardware import GpuSpec, ModelSpec
     from continuum_sim.policies import Policy, Routing
-    from continuum_sim.setting_types import Arrivals, EngineMode, PerToolSetting, Price, Replicas, StartMode, Trace
+    from continuum_sim.setting_types import (
+        Arrivals,
+        EngineMode,
+        PerToolSetting,
+        Population,
+        Price,
+        Replicas,
+        StartMode,
+        Trace,
+    )
     from continuum_sim.steptime.model import StepTime
 '''
-LOAD = "arrivals rate programs duration warmup cooldown burst start price"
+LOAD = "arrivals rate programs duration population warmup cooldown burst start price"
 """Settings of when programs come, which of them count, and at what price."""
 CLASSES = {
     "Service": ("TypedDict, total=False", "Engine, tools and cuts of the trace: what every command takes.", None),

@@ -20,6 +20,7 @@ from continuum_sim.policies import Policy
 from continuum_sim.processes import local_workers, start_workers
 from continuum_sim.resolve import ResolvedRun, open_trace, resolve, resolve_policy
 from continuum_sim.results.compared import CompareResult, Congested, Run
+from continuum_sim.results.estimate import MIN_EFFECT, read_min_effect
 from continuum_sim.results.manifest import make_stamp
 from continuum_sim.results.tables import COLUMNS
 from continuum_sim.results.unfinished import COMPARISON
@@ -38,9 +39,10 @@ OnRun = Callable[[str, int, bool], None]
 @documented(SameSettings)
 def compare(
     policies: Sequence[str | Policy],
-    seeds: Sequence[int] = (0,),
+    seeds: Sequence[int] = range(5),
     *,
     baseline: str | None = None,
+    min_effect: float = MIN_EFFECT,
     jobs: int = 1,
     out: str | PathLike[str] | None = None,
     force: bool = False,
@@ -48,7 +50,8 @@ def compare(
 ) -> CompareResult:
     """Simulate every policy under every seed.
 
-    Arrivals depend on the seed alone, so that policies meet the very same load and their programs can be paired.
+    Arrivals, and which programs a run with a length draws from the trace, depend on the seed alone: policies meet the
+    very same load, and their programs can be paired.
 
     Parameters
     ----------
@@ -56,6 +59,9 @@ def compare(
         What to run; each once.
     baseline
         The policy the others are measured against; the first one if None.
+    min_effect
+        Smallest difference of a ratio from 1 for which a policy is called faster or slower; an interval that lies
+        within it means equal.
     jobs
         Processes to use, -1 for one a core. The results are the same whatever it is.
     out
@@ -75,7 +81,8 @@ def compare(
     OSError
         If `out` cannot be written.
     """
-    plan = plan_comparison(policies, seeds, baseline=baseline, **named(compare, SameSettings, **same))
+    same_for_all = named(compare, SameSettings, **same)
+    plan = plan_comparison(policies, seeds, baseline=baseline, min_effect=min_effect, **same_for_all)
     return run_comparison(plan, jobs=jobs, out=out, force=force)
 
 
@@ -91,12 +98,20 @@ class ComparisonPlan:
     """That of the policy the others are measured against."""
     first: ResolvedRun
     """The first run, ready to go; all share its engine and its trace."""
+    min_effect: float
+    """Smallest difference of a ratio from 1 that makes a verdict."""
 
 
 def plan_comparison(
-    policies: Sequence[str | Policy], seeds: Sequence[int], *, baseline: str | None = None, **same: Any
+    policies: Sequence[str | Policy],
+    seeds: Sequence[int],
+    *,
+    baseline: str | None = None,
+    min_effect: str | float = MIN_EFFECT,
+    **same: Any,
 ) -> ComparisonPlan:
     """Check everything that can be checked before anything runs; parameters and errors as for `compare`."""
+    least = read_min_effect(min_effect)
     check_sequence("policies", policies, 'a list of them, as in ["lru", "ttl"]')
     check_sequence("seeds", seeds, "a list of whole numbers, as in [0, 1, 2]")
     if not len(policies) or not len(seeds):
@@ -117,7 +132,7 @@ def plan_comparison(
         wanted = resolve_policy(wanted).name
     if wanted not in names:
         raise ConfigError(f"baseline {baseline!r} is none of the policies compared: {', '.join(names)}")
-    return ComparisonPlan(configs, tuple(names), wanted, resolve(config))
+    return ComparisonPlan(configs, tuple(names), wanted, resolve(config, draws=True), least)
 
 
 def run_comparison(
@@ -171,7 +186,8 @@ def run_comparison(
             if on_run is not None:
                 on_run(runs[-1].summary.policy, runs[-1].summary.seed, name in kept)
         congested = _congested(plan, runs, jobs)
-        result = CompareResult(runs, plan.baseline, None if out is None else Path(out), congested)
+        place_of = None if out is None else Path(out)
+        result = CompareResult(runs, plan.baseline, place_of, congested, min_effect=plan.min_effect)
         if place is not None:
             write_text(place / COMPARISON, result.to_json())
     return result
@@ -193,7 +209,7 @@ def _congested(plan: ComparisonPlan, runs: Sequence[Run], jobs: int) -> dict[str
 
 def _manifest(plan: ComparisonPlan, names: Sequence[str], command: Sequence[str] | None) -> dict[str, Any]:
     lookup = Lookup()
-    settings = describe_settings(plan.configs[0])
+    settings = describe_settings(plan.first.config)
     for entry in settings.values():
         for name in ("policy", "seed"):
             entry.pop(name, None)
@@ -262,6 +278,12 @@ def _run_one(
     tables = [] if place is None else list(COLUMNS)
     # Whoever else has put this run there since, such as a worker that outlived its parent by a second, put the same.
     result = execute(
-        resolve(config), tables=tables, out=place, force=True, keep=["programs"], progress=progress, command=command
+        resolve(config, draws=True),
+        tables=tables,
+        out=place,
+        force=True,
+        keep=["programs"],
+        progress=progress,
+        command=command,
     )
     return Run(result.summary, result.table("programs"))

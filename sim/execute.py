@@ -140,6 +140,7 @@ def simulate(
         recovery=recovery,
         cost=cost_of(run.gpus, run.config.prices, sim_s=totals.end_s, programs=tally.programs),
         served_per_s=tally.served_per_s(run.arrivals.workers) if isinstance(run.arrivals, Closed) else None,
+        drawn=run.config.length.drawn,
         router=None if run.routing is None else routing_spec(run.routing),
         replicas=parts,
     )
@@ -184,10 +185,11 @@ def serve(
         tools=ToolOutcomes(run.tools, run.config.seed),
     )
     length, seed = run.config.length, run.config.seed
-    programs = length.stream(run.trace, run.arrivals, seed)
+    distinct = length.distinct(run.trace, seed)
+    programs = length.stream(distinct, run.arrivals, seed)
     arrivals: OpenArrivals | Closed = run.arrivals
     if burst and run.burst is not None and not isinstance(arrivals, Closed):
-        arrivals = WithBurst(arrivals, run.burst.spec.at_s, run.burst.programs(run.trace, seed))
+        arrivals = WithBurst(arrivals, run.burst.spec.at_s, run.burst.programs(distinct, seed))
     totals = simulation.run(programs, arrivals, np.random.default_rng(seed), until_s=length.duration_s)
     return simulation, totals
 

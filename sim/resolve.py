@@ -19,6 +19,7 @@ from continuum_sim.replicas import ReplicaSpec, parse_replicas
 from continuum_sim.run_config import DEFAULT_ARRIVALS, RunConfig
 from continuum_sim.spec import parse_arrivals, parse_policy, parse_routing
 from continuum_sim.steady.burst import Burst
+from continuum_sim.steady.population import draw_notes
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.steptime.spec import make_step_time, measured_on_one_gpu
 from continuum_sim.tools import ToolConfig
@@ -43,7 +44,7 @@ class ResolvedRun:
     """Everything one run needs."""
 
     config: RunConfig
-    """What was asked."""
+    """What was asked, and the population it came to."""
     trace: TraceSource
     """Read once: every program in it fits the engine, or one of the replicas."""
     arrivals: OpenArrivals | Closed
@@ -62,7 +63,7 @@ class ResolvedRun:
     burst: Burst | None
     """Programs on top of the load."""
     notes: tuple[str, ...]
-    """Where a real engine would do otherwise."""
+    """Where a real engine would do otherwise, and where intervals over runs would say too much."""
 
     @property
     def gpus(self) -> list[str]:
@@ -71,8 +72,13 @@ class ResolvedRun:
         return [replica.gpu.name for replica in self.replicas for _ in range(degree)]
 
 
-def resolve(config: RunConfig) -> ResolvedRun:
+def resolve(config: RunConfig, *, draws: bool = False) -> ResolvedRun:
     """Look up names, fill in vLLM's defaults, and read the trace once.
+
+    Parameters
+    ----------
+    draws
+        Whether a run with a length draws its programs unless it says otherwise, as runs do that are to be compared.
 
     Raises
     ------
@@ -95,6 +101,7 @@ def resolve(config: RunConfig) -> ResolvedRun:
     if isinstance(arrivals, FromTrace):
         for _ in arrivals.times(source, np.random.default_rng(0)):
             pass  # refuses a trace that is out of order before anything runs
+    config = _with_population(config, arrivals, draws=draws)
     length = config.length
     length.check(source.programs, arrivals)
     return ResolvedRun(
@@ -111,8 +118,18 @@ def resolve(config: RunConfig) -> ResolvedRun:
         routing=resolve_routing(config, policy, len(replicas)),
         tools=config.tools,
         burst=None if length.burst is None else Burst.on(source, length.burst),
-        notes=tuple(dict.fromkeys(note for r in replicas for note in _engine_notes(r.engine, model))),
+        notes=(
+            *dict.fromkeys(note for r in replicas for note in _engine_notes(r.engine, model)),
+            *(draw_notes(source) if length.drawn else ()),
+        ),
     )
+
+
+def _with_population(config: RunConfig, arrivals: OpenArrivals | Closed, *, draws: bool) -> RunConfig:
+    if config.population is not None:
+        return config
+    drawn = draws and config.length.repeats and not isinstance(arrivals, FromTrace)
+    return replace(config, population="drawn" if drawn else "trace")
 
 
 def open_trace(config: RunConfig) -> TraceSource:

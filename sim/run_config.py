@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Final
 
 from continuum_sim.engine.tier_config import ReloadRule
 from continuum_sim.errors import ConfigError, shown
-from continuum_sim.setting_types import Arrivals, EngineMode, PerToolSetting, Price, Replicas, StartMode, Trace
+from continuum_sim.setting_types import (
+    Arrivals,
+    EngineMode,
+    PerToolSetting,
+    Population,
+    Price,
+    Replicas,
+    StartMode,
+    Trace,
+)
 from continuum_sim.settings import ENGINE, LOAD, TOOLS, Setting, setting, settings_of
 from continuum_sim.vllm_defaults import BLOCK_SIZE, GPU_MEMORY_UTILIZATION
 
@@ -227,6 +236,15 @@ class RunConfig:
         positive=True,
     )
     """Seconds after which no program arrives any more, or starts in a closed load; the trace is repeated likewise."""
+    population: Population | None = setting(
+        None,
+        "Programs of a run with a length: the trace's, or as many drawn by the seed.",
+        LOAD,
+        unset="drawn for compare, sweep and tune, else trace",
+        page="results.md#paired-differences",
+    )
+    """Which programs a run with a length repeats: all of the `trace`, or as many `drawn` from it with replacement, by
+    the seed alone. Where runs of several seeds draw theirs, what differs between them is about other programs too."""
     warmup: str | int | None = setting(
         None,
         "First programs, by arrival, that are served but left out of the statistics: 200, or 10%.",
@@ -337,6 +355,7 @@ class RunConfig:
             parse_cut("warmup", LONG_WARMUP if asked and self.warmup is None else self.warmup),
             parse_cut("cooldown", self.cooldown),
             LOADED if loaded else parse_burst(self.burst),
+            drawn=self.population == "drawn",
         )
 
 
@@ -369,7 +388,7 @@ def check_value(item: Setting, value: object) -> None:
     """
     about = item.about
     if item.kind.choices:
-        if value not in item.kind.choices:
+        if value not in item.kind.choices and not (value is None and item.kind.optional):
             raise ConfigError(f"{item.name} is {value!r}, expected one of {', '.join(item.kind.choices)}")
     elif about.least is None or (value is None and item.kind.optional):
         return

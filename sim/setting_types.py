@@ -16,6 +16,7 @@ else:  # importing them takes longer than `--help` may, which needs to know what
 
 EngineMode = Literal["fast", "stepwise"]
 StartMode = Literal["empty", "loaded"]
+Population = Literal["trace", "drawn"]
 Trace: TypeAlias = str | os.PathLike[str] | Iterable[Program] | TraceSource
 Arrivals: TypeAlias = str | OpenArrivals | Closed | None
 Replicas: TypeAlias = int | str | Sequence[str | GpuSpec]

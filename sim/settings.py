@@ -150,10 +150,11 @@ def kind_of(annotation: str, names: Mapping[str, Any]) -> Kind:
     """
     hint = _evaluated(annotation, names)
     parts = get_args(hint) if get_origin(hint) not in (None, Literal) else (hint,)
+    optional = type(None) in parts
     choices = tuple(choice for part in parts if get_origin(part) is Literal for choice in get_args(part))
     parts = tuple(str if get_origin(part) is Literal else part for part in parts)
-    only = choices if len(parts) == 1 else ()
-    return Kind(tuple(t for t in (bool, int, float, str) if t in parts), type(None) in parts, only)
+    only = choices if len(parts) - optional == 1 else ()
+    return Kind(tuple(t for t in (bool, int, float, str) if t in parts), optional, only)
 
 
 def _evaluated(annotation: str, names: Mapping[str, Any]) -> Any:

@@ -11,7 +11,16 @@ if TYPE_CHECKING:
     from continuum_sim.engine.tier_config import ReloadRule
     from continuum_sim.hardware import GpuSpec, ModelSpec
     from continuum_sim.policies import Policy, Routing
-    from continuum_sim.setting_types import Arrivals, EngineMode, PerToolSetting, Price, Replicas, StartMode, Trace
+    from continuum_sim.setting_types import (
+        Arrivals,
+        EngineMode,
+        PerToolSetting,
+        Population,
+        Price,
+        Replicas,
+        StartMode,
+        Trace,
+    )
     from continuum_sim.steptime.model import StepTime
 
 
@@ -84,6 +93,8 @@ class LoadAndEngine(Service, total=False):
     """Programs in all: the trace over and over, each time in another order."""
     duration: float | None
     """Seconds after which no more programs arrive, the trace repeated likewise."""
+    population: Population | None
+    """Programs of a run with a length: the trace's, or as many drawn by the seed."""
     warmup: str | int | None
     """First programs, by arrival, that are served but left out of the statistics: 200, or 10%."""
     cooldown: str | int | None

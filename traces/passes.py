@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
@@ -13,6 +14,22 @@ import numpy as np
 from continuum_sim.traces.schema import Program
 
 _MARK: Final = "#"
+_DRAWN_MARK: Final = "~"
+
+
+def draw(programs: Sequence[Program], rng: np.random.Generator) -> list[Program]:
+    """Draw as many programs as there are, with replacement and without their arrival times.
+
+    One that is drawn again is ``ID~2``, ``ID~3`` and so on (with more marks where an id has one), its sub-agents
+    likewise.
+    """
+    mark = free_mark(programs, _DRAWN_MARK)
+    times: Counter[int] = Counter()
+    drawn = []
+    for place in rng.integers(len(programs), size=len(programs)).tolist():
+        times[place] += 1
+        drawn.append(_copy(programs[place], f"{mark}{times[place]}" if times[place] > 1 else ""))
+    return drawn
 
 
 def passes(programs: Sequence[Program], rng: np.random.Generator) -> Iterator[Program]:

@@ -40,6 +40,12 @@ def measure_congested(config: RunConfig) -> Congested:
     workers = math.ceil(BURST_FITS * fits)
     programs = programs_of_point(workers, run.trace.programs, LEAST_COUNTED)
     closed = replace(
-        config, arrivals=f"closed:workers={workers}", programs=programs, duration=None, warmup=None, cooldown=None
+        config,
+        arrivals=f"closed:workers={workers}",
+        programs=programs,
+        duration=None,
+        population="trace",  # whole passes over all of it vary least
+        warmup=None,
+        cooldown=None,
     )
     return Congested(measure_point(resolve(replace(closed, trace=run.trace)))[0].value, fits)

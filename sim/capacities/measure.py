@@ -168,7 +168,8 @@ def _arrival_times(run: ResolvedRun) -> list[float]:
     """When the programs of an open load arrive, a burst aside."""
     assert not isinstance(run.arrivals, Closed)
     seed = run.config.seed
-    programs = run.config.length.stream(run.trace, run.arrivals, seed)
+    length = run.config.length
+    programs = length.stream(length.distinct(run.trace, seed), run.arrivals, seed)
     return [time_s for time_s, _ in run.arrivals.times(programs, np.random.default_rng(seed))]
 
 

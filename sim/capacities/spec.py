@@ -19,7 +19,18 @@ AFTER_BURST_SEEDS: Final = 3
 LEAST_PROGRAMS: Final = 200
 MOST_PROGRAMS: Final = 1_000_000
 MOST_SEEDS: Final = 1_000
-FOUND_OUT: Final = ("arrivals", "programs", "duration", "warmup", "cooldown", "burst", "start", "seed", "policy")
+FOUND_OUT: Final = (
+    "arrivals",
+    "programs",
+    "duration",
+    "population",
+    "warmup",
+    "cooldown",
+    "burst",
+    "start",
+    "seed",
+    "policy",
+)
 """Settings of a run that `capacity` has its own words for, or sees to itself."""
 
 

@@ -21,6 +21,7 @@ _NOT_TAKEN = (
     "seed",
     "programs",
     "duration",
+    "population",
     "warmup",
     "cooldown",
     "burst",

@@ -27,7 +27,9 @@ def compare(
             autocompletion=completer("policy"),
         ),
     ] = "fcfs,lru,program-fifo,ttl-static,ttl",
-    seeds: Annotated[str, typer.Option(help="Seeds of the arrivals: 0,1,2 or 0-9.")] = "0",
+    seeds: Annotated[
+        str, typer.Option(help="Seeds of the arrivals and, with a length, of each run's programs: 0,1,2 or 0-9.")
+    ] = "0-4",
     baseline: Annotated[
         str | None,
         typer.Option(
@@ -36,6 +38,9 @@ def compare(
             autocompletion=completer("policy"),
         ),
     ] = None,
+    min_effect: Annotated[
+        str, typer.Option(help="Smallest difference from the baseline for which a policy is called faster or slower.")
+    ] = "1%",
     jobs: Jobs = 1,
     out: Out = None,
     force: Force = False,
@@ -61,7 +66,7 @@ def compare(
         check_place(out, force=force)
     seed_list = parse_seeds(seeds)
     with interruptible("interrupted while reading the trace; nothing was written"):
-        plan = plan_comparison(split_list(policies), seed_list, baseline=baseline, **flags)
+        plan = plan_comparison(split_list(policies), seed_list, baseline=baseline, min_effect=min_effect, **flags)
     bar = Bar(plan.first, runs=len(plan.configs))
     earlier = out is not None and (out / MANIFEST).is_file()
     with interruptible(lambda: f"interrupted after {bar}; {_left(out, bar, earlier=earlier, force=force)}"), bar:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from continuum_sim.plotting.data import FigureData, MissingData, plain
-from continuum_sim.plotting.estimates import T_INTERVAL, estimate_each
+from continuum_sim.plotting.estimates import estimate_each, interval_note
 from continuum_sim.plotting.held import hold
 from continuum_sim.plotting.marks import explain_growth, legend_above, mark_growth, with_growth
 from continuum_sim.plotting.spec import FigureTable
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BAND_NOTE: Final = f"Lines and bands: {T_INTERVAL}"
 _MOST_BEYOND: Final = 1.6
 """How far, in multiples of the highest line, a band may stretch the axis: two seeds give bands without measure."""
 _MOST_MARKERS: Final = 12
@@ -47,13 +46,18 @@ def jct_against(data: FigureData, x: str, statistics: Sequence[str], *, what: st
         If there are not two values of the setting.
     """
     data, held = across(data, x, what=what)
-    rows = []
+    rows, cells = [], data.with_jct()
     for statistic in statistics:
-        part = estimate_each(data.cells, ["policy", x], f"jct_{statistic}_s")
+        part = estimate_each(cells, ["policy", x], f"jct_{statistic}_s", drawn=data.drawn)
         part.insert(2, "statistic", statistic)
         rows.append(part)
     frame = pd.concat(rows, ignore_index=True).rename(columns={"value": "jct_s", "low": "low_s", "high": "high_s"})
-    return with_growth(FigureTable(frame, BAND_NOTE, held), data.cells, ["policy", x])
+    return with_growth(FigureTable(frame, band_note(data), held), data.cells, ["policy", x])
+
+
+def band_note(data: FigureData, of: str = "statistic") -> str:
+    """Say what lines and their bands are."""
+    return f"Lines and bands: {interval_note(drawn=data.drawn, of=of)}"
 
 
 def across(data: FigureData, x: str, *, what: str, beside: Sequence[str] = ()) -> tuple[FigureData, dict[str, object]]:

@@ -12,11 +12,14 @@ import numpy as np
 import pandas as pd
 
 from continuum_sim.errors import ConfigError
+from continuum_sim.results.measured import counted_jct_s, counted_programs, drawn_in
 from continuum_sim.results.summary import RunVerdict, Summary, TimeSplit
 from continuum_sim.spec import split_spec
 from continuum_sim.steady.served import Served
 
 JCT: Final = ("mean", "p50", "p90", "p95", "p99")
+PROGRAM_JCT: Final = "program_jct_s"
+"""Column of `FigureData.with_jct`: an array of the JCT of every program that counts."""
 TIME_PARTS: Final = TimeSplit.__struct_fields__
 SERVED: Final = ("served_per_s_value", "served_per_s_low", "served_per_s_high")
 """A point of the service curve, of runs of closed loads."""
@@ -52,7 +55,7 @@ class MissingData(Exception):
 
 
 class Source(Protocol):
-    """A run that can hand out its tables."""
+    """A run that can hand out its tables, and knows its summary where they have programs that do not count."""
 
     def table(self, name: str) -> Any:
         """Return `programs`, `turns` or `timeline` as an Arrow table; `ConfigError` if it was not kept."""
@@ -73,11 +76,36 @@ class FigureData:
     def __init__(self, cells: pd.DataFrame, sources: Sequence[Source | None]) -> None:
         self.cells = cells.reset_index(drop=True)
         self._sources = list(sources)
+        self._jct_s: dict[int, np.ndarray | None] = {}
 
     @property
     def policies(self) -> list[str]:
         """In the order of the rows."""
         return list(dict.fromkeys(self.cells["policy"]))
+
+    @property
+    def drawn(self) -> bool:
+        """Whether each run drew its own programs, so that intervals are about other programs too."""
+        return drawn_in(self.cells)
+
+    def with_jct(self) -> pd.DataFrame:
+        """Return the table of runs with the JCT of their programs, None for those that do not have them any more."""
+        found = pd.Series([self._jct_of(source) for source in self._sources], dtype=object)
+        return self.cells.assign(**{PROGRAM_JCT: found})
+
+    def _jct_of(self, source: Source | None) -> np.ndarray | None:
+        if source is None:
+            return None
+        if id(source) not in self._jct_s:
+            try:
+                programs = source.table("programs")
+            except ConfigError:
+                self._jct_s[id(source)] = None
+            else:
+                summary = getattr(source, "summary", None)
+                known = programs.column("jct_s").to_numpy() if summary is None else counted_jct_s(programs, summary)
+                self._jct_s[id(source)] = known
+        return self._jct_s[id(source)]
 
     def rows(self) -> Iterator[tuple[dict[str, Any], Source | None]]:
         """Yield every run: its row as a mapping, and the run itself."""
@@ -89,10 +117,14 @@ class FigureData:
 
     def reordered(self, rows: Sequence[int] | np.ndarray) -> FigureData:
         """Return the runs at these positions, in this order."""
-        return FigureData(self.cells.iloc[list(rows)], [self._sources[at] for at in rows])
+        found = FigureData(self.cells.iloc[list(rows)], [self._sources[at] for at in rows])
+        found._jct_s = self._jct_s  # what has been read once
+        return found
 
     def table(self, name: str, columns: Sequence[str], optional: Sequence[str] = ()) -> pd.DataFrame:
         """Return columns of one table of all runs, with `policy` and `seed` in front; `optional` where a run has them.
+
+        Of programs those are left out that do not count.
 
         Raises
         ------
@@ -107,6 +139,7 @@ class FigureData:
                 whole = source.table(name)
                 if name == "programs" and "parent" in whole.column_names:
                     whole = whole.filter(whole.column("parent").is_null())  # sub-agents are part of their parents
+                    whole = counted_programs(whole, source.summary) if hasattr(source, "summary") else whole
                 known = [column for column in optional if column in whole.column_names]
                 part = whole.select([*columns, *known]).to_pandas()
             except KeyError:
@@ -153,6 +186,7 @@ def settings(summary: Summary, manifest: Mapping[str, Any] | None) -> dict[str, 
         "policy": summary.policy,
         "seed": summary.seed,
         "trace": summary.trace,
+        "population": summary.population or "trace",
         **arrival_settings(summary.arrivals),
     }
     for key, value in (manifest or {}).items():

@@ -1,70 +1,85 @@
-"""Estimates over seeds, with the intervals that pictures draw as bands and bars."""
+"""Estimates over runs as columns of tables, with the intervals that pictures draw as bands and bars."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
-LEVEL: Final = 0.95
-T_INTERVAL: Final = "mean over seeds and its 95 % Student t interval"
-RATIO_INTERVAL: Final = "geometric mean over seeds of the paired ratio and its 95 % Student t interval on the log scale"
+from continuum_sim.plotting.data import JCT, PROGRAM_JCT, MissingData
+from continuum_sim.results.estimate import Estimate, averaged, averaged_ratio, pooled, pooled_ratio
+
+_STATISTICS: Final = {f"jct_{name}_s": name for name in JCT}
+"""Column -> statistic of the JCT."""
+_BELOW: Final = "below_"
+"""Before the columns of the baseline."""
 
 
-class Estimate(NamedTuple):
-    """A mean over seeds. The bounds are NaN where there is one seed."""
-
-    value: float
-    low: float
-    high: float
-    seeds: int
+def interval_note(*, drawn: bool, of: str = "value") -> str:
+    """Say what the estimates of a figure are, and what their intervals are about."""
+    about = "other programs of this kind and other arrivals" if drawn else "these programs under other arrivals"
+    return f"{of} over the programs of all seeds and its 95 % Student t interval over seeds, for {about}"
 
 
-def over_seeds(sample: Sequence[float] | np.ndarray) -> Estimate:
-    """Mean of one value a seed, with its Student t interval: mean ± t(n − 1) · s / √n."""
-    values = np.asarray(sample, dtype=float)
-    mean, n = float(values.mean()), len(values)
-    if n < 2:
-        return Estimate(mean, math.nan, math.nan, n)
-    from scipy.special import stdtrit  # Student's t quantile, without the weight of scipy.stats
+def estimate_each(
+    cells: pd.DataFrame, by: Sequence[str], value: str, *, drawn: bool, weights: str | None = None, logs: bool = True
+) -> pd.DataFrame:
+    """Estimate a column over the runs of every group; one row a group, in the order the groups first appear.
 
-    reach = float(stdtrit(n - 1, (1 + LEVEL) / 2) * values.std(ddof=1) / math.sqrt(n))
-    return Estimate(mean, mean - reach, mean + reach, n)
+    A statistic of the JCT is that of the programs of all runs together, where they are there (see
+    `FigureData.with_jct`); anything else the mean over runs.
 
-
-def ratio_over_seeds(above: Sequence[float] | np.ndarray, below: Sequence[float] | np.ndarray) -> Estimate:
-    """Geometric mean of the ratios of paired values, one pair a seed, with the interval of their logarithms."""
-    logs = over_seeds(np.log(np.asarray(above, dtype=float)) - np.log(np.asarray(below, dtype=float)))
-    return Estimate(math.exp(logs.value), math.exp(logs.low), math.exp(logs.high), logs.seeds)
-
-
-def estimate_each(cells: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:
-    """Estimate a column over the seeds of every group; one row a group, in the order the groups first appear.
+    Parameters
+    ----------
+    drawn
+        Whether each run drew its own programs.
+    weights
+        Column of what each run counts in the mean; all alike if None.
+    logs
+        Whether intervals are of logarithms; not for what may be 0.
 
     Returns
     -------
     frame
         The columns of `by`, then `value`, `low`, `high`, `seeds`.
     """
-    groups = cells.groupby(list(by), sort=False, dropna=False)[value]
-    rows = [(*_tuple(key), *over_seeds(group.to_numpy())) for key, group in groups]
+    rows = []
+    for key, group in cells.groupby(list(by), sort=False, dropna=False):
+        samples = _samples(group, value)
+        if samples is not None:
+            found = pooled(_STATISTICS[value], samples, drawn=drawn)
+        else:
+            counts = None if weights is None else group[weights].to_numpy()
+            found = averaged(group[value].to_numpy(), drawn=drawn, weights=counts, logs=logs)
+        rows.append((*_tuple(key), *found))
     return pd.DataFrame(rows, columns=[*by, *Estimate._fields])
 
 
-def ratio_each(cells: pd.DataFrame, by: Sequence[str], value: str, baseline: str) -> pd.DataFrame:
+def ratio_each(
+    cells: pd.DataFrame, by: Sequence[str], value: str, baseline: str, *, drawn: bool, weights: str | None = None
+) -> pd.DataFrame:
     """As `estimate_each`, for the ratio to the policy `baseline` under the same seed and the same values of `by`.
 
     Rows of policies and seeds that the baseline lacks are left out.
     """
     keys = [*by, "seed"]
-    below = cells[cells["policy"] == baseline].set_index(keys)[value].rename("below")
-    paired = cells.join(below, on=keys, how="inner")
+    base = cells[cells["policy"] == baseline].set_index(keys)
+    taken = [name for name in (value, PROGRAM_JCT, weights) if name is not None and name in cells]
+    paired = cells.join(base[taken].add_prefix(_BELOW), on=keys, how="inner")
     rows = []
     for key, group in paired.groupby([*by, "policy"], sort=False, dropna=False):
-        rows.append((*_tuple(key), *ratio_over_seeds(group[value].to_numpy(), group["below"].to_numpy())))
+        above, below = (_samples(group, value, prefix) for prefix in ("", _BELOW))
+        if above is not None and below is not None:
+            found = pooled_ratio(_STATISTICS[value], above, below, drawn=drawn)
+        else:
+            values = [group[f"{prefix}{value}"].to_numpy() for prefix in ("", _BELOW)]
+            counts: Any = None
+            if weights is not None:
+                counts = tuple(group[f"{prefix}{weights}"].to_numpy() for prefix in ("", _BELOW))
+            found = averaged_ratio(*values, drawn=drawn, weights=counts)
+        rows.append((*_tuple(key), *found))
     return pd.DataFrame(rows, columns=[*by, "policy", "ratio", "low", "high", "seeds"])
 
 
@@ -72,6 +87,27 @@ def in_order(table: pd.DataFrame, policies: Sequence[str]) -> pd.DataFrame:
     """Return the rows policy by policy, each policy's in the order they have."""
     ranks = table["policy"].map(list(policies).index)
     return table.loc[ranks.sort_values(kind="stable").index].reset_index(drop=True)
+
+
+def _samples(group: pd.DataFrame, value: str, prefix: str = "") -> list[np.ndarray] | None:
+    """Return the JCT of every program of each run, if the value is a statistic of it and they are known.
+
+    Means of runs have a mean without them, and one run has its own statistic.
+
+    Raises
+    ------
+    MissingData
+        For a percentile over runs of which one has lost its programs.
+    """
+    if value not in _STATISTICS:
+        return None
+    column = f"{prefix}{PROGRAM_JCT}"
+    if column in group and group[column].notna().all():
+        return list(group[column])
+    if _STATISTICS[value] == "mean" or len(group) == 1:
+        return None
+    lacking = group.iloc[0] if column not in group else group[group[column].isna()].iloc[0]
+    raise MissingData(f"needs programs.parquet of every run; {lacking['policy']}, seed {lacking['seed']} has none")
 
 
 def _tuple(key: object) -> tuple[object, ...]:

@@ -93,6 +93,7 @@ def _points(found: CapacityResult) -> Iterator[tuple[dict[str, Any], Source | No
                     "policy": item.policy,
                     "seed": found.seeds[0],
                     "trace": found.trace,
+                    "population": "trace",
                     "model": found.model,
                     "gpu": found.gpus,
                     **arrival_settings(f"{Closed.name}:workers={point.n}"),
@@ -119,7 +120,7 @@ class _ProgramsAlone:
     """A run of a comparison in memory, which keeps the table of programs and no other."""
 
     def __init__(self, run: Run) -> None:
-        self._run = run
+        self._run, self.summary = run, run.summary
 
     def table(self, name: str) -> Any:
         if name != "programs":

@@ -31,7 +31,7 @@ def swept_cells(sweep: SweepResult) -> Iterator[tuple[dict[str, Any], Source]]:
         if name not in frame and name not in _NOT_IN_ALL and name != "usable_blocks":
             raise ConfigError(f"{sweep.directory / CELLS} has no column {name!r}: it is of another version")
     for row, usable in zip(frame.to_dict("records"), frame["kv_blocks"] - 1, strict=True):  # one is vLLM's null block
-        settings = {**{name: row[name] for name in names}, **arrival_settings(row["arrivals"])}
+        settings = {"population": "trace", **{name: row[name] for name in names}, **arrival_settings(row["arrivals"])}
         results = {**{name: row[name] for name in measured}, "usable_blocks": usable}
         yield {**settings, **results}, _Programs(row[PROGRAM_JCT])
 

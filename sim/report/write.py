@@ -18,9 +18,10 @@ from continuum_sim.readers import convert, read_json
 from continuum_sim.report.layout import asset, by_class, environment
 from continuum_sim.report.page import Page, comparison_page, run_page
 from continuum_sim.results.compared import ComparisonRow
+from continuum_sim.results.estimate import METRICS
 from continuum_sim.results.files import MANIFEST
 from continuum_sim.results.manifest_parts import ComparisonParts, read_manifest
-from continuum_sim.results.paired import METRICS, PairedDifference
+from continuum_sim.results.paired import PairedDifference
 from continuum_sim.results.result import RunResult, load_run
 from continuum_sim.results.summary import Summary
 from continuum_sim.results.unfinished import COMPARISON, refuse_unfinished
@@ -29,6 +30,9 @@ from continuum_sim.results.view.run import engine_line
 from continuum_sim.traces.files import refuse_folder, write_text
 
 PAGE: Final = "report.html"
+_BOUNDS: Final = frozenset(
+    ("jct_mean_low_s", "jct_mean_high_s", "difference_low_s", "difference_high_s", "ratio_low", "ratio_high")
+)
 _SCRIPTS: Final = ("data.js", "draw.js", "describe.js", "timeline.js", "start.js")
 
 
@@ -106,12 +110,12 @@ def _comparison(place: Path) -> tuple[Page, list[RunResult]]:
 
 def _read_comparison(path: Path) -> _Comparison:
     written = read_json(path)
-    differences = written.get("differences") if isinstance(written, dict) else None
-    for difference in differences if isinstance(differences, list) else ():
-        for name in ("difference_low_s", "difference_high_s", "ratio_low", "ratio_high"):
-            # The bounds of an interval over a single pair, which JSON cannot hold.
-            if isinstance(difference, dict) and difference.get(name, 0) is None:
-                difference[name] = math.nan
+    for part in ("policies", "differences"):
+        rows = written.get(part) if isinstance(written, dict) else None
+        for row in rows if isinstance(rows, list) else ():
+            # The bounds of an interval over a single run, which JSON cannot hold.
+            for name in [name for name in _BOUNDS if isinstance(row, dict) and row.get(name, 0) is None]:
+                row[name] = math.nan
     return convert(written, _Comparison, path)
 
 

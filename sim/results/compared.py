@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -12,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from continuum_sim.results.estimate import MIN_EFFECT, pooled
 from continuum_sim.results.jsonfile import to_json
-from continuum_sim.results.measured import counted_programs
+from continuum_sim.results.measured import counted_jct_s
 from continuum_sim.results.paired import PairedDifference, paired_differences
 from continuum_sim.results.recovered import JointRecovery, joint_recovery
 from continuum_sim.results.summary import Cost, Pins, Prefill, Quantiles, Summary, TimeSplit
@@ -44,6 +46,9 @@ class ComparisonRow(msgspec.Struct, frozen=True, kw_only=True):
     programs: int
     """Over all seeds."""
     jct_mean_s: float
+    jct_mean_low_s: float = math.nan
+    """95 % interval of the mean; NaN for one run, and in files of a version that had none."""
+    jct_mean_high_s: float = math.nan
     jct_p50_s: float
     jct_p90_s: float
     jct_p95_s: float
@@ -108,6 +113,8 @@ class CompareResult(Shown):
         Where the runs were written, if they were.
     congested
         Policy -> what it serves once it is congested, where that was looked for.
+    min_effect
+        Smallest difference of a ratio from 1 that makes a verdict.
     """
 
     def __init__(
@@ -116,10 +123,13 @@ class CompareResult(Shown):
         baseline: str,
         directory: Path | None = None,
         congested: Mapping[str, Congested] | None = None,
+        *,
+        min_effect: float = MIN_EFFECT,
     ) -> None:
         self.runs = list(runs)
         self.baseline = baseline
         self.directory = directory
+        self.min_effect = min_effect
         self._congested = dict(congested or {})
         self.policies = list(dict.fromkeys(run.summary.policy for run in runs))
         self.seeds = list(dict.fromkeys(run.summary.seed for run in runs))
@@ -139,6 +149,11 @@ class CompareResult(Shown):
         """The summaries of all runs, policy by policy."""
         return [run.summary for run in self.runs]
 
+    @property
+    def drawn(self) -> bool:
+        """Whether each run drew its own programs."""
+        return all(summary.population == "drawn" for summary in self.summaries)
+
     @cached_property
     def rows(self) -> list[ComparisonRow]:
         """One row a policy, in the order asked for."""
@@ -157,8 +172,8 @@ class CompareResult(Shown):
                 self.baseline,
                 jct_s[policy],
                 jct_s[self.baseline],
-                # From the seeds alone: the intervals do not depend on which other policies are compared.
-                rng=np.random.default_rng(self.seeds),
+                drawn=self.drawn,
+                min_effect=self.min_effect,
             )
         ]
 
@@ -182,8 +197,7 @@ class CompareResult(Shown):
         """`paired` as a data frame."""
         import pandas as pd
 
-        rows = [{**msgspec.to_builtins(item), "beyond_noise": item.beyond_noise} for item in self.paired]
-        return pd.DataFrame(rows)
+        return pd.DataFrame([item.plain() for item in self.paired])
 
     @cached_property
     def programs(self) -> pd.DataFrame:
@@ -206,16 +220,17 @@ class CompareResult(Shown):
                 "baseline": self.baseline,
                 "seeds": self.seeds,
                 "policies": self.rows,
-                "differences": [
-                    {**msgspec.to_builtins(item), "beyond_noise": item.beyond_noise} for item in self.paired
-                ],
+                "min_effect": self.min_effect,
+                "differences": [item.plain() for item in self.paired],
                 "runs": self.summaries,
             }
         )
 
     def _row(self, policy: str) -> ComparisonRow:
         runs = [s for s in self.summaries if s.policy == policy]
-        jct_s = np.concatenate(list(self._jct_by_seed(policy).values()))
+        samples = list(self._jct_by_seed(policy).values())
+        jct_s = np.concatenate(samples)
+        mean_s = pooled("mean", samples, drawn=self.drawn)
         means: dict[str, Any] = {
             **{f"jct_{name}_s": value for name, value in msgspec.to_builtins(Quantiles.of(jct_s)).items()},
             **{f"{part}_s": fmean(getattr(s.time_s, part) for s in runs) for part in TimeSplit.__struct_fields__},
@@ -228,6 +243,8 @@ class CompareResult(Shown):
             policy=policy,
             seeds=len(runs),
             programs=len(jct_s),
+            jct_mean_low_s=mean_s.low,
+            jct_mean_high_s=mean_s.high,
             **means,
             programs_per_s=fmean(s.throughput.programs_per_s for s in runs),
             output_tokens_per_s=fmean(s.throughput.output_tokens_per_s for s in runs),
@@ -244,11 +261,7 @@ class CompareResult(Shown):
         found = {}
         for run in self.runs:
             if run.summary.policy == policy:
-                roots = run.programs.filter(run.programs.column("parent").is_null())
-                roots = counted_programs(roots, run.summary)
-                names = roots.column("program").to_numpy(zero_copy_only=False)
-                jct_s = roots.column("jct_s").to_numpy()
-                found[run.summary.seed] = jct_s[np.argsort(names)]
+                found[run.summary.seed] = counted_jct_s(run.programs, run.summary)
         return found
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from continuum_sim.results.summary import Measured, Summary
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def counted_programs(programs: Any, summary: Summary) -> Any:
@@ -17,3 +22,17 @@ def counted_programs(programs: Any, summary: Summary) -> Any:
     if part.left_out:
         counted &= [part.left_out not in name for name in programs.column("program").to_pylist()]
     return programs.filter(counted)
+
+
+def counted_jct_s(programs: Any, summary: Summary) -> np.ndarray:
+    """Return the JCT of every one of them that is no sub-agent, in the order of their names: alike for all policies."""
+    roots = programs.filter(programs.column("parent").is_null()) if "parent" in programs.column_names else programs
+    roots = counted_programs(roots, summary)
+    names = roots.column("program").to_numpy(zero_copy_only=False)
+    jct_s: np.ndarray = roots.column("jct_s").to_numpy()[np.argsort(names)]
+    return jct_s
+
+
+def drawn_in(runs: pd.DataFrame) -> bool:
+    """Whether each of the runs of a table, a row each, drew its own programs; those of earlier versions did not."""
+    return "population" in runs and bool((runs["population"] == "drawn").all())

@@ -50,6 +50,7 @@ def summarise(
     recovery: RunRecovery | None,
     cost: Cost,
     served_per_s: Served | None = None,
+    drawn: bool = False,
     router: str | None = None,
     replicas: list[ReplicaSummary] | None = None,
 ) -> Summary:
@@ -60,6 +61,7 @@ def summarise(
         trace=trace,
         arrivals=arrivals,
         seed=seed,
+        population="drawn" if drawn else UNSET,
         verdict=verdict,
         recovery=recovery or UNSET,
         served_per_s=served_per_s or UNSET,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 import numpy as np
@@ -266,6 +266,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     trace: str
     arrivals: str
     seed: Count
+    population: Literal["drawn"] | msgspec.UnsetType = msgspec.UNSET
+    """Of a run that drew its own programs from the trace; all others take the trace's."""
     verdict: RunVerdict | msgspec.UnsetType = msgspec.UNSET
     """Of every run that has been asked since there are verdicts."""
     recovery: RunRecovery | msgspec.UnsetType = msgspec.UNSET

@@ -14,7 +14,7 @@ import numpy as np
 from continuum_sim.errors import ConfigError, shown
 from continuum_sim.steady.burst import BurstSpec
 from continuum_sim.traces.arrivals import Burst, Closed, FromTrace, OpenArrivals
-from continuum_sim.traces.passes import passes
+from continuum_sim.traces.passes import draw, passes
 from continuum_sim.traces.schema import MOST_PROGRAMS, Program
 
 LONG_WARMUP: Final = "10%"
@@ -74,6 +74,8 @@ class RunLength:
     cooldown: Cut = Cut()
     burst: BurstSpec | None = None
     """Programs on top of these."""
+    drawn: bool = False
+    """Whether the programs that are repeated are as many draws from the trace, not all of it."""
 
     @property
     def repeats(self) -> bool:
@@ -85,8 +87,17 @@ class RunLength:
         """Whether programs are left out of the statistics."""
         return self.warmup != Cut() or self.cooldown != Cut() or (self.burst is not None and not self.burst.counts)
 
+    def distinct(self, trace: Iterable[Program], seed: int) -> Iterable[Program]:
+        """Return the programs that a run repeats, and that a burst takes its own from: the trace's, or a draw of them.
+
+        A draw, too, is the same for every policy under a seed.
+        """
+        if not self.drawn:
+            return trace
+        return draw(list(trace), np.random.default_rng([seed, _DRAW_STREAM]))
+
     def stream(self, trace: Iterable[Program], arrivals: OpenArrivals | Closed, seed: int) -> Iterable[Program]:
-        """Return the programs of one run, a burst aside; the same for every policy under a seed."""
+        """Return the programs of one run from its distinct ones, a burst aside; the same for every policy of a seed."""
         if not self.repeats:
             return trace
         if isinstance(arrivals, FromTrace):
@@ -102,9 +113,10 @@ class RunLength:
         ------
         ConfigError
             For recorded arrivals of fewer programs, a load without end, a burst on top of a load that waits for it or
-            after all of it, or a warm-up that leaves nothing.
+            after all of it, a draw for a replay, or a warm-up that leaves nothing.
         """
         self._check_burst(arrivals)
+        self._check_drawn(arrivals)
         total = self.programs if self.repeats else available
         if isinstance(arrivals, FromTrace):
             if self.programs is not None and self.programs > available:
@@ -135,6 +147,15 @@ class RunLength:
             raise ConfigError(f"{asked} comes on top of an open load, not of {load}: say one with rate or arrivals")
         if self.burst.at_s > self.duration_s:
             raise ConfigError(f"{asked} comes after the duration of {self.duration_s:g} s, expected a time within it")
+
+    def _check_drawn(self, arrivals: OpenArrivals | Closed) -> None:
+        if self.drawn and not self.repeats:
+            raise ConfigError("population drawn is for a run with a length: give programs or duration, or leave it out")
+        if self.drawn and isinstance(arrivals, FromTrace):
+            raise ConfigError(
+                "population drawn would give recorded arrival times to other programs: say when they arrive with "
+                "rate or arrivals, or leave it out"
+            )
 
     def _extra(self, *, counting: bool = False) -> int:
         """How many programs a burst brings, or of those that count."""
@@ -176,3 +197,5 @@ class RunLength:
 
 _ORDER_STREAM: Final = 1
 """Sets the generator of orders apart from that of arrivals, whose seed is the bare number."""
+_DRAW_STREAM: Final = 3
+"""Sets the generator of draws apart from those and from that of bursts, which has 2."""

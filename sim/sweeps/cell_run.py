@@ -34,7 +34,7 @@ def run_cell(cell: Cell) -> Outcome:
         config = cell.config
         cut = (config.limit, config.max_turns, config.repeat_turns)
         source = open_trace(str(config.trace), cell.trace_sha256, *cut)
-        run = resolve(replace(config, trace=source))
+        run = resolve(replace(config, trace=source), draws=True)
         row = make_row(cell.id, run, execute(run, keep=["programs"]))
     except (ConfigError, PolicyError, TraceError, SimulationError, OSError) as error:
         reason = str(error)

@@ -9,13 +9,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 import numpy as np
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.names import check_names
 from continuum_sim.policies import Policy
 from continuum_sim.readers import read_json
+from continuum_sim.results.estimate import MIN_EFFECT, read_min_effect
+from continuum_sim.results.measured import drawn_in
 from continuum_sim.results.paired import paired_differences
 from continuum_sim.results.view.shown import Shown
 from continuum_sim.results.view.sweep import sweep_view
@@ -135,8 +136,10 @@ class SweepResult(Shown):
                 raise ConfigError(f"{self.directory / CELLS} has no column {name!r}: it is of another version")
         return table.select(list(names))
 
-    def differences(self, axis: str = "policy", baseline: object = None) -> pd.DataFrame:
-        """Compare the values of one axis program by program, everything else but the seed being equal.
+    def differences(
+        self, axis: str = "policy", baseline: object = None, *, min_effect: float = MIN_EFFECT
+    ) -> pd.DataFrame:
+        """Compare the values of one axis on the same programs and arrivals, everything else but the seed being equal.
 
         Parameters
         ----------
@@ -144,6 +147,8 @@ class SweepResult(Shown):
             A setting, by default the policy.
         baseline
             The value the others are measured against; the first one if None.
+        min_effect
+            Smallest difference of the ratio from 1 that makes a verdict.
 
         Returns
         -------
@@ -158,6 +163,7 @@ class SweepResult(Shown):
         """
         import pandas as pd
 
+        least = read_min_effect(min_effect)
         frame = self.frame(programs=True)
         varying = self.axes
         _check_name(axis, varying, "what varies in this sweep")
@@ -179,12 +185,10 @@ class SweepResult(Shown):
                         str(baseline),
                         {seed: ours[seed] for seed in seeds},
                         base,
-                        rng=np.random.default_rng(seeds),  # from the seeds alone, as in `compare`
+                        drawn=drawn_in(group),
+                        min_effect=least,
                     )
-                    rows += [
-                        {**where, **_named(msgspec.to_builtins(item), axis, value), "beyond_noise": item.beyond_noise}
-                        for item in found
-                    ]
+                    rows += [{**where, **_named(item.plain(), axis, value)} for item in found]
         if not rows:
             raise ConfigError(f"no two cells differ in {axis} alone (and have a seed in common): nothing to compare")
         return pd.DataFrame(rows)

@@ -9,11 +9,10 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
-import numpy as np
 
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.resolve import ResolvedRun
-from continuum_sim.results.measured import counted_programs
+from continuum_sim.results.measured import counted_jct_s
 from continuum_sim.results.result import RunResult
 from continuum_sim.results.summary import Summary
 from continuum_sim.run_config import RunConfig
@@ -70,9 +69,7 @@ def make_row(cell: str, run: ResolvedRun, result: RunResult) -> dict[str, Any]:
     """Return the row of a finished run that kept its `programs` table."""
     summary = result.summary
     raw = msgspec.to_builtins(summary)
-    programs = counted_programs(result.table("programs"), summary)
-    names = programs.column("program").to_numpy(zero_copy_only=False)
-    jct_s = programs.column("jct_s").to_numpy()[np.argsort(names)]
+    jct_s = counted_jct_s(result.table("programs"), summary)
     prompt_tokens = summary.prefill.computed_tokens + summary.prefill.cached_tokens
     row = {
         CELL: cell,

@@ -16,7 +16,9 @@ from continuum_sim.keywords import documented, named
 from continuum_sim.policies import PolicyError, Preset, find_preset
 from continuum_sim.policies.registry import load_plugins
 from continuum_sim.resolve import resolve_policy
-from continuum_sim.results.paired import METRICS, PairedDifference, paired_differences
+from continuum_sim.results.estimate import METRICS, measure
+from continuum_sim.results.measured import drawn_in
+from continuum_sim.results.paired import PairedDifference, paired_differences
 from continuum_sim.settings_dict import SameSettings
 from continuum_sim.spec import policy_settings, split_spec
 from continuum_sim.sweeps.plan import SweepSpec, plan_sweep
@@ -157,6 +159,7 @@ class _Search:
         self._preset: Preset = find_preset(name)
         self._fixed = policy_settings(self._preset, fixed)
         self._default = resolve_policy(spec.policy).name
+        self._drawn = False
         self._space: Space = search_space(self._preset, spec.parameters, self._fixed)
 
     def run(self) -> Tuned:
@@ -205,9 +208,7 @@ class _Search:
             study.tell(trial, self._objective(jct_s))
 
     def _objective(self, jct_s: Mapping[int, np.ndarray]) -> float:
-        pooled = np.concatenate(list(jct_s.values()))
-        metric = self._spec.metric
-        return float(pooled.mean() if metric == "mean" else np.percentile(pooled, int(metric[1:])))
+        return float(measure(self._spec.metric, np.concatenate(list(jct_s.values()))))
 
     def _named(self, parameters: Mapping[str, Any]) -> str:
         settings = ",".join(f"{name}={value}" for name, value in {**self._fixed, **parameters}.items())
@@ -225,13 +226,14 @@ class _Search:
         result: SweepResult = run_sweep(plan, workers=self._workers, out=self._directory, command=self._command)
         if result.failures:
             raise _FailedError(str(result.failures[0].reason))
-        return jct_by_seed(result.frame(programs=True))
+        frame = result.frame(programs=True)
+        self._drawn = drawn_in(frame)
+        return jct_by_seed(frame)
 
     def _compare(
         self, policy: str, jct_s: Mapping[int, np.ndarray], base: Mapping[int, np.ndarray]
     ) -> list[PairedDifference]:
-        rng = np.random.default_rng(list(jct_s))
-        return paired_differences(policy, self._default, jct_s, base, rng=rng)
+        return paired_differences(policy, self._default, jct_s, base, drawn=self._drawn)
 
     def _asked(self) -> dict[str, Any]:
         """What makes two searches the same one, the number of trials and the held-out seeds aside."""

@@ -68,8 +68,21 @@ def test_differences_are_paired_and_against_the_first(result: cs.CompareResult) 
     assert mean["difference_s"] == pytest.approx((jct_s["lru"] - jct_s["fcfs"]).mean())
     assert mean["ratio"] == pytest.approx(jct_s["lru"].mean() / jct_s["fcfs"].mean())
     assert mean["pairs"] == 24
-    assert mean["difference_low_s"] < mean["difference_s"] < mean["difference_high_s"] < 0
-    assert mean["beyond_noise"]
+    assert mean["difference_low_s"] < mean["difference_s"] < mean["difference_high_s"]
+    assert (mean["runs"], mean["drawn"], mean["verdict"], mean["beyond_noise"]) == (2, False, "too few seeds", False)
+
+
+def test_five_seeds_make_a_verdict_and_the_smallest_effect_is_a_choice() -> None:
+    named = {}
+    for least in (0.0, 0.9):
+        result = cs.compare(["fcfs", "lru"], min_effect=least, **TINY)
+        assert result.seeds == [0, 1, 2, 3, 4]
+        (mean,) = (item for item in result.paired if item.metric == "mean")
+        assert json.loads(result.to_json())["min_effect"] == least
+        named[least] = (mean.verdict, mean.beyond_noise, result.differences["beyond_noise"].any())
+    assert named == {0.0: ("faster", True, True), 0.9: ("equal", False, False)}
+    with pytest.raises(cs.ConfigError, match="min_effect is 2, expected a share below 1"):
+        cs.compare(["fcfs", "lru"], min_effect=2, **TINY)
 
 
 def test_any_policy_may_be_the_baseline(result: cs.CompareResult) -> None:
@@ -94,7 +107,7 @@ def test_at_a_load_with_memory_to_spare_no_policy_differs() -> None:
     settings = {**TINY, "kv_blocks": 100_000, "arrivals": "uniform:rate=0.001"}
     (mean, *_) = cs.compare(["lru", "ttl"], **settings).paired
     assert mean.ratio == pytest.approx(1)
-    assert not mean.beyond_noise
+    assert mean.verdict == "equal"
 
 
 def test_a_note_says_of_how_many_runs_it_is(result: cs.CompareResult) -> None:

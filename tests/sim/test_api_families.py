@@ -101,7 +101,7 @@ def test_the_command_line_shows_waits(trace: Path, capsys: pytest.CaptureFixture
     assert re.search(r"join [\d.]+ s \(", out)
     assert re.search(r"tool calls 40 calls; 0 timeouts and \d+ failures: \d+ retries, \d+ given up; \d+ waited", out)
     with pytest.raises(SystemExit):
-        main(["compare", "--policies", "lru,ttl", *flags])
+        main(["compare", "--policies", "lru,ttl", "--seeds", "0", *flags])
     assert re.search(r"tool\s+tool wait\s+join\s+programs/h", capsys.readouterr().out)
     with pytest.raises(SystemExit):
         main(["run", "--policy", "lru", "--json", *flags])

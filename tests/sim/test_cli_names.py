@@ -160,6 +160,8 @@ def test_a_policy_name_in_a_picture_is_no_formula(
         trace,
         "--policies",
         "lru,ttl",
+        "--seeds",
+        "0",
         "--limit",
         "3",
         "--arrivals",

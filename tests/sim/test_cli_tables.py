@@ -122,7 +122,7 @@ def test_a_recorded_report_on_a_narrow_terminal(
 
 
 def test_a_pipe_is_as_wide_as_ever(capsys: pytest.CaptureFixture[str]) -> None:
-    out = printed(capsys, "compare", "--policies", "lru,ttl", *FEW)
+    out = printed(capsys, "compare", "--policies", "lru,ttl", "--seeds", "0", *FEW)
     assert re.search(r"^policy +mean +p50 +p90 +p95 +p99 +queue +prefill +decode +tool +programs/h$", out, re.M)
 
 
@@ -132,7 +132,7 @@ def test_how_far_a_command_is_is_not_cut_either(
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "60")
     with mock.patch("continuum_sim.cli.progress._REFRESH_S", 0.0):
-        _, _, err = cli(capsys, "compare", "--policies", "lru,ttl", *FEW)
+        _, _, err = cli(capsys, "compare", "--policies", "lru,ttl", "--seeds", "0", *FEW)
     assert "programs" in err
     assert "…" not in err
 

@@ -129,7 +129,7 @@ def test_decisions_say_where(tmp_path: Path) -> None:
 
 def test_compare_shows_how_turns_found_their_replicas(capsys: pytest.CaptureFixture[str]) -> None:
     policies = ["lru", "order=arrival,routing=round-robin"]
-    result = cs.compare(policies, **SMALL, replicas=2)
+    result = cs.compare(policies, [0], **SMALL, replicas=2)
     home, dealt = result.rows
     assert (home.router, home.moved_turns) == ("session-affinity", 0)
     assert dealt.router == "round-robin"
@@ -139,6 +139,8 @@ def test_compare_shows_how_turns_found_their_replicas(capsys: pytest.CaptureFixt
         "compare",
         "--policies",
         ",".join(policies),
+        "--seeds",
+        "0",
         "--limit",
         "4",
         "--max-turns",

@@ -190,15 +190,19 @@ def test_a_comparison_has_every_policy_and_difference(tmp_path: Path) -> None:
     page = Page(cs.write_report(tmp_path / "c", pictures=False).read_text("utf-8"))
     assert [(run["name"], run["seed"]) for run in page.data] == [("lru", 0), ("ttl", 0)]
     for row in result.rows:
-        assert f"{row.policy} {seconds(row.jct_mean_s)} {seconds(row.jct_p50_s)}" in page.text
+        bounds = f"{seconds(row.jct_mean_low_s)} … {seconds(row.jct_mean_high_s)}"
+        assert f"{row.policy} {seconds(row.jct_mean_s)} {bounds} {seconds(row.jct_p50_s)}" in page.text
     for item in result.paired:
         assert f"{item.ratio:.3f}" in page.text
     assert "JCT against lru" in page.text
 
 
-def test_a_comparison_of_one_program_has_no_intervals(tmp_path: Path) -> None:
-    cs.compare(["lru", "ttl"], limit=1, max_turns=3, out=tmp_path / "c")
-    assert "within noise" in cs.write_report(tmp_path / "c", pictures=False).read_text("utf-8")
+def test_a_comparison_of_one_seed_has_no_intervals(tmp_path: Path) -> None:
+    cs.compare(["lru", "ttl"], [0], limit=3, max_turns=3, out=tmp_path / "c")
+    page = cs.write_report(tmp_path / "c", pictures=False).read_text("utf-8")
+    assert "too few seeds" in page
+    assert "One run has no interval: give several seeds (--seeds)." in page
+    assert "nan …" not in Page(page).text
 
 
 def test_the_same_run_gives_the_same_page(directory: Path) -> None:

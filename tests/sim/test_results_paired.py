@@ -1,4 +1,4 @@
-"""Paired differences: the values by hand, the intervals against theory."""
+"""Estimates over runs and paired differences: the values by hand, the intervals against Student's t."""
 
 from __future__ import annotations
 
@@ -6,14 +6,29 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from continuum_sim.results.paired import METRICS, SEEDS_TO_RESAMPLE, PairedDifference, paired_differences
+from continuum_sim.errors import ConfigError
+from continuum_sim.results.estimate import (
+    METRICS,
+    Estimate,
+    averaged,
+    averaged_ratio,
+    effect,
+    interval,
+    pooled,
+    pooled_ratio,
+    read_min_effect,
+)
+from continuum_sim.results.paired import PairedDifference, paired_differences
+from continuum_sim.results.view.comparison import about_line
 
 JctBySeed = dict[int, np.ndarray]
 
 
-def differences(ours: JctBySeed, base: JctBySeed, seed: int = 0) -> dict[str, PairedDifference]:
-    found = paired_differences("ours", "base", ours, base, rng=np.random.default_rng(seed))
+def differences(ours: JctBySeed, base: JctBySeed, *, drawn: bool = False) -> dict[str, PairedDifference]:
+    found = paired_differences("ours", "base", ours, base, drawn=drawn)
     return {item.metric: item for item in found}
 
 
@@ -23,78 +38,102 @@ def test_values_by_hand() -> None:
     )
     assert tuple(found) == METRICS
     mean = found["mean"]
-    assert (mean.difference_s, mean.ratio, mean.pairs, mean.resampled) == (4.0 - 6.0, 4.0 / 6.0, 6, "programs")
+    assert (mean.difference_s, mean.ratio, mean.pairs, mean.runs) == (4.0 - 6.0, 4.0 / 6.0, 6, 2)
     assert found["p50"].difference_s == 3.5 - 6.0
+    # Means of the runs: 2 and 6 against 8 and 4. Differences -6 and 2: s = 5.656854, t(1, 97.5 %) = 12.706205.
+    assert mean.difference_high_s == pytest.approx(-2 + 12.706205 * 5.656854 / math.sqrt(2), rel=1e-6)
+    logs = np.log([2 / 8, 6 / 4])
+    assert mean.ratio_low == pytest.approx(4 / 6 * math.exp(-12.706205 * logs.std(ddof=1) / math.sqrt(2)), rel=1e-6)
+    assert mean.verdict == "too few seeds"
 
 
-def test_pairs_cancel_what_programs_have_in_common() -> None:
-    # Long and short programs, all exactly 1 s faster: whichever are drawn, the mean difference is -1.
-    base = {0: np.array([1e1, 1e2, 1e3, 1e4])}
-    mean = differences({0: base[0] - 1}, base)["mean"]
-    assert mean.difference_low_s == pytest.approx(-1)
-    assert mean.difference_high_s == pytest.approx(-1)
-    assert mean.beyond_noise
+def test_the_interval_of_three_runs() -> None:
+    # Logs 1, 2, 3: s = 1, t(2, 97.5 %) = 4.302653; for a replay t s / sqrt(3), for draws t s sqrt(1 + 1/3).
+    samples = [np.array([math.exp(x)]) for x in (1.0, 2.0, 3.0)]
+    value = sum(math.exp(x) for x in (1, 2, 3)) / 3
+    for drawn, reach in ((False, 4.302653 / math.sqrt(3)), (True, 4.302653 * math.sqrt(4 / 3))):
+        found = pooled("mean", samples, drawn=drawn)
+        assert found == pytest.approx((value, value / math.exp(reach), value * math.exp(reach), 3), rel=1e-6)
+        plain = averaged([1.0, 2.0, 3.0], drawn=drawn, logs=False)
+        assert plain == pytest.approx((2, 2 - reach, 2 + reach, 3), rel=1e-6)
 
 
-def test_the_interval_of_two_pairs_is_the_bootstrap_distribution_itself() -> None:
-    # Differences 0 and 10: resamples have mean 0, 5 or 10 with probabilities 1/4, 1/2, 1/4.
-    mean = differences({0: np.array([20.0, 30.0])}, {0: np.array([20.0, 20.0])})["mean"]
-    assert (mean.difference_low_s, mean.difference_high_s) == (0.0, 10.0)
-    assert (mean.ratio_low, mean.ratio_high) == (1.0, 1.5)
-    assert not mean.beyond_noise
+def test_runs_count_by_their_programs() -> None:
+    samples = [np.array([1.0, 1.0, 1.0]), np.array([5.0])]
+    assert pooled("mean", samples, drawn=True).value == 2.0
+    assert averaged([1.0, 5.0], drawn=True, weights=[3, 1]).value == 2.0
+    assert averaged_ratio([1.0, 5.0], [1.0, 1.0], drawn=True, weights=([3, 1], [1, 1])).value == 2.0
 
 
-def test_a_large_sample_has_the_normal_interval() -> None:
-    rng = np.random.default_rng(1)
-    base = rng.exponential(100.0, 2000)
-    ours = base + rng.normal(-3.0, 20.0, 2000)
-    mean = differences({0: ours}, {0: base})["mean"]
-    half = 1.96 * (ours - base).std() / math.sqrt(2000)
-    assert mean.difference_low_s == pytest.approx(mean.difference_s - half, abs=0.1 * half)
-    assert mean.difference_high_s == pytest.approx(mean.difference_s + half, abs=0.1 * half)
+@given(st.lists(st.floats(0.1, 1e6), min_size=2, max_size=20), st.floats(0.1, 10), st.booleans())
+def test_a_common_factor_moves_estimates_alone(sample: list[float], factor: float, drawn: bool) -> None:
+    one, scaled = averaged(sample, drawn=drawn), averaged([factor * x for x in sample], drawn=drawn)
+    assert scaled[:3] == pytest.approx([factor * x for x in one[:3]], rel=1e-6)
 
 
-def test_many_seeds_are_resampled_whole() -> None:
-    # Every program of a seed shares its luck, so programs alone would make the interval far too narrow.
-    rng = np.random.default_rng(2)
-    luck = rng.normal(0.0, 10.0, SEEDS_TO_RESAMPLE)
-    base = {seed: np.full(100, 50.0) for seed in range(SEEDS_TO_RESAMPLE)}
-    ours = {seed: np.full(100, 50.0 + luck[seed]) for seed in range(SEEDS_TO_RESAMPLE)}
-    mean = differences(ours, base)["mean"]
-    assert mean.resampled == "seeds"
-    assert mean.difference_high_s - mean.difference_low_s > 2 * 1.96 * luck.std() / math.sqrt(SEEDS_TO_RESAMPLE)
+def test_the_reverse_of_a_ratio_is_its_inverse() -> None:
+    above, below = [np.array([2.0]), np.array([8.0])], [np.array([1.0]), np.array([3.0])]
+    forth, back = pooled_ratio("p50", above, below, drawn=True), pooled_ratio("p50", below, above, drawn=True)
+    assert (back.value, back.low, back.high) == pytest.approx((1 / forth.value, 1 / forth.high, 1 / forth.low))
 
 
-@pytest.mark.parametrize("seeds", [SEEDS_TO_RESAMPLE, 10])
-def test_intervals_over_seeds_cover_the_truth_as_often_as_they_say(seeds: int) -> None:
-    rng = np.random.default_rng(4)
-    runs, covered = 100, 0
-    for _ in range(runs):
-        base = {seed: rng.exponential(100.0, 5) for seed in range(seeds)}
-        # What a seed does to all its programs, and what each program adds: mean difference -7.
-        ours = {seed: jct_s - 7 + rng.normal(0.0, 10.0) + rng.normal(0.0, 5.0, 5) for seed, jct_s in base.items()}
-        mean = differences(ours, base)["mean"]
-        covered += mean.difference_low_s <= -7 <= mean.difference_high_s
-    # 95 % nominal; a bootstrap of 5 values has few distinct ones and stays a little below (binomial sd 2 to 3 %).
-    assert 0.85 < covered / runs < 0.99
-
-
-def test_equal_runs_are_within_noise_even_if_sums_were_rounded_otherwise() -> None:
-    base = np.linspace(100, 1000, 50)
-    mean = differences({0: base * (1 + 1e-12)}, {0: base})["mean"]
-    assert mean.difference_low_s > 0
-    assert not mean.beyond_noise
-
-
-def test_one_pair_has_no_interval() -> None:
-    mean = differences({0: np.array([1.0])}, {0: np.array([2.0])})["mean"]
-    assert mean.difference_s == -1.0
+def test_one_run_has_no_interval_whatever_its_programs() -> None:
+    rng = np.random.default_rng(0)
+    mean = differences({0: rng.random(1000)}, {0: 1 + rng.random(1000)}, drawn=True)["mean"]
+    assert mean.difference_s < 0
     assert math.isnan(mean.difference_low_s)
-    assert not mean.beyond_noise
+    assert math.isnan(mean.ratio_high)
+    assert (mean.verdict, mean.beyond_noise) == ("too few seeds", False)
 
 
-def test_intervals_depend_on_the_generator_alone() -> None:
-    rng = np.random.default_rng(3)
-    ours, base = {0: rng.random(30)}, {0: rng.random(30)}
-    assert differences(ours, base, 7) == differences(ours, base, 7)
-    assert differences(ours, base, 7) != differences(ours, base, 8)
+def test_nothing_at_all_has_an_estimate_too() -> None:
+    assert averaged([0.0, 0.0], drawn=True) == (0, 0, 0, 2)
+    assert math.isnan(pooled_ratio("mean", [np.zeros(2)] * 2, [np.zeros(2)] * 2, drawn=False).value)
+
+
+def test_intervals_of_many_worlds_at_once_are_those_of_each() -> None:
+    each = np.random.default_rng(1).lognormal(size=(4, 7))
+    value = each.mean(axis=-1)
+    low, high = interval(value, each, drawn=True)
+    for at in range(4):
+        assert (low[at], high[at]) == pytest.approx(averaged(each[at], drawn=True)[1:3])
+
+
+@pytest.mark.parametrize(
+    ("ratio", "low", "high", "runs", "said"),
+    [
+        (0.8, 0.7, 0.9, 5, "faster"),
+        (1.2, 1.1, 1.3, 5, "slower"),
+        (0.8, 0.7, 0.9, 4, "too few seeds"),
+        (0.8, math.nan, math.nan, 1, "too few seeds"),
+        (0.995, 0.992, 0.998, 20, "equal"),
+        (1.0, 1.0, 1.0, 20, "equal"),
+        (0.985, 0.975, 1.0, 20, "within noise"),
+        (0.992, 0.98, 0.999, 20, "within noise"),
+        (0.5, 0.2, 1.5, 20, "within noise"),
+    ],
+)
+def test_what_a_ratio_comes_to(ratio: float, low: float, high: float, runs: int, said: str) -> None:
+    assert effect(Estimate(ratio, low, high, runs), 0.01) == said
+
+
+def test_the_smallest_effect_is_a_choice_but_rounding_is_none() -> None:
+    assert effect(Estimate(0.995, 0.992, 0.998, 5), 0.0) == "faster"
+    assert effect(Estimate(1 + 1e-12, 1 + 1e-13, 1 + 1e-11, 5), 0.0) == "equal"
+    assert (read_min_effect("5%"), read_min_effect("0.02"), read_min_effect(0.03)) == (0.05, 0.02, 0.03)
+    for wrong in ("x", "-1%", 5, True, "100%"):
+        with pytest.raises(ConfigError, match="expected a share below 1, as in 1% or 0.01"):
+            read_min_effect(wrong)
+
+
+def test_what_intervals_are_about_is_said() -> None:
+    def said(runs: int, *, drawn: bool) -> str:
+        return about_line(runs, drawn=drawn)
+
+    assert said(1, drawn=True) == "One run has no interval: give several seeds (--seeds)."
+    assert said(4, drawn=False).endswith("4 runs replay the same programs; no verdict below 5 seeds.")
+    assert "these programs, other arrivals" in said(20, drawn=False)
+    assert "each of 5 runs drew its own programs (a first look; 10 seeds or more make an interval)" in said(
+        5, drawn=True
+    )
+    assert said(10, drawn=True).endswith("each of 10 runs drew its own programs.")

@@ -136,7 +136,7 @@ def test_the_verdict_comes_first(capsys: pytest.CaptureFixture[str], tmp_path: P
     kept = json.loads((tmp_path / "r" / "summary.json").read_text())
     assert kept["verdict"]["kind"] == "steady"
     assert kept["measured"]["programs"] == 198
-    compared = printed(capsys, "compare", "--policies", "lru,ttl", *flags)
+    compared = printed(capsys, "compare", "--policies", "lru,ttl", "--seeds", "0", *flags)
     assert compared.split("\n\n")[1].count("steady over 220 programs") == 2
 
 
@@ -168,7 +168,20 @@ def test_a_length_that_cannot_be_is_one_line(
 def test_a_verdict_that_cannot_be_is_one_line(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, place: tuple[str, ...], value: object
 ) -> None:
-    printed(capsys, "compare", "--policies", "lru", "--limit", "3", "--max-turns", "2", "--out", tmp_path / "c")
+    printed(
+        capsys,
+        "compare",
+        "--policies",
+        "lru",
+        "--seeds",
+        "0",
+        "--limit",
+        "3",
+        "--max-turns",
+        "2",
+        "--out",
+        tmp_path / "c",
+    )
     path = tmp_path / "c" / "runs" / "lru-seed0" / "summary.json"
     summary = json.loads(path.read_text())
     inner = summary["verdict"]

@@ -133,5 +133,5 @@ def test_the_flags_reach_the_run() -> None:
     assert "each with DRAM 28,610 blocks at 63 GB/s, reload always" in shown.output
     assert "\nwith DRAM 19,073 blocks at 31.5 GB/s, reload always" in shown.output
     assert "reload " in shown.output
-    compared = CliRunner().invoke(app, ["compare", "--policies", "lru,ttl", *flags.split(), "--json"])
+    compared = CliRunner().invoke(app, ["compare", "--policies", "lru,ttl", "--seeds", "0", *flags.split(), "--json"])
     assert [run["tiers"][0]["name"] for run in json.loads(compared.stdout)["runs"]] == ["dram", "dram"]

@@ -32,7 +32,9 @@ def test_a_block_size_that_vllm_cannot_run_is_noted(
     size = ("--block-size", str(block_size))
     shown = [
         printed(capsys, "run", "--policy", "lru", *FEW, *size),
-        printed(capsys, "compare", "--policies", "lru,fcfs", *FEW, *size).replace("note (all): ", "note: "),
+        printed(capsys, "compare", "--policies", "lru,fcfs", "--seeds", "0", *FEW, *size).replace(
+            "note (all): ", "note: "
+        ),
         printed(capsys, "hardware", "--gpu", "h100", *size),
     ]
     for text in shown:

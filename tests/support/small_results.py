@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+import pyarrow as pa
 
 from support.steptimes import affine
 
@@ -16,3 +19,15 @@ SMALL: dict[str, Any] = {
     "step_time": affine(0.00117, 3.1e-5, 7.3e-8, 1.9e-9),
 }
 """Twelve programs of 2 to 12 turns on an engine that holds few of them."""
+
+
+class Programs:
+    """A run of which nothing is known but the JCT of its programs."""
+
+    def __init__(self, jct_s: Sequence[float]) -> None:
+        self._jct_s = jct_s
+
+    def table(self, name: str) -> pa.Table:
+        """Return the table `programs`."""
+        assert name == "programs"
+        return pa.table({"program": [str(at) for at in range(len(self._jct_s))], "jct_s": list(self._jct_s)})

@@ -340,7 +340,7 @@ def test_the_terminal_says_everything(tmp_path: Path, rows: list[Row], capsys: p
     page = (tmp_path / "out" / "report.html").read_text()
     for shown in (out, Html(page).text, Html(report._repr_html_()).text):
         assert lacking(report.view(), shown) == []
-    for word in ("measured:", "derived:", "missing:", "kv_blocks 60 (given)", "p99", "95 % interval", "preemptions"):
+    for word in ("measured:", "derived:", "missing:", "kv_blocks 60 (given)", "p99", "resampled", "preemptions"):
         assert word in out
     assert "end to end 0.0 % (within); TTFT 0.0 % (within); TPOT 0.0 % (within)" in out
     assert print_backtest(compare(path), json=True) == 0

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from continuum_sim.results.paired import paired_differences
 from continuum_sim.validate.recorded.log import RecordedLog, RecordedRequest
 from continuum_sim.validate.recorded.replay import Replay, gauges_at
 from continuum_sim.validate.recorded.report import Agreement, Figure, Gauge, Metric, Verdict
+from continuum_sim.validate.recorded.resample import PERCENTILES, ratio_bounds, statistics
 from continuum_sim.validate.recorded.timeseries import EngineSeries
 from continuum_sim.validate.statistics import kendall_tau
 
@@ -46,23 +46,24 @@ def samples(log: RecordedLog, simulated: Replay) -> list[Sample]:
 
 
 def metric(one: Sample, tolerance: float, rng: np.random.Generator) -> Metric:
-    """Compare one metric; the intervals resample requests, which share a queue, so they are rather too narrow."""
+    """Compare one metric, and say how much its errors hang on single requests."""
     from scipy.stats import DegenerateDataWarning
 
     with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", DegenerateDataWarning)  # waits may be 0, and have no relative error then
-        pairs = paired_differences("simulated", "recorded", {0: one.simulated}, {0: one.recorded}, rng=rng)
-    recorded, simulated = _statistics(one.recorded), _statistics(one.simulated)
+        recorded, simulated = statistics(one.recorded), statistics(one.simulated)
+        errors = simulated / recorded - 1
+        low, high = ratio_bounds(one.simulated, one.recorded, rng)
     figures = [
         Figure(
-            name=pair.metric,
+            name=name,
             recorded=float(recorded[at]),
             simulated=float(simulated[at]),
-            error=_finite(pair.ratio - 1),
-            error_low=_finite(pair.ratio_low - 1),
-            error_high=_finite(pair.ratio_high - 1),
+            error=_finite(errors[at]),
+            error_low=_finite(low[at] - 1),
+            error_high=_finite(high[at] - 1),
         )
-        for at, pair in enumerate(pairs)
+        for at, name in enumerate(("mean", *(f"p{percent}" for percent in PERCENTILES)))
     ]
     return Metric(one.name, TITLES[one.name], len(one.recorded), figures, _agreement(one, tolerance))
 
@@ -113,11 +114,6 @@ def _metric(requests: Sequence[RecordedRequest], name: str) -> Array:
     return np.array(values)
 
 
-def _statistics(values: Array) -> Array:
-    """In the order of `paired_differences`."""
-    return np.concatenate([[values.mean()], np.percentile(values, (50, 90, 95, 99))])
-
-
 def _agreement(one: Sample, tolerance: float) -> Agreement:
     mean_s = float(one.recorded.mean())
     apart_s = float(np.abs(np.sort(one.simulated) - np.sort(one.recorded)).mean())
@@ -136,7 +132,7 @@ def _agreement(one: Sample, tolerance: float) -> Agreement:
 
 
 def _settled(figure: Figure, tolerance: float) -> bool:
-    """Whether the whole interval is within the tolerance, or all of it beyond on one side."""
+    """Whether no single requests decide: all that resampling gives is within the tolerance, or beyond on one side."""
     low, high = figure.error_low, figure.error_high
     if low is None or high is None:
         return False

@@ -18,7 +18,8 @@ class Figure(msgspec.Struct, frozen=True):
     error: float | None
     """Simulated over recorded, less 1; None where the recorded number is 0."""
     error_low: float | None = None
-    """95 % bootstrap interval of the error over requests; None for a number of the run as a whole."""
+    """95 % of the errors lie between these if requests of this log are resampled: how much hangs on single ones, not an
+    interval for another log. None for a number of the run as a whole."""
     error_high: float | None = None
 
 
@@ -59,7 +60,7 @@ class Verdict(msgspec.Struct, frozen=True):
     within: bool
     """Whether the error is within the tolerance."""
     settled: bool
-    """Whether the whole interval of the error is on the same side of the tolerance."""
+    """Whether both bounds of the error are on the same side of the tolerance."""
 
 
 class Gauge(msgspec.Struct, frozen=True):

@@ -39,7 +39,7 @@ def _verdict(report: BacktestReport) -> str:
     parts = []
     for one in report.verdicts:
         word = "within" if one.within else "beyond"
-        unsure = "" if one.settled else ", with an interval on both sides of it"
+        unsure = "" if one.settled else ", as single requests decide"
         parts.append(f"{titles[one.metric]} {signed_percent(one.error)} ({word}{unsure})")
     return f"mean errors against a tolerance of ±{100 * report.tolerance:g} %: {'; '.join(parts)}"
 
@@ -68,12 +68,12 @@ def _metrics(report: BacktestReport) -> Table:
             [metric.title, "recorded", *(seconds(one.recorded) for one in figures)],
             ["", "simulated", *(seconds(one.simulated) for one in figures)],
             ["", "error", *(_percent(one.error) for one in figures)],
-            ["", "95 % interval", *map(_interval, figures)],
+            ["", "resampled", *map(_resampled, figures)],
         ]
     columns = ("seconds", "", *(figure.name for figure in report.metrics[0].figures))
     note = (
-        "intervals: bootstrap over requests, which shared a queue, so they are too narrow for another run rather than "
-        "too wide"
+        "resampled: 95 % of the errors if requests of this log are drawn anew: how much hangs on single ones; "
+        "no interval for another log"
     )
     return table("Requests", columns, rows, note)
 
@@ -115,7 +115,7 @@ def _percent(error: float | None) -> str:
     return _UNKNOWN if error is None else signed_percent(error)
 
 
-def _interval(figure: Figure) -> str:
+def _resampled(figure: Figure) -> str:
     if figure.error_low is None or figure.error_high is None:
         return _UNKNOWN
     return f"{signed_percent(figure.error_low)} … {signed_percent(figure.error_high)}"

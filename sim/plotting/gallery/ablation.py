@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from continuum_sim.plotting.data import FigureData, MissingData
-from continuum_sim.plotting.estimates import RATIO_INTERVAL, ratio_each
+from continuum_sim.plotting.estimates import interval_note, ratio_each
 from continuum_sim.plotting.held import hold
 from continuum_sim.plotting.marks import bar_height, held_title, legend_above, name_bars
 from continuum_sim.plotting.spec import FigureOptions, FigureSpec, FigureTable
@@ -26,13 +26,14 @@ def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
     baseline = options.baseline_of(data.policies)
     if baseline not in data.policies or len(data.policies) < 2:
         raise MissingData(f"needs the baseline {baseline} and another policy; there are {', '.join(data.policies)}")
-    parts = []
+    parts, cells = [], data.with_jct()
     for statistic in _STATISTICS:
-        part = ratio_each(data.cells, [], f"jct_{statistic}_s", baseline)
+        part = ratio_each(cells, [], f"jct_{statistic}_s", baseline, drawn=data.drawn)
         part.insert(0, "statistic", statistic)
         part.insert(2, "baseline", baseline)
         parts.append(part)
-    return FigureTable(pd.concat(parts, ignore_index=True), f"Bars and whiskers: {RATIO_INTERVAL}", held)
+    note = interval_note(drawn=data.drawn, of="ratio of the statistics")
+    return FigureTable(pd.concat(parts, ignore_index=True), f"Bars and whiskers: {note}", held)
 
 
 def draw(table: FigureTable) -> Figure:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from continuum_sim.plotting.against import BAND_NOTE, across, draw_band, scale_axis
+from continuum_sim.plotting.against import across, band_note, draw_band, scale_axis
 from continuum_sim.plotting.data import FigureData, MissingData
 from continuum_sim.plotting.estimates import estimate_each
 from continuum_sim.plotting.marks import explain_growth, legend_above, mark_growth, with_growth
@@ -28,9 +28,9 @@ def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
         raise MissingData("needs runs from both starts, as of sweep --rates 0.01,0.02,0.03 --vary start=empty,loaded")
     data, held = across(data, "rate", what="the arrival rate", beside=["start"])
     by = ["policy", "start", "rate"]
-    rows = estimate_each(data.cells, by, "jct_mean_s")
+    rows = estimate_each(data.with_jct(), by, "jct_mean_s", drawn=data.drawn)
     rows = rows.rename(columns={"value": "jct_s", "low": "low_s", "high": "high_s"})
-    return with_growth(FigureTable(rows, f"Mean JCT. {BAND_NOTE}", held), data.cells, by)
+    return with_growth(FigureTable(rows, band_note(data, "mean JCT"), held), data.cells, by)
 
 
 def draw(table: FigureTable) -> Figure:

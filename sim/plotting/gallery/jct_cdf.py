@@ -9,11 +9,12 @@ import pandas as pd
 
 from continuum_sim.plotting.against import draw_band
 from continuum_sim.plotting.data import FigureData
-from continuum_sim.plotting.estimates import over_seeds
+from continuum_sim.plotting.estimates import interval_note
 from continuum_sim.plotting.held import hold
 from continuum_sim.plotting.marks import held_title, legend_above, named_growth, with_growth
 from continuum_sim.plotting.spec import FigureOptions, FigureSpec, FigureTable
 from continuum_sim.plotting.style import looks, new_figure
+from continuum_sim.results.estimate import averaged
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,13 +34,14 @@ def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
             points = points[np.linspace(0, len(points) - 1, _MOST_POINTS).round().astype(int)]
         samples = [np.sort(one["jct_s"].to_numpy()) for _, one in of_policy.groupby("seed", sort=False)]
         shares = np.array([np.searchsorted(sample, points, side="right") / len(sample) for sample in samples])
-        estimates = [over_seeds(column) for column in shares.T]
+        sizes = [len(sample) for sample in samples]
+        estimates = [averaged(column, drawn=data.drawn, weights=sizes, logs=False) for column in shares.T]
         part = pd.DataFrame(estimates).rename(columns={"value": "share", "low": "low", "high": "high"})
         part[["low", "high"]] = part[["low", "high"]].clip(0, 1)
         part.insert(0, "policy", policy)
         part.insert(1, "jct_s", points)
         parts.append(part)
-    note = "Curves and bands: mean over seeds of the distribution function and its pointwise 95 % Student t interval"
+    note = f"Curves and bands: {interval_note(drawn=data.drawn, of='distribution function')}, point by point"
     return with_growth(FigureTable(pd.concat(parts, ignore_index=True), note, held), data.cells, ["policy"])
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from continuum_sim.plotting.against import draw_band, one_line
 from continuum_sim.plotting.data import FigureData, MissingData
-from continuum_sim.plotting.estimates import RATIO_INTERVAL, in_order, ratio_each
+from continuum_sim.plotting.estimates import in_order, interval_note, ratio_each
 from continuum_sim.plotting.held import hold
 from continuum_sim.plotting.marks import held_title, legend_above
 from continuum_sim.plotting.spec import FigureOptions, FigureSpec, FigureTable
@@ -33,21 +33,23 @@ def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
     baseline = options.baseline_of(data.policies)
     if baseline not in data.policies or len(data.policies) < 2:
         raise MissingData(f"needs the baseline {baseline} and another policy; there are {', '.join(data.policies)}")
-    cells = data.cells.assign(turns_each=data.cells["turns"] / data.cells["programs"])
+    cells = data.with_jct().assign(turns_each=data.cells["turns"] / data.cells["programs"])
     if cells["turns_each"].nunique() > 1:
-        groups = cells.sort_values("turns_each", kind="stable").rename(columns={"jct_mean_s": "jct_s"})
+        groups = cells.sort_values("turns_each", kind="stable")
+        value, weights = "jct_mean_s", None
         note = "A point is a workload. "
     else:
-        groups = _by_length(data)
+        groups, value, weights = _by_length(data), "jct_s", "programs"
         note = "A point is a fifth of the programs, by turns, at their mean number of turns. "
-    table = ratio_each(groups, ["turns_each"], "jct_s", baseline)
+    table = ratio_each(groups, ["turns_each"], value, baseline, drawn=data.drawn, weights=weights)
     table = table[table["policy"] != baseline].rename(columns={"turns_each": "turns"})
     table.insert(2, "baseline", baseline)
-    return FigureTable(in_order(table, data.policies), f"{note}Ratio of mean JCTs: {RATIO_INTERVAL}", held)
+    ratio = interval_note(drawn=data.drawn, of="ratio of mean JCTs")
+    return FigureTable(in_order(table, data.policies), f"{note}Line and band: {ratio}", held)
 
 
 def _by_length(data: FigureData) -> pd.DataFrame:
-    """Mean JCT of every policy and seed over the programs of each bin of turn counts."""
+    """Mean JCT of every policy and seed over the programs of each bin of turn counts, and how many these are."""
     programs = data.table("programs", ["program", "turns", "jct_s"])
     lengths = np.sort(programs.drop_duplicates("program")["turns"].to_numpy())
     edges = np.unique(np.quantile(lengths, np.linspace(0, 1, _BINS + 1)[1:-1]))
@@ -55,7 +57,8 @@ def _by_length(data: FigureData) -> pd.DataFrame:
         raise MissingData(f"needs programs of different numbers of turns; all have {lengths[0]}")
     programs["bin"] = np.searchsorted(edges, programs["turns"].to_numpy(), side="left")
     turns_each = programs.drop_duplicates("program").groupby("bin")["turns"].mean().rename("turns_each")
-    means = programs.groupby(["bin", "policy", "seed"], as_index=False)["jct_s"].mean()
+    groups = programs.groupby(["bin", "policy", "seed"], as_index=False)
+    means = groups.agg(jct_s=("jct_s", "mean"), programs=("jct_s", "size"))
     joined: pd.DataFrame = means.join(turns_each, on="bin")
     return joined
 

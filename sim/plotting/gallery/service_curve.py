@@ -39,7 +39,7 @@ def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
     parts = []
     for policy in data.policies:
         mine = cells[cells["policy"] == policy]
-        part = estimate_each(mine, ["policy", "n"], SERVED[0])
+        part = estimate_each(mine, ["policy", "n"], SERVED[0], drawn=False)
         if (mine["n"].value_counts() == 1).all():  # the interval of a run by itself
             part["low"], part["high"] = (mine[name].to_numpy() for name in SERVED[1:])
         for name in CAPACITY_RATES:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from continuum_sim.plotting.against import across, draw_band, scale_axis, top_of
 from continuum_sim.plotting.data import FigureData, MissingData
-from continuum_sim.plotting.estimates import T_INTERVAL, estimate_each
+from continuum_sim.plotting.estimates import estimate_each, interval_note
 from continuum_sim.plotting.held import hold
 from continuum_sim.plotting.marks import (
     bar_height,
@@ -40,10 +40,11 @@ def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
         data, held = hold(data)
     parts = []
     for kind in _LABELS:
-        part = estimate_each(data.cells, by, kind)
+        part = estimate_each(data.cells, by, kind, drawn=data.drawn)
         part.insert(len(by), "throughput", kind)
         parts.append(part)
-    note = f"Throughput is over the whole run, until its last program has left. {T_INTERVAL[0].upper()}{T_INTERVAL[1:]}"
+    said = interval_note(drawn=data.drawn, of="its mean")
+    note = f"Throughput is over the whole run, until its last program has left; {said}"
     return with_growth(FigureTable(pd.concat(parts, ignore_index=True), note, held), data.cells, by)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from continuum_sim.plotting.data import TIME_PARTS, FigureData
-from continuum_sim.plotting.estimates import estimate_each
+from continuum_sim.plotting.estimates import estimate_each, interval_note
 from continuum_sim.plotting.held import hold
 from continuum_sim.plotting.marks import bar_height, held_title, legend_above, name_bars
 from continuum_sim.plotting.spec import FigureOptions, FigureSpec, FigureTable
@@ -35,11 +35,11 @@ def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
     """One row a policy: seconds a program in each part, and the mean JCT they add up to."""
     data, held = hold(data)
     no_time = pd.Series(dtype=float)
-    table = estimate_each(data.cells, ["policy"], "jct_mean_s")
+    table = estimate_each(data.with_jct(), ["policy"], "jct_mean_s", drawn=data.drawn)
     table = table.rename(columns={"value": "jct_mean_s", "low": "jct_low_s", "high": "jct_high_s"})
     names = [f"{part}_s" for part in TIME_PARTS if part not in _RARE or data.cells.get(f"{part}_s", no_time).any()]
     parts = data.cells.groupby("policy", sort=False)[names].mean()
-    note = "Parts are means over programs and seeds and add up to the mean JCT; whiskers: 95 % Student t interval"
+    note = f"Parts are means over seeds and add up to the mean JCT; whiskers: {interval_note(drawn=data.drawn)}"
     return FigureTable(table.join(parts, on="policy"), note, held)
 
 

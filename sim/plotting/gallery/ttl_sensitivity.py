@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import pandas as pd
 
 from continuum_sim.plotting.against import (
-    BAND_NOTE,
+    band_note,
     draw_band,
     reference_level,
     scale_axis,
@@ -34,7 +34,7 @@ _TTL: Final = re.compile(r"(?P<before>[:,])ttl=(?P<ttl>[^,]*),?")
 def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
     """One row a family of policies, TTL and statistic; policies without the parameter have no TTL."""
     data, held = hold(data)
-    cells = data.cells.assign(
+    cells = data.with_jct().assign(
         policy=[family(p) for p in data.cells["policy"]], ttl_s=[ttl(p) for p in data.cells["policy"]]
     )
     counts = cells.groupby("policy")["ttl_s"].nunique()
@@ -49,11 +49,11 @@ def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
     cells = cells.sort_values("ttl_s", kind="stable")
     parts = []
     for statistic in _STATISTICS:
-        part = estimate_each(cells, ["policy", "ttl_s"], f"jct_{statistic}_s")
+        part = estimate_each(cells, ["policy", "ttl_s"], f"jct_{statistic}_s", drawn=data.drawn)
         part.insert(2, "statistic", statistic)
         parts.append(part)
     rows = pd.concat(parts, ignore_index=True)
-    return FigureTable(rows.rename(columns={"value": "jct_s", "low": "low_s", "high": "high_s"}), BAND_NOTE, held)
+    return FigureTable(rows.rename(columns={"value": "jct_s", "low": "low_s", "high": "high_s"}), band_note(data), held)
 
 
 def family(policy: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from continuum_sim.plotting.against import BAND_NOTE, draw_band, top_of
+from continuum_sim.plotting.against import band_note, draw_band, top_of
 from continuum_sim.plotting.data import FigureData
 from continuum_sim.plotting.estimates import estimate_each, in_order
 from continuum_sim.plotting.held import hold
@@ -34,10 +34,11 @@ def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
     reached = means.groupby("turn")[["size", "programs"]].sum()
     kept = reached.index[reached["size"] >= _LEAST_SHARE * reached["programs"]]
     means = means[means["turn"].isin(kept)].sort_values("turn", kind="stable")
-    table = estimate_each(means, ["policy", "turn"], "mean")
+    table = estimate_each(means, ["policy", "turn"], "mean", drawn=data.drawn, weights="size", logs=False)
     table = table.rename(columns={"value": "wait_s", "low": "low_s", "high": "high_s"})
+    note = band_note(data, "mean wait of these turns")
     rare = f"Turns that under {100 * _LEAST_SHARE:.0f} % of programs reach are left out"
-    return FigureTable(in_order(table, data.policies), f"{BAND_NOTE} of the turns' mean wait. {rare}", held)
+    return FigureTable(in_order(table, data.policies), f"{note}. {rare}", held)
 
 
 def draw(table: FigureTable) -> Figure:

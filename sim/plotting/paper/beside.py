@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from continuum_sim.plotting.data import FigureData
-from continuum_sim.plotting.estimates import T_INTERVAL, estimate_each, ratio_each
+from continuum_sim.plotting.estimates import estimate_each, interval_note, ratio_each
 from continuum_sim.plotting.marks import legend_above, name_bars
 from continuum_sim.plotting.paper.spec import PaperFigure
 from continuum_sim.plotting.spec import FigureTable
@@ -48,17 +48,19 @@ def beside_table(data: FigureData, published: str) -> FigureTable:
     """One row a quantity and policy: published value, ours, and both as multiples of the baseline's."""
     figure = find_published(published)
     baseline = data.policies[0]
-    parts = []
+    parts, cells = [], data.with_jct()
     for quantity in dict.fromkeys(point.quantity for point in figure.points if point.quantity in _COLUMNS):
         column = _COLUMNS[quantity][0]
-        ours = estimate_each(data.cells, ["policy"], column)
-        ratios = ratio_each(data.cells, [], column, baseline).rename(columns={"low": "ratio_low", "high": "ratio_high"})
+        ours = estimate_each(cells, ["policy"], column, drawn=data.drawn)
+        ratios = ratio_each(cells, [], column, baseline, drawn=data.drawn)
+        ratios = ratios.rename(columns={"low": "ratio_low", "high": "ratio_high"})
         part = ours.join(ratios.set_index("policy").drop(columns="seeds"), on="policy")
         theirs = {point.policy: point for point in figure.points if point.quantity == quantity}
         part = part.join(_published(theirs, baseline), on="policy")
         part.insert(0, "quantity", quantity)
         parts.append(part)
-    note = f"Published: {figure.source}. Simulated: {T_INTERVAL}; in brackets the multiple of {baseline}"
+    said = interval_note(drawn=data.drawn)
+    note = f"Published: {figure.source}. Simulated: {said}; in brackets the multiple of {baseline}"
     rows = pd.concat(parts, ignore_index=True)
     if (rows["ratio"] - 1).abs().max() < _EQUAL:
         note += f". Simulated, no policy differs from {baseline} by more than {100 * _EQUAL:g} %"

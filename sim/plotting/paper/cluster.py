@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from continuum_sim.plotting.data import FigureData, MissingData
-from continuum_sim.plotting.estimates import RATIO_INTERVAL, ratio_each
+from continuum_sim.plotting.estimates import interval_note, ratio_each
 from continuum_sim.plotting.marks import bar_height, legend_above, name_bars
 from continuum_sim.plotting.paper.spec import PaperFigure
 from continuum_sim.plotting.spec import FigureTable
@@ -29,14 +29,15 @@ def tabulate(cells: Mapping[str, FigureData]) -> FigureTable:
     pairs = data.cells[["router", "policy"]].drop_duplicates()
     if not ((pairs["router"] == _ROUTER) & (pairs["policy"] == _POLICY)).any():
         raise MissingData(f"needs {_POLICY} behind {_ROUTER} in the scenario {_SCENARIO}")
-    both = data.cells.assign(policy=data.cells["router"] + "\n" + data.cells["policy"])
-    rows = ratio_each(both, [], "jct_mean_s", f"{_ROUTER}\n{_POLICY}")
+    both = data.with_jct().assign(policy=data.cells["router"] + "\n" + data.cells["policy"])
+    rows = ratio_each(both, [], "jct_mean_s", f"{_ROUTER}\n{_POLICY}", drawn=data.drawn)
     rows[["router", "policy"]] = rows["policy"].str.split("\n", expand=True)
     figure = find_published("fig08-range")
     (largest,) = (point for point in figure.points if "real SWE agent" in point.series)
     rows["published_largest"] = largest.value
+    said = interval_note(drawn=data.drawn)
     note = (
-        f"Mean JCT over that of {_POLICY} behind {_ROUTER}; {RATIO_INTERVAL}. Published is one value alone, the "
+        f"Mean JCT over that of {_POLICY} behind {_ROUTER}; {said}. Published is one value alone, the "
         f"largest gain ({figure.source}), over systems that are not simulated: SGLang with cache-aware routing, and "
         "Dynamo with prefill and decode apart"
     )

@@ -11,7 +11,7 @@ import pandas as pd
 
 from continuum_sim.plotting.against import draw_band, one_line, scale_axis
 from continuum_sim.plotting.data import FigureData
-from continuum_sim.plotting.estimates import RATIO_INTERVAL, in_order, ratio_each
+from continuum_sim.plotting.estimates import in_order, interval_note, ratio_each
 from continuum_sim.plotting.marks import legend_above
 from continuum_sim.plotting.paper.spec import PaperFigure
 from continuum_sim.plotting.spec import FigureTable
@@ -51,7 +51,8 @@ def tabulate(cells: Mapping[str, FigureData], gain: _Gain) -> FigureTable:
     published = {point.series: point.value for point in figure.points if point.quantity == gain.quantity}
     parts = []
     for name, data in cells.items():
-        part = ratio_each(data.cells.sort_values("rate", kind="stable"), ["rate"], gain.column, _POLICY)
+        ordered = data.with_jct().sort_values("rate", kind="stable")
+        part = ratio_each(ordered, ["rate"], gain.column, _POLICY, drawn=data.drawn)
         part = in_order(part[part["policy"] != _POLICY], data.policies).rename(columns={"policy": "baseline"})
         if gain.inverted:
             part[["ratio", "low", "high"]] = 1 / part[["ratio", "high", "low"]].to_numpy()
@@ -62,7 +63,7 @@ def tabulate(cells: Mapping[str, FigureData], gain: _Gain) -> FigureTable:
         parts.append(part)
     compared = f"{_POLICY} over baseline" if gain.inverted else f"Baseline over {_POLICY}"
     note = (
-        f"{compared}; {RATIO_INTERVAL}. "
+        f"{compared}: {interval_note(drawn=all(data.drawn for data in cells.values()), of='ratio')}. "
         f"Shaded: the range of the gains published, over all panels together ({figure.source})"
     )
     return FigureTable(pd.concat(parts, ignore_index=True), note)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from continuum_sim.plotting.against import draw_band, one_line
 from continuum_sim.plotting.data import FigureData
-from continuum_sim.plotting.estimates import RATIO_INTERVAL, ratio_each
+from continuum_sim.plotting.estimates import interval_note, ratio_each
 from continuum_sim.plotting.marks import legend_above
 from continuum_sim.plotting.paper.spec import PaperFigure
 from continuum_sim.plotting.spec import FigureTable
@@ -25,14 +25,16 @@ _BASELINE, _POLICY = "lru", "ttl"
 
 def tabulate(cells: Mapping[str, FigureData]) -> FigureTable:
     """One row a source (published, simulated) and number of turns, as a multiple of the trace's."""
-    ours = cells[_SCENARIO].cells.rename(columns={"repeat_turns": "times"}).sort_values("times", kind="stable")
-    ratios = ratio_each(ours, ["times"], "jct_mean_s", _POLICY)
+    data = cells[_SCENARIO]
+    ours = data.with_jct().rename(columns={"repeat_turns": "times"}).sort_values("times", kind="stable")
+    ratios = ratio_each(ours, ["times"], "jct_mean_s", _POLICY, drawn=data.drawn)
     simulated = ratios[ratios["policy"] == _BASELINE].drop(columns="policy")
     simulated.insert(0, "source", "simulated")
     figure = find_published("fig14-turns")
     points = [("published", point.x, point.value) for point in figure.points]
     published = pd.DataFrame(points, columns=["source", "times", "ratio"])
-    note = f"Mean JCT of {_BASELINE} over that of {_POLICY}; simulated: {RATIO_INTERVAL}. Published: {figure.source}"
+    said = interval_note(drawn=data.drawn, of="ratio")
+    note = f"Mean JCT of {_BASELINE} over that of {_POLICY}; simulated: {said}. Published: {figure.source}"
     return FigureTable(pd.concat([published, simulated], ignore_index=True), note)
 
 

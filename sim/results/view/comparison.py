@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
+from continuum_sim.results.estimate import ENOUGH_RUNS, LEAST_RUNS
 from continuum_sim.results.numbers import count, percent, seconds, signed
-from continuum_sim.results.paired import SEEDS_TO_RESAMPLE, PairedDifference
+from continuum_sim.results.paired import PairedDifference
 from continuum_sim.results.summary import Prefill, Summary, TimeSplit
 from continuum_sim.results.view.capacity import metastable_line, rate
 from continuum_sim.results.view.parts import (
@@ -19,6 +20,7 @@ from continuum_sim.results.view.parts import (
     Note,
     Part,
     Table,
+    Tone,
     View,
     joined,
     label,
@@ -36,8 +38,7 @@ if TYPE_CHECKING:
 
 FEW_METRICS: Final = ("mean", "p95")
 """Of the JCT: those whose differences are shown where there is little room."""
-EQUAL_RATIO: Final = 5e-4
-"""Ratios nearer to 1 than this print as 1.000."""
+_TONES: Final[dict[str, Tone]] = {"faster": "good", "slower": "bad"}
 
 
 def comparison_view(
@@ -58,8 +59,12 @@ def comparison_view(
     if rows[0].router:
         blocks.append(_cluster(rows))
     if differences:
+        # What its intervals are about, which are those of the means above as well, stands below.
         title = f"JCT against {differences[0].baseline}, the same programs and arrivals"
-        blocks.append(replace(differences_table(differences, title, metrics=metrics), note=_method(differences[0])))
+        blocks.append(differences_table(differences, title, metrics=metrics))
+    elif len(seeds) > 1:
+        drawn = all(summary.population == "drawn" for summary in summaries)
+        blocks.append(Facts([Fact("intervals", about_line(len(seeds), drawn=drawn))]))
     said = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
     return View(
         title=f"{len(rows)} policies on {first.trace}",
@@ -72,15 +77,15 @@ def comparison_view(
 def differences_table(
     differences: Sequence[PairedDifference], title: str, *, metrics: Sequence[str] = FEW_METRICS
 ) -> Table:
-    """Set differences side by side, with a verdict each."""
+    """Set differences side by side, with a verdict each, and say what their intervals are about."""
     rows = [
         [
             item.policy,
             item.metric,
             signed(item.difference_s),
-            f"{signed(item.difference_low_s)} … {signed(item.difference_high_s)}",
+            _between(item.difference_low_s, item.difference_high_s, signed),
             f"{item.ratio:.3f}",
-            f"{item.ratio_low:.3f} … {item.ratio_high:.3f}",
+            _between(item.ratio_low, item.ratio_high, "{:.3f}".format),
             _verdict(item),
         ]
         for item in differences
@@ -88,21 +93,21 @@ def differences_table(
     ]
     columns = [name("policy"), label("JCT"), *numbers("difference s"), *joined("95 % interval")]
     columns += [*numbers("ratio"), *joined("95 % interval", "")]
-    return Table(columns, rows, title)
+    return Table(columns, rows, title, about_line(differences[0].runs, drawn=differences[0].drawn))
 
 
 def _times(rows: Sequence[ComparisonRow]) -> Table:
     parts = shown_parts(*map(_time_s, rows))
-    costs = [row.usd_per_program for row in rows]
-    priced = None not in costs
-    heads = ("mean", "p50", "p90", "p95", "p99", *map(called, parts), "programs/h", *["$/program"] * priced)
-    columns = [name("policy"), *numbers(*heads)]
+    several = any(math.isfinite(row.jct_mean_low_s) for row in rows)
+    columns = [name("policy"), *numbers("mean"), *(joined("95 % interval") if several else ())]
+    columns += numbers("p50", "p90", "p95", "p99", *map(called, parts), "programs/h")
     cells = []
     for row in rows:
-        jct = (row.jct_mean_s, row.jct_p50_s, row.jct_p90_s, row.jct_p95_s, row.jct_p99_s)
+        jct = (row.jct_p50_s, row.jct_p90_s, row.jct_p95_s, row.jct_p99_s)
         split = (_time_s(row)[part] for part in parts)
-        usd = [seconds(row.usd_per_program or 0.0)] * priced
-        cells.append([row.policy, *map(seconds, (*jct, *split)), f"{3600 * row.programs_per_s:,.1f}", *usd])
+        mean = [seconds(row.jct_mean_s)]
+        mean += [_between(row.jct_mean_low_s, row.jct_mean_high_s, seconds)] * several
+        cells.append([row.policy, *mean, *map(seconds, (*jct, *split)), f"{3600 * row.programs_per_s:,.1f}"])
     best = min(range(len(rows)), key=lambda at: rows[at].jct_mean_s)
     return Table(columns, cells, "JCT, and where it goes (seconds a program)", best=best)
 
@@ -156,20 +161,28 @@ def _time_s(row: ComparisonRow) -> Mapping[str, float]:
     return {part: getattr(row, f"{part}_s") for part in TimeSplit.__struct_fields__}
 
 
+def _between(low: float, high: float, text: Callable[[float], str]) -> str:
+    return f"{text(low)} … {text(high)}" if math.isfinite(low) else "–"
+
+
 def _verdict(item: PairedDifference) -> Marked:
-    if not item.beyond_noise:
-        return Marked("within noise", "faint")
-    if abs(item.ratio - 1) < EQUAL_RATIO:
-        return Marked("equal", "faint")  # sure to differ, by nothing anyone would notice
-    return Marked("faster", "good") if item.difference_s < 0 else Marked("slower", "bad")
+    said = item.verdict or "–"
+    return Marked(said, _TONES.get(said, "faint"))
 
 
-def _method(item: PairedDifference) -> str:
-    hint = ""
-    if item.resampled == "programs":
-        hint = f"; with {SEEDS_TO_RESAMPLE} seeds or more (--seeds) it would be about other arrivals too"
+def about_line(runs: int, *, drawn: bool) -> str:
+    """Say what intervals over runs are about; 0 runs are those of an earlier version's comparison."""
+    if not runs:
+        return "Intervals as an earlier version made them, resampling programs or seeds."
+    if runs == 1:
+        return "One run has no interval: give several seeds (--seeds)."
+    few = f"; no verdict below {LEAST_RUNS} seeds" if runs < LEAST_RUNS else ""
+    if not drawn:
+        return f"Intervals (95 %): these programs, other arrivals; {runs} runs replay the same programs{few}."
+    first = f" (a first look; {ENOUGH_RUNS} seeds or more make an interval)" if runs < ENOUGH_RUNS else ""
     return (
-        f"Paired bootstrap over {item.pairs:,} pairs (one program under one seed), resampling {item.resampled}{hint}."
+        "Intervals (95 %): other programs of this kind and other arrivals; "
+        f"each of {runs} runs drew its own programs{first}{few}."
     )
 
 

@@ -110,9 +110,8 @@ def _jct(jct: JctDifference) -> str:
     if jct.equal == jct.programs:
         return f"of the same {jct.programs:,} programs: equal in every one"
     return (
-        f"of the same {jct.programs:,} programs: {_number(jct.mean_difference_s, sign=True)} s on average (95 % "
-        f"interval {signed(jct.low_s)} … {signed(jct.high_s)}), ratio {jct.ratio:.3f}; in B {jct.faster:,} faster, "
-        f"{jct.slower:,} slower, {jct.equal:,} equal"
+        f"of the same {jct.programs:,} programs: {_number(jct.mean_difference_s, sign=True)} s on average, "
+        f"ratio {jct.ratio:.3f}; in B {jct.faster:,} faster, {jct.slower:,} slower, {jct.equal:,} equal"
     )
 
 

@@ -6,12 +6,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
+from continuum_sim.results.estimate import METRICS, pooled
 from continuum_sim.results.jsonfile import to_json
+from continuum_sim.results.measured import drawn_in
 from continuum_sim.results.numbers import percent, seconds
-from continuum_sim.results.view.comparison import EQUAL_RATIO, differences_table
+from continuum_sim.results.view.comparison import differences_table
 from continuum_sim.results.view.parts import Block, Note, Table, View, label, name, numbers
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from continuum_sim.sweeps.result import Failure, SweepResult
     from continuum_sim.sweeps.tuned import Tuned
 
@@ -31,6 +37,8 @@ _SHOWN: Final = {
 _MOST_ROWS: Final = 60
 _MOST_REASONS: Final = 20
 _SHOWN_TRIALS: Final = 5
+_EQUAL_RATIO: Final = 5e-4
+"""Ratios nearer to 1 than this print as 1.000."""
 _ALIKE: Final = (
     "every setting tried gives the same JCT, so there was nothing to tune here: "
     "try a higher --rate, more programs (--limit) or less memory (--kv-blocks)"
@@ -71,22 +79,33 @@ def tuned_view(found: Tuned) -> View:
 def all_alike(found: Tuned) -> bool:
     """Whether no setting tried made a difference that anyone would notice."""
     values_s = [trial.value_s for trial in found.trials if trial.value_s is not None]
-    return len(values_s) > 1 and max(values_s) - min(values_s) <= EQUAL_RATIO * min(values_s)
+    return len(values_s) > 1 and max(values_s) - min(values_s) <= _EQUAL_RATIO * min(values_s)
 
 
 def sweep_rows(result: SweepResult) -> list[dict[str, Any]]:
-    """Return one row a combination of what varies besides the seed: it, means over the seeds, how many these are."""
-    frame = result.frame()
+    """Return one row a combination of what varies besides the seed: it, its results over all seeds, how many these are.
+
+    A statistic of the JCT is that of the programs of all seeds; all else is a mean over seeds.
+    """
+    frame = result.frame(programs=True)
     scene = [name for name in result.axes if name != "seed"]
     # `cached_share` is of what no memory tier held; this one is of all that was asked for, as a run says it.
     asked_tokens = frame[["computed_tokens", "cached_tokens", "reloaded_tokens"]].fillna(0).sum(axis=1)
     frame["from_cache_share"] = frame["cached_tokens"] / asked_tokens
-    frame["seeds"] = 1
-    told = {**dict.fromkeys([*_SHOWN.values(), "cached_share"], "mean"), "seeds": "sum"}
-    if not scene:
-        return [{name: getattr(frame[name], how)() for name, how in told.items()}]
-    means = frame.groupby(scene, sort=False, dropna=False).agg(told).reset_index()
-    return [{str(name): value for name, value in row.items()} for row in means.to_dict("records")]
+    told = [name for name in _SHOWN.values() if not name.startswith("jct_")]
+    rows = []
+    for key, group in frame.groupby(scene, sort=False, dropna=False) if scene else [((), frame)]:
+        where = dict(zip(scene, key if isinstance(key, tuple) else (key,), strict=True))
+        rows.append({**where, **_jct(group), **group[[*told, "cached_share"]].mean(), "seeds": len(group)})
+    return rows
+
+
+def _jct(cells: pd.DataFrame) -> dict[str, float]:
+    """Statistics of the JCT over the programs of cells that differ in the seed, and the interval of the mean."""
+    samples, drawn = [np.asarray(jct_s) for jct_s in cells["program_jct_s"]], drawn_in(cells)
+    found = {metric: pooled(metric, samples, drawn=drawn) for metric in METRICS}
+    mean_s = {"jct_mean_low_s": found["mean"].low, "jct_mean_high_s": found["mean"].high}
+    return {**{f"jct_{metric}_s": item.value for metric, item in found.items()}, **mean_s}
 
 
 def sweep_json(result: SweepResult) -> str:

@@ -7,41 +7,11 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from continuum_sim.plotting.data import FigureData, MissingData, arrival_settings
-from continuum_sim.plotting.estimates import over_seeds, ratio_over_seeds
 from continuum_sim.plotting.gallery import kv_occupancy, ratio_vs_turns, ttl_sensitivity
 from continuum_sim.plotting.held import hold
 from continuum_sim.plotting.spec import FigureOptions
-
-
-def test_the_interval_of_three_seeds() -> None:
-    value, low, high, seeds = over_seeds([1, 2, 3])
-    # s = 1, n = 3, t(2, 97.5 %) = 4.302653: half a width of 2.484138
-    assert (value, seeds) == (2, 3)
-    assert (low, high) == pytest.approx((2 - 2.484138, 2 + 2.484138), abs=1e-6)
-
-
-def test_one_seed_has_no_interval() -> None:
-    value, low, high, seeds = over_seeds([7.5])
-    assert (value, seeds) == (7.5, 1)
-    assert math.isnan(low)
-    assert math.isnan(high)
-
-
-def test_a_ratio_is_geometric_and_its_reverse_is_its_inverse() -> None:
-    forth, back = ratio_over_seeds([2, 8], [1, 1]), ratio_over_seeds([1, 1], [2, 8])
-    assert forth.value == pytest.approx(4)
-    assert back.value == pytest.approx(1 / 4)
-    assert back.low == pytest.approx(1 / forth.high)
-
-
-@given(st.lists(st.floats(0.1, 1e6), min_size=2, max_size=20), st.floats(0.1, 10))
-def test_a_common_factor_moves_estimates_alone(sample: list[float], factor: float) -> None:
-    one, scaled = over_seeds(sample), over_seeds([factor * x for x in sample])
-    assert scaled[:3] == pytest.approx([factor * x for x in one[:3]], rel=1e-6, abs=1e-6)
 
 
 def cells(rows: list[tuple[object, ...]], *columns: str) -> FigureData:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -13,14 +14,14 @@ from continuum_sim.plotting.load import load
 from continuum_sim.plotting.registry import find_figures
 from continuum_sim.plotting.spec import FigureOptions
 from continuum_sim.plotting.style import styled
-from support.small_results import SMALL
+from support.small_results import SMALL, Programs
 
 GROWS = "backlog grows"
 
 
 def runs(*growing: tuple[str, str, float, int]) -> FigureData:
     """Two policies, starts, rates and seeds; `growing` names those whose backlog grows."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for policy, start, rate, seed in itertools.product(("lru", "ttl"), ("empty", "loaded"), (0.1, 0.2), (0, 1)):
         jct_s = 100 * rate + seed + (50 if start == "loaded" else 0)
         kind = "grows" if (policy, start, rate, seed) in growing else "steady"
@@ -37,7 +38,7 @@ def runs(*growing: tuple[str, str, float, int]) -> FigureData:
                 "programs": 20,
             }
         )
-    return FigureData(pd.DataFrame(rows), [None] * len(rows))
+    return FigureData(pd.DataFrame(rows), [Programs([row["jct_mean_s"]]) for row in rows])
 
 
 def drawn(name: str, data: FigureData) -> tuple[pd.DataFrame, list[str], list[tuple[float, float]]]:
@@ -54,7 +55,7 @@ def drawn(name: str, data: FigureData) -> tuple[pd.DataFrame, list[str], list[tu
 @pytest.mark.parametrize("name", ["jct-vs-rate", "throughput", "hysteresis"])
 def test_nothing_is_marked_where_nothing_grows_or_nobody_knows(name: str) -> None:
     known = runs()
-    unknown = FigureData(known.cells.drop(columns="verdict_kind"), [None] * len(known.cells))
+    unknown = FigureData(known.cells.drop(columns="verdict_kind"), [run for _, run in known.rows()])
     for data in (known, unknown):
         rows, words, hollow = drawn(name, data)
         assert "growing" not in rows

@@ -135,7 +135,7 @@ def test_a_burst_counts_and_a_load_from_before_does_not() -> None:
 
 def test_a_load_from_before_does_not_count_though_others_come_with_it() -> None:
     trace = [replace(one, arrival_s=0.0) for one in TRACE]
-    compared = cs.compare(["lru"], trace=trace, arrivals="trace", start="loaded", **ENGINE)
+    compared = cs.compare(["lru"], [0], trace=trace, arrivals="trace", start="loaded", **ENGINE)
     assert compared.rows[0].programs == 5
     assert compared.rows[0].jct_mean_s == pytest.approx(compared.summaries[0].jct_s.mean)
 

@@ -100,3 +100,34 @@ def test_how_many_will_come() -> None:
     assert RunLength(programs=50).expected(5, Closed(2)) == 50
     assert RunLength(duration_s=30.0).expected(5, Poisson(2.0)) == 60
     assert RunLength(programs=3, duration_s=30.0).expected(5, FromTrace()) == 3
+
+
+@given(st.integers(0, 1000), st.integers(1, 12))
+def test_a_draw_is_of_as_many_programs_under_names_of_their_own(seed: int, number: int) -> None:
+    names = [f"{name}~2" if name == "b" else name for name in "abcdefghijkl"[:number]]
+    trace = [
+        Program(
+            name, program(name, turn(10 + place, 5)).turns, children=(Child(program(f"{name}/child", turn(9, 1)), 0),)
+        )
+        for place, name in enumerate(names)
+    ]
+    length = RunLength(programs=3 * number, drawn=True)
+    drawn = list(length.distinct(trace, seed))
+    assert len(drawn) == number
+    names = [member.program_id for program in drawn for member in program.family()]
+    assert len({*names}) == 2 * number, "sub-agents come with their programs"
+    assert {name[0] for name in names} <= {program.program_id[0] for program in trace}
+    assert drawn == list(length.distinct(trace, seed)), "by the seed alone"
+    served = list(length.stream(drawn, Poisson(1.0), seed))
+    for start in (0, number, 2 * number):
+        one_pass = sorted(program.turns[0].input_tokens for program in served[start : start + number])
+        assert one_pass == sorted(program.turns[0].input_tokens for program in drawn), "every pass has them all"
+    assert len({program.program_id for program in served}) == 3 * number
+
+
+def test_draws_differ_between_seeds_and_repeat_programs() -> None:
+    length = RunLength(programs=100, drawn=True)
+    draws = [[program.program_id[0] for program in length.distinct(TRACE, seed)] for seed in range(20)]
+    assert len({tuple(one) for one in draws}) > 10
+    assert any(len({*one}) < len(TRACE) for one in draws), "with replacement"
+    assert RunLength(programs=100).distinct(TRACE, 0) is TRACE

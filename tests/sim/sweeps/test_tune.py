@@ -148,6 +148,15 @@ def test_held_out_seeds_judge_the_best_against_the_default(found: tuple[cs.Tuned
     assert held_out == {"ttl-static", tuned.best}
 
 
+def test_a_search_of_a_length_is_judged_on_programs_drawn_anew() -> None:
+    asked = {**FAST, "trials": 1, "holdout": range(100, 105), "programs": 12}
+    tuned = cs.tune("ttl-static", {"ttl": "0.5:20:log"}, **asked)
+    assert {(item.runs, item.drawn, item.verdict) for item in tuned.held_out} == {(5, True, "equal")}
+    assert "each of 5 runs drew its own programs" in repr(tuned.view())
+    replayed = cs.tune("ttl-static", {"ttl": "0.5:20:log"}, **{**asked, "population": "trace"})
+    assert {item.drawn for item in replayed.held_out} == {False}
+
+
 def test_the_directory_holds_the_result_and_every_run(found: tuple[cs.Tuned, Path]) -> None:
     tuned, out = found
     assert (out / "tuned.json").read_text() == tuned.to_json()

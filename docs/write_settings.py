@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from continuum_sim.engine.tier_config import ReloadRule
     from continuum_sim.hardware import GpuSpec, ModelSpec
     from continuum_sim.policies import Policy, Routing
-    from continuum_sim.setting_types import Arrivals, EngineMode, PerToolSetting, Replicas, StartMode, Trace
+    from continuum_sim.setting_types import Arrivals, EngineMode, Objectives, PerToolSetting, Replicas, StartMode, Trace
     from continuum_sim.steptime.model import StepTime
 '''
-LOAD = "arrivals rate programs duration warmup cooldown burst start"
+LOAD = "arrivals rate programs duration warmup cooldown burst start slo"
 """Settings of when programs come, and of which of them count."""
 CLASSES = {
     "Service": ("TypedDict, total=False", "Engine, tools and cuts of the trace: what every command takes.", None),

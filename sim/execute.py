@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from continuum_sim.alone import alone_on
 from continuum_sim.cluster import LogDecision, ReplicaSetup
+from continuum_sim.engine.token_gaps import TokenGaps
 from continuum_sim.errors import ConfigError
 from continuum_sim.interrupts import stop_if_asked
 from continuum_sim.records import Recorder
@@ -33,6 +35,7 @@ from continuum_sim.steady.burst import WithBurst
 from continuum_sim.tools import ToolOutcomes
 from continuum_sim.totals import EngineTotals
 from continuum_sim.traces.arrivals import Closed, OpenArrivals
+from continuum_sim.traces.schema import Program
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -109,7 +112,9 @@ def simulate(
     goes on from where the recorder's ends.
     """
     started_s = time.perf_counter()
-    simulation, totals = serve(run, recorder, log, timeline=recorder.wants_timeline)
+    simulation, totals = serve(
+        run, recorder, log, timeline=recorder.wants_timeline, gaps=recorder.tally.gaps, alone_s=alone_on(run)
+    )
     recorder.close()
     tally = recorder.tally
     if not tally.programs:
@@ -137,6 +142,8 @@ def simulate(
         ],
         verdict=verdict_of(tally, run.arrivals),
         recovery=recovery,
+        slo=run.config.objectives,
+        gpus=run.config.tensor_parallel_size * len(run.replicas),
         served_per_s=tally.served_per_s(run.arrivals.workers) if isinstance(run.arrivals, Closed) else None,
         router=None if run.routing is None else routing_spec(run.routing),
         replicas=parts,
@@ -150,6 +157,8 @@ def serve(
     *,
     burst: bool = True,
     timeline: bool = False,
+    gaps: TokenGaps | None = None,
+    alone_s: Callable[[Program], float | None] | None = None,
 ) -> tuple[Simulation, EngineTotals]:
     """Simulate into any recorder, and return what is left of the engines; a run can be served again and again.
 
@@ -161,6 +170,8 @@ def serve(
         Whether the burst of the run, if there is one, comes; all else is the same without.
     timeline
         Whether to report `TimelineRecord`s.
+    gaps, alone_s
+        See `Simulation`.
 
     Raises
     ------
@@ -180,6 +191,8 @@ def serve(
         others=[ReplicaSetup(replica.engine, replica.step_time) for replica in run.replicas[1:]],
         routing=routing,
         tools=ToolOutcomes(run.tools, run.config.seed),
+        gaps=gaps,
+        alone_s=alone_s,
     )
     length, seed = run.config.length, run.config.seed
     programs = length.stream(run.trace, run.arrivals, seed)

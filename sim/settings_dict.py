@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from continuum_sim.engine.tier_config import ReloadRule
     from continuum_sim.hardware import GpuSpec, ModelSpec
     from continuum_sim.policies import Policy, Routing
-    from continuum_sim.setting_types import Arrivals, EngineMode, PerToolSetting, Replicas, StartMode, Trace
+    from continuum_sim.setting_types import Arrivals, EngineMode, Objectives, PerToolSetting, Replicas, StartMode, Trace
     from continuum_sim.steptime.model import StepTime
 
 
@@ -92,6 +92,8 @@ class LoadAndEngine(Service, total=False):
     """Programs more, at once, now or at a time in seconds: 100 or 100@3600."""
     start: StartMode
     """Begin with an empty engine, or as after --burst 100 whose programs do not count."""
+    slo: Objectives
+    """Objectives to look at, in seconds: p95_jct=300,mean_ttft=1, or of every turn or program, ttft=2,slowdown=3."""
 
 
 class RunSettings(LoadAndEngine, total=False):

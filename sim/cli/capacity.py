@@ -14,7 +14,9 @@ from continuum_sim.cli.setting_flags import Flags, check_acting, takes_settings
 from continuum_sim.run_config import run_settings
 
 _ASKED = "What is asked"
-_NOT_TAKEN = ("policy", "arrivals", "rate", "seed", "programs", "duration", "warmup", "cooldown", "burst", "start")
+_NOT_TAKEN = frozenset(
+    ("policy", "arrivals", "rate", "seed", "programs", "duration", "warmup", "cooldown", "burst", "start", "slo")
+)
 
 
 def _asked(text: str, *names: str, default: bool = False) -> Any:
@@ -64,12 +66,12 @@ def capacity(
     With --out, what is measured is kept if it is stopped: the same command goes on from there.
     """
     from continuum_sim.capacities.run import run_capacity
-    from continuum_sim.capacities.slo import parse_slo
     from continuum_sim.capacities.spec import CapacitySpec
     from continuum_sim.cli.console import say, show
     from continuum_sim.cli.layout import lay_out
     from continuum_sim.cli.sweep_progress import CellBar
     from continuum_sim.seeds import parse_seeds
+    from continuum_sim.slo import parse_slo
     from continuum_sim.spec import split_list
 
     check_acting(context, flags)

@@ -26,8 +26,10 @@ from continuum_sim.results.view.parts import Bar, Block, Fact, Facts, Note, Part
 from continuum_sim.results.view.recovery import recovery_line
 from continuum_sim.results.view.verdict import verdict_line
 
-_IN_ORDER: Final = tuple(dict.fromkeys(("queue", "reload", *TimeSplit.__struct_fields__)))
-"""Parts of the JCT; a reload comes before the prefill."""
+_IN_ORDER: Final = tuple(
+    dict.fromkeys(("queue", "reload", "prefill", "decode", "preempted", *TimeSplit.__struct_fields__))
+)
+"""Parts of the JCT; a reload comes before the prefill, what a preemption cost after the decode."""
 
 
 def run_view(summary: Summary, manifest: Mapping[str, Any] | None = None) -> View:

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 import continuum_sim as cs
+from continuum_sim.results.summary import TimeSplit
 from support.small_results import POLICIES, RATES, SEEDS, SMALL
 
 OF_COMPARISONS = {
@@ -88,7 +89,7 @@ def test_a_distribution_rises_from_the_fastest_program_to_all(drawn: Path, compa
 def test_time_parts_add_up(drawn: Path) -> None:
     table = csv(drawn, "time-breakdown")
     assert table["policy"].tolist() == list(POLICIES)
-    parts = table[["queue_s", "prefill_s", "decode_s", "tool_s"]].sum(axis=1)
+    parts = table.filter(items=[f"{part}_s" for part in TimeSplit.__struct_fields__]).sum(axis=1)
     np.testing.assert_allclose(parts, table["jct_mean_s"])
 
 

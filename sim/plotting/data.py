@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from continuum_sim.errors import ConfigError
-from continuum_sim.results.summary import RunVerdict, Summary, TimeSplit
+from continuum_sim.results.summary import KeptSlo, RunVerdict, Summary, TimeSplit
 from continuum_sim.spec import split_spec
 from continuum_sim.steady.served import Served
 
@@ -20,6 +20,10 @@ JCT: Final = ("mean", "p50", "p90", "p95", "p99")
 TIME_PARTS: Final = TimeSplit.__struct_fields__
 SERVED: Final = ("served_per_s_value", "served_per_s_low", "served_per_s_high")
 """A point of the service curve, of runs of closed loads."""
+INTERACTIVITY: Final = "interactivity_tokens_per_s_p90"
+GPU_TOKENS: Final = "output_tokens_per_gpu_s"
+ATTAINMENT: Final = ("slo_program_share", "slo_turn_share")
+"""Shares within the objectives, of runs that have any."""
 CAPACITY_RATES: Final = ("recoverable_per_s", "from_empty_per_s", "from_empty_median_per_s")
 """Of points that come from `capacity`: what it found of their policy."""
 METRICS: Final = (
@@ -31,6 +35,9 @@ METRICS: Final = (
     "turns",
     "sim_s",
     "usable_blocks",
+    INTERACTIVITY,
+    GPU_TOKENS,
+    *ATTAINMENT,
     *SERVED,
     *CAPACITY_RATES,
     "verdict_kind",
@@ -137,9 +144,18 @@ def measured(summary: Summary) -> dict[str, Any]:
         "turns": summary.turns,
         "sim_s": summary.sim_s,
         "usable_blocks": summary.kv.blocks - 1,  # one is vLLM's null block
+        INTERACTIVITY: _number(summary.interactivity_tokens_per_s, "p90"),
+        GPU_TOKENS: _number(summary.throughput, "output_tokens_per_gpu_s"),
+        **{name: _number(summary.slo, name.removeprefix("slo_")) for name in ATTAINMENT},
         **dict(zip(SERVED, _served(summary), strict=True)),
         "verdict_kind": summary.verdict.kind if isinstance(summary.verdict, RunVerdict) else None,
     }
+
+
+def _number(part: Any, name: str) -> float:
+    """A number of a part of a summary, NaN where either is left out."""
+    found = getattr(part, name, None)
+    return found if isinstance(found, float) else math.nan
 
 
 def _served(summary: Summary) -> tuple[float, float, float]:
@@ -155,6 +171,8 @@ def settings(summary: Summary, manifest: Mapping[str, Any] | None) -> dict[str, 
         "trace": summary.trace,
         **arrival_settings(summary.arrivals),
     }
+    if isinstance(summary.slo, KeptSlo):
+        found["slo"] = ",".join(f"{item.objective}={item.most:g}" for item in summary.slo.objectives)
     for key, value in (manifest or {}).items():
         if key in _NO_SETTINGS:
             continue

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import numpy as np
@@ -80,6 +80,16 @@ class ComparisonRow(msgspec.Struct, frozen=True, kw_only=True):
     """Where there is a burst."""
     congested: Congested | None = None
     """None where the load has no rate, does not hold, or is too short to be a service's."""
+    tpot_p50_s: float | msgspec.UnsetType = msgspec.UNSET
+    """As what follows, left out where a run has none, as those of earlier versions."""
+    tpot_p90_s: float | msgspec.UnsetType = msgspec.UNSET
+    interactivity_p90_tokens_per_s: float | msgspec.UnsetType = msgspec.UNSET
+    slowdown_mean: float | msgspec.UnsetType = msgspec.UNSET
+    slowdown_p95: float | msgspec.UnsetType = msgspec.UNSET
+    jain: float | msgspec.UnsetType = msgspec.UNSET
+    program_share: float | msgspec.UnsetType = msgspec.UNSET
+    """Of programs that are within the objectives about them, where there are any; turns likewise."""
+    turn_share: float | msgspec.UnsetType = msgspec.UNSET
     notes: list[str]
     """Those of all its runs, each once; one that some runs do not share says of how many it is."""
 
@@ -219,6 +229,7 @@ class CompareResult(Shown):
             **{f"pins_{end}": fmean(getattr(s.pins, end) for s in runs) for end in Pins.__struct_fields__},
             **{kind: fmean(getattr(s.prefill, kind) for s in runs) for kind in Prefill.__struct_fields__},
             **_cluster(runs),
+            **_served_users(runs),
         }
         return ComparisonRow(
             policy=policy,
@@ -251,6 +262,29 @@ class CompareResult(Shown):
 def _notes(runs: Sequence[Summary]) -> list[str]:
     counts = Counter(note for run in runs for note in run.notes)
     return [note if n == len(runs) else f"{note} (in {n} of {len(runs)} runs)" for note, n in counts.items()]
+
+
+_SERVED_USERS: Final = {
+    "tpot_p50_s": ("tpot_s", "p50"),
+    "tpot_p90_s": ("tpot_s", "p90"),
+    "interactivity_p90_tokens_per_s": ("interactivity_tokens_per_s", "p90"),
+    "slowdown_mean": ("slowdown", "mean"),
+    "slowdown_p95": ("slowdown", "p95"),
+    "jain": ("fairness", "jain"),
+    "program_share": ("slo", "program_share"),
+    "turn_share": ("slo", "turn_share"),
+}
+"""Entry of a row -> where a summary has it, if it does."""
+
+
+def _served_users(runs: Sequence[Summary]) -> dict[str, float]:
+    """What a row says of latency and fairness, as far as all runs have it."""
+    means = {}
+    for name, (part, entry) in _SERVED_USERS.items():
+        found = [getattr(getattr(run, part), entry, msgspec.UNSET) for run in runs]
+        if all(isinstance(value, float) for value in found):
+            means[name] = fmean(found)
+    return means
 
 
 def _cluster(runs: Sequence[Summary]) -> dict[str, Any]:

@@ -47,6 +47,7 @@ COMPILED = (
     "engine/scheduler",
     "engine/tier",
     "engine/tiers",
+    "engine/token_gaps",
     "engine/uploads",
     "engine/waiting",
     # The life of a program, and the engines it goes to: several calls a turn.

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from continuum_sim.setting_types import (
         Arrivals,
         EngineMode,
+        Objectives,
         PerToolSetting,
         Population,
         Price,
@@ -42,8 +43,8 @@ if TYPE_CHECKING:
     )
     from continuum_sim.steptime.model import StepTime
 '''
-LOAD = "arrivals rate programs duration population warmup cooldown burst start price"
-"""Settings of when programs come, which of them count, and at what price."""
+LOAD = "arrivals rate programs duration population warmup cooldown burst start slo price"
+"""Settings of when programs come, of which of them count, and of what is promised and paid."""
 CLASSES = {
     "Service": ("TypedDict, total=False", "Engine, tools and cuts of the trace: what every command takes.", None),
     "LoadAndEngine": ("Service, total=False", "What `run`, `compare`, `sweep` and `tune` take.", LOAD),

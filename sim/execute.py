@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from continuum_sim.alone import alone_on
 from continuum_sim.cluster import LogDecision, ReplicaSetup
+from continuum_sim.engine.token_gaps import TokenGaps
 from continuum_sim.errors import ConfigError
 from continuum_sim.interrupts import stop_if_asked
 from continuum_sim.records import Recorder
@@ -34,6 +36,7 @@ from continuum_sim.steady.burst import WithBurst
 from continuum_sim.tools import ToolOutcomes
 from continuum_sim.totals import EngineTotals
 from continuum_sim.traces.arrivals import Closed, OpenArrivals
+from continuum_sim.traces.schema import Program
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -110,7 +113,9 @@ def simulate(
     goes on from where the recorder's ends.
     """
     started_s = time.perf_counter()
-    simulation, totals = serve(run, recorder, log, timeline=recorder.wants_timeline)
+    simulation, totals = serve(
+        run, recorder, log, timeline=recorder.wants_timeline, gaps=recorder.tally.gaps, alone_s=alone_on(run)
+    )
     recorder.close()
     tally = recorder.tally
     if not tally.programs:
@@ -139,6 +144,8 @@ def simulate(
         verdict=verdict_of(tally, run.arrivals),
         recovery=recovery,
         cost=cost_of(run.gpus, run.config.prices, sim_s=totals.end_s, programs=tally.programs),
+        slo=run.config.objectives,
+        gpus=len(run.gpus),
         served_per_s=tally.served_per_s(run.arrivals.workers) if isinstance(run.arrivals, Closed) else None,
         drawn=run.config.length.drawn,
         router=None if run.routing is None else routing_spec(run.routing),
@@ -153,6 +160,8 @@ def serve(
     *,
     burst: bool = True,
     timeline: bool = False,
+    gaps: TokenGaps | None = None,
+    alone_s: Callable[[Program], float | None] | None = None,
 ) -> tuple[Simulation, EngineTotals]:
     """Simulate into any recorder, and return what is left of the engines; a run can be served again and again.
 
@@ -164,6 +173,8 @@ def serve(
         Whether the burst of the run, if there is one, comes; all else is the same without.
     timeline
         Whether to report `TimelineRecord`s.
+    gaps, alone_s
+        See `Simulation`.
 
     Raises
     ------
@@ -183,6 +194,8 @@ def serve(
         others=[ReplicaSetup(replica.engine, replica.step_time) for replica in run.replicas[1:]],
         routing=routing,
         tools=ToolOutcomes(run.tools, run.config.seed),
+        gaps=gaps,
+        alone_s=alone_s,
     )
     length, seed = run.config.length, run.config.seed
     distinct = length.distinct(run.trace, seed)

@@ -32,6 +32,8 @@ class TurnRecord(NamedTuple):
     """Tokens that came back from a lower memory tier, again after a preemption included."""
     reload_s: float = 0.0
     """Of the time before its first scheduling, seconds in which it waited for them."""
+    preempted_s: float = 0.0
+    """Of the time after it, seconds from each preemption to the turn's next token: waiting and computing again."""
 
 
 class ProgramRecord(NamedTuple):
@@ -45,9 +47,9 @@ class ProgramRecord(NamedTuple):
     queue_s: float
     """Σ over turns of arrival to first scheduling, without `reload_s`."""
     prefill_s: float
-    """Σ over turns of first scheduling to first token."""
+    """Σ over turns of first scheduling to first token, without what of it is in `preempted_s`."""
     decode_s: float
-    """Σ over turns of first to last token."""
+    """Σ over turns of first to last token, likewise."""
     tool_s: float
     """Σ of the gaps between turns, the waits below aside."""
     tool_wait_s: float = 0.0
@@ -58,6 +60,10 @@ class ProgramRecord(NamedTuple):
     """The program whose sub-agent this is."""
     reload_s: float = 0.0
     """Σ over turns of the wait for blocks from a lower memory tier."""
+    preempted_s: float = 0.0
+    """Σ over turns of the time from each preemption to the next token."""
+    alone_s: float | None = None
+    """Its JCT with the engine for itself; None of sub-agents, and where nobody asked."""
 
 
 class TimelineRecord(NamedTuple):

@@ -14,6 +14,7 @@ from continuum_sim.errors import ConfigError, shown
 from continuum_sim.setting_types import (
     Arrivals,
     EngineMode,
+    Objectives,
     PerToolSetting,
     Population,
     Price,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:  # `--help` reads this class, and takes no longer than it must
     from continuum_sim.hardware import GpuSpec, ModelSpec
     from continuum_sim.hardware.prices import Prices
     from continuum_sim.policies import Policy, Routing
+    from continuum_sim.slo import Slo
     from continuum_sim.steady.length import RunLength
     from continuum_sim.steptime.model import StepTime
     from continuum_sim.tools.config import ToolConfig
@@ -263,6 +265,15 @@ class RunConfig:
         "empty", "Begin with an empty engine, or as after --burst 100 whose programs do not count.", LOAD
     )
     """Begin with an empty engine, or `loaded`: as after a burst of 100 at 0 s, whose programs do not count."""
+    slo: Objectives = setting(
+        None,
+        "Objectives to look at, in seconds: p95_jct=300,mean_ttft=1, or of every turn or program, ttft=2,slowdown=3.",
+        LOAD,
+        unset="none",
+        page="results.md#objectives",
+    )
+    """Objectives to look at: a statistic of `jct`, `ttft`, `tpot`, `e2el`, `queue_wait` (seconds) or `slowdown`;
+    without one it is about every program or turn."""
     limit: int | None = setting(
         None, "Only the first so many programs of the trace.", LOAD, unset="all", least=1, most=MOST
     )
@@ -323,7 +334,7 @@ class RunConfig:
             check_value(item, rate if name == "rate" else getattr(self, name))
         if rate is not None:
             object.__setattr__(self, "arrivals", arrivals_at(rate, self.arrivals))
-        _ = self.tools, self.length, self.prices
+        _ = self.tools, self.length, self.objectives, self.prices
 
     @property
     def tools(self) -> ToolConfig:
@@ -338,6 +349,13 @@ class RunConfig:
         from continuum_sim.hardware.prices import parse_prices
 
         return parse_prices(self.price)
+
+    @property
+    def objectives(self) -> Slo:
+        """What users are promised."""
+        from continuum_sim.slo import parse_slo
+
+        return parse_slo(self.slo)
 
     @property
     def length(self) -> RunLength:

@@ -22,6 +22,8 @@ Arrivals: TypeAlias = str | OpenArrivals | Closed | None
 Replicas: TypeAlias = int | str | Sequence[str | GpuSpec]
 """A number of replicas alike, `h100:2,a100-80:4`, or one GPU a replica. Behind a GPU may stand settings of the memory
 tiers of those replicas: `h100:2:dram_gb=200,ssd_gb=500,a100-80:4`."""
+Objectives: TypeAlias = str | Mapping[str, float] | None
+"""`p95_jct=300,ttft=2`, or the same as a mapping."""
 PerToolSetting: TypeAlias = int | float | str | Mapping[str, int] | Mapping[str, float] | None
 """One number for all tools, `bash:4,*:16`, or the same as a mapping; None for the default."""
 Price: TypeAlias = float | str | Mapping[str, float] | None

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from continuum_sim.setting_types import (
         Arrivals,
         EngineMode,
+        Objectives,
         PerToolSetting,
         Population,
         Price,
@@ -103,6 +104,8 @@ class LoadAndEngine(Service, total=False):
     """Programs more, at once, now or at a time in seconds: 100 or 100@3600."""
     start: StartMode
     """Begin with an empty engine, or as after --burst 100 whose programs do not count."""
+    slo: Objectives
+    """Objectives to look at, in seconds: p95_jct=300,mean_ttft=1, or of every turn or program, ttft=2,slowdown=3."""
     price: Price
     """Dollars per GPU-hour: 2.5, or per GPU h100=2.5,a100-80=1.6."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from continuum_sim.engine.clock import Clock
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.replica import StepObserver
 from continuum_sim.engine.request import Request
+from continuum_sim.engine.token_gaps import EngineGaps, TokenGaps
 from continuum_sim.errors import SimulationError
 from continuum_sim.families import SubAgents
 from continuum_sim.fits import check_fits
@@ -46,6 +47,8 @@ class Simulation:
         others: Sequence[ReplicaSetup] = (),
         routing: Routing | None = None,
         tools: ToolOutcomes | None = None,
+        gaps: TokenGaps | None = None,
+        alone_s: Callable[[Program], float | None] | None = None,
     ) -> None:
         """Set up idle engines.
 
@@ -67,6 +70,10 @@ class Simulation:
             Rule of the router, instead of the policy's own or the default.
         tools
             What becomes of tool calls and how many run at once; None lets each take what the trace says.
+        gaps
+            Takes in the gaps between output tokens.
+        alone_s
+            Tells the JCT of a program that has the engine for itself, for its record.
         """
         self.env = Clock()
         self.policy = policy
@@ -76,12 +83,14 @@ class Simulation:
         self.cluster = Cluster(self.env, policy, setups, routing=routing, stepwise=stepwise, log=log)
         for replica in self.cluster.replicas:
             replica.observer = Timeline(recorder, replica.number) if observer is None and timeline else observer
+            replica.gaps = None if gaps is None else EngineGaps(gaps)
         self.replica = self.cluster.replicas[0]
         """The engine, or the first of several."""
         self.scheduler = self.replica.scheduler
         self._outcomes = None if tools is None or tools.config.plain else tools
         self.tools = None if self._outcomes is None else ToolRunner(self.env, self._outcomes.config)
         """The tools' side, where it is more than gaps as long as the trace says."""
+        self._alone_s = alone_s
         self._closed = False
         """Whether a program starts when another ends."""
         self._open = 0
@@ -112,6 +121,9 @@ class Simulation:
         else:
             self.env.process(self._arrive(arrivals.times(programs, rng), until_s))
         self.env.run()
+        for replica in self.cluster.replicas:
+            if replica.gaps is not None:
+                replica.gaps.close()
         if self._open:
             replicas = self.cluster.replicas
             raise SimulationError(
@@ -143,7 +155,7 @@ class Simulation:
         env, name = self.env, program.program_id
         session = self.cluster.open(program)
         arrival_s = now_s
-        queue_s = reload_s = prefill_s = decode_s = tool_s = tool_wait_s = join_s = 0.0
+        queue_s = reload_s = prefill_s = decode_s = preempted_s = tool_s = tool_wait_s = join_s = 0.0
         known_tokens = 0
         gaps_s = [turn.tool_s for turn in program.turns]
         if self._outcomes is not None:
@@ -178,8 +190,16 @@ class Simulation:
             finish_s: float = yield done
             queue_s += request.scheduled_s - now_s - request.reload_s
             reload_s += request.reload_s
-            prefill_s += request.first_token_s - request.scheduled_s
-            decode_s += finish_s - request.first_token_s
+            to_first_s = request.first_token_s - request.scheduled_s
+            to_last_s = finish_s - request.first_token_s
+            if request.num_preemptions:
+                lost_s, lost_first_s = request.preempted_s, request.preempted_first_s
+                preempted_s += lost_s
+                # Not below 0 by the rounding of sums.
+                to_first_s = max(0.0, to_first_s - lost_first_s)
+                to_last_s = max(0.0, to_last_s - (lost_s - lost_first_s))
+            prefill_s += to_first_s
+            decode_s += to_last_s
             self.recorder.turn(_turn_record(name, index, request, gaps_s[index], replica.number))
             now_s = finish_s
             known_tokens = turn.input_tokens + turn.output_tokens - 1
@@ -221,6 +241,8 @@ class Simulation:
                 join_s,
                 parent,
                 reload_s,
+                preempted_s,
+                None if parent is not None or self._alone_s is None else self._alone_s(program),
             )
         )
         return now_s
@@ -245,4 +267,5 @@ def _turn_record(program: str, index: int, request: Request, tool_s: float, repl
         replica,
         request.reloaded_tokens,
         request.reload_s,
+        request.preempted_s,
     )

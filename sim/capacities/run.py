@@ -23,7 +23,6 @@ from continuum_sim.capacities.result import (
     RecoverableRate,
 )
 from continuum_sim.capacities.search import FINE, Threshold
-from continuum_sim.capacities.slo import parse_slo
 from continuum_sim.capacities.spec import PROGRAMS, SEEDS, CapacitySpec
 from continuum_sim.capacities.store import KIND, CapacityStore, capacity_store
 from continuum_sim.capacities.task import Found, Kind, Outcome, Task, run_task
@@ -36,6 +35,7 @@ from continuum_sim.results.manifest import make_stamp
 from continuum_sim.results.view.run import gpus_line
 from continuum_sim.run_config import RunConfig
 from continuum_sim.settings_dict import ServiceSettings
+from continuum_sim.slo import parse_slo
 from continuum_sim.steady.curve import BURST_FITS, CONGESTED_FITS, HORIZON_BURSTS, ServiceCurve
 from continuum_sim.sweeps.identity import Lookup
 from continuum_sim.sweeps.run import SweepProgress

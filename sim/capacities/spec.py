@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from continuum_sim.capacities.slo import NO_SLO, Slo
 from continuum_sim.errors import ConfigError, shown
 from continuum_sim.run_config import RunConfig, run_settings
+from continuum_sim.slo import NO_SLO, Slo
 
 PROGRAMS: Final = 2_000
 """Within which a service from empty may collapse."""

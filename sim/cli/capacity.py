@@ -14,19 +14,11 @@ from continuum_sim.cli.setting_flags import Flags, check_acting, takes_settings
 from continuum_sim.run_config import run_settings
 
 _ASKED = "What is asked"
-_NOT_TAKEN = (
-    "policy",
-    "arrivals",
-    "rate",
-    "seed",
-    "programs",
-    "duration",
-    "population",
-    "warmup",
-    "cooldown",
-    "burst",
-    "start",
-    "price",
+_NOT_TAKEN = frozenset(
+    (
+        *("policy", "arrivals", "rate", "seed", "programs", "duration", "population", "warmup", "cooldown", "burst"),
+        *("start", "slo", "price"),
+    )
 )
 
 
@@ -52,7 +44,7 @@ def capacity(
         float | None, _asked("Programs per second of a load to say something of. Default: none.", "--rate")
     ] = None,
     slo: Annotated[
-        str | None, _asked("Objectives to keep as well, in seconds: p95_jct=300,mean_ttft=1. Default: none.")
+        str | None, _asked("Objectives to keep as well, in seconds: p95_jct=300,ttft=2. Default: none.")
     ] = None,
     quick: Annotated[
         bool, _asked("Measure the service curve alone, and predict the rest from it.", "--quick", default=True)
@@ -77,12 +69,12 @@ def capacity(
     With --out, what is measured is kept if it is stopped: the same command goes on from there.
     """
     from continuum_sim.capacities.run import run_capacity
-    from continuum_sim.capacities.slo import parse_slo
     from continuum_sim.capacities.spec import CapacitySpec
     from continuum_sim.cli.console import say, show
     from continuum_sim.cli.layout import lay_out
     from continuum_sim.cli.sweep_progress import CellBar
     from continuum_sim.seeds import parse_seeds
+    from continuum_sim.slo import parse_slo
     from continuum_sim.spec import split_list
 
     check_acting(context, flags)

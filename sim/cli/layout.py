@@ -18,6 +18,7 @@ _GLYPHS: Final = {
     "queue": ("█", "red"),
     "prefill": ("▓", "yellow"),
     "decode": ("▒", "green"),
+    "preempted": ("▜", "red"),
     "tool": ("░", "blue"),
     "tool wait": ("▘", "blue"),
     "join": ("▞", "cyan"),

@@ -12,6 +12,7 @@ from simpy.events import EventPriority
 from continuum_sim.engine.clock import Clock, step_rank
 from continuum_sim.engine.request import Request
 from continuum_sim.engine.scheduler import Plan, Scheduler
+from continuum_sim.engine.token_gaps import EngineGaps
 from continuum_sim.policies.instants import EDGE, SAME_INSTANT_S
 from continuum_sim.policies.views import ProgramView
 from continuum_sim.steptime.model import StepTime
@@ -79,6 +80,8 @@ class Replica:
         self.step_time = step_time
         self.stepwise = stepwise
         self.observer = observer
+        self.gaps: EngineGaps | None = None
+        """Counts the gaps between output tokens, where somebody wants them."""
         self.now_s = 0.0
         self.busy_s = 0.0
         """Seconds spent in steps that computed something."""
@@ -153,7 +156,7 @@ class Replica:
             self.env.bring_forward(self._end, self._end_s, self._rank_of_end(plan))
 
     def _run(self) -> Generator[simpy.Event, Any, None]:
-        scheduler, observer = self.scheduler, self.observer
+        scheduler, observer, gaps = self.scheduler, self.observer, self.gaps
         asked = False  # whether the policy saw the engine as it is since it ran out of work
         while True:
             if not scheduler.has_work and (asked or not scheduler.governor.recalls):
@@ -181,6 +184,8 @@ class Replica:
             finished = scheduler.advance(plan, steps - self._passed, end_s)
             if observer is not None:
                 observer.on_advance(scheduler, plan, steps, start_s, end_s, finished)
+            if gaps is not None:
+                gaps.steps(scheduler, plan, steps, start_s, end_s)
             if finished:
                 followed = not self._alone
                 for request in finished:

@@ -67,6 +67,7 @@ class Request:
 
     __slots__ = (
         "arrival_s",
+        "behind_s",
         "cached_tokens",
         "computed_tokens",
         "context",
@@ -86,6 +87,9 @@ class Request:
         "offset",
         "parent",
         "payload",
+        "preempted_first_s",
+        "preempted_from_s",
+        "preempted_s",
         "prompt_tokens",
         "recomputed_tokens",
         "reload_began_s",
@@ -161,6 +165,14 @@ class Request:
         """Tokens that came back from a lower tier, again after a preemption included."""
         self.reload_s = 0.0
         """Seconds that its first scheduling waited for them."""
+        self.preempted_from_s = -1.0
+        """When it lost its blocks, until its next token; else -1."""
+        self.preempted_s = 0.0
+        """Seconds from its preemptions to the tokens that followed: waiting again, and computing again."""
+        self.preempted_first_s = 0.0
+        """Of those, seconds before its first token."""
+        self.behind_s = 0.0
+        """While it is decoding and was left out of steps, their seconds."""
         self.scheduled_s = -1.0
         self.first_token_s = -1.0
         self.finish_s = -1.0

@@ -96,6 +96,8 @@ class Scheduler:
         """Those of them whose blocks have come."""
         self.peak_used_blocks = 0
         self.preemptions = 0
+        self.resumed_s: list[float] = []
+        """Gaps between two tokens of a turn with a preemption between them, for whoever counts gaps to clear."""
         with_step = None if log is None else self._with_step(log)
         self.governor: Governor = Governor(policy, self, with_step, None if sibling is None else sibling.governor)
         self.waiting = make_waiting_queue(self.governor)
@@ -415,6 +417,8 @@ class Scheduler:
         request.known_tokens = max(request.known_tokens, computed)
         request.num_computed_tokens = 0
         request.num_preemptions += 1
+        if request.preempted_from_s < 0:  # else it has given no token since the last time
+            request.preempted_from_s = now_s
         self.preemptions += 1
         self.governor.turn_preempted(request.turn, now_s)
         self.waiting.put_back(request, now_s)
@@ -633,6 +637,8 @@ class Scheduler:
             return
         if self._prefilling is request:
             self._prefilling = None
+        if request.preempted_from_s >= 0:
+            self._recover(request, now_s)
         if request.num_output_tokens == 0:
             request.first_token_s = now_s
         request.num_output_tokens += 1
@@ -640,6 +646,17 @@ class Scheduler:
             finished.append(request)
         else:
             self._decoding.add(request)
+
+    def _recover(self, request: Request, now_s: float) -> None:
+        """Count the time that a preemption took a turn, which gives its next token now."""
+        lost_s = now_s - request.preempted_from_s
+        request.preempted_from_s = -1.0
+        request.preempted_s += lost_s
+        if request.num_output_tokens == 0:
+            request.preempted_first_s = request.preempted_s
+        else:
+            self.resumed_s.append(request.behind_s + lost_s)
+            request.behind_s = 0.0
 
     def _compute(self, request: Request, tokens: int) -> None:
         """Count tokens of a prompt that have been computed."""

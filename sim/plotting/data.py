@@ -13,7 +13,7 @@ import pandas as pd
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.results.measured import counted_jct_s, counted_programs, drawn_in
-from continuum_sim.results.summary import RunVerdict, Summary, TimeSplit
+from continuum_sim.results.summary import KeptSlo, RunVerdict, Summary, TimeSplit
 from continuum_sim.spec import split_spec
 from continuum_sim.steady.served import Served
 
@@ -23,6 +23,10 @@ PROGRAM_JCT: Final = "program_jct_s"
 TIME_PARTS: Final = TimeSplit.__struct_fields__
 SERVED: Final = ("served_per_s_value", "served_per_s_low", "served_per_s_high")
 """A point of the service curve, of runs of closed loads."""
+INTERACTIVITY: Final = "interactivity_tokens_per_s_p90"
+GPU_TOKENS: Final = "output_tokens_per_gpu_s"
+ATTAINMENT: Final = ("slo_program_share", "slo_turn_share")
+"""Shares within the objectives, of runs that have any."""
 CAPACITY_RATES: Final = ("recoverable_per_s", "from_empty_per_s", "from_empty_median_per_s")
 """Of points that come from `capacity`: what it found of their policy."""
 METRICS: Final = (
@@ -34,6 +38,9 @@ METRICS: Final = (
     "turns",
     "sim_s",
     "usable_blocks",
+    INTERACTIVITY,
+    GPU_TOKENS,
+    *ATTAINMENT,
     *SERVED,
     *CAPACITY_RATES,
     "verdict_kind",
@@ -170,9 +177,18 @@ def measured(summary: Summary) -> dict[str, Any]:
         "turns": summary.turns,
         "sim_s": summary.sim_s,
         "usable_blocks": summary.kv.blocks - 1,  # one is vLLM's null block
+        INTERACTIVITY: _number(summary.interactivity_tokens_per_s, "p90"),
+        GPU_TOKENS: _number(summary.throughput, "output_tokens_per_gpu_s"),
+        **{name: _number(summary.slo, name.removeprefix("slo_")) for name in ATTAINMENT},
         **dict(zip(SERVED, _served(summary), strict=True)),
         "verdict_kind": summary.verdict.kind if isinstance(summary.verdict, RunVerdict) else None,
     }
+
+
+def _number(part: Any, name: str) -> float:
+    """A number of a part of a summary, NaN where either is left out."""
+    found = getattr(part, name, None)
+    return found if isinstance(found, float) else math.nan
 
 
 def _served(summary: Summary) -> tuple[float, float, float]:
@@ -189,6 +205,8 @@ def settings(summary: Summary, manifest: Mapping[str, Any] | None) -> dict[str, 
         "population": summary.population or "trace",
         **arrival_settings(summary.arrivals),
     }
+    if isinstance(summary.slo, KeptSlo):
+        found["slo"] = ",".join(f"{item.objective}={item.most:g}" for item in summary.slo.objectives)
     for key, value in (manifest or {}).items():
         if key in _NO_SETTINGS:
             continue

@@ -20,6 +20,7 @@ _COLOURS: Final = {
     "tool wait": "#cc79a7",
     "join": "#d55e00",
     "reload": "#56b4e9",
+    "preempted": "#f0e442",
 }
 """Part of the JCT to its colour: Okabe and Ito's, told apart by every eye, on paper and on black."""
 _OTHER: Final = "#888888"

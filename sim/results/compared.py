@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import numpy as np
@@ -18,7 +18,7 @@ from continuum_sim.results.jsonfile import to_json
 from continuum_sim.results.measured import counted_jct_s
 from continuum_sim.results.paired import PairedDifference, paired_differences
 from continuum_sim.results.recovered import JointRecovery, joint_recovery
-from continuum_sim.results.summary import Cost, Pins, Prefill, Quantiles, Summary, TimeSplit
+from continuum_sim.results.summary import Pins, Prefill, Quantiles, Summary, TimeSplit
 from continuum_sim.results.verdicts import joint_verdict
 from continuum_sim.results.view.shown import Shown
 from continuum_sim.steady.verdict import Verdict
@@ -77,17 +77,27 @@ class ComparisonRow(msgspec.Struct, frozen=True, kw_only=True):
     busiest_ratio: float | msgspec.UnsetType = msgspec.UNSET
     """Turns of the replica that served most, over the mean of all replicas."""
     reload_s: float
+    preempted_s: float
     reloaded_tokens: float
-    gpu_hours_per_program: float | None = None
-    """None for runs of earlier versions, which did not say."""
-    usd_per_program: float | None = None
-    """None where a GPU has no price."""
     verdict: Verdict | None = None
     """Of its runs together; None where one of them is older than verdicts."""
     recovery: JointRecovery | None = None
     """Where there is a burst."""
     congested: Congested | None = None
     """None where the load has no rate, does not hold, or is too short to be a service's."""
+    tpot_p50_s: float | msgspec.UnsetType = msgspec.UNSET
+    """As what follows, left out where a run has none, as those of earlier versions."""
+    tpot_p90_s: float | msgspec.UnsetType = msgspec.UNSET
+    interactivity_p90_tokens_per_s: float | msgspec.UnsetType = msgspec.UNSET
+    slowdown_mean: float | msgspec.UnsetType = msgspec.UNSET
+    slowdown_p95: float | msgspec.UnsetType = msgspec.UNSET
+    jain: float | msgspec.UnsetType = msgspec.UNSET
+    program_share: float | msgspec.UnsetType = msgspec.UNSET
+    """Of programs that are within the objectives about them, where there are any; turns likewise."""
+    turn_share: float | msgspec.UnsetType = msgspec.UNSET
+    gpu_hours_per_program: float | msgspec.UnsetType = msgspec.UNSET
+    usd_per_program: float | msgspec.UnsetType = msgspec.UNSET
+    """Left out where a GPU has no price."""
     notes: list[str]
     """Those of all its runs, each once; one that some runs do not share says of how many it is."""
 
@@ -237,7 +247,7 @@ class CompareResult(Shown):
             **{f"pins_{end}": fmean(getattr(s.pins, end) for s in runs) for end in Pins.__struct_fields__},
             **{kind: fmean(getattr(s.prefill, kind) for s in runs) for kind in Prefill.__struct_fields__},
             **_cluster(runs),
-            **_costs(runs),
+            **_served_users(runs),
         }
         return ComparisonRow(
             policy=policy,
@@ -270,16 +280,30 @@ def _notes(runs: Sequence[Summary]) -> list[str]:
     return [note if n == len(runs) else f"{note} (in {n} of {len(runs)} runs)" for note, n in counts.items()]
 
 
-def _costs(runs: Sequence[Summary]) -> dict[str, float]:
-    """What a program cost on average, where every run says it."""
-    costs = [run.cost for run in runs if isinstance(run.cost, Cost)]
-    usd = [cost.usd_per_program for cost in costs if cost.usd_per_program is not None]
-    found = {}
-    if len(costs) == len(runs):
-        found["gpu_hours_per_program"] = fmean(cost.gpu_hours_per_program for cost in costs)
-    if len(usd) == len(runs):
-        found["usd_per_program"] = fmean(usd)
-    return found
+_SERVED_USERS: Final = {
+    "tpot_p50_s": ("tpot_s", "p50"),
+    "tpot_p90_s": ("tpot_s", "p90"),
+    "interactivity_p90_tokens_per_s": ("interactivity_tokens_per_s", "p90"),
+    "slowdown_mean": ("slowdown", "mean"),
+    "slowdown_p95": ("slowdown", "p95"),
+    "jain": ("fairness", "jain"),
+    "program_share": ("slo", "program_share"),
+    "turn_share": ("slo", "turn_share"),
+    "gpu_hours_per_program": ("cost", "gpu_hours_per_program"),
+    "usd_per_program": ("cost", "usd_per_program"),
+}
+"""Entry of a row -> where a summary has it, if it does."""
+
+
+def _served_users(runs: Sequence[Summary]) -> dict[str, float]:
+    """What a row says of latency, fairness and cost, as far as all runs have it."""
+    means = {}
+    for name, (part, entry) in _SERVED_USERS.items():
+        found = [getattr(getattr(run, part), entry, msgspec.UNSET) for run in runs]
+        known = [value for value in found if isinstance(value, float)]
+        if len(known) == len(runs):
+            means[name] = fmean(known)
+    return means
 
 
 def _cluster(runs: Sequence[Summary]) -> dict[str, Any]:

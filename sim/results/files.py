@@ -22,9 +22,9 @@ MANIFEST: Final = "manifest.json"
 SUMMARY: Final = "summary.json"
 DECISIONS: Final = "decisions.jsonl"
 
-_LATER: Final = frozenset({"replica", "reload_s", "reloaded_tokens"})
+_LATER: Final = frozenset({"replica", "reload_s", "reloaded_tokens", "preempted_s", "alone_s"})
 """Columns that runs of one engine, and those of earlier versions, do not have."""
-_MAY_LACK: Final = frozenset({"parent", "tool"})
+_MAY_LACK: Final = frozenset({"parent", "tool", "alone_s"})
 """Columns in which a value may be missing."""
 _REPEATING: Final = {"program", "tool", "replica"}
 """Columns whose values repeat, so that a dictionary shrinks them."""

@@ -32,3 +32,8 @@ def count(value: float) -> str:
 def percent(share: float) -> str:
     """A share as a whole percentage, with a figure more below 10 %."""
     return f"{100 * share:.{1 if 0 < share < 0.0995 else 0}f} %"
+
+
+def times(ratio: float) -> str:
+    """A multiple: 2.33×, 14.1×, 120×."""
+    return f"{ratio:,.{2 if ratio < 10 else 1 if ratio < 100 else 0}f}×"

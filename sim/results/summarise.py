@@ -27,6 +27,7 @@ from continuum_sim.results.summary import (
     ToolCalls,
 )
 from continuum_sim.results.tally import ReplicaTally, Tally
+from continuum_sim.slo import NO_SLO, Slo
 from continuum_sim.steady.served import Served
 from continuum_sim.tools import ToolTotals
 from continuum_sim.totals import EngineTotals, totals_of
@@ -51,10 +52,12 @@ def summarise(
     cost: Cost,
     served_per_s: Served | None = None,
     drawn: bool = False,
+    slo: Slo = NO_SLO,
+    gpus: int = 1,
     router: str | None = None,
     replicas: list[ReplicaSummary] | None = None,
 ) -> Summary:
-    """Put a run in numbers; `tally` must have seen at least one program."""
+    """Put a run in numbers; `tally` must have seen at least one program. `gpus` are those of all replicas."""
     measured = tally.select() or UNSET
     return Summary(
         policy=policy,
@@ -76,6 +79,13 @@ def summarise(
         jct_s=tally.jct_s,
         queue_wait_s=tally.queue_wait_s,
         ttft_s=tally.ttft_s,
+        tpot_s=tally.tpot_s,
+        itl_s=tally.itl_s,
+        e2el_s=tally.e2el_s,
+        interactivity_tokens_per_s=tally.interactivity_tokens_per_s,
+        slowdown=tally.slowdown,
+        fairness=tally.fairness,
+        slo=tally.kept(slo, totals.end_s),
         time_s=tally.time_s,
         time_share=tally.time_share,
         tools=UNSET if tools is None else ToolCalls(**asdict(tools)),
@@ -88,7 +98,11 @@ def summarise(
             peak_used_share=totals.peak_used_blocks / totals.usable_blocks,
             pinned_block_seconds=totals.counts.pinned_block_seconds,
         ),
-        throughput=Throughput(tally.programs / totals.end_s, tally.output_tokens / totals.end_s),
+        throughput=Throughput(
+            tally.programs / totals.end_s,
+            tally.output_tokens / totals.end_s,
+            tally.output_tokens / totals.end_s / gpus,
+        ),
         cost=cost,
         policy_activity=_counted(PolicyActivity, totals.counts),
         router=router or UNSET,

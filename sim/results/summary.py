@@ -37,6 +37,16 @@ class Quantiles(msgspec.Struct, frozen=True):
         """Summarise a sample of at least one value."""
         return cls(float(sample.mean()), *np.percentile(sample, _PERCENTILES).tolist())
 
+    @classmethod
+    def of_counted(cls, values: np.ndarray, numbers: np.ndarray) -> Quantiles:
+        """Summarise a sample in which each value is there so many times."""
+        order = np.argsort(values)
+        values, ends = values[order], np.cumsum(numbers[order])
+        at = np.array(_PERCENTILES) / 100 * (ends[-1] - 1)
+        below = np.floor(at)
+        low, high = values[np.searchsorted(ends, (below, np.ceil(at)), side="right")]
+        return cls(float(np.average(values, weights=numbers[order])), *(low + (high - low) * (at - below)).tolist())
+
 
 class Prefill(msgspec.Struct, frozen=True, omit_defaults=True):
     """Tokens of prompts, summed over turns: without a preemption, computed + cached + reloaded = prompt."""
@@ -85,6 +95,68 @@ class Throughput(msgspec.Struct, frozen=True):
 
     programs_per_s: Number
     output_tokens_per_s: Number
+    output_tokens_per_gpu_s: Number | msgspec.UnsetType = msgspec.UNSET
+    """Output tokens per second and GPU: all GPUs of all replicas."""
+
+
+class Interactivity(msgspec.Struct, frozen=True):
+    """Output tokens per second that a user sees: 1 / TPOT of a turn (InferenceX, `utils/process_result.py`)."""
+
+    p50: Number
+    p90: Number
+    """What nine turns of ten reach at least: 1 / the 90th percentile of TPOT."""
+
+
+class LengthGroup(msgspec.Struct, frozen=True):
+    """Programs of about one length."""
+
+    alone_up_to_s: Number
+    """The longest JCT alone among them."""
+    programs: AtLeastOne
+    jct_s: Number
+    """Their mean JCT."""
+    slowdown: Number
+    """Their mean slowdown."""
+
+
+class Fairness(msgspec.Struct, frozen=True):
+    """How evenly programs are slowed down."""
+
+    jain: Number
+    """(Σx)² / (n·Σx²) of the slowdowns x of n programs: 1 if all are slowed down alike, 1/n if one alone is (Jain, Chiu
+    and Hawe 1984, DEC-TR-301)."""
+    by_length: list[LengthGroup]
+    """Quarters of the programs by their JCT alone, the shortest first."""
+
+
+class KeptObjective(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of one objective."""
+
+    objective: str
+    """As it was asked for: `p95_jct`; `ttft` is of every turn."""
+    most: Number
+    """Its bound; seconds, but of a slowdown."""
+    kept: bool
+    share: Number
+    """Of programs or turns, those that are within the bound."""
+    value: Number | None = None
+    """What its statistic came to, of every one the largest; left out where there is nothing to measure."""
+
+
+class KeptSlo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of all objectives."""
+
+    kept: bool
+    """Whether all are."""
+    objectives: list[KeptObjective]
+    program_share: Number | msgspec.UnsetType = msgspec.UNSET
+    """Programs that are within the bounds of all objectives about programs; left out where there are none of these."""
+    good_programs_per_s: Number | msgspec.UnsetType = msgspec.UNSET
+    """Goodput: as many of them per second."""
+    turn_share: Number | msgspec.UnsetType = msgspec.UNSET
+    """Turns, likewise."""
+    good_turns_per_s: Number | msgspec.UnsetType = msgspec.UNSET
+    """Goodput as `vllm bench serve --goodput` has it."""
 
 
 class Cost(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -101,14 +173,14 @@ class Cost(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class TimeSplit(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where a program's time goes. In JSON the last three are left out where nothing waited so."""
+    """Where a program's time goes. In JSON the last four are left out where there was none of it."""
 
     queue: Number
     """Turns that arrived and were not scheduled yet, reloads aside."""
     prefill: Number
-    """From first scheduling to first token."""
+    """From first scheduling to first token, preemptions aside."""
     decode: Number
-    """From first to last token, preemptions included."""
+    """From first to last token, likewise."""
     tool: Number
     """The program's tools run, tries that failed included."""
     tool_wait: Number = 0.0
@@ -117,6 +189,8 @@ class TimeSplit(msgspec.Struct, frozen=True, omit_defaults=True):
     """They have returned, and sub-agents have not ended."""
     reload: Number = 0.0
     """Turns wait for their blocks to come back from a lower memory tier."""
+    preempted: Number = 0.0
+    """From each preemption of a turn to its next token: waiting and computing again."""
 
 
 RARE_PARTS: Final = TimeSplit.__struct_fields__[-len(TimeSplit.__struct_defaults__) :]
@@ -278,8 +352,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     programs: AtLeastOne
     """Sub-agents are not counted, nor in anything said of programs."""
     measured: Measured | msgspec.UnsetType = msgspec.UNSET
-    """Where a warm-up or a cool-down is left out of `jct_s`, `queue_wait_s`, `ttft_s`, `time_s` and `time_share`; all
-    else is about the whole run."""
+    """Where a warm-up or a cool-down is left out of the statistics from `jct_s` to `time_share`; all else is about the
+    whole run."""
     children: Count | msgspec.UnsetType = msgspec.UNSET
     """Sub-agents, where there are any."""
     turns: AtLeastOne
@@ -298,6 +372,19 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Arrival to first scheduling, over turns."""
     ttft_s: Quantiles
     """Arrival to first token, over turns."""
+    tpot_s: Quantiles | msgspec.UnsetType = msgspec.UNSET
+    """Time per output token after the first, over turns of more than one. As what follows up to `slo`, left out where
+    there is nothing to measure, and by versions that did not measure it."""
+    itl_s: Quantiles | msgspec.UnsetType = msgspec.UNSET
+    """Gaps between consecutive output tokens, over all of all turns."""
+    e2el_s: Quantiles | msgspec.UnsetType = msgspec.UNSET
+    """Arrival to last token, over turns."""
+    interactivity_tokens_per_s: Interactivity | msgspec.UnsetType = msgspec.UNSET
+    slowdown: Quantiles | msgspec.UnsetType = msgspec.UNSET
+    """JCT over the JCT of the same program alone, over programs."""
+    fairness: Fairness | msgspec.UnsetType = msgspec.UNSET
+    slo: KeptSlo | msgspec.UnsetType = msgspec.UNSET
+    """Where there are objectives."""
     time_s: TimeSplit
     """Mean seconds a program; they add up to the mean JCT."""
     time_share: TimeSplit

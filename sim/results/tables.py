@@ -27,6 +27,8 @@ COLUMNS: Final[dict[str, dict[str, str]]] = {
         "join_s": "float64",
         "parent": "string",
         "reload_s": "float64",
+        "preempted_s": "float64",
+        "alone_s": "float64",
     },
     "turns": {
         "program": "string",
@@ -46,6 +48,7 @@ COLUMNS: Final[dict[str, dict[str, str]]] = {
         "replica": "int32",
         "reloaded_tokens": "int64",
         "reload_s": "float64",
+        "preempted_s": "float64",
     },
     "timeline": {
         "start_s": "float64",

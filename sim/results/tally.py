@@ -5,19 +5,41 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Sequence
 from itertools import compress, repeat
+from typing import Final
 
 import numpy as np
+from msgspec import UNSET, UnsetType
 
-from continuum_sim.results.summary import RARE_PARTS, Measured, Prefill, Quantiles, TimeSplit
+from continuum_sim.engine.token_gaps import TokenGaps
+from continuum_sim.results.summary import (
+    RARE_PARTS,
+    Fairness,
+    Interactivity,
+    KeptObjective,
+    KeptSlo,
+    LengthGroup,
+    Measured,
+    Prefill,
+    Quantiles,
+    TimeSplit,
+)
 from continuum_sim.results.tables import Columns
+from continuum_sim.slo import PROGRAM_SAMPLES, TURN_SAMPLES, Slo
 from continuum_sim.steady.backlog import Backlog
 from continuum_sim.steady.burst import Burst
 from continuum_sim.steady.length import RunLength
 from continuum_sim.steady.served import Served, served
 
+_QUARTERS: Final = 4
+_GOOD: Final = (
+    (PROGRAM_SAMPLES, "program_share", "good_programs_per_s"),
+    (TURN_SAMPLES, "turn_share", "good_turns_per_s"),
+)
+"""What objectives are about, and entries of `KeptSlo`."""
+
 
 class Tally:
-    """Running totals over programs and turns; eight bytes a sample, four samples.
+    """Running totals over programs and turns; eight bytes a sample, eight samples, and gaps between tokens.
 
     Parameters
     ----------
@@ -35,8 +57,17 @@ class Tally:
         self._jct_s = array("d")
         self._queue_wait_s = array("d")
         self._ttft_s = array("d")
+        self._e2el_s = array("d")
+        self._tpot_s = array("d")
+        """Not a number of a turn of a single token."""
+        self.gaps = TokenGaps(ends=self._length.cuts)
+        """To be filled by the simulation."""
+        self._gaps_in_s = (-np.inf, np.inf)
+        """When those that count end."""
         self._arrival_s = array("d")
         """Of programs, as `_jct_s`."""
+        self._alone_s = array("d")
+        """Likewise; not a number where nobody knows it."""
         self._keep = self._length.cuts
         """Whether to keep what `select` needs, some more bytes a sample."""
         self._eligible = array("b")
@@ -67,12 +98,17 @@ class Tally:
         turns = len(columns["turn"])
         arrival_s = np.array(columns["arrival_s"])
         self._queue_wait_s.frombytes((np.array(columns["scheduled_s"]) - arrival_s).tobytes())
-        self._ttft_s.frombytes((np.array(columns["first_token_s"]) - arrival_s).tobytes())
+        first_token_s, finish_s = np.array(columns["first_token_s"]), np.array(columns["finish_s"])
+        self._ttft_s.frombytes((first_token_s - arrival_s).tobytes())
+        self._e2el_s.frombytes((finish_s - arrival_s).tobytes())
+        gaps = np.array(columns["output_tokens"], dtype=float) - 1
+        gaps[gaps == 0] = np.nan
+        self._tpot_s.frombytes(((finish_s - first_token_s) / gaps).tobytes())
         if self._keep:
             self._turn_arrival_s.frombytes(arrival_s.tobytes())
             self._turn_eligible.extend(self._may_count(columns))
         fresh_tokens = np.subtract(columns["computed_tokens"], columns["recomputed_tokens"])
-        self.backlog.done(columns["finish_s"], fresh_tokens)
+        self.backlog.done(finish_s, fresh_tokens)
         # Python's own integers throughout: a sum over a long run must not wrap.
         output_tokens = sum(columns["output_tokens"])
         self.turns += turns
@@ -89,7 +125,7 @@ class Tally:
 
         `fresh_tokens` are those of each program that is no sub-agent, its own sub-agents' among them.
         """
-        names = ("program", "jct_s", "arrival_s", *(f"{part}_s" for part in TimeSplit.__struct_fields__))
+        names = ("program", "jct_s", "arrival_s", "alone_s", *(f"{part}_s" for part in TimeSplit.__struct_fields__))
         children = sum(parent is not None for parent in columns["parent"])
         if children:
             self.children += children
@@ -98,9 +134,10 @@ class Tally:
         if columns["jct_s"]:
             self._jct_s.extend(columns["jct_s"])
             self._arrival_s.extend(columns["arrival_s"])
+            self._alone_s.frombytes(np.array(columns["alone_s"], dtype=float).tobytes())  # None is not a number
             self.backlog.arrived(columns["arrival_s"], fresh_tokens)
             self.fresh_tokens += sum(fresh_tokens)
-            split_s = np.array([columns[name] for name in names[3:]])
+            split_s = np.array([columns[name] for name in names[4:]])
             self._split_s += split_s.sum(axis=1)
             if self._keep:
                 self._kept_split_s.frombytes(split_s.T.tobytes())
@@ -110,7 +147,8 @@ class Tally:
         """Have only the programs count from now on that shall: between a warm-up and a cool-down by arrival, and not
         there from the start. None if all do.
 
-        Of turns those count that arrive from the first of these programs to the last.
+        Of turns those count that arrive from the first of these programs to the last, of gaps between tokens those
+        that end then.
         """
         if not self._keep:
             return None
@@ -119,7 +157,7 @@ class Tally:
         turn_arrival_s = np.frombuffer(self._turn_arrival_s)
         ordered_s = np.sort(arrival_s[eligible])
         first, end = self._length.counted(len(ordered_s))
-        from_s, to_s = float(ordered_s[first]), float(ordered_s[end - 1])
+        from_s, to_s = self._gaps_in_s = float(ordered_s[first]), float(ordered_s[end - 1])
         self._programs = eligible & (from_s <= arrival_s) & (arrival_s <= to_s)
         self._turns = np.frombuffer(self._turn_eligible, bool) & (from_s <= turn_arrival_s) & (turn_arrival_s <= to_s)
         split_s = np.frombuffer(self._kept_split_s).reshape(-1, len(self._split_s))
@@ -172,6 +210,83 @@ class Tally:
         return Quantiles.of(np.frombuffer(self._ttft_s)[self._turns])
 
     @property
+    def tpot_s(self) -> Quantiles | UnsetType:
+        """Time per output token after the first, of turns that count and have more than one."""
+        return _quantiles(_known(self._sample("tpot")))
+
+    @property
+    def e2el_s(self) -> Quantiles | UnsetType:
+        """Arrival to last token, of turns that count."""
+        return _quantiles(self._sample("e2el"))
+
+    @property
+    def itl_s(self) -> Quantiles | UnsetType:
+        """Gaps between consecutive tokens."""
+        gap_s, number, end_s = (np.array(column) for column in (self.gaps.gap_s, self.gaps.number, self.gaps.end_s))
+        if self._keep:
+            from_s, to_s = self._gaps_in_s
+            counted = (from_s <= end_s) & (end_s <= to_s)
+            gap_s, number = gap_s[counted], number[counted]
+        return Quantiles.of_counted(gap_s, number) if len(gap_s) else UNSET
+
+    @property
+    def interactivity_tokens_per_s(self) -> Interactivity | UnsetType:
+        """Tokens per second that users see."""
+        tpot_s = self.tpot_s
+        return Interactivity(1 / tpot_s.p50, 1 / tpot_s.p90) if isinstance(tpot_s, Quantiles) else UNSET
+
+    @property
+    def slowdown(self) -> Quantiles | UnsetType:
+        """JCT over that alone, of programs that count."""
+        return _quantiles(_known(self._sample("slowdown")))
+
+    @property
+    def fairness(self) -> Fairness | UnsetType:
+        """How evenly programs that count are slowed down."""
+        known = ~np.isnan(self._sample("slowdown"))
+        if not known.any():
+            return UNSET
+        jct_s, slowdown = (self._sample(name)[known] for name in ("jct", "slowdown"))
+        alone_s = np.frombuffer(self._alone_s)[self._programs][known]
+        quarters = np.array_split(np.argsort(alone_s, kind="stable"), _QUARTERS)
+        groups = [
+            LengthGroup(float(alone_s[at[-1]]), len(at), float(jct_s[at].mean()), float(slowdown[at].mean()))
+            for at in quarters
+            if len(at)
+        ]
+        return Fairness(float(slowdown.sum() ** 2 / (len(slowdown) * (slowdown**2).sum())), groups)
+
+    def kept(self, slo: Slo, end_s: float) -> KeptSlo | UnsetType:
+        """Say what became of objectives in a run that ended then."""
+        if not slo:
+            return UNSET
+        objectives, within = [], []
+        for item in slo.objectives:
+            sample = self._sample(item.sample)
+            known = _known(sample)
+            within.append(np.isnan(sample) | (sample <= item.most))
+            share = float(within[-1].mean()) if len(sample) else 1.0
+            objectives.append(KeptObjective(item.name, item.most, item.kept(known), share, item.value(known)))
+        from_s, to_s = self._gaps_in_s if self._gaps_in_s[1] > self._gaps_in_s[0] > -np.inf else (0.0, end_s)
+        found: dict[str, float] = {}
+        for samples, share_name, rate_name in _GOOD:
+            about = [ones for item, ones in zip(slo.objectives, within, strict=True) if item.sample in samples]
+            if about and len(about[0]):
+                good = np.logical_and.reduce(about)
+                found |= {share_name: float(good.mean()), rate_name: int(good.sum()) / (to_s - from_s)}
+        return KeptSlo(kept=all(item.kept for item in objectives), objectives=objectives, **found)
+
+    def _sample(self, name: str) -> np.ndarray:
+        """One value a program or turn that counts; not a number where it has none."""
+        values: np.ndarray
+        if name == "slowdown":
+            values = np.frombuffer(self._jct_s) / np.frombuffer(self._alone_s)
+        else:
+            values = np.frombuffer(getattr(self, f"_{name}_s"))
+        counted: np.ndarray = values[self._turns if name in TURN_SAMPLES else self._programs]
+        return counted
+
+    @property
     def prefill(self) -> Prefill:
         """Prompt tokens by what became of them."""
         return Prefill(self._computed_tokens, self._cached_tokens, self._recomputed_tokens, self._reloaded_tokens)
@@ -203,6 +318,15 @@ class ReplicaTally:
         np.add.at(self.turns, replica, 1)
         for name in ("prompt_tokens", "cached_tokens", "recomputed_tokens", "reloaded_tokens"):
             np.add.at(getattr(self, name), replica, np.array(columns[name]))
+
+
+def _known(sample: np.ndarray) -> np.ndarray:
+    known: np.ndarray = sample[~np.isnan(sample)]
+    return known
+
+
+def _quantiles(sample: np.ndarray) -> Quantiles | UnsetType:
+    return Quantiles.of(sample) if len(sample) else UNSET
 
 
 def _split(parts: list[float]) -> TimeSplit:

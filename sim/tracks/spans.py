@@ -27,7 +27,8 @@ def turn_spans(turn: Mapping[str, Any]) -> Iterator[Span]:
     """Yield the spans of a row of the turns table and of the tool call after it, none of them empty.
 
     The spans of a program follow each other without overlap; those of one kind add up to the program's `queue_s`,
-    `reload_s`, `prefill_s`, `decode_s` and `tool_s`. A reload is drawn where it ends: before the turn is scheduled.
+    `reload_s`, `prefill_s`, `decode_s` and `tool_s`; what a preemption cost is drawn in the span it fell into. A reload
+    is drawn where it ends: before the turn is scheduled.
     """
     program, index = turn["program"], turn["turn"]
     arrival_s, scheduled_s, first_token_s, finish_s = (

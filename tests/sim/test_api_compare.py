@@ -53,7 +53,7 @@ def test_the_table_is_over_all_seeds(result: cs.CompareResult) -> None:
     assert table.loc["lru", "programs"] == 24
     assert table.loc["lru", "jct_mean_s"] == pytest.approx(lru["jct_s"].mean())
     assert table.loc["lru", "jct_p95_s"] == pytest.approx(np.percentile(lru["jct_s"], 95))
-    split = table[["queue_s", "prefill_s", "decode_s", "tool_s"]].sum(axis=1)
+    split = table[["queue_s", "prefill_s", "decode_s", "preempted_s", "tool_s"]].sum(axis=1)
     np.testing.assert_allclose(split, table["jct_mean_s"])
     pins = [s.pins.made for s in result.summaries if s.policy == "ttl-static:ttl=1.5"]
     assert table.loc["ttl-static:ttl=1.5", "pins_made"] == np.mean(pins) > 0

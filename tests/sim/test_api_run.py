@@ -54,13 +54,15 @@ def test_the_summary_is_that_of_the_tables(result: cs.RunResult) -> None:
 
 def test_a_programs_times_add_up_to_its_jct(result: cs.RunResult) -> None:
     programs = result.programs
-    parts = programs[["queue_s", "prefill_s", "decode_s", "tool_s"]]
+    parts = programs[["queue_s", "prefill_s", "decode_s", "preempted_s", "tool_s"]]
     assert (parts >= 0).all(axis=None)
     np.testing.assert_allclose(parts.sum(axis=1), programs["jct_s"], rtol=1e-9)
     np.testing.assert_allclose(programs["finish_s"] - programs["arrival_s"], programs["jct_s"], rtol=1e-9)
     time_s, share = result.summary.time_s, result.summary.time_share
-    assert time_s.queue + time_s.prefill + time_s.decode + time_s.tool == pytest.approx(result.summary.jct_s.mean)
-    assert share.queue + share.prefill + share.decode + share.tool == pytest.approx(1)
+    assert time_s.preempted > 0
+    named_s = time_s.queue + time_s.prefill + time_s.decode + time_s.preempted + time_s.tool
+    assert named_s == pytest.approx(result.summary.jct_s.mean)
+    assert share.queue + share.prefill + share.decode + share.preempted + share.tool == pytest.approx(1)
 
 
 def test_prompt_tokens_are_either_cached_or_computed(result: cs.RunResult) -> None:

@@ -46,7 +46,7 @@ def test_a_tier_shows_in_the_results() -> None:
     assert summary.prefill.reloaded_tokens == result.turns["reloaded_tokens"].sum()
     assert summary.time_s.reload == pytest.approx(result.programs["reload_s"].mean())
     assert result.manifest["engine_config"]["tiers"]["dram_blocks"] == 19073
-    parts = result.programs[["queue_s", "reload_s", "prefill_s", "decode_s", "tool_s"]].sum(axis=1)
+    parts = result.programs[["queue_s", "reload_s", "prefill_s", "decode_s", "preempted_s", "tool_s"]].sum(axis=1)
     assert parts.to_numpy() == pytest.approx(result.programs["jct_s"].to_numpy())
 
 

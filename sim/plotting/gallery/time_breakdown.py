@@ -12,7 +12,8 @@ from continuum_sim.plotting.estimates import estimate_each, interval_note
 from continuum_sim.plotting.held import hold
 from continuum_sim.plotting.marks import bar_height, held_title, legend_above, name_bars
 from continuum_sim.plotting.spec import FigureOptions, FigureSpec, FigureTable
-from continuum_sim.plotting.style import BLUE, COLUMN_IN, GREEN, GREY, ORANGE, RED, new_figure
+from continuum_sim.plotting.style import BLUE, COLUMN_IN, GREEN, GREY, ORANGE, PURPLE, RED, new_figure
+from continuum_sim.results.summary import RARE_PARTS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,13 +23,12 @@ _FILLS: Final = {
     "reload": (RED, "xxxx"),
     "prefill": (BLUE, "////"),
     "decode": (GREEN, "...."),
+    "preempted": (PURPLE, "++++"),
     "tool": (GREY, ""),
     "tool_wait": (GREY, "xxxx"),
     "join": (GREY, "||||"),
 }
 """In the order of a turn's life."""
-_RARE: Final = ("reload", "tool_wait", "join")
-"""Parts that only runs with lower memory tiers, bounded tools or sub-agents have; they are left out elsewhere."""
 
 
 def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
@@ -37,7 +37,7 @@ def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
     no_time = pd.Series(dtype=float)
     table = estimate_each(data.with_jct(), ["policy"], "jct_mean_s", drawn=data.drawn)
     table = table.rename(columns={"value": "jct_mean_s", "low": "jct_low_s", "high": "jct_high_s"})
-    names = [f"{part}_s" for part in TIME_PARTS if part not in _RARE or data.cells.get(f"{part}_s", no_time).any()]
+    names = [f"{part}_s" for part in TIME_PARTS if part not in RARE_PARTS or data.cells.get(f"{part}_s", no_time).any()]
     parts = data.cells.groupby("policy", sort=False)[names].mean()
     note = f"Parts are means over seeds and add up to the mean JCT; whiskers: {interval_note(drawn=data.drawn)}"
     return FigureTable(table.join(parts, on="policy"), note, held)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from continuum_sim.results.estimate import ENOUGH_RUNS, LEAST_RUNS
-from continuum_sim.results.numbers import count, percent, seconds, signed
+from continuum_sim.results.numbers import count, percent, seconds, signed, times
 from continuum_sim.results.paired import PairedDifference
 from continuum_sim.results.summary import Prefill, Summary, TimeSplit
 from continuum_sim.results.view.capacity import metastable_line, rate
@@ -50,7 +50,7 @@ def comparison_view(
 ) -> View:
     """Say how policies compare; `metrics` chooses the differences to show."""
     first, seeds = summaries[0], list(dict.fromkeys(summary.seed for summary in summaries))
-    blocks: list[Block] = [_times(rows), _bars(rows), _memory(rows)]
+    blocks: list[Block] = [_times(rows), _bars(rows), *_latency(rows), _memory(rows)]
     verdicts = [Fact(row.policy, joint_line(row.verdict)) for row in rows if row.verdict is not None]
     bursts = [Fact(row.policy, joint_recovery_line(row.recovery)) for row in rows if row.recovery is not None]
     load_per_s = rate_of(first.arrivals)
@@ -123,6 +123,35 @@ def _bars(rows: Sequence[ComparisonRow]) -> Facts:
         drawn = [Part(called(part), time_s[part] / total_s if total_s else 0.0) for part in parts]
         bars.append(Bar(row.policy, drawn, row.jct_mean_s / longest_s if longest_s else 1.0))
     return Facts(bars)
+
+
+_LATENCY: Final[dict[str, tuple[str, Callable[[float], str]]]] = {
+    "TPOT p50": ("tpot_p50_s", seconds),
+    "TPOT p90": ("tpot_p90_s", seconds),
+    "tokens/s p90": ("interactivity_p90_tokens_per_s", "{:,.1f}".format),
+    "slowdown": ("slowdown_mean", times),
+    "slowdown p95": ("slowdown_p95", times),
+    "Jain": ("jain", "{:.2f}".format),
+    "programs in SLO": ("program_share", percent),
+    "turns in SLO": ("turn_share", percent),
+    "$/program": ("usd_per_program", seconds),
+}
+"""Head of a column -> the entry of a row, and how it is written."""
+
+
+def _latency(rows: Sequence[ComparisonRow]) -> list[Table]:
+    """What users notice and pay, as far as the runs say it; nothing of runs of earlier versions."""
+    shown = {
+        head: (entry, write)
+        for head, (entry, write) in _LATENCY.items()
+        if all(isinstance(getattr(row, entry), float) for row in rows)
+    }
+    if not shown:
+        return []
+    cells = [[row.policy, *(write(getattr(row, entry)) for entry, write in shown.values())] for row in rows]
+    return [
+        Table([name("policy"), *numbers(*shown)], cells, "Latency, fairness, cost (means over runs; TPOT in seconds)")
+    ]
 
 
 def _memory(rows: Sequence[ComparisonRow]) -> Table:

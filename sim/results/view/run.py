@@ -9,31 +9,53 @@ from typing import Any, Final
 from msgspec import UNSET
 from msgspec.structs import asdict
 
-from continuum_sim.results.numbers import count, percent, seconds
+from continuum_sim.results.numbers import count, percent, seconds, times
 from continuum_sim.results.summary import (
     RARE_PARTS,
     Cost,
+    Fairness,
+    Interactivity,
+    KeptObjective,
+    KeptSlo,
     Measured,
     Quantiles,
     ReplicaSummary,
     RunRecovery,
     RunVerdict,
     Summary,
+    Throughput,
     TierUse,
     TimeSplit,
     ToolCalls,
 )
-from continuum_sim.results.view.parts import Bar, Block, Fact, Facts, Note, Part, Table, View, name, numbers
+from continuum_sim.results.view.parts import (
+    Bar,
+    Block,
+    Fact,
+    Facts,
+    Marked,
+    Note,
+    Part,
+    Table,
+    View,
+    label,
+    name,
+    numbers,
+)
 from continuum_sim.results.view.recovery import recovery_line
 from continuum_sim.results.view.verdict import verdict_line
 
-_IN_ORDER: Final = tuple(dict.fromkeys(("queue", "reload", *TimeSplit.__struct_fields__)))
-"""Parts of the JCT; a reload comes before the prefill."""
+_IN_ORDER: Final = tuple(
+    dict.fromkeys(("queue", "reload", "prefill", "decode", "preempted", *TimeSplit.__struct_fields__))
+)
+"""Parts of the JCT; a reload comes before the prefill, what a preemption cost after the decode."""
 
 
 def run_view(summary: Summary, manifest: Mapping[str, Any] | None = None) -> View:
     """Say what came out of a run; `manifest` tells the engine."""
     blocks: list[Block] = [_quantiles(summary), Facts(list(_facts(summary)))]
+    if isinstance(summary.slo, KeptSlo):
+        blocks.insert(1, _objectives(summary.slo))
     if isinstance(summary.verdict, RunVerdict):
         first = [Fact("load", verdict_line(summary.verdict, summary.programs))]
         if isinstance(summary.recovery, RunRecovery):
@@ -102,8 +124,15 @@ def _quantiles(summary: Summary) -> Table:
         "JCT (a program)": summary.jct_s,
         "queue wait (a turn)": summary.queue_wait_s,
         "TTFT (a turn)": summary.ttft_s,
+        "TPOT (a turn)": summary.tpot_s,
+        "ITL (a token)": summary.itl_s,
+        "slowdown (a program)": summary.slowdown,
     }
-    rows = [[label, *(seconds(getattr(sample, name)) for name in names)] for label, sample in samples.items()]
+    rows = []
+    for row, sample in samples.items():
+        if isinstance(sample, Quantiles):
+            shown = times if sample is summary.slowdown else seconds
+            rows.append([row, *(shown(getattr(sample, name)) for name in names)])
     part = summary.measured
     note = ""
     if isinstance(part, Measured):
@@ -135,10 +164,16 @@ def _facts(s: Summary) -> Iterator[Fact | Bar]:
     did = [f"{count(n)} {called(what)}" for what, n in asdict(s.policy_activity).items() if n]
     if did:
         yield Fact("policy", ", ".join(did))
+    if isinstance(s.interactivity_tokens_per_s, Interactivity):
+        seen = s.interactivity_tokens_per_s
+        yield Fact("interactivity", f"{seen.p50:,.1f} output tokens/s a turn; nine in ten, {seen.p90:,.1f} or more")
+    if isinstance(s.fairness, Fairness):
+        groups = ", ".join(times(group.slowdown) for group in s.fairness.by_length)
+        yield Fact("fairness", f"Jain's index {s.fairness.jain:.2f}; slowdown from short to long programs {groups}")
     yield Fact(
         "throughput",
         f"{3600 * s.throughput.programs_per_s:,.1f} programs/h, "
-        f"{s.throughput.output_tokens_per_s:,.0f} output tokens/s over {seconds(s.sim_s)} s; "
+        f"{s.throughput.output_tokens_per_s:,.0f} output tokens/s{_a_gpu(s.throughput)} over {seconds(s.sim_s)} s; "
         f"engine{'s' if s.replicas else ''} busy {percent(_over(s.busy_s, s.sim_s * (len(s.replicas or ()) or 1)))} "
         "of it",
     )
@@ -160,6 +195,41 @@ def cost_line(cost: Cost) -> str:
         return f"{hours} a program; no price of this GPU is listed: give one with --price"
     price = f"${cost.usd_per_gpu_hour:.2f} per GPU-hour ({cost.prices})"
     return f"{hours} and ${seconds(cost.usd_per_program)} a program, at {price}"
+
+
+def _objectives(slo: KeptSlo) -> Table:
+    """What became of each objective."""
+    rows = [
+        [
+            item.objective,
+            _bound(item, item.most),
+            "–" if item.value is None else _bound(item, item.value),
+            percent(item.share),
+            Marked("kept", "good") if item.kept else Marked("missed", "bad"),
+        ]
+        for item in slo.objectives
+    ]
+    good = [
+        f"{seconds(per_s)} {what}/s ({percent(share)}) within all objectives of {what}"
+        for what, per_s, share in (
+            ("turns", slo.good_turns_per_s, slo.turn_share),
+            ("programs", slo.good_programs_per_s, slo.program_share),
+        )
+        if isinstance(per_s, float) and isinstance(share, float)
+    ]
+    note = f"Goodput: {'; '.join(good)}"
+    return Table([name("objective"), *numbers("at most", "came to", "within"), label("")], rows, note=note)
+
+
+def _bound(item: KeptObjective, value: float) -> str:
+    return times(value) if item.objective.endswith("slowdown") else f"{seconds(value)} s"
+
+
+def _a_gpu(throughput: Throughput) -> str:
+    """The same per GPU, where there are several."""
+    each = throughput.output_tokens_per_gpu_s
+    several = isinstance(each, float) and each < throughput.output_tokens_per_s
+    return f" ({each:,.0f} a GPU)" if several else ""
 
 
 def _tools(tools: ToolCalls) -> str:

@@ -178,7 +178,7 @@ def check(case: tuple[list[Program], Any, ToolConfig], policy: str, step_time: S
         for member in top.family():
             record = records[member.program_id]
             turns = [outcome.of(member.program_id, index) for index in range(len(member.turns))]
-            parts_s = record.queue_s + record.prefill_s + record.decode_s + record.tool_s
+            parts_s = record.queue_s + record.prefill_s + record.decode_s + record.preempted_s + record.tool_s
             parts_s += record.tool_wait_s + record.join_s
             assert parts_s == pytest.approx(record.jct_s, rel=1e-9, abs=1e-6)
             gaps_s = [outcomes.gap_s(member.program_id, i, asked) for i, asked in enumerate(member.turns)]

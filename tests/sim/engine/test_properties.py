@@ -75,7 +75,7 @@ def check_records(each: Program, turns: list[TurnRecord], record: ProgramRecord,
         arrival_s = done.finish_s + asked.tool_s
     assert record.finish_s == turns[-1].finish_s
     assert record.jct_s == record.finish_s - record.arrival_s
-    parts_s = record.queue_s + record.prefill_s + record.decode_s + record.tool_s
+    parts_s = record.queue_s + record.prefill_s + record.decode_s + record.preempted_s + record.tool_s
     assert parts_s == pytest.approx(record.jct_s, rel=1e-9, abs=1e-9)
 
 

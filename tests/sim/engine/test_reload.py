@@ -179,7 +179,8 @@ def test_jumps_and_single_steps_agree(case: Case, policy: str) -> None:
             prefilled = done.computed_tokens - (asked.output_tokens - 1)
             assert prefilled + done.cached_tokens + done.reloaded_tokens == asked.input_tokens
     for record in stepwise.programs:
-        parts_s = record.queue_s + record.reload_s + record.prefill_s + record.decode_s + record.tool_s
+        parts_s = record.queue_s + record.reload_s + record.prefill_s + record.decode_s
+        parts_s += record.preempted_s + record.tool_s
         assert parts_s == pytest.approx(record.jct_s, rel=1e-9, abs=1e-9)
     for tier in stepwise.totals.tiers:
         assert tier.peak_used_blocks <= tier.blocks

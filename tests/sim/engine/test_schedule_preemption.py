@@ -31,6 +31,10 @@ def test_the_last_running_turn_is_preempted_and_resumes() -> None:
     assert (resumed.cached_tokens, resumed.recomputed_tokens, resumed.preemptions) == (0, 4, 1)
     assert resumed.computed_tokens == 8 + 5 + 1
     assert outcome.totals.preemptions == 1
+    # From 1 s, when it is preempted, to its next token at 7 s; one step of decoding is left.
+    assert resumed.preempted_s == 6.0
+    (b_whole,) = (record for record in outcome.programs if record.program == "b")
+    assert (b_whole.queue_s, b_whole.prefill_s, b_whole.decode_s, b_whole.preempted_s) == (0.0, 1.0, 1.0, 6.0)
 
 
 def test_nothing_is_admitted_in_a_step_that_preempts() -> None:
@@ -86,6 +90,10 @@ def test_a_turn_preempted_in_mid_prefill_finds_its_chunks_again() -> None:
         Step(8.0, {"b": 1}, 1),
     ]
     assert outcome.of("b").preemptions == 2
+    # Preempted at 3 s and, before it gave a token, again at 5 s: one wait for the first token, which comes at 9 s.
+    assert outcome.of("b").preempted_s == 6.0
+    (b_whole,) = (record for record in outcome.programs if record.program == "b")
+    assert (b_whole.queue_s, b_whole.prefill_s, b_whole.decode_s, b_whole.preempted_s) == (1.0, 2.0, 0.0, 6.0)
 
 
 def test_program_fifo_resumes_a_preempted_turn_before_an_older_program() -> None:

@@ -1,0 +1,92 @@
+"""The gaps between consecutive output tokens of all turns (inter-token latency), from what the engines do."""
+
+from __future__ import annotations
+
+from array import array
+
+from continuum_sim.engine.request import Request
+from continuum_sim.engine.scheduler import Plan, Scheduler
+
+
+class TokenGaps:
+    """Gaps by length: a row says that so many of them, which ended by a time, took so many seconds each.
+
+    Every decoding turn of a batch gets one token a step, so that a stretch of equal steps is one row, and its gaps are
+    its mean step. Stretches are joined where the batch goes on as it was: fast and stepwise mode make the same rows.
+
+    Parameters
+    ----------
+    ends
+        Whether to keep when gaps ended.
+    """
+
+    def __init__(self, *, ends: bool = False) -> None:
+        self._ends = ends
+        self.gap_s = array("d")
+        self.number = array("q")
+        self.end_s = array("d")
+        """Empty unless it was asked for."""
+
+    def add(self, gap_s: float, number: int, end_s: float) -> None:
+        """Take in gaps of one length."""
+        self.gap_s.append(gap_s)
+        self.number.append(number)
+        if self._ends:
+            self.end_s.append(end_s)
+
+
+class EngineGaps:
+    """Watches the steps of one engine."""
+
+    def __init__(self, gaps: TokenGaps) -> None:
+        self._gaps = gaps
+        self._start_s = self._end_s = 0.0
+        self._steps = 0
+        self._requests = 0
+        self._prefill_tokens = 0
+        """The stretch under way: equal steps without a pause."""
+        self._behind: list[Request] = []
+        """Running turns that were left out of the last step; their gaps began before it."""
+
+    def steps(self, scheduler: Scheduler, plan: Plan, steps: int, start_s: float, end_s: float) -> None:
+        """Take in some equal steps that have run."""
+        batch = plan.batch
+        requests = batch.decode_requests
+        if plan.skipped or self._behind or scheduler.resumed_s:
+            self._single(scheduler, plan, steps, start_s, end_s)
+        elif start_s == self._end_s and requests == self._requests and batch.prefill_tokens == self._prefill_tokens:
+            self._steps += steps
+            self._end_s = end_s
+        else:
+            self.close()
+            self._start_s, self._end_s = start_s, end_s
+            self._steps, self._requests, self._prefill_tokens = steps, requests, batch.prefill_tokens
+
+    def close(self) -> None:
+        """Take in the stretch under way, if there is any."""
+        if self._steps and self._requests:
+            self._gaps.add((self._end_s - self._start_s) / self._steps, self._steps * self._requests, self._end_s)
+        self._steps = 0
+        self._end_s = -1.0
+
+    def _single(self, scheduler: Scheduler, plan: Plan, steps: int, start_s: float, end_s: float) -> None:
+        """Take in steps after which gaps differ in length."""
+        self.close()
+        for gap_s in scheduler.resumed_s:  # the tokens that turns gave after a preemption, in this step
+            self._gaps.add(gap_s, 1, end_s)
+        scheduler.resumed_s.clear()
+        step_s = (end_s - start_s) / steps
+        number = steps * plan.batch.decode_requests
+        behind = self._behind
+        self._behind = []
+        for request in behind:
+            if request.preempted_from_s < 0 and request not in plan.skipped:
+                self._gaps.add(request.behind_s + step_s, 1, end_s)
+                request.behind_s = 0.0
+                number -= 1
+        for request in plan.skipped:
+            if request.decoding:
+                request.behind_s += end_s - start_s
+                self._behind.append(request)
+        if number:
+            self._gaps.add(step_s, number, end_s)

@@ -278,7 +278,9 @@ def notebook(*outputs: dict[str, object]) -> str:
 def test_equal_results_give_equal_notebooks() -> None:
     first, second = (
         notebooks.plain(
-            json.loads(notebook({"data": {"image/svg+xml": f"<metadata>{now}</metadata><g id='{name}'/>{style}"}}))
+            json.loads(
+                notebook({"data": {"image/svg+xml": f"<metadata>{now}</metadata><g id='{name}'/>{style} 1.2345{now}"}})
+            )
         )
         for now, name, style in (("1", "p0123456789", "T_12345_row0"), ("2", "pabcdef6789", "T_abcde_row0"))
     )

@@ -37,7 +37,8 @@ def prepare(page: str, folder: Path) -> Path:
     (folder / "docs" / "img").mkdir(parents=True)
     for script in (ROOT / "docs").glob("*.py"):
         (folder / "docs" / script.name).symlink_to(script)
-    FILES.get(page, lambda folder: None)(folder)
+    if page in FILES:
+        FILES[page](folder)
     return folder
 
 

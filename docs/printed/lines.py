@@ -14,7 +14,7 @@ from difflib import SequenceMatcher
 
 NUMBER = re.compile(r"[−+]?\d[\d,]*(?:\.\d+)?")
 UNSTEADY = re.compile(
-    r"simulated in +[\d.,]+ (?:s|ms): [\d.,]+ (?:[kM] )?turns/s"
+    r"[\d.,]+ (?:s|ms): [\d.,]+ (?:[kM] )?turns/s"
     r"|[\d.,]+ (?:[kMG] )?bytes|(?<=continuum-sim )\d[\w.+]*|/tmp/\S+"
 )
 """What differs between two runs of the same thing: wall times, speeds, sizes of files, versions, places."""

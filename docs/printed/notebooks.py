@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from printed.lines import changed_numbers, masked
+from printed.lines import changed_numbers, digest, masked
 from printed.pages import ROOT
 
 FOLDER = ROOT / "notebooks"
@@ -28,7 +28,7 @@ def executed(path: Path, folder: Path) -> str:
     shutil.copytree(path.parent, copy)
     notebook = nbformat.read(copy / path.name, as_version=4)  # type: ignore[no-untyped-call]
     kept = notebook.metadata
-    nbclient.NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(copy)}}).execute()
+    nbclient.NotebookClient(notebook, timeout=1800, resources={"metadata": {"path": str(copy)}}).execute()
     notebook.metadata = kept
     return plain(json.loads(nbformat.writes(notebook)))  # type: ignore[no-untyped-call]
 
@@ -43,41 +43,49 @@ def plain(notebook: dict[str, Any]) -> str:
             cell["outputs"] = [output for output in cell["outputs"] if output.get("name") != "stderr"]
             for output in cell["outputs"]:
                 for kind, text in output.get("data", {}).items():
-                    output["data"][kind] = _renamed(text, names)
+                    output["data"][kind] = _plain(text, kind, names)
     return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
 
 
-def _renamed(text: Any, names: dict[str, str]) -> Any:
-    """Count parts of a page that have random names, and leave out when a picture was drawn."""
+def _plain(text: Any, kind: str, names: dict[str, str]) -> Any:
+    """Leave out of a picture when it was drawn, its line ends, and digits that nobody sees; then name its parts."""
+    if kind == "image/svg+xml":
+        text = re.sub(r"\s*<metadata>.*?</metadata>", "", "".join(text), flags=re.DOTALL)
+        text = re.sub(r"\d+\.\d{2,}", lambda number: f"{float(number[0]):.1f}", " ".join(text.split()))
+        return _named(text, names)
     if isinstance(text, list):
-        joined = _renamed("".join(text), names)
-        return joined.splitlines(keepends=True)
-    if not isinstance(text, str):
+        return _plain("".join(text), kind, names).splitlines(keepends=True)
+    if not isinstance(text, str) or kind == "image/png":
         return text
-    text = re.sub(r" *<metadata>.*?</metadata>\n?", "", text, flags=re.DOTALL)
+    return _named(text, names)
+
+
+def _named(text: str, names: dict[str, str]) -> str:
+    """Count parts that have random names, and leave out where an object was."""
+    text = re.sub(r" at 0x[0-9a-f]+", "", text)
     return RANDOM_NAMES.sub(lambda name: names.setdefault(name[0], f"n{len(names)}"), text)
 
 
 def differences(old: str, new: str) -> list[tuple[str, str]]:
-    """Return lines of outputs that changed but for wall times; all of a notebook that has had none."""
-    before, after = _lines(old), _lines(new)
+    """Return lines and pictures of the outputs that changed but for wall times; one pair if there are more or fewer."""
+    before, after = shown(old), shown(new)
     if len(before) != len(after):
-        return [(f"{len(before)} lines of output", f"{len(after)} lines")]
+        return [(f"{len(before)} lines and pictures", f"{len(after)} lines and pictures")]
     return [pair for pair in zip(before, after, strict=True) if masked(pair[0]) != masked(pair[1])]
 
 
-def _lines(notebook: str) -> list[str]:
+def shown(notebook: str, pictures: bool = True) -> list[str]:
+    """Return the lines that a notebook's outputs show, and a line for each picture."""
     found: list[str] = []
     for cell in json.loads(notebook)["cells"]:
         for output in cell.get("outputs", []):
-            for kind, text in [("text", output.get("text", "")), *sorted(output.get("data", {}).items())]:
-                if kind != "image/png":
-                    found += _joined(text).splitlines()
-    return found
-
-
-def _joined(text: Any) -> str:
-    return "".join(text) if isinstance(text, list) else text if isinstance(text, str) else json.dumps(text)
+            for kind, data in [("text", output.get("text", "")), *sorted(output.get("data", {}).items())]:
+                text = "".join(data) if isinstance(data, list) else data if isinstance(data, str) else json.dumps(data)
+                if kind.startswith("image/"):
+                    found += [f"picture {digest(text)}"] * pictures
+                else:
+                    found += re.sub(r"<style.*?</style>|<[^>]+>", "\n", text, flags=re.DOTALL).split("\n")
+    return [line for line in found if line.strip()]
 
 
 def refresh(path: Path, folder: Path, numbers: Callable[[str, str], None]) -> str:

@@ -24,6 +24,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 ROOT = Path(__file__).parents[2]
 PAGES = {page.name: page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
@@ -91,7 +92,7 @@ def commands(page: Path) -> Iterator[Command]:
         from_here += [note.replace(" from here", "", 1) for note in notes if " from here" in note]
         notes += from_here
         line = text.count("\n", 0, block.start("body")) + 1
-        below, at = block["text"] or "", ()
+        below, at = block["text"] or "", cast("tuple[int, ...]", ())
         if below:
             first = text.count("\n", 0, block.start("text")) + 1
             at = tuple(range(first, first + below.count("\n")))

@@ -51,6 +51,8 @@ def main(
                 relock(path, Path(folder), found)
             else:
                 found = refresh(path, Path(folder), before.get(page, {}))
+            if not check:
+                lock.keep(page, found.locked)
             print(f"{found}; {time.monotonic() - begun:.0f} s", flush=True)
             return found
 
@@ -65,10 +67,8 @@ def main(
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         visits = pool.map(visit, sorted(pages, key=lambda page: (page not in LONGEST_FIRST, page)))
-        found = list(visits)
-        of_books = {} if check or lock_only else dict(zip(books, pool.map(execute, books), strict=True))
-    if not check:
-        lock.write({**before, **{of.page: of.locked for of in found if of.locked}})
+        executions = pool.map(execute, () if check or lock_only else books)
+        found, of_books = list(visits), dict(zip(books, executions, strict=False))
     for of in found:
         report(of.page, [f":{line}: {old} -> {new}" for line, old, new in of.numbers])
         for name in of.redrawn:

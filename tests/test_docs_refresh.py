@@ -10,7 +10,7 @@ import pytest
 
 from printed import lock, notebooks, visit
 from printed.folder import run
-from printed.lines import digest, renewed
+from printed.lines import GONE, digest, renewed, renewed_tables
 from printed.pages import Picture, commands, hang_on_short, pictures
 from printed.prose import untraced
 
@@ -110,6 +110,21 @@ def test_columns_that_a_page_leaves_out_stay_out_and_new_ones_come() -> None:
     assert renewed(["policy   mean   p95", "lru        10    20"], more).lines == more.splitlines()
 
 
+def test_rows_of_markdown_tables_come_go_and_change_places() -> None:
+    heads = ["| --- | --- |"]
+    shown = ["| a | s |", *heads, "| x | 1 |", "| y | 2 |", "| b | s |", *heads, "| x | 1 |", "| z | 1 |"]
+    now = "\n".join(["T", "| a | s |", *heads, "| y | 1 |", "| x | 2 |", "| w | 3 |", "", *shown[4:7], ""])
+    found = renewed_tables(shown, (3, 4, 5, 6, 9, 10, 11, 12), now)
+    assert found.lines == [*shown[:2], "| y | 1 |", "| x | 2 |\n| w | 3 |", *shown[4:7], GONE]
+    assert found.changed == [
+        (3, "| y | 2 |", "| y | 1 |"),
+        (2, "| x | 1 |", "| x | 2 |"),
+        (3, "", "| w | 3 |"),
+        (7, "| z | 1 |", ""),
+    ]
+    assert renewed_tables(shown[:4], (3, 4, 5, 6), "| c | s |\n").lost == [(0, "| a | s |")]
+
+
 def test_wall_times_alone_change_nothing() -> None:
     shown = "simulated in         0.665 s: 5,533 turns/s, 118 k engine steps"
     slower = "simulated in         1.9 s: 533 turns/s, 118 k engine steps"
@@ -192,9 +207,10 @@ def test_what_runs_whole_is_held_against_the_page_itself(tmp_path: Path) -> None
 
 
 def test_a_lock_is_read_as_it_was_written(tmp_path: Path) -> None:
-    entries = {"b.md": {"x": {"short": "1"}}, "a.md": {}}
-    lock.write(entries, tmp_path / "lock.json")
-    assert lock.read(tmp_path / "lock.json") == entries
+    for page, entries in (("b.md", {"x": {"short": "1"}}), ("a.md", {"y": {}}), ("b.md", {"x": {"short": "2"}})):
+        lock.keep(page, entries, tmp_path / "lock.json")
+    lock.keep("a.md", {}, tmp_path / "lock.json")
+    assert lock.read(tmp_path / "lock.json") == {"b.md": {"x": {"short": "2"}}}
     assert lock.read(tmp_path / "none.json") == {}
 
 

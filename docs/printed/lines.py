@@ -20,6 +20,8 @@ UNSTEADY = re.compile(
 """What differs between two runs of the same thing: wall times, speeds, sizes of files, versions, places."""
 LEADS = re.compile(r"[−+~-]?[\d.]+|–")
 """How the cells of a row begin that are no labels."""
+GONE = "\0"
+"""In place of a line of a table that is no longer there."""
 SAME, SAME_WORDS, SAME_LABEL, SAME_FIRST, ALIKE, RULE = 100.0, 60.0, 50.0, 25.0, 20.0, 10.0
 """How sure it is that a line is the one shown."""
 
@@ -72,6 +74,33 @@ def renewed(shown: Sequence[str], printed: str) -> Renewed:
         lines[at] = _cut(new, columns if columns and len(_cells(line)) < len(_cells(new)) else None)
         if lines[at] != line:
             result.changed.append((at, line, lines[at]))
+    return result
+
+
+def renewed_tables(shown: Sequence[str], at: Sequence[int], printed: str) -> Renewed:
+    """Take each Markdown table from what is printed, whole: rows come, go and change places.
+
+    `at` says which lines follow each other. A table is known by its heads, and where several have the same by their
+    order. Rows that came stand in the last line of their table, lines of rows that went are `GONE`.
+    """
+    now = [table.splitlines() for table in re.findall(r"^\|.*(?:\n\|.*)*", printed, flags=re.MULTILINE)]
+    result = Renewed(list(shown))
+    begins = [i for i, place in enumerate(at) if i == 0 or place != at[i - 1] + 1]
+    for first, end in zip(begins, [*begins[1:], len(shown)], strict=True):
+        old = list(shown[first:end])
+        new = next((table for table in now if _cells(table[0]) == _cells(old[0])), None)
+        if new is None:
+            result.lost.append((first, old[0]))
+            continue
+        now.remove(new)
+        kept = new if len(new) <= len(old) else [*new[: len(old) - 1], "\n".join(new[len(old) - 1 :])]
+        result.lines[first:end] = kept + [GONE] * (len(old) - len(kept))
+        before = {_label(_cells(row)): (i, row) for i, row in enumerate(old, start=first)}
+        for row in new:
+            place, was = before.pop(_label(_cells(row)), (end - 1, ""))
+            if row != was:
+                result.changed.append((place, was, row))
+        result.changed.extend((place, row, "") for place, row in before.values())
     return result
 
 

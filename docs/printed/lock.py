@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
 from printed.lines import digest
 from printed.pages import ROOT, Picture
 
+ONE_AT_A_TIME = threading.Lock()
 LOCK = ROOT / "docs" / "refreshed.json"
 
 
@@ -21,9 +23,14 @@ def read(path: Path = LOCK) -> dict[str, Any]:
     return json.loads(path.read_text("utf-8")) if path.exists() else {}
 
 
-def write(entries: dict[str, Any], path: Path = LOCK) -> None:
-    """Write one line an entry, in order, so that branches can be merged."""
-    path.write_text(json.dumps(entries, indent=1, sort_keys=True, ensure_ascii=False) + "\n", "utf-8")
+def keep(page: str, entries: dict[str, Any], path: Path = LOCK) -> None:
+    """Write down what a page's commands print, in order, so that branches can be merged."""
+    with ONE_AT_A_TIME:
+        kept = {**read(path), page: entries}
+        text = json.dumps(
+            {name: kept[name] for name in kept if kept[name]}, indent=1, sort_keys=True, ensure_ascii=False
+        )
+        path.write_text(text + "\n", "utf-8")
 
 
 def of_picture(picture: Picture, folder: Path) -> str:

@@ -57,6 +57,8 @@ class Command:
     """Why it is not run."""
     cut: str = ""
     """Flags that shorten it for a test."""
+    tables: bool = False
+    """Whether it prints the tables below it."""
     python: bool = False
 
     @property
@@ -109,7 +111,16 @@ def commands(page: Path) -> Iterator[Command]:
         for command in found:
             last = below and command is found[-1]
             shown, places = (below, at) if last else (command.shown, command.at)
-            yield Command(page.name, line, command.text, shown, places, _reason(notes, command.text), cut)
+            yield Command(
+                page.name,
+                line,
+                command.text,
+                shown,
+                places,
+                _reason(notes, command.text),
+                cut,
+                tables="tables" in notes,
+            )
 
 
 def _typed(block: str, first: int, prompt: bool) -> Iterator[Command]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from printed import lock
 from printed.folder import prepare, run
-from printed.lines import changed_numbers, digest, renewed
+from printed.lines import GONE, Renewed, changed_numbers, digest, renewed, renewed_tables
 from printed.pages import Command, Picture, commands, hang_on_short, pictures
 from printed.prose import TRACED, untraced
 
@@ -58,7 +58,7 @@ def refresh(page: Path, folder: Path, before: Mapping[str, Any]) -> Visit:
             visit.outputs += 1
             _renew(command, done, lines, visit)
     _redraw(page, whole, before, visit)
-    text = "\n".join(lines) + "\n"
+    text = "\n".join(line for line in lines if line != GONE) + "\n"
     if text != page.read_text("utf-8"):
         page.write_text(text, "utf-8")
     if hang_on_short(_run(page)):
@@ -104,7 +104,7 @@ def shortened(page: Path, folder: Path, wrong: list[str]) -> Iterator[tuple[str,
         if complaint := failure(command, done):
             wrong.append(complaint)
         elif command in hanging:
-            shown = renewed(command.shown.splitlines(), done.stdout + done.stderr).lines
+            shown = _again(command, done).lines
             yield command.short, digest("\n".join(shown) if shown else done.stdout)
         else:
             wrong += differences(command, done)
@@ -119,9 +119,9 @@ def shortened(page: Path, folder: Path, wrong: list[str]) -> Iterator[tuple[str,
 
 def differences(command: Command, done: subprocess.CompletedProcess[str]) -> list[str]:
     """Say where a page shows other lines than were printed."""
-    now = renewed(command.shown.splitlines(), done.stdout + done.stderr)
+    now = _again(command, done)
     places = [
-        *((at, f"now {new.strip()!r}") for at, _, new in now.changed),
+        *((at, f"now {new.strip()!r}" if new else "gone") for at, _, new in now.changed),
         *((at, "not printed") for at, _ in now.lost),
     ]
     return [f"{command.page}:{command.at[at]} is stale, {why}: {_remedy(command.page)}" for at, why in sorted(places)]
@@ -151,13 +151,18 @@ def _run(page: Path) -> list[Command]:
 
 
 def _renew(command: Command, done: subprocess.CompletedProcess[str], lines: list[str], visit: Visit) -> None:
-    now = renewed(command.shown.splitlines(), done.stdout + done.stderr)
+    now = _again(command, done)
     for place, line in zip(command.at, now.lines, strict=True):
         lines[place - 1] = line
     visit.changed += bool(now.changed)
     for at, old, new in now.changed:
         visit.numbers += [(command.at[at], *pair) for pair in changed_numbers(old, new)]
     visit.wrong += [f"{command.page}:{command.at[at]}: no longer printed: {line.strip()}" for at, line in now.lost]
+
+
+def _again(command: Command, done: subprocess.CompletedProcess[str]) -> Renewed:
+    shown, printed = command.shown.splitlines(), done.stdout + done.stderr
+    return renewed_tables(shown, command.at, printed) if command.tables else renewed(shown, printed)
 
 
 def _redraw(page: Path, folder: Path, before: Mapping[str, Any], visit: Visit) -> None:

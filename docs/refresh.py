@@ -53,7 +53,8 @@ def main(
                 found = refresh(path, Path(folder), before.get(page, {}))
             if not check:
                 lock.keep(page, found.locked)
-            print(f"{found}; {time.monotonic() - begun:.0f} s", flush=True)
+            said = f"{page}: {len(found.wrong)} to look at" if check or lock_only else str(found)
+            print(f"{said}; {time.monotonic() - begun:.0f} s", flush=True)
             return found
 
     def execute(book: str) -> list[tuple[str, str]]:

@@ -112,13 +112,13 @@ def test_columns_that_a_page_leaves_out_stay_out_and_new_ones_come() -> None:
 
 def test_rows_of_markdown_tables_come_go_and_change_places() -> None:
     heads = ["| --- | --- |"]
-    shown = ["| a | s |", *heads, "| x | 1 |", "| y | 2 |", "| b | s |", *heads, "| x | 1 |", "| z | 1 |"]
-    now = "\n".join(["T", "| a | s |", *heads, "| y | 1 |", "| x | 2 |", "| w | 3 |", "", *shown[4:7], ""])
+    shown = ["| a | s |", *heads, "| 5 | 1 |", "| y | 2 |", "| b | s |", *heads, "| x | 1 |", "| z | 1 |"]
+    now = "\n".join(["T", "| a | s |", *heads, "| y | 1 |", "| 5 | 2 |", "| w | 3 |", "", *shown[4:7], ""])
     found = renewed_tables(shown, (3, 4, 5, 6, 9, 10, 11, 12), now)
-    assert found.lines == [*shown[:2], "| y | 1 |", "| x | 2 |\n| w | 3 |", *shown[4:7], GONE]
+    assert found.lines == [*shown[:2], "| y | 1 |", "| 5 | 2 |\n| w | 3 |", *shown[4:7], GONE]
     assert found.changed == [
         (3, "| y | 2 |", "| y | 1 |"),
-        (2, "| x | 1 |", "| x | 2 |"),
+        (2, "| 5 | 1 |", "| 5 | 2 |"),
         (3, "", "| w | 3 |"),
         (7, "| z | 1 |", ""),
     ]

@@ -95,9 +95,9 @@ def renewed_tables(shown: Sequence[str], at: Sequence[int], printed: str) -> Ren
         now.remove(new)
         kept = new if len(new) <= len(old) else [*new[: len(old) - 1], "\n".join(new[len(old) - 1 :])]
         result.lines[first:end] = kept + [GONE] * (len(old) - len(kept))
-        before = {_label(_cells(row)): (i, row) for i, row in enumerate(old, start=first)}
+        before = {_row_label(row): (i, row) for i, row in enumerate(old, start=first)}
         for row in new:
-            place, was = before.pop(_label(_cells(row)), (end - 1, ""))
+            place, was = before.pop(_row_label(row), (end - 1, ""))
             if row != was:
                 result.changed.append((place, was, row))
         result.changed.extend((place, row, "") for place, row in before.values())
@@ -170,6 +170,12 @@ def _label(cells: Sequence[str]) -> tuple[str, ...]:
         if word != cell:
             break
     return tuple(label)
+
+
+def _row_label(row: str) -> tuple[str, ...]:
+    """The first cell, and others before the first number."""
+    first, *others = _cells(row)
+    return (first, *_label(others))
 
 
 def _numeric(line: str) -> bool:

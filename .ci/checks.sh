@@ -7,7 +7,6 @@ tests_lane() {
     step "the longer tests" "$dev/pytest" -q -rs -n auto -m 'slow and not engine' --ignore tests/test_docs_commands.py
     step "properties on up to fourteen times the examples, a seventh of them by date" more_examples
     step "commands of README and documentation, as typed" "$dev/pytest" -q -rs -n auto tests/test_docs_commands.py
-    step "notebooks, top to bottom" "$dev/pytest" -q -n auto --nbmake notebooks
 }
 
 builds_lane() {

@@ -7,7 +7,7 @@ python benchmarks/paper.py chunks       # Figure 13: chunk and batch sizes
 python benchmarks/paper.py ablation     # order alone, pin alone, cost models, oracle
 python benchmarks/paper.py controls     # plentiful memory, long gaps, no reuse
 
-Prints the tables of docs/paper.md, in Markdown.
+Prints the tables of docs/paper.md, in Markdown; `python docs/refresh.py paper.md` puts them there.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from continuum_sim.plotting.spec import FigureOptions
 from continuum_sim.plotting.style import picture_bytes, styled
 
 POLICIES = ("lru", "ttl", "ttl:pressure=younger", "session-gate:limit=24")
+TARGET = Path("docs", "img", "readme.png")
 
 
 def main(folder: str | None = None) -> None:
@@ -24,10 +25,8 @@ def main(folder: str | None = None) -> None:
     found = cs.capacity(POLICIES, trace="swebench.jsonl", out=folder)
     print(found.table.T.to_string())
     figure = draw_table(FIGURE.draw, FIGURE.take(load(found), FigureOptions()))
-    target = Path(__file__).parent / "img" / "readme.png"
     with styled():
-        target.write_bytes(picture_bytes(figure, "png", dpi=230))
-    print(f"wrote {target}")
+        TARGET.write_bytes(picture_bytes(figure, "png", dpi=230))
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -57,15 +55,3 @@ def test_no_pin_gains_where_gaps_are_longer_than_any_pin_is_worth(ratios: dict[s
 
 def test_no_pin_gains_where_nothing_is_used_again(ratios: dict[str, dict[str, float]]) -> None:
     assert all(ratio > 0.99 for ratio in ratios["no reuse"].values())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("table", ["figures", "openhands", "turns", "chunks", "ablation", "controls"])
-def test_every_table_prints(table: str) -> None:
-    small = ("--seeds", "1", "--limit", "3", "--max-turns", "4", "--step-time", "roofline")
-    command = [sys.executable, str(FOLDER / "paper.py"), table, *small]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
-    assert len(rows) >= 5
-    assert len({line.count("|") for line in rows}) <= 2

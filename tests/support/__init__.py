@@ -22,7 +22,6 @@ The command line, pages and files:
 * `cli`: a command as typed: what it `printed`, or the one line in which it was `refused`
 * `terminal`: what a command shows on a terminal of a given width
 * `views`: the text of a page or a fragment, and what of a view it lacks
-* `docs`: what a page shows that was not printed
 * `browser`: a headless Chromium
 * `small_results`: settings of small runs, for what reads results
 * `malformed`: valid files of every kind, and ways to spoil them

@@ -4,7 +4,8 @@ A comment before a block says what is not run, or not whole, or what else it pri
 
 * `<!-- not run: REASON -->`;
 * `<!-- not run, COMMAND: REASON -->`: only the commands of the block that begin so;
-* `<!-- run with: --limit 20 -->`: tests give these flags to every simulation of the block, in place of its own;
+* `<!-- run with: --limit 20 -->`: tests give these flags to every simulation of the block, in place of its own; of
+  Python, `<!-- run with: OLD => NEW -->` is what tests run in place of what stands there;
 * `<!-- tables -->`: the block prints the Markdown tables below it, up to the next heading or block;
 * `<!-- run -->` before Python that writes what commands after it read.
 
@@ -64,6 +65,9 @@ class Command:
     @property
     def short(self) -> str:
         """The command with its flags for a test, in place of the same flags of its own."""
+        if self.python and self.cut:
+            old, _, new = self.cut.partition(" => ")
+            return self.text.replace(old, new)
         if not self.cut or not SIMULATES.search(self.text):
             return self.text
         own = self.text
@@ -98,13 +102,12 @@ def commands(page: Path) -> Iterator[Command]:
         if below:
             first = text.count("\n", 0, block.start("text")) + 1
             at = tuple(range(first, first + below.count("\n")))
+        cut = next((n.partition(": ")[2] for n in notes if n.startswith("run with: ")), "")
         if language == "python":
             if "run" in notes or below:
-                yield Command(
-                    page.name, line, f"python -c {shlex.quote(body)}", below, at, _reason(notes, ""), python=True
-                )
+                typed = f"python -c {shlex.quote(body)}"
+                yield Command(page.name, line, typed, below, at, _reason(notes, ""), cut, python=True)
             continue
-        cut = next((n.partition(": ")[2] for n in notes if n.startswith("run with: ")), "")
         if "tables" in notes:
             below, at = _tables(text, block.end())
         found = [c for c in _typed(body, line, prompt=language == "console") if c.text]

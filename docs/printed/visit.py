@@ -94,7 +94,7 @@ def shortened(page: Path, folder: Path, wrong: list[str]) -> Iterator[tuple[str,
     What is wrong without any digest is added to the list: a failure, or another output than the page shows.
     """
     made = [drawn for drawn in pictures(page) if isinstance(drawn, Picture)]
-    found = [command for command in _run(page) if not (command.python and command.shown)]
+    found = [command for command in _run(page) if not (command.python and command.shown and not command.cut)]
     if not found:
         return
     prepare(page.name, folder)

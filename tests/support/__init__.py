@@ -15,6 +15,7 @@ To draw cases and judge them:
 * `invariants`: an observer that recounts after every step what must hold in any run
 * `compare`: whether two runs decided the same at the same times
 * `chains`: birth-death chains of which everything is known exactly
+* `token_times`: when each token of a run came, from its steps
 * `naive_pool`: vLLM's block pool with one object a block, the oracle of ours
 
 The command line, pages and files:

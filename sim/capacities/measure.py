@@ -110,7 +110,7 @@ def holds_from_empty(run: ResolvedRun, *, curve: ServiceCurve, slo: Slo) -> bool
         return collapsed or (not slo and now_s >= last_s)
 
     watch = Watch(enough, samples=bool(slo))
-    observe(run, watch)
+    observe(run, watch, alone=slo.asks_for("slowdown"))
     ended_s = watch.finish_s
     left = len(arrival_s) - int(np.searchsorted(ended_s, last_s, side="right"))
     if collapsed or left > LEFT_FULLS * full or _grows(np.array(arrival_s), ended_s[ended_s <= last_s], last_s):
@@ -151,7 +151,7 @@ def recovers(run: ResolvedRun, *, settled: float, horizon: int, slo: Slo) -> boo
         return gone and not slo
 
     watch = Watch(enough, samples=bool(slo))
-    observe(run, watch)
+    observe(run, watch, alone=slo.asks_for("slowdown"))
     return gone and (not slo or slo.kept(_samples(watch, until_s)))
 
 
@@ -173,11 +173,15 @@ def _arrival_times(run: ResolvedRun) -> list[float]:
 
 
 def _samples(watch: Watch, from_s: float) -> dict[str, np.ndarray]:
-    """Times of programs and turns that arrived from then on."""
-    jct_s = np.array([item.jct_s for item in watch.programs if item.arrival_s >= from_s])
+    """What objectives are about, of programs and turns that arrived from then on."""
+    programs = [item for item in watch.programs if item.arrival_s >= from_s]
     counted = np.frombuffer(watch.turn_arrival_s) >= from_s
+    tpot_s = np.frombuffer(watch.tpot_s)[counted]
     return {
-        "jct": jct_s,
+        "jct": np.array([item.jct_s for item in programs]),
+        "slowdown": np.array([item.jct_s / item.alone_s for item in programs if item.alone_s is not None]),
         "ttft": np.frombuffer(watch.ttft_s)[counted],
+        "tpot": tpot_s[tpot_s > 0],
+        "e2el": np.frombuffer(watch.e2el_s)[counted],
         "queue_wait": np.frombuffer(watch.queue_wait_s)[counted],
     }

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from continuum_sim.alone import alone_on
 from continuum_sim.execute import serve
 from continuum_sim.records import ProgramRecord, TimelineRecord, TurnRecord
 from continuum_sim.resolve import ResolvedRun
@@ -39,6 +40,9 @@ class Watch:
         self.turn_arrival_s = array("d")
         self.queue_wait_s = array("d")
         self.ttft_s = array("d")
+        self.e2el_s = array("d")
+        self.tpot_s = array("d")
+        """0 of a turn of a single token."""
 
     def turn(self, record: TurnRecord) -> None:
         """Take in a finished turn."""
@@ -50,6 +54,8 @@ class Watch:
             self.turn_arrival_s.append(record.arrival_s)
             self.queue_wait_s.append(record.scheduled_s - record.arrival_s)
             self.ttft_s.append(record.first_token_s - record.arrival_s)
+            self.e2el_s.append(record.finish_s - record.arrival_s)
+            self.tpot_s.append((record.finish_s - record.first_token_s) / max(1, record.output_tokens - 1))
 
     def program(self, record: ProgramRecord) -> None:
         """Take in a finished program."""
@@ -94,9 +100,9 @@ class EnoughError(Exception):
     """A run was called off: what it was for is known."""
 
 
-def observe(run: ResolvedRun, watch: Watch) -> None:
-    """Serve a run until its programs have ended or it is called off."""
+def observe(run: ResolvedRun, watch: Watch, *, alone: bool = False) -> None:
+    """Serve a run until its programs have ended or it is called off; `alone`: with JCTs alone in their records."""
     try:
-        serve(run, watch)
+        serve(run, watch, alone_s=alone_on(run) if alone else None)
     except EnoughError:
         return

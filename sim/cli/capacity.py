@@ -41,7 +41,7 @@ def capacity(
         float | None, _asked("Programs per second of a load to say something of. Default: none.", "--rate")
     ] = None,
     slo: Annotated[
-        str | None, _asked("Objectives to keep as well, in seconds: p95_jct=300,mean_ttft=1. Default: none.")
+        str | None, _asked("Objectives to keep as well, in seconds: p95_jct=300,ttft=2. Default: none.")
     ] = None,
     quick: Annotated[
         bool, _asked("Measure the service curve alone, and predict the rest from it.", "--quick", default=True)

@@ -282,8 +282,9 @@ def _served_users(runs: Sequence[Summary]) -> dict[str, float]:
     means = {}
     for name, (part, entry) in _SERVED_USERS.items():
         found = [getattr(getattr(run, part), entry, msgspec.UNSET) for run in runs]
-        if all(isinstance(value, float) for value in found):
-            means[name] = fmean(found)
+        known = [value for value in found if isinstance(value, float)]
+        if len(known) == len(runs):
+            means[name] = fmean(known)
     return means
 
 

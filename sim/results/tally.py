@@ -24,15 +24,18 @@ from continuum_sim.results.summary import (
     TimeSplit,
 )
 from continuum_sim.results.tables import Columns
-from continuum_sim.slo import TURN_SAMPLES, Slo
+from continuum_sim.slo import PROGRAM_SAMPLES, TURN_SAMPLES, Slo
 from continuum_sim.steady.backlog import Backlog
 from continuum_sim.steady.burst import Burst
 from continuum_sim.steady.length import RunLength
 from continuum_sim.steady.served import Served, served
 
 _QUARTERS: Final = 4
-_GOOD: Final = {False: ("program_share", "good_programs_per_s"), True: ("turn_share", "good_turns_per_s")}
-"""Whether it is about turns -> entries of `KeptSlo`."""
+_GOOD: Final = (
+    (PROGRAM_SAMPLES, "program_share", "good_programs_per_s"),
+    (TURN_SAMPLES, "turn_share", "good_turns_per_s"),
+)
+"""What objectives are about, and entries of `KeptSlo`."""
 
 
 class Tally:
@@ -250,37 +253,31 @@ class Tally:
         """Say what became of objectives in a run that ended then."""
         if not slo:
             return UNSET
-        from_s, to_s = self._gaps_in_s if self._gaps_in_s[1] > self._gaps_in_s[0] > -np.inf else (0.0, end_s)
-        objectives = []
-        good: dict[bool, np.ndarray] = {}
+        objectives, within = [], []
         for item in slo.objectives:
             sample = self._sample(item.sample)
-            within = np.isnan(sample) | (sample <= item.most)
-            of_turns = item.sample in TURN_SAMPLES
-            good[of_turns] = good.get(of_turns, True) & within
             known = _known(sample)
-            share = float(within.mean()) if len(within) else 1.0
+            within.append(np.isnan(sample) | (sample <= item.most))
+            share = float(within[-1].mean()) if len(sample) else 1.0
             objectives.append(KeptObjective(item.name, item.most, item.kept(known), share, item.value(known)))
-        return KeptSlo(
-            kept=all(item.kept for item in objectives),
-            objectives=objectives,
-            **{
-                name: value
-                for of_turns, names in _GOOD.items()
-                if of_turns in good and len(good[of_turns])
-                for name, value in zip(
-                    names, (float(good[of_turns].mean()), int(good[of_turns].sum()) / (to_s - from_s)), strict=True
-                )
-            },
-        )
+        from_s, to_s = self._gaps_in_s if self._gaps_in_s[1] > self._gaps_in_s[0] > -np.inf else (0.0, end_s)
+        found: dict[str, float] = {}
+        for samples, share_name, rate_name in _GOOD:
+            about = [ones for item, ones in zip(slo.objectives, within, strict=True) if item.sample in samples]
+            if about and len(about[0]):
+                good = np.logical_and.reduce(about)
+                found |= {share_name: float(good.mean()), rate_name: int(good.sum()) / (to_s - from_s)}
+        return KeptSlo(kept=all(item.kept for item in objectives), objectives=objectives, **found)
 
     def _sample(self, name: str) -> np.ndarray:
         """One value a program or turn that counts; not a number where it has none."""
+        values: np.ndarray
         if name == "slowdown":
-            return (np.frombuffer(self._jct_s) / np.frombuffer(self._alone_s))[self._programs]
-        of_turns = name in TURN_SAMPLES
-        values: np.ndarray = np.frombuffer(getattr(self, f"_{name}_s"))
-        return values[self._turns if of_turns else self._programs]
+            values = np.frombuffer(self._jct_s) / np.frombuffer(self._alone_s)
+        else:
+            values = np.frombuffer(getattr(self, f"_{name}_s"))
+        counted: np.ndarray = values[self._turns if name in TURN_SAMPLES else self._programs]
+        return counted
 
     @property
     def prefill(self) -> Prefill:
@@ -317,7 +314,8 @@ class ReplicaTally:
 
 
 def _known(sample: np.ndarray) -> np.ndarray:
-    return sample[~np.isnan(sample)]
+    known: np.ndarray = sample[~np.isnan(sample)]
+    return known
 
 
 def _quantiles(sample: np.ndarray) -> Quantiles | UnsetType:

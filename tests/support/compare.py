@@ -13,13 +13,29 @@ RELATIVE = 1e-9
 
 
 def assert_same_runs(one: Outcome, other: Outcome) -> None:
-    """Same decisions in the same order and steps, same records; times equal to rounding."""
+    """Same decisions in the same order and steps, same records and gaps between tokens; times equal to rounding."""
     assert len(one.log) == len(other.log)
     for left, right in zip(one.log, other.log, strict=True):
         _assert_same(left, right)
     _assert_same(one.turns, other.turns)
     _assert_same(one.programs, other.programs)
     _assert_same(one.totals.plain(), other.totals.plain(), "totals")
+    _assert_same(_gaps(one), _gaps(other), "gaps")
+    for outcome in (one, other):
+        assert_gaps_are_those_of_turns(outcome)
+
+
+def assert_gaps_are_those_of_turns(outcome: Outcome) -> None:
+    """Every token but a turn's first ends a gap, and a turn's gaps are the time from its first token to its last."""
+    gaps = outcome.gaps
+    assert sum(gaps.number) == sum(record.output_tokens - 1 for record in outcome.turns)
+    lasted_s = math.fsum(record.finish_s - record.first_token_s for record in outcome.turns)
+    total_s = math.fsum(gap_s * number for gap_s, number in zip(gaps.gap_s, gaps.number, strict=True))
+    assert math.isclose(total_s, lasted_s, rel_tol=RELATIVE, abs_tol=RELATIVE)
+
+
+def _gaps(outcome: Outcome) -> list[tuple[int, float]]:
+    return sorted(zip(outcome.gaps.number, outcome.gaps.gap_s, strict=True))
 
 
 def _assert_same(one: Any, other: Any, what: str = "") -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from continuum_sim.cluster import ReplicaSetup
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.replica import StepObserver
+from continuum_sim.engine.token_gaps import TokenGaps
 from continuum_sim.policies import Policy, Routing
 from continuum_sim.records import ProgramRecord, TimelineRecord, TurnRecord
 from continuum_sim.simulation import Simulation
@@ -43,6 +44,7 @@ class Outcome:
     programs: list[ProgramRecord] = field(default_factory=list)
     stretches: list[TimelineRecord] = field(default_factory=list)
     log: list[Event] = field(default_factory=list)
+    gaps: TokenGaps = field(default_factory=TokenGaps)
     totals: EngineTotals = field(init=False)
     simulation: Simulation = field(init=False)
 
@@ -100,6 +102,7 @@ def simulate(
         others=[ReplicaSetup(other, steps) for other in others],
         routing=parse_routing(routing) if isinstance(routing, str) else routing,
         tools=None if tools is None else ToolOutcomes(tools, seed),
+        gaps=outcome.gaps,
     )
     for replica, watching in zip(outcome.simulation.cluster.replicas, observers, strict=False):
         replica.observer = watching

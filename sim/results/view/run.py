@@ -162,9 +162,7 @@ def _facts(s: Summary) -> Iterator[Fact | Bar]:
         yield Fact("policy", ", ".join(did))
     if isinstance(s.interactivity_tokens_per_s, Interactivity):
         seen = s.interactivity_tokens_per_s
-        yield Fact(
-            "interactivity", f"{seen.p50:,.1f} output tokens/s of a turn, {seen.p90:,.1f} or more of nine in ten"
-        )
+        yield Fact("interactivity", f"{seen.p50:,.1f} output tokens/s a turn; nine in ten, {seen.p90:,.1f} or more")
     if isinstance(s.fairness, Fairness):
         groups = ", ".join(times(group.slowdown) for group in s.fairness.by_length)
         yield Fact("fairness", f"Jain's index {s.fairness.jain:.2f}; slowdown from short to long programs {groups}")
@@ -197,14 +195,14 @@ def _objectives(slo: KeptSlo) -> Table:
         for item in slo.objectives
     ]
     good = [
-        f"{seconds(per_s)} {what}/s within all that are about {what} ({percent(share)})"
+        f"{seconds(per_s)} {what}/s ({percent(share)}) within all objectives of {what}"
         for what, per_s, share in (
             ("turns", slo.good_turns_per_s, slo.turn_share),
             ("programs", slo.good_programs_per_s, slo.program_share),
         )
         if isinstance(per_s, float) and isinstance(share, float)
     ]
-    note = f"Goodput: {'; '.join(good)}." if good else ""
+    note = f"Goodput: {'; '.join(good)}"
     return Table([name("objective"), *numbers("at most", "came to", "within"), label("")], rows, note=note)
 
 

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from continuum_sim.errors import ConfigError, shown
-from continuum_sim.names import check_names
+from continuum_sim.names import unknown
 
 PROGRAM_SAMPLES: Final = ("jct", "slowdown")
 """Of programs: seconds, and a multiple of the JCT alone."""
@@ -19,6 +19,7 @@ TURN_SAMPLES: Final = ("ttft", "tpot", "e2el", "queue_wait")
 SAMPLES: Final = (*PROGRAM_SAMPLES, *TURN_SAMPLES)
 STATISTICS: Final = ("mean", "p50", "p90", "p95", "p99", "max")
 _AS_IN: Final = "as in p95_jct=300,ttft=2"
+_KNOWN: Final = f"known: {', '.join(SAMPLES)}, alone or after {', '.join(f'{name}_' for name in STATISTICS)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,9 @@ def parse_slo(text: str | Mapping[str, float] | None) -> Slo:
     else:
         raise ConfigError(f"slo is {shown(text)}, expected objectives, {_AS_IN}")
     known = {_name(statistic, sample): (statistic, sample) for sample in SAMPLES for statistic in ("", *STATISTICS)}
-    check_names([name for name, _ in pairs], known, "objective", of="slo", error=ConfigError)
+    for name, _ in pairs:
+        if name not in known:
+            raise ConfigError(unknown("objective", name, known, of="slo", remedy=_KNOWN))
     objectives = tuple(Objective(*known[name], _bound(name, value)) for name, value in pairs)
     if not objectives or len({name for name, _ in pairs}) < len(objectives):
         raise ConfigError(f"slo is {shown(text)}, expected objectives, each once, {_AS_IN}")

@@ -148,7 +148,7 @@ def test_the_terminal_says_it(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("slo", "complaint"),
     [
-        ("p95_jtc=3", "'p95_jtc'"),
+        ("p95_jtc=3", "unknown objective 'p95_jtc' of slo, did you mean 'p95_jct'? known: jct, slowdown, ttft"),
         ("tpot", "slo: tpot is '', expected a number of seconds above 0"),
         ("slowdown=0", "slo: slowdown is '0', expected a number above 0"),
         ("ttft=1,ttft=2", "expected objectives, each once"),

@@ -13,18 +13,26 @@ class TokenGaps:
 
     Every decoding turn of a batch gets one token a step, so that a stretch of equal steps is one row, and its gaps are
     its mean step. Stretches are joined where the batch goes on as it was: fast and stepwise mode make the same rows.
+
+    Parameters
+    ----------
+    ends
+        Whether to keep when gaps ended.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, ends: bool = False) -> None:
+        self._ends = ends
         self.gap_s = array("d")
         self.number = array("q")
         self.end_s = array("d")
+        """Empty unless it was asked for."""
 
     def add(self, gap_s: float, number: int, end_s: float) -> None:
         """Take in gaps of one length."""
         self.gap_s.append(gap_s)
         self.number.append(number)
-        self.end_s.append(end_s)
+        if self._ends:
+            self.end_s.append(end_s)
 
 
 class EngineGaps:

@@ -60,7 +60,7 @@ class Tally:
         self._e2el_s = array("d")
         self._tpot_s = array("d")
         """Not a number of a turn of a single token."""
-        self.gaps = TokenGaps()
+        self.gaps = TokenGaps(ends=self._length.cuts)
         """To be filled by the simulation."""
         self._gaps_in_s = (-np.inf, np.inf)
         """When those that count end."""
@@ -218,9 +218,11 @@ class Tally:
     def itl_s(self) -> Quantiles | UnsetType:
         """Gaps between consecutive tokens."""
         gap_s, number, end_s = (np.array(column) for column in (self.gaps.gap_s, self.gaps.number, self.gaps.end_s))
-        from_s, to_s = self._gaps_in_s
-        counted = (from_s <= end_s) & (end_s <= to_s)
-        return Quantiles.of_counted(gap_s[counted], number[counted]) if counted.any() else UNSET
+        if self._keep:
+            from_s, to_s = self._gaps_in_s
+            counted = (from_s <= end_s) & (end_s <= to_s)
+            gap_s, number = gap_s[counted], number[counted]
+        return Quantiles.of_counted(gap_s, number) if len(gap_s) else UNSET
 
     @property
     def interactivity_tokens_per_s(self) -> Interactivity | UnsetType:

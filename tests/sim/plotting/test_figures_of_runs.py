@@ -12,13 +12,14 @@ import pandas as pd
 import pytest
 
 import continuum_sim as cs
-from continuum_sim.results.summary import TimeSplit
+from continuum_sim.results.summary import Quantiles, TimeSplit
 from support.small_results import POLICIES, RATES, SEEDS, SMALL
 
 OF_COMPARISONS = {
     "jct-vs-rate",
     "jct-cdf",
     "throughput",
+    "interactivity",
     "time-breakdown",
     "ablation",
     "kv-occupancy",
@@ -91,6 +92,40 @@ def test_time_parts_add_up(drawn: Path) -> None:
     assert table["policy"].tolist() == list(POLICIES)
     parts = table.filter(items=[f"{part}_s" for part in TimeSplit.__struct_fields__]).sum(axis=1)
     np.testing.assert_allclose(parts, table["jct_mean_s"])
+
+
+def test_interactivity_is_of_the_summaries_load_by_load(drawn: Path, comparisons: Path) -> None:
+    table = csv(drawn, "interactivity")
+    assert len(table) == len(POLICIES) * len(RATES)
+    assert table.query("policy == 'lru'")["rate"].tolist() == list(RATES)
+    runs = [cs.load_run(path).summary for path in (comparisons / "rate-2" / "runs").glob("lru-*")]
+    row = table.query("policy == 'lru' and rate == 2").iloc[0]
+    seen = [1 / run.tpot_s.p90 for run in runs if isinstance(run.tpot_s, Quantiles)]
+    assert len(seen) == len(SEEDS)
+    assert row["interactivity_tokens_per_s_p90"] == pytest.approx(np.mean(seen))
+    tokens = [run.throughput.output_tokens_per_s for run in runs]  # of one GPU
+    assert row["output_tokens_per_gpu_s"] == pytest.approx(np.mean(tokens))
+    assert row["gpu_low"] < row["output_tokens_per_gpu_s"] < row["gpu_high"]
+
+
+def test_attainment_is_of_runs_with_objectives(comparisons: Path, tmp_path: Path) -> None:
+    for rate in (1, 4):
+        settings = {**SMALL, "slo": "ttft=0.1,jct=20", "arrivals": f"poisson:rate={rate}"}
+        cs.compare(["lru", "fcfs"], [0, 1], out=tmp_path / f"rate-{rate}", **settings)
+    found = cs.figures(tmp_path, only=["slo-attainment"], out=tmp_path / "figures", formats=["png"])
+    assert [one.name for one in found.drawn] == ["slo-attainment"]
+    assert "ttft=0.1" in found.drawn[0].caption
+    table = csv(tmp_path / "figures", "slo-attainment")
+    assert len(table) == 2 * 2 * 2
+    runs = [cs.load_run(path) for path in (tmp_path / "rate-4" / "runs").glob("fcfs-*")]
+    jct = [(run.programs["jct_s"] <= 20).mean() for run in runs]
+    wait = [(run.turns["first_token_s"] - run.turns["arrival_s"] <= 0.1).mean() for run in runs]
+    assert 0 < np.mean(wait) < 1
+    mine = table.query("policy == 'fcfs' and rate == 4").set_index("of")["share"]
+    assert mine["programs"] == pytest.approx(np.mean(jct))
+    assert mine["turns"] == pytest.approx(np.mean(wait))
+    (skipped,) = cs.figures(comparisons, only=["slo-attainment"], out=tmp_path / "none").skipped
+    assert skipped.missing.startswith("needs runs with objectives")
 
 
 def test_kv_states_fill_the_cache(drawn: Path, comparisons: Path) -> None:

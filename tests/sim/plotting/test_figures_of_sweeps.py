@@ -33,6 +33,7 @@ def test_what_a_sweep_allows(drawn: FiguresResult) -> None:
         "jct-vs-rate",
         "jct-cdf",
         "throughput",
+        "interactivity",
         "time-breakdown",
         "ablation",
         "chunk-size",

@@ -72,7 +72,7 @@ class ComparisonRow(msgspec.Struct, frozen=True, kw_only=True):
     busiest_ratio: float | msgspec.UnsetType = msgspec.UNSET
     """Turns of the replica that served most, over the mean of all replicas."""
     reload_s: float
-    preempted_s: float
+    preempted_s: float = 0.0
     reloaded_tokens: float
     verdict: Verdict | None = None
     """Of its runs together; None where one of them is older than verdicts."""

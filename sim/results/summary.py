@@ -40,12 +40,13 @@ class Quantiles(msgspec.Struct, frozen=True):
     @classmethod
     def of_counted(cls, values: np.ndarray, numbers: np.ndarray) -> Quantiles:
         """Summarise a sample in which each value is there so many times."""
+        mean = float(np.dot(values, numbers) / numbers.sum())
         order = np.argsort(values)
-        values, ends = values[order], np.cumsum(numbers[order])
+        values, ends = values[order], numbers[order].cumsum()
         at = np.array(_PERCENTILES) / 100 * (ends[-1] - 1)
         below = np.floor(at)
         low, high = values[np.searchsorted(ends, (below, np.ceil(at)), side="right")]
-        return cls(float(np.average(values, weights=numbers[order])), *(low + (high - low) * (at - below)).tolist())
+        return cls(mean, *(low + (high - low) * (at - below)).tolist())
 
 
 class Prefill(msgspec.Struct, frozen=True, omit_defaults=True):

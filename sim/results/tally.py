@@ -217,9 +217,11 @@ class Tally:
     @property
     def itl_s(self) -> Quantiles | UnsetType:
         """Gaps between consecutive tokens."""
-        gap_s, number, end_s = (np.array(column) for column in (self.gaps.gap_s, self.gaps.number, self.gaps.end_s))
+        if not self.gaps.gap_s:
+            return UNSET
+        gap_s, number = np.frombuffer(self.gaps.gap_s), np.frombuffer(self.gaps.number, dtype=np.int64)
         if self._keep:
-            from_s, to_s = self._gaps_in_s
+            end_s, (from_s, to_s) = np.frombuffer(self.gaps.end_s), self._gaps_in_s
             counted = (from_s <= end_s) & (end_s <= to_s)
             gap_s, number = gap_s[counted], number[counted]
         return Quantiles.of_counted(gap_s, number) if len(gap_s) else UNSET

@@ -41,7 +41,7 @@ def test_json_is_the_summary_alone(capsys: pytest.CaptureFixture[str]) -> None:
     assert set(summary["prefill"]) == {"computed_tokens", "cached_tokens", "recomputed_tokens"}
     assert set(summary["pins"]) == {"made", "hit", "expired", "broken"}
     assert {"blocks", "peak_used_share", "pinned_block_seconds"} <= set(summary["kv"])
-    assert set(summary["throughput"]) == {"programs_per_s", "output_tokens_per_s"}
+    assert set(summary["throughput"]) == {"programs_per_s", "output_tokens_per_s", "output_tokens_per_gpu_s"}
     assert {"steps", "sim_s", "wall_s", "preemptions", "turns", "notes"} <= set(summary)
     assert all(line.startswith("note: ") for line in err.splitlines())
 

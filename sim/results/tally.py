@@ -62,8 +62,8 @@ class Tally:
         """Not a number of a turn of a single token."""
         self.gaps = TokenGaps(ends=self._length.cuts)
         """To be filled by the simulation."""
-        self._gaps_in_s = (-np.inf, np.inf)
-        """When those that count end."""
+        self._window_s = (-np.inf, np.inf)
+        """From the first arrival that counts to the last."""
         self._arrival_s = array("d")
         """Of programs, as `_jct_s`."""
         self._alone_s = array("d")
@@ -157,7 +157,7 @@ class Tally:
         turn_arrival_s = np.frombuffer(self._turn_arrival_s)
         ordered_s = np.sort(arrival_s[eligible])
         first, end = self._length.counted(len(ordered_s))
-        from_s, to_s = self._gaps_in_s = float(ordered_s[first]), float(ordered_s[end - 1])
+        from_s, to_s = self._window_s = float(ordered_s[first]), float(ordered_s[end - 1])
         self._programs = eligible & (from_s <= arrival_s) & (arrival_s <= to_s)
         self._turns = np.frombuffer(self._turn_eligible, bool) & (from_s <= turn_arrival_s) & (turn_arrival_s <= to_s)
         split_s = np.frombuffer(self._kept_split_s).reshape(-1, len(self._split_s))
@@ -221,7 +221,7 @@ class Tally:
             return UNSET
         gap_s, number = np.frombuffer(self.gaps.gap_s), np.frombuffer(self.gaps.number, dtype=np.int64)
         if self._keep:
-            end_s, (from_s, to_s) = np.frombuffer(self.gaps.end_s), self._gaps_in_s
+            end_s, (from_s, to_s) = np.frombuffer(self.gaps.end_s), self._window_s
             counted = (from_s <= end_s) & (end_s <= to_s)
             gap_s, number = gap_s[counted], number[counted]
         return Quantiles.of_counted(gap_s, number) if len(gap_s) else UNSET
@@ -264,7 +264,7 @@ class Tally:
             within.append(np.isnan(sample) | (sample <= item.most))
             share = float(within[-1].mean()) if len(sample) else 1.0
             objectives.append(KeptObjective(item.name, item.most, item.kept(known), share, item.value(known)))
-        from_s, to_s = self._gaps_in_s if self._gaps_in_s[1] > self._gaps_in_s[0] > -np.inf else (0.0, end_s)
+        from_s, to_s = self._window_s if self._window_s[1] > self._window_s[0] > -np.inf else (0.0, end_s)
         found: dict[str, float] = {}
         for samples, share_name, rate_name in _GOOD:
             about = [ones for item, ones in zip(slo.objectives, within, strict=True) if item.sample in samples]

@@ -14,9 +14,11 @@ import pytest
 
 import continuum_sim as cs
 import continuum_sim.capacities.run as door
+from continuum_sim.capacities import measure
 from continuum_sim.capacities.probe import Watch, observe
 from continuum_sim.capacities.task import run_task
 from continuum_sim.resolve import resolve
+from continuum_sim.results.summary import Quantiles
 from continuum_sim.run_config import RunConfig
 from continuum_sim.steady.recovery import recovery
 from continuum_sim.traces.schema import Program
@@ -208,6 +210,19 @@ def test_objectives_are_kept_as_well(kept: Path, file: Path) -> None:
     assert never.policies[0].recoverable_per_s.value is None
     assert "no rate keeps p50_ttft=1e-06" in str(never.view())
     cs.capacity(["lru"], **ask)
+
+
+def test_objectives_are_about_what_a_run_says() -> None:
+    settings: dict[str, Any] = {"limit": 6, "max_turns": 5, "kv_blocks": 1500, "arrivals": "poisson:rate=2"}
+    watch = Watch(samples=True)
+    observe(resolve(RunConfig(policy="lru", **settings)), watch, alone=True)
+    samples = measure._samples(watch, 0.0)
+    summary = cs.run(policy="lru", **settings).summary
+    for name, said in (("tpot", summary.tpot_s), ("e2el", summary.e2el_s), ("slowdown", summary.slowdown)):
+        assert isinstance(said, Quantiles)
+        assert msgspec.structs.astuple(Quantiles.of(samples[name])) == pytest.approx(msgspec.structs.astuple(said)), (
+            name
+        )
 
 
 def test_the_curve_can_be_drawn(kept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

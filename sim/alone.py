@@ -33,8 +33,8 @@ def alone_on(run: ResolvedRun) -> Callable[[Program], float | None]:
     Sub-agents run beside their program, as they do. In a cluster it is alone on that replica on which it is done
     first; None where no replica holds its whole family.
     """
-    kinds = dict.fromkeys((replica.engine, replica.step_time) for replica in run.replicas)
-    engines = [(engine, _alone_on_engine(engine, _Same(step_time))) for engine, step_time in kinds]
+    kinds = dict.fromkeys((replica.engine, _Same(replica.step_time)) for replica in run.replicas)
+    engines = [(engine, _alone_on_engine(engine, step_time)) for engine, step_time in kinds]
 
     def alone_s(program: Program) -> float | None:
         family = _family(program)

@@ -29,8 +29,8 @@ class Progress(NamedTuple):
 class RunRecorder:
     """Takes a run's records, an append each, and hands them on as columns, `batch_rows` at a time.
 
-    Finished programs are not kept: memory holds one batch of each table, and three numbers a turn for the
-    percentiles.
+    Finished programs are not kept: memory holds one batch of each table, and for the percentiles five numbers a turn
+    and two a stretch of steps.
 
     Parameters
     ----------

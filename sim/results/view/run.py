@@ -99,8 +99,12 @@ def gpus_line(kinds: Sequence[str], degree: int) -> str:
 
 
 def shown_parts(*times_s: Mapping[str, float]) -> list[str]:
-    """Return the parts of the JCT to name, in order: those that are rare only where there is any of them."""
-    return [part for part in _IN_ORDER if part not in RARE_PARTS or any(one[part] for one in times_s)]
+    """Return the parts of the JCT to name, in order: those that are rare only where they can be seen."""
+    return [
+        part
+        for part in _IN_ORDER
+        if part not in RARE_PARTS or any(one[part] > _SEEN_SHARE * sum(one.values()) for one in times_s)
+    ]
 
 
 def time_parts(time_s: Mapping[str, float]) -> list[Part]:

@@ -49,6 +49,8 @@ _IN_ORDER: Final = tuple(
     dict.fromkeys(("queue", "reload", "prefill", "decode", "preempted", *TimeSplit.__struct_fields__))
 )
 """Parts of the JCT; a reload comes before the prefill, what a preemption cost after the decode."""
+_SEEN_SHARE: Final = 1e-3
+"""Of the JCT, which a rare part must exceed to be named."""
 
 
 def run_view(summary: Summary, manifest: Mapping[str, Any] | None = None) -> View:

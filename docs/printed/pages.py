@@ -33,6 +33,7 @@ PAGES = {page.name: page for page in (ROOT / "README.md", *sorted((ROOT / "docs"
 INSTALLS = re.compile(r"python3?[\d.]* -m venv |(\S*/)?pip (un)?install |(\.|source) \S+/activate")
 """Done when pages are run; .ci/run proves that the README's commands install all that they need."""
 SIMULATES = re.compile(r"continuum-sim (run|compare|sweep|capacity)\b|python (benchmarks|docs)/\w+\.py( [a-z]\w*)?")
+RUNS = re.compile(r"continuum-sim run\b")
 BLOCK = re.compile(
     r"(?P<notes>(?:^<!-- .*? -->\n+)*)"
     r"^(?P<indent> *)```(?P<language>bash|console|python)\n(?P<body>.*?)^(?P=indent)```\n"
@@ -70,10 +71,11 @@ class Command:
             return self.text.replace(old, new)
         if not self.cut or not SIMULATES.search(self.text):
             return self.text
-        own = self.text
-        for flag, value in re.findall(r"(--[\w-]+)( (?!--)\S+)?", self.cut):
+        # One run has one seed.
+        own, cut = self.text, re.sub(r"--seeds \S+", "", self.cut) if RUNS.search(self.text) else self.cut
+        for flag, value in re.findall(r"(--[\w-]+)( (?!--)\S+)?", cut):
             own = re.sub(rf"\s{flag}\b(?!-){'[ =][^ ]+' if value else ''}", "", own)
-        return SIMULATES.sub(lambda found: f"{found[0]} {self.cut}", own)
+        return SIMULATES.sub(lambda found: f"{found[0]} {cut.strip()}", own)
 
 
 @dataclass(frozen=True)

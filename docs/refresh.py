@@ -47,7 +47,9 @@ def main(
             if check:
                 found = Visit(page, wrong=stale(path, Path(folder), before.get(page, {})))
             elif lock_only:
-                found = Visit(page, locked={name: dict(entry) for name, entry in before.get(page, {}).items()})
+                drawn = {picture.file.name for picture in pictures(path) if isinstance(picture, Picture)}
+                kept = {name: dict(entry) for name, entry in before.get(page, {}).items() if name in drawn}
+                found = Visit(page, locked=kept)
                 relock(path, Path(folder), found)
             else:
                 found = refresh(path, Path(folder), before.get(page, {}))

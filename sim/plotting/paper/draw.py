@@ -72,6 +72,9 @@ def paper_figures(
     drawn: list[DrawnFigure] = []
     skipped: list[SkippedFigure] = []
     for figure in _chosen(only):
+        if quick and figure.sustained and only is None:
+            skipped.append(SkippedFigure(figure.name, f"takes minutes, and is not quick: give --only {figure.name}"))
+            continue
         try:
             for name in figure.scenarios:
                 if (name, figure.sustained) not in cells:

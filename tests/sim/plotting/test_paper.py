@@ -87,6 +87,12 @@ def test_steady_state_stands_beside_the_transients(tmp_path: Path, monkeypatch: 
     assert draw_table(figure.draw, table).axes
 
 
+def test_a_quick_version_leaves_out_what_takes_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("continuum_sim.plotting.paper.draw._chosen", lambda only: [PAPER_FIGURES["paper-steady"]])
+    (left,) = cs.paper_figures(tmp_path, quick=True).skipped
+    assert left.missing == "takes minutes, and is not quick: give --only paper-steady"
+
+
 def test_captions_tell_transients_from_loads_that_last() -> None:
     steady = pd.DataFrame({"verdict_kind": ["steady", "steady"], "arrivals": "poisson"})
     assert lasting([steady]) == "Every load lasts: a steady state"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from continuum_sim.errors import ConfigError
-from continuum_sim.plotting.data import CAPACITY_RATES, METRICS, SERVED, Source, arrival_settings
+from continuum_sim.plotting.data import JCT, METRICS, TIME_PARTS, Source, arrival_settings
 from continuum_sim.results.summary import RARE_PARTS
 from continuum_sim.sweeps.result import SweepResult
 from continuum_sim.sweeps.row import PROGRAM_JCT, RATE_COLUMN, setting_columns
@@ -15,8 +15,12 @@ from continuum_sim.sweeps.store import CELLS, read_manifest
 
 _NO_SETTINGS: Final = ("engine", "arrivals", RATE_COLUMN)
 """The engine's modes give the same results; arrivals are split into process and rate."""
-_NOT_IN_ALL: Final = frozenset((*SERVED, *CAPACITY_RATES, *(f"{part}_s" for part in RARE_PARTS), "verdict_kind"))
-"""Results that a dataset of an earlier version, or of another load, has no column of."""
+_IN_ALL: Final = (
+    *(f"jct_{name}_s" for name in JCT),
+    *(f"{part}_s" for part in TIME_PARTS if part not in RARE_PARTS),
+    *("programs_per_s", "output_tokens_per_s", "programs", "turns", "sim_s"),
+)
+"""Results that datasets of every version have."""
 
 
 def swept_cells(sweep: SweepResult) -> Iterator[tuple[dict[str, Any], Source]]:
@@ -27,8 +31,8 @@ def swept_cells(sweep: SweepResult) -> Iterator[tuple[dict[str, Any], Source]]:
     # What varies unasked follows from what was asked, as the KV blocks do from the GPU.
     names = [name for name in names if asked is None or name in asked or frame[name].nunique(dropna=False) < 2]
     measured = [name for name in METRICS if name in frame]
-    for name in METRICS:
-        if name not in frame and name not in _NOT_IN_ALL and name != "usable_blocks":
+    for name in _IN_ALL:
+        if name not in frame:
             raise ConfigError(f"{sweep.directory / CELLS} has no column {name!r}: it is of another version")
     for row, usable in zip(frame.to_dict("records"), frame["kv_blocks"] - 1, strict=True):  # one is vLLM's null block
         settings = {"population": "trace", **{name: row[name] for name in names}, **arrival_settings(row["arrivals"])}

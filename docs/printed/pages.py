@@ -5,7 +5,7 @@ A comment before a block says what is not run, or not whole, or what else it pri
 * `<!-- not run: REASON -->`;
 * `<!-- not run, COMMAND: REASON -->`: only the commands of the block that begin so;
 * `<!-- run with: --limit 20 -->`: tests give these flags to every simulation of the block, in place of its own; of
-  Python, `<!-- run with: OLD => NEW -->` is what tests run in place of what stands there;
+  Python, `<!-- run with: OLD => NEW; OLD => NEW -->` is what tests run in place of what stands there;
 * `<!-- tables -->`: the block prints the Markdown tables below it, up to the next heading or block;
 * `<!-- run -->` before Python that writes what commands after it read.
 
@@ -67,8 +67,10 @@ class Command:
     def short(self) -> str:
         """The command with its flags for a test, in place of the same flags of its own."""
         if self.python and self.cut:
-            old, _, new = self.cut.partition(" => ")
-            return self.text.replace(old, new)
+            text = self.text
+            for change in self.cut.split("; "):
+                text = text.replace(*change.split(" => "))
+            return text
         if not self.cut or not SIMULATES.search(self.text):
             return self.text
         # One run has one seed.

@@ -23,7 +23,7 @@ EVERY_TIME = {"README.md", "tutorial.md"}
 
 ALL = {name: list(commands(page)) for name, page in PAGES.items()}
 NOT_RUN = [command for found in ALL.values() for command in found if command.reason]
-PYTHON = [command for found in ALL.values() for command in found if command.python and command.shown]
+PYTHON = [c for found in ALL.values() for c in found if c.python and c.shown and not c.cut]
 LOCKED = lock.read()
 
 

@@ -57,8 +57,10 @@ def load(data: Drawable | Iterable[Drawable]) -> FigureData:
         data = [data]
     parts = list(data)
     found = [one for part in parts for one in _runs(part)]
-    if not found:
+    if not parts:
         raise ConfigError("nothing to draw: give at least one directory of results")
+    if not found:
+        raise ConfigError(f"nothing to draw: no run has finished in {', '.join(map(str, parts))}")
     cells, sources = zip(*found, strict=True)
     return FigureData(_once(pd.DataFrame(list(cells))), sources)
 

@@ -145,7 +145,6 @@ def simulate(
         recovery=recovery,
         cost=cost_of(run.gpus, run.config.prices, sim_s=totals.end_s, programs=tally.programs),
         slo=run.config.objectives,
-        gpus=len(run.gpus),
         served_per_s=tally.served_per_s(run.arrivals.workers) if isinstance(run.arrivals, Closed) else None,
         drawn=run.config.length.drawn,
         router=None if run.routing is None else routing_spec(run.routing),

@@ -12,21 +12,16 @@ from continuum_sim.cli.options import Address, BackendName, Force, Jobs, Json, O
 from continuum_sim.cli.scenario_flags import is_chosen
 from continuum_sim.cli.setting_flags import Flags, check_acting, takes_settings
 from continuum_sim.run_config import run_settings
+from continuum_sim.settings_dict import ServiceSettings
 
 _ASKED = "What is asked"
-_NOT_TAKEN = frozenset(
-    (
-        *("policy", "arrivals", "rate", "seed", "programs", "duration", "population", "warmup", "cooldown", "burst"),
-        *("start", "slo", "price"),
-    )
-)
 
 
 def _asked(text: str, *names: str, default: bool = False) -> Any:
     return typer.Option(*names, help=text, show_default=default, rich_help_panel=_ASKED)
 
 
-@takes_settings(*(name for name in run_settings() if name not in _NOT_TAKEN))
+@takes_settings(*(name for name in run_settings() if name in ServiceSettings.__annotations__))
 def capacity(
     context: typer.Context,
     flags: Flags,

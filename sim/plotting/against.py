@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
@@ -92,15 +92,22 @@ def draw_jct_against(table: FigureTable, x: str, label: str) -> Figure:
     look = looks(list(dict.fromkeys(rows["policy"])))
     for panel, statistic in zip(panels, statistics, strict=True):
         part = rows[rows["statistic"] == statistic]
-        for policy, line in part.groupby("policy", sort=False):
-            draw_band(panel, line[x], line[["jct_s", "low_s", "high_s"]], look[str(policy)], str(policy))
-            mark_growth(panel, line, x, "jct_s", look[str(policy)])
+        draw_lines(panel, part, x, ("jct_s", "low_s", "high_s"), look)
         panel.set(ylabel=f"{statistic} JCT (s)", ylim=(0, top_of(part["jct_s"], part["high_s"])))
     scale_axis(panels[-1], sorted(set(rows[x])))
     panels[-1].set_xlabel(label)
     explain_growth(panels[0], rows)
     legend_above(figure, panels[0])
     return figure
+
+
+def draw_lines(
+    panel: Axes, rows: pd.DataFrame, x: str, estimate: tuple[str, str, str], look: Mapping[str, Look]
+) -> None:
+    """Draw a line a policy with its band, hollow where the backlog grows; `estimate` names value, low and high."""
+    for policy, line in rows.groupby("policy", sort=False):
+        draw_band(panel, line[x], line[list(estimate)], look[str(policy)], str(policy))
+        mark_growth(panel, line, x, estimate[0], look[str(policy)])
 
 
 def draw_band(

@@ -12,14 +12,12 @@ import numpy as np
 import pandas as pd
 
 from continuum_sim.errors import ConfigError
-from continuum_sim.results.measured import counted_jct_s, counted_programs, drawn_in
+from continuum_sim.results.measured import PROGRAM_JCT, counted_jct_s, counted_programs, drawn_in
 from continuum_sim.results.summary import KeptSlo, RunVerdict, Summary, TimeSplit
 from continuum_sim.spec import split_spec
 from continuum_sim.steady.served import Served
 
 JCT: Final = ("mean", "p50", "p90", "p95", "p99")
-PROGRAM_JCT: Final = "program_jct_s"
-"""Column of `FigureData.with_jct`: an array of the JCT of every program that counts."""
 TIME_PARTS: Final = TimeSplit.__struct_fields__
 SERVED: Final = ("served_per_s_value", "served_per_s_low", "served_per_s_high")
 """A point of the service curve, of runs of closed loads."""

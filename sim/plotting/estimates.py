@@ -8,8 +8,9 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from continuum_sim.plotting.data import JCT, PROGRAM_JCT, MissingData
+from continuum_sim.plotting.data import JCT, MissingData
 from continuum_sim.results.estimate import Estimate, averaged, averaged_ratio, pooled, pooled_ratio
+from continuum_sim.results.measured import PROGRAM_JCT
 
 _STATISTICS: Final = {f"jct_{name}_s": name for name in JCT}
 """Column -> statistic of the JCT."""

@@ -8,9 +8,10 @@ from typing import Any, Final
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.plotting.data import JCT, METRICS, TIME_PARTS, Source, arrival_settings
+from continuum_sim.results.measured import PROGRAM_JCT
 from continuum_sim.results.summary import RARE_PARTS
 from continuum_sim.sweeps.result import SweepResult
-from continuum_sim.sweeps.row import PROGRAM_JCT, RATE_COLUMN, setting_columns
+from continuum_sim.sweeps.row import RATE_COLUMN, setting_columns
 from continuum_sim.sweeps.store import CELLS, read_manifest
 
 _NO_SETTINGS: Final = ("engine", "arrivals", RATE_COLUMN)

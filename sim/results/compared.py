@@ -15,7 +15,7 @@ import numpy as np
 
 from continuum_sim.results.estimate import MIN_EFFECT, pooled
 from continuum_sim.results.jsonfile import to_json
-from continuum_sim.results.measured import counted_jct_s
+from continuum_sim.results.measured import all_drawn, counted_jct_s
 from continuum_sim.results.paired import PairedDifference, paired_differences
 from continuum_sim.results.recovered import JointRecovery, joint_recovery
 from continuum_sim.results.summary import Pins, Prefill, Quantiles, Summary, TimeSplit
@@ -162,7 +162,7 @@ class CompareResult(Shown):
     @property
     def drawn(self) -> bool:
         """Whether each run drew its own programs."""
-        return all(summary.population == "drawn" for summary in self.summaries)
+        return all_drawn(self.summaries)
 
     @cached_property
     def rows(self) -> list[ComparisonRow]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -10,6 +11,10 @@ from continuum_sim.results.summary import Measured, Summary
 
 if TYPE_CHECKING:
     import pandas as pd
+
+PROGRAM_JCT: Final = "program_jct_s"
+"""Column of tables of runs: the JCT of every program that counts, in the order of their names, so that runs of a trace
+can be paired program by program."""
 
 
 def counted_programs(programs: Any, summary: Summary) -> Any:
@@ -33,6 +38,11 @@ def counted_jct_s(programs: Any, summary: Summary) -> np.ndarray:
     return jct_s
 
 
+def all_drawn(summaries: Iterable[Summary]) -> bool:
+    """Whether each of the runs drew its own programs."""
+    return all(summary.population == "drawn" for summary in summaries)
+
+
 def drawn_in(runs: pd.DataFrame) -> bool:
-    """Whether each of the runs of a table, a row each, drew its own programs; those of earlier versions did not."""
+    """The same of runs in a table, a row each; those of earlier versions did not."""
     return "population" in runs and bool((runs["population"] == "drawn").all())

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TypeVar
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from continuum_sim.cluster import Cluster
 from continuum_sim.engine.config import EngineConfig
@@ -15,6 +15,7 @@ from continuum_sim.engine.tiers import TierTotals
 from continuum_sim.policies.governor import PolicyCounts
 from continuum_sim.results.summary import (
     Cost,
+    Interactivity,
     Kv,
     Pins,
     PolicyActivity,
@@ -53,12 +54,12 @@ def summarise(
     served_per_s: Served | None = None,
     drawn: bool = False,
     slo: Slo = NO_SLO,
-    gpus: int = 1,
     router: str | None = None,
     replicas: list[ReplicaSummary] | None = None,
 ) -> Summary:
-    """Put a run in numbers; `tally` must have seen at least one program. `gpus` are those of all replicas."""
+    """Put a run in numbers; `tally` must have seen at least one program."""
     measured = tally.select() or UNSET
+    tpot_s = tally.tpot_s
     return Summary(
         policy=policy,
         trace=trace,
@@ -79,10 +80,10 @@ def summarise(
         jct_s=tally.jct_s,
         queue_wait_s=tally.queue_wait_s,
         ttft_s=tally.ttft_s,
-        tpot_s=tally.tpot_s,
+        tpot_s=tpot_s,
         itl_s=tally.itl_s,
         e2el_s=tally.e2el_s,
-        interactivity_tokens_per_s=tally.interactivity_tokens_per_s,
+        interactivity_tokens_per_s=UNSET if isinstance(tpot_s, UnsetType) else Interactivity.of(tpot_s),
         slowdown=tally.slowdown,
         fairness=tally.fairness,
         slo=tally.kept(slo, totals.end_s),
@@ -101,7 +102,7 @@ def summarise(
         throughput=Throughput(
             tally.programs / totals.end_s,
             tally.output_tokens / totals.end_s,
-            tally.output_tokens / totals.end_s / gpus,
+            tally.output_tokens / totals.end_s / cost.gpus,
         ),
         cost=cost,
         policy_activity=_counted(PolicyActivity, totals.counts),

@@ -107,6 +107,11 @@ class Interactivity(msgspec.Struct, frozen=True):
     p90: Number
     """What nine turns of ten reach at least: 1 / the 90th percentile of TPOT."""
 
+    @classmethod
+    def of(cls, tpot_s: Quantiles) -> Interactivity:
+        """Turn the times per token of turns round."""
+        return cls(1 / tpot_s.p50, 1 / tpot_s.p90)
+
 
 class LengthGroup(msgspec.Struct, frozen=True):
     """Programs of about one length."""

@@ -14,7 +14,6 @@ from continuum_sim.engine.token_gaps import TokenGaps
 from continuum_sim.results.summary import (
     RARE_PARTS,
     Fairness,
-    Interactivity,
     KeptObjective,
     KeptSlo,
     LengthGroup,
@@ -230,12 +229,6 @@ class Tally:
             counted = (from_s <= end_s) & (end_s <= to_s)
             gap_s, number = gap_s[counted], number[counted]
         return Quantiles.of_counted(gap_s, number) if len(gap_s) else UNSET
-
-    @property
-    def interactivity_tokens_per_s(self) -> Interactivity | UnsetType:
-        """Tokens per second that users see."""
-        tpot_s = self.tpot_s
-        return Interactivity(1 / tpot_s.p50, 1 / tpot_s.p90) if isinstance(tpot_s, Quantiles) else UNSET
 
     @property
     def slowdown(self) -> Quantiles | UnsetType:

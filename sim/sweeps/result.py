@@ -16,11 +16,11 @@ from continuum_sim.names import check_names
 from continuum_sim.policies import Policy
 from continuum_sim.readers import read_json
 from continuum_sim.results.estimate import MIN_EFFECT, read_min_effect
-from continuum_sim.results.measured import drawn_in
+from continuum_sim.results.measured import PROGRAM_JCT, drawn_in
 from continuum_sim.results.paired import paired_differences
 from continuum_sim.results.view.shown import Shown
 from continuum_sim.results.view.sweep import sweep_view
-from continuum_sim.sweeps.row import CELL, PROGRAM_JCT, RATE_COLUMN, column_of, setting_columns
+from continuum_sim.sweeps.row import CELL, RATE_COLUMN, column_of, setting_columns
 from continuum_sim.sweeps.settings import RATE
 from continuum_sim.sweeps.store import CELLS, FAILURES, part_files, read_manifest, read_part
 

@@ -12,7 +12,7 @@ import msgspec
 
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.resolve import ResolvedRun
-from continuum_sim.results.measured import counted_jct_s
+from continuum_sim.results.measured import PROGRAM_JCT, counted_jct_s
 from continuum_sim.results.result import RunResult
 from continuum_sim.results.summary import Summary
 from continuum_sim.run_config import RunConfig
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 CELL: Final = "cell"
 RATE_COLUMN: Final = "rate_per_s"
-PROGRAM_JCT: Final = "program_jct_s"
-"""JCT of every program in the order of their names, so that rows of one trace can be paired program by program."""
 
 _UNITS: Final = ("_s", "_share")
 _SPEAK_FOR_THEMSELVES: Final = ("time_s", "time_share", "prefill", "throughput", "policy_activity")

@@ -21,7 +21,8 @@ from continuum_sim.readers import convert, open_parquet, parquet_errors
 from continuum_sim.results.files import MANIFEST
 from continuum_sim.results.jsonfile import to_json
 from continuum_sim.results.manifest_parts import read_manifest as read_any_manifest
-from continuum_sim.sweeps.row import CELL, PROGRAM_JCT, arrow_schema, columns
+from continuum_sim.results.measured import PROGRAM_JCT
+from continuum_sim.sweeps.row import CELL, arrow_schema, columns
 from continuum_sim.traces.files import whole_file, write_text
 
 if TYPE_CHECKING:

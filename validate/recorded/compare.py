@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from continuum_sim.results.estimate import METRICS
 from continuum_sim.validate.recorded.log import RecordedLog, RecordedRequest
 from continuum_sim.validate.recorded.replay import Replay, gauges_at
 from continuum_sim.validate.recorded.report import Agreement, Figure, Gauge, Metric, Verdict
-from continuum_sim.validate.recorded.resample import PERCENTILES, ratio_bounds, statistics
+from continuum_sim.validate.recorded.resample import ratio_bounds, statistics
 from continuum_sim.validate.recorded.timeseries import EngineSeries
 from continuum_sim.validate.statistics import kendall_tau
 
@@ -63,7 +64,7 @@ def metric(one: Sample, tolerance: float, rng: np.random.Generator) -> Metric:
             error_low=_finite(low[at] - 1),
             error_high=_finite(high[at] - 1),
         )
-        for at, name in enumerate(("mean", *(f"p{percent}" for percent in PERCENTILES)))
+        for at, name in enumerate(METRICS)
     ]
     return Metric(one.name, TITLES[one.name], len(one.recorded), figures, _agreement(one, tolerance))
 

@@ -8,9 +8,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from continuum_sim.results.estimate import METRICS
+
 Array = NDArray[np.float64]
 
-PERCENTILES: Final = (50, 90, 95, 99)
+_PERCENTILES: Final = tuple(int(metric[1:]) for metric in METRICS if metric != "mean")
 _LEVEL: Final = 0.95
 _RESAMPLES: Final = 9_999
 _MOST_DRAWS: Final = 20_000_000
@@ -21,8 +23,8 @@ _BATCH_DRAWS: Final = 1_000_000
 
 
 def statistics(sample: Array) -> Array:
-    """Return mean, p50, p90, p95 and p99 of samples along the last axis, statistics first."""
-    return np.concatenate([sample.mean(axis=-1)[np.newaxis], np.percentile(sample, PERCENTILES, axis=-1)])
+    """Return the mean and percentiles of `METRICS` of samples along the last axis, statistics first."""
+    return np.concatenate([sample.mean(axis=-1)[np.newaxis], np.percentile(sample, _PERCENTILES, axis=-1)])
 
 
 def ratio_bounds(above: Array, below: Array, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -34,7 +36,7 @@ def ratio_bounds(above: Array, below: Array, rng: np.random.Generator) -> tuple[
 
     number = len(above)
     if number < 2:
-        none = np.full(1 + len(PERCENTILES), math.nan)
+        none = np.full(len(METRICS), math.nan)
         return none, none
 
     def ratios(places: np.ndarray, axis: int = -1) -> Array:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
-from continuum_sim.plotting.against import across, band_note, draw_band, scale_axis
+from continuum_sim.plotting.against import across, band_note, draw_lines, scale_axis
 from continuum_sim.plotting.data import ATTAINMENT, FigureData, MissingData
 from continuum_sim.plotting.estimates import estimate_each
-from continuum_sim.plotting.marks import explain_growth, held_title, legend_above, mark_growth, with_growth
+from continuum_sim.plotting.marks import explain_growth, held_title, legend_above, with_growth
 from continuum_sim.plotting.spec import FigureOptions, FigureSpec, FigureTable
 from continuum_sim.plotting.style import COLUMN_IN, looks, new_figure
 
@@ -48,9 +48,7 @@ def draw(table: FigureTable) -> Figure:
     panels = figure.subplots(len(kinds), 1, sharex=True, squeeze=False)[:, 0]
     look = looks(list(dict.fromkeys(rows["policy"])))
     for panel, kind in zip(panels, kinds, strict=True):
-        for policy, line in rows[rows["of"] == kind].groupby("policy", sort=False):
-            draw_band(panel, line["rate"], line[["share", "low", "high"]], look[str(policy)], str(policy))
-            mark_growth(panel, line, "rate", "share", look[str(policy)])
+        draw_lines(panel, rows[rows["of"] == kind], "rate", ("share", "low", "high"), look)
         panel.set(ylabel=f"{kind} within (share)", ylim=(0, 1.03))
     panels[0].set_title(held_title(table.held))
     scale_axis(panels[-1], sorted(set(rows["rate"])))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pandas as pd
 
-from continuum_sim.plotting.against import across, draw_band, scale_axis, top_of
+from continuum_sim.plotting.against import across, draw_lines, scale_axis, top_of
 from continuum_sim.plotting.data import FigureData, MissingData
 from continuum_sim.plotting.estimates import estimate_each, interval_note
 from continuum_sim.plotting.held import hold
@@ -16,7 +16,6 @@ from continuum_sim.plotting.marks import (
     explain_growth,
     held_title,
     legend_above,
-    mark_growth,
     name_bars,
     named_growth,
     with_growth,
@@ -63,9 +62,7 @@ def _lines(rows: pd.DataFrame) -> Figure:
         top = top_of(part["value"], part["high"])
         if kind == "programs_per_s":
             panel.plot([0, top], [0, top], color=GREY, lw=0.8, ls=":", label="all that arrive")
-        for policy, line in part.groupby("policy", sort=False):
-            draw_band(panel, line["rate"], line[["value", "low", "high"]], look[str(policy)], str(policy))
-            mark_growth(panel, line, "rate", "value", look[str(policy)])
+        draw_lines(panel, part, "rate", ("value", "low", "high"), look)
         panel.set(ylabel=label, ylim=(0, top))
     scale_axis(panels[-1], rates)
     panels[-1].set_xlabel("arrival rate (programs/s)")

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from continuum_sim.capacities.run import capacity
-from continuum_sim.capacities.spec import FOUND_OUT
 from continuum_sim.errors import ConfigError
 from continuum_sim.plotting.data import FigureData, MissingData
 from continuum_sim.plotting.load import load
 from continuum_sim.scenarios import Scenario, find_scenario, scenarios
+from continuum_sim.settings_dict import ServiceSettings
 from continuum_sim.sweeps import sweep
 from continuum_sim.sweeps.run import SweepProgress
 from continuum_sim.traces.arrivals import Closed
@@ -63,7 +63,7 @@ def run_capacity_of(
     Parameters and errors as for `run_scenario`; `quick` measures those of the first and the last policy.
     """
     scenario = _find(name)
-    settings = {key: value for key, value in _base(scenario).items() if key not in FOUND_OUT}
+    settings = {key: value for key, value in _base(scenario).items() if key in ServiceSettings.__annotations__}
     policies = (scenario.policies[0], scenario.policies[-1]) if quick else scenario.policies
     try:
         found = capacity(policies, quick=True, out=directory, jobs=jobs, progress=progress, **settings)

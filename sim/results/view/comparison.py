@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from continuum_sim.results.estimate import ENOUGH_RUNS, LEAST_RUNS
+from continuum_sim.results.measured import all_drawn
 from continuum_sim.results.numbers import count, percent, seconds, signed, times
 from continuum_sim.results.paired import PairedDifference
 from continuum_sim.results.summary import Prefill, Summary, TimeSplit
@@ -63,8 +64,7 @@ def comparison_view(
         title = f"JCT against {differences[0].baseline}, the same programs and arrivals"
         blocks.append(differences_table(differences, title, metrics=metrics))
     elif len(seeds) > 1:
-        drawn = all(summary.population == "drawn" for summary in summaries)
-        blocks.append(Facts([Fact("intervals", about_line(len(seeds), drawn=drawn))]))
+        blocks.append(Facts([Fact("intervals", about_line(len(seeds), drawn=all_drawn(summaries)))]))
     said = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
     return View(
         title=f"{len(rows)} policies on {first.trace}",

@@ -10,7 +10,7 @@ import numpy as np
 
 from continuum_sim.results.estimate import METRICS, pooled
 from continuum_sim.results.jsonfile import to_json
-from continuum_sim.results.measured import drawn_in
+from continuum_sim.results.measured import PROGRAM_JCT, drawn_in
 from continuum_sim.results.numbers import percent, seconds
 from continuum_sim.results.view.comparison import differences_table
 from continuum_sim.results.view.parts import Block, Note, Table, View, label, name, numbers
@@ -102,7 +102,7 @@ def sweep_rows(result: SweepResult) -> list[dict[str, Any]]:
 
 def _jct(cells: pd.DataFrame) -> dict[str, float]:
     """Statistics of the JCT over the programs of cells that differ in the seed, and the interval of the mean."""
-    samples, drawn = [np.asarray(jct_s) for jct_s in cells["program_jct_s"]], drawn_in(cells)
+    samples, drawn = [np.asarray(jct_s) for jct_s in cells[PROGRAM_JCT]], drawn_in(cells)
     found = {metric: pooled(metric, samples, drawn=drawn) for metric in METRICS}
     mean_s = {"jct_mean_low_s": found["mean"].low, "jct_mean_high_s": found["mean"].high}
     return {**{f"jct_{metric}_s": item.value for metric, item in found.items()}, **mean_s}

@@ -35,7 +35,7 @@ _pipes: Final[set[tuple[int, int]]] = set()
 
 
 def read_lines(
-    path: str | os.PathLike[str], on_read: Callable[[int], None] | None = None
+    path: str | os.PathLike[str], on_read: Callable[[int], None] | None = None, longest_bytes: int = MAX_LINE_BYTES
 ) -> Iterator[tuple[int, bytes]]:
     """Yield ``(line number from 1, line)`` for every line that is not blank.
 
@@ -47,19 +47,21 @@ def read_lines(
         The file.
     on_read
         Told the bytes read from the file, as stored, each time some are.
+    longest_bytes
+        Of a line.
 
     Raises
     ------
     TraceError
-        If the file cannot be read or decompressed to its end, has a line over 64 MiB, or a million blank ones in a row.
+        If the file cannot be read or decompressed to its end, has a longer line, or a million blank ones in a row.
     """
     number = blank = 0
     try:
         with open_decompressed(path, on_read) as stream:
-            while line := stream.readline(MAX_LINE_BYTES + 1):
+            while line := stream.readline(longest_bytes + 1):
                 number += 1
-                if len(line) > MAX_LINE_BYTES:
-                    detail = "longer than 64 MiB, expected one program (a JSON object) a line"
+                if len(line) > longest_bytes:
+                    detail = f"longer than {longest_bytes >> 20} MiB, expected one program (a JSON object) a line"
                     raise TraceError(detail, path=path, line=number)
                 if number == 1:
                     line = line.removeprefix(BYTE_ORDER_MARK)

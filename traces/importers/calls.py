@@ -32,7 +32,7 @@ class Call:
     output_dropped
         Whether its output is known not to come back whole: it holds hidden reasoning, which is not sent back.
     tool, tool_s
-        What filled the time until the next call, and how long that was.
+        What filled the time until the next call, and how long that was: `None` where nothing tells, which is 0 s.
     tools
         The tool calls one by one, where several were made at once and each has its time.
     """
@@ -44,7 +44,7 @@ class Call:
     compacted: bool = False
     output_dropped: bool = False
     tool: str = ""
-    tool_s: float = 0.0
+    tool_s: float | None = 0.0
     tools: tuple[ToolCall, ...] = ()
 
 
@@ -79,7 +79,8 @@ def make_program(
         if index == len(calls) - 1:
             turn = Turn(call.input_tokens, kept_tokens, output_tokens)
         else:
-            tool_s = call.tool_s
+            tool_s = call.tool_s or 0.0
+            session.count_gap(known=call.tool_s is not None)
             if tool_s < 0:
                 session.note("gaps below 0 (requests that overlap, or clocks that differ), taken as 0 s")
                 tool_s = 0.0

@@ -37,7 +37,8 @@ from continuum_sim.traces.importers.families import Started, with_children
 from continuum_sim.traces.importers.fields import as_object
 from continuum_sim.traces.importers.head import Head
 from continuum_sim.traces.importers.session import Session
-from continuum_sim.traces.importers.sources import Source, decode
+from continuum_sim.traces.importers.sources import Source
+from continuum_sim.traces.importers.values import decode
 from continuum_sim.traces.schema import Program, SharedPrefix
 
 

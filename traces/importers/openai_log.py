@@ -37,10 +37,14 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
     groups = Groups(by_time=True)
     chains = _Chains()
     path = Path()
+    place, on_line = "", 0
     for source, number, value in each_row(sources, session):
         path = source.path
+        before, place = place, f"{source.stem}-{number}"
+        on_line = on_line + 1 if place == before else 1  # an array may have many calls on one line
+        name = place if on_line == 1 else f"{place}.{on_line}"
         try:
-            key, row = _row(value, f"{source.stem}-{number}", chains, session)
+            key, row = _row(value, name, chains, session)
         except TraceError as error:
             session.bad(error, source.path, number)
             continue

@@ -34,7 +34,7 @@ from continuum_sim.traces.importers.fields import (
 from continuum_sim.traces.importers.groups import Groups
 from continuum_sim.traces.importers.head import Head
 from continuum_sim.traces.importers.session import Session
-from continuum_sim.traces.importers.sources import Source, decode
+from continuum_sim.traces.importers.sources import Source, each_row
 from continuum_sim.traces.schema import Program
 
 _NO_CALLS: Final = ("create_agent", "embeddings", "invoke_workflow", "retrieval")
@@ -56,7 +56,7 @@ _CHAT, _TOOL, _AGENT, _OTHER = range(4)
 def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
     traces = Groups()
     path = Path()
-    for source, number, request in _requests(sources, session):
+    for source, number, request in each_row(sources, session):
         path = source.path
         try:
             for trace_id, span in _spans(request):
@@ -76,32 +76,6 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
             session.bad(TraceError(f"{key}: {error.detail}"), path)
             continue
         yield from programs
-
-
-def _requests(sources: Iterable[Source], session: Session) -> Iterator[tuple[Source, int | None, Any]]:
-    for source in sources:
-        lines = source.lines()
-        first = next(lines, None)
-        if first is None:
-            session.bad(TraceError("no span in it, expected OTLP JSON"), source.path)
-            continue
-        try:
-            value = decode(first[1])
-        except TraceError:
-            # Not a value a line: one value over many lines.
-            try:
-                yield source, None, source.document()
-            except TraceError as error:
-                session.bad(error, source.path)
-            continue
-        yield source, first[0], value
-        for number, line in lines:
-            try:
-                value = decode(line)
-            except TraceError as error:
-                session.bad(error, source.path, number)
-                continue
-            yield source, number, value
 
 
 def _spans(request: Any) -> list[tuple[str, list[Any]]]:

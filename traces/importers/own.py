@@ -47,7 +47,8 @@ def refined(call: Call, value: Any, place: str, session: Session) -> Call:
     if own.get("tool_s") is not None:
         # More exact than the same number in milliseconds; but where someone changed that one, it holds.
         exact = as_seconds(own["tool_s"], f"{place}.tool_s")
-        if abs(exact - call.tool_s) <= _NEAR * max(exact, call.tool_s, 1e-9):
+        written_s = call.tool_s or 0.0
+        if abs(exact - written_s) <= _NEAR * max(exact, written_s, 1e-9):
             call = replace(call, tool_s=exact)
         else:
             call = replace(call, tools=())

@@ -33,6 +33,7 @@ class Session:
         self.skipped = 0
         self.first_skipped: list[str] = []
         self.notes: Counter[str] = Counter()
+        self.gaps = self.unknown_gaps = 0
         self._names: Counter[str] = Counter()
 
     def bad(self, error: TraceError, path: Path, line: int | None = None) -> None:
@@ -53,6 +54,11 @@ class Session:
     def note(self, what: str, times: int = 1) -> None:
         """Take note of an adjustment."""
         self.notes[what] += times
+
+    def count_gap(self, *, known: bool) -> None:
+        """Take note of a gap between two calls, and of whether the file tells how long it was."""
+        self.gaps += 1
+        self.unknown_gaps += not known
 
     def unique(self, name: str) -> str:
         """Return ``name``, or with a number behind it if it has been used."""

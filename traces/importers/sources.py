@@ -13,18 +13,9 @@ import msgspec
 
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.importers.session import Session
-from continuum_sim.traces.lines import (
-    BYTE_ORDER_MARK,
-    READ_ERRORS,
-    check_containers,
-    open_decompressed,
-    read_lines,
-    unreadable,
-)
+from continuum_sim.traces.importers.values import MAX_DOCUMENT_BYTES, decode, split_items, split_values
+from continuum_sim.traces.lines import read_lines
 from continuum_sim.traces.schema import Program
-
-MAX_DOCUMENT_BYTES: Final = 512 * 2**20
-"""The largest file that is one JSON value; such a file has to be in memory whole."""
 
 _COMPRESSED: Final = (".gz", ".zst")
 
@@ -55,68 +46,46 @@ class Source:
             name = name.removesuffix(suffix) or name
         return name
 
-    def document(self) -> Any:
-        """Return the file's one JSON value.
-
-        Raises
-        ------
-        TraceError
-            If it cannot be read, is too large, or is not JSON.
-        """
-        try:
-            with open_decompressed(self.path, self.on_read) as stream:
-                data = stream.read(MAX_DOCUMENT_BYTES + 1)
-        except READ_ERRORS as error:
-            raise unreadable(self.path, error) from error
-        if len(data) > MAX_DOCUMENT_BYTES:
-            raise TraceError(f"larger than {MAX_DOCUMENT_BYTES >> 20} MiB, expected one JSON value", path=self.path)
-        return decode(data.removeprefix(BYTE_ORDER_MARK))
-
     def lines(self) -> Iterator[tuple[int, bytes]]:
         """Yield the lines with their numbers."""
-        return read_lines(self.path, self.on_read)
-
-
-def decode(data: bytes) -> Any:
-    """Return the JSON value in ``data``.
-
-    Raises
-    ------
-    TraceError
-        Without a place, if it is no JSON.
-    """
-    check_containers(data)
-    try:
-        return msgspec.json.decode(data)
-    except RecursionError:
-        raise TraceError("nested too deeply, expected JSON") from None
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise TraceError(f"not valid JSON ({str(error).removeprefix('JSON is malformed: ')}), expected JSON") from None
+        return read_lines(self.path, self.on_read, MAX_DOCUMENT_BYTES)
 
 
 def each_document(
     sources: Iterable[Source], session: Session, convert: Callable[[Any, Source], Iterable[Program]]
 ) -> Iterator[Program]:
-    """Yield the programs of files that are one JSON value each."""
+    """Yield the programs of files that are one JSON value each, or several one after the other."""
     for source in sources:
-        try:
-            programs = list(convert(source.document(), source))
-        except TraceError as error:
-            session.bad(error, source.path)
-            continue
-        yield from programs
+        for number, value in _values(source, session):
+            try:
+                programs = list(convert(decode(value), source))
+            except TraceError as error:
+                session.bad(error, source.path, number if number > 1 else None)
+                continue
+            yield from programs
 
 
 def each_row(sources: Iterable[Source], session: Session) -> Iterator[tuple[Source, int, Any]]:
-    """Yield ``(file, line number, JSON value)`` of files that are one JSON value a line."""
+    """Yield ``(file, line number, JSON value)`` of files of many JSON values: a line each, several, or in an array."""
     for source in sources:
-        for number, line in source.lines():
-            try:
-                value = decode(line)
-            except TraceError as error:
-                session.bad(error, source.path, number)
-                continue
-            yield source, number, value
+        for first, value in _values(source, session):
+            for number, item in split_items(value, first):
+                try:
+                    row = decode(item)
+                except TraceError as error:
+                    session.bad(error, source.path, number)
+                    continue
+                yield source, number, row
+
+
+def _values(source: Source, session: Session) -> Iterator[tuple[int, bytes | msgspec.Raw]]:
+    """Yield the values of one file; where one over several lines is no JSON, the rest of the file is a bad record."""
+    try:
+        yield from split_values(source.lines())
+    except TraceError as error:
+        if error.path is not None:  # the file cannot be read: that is no bad record
+            raise
+        session.bad(error, source.path)
 
 
 def each_program(

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from continuum_sim.traces.check import MAX_SECONDS, MAX_TOKENS
 from continuum_sim.traces.errors import TraceError, shown
-from continuum_sim.traces.importers.sources import MAX_DOCUMENT_BYTES
+from continuum_sim.traces.importers.values import MAX_DOCUMENT_BYTES
 
 
 class Fields:

@@ -1,0 +1,128 @@
+"""The JSON values of a file: one a line, one over several lines, or several of those one after the other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from continuum_sim.traces.errors import TraceError
+from continuum_sim.traces.lines import MOST_CONTAINERS, check_containers
+
+MAX_DOCUMENT_BYTES: Final = 512 * 2**20
+"""The largest JSON value; it has to be in memory whole."""
+
+_TRAILING: Final = re.compile(r"trailing characters \(byte (\d+)\)")
+"""What msgspec says of a second value: how many bytes it had read, the first of that value included."""
+_AT_BYTE: Final = re.compile(r" \(byte (\d+)\)")
+_CUT_OFF: Final = "Input data was truncated"
+_ARRAY: Final = re.compile(rb"\s*\[")
+_NOT_BLANK: Final = re.compile(rb"\S")
+
+
+def decode(data: bytes | msgspec.Raw) -> Any:
+    """Return the JSON value in ``data``.
+
+    Raises
+    ------
+    TraceError
+        Without a place, if it is no JSON.
+    """
+    if len(memoryview(data)) > MOST_CONTAINERS:
+        check_containers(bytes(data))
+    try:
+        return msgspec.json.decode(data)
+    except RecursionError:
+        raise TraceError("nested too deeply, expected JSON") from None
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise TraceError(_said(str(error))) from None
+
+
+def split_values(lines: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, bytes | msgspec.Raw]]:
+    """Yield ``(line number, bytes)`` of every JSON value in the numbered lines of a file.
+
+    A line is a value, sound or not, unless the first one is the mere beginning of a value and the second one is none
+    by itself either: then the file is read whole.
+
+    Raises
+    ------
+    TraceError
+        With a line and no path, where values over several lines are no JSON, or larger than 512 MiB.
+    """
+    first = next(lines, None)
+    if first is None:
+        return
+    second = next(lines, None) if _fault(first[1]) == _CUT_OFF else None
+    if second is None or not (first[1].strip() in (b"[", b"{") or _fault(second[1])):
+        yield first
+        if second is not None:
+            yield second
+        yield from lines
+        return
+    number, line = first
+    data = bytearray(line)
+    while second is not None:
+        # Blank lines are not handed on, and count.
+        data += b"\n" * (second[0] - number - 1) + second[1]
+        number = second[0]
+        if len(data) > MAX_DOCUMENT_BYTES:
+            raise TraceError(f"over {MAX_DOCUMENT_BYTES >> 20} MiB of JSON over several lines", line=first[0])
+        second = next(lines, None)
+    yield from _split(data, first[0])
+
+
+def split_items(value: bytes | msgspec.Raw, line: int) -> Iterator[tuple[int, bytes | msgspec.Raw]]:
+    """Yield the items of an array with the numbers of their lines, or what is no array as it is."""
+    data = memoryview(value)
+    if not _ARRAY.match(data):
+        yield line, value
+        return
+    try:
+        items = msgspec.json.decode(data, type=list[msgspec.Raw])
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        yield line, value
+        return
+    text = bytes(data)
+    counted = start = 0
+    for item in items:
+        # Before an item come a comma and blanks, so the first place where its bytes are is its own.
+        start = text.find(item, start)
+        line += text.count(b"\n", counted, start)
+        counted = start
+        start += len(memoryview(item))
+        yield line, item
+
+
+def _split(data: bytearray, line: int) -> Iterator[tuple[int, msgspec.Raw]]:
+    counted = start = 0
+    whole = memoryview(data)
+    while found := _NOT_BLANK.search(data, start):
+        start = found.start()
+        line += data.count(b"\n", counted, start)
+        counted = start
+        fault = _fault(whole[start:])
+        trailing = _TRAILING.search(fault)
+        if fault and not trailing:
+            at = _AT_BYTE.search(fault)
+            place = start + int(at.group(1)) if at else len(data)
+            raise TraceError(_said(_AT_BYTE.sub("", fault)), line=line + data.count(b"\n", start, place))
+        end = start + int(trailing.group(1)) - 1 if trailing else len(data)
+        yield line, msgspec.Raw(whole[start:end])
+        start = end
+
+
+def _fault(data: bytes | memoryview) -> str:
+    """Return what is wrong with ``data`` as one JSON value, in msgspec's words; empty where nothing is."""
+    try:
+        msgspec.json.decode(data, type=msgspec.Raw)
+    except RecursionError:
+        return "nested too deeply"
+    except (msgspec.MsgspecError, ValueError) as error:
+        return str(error)
+    return ""
+
+
+def _said(fault: str) -> str:
+    return f"not valid JSON ({fault.removeprefix('JSON is malformed: ')}), expected JSON"

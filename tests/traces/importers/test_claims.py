@@ -88,7 +88,7 @@ def test_nothing_is_claimed_twice(tmp_path: Path, name: str) -> None:
             "1 of 1 outputs that call a tool have one token, so outputs were hardly measured",
         ),
         (
-            Turn(LARGEST_WINDOW_TOKENS, 0, 1, "human+Write", 0.0),
+            Turn(10_485_760, 0, 1, "human", 0.0),
             "1 contexts are longer than any model's window of 10,485,760",
         ),
         (Turn(100, 0, 20, "Read+human", 30.0), "100% of the time in gaps is human"),

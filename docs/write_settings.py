@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from continuum_sim.setting_types import (
         Arrivals,
         EngineMode,
+        KvCacheDtype,
         Objectives,
         PerToolSetting,
         Population,

@@ -14,6 +14,7 @@ from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.tier_config import TierConfig
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import GpuSpec, ModelSpec, find_gpu, find_model, kv_blocks, kv_bytes_per_token
+from continuum_sim.hardware.kv import served_with
 from continuum_sim.policies import Policy, Routing
 from continuum_sim.replicas import ReplicaSpec, parse_replicas
 from continuum_sim.run_config import DEFAULT_ARRIVALS, RunConfig
@@ -21,7 +22,7 @@ from continuum_sim.spec import parse_arrivals, parse_policy, parse_routing
 from continuum_sim.steady.burst import Burst
 from continuum_sim.steady.population import draw_notes
 from continuum_sim.steptime.model import StepTime
-from continuum_sim.steptime.spec import make_step_time, measured_on_one_gpu
+from continuum_sim.steptime.spec import knows_kv_dtypes, make_step_time, measured_on_one_gpu
 from continuum_sim.tools import ToolConfig
 from continuum_sim.trace_source import TraceSource
 from continuum_sim.traces.arrivals import Closed, FromTrace, OpenArrivals
@@ -90,6 +91,7 @@ def resolve(config: RunConfig, *, draws: bool = False) -> ResolvedRun:
     source = open_trace(config)
     arrivals = parse_arrivals(config.arrivals) if isinstance(config.arrivals, str) else config.arrivals
     model = config.model if isinstance(config.model, ModelSpec) else find_model(config.model)
+    model = served_with(model, config.kv_cache_dtype)
     gpu = config.gpu if isinstance(config.gpu, GpuSpec) else find_gpu(config.gpu)
     replicas = resolve_replicas(config, model, gpu)
     first = replicas[0]
@@ -120,6 +122,7 @@ def resolve(config: RunConfig, *, draws: bool = False) -> ResolvedRun:
         burst=None if length.burst is None else Burst.on(source, length.burst),
         notes=(
             *dict.fromkeys(note for r in replicas for note in _engine_notes(r.engine, model)),
+            *_kv_dtype_notes(config, model),
             *(draw_notes(source) if length.drawn else ()),
         ),
     )
@@ -287,3 +290,12 @@ def _engine_notes(engine: EngineConfig, model: ModelSpec) -> list[str]:
             f"{engine.usable_blocks * engine.block_size} or less"
         )
     return notes + block_size_notes(engine.block_size)
+
+
+def _kv_dtype_notes(config: RunConfig, model: ModelSpec) -> list[str]:
+    if model.kv_element_bytes == model.dtype_bytes or not isinstance(config.step_time, str):
+        return []
+    if knows_kv_dtypes(config.step_time):
+        return []
+    held = f"a KV cache of {config.kv_cache_dtype}"
+    return [f"--step-time {config.step_time} knows nothing of {held}: attention takes as long as where it was measured"]

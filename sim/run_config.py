@@ -14,6 +14,7 @@ from continuum_sim.errors import ConfigError, shown
 from continuum_sim.setting_types import (
     Arrivals,
     EngineMode,
+    KvCacheDtype,
     Objectives,
     PerToolSetting,
     Population,
@@ -123,6 +124,10 @@ class RunConfig:
         most=MOST,
     )
     """KV blocks as vLLM's `num_gpu_blocks` (one is its null block), instead of an estimate from the memory."""
+    kv_cache_dtype: KvCacheDtype = setting(
+        "auto", "Type of the KV cache's elements: fp8 halves its bytes; auto: the model's own.", ENGINE
+    )
+    """As vLLM's `--kv-cache-dtype`: blocks, what attention reads of them and memory tiers follow."""
     watermark: float = setting(
         0.0,
         "Share of blocks kept free when a turn is admitted beside others.",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from continuum_sim.setting_types import (
         Arrivals,
         EngineMode,
+        KvCacheDtype,
         Objectives,
         PerToolSetting,
         Population,
@@ -46,6 +47,8 @@ class Service(TypedDict, total=False):
     """Longest prompt plus output, in tokens."""
     kv_blocks: int | None
     """KV blocks, as vLLM's num_gpu_blocks."""
+    kv_cache_dtype: KvCacheDtype
+    """Type of the KV cache's elements: fp8 halves its bytes; auto: the model's own."""
     watermark: float
     """Share of blocks kept free when a turn is admitted beside others."""
     replicas: Replicas

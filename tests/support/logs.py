@@ -7,6 +7,7 @@ from pathlib import Path
 
 from support.agent_logs import bfcl, claude_code, mini_swe_agent, openhands, swe_agent, tracelab
 from support.request_logs import aiperf, mooncake, openai_log, otel, vllm_log, weka
+from support.session_logs import codex
 
 SAMPLES = {
     "mini-swe-agent": ("a.traj.json", mini_swe_agent()),
@@ -14,6 +15,7 @@ SAMPLES = {
     "swe-agent": ("a.traj", swe_agent()),
     "openhands": ("output.jsonl", openhands()),
     "claude-code": ("s-1.jsonl", claude_code()),
+    "codex": ("rollout-1.jsonl", codex()),
     "weka": ("trace_0001.json", weka()),
     "mooncake": ("m.jsonl", mooncake()),
     "aiperf": ("c.jsonl", aiperf()),

@@ -1,0 +1,88 @@
+"""Small sessions of command-line agents, written by hand after the sources that the importers name."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from support.agent_logs import lines
+
+T0 = 1_775_802_000.0
+
+
+def stamp(at: float) -> str:
+    """A time as most of these logs write it."""
+    return datetime.fromtimestamp(T0 + at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Rollout:
+    """Codex: the records of one session, in order."""
+
+    def __init__(self, name: str, at: float, **meta: Any) -> None:
+        self.records: list[dict[str, Any]] = []
+        self._sums = [0, 0, 0, 0]
+        self.add(at, "session_meta", {"id": name, "timestamp": stamp(at), "cwd": "/secret", "source": "cli", **meta})
+
+    def add(self, at: float, kind: str, payload: dict[str, Any]) -> Rollout:
+        self.records.append({"timestamp": stamp(at), "type": kind, "payload": payload})
+        return self
+
+    def user(self, at: float) -> Rollout:
+        self.add(
+            at,
+            "response_item",
+            {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "secret"}]},
+        )
+        return self.add(at, "event_msg", {"type": "user_message", "message": "secret"})
+
+    def call(self, at: float, name: str, kind: str = "function_call") -> Rollout:
+        return self.add(at, "response_item", {"type": kind, "name": name, "arguments": "{}", "call_id": f"c-{name}"})
+
+    def output(self, at: float, name: str, kind: str = "function_call") -> Rollout:
+        return self.add(at, "response_item", {"type": f"{kind}_output", "call_id": f"c-{name}", "output": "secret"})
+
+    def said(self, at: float) -> Rollout:
+        return self.add(at, "response_item", {"type": "message", "role": "assistant", "content": []})
+
+    def counted(self, at: float, prompt: int, output: int, cached: int = 0, reasoning: int = 0) -> Rollout:
+        own = [prompt, cached, output, reasoning]
+        self._sums = [old + new for old, new in zip(self._sums, own, strict=True)]
+        return self.repeated(at, own)
+
+    def repeated(self, at: float, own: list[int] | None = None) -> Rollout:
+        self._own = own or self._own
+        names = ("input_tokens", "cached_input_tokens", "output_tokens", "reasoning_output_tokens")
+        info = {
+            "total_token_usage": dict(zip(names, self._sums, strict=True)),
+            "last_token_usage": dict(zip(names, self._own, strict=True)),
+            "model_context_window": 272000,
+        }
+        return self.add(at, "event_msg", {"type": "token_count", "info": info, "rate_limits": {}})
+
+    def bytes(self) -> bytes:
+        return lines(*self.records)
+
+    def copied_to(self, name: str, at: float, **meta: Any) -> Rollout:
+        """A session that goes on from this one: it repeats all of it, with the times at which it does so."""
+        copy = Rollout(name, at, forked_from_id=self.records[0]["payload"]["id"], **meta)
+        copy.records += [{**record, "timestamp": stamp(at + 0.01)} for record in self.records]
+        copy._sums, copy._own = list(self._sums), list(self._own)
+        return copy
+
+
+def codex_session() -> Rollout:
+    """Two tools at once, a person, a compaction: four responses, the third of which wrote the summary."""
+    log = Rollout("th-1", 0.0).user(0.5)
+    log.add(1.0, "event_msg", {"type": "token_count", "info": None, "rate_limits": {}})
+    log.add(4.0, "response_item", {"type": "reasoning", "summary": [], "encrypted_content": "secret"})
+    log.call(5.0, "exec_command").call(6.0, "apply_patch", "custom_tool_call").counted(6.1, 9000, 400, 3000, 250)
+    log.output(8.0, "exec_command").output(10.0, "apply_patch", "custom_tool_call").repeated(10.1)
+    log.said(14.0).counted(14.1, 9800, 120, 9000)
+    log.add(14.2, "event_msg", {"type": "task_complete", "turn_id": "n1"})
+    log.user(44.0).counted(50.0, 10000, 300, 9856)
+    log.add(50.1, "compacted", {"message": "secret", "replacement_history": []})
+    return log.said(53.0).counted(53.1, 4000, 30, 2048)
+
+
+def codex() -> bytes:
+    return codex_session().bytes()

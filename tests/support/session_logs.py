@@ -86,3 +86,73 @@ def codex_session() -> Rollout:
 
 def codex() -> bytes:
     return codex_session().bytes()
+
+
+def log_event(name: str, at: float, body: str | None = None, **attributes: Any) -> dict[str, Any]:
+    """A record of OTLP logs; ``__`` in an attribute's name stands for a dot."""
+    named = {"event.name": name, **{key.replace("__", "."): value for key, value in attributes.items()}}
+    return {
+        "timeUnixNano": str(int((T0 + at) * 1e9)),
+        "body": {"stringValue": body or name},
+        "attributes": [{"key": key, "value": _any_value(value)} for key, value in named.items()],
+    }
+
+
+def _any_value(value: Any) -> dict[str, Any]:
+    if isinstance(value, float):
+        return {"doubleValue": value}
+    return {"intValue": str(value)} if isinstance(value, int) else {"stringValue": value}
+
+
+def exported_logs(*records: dict[str, Any], **resource: Any) -> dict[str, Any]:
+    attributes = [{"key": key.replace("__", "."), "value": _any_value(value)} for key, value in resource.items()]
+    return {
+        "resourceLogs": [
+            {
+                "resource": {"attributes": attributes},
+                "scopeLogs": [{"scope": {"name": "com.anthropic.claude_code.events"}, "logRecords": list(records)}],
+            }
+        ]
+    }
+
+
+def otel_logs() -> bytes:
+    """Claude Code: a prompt, two tools at once, a sub-agent, a second prompt, and a title asked for on the side."""
+
+    def request(at: float, ms: int, fresh: int, read: int, made: int, output: int, **more: Any) -> dict[str, Any]:
+        counts = {
+            "input_tokens": fresh,
+            "output_tokens": output,
+            "cache_read_tokens": read,
+            "cache_creation_tokens": made,
+        }
+        more = {"session__id": "s-1", "query_source": "main", **more}
+        return log_event("api_request", at, "claude_code.api_request", duration_ms=ms, **counts, **more)
+
+    def tool(at: float, ms: int, name: str, **more: Any) -> dict[str, Any]:
+        more = {"session__id": "s-1", **more}
+        return log_event("tool_result", at, "claude_code.tool_result", tool_name=name, duration_ms=ms, **more)
+
+    def prompt(at: float) -> dict[str, Any]:
+        return log_event("user_prompt", at, "claude_code.user_prompt", session__id="s-1", prompt="secret")
+
+    side = {"query_source": "subagent", "agent__name": "Explore"}
+    return lines(
+        exported_logs(
+            prompt(0.0),
+            request(2.0, 1500, 300, 0, 0, 12, query_source="auxiliary"),
+            request(5.0, 4800, 10, 0, 18000, 300),
+            tool(7.0, 1500, "Read"),
+            tool(9.0, 3500, "Bash"),
+        ),
+        exported_logs(
+            request(15.0, 5000, 10, 18000, 400, 200),
+            request(20.0, 4000, 900, 0, 0, 60, **side),
+            tool(22.0, 1000, "Grep", **side),
+            request(26.0, 3000, 100, 900, 0, 80, **side),
+            tool(27.0, 11500, "Task"),
+            request(31.0, 3500, 10, 18400, 500, 150),
+            prompt(60.0),
+            request(66.0, 5500, 10, 18900, 300, 90),
+        ),
+    )

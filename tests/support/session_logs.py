@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -156,3 +157,47 @@ def otel_logs() -> bytes:
             request(66.0, 5500, 10, 18900, 300, 90),
         ),
     )
+
+
+def atif() -> bytes:
+    """Three calls, a step of one of them written apart, a sub-agent in the file, and a user's message."""
+
+    def step(number: int, at: float, source: str, *counts: int, tools: tuple[str, ...] = (), **more: Any) -> Any:
+        found: dict[str, Any] = {"step_id": number, "timestamp": stamp(at), "source": source, "message": "secret"}
+        if counts:
+            found["metrics"] = dict(zip(("prompt_tokens", "completion_tokens", "cached_tokens"), counts, strict=False))
+        if tools:
+            found["tool_calls"] = [
+                {"tool_call_id": f"c{number}-{name}", "function_name": name, "arguments": {"keystrokes": "secret"}}
+                for name in tools
+            ]
+        return {**found, **more}
+
+    ref = {"results": [{"source_call_id": "c4-task", "subagent_trajectory_ref": [{"session_id": "job-sub-1"}]}]}
+    sub = {
+        "schema_version": "ATIF-v1.7",
+        "session_id": "job-sub-1",
+        "agent": {"name": "sub", "version": "1"},
+        "steps": [
+            step(1, 22.0, "user"),
+            step(2, 24.0, "agent", 300, 20, tools=("grep",)),
+            step(3, 27.0, "agent", 340, 30),
+        ],
+    }
+    document = {
+        "schema_version": "ATIF-v1.7",
+        "session_id": "job",
+        "agent": {"name": "terminus-2", "version": "2.0.0", "model_name": "m"},
+        "steps": [
+            step(1, 0.0, "user"),
+            step(2, 8.0, "agent", 700, 60, 0, tools=("bash_command",)),
+            step(3, 9.0, "agent", tools=("read_file",)),
+            step(4, 20.0, "agent", 800, 50, 640, tools=("task",), observation=ref),
+            step(5, 30.0, "agent", 860, 40, 768),
+            step(6, 90.0, "user"),
+            step(7, 95.0, "agent", 930, 10, 896),
+        ],
+        "final_metrics": {"total_prompt_tokens": 3290, "total_completion_tokens": 160},
+        "subagent_trajectories": [sub],
+    }
+    return json.dumps(document, indent=2).encode()

@@ -58,6 +58,8 @@ class _Resource(msgspec.Struct):
 
 
 class Export(msgspec.Struct):
+    """An export request, or a record as an SDK writes it: what of them has to be looked into."""
+
     resourceLogs: list[_Resource] | None = None
     resource_logs: list[_Resource] | None = None
     attributes: Any = None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from support.agent_logs import bfcl, claude_code, mini_swe_agent, openhands, swe_agent, tracelab
 from support.request_logs import aiperf, mooncake, openai_log, otel, vllm_log, weka
-from support.session_logs import atif, codex, otel_logs
+from support.session_logs import atif, codex, inspect_ai, otel_logs
 
 SAMPLES = {
     "mini-swe-agent": ("a.traj.json", mini_swe_agent()),
@@ -18,6 +18,7 @@ SAMPLES = {
     "codex": ("rollout-1.jsonl", codex()),
     "otel-logs": ("logs.jsonl", otel_logs()),
     "atif": ("trajectory.json", atif()),
+    "inspect-ai": ("log.json", inspect_ai()),
     "weka": ("trace_0001.json", weka()),
     "mooncake": ("m.jsonl", mooncake()),
     "aiperf": ("c.jsonl", aiperf()),

@@ -201,3 +201,73 @@ def atif() -> bytes:
         "subagent_trajectories": [sub],
     }
     return json.dumps(document, indent=2).encode()
+
+
+def inspect_event(kind: str, at: float, until: float | None = None, span: str = "main", **more: Any) -> dict[str, Any]:
+    found = {"event": kind, "timestamp": stamp(at), "span_id": span, "pending": None, **more}
+    return found if until is None else {**found, "completed": stamp(until)}
+
+
+def inspect_call(at: float, until: float, prompt: int, output: int, span: str = "main", **more: Any) -> dict[str, Any]:
+    usage = {"input_tokens": prompt, "output_tokens": output, "total_tokens": prompt + output}
+    usage |= {name: more.pop(name) for name in list(more) if name.endswith(("tokens", "_read", "_write"))}
+    output_object = {"model": "m", "choices": [{"message": {"content": "secret"}}], "usage": usage, "time": until - at}
+    return inspect_event("model", at, until, span, model="openai/m", input=[], output=output_object, **more)
+
+
+def inspect_tool(at: float, until: float, name: str, span: str) -> dict[str, Any]:
+    return inspect_event(
+        "tool", at, until, span, function=name, id=f"c-{name}", arguments={}, result="secret", events=[]
+    )
+
+
+def inspect_span(at: float, name: str, kind: str, parent: str | None) -> dict[str, Any]:
+    return inspect_event("span_begin", at, None, name, id=name, parent_id=parent, type=kind, name=kind)
+
+
+def inspect_samples() -> list[dict[str, Any]]:
+    """Two epochs of one sample: tools and a sub-agent; a call that a cache answered, and one of a scorer."""
+    first = [
+        inspect_span(0.0, "solver", "solver", None),
+        inspect_span(0.0, "main", "agent", "solver"),
+        inspect_call(0.5, 4.0, 2000, 90),
+        inspect_span(4.0, "t1", "tool", "main"),
+        inspect_tool(4.0, 6.5, "bash", "t1"),
+        inspect_call(6.75, 9.0, 2200, 60, input_tokens_cache_read=1920),
+        inspect_span(9.0, "t2", "tool", "main"),
+        inspect_tool(9.0, 20.0, "researcher", "t2"),
+        inspect_span(9.0, "sub", "agent", "t2"),
+        inspect_call(9.5, 12.0, 400, 30, "sub"),
+        inspect_span(12.0, "t3", "tool", "sub"),
+        inspect_tool(12.0, 13.0, "web", "t3"),
+        inspect_call(13.5, 19.5, 480, 50, "sub"),
+        inspect_call(20.5, 24.0, 2500, 40),
+        inspect_call(24.0, 24.0, 2500, 40, cache="read"),
+        inspect_event("compaction", 24.1, tokens_before=2540),
+        inspect_call(25.0, 27.0, 1500, 20, input_tokens_cache_read=640),
+        inspect_span(28.0, "score", "scorer", None),
+        inspect_call(28.0, 29.0, 900, 5, "score", role="grader"),
+    ]
+    second = [
+        inspect_event("step", 100.0, action="begin", type="solver", name="generate"),
+        # A provider that counts what its cache gave, and reasoning, apart.
+        inspect_call(100.5, 102.0, 20, 40, total_tokens=3160, input_tokens_cache_write=3000, reasoning_tokens=100),
+        inspect_event("step", 102.0, action="end", type="solver", name="generate"),
+        inspect_event("step", 102.0, action="begin", type="scorer", name="match"),
+        inspect_call(103.0, 104.0, 900, 5),
+        inspect_event("step", 104.0, action="end", type="scorer", name="match"),
+    ]
+    return [
+        {"id": "q-1", "epoch": 1, "input": "secret", "target": "x", "messages": [], "events": first},
+        {"id": "q-1", "epoch": 2, "input": "secret", "target": "x", "messages": [], "events": second},
+    ]
+
+
+def inspect_header() -> dict[str, Any]:
+    spec = {"run_id": "r", "task": "t", "model": "openai/m", "created": stamp(0.0)}
+    return {"version": 2, "status": "success", "eval": spec, "plan": {"steps": []}}
+
+
+def inspect_ai() -> bytes:
+    scores = {"results": {"scores": [{"value": float("nan")}, {"value": float("-inf")}]}}
+    return json.dumps({**inspect_header(), **scores, "samples": inspect_samples()}, indent=2).encode()

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from continuum_sim.traces.check import MAX_DEPTH
+from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.importers.api import Importer
 from continuum_sim.traces.importers.calls import Call, joined, make_program
 from continuum_sim.traces.importers.families import Started, with_children

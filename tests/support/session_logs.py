@@ -271,3 +271,76 @@ def inspect_header() -> dict[str, Any]:
 def inspect_ai() -> bytes:
     scores = {"results": {"scores": [{"value": float("nan")}, {"value": float("-inf")}]}}
     return json.dumps({**inspect_header(), **scores, "samples": inspect_samples()}, indent=2).encode()
+
+
+def gemini_message(
+    name: str, at: float, counts: tuple[int, int, int, int], *tools: tuple[str, float]
+) -> dict[str, Any]:
+    """A response of Gemini CLI: input, output, cached, thoughts; its tools with when they had ended."""
+    prompt, output, cached, thoughts = counts
+    tokens = {"input": prompt, "output": output, "cached": cached, "thoughts": thoughts, "tool": 0}
+    calls = [{"id": f"c-{tool}", "name": tool, "args": {}, "timestamp": stamp(end)} for tool, end in tools]
+    message = {"id": name, "timestamp": stamp(at), "type": "gemini", "content": "secret", "model": "m"}
+    return {**message, "tokens": {**tokens, "total": sum(counts) - cached}, "toolCalls": calls}
+
+
+def gemini_user(name: str, at: float) -> dict[str, Any]:
+    return {"id": name, "timestamp": stamp(at), "type": "user", "content": [{"text": "secret"}]}
+
+
+def gemini_head(name: str = "g-1", **more: Any) -> dict[str, Any]:
+    return {"sessionId": name, "projectHash": "0", "startTime": stamp(0.0), "lastUpdated": stamp(0.0), **more}
+
+
+def gemini_cli() -> bytes:
+    """Three responses; the first is written again when its tools have ended."""
+    first = gemini_message("a1", 5.0, (8000, 60, 0, 40), ("read_file", 6.0), ("run_shell_command", 9.0))
+    return lines(
+        gemini_head(kind="main"),
+        gemini_user("u1", 2.0),
+        {**first, "toolCalls": []},
+        {"$set": {"lastUpdated": stamp(5.0)}},
+        first,
+        gemini_message("a2", 12.0, (8300, 70, 7900, 0)),
+        gemini_user("u2", 60.0),
+        gemini_message("a3", 64.0, (8500, 30, 8192, 0)),
+    )
+
+
+def qwen_record(name: str, at: float, kind: str, *calls: str, **more: Any) -> dict[str, Any]:
+    parts: list[dict[str, Any]] = [
+        {"text": "secret"},
+        *({"functionCall": {"name": call, "args": {}}} for call in calls),
+    ]
+    common = {"uuid": name, "parentUuid": None, "sessionId": "q-1", "timestamp": stamp(at), "type": kind, "cwd": "/w"}
+    return {**common, "message": {"role": "model" if kind == "assistant" else "user", "parts": parts}, **more}
+
+
+def qwen_usage(
+    prompt: int, output: int, cached: int = 0, thoughts: int = 0, total: int | None = None
+) -> dict[str, Any]:
+    counts = {"promptTokenCount": prompt, "candidatesTokenCount": output, "thoughtsTokenCount": thoughts}
+    return {
+        "usageMetadata": {
+            **counts,
+            "cachedContentTokenCount": cached,
+            "totalTokenCount": prompt + output if total is None else total,
+        }
+    }
+
+
+def qwen_code() -> list[dict[str, Any]]:
+    return [
+        qwen_record("1", 0.0, "user"),
+        qwen_record("2", 4.0, "assistant", "read_file", "agent", **qwen_usage(6000, 90, thoughts=50)),
+        qwen_record("3", 5.0, "tool_result"),
+        qwen_record("s1", 4.5, "user", isSidechain=True, agentId="explore-1"),
+        qwen_record("s2", 9.0, "assistant", "grep", isSidechain=True, agentId="explore-1", **qwen_usage(700, 20)),
+        qwen_record("s3", 10.0, "tool_result", isSidechain=True, agentId="explore-1"),
+        qwen_record("s4", 14.0, "assistant", isSidechain=True, agentId="explore-1", **qwen_usage(800, 30)),
+        qwen_record("4", 15.0, "tool_result"),
+        qwen_record("5", 20.0, "assistant", **qwen_usage(6400, 40, 6000)),
+        {**qwen_record("6", 30.0, "system"), "subtype": "chat_compression"},
+        qwen_record("7", 31.0, "user"),
+        qwen_record("8", 35.0, "assistant", **qwen_usage(6500, 10, 1024, thoughts=25, total=6535)),
+    ]

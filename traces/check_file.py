@@ -9,6 +9,7 @@ from pathlib import Path
 
 from continuum_sim.traces.header import TraceHeader
 from continuum_sim.traces.load import read_programs
+from continuum_sim.traces.plausible import Plausibility
 from continuum_sim.traces.schema import Program
 
 
@@ -30,6 +31,8 @@ class CheckedTrace:
         Sums over all turns; new ones are the prompt tokens the previous turn did not leave behind.
     tool_s
         Seconds of all gaps.
+    plausibility
+        What the trace asks of an engine, and what in it can hardly be true.
     """
 
     path: Path
@@ -42,6 +45,7 @@ class CheckedTrace:
     new_tokens: int
     output_tokens: int
     tool_s: float
+    plausibility: Plausibility
 
 
 def check_trace(
@@ -69,8 +73,10 @@ def check_trace(
 
     programs = members = turns = with_arrival = input_tokens = new_tokens = output_tokens = 0
     tool_s = 0.0
+    plausibility = Plausibility()
     for program in watch(read_programs(path, on_header=take_header)):
         programs += 1
+        plausibility.take(program)
         with_arrival += program.arrival_s is not None
         for member in program.family():
             members += 1
@@ -91,4 +97,5 @@ def check_trace(
         new_tokens=new_tokens,
         output_tokens=output_tokens,
         tool_s=tool_s,
+        plausibility=plausibility,
     )

@@ -171,6 +171,9 @@ def _show_imported(made: Imported, *, given: bool, json: bool) -> None:
         lines += [f"{label if not index else '':<9} {item}" for index, item in enumerate(items)]
     for index, (note, times) in enumerate(header.notes.items()):
         lines.append(f"{'adjusted' if not index else '':<9} {note}: {times:,}")
+    found = made.plausibility
+    lines.append(f"tokens    {found.input_tokens:,} of prompts, {found.output_tokens:,} of outputs; {found.longest}")
+    lines.append(f"plausible {found.doubts}")
     show_lines(*lines)
 
 

@@ -40,6 +40,8 @@ def check_file(
         f"arrival times in {found.programs_with_arrival:,} of them",
         f"{found.input_tokens:,} prompt tokens, {found.new_tokens:,} of them new; "
         f"{found.output_tokens:,} output tokens; {found.tool_s:,.0f} s of gaps",
+        found.plausibility.longest,
+        f"plausible: {found.plausibility.doubts}",
     )
 
 

@@ -104,8 +104,8 @@ def _text(turn: dict[str, Any], place: str) -> str:
 
 
 def _sniff(head: Head) -> float:
-    if not head.has("turns") or head.has("program_id"):
-        return 0.0
+    if not head.has("turns") or head.has("program_id") or {"forks", "spawns"} & head.names:
+        return 0.0  # turns that fork are its other format, the dag
     return 0.9 if {"text", "texts"} & head.names else 0.4
 
 

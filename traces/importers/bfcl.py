@@ -56,7 +56,7 @@ def _program(value: Any, session: Session) -> Program | None:
         log = logs[turn] if turn < len(logs) else {}
         for step, (prompt, output) in enumerate(zip(inputs, answers, strict=True)):
             tool = _tool(log.get(f"step_{step}")) if step + 1 < len(inputs) else "user"
-            calls.append(Call(prompt, output, tool=tool))
+            calls.append(Call(prompt, output, tool=tool, tool_s=None))
     return make_program(session.unique(name), calls, session)
 
 

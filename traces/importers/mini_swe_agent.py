@@ -49,7 +49,9 @@ def _program(document: Any, source: Source, session: Session) -> Program:
     name = record.get("instance_id") or info.get("instance_id") or source.stem
     if not isinstance(name, str):
         raise TraceError("instance_id is no string, expected the job's name")
-    return make_program(session.unique(name), calls, session, shared_prefix=system_prefix(messages, session))
+    arrival_s = next((at for at in (_time(messages, i) for i in range(len(messages))) if at is not None), None)
+    prefix = system_prefix(messages, session)
+    return make_program(session.unique(name), calls, session, arrival_s=arrival_s, shared_prefix=prefix)
 
 
 def _is_call(message: dict[str, Any]) -> bool:
@@ -64,7 +66,7 @@ def _call(messages: list[Any], at: int, until: int, session: Session) -> Call:
     extra = optional_object(message.get("extra"))
     following = range(at + 1, until)
     after = [optional_object(optional_object(messages[i]).get("extra")) for i in following]
-    tool_s = 0.0
+    tool_s = None
     answered = _time(messages, at)
     times = [time for time in (_time(messages, i) for i in following) if time is not None]
     if times and answered is not None:
@@ -132,6 +134,8 @@ def _sniff_v1(head: Head) -> float:
 
 _SOURCE = "github.com/SWE-agent/mini-swe-agent: agents/default.py, models/litellm_model.py"
 _COUNTS = "input_tokens and output_tokens: usage of every response, hidden reasoning in the output"
+_GAPS = "tool_s: from the response to the last observation, by their timestamps"
+_ARRIVAL = "arrival_s: the first message with a timestamp"
 _KEPT = "kept_tokens: from prompt lengths and reasoning_tokens (reasoning that was not sent back breaks the prefix)"
 _NAMES = "tool: first word of the command, several joined by +"
 _PREFIX = "shared_prefix: tokens of the system prompt are not counted without --tokenizer"
@@ -143,9 +147,9 @@ MINI_SWE_AGENT = Importer(
     patterns=("*.traj.json",),
     sniff=_sniff_v2,
     read=_read,
-    measured=(_COUNTS, "tool_s: from the response to the last observation, by their timestamps"),
+    measured=(_COUNTS, _GAPS, _ARRIVAL),
     derived=(_KEPT, _NAMES),
-    missing=("arrival_s", _PREFIX),
+    missing=(_PREFIX,),
 )
 
 MINI_SWE_AGENT_V1 = Importer(
@@ -155,10 +159,7 @@ MINI_SWE_AGENT_V1 = Importer(
     patterns=("*.traj.json",),
     sniff=_sniff_v1,
     read=_read,
-    measured=(
-        _COUNTS,
-        "tool_s: from the response to the last observation, in late releases, which have times",
-    ),
+    measured=(_COUNTS, _GAPS, _ARRIVAL),
     derived=(_KEPT, _NAMES),
-    missing=("tool_s: 0 where there are no times", "arrival_s", _PREFIX),
+    missing=(_PREFIX,),
 )

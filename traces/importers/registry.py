@@ -9,6 +9,7 @@ from continuum_sim.names import Registry
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.importers.api import Importer
 from continuum_sim.traces.importers.head import Head
+from continuum_sim.traces.importers.known import name_known
 
 IMPORTER_ENTRY_POINTS: Final = "continuum_sim.importers"
 """Entry-point group of importers in other packages; each names an `Importer`."""
@@ -53,8 +54,10 @@ def detect(head: Head) -> tuple[Importer, float]:
         raise TraceError("is a trace of continuum-sim already, expected another format to import")
     ranked = sorted(((one.sniff(head), one) for one in importers().values()), key=lambda pair: -pair[0])
     sure, best = ranked[0]
+    if sure < _SURE_ENOUGH and (known := name_known(head)):
+        raise TraceError(known)
     if sure < _SURE_ENOUGH:
-        raise TraceError(f"of no format known here, say which with --from: {', '.join(importers())}")
+        raise TraceError("of no format known here (`trace import --formats` lists those that are; --from names one)")
     close = [f"{one.name} ({score:.0%})" for score, one in ranked if score > sure - _APART and score >= _SURE_ENOUGH]
     if len(close) > 1:
         raise TraceError(f"may be {' or '.join(close)}, say which with --from")

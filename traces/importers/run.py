@@ -11,11 +11,14 @@ from typing import Final
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.header import TraceHeader
 from continuum_sim.traces.importers.api import Importer
+from continuum_sim.traces.importers.claims import Seen, claims
 from continuum_sim.traces.importers.head import read_head
+from continuum_sim.traces.importers.in_order import in_order
 from continuum_sim.traces.importers.registry import detect, find_importer, importers
 from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source, find_sources
 from continuum_sim.traces.importers.tokens import Tokens
+from continuum_sim.traces.plausible import Plausibility
 from continuum_sim.traces.schema import Program
 from continuum_sim.traces.write import write_programs
 
@@ -38,6 +41,8 @@ class Imported:
         How many; turns of sub-agents are counted, sub-agents themselves are not.
     header
         What was written at the beginning of the trace.
+    plausibility
+        What the trace asks of an engine, and what in it can hardly be true.
     first_skipped
         What was wrong with the first few bad records, where those were skipped.
     passed_over
@@ -50,6 +55,7 @@ class Imported:
     programs: int
     turns: int
     header: TraceHeader
+    plausibility: Plausibility
     first_skipped: tuple[str, ...] = ()
     passed_over: int = 0
 
@@ -97,20 +103,18 @@ def import_trace(
         if Path(out).exists() and source.path.samefile(out):
             raise TraceError("is to be imported and written over, expected another file for the trace (-o)", path=out)
     counted = [replace(source, on_read=count) for source, count in _counters(sources, progress)]
-    turns = 0
+    seen, plausibility = Seen(), Plausibility()
 
     def programs() -> Iterator[Program]:
-        nonlocal turns
-        for program in importer.read(counted, session):
-            turns += sum(len(member.turns) for member in program.family())
+        for program in in_order(importer.read(counted, session)):
+            seen.take(program)
+            plausibility.take(program)
             yield program
 
     def header() -> TraceHeader:
         return TraceHeader(
-            format=importer.name,
-            measured=importer.measured,
-            derived=importer.derived,
-            missing=importer.missing,
+            importer.name,
+            *claims(importer, session, seen),
             notes=dict(session.notes),
             files=len(sources),
             skipped=session.skipped,
@@ -120,12 +124,30 @@ def import_trace(
     try:
         count = write_programs(out, programs(), header)
     except TraceError as error:
-        if session.skipped and error.path == os.fspath(out):
-            raise TraceError(
-                f"every record was bad, {session.skipped} in all; the first: {session.first_skipped[0]}"
-            ) from None
+        if not seen.programs and error.path == os.fspath(out):
+            raise _nothing_in(sources, importer, session) from None
         raise
-    return Imported(Path(out), importer.name, sure, count, turns, header(), tuple(session.first_skipped), passed_over)
+    return Imported(
+        Path(out),
+        importer.name,
+        sure,
+        count,
+        seen.turns,
+        header(),
+        plausibility,
+        tuple(session.first_skipped),
+        passed_over,
+    )
+
+
+def _nothing_in(sources: list[Source], importer: Importer, session: Session) -> TraceError:
+    """Say of files that an importer read to their end why no program came of them."""
+    if session.skipped:
+        return TraceError(f"every record was bad, {session.skipped} in all; the first: {session.first_skipped[0]}")
+    more = f" (nor in {len(sources) - 1:,} more files)" if len(sources) > 1 else ""
+    found = "; ".join(f"{note}: {times:,}" for note, times in session.notes.items())
+    why = found or "no record with token counts was met"
+    return TraceError(f"no program in it{more}, read as {importer.name}: {why}", path=sources[0].path)
 
 
 def _choose(paths: list[str | os.PathLike[str]], format: str | None) -> tuple[Importer, list[Source], float, int]:

@@ -34,6 +34,7 @@ class Session:
         self.first_skipped: list[str] = []
         self.notes: Counter[str] = Counter()
         self.gaps = self.unknown_gaps = 0
+        self.untrue: set[str] = set()
         self._names: Counter[str] = Counter()
 
     def bad(self, error: TraceError, path: Path, line: int | None = None) -> None:
@@ -59,6 +60,10 @@ class Session:
         """Take note of a gap between two calls, and of whether the file tells how long it was."""
         self.gaps += 1
         self.unknown_gaps += not known
+
+    def unmeasured(self, field: str) -> None:
+        """Take note that a field the format records is not what it seems in these files."""
+        self.untrue.add(field)
 
     def unique(self, name: str) -> str:
         """Return ``name``, or with a number behind it if it has been used."""

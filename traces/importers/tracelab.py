@@ -60,7 +60,8 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
         rounds = [_Round._make([*row[:-1], tuple(row[-1])]) for row in rows]
         calls = [_call(one, rounds[i + 1] if i + 1 < len(rounds) else None, session) for i, one in enumerate(rounds)]
         try:
-            program = make_program(session.unique(name), calls, session)
+            arrival_s = rounds[0].asked if rounds[0].asked >= 0 else None
+            program = make_program(session.unique(name), calls, session, arrival_s=arrival_s)
         except TraceError as error:
             session.bad(TraceError(f"session {name}: {error.detail}"), path)
             continue
@@ -92,7 +93,7 @@ def _round(value: Any) -> _Round:
 
 
 def _call(one: _Round, following: _Round | None, session: Session) -> Call:
-    tool_s = 0.0
+    tool_s = None
     if following is not None:
         if one.answered >= 0 and following.asked >= 0:
             tool_s = following.asked - one.answered
@@ -117,7 +118,8 @@ TRACELAB = Importer(
         "input_tokens and output_tokens: input_tokens_total, output_tokens",
         "tool_s: from the last output of a round to the last input of the next (human pauses included)",
         "tool: names of the tools, and human where a user's message came",
+        "arrival_s: when the input of the first round was there",
     ),
     derived=("kept_tokens: from prompt lengths; after a shorter prompt (compacted), prefix_tokens",),
-    missing=("arrival_s", "shared_prefix", "which session a sub-agent belongs to: programs of their own"),
+    missing=("shared_prefix", "which session a sub-agent belongs to: programs of their own"),
 )

@@ -53,7 +53,7 @@ def test_weka_requests_recorded_twice(imported: Imported) -> None:
 
 
 def test_mooncake(imported: Imported) -> None:
-    first, third, conversation = imported("mooncake")
+    first, conversation, third = imported("mooncake")
     assert first == Program("m-1", (Turn(600, 0, 6),), 0.0, SharedPrefix("block-7", 512))
     assert third == Program("m-3", (Turn(512, 0, 4),), 1.5, SharedPrefix("block-7", 512))
     assert conversation == Program(

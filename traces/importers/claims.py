@@ -1,0 +1,107 @@
+"""What an import says of where its numbers come from: what a format can have, as far as these files had it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from continuum_sim.traces.importers.api import Importer
+from continuum_sim.traces.importers.session import Session
+from continuum_sim.traces.schema import Program
+
+_NO_NAMES: Final = frozenset(("unknown", "client", "delay"))
+"""What importers call a gap of which the file says nothing but its length."""
+_BETWEEN: Final = re.compile(r", | and ")
+
+
+@dataclass
+class Seen:
+    """What the programs of an import turned out to have."""
+
+    programs: int = 0
+    timed: int = 0
+    """Programs with a time of arrival."""
+    turns: int = 0
+    fields: set[str] = field(default_factory=set)
+    """Of ``tool``, ``shared_prefix`` and ``children``, what any program has."""
+
+    def take(self, program: Program) -> None:
+        """Take in one program."""
+        self.programs += 1
+        self.timed += program.arrival_s is not None
+        for member in program.family():
+            self.turns += len(member.turns)
+            if member.shared_prefix is not None:
+                self.fields.add("shared_prefix")
+            if member.children:
+                self.fields.add("children")
+            if "tool" not in self.fields and any(turn.tool not in (None, *_NO_NAMES) for turn in member.turns):
+                self.fields.add("tool")
+
+
+class Claims(NamedTuple):
+    """The lists of a trace's header, see `continuum_sim.traces.header.TraceHeader`."""
+
+    measured: tuple[str, ...]
+    derived: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+def claims(importer: Importer, session: Session, seen: Seen) -> Claims:
+    """Return what these files had of what the format can have.
+
+    What none of them had goes from ``measured`` to ``missing``; what some had says of how many.
+    """
+    absent = _absent(session, seen)
+    shares = {
+        "tool_s": _share(session.gaps - session.unknown_gaps, session.gaps, "gaps"),
+        "arrival_s": _share(seen.timed, seen.programs, "programs"),
+    }
+    derived = [_without(entry, {*absent, *({"shared_prefix", "children"} - seen.fields)}) for entry in importer.derived]
+    claimed = {name for entry in (*importer.measured, *importer.derived) for name in _names(entry)}
+    missing = [entry for entry in importer.missing if not (_names(entry) & claimed and not _names(entry) & {*absent})]
+    told = {name for entry in missing for name in _names(entry)}
+    missing += [why for name, why in absent.items() if name in claimed - told]
+    return Claims(_kept(importer.measured, absent, shares), tuple(entry for entry in derived if entry), tuple(missing))
+
+
+def _absent(session: Session, seen: Seen) -> dict[str, str]:
+    """Return the fields that no record had, each with what stands in its place."""
+    absent = {name: f"{name}: recorded too low at times, see what was adjusted" for name in sorted(session.untrue)}
+    if not session.gaps:
+        absent["tool_s"] = "tool_s: programs of one turn have no gaps"
+    elif session.unknown_gaps == session.gaps:
+        absent["tool_s"] = "tool_s: no times in these files, 0 everywhere"
+    if not seen.timed:
+        absent["arrival_s"] = "arrival_s: no times in these files"
+    if session.gaps and "tool" not in seen.fields:
+        absent["tool"] = "tool: no names in these files"
+    return absent
+
+
+def _kept(entries: Iterable[str], absent: Mapping[str, str], shares: Mapping[str, str]) -> tuple[str, ...]:
+    kept = []
+    for entry in entries:
+        rest = _without(entry, absent)
+        name, colon, how = rest.partition(":")
+        if rest:
+            kept.append(f"{name}{shares.get(name, '')}{colon}{how}")
+    return tuple(kept)
+
+
+def _names(entry: str) -> set[str]:
+    return set(_BETWEEN.split(entry.partition(":")[0]))
+
+
+def _without(entry: str, absent: Iterable[str]) -> str:
+    """Return the entry for the fields that are there; empty where none is."""
+    heads, colon, how = entry.partition(":")
+    names = _BETWEEN.split(heads)
+    kept = [name for name in names if name not in absent]
+    return entry if kept == names else f"{' and '.join(kept)}{colon}{how}" if kept else ""
+
+
+def _share(known: int, all_of_them: int, what: str) -> str:
+    return "" if known == all_of_them else f" (of {known:,} of {all_of_them:,} {what})"

@@ -1,0 +1,48 @@
+"""Programs of many files in the order in which they arrived, on a clock that begins with the trace."""
+
+from __future__ import annotations
+
+import pickle
+import tempfile
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import chain
+from typing import Final
+
+from continuum_sim.traces.schema import Program
+
+SINCE_1970_S: Final = 1e8
+"""A clock that says more than three years counts from 1970: no log is that long."""
+
+
+def in_order(programs: Iterable[Program]) -> Iterator[Program]:
+    """Yield programs by ``arrival_s``, those without one first and all else as it was.
+
+    Files are read one after the other, and what ran at the same time in several of them is to arrive at the same time
+    again. Instants since 1970 become seconds since the first of them.
+    """
+    rest = iter(programs)
+    for program in rest:
+        if program.arrival_s is not None:
+            yield from _sorted(chain([program], rest))
+            return
+        yield program
+
+
+def _sorted(programs: Iterable[Program]) -> Iterator[Program]:
+    """Keep programs on disk, and of each a time and a place in memory."""
+    import numpy as np
+
+    arrivals_s, places = array("d"), array("q")
+    with tempfile.TemporaryFile() as file:
+        for program in programs:
+            arrivals_s.append(-1.0 if program.arrival_s is None else program.arrival_s)
+            places.append(file.tell())
+            pickle.dump(program, file, pickle.HIGHEST_PROTOCOL)
+        zero = min((at for at in arrivals_s if at > SINCE_1970_S), default=0.0)
+        for index in np.argsort(np.array(arrivals_s), kind="stable").tolist():
+            file.seek(places[index])
+            program = pickle.load(file)
+            at = program.arrival_s
+            yield program if at is None or at <= SINCE_1970_S else replace(program, arrival_s=at - zero)

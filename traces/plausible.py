@@ -1,0 +1,122 @@
+"""What a trace asks of an engine, and what in it can hardly be true."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from continuum_sim.traces.schema import Program, Turn
+
+SHORT_GAP_S: Final = 0.01
+"""A shell takes longer to start."""
+SHELLS: Final = frozenset(
+    (
+        "bash",
+        "bash_command",
+        "exec_command",
+        "execute_bash",
+        "execute_command",
+        "local_shell",
+        "run_command",
+        "run_in_terminal",
+        "run_shell_command",
+        "run_terminal_cmd",
+        "shell",
+        "shell_command",
+        "terminal",
+    )
+)
+"""Names under which agents call a shell, in lower case."""
+LARGEST_WINDOW_TOKENS: Final = 10_485_760
+"""Of Llama 4 Scout (``max_position_embeddings`` of its config.json): the longest context of any open model."""
+ODD_SHARE: Final = 0.1
+"""What happens more often than this is no accident."""
+
+
+@dataclass(slots=True)
+class Plausibility:
+    """Counts of a trace, taken program by program.
+
+    Attributes
+    ----------
+    input_tokens, output_tokens
+        Sums over all turns.
+    longest_context_tokens, longest_program, longest_turn
+        The largest prompt with its output: the model length that serving the trace needs, and where it is.
+    shell_gaps, short_shell_gaps
+        Gaps that a shell filled, and those below `SHORT_GAP_S`.
+    calling_turns, one_token_calls
+        Turns that call a tool, and those of them with an output of one token.
+    too_long
+        Turns whose context is beyond every model.
+    gap_s, human_s
+        Seconds of all gaps, and of those in which a person answered.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    longest_context_tokens: int = 0
+    longest_program: str = ""
+    longest_turn: int = 0
+    shell_gaps: int = 0
+    short_shell_gaps: int = 0
+    calling_turns: int = 0
+    one_token_calls: int = 0
+    too_long: int = 0
+    gap_s: float = 0.0
+    human_s: float = 0.0
+
+    def take(self, program: Program) -> None:
+        """Take in one program with its sub-agents."""
+        for member in program.family():
+            for index, turn in enumerate(member.turns):
+                self._take(turn)
+                if turn.context_tokens > self.longest_context_tokens:
+                    self.longest_context_tokens = turn.context_tokens
+                    self.longest_program, self.longest_turn = member.program_id, index
+
+    def _take(self, turn: Turn) -> None:
+        self.input_tokens += turn.input_tokens
+        self.output_tokens += turn.output_tokens
+        self.too_long += turn.context_tokens > LARGEST_WINDOW_TOKENS
+        if turn.tool is None:
+            return
+        names = turn.tool.lower().split("+")
+        self.gap_s += turn.tool_s
+        if "human" in names:
+            self.human_s += turn.tool_s
+            return
+        self.calling_turns += 1
+        self.one_token_calls += turn.output_tokens == 1
+        if not SHELLS.isdisjoint(names):
+            self.shell_gaps += 1
+            self.short_shell_gaps += turn.tool_s < SHORT_GAP_S
+
+    @property
+    def longest(self) -> str:
+        """Say which model length the longest context needs."""
+        where = f"{self.longest_program}, turn {self.longest_turn}"
+        return f"longest context {self.longest_context_tokens:,} tokens ({where}): the model length it needs"
+
+    @property
+    def doubts(self) -> str:
+        """Say in one line what can hardly be true, or that nothing is odd."""
+        return "; ".join(self._doubts()) or f"nothing odd{self._human('; ')}"
+
+    def _doubts(self) -> Iterator[str]:
+        if self.short_shell_gaps > ODD_SHARE * self.shell_gaps:
+            short = (
+                f"{self.short_shell_gaps:,} of {self.shell_gaps:,} gaps of a shell are below {1e3 * SHORT_GAP_S:g} ms"
+            )
+            yield f"{short}, so gaps were hardly measured"
+        if self.one_token_calls > ODD_SHARE * self.calling_turns:
+            few = f"{self.one_token_calls:,} of {self.calling_turns:,} outputs that call a tool have one token"
+            yield f"{few}, so outputs were hardly measured"
+        if self.too_long:
+            yield f"{self.too_long:,} contexts are longer than any model's window of {LARGEST_WINDOW_TOKENS:,}"
+        if self.human_s > self.gap_s / 2:
+            yield self._human("")
+
+    def _human(self, before: str) -> str:
+        return f"{before}{self.human_s / self.gap_s:.0%} of the time in gaps is human" if self.human_s else ""

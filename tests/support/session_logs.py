@@ -344,3 +344,37 @@ def qwen_code() -> list[dict[str, Any]]:
         qwen_record("7", 31.0, "user"),
         qwen_record("8", 35.0, "assistant", **qwen_usage(6500, 10, 1024, thoughts=25, total=6535)),
     ]
+
+
+def openhands_trajectory() -> bytes:
+    """A tool, an answer in words without a tool and a person's reply, then two tools of one response."""
+
+    def event(number: int, at: float, source: str, **more: Any) -> dict[str, Any]:
+        return {"id": number, "timestamp": stamp(at).rstrip("Z"), "source": source, "args": {"x": "secret"}, **more}
+
+    def called(name: str, response: str, prompt: int, output: int, reasoning: int = 0) -> dict[str, Any]:
+        counts = {"prompt_tokens": prompt, "completion_tokens": output}
+        counts["completion_tokens_details"] = {"reasoning_tokens": reasoning}  # type: ignore[assignment]
+        meta = {"function_name": name, "tool_call_id": f"c-{name}", "model_response": {"id": response, "usage": counts}}
+        return {"action": "run", "tool_call_metadata": meta}
+
+    def spent(prompt: int, output: int) -> dict[str, Any]:
+        sums = {"prompt_tokens": prompt, "completion_tokens": output, "cache_read_tokens": 0}
+        return {"llm_metrics": {"accumulated_token_usage": sums}}
+
+    return json.dumps(
+        [
+            event(0, 0.0, "agent", action="system"),
+            event(1, 0.1, "user", action="message"),
+            event(2, 10.0, "agent", **called("execute_bash", "r1", 6000, 200, 150), **spent(6000, 200)),
+            event(3, 11.5, "agent", observation="run", cause=2, content="secret"),
+            event(4, 15.0, "agent", action="message", **spent(12300, 260)),
+            event(5, 45.0, "user", action="message"),
+            event(6, 50.0, "agent", **called("think", "r3", 6500, 90), **spent(18800, 350)),
+            event(7, 50.1, "agent", observation="think", cause=6),
+            event(8, 50.2, "agent", **called("execute_bash", "r3", 6500, 90), **spent(18800, 350)),
+            event(9, 53.0, "agent", observation="run", cause=8, content="secret"),
+            event(10, 60.0, "agent", **called("finish", "r4", 6700, 20), **spent(25500, 370)),
+        ],
+        indent=1,
+    ).encode()

@@ -90,6 +90,18 @@ def each_row_as(
                 yield source, number, row
 
 
+def each_value(sources: Iterable[Source], session: Session) -> Iterator[tuple[Source, int, Any]]:
+    """Yield ``(file, line number, JSON value)`` of files of JSON values, an array being one of them."""
+    for source in sources:
+        for number, data in _values(source, session):
+            try:
+                value = decode(data)
+            except TraceError as error:
+                session.bad(error, source.path, number)
+                continue
+            yield source, number, value
+
+
 def _values(source: Source, session: Session) -> Iterator[tuple[int, bytes | msgspec.Raw]]:
     """Yield the values of one file; where one over several lines is no JSON, the rest of the file is a bad record."""
     try:

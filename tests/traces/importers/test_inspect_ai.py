@@ -116,7 +116,7 @@ def test_an_archive_that_is_cut_off_is_refused(tmp_path: Path, size: float) -> N
 
 def test_an_archive_without_samples(tmp_path: Path) -> None:
     (tmp_path / "log.eval").write_bytes(archive([]))
-    with pytest.raises(TraceError, match="no program to write"):
+    with pytest.raises(TraceError, match="no program in it, read as inspect-ai"):
         import_trace([tmp_path / "log.eval"], tmp_path / "o.jsonl")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from support.agent_logs import bfcl, claude_code, mini_swe_agent, openhands, swe_agent, tracelab
 from support.request_logs import aiperf, mooncake, openai_log, otel, vllm_log, weka
-from support.session_logs import atif, codex, gemini_cli, inspect_ai, otel_logs
+from support.session_logs import atif, codex, gemini_cli, inspect_ai, opencode, otel_logs, pi
 
 SAMPLES = {
     "mini-swe-agent": ("a.traj.json", mini_swe_agent()),
@@ -20,6 +20,8 @@ SAMPLES = {
     "atif": ("trajectory.json", atif()),
     "inspect-ai": ("log.json", inspect_ai()),
     "gemini-cli": ("session-1.jsonl", gemini_cli()),
+    "opencode": ("ses_1.json", opencode()),
+    "pi": ("1.jsonl", pi()),
     "weka": ("trace_0001.json", weka()),
     "mooncake": ("m.jsonl", mooncake()),
     "aiperf": ("c.jsonl", aiperf()),

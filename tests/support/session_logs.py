@@ -378,3 +378,106 @@ def openhands_trajectory() -> bytes:
         ],
         indent=1,
     ).encode()
+
+
+def ms(at: float) -> int:
+    return int((T0 + at) * 1000)
+
+
+def opencode_tool(message: str, name: str, at: float, until: float, **metadata: Any) -> dict[str, Any]:
+    state = {"status": "completed", "input": {"x": "secret"}, "output": "secret", "metadata": metadata}
+    part = {
+        "id": f"p-{message}-{int(at * 10):04}",
+        "sessionID": "ses_1",
+        "messageID": message,
+        "type": "tool",
+        "tool": name,
+    }
+    return {**part, "callID": "c", "state": {**state, "time": {"start": ms(at), "end": ms(until)}}}
+
+
+def opencode_answer(
+    name: str, at: float, until: float, counts: tuple[int, ...], *tools: dict[str, Any], **info: Any
+) -> dict[str, Any]:
+    """A message of one step: input, output, reasoning, read from the cache, written to it, and the total if known."""
+    tokens: dict[str, Any] = dict(zip(("input", "output", "reasoning"), counts, strict=False))
+    tokens["cache"] = dict(zip(("read", "write"), counts[3:5], strict=True))
+    if len(counts) > 5:
+        tokens["total"] = counts[5]
+    place = {"sessionID": "ses_1", "messageID": name}
+    common = {
+        "id": name,
+        "sessionID": "ses_1",
+        "role": "assistant",
+        "time": {"created": ms(at), "completed": ms(until)},
+    }
+    parts = [
+        {"id": f"p-{name}-0000", **place, "type": "step-start"},
+        {"id": f"p-{name}-0001", **place, "type": "text", "text": "secret", "time": {"start": ms(at)}},
+        *tools,
+        {"id": f"p-{name}-9999", **place, "type": "step-finish", "reason": "stop", "tokens": tokens, "cost": 0},
+    ]
+    return {"info": {**common, "tokens": tokens, "modelID": "m", **info}, "parts": parts}
+
+
+def opencode_user(name: str, at: float) -> dict[str, Any]:
+    info = {"id": name, "sessionID": "ses_1", "role": "user", "time": {"created": ms(at)}, "agent": "build"}
+    part = {"id": f"p-{name}", "sessionID": "ses_1", "messageID": name, "type": "text", "text": "secret"}
+    return {"info": info, "parts": [part]}
+
+
+def opencode_export() -> dict[str, Any]:
+    """Two tools at once, one without, a person, a summary."""
+    bash = opencode_tool("m2", "bash", 6.0, 9.0)
+    messages = [
+        opencode_user("m1", 1.0),
+        opencode_answer("m2", 1.2, 9.1, (700, 90, 0, 0, 6000, 6790), opencode_tool("m2", "read", 5.0, 5.5), bash),
+        # An older version: reasoning in the output, no total.
+        opencode_answer("m3", 9.5, 14.0, (300, 80, 60, 6700, 0)),
+        opencode_user("m4", 40.0),
+        # A newer one: beside it.
+        opencode_answer("m5", 40.5, 44.0, (100, 30, 20, 7000, 0, 7150), summary=True, mode="compaction"),
+        opencode_answer("m6", 45.0, 47.0, (2000, 10, 0, 500, 0, 2510)),
+    ]
+    info = {"id": "ses_1", "projectID": "p", "directory": "/w", "title": "secret", "time": {"created": ms(0.5)}}
+    return {"info": info, "messages": messages}
+
+
+def opencode() -> bytes:
+    return json.dumps(opencode_export(), indent=2).encode()
+
+
+def pi_entry(
+    at: float, role: str, parent: str | None = None, name: str | None = None, **message: Any
+) -> dict[str, Any]:
+    """An entry of pi; ``sent`` is when an answer was asked for."""
+    sent = message.pop("sent", at)
+    found = {"type": "message", "timestamp": stamp(at), "message": {"role": role, "timestamp": ms(sent), **message}}
+    return found if name is None else {**found, "id": name, "parentId": parent}
+
+
+def pi_answer(at: float, sent: float, counts: tuple[int, int, int, int], *tools: str, **tree: Any) -> dict[str, Any]:
+    fresh, output, read, written = counts
+    usage = {"input": fresh, "output": output, "cacheRead": read, "cacheWrite": written, "totalTokens": sum(counts)}
+    content = [{"type": "text", "text": "secret"}]
+    content += [{"type": "toolCall", "id": f"c-{name}", "name": name, "arguments": {}} for name in tools]  # type: ignore[dict-item]
+    return pi_entry(at, "assistant", content=content, usage=usage, sent=sent, **tree)
+
+
+def pi_records() -> list[dict[str, Any]]:
+    return [
+        {"type": "session", "version": 3, "id": "pi-1", "timestamp": stamp(0.0), "cwd": "/w"},
+        pi_entry(1.0, "user", content="secret"),
+        pi_answer(5.0, 1.0, (20, 90, 0, 3000), "read", "bash"),
+        pi_entry(6.0, "toolResult", toolName="read", content=[]),
+        pi_entry(9.0, "toolResult", toolName="bash", content=[]),
+        pi_answer(12.0, 9.0, (40, 60, 3020, 200)),
+        pi_entry(50.0, "user", content=[{"type": "text", "text": "secret"}]),
+        {**pi_answer(50.5, 50.0, (0, 0, 0, 0)), "stopReason": "error"},
+        {"type": "compaction", "timestamp": stamp(51.0), "summary": "secret", "tokensBefore": 3320},
+        pi_answer(55.0, 51.5, (900, 20, 512, 0)),
+    ]
+
+
+def pi() -> bytes:
+    return lines(*pi_records())

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from continuum_sim.traces.importers.apart import settled_usage
+from continuum_sim.traces.importers.conversations import Conversation, Response
 from continuum_sim.traces.importers.fields import as_count, as_time
 from continuum_sim.traces.importers.sources import Source
 from continuum_sim.traces.importers.usage import Usage
@@ -69,36 +70,6 @@ class Record(msgspec.Struct):
     forkedFrom: Any = None
     isSidechain: Any = None
     agentId: Any = None
-
-
-class Response(msgspec.Struct, array_like=True):
-    """One response, and what followed it; times in seconds since 1970."""
-
-    id: str
-    prompt: int = 0
-    output: int = 0
-    cached: int = 0
-    thoughts: int = 0
-    answered: float | None = None
-    copied: bool = False
-    compacted: bool = False
-    after: str | None = None
-    """Where a person went back: the response that this one goes on from, empty if from none."""
-    names: list[str] = []
-    ended: list[float] = []
-    """When its tools had ended."""
-    human: float | None = None
-    agents: list[str] = []
-    """Sub-agents that its tools ran."""
-
-
-class Conversation(msgspec.Struct, array_like=True):
-    """The responses of one agent."""
-
-    name: str
-    parent: str = ""
-    start: float | None = None
-    responses: list[Response] = []
 
 
 read_record = reader(Record)
@@ -177,7 +148,8 @@ class Log:
             one.responses.append(response)
             one.start = at if one.start is None else one.start
         if usage is not None:
-            response.prompt, response.output, response.cached, response.thoughts = usage
+            response.prompt, response.output, response.cached, thoughts = usage
+            response.dropped = thoughts > 0
         self._tools(response, record)
 
     def _go_back(self, one: Conversation, key: str) -> None:

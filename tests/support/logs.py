@@ -7,6 +7,7 @@ from pathlib import Path
 
 from support.agent_logs import bfcl, claude_code, mini_swe_agent, openhands, swe_agent, tracelab
 from support.request_logs import aiperf, mooncake, openai_log, otel, vllm_log, weka
+from support.session_logs import atif, codex, gemini_cli, inspect_ai, opencode, otel_logs, pi
 
 SAMPLES = {
     "mini-swe-agent": ("a.traj.json", mini_swe_agent()),
@@ -14,6 +15,13 @@ SAMPLES = {
     "swe-agent": ("a.traj", swe_agent()),
     "openhands": ("output.jsonl", openhands()),
     "claude-code": ("s-1.jsonl", claude_code()),
+    "codex": ("rollout-1.jsonl", codex()),
+    "otel-logs": ("logs.jsonl", otel_logs()),
+    "atif": ("trajectory.json", atif()),
+    "inspect-ai": ("log.json", inspect_ai()),
+    "gemini-cli": ("session-1.jsonl", gemini_cli()),
+    "opencode": ("ses_1.json", opencode()),
+    "pi": ("1.jsonl", pi()),
     "weka": ("trace_0001.json", weka()),
     "mooncake": ("m.jsonl", mooncake()),
     "aiperf": ("c.jsonl", aiperf()),

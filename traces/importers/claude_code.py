@@ -171,6 +171,8 @@ def _call(agent: Agent, index: int, waits: bool, session: Session) -> Call:
 
 
 def _sniff(head: Head) -> float:
+    if "usageMetadata" in head.names:  # Qwen Code, whose records look much the same
+        return 0.0
     if head.has("sessionId") and {"parentUuid", "isSidechain"} & head.top:
         return 1.0
     return 0.5 if head.has("sessionId", "type") else 0.0

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from continuum_sim.traces.importers.archives import archived, is_archive
 from continuum_sim.traces.importers.sources import Source
 from continuum_sim.traces.lines import READ_ERRORS, open_decompressed, unreadable
 
@@ -37,13 +38,15 @@ class Head:
 
 
 def read_head(source: Source) -> Head:
-    """Read the beginning of a file.
+    """Read the beginning of a file; of a zip archive, that of the first JSON file in it.
 
     Raises
     ------
     TraceError
         If it cannot be read.
     """
+    if is_archive(source.path):
+        return head_of(next((data for _, _, data in archived(source.path, _HEAD_BYTES)), b""))
     try:
         with open_decompressed(source.path) as stream:
             data = stream.read(_HEAD_BYTES)

@@ -1,27 +1,43 @@
-"""OpenHands evaluation output: one instance a line (``output.jsonl``), events of version 0 or of its SDK (version 1).
+"""OpenHands: evaluation output, one instance a line (``output.jsonl``), and a conversation's events (``.json``).
 
 Source: github.com/All-Hands-AI/OpenHands, ``evaluation/utils/shared.py`` (``EvalOutput``),
 ``openhands/events/serialization/event.py`` (an event's ``id``, ``timestamp``, ``cause``, ``tool_call_metadata``) and
 ``openhands/llm/metrics.py`` (``token_usages``: one a call, with ``response_id``; from some version on the last 500
 only). Events of the SDK (github.com/OpenHands/software-agent-sdk, ``openhands/sdk/event``) name the response in
 ``llm_response_id``, the tool in ``tool_name`` and the action that an observation answers in ``action_id``.
+
+A trajectory (what ``SAVE_TRAJECTORY_PATH`` and the download give, ``openhands/core/main.py``) is a list of events of
+version 0: the counts of a call are in ``tool_call_metadata.model_response.usage`` of its actions; of one that calls no
+tool, in what ``llm_metrics.accumulated_token_usage`` has grown by.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
+from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.importers.api import Importer
 from continuum_sim.traces.importers.calls import Call, joined, make_program
-from continuum_sim.traces.importers.fields import as_array, as_count, as_object, as_text, as_time, optional_object
+from continuum_sim.traces.importers.fields import (
+    as_array,
+    as_count,
+    as_object,
+    as_text,
+    as_time,
+    optional_array,
+    optional_object,
+)
 from continuum_sim.traces.importers.head import Head
 from continuum_sim.traces.importers.session import Session
-from continuum_sim.traces.importers.sources import Source, each_program
+from continuum_sim.traces.importers.sources import Source, each_value
+from continuum_sim.traces.importers.usage import REASONING, Usage, read_usage
+from continuum_sim.traces.importers.zero import from_the_earliest
 from continuum_sim.traces.schema import Program
 
-_MOST_USAGES = 500
+_MOST_USAGES: Final = 500
+_ACCUMULATED: Final = ("prompt_tokens", "completion_tokens", "cache_read_tokens")
 
 
 @dataclass
@@ -34,7 +50,19 @@ class _Step:
 
 
 def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
-    return each_program(sources, session, _program)
+    return from_the_earliest(_programs(sources, session))
+
+
+def _programs(sources: Iterable[Source], session: Session) -> Iterator[Program]:
+    for source, number, value in each_value(sources, session):
+        events = isinstance(value, list) and not any(isinstance(one, dict) and "instance_id" in one for one in value)
+        for item in [value] if events or not isinstance(value, list) else value:
+            try:
+                program = _trajectory(item, source.stem, session) if events else _program(item, session)
+            except TraceError as error:
+                session.bad(error, source.path, number)
+                continue
+            yield program
 
 
 def _program(value: Any, session: Session) -> Program:
@@ -57,11 +85,77 @@ def _program(value: Any, session: Session) -> Program:
         if step is None or step.answered == float("-inf"):
             if index < len(usages) - 1:
                 session.note("calls without a tool's answer in the events, gap taken as 0 s")
-            calls.append(Call(prompt, output, cached_tokens=cached, tool=joined(step.names) if step else "message"))
+            names = joined(step.names) if step else "message"
+            calls.append(Call(prompt, output, cached_tokens=cached, tool=names, tool_s=None))
         else:
             gap = step.answered - step.called
             calls.append(Call(prompt, output, cached_tokens=cached, tool=joined(step.names), tool_s=gap))
     return make_program(session.unique(name), calls, session)
+
+
+def _trajectory(events: list[Any], name: str, session: Session) -> Program:
+    steps = _steps(events)
+    calls: list[Call] = []
+    taken: set[str] = set()
+    accumulated = (0, 0, 0)
+    spoke: float | None = None
+    for index, value in enumerate(events):
+        place = f"[{index}]"
+        event = as_object(value, place)
+        at = None if event.get("timestamp") is None else as_time(event["timestamp"], f"{place}.timestamp")
+        if event.get("source") == "user" and spoke is not None and at is not None and calls:
+            calls[-1] = replace(calls[-1], tool="human", tool_s=at - spoke)
+        if event.get("source") != "agent" or "action" not in event:
+            continue
+        response = optional_object(optional_object(event.get("tool_call_metadata")).get("model_response"))
+        before, accumulated = accumulated, _accumulated(event, f"{place}.llm_metrics", accumulated)
+        key = str(response.get("id") or place)
+        usage: Usage | None = None
+        if response.get("usage") is not None and key not in taken:
+            usage = read_usage(response["usage"], f"{place}.tool_call_metadata.model_response.usage")
+        elif not response and accumulated[0] > before[0]:
+            prompt, output, cached = (max(0, new - old) for new, old in zip(accumulated, before, strict=True))
+            usage = Usage(prompt, output, min(prompt, cached))
+        if usage is None:
+            continue
+        taken.add(key)
+        step = steps.get(key, _Step())
+        answered = step.answered > float("-inf")
+        spoke = None if response else at
+        calls.append(
+            Call(
+                usage.input_tokens,
+                usage.output_tokens,
+                cached_tokens=usage.cached_tokens,
+                output_dropped=bool(usage.reasoning_tokens) and not _shows_reasoning(response),
+                tool=joined(step.names) or "message",
+                tool_s=step.answered - step.called if answered else None,
+            )
+        )
+    if not calls:
+        raise TraceError(
+            "no token counts in the events, expected tool_call_metadata.model_response.usage or llm_metrics (only "
+            "those of OpenHands 0.x have them)"
+        )
+    times = (event["timestamp"] for event in events if event.get("timestamp") is not None)
+    first = next(times, None)
+    arrival_s = None if first is None else as_time(first, "[0].timestamp")
+    return make_program(session.unique(name), calls, session, arrival_s=arrival_s)
+
+
+def _accumulated(event: dict[str, Any], place: str, before: tuple[int, ...]) -> tuple[int, int, int]:
+    found = optional_object(optional_object(event.get("llm_metrics")).get("accumulated_token_usage"))
+    if not found:
+        return before[0], before[1], before[2]
+    prompt, output, cached = (as_count(found.get(name) or 0, f"{place}.{name}") for name in _ACCUMULATED)
+    return prompt, output, cached
+
+
+def _shows_reasoning(response: dict[str, Any]) -> bool:
+    """Whether the answer holds its reasoning, so that it may be sent back."""
+    choices = optional_array(response.get("choices"))
+    messages = (optional_object(optional_object(one).get("message")) for one in choices)
+    return any(message.get(name) for message in messages for name in REASONING)
 
 
 def _steps(history: list[Any]) -> dict[str, _Step]:
@@ -91,6 +185,8 @@ def _steps(history: list[Any]) -> dict[str, _Step]:
 
 
 def _sniff(head: Head) -> float:
+    if head.has("id", "timestamp", "source", "action") and head.text.lstrip().startswith("["):
+        return 0.95
     if not head.has("instance_id"):
         return 0.0
     return min(
@@ -101,16 +197,20 @@ def _sniff(head: Head) -> float:
 
 OPENHANDS = Importer(
     name="openhands",
-    title="OpenHands output.jsonl",
+    title="OpenHands output.jsonl and trajectories",
     source="github.com/All-Hands-AI/OpenHands: openhands/events/serialization/event.py, openhands/llm/metrics.py",
-    patterns=("output*.jsonl",),
+    patterns=("output*.jsonl", "*trajectory*.json"),
     sniff=_sniff,
     read=_read,
     measured=(
-        "input_tokens and output_tokens: metrics.token_usages",
+        "input_tokens and output_tokens: metrics.token_usages, or usage of every response",
         "tool_s: from a response's first action to its last observation, by their timestamps",
         "tool: function names of the calls, several joined by +",
+        "arrival_s: first event of a trajectory, from the earliest on",
     ),
-    derived=("kept_tokens: from prompt lengths; after a shorter prompt (condensed), what the provider's cache gave",),
-    missing=("arrival_s", "shared_prefix"),
+    derived=(
+        "kept_tokens: from prompt lengths and, in trajectories, reasoning_tokens (hidden reasoning breaks the prefix); "
+        "after a shorter prompt (condensed), what the provider's cache gave",
+    ),
+    missing=("shared_prefix",),
 )

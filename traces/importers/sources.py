@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -18,6 +18,8 @@ from continuum_sim.traces.lines import read_lines
 from continuum_sim.traces.schema import Program
 
 _COMPRESSED: Final = (".gz", ".zst")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +54,16 @@ class Source:
 
 
 def each_document(
-    sources: Iterable[Source], session: Session, convert: Callable[[Any, Source], Iterable[Program]]
+    sources: Iterable[Source],
+    session: Session,
+    convert: Callable[[T, Source], Iterable[Program]],
+    read: Callable[[bytes | msgspec.Raw], T] = decode,
 ) -> Iterator[Program]:
     """Yield the programs of files that are one JSON value each, or several one after the other."""
     for source in sources:
         for number, value in _values(source, session):
             try:
-                programs = list(convert(decode(value), source))
+                programs = list(convert(read(value), source))
             except TraceError as error:
                 session.bad(error, source.path, number if number > 1 else None)
                 continue
@@ -67,15 +72,34 @@ def each_document(
 
 def each_row(sources: Iterable[Source], session: Session) -> Iterator[tuple[Source, int, Any]]:
     """Yield ``(file, line number, JSON value)`` of files of many JSON values: a line each, several, or in an array."""
+    return each_row_as(sources, session, decode)
+
+
+def each_row_as(
+    sources: Iterable[Source], session: Session, read: Callable[[bytes | msgspec.Raw], T]
+) -> Iterator[tuple[Source, int, T]]:
+    """Yield the same, each value as ``read`` returns it (see `reader`)."""
     for source in sources:
         for first, value in _values(source, session):
             for number, item in split_items(value, first):
                 try:
-                    row = decode(item)
+                    row = read(item)
                 except TraceError as error:
                     session.bad(error, source.path, number)
                     continue
                 yield source, number, row
+
+
+def each_value(sources: Iterable[Source], session: Session) -> Iterator[tuple[Source, int, Any]]:
+    """Yield ``(file, line number, JSON value)`` of files of JSON values, an array being one of them."""
+    for source in sources:
+        for number, data in _values(source, session):
+            try:
+                value = decode(data)
+            except TraceError as error:
+                session.bad(error, source.path, number)
+                continue
+            yield source, number, value
 
 
 def _values(source: Source, session: Session) -> Iterator[tuple[int, bytes | msgspec.Raw]]:

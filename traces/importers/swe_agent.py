@@ -1,8 +1,8 @@
 """SWE-agent: one trajectory a file (``*.traj``).
 
 Source: github.com/SWE-agent/SWE-agent, ``sweagent/types.py`` (``TrajectoryStep``: ``query`` is the exact prompt since
-1.1.0, ``response``, ``action``, ``execution_time``) and ``docs/usage/trajectories.md``. The only counts are the sums
-of a run (``info.model_stats``), so tokens are counted in the text.
+1.1.0, ``messages`` in 1.0; ``response``, ``action``, ``execution_time``) and ``docs/usage/trajectories.md``. The only
+counts are the sums of a run (``info.model_stats``), so tokens are counted in the text.
 """
 
 from __future__ import annotations
@@ -34,9 +34,12 @@ def _program(document: Any, source: Source, session: Session) -> Program:
     for index, value in enumerate(steps):
         place = f"trajectory[{index}]"
         step = as_object(value, place)
-        if "query" not in step:
-            raise TraceError(f"{place}.query is missing, expected the prompt (SWE-agent records it since 1.1.0)")
-        query = as_array(step["query"], f"{place}.query")
+        name = "query" if "query" in step else "messages"
+        if name not in step:
+            raise TraceError(
+                f"{place}.query is missing, expected the prompt (SWE-agent records it since 1.1.0, in 1.0 as messages)"
+            )
+        query = as_array(step[name], f"{place}.{name}")
         if not query or query == [{}]:
             continue  # a step without a call, such as a forced submission
         response = step.get("response")

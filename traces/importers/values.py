@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -20,6 +20,10 @@ _AT_BYTE: Final = re.compile(r" \(byte (\d+)\)")
 _CUT_OFF: Final = "Input data was truncated"
 _ARRAY: Final = re.compile(rb"\s*\[")
 _NOT_BLANK: Final = re.compile(rb"\S")
+_OF_A_FIELD: Final = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?", re.DOTALL)
+"""What msgspec says of a value that is of another type than its field."""
+
+T = TypeVar("T")
 
 
 def decode(data: bytes | msgspec.Raw) -> Any:
@@ -38,6 +42,30 @@ def decode(data: bytes | msgspec.Raw) -> Any:
         raise TraceError("nested too deeply, expected JSON") from None
     except (msgspec.MsgspecError, ValueError) as error:
         raise TraceError(_said(str(error))) from None
+
+
+def reader(kind: type[T]) -> Callable[[bytes | msgspec.Raw], T]:
+    """Return what reads a JSON value as ``kind``, a struct of the fields that are needed: the rest is passed over.
+
+    It raises a `TraceError` without a place where a value is no JSON, or not of that kind.
+    """
+    decoder = msgspec.json.Decoder(kind)
+
+    def read(data: bytes | msgspec.Raw) -> T:
+        if len(memoryview(data)) > MOST_CONTAINERS:
+            check_containers(bytes(data))
+        try:
+            return decoder.decode(data)
+        except RecursionError:
+            raise TraceError("nested too deeply, expected JSON") from None
+        except msgspec.ValidationError as error:
+            found = _OF_A_FIELD.fullmatch(str(error))
+            what, place = found.groups() if found else (str(error), "")
+            raise TraceError(f"{place or 'the value'}: {what.replace('`', '')}") from None
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise TraceError(_said(str(error))) from None
+
+    return read
 
 
 def split_values(lines: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, bytes | msgspec.Raw]]:

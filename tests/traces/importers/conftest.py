@@ -25,3 +25,19 @@ def imported(tmp_path: Path) -> Callable[..., list[Program]]:
         return list(read_programs(out))
 
     return run
+
+
+_CASES = Path(__file__).parents[4] / "shared" / "cases" / "traces"
+
+
+@pytest.fixture
+def case() -> Callable[[str], Path]:
+    """Return where a case is that is kept outside the repository; the test is skipped where they are not."""
+
+    def find(name: str) -> Path:
+        path = _CASES / name
+        if not path.exists():
+            pytest.skip(f"needs the cases in {_CASES}")
+        return path
+
+    return find

@@ -1,0 +1,204 @@
+"""The events of agents' OTLP logs: each as a row of what is needed of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from continuum_sim.traces.importers.fields import as_count, as_seconds, as_time, optional_array, optional_object, refuse
+from continuum_sim.traces.importers.values import decode, reader
+
+PREFIXES: Final = ("claude_code.", "codex.", "gemini_cli.", "copilot_chat.", "qwen-code.", "gen_ai.client.")
+CALL, GENERIC_CALL, TOOL, PROMPT, SENT = range(5)
+_KINDS: Final = {
+    "claude_code.api_request": CALL,
+    "claude_code.tool_result": TOOL,
+    "claude_code.user_prompt": PROMPT,
+    "codex.sse_event": CALL,
+    "codex.websocket_event": CALL,
+    "codex.api_request": SENT,
+    "codex.websocket_request": SENT,
+    "codex.tool_result": TOOL,
+    "codex.user_prompt": PROMPT,
+    "gemini_cli.api_response": CALL,
+    "gemini_cli.tool_call": TOOL,
+    "gemini_cli.user_prompt": PROMPT,
+    "qwen-code.api_response": CALL,
+    "qwen-code.tool_call": TOOL,
+    "qwen-code.user_prompt": PROMPT,
+    "gen_ai.client.inference.operation.details": GENERIC_CALL,
+    "copilot_chat.tool.call": TOOL,
+}
+_INPUT: Final = ("input_tokens", "input_token_count", "gen_ai.usage.input_tokens")
+_OUTPUT: Final = ("output_tokens", "output_token_count", "gen_ai.usage.output_tokens")
+_CACHED: Final = (
+    "cache_read_tokens",
+    "cached_token_count",
+    "cached_content_token_count",
+    "gen_ai.usage.cache_read.input_tokens",
+)
+_SESSION: Final = ("session.id", "conversation.id", "gen_ai.conversation.id")
+_TOOL_NAME: Final = ("tool_name", "function_name", "gen_ai.tool.name", "tool.name", "name")
+_MAIN: Final = ("", "main", "repl_main_thread", "sdk")
+"""Where a request came from (``query_source``, ``role``): the conversation itself. Anything else but a sub-agent is a
+side request, such as the one for a title."""
+
+
+class _Scope(msgspec.Struct):
+    logRecords: list[msgspec.Raw] | None = None
+    log_records: list[msgspec.Raw] | None = None
+
+
+class _Resource(msgspec.Struct):
+    resource: Any = None
+    scopeLogs: list[_Scope] | None = None
+    scope_logs: list[_Scope] | None = None
+
+
+class Export(msgspec.Struct):
+    """An export request, or a record as an SDK writes it: what of them has to be looked into."""
+
+    resourceLogs: list[_Resource] | None = None
+    resource_logs: list[_Resource] | None = None
+    attributes: Any = None
+    hrTime: Any = None
+    timestamp: Any = None
+    resource: Any = None
+
+
+read_export = reader(Export)
+
+
+class Row(NamedTuple):
+    """One event: times in seconds since 1970, the start of it where it says how long it took."""
+
+    kind: int
+    end: float
+    start: float | None
+    prompt: int
+    output: int
+    cached: int
+    agent: str
+    """Empty for the conversation itself, the name of a sub-agent, or ``~`` for a side request."""
+    name: str
+    same: str
+    """What both have in common where an event comes twice."""
+
+
+def events_of(export: Export, stem: str) -> Iterator[tuple[str, Row]]:
+    """Yield the conversation of every event that is needed, and the event."""
+    if export.attributes is not None:
+        at = export.hrTime if export.hrTime is not None else export.timestamp
+        common = _attributes(optional_object(export.resource).get("attributes"))
+        yield from _row({"attributes": export.attributes, "hrTime": at}, common, stem, "the record")
+        return
+    resources = export.resourceLogs if export.resourceLogs is not None else export.resource_logs
+    if resources is None:
+        refuse("resourceLogs", None, "an array")
+    for i, resource in enumerate(resources):
+        common = _attributes(optional_object(resource.resource).get("attributes"))
+        for j, scope in enumerate(resource.scopeLogs or resource.scope_logs or []):
+            for k, record in enumerate(scope.logRecords or scope.log_records or []):
+                place = f"resourceLogs[{i}].scopeLogs[{j}].logRecords[{k}]"
+                yield from _row(decode(record), common, stem, place)
+
+
+def _row(value: Any, common: dict[str, Any], stem: str, place: str) -> Iterator[tuple[str, Row]]:
+    record = optional_object(value)
+    attributes = _attributes(record.get("attributes"))
+    name = _event(record, attributes)
+    kind = _KINDS.get(name)
+    if kind is None or (name in ("codex.sse_event", "codex.websocket_event") and not _counts_tokens(attributes)):
+        return
+    end = _time(record, attributes, place)
+    duration = _number(attributes, ("duration_ms",))
+    start = None if duration is None else end - as_seconds(duration, f"{place}.duration_ms", 1e3)
+    key = _text(attributes, _SESSION) or _text(common, _SESSION) or _text(record, ("traceId", "trace_id")) or stem
+    prompt = output = cached = 0
+    if kind in (CALL, GENERIC_CALL):
+        if name.startswith("codex."):
+            start = None  # what it may say is how long the last piece of the stream took
+        prompt = _count(attributes, _INPUT, place)
+        cached = _count(attributes, _CACHED, place, 0)
+        output = _count(attributes, _OUTPUT, place)
+        if name.startswith("claude_code."):
+            prompt += cached + _count(attributes, ("cache_creation_tokens",), place, 0)
+        elif not name.startswith("codex."):
+            prompt += _count(attributes, ("tool_token_count",), place, 0)
+            output += _count(attributes, ("thoughts_token_count",), place, 0)
+        prompt = as_count(prompt, f"{place}: the whole prompt", 1)
+    same = _text(attributes, ("call_id", "tool_use_id", "request_id", "gen_ai.response.id"))
+    if not same and name.startswith("codex."):
+        same = f"{_text(attributes, ('event.timestamp',)) or round(end, 3)}"
+    tool = _text(attributes, _TOOL_NAME) if kind == TOOL else ""
+    yield key, Row(kind, end, start, prompt, output, min(prompt, cached), _agent(attributes), tool, same)
+
+
+def _event(record: dict[str, Any], attributes: dict[str, Any]) -> str:
+    """Return an event's whole name: Claude Code's attribute has it without what it begins with, the body with it."""
+    body = optional_object(record.get("body"))
+    names = (attributes.get("event.name"), record.get("eventName"), body.get("stringValue", body.get("string_value")))
+    texts = [name for name in names if isinstance(name, str)]
+    return next((name for name in texts if name in _KINDS), next((f"claude_code.{name}" for name in texts), ""))
+
+
+def _agent(attributes: dict[str, Any]) -> str:
+    source = _text(attributes, ("query_source", "role"))
+    agent = _text(attributes, ("agent.id", "agent_id", "agent.name"))
+    if agent or source == "subagent" or source.startswith("agent"):
+        return agent or f"{source}-{_text(attributes, ('prompt_id', 'prompt.id'))}".rstrip("-")
+    return "" if source in _MAIN or source.startswith("repl_main_thread") else "~"
+
+
+def _counts_tokens(attributes: dict[str, Any]) -> bool:
+    return attributes.get("event.kind") == "response.completed" and _number(attributes, _INPUT) is not None
+
+
+def _time(record: dict[str, Any], attributes: dict[str, Any], place: str) -> float:
+    """Return when an event was recorded, which is when what it tells of had ended."""
+    for name in ("timeUnixNano", "time_unix_nano", "observedTimeUnixNano", "observed_time_unix_nano"):
+        value = record.get(name)
+        if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 19:
+            value = int(value)
+        if type(value) is int and 0 < value < 2**63:
+            return value / 1e9
+    pair = record.get("hrTime")
+    if isinstance(pair, list) and len(pair) == 2 and all(type(one) is int and 0 <= one < 2**53 for one in pair):
+        return as_time(pair[0] + pair[1] / 1e9, f"{place}.hrTime")
+    return as_time(attributes.get("event.timestamp", pair), f"{place}.timeUnixNano")
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    """Return attributes by name; in OTLP they are an array of keys and typed values."""
+    if isinstance(value, dict):
+        return value
+    found: dict[str, Any] = {}
+    for item in optional_array(value):
+        entry = optional_object(item)
+        if isinstance(entry.get("key"), str):
+            held = optional_object(entry.get("value"))
+            found[entry["key"]] = next((one for one in held.values() if isinstance(one, str | int | float)), None)
+    return found
+
+
+def _text(attributes: dict[str, Any], names: tuple[str, ...]) -> str:
+    values = (attributes.get(name) for name in names)
+    return next((value for value in values if isinstance(value, str) and value), "")
+
+
+def _number(attributes: dict[str, Any], names: tuple[str, ...]) -> Any:
+    """Return the first of these that there is; numbers may be written as text."""
+    value = next((attributes[name] for name in names if attributes.get(name) is not None), None)
+    if isinstance(value, str) and value.isascii() and len(value) <= 16:
+        try:
+            return int(value) if value.isdigit() else float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _count(attributes: dict[str, Any], names: tuple[str, ...], place: str, default: int | None = None) -> int:
+    value = _number(attributes, names)
+    return as_count(default if value is None else value, f"{place}.attributes.{names[0]}")

@@ -135,8 +135,9 @@ def _by_agent(trace_id: str, spans: list[Span], session: Session) -> Iterator[tu
 
 
 def _cut_off(span: Span) -> Span:
-    empty = dict.fromkeys(("input_tokens", "output_tokens", "cached_tokens", "created_tokens"), 0)
-    return span._replace(kind=AGENT, id=span.parent, parent="", name="", agent="", agent_name="", **empty)
+    return Span(
+        AGENT, span.start_ns, span.end_ns, span.parent, "", span.conversation, *[""] * 5, 0, 0, 0, 0, span.writer
+    )
 
 
 def _above(span: Span, by_id: dict[str, Span]) -> list[Span]:
@@ -296,9 +297,7 @@ class _Family:
             name, gap_s = "client", None
             if index + 1 < len(own):
                 until_ns = own[index + 1].start_ns
-                between = tools[
-                    bisect_left(starts_ns, call.start_ns) : bisect_left(starts_ns, until_ns)
-                ]
+                between = tools[bisect_left(starts_ns, call.start_ns) : bisect_left(starts_ns, until_ns)]
                 name = joined(row.span.name or "tool" for row in between) or name
                 if index + 1 in waits:
                     until_ns = max([ends_ns[index], *(row.span.end_ns for row in between if not row.ran_agent)])

@@ -34,6 +34,7 @@ class Session:
         self.first_skipped: list[str] = []
         self.notes: Counter[str] = Counter()
         self.gaps = self.unknown_gaps = 0
+        self.not_measured: set[str] = set()
         self._names: Counter[str] = Counter()
 
     def bad(self, error: TraceError, path: Path, line: int | None = None) -> None:
@@ -54,6 +55,10 @@ class Session:
     def note(self, what: str, times: int = 1) -> None:
         """Take note of an adjustment."""
         self.notes[what] += times
+
+    def unmeasured(self, field: str) -> None:
+        """Take note that these files do not hold what the format measures: ``output_tokens``, say."""
+        self.not_measured.add(field)
 
     def count_gap(self, *, known: bool) -> None:
         """Take note of a gap between two calls, and of whether the file tells how long it was."""

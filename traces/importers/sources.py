@@ -68,14 +68,19 @@ def each_document(
 def each_row(sources: Iterable[Source], session: Session) -> Iterator[tuple[Source, int, Any]]:
     """Yield ``(file, line number, JSON value)`` of files of many JSON values: a line each, several, or in an array."""
     for source in sources:
-        for first, value in _values(source, session):
-            for number, item in split_items(value, first):
-                try:
-                    row = decode(item)
-                except TraceError as error:
-                    session.bad(error, source.path, number)
-                    continue
-                yield source, number, row
+        for number, item in each_item(source, session):
+            try:
+                row = decode(item)
+            except TraceError as error:
+                session.bad(error, source.path, number)
+                continue
+            yield source, number, row
+
+
+def each_item(source: Source, session: Session) -> Iterator[tuple[int, bytes | msgspec.Raw]]:
+    """Yield ``(line number, JSON)`` of the values of one file as they are written: a line each, or in an array."""
+    for first, value in _values(source, session):
+        yield from split_items(value, first)
 
 
 def _values(source: Source, session: Session) -> Iterator[tuple[int, bytes | msgspec.Raw]]:

@@ -20,10 +20,11 @@ _AT_BYTE: Final = re.compile(r" \(byte (\d+)\)")
 _CUT_OFF: Final = "Input data was truncated"
 _ARRAY: Final = re.compile(rb"\s*\[")
 _NOT_BLANK: Final = re.compile(rb"\S")
+_ANYTHING: Final = msgspec.json.Decoder()
 
 
-def decode(data: bytes | msgspec.Raw) -> Any:
-    """Return the JSON value in ``data``.
+def decode(data: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[Any] = _ANYTHING) -> Any:
+    """Return the JSON value in ``data``, or what ``decoder`` makes of it, passing over what it does not name.
 
     Raises
     ------
@@ -33,9 +34,11 @@ def decode(data: bytes | msgspec.Raw) -> Any:
     if len(memoryview(data)) > MOST_CONTAINERS:
         check_containers(bytes(data))
     try:
-        return msgspec.json.decode(data)
+        return decoder.decode(data)
     except RecursionError:
         raise TraceError("nested too deeply, expected JSON") from None
+    except msgspec.ValidationError as error:
+        raise TraceError(f"not what it should be ({error})") from None
     except (msgspec.MsgspecError, ValueError) as error:
         raise TraceError(_said(str(error))) from None
 

@@ -58,6 +58,7 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
         except TraceError as error:
             session.bad(error, Path(part.path))
             continue
+        del part  # which may be large
         yield from programs
 
 
@@ -134,7 +135,7 @@ class _Maker:
     def _call(self, agent: Agent, index: int, output_tokens: int, children: dict[str, Link]) -> Call:
         """Make the call of a response; where the next one waits for sub-agents, the gap is what other tools took."""
         one = agent.responses[index]
-        names, gap_s = [name for _, name in one.tools], None
+        names, gap_s = list(one.tools), None
         if index + 1 < len(agent.responses):
             following = agent.responses[index + 1]
             joins = [child for child, link in children.items() if link.join == index + 1]
@@ -178,9 +179,9 @@ class _Maker:
 
 def _told_of(came: list[Came], agent: Agent) -> list[str]:
     """Return the tools that started what a response was told the end of, where that is all it waited for."""
-    names = {tool: name for one in agent.responses for tool, name in one.tools}
     news = [one for one in came if one.is_news]
-    return [names.get(one.tool) or names.get(agent.launched.get(one.task, ""), "task-notification") for one in news]
+    calls = [one.tool or agent.launched.get(one.task, "") for one in news]
+    return [agent.names.get(call, "task-notification") for call in calls]
 
 
 def _sniff(head: Head) -> float:

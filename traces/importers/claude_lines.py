@@ -8,74 +8,105 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from continuum_sim.traces.importers.fields import as_object
+from continuum_sim.traces.importers.usage import read_usage
 from continuum_sim.traces.importers.values import decode
 
 _NOTHING: Final = msgspec.Raw(b"null")
 
 
-class Line(msgspec.Struct, rename="camel"):
-    """A record of a session's file, or of the stream that ``--output-format stream-json`` writes (snake case)."""
+class Counts(msgspec.Struct):
+    """``usage`` of a message, where it is as it should be."""
 
-    type: Any = None
-    subtype: Any = None
-    uuid: Any = None
-    parent_uuid: Any = None
-    session_id: Any = None
-    stream_session_id: Any = msgspec.field(default=None, name="session_id")
-    is_sidechain: Any = None
-    agent_id: Any = None
-    is_meta: Any = None
-    is_compact_summary: Any = None
-    timestamp: Any = None
-    version: Any = None
-    claude_code_version: Any = msgspec.field(default=None, name="claude_code_version")
-    parent_tool_use_id: Any = msgspec.field(default=None, name="parent_tool_use_id")
-    """Of the stream: the call whose sub-agent this is of."""
-    origin: Any = None
-    message: msgspec.Raw = _NOTHING
-    tool_use_result: msgspec.Raw = _NOTHING
-    stream_tool_use_result: msgspec.Raw = msgspec.field(default=_NOTHING, name="tool_use_result")
-    attachment: msgspec.Raw = _NOTHING
-    content: msgspec.Raw = _NOTHING
-    data: msgspec.Raw = _NOTHING
-    parent_tool: Any = msgspec.field(default=None, name="parentToolUseID")
-    event: msgspec.Raw = _NOTHING
-    usage: msgspec.Raw = _NOTHING
-    task_id: Any = msgspec.field(default=None, name="task_id")
-    tool_use_id: Any = msgspec.field(default=None, name="tool_use_id")
-    status: Any = None
-
-    @property
-    def session(self) -> str:
-        """Id of its session."""
-        return text(self.session_id) or text(self.stream_session_id)
-
-    @property
-    def origin_kind(self) -> str:
-        """Who a message came from, in newer versions: ``human``, ``task-notification``, ``peer``."""
-        return text(self.origin.get("kind")) if isinstance(self.origin, dict) else ""
-
-
-class Message(msgspec.Struct):
-    """What a record holds of the API's message."""
-
-    id: Any = None
-    model: Any = None
-    usage: Any = None
-    content: msgspec.Raw = _NOTHING
+    input_tokens: int
+    output_tokens: int
+    cache_creation_input_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
 
 
 class Block(msgspec.Struct):
     """One block of a message's content."""
 
-    type: Any = None
-    text: Any = None
-    thinking: Any = None
-    id: Any = None
-    name: Any = None
+    type: str = ""
+    text: str = ""
+    thinking: str = ""
+    id: str = ""
+    name: str = ""
     input: msgspec.Raw = _NOTHING
-    tool_use_id: Any = None
+    tool_use_id: str = ""
     content: msgspec.Raw = _NOTHING
+
+
+class Message(msgspec.Struct):
+    """What a record holds of the API's message."""
+
+    id: str | None = None
+    model: str | None = None
+    usage: Counts | None = None
+    content: str | list[Block] | None = None
+
+
+class _Task(msgspec.Struct):
+    task_id: str | None = None
+    status: str | None = None
+
+
+class _Noted(msgspec.Struct, rename="camel"):
+    agent_id: str | None = None
+    resumed_agent_id: str | None = None
+    run_id: str | None = None
+    status: str | None = None
+    is_async: bool | None = None
+    background: bool | None = None
+    background_task_id: str | None = None
+    retrieval_status: str | None = msgspec.field(default=None, name="retrieval_status")
+    task: _Task | None = None
+    agents: dict[str, msgspec.Raw] | None = None
+
+
+class Line(msgspec.Struct, rename="camel"):
+    """A record of a session's file, or of the stream that ``--output-format stream-json`` writes (snake case)."""
+
+    type: str = ""
+    subtype: str | None = None
+    uuid: str | None = None
+    parent_uuid: str | None = None
+    session_id: str | None = None
+    stream_session_id: str | None = msgspec.field(default=None, name="session_id")
+    is_sidechain: bool | None = None
+    agent_id: str | None = None
+    is_meta: bool | None = None
+    is_compact_summary: bool | None = None
+    timestamp: Any = None
+    version: str | None = None
+    claude_code_version: str | None = msgspec.field(default=None, name="claude_code_version")
+    parent_tool_use_id: str | None = msgspec.field(default=None, name="parent_tool_use_id")
+    """Of the stream: the call whose sub-agent this is of."""
+    origin: Any = None
+    message: Message | None = None
+    tool_use_result: _Noted | str | list[msgspec.Raw] | None = None
+    stream_tool_use_result: _Noted | str | list[msgspec.Raw] | None = msgspec.field(
+        default=None, name="tool_use_result"
+    )
+    attachment: msgspec.Raw = _NOTHING
+    content: msgspec.Raw = _NOTHING
+    data: msgspec.Raw = _NOTHING
+    parent_tool: str | None = msgspec.field(default=None, name="parentToolUseID")
+    event: msgspec.Raw = _NOTHING
+    usage: msgspec.Raw = _NOTHING
+    task_id: str | None = msgspec.field(default=None, name="task_id")
+    tool_use_id: str | None = msgspec.field(default=None, name="tool_use_id")
+    status: Any = None
+
+    @property
+    def session(self) -> str:
+        """Id of its session."""
+        return self.session_id or self.stream_session_id or ""
+
+    @property
+    def origin_kind(self) -> str:
+        """Who a message came from, in newer versions: ``human``, ``task-notification``, ``peer``."""
+        return text(self.origin.get("kind")) if isinstance(self.origin, dict) else ""
 
 
 class Input(msgspec.Struct):
@@ -87,24 +118,6 @@ class Input(msgspec.Struct):
     agent_id_of_old: Any = msgspec.field(default=None, name="agentId")
     shell_id: Any = None
     bash_id: Any = None
-
-
-class _Task(msgspec.Struct):
-    task_id: Any = None
-    status: Any = None
-
-
-class _Result(msgspec.Struct, rename="camel"):
-    agent_id: Any = None
-    resumed_agent_id: Any = None
-    run_id: Any = None
-    status: Any = None
-    is_async: Any = None
-    background: Any = None
-    background_task_id: Any = None
-    retrieval_status: Any = msgspec.field(default=None, name="retrieval_status")
-    task: msgspec.Raw = _NOTHING
-    agents: msgspec.Raw = _NOTHING
 
 
 class Result(NamedTuple):
@@ -135,22 +148,17 @@ class _Progress(msgspec.Struct):
 
 class _Event(msgspec.Struct):
     type: Any = None
-    message: msgspec.Raw = _NOTHING
+    message: Any = None
     usage: Any = None
 
 
 _LINE: Final = msgspec.json.Decoder(Line)
-_MESSAGE: Final = msgspec.json.Decoder(Message)
-_BLOCKS: Final = msgspec.json.Decoder(list[msgspec.Raw])
-_BLOCK: Final = msgspec.json.Decoder(Block)
 _INPUT: Final = msgspec.json.Decoder(Input)
-_RESULT: Final = msgspec.json.Decoder(_Result)
-_TASK: Final = msgspec.json.Decoder(_Task)
-_AGENTS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ATTACHMENT: Final = msgspec.json.Decoder(_Attachment)
 _PROGRESS: Final = msgspec.json.Decoder(_Progress)
 _EVENT: Final = msgspec.json.Decoder(_Event)
 _TEXT: Final = msgspec.json.Decoder(str)
+_NO_RESULT: Final = Result()
 
 _NOTIFICATION: Final = re.compile(r"\s*<(?:task|agent|bash|shell)-notification>")
 _TASK_ID: Final = re.compile(r"<(?:task|agent|bash|shell)-id>\s*([^<\s]+)")
@@ -171,30 +179,63 @@ class Notification(NamedTuple):
 
 
 def read_line(data: bytes | msgspec.Raw) -> Line:
-    """Return the record in ``data``.
+    """Return the record in ``data``; what is not of the type that it should be is passed over where it can be.
 
     Raises
     ------
     TraceError
-        Without a place, if it is no JSON object.
+        Without a place, if it is no JSON object, or a response's ``usage`` is none.
     """
-    line: Line = decode(data, _LINE)
+    try:
+        return _LINE.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return _loosely(data)
+
+
+def _loosely(data: bytes | msgspec.Raw) -> Line:
+    """Read a record field by field: records of no interest hold anything, under any name."""
+    fields = as_object(decode(data), "the line")
+    message = fields.get("message")
+    usage: Any = None
+    if isinstance(message, dict):
+        content = message.get("content")
+        if isinstance(content, list):
+            content = [_fitting(Block, block) for block in content if isinstance(block, dict)]
+        usage = message.get("usage")
+        fields["message"] = {**message, "content": content, "usage": None}
+    for name in ("toolUseResult", "tool_use_result"):
+        if isinstance(fields.get(name), dict):
+            fields[name] = _fitting(_Noted, fields[name])
+    line: Line = _fitting(Line, fields)
+    found = line.message
+    if line.type == "assistant" and found is not None and found.id is not None and found.model != "<synthetic>":
+        counted = read_usage(usage, "message.usage")
+        rest = counted.input_tokens - counted.cached_tokens
+        found.usage = Counts(rest, counted.output_tokens, 0, counted.cached_tokens)
     return line
 
 
-def message_of(line: Line) -> Message | None:
-    """Return a record's message, if it has one."""
-    found: Message | None = _if_object(line.message, _MESSAGE)
-    return found
+def _fitting(type: Any, fields: dict[str, Any]) -> Any:
+    """Return a record of ``type`` with those of its fields that are of the right type."""
+    fitting: dict[str, Any] = {}
+    for name, one in {field.encode_name: field for field in msgspec.structs.fields(type)}.items():
+        if name not in fields:
+            continue
+        value = fields[name]
+        if one.type is msgspec.Raw:
+            fitting[one.name] = msgspec.Raw(msgspec.json.encode(value))
+            continue
+        try:
+            fitting[one.name] = msgspec.convert(value, one.type)
+        except msgspec.ValidationError:
+            continue
+    return type(**fitting)
 
 
-def blocks_of(content: msgspec.Raw) -> list[Block]:
+def blocks_of(message: Message) -> list[Block]:
     """Return the blocks of a message's content: of a mere text, the one block that it stands for."""
-    data = bytes(content)
-    if data.startswith(b"["):
-        items: list[msgspec.Raw] = decode(data, _BLOCKS)
-        return [block for block in (_if_object(item, _BLOCK) for item in items) if block is not None]
-    return [Block("text", decode(data, _TEXT))] if data.startswith(b'"') else []
+    content = message.content
+    return [Block("text", content)] if isinstance(content, str) else content or []
 
 
 def input_of(block: Block) -> Input:
@@ -204,21 +245,20 @@ def input_of(block: Block) -> Input:
 
 def result_of(line: Line) -> Result:
     """Return what is noted beside a tool's answer."""
-    found: _Result | None = _if_object(line.tool_use_result, _RESULT) or _if_object(
-        line.stream_tool_use_result, _RESULT
-    )
-    if found is None:
-        return Result()
-    task = _if_object(found.task, _TASK) or _Task()
-    agents = _if_object(found.agents, _AGENTS) or {}
-    unfinished = found.retrieval_status in _RUNNING or task.status in _RUNNING
-    retrieved = tuple(one for one in (text(task.task_id), *agents) if one) if found.retrieval_status else ()
+    found = line.tool_use_result or line.stream_tool_use_result
+    if not isinstance(found, _Noted):
+        return _NO_RESULT
+    task = found.task
+    unfinished = found.retrieval_status in _RUNNING or (task is not None and task.status in _RUNNING)
+    retrieved: tuple[str, ...] = ()
+    if found.retrieval_status and not unfinished:
+        retrieved = tuple(one for one in (task.task_id if task else "", *(found.agents or ())) if one)
     return Result(
-        text(found.agent_id) or text(found.resumed_agent_id),
-        text(found.run_id),
-        text(found.background_task_id),
-        found.status in _LAUNCHED or found.is_async is True or found.background is True or bool(found.resumed_agent_id),
-        () if unfinished else retrieved,
+        found.agent_id or found.resumed_agent_id or "",
+        found.run_id or "",
+        found.background_task_id or "",
+        found.status in _LAUNCHED or bool(found.is_async or found.background or found.resumed_agent_id),
+        retrieved,
         unfinished,
     )
 
@@ -261,8 +301,8 @@ def progress_of(line: Line) -> str:
 def stream_event(line: Line) -> tuple[str, str, Any]:
     """Return kind, message id and usage of an event of the API's stream."""
     event: _Event = _if_object(line.event, _EVENT) or _Event()
-    message: Message = _if_object(event.message, _MESSAGE) or Message()
-    return text(event.type), text(message.id), event.usage
+    message = event.message if isinstance(event.message, dict) else {}
+    return text(event.type), text(message.get("id")), event.usage
 
 
 def usage_of(line: Line) -> Any:
@@ -276,6 +316,4 @@ def text(value: Any) -> str:
 
 
 def _if_object(data: msgspec.Raw, decoder: msgspec.json.Decoder[Any]) -> Any:
-    return (
-        decode(data, decoder) if bytes(data[:1] if isinstance(data, bytes) else memoryview(data)[:1]) == b"{" else None
-    )
+    return decode(data, decoder) if bytes(memoryview(data)[:1]) == b"{" else None

@@ -47,13 +47,12 @@ def links_of(part: Part) -> dict[str, Link]:
 
 
 def _calls(part: Part) -> dict[str, tuple[str, int]]:
-    """Return the agent and the index of the response that made a tool call, by its id."""
+    """Return the agent and the index of the response that made a call which started something, by its id."""
     found: dict[str, tuple[str, int]] = {}
     for key, agent in part.agents.items():
         for index, one in enumerate(agent.responses):
-            for tool, _ in one.tools:
-                if tool:
-                    found.setdefault(tool, (key, index))
+            for tool in one.starts or ():
+                found.setdefault(tool, (key, index))
     return found
 
 

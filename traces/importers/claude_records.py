@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
+from sys import intern
 from typing import Any, Final
 
 import msgspec
 
+from continuum_sim.traces.check import MAX_TOKENS
 from continuum_sim.traces.importers.claude_lines import (
     Block,
     Line,
@@ -15,7 +18,6 @@ from continuum_sim.traces.importers.claude_lines import (
     attached,
     blocks_of,
     input_of,
-    message_of,
     notifications,
     progress_of,
     queued,
@@ -44,12 +46,12 @@ _NOT_A_PERSON: Final = ("<teammate-message", "<cross-session-message")
 
 
 class Came(msgspec.Struct, array_like=True, gc=False):
-    """One thing that came before a response: an answer of a tool, news of something in the background, a message."""
+    """What came before a response: answers of tools, messages, or one thing that tells of a sub-agent or a shell."""
 
     at: float | None
     """Seconds since 1970."""
     tool: str = ""
-    """Id of the tool call that it answers, or that launched what has ended."""
+    """Id of the call of a sub-agent or shell that it answers, or that launched what has ended."""
     task: str = ""
     """The sub-agent or shell that has ended."""
     ended: bool = False
@@ -78,8 +80,10 @@ class Response(msgspec.Struct, array_like=True, gc=False):
     """When its first record was written ..."""
     answered: float | None = None
     """... and its last."""
-    tools: list[tuple[str, str]] = []
-    """Id and name of every tool called."""
+    tools: list[str] = []
+    """Names of the tools called."""
+    starts: list[str] | None = None
+    """Ids of those calls that started a sub-agent, or something in the background."""
     shown_chars: int = 0
     """What its records show, in characters."""
     shown_tokens: int = 0
@@ -107,6 +111,8 @@ class Agent(msgspec.Struct):
     """Sub-agent, workflow or shell in the background to the id of the call that started it."""
     prompts: dict[str, int] = {}
     """Call that starts a sub-agent to a hash of what it is told."""
+    names: dict[str, str] = {}
+    """Call that started something to the name of its tool."""
     first_prompt: int = 0
     """Hash of what it was told itself."""
     maybe: str = ""
@@ -151,9 +157,9 @@ class Reader:
         self._roots: dict[int, str] = {}
         self._open_calls: dict[str, None] = {}
 
-    def knows(self, record: Any) -> bool:
+    def knows(self, record: str | None) -> bool:
         """Whether a record (by its ``uuid``) is one of these."""
-        return isinstance(record, str) and any(hash(record) in one.responded for one in self._reading.values())
+        return record is not None and any(hash(record) in one.responded for one in self._reading.values())
 
     def take(self, line: Line, run: str = "") -> None:
         """Take in one record; ``run`` is the workflow that its file belongs to, if any.
@@ -168,8 +174,8 @@ class Reader:
             self._check(line)
             return
         if kind == "progress":
-            if (child := progress_of(line)) and text(line.parent_tool):
-                self._agent("").agent.launched.setdefault(child, text(line.parent_tool))
+            if (child := progress_of(line)) and line.parent_tool:
+                self._agent("").agent.launched.setdefault(child, line.parent_tool)
             return
         reading = self._agent(self._key(line), run)
         if kind == "stream_event":
@@ -183,21 +189,21 @@ class Reader:
                 reading.compacted = True
             elif line.subtype == "task_notification":
                 ended = line.status not in ("running", "pending")
-                reading.news([Notification(text(line.task_id), text(line.tool_use_id), ended)], _time(line))
+                reading.news([Notification(line.task_id or "", line.tool_use_id or "", ended)], _time(line))
         elif kind == "attachment":
             reading.news(list(attached(line)), _time(line))
         elif kind == "queue-operation":
             queue = reading.agent.queued
             queue += [(len(reading.agent.responses), one.task, one.tool) for one in queued(line) if one.ended]
         elif kind in ("assistant", "user"):
-            message = message_of(line)
+            message = line.message
             if message is None:
                 return
             if kind == "user":
-                reading.ask(line, message, self._open_calls)
-            elif message.model != "<synthetic>" and isinstance(message.id, str):
-                version = text(line.version) or text(line.claude_code_version)
-                reading.agent.version = reading.agent.version or version
+                reading.ask(line, message, self._open_calls, self.part.agents)
+            elif message.model != "<synthetic>" and message.id is not None:
+                if not reading.agent.version:
+                    reading.agent.version = line.version or line.claude_code_version or ""
                 reading.answer(line, message, above, self._tokens, self._open_calls)
 
     def _agent(self, key: str, run: str = "") -> _Reading:
@@ -215,14 +221,14 @@ class Reader:
 
         Where sub-agents have no id, a chain of records (``parentUuid``) is one, named after its first record.
         """
-        if called := text(line.parent_tool_use_id):
-            return called
+        if line.parent_tool_use_id:
+            return line.parent_tool_use_id
         if not line.is_sidechain:
             return ""
-        if agent := text(line.agent_id):
-            return agent
-        uuid = text(line.uuid)
-        root = self._roots.get(hash(line.parent_uuid)) if isinstance(line.parent_uuid, str) else None
+        if line.agent_id:
+            return line.agent_id
+        uuid = line.uuid
+        root = None if line.parent_uuid is None else self._roots.get(hash(line.parent_uuid))
         if root is None:
             root = f"{_CHAIN}{uuid or len(self._roots)}"
         if uuid:
@@ -252,19 +258,22 @@ class _Reading:
         self._from_user = False
         self._index: dict[str, int] = {}
         """Response by its id."""
+        self._calls: dict[str, tuple[int, str]] = {}
+        """Call that has no answer yet to its response and the tool's name."""
         self._targets: dict[str, str] = {}
         """Call that waits for something in the background to what that is."""
         self._streamed = ""
 
     def above(self, line: Line) -> int | None:
         """Return which response a record comes after in its branch, and keep that for the records after it."""
-        uuid = hash(line.uuid) if isinstance(line.uuid, str) else None
+        uuid = None if line.uuid is None else hash(line.uuid)
         if uuid is not None and uuid in self.responded:
             return _SEEN
-        # Records without one begin a conversation; later on they may be anything.
-        known = self.responded.get(hash(line.parent_uuid)) if isinstance(line.parent_uuid, str) else None
-        if not isinstance(line.parent_uuid, str) and not self.agent.responses:
-            known = -1
+        if line.parent_uuid is not None:
+            known = self.responded.get(hash(line.parent_uuid))
+        else:
+            # Records without one begin a conversation; later on they may be anything.
+            known = None if self.agent.responses else -1
         if known is not None and uuid is not None:
             self.responded[uuid] = known
         return known
@@ -273,15 +282,15 @@ class _Reading:
         """Take note of what ended in the background."""
         self._came += [Came(at, one.tool, one.task, one.ended, is_news=True) for one in found]
 
-    def ask(self, line: Line, message: Message, open_calls: dict[str, None]) -> None:
+    def ask(self, line: Line, message: Message, open_calls: dict[str, None], agents: Container[str]) -> None:
         """Take in a ``user`` record: answers of tools, a message, or a summary."""
         at = _time(line)
         self._seen_at(at)
         if line.is_compact_summary:
             self.compacted = True
-        blocks = blocks_of(message.content)
+        blocks = blocks_of(message)
         answers = [block for block in blocks if block.type == "tool_result"]
-        texts = [block.text for block in blocks if block.type == "text" and isinstance(block.text, str)]
+        texts = [block.text for block in blocks if block.type == "text"]
         if not self.agent.responses and not self.agent.first_prompt and texts:
             self.agent.first_prompt = hash("\n".join(texts).strip())
         told = [one for found in texts for one in notifications(found)]
@@ -291,42 +300,41 @@ class _Reading:
                 self._came.append(Came(at, is_news=True))
         elif answers:
             for block in answers:
-                open_calls.pop(text(block.tool_use_id), None)
-                self._came += self._answered(line, block, at)
+                open_calls.pop(block.tool_use_id, None)
+                self._answered(line, block, at, agents)
         else:
-            self._came.append(Came(at))
+            self._other(at)
         self._from_user |= not told and not answers and bool(blocks) and _is_from_user(line, texts)
 
     def answer(
         self, line: Line, message: Message, above: int | None, tokens: Tokens | None, open_calls: dict[str, None]
     ) -> None:
         """Take in an ``assistant`` record: a response, or more of it."""
-        usage = read_usage(message.usage, "message.usage")
+        input_tokens, cached_tokens, output_tokens = _counts(message)
         at = _time(line)
         self._seen_at(at)
-        agent, id = self.agent, text(message.id)
+        agent, id = self.agent, message.id or ""
         index = self._index.get(id)
         if index is None:
             index = self._index[id] = len(agent.responses)
-            parent = hash(line.parent_uuid) if isinstance(line.parent_uuid, str) else 0
+            parent = 0 if line.parent_uuid is None else hash(line.parent_uuid)
             one = Response(
-                *(id, text(message.model), usage.input_tokens, usage.cached_tokens, usage.output_tokens),
+                *(id, intern(message.model or ""), input_tokens, cached_tokens, output_tokens),
                 *(self.compacted, self._came, self._from_user, parent, above),
                 first=at,
             )
             agent.responses.append(one)
             self.compacted, self._came, self._from_user = False, [], False
         one = agent.responses[index]
-        if isinstance(line.uuid, str):
+        if line.uuid is not None:
             self.responded[hash(line.uuid)] = index
-        if (usage.output_tokens, usage.input_tokens) > (one.output_tokens, one.input_tokens):
-            one.output_tokens, one.input_tokens = usage.output_tokens, usage.input_tokens
-            one.cached_tokens = usage.cached_tokens
+        if (output_tokens, input_tokens) > (one.output_tokens, one.input_tokens):
+            one.output_tokens, one.input_tokens, one.cached_tokens = output_tokens, input_tokens, cached_tokens
         if at is not None:
             one.answered = at if one.answered is None else max(one.answered, at)
-        for block in blocks_of(message.content):
+        for block in blocks_of(message):
             self._show(block, one, tokens)
-            if block.type == "tool_use" and isinstance(block.name, str):
+            if block.type == "tool_use" and block.name:
                 self._call(block, one, open_calls)
 
     def stream(self, kind: str, id: str, usage: Any) -> None:
@@ -344,39 +352,70 @@ class _Reading:
             self.agent.last = at if self.agent.last is None else max(self.agent.last, at)
 
     def _show(self, block: Block, one: Response, tokens: Tokens | None) -> None:
-        shown = [found for found in (block.text, block.thinking, block.name) if isinstance(found, str)]
-        data = bytes(block.input) if block.type == "tool_use" else b""
-        chars = sum(map(len, shown)) + len(data) + (_CALL_CHARS if data else 0)
+        is_call = block.type == "tool_use"
+        chars = len(block.text) + len(block.thinking)
+        if is_call:
+            chars += len(block.name) + len(memoryview(block.input)) + _CALL_CHARS
         if chars > one.output_tokens * _CHARS_PER_TOKEN:
-            told = "".join(shown).encode("utf-8", "replace") + data
-            chars = min(chars, len(_RUN.sub(rb"\1", told)) + (_CALL_CHARS if data else 0))
+            told = (block.text + block.thinking + block.name).encode("utf-8", "replace") + bytes(block.input)
+            chars = min(chars, len(_RUN.sub(rb"\1", told)) + _CALL_CHARS * is_call)
         one.shown_chars += chars
         if tokens is not None:
+            shown = (block.text, block.thinking, block.name)
+            data = bytes(block.input) if is_call else b""
             one.shown_tokens += sum(tokens.count(found) for found in (*shown, data.decode("utf-8", "replace")) if found)
 
     def _call(self, block: Block, one: Response, open_calls: dict[str, None]) -> None:
-        id = text(block.id)
-        one.tools = [*one.tools, (id, block.name)]
-        if block.name in _STARTS_AGENTS and id:
+        id, name = block.id, intern(block.name)
+        one.tools.append(name)
+        if not id:
+            return
+        self._calls[id] = (len(self.agent.responses) - 1, name)
+        if name in _STARTS_AGENTS:
             open_calls[id] = None
             self.agent.prompts[id] = hash(text(input_of(block).prompt).strip())
-        elif block.name in _WAITS_FOR:
+            self._started(id)
+        elif name in _WAITS_FOR:
             asked = input_of(block)
             names = (asked.task_id, asked.agent_id, asked.agent_id_of_old, asked.shell_id, asked.bash_id)
             self._targets[id] = next((name for name in names if isinstance(name, str)), "")
 
-    def _answered(self, line: Line, block: Block, at: float | None) -> list[Came]:
-        tool = text(block.tool_use_id)
+    def _started(self, tool: str) -> None:
+        """Take note that a call started a sub-agent, or something in the background."""
+        index, name = self._calls.get(tool, (-1, ""))
+        if index >= 0 and tool not in self.agent.names:
+            self.agent.names[tool] = name
+            one = self.agent.responses[index]
+            one.starts = [*(one.starts or ()), tool]
+
+    def _answered(self, line: Line, block: Block, at: float | None, agents: Container[str]) -> None:
+        """Take in an answer of a tool."""
+        tool = block.tool_use_id
         noted = result_of(line)
-        child = noted.agent or ("" if line.is_sidechain else text(line.agent_id))
+        child = noted.agent or ("" if line.is_sidechain else line.agent_id or "")
         for launched in (child, noted.run, noted.task):
             if launched:
                 self.agent.launched.setdefault(launched, tool)
+                self._started(tool)
+        if tool in agents:
+            self._started(tool)
+        self._calls.pop(tool, None)
         target = self._targets.pop(tool, "")
         if target or noted.retrieved or noted.unfinished:
             over = not noted.unfinished and not still_running(block)
-            return [Came(at, tool, task if over else "", over) for task in noted.retrieved or (target,)]
-        return [Came(at, tool, "", not noted.launched)]
+            self._came += [Came(at, tool, task if over else "", over) for task in noted.retrieved or (target,)]
+        elif tool in self.agent.names:
+            self._came.append(Came(at, tool, "", not noted.launched))
+        else:
+            self._other(at)
+
+    def _other(self, at: float | None) -> None:
+        """Take in what tells of no sub-agent and of nothing in the background: only when it came matters."""
+        last = self._came[-1] if self._came else None
+        if last is None or last.tool or last.is_news:
+            self._came.append(Came(at))
+        elif at is not None:
+            last.at = at if last.at is None else max(last.at, at)
 
 
 def check_results(part: Part, session: Session) -> None:
@@ -384,6 +423,19 @@ def check_results(part: Part, session: Session) -> None:
     if any(total > own for total, own in part.results):
         session.note("results with more output tokens than their responses have, whose recorded outputs are too low")
         session.unmeasured("output_tokens")
+
+
+def _counts(message: Message) -> tuple[int, int, int]:
+    """Return prompt, cached part and output."""
+    usage = message.usage
+    if usage is not None:
+        made, cached = usage.cache_creation_input_tokens or 0, usage.cache_read_input_tokens or 0
+        prompt = usage.input_tokens + made + cached
+        is_sound = min(usage.input_tokens, made, cached, usage.output_tokens) >= 0
+        if is_sound and 0 < prompt <= MAX_TOKENS and usage.output_tokens <= MAX_TOKENS:
+            return prompt, cached, usage.output_tokens
+    read = read_usage(msgspec.to_builtins(usage), "message.usage")
+    return read.input_tokens, read.cached_tokens, read.output_tokens
 
 
 def _time(line: Line) -> float | None:

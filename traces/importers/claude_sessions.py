@@ -7,6 +7,7 @@ conversation: each response counts once, and what each adds follows what was the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,7 @@ from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source, each_item
 
 _NEVER: Final = float("inf")
+_PART: Final = msgspec.msgpack.Decoder(Part)
 
 
 def read_conversations(sources: Iterable[Source], session: Session) -> Iterator[Part]:
@@ -29,29 +31,38 @@ def read_conversations(sources: Iterable[Source], session: Session) -> Iterator[
     seen: dict[int, str] = {}
     """Response to the first session that has it."""
     for main, files in _files(sources):
-        readers = _Readers(main, session)
-        broken = False
-        for source in files:
-            folder = source.path.parent
-            run = folder.name if folder.parent.name == "workflows" else ""
-            for number, item in each_item(source, session):
-                try:
-                    readers.take(read_line(item), run, is_main=source is main)
-                except TraceError as error:
-                    session.bad(error, source.path, number)
-                    broken = True
-        if broken:
-            session.note("sessions with a bad record, left out")
-            continue
-        for part in readers.parts():
-            check_results(part, session)
-            key = f"{main.path.parent}\0{part.name}" if part.name else str(main.path)
-            try:
-                _add(part, key, groups, seen)
-            except TraceError as error:
-                session.bad(error, main.path)
+        _read_session(main, files, groups, seen, session)
     for _, rows in groups:
-        yield _joined([msgspec.convert(row, Part) for row in rows], session)
+        parts = [_PART.decode(row) for row in rows]
+        rows.clear()  # a conversation may be large
+        yield _joined(parts, session)
+
+
+def _read_session(
+    main: Source, files: Iterable[Source], groups: Groups, seen: dict[int, str], session: Session
+) -> None:
+    """Read a session's files, and add what they have to ``groups``: nothing where a record is bad."""
+    readers = _Readers(main, session)
+    broken = False
+    for source in files:
+        folder = source.path.parent
+        run = folder.name if folder.parent.name == "workflows" else ""
+        for number, item in each_item(source, session):
+            try:
+                readers.take(read_line(item), run, is_main=source is main)
+            except TraceError as error:
+                session.bad(error, source.path, number)
+                broken = True
+    if broken:
+        session.note("sessions with a bad record, left out")
+        return
+    for part in readers.parts():
+        check_results(part, session)
+        key = f"{main.path.parent}\0{part.name}" if part.name else str(main.path)
+        try:
+            _add(part, key, groups, seen)
+        except TraceError as error:
+            session.bad(error, main.path)
 
 
 def _files(sources: Iterable[Source]) -> Iterator[tuple[Source, list[Source]]]:
@@ -110,7 +121,7 @@ class _Readers:
 
 def _add(part: Part, key: str, groups: Groups, seen: dict[int, str]) -> None:
     began = min((agent.began for agent in part.agents.values() if agent.began is not None), default=_NEVER)
-    groups.add(key, part, began)
+    groups.add(key, msgspec.msgpack.encode(part), began)
     for agent in part.agents.values():
         for one in agent.responses:
             first = seen.setdefault(hash(_identity(one)), key)
@@ -124,10 +135,19 @@ def _identity(response: Response) -> tuple[str, int]:
 
 
 def _joined(parts: list[Part], session: Session) -> Part:
-    """Return the parts of a conversation as one, in the order in which they began."""
-    whole = parts[0]
+    """Return the parts of a conversation as one: what was copied from first, then each by what it adds."""
     if len(parts) == 1:
-        return whole
+        return parts[0]
+    shared = Counter(_identity(one) for part in parts for agent in part.agents.values() for one in agent.responses)
+
+    def added(part: Part) -> tuple[float, float, str]:
+        responses = [one for agent in part.agents.values() for one in agent.responses]
+        own = [one.asked or one.first for one in responses if shared[_identity(one)] == 1]
+        last = max((agent.last for agent in part.agents.values() if agent.last is not None), default=-_NEVER)
+        return min((at for at in own if at is not None), default=-_NEVER), last, part.name
+
+    parts.sort(key=added)
+    whole = parts[0]
     places = {
         _identity(one): (key, index) for key, agent in whole.agents.items() for index, one in enumerate(agent.responses)
     }
@@ -164,6 +184,7 @@ def _append(into: Agent, key: str, agent: Agent, places: dict[tuple[str, int], t
         into.responses.append(one)
     into.launched = {**agent.launched, **into.launched}
     into.prompts = {**agent.prompts, **into.prompts}
+    into.names = {**agent.names, **into.names}
     into.first_prompt, into.maybe = into.first_prompt or agent.first_prompt, into.maybe or agent.maybe
     times = [at for at in (into.last, agent.last) if at is not None]
     into.last = max(times, default=None)

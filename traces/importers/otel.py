@@ -135,9 +135,8 @@ def _by_agent(trace_id: str, spans: list[Span], session: Session) -> Iterator[tu
 
 
 def _cut_off(span: Span) -> Span:
-    return Span(
-        AGENT, span.start_ns, span.end_ns, span.parent, "", span.conversation, *[""] * 5, 0, 0, 0, 0, span.writer
-    )
+    no_counts = {"input_tokens": 0, "output_tokens": 0, "cached_tokens": 0, "created_tokens": 0}
+    return Span(**{**span._asdict(), **no_counts, "kind": AGENT, "id": span.parent, "parent": "", "name": ""})
 
 
 def _above(span: Span, by_id: dict[str, Span]) -> list[Span]:

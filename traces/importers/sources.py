@@ -80,7 +80,10 @@ def each_row(sources: Iterable[Source], session: Session) -> Iterator[tuple[Sour
 def each_item(source: Source, session: Session) -> Iterator[tuple[int, bytes | msgspec.Raw]]:
     """Yield ``(line number, JSON)`` of the values of one file as they are written: a line each, or in an array."""
     for first, value in _values(source, session):
-        yield from split_items(value, first)
+        if type(value) is bytes and value[:1] == b"{":  # as nearly always: nothing to split
+            yield first, value
+        else:
+            yield from split_items(value, first)
 
 
 def _values(source: Source, session: Session) -> Iterator[tuple[int, bytes | msgspec.Raw]]:

@@ -185,11 +185,12 @@ def _told_of(came: list[Came], agent: Agent) -> list[str]:
 
 
 def _sniff(head: Head) -> float:
-    if head.names & {"usageMetadata", "projectHash", "toolCallResult"} and "input_tokens" not in head.names:
+    has_usage = "input_tokens" in head.names
+    if not has_usage and head.names & {"usageMetadata", "projectHash", "parts"}:
         return 0.0  # Qwen Code and Gemini CLI write some of the same fields, and no usage
     if head.has("sessionId") and {"parentUuid", "isSidechain"} & head.top:
         return 1.0
-    if head.has("type", "session_id", "message") and "input_tokens" in head.names:
+    if head.has("type", "session_id", "message") and has_usage:
         return 0.95  # the stream
     if head.has("type", "subtype", "session_id", "tools"):
         return 0.9

@@ -166,6 +166,8 @@ _TOOL_ID: Final = re.compile(r"<tool-use-id>\s*([^<\s]+)")
 _STATUS: Final = re.compile(r"<status>\s*([^<\s]+)")
 _RUNNING: Final = ("running", "pending", "in_progress", "timeout", "not_ready")
 _STILL_RUNNING: Final = re.compile(rb"<(?:status|retrieval_status)>\s*(?:running|pending|timeout|not_ready)")
+_AGENT_LAUNCHED: Final = re.compile(rb"Async agent launched.{0,80}?agentId: ([\w-]+)", re.DOTALL)
+_SHELL_LAUNCHED: Final = re.compile(rb"Command running in background with ID: ([\w-]+)")
 _LAUNCHED: Final = ("async_launched", "teammate_spawned", "forked", "remote_launched")
 
 
@@ -261,6 +263,12 @@ def result_of(line: Line) -> Result:
         retrieved,
         unfinished,
     )
+
+
+def launched_in_text(block: Block) -> tuple[str, str]:
+    """Return the sub-agent and the shell that the text of an answer says were launched."""
+    agent, shell = (found.search(bytes(block.content)) for found in (_AGENT_LAUNCHED, _SHELL_LAUNCHED))
+    return agent.group(1).decode() if agent else "", shell.group(1).decode() if shell else ""
 
 
 def still_running(block: Block) -> bool:

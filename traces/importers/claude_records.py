@@ -15,9 +15,11 @@ from continuum_sim.traces.importers.claude_lines import (
     Line,
     Message,
     Notification,
+    Result,
     attached,
     blocks_of,
     input_of,
+    launched_in_text,
     notifications,
     progress_of,
     queued,
@@ -393,7 +395,11 @@ class _Reading:
         tool = block.tool_use_id
         noted = result_of(line)
         child = noted.agent or ("" if line.is_sidechain else line.agent_id or "")
-        for launched in (child, noted.run, noted.task):
+        shell, is_launched = noted.task, noted.launched
+        if noted == Result() and (tool in self.agent.prompts or self._calls.get(tool, (0, ""))[1] == "Bash"):
+            launched_agent, shell = launched_in_text(block)
+            child, is_launched = child or launched_agent, bool(launched_agent)
+        for launched in (child, noted.run, shell):
             if launched:
                 self.agent.launched.setdefault(launched, tool)
                 self._started(tool)
@@ -405,7 +411,7 @@ class _Reading:
             over = not noted.unfinished and not still_running(block)
             self._came += [Came(at, tool, task if over else "", over) for task in noted.retrieved or (target,)]
         elif tool in self.agent.names:
-            self._came.append(Came(at, tool, "", not noted.launched))
+            self._came.append(Came(at, tool, "", not is_launched))
         else:
             self._other(at)
 

@@ -91,20 +91,22 @@ class _Readers:
         self._last: Reader | None = None
 
     def take(self, line: Line, run: str, *, is_main: bool) -> None:
-        """Take in a record; one with an id of its own that goes on from no other begins another session."""
-        name = line.session
-        reader = self._of.get(name) if name else self._last
-        if reader is None and self._last is not None and (not is_main or self._last.knows(line.parent_uuid)):
-            reader = self._last
-        if reader is None and self._last is not None and not self._last.part.name:
-            reader = self._last
-            reader.part.name = name
+        """Take in a record; a message of another session that goes on from no other begins one of its own."""
+        name, last = line.session, self._last
+        reader = self._of.get(name) if name else last
+        is_message = line.type in ("user", "assistant") and not line.is_sidechain
+        begins = is_message or (line.type == "system" and line.subtype == "init")
+        if reader is None and last is not None:
+            if not is_main or not begins or last.knows(line.parent_uuid):
+                reader = last
+            elif not last.part.name:
+                reader = last
+                reader.part.name = name
         if reader is None:
             reader = Reader(Part(name, str(self._main.path)), self._session.tokens)
-            self._last = self._last or reader
-        if name:
+        if name and begins:
             self._of.setdefault(name, reader)
-        if is_main:
+        if is_main or last is None:
             self._last = reader
         reader.take(line, run)
 

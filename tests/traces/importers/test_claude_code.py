@@ -147,6 +147,14 @@ def test_a_sub_agent_without_an_answer_is_known_by_what_it_was_told(tmp_path: Pa
     assert [(child.after_turn, child.join_turn) for child in main.children] == [(0, None)]
 
 
+def test_a_launch_that_only_its_text_tells_of(tmp_path: Path) -> None:
+    log = Log().says(0, "do it").answers(5, "m1", 20_000, 200, call("t1", "Agent", prompt="something else"))
+    log.result(5.2, "t1", text="Async agent launched successfully.\nagentId: ag (internal)")
+    log.answers(8, "m2", 20_300, 60, said("I wait")).says(308, news("ag")).answers(312, "m3", 21_000, 120)
+    main = with_child(tmp_path, log, side("ag", 5.2, 307))
+    assert (gaps(main)[0], main.children[0].join_turn) == (("Agent", 0.2), 2)
+
+
 # --- shells in the background -------------------------------------------------------------------
 
 
@@ -360,6 +368,10 @@ def test_sessions_of_one_file_that_have_nothing_in_common(imported: Imported) ->
 def test_a_file_in_which_the_session_goes_on_under_another_id(imported: Imported) -> None:
     log = begun()
     log.common["sessionId"] = "s2"
+    # What has no place in the conversation says nothing about it.
+    before, log.at = log.at, None
+    log.record("queue-operation", 19, operation="dequeue")
+    log.at = before
     (program,) = imported("claude-code", log.says(20, "more").answers(25, "m3", 20_500, 30).bytes())
     assert len(program.turns) == 3
 

@@ -54,9 +54,22 @@ class Groups:
         """Leave out the group of ``key``, whatever is added to it before or after."""
         self._db.execute("UPDATE names SET dropped = 1 WHERE id = ?", (self._id(key, 0.0),))
 
+    def join(self, key: str, other: str) -> None:
+        """Let the rows of ``other`` be rows of ``key``, those that are still to come too; both must have some."""
+        number, gone = self._ids[key], self._ids[other]
+        if number == gone:
+            return
+        self._db.execute("UPDATE rows SET id = ? WHERE id = ?", (number, gone))
+        first = self._db.execute("SELECT min(first), max(dropped) FROM names WHERE id IN (?, ?)", (number, gone))
+        self._db.execute("UPDATE names SET first = ?, dropped = ? WHERE id = ?", (*first.fetchone(), number))
+        self._db.execute("DELETE FROM names WHERE id = ?", (gone,))
+        self._ids.update((name, number) for name, one in self._ids.items() if one == gone)
+
     def __iter__(self) -> Iterator[tuple[str, list[Any]]]:
         """Yield every group that was not dropped, one in memory at a time."""
-        names = {number: key for key, number in self._ids.items()}
+        names: dict[int, str] = {}
+        for key, number in self._ids.items():
+            names.setdefault(number, key)
         numbers = self._db.execute(f"SELECT id FROM names WHERE NOT dropped ORDER BY {self._order}")
         for (number,) in numbers:
             rows = self._db.execute("SELECT row FROM rows WHERE id = ? ORDER BY at, n", (number,))

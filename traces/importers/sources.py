@@ -80,14 +80,22 @@ def each_row_as(
 ) -> Iterator[tuple[Source, int, T]]:
     """Yield the same, each value as ``read`` returns it (see `reader`)."""
     for source in sources:
-        for first, value in _values(source, session):
-            for number, item in split_items(value, first):
-                try:
-                    row = read(item)
-                except TraceError as error:
-                    session.bad(error, source.path, number)
-                    continue
-                yield source, number, row
+        for number, item in each_item(source, session):
+            try:
+                row = read(item)
+            except TraceError as error:
+                session.bad(error, source.path, number)
+                continue
+            yield source, number, row
+
+
+def each_item(source: Source, session: Session) -> Iterator[tuple[int, bytes | msgspec.Raw]]:
+    """Yield ``(line number, JSON)`` of the values of one file as they are written: a line each, or in an array."""
+    for first, value in _values(source, session):
+        if type(value) is bytes and value[:1] == b"{":  # as nearly always: nothing to split
+            yield first, value
+        else:
+            yield from split_items(value, first)
 
 
 def each_value(sources: Iterable[Source], session: Session) -> Iterator[tuple[Source, int, Any]]:

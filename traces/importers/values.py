@@ -22,8 +22,8 @@ _ARRAY: Final = re.compile(rb"\s*\[")
 _NOT_BLANK: Final = re.compile(rb"\S")
 
 
-def decode(data: bytes | msgspec.Raw) -> Any:
-    """Return the JSON value in ``data``.
+def decode(data: bytes | msgspec.Raw, typed: msgspec.json.Decoder[Any] | None = None) -> Any:
+    """Return the JSON value in ``data``: as ``typed`` makes it, or as plain JSON where there is none or it cannot.
 
     Raises
     ------
@@ -32,6 +32,11 @@ def decode(data: bytes | msgspec.Raw) -> Any:
     """
     if len(memoryview(data)) > MOST_CONTAINERS:
         check_containers(bytes(data))
+    if typed is not None:
+        try:
+            return typed.decode(data)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            pass  # of another type, or no JSON at all, which is said below
     try:
         return msgspec.json.decode(data)
     except RecursionError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -68,7 +69,7 @@ class PrefixChains:
 
     cuts: set[int] = field(default_factory=set)
     forks: int = 0
-    _ends: dict[int, End] = field(default_factory=dict)
+    _ends: OrderedDict[int, End] = field(default_factory=OrderedDict)
 
     def find(self, ids: Sequence[int], full: int, input_tokens: int, at_s: float, number: int) -> End | None:
         """Return the request that this one goes on from, if there is one, and close it."""
@@ -104,4 +105,4 @@ class PrefixChains:
                 end = before
         self._ends[block] = end
         if len(self._ends) > MOST_OPEN:
-            del self._ends[next(iter(self._ends))]
+            self._ends.popitem(last=False)

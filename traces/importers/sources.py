@@ -42,7 +42,7 @@ class Source:
     def stem(self) -> str:
         """The file's name without what says how it is stored: ``a`` for ``a.traj.json.gz``."""
         name = self.path.name
-        for suffix in (*_COMPRESSED, ".json", ".jsonl", ".traj"):
+        for suffix in (*_COMPRESSED, ".json", ".jsonl", ".traj", ".csv"):
             name = name.removesuffix(suffix) or name
         return name
 

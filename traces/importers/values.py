@@ -49,6 +49,20 @@ def decode(data: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[Any] = _ANYT
         raise TraceError(_said(str(error))) from None
 
 
+def decode_if(typed: msgspec.json.Decoder[Any], data: bytes | msgspec.Raw) -> Any:
+    """Return what ``typed`` makes of the JSON value in ``data``, or the value itself where it is of another type.
+
+    Raises
+    ------
+    TraceError
+        As `decode`.
+    """
+    try:
+        return decode(data, typed)
+    except TraceError:
+        return decode(data)
+
+
 def reader(kind: type[T]) -> Callable[[bytes | msgspec.Raw], T]:
     """Return what reads a JSON value as ``kind``, a struct of the fields that are needed: the rest is passed over.
 

@@ -17,6 +17,8 @@ else:  # importing them takes longer than `--help` may, which needs to know what
 EngineMode = Literal["fast", "stepwise"]
 StartMode = Literal["empty", "loaded"]
 Population = Literal["trace", "drawn"]
+Unfit = Literal["drop", "truncate"]
+"""As `traces.unfit` has it, which takes longer to import than `--help` may."""
 Trace: TypeAlias = str | os.PathLike[str] | Iterable[Program] | TraceSource
 Arrivals: TypeAlias = str | OpenArrivals | Closed | None
 Replicas: TypeAlias = int | str | Sequence[str | GpuSpec]

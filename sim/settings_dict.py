@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Replicas,
         StartMode,
         Trace,
+        Unfit,
     )
     from continuum_sim.steptime.model import StepTime
 
@@ -70,6 +71,8 @@ class Service(TypedDict, total=False):
     """Only the first so many programs of the trace."""
     max_turns: int | None
     """Cut every program after so many turns."""
+    unfit: Unfit | None
+    """Leave out programs too long for the engine, or cut them before the first turn that is."""
     repeat_turns: float
     """Times as many turns a program, of as many tokens less each: its context ends as long."""
     tool_workers: PerToolSetting

@@ -49,6 +49,7 @@ from continuum_sim.traces.rescale import rescale_trace
 from continuum_sim.traces.scale import Scale, Tail, parse_scale, parse_tail
 from continuum_sim.traces.schema import Child, Program, SharedPrefix, ToolCall, Turn, tool_label, truncate
 from continuum_sim.traces.stats import Gap, Summary, ToolStats, TraceStats, trace_stats
+from continuum_sim.traces.unfit import Fitting
 from continuum_sim.traces.write import write_programs
 
 __all__ = [
@@ -59,6 +60,7 @@ __all__ = [
     "Child",
     "Closed",
     "Compared",
+    "Fitting",
     "FromTrace",
     "Gamma",
     "Gap",

@@ -59,8 +59,9 @@ class Lookup:
         model = config.model if isinstance(config.model, ModelSpec) else self._found(find_model, config.model)
         gpu = config.gpu if isinstance(config.gpu, GpuSpec) else self._found(find_gpu, config.gpu)
         facts: dict[str, Any] = {item.name: getattr(config, item.name) for item in fields(config)}
-        if not config.slo:
-            del facts["slo"]  # results without are those of versions that knew of none
+        for name in ("slo", "unfit"):
+            if not facts[name]:
+                del facts[name]  # results without are those of versions that knew of none
         facts |= {
             "trace": trace_sha256,
             "policy": self._once(("described", id(policy)), lambda: (policy, _of_policy(policy)))[1],

@@ -44,12 +44,15 @@ def test_programs_too_long_are_left_out_counted_and_named(
     assert summary["programs"] == 12 - len(longer)
     assert summary["unfit"] == {"dropped": len(longer), "truncated": 0, "children": 0, "named": list(longer)[:3]}
     named = ", ".join(f'"{name}"' for name in list(longer)[:3])
-    note = f"too long (contexts above 20,000 tokens): {len(longer)} of 12 programs left out: {named} and {len(longer) - 3} more"
+    left_out = f"{len(longer)} of 12 programs left out: {named} and {len(longer) - 3} more"
+    note = f"too long (contexts above 20,000 tokens): {left_out}"
     assert note in summary["notes"]
     assert note in " ".join(printed(capsys, "run", *FLAGS, "--drop-unfit").split())
 
 
-def test_programs_too_long_are_cut_before_their_first_turn_that_is(longer: dict[str, list[int]], tmp_path: Path) -> None:
+def test_programs_too_long_are_cut_before_their_first_turn_that_is(
+    longer: dict[str, list[int]], tmp_path: Path
+) -> None:
     run = cs.run(**FEW, max_model_len=MOST, unfit="truncate", out=tmp_path / "run")
     assert run.summary.programs == 12
     assert run.summary.unfit.truncated == len(longer)  # type: ignore[union-attr]
@@ -112,9 +115,13 @@ def test_cells_that_were_not_asked_are_those_of_versions_that_knew_of_none(monke
     assert [b"unfit" in text for text in hashed] == [False, True, True]
 
 
-def test_capacity_takes_it(capsys: pytest.CaptureFixture[str]) -> None:
-    few = ("--trace", "bfcl", "--kv-blocks", 1500, "--max-model-len", 9000, "--policies", "lru", "--quick", "--jobs", 1)
-    assert "too long (contexts above 9,000 tokens)" in printed(capsys, "capacity", *few, "--drop-unfit")
+def test_capacity_takes_it() -> None:
+    programs = [program(f"p{n}", turn(100, 5), at=None) for n in range(4)] + [program("long", turn(900, 5), at=None)]
+    engine: dict[str, Any] = {"kv_blocks": 40, "max_model_len": 500, "step_time": affine(), "jobs": 1}
+    found = cs.capacity(["lru"], quick=True, trace=programs, unfit="drop", **engine)
+    said = 'too long (contexts above 500 tokens): 1 of 5 programs left out: "long"'
+    assert found.unfit == said
+    assert said in str(found.view())
 
 
 def test_a_scenario_says_it_and_flags_win(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -193,7 +200,9 @@ def test_trace_scale_cuts_what_is_too_long(
     out = tmp_path / "o.jsonl"
     scale = ("trace", "scale", "swebench", "--limit", 12, "-o", out, "--max-model-len", MOST)
     said = printed(capsys, *scale, "--truncate-unfit")
-    assert said.startswith(f"{out}: 12 programs\ntoo long (contexts above 20,000 tokens): {len(longer)} of 12 programs cut")
+    assert said.startswith(
+        f"{out}: 12 programs\ntoo long (contexts above 20,000 tokens): {len(longer)} of 12 programs cut"
+    )
     assert max(one.max_context_tokens for one in read_programs(out)) <= MOST
     printed(capsys, "run", "--trace", out, "--max-model-len", MOST, "--arrivals", "burst")
     found = json.loads(printed(capsys, *scale, "--drop-unfit", "--json"))

@@ -28,7 +28,9 @@ from continuum_sim.traces import (
 def agent(name: str, *contexts: int, children: tuple[Child, ...] = ()) -> Program:
     """A program with turns of so many tokens, ten of them output, that calls a tool after each."""
     last = len(contexts) - 1
-    turns = [Turn(n - 10, 0, 10, None if at == last else "bash", 0.0 if at == last else 1.5) for at, n in enumerate(contexts)]
+    turns = [
+        Turn(n - 10, 0, 10, None if at == last else "bash", 0.0 if at == last else 1.5) for at, n in enumerate(contexts)
+    ]
     return Program(name, tuple(turns), children=children)
 
 
@@ -82,7 +84,9 @@ def test_a_program_whose_first_turn_is_too_long_is_left_out() -> None:
     programs = [agent(f"p{n}", 101, 20) for n in range(4)] + [agent("q", 20, 101), agent("r", 20)]
     assert [len(program.turns) for program in fitting.apply(programs)] == [1, 1]
     assert (fitting.dropped, fitting.truncated) == (4, 1)
-    assert str(fitting).endswith('4 of 6 programs left out and 1 cut before their first such turn: "p0", "p1", "p2" and 2 more')
+    assert str(fitting).endswith(
+        '4 of 6 programs left out and 1 cut before their first such turn: "p0", "p1", "p2" and 2 more'
+    )
 
 
 @given(program=agents(), most_tokens=st.integers(5, 100))

@@ -285,7 +285,7 @@ class RunConfig:
     """First turns of each program only."""
     unfit: Unfit | None = setting(
         None,
-        "Leave out programs too long for the engine, or cut them before the first turn that is.",
+        "Leave out, or cut, programs too long for the engine.",
         LOAD,
         unset="the trace is refused",
         page="traces.md#another-size",

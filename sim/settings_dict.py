@@ -72,7 +72,7 @@ class Service(TypedDict, total=False):
     max_turns: int | None
     """Cut every program after so many turns."""
     unfit: Unfit | None
-    """Leave out programs too long for the engine, or cut them before the first turn that is."""
+    """Leave out, or cut, programs too long for the engine."""
     repeat_turns: float
     """Times as many turns a program, of as many tokens less each: its context ends as long."""
     tool_workers: PerToolSetting

@@ -20,7 +20,7 @@ def check_fits(program: Program, *engines: EngineConfig) -> None:
     Raises
     ------
     UnfitError
-        Naming the program, its first turn that does not fit, what that needs and what there is.
+        Naming the program, what it needs and what there is, and its first turn that does not fit.
     ConfigError
         Where a memory tier cannot hold its context.
     """
@@ -31,17 +31,16 @@ def check_fits(program: Program, *engines: EngineConfig) -> None:
     if able:
         return
     at = next(n for n, turn in enumerate(program.turns) if turn.context_tokens > longest_context(engines))
-    tokens = program.turns[at].context_tokens
-    long_enough = [config for config in engines if tokens <= config.max_model_len]
-    what = f"program {program.program_id!r} needs"
+    begin, end = f"program {program.program_id!r} needs", f": too long from turns[{at}] on"
+    long_enough = [config for config in engines if most_tokens <= config.max_model_len]
     if not long_enough:
         longest = max(config.max_model_len for config in engines)
-        raise UnfitError(f"{what} a context of {tokens} tokens in turns[{at}], above max_model_len {longest}")
+        raise UnfitError(f"{begin} a context of {most_tokens} tokens, above max_model_len {longest}{end}")
     roomiest = max(long_enough, key=lambda config: config.usable_blocks * config.block_size)
     where = "the engine has" if len(engines) == 1 else f"the roomiest of {len(engines)} replicas has"
     raise UnfitError(
-        f"{what} {_blocks(tokens, roomiest)} KV blocks of {roomiest.block_size} tokens in turns[{at}], "
-        f"but {where} {roomiest.usable_blocks} usable"
+        f"{begin} {_blocks(most_tokens, roomiest)} KV blocks of {roomiest.block_size} tokens, but {where} "
+        f"{roomiest.usable_blocks} usable{end}"
     )
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from continuum_sim.cluster import DEFAULT_ROUTING
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.tier_config import TierConfig
 from continuum_sim.errors import ConfigError
+from continuum_sim.fits import remedies
 from continuum_sim.hardware import GpuSpec, ModelSpec, find_gpu, find_model, kv_blocks, kv_bytes_per_token
 from continuum_sim.hardware.kv import served_with
 from continuum_sim.policies import Policy, Routing
@@ -47,7 +50,7 @@ class ResolvedRun:
     config: RunConfig
     """What was asked, and the population it came to."""
     trace: TraceSource
-    """Read once: every program in it fits the engine, or one of the replicas."""
+    """Read once: every program in it fits the engine, or one of the replicas; others were left out or cut if asked."""
     arrivals: OpenArrivals | Closed
     arrivals_spec: str
     """The arrivals in the notation of the command line."""
@@ -97,7 +100,11 @@ def resolve(config: RunConfig, *, draws: bool = False) -> ResolvedRun:
     first = replicas[0]
     if policy.retention.needs_tier and all(replica.engine.tiers is None for replica in replicas):
         raise ConfigError(f"policy {policy.name!r} moves contexts to host memory: give it some with --dram-gb")
-    source.survey(*dict.fromkeys(replica.engine for replica in replicas))
+    engines = tuple(dict.fromkeys(replica.engine for replica in replicas))
+    if config.unfit is None:
+        source.survey(*engines, remedies=partial(_remedies, engines=engines, model=model, config=config))
+    else:
+        source = source.served_by(*engines, unfit=config.unfit)
     if arrivals is None:
         arrivals = parse_arrivals(FromTrace.name if source.has_arrivals else DEFAULT_ARRIVALS)
     if isinstance(arrivals, FromTrace):
@@ -125,6 +132,16 @@ def resolve(config: RunConfig, *, draws: bool = False) -> ResolvedRun:
             *_kv_dtype_notes(config, model),
             *(draw_notes(source) if length.drawn else ()),
         ),
+    )
+
+
+def _remedies(tokens: int, *, engines: Sequence[EngineConfig], model: ModelSpec, config: RunConfig) -> str:
+    return remedies(
+        tokens,
+        engines,
+        model=model.name,
+        model_len=model.max_position_embeddings,
+        kv_blocks=config.kv_blocks is not None,
     )
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Replicas,
         StartMode,
         Trace,
+        Unfit,
     )
     from continuum_sim.steptime.model import StepTime
 
@@ -73,6 +74,8 @@ class Service(TypedDict, total=False):
     """Only the first so many programs of the trace."""
     max_turns: int | None
     """Cut every program after so many turns."""
+    unfit: Unfit | None
+    """Leave out, or cut, programs too long for the engine."""
     repeat_turns: float
     """Times as many turns a program, of as many tokens less each: its context ends as long."""
     tool_workers: PerToolSetting

@@ -104,9 +104,8 @@ class Groups:
             while number in self._moved:
                 number = self._moved[number]
             self._db.execute("INSERT INTO moved VALUES (?, ?)", (gone, number))
-        self._db.execute(
-            "UPDATE rows SET id = (SELECT number FROM moved WHERE moved.id = rows.id) WHERE id IN (SELECT id FROM moved)"
-        )
+        now = "SELECT number FROM moved WHERE moved.id = rows.id"
+        self._db.execute(f"UPDATE rows SET id = ({now}) WHERE id IN (SELECT id FROM moved)")
 
     def _write(self) -> None:
         self._db.executemany("INSERT INTO rows (id, at, row) VALUES (?, ?, ?)", self._batch)

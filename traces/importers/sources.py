@@ -14,7 +14,7 @@ import msgspec
 
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.importers.session import Session
-from continuum_sim.traces.importers.values import MAX_DOCUMENT_BYTES, decode, split_items, split_values
+from continuum_sim.traces.importers.values import MAX_DOCUMENT_BYTES, decode, decode_if, split_items, split_values
 from continuum_sim.traces.lines import read_lines
 from continuum_sim.traces.schema import Program
 

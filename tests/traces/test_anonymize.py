@@ -49,7 +49,7 @@ FAMILY = Program(
 HEADER = TraceHeader(
     "acme-log",
     measured=("tool_s: of acme's spans", "acme-swe: kept_tokens: by acme", "acme's own"),
-    derived=("another size of acme.jsonl: token counts / 8", "kept_tokens: from prompt lengths"),
+    derived=("another size of acme.jsonl: token counts / 8", "kept_tokens: from lengths at acme"),
     missing=("arrival_s", "acme"),
     notes={"sessions of acme": 3},
     files=7,

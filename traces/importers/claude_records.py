@@ -48,7 +48,7 @@ _NOT_A_PERSON: Final = ("<teammate-message", "<cross-session-message")
 
 
 class Came(msgspec.Struct, array_like=True, gc=False):
-    """What came before a response: answers of tools, messages, or one thing that tells of a sub-agent or a shell."""
+    """What told, before a response, of a sub-agent or of something in the background."""
 
     at: float | None
     """Seconds since 1970."""
@@ -66,14 +66,16 @@ class Response(msgspec.Struct, array_like=True, gc=False):
     """One LLM call, put together from its records; times in seconds since 1970."""
 
     id: str
-    model: str
     input_tokens: int
     cached_tokens: int
     output_tokens: int
     compacted: bool
-    came: list[Came]
+    came: list[Came] | None
+    """What told of sub-agents and the like before it."""
+    other: float | None
+    """When the last of anything else came: answers of other tools, messages."""
     from_user: bool
-    """Whether a person's message was among what came."""
+    """Whether a person's message was among that."""
     parent: int
     """Which record it answers, 0 if that is not known."""
     goes_on_from: int | None
@@ -99,7 +101,9 @@ class Response(msgspec.Struct, array_like=True, gc=False):
     @property
     def asked(self) -> float | None:
         """When the last of what came before it was there."""
-        return max((one.at for one in self.came if one.at is not None), default=None)
+        if not self.came:
+            return self.other
+        return max((at for at in (self.other, *(one.at for one in self.came)) if at is not None), default=None)
 
 
 class Agent(msgspec.Struct):
@@ -107,6 +111,8 @@ class Agent(msgspec.Struct):
 
     responses: list[Response] = []
     version: str = ""
+    model: str = ""
+    """Of its first response."""
     run: str = ""
     """The workflow it is part of."""
     launched: dict[str, str] = {}
@@ -257,6 +263,7 @@ class _Reading:
         self.responded: dict[int, int] = {}
         """Record (hash of its ``uuid``) to the last response at or above it in its branch; -1 where there is none."""
         self._came: list[Came] = []
+        self._other: float | None = None
         self._from_user = False
         self._index: dict[str, int] = {}
         """Response by its id."""
@@ -305,7 +312,7 @@ class _Reading:
                 open_calls.pop(block.tool_use_id, None)
                 self._answered(line, block, at, agents)
         else:
-            self._other(at)
+            self._came_too(at)
         self._from_user |= not told and not answers and bool(blocks) and _is_from_user(line, texts)
 
     def answer(
@@ -321,12 +328,13 @@ class _Reading:
             index = self._index[id] = len(agent.responses)
             parent = 0 if line.parent_uuid is None else hash(line.parent_uuid)
             one = Response(
-                *(id, intern(message.model or ""), input_tokens, cached_tokens, output_tokens),
-                *(self.compacted, self._came, self._from_user, parent, above),
+                *(id, input_tokens, cached_tokens, output_tokens, self.compacted),
+                *(self._came or None, self._other, self._from_user, parent, above),
                 first=at,
             )
+            agent.model = agent.model if agent.responses else message.model or ""
             agent.responses.append(one)
-            self.compacted, self._came, self._from_user = False, [], False
+            self.compacted, self._came, self._other, self._from_user = False, [], None, False
         one = agent.responses[index]
         if line.uuid is not None:
             self.responded[hash(line.uuid)] = index
@@ -413,15 +421,12 @@ class _Reading:
         elif tool in self.agent.names:
             self._came.append(Came(at, tool, "", not is_launched))
         else:
-            self._other(at)
+            self._came_too(at)
 
-    def _other(self, at: float | None) -> None:
+    def _came_too(self, at: float | None) -> None:
         """Take in what tells of no sub-agent and of nothing in the background: only when it came matters."""
-        last = self._came[-1] if self._came else None
-        if last is None or last.tool or last.is_news:
-            self._came.append(Came(at))
-        elif at is not None:
-            last.at = at if last.at is None else max(last.at, at)
+        if at is not None:
+            self._other = at if self._other is None else max(self._other, at)
 
 
 def check_results(part: Part, session: Session) -> None:

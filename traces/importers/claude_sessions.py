@@ -156,7 +156,7 @@ def _joined(parts: list[Part], session: Session) -> Part:
     copies = 0
     for part in parts[1:]:
         for key, agent in part.agents.items():
-            into = whole.agents.setdefault(key, Agent(version=agent.version, run=agent.run))
+            into = whole.agents.setdefault(key, Agent(version=agent.version, model=agent.model, run=agent.run))
             copies += _append(into, key, agent, places)
     if copies:
         session.note("responses that a resumed or forked session has too, counted once", copies)

@@ -24,7 +24,7 @@ What writers do otherwise, and what is made of it:
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -102,6 +102,9 @@ def _by_agent(trace_id: str, spans: list[Span], session: Session) -> Iterator[tu
     agent invoked below another one is a sub-agent.
     """
     by_id = {span.id: span for span in spans}
+    if len(by_id) < len(spans):
+        session.note("spans that are there twice, taken once", len(spans) - len(by_id))
+        spans = list(by_id.values())
     names = sorted({span.conversation for span in spans if span.conversation})
     if len(names) > 1:
         session.note("traces with several conversations, taken by the conversation of each span")
@@ -296,7 +299,8 @@ class _Family:
             name, gap_s = "client", None
             if index + 1 < len(own):
                 until_ns = own[index + 1].start_ns
-                between = tools[bisect_left(starts_ns, call.start_ns) : bisect_left(starts_ns, until_ns)]
+                near = tools[bisect_left(starts_ns, call.start_ns) : bisect_right(starts_ns, until_ns)]
+                between = [row for row in near if _is_in(row.span, call.start_ns, until_ns)]
                 name = joined(row.span.name or "tool" for row in between) or name
                 if index + 1 in waits:
                     until_ns = max([ends_ns[index], *(row.span.end_ns for row in between if not row.ran_agent)])
@@ -310,6 +314,13 @@ class _Family:
                 Call(call.input_tokens, call.output_tokens, cached_tokens=call.cached_tokens, tool=name, tool_s=gap_s)
             )
         return calls
+
+
+def _is_in(tool: Span, begin_ns: int, end_ns: int) -> bool:
+    """Whether a tool began in a time; one of no length at its very end is in it, and not in the next."""
+    if tool.start_ns == end_ns:
+        return tool.end_ns == end_ns
+    return tool.start_ns > begin_ns or tool.end_ns > begin_ns
 
 
 def _sniff(head: Head) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 
 from continuum_sim.traces import Program, TraceError, Turn, import_trace, read_header, read_programs
+from continuum_sim.traces.importers.claude_code import CLAUDE_CODE
 from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source
 from support.claude_logs import Log, Record, call, news, said, side
@@ -85,8 +88,9 @@ def test_a_person_who_writes_while_a_background_agent_ends(tmp_path: Path) -> No
     assert (gaps(main)[1], main.children[0].join_turn) == (("Agent+human", 60.0), 2)
 
 
-def test_news_that_was_only_queued(tmp_path: Path) -> None:
-    log = launching().record("queue-operation", 20, operation="enqueue", content=news("ag", "t1"))
+@pytest.mark.parametrize("text", [news("ag"), news("other", "t1")])
+def test_news_that_was_only_queued(tmp_path: Path, text: str) -> None:
+    log = launching().record("queue-operation", 20, operation="enqueue", content=text)
     log.says(68, "and now?").answers(70, "m3", 21_000, 120)
     main = with_child(tmp_path, log, side("ag", 5.2, 19))
     assert (gaps(main)[1], main.children[0].join_turn) == (("human", 60.0), 2)
@@ -98,8 +102,9 @@ def test_a_tool_that_waits_for_a_background_agent(tmp_path: Path, name: str, is_
     log = launching().answers(8, "m2", 20_300, 60, call("t2", name, task_id="ag"))
     task = {"task_id": "ag", "status": "completed" if is_over else "running"}
     noted = {"retrieval_status": "success" if is_over else "timeout", "task": task}
+    # Where the tool gave up, the sub-agent ended while the response was on its way.
     main = with_child(
-        tmp_path, log.result(38, "t2", noted).answers(40, "m3", 21_000, 9), side("ag", 5.2, 37 if is_over else 60)
+        tmp_path, log.result(38, "t2", noted).answers(40, "m3", 21_000, 9), side("ag", 5.2, 37 if is_over else 39.9)
     )
     expected = ((name, 0.0), 2) if is_over else ((name, 30.0), None)
     assert (gaps(main)[1], main.children[0].join_turn) == expected
@@ -259,14 +264,16 @@ def test_placeholders_are_counted_in_their_text_with_a_tokenizer(imported: Impor
     assert notes(tmp_path)["responses whose recorded output is a placeholder, counted in their text"] == 2
 
 
-def test_placeholders_take_outputs_out_of_what_is_measured(tmp_path: Path) -> None:
-    from continuum_sim.traces.importers.claude_code import CLAUDE_CODE
+def not_measured(folder: Path, content: bytes) -> set[str]:
+    (folder / "s.jsonl").write_bytes(content)
+    session = Session()
+    list(CLAUDE_CODE.read([Source(folder / "s.jsonl")], session))
+    return session.not_measured
 
-    for log, expected in ((placeholders(), {"output_tokens"}), (shell(), set())):
-        (tmp_path / "s.jsonl").write_bytes(log.bytes())
-        session = Session()
-        list(CLAUDE_CODE.read([Source(tmp_path / "s.jsonl")], session))
-        assert session.not_measured == expected
+
+def test_placeholders_take_outputs_out_of_what_is_measured(tmp_path: Path) -> None:
+    assert not_measured(tmp_path, placeholders().bytes()) == {"output_tokens"}
+    assert not_measured(tmp_path, shell().bytes()) == set()
 
 
 def test_a_long_run_of_one_character_is_few_tokens(imported: Imported, tmp_path: Path) -> None:
@@ -444,6 +451,7 @@ def test_the_streams_result_is_held_against_the_responses(imported: Imported, tm
     records[-1]["usage"]["output_tokens"] = 2_000
     imported("claude-code", as_file(records))
     assert [note for note in notes(tmp_path) if note.startswith("results with more output tokens")]
+    assert not_measured(tmp_path, as_file(records)) == {"output_tokens"}
 
 
 def test_events_of_the_stream_know_the_output(imported: Imported) -> None:
@@ -549,3 +557,28 @@ def test_case_30_stream_json(tmp_path: Path) -> None:
     (program,) = case("30-claude-code-stream-json.jsonl", tmp_path)
     assert program.turns == (Turn(20_000, 0, 100, "Bash", 0.0), Turn(20_300, 20_100, 50))
     assert notes(tmp_path) == {"responses without times around them, gap taken as 0 s": 1}
+
+
+_PEAK = """
+import resource, sys
+from continuum_sim.traces import import_trace
+made = import_trace([sys.argv[1]], sys.argv[2])
+print(made.turns, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux")
+def test_memory_does_not_grow_with_the_text(tmp_path: Path) -> None:
+    text = "line of output\n" * 20_000
+    for number in range(20):
+        log = Log(f"s{number}").says(0, "go")
+        for turn in range(10):
+            log.answers(turn * 9 + 3, f"m{number}-{turn}", 20_000 + turn, 50, call(f"t{turn}", "Bash", command="make"))
+            log.result(turn * 9 + 7, f"t{turn}", {"stdout": text, "stderr": ""}, text)
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / f"s{number}.jsonl").write_bytes(log.bytes())
+    command = [sys.executable, "-c", _PEAK, str(tmp_path / "in"), str(tmp_path / "out.jsonl")]
+    turns, peak_kib = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    assert int(turns) == 200
+    assert int(peak_kib) < 100 * 1024

@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 from continuum_sim.traces import Program, TraceError, Turn, import_trace, read_header, read_programs
+from continuum_sim.traces.importers.otel import OTEL
+from continuum_sim.traces.importers.session import Session
+from continuum_sim.traces.importers.sources import Source
 from support.otel_logs import agent, chat, copilot, export, resource, span, tool
 
 Imported = Callable[..., list[Program]]
@@ -116,6 +119,17 @@ def test_cached_input_in_the_prompt(imported: Imported) -> None:
     assert [turn.input_tokens for turn in program.turns] == [900, 3_040]
 
 
+def test_totals_tell_that_cached_input_is_counted_apart(imported: Imported) -> None:
+    for total, prompt in ((920, 900), (1_420, 1_400), (0, 900)):
+        one = chat("a", "", 0, 1, 900, 20, usage__total_tokens=total, **cached(500))
+        (program,) = imported("otel", export(one))
+        assert program.turns == (Turn(prompt, 0, 20),)
+
+
+def test_spans_that_were_exported_twice(imported: Imported) -> None:
+    assert imported("otel", export(*copilot(), *copilot()[2:5])) == imported("otel", export(*copilot()))
+
+
 def test_claude_codes_own_spans(imported: Imported) -> None:
     def own(id: str, parent: str, start: float, end: float, kind: str, **attributes: Any) -> dict[str, Any]:
         made = span(id, parent, start, end)
@@ -176,6 +190,12 @@ def test_gaps_of_no_length(imported: Imported, tmp_path: Path) -> None:
     spans = [chat("a", "", 0, 1, 100, 10), tool("t", "", 1, 1, "ls"), chat("b", "", 1, 2, 150, 10)]
     imported("otel", export(*spans))
     assert notes(tmp_path)["gaps of exactly 0 s"] == 1
+    for between, unknown in ((spans[1:2], 1), ([], 0)):
+        (tmp_path / "spans.jsonl").write_bytes(export(spans[0], *between, spans[2]))
+        session = Session()
+        list(OTEL.read([Source(tmp_path / "spans.jsonl")], session))
+        # That a client took no time may be; a tool did not.
+        assert (session.gaps, session.unknown_gaps) == (1, unknown)
 
 
 def test_calls_that_failed(imported: Imported, tmp_path: Path) -> None:

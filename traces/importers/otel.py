@@ -324,7 +324,8 @@ def _is_in(tool: Span, begin_ns: int, end_ns: int) -> bool:
 
 
 def _sniff(head: Head) -> float:
-    if head.top & {"resourceSpans", "scopeSpans"} or (head.has("batches") and "scopeSpans" in head.names):
+    is_bare = head.top & {"resourceSpans", "scopeSpans", "instrumentationLibrarySpans"}
+    if is_bare or (head.top & {"batches", "trace"} and head.names & {"resourceSpans", "scopeSpans"}):
         return 1.0 if "gen_ai." in head.text or "claude_code." in head.text else 0.6
     return 0.0
 

@@ -366,6 +366,21 @@ def test_a_session_that_only_repeats_another_adds_nothing(tmp_path: Path) -> Non
     assert imported_folder(tmp_path, one=begun(), two=copied(begun(), "s2")) == imported_folder(tmp_path, one=begun())
 
 
+def test_sessions_that_use_the_same_ids_are_not_one(tmp_path: Path) -> None:
+    """Anthropic's ids are unique; those of a gateway or a local server that count up are not."""
+    programs = imported_folder(tmp_path, a=begun("s1"), b=begun("s2", shift=50.0))
+    assert [(one.program_id, one.arrival_s, len(one.turns)) for one in programs] == [("s1", 0.0, 2), ("s2", 50.0, 2)]
+
+
+def test_a_sub_agent_in_two_sessions_does_not_make_them_one(tmp_path: Path) -> None:
+    logs = {}
+    for name in ("s1", "s2"):
+        log = Log(name).says(0, "do it").answers(5, f"{name}-1", 20_000, 200, call("t1", "Task", prompt="look"))
+        log.result(61, "t1", {"status": "completed", "agentId": "ag"}).answers(64, f"{name}-2", 20_400, 9)
+        logs |= {name: log, f"{name}__subagents__agent-ag": side("ag", 5.2, 60)}
+    assert [(one.program_id, len(one.turns)) for one in imported_folder(tmp_path, **logs)] == [("s1", 2), ("s2", 2)]
+
+
 def test_sessions_of_one_file_that_have_nothing_in_common(imported: Imported) -> None:
     other = Log("s2").says(50, "else").answers(55, "k1", 700, 100)
     both = imported("claude-code", begun().bytes() + other.bytes())

@@ -169,15 +169,19 @@ def test_several_traces_of_one_conversation(imported: Imported) -> None:
     ]
 
 
-def test_bare_resource_spans_and_tempos_batches(imported: Imported) -> None:
+def test_bare_resource_spans_and_tempos_batches(imported: Imported, tmp_path: Path) -> None:
     half = len(copilot()) // 2
     parts = [resource(copilot()[:half]), resource(copilot()[half:])]
     expected = imported("otel", export(*copilot()))
-    assert imported("otel", "\n".join(json.dumps(part, indent=2) for part in parts).encode()) == expected
-    assert imported("otel", json.dumps({"batches": parts}).encode()) == expected
-    assert imported("otel", json.dumps({"trace": {"resourceSpans": parts}}).encode()) == expected
-    old = json.dumps({"resourceSpans": parts}).replace("scopeSpans", "instrumentationLibrarySpans")
-    assert imported("otel", old.encode()) == expected
+    for content in (
+        "\n".join(json.dumps(part, indent=2) for part in parts),
+        json.dumps({"batches": parts}),
+        json.dumps({"trace": {"resourceSpans": parts}}),
+        json.dumps({"resourceSpans": parts}).replace("scopeSpans", "instrumentationLibrarySpans"),
+    ):
+        assert imported("otel", content.encode()) == expected
+        made = import_trace([tmp_path / "spans.jsonl"], tmp_path / "told.jsonl")
+        assert (made.format, made.sure) == ("otel", 1.0)
 
 
 def test_other_signals_in_the_same_file(imported: Imported) -> None:

@@ -15,7 +15,6 @@ from continuum_sim.traces.importers.claude_lines import (
     Line,
     Message,
     Notification,
-    Result,
     attached,
     blocks_of,
     input_of,
@@ -183,7 +182,7 @@ class Reader:
             return
         if kind == "progress":
             if (child := progress_of(line)) and line.parent_tool:
-                self._agent("").agent.launched.setdefault(child, line.parent_tool)
+                self._agent("").launches(child, line.parent_tool)
             return
         reading = self._agent(self._key(line), run)
         if kind == "stream_event":
@@ -390,6 +389,11 @@ class _Reading:
             names = (asked.task_id, asked.agent_id, asked.agent_id_of_old, asked.shell_id, asked.bash_id)
             self._targets[id] = next((name for name in names if isinstance(name, str)), "")
 
+    def launches(self, started: str, tool: str) -> None:
+        """Take note of which call started a sub-agent, a workflow or a shell in the background."""
+        self.agent.launched.setdefault(started, tool)
+        self._started(tool)
+
     def _started(self, tool: str) -> None:
         """Take note that a call started a sub-agent, or something in the background."""
         index, name = self._calls.get(tool, (-1, ""))
@@ -404,13 +408,12 @@ class _Reading:
         noted = result_of(line)
         child = noted.agent or ("" if line.is_sidechain else line.agent_id or "")
         shell, is_launched = noted.task, noted.launched
-        if noted == Result() and (tool in self.agent.prompts or self._calls.get(tool, (0, ""))[1] == "Bash"):
+        if not any(noted) and (tool in self.agent.prompts or self._calls.get(tool, (0, ""))[1] == "Bash"):
             launched_agent, shell = launched_in_text(block)
             child, is_launched = child or launched_agent, bool(launched_agent)
         for launched in (child, noted.run, shell):
             if launched:
-                self.agent.launched.setdefault(launched, tool)
-                self._started(tool)
+                self.launches(launched, tool)
         if tool in agents:
             self._started(tool)
         self._calls.pop(tool, None)

@@ -113,7 +113,7 @@ def _by_agent(trace_id: str, spans: list[Span], session: Session) -> Iterator[tu
         if span.kind in (CHAT, TOOL) and span.parent and span.parent not in by_id:
             by_id[span.parent] = _cut_off(span)
     above = {span.id: _above(span, by_id) for span in spans if span.kind != OTHER}
-    sums = {one.id for span in spans if span.kind == CHAT for one in above[span.id] if one.kind == CHAT}
+    sums = _sums(spans, above)
     if sums:
         session.note("spans that sum up the calls in them, left out", len(sums))
     beside = _beside_their_sums(spans, above, sums, session)
@@ -135,6 +135,27 @@ def _by_agent(trace_id: str, spans: list[Span], session: Session) -> Iterator[tu
         yield key, _Row(span, agents[0], agents[1] if len(agents) > 1 else "", span.id in ran)
     if failed:
         session.note("calls without a prompt (they failed), left out", failed)
+
+
+def _sums(spans: list[Span], above: dict[str, list[Span]]) -> set[str]:
+    """Return the spans with counts that are no calls: others with counts are in them, and not in a tool in them.
+
+    What is in a tool in a call is a sub-agent's, unless the counts are the sums of just those.
+    """
+    found: set[str] = set()
+    in_tools: dict[str, list[Span]] = {}
+    for span in spans:
+        if span.kind != CHAT:
+            continue
+        is_in_tool = False
+        for one in above[span.id]:
+            is_in_tool |= one.kind == TOOL
+            if one.kind == CHAT and is_in_tool:
+                in_tools.setdefault(one.id, []).append(span)
+            elif one.kind == CHAT:
+                found.add(one.id)
+    by_id = {span.id: span for span in spans}
+    return found | {outer for outer, inner in in_tools.items() if _summed(by_id[outer], inner)}
 
 
 def _cut_off(span: Span) -> Span:

@@ -152,6 +152,13 @@ def test_a_sub_agent_without_an_answer_is_known_by_what_it_was_told(tmp_path: Pa
     assert [(child.after_turn, child.join_turn) for child in main.children] == [(0, None)]
 
 
+def test_a_sub_agent_that_only_its_progress_tells_of(tmp_path: Path) -> None:
+    log = Log().says(0, "do it").answers(5, "m1", 20_000, 200, call("t1", "Skill", skill="review"))
+    log.record("progress", 20, data={"type": "agent_progress", "agentId": "ag"}, parentToolUseID="t1")
+    main = with_child(tmp_path, log.result(61, "t1").answers(64, "m2", 20_400, 9), side("ag", 5.2, 60))
+    assert (gaps(main)[0], main.children[0].join_turn) == (("Skill", 0.0), 1)
+
+
 def test_a_launch_that_only_its_text_tells_of(tmp_path: Path) -> None:
     log = Log().says(0, "do it").answers(5, "m1", 20_000, 200, call("t1", "Agent", prompt="something else"))
     log.result(5.2, "t1", text="Async agent launched successfully.\nagentId: ag (internal)")

@@ -72,6 +72,23 @@ def test_calls_beside_the_sums_of_their_agent(imported: Imported) -> None:
     assert main == expected
 
 
+def test_tools_and_sub_agents_below_the_call_that_started_them(imported: Imported) -> None:
+    """A call is no sum of what a tool that it called does."""
+    spans = copilot()
+    for one in spans:
+        one["parentSpanId"] = {"t1": "c1", "t2": "c1", "t3": "c2", "t4": "s1", "s": "t3"}.get(
+            one["spanId"], one["parentSpanId"]
+        )
+    assert imported("otel", export(*spans)) == imported("otel", export(*copilot()))
+
+
+def test_sums_of_calls_in_tools(imported: Imported) -> None:
+    spans = [span("r", "", 0, 9, usage__input_tokens=300, usage__output_tokens=30), tool("t", "r", 1, 8, "ask")]
+    spans += [chat("a", "t", 2, 3, 100, 10), chat("b", "t", 4, 5, 200, 20)]
+    (program,) = imported("otel", export(*spans))
+    assert [turn.input_tokens for turn in program.turns] == [100, 200]
+
+
 def test_an_agent_with_sums_alone_is_no_call(imported: Imported, tmp_path: Path) -> None:
     spans = [one for one in copilot() if one["parentSpanId"] != "s"]
     (main,) = imported("otel", export(*spans))

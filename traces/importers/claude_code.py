@@ -39,7 +39,7 @@ from continuum_sim.traces.importers.api import Importer
 from continuum_sim.traces.importers.calls import Call, joined, make_program
 from continuum_sim.traces.importers.claude_branches import kept_of_branch
 from continuum_sim.traces.importers.claude_links import Link, links_of
-from continuum_sim.traces.importers.claude_records import Agent, Came, Part, Response
+from continuum_sim.traces.importers.claude_parts import Agent, Came, Part, Response
 from continuum_sim.traces.importers.claude_sessions import read_conversations
 from continuum_sim.traces.importers.families import Started, with_children
 from continuum_sim.traces.importers.head import Head

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from continuum_sim.traces.importers.claude_records import Agent, Came, Part, Response
+from continuum_sim.traces.importers.claude_parts import Agent, Came, Part, Response
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ import msgspec
 
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.importers.claude_lines import Line, read_line
-from continuum_sim.traces.importers.claude_records import Agent, Part, Reader, Response, check_results
+from continuum_sim.traces.importers.claude_parts import Agent, Part, Response
+from continuum_sim.traces.importers.claude_records import Reader, check_results
 from continuum_sim.traces.importers.groups import Groups
 from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source, each_item

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -416,6 +417,21 @@ def test_users_folders_keep_their_real_concurrency(tmp_path: Path) -> None:
         ("ann-s9", 30.0),
         ("bob-s2", 45.0),
     ]
+
+
+def test_the_order_of_the_files_does_not_matter(tmp_path: Path) -> None:
+    one = begun()
+    fork = copied(one, "s2").says(200, "or so").answers(205, "f1", 25_000, 30)
+    one.says(100, "this way").answers(105, "m3", 30_000, 40)
+    other = Log("s3").says(-50, "x").answers(-45, "k1", 700, 100)
+    paths = [tmp_path / f"{name}.jsonl" for name in "abc"]
+    for path, log in zip(paths, (one, fork, other), strict=True):
+        path.write_bytes(log.bytes())
+    made = set()
+    for order in itertools.permutations(paths):
+        import_trace(order, tmp_path / "out.jsonl")
+        made.add((tmp_path / "out.jsonl").read_bytes())
+    assert len(made) == 1
 
 
 # --- the stream ---------------------------------------------------------------------------------

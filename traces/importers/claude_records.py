@@ -307,7 +307,7 @@ class _Reading:
         noted = result_of(line)
         child = noted.agent or ("" if line.is_sidechain else line.agent_id or "")
         shell, is_launched = noted.task, noted.launched
-        if not any(noted) and (tool in self.agent.prompts or self._calls.get(tool, (0, ""))[1] == "Bash"):
+        if not line.has_result and (tool in self.agent.prompts or self._calls.get(tool, (0, ""))[1] == "Bash"):
             launched_agent, shell = launched_in_text(block)
             child, is_launched = child or launched_agent, bool(launched_agent)
         for launched in (child, noted.run, shell):

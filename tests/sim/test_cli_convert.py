@@ -71,7 +71,7 @@ def test_formats_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
         ([], "no file named, expected the files to import"),
         (["nowhere.jsonl"], "nowhere.jsonl: no such file"),
         (["{file}", "--from", "moncake"], "unknown format 'moncake', did you mean 'mooncake'?"),
-        (["{file}", "--from", "weka"], "{file}: not valid JSON"),
+        (["{file}", "--from", "weka"], "{file}: id is missing, expected a non-empty string"),
         (["{file}", "--block-size", "0"], "block_size is 0, expected at least 1"),
         (["{file}", "--tokenizer", "nowhere"], "nowhere: no tokenizer there"),
     ],

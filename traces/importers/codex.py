@@ -79,7 +79,7 @@ def _thread(source: Source, session: Session) -> Thread | None:
         session.note("sessions with a bad record, left out")
         return None
     if not thread.responses:
-        detail = "no token_count event with counts in it, expected one a response (Codex writes them since 0.40)"
+        detail = "no token_count event with counts in it, expected one a response (older versions of Codex wrote none)"
         session.bad(TraceError(detail), source.path)
         return None
     return thread

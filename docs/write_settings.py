@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from continuum_sim.setting_types import (
         Arrivals,
         EngineMode,
+        KvCacheDtype,
         Objectives,
         PerToolSetting,
         Population,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         Replicas,
         StartMode,
         Trace,
+        Unfit,
     )
     from continuum_sim.steptime.model import StepTime
 '''
@@ -83,7 +85,7 @@ def table(panel: str) -> str:
     """Flags, defaults and meanings of the settings of a panel."""
     rows = ["| flag | default | meaning |", "| --- | --- | --- |"]
     for item in (item for item in run_settings().values() if item.about.panel == panel):
-        flags = ", ".join(f"`{flag}`" for flag in (item.flag, *item.about.flags))
+        flags = ", ".join(f"`{flag}`" for flag in (*(item.switches or [item.flag]), *item.about.flags))
         flags = f"[{flags}]({item.about.page})" if item.about.page else flags
         plain = f"{item.default:g}" if isinstance(item.default, float) else str(item.default)
         default = item.about.unset or ("" if item.default is None else f"`{plain}`")

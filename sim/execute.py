@@ -22,7 +22,7 @@ from continuum_sim.results.cost import cost_of
 from continuum_sim.results.decisions import DecisionRecord, decision_file, keep_decisions
 from continuum_sim.results.files import DECISIONS, staged_directory, table_files
 from continuum_sim.results.manifest import make_manifest
-from continuum_sim.results.notes import activity_notes, cluster_notes, load_notes
+from continuum_sim.results.notes import activity_notes, cluster_notes, load_notes, unfit_notes
 from continuum_sim.results.recorder import Progress, RunRecorder
 from continuum_sim.results.recovered import recovery_of
 from continuum_sim.results.result import RunResult, write_texts
@@ -139,6 +139,7 @@ def simulate(
             *activity_notes(simulation.policy, totals, gaps_grew=gaps_grew),
             *(cluster_notes(simulation.policy, parts) if parts else ()),
             *load_notes(tally, block_size=run.engine.block_size),
+            *unfit_notes(run.trace.fitting),
             *run.notes,
         ],
         verdict=verdict_of(tally, run.arrivals),
@@ -147,6 +148,7 @@ def simulate(
         slo=run.config.objectives,
         served_per_s=tally.served_per_s(run.arrivals.workers) if isinstance(run.arrivals, Closed) else None,
         drawn=run.config.length.drawn,
+        unfit=run.trace.fitting,
         router=None if run.routing is None else routing_spec(run.routing),
         replicas=parts,
     )

@@ -1,4 +1,4 @@
-"""Whether an engine can serve a program at all."""
+"""Whether an engine can serve a program at all, and what helps where none can."""
 
 from __future__ import annotations
 
@@ -10,33 +10,65 @@ from continuum_sim.errors import ConfigError
 from continuum_sim.traces.schema import Program
 
 
+class UnfitError(ConfigError):
+    """A program with a context that no engine can hold."""
+
+
 def check_fits(program: Program, *engines: EngineConfig) -> None:
     """Refuse a program that no schedule can serve: one that fits none of these engines; sub-agents count by themselves.
 
     Raises
     ------
+    UnfitError
+        Naming the program, what it needs and what there is, and its first turn that does not fit.
     ConfigError
-        Naming the program, what it needs and what there is.
+        Where a memory tier cannot hold its context.
     """
-    tokens = program.max_context_tokens
-    able = [config for config in engines if fits(tokens, config)]
+    most_tokens = program.max_context_tokens
+    able = [config for config in engines if fits(most_tokens, config)]
     for config in able or engines:
         _check_tiers(program, config)
     if able:
         return
-    long_enough = [config for config in engines if tokens <= config.max_model_len]
+    at = next(n for n, turn in enumerate(program.turns) if turn.context_tokens > longest_context(engines))
+    begin, end = f"program {program.program_id!r} needs", f": too long from turns[{at}] on"
+    long_enough = [config for config in engines if most_tokens <= config.max_model_len]
     if not long_enough:
-        raise ConfigError(
-            f"program {program.program_id!r} needs a context of {tokens} tokens, above max_model_len "
-            f"{max(config.max_model_len for config in engines)}; raise --max-model-len or shorten the trace with "
-            "--max-turns"
-        )
+        longest = max(config.max_model_len for config in engines)
+        raise UnfitError(f"{begin} a context of {most_tokens} tokens, above max_model_len {longest}{end}")
     roomiest = max(long_enough, key=lambda config: config.usable_blocks * config.block_size)
     where = "the engine has" if len(engines) == 1 else f"the roomiest of {len(engines)} replicas has"
-    raise ConfigError(
-        f"program {program.program_id!r} needs {_blocks(tokens, roomiest)} KV blocks of {roomiest.block_size} tokens, "
-        f"but {where} {roomiest.usable_blocks} usable; give it more memory or shorten the trace with --max-turns"
+    raise UnfitError(
+        f"{begin} {_blocks(most_tokens, roomiest)} KV blocks of {roomiest.block_size} tokens, but {where} "
+        f"{roomiest.usable_blocks} usable{end}"
     )
+
+
+def remedies(tokens: int, engines: Sequence[EngineConfig], *, model: str, model_len: int, kv_blocks: bool) -> str:
+    """Say what helps where a trace has contexts of up to so many tokens, and no engine holds these.
+
+    Nothing is named that vLLM would refuse.
+
+    Parameters
+    ----------
+    model, model_len
+        Name of the model, and the longest context it takes.
+    kv_blocks
+        Whether the number of KV blocks was asked for, and not worked out from a GPU's memory.
+    """
+    found = []
+    if tokens > model_len:
+        longer = f"take a model of longer contexts ({model} ends at {model_len}, the longest here has {tokens})"
+    else:
+        needed = min(math.ceil(tokens / config.block_size) - config.usable_blocks for config in engines)
+        if tokens > max(config.max_model_len for config in engines):
+            found.append(f"--max-model-len {tokens}")
+        if needed > 0:
+            blocks = min(math.ceil(tokens / config.block_size) + 1 for config in engines)
+            more = f"--kv-blocks {blocks}" if kv_blocks else f"KV memory for {blocks} blocks (more GPUs or larger ones)"
+            found.append(more)
+        longer = f"give {' and '.join(found)}"
+    return f"{longer}, cut what is too long with --truncate-unfit, or leave such programs out with --drop-unfit"
 
 
 def fits(tokens: int, config: EngineConfig) -> bool:
@@ -47,6 +79,11 @@ def fits(tokens: int, config: EngineConfig) -> bool:
 def fitting(tokens: int, engines: Sequence[EngineConfig]) -> list[int]:
     """Places of the engines that can hold a context of so many tokens."""
     return [at for at, config in enumerate(engines) if fits(tokens, config)]
+
+
+def longest_context(engines: Sequence[EngineConfig]) -> int:
+    """Return the most tokens of a context that some engine can hold."""
+    return max(min(config.max_model_len, config.usable_blocks * config.block_size + 1) for config in engines)
 
 
 def _blocks(tokens: int, config: EngineConfig) -> int:

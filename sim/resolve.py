@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,9 @@ from continuum_sim.cluster import DEFAULT_ROUTING
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.tier_config import TierConfig
 from continuum_sim.errors import ConfigError
+from continuum_sim.fits import remedies
 from continuum_sim.hardware import GpuSpec, ModelSpec, find_gpu, find_model, kv_blocks, kv_bytes_per_token
+from continuum_sim.hardware.kv import served_with
 from continuum_sim.policies import Policy, Routing
 from continuum_sim.replicas import ReplicaSpec, parse_replicas
 from continuum_sim.run_config import DEFAULT_ARRIVALS, RunConfig
@@ -21,7 +25,7 @@ from continuum_sim.spec import parse_arrivals, parse_policy, parse_routing
 from continuum_sim.steady.burst import Burst
 from continuum_sim.steady.population import draw_notes
 from continuum_sim.steptime.model import StepTime
-from continuum_sim.steptime.spec import make_step_time, measured_on_one_gpu
+from continuum_sim.steptime.spec import knows_kv_dtypes, make_step_time, measured_on_one_gpu
 from continuum_sim.tools import ToolConfig
 from continuum_sim.trace_source import TraceSource
 from continuum_sim.traces.arrivals import Closed, FromTrace, OpenArrivals
@@ -46,7 +50,7 @@ class ResolvedRun:
     config: RunConfig
     """What was asked, and the population it came to."""
     trace: TraceSource
-    """Read once: every program in it fits the engine, or one of the replicas."""
+    """Read once: every program in it fits the engine, or one of the replicas; others were left out or cut if asked."""
     arrivals: OpenArrivals | Closed
     arrivals_spec: str
     """The arrivals in the notation of the command line."""
@@ -90,12 +94,17 @@ def resolve(config: RunConfig, *, draws: bool = False) -> ResolvedRun:
     source = open_trace(config)
     arrivals = parse_arrivals(config.arrivals) if isinstance(config.arrivals, str) else config.arrivals
     model = config.model if isinstance(config.model, ModelSpec) else find_model(config.model)
+    model = served_with(model, config.kv_cache_dtype)
     gpu = config.gpu if isinstance(config.gpu, GpuSpec) else find_gpu(config.gpu)
     replicas = resolve_replicas(config, model, gpu)
     first = replicas[0]
     if policy.retention.needs_tier and all(replica.engine.tiers is None for replica in replicas):
         raise ConfigError(f"policy {policy.name!r} moves contexts to host memory: give it some with --dram-gb")
-    source.survey(*dict.fromkeys(replica.engine for replica in replicas))
+    engines = tuple(dict.fromkeys(replica.engine for replica in replicas))
+    if config.unfit is None:
+        source.survey(*engines, remedies=partial(_remedies, engines=engines, model=model, config=config))
+    else:
+        source = source.served_by(*engines, unfit=config.unfit)
     if arrivals is None:
         arrivals = parse_arrivals(FromTrace.name if source.has_arrivals else DEFAULT_ARRIVALS)
     if isinstance(arrivals, FromTrace):
@@ -120,8 +129,19 @@ def resolve(config: RunConfig, *, draws: bool = False) -> ResolvedRun:
         burst=None if length.burst is None else Burst.on(source, length.burst),
         notes=(
             *dict.fromkeys(note for r in replicas for note in _engine_notes(r.engine, model)),
+            *_kv_dtype_notes(config, model),
             *(draw_notes(source) if length.drawn else ()),
         ),
+    )
+
+
+def _remedies(tokens: int, *, engines: Sequence[EngineConfig], model: ModelSpec, config: RunConfig) -> str:
+    return remedies(
+        tokens,
+        engines,
+        model=model.name,
+        model_len=model.max_position_embeddings,
+        kv_blocks=config.kv_blocks is not None,
     )
 
 
@@ -287,3 +307,12 @@ def _engine_notes(engine: EngineConfig, model: ModelSpec) -> list[str]:
             f"{engine.usable_blocks * engine.block_size} or less"
         )
     return notes + block_size_notes(engine.block_size)
+
+
+def _kv_dtype_notes(config: RunConfig, model: ModelSpec) -> list[str]:
+    if model.kv_element_bytes == model.dtype_bytes or not isinstance(config.step_time, str):
+        return []
+    if knows_kv_dtypes(config.step_time):
+        return []
+    held = f"a KV cache of {config.kv_cache_dtype}"
+    return [f"--step-time {config.step_time} knows nothing of {held}: attention takes as long as where it was measured"]

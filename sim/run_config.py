@@ -14,6 +14,7 @@ from continuum_sim.errors import ConfigError, shown
 from continuum_sim.setting_types import (
     Arrivals,
     EngineMode,
+    KvCacheDtype,
     Objectives,
     PerToolSetting,
     Population,
@@ -21,6 +22,7 @@ from continuum_sim.setting_types import (
     Replicas,
     StartMode,
     Trace,
+    Unfit,
 )
 from continuum_sim.settings import ENGINE, LOAD, TOOLS, Setting, setting, settings_of
 from continuum_sim.vllm_defaults import BLOCK_SIZE, GPU_MEMORY_UTILIZATION
@@ -123,6 +125,10 @@ class RunConfig:
         most=MOST,
     )
     """KV blocks as vLLM's `num_gpu_blocks` (one is its null block), instead of an estimate from the memory."""
+    kv_cache_dtype: KvCacheDtype = setting(
+        "auto", "Type of the KV cache's elements: fp8 halves its bytes; auto: the model's own.", ENGINE
+    )
+    """As vLLM's `--kv-cache-dtype`: blocks, what attention reads of them and memory tiers follow."""
     watermark: float = setting(
         0.0,
         "Share of blocks kept free when a turn is admitted beside others.",
@@ -282,6 +288,19 @@ class RunConfig:
         None, "Cut every program after so many turns.", LOAD, unset="never", least=1, most=MOST
     )
     """First turns of each program only."""
+    unfit: Unfit | None = setting(
+        None,
+        "Leave out, or cut, programs too long for the engine.",
+        LOAD,
+        unset="the trace is refused",
+        page="traces.md#another-size",
+        switches={
+            "drop": "Leave out programs too long for the engine, and count them.",
+            "truncate": "Cut programs before the first turn too long for the engine, and count them.",
+        },
+    )
+    """Leave out (`drop`) programs with a context that no engine can hold, or cut them (`truncate`) before the first
+    turn whose context is such; None refuses the trace. Either is counted in the summary."""
     repeat_turns: float = setting(
         1.0,
         "Times as many turns a program, of as many tokens less each: its context ends as long.",

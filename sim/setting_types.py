@@ -16,7 +16,11 @@ else:  # importing them takes longer than `--help` may, which needs to know what
 
 EngineMode = Literal["fast", "stepwise"]
 StartMode = Literal["empty", "loaded"]
+KvCacheDtype = Literal["auto", "bfloat16", "float16", "fp8", "fp8_e4m3", "fp8_e5m2"]
+"""Of vLLM's ``--kv-cache-dtype``, those whose blocks hold elements and nothing else."""
 Population = Literal["trace", "drawn"]
+Unfit = Literal["drop", "truncate"]
+"""As `traces.unfit` has it, which takes longer to import than `--help` may."""
 Trace: TypeAlias = str | os.PathLike[str] | Iterable[Program] | TraceSource
 Arrivals: TypeAlias = str | OpenArrivals | Closed | None
 Replicas: TypeAlias = int | str | Sequence[str | GpuSpec]

@@ -6,6 +6,7 @@ import builtins
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final, Literal, TypeVar, get_args, get_origin
 
 from continuum_sim.names import names_in_source
@@ -38,6 +39,7 @@ class About:
     most: float
     expected: str
     positive: bool
+    switches: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,13 @@ class Setting:
 
     @property
     def flag(self) -> str:
-        """How the command line calls it."""
-        return f"--{self.name.replace('_', '-')}"
+        """How the command line calls it: all of its flags, where its values have their own."""
+        return "/".join(self.switches) or f"--{self.name.replace('_', '-')}"
+
+    @property
+    def switches(self) -> dict[str, str]:
+        """Flags that take no value -> the value that each stands for, where it has such: `--drop-unfit` -> `drop`."""
+        return {f"--{value}-{self.name}".replace("_", "-"): value for value in self.about.switches}
 
     @property
     def help(self) -> str:
@@ -100,6 +107,7 @@ def setting(
     most: float = float("inf"),
     expected: str = "",
     positive: bool = False,
+    switches: Mapping[str, str] = MappingProxyType({}),
 ) -> T:
     """Declare a setting: a field of a dataclass.
 
@@ -127,8 +135,10 @@ def setting(
         What a number that is not whole should have been, for the error; by default at least `least`.
     positive
         Whether 0 is too little, where it is `least`.
+    switches
+        Values that have a flag of their own, `--drop-unfit` for `drop`, and what each of these flags does.
     """
-    about = About(help, panel, unset, page, names, flags, needs, least, most, expected, positive)
+    about = About(help, panel, unset, page, names, flags, needs, least, most, expected, positive, switches)
     return field(default=default, metadata={_ABOUT: about})
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from continuum_sim.setting_types import (
         Arrivals,
         EngineMode,
+        KvCacheDtype,
         Objectives,
         PerToolSetting,
         Population,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         Replicas,
         StartMode,
         Trace,
+        Unfit,
     )
     from continuum_sim.steptime.model import StepTime
 
@@ -46,6 +48,8 @@ class Service(TypedDict, total=False):
     """Longest prompt plus output, in tokens."""
     kv_blocks: int | None
     """KV blocks, as vLLM's num_gpu_blocks."""
+    kv_cache_dtype: KvCacheDtype
+    """Type of the KV cache's elements: fp8 halves its bytes; auto: the model's own."""
     watermark: float
     """Share of blocks kept free when a turn is admitted beside others."""
     replicas: Replicas
@@ -70,6 +74,8 @@ class Service(TypedDict, total=False):
     """Only the first so many programs of the trace."""
     max_turns: int | None
     """Cut every program after so many turns."""
+    unfit: Unfit | None
+    """Leave out, or cut, programs too long for the engine."""
     repeat_turns: float
     """Times as many turns a program, of as many tokens less each: its context ends as long."""
     tool_workers: PerToolSetting

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.errors import ConfigError
-from continuum_sim.fits import check_fits
+from continuum_sim.fits import UnfitError, check_fits, longest_context
 from continuum_sim.traces.check import check_program
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.load import find_trace, read_programs, trace_sha256
 from continuum_sim.traces.repeat import repeat_turns
 from continuum_sim.traces.schema import Program, truncate
+from continuum_sim.traces.unfit import Fitting, Unfit
 from continuum_sim.traces.write import encode_program
 
 _KEPT_TURNS: Final = 200_000
@@ -57,6 +59,12 @@ class TraceSource:
         self.turns = 0
         self.has_arrivals = False
         """Whether every program says when it arrives."""
+        self.fitting: Fitting | None = None
+        """What became of programs with contexts too long for the engines, where these are left out or cut."""
+        self._whole = self
+        """The programs before."""
+        self._served: TraceSource | None = None
+        """The last that `served_by` made of them: the runs of a comparison ask for the same."""
         self._limit, self._max_turns, self._times = limit, max_turns, times
         self._kept: list[Program] | None = None
         self._surveyed_for: tuple[EngineConfig, ...] = ()
@@ -75,7 +83,8 @@ class TraceSource:
 
     def __iter__(self) -> Iterator[Program]:
         """Read the programs, from the first on."""
-        return iter(self._kept) if self._kept is not None else self._read()
+        programs = iter(self._kept) if self._kept is not None else self._read()
+        return programs if self.fitting is None else self.fitting.fresh().apply(programs)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what another process can read for itself."""
@@ -84,8 +93,34 @@ class TraceSource:
             state["_kept"] = None
         return state
 
-    def survey(self, *engines: EngineConfig) -> None:
+    def served_by(self, *engines: EngineConfig, unfit: Unfit) -> TraceSource:
+        """Return what is left of the trace where programs that none of these engines can hold are left out or cut.
+
+        It has been read once, as by `survey`.
+
+        Raises
+        ------
+        TraceError
+            At the first line that is no valid program, or if nothing is left.
+        ConfigError
+            If a memory tier cannot hold a program.
+        """
+        whole, fitting = self._whole, Fitting(unfit, longest_context(engines))
+        source = whole._served
+        if source is None or source.fitting is None or source.fitting.fresh() != fitting:
+            source = copy.copy(whole)
+            source.fitting, source._surveyed_for = fitting, ()
+            whole._served = source
+        source.survey(*engines)
+        return source
+
+    def survey(self, *engines: EngineConfig, remedies: Callable[[int], str] | None = None) -> None:
         """Read the trace once, before a run: count, and refuse programs that can never fit any of these engines.
+
+        Parameters
+        ----------
+        remedies
+            Says what helps where the longest context has so many tokens.
 
         Raises
         ------
@@ -98,8 +133,9 @@ class TraceSource:
             return
         kept: list[Program] | None = []
         refused: ConfigError | None = None
-        self.programs = self.children = self.turns = num_refused = num_timed = 0
-        for program in self:
+        self.programs = self.children = self.turns = num_refused = num_timed = longest_tokens = 0
+        programs = iter(self._kept) if self._kept is not None else self._read()
+        for program in programs if self.fitting is None else self.fitting.apply(programs):
             self.programs += 1
             num_timed += program.arrival_s is not None
             for number, member in enumerate(program.family()):
@@ -110,6 +146,7 @@ class TraceSource:
                 except ConfigError as error:
                     refused = refused or error
                     num_refused += 1
+                    longest_tokens = max(longest_tokens, member.max_context_tokens)
             if kept is not None:
                 kept.append(program)
                 if self.turns > _KEPT_TURNS:
@@ -117,10 +154,11 @@ class TraceSource:
         if refused is not None:
             all_programs = self.programs + self.children
             more = f" ({num_refused} of {all_programs} programs do not fit)" if num_refused > 1 else ""
-            raise ConfigError(f"{refused}{more}")
+            remedy = f"; {remedies(longest_tokens)}" if remedies and isinstance(refused, UnfitError) else ""
+            raise ConfigError(f"{refused}{more}{remedy}")
         self.has_arrivals = num_timed == self.programs
         self._surveyed_for = engines
-        if self._kept is None:
+        if kept is not None and (self._kept is None or self.fitting is not None):
             self._kept = kept
 
     def _read(self) -> Iterator[Program]:

@@ -2,7 +2,8 @@
 
 `find_trace` and `read_programs` read a trace file one program at a time, `write_programs` writes one;
 `ARRIVALS` holds the processes that decide when programs arrive; `trace_stats` describes a trace;
-`check_trace` reads one to its end, `rescale_trace` writes one in another size, `mix_traces` several as one;
+`check_trace` reads one to its end, `rescale_trace` writes one in another size, `mix_traces` several as one,
+`anonymize_trace` one without names;
 `fit_trace` makes distributions of one, `generate_programs` draws programs from them, `compare_traces` sets two
 traces side by side; `generate_bfcl` and `generate_swe` draw workloads of which only summary figures are public;
 `import_trace` makes a trace from the logs of agents and the formats of other tools, and `export_trace` goes the other
@@ -11,6 +12,7 @@ way. The format: ``docs/traces.md``.
 This package knows nothing of policies, the simulator or vLLM.
 """
 
+from continuum_sim.traces.anonymize import anonymize_trace
 from continuum_sim.traces.arrivals import (
     ARRIVALS,
     Arrivals,
@@ -49,6 +51,7 @@ from continuum_sim.traces.rescale import rescale_trace
 from continuum_sim.traces.scale import Scale, Tail, parse_scale, parse_tail
 from continuum_sim.traces.schema import Child, Program, SharedPrefix, ToolCall, Turn, tool_label, truncate
 from continuum_sim.traces.stats import Gap, Summary, ToolStats, TraceStats, trace_stats
+from continuum_sim.traces.unfit import Fitting
 from continuum_sim.traces.write import write_programs
 
 __all__ = [
@@ -59,6 +62,7 @@ __all__ = [
     "Child",
     "Closed",
     "Compared",
+    "Fitting",
     "FromTrace",
     "Gamma",
     "Gap",
@@ -80,6 +84,7 @@ __all__ = [
     "TraceStats",
     "Turn",
     "Uniform",
+    "anonymize_trace",
     "bundled_bfcl",
     "bundled_traces",
     "check_program",

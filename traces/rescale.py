@@ -11,6 +11,7 @@ from continuum_sim.traces.header import TraceHeader
 from continuum_sim.traces.load import read_header, read_programs
 from continuum_sim.traces.scale import Scale, Tail
 from continuum_sim.traces.schema import Program
+from continuum_sim.traces.unfit import Fitting
 from continuum_sim.traces.write import write_programs
 
 
@@ -22,6 +23,7 @@ def rescale_trace(
     tail: Tail | None = None,
     limit: int | None = None,
     max_turns: int | None = None,
+    fitting: Fitting | None = None,
     watch: Callable[[Iterator[Program]], Iterator[Program]] = lambda programs: programs,
 ) -> int:
     """Write `path` to `out`, scaled and then with its tails stretched; return the number of programs.
@@ -36,13 +38,15 @@ def rescale_trace(
         What to change; ``None`` changes nothing.
     limit, max_turns
         As in `read_programs`.
+    fitting
+        Leaves out or cuts what is too long once it has its size, and knows what it did when this returns.
     watch
         Sees the programs pass by, to show how far the writing is.
 
     Raises
     ------
     TraceError
-        If the trace is not valid; nothing is written then.
+        If the trace is not valid, or nothing is left of it; nothing is written then.
     """
     size = scale or Scale()
     header = read_header(path) or TraceHeader(format="continuum")
@@ -51,11 +55,23 @@ def rescale_trace(
         for what, divisor in (("token counts", size.tokens), ("gaps", size.gaps), ("outputs", size.outputs))
         if divisor != 1
     ]
-    programs = size.apply(watch(read_programs(path, limit=limit, max_turns=max_turns)))
+
+    def sized(watch: Callable[[Iterator[Program]], Iterator[Program]], fitting: Fitting | None) -> Iterator[Program]:
+        programs = size.apply(watch(read_programs(path, limit=limit, max_turns=max_turns)))
+        return programs if fitting is None else fitting.apply(programs)
+
+    programs = sized(watch, fitting)
     if tail is not None:
         # Dividing all gaps moves a quantile with them: it is the scaled trace's tail that is stretched.
-        begin_s = tail.begin_s(size.apply(read_programs(path, limit=limit, max_turns=max_turns)))
+        begin_s = tail.begin_s(sized(lambda programs: programs, fitting and fitting.fresh()))
         programs = tail.apply(programs, begin_s)
         changes.append(f"calls beyond the {tail.quantile:g} quantile of their tool's stretched {tail.stretch:g} times")
-    done = f"another size of {Path(path).name}: {', '.join(changes) or 'nothing changed'}"
-    return write_programs(out, programs, replace(header, derived=(*header.derived, done)))
+
+    def described() -> TraceHeader:
+        if fitting is not None:
+            changes.append(fitting.counted)
+        done = f"another size of {Path(path).name}: {', '.join(changes) or 'nothing changed'}"
+        return replace(header, derived=(*header.derived, done))
+
+    # What was left out is known once all programs are there.
+    return write_programs(out, programs, described() if fitting is None else described)

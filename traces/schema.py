@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -157,20 +157,27 @@ def truncate(program: Program, max_turns: int) -> Program:
     """
     if max_turns < 1:
         raise ValueError(f"max_turns is {max_turns}, expected at least 1")
+    return cut(program, max_turns, lambda child: truncate(child, max_turns))
+
+
+def cut(program: Program, num_turns: int, of_child: Callable[[Program], Program | None]) -> Program:
+    """Return ``program`` with its first turns alone, at least one, and what ``of_child`` makes of its sub-agents.
+
+    One of which that makes ``None`` is left out; those that no turn starts any more go unasked.
+    """
+    shorter = len(program.turns) > num_turns
     turns = program.turns
-    if len(turns) > max_turns:
-        *kept, last = turns[:max_turns]
+    if shorter:
+        *kept, last = turns[:num_turns]
         turns = (*kept, replace(last, tool=None, tool_s=0.0, tools=()))
     elif not program.children:
         return program
-    cut = len(program.turns) > max_turns
-    children = [
-        replace(
-            child,
-            program=truncate(child.program, max_turns),
-            join_turn=None if child.join_turn is None or child.join_turn >= max_turns else child.join_turn,
-        )
-        for child in program.children
-        if not cut or child.after_turn < max_turns - 1
-    ]
+    children = []
+    for child in program.children:
+        if shorter and child.after_turn >= num_turns - 1:
+            continue
+        made = of_child(child.program)
+        if made is not None:
+            join_turn = None if child.join_turn is None or child.join_turn >= num_turns else child.join_turn
+            children.append(replace(child, program=made, join_turn=join_turn))
     return replace(program, turns=turns, children=tuple(children))

@@ -118,6 +118,8 @@ class CapacityResult(msgspec.Struct, Shown, frozen=True, kw_only=True):
     horizon_programs: Annotated[int, msgspec.Meta(ge=1)]
     """Arrivals within which a burst is to be gone."""
     slo: str = ""
+    unfit: str | msgspec.UnsetType = msgspec.UNSET
+    """Which programs were left out or cut; left out where none was."""
     rate_per_s: Number | None = None
     """The load that was asked about."""
     quick: bool = False

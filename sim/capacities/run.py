@@ -10,6 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Final, Unpack
 
+import msgspec
 import numpy as np
 
 from continuum_sim.capacities.law import FEW, HALF, fit_law, rate_intervals
@@ -32,6 +33,7 @@ from continuum_sim.keywords import documented, named
 from continuum_sim.policies import Policy
 from continuum_sim.resolve import ResolvedRun, resolve, resolve_policy
 from continuum_sim.results.manifest import make_stamp
+from continuum_sim.results.notes import unfit_notes
 from continuum_sim.results.view.run import gpus_line
 from continuum_sim.run_config import RunConfig
 from continuum_sim.settings_dict import ServiceSettings
@@ -215,6 +217,7 @@ class _Look:
             burst_programs=self._burst,
             horizon_programs=self._horizon,
             slo=str(spec.slo),
+            unfit=next(iter(unfit_notes(self._first.trace.fitting)), msgspec.UNSET),
             rate_per_s=spec.rate,
             quick=spec.quick,
         )

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
+from continuum_sim.run_config import run_settings
+
 if TYPE_CHECKING:
     from continuum_sim.scenarios import Scenario
 
@@ -21,9 +23,16 @@ def is_chosen(context: typer.Context, name: str) -> bool:
 
 
 def is_given(context: typer.Context, name: str) -> bool:
-    """Whether the command line names a parameter."""
-    source = context.get_parameter_source(name)
-    return source is not None and source.name != "DEFAULT"
+    """Whether the command line names a parameter, or gives one of the flags that a setting's values have."""
+    item = run_settings().get(name)
+    names = [parameter_of(flag) for flag in item.switches] if item is not None and item.switches else [name]
+    sources = [context.get_parameter_source(name) for name in names]
+    return any(source is not None and source.name != "DEFAULT" for source in sources)
+
+
+def parameter_of(flag: str) -> str:
+    """Return the parameter that a flag is of: `drop_unfit` of `--drop-unfit`."""
+    return flag.removeprefix("--").replace("-", "_")
 
 
 def settings_of(scenario: str, given: Mapping[str, Any]) -> dict[str, Any]:

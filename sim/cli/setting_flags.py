@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import typer
 
 from continuum_sim.cli.complete import completer
-from continuum_sim.cli.scenario_flags import is_given, say_notes, settings_of
+from continuum_sim.cli.scenario_flags import is_given, parameter_of, say_notes, settings_of
 from continuum_sim.cli.usage import value_given
 from continuum_sim.run_config import arrivals_at, check_value, run_settings
 from continuum_sim.settings import LOAD, Setting
@@ -81,6 +81,14 @@ def option_of(name: str, *, unset: str | None = None, panel: str | None = None) 
     )
 
 
+def switch_of(name: str, flag: str) -> Any:
+    """Return the option of a flag that one value of a setting has."""
+    about = run_settings()[name].about
+    return typer.Option(
+        flag, help=about.switches[run_settings()[name].switches[flag]], rich_help_panel=about.panel, show_default=False
+    )
+
+
 def takes_settings(
     *names: str, into: str = "flags", unset: Mapping[str, str] = MappingProxyType({})
 ) -> Callable[[Command], Command]:
@@ -104,9 +112,10 @@ def takes_settings(
     """
 
     def decorate(command: Command) -> Command:
-        shared = [_parameter(run_settings()[name], unset.get(name)) for name in names]
+        shared = [one for name in names for one in _parameters(run_settings()[name], unset.get(name))]
 
         def call(given: dict[str, Any]) -> None:
+            join_switches(given)
             flags = Flags({name: given.pop(name) for name in names})
             for name, value in flags.items():
                 if name == "seed":
@@ -134,6 +143,7 @@ def takes_run_flags(command: Command) -> Command:
     inner = takes_settings(*names)(command)
 
     def call(given: dict[str, Any]) -> None:
+        join_switches(given)
         chosen = given.pop("scenario")
         if chosen is not None:
             given.update(settings_of(chosen, given))
@@ -190,6 +200,48 @@ def _check_one_seed(context: typer.Context) -> None:
     given = value_given(context.obj or (), ["--seed"]) or ""
     if re.search(r"\d[,-]", given):
         raise ConfigError(f"--seed is {given!r}, expected one seed; `compare --seeds {given}` takes several")
+
+
+def join_switches(given: dict[str, Any]) -> None:
+    """Put the one value of a setting in the place of the flags that its values have.
+
+    Raises
+    ------
+    ConfigError
+        If there are two of them.
+    """
+    for name, item in run_settings().items():
+        present = [flag for flag in item.switches if parameter_of(flag) in given]
+        if present:
+            given[name] = value_of_switches(name, {flag: given.pop(parameter_of(flag)) for flag in present})
+
+
+def value_of_switches(name: str, given: Mapping[str, bool]) -> Any:
+    """Return the value of a setting of which a flag is given; None if none is.
+
+    Raises
+    ------
+    ConfigError
+        If there are two of them.
+    """
+    from continuum_sim.errors import ConfigError
+
+    on = [flag for flag, is_on in given.items() if is_on]
+    if len(on) > 1:
+        raise ConfigError(f"{' and '.join(on)} exclude each other; leave one out")
+    return run_settings()[name].switches[on[0]] if on else None
+
+
+def _parameters(item: Setting, unset: str | None) -> list[inspect.Parameter]:
+    return [
+        inspect.Parameter(
+            parameter_of(flag),
+            inspect.Parameter.KEYWORD_ONLY,
+            default=False,
+            annotation=Annotated[bool, switch_of(item.name, flag)],
+        )
+        for flag in item.switches
+    ] or [_parameter(item, unset)]
 
 
 def _parameter(item: Setting, unset: str | None) -> inspect.Parameter:

@@ -82,7 +82,7 @@ def run_sweep(
     from continuum_sim.cli.layout import lay_out
     from continuum_sim.cli.sweep_progress import CellBar
     from continuum_sim.errors import ConfigError
-    from continuum_sim.results.view.sweep import failure_lines, sweep_json
+    from continuum_sim.results.view.sweep import failure_lines, sweep_json, unfit_lines
     from continuum_sim.sweeps.plan import SweepSpec, plan_sweep
     from continuum_sim.sweeps.run import run_sweep as run_plan
     from continuum_sim.sweeps.settings import check_setting
@@ -119,8 +119,8 @@ def run_sweep(
     if json:
         print(sweep_json(result), end="")
     elif len(bar):
-        show(lay_out(replace(result.view(), notes=())))  # failures are no result
-    say(f"wrote {out}: {bar}")
+        show(lay_out(replace(result.view(), notes=())))  # notes are no result
+    say(f"wrote {out}: {bar}", *(f"note: {line}" for line in unfit_lines(result)))
     if result.failures:
         say(*failure_lines(result.failures))
         raise ConfigError(f"{len(result.failures)} cells failed; the same command tries them again")

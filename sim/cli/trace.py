@@ -12,6 +12,7 @@ import typer
 from continuum_sim.cli.complete import completer
 from continuum_sim.cli.options import Json
 from continuum_sim.cli.setting_flags import option_of
+from continuum_sim.cli.trace_anonymize import anonymize_file
 from continuum_sim.cli.trace_convert import export_file, import_files
 from continuum_sim.cli.trace_fit import compare_files, fit_file, generate_file
 from continuum_sim.cli.trace_mix import mix_files
@@ -23,13 +24,14 @@ if TYPE_CHECKING:
     from continuum_sim.traces.stats import TraceStats
 
 trace = typer.Typer(
-    help="List, describe, import, export, check, scale, mix, fit and generate traces.", no_args_is_help=False
+    help="List, describe, import, export, check, scale, mix, anonymize, fit and generate traces.", no_args_is_help=False
 )
 trace.command("import")(import_files)
 trace.command("export")(export_file)
 trace.command("check")(check_file)
 trace.command("scale")(scale_file)
 trace.command("mix")(mix_files)
+trace.command("anonymize")(anonymize_file)
 trace.command("fit")(fit_file)
 trace.command("generate")(generate_file)
 trace.command("compare")(compare_files)

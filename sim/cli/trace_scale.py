@@ -11,7 +11,7 @@ import typer
 from continuum_sim.cli.complete import completer
 from continuum_sim.cli.options import Json
 from continuum_sim.cli.outcome import print_written, saying_beside
-from continuum_sim.cli.setting_flags import option_of
+from continuum_sim.cli.setting_flags import option_of, value_of_switches
 
 
 def check_file(
@@ -59,22 +59,39 @@ def scale_file(
     ] = None,
     limit: Annotated[int | None, option_of("limit", panel="")] = None,
     max_turns: Annotated[int | None, option_of("max_turns", panel="")] = None,
+    max_model_len: Annotated[
+        int | None, typer.Option(help="Longest context, prompt plus output of a turn, in tokens.", show_default=False)
+    ] = None,
+    drop_unfit: Annotated[
+        bool, typer.Option("--drop-unfit", help="Leave out programs with a context above --max-model-len.")
+    ] = False,
+    truncate_unfit: Annotated[
+        bool, typer.Option("--truncate-unfit", help="Cut programs before their first context above --max-model-len.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Write a trace in another size: contexts, outputs or gaps divided, the tails of gaps stretched."""
+    """Write a trace in another size: contexts, outputs or gaps divided, tails stretched, what is too long left out."""
     from continuum_sim.cli.console import show_lines
     from continuum_sim.cli.errors import interruptible
     from continuum_sim.cli.progress import counting
     from continuum_sim.errors import ConfigError
-    from continuum_sim.traces import find_trace
+    from continuum_sim.traces import Fitting, find_trace
     from continuum_sim.traces.rescale import rescale_trace
     from continuum_sim.traces.scale import parse_scale, parse_tail
 
-    if not scale and not tail:
-        raise ConfigError("nothing to change: give --scale tokens=8,gaps=4 or --tail quantile=0.9,stretch=3")
-    for flag, value in (("limit", limit), ("max_turns", max_turns)):
+    unfit = value_of_switches("unfit", {"--drop-unfit": drop_unfit, "--truncate-unfit": truncate_unfit})
+    if (unfit is None) != (max_model_len is None):
+        lacks = "--max-model-len TOKENS" if max_model_len is None else "--drop-unfit or --truncate-unfit"
+        has = f"--{unfit}-unfit" if max_model_len is None else "--max-model-len"
+        raise ConfigError(f"{has} does nothing without {lacks}; give that too, or leave it out")
+    if not scale and not tail and unfit is None:
+        raise ConfigError(
+            "nothing to change: give --scale tokens=8,gaps=4, --tail quantile=0.9,stretch=3, or --max-model-len TOKENS"
+        )
+    for flag, value in (("limit", limit), ("max_turns", max_turns), ("max_model_len", max_model_len)):
         if value is not None and value < 1:
             raise ConfigError(f"{flag} is {value}, expected at least 1")
+    fitting = None if unfit is None or max_model_len is None else Fitting(unfit, max_model_len)
     with interruptible("interrupted while scaling; nothing was written"), counting("programs scaled") as watch:
         programs = rescale_trace(
             find_trace(name),
@@ -83,10 +100,11 @@ def scale_file(
             tail=None if tail is None else parse_tail(tail),
             limit=limit,
             max_turns=max_turns,
+            fitting=fitting,
             watch=watch,
         )
     with saying_beside(out):
         if json:
-            print_written(out, programs=programs)
+            print_written(out, programs=programs, **({} if fitting is None else fitting.plain()))
         else:
-            show_lines(f"{out}: {programs:,} programs")
+            show_lines(f"{out}: {programs:,} programs", *([] if fitting is None else [str(fitting)]))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
+from typing import Final
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.gpus import GIB, GpuSpec
 from continuum_sim.hardware.model_spec import ModelSpec
 from continuum_sim.vllm_defaults import GPU_MEMORY_UTILIZATION
 
-_KV_DTYPE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1}
+KV_DTYPE_BYTES: Final = {"bfloat16": 2, "float16": 2, "float32": 4, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1}
+
+"""Types of vLLM's ``--kv-cache-dtype`` (``vllm/config/cache.py``) -> bytes of an element. Scales are held a layer, not
+a block."""
 
 _NON_TORCH_BYTES = round(0.20 * GIB)
 """Memory outside PyTorch; vLLM's logs say 0.13 (H100, llm-d-benchmark), 0.16 (H100, pull request 12126) and 0.20 GiB
@@ -170,10 +174,23 @@ def kv_dtype_bytes(model: ModelSpec, kv_dtype: str) -> int:
         For an unknown type.
     """
     if kv_dtype == "auto":
-        return model.dtype_bytes
-    if kv_dtype not in _KV_DTYPE_BYTES:
-        raise ConfigError(f"kv_dtype is {kv_dtype!r}, expected auto or one of {', '.join(_KV_DTYPE_BYTES)}")
-    return _KV_DTYPE_BYTES[kv_dtype]
+        return model.kv_element_bytes
+    if kv_dtype not in KV_DTYPE_BYTES:
+        raise ConfigError(f"kv_dtype is {kv_dtype!r}, expected auto or one of {', '.join(KV_DTYPE_BYTES)}")
+    return KV_DTYPE_BYTES[kv_dtype]
+
+
+def served_with(model: ModelSpec, kv_dtype: str) -> ModelSpec:
+    """Return the model with its KV cache in a type of vLLM's ``--kv-cache-dtype``; `auto` leaves it as it is.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown type.
+    """
+    if kv_dtype == "auto":
+        return model
+    return replace(model, kv_dtype_bytes=kv_dtype_bytes(model, kv_dtype))
 
 
 def _activation_peak_bytes(model: ModelSpec, tensor_parallel_size: int, tokens: int, requests: int) -> int:

@@ -35,9 +35,16 @@ class ModelSpec:
     """How many of the layers use the window; the others attend to everything."""
     dtype_bytes: int = 2
     """Bytes a weight as served (bf16: 2)."""
+    kv_dtype_bytes: int | None = None
+    """Bytes of an element of the KV cache as served; None: as many as a weight has."""
     extra_params: int = 0
     """Parameters that are loaded but take no part in text steps (a vision tower)."""
     aliases: tuple[str, ...] = field(default=())
+
+    @property
+    def kv_element_bytes(self) -> int:
+        """Bytes of an element of the KV cache."""
+        return self.dtype_bytes if self.kv_dtype_bytes is None else self.kv_dtype_bytes
 
     @property
     def n_full_layers(self) -> int:

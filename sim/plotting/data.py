@@ -229,7 +229,7 @@ def settings(summary: Summary, manifest: Mapping[str, Any] | None) -> dict[str, 
             found |= {name: item for name, item in value.items() if not isinstance(item, dict | list)}
     asked = (manifest or {}).get("settings")
     if isinstance(asked, dict):
-        found |= {"burst": asked.get("burst"), "start": asked.get("start", "empty")}
+        found |= {"burst": asked.get("burst"), "start": asked.get("start", "empty"), "unfit": asked.get("unfit")}
     if found.get("gpu_memory_utilization") is not None:
         # Blocks that were estimated follow from the GPU, the model and the token budget: no setting of their own.
         found["kv_blocks"] = None

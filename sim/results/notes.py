@@ -9,6 +9,7 @@ from continuum_sim.policies.planes import Policy, Retention
 from continuum_sim.results.summary import ReplicaSummary
 from continuum_sim.results.tally import Tally
 from continuum_sim.totals import EngineTotals
+from continuum_sim.traces.unfit import Fitting
 
 _LOST_PINS: Final = 0.1
 """Share of pins ended by a move from which the router is worth a note."""
@@ -55,6 +56,11 @@ def cluster_notes(policy: Policy, replicas: Sequence[ReplicaSummary]) -> list[st
     if idle:
         notes.append(f"no turn was sent to replica {', '.join(idle)}")
     return notes
+
+
+def unfit_notes(fitting: Fitting | None) -> list[str]:
+    """Say which programs were left out or cut."""
+    return [str(fitting)] if fitting is not None and fitting.named else []
 
 
 def load_notes(tally: Tally, *, block_size: int) -> list[str]:

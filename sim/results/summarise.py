@@ -26,12 +26,14 @@ from continuum_sim.results.summary import (
     Throughput,
     TierUse,
     ToolCalls,
+    UnfitPrograms,
 )
 from continuum_sim.results.tally import ReplicaTally, Tally
 from continuum_sim.slo import NO_SLO, Slo
 from continuum_sim.steady.served import Served
 from continuum_sim.tools import ToolTotals
 from continuum_sim.totals import EngineTotals, totals_of
+from continuum_sim.traces.unfit import Fitting
 
 _Part = TypeVar("_Part", bound=msgspec.Struct)
 
@@ -53,6 +55,7 @@ def summarise(
     cost: Cost,
     served_per_s: Served | None = None,
     drawn: bool = False,
+    unfit: Fitting | None = None,
     slo: Slo = NO_SLO,
     router: str | None = None,
     replicas: list[ReplicaSummary] | None = None,
@@ -70,6 +73,7 @@ def summarise(
         recovery=recovery or UNSET,
         served_per_s=served_per_s or UNSET,
         programs=tally.programs,
+        unfit=UNSET if unfit is None else UnfitPrograms(**unfit.plain()),
         measured=measured,
         children=tally.children or UNSET,
         turns=tally.turns,

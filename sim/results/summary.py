@@ -266,6 +266,19 @@ class Measured(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the names of programs have in them that do not count though they arrived then; left out where all do."""
 
 
+class UnfitPrograms(msgspec.Struct, frozen=True):
+    """What became of programs with a context too long for the engine, where these are left out or cut."""
+
+    dropped: Count
+    """Left out."""
+    truncated: Count
+    """Cut, or a sub-agent of them was left out or cut."""
+    children: Count
+    """Sub-agents left out or cut while their programs stay."""
+    named: list[str]
+    """The first of the programs."""
+
+
 class RunVerdict(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Whether the load could last, as far as this run can tell; see `continuum_sim.steady.verdict`."""
 
@@ -357,6 +370,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     curve; left out where too few programs end in that time."""
     programs: AtLeastOne
     """Sub-agents are not counted, nor in anything said of programs."""
+    unfit: UnfitPrograms | msgspec.UnsetType = msgspec.UNSET
+    """Of a run that leaves out or cuts what is too long; `programs` and all else are about what is left."""
     measured: Measured | msgspec.UnsetType = msgspec.UNSET
     """Where a warm-up or a cool-down is left out of the statistics from `jct_s` to `time_share`; all else is about the
     whole run."""

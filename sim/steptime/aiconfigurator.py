@@ -82,19 +82,22 @@ def load_aiconfigurator(
     release = _installed_or_error()
     system = _system(gpu)
     config = _hf_config(model)
-    key = {
+    kv_dtype = "fp8" if model.kv_element_bytes == 1 else None
+    key: dict[str, Any] = {
         "package": f"{PACKAGE} {release}",
         "grid": [_GRID, len(PROMPTS), len(TOKENS), len(REQUESTS), len(CONTEXTS)],
         "system": system,
         "tensor_parallel_size": tensor_parallel_size,
         "model": config,
     }
+    if kv_dtype is not None:  # keys without one are those of earlier caches
+        key["kv_cache_dtype"] = kv_dtype
     text = json.dumps(key, sort_keys=True)
     folder = cache_folder()
     path = folder / f"{system}-tp{tensor_parallel_size}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
     tables = _read(path, text)
     if tables is None:
-        tables = _ask_for_tables(model, config, gpu, system, tensor_parallel_size)
+        tables = _ask_for_tables(model, config, gpu, system, tensor_parallel_size, kv_dtype)
         _write(path, text, tables)
     about = {
         "kind": "aiconfigurator",
@@ -203,18 +206,24 @@ def _is_plain(model: ModelSpec) -> bool:
 
 
 def _ask_for_tables(
-    model: ModelSpec, config: dict[str, Any], gpu: GpuSpec, system: str, tensor_parallel_size: int
+    model: ModelSpec,
+    config: dict[str, Any],
+    gpu: GpuSpec,
+    system: str,
+    tensor_parallel_size: int,
+    kv_dtype: str | None,
 ) -> StepTables:
     with _model_folder(config) as folder, _quiet():
         from aiconfigurator_core.sdk import RustForwardPassPerfModel
 
-        engine = {
+        engine: dict[str, Any] = {
             "schema_version": 1,
             "model_name": folder,
             "system_name": system,
             "backend": "vllm",
             "tp_size": tensor_parallel_size,
             "pp_size": 1,
+            **({} if kv_dtype is None else {"kv_cache_dtype": kv_dtype}),
         }
         try:
             source = RustForwardPassPerfModel.from_native(engine, None)

@@ -143,4 +143,4 @@ def _make(argument: str, *, model: ModelSpec, gpu: GpuSpec, tensor_parallel_size
     return load_fitted(read_path(argument, "fitted", "FILE"))
 
 
-STEP_TIME = StepTimeKind("fitted", _make, one_gpu=True)
+STEP_TIME = StepTimeKind("fitted", _make, one_gpu=True, kv_dtypes=False)

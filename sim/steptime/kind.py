@@ -29,6 +29,8 @@ class StepTimeKind:
     make: StepTimeFactory
     one_gpu: bool = False
     """Whether it is read from measurements on one kind of GPU, whatever GPU is asked for."""
+    kv_dtypes: bool = True
+    """Whether its times know in how many bytes the KV cache holds an element."""
 
 
 def read_settings(text: str, known: Sequence[str], owner: str) -> dict[str, float]:

@@ -130,4 +130,4 @@ def _make(argument: str, *, model: ModelSpec, gpu: GpuSpec, tensor_parallel_size
     return load_profiled(read_path(folder, "profiled", "DIR"), model, tensor_parallel_size, **settings)
 
 
-STEP_TIME = StepTimeKind("profiled", _make, one_gpu=True)
+STEP_TIME = StepTimeKind("profiled", _make, one_gpu=True, kv_dtypes=False)

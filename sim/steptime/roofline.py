@@ -91,7 +91,7 @@ class Roofline(PiecewiseStepTime):
             + self._reduces * latency_s
         )
         self._pair_s = 4 * model.n_heads // size * model.head_dim / attention_flops  # one pair in one layer
-        self._kv_s = 2 * kv_heads * model.head_dim * width / gather  # one cached token in one layer
+        self._kv_s = 2 * kv_heads * model.head_dim * model.kv_element_bytes / gather  # one cached token in one layer
         self._decode_s = max(self._pair_s, self._kv_s)
         self._full, self._sliding = model.n_full_layers, model.n_sliding_layers
         self._window = model.sliding_window or 0
@@ -187,7 +187,8 @@ def _moved_bytes(model: ModelSpec, size: int, kv_heads: int) -> float:
     queries, keys = model.n_heads // size * model.head_dim, kv_heads * model.head_dim
     norms = 4 * model.norms_per_layer * model.hidden
     activation = (3 if model.gated_mlp else 2) * model.intermediate / size
-    return model.dtype_bytes * (norms + 2 * (queries + keys) + 4 * keys + activation)
+    streamed = model.dtype_bytes * (norms + 2 * (queries + keys) + 2 * keys + activation)
+    return streamed + 2 * keys * model.kv_element_bytes
 
 
 def _all_reduce(gpu: GpuSpec, size: int) -> tuple[float, float]:

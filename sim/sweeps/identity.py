@@ -59,12 +59,14 @@ class Lookup:
         model = config.model if isinstance(config.model, ModelSpec) else self._found(find_model, config.model)
         gpu = config.gpu if isinstance(config.gpu, GpuSpec) else self._found(find_gpu, config.gpu)
         facts: dict[str, Any] = {item.name: getattr(config, item.name) for item in fields(config)}
-        if not config.slo:
-            del facts["slo"]  # results without are those of versions that knew of none
+        for name, none in (("slo", None), ("unfit", None), ("kv_cache_dtype", "auto")):
+            if not facts[name] or facts[name] == none:
+                del facts[name]  # results without are those of versions that knew of none
+        shapes = {name: value for name, value in asdict(model).items() if name != "kv_dtype_bytes" or value is not None}
         facts |= {
             "trace": trace_sha256,
             "policy": self._once(("described", id(policy)), lambda: (policy, _of_policy(policy)))[1],
-            "model": asdict(model),
+            "model": shapes,
             "gpu": asdict(gpu),
             "replicas": [{**asdict(spec.gpu), **spec.tiers} for spec in parse_replicas(config.replicas, gpu)],
             "arrivals": self._arrivals(config),

@@ -33,6 +33,7 @@ def completed(line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         ("run --model llama-3.1-8", {"llama-3.1-8b"}),
         ("run --trace bf", {"bfcl.jsonl"}),
         ("trace stats bf", {"bfcl.jsonl"}),
+        ("trace anonymize bf", {"bfcl.jsonl"}),
         ("run --scenario plent", {"plentiful-memory"}),
         ("run --config plent", {"plentiful-memory"}),
         ("scenarios plent", {"plentiful-memory"}),

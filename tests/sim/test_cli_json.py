@@ -27,6 +27,7 @@ WRITERS = {
     "trace scale bfcl --scale tokens=2 --limit 2 --out TMP/s.jsonl": ("s.jsonl", {"programs"}),
     "trace generate bfcl --programs 3 --out TMP/g.jsonl": ("g.jsonl", {"programs", "seed"}),
     "trace generate bfcl --programs 3 --compare bfcl --out TMP/c.jsonl": ("c.jsonl", {"programs", "seed", "compared"}),
+    "trace anonymize bfcl --out TMP/a.jsonl": ("a.jsonl", {"programs", "seed"}),
     "trace mix bfcl:1 --programs 3 --out TMP/m.jsonl": ("m.jsonl", {"programs", "parts"}),
 }
 """Command that writes -> what it writes, and what else it says of that."""

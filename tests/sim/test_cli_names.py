@@ -75,6 +75,7 @@ def test_printable_text_is_printable_on_one_line(text: str) -> None:
         ("trace compare TRACE bfcl", ""),
         ("trace mix TRACE:1 --out TMP/m[b].jsonl", ""),
         ("trace scale TRACE --scale tokens=2 --out TMP/s[b].jsonl", ""),
+        ("trace anonymize TRACE --out TMP/a[b].jsonl", ""),
         ("trace export TRACE --to mooncake --out TMP/e[b].jsonl", ""),
         ("run --trace TRACE --policy lru --limit 3 --out TMP/r[/b]", ""),
         ("compare --trace TRACE --policies lru,ttl --limit 3 --arrivals burst --out TMP/c[/b]", ""),

@@ -73,6 +73,10 @@ def test_every_setting_is_a_flag_of_its_words_and_default(command: str) -> None:
         several = {"policy": "policies", "seed": "seeds", "rate": "rates"}.get(name)
         if several in options or (name in ("policy", "seed", "rate") and command != "run"):
             continue
+        for flag, value in item.switches.items():
+            assert options[flag.removeprefix("--").replace("-", "_")].help == item.about.switches[value]
+        if item.switches:
+            continue
         assert item.flag in options[name].opts
         assert options[name].help == item.help
         default = None if item.default is None else type(options[name].default)(item.default)

@@ -30,6 +30,8 @@ The command line, pages and files:
 Logs and traces of other tools:
 
 * `agent_logs`: of coding agents
+* `claude_logs`: of Claude Code, record by record
+* `otel_logs`: spans as their writers write them
 * `request_logs`: of requests, and traces for load generators
 * `recorded_logs`: of measured runs, as made from simulated ones
 * `logs`: one of every format that can be imported, and a tokenizer

@@ -69,7 +69,8 @@ def claims(importer: Importer, session: Session, seen: Seen) -> Claims:
 
 def _absent(session: Session, seen: Seen) -> dict[str, str]:
     """Return the fields that no record had, each with what stands in its place."""
-    absent = {name: f"{name}: recorded too low at times, see what was adjusted" for name in sorted(session.untrue)}
+    untrue = sorted(session.not_measured)
+    absent = {name: f"{name}: recorded too low at times, see what was adjusted" for name in untrue}
     if not session.gaps:
         absent["tool_s"] = "tool_s: programs of one turn have no gaps"
     elif session.unknown_gaps == session.gaps:

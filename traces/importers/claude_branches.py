@@ -1,4 +1,4 @@
-"""What a response of Claude Code keeps of the one before it where a person went back and asked anew."""
+"""What a response of Claude Code keeps of the one before it where a person went back and asked anew, or forked."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ def kept_of_branch(responses: Sequence[Response], index: int) -> int | None:
     one, before = responses[index], responses[index - 1] if index else None
     if before is None or one.compacted or one.goes_on_from in (None, index - 1):
         return None
-    most = min(one.usage.input_tokens, before.usage.input_tokens + max(1, before.usage.output_tokens))
-    if one.parent is not None and one.parent == before.parent:
-        return min(most, before.usage.input_tokens)  # the same question, asked again
+    most = min(one.input_tokens, before.input_tokens + max(1, before.output_tokens))
+    if one.parent and one.parent == before.parent:
+        return min(most, before.input_tokens)  # the same question, asked again
     above = set(_branch(responses, one.goes_on_from))
     last = index - 1
     for place in _branch(responses, index - 1):
         if place in above:
-            usage, after = responses[place].usage, responses[last].usage
-            context = usage.input_tokens + max(1, usage.output_tokens)
+            common, after = responses[place], responses[last]
+            context = common.input_tokens + max(1, common.output_tokens)
             # What the other branch kept of it bounds what this one can find there.
-            return min(most, context if after.input_tokens >= context else usage.input_tokens)
+            return min(most, context if after.input_tokens >= context else common.input_tokens)
         if responses[place].compacted:
             break
         last = place
-    return min(most, one.usage.cached_tokens)
+    return min(most, one.cached_tokens)
 
 
 def _branch(responses: Sequence[Response], index: int | None) -> Iterator[int]:

@@ -2,21 +2,27 @@
 
 Source: the files themselves have no published definition. The fields were taken from github.com/uw-syfi/TraceLab,
 ``scripts/extract_claude_rounds.py``, ``docs/prompt_cache_accounting.md`` and ``example_sessions/claude/trace.json``
-(version 2.1.157):
+(version 2.1.157), and from sessions, tests and notes in public repositories (versions 1.0.29 to 2.1.291):
 
 * one response is several ``assistant`` records with one ``message.id``; each repeats ``message.usage``, early ones
-  with placeholders: the largest is taken. The prompt is ``input_tokens`` + ``cache_creation_input_tokens`` +
+  with placeholders: the largest is taken. Often the true number is never written: an output that cannot hold what
+  the records show is a placeholder too. The prompt is ``input_tokens`` + ``cache_creation_input_tokens`` +
   ``cache_read_input_tokens``;
 * a tool is called in a ``tool_use`` block and answered in a ``tool_result`` block of a ``user`` record;
 * a compaction is a ``system`` record ``compact_boundary`` and a ``user`` record with ``isCompactSummary``;
 * a sub-agent's answer to its parent names it (``toolUseResult.agentId``), with ``status`` ``async_launched`` where the
-  parent went on;
+  parent went on. That it has ended is then told by a ``<task-notification>`` (in a ``user`` record, or where other
+  tools ran in a ``queued_command`` attachment), or by ``TaskOutput``, which waits for it; shells in the background
+  (``run_in_background``) are told of in the same ways;
 * sub-agents have ``isSidechain`` and, in newer versions, ``agentId`` and files of their own
   (``SESSION/subagents/agent-ID.jsonl``; those of a workflow, which a tool's answer names as ``toolUseResult.runId``, in
-  ``SESSION/subagents/workflows/RUN``);
+  ``SESSION/subagents/workflows/RUN``). In older versions they are in the session's file without an id, and begin with
+  the very text of the ``prompt`` that a ``Task`` call was given. In the stream that ``claude -p --output-format
+  stream-json`` writes, ``parent_tool_use_id`` names that call;
 * records point to the one before (``parentUuid``); where a person went back and asked anew, two branches begin at one
   record. They were served one after the other, so they stay turns of one program, and the first turn of another branch
-  keeps what both have in common.
+  keeps what both have in common. Sessions that were resumed or forked are branches in the same way (`claude_sessions`);
+* a history that was copied without its times has one time on all its records: gaps in it are unknown.
 
 Branches, workflows and ``agentId`` beside ``toolUseResult`` are as in the sessions that
 github.com/daaain/claude-code-log has for its tests (versions 2.0.46 to 2.1.2).
@@ -32,149 +38,162 @@ from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.importers.api import Importer
 from continuum_sim.traces.importers.calls import Call, joined, make_program
 from continuum_sim.traces.importers.claude_branches import kept_of_branch
-from continuum_sim.traces.importers.claude_records import Agent, take
+from continuum_sim.traces.importers.claude_links import Link, links_of
+from continuum_sim.traces.importers.claude_records import Agent, Came, Part, Response
+from continuum_sim.traces.importers.claude_sessions import read_conversations
 from continuum_sim.traces.importers.families import Started, with_children
-from continuum_sim.traces.importers.fields import as_object
 from continuum_sim.traces.importers.head import Head
 from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source
-from continuum_sim.traces.importers.values import decode
 from continuum_sim.traces.schema import Program, SharedPrefix
 
 
 def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
-    for main, files in _sessions(sources):
-        agents: dict[str, Agent] = {}
-        roots: dict[str, str] = {}
-        name = ""
-        broken = False
-        for source in files:
-            folder = source.path.parent
-            run = folder.name if folder.parent.name == "workflows" else ""
-            for number, line in source.lines():
-                try:
-                    record = as_object(decode(line), "the line")
-                    found = record.get("sessionId")
-                    name = name or (found if isinstance(found, str) else "")
-                    take(record, agents, roots, run)
-                except TraceError as error:
-                    session.bad(error, source.path, number)
-                    broken = True
-        if broken:
-            session.note("sessions with a bad record, left out")
-            continue
+    zero: float | None = None
+    for part in read_conversations(sources, session):
+        began = [agent.began for agent in part.agents.values()]
+        zero = min((at for at in (zero, *began) if at is not None), default=None)
         try:
-            programs = _family(name or main.stem, agents, session)
+            programs = _family(part, zero, session)
         except TraceError as error:
-            session.bad(error, main.path)
+            session.bad(error, Path(part.path))
             continue
+        del part  # which may be large
         yield from programs
 
 
-def _sessions(sources: Iterable[Source]) -> Iterator[tuple[Source, list[Source]]]:
-    """Yield every session's file with those of its sub-agents (anywhere below ``SESSION/subagents``) after it."""
-    sessions: list[Source] = []
-    below: dict[Path, list[Source]] = {}
-    for source in sources:
-        folder = next((p.parent for p in source.path.parents if p.name == "subagents"), None)
-        if folder is None:
-            sessions.append(source)
-        else:
-            below.setdefault(folder, []).append(source)
-    for source in sessions:
-        yield source, [source, *below.pop(source.path.with_name(source.stem), [])]
-    for rest in below.values():
-        yield from ((source, [source]) for source in rest)
-
-
-def _family(name: str, agents: dict[str, Agent], session: Session) -> list[Program]:
+def _family(part: Part, zero: float | None, session: Session) -> list[Program]:
     """Return a session's programs: the main conversation with its sub-agents, and those that nothing ties to it."""
-    found = {key: agent for key, agent in agents.items() if agent.responses}
-    parents: dict[str, str] = {}
-    for key, agent in found.items():
-        for child, other in found.items():
-            if child != key and (child in agent.links or other.run in agent.runs):
-                parents.setdefault(child, key)
-    roots = [key for key in found if not _ends_at_a_root(key, parents)]
+    links = links_of(part)
+    roots = [key for key in part.agents if not _ends_at_a_root(key, links)]
     for key in roots:
-        parents.pop(key, None)
-    roots += [key for key in found if key not in parents and key not in roots]
+        links.pop(key, None)
+    roots += [key for key in part.agents if key not in links and key not in roots]
     strays = sum(map(bool, roots))
     if strays:
         session.note("sub-agents that no turn is known to have started, imported as programs of their own", strays)
-    children: dict[str, list[str]] = {}
-    for child, parent in parents.items():
-        children.setdefault(parent, []).append(child)
-    return [_program(name, key, found, children, session) for key in found if key in roots]
+    return [_Maker(part, links, zero, session).program(key) for key in part.agents if key in roots]
 
 
-def _ends_at_a_root(key: str, parents: dict[str, str]) -> bool:
+def _ends_at_a_root(key: str, links: dict[str, Link]) -> bool:
     """Whether following the parents comes to an end soon; agents that start each other in a circle do not."""
     seen = {key}
-    while key in parents:
-        key = parents[key]
+    while key in links:
+        key = links[key].parent
         if key in seen or len(seen) > MAX_DEPTH:
             return False
         seen.add(key)
     return True
 
 
-def _program(
-    name: str, key: str, agents: dict[str, Agent], children: dict[str, list[str]], session: Session
-) -> Program:
-    """Make the program of an agent, its sub-agents in it."""
-    agent = agents[key]
-    started: list[Started] = []
-    for child in children.get(key, []):
-        program = _program(name, child, agents, children, session)
-        link = agent.links.get(child) or agent.runs[agents[child].run]
-        after = next((i for i, one in enumerate(agent.responses) if link.tool_id in one.tool_ids), link.join_turn - 1)
-        waited = link.waited and after < link.join_turn < len(agent.responses)
-        started.append(Started(program, max(0, after), link.join_turn if waited else None))
-    waits = {one.join_turn for one in started}
-    calls = [_call(agent, index, index + 1 in waits, session) for index in range(len(agent.responses))]
-    first = agent.responses[0]
-    prefix = None
-    if first.usage.cached_tokens:
-        # A first prompt finds only what other sessions left: the same number in the same version is the same text.
-        prompt = "-".join(part for part in ("claude-code", agent.version, first.model) if part)
-        prefix = SharedPrefix(f"{prompt}-{first.usage.cached_tokens}", first.usage.cached_tokens)
-    own_name = session.unique("/".join(part for part in (name, key) if part))
-    return with_children(make_program(own_name, calls, session, shared_prefix=prefix), started)
+class _Maker:
+    """Makes the programs of a session."""
+
+    def __init__(self, part: Part, links: dict[str, Link], zero: float | None, session: Session) -> None:
+        self._part, self._links, self._zero, self._session = part, links, zero, session
+
+    def program(self, key: str) -> Program:
+        """Make the program of an agent, its sub-agents in it."""
+        agent = self._part.agents[key]
+        children = {child: link for child, link in self._links.items() if link.parent == key}
+        started = [Started(self.program(child), link.after, link.join) for child, link in children.items()]
+        outputs = self._outputs(agent)
+        calls = [self._call(agent, index, outputs[index], children) for index in range(len(agent.responses))]
+        first = agent.responses[0]
+        prefix = None
+        if first.cached_tokens:
+            # A first prompt finds only what other sessions left: the same number in the same version is the same text.
+            prompt = "-".join(part for part in ("claude-code", agent.version, first.model) if part)
+            prefix = SharedPrefix(f"{prompt}-{first.cached_tokens}", first.cached_tokens)
+        name = self._session.unique("/".join(part for part in (self._part.name, key) if part))
+        arrival_s = None if agent.began is None or self._zero is None else max(0.0, agent.began - self._zero)
+        made = make_program(name, calls, self._session, arrival_s=arrival_s, shared_prefix=prefix)
+        return with_children(made, started)
+
+    def _outputs(self, agent: Agent) -> list[int]:
+        """Return the output tokens of every response: those counted in what is shown where the record is a placeholder.
+
+        What is shown comes back in the next prompt, so that cannot have grown by less.
+        """
+        found: list[int] = []
+        for index, one in enumerate(agent.responses):
+            tokens = one.output_tokens
+            if one.is_placeholder:
+                self._session.unmeasured("output_tokens")
+                if one.shown_tokens:
+                    self._session.note("responses whose recorded output is a placeholder, counted in their text")
+                    following = agent.responses[index + 1] if index + 1 < len(agent.responses) else None
+                    grown = one.shown_tokens
+                    if following is not None and following.input_tokens > one.input_tokens and not following.compacted:
+                        grown = min(grown, following.input_tokens - one.input_tokens)
+                    tokens = max(tokens, grown)
+                else:
+                    self._session.note("responses whose recorded output is a placeholder: the trace's are too low")
+            found.append(tokens)
+        return found
+
+    def _call(self, agent: Agent, index: int, output_tokens: int, children: dict[str, Link]) -> Call:
+        """Make the call of a response; where the next one waits for sub-agents, the gap is what other tools took."""
+        one = agent.responses[index]
+        names, gap_s = list(one.tools), None
+        if index + 1 < len(agent.responses):
+            following = agent.responses[index + 1]
+            joins = [child for child, link in children.items() if link.join == index + 1]
+            gap_s = self._gap_s(one, following, {id(came) for child in joins for came in children[child].told})
+            if not names:
+                names = _told_of(following.came, agent)
+            if following.from_user:
+                names.append("human")
+            if gap_s is None:
+                self._session.note("responses without times around them, gap taken as 0 s")
+            elif gap_s < 0 and following.goes_on_from not in (None, index):
+                self._session.note("branches that ran at the same time (forked sessions), put one after the other")
+                gap_s = None
+        kept = kept_of_branch(agent.responses, index)
+        if kept is not None:
+            self._session.note(
+                "turns after going back in the conversation, which keep what both branches have in common"
+            )
+        return Call(
+            one.input_tokens,
+            output_tokens,
+            kept_tokens=kept,
+            cached_tokens=one.cached_tokens,
+            compacted=one.compacted,
+            tool=joined(names),
+            tool_s=gap_s,
+        )
+
+    def _gap_s(self, one: Response, following: Response, of_children: set[int]) -> float | None:
+        """Return how long the parent's own part of a gap was, if anything tells."""
+        own = [came.at for came in following.came if id(came) not in of_children]
+        if of_children and not own:
+            return 0.0
+        until = max((at for at in own if at is not None), default=None)
+        if until is None or one.answered is None:
+            return None
+        if until == one.answered == one.asked:
+            return None  # a copied history: nothing answers in no time
+        return max(0.0, until - one.answered) if of_children else until - one.answered
 
 
-def _call(agent: Agent, index: int, waits: bool, session: Session) -> Call:
-    """Make the call of a response; where the next one waits for sub-agents, the gap is what other tools took."""
-    one = agent.responses[index]
-    names, gap_s = list(one.tools), 0.0
-    if index + 1 < len(agent.responses):
-        asked = agent.responses[index + 1].asked
-        if asked.from_user:
-            names.append("human")
-        until = asked.last_own if waits else asked.last
-        if until is not None and one.answered is not None:
-            gap_s = max(0.0, until - one.answered) if waits else until - one.answered
-        elif not waits:
-            session.note("responses without times around them, gap taken as 0 s")
-    kept = kept_of_branch(agent.responses, index)
-    if kept is not None:
-        session.note("turns after going back in the conversation, which keep what both branches have in common")
-    return Call(
-        one.usage.input_tokens,
-        one.usage.output_tokens,
-        kept_tokens=kept,
-        cached_tokens=one.usage.cached_tokens,
-        compacted=one.compacted,
-        tool=joined(names),
-        tool_s=gap_s,
-    )
+def _told_of(came: list[Came], agent: Agent) -> list[str]:
+    """Return the tools that started what a response was told the end of, where that is all it waited for."""
+    news = [one for one in came if one.is_news]
+    calls = [one.tool or agent.launched.get(one.task, "") for one in news]
+    return [agent.names.get(call, "task-notification") for call in calls]
 
 
 def _sniff(head: Head) -> float:
-    if "usageMetadata" in head.names:  # Qwen Code, whose records look much the same
-        return 0.0
+    has_usage = "input_tokens" in head.names
+    if not has_usage and head.names & {"usageMetadata", "projectHash", "parts"}:
+        return 0.0  # Qwen Code and Gemini CLI write some of the same fields, and no usage
     if head.has("sessionId") and {"parentUuid", "isSidechain"} & head.top:
         return 1.0
+    if head.has("type", "session_id", "message") and has_usage:
+        return 0.95  # the stream
+    if head.has("type", "subtype", "session_id", "tools"):
+        return 0.9
     return 0.5 if head.has("sessionId", "type") else 0.0
 
 
@@ -189,12 +208,14 @@ CLAUDE_CODE = Importer(
         "input_tokens and output_tokens: usage of every response, cached part and hidden reasoning included",
         "tool_s: from the last record of a response to the last input of the next one (human pauses included)",
         "tool: names of the tools, several joined by +, and human where a user's message came",
+        "arrival_s: first prompt of a session, from the earliest on",
     ),
     derived=(
         "kept_tokens: from prompt lengths; after a compaction or a shorter prompt, cache_read_input_tokens; after "
         "going back to an earlier answer, what was there by then",
         "shared_prefix: what the cache gave to the first prompt, for sessions with the same number, version and model",
         "children: from the tool call that a sub-agent answers (agentId) to the response after that answer",
+        "sessions that were resumed or forked: one program, by the responses (message.id) that they have in common",
     ),
-    missing=("arrival_s", "the call that writes the summary of a compaction"),
+    missing=("the call that writes the summary of a compaction",),
 )

@@ -2,193 +2,454 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+import re
+from collections.abc import Container
+from sys import intern
+from typing import Any, Final
 
-from continuum_sim.traces.importers.fields import as_time, optional_array, optional_object
-from continuum_sim.traces.importers.usage import Usage, read_usage
+import msgspec
+
+from continuum_sim.traces.check import MAX_TOKENS
+from continuum_sim.traces.importers.claude_lines import (
+    Block,
+    Line,
+    Message,
+    Notification,
+    Result,
+    attached,
+    blocks_of,
+    input_of,
+    launched_in_text,
+    notifications,
+    progress_of,
+    queued,
+    result_of,
+    still_running,
+    stream_event,
+    text,
+    usage_of,
+)
+from continuum_sim.traces.importers.fields import as_count, as_time, optional_object
+from continuum_sim.traces.importers.session import Session
+from continuum_sim.traces.importers.tokens import Tokens
+from continuum_sim.traces.importers.usage import read_usage
+
+_CHARS_PER_TOKEN: Final = 10
+"""No text has so many once runs of a character count as one: an output that would need it was not recorded."""
+_CALL_CHARS: Final = 40
+"""What a tool call takes beside its name and its input, at the least."""
+_RUN: Final = re.compile(rb"(.)\1{3,}", re.DOTALL)
+_CHAIN: Final = "sidechain-"
+"""Begins the name of a sub-agent that has no id."""
+_STARTS_AGENTS: Final = ("Task", "Agent")
+_WAITS_FOR: Final = ("TaskOutput", "AgentOutputTool", "AgentOutput", "BashOutput", "BashOutputTool")
+"""Tools that wait for a sub-agent or a shell in the background, by their names over the versions."""
+_NOT_A_PERSON: Final = ("<teammate-message", "<cross-session-message")
 
 
-@dataclass
-class Response:
-    """One LLM call, put together from its records."""
+class Came(msgspec.Struct, array_like=True, gc=False):
+    """What came before a response: answers of tools, messages, or one thing that tells of a sub-agent or a shell."""
+
+    at: float | None
+    """Seconds since 1970."""
+    tool: str = ""
+    """Id of the call of a sub-agent or shell that it answers, or that launched what has ended."""
+    task: str = ""
+    """The sub-agent or shell that has ended."""
+    ended: bool = False
+    """Whether it says that what the call started has ended."""
+    is_news: bool = False
+    """Whether it came by itself rather than as an answer."""
+
+
+class Response(msgspec.Struct, array_like=True, gc=False):
+    """One LLM call, put together from its records; times in seconds since 1970."""
 
     id: str
-    usage: Usage
     model: str
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
     compacted: bool
-    asked: Waiting
-    parent: str | None
-    """``uuid`` of the record it answers."""
+    came: list[Came]
+    from_user: bool
+    """Whether a person's message was among what came."""
+    parent: int
+    """Which record it answers, 0 if that is not known."""
     goes_on_from: int | None
     """Index of the response before it in its branch: -1 if it has none, ``None`` if that is not known."""
+    first: float | None = None
+    """When its first record was written ..."""
     answered: float | None = None
-    tools: list[str] = field(default_factory=list)
-    tool_ids: list[str] = field(default_factory=list)
+    """... and its last."""
+    tools: list[str] = []
+    """Names of the tools called."""
+    starts: list[str] | None = None
+    """Ids of those calls that started a sub-agent, or something in the background."""
+    shown_chars: int = 0
+    """What its records show, in characters."""
+    shown_tokens: int = 0
+    """The same in tokens, with a tokenizer."""
+
+    @property
+    def is_placeholder(self) -> bool:
+        """Whether its recorded output cannot hold what its records show."""
+        return self.output_tokens * _CHARS_PER_TOKEN < self.shown_chars
+
+    @property
+    def asked(self) -> float | None:
+        """When the last of what came before it was there."""
+        return max((one.at for one in self.came if one.at is not None), default=None)
 
 
-@dataclass
-class Waiting:
-    """What came between two responses: times in seconds since 1970."""
+class Agent(msgspec.Struct):
+    """The main conversation of a session, or one sub-agent."""
 
-    last: float | None = None
-    """When the last of it was there."""
-    last_own: float | None = None
-    """The same without the answers of sub-agents."""
-    from_user: bool = False
-
-
-class Link(NamedTuple):
-    """How a sub-agent stands to its parent."""
-
-    tool_id: str
-    """Of the call that started it."""
-    join_turn: int
-    """The response before which its answer came."""
-    waited: bool
-    """Whether that answer was its result, rather than the news that it had been launched."""
-
-
-@dataclass
-class Agent:
-    """The main conversation of a session, or one sub-agent, as far as it has been read."""
-
-    responses: list[Response] = field(default_factory=list)
-    compacted: bool = False
-    input: Waiting = field(default_factory=Waiting)
+    responses: list[Response] = []
     version: str = ""
-    links: dict[str, Link] = field(default_factory=dict)
-    """By sub-agent."""
-    runs: dict[str, Link] = field(default_factory=dict)
-    """By workflow that it launched."""
     run: str = ""
     """The workflow it is part of."""
-    responded: dict[str, int] = field(default_factory=dict)
-    """Record (``uuid``) to the last response at or above it in its branch, by index; -1 where there is none."""
+    launched: dict[str, str] = {}
+    """Sub-agent, workflow or shell in the background to the id of the call that started it."""
+    prompts: dict[str, int] = {}
+    """Call that starts a sub-agent to a hash of what it is told."""
+    names: dict[str, str] = {}
+    """Call that started something to the name of its tool."""
+    first_prompt: int = 0
+    """Hash of what it was told itself."""
+    maybe: str = ""
+    """Of one without an id: the only call in its session that had no answer yet when it began."""
+    queued: list[tuple[int, str, str]] = []
+    """News that was queued: before which response, task and call."""
+    last: float | None = None
+    """Time of its last record."""
+
+    @property
+    def began(self) -> float | None:
+        """When its first prompt was there."""
+        first = self.responses[0]
+        return first.first if first.asked is None else first.asked
 
 
-def take(record: dict[str, Any], agents: dict[str, Agent], roots: dict[str, str], run: str = "") -> None:
-    """Take in one record: a response, an input to the next one, or a compaction.
+class Part(msgspec.Struct):
+    """What one file has of one session, sub-agents included; the main conversation is agent ``""``."""
+
+    name: str
+    path: str
+    agents: dict[str, Agent] = {}
+    results: list[tuple[int, int]] = []
+    """Output tokens so far by a result of the stream, and by the responses before it."""
+
+
+class Reader:
+    """Puts together a `Part` from its records.
 
     Parameters
     ----------
-    record
-        The record.
-    agents
-        The main conversation (``""``) and the sub-agents of the session, as far as they are known.
-    roots
-        Sub-agents without an id, by their records.
-    run
-        The workflow that the record's file belongs to, if any.
+    part
+        What is put together.
+    tokens
+        Counts what responses show, if that was asked for.
     """
-    agent = agents.setdefault(_agent_of(record, roots), Agent())
-    agent.run = agent.run or run
-    above = _responded(record, agent)
-    kind = record.get("type")
-    if kind == "system" and record.get("subtype") == "compact_boundary":
-        agent.compacted = True
-    message = record.get("message")
-    if not isinstance(message, dict) or kind not in ("assistant", "user"):
-        return
-    at = None if record.get("timestamp") is None else as_time(record["timestamp"], "timestamp")
-    if kind == "user":
-        if record.get("isCompactSummary"):
-            agent.compacted = True
-        linked = _link(record, message, agent)
+
+    def __init__(self, part: Part, tokens: Tokens | None) -> None:
+        self.part = part
+        self._tokens = tokens
+        self._reading: dict[str, _Reading] = {}
+        self._roots: dict[int, str] = {}
+        self._open_calls: dict[str, None] = {}
+
+    def knows(self, record: str | None) -> bool:
+        """Whether a record (by its ``uuid``) is one of these."""
+        return record is not None and any(hash(record) in one.responded for one in self._reading.values())
+
+    def take(self, line: Line, run: str = "") -> None:
+        """Take in one record; ``run`` is the workflow that its file belongs to, if any.
+
+        Raises
+        ------
+        TraceError
+            If a count or a time in it cannot be right.
+        """
+        kind = line.type
+        if kind == "result":
+            self._check(line)
+            return
+        if kind == "progress":
+            if (child := progress_of(line)) and line.parent_tool:
+                self._agent("").agent.launched.setdefault(child, line.parent_tool)
+            return
+        reading = self._agent(self._key(line), run)
+        if kind == "stream_event":
+            reading.stream(*stream_event(line))
+            return
+        above = reading.above(line)
+        if above is _SEEN:
+            return
+        if kind == "system":
+            if line.subtype == "compact_boundary":
+                reading.compacted = True
+            elif line.subtype == "task_notification":
+                ended = line.status not in ("running", "pending")
+                reading.news([Notification(line.task_id or "", line.tool_use_id or "", ended)], _time(line))
+        elif kind == "attachment":
+            reading.news(list(attached(line)), _time(line))
+        elif kind == "queue-operation":
+            queue = reading.agent.queued
+            queue += [(len(reading.agent.responses), one.task, one.tool) for one in queued(line) if one.ended]
+        elif kind in ("assistant", "user"):
+            message = line.message
+            if message is None:
+                return
+            if kind == "user":
+                reading.ask(line, message, self._open_calls, self.part.agents)
+            elif message.model != "<synthetic>" and message.id is not None:
+                if not reading.agent.version:
+                    reading.agent.version = line.version or line.claude_code_version or ""
+                reading.answer(line, message, above, self._tokens, self._open_calls)
+
+    def _agent(self, key: str, run: str = "") -> _Reading:
+        found = self._reading.get(key)
+        if found is None:
+            found = self._reading[key] = _Reading(Agent())
+            self.part.agents[key] = found.agent
+            if key.startswith(_CHAIN) and len(self._open_calls) == 1:
+                (found.agent.maybe,) = self._open_calls
+        found.agent.run = found.agent.run or run
+        return found
+
+    def _key(self, line: Line) -> str:
+        """Return the sub-agent that a record belongs to, or ``""`` for the main conversation.
+
+        Where sub-agents have no id, a chain of records (``parentUuid``) is one, named after its first record.
+        """
+        if line.parent_tool_use_id:
+            return line.parent_tool_use_id
+        if not line.is_sidechain:
+            return ""
+        if line.agent_id:
+            return line.agent_id
+        uuid = line.uuid
+        root = None if line.parent_uuid is None else self._roots.get(hash(line.parent_uuid))
+        if root is None:
+            root = f"{_CHAIN}{uuid or len(self._roots)}"
+        if uuid:
+            self._roots[hash(uuid)] = root
+        return root
+
+    def _check(self, line: Line) -> None:
+        total = optional_object(usage_of(line)).get("output_tokens")
+        if total is not None:
+            own = sum(one.output_tokens for agent in self.part.agents.values() for one in agent.responses)
+            self.part.results.append((as_count(total, "usage.output_tokens"), own))
+
+
+_SEEN: Final = -2
+"""In place of a response above: the record has been taken in before."""
+
+
+class _Reading:
+    """An agent with what is needed only while it is read."""
+
+    def __init__(self, agent: Agent) -> None:
+        self.agent = agent
+        self.compacted = False
+        self.responded: dict[int, int] = {}
+        """Record (hash of its ``uuid``) to the last response at or above it in its branch; -1 where there is none."""
+        self._came: list[Came] = []
+        self._from_user = False
+        self._index: dict[str, int] = {}
+        """Response by its id."""
+        self._calls: dict[str, tuple[int, str]] = {}
+        """Call that has no answer yet to its response and the tool's name."""
+        self._targets: dict[str, str] = {}
+        """Call that waits for something in the background to what that is."""
+        self._streamed = ""
+
+    def above(self, line: Line) -> int | None:
+        """Return which response a record comes after in its branch, and keep that for the records after it."""
+        uuid = None if line.uuid is None else hash(line.uuid)
+        if uuid is not None and uuid in self.responded:
+            return _SEEN
+        if line.parent_uuid is not None:
+            known = self.responded.get(hash(line.parent_uuid))
+        else:
+            # Records without one begin a conversation; later on they may be anything.
+            known = None if self.agent.responses else -1
+        if known is not None and uuid is not None:
+            self.responded[uuid] = known
+        return known
+
+    def news(self, found: list[Notification], at: float | None) -> None:
+        """Take note of what ended in the background."""
+        self._came += [Came(at, one.tool, one.task, one.ended, is_news=True) for one in found]
+
+    def ask(self, line: Line, message: Message, open_calls: dict[str, None], agents: Container[str]) -> None:
+        """Take in a ``user`` record: answers of tools, a message, or a summary."""
+        at = _time(line)
+        self._seen_at(at)
+        if line.is_compact_summary:
+            self.compacted = True
+        blocks = blocks_of(message)
+        answers = [block for block in blocks if block.type == "tool_result"]
+        texts = [block.text for block in blocks if block.type == "text"]
+        if not self.agent.responses and not self.agent.first_prompt and texts:
+            self.agent.first_prompt = hash("\n".join(texts).strip())
+        told = [one for found in texts for one in notifications(found)]
+        if told or (line.origin_kind == "task-notification" and not answers):
+            self.news(told, at)
+            if not told:
+                self._came.append(Came(at, is_news=True))
+        elif answers:
+            for block in answers:
+                open_calls.pop(block.tool_use_id, None)
+                self._answered(line, block, at, agents)
+        else:
+            self._other(at)
+        self._from_user |= not told and not answers and bool(blocks) and _is_from_user(line, texts)
+
+    def answer(
+        self, line: Line, message: Message, above: int | None, tokens: Tokens | None, open_calls: dict[str, None]
+    ) -> None:
+        """Take in an ``assistant`` record: a response, or more of it."""
+        input_tokens, cached_tokens, output_tokens = _counts(message)
+        at = _time(line)
+        self._seen_at(at)
+        agent, id = self.agent, message.id or ""
+        index = self._index.get(id)
+        if index is None:
+            index = self._index[id] = len(agent.responses)
+            parent = 0 if line.parent_uuid is None else hash(line.parent_uuid)
+            one = Response(
+                *(id, intern(message.model or ""), input_tokens, cached_tokens, output_tokens),
+                *(self.compacted, self._came, self._from_user, parent, above),
+                first=at,
+            )
+            agent.responses.append(one)
+            self.compacted, self._came, self._from_user = False, [], False
+        one = agent.responses[index]
+        if line.uuid is not None:
+            self.responded[hash(line.uuid)] = index
+        if (output_tokens, input_tokens) > (one.output_tokens, one.input_tokens):
+            one.output_tokens, one.input_tokens, one.cached_tokens = output_tokens, input_tokens, cached_tokens
         if at is not None:
-            agent.input.last = at if agent.input.last is None else max(agent.input.last, at)
-            if not linked:
-                own = agent.input.last_own
-                agent.input.last_own = at if own is None else max(own, at)
-        agent.input.from_user |= _is_from_user(record, message)
-    elif message.get("model") != "<synthetic>" and isinstance(message.get("id"), str):
-        if isinstance(record.get("version"), str):
-            agent.version = agent.version or record["version"]
-        _answer(record, message, at, agent, above)
+            one.answered = at if one.answered is None else max(one.answered, at)
+        for block in blocks_of(message):
+            self._show(block, one, tokens)
+            if block.type == "tool_use" and block.name:
+                self._call(block, one, open_calls)
+
+    def stream(self, kind: str, id: str, usage: Any) -> None:
+        """Take in an event of the API's stream, the last of which knows how long the response was."""
+        if kind == "message_start":
+            self._streamed = id
+        index = self._index.get(self._streamed)
+        total = optional_object(usage).get("output_tokens")
+        if kind == "message_delta" and index is not None and total is not None:
+            one = self.agent.responses[index]
+            one.output_tokens = max(one.output_tokens, as_count(total, "event.usage.output_tokens"))
+
+    def _seen_at(self, at: float | None) -> None:
+        if at is not None:
+            self.agent.last = at if self.agent.last is None else max(self.agent.last, at)
+
+    def _show(self, block: Block, one: Response, tokens: Tokens | None) -> None:
+        is_call = block.type == "tool_use"
+        chars = len(block.text) + len(block.thinking)
+        if is_call:
+            chars += len(block.name) + len(memoryview(block.input)) + _CALL_CHARS
+        if chars > one.output_tokens * _CHARS_PER_TOKEN:
+            told = (block.text + block.thinking + block.name).encode("utf-8", "replace") + bytes(block.input)
+            chars = min(chars, len(_RUN.sub(rb"\1", told)) + _CALL_CHARS * is_call)
+        one.shown_chars += chars
+        if tokens is not None:
+            shown = (block.text, block.thinking, block.name)
+            data = bytes(block.input) if is_call else b""
+            one.shown_tokens += sum(tokens.count(found) for found in (*shown, data.decode("utf-8", "replace")) if found)
+
+    def _call(self, block: Block, one: Response, open_calls: dict[str, None]) -> None:
+        id, name = block.id, intern(block.name)
+        one.tools.append(name)
+        if not id:
+            return
+        self._calls[id] = (len(self.agent.responses) - 1, name)
+        if name in _STARTS_AGENTS:
+            open_calls[id] = None
+            self.agent.prompts[id] = hash(text(input_of(block).prompt).strip())
+            self._started(id)
+        elif name in _WAITS_FOR:
+            asked = input_of(block)
+            names = (asked.task_id, asked.agent_id, asked.agent_id_of_old, asked.shell_id, asked.bash_id)
+            self._targets[id] = next((name for name in names if isinstance(name, str)), "")
+
+    def _started(self, tool: str) -> None:
+        """Take note that a call started a sub-agent, or something in the background."""
+        index, name = self._calls.get(tool, (-1, ""))
+        if index >= 0 and tool not in self.agent.names:
+            self.agent.names[tool] = name
+            one = self.agent.responses[index]
+            one.starts = [*(one.starts or ()), tool]
+
+    def _answered(self, line: Line, block: Block, at: float | None, agents: Container[str]) -> None:
+        """Take in an answer of a tool."""
+        tool = block.tool_use_id
+        noted = result_of(line)
+        child = noted.agent or ("" if line.is_sidechain else line.agent_id or "")
+        shell, is_launched = noted.task, noted.launched
+        if noted == Result() and (tool in self.agent.prompts or self._calls.get(tool, (0, ""))[1] == "Bash"):
+            launched_agent, shell = launched_in_text(block)
+            child, is_launched = child or launched_agent, bool(launched_agent)
+        for launched in (child, noted.run, shell):
+            if launched:
+                self.agent.launched.setdefault(launched, tool)
+                self._started(tool)
+        if tool in agents:
+            self._started(tool)
+        self._calls.pop(tool, None)
+        target = self._targets.pop(tool, "")
+        if target or noted.retrieved or noted.unfinished:
+            over = not noted.unfinished and not still_running(block)
+            self._came += [Came(at, tool, task if over else "", over) for task in noted.retrieved or (target,)]
+        elif tool in self.agent.names:
+            self._came.append(Came(at, tool, "", not is_launched))
+        else:
+            self._other(at)
+
+    def _other(self, at: float | None) -> None:
+        """Take in what tells of no sub-agent and of nothing in the background: only when it came matters."""
+        last = self._came[-1] if self._came else None
+        if last is None or last.tool or last.is_news:
+            self._came.append(Came(at))
+        elif at is not None:
+            last.at = at if last.at is None else max(last.at, at)
 
 
-def _responded(record: dict[str, Any], agent: Agent) -> int | None:
-    """Return which response a record comes after in its branch, and keep that for the records after it."""
-    uuid, parent = record.get("uuid"), record.get("parentUuid")
-    # Records without one begin a conversation; later on they may be anything.
-    above = agent.responded.get(parent) if isinstance(parent, str) else None if agent.responses else -1
-    if above is not None and isinstance(uuid, str):
-        agent.responded[uuid] = above
-    return above
+def check_results(part: Part, session: Session) -> None:
+    """Hold the output tokens of a stream's results against those of its responses."""
+    if any(total > own for total, own in part.results):
+        session.note("results with more output tokens than their responses have, whose recorded outputs are too low")
+        session.unmeasured("output_tokens")
 
 
-def _link(record: dict[str, Any], message: dict[str, Any], agent: Agent) -> bool:
-    """Take note of which tool call a sub-agent answered; return whether this is such an answer and was waited for."""
-    result = optional_object(record.get("toolUseResult"))
-    launched, key = agent.links, result.get("agentId")
-    if key is None and not record.get("isSidechain"):
-        key = record.get("agentId")
-    if key is None:
-        launched, key = agent.runs, result.get("runId")
-    if not isinstance(key, str) or not key:
-        return False
-    waited = result.get("status") != "async_launched"
-    for block in optional_array(message.get("content")):
-        tool_id = optional_object(block).get("tool_use_id")
-        if isinstance(tool_id, str):
-            launched.setdefault(key, Link(tool_id, len(agent.responses), waited))
-            return waited
-    return False
+def _counts(message: Message) -> tuple[int, int, int]:
+    """Return prompt, cached part and output."""
+    usage = message.usage
+    if usage is not None:
+        made, cached = usage.cache_creation_input_tokens or 0, usage.cache_read_input_tokens or 0
+        prompt = usage.input_tokens + made + cached
+        is_sound = min(usage.input_tokens, made, cached, usage.output_tokens) >= 0
+        if is_sound and 0 < prompt <= MAX_TOKENS and usage.output_tokens <= MAX_TOKENS:
+            return prompt, cached, usage.output_tokens
+    read = read_usage(msgspec.to_builtins(usage), "message.usage")
+    return read.input_tokens, read.cached_tokens, read.output_tokens
 
 
-def _answer(record: dict[str, Any], message: dict[str, Any], at: float | None, agent: Agent, above: int | None) -> None:
-    usage = read_usage(message.get("usage"), "message.usage")
-    last = agent.responses[-1] if agent.responses else None
-    if last is None or last.id != message["id"]:
-        model, parent = message.get("model"), record.get("parentUuid")
-        last = Response(
-            message["id"],
-            usage,
-            model if isinstance(model, str) else "",
-            agent.compacted,
-            agent.input,
-            parent if isinstance(parent, str) else None,
-            above,
-        )
-        agent.responses.append(last)
-        agent.compacted, agent.input = False, Waiting()
-    if isinstance(record.get("uuid"), str):
-        agent.responded[record["uuid"]] = len(agent.responses) - 1
-    last.usage = max(last.usage, usage, key=lambda u: (u.output_tokens, u.input_tokens))
-    if at is not None:
-        last.answered = at if last.answered is None else max(last.answered, at)
-    for block in optional_array(message.get("content")):
-        if isinstance(block, dict) and block.get("type") == "tool_use" and isinstance(block.get("name"), str):
-            last.tools.append(block["name"])
-            if isinstance(block.get("id"), str):
-                last.tool_ids.append(block["id"])
+def _time(line: Line) -> float | None:
+    return None if line.timestamp is None else as_time(line.timestamp, "timestamp")
 
 
-def _agent_of(record: dict[str, Any], roots: dict[str, str]) -> str:
-    """Return the sub-agent a record belongs to, or ``""`` for the main conversation.
-
-    Where sub-agents have no id, a chain of records (``parentUuid``) is one, named after its first record.
-    """
-    uuid, parent = record.get("uuid"), record.get("parentUuid")
-    if not record.get("isSidechain"):
-        return ""
-    agent_id = record.get("agentId")
-    if isinstance(agent_id, str) and agent_id:
-        return agent_id
-    root = roots.get(parent) if isinstance(parent, str) else None
-    if root is None:
-        root = f"sidechain-{uuid if isinstance(uuid, str) else len(roots)}"
-    if isinstance(uuid, str):
-        roots[uuid] = root
-    return root
-
-
-def _is_from_user(record: dict[str, Any], message: dict[str, Any]) -> bool:
+def _is_from_user(line: Line, texts: list[str]) -> bool:
     """Whether a person wrote this, rather than a tool or Claude Code itself."""
-    if record.get("isMeta") or record.get("isCompactSummary"):
+    if line.is_meta or line.is_compact_summary or line.origin_kind not in ("", "human"):
         return False
-    content = message.get("content")
-    if isinstance(content, str):
-        return True
-    kinds = [optional_object(block).get("type") for block in optional_array(content)]
-    return "text" in kinds and "tool_result" not in kinds
+    return not (texts and texts[0].startswith(_NOT_A_PERSON))

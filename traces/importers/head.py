@@ -11,12 +11,13 @@ from continuum_sim.traces.importers.sources import Source
 from continuum_sim.traces.lines import READ_ERRORS, open_decompressed, unreadable
 
 _HEAD_BYTES: Final = 2**16
+_FIRST_LINE_BYTES: Final = 2**22
 _STRING_OR_MARK: Final = re.compile(r'"((?:[^"\\]|\\.)*)"(\s*:)?|[{}\[\]]|\n')
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What the first 64 KiB of a file hold, decompressed.
+    """What the first 64 KiB of a file hold, decompressed; where the first line is longer, some MiB of it.
 
     Attributes
     ----------
@@ -26,11 +27,14 @@ class Head:
         Names of fields of the outermost objects, of one JSON value or of one a line.
     names
         Names of fields anywhere.
+    columns
+        Names of columns, if the first line may be the header of a CSV file.
     """
 
     text: str
     top: frozenset[str]
     names: frozenset[str]
+    columns: frozenset[str] = frozenset()
 
     def has(self, *names: str) -> bool:
         """Whether all of these are fields of an outermost object."""
@@ -50,6 +54,8 @@ def read_head(source: Source) -> Head:
     try:
         with open_decompressed(source.path) as stream:
             data = stream.read(_HEAD_BYTES)
+            if b"\n" not in data:  # the first record is larger, and may have what it is told by at its end
+                data += stream.readline(_FIRST_LINE_BYTES)
     except READ_ERRORS as error:
         raise unreadable(source.path, error) from error
     return head_of(data)
@@ -58,6 +64,7 @@ def read_head(source: Source) -> Head:
 def head_of(data: bytes) -> Head:
     """Take in the first bytes of a file."""
     text = data.decode("utf-8-sig", "replace")
+    first = text.lstrip().partition("\n")[0].strip()
     top: set[str] = set()
     names: set[str] = set()
     if text.lstrip()[:1] in ("{", "["):
@@ -72,4 +79,5 @@ def head_of(data: bytes) -> Head:
                 names.add(found.group(1))
                 if depth <= 1:
                     top.add(found.group(1))
-    return Head(text, frozenset(top), frozenset(names))
+    columns = frozenset() if top or "," not in first else frozenset(cell.strip(' "') for cell in first.split(","))
+    return Head(text, frozenset(top), frozenset(names), columns)

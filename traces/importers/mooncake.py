@@ -13,6 +13,11 @@ Source: github.com/kvcache-ai/Mooncake, ``FAST25-release`` (``timestamp`` in ms,
 A row without ``context_mode`` is read in AIPerf's way if it has no hashes, or if no prompt of the conversation begins
 with the block that the first one began with (as in AIPerf's ``docs/traces/inference-day-2026/dataset.jsonl``): whole
 prompts would have at least the system prompt in common.
+
+The published traces have no ``session_id``. There a prompt that holds all full blocks of an earlier one, and more, goes
+on from it (`PrefixChains`), and the requests of a chain are the turns of one program. A second prompt that goes on from
+the same one is a program of its own, which shares what the two have in common (`Prefixes`): nothing says that it waited
+for the first.
 """
 
 from __future__ import annotations
@@ -23,11 +28,21 @@ from typing import Any, Final
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.importers.api import Importer
 from continuum_sim.traces.importers.calls import Call, make_program
-from continuum_sim.traces.importers.fields import as_count, as_object, as_seconds, as_text, as_time, optional_object
+from continuum_sim.traces.importers.fields import as_seconds, as_text
 from continuum_sim.traces.importers.groups import Groups
+from continuum_sim.traces.importers.hashed_rows import (
+    LINES,
+    Line,
+    Row,
+    block_size,
+    checked,
+    conversation,
+    gap_between,
+)
 from continuum_sim.traces.importers.head import Head
-from continuum_sim.traces.importers.own import OWN, own_parent, own_prefix, refined, with_own_children
-from continuum_sim.traces.importers.prefixes import Prefixes, as_hash_ids, kept_tokens
+from continuum_sim.traces.importers.own import own_parent
+from continuum_sim.traces.importers.prefix_chains import End, PrefixChains
+from continuum_sim.traces.importers.prefixes import Prefixes
 from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source, each_row
 from continuum_sim.traces.schema import Program, SharedPrefix
@@ -35,152 +50,128 @@ from continuum_sim.traces.schema import Program, SharedPrefix
 BLOCK_SIZE: Final = 512
 """Tokens in a block of the published traces: a prompt of 40,160 tokens has 79 hashes (`synthetic_trace.jsonl`)."""
 
-_FIELDS: Final = ("timestamp", "delay", "input_length", "output_length", "hash_ids", "context_mode", OWN)
-_ALIASES: Final = {
-    "input_tokens": "input_length",
-    "output_tokens": "output_length",
-    "created_time": "timestamp",
-    "delay_ms": "delay",
-}
-"""Names that Dynamo's reader takes as well (``MooncakeRow`` in its ``data-gen`` crate)."""
-
-_DELTAS: Final = "deltas_without_responses"
+_PER_SECOND: Final = 1e3
 
 
 def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
     prefixes = Prefixes()
     groups = Groups()
-    for source, number, value in each_row(sources, session):
-        key = value.get("session_id") if isinstance(value, dict) else None
+    chained = _Chained(prefixes, session)
+    path, stem = None, ""
+    for source, number, line in each_row(sources, session, LINES):
+        if source.path != path:
+            path, stem = source.path, source.stem
+        key = line.session_id if type(line) is Line else None
         try:
-            _check(value, session)
-            if own_parent(value.get(OWN)):
+            row = _row(line, session)
+            if own_parent(row.own):
                 continue  # the program that started it brings it along
-            if key is None:
-                program = _program(f"{source.stem}-{number}", [value], prefixes, session)
-            else:
-                groups.add(as_text(key, "session_id"), [str(source.path), number, _needed(value)])
+            if key is not None:
+                groups.add(as_text(key, "session_id"), [str(path), number, row])
+                continue
+            if row.ids and row.own is None:
+                chained.add(f"{stem}-{number}", [str(path), number], row)
+                continue
+            program = conversation(f"{stem}-{number}", [row], prefixes, session, BLOCK_SIZE)
         except TraceError as error:
             if isinstance(key, str):
                 groups.drop(key)  # a conversation with a turn missing would be another conversation
             session.bad(error, source.path, number)
             continue
-        if key is None:
-            yield program
+        yield program
+    yield from chained.programs()
     for name, rows in groups:
         try:
-            program = _program(name, [row for _, _, row in rows], prefixes, session)
+            program = conversation(name, [Row(*row) for _, _, row in rows], prefixes, session, BLOCK_SIZE)
         except TraceError as error:
             session.bad(TraceError(f"session {name}: {error.detail}", path=rows[0][0], line=rows[0][1]), rows[0][0])
             continue
         yield program
 
 
-def _needed(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: row[name] for name in _FIELDS if name in row}
+def _row(line: Any, session: Session) -> Row:
+    if type(line) is not Line:
+        raise TraceError("the line is no object, expected an object")
+    if line.parent_chat_id is not None:
+        raise TraceError("the row has parent_chat_id, which is Bailian's: say --from bailian")
+    return checked(line, block_size(line.continuum_sim, session, BLOCK_SIZE), _PER_SECOND)
 
 
-def _size(row: dict[str, Any], session: Session) -> int:
-    own = row.get(OWN)
-    size = own.get("block_size") if isinstance(own, dict) else None
-    return as_count(size or session.block_size or BLOCK_SIZE, "block_size", 1)
+class _Chained:
+    """Rows without a session, brought together by their prompts."""
+
+    def __init__(self, prefixes: Prefixes, session: Session) -> None:
+        self._prefixes = prefixes
+        self._session = session
+        self._size = session.block_size or BLOCK_SIZE
+        self._chains = PrefixChains()
+        self._groups = Groups()
+        self._number = 0
+
+    def add(self, name: str, place: list[Any], row: Row) -> None:
+        """Add a row to the conversation it goes on from, or begin one."""
+        assert row.ids is not None
+        ids, output = row.ids, max(1, row.output_tokens)
+        at_s = float("-inf") if row.at_s is None else row.at_s
+        full = min(len(ids), row.input_tokens // self._size)
+        number = self._number = self._number + 1
+        before = self._chains.find(ids, full, row.input_tokens, at_s, number)
+        kept, prefix, own, first = 0, None, True, False
+        if before is not None:
+            name = before.key
+            context = before.input_tokens + before.output_tokens
+            kept = context if row.input_tokens >= context else before.input_tokens
+        elif full:
+            prefix, first = self._prefixes.join(ids, full, self._size)
+            own = first or prefix.tokens < full * self._size
+        # What it has in common with the row before, should it turn out not to go on from that one.
+        common = before.blocks * self._size if before else 0
+        stored = [place, number, row.at_s, row.input_tokens, output, kept, common]
+        self._groups.add(name, [*stored, [prefix.id, prefix.tokens] if prefix else None])
+        if full and own:
+            end = End(name, number, full, hash(tuple(ids[:full])), ids[-1], row.input_tokens, output, at_s, first)
+            self._chains.add(end, ids[full - 1])
+
+    def programs(self) -> Iterator[Program]:
+        """Yield the programs, once all rows are there."""
+        chains, session = self._chains, self._session
+        for name, rows in self._groups:
+            begin, prefix = 0, None
+            for index in range(1, len(rows) + 1):
+                if index < len(rows) and rows[index][1] not in chains.cuts:
+                    continue
+                part = rows[begin:index]
+                if begin == 0:
+                    prefix = SharedPrefix(*rows[0][-1]) if rows[0][-1] else None
+                elif prefix is not None:
+                    prefix = SharedPrefix(prefix.id, part[0][6])
+                    name = f"{name.rpartition('-')[0]}-{part[0][0][1]}"
+                try:
+                    program = _program(name, part, prefix, session)
+                except TraceError as error:
+                    session.bad(TraceError(error.detail, path=part[0][0][0], line=part[0][0][1]), part[0][0][0])
+                else:
+                    yield program
+                begin = index
+        if chains.forks:
+            session.note("requests that go on from one that another went on from, programs of their own", chains.forks)
 
 
-def _check(value: Any, session: Session) -> None:
-    """Check all that one row alone can have wrong, where its place is known; give other names their usual ones."""
-    row = as_object(value, "the line")
-    for other, name in _ALIASES.items():
-        if other in row:
-            row.setdefault(name, row.pop(other))
-    for name in ("messages", "text_input", "payload"):
-        if row.get("input_length") is None and row.get(name) is not None:
-            raise TraceError(f"the row has {name} and no input_length, expected token counts")
-    prompt = as_count(row.get("input_length"), "input_length", 0 if row.get("context_mode") == _DELTAS else 1)
-    as_count(row.get("output_length"), "output_length")
-    if row.get("hash_ids") is not None:
-        as_hash_ids(row["hash_ids"], "hash_ids", prompt, _size(row, session))
-    if row.get("timestamp") is not None:
-        as_time(row["timestamp"], "timestamp", 1e3)
-    if row.get("delay") is not None:
-        as_seconds(row["delay"], "delay", 1e3)
-
-
-def _program(name: str, rows: list[dict[str, Any]], prefixes: Prefixes, session: Session) -> Program:
+def _program(name: str, rows: list[Any], prefix: SharedPrefix | None, session: Session) -> Program:
     calls: list[Call] = []
-    before: tuple[list[int], int, int] | None = None
-    adding = _adds(rows, session)
-    for index, row in enumerate(rows):
-        size = _size(row, session)
-        prompt, output, ids = row["input_length"], row["output_length"], row.get("hash_ids")
-        prompt, output = as_count(prompt, "input_length"), max(1, as_count(output, "output_length"))
-        kept: int | None = None
-        deltas = row.get("context_mode") == _DELTAS or (row.get("context_mode") is None and (adding or ids is None))
-        if calls and deltas:
-            kept = calls[-1].input_tokens + calls[-1].output_tokens
-            prompt += kept
-        elif ids and before:
-            kept = kept_tokens(*before, ids, prompt, size)
-        before = (ids, prompt, output) if ids else None
-        call = Call(prompt, output, kept_tokens=kept)
+    for index, (_, _, at_s, prompt, output, kept, _, _) in enumerate(rows):
         if index + 1 < len(rows):
-            call = Call(prompt, output, kept_tokens=kept, tool="delay", tool_s=_gap(row, rows[index + 1], session))
-        calls.append(refined(call, row.get(OWN), OWN, session))
-    first = rows[0]
-    timestamp = first.get("timestamp")
-    program = make_program(
-        session.unique(name),
-        calls,
-        session,
-        arrival_s=None if timestamp is None else _arrival(first, timestamp),
-        shared_prefix=_prefix(first, calls[0].input_tokens, prefixes, session),
-    )
-    return with_own_children(program, optional_object(first.get(OWN)))
-
-
-def _adds(rows: list[dict[str, Any]], session: Session) -> bool:
-    """Whether the rows of a conversation that do not say so have the hashes of what they add, not of whole prompts."""
-    hashed = [row for row in rows if row.get("hash_ids") and row.get("context_mode") is None]
-    # A first block that is not full has another hash in a longer prompt.
-    if len(hashed) < 2 or hashed[0]["input_length"] < _size(hashed[0], session):
-        return False
-    first = hashed[0]["hash_ids"][0]
-    if any(row["hash_ids"][0] == first for row in hashed[1:]):
-        return False
-    session.note("conversations whose rows have no first block in common, read as adding to each other")
-    return True
-
-
-def _arrival(row: dict[str, Any], timestamp: Any) -> float | None:
-    arrival_s = as_seconds(timestamp, "timestamp", 1e3)
-    own = row.get(OWN)
-    if isinstance(own, dict):
-        if own.get("arrival_s") is None:
-            return arrival_s or None  # our exporter writes 0 where a trace has no arrivals
-        exact = as_seconds(own["arrival_s"], f"{OWN}.arrival_s")
-        if abs(exact - arrival_s) <= 1e-9 * max(exact, 1.0):
-            return exact
-    return arrival_s
-
-
-def _prefix(row: dict[str, Any], input_tokens: int, prefixes: Prefixes, session: Session) -> SharedPrefix | None:
-    own = row.get(OWN)
-    if isinstance(own, dict):
-        return own_prefix(own)
-    ids = row.get("hash_ids")
-    return prefixes.of(ids, input_tokens, _size(row, session)) if ids else None
-
-
-def _gap(row: dict[str, Any], following: dict[str, Any], session: Session) -> float:
-    if following.get("delay") is not None:
-        return as_seconds(following["delay"], "delay", 1e3)
-    if following.get("timestamp") is not None and row.get("timestamp") is not None:
-        session.note("gaps between timestamps, the time for the request itself included")
-        return as_time(following["timestamp"], "timestamp", 1e3) - as_time(row["timestamp"], "timestamp", 1e3)
-    session.note("turns without delay and timestamp, gap taken as 0 s")
-    return 0.0
+            gap_s = gap_between(at_s, rows[index + 1][2], session)
+            calls.append(Call(prompt, output, kept_tokens=kept, tool="delay", tool_s=gap_s))
+        else:
+            calls.append(Call(prompt, output, kept_tokens=kept))
+    arrival_s = None if rows[0][2] is None else as_seconds(rows[0][2], "timestamp")
+    return make_program(session.unique(name), calls, session, arrival_s=arrival_s, shared_prefix=prefix)
 
 
 def _sniff(head: Head) -> float:
+    if "parent_chat_id" in head.top:
+        return 0.0
     if not head.has("input_length", "output_length"):
         return 0.7 if head.has("input_tokens", "output_tokens", "hash_ids") else 0.0
     return 0.95 if {"hash_ids", "timestamp", "session_id"} & head.top else 0.7
@@ -199,8 +190,10 @@ MOONCAKE = Importer(
         "arrival_s: timestamp of the first row",
     ),
     derived=(
+        "which requests are one program, where there is no session_id: a prompt that holds all full blocks of an "
+        "earlier one and more goes on from it",
         "kept_tokens: block hashes in common with the prompt before; the output counts as kept where all of them are",
         "shared_prefix: block hashes in common with the first prompt that begins with the same block",
     ),
-    missing=("names of tools: delay", "which requests belong together, where there is no session_id: single turns"),
+    missing=("names of tools: delay",),
 )

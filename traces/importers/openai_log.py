@@ -1,163 +1,210 @@
-"""Logs of OpenAI-compatible requests: one call a line, request and response.
+"""Logs of requests to OpenAI-compatible servers: one call a line, request and response.
 
-Source: the request (``messages``) and response (``id``, ``created``, ``usage``) are OpenAI's chat completion objects
-(github.com/openai/openai-python, ``src/openai/types/chat/chat_completion.py``, ``types/completion_usage.py``), as
-vLLM serves them too. How a log wraps them is up to whoever writes it, so this much is read: ``request`` (or ``body``)
-and ``response`` (or ``response.body``, as in OpenAI's batch output), or their fields on the line itself;
-``start_time`` and ``end_time`` (seconds since 1970, or ISO 8601), else ``created`` as the start; ``session_id`` if
-calls have one.
+Source: the request (``messages``, or ``input`` with ``instructions`` and ``previous_response_id``) and response
+(``id``, ``created``, ``usage``) are OpenAI's chat completion and response objects (github.com/openai/openai-python,
+``src/openai/types/chat/chat_completion.py``, ``types/responses/response.py``, ``types/completion_usage.py``), as vLLM
+serves them too, or Anthropic's messages. How a log wraps them is up to whoever writes it, so this much is read:
+``request`` (or ``body``) and ``response`` (or ``response.body``, as in OpenAI's batch output), or their fields on the
+line itself; a response may be the list of its streamed pieces, or text; ``start_time`` and ``end_time`` (since 1970,
+or ISO 8601), else ``created`` as the start; ``session_id`` if calls have one.
+
+So are LiteLLM's loggers (``StandardLoggingPayload``: ``startTime`` and ``endTime``, ``trace_id``, ``call_type``;
+github.com/BerriAI/litellm, ``docs/my-website/docs/proxy/logging_spec.md``).
 
 Without ``session_id`` a call goes on from an earlier one if its messages begin with all messages of that one: exact,
-as that is what an agent sends.
+as that is what an agent sends; or if it names the response before.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from continuum_sim.traces.errors import TraceError
+from continuum_sim.traces.importers.answers import answer_of, shows_reasoning, tool_names
 from continuum_sim.traces.importers.api import Importer
-from continuum_sim.traces.importers.calls import Call, joined, make_program
 from continuum_sim.traces.importers.chat import system_prefix
-from continuum_sim.traces.importers.fields import as_object, as_text, as_time, optional_array, optional_object
-from continuum_sim.traces.importers.groups import Groups
+from continuum_sim.traces.importers.fields import (
+    as_instant,
+    as_object,
+    optional_array,
+    optional_object,
+    refuse,
+)
 from continuum_sim.traces.importers.head import Head
 from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source, each_row
-from continuum_sim.traces.importers.usage import REASONING, read_usage
-from continuum_sim.traces.schema import Program, SharedPrefix
+from continuum_sim.traces.importers.timed import Request, TimedRequests
+from continuum_sim.traces.importers.usage import read_usage
+from continuum_sim.traces.schema import Program
+
+_STARTS: Final = ("start_time", "startTime", "started_at", "timestamp")
+_ENDS: Final = ("end_time", "endTime", "ended_at", "completed_at")
+_SESSIONS: Final = ("session_id", "sessionId", "conversation_id", "thread_id")
+NO_GENERATION: Final = ("embedding", "rerank", "moderation", "image", "transcription", "speech", "ocr")
+"""In LiteLLM's ``call_type`` of requests that generate no text."""
 
 
 def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
-    groups = Groups(by_time=True)
+    requests = TimedRequests(session)
     chains = _Chains()
-    path = Path()
     place, on_line = "", 0
     for source, number, value in each_row(sources, session):
-        path = source.path
         before, place = place, f"{source.stem}-{number}"
         on_line = on_line + 1 if place == before else 1  # an array may have many calls on one line
         name = place if on_line == 1 else f"{place}.{on_line}"
         try:
-            key, row = _row(value, name, chains, session)
+            record = as_object(value, "the line")
+            if passed_over(record, session):
+                continue
+            key, request = _request(record, name, chains, session)
         except TraceError as error:
             session.bad(error, source.path, number)
             continue
-        groups.add(key, row, row[0])
-    zero: float | None = None
-    for key, rows in groups:
-        zero = rows[0][0] if zero is None else zero
-        arrival_s = rows[0][0] - zero if rows[0][0] > float("-inf") and zero > float("-inf") else None
-        prefix = SharedPrefix(*rows[0][-1]) if rows[0][-1] else None
-        try:
-            calls = list(_calls(rows, session))
-            program = make_program(session.unique(key), calls, session, arrival_s=arrival_s, shared_prefix=prefix)
-        except TraceError as error:
-            session.bad(TraceError(f"session {key}: {error.detail}"), path)
-            continue
-        yield program
+        requests.add(key, request, source.path, number)
+    yield from requests.programs()
+
+
+def passed_over(record: dict[str, Any], session: Session) -> bool:
+    """Whether LiteLLM says of a call that it failed, generated no text, or was answered without the model."""
+    call_type = record.get("call_type")
+    if isinstance(call_type, str) and any(kind in call_type for kind in NO_GENERATION):
+        session.note("requests that generate nothing (embeddings), left out")
+        return True
+    if record.get("status") == "failure":
+        session.note("calls that failed, left out")
+        return True
+    if call_type is not None and str(record.get("cache_hit")).lower() == "true":
+        session.note("calls answered from the proxy's own cache, left out")
+        return True
+    return False
 
 
 class _Chains:
-    """Conversations known by a hash of all messages of their last call."""
+    """Conversations known by a hash of all messages of their last call, by its response, or by a trace."""
 
     def __init__(self) -> None:
         self._of: dict[bytes, str] = {}
+        self._by_response: dict[str, str] = {}
+        self._by_trace: dict[str, str] = {}
 
-    def follow(self, messages: list[Any], new: str) -> str:
-        """Return the conversation that these messages go on from, or begin ``new``."""
+    def follow(self, messages: list[Any], trace: str | None, previous: Any, response: Any, new: str) -> str:
+        """Return the conversation that a call goes on from, or begin ``new``."""
         digest = hashlib.blake2b(digest_size=16)
         found = None
         for message in messages:
-            digest.update(hashlib.blake2b(msgspec.json.encode(message, order="sorted"), digest_size=16).digest())
+            digest.update(hashlib.blake2b(_encoded(message), digest_size=16).digest())
             found = self._of.get(digest.digest(), found)
-        name = found or new
-        self._of[digest.digest()] = name
+        if isinstance(previous, str):
+            found = self._by_response.get(previous)
+        if trace is not None:
+            found = self._by_trace.get(trace, found)
+        name = found or trace or new
+        if messages and not isinstance(previous, str):
+            self._of[digest.digest()] = name
+        if trace is not None:
+            self._by_trace[trace] = name
+        if isinstance(response, str) and response.startswith("resp"):
+            self._by_response[response] = name
         return name
 
 
-def _row(value: Any, default: str, chains: _Chains, session: Session) -> tuple[str, list[Any]]:
-    """Return the conversation and ``[start s, end s, prompt, output, cached, dropped, tools, shared prefix]``."""
-    record = as_object(value, "the line")
-    response = optional_object(record.get("response")) or record
-    response = optional_object(response.get("body")) or response
+def _encoded(message: Any) -> bytes:
+    encoded = msgspec.json.encode(message, order="sorted")
+    if b'"cache_control"' in encoded:  # Anthropic's mark of how far to cache: it moves on with every call
+        encoded = msgspec.json.encode(_without_marks(message), order="sorted")
+    return encoded
+
+
+def _without_marks(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_marks(item) for name, item in value.items() if name != "cache_control"}
+    return [_without_marks(item) for item in value] if isinstance(value, list) else value
+
+
+def _request(record: dict[str, Any], default: str, chains: _Chains, session: Session) -> tuple[str, Request]:
+    """Return the conversation and the request of a call."""
+    response = answer_of(record.get("response")) or record
+    response = answer_of(response.get("body")) or response
     request = optional_object(record.get("request")) or optional_object(record.get("body")) or record
-    usage = read_usage(response.get("usage"), "response.usage")
-    messages = optional_array(request.get("messages"))
-    created = response.get("created")
-    start = record.get("start_time", record.get("timestamp", created))
-    start_s = float("-inf") if start is None else as_time(start, "start_time")
-    end = record.get("end_time")
-    end_s = float("-inf") if end is None else as_time(end, "end_time")
-    if record.get("session_id") is not None:
-        key = as_text(record["session_id"], "session_id")
-    else:
-        key = chains.follow(messages, default) if messages else default
+    request = optional_object(request.get("body")) or request
+    counts = response.get("usage")
+    if counts is None and record.get("prompt_tokens") is not None:
+        counts = record  # LiteLLM's own, where the response is not logged
+    usage = read_usage(counts, "response.usage")
+    messages = _messages(request)
+    start_s = _time(record, _STARTS)
+    if start_s is None:
+        start_s = _time(response, ("created", "created_at"))
+    key = _session(record, request)
+    if key is None:
+        trace = record.get("trace_id")
+        trace = trace if isinstance(trace, str) and trace else None
+        key = chains.follow(messages, trace, request.get("previous_response_id"), response.get("id"), default)
     prefix = system_prefix(messages, session)
-    return key, [
-        start_s,
-        end_s,
-        usage.input_tokens,
-        usage.output_tokens,
-        usage.cached_tokens,
-        bool(usage.reasoning_tokens) and not _shows_reasoning(response),
-        _tools(response),
-        [prefix.id, prefix.tokens] if prefix else None,
-    ]
-
-
-def _shows_reasoning(response: dict[str, Any]) -> bool:
-    """Whether the answer holds its reasoning, as some servers other than OpenAI's do: a client may send it back."""
-    messages = (
-        optional_object(optional_object(choice).get("message")) for choice in optional_array(response.get("choices"))
+    return key, Request(
+        start_s=start_s,
+        end_s=_time(record, _ENDS),
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cached_tokens=usage.cached_tokens,
+        output_dropped=bool(usage.reasoning_tokens) and not shows_reasoning(response),
+        tool=tool_names(response),
+        prefix=(prefix.id, prefix.tokens) if prefix else None,
     )
-    return any(message.get(name) for message in messages for name in REASONING)
 
 
-def _tools(response: dict[str, Any]) -> str:
-    names: list[str] = []
-    for choice in optional_array(response.get("choices")):
-        message = optional_object(optional_object(choice).get("message"))
-        for call in optional_array(message.get("tool_calls")):
-            name = optional_object(optional_object(call).get("function")).get("name")
-            if isinstance(name, str):
-                names.append(name)
-    return joined(names)
+def _messages(request: dict[str, Any]) -> list[Any]:
+    """Return the messages of a prompt, a system prompt that is given apart put first."""
+    messages = request.get("messages")
+    if messages is None:
+        messages = request.get("input")
+    if isinstance(messages, str) and messages:
+        messages = [{"role": "user", "content": messages}]
+    system = request.get("system") or request.get("instructions")
+    if isinstance(system, str | list) and system:
+        return [{"role": "system", "content": system}, *optional_array(messages)]
+    return optional_array(messages)
 
 
-def _calls(rows: list[Any], session: Session) -> Iterator[Call]:
-    for index, (start, end, prompt, output, cached, dropped, tool, _) in enumerate(rows):
-        gap_s = 0.0
-        if index + 1 < len(rows):
-            following = rows[index + 1][0]
-            if following == float("-inf") or max(start, end) == float("-inf"):
-                session.note("calls without times, gap taken as 0 s")
-            elif end == float("-inf"):
-                session.note("gaps between starts, the time for the request itself included (no end_time)")
-                gap_s = following - start
-            else:
-                gap_s = following - end
-        yield Call(prompt, output, cached_tokens=cached, output_dropped=dropped, tool=tool or "client", tool_s=gap_s)
+def _session(record: dict[str, Any], request: dict[str, Any]) -> str | None:
+    for holder in (record, optional_object(record.get("metadata")), optional_object(request.get("metadata"))):
+        for name in _SESSIONS:
+            value = holder.get(name)
+            if value is not None:
+                if type(value) not in (str, int) or value == "":
+                    refuse(name, value, "a non-empty string")
+                return str(value)
+    return None
+
+
+def _time(record: dict[str, Any], names: tuple[str, ...]) -> float | None:
+    for name in names:
+        if record.get(name) is not None:
+            return as_instant(record[name], name)
+    return None
 
 
 def _sniff(head: Head) -> float:
+    if head.has("call_type", "startTime") and not head.has("request_id", "spend"):
+        return 0.9  # LiteLLM's payload; its table of spend has other fields
     if "usage" not in head.names or head.has("trajectory") or "mini_version" in head.names or head.has("sessionId"):
         return 0.0
     if head.has("response") and (head.has("request") or head.has("custom_id")):
         return 0.9
-    return 0.7 if head.has("usage") and head.top & {"messages", "choices"} else 0.0
+    answered = head.top & {"messages", "choices", "output"} or head.has("content", "stop_reason")
+    return 0.7 if head.has("usage") and answered else 0.0
 
 
 OPENAI_LOG = Importer(
     name="openai-log",
-    title="logs of OpenAI-compatible requests and responses",
-    source="github.com/openai/openai-python: src/openai/types/chat/chat_completion.py, types/completion_usage.py",
-    patterns=("*.jsonl",),
+    title="logs of OpenAI-compatible requests and responses, also LiteLLM's",
+    source="github.com/openai/openai-python: src/openai/types/chat/chat_completion.py, types/responses/response.py; "
+    "github.com/BerriAI/litellm: docs/my-website/docs/proxy/logging_spec.md",
+    patterns=("*.jsonl", "*.json"),
     sniff=_sniff,
     read=_read,
     measured=(
@@ -167,7 +214,8 @@ OPENAI_LOG = Importer(
         "arrival_s: start of a program's first call, from the earliest on",
     ),
     derived=(
-        "which calls are one program: session_id, else messages that begin with all of an earlier call's",
+        "which calls are one program: session_id, else messages that begin with all of an earlier call's, "
+        "previous_response_id or trace_id",
         "kept_tokens: from prompt lengths and reasoning_tokens (hidden reasoning breaks the prefix); after a shorter "
         "prompt, cached_tokens",
         "shared_prefix: the system prompt, counted with --tokenizer",

@@ -23,9 +23,12 @@ def as_hash_ids(value: Any, place: str, input_tokens: int, block_size: int) -> l
         may be left out (kv-cache-tester leaves it out, Mooncake does not).
     """
     ids = as_array(value, place)
-    for hash_id in ids:
-        if type(hash_id) is not int or not -(2**63) <= hash_id < 2**64:
-            refuse(place, hash_id, "an array of integers of 64 bits")
+    try:
+        array("q", ids)  # at the speed of C, for all but a few
+    except (TypeError, OverflowError):
+        for hash_id in ids:
+            if type(hash_id) is not int or not -(2**63) <= hash_id < 2**64:
+                refuse(place, hash_id, "an array of integers of 64 bits")
     if not input_tokens // block_size <= len(ids) <= -(-input_tokens // block_size):
         raise TraceError(
             f"{place} has {len(ids)} blocks for {input_tokens} tokens, expected {-(-input_tokens // block_size)} "
@@ -76,8 +79,13 @@ class Prefixes:
     def of(self, hash_ids: Sequence[int], input_tokens: int, block_size: int) -> SharedPrefix | None:
         """Return what a first prompt shares with earlier and later ones of its family."""
         full = min(len(hash_ids), input_tokens // block_size)
-        if not full:
-            return None
-        blocks = array("Q", (hash_id & _64_BITS for hash_id in hash_ids[:full]))
+        return self.join(hash_ids, full, block_size)[0] if full else None
+
+    def join(self, hash_ids: Sequence[int], full: int, block_size: int) -> tuple[SharedPrefix, bool]:
+        """Return what a first prompt of ``full`` whole blocks shares, and whether it is the first of its family."""
+        try:
+            blocks = array("Q", hash_ids[:full])
+        except OverflowError:
+            blocks = array("Q", [hash_id & _64_BITS for hash_id in hash_ids[:full]])
         first = self._first.setdefault(hash_ids[0], blocks)
-        return SharedPrefix(f"block-{hash_ids[0]}", common(first, blocks) * block_size)
+        return SharedPrefix(f"block-{hash_ids[0]}", common(first, blocks) * block_size), first is blocks

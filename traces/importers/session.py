@@ -34,7 +34,7 @@ class Session:
         self.first_skipped: list[str] = []
         self.notes: Counter[str] = Counter()
         self.gaps = self.unknown_gaps = 0
-        self.untrue: set[str] = set()
+        self.not_measured: set[str] = set()
         self._names: Counter[str] = Counter()
 
     def bad(self, error: TraceError, path: Path, line: int | None = None) -> None:
@@ -56,14 +56,14 @@ class Session:
         """Take note of an adjustment."""
         self.notes[what] += times
 
+    def unmeasured(self, field: str) -> None:
+        """Take note that these files do not hold what the format measures: ``output_tokens``, say."""
+        self.not_measured.add(field)
+
     def count_gap(self, *, known: bool) -> None:
         """Take note of a gap between two calls, and of whether the file tells how long it was."""
         self.gaps += 1
         self.unknown_gaps += not known
-
-    def unmeasured(self, field: str) -> None:
-        """Take note that a field the format records is not what it seems in these files."""
-        self.untrue.add(field)
 
     def unique(self, name: str) -> str:
         """Return ``name``, or with a number behind it if it has been used."""

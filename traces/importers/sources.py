@@ -6,6 +6,7 @@ import fnmatch
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -13,7 +14,7 @@ import msgspec
 
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.importers.session import Session
-from continuum_sim.traces.importers.values import MAX_DOCUMENT_BYTES, decode, split_items, split_values
+from continuum_sim.traces.importers.values import MAX_DOCUMENT_BYTES, decode, decode_if, split_items, split_values
 from continuum_sim.traces.lines import read_lines
 from continuum_sim.traces.schema import Program
 
@@ -44,7 +45,7 @@ class Source:
     def stem(self) -> str:
         """The file's name without what says how it is stored: ``a`` for ``a.traj.json.gz``."""
         name = self.path.name
-        for suffix in (*_COMPRESSED, ".json", ".jsonl", ".traj"):
+        for suffix in (*_COMPRESSED, ".json", ".jsonl", ".traj", ".csv"):
             name = name.removesuffix(suffix) or name
         return name
 
@@ -70,9 +71,15 @@ def each_document(
             yield from programs
 
 
-def each_row(sources: Iterable[Source], session: Session) -> Iterator[tuple[Source, int, Any]]:
-    """Yield ``(file, line number, JSON value)`` of files of many JSON values: a line each, several, or in an array."""
-    return each_row_as(sources, session, decode)
+def each_row(
+    sources: Iterable[Source], session: Session, typed: msgspec.json.Decoder[Any] | None = None
+) -> Iterator[tuple[Source, int, Any]]:
+    """Yield ``(file, line number, JSON value)`` of files of many JSON values: a line each, several, or in an array.
+
+    With ``typed`` a value comes as that decoder makes it, which costs a fraction where most of it is passed over; one
+    that is not of its type comes as plain JSON.
+    """
+    return each_row_as(sources, session, decode if typed is None else partial(decode_if, typed))
 
 
 def each_row_as(
@@ -80,14 +87,22 @@ def each_row_as(
 ) -> Iterator[tuple[Source, int, T]]:
     """Yield the same, each value as ``read`` returns it (see `reader`)."""
     for source in sources:
-        for first, value in _values(source, session):
-            for number, item in split_items(value, first):
-                try:
-                    row = read(item)
-                except TraceError as error:
-                    session.bad(error, source.path, number)
-                    continue
-                yield source, number, row
+        for number, item in each_item(source, session):
+            try:
+                row = read(item)
+            except TraceError as error:
+                session.bad(error, source.path, number)
+                continue
+            yield source, number, row
+
+
+def each_item(source: Source, session: Session) -> Iterator[tuple[int, bytes | msgspec.Raw]]:
+    """Yield ``(line number, JSON)`` of the values of one file as they are written: a line each, or in an array."""
+    for first, value in _values(source, session):
+        if type(value) is bytes and value[:1] == b"{":  # as nearly always: nothing to split
+            yield first, value
+        else:
+            yield from split_items(value, first)
 
 
 def each_value(sources: Iterable[Source], session: Session) -> Iterator[tuple[Source, int, Any]]:

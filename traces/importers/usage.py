@@ -40,6 +40,8 @@ def read_usage(value: Any, place: str) -> Usage:
         output = as_count(usage.get("completion_tokens"), f"{place}.completion_tokens")
         details = optional_object(usage.get("prompt_tokens_details"))
         cached = _part(details, "cached_tokens", f"{place}.prompt_tokens_details", prompt)
+        if not cached:  # as LiteLLM passes Anthropic's counts on, here among the prompt tokens
+            cached = _part(usage, "cache_read_input_tokens", place, prompt)
         details = optional_object(usage.get("completion_tokens_details"))
         return Usage(
             prompt, output, cached, _part(details, "reasoning_tokens", f"{place}.completion_tokens_details", output)
@@ -54,7 +56,10 @@ def read_usage(value: Any, place: str) -> Usage:
         return Usage(as_count(rest + made + read, f"{place}: the whole prompt", 1), output, read)
     prompt = as_count(usage["input_tokens"], f"{place}.input_tokens", 1)
     details = optional_object(usage.get("input_tokens_details"))
-    return Usage(prompt, output, _part(details, "cached_tokens", f"{place}.input_tokens_details", prompt))
+    cached = _part(details, "cached_tokens", f"{place}.input_tokens_details", prompt)
+    details = optional_object(usage.get("output_tokens_details"))
+    reasoning = _part(details, "reasoning_tokens", f"{place}.output_tokens_details", output)
+    return Usage(prompt, output, cached, reasoning)
 
 
 def _part(details: dict[str, Any], name: str, place: str, whole: int) -> int:

@@ -24,10 +24,11 @@ _OF_A_FIELD: Final = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?", re.DOTALL)
 """What msgspec says of a value that is of another type than its field."""
 
 T = TypeVar("T")
+_ANYTHING: Final = msgspec.json.Decoder()
 
 
-def decode(data: bytes | msgspec.Raw) -> Any:
-    """Return the JSON value in ``data``.
+def decode(data: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[Any] = _ANYTHING) -> Any:
+    """Return the JSON value in ``data``, or what ``decoder`` makes of it, passing over what it does not name.
 
     Raises
     ------
@@ -37,11 +38,29 @@ def decode(data: bytes | msgspec.Raw) -> Any:
     if len(memoryview(data)) > MOST_CONTAINERS:
         check_containers(bytes(data))
     try:
-        return msgspec.json.decode(data)
+        return decoder.decode(data)
     except RecursionError:
         raise TraceError("nested too deeply, expected JSON") from None
+    except msgspec.ValidationError as error:
+        found = _OF_A_FIELD.fullmatch(str(error))
+        what, place = found.groups() if found else (str(error), "")
+        raise TraceError(f"{place or 'the value'}: {what.replace('`', '')}") from None
     except (msgspec.MsgspecError, ValueError) as error:
         raise TraceError(_said(str(error))) from None
+
+
+def decode_if(typed: msgspec.json.Decoder[Any], data: bytes | msgspec.Raw) -> Any:
+    """Return what ``typed`` makes of the JSON value in ``data``, or the value itself where it is of another type.
+
+    Raises
+    ------
+    TraceError
+        As `decode`.
+    """
+    try:
+        return decode(data, typed)
+    except TraceError:
+        return decode(data)
 
 
 def reader(kind: type[T]) -> Callable[[bytes | msgspec.Raw], T]:
@@ -50,22 +69,7 @@ def reader(kind: type[T]) -> Callable[[bytes | msgspec.Raw], T]:
     It raises a `TraceError` without a place where a value is no JSON, or not of that kind.
     """
     decoder = msgspec.json.Decoder(kind)
-
-    def read(data: bytes | msgspec.Raw) -> T:
-        if len(memoryview(data)) > MOST_CONTAINERS:
-            check_containers(bytes(data))
-        try:
-            return decoder.decode(data)
-        except RecursionError:
-            raise TraceError("nested too deeply, expected JSON") from None
-        except msgspec.ValidationError as error:
-            found = _OF_A_FIELD.fullmatch(str(error))
-            what, place = found.groups() if found else (str(error), "")
-            raise TraceError(f"{place or 'the value'}: {what.replace('`', '')}") from None
-        except (msgspec.MsgspecError, ValueError) as error:
-            raise TraceError(_said(str(error))) from None
-
-    return read
+    return lambda data: decode(data, decoder)
 
 
 def split_values(lines: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, bytes | msgspec.Raw]]:

@@ -2,11 +2,14 @@
 
 Source: github.com/vllm-project/vllm, ``vllm/entrypoints/logger.py`` (``RequestLogger``) and ``vllm/logger.py`` (the
 format of the time, which has no year). ``Received request ID: prompt: …, params: …, prompt_token_ids: […]`` up to
-0.11; since then the ids are in ``Request ID details: …`` and need ``VLLM_LOGGING_LEVEL=DEBUG``. ``Generated response
-ID…: output: …, output_token_ids: […]`` follows. Ids must be whole: no ``--max-log-len``. Of chats, servers log the text
-and ``prompt_token_ids: None`` (as logs in public issues show): that text is counted with ``--tokenizer``.
+0.11 (before 0.3 ``prompt token ids: […]``); since then the ids are in ``Request ID details: …`` and need
+``VLLM_LOGGING_LEVEL=DEBUG``. ``Generated response ID…: output: …, output_token_ids: […]`` follows; of a streamed answer
+the ids are in its deltas. Ids must be whole: no ``--max-log-len``. Of chats, servers log the text and
+``prompt_token_ids: None`` (as logs in public issues show): that text is counted with ``--tokenizer``.
 
 A request goes on from an earlier one if its prompt begins with all of that one's prompt: exact, as the ids are there.
+Where no answers are logged, as before 0.9 and without ``--enable-log-outputs``, an answer is what follows its prompt in
+the next one of its conversation, up to the mark with which the chat template ends it.
 """
 
 from __future__ import annotations
@@ -32,41 +35,66 @@ from continuum_sim.traces.schema import Program
 
 _TIME: Final = re.compile(rb"(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)(?:\.(\d+))?")
 _RECEIVED: Final = re.compile(rb"(?:Received request|Request) (\S+?)(?::| details:) prompt: ")
-_GENERATED: Final = re.compile(rb"Generated response (\S+?)(?: \(streaming complete\))?: output: ")
-_PROMPT_IDS: Final = re.compile(rb"prompt_token_ids: \[([\d, ]*)\]")
+_BARE: Final = re.compile(rb"Received request \S+?: params: ")
+_GENERATED: Final = re.compile(rb"Generated response (\S+?)( \(streaming (?:complete|delta)\))?: output: ")
+_PROMPT_IDS: Final = re.compile(rb"prompt[_ ]token[_ ]ids: \[([\d, ]*)\]")
 _OUTPUT_IDS: Final = re.compile(rb"output_token_ids: (?:\[|array\('[a-zA-Z]', \[)([\d, ]*)\]")
 _TEXT: Final = re.compile(rb"(?:prompt|output): ('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")")
 """As Python writes strings."""
 _LOOKS: Final = re.compile(
-    r"(?:Received request|Request) \S+?(?::| details:) prompt: |Generated response \S+.*?: output: "
+    r"(?:Received request|Request) \S+?(?::| details:) prompt: |Received request \S+?: params: |"
+    r"Generated response \S+.*?: output: "
 )
+_SERVER: Final = "vLLM API server version"
+_END_OF_ANSWER: Final = re.compile(
+    r"<\|(?!channel|message|constrain|tool_call|python_tag)[^|<>\s]{1,40}\|>|<｜(?!tool)[^｜<>]{1,40}｜>|</?s>|"
+    r"<(?:end|start)_of_turn>|\[/?INST\]|\n(?:User|Human|USER): "
+)
+"""With what chat templates end an answer, or begin what comes after it; what stands inside of answers is left out."""
 _MOST_OPEN: Final = 10_000
 """Conversations that a request can go on from: the last so many. Bounds the memory for their tokens."""
 
 
+_UNKNOWN: Final = array("q", [-1])
+"""An answer of which nothing is known but that there was one: no token of a prompt has this id."""
+
+
 class _Open(NamedTuple):
-    """The last request of a conversation."""
+    """A request that a later one may go on from."""
 
     key: str
+    """Its conversation; of one without an answer its id."""
     prompt: array[int]
     output: array[int]
     ended: float
+    """When its answer was logged; where none was, when it was received."""
+    text: str = ""
+    """Of its prompt."""
+    answered: bool = True
+
+
+class _Waiting(NamedTuple):
+    received: float
+    prompt: array[int]
+    line: int
+    digest: bytes
+    text: str
+    deltas: array[int]
 
 
 def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
     zero: float | None = None
     for source in sources:
-        groups = Groups(by_time=True)
-        waiting: dict[str, tuple[float, array[int], int]] = {}
-        last = _Conversations()
+        log = _Log(source.stem, session)
         for number, line in source.lines():
             try:
-                _take(line, number, source.stem, waiting, last, groups, session)
+                log.take(line, number)
             except TraceError as error:
                 session.bad(error, source.path, number)
-        if waiting:
-            session.note("requests without a logged response, left out", len(waiting))
-        for key, rows in groups:
+        log.end()
+        if not log.turns and not log.bad:
+            session.bad(TraceError(log.nothing()), source.path)
+        for key, rows in log.groups:
             zero = rows[0][0] if zero is None else zero
             calls = [
                 Call(
@@ -82,54 +110,144 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
             yield program
 
 
-def _take(
-    line: bytes,
-    number: int,
-    stem: str,
-    waiting: dict[str, tuple[float, array[int], int]],
-    last: _Conversations,
-    groups: Groups,
-    session: Session,
-) -> None:
-    if found := _RECEIVED.search(line):
-        if b"params: PoolingParams(" in line:
-            session.note("requests that generate nothing (embeddings), left out")
+class _Log:
+    """One log, line by line: requests until their answers come, and the conversations that they belong to."""
+
+    def __init__(self, stem: str, session: Session) -> None:
+        self.groups = Groups(by_time=True)
+        self.turns = self.bad = 0
+        self._stem = stem
+        self._session = session
+        self._waiting: OrderedDict[str, _Waiting] = OrderedDict()
+        self._unanswered = _Conversations()
+        self._last = _Conversations()
+        self._requests = self._bare = self._answers = self._without_request = 0
+
+    def take(self, line: bytes, number: int) -> None:
+        """Read one line.
+
+        Raises
+        ------
+        TraceError
+            If it is one of a request that cannot be used.
+        """
+        try:
+            if found := _RECEIVED.search(line):
+                if b"params: PoolingParams(" in line:
+                    self._session.note("requests that generate nothing (embeddings), left out")
+                else:
+                    self._receive(_name(found.group(1)), line, number)
+            elif found := _GENERATED.search(line):
+                self._answer(_name(found.group(1)), line, delta=b"delta" in (found.group(2) or b""))
+            elif _BARE.search(line):
+                self._bare += 1
+        except TraceError:
+            self.bad += 1
+            raise
+
+    def end(self) -> None:
+        """Take in what has no answer."""
+        left_out = 0
+        for request in self._waiting.values():
+            before = self._last.take(request.prompt)
+            if before is not None and not before.answered:
+                self._session.note("turns whose answer is not in the log, taken as 1 token")
+                self._finish(request, _UNKNOWN, request.received, before)
+            else:
+                left_out += 1
+        if left_out:
+            self._session.note("requests without a logged response, left out", left_out)
+
+    def nothing(self) -> str:
+        """Say why there is no conversation in the log."""
+        if self._requests:
+            count = f"{self._requests} request{'s' * (self._requests != 1)}"
+            return f"{count}, none with a logged response: run the server with --enable-log-outputs"
+        if self._bare:
+            count = f"{self._bare} request{'s' * (self._bare != 1)}"
+            return f"{count} logged without prompts: run the server with VLLM_LOGGING_LEVEL=DEBUG"
+        if self._without_request:
+            return f"{self._without_request} responses without requests: run the server with --enable-log-requests"
+        return "no request is logged in it: run the server with --enable-log-requests --enable-log-outputs"
+
+    def _receive(self, name: str, line: bytes, number: int) -> None:
+        self._requests += 1
+        ids, text = _tokens(_PROMPT_IDS, line, self._session)
+        if ids is None and text is None:
+            self._session.note("requests without text and token ids, left out")
             return
-        ids = _tokens(_PROMPT_IDS, line, session)
         if ids is None:
-            raise TraceError("no prompt_token_ids in the line, expected them, or a text to count with --tokenizer DIR")
+            raise TraceError("the line has text and no token ids: say what counts them with --tokenizer DIR")
         if not ids:
             raise TraceError("prompt_token_ids is empty, expected at least one")
-        waiting[_name(found.group(1))] = (_clock(line), ids, number)
-    elif found := _GENERATED.search(line):
-        request = waiting.pop(_name(found.group(1)), None)
+        received = _clock(line)
+        if not self._answers:  # in a log that has answers, a request without one was given up
+            self._infer(ids, text or "")
+        digest = self._unanswered.put(_Open(name, ids, array("q"), received))
+        self._waiting[name] = _Waiting(received, ids, number, digest, text or "", array("q"))
+        if len(self._waiting) > _MOST_OPEN:
+            _, oldest = self._waiting.popitem(last=False)
+            self._unanswered.close(oldest.digest)
+            self._session.note("requests without a logged response, left out")
+
+    def _infer(self, prompt: array[int], text: str) -> None:
+        """Find the request that this prompt goes on from; one without an answer has it here."""
+        before = self._unanswered.take(prompt)
+        request = None if before is None else self._waiting.pop(before.key, None)
         if request is None:
-            session.note("responses without a logged request, left out")
             return
-        output = _tokens(_OUTPUT_IDS, line, session)
+        rest = prompt[len(request.prompt) :]
+        output: array[int] | None = None
+        if request.text and text.startswith(request.text):
+            following = text[len(request.text) :]
+            end = _END_OF_ANSWER.search(following)
+            if end and self._session.tokens is not None:
+                output = array("q", self._session.tokens.ids(following[: end.start()]))
+            elif end:
+                output = rest[: round(len(rest) * end.start() / len(following))]
         if output is None:
-            raise TraceError("no output_token_ids in the line, expected them, or a text to count with --tokenizer DIR")
-        received, prompt, at = request
-        _finish(received, _clock(line), prompt, output, f"{stem}-{at}", last, groups)
+            self._session.note("turns whose answer is not in the log, taken as 1 token")
+        else:
+            self._session.note("answers that are not logged, taken from the prompt that follows")
+        self._finish(request, output or _UNKNOWN, request.received, self._last.take(request.prompt), answered=False)
 
+    def _answer(self, name: str, line: bytes, *, delta: bool) -> None:
+        self._answers += 1
+        request = self._waiting.get(name)
+        if delta:
+            if request is not None:
+                request.deltas.extend(_ids(_OUTPUT_IDS, line) or ())
+            return
+        if request is None:
+            self._without_request += 1
+            self._session.note("responses without a logged request, left out")
+            return
+        del self._waiting[name]
+        self._unanswered.close(request.digest)
+        output = _ids(_OUTPUT_IDS, line) or request.deltas
+        if not output:
+            counted, text = _tokens(_OUTPUT_IDS, line, self._session)
+            if counted is None and text is not None:
+                raise TraceError("the line has text and no token ids: say what counts them with --tokenizer DIR")
+            if counted is None:
+                raise TraceError("no output_token_ids in the line, expected them")
+            output = counted
+        self._finish(request, output, _clock(line), self._last.take(request.prompt))
 
-def _finish(
-    received: float,
-    ended: float,
-    prompt: array[int],
-    output: array[int],
-    new: str,
-    last: _Conversations,
-    groups: Groups,
-) -> None:
-    """Add a request to the conversation it goes on from, or begin one."""
-    before = last.take(prompt)
-    kept, gap_s, key = 0, 0.0, new
-    if before is not None:
-        key, gap_s = before.key, received - before.ended
-        kept = len(before.prompt) + common(before.output, prompt[len(before.prompt) :])
-    groups.add(key, [received, len(prompt), len(output), kept, gap_s], received)
-    last.put(_Open(key, prompt, output, ended))
+    def _finish(
+        self, request: _Waiting, output: array[int], ended: float, before: _Open | None, *, answered: bool = True
+    ) -> None:
+        """Add a request to the conversation it goes on from, or begin one."""
+        kept, gap_s, key = 0, 0.0, f"{self._stem}-{request.line}"
+        prompt = request.prompt
+        if before is not None:
+            key, gap_s = before.key, request.received - before.ended
+            kept = len(before.prompt) + common(before.output, prompt[len(before.prompt) :])
+            if not before.answered:
+                self._session.note("gaps between starts, the time for the request itself included (no response)")
+        self.groups.add(key, [request.received, len(prompt), len(output), kept, gap_s], request.received)
+        self.turns += 1
+        self._last.put(_Open(key, prompt, output, ended, answered=answered))
 
 
 class _Conversations:
@@ -152,15 +270,20 @@ class _Conversations:
             found = key if key in self._last else found
         return None if found is None else self._close(found)
 
-    def put(self, one: _Open) -> None:
-        """Remember the last request of a conversation, in place of an equal one."""
+    def put(self, one: _Open) -> bytes:
+        """Remember the last request of a conversation, in place of an equal one, and return by what it is known."""
         key = hashlib.blake2b(one.prompt.tobytes(), digest_size=16).digest()
-        if key in self._last:
-            self._close(key)
+        self.close(key)
         self._last[key] = one
         self._lengths[len(one.prompt)] += 1
         if len(self._last) > _MOST_OPEN:
             self._close(next(iter(self._last)))
+        return key
+
+    def close(self, key: bytes) -> None:
+        """Forget one, if it is there."""
+        if key in self._last:
+            self._close(key)
 
     def _close(self, key: bytes) -> _Open:
         one = self._last.pop(key)
@@ -170,18 +293,21 @@ class _Conversations:
         return one
 
 
-def _tokens(pattern: re.Pattern[bytes], line: bytes, session: Session) -> array[int] | None:
-    """Return the token ids of a prompt or an answer: as they were logged, else counted in its text."""
+def _tokens(pattern: re.Pattern[bytes], line: bytes, session: Session) -> tuple[array[int] | None, str | None]:
+    """Return token ids of a prompt or an answer, as logged or else counted in its text, and the text."""
     ids = _ids(pattern, line)
-    if ids is not None or session.tokens is None:
-        return ids
-    text = _TEXT.search(line)
-    if text is None:
-        return None
+    found = _TEXT.search(line)
+    if found is None:
+        return ids, None
     try:
-        return array("q", session.tokens.ids(ast.literal_eval(text.group(1).decode("utf-8", "replace"))))
+        text = str(ast.literal_eval(found.group(1).decode("utf-8", "replace")))
     except (ValueError, SyntaxError):
+        if ids is not None:
+            return ids, None
         raise TraceError("the text in the line is cut off or no string, expected it as vLLM logs it") from None
+    if ids is None and session.tokens is not None:
+        ids = array("q", session.tokens.ids(text))
+    return ids, text
 
 
 def _ids(pattern: re.Pattern[bytes], line: bytes) -> array[int] | None:
@@ -214,7 +340,7 @@ def _clock(line: bytes) -> float:
 
 
 def _sniff(head: Head) -> float:
-    return 1.0 if _LOOKS.search(head.text) else 0.0
+    return 1.0 if _LOOKS.search(head.text) else 0.8 if _SERVER in head.text else 0.0
 
 
 VLLM_LOG = Importer(
@@ -232,6 +358,7 @@ VLLM_LOG = Importer(
     derived=(
         "which requests are one program: a prompt that begins with all of an earlier prompt goes on from it",
         "tool_s: from the logged response to the next request",
+        "answers that are not logged: what follows a prompt in the next one of its conversation",
         "input_tokens and output_tokens where the log has text and no ids: counted with --tokenizer",
     ),
     missing=("names of tools: client", "shared_prefix"),

@@ -73,6 +73,8 @@ def metastable_line(congested_per_s: float, sustained_per_s: float, programs: fl
 def _precision(found: CapacityResult) -> Iterator[str]:
     burst = f"a burst of {found.burst_programs:,} programs gone within {found.horizon_programs:,} arrivals"
     empty = f"{found.programs:,} arrivals from an empty engine"
+    if found.unfit:
+        yield found.unfit
     if found.slo:
         yield f"objectives kept as well: {found.slo}"
     if found.quick:

@@ -14,6 +14,7 @@ from continuum_sim.results.measured import PROGRAM_JCT, drawn_in
 from continuum_sim.results.numbers import percent, seconds
 from continuum_sim.results.view.comparison import differences_table
 from continuum_sim.results.view.parts import Block, Note, Table, View, label, name, numbers
+from continuum_sim.traces.unfit import TOO_LONG
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +35,8 @@ _SHOWN: Final = {
     "busy": "busy_share",
 }
 """Column of the table -> of `sweep_rows`."""
+_UNFIT: Final = {"left out": "unfit_dropped", "cut": "unfit_truncated"}
+"""The same of programs too long for the engine, where there are any."""
 _MOST_ROWS: Final = 60
 _MOST_REASONS: Final = 20
 _SHOWN_TRIALS: Final = 5
@@ -48,8 +51,18 @@ _ALIKE: Final = (
 def sweep_view(result: SweepResult) -> View:
     """Say what came out of a sweep, one row a combination of what varies besides the seed; failures are the notes."""
     blocks = [_cells(result)] if len(result) else []
-    notes = [Note(line) for line in failure_lines(result.failures)]
+    notes = [Note(line) for line in [*unfit_lines(result), *failure_lines(result.failures)]]
     return View(f"{len(result):,} cells in {result.directory}", blocks, notes)
+
+
+def unfit_lines(result: SweepResult) -> list[str]:
+    """Say which programs were left out or cut, once for all cells alike."""
+    if not len(result):
+        return []
+    told = result.table(["notes"]).column("notes").to_pylist()
+    lines = list(dict.fromkeys(note for notes in told for note in notes if note.startswith(TOO_LONG)))
+    more = len(lines) - _MOST_REASONS
+    return [*lines[:_MOST_REASONS], *([f"… and {more:,} engines more"] if more > 0 else [])]
 
 
 def failure_lines(failures: Sequence[Failure]) -> list[str]:
@@ -93,6 +106,7 @@ def sweep_rows(result: SweepResult) -> list[dict[str, Any]]:
     asked_tokens = frame[["computed_tokens", "cached_tokens", "reloaded_tokens"]].fillna(0).sum(axis=1)
     frame["from_cache_share"] = frame["cached_tokens"] / asked_tokens
     told = [name for name in _SHOWN.values() if not name.startswith("jct_")]
+    told += [name for name in _UNFIT.values() if name in frame and frame[name].notna().any()]
     rows = []
     for key, group in frame.groupby(scene, sort=False, dropna=False) if scene else [((), frame)]:
         where = dict(zip(scene, key if isinstance(key, tuple) else (key,), strict=True))
@@ -117,20 +131,23 @@ def sweep_json(result: SweepResult) -> str:
 def _cells(result: SweepResult) -> Table:
     rows = sweep_rows(result)
     scene = [axis for axis in result.axes if axis != "seed"]
+    shown = _SHOWN | {title: column for title, column in _UNFIT.items() if any(row.get(column) for row in rows)}
     cells = [
         [
             *(_plain(row[axis]) for axis in scene),
             str(row["seeds"]),
-            *(_number(title, row[column]) for title, column in _SHOWN.items()),
+            *(_number(title, row[column]) for title, column in shown.items()),
         ]
         for row in rows[:_MOST_ROWS]
     ]
     hint = f"the first {_MOST_ROWS} of {len(rows):,} rows; all of them with --json or from the dataset"
-    columns = [*map(name, scene), *numbers("seeds", *_SHOWN)]
+    columns = [*map(name, scene), *numbers("seeds", *shown)]
     return Table(columns, cells, note=hint if len(rows) > _MOST_ROWS else "")
 
 
 def _number(title: str, value: float) -> str:
+    if title in _UNFIT:
+        return "–" if np.isnan(value) else f"{value:,g}"
     if title.startswith("programs"):
         return f"{3600 * value:,.1f}"
     return percent(value) if title in ("from cache", "busy") else seconds(value)

@@ -200,7 +200,7 @@ def test_vllm_log_of_chats_has_text_alone(imported: Imported, tmp_path: Path) ->
 
     text = request("a", 10, "you are terse 'a'", "fix it") + request("b", 20, "you are terse 'a' fix the bug", "done")
     pooling = "INFO 11-05 12:39:11 [logger.py:40] Received request e: prompt: 'a', params: PoolingParams(), ids: None\n"
-    with pytest.raises(TraceError, match=r"server\.log:1: no prompt_token_ids in the line, .* --tokenizer DIR"):
+    with pytest.raises(TraceError, match=r"server\.log:1: the line has text and no token ids: .* --tokenizer DIR"):
         imported("vllm-log", text.encode())
     pytest.importorskip("tokenizers", reason="counting tokens needs the library tokenizers")
     (program,) = imported("vllm-log", (text + pooling).encode(), tokenizer=word_tokenizer(tmp_path))

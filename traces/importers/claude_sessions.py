@@ -1,0 +1,199 @@
+"""Claude Code's files put together to conversations: sub-agents' files, and sessions that were resumed or forked.
+
+A session that goes on from another one begins with copies of its records, under a new session id and in some versions
+with new times; the ids of the responses stay (``message.id``). Sessions that have a response in common are one
+conversation: each response counts once, and what each adds follows what was there before.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from continuum_sim.traces.errors import TraceError
+from continuum_sim.traces.importers.claude_lines import Line, read_line
+from continuum_sim.traces.importers.claude_records import Agent, Part, Reader, Response, check_results
+from continuum_sim.traces.importers.groups import Groups
+from continuum_sim.traces.importers.session import Session
+from continuum_sim.traces.importers.sources import Source, each_item
+
+_NEVER: Final = float("inf")
+_PART: Final = msgspec.msgpack.Decoder(Part)
+
+
+def read_conversations(sources: Iterable[Source], session: Session) -> Iterator[Part]:
+    """Yield every conversation with its sub-agents, in the order of their first prompts."""
+    groups = Groups(by_time=True)
+    seen: dict[int, str] = {}
+    """Response to the first session that has it."""
+    for main, files in _files(sources):
+        _read_session(main, files, groups, seen, session)
+    for _, rows in groups:
+        parts = [_PART.decode(row) for row in rows]
+        rows.clear()  # a conversation may be large
+        yield _joined(parts, session)
+
+
+def _read_session(
+    main: Source, files: Iterable[Source], groups: Groups, seen: dict[int, str], session: Session
+) -> None:
+    """Read a session's files, and add what they have to ``groups``: nothing where a record is bad."""
+    readers = _Readers(main, session)
+    broken = False
+    for source in files:
+        folder = source.path.parent
+        run = folder.name if folder.parent.name == "workflows" else ""
+        for number, item in each_item(source, session):
+            try:
+                readers.take(read_line(item), run, is_main=source is main)
+            except TraceError as error:
+                session.bad(error, source.path, number)
+                broken = True
+    if broken:
+        session.note("sessions with a bad record, left out")
+        return
+    for part in readers.parts():
+        check_results(part, session)
+        key = f"{main.path.parent}\0{part.name}" if part.name else str(main.path)
+        try:
+            _add(part, key, groups, seen)
+        except TraceError as error:
+            session.bad(error, main.path)
+
+
+def _files(sources: Iterable[Source]) -> Iterator[tuple[Source, list[Source]]]:
+    """Yield every session's file with those of its sub-agents (anywhere below ``SESSION/subagents``) after it."""
+    sessions: list[Source] = []
+    below: dict[Path, list[Source]] = {}
+    for source in sources:
+        folder = next((p.parent for p in source.path.parents if p.name == "subagents"), None)
+        if folder is None:
+            sessions.append(source)
+        else:
+            below.setdefault(folder, []).append(source)
+    for source in sessions:
+        yield source, [source, *below.pop(source.path.with_name(source.stem), [])]
+    for rest in below.values():
+        yield from ((source, [source]) for source in rest)
+
+
+class _Readers:
+    """The sessions of one file: nearly always one."""
+
+    def __init__(self, main: Source, session: Session) -> None:
+        self._main, self._session = main, session
+        self._of: dict[str, Reader] = {}
+        """By session id; several where a session went on under another one."""
+        self._last: Reader | None = None
+
+    def take(self, line: Line, run: str, *, is_main: bool) -> None:
+        """Take in a record; a message of another session that goes on from no other begins one of its own."""
+        name, last = line.session, self._last
+        reader = self._of.get(name) if name else last
+        is_message = line.type in ("user", "assistant") and not line.is_sidechain
+        begins = is_message or (line.type == "system" and line.subtype == "init")
+        if reader is None and last is not None:
+            if not is_main or not begins or last.knows(line.parent_uuid):
+                reader = last
+            elif not last.part.name:
+                reader = last
+                reader.part.name = name
+        if reader is None:
+            reader = Reader(Part(name, str(self._main.path)), self._session.tokens)
+        if name and begins:
+            self._of.setdefault(name, reader)
+        if is_main or last is None:
+            self._last = reader
+        reader.take(line, run)
+
+    def parts(self) -> Iterator[Part]:
+        """Yield what has a response in it, a part without an id named after the file."""
+        readers = {id(one): one for one in (*self._of.values(), self._last) if one is not None}
+        for reader in readers.values():
+            part = reader.part
+            part.name = part.name or self._main.stem
+            part.agents = {key: agent for key, agent in part.agents.items() if agent.responses}
+            if part.agents:
+                yield part
+
+
+def _add(part: Part, key: str, groups: Groups, seen: dict[int, str]) -> None:
+    began = min((agent.began for agent in part.agents.values() if agent.began is not None), default=_NEVER)
+    groups.add(key, msgspec.msgpack.encode(part), began)
+    for agent in part.agents.values():
+        for one in agent.responses:
+            first = seen.setdefault(hash(_identity(one)), key)
+            if first != key:
+                groups.join(first, key)
+
+
+def _identity(response: Response) -> tuple[str, int]:
+    # The prompt's length beside the id: ids that are not Anthropic's may be used by one session and another.
+    return response.id, response.input_tokens
+
+
+def _joined(parts: list[Part], session: Session) -> Part:
+    """Return the parts of a conversation as one: what was copied from first, then each by what it adds."""
+    if len(parts) == 1:
+        return parts[0]
+    shared = Counter(_identity(one) for part in parts for agent in part.agents.values() for one in agent.responses)
+
+    def added(part: Part) -> tuple[float, float, str]:
+        responses = [one for agent in part.agents.values() for one in agent.responses]
+        own = [one.asked or one.first for one in responses if shared[_identity(one)] == 1]
+        last = max((agent.last for agent in part.agents.values() if agent.last is not None), default=-_NEVER)
+        return min((at for at in own if at is not None), default=-_NEVER), last, part.name
+
+    parts.sort(key=added)
+    whole = parts[0]
+    places = {
+        _identity(one): (key, index) for key, agent in whole.agents.items() for index, one in enumerate(agent.responses)
+    }
+    copies = 0
+    for part in parts[1:]:
+        for key, agent in part.agents.items():
+            into = whole.agents.setdefault(key, Agent(version=agent.version, run=agent.run))
+            copies += _append(into, key, agent, places)
+    if copies:
+        session.note("responses that a resumed or forked session has too, counted once", copies)
+    whole.agents = {key: agent for key, agent in whole.agents.items() if agent.responses}
+    return whole
+
+
+def _append(into: Agent, key: str, agent: Agent, places: dict[tuple[str, int], tuple[str, int]]) -> int:
+    """Append the responses that are new, and return how many were not."""
+    copies = 0
+    here: list[int | None] = []
+    """Where the responses are now, as far as they are this agent's."""
+    for index, one in enumerate(agent.responses):
+        found = places.get(_identity(one))
+        if found is not None:
+            copies += 1
+            here.append(found[1] if found[0] == key else None)
+            _improve(into, found, key, one)
+            continue
+        before = one.goes_on_from
+        if before is None and index:
+            before = index - 1
+        if before is not None and before >= 0:
+            one.goes_on_from = here[before]
+        here.append(len(into.responses))
+        places[_identity(one)] = (key, len(into.responses))
+        into.responses.append(one)
+    into.launched = {**agent.launched, **into.launched}
+    into.prompts = {**agent.prompts, **into.prompts}
+    into.names = {**agent.names, **into.names}
+    into.first_prompt, into.maybe = into.first_prompt or agent.first_prompt, into.maybe or agent.maybe
+    times = [at for at in (into.last, agent.last) if at is not None]
+    into.last = max(times, default=None)
+    return copies
+
+
+def _improve(into: Agent, place: tuple[str, int], key: str, copy: Response) -> None:
+    if place[0] == key:
+        one = into.responses[place[1]]
+        one.output_tokens = max(one.output_tokens, copy.output_tokens)

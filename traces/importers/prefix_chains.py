@@ -1,0 +1,108 @@
+"""Which earlier request a prompt goes on from, told by the hashes of its blocks alone."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+MOST_OPEN: Final = 50_000
+"""Requests that a later one can go on from: the last so many. Bounds the memory."""
+
+
+@dataclass(slots=True)
+class End:
+    """The full blocks that a request's prompt ends with, and whether a later one may go on from there.
+
+    Attributes
+    ----------
+    key
+        The conversation it belongs to.
+    number
+        Of its row.
+    blocks, digest
+        How many full blocks the prompt has, and a hash of all their hashes.
+    last_id
+        Hash of the last block, full or not.
+    input_tokens, output_tokens
+        Of the request.
+    at_s
+        When it was sent.
+    only_prefix
+        Whether nothing shows yet that these blocks are this conversation's own: it is the first of its family.
+    next_number
+        Row that went on from it.
+    common
+        Whether several conversations have these blocks in common: then going on from here tells nothing.
+    """
+
+    key: str
+    number: int
+    blocks: int
+    digest: int
+    last_id: int
+    input_tokens: int
+    output_tokens: int
+    at_s: float
+    only_prefix: bool
+    next_number: int | None = None
+    common: bool = False
+
+
+@dataclass(slots=True)
+class PrefixChains:
+    """Conversations without a name: a prompt that holds all full blocks of an earlier one, and more, goes on from it.
+
+    Of several the longest counts, and of those the latest. A prompt whose full blocks are nothing but what several
+    conversations begin with (a system prompt) is nobody's to go on from: a chain begins where a prompt has a block that
+    the first of its family has not. Of the first one itself nothing is known at first; as soon as a second prompt goes
+    on from it otherwise, the one that did so before is cut off again (`cuts`).
+
+    Attributes
+    ----------
+    cuts
+        Rows that were taken to go on from another one, which turned out to be a common beginning.
+    forks
+        How many prompts went on from one that another had gone on from: they begin conversations of their own.
+    """
+
+    cuts: set[int] = field(default_factory=set)
+    forks: int = 0
+    _ends: OrderedDict[int, End] = field(default_factory=OrderedDict)
+
+    def find(self, ids: Sequence[int], full: int, input_tokens: int, at_s: float, number: int) -> End | None:
+        """Return the request that this one goes on from, if there is one, and close it."""
+        ends = self._ends
+        for index in range(full - 1, -1, -1):
+            end = ends.get(ids[index])
+            if end is None or end.blocks != index + 1 or end.digest != hash(tuple(ids[: index + 1])):
+                continue
+            if end.input_tokens >= input_tokens or end.at_s > at_s:
+                continue  # the same request again, or a later one
+            if end.common:
+                return None
+            if end.next_number is not None:
+                self.forks += 1
+                if end.only_prefix:
+                    self.cuts.add(end.next_number)
+                    end.common = True
+                return None
+            end.next_number = number
+            return end
+        return None
+
+    def add(self, end: End, block: int) -> None:
+        """Let later requests go on from this one, whose last full block is ``block``."""
+        before = self._ends.pop(block, None)
+        if before is not None and before.digest == end.digest and before.blocks == end.blocks:
+            again = before.input_tokens == end.input_tokens and before.last_id == end.last_id
+            if before.common or not again:
+                # Other requests end with the same full blocks: these are what they all begin with.
+                if before.only_prefix and before.next_number is not None:
+                    self.cuts.add(before.next_number)
+                before.common = True
+                end = before
+        self._ends[block] = end
+        if len(self._ends) > MOST_OPEN:
+            self._ends.popitem(last=False)

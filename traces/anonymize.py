@@ -88,8 +88,6 @@ class Anonymizer:
         return self._tools.setdefault(name, f"tool-{len(self._tools) - len(KEPT_TOOLS) + 1}")
 
     def _moved_s(self, tool_s: float) -> float:
-        if not tool_s:
-            return 0.0
         most_s = min(MOST_JITTER_S, tool_s / 2)
         moved_s = min(tool_s + float(self._rng.uniform(-most_s, most_s)), MAX_SECONDS)
         return round(moved_s, 6) or moved_s  # a time that was measured stays above 0

@@ -84,7 +84,7 @@ def _of_axis(scenario: str, found: Scenario, axis: str, given: Mapping[str, Any]
     if len(values) == 1:
         return {parameter: with_rate(base, values[0]) if axis == RATE else values[0]}
     listed = ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
-    flag = f"--{axis.replace('_', '-')}"
+    flag = run_settings()[axis].flag
     all_of_them = f"`sweep --scenario {scenario} --out DIR` runs them all"
     if base is None and given[parameter] not in values:
         raise ConfigError(f"scenario {scenario} varies {axis} ({listed}): choose one with {flag}; {all_of_them}")

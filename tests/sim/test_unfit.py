@@ -19,16 +19,17 @@ from support.cli import cli, printed, refused
 from support.programs import engine, program, turn
 from support.steptimes import affine
 
-FEW: dict[str, Any] = {"limit": 12, "arrivals": "burst", "policy": "lru"}
-MOST = 20_000
-FLAGS = ("--limit", 12, "--arrivals", "burst", "--max-model-len", MOST)
+FEW: dict[str, Any] = {"trace": "bfcl", "limit": 12, "arrivals": "burst", "policy": "lru"}
+MOST = 10_000
+LOAD = ("--trace", "bfcl", "--limit", 12, "--arrivals", "burst")
+FLAGS = (*LOAD, "--max-model-len", MOST)
 """Of its 12 programs some are longer."""
 
 
 @pytest.fixture(scope="module")
 def longer() -> dict[str, list[int]]:
     """Programs of `FLAGS` that do not fit, and the contexts of their turns; read without the product's own sums."""
-    lines = find_trace("swebench").read_text().splitlines()[:12]
+    lines = find_trace("bfcl").read_text().splitlines()[:12]
     contexts = {
         record["program_id"]: [turn["input_tokens"] + turn["output_tokens"] for turn in record["turns"]]
         for record in map(json.loads, lines)
@@ -45,7 +46,7 @@ def test_programs_too_long_are_left_out_counted_and_named(
     assert summary["unfit"] == {"dropped": len(longer), "truncated": 0, "children": 0, "named": list(longer)[:3]}
     named = ", ".join(f'"{name}"' for name in list(longer)[:3])
     left_out = f"{len(longer)} of 12 programs left out: {named} and {len(longer) - 3} more"
-    note = f"too long (contexts above 20,000 tokens): {left_out}"
+    note = f"too long (contexts above 10,000 tokens): {left_out}"
     assert note in summary["notes"]
     assert note in " ".join(printed(capsys, "run", *FLAGS, "--drop-unfit").split())
 
@@ -98,7 +99,7 @@ def test_a_sweep_has_columns_of_it_and_says_what_was_left_out(
     code, said, err = cli(capsys, *asked)
     assert code == 0
     assert re.search(r"left out +cut\n", said)
-    assert err.count("note: too long (contexts above 20,000 tokens)") == 2
+    assert err.count("note: too long (contexts above 10,000 tokens)") == 2
     frame = cs.load_sweep(out).frame()
     assert frame["unfit"].tolist() == ["drop", "truncate"]
     assert frame["unfit_dropped"].tolist() == [len(longer), 0]
@@ -126,7 +127,7 @@ def test_capacity_takes_it() -> None:
 
 def test_a_scenario_says_it_and_flags_win(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "s.toml"
-    file.write_text(f'[base]\nunfit = "drop"\nlimit = 12\nmax_model_len = {MOST}\narrivals = "burst"\n')
+    file.write_text(f'[base]\nunfit = "drop"\ntrace = "bfcl"\nlimit = 12\nmax_model_len = {MOST}\narrivals = "burst"\n')
     given = ("run", "--scenario", file, "--json")
     assert json.loads(printed(capsys, *given))["unfit"]["dropped"] > 0
     assert json.loads(printed(capsys, *given, "--truncate-unfit"))["unfit"]["truncated"] > 0
@@ -151,27 +152,27 @@ def test_a_value_that_is_none_is_refused_by_name() -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        ["--max-model-len", "20000"],
-        ["--kv-blocks", "1000", "--max-model-len", "16000"],
-        ["--max-model-len", "20000", "--kv-blocks", "1300"],
-        ["--kv-blocks", "1000"],
+        ["--max-model-len", "10000"],
+        ["--kv-blocks", "600", "--max-model-len", "8000"],
+        ["--max-model-len", "10000", "--kv-blocks", "700"],
+        ["--kv-blocks", "600"],
     ],
 )
 def test_every_setting_that_a_refusal_names_works(settings: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """And vLLM starts with it: there is no note that says otherwise."""
-    error = refused(capsys, "run", "--limit", "12", "--arrivals", "burst", *settings)
+    error = refused(capsys, "run", *LOAD, *settings)
     assert re.search(r"turns\[\d+\]", error)
     flags = dict(re.findall(r"(--max-model-len|--kv-blocks) (\d+)", error))
     assert flags
     given = {**dict(zip(settings[::2], settings[1::2], strict=True)), **flags}
     arguments = [word for pair in given.items() for word in pair]
-    summary = json.loads(printed(capsys, "run", "--limit", "12", "--arrivals", "burst", *arguments, "--json"))
+    summary = json.loads(printed(capsys, "run", *LOAD, *arguments, "--json"))
     assert summary["programs"] == 12
     if "--max-model-len" in given:
         assert [note for note in summary["notes"] if "vLLM" in note] == []
     for flag in ("--drop-unfit", "--truncate-unfit"):
         assert flag in error
-        printed(capsys, "run", "--limit", "12", "--arrivals", "burst", *settings, flag)
+        printed(capsys, "run", *LOAD, *settings, flag)
 
 
 def test_no_model_length_is_named_that_the_model_does_not_take(capsys: pytest.CaptureFixture[str]) -> None:
@@ -198,10 +199,10 @@ def test_trace_scale_cuts_what_is_too_long(
     longer: dict[str, list[int]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "o.jsonl"
-    scale = ("trace", "scale", "swebench", "--limit", 12, "-o", out, "--max-model-len", MOST)
+    scale = ("trace", "scale", "bfcl", "--limit", 12, "-o", out, "--max-model-len", MOST)
     said = printed(capsys, *scale, "--truncate-unfit")
     assert said.startswith(
-        f"{out}: 12 programs\ntoo long (contexts above 20,000 tokens): {len(longer)} of 12 programs cut"
+        f"{out}: 12 programs\ntoo long (contexts above 10,000 tokens): {len(longer)} of 12 programs cut"
     )
     assert max(one.max_context_tokens for one in read_programs(out)) <= MOST
     printed(capsys, "run", "--trace", out, "--max-model-len", MOST, "--arrivals", "burst")
@@ -229,8 +230,8 @@ def test_a_trace_that_is_read_again_for_every_run_is_cut_in_each(
     longer: dict[str, list[int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("continuum_sim.trace_source._KEPT_TURNS", 0)
-    write_programs(tmp_path / "t.jsonl", read_programs(find_trace("swebench"), limit=12))
-    programs = list(read_programs(find_trace("swebench"), limit=12))
+    write_programs(tmp_path / "t.jsonl", read_programs(find_trace("bfcl"), limit=12))
+    programs = list(read_programs(find_trace("bfcl"), limit=12))
     for trace in (tmp_path / "t.jsonl", programs):
         settings = {**FEW, "trace": trace, "max_model_len": MOST, "unfit": "drop", "max_turns": None}
         assert cs.run(**settings, programs=30, seed=3).summary.programs == 30

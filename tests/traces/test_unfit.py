@@ -41,6 +41,7 @@ FAMILY = agent(
         Child(agent("fits", 40, 50), 0, 2),
         Child(agent("too long", 150), 0, 1),
         Child(agent("cut", 40, 90, 101), 0, 1),
+        Child(agent("started by the last that is left", 40), 1, 2),
         Child(agent("never started", 40), 2, 3),
     ),
 )

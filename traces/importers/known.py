@@ -57,13 +57,12 @@ KNOWN: Final = (
         "of AIPerf's formats multi_turn and mooncake_trace are read",
         lambda head: head.has("session_id", "turns") and bool({"forks", "spawns"} & head.names),
     ),
-    Known(
-        "an OpenHands trajectory without token counts",
-        "its output.jsonl of an evaluation, or a trajectory with tool_call_metadata.model_response, is read",
-        lambda head: {"action", "source", "timestamp"} <= head.top and "usage" not in head.names,
-    ),
     Known("a ShareGPT dataset", _NO_COUNTS, lambda head: head.has("conversations") and {"from", "value"} <= head.names),
-    Known("a dataset of chat messages", _NO_COUNTS, lambda head: head.has("messages") and "usage" not in head.names),
+    Known(
+        "a dataset of chat messages",
+        _NO_COUNTS,
+        lambda head: head.has("messages") and not {"usage", "tokens"} & head.names,
+    ),
     Known("a Chrome or Perfetto trace", "import the log it was drawn from", lambda head: head.has("traceEvents")),
     Known(
         "Prometheus metrics",

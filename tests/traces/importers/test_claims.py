@@ -157,7 +157,6 @@ EXAMPLES = {
     "Zipkin": b'[{"traceId": "1", "id": "2", "localEndpoint": {"serviceName": "a"}}]',
     "MLflow": b'{"spans": [{"trace_id": "1", "span_id": "2", "attributes": {"mlflow.spanType": "LLM"}}]}',
     "AIPerf's dag": b'{"session_id": "a", "turns": [{"text": "x", "forks": ["b"]}]}',
-    "OpenHands": b'[{"id": 1, "source": "agent", "action": "run", "timestamp": "2026-01-01T00:00:00"}]',
     "ShareGPT": b'[{"id": "a", "conversations": [{"from": "human", "value": "hi"}]}]',
     "chat messages": b'{"messages": [{"role": "user", "content": "hi"}]}',
     "Perfetto": b'{"traceEvents": [{"ph": "X"}]}',

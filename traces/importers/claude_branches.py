@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from continuum_sim.traces.importers.claude_records import Response
+from continuum_sim.traces.importers.claude_parts import Response
 
 
 def kept_of_branch(responses: Sequence[Response], index: int) -> int | None:

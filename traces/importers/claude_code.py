@@ -39,7 +39,7 @@ from continuum_sim.traces.importers.api import Importer
 from continuum_sim.traces.importers.calls import Call, joined, make_program
 from continuum_sim.traces.importers.claude_branches import kept_of_branch
 from continuum_sim.traces.importers.claude_links import Link, links_of
-from continuum_sim.traces.importers.claude_records import Agent, Came, Part, Response
+from continuum_sim.traces.importers.claude_parts import Agent, Came, Part, Response
 from continuum_sim.traces.importers.claude_sessions import read_conversations
 from continuum_sim.traces.importers.families import Started, with_children
 from continuum_sim.traces.importers.head import Head
@@ -103,7 +103,7 @@ class _Maker:
         prefix = None
         if first.cached_tokens:
             # A first prompt finds only what other sessions left: the same number in the same version is the same text.
-            prompt = "-".join(part for part in ("claude-code", agent.version, first.model) if part)
+            prompt = "-".join(part for part in ("claude-code", agent.version, agent.model) if part)
             prefix = SharedPrefix(f"{prompt}-{first.cached_tokens}", first.cached_tokens)
         name = self._session.unique("/".join(part for part in (self._part.name, key) if part))
         arrival_s = None if agent.began is None or self._zero is None else max(0.0, agent.began - self._zero)
@@ -141,7 +141,7 @@ class _Maker:
             joins = [child for child, link in children.items() if link.join == index + 1]
             gap_s = self._gap_s(one, following, {id(came) for child in joins for came in children[child].told})
             if not names:
-                names = _told_of(following.came, agent)
+                names = _told_of(following.came or [], agent)
             if following.from_user:
                 names.append("human")
             if gap_s is None:
@@ -166,12 +166,10 @@ class _Maker:
 
     def _gap_s(self, one: Response, following: Response, of_children: set[int]) -> float | None:
         """Return how long the parent's own part of a gap was, if anything tells."""
-        own = [came.at for came in following.came if id(came) not in of_children]
-        if of_children and not own:
-            return 0.0
+        own = [following.other, *(came.at for came in following.came or () if id(came) not in of_children)]
         until = max((at for at in own if at is not None), default=None)
         if until is None or one.answered is None:
-            return None
+            return 0.0 if of_children else None
         if until == one.answered == one.asked:
             return None  # a copied history: nothing answers in no time
         return max(0.0, until - one.answered) if of_children else until - one.answered

@@ -104,6 +104,11 @@ class Line(msgspec.Struct, rename="camel"):
         return self.session_id or self.stream_session_id or ""
 
     @property
+    def has_result(self) -> bool:
+        """Whether anything is noted beside a tool's answer."""
+        return self.tool_use_result is not None or self.stream_tool_use_result is not None
+
+    @property
     def origin_kind(self) -> str:
         """Who a message came from, in newer versions: ``human``, ``task-notification``, ``peer``."""
         return text(self.origin.get("kind")) if isinstance(self.origin, dict) else ""

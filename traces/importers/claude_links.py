@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from continuum_sim.traces.importers.claude_records import Agent, Came, Part, Response
+from continuum_sim.traces.importers.claude_parts import Agent, Came, Part, Response
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,8 @@ def _link(agent: Agent, child: str, parent: str, parent_agent: Agent, tool: str,
     """Return the link of a sub-agent, or none if no response is known to have started it."""
     responses = parent_agent.responses
     ends = [
-        (index, [came for came in one.came if _tells_end(came, child, tool)]) for index, one in enumerate(responses)
+        (index, [came for came in one.came or () if _tells_end(came, child, tool)])
+        for index, one in enumerate(responses)
     ]
     ends = [(index, told) for index, told in ends if told]
     ends += [

@@ -15,7 +15,6 @@ from continuum_sim.traces.importers.claude_lines import (
     Line,
     Message,
     Notification,
-    Result,
     attached,
     blocks_of,
     input_of,
@@ -29,13 +28,12 @@ from continuum_sim.traces.importers.claude_lines import (
     text,
     usage_of,
 )
+from continuum_sim.traces.importers.claude_parts import CHARS_PER_TOKEN, Agent, Came, Part, Response
 from continuum_sim.traces.importers.fields import as_count, as_time, optional_object
 from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.tokens import Tokens
 from continuum_sim.traces.importers.usage import read_usage
 
-_CHARS_PER_TOKEN: Final = 10
-"""No text has so many once runs of a character count as one: an output that would need it was not recorded."""
 _CALL_CHARS: Final = 40
 """What a tool call takes beside its name and its input, at the least."""
 _RUN: Final = re.compile(rb"(.)\1{3,}", re.DOTALL)
@@ -45,100 +43,6 @@ _STARTS_AGENTS: Final = ("Task", "Agent")
 _WAITS_FOR: Final = ("TaskOutput", "AgentOutputTool", "AgentOutput", "BashOutput", "BashOutputTool")
 """Tools that wait for a sub-agent or a shell in the background, by their names over the versions."""
 _NOT_A_PERSON: Final = ("<teammate-message", "<cross-session-message")
-
-
-class Came(msgspec.Struct, array_like=True, gc=False):
-    """What came before a response: answers of tools, messages, or one thing that tells of a sub-agent or a shell."""
-
-    at: float | None
-    """Seconds since 1970."""
-    tool: str = ""
-    """Id of the call of a sub-agent or shell that it answers, or that launched what has ended."""
-    task: str = ""
-    """The sub-agent or shell that has ended."""
-    ended: bool = False
-    """Whether it says that what the call started has ended."""
-    is_news: bool = False
-    """Whether it came by itself rather than as an answer."""
-
-
-class Response(msgspec.Struct, array_like=True, gc=False):
-    """One LLM call, put together from its records; times in seconds since 1970."""
-
-    id: str
-    model: str
-    input_tokens: int
-    cached_tokens: int
-    output_tokens: int
-    compacted: bool
-    came: list[Came]
-    from_user: bool
-    """Whether a person's message was among what came."""
-    parent: int
-    """Which record it answers, 0 if that is not known."""
-    goes_on_from: int | None
-    """Index of the response before it in its branch: -1 if it has none, ``None`` if that is not known."""
-    first: float | None = None
-    """When its first record was written ..."""
-    answered: float | None = None
-    """... and its last."""
-    tools: list[str] = []
-    """Names of the tools called."""
-    starts: list[str] | None = None
-    """Ids of those calls that started a sub-agent, or something in the background."""
-    shown_chars: int = 0
-    """What its records show, in characters."""
-    shown_tokens: int = 0
-    """The same in tokens, with a tokenizer."""
-
-    @property
-    def is_placeholder(self) -> bool:
-        """Whether its recorded output cannot hold what its records show."""
-        return self.output_tokens * _CHARS_PER_TOKEN < self.shown_chars
-
-    @property
-    def asked(self) -> float | None:
-        """When the last of what came before it was there."""
-        return max((one.at for one in self.came if one.at is not None), default=None)
-
-
-class Agent(msgspec.Struct):
-    """The main conversation of a session, or one sub-agent."""
-
-    responses: list[Response] = []
-    version: str = ""
-    run: str = ""
-    """The workflow it is part of."""
-    launched: dict[str, str] = {}
-    """Sub-agent, workflow or shell in the background to the id of the call that started it."""
-    prompts: dict[str, int] = {}
-    """Call that starts a sub-agent to a hash of what it is told."""
-    names: dict[str, str] = {}
-    """Call that started something to the name of its tool."""
-    first_prompt: int = 0
-    """Hash of what it was told itself."""
-    maybe: str = ""
-    """Of one without an id: the only call in its session that had no answer yet when it began."""
-    queued: list[tuple[int, str, str]] = []
-    """News that was queued: before which response, task and call."""
-    last: float | None = None
-    """Time of its last record."""
-
-    @property
-    def began(self) -> float | None:
-        """When its first prompt was there."""
-        first = self.responses[0]
-        return first.first if first.asked is None else first.asked
-
-
-class Part(msgspec.Struct):
-    """What one file has of one session, sub-agents included; the main conversation is agent ``""``."""
-
-    name: str
-    path: str
-    agents: dict[str, Agent] = {}
-    results: list[tuple[int, int]] = []
-    """Output tokens so far by a result of the stream, and by the responses before it."""
 
 
 class Reader:
@@ -177,7 +81,7 @@ class Reader:
             return
         if kind == "progress":
             if (child := progress_of(line)) and line.parent_tool:
-                self._agent("").agent.launched.setdefault(child, line.parent_tool)
+                self._agent("").launches(child, line.parent_tool)
             return
         reading = self._agent(self._key(line), run)
         if kind == "stream_event":
@@ -257,6 +161,7 @@ class _Reading:
         self.responded: dict[int, int] = {}
         """Record (hash of its ``uuid``) to the last response at or above it in its branch; -1 where there is none."""
         self._came: list[Came] = []
+        self._other: float | None = None
         self._from_user = False
         self._index: dict[str, int] = {}
         """Response by its id."""
@@ -305,7 +210,7 @@ class _Reading:
                 open_calls.pop(block.tool_use_id, None)
                 self._answered(line, block, at, agents)
         else:
-            self._other(at)
+            self._came_too(at)
         self._from_user |= not told and not answers and bool(blocks) and _is_from_user(line, texts)
 
     def answer(
@@ -321,12 +226,13 @@ class _Reading:
             index = self._index[id] = len(agent.responses)
             parent = 0 if line.parent_uuid is None else hash(line.parent_uuid)
             one = Response(
-                *(id, intern(message.model or ""), input_tokens, cached_tokens, output_tokens),
-                *(self.compacted, self._came, self._from_user, parent, above),
+                *(id, input_tokens, cached_tokens, output_tokens, self.compacted),
+                *(self._came or None, self._other, self._from_user, parent, above),
                 first=at,
             )
+            agent.model = agent.model if agent.responses else message.model or ""
             agent.responses.append(one)
-            self.compacted, self._came, self._from_user = False, [], False
+            self.compacted, self._came, self._other, self._from_user = False, [], None, False
         one = agent.responses[index]
         if line.uuid is not None:
             self.responded[hash(line.uuid)] = index
@@ -358,7 +264,7 @@ class _Reading:
         chars = len(block.text) + len(block.thinking)
         if is_call:
             chars += len(block.name) + len(memoryview(block.input)) + _CALL_CHARS
-        if chars > one.output_tokens * _CHARS_PER_TOKEN:
+        if chars > one.output_tokens * CHARS_PER_TOKEN:
             told = (block.text + block.thinking + block.name).encode("utf-8", "replace") + bytes(block.input)
             chars = min(chars, len(_RUN.sub(rb"\1", told)) + _CALL_CHARS * is_call)
         one.shown_chars += chars
@@ -382,6 +288,11 @@ class _Reading:
             names = (asked.task_id, asked.agent_id, asked.agent_id_of_old, asked.shell_id, asked.bash_id)
             self._targets[id] = next((name for name in names if isinstance(name, str)), "")
 
+    def launches(self, started: str, tool: str) -> None:
+        """Take note of which call started a sub-agent, a workflow or a shell in the background."""
+        self.agent.launched.setdefault(started, tool)
+        self._started(tool)
+
     def _started(self, tool: str) -> None:
         """Take note that a call started a sub-agent, or something in the background."""
         index, name = self._calls.get(tool, (-1, ""))
@@ -396,13 +307,12 @@ class _Reading:
         noted = result_of(line)
         child = noted.agent or ("" if line.is_sidechain else line.agent_id or "")
         shell, is_launched = noted.task, noted.launched
-        if noted == Result() and (tool in self.agent.prompts or self._calls.get(tool, (0, ""))[1] == "Bash"):
+        if not line.has_result and (tool in self.agent.prompts or self._calls.get(tool, (0, ""))[1] == "Bash"):
             launched_agent, shell = launched_in_text(block)
             child, is_launched = child or launched_agent, bool(launched_agent)
         for launched in (child, noted.run, shell):
             if launched:
-                self.agent.launched.setdefault(launched, tool)
-                self._started(tool)
+                self.launches(launched, tool)
         if tool in agents:
             self._started(tool)
         self._calls.pop(tool, None)
@@ -413,15 +323,12 @@ class _Reading:
         elif tool in self.agent.names:
             self._came.append(Came(at, tool, "", not is_launched))
         else:
-            self._other(at)
+            self._came_too(at)
 
-    def _other(self, at: float | None) -> None:
+    def _came_too(self, at: float | None) -> None:
         """Take in what tells of no sub-agent and of nothing in the background: only when it came matters."""
-        last = self._came[-1] if self._came else None
-        if last is None or last.tool or last.is_news:
-            self._came.append(Came(at))
-        elif at is not None:
-            last.at = at if last.at is None else max(last.at, at)
+        if at is not None:
+            self._other = at if self._other is None else max(self._other, at)
 
 
 def check_results(part: Part, session: Session) -> None:

@@ -16,20 +16,23 @@ import msgspec
 
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.importers.claude_lines import Line, read_line
-from continuum_sim.traces.importers.claude_records import Agent, Part, Reader, Response, check_results
+from continuum_sim.traces.importers.claude_parts import Agent, Part, Response
+from continuum_sim.traces.importers.claude_records import Reader, check_results
 from continuum_sim.traces.importers.groups import Groups
 from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source, each_item
 
 _NEVER: Final = float("inf")
+_COPIED_WITHIN_S: Final = 0.01
+"""No model answers so soon."""
 _PART: Final = msgspec.msgpack.Decoder(Part)
 
 
 def read_conversations(sources: Iterable[Source], session: Session) -> Iterator[Part]:
     """Yield every conversation with its sub-agents, in the order of their first prompts."""
     groups = Groups(by_time=True)
-    seen: dict[int, str] = {}
-    """Response to the first session that has it."""
+    seen: dict[int, tuple[str, float | None]] = {}
+    """Response to the first session that has it, and when it was written there."""
     for main, files in _files(sources):
         _read_session(main, files, groups, seen, session)
     for _, rows in groups:
@@ -39,7 +42,7 @@ def read_conversations(sources: Iterable[Source], session: Session) -> Iterator[
 
 
 def _read_session(
-    main: Source, files: Iterable[Source], groups: Groups, seen: dict[int, str], session: Session
+    main: Source, files: Iterable[Source], groups: Groups, seen: dict[int, tuple[str, float | None]], session: Session
 ) -> None:
     """Read a session's files, and add what they have to ``groups``: nothing where a record is bad."""
     readers = _Readers(main, session)
@@ -121,19 +124,28 @@ class _Readers:
                 yield part
 
 
-def _add(part: Part, key: str, groups: Groups, seen: dict[int, str]) -> None:
+def _add(part: Part, key: str, groups: Groups, seen: dict[int, tuple[str, float | None]]) -> None:
     began = min((agent.began for agent in part.agents.values() if agent.began is not None), default=_NEVER)
     groups.add(key, msgspec.msgpack.encode(part), began)
-    for agent in part.agents.values():
+    # A sub-agent's responses in two files do not make one conversation of the two that started it.
+    main = part.agents.get("")
+    for agent in part.agents.values() if main is None else [main]:
         for one in agent.responses:
-            first = seen.setdefault(hash(_identity(one)), key)
-            if first != key:
+            at = _own_time(one)
+            first, written = seen.setdefault(hash(_identity(one)), (key, at))
+            if first != key and (written is None or at is None or written == at):
                 groups.join(first, key)
 
 
 def _identity(response: Response) -> tuple[str, int]:
     # The prompt's length beside the id: ids that are not Anthropic's may be used by one session and another.
     return response.id, response.input_tokens
+
+
+def _own_time(response: Response) -> float | None:
+    """Return when a response was written, or ``None`` where it has the time of being copied: it took none."""
+    asked, first = response.asked, response.first
+    return None if asked is None or first is None or first - asked < _COPIED_WITHIN_S else first
 
 
 def _joined(parts: list[Part], session: Session) -> Part:
@@ -156,7 +168,7 @@ def _joined(parts: list[Part], session: Session) -> Part:
     copies = 0
     for part in parts[1:]:
         for key, agent in part.agents.items():
-            into = whole.agents.setdefault(key, Agent(version=agent.version, run=agent.run))
+            into = whole.agents.setdefault(key, Agent(version=agent.version, model=agent.model, run=agent.run))
             copies += _append(into, key, agent, places)
     if copies:
         session.note("responses that a resumed or forked session has too, counted once", copies)

@@ -24,10 +24,9 @@ What writers do otherwise, and what is made of it:
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
 
 from continuum_sim.traces.check import MAX_DEPTH
 from continuum_sim.traces.errors import TraceError
@@ -36,24 +35,11 @@ from continuum_sim.traces.importers.calls import Call, joined, make_program
 from continuum_sim.traces.importers.families import Started, with_children
 from continuum_sim.traces.importers.groups import Groups
 from continuum_sim.traces.importers.head import Head
-from continuum_sim.traces.importers.otel_spans import AGENT, CHAT, CLAUDE_CODE, OTHER, TOOL, Span, read_spans
+from continuum_sim.traces.importers.otel_agents import SLACK_NS, Row, by_agent
+from continuum_sim.traces.importers.otel_spans import CHAT, CLAUDE_CODE, TOOL, Span, read_spans
 from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source, each_row
 from continuum_sim.traces.schema import Program
-
-_SLACK_NS: Final = 50_000_000
-"""Clocks of spans are read one after the other, and some are rounded to ms: what ends so much later ends with it."""
-
-
-class _Row(NamedTuple):
-    """A call or a tool with the agent it belongs to, ``""`` for the conversation's own."""
-
-    span: Span
-    agent: str
-    parent: str
-    """The agent that this one was invoked below."""
-    ran_agent: bool
-    """Whether this (a tool) ran a sub-agent."""
 
 
 def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
@@ -72,11 +58,11 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
     conversations = Groups(by_time=True)
     for trace_id, packed in traces:
         spans = [_whole(Span(*span), apart, session) for span in packed]
-        for key, row in _by_agent(trace_id, spans, session):
+        for key, row in by_agent(trace_id, spans, session):
             conversations.add(key, row, row.span.start_ns / 1e9)
     zero_ns: int | None = None
     for key, found in conversations:
-        rows = [_Row(Span(*span), *rest) for span, *rest in found]
+        rows = [Row(Span(*span), *rest) for span, *rest in found]
         zero_ns = rows[0].span.start_ns if zero_ns is None else zero_ns
         try:
             programs = _Family(key, rows, zero_ns, session).programs()
@@ -95,130 +81,12 @@ def _whole(span: Span, apart: set[str], session: Session) -> Span:
     return span
 
 
-def _by_agent(trace_id: str, spans: list[Span], session: Session) -> Iterator[tuple[str, _Row]]:
-    """Yield the calls and tools of a trace with the conversation they belong to.
-
-    A conversation that has no name is its trace. The outermost agent (or none) is the conversation's own, ``""``; an
-    agent invoked below another one is a sub-agent.
-    """
-    by_id = {span.id: span for span in spans}
-    names = sorted({span.conversation for span in spans if span.conversation})
-    if len(names) > 1:
-        session.note("traces with several conversations, taken by the conversation of each span")
-    # What calls and tools name as their parent without its being there is an agent that was cut off.
-    for span in spans:
-        if span.kind in (CHAT, TOOL) and span.parent and span.parent not in by_id:
-            by_id[span.parent] = _cut_off(span)
-    above = {span.id: _above(span, by_id) for span in spans if span.kind != OTHER}
-    sums = {one.id for span in spans if span.kind == CHAT for one in above[span.id] if one.kind == CHAT}
-    if sums:
-        session.note("spans that sum up the calls in them, left out", len(sums))
-    beside = _beside_their_sums(spans, above, sums, session)
-    ran = {one.id for span in spans if span.kind == AGENT for one in above[span.id] if one.kind == TOOL}
-    ran.update(_tools_around(spans, ran, above))
-    failed = 0
-    for span in spans:
-        if span.kind not in (CHAT, TOOL) or span.id in sums:
-            continue
-        if span.kind == CHAT and not span.input_tokens:
-            failed += 1
-            continue
-        agents = [one.id for one in (beside.get(span.id), *above[span.id]) if one is not None and one.kind == AGENT]
-        outermost = by_id[agents[-1]].conversation if agents else ""
-        agents = [*agents[:-1], ""]
-        if span.agent:
-            agents = [span.agent, span.parent_agent]
-        key = outermost or span.conversation or (names[0] if len(names) == 1 else trace_id)
-        yield key, _Row(span, agents[0], agents[1] if len(agents) > 1 else "", span.id in ran)
-    if failed:
-        session.note("calls without a prompt (they failed), left out", failed)
-
-
-def _cut_off(span: Span) -> Span:
-    no_counts = {"input_tokens": 0, "output_tokens": 0, "cached_tokens": 0, "created_tokens": 0}
-    return Span(**{**span._asdict(), **no_counts, "kind": AGENT, "id": span.parent, "parent": "", "name": ""})
-
-
-def _above(span: Span, by_id: dict[str, Span]) -> list[Span]:
-    """Return the spans that a span is in, the innermost first."""
-    found: list[Span] = []
-    at, seen = by_id.get(span.parent), {span.id}
-    while at is not None and at.id not in seen:
-        seen.add(at.id)
-        found.append(at)
-        at = by_id.get(at.parent)
-    return found
-
-
-def _beside_their_sums(
-    spans: list[Span], above: dict[str, list[Span]], sums: set[str], session: Session
-) -> dict[str, Span]:
-    """Return the agent of calls and tools that are beside it rather than in it: its counts are the sums of theirs."""
-    agents = [span for span in spans if span.kind == AGENT and span.input_tokens]
-    if not agents:
-        return {}
-    full = {one.id for span in spans if span.kind == CHAT and span.id not in sums for one in above[span.id]}
-    found: dict[str, Span] = {}
-    for agent in sorted(agents, key=lambda one: one.end_ns - one.start_ns):
-        if agent.id in full:
-            continue
-        near = [
-            span
-            for span in spans
-            if span.parent == agent.parent
-            and span.id not in found
-            and span.id not in sums
-            and span.kind in (CHAT, TOOL)
-            and agent.start_ns - _SLACK_NS <= span.start_ns
-            and span.end_ns <= agent.end_ns + _SLACK_NS
-        ]
-        calls = _summed(agent, [span for span in near if span.kind == CHAT])
-        if not calls:
-            session.note("agents of which the file has sums and no calls, left out")
-            continue
-        found.update((call.id, agent) for call in calls)
-        found.update((tool.id, agent) for tool in near if tool.kind == TOOL and tool.start_ns >= calls[0].start_ns)
-    return found
-
-
-def _summed(agent: Span, calls: list[Span]) -> list[Span]:
-    """Return those of ``calls`` whose counts an agent's are the sums of, in order of time; none if there are none."""
-    alike: tuple[Callable[[Span], bool], ...] = (
-        lambda call: True,
-        lambda call: bool(agent.name) and call.agent_name == agent.name,
-        lambda call: bool(agent.model) and call.model == agent.model,
-    )
-    for is_alike in alike:
-        chosen = sorted((call for call in calls if is_alike(call)), key=lambda call: call.start_ns)
-        inputs, outputs = (sum(call.input_tokens for call in chosen), sum(call.output_tokens for call in chosen))
-        if chosen and (inputs, outputs) == (agent.input_tokens, agent.output_tokens):
-            return chosen
-    return []
-
-
-def _tools_around(spans: list[Span], known: set[str], above: dict[str, list[Span]]) -> Iterator[str]:
-    """Yield the tools that ran an agent which has their own parent: the shortest in whose time it ran."""
-    for agent in spans:
-        if agent.kind != AGENT or any(one.id in known for one in above[agent.id]):
-            continue
-        around = [
-            tool
-            for tool in spans
-            if tool.kind == TOOL
-            and tool.parent == agent.parent
-            and tool.start_ns <= agent.start_ns + _SLACK_NS
-            and agent.end_ns <= tool.end_ns + _SLACK_NS
-        ]
-        if around:
-            yield min(around, key=lambda tool: tool.end_ns - tool.start_ns).id
-
-
 class _Family:
     """The programs of a conversation: its own agent's with the sub-agents in it, and those without a parent."""
 
-    def __init__(self, key: str, rows: list[_Row], zero_ns: int, session: Session) -> None:
+    def __init__(self, key: str, rows: list[Row], zero_ns: int, session: Session) -> None:
         self._key, self._zero_ns, self._session = key, zero_ns, session
-        self._by_agent: dict[str, list[_Row]] = {}
+        self._by_agent: dict[str, list[Row]] = {}
         self._parents: dict[str, str] = {}
         for row in rows:
             self._by_agent.setdefault(row.agent, []).append(row)
@@ -274,7 +142,7 @@ class _Family:
             over_ns = call.end_ns
             at = bisect_left(starts_ns, call.start_ns + 1)
             while at < len(inside) and inside[at][0] < call.end_ns:
-                if inside[at][1] <= call.end_ns + _SLACK_NS:
+                if inside[at][1] <= call.end_ns + SLACK_NS:
                     over_ns = inside[at][0]
                     kept_open += 1
                     break
@@ -296,11 +164,12 @@ class _Family:
             name, gap_s = "client", None
             if index + 1 < len(own):
                 until_ns = own[index + 1].start_ns
-                between = tools[bisect_left(starts_ns, call.start_ns) : bisect_left(starts_ns, until_ns)]
+                near = tools[bisect_left(starts_ns, call.start_ns) : bisect_right(starts_ns, until_ns)]
+                between = [row for row in near if _is_in(row.span, call.start_ns, until_ns)]
                 name = joined(row.span.name or "tool" for row in between) or name
                 if index + 1 in waits:
                     until_ns = max([ends_ns[index], *(row.span.end_ns for row in between if not row.ran_agent)])
-                elif any(row.span.end_ns > until_ns + _SLACK_NS for row in between):
+                elif any(row.span.end_ns > until_ns + SLACK_NS for row in between):
                     self._session.note("gaps shorter than the tools in them, which ran on")
                 gap_s = (until_ns - ends_ns[index]) / 1e9
                 if gap_s == 0 and index + 1 not in waits:
@@ -312,8 +181,16 @@ class _Family:
         return calls
 
 
+def _is_in(tool: Span, begin_ns: int, end_ns: int) -> bool:
+    """Whether a tool began in a time; one of no length at its very end is in it, and not in the next."""
+    if tool.start_ns == end_ns:
+        return tool.end_ns == end_ns
+    return tool.start_ns > begin_ns or tool.end_ns > begin_ns
+
+
 def _sniff(head: Head) -> float:
-    if head.top & {"resourceSpans", "scopeSpans"} or (head.has("batches") and "scopeSpans" in head.names):
+    is_bare = head.top & {"resourceSpans", "scopeSpans", "instrumentationLibrarySpans"}
+    if is_bare or (head.top & {"batches", "trace"} and head.names & {"resourceSpans", "scopeSpans"}):
         return 1.0 if "gen_ai." in head.text or "claude_code." in head.text else 0.6
     return 0.0
 

@@ -49,6 +49,7 @@ _CREATED: Final = (
     "gen_ai.usage.details.cache_write_tokens",
     "llm.token_count.prompt_details.cache_write",
 )
+_TOTAL: Final = ("gen_ai.usage.total_tokens", "llm.usage.total_tokens", "llm.token_count.total")
 _CONVERSATION: Final = ("gen_ai.conversation.id", "session.id")
 _TOOL_NAME: Final = ("gen_ai.tool.name", "tool.name", "tool_name")
 _PROVIDER: Final = ("gen_ai.provider.name", "gen_ai.system", "llm.system", "llm.provider")
@@ -90,11 +91,16 @@ class Span(NamedTuple):
     """Of the prompt, what was written to the cache."""
     writer: str
     """What wrote the span: within one, cached input is either always or never part of the input."""
+    total_tokens: int
+    """Of prompt and output, 0 where the span does not say."""
 
     @property
     def counts_apart(self) -> bool:
-        """Whether more is cached than the input it would be part of: then it is counted apart."""
-        return self.cached_tokens + self.created_tokens > self.input_tokens
+        """Whether cached input is no part of the input: there is more of it, or the total has it beside the input."""
+        cached = self.cached_tokens + self.created_tokens
+        if cached > self.input_tokens:
+            return True
+        return cached > 0 and self.total_tokens == self.input_tokens + cached + self.output_tokens
 
     def with_cached_input(self) -> Span:
         """Return the span with what was counted apart put into its prompt."""
@@ -190,6 +196,7 @@ def _span(value: Any, place: str, writer: str) -> tuple[str, Span]:
         cached or 0,
         created or 0,
         writer,
+        _counted(attributes, _TOTAL, place) or 0,
     )
     return as_text(span.get("traceId"), f"{place}.traceId"), row
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ from typing import Any
 import pytest
 
 from continuum_sim.traces import Program, TraceError, Turn, import_trace, read_header, read_programs
+from continuum_sim.traces.importers.claude_code import CLAUDE_CODE
 from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source
 from support.claude_logs import Log, Record, call, news, said, side
@@ -85,8 +89,9 @@ def test_a_person_who_writes_while_a_background_agent_ends(tmp_path: Path) -> No
     assert (gaps(main)[1], main.children[0].join_turn) == (("Agent+human", 60.0), 2)
 
 
-def test_news_that_was_only_queued(tmp_path: Path) -> None:
-    log = launching().record("queue-operation", 20, operation="enqueue", content=news("ag", "t1"))
+@pytest.mark.parametrize("text", [news("ag"), news("other", "t1")])
+def test_news_that_was_only_queued(tmp_path: Path, text: str) -> None:
+    log = launching().record("queue-operation", 20, operation="enqueue", content=text)
     log.says(68, "and now?").answers(70, "m3", 21_000, 120)
     main = with_child(tmp_path, log, side("ag", 5.2, 19))
     assert (gaps(main)[1], main.children[0].join_turn) == (("human", 60.0), 2)
@@ -98,8 +103,9 @@ def test_a_tool_that_waits_for_a_background_agent(tmp_path: Path, name: str, is_
     log = launching().answers(8, "m2", 20_300, 60, call("t2", name, task_id="ag"))
     task = {"task_id": "ag", "status": "completed" if is_over else "running"}
     noted = {"retrieval_status": "success" if is_over else "timeout", "task": task}
+    # Where the tool gave up, the sub-agent ended while the response was on its way.
     main = with_child(
-        tmp_path, log.result(38, "t2", noted).answers(40, "m3", 21_000, 9), side("ag", 5.2, 37 if is_over else 60)
+        tmp_path, log.result(38, "t2", noted).answers(40, "m3", 21_000, 9), side("ag", 5.2, 37 if is_over else 39.9)
     )
     expected = ((name, 0.0), 2) if is_over else ((name, 30.0), None)
     assert (gaps(main)[1], main.children[0].join_turn) == expected
@@ -145,6 +151,13 @@ def test_a_sub_agent_without_an_answer_is_known_by_what_it_was_told(tmp_path: Pa
     log = Log().says(0, "do it").answers(5, "m1", 20_000, 200, call("t1", "Task", prompt="look "))
     main = with_child(tmp_path, log.says(70, "stop").answers(75, "m2", 20_400, 9), side("ag", 5.2, 60))
     assert [(child.after_turn, child.join_turn) for child in main.children] == [(0, None)]
+
+
+def test_a_sub_agent_that_only_its_progress_tells_of(tmp_path: Path) -> None:
+    log = Log().says(0, "do it").answers(5, "m1", 20_000, 200, call("t1", "Skill", skill="review"))
+    log.record("progress", 20, data={"type": "agent_progress", "agentId": "ag"}, parentToolUseID="t1")
+    main = with_child(tmp_path, log.result(61, "t1").answers(64, "m2", 20_400, 9), side("ag", 5.2, 60))
+    assert (gaps(main)[0], main.children[0].join_turn) == (("Skill", 0.0), 1)
 
 
 def test_a_launch_that_only_its_text_tells_of(tmp_path: Path) -> None:
@@ -259,14 +272,16 @@ def test_placeholders_are_counted_in_their_text_with_a_tokenizer(imported: Impor
     assert notes(tmp_path)["responses whose recorded output is a placeholder, counted in their text"] == 2
 
 
-def test_placeholders_take_outputs_out_of_what_is_measured(tmp_path: Path) -> None:
-    from continuum_sim.traces.importers.claude_code import CLAUDE_CODE
+def not_measured(folder: Path, content: bytes) -> set[str]:
+    (folder / "s.jsonl").write_bytes(content)
+    session = Session()
+    list(CLAUDE_CODE.read([Source(folder / "s.jsonl")], session))
+    return session.not_measured
 
-    for log, expected in ((placeholders(), {"output_tokens"}), (shell(), set())):
-        (tmp_path / "s.jsonl").write_bytes(log.bytes())
-        session = Session()
-        list(CLAUDE_CODE.read([Source(tmp_path / "s.jsonl")], session))
-        assert session.not_measured == expected
+
+def test_placeholders_take_outputs_out_of_what_is_measured(tmp_path: Path) -> None:
+    assert not_measured(tmp_path, placeholders().bytes()) == {"output_tokens"}
+    assert not_measured(tmp_path, shell().bytes()) == set()
 
 
 def test_a_long_run_of_one_character_is_few_tokens(imported: Imported, tmp_path: Path) -> None:
@@ -359,6 +374,21 @@ def test_a_session_that_only_repeats_another_adds_nothing(tmp_path: Path) -> Non
     assert imported_folder(tmp_path, one=begun(), two=copied(begun(), "s2")) == imported_folder(tmp_path, one=begun())
 
 
+def test_sessions_that_use_the_same_ids_are_not_one(tmp_path: Path) -> None:
+    """Anthropic's ids are unique; those of a gateway or a local server that count up are not."""
+    programs = imported_folder(tmp_path, a=begun("s1"), b=begun("s2", shift=50.0))
+    assert [(one.program_id, one.arrival_s, len(one.turns)) for one in programs] == [("s1", 0.0, 2), ("s2", 50.0, 2)]
+
+
+def test_a_sub_agent_in_two_sessions_does_not_make_them_one(tmp_path: Path) -> None:
+    logs = {}
+    for name in ("s1", "s2"):
+        log = Log(name).says(0, "do it").answers(5, f"{name}-1", 20_000, 200, call("t1", "Task", prompt="look"))
+        log.result(61, "t1", {"status": "completed", "agentId": "ag"}).answers(64, f"{name}-2", 20_400, 9)
+        logs |= {name: log, f"{name}__subagents__agent-ag": side("ag", 5.2, 60)}
+    assert [(one.program_id, len(one.turns)) for one in imported_folder(tmp_path, **logs)] == [("s1", 2), ("s2", 2)]
+
+
 def test_sessions_of_one_file_that_have_nothing_in_common(imported: Imported) -> None:
     other = Log("s2").says(50, "else").answers(55, "k1", 700, 100)
     both = imported("claude-code", begun().bytes() + other.bytes())
@@ -387,6 +417,21 @@ def test_users_folders_keep_their_real_concurrency(tmp_path: Path) -> None:
         ("ann-s9", 30.0),
         ("bob-s2", 45.0),
     ]
+
+
+def test_the_order_of_the_files_does_not_matter(tmp_path: Path) -> None:
+    one = begun()
+    fork = copied(one, "s2").says(200, "or so").answers(205, "f1", 25_000, 30)
+    one.says(100, "this way").answers(105, "m3", 30_000, 40)
+    other = Log("s3").says(-50, "x").answers(-45, "k1", 700, 100)
+    paths = [tmp_path / f"{name}.jsonl" for name in "abc"]
+    for path, log in zip(paths, (one, fork, other), strict=True):
+        path.write_bytes(log.bytes())
+    made = set()
+    for order in itertools.permutations(paths):
+        import_trace(order, tmp_path / "out.jsonl")
+        made.add((tmp_path / "out.jsonl").read_bytes())
+    assert len(made) == 1
 
 
 # --- the stream ---------------------------------------------------------------------------------
@@ -444,6 +489,7 @@ def test_the_streams_result_is_held_against_the_responses(imported: Imported, tm
     records[-1]["usage"]["output_tokens"] = 2_000
     imported("claude-code", as_file(records))
     assert [note for note in notes(tmp_path) if note.startswith("results with more output tokens")]
+    assert not_measured(tmp_path, as_file(records)) == {"output_tokens"}
 
 
 def test_events_of_the_stream_know_the_output(imported: Imported) -> None:
@@ -549,3 +595,28 @@ def test_case_30_stream_json(tmp_path: Path) -> None:
     (program,) = case("30-claude-code-stream-json.jsonl", tmp_path)
     assert program.turns == (Turn(20_000, 0, 100, "Bash", 0.0), Turn(20_300, 20_100, 50))
     assert notes(tmp_path) == {"responses without times around them, gap taken as 0 s": 1}
+
+
+_PEAK = """
+import resource, sys
+from continuum_sim.traces import import_trace
+made = import_trace([sys.argv[1]], sys.argv[2])
+print(made.turns, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux")
+def test_memory_does_not_grow_with_the_text(tmp_path: Path) -> None:
+    text = "line of output\n" * 20_000
+    for number in range(20):
+        log = Log(f"s{number}").says(0, "go")
+        for turn in range(10):
+            log.answers(turn * 9 + 3, f"m{number}-{turn}", 20_000 + turn, 50, call(f"t{turn}", "Bash", command="make"))
+            log.result(turn * 9 + 7, f"t{turn}", {"stdout": text, "stderr": ""}, text)
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / f"s{number}.jsonl").write_bytes(log.bytes())
+    command = [sys.executable, "-c", _PEAK, str(tmp_path / "in"), str(tmp_path / "out.jsonl")]
+    turns, peak_kib = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    assert int(turns) == 200
+    assert int(peak_kib) < 100 * 1024

@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 from continuum_sim.traces import Program, TraceError, Turn, import_trace, read_header, read_programs
+from continuum_sim.traces.importers.otel import OTEL
+from continuum_sim.traces.importers.session import Session
+from continuum_sim.traces.importers.sources import Source
 from support.otel_logs import agent, chat, copilot, export, resource, span, tool
 
 Imported = Callable[..., list[Program]]
@@ -69,6 +72,23 @@ def test_calls_beside_the_sums_of_their_agent(imported: Imported) -> None:
     assert main == expected
 
 
+def test_tools_and_sub_agents_below_the_call_that_started_them(imported: Imported) -> None:
+    """A call is no sum of what a tool that it called does."""
+    spans = copilot()
+    for one in spans:
+        one["parentSpanId"] = {"t1": "c1", "t2": "c1", "t3": "c2", "t4": "s1", "s": "t3"}.get(
+            one["spanId"], one["parentSpanId"]
+        )
+    assert imported("otel", export(*spans)) == imported("otel", export(*copilot()))
+
+
+def test_sums_of_calls_in_tools(imported: Imported) -> None:
+    spans = [span("r", "", 0, 9, usage__input_tokens=300, usage__output_tokens=30), tool("t", "r", 1, 8, "ask")]
+    spans += [chat("a", "t", 2, 3, 100, 10), chat("b", "t", 4, 5, 200, 20)]
+    (program,) = imported("otel", export(*spans))
+    assert [turn.input_tokens for turn in program.turns] == [100, 200]
+
+
 def test_an_agent_with_sums_alone_is_no_call(imported: Imported, tmp_path: Path) -> None:
     spans = [one for one in copilot() if one["parentSpanId"] != "s"]
     (main,) = imported("otel", export(*spans))
@@ -116,6 +136,17 @@ def test_cached_input_in_the_prompt(imported: Imported) -> None:
     assert [turn.input_tokens for turn in program.turns] == [900, 3_040]
 
 
+def test_totals_tell_that_cached_input_is_counted_apart(imported: Imported) -> None:
+    for total, prompt in ((920, 900), (1_420, 1_400), (0, 900)):
+        one = chat("a", "", 0, 1, 900, 20, usage__total_tokens=total, **cached(500))
+        (program,) = imported("otel", export(one))
+        assert program.turns == (Turn(prompt, 0, 20),)
+
+
+def test_spans_that_were_exported_twice(imported: Imported) -> None:
+    assert imported("otel", export(*copilot(), *copilot()[2:5])) == imported("otel", export(*copilot()))
+
+
 def test_claude_codes_own_spans(imported: Imported) -> None:
     def own(id: str, parent: str, start: float, end: float, kind: str, **attributes: Any) -> dict[str, Any]:
         made = span(id, parent, start, end)
@@ -155,15 +186,19 @@ def test_several_traces_of_one_conversation(imported: Imported) -> None:
     ]
 
 
-def test_bare_resource_spans_and_tempos_batches(imported: Imported) -> None:
+def test_bare_resource_spans_and_tempos_batches(imported: Imported, tmp_path: Path) -> None:
     half = len(copilot()) // 2
     parts = [resource(copilot()[:half]), resource(copilot()[half:])]
     expected = imported("otel", export(*copilot()))
-    assert imported("otel", "\n".join(json.dumps(part, indent=2) for part in parts).encode()) == expected
-    assert imported("otel", json.dumps({"batches": parts}).encode()) == expected
-    assert imported("otel", json.dumps({"trace": {"resourceSpans": parts}}).encode()) == expected
-    old = json.dumps({"resourceSpans": parts}).replace("scopeSpans", "instrumentationLibrarySpans")
-    assert imported("otel", old.encode()) == expected
+    for content in (
+        "\n".join(json.dumps(part, indent=2) for part in parts),
+        json.dumps({"batches": parts}),
+        json.dumps({"trace": {"resourceSpans": parts}}),
+        json.dumps({"resourceSpans": parts}).replace("scopeSpans", "instrumentationLibrarySpans"),
+    ):
+        assert imported("otel", content.encode()) == expected
+        made = import_trace([tmp_path / "spans.jsonl"], tmp_path / "told.jsonl")
+        assert (made.format, made.sure) == ("otel", 1.0)
 
 
 def test_other_signals_in_the_same_file(imported: Imported) -> None:
@@ -176,6 +211,12 @@ def test_gaps_of_no_length(imported: Imported, tmp_path: Path) -> None:
     spans = [chat("a", "", 0, 1, 100, 10), tool("t", "", 1, 1, "ls"), chat("b", "", 1, 2, 150, 10)]
     imported("otel", export(*spans))
     assert notes(tmp_path)["gaps of exactly 0 s"] == 1
+    for between, unknown in ((spans[1:2], 1), ([], 0)):
+        (tmp_path / "spans.jsonl").write_bytes(export(spans[0], *between, spans[2]))
+        session = Session()
+        list(OTEL.read([Source(tmp_path / "spans.jsonl")], session))
+        # That a client took no time may be; a tool did not.
+        assert (session.gaps, session.unknown_gaps) == (1, unknown)
 
 
 def test_calls_that_failed(imported: Imported, tmp_path: Path) -> None:

@@ -43,6 +43,13 @@ def test_opencode(imported: Imported) -> None:
     assert imported("opencode") == [SESSION]
 
 
+def test_an_export_whose_summary_is_long_is_told(tmp_path: Path) -> None:
+    export = opencode_export()
+    export["info"]["summary"] = {"diffs": [{"before": "secret " * 20_000}]}
+    (tmp_path / "a.json").write_text(json.dumps(export))
+    assert import_trace([tmp_path / "a.json"], tmp_path / "o.jsonl").format == "opencode"
+
+
 def test_opencode_as_it_is_stored(tmp_path: Path) -> None:
     export, storage = opencode_export(), tmp_path / "storage"
 

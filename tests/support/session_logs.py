@@ -244,7 +244,7 @@ def inspect_samples() -> list[dict[str, Any]]:
         inspect_call(20.5, 24.0, 2500, 40),
         inspect_call(24.0, 24.0, 2500, 40, cache="read"),
         inspect_event("compaction", 24.1, tokens_before=2540),
-        inspect_call(25.0, 27.0, 1500, 20, input_tokens_cache_read=640),
+        inspect_call(25.0, 27.0, 2600, 20, input_tokens_cache_read=640),
         inspect_span(28.0, "score", "scorer", None),
         inspect_call(28.0, 29.0, 900, 5, "score", role="grader"),
     ]
@@ -437,7 +437,7 @@ def opencode_export() -> dict[str, Any]:
         opencode_user("m4", 40.0),
         # A newer one: beside it.
         opencode_answer("m5", 40.5, 44.0, (100, 30, 20, 7000, 0, 7150), summary=True, mode="compaction"),
-        opencode_answer("m6", 45.0, 47.0, (2000, 10, 0, 500, 0, 2510)),
+        opencode_answer("m6", 45.0, 47.0, (6900, 10, 0, 500, 0, 7410)),
     ]
     info = {"id": "ses_1", "projectID": "p", "directory": "/w", "title": "secret", "time": {"created": ms(0.5)}}
     return {"info": info, "messages": messages}

@@ -33,6 +33,7 @@ from continuum_sim.traces.schema import Program
 
 class _ToolCall(msgspec.Struct):
     function_name: Any = None
+    name: Any = None
 
 
 class _Result(msgspec.Struct):
@@ -53,7 +54,7 @@ class _Step(msgspec.Struct):
     source: Any = None
     timestamp: Any = None
     tool_calls: list[_ToolCall] | None = None
-    observation: _Observation | None = None
+    observation: msgspec.Raw = msgspec.Raw()
     metrics: _Metrics | None = None
     is_copied_context: Any = None
     llm_call_count: Any = None
@@ -69,7 +70,7 @@ class _Trajectory(msgspec.Struct):
     subagent_trajectories: list[_Trajectory] | None = None
 
 
-_trajectory = reader(_Trajectory)
+_trajectory, _observation = reader(_Trajectory), reader(_Observation)
 
 
 def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
@@ -109,12 +110,8 @@ def _program(
             copied += _is_call(step)
         elif _is_call(step):
             calls.append(index)
-        for result in (step.observation.results or []) if step.observation else []:
-            for ref in optional_array(result.subagent_trajectory_ref):
-                for key in ("trajectory_id", "session_id"):
-                    value = optional_object(ref).get(key)
-                    if isinstance(value, str) and calls:
-                        referred.setdefault(value, len(calls) - 1)
+        for other in _referred(step) if calls else []:
+            referred.setdefault(other, len(calls) - 1)
     if copied:
         session.note("steps copied from another trajectory, left out", copied)
     children = found.subagent_trajectories or []
@@ -142,6 +139,16 @@ def _program(
     return with_children(make_program(own, made, session, arrival_s=next(times, None)), started)
 
 
+def _referred(step: _Step) -> Iterator[str]:
+    """Yield the names of the sub-agents that a step's observation refers to; some writers have text there."""
+    if bytes(memoryview(step.observation)[:1]) != b"{":
+        return
+    for result in _observation(step.observation).results or []:
+        for ref in optional_array(result.subagent_trajectory_ref):
+            found = (optional_object(ref).get(key) for key in ("trajectory_id", "session_id"))
+            yield from (one for one in found if isinstance(one, str))
+
+
 def _is_call(step: _Step) -> bool:
     metrics = step.metrics
     return step.source == "agent" and metrics is not None and step.llm_call_count != 0 and bool(metrics.prompt_tokens)
@@ -161,7 +168,8 @@ def _call(steps: list[_Step], at: int, until: int | None, waits: bool, session: 
     if until is not None:
         between = steps[at + 1 : until]
         for step in (steps[at], *(one for one in between if one.source == "agent")):
-            names += [one.function_name for one in step.tool_calls or [] if isinstance(one.function_name, str)]
+            named = (one.function_name or one.name for one in step.tool_calls or [])
+            names += [name for name in named if isinstance(name, str)]
         humans = [one for one in between if one.source == "user"]
         if humans:
             names.append("human")
@@ -198,7 +206,7 @@ ATIF = Importer(
     name="atif",
     title="ATIF trajectories (Harbor, Terminal-Bench)",
     source="github.com/laude-institute/harbor: docs/rfcs/0001-trajectory-format.md",
-    patterns=("*.json",),
+    patterns=("*trajectory*.json", "*atif*.json"),
     sniff=_sniff,
     read=_read,
     measured=(

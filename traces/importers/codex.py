@@ -47,24 +47,46 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
     path = Path()
     for source in sources:
         path = source.path
-        thread, skipped = Thread(), session.skipped
-        for _, number, (kind, at, payload) in each_row_as([source], session, read_record):
-            try:
-                thread.take(kind, at, payload)
-            except TraceError as error:
-                session.bad(error, path, number)
-                break
-        if session.skipped > skipped:
-            session.note("sessions with a bad record, left out")
+        thread = _thread(source, session)
+        if thread is not None:
+            key = lines.add(thread.thread_id or source.stem, thread)
+            for one in thread.responses:
+                threads.add(key, _packed(one), _NEVER if thread.start_s is None else thread.start_s)
+            thread.responses.clear()
+    first_s = min((at for at in lines.start_s.values() if at is not None), default=0.0)
+    for _, members in _families(threads, lines, session):
+        family = _Family(lines, {key: [_unpacked(row) for row in rows] for key, rows in members}, first_s, session)
+        name = lines.names[members[0][0]]
+        members.clear()
+        try:
+            programs = family.programs()
+        except TraceError as error:
+            session.bad(TraceError(f"session {name}: {error.detail}"), path)
             continue
-        if not thread.responses:
-            detail = "no token_count event with counts in it, expected one a response (Codex writes them since 0.40)"
-            session.bad(TraceError(detail), path)
-            continue
-        name = thread.thread_id or source.stem
-        key = lines.add(name, thread)
-        for one in thread.responses:
-            threads.add(key, _packed(one), _NEVER if thread.start_s is None else thread.start_s)
+        yield from programs
+
+
+def _thread(source: Source, session: Session) -> Thread | None:
+    """Return the rollout in a file, or none where something in it cannot be used."""
+    thread, skipped = Thread(), session.skipped
+    for _, number, (kind, at, payload) in each_row_as([source], session, read_record):
+        try:
+            thread.take(kind, at, payload)
+        except TraceError as error:
+            session.bad(error, source.path, number)
+            break
+    if session.skipped > skipped:
+        session.note("sessions with a bad record, left out")
+        return None
+    if not thread.responses:
+        detail = "no token_count event with counts in it, expected one a response (older versions of Codex wrote none)"
+        session.bad(TraceError(detail), source.path)
+        return None
+    return thread
+
+
+def _families(threads: Groups, lines: _Lines, session: Session) -> Groups:
+    """Return the rollouts with what each alone has of its line, by the family that they are of."""
     families = Groups(by_time=True)
     for key, rows in threads:
         own = lines.own(key, rows)
@@ -73,15 +95,7 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
         if own:
             start_s = lines.start_s[key]
             families.add(lines.root(key), [key, own], _NEVER if start_s is None else start_s)
-    first_s = min((at for at in lines.start_s.values() if at is not None), default=0.0)
-    for _, members in families:
-        family = _Family(lines, {key: [_unpacked(row) for row in rows] for key, rows in members}, first_s, session)
-        try:
-            programs = family.programs()
-        except TraceError as error:
-            session.bad(TraceError(f"session {lines.names[members[0][0]]}: {error.detail}"), path)
-            continue
-        yield from programs
+    return families
 
 
 class _Lines:

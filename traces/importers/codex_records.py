@@ -75,7 +75,7 @@ class Response:
     """One request that was served: its counts, and what followed it."""
 
     key: tuple[int, ...]
-    """All counts of the session so far and of the response: equal in a copy of it, and nowhere else in a session."""
+    """The counts of the session so far: equal in a copy of it, and nowhere else in a session."""
     prompt: int
     output: int
     cached: int
@@ -209,7 +209,7 @@ class Thread:
         prompt, cached, output, _ = own
         self.responses.append(
             Response(
-                (*(sums or ()), *own),
+                sums or own,
                 prompt,
                 max(0, output),
                 max(0, min(prompt, cached)),

@@ -15,6 +15,7 @@ Source: github.com/UKGovernmentBEIS/inspect_ai, ``src/inspect_ai/log/_log.py`` (
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -275,6 +276,8 @@ def _program(
     if depth > MAX_DEPTH:
         raise TraceError(f"sub-agents are nested too deeply, expected at most {MAX_DEPTH} levels")
     calls = sorted(agents[key].calls, key=lambda call: call.start)
+    agents[key].tools.sort()
+    agents[key].humans.sort()
     own = session.unique(name)
     started: list[Started] = []
     times: dict[int, tuple[float, float]] = {}
@@ -303,9 +306,10 @@ def _call(agent: _Agent, calls: list[_Call], index: int, child: tuple[float, flo
     gap_s = 0.0
     if index + 1 < len(calls):
         until = calls[index + 1].start
-        tools = [tool for tool in agent.tools if one.start <= tool[0] < until]
+        first, last = (bisect_left(agent.tools, (at,)) for at in (one.start, until))
+        tools = agent.tools[first:last]
         names = [name for _, _, name in tools]
-        names += ["human"] if any(one.end <= at <= until for at in agent.humans) else []
+        names += ["human"] if bisect_left(agent.humans, one.end) < bisect_right(agent.humans, until) else []
         gap_s = until - one.end
         if child is not None:
             own = [end for start, end, _ in tools if not (start <= child[0] and child[1] <= end)]

@@ -269,6 +269,8 @@ def _response(name: str, usage: Usage, sent: float | None, over: float | None, t
 def _sniff(head: Head) -> float:
     if head.has("info", "messages") and {"sessionID", "parts"} & head.names:
         return 1.0
+    if head.has("info") and {"projectID", "directory"} <= head.names:  # whose summary fills the beginning
+        return 0.9
     if head.has("sessionID"):
         return 0.9 if head.top & {"role", "messageID", "part"} else 0.5
     return 0.9 if head.has("id", "projectID", "directory") else 0.0

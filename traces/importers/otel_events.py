@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.importers.fields import as_count, as_seconds, as_time, optional_array, optional_object, refuse
 from continuum_sim.traces.importers.values import decode, reader
 
@@ -41,6 +42,9 @@ _CACHED: Final = (
 )
 _SESSION: Final = ("session.id", "conversation.id", "gen_ai.conversation.id")
 _TOOL_NAME: Final = ("tool_name", "function_name", "gen_ai.tool.name", "tool.name", "name")
+_SAME: Final = ("call_id", "tool_use_id", "request_id", "gen_ai.response.id")
+_MOST_DIGITS: Final = 16
+"""Of a number that is written as text: 2**53 has as many."""
 _MAIN: Final = ("", "main", "repl_main_thread", "sdk")
 """Where a request came from (``query_source``, ``role``): the conversation itself. Anything else but a sub-agent is a
 side request, such as the one for a title."""
@@ -87,12 +91,14 @@ class Row(NamedTuple):
     """What both have in common where an event comes twice."""
 
 
-def events_of(export: Export, stem: str) -> Iterator[tuple[str, Row]]:
-    """Yield the conversation of every event that is needed, and the event."""
+def events_of(export: Export, stem: str) -> Iterator[tuple[str, Row | TraceError]]:
+    """Yield the conversation of every event that is needed, and the event or what is wrong with it."""
     if export.attributes is not None:
         at = export.hrTime if export.hrTime is not None else export.timestamp
         common = _attributes(optional_object(export.resource).get("attributes"))
-        yield from _row({"attributes": export.attributes, "hrTime": at}, common, stem, "the record")
+        found = _row({"hrTime": at}, _attributes(export.attributes), common, stem)
+        if found is not None:
+            yield found
         return
     resources = export.resourceLogs if export.resourceLogs is not None else export.resource_logs
     if resources is None:
@@ -101,39 +107,52 @@ def events_of(export: Export, stem: str) -> Iterator[tuple[str, Row]]:
         common = _attributes(optional_object(resource.resource).get("attributes"))
         for j, scope in enumerate(resource.scopeLogs or resource.scope_logs or []):
             for k, record in enumerate(scope.logRecords or scope.log_records or []):
-                place = f"resourceLogs[{i}].scopeLogs[{j}].logRecords[{k}]"
-                yield from _row(decode(record), common, stem, place)
+                value = optional_object(decode(record))
+                attributes = _attributes(value.get("attributes"))
+                try:
+                    found = _row(value, attributes, common, stem)
+                except TraceError as error:
+                    place = f"resourceLogs[{i}].scopeLogs[{j}].logRecords[{k}]"
+                    yield _key(value, attributes, common, stem), TraceError(f"{place}: {error.detail}")
+                    continue
+                if found is not None:
+                    yield found
 
 
-def _row(value: Any, common: dict[str, Any], stem: str, place: str) -> Iterator[tuple[str, Row]]:
-    record = optional_object(value)
-    attributes = _attributes(record.get("attributes"))
+def _key(record: dict[str, Any], attributes: dict[str, Any], common: dict[str, Any], stem: str) -> str:
+    return _text(attributes, _SESSION) or _text(common, _SESSION) or _text(record, ("traceId", "trace_id")) or stem
+
+
+def _row(
+    record: dict[str, Any], attributes: dict[str, Any], common: dict[str, Any], stem: str
+) -> tuple[str, Row] | None:
+    """Return an event with its conversation; none where it is none that is needed."""
     name = _event(record, attributes)
     kind = _KINDS.get(name)
     if kind is None or (name in ("codex.sse_event", "codex.websocket_event") and not _counts_tokens(attributes)):
-        return
-    end = _time(record, attributes, place)
+        return None
+    end = _time(record, attributes)
     duration = _number(attributes, ("duration_ms",))
-    start = None if duration is None else end - as_seconds(duration, f"{place}.duration_ms", 1e3)
-    key = _text(attributes, _SESSION) or _text(common, _SESSION) or _text(record, ("traceId", "trace_id")) or stem
+    start = None if duration is None else end - as_seconds(duration, "duration_ms", 1e3)
+    key = _key(record, attributes, common, stem)
     prompt = output = cached = 0
     if kind in (CALL, GENERIC_CALL):
         if name.startswith("codex."):
             start = None  # what it may say is how long the last piece of the stream took
-        prompt = _count(attributes, _INPUT, place)
-        cached = _count(attributes, _CACHED, place, 0)
-        output = _count(attributes, _OUTPUT, place)
+        prompt = _count(attributes, _INPUT)
+        cached = _count(attributes, _CACHED, 0)
+        output = _count(attributes, _OUTPUT)
         if name.startswith("claude_code."):
-            prompt += cached + _count(attributes, ("cache_creation_tokens",), place, 0)
+            prompt += cached + _count(attributes, ("cache_creation_tokens",), 0)
         elif not name.startswith("codex."):
-            prompt += _count(attributes, ("tool_token_count",), place, 0)
-            output += _count(attributes, ("thoughts_token_count",), place, 0)
-        prompt = as_count(prompt, f"{place}: the whole prompt", 1)
-    same = _text(attributes, ("call_id", "tool_use_id", "request_id", "gen_ai.response.id"))
+            prompt += _count(attributes, ("tool_token_count",), 0)
+            output += _count(attributes, ("thoughts_token_count",), 0)
+        prompt = as_count(prompt, "the whole prompt", 1)
+    same = _text(attributes, _SAME)
     if not same and name.startswith("codex."):
         same = f"{_text(attributes, ('event.timestamp',)) or round(end, 3)}"
     tool = _text(attributes, _TOOL_NAME) if kind == TOOL else ""
-    yield key, Row(kind, end, start, prompt, output, min(prompt, cached), _agent(attributes), tool, same)
+    return key, Row(kind, end, start, prompt, output, min(prompt, cached), _agent(attributes), tool, same)
 
 
 def _event(record: dict[str, Any], attributes: dict[str, Any]) -> str:
@@ -156,7 +175,7 @@ def _counts_tokens(attributes: dict[str, Any]) -> bool:
     return attributes.get("event.kind") == "response.completed" and _number(attributes, _INPUT) is not None
 
 
-def _time(record: dict[str, Any], attributes: dict[str, Any], place: str) -> float:
+def _time(record: dict[str, Any], attributes: dict[str, Any]) -> float:
     """Return when an event was recorded, which is when what it tells of had ended."""
     for name in ("timeUnixNano", "time_unix_nano", "observedTimeUnixNano", "observed_time_unix_nano"):
         value = record.get(name)
@@ -166,8 +185,8 @@ def _time(record: dict[str, Any], attributes: dict[str, Any], place: str) -> flo
             return value / 1e9
     pair = record.get("hrTime")
     if isinstance(pair, list) and len(pair) == 2 and all(type(one) is int and 0 <= one < 2**53 for one in pair):
-        return as_time(pair[0] + pair[1] / 1e9, f"{place}.hrTime")
-    return as_time(attributes.get("event.timestamp", pair), f"{place}.timeUnixNano")
+        return as_time(pair[0] + pair[1] / 1e9, "hrTime")
+    return as_time(attributes.get("event.timestamp", pair), "timeUnixNano")
 
 
 def _attributes(value: Any) -> dict[str, Any]:
@@ -175,30 +194,40 @@ def _attributes(value: Any) -> dict[str, Any]:
     if isinstance(value, dict):
         return value
     found: dict[str, Any] = {}
+    try:
+        return {item["key"]: next(iter(item["value"].values())) for item in value}
+    except (TypeError, KeyError, AttributeError, StopIteration, RuntimeError):
+        pass  # not as it should be: what there is of it
     for item in optional_array(value):
         entry = optional_object(item)
         if isinstance(entry.get("key"), str):
             held = optional_object(entry.get("value"))
-            found[entry["key"]] = next((one for one in held.values() if isinstance(one, str | int | float)), None)
+            found[entry["key"]] = next(iter(held.values()), None)
     return found
 
 
 def _text(attributes: dict[str, Any], names: tuple[str, ...]) -> str:
-    values = (attributes.get(name) for name in names)
-    return next((value for value in values if isinstance(value, str) and value), "")
+    for name in names:
+        value = attributes.get(name)
+        if value and type(value) is str:
+            return value
+    return ""
 
 
 def _number(attributes: dict[str, Any], names: tuple[str, ...]) -> Any:
     """Return the first of these that there is; numbers may be written as text."""
-    value = next((attributes[name] for name in names if attributes.get(name) is not None), None)
-    if isinstance(value, str) and value.isascii() and len(value) <= 16:
-        try:
-            return int(value) if value.isdigit() else float(value)
-        except ValueError:
+    for name in names:
+        value = attributes.get(name)
+        if type(value) is str and value.isascii() and len(value) <= _MOST_DIGITS:
+            try:
+                return int(value) if value.isdigit() else float(value)
+            except ValueError:
+                return value
+        if value is not None:
             return value
-    return value
+    return None
 
 
-def _count(attributes: dict[str, Any], names: tuple[str, ...], place: str, default: int | None = None) -> int:
+def _count(attributes: dict[str, Any], names: tuple[str, ...], default: int | None = None) -> int:
     value = _number(attributes, names)
-    return as_count(default if value is None else value, f"{place}.attributes.{names[0]}")
+    return as_count(default if value is None else value, f"attributes.{names[0]}")

@@ -53,15 +53,22 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
     path = Path()
     for source, number, export in each_row_as(sources, session, read_export):
         path = source.path
+        together: dict[str, list[Row]] = {}
         try:
             for key, row in events_of(export, source.stem):
-                conversations.add(key, list(row), row.end if row.start is None else row.start)
+                if isinstance(row, Row):
+                    together.setdefault(key, []).append(row)
+                else:
+                    conversations.drop(key)
+                    session.bad(row, path, number)
         except TraceError as error:
             session.bad(error, path, number)
+        for key, rows in together.items():
+            conversations.add(key, rows, min(map(_at, rows)))
     zero: float | None = None
     for key, packed in conversations:
-        rows = [Row._make(row) for row in packed]
-        zero = min(one.end if one.start is None else one.start for one in rows) if zero is None else zero
+        rows = [Row._make(row) for together in packed for row in together]
+        zero = min(map(_at, rows)) if zero is None else zero
         try:
             programs = _family(key, rows, zero, session)
         except TraceError as error:
@@ -139,14 +146,15 @@ def _at(row: Row) -> float:
 
 def _calls(rows: list[Row], waits: set[int], session: Session) -> list[Call]:
     """Return the calls of one agent; before one that waits for sub-agents, the gap is for the simulation to say."""
-    calls = [row for row in rows if row.kind == CALL]
+    places = [place for place, row in enumerate(rows) if row.kind == CALL]
     found: list[Call] = []
-    for index, row in enumerate(calls):
+    for index, place in enumerate(places):
+        row = rows[place]
         names: list[str] = []
         gap_s: float | None = None
-        if index + 1 < len(calls):
-            following = calls[index + 1]
-            between = [one for one in rows if row.end < one.end <= following.end and one.kind in (TOOL, PROMPT)]
+        if index + 1 < len(places):
+            following = rows[places[index + 1]]
+            between = rows[place + 1 : places[index + 1]]
             tools = [one for one in between if one.kind == TOOL]
             prompts = [one.end for one in between if one.kind == PROMPT]
             names = [*(one.name or "tool" for one in tools), *(("human",) if prompts else ())]

@@ -85,7 +85,7 @@ def test_arrivals_are_those_of_all_files(tmp_path: Path) -> None:
         content = (
             atif().replace(b'"job"', f'"job-{number}"'.encode()).replace(b"2026-04-10T", b"2026-04-%dT" % (10 + number))
         )
-        (tmp_path / f"{3 - number}.json").write_bytes(content)
+        (tmp_path / f"{3 - number}.trajectory.json").write_bytes(content)
     import_trace([tmp_path], tmp_path / "o.jsonl")
     assert [(p.program_id, p.arrival_s) for p in read_programs(tmp_path / "o.jsonl")] == [
         ("job-1", 0.0),

@@ -32,8 +32,8 @@ SESSION = Program(
         Turn(6700, 0, 90, "read+bash", 3.5),
         Turn(7000, 6790, 80, "human", 26.5),
         Turn(7100, 7080, 50, "client", 1.0),
-        # After the summary that the one before wrote: what the cache gave.
-        Turn(2500, 500, 10),
+        # After the summary that the one before wrote, though long enough to have all of it: what the cache gave.
+        Turn(7400, 500, 10),
     ),
     0.0,
 )
@@ -41,6 +41,13 @@ SESSION = Program(
 
 def test_opencode(imported: Imported) -> None:
     assert imported("opencode") == [SESSION]
+
+
+def test_an_export_whose_summary_is_long_is_told(tmp_path: Path) -> None:
+    export = opencode_export()
+    export["info"]["summary"] = {"diffs": [{"before": "secret " * 20_000}]}
+    (tmp_path / "a.json").write_text(json.dumps(export))
+    assert import_trace([tmp_path / "a.json"], tmp_path / "o.jsonl").format == "opencode"
 
 
 def test_opencode_as_it_is_stored(tmp_path: Path) -> None:
@@ -104,7 +111,8 @@ def test_opencode_sub_agents_and_forks(tmp_path: Path) -> None:
     # A fork has other ids and the same times.
     copied = [{**m, "info": {**m["info"], "id": f"f-{m['info']['id']}"}} for m in main["messages"][:3]]
     for message in copied:
-        message["parts"] = [{**part, "messageID": message["info"]["id"]} for part in message["parts"]]
+        name = message["info"]["id"]
+        message["parts"] = [{**part, "id": f"f-{part['id']}", "messageID": name} for part in message["parts"]]
     own = [opencode_user("y1", 90.0), opencode_answer("y2", 90.5, 95.0, (500, 5, 0, 7000, 0, 7505))]
     fork = {"info": {**main["info"], "id": "ses_3"}, "messages": copied + own}
     for number, log in ((1, main), (2, side), (3, fork)):

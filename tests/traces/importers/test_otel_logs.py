@@ -163,7 +163,7 @@ def test_the_case(tmp_path: Path, case: Callable[[str], Path]) -> None:
 
 def test_a_prompt_without_counts_is_named(imported: Imported) -> None:
     record = log_event("api_request", 1.0, "claude_code.api_request", session__id="s", output_tokens=4)
-    with pytest.raises(TraceError, match=r"logRecords\[0\]\.attributes\.input_tokens is missing"):
+    with pytest.raises(TraceError, match=r"logRecords\[0\]: attributes\.input_tokens is missing"):
         imported("otel-logs", lines(exported_logs(record)))
 
 
@@ -184,3 +184,12 @@ def test_the_child_is_a_program_of_its_own_where_no_turn_started_it(imported: Im
     programs = imported("otel-logs", lines(rows[1]))
     assert isinstance(programs[0].children[0], Child)
     assert programs[0].turns[0] == Turn(18410, 0, 200, "Task", 0.0)
+
+
+def test_a_session_with_a_bad_event_is_left_out_whole(tmp_path: Path) -> None:
+    bad = log_event("api_request", 1.0, "claude_code.api_request", session__id="s-2", input_tokens=4, output_tokens=-4)
+    good = log_event("api_request", 2.0, "claude_code.api_request", session__id="s-2", input_tokens=4, output_tokens=4)
+    content = lines(exported_logs(good, bad, *codex_logs()), exported_logs(good))
+    (tmp_path / "l.jsonl").write_bytes(content)
+    made = import_trace([tmp_path / "l.jsonl"], tmp_path / "o.jsonl", skip_bad=True)
+    assert (made.header.skipped, [p.program_id for p in read_programs(tmp_path / "o.jsonl")]) == (1, ["c-1"])

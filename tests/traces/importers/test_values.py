@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +16,7 @@ from continuum_sim.traces import import_trace, read_programs
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source, each_row
+from continuum_sim.traces.importers.values import reader
 from support.logs import SAMPLES
 
 _ROWS = st.lists(
@@ -64,13 +67,39 @@ def test_what_is_no_json_is_named_by_its_line(tmp_path: Path, text: str, place: 
     assert place in str(caught.value)
 
 
+class Point(msgspec.Struct):
+    x: Any = None
+    inner: Point | None = None
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b'{"x": 1, "inner": 5}', "inner: Expected object | null, got int"),
+        (b"[]", "the value: Expected object, got array"),
+        (b'{"x": tru}', "not valid JSON"),
+        (b"", "not valid JSON"),
+        (b'{"inner":' * 100_000, "nested too deeply"),
+    ],
+)
+def test_a_value_of_another_kind_is_named_by_its_field(data: bytes, message: str) -> None:
+    with pytest.raises(TraceError, match=re.escape(message)):
+        reader(Point)(data)
+
+
+def test_what_is_not_needed_of_a_value_is_passed_over() -> None:
+    assert reader(Point)(b'{"y": {"deep": [1, "secret"]}, "x": 2}') == Point(2)
+
+
 def test_a_first_line_cut_off_costs_that_line_alone(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"a": 1, "b\n{"c": 2}\n{"d": 3}\n')
     assert rows(path, skip_bad=True) == [(2, {"c": 2}), (3, {"d": 3})]
 
 
-@pytest.mark.parametrize("name", ["mooncake", "openhands", "bfcl", "openai-log", "tracelab"])
+@pytest.mark.parametrize(
+    "name", ["mooncake", "openhands", "bfcl", "openai-log", "tracelab", "codex", "otel-logs", "gemini-cli", "pi"]
+)
 def test_lines_may_be_an_array_or_spread_out(tmp_path: Path, name: str) -> None:
     file, sample = SAMPLES[name]
     values = [json.loads(line) for line in sample.splitlines()]

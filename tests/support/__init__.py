@@ -31,6 +31,7 @@ Logs and traces of other tools:
 
 * `agent_logs`: of coding agents
 * `request_logs`: of requests, and traces for load generators
+* `request_tables`: of requests in counts, times and sessions
 * `recorded_logs`: of measured runs, as made from simulated ones
 * `logs`: one of every format that can be imported, and a tokenizer
 

@@ -40,12 +40,14 @@ def tool_names(answer: dict[str, Any]) -> str:
         for call in optional_array(message.get("tool_calls")):
             one = optional_object(call)
             names.append(optional_object(one.get("function") or one.get("custom")).get("name"))
-    for item in map(optional_object, optional_array(answer.get("output"))):
-        if item.get("type") in _CLIENT_ITEMS:
-            names.append(item.get("name") or str(item["type"]).removesuffix("_call"))
-    for block in map(optional_object, optional_array(answer.get("content"))):
-        if block.get("type") == "tool_use":
-            names.append(block.get("name"))
+    items = map(optional_object, optional_array(answer.get("output")))
+    blocks = map(optional_object, optional_array(answer.get("content")))
+    names += [
+        item.get("name") or str(item["type"]).removesuffix("_call")
+        for item in items
+        if item.get("type") in _CLIENT_ITEMS
+    ]
+    names += [block.get("name") for block in blocks if block.get("type") == "tool_use"]
     return joined(name for name in names if isinstance(name, str))
 
 

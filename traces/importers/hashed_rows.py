@@ -97,9 +97,7 @@ def block_size(own: Any, session: Session, default: int) -> int:
     return as_count(size or session.block_size or default, "block_size", 1)
 
 
-def conversation(
-    name: str, rows: list[Row], prefixes: Prefixes, session: Session, default_size: int
-) -> Program:
+def conversation(name: str, rows: list[Row], prefixes: Prefixes, session: Session, default_size: int) -> Program:
     """Put the rows of one conversation together to a program.
 
     Raises

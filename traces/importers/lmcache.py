@@ -89,8 +89,8 @@ def _row(line: _Line, session: Session) -> list[Any]:
     for name in ("input", "output"):
         if type(getattr(line, name)) is not str:
             refuse(name, getattr(line, name), "a string")
-    times = [as_instant(line.timestamp, "timestamp")]
-    times.append(None if line.end_time is None else as_instant(line.end_time, "end_time"))
+    end_s = None if line.end_time is None else as_instant(line.end_time, "end_time")
+    times = [as_instant(line.timestamp, "timestamp"), end_s]
     if session.tokens is not None:
         prompt, output = (array("I", session.tokens.ids(text)) for text in (line.input, line.output))
         return [*times, max(1, len(prompt)), len(output), "I", prompt.tobytes(), output.tobytes()]
@@ -103,8 +103,8 @@ def _row(line: _Line, session: Session) -> list[Any]:
 def _conversations(rows: list[Any]) -> list[list[_Turn]]:
     """Take the requests of a session apart into conversations, in the order in which these began."""
     found: list[list[_Turn]] = []
-    for _, _, start_s, end_s, input_tokens, output_tokens, kind, *data in rows:
-        turn = _Turn(start_s, end_s, input_tokens, output_tokens, *(array(kind, one) for one in data))
+    for _, _, start_s, end_s, input_tokens, output_tokens, kind, prompt, output in rows:
+        turn = _Turn(start_s, end_s, input_tokens, output_tokens, array(kind, prompt), array(kind, output))
         best: list[_Turn] | None = None
         best_common = best_share = 0.0
         for turns in reversed(found):

@@ -128,9 +128,9 @@ class _Chained:
         common = before.blocks * self._size if before else 0
         stored = [place, number, row.at_s, row.input_tokens, output, kept, common]
         self._groups.add(name, [*stored, [prefix.id, prefix.tokens] if prefix else None])
-        if full and own:
+        if full:
             end = End(name, number, full, hash(tuple(ids[:full])), ids[-1], row.input_tokens, output, at_s, first)
-            self._chains.add(end, ids[full - 1])
+            self._chains.add(end, ids[full - 1], own=own)
 
     def programs(self) -> Iterator[Program]:
         """Yield the programs, once all rows are there."""

@@ -1,7 +1,7 @@
 """Logs of requests to OpenAI-compatible servers: one call a line, request and response.
 
-Source: the request (``messages``, or ``input`` with ``instructions`` and ``previous_response_id``) and response (``id``,
-``created``, ``usage``) are OpenAI's chat completion and response objects (github.com/openai/openai-python,
+Source: the request (``messages``, or ``input`` with ``instructions`` and ``previous_response_id``) and response
+(``id``, ``created``, ``usage``) are OpenAI's chat completion and response objects (github.com/openai/openai-python,
 ``src/openai/types/chat/chat_completion.py``, ``types/responses/response.py``, ``types/completion_usage.py``), as vLLM
 serves them too, or Anthropic's messages. How a log wraps them is up to whoever writes it, so this much is read:
 ``request`` (or ``body``) and ``response`` (or ``response.body``, as in OpenAI's batch output), or their fields on the

@@ -23,6 +23,7 @@ for the first.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 from continuum_sim.traces.errors import TraceError
@@ -57,7 +58,7 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
     prefixes = Prefixes()
     groups = Groups()
     chained = _Chained(prefixes, session)
-    path, stem = None, ""
+    path, stem = Path(), ""
     for source, number, line in each_row(sources, session, LINES):
         if source.path != path:
             path, stem = source.path, source.stem
@@ -70,7 +71,7 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
                 groups.add(as_text(key, "session_id"), [str(path), number, row])
                 continue
             if row.ids and row.own is None:
-                chained.add(f"{stem}-{number}", [str(path), number], row)
+                chained.add(f"{stem}-{number}", path, number, row)
                 continue
             program = conversation(f"{stem}-{number}", [row], prefixes, session, BLOCK_SIZE)
         except TraceError as error:
@@ -106,9 +107,10 @@ class _Chained:
         self._size = session.block_size or BLOCK_SIZE
         self._chains = PrefixChains()
         self._groups = Groups()
+        self._paths: list[Path] = []
         self._number = 0
 
-    def add(self, name: str, place: list[Any], row: Row) -> None:
+    def add(self, name: str, path: Path, line: int, row: Row) -> None:
         """Add a row to the conversation it goes on from, or begin one."""
         assert row.ids is not None
         ids, output = row.ids, max(1, row.output_tokens)
@@ -126,8 +128,11 @@ class _Chained:
             own = first or prefix.tokens < full * self._size
         # What it has in common with the row before, should it turn out not to go on from that one.
         common = before.blocks * self._size if before else 0
-        stored = [place, number, row.at_s, row.input_tokens, output, kept, common]
-        self._groups.add(name, [*stored, [prefix.id, prefix.tokens] if prefix else None])
+        if not self._paths or self._paths[-1] != path:
+            self._paths.append(path)
+        shared = (prefix.id, prefix.tokens) if prefix else None
+        at = len(self._paths) - 1
+        self._groups.add(name, (at, number, row.at_s, row.input_tokens, output, kept, common, shared, line))
         if full:
             end = End(name, number, full, hash(tuple(ids[:full])), ids[-1], row.input_tokens, output, at_s, first)
             self._chains.add(end, ids[full - 1], own=own)
@@ -135,6 +140,7 @@ class _Chained:
     def programs(self) -> Iterator[Program]:
         """Yield the programs, once all rows are there."""
         chains, session = self._chains, self._session
+        chains.forget()
         for name, rows in self._groups:
             begin, prefix = 0, None
             for index in range(1, len(rows) + 1):
@@ -142,14 +148,14 @@ class _Chained:
                     continue
                 part = rows[begin:index]
                 if begin == 0:
-                    prefix = SharedPrefix(*rows[0][-1]) if rows[0][-1] else None
+                    prefix = SharedPrefix(*rows[0][7]) if rows[0][7] else None
                 elif prefix is not None:
                     prefix = SharedPrefix(prefix.id, part[0][6])
-                    name = f"{name.rpartition('-')[0]}-{part[0][0][1]}"
+                    name = f"{name.rpartition('-')[0]}-{part[0][8]}"
                 try:
                     program = _program(name, part, prefix, session)
                 except TraceError as error:
-                    session.bad(TraceError(error.detail, path=part[0][0][0], line=part[0][0][1]), part[0][0][0])
+                    session.bad(error, self._paths[part[0][0]], part[0][8])
                 else:
                     yield program
                 begin = index
@@ -159,7 +165,7 @@ class _Chained:
 
 def _program(name: str, rows: list[Any], prefix: SharedPrefix | None, session: Session) -> Program:
     calls: list[Call] = []
-    for index, (_, _, at_s, prompt, output, kept, _, _) in enumerate(rows):
+    for index, (_, _, at_s, prompt, output, kept, *_) in enumerate(rows):
         if index + 1 < len(rows):
             gap_s = gap_between(at_s, rows[index + 1][2], session)
             calls.append(Call(prompt, output, kept_tokens=kept, tool="delay", tool_s=gap_s))

@@ -14,7 +14,7 @@ import msgspec
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.values import MAX_DOCUMENT_BYTES, decode, split_items, split_values
-from continuum_sim.traces.lines import read_lines
+from continuum_sim.traces.lines import MOST_CONTAINERS, read_lines
 from continuum_sim.traces.schema import Program
 
 _COMPRESSED: Final = (".gz", ".zst")
@@ -75,6 +75,14 @@ def each_row(
     """
     for source in sources:
         for first, value in _values(source, session):
+            if typed is not None and len(memoryview(value)) <= MOST_CONTAINERS:
+                try:
+                    row = typed.decode(value)
+                except (msgspec.MsgspecError, ValueError, RecursionError):
+                    pass  # an array, of another type, or no JSON
+                else:
+                    yield source, first, row
+                    continue
             for number, item in split_items(value, first):
                 try:
                     row = decode(item, typed)

@@ -12,7 +12,7 @@ import pytest
 from continuum_sim.traces import Child, Program, TraceError, Turn, import_trace, read_programs
 from support.agent_logs import lines
 from support.cli import refused
-from support.logs import word_tokenizer
+from support.logs import SAMPLES, word_tokenizer
 from support.request_tables import aiperf_records, azure, burstgpt, litellm_spend, lmcache
 
 Imported = Callable[..., list[Program]]
@@ -249,3 +249,16 @@ def test_cases(tmp_path: Path) -> None:
 def test_the_case_without_a_tokenizer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = refused(capsys, "trace", "import", CASES / "20-vllm-log-without-outputs.log", "-o", tmp_path / "o.jsonl")
     assert "20-vllm-log-without-outputs.log:2: the line has text and no token ids: say what counts them" in said
+
+
+@pytest.mark.parametrize("name", ["lmcache", "litellm-spend", "openai-log", "vllm-log"])
+def test_nothing_of_content_is_kept(tmp_path: Path, name: str) -> None:
+    pytest.importorskip("tokenizers", reason="counting tokens needs the library tokenizers")
+    file, content = SAMPLES[name]
+    for word in (b"fix", b"else", b"look", b"it says", b"private"):
+        content = content.replace(word, b"hunter2")
+    content = content.replace(b'"messages": {}', b'"messages": [{"role": "user", "content": "hunter2"}]')
+    assert b"hunter2" in content
+    (tmp_path / file).write_bytes(content)
+    import_trace([tmp_path / file], tmp_path / "o.jsonl", format=name, tokenizer=word_tokenizer(tmp_path))
+    assert b"hunter2" not in (tmp_path / "o.jsonl").read_bytes()

@@ -25,7 +25,7 @@ from continuum_sim.traces.importers.fields import as_count, as_instant, refuse
 from continuum_sim.traces.importers.groups import Groups
 from continuum_sim.traces.importers.head import Head
 from continuum_sim.traces.importers.session import Session
-from continuum_sim.traces.importers.sources import Source, each_row
+from continuum_sim.traces.importers.sources import Source, Stems, each_row
 from continuum_sim.traces.schema import Program
 
 
@@ -58,11 +58,12 @@ _GOES_ON: Final = 0.5
 
 def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
     groups = Groups(by_time=True)
+    stems = Stems()
     for source, number, line in each_row(sources, session, _LINES):
         try:
             if type(line) is not _Line:
                 raise TraceError("the line is no object, expected an object")
-            key = f"{source.stem}-{number}" if line.session_id is None else line.session_id
+            key = f"{stems.of(source)}-{number}" if line.session_id is None else line.session_id
             if type(key) not in (str, int) or key == "":
                 refuse("session_id", key, "a non-empty string")
             row = _row(line, session)

@@ -71,7 +71,7 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
                 groups.add(as_text(key, "session_id"), [str(path), number, row])
                 continue
             if row.ids and row.own is None:
-                chained.add(f"{stem}-{number}", path, number, row)
+                chained.add(source, number, row)
                 continue
             program = conversation(f"{stem}-{number}", [row], prefixes, session, BLOCK_SIZE)
         except TraceError as error:
@@ -107,16 +107,17 @@ class _Chained:
         self._size = session.block_size or BLOCK_SIZE
         self._chains = PrefixChains()
         self._groups = Groups()
-        self._paths: list[Path] = []
+        self._sources: list[Source] = []
         self._number = 0
 
-    def add(self, name: str, path: Path, line: int, row: Row) -> None:
+    def add(self, source: Source, line: int, row: Row) -> None:
         """Add a row to the conversation it goes on from, or begin one."""
         assert row.ids is not None
         ids, output = row.ids, max(1, row.output_tokens)
         at_s = float("-inf") if row.at_s is None else row.at_s
         full = min(len(ids), row.input_tokens // self._size)
         number = self._number = self._number + 1
+        name = str(number)
         before = self._chains.find(ids, full, row.input_tokens, at_s, number)
         kept, prefix, own, first = 0, None, True, False
         if before is not None:
@@ -128,10 +129,10 @@ class _Chained:
             own = first or prefix.tokens < full * self._size
         # What it has in common with the row before, should it turn out not to go on from that one.
         common = before.blocks * self._size if before else 0
-        if not self._paths or self._paths[-1] != path:
-            self._paths.append(path)
+        if not self._sources or self._sources[-1].path != source.path:
+            self._sources.append(source)
         shared = (prefix.id, prefix.tokens) if prefix else None
-        at = len(self._paths) - 1
+        at = len(self._sources) - 1
         self._groups.add(name, (at, number, row.at_s, row.input_tokens, output, kept, common, shared, line))
         if full:
             end = End(name, number, full, hash(tuple(ids[:full])), ids[-1], row.input_tokens, output, at_s, first)
@@ -141,7 +142,7 @@ class _Chained:
         """Yield the programs, once all rows are there."""
         chains, session = self._chains, self._session
         chains.forget()
-        for name, rows in self._groups:
+        for _, rows in self._groups:
             begin, prefix = 0, None
             for index in range(1, len(rows) + 1):
                 if index < len(rows) and rows[index][1] not in chains.cuts:
@@ -151,11 +152,11 @@ class _Chained:
                     prefix = SharedPrefix(*rows[0][7]) if rows[0][7] else None
                 elif prefix is not None:
                     prefix = SharedPrefix(prefix.id, part[0][6])
-                    name = f"{name.rpartition('-')[0]}-{part[0][8]}"
+                source = self._sources[part[0][0]]
                 try:
-                    program = _program(name, part, prefix, session)
+                    program = _program(f"{source.stem}-{part[0][8]}", part, prefix, session)
                 except TraceError as error:
-                    session.bad(error, self._paths[part[0][0]], part[0][8])
+                    session.bad(error, source.path, part[0][8])
                 else:
                     yield program
                 begin = index

@@ -51,6 +51,26 @@ class Source:
         return read_lines(self.path, self.on_read, MAX_DOCUMENT_BYTES)
 
 
+class Stems:
+    """Names of files that tell them apart: the second ``a.jsonl`` is ``a#2``."""
+
+    def __init__(self) -> None:
+        self._of: dict[Path, str] = {}
+        self._taken: set[str] = set()
+
+    def of(self, source: Source) -> str:
+        """Return the name of a file, the same one every time."""
+        name = self._of.get(source.path)
+        if name is None:
+            name, number = source.stem, 1
+            while name in self._taken:
+                number += 1
+                name = f"{source.stem}#{number}"
+            self._of[source.path] = name
+            self._taken.add(name)
+        return name
+
+
 def each_document(
     sources: Iterable[Source], session: Session, convert: Callable[[Any, Source], Iterable[Program]]
 ) -> Iterator[Program]:

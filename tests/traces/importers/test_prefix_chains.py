@@ -116,6 +116,26 @@ def test_requests_that_share_a_system_prompt_alone_are_not_chained(imported: Imp
     assert programs[1].arrival_s == 1.0
 
 
+def test_prompts_that_end_with_the_same_full_blocks_are_a_common_beginning(imported: Imported) -> None:
+    # [1, 2, 7] is a longer system prompt of the family of [1, 2, 3, 4]: two prompts end with it and differ thereafter.
+    rows = [row(0, [1, 2, 3, 4]), row(1, [1, 2, 7, 8], tokens=50), row(2, [1, 2, 7, 9], tokens=50)]
+    rows += [row(3, [1, 2, 7, 10, 11]), row(4, [1, 2, 7, 12], tokens=51), row(5, [1, 2, 7, 13, 14])]
+    programs = imported("mooncake", lines(*rows), block_size=16)
+    assert [len(program.turns) for program in programs] == [1] * 6
+
+
+def test_a_common_beginning_is_found_after_a_first_prompt_went_on(imported: Imported) -> None:
+    rows = [row(0, [1, 2, 3], tokens=40), row(1, [1, 2, 4, 5]), row(2, [1, 2, 6], tokens=44), row(3, [1, 2, 7, 8])]
+    programs = imported("mooncake", lines(*rows), block_size=16)
+    assert [len(program.turns) for program in programs] == [1] * 4
+
+
+def test_rows_on_one_line(imported: Imported) -> None:
+    rows = [row(0, [1, 2]), row(1, [3, 4]), row(2, [1, 2, 5])]
+    programs = imported("mooncake", json.dumps(rows).encode(), block_size=16)
+    assert [(one.program_id, len(one.turns)) for one in programs] == [("m-1", 2), ("m-1#2", 1)]
+
+
 def test_a_second_prompt_that_goes_on_is_a_program_of_its_own(imported: Imported, tmp_path: Path) -> None:
     rows = [row(0, [1, 2, 3]), row(10, [1, 2, 8, 9]), row(20, [1, 2, 8, 9, 10]), row(30, [1, 2, 8, 9, 11, 12])]
     _, first, second = imported("mooncake", lines(*rows), block_size=16)

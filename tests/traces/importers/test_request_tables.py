@@ -97,6 +97,29 @@ def test_lmcache(imported: Imported, tmp_path: Path) -> None:
     assert found["sessions with several conversations, a program for each"] == 1
 
 
+def test_files_of_one_name_are_kept_apart(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "burst.csv").write_bytes(burstgpt())
+    import_trace([tmp_path / "one", tmp_path / "other"], tmp_path / "o.jsonl")
+    programs = list(read_programs(tmp_path / "o.jsonl"))
+    # The session goes on in the other file; what has none does not.
+    assert sorted(one.program_id for one in programs) == ["aa", "burst#2-2", "burst-2"]
+
+
+def test_lmcache_prompts_that_begin_alike_are_not_one_conversation(imported: Imported) -> None:
+    rows = [
+        {"timestamp": at, "input": text, "output": "d", "session_id": "s"}
+        for at, text in enumerate(["you are an agent", "you look", "you are terse and done", "you look at it"])
+    ]
+    programs = imported("lmcache", lines(*rows))
+    # Two of four words in common: the second prompt was cut short and goes on.
+    assert [[(t.input_tokens, t.kept_tokens) for t in one.turns] for one in programs] == [
+        [(4, 0), (5, 2)],
+        [(2, 0), (4, 2)],
+    ]
+
+
 def test_lmcache_with_counts_of_its_own(imported: Imported) -> None:
     rows = [
         {"timestamp": 100.0, "end_time": 103.5, "input": "a" * 40, "output": "b" * 20, "session_id": "s"},

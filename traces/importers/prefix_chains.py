@@ -85,10 +85,11 @@ class PrefixChains:
             if end.common:
                 return None
             if end.next_number is not None:
-                self.forks += 1
                 if end.only_prefix:
                     self.cuts.add(end.next_number)
                     end.common = True
+                else:
+                    self.forks += 1
                 return None
             end.next_number = number
             return end

@@ -125,9 +125,13 @@ def test_prompts_that_end_with_the_same_full_blocks_are_a_common_beginning(impor
 
 
 def test_a_common_beginning_is_found_after_a_first_prompt_went_on(imported: Imported) -> None:
-    rows = [row(0, [1, 2, 3], tokens=40), row(1, [1, 2, 4, 5]), row(2, [1, 2, 6], tokens=44), row(3, [1, 2, 7, 8])]
-    programs = imported("mooncake", lines(*rows), block_size=16)
-    assert [len(program.turns) for program in programs] == [1] * 4
+    first, on = row(0, [1, 2, 3], tokens=40), row(1, [1, 2, 4, 5])
+    ends_alike, goes_on = row(2, [1, 2, 6], tokens=38), row(2, [1, 2, 7, 8])
+    again, on_again = row(3, [1, 2, 3], tokens=40), row(4, [1, 2, 9, 10])
+    for rows in ([first, on, ends_alike], [first, on, goes_on], [first, on, goes_on, again, on_again]):
+        programs = imported("mooncake", lines(*rows), block_size=16)
+        assert [len(program.turns) for program in programs] == [1] * len(rows)
+    assert [len(program.turns) for program in imported("mooncake", lines(first, on), block_size=16)] == [2]
 
 
 def test_rows_on_one_line(imported: Imported) -> None:

@@ -9,13 +9,16 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Final, cast
 
 from continuum_sim.traces.check import check_program
 from continuum_sim.traces.errors import TraceError, shown
 from continuum_sim.traces.files import spool, whole_file
 from continuum_sim.traces.header import TraceHeader, encode_header
 from continuum_sim.traces.schema import Program, ToolCall, Turn
+
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+"""Made once: `json.dumps` makes one for every line."""
 
 
 def write_programs(
@@ -82,9 +85,7 @@ def _write_all(stream: BinaryIO, programs: Iterable[Program], path: str | os.Pat
 def encode_program(program: Program) -> bytes:
     """Check ``program`` and return its canonical line: fixed field order, no spaces, shortest floats."""
     check_program(program)
-    return (
-        json.dumps(program_record(program), ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode() + b"\n"
-    )
+    return _ENCODER.encode(program_record(program)).encode() + b"\n"
 
 
 def program_record(program: Program) -> dict[str, Any]:

@@ -33,6 +33,7 @@ Logs and traces of other tools:
 * `claude_logs`: of Claude Code, record by record
 * `otel_logs`: spans as their writers write them
 * `request_logs`: of requests, and traces for load generators
+* `request_tables`: of requests in counts, times and sessions
 * `recorded_logs`: of measured runs, as made from simulated ones
 * `logs`: one of every format that can be imported, and a tokenizer
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from support.agent_logs import bfcl, claude_code, mini_swe_agent, openhands, swe_agent, tracelab
 from support.request_logs import aiperf, mooncake, openai_log, otel, vllm_log, weka
+from support.request_tables import aiperf_records, azure, bailian, burstgpt, litellm_spend, lmcache
 from support.session_logs import atif, codex, gemini_cli, inspect_ai, opencode, otel_logs, pi
 
 SAMPLES = {
@@ -30,10 +31,16 @@ SAMPLES = {
     "otel": ("spans.jsonl", otel()),
     "openai-log": ("calls.jsonl", openai_log()),
     "vllm-log": ("server.log", vllm_log()),
+    "bailian": ("qwen.jsonl", bailian()),
+    "litellm-spend": ("spend.json", litellm_spend()),
+    "azure-llm": ("azure.csv", azure()),
+    "burstgpt": ("burst.csv", burstgpt()),
+    "lmcache": ("trace.jsonl", lmcache()),
+    "aiperf-records": ("profile_export.jsonl", aiperf_records()),
 }
 """Format to (file name, content)."""
 
-NEED_TOKENIZER = ("swe-agent", "aiperf")
+NEED_TOKENIZER = ("swe-agent", "aiperf", "lmcache")
 
 
 def word_tokenizer(folder: Path) -> Path:

@@ -22,7 +22,7 @@ from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.importers.api import Importer
 from continuum_sim.traces.importers.calls import Call, make_program
 from continuum_sim.traces.importers.families import Started, with_children
-from continuum_sim.traces.importers.fields import as_count, as_object, as_text, as_time, optional_object
+from continuum_sim.traces.importers.fields import as_count, as_object, as_text, optional_object, refuse
 from continuum_sim.traces.importers.groups import Groups
 from continuum_sim.traces.importers.head import Head
 from continuum_sim.traces.importers.session import Session
@@ -46,8 +46,8 @@ class _Record(msgspec.Struct, array_like=True, gc=False):
 
     session: str
     parent: str
-    start_s: float
-    end_s: float
+    start_ns: int
+    end_ns: int
     input_tokens: int
     output_tokens: int
     cached_tokens: int
@@ -69,18 +69,20 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
                 continue
             record = _record(metadata, as_object(line.metrics, "metrics"))
             root = metadata.get("root_correlation_id") or record.session
-            trees.add(as_text(root, "metadata.root_correlation_id"), [str(source.path), number, record], record.start_s)
+            trees.add(
+                as_text(root, "metadata.root_correlation_id"), [str(source.path), number, record], record.start_ns
+            )
         except TraceError as error:
             session.bad(error, source.path, number)
-    zero_s: float | None = None
+    zero_ns: int | None = None
     for root, rows in trees:
         records = [_Record(*row) for _, _, row in rows]
-        zero_s = records[0].start_s if zero_s is None else zero_s
+        zero_ns = records[0].start_ns if zero_ns is None else zero_ns
         warm_up = sum(record.warm_up for record in records)
         if warm_up:
             session.note("requests of the warm-up, before the measured window", warm_up)
         try:
-            programs = _family(root, records, zero_s, session)
+            programs = _family(root, records, zero_ns, session)
         except TraceError as error:
             session.bad(TraceError(f"session {root}: {error.detail}", line=rows[0][1]), Path(rows[0][0]))
             continue
@@ -95,13 +97,20 @@ def _record(metadata: dict[str, Any], metrics: dict[str, Any]) -> _Record:
     return _Record(
         session=as_text(name, "metadata.x_correlation_id"),
         parent="" if parent is None else as_text(parent, "metadata.parent_correlation_id"),
-        start_s=as_time(metadata.get("request_start_ns"), "metadata.request_start_ns", _NANOSECONDS),
-        end_s=as_time(metadata.get("request_end_ns"), "metadata.request_end_ns", _NANOSECONDS),
+        start_ns=_ns(metadata, "request_start_ns"),
+        end_ns=_ns(metadata, "request_end_ns"),
         input_tokens=_count(metrics, _PROMPTS, 1),
         output_tokens=_count(metrics, _ANSWERS, 0),
         cached_tokens=_count(metrics, ("usage_prompt_cache_read_tokens",), 0, 0),
         warm_up=metadata.get("benchmark_phase", metadata.get("credit_phase")) == "warmup",
     )
+
+
+def _ns(metadata: dict[str, Any], name: str) -> int:
+    value = metadata.get(name)
+    if type(value) is not int or not 0 <= value < 2**63:
+        refuse(f"metadata.{name}", value, "nanoseconds since 1970")
+    return int(value)
 
 
 def _count(metrics: dict[str, Any], names: tuple[str, ...], low: int, default: int | None = None) -> int:
@@ -115,7 +124,7 @@ def _count(metrics: dict[str, Any], names: tuple[str, ...], low: int, default: i
     return default
 
 
-def _family(root: str, records: list[_Record], zero_s: float, session: Session) -> list[Program]:
+def _family(root: str, records: list[_Record], zero_ns: int, session: Session) -> list[Program]:
     """Return the programs of one session with its sub-agents."""
     by_name: dict[str, list[_Record]] = {}
     for record in records:
@@ -131,9 +140,9 @@ def _family(root: str, records: list[_Record], zero_s: float, session: Session) 
         for child, parent in parents.items():
             if parent != name or child == name:
                 continue
-            first_s, last_s = by_name[child][0].start_s, max(record.end_s for record in by_name[child])
-            after = sum(record.end_s <= first_s for record in own) - 1
-            join = next((i for i, record in enumerate(own) if i > after and record.start_s >= last_s), None)
+            first_ns, last_ns = by_name[child][0].start_ns, max(record.end_ns for record in by_name[child])
+            after = sum(record.end_ns <= first_ns for record in own) - 1
+            join = next((i for i, record in enumerate(own) if i > after and record.start_ns >= last_ns), None)
             program = made(child, depth + 1)
             if after < 0:
                 session.note("sub-agents that no turn started, imported as programs of their own")
@@ -143,7 +152,7 @@ def _family(root: str, records: list[_Record], zero_s: float, session: Session) 
         waits = {one.join_turn for one in started if one.join_turn is not None}
         calls = [_call(own, index, waits) for index in range(len(own))]
         unique = session.unique(root if name == root else f"{root}/{name}")
-        program = make_program(unique, calls, session, arrival_s=max(0.0, own[0].start_s - zero_s))
+        program = make_program(unique, calls, session, arrival_s=max(0, own[0].start_ns - zero_ns) / _NANOSECONDS)
         return with_children(program, started)
 
     roots = [name for name, parent in parents.items() if parent not in by_name or parent == name]
@@ -155,7 +164,7 @@ def _call(own: list[_Record], index: int, waits: set[int]) -> Call:
     one = own[index]
     gap_s: float | None = 0.0
     if index + 1 < len(own):
-        gap_s = None if index + 1 in waits else own[index + 1].start_s - one.end_s
+        gap_s = None if index + 1 in waits else (own[index + 1].start_ns - one.end_ns) / _NANOSECONDS
     return Call(one.input_tokens, one.output_tokens, cached_tokens=one.cached_tokens, tool="delay", tool_s=gap_s)
 
 

@@ -41,10 +41,12 @@ def tool_names(answer: dict[str, Any]) -> str:
             one = optional_object(call)
             names.append(optional_object(one.get("function") or one.get("custom")).get("name"))
     items = map(optional_object, optional_array(answer.get("output")))
-    names += [
-        one.get("name") or str(one["type"]).removesuffix("_call") for one in items if one.get("type") in _CLIENT_ITEMS
-    ]
     blocks = map(optional_object, optional_array(answer.get("content")))
+    names += [
+        item.get("name") or str(item["type"]).removesuffix("_call")
+        for item in items
+        if item.get("type") in _CLIENT_ITEMS
+    ]
     names += [block.get("name") for block in blocks if block.get("type") == "tool_use"]
     return joined(name for name in names if isinstance(name, str))
 

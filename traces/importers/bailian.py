@@ -8,6 +8,7 @@ seconds, ``chat_id`` and ``parent_chat_id`` (-1 for the first request of a conve
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 from continuum_sim.traces.errors import TraceError
@@ -30,18 +31,16 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
     prefixes = Prefixes()
     size = session.block_size or BLOCK_SIZE
     last: dict[Any, str] = {}  # by the chat that a conversation ended with so far
-    dropped: set[str] = set()
-    path, stem = None, ""
+    path, begun = Path(), 0
     for source, number, line in each_row(sources, session, LINES):
         if source.path != path:
-            path, stem = source.path, source.stem
+            path = source.path
             last.clear()  # every file counts its chats anew
         chat, parent = _chat(line, "chat_id"), _chat(line, "parent_chat_id")
         key = last.pop(parent, None)
         if key is None:
-            key = f"{stem}-{number if chat is None else chat}"
-            if key in dropped:
-                key = f"{stem}-{number}"
+            key = str(begun)
+            begun += 1
             if parent is not None and parent != -1:
                 session.note("requests whose parent is not there, or has gone on otherwise, programs of their own")
         try:
@@ -50,15 +49,16 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
             if chat is None:
                 refuse("chat_id", line.chat_id, "a number or a string")
             last[chat] = key
-            groups.add(key, [str(path), number, checked(line, size, 1.0)])
+            groups.add(key, [str(path), number, f"{source.stem}-{chat}", checked(line, size, 1.0)])
         except TraceError as error:
             groups.drop(key)  # a conversation with a turn missing would be another conversation
             session.bad(error, source.path, number)
-    for name, rows in groups:
+    for _, rows in groups:
+        file, number, name, _ = rows[0]
         try:
-            program = conversation(name, [Row(*row) for _, _, row in rows], prefixes, session, BLOCK_SIZE)
+            program = conversation(name, [Row(*row[3]) for row in rows], prefixes, session, BLOCK_SIZE)
         except TraceError as error:
-            session.bad(TraceError(f"chat {name}: {error.detail}", path=rows[0][0], line=rows[0][1]), rows[0][0])
+            session.bad(TraceError(f"chat {name}: {error.detail}"), Path(file), number)
             continue
         yield program
 

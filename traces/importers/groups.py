@@ -79,12 +79,11 @@ class Groups:
         self._ids.update((name, number) for name, one in self._ids.items() if one == gone)
 
     def __iter__(self) -> Iterator[tuple[str, list[Any]]]:
-        """Yield every group that was not dropped, one in memory at a time."""
+        """Yield every group that was not dropped, one in memory at a time; nothing is added after that."""
         self._write()
-        if not self._ids:
-            return
         self._move()
         keys = list(self._ids)
+        self._ids = {}
         query = "SELECT id, row FROM rows ORDER BY id, at, n"
         if self._by_time:
             order = sorted(range(len(keys)), key=self._first.__getitem__)

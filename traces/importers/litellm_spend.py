@@ -24,7 +24,7 @@ from continuum_sim.traces.importers.fields import (
 from continuum_sim.traces.importers.head import Head
 from continuum_sim.traces.importers.openai_log import passed_over
 from continuum_sim.traces.importers.session import Session
-from continuum_sim.traces.importers.sources import Source, each_row
+from continuum_sim.traces.importers.sources import Source, Stems, each_row
 from continuum_sim.traces.importers.timed import Request, TimedRequests
 from continuum_sim.traces.importers.usage import read_usage
 from continuum_sim.traces.schema import Program
@@ -32,6 +32,7 @@ from continuum_sim.traces.schema import Program
 
 def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
     requests = TimedRequests(session)
+    stems = Stems()
     for source, number, value in each_row(sources, session):
         page = isinstance(value, dict) and "data" in value and "prompt_tokens" not in value
         try:
@@ -48,7 +49,7 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
             except TraceError as error:
                 session.bad(error, source.path, number)
                 continue
-            default = f"{source.stem}-{record.get('request_id') or (index if page else number)}"
+            default = f"{stems.of(source)}-{record.get('request_id') or (index if page else number)}"
             requests.add(key or default, request, source.path, number)
     yield from requests.programs()
 

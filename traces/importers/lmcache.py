@@ -25,7 +25,7 @@ from continuum_sim.traces.importers.fields import as_count, as_instant, refuse
 from continuum_sim.traces.importers.groups import Groups
 from continuum_sim.traces.importers.head import Head
 from continuum_sim.traces.importers.session import Session
-from continuum_sim.traces.importers.sources import Source, each_row
+from continuum_sim.traces.importers.sources import Source, Stems, each_row
 from continuum_sim.traces.schema import Program
 
 
@@ -58,11 +58,12 @@ _GOES_ON: Final = 0.5
 
 def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
     groups = Groups(by_time=True)
+    stems = Stems()
     for source, number, line in each_row(sources, session, _LINES):
         try:
             if type(line) is not _Line:
                 raise TraceError("the line is no object, expected an object")
-            key = f"{source.stem}-{number}" if line.session_id is None else line.session_id
+            key = stems.row(source, number) if line.session_id is None else line.session_id
             if type(key) not in (str, int) or key == "":
                 refuse("session_id", key, "a non-empty string")
             row = _row(line, session)
@@ -89,8 +90,8 @@ def _row(line: _Line, session: Session) -> list[Any]:
     for name in ("input", "output"):
         if type(getattr(line, name)) is not str:
             refuse(name, getattr(line, name), "a string")
-    times = [as_instant(line.timestamp, "timestamp")]
-    times.append(None if line.end_time is None else as_instant(line.end_time, "end_time"))
+    end_s = None if line.end_time is None else as_instant(line.end_time, "end_time")
+    times = [as_instant(line.timestamp, "timestamp"), end_s]
     if session.tokens is not None:
         prompt, output = (array("I", session.tokens.ids(text)) for text in (line.input, line.output))
         return [*times, max(1, len(prompt)), len(output), "I", prompt.tobytes(), output.tobytes()]
@@ -103,8 +104,8 @@ def _row(line: _Line, session: Session) -> list[Any]:
 def _conversations(rows: list[Any]) -> list[list[_Turn]]:
     """Take the requests of a session apart into conversations, in the order in which these began."""
     found: list[list[_Turn]] = []
-    for _, _, start_s, end_s, input_tokens, output_tokens, kind, *data in rows:
-        turn = _Turn(start_s, end_s, input_tokens, output_tokens, *(array(kind, one) for one in data))
+    for _, _, start_s, end_s, input_tokens, output_tokens, kind, prompt, output in rows:
+        turn = _Turn(start_s, end_s, input_tokens, output_tokens, array(kind, prompt), array(kind, output))
         best: list[_Turn] | None = None
         best_common = best_share = 0.0
         for turns in reversed(found):

@@ -23,6 +23,7 @@ for the first.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 from continuum_sim.traces.errors import TraceError
@@ -57,7 +58,7 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
     prefixes = Prefixes()
     groups = Groups()
     chained = _Chained(prefixes, session)
-    path, stem = None, ""
+    path, stem = Path(), ""
     for source, number, line in each_row(sources, session, LINES):
         if source.path != path:
             path, stem = source.path, source.stem
@@ -70,7 +71,7 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
                 groups.add(as_text(key, "session_id"), [str(path), number, row])
                 continue
             if row.ids and row.own is None:
-                chained.add(f"{stem}-{number}", [str(path), number], row)
+                chained.add(source, number, row)
                 continue
             program = conversation(f"{stem}-{number}", [row], prefixes, session, BLOCK_SIZE)
         except TraceError as error:
@@ -106,15 +107,17 @@ class _Chained:
         self._size = session.block_size or BLOCK_SIZE
         self._chains = PrefixChains()
         self._groups = Groups()
+        self._sources: list[Source] = []
         self._number = 0
 
-    def add(self, name: str, place: list[Any], row: Row) -> None:
+    def add(self, source: Source, line: int, row: Row) -> None:
         """Add a row to the conversation it goes on from, or begin one."""
         assert row.ids is not None
         ids, output = row.ids, max(1, row.output_tokens)
         at_s = float("-inf") if row.at_s is None else row.at_s
         full = min(len(ids), row.input_tokens // self._size)
         number = self._number = self._number + 1
+        name = str(number)
         before = self._chains.find(ids, full, row.input_tokens, at_s, number)
         kept, prefix, own, first = 0, None, True, False
         if before is not None:
@@ -126,30 +129,34 @@ class _Chained:
             own = first or prefix.tokens < full * self._size
         # What it has in common with the row before, should it turn out not to go on from that one.
         common = before.blocks * self._size if before else 0
-        stored = [place, number, row.at_s, row.input_tokens, output, kept, common]
-        self._groups.add(name, [*stored, [prefix.id, prefix.tokens] if prefix else None])
-        if full and own:
+        if not self._sources or self._sources[-1].path != source.path:
+            self._sources.append(source)
+        shared = (prefix.id, prefix.tokens) if prefix else None
+        at = len(self._sources) - 1
+        self._groups.add(name, (at, number, row.at_s, row.input_tokens, output, kept, common, shared, line))
+        if full:
             end = End(name, number, full, hash(tuple(ids[:full])), ids[-1], row.input_tokens, output, at_s, first)
-            self._chains.add(end, ids[full - 1])
+            self._chains.add(end, ids[full - 1], own=own)
 
     def programs(self) -> Iterator[Program]:
         """Yield the programs, once all rows are there."""
         chains, session = self._chains, self._session
-        for name, rows in self._groups:
+        chains.forget()
+        for _, rows in self._groups:
             begin, prefix = 0, None
             for index in range(1, len(rows) + 1):
                 if index < len(rows) and rows[index][1] not in chains.cuts:
                     continue
                 part = rows[begin:index]
                 if begin == 0:
-                    prefix = SharedPrefix(*rows[0][-1]) if rows[0][-1] else None
+                    prefix = SharedPrefix(*rows[0][7]) if rows[0][7] else None
                 elif prefix is not None:
                     prefix = SharedPrefix(prefix.id, part[0][6])
-                    name = f"{name.rpartition('-')[0]}-{part[0][0][1]}"
+                source = self._sources[part[0][0]]
                 try:
-                    program = _program(name, part, prefix, session)
+                    program = _program(f"{source.stem}-{part[0][8]}", part, prefix, session)
                 except TraceError as error:
-                    session.bad(TraceError(error.detail, path=part[0][0][0], line=part[0][0][1]), part[0][0][0])
+                    session.bad(error, source.path, part[0][8])
                 else:
                     yield program
                 begin = index
@@ -159,7 +166,7 @@ class _Chained:
 
 def _program(name: str, rows: list[Any], prefix: SharedPrefix | None, session: Session) -> Program:
     calls: list[Call] = []
-    for index, (_, _, at_s, prompt, output, kept, _, _) in enumerate(rows):
+    for index, (_, _, at_s, prompt, output, kept, *_) in enumerate(rows):
         if index + 1 < len(rows):
             gap_s = gap_between(at_s, rows[index + 1][2], session)
             calls.append(Call(prompt, output, kept_tokens=kept, tool="delay", tool_s=gap_s))

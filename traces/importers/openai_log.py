@@ -36,7 +36,7 @@ from continuum_sim.traces.importers.fields import (
 )
 from continuum_sim.traces.importers.head import Head
 from continuum_sim.traces.importers.session import Session
-from continuum_sim.traces.importers.sources import Source, each_row
+from continuum_sim.traces.importers.sources import Source, Stems, each_row
 from continuum_sim.traces.importers.timed import Request, TimedRequests
 from continuum_sim.traces.importers.usage import read_usage
 from continuum_sim.traces.schema import Program
@@ -50,12 +50,10 @@ NO_GENERATION: Final = ("embedding", "rerank", "moderation", "image", "transcrip
 
 def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
     requests = TimedRequests(session)
+    stems = Stems()
     chains = _Chains()
-    place, on_line = "", 0
     for source, number, value in each_row(sources, session):
-        before, place = place, f"{source.stem}-{number}"
-        on_line = on_line + 1 if place == before else 1  # an array may have many calls on one line
-        name = place if on_line == 1 else f"{place}.{on_line}"
+        name = stems.row(source, number)
         try:
             record = as_object(value, "the line")
             if passed_over(record, session):

@@ -17,7 +17,7 @@ from continuum_sim.traces.importers.csv_rows import csv_number, each_csv_row
 from continuum_sim.traces.importers.fields import as_count, as_seconds, as_time
 from continuum_sim.traces.importers.head import Head
 from continuum_sim.traces.importers.session import Session
-from continuum_sim.traces.importers.sources import Source
+from continuum_sim.traces.importers.sources import Source, Stems
 from continuum_sim.traces.importers.timed import Request, TimedRequests
 from continuum_sim.traces.schema import Program
 
@@ -45,6 +45,7 @@ def _read_azure(sources: Iterable[Source], session: Session) -> Iterator[Program
 
 def _read_burstgpt(sources: Iterable[Source], session: Session) -> Iterator[Program]:
     requests = TimedRequests(session)
+    stems = Stems()
     for source, number, row in each_csv_row(sources, session, _BURSTGPT):
         try:
             output = as_count(csv_number(row, "Response tokens"), "Response tokens")
@@ -65,7 +66,7 @@ def _read_burstgpt(sources: Iterable[Source], session: Session) -> Iterator[Prog
             output_tokens=output,
             tool="human",
         )
-        requests.add(row.get("Session ID") or f"{source.stem}-{number - 1}", request, source.path, number)
+        requests.add(row.get("Session ID") or f"{stems.of(source)}-{number - 1}", request, source.path, number)
     yield from requests.programs()
 
 

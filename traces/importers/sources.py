@@ -54,6 +54,33 @@ class Source:
         return read_lines(self.path, self.on_read, MAX_DOCUMENT_BYTES)
 
 
+class Stems:
+    """Names of files that tell them apart: the second ``a.jsonl`` is ``a#2``."""
+
+    def __init__(self) -> None:
+        self._of: dict[Path, str] = {}
+        self._taken: set[str] = set()
+        self._row, self._on_line = "", 0
+
+    def of(self, source: Source) -> str:
+        """Return the name of a file, the same one every time."""
+        name = self._of.get(source.path)
+        if name is None:
+            name, number = source.stem, 1
+            while name in self._taken:
+                number += 1
+                name = f"{source.stem}#{number}"
+            self._of[source.path] = name
+            self._taken.add(name)
+        return name
+
+    def row(self, source: Source, number: int) -> str:
+        """Return a name for the next row of a file, by its line; an array may have many on one line."""
+        before, self._row = self._row, f"{self.of(source)}-{number}"
+        self._on_line = self._on_line + 1 if self._row == before else 1
+        return self._row if self._on_line == 1 else f"{self._row}.{self._on_line}"
+
+
 def each_document(
     sources: Iterable[Source],
     session: Session,

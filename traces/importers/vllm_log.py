@@ -68,8 +68,6 @@ class _Open(NamedTuple):
     output: array[int]
     ended: float
     """When its answer was logged; where none was, when it was received."""
-    text: str = ""
-    """Of its prompt."""
     answered: bool = True
 
 
@@ -80,6 +78,8 @@ class _Waiting(NamedTuple):
     digest: bytes
     text: str
     deltas: array[int]
+    before: _Open | None
+    """What it goes on from, where no answers are logged."""
 
 
 def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
@@ -149,10 +149,9 @@ class _Log:
         """Take in what has no answer."""
         left_out = 0
         for request in self._waiting.values():
-            before = self._last.take(request.prompt)
-            if before is not None and not before.answered:
+            if request.before is not None:
                 self._session.note("turns whose answer is not in the log, taken as 1 token")
-                self._finish(request, _UNKNOWN, request.received, before)
+                self._finish(request, _UNKNOWN, request.received, request.before)
             else:
                 left_out += 1
         if left_out:
@@ -172,7 +171,7 @@ class _Log:
 
     def _receive(self, name: str, line: bytes, number: int) -> None:
         self._requests += 1
-        ids, text = _tokens(_PROMPT_IDS, line, self._session)
+        ids, text = _tokens(_PROMPT_IDS, line, self._session, text_too=not self._answers)
         if ids is None and text is None:
             self._session.note("requests without text and token ids, left out")
             return
@@ -181,21 +180,24 @@ class _Log:
         if not ids:
             raise TraceError("prompt_token_ids is empty, expected at least one")
         received = _clock(line)
+        # By the text, as tokens may merge where a prompt ends.
+        asked = array("B", text.encode("utf-8", "replace")) if text else ids
+        before = None
         if not self._answers:  # in a log that has answers, a request without one was given up
-            self._infer(ids, text or "")
-        digest = self._unanswered.put(_Open(name, ids, array("q"), received))
-        self._waiting[name] = _Waiting(received, ids, number, digest, text or "", array("q"))
+            before = self._infer(asked, ids, text or "")
+        digest = self._unanswered.put(_Open(name, asked, array("q"), received))
+        self._waiting[name] = _Waiting(received, ids, number, digest, text or "", array("q"), before)
         if len(self._waiting) > _MOST_OPEN:
             _, oldest = self._waiting.popitem(last=False)
             self._unanswered.close(oldest.digest)
             self._session.note("requests without a logged response, left out")
 
-    def _infer(self, prompt: array[int], text: str) -> None:
-        """Find the request that this prompt goes on from; one without an answer has it here."""
-        before = self._unanswered.take(prompt)
-        request = None if before is None else self._waiting.pop(before.key, None)
+    def _infer(self, asked: array[int], prompt: array[int], text: str) -> _Open | None:
+        """Return the request that this one goes on from, with the answer that it has here."""
+        found = self._unanswered.take(asked)
+        request = None if found is None else self._waiting.pop(found.key, None)
         if request is None:
-            return
+            return None
         rest = prompt[len(request.prompt) :]
         output: array[int] | None = None
         if request.text and text.startswith(request.text):
@@ -209,7 +211,7 @@ class _Log:
             self._session.note("turns whose answer is not in the log, taken as 1 token")
         else:
             self._session.note("answers that are not logged, taken from the prompt that follows")
-        self._finish(request, output or _UNKNOWN, request.received, self._last.take(request.prompt), answered=False)
+        return self._finish(request, output or _UNKNOWN, request.received, request.before, answered=False)
 
     def _answer(self, name: str, line: bytes, *, delta: bool) -> None:
         self._answers += 1
@@ -226,7 +228,7 @@ class _Log:
         self._unanswered.close(request.digest)
         output = _ids(_OUTPUT_IDS, line) or request.deltas
         if not output:
-            counted, text = _tokens(_OUTPUT_IDS, line, self._session)
+            counted, text = _tokens(_OUTPUT_IDS, line, self._session, text_too=True)
             if counted is None and text is not None:
                 raise TraceError("the line has text and no token ids: say what counts them with --tokenizer DIR")
             if counted is None:
@@ -236,18 +238,25 @@ class _Log:
 
     def _finish(
         self, request: _Waiting, output: array[int], ended: float, before: _Open | None, *, answered: bool = True
-    ) -> None:
+    ) -> _Open:
         """Add a request to the conversation it goes on from, or begin one."""
         kept, gap_s, key = 0, 0.0, f"{self._stem}-{request.line}"
         prompt = request.prompt
         if before is not None:
             key, gap_s = before.key, request.received - before.ended
-            kept = len(before.prompt) + common(before.output, prompt[len(before.prompt) :])
+            start = len(before.prompt)
+            if prompt[:start] == before.prompt:
+                kept = start + common(before.output, prompt[start:])
+            else:
+                kept = common(before.prompt, prompt)
             if not before.answered:
                 self._session.note("gaps between starts, the time for the request itself included (no response)")
         self.groups.add(key, [request.received, len(prompt), len(output), kept, gap_s], request.received)
         self.turns += 1
-        self._last.put(_Open(key, prompt, output, ended, answered=answered))
+        one = _Open(key, prompt, output, ended, answered)
+        if answered:
+            self._last.put(one)
+        return one
 
 
 class _Conversations:
@@ -293,10 +302,12 @@ class _Conversations:
         return one
 
 
-def _tokens(pattern: re.Pattern[bytes], line: bytes, session: Session) -> tuple[array[int] | None, str | None]:
-    """Return token ids of a prompt or an answer, as logged or else counted in its text, and the text."""
+def _tokens(
+    pattern: re.Pattern[bytes], line: bytes, session: Session, *, text_too: bool
+) -> tuple[array[int] | None, str | None]:
+    """Return token ids of a prompt or an answer, as logged or else counted in its text, and the text where needed."""
     ids = _ids(pattern, line)
-    found = _TEXT.search(line)
+    found = _TEXT.search(line) if text_too or ids is None else None
     if found is None:
         return ids, None
     try:

@@ -1,4 +1,4 @@
-"""kv-cache-tester (Weka): recorded Claude Code traffic, one conversation a JSON file.
+"""kv-cache-tester (Weka): recorded Claude Code traffic, one conversation a JSON file, or one a line (`traces.jsonl`).
 
 Source: github.com/callanjfox/kv-cache-tester, ``docs/trace_replay_tester.md`` and ``traces/``; the fields with their
 types in github.com/ai-dynamo/aiperf, ``src/aiperf/dataset/loader/weka_trace_models.py``. ``think_time`` is the
@@ -196,7 +196,7 @@ WEKA = Importer(
     name="weka",
     title="kv-cache-tester (Weka) conversations",
     source="github.com/callanjfox/kv-cache-tester: docs/trace_replay_tester.md",
-    patterns=("*.json",),
+    patterns=("*.json", "*.jsonl"),
     sniff=_sniff,
     read=_read,
     measured=(

@@ -82,7 +82,7 @@ def test_damaged_bytes(tmp_path: Path, name: str, data: st.DataObject) -> None:
 @given(data=st.data())
 def test_wrong_values_anywhere(tmp_path: Path, name: str, data: st.DataObject) -> None:
     sample = SAMPLES[name][1]
-    if name == "vllm-log":
+    if sample.lstrip()[:1] not in (b"{", b"["):
         pytest.skip("no JSON")
     values = [json.loads(sample)] if sample.lstrip().startswith(b"{\n") or b"\n{" not in sample else None
     values = values or [json.loads(line) for line in sample.splitlines()]

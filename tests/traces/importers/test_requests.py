@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from continuum_sim.traces import Child, Program, SharedPrefix, TraceError, Turn
+from continuum_sim.traces import Child, Program, SharedPrefix, TraceError, Turn, import_trace
 from support.agent_logs import lines
 from support.logs import word_tokenizer
 from support.request_logs import mooncake, mooncake_deltas, openai_log, otel, weka
@@ -205,3 +205,12 @@ def test_vllm_log_of_chats_has_text_alone(imported: Imported, tmp_path: Path) ->
     pytest.importorskip("tokenizers", reason="counting tokens needs the library tokenizers")
     (program,) = imported("vllm-log", (text + pooling).encode(), tokenizer=word_tokenizer(tmp_path))
     assert program.turns == (Turn(4, 0, 2, "client", 10.0), Turn(7, 5, 1))
+
+
+def test_weka_one_conversation_a_line(tmp_path: Path) -> None:
+    traces = [json.loads(weka()) | {"id": name} for name in ("a", "b")]
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "traces.jsonl").write_bytes(lines(*traces))
+    made = import_trace([tmp_path / "corpus"], tmp_path / "out.jsonl")
+    assert (made.format, made.programs, made.turns) == ("weka", 2, 8)
+    assert import_trace([tmp_path / "corpus"], tmp_path / "out.jsonl", format="weka").programs == 2

@@ -61,7 +61,7 @@ KNOWN: Final = (
     Known(
         "a dataset of chat messages",
         _NO_COUNTS,
-        lambda head: head.has("messages") and not {"usage", "tokens"} & head.names,
+        lambda head: head.has("messages") and not any("usage" in name or "tokens" in name for name in head.names),
     ),
     Known("a Chrome or Perfetto trace", "import the log it was drawn from", lambda head: head.has("traceEvents")),
     Known(

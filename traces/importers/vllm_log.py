@@ -151,6 +151,7 @@ class _Log:
         for request in self._waiting.values():
             if request.before is not None:
                 self._session.note("turns whose answer is not in the log, taken as 1 token")
+                self._session.unmeasured("output_tokens")
                 self._finish(request, _UNKNOWN, request.received, request.before)
             else:
                 left_out += 1
@@ -209,6 +210,7 @@ class _Log:
                 output = rest[: round(len(rest) * end.start() / len(following))]
         if output is None:
             self._session.note("turns whose answer is not in the log, taken as 1 token")
+            self._session.unmeasured("output_tokens")
         else:
             self._session.note("answers that are not logged, taken from the prompt that follows")
         return self._finish(request, output or _UNKNOWN, request.received, request.before, answered=False)

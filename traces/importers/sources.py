@@ -113,14 +113,7 @@ def each_row_as(
     sources: Iterable[Source], session: Session, read: Callable[[bytes | msgspec.Raw], T]
 ) -> Iterator[tuple[Source, int, T]]:
     """Yield the same, each value as ``read`` returns it (see `reader`)."""
-    for source in sources:
-        for number, item in each_item(source, session):
-            try:
-                row = read(item)
-            except TraceError as error:
-                session.bad(error, source.path, number)
-                continue
-            yield source, number, row
+    return _each(each_item, sources, session, read)
 
 
 def each_item(source: Source, session: Session) -> Iterator[tuple[int, bytes | msgspec.Raw]]:
@@ -134,10 +127,19 @@ def each_item(source: Source, session: Session) -> Iterator[tuple[int, bytes | m
 
 def each_value(sources: Iterable[Source], session: Session) -> Iterator[tuple[Source, int, Any]]:
     """Yield ``(file, line number, JSON value)`` of files of JSON values, an array being one of them."""
+    return _each(_values, sources, session, decode)
+
+
+def _each(
+    values: Callable[[Source, Session], Iterator[tuple[int, bytes | msgspec.Raw]]],
+    sources: Iterable[Source],
+    session: Session,
+    read: Callable[[bytes | msgspec.Raw], T],
+) -> Iterator[tuple[Source, int, T]]:
     for source in sources:
-        for number, data in _values(source, session):
+        for number, data in values(source, session):
             try:
-                value = decode(data)
+                value = read(data)
             except TraceError as error:
                 session.bad(error, source.path, number)
                 continue

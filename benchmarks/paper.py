@@ -1,7 +1,6 @@
 """The Continuum paper's figures beside ours, an ablation it lacks, and controls in which no policy may gain.
 
 python benchmarks/paper.py figures      # one table per figure with published values
-python benchmarks/paper.py steady       # what policies sustain where the runs above are transients
 python benchmarks/paper.py openhands    # Figure 9: another agent, over arrival rates
 python benchmarks/paper.py turns        # Figure 14: programs of more and shorter turns
 python benchmarks/paper.py chunks       # Figure 13: chunk and batch sizes
@@ -21,7 +20,6 @@ import typer
 
 import continuum_sim as cs
 from continuum_sim.published import PublishedPoint
-from continuum_sim.settings_dict import ServiceSettings
 from continuum_sim.traces import Program, find_trace, read_programs, truncate
 
 app = typer.Typer(pretty_exceptions_enable=False)
@@ -60,6 +58,8 @@ class Size:
         """Run these policies on the first seeds; programs given as such are cut already."""
         if isinstance(settings["trace"], str):
             settings |= {"limit": self.limit, "max_turns": self.max_turns}
+        if self.limit is not None:
+            settings.pop("programs", None)
         return cs.compare(list(policies), range(self.seeds), jobs=self.jobs, step_time=self.step_time, **settings)
 
     def programs(self, trace: str) -> list[Program]:
@@ -114,19 +114,6 @@ def _makespans(result: cs.CompareResult) -> dict[str, list[float]]:
     for summary in result.summaries:
         spans.setdefault(summary.policy.partition(":")[0], []).append(summary.sim_s)
     return spans
-
-
-def steady(size: Size) -> None:
-    """Print what each policy sustains on the engines of the runs above, as their service curves predict it."""
-    rows = []
-    for name in COMPARED:
-        scenario = cs.find_scenario(name)
-        engine = {key: value for key, value in scenario.base.items() if key in ServiceSettings.__annotations__}
-        engine |= {"step_time": size.step_time, "limit": size.limit, "max_turns": size.max_turns}
-        found = cs.capacity(scenario.policies, quick=True, jobs=size.jobs, **engine).policies
-        load = scenario.base["arrivals"].partition(":")[2]
-        rows += [(f"`{name}`", load, f"`{one.policy}`", f"{one.sustained_per_s:.3g}") for one in found]
-    print(_table(("scenario", "load", "policy", "sustains, programs/s"), rows))
 
 
 def openhands(size: Size) -> None:
@@ -230,7 +217,6 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 TABLES: dict[str, tuple[Callable[[Size], None], int, str]] = {
     "figures": (figures, 5, "aiconfigurator"),
-    "steady": (steady, 1, "aiconfigurator"),
     "openhands": (openhands, 5, "aiconfigurator"),
     "turns": (turns, 5, "aiconfigurator"),
     "chunks": (chunks, 2, "aiconfigurator"),

@@ -85,6 +85,8 @@ def _answer_as_a_gpu() -> None:
     torch.cuda.Event = torch.cuda.Stream = _Nothing
     torch.nn.Module.to = lambda self, *args, **kwargs: self
     torch.Tensor.item = lambda self: 0
+    torch.Tensor.cpu = lambda self: self
+    torch.Tensor.tolist = lambda self: [0] * len(self)
     torch.accelerator.current_device_index = torch.accelerator.empty_cache = lambda: 0
     torch.cpu._is_avx512_bf16_supported = lambda: False
     # With AMX the CPU build runs MLA as a GPU does: in chunks, with prefix caching, in blocks of any multiple.
@@ -119,12 +121,18 @@ def _know_its_type(folder: Path) -> None:
 
     fields = json.loads((folder / "config.json").read_text("utf-8"))
     if (model_type := fields["model_type"]) not in CONFIG_MAPPING and model_type not in _CONFIG_REGISTRY:
-        AutoConfig.register(model_type, type("RemoteConfig", (PretrainedConfig,), fields))
+        spelled = {"attribute_map": {"num_hidden_layers": "num_layers"}} if "num_layers" in fields else {}
+        known = type("RemoteConfig", (PretrainedConfig,), fields | spelled)
+        AutoConfig.register(model_type, known)
+        for name in ("text_config", "vision_config"):
+            if isinstance(nested := fields.get(name), dict):
+                setattr(known, name, property(lambda self, nested=nested: PretrainedConfig(**nested), lambda *args: None))
 
 
 def _let_any_kernel_do() -> None:
     from vllm.model_executor.kernels import linear
     from vllm.model_executor.layers.fused_moe import modular_kernel
+    from vllm.model_executor.layers.quantization.utils import marlin_utils
     from vllm.platforms import PlatformEnum
 
     yes = classmethod(lambda cls, *args, **kwargs: (True, None))
@@ -132,7 +140,8 @@ def _let_any_kernel_do() -> None:
     linear._POSSIBLE_NVFP4_KERNELS[PlatformEnum.CPU] = [linear.EmulationNvFp4LinearKernel]
     for name in dir(linear):
         if name.endswith("Kernel") and hasattr(kernel := getattr(linear, name), "is_supported"):
-            kernel.is_supported = yes
+            kernel.is_supported = kernel.can_implement = yes
+    marlin_utils._check_marlin_supported = lambda *args, **kwargs: (True, None)
     modular_kernel.FusedMoEExperts.is_supported_config = staticmethod(lambda *args, **kwargs: (True, None))
 
 

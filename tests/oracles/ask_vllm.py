@@ -18,8 +18,7 @@ import sys
 import tempfile
 import traceback
 from collections import Counter
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
@@ -105,8 +104,10 @@ def _answer_as_a_gpu() -> None:
     check = moe.FusedMoEConfig.__post_init__
 
     def check_all_but_the_device(self: Any) -> None:
-        with suppress(NotImplementedError):
+        try:
             check(self)
+        except NotImplementedError:
+            _let_any_kernel_do()
 
     moe.FusedMoEConfig.__post_init__ = check_all_but_the_device
     # vLLM looks at a model's class in a process of its own, for the sake of CUDA; here that would only take time.
@@ -126,7 +127,26 @@ def _know_its_type(folder: Path) -> None:
         AutoConfig.register(model_type, known)
         for name in ("text_config", "vision_config"):
             if isinstance(nested := fields.get(name), dict):
-                setattr(known, name, property(lambda self, nested=nested: PretrainedConfig(**nested), lambda *args: None))
+                setattr(
+                    known, name, property(lambda self, nested=nested: PretrainedConfig(**nested), lambda *args: None)
+                )
+        if "block_configs" in fields:  # of DeciLM: objects with attributes
+            known.__post_init__ = _blocks_as_objects(known.__post_init__)
+
+
+class _Fields(dict):  # type: ignore[type-arg]
+    """A JSON object whose fields are attributes too."""
+
+    hidden_act = "silu"  # where the file is silent
+    __getattr__ = dict.get
+
+
+def _blocks_as_objects(initialise: Callable[..., None]) -> Callable[..., None]:
+    def wrapped(self: Any, *args: Any, **kwargs: Any) -> None:
+        initialise(self, *args, **kwargs)
+        self.block_configs = json.loads(json.dumps(self.block_configs), object_hook=_Fields)
+
+    return wrapped
 
 
 def _let_any_kernel_do() -> None:
@@ -139,7 +159,8 @@ def _let_any_kernel_do() -> None:
     linear.is_supported_and_can_implement_kernel = lambda *args: (True, "")
     linear._POSSIBLE_NVFP4_KERNELS[PlatformEnum.CPU] = [linear.EmulationNvFp4LinearKernel]
     for name in dir(linear):
-        if name.endswith("Kernel") and hasattr(kernel := getattr(linear, name), "is_supported"):
+        if name.endswith("Kernel"):
+            kernel = getattr(linear, name)
             kernel.is_supported = kernel.can_implement = yes
     marlin_utils._check_marlin_supported = lambda *args, **kwargs: (True, None)
     modular_kernel.FusedMoEExperts.is_supported_config = staticmethod(lambda *args, **kwargs: (True, None))

@@ -51,7 +51,8 @@ def compare(record: dict[str, Any]) -> list[Compared]:
         told = str(error).replace(str(CONFIGS / name), "").lstrip("/")
         if "error" in answer:
             return [row("refused by both", told, answer["error"], True)]
-        return [row("refused", told, f"{answer['weight_bytes']:,} bytes of weights", False)]
+        reason = told.split("; ")[0].split(": ")[-1]
+        return [row(f"refused, {reason}", told, f"{answer['weight_bytes']:,} bytes of weights", False)]
     if "error" in answer:
         return [row("accepted", model.n_params, answer["error"], False)]
     tensor_parallel_size, block_size = settings["tensor_parallel_size"], settings["block_size"]

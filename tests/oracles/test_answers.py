@@ -130,14 +130,15 @@ def test_one_rank_of_several_holds_its_share_of_the_weights() -> None:
 
 
 def test_published_files_hold_as_much_as_vllm_builds() -> None:
-    published = {
-        name: entry["published_weight_bytes"] for name, entry in ENTRIES.items() if "published_weight_bytes" in entry
-    }
-    built = {record["config"]: record["answer"]["weight_bytes"] for record in BUILT if not record["question"]}
-    assert published
-    for name in published.keys() & built.keys():
-        # Kernels may ask for padding: gpt-oss's experts in mxfp4 become some 7 % larger.
-        assert built[name] == pytest.approx(published[name], rel=0.1), name
+    built = {record["config"]: record["answer"] for record in BUILT if not record["question"]}
+    compared = 0
+    for name, entry in ENTRIES.items():
+        if (published := entry.get("published_weight_bytes")) is not None and name in built:
+            # Kernels may ask for padding: gpt-oss's experts in mxfp4 become some 7 % larger.
+            within = 0.1 if "mxfp4" in str(built[name]["quantization"]) else 0.001
+            assert built[name]["weight_bytes"] == pytest.approx(published, rel=within), name
+            compared += 1
+    assert compared >= 5
 
 
 def _five_of_the_day() -> list[dict[str, Any]]:

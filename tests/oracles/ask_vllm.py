@@ -226,7 +226,6 @@ def _of_the_configuration(config: Any) -> dict[str, Any]:
         "mla": bool(model.use_mla),
         "hybrid": bool(model.is_hybrid),
         "hybrid_manager_disabled": bool(config.scheduler_config.disable_hybrid_kv_cache_manager),
-        "tie_word_embeddings": bool(getattr(model.hf_text_config, "tie_word_embeddings", False)),
     }
 
 

@@ -28,7 +28,6 @@ FIELDS = {
     "mla": bool,
     "hybrid": bool,
     "hybrid_manager_disabled": bool,
-    "tie_word_embeddings": bool,
     "params": int,
     "weight_bytes": int,
     "block_size": int,
@@ -73,7 +72,7 @@ def test_enough_of_every_kind_is_in_the_table() -> None:
     assert len({record["config"] for record in BUILT if "variant" not in record["config"]}) >= 80
     answers = [record["answer"] for record in BUILT]
     assert {answer["quantization"] for answer in answers} >= {None, "fp8", "compressed-tensors", "modelopt_fp4"}
-    for flag in ("mla", "hybrid", "tie_word_embeddings"):
+    for flag in ("mla", "hybrid"):
         assert any(answer[flag] for answer in answers), flag
     kinds = {layer["kind"] for answer in answers for layer in answer["layers"]}
     assert kinds >= {

@@ -43,5 +43,5 @@ paced_validation() {
 }
 
 vllm_tests() {
-    in_vllm pytest -q -m engine tests/validate
+    in_vllm pytest -q -m engine tests/validate tests/oracles
 }

@@ -1,0 +1,98 @@
+"""Print what our reader makes of every configuration beside vLLM's answers: `python tests/oracles/compare.py [NAME]`.
+
+The worst comes first. Weights count as right within 1 %, everything else when it is equal.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from ask_vllm import DEFAULTS
+from refresh import CONFIGS, read_answers
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.hardware import find_model
+from continuum_sim.hardware.kv import kv_bytes_per_token
+
+WITHIN = 0.01
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Ours and vLLM's of one question; None where there is none."""
+
+    name: str
+    asked: str
+    what: str
+    ours: str
+    vllm: str
+    right: bool
+
+
+def compare(record: dict[str, Any]) -> list[Compared]:
+    """Compare all values of one answer."""
+    name, question, answer = record["config"], record["question"], record["answer"]
+    asked = ", ".join(f"{field}={value}" for field, value in question.items())
+
+    def row(what: str, ours: object, vllm: object, right: bool) -> Compared:
+        return Compared(name, asked, what, _shown(ours), _shown(vllm), right)
+
+    settings = DEFAULTS | question
+    try:
+        model = find_model(CONFIGS / name)
+        per_token = kv_bytes_per_token(model, settings["tensor_parallel_size"], settings["kv_cache_dtype"])
+    except ConfigError as error:
+        told = str(error).replace(str(CONFIGS / name), "").lstrip("/")
+        if "error" in answer:
+            return [row("refused by both", told, answer["error"], True)]
+        reason = told.split("; ")[0].split(": ")[-1]
+        return [row(f"refused, {reason}", told, f"{answer['weight_bytes']:,} bytes of weights", False)]
+    if "error" in answer:
+        return [row("accepted", model.n_params, answer["error"], False)]
+    tensor_parallel_size, block_size = settings["tensor_parallel_size"], settings["block_size"]
+    weights = -(-model.weight_bytes // tensor_parallel_size)
+    rows = [
+        row("weight bytes", weights, answer["weight_bytes"], abs(weights / answer["weight_bytes"] - 1) <= WITHIN),
+        _equal(row, "max_model_len", model.max_position_embeddings, answer["max_model_len"]),
+    ]
+    if "num_blocks" not in answer:
+        return rows
+    blocks = int(settings["kv_bytes"] // (per_token * block_size))
+    if [group["groups"] for group in answer["groups"]] == [1]:
+        rows.append(_equal(row, "blocks", blocks, answer["num_blocks"] * answer["block_size"] // block_size))
+    else:
+        capacity = answer["capacity_tokens"]
+        rows.append(row("capacity tokens", blocks * block_size, capacity, blocks * block_size == capacity))
+    return rows
+
+
+def _equal(row: Any, what: str, ours: object, vllm: object) -> Compared:
+    compared: Compared = row(what, ours, vllm, ours == vllm)
+    return compared
+
+
+def _shown(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def main(names: list[str]) -> None:
+    """Print the table by kind of difference."""
+    rows = [row for record in read_answers() if not names or record["config"] in names for row in compare(record)]
+    kinds: dict[tuple[bool, str], list[Compared]] = defaultdict(list)
+    for each in rows:
+        kinds[each.right, each.what].append(each)
+    for (right, what), found in sorted(kinds.items()):
+        models = {each.name for each in found}
+        print(f"\n{'right' if right else 'WRONG'}: {what} ({len(found)} answers of {len(models)} configurations)")
+        for each in found:
+            print(f"  {each.name:44} {each.asked:34} ours {each.ours}; vLLM {each.vllm}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -58,6 +58,8 @@ class Size:
         """Run these policies on the first seeds; programs given as such are cut already."""
         if isinstance(settings["trace"], str):
             settings |= {"limit": self.limit, "max_turns": self.max_turns}
+        if self.limit is not None:
+            settings.pop("programs", None)
         return cs.compare(list(policies), range(self.seeds), jobs=self.jobs, step_time=self.step_time, **settings)
 
     def programs(self, trace: str) -> list[Program]:

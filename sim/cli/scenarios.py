@@ -89,7 +89,7 @@ def _published(name: str) -> RenderableType:
     from continuum_sim.results.view import name as name_column
 
     figure = find_published(name)
-    title = f"Published, {figure.figure}: {figure.title}\n({figure.source}; ~: read off the picture)"
+    title = f"Published, {figure.figure}: {figure.title} ({figure.source}; ~: read off the picture)"
     x_column = [Column(figure.x_name, "label")] if figure.x_name else []
     columns = [name_column("series"), words("policy"), *x_column, words("quantity"), *numbers("value")]
     table = StackedTable(columns, title)

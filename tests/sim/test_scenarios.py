@@ -210,3 +210,8 @@ def test_a_rate_in_base_is_short_for_arrivals(capsys: pytest.CaptureFixture[str]
     assert "base.rate is 'fast', expected a number of programs per second" in refused(capsys, "run", "--config", path)
     path.write_text('[base]\nrate = 1\narrivals = "burst"\n')
     assert "base.rate 1 and arrivals burst both say" in refused(capsys, "run", "--config", path)
+
+
+@pytest.mark.parametrize("scenario", scenarios(), ids=lambda scenario: scenario.name)
+def test_what_is_printed_of_it_has_no_escapes(capsys: pytest.CaptureFixture[str], scenario: Scenario) -> None:
+    assert "\\" not in printed(capsys, "scenarios", scenario.name)

@@ -79,8 +79,9 @@ def _find(name: str) -> Scenario:
 
 
 def _seeds(scenario: Scenario, quick: bool) -> tuple[int, ...]:
-    """One where workers pull programs: nothing is drawn then, so all seeds are the same run."""
-    if str(scenario.base.get("arrivals", "")).startswith(Closed.name):
+    """One where workers pull the trace as it is: nothing is drawn then, so all seeds are the same run."""
+    closed = str(scenario.base.get("arrivals", "")).startswith(Closed.name)
+    if closed and "programs" not in scenario.base:
         return QUICK_SEEDS[:1]
     return QUICK_SEEDS if quick else SEEDS
 

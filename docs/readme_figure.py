@@ -22,6 +22,8 @@ TARGET = Path("docs", "img", "readme.png")
 
 def main(folder: str | None = None) -> None:
     """Write docs/img/readme.png."""
+    if folder is not None and folder.startswith("-"):
+        raise SystemExit(__doc__)
     found = cs.capacity(POLICIES, trace="swebench.jsonl", out=folder)
     print(found.table.T.to_string())
     figure = draw_table(FIGURE.draw, FIGURE.take(load(found), FigureOptions()))

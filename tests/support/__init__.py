@@ -31,6 +31,7 @@ Logs and traces of other tools:
 
 * `agent_logs`: of coding agents
 * `claude_logs`: of Claude Code, record by record
+* `session_logs`: of sessions of other agents and of evaluations
 * `otel_logs`: spans as their writers write them
 * `request_logs`: of requests, and traces for load generators
 * `request_tables`: of requests in counts, times and sessions

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import pickle
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import chain
 from typing import Final
+
+import msgspec
 
 from continuum_sim.traces.schema import Program
 
@@ -34,15 +35,16 @@ def _sorted(programs: Iterable[Program]) -> Iterator[Program]:
     """Keep programs on disk, and of each a time and a place in memory."""
     import numpy as np
 
-    arrivals_s, places = array("d"), array("q")
+    arrivals_s, places, sizes = array("d"), array("q"), array("q")
+    read = msgspec.msgpack.Decoder(Program).decode
     with tempfile.TemporaryFile() as file:
         for program in programs:
             arrivals_s.append(-1.0 if program.arrival_s is None else program.arrival_s)
-            places.append(file.tell())
-            pickle.dump(program, file, pickle.HIGHEST_PROTOCOL)
+            places.append(places[-1] + sizes[-1] if sizes else 0)
+            sizes.append(file.write(msgspec.msgpack.encode(program)))
         zero = min((at for at in arrivals_s if at > SINCE_1970_S), default=0.0)
         for index in np.argsort(np.array(arrivals_s), kind="stable").tolist():
             file.seek(places[index])
-            program = pickle.load(file)
+            program = read(file.read(sizes[index]))
             at = program.arrival_s
             yield program if at is None or at <= SINCE_1970_S else replace(program, arrival_s=at - zero)

@@ -71,8 +71,7 @@ def check_trace(
         nonlocal header
         header = found
 
-    programs = members = turns = with_arrival = input_tokens = new_tokens = output_tokens = 0
-    tool_s = 0.0
+    programs = members = turns = with_arrival = new_tokens = 0
     plausibility = Plausibility()
     for program in watch(read_programs(path, on_header=take_header)):
         programs += 1
@@ -81,11 +80,7 @@ def check_trace(
         for member in program.family():
             members += 1
             turns += len(member.turns)
-            for turn in member.turns:
-                input_tokens += turn.input_tokens
-                new_tokens += turn.new_tokens
-                output_tokens += turn.output_tokens
-                tool_s += turn.tool_s
+            new_tokens += sum(turn.new_tokens for turn in member.turns)
     return CheckedTrace(
         path=Path(path),
         header=header,
@@ -93,9 +88,9 @@ def check_trace(
         children=members - programs,
         turns=turns,
         programs_with_arrival=with_arrival,
-        input_tokens=input_tokens,
+        input_tokens=plausibility.input_tokens,
         new_tokens=new_tokens,
-        output_tokens=output_tokens,
-        tool_s=tool_s,
+        output_tokens=plausibility.output_tokens,
+        tool_s=plausibility.gap_s,
         plausibility=plausibility,
     )

@@ -11,8 +11,7 @@ from continuum_sim.hardware.gpus import GIB, GpuSpec
 from continuum_sim.hardware.model_spec import ModelSpec
 from continuum_sim.vllm_defaults import GPU_MEMORY_UTILIZATION
 
-KV_DTYPE_BYTES: Final = {"bfloat16": 2, "float16": 2, "float32": 4, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1}
-
+_KV_DTYPE_BYTES: Final = {"bfloat16": 2, "float16": 2, "float32": 4, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1}
 """Types of vLLM's ``--kv-cache-dtype`` (``vllm/config/cache.py``) -> bytes of an element. Scales are held a layer, not
 a block."""
 
@@ -175,9 +174,9 @@ def kv_dtype_bytes(model: ModelSpec, kv_dtype: str) -> int:
     """
     if kv_dtype == "auto":
         return model.kv_element_bytes
-    if kv_dtype not in KV_DTYPE_BYTES:
-        raise ConfigError(f"kv_dtype is {kv_dtype!r}, expected auto or one of {', '.join(KV_DTYPE_BYTES)}")
-    return KV_DTYPE_BYTES[kv_dtype]
+    if kv_dtype not in _KV_DTYPE_BYTES:
+        raise ConfigError(f"kv_dtype is {kv_dtype!r}, expected auto or one of {', '.join(_KV_DTYPE_BYTES)}")
+    return _KV_DTYPE_BYTES[kv_dtype]
 
 
 def served_with(model: ModelSpec, kv_dtype: str) -> ModelSpec:

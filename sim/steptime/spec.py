@@ -44,13 +44,17 @@ def make_step_time(spec: str, *, model: ModelSpec, gpu: GpuSpec, tensor_parallel
     return kind.make(argument.strip(), model=model, gpu=gpu, tensor_parallel_size=tensor_parallel_size)
 
 
+def _kind_of(spec: str) -> StepTimeKind | None:
+    return STEP_TIMES.load().get(spec.strip().partition(":")[0].strip())
+
+
 def knows_kv_dtypes(spec: str) -> bool:
     """Whether the model that a spec names knows the type of the KV cache; True for a name there is not."""
-    kind = STEP_TIMES.load().get(spec.strip().partition(":")[0].strip())
+    kind = _kind_of(spec)
     return kind is None or kind.kv_dtypes
 
 
 def measured_on_one_gpu(spec: str) -> bool:
     """Whether the model that a spec names holds for one kind of GPU alone; False for a name there is not."""
-    kind = STEP_TIMES.load().get(spec.strip().partition(":")[0].strip())
+    kind = _kind_of(spec)
     return kind is not None and kind.one_gpu

@@ -27,7 +27,6 @@ from continuum_sim.traces.importers.head import Head
 from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source, each_document
 from continuum_sim.traces.importers.values import reader
-from continuum_sim.traces.importers.zero import from_the_earliest
 from continuum_sim.traces.schema import Program
 
 
@@ -77,7 +76,7 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
     def convert(found: _Trajectory, source: Source) -> list[Program]:
         return _programs(found, source.stem, session)
 
-    return from_the_earliest(each_document(sources, session, convert, _trajectory))
+    return each_document(sources, session, convert, _trajectory)
 
 
 def _programs(found: _Trajectory, stem: str, session: Session) -> list[Program]:

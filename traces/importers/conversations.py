@@ -14,7 +14,6 @@ from continuum_sim.traces.importers.calls import Call, joined, make_program
 from continuum_sim.traces.importers.families import Started, with_children
 from continuum_sim.traces.importers.groups import Groups
 from continuum_sim.traces.importers.session import Session
-from continuum_sim.traces.importers.zero import from_the_earliest
 from continuum_sim.traces.schema import Program
 
 _AT_START = float("-inf")
@@ -89,10 +88,7 @@ class Conversations:
         self._held.add(str(self._count), msgspec.msgpack.encode(one), _AT_START if one.start is None else one.start)
 
     def programs(self, session: Session, path: Path) -> Iterator[Program]:
-        """Yield the programs by arrival; what cannot be used is a bad record of ``path``."""
-        yield from from_the_earliest(self._programs(session, path))
-
-    def _programs(self, session: Session, path: Path) -> Iterator[Program]:
+        """Yield the programs; what cannot be used is a bad record of ``path``."""
         families = Groups(by_time=True)
         seen: set[str] = set()
         for _, (row,) in self._held:

@@ -35,7 +35,6 @@ from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source
 from continuum_sim.traces.importers.usage import Usage
 from continuum_sim.traces.importers.values import MAX_DOCUMENT_BYTES, reader
-from continuum_sim.traces.importers.zero import from_the_earliest
 from continuum_sim.traces.schema import Program
 
 _SCORER: Final = "~"
@@ -97,10 +96,6 @@ class _Agent:
 
 
 def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
-    return from_the_earliest(_programs(sources, session))
-
-
-def _programs(sources: Iterable[Source], session: Session) -> Iterator[Program]:
     for source in sources:
         for place, data in _samples(source, session):
             try:

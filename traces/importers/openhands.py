@@ -33,7 +33,6 @@ from continuum_sim.traces.importers.head import Head
 from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source, each_value
 from continuum_sim.traces.importers.usage import REASONING, Usage, read_usage
-from continuum_sim.traces.importers.zero import from_the_earliest
 from continuum_sim.traces.schema import Program
 
 _MOST_USAGES: Final = 500
@@ -50,10 +49,6 @@ class _Step:
 
 
 def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
-    return from_the_earliest(_programs(sources, session))
-
-
-def _programs(sources: Iterable[Source], session: Session) -> Iterator[Program]:
     for source, number, value in each_value(sources, session):
         events = isinstance(value, list) and not any(isinstance(one, dict) and "instance_id" in one for one in value)
         for item in [value] if events or not isinstance(value, list) else value:

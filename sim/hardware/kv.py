@@ -7,6 +7,7 @@ from math import ceil
 from typing import Final
 
 from continuum_sim.errors import ConfigError
+from continuum_sim.hardware.caches import CacheLayers
 from continuum_sim.hardware.gpus import GIB, GpuSpec
 from continuum_sim.hardware.model_spec import ModelSpec
 from continuum_sim.vllm_defaults import GPU_MEMORY_UTILIZATION
@@ -76,11 +77,29 @@ def kv_bytes_per_token(
     ConfigError
         For an unknown dtype or a parallel size the heads do not divide over.
     """
-    per_layer = 2 * kv_heads_per_gpu(model, tensor_parallel_size) * model.head_dim * kv_dtype_bytes(model, kv_dtype)
-    if model.sliding_window is None or context_tokens is None:
-        return per_layer * model.n_layers
-    kept = min(1.0, model.sliding_window / context_tokens)
-    return per_layer * (model.n_full_layers + model.n_sliding_layers * kept)
+    element_bytes = kv_dtype_bytes(model, kv_dtype)
+    total = 0.0
+    for cache in attention_caches(model):
+        heads = kv_heads_per_gpu(model, tensor_parallel_size, cache)
+        windowed = cache.window is not None and context_tokens is not None
+        kept = min(1.0, cache.window / context_tokens) if windowed else 1  # type: ignore[operator]
+        total += heads * cache.numbers_per_token * element_bytes * cache.n_layers * kept
+    return total
+
+
+def attention_caches(model: ModelSpec) -> tuple[CacheLayers, ...]:
+    """Return the layers that keep something of every token.
+
+    Raises
+    ------
+    ConfigError
+        If the configuration does not tell them.
+    """
+    if not model.caches:
+        raise ConfigError(
+            f"{model.source} does not tell what its layers keep of a token: give --kv-blocks, and no tiers"
+        )
+    return model.attention
 
 
 def kv_memory(
@@ -111,7 +130,7 @@ def kv_memory(
     per_token = kv_bytes_per_token(model, tensor_parallel_size, kv_dtype, context_tokens)
     memory = KvMemory(
         usable_bytes=int(gpu_memory_utilization * gpu.memory_bytes),
-        weights_bytes=ceil(model.weight_bytes / tensor_parallel_size),
+        weights_bytes=model.weight_bytes_per_rank(tensor_parallel_size),
         activations_bytes=_activation_peak_bytes(model, tensor_parallel_size, tokens, requests),
         runtime_bytes=_NON_TORCH_BYTES + _CUDA_GRAPH_BYTES + _nccl_bytes(tensor_parallel_size),
         block_bytes=ceil(per_token * block_size),
@@ -147,18 +166,21 @@ def kv_blocks(
     ).blocks
 
 
-def kv_heads_per_gpu(model: ModelSpec, tensor_parallel_size: int) -> int:
+def kv_heads_per_gpu(model: ModelSpec, tensor_parallel_size: int, cache: CacheLayers | None = None) -> int:
     """KV heads each GPU holds: divided over the GPUs, or replicated where there are fewer than GPUs.
+
+    Of most attention layers, unless others are given.
 
     Raises
     ------
     ConfigError
         If the heads do not divide over the GPUs.
     """
-    size, kv_heads = tensor_parallel_size, model.n_kv_heads
-    if size < 1 or model.n_heads % size or (kv_heads % size and size % kv_heads):
+    size = tensor_parallel_size
+    heads, kv_heads = (cache.n_heads, cache.n_kv_heads) if cache else (model.n_heads, model.n_kv_heads)
+    if size < 1 or heads % size or (kv_heads % size and size % kv_heads):
         raise ConfigError(
-            f"tensor_parallel_size is {size}, which {model.name}'s {model.n_heads} query and {kv_heads} KV heads "
+            f"tensor_parallel_size is {size}, which {model.name}'s {heads} query and {kv_heads} KV heads "
             "do not divide over: use a power of two up to 8"
         )
     return max(1, kv_heads // size)

@@ -1,45 +1,58 @@
-"""What a model is to the simulator: the shapes a step's work and the KV cache follow from."""
+"""What a model is to the simulator: the tensors and caches that a step's work, the memory and its length follow from."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.hardware.caches import CacheKind, CacheLayers
+from continuum_sim.hardware.weights import Weight, WeightUse
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A dense decoder-only transformer, by its shapes."""
+    """A decoder-only model. `hardware.hf` reads one from a configuration, `hardware.dense` makes one from shapes."""
 
     name: str
+    source: str
+    model_type: str
+    """As Hugging Face calls its kind, such as `llama`."""
     n_layers: int
     hidden: int
     """Width of the residual stream."""
     n_heads: int
-    n_kv_heads: int
-    head_dim: int
+    """Query heads of an attention layer."""
     intermediate: int
-    """Width inside the MLP."""
+    """Width inside a dense MLP."""
     vocab: int
-    max_position_embeddings: int
-    source: str
-    tied_embeddings: bool = False
-    """Whether the LM head is the embedding table."""
+    max_model_len: int
+    """Tokens of the longest request that vLLM serves without `--max-model-len`."""
+    caches: tuple[CacheLayers, ...]
+    """What its layers keep of a context. Empty where the configuration does not say it."""
+    weights: tuple[Weight, ...]
+    """All its tensors; empty where they are not known (`unread`)."""
+    unread: str | None = None
+    """Why the weights are not known."""
+    longest_model_len: int | None = None
+    """Up to where `--max-model-len` may raise it; None: as `max_model_len`."""
     gated_mlp: bool = True
     """Three matrices an MLP (gate, up, down) rather than two."""
     qkv_bias: bool = False
     qk_norm: bool = False
-    """RMS norms over the heads of queries and keys."""
+    """Norms over queries and keys."""
     norms_per_layer: int = 2
-    sliding_window: int | None = None
-    """Tokens that the sliding-window layers attend to."""
-    n_sliding_layers: int = 0
-    """How many of the layers use the window; the others attend to everything."""
+    quantization: str | None = None
+    """How vLLM calls the way its weights are stored; None: bf16."""
+    kv_scheme: str | None = None
+    """Type of the KV cache that the configuration asks for, which `--kv-cache-dtype auto` takes; None: the model's."""
     dtype_bytes: int = 2
-    """Bytes a weight as served (bf16: 2)."""
+    """Bytes of an activation, and of a weight that is not quantised (bf16: 2)."""
     kv_dtype_bytes: int | None = None
-    """Bytes of an element of the KV cache as served; None: as many as a weight has."""
-    extra_params: int = 0
-    """Parameters that are loaded but take no part in text steps (a vision tower)."""
+    """Bytes of an element of the KV cache as served; None: as many as an activation has."""
     aliases: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = field(default=())
+    """What is counted otherwise than vLLM does, a line each."""
 
     @property
     def kv_element_bytes(self) -> int:
@@ -47,31 +60,109 @@ class ModelSpec:
         return self.dtype_bytes if self.kv_dtype_bytes is None else self.kv_dtype_bytes
 
     @property
+    def attention(self) -> tuple[CacheLayers, ...]:
+        """The layers that attend to keys and values, those that see the whole context first."""
+        order: tuple[CacheKind, ...] = ("full", "mla", "chunked", "sliding")
+        return tuple(one for kind in order for one in self.caches if one.kind == kind)
+
+    @property
+    def n_kv_heads(self) -> int:
+        """KV heads of an attention layer, of most of them where layers differ; 0 where there is none."""
+        return most.n_kv_heads if (most := self._most_common) else 0
+
+    @property
+    def head_dim(self) -> int:
+        """Numbers of a key in one head, of most layers where they differ (`head_dim_of`); 0 where there is none."""
+        return most.head_dim if (most := self._most_common) else 0
+
+    @property
+    def _most_common(self) -> CacheLayers | None:
+        return max(self.attention, key=lambda one: one.n_layers, default=None)
+
+    def head_dim_of(self, layer: int) -> int:
+        """Numbers of a key in one head of a layer; 0 for one that keeps none."""
+        return next((one.head_dim for one in self.attention if layer in one.layers), 0)
+
+    @property
+    def sliding_window(self) -> int | None:
+        """Tokens that the sliding layers attend to; None without one."""
+        return next((one.window for one in self.caches if one.kind == "sliding"), None)
+
+    @property
     def n_full_layers(self) -> int:
         """Layers that attend to the whole context."""
-        return self.n_layers - self.n_sliding_layers
+        return sum(one.n_layers for one in self.caches if one.kind == "full")
 
     @property
-    def attention_params(self) -> int:
-        """Weights of one layer's query, key, value and output projections, biases included."""
-        heads, kv_heads = self.n_heads * self.head_dim, self.n_kv_heads * self.head_dim
-        matrices = self.hidden * (2 * heads + 2 * kv_heads)
-        return matrices + (heads + 2 * kv_heads if self.qkv_bias else 0)
+    def n_sliding_layers(self) -> int:
+        """Layers that attend to a window."""
+        return sum(one.n_layers for one in self.caches if one.kind == "sliding")
 
     @property
-    def mlp_params(self) -> int:
-        """Weights of one layer's MLP."""
-        return (3 if self.gated_mlp else 2) * self.hidden * self.intermediate
+    def tied_embeddings(self) -> bool:
+        """Whether the LM head is the embedding table."""
+        return not self._of("head")
 
     @property
     def n_params(self) -> int:
-        """All parameters, counted from the shapes."""
-        norms = self.norms_per_layer * self.hidden + (2 * self.head_dim if self.qk_norm else 0)
-        layers = self.n_layers * (self.attention_params + self.mlp_params + norms)
-        tables = (1 if self.tied_embeddings else 2) * self.vocab * self.hidden
-        return layers + tables + self.hidden + self.extra_params
+        """All parameters.
+
+        Raises
+        ------
+        ConfigError
+            If the weights are not known.
+        """
+        return sum(weight.n_params for weight in self.known_weights())
+
+    def n_params_of(self, layer: int) -> int:
+        """Parameters of one layer.
+
+        Raises
+        ------
+        ConfigError
+            If the weights are not known.
+        """
+        return sum(weight.n_params // len(weight.layers) for weight in self.known_weights() if layer in weight.layers)
 
     @property
     def weight_bytes(self) -> int:
-        """Memory of the weights on one GPU without tensor parallelism."""
-        return self.n_params * self.dtype_bytes
+        """Memory of the weights on one GPU without parallelism."""
+        return self.weight_bytes_per_rank(1)
+
+    def weight_bytes_per_rank(self, tensor_parallel_size: int) -> int:
+        """Memory of the weights on each of the GPUs they are divided over.
+
+        Raises
+        ------
+        ConfigError
+            If the weights are not known.
+        """
+        return sum(weight.bytes_per_rank(tensor_parallel_size) for weight in self.known_weights())
+
+    def linear_params_per_rank(self, tensor_parallel_size: int) -> int:
+        """Parameters that every token is multiplied with on each GPU, without the LM head."""
+        return sum(weight.params_per_rank(tensor_parallel_size) for weight in self._of("linear"))
+
+    def linear_bytes_per_rank(self, tensor_parallel_size: int) -> int:
+        """Bytes that each GPU reads of them in a step."""
+        return sum(weight.bytes_per_rank(tensor_parallel_size) for weight in self._of("linear"))
+
+    def known_weights(self) -> tuple[Weight, ...]:
+        """Return the weights.
+
+        Raises
+        ------
+        ConfigError
+            Saying why they are not known, and what to do.
+        """
+        if self.unread is not None:
+            raise ConfigError(f"{self.unread}; use --step-time fitted:FILE with --kv-blocks, measured on the engine")
+        return self.weights
+
+    def _of(self, use: WeightUse) -> Iterable[Weight]:
+        return [weight for weight in self.weights if weight.use == use]
+
+    @property
+    def n_experts(self) -> int:
+        """Experts of a layer that tokens are routed to; 0 for a dense model."""
+        return max((weight.count for weight in self._of("expert")), default=0)

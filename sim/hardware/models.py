@@ -2,24 +2,55 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass, replace
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
+from typing import Final
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.catalogue import by_name, find, read_catalogue
-from continuum_sim.hardware.hf_config import read_hf_config
+from continuum_sim.hardware.hf import read_hf_config, read_model
+from continuum_sim.hardware.hf.fields import Fields
 from continuum_sim.hardware.model_spec import ModelSpec
+
+_FOLDER: Final = "continuum_sim.hardware"
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A row of the catalogue."""
+
+    name: str
+    config: str
+    """Its configuration, without folder and ending."""
+    source: str
+    """Where on Hugging Face it was published."""
+    aliases: tuple[str, ...] = ()
 
 
 @cache
 def models() -> tuple[ModelSpec, ...]:
     """All models of the catalogue."""
-    return read_catalogue("models.toml", "model", ModelSpec)
+    return tuple(_read(known) for known in _rows())
 
 
 @cache
-def _index() -> dict[str, ModelSpec]:
-    return by_name(models())
+def _rows() -> tuple[_Known, ...]:
+    return read_catalogue("models.toml", "model", _Known)
+
+
+@cache
+def _index() -> dict[str, _Known]:
+    return by_name(_rows())
+
+
+@cache
+def _read(known: _Known) -> ModelSpec:
+    text = files(_FOLDER).joinpath("configs", f"{known.config}.json").read_text(encoding="utf-8")
+    spec = read_model(Fields(Path(known.config), json.loads(text)), name=known.name)
+    return replace(spec, source=f"{known.source} config.json", aliases=known.aliases)
 
 
 def find_model(name_or_path: str | Path) -> ModelSpec:
@@ -43,5 +74,5 @@ def find_model(name_or_path: str | Path) -> ModelSpec:
     if text.endswith(".json") or text.startswith((".", "/", "~")) or path.is_dir():
         missing = path if text.endswith(".json") else path / "config.json"
         raise ConfigError(f"model {text}: no file {missing}; give a Hugging Face config.json or its folder")
-    known = ", ".join(model.name for model in models())
-    return find(text, _index(), "model", f"known: {known}, or the folder of a Hugging Face config.json")
+    known = ", ".join(row.name for row in _rows())
+    return _read(find(text, _index(), "model", f"known: {known}, or the folder of a Hugging Face config.json"))

@@ -46,6 +46,7 @@ def compare(record: dict[str, Any]) -> list[Compared]:
     settings = DEFAULTS | question
     try:
         model = find_model(CONFIGS / name)
+        model.known_weights()
         per_token = kv_bytes_per_token(model, settings["tensor_parallel_size"], settings["kv_cache_dtype"])
     except ConfigError as error:
         told = str(error).replace(str(CONFIGS / name), "").lstrip("/")
@@ -56,10 +57,10 @@ def compare(record: dict[str, Any]) -> list[Compared]:
     if "error" in answer:
         return [row("accepted", model.n_params, answer["error"], False)]
     tensor_parallel_size, block_size = settings["tensor_parallel_size"], settings["block_size"]
-    weights = -(-model.weight_bytes // tensor_parallel_size)
+    weights = model.weight_bytes_per_rank(tensor_parallel_size)
     rows = [
         row("weight bytes", weights, answer["weight_bytes"], abs(weights / answer["weight_bytes"] - 1) <= WITHIN),
-        _equal(row, "max_model_len", model.max_position_embeddings, answer["max_model_len"]),
+        _equal(row, "max_model_len", model.max_model_len, answer["max_model_len"]),
     ]
     if "num_blocks" not in answer:
         return rows

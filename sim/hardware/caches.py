@@ -1,0 +1,49 @@
+"""What layers keep of a context: heads of keys and values, a window of them, a latent vector or a state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+CacheKind = Literal["full", "sliding", "chunked", "mla", "recurrent"]
+"""vLLM's FullAttentionSpec, SlidingWindowSpec, ChunkedLocalAttentionSpec, MLAAttentionSpec and MambaSpec."""
+
+
+@dataclass(frozen=True)
+class State:
+    """One tensor of a recurrent layer's state, of which a request has one whatever its length."""
+
+    shape: tuple[int, ...]
+    """As vLLM shapes it on one rank of one."""
+    split: int
+    """The dimension that tensor parallelism divides."""
+    element_bytes: int = 2
+
+
+@dataclass(frozen=True)
+class CacheLayers:
+    """Layers whose caches are alike."""
+
+    kind: CacheKind
+    layers: tuple[int, ...]
+    """Which ones they are."""
+    n_heads: int = 0
+    """Query heads."""
+    n_kv_heads: int = 0
+    head_dim: int = 0
+    """Numbers of a key in one head; for MLA, of the vector that stands for keys and values of all heads."""
+    value_dim: int | None = None
+    """Numbers of a value in one head; None: as many as a key. 0 for MLA."""
+    window: int | None = None
+    """Tokens that sliding layers attend to, or tokens of a chunk."""
+    states: tuple[State, ...] = ()
+
+    @property
+    def n_layers(self) -> int:
+        """How many layers they are."""
+        return len(self.layers)
+
+    @property
+    def numbers_per_token(self) -> int:
+        """Numbers one KV head of one layer keeps of a token."""
+        return self.head_dim + (self.head_dim if self.value_dim is None else self.value_dim)

@@ -1,0 +1,169 @@
+"""The fields of a Hugging Face `config.json`, as its class would hold them: nested, spelled otherwise, or left out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+from continuum_sim.errors import ConfigError, shown
+from continuum_sim.readers import read_json
+
+_MOST: Final = 2**31
+"""No dimension of a model comes near."""
+
+_NESTED: Final = ("thinker_config", "text_config", "llm_config", "language_config")
+"""Where multimodal configurations keep the language model's fields (the first of them may hold another)."""
+
+_MISSING: Final = object()
+
+SPELLED: Final[Mapping[str, Mapping[str, str]]] = {
+    "chatglm": {
+        "num_hidden_layers": "num_layers",
+        "intermediate_size": "ffn_hidden_size",
+        "num_key_value_heads": "multi_query_group_num",
+        "max_position_embeddings": "seq_length",
+        "vocab_size": "padded_vocab_size",
+        "head_dim": "kv_channels",
+    },
+    "exaone": {"num_hidden_layers": "num_layers"},
+}
+"""Spellings of types whose class is code beside the weights; `class_defaults.json` holds those of transformers."""
+
+
+class Fields:
+    """The fields of one model, or of a part of it.
+
+    A field is looked for under its common name and as its class spells it, in the part itself, then in what the part
+    lies in, then among the class's defaults. `null` in a file is an answer: nothing.
+    """
+
+    def __init__(self, path: Path, own: Mapping[str, Any], around: Fields | None = None, kind: str = "") -> None:
+        self.path = path
+        self.own = own
+        self.around = around
+        self.model_type = str(own.get("model_type") or kind)
+        entry = _class_defaults().get(self.model_type, {})
+        self.defaults: Mapping[str, Any] = entry.get("fields", {})
+        self.spelled: Mapping[str, str] = {**entry.get("spelled", {}), **SPELLED.get(self.model_type, {})}
+        self._parts: Mapping[str, str] = entry.get("parts", {})
+
+    @property
+    def known(self) -> bool:
+        """Whether the class's defaults and spellings are known."""
+        return bool(self.defaults or self.spelled)
+
+    def part(self, name: str) -> Fields | None:
+        """Return a part such as `vision_config`; None where there is none."""
+        value = self.own.get(name)
+        return Fields(self.path, value, self, self._parts.get(name, "")) if isinstance(value, dict) else None
+
+    def text(self) -> Fields:
+        """Return the part that is the language model; all of it where nothing is nested."""
+        for name in _NESTED:
+            if (part := self.part(name)) is not None:
+                return part.text()
+        if "text_config" in self._parts and not isinstance(self.own.get("num_hidden_layers"), int):
+            return Fields(self.path, {}, self, self._parts["text_config"])
+        return self
+
+    def get(self, *names: str) -> Any:
+        """Return the first of some names that is there; None where none is, or the file says null."""
+        for name in names:
+            if (value := self._given(name)) is not _MISSING:
+                return value
+        for name in names:
+            if (value := self._default(name)) is not _MISSING:
+                return value
+        return None
+
+    def has(self, *names: str) -> bool:
+        """Whether the file itself has one of some names, and not null."""
+        return any(self._given(name) not in (_MISSING, None) for name in names)
+
+    def count(self, *names: str, default: int | None = None, least: int = 1) -> int:
+        """Return a whole number, the default where none is given.
+
+        Raises
+        ------
+        ConfigError
+            If it is missing without a default, or is no whole number from `least` on.
+        """
+        value = self.get(*names)
+        if value is None:
+            if default is None or default < least:
+                raise ConfigError(f"{self.path}: field {names[0]!r} is missing, expected a positive whole number")
+            return default
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= _MOST:
+            expected = "a positive whole number" if least else "a whole number"
+            raise self.error(names[0], value, f"{expected} of at most 2**31")
+        return value
+
+    def flag(self, *names: str, default: bool = False) -> bool:
+        """Return a truth value, the default where none is given.
+
+        Raises
+        ------
+        ConfigError
+            If it is neither true nor false.
+        """
+        value = self.get(*names)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            raise self.error(names[0], value, "true or false")
+        return value
+
+    def each(self, *names: str) -> list[Any] | None:
+        """Return a list, None where none is given.
+
+        Raises
+        ------
+        ConfigError
+            If it is something else.
+        """
+        value = self.get(*names)
+        if value is None or isinstance(value, list):
+            return value
+        raise self.error(names[0], value, "a list")
+
+    def error(self, name: str, value: object, expected: str) -> ConfigError:
+        """Make the error about a field."""
+        return ConfigError(f"{self.path}: {name} is {shown(value)}, expected {expected}")
+
+    def _given(self, name: str) -> Any:
+        for spelling in (name, self.spelled.get(name)):
+            if spelling is not None and spelling in self.own:
+                return self.own[spelling]
+        return _MISSING if self.around is None else self.around._given(name)
+
+    def _default(self, name: str) -> Any:
+        for spelling in (name, self.spelled.get(name)):
+            if spelling is not None and spelling in self.defaults:
+                return self.defaults[spelling]
+        return _MISSING if self.around is None else self.around._default(name)
+
+
+def read_fields(path: Path) -> Fields:
+    """Read a configuration.
+
+    Raises
+    ------
+    ConfigError
+        If it is not a JSON object.
+    """
+    raw = read_json(path, finite=False)
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: expected a JSON object, as Hugging Face writes it")
+    return Fields(path, raw)
+
+
+@cache
+def _class_defaults() -> Mapping[str, Any]:
+    """Numbers and flags of transformers 5.19 and vLLM 0.32's configuration classes, made without arguments."""
+    text = files("continuum_sim.hardware.hf").joinpath("class_defaults.json").read_text(encoding="utf-8")
+    found: Mapping[str, Any] = json.loads(text)
+    return found

@@ -1,0 +1,106 @@
+"""A Hugging Face `config.json` as a `ModelSpec`: each part is read by a file of its own, and put together here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.hardware.caches import CacheLayers
+from continuum_sim.hardware.hf.attention import attention_shapes, has_qkv_bias
+from continuum_sim.hardware.hf.experts import expert_layers, expert_weights
+from continuum_sim.hardware.hf.families import family_of
+from continuum_sim.hardware.hf.fields import Fields, read_fields
+from continuum_sim.hardware.hf.layout import mixers
+from continuum_sim.hardware.hf.length import model_lengths
+from continuum_sim.hardware.hf.mixers import MIXERS
+from continuum_sim.hardware.hf.mlp import mlp_weights
+from continuum_sim.hardware.hf.quantisation import quantised
+from continuum_sim.hardware.hf.tables import table_weights
+from continuum_sim.hardware.hf.towers import tower_weights
+from continuum_sim.hardware.hf.unread import Unread
+from continuum_sim.hardware.model_spec import ModelSpec
+from continuum_sim.hardware.weights import Weight
+
+
+def read_hf_config(path: Path) -> ModelSpec:
+    """Read a model as vLLM 0.32 would build it.
+
+    A configuration whose layers are not known here gives a model without weights (`ModelSpec.unread`), which runs with
+    step times and a number of KV blocks that were measured.
+
+    Raises
+    ------
+    ConfigError
+        Naming the file, the field and what was expected.
+    """
+    return read_model(read_fields(path), name=path.resolve().parent.name or str(path))
+
+
+def read_model(outer: Fields, *, name: str) -> ModelSpec:
+    """Read a model from its fields; `_name_or_path` wins over the name given."""
+    fields = outer.text()
+    known = outer.own.get("_name_or_path")
+    length, longest = model_lengths(fields)
+    spec = ModelSpec(
+        name=str(known) if known else name,
+        source=f"Hugging Face configuration {outer.path}",
+        model_type=fields.model_type,
+        n_layers=fields.count("num_hidden_layers", default=1),
+        hidden=fields.count("hidden_size", default=1),
+        n_heads=fields.count("num_attention_heads", default=1),
+        intermediate=fields.count("intermediate_size", default=1),
+        vocab=fields.count("vocab_size", default=1),
+        max_model_len=length,
+        longest_model_len=longest,
+        caches=(),
+        weights=(),
+        gated_mlp=family_of(fields.model_type).gated,
+        qkv_bias=has_qkv_bias(fields),
+        qk_norm=family_of(fields.model_type).qk_norm != "none",
+        norms_per_layer=family_of(fields.model_type).norms,
+    )
+    try:
+        return _with_layers(spec, outer, fields)
+    except Unread as reason:
+        return replace(spec, unread=str(reason), caches=_plain_caches(fields, spec.n_layers))
+
+
+def _with_layers(spec: ModelSpec, outer: Fields, fields: Fields) -> ModelSpec:
+    caches: list[CacheLayers] = []
+    weights: list[Weight] = []
+    kinds = mixers(fields, spec.n_layers)
+    for kind in dict.fromkeys(kinds):
+        layers = tuple(layer for layer, mixer in enumerate(kinds) if mixer == kind)
+        kept, held = MIXERS[kind](fields, layers)
+        caches += kept
+        weights += held
+    routed = expert_layers(fields, spec.n_layers)
+    if routed:
+        weights += expert_weights(fields, routed)
+    if dense := [layer for layer in range(spec.n_layers) if layer not in routed]:
+        weights += mlp_weights(fields, dense)
+    weights += _norms(spec)
+    weights += table_weights(fields)
+    weights += tower_weights(outer)
+    stored = quantised(outer, weights)
+    return replace(
+        spec, caches=tuple(caches), weights=stored.weights, quantization=stored.name, kv_scheme=stored.kv_scheme
+    )
+
+
+def _norms(spec: ModelSpec) -> list[Weight]:
+    layers = tuple(range(spec.n_layers))
+    return [
+        Weight("model.layers.{}.norm", spec.hidden, 1, layers, spec.norms_per_layer, use="vector"),
+        Weight("model.norm", spec.hidden, use="vector"),
+    ]
+
+
+def _plain_caches(fields: Fields, n_layers: int) -> tuple[CacheLayers, ...]:
+    """What the layers would keep if all of them attended to everything; nothing where the shapes are not told."""
+    try:
+        shapes = attention_shapes(fields)
+    except ConfigError:
+        return ()
+    return (CacheLayers("full", tuple(range(n_layers)), *shapes),)

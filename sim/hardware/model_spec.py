@@ -1,4 +1,4 @@
-"""What a model is to the simulator: the tensors and caches that a step's work, the memory and its length follow from."""
+"""What a model is to the simulator: the tensors and caches that memory and a step's work follow from."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 WeightUse = Literal["linear", "expert", "table", "head", "vector", "tower"]
-"""What a tensor is for: a product with every token (`linear`), with the tokens routed to it (`expert`), looking tokens up
+"""What a tensor is for: a product with every token (`linear`) or with those routed to it (`expert`), looking tokens up
 (`table`), the logits (`head`), norms and what else is small (`vector`), or nothing in steps of text (`tower`)."""
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from continuum_sim.cluster import DEFAULT_ROUTING
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.tier_config import TierConfig
+from continuum_sim.engine_notes import engine_notes
 from continuum_sim.errors import ConfigError
 from continuum_sim.fits import remedies
 from continuum_sim.hardware import GpuSpec, ModelSpec, find_gpu, find_model, kv_blocks, kv_bytes_per_token
@@ -25,11 +26,10 @@ from continuum_sim.spec import parse_arrivals, parse_policy, parse_routing
 from continuum_sim.steady.burst import Burst
 from continuum_sim.steady.population import draw_notes
 from continuum_sim.steptime.model import StepTime
-from continuum_sim.steptime.spec import knows_kv_dtypes, make_step_time, measured_on_one_gpu
+from continuum_sim.steptime.spec import make_step_time, measured_on_one_gpu
 from continuum_sim.tools import ToolConfig
 from continuum_sim.trace_source import TraceSource
 from continuum_sim.traces.arrivals import Closed, FromTrace, OpenArrivals
-from continuum_sim.vllm_defaults import block_size_notes
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,9 @@ def resolve(config: RunConfig, *, draws: bool = False) -> ResolvedRun:
         tools=config.tools,
         burst=None if length.burst is None else Burst.on(source, length.burst),
         notes=(
-            *dict.fromkeys(note for r in replicas for note in _engine_notes(r.engine, model)),
-            *_kv_dtype_notes(config, model),
+            *dict.fromkeys(
+                note for r in replicas for note in engine_notes(config, model, r.gpu, r.engine, r.step_time)
+            ),
             *(draw_notes(source) if length.drawn else ()),
         ),
     )
@@ -140,7 +141,7 @@ def _remedies(tokens: int, *, engines: Sequence[EngineConfig], model: ModelSpec,
         tokens,
         engines,
         model=model.name,
-        model_len=model.max_position_embeddings,
+        model_len=model.longest_model_len or model.max_model_len,
         kv_blocks=config.kv_blocks is not None,
     )
 
@@ -251,7 +252,7 @@ def resolve_engine(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> EngineC
         block_size=config.block_size,
         max_num_batched_tokens=tokens,
         max_num_seqs=seqs,
-        max_model_len=config.max_model_len or model.max_position_embeddings,
+        max_model_len=config.max_model_len or model.max_model_len,
         watermark=config.watermark,
         tiers=resolve_tiers(config, model),
     )
@@ -290,29 +291,3 @@ def arrivals_spec(arrivals: OpenArrivals | Closed) -> str:
         return repr(arrivals)  # somebody's own
     settings = ",".join(f"{f.name}={getattr(arrivals, f.name)!r}".removesuffix(".0") for f in fields(arrivals))
     return f"{arrivals.name}:{settings}" if settings else arrivals.name
-
-
-def _engine_notes(engine: EngineConfig, model: ModelSpec) -> list[str]:
-    notes = []
-    if engine.max_model_len > model.max_position_embeddings:
-        notes.append(
-            f"max_model_len {engine.max_model_len} is above the {model.max_position_embeddings} positions of "
-            f"{model.name}: vLLM starts so only with VLLM_ALLOW_LONG_MAX_MODEL_LEN=1"
-        )
-    needed = -(-engine.max_model_len // engine.block_size)
-    if needed > engine.usable_blocks:
-        notes.append(
-            f"vLLM would not start: one request of max_model_len {engine.max_model_len} needs {needed} KV blocks, "
-            f"above the {engine.usable_blocks} there are; set --max-model-len to "
-            f"{engine.usable_blocks * engine.block_size} or less"
-        )
-    return notes + block_size_notes(engine.block_size)
-
-
-def _kv_dtype_notes(config: RunConfig, model: ModelSpec) -> list[str]:
-    if model.kv_element_bytes == model.dtype_bytes or not isinstance(config.step_time, str):
-        return []
-    if knows_kv_dtypes(config.step_time):
-        return []
-    held = f"a KV cache of {config.kv_cache_dtype}"
-    return [f"--step-time {config.step_time} knows nothing of {held}: attention takes as long as where it was measured"]

@@ -10,6 +10,7 @@ import typer
 from continuum_sim.cli.complete import completer
 from continuum_sim.cli.options import Json
 from continuum_sim.cli.setting_flags import option_of
+from continuum_sim.setting_types import KvCacheDtype
 from continuum_sim.vllm_defaults import BLOCK_SIZE, GPU_MEMORY_UTILIZATION, block_size_notes
 
 _EXAMPLE = "llama-3.1-8b"
@@ -42,6 +43,7 @@ def hardware(
     ] = None,
     gpu_memory_utilization: Annotated[float, option_of("gpu_memory_utilization", panel="")] = GPU_MEMORY_UTILIZATION,
     block_size: Annotated[int, option_of("block_size", panel="")] = BLOCK_SIZE,
+    kv_cache_dtype: Annotated[KvCacheDtype, option_of("kv_cache_dtype", panel="")] = "auto",
     max_model_len: Annotated[int, typer.Option(help="Tokens of KV cache below which a pair is not listed.")] = 32768,
     context: Annotated[int, typer.Option(help="Context of the decoding turns, in tokens.")] = 4096,
     step_time: Annotated[
@@ -57,8 +59,10 @@ def hardware(
     """List the GPUs and models there are, with KV capacity and step times under each step-time model side by side."""
     from continuum_sim.cli.console import show
     from continuum_sim.cli.layout import lay_out
+    from continuum_sim.engine_notes import model_notes
     from continuum_sim.errors import ConfigError
     from continuum_sim.hardware import find_gpu, find_model, gpus, models
+    from continuum_sim.hardware.kv import served_with
     from continuum_sim.machines import machines
     from continuum_sim.results.jsonfile import to_json
     from continuum_sim.results.view.hardware import hardware_view
@@ -66,7 +70,8 @@ def hardware(
     if tensor_parallel_size is not None and tensor_parallel_size < 1:
         raise ConfigError(f"tensor_parallel_size is {tensor_parallel_size}, expected at least 1")
     wanted = _EXAMPLE if model is None else model
-    chosen = list(models()) if wanted.strip() == "all" else [find_model(name) for name in wanted.split(",")]
+    named = list(models()) if wanted.strip() == "all" else [find_model(name) for name in wanted.split(",")]
+    chosen = [served_with(item, kv_cache_dtype) for item in named]
     cards = list(gpus()) if gpu is None else [find_gpu(name) for name in gpu.split(",")]
     found = machines(
         chosen,
@@ -78,9 +83,9 @@ def hardware(
         context_tokens=context,
         step_times=step_time,
     )
-    notes = block_size_notes(block_size)
+    notes = [*block_size_notes(block_size), *(note for item in chosen for note in model_notes(item))]
     if json:
-        catalogue = {"gpus": [asdict(card) for card in gpus()], "models": [asdict(item) for item in models()]}
+        catalogue = {"gpus": [asdict(card) for card in gpus()], "models": [item.describe() for item in models()]}
         print(
             to_json(
                 {**catalogue, "context_tokens": context, "machines": [asdict(item) for item in found], "notes": notes}

@@ -1,5 +1,6 @@
 """GPUs and models: what their data sheets and configurations say, and the KV cache that follows."""
 
+from continuum_sim.hardware.dense import dense_model
 from continuum_sim.hardware.gpus import GpuSpec, find_gpu, gpus
 from continuum_sim.hardware.kv import KvMemory, kv_blocks, kv_bytes_per_token, kv_memory
 from continuum_sim.hardware.model_spec import ModelSpec
@@ -9,6 +10,7 @@ __all__ = [
     "GpuSpec",
     "KvMemory",
     "ModelSpec",
+    "dense_model",
     "find_gpu",
     "find_model",
     "gpus",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.caches import CacheKind, CacheLayers
@@ -147,6 +147,35 @@ class ModelSpec:
         """Bytes that each GPU reads of them in a step."""
         return sum(weight.bytes_per_rank(tensor_parallel_size) for weight in self._of("linear"))
 
+    def head_bytes_per_rank(self, tensor_parallel_size: int) -> int:
+        """Bytes that each GPU reads of the LM head, which may be the embedding table."""
+        found = self._of("head") or self._of("table")[:1]
+        return sum(weight.bytes_per_rank(tensor_parallel_size) for weight in found)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what it is in a few numbers, for reports."""
+        known = self.unread is None
+        return {
+            "name": self.name,
+            "model_type": self.model_type,
+            "n_layers": self.n_layers,
+            "hidden": self.hidden,
+            "n_heads": self.n_heads,
+            "n_kv_heads": self.n_kv_heads,
+            "head_dim": self.head_dim,
+            "intermediate": self.intermediate,
+            "vocab": self.vocab,
+            "max_model_len": self.max_model_len,
+            "n_params": self.n_params if known else None,
+            "weight_bytes": self.weight_bytes if known else None,
+            "quantization": self.quantization,
+            "n_experts": self.n_experts,
+            "sliding_window": self.sliding_window,
+            "n_sliding_layers": self.n_sliding_layers,
+            "source": self.source,
+            "aliases": list(self.aliases),
+        }
+
     def known_weights(self) -> tuple[Weight, ...]:
         """Return the weights.
 
@@ -159,7 +188,7 @@ class ModelSpec:
             raise ConfigError(f"{self.unread}; use --step-time fitted:FILE with --kv-blocks, measured on the engine")
         return self.weights
 
-    def _of(self, use: WeightUse) -> Iterable[Weight]:
+    def _of(self, use: WeightUse) -> list[Weight]:
         return [weight for weight in self.weights if weight.use == use]
 
     @property

@@ -28,6 +28,7 @@ from continuum_sim.hardware.models import models
 from continuum_sim.steptime.gridded import CONTEXTS, PROMPTS, REQUESTS, TOKENS, Gridded, StepTables, sample
 from continuum_sim.steptime.kind import StepTimeKind, read_settings
 from continuum_sim.steptime.model import StepTime
+from continuum_sim.steptime.timed import untimed
 from continuum_sim.traces.files import whole_file, write_text
 from continuum_sim.vllm_defaults import GPU_MEMORY_UTILIZATION
 
@@ -180,8 +181,8 @@ def _hf_config(model: ModelSpec) -> dict[str, Any]:
     if not _is_plain(model):
         known = [item.name for item in models() if _is_plain(item)]
         raise ConfigError(
-            f"aiconfigurator: {model.name} has sliding windows, extra norms or an ungated MLP, which it has no dense "
-            f"model of; it has {', '.join(known)}"
+            f"aiconfigurator: {model.name} is a mixture or quantised, or has sliding windows, extra norms or an "
+            f"ungated MLP, which it has no dense model of; it has {', '.join(known)}"
         )
     family = "Qwen3" if model.qk_norm else "Qwen2" if model.qkv_bias else "Llama"
     return {
@@ -194,7 +195,7 @@ def _hf_config(model: ModelSpec) -> dict[str, Any]:
         "head_dim": model.head_dim,
         "intermediate_size": model.intermediate,
         "vocab_size": model.vocab,
-        "max_position_embeddings": model.max_position_embeddings,
+        "max_position_embeddings": model.longest_model_len or model.max_model_len,
         "tie_word_embeddings": model.tied_embeddings,
         "hidden_act": "silu",
         "torch_dtype": "bfloat16",
@@ -202,7 +203,8 @@ def _hf_config(model: ModelSpec) -> dict[str, Any]:
 
 
 def _is_plain(model: ModelSpec) -> bool:
-    return not model.n_sliding_layers and model.gated_mlp and model.norms_per_layer == 2 and model.dtype_bytes == 2
+    plain = untimed(model) is None and not model.n_sliding_layers and len(model.attention) == 1
+    return plain and model.gated_mlp and model.norms_per_layer == 2 and model.quantization is None
 
 
 def _ask_for_tables(

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from math import ceil, isfinite
-from typing import Any
+from typing import Any, NamedTuple
 
 from continuum_sim.errors import ConfigError
+from continuum_sim.hardware.caches import CacheLayers
 from continuum_sim.hardware.gpus import GpuSpec
 from continuum_sim.hardware.kv import kv_heads_per_gpu
 from continuum_sim.hardware.model_spec import ModelSpec
 from continuum_sim.steptime.batch import StepBatch
 from continuum_sim.steptime.kind import StepTimeKind, read_settings
 from continuum_sim.steptime.piecewise import Piece, PiecewiseStepTime
+from continuum_sim.steptime.timed import check_timed
 
 SMALL_KERNEL_LATENCY_S = 3e-6
 """Least duration of a kernel that only moves data (norm, rotary embedding, activation, KV write).
@@ -45,7 +48,7 @@ class Roofline(PiecewiseStepTime):
 
     A step takes the sum, over the kinds of work, of the slower of computing and reading memory:
 
-    * linear layers: 2·weights·tokens FLOP, or reading the weights once;
+    * linear layers: 2·weights·tokens FLOP (as of bf16, however they are stored), or reading their bytes once;
     * LM head: the same, on the rows that are sampled (one a request);
     * attention of prompts: 4·heads·head_dim FLOP a query-key pair, or reading the KV cache of its context;
     * attention of decoding requests: the same, over their contexts;
@@ -62,7 +65,7 @@ class Roofline(PiecewiseStepTime):
     ) -> None:
         self.model, self.gpu, self.tensor_parallel_size = model, gpu, tensor_parallel_size
         self.settings = settings = settings or Settings()
-        kv_heads = kv_heads_per_gpu(model, tensor_parallel_size)
+        check_timed(model, "roofline")
         latency_s, ring_bytes_per_s = _all_reduce(gpu, tensor_parallel_size)
 
         def rate(peak: float, name: str) -> float:
@@ -74,34 +77,31 @@ class Roofline(PiecewiseStepTime):
         stream = rate(gpu.memory_bandwidth_bytes_per_s, "weight_bandwidth_efficiency")
         gather = rate(gpu.memory_bandwidth_bytes_per_s, "decode_attention_efficiency")
 
-        size, layers, width = tensor_parallel_size, model.n_layers, model.dtype_bytes
-        weights = layers * (model.attention_params + model.mlp_params) / size
+        size, layers = tensor_parallel_size, model.n_layers
         head = model.vocab * model.hidden / size
-        self._layers_read_s = weights * width / stream
-        self._layers_token_s = 2 * weights / matmul_flops
-        self._head_read_s = head * width / stream
+        self._layers_read_s = model.linear_bytes_per_rank(size) / stream
+        self._layers_token_s = 2 * model.linear_params_per_rank(size) / matmul_flops
+        self._head_read_s = model.head_bytes_per_rank(size) / stream
         self._head_row_s = 2 * head / matmul_flops
-        self._move_token_s = layers * _moved_bytes(model, size, kv_heads) / stream
+        self._move_token_s = _moved_bytes(model, size) / stream
         self._reduces = 2 * layers + 1 if size > 1 else 0
-        self._reduce_token_s = self._reduces * model.hidden * width / ring_bytes_per_s
+        self._reduce_token_s = self._reduces * model.hidden * model.dtype_bytes / ring_bytes_per_s
         small_kernels = model.norms_per_layer + 3 + (2 if model.qk_norm else 0)
         self._fixed_s = (
             settings.host_overhead_s
             + layers * (small_kernels * SMALL_KERNEL_LATENCY_S + gpu.attention_latency_s)
             + self._reduces * latency_s
         )
-        self._pair_s = 4 * model.n_heads // size * model.head_dim / attention_flops  # one pair in one layer
-        self._kv_s = 2 * kv_heads * model.head_dim * model.kv_element_bytes / gather  # one cached token in one layer
-        self._decode_s = max(self._pair_s, self._kv_s)
-        self._full, self._sliding = model.n_full_layers, model.n_sliding_layers
-        self._window = model.sliding_window or 0
+        self._attention = tuple(_Attention.of(model, cache, size, attention_flops, gather) for cache in model.attention)
+        self._windowed = any(part.window for part in self._attention)
+        self._decode_s = sum(part.n_layers * part.decode_s for part in self._attention)
 
     def pieces(self, batch: StepBatch, n_steps: int) -> Sequence[Piece]:
         """Cut where a roof, or a sliding window, takes over; between the cuts a step's time is affine."""
         fixed_s = self._batch_s(batch)
-        if not self._sliding and not batch.prefill_tokens:
-            first_s = fixed_s + self._full * self._decode_s * batch.decode_context_tokens
-            return ((n_steps, first_s, self._full * self._decode_s * batch.decode_requests, 0.0),)
+        if not self._windowed and not batch.prefill_tokens:
+            first_s = fixed_s + self._decode_s * batch.decode_context_tokens
+            return ((n_steps, first_s, self._decode_s * batch.decode_requests, 0.0),)
         if n_steps == 1:
             return ((1, fixed_s + self._attention_s(batch, 0), 0.0, 0.0),)
         cuts = sorted({cut for j in self._crossings(batch) if 0 < (cut := ceil(j)) < n_steps})
@@ -142,35 +142,54 @@ class Roofline(PiecewiseStepTime):
     def _attention_s(self, batch: StepBatch, j: float) -> float:
         """All layers' attention in the j-th step of the run."""
         prefills, chunk, context, first_pairs, decodes, decode_context = batch
-        window = self._window
         attended = decode_context + j * decodes
-        seconds = self._full * self._decode_s * attended
         pairs = first_pairs + j * chunk * chunk
         read = context + (j + 1) * chunk
-        seconds += self._full * max(self._pair_s * pairs, self._kv_s * read)
-        if self._sliding:
-            seconds += self._sliding * self._decode_s * min(attended, decodes * window)
-            seconds += self._sliding * max(
-                self._pair_s * min(pairs, chunk * window),
-                self._kv_s * min(read, prefills * window + chunk),
-            )
+        seconds = 0.0
+        for n_layers, window, pair_s, kv_s, decode_s in self._attention:
+            if window:
+                seconds += n_layers * decode_s * min(attended, decodes * window)
+                most_read = min(read, prefills * window + chunk)
+                seconds += n_layers * max(pair_s * min(pairs, chunk * window), kv_s * most_read)
+            else:
+                seconds += n_layers * decode_s * attended
+                seconds += n_layers * max(pair_s * pairs, kv_s * read)
         return seconds
 
     def _crossings(self, batch: StepBatch) -> Iterator[float]:
         """Steps (not whole) after which another of two terms decides; a few too many do no harm."""
-        chunk, window = batch.prefill_tokens, self._window
-        compute = (self._pair_s * batch.prefill_pairs, self._pair_s * chunk * chunk)
-        memory = (self._kv_s * (batch.prefill_context_tokens + chunk), self._kv_s * chunk)
-        yield from _crossing(compute, memory)
-        if self._sliding:
-            attended = (float(batch.decode_context_tokens), float(batch.decode_requests))
-            yield from _crossing(attended, (float(batch.decode_requests * window), 0.0))
-            most_compute = (self._pair_s * chunk * window, 0.0)
-            most_memory = (self._kv_s * (batch.prefill_requests * window + chunk), 0.0)
-            yield from _crossing(compute, most_compute)
-            yield from _crossing(memory, most_memory)
-            yield from _crossing(compute, most_memory)
-            yield from _crossing(memory, most_compute)
+        chunk = batch.prefill_tokens
+        attended = (float(batch.decode_context_tokens), float(batch.decode_requests))
+        for _, window, pair_s, kv_s, _ in self._attention:
+            compute = (pair_s * batch.prefill_pairs, pair_s * chunk * chunk)
+            memory = (kv_s * (batch.prefill_context_tokens + chunk), kv_s * chunk)
+            yield from _crossing(compute, memory)
+            if window:
+                yield from _crossing(attended, (float(batch.decode_requests * window), 0.0))
+                most_compute = (pair_s * chunk * window, 0.0)
+                most_memory = (kv_s * (batch.prefill_requests * window + chunk), 0.0)
+                yield from _crossing(compute, most_compute)
+                yield from _crossing(memory, most_memory)
+                yield from _crossing(compute, most_memory)
+                yield from _crossing(memory, most_compute)
+
+
+class _Attention(NamedTuple):
+    """Layers of one shape: what a pair of tokens, and a cached token, takes in one of them."""
+
+    n_layers: int
+    window: int
+    """Tokens they attend to; 0: all."""
+    pair_s: float
+    kv_s: float
+    decode_s: float
+
+    @classmethod
+    def of(cls, model: ModelSpec, cache: CacheLayers, size: int, flops: float, bytes_per_s: float) -> _Attention:
+        kv_heads = kv_heads_per_gpu(model, size, cache)
+        pair_s = 2 * (cache.n_heads // size) * cache.numbers_per_token / flops
+        kv_s = kv_heads * cache.numbers_per_token * model.kv_element_bytes / bytes_per_s
+        return cls(cache.n_layers, cache.window or 0, pair_s, kv_s, max(pair_s, kv_s))
 
 
 def _crossing(one: tuple[float, float], other: tuple[float, float]) -> Iterator[float]:
@@ -178,17 +197,30 @@ def _crossing(one: tuple[float, float], other: tuple[float, float]) -> Iterator[
         yield (other[0] - one[0]) / (one[1] - other[1])
 
 
-def _moved_bytes(model: ModelSpec, size: int, kv_heads: int) -> float:
-    """Bytes that one token moves through a layer's kernels other than matrix products and attention.
+def _moved_bytes(model: ModelSpec, size: int) -> float:
+    """Bytes that one token moves through the layers' kernels other than matrix products and attention.
 
     A norm reads and writes the stream and the residual; rotary embedding reads and writes queries and keys; the KV
     write reads and writes keys and values; the activation reads the up (and gate) projections and writes its product.
     """
-    queries, keys = model.n_heads // size * model.head_dim, kv_heads * model.head_dim
     norms = 4 * model.norms_per_layer * model.hidden
     activation = (3 if model.gated_mlp else 2) * model.intermediate / size
-    streamed = model.dtype_bytes * (norms + 2 * (queries + keys) + 2 * keys + activation)
-    return streamed + 2 * keys * model.kv_element_bytes
+    moved = 0.0
+    for shape, n_layers in _layouts(model).items():
+        n_heads, n_kv_heads, head_dim, numbers = shape
+        queries, kept = n_heads // size * head_dim, max(1, n_kv_heads // size) * numbers
+        keys = max(1, n_kv_heads // size) * head_dim
+        streamed = model.dtype_bytes * (norms + 2 * (queries + keys) + kept + activation)
+        moved += n_layers * (streamed + kept * model.kv_element_bytes)
+    return moved
+
+
+def _layouts(model: ModelSpec) -> Counter[tuple[int, int, int, int]]:
+    """Heads of the attention layers -> how many layers have them."""
+    layouts: Counter[tuple[int, int, int, int]] = Counter()
+    for cache in model.attention:
+        layouts[cache.n_heads, cache.n_kv_heads, cache.head_dim, cache.numbers_per_token] += cache.n_layers
+    return layouts
 
 
 def _all_reduce(gpu: GpuSpec, size: int) -> tuple[float, float]:

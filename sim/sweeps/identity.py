@@ -62,11 +62,10 @@ class Lookup:
         for name, none in (("slo", None), ("unfit", None), ("kv_cache_dtype", "auto")):
             if not facts[name] or facts[name] == none:
                 del facts[name]  # results without are those of versions that knew of none
-        shapes = {name: value for name, value in asdict(model).items() if name != "kv_dtype_bytes" or value is not None}
         facts |= {
             "trace": trace_sha256,
             "policy": self._once(("described", id(policy)), lambda: (policy, _of_policy(policy)))[1],
-            "model": shapes,
+            "model": asdict(model),
             "gpu": asdict(gpu),
             "replicas": [{**asdict(spec.gpu), **spec.tiers} for spec in parse_replicas(config.replicas, gpu)],
             "arrivals": self._arrivals(config),

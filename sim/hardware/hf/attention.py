@@ -20,11 +20,15 @@ def attention_shapes(fields: Fields) -> tuple[int, int, int]:
         If one is missing or cannot be.
     """
     n_heads = fields.count("num_attention_heads")
-    hidden = fields.count("hidden_size", default=1)
     n_kv_heads = fields.count("num_key_value_heads", "num_kv_heads", "n_head_kv", default=n_heads)
     if n_heads % n_kv_heads:
         raise fields.error("num_key_value_heads", n_kv_heads, f"a divisor of num_attention_heads ({n_heads})")
-    return n_heads, n_kv_heads, fields.count("head_dim", default=hidden // n_heads)
+    return n_heads, n_kv_heads, _head_dim(fields, n_heads)
+
+
+def _head_dim(fields: Fields, n_heads: int) -> int:
+    given = fields.get("head_dim")
+    return fields.count("hidden_size") // n_heads if given is None else fields.count("head_dim")
 
 
 def full_attention(fields: Fields, layers: Sequence[int]) -> tuple[list[CacheLayers], list[Weight]]:

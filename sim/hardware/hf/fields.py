@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from continuum_sim.errors import ConfigError, shown
+from continuum_sim.hardware.hf.unread import MissingField
 from continuum_sim.readers import read_json
 
 _MOST: Final = 2**31
@@ -95,7 +96,7 @@ class Fields:
         value = self.get(*names)
         if value is None:
             if default is None or default < least:
-                raise ConfigError(f"{self.path}: field {names[0]!r} is missing, expected a positive whole number")
+                raise MissingField(f"{self.path}: field {names[0]!r} is missing, expected a positive whole number")
             return default
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= _MOST:
             expected = "a positive whole number" if least else "a whole number"

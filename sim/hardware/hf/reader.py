@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.caches import CacheLayers
 from continuum_sim.hardware.hf.attention import attention_shapes, has_qkv_bias
 from continuum_sim.hardware.hf.experts import expert_layers, expert_weights
@@ -18,7 +17,7 @@ from continuum_sim.hardware.hf.mlp import mlp_weights
 from continuum_sim.hardware.hf.quantisation import quantised
 from continuum_sim.hardware.hf.tables import table_weights
 from continuum_sim.hardware.hf.towers import tower_weights
-from continuum_sim.hardware.hf.unread import Unread
+from continuum_sim.hardware.hf.unread import MissingField, Unread
 from continuum_sim.hardware.model_spec import ModelSpec
 from continuum_sim.hardware.weights import Weight
 
@@ -62,13 +61,14 @@ def read_model(outer: Fields, *, name: str) -> ModelSpec:
     )
     try:
         return _with_layers(spec, outer, fields)
-    except Unread as reason:
-        return replace(spec, unread=str(reason), caches=_plain_caches(fields, spec.n_layers))
+    except (Unread, MissingField) as reason:
+        return replace(spec, unread=str(reason), caches=_plain_caches(fields))
 
 
 def _with_layers(spec: ModelSpec, outer: Fields, fields: Fields) -> ModelSpec:
     caches: list[CacheLayers] = []
     weights: list[Weight] = []
+    fields.count("num_hidden_layers")
     kinds = mixers(fields, spec.n_layers)
     for kind in dict.fromkeys(kinds):
         layers = tuple(layer for layer, mixer in enumerate(kinds) if mixer == kind)
@@ -97,10 +97,10 @@ def _norms(spec: ModelSpec) -> list[Weight]:
     ]
 
 
-def _plain_caches(fields: Fields, n_layers: int) -> tuple[CacheLayers, ...]:
+def _plain_caches(fields: Fields) -> tuple[CacheLayers, ...]:
     """What the layers would keep if all of them attended to everything; nothing where the shapes are not told."""
     try:
-        shapes = attention_shapes(fields)
-    except ConfigError:
+        layers, shapes = range(fields.count("num_hidden_layers")), attention_shapes(fields)
+    except MissingField:
         return ()
-    return (CacheLayers("full", tuple(range(n_layers)), *shapes),)
+    return (CacheLayers("full", tuple(layers), *shapes),)

@@ -1,4 +1,6 @@
-"""What a configuration says that is not known here."""
+"""What a configuration says that is not known here, and what it does not say."""
+
+from continuum_sim.errors import ConfigError
 
 
 class Unread(Exception):
@@ -6,3 +8,7 @@ class Unread(Exception):
 
     It is no error yet: a run with measured step times and a given number of KV blocks needs neither.
     """
+
+
+class MissingField(ConfigError):
+    """A field that neither the file nor the class has. An error for whoever needs it."""

@@ -53,7 +53,7 @@ def _models(models: Sequence[ModelSpec]) -> Table:
             f"{model.n_params / 1e9:.1f} G",
             str(model.n_layers),
             f"{kv_bytes_per_token(model) / 1024:,.0f}",
-            f"{model.max_position_embeddings:,}",
+            f"{model.max_model_len:,}",
         ]
         for model in models
     ]
@@ -66,6 +66,8 @@ def _machines(machines: Sequence[Machine], context_tokens: int) -> Table:
     rows = []
     for item in machines:
         first = [item.model, f"{item.tensor_parallel_size} x {item.gpu}", f"{item.kv_blocks:,}", f"{item.kv_tokens:,}"]
+        if not item.step_times:
+            rows.append([*first, "none", *["–"] * 4])
         blocks = {"aiconfigurator": item.kv_blocks_aiconfigurator}
         for place, times in enumerate(item.step_times):
             other = blocks.get(times.step_time.partition(":")[0])

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from continuum_sim.errors import ConfigError
-from continuum_sim.hardware import GpuSpec, ModelSpec, find_gpu, find_model, gpus
+from continuum_sim.hardware import GpuSpec, dense_model, find_gpu, find_model, gpus
 from continuum_sim.steptime import Roofline, StepBatch, grown
 from continuum_sim.steptime.roofline import SMALL_KERNEL_LATENCY_S, Settings
 
@@ -33,20 +33,19 @@ GPU = GpuSpec(
     source="test",
     measured="test",
 )
-MODEL = ModelSpec(
-    name="toy",
-    n_layers=2,
-    hidden=64,
-    n_heads=4,
-    n_kv_heads=2,
-    head_dim=16,
-    intermediate=128,
-    vocab=1000,
-    max_position_embeddings=4096,
-    source="test",
-)
+SHAPES: dict[str, Any] = {
+    "n_layers": 2,
+    "hidden": 64,
+    "n_heads": 4,
+    "n_kv_heads": 2,
+    "head_dim": 16,
+    "intermediate": 128,
+    "vocab": 1024,
+    "max_model_len": 4096,
+}
+MODEL = dense_model("toy", **SHAPES)
 LAYER_WEIGHTS = 64 * (64 + 32 + 32) + 64 * 64 + 3 * 64 * 128  # queries, keys, values; output; gate, up, down
-HEAD_WEIGHTS = 64 * 1000
+HEAD_WEIGHTS = 64 * 1024
 MOVED = 2 * (
     2 * 4 * 64 + 2 * (64 + 32) + 4 * 32 + 3 * 128
 )  # bytes a token and layer: norms, rotary, KV write, activation
@@ -99,7 +98,7 @@ def test_tensor_parallelism_divides_the_work_and_adds_all_reduces() -> None:
 
 
 def test_a_window_caps_what_decoding_attends_to() -> None:
-    windowed = replace(MODEL, sliding_window=100, n_sliding_layers=1)
+    windowed = dense_model("toy", **SHAPES, sliding_window=100, n_sliding_layers=1)
     full, half = Roofline(MODEL, GPU), Roofline(windowed, GPU)
     short, long = StepBatch(0, 0, 0, 0, 8, 800), StepBatch(0, 0, 0, 0, 8, 8 * 300)
     assert half.step_s(short) == full.step_s(short)
@@ -107,7 +106,7 @@ def test_a_window_caps_what_decoding_attends_to() -> None:
 
 
 def test_a_window_caps_what_a_prompt_attends_to() -> None:
-    windowed = replace(MODEL, sliding_window=100, n_sliding_layers=1)
+    windowed = dense_model("toy", **SHAPES, sliding_window=100, n_sliding_layers=1)
     # 2,000 tokens on 500: a full layer computes 4·4·16 FLOP for each of 3,001,000 pairs, a sliding one for 200,000.
     spared = Roofline(MODEL, GPU).step_s(prompt(2000, 500)) - Roofline(windowed, GPU).step_s(prompt(2000, 500))
     compute, read = 4 * 4 * 16 / 1e12, KV_BYTES / 1e9
@@ -119,7 +118,9 @@ def test_a_window_caps_what_a_prompt_attends_to() -> None:
 @pytest.mark.parametrize(("cached", "roofs"), [(0, 3), (50, 3), (5_000, 1)])
 def test_a_run_crosses_every_roof_it_meets(cached: int, roofs: int) -> None:
     # Small chunks on this machine read the cache at first and compute later, and outgrow the window.
-    model = Roofline(replace(MODEL, sliding_window=300, n_sliding_layers=1), replace(GPU, bf16_dense_flops=2e11))
+    model = Roofline(
+        dense_model("toy", **SHAPES, sliding_window=300, n_sliding_layers=1), replace(GPU, bf16_dense_flops=2e11)
+    )
     batch = prompt(60, cached, decodes=5, context=1_000)
     slopes = {round(slope_s * 1e12) for steps, _, slope_s, _ in model.pieces(batch, 200) if steps > 1}
     assert len(slopes) >= roofs

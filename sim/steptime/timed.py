@@ -1,0 +1,36 @@
+"""Which models a step-time model that works from shapes can time."""
+
+from __future__ import annotations
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.hardware.model_spec import ModelSpec
+
+_NOT_TIMED = {
+    "mla": "latent attention (MLA)",
+    "chunked": "chunked attention",
+    "recurrent": "recurrent layers",
+}
+
+
+def check_timed(model: ModelSpec, owner: str) -> None:
+    """Refuse a model with layers whose time does not follow from its shapes here.
+
+    Raises
+    ------
+    ConfigError
+        Naming the model, the layers, and what to do.
+    """
+    if (why := untimed(model)) is not None:
+        raise ConfigError(
+            f"{owner} has no step times of {model.name}: {why}; give measured ones, --step-time fitted:FILE"
+        )
+
+
+def untimed(model: ModelSpec) -> str | None:
+    """Say what of a model is not timed from shapes; None if all of it is."""
+    if model.unread is not None:
+        return model.unread
+    if model.n_experts:
+        return "it is a mixture of experts"
+    kinds = [what for kind, what in _NOT_TIMED.items() if any(cache.kind == kind for cache in model.caches)]
+    return f"it has {kinds[0]}" if kinds else None

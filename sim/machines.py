@@ -138,7 +138,7 @@ def _fit(
 
 
 def _other_blocks(model: ModelSpec, gpu: GpuSpec, settings: dict[str, int | float]) -> int | None:
-    if installed() is None:
+    if installed() is None or model.kv_element_bytes != model.dtype_bytes:  # it is asked about caches of bf16 only
         return None
     try:
         return estimate_kv_blocks(model, gpu, **settings)  # type: ignore[arg-type]

@@ -227,6 +227,7 @@ def _facts(llm: Any) -> EngineFacts:
         max_model_len=model.max_model_len,
         vocab_size=model.get_vocab_size(),
         dtype=str(model.dtype).removeprefix("torch."),
+        tensor_parallel_size=config.parallel_config.tensor_parallel_size,
         async_scheduling=bool(scheduler.async_scheduling),
         watermark=getattr(scheduler, "watermark", 0.0),
         scheduler_reserve_full_isl=getattr(scheduler, "scheduler_reserve_full_isl", True),

@@ -31,6 +31,8 @@ class EngineFacts:
     max_model_len: int
     vocab_size: int
     dtype: str | None = None
+    tensor_parallel_size: int | None = None
+    """GPUs the model is split over; None where the engine does not say."""
     async_scheduling: bool = False
     watermark: float = 0.0
     scheduler_reserve_full_isl: bool = True

@@ -58,6 +58,7 @@ COMPILED = (
     # numpy's, and users read, copy and derive from them.
     "policies/governor",
     "policies/history",
+    "policies/host/queue",
     "policies/views",
 )
 """Modules of the import package that are compiled.

@@ -18,7 +18,7 @@ from continuum_sim.engine.decoding import Decoding
 from continuum_sim.engine.request import Context, Hits, Request, Upload
 from continuum_sim.engine.tiers import Tiers
 from continuum_sim.engine.uploads import Uploads
-from continuum_sim.engine.waiting import make_waiting_queue
+from continuum_sim.engine.waiting import WaitingQueue
 from continuum_sim.policies.governor import Governor
 from continuum_sim.policies.instants import EARLY_S
 from continuum_sim.policies.planes import Fate, PinFor, Policy
@@ -100,7 +100,7 @@ class Scheduler:
         """Gaps between two tokens of a turn with a preemption between them, for whoever counts gaps to clear."""
         with_step = None if log is None else self._with_step(log)
         self.governor: Governor = Governor(policy, self, with_step, None if sibling is None else sibling.governor)
-        self.waiting = make_waiting_queue(self.governor)
+        self.waiting = WaitingQueue(self.governor)
         self._decoding = Decoding(config.block_size)
         self._prefilling: Request | None = None
         """The one turn whose prompt is partly computed, always the last one admitted: only a spent budget
@@ -485,12 +485,12 @@ class Scheduler:
         if program is None:
             return False
         self._unpin(program.program_id)
-        self.waiting.pin_changed(program)
+        self.waiting.pin_changed(program, now_s)
         plan.changed = True
         return True
 
     def _admit(self, plan: Plan, request: Request, cached: int, tokens: int, hits: Hits, now_s: float) -> None:
-        self.waiting.remove(request)
+        self.waiting.admit(request)
         self._take_blocks(request, hits, self._blocks(cached + tokens))
         request.num_computed_tokens = cached
         self._enter_batch(plan, request, now_s)
@@ -542,7 +542,7 @@ class Scheduler:
         self._await_blocks(request, upload.start, upload.stop, now_s)
 
     def _await_blocks(self, request: Request, start: int, stop: int, now_s: float) -> None:
-        self.waiting.remove(request)
+        self.waiting.admit(request)
         request.reload_blocks = (start, stop)
         request.reload_began_s = max(now_s, request.arrival_s)
         request.reloaded_tokens += (stop - start) * self.block_size
@@ -581,7 +581,7 @@ class Scheduler:
         self.pool.pin(table)
         self._came_back(self.tiers, context)
         self.governor.context_back(upload.program, upload.stop, now_s)
-        self.waiting.pin_changed(upload.program)
+        self.waiting.pin_changed(upload.program, now_s)
 
     def _came_back(self, tiers: Tiers, context: Context) -> None:
         """Forget in host memory what a policy moved there, not copied; else its copy is one like any other."""

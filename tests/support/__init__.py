@@ -12,6 +12,7 @@ To write down and run a small case:
 To draw cases and judge them:
 
 * `strategies`: hypothesis strategies of traces, engines, policies, families and tools that reach a scheduler's corners
+* `queue_histories`: what happens to a waiting queue, and who drives one through it
 * `invariants`: an observer that recounts after every step what must hold in any run
 * `compare`: whether two runs decided the same at the same times
 * `chains`: birth-death chains of which everything is known exactly

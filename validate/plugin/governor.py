@@ -86,6 +86,10 @@ class LiveGovernor(Governor):
         program = ProgramView(name, now_s, next(self._seen))
         return TurnView(program, 0, now_s, prompt_tokens)
 
+    def is_stranger(self, program: ProgramView) -> bool:
+        """Whether this stands for a request without a program."""
+        return self.programs.get(program.program_id) is not program
+
     def pause_start_s(self, program_id: str) -> float:
         """When the program's latest turn ended, if it is in a tool call; else 0."""
         program = self.programs.get(program_id)

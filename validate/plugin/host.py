@@ -73,7 +73,7 @@ class PolicyHost:
                 lambda request: self.turns[request.request_id].view,
                 lambda: self._now_s,
                 self._has_seat,
-                lambda request: self.turns[request.request_id].identity is not None,
+                lambda turn: not self.governor.is_stranger(turn.program),
             )
             self._queue = scheduler.waiting = PolicyQueue(self.governor, host)
         self._victim = VictimChoice(scheduler, policy.order, lambda r: self.turns[r.request_id].so_far(r))

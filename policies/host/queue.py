@@ -1,0 +1,174 @@
+"""Turns that wait to enter the batch, in the order of a policy's key and behind its gate.
+
+The waiting queues of both engines are thin users of a `TurnQueue`; what an engine calls a request is kept as given.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import insort
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from continuum_sim.policies.planes import Order
+from continuum_sim.policies.views import ProgramView, TurnView
+
+Allows = Callable[[TurnView, float], bool]
+"""Whether the gate lets a turn be tried, at a time in s."""
+
+Entry = tuple[Any, int, TurnView, Any]
+"""(key, number, turn, request); a turn queued later has a larger number."""
+
+
+class TurnQueue:
+    """vLLM's own order: first come first served, the turn preempted last in front of all."""
+
+    def __init__(self, allows: Allows | None) -> None:
+        """Start empty; without `allows`, every turn may be tried."""
+        self._allows = allows
+        self.entries: list[Entry] = []
+        """Those that may be tried, in order."""
+        self._aside: dict[Any, Entry] = {}
+        """By request: those that the engine set aside for the rest of a step."""
+        self._last = 0
+        self._first = 0
+        self.next_change_s = math.inf
+        """When the order may change although nothing happens."""
+        self.reorders = 0
+        """Turns that were admitted while one queued before them waited."""
+
+    def add(self, turn: TurnView, request: Any, now_s: float) -> None:
+        """Queue a turn that just arrived."""
+        self._last += 1
+        self.entries.append(((), self._last, turn, request))
+
+    def put_back(self, turn: TurnView, request: Any, now_s: float) -> None:
+        """Queue a turn that was preempted."""
+        self._first -= 1
+        self.entries.insert(0, ((), self._first, turn, request))
+
+    def head(self, now_s: float) -> Any:
+        """Return the next request to try; None if the gate lets none through."""
+        entries, allows = self.entries, self._allows
+        if allows is None:
+            return entries[0][3] if entries else None
+        for entry in entries:
+            if allows(entry[2], now_s):
+                return entry[3]
+        return None
+
+    def admit(self, request: Any) -> None:
+        """Take out a turn that enters the batch."""
+        number = self._take(request)[1]
+        if self._earliest(number) < number:
+            self.reorders += 1
+
+    def drop(self, request: Any) -> bool:
+        """Take out a request that was given up; tells whether it was here."""
+        entry = self._aside.pop(request, None)
+        if entry is None:
+            if all(other[3] is not request for other in self.entries):
+                return False
+            entry = self._take(request)
+        self._earliest(entry[1])
+        return True
+
+    def set_aside(self, request: Any) -> None:
+        """Take a request out for the rest of a step; `take_back` gives it its place again."""
+        self._aside[request] = self._take(request)
+
+    def take_back(self, request: Any, now_s: float) -> bool:
+        """Queue a request again that was set aside; tells whether it was."""
+        entry = self._aside.pop(request, None)
+        if entry is None:
+            return False
+        insort(self.entries, self._as_of_now(entry, now_s))
+        return True
+
+    def pin_changed(self, program: ProgramView, now_s: float) -> None:
+        """Hear that a program lost or gained a pin, which an order may look at."""
+
+    def may_be_next(self, request: Any) -> bool:
+        """Whether a request just queued may be the next one to be tried."""
+        return self._allows is not None or self.entries[0][3] is request
+
+    def _as_of_now(self, entry: Entry, now_s: float) -> Entry:
+        return entry
+
+    def _earliest(self, gone: int) -> float:
+        """Return the number of the turn queued first of those that wait, after turn `gone` has left."""
+        first = self.entries[0][1] if self.entries else math.inf
+        return min([first, *[entry[1] for entry in self._aside.values()]]) if self._aside else first
+
+    def _take(self, request: Any) -> Entry:
+        entries = self.entries
+        if entries[0][3] is request:
+            return entries.pop(0)
+        return entries.pop(next(at for at, entry in enumerate(entries) if entry[3] is request))
+
+
+class OrderedTurnQueue(TurnQueue):
+    """Turns in the order of a policy's key; ties in the order in which they were queued."""
+
+    def __init__(self, order: Order, allows: Allows | None) -> None:
+        super().__init__(allows)
+        self._order = order
+        self._numbers: deque[int] = deque()
+        """Of the turns that wait, and of some that left, ascending."""
+        self._gone: set[int] = set()
+        """Those that left."""
+
+    def add(self, turn: TurnView, request: Any, now_s: float) -> None:
+        """Queue a turn at the place its key gives it."""
+        self._last += 1
+        self._numbers.append(self._last)
+        insort(self.entries, self._as_of_now(((), self._last, turn, request), now_s))
+
+    def put_back(self, turn: TurnView, request: Any, now_s: float) -> None:
+        """Queue a turn that was preempted: its key says where."""
+        self.add(turn, request, now_s)
+
+    def head(self, now_s: float) -> Any:
+        """Return the next request to try, after sorting anew where keys change with time."""
+        if now_s >= self.next_change_s:
+            self.next_change_s = math.inf
+            self.entries[:] = sorted([self._as_of_now(entry, now_s) for entry in self.entries])
+        return super().head(now_s)
+
+    def pin_changed(self, program: ProgramView, now_s: float) -> None:
+        """Give the waiting turns of a program the places that their keys give them now."""
+        if program.turn_end_s is not None:
+            return  # in a tool call: none of its turns waits
+        moved = [entry for entry in self.entries if entry[2].program is program]
+        for entry in moved:
+            self._take(entry[3])
+            insort(self.entries, self._as_of_now(entry, now_s))
+
+    def may_be_next(self, request: Any) -> bool:
+        """Whether a request just queued may be the next one to be tried."""
+        return self._order.time_varying or super().may_be_next(request)
+
+    def _as_of_now(self, entry: Entry, now_s: float) -> Entry:
+        """Return an entry with the key of now, and note when that may change."""
+        _, number, turn, request = entry
+        if self._order.time_varying:
+            self.next_change_s = min(self.next_change_s, self._order.next_change_s(turn, now_s))
+        return (self._order.key(turn, now_s), number, turn, request)
+
+    def _earliest(self, gone: int) -> float:
+        numbers = self._numbers
+        if not self.entries and not self._aside:
+            self.next_change_s = math.inf
+            numbers.clear()
+            self._gone.clear()
+            return math.inf
+        self._gone.add(gone)
+        while numbers and numbers[0] in self._gone:
+            self._gone.discard(numbers.popleft())
+        return numbers[0]
+
+
+def make_turn_queue(order: Order, allows: Allows | None) -> TurnQueue:
+    """Choose vLLM's own order unless the policy has one."""
+    return OrderedTurnQueue(order, allows) if order.keyed else TurnQueue(allows)

@@ -1,0 +1,124 @@
+"""Random histories of a waiting queue: arrivals, preemptions, admissions, pins that come and go, ageing, holds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from hypothesis import strategies as st
+
+from continuum_sim.policies import Admission, Order, Policy
+from continuum_sim.policies.views import Moment, Pin, ProgramView, TurnView
+
+AGED_S = 5
+
+
+@dataclass(frozen=True)
+class AgedOrPinned(Order):
+    """Turns that waited 5 s first, of the others those whose program is pinned, each kind by a rank of their own."""
+
+    def key(self, turn: TurnView, now_s: float) -> Any:
+        """(not aged, not pinned, rank)."""
+        return (now_s < turn.arrival_s + AGED_S, turn.program.pin is None, turn.prompt_tokens)
+
+    def next_change_s(self, turn: TurnView, now_s: float) -> float:
+        """When it has waited 5 s."""
+        aged_s = turn.arrival_s + AGED_S
+        return aged_s if aged_s > now_s else math.inf
+
+
+@dataclass(frozen=True)
+class Ranked(Order):
+    """Turns by a rank of their own, which never changes."""
+
+    def key(self, turn: TurnView, now_s: float) -> Any:
+        """The rank."""
+        return turn.prompt_tokens
+
+
+@dataclass(frozen=True)
+class HeldBack(Admission):
+    """Keeps out the programs of a set, which the history changes."""
+
+    held: set[str] = field(default_factory=set)
+
+    def allows(self, turn: TurnView, moment: Moment) -> bool:
+        """Whether its program is not in the set."""
+        return turn.program.program_id not in self.held
+
+
+class Queue(Protocol):
+    """A waiting queue as a history drives it; turns stand for requests."""
+
+    def add(self, turn: TurnView, now_s: float) -> None:
+        """Queue one that arrived."""
+
+    def put_back(self, turn: TurnView, now_s: float) -> None:
+        """Queue one that was preempted."""
+
+    def head(self, now_s: float) -> TurnView | None:
+        """Return the next one to try."""
+
+    def admit(self, turn: TurnView) -> None:
+        """Take out the head."""
+
+    def pin_changed(self, program: ProgramView, now_s: float) -> None:
+        """Hear of a pin."""
+
+    @property
+    def reorders(self) -> int:
+        """Turns admitted before one that was queued earlier."""
+
+
+class Event(NamedTuple):
+    """One thing that happens, to one of those it can happen to."""
+
+    what: str
+    which: int
+    after_s: int
+
+
+_WHATS = ("arrive", "arrive", "arrive", "admit", "admit", "preempt", "pin", "hold", "wait")
+
+histories = st.lists(
+    st.builds(Event, st.sampled_from(_WHATS), st.integers(0, 9), st.integers(0, 3)), min_size=1, max_size=40
+)
+policies = st.sampled_from((Order(), Ranked(), AgedOrPinned())).flatmap(
+    lambda order: st.booleans().map(
+        lambda gated: Policy("drawn", order, admission=HeldBack(set()) if gated else Admission())
+    )
+)
+
+
+def play(history: list[Event], policy: Policy, queue: Queue) -> list[tuple[str | None, int]]:
+    """Drive a queue through a history; returns its head and its count of reorders after every event."""
+    now_s, seen = 0.0, []
+    waiting: list[TurnView] = []
+    running: list[TurnView] = []
+    for number, event in enumerate(history):
+        now_s += event.after_s
+        if event.what == "arrive":
+            program = ProgramView(f"p{number}", now_s, number)
+            program.turn = turn = TurnView(program, 0, now_s, event.which)
+            queue.add(turn, now_s)
+            waiting.append(turn)
+        elif event.what == "admit" and (head := queue.head(now_s)) is not None:
+            queue.admit(head)
+            waiting.remove(head)
+            running.append(head)
+        elif event.what == "preempt" and running:
+            turn = running.pop(event.which % len(running))
+            queue.put_back(turn, now_s)
+            waiting.append(turn)
+        elif event.what == "pin" and waiting:
+            program = waiting[event.which % len(waiting)].program
+            program.pin = Pin(math.inf, 1, now_s) if program.pin is None else None
+            queue.pin_changed(program, now_s)
+        elif event.what == "hold" and waiting and isinstance(policy.admission, HeldBack):
+            policy.admission.held.symmetric_difference_update({waiting[event.which % len(waiting)].program.program_id})
+        head = queue.head(now_s)
+        seen.append((None if head is None else head.program.program_id, queue.reorders))
+    if isinstance(policy.admission, HeldBack):
+        policy.admission.held.clear()
+    return seen

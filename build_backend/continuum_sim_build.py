@@ -56,8 +56,12 @@ COMPILED = (
     "timeline",
     # What policies see, kept up to date at every event. Policies themselves are not here: what takes time in them is
     # numpy's, and users read, copy and derive from them.
-    "policies/governor",
     "policies/history",
+    "policies/host/away",
+    "policies/host/counts",
+    "policies/host/governor",
+    "policies/host/log",
+    "policies/host/pins",
     "policies/host/queue",
     "policies/views",
 )

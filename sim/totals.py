@@ -8,7 +8,7 @@ from typing import Any
 
 from continuum_sim.engine.replica import Replica
 from continuum_sim.engine.tiers import TierTotals, sum_tiers
-from continuum_sim.policies.governor import PolicyCounts
+from continuum_sim.policies.host.counts import PolicyCounts
 
 
 @dataclass(frozen=True, slots=True)

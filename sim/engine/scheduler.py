@@ -19,7 +19,7 @@ from continuum_sim.engine.request import Context, Hits, Request, Upload
 from continuum_sim.engine.tiers import Tiers
 from continuum_sim.engine.uploads import Uploads
 from continuum_sim.engine.waiting import WaitingQueue
-from continuum_sim.policies.governor import Governor
+from continuum_sim.policies.host.governor import Governor
 from continuum_sim.policies.instants import EARLY_S
 from continuum_sim.policies.planes import Fate, PinFor, Policy
 from continuum_sim.policies.views import ProgramView, TierView, TurnView

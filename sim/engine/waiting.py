@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from continuum_sim.engine.request import Request
-from continuum_sim.policies.governor import Governor
+from continuum_sim.policies.host.governor import Governor
 from continuum_sim.policies.host.queue import make_turn_queue
 from continuum_sim.policies.views import ProgramView
 

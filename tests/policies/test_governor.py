@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from continuum_sim.policies import Decision, Fate, PinFor, Policy, Retention
-from continuum_sim.policies.governor import Governor
+from continuum_sim.policies.host.governor import Governor
 from continuum_sim.policies.views import Moment, ProgramView
 from continuum_sim.spec import parse_policy
 from support.governed import Governed, HandEngine

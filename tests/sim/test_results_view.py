@@ -15,7 +15,7 @@ import pytest
 import continuum_sim as cs
 from continuum_sim.hardware import find_gpu, find_model, gpus, models
 from continuum_sim.machines import machines
-from continuum_sim.policies.governor import PolicyCounts
+from continuum_sim.policies.host.counts import PolicyCounts
 from continuum_sim.report.layout import fragment
 from continuum_sim.results import RunResult
 from continuum_sim.results.paired import PairedDifference

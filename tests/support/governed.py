@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from continuum_sim.policies import Decision, Policy
-from continuum_sim.policies.governor import Governor
+from continuum_sim.policies.host.governor import Governor
 from continuum_sim.policies.views import Foresight, ProgramView, TierView, TurnView
 from continuum_sim.spec import parse_policy
 

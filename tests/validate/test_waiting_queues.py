@@ -10,7 +10,7 @@ from hypothesis import given
 from continuum_sim.engine.request import Context, Request
 from continuum_sim.engine.waiting import WaitingQueue
 from continuum_sim.policies import Policy
-from continuum_sim.policies.governor import Governor
+from continuum_sim.policies.host.governor import Governor
 from continuum_sim.policies.views import ProgramView, TurnView
 from support.governed import HandEngine
 from support.queue_histories import Event, histories, play, policies

@@ -6,7 +6,8 @@ import math
 from typing import Any
 
 from continuum_sim.policies import Decision, Policy
-from continuum_sim.policies.governor import Governor, LogDecision
+from continuum_sim.policies.host.governor import Governor
+from continuum_sim.policies.host.log import LogDecision
 from continuum_sim.policies.views import EngineView, ProgramView, TurnView
 
 
@@ -51,13 +52,11 @@ class LiveGovernor(Governor):
         program = turn.program
         unpinned = program.pin is not None
         if unpinned:
-            self.counts.pins_broken += not (program.pin and program.pin.hit)
-            self._end_pin(program, now_s)
+            self.pins.break_pin(program, now_s)
         if turn.running:
             program.service_s += now_s - turn.since_s
         program.turn = None
-        if self._log:
-            self._log(now_s, program.program_id, turn.index, "abort", {"unpinned": unpinned})
+        self.log.aborted(turn, unpinned, now_s)
         if program.turns_done:
             program.turn_end_s = now_s
             self._aborted.add(program.program_id)
@@ -103,12 +102,10 @@ class LiveGovernor(Governor):
 
     def drop_pins(self, now_s: float) -> list[ProgramView]:
         """End every pin because the cache is worthless from now on; returns the programs that were pinned."""
-        dropped = list(self._pinned)
+        dropped = list(self.pins.pinned)
         for program in dropped:
-            self.counts.pins_broken += not (program.pin and program.pin.hit)
-            self._end_pin(program, now_s)
-            if self._log:
-                self._log(now_s, program.program_id, program.turns_done - 1, "unpin", {"reason": "cache reset"})
+            self.pins.break_pin(program, now_s)
+            self.log.unpinned(program, "cache reset", now_s)
         return dropped
 
     def forget_idle(self, now_s: float) -> list[ProgramView]:
@@ -133,9 +130,8 @@ class LiveGovernor(Governor):
         pinned = program.pin is not None
         if pinned:
             self.counts.pins_expired += 1
-            self._end_pin(program, now_s)
-        if self._log:
-            self._log(now_s, program.program_id, program.turns_done - 1, "forget", {"unpinned": pinned})
+            self.pins.end(program, now_s)
+        self.log.forgotten(program, pinned, now_s)
         return pinned
 
     def _heard_of(self, program_id: str, now_s: float) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from vllm.v1.core.sched.request_queue import RequestQueue
 
-from continuum_sim.policies.governor import Governor
+from continuum_sim.policies.host.governor import Governor
 from continuum_sim.policies.host.queue import make_turn_queue
 from continuum_sim.policies.views import ProgramView, TurnView
 

@@ -6,52 +6,21 @@ behaves the same in both. It decides nothing by itself except what keeps the eng
 
 from __future__ import annotations
 
-import heapq
 import math
-from bisect import insort
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import count
-from typing import Any
 
 from continuum_sim.policies.history import History
+from continuum_sim.policies.host.away import AwayContexts, OnRecall
+from continuum_sim.policies.host.counts import PolicyCounts
+from continuum_sim.policies.host.log import DecisionLog, LogDecision
+from continuum_sim.policies.host.pins import PinLedger
 from continuum_sim.policies.instants import EARLY_S, LATE_S, SAME_INSTANT_S
 from continuum_sim.policies.planes import Decision, Fate, PinFor, Policy, Review, check_period
-from continuum_sim.policies.views import EngineView, Foresight, Moment, Pin, ProgramView, TurnView
-
-LogDecision = Callable[[float, str, int, str, dict[str, Any]], None]
-"""Called with (time in s, program, turn index, event, detail) for every decision."""
-
-OnRecall = Callable[[ProgramView, float], int | None]
-"""Called with (program, time in s) for every context that shall come back from host memory; returns its blocks (0 if
-nothing is left of it), or None for lack of room."""
+from continuum_sim.policies.views import EngineView, Foresight, Moment, ProgramView, TurnView
 
 OnOffload = Callable[[ProgramView, float], None]
 """Called with (program, time in s) for every pinned context that goes to host memory, before its pin ends."""
-
-_Expiry = tuple[float, int, int, Pin]
-"""(time in s, program's seq, running number, pin)."""
-
-
-@dataclass(slots=True)
-class PolicyCounts:
-    """What the policy did, for the summary."""
-
-    pins_made: int = 0
-    pins_hit: int = 0
-    pins_expired: int = 0
-    pins_broken: int = 0
-    pinned_block_seconds: float = 0.0
-    evictions: int = 0
-    reorders: int = 0
-    holds: int = 0
-    """Turns that the gate held back at least once."""
-    offloads: int = 0
-    """Contexts that the retention rule sent to host memory."""
-    recalls: int = 0
-    """Contexts that it brought back ahead of the program's next turn."""
-    pins_moved: int = 0
-    """Pins that ended because a router sent their program's next turn to another engine."""
 
 
 class Governor:
@@ -75,12 +44,9 @@ class Governor:
         self.history: History = History(None if sibling is None else sibling.history)
         self.counts = PolicyCounts()
         self.programs: dict[str, ProgramView] = {}
-        self._log = log
+        self.log = DecisionLog(log)
+        self.pins = PinLedger(self.counts)
         self._seen: Iterator[int] = count() if sibling is None else sibling._seen
-        self._pinned: list[ProgramView] = []
-        self._expiries: list[_Expiry] = []
-        self._pushed = 0
-        self._by_seq: dict[int, ProgramView] = {}
         self._gated = policy.admission.gated
         self._reviews = policy.retention.reviews
         self._gate = policy.admission.start()
@@ -90,10 +56,7 @@ class Governor:
         self._next_tick_s = math.inf if period_s is None else period_s
         self._review_s = math.inf
         """When the retention's review may come to another answer."""
-        self._away: dict[ProgramView, None] = {}
-        """Programs in tool calls whose contexts the retention rule offloaded, if it recalls any."""
-        self._recall_s = math.inf
-        """When the rule may want one of them back."""
+        self._away = AwayContexts(policy.retention, self.counts, self.log)
 
     # What happens, told by the host ---------------------------------------------------------------
 
@@ -108,11 +71,10 @@ class Governor:
             self.history.tool_returned(program.last_tool, gap_s)
             program.cycles.append((program.last_service_s, gap_s))
             program.turn_end_s = None
-            self._away.pop(program, None)
+            self._away.forget(program)
         turn = TurnView(program, program.turns_done, now_s, prompt_tokens, program.pin is not None)
         program.turn = turn
-        if self._log:
-            self._log(now_s, program_id, turn.index, "arrive", {"prompt_tokens": prompt_tokens})
+        self.log.arrived(turn, now_s)
         if self._gated:
             self._gate.turn_arrived(turn, self._moment(now_s))
         return turn
@@ -127,17 +89,16 @@ class Governor:
         program.waited_s += now_s - turn.since_s
         turn.since_s = now_s
         turn.preempted = False
-        ends = program.pin is not None and self._admitted_on_pin(program, now_s)
-        if self._log:
-            self._log(now_s, program.program_id, turn.index, "admit", {"cached_tokens": cached_tokens})
+        outlasts = self.policy.retention.outlasts_admission
+        ends = program.pin is not None and self.pins.hit(program, now_s, outlasts=outlasts)
+        self.log.admitted(turn, cached_tokens, now_s)
         if self._gated:
             self._gate.turn_admitted(turn, cached_tokens, self._moment(now_s))
         return ends
 
     def turn_reloads(self, turn: TurnView, tokens: int, now_s: float) -> None:
         """Take note that a turn just admitted waits for so many tokens of its context from a lower memory tier."""
-        if self._log:
-            self._log(now_s, turn.program.program_id, turn.index, "reload", {"tokens": tokens})
+        self.log.reloads(turn, tokens, now_s)
 
     def turn_preempted(self, turn: TurnView, now_s: float) -> None:
         """Take note that a running turn lost its blocks and waits again."""
@@ -146,8 +107,7 @@ class Governor:
         turn.service_s += ran_s
         turn.program.service_s += ran_s
         turn.since_s = now_s
-        if self._log:
-            self._log(now_s, turn.program.program_id, turn.index, "preempt", {})
+        self.log.preempted(turn, now_s)
 
     def turn_ended(
         self,
@@ -178,7 +138,7 @@ class Governor:
         program.last_service_s = turn.service_s + ran_s
         program.turn = None
         if program.pin is not None:
-            self._end_pin(program, now_s)  # one that outlasted the admission of this turn
+            self.pins.end(program, now_s)  # one that outlasted the admission of this turn
         program.turns_done += 1
         program.context_tokens = context_tokens
         program.attained_tokens += computed_tokens
@@ -197,25 +157,20 @@ class Governor:
             decision = self.policy.retention.at_turn_end(program, moment)
         if isinstance(decision, PinFor):
             if decision.ttl_s > 0 and blocks:
-                self._start_pin(program, decision.ttl_s, blocks, now_s)
+                self.pins.start(program, decision.ttl_s, blocks, now_s)
             else:
                 decision = Fate.RELEASE
         elif decision is Fate.EVICT:
             self.counts.evictions += 1
         elif decision is Fate.OFFLOAD:
-            self._went(program)
-        if self._log:
-            detail: dict[str, Any] = {"last": last, "tool": tool}
-            if isinstance(decision, PinFor):
-                detail["ttl_s"] = decision.ttl_s
-            event = "pin" if isinstance(decision, PinFor) else decision.value
-            self._log(now_s, program.program_id, turn.index, event, detail)
+            self._away.went(program)
+        self.log.ended(turn, decision, tool=tool, last=last, now_s=now_s)
         return decision
 
     def program_left(self, program: ProgramView) -> None:
         """Take note that a program has ended, or that nothing more is expected of it."""
         del self.programs[program.program_id]
-        self._away.pop(program, None)
+        self._away.forget(program)
         if self._gated:
             self._gate.program_left(program)
 
@@ -226,12 +181,10 @@ class Governor:
         """
         program = self.programs[program_id]
         if program.pin is not None:
-            self.counts.pins_moved += not program.pin.hit
-            self._end_pin(program, now_s)
+            self.pins.move(program, now_s)
         self.program_left(program)
         program.paused = False
-        if self._log:
-            self._log(now_s, program_id, program.turns_done - 1, "move", {"to": to})
+        self.log.moved(program, to, now_s)
         return program
 
     def take_over(self, program: ProgramView) -> None:
@@ -246,24 +199,19 @@ class Governor:
         """
         if now_s >= self._next_tick_s - EARLY_S:
             self._tick(now_s)
-        expiries = self._expiries
-        if not self._reviews and not (expiries and now_s >= expiries[0][0] + LATE_S):
+        if not self._reviews and not self.pins.any_due(now_s):
             return ()
-        ended: list[ProgramView] = []
-        while expiries and now_s >= expiries[0][0] + LATE_S:
-            program = self._of_expiry(heapq.heappop(expiries))
-            if program is not None:
-                self._expire(program, now_s)
-                ended.append(program)
+        ended = self.pins.due(now_s)
+        for program in ended:
+            self._expire(program, now_s)
         if self._reviews:
             review = self._review(now_s)
             for program in review.offload:
                 if offload is not None:
                     offload(program, now_s)
-                self._went(program)
-                self._end_pin(program, now_s)
-                if self._log:
-                    self._log(now_s, program.program_id, program.turns_done - 1, "offload", {})
+                self._away.went(program)
+                self.pins.end(program, now_s)
+                self.log.offloaded(program, now_s)
                 ended.append(program)
             for program in review.give_up:
                 self._expire(program, now_s)
@@ -275,32 +223,16 @@ class Governor:
 
         Tells whether any began to.
         """
-        self._recall_s = math.inf
-        if not self._away:
-            return False
-        recalls_before = self.counts.recalls
-        recall = self.policy.retention.recall(list(self._away), self._moment(now_s))
-        self._recall_s = recall.again_s
-        for program in recall.bring:
-            blocks = bring(program, now_s)
-            if blocks is None:
-                continue
-            del self._away[program]
-            if blocks:
-                self.counts.recalls += 1
-                if self._log:
-                    self._log(now_s, program.program_id, program.turns_done - 1, "recall", {"blocks": blocks})
-        return self.counts.recalls > recalls_before
+        return self._away.recall(self._moment(now_s), bring)
 
     def context_back(self, program: ProgramView, blocks: int, now_s: float) -> None:
         """Take note that a context that was recalled has come: it is pinned now."""
-        self._start_pin(program, math.inf, blocks, now_s)
-        if self._log:
-            self._log(now_s, program.program_id, program.turns_done - 1, "pin", {"ttl_s": math.inf})
+        self.pins.start(program, math.inf, blocks, now_s)
+        self.log.came_back(program, now_s)
 
     def pin_to_break(self, head: TurnView, now_s: float) -> ProgramView | None:
         """End one pin because `head` does not fit; None if none may be broken now."""
-        pinned = self._pinned
+        pinned = self.pins.pinned
         if self.policy.retention.outlasts_admission:
             # What a running turn shares with its program's old pin would not be freed.
             pinned = [p for p in pinned if p is not head.program and not (p.turn and p.turn.running)]
@@ -315,11 +247,8 @@ class Governor:
             program = pinned[-1] if pinned else head.program
         if program.pin is None:
             return None
-        self.counts.pins_broken += not program.pin.hit
-        self._end_pin(program, now_s)
-        if self._log:
-            detail = {"for": head.program.program_id}
-            self._log(now_s, program.program_id, program.turns_done - 1, "break", detail)
+        self.pins.break_pin(program, now_s)
+        self.log.broken(program, head.program, now_s)
         return program
 
     def allows(self, turn: TurnView, now_s: float) -> bool:
@@ -332,8 +261,7 @@ class Governor:
         if not turn.held:
             turn.held = True
             self.counts.holds += 1
-            if self._log:
-                self._log(now_s, turn.program.program_id, turn.index, "hold", {})
+            self.log.held(turn, now_s)
         return False
 
     def next_event_s(self) -> float:
@@ -341,25 +269,17 @@ class Governor:
 
         That is an expiry, a tick of its gate or another outcome of its review.
         """
-        own_s = min(self._next_tick_s - EARLY_S, self._review_s, self._recall_s - EARLY_S)
-        return min(self._next_expiry_s() + LATE_S, own_s) if self._expiries else own_s
+        own_s = min(self._next_tick_s - EARLY_S, self._review_s, self._away.again_s - EARLY_S)
+        return min(self.pins.next_expiry_s() + LATE_S, own_s)
 
     def next_event_after_s(self, now_s: float) -> float:
         """When to take a step for what this policy changes by itself next; may be infinite.
 
         As `next_event_s`, but past the edge of its instant, and without what was due by now and has had its answer.
         """
-        own_s = (self._next_tick_s - SAME_INSTANT_S, self._review_s, self._recall_s - SAME_INSTANT_S)
-        expiry_s = self._next_expiry_s() + SAME_INSTANT_S
-        return min((at_s for at_s in (*own_s, expiry_s) if at_s > now_s), default=math.inf)
-
-    def _next_expiry_s(self) -> float:
-        expiries = self._expiries
-        while expiries:
-            if self._of_expiry(expiries[0]) is not None:
-                return expiries[0][0]
-            heapq.heappop(expiries)
-        return math.inf
+        own_s = (self._next_tick_s - SAME_INSTANT_S, self._review_s, self._away.again_s - SAME_INSTANT_S)
+        expiry_s = self.pins.next_expiry_s() + SAME_INSTANT_S
+        return min([at_s for at_s in (*own_s, expiry_s) if at_s > now_s], default=math.inf)
 
     @property
     def recalls(self) -> bool:
@@ -369,76 +289,27 @@ class Governor:
     @property
     def recall_s(self) -> float:
         """When the rule may want one of them back, as it said when last asked; may be infinite."""
-        return self._recall_s if self._away else math.inf
+        return self._away.again_s
 
     @property
     def has_pins(self) -> bool:
         """Whether any context is pinned."""
-        return bool(self._pinned)
+        return bool(self.pins.pinned)
 
     @property
     def reviews(self) -> bool:
         """Whether the retention rule thinks about contexts that are pinned or away: then whatever happens matters."""
-        return (self._reviews and bool(self._pinned)) or self.recalls
-
-    # Pins ---------------------------------------------------------------------------------------------
-
-    def _start_pin(self, program: ProgramView, ttl_s: float, blocks: int, now_s: float) -> None:
-        program.pin = Pin(now_s + ttl_s, blocks, now_s)
-        insort(self._pinned, program, key=_arrival)
-        self._by_seq[program.seq] = program
-        self._push_expiry(program, program.pin)
-        self.counts.pins_made += 1
-
-    def _admitted_on_pin(self, program: ProgramView, now_s: float) -> bool:
-        """Count a hit; tells whether the pin ends with it."""
-        pin = program.pin
-        assert pin is not None
-        self.counts.pins_hit += not pin.hit
-        if not self.policy.retention.outlasts_admission:
-            self._end_pin(program, now_s)
-            return True
-        program.pin = pin = pin._replace(hit=True)
-        self._push_expiry(program, pin)
-        return False
-
-    def _push_expiry(self, program: ProgramView, pin: Pin) -> None:
-        if pin.expires_s < math.inf:
-            self._pushed += 1
-            heapq.heappush(self._expiries, (pin.expires_s, program.seq, self._pushed, pin))
-
-    def _of_expiry(self, entry: _Expiry) -> ProgramView | None:
-        """Program that an entry of the heap is about, unless the pin is gone or its next turn waits."""
-        program = self._by_seq.get(entry[1])
-        if program is None or program.pin is not entry[3]:
-            return None
-        return program if program.turn_end_s is not None or (program.turn and program.turn.running) else None
-
-    def _expire(self, program: ProgramView, now_s: float) -> None:
-        self.counts.pins_expired += not (program.pin and program.pin.hit)
-        self._end_pin(program, now_s)
-        if self._log:
-            self._log(now_s, program.program_id, program.turns_done - 1, "expire", {})
+        return (self._reviews and bool(self.pins.pinned)) or self.recalls
 
     def pin_shrunk(self, program: ProgramView, blocks: int, now_s: float) -> None:
         """Take note that part of a pin was freed: its program's next turn waits and can use only `blocks`."""
-        pin = program.pin
-        assert pin is not None
-        self.counts.pinned_block_seconds += pin.blocks * (now_s - pin.made_s)
-        program.pin = Pin(pin.expires_s, blocks, now_s, pin.hit)
+        self.pins.shrink(program, blocks, now_s)
 
-    def _end_pin(self, program: ProgramView, now_s: float) -> None:
-        assert program.pin is not None
-        self.counts.pinned_block_seconds += program.pin.blocks * (now_s - program.pin.made_s)
-        program.pin = None
-        self._pinned.remove(program)
-        del self._by_seq[program.seq]
+    # Asking the rules -----------------------------------------------------------------------------
 
-    def _went(self, program: ProgramView) -> None:
-        """Count a context that goes to host memory, and remember it if it may be recalled."""
-        self.counts.offloads += 1
-        if self.policy.retention.recalls:
-            self._away[program] = None
+    def _expire(self, program: ProgramView, now_s: float) -> None:
+        self.pins.expire(program, now_s)
+        self.log.expired(program, now_s)
 
     def _tick(self, now_s: float) -> None:
         period_s = self._gate.period_s
@@ -450,7 +321,7 @@ class Governor:
     def _review(self, now_s: float) -> Review:
         """Ask which pins of paused programs to give up or offload, and when to ask again."""
         self._review_s = math.inf
-        pinned = [p for p in self._pinned if p.turn_end_s is not None and p.pin is not None]
+        pinned = [p for p in self.pins.pinned if p.turn_end_s is not None and p.pin is not None]
         if not pinned:
             return Review((), math.inf)
         review = self.policy.retention.review(pinned, self._moment(now_s))
@@ -459,7 +330,3 @@ class Governor:
 
     def _moment(self, now_s: float) -> Moment:
         return Moment(now_s, self.engine, self.history)
-
-
-def _arrival(program: ProgramView) -> int:
-    return program.seq

@@ -9,13 +9,11 @@ from typing import Any, ClassVar
 
 from continuum_sim.policies.autellix_router import AutellixRouting
 from continuum_sim.policies.errors import PolicyError
+from continuum_sim.policies.instants import SAME_INSTANT_S
 from continuum_sim.policies.levels import level_of
 from continuum_sim.policies.planes import Order
 from continuum_sim.policies.registry import Preset, register_order, register_preset
 from continuum_sim.policies.views import TurnView, instant
-
-_NOISE_S = 1e-9
-"""Sums of step times differ in their last bits; a turn this near to its promotion is promoted."""
 
 
 @register_order("autellix")
@@ -60,7 +58,7 @@ class Autellix(Order):
     def _promotion_s(self, turn: TurnView) -> float:
         """When waited / served reaches beta if the turn keeps waiting."""
         program = turn.program
-        return turn.since_s + (self.beta * program.service_s - program.waited_s) - _NOISE_S
+        return turn.since_s + (self.beta * program.service_s - program.waited_s) - SAME_INSTANT_S
 
 
 def _service(turn: TurnView) -> int:

@@ -8,14 +8,12 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from continuum_sim.policies.errors import PolicyError
+from continuum_sim.policies.instants import SAME_INSTANT_S
 from continuum_sim.policies.planes import Decision, Fate, PinFor, Review
 from continuum_sim.policies.pressure import YieldingPins
 from continuum_sim.policies.program_fifo import ProgramFifo
 from continuum_sim.policies.registry import Preset, register_preset, register_retention
 from continuum_sim.policies.views import EngineView, Moment, ProgramView, instant
-
-_NOISE_S = 1e-9
-"""Sums of step times differ in their last bits; a context this near to its time is given up."""
 
 _SOON_S = 1e-6
 """A tool that has run for so long has wasted something; seconds."""
@@ -62,7 +60,7 @@ class Infercept(YieldingPins):
                 continue
             assert program.turn_end_s is not None
             worth_s = self.worth_s(program.context_tokens, moment.engine)
-            until_s = program.turn_end_s + worth_s - _NOISE_S
+            until_s = program.turn_end_s + worth_s - SAME_INSTANT_S
             if moment.now_s >= until_s:
                 give_up.append(program)
             else:
@@ -82,8 +80,8 @@ class Infercept(YieldingPins):
         fitting = [p for p in pinned if p.pin is not None and p.pin.blocks <= tier.free_blocks]
         if not fitting:
             return None, math.inf
-        if moment.now_s < tier.link_free_s - _NOISE_S:
-            return None, tier.link_free_s - _NOISE_S
+        if moment.now_s < tier.link_free_s - SAME_INSTANT_S:
+            return None, tier.link_free_s - SAME_INSTANT_S
         wasted = {p: self._wasted(p, moment) for p in fitting}
         most = max(fitting, key=lambda p: (wasted[p], -p.seq))
         if not wasted[most]:
@@ -144,7 +142,7 @@ class InferceptOracle(Infercept):
 
     def _worth(self, program: ProgramView, moment: Moment) -> bool:
         left_s = self.expected_s(program, moment)
-        return left_s <= self.worth_s(program.context_tokens, moment.engine) + _NOISE_S
+        return left_s <= self.worth_s(program.context_tokens, moment.engine) + SAME_INSTANT_S
 
 
 _RULE = (

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from continuum_sim.policies.errors import PolicyError
+from continuum_sim.policies.instants import SAME_INSTANT_S
 from continuum_sim.policies.planes import Decision, PinFor, Recall, Review
 from continuum_sim.policies.registry import Preset, register_preset, register_retention
 from continuum_sim.policies.soft_pins import SoftPins
@@ -17,9 +18,6 @@ _EARLY_S = 0.1
 _EARLY = 1.25
 """A context is brought back so many seconds, or transfers of it, before its tool is expected to return, whichever is
 the longer (arXiv 2510.18586)."""
-
-_NOISE_S = 1e-9
-"""Sums of step times differ in their last bits; a moment this near has come."""
 
 
 @register_retention("tokencake")
@@ -61,7 +59,7 @@ class Tokencake(SoftPins):
         if needed <= free:
             return Review((), moment.now_s)  # it may go in with this step, or not; and running turns grow
         pays_s = {p: 2 * tier.transfer_s(p.context_tokens) + self.margin for p in pinned}
-        until_s = {p: p.due_s - max(pays_s[p], _early_s(p, tier)) - _NOISE_S for p in pinned}
+        until_s = {p: p.due_s - max(pays_s[p], _early_s(p, tier)) - SAME_INSTANT_S for p in pinned}
         candidates = [p for p in pinned if moment.now_s < until_s[p]]
         candidates.sort(key=lambda p: (-p.due_s, p.seq))
         gone = []
@@ -81,7 +79,7 @@ class Tokencake(SoftPins):
         tier = moment.engine.tier
         assert tier is not None
         at_s = {p: p.due_s - _early_s(p, tier) for p in away}
-        due = [p for p in away if moment.now_s >= at_s[p] - _NOISE_S]
+        due = [p for p in away if moment.now_s >= at_s[p] - SAME_INSTANT_S]
         later = (at_s[p] for p in away if p not in due)
         return Recall(sorted(due, key=lambda p: (p.due_s, p.seq)), min(later, default=math.inf))
 

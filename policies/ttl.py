@@ -10,14 +10,12 @@ import numpy.typing as npt
 
 from continuum_sim.policies.errors import PolicyError
 from continuum_sim.policies.history import Durations
+from continuum_sim.policies.instants import SAME_INSTANT_S
 from continuum_sim.policies.pinned_first import PinnedFirst
 from continuum_sim.policies.planes import Decision, PinFor
 from continuum_sim.policies.pressure import YieldingPins
 from continuum_sim.policies.registry import Preset, register_preset, register_retention
 from continuum_sim.policies.views import Moment, ProgramView
-
-_NOISE_S = 1e-9
-"""Gains nearer than this are a tie: T̄ is a mean of sums of step times, which differ in their last bits."""
 
 
 @register_retention("ttl")
@@ -69,8 +67,8 @@ def smallest_best_s(values_s: npt.NDArray[np.float64], gain_s: npt.NDArray[np.fl
     """Value of the largest of at least one gain, 0 (which gains nothing) included; the smallest value on ties."""
     best = int(gain_s.argmax())
     most_s = gain_s.item(best)
-    first = int((gain_s[: best + 1] >= most_s - _NOISE_S).argmax())
-    return values_s.item(first) if most_s > _NOISE_S else 0.0
+    first = int((gain_s[: best + 1] >= most_s - SAME_INSTANT_S).argmax())
+    return values_s.item(first) if most_s > SAME_INSTANT_S else 0.0
 
 
 register_preset(

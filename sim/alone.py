@@ -14,7 +14,7 @@ from continuum_sim.fits import fits
 from continuum_sim.records import ProgramRecord
 from continuum_sim.resolve import ResolvedRun
 from continuum_sim.simulation import Simulation
-from continuum_sim.steptime.batch import StepBatch
+from continuum_sim.steptime.batch import StepBatch, prefill_of
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.traces.arrivals import Burst
 from continuum_sim.traces.schema import Child, Program, SharedPrefix, Turn
@@ -88,8 +88,7 @@ def lone_jct_s(turns: tuple[Turn, ...], engine: EngineConfig, step_time: StepTim
         steps = 1  # the step that lets it in is one by itself, as is the one that ends the prompt
         while start < tokens:
             chunk = min(tokens - start, budget)
-            pairs = chunk * start + chunk * (chunk + 1) // 2
-            now_s += step_time.run_s(StepBatch(1, chunk, start, pairs, 0, 0), steps)
+            now_s += step_time.run_s(prefill_of(chunk, start), steps)
             start += chunk * steps
             steps = max(1, (tokens - start - 1) // budget)
         if turn.output_tokens > 1:

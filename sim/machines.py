@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import GpuSpec, ModelSpec, kv_blocks
 from continuum_sim.steptime.aiconfigurator import estimate_kv_blocks, installed
-from continuum_sim.steptime.batch import StepBatch
+from continuum_sim.steptime.batch import StepBatch, prefill_of
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.steptime.spec import make_step_time
 from continuum_sim.vllm_defaults import GPU_MEMORY_UTILIZATION
@@ -164,7 +164,7 @@ def _step_times(
 
 def _row(spec: str, step_time: StepTime, context_tokens: int) -> StepTimes:
     def prefill_s(tokens: int) -> float:
-        return step_time.step_s(StepBatch(1, tokens, 0, tokens * (tokens + 1) // 2, 0, 0))
+        return step_time.step_s(prefill_of(tokens))
 
     def decode_s(requests: int) -> float:
         return step_time.step_s(StepBatch(0, 0, 0, 0, requests, requests * context_tokens))

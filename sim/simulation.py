@@ -182,7 +182,7 @@ class Simulation:
                 tool=turn.tool,
                 last=index == last,
                 foresight=known[index] if known else None,
-                payload=done,
+                ended=done,
                 followed_at_once=watched or (awaited if index == last else turn.tool_s < SAME_INSTANT_S),
                 parent=parent,
             )

@@ -12,7 +12,7 @@ from continuum_sim.records import ProgramRecord, TurnRecord
 from continuum_sim.results.decisions import DecisionRecord, keep_decisions
 from continuum_sim.simulation import Simulation
 from continuum_sim.spec import parse_policy
-from continuum_sim.steptime.batch import StepBatch
+from continuum_sim.steptime.batch import StepBatch, prefill_of
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.totals import EngineTotals
 from continuum_sim.traces.schema import Program
@@ -122,5 +122,5 @@ def _chunks(new: int, cached: int, chunk_tokens: int) -> Iterator[StepBatch]:
     start, end = cached, cached + new
     while start < end:
         chunk = min(chunk_tokens, end - start)
-        yield StepBatch(1, chunk, start, chunk * start + chunk * (chunk + 1) // 2, 0, 0)
+        yield prefill_of(chunk, start)
         start += chunk

@@ -10,7 +10,7 @@ import msgspec
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.readers import read_lines
-from continuum_sim.steptime.batch import StepBatch
+from continuum_sim.steptime.batch import StepBatch, prefill_pairs
 
 ENVIRONMENT: Final = "CONTINUUM_SIM_STEP_LOG"
 """Variable that holds the settings of the log as JSON. vLLM hashes `additional_config`, see `plugin.settings`."""
@@ -62,7 +62,7 @@ def scheduled_batch(
             prefills += 1
             tokens += chunk
             context += start
-            pairs += chunk * start + chunk * (chunk + 1) // 2
+            pairs += prefill_pairs(chunk, start)
     return StepBatch(prefills, tokens, context, pairs, decodes, decode_context)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from continuum_sim.steptime.batch import StepBatch
+from continuum_sim.steptime.batch import prefill_of
 from continuum_sim.steptime.model import StepTime
 
 _SAMPLES = 16
@@ -34,11 +34,9 @@ def prefill_s(step_time: StepTime, tokens: int, chunk_tokens: int) -> float:
     whole, rest = divmod(tokens, chunk_tokens)
     seconds = 0.0
     if whole:
-        pairs = chunk_tokens * (chunk_tokens + 1) // 2
-        seconds += step_time.run_s(StepBatch(1, chunk_tokens, 0, pairs, 0, 0), whole)
+        seconds += step_time.run_s(prefill_of(chunk_tokens), whole)
     if rest:
-        start = whole * chunk_tokens
-        seconds += step_time.step_s(StepBatch(1, rest, start, rest * start + rest * (rest + 1) // 2, 0, 0))
+        seconds += step_time.step_s(prefill_of(rest, whole * chunk_tokens))
     return seconds
 
 

@@ -104,7 +104,7 @@ class Replica:
         self.process = env.process(self._run())
 
     def submit(self, program_id: str, request: Request, now_s: float) -> None:
-        """Take in a turn that arrives now; its `payload` is the event that ends it."""
+        """Take in a turn that arrives now; its `ended` is the event of its end."""
         if self.scheduler.state_matters_to(request):
             self.catch_up()
         matters = self.scheduler.add(program_id, request, now_s)
@@ -189,8 +189,8 @@ class Replica:
             if finished:
                 followed = not self._alone
                 for request in finished:
-                    assert isinstance(request.payload, simpy.Event)
-                    request.payload.succeed(end_s)
+                    assert request.ended is not None
+                    request.ended.succeed(end_s)
                     followed = followed or request.followed_at_once
                 if followed:  # a turn that follows at once is seen by the next step
                     yield self.env.boundary(end_s, self._ends_later)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import simpy
+
 from continuum_sim.engine.block_pool import Chain, Run
 from continuum_sim.engine.tier import Stretch
 from continuum_sim.policies.views import Foresight, ProgramView, TurnView
@@ -71,6 +73,7 @@ class Request:
         "cached_tokens",
         "computed_tokens",
         "context",
+        "ended",
         "finish_s",
         "first_token_s",
         "followed_at_once",
@@ -86,7 +89,6 @@ class Request:
         "number",
         "offset",
         "parent",
-        "payload",
         "preempted_first_s",
         "preempted_from_s",
         "preempted_s",
@@ -114,7 +116,7 @@ class Request:
         tool: str | None,
         last: bool,
         foresight: tuple[Foresight, Foresight] | None = None,
-        payload: object = None,
+        ended: simpy.Event | None = None,
         followed_at_once: bool = True,
         parent: str | None = None,
     ) -> None:
@@ -133,8 +135,8 @@ class Request:
         """Whether the program ends with this turn; likewise."""
         self.foresight = foresight
         """For oracles: what they are told when the turn arrives and when it has ended."""
-        self.payload = payload
-        """The host's own record of this turn."""
+        self.ended = ended
+        """Succeeds, with the time in s, when its last token is there."""
         self.followed_at_once = followed_at_once
         """Whether another turn may arrive at the very instant this one ends."""
         self.parent = parent

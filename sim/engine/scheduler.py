@@ -23,7 +23,7 @@ from continuum_sim.policies.host.governor import Governor
 from continuum_sim.policies.instants import EARLY_S
 from continuum_sim.policies.planes import Fate, PinFor, Policy
 from continuum_sim.policies.views import ProgramView, TierView, TurnView
-from continuum_sim.steptime.batch import StepBatch
+from continuum_sim.steptime.batch import StepBatch, prefill_pairs
 
 LogStep = Callable[[float, int, str, int, str, dict[str, Any]], None]
 """Called with (time in s, step, program, turn index, event, detail)."""
@@ -792,7 +792,7 @@ def _batch(chunks: list[tuple[Request, int]], decode_requests: int, decode_conte
         start = request.num_computed_tokens
         tokens += chunk
         context += start
-        pairs += chunk * start + chunk * (chunk + 1) // 2
+        pairs += prefill_pairs(chunk, start)
     return StepBatch(len(chunks), tokens, context, pairs, decode_requests, decode_context)
 
 

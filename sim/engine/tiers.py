@@ -16,13 +16,10 @@ from continuum_sim.engine.link import Link
 from continuum_sim.engine.request import Context, Request, Upload
 from continuum_sim.engine.tier import Stretch, Tier
 from continuum_sim.engine.tier_config import TierConfig
-from continuum_sim.policies.instants import EARLY_S
+from continuum_sim.policies.instants import EARLY_S, SAME_INSTANT_S
 
 Mover = Request | Upload
 """What blocks come up for: a turn that waits for them, or a context that the policy wants back."""
-
-_NOISE_S = 1e-9
-"""A reload that saves no more than this is not faster: both sides are sums of step times."""
 
 
 class TierTotals(NamedTuple):
@@ -160,7 +157,7 @@ class Tiers:
             else:
                 ssd_blocks += part.blocks
             here_s = self._reload_s(dram_blocks, ssd_blocks, now_s) - self._prefill_s(part.stop * self._block_size)
-            if here_s < best_s - _NOISE_S:
+            if here_s < best_s - SAME_INSTANT_S:
                 best, best_s = part.stop, here_s
         return best
 

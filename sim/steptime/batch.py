@@ -14,10 +14,20 @@ class StepBatch(NamedTuple):
     prefill_context_tokens: int
     """Σ of the already computed tokens that those attend to."""
     prefill_pairs: int
-    """Σ over prefill chunks of m new tokens on c computed ones: m·c + m(m+1)/2."""
+    """Σ over prefill chunks of `prefill_pairs`."""
     decode_requests: int
     decode_context_tokens: int
     """Σ over decoding requests of the tokens attended to, the new one included."""
+
+
+def prefill_pairs(tokens: int, computed: int) -> int:
+    """Pairs of a new token and one it attends to, of a chunk of `tokens` new ones on `computed` ones."""
+    return tokens * computed + tokens * (tokens + 1) // 2
+
+
+def prefill_of(tokens: int, computed: int = 0) -> StepBatch:
+    """Return the step that computes one such chunk and nothing else."""
+    return StepBatch(1, tokens, computed, prefill_pairs(tokens, computed), 0, 0)
 
 
 def grown(batch: StepBatch, steps: int) -> StepBatch:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+from continuum_sim.policies.instants import SAME_INSTANT_S
 
 Kind = Literal["queued", "reload", "prefill", "decode", "tool", "waiting", "pinned"]
 """`reload`: waits for blocks from a memory tier; `waiting`: for a tool worker or for sub-agents."""
-_SAME_S: Final = 1e-9
-"""Times nearer than that are one instant (`SAME_INSTANT_S` of the engine)."""
 Details = Mapping[str, int | float | str]
 """What a reader sees beside a span: name to value, units in the names."""
 
@@ -66,6 +66,6 @@ class Waits:
         """Yield the wait for a tool worker or for sub-agents that ended with this turn's arrival, if there was one."""
         program, arrival_s = turn["program"], turn["arrival_s"]
         back_s = self._back_s.get(program, arrival_s)
-        if arrival_s > back_s + _SAME_S:
+        if arrival_s > back_s + SAME_INSTANT_S:
             yield Span(program, "waiting", back_s, arrival_s, {"turn": turn["turn"] - 1})
         self._back_s[program] = turn["finish_s"] + turn["tool_s"]

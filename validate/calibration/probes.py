@@ -10,7 +10,7 @@ from typing import Protocol
 
 import msgspec
 
-from continuum_sim.steptime.batch import StepBatch
+from continuum_sim.steptime.batch import StepBatch, prefill_of
 from continuum_sim.validate.calibration.measure import Measured, PointAnswers, Prompts, run_point, wanted
 from continuum_sim.validate.calibration.points import Point
 from continuum_sim.validate.engines.interface import Engine
@@ -83,8 +83,7 @@ class ClientProbe:
         return max(0.0, median(samples))
 
     def _prefills(self, point: Point, answers: PointAnswers) -> list[Measured]:
-        pairs = point.new * point.cached + point.new * (point.new + 1) // 2
-        batch = StepBatch(1, point.new, point.cached, pairs, 0, 0)
+        batch = prefill_of(point.new, point.cached)
         assert self._round_trip_s is not None
         seconds = [a.answer.first_token_s - a.called_s - self._round_trip_s for a in answers.prefills]
         return [Measured(batch, s) for s in seconds if s > 0]

@@ -13,7 +13,7 @@ import numpy as np
 
 from continuum_sim.cluster import DEFAULT_ROUTING
 from continuum_sim.engine.config import EngineConfig
-from continuum_sim.engine.tier_config import TierConfig
+from continuum_sim.engine.offload.config import TierConfig
 from continuum_sim.engine_notes import engine_notes
 from continuum_sim.errors import ConfigError
 from continuum_sim.fits import remedies

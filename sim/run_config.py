@@ -9,7 +9,7 @@ from dataclasses import InitVar, dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
-from continuum_sim.engine.tier_config import ReloadRule
+from continuum_sim.engine.offload.config import ReloadRule
 from continuum_sim.errors import ConfigError, shown
 from continuum_sim.setting_types import (
     Arrivals,

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from continuum_sim.engine.offload.tiers import TierTotals, sum_tiers
 from continuum_sim.engine.replica import Replica
-from continuum_sim.engine.tiers import TierTotals, sum_tiers
 from continuum_sim.policies.host.counts import PolicyCounts
 
 
@@ -44,7 +44,7 @@ def totals_of(replica: Replica) -> EngineTotals:
         peak_used_blocks=scheduler.peak_used_blocks,
         usable_blocks=scheduler.config.usable_blocks,
         counts=scheduler.governor.counts,
-        tiers=() if scheduler.tiers is None else scheduler.tiers.totals(replica.now_s),
+        tiers=scheduler.connector.totals(replica.now_s),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from continuum_sim.engine.tier_config import TierConfig
+from continuum_sim.engine.offload.config import TierConfig
 from continuum_sim.resolve import ResolvedRun
 from continuum_sim.results.view.run import load_line
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from continuum_sim.engine.tier_config import TierConfig
+from continuum_sim.engine.offload.config import TierConfig
 from continuum_sim.errors import ConfigError
 
 

@@ -220,13 +220,13 @@ class Replica:
     def _wake_up_s(self) -> float:
         """When to take a step although no turn is here: a recalled context arrives, or the policy may recall one."""
         recall_s = self.scheduler.governor.recall_s
-        upload_s = max(self.now_s, self.scheduler.next_upload_s())
+        upload_s = max(self.now_s, self.scheduler.connector.next_upload_s())
         return min(recall_s if recall_s > self.now_s else math.inf, upload_s)
 
     def _next_hope_s(self) -> float:
         """When a waiting turn may be let in of itself; infinite once the policy has had its chances."""
         policy_s = self.scheduler.governor.next_event_after_s(self.now_s)
-        reload_s = self.scheduler.next_reload_s()
+        reload_s = self.scheduler.connector.next_event_s()
         if reload_s < math.inf:
             return min(policy_s, reload_s)
         if self.env.only_ticks_left:

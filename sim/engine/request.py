@@ -5,7 +5,7 @@ from __future__ import annotations
 import simpy
 
 from continuum_sim.engine.block_pool import Chain, Run
-from continuum_sim.engine.tier import Stretch
+from continuum_sim.engine.offload.tier import Stretch
 from continuum_sim.policies.views import Foresight, ProgramView, TurnView
 
 Hits = list[tuple[Run, int, int]]

@@ -7,17 +7,16 @@ carries out any number of steps up to that. Stepwise simulation is `advance` by 
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from continuum_sim.engine.block_pool import BlockPool, Chain, Run
+from continuum_sim.engine.block_pool import BlockPool
 from continuum_sim.engine.config import EngineConfig
+from continuum_sim.engine.contexts import Contexts
 from continuum_sim.engine.decoding import Decoding
+from continuum_sim.engine.offload.connector import make_connector
 from continuum_sim.engine.request import Context, Hits, Request, Upload
-from continuum_sim.engine.tiers import Tiers
-from continuum_sim.engine.uploads import Uploads
 from continuum_sim.engine.waiting import WaitingQueue
 from continuum_sim.policies.host.governor import Governor
 from continuum_sim.policies.instants import EARLY_S
@@ -79,15 +78,13 @@ class Scheduler:
         self.config = config
         self.block_size = config.block_size
         """Tokens a block holds."""
-        self.tiers = None if config.tiers is None else Tiers(config.tiers, config.block_size, rebuild_s)
-        self._writes_through = self.tiers is not None and not policy.retention.offloads
-        # What is not in host memory for sure has to be computed again.
-        self.rebuild_s = self.tiers.rebuild_s if self.tiers is not None and self._writes_through else rebuild_s
         self.step = 0
         """Steps carried out so far."""
         self.pool = BlockPool(config.usable_blocks)
-        self.uploads = None if self.tiers is None else Uploads(self.pool, self.tiers, config.block_size)
-        """Contexts that the policy brings back ahead of their programs' turns; None without a tier."""
+        self.contexts = Contexts(self.pool, config.block_size)
+        self.connector = make_connector(config, self.pool, policy.retention, rebuild_s)
+        """Leads to memory below the KV cache."""
+        self.rebuild_s = self.connector.rebuild_s
         self.running: dict[int, Request] = {}
         """By rank of admission, which is also the order of iteration."""
         self.reloading: dict[Request, None] = {}
@@ -108,10 +105,8 @@ class Scheduler:
         self._watermark_blocks = config.watermark_blocks
         self._order = policy.order
         self._shows_arrivals = log is not None or policy.order.sees_cache or policy.admission.gated
-        self._recalls = policy.retention.recalls and self.tiers is not None
+        self._recalls = policy.retention.recalls and self.connector.tiers is not None
         self._yields_to_growth = policy.retention.yields_to_growth
-        self._contexts: dict[str, Context] = {}
-        self._shared: dict[str, Chain] = {}
         self._admissions = 0
 
     # What policies see ----------------------------------------------------------------------------------
@@ -149,16 +144,13 @@ class Scheduler:
     @property
     def tier(self) -> TierView | None:
         """Host memory below the KV cache, if there is any."""
-        return self.tiers
+        return self.connector.tiers
 
     # Programs and turns ---------------------------------------------------------------------------------
 
     def open_context(self, program_id: str, prefix_id: str | None = None, prefix_tokens: int = 0) -> Context:
         """Start keeping track of a program's KV content; it ends with the program's last turn."""
-        shared = None if prefix_id is None else self._shared.setdefault(prefix_id, Chain())
-        context = Context(shared, prefix_tokens // self.block_size)
-        self._contexts[program_id] = context
-        return context
+        return self.contexts.open(program_id, prefix_id, prefix_tokens)
 
     def add(self, program_id: str, request: Request, now_s: float) -> bool:
         """Queue a turn that arrived; tells whether the very next step may differ because of it.
@@ -173,16 +165,11 @@ class Scheduler:
         context = request.context
         kept_blocks = request.kept_tokens // self.block_size
         if turn.index:
-            self.pool.abandon(context.own, kept_blocks)
-            if self.tiers is not None:
-                self.tiers.abandon(context, kept_blocks)
-            context.shared_blocks = min(context.shared_blocks, kept_blocks)
+            self.contexts.keep_to(context, kept_blocks)
             usable_blocks = min(kept_blocks, (request.prompt_tokens - 1) // self.block_size)
-            if context.pinned and context.pinned[-1].stop > usable_blocks:
-                self.pool.unpin(context.pinned, usable_blocks)
+            if self.contexts.shrink_pin(context, usable_blocks):
                 self.governor.pin_shrunk(turn.program, usable_blocks, now_s)
-            if self.uploads is not None and context.upload is not None:
-                self.uploads.keep_to(context.upload, usable_blocks)
+            self.connector.prompt_keeps(context, kept_blocks, usable_blocks)
         if self._order.sees_cache:
             hits = context.find((request.num_tokens - 1) // self.block_size)
             turn.cached_tokens = hits[-1][2] * self.block_size if hits else 0
@@ -200,31 +187,25 @@ class Scheduler:
         Tells with the program whether the very next step may differ because of this.
         """
         free_before = self.pool.free
-        context = self._contexts[program_id]
-        self._release_pin(context)
-        if self.uploads is not None and context.upload is not None:
-            self.uploads.drop(context.upload)
-        if self.tiers is not None:
-            self.tiers.let_go(context)
+        context = self.contexts[program_id]
+        self.contexts.unpin(context)
+        self.connector.leaves(context)
         program = self.governor.hand_over(program_id, to, now_s)
         matters = self.governor.policy.admission.gated or self.governor.reviews
         return program, self.pool.free != free_before or matters
 
     def find_context(self, program_id: str, prefix_id: str | None, prefix_tokens: int) -> Context:
         """Return a program's context, or one such as it would have if it came here now."""
-        context = self._contexts.get(program_id)
-        if context is None:
-            context = Context(self._shared.get(prefix_id) if prefix_id else None, prefix_tokens // self.block_size)
-        return context
+        return self.contexts.find(program_id, prefix_id, prefix_tokens)
 
     def state_matters_to_leaving(self, program_id: str) -> bool:
         """Whether a program that goes looks at the step as it is now, or frees any blocks."""
-        context = self._contexts[program_id]
+        context = self.contexts[program_id]
         return self._shows_arrivals or bool(context.pinned) or context.upload is not None
 
     def forget(self, program_id: str) -> None:
         """Stop keeping track of the context of a program that ended on another engine."""
-        del self._contexts[program_id]
+        self.contexts.close(program_id)
 
     @property
     def has_work(self) -> bool:
@@ -234,23 +215,14 @@ class Scheduler:
     def next_event_s(self) -> float:
         """Earliest time at which the policy or a lower tier does something by itself; may be infinite."""
         own_s = min(self.governor.next_event_s(), self.waiting.next_change_s)
-        return own_s if self.tiers is None else min(own_s, self.tiers.next_event_s() - EARLY_S)
-
-    def next_reload_s(self) -> float:
-        """Earliest time at which blocks arrive from a lower tier; may be infinite."""
-        return math.inf if self.tiers is None else self.tiers.next_event_s()
-
-    def next_upload_s(self) -> float:
-        """Earliest time at which a context may be back that the policy recalled; infinite if none is on its way."""
-        return self.next_reload_s() if self.uploads is not None and self.uploads.under_way else math.inf
+        return min(own_s, self.connector.next_event_s() - EARLY_S)
 
     # One step -------------------------------------------------------------------------------------------
 
     def schedule(self, now_s: float) -> Plan:
         """Decide what the step that starts now computes, and take the blocks it needs."""
         plan = Plan()
-        if self.tiers is not None:
-            self._take_in_reloads(self.tiers, now_s)
+        self._take_in_arrivals(now_s)
         for program in self.governor.begin_step(now_s, self._offload):
             self._unpin(program.program_id)
             plan.changed = True
@@ -410,8 +382,7 @@ class Scheduler:
         computed = self._computed(request)
         self._leave_batch(request)
         self._cache_own(request, computed + scheduled_tokens)
-        if self._writes_through:
-            self._store(request.context, request.table, now_s)
+        self.connector.request_preempted(request, now_s)
         self.pool.release(request.table, self._blank_blocks(request, computed + scheduled_tokens))
         request.turn.computed_tokens = request.computed_tokens
         request.known_tokens = max(request.known_tokens, computed)
@@ -444,11 +415,12 @@ class Scheduler:
             num_tokens = request.num_tokens
             hits = request.context.find((num_tokens - 1) // self.block_size)
             cached = hits[-1][2] * self.block_size if hits else 0
-            if self.tiers is not None and (stop := self._reload_stop(self.tiers, request, hits, now_s)):
+            external = self.connector.get_num_new_matched_tokens(request, cached, now_s)
+            if external:
                 # It holds its blocks without running, where nothing can preempt it; so it must be sure to run then.
                 if not self._make_room(plan, request, num_tokens, hits, now_s):
                     break
-                self._begin_reload(self.tiers, request, stop, hits, now_s)
+                self._begin_reload(request, cached, external, hits, now_s)
                 plan.changed = True
                 continue
             tokens = min(num_tokens - cached, budget)
@@ -495,7 +467,7 @@ class Scheduler:
         request.num_computed_tokens = cached
         self._enter_batch(plan, request, now_s)
         if self.governor.turn_admitted(request.turn, cached, now_s):
-            self._release_pin(request.context)
+            self.contexts.unpin(request.context)
         self._take_chunk(plan, request, tokens)
 
     def _take_blocks(self, request: Request, hits: Hits, blocks: int) -> None:
@@ -517,24 +489,15 @@ class Scheduler:
 
     # Blocks from lower tiers ------------------------------------------------------------------------------
 
-    def _reload_stop(self, tiers: Tiers, request: Request, hits: Hits, now_s: float) -> int:
-        """Up to which block to reload before this turn runs; 0 for nothing."""
-        cached_blocks = hits[-1][2] if hits else 0
-        stop = (request.num_tokens - 1) // self.block_size
-        reload_stop = tiers.reload_stop(request.context, cached_blocks, stop, now_s)
-        return reload_stop if reload_stop > cached_blocks else 0
-
-    def _begin_reload(self, tiers: Tiers, request: Request, stop: int, hits: Hits, now_s: float) -> None:
+    def _begin_reload(self, request: Request, cached: int, external: int, hits: Hits, now_s: float) -> None:
         """Let a turn in that has to wait for blocks from below, as vLLM does; others go on meanwhile."""
         self._take_blocks(request, hits, self._blocks(request.num_tokens))
-        start = hits[-1][2] if hits else 0
-        tiers.reload(request, start, stop, now_s)
-        self._await_blocks(request, start, stop, now_s)
+        self.connector.update_state_after_alloc(request, cached, external, now_s)
+        self._await_blocks(request, cached // self.block_size, (cached + external) // self.block_size, now_s)
 
     def _join_upload(self, upload: Upload, request: Request, now_s: float) -> None:
         """Let a turn in whose context is on its way already."""
-        assert self.uploads is not None
-        request.table = self.uploads.take(upload)
+        request.table = self.connector.take(upload)
         upload.request = request
         self.pool.allocate(self._blocks(request.num_tokens) - upload.stop)
         if request.scheduled_s < 0:
@@ -548,47 +511,33 @@ class Scheduler:
         request.reloaded_tokens += (stop - start) * self.block_size
         self.reloading[request] = None
         if self.governor.turn_admitted(request.turn, stop * self.block_size, now_s):
-            self._release_pin(request.context)
+            self.contexts.unpin(request.context)
         self.governor.turn_reloads(request.turn, (stop - start) * self.block_size, now_s)
 
-    def _take_in_reloads(self, tiers: Tiers, now_s: float) -> None:
+    def _take_in_arrivals(self, now_s: float) -> None:
         """Make blocks that have arrived findable; their turns are next to enter the batch."""
-        for end_s, mover in tiers.arrived(now_s):
-            request = mover.request if isinstance(mover, Upload) else mover
-            if request is None:
-                assert isinstance(mover, Upload)
+        for end_s, mover in self.connector.get_finished(now_s):
+            if isinstance(mover, Upload):
                 self._take_in_upload(mover, now_s)
                 continue
-            for part in request.context.parts(*request.reload_blocks):
-                self.pool.cache(*part, request.table)
-            request.num_computed_tokens = request.reload_blocks[1] * self.block_size
-            if request.scheduled_s < 0:
-                request.reload_s = max(0.0, min(end_s, now_s) - request.reload_began_s)
-            self._reloaded.append(request)
-            self._came_back(tiers, request.context)
+            for part in mover.context.parts(*mover.reload_blocks):
+                self.pool.cache(*part, mover.table)
+            mover.num_computed_tokens = mover.reload_blocks[1] * self.block_size
+            if mover.scheduled_s < 0:
+                mover.reload_s = max(0.0, min(end_s, now_s) - mover.reload_began_s)
+            self._reloaded.append(mover)
+            self.connector.has_come(mover.context)
 
     def _take_in_upload(self, upload: Upload, now_s: float) -> None:
-        """Pin a context that has come back ahead of its program's turn, unless it was given up on the way."""
-        assert self.tiers is not None
-        assert self.uploads is not None
-        if upload not in self.uploads.under_way:
-            return
-        table, context = self.uploads.take(upload), upload.context
+        """Pin a context that has come back ahead of its program's turn."""
+        table, context = self.connector.take(upload), upload.context
         for part in context.parts(upload.start, upload.stop):
             self.pool.cache(*part, table)
         self.pool.merge(table)
-        context.pinned = table
-        self.pool.pin(table)
-        self._came_back(self.tiers, context)
+        self.contexts.pin(context, table)
+        self.connector.has_come(context)
         self.governor.context_back(upload.program, upload.stop, now_s)
         self.waiting.pin_changed(upload.program, now_s)
-
-    def _came_back(self, tiers: Tiers, context: Context) -> None:
-        """Forget in host memory what a policy moved there, not copied; else its copy is one like any other."""
-        if self._writes_through:
-            tiers.let_go(context)
-        else:
-            tiers.abandon(context, 0)
 
     def _admit_reloaded(self, plan: Plan, budget: int, now_s: float) -> int:
         """Let the turn whose blocks came first run; returns the tokens it gets."""
@@ -602,22 +551,10 @@ class Scheduler:
         return tokens
 
     def _offload(self, program: ProgramView, now_s: float) -> None:
-        context = self._contexts[program.program_id]
-        self._store(context, context.pinned, now_s)
-        self._hold(context)
-
-    def _hold(self, context: Context) -> None:
-        if self.tiers is not None and self._writes_through:
-            self.tiers.hold(context)
+        self.connector.offload(self.contexts[program.program_id], now_s)
 
     def _recall(self, program: ProgramView, now_s: float) -> int | None:
-        assert self.uploads is not None
-        return self.uploads.begin(program, self._contexts[program.program_id], now_s)
-
-    def _store(self, context: Context, table: list[Run], now_s: float) -> None:
-        """Let lower memory have a copy of the blocks of a table."""
-        if self.tiers is not None and table:
-            self.tiers.store(context, table[-1].stop, now_s)
+        return self.connector.recall(program, self.contexts[program.program_id], now_s)
 
     def _refusal_stands(self) -> bool:
         """Whether a waiting turn that was not admitted stays so until `next_event_s` or an event before."""
@@ -673,7 +610,7 @@ class Scheduler:
         computed = request.num_computed_tokens
         table, context = request.table, request.context
         if context.pinned:
-            self._release_pin(context)
+            self.contexts.unpin(context)
         decision = self.governor.turn_ended(
             request.turn,
             context_tokens=request.num_tokens,
@@ -684,26 +621,19 @@ class Scheduler:
             now_s=now_s,
             foresight=request.foresight[1] if request.foresight else None,
         )
-        if self.tiers is not None:
-            self.tiers.let_go(context)
         if request.last:
-            del self._contexts[request.turn.program.program_id]
+            self.contexts.close(request.turn.program.program_id)
         if decision is Fate.EVICT:
+            self.connector.request_finished(request, decision, now_s)
             self.pool.evict(table, self._blank_blocks(request, computed))
             return
         self._cache_own(request, computed)
         blank = self._blank_blocks(request, computed)
-        if self._writes_through or decision is Fate.OFFLOAD:
-            self._store(context, table, now_s)
-            if decision is Fate.OFFLOAD:
-                self._hold(context)
-        elif request.last and self.tiers is not None:
-            self.tiers.abandon(context, 0)  # a rule that moves contexts by itself knows whose they are
+        self.connector.request_finished(request, decision, now_s)
         self.pool.merge(table)
         if isinstance(decision, PinFor):
             self.pool.release([], blank)
-            context.pinned = table
-            self.pool.pin(table)
+            self.contexts.pin(context, table)
         else:
             self.pool.release(table, blank)
 
@@ -724,10 +654,7 @@ class Scheduler:
             self._prefilling = None
 
     def _unpin(self, program_id: str) -> None:
-        self._release_pin(self._contexts[program_id])
-
-    def _release_pin(self, context: Context) -> None:
-        self.pool.unpin(context.pinned)
+        self.contexts.unpin(self.contexts[program_id])
 
     # Blocks ---------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 
 from continuum_sim.cluster import Cluster
 from continuum_sim.engine.config import EngineConfig
-from continuum_sim.engine.tiers import TierTotals
+from continuum_sim.engine.offload.tiers import TierTotals
 from continuum_sim.policies.host.counts import PolicyCounts
 from continuum_sim.results.summary import (
     Cost,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from continuum_sim.engine.tier_config import TierConfig
+from continuum_sim.engine.offload.config import TierConfig
 from continuum_sim.policies import Fate, PinFor, PolicyError
 from continuum_sim.policies.infercept import Infercept
 from continuum_sim.policies.views import Foresight

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from continuum_sim.engine.tier_config import TierConfig
+from continuum_sim.engine.offload.config import TierConfig
 from continuum_sim.policies import Fate, PolicyError
 from continuum_sim.policies.mori import idleness
 from continuum_sim.spec import parse_policy

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 import continuum_sim as cs
+from continuum_sim.engine.offload.config import TierConfig
 from continuum_sim.engine.scheduler import Plan, Scheduler
-from continuum_sim.engine.tier_config import TierConfig
 from continuum_sim.errors import ConfigError
 from continuum_sim.policies import PinFor, PolicyError
 from continuum_sim.spec import parse_policy

@@ -83,7 +83,7 @@ class InvariantObserver:
         assert pool.free == pool.blank + sum(len(run) for run in queued)
         assert all(run.refs == 0 and len(run) > 0 for run in queued)
         tables = [request.table for request in (*tokens, *scheduler.reloading)]
-        uploads = () if scheduler.uploads is None else scheduler.uploads.under_way
+        uploads = scheduler.connector.uploads
         tables += [upload.table for upload in uploads]
         tables += [context.pinned for context in self.contexts.values()]
         references = Counter(id(run) for table in tables for run in table)
@@ -117,7 +117,7 @@ class InvariantObserver:
         """The engine leaves a waiting turn aside only for a reason."""
         if scheduler.governor.policy.admission.gated or not scheduler.num_waiting:
             return
-        uploads = scheduler.uploads is not None and scheduler.uploads.under_way
+        uploads = scheduler.connector.uploads
         assert not plan.empty or plan.changed or scheduler.reloading or uploads, "nothing runs although something waits"
         if plan.spent or plan.preempted or len(scheduler.running) == self.config.max_num_seqs:
             return

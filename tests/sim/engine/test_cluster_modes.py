@@ -72,7 +72,7 @@ def check_conserved(outcome: Outcome, programs: list[Program]) -> None:
         assert scheduler.pool.free == scheduler.pool.num_blocks
         assert scheduler.pinned_blocks == 0
         assert not scheduler.governor.programs
-        assert not scheduler._contexts
+        assert not len(scheduler.contexts)
     counts = outcome.totals.counts
     assert counts.pins_hit + counts.pins_expired + counts.pins_broken + counts.pins_moved <= counts.pins_made
 

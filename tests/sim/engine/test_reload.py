@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from continuum_sim.engine.config import EngineConfig
-from continuum_sim.engine.tier_config import TierConfig
+from continuum_sim.engine.offload.config import TierConfig
 from continuum_sim.errors import ConfigError
 from continuum_sim.traces.schema import Program
 from support.compare import assert_same_runs

@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from continuum_sim.engine.block_pool import Chain
-from continuum_sim.engine.link import Link
+from continuum_sim.engine.offload.config import TierConfig
+from continuum_sim.engine.offload.link import Link
+from continuum_sim.engine.offload.tier import Stretch, Tier
+from continuum_sim.engine.offload.tiers import Tiers
 from continuum_sim.engine.request import Context, Request
-from continuum_sim.engine.tier import Stretch, Tier
-from continuum_sim.engine.tier_config import TierConfig
-from continuum_sim.engine.tiers import Tiers
 from continuum_sim.errors import ConfigError
 
 # A link -----------------------------------------------------------------------------------------------------

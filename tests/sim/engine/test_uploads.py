@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from continuum_sim.engine.config import EngineConfig
-from continuum_sim.engine.tier_config import TierConfig
+from continuum_sim.engine.offload.config import TierConfig
 from continuum_sim.policies import Decision, Fate, PinFor, Policy, Recall, Retention, Review
 from continuum_sim.policies.soft_pins import SoftPins
 from continuum_sim.policies.views import Moment, ProgramView
@@ -205,8 +205,8 @@ def test_a_turn_that_lacks_room_does_not_take_what_is_on_its_way(stepwise: bool)
 
 def test_what_came_back_has_left_host_memory() -> None:
     outcome = run([A, FULL], stepwise=False)
-    assert outcome.simulation.scheduler.tiers is not None
-    assert outcome.simulation.scheduler.tiers.dram.used_blocks == 0
+    assert outcome.simulation.scheduler.connector.tiers is not None
+    assert outcome.simulation.scheduler.connector.tiers.dram.used_blocks == 0
     assert outcome.totals.tiers[0].peak_used_blocks == 4
 
 
@@ -243,8 +243,7 @@ def test_jumps_and_single_steps_agree(
         )
         scheduler = outcome.simulation.scheduler
         assert scheduler.pool.free == config.usable_blocks
-        assert scheduler.uploads is not None
-        assert not scheduler.uploads.under_way
+        assert not scheduler.connector.uploads
         runs.append(outcome)
     assert_same_runs(*runs)
     for done in runs[0].turns:

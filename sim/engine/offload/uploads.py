@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from continuum_sim.engine.block_pool import BlockPool, Run
+from continuum_sim.engine.offload.tiers import Tiers
 from continuum_sim.engine.request import Context, Upload
-from continuum_sim.engine.tiers import Tiers
 from continuum_sim.policies.views import ProgramView
 
 

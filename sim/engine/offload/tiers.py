@@ -12,10 +12,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from continuum_sim.engine.link import Link
+from continuum_sim.engine.offload.config import TierConfig
+from continuum_sim.engine.offload.link import Link
+from continuum_sim.engine.offload.tier import Stretch, Tier
 from continuum_sim.engine.request import Context, Request, Upload
-from continuum_sim.engine.tier import Stretch, Tier
-from continuum_sim.engine.tier_config import TierConfig
 from continuum_sim.policies.instants import EARLY_S, SAME_INSTANT_S
 
 Mover = Request | Upload

@@ -19,6 +19,13 @@ class State:
     split: int
     """The dimension that tensor parallelism divides."""
     element_bytes: int = 2
+    whole: int = 0
+    """How much of that dimension every rank holds: of Mamba 2 whose heads all share one group, that group's."""
+
+    def shape_on(self, tensor_parallel_size: int) -> tuple[int, ...]:
+        """Return its shape on one of the ranks."""
+        divided = (self.shape[self.split] - self.whole) // tensor_parallel_size + self.whole
+        return (*self.shape[: self.split], divided, *self.shape[self.split + 1 :])
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,7 @@ def cache_groups(
     Parameters
     ----------
     caches
-        Of all layers. Layers come in the order of their numbers, caches of one layer in the order given.
+        Of one layer at least. Layers come in the order of their numbers, caches of one layer in the order given.
     tensor_parallel_size
         Must divide the heads, or be a multiple of the KV heads.
     block_size
@@ -153,10 +153,8 @@ def cache_groups(
     Raises
     ------
     ConfigError
-        If there is nothing to group, or vLLM does not start with such layers.
+        If vLLM does not start with such layers.
     """
-    if not any(cache.layers for cache in caches):
-        raise ConfigError("no layer is known to keep anything of a token, so that there are no KV cache groups")
     layers, block_size = cached_layers(
         caches,
         tensor_parallel_size=tensor_parallel_size,
@@ -184,6 +182,8 @@ def model_groups(
     ConfigError
         If the configuration does not tell what the layers keep.
     """
+    if not model.caches:
+        raise ConfigError(f"{model.source} does not tell what its layers keep of a token: give --kv-blocks")
     return cache_groups(
         model.caches,
         tensor_parallel_size=tensor_parallel_size,
@@ -211,9 +211,7 @@ def vllm_starts(
         If the configuration does not tell what the layers keep.
     """
     length = model.max_model_len if max_model_len is None else max_model_len
-    groups = model_groups(
-        model, tensor_parallel_size=tensor_parallel_size, block_size=block_size, max_model_len=length
-    )
+    groups = model_groups(model, tensor_parallel_size=tensor_parallel_size, block_size=block_size, max_model_len=length)
     return groups.starts(kv_bytes, length, max_num_batched_tokens, max_concurrent_batches)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import lcm, prod
+from math import prod
 from typing import Final, NamedTuple
 
+from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.caches import CacheKind, CacheLayers, State
 
 _KERNEL_BLOCK_TOKENS: Final = 16
@@ -152,6 +153,11 @@ def unified_page_size(layers: Sequence[CachedLayer]) -> list[CachedLayer] | None
     """Give all caches pages of one size: larger blocks, or padding (vLLM's `unify_kv_cache_spec_page_size`).
 
     None where MLA's pages cannot be: they are read as rows, which nothing may lie between.
+
+    Raises
+    ------
+    ConfigError
+        If vLLM does not start with such pages.
     """
     largest = max(spec.page_size_bytes for _, spec in layers)
     found = []
@@ -160,6 +166,8 @@ def unified_page_size(layers: Sequence[CachedLayer]) -> list[CachedLayer] | None
         if page == largest:
             unified = spec
         elif spec.kind != "recurrent" and largest % page == 0:
+            if spec.page_size_padded is not None:
+                raise ConfigError(f"vLLM does not start: blocks padded to {page} bytes cannot be made {largest} bytes")
             unified = replace(spec, block_size=spec.block_size * (largest // page))
         elif spec.kind == "mla" and spec.window is None:
             return None
@@ -169,9 +177,7 @@ def unified_page_size(layers: Sequence[CachedLayer]) -> list[CachedLayer] | None
     return found
 
 
-def _attention_spec(
-    cache: CacheLayers, tensor_parallel_size: int, block_size: int, element_bytes: int
-) -> KVCacheSpec:
+def _attention_spec(cache: CacheLayers, tensor_parallel_size: int, block_size: int, element_bytes: int) -> KVCacheSpec:
     content = cache.state_content_bytes
     if content is None and element_bytes == 1:
         content = cache.fp8_state_content_bytes
@@ -194,7 +200,7 @@ def _recurrent_spec(cache: CacheLayers, tensor_parallel_size: int, block_size: i
     return KVCacheSpec(
         kind="recurrent",
         block_size=block_size,
-        shapes=tuple(_shape_on_rank(state, tensor_parallel_size) for state in cache.states),
+        shapes=tuple(state.shape_on(tensor_parallel_size) for state in cache.states),
         state_bytes=state_bytes,
         num_prefill_checkpoint_blocks=cache.num_prefill_checkpoint_blocks,
         page_size_padded=None if padded == state_bytes else padded,
@@ -214,13 +220,7 @@ def _kv_heads(cache: CacheLayers, tensor_parallel_size: int) -> int:
 
 
 def _state_bytes(states: Sequence[State], tensor_parallel_size: int) -> int:
-    return sum(prod(_shape_on_rank(state, tensor_parallel_size)) * state.element_bytes for state in states)
-
-
-def _shape_on_rank(state: State, tensor_parallel_size: int) -> tuple[int, ...]:
-    shape = list(state.shape)
-    shape[state.split] //= tensor_parallel_size
-    return tuple(shape)
+    return sum(prod(state.shape_on(tensor_parallel_size)) * state.element_bytes for state in states)
 
 
 def _attends(caches: Sequence[CacheLayers]) -> bool:

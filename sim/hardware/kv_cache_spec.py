@@ -215,8 +215,8 @@ def _attention_bytes_per_token(caches: Sequence[CacheLayers], tensor_parallel_si
 
 
 def _kv_heads(cache: CacheLayers, tensor_parallel_size: int) -> int:
-    """KV heads of a rank: divided or, where there are fewer than ranks, replicated. MLA's one vector is on all."""
-    return 1 if cache.kind == "mla" else max(1, cache.n_kv_heads // tensor_parallel_size)
+    """KV heads of a rank: divided or, where there are fewer than ranks, replicated, as MLA's one vector is."""
+    return max(1, cache.n_kv_heads // tensor_parallel_size)
 
 
 def _state_bytes(states: Sequence[State], tensor_parallel_size: int) -> int:

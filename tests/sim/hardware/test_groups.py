@@ -286,6 +286,19 @@ def test_pages_that_differ_lie_side_by_side_or_become_alike() -> None:
     assert alike.blocks_of_request(262_144, 8192) == 5 * 577 + 8_192
 
 
+def test_layers_of_several_sizes_in_equal_numbers_stay_together() -> None:
+    wide, narrow = CacheLayers("full", (0, 3), 8, 8, 128), CacheLayers("full", (1, 4), 8, 8, 64)
+    # Groups of two such pairs would leave one sliding layer alone, groups of three have room for one pair more: both
+    # waste one, and vLLM takes the larger.
+    sliding = CacheLayers("sliding", (2, 5, 6), 8, 8, 96, window=64)
+    groups = cache_groups((wide, narrow, sliding), max_model_len=4096)
+    assert [group.layers for group in groups.groups] == [(0, 1, 3, 4), (2, 5, 6)]
+    # Four sliding layers fill two groups of two.
+    groups = cache_groups((wide, narrow, replace(sliding, layers=(2, 5, 6, 7))), max_model_len=4096)
+    assert [group.layers for group in groups.groups] == [(0, 1, 3, 4), (2, 6), (5, 7)]
+    assert groups.bytes_per_block == 2 * (65_536 + 32_768)
+
+
 def test_a_page_that_does_not_divide_the_largest_is_padded() -> None:
     caches = (CacheLayers("sliding", (0, 1), 8, 3, 64, window=64), CacheLayers("full", (2, 3), 8, 4, 64))
     groups = cache_groups(caches, max_model_len=4096, layout="LBNHC")

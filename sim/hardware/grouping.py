@@ -1,0 +1,149 @@
+"""Which caches go into one group: vLLM's `get_kv_cache_groups` and what it calls."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.hardware.kv_cache_spec import CachedLayer, KVCacheSpec, unified_page_size
+
+Layers = list[CachedLayer]
+T = TypeVar("T")
+
+
+def get_kv_cache_groups(layers: Sequence[CachedLayer], *, block_outermost: bool) -> list[Layers]:
+    """Split the caches of a model, in its order, into groups that share a block table.
+
+    Parameters
+    ----------
+    layers
+        One or more.
+    block_outermost
+        Whether the pages of a block lie side by side, so that they may differ in size.
+
+    Raises
+    ------
+    ConfigError
+        If vLLM does not start with such layers.
+    """
+    first = layers[0].spec
+    if all(first.is_uniform_with(spec) for _, spec in layers):
+        return [list(layers)]
+    if block_outermost and len({spec.page_size_bytes for _, spec in layers}) > 1:
+        return _packed_groups(layers)
+    unified = unified_page_size(layers)
+    if unified is None:
+        return [_all_kept_whole(layers)]
+    return _groups_of_one_page_size(unified)
+
+
+def _groups_of_one_page_size(layers: Sequence[CachedLayer]) -> list[Layers]:
+    """Split layers of each kind into groups of as many layers (`_get_kv_cache_groups_uniform_page_size`)."""
+    alike: defaultdict[KVCacheSpec, Layers] = defaultdict(list)
+    for one in layers:
+        alike[one.spec].append(one)
+    fewest, most = min(map(len, alike.values())), max(map(len, alike.values()))
+    # A kind with hardly more layers than another would fill a second group with little else than padding.
+    size = most if most < fewest * 1.5 else fewest
+    return [group for found in alike.values() for group in _dealt(found, -(-len(found) // size))]
+
+
+def _packed_groups(layers: Sequence[CachedLayer]) -> list[Layers]:
+    """Split layers whose pages differ into groups that fill a block about equally (`_get_packed_kv_cache_groups`)."""
+    buckets = [_Bucket(found) for found in _uniform_buckets(layers)]
+    # Layers of several page sizes that come in equal numbers are a pattern, which stays together: as often as it
+    # repeats, other layers go into a group.
+    least = max((bucket.repeats for bucket in buckets if bucket.balanced and len(bucket.by_page) > 1), default=0)
+    repeats = _approximate_gcd([bucket.repeats for bucket in buckets if bucket.balanced], least) if least else None
+
+    def groups_by_pattern(bucket: _Bucket) -> int:
+        return -(-bucket.repeats // repeats) if bucket.balanced and repeats is not None else 1
+
+    def is_state(bucket: _Bucket) -> bool:
+        return bucket.first.kind == "recurrent" or (repeats is None and bucket.slides)
+
+    # Bytes that a block has whatever becomes of states and windows, whose buckets are then split to fit in it.
+    anchor_bytes = max(
+        bucket.widest_group_bytes(bucket.n_layers if is_state(bucket) else groups_by_pattern(bucket))
+        for bucket in buckets
+    )
+    groups = []
+    for bucket in buckets:
+        n_groups = groups_by_pattern(bucket)
+        if is_state(bucket):
+            n_groups = max(n_groups, -(-bucket.n_layers // max(anchor_bytes // bucket.first.page_size_bytes, 1)))
+        groups += bucket.dealt(n_groups)
+    if sum(map(len, groups)) != len(layers):
+        raise ConfigError("vLLM does not start: some layers are not assigned to any KV cache group")
+    return groups
+
+
+class _Bucket:
+    """Caches that could be in one group."""
+
+    def __init__(self, layers: Layers) -> None:
+        self.layers = layers
+        self.by_page: dict[int, Layers] = {}
+        for one in layers:
+            self.by_page.setdefault(one.spec.page_size_bytes, []).append(one)
+        counts = [len(found) for found in self.by_page.values()]
+        self.n_layers = len(layers)
+        self.first = layers[0].spec
+        self.balanced = len(set(counts)) == 1
+        self.repeats = max(counts)
+        self.slides = self.first.window is not None and self.first.kind != "chunked"
+
+    def widest_group_bytes(self, n_groups: int) -> int:
+        return sum(-(-len(found) // n_groups) * page for page, found in self.by_page.items())
+
+    def dealt(self, n_groups: int) -> list[Layers]:
+        if n_groups == 1:
+            return [self.layers]
+        # As in vLLM, which goes by whole repeats of the pattern: what is beyond them is lost, and it does not start.
+        repeats = list(zip(*self.by_page.values(), strict=False))
+        return [[one for repeat in part for one in repeat] for part in _dealt(repeats, n_groups)]
+
+
+def _uniform_buckets(layers: Iterable[CachedLayer]) -> list[Layers]:
+    buckets: list[Layers] = []
+    for one in layers:
+        for bucket in buckets:
+            if bucket[0].spec.is_uniform_with(one.spec):
+                bucket.append(one)
+                break
+        else:
+            buckets.append([one])
+    return buckets
+
+
+def _approximate_gcd(counts: Sequence[int], least: int) -> int:
+    """Return the number, from `least` on, whose multiples the counts are nearest below; the larger of equals."""
+    return min(range(least, max(counts) + 1), key=lambda size: (sum(-count % size for count in counts), -size))
+
+
+def _dealt(items: Sequence[T], n_groups: int) -> list[list[T]]:
+    """Deal items out in turn, so that stages of a pipeline hold about as many of each group."""
+    return [list(items[start::n_groups]) for start in range(n_groups)]
+
+
+def _all_kept_whole(layers: Sequence[CachedLayer]) -> Layers:
+    """Treat windows beside MLA as if all were kept (`_try_get_full_allocation_fallback_groups`).
+
+    Raises
+    ------
+    ConfigError
+        If that does not make them alike.
+    """
+    block_size = next(spec.block_size for _, spec in layers if spec.kind == "mla")
+    promoted = [
+        CachedLayer(layer, replace(spec, kind="full", window=None, block_size=block_size))
+        if spec.kind == "sliding"
+        else CachedLayer(layer, spec)
+        for layer, spec in layers
+    ]
+    if not all(promoted[0].spec.is_uniform_with(spec) for _, spec in promoted):
+        raise ConfigError("vLLM does not start: pages of MLA cannot be made as large as those of the other layers")
+    return promoted

@@ -1,0 +1,231 @@
+"""What one layer keeps in a block on one rank, and the size of a block: vLLM's KV cache specs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Final, NamedTuple
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.hardware.caches import CacheKind, CacheLayers, State
+
+_KERNEL_BLOCK_TOKENS: Final = 16
+"""Smallest block of FlashAttention's kernels, and what larger ones are multiples of
+(`FlashAttentionBackend.get_supported_kernel_block_sizes`)."""
+
+_HYBRID_MLA_BLOCK_TOKENS: Final = 128
+"""What blocks of MLA beside recurrent layers are multiples of (`Platform._align_hybrid_block_size`)."""
+
+
+@dataclass(frozen=True)
+class KVCacheSpec:
+    """One layer's cache (`vllm/v1/kv_cache_interface.py`). Layers whose specs are equal can share a group."""
+
+    kind: CacheKind
+    block_size: int
+    """Tokens of a block."""
+    num_kv_heads: int = 0
+    head_size: int = 0
+    head_size_v: int = 0
+    state_content_bytes: int = 0
+    """Bytes that one head stores of a token."""
+    tokens_per_state: int = 1
+    window: int | None = None
+    """Tokens of the window, or of a chunk."""
+    shapes: tuple[tuple[int, ...], ...] = ()
+    """Of a recurrent layer's states."""
+    state_bytes: int = 0
+    """Of all states of a request together."""
+    num_prefill_checkpoint_blocks: int = 0
+    page_size_padded: int | None = None
+    """Bytes that a block takes where that is more than what is in it."""
+
+    @property
+    def unpadded_page_size_bytes(self) -> int:
+        """Bytes of what a block holds."""
+        return self.state_bytes + self.num_kv_heads * self.block_size // self.tokens_per_state * (
+            self.state_content_bytes
+        )
+
+    @property
+    def page_size_bytes(self) -> int:
+        """Bytes that a block takes of memory."""
+        return self.page_size_padded or self.unpadded_page_size_bytes
+
+    def max_blocks_of_request(self, tokens: int, max_in_flight_tokens: int, mamba_cache_mode: str) -> int:
+        """Blocks that a request of `tokens` tokens holds at most (`max_memory_usage_bytes` over the page size).
+
+        Parameters
+        ----------
+        tokens
+            Length of the request.
+        max_in_flight_tokens
+            Tokens of the steps that are planned and not finished, whose blocks are not freed yet
+            (`VllmConfig.max_in_flight_tokens`).
+        mamba_cache_mode
+            `align` where states are found again at the ends of blocks (with prefix caching), `none` elsewhere.
+        """
+        if self.kind == "recurrent":
+            return 2 + self.num_prefill_checkpoint_blocks if mamba_cache_mode == "align" else 1
+        if self.window is None:
+            return -(-tokens // self.block_size)
+        if self.kind == "chunked":
+            return -(-min(self.window + max_in_flight_tokens, tokens) // self.block_size)
+        # A window need not begin where a block does, hence one block more.
+        return -(-min(self.window - 1 + max_in_flight_tokens, tokens) // self.block_size) + 1
+
+    def is_uniform_with(self, other: KVCacheSpec) -> bool:
+        """Whether `other` needs a block whenever this one does (`UniformTypeKVCacheSpecs.is_uniform_type`)."""
+        if self.block_size != other.block_size or self.window != other.window:
+            return False
+        if self.kind == "recurrent":
+            return (
+                other.kind == "recurrent"
+                and self.page_size_bytes == other.page_size_bytes
+                and self.num_prefill_checkpoint_blocks == other.num_prefill_checkpoint_blocks
+            )
+        if self.kind == "mla" and self.window is not None:
+            return other.kind == "mla"
+        alike: dict[CacheKind, tuple[CacheKind, ...]] = {
+            "full": ("full", "mla"),
+            "mla": ("full", "mla"),
+            "sliding": ("sliding", "mla"),
+            "chunked": ("chunked",),
+        }
+        return other.kind in alike[self.kind]
+
+
+class CachedLayer(NamedTuple):
+    """A layer of the model and one of the caches it has."""
+
+    layer: int
+    spec: KVCacheSpec
+
+
+def cached_layers(
+    caches: Sequence[CacheLayers],
+    *,
+    tensor_parallel_size: int,
+    block_size: int,
+    element_bytes: int,
+    max_model_len: int,
+) -> tuple[list[CachedLayer], int]:
+    """Return all caches of a model in the order of its layers, and the block size they have led to."""
+    block_size = aligned_block_size(caches, tensor_parallel_size, block_size, element_bytes)
+    hybrid = _attends(caches) and _recurs(caches)
+    # Attention and states share one pool: a state is padded to a block of attention.
+    padded = block_size * _attention_bytes_per_token(caches, tensor_parallel_size, element_bytes) if hybrid else None
+    # Without attention there is no prefix caching, and then vLLM calls the whole request a block.
+    mamba_block_size = block_size if hybrid else max_model_len
+    found = []
+    for place, cache in enumerate(caches):
+        spec = (
+            _recurrent_spec(cache, tensor_parallel_size, mamba_block_size, padded)
+            if cache.kind == "recurrent"
+            else _attention_spec(cache, tensor_parallel_size, block_size, element_bytes)
+        )
+        found += [(layer, place, spec) for layer in cache.layers]
+    found.sort(key=lambda one: one[:2])
+    return [CachedLayer(layer, spec) for layer, _, spec in found], block_size
+
+
+def aligned_block_size(
+    caches: Sequence[CacheLayers], tensor_parallel_size: int, block_size: int, element_bytes: int
+) -> int:
+    """Return the block size, raised where a block of attention would be smaller than a state.
+
+    vLLM's `Platform.update_block_size_for_backend` and `_align_hybrid_block_size`.
+    """
+    largest = max((_state_bytes(cache.states, tensor_parallel_size) for cache in caches), default=0)
+    if not largest or not _attends(caches):
+        return block_size
+    per_token = _attention_bytes_per_token(caches, tensor_parallel_size, element_bytes)
+    multiple = max(block_size, _KERNEL_BLOCK_TOKENS)
+    if any(cache.kind == "mla" for cache in caches):
+        multiple = max(multiple, _HYBRID_MLA_BLOCK_TOKENS)
+    least = multiple * -(-largest // (multiple * per_token))
+    least = _KERNEL_BLOCK_TOKENS * -(-least // _KERNEL_BLOCK_TOKENS)
+    return max(block_size, least)
+
+
+def unified_page_size(layers: Sequence[CachedLayer]) -> list[CachedLayer] | None:
+    """Give all caches pages of one size: larger blocks, or padding (vLLM's `unify_kv_cache_spec_page_size`).
+
+    None where MLA's pages cannot be: they are read as rows, which nothing may lie between.
+
+    Raises
+    ------
+    ConfigError
+        If vLLM does not start with such pages.
+    """
+    largest = max(spec.page_size_bytes for _, spec in layers)
+    found = []
+    for layer, spec in layers:
+        page = spec.page_size_bytes
+        if page == largest:
+            unified = spec
+        elif spec.kind != "recurrent" and largest % page == 0:
+            if spec.page_size_padded is not None:
+                raise ConfigError(f"vLLM does not start: blocks padded to {page} bytes cannot be made {largest} bytes")
+            unified = replace(spec, block_size=spec.block_size * (largest // page))
+        elif spec.kind == "mla" and spec.window is None:
+            return None
+        else:
+            unified = replace(spec, page_size_padded=largest)
+        found.append(CachedLayer(layer, unified))
+    return found
+
+
+def _attention_spec(cache: CacheLayers, tensor_parallel_size: int, block_size: int, element_bytes: int) -> KVCacheSpec:
+    content = cache.state_content_bytes
+    if content is None and element_bytes == 1:
+        content = cache.fp8_state_content_bytes
+    spec = KVCacheSpec(
+        kind=cache.kind,
+        block_size=cache.block_size or block_size,
+        num_kv_heads=_kv_heads(cache, tensor_parallel_size),
+        head_size=cache.head_dim,
+        head_size_v=cache.numbers_per_token - cache.head_dim,
+        state_content_bytes=cache.numbers_per_token * element_bytes if content is None else content,
+        tokens_per_state=cache.tokens_per_state,
+        window=cache.window,
+    )
+    aligned = cache.alignment * -(-spec.unpadded_page_size_bytes // cache.alignment)
+    return spec if aligned == spec.unpadded_page_size_bytes else replace(spec, page_size_padded=aligned)
+
+
+def _recurrent_spec(cache: CacheLayers, tensor_parallel_size: int, block_size: int, padded: int | None) -> KVCacheSpec:
+    state_bytes = _state_bytes(cache.states, tensor_parallel_size)
+    return KVCacheSpec(
+        kind="recurrent",
+        block_size=block_size,
+        shapes=tuple(state.shape_on(tensor_parallel_size) for state in cache.states),
+        state_bytes=state_bytes,
+        num_prefill_checkpoint_blocks=cache.num_prefill_checkpoint_blocks,
+        page_size_padded=None if padded == state_bytes else padded,
+    )
+
+
+def _attention_bytes_per_token(caches: Sequence[CacheLayers], tensor_parallel_size: int, element_bytes: int) -> int:
+    """Bytes that an attention layer keeps of a token, by the heads that vLLM takes for the model's."""
+    cache = next(cache for cache in caches if cache.kind != "recurrent")
+    numbers = cache.head_dim if cache.kind == "mla" else 2 * cache.head_dim
+    return _kv_heads(cache, tensor_parallel_size) * numbers * element_bytes
+
+
+def _kv_heads(cache: CacheLayers, tensor_parallel_size: int) -> int:
+    """KV heads of a rank: divided or, where there are fewer than ranks, replicated, as MLA's one vector is."""
+    return max(1, cache.n_kv_heads // tensor_parallel_size)
+
+
+def _state_bytes(states: Sequence[State], tensor_parallel_size: int) -> int:
+    return sum(prod(state.shape_on(tensor_parallel_size)) * state.element_bytes for state in states)
+
+
+def _attends(caches: Sequence[CacheLayers]) -> bool:
+    return any(cache.kind != "recurrent" for cache in caches)
+
+
+def _recurs(caches: Sequence[CacheLayers]) -> bool:
+    return any(cache.kind == "recurrent" for cache in caches)

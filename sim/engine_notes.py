@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.hardware import GpuSpec, ModelSpec
 from continuum_sim.hardware.caches import CacheKind
+from continuum_sim.hardware.groups import model_groups
+from continuum_sim.hardware.kv import kv_bytes_per_token
 from continuum_sim.steptime.measured import measured_elsewhere
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.steptime.spec import knows_kv_dtypes, measured_on_one_gpu
@@ -17,8 +19,8 @@ if TYPE_CHECKING:
     from continuum_sim.run_config import RunConfig
 
 _KEPT: Final[dict[CacheKind, str]] = {
-    "sliding": "attend to a window of {window:,} tokens, of which vLLM frees what lies behind: here they keep all",
-    "chunked": "attend to chunks of {window:,} tokens, of which vLLM frees what lies behind: here they keep all",
+    "sliding": "attend to a window of {window:,} tokens, and vLLM frees what lies behind it: here they keep every token",
+    "chunked": "attend to chunks of {window:,} tokens, and vLLM frees what lies behind it: here they keep every token",
     "recurrent": "keep a state instead of tokens, which vLLM takes from the KV cache too: here it is not counted",
 }
 
@@ -30,6 +32,7 @@ def engine_notes(
     yield from _length_notes(model, engine)
     yield from block_size_notes(engine.block_size)
     yield from model_notes(model)
+    yield from _memory_notes(model, engine, config.tensor_parallel_size)
     yield from _quantised_notes(config, model)
     yield from _kv_dtype_notes(config, model)
     if isinstance(config.step_time, str) and measured_on_one_gpu(config.step_time):
@@ -49,13 +52,35 @@ def _length_notes(model: ModelSpec, engine: EngineConfig) -> Iterator[str]:
             f"max_model_len {engine.max_model_len} is above the {longest} positions of {model.name}: vLLM starts so "
             "only with VLLM_ALLOW_LONG_MAX_MODEL_LEN=1"
         )
-    needed = -(-engine.max_model_len // engine.block_size)
-    if needed > engine.usable_blocks:
+
+
+def _memory_notes(model: ModelSpec, engine: EngineConfig, tensor_parallel_size: int) -> Iterator[str]:
+    """Say whether vLLM would start, and how many tokens its groups of layers hold where fewer are counted here."""
+    if all(cache.kind == "full" for cache in model.caches):
+        needed, longest = -(-engine.max_model_len // engine.block_size), engine.usable_blocks * engine.block_size
+        if needed > engine.usable_blocks:
+            yield (
+                f"vLLM would not start: one request of max_model_len {engine.max_model_len} needs {needed} KV blocks, "
+                f"above the {engine.usable_blocks} there are; set --max-model-len to {longest} or less"
+            )
+        return
+    whole = kv_bytes_per_token(model, tensor_parallel_size) * engine.block_size * engine.num_gpu_blocks
+    asked = (int(whole), engine.max_model_len, engine.max_num_batched_tokens)
+    groups = model_groups(
+        model,
+        tensor_parallel_size=tensor_parallel_size,
+        block_size=engine.block_size,
+        max_model_len=engine.max_model_len,
+    )
+    if not groups.starts(*asked):
         yield (
-            f"vLLM would not start: one request of max_model_len {engine.max_model_len} needs {needed} KV blocks, "
-            f"above the {engine.usable_blocks} there are; set --max-model-len to "
-            f"{engine.usable_blocks * engine.block_size} or less"
+            f"vLLM would not start: its KV cache does not hold a request of max_model_len {engine.max_model_len}; "
+            f"set --max-model-len to {groups.estimate_max_model_len(*asked)} or less"
         )
+    yield (
+        f"of the memory that is counted as {engine.usable_blocks * engine.block_size:,} tokens here vLLM makes "
+        f"{groups.capacity_tokens(*asked):,}, in requests of max_model_len {engine.max_model_len}"
+    )
 
 
 def model_notes(model: ModelSpec) -> Iterator[str]:

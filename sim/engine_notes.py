@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from continuum_sim.run_config import RunConfig
 
 _KEPT: Final[dict[CacheKind, str]] = {
-    "sliding": "attend to a window of {window:,} tokens, and vLLM frees what lies behind it: here they keep every token",
+    "sliding": "attend to a window of {window:,} tokens, and vLLM frees what lies behind: here they keep every token",
     "chunked": "attend to chunks of {window:,} tokens, and vLLM frees what lies behind it: here they keep every token",
     "recurrent": "keep a state instead of tokens, which vLLM takes from the KV cache too: here it is not counted",
 }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from continuum_sim.engine.plan import Plan
 from continuum_sim.engine.request import Request
-from continuum_sim.engine.scheduler import Plan, Scheduler
+from continuum_sim.engine.scheduler import Scheduler
 from continuum_sim.records import Recorder, TimelineRecord
 
 

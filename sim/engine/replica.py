@@ -10,15 +10,13 @@ import simpy
 from simpy.events import EventPriority
 
 from continuum_sim.engine.clock import Clock, step_rank
+from continuum_sim.engine.jump import Jump
+from continuum_sim.engine.plan import Plan
 from continuum_sim.engine.request import Request
-from continuum_sim.engine.scheduler import Plan, Scheduler
+from continuum_sim.engine.scheduler import Scheduler
 from continuum_sim.engine.token_gaps import EngineGaps
-from continuum_sim.policies.instants import EDGE, SAME_INSTANT_S
 from continuum_sim.policies.views import ProgramView
 from continuum_sim.steptime.model import StepTime
-
-_BEFORE_S = (2 - EDGE) * SAME_INSTANT_S
-"""How long before the clock's present a step must have ended for its boundary to have passed."""
 
 _MOST_IDLE_TICKS = 10_000
 """Ticks of a gate that may pass with every turn held back and nothing else to come, before that counts as for good."""
@@ -87,16 +85,8 @@ class Replica:
         """Seconds spent in steps that computed something."""
         self._wake: simpy.Event | None = None
         self._woken_s = 0.0
-        self._jumping = False
-        """Whether a run of several steps is under way that an arrival may cut short."""
-        self._plan: Plan | None = None
-        """Plan of the run of several steps under way."""
-        self._steps = 0
-        """How many steps that run has."""
-        self._passed = 0
-        """How many of them the scheduler has carried out already."""
-        self._start_s = self._end_s = 0.0
-        """When that run started, and when it ends."""
+        self._jump: Jump | None = None
+        """The steps under way."""
         self._end: simpy.Event
         """What happens then."""
         self._hopeless = 0
@@ -122,18 +112,9 @@ class Replica:
         return program
 
     def catch_up(self) -> None:
-        """Carry out those steps of the run under way that are over, so that the state is that of this moment."""
-        plan = self._plan
-        if plan is None:
-            return
-        over = self.step_time.steps_to_reach(plan.batch, self._steps, self._passed_s()) - 1
-        if over > self._passed:
-            self.scheduler.pass_steps(plan, over - self._passed)
-            self._passed = over
-
-    def _passed_s(self) -> float:
-        """Seconds since the run under way began, for telling which of its steps are over: none ends just then."""
-        return self.env.now - _BEFORE_S - self._start_s
+        """Carry out those steps under way that are over, so that the state is that of this moment."""
+        if self._jump is not None:
+            self._jump.catch_up(self.env.now)
 
     def _notice(self, matters: bool, now_s: float) -> None:
         """Wake up, or end a jump with the step under way, if what just happened calls for it."""
@@ -141,19 +122,10 @@ class Replica:
             self._woken_s = now_s
             # With the step that follows, after all else that happens at this instant.
             self.env.bring_forward(self._wake, now_s, self._ends_later)
-        elif matters and self._jumping:
-            self._end_jump()
-
-    def _end_jump(self) -> None:
-        """Let the run of steps under way end with the step that is under way."""
-        self._jumping = False
-        plan = self._plan
-        assert plan is not None
-        steps = self.step_time.steps_to_reach(plan.batch, self._steps, self._passed_s())
-        if steps < self._steps:
-            self._steps = steps
-            self._end_s = self._start_s + self.step_time.run_s(plan.batch, steps)
-            self.env.bring_forward(self._end, self._end_s, self._rank_of_end(plan))
+            return
+        jump = self._jump
+        if matters and jump is not None and jump.open and jump.cut(self.env.now):
+            self.env.bring_forward(self._end, jump.end_s, self._rank_of_end(jump))
 
     def _run(self) -> Generator[simpy.Event, Any, None]:
         scheduler, observer, gaps = self.scheduler, self.observer, self.gaps
@@ -173,19 +145,17 @@ class Replica:
                 continue
             asked = False
             self._hopeless = 0
-            start_s = self.now_s
-            self._begin_run(plan)
+            self._jump = jump = Jump(scheduler, self.step_time, plan, self.now_s, stepwise=self.stepwise)
+            self._end = self.env.boundary(jump.end_s, self._rank_of_end(jump))
             yield self._end
-            steps, end_s = self._steps, self._end_s  # an arrival may have cut the run short
-            self._jumping = False
-            self._plan = None
-            self.now_s = end_s
-            self.busy_s += end_s - start_s
-            finished = scheduler.advance(plan, steps - self._passed, end_s)
+            self._jump = None
+            self.now_s = end_s = jump.end_s
+            self.busy_s += end_s - jump.start_s
+            finished = scheduler.advance(plan, jump.steps_left, end_s)
             if observer is not None:
-                observer.on_advance(scheduler, plan, steps, start_s, end_s, finished)
+                observer.on_advance(scheduler, plan, jump.steps, jump.start_s, end_s, finished)
             if gaps is not None:
-                gaps.steps(scheduler, plan, steps, start_s, end_s)
+                gaps.steps(scheduler, plan, jump.steps, jump.start_s, end_s)
             if finished:
                 followed = not self._alone
                 for request in finished:
@@ -195,27 +165,9 @@ class Replica:
                 if followed:  # a turn that follows at once is seen by the next step
                     yield self.env.boundary(end_s, self._ends_later)
 
-    def _rank_of_end(self, plan: Plan) -> EventPriority:
-        """Place of the end of the run under way, of which some steps may have been carried out."""
-        if self._alone or not self.scheduler.ends_turn(plan, self._steps - self._passed):
-            return self._ends_later
-        return self._ends_first
-
-    def _begin_run(self, plan: Plan) -> None:
-        """Find out for how many steps the plan stays as it is, and when they end."""
-        steps = 1 if self.stepwise else self.scheduler.hold(plan)
-        event_s = self.scheduler.next_event_s() if steps > 1 else math.inf
-        if event_s <= self.now_s:
-            steps, event_s = 1, math.inf
-        run_s = self.step_time.run_s(plan.batch, steps)
-        if self.now_s + run_s > event_s:
-            steps = self.step_time.steps_to_reach(plan.batch, steps, event_s - self.now_s)
-            run_s = self.step_time.run_s(plan.batch, steps)
-        self._start_s, self._end_s = self.now_s, self.now_s + run_s
-        self._steps, self._passed = steps, 0
-        self._plan = plan if steps > 1 else None
-        self._jumping = steps > 1 and (not plan.spent or self.scheduler.governor.reviews)
-        self._end = self.env.boundary(self._end_s, self._rank_of_end(plan))
+    def _rank_of_end(self, jump: Jump) -> EventPriority:
+        """Place of the end of the steps under way among what happens at one instant."""
+        return self._ends_later if self._alone or not jump.ends_turn() else self._ends_first
 
     def _wake_up_s(self) -> float:
         """When to take a step although no turn is here: a recalled context arrives, or the policy may recall one."""

@@ -40,9 +40,10 @@ class Context:
     def parts(self, start: int, stop: int) -> list[Stretch]:
         """Blocks [start, stop) as contents: of the shared prefix, then of the program's own."""
         parts = []
-        if self.shared is not None and start < self.shared_blocks:
-            parts.append(Stretch(self.shared, start, min(stop, self.shared_blocks)))
-            start = min(stop, self.shared_blocks)
+        shared_stop = min(stop, self.shared_blocks)
+        if self.shared is not None and start < shared_stop:
+            parts.append(Stretch(self.shared, start, shared_stop))
+            start = shared_stop
         if start < stop:
             parts.append(Stretch(self.own, start, stop))
         return parts

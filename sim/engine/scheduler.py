@@ -1,14 +1,14 @@
-"""vLLM V1's scheduler over counted blocks: what one step does, and for how many steps it would do the same.
+"""vLLM V1's scheduler over counted blocks: what one step does.
 
 `schedule` mirrors `vllm/v1/core/sched/scheduler.py` (0.32): running turns first, in order of admission, then
-waiting ones while budget, seats and blocks last. `hold` answers how long that plan stays the same; `advance`
-carries out any number of steps up to that. Stepwise simulation is `advance` by one after every `schedule`.
+waiting ones while budget, seats and blocks last. `advance` carries the plan out, for as many steps as it holds
+(`jump.py`).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from continuum_sim.engine.block_pool import BlockPool
@@ -16,41 +16,16 @@ from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.contexts import Contexts
 from continuum_sim.engine.decoding import Decoding
 from continuum_sim.engine.offload.connector import make_connector
+from continuum_sim.engine.plan import Plan
 from continuum_sim.engine.request import Context, Hits, Request, Upload
 from continuum_sim.engine.waiting import WaitingQueue
 from continuum_sim.policies.host.governor import Governor
 from continuum_sim.policies.instants import EARLY_S
 from continuum_sim.policies.planes import Fate, PinFor, Policy
 from continuum_sim.policies.views import ProgramView, TierView, TurnView
-from continuum_sim.steptime.batch import StepBatch, prefill_pairs
 
 LogStep = Callable[[float, int, str, int, str, dict[str, Any]], None]
 """Called with (time in s, step, program, turn index, event, detail)."""
-
-
-_NOTHING = StepBatch(0, 0, 0, 0, 0, 0)
-
-
-class Plan:
-    """What one step computes."""
-
-    __slots__ = ("admitted", "batch", "changed", "chunks", "empty", "preempted", "skipped", "spent")
-
-    def __init__(self) -> None:
-        self.chunks: list[tuple[Request, int]] = []
-        """Prefilling turns and the tokens each computes, in order of admission."""
-        self.preempted: Sequence[Request] = ()
-        self.skipped: Sequence[Request] = ()
-        """Running turns that get no token in this step."""
-        self.admitted: Sequence[Request] = ()
-        """Turns that entered the batch in this step; their tokens are the last of `chunks`."""
-        self.spent = False
-        """Whether the token budget is used up, so that the waiting queue was not looked at to the end."""
-        self.changed = False
-        """Whether the state changed even if nothing is scheduled (a preemption, a pin that ended)."""
-        self.batch = _NOTHING
-        self.empty = True
-        """Whether the step computes nothing."""
 
 
 class Scheduler:
@@ -98,7 +73,7 @@ class Scheduler:
         with_step = None if log is None else self._with_step(log)
         self.governor: Governor = Governor(policy, self, with_step, None if sibling is None else sibling.governor)
         self.waiting = WaitingQueue(self.governor)
-        self._decoding = Decoding(config.block_size)
+        self.decoding = Decoding(config.block_size)
         self._prefilling: Request | None = None
         """The one turn whose prompt is partly computed, always the last one admitted: only a spent budget
         cuts a prompt, and then nothing is admitted behind it."""
@@ -229,7 +204,7 @@ class Scheduler:
         if self._recalls and self.governor.recall(now_s, self._recall):
             plan.changed = True
         budget = self._schedule_running(plan, now_s)
-        decoding = self._decoding
+        decoding = self.decoding
         decode_requests, decode_context = decoding.count, decoding.context_tokens()
         for request in plan.skipped:
             if request.decoding:
@@ -240,55 +215,14 @@ class Scheduler:
         elif budget and (self.waiting.queued or self._reloaded):
             budget = self._schedule_waiting(plan, budget, now_s)
         plan.spent = budget == 0
-        if plan.chunks or decode_requests:
-            plan.empty = False
-            plan.batch = _batch(plan.chunks, decode_requests, decode_context)
+        plan.computes(decode_requests, decode_context)
         return plan
-
-    def hold(self, plan: Plan) -> int:
-        """For how many steps, at least 1, the engine would repeat this plan if nothing arrives."""
-        if plan.admitted or plan.preempted or plan.empty or (plan.changed and self.governor.reviews):
-            return 1
-        if self.waiting.queued and not plan.spent and not self._refusal_stands():
-            return 1
-        decoding = self._decoding
-        steps = decoding.steps_to_first_end() if decoding.count else 1 << 60
-        chunk = 0
-        if plan.chunks:
-            request, chunk = plan.chunks[0]
-            # The chunk that ends a prompt is a step of its own: the turn decodes from then on.
-            steps = min(steps, (request.num_tokens - request.num_computed_tokens - 1) // chunk)
-        if steps <= 1:
-            return 1
-        free = self.pool.free
-        most = decoding.count * (steps // self.block_size + 1) + chunk * steps // self.block_size + 1
-        if most <= free or self._growth_blocks(plan, steps) <= free:
-            return steps
-        low, high = 1, steps
-        while high - low > 1:
-            middle = (low + high) // 2
-            if self._growth_blocks(plan, middle) <= free:
-                low = middle
-            else:
-                high = middle
-        return low
-
-    def ends_turn(self, plan: Plan, steps: int) -> bool:
-        """Whether some turn has all its tokens after so many further steps of this plan."""
-        decoding = self._decoding
-        if decoding.count and decoding.steps_to_first_end() <= steps:
-            return True
-        return any(
-            request.num_computed_tokens + tokens * steps >= request.num_tokens
-            and request.num_output_tokens + 1 == request.max_tokens
-            for request, tokens in plan.chunks
-        )
 
     def advance(self, plan: Plan, steps: int, now_s: float) -> list[Request]:
         """Carry out the plan for so many steps, the last of which ends now; returns the turns that finished."""
-        self._take_growth(plan, steps)
+        self.take_growth(plan, steps)
         self.step += steps
-        finished = self._decoding.advance(steps)
+        finished = self.decoding.advance(steps)
         for request, tokens in plan.chunks:
             self._advance_prefill(request, tokens * steps, now_s, finished)
         if len(finished) > 1:
@@ -297,23 +231,11 @@ class Scheduler:
             self._finish(request, now_s)
         return finished
 
-    def pass_steps(self, plan: Plan, steps: int) -> None:
-        """Carry out so many steps of a plan that goes on, and begin the next one: nothing ends with them."""
-        self._take_growth(plan, steps)
-        self.step += steps
-        self.pool.allocate(self._growth_blocks(plan, steps + 1) - self._growth_blocks(plan, steps))
-        self._decoding.advance(steps)
-        if plan.chunks:
-            request, chunk = plan.chunks[0]
-            self._compute(request, chunk * steps)
-            if request.context.shared is not None:
-                self._cache_shared(request, request.num_computed_tokens + chunk)
-
     # Running turns --------------------------------------------------------------------------------------
 
     def _schedule_running(self, plan: Plan, now_s: float) -> int:
         """Give every running turn its tokens; returns what is left of the budget."""
-        decoding = self._decoding
+        decoding = self.decoding
         blocks = decoding.blocks_of_next_step()
         budget = self.config.max_num_batched_tokens - decoding.count
         request = self._prefilling
@@ -365,7 +287,7 @@ class Scheduler:
             tokens = scheduled.get(request.number, 0)
             if not tokens:
                 if request.decoding and scheduled:  # else no step runs, in which it would have to stand still
-                    self._decoding.skip(request)
+                    self.decoding.skip(request)
                 skipped.append(request)
             elif not request.decoding:
                 self._take_chunk(plan, request, tokens)
@@ -374,8 +296,7 @@ class Scheduler:
 
     def _take_chunk(self, plan: Plan, request: Request, tokens: int) -> None:
         plan.chunks.append((request, tokens))
-        if request.context.shared is not None:
-            self._cache_shared(request, request.num_computed_tokens + tokens)
+        self.cache_shared(request, request.num_computed_tokens + tokens)
 
     def _preempt(self, request: Request, scheduled_tokens: int, now_s: float) -> None:
         """Take a turn's blocks away and queue it in front; it computes everything again that eviction takes."""
@@ -556,19 +477,11 @@ class Scheduler:
     def _recall(self, program: ProgramView, now_s: float) -> int | None:
         return self.connector.recall(program, self.contexts[program.program_id], now_s)
 
-    def _refusal_stands(self) -> bool:
-        """Whether a waiting turn that was not admitted stays so until `next_event_s` or an event before."""
-        policy = self.governor.policy
-        if policy.admission.gated and not policy.admission.steady:
-            return False
-        return policy.retention.steady or not self.governor.has_pins
-
     # Progress -------------------------------------------------------------------------------------------
 
     def _advance_prefill(self, request: Request, tokens: int, now_s: float, finished: list[Request]) -> None:
-        self._compute(request, tokens)
-        if request.context.shared is not None:
-            self._cache_shared(request, request.num_computed_tokens)
+        self.compute(request, tokens)
+        self.cache_shared(request, request.num_computed_tokens)
         if request.num_computed_tokens < request.num_tokens:
             self._prefilling = request
             return
@@ -582,7 +495,7 @@ class Scheduler:
         if request.num_output_tokens == request.max_tokens:
             finished.append(request)
         else:
-            self._decoding.add(request)
+            self.decoding.add(request)
 
     def _recover(self, request: Request, now_s: float) -> None:
         """Count the time that a preemption took a turn, which gives its next token now."""
@@ -595,7 +508,7 @@ class Scheduler:
             self.resumed_s.append(request.behind_s + lost_s)
             request.behind_s = 0.0
 
-    def _compute(self, request: Request, tokens: int) -> None:
+    def compute(self, request: Request, tokens: int) -> None:
         """Count tokens of a prompt that have been computed."""
         start = request.num_computed_tokens
         request.num_computed_tokens = stop = start + tokens
@@ -641,7 +554,7 @@ class Scheduler:
         """View of a running turn with its progress, which is not written down at every step."""
         computed = request.computed_tokens
         if request.decoding:
-            computed += self._decoding.computed(request) - request.num_computed_tokens
+            computed += self.decoding.computed(request) - request.num_computed_tokens
         request.turn.computed_tokens = computed
         return request.turn
 
@@ -649,7 +562,7 @@ class Scheduler:
         del self.running[request.number]
         request.number = -1
         if request.decoding:
-            self._decoding.remove(request)
+            self.decoding.remove(request)
         elif self._prefilling is request:
             self._prefilling = None
 
@@ -662,21 +575,21 @@ class Scheduler:
         return -(-tokens // self.block_size)
 
     def _computed(self, request: Request) -> int:
-        return self._decoding.computed(request) if request.decoding else request.num_computed_tokens
+        return self.decoding.computed(request) if request.decoding else request.num_computed_tokens
 
-    def _take_growth(self, plan: Plan, steps: int) -> None:
+    def take_growth(self, plan: Plan, steps: int) -> None:
         """Take the blocks of all steps but the first, which has its own, and note how much is used then."""
         if steps > 1:
-            blocks = self._growth_blocks(plan, steps)
+            blocks = self.growth_blocks(plan, steps)
             if blocks:
                 self.pool.allocate(blocks)
         used = self.pool.num_blocks - self.pool.free
         if used > self.peak_used_blocks:
             self.peak_used_blocks = used
 
-    def _growth_blocks(self, plan: Plan, steps: int) -> int:
+    def growth_blocks(self, plan: Plan, steps: int) -> int:
         """Blocks that steps 2 to `steps` of the present plan take; a run of steps has one prompt at most."""
-        blocks = self._decoding.new_blocks(1, steps - 1)
+        blocks = self.decoding.new_blocks(1, steps - 1)
         if plan.chunks:
             request, chunk = plan.chunks[0]
             first = request.num_computed_tokens + chunk
@@ -687,12 +600,14 @@ class Scheduler:
         """Blocks the turn holds for so many tokens that have no content to be found by."""
         return self._blocks(tokens) - (request.table[-1].stop if request.table else 0)
 
-    def _cache_shared(self, request: Request, tokens: int) -> None:
+    def cache_shared(self, request: Request, tokens: int) -> None:
         """Let others hit what a turn computes of a shared prefix, as soon as it is scheduled."""
         context = request.context
+        if context.shared is None:
+            return
         done = request.table[-1].stop if request.table else 0
         full = min(tokens // self.block_size, context.shared_blocks)
-        if full > done and context.shared is not None:
+        if full > done:
             self.pool.cache(context.shared, done, full, request.table)
 
     def _cache_own(self, request: Request, tokens: int) -> None:
@@ -709,18 +624,6 @@ class Scheduler:
             log(time_s, self.step, program, turn, event, detail)
 
         return write
-
-
-def _batch(chunks: list[tuple[Request, int]], decode_requests: int, decode_context: int) -> StepBatch:
-    if not chunks:
-        return StepBatch(0, 0, 0, 0, decode_requests, decode_context)
-    tokens = context = pairs = 0
-    for request, chunk in chunks:
-        start = request.num_computed_tokens
-        tokens += chunk
-        context += start
-        pairs += prefill_pairs(chunk, start)
-    return StepBatch(len(chunks), tokens, context, pairs, decode_requests, decode_context)
 
 
 def _rank(request: Request) -> int:

@@ -6,7 +6,8 @@ import pytest
 
 import continuum_sim as cs
 from continuum_sim.engine.offload.config import TierConfig
-from continuum_sim.engine.scheduler import Plan, Scheduler
+from continuum_sim.engine.plan import Plan
+from continuum_sim.engine.scheduler import Scheduler
 from continuum_sim.errors import ConfigError
 from continuum_sim.policies import PinFor, PolicyError
 from continuum_sim.spec import parse_policy

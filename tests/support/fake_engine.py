@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from continuum_sim.engine.plan import Plan
 from continuum_sim.engine.rebuild import RebuildTime, fit_rebuild_time
 from continuum_sim.engine.request import Request
-from continuum_sim.engine.scheduler import Plan, Scheduler
+from continuum_sim.engine.scheduler import Scheduler
 from continuum_sim.policies.instants import SAME_INSTANT_S
 from continuum_sim.results.decisions import DecisionRecord, decision_line, keep_decisions
 from continuum_sim.spec import parse_policy

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 from continuum_sim.engine.config import EngineConfig
+from continuum_sim.engine.plan import Plan
 from continuum_sim.engine.request import Context, Request
-from continuum_sim.engine.scheduler import Plan, Scheduler
+from continuum_sim.engine.scheduler import Scheduler
 from continuum_sim.policies.instants import SAME_INSTANT_S
 
 

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from continuum_sim.engine.config import EngineConfig
+from continuum_sim.engine.plan import Plan
 from continuum_sim.engine.request import Request
-from continuum_sim.engine.scheduler import Plan, Scheduler
+from continuum_sim.engine.scheduler import Scheduler
 from continuum_sim.policies import Policy
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.traces.schema import Program

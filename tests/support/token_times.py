@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 
+from continuum_sim.engine.plan import Plan
 from continuum_sim.engine.request import Request
-from continuum_sim.engine.scheduler import Plan, Scheduler
+from continuum_sim.engine.scheduler import Scheduler
 
 
 class TokenTimes:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from continuum_sim.engine.config import EngineConfig
+from continuum_sim.engine.plan import Plan
 from continuum_sim.engine.request import Request
-from continuum_sim.engine.scheduler import Plan, Scheduler
+from continuum_sim.engine.scheduler import Scheduler
 from continuum_sim.traces.schema import Program
 from continuum_sim.validate.parity.tokens import TokenStory
 from continuum_sim.validate.parity.vllm_harness import RequestFactory, make_vllm_scheduler, model_output

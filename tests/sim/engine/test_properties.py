@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from continuum_sim.engine.config import EngineConfig
-from continuum_sim.engine.scheduler import Plan, Scheduler
+from continuum_sim.engine.plan import Plan
+from continuum_sim.engine.scheduler import Scheduler
 from continuum_sim.policies import Order
 from continuum_sim.policies.instants import SAME_INSTANT_S
 from continuum_sim.records import ProgramRecord, TurnRecord

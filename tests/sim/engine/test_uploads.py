@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from continuum_sim.engine.block_pool import Chain
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.offload.config import TierConfig
+from continuum_sim.engine.request import Context
 from continuum_sim.policies import Decision, Fate, PinFor, Policy, Recall, Retention, Review
 from continuum_sim.policies.soft_pins import SoftPins
 from continuum_sim.policies.views import Moment, ProgramView
@@ -266,3 +268,10 @@ def test_programs_may_leave_while_their_contexts_come(data: st.DataObject, after
     assert_same_runs(*runs)
     for replica in runs[1].simulation.cluster.replicas:
         assert replica.scheduler.pool.free == replica.scheduler.pool.num_blocks
+
+
+def test_no_blocks_of_a_shared_prefix_are_no_part() -> None:
+    """A context of which all that is left below is cached anyway comes back as nothing, not as an empty run."""
+    context = Context(Chain(), 28)
+    assert context.parts(1, 1) == []
+    assert [part[1:] for part in context.parts(27, 30)] == [(27, 28), (28, 30)]

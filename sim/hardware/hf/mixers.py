@@ -7,15 +7,38 @@ from typing import Final
 
 from continuum_sim.hardware.caches import CacheLayers
 from continuum_sim.hardware.hf.attention import chunked_attention, full_attention, sliding_attention
+from continuum_sim.hardware.hf.compressed import compressed_attention
 from continuum_sim.hardware.hf.fields import Fields
 from continuum_sim.hardware.hf.layout import Mixer
+from continuum_sim.hardware.hf.linear_attention import gated_delta, kimi_delta, lightning
+from continuum_sim.hardware.hf.mamba import mamba, mamba2, mamba2_beside_attention
+from continuum_sim.hardware.hf.mla import latent_attention, latent_projections
+from continuum_sim.hardware.hf.shared_blocks import mamba2_with_shared_block
+from continuum_sim.hardware.hf.short_conv import short_conv
 from continuum_sim.hardware.weights import Weight
 
 Mixed = tuple[list[CacheLayers], list[Weight]]
+
+
+def _nothing(_fields: Fields, _layers: Sequence[int]) -> Mixed:
+    return [], []
+
 
 MIXERS: Final[Mapping[Mixer, Callable[[Fields, Sequence[int]], Mixed]]] = {
     "full": full_attention,
     "sliding": sliding_attention,
     "chunked": chunked_attention,
+    "mla": latent_attention,
+    "latent_projections": latent_projections,
+    "compressed": compressed_attention,
+    "mamba": mamba,
+    "mamba2": mamba2,
+    "mamba2_attention": mamba2_beside_attention,
+    "mamba2_shared_block": mamba2_with_shared_block,
+    "gated_delta": gated_delta,
+    "kda": kimi_delta,
+    "lightning": lightning,
+    "conv": short_conv,
+    "none": _nothing,
 }
 """Kind of a layer -> who reads it."""

@@ -11,7 +11,7 @@ from continuum_sim.hardware.hf.attention import attention_shapes, has_qkv_bias
 from continuum_sim.hardware.hf.experts import expert_layers, expert_weights
 from continuum_sim.hardware.hf.families import family_of
 from continuum_sim.hardware.hf.fields import Fields, read_fields
-from continuum_sim.hardware.hf.layout import mixers
+from continuum_sim.hardware.hf.layout import layer_count, mixers, mlp_layers
 from continuum_sim.hardware.hf.length import model_lengths
 from continuum_sim.hardware.hf.mixers import MIXERS
 from continuum_sim.hardware.hf.mlp import mlp_weights
@@ -46,7 +46,7 @@ def read_model(outer: Fields, *, name: str) -> ModelSpec:
         name=str(known) if known else name,
         source=f"Hugging Face configuration {outer.path}",
         model_type=fields.model_type,
-        n_layers=fields.count("num_hidden_layers", default=1),
+        n_layers=layer_count(fields),
         hidden=fields.count("hidden_size", default=1),
         n_heads=fields.count("num_attention_heads", default=1),
         intermediate=fields.count("intermediate_size", default=1),
@@ -78,7 +78,7 @@ def _with_layers(spec: ModelSpec, outer: Fields, fields: Fields) -> ModelSpec:
     routed = expert_layers(fields, spec.n_layers)
     if routed:
         weights += expert_weights(fields, routed)
-    if dense := [layer for layer in range(spec.n_layers) if layer not in routed]:
+    if dense := [layer for layer in mlp_layers(fields, spec.n_layers) if layer not in routed]:
         weights += mlp_weights(fields, dense)
     weights += _norms(spec)
     weights += table_weights(fields)

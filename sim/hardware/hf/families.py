@@ -47,6 +47,8 @@ class Family:
     """Every how many layers one sees the whole context where no field says it; 0: all layers slide, or none."""
     window_more: int = 0
     """Tokens that vLLM adds to the window."""
+    window_flag: bool = False
+    """Whether `use_sliding_window`, false by default, says that the layers from `max_window_layers` on slide."""
     last_full: bool = False
     """Whether the last layer sees the whole context whatever the fields say."""
     window_all_or_none: bool = False

@@ -94,8 +94,7 @@ def expert_letters(fields: Fields, n_layers: int) -> tuple[int, ...] | None:
 
 def window(fields: Fields) -> int | None:
     """Return the tokens that sliding layers attend to; None where no layer slides."""
-    # Only some classes look at `use_sliding_window`; their default is false.
-    if "use_sliding_window" in fields.defaults and not fields.flag("use_sliding_window"):
+    if family_of(fields.model_type).window_flag and not fields.flag("use_sliding_window"):
         return None
     if not fields.get("sliding_window"):
         return None
@@ -148,7 +147,7 @@ def _layer_types(fields: Fields, n_layers: int) -> list[Mixer] | None:
     types = fields.each("layer_types", "layers_block_type")
     if types is not None:
         return _read_types(fields, types, n_layers)
-    if "max_window_layers" in fields.defaults:
+    if family.window_flag or "max_window_layers" in fields.defaults:
         return _after(fields, n_layers)
     if family.recurrence:
         return [family.recurrence] * n_layers
@@ -218,8 +217,10 @@ def _cwm(fields: Fields, n_layers: int) -> Sequence[Mixer]:
 
 def _smollm3(fields: Fields, n_layers: int) -> Sequence[Mixer]:
     """Layers without positions slide, where any does."""
-    if fields.each("layer_types") is not None or window(fields) is None:
+    if fields.each("layer_types") is not None:
         return _attention(fields, n_layers)
+    if window(fields) is None or not fields.flag("use_sliding_window"):
+        return ("full",) * n_layers
     every = fields.count("no_rope_layer_interval", default=4)
     rope = fields.each("no_rope_layers") or [(layer + 1) % every for layer in range(n_layers)]
     _check_long(fields, "no_rope_layers", rope, n_layers)

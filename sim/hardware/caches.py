@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 from typing import Literal
 
 CacheKind = Literal["full", "sliding", "chunked", "mla", "recurrent"]
-"""vLLM's FullAttentionSpec, SlidingWindowSpec, ChunkedLocalAttentionSpec, MLAAttentionSpec and MambaSpec."""
+"""vLLM's FullAttentionSpec, SlidingWindowSpec, ChunkedLocalAttentionSpec, MLAAttentionSpec (with a window
+SlidingWindowMLASpec) and MambaSpec."""
 
 
 @dataclass(frozen=True)
@@ -20,16 +20,12 @@ class State:
     """The dimension that tensor parallelism divides."""
     element_bytes: int = 2
     whole: int = 0
-    """How much of that dimension every rank holds: of the groups of Mamba 2 where all heads share one."""
+    """How much of that dimension every rank holds: of Mamba 2 whose heads all share one group, that group's."""
 
     def shape_on(self, tensor_parallel_size: int) -> tuple[int, ...]:
         """Return its shape on one of the ranks."""
         divided = (self.shape[self.split] - self.whole) // tensor_parallel_size + self.whole
-        return self.shape[: self.split] + (divided,) + self.shape[self.split + 1 :]
-
-    def bytes_on(self, tensor_parallel_size: int) -> int:
-        """Bytes of it on one of the ranks."""
-        return prod(self.shape_on(tensor_parallel_size)) * self.element_bytes
+        return (*self.shape[: self.split], divided, *self.shape[self.split + 1 :])
 
 
 @dataclass(frozen=True)
@@ -47,20 +43,21 @@ class CacheLayers:
     value_dim: int | None = None
     """Numbers of a value in one head; None: as many as a key. 0 for MLA."""
     window: int | None = None
-    """Tokens that sliding layers attend to, or tokens of a chunk."""
+    """Tokens that sliding layers attend to (those of kind `mla` too where it is set), or tokens of a chunk."""
     states: tuple[State, ...] = ()
-    element_bytes: int | None = None
-    """Bytes of a number whatever type the KV cache is asked to have; None: as it is asked to."""
-    fp8_token_bytes: int | None = None
-    """Bytes of a token in an fp8 cache where scales and unquantised parts lie between the numbers; None: one a number."""
-    token_bytes: int | None = None
-    """Bytes of an entry in a cache of any type, scales included; None: as the numbers are."""
-    tokens_per_entry: int = 1
-    """Tokens that one entry stands for."""
-    block_tokens: int | None = None
-    """Tokens of a block where it is not as large as that of other layers."""
-    page_multiple_bytes: int = 1
-    """A block's bytes are filled up to a multiple."""
+    block_size: int | None = None
+    """Tokens of a block where the layers have a size of their own, as DeepSeek-V4's; None: the engine's."""
+    tokens_per_state: int = 1
+    """Tokens that one stored vector stands for: DeepSeek-V4 compresses 4 or 128 into one."""
+    state_content_bytes: int | None = None
+    """Bytes that one head stores of a token whatever the type of the KV cache; None: by its type."""
+    fp8_state_content_bytes: int | None = None
+    """Bytes that one head stores of a token in a KV cache of fp8 where scales lie beside the numbers: 656 for sparse
+    MLA (`fp8_ds_mla`)."""
+    alignment: int = 1
+    """Bytes that a block is padded to a multiple of."""
+    num_prefill_checkpoint_blocks: int = 0
+    """Blocks more that a recurrent layer takes to keep its state inside a prefill: 1 for Mamba 2."""
 
     @property
     def n_layers(self) -> int:

@@ -19,6 +19,9 @@ _TOKEN_BYTES: Final = 584
 _ALIGNED_BYTES: Final = 576
 """Pages are filled up to a multiple of this."""
 
+_INDEXED: Final = 4
+"""How many tokens become one where an indexer picks those to attend to."""
+
 _WINDOW_BLOCK: Final = 64
 _STATE_BLOCKS: Final = {4: 4, 128: 8}
 """Tokens of a page of what is not compressed yet, by how many tokens become one."""
@@ -44,76 +47,46 @@ def compressed_attention(fields: Fields, layers: Sequence[int]) -> tuple[list[Ca
 
 
 def _window(fields: Fields, layers: Sequence[int]) -> CacheLayers:
-    return CacheLayers(
-        "sliding",
-        tuple(layers),
-        fields.count("num_attention_heads"),
-        1,
-        fields.count("head_dim"),
-        value_dim=0,
-        window=fields.count("sliding_window"),
-        token_bytes=_TOKEN_BYTES,
-        block_tokens=_WINDOW_BLOCK,
-        page_multiple_bytes=_ALIGNED_BYTES,
-    )
+    window = fields.count("sliding_window")
+    return _vectors(fields, layers, window=window, block_size=_WINDOW_BLOCK, state_content_bytes=_TOKEN_BYTES)
+
+
+def _vectors(fields: Fields, layers: Sequence[int], head_dim: int | None = None, **stored: int) -> CacheLayers:
+    size = fields.count("head_dim") if head_dim is None else head_dim
+    n_heads = fields.count("num_attention_heads") if head_dim is None else 0
+    return CacheLayers("mla", tuple(layers), n_heads, 1, size, value_dim=0, alignment=_ALIGNED_BYTES, **stored)
 
 
 def _compressor(fields: Fields, layers: tuple[int, ...], ratio: int) -> tuple[list[CacheLayers], list[Weight]]:
     head_dim, at = fields.count("head_dim"), "model.layers.{}.attn."
-    n_heads = fields.count("num_attention_heads")
-    vectors = CacheLayers(
-        "mla",
-        layers,
-        n_heads,
-        1,
-        head_dim,
-        value_dim=0,
-        token_bytes=_TOKEN_BYTES,
-        tokens_per_entry=ratio,
-        page_multiple_bytes=_ALIGNED_BYTES,
-    )
-    caches, weights = [vectors, _uncompressed(layers, head_dim, ratio)], _compressor_weights(fields, layers, at, head_dim, ratio)
-    if ratio == 4:
-        key, indexers = fields.count("index_head_dim", default=128), fields.count("index_n_heads")
-        index = CacheLayers(
-            "mla",
-            layers,
-            0,
-            1,
-            key + key // 128 * 4,
-            value_dim=0,
-            element_bytes=1,
-            tokens_per_entry=ratio,
-            page_multiple_bytes=_ALIGNED_BYTES,
-        )
-        caches += [index, _uncompressed(layers, key, ratio)]
+    caches = [
+        _vectors(fields, layers, state_content_bytes=_TOKEN_BYTES, tokens_per_state=ratio),
+        _uncompressed(fields, layers, head_dim, ratio),
+    ]
+    weights = _compressor_weights(fields, layers, at, head_dim, ratio)
+    if ratio == _INDEXED:
+        key, n_keys = fields.count("index_head_dim", default=128), fields.count("index_n_heads")
+        stored = key + key // 128 * 4  # fp8, and a scale in fp32 for each 128
+        index = _vectors(fields, layers, stored, state_content_bytes=stored, tokens_per_state=ratio)
+        caches = [index, _uncompressed(fields, layers, key, ratio), *caches]  # vLLM's order
         weights += [
-            Weight(f"{at}indexer.wq_b", indexers * key, fields.count("q_lora_rank"), layers),
-            Weight(f"{at}indexer.weights_proj", indexers, fields.count("hidden_size"), layers),
+            Weight(f"{at}indexer.wq_b", n_keys * key, fields.count("q_lora_rank"), layers),
+            Weight(f"{at}indexer.weights_proj", n_keys, fields.count("hidden_size"), layers),
+            *_compressor_weights(fields, layers, f"{at}indexer.", key, ratio),
         ]
-        weights += _compressor_weights(fields, layers, f"{at}indexer.", key, ratio)
     return caches, weights
 
 
 def _overlap(ratio: int) -> int:
     """Compressors of 4 tokens look at the 4 before as well, with weights of their own."""
-    return 2 if ratio == 4 else 1
+    return 2 if ratio == _INDEXED else 1
 
 
-def _uncompressed(layers: tuple[int, ...], head_dim: int, ratio: int) -> CacheLayers:
-    """Values and gates of the tokens that the next vector is made of, exact."""
-    return CacheLayers(
-        "sliding",
-        layers,
-        0,
-        1,
-        2 * _overlap(ratio) * head_dim,
-        value_dim=0,
-        window=_overlap(ratio) * ratio,
-        element_bytes=4,
-        block_tokens=_STATE_BLOCKS[ratio],
-        page_multiple_bytes=_ALIGNED_BYTES,
-    )
+def _uncompressed(fields: Fields, layers: tuple[int, ...], head_dim: int, ratio: int) -> CacheLayers:
+    """Values and gates of the tokens that the next vector is made of, in fp32."""
+    numbers, window = 2 * _overlap(ratio) * head_dim, _overlap(ratio) * ratio
+    block = _STATE_BLOCKS[ratio]
+    return _vectors(fields, layers, numbers, window=window, block_size=block, state_content_bytes=4 * numbers)
 
 
 def _compressor_weights(

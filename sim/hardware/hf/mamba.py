@@ -129,7 +129,7 @@ def mamba2(fields: Fields, layers: Sequence[int]) -> tuple[list[CacheLayers], li
         State((shape.kernel - 1, shape.inner + grouped), 1, conv, whole),
         State((heads, shape.head_dim, shape.state), 0, temporal),
     )
-    return [CacheLayers("recurrent", where, states=states)], weights
+    return [CacheLayers("recurrent", where, states=states, num_prefill_checkpoint_blocks=1)], weights
 
 
 def mamba2_beside_attention(fields: Fields, layers: Sequence[int]) -> tuple[list[CacheLayers], list[Weight]]:

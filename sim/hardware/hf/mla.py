@@ -57,14 +57,15 @@ def latent_attention(fields: Fields, layers: Sequence[int]) -> tuple[list[CacheL
         1,
         shape.latent + shape.rotary,
         value_dim=0,
-        fp8_token_bytes=_SPARSE_FP8_TOKEN_BYTES if sparse else None,
+        fp8_state_content_bytes=_SPARSE_FP8_TOKEN_BYTES if sparse else None,
     )
     caches, weights = [cache], _projections(fields, shape, where)
     indexed = tuple(layer for layer in layers if sparse and _has_indexer(fields, layer))
     if indexed:
         key = fields.count("index_head_dim", default=128)
         stored = key + key // _INDEXER_BLOCK * 4
-        caches.append(CacheLayers("mla", indexed, 0, 1, stored, value_dim=0, element_bytes=1))
+        index = CacheLayers("mla", indexed, 0, 1, stored, value_dim=0, state_content_bytes=stored)
+        caches = [index, cache]  # vLLM's order
         weights += _indexer(fields, shape, indexed, key)
     return caches, weights
 

@@ -7,7 +7,7 @@ indexer's, and for each compressor the tokens that are not compressed yet.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from continuum_sim.hardware.caches import CacheLayers
 from continuum_sim.hardware.hf.fields import Fields
@@ -51,7 +51,7 @@ def _window(fields: Fields, layers: Sequence[int]) -> CacheLayers:
     return _vectors(fields, layers, window=window, block_size=_WINDOW_BLOCK, state_content_bytes=_TOKEN_BYTES)
 
 
-def _vectors(fields: Fields, layers: Sequence[int], head_dim: int | None = None, **stored: int) -> CacheLayers:
+def _vectors(fields: Fields, layers: Sequence[int], head_dim: int | None = None, **stored: Any) -> CacheLayers:
     size = fields.count("head_dim") if head_dim is None else head_dim
     n_heads = fields.count("num_attention_heads") if head_dim is None else 0
     return CacheLayers("mla", tuple(layers), n_heads, 1, size, value_dim=0, alignment=_ALIGNED_BYTES, **stored)
@@ -89,9 +89,7 @@ def _uncompressed(fields: Fields, layers: tuple[int, ...], head_dim: int, ratio:
     return _vectors(fields, layers, numbers, window=window, block_size=block, state_content_bytes=4 * numbers)
 
 
-def _compressor_weights(
-    fields: Fields, layers: tuple[int, ...], at: str, head_dim: int, ratio: int
-) -> list[Weight]:
+def _compressor_weights(fields: Fields, layers: tuple[int, ...], at: str, head_dim: int, ratio: int) -> list[Weight]:
     wide, hidden = _overlap(ratio) * head_dim, fields.count("hidden_size")
     return [
         Weight(f"{at}compressor.fused_wkv_wgate", 2 * wide, hidden, layers),
@@ -101,7 +99,11 @@ def _compressor_weights(
 
 
 def _projections(fields: Fields, layers: tuple[int, ...]) -> list[Weight]:
-    hidden, n_heads, head_dim = fields.count("hidden_size"), fields.count("num_attention_heads"), fields.count("head_dim")
+    hidden, n_heads, head_dim = (
+        fields.count("hidden_size"),
+        fields.count("num_attention_heads"),
+        fields.count("head_dim"),
+    )
     latent, groups, of_group = fields.count("q_lora_rank"), fields.count("o_groups"), fields.count("o_lora_rank")
     at = "model.layers.{}.attn."
     return [

@@ -47,8 +47,9 @@ class Family:
     """Every how many layers one sees the whole context where no field says it; 0: all layers slide, or none."""
     window_more: int = 0
     """Tokens that vLLM adds to the window."""
-    window_flag: bool = False
-    """Whether `use_sliding_window`, false by default, says that the layers from `max_window_layers` on slide."""
+    window_flag: Literal["none", "all", "from"] = "none"
+    """What `use_sliding_window`, false by default, decides: nothing, that all layers slide, or that those from
+    `max_window_layers` on do."""
     last_full: bool = False
     """Whether the last layer sees the whole context whatever the fields say."""
     window_all_or_none: bool = False

@@ -53,6 +53,10 @@ def shares_kv(fields: Fields, layer: int, n_layers: int) -> bool:
     return layer >= n_layers - fields.count("num_kv_shared_layers", default=0, least=0)
 
 
+_WITHOUT_HEAD_DIM: Final = ("cohere2", "cohere_compass_text")
+"""Kinds whose class divides the width by the heads, whatever the file says."""
+
+
 def _heads(fields: Fields, n_heads: int, n_kv_heads: int | None = None, head_dim: int | None = None) -> Heads:
     if n_kv_heads is None:
         names = ("num_key_value_heads", "num_kv_heads", "n_head_kv", "num_attention_groups", "multi_query_group_num")
@@ -60,8 +64,9 @@ def _heads(fields: Fields, n_heads: int, n_kv_heads: int | None = None, head_dim
     if n_heads % n_kv_heads:
         raise fields.error("num_key_value_heads", n_kv_heads, f"a divisor of num_attention_heads ({n_heads})")
     if head_dim is None:
-        hidden = fields.count("hidden_size", default=1)
-        head_dim = fields.count("head_dim", "attention_head_dim", "hidden_size_per_head", default=hidden // n_heads)
+        head_dim = fields.count("hidden_size", default=1) // n_heads
+        if fields.model_type not in _WITHOUT_HEAD_DIM:
+            head_dim = fields.count("head_dim", "attention_head_dim", "hidden_size_per_head", default=head_dim)
     return Heads(n_heads, n_kv_heads, head_dim)
 
 
@@ -114,7 +119,10 @@ def _mimo_v2(fields: Fields, _layer: int, mixer: Mixer) -> Heads:
 
 
 def _nas(fields: Fields, layer: int, _mixer: Mixer) -> Heads:
-    n_heads, group = fields.count("num_attention_heads"), block_config(fields, layer, "attention").get("n_heads_in_group")
+    n_heads, group = (
+        fields.count("num_attention_heads"),
+        block_config(fields, layer, "attention").get("n_heads_in_group"),
+    )
     if isinstance(group, bool) or not isinstance(group, int) or group < 1 or n_heads % group:
         raise fields.error(f"n_heads_in_group of layer {layer}", group, f"a divisor of {n_heads}, the query heads")
     return _heads(fields, n_heads, n_heads // group)

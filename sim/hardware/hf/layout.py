@@ -94,7 +94,7 @@ def expert_letters(fields: Fields, n_layers: int) -> tuple[int, ...] | None:
 
 def window(fields: Fields) -> int | None:
     """Return the tokens that sliding layers attend to; None where no layer slides."""
-    if family_of(fields.model_type).window_flag and not fields.flag("use_sliding_window"):
+    if family_of(fields.model_type).window_flag != "none" and not fields.flag("use_sliding_window"):
         return None
     if not fields.get("sliding_window"):
         return None
@@ -147,7 +147,7 @@ def _layer_types(fields: Fields, n_layers: int) -> list[Mixer] | None:
     types = fields.each("layer_types", "layers_block_type")
     if types is not None:
         return _read_types(fields, types, n_layers)
-    if family.window_flag or "max_window_layers" in fields.defaults:
+    if family.window_flag == "from" or "max_window_layers" in fields.defaults:
         return _after(fields, n_layers)
     if family.recurrence:
         return [family.recurrence] * n_layers
@@ -343,6 +343,7 @@ _LAYOUTS: Final[Mapping[str, Callable[[Fields, int], Sequence[Mixer]]]] = {
     "qwen3_5_moe_text": _qwen_next,
     "qwen3_5_text": _qwen_next,
     "qwen3_next": _qwen_next,
+    "qwen2_moe": _all("full"),  # its class makes every other layer slide, and vLLM then none
     "smollm3": _smollm3,
     "zamba2": _zamba2,
 }

@@ -41,7 +41,9 @@ class _Shape:
             latent=fields.count("kv_lora_rank"),
             rotary=fields.count("qk_rope_head_dim"),
             plain=fields.count("qk_nope_head_dim"),
-            value=fields.count("v_head_dim", default=None if fields.model_type != "minicpm3" else _minicpm3_value(fields)),
+            value=fields.count(
+                "v_head_dim", default=None if fields.model_type != "minicpm3" else _minicpm3_value(fields)
+            ),
             query_latent=None if query is None else fields.count("q_lora_rank"),
         )
 
@@ -120,7 +122,11 @@ def _has_indexer(fields: Fields, layer: int) -> bool:
 
 def _indexer(fields: Fields, shape: _Shape, layers: tuple[int, ...], key: int) -> list[Weight]:
     """Weights that every rank holds whole."""
-    hidden, n_heads, at = fields.count("hidden_size"), fields.count("index_n_heads"), "model.layers.{}.self_attn.indexer."
+    hidden, n_heads, at = (
+        fields.count("hidden_size"),
+        fields.count("index_n_heads"),
+        "model.layers.{}.self_attn.indexer.",
+    )
     if shape.query_latent is None:
         raise fields.error("q_lora_rank", None, "a number, which sparse attention takes its queries from")
     return [

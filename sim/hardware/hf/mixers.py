@@ -9,7 +9,7 @@ from continuum_sim.hardware.caches import CacheLayers
 from continuum_sim.hardware.hf.attention import chunked_attention, full_attention, sliding_attention
 from continuum_sim.hardware.hf.compressed import compressed_attention
 from continuum_sim.hardware.hf.fields import Fields
-from continuum_sim.hardware.hf.layout import Mixer
+from continuum_sim.hardware.hf.layout import Mixer, mixers
 from continuum_sim.hardware.hf.linear_attention import gated_delta, kimi_delta, lightning
 from continuum_sim.hardware.hf.mamba import mamba, mamba2, mamba2_beside_attention
 from continuum_sim.hardware.hf.mla import latent_attention, latent_projections
@@ -42,3 +42,21 @@ MIXERS: Final[Mapping[Mixer, Callable[[Fields, Sequence[int]], Mixed]]] = {
     "none": _nothing,
 }
 """Kind of a layer -> who reads it."""
+
+
+def mixed(fields: Fields, n_layers: int) -> Mixed:
+    """Return what all layers keep, and the weights they mix tokens with.
+
+    Raises
+    ------
+    ConfigError, Unread
+        For a field that is malformed, or a kind of layer that is not known.
+    """
+    caches: list[CacheLayers] = []
+    weights: list[Weight] = []
+    kinds = mixers(fields, n_layers)
+    for kind in dict.fromkeys(kinds):
+        kept, held = MIXERS[kind](fields, [layer for layer, mixer in enumerate(kinds) if mixer == kind])
+        caches += kept
+        weights += held
+    return caches, weights

@@ -11,9 +11,9 @@ from continuum_sim.hardware.hf.attention import attention_shapes, has_qkv_bias
 from continuum_sim.hardware.hf.experts import expert_layers, expert_weights
 from continuum_sim.hardware.hf.families import family_of
 from continuum_sim.hardware.hf.fields import Fields, read_fields
-from continuum_sim.hardware.hf.layout import layer_count, mixers, mlp_layers
+from continuum_sim.hardware.hf.layout import layer_count, mlp_layers
 from continuum_sim.hardware.hf.length import model_lengths
-from continuum_sim.hardware.hf.mixers import MIXERS
+from continuum_sim.hardware.hf.mixers import mixed
 from continuum_sim.hardware.hf.mlp import mlp_weights
 from continuum_sim.hardware.hf.quantisation import quantised
 from continuum_sim.hardware.hf.tables import table_weights
@@ -61,20 +61,18 @@ def read_model(outer: Fields, *, name: str) -> ModelSpec:
         norms_per_layer=family_of(fields.model_type).norms,
     )
     try:
-        return _with_layers(spec, outer, fields)
+        caches, weights = mixed(fields, spec.n_layers)
     except Unread as reason:
         return replace(spec, unread=str(reason), caches=_plain_caches(fields, spec.n_layers))
+    spec = replace(spec, caches=tuple(caches))
+    try:
+        return _with_weights(spec, outer, fields, weights)
+    except Unread as reason:
+        return replace(spec, unread=str(reason))
 
 
-def _with_layers(spec: ModelSpec, outer: Fields, fields: Fields) -> ModelSpec:
-    caches: list[CacheLayers] = []
-    weights: list[Weight] = []
-    kinds = mixers(fields, spec.n_layers)
-    for kind in dict.fromkeys(kinds):
-        layers = tuple(layer for layer, mixer in enumerate(kinds) if mixer == kind)
-        kept, held = MIXERS[kind](fields, layers)
-        caches += kept
-        weights += held
+def _with_weights(spec: ModelSpec, outer: Fields, fields: Fields, mixing: list[Weight]) -> ModelSpec:
+    weights = list(mixing)
     routed = expert_layers(fields, spec.n_layers)
     if routed:
         weights += expert_weights(fields, routed)
@@ -84,9 +82,7 @@ def _with_layers(spec: ModelSpec, outer: Fields, fields: Fields) -> ModelSpec:
     weights += table_weights(fields)
     weights += tower_weights(outer)
     stored = quantised(outer, weights)
-    return replace(
-        spec, caches=tuple(caches), weights=stored.weights, quantization=stored.name, kv_scheme=stored.kv_scheme
-    )
+    return replace(spec, weights=stored.weights, quantization=stored.name, kv_scheme=stored.kv_scheme)
 
 
 def _norms(spec: ModelSpec) -> list[Weight]:

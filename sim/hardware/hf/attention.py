@@ -75,7 +75,8 @@ def attention_weights(fields: Fields, cache: CacheLayers, *, keeps: bool = True)
     if family.o_bias or _any(fields, family.o_bias_flags):
         found.append(Weight(f"{at}o_proj.bias", hidden, layers=layers, use="vector"))
     if family.head_gate and fields.get(family.head_gate):
-        of_each = cache.head_dim if family.head_gate_wide else 1
+        wide = family.head_gate_wide or fields.get(family.head_gate) == "per-element"
+        of_each = cache.head_dim if wide else 1
         rows = cache.n_heads * of_each
         found.append(Weight(f"{at}g_proj", rows, hidden, layers, parts=cache.n_heads))
     if family.sinks == "all" or (family.sinks == "sliding" and cache.kind == "sliding"):

@@ -345,6 +345,7 @@ _LAYOUTS: Final[Mapping[str, Callable[[Fields, int], Sequence[Mixer]]]] = {
     "qwen3_next": _qwen_next,
     "qwen2_moe": _all("full"),  # its class makes every other layer slide, and vLLM then none
     "smollm3": _smollm3,
+    "step3_text": _all("factorised"),
     "zamba2": _zamba2,
 }
 """Kinds whose layers no common field tells apart."""

@@ -8,6 +8,7 @@ from typing import Final
 from continuum_sim.hardware.caches import CacheLayers
 from continuum_sim.hardware.hf.attention import chunked_attention, full_attention, sliding_attention
 from continuum_sim.hardware.hf.compressed import compressed_attention
+from continuum_sim.hardware.hf.factorised import factorised_attention
 from continuum_sim.hardware.hf.fields import Fields
 from continuum_sim.hardware.hf.layout import Mixer, mixers
 from continuum_sim.hardware.hf.linear_attention import gated_delta, kimi_delta, lightning
@@ -28,6 +29,7 @@ MIXERS: Final[Mapping[Mixer, Callable[[Fields, Sequence[int]], Mixed]]] = {
     "full": full_attention,
     "sliding": sliding_attention,
     "chunked": chunked_attention,
+    "factorised": factorised_attention,
     "mla": latent_attention,
     "latent_projections": latent_projections,
     "compressed": compressed_attention,

@@ -15,7 +15,7 @@ def short_conv(fields: Fields, layers: Sequence[int]) -> tuple[list[CacheLayers]
     width, at = fields.count("conv_dim", default=hidden), "model.layers.{}.conv."
     weights = [
         Weight(f"{at}in_proj", 3 * width, hidden, where, parts=width),
-        Weight(f"{at}conv", width, kernel, where, parts=width),
+        Weight(f"{at}conv1d", width, kernel, where, parts=width),
         Weight(f"{at}out_proj", hidden, width, where, parts=width),
     ]
     if fields.flag("conv_bias"):

@@ -32,8 +32,11 @@ _OTHER: Final = {
     "linear_": "linear attention",
     "mamba_": "state-space layers",
     "ssm_": "state-space layers",
+    "index_": "sparse attention with an indexer",
+    "hc_": "hyper-connections",
+    "swa_num_": "heads of sliding layers",
 }
-"""How fields begin of layers that mix tokens otherwise."""
+"""How fields begin of layers that mix tokens otherwise, in the file or in the class."""
 
 _LATENT: Final = (
     "axk1",
@@ -53,6 +56,8 @@ def layer_count(fields: Fields) -> int:
     """Return how many layers there are; 1 where nothing says it."""
     if not fields.has("num_hidden_layers") and (pattern := _nemotron_pattern(fields)):
         return len(pattern)
+    if fields.model_type == "longcat_flash":  # each layer of its own attends twice
+        return 2 * fields.count("num_layers")
     return fields.count("num_hidden_layers", default=1)
 
 
@@ -64,8 +69,6 @@ def mixers(fields: Fields, n_layers: int) -> tuple[Mixer, ...]:
     ConfigError, Unread
         For a field that is malformed, or a kind of layer that is not known.
     """
-    if fields.flag("is_encoder_decoder"):
-        raise ConfigError(f"{fields.path}: {fields.model_type!r} has an encoder, expected a model of a decoder alone")
     if (layout := _LAYOUTS.get(fields.model_type)) is not None:
         return tuple(layout(fields, n_layers))
     if fields.model_type in _LATENT and fields.get("kv_lora_rank") is not None:
@@ -126,7 +129,7 @@ def _sub(blocks: Sequence[Any], layer: int, part: str) -> Mapping[str, Any]:
 
 def _check_attends(fields: Fields) -> None:
     for prefix, what in _OTHER.items():
-        if any(name.startswith(prefix) and value for name, value in fields.own.items()):
+        if any(name.startswith(prefix) and value for name, value in {**fields.defaults, **fields.own}.items()):
             raise Unread(f"{fields.path}: {what} of {fields.model_type!r} is not known")
 
 

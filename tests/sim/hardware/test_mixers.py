@@ -143,9 +143,12 @@ def test_too_few_or_unknown_layers_are_named(tmp_path: Path) -> None:
         model(tmp_path, "llama", layer_types=["telepathy"] * 8).known_weights()
 
 
-def test_a_model_with_an_encoder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="'t5' has an encoder, expected a model of a decoder alone"):
-        model(tmp_path, "t5", is_encoder_decoder=True)
+def test_layers_that_mix_tokens_otherwise_are_not_taken_for_attention(tmp_path: Path) -> None:
+    unknown = "is not known; use --step-time fitted:FILE"
+    with pytest.raises(ConfigError, match=rf"state-space layers of 'novel' {unknown}"):
+        model(tmp_path, "novel", ssm_state_size=16).known_weights()
+    with pytest.raises(ConfigError, match=rf"linear attention of 'olmo_hybrid' {unknown}"):  # its class alone says so
+        model(tmp_path, "olmo_hybrid").known_weights()
 
 
 def test_heads_that_differ_from_layer_to_layer(tmp_path: Path) -> None:

@@ -230,6 +230,16 @@ def _smollm3(fields: Fields, n_layers: int) -> Sequence[Mixer]:
     return ["full" if rope[layer] else "sliding" for layer in range(n_layers)]
 
 
+def _minimax_m3(fields: Fields, n_layers: int) -> Sequence[Mixer]:
+    """The first layers see everything, the others what their indexers pick."""
+    given = fields.get("sparse_attention_config")
+    sparse = given.get("sparse_attention_freq") if isinstance(given, dict) else None
+    if not isinstance(sparse, list):
+        sparse = [layer >= 3 for layer in range(n_layers)]
+    _check_long(fields, "sparse_attention_freq", sparse, n_layers)
+    return ["block_sparse" if each else "full" for each in sparse[:n_layers]]
+
+
 def _mimo_v2(fields: Fields, n_layers: int) -> Sequence[Mixer]:
     pattern = fields.each("hybrid_layer_pattern")
     if pattern is None:
@@ -341,8 +351,11 @@ _LAYOUTS: Final[Mapping[str, Callable[[Fields, int], Sequence[Mixer]]]] = {
     "mimo_v2": _mimo_v2,
     "mimo_v2_flash": _mimo_v2,
     "minicpm3": _all("latent_projections"),
+    "minimax_m3_text": _minimax_m3,
+    "minimax_m3_vl_text": _minimax_m3,
     "nemotron-nas": _nas,
     "nemotron_h": _nemotron_h,
+    "olmo_hybrid": _qwen_next,
     "qwen3_5_moe_text": _qwen_next,
     "qwen3_5_text": _qwen_next,
     "qwen3_next": _qwen_next,

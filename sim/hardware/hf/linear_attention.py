@@ -12,10 +12,13 @@ from continuum_sim.hardware.weights import FP32, Weight
 
 
 def gated_delta(fields: Fields, layers: Sequence[int]) -> tuple[list[CacheLayers], list[Weight]]:
-    """Return states and weights of gated delta nets (Qwen3-Next and 3.5)."""
+    """Return states and weights of gated delta nets (Qwen3-Next and 3.5, OLMo Hybrid)."""
     hidden, where = fields.count("hidden_size"), tuple(layers)
-    n_keys, n_values = fields.count("linear_num_key_heads"), fields.count("linear_num_value_heads")
-    key, value = fields.count("linear_key_head_dim"), fields.count("linear_value_head_dim")
+    n_heads = fields.count("num_attention_heads")
+    n_keys = fields.count("linear_num_key_heads", default=n_heads)
+    n_values = fields.count("linear_num_value_heads", default=n_heads)
+    key = fields.count("linear_key_head_dim", default=3 * hidden // (4 * n_keys))  # as OLMo's class has it
+    value = fields.count("linear_value_head_dim", default=2 * key)
     kernel = fields.count("linear_conv_kernel_dim", default=4)
     keys, values, at = n_keys * key, n_values * value, "model.layers.{}.linear_attn."
     mixed = 2 * keys + values

@@ -7,6 +7,7 @@ from typing import Final
 
 from continuum_sim.hardware.caches import CacheLayers
 from continuum_sim.hardware.hf.attention import chunked_attention, full_attention, sliding_attention
+from continuum_sim.hardware.hf.block_sparse import block_sparse_attention
 from continuum_sim.hardware.hf.compressed import compressed_attention
 from continuum_sim.hardware.hf.factorised import factorised_attention
 from continuum_sim.hardware.hf.fields import Fields
@@ -29,6 +30,7 @@ MIXERS: Final[Mapping[Mixer, Callable[[Fields, Sequence[int]], Mixed]]] = {
     "full": full_attention,
     "sliding": sliding_attention,
     "chunked": chunked_attention,
+    "block_sparse": block_sparse_attention,
     "factorised": factorised_attention,
     "mla": latent_attention,
     "latent_projections": latent_projections,

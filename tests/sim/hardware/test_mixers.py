@@ -147,8 +147,8 @@ def test_layers_that_mix_tokens_otherwise_are_not_taken_for_attention(tmp_path: 
     unknown = "is not known; use --step-time fitted:FILE"
     with pytest.raises(ConfigError, match=rf"state-space layers of 'novel' {unknown}"):
         model(tmp_path, "novel", ssm_state_size=16).known_weights()
-    with pytest.raises(ConfigError, match=rf"linear attention of 'olmo_hybrid' {unknown}"):  # its class alone says so
-        model(tmp_path, "olmo_hybrid").known_weights()
+    with pytest.raises(ConfigError, match=rf"linear attention of 'minimax' {unknown}"):  # its class alone says so
+        model(tmp_path, "minimax").known_weights()
 
 
 def test_heads_that_differ_from_layer_to_layer(tmp_path: Path) -> None:
@@ -259,6 +259,15 @@ def test_sparse_attention_keeps_a_key_for_its_indexer(tmp_path: Path) -> None:
     assert indexer.layers == (0, 1, 4, 7)
     indexer, _ = model(tmp_path, "glm_moe_dsa", **LATENT, **index, index_topk_pattern="FSSSFSSS").caches
     assert indexer.layers == (0, 4)
+
+
+def test_layers_of_minimax_m3_keep_a_key_for_their_indexers(tmp_path: Path) -> None:
+    sparse = {"sparse_index_dim": 32, "sparse_attention_freq": [0, 0, 1, 1, 1, 1, 1, 1]}
+    fields = {"sparse_attention_config": sparse, "num_local_experts": None}
+    read = model(tmp_path, "minimax_m3_text", **fields)
+    assert kinds(read) == "FF" + 6 * "FL"
+    assert weight(read, "index_q_proj").bytes_per_rank(8) == 6 * 2 * 32 * 64
+    assert next(one for one in read.caches if one.kind == "mla").state_content_bytes == 2 * 32
 
 
 def test_one_group_of_mamba_2_is_on_every_rank(tmp_path: Path) -> None:

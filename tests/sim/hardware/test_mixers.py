@@ -81,10 +81,15 @@ EVERY_OTHER = ["sliding_attention", "full_attention"] * 4
         ("mistral", {"sliding_window": None}, "FFFFFFFF"),
         ("mistral", {"sliding_window": 0}, "FFFFFFFF"),
         ("mistral", {"sliding_window": 32, "use_sliding_window": False}, "SSSSSSSS"),  # its class has no such field
-        ("qwen2", {"sliding_window": 32}, "FFFFFFFF"),
+        ("qwen2", {"sliding_window": 32, "max_window_layers": 0}, "FFFFFFFF"),
         ("qwen2", {"sliding_window": 32, "use_sliding_window": True, "max_window_layers": 8}, "FFFFFFFF"),
         ("qwen2", {"sliding_window": 32, "use_sliding_window": True, "max_window_layers": 0}, "SSSSSSSS"),
         ("qwen3_moe", {"sliding_window": 32, "use_sliding_window": True, "num_experts": 0}, "SSSSSSSS"),
+        (
+            "qwen3_moe",  # vLLM's class does not look at layers one by one
+            {"sliding_window": 32, "use_sliding_window": True, "num_experts": 0, "layer_types": EVERY_OTHER},
+            "FFFFFFFF",
+        ),
         ("gemma2", {"sliding_window": 32}, "SFSFSFSF"),
         ("gemma3_text", {"sliding_window": 32}, "SSSSSFSS"),
         ("gemma3_text", {"sliding_window": 32, "sliding_window_pattern": 4}, "SSSFSSSF"),
@@ -101,6 +106,7 @@ EVERY_OTHER = ["sliding_attention", "full_attention"] * 4
         ("llama4_text", {"attention_chunk_size": None, "num_local_experts": 0}, "FFFFFFFF"),
         ("llama4_text", {"attention_chunk_size": 32, "no_rope_layers": [1, 0] * 4, "num_local_experts": 0}, "CFCFCFCF"),
         ("granitemoehybrid", MAMBA_2 | {"layer_types": ["mamba", "attention"] * 4, "num_local_experts": 0}, "RFRFRFRF"),
+        ("jamba", {"attn_layer_period": 4, "attn_layer_offset": 2, "num_experts": 1}, "RRFRRRFR"),
         ("falcon_h1", MAMBA_2, "FRFRFRFRFRFRFRFR"),
         ("qwen3_next", DELTA, "RRRFRRRF"),
         ("qwen3_next", DELTA | {"full_attention_interval": 2}, "RFRFRFRF"),

@@ -85,10 +85,9 @@ def attention_weights(fields: Fields, cache: CacheLayers, *, keeps: bool = True)
 
 
 def _norms(fields: Fields, cache: CacheLayers, keeps: bool) -> list[Weight]:
-    family = family_of(fields.model_type)
-    if family.qk_norm == "none" or (family.qk_norm_flag and not fields.get(family.qk_norm_flag)):
+    if not has_qk_norm(fields):
         return []
-    found = []
+    family, found = family_of(fields.model_type), []
     for name, n_heads in (("q_norm", cache.n_heads), ("k_norm", cache.n_kv_heads))[: 2 if keeps else 1]:
         heads = 1 if family.qk_norm == "head" else n_heads
         parts = heads if family.qk_norm == "heads" else 1
@@ -107,6 +106,12 @@ def has_qkv_bias(fields: Fields) -> bool:
     """Whether queries, keys and values have a bias."""
     family = family_of(fields.model_type)
     return family.qkv_bias or _any(fields, family.qkv_bias_flags)
+
+
+def has_qk_norm(fields: Fields) -> bool:
+    """Whether there are norms over queries and keys."""
+    family = family_of(fields.model_type)
+    return family.qk_norm != "none" and (not family.qk_norm_flag or bool(fields.get(family.qk_norm_flag)))
 
 
 def _any(fields: Fields, flags: Sequence[str]) -> bool:

@@ -287,11 +287,10 @@ def _kimi_linear(fields: Fields, n_layers: int) -> Sequence[Mixer]:
 
 
 def _bailing(fields: Fields, n_layers: int) -> Sequence[Mixer]:
-    """Every so many layers one attends to latent vectors."""
-    if "BailingMoeV3ForCausalLM" in (fields.get("architectures") or ()):
-        raise Unread(f"{fields.path}: the delta attention of BailingMoeV3 is not known")
-    every = fields.count("layer_group_size", default=1)
-    return ["mla" if (layer + 1) % every == 0 else "lightning" for layer in range(n_layers)]
+    """Every so many layers one attends to latent vectors, in version 3 those left over at the end too."""
+    every, third = fields.count("layer_group_size", default=1), fields.flag("no_kda_lora")
+    recurrence, whole = ("kda", n_layers // every * every) if third else ("lightning", n_layers)
+    return ["mla" if (layer + 1) % every == 0 or layer >= whole else recurrence for layer in range(n_layers)]
 
 
 def _zamba2(fields: Fields, n_layers: int) -> Sequence[Mixer]:
@@ -355,6 +354,7 @@ _LAYOUTS: Final[Mapping[str, Callable[[Fields, int], Sequence[Mixer]]]] = {
     "minimax_m3_vl_text": _minimax_m3,
     "nemotron-nas": _nas,
     "nemotron_h": _nemotron_h,
+    "nemotron_h_puzzle": _nemotron_h,
     "olmo_hybrid": _qwen_next,
     "qwen3_5_moe_text": _qwen_next,
     "qwen3_5_text": _qwen_next,

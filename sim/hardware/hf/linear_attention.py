@@ -37,10 +37,10 @@ def gated_delta(fields: Fields, layers: Sequence[int]) -> tuple[list[CacheLayers
 
 
 def kimi_delta(fields: Fields, layers: Sequence[int]) -> tuple[list[CacheLayers], list[Weight]]:
-    """Return states and weights of Kimi's delta attention (KDA), whose gates have a low rank or a full one."""
+    """Return states and weights of Kimi's delta attention (KDA, of Bailing 3 too), with gates of low or full rank."""
     hidden, where = fields.count("hidden_size"), tuple(layers)
     linear = fields.part("linear_attn_config") or fields
-    n_heads, head_dim = linear.count("num_heads"), linear.count("head_dim")
+    n_heads, head_dim = linear.count("num_heads", "num_attention_heads"), linear.count("head_dim")
     kernel = linear.count("short_conv_kernel_size", default=4)
     inner, at = n_heads * head_dim, "model.layers.{}.self_attn."
 
@@ -52,8 +52,6 @@ def kimi_delta(fields: Fields, layers: Sequence[int]) -> tuple[list[CacheLayers]
 
     weights = [of_heads(name, inner, hidden) for name in ("q_proj", "k_proj", "v_proj")]
     weights += [
-        Weight(f"{at}f_a_proj", head_dim, hidden, where),
-        of_heads("f_b_proj", inner, head_dim),
         of_heads("b_proj", n_heads, hidden),
         of_heads("o_proj", hidden, inner),
         exact("conv1d", 3 * inner, kernel),
@@ -61,10 +59,13 @@ def kimi_delta(fields: Fields, layers: Sequence[int]) -> tuple[list[CacheLayers]
         exact("dt_bias", inner),
         Weight(f"{at}o_norm", head_dim, layers=where, use="vector"),
     ]
-    if linear.flag("use_full_rank_gate"):
-        weights.append(of_heads("g_proj", inner, hidden))
-    else:
-        weights += [Weight(f"{at}g_a_proj", head_dim, hidden, where), of_heads("g_b_proj", inner, head_dim)]
+    full = linear.flag("no_kda_lora")
+    for name, of_full_rank in (("f", full), ("g", full or linear.flag("use_full_rank_gate"))):
+        if of_full_rank:
+            weights.append(of_heads(f"{name}_proj", inner, hidden))
+        else:
+            weights.append(Weight(f"{at}{name}_a_proj", head_dim, hidden, where))
+            weights.append(of_heads(f"{name}_b_proj", inner, head_dim))
     states = (State((kernel - 1, 3 * inner), 1), State((n_heads, head_dim, head_dim), 0, element_bytes=4))
     return [CacheLayers("recurrent", where, states=states)], weights
 

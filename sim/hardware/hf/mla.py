@@ -105,8 +105,11 @@ def _projections(fields: Fields, shape: _Shape, layers: tuple[int, ...]) -> list
         found.append(Weight(f"{at}q_a_proj", shape.query_latent, hidden, layers))
         found.append(norm("q_a_layernorm", shape.query_latent))
         found.append(of_heads("q_b_proj", queries, shape.query_latent))
-    if fields.flag("mla_use_output_gate"):
-        found.append(of_heads("g_proj", n_heads * shape.value, hidden))
+    grain = (
+        "element_wise" if fields.flag("mla_use_output_gate") else fields.get("gated_attention_proj_granularity_type")
+    )
+    if grain in ("head_wise", "element_wise"):
+        found.append(of_heads("g_proj", n_heads * (shape.value if grain == "element_wise" else 1), hidden))
     return found
 
 

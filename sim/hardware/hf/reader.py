@@ -7,7 +7,7 @@ from pathlib import Path
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.caches import CacheLayers
-from continuum_sim.hardware.hf.attention import attention_shapes, has_qkv_bias
+from continuum_sim.hardware.hf.attention import attention_shapes, has_qk_norm, has_qkv_bias
 from continuum_sim.hardware.hf.experts import expert_layers, expert_weights
 from continuum_sim.hardware.hf.families import family_of
 from continuum_sim.hardware.hf.fields import Fields, read_fields
@@ -57,7 +57,7 @@ def read_model(outer: Fields, *, name: str) -> ModelSpec:
         weights=(),
         gated_mlp=family_of(fields.model_type).gated,
         qkv_bias=has_qkv_bias(fields),
-        qk_norm=family_of(fields.model_type).qk_norm != "none",
+        qk_norm=has_qk_norm(fields),
         norms_per_layer=family_of(fields.model_type).norms,
     )
     try:

@@ -110,6 +110,8 @@ EVERY_OTHER = ["sliding_attention", "full_attention"] * 4
         ("falcon_h1", MAMBA_2, "FRFRFRFRFRFRFRFR"),
         ("qwen3_next", DELTA, "RRRFRRRF"),
         ("qwen3_next", DELTA | {"full_attention_interval": 2}, "RFRFRFRF"),
+        ("bailing_hybrid", LATENT | {"layer_group_size": 3, "num_experts": 0}, "RRLRRLRR"),
+        ("bailing_hybrid", LATENT | {"layer_group_size": 3, "num_experts": 0, "no_kda_lora": True}, "RRLRRLLL"),
         ("lfm2", {"full_attn_idxs": [2, 5]}, "RRFRRFRR"),
     ],
 )

@@ -8,7 +8,8 @@ from continuum_sim.hardware.caches import CacheKind, CacheLayers
 from continuum_sim.hardware.hf.families import family_of
 from continuum_sim.hardware.hf.fields import Fields
 from continuum_sim.hardware.hf.heads import Heads, common_heads, heads_of, shares_kv
-from continuum_sim.hardware.hf.layout import layer_count, window
+from continuum_sim.hardware.hf.layer_types import window
+from continuum_sim.hardware.hf.layout import layer_count
 from continuum_sim.hardware.weights import Weight
 
 

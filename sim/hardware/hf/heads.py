@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from continuum_sim.hardware.hf.fields import Fields
-from continuum_sim.hardware.hf.layout import Mixer, block_config
+from continuum_sim.hardware.hf.layer_types import Mixer
+from continuum_sim.hardware.hf.layout import block_config
 
 
 @dataclass(frozen=True)

@@ -5,38 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.hf.families import family_of
 from continuum_sim.hardware.hf.fields import Fields
+from continuum_sim.hardware.hf.layer_types import Mixer, check_attends, check_long, layers_by_type, window
 from continuum_sim.hardware.hf.unread import Unread
-
-Mixer = str
-"""A key of `MIXERS`."""
-
-_LAYER_TYPES: Final[Mapping[str, Mixer]] = {
-    "full_attention": "full",
-    "attention": "full",
-    "indexed_attention": "full",
-    "sliding_attention": "sliding",
-    "window_attention": "sliding",
-    "chunked_attention": "chunked",
-    "conv": "conv",
-}
-"""Words of `layer_types`, of any kind."""
-
-_RECURRENT: Final = ("linear_attention", "mamba")
-"""Words of `layer_types` for what the kind of model decides (`Family.recurrence`)."""
-
-_OTHER: Final = {
-    "kv_lora_rank": "latent attention (MLA)",
-    "linear_": "linear attention",
-    "mamba_": "state-space layers",
-    "ssm_": "state-space layers",
-    "index_": "sparse attention with an indexer",
-    "hc_": "hyper-connections",
-    "swa_num_": "heads of sliding layers",
-}
-"""How fields begin of layers that mix tokens otherwise, in the file or in the class."""
 
 _LATENT: Final = (
     "axk1",
@@ -74,8 +46,8 @@ def mixers(fields: Fields, n_layers: int) -> tuple[Mixer, ...]:
     if fields.model_type in _LATENT and fields.get("kv_lora_rank") is not None:
         return ("mla",) * n_layers
     if not family_of(fields.model_type).recurrence:
-        _check_attends(fields)
-    return tuple(_attention(fields, n_layers))
+        check_attends(fields)
+    return tuple(layers_by_type(fields, n_layers))
 
 
 def mlp_layers(fields: Fields, n_layers: int) -> tuple[int, ...]:
@@ -87,24 +59,6 @@ def mlp_layers(fields: Fields, n_layers: int) -> tuple[int, ...]:
         return tuple(layer for layer in layers if not (_sub(blocks, layer, "ffn").get("no_op")))
     # Of Zamba 2 the shared blocks have it.
     return () if fields.model_type in ("falcon_mamba", "mamba", "mamba2", "zamba2") else tuple(layers)
-
-
-def expert_letters(fields: Fields, n_layers: int) -> tuple[int, ...] | None:
-    """Return the layers that a pattern of letters makes a mixture of experts; None without a pattern."""
-    pattern = _nemotron_pattern(fields)
-    return tuple(layer for layer in range(n_layers) if pattern[layer] == "E") if pattern else None
-
-
-def window(fields: Fields) -> int | None:
-    """Return the tokens that sliding layers attend to; None where no layer slides."""
-    if family_of(fields.model_type).window_flag != "none" and not fields.flag("use_sliding_window"):
-        return None
-    if not fields.get("sliding_window"):
-        return None
-    tokens = fields.count("sliding_window")
-    if fields.get("use_bidirectional_attention") in (True, "all"):  # of Gemma 3 and 4
-        tokens = tokens // 2 + 1
-    return tokens + family_of(fields.model_type).window_more
 
 
 def block_config(fields: Fields, layer: int, part: str) -> Mapping[str, Any]:
@@ -127,80 +81,12 @@ def _sub(blocks: Sequence[Any], layer: int, part: str) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _check_attends(fields: Fields) -> None:
-    for prefix, what in _OTHER.items():
-        if any(name.startswith(prefix) and value for name, value in {**fields.defaults, **fields.own}.items()):
-            raise Unread(f"{fields.path}: {what} of {fields.model_type!r} is not known")
-
-
-def _attention(fields: Fields, n_layers: int) -> Sequence[Mixer]:
-    """Layers by `layer_types` or as the class makes it up, and of one kind without."""
-    types = _layer_types(fields, n_layers)
-    slides = window(fields) is not None
-    if types is None:
-        return ("sliding" if slides else "full",) * n_layers
-    if not slides or (len(set(types)) > 1 and not family_of(fields.model_type).window_by_layer):
-        return ["full" if kind == "sliding" else kind for kind in types]
-    return types
-
-
-def _layer_types(fields: Fields, n_layers: int) -> list[Mixer] | None:
-    """What each layer is; None where neither the file nor the class says it."""
-    family = family_of(fields.model_type)
-    types = fields.each("layer_types", "layers_block_type")
-    if types is not None:
-        return _read_types(fields, types, n_layers)
-    if family.window_flag == "from" or "max_window_layers" in fields.defaults:
-        return _after(fields, n_layers)
-    if family.recurrence:
-        return [family.recurrence] * n_layers
-    every = family.window_every
-    if every or not fields.known:
-        given = fields.get("sliding_window_pattern", "_sliding_window_pattern", "global_attn_every_n_layers")
-        every = given if isinstance(given, int) and given > 0 else every
-    if every:
-        kinds = ["full" if (layer + 1) % every == 0 else "sliding" for layer in range(n_layers)]
-        return [*kinds[:-1], "full"] if family.last_full else kinds
-    return None
-
-
-def _read_types(fields: Fields, types: Sequence[object], n_layers: int) -> list[Mixer]:
-    if len(types) < n_layers:
-        raise fields.error("layer_types", f"{len(types)} long", f"{n_layers} entries, one a layer")
-    family, found = family_of(fields.model_type), []
-    for kind in types[:n_layers]:
-        mixer = _LAYER_TYPES.get(str(kind)) or (family.recurrence if kind in _RECURRENT else "")
-        if not mixer:
-            raise Unread(f"{fields.path}: layer_types has {kind!r}, which is not known")
-        found.append(mixer)
-    if family.last_full:
-        found[-1] = "full"
-    if family.window_all_or_none and len(set(found)) > 1 and fields.count("max_window_layers", least=0) != n_layers:
-        raise _some_slide(fields, n_layers)
-    return found
-
-
-def _after(fields: Fields, n_layers: int) -> list[Mixer]:
-    """Of Qwen: the layers from `max_window_layers` on slide."""
-    if window(fields) is None:
-        return ["full"] * n_layers
-    first = fields.count("max_window_layers", default=n_layers, least=0)
-    if 0 < first < n_layers and family_of(fields.model_type).window_all_or_none:
-        raise _some_slide(fields, n_layers)
-    return ["sliding" if layer >= first else "full" for layer in range(n_layers)]
-
-
-def _some_slide(fields: Fields, n_layers: int) -> ConfigError:
-    expected = f"{n_layers}: vLLM serves this kind with a window in all layers or in none"
-    return fields.error("max_window_layers", fields.get("max_window_layers"), expected)
-
-
 def _llama4(fields: Fields, n_layers: int) -> Sequence[Mixer]:
     """Layers with positions attend to chunks."""
     if not fields.get("attention_chunk_size"):
         return ("full",) * n_layers
     if rope := fields.each("no_rope_layers"):
-        _check_long(fields, "no_rope_layers", rope, n_layers)
+        check_long(fields, "no_rope_layers", rope, n_layers)
         return ["chunked" if rope[layer] else "full" for layer in range(n_layers)]
     every = fields.count("no_rope_layer_interval", default=4)
     return ["full" if (layer + 1) % every == 0 else "chunked" for layer in range(n_layers)]
@@ -213,7 +99,7 @@ def _gpt_oss(fields: Fields, n_layers: int) -> Sequence[Mixer]:
 
 def _cwm(fields: Fields, n_layers: int) -> Sequence[Mixer]:
     if fields.each("layer_types") is not None:
-        return _attention(fields, n_layers)
+        return layers_by_type(fields, n_layers)
     slides = window(fields) is not None
     return ["sliding" if slides and layer % 4 else "full" for layer in range(n_layers)]
 
@@ -221,12 +107,12 @@ def _cwm(fields: Fields, n_layers: int) -> Sequence[Mixer]:
 def _smollm3(fields: Fields, n_layers: int) -> Sequence[Mixer]:
     """Layers without positions slide, where any does."""
     if fields.each("layer_types") is not None:
-        return _attention(fields, n_layers)
+        return layers_by_type(fields, n_layers)
     if window(fields) is None or not fields.flag("use_sliding_window"):
         return ("full",) * n_layers
     every = fields.count("no_rope_layer_interval", default=4)
     rope = fields.each("no_rope_layers") or [(layer + 1) % every for layer in range(n_layers)]
-    _check_long(fields, "no_rope_layers", rope, n_layers)
+    check_long(fields, "no_rope_layers", rope, n_layers)
     return ["full" if rope[layer] else "sliding" for layer in range(n_layers)]
 
 
@@ -236,15 +122,15 @@ def _minimax_m3(fields: Fields, n_layers: int) -> Sequence[Mixer]:
     sparse = given.get("sparse_attention_freq") if isinstance(given, dict) else None
     if not isinstance(sparse, list):
         sparse = [layer >= 3 for layer in range(n_layers)]
-    _check_long(fields, "sparse_attention_freq", sparse, n_layers)
+    check_long(fields, "sparse_attention_freq", sparse, n_layers)
     return ["block_sparse" if each else "full" for each in sparse[:n_layers]]
 
 
 def _mimo_v2(fields: Fields, n_layers: int) -> Sequence[Mixer]:
     pattern = fields.each("hybrid_layer_pattern")
     if pattern is None:
-        return _attention(fields, n_layers)
-    _check_long(fields, "hybrid_layer_pattern", pattern, n_layers)
+        return layers_by_type(fields, n_layers)
+    check_long(fields, "hybrid_layer_pattern", pattern, n_layers)
     return ["sliding" if pattern[layer] == 1 else "full" for layer in range(n_layers)]
 
 
@@ -266,14 +152,14 @@ def _jamba(fields: Fields, n_layers: int) -> Sequence[Mixer]:
 
 def _qwen_next(fields: Fields, n_layers: int) -> Sequence[Mixer]:
     if fields.each("layer_types") is not None:
-        return _attention(fields, n_layers)
+        return layers_by_type(fields, n_layers)
     every = fields.count("full_attention_interval", default=4)
     return ["full" if (layer + 1) % every == 0 else "gated_delta" for layer in range(n_layers)]
 
 
 def _lfm2(fields: Fields, n_layers: int) -> Sequence[Mixer]:
     if fields.each("layer_types") is not None:
-        return _attention(fields, n_layers)
+        return layers_by_type(fields, n_layers)
     attend = fields.each("full_attn_idxs")
     return ["full" if attend is None or layer in attend else "conv" for layer in range(n_layers)]
 
@@ -298,7 +184,7 @@ def _zamba2(fields: Fields, n_layers: int) -> Sequence[Mixer]:
     if types is None and shared is None:
         raise fields.error("layers_block_type", None, "hybrid or mamba for each layer")
     if types is not None:
-        _check_long(fields, "layers_block_type", types, n_layers)
+        check_long(fields, "layers_block_type", types, n_layers)
         shared = [layer for layer in range(n_layers) if types[layer] == "hybrid"]
     return ["mamba2_shared_block" if layer in (shared or ()) else "mamba2" for layer in range(n_layers)]
 
@@ -307,7 +193,7 @@ def _nemotron_h(fields: Fields, n_layers: int) -> Sequence[Mixer]:
     pattern = _nemotron_pattern(fields)
     if pattern is None:
         raise fields.error("hybrid_override_pattern", None, "a letter a layer: M, *, - or E")
-    _check_long(fields, "hybrid_override_pattern", pattern, n_layers)
+    check_long(fields, "hybrid_override_pattern", pattern, n_layers)
     attends = "full" if window(fields) is None else "sliding"
     return [{"M": "mamba2", "*": attends}.get(letter, "none") for letter in pattern[:n_layers]]
 
@@ -322,11 +208,6 @@ def _nemotron_pattern(fields: Fields) -> str | None:
     words = fields.each("layers_block_type", "layer_types")
     letters = {"mamba": "M", "linear_attention": "M", "attention": "*", "full_attention": "*", "mlp": "-", "moe": "E"}
     return None if words is None else "".join(letters.get(str(word), "?") for word in words)
-
-
-def _check_long(fields: Fields, name: str, given: Sequence[Any], n_layers: int) -> None:
-    if len(given) < n_layers:
-        raise fields.error(name, f"{len(given)} long", f"{n_layers} entries, one a layer")
 
 
 def _all(mixer: Mixer) -> Callable[[Fields, int], Sequence[Mixer]]:

@@ -11,7 +11,8 @@ from continuum_sim.hardware.hf.block_sparse import block_sparse_attention
 from continuum_sim.hardware.hf.compressed import compressed_attention
 from continuum_sim.hardware.hf.factorised import factorised_attention
 from continuum_sim.hardware.hf.fields import Fields
-from continuum_sim.hardware.hf.layout import Mixer, mixers
+from continuum_sim.hardware.hf.layer_types import Mixer
+from continuum_sim.hardware.hf.layout import mixers
 from continuum_sim.hardware.hf.linear_attention import gated_delta, kimi_delta, lightning
 from continuum_sim.hardware.hf.mamba import mamba, mamba2, mamba2_beside_attention
 from continuum_sim.hardware.hf.mla import latent_attention, latent_projections

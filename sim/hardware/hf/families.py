@@ -19,16 +19,43 @@ class Family:
     """Whether an MLP has a gate beside up and down."""
     norms: int = 2
     """Norms a layer over the residual stream."""
-    qk_norm: Literal["none", "head", "heads"] = "none"
-    """Norms over queries and keys: of one head's width, or over all heads."""
+    qk_norm: Literal["none", "head", "heads", "all_heads"] = "none"
+    """Norms over queries and keys: of one head's width, over all heads (divided among the ranks, or held by each)."""
+    qk_norm_flag: str = ""
+    """The field that turns these norms on; empty: nothing turns them off."""
     qkv_bias: bool = False
-    """Where neither `attention_bias` nor `qkv_bias` says it."""
+    """Queries, keys and values have a bias, whatever the fields say."""
+    qkv_bias_flags: tuple[str, ...] = ("attention_bias", "bias", "qkv_bias")
+    """The fields that give them one."""
+    o_bias: bool = False
+    """The output of attention has a bias, whatever the fields say."""
+    o_bias_flags: tuple[str, ...] = ("attention_bias", "bias")
+    """The fields that give it one."""
+    query_gate: bool = False
+    """Queries come with a gate of their size, unless `attn_output_gate` is false."""
+    head_gate: str = ""
+    """The field that gives every head a gate."""
+    head_gate_wide: bool = False
+    """Whether that gate has a number for each of the head's rather than one."""
+    sinks: Literal["none", "all", "sliding"] = "none"
+    """Which layers have a logit a head that takes attention from all tokens."""
+    recurrence: str = ""
+    """What `mamba`, `linear_attention` or `hybrid` in `layer_types` means: a key of `MIXERS`."""
     tied: bool | None = None
     """Whether the LM head is the table where the class knows no better; None: as the class's default says."""
     window_every: int = 0
     """Every how many layers one sees the whole context where no field says it; 0: all layers slide, or none."""
     window_more: int = 0
     """Tokens that vLLM adds to the window."""
+    window_flag: Literal["none", "all", "from"] = "none"
+    """What `use_sliding_window`, false by default, decides: nothing, that all layers slide, or that those from
+    `max_window_layers` on do."""
+    last_full: bool = False
+    """Whether the last layer sees the whole context whatever the fields say."""
+    window_all_or_none: bool = False
+    """Whether vLLM refuses a model of which some layers slide."""
+    window_by_layer: bool = True
+    """Whether `layer_types` of both kinds gives some layers a window; otherwise vLLM gives none one."""
 
 
 @cache

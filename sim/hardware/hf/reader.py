@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from continuum_sim.hardware.caches import CacheLayers
-from continuum_sim.hardware.hf.attention import attention_shapes, has_qkv_bias
+from continuum_sim.hardware.hf.attention import attention_shapes, has_qk_norm, has_qkv_bias
 from continuum_sim.hardware.hf.experts import expert_layers, expert_weights
 from continuum_sim.hardware.hf.families import family_of
 from continuum_sim.hardware.hf.fields import Fields, read_fields
-from continuum_sim.hardware.hf.layout import mixers
+from continuum_sim.hardware.hf.layout import layer_count, mlp_layers
 from continuum_sim.hardware.hf.length import model_lengths
-from continuum_sim.hardware.hf.mixers import MIXERS
+from continuum_sim.hardware.hf.mixers import mixed
 from continuum_sim.hardware.hf.mlp import mlp_weights
 from continuum_sim.hardware.hf.quantisation import quantised
 from continuum_sim.hardware.hf.tables import table_weights
@@ -45,7 +45,7 @@ def read_model(outer: Fields, *, name: str) -> ModelSpec:
         name=str(known) if known else name,
         source=f"Hugging Face configuration {outer.path}",
         model_type=fields.model_type,
-        n_layers=fields.count("num_hidden_layers", default=1),
+        n_layers=layer_count(fields),
         hidden=fields.count("hidden_size", default=1),
         n_heads=fields.count("num_attention_heads", default=1),
         intermediate=fields.count("intermediate_size", default=1),
@@ -56,37 +56,32 @@ def read_model(outer: Fields, *, name: str) -> ModelSpec:
         weights=(),
         gated_mlp=family_of(fields.model_type).gated,
         qkv_bias=has_qkv_bias(fields),
-        qk_norm=family_of(fields.model_type).qk_norm != "none",
+        qk_norm=has_qk_norm(fields),
         norms_per_layer=family_of(fields.model_type).norms,
     )
     try:
-        return _with_layers(spec, outer, fields)
+        caches, mixing = mixed(fields, spec.n_layers)
     except (Unread, MissingField) as reason:
         return replace(spec, unread=str(reason), caches=_plain_caches(fields))
+    spec = replace(spec, caches=tuple(caches))
+    try:
+        return _with_weights(spec, outer, fields, mixing)
+    except (Unread, MissingField) as reason:
+        return replace(spec, unread=str(reason))
 
 
-def _with_layers(spec: ModelSpec, outer: Fields, fields: Fields) -> ModelSpec:
-    caches: list[CacheLayers] = []
-    weights: list[Weight] = []
-    fields.count("num_hidden_layers")
-    kinds = mixers(fields, spec.n_layers)
-    for kind in dict.fromkeys(kinds):
-        layers = tuple(layer for layer, mixer in enumerate(kinds) if mixer == kind)
-        kept, held = MIXERS[kind](fields, layers)
-        caches += kept
-        weights += held
+def _with_weights(spec: ModelSpec, outer: Fields, fields: Fields, mixing: list[Weight]) -> ModelSpec:
+    weights = list(mixing)
     routed = expert_layers(fields, spec.n_layers)
     if routed:
         weights += expert_weights(fields, routed)
-    if dense := [layer for layer in range(spec.n_layers) if layer not in routed]:
+    if dense := [layer for layer in mlp_layers(fields, spec.n_layers) if layer not in routed]:
         weights += mlp_weights(fields, dense)
     weights += _norms(spec)
     weights += table_weights(fields)
     weights += tower_weights(outer)
     stored = quantised(outer, weights)
-    return replace(
-        spec, caches=tuple(caches), weights=stored.weights, quantization=stored.name, kv_scheme=stored.kv_scheme
-    )
+    return replace(spec, weights=stored.weights, quantization=stored.name, kv_scheme=stored.kv_scheme)
 
 
 def _norms(spec: ModelSpec) -> list[Weight]:

@@ -1,0 +1,29 @@
+"""Attention to blocks of tokens that an indexer picks (MiniMax M3): heads as elsewhere, and a key for the indexer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from continuum_sim.hardware.caches import CacheLayers
+from continuum_sim.hardware.hf.attention import full_attention
+from continuum_sim.hardware.hf.fields import Fields
+from continuum_sim.hardware.hf.heads import common_heads
+from continuum_sim.hardware.weights import Weight
+
+_KEY_BYTES = 2
+"""Of a number of the indexer's key, whatever type the KV cache has (`indexer_kv_dtype`)."""
+
+
+def block_sparse_attention(fields: Fields, layers: Sequence[int]) -> tuple[list[CacheLayers], list[Weight]]:
+    """Return caches and weights of the layers and their indexers, which have a query for each KV head."""
+    caches, weights = full_attention(fields, layers)
+    hidden, where, n_heads = fields.count("hidden_size"), tuple(layers), common_heads(fields).n_kv_heads
+    sparse = fields.part("sparse_attention_config") or fields
+    key, at = sparse.count("sparse_index_dim", "index_head_dim", default=128), "model.layers.{}.self_attn.index_"
+    weights += [
+        Weight(f"{at}q_proj", n_heads * key, hidden, where, parts=n_heads),
+        Weight(f"{at}k_proj", key, hidden, where),
+        Weight(f"{at}norms", 2 * key, layers=where, use="vector"),
+    ]
+    index = CacheLayers("mla", where, 0, 1, key, value_dim=0, state_content_bytes=_KEY_BYTES * key)
+    return [*caches, index], weights

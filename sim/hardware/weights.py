@@ -32,6 +32,7 @@ class Stored:
 
 
 BF16: Final = Stored("bf16", 16)
+FP32: Final = Stored("fp32", 32)
 
 
 @dataclass(frozen=True)

@@ -2,35 +2,105 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
+from typing import Final
 
+from continuum_sim.hardware.hf.feed_forward import Mixture, mixture_of
 from continuum_sim.hardware.hf.fields import Fields
+from continuum_sim.hardware.hf.mlp import mlp_matrices
+from continuum_sim.hardware.hf.routers import router, shared_experts
+from continuum_sim.hardware.hf.sparse import routes
+from continuum_sim.hardware.hf.two_banks import two_banks
 from continuum_sim.hardware.hf.unread import Unread
+from continuum_sim.hardware.hf.widths import each_layer, whole_numbers
 from continuum_sim.hardware.weights import Weight
 
-_COUNTS = ("num_experts", "moe_num_experts", "n_routed_experts", "num_local_experts")
+_COUNTS: Final = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 """Where configurations say how many experts a layer has."""
 
 
 def n_experts(fields: Fields) -> int:
-    """Return how many experts a layer routes to; 0 for a dense model."""
-    given = fields.get(*_COUNTS)
-    if isinstance(given, list):  # ERNIE-VL: one number for text and one for images
-        given = given[0] if given else 0
+    """Return how many experts a layer routes to, in most of its layers; 0 for a dense model."""
+    given = _part(fields).get(*_COUNTS)
+    if isinstance(given, list):
+        given = max((each for each in given if isinstance(each, int)), default=0)
     return given if isinstance(given, int) and given > 1 else 0
 
 
-def expert_layers(fields: Fields, n_layers: int) -> tuple[int, ...]:
-    """Return the layers whose MLP is a mixture."""
-    return tuple(range(n_layers)) if n_experts(fields) else ()
-
-
-def expert_weights(fields: Fields, layers: Sequence[int]) -> list[Weight]:
-    """Return routers, experts and shared experts of some layers.
+def expert_layers(fields: Fields, layers: Sequence[int]) -> tuple[int, ...]:
+    """Return those of some layers that route tokens to experts.
 
     Raises
     ------
-    Unread
-        For a mixture that is not known.
+    ConfigError, Unread
+        If a field that says so cannot be, or the mixture is not known.
     """
-    raise Unread(f"{fields.path}: the experts of {fields.model_type!r} are not known")
+    if not n_experts(fields):
+        return ()
+    mixture = _mixture(fields)
+    return tuple(layer for layer in layers if routes(fields, mixture, layer))
+
+
+def dense_layers(fields: Fields, layers: Sequence[int]) -> tuple[int, ...]:
+    """Return those of some layers that have a dense MLP, in place of a mixture or beside it."""
+    routed = expert_layers(fields, layers)
+    if routed and _mixture(fields).beside:
+        return tuple(layers)
+    return tuple(layer for layer in layers if layer not in routed)
+
+
+def expert_weights(fields: Fields, layers: Sequence[int]) -> list[Weight]:
+    """Return routers, experts and shared experts of layers that route.
+
+    Raises
+    ------
+    ConfigError, Unread
+        If a field cannot be, or the mixture is not known.
+    """
+    if not layers:
+        return []
+    mixture, part = _mixture(fields), _part(fields)
+    counts, widths = part.get(*_COUNTS), part.get(*mixture.width)
+    if isinstance(counts, list) and mixture.layers == "between":
+        return two_banks(fields, mixture, counts, widths, layers)
+    if widths is None:
+        part.count(*mixture.width)  # says that it is missing
+    alike: dict[tuple[int, int], list[int]] = defaultdict(list)
+    each_count = whole_numbers(fields, each_layer(fields, counts, layers, _COUNTS[0]), _COUNTS[0])
+    each_width = whole_numbers(fields, each_layer(fields, widths, layers, mixture.width[0]), mixture.width[0])
+    for layer, count, width in zip(layers, each_count, each_width, strict=True):
+        alike[count, width].append(layer)
+    found = shared_experts(fields, mixture, layers)
+    for (count, width), where in alike.items():
+        found += router(fields, mixture, count, where)
+        found += _routed(fields, mixture, count, width, where)
+    return found
+
+
+def _routed(fields: Fields, mixture: Mixture, count: int, width: int, layers: Sequence[int]) -> list[Weight]:
+    """The experts themselves, and what takes tokens to the width they work in and back."""
+    at = f"{mixture.at}.experts".lstrip(".")
+    hidden = fields.count("hidden_size")
+    if not (mixture.latent and fields.get(mixture.latent)):
+        return mlp_matrices(fields, at, width, hidden, layers, count=count, bias=mixture.bias, use="expert")
+    inner, where = fields.count(mixture.latent), tuple(layers)
+    found = mlp_matrices(fields, at, width, inner, layers, count=count, bias=mixture.bias, use="expert")
+    base = f"model.layers.{{}}.{mixture.at}."
+    down, up = mixture.latent_projections
+    found += [Weight(base + down, inner, hidden, where), Weight(base + up, hidden, inner, where)]
+    if mixture.latent_norm and fields.flag(mixture.latent_norm):
+        found.append(Weight(f"{base}routed_expert_norm", inner, layers=where, use="vector"))
+    return found
+
+
+def _part(fields: Fields) -> Fields:
+    """Where the fields of the mixture lie: DBRX has a part for them."""
+    return fields.part("ffn_config") or fields
+
+
+def _mixture(fields: Fields) -> Mixture:
+    mixture = mixture_of(fields.model_type)
+    if mixture is None:
+        raise Unread(f"{fields.path}: the experts of {fields.model_type!r} are not known")
+    return mixture

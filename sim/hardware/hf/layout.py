@@ -48,6 +48,14 @@ def mixers(fields: Fields, n_layers: int) -> tuple[Mixer, ...]:
     return _by_pattern(fields, n_layers)
 
 
+def mlp_layers(fields: Fields, n_layers: int) -> tuple[int, ...]:
+    """Return the layers with an MLP or a mixture of experts: all but those of Nemotron-H that mix tokens only."""
+    pattern = fields.get("hybrid_override_pattern", "layer_types", "layers_block_type")
+    if not fields.model_type.startswith("nemotron_h") or not isinstance(pattern, str | list):
+        return tuple(range(n_layers))
+    return tuple(layer for layer, kind in enumerate(pattern[:n_layers]) if kind in ("-", "E", "mlp", "moe"))
+
+
 def window(fields: Fields) -> int | None:
     """Return the tokens that sliding layers attend to; None where no layer slides."""
     if not fields.get("sliding_window") or fields.get("use_sliding_window") is False:

@@ -8,10 +8,10 @@ from pathlib import Path
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.caches import CacheLayers
 from continuum_sim.hardware.hf.attention import attention_shapes, has_qkv_bias
-from continuum_sim.hardware.hf.experts import expert_layers, expert_weights
+from continuum_sim.hardware.hf.experts import dense_layers, expert_layers, expert_weights
 from continuum_sim.hardware.hf.families import family_of
 from continuum_sim.hardware.hf.fields import Fields, read_fields
-from continuum_sim.hardware.hf.layout import mixers
+from continuum_sim.hardware.hf.layout import mixers, mlp_layers
 from continuum_sim.hardware.hf.length import model_lengths
 from continuum_sim.hardware.hf.mixers import MIXERS
 from continuum_sim.hardware.hf.mlp import mlp_weights
@@ -75,11 +75,9 @@ def _with_layers(spec: ModelSpec, outer: Fields, fields: Fields) -> ModelSpec:
         kept, held = MIXERS[kind](fields, layers)
         caches += kept
         weights += held
-    routed = expert_layers(fields, spec.n_layers)
-    if routed:
-        weights += expert_weights(fields, routed)
-    if dense := [layer for layer in range(spec.n_layers) if layer not in routed]:
-        weights += mlp_weights(fields, dense)
+    between = mlp_layers(fields, spec.n_layers)
+    weights += expert_weights(fields, expert_layers(fields, between))
+    weights += mlp_weights(fields, dense_layers(fields, between))
     weights += _norms(spec)
     weights += table_weights(fields)
     weights += tower_weights(outer)

@@ -80,12 +80,14 @@ def expert_weights(fields: Fields, layers: Sequence[int]) -> list[Weight]:
 
 def _routed(fields: Fields, mixture: Mixture, count: int, width: int, layers: Sequence[int]) -> list[Weight]:
     """The experts themselves, and what takes tokens to the width they work in and back."""
-    at = f"{mixture.at}.experts".lstrip(".")
-    hidden = fields.count("hidden_size")
-    if not (mixture.latent and fields.get(mixture.latent)):
-        return mlp_matrices(fields, at, width, hidden, layers, count=count, bias=mixture.bias, use="expert")
-    inner, where = fields.count(mixture.latent), tuple(layers)
-    found = mlp_matrices(fields, at, width, inner, layers, count=count, bias=mixture.bias, use="expert")
+    at, hidden = f"{mixture.at}.experts".lstrip("."), fields.count("hidden_size")
+    latent = bool(mixture.latent and fields.get(mixture.latent))
+    inner, where = fields.count(mixture.latent) if latent else hidden, tuple(layers)
+    found = mlp_matrices(
+        fields, at, width, inner, where, count=count, bias=mixture.bias, use="expert", least=mixture.least
+    )
+    if not latent:
+        return found
     base = f"model.layers.{{}}.{mixture.at}."
     down, up = mixture.latent_projections
     found += [Weight(base + down, inner, hidden, where), Weight(base + up, hidden, inner, where)]

@@ -1,4 +1,4 @@
-"""What stands between the mixing of tokens in a kind of model, an MLP or a mixture of experts: one row a `model_type`."""
+"""What follows the mixing of tokens in the layers of a kind of model: an MLP or a mixture of experts."""
 
 from __future__ import annotations
 
@@ -56,6 +56,8 @@ class Mixture:
     """The fields that may hold the width of an expert."""
     bias: bool = False
     """Whether experts have biases."""
+    least: int = 1
+    """How much of an expert's width a rank holds at least: vLLM fills up what is less."""
     router: str = ""
     """Module of the router; empty: `gate` in the mixture."""
     router_bits: int = 16

@@ -42,14 +42,18 @@ def mlp_matrices(
     count: int = 1,
     bias: bool = False,
     use: WeightUse = "linear",
+    least: int = 1,
 ) -> list[Weight]:
-    """Return the matrices of an MLP or of `count` experts: up to `inner`, with or without a gate, and down again."""
-    where = tuple(layers)
+    """Return the matrices of an MLP or of `count` experts: up to `inner`, with or without a gate, and down again.
+
+    A rank holds at least `least` of the numbers inside, filled up where its share is less.
+    """
+    where, parts = tuple(layers), max(1, inner // least)
     ups = ("gate_proj", "up_proj") if family_of(fields.model_type).gated else ("up_proj",)
     base = f"model.layers.{{}}.{at}."
-    found = [Weight(base + name, inner, outer, where, count, parts=inner, use=use) for name in ups]
-    found.append(Weight(f"{base}down_proj", outer, inner, where, count, parts=inner, use=use))
+    found = [Weight(base + name, inner, outer, where, count, parts=parts, use=use) for name in ups]
+    found.append(Weight(f"{base}down_proj", outer, inner, where, count, parts=parts, split="columns", use=use))
     if bias:
-        found += [Weight(f"{base}{name}.bias", inner, 1, where, count, parts=inner, use="vector") for name in ups]
+        found += [Weight(f"{base}{name}.bias", inner, 1, where, count, parts=parts, use="vector") for name in ups]
         found.append(Weight(f"{base}down_proj.bias", outer, 1, where, count, use="vector"))
     return found

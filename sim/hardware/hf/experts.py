@@ -66,6 +66,8 @@ def expert_weights(fields: Fields, layers: Sequence[int]) -> list[Weight]:
         return two_banks(fields, mixture, counts, widths, layers)
     if widths is None:
         part.count(*mixture.width)  # says that it is missing
+    for names, given in ((_COUNTS, counts), (mixture.width, widths)):
+        _check_kind(part, names, given)
     alike: dict[tuple[int, int], list[int]] = defaultdict(list)
     each_count = whole_numbers(fields, each_layer(fields, counts, layers, _COUNTS[0]), _COUNTS[0])
     each_width = whole_numbers(fields, each_layer(fields, widths, layers, mixture.width[0]), mixture.width[0])
@@ -94,6 +96,12 @@ def _routed(fields: Fields, mixture: Mixture, count: int, width: int, layers: Se
     if mixture.latent_norm and fields.flag(mixture.latent_norm):
         found.append(Weight(f"{base}routed_expert_norm", inner, layers=where, use="vector"))
     return found
+
+
+def _check_kind(fields: Fields, names: Sequence[str], given: object) -> None:
+    """Refuse a list where the class asks for a number, as transformers does."""
+    if isinstance(given, list) and any(isinstance(fields.defaults.get(name), int) for name in names):
+        raise fields.error(next(name for name in names if fields.has(name)), given, "a whole number")
 
 
 def _part(fields: Fields) -> Fields:

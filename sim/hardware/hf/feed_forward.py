@@ -83,6 +83,8 @@ class Mixture:
     """The fields that may hold their width."""
     shared_times: tuple[str, ...] = ()
     """The field that counts them; empty: the width is that of all."""
+    shared_total: str = ""
+    """The field that may hold the width of all of them instead."""
     shared_gate: bool = False
     """Whether a gate of one number scales what they say."""
     beside: bool = False

@@ -76,6 +76,8 @@ def shared_experts(fields: Fields, mixture: Mixture, layers: Sequence[int]) -> l
 
 
 def _shared_width(fields: Fields, mixture: Mixture) -> int:
+    if mixture.shared_total and fields.get(mixture.shared_total) is not None:
+        return fields.count(mixture.shared_total)
     times = fields.count(*mixture.shared_times, default=0, least=0) if mixture.shared_times else 1
     given = fields.get(*mixture.shared_width)
     if isinstance(given, list):  # of ERNIE-VL and Hunyuan: the same for all layers, that of text first

@@ -45,8 +45,9 @@ def _between(fields: Fields, mixture: Mixture, layer: int) -> bool:
     """From one layer to another, of which ERNIE-VL has two: for text and for images."""
     if not fields.flag("use_moe", default=True):
         return False
-    start = min(_numbers(fields, "moe_layer_start_index", 0))
-    end = max(_numbers(fields, "moe_layer_end_index", fields.count("num_hidden_layers") - 1))
+    start, end = min(_numbers(fields, "moe_layer_start_index")), max(_numbers(fields, "moe_layer_end_index"))
+    if end < 0 or not fields.has("moe_layer_end_index"):
+        end = fields.count("num_hidden_layers") - 1
     return start <= layer <= end and (layer + 1) % fields.count("moe_layer_interval", default=1) == 0
 
 
@@ -87,10 +88,10 @@ def _patterned(fields: Fields, mixture: Mixture, layer: int) -> bool:
     return pattern is not None and layer < len(pattern) and pattern[layer] in ("E", "moe")
 
 
-def _numbers(fields: Fields, name: str, default: int) -> Sequence[int]:
+def _numbers(fields: Fields, name: str) -> Sequence[int]:
     given = fields.get(name)
-    numbers = [default] if given is None else given if isinstance(given, list) else [given]
-    if not numbers or not all(isinstance(each, int) and each >= 0 for each in numbers):
+    numbers = given if isinstance(given, list) else [0 if given is None else given]
+    if not numbers or any(isinstance(each, bool) or not isinstance(each, int) for each in numbers):
         raise fields.error(name, given, "a whole number, or one for text and one for images")
     return numbers
 

@@ -68,7 +68,7 @@ class Mixture:
     correction: str = ""
     """What gives each expert a correction of its score, in float32: `always`, a flag, or FIELD=VALUE."""
     scales: bool = False
-    """Whether the router scales its input, and each expert's output (Gemma 4)."""
+    """Whether the router scales its input and each expert's output, and there are norms about both (Gemma 4)."""
     hashed: str = ""
     """The field that counts the first layers whose experts are looked up by token instead (DeepSeek V4)."""
     latent: str = ""

@@ -16,6 +16,7 @@ from continuum_sim.hardware.hf.length import model_lengths
 from continuum_sim.hardware.hf.mixers import MIXERS
 from continuum_sim.hardware.hf.mlp import mlp_weights
 from continuum_sim.hardware.hf.quantisation import quantised
+from continuum_sim.hardware.hf.residual import residual_weights
 from continuum_sim.hardware.hf.tables import table_weights
 from continuum_sim.hardware.hf.towers import tower_weights
 from continuum_sim.hardware.hf.unread import Unread
@@ -78,6 +79,7 @@ def _with_layers(spec: ModelSpec, outer: Fields, fields: Fields) -> ModelSpec:
     between = mlp_layers(fields, spec.n_layers)
     weights += expert_weights(fields, expert_layers(fields, between))
     weights += mlp_weights(fields, dense_layers(fields, between))
+    weights += residual_weights(fields, spec.n_layers)
     weights += _norms(spec)
     weights += table_weights(fields)
     weights += tower_weights(outer)

@@ -31,6 +31,7 @@ def router(fields: Fields, mixture: Mixture, count: int, layers: Sequence[int]) 
         found += [
             Weight("model.layers.{}.router.scale", hidden, layers=where, use="vector"),
             Weight("model.layers.{}.router.per_expert_scale", count, layers=where, use="vector"),
+            Weight("model.layers.{}.feedforward_layernorms", hidden, 1, where, 3, use="vector"),
         ]
     hashed = fields.count(mixture.hashed, default=0, least=0) if mixture.hashed else 0
     if by_token := tuple(layer for layer in where if layer < hashed):

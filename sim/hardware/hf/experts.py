@@ -100,8 +100,10 @@ def _routed(fields: Fields, mixture: Mixture, count: int, width: int, layers: Se
 
 def _check_kind(fields: Fields, names: Sequence[str], given: object) -> None:
     """Refuse a list where the class asks for a number, as transformers does."""
-    if isinstance(given, list) and any(isinstance(fields.defaults.get(name), int) for name in names):
-        raise fields.error(next(name for name in names if fields.has(name)), given, "a whole number")
+    if isinstance(given, list):
+        name = next(name for name in names if fields.has(name))
+        if any(isinstance(fields.defaults.get(spelling), int) for spelling in (name, fields.spelled.get(name, name))):
+            raise fields.error(name, given, "a whole number")
 
 
 def _part(fields: Fields) -> Fields:

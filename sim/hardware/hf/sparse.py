@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from continuum_sim.hardware.hf.feed_forward import Mixture, Routed
 from continuum_sim.hardware.hf.fields import Fields
+from continuum_sim.hardware.hf.widths import each_layer
 
 Rule = Callable[[Fields, Mixture, int], bool]
 
@@ -57,7 +58,7 @@ def _periodic(fields: Fields, mixture: Mixture, layer: int) -> bool:
 
 def _listed(fields: Fields, mixture: Mixture, layer: int) -> bool:
     given = fields.get("moe_layer_freq")
-    return isinstance(given, list) and bool(_entry(fields, "moe_layer_freq", given, layer))
+    return isinstance(given, list) and bool(each_layer(fields, given, [layer], "moe_layer_freq")[0])
 
 
 def _listed_or_all(fields: Fields, mixture: Mixture, layer: int) -> bool:
@@ -68,7 +69,7 @@ def _typed(fields: Fields, mixture: Mixture, layer: int) -> bool:
     given = fields.each("mlp_layer_types")
     if given is None:
         return _first(fields, mixture, layer)
-    return bool(_entry(fields, "mlp_layer_types", given, layer) == "sparse")
+    return bool(each_layer(fields, given, [layer], "mlp_layer_types")[0] == "sparse")
 
 
 def _enumerated(fields: Fields, mixture: Mixture, layer: int) -> bool:
@@ -94,12 +95,6 @@ def _numbers(fields: Fields, name: str) -> Sequence[int]:
     if not numbers or any(isinstance(each, bool) or not isinstance(each, int) for each in numbers):
         raise fields.error(name, given, "a whole number, or one for text and one for images")
     return numbers
-
-
-def _entry(fields: Fields, name: str, given: list[Any], layer: int) -> Any:
-    if layer >= len(given):
-        raise fields.error(name, f"{len(given)} long", f"an entry for each layer, of which there is a number {layer}")
-    return given[layer]
 
 
 RULES: Final[Mapping[Routed, Rule]] = {

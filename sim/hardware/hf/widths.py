@@ -49,8 +49,7 @@ def each_layer(fields: Fields, given: Any, layers: Sequence[int], what: str) -> 
     if not isinstance(given, list):
         return [given] * len(layers)
     if layers and max(layers) >= len(given):
-        expected = f"an entry for each layer, of which there is a number {max(layers)}"
-        raise fields.error(what, f"{len(given)} long", expected)
+        raise fields.error(f"the length of {what}", len(given), f"{max(layers) + 1} or more, one entry a layer")
     return [given[layer] for layer in layers]
 
 

@@ -62,12 +62,12 @@ def expert_weights(fields: Fields, layers: Sequence[int]) -> list[Weight]:
         return []
     mixture, part = _mixture(fields), _part(fields)
     counts, widths = part.get(*_COUNTS), part.get(*mixture.width)
-    if isinstance(counts, list) and mixture.layers == "between":
-        return two_banks(fields, mixture, counts, widths, layers)
     if widths is None:
         part.count(*mixture.width)  # says that it is missing
     for names, given in ((_COUNTS, counts), (mixture.width, widths)):
         _check_kind(part, names, given)
+    if isinstance(counts, list) and mixture.layers == "between":
+        return two_banks(fields, mixture, counts, widths, layers)
     alike: dict[tuple[int, int], list[int]] = defaultdict(list)
     each_count = whole_numbers(fields, each_layer(fields, counts, layers, _COUNTS[0]), _COUNTS[0])
     each_width = whole_numbers(fields, each_layer(fields, widths, layers, mixture.width[0]), mixture.width[0])

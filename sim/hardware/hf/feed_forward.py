@@ -39,6 +39,8 @@ class Mlp:
     """Times the residual stream it is wide where no field says it; 0: one must."""
     bias: str = "mlp_bias"
     """The flag that gives its matrices biases; `always`, or empty for never."""
+    divided: bool = True
+    """Whether tensor parallelism divides it. Classes of transformers without a plan for it do not."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ def mlp_weights(fields: Fields, layers: Sequence[int]) -> list[Weight]:
     found: list[Weight] = []
     for width, where in alike.items():
         if width:
-            found += mlp_matrices(fields, kind.at, width, hidden, where, bias=bias)
+            least = 1 if kind.divided else width
+            found += mlp_matrices(fields, kind.at, width, hidden, where, bias=bias, least=least)
     return found
 
 

@@ -20,6 +20,7 @@ from continuum_sim.hardware.hf.residual import residual_weights
 from continuum_sim.hardware.hf.tables import table_weights
 from continuum_sim.hardware.hf.towers import tower_weights
 from continuum_sim.hardware.hf.unread import Unread
+from continuum_sim.hardware.hf.widths import widest_mlp
 from continuum_sim.hardware.model_spec import ModelSpec
 from continuum_sim.hardware.weights import Weight
 
@@ -50,7 +51,7 @@ def read_model(outer: Fields, *, name: str) -> ModelSpec:
         n_layers=fields.count("num_hidden_layers", default=1),
         hidden=fields.count("hidden_size", default=1),
         n_heads=fields.count("num_attention_heads", default=1),
-        intermediate=fields.count("intermediate_size", default=1),
+        intermediate=widest_mlp(fields),
         vocab=fields.count("vocab_size", default=1),
         max_model_len=length,
         longest_model_len=longest,

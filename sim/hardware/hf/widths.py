@@ -38,6 +38,21 @@ def mlp_widths(fields: Fields, layers: Sequence[int]) -> list[int]:
     return widths
 
 
+def widest_mlp(fields: Fields) -> int:
+    """Return the width of the widest MLP that a field says, 1 where none does.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be.
+    """
+    kind = mlp_of(fields.model_type)
+    given = fields.get(*kind.width)
+    if given is None:
+        return max(1, kind.times_hidden * fields.count("hidden_size", default=1))
+    return max(whole_numbers(fields, given if isinstance(given, list) else [given], kind.width[0]), default=1)
+
+
 def each_layer(fields: Fields, given: Any, layers: Sequence[int], what: str) -> list[Any]:
     """Return what a field says of each of some layers: one value for all, or a list of one a layer.
 

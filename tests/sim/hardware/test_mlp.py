@@ -14,6 +14,7 @@ from continuum_sim.hardware.hf.fields import Fields
 from continuum_sim.hardware.hf.layout import mlp_layers
 from continuum_sim.hardware.hf.mlp import mlp_weights
 from continuum_sim.hardware.hf.residual import residual_weights
+from continuum_sim.hardware.hf.widths import widest_mlp
 
 SMALL: dict[str, Any] = {
     "hidden_size": 64,
@@ -137,15 +138,34 @@ def test_what_cannot_be_names_the_field(model_type: str, said: dict[str, Any], t
     assert told in str(error.value)
 
 
+def test_an_mlp_that_no_plan_divides() -> None:
+    """Of StarCoder, which vLLM serves with transformers' class."""
+    found = mlp_weights(_fields("gpt_bigcode"), range(4))
+    assert {weight.params_per_rank(2) for weight in found} == {weight.n_params for weight in found}
+
+
 def test_widths_of_layers_reach_the_model(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     config = {"model_type": "nemotron-nas", **SMALL, "intermediate_size": None, "block_configs": NAS}
     config["block_configs"] = [{"attention": {"n_heads_in_group": 2}, **block} for block in NAS]
     path.write_text(json.dumps(config), encoding="utf-8")
     model = find_model(str(path))
-    assert model.unread is None
+    assert (model.unread, model.intermediate) == (None, 1)
     mlps = [weight for weight in model.weights if ".mlp." in weight.name]
     assert sum(weight.n_params for weight in mlps) == 3 * 64 * (256 + 96 + 256)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "said", "width"),
+    [
+        ("gemma3n_text", {"intermediate_size": [32, 48, 48, 64]}, 64),
+        ("llama", {"intermediate_size": 100}, 100),
+        ("bloom", {}, 256),
+        ("of-no-class", {}, 1),
+    ],
+)
+def test_the_width_a_model_is_said_to_have(model_type: str, said: dict[str, Any], width: int) -> None:
+    assert widest_mlp(_fields(model_type, **said)) == width
 
 
 def test_what_else_layers_of_gemma_3n_do() -> None:

@@ -19,6 +19,9 @@ from continuum_sim.hardware.weights import Weight
 _COUNTS: Final = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 """Where configurations say how many experts a layer has."""
 
+_FFN_CONFIG: Final = {"moe_num_experts": 4, "ffn_hidden_size": 3584}
+"""What transformers' DbrxFFNConfig holds where the file is silent."""
+
 
 def n_experts(fields: Fields) -> int:
     """Return how many experts a layer routes to, in most of its layers; 0 for a dense model."""
@@ -36,10 +39,14 @@ def expert_layers(fields: Fields, layers: Sequence[int]) -> tuple[int, ...]:
     ConfigError, Unread
         If a field that says so cannot be, or the mixture is not known.
     """
-    if not n_experts(fields):
-        return ()
-    mixture = _mixture(fields)
-    return tuple(layer for layer in layers if routes(fields, mixture, layer))
+    routed: tuple[int, ...] = ()
+    if n_experts(fields):
+        mixture = _mixture(fields)
+        routed = tuple(layer for layer in layers if routes(fields, mixture, layer))
+    if not routed and (known := mixture_of(fields.model_type)) is not None and known.needed:
+        expected = f"one at least, without which vLLM does not serve {fields.model_type!r}"
+        raise fields.error("the number of layers with experts", 0, expected)
+    return routed
 
 
 def dense_layers(fields: Fields, layers: Sequence[int]) -> tuple[int, ...]:
@@ -107,8 +114,9 @@ def _check_kind(fields: Fields, names: Sequence[str], given: object) -> None:
 
 
 def _part(fields: Fields) -> Fields:
-    """Where the fields of the mixture lie: DBRX has a part for them."""
-    return fields.part("ffn_config") or fields
+    """Where the fields of the mixture lie: DBRX has a part for them, of a class of its own."""
+    part = fields.part("ffn_config")
+    return fields if part is None else Fields(fields.path, {**_FFN_CONFIG, **part.own}, fields)
 
 
 def _mixture(fields: Fields) -> Mixture:

@@ -36,7 +36,9 @@ class Mlp:
     width: tuple[str, ...] = ("intermediate_size",)
     """The fields that may hold the width; the first there is counts."""
     times_hidden: int = 0
-    """Times the residual stream it is wide where no field says it; 0: one must."""
+    """Times the residual stream it is wide where no field says it."""
+    silent: int = 0
+    """How wide it is where no field says it."""
     bias: str = "mlp_bias"
     """The flag that gives its matrices biases; `always`, or empty for never."""
     divided: bool = True
@@ -52,6 +54,8 @@ class Mixture:
     """Which layers have one."""
     first: int = 0
     """Dense layers before the first of them, where no field says it."""
+    needed: bool = False
+    """Whether vLLM refuses a model of which no layer has one."""
     at: str = "mlp"
     """Its module in a layer; empty: the layer itself."""
     width: tuple[str, ...] = ("moe_intermediate_size",)

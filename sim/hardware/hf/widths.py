@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from continuum_sim.hardware.hf.feed_forward import mlp_of
+from continuum_sim.hardware.hf.feed_forward import Mlp, mlp_of
 from continuum_sim.hardware.hf.fields import Fields
 
 
@@ -25,9 +25,7 @@ def mlp_widths(fields: Fields, layers: Sequence[int]) -> list[int]:
     if isinstance(given, list) and fields.model_type.startswith("nemotron_h"):  # one for each MLP, or for all of them
         given = given * len(layers) if len(given) == 1 else given
         return whole_numbers(fields, each_layer(fields, given, range(len(layers)), kind.width[0]), kind.width[0])
-    if given is None and kind.times_hidden:
-        given = kind.times_hidden * fields.count("hidden_size")
-    if given is None:
+    if given is None and not (given := _silent(fields, kind)):
         fields.count(*kind.width)  # says that it is missing
     widths = whole_numbers(fields, each_layer(fields, given, layers, kind.width[0]), kind.width[0])
     if fields.model_type == "lfm2" and fields.flag("block_auto_adjust_ff_dim"):
@@ -49,7 +47,7 @@ def widest_mlp(fields: Fields) -> int:
     kind = mlp_of(fields.model_type)
     given = fields.get(*kind.width)
     if given is None:
-        return max(1, kind.times_hidden * fields.count("hidden_size", default=1))
+        return max(1, _silent(fields, kind))
     return max(whole_numbers(fields, given if isinstance(given, list) else [given], kind.width[0]), default=1)
 
 
@@ -80,6 +78,10 @@ def whole_numbers(fields: Fields, values: list[Any], what: str) -> list[int]:
         if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= 2**31:
             raise fields.error(what, value, "a positive whole number of at most 2**31")
     return values
+
+
+def _silent(fields: Fields, kind: Mlp) -> int:
+    return kind.silent or kind.times_hidden * fields.count("hidden_size", default=1)
 
 
 def _of_block(fields: Fields, block: Any) -> int:

@@ -93,7 +93,7 @@ def test_layers_with_experts(model_type: str, said: dict[str, Any], routed: list
     n_layers=st.integers(1, 12),
 )
 def test_a_layer_has_experts_or_an_mlp(step: int, dense: list[int], n_layers: int) -> None:
-    fields = _fields("qwen3_moe", num_experts=4, decoder_sparse_step=step, mlp_only_layers=dense)
+    fields = _fields("qwen2_moe", num_experts=4, decoder_sparse_step=step, mlp_only_layers=dense)
     routed, plain = (kind(fields, range(n_layers)) for kind in (expert_layers, dense_layers))
     assert sorted([*routed, *plain]) == list(range(n_layers))
     assert not set(routed) & set(dense)
@@ -208,6 +208,15 @@ def test_widths_of_experts_that_differ_by_layer() -> None:
     assert {weight.rows: weight.layers for weight in ups} == {32: (0, 1, 4, 5), 48: (2, 3)}
 
 
+def test_experts_of_dbrx_lie_in_a_part() -> None:
+    fields = _fields("dbrx", ffn_config={"ffn_hidden_size": 96, "moe_num_experts": 16})
+    assert expert_layers(fields, EVERY) == tuple(EVERY)
+    up = _by_name(expert_weights(fields, EVERY))["ffn.experts.up_proj"]
+    assert (up.rows, up.count) == (96, 16)
+    silent = _by_name(expert_weights(_fields("dbrx", ffn_config={}), EVERY))["ffn.experts.up_proj"]
+    assert (silent.rows, silent.count) == (3584, 4)
+
+
 def test_experts_of_gpt_oss_have_biases() -> None:
     found = _by_name(expert_weights(_fields("gpt_oss", num_local_experts=4), EVERY))
     biases = {name: weight.rows for name, weight in found.items() if name.endswith(".bias")}
@@ -288,6 +297,10 @@ def test_experts_given_as_a_list_are_a_mixture(tmp_path: Path) -> None:
         ("mimo_v2_flash", {"n_routed_experts": 8, "moe_layer_freq": [0, 1]}, "length of moe_layer_freq is 2"),
         ("step3p5", {"moe_num_experts": 8, "moe_layers_enum": "1..5"}, "moe_layers_enum"),
         ("exaone_moe", {"num_experts": 8, "mlp_layer_types": "sparse"}, "mlp_layer_types"),
+        ("qwen3_moe", {"num_experts": 0}, "layers with experts is 0"),
+        ("qwen3_moe", {"mlp_only_layers": list(EVERY)}, "without which vLLM does not serve 'qwen3_moe'"),
+        ("glm4_moe", {"first_k_dense_replace": 6}, "without which vLLM does not serve 'glm4_moe'"),
+        ("gemma4_text", {"num_experts": 8, "expert_intermediate_size": 16}, "'moe_intermediate_size' is missing"),
         ("bailing_moe", {"num_experts": 8, "moe_intermediate_size": None}, "'moe_intermediate_size' is missing"),
         ("qwen3_moe", {"num_experts": 8, "decoder_sparse_step": 0}, "decoder_sparse_step"),
         ("qwen2_moe", {"shared_expert_intermediate_size": "wide"}, "shared_expert_intermediate_size"),

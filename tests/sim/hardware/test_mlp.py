@@ -57,6 +57,7 @@ NAS = [
         ("opt", {"ffn_dim": 72, "intermediate_size": 100}, [72] * 4),
         ("chatglm", {"ffn_hidden_size": 88}, [88] * 4),
         ("gemma3n_text", {"intermediate_size": [32, 32, 48, 64, 64]}, [32, 32, 48, 64]),
+        ("gemma3n_text", {}, [16384] * 4),
         # Two thirds of 96 are 64, times 1.5 are 96, up to a multiple of 80 are 160.
         ("lfm2", {"block_ff_dim": 96, "block_ffn_dim_multiplier": 1.5, "block_multiple_of": 80}, [160] * 4),
         ("lfm2", {"block_ff_dim": 96, "block_auto_adjust_ff_dim": False}, [96] * 4),

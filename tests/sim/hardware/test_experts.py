@@ -105,6 +105,8 @@ def test_a_mixture_beside_an_mlp() -> None:
     assert list(expert_layers(fields, EVERY)) == list(dense_layers(fields, EVERY)) == list(EVERY)
     assert expert_layers(_fields("gemma4_text", num_experts=None), EVERY) == ()
     found = _by_name(expert_weights(fields, [0]))
+    # Beside the router's scale three norms over the stream, and a number for each expert.
+    assert sum(weight.n_params for weight in found.values() if weight.use == "vector") == 4 * 64 + 16
     assert (found["router.proj"].rows, found["experts.down_proj"].rows, found["experts.down_proj"].count) == (
         16,
         64,
@@ -245,6 +247,26 @@ def test_experts_that_work_in_a_narrower_stream() -> None:
         "mixer.shared_experts.up_proj": (48, 64),
         "mixer.shared_experts.down_proj": (64, 48),
     }
+
+
+def test_a_norm_behind_the_narrower_stream() -> None:
+    """Kimi K3 has one where a flag says so."""
+    said = {"num_experts": 8, "moe_intermediate_size": 32, "routed_expert_hidden_size": 16}
+    for flag in (True, False):
+        found = expert_weights(_fields("kimi_linear", **said, latent_moe_use_norm=flag), [1])
+        assert [weight.rows for weight in found if weight.name.endswith("norm")] == [16] * flag
+        assert {weight.columns for weight in found if weight.name.endswith("experts.up_proj")} == {16}
+
+
+def test_experts_that_are_looked_up_by_token() -> None:
+    """DeepSeek V4's first layers have a table of experts in place of corrections."""
+    said = {"n_routed_experts": 8, "moe_intermediate_size": 32, "num_hash_layers": 2, "num_experts_per_tok": 3}
+    fields = _fields("deepseek_v4", **said, topk_method="noaux_tc")
+    assert expert_layers(fields, EVERY) == tuple(EVERY)
+    found = _by_name(expert_weights(fields, EVERY))
+    table, corrections = found["ffn.gate.tid2eid"], found["ffn.gate.e_score_correction_bias"]
+    assert (table.layers, table.bytes_per_rank(8)) == ((0, 1), 2 * 512 * 3 * 4)
+    assert (corrections.layers, corrections.bytes_per_rank(8)) == ((2, 3, 4, 5), 4 * 8 * 4)
 
 
 def test_a_narrow_share_of_an_expert_is_filled_up() -> None:

@@ -86,6 +86,8 @@ def test_layers_that_only_mix_tokens_have_no_mlp() -> None:
     assert layers == (1, 3)
     ups = {weight.layers: weight.rows for weight in mlp_weights(fields, layers) if "up_proj" in weight.name}
     assert ups == {(1,): 32, (3,): 48}
+    one = _fields("nemotron_h", hybrid_override_pattern="M-*-", intermediate_size=[32])
+    assert {weight.layers for weight in mlp_weights(one, layers) if weight.rows == 32} == {(1, 3)}
     assert not any("gate" in weight.name for weight in mlp_weights(fields, layers))
 
 

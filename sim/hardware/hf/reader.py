@@ -7,7 +7,7 @@ from pathlib import Path
 
 from continuum_sim.hardware.caches import CacheLayers
 from continuum_sim.hardware.hf.attention import attention_shapes, has_qk_norm, has_qkv_bias
-from continuum_sim.hardware.hf.experts import expert_layers, expert_weights
+from continuum_sim.hardware.hf.experts import dense_layers, expert_layers, expert_weights
 from continuum_sim.hardware.hf.families import family_of
 from continuum_sim.hardware.hf.fields import Fields, read_fields
 from continuum_sim.hardware.hf.layout import layer_count, mlp_layers
@@ -15,9 +15,11 @@ from continuum_sim.hardware.hf.length import model_lengths
 from continuum_sim.hardware.hf.mixers import mixed
 from continuum_sim.hardware.hf.mlp import mlp_weights
 from continuum_sim.hardware.hf.quantisation import quantised
+from continuum_sim.hardware.hf.residual import residual_weights
 from continuum_sim.hardware.hf.tables import table_weights
 from continuum_sim.hardware.hf.towers import tower_weights
 from continuum_sim.hardware.hf.unread import MissingField, Unread
+from continuum_sim.hardware.hf.widths import widest_mlp
 from continuum_sim.hardware.model_spec import ModelSpec
 from continuum_sim.hardware.weights import Weight
 
@@ -48,7 +50,7 @@ def read_model(outer: Fields, *, name: str) -> ModelSpec:
         n_layers=layer_count(fields),
         hidden=fields.count("hidden_size", default=1),
         n_heads=fields.count("num_attention_heads", default=1),
-        intermediate=fields.count("intermediate_size", default=1),
+        intermediate=widest_mlp(fields),
         vocab=fields.count("vocab_size", default=1),
         max_model_len=length,
         longest_model_len=longest,
@@ -71,12 +73,11 @@ def read_model(outer: Fields, *, name: str) -> ModelSpec:
 
 
 def _with_weights(spec: ModelSpec, outer: Fields, fields: Fields, mixing: list[Weight]) -> ModelSpec:
+    between = mlp_layers(fields, spec.n_layers)
     weights = list(mixing)
-    routed = expert_layers(fields, spec.n_layers)
-    if routed:
-        weights += expert_weights(fields, routed)
-    if dense := [layer for layer in mlp_layers(fields, spec.n_layers) if layer not in routed]:
-        weights += mlp_weights(fields, dense)
+    weights += expert_weights(fields, expert_layers(fields, between))
+    weights += mlp_weights(fields, dense_layers(fields, between))
+    weights += residual_weights(fields, spec.n_layers)
     weights += _norms(spec)
     weights += table_weights(fields)
     weights += tower_weights(outer)

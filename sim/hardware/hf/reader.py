@@ -85,7 +85,12 @@ def _with_layers(spec: ModelSpec, outer: Fields, fields: Fields) -> ModelSpec:
     weights += tower_weights(outer)
     stored = quantised(outer, weights)
     return replace(
-        spec, caches=tuple(caches), weights=stored.weights, quantization=stored.name, kv_scheme=stored.kv_scheme
+        spec,
+        caches=tuple(caches),
+        weights=stored.weights,
+        quantization=stored.name,
+        kv_scheme=stored.kv_scheme,
+        notes=spec.notes + stored.notes,
     )
 
 

@@ -30,6 +30,11 @@ class Stored:
     """The rows of a rank are filled up to a multiple, as a kernel needs them."""
     fill_columns: int = 1
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether all that is stored are the numbers."""
+        return not self.scale_bits and not self.tensor_bits and self.fill_rows == self.fill_columns == 1
+
     def bytes_of(self, rows: int, columns: int) -> int:
         """Bytes of a tensor, scales and filling included."""
         rows, columns = _filled(rows, self.fill_rows), _filled(columns, self.fill_columns)
@@ -81,7 +86,7 @@ class Weight:
     def bytes_per_rank(self, tensor_parallel_size: int) -> int:
         """Bytes one of the ranks holds, with scales and padding."""
         rows = _filled(self.rows, self.pad_rows)
-        if self.stored == BF16:
+        if self.stored.is_plain:
             return self.n * _share(self.stored.bytes_of(rows, self.columns), self.parts, tensor_parallel_size)
         if self.split == "columns":
             return self.n * self.stored.bytes_of(rows, _share(self.columns, self.parts, tensor_parallel_size))

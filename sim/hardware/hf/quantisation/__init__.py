@@ -104,7 +104,7 @@ def quantised(outer: Fields, weights: Sequence[Weight]) -> Quantised:
     if name not in METHODS:
         known = ", ".join(sorted({*METHODS, *_CALLED, *_OTHERS, *_DEPRECATED}))
         raise settings.refuse(f"Unknown quantization method: {name}. Must be one of {known}")
-    stored = _stored(weights, METHODS[name](settings))
+    stored = _stored(weights, METHODS[name](settings), outer.text().model_type)
     return Quantised(tuple(stored), name, _kv_scheme(name, settings, weights), _notes(stored))
 
 
@@ -121,9 +121,9 @@ def _name(settings: Settings) -> str:
     return _CALLED.get(method, method)
 
 
-def _stored(weights: Sequence[Weight], rule: Rule) -> list[Weight]:
+def _stored(weights: Sequence[Weight], rule: Rule, model_type: str) -> list[Weight]:
     found: list[Weight] = []
-    for weight, modules in zip(weights, modules_of(weights), strict=True):
+    for weight, modules in zip(weights, modules_of(weights, model_type), strict=True):
         if not modules:
             found.append(weight)
             continue

@@ -69,4 +69,6 @@ def _is_quantised(module: Module, quantised: list[str], where: str) -> bool:
     if not quantised:
         # vLLM then looks into the files for what is quantised, and towers are not.
         return not module.tower
+    if any(each in module.name for each in quantised):
+        return True
     return all_or_none(module, [any(each in shard for each in quantised) for shard in module.shards], where)

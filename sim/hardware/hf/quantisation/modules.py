@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Final, Literal
 
 from continuum_sim.errors import ConfigError
-from continuum_sim.hardware.weights import Weight
+from continuum_sim.hardware.weights import BF16, Weight
 
 ModuleKind = Literal["linear", "experts", "head", "table"]
 """vLLM's LinearBase, RoutedExperts, ParallelLMHead and VocabParallelEmbedding."""
@@ -28,8 +28,16 @@ _FUSED: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Modules of vLLM's models -> what they are in a checkpoint (`packed_modules_mapping`)."""
 
-_NEVER: Final = frozenset(("gate", "router", "shared_expert_gate", "conv1d", "weights_proj", "patch_embed"))
+_NEVER: Final = frozenset(("gate", "router", "shared_expert_gate", "conv1d", "weights_proj", "wk_weights_proj"))
 """Modules that vLLM's models make without a method, whatever the checkpoint says."""
+
+_NEVER_IN_TOWERS: Final = frozenset(("patch_embed", "pos_embed", "position_embedding", "conv1", "conv2", "norm"))
+"""Parts of names of what is no matrix there."""
+
+_HOLDERS: Final[Mapping[str, Mapping[str, str]]] = {
+    "nemotron_h": {".mamba.": ".mixer.", ".self_attn.": ".mixer.", ".mlp.": ".mixer."}
+}
+"""Parts of our names -> as checkpoints of a kind name them."""
 
 _ROW_PARALLEL: Final = frozenset(("o_proj", "down_proj", "out_proj", "dense", "dense_4h_to_h", "c_proj", "fc2", "w2"))
 """Modules whose inputs tensor parallelism divides."""
@@ -72,10 +80,10 @@ class Module:
         return self.kind != "experts" and len(self.shards) > 1
 
 
-def modules_of(weights: Sequence[Weight]) -> list[list[tuple[int | None, Module]]]:
+def modules_of(weights: Sequence[Weight], model_type: str) -> list[list[tuple[int | None, Module]]]:
     """Return for each weight its module in every layer; nothing for one that is never quantised."""
     names = {weight.name for weight in weights}
-    return [_modules(weight, names) for weight in weights]
+    return [_modules(weight, names, _HOLDERS.get(model_type, {})) for weight in weights]
 
 
 def split_of(weight: Weight) -> Literal["rows", "columns"]:
@@ -83,9 +91,12 @@ def split_of(weight: Weight) -> Literal["rows", "columns"]:
     return "columns" if weight.name.rpartition(".")[2] in _ROW_PARALLEL else weight.split
 
 
-def _modules(weight: Weight, names: set[str]) -> list[tuple[int | None, Module]]:
+def _modules(weight: Weight, names: set[str], holders: Mapping[str, str]) -> list[tuple[int | None, Module]]:
     parent, _, last = weight.name.rpartition(".")
-    if weight.use == "vector" or weight.columns == 1 or last in _NEVER:
+    # What is kept exact in a model of any type is no product that a method could take.
+    if weight.use == "vector" or weight.columns == 1 or last in _NEVER or weight.stored != BF16:
+        return []
+    if weight.use == "tower" and not _NEVER_IN_TOWERS.isdisjoint(weight.name.split(".")):
         return []
     kinds: Mapping[str, ModuleKind] = {"expert": "experts", "head": "head", "table": "table"}
     kind = kinds.get(weight.use, "linear")
@@ -95,14 +106,21 @@ def _modules(weight: Weight, names: set[str]) -> list[tuple[int | None, Module]]
         shards = tuple(f"{name}.0.{each}" for each in _siblings(name, last, names))
     elif kind == "linear":
         for fused, parts in _FUSED.items():
-            if last in parts and all(f"{parent}.{part}" in names for part in parts):
+            if last == fused or (last in parts and all(f"{parent}.{part}" in names for part in parts)):
                 name, shards = f"{parent}.{fused}", tuple(f"{parent}.{part}" for part in parts)
     tower = one_spelling(weight.name).partition(".")[0] if weight.use == "tower" else ""
     found: list[tuple[int | None, Module]] = []
     for layer in weight.layers or (None,):
-        at = [one_spelling(each.replace("{}", str(layer))) for each in (name, *shards)]
+        at = [_named(each, layer, holders) for each in (name, *shards)]
         found.append((layer, Module(at[0], kind, tuple(at[1:]), split_of(weight), tower)))
     return found
+
+
+def _named(name: str, layer: int | None, holders: Mapping[str, str]) -> str:
+    named = one_spelling(name.replace("{}", str(layer)))
+    for ours, theirs in holders.items():
+        named = named.replace(ours, theirs)
+    return named
 
 
 def _siblings(experts: str, last: str, names: set[str]) -> Sequence[str]:

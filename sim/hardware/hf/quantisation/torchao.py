@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 from continuum_sim.hardware.hf.quantisation.formats import Rule, of_channels
@@ -37,9 +36,9 @@ def torchao(settings: Settings) -> Rule:
         by_name = {"_default": default.raw}
         _stored(settings, default.raw)
     skipped = [one_spelling(name) for name in skipped]
-    exact = {one_spelling(name): config for name, config in by_name.items()}
+    exact: dict[str, Any] = {one_spelling(name): config for name, config in by_name.items()}
 
-    def config_of(name: str) -> Mapping[str, Any] | None:
+    def config_of(name: str) -> Any:
         if name in exact:
             return exact[name]
         for pattern, config in exact.items():
@@ -60,7 +59,7 @@ def torchao(settings: Settings) -> Rule:
     return rule
 
 
-def _stored(settings: Settings, config: Mapping[str, Any]) -> Stored:
+def _stored(settings: Settings, config: object) -> Stored:
     kind = settings.within("quant_type", config).get("_type")
     if kind not in _BYTES:
         raise settings.unread(f"the bytes of torchao's {kind} depend on torchao and the GPU")

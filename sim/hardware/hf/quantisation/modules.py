@@ -28,7 +28,9 @@ _FUSED: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Modules of vLLM's models -> what they are in a checkpoint (`packed_modules_mapping`)."""
 
-_NEVER: Final = frozenset(("gate", "router", "shared_expert_gate", "conv1d", "weights_proj", "wk_weights_proj"))
+_NEVER: Final = frozenset(
+    ("gate", "router", "shared_expert_gate", "conv1d", "weights_proj", "wk_weights_proj", "fused_wkv_wgate")
+)
 """Modules that vLLM's models make without a method, whatever the checkpoint says."""
 
 _NEVER_IN_TOWERS: Final = frozenset(("patch_embed", "pos_embed", "position_embedding", "conv1", "conv2", "norm"))

@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import find_model
 from continuum_sim.hardware.hf.fields import Fields
 from continuum_sim.hardware.hf.quantisation import quantised
+from continuum_sim.hardware.hf.reader import read_model
 from continuum_sim.hardware.model_spec import ModelSpec
 from continuum_sim.hardware.weights import Weight
 
@@ -192,6 +195,12 @@ STORED: dict[str, tuple[str, dict[str, Any], float]] = {
         {**AUTO_ROUND, "block_name_to_quantize": "model.layers.0"},
         LAYER * (1 / 2 + 2.5 / 128) + 2 * LAYER,
     ),
+    "AutoRound with patterns": (
+        "inc",
+        {**AUTO_ROUND, "extra_config": {".*[qkv]_proj": {"bits": 16}}},
+        (NUMBERS - 2 * QKV) * (1 / 2 + 2.5 / 128) + 4 * QKV,
+    ),
+    "AutoRound in FP8": ("inc", {**AUTO_ROUND, "bits": 8, "group_size": [128, 128], "data_type": "fp8"}, NUMBERS + 288),
     "AutoRound in MXFP4": (
         "inc",
         {**AUTO_ROUND, "group_size": 32, "data_type": "mx_fp4"},
@@ -411,9 +420,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({**OPT, "quant_algo": "MIXED_PRECISION", "quantized_layers": {}}, "non-empty 'quantized_layers'"),
     ({**OPT, "quantization": {"quant_algo": "MXFP8"}}, "Unknown ModelOpt quant algo: MXFP8"),
     ({**OPT, "quantization": {"quant_algo": "NVFP4", "group_size": 16}}, "requires the following fields"),
+    ({**AUTO_ROUND, "extra_config": {"model.layers.0.self_attn.q_proj": {"bits": 8}}}, "requires consistent quant"),
     ({**AUTO_ROUND, "bits": 9}, "Unsupported weight_bits: 9"),
     ({"quant_method": "quark"}, "The export key should be included"),
     ({"quant_method": "torchao", "quant_type": "int8wo"}, "expected an object"),
+    ({**QUARK, "global_quant_config": {"weight": "fp8"}}, "weight is 'fp8', expected an object"),
 ]
 
 
@@ -423,6 +434,28 @@ def test_what_vllm_refuses(tmp_path: Path, settings: dict[str, Any], why: str) -
         read(tmp_path, settings)
     assert str(refused.value).startswith(str(tmp_path / "config.json"))
     assert "\n" not in str(refused.value)
+
+
+JUNK = [None, "x", "", [], {}, -1, 0, 1.5, True, [1], ["re:("], [None], {"a": 1}, 10**12, [[1]]]
+
+
+@given(st.data())
+def test_whatever_a_setting_is_it_is_read_or_refused(data: st.DataObject) -> None:
+    made = json.loads(json.dumps(data.draw(st.sampled_from([case[1] for case in STORED.values()]))))
+    holder: Any = made
+    while True:
+        name = data.draw(st.sampled_from(list(holder) if isinstance(holder, dict) else range(len(holder))))
+        inner = holder[name]
+        if not isinstance(inner, dict | list) or not inner or data.draw(st.booleans()):
+            break
+        holder = inner
+    holder[name] = data.draw(st.sampled_from(JUNK))
+    try:
+        model = read_model(Fields(Path("config.json"), {**LLAMA, "quantization_config": made}), name="made")
+    except ConfigError as error:
+        assert "\n" not in str(error)
+    else:
+        assert model.unread or model.weight_bytes > REST
 
 
 @pytest.mark.parametrize(

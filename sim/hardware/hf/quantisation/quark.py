@@ -71,6 +71,8 @@ def _stored(settings: Settings, config: Mapping[str, Any], module: Module) -> St
         if len(weight) == 2 and (first.get("dtype"), first.get("group_size")) == ("fp4", 16):
             return nvfp4()
         raise settings.unread(f"Quark's weights of {len(weight)} steps are not known ({module.name})")
+    if not isinstance(weight, dict):
+        raise settings.error("weight", weight, "an object")
     dtype, scheme, group = weight.get("dtype"), weight.get("qscheme"), weight.get("group_size")
     if dtype == "fp8_e4m3" and scheme in ("per_tensor", "per_channel"):
         return (of_tensor if scheme == "per_tensor" else of_channels)("fp8", static=static)

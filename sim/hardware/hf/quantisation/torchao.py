@@ -60,7 +60,7 @@ def torchao(settings: Settings) -> Rule:
 
 
 def _stored(settings: Settings, config: object) -> Stored:
-    kind = settings.within("quant_type", config).get("_type")
+    kind = str(settings.within("quant_type", config).get("_type"))
     if kind not in _BYTES:
         raise settings.unread(f"the bytes of torchao's {kind} depend on torchao and the GPU")
     return of_channels(_BYTES[kind])

@@ -37,7 +37,7 @@ def auto_round(settings: Settings) -> Rule:
     begins = tuple(one_spelling(each.strip()) for each in names)
     extra = {
         one_spelling(name): settings.within("extra_config", its)
-        for name, its in settings.object("extra_config").items()
+        for name, its in settings.mapping("extra_config").items()
     }
 
     def given(name: str, otherwise: _Given) -> _Given:

@@ -63,7 +63,7 @@ class _Scheme:
 
 def compressed_tensors(settings: Settings) -> Rule:
     """The scheme of the group that targets a module, by its name or its class."""
-    if settings.object("sparsity_config").get("targets"):
+    if settings.mapping("sparsity_config").get("targets"):
         raise settings.refuse(
             "Sparsity support has been removed from compressed-tensors. "
             "Please use a model without sparsity configuration."
@@ -122,7 +122,7 @@ def compressed_tensors(settings: Settings) -> Rule:
 
 def _targets(settings: Settings) -> dict[str, _Scheme]:
     found: dict[str, _Scheme] = {}
-    for name, raw in settings.object("config_groups").items():
+    for name, raw in settings.mapping("config_groups").items():
         group = settings.within(f"config_groups.{name}", raw)
         targets = group.names("targets")
         if len(targets) == 1 and targets[0].endswith("Attention"):

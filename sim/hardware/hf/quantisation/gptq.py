@@ -13,7 +13,7 @@ from continuum_sim.hardware.weights import Stored
 
 def gptq(settings: Settings) -> Rule:
     """All linear modules, or those of `modules_in_block_to_quantize`, with the exceptions of `dynamic`."""
-    dynamic = settings.object("dynamic")
+    dynamic = settings.mapping("dynamic")
     base = {name: settings.need(name) for name in ("bits", "group_size", "desc_act", "sym")}
     stored = _stored(settings, base)
     quantised, head = _quantised(settings), settings.flag("lm_head", default=False)

@@ -66,7 +66,7 @@ def modelopt(settings: Settings) -> Rule:
             raise settings.refuse(
                 f"{family} quantization requires the following fields in hf_quant_config.json: {missing}"
             )
-    groups = settings.object("config_groups").values()
+    groups = settings.mapping("config_groups").values()
     if algorithm == "NVFP4" and groups and all(_has_no_inputs(group) for group in groups):
         algorithm = "W4A16_NVFP4"
     return _everywhere(settings, algorithm, inner, _excluded(settings))
@@ -172,7 +172,7 @@ def _is_excluded(module: Module, excluded: Listed, where: str) -> bool:
 
 
 def _layers(inner: Settings) -> Mapping[str, Any]:
-    return inner.object("quantized_layers")
+    return inner.mapping("quantized_layers")
 
 
 def _name(its: Settings) -> str:

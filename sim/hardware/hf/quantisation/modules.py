@@ -102,7 +102,8 @@ def _modules(weight: Weight, names: set[str], holders: Mapping[str, str]) -> lis
         return []
     kinds: Mapping[str, ModuleKind] = {"expert": "experts", "head": "head", "table": "table"}
     kind = kinds.get(weight.use, "linear")
-    name, shards = weight.name, (weight.name,)
+    name = weight.name
+    shards: tuple[str, ...] = (weight.name,)
     if kind == "experts":
         name = parent if parent.endswith("experts") else weight.name
         shards = tuple(f"{name}.0.{each}" for each in _siblings(name, last, names))

@@ -27,8 +27,8 @@ def quark(settings: Settings) -> Rule:
     if settings.get("export") is None:
         raise settings.refuse("The export key should be included in the configurations of Quark quantized model")
     where, excluded = str(settings.path), Listed(settings.names("exclude"), where=str(settings.path))
-    by_name, everywhere = settings.object("layer_quant_config"), settings.object("global_quant_config")
-    if settings.object("layer_type_quant_config"):
+    by_name, everywhere = settings.mapping("layer_quant_config"), settings.mapping("global_quant_config")
+    if settings.mapping("layer_type_quant_config"):
         raise settings.unread("Quark's layer_type_quant_config is not known")
 
     def config_of(name: str) -> Mapping[str, Any]:

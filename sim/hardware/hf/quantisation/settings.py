@@ -90,12 +90,12 @@ class Settings:
         ConfigError
             If it is something else.
         """
-        value = next((self.raw[name] for name in names if self.raw.get(name)), [])
+        value: Any = next((self.raw[name] for name in names if self.raw.get(name)), [])
         if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
             raise self.error(names[0], value, "a list of module names")
         return value
 
-    def object(self, name: str) -> Mapping[str, Any]:
+    def mapping(self, name: str) -> Mapping[str, Any]:
         """Return an object, empty where there is none.
 
         Raises
@@ -171,7 +171,7 @@ def _settings(outer: Fields, path: Path, name: str, raw: object) -> Settings:
 
 
 def _method(settings: Settings) -> str:
-    inner, producer = settings.object("quantization"), settings.object("producer").get("name")
+    inner, producer = settings.mapping("quantization"), settings.mapping("producer").get("name")
     if producer == "modelopt" or "modelopt_quant_config" in inner:
         algorithm = inner.get("quant_algo")
         if algorithm is not None:

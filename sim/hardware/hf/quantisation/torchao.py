@@ -22,12 +22,12 @@ _BY_MODULE: Final = ("ModuleFqnToConfig", "FqnToConfig")
 
 def torchao(settings: Settings) -> Rule:
     """One configuration for all linear modules, or one by name."""
-    by_type = settings.object("quant_type")
+    by_type = settings.mapping("quant_type")
     if list(by_type) != ["default"]:
         raise settings.refuse("Expected only one key 'default' in quant_type dictionary")
     default = settings.within("quant_type.default", by_type["default"])
     skipped = settings.names("modules_to_not_convert")
-    data = default.object("_data")
+    data = default.mapping("_data")
     by_name = data.get("module_fqn_to_config") or data.get("fqn_to_config") or {}
     if default.get("_type") in _BY_MODULE:
         by_name = settings.within("module_fqn_to_config", by_name).raw

@@ -386,6 +386,17 @@ def test_where_settings_are_found(tmp_path: Path) -> None:
     assert read(tmp_path, None, text_config={**LLAMA, "quantization_config": BLOCKS}).quantization == "fp8"
 
 
+def test_modules_listed_in_the_file_beside(tmp_path: Path) -> None:
+    """Older files of ModelOpt keep the list of a mixture there, in either spelling."""
+    settings = {**OPT, "quant_algo": "MIXED_PRECISION", "group_size": None}
+    layers = {"model.layers.0.mlp.down_proj": {"quant_algo": "FP8"}}
+    for beside in ({"quantized_layers": layers, "ignore": []}, {"quantization": {"quantized_layers": layers}}):
+        assert read(tmp_path, settings, beside).weight_bytes == REST + 2 * NUMBERS - DOWN + 8
+    (tmp_path / "hf_quant_config.json").unlink()
+    with pytest.raises(ConfigError, match="Cannot find the config file for modelopt_mixed"):
+        read(tmp_path, settings)
+
+
 def test_without_a_method_weights_stay_as_they_are(tmp_path: Path) -> None:
     """So vLLM reads such a file; the run says it."""
     model = read(tmp_path, {"activation_scheme": "dynamic", "weight_block_size": [128, 128]})
@@ -547,6 +558,20 @@ def test_towers(method: dict[str, Any], listed: list[str], stored_as: str) -> No
     settings = {**method, "ignore": listed, "modules_to_not_convert": listed}
     outer = Fields(Path("config.json"), {"model_type": "x", "quantization_config": settings})
     assert [weight.stored.name for weight in quantised(outer, [tower]).weights] == [stored_as]
+
+
+def test_names_of_layers_that_hold_one_thing_each() -> None:
+    """Nemotron-H's checkpoints call all of them mixers."""
+    weights = [
+        Weight("model.layers.{}.mamba.in_proj", 1024, 256, (0, 2)),
+        Weight("model.layers.{}.mamba.conv1d", 512, 4, (0, 2)),
+        *(Weight(f"model.layers.{{}}.self_attn.{each}_proj", 256, 256, (1,)) for each in "qkv"),
+    ]
+    ignored = ["backbone.layers.0.mixer.in_proj", *(f"backbone.layers.1.mixer.{each}_proj" for each in "qkv")]
+    settings = {**OPT, "quant_algo": "FP8", "ignore": ignored}
+    outer = Fields(Path("config.json"), {"model_type": "nemotron_h", "quantization_config": settings})
+    found = [weight for weight in quantised(outer, weights).weights if weight.stored.name == "fp8"]
+    assert [(weight.name, weight.layers) for weight in found] == [("model.layers.{}.mamba.in_proj", (2,))]
 
 
 def test_deepseek_v4_keeps_experts_in_mxfp4() -> None:

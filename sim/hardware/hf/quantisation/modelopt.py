@@ -29,6 +29,12 @@ _OF: Final = {
 """`quant_algo` -> the method that takes it."""
 
 _MIXED: Final = "MIXED_PRECISION"
+_KV: Final = ("kv_cache_scheme", "kv_cache_quant_algo")
+_NEEDED: Final = {
+    "NVFP4": ("group_size", "kv_cache_quant_algo", "exclude_modules"),
+    "MXFP8": ("kv_cache_quant_algo", "exclude_modules"),
+}
+"""Fields that vLLM insists on in a file of ModelOpt's own."""
 _BLOCK_FP8: Final = ("FP8_PB_WO", "FP8_BLOCK_SCALES")
 _TOWERS: Final = ("vision_tower", "vision_model", "vit_large_projector")
 """Parts of names that vLLM never quantises here."""
@@ -59,10 +65,9 @@ def modelopt(settings: Settings) -> Rule:
     method = method_of(settings)
     if algorithm == _MIXED or _OF[algorithm] != ("modelopt_mxfp8" if method == "mxfp8" else method):
         raise settings.refuse(f"Unsupported ModelOpt quant_algo for {method}: {algorithm}.")
-    needed = {"NVFP4": ("group_size", "kv_cache_quant_algo", "exclude_modules"), "MXFP8": _NEEDED_MXFP8}
-    if "quantization" in settings.raw and any(family in algorithm for family in needed):
-        family = "NVFP4" if "NVFP4" in algorithm else "MXFP8"
-        if missing := [name for name in needed[family] if name not in inner.raw]:
+    for family, names in _NEEDED.items():
+        missing = [name for name in names if name not in inner.raw]
+        if missing and family in algorithm and "quantization" in settings.raw:
             raise settings.refuse(
                 f"{family} quantization requires the following fields in hf_quant_config.json: {missing}"
             )
@@ -70,9 +75,6 @@ def modelopt(settings: Settings) -> Rule:
     if algorithm == "NVFP4" and groups and all(_has_no_inputs(group) for group in groups):
         algorithm = "W4A16_NVFP4"
     return _everywhere(settings, algorithm, inner, _excluded(settings))
-
-
-_NEEDED_MXFP8: Final = ("kv_cache_quant_algo", "exclude_modules")
 
 
 def modelopt_mixed(settings: Settings) -> Rule:
@@ -91,7 +93,7 @@ def modelopt_mixed(settings: Settings) -> Rule:
             "MIXED_PRECISION quant_algo requires a non-empty 'quantized_layers' mapping in the quantization config."
         )
     group = inner.count("group_size", default=next((_group(its) for its in layers.values() if _is_fp4(its)), 16))
-    excluded, where = Listed(_excluded(settings), where=str(settings.path)), str(settings.path)
+    excluded, where = Listed(_both(_excluded(settings)), where=str(settings.path)), str(settings.path)
     parents = _parents(layers)
 
     def rule(module: Module) -> Stored | None:
@@ -223,6 +225,8 @@ def _has_no_inputs(group: object) -> bool:
 
 def kv_scheme(settings: Settings) -> str | None:
     """Return the type of the KV cache that the checkpoint asks for (`get_kv_cache_quant_algo_string`)."""
+    if settings.name.startswith("text_config"):
+        return None  # vLLM does not look there
     inner = _inner(settings)
     sources = (inner, settings)
     asked = next((one.get(name) for name in _KV for one in sources if one.get(name)), None)
@@ -233,6 +237,3 @@ def kv_scheme(settings: Settings) -> str | None:
     if isinstance(asked, str) and asked.lower() in ("fp8", "nvfp4"):
         return asked.lower()
     return None
-
-
-_KV: Final = ("kv_cache_scheme", "kv_cache_quant_algo")

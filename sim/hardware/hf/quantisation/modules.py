@@ -36,10 +36,9 @@ _NEVER: Final = frozenset(
 _NEVER_IN_TOWERS: Final = frozenset(("patch_embed", "pos_embed", "position_embedding", "conv1", "conv2", "norm"))
 """Parts of names of what is no matrix there."""
 
-_HOLDERS: Final[Mapping[str, Mapping[str, str]]] = {
-    "nemotron_h": {".mamba.": ".mixer.", ".self_attn.": ".mixer.", ".mlp.": ".mixer."}
-}
-"""Parts of our names -> as checkpoints of a kind name them."""
+_MIXER: Final = {".mamba.": ".mixer.", ".self_attn.": ".mixer.", ".mlp.": ".mixer."}
+_HOLDERS: Final[Mapping[str, Mapping[str, str]]] = {"nemotron_h": _MIXER, "nemotron_h_puzzle": _MIXER}
+"""Kind -> parts of our names -> as its checkpoints name them."""
 
 _ROW_PARALLEL: Final = frozenset(("o_proj", "down_proj", "out_proj", "dense", "dense_4h_to_h", "c_proj", "fc2", "w2"))
 """Modules whose inputs tensor parallelism divides."""
@@ -58,6 +57,8 @@ _SPELLINGS: Final = (
 )
 """How a name begins -> how it begins here."""
 
+_WILD: Final = frozenset("*?[")
+
 _OF_TEXT: Final = frozenset(("layers", "embed_tokens", "norm"))
 """What is inside `model.` of a language model; the rest are towers, which some put there too."""
 
@@ -70,7 +71,7 @@ class Module:
     """As vLLM has it: `model.layers.3.self_attn.qkv_proj`, `model.layers.3.mlp.experts`."""
     kind: ModuleKind
     shards: tuple[str, ...]
-    """What it is in a checkpoint, where that is another name: parts that are fused, or those of the first expert."""
+    """What a checkpoint calls it: the parts that vLLM fuses, the projections of the first expert, or as vLLM does."""
     splits: Literal["rows", "columns"] = "rows"
     """What tensor parallelism divides."""
     tower: str = ""
@@ -171,7 +172,8 @@ class Listed:
 
     @cached_property
     def _wild(self) -> re.Pattern[str]:
-        return re.compile("|".join(map(translate, self.names)) or r"\Z.")
+        wild = [translate(each) for each in self.names if not _WILD.isdisjoint(each)]
+        return re.compile("|".join(wild) or r"\Z.")
 
     @cached_property
     def _patterns(self) -> list[re.Pattern[str]]:

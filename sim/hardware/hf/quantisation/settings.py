@@ -64,7 +64,7 @@ class Settings:
         ConfigError
             If it is something else, or missing without a default.
         """
-        value = self.need(*names) if default is None else self.get(*names, default=default)
+        value = self.need(*names) if default is None else self._or(default, *names)
         if isinstance(value, bool) or not isinstance(value, int) or not (value == -1 or 0 < value < 2**31):
             raise self.error(names[0], value, "a positive whole number")
         return value
@@ -77,7 +77,7 @@ class Settings:
         ConfigError
             If it is something else, or missing without a default.
         """
-        value = self.need(*names) if default is None else self.get(*names, default=default)
+        value = self.need(*names) if default is None else self._or(default, *names)
         if not isinstance(value, bool):
             raise self.error(names[0], value, "true or false")
         return value
@@ -132,6 +132,10 @@ class Settings:
     def unread(self, why: str) -> Unread:
         """Make the reason why the bytes of weights cannot be told."""
         return Unread(f"{self.path}: {why}")
+
+    def _or(self, default: object, *names: str) -> Any:
+        value = self.get(*names)
+        return default if value is None else value
 
     def _at(self, name: str) -> str:
         return f"{self.name}.{name}" if self.name else name

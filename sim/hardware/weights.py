@@ -44,6 +44,8 @@ class Stored:
 
 
 BF16: Final = Stored("bf16", 16)
+FP32: Final = Stored("fp32", 32)
+"""What vLLM keeps exact in a model of any type, such as the decay of a recurrence."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from continuum_sim.hardware.hf.fields import Fields
 from continuum_sim.hardware.hf.quantisation import quantised
 from continuum_sim.hardware.hf.reader import read_model
 from continuum_sim.hardware.model_spec import ModelSpec
-from continuum_sim.hardware.weights import Weight
+from continuum_sim.hardware.weights import FP32, Weight
 
 LLAMA: dict[str, Any] = {
     "model_type": "llama",
@@ -247,7 +247,10 @@ STORED: dict[str, tuple[str, dict[str, Any], float]] = {
         {
             **QUARK,
             "global_quant_config": {"weight": {"dtype": "int4", "group_size": 128, "qscheme": "per_group"}},
-            "layer_quant_config": {"*.down_proj": {"weight": TENSOR}},
+            "layer_quant_config": {
+                "*.0.mlp.down_proj": {"weight": TENSOR},
+                "model.layers.1.mlp.down_proj": {"weight": TENSOR},
+            },
         },
         (NUMBERS - 2 * DOWN) * (1 / 2 + 2.5 / 128) + 2 * DOWN + 2 * 4,
     ),
@@ -295,6 +298,7 @@ def test_bytes_of_each_method(tmp_path: Path, case: str) -> None:
         ({**AWQ, "modules_to_not_convert": ["layers.0."]}, LAYER),
         ({**OPT, "quant_algo": "NVFP4", "ignore": ["lm_head", "model.layers.0*"]}, LAYER),
         ({**OPT, "quant_algo": "NVFP4", "ignore": ["lm_head", "model.layers.*.mlp.down_proj"]}, 2 * DOWN),
+        ({**OPT, "quant_algo": "NVFP4", "ignore": ["lm_head", "mlp.down_proj*"]}, 2 * DOWN),  # part of a name will do
         ({**OPT, "quant_algo": "FP8", "ignore": ["lm_head", "model.language_model.layers.1.mlp.down_proj"]}, DOWN),
     ],
 )
@@ -558,6 +562,27 @@ def test_towers(method: dict[str, Any], listed: list[str], stored_as: str) -> No
     settings = {**method, "ignore": listed, "modules_to_not_convert": listed}
     outer = Fields(Path("config.json"), {"model_type": "x", "quantization_config": settings})
     assert [weight.stored.name for weight in quantised(outer, [tower]).weights] == [stored_as]
+
+
+def test_what_is_no_product_stays_as_it_is(tmp_path: Path) -> None:
+    """Biases, routers, and what vLLM keeps exact in a model of any type."""
+    whole = [
+        Weight("model.layers.{}.self_attn.q_proj.bias", 256, layers=(0,)),
+        Weight("model.layers.{}.mlp.gate", 8, 256, (0,)),
+        Weight("model.layers.{}.mamba.A", 512, 16, (0,), stored=FP32),
+    ]
+    outer = Fields(Path("config.json"), {"model_type": "x", "quantization_config": {**CHANNELS, "ignore": []}})
+    assert list(quantised(outer, whole).weights) == whole
+    biased = read(tmp_path, CHANNELS, attention_bias=True, model_type="llama")
+    assert all(weight.stored.name == "bf16" for weight in biased.weights if weight.columns == 1)
+
+
+def test_latent_attention_does_not_heed_a_scheme_for_keys_and_values() -> None:
+    settings = {**CHANNELS, "kv_cache_scheme": args(8, "float", "tensor")}
+    outer = Fields(Path("config.json"), {"model_type": "deepseek_v3", "quantization_config": settings})
+    for name, asked in (("kv_b_proj", None), ("k_proj", "fp8")):
+        weights = [Weight(f"model.layers.{{}}.self_attn.{name}", 256, 256, (0,))]
+        assert quantised(outer, weights).kv_scheme == asked
 
 
 def test_names_of_layers_that_hold_one_thing_each() -> None:

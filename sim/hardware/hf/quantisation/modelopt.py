@@ -71,9 +71,6 @@ def modelopt(settings: Settings) -> Rule:
             raise settings.refuse(
                 f"{family} quantization requires the following fields in hf_quant_config.json: {missing}"
             )
-    groups = settings.mapping("config_groups").values()
-    if algorithm == "NVFP4" and groups and all(_has_no_inputs(group) for group in groups):
-        algorithm = "W4A16_NVFP4"
     return _everywhere(settings, algorithm, inner, _excluded(settings))
 
 
@@ -217,10 +214,6 @@ def _algorithm_of(
         return parents[module.name]
     # Some list the projections of experts without `experts`.
     return parents.get(module.name.removesuffix(".experts")) if module.name.endswith(".experts") else None
-
-
-def _has_no_inputs(group: object) -> bool:
-    return isinstance(group, dict) and group.get("input_activations") is None
 
 
 def kv_scheme(settings: Settings) -> str | None:

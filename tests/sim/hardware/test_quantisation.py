@@ -401,6 +401,16 @@ def test_modules_listed_in_the_file_beside(tmp_path: Path) -> None:
         read(tmp_path, settings)
 
 
+@pytest.mark.parametrize(
+    ("inner", "settings", "is_said"),
+    [(512, W4A16, False), (576, W4A16, False), (544, W4A16, True), (544, CHANNELS, False)],
+)
+def test_what_does_not_fit_marlins_tiles_is_said(tmp_path: Path, inner: int, settings: Any, is_said: bool) -> None:
+    """Down with 576 inputs has 256 outputs, so 64 at a time will do; gate and up have 576 outputs, 9 times 64."""
+    notes = read(tmp_path, settings, intermediate_size=inner).notes
+    assert ("Marlin" in " ".join(notes)) is is_said
+
+
 def test_without_a_method_weights_stay_as_they_are(tmp_path: Path) -> None:
     """So vLLM reads such a file; the run says it."""
     model = read(tmp_path, {"activation_scheme": "dynamic", "weight_block_size": [128, 128]})

@@ -148,15 +148,25 @@ def _kv_scheme(name: str, settings: Settings, weights: Sequence[Weight]) -> str 
 
 def _notes(weights: Sequence[Weight]) -> tuple[str, ...]:
     notes = []
-    filled = [weight for weight in weights if weight.stored.fill_rows > 1]
-    if any(weight.rows % weight.stored.fill_rows or weight.columns % weight.stored.fill_columns for weight in filled):
+    if any(_is_filled(weight) for weight in weights):
         notes.append(
-            "MXFP4 experts are filled up to multiples of 128 and 256, as Marlin's and FlashInfer's kernels take them; "
-            "Triton's, which vLLM prefers on Hopper, take less"
+            "MXFP4 experts are filled up to multiples of 128 and 256, as Marlin's and FlashInfer's TRT-LLM kernels "
+            "take them; Triton's take less"
         )
-    packed = [weight for weight in weights if weight.stored.name.startswith("int") and weight.stored.bits < 16]
-    if any(weight.rows % 64 or weight.columns % 128 for weight in packed if weight.stored.name != "int8"):
+    if any(_is_filled_by_marlin(weight) for weight in weights):
         notes.append(
-            "Marlin's kernels fill matrices up to multiples of 64 outputs and 128 inputs, which is not counted"
+            "Marlin's kernels fill some matrices up to multiples of 64 outputs and 128 inputs, which is not counted"
         )
     return tuple(notes)
+
+
+def _is_filled(weight: Weight) -> bool:
+    return bool(weight.rows % weight.stored.fill_rows or weight.columns % weight.stored.fill_columns)
+
+
+def _is_filled_by_marlin(weight: Weight) -> bool:
+    """Whether integers do not fit its tiles (`marlin_padded_nk`): those with scales of the model's own type."""
+    if not weight.stored.name.startswith("int") or not 0 < weight.stored.scale_bits < 32:
+        return False
+    rows, columns = weight.rows, weight.columns
+    return bool((rows % 64 or columns % 128) and (rows % 128 or columns % 64))

@@ -574,6 +574,14 @@ def test_towers(method: dict[str, Any], listed: list[str], stored_as: str) -> No
     assert [weight.stored.name for weight in quantised(outer, [tower]).weights] == [stored_as]
 
 
+@pytest.mark.parametrize(("kind", "stored_as"), [("mistral3", "fp8"), ("llama4", "bf16"), ("gemma4", "fp8")])
+def test_towers_that_classes_make_without_a_method(kind: str, stored_as: str) -> None:
+    tower = Weight("vision_tower.blocks.{}.qkv", 256, 128, (0, 1), use="tower")
+    for method, found in ((CHANNELS, stored_as), (FP8, "fp8" if kind == "mistral3" else "bf16")):
+        outer = Fields(Path("config.json"), {"model_type": kind, "quantization_config": {**method, "ignore": []}})
+        assert [weight.stored.name for weight in quantised(outer, [tower]).weights] == [found]
+
+
 def test_what_is_no_product_stays_as_it_is(tmp_path: Path) -> None:
     """Biases, routers, and what vLLM keeps exact in a model of any type."""
     whole = [

@@ -71,6 +71,16 @@ _CALLED: Final = {
 _DEPRECATED: Final = ("fbgemm_fp8", "fp_quant")
 """Served with `--allow-deprecated-quantization` only (`DEPRECATED_QUANTIZATION_METHODS`)."""
 
+_TOWERS: Final[Mapping[str, tuple[str, ...]]] = {
+    "gemma4": ("compressed-tensors", "torchao"),  # 4,304 wide, which other methods' kernels do not take
+    "kimi_k25": (),
+    "kimi_vl": (),
+    "llama4": (),
+    "pixtral": (),
+    "step3_vl": (),
+}
+"""Kinds whose classes make towers without a method -> the methods for which they do not."""
+
 _OTHERS: Final = ("experts_int8", "humming", "moe_wna16", "online")
 """Methods of vLLM that no checkpoint names, or whose bytes the settings do not tell."""
 
@@ -104,7 +114,10 @@ def quantised(outer: Fields, weights: Sequence[Weight]) -> Quantised:
     if name not in METHODS:
         known = ", ".join(sorted({*METHODS, *_CALLED, *_OTHERS, *_DEPRECATED}))
         raise settings.refuse(f"Unknown quantization method: {name}. Must be one of {known}")
-    stored = _stored(weights, METHODS[name](settings), outer.text().model_type)
+    takes_towers = name in _TOWERS.get(outer.model_type, (name,))
+    taken = [weight for weight in weights if takes_towers or weight.use != "tower"]
+    stored = _stored(taken, METHODS[name](settings), outer.text().model_type)
+    stored += [weight for weight in weights if not takes_towers and weight.use == "tower"]
     return Quantised(tuple(stored), name, _kv_scheme(name, settings, weights), _notes(stored))
 
 

@@ -33,8 +33,13 @@ _NEVER: Final = frozenset(
 )
 """Modules that vLLM's models make without a method, whatever the checkpoint says."""
 
-_NEVER_IN_TOWERS: Final = frozenset(("patch_embed", "pos_embed", "position_embedding", "conv1", "conv2", "norm"))
-"""Parts of names of what is no matrix there."""
+_NEVER_IN_TOWERS: Final = frozenset(
+    (
+        *("patch_embed", "patch_embedding", "patch_embedder", "pos_embed", "pos_emb", "embeddings", "conv1", "conv2"),
+        *("positional_embedding_vlm", "norm", "mlp1", "mm_input_projection_weight"),
+    )
+)
+"""Parts of names of convolutions, tables and projections there that take no method."""
 
 _MIXER: Final = {".mamba.": ".mixer.", ".self_attn.": ".mixer.", ".mlp.": ".mixer."}
 _HOLDERS: Final[Mapping[str, Mapping[str, str]]] = {"nemotron_h": _MIXER, "nemotron_h_puzzle": _MIXER}

@@ -79,7 +79,7 @@ _TOWERS: Final[Mapping[str, tuple[str, ...]]] = {
     "pixtral": (),
     "step3_vl": (),
 }
-"""Kinds whose classes make towers without a method -> the methods for which they do not."""
+"""Kinds whose classes keep most methods from their towers -> those that they hand on to them."""
 
 _OTHERS: Final = ("experts_int8", "humming", "moe_wna16", "online")
 """Methods of vLLM that no checkpoint names, or whose bytes the settings do not tell."""

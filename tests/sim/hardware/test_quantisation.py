@@ -254,6 +254,18 @@ STORED: dict[str, tuple[str, dict[str, Any], float]] = {
         },
         (NUMBERS - 2 * DOWN) * (1 / 2 + 2.5 / 128) + 2 * DOWN + 2 * 4,
     ),
+    "Quark FP8 with a KV cache of its own": (
+        "quark",
+        {
+            **QUARK,
+            "global_quant_config": {"weight": TENSOR, "input_tensors": TENSOR, "output_tensors": None},
+            "layer_quant_config": {
+                "*k_proj": {"weight": TENSOR, "input_tensors": TENSOR, "output_tensors": TENSOR},
+                "*v_proj": {"weight": TENSOR, "input_tensors": TENSOR, "output_tensors": TENSOR},
+            },
+        },
+        NUMBERS + 112,
+    ),
     "Quark MXFP4": (
         "quark",
         {
@@ -450,6 +462,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({**AUTO_ROUND, "bits": 9}, "Unsupported weight_bits: 9"),
     ({"quant_method": "quark"}, "The export key should be included"),
     ({"quant_method": "torchao", "quant_type": "int8wo"}, "expected an object"),
+    (
+        {**QUARK, "global_quant_config": {"weight": TENSOR}, "layer_quant_config": {"*v_proj": {"weight": "fp4"}}},
+        "Found a different quantization configuration",
+    ),
     ({**QUARK, "global_quant_config": {"weight": "fp8"}}, "weight is 'fp8', expected an object"),
 ]
 

@@ -41,7 +41,7 @@ def quark(settings: Settings) -> Rule:
         if module.kind not in ("linear", "experts") or _is_excluded(module, excluded, where):
             return None
         configs = [config_of(shard) for shard in module.shards]
-        if any(config != configs[0] for config in configs):
+        if any(_of_inputs(config) != _of_inputs(configs[0]) for config in configs):
             raise settings.refuse(
                 f"Found a different quantization configuration for {module.shards} in {module.name}. "
                 "vLLM requires all to use the same scheme."
@@ -49,6 +49,11 @@ def quark(settings: Settings) -> Rule:
         return _stored(settings, configs[0], module)
 
     return rule
+
+
+def _of_inputs(config: Mapping[str, Any]) -> dict[str, Any]:
+    """All but what is said of outputs, which is how keys and values are kept in the cache."""
+    return {name: value for name, value in config.items() if name != "output_tensors"}
 
 
 def _is_excluded(module: Module, excluded: Listed, where: str) -> bool:

@@ -57,7 +57,9 @@ class ModelSpec:
     @property
     def kv_element_bytes(self) -> int:
         """Bytes of an element of the KV cache."""
-        return self.dtype_bytes if self.kv_dtype_bytes is None else self.kv_dtype_bytes
+        if self.kv_dtype_bytes is not None:
+            return self.kv_dtype_bytes
+        return self.dtype_bytes if self.kv_scheme is None else 1
 
     @property
     def attention(self) -> tuple[CacheLayers, ...]:

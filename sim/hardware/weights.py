@@ -24,11 +24,23 @@ class Stored:
     """Rows of a group; None: all of the tensor."""
     scale_columns: int | None = None
     """Columns of a group; None: all of the tensor."""
+    tensor_bits: int = 0
+    """Of what a tensor has once: the scale of all of it, and that of its input."""
+    fill_rows: int = 1
+    """The rows of a rank are filled up to a multiple, as a kernel needs them."""
+    fill_columns: int = 1
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether all that is stored are the numbers."""
+        return not self.scale_bits and not self.tensor_bits and self.fill_rows == self.fill_columns == 1
 
     def bytes_of(self, rows: int, columns: int) -> int:
-        """Bytes of a tensor, scales included."""
+        """Bytes of a tensor, scales and filling included."""
+        rows, columns = _filled(rows, self.fill_rows), _filled(columns, self.fill_columns)
         groups = _groups(rows, self.scale_rows) * _groups(columns, self.scale_columns) if self.scale_bits else 0
-        return -int(-(rows * columns * self.bits + groups * self.scale_bits) // 8)
+        bits = rows * columns * self.bits + groups * self.scale_bits + self.tensor_bits
+        return -int(-bits // 8)
 
 
 BF16: Final = Stored("bf16", 16)
@@ -75,8 +87,16 @@ class Weight:
 
     def bytes_per_rank(self, tensor_parallel_size: int) -> int:
         """Bytes one of the ranks holds, with scales and padding."""
-        rows = -(-self.rows // self.pad_rows) * self.pad_rows
-        return self.n * _share(self.stored.bytes_of(rows, self.columns), self.parts, tensor_parallel_size)
+        rows = _filled(self.rows, self.pad_rows)
+        if self.stored.is_plain:
+            return self.n * _share(self.stored.bytes_of(rows, self.columns), self.parts, tensor_parallel_size)
+        if self.split == "columns":
+            return self.n * self.stored.bytes_of(rows, _share(self.columns, self.parts, tensor_parallel_size))
+        return self.n * self.stored.bytes_of(_share(rows, self.parts, tensor_parallel_size), self.columns)
+
+
+def _filled(size: int, multiple: int) -> int:
+    return -(-size // multiple) * multiple
 
 
 def _groups(size: int, of: int | None) -> int:

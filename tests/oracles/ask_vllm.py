@@ -158,6 +158,8 @@ def _let_any_kernel_do() -> None:
     yes = classmethod(lambda cls, *args, **kwargs: (True, None))
     linear.is_supported_and_can_implement_kernel = lambda *args: (True, "")
     linear._POSSIBLE_NVFP4_KERNELS[PlatformEnum.CPU] = [linear.EmulationNvFp4LinearKernel]
+    linear._POSSIBLE_MXFP4_KERNELS[PlatformEnum.CPU] = [linear.EmulationMxfp4LinearKernel]
+    linear._POSSIBLE_MXFP8_KERNELS[PlatformEnum.CPU] = [linear.EmulationMxfp8LinearKernel]
     for name in dir(linear):
         if name.endswith("Kernel"):
             kernel = getattr(linear, name)

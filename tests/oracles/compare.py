@@ -18,7 +18,8 @@ from refresh import CONFIGS, read_answers
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import find_model
-from continuum_sim.hardware.kv import kv_bytes_per_token
+from continuum_sim.hardware.groups import model_groups
+from continuum_sim.hardware.kv import served_with
 
 WITHIN = 0.01
 
@@ -44,32 +45,28 @@ def compare(record: dict[str, Any]) -> list[Compared]:
         return Compared(name, asked, what, _shown(ours), _shown(vllm), right)
 
     settings = DEFAULTS | question
+    size = settings["tensor_parallel_size"]
     try:
-        model = find_model(CONFIGS / name)
-        model.known_weights()
-        per_token = kv_bytes_per_token(model, settings["tensor_parallel_size"], settings["kv_cache_dtype"])
+        model = served_with(find_model(CONFIGS / name), settings["kv_cache_dtype"])
+        weights = model.weight_bytes_per_rank(size)
+        groups = model_groups(model, tensor_parallel_size=size, block_size=settings["block_size"])
     except ConfigError as error:
         told = str(error).replace(str(CONFIGS / name), "").lstrip("/")
         if "error" in answer:
             return [row("refused by both", told, answer["error"], True)]
-        reason = told.split("; ")[0].split(": ")[-1]
-        return [row(f"refused, {reason}", told, f"{answer['weight_bytes']:,} bytes of weights", False)]
+        return [row("refused", told, f"{answer['weight_bytes']:,} bytes of weights", False)]
     if "error" in answer:
-        return [row("accepted", model.n_params, answer["error"], False)]
-    tensor_parallel_size, block_size = settings["tensor_parallel_size"], settings["block_size"]
-    weights = model.weight_bytes_per_rank(tensor_parallel_size)
+        # What its CPU build cannot make is no refusal.
+        return [row("accepted", model.n_params, answer["error"], answer["at"] == "process")]
     rows = [
         row("weight bytes", weights, answer["weight_bytes"], abs(weights / answer["weight_bytes"] - 1) <= WITHIN),
         _equal(row, "max_model_len", model.max_model_len, answer["max_model_len"]),
     ]
-    if "num_blocks" not in answer:
-        return rows
-    blocks = int(settings["kv_bytes"] // (per_token * block_size))
-    if [group["groups"] for group in answer["groups"]] == [1]:
-        rows.append(_equal(row, "blocks", blocks, answer["num_blocks"] * answer["block_size"] // block_size))
-    else:
-        capacity = answer["capacity_tokens"]
-        rows.append(row("capacity tokens", blocks * block_size, capacity, blocks * block_size == capacity))
+    if "num_blocks" in answer:
+        kv_bytes, tokens = settings["kv_bytes"], settings["max_num_batched_tokens"]
+        capacity = groups.capacity_tokens(kv_bytes, model.max_model_len, tokens)
+        rows.append(_equal(row, "blocks", groups.num_blocks(kv_bytes), answer["num_blocks"]))
+        rows.append(_equal(row, "capacity tokens", capacity, answer["capacity_tokens"]))
     return rows
 
 

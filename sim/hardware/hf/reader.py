@@ -82,7 +82,13 @@ def _with_weights(spec: ModelSpec, outer: Fields, fields: Fields, mixing: list[W
     weights += table_weights(fields)
     weights += tower_weights(outer)
     stored = quantised(outer, weights)
-    return replace(spec, weights=stored.weights, quantization=stored.name, kv_scheme=stored.kv_scheme)
+    return replace(
+        spec,
+        weights=stored.weights,
+        quantization=stored.name,
+        kv_scheme=stored.kv_scheme,
+        notes=(*spec.notes, *stored.notes),
+    )
 
 
 def _norms(spec: ModelSpec) -> list[Weight]:

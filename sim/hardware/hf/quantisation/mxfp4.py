@@ -1,0 +1,29 @@
+"""MXFP4 as gpt-oss and Kimi K3 have it: experts only, whatever else the checkpoint lists (`mxfp4.py`)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from continuum_sim.hardware.hf.quantisation.formats import MXFP4, Rule
+from continuum_sim.hardware.hf.quantisation.modules import Module
+from continuum_sim.hardware.hf.quantisation.settings import Settings
+from continuum_sim.hardware.weights import Stored
+
+INNER, HIDDEN = 128, 256
+"""Multiples that experts are filled up to (`mxfp4_round_up_hidden_size_and_intermediate_size`, Marlin and FlashInfer's
+TRT-LLM kernels): their width on a rank, and that of the model."""
+
+
+def mxfp4(settings: Settings) -> Rule:
+    """Experts in MXFP4, all else as it is: vLLM reads no list for them."""
+
+    def rule(module: Module) -> Stored | None:
+        return filled(MXFP4, module) if module.kind == "experts" else None
+
+    return rule
+
+
+def filled(stored: Stored, module: Module) -> Stored:
+    """Return how experts are stored once filled up for the kernels."""
+    rows, columns = (HIDDEN, INNER) if module.splits == "columns" else (INNER, HIDDEN)
+    return replace(stored, fill_rows=rows, fill_columns=columns)

@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from continuum_sim.errors import ConfigError
-from continuum_sim.hardware import find_model, models
+from continuum_sim.hardware import find_gpu, find_model, models
+from continuum_sim.resolve import resolve
+from continuum_sim.run_config import RunConfig
+from continuum_sim.steptime.spec import make_step_time
+from support.cli import printed, refused
+
+CONFIGS = Path(__file__).parents[1] / "oracles/configs"
 
 # Parameters of the published weight files (the safetensors index on each model's Hugging Face page).
 PUBLISHED_PARAMS = {
@@ -79,7 +85,7 @@ def test_a_local_configuration_gives_the_same_shapes_as_the_catalogue(tmp_path: 
     path = write(tmp_path, LLAMA_8B)
     read, known = find_model(tmp_path if as_folder else path), find_model("llama-3.1-8b")
     assert read.n_params == known.n_params
-    assert (read.n_kv_heads, read.head_dim, read.max_position_embeddings) == (8, 128, 131072)
+    assert (read.n_kv_heads, read.head_dim, read.max_model_len) == (8, 128, 131072)
     assert str(path) in read.source
 
 
@@ -111,7 +117,8 @@ def test_the_text_part_of_a_multimodal_configuration_is_read(tmp_path: Path) -> 
     }
     outer = {"model_type": "gemma3", "text_config": text, "vision_config": {"hidden_size": 1152}}
     model, known = find_model(write(tmp_path, outer)), find_model("gemma-3-12b")
-    assert model.n_params == known.n_params - known.extra_params
+    read, published = ([w for w in one.weights if w.use != "tower"] for one in (model, known))
+    assert read == published
     assert (model.sliding_window, model.n_sliding_layers, model.tied_embeddings) == (1024, 40, True)
 
 
@@ -122,8 +129,9 @@ def test_the_text_part_of_a_multimodal_configuration_is_read(tmp_path: Path) -> 
         ({"sliding_window": None}, None, 0),
         ({"sliding_window": 4096}, 4096, 32),
         ({"sliding_window": 4096, "model_type": "gemma2"}, 4096, 16),
-        ({"sliding_window": 4096, "use_sliding_window": False}, None, 0),
-        ({"sliding_window": 4096, "use_sliding_window": True, "max_window_layers": 28}, 4096, 4),
+        ({"sliding_window": 4096, "use_sliding_window": False}, 4096, 32),  # which Llama does not heed
+        ({"sliding_window": 4096, "use_sliding_window": False, "model_type": "qwen2"}, None, 0),
+        ({"sliding_window": 4096, "use_sliding_window": True, "max_window_layers": 28}, 4096, 32),
         ({"sliding_window": 128, "layer_types": ["sliding_attention", "full_attention"] * 16}, 128, 16),
     ],
 )
@@ -135,28 +143,48 @@ def test_sliding_window_layers_are_counted(
 
 
 @pytest.mark.parametrize(
-    ("extra", "expected"),
+    ("config", "expected"),
     [
-        ({"num_local_experts": 8}, "mixtures of experts"),
-        ({"n_routed_experts": 256}, "mixtures of experts"),
-        ({"kv_lora_rank": 512}, "MLA"),
-        ({"mamba_num_heads": 64}, "state-space"),
-        ({"linear_num_key_heads": 16}, "linear attention"),
-        ({"layer_types": ["linear_attention"] * 32}, "'linear_attention'"),
-        ({"quantization_config": {"quant_method": "fp8"}}, "quantised"),
+        ("mixtral-8x7b", "mixture of experts"),
+        ("deepseek-v3-bf16", "mixture of experts"),
+        ("of my own", "architecture of mine"),
+        ("falcon-h1-7b", "recurrent layers"),
+        ("glm-4.7-flash", "mixture of experts"),
     ],
 )
-def test_what_is_not_a_plain_dense_decoder_is_refused(tmp_path: Path, extra: dict[str, Any], expected: str) -> None:
+def test_what_is_read_and_cannot_be_timed_names_the_remedy(config: str, expected: str, tmp_path: Path) -> None:
+    folder = CONFIGS / config
+    if config == "of my own":
+        folder = write(tmp_path, {**LLAMA_8B, "model_type": "mine", "layer_types": ["architecture of mine"] * 32})
+    model = find_model(folder)
     with pytest.raises(ConfigError, match=expected) as caught:
-        find_model(write(tmp_path, {**LLAMA_8B, **extra}))
-    assert "fitted" in str(caught.value)
+        make_step_time("roofline", model=model, gpu=find_gpu("h100"))
+    assert "--step-time fitted:FILE" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_remedy_works(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A name, a length and attention shapes suffice where step times and blocks are given."""
+    shapes = {"num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 64}
+    path = write(tmp_path, {"model_type": "mine", "max_position_embeddings": 131072, "experts_of_my_own": 8, **shapes})
+    fit = tmp_path / "fit.json"
+    terms = '"per_token_s": 2e-5, "per_decode_context_token_s": 2e-9, "per_prefill_pair_s": 1e-10'
+    fit.write_text(f'{{"kind": "fitted", "c0_s": 0.004, {terms}, "provenance": {{}}}}')
+    asked = [*("run", "--model", path, "--gpu", "h100", "--policy", "lru", "--limit", 2, "--max-turns", 2)]
+    measured = [*asked, "--step-time", f"fitted:{fit}", "--kv-blocks", 40000]
+    assert f"{tmp_path.name} on H100: 40,000 KV blocks" in printed(capsys, *measured)
+    # 2 KV heads of 64, keys and values, 4 layers of 16 tokens of bf16
+    tiers = resolve(RunConfig(model=str(path), kv_blocks=4000, step_time=f"fitted:{fit}", dram_gb=1.0)).engine.tiers
+    assert tiers is not None
+    assert tiers.block_bytes == 2 * 2 * 64 * 4 * 16 * 2
+    for missing in (measured[:-2], asked):
+        assert "hidden_size" in refused(capsys, *missing)
 
 
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"hidden_size": None}, "'hidden_size' is missing"),
+        ({"hidden_size": None, "head_dim": 128}, "'hidden_size' is missing"),
         ({"num_hidden_layers": "32"}, "num_hidden_layers is '32', expected a positive whole number"),
         ({"vocab_size": 0}, "vocab_size is 0"),
         ({"num_attention_heads": True}, "num_attention_heads is True"),
@@ -168,7 +196,7 @@ def test_what_is_not_a_plain_dense_decoder_is_refused(tmp_path: Path, extra: dic
 def test_a_malformed_configuration_names_file_and_field(tmp_path: Path, change: dict[str, Any], expected: str) -> None:
     path = write(tmp_path, {**LLAMA_8B, **change})
     with pytest.raises(ConfigError, match=expected) as caught:
-        find_model(path)
+        find_model(path).known_weights()
     assert str(caught.value).startswith(f"{path}: ")
 
 

@@ -54,6 +54,8 @@ class Weight:
     stored: Stored = BF16
     pad_rows: int = 1
     """Rows are filled up to a multiple, as vLLM does with vocabularies (64)."""
+    evenly: bool = False
+    """Every rank holds all of it unless the ranks divide `parts`."""
 
     @property
     def n(self) -> int:
@@ -67,17 +69,20 @@ class Weight:
 
     def params_per_rank(self, tensor_parallel_size: int) -> int:
         """Numbers one of the ranks holds, without padding."""
-        return self.n * _share(self.rows * self.columns, self.parts, tensor_parallel_size)
+        return self.n * _share(self.rows * self.columns, self._divided(tensor_parallel_size))
 
     def bytes_per_rank(self, tensor_parallel_size: int) -> int:
         """Bytes one of the ranks holds, with scales and padding."""
         rows = -(-self.rows // self.pad_rows) * self.pad_rows
-        return self.n * _share(self.stored.bytes_of(rows, self.columns), self.parts, tensor_parallel_size)
+        return self.n * _share(self.stored.bytes_of(rows, self.columns), self._divided(tensor_parallel_size))
+
+    def _divided(self, ranks: int) -> int:
+        return 1 if self.evenly and self.parts % ranks else min(self.parts, ranks)
 
 
 def _groups(size: int, of: int | None) -> int:
     return 1 if of is None else -(-size // of)
 
 
-def _share(amount: int, parts: int, ranks: int) -> int:
-    return -(-amount // min(parts, ranks))
+def _share(amount: int, parts: int) -> int:
+    return -(-amount // parts)

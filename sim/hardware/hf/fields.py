@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from continuum_sim.errors import ConfigError, shown
+from continuum_sim.hardware.hf.derived import DERIVED, SPELLED
 from continuum_sim.readers import read_json
 
 _MOST: Final = 2**31
@@ -18,27 +19,17 @@ _MOST: Final = 2**31
 _NESTED: Final = ("thinker_config", "text_config", "llm_config", "language_config")
 """Where multimodal configurations keep the language model's fields (the first of them may hold another)."""
 
+_OF_THE_WHOLE: Final = ("model_type", "architectures", "auto_map", "_name_or_path", "quantization_config")
+"""Fields of a flat multimodal configuration that are not its language model's."""
+
 _MISSING: Final = object()
-
-SPELLED: Final[Mapping[str, Mapping[str, str]]] = {
-    "chatglm": {
-        "num_hidden_layers": "num_layers",
-        "intermediate_size": "ffn_hidden_size",
-        "num_key_value_heads": "multi_query_group_num",
-        "max_position_embeddings": "seq_length",
-        "vocab_size": "padded_vocab_size",
-        "head_dim": "kv_channels",
-    },
-    "exaone": {"num_hidden_layers": "num_layers"},
-}
-"""Spellings of types whose class is code beside the weights; `class_defaults.json` holds those of transformers."""
-
 
 class Fields:
     """The fields of one model, or of a part of it.
 
-    A field is looked for under its common name and as its class spells it, in the part itself, then in what the part
-    lies in, then among the class's defaults. `null` in a file is an answer: nothing.
+    A field is what the class makes of others (`derived.py`); or it is looked for under its common name and as its class
+    spells it, in the part itself, then among the class's defaults. `null` in a file is an answer, nothing, unless the
+    class takes none for it.
     """
 
     def __init__(self, path: Path, own: Mapping[str, Any], around: Fields | None = None, kind: str = "") -> None:
@@ -50,6 +41,7 @@ class Fields:
         self.defaults: Mapping[str, Any] = entry.get("fields", {})
         self.spelled: Mapping[str, str] = {**entry.get("spelled", {}), **SPELLED.get(self.model_type, {})}
         self._parts: Mapping[str, str] = entry.get("parts", {})
+        self._takes_null = None if entry.get("loose") else frozenset(entry.get("nullable", ()))
 
     @property
     def known(self) -> bool:
@@ -66,12 +58,22 @@ class Fields:
         for name in _NESTED:
             if (part := self.part(name)) is not None:
                 return part.text()
-        if "text_config" in self._parts and not isinstance(self.own.get("num_hidden_layers"), int):
-            return Fields(self.path, {}, self, self._parts["text_config"])
+        if "text_config" in self._parts:  # an older file, which is flat, or one that leaves all to the class
+            flat = {name: value for name, value in self.own.items() if name not in _OF_THE_WHOLE}
+            return Fields(self.path, flat, self, self._parts["text_config"])
         return self
 
     def get(self, *names: str) -> Any:
-        """Return the first of some names that is there; None where none is, or the file says null."""
+        """Return the first of some names that is there; None where none is, or the file says null.
+
+        Raises
+        ------
+        ConfigError
+            If the file says null where the class takes none.
+        """
+        for name in names:
+            if (value := self._derived(name)) is not None:
+                return value
         for name in names:
             if (value := self._given(name)) is not _MISSING:
                 return value
@@ -134,17 +136,29 @@ class Fields:
         """Make the error about a field."""
         return ConfigError(f"{self.path}: {name} is {shown(value)}, expected {expected}")
 
+    def _derived(self, name: str) -> Any:
+        derive = DERIVED.get(self.model_type, {}).get(name)
+        return None if derive is None else derive(self)
+
     def _given(self, name: str) -> Any:
         for spelling in (name, self.spelled.get(name)):
             if spelling is not None and spelling in self.own:
+                if self.own[spelling] is None and self._refuses_null(name, spelling):
+                    raise self.error(spelling, None, "a value, or no such field")
                 return self.own[spelling]
-        return _MISSING if self.around is None else self.around._given(name)
+        return _MISSING
+
+    def _refuses_null(self, *names: str) -> bool:
+        """Whether the class, which holds another value where there is none, takes no null for it."""
+        return self._takes_null is not None and any(
+            name in self.defaults and name not in self._takes_null for name in names
+        )
 
     def _default(self, name: str) -> Any:
         for spelling in (name, self.spelled.get(name)):
             if spelling is not None and spelling in self.defaults:
                 return self.defaults[spelling]
-        return _MISSING if self.around is None else self.around._default(name)
+        return _MISSING
 
 
 def read_fields(path: Path) -> Fields:

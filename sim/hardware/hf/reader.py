@@ -8,6 +8,7 @@ from pathlib import Path
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.caches import CacheLayers
 from continuum_sim.hardware.hf.attention import attention_shapes, has_qkv_bias
+from continuum_sim.hardware.hf.architectures import check_architecture
 from continuum_sim.hardware.hf.experts import expert_layers, expert_weights
 from continuum_sim.hardware.hf.families import family_of
 from continuum_sim.hardware.hf.fields import Fields, read_fields
@@ -16,6 +17,7 @@ from continuum_sim.hardware.hf.length import model_lengths
 from continuum_sim.hardware.hf.mixers import MIXERS
 from continuum_sim.hardware.hf.mlp import mlp_weights
 from continuum_sim.hardware.hf.quantisation import quantised
+from continuum_sim.hardware.hf.small import bias_weights, n_norms, norm_weights
 from continuum_sim.hardware.hf.tables import table_weights
 from continuum_sim.hardware.hf.towers import tower_weights
 from continuum_sim.hardware.hf.unread import Unread
@@ -39,6 +41,7 @@ def read_hf_config(path: Path) -> ModelSpec:
 
 def read_model(outer: Fields, *, name: str) -> ModelSpec:
     """Read a model from its fields; `_name_or_path` wins over the name given."""
+    notes = check_architecture(outer)
     fields = outer.text()
     known = outer.own.get("_name_or_path")
     length, longest = model_lengths(fields)
@@ -58,7 +61,8 @@ def read_model(outer: Fields, *, name: str) -> ModelSpec:
         gated_mlp=family_of(fields.model_type).gated,
         qkv_bias=has_qkv_bias(fields),
         qk_norm=family_of(fields.model_type).qk_norm != "none",
-        norms_per_layer=family_of(fields.model_type).norms,
+        norms_per_layer=n_norms(fields),
+        notes=notes,
     )
     try:
         return _with_layers(spec, outer, fields)
@@ -80,21 +84,19 @@ def _with_layers(spec: ModelSpec, outer: Fields, fields: Fields) -> ModelSpec:
         weights += expert_weights(fields, routed)
     if dense := [layer for layer in range(spec.n_layers) if layer not in routed]:
         weights += mlp_weights(fields, dense)
-    weights += _norms(spec)
-    weights += table_weights(fields)
-    weights += tower_weights(outer)
-    stored = quantised(outer, weights)
+    weights += bias_weights(fields, weights)
+    weights += norm_weights(fields, spec.n_layers)
+    weights += table_weights(outer, fields)
+    towers, notes = tower_weights(outer)
+    stored = quantised(outer, [*weights, *towers])
     return replace(
-        spec, caches=tuple(caches), weights=stored.weights, quantization=stored.name, kv_scheme=stored.kv_scheme
+        spec,
+        caches=tuple(caches),
+        weights=stored.weights,
+        quantization=stored.name,
+        kv_scheme=stored.kv_scheme,
+        notes=spec.notes + notes,
     )
-
-
-def _norms(spec: ModelSpec) -> list[Weight]:
-    layers = tuple(range(spec.n_layers))
-    return [
-        Weight("model.layers.{}.norm", spec.hidden, 1, layers, spec.norms_per_layer, use="vector"),
-        Weight("model.norm", spec.hidden, use="vector"),
-    ]
 
 
 def _plain_caches(fields: Fields, n_layers: int) -> tuple[CacheLayers, ...]:

@@ -1,4 +1,4 @@
-"""The tables a token is looked up in, and the LM head."""
+"""The tables a token or a position is looked up in, and the LM head."""
 
 from __future__ import annotations
 
@@ -13,10 +13,72 @@ VOCAB_PADDING: Final = 64
 """vLLM fills vocabularies up to a multiple (`DEFAULT_VOCAB_PADDING_SIZE`)."""
 
 
-def table_weights(fields: Fields) -> list[Weight]:
-    """Return the embedding table, and the LM head unless it is the same."""
+def table_weights(outer: Fields, fields: Fields) -> list[Weight]:
+    """Return the embedding table, those of positions, and the LM head unless it is the table."""
     vocab, hidden = fields.count("vocab_size"), fields.count("hidden_size")
-    table = Weight("model.embed_tokens", vocab, hidden, parts=vocab, use="table", pad_rows=VOCAB_PADDING)
     family = family_of(fields.model_type)
-    tied = fields.flag("tie_word_embeddings", default=bool(family.tied))
-    return [table] if tied else [table, replace(table, name="lm_head", use="head")]
+    width = fields.count("word_embed_proj_dim", default=hidden)  # of OPT-350m: narrower than the stream
+    table = Weight("model.embed_tokens", vocab, width, parts=vocab, use="table", pad_rows=VOCAB_PADDING)
+    found = [table]
+    if family.positions is not None:
+        positions = fields.count("max_position_embeddings") + family.positions
+        found.append(Weight("model.embed_positions", positions, hidden, use="table"))
+    if width != hidden:
+        found.append(Weight("model.project_in", hidden, width))
+        found.append(Weight("model.project_out", width, hidden))
+    if family.embedding_norm:
+        found.append(Weight("model.embed_norm", hidden, count=2, use="vector"))
+    found += _per_layer(fields)
+    if not is_tied(outer, fields):
+        found.append(replace(table, name="lm_head", use="head"))
+        if family.head_bias:
+            found.append(replace(table, name="lm_head.bias", columns=1, use="vector"))
+    return found
+
+
+def is_tied(outer: Fields, fields: Fields) -> bool:
+    """Whether the LM head is the embedding table.
+
+    Of a nested configuration the outer one decides where its class knows the field (`VllmConfig.with_hf_config`); older
+    files of some have it in the language model's part, which counts where it says true.
+    """
+    family = family_of(fields.model_type)
+    if family.tied is not None:
+        return family.tied
+    inner = fields.get("tie_word_embeddings")
+    above = outer.get("tie_word_embeddings") if outer is not fields else None
+    if above is None or (inner is True and not outer.has("tie_word_embeddings") and outer.model_type in _FROM_WITHIN):
+        return fields.flag("tie_word_embeddings")
+    return outer.flag("tie_word_embeddings")
+
+
+_FROM_WITHIN: Final = (
+    "fast_vlm",
+    "glm4v",
+    "glm4v_moe",
+    "glm_ocr",
+    "llava",
+    "llava_next_video",
+    "llava_onevision",
+    "minimax_m3_vl",
+    "paddleocr_vl",
+    "perception_lm",
+    "qwen2_5_vl",
+    "qwen2_vl",
+    "video_llama_3",
+)
+"""Kinds whose class takes over `tie_word_embeddings: true` of the language model's part."""
+
+
+def _per_layer(fields: Fields) -> list[Weight]:
+    """The tables of Gemma 3n and 4, with a row for every layer."""
+    each = fields.get("hidden_size_per_layer_input")
+    if not each:
+        return []
+    width = fields.count("hidden_size_per_layer_input") * fields.count("num_hidden_layers")
+    rows, hidden = fields.count("vocab_size_per_layer_input"), fields.count("hidden_size")
+    return [
+        Weight("model.embed_tokens_per_layer", rows, width, parts=rows, use="table", pad_rows=VOCAB_PADDING),
+        Weight("model.per_layer_model_projection", width, hidden),
+        Weight("model.per_layer_projection_norm", fields.count("hidden_size_per_layer_input"), use="vector"),
+    ]

@@ -1,0 +1,113 @@
+"""Fields that a class spells otherwise, or makes of others: where `class_defaults.json` cannot say it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from continuum_sim.hardware.hf.fields import Fields
+
+Derive = Callable[["Fields"], Any]
+
+_GLM: Final = {
+    "num_hidden_layers": "num_layers",
+    "intermediate_size": "ffn_hidden_size",
+    "num_key_value_heads": "multi_query_group_num",
+    "vocab_size": "padded_vocab_size",
+    "max_position_embeddings": "seq_length",
+    "head_dim": "kv_channels",
+    "attention_out_bias": "add_bias_linear",
+    "mlp_bias": "add_bias_linear",
+}
+
+_BIAS: Final = {"attention_bias": "bias", "mlp_bias": "bias"}
+_USE_BIAS: Final = {"attention_bias": "use_bias", "mlp_bias": "use_bias"}
+
+SPELLED: Final[Mapping[str, Mapping[str, str]]] = {
+    "chatglm": _GLM,
+    "exaone": {"num_hidden_layers": "num_layers"},
+    "internlm3": {"attention_bias": "qkv_bias", "attention_out_bias": "bias"},
+    "opt": {"intermediate_size": "ffn_dim", "attention_bias": "enable_bias", "mlp_bias": "enable_bias"},
+    "falcon": _BIAS,
+    "RefinedWeb": _BIAS,
+    "RefinedWebModel": _BIAS,
+    "starcoder2": _USE_BIAS,
+    "ernie4_5": _USE_BIAS,
+    "stablelm": {"attention_bias": "use_qkv_bias"},
+    "gptj": {"intermediate_size": "n_inner"},
+    "gpt2": {"intermediate_size": "n_inner"},
+    "gpt_bigcode": {"intermediate_size": "n_inner"},
+}
+"""Spellings of types whose class is code beside the weights, or that vLLM reads by that name; `class_defaults.json`
+holds those of transformers."""
+
+
+def _four_times(*names: str) -> Derive:
+    """The width of an MLP that is four times the stream's where none of some fields says it."""
+
+    def derive(fields: Fields) -> Any:
+        given = next((fields.own[name] for name in names if fields.own.get(name) is not None), None)
+        return 4 * fields.count("hidden_size") if given is None else given
+
+    return derive
+
+
+def _one_if(flag: str, otherwise: tuple[str, ...] = (), unless: str = "") -> Derive:
+    """KV heads where a flag makes them one; the first of some fields otherwise, or as many as query heads."""
+
+    def derive(fields: Fields) -> Any:
+        if fields.flag(flag) and not (unless and fields.flag(unless)):
+            return 1
+        given = next((fields.own[name] for name in otherwise if fields.own.get(name) is not None), None)
+        return fields.count("num_attention_heads") if given is None else given
+
+    return derive
+
+
+def _within(part: str, name: str, default: int) -> Derive:
+    """A field of a part, such as `ffn_config` of DBRX."""
+
+    def derive(fields: Fields) -> Any:
+        nested = fields.own.get(part)
+        value = nested.get(name) if isinstance(nested, dict) else None
+        return default if value is None else value
+
+    return derive
+
+
+_FALCON: Final[Mapping[str, Derive]] = {
+    "num_key_value_heads": _one_if("multi_query", ("n_head_kv", "num_kv_heads"), unless="new_decoder_architecture"),
+    "intermediate_size": _four_times("ffn_hidden_size"),
+}
+
+def _either(*flags: str) -> Derive:
+    """A flag that any of some flags sets."""
+    return lambda fields: any(fields.flag(flag) for flag in flags)
+
+
+def _true(_: Fields) -> bool:
+    return True
+
+
+DERIVED: Final[Mapping[str, Mapping[str, Derive]]] = {
+    "gpt2": {"intermediate_size": _four_times("n_inner", "intermediate_size")},
+    "gptj": {"intermediate_size": _four_times("n_inner", "intermediate_size")},
+    "gpt_bigcode": {
+        "intermediate_size": _four_times("n_inner", "intermediate_size"),
+        "num_key_value_heads": _one_if("multi_query"),
+    },
+    "bloom": {"intermediate_size": _four_times()},
+    "chatglm": {"attention_bias": _either("add_qkv_bias", "add_bias_linear")},
+    "gpt_neox": {"mlp_bias": _true},
+    "falcon": _FALCON,
+    "RefinedWeb": _FALCON,
+    "RefinedWebModel": _FALCON,
+    "dbrx": {
+        "num_key_value_heads": _within("attn_config", "kv_n_heads", 1),
+        "intermediate_size": _within("ffn_config", "ffn_hidden_size", 3584),
+        "num_local_experts": _within("ffn_config", "moe_num_experts", 4),
+        "num_experts_per_tok": _within("ffn_config", "moe_top_k", 1),
+    },
+}
+"""A model type -> the fields that its class makes of others. A function that returns None leaves the field as it is."""

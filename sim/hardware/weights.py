@@ -50,6 +50,8 @@ class Weight:
     """Tensors a layer: 128 of 128 experts."""
     parts: int = 1
     """Into how many equal parts tensor parallelism can divide it, as KV heads; 1: every rank holds all of it."""
+    split: Literal["rows", "columns"] = "rows"
+    """Which of them it divides. Matters where rows or columns share scales or are filled up."""
     use: WeightUse = "linear"
     stored: Stored = BF16
     pad_rows: int = 1

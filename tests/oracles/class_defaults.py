@@ -113,15 +113,16 @@ def architectures() -> dict[str, Any]:
         registry._SEQUENCE_CLASSIFICATION_MODELS,
     )
     text = {*registry._TEXT_GENERATION_MODELS, *served} - multimodal
-    known = text | multimodal
+    known, removed = text | multimodal, registry._PREVIOUSLY_SUPPORTED_MODELS
+    runnable = _of_transformers(known | {*registry._OOT_SUPPORTED_MODELS})
     return {
         "text": sorted(text),
         "multimodal": sorted(multimodal),
         "pooling": sorted({name for kind in pooling for name in kind} - known),
         "draft": sorted(registry._SPECULATIVE_DECODING_MODELS),
-        "removed": dict(registry._PREVIOUSLY_SUPPORTED_MODELS),
+        "removed": {name: last for name, last in removed.items() if name not in runnable["transformers"]},
         "plugin": dict(registry._OOT_SUPPORTED_MODELS),
-        **_of_transformers(known | {*registry._PREVIOUSLY_SUPPORTED_MODELS, *registry._OOT_SUPPORTED_MODELS}),
+        **runnable,
     }
 
 

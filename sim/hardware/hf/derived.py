@@ -17,24 +17,12 @@ _GLM: Final = {
     "vocab_size": "padded_vocab_size",
     "max_position_embeddings": "seq_length",
     "head_dim": "kv_channels",
-    "attention_out_bias": "add_bias_linear",
-    "mlp_bias": "add_bias_linear",
 }
-
-_BIAS: Final = {"attention_bias": "bias", "mlp_bias": "bias"}
-_USE_BIAS: Final = {"attention_bias": "use_bias", "mlp_bias": "use_bias"}
 
 SPELLED: Final[Mapping[str, Mapping[str, str]]] = {
     "chatglm": _GLM,
     "exaone": {"num_hidden_layers": "num_layers"},
-    "internlm3": {"attention_bias": "qkv_bias", "attention_out_bias": "bias"},
-    "opt": {"intermediate_size": "ffn_dim", "attention_bias": "enable_bias", "mlp_bias": "enable_bias"},
-    "falcon": _BIAS,
-    "RefinedWeb": _BIAS,
-    "RefinedWebModel": _BIAS,
-    "starcoder2": _USE_BIAS,
-    "ernie4_5": _USE_BIAS,
-    "stablelm": {"attention_bias": "use_qkv_bias"},
+    "opt": {"intermediate_size": "ffn_dim"},
     "gptj": {"intermediate_size": "n_inner"},
     "gpt2": {"intermediate_size": "n_inner"},
     "gpt_bigcode": {"intermediate_size": "n_inner"},
@@ -81,15 +69,6 @@ _FALCON: Final[Mapping[str, Derive]] = {
     "intermediate_size": _four_times("ffn_hidden_size"),
 }
 
-def _either(*flags: str) -> Derive:
-    """A flag that any of some flags sets."""
-    return lambda fields: any(fields.flag(flag) for flag in flags)
-
-
-def _true(_: Fields) -> bool:
-    return True
-
-
 DERIVED: Final[Mapping[str, Mapping[str, Derive]]] = {
     "gpt2": {"intermediate_size": _four_times("n_inner", "intermediate_size")},
     "gptj": {"intermediate_size": _four_times("n_inner", "intermediate_size")},
@@ -98,8 +77,6 @@ DERIVED: Final[Mapping[str, Mapping[str, Derive]]] = {
         "num_key_value_heads": _one_if("multi_query"),
     },
     "bloom": {"intermediate_size": _four_times()},
-    "chatglm": {"attention_bias": _either("add_qkv_bias", "add_bias_linear")},
-    "gpt_neox": {"mlp_bias": _true},
     "falcon": _FALCON,
     "RefinedWeb": _FALCON,
     "RefinedWebModel": _FALCON,

@@ -19,26 +19,10 @@ class Family:
     """Whether an MLP has a gate beside up and down."""
     norms: int = 2
     """Norms a layer over the residual stream."""
-    norm_bias: bool = False
-    """Whether they are layer norms, with a bias, rather than RMS norms."""
-    final_norm: bool = True
-    """Whether there is one behind the last layer."""
-    layer_numbers: int = 0
-    """Numbers a layer has beside, such as an activation's."""
     qk_norm: Literal["none", "head", "heads"] = "none"
     """Norms over queries and keys: of one head's width, or over all heads."""
     qkv_bias: bool = False
     """Where neither `attention_bias` nor `qkv_bias` says it."""
-    out_bias: bool | None = None
-    """Whether the output of attention has a bias; None: as `attention_out_bias` or `attention_bias` says."""
-    mlp_bias: bool | None = None
-    """Whether MLPs have biases; None: as `mlp_bias` says."""
-    positions: int | None = None
-    """Rows that a learned table of positions has more than positions; None: there is no such table."""
-    embedding_norm: bool = False
-    """Whether embeddings are normed."""
-    head_bias: bool = False
-    """Whether the LM head has a bias."""
     tied: bool | None = None
     """Whether the LM head is the table where the class knows no better; None: as the class's default says."""
     window_every: int = 0

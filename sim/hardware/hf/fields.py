@@ -24,6 +24,7 @@ _OF_THE_WHOLE: Final = ("model_type", "architectures", "auto_map", "_name_or_pat
 
 _MISSING: Final = object()
 
+
 class Fields:
     """The fields of one model, or of a part of it.
 
@@ -74,7 +75,6 @@ class Fields:
         for name in names:
             if (value := self._derived(name)) is not None:
                 return value
-        for name in names:
             if (value := self._given(name)) is not _MISSING:
                 return value
         for name in names:

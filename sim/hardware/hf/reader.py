@@ -7,8 +7,9 @@ from pathlib import Path
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.caches import CacheLayers
-from continuum_sim.hardware.hf.attention import attention_shapes, has_qkv_bias
+from continuum_sim.hardware.hf.altup import beside_the_stream
 from continuum_sim.hardware.hf.architectures import check_architecture
+from continuum_sim.hardware.hf.attention import attention_shapes, has_qkv_bias
 from continuum_sim.hardware.hf.experts import expert_layers, expert_weights
 from continuum_sim.hardware.hf.families import family_of
 from continuum_sim.hardware.hf.fields import Fields, read_fields
@@ -17,7 +18,7 @@ from continuum_sim.hardware.hf.length import model_lengths
 from continuum_sim.hardware.hf.mixers import MIXERS
 from continuum_sim.hardware.hf.mlp import mlp_weights
 from continuum_sim.hardware.hf.quantisation import quantised
-from continuum_sim.hardware.hf.small import bias_weights, n_norms, norm_weights
+from continuum_sim.hardware.hf.stream import n_norms, norm_weights
 from continuum_sim.hardware.hf.tables import table_weights
 from continuum_sim.hardware.hf.towers import tower_weights
 from continuum_sim.hardware.hf.unread import Unread
@@ -84,9 +85,8 @@ def _with_layers(spec: ModelSpec, outer: Fields, fields: Fields) -> ModelSpec:
         weights += expert_weights(fields, routed)
     if dense := [layer for layer in range(spec.n_layers) if layer not in routed]:
         weights += mlp_weights(fields, dense)
-    weights += bias_weights(fields, weights)
-    weights += norm_weights(fields, spec.n_layers)
-    weights += table_weights(outer, fields)
+    weights += norm_weights(fields, spec.n_layers, weights)
+    weights += [*table_weights(outer, fields), *beside_the_stream(fields)]
     towers, notes = tower_weights(outer)
     stored = quantised(outer, [*weights, *towers])
     return replace(

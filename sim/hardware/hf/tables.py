@@ -7,6 +7,7 @@ from typing import Final
 
 from continuum_sim.hardware.hf.families import family_of
 from continuum_sim.hardware.hf.fields import Fields
+from continuum_sim.hardware.hf.stream import stream_of
 from continuum_sim.hardware.weights import Weight
 
 VOCAB_PADDING: Final = 64
@@ -16,22 +17,21 @@ VOCAB_PADDING: Final = 64
 def table_weights(outer: Fields, fields: Fields) -> list[Weight]:
     """Return the embedding table, those of positions, and the LM head unless it is the table."""
     vocab, hidden = fields.count("vocab_size"), fields.count("hidden_size")
-    family = family_of(fields.model_type)
+    stream = stream_of(fields.model_type)
     width = fields.count("word_embed_proj_dim", default=hidden)  # of OPT-350m: narrower than the stream
     table = Weight("model.embed_tokens", vocab, width, parts=vocab, use="table", pad_rows=VOCAB_PADDING)
     found = [table]
-    if family.positions is not None:
-        positions = fields.count("max_position_embeddings") + family.positions
+    if stream.positions is not None:
+        positions = fields.count("max_position_embeddings") + stream.positions
         found.append(Weight("model.embed_positions", positions, hidden, use="table"))
     if width != hidden:
         found.append(Weight("model.project_in", hidden, width))
         found.append(Weight("model.project_out", width, hidden))
-    if family.embedding_norm:
+    if stream.embedding_norm:
         found.append(Weight("model.embed_norm", hidden, count=2, use="vector"))
-    found += _per_layer(fields)
     if not is_tied(outer, fields):
         found.append(replace(table, name="lm_head", use="head"))
-        if family.head_bias:
+        if stream.head_bias:
             found.append(replace(table, name="lm_head.bias", columns=1, use="vector"))
     return found
 
@@ -42,13 +42,12 @@ def is_tied(outer: Fields, fields: Fields) -> bool:
     Of a nested configuration the outer one decides where its class knows the field (`VllmConfig.with_hf_config`); older
     files of some have it in the language model's part, which counts where it says true.
     """
-    family = family_of(fields.model_type)
-    if family.tied is not None:
-        return family.tied
+    if (tied := stream_of(fields.model_type).tied) is not None:
+        return tied
     inner = fields.get("tie_word_embeddings")
     above = outer.get("tie_word_embeddings") if outer is not fields else None
     if above is None or (inner is True and not outer.has("tie_word_embeddings") and outer.model_type in _FROM_WITHIN):
-        return fields.flag("tie_word_embeddings")
+        return fields.flag("tie_word_embeddings", default=bool(family_of(fields.model_type).tied))
     return outer.flag("tie_word_embeddings")
 
 
@@ -68,17 +67,3 @@ _FROM_WITHIN: Final = (
     "video_llama_3",
 )
 """Kinds whose class takes over `tie_word_embeddings: true` of the language model's part."""
-
-
-def _per_layer(fields: Fields) -> list[Weight]:
-    """The tables of Gemma 3n and 4, with a row for every layer."""
-    each = fields.get("hidden_size_per_layer_input")
-    if not each:
-        return []
-    width = fields.count("hidden_size_per_layer_input") * fields.count("num_hidden_layers")
-    rows, hidden = fields.count("vocab_size_per_layer_input"), fields.count("hidden_size")
-    return [
-        Weight("model.embed_tokens_per_layer", rows, width, parts=rows, use="table", pad_rows=VOCAB_PADDING),
-        Weight("model.per_layer_model_projection", width, hidden),
-        Weight("model.per_layer_projection_norm", fields.count("hidden_size_per_layer_input"), use="vector"),
-    ]

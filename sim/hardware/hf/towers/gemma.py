@@ -43,7 +43,9 @@ def _gemma4_vision(vision: Fields, text: Fields) -> list[Weight]:
     head_dim = vision.count("head_dim", default=hidden // heads)
     layers, at = range(n_layers), "vision_tower.encoder.layers"
     return [
-        *matrix("vision_tower.patch_embedder.positions", 2 * vision.count("position_embedding_size"), hidden, bias=False),
+        *matrix(
+            "vision_tower.patch_embedder.positions", 2 * vision.count("position_embedding_size"), hidden, bias=False
+        ),
         *matrix("vision_tower.patch_embedder.input_proj", hidden, 3 * patch**2, bias=False),
         *blocks(
             at,

@@ -29,9 +29,7 @@ def internvl_chat(outer: Fields, text: Fields) -> list[Weight]:
     return [*_tower(vision, hidden, n_layers, "rows", bias, qk_norm), *_projector(outer, text, hidden)]
 
 
-def _tower(
-    vision: Fields, hidden: int, n_layers: int, attention: By, qkv_bias: bool, qk_norm: bool
-) -> list[Weight]:
+def _tower(vision: Fields, hidden: int, n_layers: int, attention: By, qkv_bias: bool, qk_norm: bool) -> list[Weight]:
     inner = vision.count("intermediate_size", default=4 * hidden)
     layers, heads = range(n_layers), vision.count("num_attention_heads", default=16)
     if heads % 2:  # InternViT-6B's 25 heads are not divided

@@ -17,7 +17,11 @@ def llava(outer: Fields, text: Fields) -> list[Weight]:
 
 def llava_onevision(outer: Fields, text: Fields) -> list[Weight]:
     """Return the towers of LLaVA-OneVision."""
-    return [*_tower(outer), *_projector(outer, text, divided=False), *vector("image_newline", text.count("hidden_size"))]
+    return [
+        *_tower(outer),
+        *_projector(outer, text, divided=False),
+        *vector("image_newline", text.count("hidden_size")),
+    ]
 
 
 def mistral3(outer: Fields, text: Fields) -> list[Weight]:

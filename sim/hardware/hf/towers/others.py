@@ -42,7 +42,9 @@ def glm4v(outer: Fields, text: Fields) -> list[Weight]:
     """Return the tower of GLM-4.1V and GLM-4.5V, whose MLPs are as wide as its output."""
     vision = part_of(outer)
     hidden = vision.count("hidden_size", default=1536)
-    out, inner = (vision.count(name, default=text.count("hidden_size")) for name in ("out_hidden_size", "intermediate_size"))
+    out, inner = (
+        vision.count(name, default=text.count("hidden_size")) for name in ("out_hidden_size", "intermediate_size")
+    )
     merge = vision.count("spatial_merge_size", default=2)
     return [
         *patches(vision, "visual.patch_embed.proj", hidden, times=vision.count("temporal_patch_size", default=2)),

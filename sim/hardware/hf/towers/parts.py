@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Final, Literal
 
 from continuum_sim.hardware.hf.fields import Fields
@@ -44,10 +45,10 @@ def matrix(
     """Return a matrix and its bias."""
     into = 1 if by is None else parts or (rows if by == "rows" else columns)
     where = tuple(layers)
-    found = [Weight(name, rows, columns, where, count, into, "tower", evenly=evenly)]
-    if bias:
-        found.append(Weight(f"{name}.bias", rows, 1, where, count, into if by == "rows" else 1, "tower", evenly=evenly))
-    return found
+    held = Weight(name, rows, columns, where, count, into, split=by or "rows", use="tower", evenly=evenly)
+    if not bias:
+        return [held]
+    return [held, replace(held, name=f"{name}.bias", columns=1, parts=into if by == "rows" else 1, split="rows")]
 
 
 def vector(name: str, size: int, *, layers: Iterable[int] = _NONE, count: int = 1) -> list[Weight]:
@@ -110,7 +111,9 @@ def blocks(
     ]
 
 
-def patches(fields: Fields, name: str, hidden: int, *, bias: bool = True, times: int = 1, patch: int = 14) -> list[Weight]:
+def patches(
+    fields: Fields, name: str, hidden: int, *, bias: bool = True, times: int = 1, patch: int = 14
+) -> list[Weight]:
     """Return the convolution that makes patches of an image, of `times` images at once."""
     size = _one(fields, "patch_size", patch)
     channels = fields.count("num_channels", "in_channels", "in_chans", default=3)

@@ -88,4 +88,6 @@ def tower_weights(outer: Fields) -> tuple[list[Weight], tuple[str, ...]]:
 def _note(outer: Fields, has_towers: bool) -> tuple[str, ...]:
     if not has_towers:
         return ()
-    return (f"the towers of {outer.model_type!r} for images or sound are not counted: its weights take more than is said",)
+    return (
+        f"the towers of {outer.model_type!r} for images or sound are not counted: its weights take more than is said",
+    )

@@ -1,4 +1,4 @@
-"""What Gemma 3n and 4 put beside the stream: a row for every layer from a table, and 3n's four streams (AltUp, LAuReL)."""
+"""What Gemma 3n and 4 have beside the stream: a table with rows for every layer, and 3n's AltUp and LAuReL."""
 
 from __future__ import annotations
 

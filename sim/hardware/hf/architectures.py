@@ -36,7 +36,7 @@ def check_architecture(outer: Fields) -> tuple[str, ...]:
     Raises
     ------
     ConfigError
-        If vLLM does not write text with the class named.
+        If vLLM does not write text with the class named, or the field is no list.
     """
     if outer.own.get("is_encoder_decoder") is True:
         raise ConfigError(f"{outer.path}: an encoder-decoder model; only decoder-only models can be simulated")
@@ -69,8 +69,7 @@ def _check(outer: Fields, name: str) -> None:
 
 
 def _named(outer: Fields) -> Sequence[str]:
-    given = outer.own.get("architectures")
-    return [name for name in given if isinstance(name, str)] if isinstance(given, list) else []
+    return [name for name in outer.each("architectures") or [] if isinstance(name, str)]
 
 
 @cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -42,7 +42,8 @@ class Fields:
         self.defaults: Mapping[str, Any] = entry.get("fields", {})
         self.spelled: Mapping[str, str] = {**entry.get("spelled", {}), **SPELLED.get(self.model_type, {})}
         self._parts: Mapping[str, str] = entry.get("parts", {})
-        self._takes_null = None if entry.get("loose") else frozenset(entry.get("nullable", ()))
+        if not entry.get("loose"):
+            self._refuse_nulls(entry.get("nullable", ()))
 
     @property
     def known(self) -> bool:
@@ -65,13 +66,7 @@ class Fields:
         return self
 
     def get(self, *names: str) -> Any:
-        """Return the first of some names that is there; None where none is, or the file says null.
-
-        Raises
-        ------
-        ConfigError
-            If the file says null where the class takes none.
-        """
+        """Return the first of some names that is there; None where none is, or the file says null."""
         for name in names:
             if (value := self._derived(name)) is not None:
                 return value
@@ -136,6 +131,12 @@ class Fields:
         """Make the error about a field."""
         return ConfigError(f"{self.path}: {name} is {shown(value)}, expected {expected}")
 
+    def _refuse_nulls(self, nullable: Collection[str]) -> None:
+        """Raise an error where the file says null and the class, which has a default, takes none."""
+        for name, default in self.defaults.items():
+            if default is not None and name not in nullable and name in self.own and self.own[name] is None:
+                raise ConfigError(f"{self.path}: {name} is null, expected a value, or no such field")
+
     def _derived(self, name: str) -> Any:
         derive = DERIVED.get(self.model_type, {}).get(name)
         return None if derive is None else derive(self)
@@ -143,16 +144,8 @@ class Fields:
     def _given(self, name: str) -> Any:
         for spelling in (name, self.spelled.get(name)):
             if spelling is not None and spelling in self.own:
-                if self.own[spelling] is None and self._refuses_null(name, spelling):
-                    raise self.error(spelling, None, "a value, or no such field")
                 return self.own[spelling]
         return _MISSING
-
-    def _refuses_null(self, *names: str) -> bool:
-        """Whether the class, which holds another value where there is none, takes no null for it."""
-        return self._takes_null is not None and any(
-            name in self.defaults and name not in self._takes_null for name in names
-        )
 
     def _default(self, name: str) -> Any:
         for spelling in (name, self.spelled.get(name)):

@@ -73,7 +73,11 @@ def tower_weights(outer: Fields) -> tuple[list[Weight], tuple[str, ...]]:
     ------
     ConfigError
         If a field of a tower is malformed.
+    Unread
+        If layers of the language model attend to images.
     """
+    if outer.text().own.get("cross_attention_layers"):
+        raise Unread(f"{outer.path}: the layers of {outer.model_type!r} that attend to images are not known")
     if is_text_only(outer):
         return [], ()
     read = _TOWERS.get(outer.model_type)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.caches import CacheLayers
-from continuum_sim.hardware.hf.altup import beside_the_stream
 from continuum_sim.hardware.hf.architectures import check_architecture
 from continuum_sim.hardware.hf.attention import attention_shapes, has_qkv_bias
 from continuum_sim.hardware.hf.experts import expert_layers, expert_weights
@@ -86,7 +85,7 @@ def _with_layers(spec: ModelSpec, outer: Fields, fields: Fields) -> ModelSpec:
     if dense := [layer for layer in range(spec.n_layers) if layer not in routed]:
         weights += mlp_weights(fields, dense)
     weights += norm_weights(fields, spec.n_layers, weights)
-    weights += [*table_weights(outer, fields), *beside_the_stream(fields)]
+    weights += table_weights(outer, fields)
     towers, notes = tower_weights(outer)
     stored = quantised(outer, [*weights, *towers])
     return replace(

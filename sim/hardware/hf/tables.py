@@ -29,6 +29,8 @@ def table_weights(outer: Fields, fields: Fields) -> list[Weight]:
         found.append(Weight("model.project_out", width, hidden))
     if stream.embedding_norm:
         found.append(Weight("model.embed_norm", hidden, count=2, use="vector"))
+    if fields.get("hidden_size_per_layer_input"):
+        found += _of_every_layer(fields)
     if not is_tied(outer, fields):
         found.append(replace(table, name="lm_head", use="head"))
         if stream.head_bias:
@@ -67,3 +69,14 @@ _FROM_WITHIN: Final = (
     "video_llama_3",
 )
 """Kinds whose class takes over `tie_word_embeddings: true` of the language model's part."""
+
+
+def _of_every_layer(fields: Fields) -> list[Weight]:
+    """The table of Gemma 3n and 4 that has a row for every layer, and the projection it is added to."""
+    each, rows = fields.count("hidden_size_per_layer_input"), fields.count("vocab_size_per_layer_input")
+    width = each * fields.count("num_hidden_layers")
+    return [
+        Weight("model.embed_tokens_per_layer", rows, width, parts=rows, use="table", pad_rows=VOCAB_PADDING),
+        Weight("model.per_layer_model_projection", width, fields.count("hidden_size"), parts=width),
+        Weight("model.per_layer_projection_norm", each, use="vector"),
+    ]

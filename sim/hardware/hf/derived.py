@@ -69,6 +69,12 @@ _FALCON: Final[Mapping[str, Derive]] = {
     "intermediate_size": _four_times("ffn_hidden_size"),
 }
 
+
+def _named(name: str) -> Derive:
+    """A field that goes before the common one."""
+    return lambda fields: fields.own.get(name)
+
+
 DERIVED: Final[Mapping[str, Mapping[str, Derive]]] = {
     "gpt2": {"intermediate_size": _four_times("n_inner", "intermediate_size")},
     "gptj": {"intermediate_size": _four_times("n_inner", "intermediate_size")},
@@ -76,7 +82,7 @@ DERIVED: Final[Mapping[str, Mapping[str, Derive]]] = {
         "intermediate_size": _four_times("n_inner", "intermediate_size"),
         "num_key_value_heads": _one_if("multi_query"),
     },
-    "bloom": {"intermediate_size": _four_times()},
+    "bloom": {"hidden_size": _named("n_embed"), "intermediate_size": _four_times()},
     "falcon": _FALCON,
     "RefinedWeb": _FALCON,
     "RefinedWebModel": _FALCON,
@@ -88,3 +94,10 @@ DERIVED: Final[Mapping[str, Mapping[str, Derive]]] = {
     },
 }
 """A model type -> the fields that its class makes of others. A function that returns None leaves the field as it is."""
+
+_MINICPM: Final = {"2.6": "qwen2", "4.0": "llama", "4.5": "qwen3"}
+
+
+def language_model_of(model_type: str, own: Mapping[str, Any]) -> str:
+    """Return the kind of the language model that a flat configuration of another kind holds; empty for others."""
+    return _MINICPM.get(str(own.get("version")), "llama") if model_type in ("minicpmv", "minicpmo") else ""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from continuum_sim.errors import ConfigError, shown
-from continuum_sim.hardware.hf.derived import DERIVED, SPELLED
+from continuum_sim.hardware.hf.derived import DERIVED, SPELLED, language_model_of
 from continuum_sim.readers import read_json
 
 _MOST: Final = 2**31
@@ -60,9 +60,10 @@ class Fields:
         for name in _NESTED:
             if (part := self.part(name)) is not None:
                 return part.text()
-        if "text_config" in self._parts:  # an older file, which is flat, or one that leaves all to the class
+        # An older file, which is flat, or one that leaves all to the class.
+        if kind := self._parts.get("text_config") or language_model_of(self.model_type, self.own):
             flat = {name: value for name, value in self.own.items() if name not in _OF_THE_WHOLE}
-            return Fields(self.path, flat, self, self._parts["text_config"])
+            return Fields(self.path, flat, self, kind)
         return self
 
     def get(self, *names: str) -> Any:

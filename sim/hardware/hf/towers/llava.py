@@ -46,6 +46,34 @@ def smolvlm(outer: Fields, text: Fields) -> list[Weight]:
     ]
 
 
+def cohere2_vision(outer: Fields, text: Fields) -> list[Weight]:
+    """Return the towers of Command A Vision, whose projector is a gated MLP."""
+    vision, at = part_of(outer), "multi_modal_projector."
+    wide = vision.count("hidden_size", default=768) * outer.count("downsample_factor", default=2) ** 2
+    inner = outer.count("alignment_intermediate_size", default=36864) // 2
+    return [
+        *siglip(vision, "vision_tower.vision_model"),
+        *matrix(f"{at}linear_1", inner, wide, by="rows", count=2),
+        *matrix(f"{at}linear_2", text.count("hidden_size"), inner, by="columns"),
+    ]
+
+
+def minicpmv(outer: Fields, text: Fields) -> list[Weight]:
+    """Return the towers of MiniCPM-V from 2.5 on: SigLIP, and queries that attend to what it sees."""
+    vision = part_of(outer)
+    seen, hidden = vision.count("hidden_size", default=1152), text.count("hidden_size")
+    n_layers = vision.count("num_hidden_layers", default=27) - outer.flag("drop_vision_last_layer")
+    return [
+        *siglip(vision, "vpm", n_layers=n_layers),
+        *vector("resampler.query", outer.count("query_num", default=64) * hidden),
+        *(matrix("resampler.kv_proj", hidden, seen, bias=False) if seen != hidden else ()),
+        *matrix("resampler.attn.in_proj", 3 * hidden, hidden),
+        *matrix("resampler.attn.out_proj", hidden, hidden),
+        *norm("resampler.ln", hidden, count=3),
+        *matrix("resampler.proj", hidden, hidden, bias=False),
+    ]
+
+
 def _tower(outer: Fields) -> list[Weight]:
     vision, at = part_of(outer), "vision_tower"
     n_layers = _up_to(outer, vision)

@@ -9,7 +9,7 @@ from continuum_sim.hardware.hf.architectures import is_text_only
 from continuum_sim.hardware.hf.fields import Fields
 from continuum_sim.hardware.hf.towers.gemma import gemma3, gemma4, paligemma
 from continuum_sim.hardware.hf.towers.intern import internvl, internvl_chat
-from continuum_sim.hardware.hf.towers.llava import llava, llava_onevision, mistral3, smolvlm
+from continuum_sim.hardware.hf.towers.llava import cohere2_vision, llava, llava_onevision, minicpmv, mistral3, smolvlm
 from continuum_sim.hardware.hf.towers.moon import kimi_k25, kimi_vl
 from continuum_sim.hardware.hf.towers.others import ernie_vl, glm4v, llama4
 from continuum_sim.hardware.hf.towers.qwen import qwen2_5_omni, qwen2_5_vl, qwen2_vl, qwen3_omni, qwen3_vl
@@ -17,6 +17,7 @@ from continuum_sim.hardware.hf.unread import Unread
 from continuum_sim.hardware.weights import Weight
 
 _TOWERS: Final[Mapping[str, Callable[[Fields, Fields], list[Weight]]]] = {
+    "cohere2_vision": cohere2_vision,
     "ernie4_5_moe_vl": ernie_vl,
     "gemma3": gemma3,
     "gemma4": gemma4,
@@ -32,6 +33,7 @@ _TOWERS: Final[Mapping[str, Callable[[Fields, Fields], list[Weight]]]] = {
     "llava": llava,
     "llava_next": llava,
     "llava_onevision": llava_onevision,
+    "minicpmv": minicpmv,
     "mistral3": mistral3,
     "paligemma": paligemma,
     "qwen2_5_omni": qwen2_5_omni,

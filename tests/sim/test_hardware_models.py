@@ -156,7 +156,7 @@ def test_what_is_not_a_plain_dense_decoder_is_refused(tmp_path: Path, extra: dic
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"hidden_size": None}, "'hidden_size' is missing"),
+        ({"hidden_size": None}, "hidden_size is null, expected a value"),
         ({"num_hidden_layers": "32"}, "num_hidden_layers is '32', expected a positive whole number"),
         ({"vocab_size": 0}, "vocab_size is 0"),
         ({"num_attention_heads": True}, "num_attention_heads is True"),

@@ -46,12 +46,14 @@ def defaults_of(cls: Any, common: set[str]) -> dict[str, Any]:
     }
     tied = getattr(made, "tie_word_embeddings", None)
     parts = {name: getattr(getattr(made, name, None), "model_type", None) for name in PARTS}
+    kept = fields | ({} if tied is None else {"tie_word_embeddings": tied})
+    nullable = [name for name in kept if _takes_null(cls, name)]
     entry = {
-        "fields": fields | ({} if tied is None else {"tie_word_embeddings": tied}),
+        "fields": kept,
         "spelled": dict(getattr(cls, "attribute_map", {})),
         "parts": {name: kind for name, kind in parts.items() if kind},
-        "nullable": [name for name in fields if _takes_null(cls, name)] if _is_strict(cls) else [],
-        "loose": bool(fields) and not _is_strict(cls),
+        "nullable": nullable if len(nullable) < len(kept) else [],
+        "loose": 0 < len(kept) == len(nullable),
     }
     return {name: value for name, value in entry.items() if value}
 
@@ -63,12 +65,8 @@ def _computed(cls: Any) -> set[str]:
     return silent | {name for name, argument in arguments.items() if argument.default is None}
 
 
-def _is_strict(cls: Any) -> bool:
-    """Whether the class checks the types of its fields."""
-    return bool(getattr(cls, "__class_validators__", None))
-
-
 def _takes_null(cls: Any, name: str) -> bool:
+    """Whether the class, if it checks the types of its fields, takes null for this one."""
     field = getattr(cls, "__dataclass_fields__", {}).get(name)
     return field is None or "None" in str(field.type) or "Any" in str(field.type)
 
@@ -99,7 +97,7 @@ def all_defaults(types: Iterable[str]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def architectures() -> dict[str, Any]:
+def registered() -> dict[str, Any]:
     """Return the names of vLLM's `ModelRegistry` by what its classes are for."""
     from vllm.model_executor.models import registry
 
@@ -113,17 +111,23 @@ def architectures() -> dict[str, Any]:
         registry._SEQUENCE_CLASSIFICATION_MODELS,
     )
     text = {*registry._TEXT_GENERATION_MODELS, *served} - multimodal
-    known, removed = text | multimodal, registry._PREVIOUSLY_SUPPORTED_MODELS
-    runnable = _of_transformers(known | {*registry._OOT_SUPPORTED_MODELS})
     return {
         "text": sorted(text),
         "multimodal": sorted(multimodal),
-        "pooling": sorted({name for kind in pooling for name in kind} - known),
+        "pooling": sorted({name for kind in pooling for name in kind} - text - multimodal),
         "draft": sorted(registry._SPECULATIVE_DECODING_MODELS),
-        "removed": {name: last for name, last in removed.items() if name not in runnable["transformers"]},
+        "removed": dict(registry._PREVIOUSLY_SUPPORTED_MODELS),
         "plugin": dict(registry._OOT_SUPPORTED_MODELS),
-        **runnable,
     }
+
+
+def architectures() -> dict[str, Any]:
+    """Return these names, and those of transformers' classes by whether vLLM's backend runs them."""
+    found = registered()
+    runnable = _of_transformers({*found["text"], *found["multimodal"], *found["pooling"], *found["plugin"]})
+    removed = {name: last for name, last in found["removed"].items() if name not in runnable["transformers"]}
+    runnable["refused"] = [name for name in runnable["refused"] if name not in removed]
+    return found | {"removed": removed} | runnable
 
 
 def _of_transformers(known: set[str]) -> dict[str, list[str]]:

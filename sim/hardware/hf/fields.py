@@ -166,7 +166,11 @@ def read_fields(path: Path) -> Fields:
     raw = read_json(path, finite=False)
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected a JSON object, as Hugging Face writes it")
-    return Fields(path, raw)
+    names = raw.get("architectures")
+    untyped = isinstance(names, list) and bool(
+        {"LongcatFlashForCausalLM", "LongcatFlashNgramForCausalLM"} & {*map(str, names)}
+    )
+    return Fields(path, raw, kind="longcat_flash" if untyped else "")
 
 
 @cache

@@ -31,6 +31,8 @@ def table_weights(outer: Fields, fields: Fields) -> list[Weight]:
         found.append(Weight("model.embed_norm", hidden, count=2, use="vector"))
     if fields.get("hidden_size_per_layer_input"):
         found += _of_every_layer(fields)
+    if fields.get("ngram_vocab_size_ratio"):
+        found += _of_ngrams(fields)
     if not is_tied(outer, fields):
         found.append(replace(table, name="lm_head", use="head"))
         if stream.head_bias:
@@ -79,4 +81,17 @@ def _of_every_layer(fields: Fields) -> list[Weight]:
         Weight("model.embed_tokens_per_layer", rows, width, parts=rows, use="table", pad_rows=VOCAB_PADDING),
         Weight("model.per_layer_model_projection", width, fields.count("hidden_size"), parts=width),
         Weight("model.per_layer_projection_norm", each, use="vector"),
+    ]
+
+
+def _of_ngrams(fields: Fields) -> list[Weight]:
+    """The tables of LongCat that several tokens at once are looked up in, laid end to end, and their projections."""
+    vocab, hidden = fields.count("vocab_size"), fields.count("hidden_size")
+    tables = fields.count("emb_split_num") * (fields.count("emb_neighbor_num", least=2) - 1)
+    # Each is a little larger than the one before, so that hashes differ.
+    rows = sum(fields.count("ngram_vocab_size_ratio") * vocab + 2 * table + 1 for table in range(tables))
+    width = hidden // tables
+    return [
+        Weight("model.ngram_embeddings.oe_embedder", rows, width, parts=rows, use="table", pad_rows=VOCAB_PADDING),
+        Weight("model.ngram_embeddings.oe_projection", hidden, width, count=tables),
     ]

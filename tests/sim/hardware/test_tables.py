@@ -103,6 +103,13 @@ def test_gemma_3ns_table_has_a_row_for_every_layer(tmp_path: Path) -> None:
     assert held(model, "model.per_layer_model_projection", ranks=2) == 8 * 64
 
 
+def test_several_tokens_at_once_are_looked_up_in_tables_of_ngrams(tmp_path: Path) -> None:
+    model = read(tmp_path, "llama", ngram_vocab_size_ratio=2, emb_split_num=2, emb_neighbor_num=3)
+    # Four tables of 1,001, 1,003, 1,005 and 1,007 rows, filled up together to a multiple of 64.
+    assert held(model, "model.ngram_embeddings.oe_embedder") == 4032 * 16
+    assert held(model, "model.ngram_embeddings.oe_projection", ranks=2) == 4 * 16 * 64
+
+
 @pytest.mark.parametrize(
     ("model_type", "more", "norms"),
     [

@@ -74,6 +74,22 @@ def minicpmv(outer: Fields, text: Fields) -> list[Weight]:
     ]
 
 
+def phi3_v(outer: Fields, text: Fields) -> list[Weight]:
+    """Return the tower of Phi-3.5-vision: CLIP as it was published, whatever the file says, and a projection."""
+    given = outer.own.get("img_processor")
+    processor = given if isinstance(given, dict) else {}
+    wanted, wide = processor.get("layer_idx", -2), 4 * processor.get("image_dim_out", 1024)
+    shape = {"hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16, "image_size": 336}
+    vision = Fields(outer.path, shape | {"patch_size": 14}, outer, "clip_vision_model")
+    at, hidden = "vision_embed_tokens.", text.count("hidden_size")
+    return [
+        *clip(vision, f"{at}img_processor", n_layers=wanted + (25 if wanted < 0 else 1), post_norm=False),
+        *vector(f"{at}GN", wide, count=2),
+        *matrix(f"{at}img_projection.0", hidden, wide),
+        *matrix(f"{at}img_projection.2", hidden, hidden),
+    ]
+
+
 def _tower(outer: Fields) -> list[Weight]:
     vision, at = part_of(outer), "vision_tower"
     n_layers = _up_to(outer, vision)

@@ -59,23 +59,26 @@ def qwen3_vl(outer: Fields, text: Fields) -> list[Weight]:
     ]
 
 
+def qwen2_audio(outer: Fields, text: Fields) -> list[Weight]:
+    """Return the tower of Qwen2-Audio."""
+    audio = part_of(outer, "audio_config")
+    hidden, _ = _audio_shape(audio)
+    return [
+        *_whisper(audio),
+        *matrix("audio_tower.embed_positions", audio.count("max_source_positions", default=1500), hidden, bias=False),
+        *matrix("multi_modal_projector.linear", text.count("hidden_size"), hidden),
+    ]
+
+
 def qwen2_5_omni(outer: Fields, text: Fields) -> list[Weight]:
     """Return the thinker's towers, which are what vLLM loads."""
     thinker = _thinker(outer)
     audio = part_of(thinker, "audio_config")
-    hidden, layers = _audio_shape(audio)
-    bands, out = audio.count("num_mel_bins", default=128), audio.count("output_dim", default=3584)
-    inner, at = audio.count("encoder_ffn_dim", default=5120), "audio_tower.layers.{}."
+    hidden, _ = _audio_shape(audio)
+    out = audio.count("output_dim", default=3584)
     return [
-        *matrix("audio_tower.conv1", hidden, 3 * bands),
-        *matrix("audio_tower.conv2", hidden, 3 * hidden),
+        *_whisper(audio),
         *matrix("audio_tower.audio_bos_eos_token", 2, out, bias=False),
-        *matrix(f"{at}self_attn.qvo", hidden, hidden, layers=layers, count=3),
-        *matrix(f"{at}self_attn.k_proj", hidden, hidden, layers=layers, bias=False),
-        *matrix(f"{at}fc1", inner, hidden, layers=layers),
-        *matrix(f"{at}fc2", hidden, inner, layers=layers),
-        *norm(f"{at}norm", hidden, layers=layers, count=2),
-        *norm("audio_tower.ln_post", hidden),
         *matrix("audio_tower.proj", out, hidden),
         *qwen2_5_vl(thinker, text),
     ]
@@ -106,6 +109,22 @@ def qwen3_omni(outer: Fields, text: Fields) -> list[Weight]:
         *matrix("audio_tower.proj1", hidden, hidden),
         *matrix("audio_tower.proj2", out, hidden),
         *qwen3_vl(thinker, text),
+    ]
+
+
+def _whisper(audio: Fields) -> list[Weight]:
+    """Whisper's encoder, which every rank holds whole."""
+    hidden, layers = _audio_shape(audio)
+    inner, at = audio.count("encoder_ffn_dim", default=5120), "audio_tower.layers.{}."
+    return [
+        *matrix("audio_tower.conv1", hidden, 3 * audio.count("num_mel_bins", default=128)),
+        *matrix("audio_tower.conv2", hidden, 3 * hidden),
+        *matrix(f"{at}self_attn.qvo", hidden, hidden, layers=layers, count=3),
+        *matrix(f"{at}self_attn.k_proj", hidden, hidden, layers=layers, bias=False),
+        *matrix(f"{at}fc1", inner, hidden, layers=layers),
+        *matrix(f"{at}fc2", hidden, inner, layers=layers),
+        *norm(f"{at}norm", hidden, layers=layers, count=2),
+        *norm("audio_tower.ln_post", hidden),
     ]
 
 

@@ -9,10 +9,18 @@ from continuum_sim.hardware.hf.architectures import is_text_only
 from continuum_sim.hardware.hf.fields import Fields
 from continuum_sim.hardware.hf.towers.gemma import gemma3, gemma4, paligemma
 from continuum_sim.hardware.hf.towers.intern import internvl, internvl_chat
-from continuum_sim.hardware.hf.towers.llava import cohere2_vision, llava, llava_onevision, minicpmv, mistral3, smolvlm
+from continuum_sim.hardware.hf.towers.llava import (
+    cohere2_vision,
+    llava,
+    llava_onevision,
+    minicpmv,
+    mistral3,
+    phi3_v,
+    smolvlm,
+)
 from continuum_sim.hardware.hf.towers.moon import kimi_k25, kimi_vl
 from continuum_sim.hardware.hf.towers.others import ernie_vl, glm4v, llama4
-from continuum_sim.hardware.hf.towers.qwen import qwen2_5_omni, qwen2_5_vl, qwen2_vl, qwen3_omni, qwen3_vl
+from continuum_sim.hardware.hf.towers.qwen import qwen2_5_omni, qwen2_5_vl, qwen2_audio, qwen2_vl, qwen3_omni, qwen3_vl
 from continuum_sim.hardware.hf.unread import Unread
 from continuum_sim.hardware.weights import Weight
 
@@ -36,9 +44,11 @@ _TOWERS: Final[Mapping[str, Callable[[Fields, Fields], list[Weight]]]] = {
     "minicpmv": minicpmv,
     "mistral3": mistral3,
     "paligemma": paligemma,
+    "phi3_v": phi3_v,
     "qwen2_5_omni": qwen2_5_omni,
     "qwen2_5_omni_thinker": qwen2_5_omni,
     "qwen2_5_vl": qwen2_5_vl,
+    "qwen2_audio": qwen2_audio,
     "qwen2_vl": qwen2_vl,
     "qwen3_5": qwen3_vl,
     "qwen3_5_moe": qwen3_vl,

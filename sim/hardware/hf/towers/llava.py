@@ -75,7 +75,7 @@ def minicpmv(outer: Fields, text: Fields) -> list[Weight]:
 
 
 def phi3_v(outer: Fields, text: Fields) -> list[Weight]:
-    """Return the tower of Phi-3.5-vision: CLIP as it was published, whatever the file says, and a projection."""
+    """Return the tower of Phi-3.5-vision: CLIP as it was published, a projection, and a table of tokens once more."""
     given = outer.own.get("img_processor")
     processor = given if isinstance(given, dict) else {}
     wanted, wide = processor.get("layer_idx", -2), 4 * processor.get("image_dim_out", 1024)
@@ -87,6 +87,7 @@ def phi3_v(outer: Fields, text: Fields) -> list[Weight]:
         *vector(f"{at}GN", wide, count=2),
         *matrix(f"{at}img_projection.0", hidden, wide),
         *matrix(f"{at}img_projection.2", hidden, hidden),
+        *matrix("embed_tokens", -(-text.count("vocab_size") // 64) * 64, hidden, by="rows", bias=False),
     ]
 
 

@@ -16,6 +16,9 @@ from continuum_sim.readers import read_json
 _MOST: Final = 2**31
 """No dimension of a model comes near."""
 
+_MOST_LAYERS: Final = 10_000
+"""Nor does a number of layers come near this, each of which is listed."""
+
 _NESTED: Final = ("thinker_config", "text_config", "llm_config", "language_config")
 """Where multimodal configurations keep the language model's fields (the first of them may hold another)."""
 
@@ -95,9 +98,10 @@ class Fields:
             if default is None or default < least:
                 raise ConfigError(f"{self.path}: field {names[0]!r} is missing, expected a positive whole number")
             return default
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= _MOST:
+        most, shown_most = (_MOST_LAYERS, "10,000") if names[0].endswith(("layers", "depth")) else (_MOST, "2**31")
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
             expected = "a positive whole number" if least else "a whole number"
-            raise self.error(names[0], value, f"{expected} of at most 2**31")
+            raise self.error(names[0], value, f"{expected} of at most {shown_most}")
         return value
 
     def flag(self, *names: str, default: bool = False) -> bool:

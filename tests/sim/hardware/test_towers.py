@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import ModelSpec, find_model
 
 TEXT: dict[str, Any] = {
@@ -89,6 +93,18 @@ def test_llava_takes_a_tower_up_to_the_layer_it_uses(tmp_path: Path, layer: Any,
     seen = 32 * (len(layer) if isinstance(layer, list) else 1)
     projector = 64 * seen + 64 + 64 * 64 + 64
     assert tower(model) == OUTSIDE - 64 + layers * BLOCK + projector  # without the norm behind the last layer
+
+
+def test_a_layer_that_a_tower_does_not_have_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="vision_feature_layer is 4, expected a layer of the 3 that there are"):
+        read(
+            tmp_path,
+            architectures=["LlavaForConditionalGeneration"],
+            model_type="llava",
+            text_config={"model_type": "llama", **TEXT},
+            vision_config=SIGLIP,
+            vision_feature_layer=4,
+        )
 
 
 QWEN3_VL: dict[str, Any] = {
@@ -191,3 +207,27 @@ def test_layers_that_attend_to_images_are_not_taken_for_others(tmp_path: Path) -
     model = read(tmp_path, architectures=["LlavaForConditionalGeneration"], model_type="mllama", text_config=text)
     assert model.unread is not None
     assert "'mllama' that attend to images are not known" in model.unread
+
+
+CONFIGS = Path(__file__).parents[2] / "oracles/configs"
+PARTS = ("vision_config", "audio_config", "img_processor")
+FIELDS = [
+    (path, part, name)
+    for path in sorted(CONFIGS.glob("*/config.json"))
+    for part, value in json.loads(path.read_text("utf-8")).items()
+    if part in PARTS
+    for name in value or ()
+]
+JUNK = ["x", -1, 0, 1.5, None, [], [1], ["x", "y"], {}, True, 10**12]
+
+
+@given(field=st.sampled_from(FIELDS), junk=st.sampled_from(JUNK))
+def test_a_malformed_field_of_a_tower_is_an_error_of_the_configuration(
+    field: tuple[Path, str, str], junk: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path, part, name = field
+    config = json.loads(path.read_text("utf-8"))
+    config[part][name] = junk
+    folder = tmp_path_factory.mktemp("junk")
+    with contextlib.suppress(ConfigError):
+        assert read(folder, **config).source

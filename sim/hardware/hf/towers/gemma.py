@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from continuum_sim.hardware.hf.fields import Fields
-from continuum_sim.hardware.hf.towers.parts import blocks, matrix, norm, part_of, vector
+from continuum_sim.hardware.hf.towers.parts import blocks, matrix, norm, pair, part_of, vector
 from continuum_sim.hardware.hf.towers.siglip import siglip
 from continuum_sim.hardware.weights import Weight
 
@@ -70,7 +70,7 @@ def _gemma4_audio(audio: Fields, text: Fields) -> list[Weight]:
     """A conformer: two feed-forward parts and a convolution about attention."""
     hidden, heads = audio.count("hidden_size", default=1024), audio.count("num_attention_heads", default=8)
     layers = range(audio.count("num_hidden_layers", default=12))
-    first, second = audio.each("subsampling_conv_channels") or (128, 32)
+    first, second = pair(audio, "subsampling_conv_channels", (128, 32))
     out, at = audio.count("output_proj_dims", default=1536), "audio_tower.layers.{}."
     # Both convolutions halve the 128 bands of sound.
     return [

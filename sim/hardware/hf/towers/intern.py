@@ -24,7 +24,10 @@ def internvl_chat(outer: Fields, text: Fields) -> list[Weight]:
     hidden, n_layers = vision.count("hidden_size", default=1024), vision.count("num_hidden_layers", default=24)
     wanted = outer.get("select_layer")
     if isinstance(wanted, int):
-        n_layers = n_layers + wanted + 1 if wanted < 0 else wanted + 1
+        upto = n_layers + wanted + 1 if wanted < 0 else wanted + 1
+        if not 0 < upto <= n_layers:
+            raise outer.error("select_layer", wanted, f"a layer of the {n_layers} that there are")
+        n_layers = upto
     bias, qk_norm = vision.flag("qkv_bias"), vision.flag("qk_normalization")
     return [*_tower(vision, hidden, n_layers, "rows", bias, qk_norm), *_projector(outer, text, hidden)]
 

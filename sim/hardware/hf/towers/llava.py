@@ -76,9 +76,9 @@ def minicpmv(outer: Fields, text: Fields) -> list[Weight]:
 
 def phi3_v(outer: Fields, text: Fields) -> list[Weight]:
     """Return the tower of Phi-3.5-vision: CLIP as it was published, a projection, and a table of tokens once more."""
-    given = outer.own.get("img_processor")
-    processor = given if isinstance(given, dict) else {}
-    wanted, wide = processor.get("layer_idx", -2), 4 * processor.get("image_dim_out", 1024)
+    processor = part_of(outer, "img_processor")
+    wanted, wide = processor.get("layer_idx"), 4 * processor.count("image_dim_out", default=1024)
+    wanted = wanted if isinstance(wanted, int) and -25 < wanted < 24 else -2
     shape = {"hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16, "image_size": 336}
     vision = Fields(outer.path, shape | {"patch_size": 14}, outer, "clip_vision_model")
     at, hidden = "vision_embed_tokens.", text.count("hidden_size")
@@ -108,7 +108,10 @@ def _up_to(outer: Fields, vision: Fields) -> int:
     n_layers = vision.count("num_hidden_layers")
     wanted = outer.get("vision_feature_layer")
     indices = [index for index in (wanted if isinstance(wanted, list) else [wanted]) if isinstance(index, int)]
-    return max((index + n_layers + 1 if index < 0 else index for index in indices), default=n_layers)
+    deepest = max((index + n_layers + 1 if index < 0 else index for index in indices), default=n_layers)
+    if not 0 <= deepest <= n_layers:
+        raise outer.error("vision_feature_layer", wanted, f"a layer of the {n_layers} that there are")
+    return deepest
 
 
 def _projector(outer: Fields, text: Fields, *, divided: bool = True) -> list[Weight]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from continuum_sim.hardware.hf.fields import Fields
-from continuum_sim.hardware.hf.towers.parts import blocks, matrix, norm, part_of, patches
+from continuum_sim.hardware.hf.towers.parts import blocks, matrix, norm, pair, part_of, patches
 from continuum_sim.hardware.weights import Weight
 
 
@@ -58,5 +58,5 @@ def _tower(vision: Fields, hidden: int, spelled: str, *, biased: bool) -> list[W
 
 
 def _merged(vision: Fields) -> int:
-    height, width = vision.each("merge_kernel_size") or (2, 2)
-    return int(height * width)
+    height, width = pair(vision, "merge_kernel_size", (2, 2))
+    return height * width

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from continuum_sim.hardware.hf.fields import Fields
 from continuum_sim.hardware.hf.unread import Unread
@@ -125,9 +125,28 @@ def n_patches(fields: Fields) -> int:
     return (_one(fields, "image_size", 224) // _one(fields, "patch_size", 14)) ** 2
 
 
+def pair(fields: Fields, name: str, default: tuple[int, int]) -> tuple[int, int]:
+    """Return two whole numbers.
+
+    Raises
+    ------
+    ConfigError
+        If the field is something else.
+    """
+    value = fields.get(name)
+    if value is None:
+        return default
+    if (
+        not isinstance(value, list)
+        or len(value) != 2
+        or not all(type(each) is int and 0 < each < 2**31 for each in value)
+    ):
+        raise fields.error(name, value, "two positive whole numbers")
+    return value[0], value[1]
+
+
 def _one(fields: Fields, name: str, default: int) -> int:
     """A side of a square, which some files give twice."""
-    value: Any = fields.get(name)
-    if isinstance(value, list) and value and isinstance(value[0], int):
-        return value[0]
+    if isinstance(fields.get(name), list):
+        return pair(fields, name, (default, default))[0]
     return fields.count(name, default=default)

@@ -70,6 +70,8 @@ class Weight:
     stored: Stored = BF16
     pad_rows: int = 1
     """Rows are filled up to a multiple, as vLLM does with vocabularies (64)."""
+    evenly: bool = False
+    """Every rank holds all of it unless the ranks divide `parts`."""
 
     @property
     def n(self) -> int:
@@ -83,16 +85,19 @@ class Weight:
 
     def params_per_rank(self, tensor_parallel_size: int) -> int:
         """Numbers one of the ranks holds, without padding."""
-        return self.n * _share(self.rows * self.columns, self.parts, tensor_parallel_size)
+        return self.n * _share(self.rows * self.columns, self._divided(tensor_parallel_size))
 
     def bytes_per_rank(self, tensor_parallel_size: int) -> int:
         """Bytes one of the ranks holds, with scales and padding."""
-        rows = _filled(self.rows, self.pad_rows)
+        rows, into = _filled(self.rows, self.pad_rows), self._divided(tensor_parallel_size)
         if self.stored.is_plain:
-            return self.n * _share(self.stored.bytes_of(rows, self.columns), self.parts, tensor_parallel_size)
+            return self.n * _share(self.stored.bytes_of(rows, self.columns), into)
         if self.split == "columns":
-            return self.n * self.stored.bytes_of(rows, _share(self.columns, self.parts, tensor_parallel_size))
-        return self.n * self.stored.bytes_of(_share(rows, self.parts, tensor_parallel_size), self.columns)
+            return self.n * self.stored.bytes_of(rows, _share(self.columns, into))
+        return self.n * self.stored.bytes_of(_share(rows, into), self.columns)
+
+    def _divided(self, ranks: int) -> int:
+        return 1 if self.evenly and self.parts % ranks else min(self.parts, ranks)
 
 
 def _filled(size: int, multiple: int) -> int:
@@ -103,5 +108,5 @@ def _groups(size: int, of: int | None) -> int:
     return 1 if of is None else -(-size // of)
 
 
-def _share(amount: int, parts: int, ranks: int) -> int:
-    return -(-amount // min(parts, ranks))
+def _share(amount: int, parts: int) -> int:
+    return -(-amount // parts)

@@ -125,7 +125,7 @@ def _know_its_type(folder: Path) -> None:
         spelled = {"attribute_map": {"num_hidden_layers": "num_layers"}} if "num_layers" in fields else {}
         known = type("RemoteConfig", (PretrainedConfig,), fields | spelled)
         AutoConfig.register(model_type, known)
-        for name in ("text_config", "vision_config"):
+        for name in ("text_config", "llm_config", "vision_config"):
             if isinstance(nested := fields.get(name), dict):
                 setattr(
                     known, name, property(lambda self, nested=nested: PretrainedConfig(**nested), lambda *args: None)

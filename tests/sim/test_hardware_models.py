@@ -184,7 +184,7 @@ def test_the_remedy_works(capsys: pytest.CaptureFixture[str], tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"hidden_size": None, "head_dim": 128}, "'hidden_size' is missing"),
+        ({"hidden_size": None}, "hidden_size is null, expected a value"),
         ({"num_hidden_layers": "32"}, "num_hidden_layers is '32', expected a positive whole number"),
         ({"vocab_size": 0}, "vocab_size is 0"),
         ({"num_attention_heads": True}, "num_attention_heads is True"),

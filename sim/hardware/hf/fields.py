@@ -3,43 +3,38 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
 from continuum_sim.errors import ConfigError, shown
+from continuum_sim.hardware.hf.derived import DERIVED, SPELLED, language_model_of
 from continuum_sim.hardware.hf.unread import MissingField
 from continuum_sim.readers import read_json
 
 _MOST: Final = 2**31
 """No dimension of a model comes near."""
 
+_MOST_LAYERS: Final = 10_000
+"""Nor does a number of layers come near this, each of which is listed."""
+
 _NESTED: Final = ("thinker_config", "text_config", "llm_config", "language_config")
 """Where multimodal configurations keep the language model's fields (the first of them may hold another)."""
 
-_MISSING: Final = object()
+_OF_THE_WHOLE: Final = ("model_type", "architectures", "auto_map", "_name_or_path", "quantization_config")
+"""Fields of a flat multimodal configuration that are not its language model's."""
 
-SPELLED: Final[Mapping[str, Mapping[str, str]]] = {
-    "chatglm": {
-        "num_hidden_layers": "num_layers",
-        "intermediate_size": "ffn_hidden_size",
-        "num_key_value_heads": "multi_query_group_num",
-        "max_position_embeddings": "seq_length",
-        "vocab_size": "padded_vocab_size",
-        "head_dim": "kv_channels",
-    },
-    "exaone": {"num_hidden_layers": "num_layers"},
-}
-"""Spellings of types whose class is code beside the weights; `class_defaults.json` holds those of transformers."""
+_MISSING: Final = object()
 
 
 class Fields:
     """The fields of one model, or of a part of it.
 
-    A field is looked for under its common name and as its class spells it, in the part itself, then in what the part
-    lies in, then among the class's defaults. `null` in a file is an answer: nothing.
+    A field is what the class makes of others (`derived.py`); or it is looked for under its common name and as its class
+    spells it, in the part itself, then among the class's defaults. `null` in a file is an answer, nothing, unless the
+    class takes none for it.
     """
 
     def __init__(self, path: Path, own: Mapping[str, Any], around: Fields | None = None, kind: str = "") -> None:
@@ -51,6 +46,8 @@ class Fields:
         self.defaults: Mapping[str, Any] = entry.get("fields", {})
         self.spelled: Mapping[str, str] = {**entry.get("spelled", {}), **SPELLED.get(self.model_type, {})}
         self._parts: Mapping[str, str] = entry.get("parts", {})
+        if not entry.get("loose"):
+            self._refuse_nulls(entry.get("nullable", ()))
 
     @property
     def known(self) -> bool:
@@ -67,13 +64,17 @@ class Fields:
         for name in _NESTED:
             if (part := self.part(name)) is not None:
                 return part.text()
-        if "text_config" in self._parts and not isinstance(self.own.get("num_hidden_layers"), int):
-            return Fields(self.path, {}, self, self._parts["text_config"])
+        # An older file, which is flat, or one that leaves all to the class.
+        if kind := self._parts.get("text_config") or language_model_of(self.model_type, self.own):
+            flat = {name: value for name, value in self.own.items() if name not in _OF_THE_WHOLE}
+            return Fields(self.path, flat, self, kind)
         return self
 
     def get(self, *names: str) -> Any:
         """Return the first of some names that is there; None where none is, or the file says null."""
         for name in names:
+            if (value := self._derived(name)) is not None:
+                return value
             if (value := self._given(name)) is not _MISSING:
                 return value
         for name in names:
@@ -98,9 +99,10 @@ class Fields:
             if default is None or default < least:
                 raise MissingField(f"{self.path}: field {names[0]!r} is missing, expected a positive whole number")
             return default
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= _MOST:
+        most, shown_most = (_MOST_LAYERS, "10,000") if names[0].endswith(("layers", "depth")) else (_MOST, "2**31")
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
             expected = "a positive whole number" if least else "a whole number"
-            raise self.error(names[0], value, f"{expected} of at most 2**31")
+            raise self.error(names[0], value, f"{expected} of at most {shown_most}")
         return value
 
     def flag(self, *names: str, default: bool = False) -> bool:
@@ -135,17 +137,27 @@ class Fields:
         """Make the error about a field."""
         return ConfigError(f"{self.path}: {name} is {shown(value)}, expected {expected}")
 
+    def _refuse_nulls(self, nullable: Collection[str]) -> None:
+        """Raise an error where the file says null and the class, which has a default, takes none."""
+        for name, default in self.defaults.items():
+            if default is not None and name not in nullable and name in self.own and self.own[name] is None:
+                raise ConfigError(f"{self.path}: {name} is null, expected a value, or no such field")
+
+    def _derived(self, name: str) -> Any:
+        derive = DERIVED.get(self.model_type, {}).get(name)
+        return None if derive is None else derive(self)
+
     def _given(self, name: str) -> Any:
         for spelling in (name, self.spelled.get(name)):
             if spelling is not None and spelling in self.own:
                 return self.own[spelling]
-        return _MISSING if self.around is None else self.around._given(name)
+        return _MISSING
 
     def _default(self, name: str) -> Any:
         for spelling in (name, self.spelled.get(name)):
             if spelling is not None and spelling in self.defaults:
                 return self.defaults[spelling]
-        return _MISSING if self.around is None else self.around._default(name)
+        return _MISSING
 
 
 def read_fields(path: Path) -> Fields:
@@ -159,7 +171,11 @@ def read_fields(path: Path) -> Fields:
     raw = read_json(path, finite=False)
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected a JSON object, as Hugging Face writes it")
-    return Fields(path, raw)
+    names = raw.get("architectures")
+    untyped = isinstance(names, list) and bool(
+        {"LongcatFlashForCausalLM", "LongcatFlashNgramForCausalLM"} & {*map(str, names)}
+    )
+    return Fields(path, raw, kind="longcat_flash" if untyped else "")
 
 
 @cache

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from continuum_sim.hardware.caches import CacheLayers
+from continuum_sim.hardware.hf.architectures import check_architecture
 from continuum_sim.hardware.hf.attention import attention_shapes, has_qk_norm, has_qkv_bias
 from continuum_sim.hardware.hf.experts import dense_layers, expert_layers, expert_weights
 from continuum_sim.hardware.hf.families import family_of
@@ -16,6 +17,7 @@ from continuum_sim.hardware.hf.mixers import mixed
 from continuum_sim.hardware.hf.mlp import mlp_weights
 from continuum_sim.hardware.hf.quantisation import quantised
 from continuum_sim.hardware.hf.residual import residual_weights
+from continuum_sim.hardware.hf.stream import n_norms, norm_weights
 from continuum_sim.hardware.hf.tables import table_weights
 from continuum_sim.hardware.hf.towers import tower_weights
 from continuum_sim.hardware.hf.unread import MissingField, Unread
@@ -40,6 +42,7 @@ def read_hf_config(path: Path) -> ModelSpec:
 
 def read_model(outer: Fields, *, name: str) -> ModelSpec:
     """Read a model from its fields; `_name_or_path` wins over the name given."""
+    notes = check_architecture(outer)
     fields = outer.text()
     known = outer.own.get("_name_or_path")
     length, longest = model_lengths(fields)
@@ -59,7 +62,8 @@ def read_model(outer: Fields, *, name: str) -> ModelSpec:
         gated_mlp=family_of(fields.model_type).gated,
         qkv_bias=has_qkv_bias(fields),
         qk_norm=has_qk_norm(fields),
-        norms_per_layer=family_of(fields.model_type).norms,
+        norms_per_layer=n_norms(fields),
+        notes=notes,
     )
     try:
         caches, mixing = mixed(fields, spec.n_layers)
@@ -77,26 +81,18 @@ def _with_weights(spec: ModelSpec, outer: Fields, fields: Fields, mixing: list[W
     weights = list(mixing)
     weights += expert_weights(fields, expert_layers(fields, between))
     weights += mlp_weights(fields, dense_layers(fields, between))
+    weights += norm_weights(fields, spec.n_layers, weights)
     weights += residual_weights(fields, spec.n_layers)
-    weights += _norms(spec)
-    weights += table_weights(fields)
-    weights += tower_weights(outer)
-    stored = quantised(outer, weights)
+    weights += table_weights(outer, fields)
+    towers, notes = tower_weights(outer)
+    stored = quantised(outer, [*weights, *towers])
     return replace(
         spec,
         weights=stored.weights,
         quantization=stored.name,
         kv_scheme=stored.kv_scheme,
-        notes=(*spec.notes, *stored.notes),
+        notes=(*spec.notes, *notes, *stored.notes),
     )
-
-
-def _norms(spec: ModelSpec) -> list[Weight]:
-    layers = tuple(range(spec.n_layers))
-    return [
-        Weight("model.layers.{}.norm", spec.hidden, 1, layers, spec.norms_per_layer, use="vector"),
-        Weight("model.norm", spec.hidden, use="vector"),
-    ]
 
 
 def _plain_caches(fields: Fields) -> tuple[CacheLayers, ...]:

@@ -65,6 +65,6 @@ def test_a_run_says_it(tmp_path: Path) -> None:
     asked: dict[str, Any] = {"trace": [Program("a", (Turn(100, 0, 4),))], "step_time": f"fitted:{fit}"}
     notes = [note for note in resolve(RunConfig(**asked, model="llama-3.1-8b", gpu="h100")).notes if "measured" in note]
     assert notes == [
-        f"--step-time fitted:{fit} was measured with the model Qwen/Qwen3-32B, this run has Llama-3.1-8B: its times are "
-        "not of this engine"
+        f"--step-time fitted:{fit} was measured with the model Qwen/Qwen3-32B, this run has Llama-3.1-8B: its times "
+        "are not of this engine"
     ]

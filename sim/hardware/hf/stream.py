@@ -1,0 +1,76 @@
+"""Norms over the residual stream, which are not where a configuration would say them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+from continuum_sim.hardware.catalogue import read_catalogue
+from continuum_sim.hardware.hf.families import family_of
+from continuum_sim.hardware.hf.fields import Fields
+from continuum_sim.hardware.weights import Weight
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What vLLM 0.32's class of a `model_type` has about its residual stream."""
+
+    types: tuple[str, ...]
+    norms: int | None = None
+    """Norms a layer; None: as families.toml counts them."""
+    layer_norm: bool = False
+    """Whether they are layer norms, with a bias, rather than RMS norms."""
+    final_norm: bool = True
+    """Whether there is one behind the last layer."""
+    numbers: int = 0
+    """Numbers a layer has beside, such as an activation's."""
+    positions: int | None = None
+    """Rows that a learned table of positions has more than positions; None: there is no such table."""
+    embedding_norm: bool = False
+    """Whether embeddings are normed."""
+    head_bias: bool = False
+    """Whether the LM head has a bias."""
+    tied: bool | None = None
+    """Whether the LM head is the table, whatever the fields say."""
+
+
+@cache
+def _by_type() -> Mapping[str, Stream]:
+    return {name: stream for stream in read_catalogue("hf/stream.toml", "stream", Stream) for name in stream.types}
+
+
+_PLAIN: Final = Stream(())
+
+
+def stream_of(model_type: str) -> Stream:
+    """Return what is known of a kind."""
+    return _by_type().get(model_type, _PLAIN)
+
+
+def n_norms(fields: Fields) -> int:
+    """Return how many norms over the residual stream a layer has."""
+    if fields.model_type in ("falcon", "RefinedWeb", "RefinedWebModel") and fields.flag("parallel_attn", default=True):
+        given = fields.get("num_ln_in_parallel_attn")
+        return 2 if given == 2 or (given is None and fields.flag("new_decoder_architecture")) else 1
+    norms = stream_of(fields.model_type).norms
+    return family_of(fields.model_type).norms if norms is None else norms
+
+
+def norm_weights(fields: Fields, n_layers: int, weights: Iterable[Weight]) -> list[Weight]:
+    """Return the norms over the residual stream of layers whose other weights are given."""
+    stream, hidden, layers = stream_of(fields.model_type), fields.count("hidden_size"), tuple(range(n_layers))
+    each = 2 if stream.layer_norm else 1
+    found = []
+    if fields.own.get("block_configs"):  # of DeciLM: what a layer leaves out has no norm before it either
+        for half in ("self_attn", "mlp"):
+            having = {layer for weight in weights if f".{half}." in weight.name for layer in weight.layers}
+            found.append(Weight(f"model.layers.{{}}.{half}_norm", hidden, layers=tuple(sorted(having)), use="vector"))
+    elif norms := n_norms(fields):
+        found.append(Weight("model.layers.{}.norm", hidden, layers=layers, count=each * norms, use="vector"))
+    if stream.numbers:
+        found.append(Weight("model.layers.{}.numbers", stream.numbers, layers=layers, use="vector"))
+    if stream.final_norm and fields.get("do_layer_norm_before") is not False:  # of OPT-350m
+        found.append(Weight("model.norm", hidden, count=each, use="vector"))
+    return found

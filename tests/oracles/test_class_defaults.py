@@ -1,0 +1,55 @@
+"""What is known of configuration classes and of vLLM's architectures is what an installed vLLM says."""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from datetime import date
+from typing import Any
+
+import pytest
+from oracles.class_defaults import ARCHITECTURES, TARGET, all_defaults, registered
+
+from continuum_sim.vllm_defaults import MIRRORED_VLLM
+
+DEFAULTS: dict[str, dict[str, Any]] = json.loads(TARGET.read_text("utf-8"))
+NAMES: dict[str, Any] = json.loads(ARCHITECTURES.read_text("utf-8"))
+
+
+def _three_of_the_day() -> list[str]:
+    """Three model types by date; CONTINUUM_CI_DATE repeats a day's."""
+    named = os.environ.get("CONTINUUM_CI_DATE")
+    today = (date.fromisoformat(named) if named else date.today()).toordinal()
+    return sorted(DEFAULTS, key=lambda name: zlib.crc32(f"{today} {name}".encode()))[:3]
+
+
+def _mirrored() -> None:
+    vllm = pytest.importorskip("vllm", reason="vLLM is not installed")
+    if not vllm.__version__.startswith(MIRRORED_VLLM):
+        pytest.skip(f"vLLM is {vllm.__version__}, the files are of {MIRRORED_VLLM}: class_defaults.py writes them anew")
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+def test_classes_still_hold_these_defaults() -> None:
+    _mirrored()
+    today = _three_of_the_day()
+    assert all_defaults(today) == {name: DEFAULTS[name] for name in today}
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+def test_vllm_still_has_these_architectures() -> None:
+    _mirrored()
+    found = registered()
+    assert {kind: found[kind] for kind in ("text", "multimodal", "pooling", "draft", "plugin")} == {
+        kind: NAMES[kind] for kind in ("text", "multimodal", "pooling", "draft", "plugin")
+    }
+    assert found["removed"].items() >= NAMES["removed"].items()
+
+
+def test_every_name_of_an_architecture_is_of_one_kind() -> None:
+    names = [name for kind in NAMES.values() for name in kind]
+    assert len(names) == len(set(names))
+    assert set(NAMES) == {"text", "multimodal", "pooling", "draft", "removed", "plugin", "transformers", "refused"}

@@ -1,0 +1,162 @@
+"""Fields as the class of a configuration would hold them, and classes that vLLM does not have."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.hardware import ModelSpec, find_model
+from continuum_sim.hardware.hf.fields import Fields
+
+SHAPES: dict[str, Any] = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "vocab_size": 512,
+    "max_position_embeddings": 4096,
+}
+
+
+def fields(model_type: str, **own: Any) -> Fields:
+    return Fields(Path("config.json"), {"model_type": model_type, **own}).text()
+
+
+def read(folder: Path, **config: Any) -> ModelSpec:
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama", **SHAPES, **config}))
+    return find_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"model_type": "gpt2", "n_embd": 8}, {"hidden_size": 8, "intermediate_size": 32, "num_hidden_layers": 12}),
+        ({"model_type": "gpt2", "n_embd": 8, "n_inner": 20}, {"intermediate_size": 20}),
+        ({"model_type": "gptj", "n_embd": 8, "n_inner": None}, {"intermediate_size": 32}),
+        ({"model_type": "gpt_bigcode", "n_head": 4}, {"num_key_value_heads": 1, "num_attention_heads": 4}),
+        ({"model_type": "gpt_bigcode", "n_head": 4, "multi_query": False}, {"num_key_value_heads": 4}),
+        ({"model_type": "bloom", "hidden_size": 8}, {"intermediate_size": 32, "max_position_embeddings": None}),
+        ({"model_type": "bloom", "n_embed": 16, "n_layer": 3}, {"hidden_size": 16, "num_hidden_layers": 3}),
+        ({"model_type": "falcon", "num_kv_heads": 71}, {"num_key_value_heads": 1}),
+        ({"model_type": "falcon", "num_kv_heads": 8, "new_decoder_architecture": True}, {"num_key_value_heads": 8}),
+        ({"model_type": "falcon", "multi_query": False, "num_attention_heads": 6}, {"num_key_value_heads": 6}),
+        ({"model_type": "RefinedWeb", "n_head_kv": 8, "multi_query": False}, {"num_key_value_heads": 8}),
+        ({"model_type": "opt", "ffn_dim": 24}, {"intermediate_size": 24}),
+        ({"model_type": "chatglm", "seq_length": 32768}, {"max_position_embeddings": 32768}),
+        ({"model_type": "chatglm", "multi_query_group_num": 2}, {"num_key_value_heads": 2}),
+        ({"model_type": "exaone", "num_layers": 5}, {"num_hidden_layers": 5}),
+        (
+            {"model_type": "dbrx", "attn_config": {"kv_n_heads": 8}, "ffn_config": {"moe_num_experts": 16}},
+            {"num_key_value_heads": 8, "num_local_experts": 16, "intermediate_size": 3584},
+        ),
+        ({"model_type": "llama"}, {"num_key_value_heads": None, "intermediate_size": 11008}),
+        ({"model_type": "never_seen", "hidden_size": 8}, {"intermediate_size": None}),
+    ],
+)
+def test_fields_are_found_under_any_spelling_or_follow_from_others(
+    config: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    found = Fields(Path("config.json"), config)
+    assert {name: found.get(name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    "path",
+    [("text_config",), ("llm_config",), ("language_config",), ("thinker_config", "text_config")],
+)
+def test_the_language_models_part_is_found_and_what_lies_about_it_has_no_say(path: tuple[str, ...]) -> None:
+    config: dict[str, Any] = {"model_type": "llama", "hidden_size": 8}
+    for name in reversed(path):
+        config = {"model_type": "never_seen", "hidden_size": 99, "num_hidden_layers": 77, name: config}
+    text = Fields(Path("config.json"), config).text()
+    assert (text.model_type, text.get("hidden_size"), text.get("num_hidden_layers")) == ("llama", 8, 32)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "kind"), [("qwen2_5_vl", "qwen2_5_vl_text"), ("gemma3", "gemma3_text"), ("llama", "llama")]
+)
+def test_a_flat_file_of_a_nested_class_holds_its_language_model(model_type: str, kind: str) -> None:
+    text = fields(model_type, hidden_size=8)
+    assert (text.model_type, text.get("hidden_size")) == (kind, 8)
+
+
+@pytest.mark.parametrize(("version", "kind"), [(2.6, "qwen2"), (4.5, "qwen3"), (None, "llama")])
+def test_minicpm_v_tells_its_language_model_by_version(version: float | None, kind: str) -> None:
+    assert fields("minicpmv", version=version).model_type == kind
+
+
+@pytest.mark.parametrize(
+    ("name", "model_type"),
+    [("hidden_size", "llama"), ("tie_word_embeddings", "llama"), ("attention_bias", "qwen3"), ("n_embd", "gpt2")],
+)
+def test_null_is_refused_where_the_class_takes_none(name: str, model_type: str) -> None:
+    with pytest.raises(ConfigError, match=rf"config.json: {name} is null, expected a value, or no such field"):
+        fields(model_type, **{name: None})
+
+
+@pytest.mark.parametrize(
+    ("name", "model_type"),
+    [
+        ("num_key_value_heads", "llama"),
+        ("head_dim", "llama"),
+        ("sliding_window", "mistral"),
+        ("hidden_size", "chatglm"),
+    ],
+)
+def test_null_is_nothing_where_the_class_takes_it(name: str, model_type: str) -> None:
+    assert fields(model_type, **{name: None}).get(name) is None
+
+
+@pytest.mark.parametrize(
+    ("architecture", "reason"),
+    [
+        ("MPTForCausalLM", "MPTForCausalLM was supported in vLLM until v0.28.0, and is not supported anymore"),
+        ("QWenLMHeadModel", "QWenLMHeadModel was supported in vLLM until v0.23.0"),
+        ("BartForConditionalGeneration", "BartForConditionalGeneration is not in vLLM itself; it needs https://"),
+        ("CodeGenForCausalLM", r"model architectures \['CodeGenForCausalLM'\] are not supported by vLLM 0.32"),
+        ("LlamaForSequenceClassification", "vLLM serves LlamaForSequenceClassification for vectors or scores"),
+        ("Qwen2ForRewardModel", "vLLM serves Qwen2ForRewardModel for vectors or scores"),
+        ("BertModel", "vLLM serves BertModel for vectors or scores"),
+        ("LlamaModel", "vLLM serves LlamaModel for vectors or scores"),
+        ("Eagle3LlamaForCausalLM", "Eagle3LlamaForCausalLM drafts tokens for another model"),
+        ("DeepSeekMTPModel", "DeepSeekMTPModel drafts tokens for another model"),
+    ],
+)
+def test_a_class_with_which_vllm_writes_no_text_is_refused(tmp_path: Path, architecture: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason) as caught:
+        read(tmp_path, architectures=[architecture])
+    assert str(caught.value).startswith(f"{tmp_path / 'config.json'}: ")
+
+
+def test_encoder_decoder_models_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="an encoder-decoder model; only decoder-only models can be simulated"):
+        read(tmp_path, architectures=["T5ForConditionalGeneration"], is_encoder_decoder=True)
+
+
+def test_names_of_classes_must_be_a_list(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="architectures is 'LlamaForCausalLM', expected a list"):
+        read(tmp_path, architectures="LlamaForCausalLM")
+
+
+@pytest.mark.parametrize(
+    ("architectures", "notes"),
+    [
+        (["LlamaForCausalLM"], 0),
+        (["ChatGLMModel"], 0),  # of vLLM's own, though its name ends as those of pooling models do
+        (["NeverSeenForCausalLM", "LlamaForCausalLM"], 0),
+        (["BambaForCausalLM"], 0),  # no longer vLLM's, but transformers' runs in it
+        (["NeverSeenForCausalLM"], 1),
+        ([], 1),
+        (None, 1),
+    ],
+)
+def test_a_class_that_is_not_known_is_a_note(tmp_path: Path, architectures: list[str] | None, notes: int) -> None:
+    model = read(tmp_path, architectures=architectures)
+    assert model.n_params > 0
+    assert len(model.notes) == notes
+    if architectures == ["NeverSeenForCausalLM"]:
+        assert "vLLM 0.32 has no architecture 'NeverSeenForCausalLM' of its own" in model.notes[0]

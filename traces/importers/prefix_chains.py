@@ -7,18 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
 MOST_OPEN: Final = 50_000
 """Requests that a later one can go on from: the last so many. Bounds the memory."""
 
 
-@dataclass(slots=True)
-class End:
+class End(msgspec.Struct, gc=False):
     """The full blocks that a request's prompt ends with, and whether a later one may go on from there.
 
     Attributes
     ----------
-    key
-        The conversation it belongs to.
+    chain
+        The number of the conversation it belongs to.
     number
         Of its row.
     blocks, digest
@@ -37,7 +38,7 @@ class End:
         Whether several conversations have these blocks in common: then going on from here tells nothing.
     """
 
-    key: str
+    chain: int
     number: int
     blocks: int
     digest: int
@@ -73,10 +74,9 @@ class PrefixChains:
 
     def find(self, ids: Sequence[int], full: int, input_tokens: int, at_s: float, number: int) -> End | None:
         """Return the request that this one goes on from, if there is one, and close it."""
-        # Most blocks are nobody's last: those that are come out of this at the speed of C.
-        ends = (self._ends[block] for block in self._ends.keys() & ids[:full])
-        for end in sorted(ends, key=lambda end: -end.blocks):
-            if end.blocks > full or end.digest != hash(tuple(ids[: end.blocks])):
+        # The longest first; that is nearly always one of the last few blocks.
+        for blocks, end in zip(range(full, 0, -1), map(self._ends.get, reversed(ids[:full])), strict=True):
+            if end is None or end.blocks != blocks or end.digest != digest(ids, blocks):
                 continue
             if end.input_tokens == input_tokens and end.last_id == ids[-1]:
                 return None  # the same request again
@@ -122,3 +122,8 @@ class PrefixChains:
     def forget(self) -> None:
         """Let go of what is needed only while requests come."""
         self._ends.clear()
+
+
+def digest(ids: Sequence[int], blocks: int) -> int:
+    """Return a hash of the hashes of the first blocks."""
+    return hash(tuple(ids[:blocks]))

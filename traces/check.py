@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, NoReturn, cast
+from typing import Final, NoReturn
 
 from continuum_sim.traces.errors import TraceError, shown
 from continuum_sim.traces.schema import Child, Program, SharedPrefix, Turn
@@ -171,7 +171,7 @@ def _check_name(field: str, value: object) -> None:
 
 
 def _check_seconds(field: str, value: object) -> None:
-    if type(value) not in (int, float) or not 0 <= cast(float, value) <= MAX_SECONDS:
+    if type(value) not in (int, float) or not 0 <= value <= MAX_SECONDS:  # type: ignore[operator]
         _refuse(field, value, f"a finite number of seconds from 0 to {MAX_SECONDS:g}")
 
 

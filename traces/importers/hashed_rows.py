@@ -114,8 +114,8 @@ def checked(line: Line, size: int, per_second: float) -> Row:
 
 def block_size(own: Any, session: Session, default: int) -> int:
     """Return how many tokens a block of a row has: what our exporter wrote, the user said, or the format has."""
-    size = own.get("block_size") if isinstance(own, dict) else None
-    return as_count(size or session.block_size or default, "block_size", 1)
+    usual = session.block_size or default
+    return as_count(own.get("block_size") or usual, "block_size", 1) if isinstance(own, dict) else usual
 
 
 def conversation(name: str, rows: list[Row], prefixes: Prefixes, session: Session, default_size: int) -> Program:

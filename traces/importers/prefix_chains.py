@@ -100,7 +100,7 @@ class PrefixChains:
 
         Where no block of it is its ``own``, that holds only if it is a request that came before once more.
         """
-        before = self._ends.get(block)
+        there = before = self._ends.get(block)
         if before is not None and (before.digest, before.blocks) != (end.digest, end.blocks):
             before = None
         if before is None:
@@ -115,8 +115,9 @@ class PrefixChains:
         else:
             end.only_prefix = before.only_prefix
         self._ends[block] = end
-        self._ends.move_to_end(block)
-        if len(self._ends) > MOST_OPEN:
+        if there is not None:
+            self._ends.move_to_end(block)
+        elif len(self._ends) > MOST_OPEN:
             self._ends.popitem(last=False)
 
     def forget(self) -> None:

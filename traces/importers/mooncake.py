@@ -25,7 +25,6 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Final
 
 from continuum_sim.traces.errors import TraceError
@@ -108,8 +107,7 @@ class _Chained:
         self._chains = PrefixChains()
         self._rows = ChainRows()
         self._number = 0
-        self._source: Source | None = None
-        self._files: list[tuple[Path, str]] = []
+        self._sources: list[Source] = []
         # What the first prompt of each chain shares: its first block, and in how many tokens.
         self._first_ids: list[int] = []
         self._shared_tokens = array("q")
@@ -133,10 +131,9 @@ class _Chained:
                 shared_tokens = prefix.tokens
                 own = first or shared_tokens < full * self._size
             self._shared_tokens.append(shared_tokens)
-        if source is not self._source:
-            self._source = source
-            self._files.append((source.path, source.stem))
-        self._rows.add(chain, number, len(self._files) - 1, line, prompt, output, at_s)
+        if not self._sources or self._sources[-1] is not source:
+            self._sources.append(source)
+        self._rows.add(chain, number, len(self._sources) - 1, line, prompt, output, at_s)
         if full:
             end = End(chain, number, full, digest(ids, full), ids[-1], prompt, output, at_s, first)
             self._chains.add(end, ids[full - 1], own=own)
@@ -154,11 +151,11 @@ class _Chained:
                 if begin and prefix is not None:
                     # What it has in common with the row before, which it does not go on from after all.
                     prefix = SharedPrefix(prefix.id, rows[begin - 1].input_tokens // self._size * self._size)
-                (path, stem), line = self._files[rows[begin].file], rows[begin].line
+                source, line = self._sources[rows[begin].file], rows[begin].line
                 try:
-                    program = _program(f"{stem}-{line}", rows[begin:end], prefix, session)
+                    program = _program(f"{source.stem}-{line}", rows[begin:end], prefix, session)
                 except TraceError as error:
-                    session.bad(error, path, line)
+                    session.bad(error, source.path, line)
                 else:
                     yield program
         if chains.forks:

@@ -88,11 +88,11 @@ def _write_all(stream: BinaryIO, programs: Iterable[Program], path: str | os.Pat
 def encode_program(program: Program) -> bytes:
     """Check ``program`` and return its canonical line: fixed field order, no spaces, shortest floats."""
     check_program(program)
-    return f"{_program(program)}\n".encode()
+    return _program(program, end="\n").encode()
 
 
-def _program(program: Program) -> str:
-    """Return a program as JSON.
+def _program(program: Program, end: str = "") -> str:
+    """Return a program as JSON with ``end`` behind it.
 
     Written out: to make dictionaries and have them encoded would take three times as long.
     """
@@ -101,7 +101,7 @@ def _program(program: Program) -> str:
     shared = "" if prefix is None else f',"shared_prefix":{{"id":{_quoted(prefix.id)},"tokens":{prefix.tokens}}}'
     turns = ",".join(map(_turn, program.turns))
     children = f',"children":[{",".join(map(_child, program.children))}]' if program.children else ""
-    return f'{{"program_id":{_QUOTE(program.program_id)}{arrival_s}{shared},"turns":[{turns}]{children}}}'
+    return f'{{"program_id":{_QUOTE(program.program_id)}{arrival_s}{shared},"turns":[{turns}]{children}}}{end}'
 
 
 def _turn(turn: Turn) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -116,6 +117,7 @@ def joined(names: Iterable[str]) -> str:
     return tool_name("+".join(once))
 
 
+@lru_cache(4096)
 def tool_name(text: str) -> str:
     """Return a short name without spaces or control characters."""
     name = _NOT_A_NAME.sub("_", text.strip())

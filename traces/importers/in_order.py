@@ -41,6 +41,7 @@ def _sorted(programs: Iterable[Program]) -> Iterator[Program]:
         for program in programs:
             arrivals_s.append(-1.0 if program.arrival_s is None else program.arrival_s)
             places.append(places[-1] + file.write(encode(program)))
+        del program  # which may be large, and is to be read again
         zero = min((at for at in arrivals_s if at > SINCE_1970_S), default=0.0)
         file.seek(0)
         place = 0

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
 UNKNOWN: Final = float("-inf")
 _PACKED: Final = struct.Struct("<qqqqqqd")
-_MOST_ROWS: Final = 100_000
+MOST_ROWS: Final = 50_000
 """To have in memory at a time, unless a single chain has more."""
+READ_ROWS: Final = 10_000
 
 
 class ChainRow(NamedTuple):
@@ -56,7 +57,7 @@ class ChainRows:
         ends = np.cumsum(np.array(self._lengths))
         low = done = 0
         while low < len(ends):
-            high = max(low + 1, int(np.searchsorted(ends, done + _MOST_ROWS, side="right")))
+            high = max(low + 1, int(np.searchsorted(ends, done + MOST_ROWS, side="right")))
             rows = self._between(low, high)
             start = 0
             for length in self._lengths[low:high]:
@@ -71,7 +72,7 @@ class ChainRows:
         kind = np.dtype([(name, "<f8" if name == "at_s" else "<i8") for name in ChainRow._fields])
         self._file.seek(0)
         found = []
-        while data := self._file.read(_MOST_ROWS * _PACKED.size):
+        while data := self._file.read(READ_ROWS * _PACKED.size):
             rows = np.frombuffer(data, kind)
             found.append(rows[(low <= rows["chain"]) & (rows["chain"] < high)])
         rows = np.concatenate(found)

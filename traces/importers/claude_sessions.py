@@ -23,7 +23,7 @@ from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source, each_item
 
 _NEVER: Final = float("inf")
-_PIECE: Final = 1000
+PIECE: Final = 1000
 """Responses that are put on disk at once: a session may have tens of thousands."""
 _COPIED_WITHIN_S: Final = 0.01
 """No model answers so soon."""
@@ -147,11 +147,11 @@ def _add(part: Part, key: str, groups: Groups, seen: dict[int, tuple[str, float 
 def _pieces(part: Part) -> Iterator[Part]:
     """Take a part apart: the first piece has all of it but for some of the responses, which the others have."""
     agents = part.agents
-    first = {key: structs.replace(agent, responses=agent.responses[:_PIECE]) for key, agent in agents.items()}
+    first = {key: structs.replace(agent, responses=agent.responses[:PIECE]) for key, agent in agents.items()}
     yield structs.replace(part, agents=first)
     for key, agent in agents.items():
-        for begin in range(_PIECE, len(agent.responses), _PIECE):
-            more = {key: Agent(responses=agent.responses[begin : begin + _PIECE])}
+        for begin in range(PIECE, len(agent.responses), PIECE):
+            more = {key: Agent(responses=agent.responses[begin : begin + PIECE])}
             yield Part(part.name, part.path, more, goes_on=True)
 
 

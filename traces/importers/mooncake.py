@@ -135,7 +135,7 @@ class _Chained:
             self._sources.append(source)
         self._rows.add(chain, number, len(self._sources) - 1, line, prompt, output, at_s)
         if full:
-            end = End(chain, number, full, digest(ids, full), ids[-1], prompt, output, at_s, first)
+            end = End(chain, full, digest(ids, full), ids[-1], prompt, at_s, first)
             self._chains.add(end, ids[full - 1], own=own)
 
     def programs(self) -> Iterator[Program]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Final
 
 import msgspec
@@ -20,14 +21,12 @@ class End(msgspec.Struct, gc=False):
     ----------
     chain
         The number of the conversation it belongs to.
-    number
-        Of its row.
     blocks, digest
         How many full blocks the prompt has, and a hash of all their hashes.
     last_id
         Hash of the last block, full or not.
-    input_tokens, output_tokens
-        Of the request.
+    input_tokens
+        Length of the prompt.
     at_s
         When it was sent.
     only_prefix
@@ -39,12 +38,10 @@ class End(msgspec.Struct, gc=False):
     """
 
     chain: int
-    number: int
     blocks: int
     digest: int
     last_id: int
     input_tokens: int
-    output_tokens: int
     at_s: float
     only_prefix: bool
     next_number: int | None = None
@@ -75,8 +72,9 @@ class PrefixChains:
     def find(self, ids: Sequence[int], full: int, input_tokens: int, at_s: float, number: int) -> End | None:
         """Return the request that this one goes on from, if there is one, and close it."""
         # The longest first; that is nearly always one of the last few blocks.
-        for blocks, end in zip(range(full, 0, -1), map(self._ends.get, reversed(ids[:full])), strict=True):
-            if end is None or end.blocks != blocks or end.digest != digest(ids, blocks):
+        for blocks in compress(range(full, 0, -1), map(self._ends.__contains__, reversed(ids[:full]))):
+            end = self._ends[ids[blocks - 1]]
+            if end.blocks != blocks or end.digest != digest(ids, blocks):
                 continue
             if end.input_tokens == input_tokens and end.last_id == ids[-1]:
                 return None  # the same request again

@@ -38,7 +38,7 @@ class ChainRows:
     """
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115  gone with this object
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115  closed once they have come back
         self._lengths = array("q")
 
     def add(
@@ -51,19 +51,20 @@ class ChainRows:
         self._file.write(_PACKED.pack(chain, number, file, line, input_tokens, output_tokens, at_s))
 
     def __iter__(self) -> Iterator[list[ChainRow]]:
-        """Yield the rows of every chain, as they were added."""
+        """Yield the rows of every chain, as they were added; nothing is added after that."""
         import numpy as np
 
         ends = np.cumsum(np.array(self._lengths))
         low = done = 0
-        while low < len(ends):
-            high = max(low + 1, int(np.searchsorted(ends, done + MOST_ROWS, side="right")))
-            rows = self._between(low, high)
-            start = 0
-            for length in self._lengths[low:high]:
-                yield list(map(ChainRow._make, rows[start : start + length].tolist()))
-                start += length
-            low, done = high, int(ends[high - 1])
+        with self._file:
+            while low < len(ends):
+                high = max(low + 1, int(np.searchsorted(ends, done + MOST_ROWS, side="right")))
+                rows = self._between(low, high)
+                start = 0
+                for length in self._lengths[low:high]:
+                    yield list(map(ChainRow._make, rows[start : start + length].tolist()))
+                    start += length
+                low, done = high, int(ends[high - 1])
 
     def _between(self, low: int, high: int) -> np.ndarray:
         """Return the rows of some chains, chain by chain."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, NoReturn, cast
+from typing import Final, NoReturn
 
 from continuum_sim.traces.errors import TraceError, shown
 from continuum_sim.traces.schema import Child, Program, SharedPrefix, Turn
@@ -46,12 +46,7 @@ def _check_program(program: Program, depth: int) -> None:
         raise TraceError("turns is empty, expected at least one turn")
     if program.arrival_s is not None:
         _check_seconds("arrival_s", program.arrival_s)
-    left_tokens = 0
-    last = len(program.turns) - 1
-    for index, turn in enumerate(program.turns):
-        _check_tokens(turn, index, left_tokens)
-        _check_tool(turn, index, is_last=index == last)
-        left_tokens = turn.context_tokens
+    _check_turns(program.turns)
     if program.shared_prefix is not None:
         _check_shared_prefix(program.shared_prefix, program.turns[0])
     if not isinstance(program.children, tuple):
@@ -60,7 +55,7 @@ def _check_program(program: Program, depth: int) -> None:
         raise TraceError(f"children is nested too deeply, expected at most {MAX_DEPTH} levels of sub-agents")
     for index, child in enumerate(program.children):
         try:
-            _check_child(child, last, depth)
+            _check_child(child, len(program.turns) - 1, depth)
         except TraceError as error:
             raise TraceError(f"children[{index}].{error.detail}") from None
 
@@ -92,50 +87,70 @@ def _check_names(root: Program) -> None:
         seen.add(member.program_id)
 
 
-def _check_tokens(turn: Turn, index: int, left_tokens: int) -> None:
-    if not _is_count(turn.input_tokens, 1, MAX_TOKENS):
-        _refuse(f"turns[{index}].input_tokens", turn.input_tokens, "an integer from 1 to 2**53")
-    if not _is_count(turn.output_tokens, 1, MAX_TOKENS):
-        _refuse(f"turns[{index}].output_tokens", turn.output_tokens, "an integer from 1 to 2**53")
-    keepable_tokens = min(turn.input_tokens, left_tokens)
-    if not _is_count(turn.kept_tokens, 0, keepable_tokens):
-        _refuse(f"turns[{index}].kept_tokens", turn.kept_tokens, _keepable(index, turn, left_tokens))
+def _check_turns(turns: tuple[Turn, ...]) -> None:
+    left_tokens = 0
+    last = len(turns) - 1
+    for index, turn in enumerate(turns):
+        try:
+            left_tokens = _check_tokens(turn, left_tokens)
+            if index < last:
+                _check_tool(turn)
+            else:
+                _check_no_tool(turn)
+        except TraceError as error:
+            raise TraceError(f"turns[{index}].{error.detail}") from None
 
 
-def _keepable(index: int, turn: Turn, left_tokens: int) -> str:
-    if index == 0:
+def _check_tokens(turn: Turn, left_tokens: int) -> int:
+    """Check the counts of a turn after one that left so many tokens behind, and return what it leaves.
+
+    `_is_count` is written out: every turn of every trace comes by, and the calls would take most of the time.
+    """
+    prompt, kept, output = turn.input_tokens, turn.kept_tokens, turn.output_tokens
+    if type(prompt) is not int or not 1 <= prompt <= MAX_TOKENS:
+        _refuse("input_tokens", prompt, "an integer from 1 to 2**53")
+    if type(output) is not int or not 1 <= output <= MAX_TOKENS:
+        _refuse("output_tokens", output, "an integer from 1 to 2**53")
+    if type(kept) is not int or not 0 <= kept <= left_tokens or kept > prompt:
+        _refuse("kept_tokens", kept, _keepable(prompt, left_tokens))
+    return prompt + output
+
+
+def _keepable(input_tokens: int, left_tokens: int) -> str:
+    if left_tokens == 0:
         return "0 (nothing comes before the first turn)"
-    if left_tokens <= turn.input_tokens:
+    if left_tokens <= input_tokens:
         return f"an integer from 0 to {left_tokens} (the previous turn's prompt + output)"
-    return f"an integer from 0 to {turn.input_tokens} (this turn's input_tokens)"
+    return f"an integer from 0 to {input_tokens} (this turn's input_tokens)"
 
 
-def _check_tool(turn: Turn, index: int, *, is_last: bool) -> None:
-    if is_last:
-        if turn.tool is not None:
-            _refuse(f"turns[{index}].tool", turn.tool, "null (no tool follows the last turn)")
-        if isinstance(turn.tool_s, bool) or turn.tool_s != 0:
-            _refuse(f"turns[{index}].tool_s", turn.tool_s, "0 (no tool follows the last turn)")
-        if turn.tools != ():
-            _refuse(f"turns[{index}].tools", turn.tools, "none (no tool follows the last turn)")
-    else:
-        if turn.tool is None:
-            _refuse(f"turns[{index}].tool", None, "the name of what fills the gap (null is for the last turn)")
-        _check_name(f"turns[{index}].tool", turn.tool)
-        _check_seconds(f"turns[{index}].tool_s", turn.tool_s)
-        if turn.tools != ():
-            _check_calls(turn, index)
+def _check_tool(turn: Turn) -> None:
+    if turn.tool is None:
+        _refuse("tool", None, "the name of what fills the gap (null is for the last turn)")
+    _check_name("tool", turn.tool)
+    _check_seconds("tool_s", turn.tool_s)
+    if turn.tools != ():
+        _check_calls(turn)
 
 
-def _check_calls(turn: Turn, index: int) -> None:
+def _check_no_tool(turn: Turn) -> None:
+    if turn.tool is not None:
+        _refuse("tool", turn.tool, "null (no tool follows the last turn)")
+    if isinstance(turn.tool_s, bool) or turn.tool_s != 0:
+        _refuse("tool_s", turn.tool_s, "0 (no tool follows the last turn)")
+    if turn.tools != ():
+        _refuse("tools", turn.tools, "none (no tool follows the last turn)")
+
+
+def _check_calls(turn: Turn) -> None:
     if not isinstance(turn.tools, tuple):
-        _refuse(f"turns[{index}].tools", turn.tools, "a tuple of tool calls")
+        _refuse("tools", turn.tools, "a tuple of tool calls")
     for number, call in enumerate(turn.tools):
-        _check_name(f"turns[{index}].tools[{number}].tool", call.tool)
-        _check_seconds(f"turns[{index}].tools[{number}].tool_s", call.tool_s)
+        _check_name(f"tools[{number}].tool", call.tool)
+        _check_seconds(f"tools[{number}].tool_s", call.tool_s)
     longest_s = max(call.tool_s for call in turn.tools)
     if turn.tool_s != longest_s:
-        _refuse(f"turns[{index}].tool_s", turn.tool_s, f"{longest_s:g}, the longest of its tools")
+        _refuse("tool_s", turn.tool_s, f"{longest_s:g}, the longest of its tools")
 
 
 def _check_shared_prefix(prefix: SharedPrefix, first: Turn) -> None:
@@ -156,7 +171,7 @@ def _check_name(field: str, value: object) -> None:
 
 
 def _check_seconds(field: str, value: object) -> None:
-    if type(value) not in (int, float) or not 0 <= cast(float, value) <= MAX_SECONDS:
+    if type(value) not in (int, float) or not 0 <= value <= MAX_SECONDS:  # type: ignore[operator]
         _refuse(field, value, f"a finite number of seconds from 0 to {MAX_SECONDS:g}")
 
 

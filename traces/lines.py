@@ -21,6 +21,7 @@ _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 # Four bytes of zstd can stand for 128 KiB: a small piece at a time keeps what comes out of it in bounds.
 _ZSTD_CHUNK_BYTES: Final = 2**12
 _PIECE_BYTES: Final = 2**20
+_BUFFER_BYTES: Final = 2**17
 _MOST_BLANK_LINES: Final = 1_000_000
 _FREE_BYTES: Final = 32 * 2**20
 """Of decompressed data whose ratio is not looked at."""
@@ -90,7 +91,7 @@ def open_decompressed(path: str | os.PathLike[str], on_read: Callable[[int], Non
             raw.close()
             raise OSError("it is a pipe, and is needed more than once; write it to a file first")
         _pipes.add((about.st_dev, about.st_ino))
-    with io.BufferedReader(raw) as file, _decompressed(file, raw) as stream:
+    with io.BufferedReader(raw, _BUFFER_BYTES) as file, _decompressed(file, raw) as stream:
         yield stream
 
 
@@ -139,7 +140,7 @@ def _decompressed(file: io.BufferedReader[_Counted], raw: _Counted) -> BinaryIO:
         packed = _Bounded(_Zstd(file), raw, _MOST_ZSTD_RATIO)
     else:
         return cast(BinaryIO, file)
-    return cast(BinaryIO, io.BufferedReader(packed, 2**17))
+    return cast(BinaryIO, io.BufferedReader(packed, _BUFFER_BYTES))
 
 
 class _Bounded(io.RawIOBase):

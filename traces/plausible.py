@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
-from continuum_sim.traces.schema import Program, Turn
+from continuum_sim.traces.schema import Program
 
 SHORT_GAP_S: Final = 0.01
 """A shell takes longer to start."""
@@ -71,27 +72,27 @@ class Plausibility:
         """Take in one program with its sub-agents."""
         for member in program.family():
             for index, turn in enumerate(member.turns):
-                self._take(turn)
-                if turn.context_tokens > self.longest_context_tokens:
-                    self.longest_context_tokens = turn.context_tokens
+                prompt, output = turn.input_tokens, turn.output_tokens
+                self.input_tokens += prompt
+                self.output_tokens += output
+                if prompt + output > self.longest_context_tokens:
+                    self.longest_context_tokens = prompt + output
                     self.longest_program, self.longest_turn = member.program_id, index
+                if prompt + output > LARGEST_WINDOW_TOKENS:
+                    self.too_long += 1
+                if turn.tool is not None:
+                    self._take_gap(_kind(turn.tool), turn.tool_s, output)
 
-    def _take(self, turn: Turn) -> None:
-        self.input_tokens += turn.input_tokens
-        self.output_tokens += turn.output_tokens
-        self.too_long += turn.context_tokens > LARGEST_WINDOW_TOKENS
-        if turn.tool is None:
-            return
-        names = turn.tool.lower().split("+")
-        self.gap_s += turn.tool_s
-        if "human" in names:
-            self.human_s += turn.tool_s
+    def _take_gap(self, kind: str, gap_s: float, output_tokens: int) -> None:
+        self.gap_s += gap_s
+        if kind == "human":
+            self.human_s += gap_s
             return
         self.calling_turns += 1
-        self.one_token_calls += turn.output_tokens == 1
-        if not SHELLS.isdisjoint(names):
+        self.one_token_calls += output_tokens == 1
+        if kind == "shell":
             self.shell_gaps += 1
-            self.short_shell_gaps += turn.tool_s < SHORT_GAP_S
+            self.short_shell_gaps += gap_s < SHORT_GAP_S
 
     @property
     def longest(self) -> str:
@@ -120,3 +121,10 @@ class Plausibility:
 
     def _human(self, before: str) -> str:
         return f"{before}{self.human_s / self.gap_s:.0%} of the time in gaps is human" if self.human_s else ""
+
+
+@lru_cache(4096)
+def _kind(tool: str) -> str:
+    """Return what fills a gap: ``human``, ``shell``, or nothing that is known."""
+    names = tool.lower().split("+")
+    return "human" if "human" in names else "shell" if not SHELLS.isdisjoint(names) else ""

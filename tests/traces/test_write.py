@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from continuum_sim.traces import (
     truncate,
     write_programs,
 )
+from continuum_sim.traces.write import encode_program
 
 names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
 counts = st.integers(1, 2**53)
@@ -69,6 +71,14 @@ traces = st.one_of(
     st.lists(programs(), min_size=1, max_size=5, unique_by=lambda program: program.program_id), some_families()
 )
 any_path = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@any_path
+@given(trace=traces)
+def test_a_line_is_json_as_python_writes_it(trace: list[Program]) -> None:
+    for program in trace:
+        line = encode_program(program).decode()
+        assert json.dumps(json.loads(line), ensure_ascii=False, separators=(",", ":")) + "\n" == line
 
 
 @any_path

@@ -15,11 +15,11 @@ from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.importers.api import Importer
 from continuum_sim.traces.importers.fields import refuse
 from continuum_sim.traces.importers.groups import Groups
-from continuum_sim.traces.importers.hashed_rows import LINES, Line, Row, checked, conversation
+from continuum_sim.traces.importers.hashed_rows import Line, Row, checked, conversation, read_line
 from continuum_sim.traces.importers.head import Head
 from continuum_sim.traces.importers.prefixes import Prefixes
 from continuum_sim.traces.importers.session import Session
-from continuum_sim.traces.importers.sources import Source, each_row
+from continuum_sim.traces.importers.sources import Source, each_row_as
 from continuum_sim.traces.schema import Program
 
 BLOCK_SIZE: Final = 16
@@ -32,7 +32,7 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
     size = session.block_size or BLOCK_SIZE
     last: dict[Any, str] = {}  # by the chat that a conversation ended with so far
     path, begun = Path(), 0
-    for source, number, line in each_row(sources, session, LINES):
+    for source, number, line in each_row_as(sources, session, read_line):
         if source.path != path:
             path = source.path
             last.clear()  # every file counts its chats anew
@@ -44,7 +44,7 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
             if parent is not None and parent != -1:
                 session.note("requests whose parent is not there, or has gone on otherwise, programs of their own")
         try:
-            if type(line) is not Line:
+            if not isinstance(line, Line):
                 raise TraceError("the line is no object, expected an object")
             if chat is None:
                 refuse("chat_id", line.chat_id, "a number or a string")

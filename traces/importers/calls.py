@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
+
+import msgspec
 
 from continuum_sim.traces.check import check_program
 from continuum_sim.traces.errors import TraceError
@@ -15,8 +17,7 @@ _MAX_NAME_CHARS = 80
 _NOT_A_NAME = re.compile(r"[^\w.:/@+-]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True, gc=False):
     """One LLM request of a log.
 
     Attributes
@@ -66,27 +67,27 @@ def make_program(
     if not calls:
         raise TraceError("no LLM call with token counts in it, expected at least one")
     turns: list[Turn] = []
-    before: Turn | None = None
-    dropped = False
+    left_tokens = 0
+    before: Call | None = None
+    last = len(calls) - 1
     for index, call in enumerate(calls):
-        output_tokens = call.output_tokens
-        if output_tokens == 0:
+        prompt, output = call.input_tokens, call.output_tokens
+        if output == 0:
             session.note("turns without output, taken as 1 token")
-            output_tokens = 1
-        kept_tokens = 0
+            output = 1
+        kept = 0
         if before is not None:
-            kept_tokens = _kept(before, call, dropped=dropped) if call.kept_tokens is None else call.kept_tokens
-        if index == len(calls) - 1:
-            turn = Turn(call.input_tokens, kept_tokens, output_tokens)
+            kept = _kept(before, left_tokens, call) if call.kept_tokens is None else call.kept_tokens
+        if index == last:
+            turns.append(Turn(prompt, kept, output))
         else:
             tool_s = call.tool_s or 0.0
             session.count_gap(known=call.tool_s is not None)
             if tool_s < 0:
                 session.note("gaps below 0 (requests that overlap, or clocks that differ), taken as 0 s")
                 tool_s = 0.0
-            turn = Turn(call.input_tokens, kept_tokens, output_tokens, call.tool or "unknown", tool_s, call.tools)
-        turns.append(turn)
-        before, dropped = turn, call.output_dropped
+            turns.append(Turn(prompt, kept, output, call.tool or "unknown", tool_s, call.tools))
+        before, left_tokens = call, prompt + output
     if shared_prefix is not None:
         shared_prefix = SharedPrefix(shared_prefix.id, min(shared_prefix.tokens, turns[0].input_tokens))
     program = Program(program_id, tuple(turns), arrival_s, shared_prefix)
@@ -94,20 +95,20 @@ def make_program(
     return program
 
 
-def _kept(before: Turn, call: Call, *, dropped: bool) -> int:
-    """Work out what a prompt keeps from lengths alone.
+def _kept(before: Call, left_tokens: int, call: Call) -> int:
+    """Work out what a prompt keeps of ``left_tokens``, the call before with its output, from lengths alone.
 
     A prompt that is at least as long as everything before it appended to it. One that is at least as long as the
     prompt before dropped (part of) the output, hidden reasoning that was not sent back: the prefix breaks where that
-    output began, reasoning being what comes first; so does that of a longer one if the log says so (``dropped``). A
-    shorter one was compacted: only what a cache is known to have given is sure to be kept.
+    output began, reasoning being what comes first; so does that of a longer one if the log says so
+    (``output_dropped``). A shorter one was compacted: only what a cache is known to have given is sure to be kept.
     """
     if not call.compacted:
-        if call.input_tokens >= before.context_tokens and not dropped:
-            return before.context_tokens
+        if call.input_tokens >= left_tokens and not before.output_dropped:
+            return left_tokens
         if call.input_tokens >= before.input_tokens:
             return before.input_tokens
-    return min(call.cached_tokens, call.input_tokens, before.context_tokens)
+    return min(call.cached_tokens, call.input_tokens, left_tokens)
 
 
 def joined(names: Iterable[str]) -> str:
@@ -116,6 +117,7 @@ def joined(names: Iterable[str]) -> str:
     return tool_name("+".join(once))
 
 
+@lru_cache(4096)
 def tool_name(text: str) -> str:
     """Return a short name without spaces or control characters."""
     name = _NOT_A_NAME.sub("_", text.strip())

@@ -11,8 +11,8 @@ from continuum_sim.traces.importers.api import Importer
 from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.schema import Program
 
-_NO_NAMES: Final = frozenset(("unknown", "client", "delay"))
-"""What importers call a gap of which the file says nothing but its length."""
+_NO_NAMES: Final = frozenset((None, "unknown", "client", "delay"))
+"""What importers call a gap of which the file says nothing but its length, or that there is none."""
 _BETWEEN: Final = re.compile(r", | and ")
 
 
@@ -37,7 +37,7 @@ class Seen:
                 self.fields.add("shared_prefix")
             if member.children:
                 self.fields.add("children")
-            if "tool" not in self.fields and any(turn.tool not in (None, *_NO_NAMES) for turn in member.turns):
+            if "tool" not in self.fields and any(turn.tool not in _NO_NAMES for turn in member.turns):
                 self.fields.add("tool")
 
 

@@ -49,12 +49,9 @@ from continuum_sim.traces.schema import Program, SharedPrefix
 
 
 def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
-    zero: float | None = None
     for part in read_conversations(sources, session):
-        began = [agent.began for agent in part.agents.values()]
-        zero = min((at for at in (zero, *began) if at is not None), default=None)
         try:
-            programs = _family(part, zero, session)
+            programs = _family(part, session)
         except TraceError as error:
             session.bad(error, Path(part.path))
             continue
@@ -62,7 +59,7 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
         yield from programs
 
 
-def _family(part: Part, zero: float | None, session: Session) -> list[Program]:
+def _family(part: Part, session: Session) -> list[Program]:
     """Return a session's programs: the main conversation with its sub-agents, and those that nothing ties to it."""
     links = links_of(part)
     roots = [key for key in part.agents if not _ends_at_a_root(key, links)]
@@ -72,7 +69,7 @@ def _family(part: Part, zero: float | None, session: Session) -> list[Program]:
     strays = sum(map(bool, roots))
     if strays:
         session.note("sub-agents that no turn is known to have started, imported as programs of their own", strays)
-    return [_Maker(part, links, zero, session).program(key) for key in part.agents if key in roots]
+    return [_Maker(part, links, session).program(key) for key in part.agents if key in roots]
 
 
 def _ends_at_a_root(key: str, links: dict[str, Link]) -> bool:
@@ -89,8 +86,8 @@ def _ends_at_a_root(key: str, links: dict[str, Link]) -> bool:
 class _Maker:
     """Makes the programs of a session."""
 
-    def __init__(self, part: Part, links: dict[str, Link], zero: float | None, session: Session) -> None:
-        self._part, self._links, self._zero, self._session = part, links, zero, session
+    def __init__(self, part: Part, links: dict[str, Link], session: Session) -> None:
+        self._part, self._links, self._session = part, links, session
 
     def program(self, key: str) -> Program:
         """Make the program of an agent, its sub-agents in it."""
@@ -106,8 +103,7 @@ class _Maker:
             prompt = "-".join(part for part in ("claude-code", agent.version, agent.model) if part)
             prefix = SharedPrefix(f"{prompt}-{first.cached_tokens}", first.cached_tokens)
         name = self._session.unique("/".join(part for part in (self._part.name, key) if part))
-        arrival_s = None if agent.began is None or self._zero is None else max(0.0, agent.began - self._zero)
-        made = make_program(name, calls, self._session, arrival_s=arrival_s, shared_prefix=prefix)
+        made = make_program(name, calls, self._session, arrival_s=agent.began, shared_prefix=prefix)
         return with_children(made, started)
 
     def _outputs(self, agent: Agent) -> list[int]:

@@ -28,7 +28,8 @@ class Came(msgspec.Struct, array_like=True, gc=False):
 class Response(msgspec.Struct, array_like=True, gc=False):
     """One LLM call, put together from its records; times in seconds since 1970."""
 
-    id: str
+    id: int
+    """Hash of its ``message.id``."""
     input_tokens: int
     cached_tokens: int
     output_tokens: int
@@ -47,7 +48,7 @@ class Response(msgspec.Struct, array_like=True, gc=False):
     """When its first record was written ..."""
     answered: float | None = None
     """... and its last."""
-    tools: list[str] = []
+    tools: tuple[str, ...] = ()
     """Names of the tools called."""
     starts: list[str] | None = None
     """Ids of those calls that started a sub-agent, or something in the background."""
@@ -108,3 +109,5 @@ class Part(msgspec.Struct):
     agents: dict[str, Agent] = {}
     results: list[tuple[int, int]] = []
     """Output tokens so far by a result of the stream, and by the responses before it."""
+    goes_on: bool = False
+    """Whether these are more responses of the part before."""

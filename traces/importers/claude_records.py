@@ -163,8 +163,8 @@ class _Reading:
         self._came: list[Came] = []
         self._other: float | None = None
         self._from_user = False
-        self._index: dict[str, int] = {}
-        """Response by its id."""
+        self._index: dict[int, int] = {}
+        """Response by the hash of its id."""
         self._calls: dict[str, tuple[int, str]] = {}
         """Call that has no answer yet to its response and the tool's name."""
         self._targets: dict[str, str] = {}
@@ -220,7 +220,7 @@ class _Reading:
         input_tokens, cached_tokens, output_tokens = _counts(message)
         at = _time(line)
         self._seen_at(at)
-        agent, id = self.agent, message.id or ""
+        agent, id = self.agent, hash(message.id)
         index = self._index.get(id)
         if index is None:
             index = self._index[id] = len(agent.responses)
@@ -249,7 +249,7 @@ class _Reading:
         """Take in an event of the API's stream, the last of which knows how long the response was."""
         if kind == "message_start":
             self._streamed = id
-        index = self._index.get(self._streamed)
+        index = self._index.get(hash(self._streamed))
         total = optional_object(usage).get("output_tokens")
         if kind == "message_delta" and index is not None and total is not None:
             one = self.agent.responses[index]
@@ -275,7 +275,7 @@ class _Reading:
 
     def _call(self, block: Block, one: Response, open_calls: dict[str, None]) -> None:
         id, name = block.id, intern(block.name)
-        one.tools.append(name)
+        one.tools += (name,)
         if not id:
             return
         self._calls[id] = (len(self.agent.responses) - 1, name)

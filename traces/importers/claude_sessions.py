@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-import msgspec
+from msgspec import structs
 
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.importers.claude_lines import Line, read_line
@@ -23,28 +23,43 @@ from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source, each_item
 
 _NEVER: Final = float("inf")
+PIECE: Final = 1000
+"""Responses that are put on disk at once: a session may have tens of thousands."""
 _COPIED_WITHIN_S: Final = 0.01
 """No model answers so soon."""
-_PART: Final = msgspec.msgpack.Decoder(Part)
 
 
 def read_conversations(sources: Iterable[Source], session: Session) -> Iterator[Part]:
     """Yield every conversation with its sub-agents, in the order of their first prompts."""
-    groups = Groups(by_time=True)
+    groups = Groups(Part, by_time=True)
     seen: dict[int, tuple[str, float | None]] = {}
     """Response to the first session that has it, and when it was written there."""
     for main, files in _files(sources):
         _read_session(main, files, groups, seen, session)
-    for _, rows in groups:
-        parts = [_PART.decode(row) for row in rows]
-        rows.clear()  # a conversation may be large
-        yield _joined(parts, session)
+    del seen  # about as large as what is read of a session
+    for _, pieces in groups:
+        yield _joined(_whole(pieces), session)
 
 
 def _read_session(
     main: Source, files: Iterable[Source], groups: Groups, seen: dict[int, tuple[str, float | None]], session: Session
 ) -> None:
     """Read a session's files, and add what they have to ``groups``: nothing where a record is bad."""
+    parts = _parts_of(main, files, session)
+    if parts is None:
+        session.note("sessions with a bad record, left out")
+        return
+    for part in parts:
+        check_results(part, session)
+        key = f"{main.path.parent}\0{part.name}" if part.name else str(main.path)
+        try:
+            _add(part, key, groups, seen)
+        except TraceError as error:
+            session.bad(error, main.path)
+
+
+def _parts_of(main: Source, files: Iterable[Source], session: Session) -> list[Part] | None:
+    """Return what a session's files have, or none where a record is bad; what reading it took is let go of."""
     readers = _Readers(main, session)
     broken = False
     for source in files:
@@ -56,16 +71,7 @@ def _read_session(
             except TraceError as error:
                 session.bad(error, source.path, number)
                 broken = True
-    if broken:
-        session.note("sessions with a bad record, left out")
-        return
-    for part in readers.parts():
-        check_results(part, session)
-        key = f"{main.path.parent}\0{part.name}" if part.name else str(main.path)
-        try:
-            _add(part, key, groups, seen)
-        except TraceError as error:
-            session.bad(error, main.path)
+    return None if broken else list(readers.parts())
 
 
 def _files(sources: Iterable[Source]) -> Iterator[tuple[Source, list[Source]]]:
@@ -126,7 +132,8 @@ class _Readers:
 
 def _add(part: Part, key: str, groups: Groups, seen: dict[int, tuple[str, float | None]]) -> None:
     began = min((agent.began for agent in part.agents.values() if agent.began is not None), default=_NEVER)
-    groups.add(key, msgspec.msgpack.encode(part), began)
+    for piece in _pieces(part):
+        groups.add(key, piece, began)
     # A sub-agent's responses in two files do not make one conversation of the two that started it.
     main = part.agents.get("")
     for agent in part.agents.values() if main is None else [main]:
@@ -137,7 +144,31 @@ def _add(part: Part, key: str, groups: Groups, seen: dict[int, tuple[str, float 
                 groups.join(first, key)
 
 
-def _identity(response: Response) -> tuple[str, int]:
+def _pieces(part: Part) -> Iterator[Part]:
+    """Take a part apart: the first piece has all of it but for some of the responses, which the others have."""
+    agents = part.agents
+    first = {key: structs.replace(agent, responses=agent.responses[:PIECE]) for key, agent in agents.items()}
+    yield structs.replace(part, agents=first)
+    for key, agent in agents.items():
+        for begin in range(PIECE, len(agent.responses), PIECE):
+            more = {key: Agent(responses=agent.responses[begin : begin + PIECE])}
+            yield Part(part.name, part.path, more, goes_on=True)
+
+
+def _whole(pieces: list[Part]) -> list[Part]:
+    """Put parts together again; nothing is left in ``pieces``."""
+    parts: list[Part] = []
+    for piece in pieces:
+        if not piece.goes_on:
+            parts.append(piece)
+            continue
+        for key, agent in piece.agents.items():
+            parts[-1].agents[key].responses += agent.responses
+    pieces.clear()
+    return parts
+
+
+def _identity(response: Response) -> tuple[int, int]:
     # The prompt's length beside the id: ids that are not Anthropic's may be used by one session and another.
     return response.id, response.input_tokens
 
@@ -149,9 +180,12 @@ def _own_time(response: Response) -> float | None:
 
 
 def _joined(parts: list[Part], session: Session) -> Part:
-    """Return the parts of a conversation as one: what was copied from first, then each by what it adds."""
+    """Return the parts of a conversation as one: what was copied from first, then each by what it adds.
+
+    Nothing is left in ``parts``: a conversation may be large.
+    """
     if len(parts) == 1:
-        return parts[0]
+        return parts.pop()
     shared = Counter(_identity(one) for part in parts for agent in part.agents.values() for one in agent.responses)
 
     def added(part: Part) -> tuple[float, float, str]:
@@ -161,13 +195,13 @@ def _joined(parts: list[Part], session: Session) -> Part:
         return min((at for at in own if at is not None), default=-_NEVER), last, part.name
 
     parts.sort(key=added)
-    whole = parts[0]
+    whole = parts.pop(0)
     places = {
         _identity(one): (key, index) for key, agent in whole.agents.items() for index, one in enumerate(agent.responses)
     }
     copies = 0
-    for part in parts[1:]:
-        for key, agent in part.agents.items():
+    while parts:
+        for key, agent in parts.pop(0).agents.items():
             into = whole.agents.setdefault(key, Agent(version=agent.version, model=agent.model, run=agent.run))
             copies += _append(into, key, agent, places)
     if copies:
@@ -176,7 +210,7 @@ def _joined(parts: list[Part], session: Session) -> Part:
     return whole
 
 
-def _append(into: Agent, key: str, agent: Agent, places: dict[tuple[str, int], tuple[str, int]]) -> int:
+def _append(into: Agent, key: str, agent: Agent, places: dict[tuple[int, int], tuple[str, int]]) -> int:
     """Append the responses that are new, and return how many were not."""
     copies = 0
     here: list[int | None] = []

@@ -24,12 +24,15 @@ class Groups:
 
     Parameters
     ----------
+    kind
+        What the rows come back as, if not as plain values.
     by_time
         Whether groups come back in the order of their earliest rows, rather than as first seen.
     """
 
-    def __init__(self, *, by_time: bool = False) -> None:
+    def __init__(self, kind: Any = Any, *, by_time: bool = False) -> None:
         self._by_time = by_time
+        self._read = msgspec.msgpack.Decoder(kind).decode
         self._ids: dict[str, int] = {}
         self._first = array("d")
         self._dropped: set[int] = set()
@@ -44,7 +47,7 @@ class Groups:
         self._db.execute("BEGIN")
 
     def add(self, key: str, row: Any, at: float = 0.0) -> None:
-        """Add a row (of plain values) to the group of ``key``; rows come back in the order of ``at``, then as added.
+        """Add a row to the group of ``key``; rows come back in the order of ``at``, then as added.
 
         Raises
         ------
@@ -92,7 +95,7 @@ class Groups:
             query = "SELECT rows.id, row FROM rows JOIN ranks ON ranks.id = rows.id ORDER BY rank, at, n"
         for number, rows in groupby(self._db.execute(query), key=lambda row: row[0]):
             if number not in self._dropped:
-                yield keys[number], [msgspec.msgpack.decode(row) for _, row in rows]
+                yield keys[number], [self._read(row) for _, row in rows]
 
     def _move(self) -> None:
         """Give the rows of groups that were joined to another one its number."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -10,8 +11,9 @@ from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.importers.calls import Call, make_program
 from continuum_sim.traces.importers.fields import as_count, as_seconds, as_time, optional_object
 from continuum_sim.traces.importers.own import OWN, own_prefix, refined, with_own_children
-from continuum_sim.traces.importers.prefixes import Prefixes, as_hash_ids, kept_tokens
+from continuum_sim.traces.importers.prefixes import HashIds, Prefixes, as_hash_ids, kept_tokens
 from continuum_sim.traces.importers.session import Session
+from continuum_sim.traces.importers.values import decode, decode_if
 from continuum_sim.traces.schema import Program, SharedPrefix
 
 _ABSENT: Final = msgspec.Raw(b"null")
@@ -44,7 +46,26 @@ class Line(msgspec.Struct, gc=False):
     parent_chat_id: Any = None
 
 
-LINES: Final = msgspec.json.Decoder(Line)
+class _UsualLine(Line, gc=False):
+    hash_ids: HashIds | None = None
+
+
+_LINES: Final = msgspec.json.Decoder(Line)
+_USUAL_LINES: Final = msgspec.json.Decoder(_UsualLine)
+
+
+def read_line(data: bytes | msgspec.Raw) -> Any:
+    """Return a `Line`, or what else the JSON in ``data`` is.
+
+    Raises
+    ------
+    TraceError
+        If it is no JSON.
+    """
+    try:
+        return decode(data, _USUAL_LINES)
+    except TraceError:
+        return decode_if(_LINES, data)
 
 
 class Row(msgspec.Struct, array_like=True, gc=False):
@@ -57,7 +78,7 @@ class Row(msgspec.Struct, array_like=True, gc=False):
     delay_s: float | None
     input_tokens: int
     output_tokens: int
-    ids: list[int] | None
+    ids: Sequence[int] | None
     adds: bool | None = None
     own: Any = None
 
@@ -93,8 +114,8 @@ def checked(line: Line, size: int, per_second: float) -> Row:
 
 def block_size(own: Any, session: Session, default: int) -> int:
     """Return how many tokens a block of a row has: what our exporter wrote, the user said, or the format has."""
-    size = own.get("block_size") if isinstance(own, dict) else None
-    return as_count(size or session.block_size or default, "block_size", 1)
+    usual = session.block_size or default
+    return as_count(own.get("block_size") or usual, "block_size", 1) if isinstance(own, dict) else usual
 
 
 def conversation(name: str, rows: list[Row], prefixes: Prefixes, session: Session, default_size: int) -> Program:
@@ -106,7 +127,7 @@ def conversation(name: str, rows: list[Row], prefixes: Prefixes, session: Sessio
         If they make no sound program.
     """
     calls: list[Call] = []
-    before: tuple[list[int], int, int] | None = None
+    before: tuple[Sequence[int], int, int] | None = None
     sizes = [block_size(row.own, session, default_size) for row in rows]
     adding = _adds(rows, sizes[0], session)
     for index, row in enumerate(rows):

@@ -35,16 +35,20 @@ def _sorted(programs: Iterable[Program]) -> Iterator[Program]:
     """Keep programs on disk, and of each a time and a place in memory."""
     import numpy as np
 
-    arrivals_s, places, sizes = array("d"), array("q"), array("q")
-    read = msgspec.msgpack.Decoder(Program).decode
+    arrivals_s, places = array("d"), array("q", [0])
+    encode, read = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(Program).decode
     with tempfile.TemporaryFile() as file:
         for program in programs:
             arrivals_s.append(-1.0 if program.arrival_s is None else program.arrival_s)
-            places.append(places[-1] + sizes[-1] if sizes else 0)
-            sizes.append(file.write(msgspec.msgpack.encode(program)))
+            places.append(places[-1] + file.write(encode(program)))
+        del program  # which may be large, and is to be read again
         zero = min((at for at in arrivals_s if at > SINCE_1970_S), default=0.0)
+        file.seek(0)
+        place = 0
         for index in np.argsort(np.array(arrivals_s), kind="stable").tolist():
-            file.seek(places[index])
-            program = read(file.read(sizes[index]))
+            if places[index] != place:  # as good as never where they came in order
+                file.seek(places[index])
+            place = places[index + 1]
+            program = read(file.read(place - places[index]))
             at = program.arrival_s
             yield program if at is None or at <= SINCE_1970_S else replace(program, arrival_s=at - zero)

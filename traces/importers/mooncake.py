@@ -22,30 +22,32 @@ for the first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.importers.api import Importer
 from continuum_sim.traces.importers.calls import Call, make_program
+from continuum_sim.traces.importers.chain_rows import UNKNOWN, ChainRow, ChainRows
 from continuum_sim.traces.importers.fields import as_seconds, as_text
 from continuum_sim.traces.importers.groups import Groups
 from continuum_sim.traces.importers.hashed_rows import (
-    LINES,
     Line,
     Row,
     block_size,
     checked,
     conversation,
     gap_between,
+    read_line,
 )
 from continuum_sim.traces.importers.head import Head
 from continuum_sim.traces.importers.own import own_parent
-from continuum_sim.traces.importers.prefix_chains import End, PrefixChains
+from continuum_sim.traces.importers.prefix_chains import End, PrefixChains, digest
 from continuum_sim.traces.importers.prefixes import Prefixes
 from continuum_sim.traces.importers.session import Session
-from continuum_sim.traces.importers.sources import Source, each_row
+from continuum_sim.traces.importers.sources import Source, each_row_as
 from continuum_sim.traces.schema import Program, SharedPrefix
 
 BLOCK_SIZE: Final = 512
@@ -58,22 +60,19 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
     prefixes = Prefixes()
     groups = Groups()
     chained = _Chained(prefixes, session)
-    path, stem = Path(), ""
-    for source, number, line in each_row(sources, session, LINES):
-        if source.path != path:
-            path, stem = source.path, source.stem
-        key = line.session_id if type(line) is Line else None
+    for source, number, line in each_row_as(sources, session, read_line):
+        key = line.session_id if isinstance(line, Line) else None
         try:
             row = _row(line, session)
-            if own_parent(row.own):
+            if row.own is not None and own_parent(row.own):
                 continue  # the program that started it brings it along
             if key is not None:
-                groups.add(as_text(key, "session_id"), [str(path), number, row])
+                groups.add(as_text(key, "session_id"), [str(source.path), number, row])
                 continue
             if row.ids and row.own is None:
-                chained.add(source, number, row)
+                chained.add(source, number, row, row.ids)
                 continue
-            program = conversation(f"{stem}-{number}", [row], prefixes, session, BLOCK_SIZE)
+            program = conversation(f"{source.stem}-{number}", [row], prefixes, session, BLOCK_SIZE)
         except TraceError as error:
             if isinstance(key, str):
                 groups.drop(key)  # a conversation with a turn missing would be another conversation
@@ -91,7 +90,7 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
 
 
 def _row(line: Any, session: Session) -> Row:
-    if type(line) is not Line:
+    if not isinstance(line, Line):
         raise TraceError("the line is no object, expected an object")
     if line.parent_chat_id is not None:
         raise TraceError("the row has parent_chat_id, which is Bailian's: say --from bailian")
@@ -106,73 +105,74 @@ class _Chained:
         self._session = session
         self._size = session.block_size or BLOCK_SIZE
         self._chains = PrefixChains()
-        self._groups = Groups()
-        self._sources: list[Source] = []
+        self._rows = ChainRows()
         self._number = 0
+        self._sources: list[Source] = []
+        # What the first prompt of each chain shares: its first block, and in how many tokens.
+        self._first_ids: list[int] = []
+        self._shared_tokens = array("q")
 
-    def add(self, source: Source, line: int, row: Row) -> None:
+    def add(self, source: Source, line: int, row: Row, ids: Sequence[int]) -> None:
         """Add a row to the conversation it goes on from, or begin one."""
-        assert row.ids is not None
-        ids, output = row.ids, max(1, row.output_tokens)
-        at_s = float("-inf") if row.at_s is None else row.at_s
-        full = min(len(ids), row.input_tokens // self._size)
+        prompt, output = row.input_tokens, max(1, row.output_tokens)
+        at_s = UNKNOWN if row.at_s is None else row.at_s
+        full = prompt // self._size
         number = self._number = self._number + 1
-        name = str(number)
-        before = self._chains.find(ids, full, row.input_tokens, at_s, number)
-        kept, prefix, own, first = 0, None, True, False
+        before = self._chains.find(ids, full, prompt, at_s, number)
+        own, first = True, False
         if before is not None:
-            name = before.key
-            context = before.input_tokens + before.output_tokens
-            kept = context if row.input_tokens >= context else before.input_tokens
-        elif full:
-            prefix, first = self._prefixes.join(ids, full, self._size)
-            own = first or prefix.tokens < full * self._size
-        # What it has in common with the row before, should it turn out not to go on from that one.
-        common = before.blocks * self._size if before else 0
-        if not self._sources or self._sources[-1].path != source.path:
+            chain = before.chain
+        else:
+            chain = len(self._first_ids)
+            self._first_ids.append(ids[0])
+            shared_tokens = 0
+            if full:
+                prefix, first = self._prefixes.join(ids, full, self._size)
+                shared_tokens = prefix.tokens
+                own = first or shared_tokens < full * self._size
+            self._shared_tokens.append(shared_tokens)
+        if not self._sources or self._sources[-1] is not source:
             self._sources.append(source)
-        shared = (prefix.id, prefix.tokens) if prefix else None
-        at = len(self._sources) - 1
-        self._groups.add(name, (at, number, row.at_s, row.input_tokens, output, kept, common, shared, line))
+        self._rows.add(chain, number, len(self._sources) - 1, line, prompt, output, at_s)
         if full:
-            end = End(name, number, full, hash(tuple(ids[:full])), ids[-1], row.input_tokens, output, at_s, first)
+            end = End(chain, full, digest(ids, full), ids[-1], prompt, at_s, first)
             self._chains.add(end, ids[full - 1], own=own)
 
     def programs(self) -> Iterator[Program]:
         """Yield the programs, once all rows are there."""
         chains, session = self._chains, self._session
         chains.forget()
-        for _, rows in self._groups:
-            begin, prefix = 0, None
-            for index in range(1, len(rows) + 1):
-                if index < len(rows) and rows[index][1] not in chains.cuts:
-                    continue
-                part = rows[begin:index]
-                if begin == 0:
-                    prefix = SharedPrefix(*rows[0][7]) if rows[0][7] else None
-                elif prefix is not None:
-                    prefix = SharedPrefix(prefix.id, part[0][6])
-                source = self._sources[part[0][0]]
+        for rows in self._rows:
+            first = rows[0]
+            tokens = self._shared_tokens[first.chain]
+            prefix = SharedPrefix(f"block-{self._first_ids[first.chain]}", tokens) if tokens else None
+            cuts = (index for index, row in enumerate(rows) if row.number in chains.cuts)
+            for begin, end in pairwise((0, *cuts, len(rows))):
+                if begin and prefix is not None:
+                    # What it has in common with the row before, which it does not go on from after all.
+                    prefix = SharedPrefix(prefix.id, rows[begin - 1].input_tokens // self._size * self._size)
+                source, line = self._sources[rows[begin].file], rows[begin].line
                 try:
-                    program = _program(f"{source.stem}-{part[0][8]}", part, prefix, session)
+                    program = _program(f"{source.stem}-{line}", rows[begin:end], prefix, session)
                 except TraceError as error:
-                    session.bad(error, source.path, part[0][8])
+                    session.bad(error, source.path, line)
                 else:
                     yield program
-                begin = index
         if chains.forks:
             session.note("requests that go on from one that another went on from, programs of their own", chains.forks)
 
 
-def _program(name: str, rows: list[Any], prefix: SharedPrefix | None, session: Session) -> Program:
+def _program(name: str, rows: list[ChainRow], prefix: SharedPrefix | None, session: Session) -> Program:
+    times_s = [None if row.at_s == UNKNOWN else row.at_s for row in rows]
     calls: list[Call] = []
-    for index, (_, _, at_s, prompt, output, kept, *_) in enumerate(rows):
-        if index + 1 < len(rows):
-            gap_s = gap_between(at_s, rows[index + 1][2], session)
-            calls.append(Call(prompt, output, kept_tokens=kept, tool="delay", tool_s=gap_s))
-        else:
-            calls.append(Call(prompt, output, kept_tokens=kept))
-    arrival_s = None if rows[0][2] is None else as_seconds(rows[0][2], "timestamp")
+    kept = 0
+    for index, row in enumerate(rows[:-1]):
+        gap_s = gap_between(times_s[index], times_s[index + 1], session)
+        calls.append(Call(row.input_tokens, row.output_tokens, kept_tokens=kept, tool="delay", tool_s=gap_s))
+        context = row.input_tokens + row.output_tokens
+        kept = context if rows[index + 1].input_tokens >= context else row.input_tokens
+    calls.append(Call(rows[-1].input_tokens, rows[-1].output_tokens, kept_tokens=kept))
+    arrival_s = None if times_s[0] is None else as_seconds(times_s[0], "timestamp")
     return make_program(session.unique(name), calls, session, arrival_s=arrival_s, shared_prefix=prefix)
 
 

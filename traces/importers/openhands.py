@@ -14,8 +14,10 @@ tool, in what ``llm_metrics.accumulated_token_usage`` has grown by.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
+
+import msgspec
 
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.importers.api import Importer
@@ -99,7 +101,7 @@ def _trajectory(events: list[Any], name: str, session: Session) -> Program:
         event = as_object(value, place)
         at = None if event.get("timestamp") is None else as_time(event["timestamp"], f"{place}.timestamp")
         if event.get("source") == "user" and spoke is not None and at is not None and calls:
-            calls[-1] = replace(calls[-1], tool="human", tool_s=at - spoke)
+            calls[-1] = msgspec.structs.replace(calls[-1], tool="human", tool_s=at - spoke)
         if event.get("source") != "agent" or "action" not in event:
             continue
         response = optional_object(optional_object(event.get("tool_call_metadata")).get("model_response"))

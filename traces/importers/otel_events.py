@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.importers.fields import as_count, as_seconds, as_time, optional_array, optional_object, refuse
-from continuum_sim.traces.importers.values import decode, reader
+from continuum_sim.traces.importers.values import decode, decode_if
 
 PREFIXES: Final = ("claude_code.", "codex.", "gemini_cli.", "copilot_chat.", "qwen-code.", "gen_ai.client.")
 CALL, GENERIC_CALL, TOOL, PROMPT, SENT = range(5)
@@ -50,29 +50,73 @@ _MAIN: Final = ("", "main", "repl_main_thread", "sdk")
 side request, such as the one for a title."""
 
 
-class _Scope(msgspec.Struct):
-    logRecords: list[msgspec.Raw] | None = None
-    log_records: list[msgspec.Raw] | None = None
+class _Attribute(msgspec.Struct, gc=False):
+    key: str
+    value: dict[str, Any]
 
 
-class _Resource(msgspec.Struct):
+class _Record(msgspec.Struct, gc=False):
+    """Of a record of any shape, what has to be looked into."""
+
+    timeUnixNano: Any = None
+    time_unix_nano: Any = None
+    observedTimeUnixNano: Any = None
+    observed_time_unix_nano: Any = None
+    traceId: Any = None
+    trace_id: Any = None
+    eventName: Any = None
+    body: Any = None
+    hrTime: Any = None
+    attributes: Any = None
+
+
+class _UsualRecord(_Record, gc=False):
+    attributes: list[_Attribute] = []
+
+
+_R = TypeVar("_R")
+
+
+class _Scope(msgspec.Struct, Generic[_R]):
+    logRecords: list[_R] | None = None
+    log_records: list[_R] | None = None
+
+
+class _Resource(msgspec.Struct, Generic[_R]):
     resource: Any = None
-    scopeLogs: list[_Scope] | None = None
-    scope_logs: list[_Scope] | None = None
+    scopeLogs: list[_Scope[_R]] | None = None
+    scope_logs: list[_Scope[_R]] | None = None
 
 
-class Export(msgspec.Struct):
+class Export(msgspec.Struct, Generic[_R]):
     """An export request, or a record as an SDK writes it: what of them has to be looked into."""
 
-    resourceLogs: list[_Resource] | None = None
-    resource_logs: list[_Resource] | None = None
+    resourceLogs: list[_Resource[_R]] | None = None
+    resource_logs: list[_Resource[_R]] | None = None
     attributes: Any = None
     hrTime: Any = None
     timestamp: Any = None
     resource: Any = None
 
 
-read_export = reader(Export)
+_USUAL: Final = msgspec.json.Decoder(Export[_UsualRecord])
+_ANY: Final = msgspec.json.Decoder(Export[msgspec.Raw])
+_ANY_RECORD: Final = msgspec.json.Decoder(_Record)
+
+
+def read_export(data: bytes | msgspec.Raw) -> Export[Any]:
+    """Return the export in ``data``; of records that are not as they should be, the JSON.
+
+    Raises
+    ------
+    TraceError
+        If it is no JSON, or no export.
+    """
+    try:
+        export: Export[Any] = decode(data, _USUAL)
+    except TraceError:
+        export = decode(data, _ANY)
+    return export
 
 
 class Row(NamedTuple):
@@ -91,12 +135,12 @@ class Row(NamedTuple):
     """What both have in common where an event comes twice."""
 
 
-def events_of(export: Export, stem: str) -> Iterator[tuple[str, Row | TraceError]]:
+def events_of(export: Export[Any], stem: str) -> Iterator[tuple[str, Row | TraceError]]:
     """Yield the conversation of every event that is needed, and the event or what is wrong with it."""
     if export.attributes is not None:
         at = export.hrTime if export.hrTime is not None else export.timestamp
         common = _attributes(optional_object(export.resource).get("attributes"))
-        found = _row({"hrTime": at}, _attributes(export.attributes), common, stem)
+        found = _row(_Record(hrTime=at), _attributes(export.attributes), common, stem)
         if found is not None:
             yield found
         return
@@ -107,25 +151,30 @@ def events_of(export: Export, stem: str) -> Iterator[tuple[str, Row | TraceError
         common = _attributes(optional_object(resource.resource).get("attributes"))
         for j, scope in enumerate(resource.scopeLogs or resource.scope_logs or []):
             for k, record in enumerate(scope.logRecords or scope.log_records or []):
-                value = optional_object(decode(record))
-                attributes = _attributes(value.get("attributes"))
+                if type(record) is msgspec.Raw:
+                    record = _record(record)
+                attributes = _attributes(record.attributes)
                 try:
-                    found = _row(value, attributes, common, stem)
+                    found = _row(record, attributes, common, stem)
                 except TraceError as error:
                     place = f"resourceLogs[{i}].scopeLogs[{j}].logRecords[{k}]"
-                    yield _key(value, attributes, common, stem), TraceError(f"{place}: {error.detail}")
+                    yield _key(record, attributes, common, stem), TraceError(f"{place}: {error.detail}")
                     continue
                 if found is not None:
                     yield found
 
 
-def _key(record: dict[str, Any], attributes: dict[str, Any], common: dict[str, Any], stem: str) -> str:
-    return _text(attributes, _SESSION) or _text(common, _SESSION) or _text(record, ("traceId", "trace_id")) or stem
+def _record(data: msgspec.Raw) -> _Record:
+    found = decode_if(_ANY_RECORD, data)
+    return found if isinstance(found, _Record) else _Record()
 
 
-def _row(
-    record: dict[str, Any], attributes: dict[str, Any], common: dict[str, Any], stem: str
-) -> tuple[str, Row] | None:
+def _key(record: _Record, attributes: dict[str, Any], common: dict[str, Any], stem: str) -> str:
+    trace = next((id for id in (record.traceId, record.trace_id) if id and type(id) is str), stem)
+    return _text(attributes, _SESSION) or _text(common, _SESSION) or trace
+
+
+def _row(record: _Record, attributes: dict[str, Any], common: dict[str, Any], stem: str) -> tuple[str, Row] | None:
     """Return an event with its conversation; none where it is none that is needed."""
     name = _event(record, attributes)
     kind = _KINDS.get(name)
@@ -155,12 +204,15 @@ def _row(
     return key, Row(kind, end, start, prompt, output, min(prompt, cached), _agent(attributes), tool, same)
 
 
-def _event(record: dict[str, Any], attributes: dict[str, Any]) -> str:
+def _event(record: _Record, attributes: dict[str, Any]) -> str:
     """Return an event's whole name: Claude Code's attribute has it without what it begins with, the body with it."""
-    body = optional_object(record.get("body"))
-    names = (attributes.get("event.name"), record.get("eventName"), body.get("stringValue", body.get("string_value")))
+    body = optional_object(record.body)
+    names = (attributes.get("event.name"), record.eventName, body.get("stringValue", body.get("string_value")))
     texts = [name for name in names if isinstance(name, str)]
-    return next((name for name in texts if name in _KINDS), next((f"claude_code.{name}" for name in texts), ""))
+    for name in texts:
+        if name in _KINDS:
+            return name
+    return f"claude_code.{texts[0]}" if texts else ""
 
 
 def _agent(attributes: dict[str, Any]) -> str:
@@ -175,15 +227,17 @@ def _counts_tokens(attributes: dict[str, Any]) -> bool:
     return attributes.get("event.kind") == "response.completed" and _number(attributes, _INPUT) is not None
 
 
-def _time(record: dict[str, Any], attributes: dict[str, Any]) -> float:
+def _time(record: _Record, attributes: dict[str, Any]) -> float:
     """Return when an event was recorded, which is when what it tells of had ended."""
-    for name in ("timeUnixNano", "time_unix_nano", "observedTimeUnixNano", "observed_time_unix_nano"):
-        value = record.get(name)
+    for value in (
+        *(record.timeUnixNano, record.time_unix_nano),
+        *(record.observedTimeUnixNano, record.observed_time_unix_nano),
+    ):
         if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 19:
             value = int(value)
         if type(value) is int and 0 < value < 2**63:
             return value / 1e9
-    pair = record.get("hrTime")
+    pair = record.hrTime
     if isinstance(pair, list) and len(pair) == 2 and all(type(one) is int and 0 <= one < 2**53 for one in pair):
         return as_time(pair[0] + pair[1] / 1e9, "hrTime")
     return as_time(attributes.get("event.timestamp", pair), "timeUnixNano")
@@ -193,11 +247,11 @@ def _attributes(value: Any) -> dict[str, Any]:
     """Return attributes by name; in OTLP they are an array of keys and typed values."""
     if isinstance(value, dict):
         return value
-    found: dict[str, Any] = {}
     try:
-        return {item["key"]: next(iter(item["value"].values())) for item in value}
-    except (TypeError, KeyError, AttributeError, StopIteration, RuntimeError):
+        return {item.key: next(iter(item.value.values()), None) for item in value}
+    except (TypeError, AttributeError):
         pass  # not as it should be: what there is of it
+    found: dict[str, Any] = {}
     for item in optional_array(value):
         entry = optional_object(item)
         if isinstance(entry.get("key"), str):

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Final
 
+import msgspec
+
 from continuum_sim.traces.check import check_program
 from continuum_sim.traces.decode import decode_children
 from continuum_sim.traces.importers.calls import Call
@@ -36,22 +38,22 @@ def refined(call: Call, value: Any, place: str, session: Session) -> Call:
     own = as_object(value, place)
     session.note("turns with what an export from continuum-sim had written beside the format's fields")
     if own.get("kept_tokens") is not None:
-        call = replace(call, kept_tokens=as_count(own["kept_tokens"], f"{place}.kept_tokens"))
+        call = msgspec.structs.replace(call, kept_tokens=as_count(own["kept_tokens"], f"{place}.kept_tokens"))
     if own.get("tool") is not None:
-        call = replace(call, tool=as_text(own["tool"], f"{place}.tool"))
+        call = msgspec.structs.replace(call, tool=as_text(own["tool"], f"{place}.tool"))
     if own.get("tools") is not None:
         calls = [as_object(value, f"{place}.tools") for value in as_array(own["tools"], f"{place}.tools")]
         names = [as_text(value.get("tool"), f"{place}.tools.tool") for value in calls]
         times = [as_seconds(value.get("tool_s"), f"{place}.tools.tool_s") for value in calls]
-        call = replace(call, tools=tuple(map(ToolCall, names, times)))
+        call = msgspec.structs.replace(call, tools=tuple(map(ToolCall, names, times)))
     if own.get("tool_s") is not None:
         # More exact than the same number in milliseconds; but where someone changed that one, it holds.
         exact = as_seconds(own["tool_s"], f"{place}.tool_s")
         written_s = call.tool_s or 0.0
         if abs(exact - written_s) <= _NEAR * max(exact, written_s, 1e-9):
-            call = replace(call, tool_s=exact)
+            call = msgspec.structs.replace(call, tool_s=exact)
         else:
-            call = replace(call, tools=())
+            call = msgspec.structs.replace(call, tools=())
     return call
 
 

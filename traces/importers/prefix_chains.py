@@ -5,28 +5,28 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Final
+
+import msgspec
 
 MOST_OPEN: Final = 50_000
 """Requests that a later one can go on from: the last so many. Bounds the memory."""
 
 
-@dataclass(slots=True)
-class End:
+class End(msgspec.Struct, gc=False):
     """The full blocks that a request's prompt ends with, and whether a later one may go on from there.
 
     Attributes
     ----------
-    key
-        The conversation it belongs to.
-    number
-        Of its row.
+    chain
+        The number of the conversation it belongs to.
     blocks, digest
         How many full blocks the prompt has, and a hash of all their hashes.
     last_id
         Hash of the last block, full or not.
-    input_tokens, output_tokens
-        Of the request.
+    input_tokens
+        Length of the prompt.
     at_s
         When it was sent.
     only_prefix
@@ -37,13 +37,11 @@ class End:
         Whether several conversations have these blocks in common: then going on from here tells nothing.
     """
 
-    key: str
-    number: int
+    chain: int
     blocks: int
     digest: int
     last_id: int
     input_tokens: int
-    output_tokens: int
     at_s: float
     only_prefix: bool
     next_number: int | None = None
@@ -73,10 +71,10 @@ class PrefixChains:
 
     def find(self, ids: Sequence[int], full: int, input_tokens: int, at_s: float, number: int) -> End | None:
         """Return the request that this one goes on from, if there is one, and close it."""
-        # Most blocks are nobody's last: those that are come out of this at the speed of C.
-        ends = (self._ends[block] for block in self._ends.keys() & ids[:full])
-        for end in sorted(ends, key=lambda end: -end.blocks):
-            if end.blocks > full or end.digest != hash(tuple(ids[: end.blocks])):
+        # The longest first; that is nearly always one of the last few blocks.
+        for blocks in compress(range(full, 0, -1), map(self._ends.__contains__, reversed(ids[:full]))):
+            end = self._ends[ids[blocks - 1]]
+            if end.blocks != blocks or end.digest != digest(ids, blocks):
                 continue
             if end.input_tokens == input_tokens and end.last_id == ids[-1]:
                 return None  # the same request again
@@ -100,7 +98,7 @@ class PrefixChains:
 
         Where no block of it is its ``own``, that holds only if it is a request that came before once more.
         """
-        before = self._ends.get(block)
+        there = before = self._ends.get(block)
         if before is not None and (before.digest, before.blocks) != (end.digest, end.blocks):
             before = None
         if before is None:
@@ -115,10 +113,16 @@ class PrefixChains:
         else:
             end.only_prefix = before.only_prefix
         self._ends[block] = end
-        self._ends.move_to_end(block)
-        if len(self._ends) > MOST_OPEN:
+        if there is not None:
+            self._ends.move_to_end(block)
+        elif len(self._ends) > MOST_OPEN:
             self._ends.popitem(last=False)
 
     def forget(self) -> None:
         """Let go of what is needed only while requests come."""
         self._ends.clear()
+
+
+def digest(ids: Sequence[int], blocks: int) -> int:
+    """Return a hash of the hashes of the first blocks."""
+    return hash(tuple(ids[:blocks]))

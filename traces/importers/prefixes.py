@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+import msgspec
 
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.importers.fields import as_array, refuse
@@ -13,8 +15,12 @@ from continuum_sim.traces.schema import SharedPrefix
 _64_BITS: Final = 2**64 - 1
 
 
-def as_hash_ids(value: Any, place: str, input_tokens: int, block_size: int) -> list[int]:
-    """Return the block hashes of a prompt.
+HashIds = tuple[Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)], ...]
+"""Block hashes of a prompt, as msgspec reads nearly all that there are."""
+
+
+def as_hash_ids(value: Any, place: str, input_tokens: int, block_size: int) -> Sequence[int]:
+    """Return the block hashes of a prompt, which are a tuple where msgspec has read them as `HashIds`.
 
     Raises
     ------
@@ -22,18 +28,22 @@ def as_hash_ids(value: Any, place: str, input_tokens: int, block_size: int) -> l
         If they are no integers, or not as many as a prompt of this length has blocks. A last block that is not full
         may be left out (kv-cache-tester leaves it out, Mooncake does not).
     """
-    ids = as_array(value, place)
+    ids: Sequence[int] = value if type(value) is tuple else _checked(as_array(value, place), place)
+    if not input_tokens // block_size <= len(ids) <= -(-input_tokens // block_size):
+        raise TraceError(
+            f"{place} has {len(ids)} blocks for {input_tokens} tokens, expected {-(-input_tokens // block_size)} "
+            f"of {block_size} (another size: --block-size)"
+        )
+    return ids
+
+
+def _checked(ids: list[Any], place: str) -> list[int]:
     try:
         array("q", ids)  # at the speed of C, for all but a few
     except (TypeError, OverflowError):
         for hash_id in ids:
             if type(hash_id) is not int or not -(2**63) <= hash_id < 2**64:
                 refuse(place, hash_id, "an array of integers of 64 bits")
-    if not input_tokens // block_size <= len(ids) <= -(-input_tokens // block_size):
-        raise TraceError(
-            f"{place} has {len(ids)} blocks for {input_tokens} tokens, expected {-(-input_tokens // block_size)} "
-            f"of {block_size} (another size: --block-size)"
-        )
     return ids
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -35,19 +35,20 @@ class Source:
         Whether the user named it, rather than a folder that it is in.
     on_read
         Told the bytes read, as stored.
+    stem
+        The file's name without what says how it is stored: ``a`` for ``a.traj.json.gz``.
     """
 
     path: Path
     named: bool = True
     on_read: Callable[[int], None] | None = None
+    stem: str = field(init=False)
 
-    @property
-    def stem(self) -> str:
-        """The file's name without what says how it is stored: ``a`` for ``a.traj.json.gz``."""
+    def __post_init__(self) -> None:
         name = self.path.name
         for suffix in (*_COMPRESSED, ".json", ".jsonl", ".traj", ".csv"):
             name = name.removesuffix(suffix) or name
-        return name
+        object.__setattr__(self, "stem", name)  # asked for with every row
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
         """Yield the lines with their numbers."""

@@ -8,7 +8,7 @@ client's delay before a request, ``api_time`` the server's time for it; hash ids
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -141,7 +141,7 @@ def _calls(
     waits: Mapping[int, _Agent],
     session: Session,
 ) -> Iterator[Call]:
-    before: tuple[list[int], int, int] | None = None
+    before: tuple[Sequence[int], int, int] | None = None
     for index, (place, request) in enumerate(requests):
         prompt = as_count(request.get("in"), f"{place}.in", 1)
         output = as_count(request.get("out"), f"{place}.out")

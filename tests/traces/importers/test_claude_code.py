@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from continuum_sim.traces import Program, Turn, import_trace, read_header, read_programs
+from continuum_sim.traces.importers import claude_sessions
 from continuum_sim.traces.importers.claude_code import CLAUDE_CODE
 from continuum_sim.traces.importers.head import head_of
 from continuum_sim.traces.importers.session import Session
@@ -557,6 +558,13 @@ def test_records_of_other_kinds_hold_anything(imported: Imported) -> None:
 
 
 # --- the cases ----------------------------------------------------------------------------------
+
+
+def test_a_long_session_goes_to_disk_in_pieces(imported: Imported, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = imported("claude-code")
+    assert len(whole[0].turns) > 2
+    monkeypatch.setattr(claude_sessions, "PIECE", 1)
+    assert imported("claude-code") == whole
 
 
 def test_case_04_placeholders(tmp_path: Path) -> None:

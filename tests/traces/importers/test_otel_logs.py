@@ -49,6 +49,13 @@ def test_a_sub_agent_that_runs_on(imported: Imported) -> None:
     assert main.children[0].join_turn is None
 
 
+def test_a_record_that_is_not_as_it_should_be_leaves_the_others_as_they_are(imported: Imported) -> None:
+    rows = [json.loads(line) for line in otel_logs().splitlines()]
+    for one in rows:
+        one["resourceLogs"][0]["scopeLogs"][0]["logRecords"] += [{"attributes": [{"key": 5}, 7]}, "odd"]
+    assert imported("otel-logs", lines(*rows)) == imported("otel-logs")
+
+
 def test_one_document_and_names_in_snake_case(imported: Imported) -> None:
     rows = [json.loads(line) for line in otel_logs().splitlines()]
     whole = {"resourceLogs": [one for row in rows for one in row["resourceLogs"]]}

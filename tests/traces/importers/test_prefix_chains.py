@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from continuum_sim.traces import Program, SharedPrefix, TraceError, Turn, import_trace, read_programs
-from continuum_sim.traces.importers import prefix_chains
+from continuum_sim.traces.importers import chain_rows, prefix_chains
 from support.agent_logs import lines
 from support.programs import engine
 from support.request_tables import bailian
@@ -167,6 +167,23 @@ def test_prompts_are_forgotten_at_last(imported: Imported, monkeypatch: pytest.M
     rows = [row(0, [1, 2]), row(10, [3, 4]), row(20, [5, 6]), row(30, [1, 2, 7]), row(40, [5, 6, 8])]
     programs = imported("mooncake", lines(*rows), block_size=16)
     assert [[turn.input_tokens for turn in program.turns] for program in programs] == [[32], [32], [32, 48], [48]]
+
+
+def test_rows_come_back_chain_by_chain_however_few_fit_into_memory(
+    imported: Imported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = imported("mooncake", lines(*made(1)), block_size=16)
+    monkeypatch.setattr(chain_rows, "MOST_ROWS", 7)
+    monkeypatch.setattr(chain_rows, "READ_ROWS", 10)
+    assert imported("mooncake", lines(*made(1)), block_size=16) == whole
+
+
+def test_hashes_of_64_bits_without_a_sign(imported: Imported) -> None:
+    rows = [row(0, [2**64 - 2, 1]), row(10, [2**64 - 2, 1, -(2**63)])]
+    (program,) = imported("mooncake", lines(*rows), block_size=16)
+    assert [turn.input_tokens for turn in program.turns] == [32, 48]
+    with pytest.raises(TraceError, match="hash_ids is 18446744073709551616, expected an array of integers of 64 bits"):
+        imported("mooncake", lines(row(0, [1, 2**64])), block_size=16)
 
 
 def test_bailian(imported: Imported) -> None:

@@ -124,7 +124,10 @@ class ModelSpec:
         ConfigError
             If the weights are not known.
         """
-        return sum(weight.n_params // len(weight.layers) for weight in self.known_weights() if layer in weight.layers)
+        weights = [
+            weight for weight in self.known_weights() if weight.use != "tower"
+        ]  # towers have layers of their own
+        return sum(weight.n_params // len(weight.layers) for weight in weights if layer in weight.layers)
 
     @property
     def weight_bytes(self) -> int:

@@ -59,6 +59,12 @@ class Fields:
         value = self.own.get(name)
         return Fields(self.path, value, self, self._parts.get(name, "")) if isinstance(value, dict) else None
 
+    def part_or_default(self, name: str) -> Fields | None:
+        """Return a part, as the class makes it where the file has none; None where it makes none either."""
+        if (part := self.part(name)) is not None or name not in self._parts:
+            return part
+        return Fields(self.path, {}, self, self._parts[name])
+
     def text(self) -> Fields:
         """Return the part that is the language model; all of it where nothing is nested."""
         for name in _NESTED:

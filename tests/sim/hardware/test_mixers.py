@@ -28,7 +28,8 @@ DENSE: dict[str, Any] = {
     "max_position_embeddings": 4096,
     "tie_word_embeddings": False,
 }
-LATENT = {"kv_lora_rank": 32, "qk_nope_head_dim": 8, "qk_rope_head_dim": 4, "v_head_dim": 12, "n_routed_experts": None}
+LATENT = {"kv_lora_rank": 32, "qk_nope_head_dim": 8, "qk_rope_head_dim": 4, "v_head_dim": 12}
+ROUTED = {"n_routed_experts": 4, "moe_intermediate_size": 16, "n_shared_experts": 1, "num_experts_per_tok": 2}
 MAMBA_2 = {"mamba_n_heads": 8, "mamba_d_head": 16, "mamba_d_state": 4, "mamba_d_conv": 4, "mamba_expand": 2}
 DELTA = {
     "linear_num_key_heads": 2,
@@ -36,7 +37,9 @@ DELTA = {
     "linear_key_head_dim": 8,
     "linear_value_head_dim": 16,
     "linear_conv_kernel_dim": 4,
-    "num_experts": 0,
+    "num_experts": 4,
+    "moe_intermediate_size": 16,
+    "shared_expert_intermediate_size": 16,
 }
 LETTERS = {"full": "F", "sliding": "S", "chunked": "C", "mla": "L", "recurrent": "R"}
 
@@ -84,10 +87,10 @@ EVERY_OTHER = ["sliding_attention", "full_attention"] * 4
         ("qwen2", {"sliding_window": 32, "max_window_layers": 0}, "FFFFFFFF"),
         ("qwen2", {"sliding_window": 32, "use_sliding_window": True, "max_window_layers": 8}, "FFFFFFFF"),
         ("qwen2", {"sliding_window": 32, "use_sliding_window": True, "max_window_layers": 0}, "SSSSSSSS"),
-        ("qwen3_moe", {"sliding_window": 32, "use_sliding_window": True, "num_experts": 0}, "SSSSSSSS"),
+        ("qwen3_moe", {"sliding_window": 32, "use_sliding_window": True, "num_experts": 4}, "SSSSSSSS"),
         (
             "qwen3_moe",  # vLLM's class does not look at layers one by one
-            {"sliding_window": 32, "use_sliding_window": True, "num_experts": 0, "layer_types": EVERY_OTHER},
+            {"sliding_window": 32, "use_sliding_window": True, "num_experts": 4, "layer_types": EVERY_OTHER},
             "FFFFFFFF",
         ),
         ("gemma2", {"sliding_window": 32}, "SFSFSFSF"),
@@ -123,7 +126,7 @@ def test_each_layer_keeps_what_its_class_and_fields_say(
 
 def test_a_pattern_of_letters_has_layers_of_one_part_each(tmp_path: Path) -> None:
     mamba = {"mamba_num_heads": 8, "mamba_head_dim": 16, "ssm_state_size": 4, "n_groups": 2, "conv_kernel": 4}
-    read = model(tmp_path, "nemotron_h", hybrid_override_pattern="M-M*-M-*", n_routed_experts=0, **mamba)
+    read = model(tmp_path, "nemotron_h", hybrid_override_pattern="M-M*-M-*", **mamba)
     assert kinds(read) == "R.RF.R.F"
     assert weight(read, "mlp.down_proj").layers == (1, 4, 6)
     words = ["mamba", "mlp", "attention"]
@@ -171,7 +174,7 @@ def test_heads_that_differ_from_layer_to_layer(tmp_path: Path) -> None:
     )  # another number of heads is for `attention_k_eq_v` alone
 
     swa = {"swa_num_attention_heads": 8, "swa_num_key_value_heads": 4, "swa_head_dim": 16, "swa_v_head_dim": 8}
-    pattern = {"hybrid_layer_pattern": [0, 1] * 4, "sliding_window": 32, "v_head_dim": 8, "n_routed_experts": None}
+    pattern = {"hybrid_layer_pattern": [0, 1] * 4, "sliding_window": 32, "v_head_dim": 8, **ROUTED}
     read = model(tmp_path, "mimo_v2_flash", moe_layer_freq=[0] * 8, **pattern, **swa)
     assert [(one.kind, one.n_kv_heads, one.numbers_per_token) for one in read.caches] == [
         ("full", 2, 16 + 8),
@@ -232,7 +235,8 @@ def test_ranks_beyond_the_kv_heads_hold_copies(tmp_path: Path) -> None:
 def test_which_projections_have_a_bias(
     model_type: str, fields: dict[str, Any], biases: set[str], tmp_path: Path
 ) -> None:
-    assert {name for name in names(model(tmp_path, model_type, **fields)) if name.endswith("proj.bias")} == biases
+    found = {name for name in names(model(tmp_path, model_type, **fields)) if name.endswith("proj.bias")}
+    assert {name for name in found if "mlp" not in name} == biases
 
 
 def test_queries_of_qwen3_next_have_a_gate(tmp_path: Path) -> None:
@@ -241,13 +245,13 @@ def test_queries_of_qwen3_next_have_a_gate(tmp_path: Path) -> None:
 
 
 def test_a_latent_vector_stands_for_all_heads_on_every_rank(tmp_path: Path) -> None:
-    read = model(tmp_path, "deepseek_v3", q_lora_rank=None, **LATENT)
+    read = model(tmp_path, "deepseek_v3", q_lora_rank=None, **LATENT, **ROUTED)
     (kept,) = read.caches
     assert (kept.kind, kept.n_kv_heads, kept.head_dim, kept.value_dim) == ("mla", 1, 32 + 4, 0)
     assert weight(read, "kv_a_proj_with_mqa").bytes_per_rank(8) == 2 * 8 * (32 + 4) * 64
     assert weight(read, "kv_b_proj").bytes_per_rank(8) == 2 * 8 * (8 + 12) * 32
     assert weight(read, "q_proj").rows == 8 * (8 + 4)
-    low = model(tmp_path, "deepseek_v3", q_lora_rank=24, **LATENT)
+    low = model(tmp_path, "deepseek_v3", q_lora_rank=24, **LATENT, **ROUTED)
     assert (weight(low, "q_a_proj").rows, weight(low, "q_b_proj").columns) == (24, 24)
     assert "q_proj" not in names(low)
 
@@ -259,19 +263,19 @@ def test_minicpm3_keeps_its_heads_in_full(tmp_path: Path) -> None:
 
 def test_sparse_attention_keeps_a_key_for_its_indexer(tmp_path: Path) -> None:
     index = {"q_lora_rank": 24, "index_topk": 64, "index_n_heads": 4, "index_head_dim": 128}
-    indexer, latent = model(tmp_path, "deepseek_v32", **LATENT, **index).caches
+    indexer, latent = model(tmp_path, "deepseek_v32", **LATENT, **ROUTED, **index).caches
     assert (indexer.layers, indexer.state_content_bytes) == (tuple(range(8)), 128 + 4)
     assert latent.fp8_state_content_bytes == 656
     every_third = {"index_topk_freq": 3, "index_skip_topk_offset": 2}
-    indexer, _ = model(tmp_path, "glm_moe_dsa", **LATENT, **index, **every_third).caches
+    indexer, _ = model(tmp_path, "glm_moe_dsa", **LATENT, **ROUTED, **index, **every_third).caches
     assert indexer.layers == (0, 1, 4, 7)
-    indexer, _ = model(tmp_path, "glm_moe_dsa", **LATENT, **index, index_topk_pattern="FSSSFSSS").caches
+    indexer, _ = model(tmp_path, "glm_moe_dsa", **LATENT, **ROUTED, **index, index_topk_pattern="FSSSFSSS").caches
     assert indexer.layers == (0, 4)
 
 
 def test_layers_of_minimax_m3_keep_a_key_for_their_indexers(tmp_path: Path) -> None:
     sparse = {"sparse_index_dim": 32, "sparse_attention_freq": [0, 0, 1, 1, 1, 1, 1, 1]}
-    fields = {"sparse_attention_config": sparse, "num_local_experts": None}
+    fields = {"sparse_attention_config": sparse, "num_local_experts": 4, "dense_intermediate_size": 32}
     read = model(tmp_path, "minimax_m3_text", **fields)
     assert kinds(read) == "FF" + 6 * "FL"
     assert weight(read, "index_q_proj").bytes_per_rank(8) == 6 * 2 * 32 * 64
@@ -299,7 +303,7 @@ def test_types_of_states_are_those_the_configuration_asks_for(tmp_path: Path) ->
 
     assert sizes("qwen3_next", **DELTA) == (2, 2)
     assert sizes("qwen3_5_text", **DELTA, mamba_ssm_dtype="float32") == (2, 4)
-    mamba = {"mamba_num_heads": 8, "mamba_head_dim": 16, "ssm_state_size": 4, "n_groups": 2, "n_routed_experts": 0}
+    mamba = {"mamba_num_heads": 8, "mamba_head_dim": 16, "ssm_state_size": 4, "n_groups": 2}
     assert sizes("nemotron_h", **mamba, hybrid_override_pattern="MMMM****") == (2, 4)
     assert sizes("nemotron_h", **mamba, hybrid_override_pattern="MMMM****", mamba_ssm_cache_dtype="bfloat16") == (2, 2)
 
@@ -328,7 +332,7 @@ def test_compressed_attention_keeps_a_window_and_vectors(tmp_path: Path) -> None
         "index_n_heads": 4,
         "index_head_dim": 128,
         "sliding_window": 128,
-        "n_routed_experts": None,
+        **ROUTED,
     }
     window, *of_layers = model(tmp_path, "deepseek_v4", **fields).caches
     assert (window.layers, window.window, window.block_size) == (tuple(range(8)), 128, 64)

@@ -73,6 +73,13 @@ def test_a_tower_takes_no_part_in_steps_of_text(tmp_path: Path) -> None:
     assert with_tower.n_params - tower(with_tower) == text.n_params
 
 
+def test_a_tower_that_the_file_leaves_out_is_the_classs(tmp_path: Path) -> None:
+    text = {"model_type": "gemma3_text", **TEXT}
+    model = read(tmp_path, architectures=["Gemma3ForConditionalGeneration"], model_type="gemma3", text_config=text)
+    block = 4 * 768 + 4 * (768 * 768 + 768) + (3072 * 768 + 3072) + (768 * 3072 + 768)
+    assert tower(model) == 768 * 3 * 16 * 16 + 768 + 14 * 14 * 768 + 2 * 768 + 12 * block + 768 * 64 + 768
+
+
 def test_the_class_for_text_loads_no_tower(tmp_path: Path) -> None:
     config = {"model_type": "gemma3", "text_config": {"model_type": "gemma3_text", **TEXT}, "vision_config": SIGLIP}
     model = read(tmp_path, architectures=["Gemma3ForCausalLM"], **config)

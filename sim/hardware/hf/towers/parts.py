@@ -24,7 +24,7 @@ def part_of(outer: Fields, name: str = "vision_config") -> Fields:
     Unread
         If there is none.
     """
-    part = outer.part(name)
+    part = outer.part_or_default(name)
     if part is None:
         raise Unread(f"{outer.path}: there is no {name}")
     return part

@@ -128,7 +128,7 @@ def test_a_pattern_of_letters_has_layers_of_one_part_each(tmp_path: Path) -> Non
     mamba = {"mamba_num_heads": 8, "mamba_head_dim": 16, "ssm_state_size": 4, "n_groups": 2, "conv_kernel": 4}
     read = model(tmp_path, "nemotron_h", hybrid_override_pattern="M-M*-M-*", **mamba)
     assert kinds(read) == "R.RF.R.F"
-    assert weight(read, "mlp.down_proj").layers == (1, 4, 6)
+    assert weight(read, "mixer.down_proj").layers == (1, 4, 6)
     words = ["mamba", "mlp", "attention"]
     del (fields := json.loads((tmp_path / "config.json").read_text()))["hybrid_override_pattern"]
     del fields["num_hidden_layers"]

@@ -135,6 +135,10 @@ def kv_memory(
         runtime_bytes=_NON_TORCH_BYTES + _CUDA_GRAPH_BYTES + _nccl_bytes(tensor_parallel_size),
         block_bytes=ceil(per_token * block_size),
     )
+    if not memory.block_bytes:
+        raise ConfigError(
+            f"{model.name} keeps states and no keys and values: how many fit is not known, give --kv-blocks"
+        )
     if memory.blocks < 2:
         raise ConfigError(_does_not_fit(model, gpu, tensor_parallel_size, gpu_memory_utilization, memory))
     return memory

@@ -117,6 +117,8 @@ def _has_indexer(fields: Fields, layer: int) -> bool:
     """Whether a layer picks tokens itself rather than taking the choice of an earlier one."""
     pattern = fields.get("index_topk_pattern")
     if pattern is not None:
+        if not isinstance(pattern, str | list):
+            raise fields.error("index_topk_pattern", pattern, "a letter a layer")
         return not (layer < len(pattern) and pattern[layer] == "S")
     every = fields.count("index_topk_freq", default=1)
     offset = fields.count("index_skip_topk_offset", default=2, least=0)

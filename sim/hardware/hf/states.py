@@ -25,6 +25,6 @@ def state_bytes(fields: Fields) -> tuple[int, int]:
         return _MODEL, 4 if exact else _MODEL
     if asked == "auto":
         return _MODEL, _MODEL
-    if asked not in _BYTES:
+    if not isinstance(asked, str) or asked not in _BYTES:
         raise fields.error("mamba_ssm_dtype", asked, f"one of {', '.join(_BYTES)}")
     return _MODEL, _BYTES[asked]

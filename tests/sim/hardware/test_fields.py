@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracles.refresh import CONFIGS
 
 from continuum_sim.errors import ConfigError
-from continuum_sim.hardware import ModelSpec, find_model
+from continuum_sim.hardware import ModelSpec, find_gpu, find_model, kv_blocks
 from continuum_sim.hardware.hf.fields import Fields
 
 SHAPES: dict[str, Any] = {
@@ -160,3 +165,40 @@ def test_a_class_that_is_not_known_is_a_note(tmp_path: Path, architectures: list
     assert len(model.notes) == notes
     if architectures == ["NeverSeenForCausalLM"]:
         assert "vLLM 0.32 has no architecture 'NeverSeenForCausalLM' of its own" in model.notes[0]
+
+
+JUNK = st.sampled_from([None, 0, 1, -1, 3, 2**40, 1.5, True, "", "x", [], [1], ["x"], [None], {}, {"a": 1}])
+
+
+@given(st.sampled_from(sorted(CONFIGS.iterdir())), st.integers(0, 2**30), JUNK)
+@settings(max_examples=300, deadline=None)
+def test_a_spoilt_configuration_is_read_or_refused(folder: Path, which: int, junk: Any) -> None:
+    """Whatever one field holds, in all kinds of configurations: no error but one that names what is wrong."""
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    places = list(_places(config))
+    *way, last = places[which % len(places)]
+    inside = config
+    for key in way:
+        inside = inside[key]
+    inside[last] = junk
+    with TemporaryDirectory() as made:
+        (Path(made) / "config.json").write_text(json.dumps(config))
+        assert "\n" not in _refusal(made)
+
+
+def _refusal(folder: str) -> str:
+    """The error of reading a configuration and of asking for all that follows; empty where there is none."""
+    try:
+        model = find_model(folder)
+        model.describe()
+        kv_blocks(model, find_gpu("h200"), tensor_parallel_size=2)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def _places(config: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    items = config.items() if isinstance(config, dict) else enumerate(config[:3]) if isinstance(config, list) else ()
+    for key, value in items:
+        yield (*way, key)
+        yield from _places(value, (*way, key))

@@ -55,6 +55,11 @@ class ModelSpec:
     """What is counted otherwise than vLLM does, a line each."""
 
     @property
+    def max_position_embeddings(self) -> int:
+        """The same as `max_model_len`, under the name that most configurations have for it."""
+        return self.max_model_len
+
+    @property
     def kv_element_bytes(self) -> int:
         """Bytes of an element of the KV cache."""
         if self.kv_dtype_bytes is not None:

@@ -6,9 +6,9 @@ from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.model_spec import ModelSpec
 
 _NOT_TIMED = {
-    "mla": "latent attention (MLA)",
-    "chunked": "chunked attention",
-    "recurrent": "recurrent layers",
+    "mla": "latent attention (MLA) is",
+    "chunked": "chunked attention is",
+    "recurrent": "recurrent layers are",
 }
 
 
@@ -31,6 +31,6 @@ def untimed(model: ModelSpec) -> str | None:
     if model.unread is not None:
         return model.unread
     if model.n_experts:
-        return "it is a mixture of experts"
+        return "mixtures of experts are not modelled there"
     kinds = [what for kind, what in _NOT_TIMED.items() if any(cache.kind == kind for cache in model.caches)]
-    return f"it has {kinds[0]}" if kinds else None
+    return f"{kinds[0]} not modelled there" if kinds else None

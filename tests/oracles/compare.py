@@ -1,10 +1,13 @@
-"""Print what our reader makes of every configuration beside vLLM's answers: `python tests/oracles/compare.py [NAME]`.
+"""What our reader makes of every configuration beside vLLM's answers: `python tests/oracles/compare.py [NAME]`.
 
-The worst comes first. Weights count as right within 1 %, everything else when it is equal.
+The worst comes first. Weights count as right within 1 %, everything else when it is equal. Without names the table of
+the docs, `docs/models.csv`, is written anew.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import sys
 from collections import defaultdict
 from dataclasses import dataclass
@@ -22,6 +25,7 @@ from continuum_sim.hardware.groups import model_groups
 from continuum_sim.hardware.kv import served_with
 
 WITHIN = 0.01
+TABLE = Path(__file__).parents[2] / "docs/models.csv"
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,27 @@ def _shown(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
+def table() -> str:
+    """Return the table of the docs: a line an answer, those that differ first, then as they were asked."""
+    lines = []
+    for record in read_answers():
+        rows = {row.what: row for row in compare(record)}
+        right = all(row.right for row in rows.values())
+        said = {"refused by both": "refused by both", "refused": "refused here", "accepted": "vLLM could not build it"}
+        verdict = next((text for what, text in said.items() if what in rows), "as vLLM" if right else "differs")
+        cells = [record["config"], next(iter(rows.values())).asked, verdict]
+        for what in ("weight bytes", "max_model_len", "blocks", "capacity tokens"):
+            row = rows.get(what)
+            cells += ["", ""] if row is None else [row.ours.replace(",", ""), row.vllm.replace(",", "")]
+        lines.append((right, cells))
+    lines.sort(key=lambda line: line[0])
+    names = ("weight_bytes", "max_model_len", "num_gpu_blocks", "kv_cache_tokens")
+    head = ["configuration", "asked", "verdict", *(f"{name}_{whose}" for name in names for whose in ("ours", "vllm"))]
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([head, *(cells for _, cells in lines)])
+    return text.getvalue()
+
+
 def main(names: list[str]) -> None:
     """Print the table by kind of difference."""
     rows = [row for record in read_answers() if not names or record["config"] in names for row in compare(record)]
@@ -94,3 +119,5 @@ def main(names: list[str]) -> None:
 
 if __name__ == "__main__":
     main(sys.argv[1:])
+    if not sys.argv[1:]:
+        TABLE.write_text(table(), "utf-8")

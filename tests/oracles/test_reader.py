@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from oracles.compare import compare
+from oracles.compare import TABLE, compare, table
 from oracles.refresh import CONFIGS, QUESTIONS, key, read_answers
 
 from continuum_sim.hardware import find_model, models
@@ -20,6 +20,10 @@ def test_as_vllm_reads_it(record: dict[str, Any]) -> None:
     rows = compare(record)
     assert rows
     assert [row for row in rows if not row.right] == []
+
+
+def test_the_table_of_the_docs_is_of_today() -> None:
+    assert TABLE.read_text("utf-8") == table(), "run python tests/oracles/compare.py"
 
 
 @pytest.mark.parametrize("model", models(), ids=lambda model: model.name)

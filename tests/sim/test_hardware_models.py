@@ -145,11 +145,11 @@ def test_sliding_window_layers_are_counted(
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
-        ("mixtral-8x7b", "mixture of experts"),
-        ("deepseek-v3-bf16", "mixture of experts"),
+        ("mixtral-8x7b", "mixtures of experts are not modelled"),
+        ("deepseek-v3-bf16", "mixtures of experts"),
         ("of my own", "architecture of mine"),
         ("falcon-h1-7b", "recurrent layers"),
-        ("glm-4.7-flash", "mixture of experts"),
+        ("glm-4.7-flash", "mixtures of experts"),
     ],
 )
 def test_what_is_read_and_cannot_be_timed_names_the_remedy(config: str, expected: str, tmp_path: Path) -> None:

@@ -181,7 +181,7 @@ class Governor:
         """
         program = self.programs[program_id]
         if program.pin is not None:
-            self.pins.move(program, now_s)
+            self.pins.hand_over(program, now_s)
         self.program_left(program)
         program.paused = False
         self.log.moved(program, to, now_s)

@@ -70,7 +70,7 @@ class PinLedger:
         self._counts.pins_broken += not (program.pin and program.pin.hit)
         self.end(program, now_s)
 
-    def move(self, program: ProgramView, now_s: float) -> None:
+    def hand_over(self, program: ProgramView, now_s: float) -> None:
         """End a pin because its program goes to another engine."""
         self._counts.pins_moved += not (program.pin and program.pin.hit)
         self.end(program, now_s)

@@ -53,7 +53,7 @@ def test_every_configuration_has_a_source_and_is_asked_about() -> None:
     folders = {folder.name for folder in CONFIGS.iterdir()}
     assert folders == set(ENTRIES)
     for name, entry in ENTRIES.items():
-        assert set(entry) <= {"source", "note", "questions", "published_weight_bytes"}, name
+        assert set(entry) <= {"source", "note", "questions", "published_weight_bytes", "published_at"}, name
         assert entry["source"].count("/") == 1 or "a variant for testing" in entry["source"], name
         assert entry["questions"], name
         assert all(set(question) <= set(DEFAULTS) for question in entry["questions"]), name

@@ -104,6 +104,7 @@ class FakeEngine:
         self._rng = np.random.default_rng(len(owner.started))
         self._log = self.step_log.open("wb")
         self._contexts: dict[str, tuple[Any, list[int]]] = {}
+        self._ends: dict[Request, asyncio.Future[float]] = {}
         self._generated = 0
         self._waiting: list[asyncio.Future[float]] = []
         self._closed = False
@@ -134,8 +135,8 @@ class FakeEngine:
             arrival_s=self._loop.time(),
             tool=request.tool,
             last=request.last_turn or request.program_id is None,
-            payload=future,
         )
+        self._ends[made] = future
         queued_s = self._loop.time()
         self.scheduler.add(name, made, queued_s)
         self._wake.set()
@@ -205,8 +206,7 @@ class FakeEngine:
         now_s = self._loop.time()
         batch: StepBatch = plan.batch
         for request in scheduler.advance(plan, 1, now_s):
-            assert isinstance(request.payload, asyncio.Future)
-            request.payload.set_result(now_s)
+            self._ends.pop(request).set_result(now_s)
         unfinished = scheduler.num_running + scheduler.num_waiting
         self._log.write(step_line(LoggedStep(start_s, start_s, now_s, now_s, batch, unfinished)))
         if not unfinished:

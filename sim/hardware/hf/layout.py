@@ -104,6 +104,17 @@ def _cwm(fields: Fields, n_layers: int) -> Sequence[Mixer]:
     return ["sliding" if slides and layer % 4 else "full" for layer in range(n_layers)]
 
 
+def _cohere2_moe(fields: Fields, n_layers: int) -> Sequence[Mixer]:
+    """The dense layers in front have a pattern of their own, after which the other one begins."""
+    if fields.each("layer_types") is not None:
+        return layers_by_type(fields, n_layers)
+    slides, first = window(fields) is not None, fields.count("first_k_dense_replace", default=0, least=0)
+    dense = fields.count("prefix_dense_sliding_window_pattern", default=1)
+    every = fields.count("sliding_window_pattern", default=4)
+    places = [(layer + 1) % dense if layer < first else (layer - first + 1) % every for layer in range(n_layers)]
+    return ["sliding" if slides and place else "full" for place in places]
+
+
 def _smollm3(fields: Fields, n_layers: int) -> Sequence[Mixer]:
     """Layers without positions slide, where any does."""
     if fields.each("layer_types") is not None:
@@ -216,6 +227,7 @@ def _all(mixer: Mixer) -> Callable[[Fields, int], Sequence[Mixer]]:
 
 _LAYOUTS: Final[Mapping[str, Callable[[Fields, int], Sequence[Mixer]]]] = {
     "bailing_hybrid": _bailing,
+    "cohere2_moe": _cohere2_moe,
     "cwm": _cwm,
     "deepseek_v4": _all("compressed"),
     "falcon_h1": _all("mamba2_attention"),

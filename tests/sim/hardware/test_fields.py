@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import tomllib
+from collections import Counter
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -202,3 +205,12 @@ def _places(config: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
     for key, value in items:
         yield (*way, key)
         yield from _places(value, (*way, key))
+
+
+@pytest.mark.parametrize("file", ["families", "stream", "feed_forward"])
+def test_no_kind_has_two_rows(file: str) -> None:
+    """The later one would hide the other."""
+    text = files("continuum_sim.hardware.hf").joinpath(f"{file}.toml").read_text(encoding="utf-8")
+    for rows in tomllib.loads(text).values():
+        kinds = Counter(kind for row in rows for kind in row["types"])
+        assert [kind for kind, times in kinds.items() if times > 1] == []

@@ -27,6 +27,7 @@ KINDS: dict[str, CacheKind] = {
 }
 MAMBA_2 = ("Bamba", "FalconH1", "GraniteMoeHybrid", "Mamba2", "NemotronH", "Zamba2")
 INDEXER_BYTES = 132  # 128 numbers in fp8 and their scale
+SPARSE_FP8_BYTES = 656  # a latent vector in fp8 with its scales, and its rope part in bf16
 DEEPSEEK_V4_PAGES = {8_640: 4, 37_440: 4, 1_728: 128}  # bytes of 256 tokens, and how many make one vector
 
 
@@ -58,6 +59,8 @@ def _attention(answer: dict[str, Any], layer: dict[str, Any], layers: tuple[int,
         value_dim=layer["head_size_v"],
         window=layer.get("sliding_window", layer.get("attention_chunk_size")),
     )
+    if layer["kind"] == "MLAAttentionSpec" and layer["page_bytes"] == layer["block_size"] * SPARSE_FP8_BYTES:
+        cache = replace(cache, state_content_bytes=SPARSE_FP8_BYTES)
     if layer["head_size"] == INDEXER_BYTES:
         cache = replace(cache, state_content_bytes=INDEXER_BYTES)
     if answer["architecture"].startswith("DeepseekV4"):

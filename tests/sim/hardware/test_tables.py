@@ -42,8 +42,7 @@ def test_vocabularies_are_filled_up_to_64_and_divided(tmp_path: Path) -> None:
     ("model_type", "tied"),
     [
         ("llama", False),
-        ("gemma2", True),
-        ("cohere", True),
+        ("gemma", True),
         ("starcoder2", True),
         ("qwen2", False),
         ("never_seen", False),
@@ -52,6 +51,12 @@ def test_vocabularies_are_filled_up_to_64_and_divided(tmp_path: Path) -> None:
 def test_the_class_ties_the_lm_head_where_the_file_is_silent(tmp_path: Path, model_type: str, tied: bool) -> None:
     assert read(tmp_path, model_type).tied_embeddings is tied
     assert read(tmp_path, model_type, tie_word_embeddings=not tied).tied_embeddings is not tied
+
+
+@pytest.mark.parametrize(("model_type", "tied"), [("gemma2", True), ("cohere", True), ("olmoe", False)])
+def test_some_classes_take_no_notice_of_the_file(tmp_path: Path, model_type: str, tied: bool) -> None:
+    routed = {"num_experts": 4} if model_type == "olmoe" else {}
+    assert read(tmp_path, model_type, tie_word_embeddings=not tied, **routed).tied_embeddings is tied
 
 
 @pytest.mark.parametrize(

@@ -241,7 +241,7 @@ def _differing(manifest: Mapping[str, Any], parts: ManifestParts, asked: Mapping
         size = parts.tensor_parallel_size
         again = {
             "policy": resolve_policy(asked["policy"]).describe(),
-            "model": asdict(model),
+            "model": model.describe(),
             "gpu": asdict(gpu),
             "step_time": make_step_time("roofline", model=model, gpu=gpu, tensor_parallel_size=size).describe(),
         }

@@ -163,7 +163,7 @@ class ModelSpec:
         return sum(weight.bytes_per_rank(tensor_parallel_size) for weight in found)
 
     def describe(self) -> dict[str, Any]:
-        """Return what it is in a few numbers, for reports."""
+        """Return what it is in a few numbers, for manifests and reports."""
         known = self.unread is None
         return {
             "name": self.name,
@@ -176,6 +176,15 @@ class ModelSpec:
             "intermediate": self.intermediate,
             "vocab": self.vocab,
             "max_model_len": self.max_model_len,
+            "max_position_embeddings": self.longest_model_len or self.max_model_len,
+            "tied_embeddings": self.tied_embeddings,
+            "gated_mlp": self.gated_mlp,
+            "qkv_bias": self.qkv_bias,
+            "qk_norm": self.qk_norm,
+            "norms_per_layer": self.norms_per_layer,
+            "dtype_bytes": self.dtype_bytes,
+            "kv_dtype_bytes": self.kv_dtype_bytes,
+            "extra_params": sum(weight.n_params for weight in self._of("tower")),
             "n_params": self.n_params if known else None,
             "weight_bytes": self.weight_bytes if known else None,
             "quantization": self.quantization,

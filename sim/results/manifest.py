@@ -50,7 +50,7 @@ def make_manifest(run: ResolvedRun, *, wall_s: float, command: Sequence[str] | N
             "max_turns": config.max_turns,
             "repeat_turns": config.repeat_turns,
         },
-        "model": asdict(run.model),
+        "model": run.model.describe(),
         "gpu": asdict(run.gpu),
         "tensor_parallel_size": config.tensor_parallel_size,
         "gpu_memory_utilization": config.gpu_memory_utilization if config.kv_blocks is None else None,

@@ -17,6 +17,7 @@ from continuum_sim.resolve import arrivals_spec, resolve_policy
 from continuum_sim.run_config import RunConfig
 from continuum_sim.spec import parse_arrivals
 from continuum_sim.steptime.spec import make_step_time
+from continuum_sim.steptime.timed import untimed
 
 _ID_DIGITS: Final = 20
 """80 bits: two of a billion cells share an identity with a chance below 1e-6 (birthday bound n²/2^81)."""
@@ -65,7 +66,7 @@ class Lookup:
         facts |= {
             "trace": trace_sha256,
             "policy": self._once(("described", id(policy)), lambda: (policy, _of_policy(policy)))[1],
-            "model": asdict(model),
+            "model": _of_model(model, config.tensor_parallel_size),
             "gpu": asdict(gpu),
             "replicas": [{**asdict(spec.gpu), **spec.tiers} for spec in parse_replicas(config.replicas, gpu)],
             "arrivals": self._arrivals(config),
@@ -98,6 +99,27 @@ class Lookup:
             self._known[key] = make()
         found: T = self._known[key]
         return found
+
+
+_SHAPES: Final = (
+    *("name", "n_layers", "hidden", "n_heads", "n_kv_heads", "head_dim", "intermediate", "vocab"),
+    *("max_position_embeddings", "source", "tied_embeddings", "gated_mlp", "qkv_bias", "qk_norm", "norms_per_layer"),
+    *("sliding_window", "n_sliding_layers", "dtype_bytes", "extra_params", "aliases"),
+)
+"""All that is to be said of a dense model on one GPU; earlier versions knew no others."""
+
+
+def _of_model(model: ModelSpec, tensor_parallel_size: int) -> dict[str, Any]:
+    told = model.describe()
+    shapes = {name: told[name] for name in _SHAPES}
+    if model.kv_dtype_bytes is not None:
+        shapes["kv_dtype_bytes"] = model.kv_dtype_bytes
+    if tensor_parallel_size > 1 or model.quantization is not None or untimed(model) is not None:
+        shapes["caches"] = [asdict(cache) for cache in model.caches]
+        shapes["held_bytes"] = (
+            model.weight_bytes_per_rank(tensor_parallel_size) if model.unread is None else model.unread
+        )
+    return shapes
 
 
 def _of_policy(policy: Policy) -> dict[str, Any]:

@@ -116,9 +116,7 @@ def _of_model(model: ModelSpec, tensor_parallel_size: int) -> dict[str, Any]:
         shapes["kv_dtype_bytes"] = model.kv_dtype_bytes
     if tensor_parallel_size > 1 or model.quantization is not None or untimed(model) is not None:
         shapes["caches"] = [asdict(cache) for cache in model.caches]
-        shapes["held_bytes"] = (
-            model.weight_bytes_per_rank(tensor_parallel_size) if model.unread is None else model.unread
-        )
+        shapes["held"] = model.unread or model.weight_bytes_per_rank(tensor_parallel_size)
     return shapes
 
 

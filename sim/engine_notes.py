@@ -56,7 +56,7 @@ def _length_notes(model: ModelSpec, engine: EngineConfig) -> Iterator[str]:
 
 def _memory_notes(model: ModelSpec, engine: EngineConfig, tensor_parallel_size: int) -> Iterator[str]:
     """Say whether vLLM would start, and how many tokens its groups of layers hold where fewer are counted here."""
-    if all(cache.kind == "full" for cache in model.caches):
+    if all(cache.kind in ("full", "mla") and not cache.window for cache in model.caches):
         needed, longest = -(-engine.max_model_len // engine.block_size), engine.usable_blocks * engine.block_size
         if needed > engine.usable_blocks:
             yield (

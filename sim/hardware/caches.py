@@ -68,3 +68,11 @@ class CacheLayers:
     def numbers_per_token(self) -> int:
         """Numbers one KV head of one layer keeps of a token."""
         return self.head_dim + (self.head_dim if self.value_dim is None else self.value_dim)
+
+    def content_bytes(self, element_bytes: int) -> int:
+        """Bytes of what one KV head of one layer stores of a token, in a KV cache of such elements."""
+        if self.state_content_bytes is not None:
+            return self.state_content_bytes
+        if element_bytes == 1 and self.fp8_state_content_bytes is not None:
+            return self.fp8_state_content_bytes
+        return self.numbers_per_token * element_bytes

@@ -83,7 +83,7 @@ def kv_bytes_per_token(
         heads = kv_heads_per_gpu(model, tensor_parallel_size, cache)
         windowed = cache.window is not None and context_tokens is not None
         kept = min(1.0, cache.window / context_tokens) if windowed else 1  # type: ignore[operator]
-        total += heads * cache.numbers_per_token * element_bytes * cache.n_layers * kept
+        total += heads * cache.content_bytes(element_bytes) / cache.tokens_per_state * cache.n_layers * kept
     return total
 
 

@@ -178,16 +178,13 @@ def unified_page_size(layers: Sequence[CachedLayer]) -> list[CachedLayer] | None
 
 
 def _attention_spec(cache: CacheLayers, tensor_parallel_size: int, block_size: int, element_bytes: int) -> KVCacheSpec:
-    content = cache.state_content_bytes
-    if content is None and element_bytes == 1:
-        content = cache.fp8_state_content_bytes
     spec = KVCacheSpec(
         kind=cache.kind,
         block_size=cache.block_size or block_size,
         num_kv_heads=_kv_heads(cache, tensor_parallel_size),
         head_size=cache.head_dim,
         head_size_v=cache.numbers_per_token - cache.head_dim,
-        state_content_bytes=cache.numbers_per_token * element_bytes if content is None else content,
+        state_content_bytes=cache.content_bytes(element_bytes),
         tokens_per_state=cache.tokens_per_state,
         window=cache.window,
     )

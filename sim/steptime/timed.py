@@ -21,8 +21,9 @@ def check_timed(model: ModelSpec, owner: str) -> None:
         Naming the model, the layers, and what to do.
     """
     if (why := untimed(model)) is not None:
+        blocks = "" if model.unread is None else ", with --kv-blocks"
         raise ConfigError(
-            f"{owner} has no step times of {model.name}: {why}; give measured ones, --step-time fitted:FILE"
+            f"{owner} has no step times of {model.name}: {why}; give measured ones, --step-time fitted:FILE{blocks}"
         )
 
 

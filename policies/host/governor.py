@@ -167,6 +167,50 @@ class Governor:
         self.log.ended(turn, decision, tool=tool, last=last, now_s=now_s)
         return decision
 
+    def turn_aborted(self, turn: TurnView, now_s: float) -> bool:
+        """Take note that a turn will not end; tells whether its program's pin ends with it.
+
+        The program may come back with the same turn (a client that tries again) and keeps its place. A pin left from
+        before would stay without expiry, as its turn counts as waiting, so it ends.
+        """
+        program = turn.program
+        unpinned = program.pin is not None
+        if unpinned:
+            self.pins.break_pin(program, now_s)
+        if turn.running:
+            program.service_s += now_s - turn.since_s
+        program.turn = None
+        self.log.aborted(turn, unpinned, now_s)
+        if program.turns_done:
+            program.turn_end_s = now_s
+            if self._gated:
+                self._gate.turn_ended(program, self._moment(now_s))
+        else:
+            self.program_left(program)
+        return unpinned
+
+    def program_forgotten(self, program: ProgramView, now_s: float) -> bool:
+        """Take a program in a tool call as ended; tells whether its pin ends with it."""
+        self.history.turn_counts.add(program.turns_done)
+        unpinned = program.pin is not None
+        if unpinned:
+            self.pins.expire(program, now_s)
+        self.log.forgotten(program, unpinned, now_s)
+        self.program_left(program)
+        return unpinned
+
+    def cache_reset(self, now_s: float) -> list[ProgramView]:
+        """End every pin because the cache is worthless from now on; returns the programs that were pinned."""
+        dropped = list(self.pins.pinned)
+        for program in dropped:
+            self.pins.break_pin(program, now_s)
+            self.log.unpinned(program, "cache reset", now_s)
+        return dropped
+
+    def stranger(self, name: str, prompt_tokens: int, now_s: float) -> TurnView:
+        """Give a view of a request without a program: a job of its own that leaves no trace in the history."""
+        return TurnView(ProgramView(name, now_s, next(self._seen)), 0, now_s, prompt_tokens)
+
     def program_left(self, program: ProgramView) -> None:
         """Take note that a program has ended, or that nothing more is expected of it."""
         del self.programs[program.program_id]

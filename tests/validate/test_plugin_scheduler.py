@@ -235,7 +235,7 @@ class TestClients:
         for number in range(200):
             end_turn(b, f"r{number}", tokens(number, 10), program_id=f"p{number}")
         assert len(b.host.governor.programs) <= 50
-        assert len(b.host.governor._seen_s) == len(b.host.governor.programs)
+        assert len(b.host.clients) == len(b.host.governor.programs)
         assert not b.host.turns
 
 

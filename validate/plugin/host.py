@@ -7,12 +7,13 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from continuum_sim.policies.host.governor import Governor
 from continuum_sim.policies.planes import Fate, PinFor
 from continuum_sim.policies.views import ProgramView
 from continuum_sim.results.decisions import DecisionRecord
+from continuum_sim.validate.plugin.clients import Clients
 from continuum_sim.validate.plugin.engine_view import VllmEngineView
 from continuum_sim.validate.plugin.fitness import check_fitness
-from continuum_sim.validate.plugin.governor import LiveGovernor
 from continuum_sim.validate.plugin.identity import identify
 from continuum_sim.validate.plugin.internals import vllm_version
 from continuum_sim.validate.plugin.journal import Journal, for_rank
@@ -55,7 +56,8 @@ class PolicyHost:
         self.pins = PinnedBlocks(scheduler.kv_cache_manager, scheduler.hash_block_size)
         self.engine = VllmEngineView(scheduler, self.pins, self._rebuild)
         log = self._log if self._journal.logs else None
-        self.governor = LiveGovernor(policy, self.engine, log, settings.forget_after_s)
+        self.governor = Governor(policy, self.engine, log)
+        self.clients = Clients(self.governor, settings.forget_after_s)
         self.step = 0
         """Steps that ran so far."""
         self.turns: dict[str, LiveTurn] = {}
@@ -73,7 +75,7 @@ class PolicyHost:
                 lambda request: self.turns[request.request_id].view,
                 lambda: self._now_s,
                 self._has_seat,
-                lambda turn: not self.governor.is_stranger(turn.program),
+                lambda turn: not self.clients.is_stranger(turn.program),
             )
             self._queue = scheduler.waiting = PolicyQueue(self.governor, host)
         self._victim = VictimChoice(scheduler, policy.order, lambda r: self.turns[r.request_id].so_far(r))
@@ -94,21 +96,21 @@ class PolicyHost:
 
     def _take_in(self, request: Any, now_s: float) -> LiveTurn:
         identity = identify(request, self._complain)
-        governor, tokens = self.governor, request.num_prompt_tokens
+        clients, tokens = self.clients, request.num_prompt_tokens
         if identity is None:
-            return LiveTurn(governor.stranger(request.request_id, tokens, now_s), None, leads=False)
+            return LiveTurn(self.governor.stranger(request.request_id, tokens, now_s), None, leads=False)
         program_id = identity.program_id
-        if governor.is_busy(program_id):
-            return LiveTurn(governor.turn_beside(program_id, tokens, now_s), identity, leads=False)
-        governor.tool_was(program_id, identity.previous_tool)
-        now_s = max(now_s, governor.pause_start_s(program_id))
-        view = governor.turn_arrived(program_id, tokens, now_s, identity.parent)
+        if clients.is_busy(program_id):
+            return LiveTurn(clients.turn_beside(program_id, tokens, now_s), identity, leads=False)
+        clients.tool_was(program_id, identity.previous_tool)
+        now_s = max(now_s, clients.pause_start_s(program_id))
+        view = clients.turn_arrived(program_id, tokens, now_s, identity.parent)
         if program_id in self.pins:
             # vLLM computes at least the prompt's last token anew.
             usable = tokens - 1 if identity.kept_tokens is None else min(tokens - 1, identity.kept_tokens)
             left = self.pins.shrink(program_id, request, usable)
             if left is not None:
-                governor.pin_shrunk(view.program, left, now_s)
+                self.governor.pin_shrunk(view.program, left, now_s)
         return LiveTurn(view, identity, leads=True)
 
     def begin_step(self) -> None:
@@ -117,7 +119,7 @@ class PolicyHost:
         self._changed = False
         for program in self.governor.begin_step(now_s):
             self._unpin(program)
-        for program in self.governor.forget_idle(now_s):
+        for program in self.clients.forget_idle(now_s):
             self._unpin(program)
 
     def scheduled(self, output: Any) -> None:
@@ -170,12 +172,12 @@ class PolicyHost:
             return
         if ended_well(request, self._status):
             self._turn_ended(request, live, now_s)
-        elif self.governor.turn_aborted(live.view, now_s):
+        elif self.clients.turn_aborted(live.view, now_s):
             self._unpin(live.view.program)
 
     def reset(self) -> None:
         """Let go of every pin: the cache is about to be declared worthless."""
-        for program in self.governor.drop_pins(self._tell_time()):
+        for program in self.governor.cache_reset(self._tell_time()):
             self._unpin(program)
 
     def close(self) -> None:
@@ -237,7 +239,7 @@ class PolicyHost:
         if program_id in self.pins:
             self.pins.release(program_id)  # a pin that outlasted the admission of this turn
         groups = self.pins.full_blocks(request.request_id)
-        decision = self.governor.turn_ended(
+        decision = self.clients.turn_ended(
             live.view,
             context_tokens=request.num_tokens,
             computed_tokens=live.computed_tokens,

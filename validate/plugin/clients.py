@@ -1,0 +1,96 @@
+"""What can happen on a real engine and not in a trace: clients vanish, overlap and have no name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from continuum_sim.policies import Decision
+from continuum_sim.policies.host.governor import Governor
+from continuum_sim.policies.views import ProgramView, TurnView
+
+
+class Clients:
+    """Tells a governor of the turns of programs of which any may stay away."""
+
+    def __init__(self, governor: Governor, forget_after_s: float) -> None:
+        self._governor = governor
+        self._forget_after_s = forget_after_s
+        self._aborted: set[str] = set()
+        """Programs whose latest turn was given up, so that their pause says nothing about a tool."""
+        self._seen_s: dict[str, float] = {}
+        """When each program was last heard of, longest ago first."""
+
+    def __len__(self) -> int:
+        return len(self._seen_s)
+
+    def turn_arrived(self, program_id: str, prompt_tokens: int, now_s: float, parent: str | None = None) -> TurnView:
+        """Hand on a turn that arrives while none of its program waits or runs."""
+        if program_id in self._aborted:
+            self._aborted.remove(program_id)
+            self._governor.programs[program_id].turn_end_s = None
+        turn = self._governor.turn_arrived(program_id, prompt_tokens, now_s, parent)
+        self._heard_of(program_id, now_s)
+        return turn
+
+    def turn_ended(self, turn: TurnView, *, now_s: float, **outcome: Any) -> Decision:
+        """Hand on the end of a turn."""
+        decision = self._governor.turn_ended(turn, now_s=now_s, **outcome)
+        self._heard_of(turn.program.program_id, now_s)
+        return decision
+
+    def turn_aborted(self, turn: TurnView, now_s: float) -> bool:
+        """Hand on that a turn was given up; tells whether its program's pin ends with it."""
+        unpinned = self._governor.turn_aborted(turn, now_s)
+        program = turn.program
+        if program.turns_done:
+            self._aborted.add(program.program_id)
+        self._heard_of(program.program_id, now_s)
+        return unpinned
+
+    def is_busy(self, program_id: str) -> bool:
+        """Whether a turn of this program waits or runs."""
+        program = self._governor.programs.get(program_id)
+        return program is not None and program.turn is not None
+
+    def turn_beside(self, program_id: str, prompt_tokens: int, now_s: float) -> TurnView:
+        """Give a view of a turn that arrives while another of its program is under way.
+
+        It has the program's place in the queue, but neither takes over a pin nor leaves one.
+        """
+        program = self._governor.programs[program_id]
+        return TurnView(program, program.turns_done, now_s, prompt_tokens)
+
+    def is_stranger(self, program: ProgramView) -> bool:
+        """Whether this stands for a request without a program."""
+        return self._governor.programs.get(program.program_id) is not program
+
+    def pause_start_s(self, program_id: str) -> float:
+        """When the program's latest turn ended, if it is in a tool call; else 0."""
+        program = self._governor.programs.get(program_id)
+        return 0.0 if program is None or program.turn_end_s is None else program.turn_end_s
+
+    def tool_was(self, program_id: str, tool: str | None) -> None:
+        """Learn, before a turn arrives, which tool was called in between."""
+        program = self._governor.programs.get(program_id)
+        if program is not None and tool is not None:
+            program.last_tool = tool
+
+    def forget_idle(self, now_s: float) -> list[ProgramView]:
+        """Take the programs not heard of for long as ended; returns those that were still pinned."""
+        pinned = []
+        while self._seen_s:
+            name, seen_s = next(iter(self._seen_s.items()))
+            if now_s - seen_s < self._forget_after_s:
+                break
+            if not self.is_busy(name):
+                program = self._governor.programs[name]
+                self._aborted.discard(name)
+                if self._governor.program_forgotten(program, now_s):
+                    pinned.append(program)
+            self._heard_of(name, now_s)
+        return pinned
+
+    def _heard_of(self, program_id: str, now_s: float) -> None:
+        self._seen_s.pop(program_id, None)
+        if program_id in self._governor.programs:
+            self._seen_s[program_id] = now_s

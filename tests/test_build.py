@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import pickle
 import re
@@ -49,6 +50,34 @@ def test_every_listed_module_is_compiled_or_none_is(backend: ModuleType) -> None
     assert suffixes == ({".py"} if build_name() == "pure Python" else {".pyd" if sys.platform == "win32" else ".so"})
     built = {path for path in Path(continuum_sim.__path__[0]).rglob("*") if path.suffix in {".so", ".pyd"}}
     assert len(built) == (0 if build_name() == "pure Python" else len(names))
+
+
+def test_nothing_that_stays_python_derives_from_a_compiled_class(backend: ModuleType) -> None:
+    """Python refuses it only when such an object is made, on a compiled installation."""
+    compiled = {f"continuum_sim.{path.replace('/', '.')}" for path in backend.COMPILED}
+    found = []
+    for top, package in backend.FOLDERS.items():
+        for path in sorted((ROOT / top).rglob("*.py")):
+            inside = path.relative_to(ROOT / top).with_suffix("").as_posix()
+            if (inside if package == "." else f"{package}/{inside}") in backend.COMPILED:
+                continue
+            tree = ast.parse(path.read_text("utf-8"))
+            closed = {
+                name.asname or name.name
+                for node in ast.walk(tree)
+                if isinstance(node, ast.ImportFrom) and node.module in compiled
+                for name in node.names
+            }
+            bases = [base.id for node in ast.walk(tree) if isinstance(node, ast.ClassDef) for base in _names(node)]
+            found += [f"{path}: {base}" for base in bases if base in closed and base not in PROTOCOLS]
+    assert found == []
+
+
+PROTOCOLS = {"Protocol", "EngineView", "TierView", "StepObserver"}
+
+
+def _names(node: ast.ClassDef) -> list[ast.Name]:
+    return [base for base in node.bases if isinstance(base, ast.Name)]
 
 
 def test_settings_and_models_can_be_sent_to_other_processes() -> None:

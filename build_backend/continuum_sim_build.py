@@ -37,6 +37,7 @@ VARIABLE = "CONTINUUM_SIM_COMPILE"
 
 COMPILED = (
     # Scheduler, blocks, memory tiers and clock: most of a turn's time.
+    "engine/batch",
     "engine/block_pool",
     "engine/clock",
     "engine/contexts",

@@ -111,12 +111,12 @@ def steps_held(scheduler: Scheduler, plan: Plan) -> int:
         return 1
     free, block_size = scheduler.pool.free, scheduler.block_size
     most = decoding.count * (steps // block_size + 1) + chunk * steps // block_size + 1
-    if most <= free or scheduler.growth_blocks(plan, steps) <= free:
+    if most <= free or scheduler.batch.growth_blocks(plan, steps) <= free:
         return steps
     low, high = 1, steps
     while high - low > 1:
         middle = (low + high) // 2
-        if scheduler.growth_blocks(plan, middle) <= free:
+        if scheduler.batch.growth_blocks(plan, middle) <= free:
             low = middle
         else:
             high = middle
@@ -135,9 +135,9 @@ def _pass_steps(scheduler: Scheduler, plan: Plan, steps: int) -> None:
     """Carry out steps of a plan that goes on, and begin the next one: nothing ends with them."""
     scheduler.take_growth(plan, steps)
     scheduler.step += steps
-    scheduler.pool.allocate(scheduler.growth_blocks(plan, steps + 1) - scheduler.growth_blocks(plan, steps))
+    scheduler.pool.allocate(scheduler.batch.growth_blocks(plan, steps + 1) - scheduler.batch.growth_blocks(plan, steps))
     scheduler.decoding.advance(steps)
     if plan.chunks:
         request, chunk = plan.chunks[0]
-        scheduler.compute(request, chunk * steps)
+        scheduler.batch.compute(request, chunk * steps)
         scheduler.cache_shared(request, request.num_computed_tokens + chunk)

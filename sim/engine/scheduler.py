@@ -11,10 +11,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from continuum_sim.engine.batch import Batch
 from continuum_sim.engine.block_pool import BlockPool
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.contexts import Contexts
-from continuum_sim.engine.decoding import Decoding
 from continuum_sim.engine.offload.connector import make_connector
 from continuum_sim.engine.plan import Plan
 from continuum_sim.engine.request import Context, Hits, Request, Upload
@@ -22,7 +22,7 @@ from continuum_sim.engine.waiting import WaitingQueue
 from continuum_sim.policies.host.governor import Governor
 from continuum_sim.policies.instants import EARLY_S
 from continuum_sim.policies.planes import Fate, PinFor, Policy
-from continuum_sim.policies.views import ProgramView, TierView, TurnView
+from continuum_sim.policies.views import ProgramView, TierView
 
 LogStep = Callable[[float, int, str, int, str, dict[str, Any]], None]
 """Called with (time in s, step, program, turn index, event, detail)."""
@@ -60,29 +60,22 @@ class Scheduler:
         self.connector = make_connector(config, self.pool, policy.retention, rebuild_s)
         """Leads to memory below the KV cache."""
         self.rebuild_s = self.connector.rebuild_s
-        self.running: dict[int, Request] = {}
-        """By rank of admission, which is also the order of iteration."""
+        self.batch = Batch(config.block_size)
+        self.running, self.decoding = self.batch.running, self.batch.decoding
         self.reloading: dict[Request, None] = {}
         """Turns that hold blocks for their whole prompt and are not in the batch: some of them come from a tier."""
         self._reloaded: deque[Request] = deque()
         """Those of them whose blocks have come."""
         self.peak_used_blocks = 0
         self.preemptions = 0
-        self.resumed_s: list[float] = []
-        """Gaps between two tokens of a turn with a preemption between them, for whoever counts gaps to clear."""
         with_step = None if log is None else self._with_step(log)
         self.governor: Governor = Governor(policy, self, with_step, None if sibling is None else sibling.governor)
         self.waiting = WaitingQueue(self.governor)
-        self.decoding = Decoding(config.block_size)
-        self._prefilling: Request | None = None
-        """The one turn whose prompt is partly computed, always the last one admitted: only a spent budget
-        cuts a prompt, and then nothing is admitted behind it."""
         self._watermark_blocks = config.watermark_blocks
         self._order = policy.order
         self._shows_arrivals = log is not None or policy.order.sees_cache or policy.admission.gated
         self._recalls = policy.retention.recalls and self.connector.tiers is not None
         self._yields_to_growth = policy.retention.yields_to_growth
-        self._admissions = 0
 
     # What policies see ----------------------------------------------------------------------------------
 
@@ -209,7 +202,7 @@ class Scheduler:
         for request in plan.skipped:
             if request.decoding:
                 decode_requests -= 1
-                decode_context -= self._computed(request) + 1
+                decode_context -= self.batch.computed(request) + 1
         if plan.preempted:
             plan.changed = True
         elif budget and (self.waiting.queued or self._reloaded):
@@ -224,7 +217,10 @@ class Scheduler:
         self.step += steps
         finished = self.decoding.advance(steps)
         for request, tokens in plan.chunks:
-            self._advance_prefill(request, tokens * steps, now_s, finished)
+            self.batch.compute(request, tokens * steps)
+            self.cache_shared(request, request.num_computed_tokens)
+            if self.batch.prompt_advanced(request, now_s):
+                finished.append(request)
         if len(finished) > 1:
             finished.sort(key=_rank)
         for request in finished:
@@ -238,7 +234,7 @@ class Scheduler:
         decoding = self.decoding
         blocks = decoding.blocks_of_next_step()
         budget = self.config.max_num_batched_tokens - decoding.count
-        request = self._prefilling
+        request = self.batch.prefilling
         chunk = 0
         if request is not None:
             start = request.num_computed_tokens
@@ -260,13 +256,13 @@ class Scheduler:
         at = 0
         while at < len(order) and budget:
             request = order[at]
-            start = self._computed(request)
+            start = self.batch.computed(request)
             tokens = 1 if request.decoding else min(request.num_tokens - start, budget)
             blocks = self._blocks(start + tokens) - self._blocks(start)
             while blocks > self.pool.free:
                 if self._yields_to_growth and self._break_pin(plan, request, now_s):
                     continue
-                place = self._order.victim([self._turn_so_far(r) for r in order])
+                place = self._order.victim([self.batch.turn_so_far(r) for r in order])
                 victim = order.pop(place)
                 at -= place < at
                 given = scheduled.pop(victim.number, 0)
@@ -300,8 +296,8 @@ class Scheduler:
 
     def _preempt(self, request: Request, scheduled_tokens: int, now_s: float) -> None:
         """Take a turn's blocks away and queue it in front; it computes everything again that eviction takes."""
-        computed = self._computed(request)
-        self._leave_batch(request)
+        computed = self.batch.computed(request)
+        self.batch.leave(request)
         self._cache_own(request, computed + scheduled_tokens)
         self.connector.request_preempted(request, now_s)
         self.pool.release(request.table, self._blank_blocks(request, computed + scheduled_tokens))
@@ -401,11 +397,7 @@ class Scheduler:
             request.cached_tokens = cached_blocks * self.block_size
 
     def _enter_batch(self, plan: Plan, request: Request, now_s: float) -> None:
-        if request.scheduled_s < 0:
-            request.scheduled_s = max(now_s, request.arrival_s)  # the same instant, but for the last bits
-        request.number = self._admissions
-        self._admissions += 1
-        self.running[request.number] = request
+        self.batch.enter(request, now_s)
         plan.admitted = [*plan.admitted, request]
 
     # Blocks from lower tiers ------------------------------------------------------------------------------
@@ -479,47 +471,10 @@ class Scheduler:
 
     # Progress -------------------------------------------------------------------------------------------
 
-    def _advance_prefill(self, request: Request, tokens: int, now_s: float, finished: list[Request]) -> None:
-        self.compute(request, tokens)
-        self.cache_shared(request, request.num_computed_tokens)
-        if request.num_computed_tokens < request.num_tokens:
-            self._prefilling = request
-            return
-        if self._prefilling is request:
-            self._prefilling = None
-        if request.preempted_from_s >= 0:
-            self._recover(request, now_s)
-        if request.num_output_tokens == 0:
-            request.first_token_s = now_s
-        request.num_output_tokens += 1
-        if request.num_output_tokens == request.max_tokens:
-            finished.append(request)
-        else:
-            self.decoding.add(request)
-
-    def _recover(self, request: Request, now_s: float) -> None:
-        """Count the time that a preemption took a turn, which gives its next token now."""
-        lost_s = now_s - request.preempted_from_s
-        request.preempted_from_s = -1.0
-        request.preempted_s += lost_s
-        if request.num_output_tokens == 0:
-            request.preempted_first_s = request.preempted_s
-        else:
-            self.resumed_s.append(request.behind_s + lost_s)
-            request.behind_s = 0.0
-
-    def compute(self, request: Request, tokens: int) -> None:
-        """Count tokens of a prompt that have been computed."""
-        start = request.num_computed_tokens
-        request.num_computed_tokens = stop = start + tokens
-        request.computed_tokens += tokens
-        if start < request.known_tokens:
-            request.recomputed_tokens += min(stop, request.known_tokens) - start
-
     def _finish(self, request: Request, now_s: float) -> None:
         """End a turn: its blocks are pinned, released or forgotten as the policy says."""
         request.finish_s = now_s
-        self._leave_batch(request)
+        self.batch.leave(request)
         computed = request.num_computed_tokens
         table, context = request.table, request.context
         if context.pinned:
@@ -550,22 +505,6 @@ class Scheduler:
         else:
             self.pool.release(table, blank)
 
-    def _turn_so_far(self, request: Request) -> TurnView:
-        """View of a running turn with its progress, which is not written down at every step."""
-        computed = request.computed_tokens
-        if request.decoding:
-            computed += self.decoding.computed(request) - request.num_computed_tokens
-        request.turn.computed_tokens = computed
-        return request.turn
-
-    def _leave_batch(self, request: Request) -> None:
-        del self.running[request.number]
-        request.number = -1
-        if request.decoding:
-            self.decoding.remove(request)
-        elif self._prefilling is request:
-            self._prefilling = None
-
     def _unpin(self, program_id: str) -> None:
         self.contexts.unpin(self.contexts[program_id])
 
@@ -574,27 +513,15 @@ class Scheduler:
     def _blocks(self, tokens: int) -> int:
         return -(-tokens // self.block_size)
 
-    def _computed(self, request: Request) -> int:
-        return self.decoding.computed(request) if request.decoding else request.num_computed_tokens
-
     def take_growth(self, plan: Plan, steps: int) -> None:
         """Take the blocks of all steps but the first, which has its own, and note how much is used then."""
         if steps > 1:
-            blocks = self.growth_blocks(plan, steps)
+            blocks = self.batch.growth_blocks(plan, steps)
             if blocks:
                 self.pool.allocate(blocks)
         used = self.pool.num_blocks - self.pool.free
         if used > self.peak_used_blocks:
             self.peak_used_blocks = used
-
-    def growth_blocks(self, plan: Plan, steps: int) -> int:
-        """Blocks that steps 2 to `steps` of the present plan take; a run of steps has one prompt at most."""
-        blocks = self.decoding.new_blocks(1, steps - 1)
-        if plan.chunks:
-            request, chunk = plan.chunks[0]
-            first = request.num_computed_tokens + chunk
-            blocks += self._blocks(first + chunk * (steps - 1)) - self._blocks(first)
-        return blocks
 
     def _blank_blocks(self, request: Request, tokens: int) -> int:
         """Blocks the turn holds for so many tokens that have no content to be found by."""

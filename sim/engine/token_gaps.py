@@ -53,7 +53,7 @@ class EngineGaps:
         """Take in some equal steps that have run."""
         batch = plan.batch
         requests = batch.decode_requests
-        if plan.skipped or self._behind or scheduler.resumed_s:
+        if plan.skipped or self._behind or scheduler.batch.resumed_s:
             self._single(scheduler, plan, steps, start_s, end_s)
         elif start_s == self._end_s and requests == self._requests and batch.prefill_tokens == self._prefill_tokens:
             self._steps += steps
@@ -73,9 +73,9 @@ class EngineGaps:
     def _single(self, scheduler: Scheduler, plan: Plan, steps: int, start_s: float, end_s: float) -> None:
         """Take in steps after which gaps differ in length."""
         self.close()
-        for gap_s in scheduler.resumed_s:  # the tokens that turns gave after a preemption, in this step
+        for gap_s in scheduler.batch.resumed_s:  # the tokens that turns gave after a preemption, in this step
             self._gaps.add(gap_s, 1, end_s)
-        scheduler.resumed_s.clear()
+        scheduler.batch.resumed_s.clear()
         step_s = (end_s - start_s) / steps
         number = steps * plan.batch.decode_requests
         behind = self._behind

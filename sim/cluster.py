@@ -145,7 +145,7 @@ class Session:
         """How many of the first blocks of the turn being placed lie on a replica."""
         kept = self._kept[number]
         stop = blocks if kept == math.inf else min(blocks, int(kept) // scheduler.block_size)
-        hits = scheduler.find_context(self._name, self._prefix_id, self._prefix_tokens).find(stop)
+        hits = scheduler.contexts.find(self._name, self._prefix_id, self._prefix_tokens).find(stop)
         return hits[-1][2] if hits else 0
 
     def close(self) -> None:
@@ -158,7 +158,7 @@ class Session:
             if number == self.home:
                 cluster._views[number].open_programs -= 1
             else:
-                cluster.replicas[number].scheduler.forget(self._name)
+                cluster.replicas[number].scheduler.contexts.close(self._name)
 
     def _move(self, number: int, now_s: float) -> None:
         cluster = self._cluster
@@ -174,7 +174,7 @@ class Session:
         context = self._contexts.get(number)
         if context is None:
             scheduler = self._cluster.replicas[number].scheduler
-            context = scheduler.open_context(self._name, self._prefix_id, self._prefix_tokens)
+            context = scheduler.contexts.open(self._name, self._prefix_id, self._prefix_tokens)
             self._contexts[number] = context
         return context
 

@@ -41,7 +41,7 @@ def totals_of(replica: Replica) -> EngineTotals:
         end_s=replica.now_s,
         busy_s=replica.busy_s,
         preemptions=scheduler.preemptions,
-        peak_used_blocks=scheduler.peak_used_blocks,
+        peak_used_blocks=scheduler.kv_cache_manager.peak_used_blocks,
         usable_blocks=scheduler.config.usable_blocks,
         counts=scheduler.governor.counts,
         tiers=scheduler.connector.totals(replica.now_s),

@@ -79,6 +79,8 @@ class Batch:
 
     def growth_blocks(self, plan: Plan, steps: int) -> int:
         """Blocks that steps 2 to `steps` of a plan take; a run of steps has one prompt at most."""
+        if steps <= 1:
+            return 0
         blocks = self.decoding.new_blocks(1, steps - 1)
         if plan.chunks:
             request, chunk = plan.chunks[0]

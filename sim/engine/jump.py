@@ -133,11 +133,11 @@ def _refusal_stands(scheduler: Scheduler) -> bool:
 
 def _pass_steps(scheduler: Scheduler, plan: Plan, steps: int) -> None:
     """Carry out steps of a plan that goes on, and begin the next one: nothing ends with them."""
-    scheduler.take_growth(plan, steps)
+    scheduler.kv_cache_manager.grow(scheduler.batch.growth_blocks(plan, steps))
     scheduler.step += steps
     scheduler.pool.allocate(scheduler.batch.growth_blocks(plan, steps + 1) - scheduler.batch.growth_blocks(plan, steps))
     scheduler.decoding.advance(steps)
     if plan.chunks:
         request, chunk = plan.chunks[0]
         scheduler.batch.compute(request, chunk * steps)
-        scheduler.cache_shared(request, request.num_computed_tokens + chunk)
+        scheduler.kv_cache_manager.cache_shared(request, request.num_computed_tokens + chunk)

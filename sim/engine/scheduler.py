@@ -7,7 +7,6 @@ waiting ones while budget, seats and blocks last. `advance` carries the plan out
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -15,9 +14,11 @@ from continuum_sim.engine.batch import Batch
 from continuum_sim.engine.block_pool import BlockPool
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.contexts import Contexts
+from continuum_sim.engine.kv_cache_manager import KVCacheManager
 from continuum_sim.engine.offload.connector import make_connector
+from continuum_sim.engine.offload.reloads import Reloads
 from continuum_sim.engine.plan import Plan
-from continuum_sim.engine.request import Context, Hits, Request, Upload
+from continuum_sim.engine.request import Hits, Request
 from continuum_sim.engine.waiting import WaitingQueue
 from continuum_sim.policies.host.governor import Governor
 from continuum_sim.policies.instants import EARLY_S
@@ -62,15 +63,21 @@ class Scheduler:
         self.rebuild_s = self.connector.rebuild_s
         self.batch = Batch(config.block_size)
         self.running, self.decoding = self.batch.running, self.batch.decoding
-        self.reloading: dict[Request, None] = {}
-        """Turns that hold blocks for their whole prompt and are not in the batch: some of them come from a tier."""
-        self._reloaded: deque[Request] = deque()
-        """Those of them whose blocks have come."""
-        self.peak_used_blocks = 0
+        self.kv_cache_manager = KVCacheManager(self.pool, config.block_size)
         self.preemptions = 0
         with_step = None if log is None else self._with_step(log)
         self.governor: Governor = Governor(policy, self, with_step, None if sibling is None else sibling.governor)
         self.waiting = WaitingQueue(self.governor)
+        self.reloads = Reloads(
+            self.connector,
+            self.pool,
+            self.contexts,
+            self.kv_cache_manager,
+            self.governor,
+            self.waiting,
+            config.block_size,
+        )
+        self.reloading = self.reloads.waiting
         self._watermark_blocks = config.watermark_blocks
         self._order = policy.order
         self._shows_arrivals = log is not None or policy.order.sees_cache or policy.admission.gated
@@ -116,10 +123,6 @@ class Scheduler:
 
     # Programs and turns ---------------------------------------------------------------------------------
 
-    def open_context(self, program_id: str, prefix_id: str | None = None, prefix_tokens: int = 0) -> Context:
-        """Start keeping track of a program's KV content; it ends with the program's last turn."""
-        return self.contexts.open(program_id, prefix_id, prefix_tokens)
-
     def add(self, program_id: str, request: Request, now_s: float) -> bool:
         """Queue a turn that arrived; tells whether the very next step may differ because of it.
 
@@ -139,8 +142,7 @@ class Scheduler:
                 self.governor.pin_shrunk(turn.program, usable_blocks, now_s)
             self.connector.prompt_keeps(context, kept_blocks, usable_blocks)
         if self._order.sees_cache:
-            hits = context.find((request.num_tokens - 1) // self.block_size)
-            turn.cached_tokens = hits[-1][2] * self.block_size if hits else 0
+            turn.cached_tokens = self.kv_cache_manager.get_computed_blocks(request)[1]
         self.waiting.add(request, now_s)
         return self.pool.free != free_before or self.waiting.may_be_next(request) or self.governor.reviews
 
@@ -162,18 +164,10 @@ class Scheduler:
         matters = self.governor.policy.admission.gated or self.governor.reviews
         return program, self.pool.free != free_before or matters
 
-    def find_context(self, program_id: str, prefix_id: str | None, prefix_tokens: int) -> Context:
-        """Return a program's context, or one such as it would have if it came here now."""
-        return self.contexts.find(program_id, prefix_id, prefix_tokens)
-
     def state_matters_to_leaving(self, program_id: str) -> bool:
         """Whether a program that goes looks at the step as it is now, or frees any blocks."""
         context = self.contexts[program_id]
         return self._shows_arrivals or bool(context.pinned) or context.upload is not None
-
-    def forget(self, program_id: str) -> None:
-        """Stop keeping track of the context of a program that ended on another engine."""
-        self.contexts.close(program_id)
 
     @property
     def has_work(self) -> bool:
@@ -190,7 +184,7 @@ class Scheduler:
     def schedule(self, now_s: float) -> Plan:
         """Decide what the step that starts now computes, and take the blocks it needs."""
         plan = Plan()
-        self._take_in_arrivals(now_s)
+        self.reloads.take_in(now_s)
         for program in self.governor.begin_step(now_s, self._offload):
             self._unpin(program.program_id)
             plan.changed = True
@@ -205,7 +199,7 @@ class Scheduler:
                 decode_context -= self.batch.computed(request) + 1
         if plan.preempted:
             plan.changed = True
-        elif budget and (self.waiting.queued or self._reloaded):
+        elif budget and (self.waiting.queued or self.reloads.ready):
             budget = self._schedule_waiting(plan, budget, now_s)
         plan.spent = budget == 0
         plan.computes(decode_requests, decode_context)
@@ -213,12 +207,12 @@ class Scheduler:
 
     def advance(self, plan: Plan, steps: int, now_s: float) -> list[Request]:
         """Carry out the plan for so many steps, the last of which ends now; returns the turns that finished."""
-        self.take_growth(plan, steps)
+        self.kv_cache_manager.grow(self.batch.growth_blocks(plan, steps))
         self.step += steps
         finished = self.decoding.advance(steps)
         for request, tokens in plan.chunks:
             self.batch.compute(request, tokens * steps)
-            self.cache_shared(request, request.num_computed_tokens)
+            self.kv_cache_manager.cache_shared(request, request.num_computed_tokens)
             if self.batch.prompt_advanced(request, now_s):
                 finished.append(request)
         if len(finished) > 1:
@@ -292,15 +286,15 @@ class Scheduler:
 
     def _take_chunk(self, plan: Plan, request: Request, tokens: int) -> None:
         plan.chunks.append((request, tokens))
-        self.cache_shared(request, request.num_computed_tokens + tokens)
+        self.kv_cache_manager.cache_shared(request, request.num_computed_tokens + tokens)
 
     def _preempt(self, request: Request, scheduled_tokens: int, now_s: float) -> None:
         """Take a turn's blocks away and queue it in front; it computes everything again that eviction takes."""
         computed = self.batch.computed(request)
         self.batch.leave(request)
-        self._cache_own(request, computed + scheduled_tokens)
+        self.kv_cache_manager.cache_own(request, computed + scheduled_tokens)
         self.connector.request_preempted(request, now_s)
-        self.pool.release(request.table, self._blank_blocks(request, computed + scheduled_tokens))
+        self.pool.release(request.table, self.kv_cache_manager.blank_blocks(request, computed + scheduled_tokens))
         request.turn.computed_tokens = request.computed_tokens
         request.known_tokens = max(request.known_tokens, computed)
         request.num_computed_tokens = 0
@@ -316,28 +310,30 @@ class Scheduler:
     def _schedule_waiting(self, plan: Plan, budget: int, now_s: float) -> int:
         """Admit waiting turns until one does not fit; returns what is left of the budget."""
         while budget and len(self.running) < self.config.max_num_seqs:
-            if self._reloaded:
-                budget -= self._admit_reloaded(plan, budget, now_s)
+            if self.reloads.ready:
+                request, tokens = self.reloads.next(budget)
+                self._enter_batch(plan, request, now_s)
+                self._take_chunk(plan, request, tokens)
+                budget -= tokens
                 continue
-            request = self.waiting.head(now_s)
-            if request is None:
+            head = self.waiting.head(now_s)
+            if head is None:
                 break
-            upload = request.context.upload
+            request, upload = head, head.context.upload
             if upload is not None:
                 if not self._make_room(plan, request, request.num_tokens, [], now_s):
                     break
-                self._join_upload(upload, request, now_s)
+                self.reloads.join(upload, request, now_s)
                 plan.changed = True
                 continue
             num_tokens = request.num_tokens
-            hits = request.context.find((num_tokens - 1) // self.block_size)
-            cached = hits[-1][2] * self.block_size if hits else 0
+            hits, cached = self.kv_cache_manager.get_computed_blocks(request)
             external = self.connector.get_num_new_matched_tokens(request, cached, now_s)
             if external:
                 # It holds its blocks without running, where nothing can preempt it; so it must be sure to run then.
                 if not self._make_room(plan, request, num_tokens, hits, now_s):
                     break
-                self._begin_reload(request, cached, external, hits, now_s)
+                self.reloads.begin(request, cached, external, hits, now_s)
                 plan.changed = True
                 continue
             tokens = min(num_tokens - cached, budget)
@@ -380,88 +376,16 @@ class Scheduler:
 
     def _admit(self, plan: Plan, request: Request, cached: int, tokens: int, hits: Hits, now_s: float) -> None:
         self.waiting.admit(request)
-        self._take_blocks(request, hits, self._blocks(cached + tokens))
+        self.kv_cache_manager.allocate(request, hits, self._blocks(cached + tokens))
         request.num_computed_tokens = cached
         self._enter_batch(plan, request, now_s)
         if self.governor.turn_admitted(request.turn, cached, now_s):
             self.contexts.unpin(request.context)
         self._take_chunk(plan, request, tokens)
 
-    def _take_blocks(self, request: Request, hits: Hits, blocks: int) -> None:
-        """Let a turn hold the blocks it hits, and as many new ones as make it so many."""
-        for run, start, stop in reversed(hits):
-            self.pool.touch(run, start, stop, request.table)
-        cached_blocks = hits[-1][2] if hits else 0
-        self.pool.allocate(blocks - cached_blocks)
-        if request.scheduled_s < 0:
-            request.cached_tokens = cached_blocks * self.block_size
-
     def _enter_batch(self, plan: Plan, request: Request, now_s: float) -> None:
         self.batch.enter(request, now_s)
         plan.admitted = [*plan.admitted, request]
-
-    # Blocks from lower tiers ------------------------------------------------------------------------------
-
-    def _begin_reload(self, request: Request, cached: int, external: int, hits: Hits, now_s: float) -> None:
-        """Let a turn in that has to wait for blocks from below, as vLLM does; others go on meanwhile."""
-        self._take_blocks(request, hits, self._blocks(request.num_tokens))
-        self.connector.update_state_after_alloc(request, cached, external, now_s)
-        self._await_blocks(request, cached // self.block_size, (cached + external) // self.block_size, now_s)
-
-    def _join_upload(self, upload: Upload, request: Request, now_s: float) -> None:
-        """Let a turn in whose context is on its way already."""
-        request.table = self.connector.take(upload)
-        upload.request = request
-        self.pool.allocate(self._blocks(request.num_tokens) - upload.stop)
-        if request.scheduled_s < 0:
-            request.cached_tokens = upload.start * self.block_size
-        self._await_blocks(request, upload.start, upload.stop, now_s)
-
-    def _await_blocks(self, request: Request, start: int, stop: int, now_s: float) -> None:
-        self.waiting.admit(request)
-        request.reload_blocks = (start, stop)
-        request.reload_began_s = max(now_s, request.arrival_s)
-        request.reloaded_tokens += (stop - start) * self.block_size
-        self.reloading[request] = None
-        if self.governor.turn_admitted(request.turn, stop * self.block_size, now_s):
-            self.contexts.unpin(request.context)
-        self.governor.turn_reloads(request.turn, (stop - start) * self.block_size, now_s)
-
-    def _take_in_arrivals(self, now_s: float) -> None:
-        """Make blocks that have arrived findable; their turns are next to enter the batch."""
-        for end_s, mover in self.connector.get_finished(now_s):
-            if isinstance(mover, Upload):
-                self._take_in_upload(mover, now_s)
-                continue
-            for part in mover.context.parts(*mover.reload_blocks):
-                self.pool.cache(*part, mover.table)
-            mover.num_computed_tokens = mover.reload_blocks[1] * self.block_size
-            if mover.scheduled_s < 0:
-                mover.reload_s = max(0.0, min(end_s, now_s) - mover.reload_began_s)
-            self._reloaded.append(mover)
-            self.connector.has_come(mover.context)
-
-    def _take_in_upload(self, upload: Upload, now_s: float) -> None:
-        """Pin a context that has come back ahead of its program's turn."""
-        table, context = self.connector.take(upload), upload.context
-        for part in context.parts(upload.start, upload.stop):
-            self.pool.cache(*part, table)
-        self.pool.merge(table)
-        self.contexts.pin(context, table)
-        self.connector.has_come(context)
-        self.governor.context_back(upload.program, upload.stop, now_s)
-        self.waiting.pin_changed(upload.program, now_s)
-
-    def _admit_reloaded(self, plan: Plan, budget: int, now_s: float) -> int:
-        """Let the turn whose blocks came first run; returns the tokens it gets."""
-        request = self._reloaded.popleft()
-        del self.reloading[request]
-        tokens = min(request.num_tokens - request.num_computed_tokens, budget)
-        scheduled_blocks = self._blocks(request.num_computed_tokens + tokens)
-        self.pool.release([], self._blocks(request.num_tokens) - scheduled_blocks)
-        self._enter_batch(plan, request, now_s)
-        self._take_chunk(plan, request, tokens)
-        return tokens
 
     def _offload(self, program: ProgramView, now_s: float) -> None:
         self.connector.offload(self.contexts[program.program_id], now_s)
@@ -469,7 +393,7 @@ class Scheduler:
     def _recall(self, program: ProgramView, now_s: float) -> int | None:
         return self.connector.recall(program, self.contexts[program.program_id], now_s)
 
-    # Progress -------------------------------------------------------------------------------------------
+    # The end of a turn ----------------------------------------------------------------------------------
 
     def _finish(self, request: Request, now_s: float) -> None:
         """End a turn: its blocks are pinned, released or forgotten as the policy says."""
@@ -493,10 +417,10 @@ class Scheduler:
             self.contexts.close(request.turn.program.program_id)
         if decision is Fate.EVICT:
             self.connector.request_finished(request, decision, now_s)
-            self.pool.evict(table, self._blank_blocks(request, computed))
+            self.pool.evict(table, self.kv_cache_manager.blank_blocks(request, computed))
             return
-        self._cache_own(request, computed)
-        blank = self._blank_blocks(request, computed)
+        self.kv_cache_manager.cache_own(request, computed)
+        blank = self.kv_cache_manager.blank_blocks(request, computed)
         self.connector.request_finished(request, decision, now_s)
         self.pool.merge(table)
         if isinstance(decision, PinFor):
@@ -511,40 +435,7 @@ class Scheduler:
     # Blocks ---------------------------------------------------------------------------------------------
 
     def _blocks(self, tokens: int) -> int:
-        return -(-tokens // self.block_size)
-
-    def take_growth(self, plan: Plan, steps: int) -> None:
-        """Take the blocks of all steps but the first, which has its own, and note how much is used then."""
-        if steps > 1:
-            blocks = self.batch.growth_blocks(plan, steps)
-            if blocks:
-                self.pool.allocate(blocks)
-        used = self.pool.num_blocks - self.pool.free
-        if used > self.peak_used_blocks:
-            self.peak_used_blocks = used
-
-    def _blank_blocks(self, request: Request, tokens: int) -> int:
-        """Blocks the turn holds for so many tokens that have no content to be found by."""
-        return self._blocks(tokens) - (request.table[-1].stop if request.table else 0)
-
-    def cache_shared(self, request: Request, tokens: int) -> None:
-        """Let others hit what a turn computes of a shared prefix, as soon as it is scheduled."""
-        context = request.context
-        if context.shared is None:
-            return
-        done = request.table[-1].stop if request.table else 0
-        full = min(tokens // self.block_size, context.shared_blocks)
-        if full > done:
-            self.pool.cache(context.shared, done, full, request.table)
-
-    def _cache_own(self, request: Request, tokens: int) -> None:
-        """Make the rest of a turn's full blocks findable. Only its own program looks for them, so the end is
-        soon enough.
-        """
-        done = request.table[-1].stop if request.table else 0
-        full = tokens // self.block_size
-        if full > done:
-            self.pool.cache(request.context.own, done, full, request.table)
+        return self.kv_cache_manager.blocks_of(tokens)
 
     def _with_step(self, log: LogStep) -> Callable[[float, str, int, str, dict[str, Any]], None]:
         def write(time_s: float, program: str, turn: int, event: str, detail: dict[str, Any]) -> None:

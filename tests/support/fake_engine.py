@@ -119,7 +119,7 @@ class FakeEngine:
             if self._turns_left < 0:
                 self._die()
                 raise EngineError(f"the engine died during {request.request_id}")
-        context, before = self._contexts.get(name) or (self.scheduler.open_context(name), [])
+        context, before = self._contexts.get(name) or (self.scheduler.contexts.open(name, None, 0), [])
         kept = next(
             (i for i, (a, b) in enumerate(zip(before, request.prompt_token_ids, strict=False)) if a != b),
             min(len(before), len(request.prompt_token_ids)),

@@ -1,0 +1,99 @@
+"""Turns that wait for blocks from below, and contexts that come back ahead of their turns."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from continuum_sim.engine.block_pool import BlockPool
+from continuum_sim.engine.contexts import Contexts
+from continuum_sim.engine.kv_cache_manager import KVCacheManager
+from continuum_sim.engine.offload.connector import NoConnector
+from continuum_sim.engine.request import Hits, Request, Upload
+from continuum_sim.engine.waiting import WaitingQueue
+from continuum_sim.policies.host.governor import Governor
+
+
+class Reloads:
+    """What is on its way up. Others go on meanwhile, as in vLLM."""
+
+    def __init__(
+        self,
+        connector: NoConnector,
+        pool: BlockPool,
+        contexts: Contexts,
+        manager: KVCacheManager,
+        governor: Governor,
+        waiting: WaitingQueue,
+        block_size: int,
+    ) -> None:
+        self.waiting: dict[Request, None] = {}
+        """Turns that hold blocks for their whole prompt and are not in the batch: some of them come from a tier."""
+        self.ready: deque[Request] = deque()
+        """Those of them whose blocks have come; they are next to enter the batch."""
+        self._connector = connector
+        self._pool = pool
+        self._contexts = contexts
+        self._manager = manager
+        self._governor = governor
+        self._queue = waiting
+        self._block_size = block_size
+
+    def begin(self, request: Request, cached_tokens: int, external_tokens: int, hits: Hits, now_s: float) -> None:
+        """Let a turn in that has to wait for blocks from below."""
+        self._manager.allocate(request, hits, self._manager.blocks_of(request.num_tokens))
+        self._connector.update_state_after_alloc(request, cached_tokens, external_tokens, now_s)
+        start, stop = cached_tokens // self._block_size, (cached_tokens + external_tokens) // self._block_size
+        self._await(request, start, stop, now_s)
+
+    def join(self, upload: Upload, request: Request, now_s: float) -> None:
+        """Let a turn in whose context is on its way already."""
+        request.table = self._connector.take(upload)
+        upload.request = request
+        self._pool.allocate(self._manager.blocks_of(request.num_tokens) - upload.stop)
+        if request.scheduled_s < 0:
+            request.cached_tokens = upload.start * self._block_size
+        self._await(request, upload.start, upload.stop, now_s)
+
+    def take_in(self, now_s: float) -> None:
+        """Make blocks that have arrived findable."""
+        for end_s, mover in self._connector.get_finished(now_s):
+            if isinstance(mover, Upload):
+                self._pin(mover, now_s)
+                continue
+            for part in mover.context.parts(*mover.reload_blocks):
+                self._pool.cache(*part, mover.table)
+            mover.num_computed_tokens = mover.reload_blocks[1] * self._block_size
+            if mover.scheduled_s < 0:
+                mover.reload_s = max(0.0, min(end_s, now_s) - mover.reload_began_s)
+            self.ready.append(mover)
+            self._connector.has_come(mover.context)
+
+    def next(self, budget: int) -> tuple[Request, int]:
+        """Take out the turn whose blocks came first, with the tokens it computes in its first step."""
+        request = self.ready.popleft()
+        del self.waiting[request]
+        tokens = min(request.num_tokens - request.num_computed_tokens, budget)
+        scheduled_blocks = self._manager.blocks_of(request.num_computed_tokens + tokens)
+        self._pool.release([], self._manager.blocks_of(request.num_tokens) - scheduled_blocks)
+        return request, tokens
+
+    def _await(self, request: Request, start: int, stop: int, now_s: float) -> None:
+        self._queue.admit(request)
+        request.reload_blocks = (start, stop)
+        request.reload_began_s = max(now_s, request.arrival_s)
+        request.reloaded_tokens += (stop - start) * self._block_size
+        self.waiting[request] = None
+        if self._governor.turn_admitted(request.turn, stop * self._block_size, now_s):
+            self._contexts.unpin(request.context)
+        self._governor.turn_reloads(request.turn, (stop - start) * self._block_size, now_s)
+
+    def _pin(self, upload: Upload, now_s: float) -> None:
+        """Pin a context that has come back ahead of its program's turn."""
+        table, context = self._connector.take(upload), upload.context
+        for part in context.parts(upload.start, upload.stop):
+            self._pool.cache(*part, table)
+        self._pool.merge(table)
+        self._contexts.pin(context, table)
+        self._connector.has_come(context)
+        self._governor.context_back(upload.program, upload.stop, now_s)
+        self._queue.pin_changed(upload.program, now_s)

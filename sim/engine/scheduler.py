@@ -435,7 +435,7 @@ class Scheduler:
     # Blocks ---------------------------------------------------------------------------------------------
 
     def _blocks(self, tokens: int) -> int:
-        return self.kv_cache_manager.blocks_of(tokens)
+        return -(-tokens // self.block_size)
 
     def _with_step(self, log: LogStep) -> Callable[[float, str, int, str, dict[str, Any]], None]:
         def write(time_s: float, program: str, turn: int, event: str, detail: dict[str, Any]) -> None:

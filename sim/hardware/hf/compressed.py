@@ -30,7 +30,7 @@ _STATE_BLOCKS: Final = {4: 4, 128: 8}
 def compressed_attention(fields: Fields, layers: Sequence[int]) -> tuple[list[CacheLayers], list[Weight]]:
     """Return caches and weights of the layers, and what connects them (`hc_mult` streams)."""
     ratios = fields.each("compress_ratios")
-    if ratios is None or len(ratios) < len(layers):
+    if ratios is None or len(ratios) < len(layers) or not all(isinstance(ratio, int) for ratio in ratios):
         raise fields.error("compress_ratios", ratios, f"{len(layers)} numbers, one a layer")
     by_ratio: dict[int, list[int]] = {}
     for layer in layers:

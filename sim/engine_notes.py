@@ -93,15 +93,15 @@ def model_notes(model: ModelSpec) -> Iterator[str]:
 
 
 def _quantised_notes(config: RunConfig, model: ModelSpec) -> Iterator[str]:
-    if model.quantization is not None and isinstance(config.step_time, str) and _from_shapes(config.step_time):
+    if (
+        model.quantization is not None
+        and isinstance(config.step_time, str)
+        and not measured_on_one_gpu(config.step_time)
+    ):
         yield (
             f"weights of {model.name} are stored as {model.quantization}: step times count the bytes read, and "
             "arithmetic as in bf16"
         )
-
-
-def _from_shapes(step_time: str) -> bool:
-    return not measured_on_one_gpu(step_time)
 
 
 def _kv_dtype_notes(config: RunConfig, model: ModelSpec) -> Iterator[str]:

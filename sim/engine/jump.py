@@ -75,7 +75,7 @@ class Jump:
 
     def ends_turn(self) -> bool:
         """Whether some turn has all its tokens when it ends."""
-        decoding, left = self._scheduler.decoding, self.steps - self._passed
+        decoding, left = self._scheduler.decoding, self.steps_left
         if decoding.count and decoding.steps_to_first_end() <= left:
             return True
         return any(

@@ -69,6 +69,10 @@ class CacheLayers:
         """Numbers one KV head of one layer keeps of a token."""
         return self.head_dim + (self.head_dim if self.value_dim is None else self.value_dim)
 
+    def kv_heads_on(self, ranks: int) -> int:
+        """KV heads of a rank: divided or, where there are fewer than ranks, replicated, as MLA's one vector is."""
+        return max(1, self.n_kv_heads // ranks)
+
     def content_bytes(self, element_bytes: int) -> int:
         """Bytes of what one KV head of one layer stores of a token, in a KV cache of such elements."""
         if self.state_content_bytes is not None:

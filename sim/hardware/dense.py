@@ -33,6 +33,7 @@ def dense_model(
     """
     types = ["full_attention"] * (n_layers - n_sliding_layers) + ["sliding_attention"] * n_sliding_layers
     config = {
+        "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
         "num_hidden_layers": n_layers,
         "hidden_size": hidden,

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.caches import CacheKind, CacheLayers
 from continuum_sim.hardware.grouping import get_kv_cache_groups
 from continuum_sim.hardware.kv_cache_spec import CachedLayer, KVCacheSpec, cached_layers
@@ -182,37 +181,13 @@ def model_groups(
     ConfigError
         If the configuration does not tell what the layers keep.
     """
-    if not model.caches:
-        raise ConfigError(f"{model.source} does not tell what its layers keep of a token: give --kv-blocks")
     return cache_groups(
-        model.caches,
+        model.known_caches(),
         tensor_parallel_size=tensor_parallel_size,
         block_size=block_size,
         element_bytes=model.kv_element_bytes,
         max_model_len=model.max_model_len if max_model_len is None else max_model_len,
     )
-
-
-def vllm_starts(
-    model: ModelSpec,
-    kv_bytes: int,
-    *,
-    max_num_batched_tokens: int,
-    max_concurrent_batches: int = 1,
-    tensor_parallel_size: int = 1,
-    block_size: int = 16,
-    max_model_len: int | None = None,
-) -> bool:
-    """Whether vLLM starts with so many bytes of KV cache on a GPU; None: with the model's own greatest length.
-
-    Raises
-    ------
-    ConfigError
-        If the configuration does not tell what the layers keep.
-    """
-    length = model.max_model_len if max_model_len is None else max_model_len
-    groups = model_groups(model, tensor_parallel_size=tensor_parallel_size, block_size=block_size, max_model_len=length)
-    return groups.starts(kv_bytes, length, max_num_batched_tokens, max_concurrent_batches)
 
 
 def _group(layers: Sequence[CachedLayer]) -> KVCacheGroup:

@@ -79,27 +79,13 @@ def kv_bytes_per_token(
     """
     element_bytes = kv_dtype_bytes(model, kv_dtype)
     total = 0.0
-    for cache in attention_caches(model):
+    model.known_caches()
+    for cache in model.attention:
         heads = kv_heads_per_gpu(model, tensor_parallel_size, cache)
         windowed = cache.window is not None and context_tokens is not None
         kept = min(1.0, cache.window / context_tokens) if windowed else 1  # type: ignore[operator]
         total += heads * cache.content_bytes(element_bytes) / cache.tokens_per_state * cache.n_layers * kept
     return total
-
-
-def attention_caches(model: ModelSpec) -> tuple[CacheLayers, ...]:
-    """Return the layers that keep something of every token.
-
-    Raises
-    ------
-    ConfigError
-        If the configuration does not tell them.
-    """
-    if not model.caches:
-        raise ConfigError(
-            f"{model.source} does not tell what its layers keep of a token: give --kv-blocks, and no tiers"
-        )
-    return model.attention
 
 
 def kv_memory(
@@ -170,24 +156,21 @@ def kv_blocks(
     ).blocks
 
 
-def kv_heads_per_gpu(model: ModelSpec, tensor_parallel_size: int, cache: CacheLayers | None = None) -> int:
-    """KV heads each GPU holds: divided over the GPUs, or replicated where there are fewer than GPUs.
-
-    Of most attention layers, unless others are given.
+def kv_heads_per_gpu(model: ModelSpec, tensor_parallel_size: int, cache: CacheLayers) -> int:
+    """KV heads of some layers that each GPU holds: divided, or replicated where there are fewer than GPUs.
 
     Raises
     ------
     ConfigError
         If the heads do not divide over the GPUs.
     """
-    size = tensor_parallel_size
-    heads, kv_heads = (cache.n_heads, cache.n_kv_heads) if cache else (model.n_heads, model.n_kv_heads)
+    size, heads, kv_heads = tensor_parallel_size, cache.n_heads, cache.n_kv_heads
     if size < 1 or heads % size or (kv_heads % size and size % kv_heads):
         raise ConfigError(
             f"tensor_parallel_size is {size}, which {model.name}'s {heads} query and {kv_heads} KV heads "
             "do not divide over: use a power of two up to 8"
         )
-    return max(1, kv_heads // size)
+    return cache.kv_heads_on(size)
 
 
 def kv_dtype_bytes(model: ModelSpec, kv_dtype: str) -> int:

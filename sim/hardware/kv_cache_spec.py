@@ -181,7 +181,7 @@ def _attention_spec(cache: CacheLayers, tensor_parallel_size: int, block_size: i
     spec = KVCacheSpec(
         kind=cache.kind,
         block_size=cache.block_size or block_size,
-        num_kv_heads=_kv_heads(cache, tensor_parallel_size),
+        num_kv_heads=cache.kv_heads_on(tensor_parallel_size),
         head_size=cache.head_dim,
         head_size_v=cache.numbers_per_token - cache.head_dim,
         state_content_bytes=cache.content_bytes(element_bytes),
@@ -208,12 +208,7 @@ def _attention_bytes_per_token(caches: Sequence[CacheLayers], tensor_parallel_si
     """Bytes that an attention layer keeps of a token, by the heads that vLLM takes for the model's."""
     cache = next(cache for cache in caches if cache.kind != "recurrent")
     numbers = cache.head_dim if cache.kind == "mla" else 2 * cache.head_dim
-    return _kv_heads(cache, tensor_parallel_size) * numbers * element_bytes
-
-
-def _kv_heads(cache: CacheLayers, tensor_parallel_size: int) -> int:
-    """KV heads of a rank: divided or, where there are fewer than ranks, replicated, as MLA's one vector is."""
-    return max(1, cache.n_kv_heads // tensor_parallel_size)
+    return cache.kv_heads_on(tensor_parallel_size) * numbers * element_bytes
 
 
 def _state_bytes(states: Sequence[State], tensor_parallel_size: int) -> int:

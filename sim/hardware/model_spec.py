@@ -129,10 +129,9 @@ class ModelSpec:
         ConfigError
             If the weights are not known.
         """
-        weights = [
-            weight for weight in self.known_weights() if weight.use != "tower"
-        ]  # towers have layers of their own
-        return sum(weight.n_params // len(weight.layers) for weight in weights if layer in weight.layers)
+        # Towers have layers of their own.
+        having = [weight for weight in self.known_weights() if weight.use != "tower" and layer in weight.layers]
+        return sum(weight.n_params // len(weight.layers) for weight in having)
 
     @property
     def weight_bytes(self) -> int:
@@ -206,6 +205,20 @@ class ModelSpec:
         if self.unread is not None:
             raise ConfigError(f"{self.unread}; use --step-time fitted:FILE with --kv-blocks, measured on the engine")
         return self.weights
+
+    def known_caches(self) -> tuple[CacheLayers, ...]:
+        """Return what the layers keep.
+
+        Raises
+        ------
+        ConfigError
+            If the configuration does not tell it.
+        """
+        if not self.caches:
+            raise ConfigError(
+                f"{self.source} does not tell what its layers keep of a token: give --kv-blocks, and no tiers"
+            )
+        return self.caches
 
     def _of(self, use: WeightUse) -> list[Weight]:
         return [weight for weight in self.weights if weight.use == use]

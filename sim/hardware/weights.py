@@ -37,7 +37,7 @@ class Stored:
 
     def bytes_of(self, rows: int, columns: int) -> int:
         """Bytes of a tensor, scales and filling included."""
-        rows, columns = _filled(rows, self.fill_rows), _filled(columns, self.fill_columns)
+        rows, columns = filled(rows, self.fill_rows), filled(columns, self.fill_columns)
         groups = _groups(rows, self.scale_rows) * _groups(columns, self.scale_columns) if self.scale_bits else 0
         bits = rows * columns * self.bits + groups * self.scale_bits + self.tensor_bits
         return -int(-bits // 8)
@@ -89,7 +89,7 @@ class Weight:
 
     def bytes_per_rank(self, tensor_parallel_size: int) -> int:
         """Bytes one of the ranks holds, with scales and padding."""
-        rows, into = _filled(self.rows, self.pad_rows), self._divided(tensor_parallel_size)
+        rows, into = filled(self.rows, self.pad_rows), self._divided(tensor_parallel_size)
         if self.stored.is_plain:
             return self.n * _share(self.stored.bytes_of(rows, self.columns), into)
         if self.split == "columns":
@@ -100,7 +100,8 @@ class Weight:
         return 1 if self.evenly and self.parts % ranks else min(self.parts, ranks)
 
 
-def _filled(size: int, multiple: int) -> int:
+def filled(size: int, multiple: int) -> int:
+    """Return a size, filled up to a multiple."""
     return -(-size // multiple) * multiple
 
 

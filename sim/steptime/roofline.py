@@ -206,20 +206,18 @@ def _moved_bytes(model: ModelSpec, size: int) -> float:
     norms = 4 * model.norms_per_layer * model.hidden
     activation = (3 if model.gated_mlp else 2) * model.intermediate / size
     moved = 0.0
-    for shape, n_layers in _layouts(model).items():
-        n_heads, n_kv_heads, head_dim, numbers = shape
-        queries, kept = n_heads // size * head_dim, max(1, n_kv_heads // size) * numbers
-        keys = max(1, n_kv_heads // size) * head_dim
+    for (n_heads, kv_heads, head_dim, numbers), n_layers in _layouts(model, size).items():
+        queries, keys, kept = n_heads // size * head_dim, kv_heads * head_dim, kv_heads * numbers
         streamed = model.dtype_bytes * (norms + 2 * (queries + keys) + kept + activation)
         moved += n_layers * (streamed + kept * model.kv_element_bytes)
     return moved
 
 
-def _layouts(model: ModelSpec) -> Counter[tuple[int, int, int, int]]:
-    """Heads of the attention layers -> how many layers have them."""
+def _layouts(model: ModelSpec, size: int) -> Counter[tuple[int, int, int, int]]:
+    """Heads of the attention layers (of queries, of keys on a GPU, their numbers) -> how many layers have them."""
     layouts: Counter[tuple[int, int, int, int]] = Counter()
     for cache in model.attention:
-        layouts[cache.n_heads, cache.n_kv_heads, cache.head_dim, cache.numbers_per_token] += cache.n_layers
+        layouts[cache.n_heads, cache.kv_heads_on(size), cache.head_dim, cache.numbers_per_token] += cache.n_layers
     return layouts
 
 

@@ -45,7 +45,7 @@ from continuum_sim.traces.importers.hashed_rows import (
 from continuum_sim.traces.importers.head import Head
 from continuum_sim.traces.importers.own import own_parent
 from continuum_sim.traces.importers.prefix_chains import End, PrefixChains, digest
-from continuum_sim.traces.importers.prefixes import Prefixes
+from continuum_sim.traces.importers.prefixes import Prefixes, family_name
 from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source, each_row_as
 from continuum_sim.traces.schema import Program, SharedPrefix
@@ -145,7 +145,7 @@ class _Chained:
         for rows in self._rows:
             first = rows[0]
             tokens = self._shared_tokens[first.chain]
-            prefix = SharedPrefix(f"block-{self._first_ids[first.chain]}", tokens) if tokens else None
+            prefix = SharedPrefix(family_name(self._first_ids[first.chain]), tokens) if tokens else None
             cuts = (index for index, row in enumerate(rows) if row.number in chains.cuts)
             for begin, end in pairwise((0, *cuts, len(rows))):
                 if begin and prefix is not None:

@@ -73,6 +73,11 @@ def kept_tokens(
     return min(blocks * block_size, before_input, now_input)
 
 
+def family_name(first_id: int) -> str:
+    """Return what the prefix of prompts that begin with a block is called."""
+    return f"block-{first_id}"
+
+
 class Prefixes:
     """Shared prefixes of first prompts, found as they come.
 
@@ -98,4 +103,4 @@ class Prefixes:
         except OverflowError:
             blocks = array("Q", [hash_id & _64_BITS for hash_id in hash_ids[:full]])
         first = self._first.setdefault(hash_ids[0], blocks)
-        return SharedPrefix(f"block-{hash_ids[0]}", common(first, blocks) * block_size), first is blocks
+        return SharedPrefix(family_name(hash_ids[0]), common(first, blocks) * block_size), first is blocks

@@ -17,8 +17,6 @@ class Family:
     types: tuple[str, ...]
     gated: bool = True
     """Whether an MLP has a gate beside up and down."""
-    norms: int = 2
-    """Norms a layer over the residual stream."""
     qk_norm: Literal["none", "head", "heads", "all_heads"] = "none"
     """Norms over queries and keys: of one head's width, over all heads (divided among the ranks, or held by each)."""
     qk_norm_flag: str = ""
@@ -41,8 +39,6 @@ class Family:
     """Which layers have a logit a head that takes attention from all tokens."""
     recurrence: str = ""
     """What `mamba`, `linear_attention` or `hybrid` in `layer_types` means: a key of `MIXERS`."""
-    tied: bool | None = None
-    """Whether the LM head is the table where the class knows no better; None: as the class's default says."""
     window_every: int = 0
     """Every how many layers one sees the whole context where no field says it; 0: all layers slide, or none."""
     window_more: int = 0
@@ -70,8 +66,3 @@ PLAIN: Final = Family(())
 def family_of(model_type: str) -> Family:
     """Return what is known of a kind; `PLAIN` where it differs in nothing."""
     return _by_type().get(model_type, PLAIN)
-
-
-def is_named(model_type: str) -> bool:
-    """Whether the kind has a row of its own."""
-    return model_type in _by_type()

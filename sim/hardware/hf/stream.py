@@ -8,7 +8,6 @@ from functools import cache
 from typing import Final
 
 from continuum_sim.hardware.catalogue import read_catalogue
-from continuum_sim.hardware.hf.families import family_of
 from continuum_sim.hardware.hf.fields import Fields
 from continuum_sim.hardware.weights import Weight
 
@@ -18,8 +17,8 @@ class Stream:
     """What vLLM 0.32's class of a `model_type` has about its residual stream."""
 
     types: tuple[str, ...]
-    norms: int | None = None
-    """Norms a layer; None: as families.toml counts them."""
+    norms: int = 2
+    """Norms a layer."""
     layer_norm: bool = False
     """Whether they are layer norms, with a bias, rather than RMS norms."""
     final_norm: bool = True
@@ -54,8 +53,7 @@ def n_norms(fields: Fields) -> int:
     if fields.model_type in ("falcon", "RefinedWeb", "RefinedWebModel") and fields.flag("parallel_attn", default=True):
         given = fields.get("num_ln_in_parallel_attn")
         return 2 if given == 2 or (given is None and fields.flag("new_decoder_architecture")) else 1
-    norms = stream_of(fields.model_type).norms
-    return family_of(fields.model_type).norms if norms is None else norms
+    return stream_of(fields.model_type).norms
 
 
 def norm_weights(fields: Fields, n_layers: int, weights: Iterable[Weight]) -> list[Weight]:

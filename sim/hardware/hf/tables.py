@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from continuum_sim.hardware.hf.families import family_of
 from continuum_sim.hardware.hf.fields import Fields
 from continuum_sim.hardware.hf.stream import stream_of
 from continuum_sim.hardware.weights import Weight
@@ -51,7 +50,7 @@ def is_tied(outer: Fields, fields: Fields) -> bool:
     inner = fields.get("tie_word_embeddings")
     above = outer.get("tie_word_embeddings") if outer is not fields else None
     if above is None or (inner is True and not outer.has("tie_word_embeddings") and outer.model_type in _FROM_WITHIN):
-        return fields.flag("tie_word_embeddings", default=bool(family_of(fields.model_type).tied))
+        return fields.flag("tie_word_embeddings")
     return outer.flag("tie_word_embeddings")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from continuum_sim.hardware.hf.feed_forward import Mlp, mlp_of
 from continuum_sim.hardware.hf.fields import Fields
+from continuum_sim.hardware.weights import filled
 
 
 def mlp_widths(fields: Fields, layers: Sequence[int]) -> list[int]:
@@ -96,7 +97,7 @@ def _of_block(fields: Fields, block: Any) -> int:
         return whole_numbers(fields, [mlp.get("intermediate_size")], "intermediate_size of block_configs")[0]
     if isinstance(times, bool) or not isinstance(times, int | float) or not 0 < times < 2**16:
         raise fields.error("ffn_mult of block_configs", times, "a positive number")
-    return _up_to(int(2 * times * fields.count("hidden_size") / 3), 256)
+    return filled(int(2 * times * fields.count("hidden_size") / 3), 256)
 
 
 def _adjusted(fields: Fields, width: int) -> int:
@@ -107,8 +108,4 @@ def _adjusted(fields: Fields, width: int) -> int:
     narrower = int(2 * width / 3)
     if times is not None:
         narrower = int(times * narrower)
-    return _up_to(narrower, fields.count("block_multiple_of", default=256))
-
-
-def _up_to(number: int, multiple: int) -> int:
-    return -(-number // multiple) * multiple
+    return filled(narrower, fields.count("block_multiple_of", default=256))

@@ -12,7 +12,7 @@ from oracles.refresh import key, read_answers
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import find_model
 from continuum_sim.hardware.caches import CacheKind, CacheLayers, State
-from continuum_sim.hardware.groups import Groups, cache_groups, model_groups, vllm_starts
+from continuum_sim.hardware.groups import Groups, cache_groups, model_groups
 
 GIB = 2**30
 ANSWERED = [record for record in read_answers() if "groups" in record["answer"]]
@@ -188,17 +188,17 @@ def test_gemma_3_starts_on_an_a100_where_windows_are_freed() -> None:
 def test_the_catalogue_s_gemma_starts() -> None:
     model = find_model("gemma-3-12b")
     assert model_groups(model) == cache_groups(GEMMA_3_12B, max_model_len=LENGTH)
-    assert vllm_starts(model, 9_158 * 2**20, max_num_batched_tokens=2048)
-    assert not vllm_starts(model, 9_158 * 2**20 - 1, max_num_batched_tokens=2048)  # the null block
-    assert not vllm_starts(model, 9_158 * 2**20, max_num_batched_tokens=2048, max_concurrent_batches=2)
-    assert vllm_starts(model, 2**30, max_num_batched_tokens=2048, max_model_len=700)
-    assert not vllm_starts(model, 2**28, max_num_batched_tokens=2048, max_model_len=700)
+    assert model_groups(model).starts(9_158 * 2**20, LENGTH, 2048)
+    assert not model_groups(model).starts(9_158 * 2**20 - 1, LENGTH, 2048)  # the null block
+    assert not model_groups(model).starts(9_158 * 2**20, LENGTH, 2048, 2)
+    assert model_groups(model, max_model_len=700).starts(2**30, 700, 2048)
+    assert not model_groups(model, max_model_len=700).starts(2**28, 700, 2048)
 
 
 def test_a_model_that_tells_no_caches_has_no_groups() -> None:
     model = replace(find_model("llama-3.1-8b"), caches=())
     with pytest.raises(ConfigError, match="give --kv-blocks"):
-        vllm_starts(model, GIB, max_num_batched_tokens=2048)
+        model_groups(model)
 
 
 def test_kinds_with_hardly_more_layers_than_another_share_one_group_size() -> None:

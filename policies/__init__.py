@@ -1,7 +1,8 @@
 """Decision rules: pure Python, no simulator, no engine, no I/O.
 
 A policy is a composition of planes (`planes.py`) over views of the past (`views.py`, `history.py`). Importing the
-package registers the rules of every file in this folder (`registry.py`).
+package registers the rule of every file in `rules/` (`registry.py`); `parts/` has what several of them are built of,
+and `host/` carries out what a policy answers.
 """
 
 from continuum_sim.names import modules_of
@@ -22,7 +23,7 @@ from continuum_sim.policies.planes import (
 )
 from continuum_sim.policies.registry import PRESETS, Preset, find_preset, register_preset
 
-modules_of(__name__)
+modules_of(f"{__name__}.rules")
 
 __all__ = [
     "PRESETS",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from continuum_sim.engine.block_pool import BlockPool, Chain, Run
+from continuum_sim.engine.block_pool import BlockPool, BlockRun, Chain
 from continuum_sim.engine.request import Context
 
 
@@ -45,7 +45,7 @@ class Contexts:
         self._pool.abandon(context.own, kept_blocks)
         context.shared_blocks = min(context.shared_blocks, kept_blocks)
 
-    def pin(self, context: Context, table: list[Run]) -> None:
+    def pin(self, context: Context, table: list[BlockRun]) -> None:
         """Let a pin hold the blocks of a table, which were a turn's or an upload's."""
         context.pinned = table
         self._pool.pin(table)

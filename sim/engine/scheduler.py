@@ -259,7 +259,7 @@ class Scheduler:
                 place = self._order.victim([self.batch.turn_so_far(r) for r in order])
                 victim = order.pop(place)
                 at -= place < at
-                given = scheduled.pop(victim.number, 0)
+                given = scheduled.pop(victim.rank, 0)
                 budget += given
                 self._preempt(victim, given, now_s)
                 plan.preempted = [*plan.preempted, victim]
@@ -267,14 +267,14 @@ class Scheduler:
                     break
             else:
                 self.pool.allocate(blocks)
-                scheduled[request.number] = tokens
+                scheduled[request.rank] = tokens
                 budget -= tokens
                 at += 1
                 continue
             break
         skipped = []
         for request in order:
-            tokens = scheduled.get(request.number, 0)
+            tokens = scheduled.get(request.rank, 0)
             if not tokens:
                 if request.decoding and scheduled:  # else no step runs, in which it would have to stand still
                     self.decoding.skip(request)
@@ -295,7 +295,7 @@ class Scheduler:
         self.kv_cache_manager.cache_own(request, computed + scheduled_tokens)
         self.connector.request_preempted(request, now_s)
         self.pool.release(request.table, self.kv_cache_manager.blank_blocks(request, computed + scheduled_tokens))
-        request.turn.computed_tokens = request.computed_tokens
+        request.turn.computed_tokens = request.work_tokens
         request.known_tokens = max(request.known_tokens, computed)
         request.num_computed_tokens = 0
         request.num_preemptions += 1
@@ -406,7 +406,7 @@ class Scheduler:
         decision = self.governor.turn_ended(
             request.turn,
             context_tokens=request.num_tokens,
-            computed_tokens=request.computed_tokens,
+            computed_tokens=request.work_tokens,
             tool=request.tool,
             last=request.last,
             blocks=computed // self.block_size,
@@ -445,4 +445,4 @@ class Scheduler:
 
 
 def _rank(request: Request) -> int:
-    return request.number
+    return request.rank

@@ -12,7 +12,7 @@ import pytest
 from continuum_sim.policies import PRESETS, Admission, Order, Policy, Retention, Review
 from continuum_sim.policies.planes import Decision, PinFor
 from continuum_sim.policies.views import Moment, ProgramView, TurnView
-from continuum_sim.simulation import SimulationError
+from continuum_sim.world.simulation import SimulationError
 from support.governed import Governed
 from support.programs import engine, program, turn
 from support.rules import Reviewed

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from continuum_sim.policies import Decision, Policy
 from continuum_sim.policies.host.governor import Governor
 from continuum_sim.policies.views import Foresight, ProgramView, TierView, TurnView
-from continuum_sim.spec import parse_policy
+from continuum_sim.setup.notation import parse_policy
 
 
 @dataclass

@@ -15,7 +15,7 @@ from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.offload.config import TierConfig
 from continuum_sim.engine.request import Context
 from continuum_sim.policies import Decision, Fate, PinFor, Policy, Recall, Retention, Review
-from continuum_sim.policies.soft_pins import SoftPins
+from continuum_sim.policies.parts.soft_pins import SoftPins
 from continuum_sim.policies.views import Moment, ProgramView
 from continuum_sim.traces.schema import Program
 from support.compare import assert_same_runs

@@ -18,10 +18,10 @@ ENGINE: Final = "Engine"
 TOOLS: Final = "Tools"
 _ABOUT: Final = "about"
 _LISTED: Final = {
-    "router": ("continuum_sim.policies.rules", "register_routing"),
-    "step_time": ("continuum_sim.steptime", "StepTimeKind"),
+    "router": ("continuum_sim.policies", "register_routing", "rules/*.py"),
+    "step_time": ("continuum_sim.steptime", "StepTimeKind", "*.py"),
 }
-"""Sort of name -> the package and the call that define names of that sort, for help texts to list."""
+"""Sort of name -> the package, call and files that define names of that sort, for help texts to list."""
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ def test_what_a_field_says_of_itself() -> None:
 
 
 def test_names_in_help_texts_are_those_of_the_registries(capsys: pytest.CaptureFixture[str]) -> None:
-    assert names_in_source("continuum_sim.policies.rules", "register_routing") == sorted(ROUTINGS)
+    assert names_in_source("continuum_sim.policies", "register_routing", "rules/*.py") == sorted(ROUTINGS)
     assert names_in_source("continuum_sim.steptime", "StepTimeKind") == sorted(STEP_TIMES.load())
     assert set(ARRIVALS) <= set(re.findall("[a-z]+", run_settings()["arrivals"].help))
     shown = printed(capsys, "run", "--help")

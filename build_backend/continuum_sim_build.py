@@ -64,7 +64,6 @@ COMPILED = (
     # What policies see, kept up to date at every event. Policies themselves are not here: what takes time in them is
     # numpy's, and users read, copy and derive from them.
     "policies/history",
-    "policies/host/away",
     "policies/host/counts",
     "policies/host/governor",
     "policies/host/log",

@@ -7,13 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from continuum_sim.policies.errors import PolicyError
-from continuum_sim.policies.instants import SAME_INSTANT_S
+from continuum_sim.policies import (
+    SAME_INSTANT_S,
+    Order,
+    PolicyError,
+    Preset,
+    TurnView,
+    instant,
+    register_order,
+    register_preset,
+)
 from continuum_sim.policies.parts.levels import level_of
-from continuum_sim.policies.planes import Order
-from continuum_sim.policies.registry import Preset, register_order, register_preset
 from continuum_sim.policies.rules.autellix_router import AutellixRouting
-from continuum_sim.policies.views import TurnView, instant
 
 
 @register_order("autellix")

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from continuum_sim.policies.errors import PolicyError
-from continuum_sim.policies.planes import Router, Routing
-from continuum_sim.policies.registry import register_routing
+from continuum_sim.policies import PolicyError, ReplicaView, RoutedTurn, Router, Routing, register_routing
 from continuum_sim.policies.rules.least_loaded import turns_in
-from continuum_sim.policies.views import ReplicaView, RoutedTurn
 
 
 @register_routing("autellix")

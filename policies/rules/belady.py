@@ -7,10 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from continuum_sim.policies.parts.soft_pins import SoftPins
-from continuum_sim.policies.planes import Decision, PinFor
-from continuum_sim.policies.registry import Preset, register_preset, register_retention
-from continuum_sim.policies.views import Moment, ProgramView, TurnView, instant
+from continuum_sim.policies import (
+    Decision,
+    Moment,
+    PinFor,
+    Preset,
+    ProgramView,
+    SoftPins,
+    TurnView,
+    instant,
+    register_preset,
+    register_retention,
+)
 
 
 @register_retention("belady")

@@ -7,11 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from continuum_sim.policies.errors import PolicyError
-from continuum_sim.policies.parts.window import Window
-from continuum_sim.policies.planes import Admission, Gate, check_period
-from continuum_sim.policies.registry import Preset, register_admission, register_preset
-from continuum_sim.policies.views import Moment, ProgramView, TurnView, used_share
+from continuum_sim.policies import (
+    Admission,
+    Gate,
+    Moment,
+    PolicyError,
+    Preset,
+    ProgramView,
+    TurnView,
+    Window,
+    register_admission,
+    register_preset,
+    used_share,
+)
+from continuum_sim.policies.planes import check_period
 
 
 @register_admission("concur")

@@ -7,11 +7,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from continuum_sim.policies.errors import PolicyError
-from continuum_sim.policies.parts.pinned_first import PinnedFirst
-from continuum_sim.policies.planes import Decision, Fate, PinFor, Retention
-from continuum_sim.policies.registry import Preset, register_order, register_preset, register_retention
-from continuum_sim.policies.views import Moment, ProgramView, TurnView, instant
+from continuum_sim.policies import (
+    Decision,
+    Fate,
+    Moment,
+    PinFor,
+    PinnedFirst,
+    PolicyError,
+    Preset,
+    ProgramView,
+    Retention,
+    TurnView,
+    instant,
+    register_order,
+    register_preset,
+    register_retention,
+)
 
 
 @register_order("continuum-code")

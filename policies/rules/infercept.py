@@ -7,13 +7,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from continuum_sim.policies.errors import PolicyError
-from continuum_sim.policies.instants import SAME_INSTANT_S
-from continuum_sim.policies.parts.pressure import YieldingPins
-from continuum_sim.policies.planes import Decision, Fate, PinFor, Review
-from continuum_sim.policies.registry import Preset, register_preset, register_retention
+from continuum_sim.policies import (
+    SAME_INSTANT_S,
+    Decision,
+    EngineView,
+    Fate,
+    Moment,
+    PinFor,
+    PolicyError,
+    Preset,
+    ProgramView,
+    Review,
+    YieldingPins,
+    instant,
+    register_preset,
+    register_retention,
+)
 from continuum_sim.policies.rules.program_fifo import ProgramFifo
-from continuum_sim.policies.views import EngineView, Moment, ProgramView, instant
 
 _SOON_S = 1e-6
 """A tool that has run for so long has wasted something; seconds."""
@@ -48,7 +58,7 @@ class Infercept(YieldingPins):
         """Keep without expiry: nothing is wasted yet."""
         return PinFor(math.inf)
 
-    def review(self, pinned: Sequence[ProgramView], moment: Moment) -> Review:
+    def review(self, pinned: Sequence[ProgramView], away: Sequence[ProgramView], moment: Moment) -> Review:
         """Swap out what wastes most, and give up contexts whose tools have run for longer than W/C.
 
         W grows with the running turns until one of them ends, so no context is given up before the W/C of now.
@@ -128,7 +138,7 @@ class InferceptOracle(Infercept):
         keep = moment.engine.tier is not None or self._worth(program, moment)
         return PinFor(math.inf) if keep else Fate.RELEASE
 
-    def review(self, pinned: Sequence[ProgramView], moment: Moment) -> Review:
+    def review(self, pinned: Sequence[ProgramView], away: Sequence[ProgramView], moment: Moment) -> Review:
         """Swap out what wastes most, and give up contexts whose remaining gap is not worth it (any more)."""
         swapped, again_s = self._swap(pinned, moment)
         give_up = [p for p in pinned if p is not swapped and not self._worth(p, moment)]

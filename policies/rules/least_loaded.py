@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from continuum_sim.policies.planes import Router, Routing
-from continuum_sim.policies.registry import register_routing
-from continuum_sim.policies.views import EngineView, ReplicaView, RoutedTurn, instant, used_share
+from continuum_sim.policies import (
+    EngineView,
+    ReplicaView,
+    RoutedTurn,
+    Router,
+    Routing,
+    instant,
+    register_routing,
+    used_share,
+)
 
 
 @register_routing("least-loaded")

@@ -7,12 +7,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from continuum_sim.policies.errors import PolicyError
+from continuum_sim.policies import (
+    Admission,
+    Gate,
+    Moment,
+    Order,
+    PolicyError,
+    Preset,
+    ProgramView,
+    TurnView,
+    Window,
+    instant,
+    register_admission,
+    register_order,
+    register_preset,
+    used_share,
+)
 from continuum_sim.policies.parts.levels import level_of
-from continuum_sim.policies.parts.window import Window
-from continuum_sim.policies.planes import Admission, Gate, Order, check_period
-from continuum_sim.policies.registry import Preset, register_admission, register_order, register_preset
-from continuum_sim.policies.views import Moment, ProgramView, TurnView, instant, used_share
+from continuum_sim.policies.planes import check_period
 
 
 @register_order("remaining-prefill")

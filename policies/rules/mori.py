@@ -7,11 +7,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from continuum_sim.policies.parts.capacity import CapacityGate, check_capacity
-from continuum_sim.policies.parts.soft_pins import SoftPins
-from continuum_sim.policies.planes import Admission, Decision, Fate, Gate, PinFor, Recall, Review
-from continuum_sim.policies.registry import Preset, register_admission, register_preset, register_retention
-from continuum_sim.policies.views import Moment, ProgramView, TurnView, instant
+from continuum_sim.policies import (
+    Admission,
+    CapacityGate,
+    Decision,
+    Fate,
+    Gate,
+    Moment,
+    PinFor,
+    Preset,
+    ProgramView,
+    Review,
+    SoftPins,
+    TurnView,
+    instant,
+    register_admission,
+    register_preset,
+    register_retention,
+)
+from continuum_sim.policies.parts.capacity import check_capacity
 
 
 def idleness(program: ProgramView, now_s: float) -> float:
@@ -70,6 +84,8 @@ class Busiest(SoftPins):
     their programs are paused no longer: at once while a tool runs, else as the turn that waits is let in.
     """
 
+    recalls: ClassVar[bool] = True
+
     def at_turn_end(self, program: ProgramView, moment: Moment) -> Decision:
         """Keep without expiry, unless the program is paused with this turn."""
         if not program.paused:
@@ -77,8 +93,8 @@ class Busiest(SoftPins):
         blocks = program.context_tokens // moment.engine.block_size
         return Fate.OFFLOAD if blocks <= _room_blocks(moment) else Fate.RELEASE
 
-    def review(self, pinned: Sequence[ProgramView], moment: Moment) -> Review:
-        """Send the contexts of programs paused since to host memory, or give them up."""
+    def review(self, pinned: Sequence[ProgramView], away: Sequence[ProgramView], moment: Moment) -> Review:
+        """Send the contexts of programs paused since to host memory, or give them up; bring back those of others."""
         paused = [p for p in pinned if p.paused]
         room = _room_blocks(moment)
         down: dict[ProgramView, None] = {}
@@ -87,11 +103,11 @@ class Busiest(SoftPins):
             if blocks <= room:
                 down[program] = None
                 room -= blocks
-        return Review([p for p in paused if p not in down], math.inf, list(down))
-
-    def recall(self, away: Sequence[ProgramView], moment: Moment) -> Recall:
-        """Bring back the contexts of programs that are paused no longer."""
-        return Recall([p for p in away if not p.paused], math.inf)
+        return Review(
+            give_up=[p for p in paused if p not in down],
+            offload=list(down),
+            bring=[p for p in away if not p.paused],
+        )
 
     def pin_to_break(self, pinned: Sequence[ProgramView], head: TurnView, moment: Moment) -> ProgramView | None:
         """Most idle program, the latest on ties."""

@@ -7,10 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from continuum_sim.policies.errors import PolicyError
-from continuum_sim.policies.planes import Order
-from continuum_sim.policies.registry import Preset, register_order, register_preset
-from continuum_sim.policies.views import TurnView
+from continuum_sim.policies import Order, PolicyError, Preset, TurnView, register_order, register_preset
 
 
 @register_order("oracle-srpt")

@@ -5,11 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from continuum_sim.policies.parts.pinned_first import PinnedFirst
-from continuum_sim.policies.parts.pressure import YieldingPins
-from continuum_sim.policies.planes import Decision, Fate, PinFor
-from continuum_sim.policies.registry import Preset, register_preset, register_retention
-from continuum_sim.policies.views import Moment, ProgramView
+from continuum_sim.policies import (
+    Decision,
+    Fate,
+    Moment,
+    PinFor,
+    PinnedFirst,
+    Preset,
+    ProgramView,
+    YieldingPins,
+    register_preset,
+    register_retention,
+)
 
 
 @register_retention("oracle-ttl")

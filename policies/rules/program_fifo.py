@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from continuum_sim.policies.planes import Order
-from continuum_sim.policies.registry import Preset, register_order, register_preset
-from continuum_sim.policies.views import TurnView
+from continuum_sim.policies import Order, Preset, TurnView, register_order, register_preset
 
 
 @register_order("program-fifo")

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from continuum_sim.policies.planes import Router, Routing
-from continuum_sim.policies.registry import register_routing
-from continuum_sim.policies.views import ReplicaView, RoutedTurn
+from continuum_sim.policies import ReplicaView, RoutedTurn, Router, Routing, register_routing
 
 
 @register_routing("round-robin")

@@ -7,13 +7,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist
 
-from continuum_sim.policies.errors import PolicyError
-from continuum_sim.policies.history import Durations
-from continuum_sim.policies.parts.soft_pins import SoftPins
-from continuum_sim.policies.planes import Decision, Fate, PinFor
-from continuum_sim.policies.registry import Preset, register_preset, register_retention
+from continuum_sim.policies import (
+    Decision,
+    Durations,
+    Fate,
+    Moment,
+    PinFor,
+    PolicyError,
+    Preset,
+    ProgramView,
+    SoftPins,
+    TurnView,
+    instant,
+    register_preset,
+    register_retention,
+    used_share,
+)
 from continuum_sim.policies.rules.saga_placement import SagaPlacement
-from continuum_sim.policies.views import Moment, ProgramView, TurnView, instant, used_share
 
 _MIN_RECORDS = 2
 """Calls of a tool from which it has a spread of its own; before, all tools stand in for it."""

@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from continuum_sim.policies.errors import PolicyError
-from continuum_sim.policies.planes import Router, Routing
-from continuum_sim.policies.registry import register_routing
-from continuum_sim.policies.views import ReplicaView, RoutedTurn, instant, used_share
+from continuum_sim.policies import (
+    PolicyError,
+    ReplicaView,
+    RoutedTurn,
+    Router,
+    Routing,
+    instant,
+    register_routing,
+    used_share,
+)
 
 
 @register_routing("saga-placement")

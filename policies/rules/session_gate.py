@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from continuum_sim.policies.errors import PolicyError
-from continuum_sim.policies.parts.window import Window
-from continuum_sim.policies.planes import Admission, Gate
-from continuum_sim.policies.registry import Preset, register_admission, register_preset
+from continuum_sim.policies import Admission, Gate, PolicyError, Preset, Window, register_admission, register_preset
 from continuum_sim.policies.rules.program_fifo import ProgramFifo
 
 

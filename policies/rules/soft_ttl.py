@@ -5,13 +5,19 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from continuum_sim.policies.errors import PolicyError
-from continuum_sim.policies.parts.pinned_first import PinnedFirst
-from continuum_sim.policies.parts.soft_pins import SoftPins
-from continuum_sim.policies.planes import Decision, PinFor
-from continuum_sim.policies.registry import Preset, register_preset, register_retention
+from continuum_sim.policies import (
+    Decision,
+    Moment,
+    PinFor,
+    PinnedFirst,
+    PolicyError,
+    Preset,
+    ProgramView,
+    SoftPins,
+    register_preset,
+    register_retention,
+)
 from continuum_sim.policies.rules.ttl import Ttl
-from continuum_sim.policies.views import Moment, ProgramView
 
 
 @register_retention("soft-ttl")

@@ -5,15 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from continuum_sim.policies.planes import Admission, Decision, Fate, Order, Retention
-from continuum_sim.policies.registry import (
+from continuum_sim.policies import (
+    Admission,
+    Decision,
+    Fate,
+    Moment,
+    Order,
     Preset,
+    ProgramView,
+    Retention,
     register_admission,
     register_order,
     register_preset,
     register_retention,
 )
-from continuum_sim.policies.views import Moment, ProgramView
 
 register_order("arrival")(Order)
 register_retention("release")(Retention)

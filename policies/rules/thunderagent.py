@@ -5,11 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from continuum_sim.policies.errors import PolicyError
-from continuum_sim.policies.parts.capacity import CapacityGate, check_capacity, context_tokens
-from continuum_sim.policies.planes import Admission, Gate
-from continuum_sim.policies.registry import Preset, register_admission, register_preset
-from continuum_sim.policies.views import ProgramView
+from continuum_sim.policies import (
+    Admission,
+    CapacityGate,
+    Gate,
+    PolicyError,
+    Preset,
+    ProgramView,
+    register_admission,
+    register_preset,
+)
+from continuum_sim.policies.parts.capacity import check_capacity, context_tokens
 
 
 @register_admission("thunderagent")

@@ -7,12 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from continuum_sim.policies.errors import PolicyError
-from continuum_sim.policies.instants import SAME_INSTANT_S
-from continuum_sim.policies.parts.soft_pins import SoftPins
-from continuum_sim.policies.planes import Decision, PinFor, Recall, Review
-from continuum_sim.policies.registry import Preset, register_preset, register_retention
-from continuum_sim.policies.views import Moment, ProgramView, TierView
+from continuum_sim.policies import (
+    SAME_INSTANT_S,
+    Decision,
+    Moment,
+    PinFor,
+    PolicyError,
+    Preset,
+    ProgramView,
+    Review,
+    SoftPins,
+    TierView,
+    register_preset,
+    register_retention,
+)
 
 _EARLY_S = 0.1
 _EARLY = 1.25
@@ -33,6 +41,7 @@ class Tokencake(SoftPins):
     """
 
     offloads: ClassVar[bool] = True
+    recalls: ClassVar[bool] = True
     needs_tier: ClassVar[bool] = True
 
     margin: float = field(
@@ -49,15 +58,26 @@ class Tokencake(SoftPins):
         program.due_s = moment.now_s + (own if len(own) else moment.history.all_tools).mean_s()
         return PinFor(math.inf)
 
-    def review(self, pinned: Sequence[ProgramView], moment: Moment) -> Review:
-        """Offload contexts, longest expected pause first, until the shortest waiting turn fits."""
-        engine, tier = moment.engine, moment.engine.tier
-        if tier is None or not engine.num_waiting:
-            return Review((), math.inf)
+    def review(self, pinned: Sequence[ProgramView], away: Sequence[ProgramView], moment: Moment) -> Review:
+        """Offload contexts while that lets a waiting turn in, and bring others back in time."""
+        tier = moment.engine.tier
+        if tier is None:
+            return Review()
+        offload, offload_s = self._offload(pinned, tier, moment)
+        bring, bring_s = _due_back(away, tier, moment)
+        return Review(again_s=min(offload_s, bring_s), offload=offload, bring=bring)
+
+    def _offload(
+        self, pinned: Sequence[ProgramView], tier: TierView, moment: Moment
+    ) -> tuple[list[ProgramView], float]:
+        """Longest expected pause first, until the shortest waiting turn fits; with when this may change."""
+        engine = moment.engine
+        if not pinned or not engine.num_waiting:
+            return [], math.inf
         needed = -(-engine.shortest_waiting_tokens // engine.block_size)
         free, room = engine.free_blocks, tier.free_blocks
         if needed <= free:
-            return Review((), moment.now_s)  # it may go in with this step, or not; and running turns grow
+            return [], moment.now_s  # it may be admitted in this step, or not; and running turns grow
         pays_s = {p: 2 * tier.transfer_s(p.context_tokens) + self.margin for p in pinned}
         until_s = {p: p.due_s - max(pays_s[p], _early_s(p, tier)) - SAME_INSTANT_S for p in pinned}
         candidates = [p for p in pinned if moment.now_s < until_s[p]]
@@ -70,18 +90,17 @@ class Tokencake(SoftPins):
                 free += program.pin.blocks
                 room -= program.pin.blocks
         if needed <= free:
-            return Review((), math.inf, gone)
+            return gone, math.inf
         # Running turns grow, which leaves less room. But when a large context no longer pays, smaller ones may fit.
-        return Review((), min((until_s[p] for p in candidates), default=math.inf))
+        return [], min((until_s[p] for p in candidates), default=math.inf)
 
-    def recall(self, away: Sequence[ProgramView], moment: Moment) -> Recall:
-        """Bring contexts back shortly before their tools are expected to return, the first to return first."""
-        tier = moment.engine.tier
-        assert tier is not None
-        at_s = {p: p.due_s - _early_s(p, tier) for p in away}
-        due = [p for p in away if moment.now_s >= at_s[p] - SAME_INSTANT_S]
-        later = (at_s[p] for p in away if p not in due)
-        return Recall(sorted(due, key=lambda p: (p.due_s, p.seq)), min(later, default=math.inf))
+
+def _due_back(away: Sequence[ProgramView], tier: TierView, moment: Moment) -> tuple[list[ProgramView], float]:
+    """Contexts whose tools are expected to return shortly, the first to return first; with when the next one is due."""
+    at_s = {p: p.due_s - _early_s(p, tier) for p in away}
+    due = [p for p in away if moment.now_s >= at_s[p] - SAME_INSTANT_S]
+    later = (at_s[p] for p in away if p not in due)
+    return sorted(due, key=lambda p: (p.due_s, p.seq)), min(later, default=math.inf)
 
 
 def _early_s(program: ProgramView, tier: TierView) -> float:

@@ -8,14 +8,20 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from continuum_sim.policies.errors import PolicyError
-from continuum_sim.policies.history import Durations
-from continuum_sim.policies.instants import SAME_INSTANT_S
-from continuum_sim.policies.parts.pinned_first import PinnedFirst
-from continuum_sim.policies.parts.pressure import YieldingPins
-from continuum_sim.policies.planes import Decision, PinFor
-from continuum_sim.policies.registry import Preset, register_preset, register_retention
-from continuum_sim.policies.views import Moment, ProgramView
+from continuum_sim.policies import (
+    SAME_INSTANT_S,
+    Decision,
+    Durations,
+    Moment,
+    PinFor,
+    PinnedFirst,
+    PolicyError,
+    Preset,
+    ProgramView,
+    YieldingPins,
+    register_preset,
+    register_retention,
+)
 
 
 @register_retention("ttl")

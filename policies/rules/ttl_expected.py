@@ -6,9 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from continuum_sim.policies.history import Durations
-from continuum_sim.policies.parts.pinned_first import PinnedFirst
-from continuum_sim.policies.registry import Preset, register_preset, register_retention
+from continuum_sim.policies import Durations, PinnedFirst, Preset, register_preset, register_retention
 from continuum_sim.policies.rules.ttl import Ttl, smallest_best_s
 
 

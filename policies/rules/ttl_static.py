@@ -5,12 +5,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from continuum_sim.policies.errors import PolicyError
-from continuum_sim.policies.parts.pinned_first import PinnedFirst
-from continuum_sim.policies.parts.pressure import YieldingPins
-from continuum_sim.policies.planes import Decision, PinFor
-from continuum_sim.policies.registry import Preset, register_preset, register_retention
-from continuum_sim.policies.views import Moment, ProgramView
+from continuum_sim.policies import (
+    Decision,
+    Moment,
+    PinFor,
+    PinnedFirst,
+    PolicyError,
+    Preset,
+    ProgramView,
+    YieldingPins,
+    register_preset,
+    register_retention,
+)
 
 
 @register_retention("ttl-static")

@@ -6,10 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from continuum_sim.policies.errors import PolicyError
-from continuum_sim.policies.planes import Order
-from continuum_sim.policies.registry import Preset, register_order, register_preset
-from continuum_sim.policies.views import TurnView, instant
+from continuum_sim.policies import Order, PolicyError, Preset, TurnView, instant, register_order, register_preset
 
 
 @register_order("turn-priority")

@@ -66,8 +66,7 @@ class NoConnector:
         """See a program go to another engine."""
 
     def offload(self, context: Context, now_s: float) -> None:
-        """Move a pinned context down, since the policy says so."""
-        raise AssertionError("there is nowhere to move it to")
+        """Move a pinned context down, since the policy says so; without a tier its blocks are only freed."""
 
     def recall(self, program: ProgramView, context: Context, now_s: float) -> int | None:
         """Begin to bring a context up ahead of its turn; returns its blocks, or None for lack of room."""

@@ -10,9 +10,10 @@ import pytest
 
 from continuum_sim.policies import Decision, Fate, PinFor, Policy, Retention
 from continuum_sim.policies.host.governor import Governor
+from continuum_sim.policies.host.pins import PinLedger
 from continuum_sim.policies.views import Moment, ProgramView
 from continuum_sim.setup.notation import parse_policy
-from support.governed import Governed, HandEngine
+from support.governed import Governed, HandContexts, HandEngine
 
 
 def governed(spec: str = "ttl-static:ttl=5") -> Governed:
@@ -110,7 +111,7 @@ def test_a_shrunk_pin_counts_less_from_then_on() -> None:
     bench = governed("pin-forever")
     bench.end(bench.run("p", 0.0), 10.0, blocks=8)
     turn = bench.arrive("p", 12.0)
-    bench.governor.pin_shrunk(turn.program, 3, 12.0)
+    bench.governor.pins.shrink(turn.program, 3, 12.0)
     bench.governor.turn_admitted(turn, 5, 20.0)
     assert bench.governor.counts.pinned_block_seconds == pytest.approx(8 * 2.0 + 3 * 8.0)
 
@@ -210,16 +211,23 @@ def test_a_policy_that_refuses_is_overruled_when_nothing_runs() -> None:
 
 def test_every_decision_is_logged() -> None:
     lines: list[tuple[float, str, int, str, dict[str, Any]]] = []
-    governor = Governor(parse_policy("ttl-static:ttl=5,pressure=head"), HandEngine(), lambda *line: lines.append(line))
+    governor = Governor(
+        parse_policy("ttl-static:ttl=5,pressure=head"),
+        HandEngine(),
+        PinLedger(HandContexts()),
+        lambda *line: lines.append(line),
+    )
     first = governor.turn_arrived("p", 10, 1.0)
     governor.turn_admitted(first, 4, 2.0)
     governor.turn_preempted(first, 3.0)
     governor.turn_admitted(first, 8, 4.0)
     ended = {"context_tokens": 12, "computed_tokens": 8, "blocks": 3}
     governor.turn_ended(first, tool="ls", last=False, now_s=5.0, **ended)
+    governor.pins.start(first.program, 5.0, 3, 5.0)
     head = governor.turn_arrived("q", 10, 6.0)
     governor.pin_to_break(head, 6.0)
     governor.turn_ended(head, tool="cat", last=False, now_s=7.0, **ended)
+    governor.pins.start(head.program, 5.0, 3, 7.0)
     governor.begin_step(13.0)
     governor.turn_ended(governor.turn_arrived("q", 20, 14.0), tool=None, last=True, now_s=15.0, **ended)
     assert lines == [

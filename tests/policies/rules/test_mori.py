@@ -120,7 +120,6 @@ def test_the_demoted_stay_there_until_they_are_promoted() -> None:
     assert bench.step(5.0) == ["idle"]
     assert bench.recalls(5.0) == []
     bench.end(bench.run("busy", 6.0, 30), 7.0, last=True)
-    bench.step(10.0)
     assert bench.recalls(10.0) == ["idle"]
 
 

@@ -90,7 +90,7 @@ def test_a_context_comes_back_early_by_a_tenth_of_a_second_or_by_more_than_its_t
     context: int, early_s: float
 ) -> None:
     bench = away(context)  # 1 ms a token
-    assert bench.governor.recall_s == pytest.approx(20 - early_s)
+    assert bench.governor.review_away_s == pytest.approx(20 - early_s)
     assert bench.recalls(20 - early_s - 1e-6) == []
     assert bench.recalls(20 - early_s) == ["p"]
     assert bench.recalls(20.0) == [], "it is on its way"

@@ -136,7 +136,7 @@ class OpensLateToOthers(OpensLate):
 class AskedAtEveryStep(Reviewed):
     """Keeps what may be kept, and may think otherwise at any time."""
 
-    def review(self, pinned: Sequence[ProgramView], moment: Moment) -> Review:
+    def review(self, pinned: Sequence[ProgramView], away: Sequence[ProgramView], moment: Moment) -> Review:
         return Review((), moment.now_s)
 
 

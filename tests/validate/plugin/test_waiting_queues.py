@@ -11,8 +11,9 @@ from continuum_sim.engine.request import Context, Request
 from continuum_sim.engine.waiting import WaitingQueue
 from continuum_sim.policies import Policy
 from continuum_sim.policies.host.governor import Governor
+from continuum_sim.policies.host.pins import PinLedger
 from continuum_sim.policies.views import ProgramView, TurnView
-from support.governed import HandEngine
+from support.governed import HandContexts, HandEngine
 from support.queue_histories import Event, histories, play, policies
 
 pytestmark = pytest.mark.engine
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.engine
 
 class Simulated:
     def __init__(self, policy: Policy) -> None:
-        self.governor = Governor(policy, HandEngine())
+        self.governor = Governor(policy, HandEngine(), PinLedger(HandContexts()))
         self.queue = WaitingQueue(self.governor)
         self.requests: dict[int, Request] = {}
 
@@ -59,7 +60,7 @@ class PluggedIn:
         from continuum_sim.validate.plugin.waiting import PolicyQueue, QueueHost
 
         self.now_s = 0.0
-        self.governor = Governor(policy, HandEngine())
+        self.governor = Governor(policy, HandEngine(), PinLedger(HandContexts()))
         host = QueueHost(lambda turn: turn, lambda: self.now_s, lambda: True, lambda turn: True)
         self.queue: Any = PolicyQueue(self.governor, host)
 

@@ -15,7 +15,7 @@ _Expiry = tuple[float, int, int, Pin]
 """(time in s, program's seq, running number, pin)."""
 
 
-class Contexts(Protocol):
+class ContextBlocks(Protocol):
     """The KV blocks of an engine's programs, which its host moves as pins end and contexts come and go."""
 
     def unpin(self, program: ProgramView) -> None:
@@ -35,7 +35,7 @@ class PinLedger:
     call, so neither half can be forgotten.
     """
 
-    def __init__(self, contexts: Contexts) -> None:
+    def __init__(self, contexts: ContextBlocks) -> None:
         self.contexts = contexts
         """Where the blocks are."""
         self.counts = PolicyCounts()

@@ -55,7 +55,7 @@ lowest_versions() {
         tests/sim/test_re*.py tests/sim/plotting tests/sim/sweeps tests/traces/importers tests/traces/test_{fit,load,write}.py
     .ci/lowest --of-the-day "$CONTINUUM_CI_DATE" | tee "$work/one.txt"
     with_versions "$work/one" "$python" '' "$work/one.txt"
-    "$work/one/bin/python" -m pytest -q -m 'not slow' tests/sim/test_cli_{run,errors,other}.py tests/sim/test_api_compare.py \
+    "$work/one/bin/python" -m pytest -q -m 'not slow' tests/sim/test_cli_{run,errors,other}.py tests/sim/runs/test_api_compare.py \
         tests/sim/test_results_*.py tests/sim/plotting/test_figures_of_runs.py
 }
 

@@ -21,12 +21,12 @@ import numpy as np
 from continuum_sim.build import build_name
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.hardware import find_gpu, find_model
-from continuum_sim.records import ProgramRecord, TimelineRecord, TurnRecord
-from continuum_sim.simulation import Simulation
-from continuum_sim.spec import parse_arrivals, parse_policy
+from continuum_sim.setup.notation import parse_arrivals, parse_policy
 from continuum_sim.steptime import Fitted, Roofline, StepBatch, StepTime, fit_step_times
-from continuum_sim.totals import EngineTotals
 from continuum_sim.traces import Program, find_trace, read_programs
+from continuum_sim.world.records import ProgramRecord, TimelineRecord, TurnRecord
+from continuum_sim.world.simulation import Simulation
+from continuum_sim.world.totals import EngineTotals
 
 ENGINE = EngineConfig(num_gpu_blocks=20_000, max_num_batched_tokens=2048, max_num_seqs=256)
 """One A100's worth of KV for an 8B model, in round numbers."""

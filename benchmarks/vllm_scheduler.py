@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 from harness import ENGINE, SEED, best, make_step_time, report, swebench, table
 
-from continuum_sim.spec import parse_arrivals, parse_policy
+from continuum_sim.setup.notation import parse_arrivals, parse_policy
 
 COLUMNS = (
     "load",

@@ -58,13 +58,12 @@ COMPILED = (
     "engine/token_gaps",
     "engine/waiting",
     # The life of a program, and the engines it goes to: several calls a turn.
-    "cluster",
-    "simulation",
-    "timeline",
+    "world/cluster",
+    "world/simulation",
+    "world/timeline",
     # What policies see, kept up to date at every event. Policies themselves are not here: what takes time in them is
     # numpy's, and users read, copy and derive from them.
     "policies/history",
-    "policies/host/away",
     "policies/host/counts",
     "policies/host/governor",
     "policies/host/log",

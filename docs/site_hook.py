@@ -1,6 +1,6 @@
 """What the documentation site needs beyond MkDocs: pages for linked source files, and a package for the reference.
 
-Pages in `docs/` link to files of the repository as GitHub does (`../sim/simulation.py`). A site has no such files, so
+Pages in `docs/` link to files of the repository as GitHub does (`../sim/errors.py`). A site has no such files, so
 every file that is linked gets a page of its own under `source/`, and the links lead there.
 """
 

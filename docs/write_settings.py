@@ -1,4 +1,4 @@
-"""Write down what follows from the fields of `RunConfig`: `sim/settings_dict.py`, and the tables of `docs/cli.md`.
+"""Write down what follows from the fields of `RunConfig`: `sim/setup/settings_dict.py`, tables of `docs/cli.md`.
 
 usage: python docs/write_settings.py     after a field was added or changed; a test finds either stale
 """
@@ -9,11 +9,11 @@ import re
 import textwrap
 from pathlib import Path
 
-from continuum_sim.run_config import run_settings
-from continuum_sim.settings import Setting
+from continuum_sim.setup.run_config import run_settings
+from continuum_sim.setup.settings import Setting
 
 ROOT = Path(__file__).parents[1]
-KEYWORDS = ROOT / "sim" / "settings_dict.py"
+KEYWORDS = ROOT / "sim" / "setup" / "settings_dict.py"
 PAGE = ROOT / "docs" / "cli.md"
 TABLE = re.compile(r"(?P<head><!-- settings: (?P<panel>\w+) -->\n)(?:\|.*\n)*")
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from continuum_sim.engine.offload.config import ReloadRule
     from continuum_sim.hardware import GpuSpec, ModelSpec
     from continuum_sim.policies import Policy, Routing
-    from continuum_sim.setting_types import (
+    from continuum_sim.setup.setting_types import (
         Arrivals,
         EngineMode,
         KvCacheDtype,
@@ -59,7 +59,7 @@ CLASSES = {
 
 
 def keywords() -> str:
-    """The text of `sim/settings_dict.py`."""
+    """The text of `sim/setup/settings_dict.py`."""
     settings = run_settings()
     apart = [name for _, _, names in CLASSES.values() for name in (names or "").split()]
     parts = [HEAD]

@@ -1,11 +1,22 @@
 """Decision rules: pure Python, no simulator, no engine, no I/O.
 
-A policy is a composition of planes (`planes.py`) over views of the past (`views.py`, `history.py`). Importing the
-package registers the rules of every file in this folder (`registry.py`).
+A policy is a composition of planes (`planes.py`) over views of the past (`views.py`, `history.py`). This one import is
+all an author needs: contract, views, registration, and the parts that several rules are built of (`parts/`). Importing
+it registers the rule of every file in `rules/`. `host/` carries out what a policy answers, in simulator and plug-in.
 """
+
+from typing import TYPE_CHECKING
 
 from continuum_sim.names import modules_of
 from continuum_sim.policies.errors import PolicyError
+from continuum_sim.policies.history import Durations, History
+from continuum_sim.policies.instants import SAME_INSTANT_S
+from continuum_sim.policies.moved import missing, point_to_new_places
+from continuum_sim.policies.parts.capacity import CapacityGate
+from continuum_sim.policies.parts.pinned_first import PinnedFirst
+from continuum_sim.policies.parts.pressure import YieldingPins
+from continuum_sim.policies.parts.soft_pins import SoftPins
+from continuum_sim.policies.parts.window import Window
 from continuum_sim.policies.planes import (
     Admission,
     Decision,
@@ -14,32 +25,79 @@ from continuum_sim.policies.planes import (
     Order,
     PinFor,
     Policy,
-    Recall,
     Retention,
     Review,
     Router,
     Routing,
 )
-from continuum_sim.policies.registry import PRESETS, Preset, find_preset, register_preset
+from continuum_sim.policies.registry import (
+    PRESETS,
+    Preset,
+    find_preset,
+    register_admission,
+    register_order,
+    register_preset,
+    register_retention,
+    register_routing,
+)
+from continuum_sim.policies.views import (
+    EngineView,
+    Foresight,
+    Moment,
+    ProgramView,
+    ReplicaView,
+    RoutedTurn,
+    TierView,
+    TurnView,
+    instant,
+    used_share,
+)
 
-modules_of(__name__)
+point_to_new_places(__name__)
+modules_of(f"{__name__}.rules")
 
 __all__ = [
     "PRESETS",
+    "SAME_INSTANT_S",
     "Admission",
+    "CapacityGate",
     "Decision",
+    "Durations",
+    "EngineView",
     "Fate",
+    "Foresight",
     "Gate",
+    "History",
+    "Moment",
     "Order",
     "PinFor",
+    "PinnedFirst",
     "Policy",
     "PolicyError",
     "Preset",
-    "Recall",
+    "ProgramView",
+    "ReplicaView",
     "Retention",
     "Review",
+    "RoutedTurn",
     "Router",
     "Routing",
+    "SoftPins",
+    "TierView",
+    "TurnView",
+    "Window",
+    "YieldingPins",
     "find_preset",
+    "instant",
+    "register_admission",
+    "register_order",
     "register_preset",
+    "register_retention",
+    "register_routing",
+    "used_share",
 ]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        raise missing(__name__, name)

@@ -7,9 +7,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, ClassVar, Final, NamedTuple
+from inspect import signature
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from continuum_sim.policies.errors import PolicyError
+from continuum_sim.policies.moved import missing
 from continuum_sim.policies.views import Moment, ProgramView, ReplicaView, RoutedTurn, TurnView
 
 
@@ -36,22 +38,15 @@ Decision = Fate | PinFor
 class Review(NamedTuple):
     """Outcome of `Retention.review`."""
 
-    give_up: Sequence[ProgramView]
+    give_up: Sequence[ProgramView] = ()
     """Programs whose pins end now."""
-    again_s: float
-    """Earliest time at which the answer may be another if nothing else happens; infinite if it never is."""
+    again_s: float = math.inf
+    """Earliest time at which the answer may change if nothing else happens; infinite if it never does. The host asks at
+    the first step from 1e-9 s before, which counts as that time."""
     offload: Sequence[ProgramView] = ()
     """Programs whose contexts go to host memory now, which ends their pins."""
-
-
-class Recall(NamedTuple):
-    """Outcome of `Retention.recall`."""
-
-    bring: Sequence[ProgramView]
+    bring: Sequence[ProgramView] = ()
     """Programs whose contexts come back from host memory now, in this order, each if it fits into free blocks."""
-    again_s: float
-    """Earliest time at which the answer may be another if nothing else happens; infinite if it never is. The host
-    asks at the first step from 1e-9 s before, which counts as that time."""
 
 
 def _follows(cls: type, flag: str, base: type, *methods: str) -> None:
@@ -129,20 +124,19 @@ class Retention:
     """True keeps a pin while the program's next turn runs, until that turn ends or the pin expires; so if the
     turn is preempted, its old context stays. By default the pin ends when the turn is admitted."""
     reviews: ClassVar[bool] = False
-    """Whether `review` is overridden: it is asked at every step while contexts are pinned."""
+    """Whether `review` is overridden."""
     offloads: ClassVar[bool] = False
     """True leaves it to this rule alone what goes to host memory; by default a copy of every context does, and what the
     rule offloads is kept there before those copies."""
     needs_tier: ClassVar[bool] = False
     """True for a rule that is nothing without host memory below the KV cache."""
     recalls: ClassVar[bool] = False
-    """Whether `recall` is overridden: it is asked at every step while contexts that this rule offloaded are away, and
-    an idle engine wakes at `Recall.again_s` for it."""
+    """True has `review` think about contexts that this rule offloaded as well, and wakes an idle engine for them."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        _check_review(cls)
         _follows(cls, "reviews", Retention, "review")
-        _follows(cls, "recalls", Retention, "recall")
 
     def at_turn_end(self, program: ProgramView, moment: Moment) -> Decision:
         """Decide the fate of the blocks of a turn that just ended and is not the program's last."""
@@ -158,25 +152,40 @@ class Retention:
         """
         return None
 
-    def review(self, pinned: Sequence[ProgramView], moment: Moment) -> Review:
-        """Think again about pins of programs whose tools still run: which of them to give up now.
+    def review(self, pinned: Sequence[ProgramView], away: Sequence[ProgramView], moment: Moment) -> Review:
+        """Think again about the contexts of programs whose tools still run: which to give up, offload or bring back.
 
-        Asked at the start of every step while there are any. The simulator jumps over steps until
-        `Review.again_s` unless something happens before, so no answer may change earlier by itself: not with time,
-        nor as running turns grow into free blocks. What this step itself does happens too, be it what was answered
-        here and in `recall` or a pin that breaks for a turn's growth: then the next step asks again.
+        `pinned` holds the programs with a pin, in order of arrival; `away`, under `recalls`, those whose contexts this
+        rule offloaded, in the order in which they went. Asked at the start of every step while there are any. What is
+        brought back is pinned without expiry once it has come; what finds no room is asked about again.
+
+        The simulator jumps over steps until `Review.again_s` unless something happens before, so no answer may change
+        earlier by itself: not with time, nor as running turns grow into free blocks. What this step itself does
+        happens too, be it what was answered here or a pin that breaks for a turn's growth: then the next step asks
+        again. A context that is to come back must not be offloaded again at once: while its blocks are still cached
+        nothing moves, and it would go and come at one instant for ever.
         """
-        return Review((), math.inf)
+        return Review()
 
-    def recall(self, away: Sequence[ProgramView], moment: Moment) -> Recall:
-        """Say whose contexts to bring back from host memory ahead of the program's next turn.
 
-        `away` holds the programs in tool calls whose contexts this rule offloaded, in the order in which they went.
-        What has come back is pinned without expiry; what finds no room is asked about again. As for `review`, no
-        answer may change before `again_s` by itself. Of a context that is wanted here `review` must not think that it
-        should go: while its blocks are still cached nothing moves, and it would go and come at one instant for ever.
-        """
-        return Recall((), math.inf)
+def _check_review(cls: type[Retention]) -> None:
+    """Refuse rules written for the contract of version 0.1, and say what to change.
+
+    Raises
+    ------
+    PolicyError
+        If the class has a `recall`, or a `review` without `away`.
+    """
+    if "recall" in vars(cls):
+        raise PolicyError(
+            f"{cls.__name__}.recall is part of review now: set recalls = True and answer from "
+            "review(self, pinned, away, moment) with Review(bring=…, again_s=…)"
+        )
+    if "review" in vars(cls) and len(signature(cls.review).parameters) != len(signature(Retention.review).parameters):
+        raise PolicyError(
+            f"{cls.__name__}.review takes {signature(cls.review)}, expected (self, pinned, away, moment): "
+            "the programs whose contexts are in host memory come second now"
+        )
 
 
 LEAST_PERIOD_S: Final = 1e-3
@@ -294,3 +303,9 @@ class Policy:
             "admission": repr(self.admission),
         }
         return planes if self.routing is None else {**planes, "routing": repr(self.routing)}
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        raise missing(__name__, name)

@@ -11,32 +11,32 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from continuum_sim.api import run
     from continuum_sim.capacities import CapacityResult, capacity, load_capacity
-    from continuum_sim.comparison import compare
     from continuum_sim.errors import ConfigError, SimulationError
     from continuum_sim.plotting import figure, figures
     from continuum_sim.plotting.paper import paper_figures
     from continuum_sim.policies import Policy, PolicyError
     from continuum_sim.published import find_published
-    from continuum_sim.repeat import rerun
     from continuum_sim.report import write_report
     from continuum_sim.results import CompareResult, RunResult, Summary, load_run
     from continuum_sim.results.difference import diff
-    from continuum_sim.run_config import RunConfig
+    from continuum_sim.runs.api import run
+    from continuum_sim.runs.comparison import compare
+    from continuum_sim.runs.repeat import rerun
     from continuum_sim.scenarios import find_scenario
-    from continuum_sim.spec import parse_policy
+    from continuum_sim.setup.notation import parse_policy
+    from continuum_sim.setup.run_config import RunConfig
     from continuum_sim.sweeps import SweepResult, Tuned, load_sweep, sweep
     from continuum_sim.sweeps.tune import tune
     from continuum_sim.traces import Program, SharedPrefix, TraceError, Turn, export_trace, import_trace
     from continuum_sim.tracks import export_continuum, export_timeline
 
 _HOME = {
-    "run": "api",
+    "run": "runs.api",
     "CapacityResult": "capacities",
     "capacity": "capacities",
     "load_capacity": "capacities",
-    "compare": "comparison",
+    "compare": "runs.comparison",
     "ConfigError": "errors",
     "figure": "plotting",
     "figures": "plotting",
@@ -49,10 +49,10 @@ _HOME = {
     "Summary": "results",
     "load_run": "results",
     "diff": "results.difference",
-    "RunConfig": "run_config",
+    "RunConfig": "setup.run_config",
     "find_scenario": "scenarios",
     "SimulationError": "errors",
-    "parse_policy": "spec",
+    "parse_policy": "setup.notation",
     "SweepResult": "sweeps",
     "load_sweep": "sweeps",
     "sweep": "sweeps",
@@ -62,7 +62,7 @@ _HOME = {
     "SharedPrefix": "traces",
     "TraceError": "traces",
     "Turn": "traces",
-    "rerun": "repeat",
+    "rerun": "runs.repeat",
     "export_continuum": "tracks",
     "export_timeline": "tracks",
     "export_trace": "traces",

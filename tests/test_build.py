@@ -131,11 +131,11 @@ def test_links_lie_as_the_package_is_imported(backend: ModuleType, tmp_path: Pat
         tree = backend.link_tree(ROOT, backend.FOLDERS, tmp_path / "tree")
         package = tree / "continuum_sim"
         assert (package / "py.typed").resolve() == ROOT / "sim" / "py.typed"
-        assert (package / "policies" / "ttl.py").resolve() == ROOT / "policies" / "ttl.py"
+        assert (package / "policies" / "rules" / "ttl.py").resolve() == ROOT / "policies" / "rules" / "ttl.py"
         assert not (package / "__pycache__").exists()
         (package / "__pycache__").mkdir()  # as Python leaves it there
         (package / "__pycache__" / "api.pyc").touch()
-    assert (ROOT / "policies" / "ttl.py").is_file()
+    assert (ROOT / "policies" / "rules" / "ttl.py").is_file()
 
 
 def test_the_commit_is_that_of_the_checkout() -> None:

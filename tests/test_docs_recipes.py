@@ -16,7 +16,7 @@ import pytest
 
 from continuum_sim.plotting.registry import FIGURE_ENTRY_POINTS
 from continuum_sim.policies.registry import POLICY_ENTRY_POINTS
-from continuum_sim.steptime.spec import STEP_TIME_ENTRY_POINTS
+from continuum_sim.steptime.named import STEP_TIME_ENTRY_POINTS
 from continuum_sim.traces.exporters.registry import EXPORTER_ENTRY_POINTS
 from continuum_sim.traces.importers.registry import IMPORTER_ENTRY_POINTS
 

@@ -50,7 +50,7 @@ from continuum_sim.traces.repeat import repeat_turns
 from continuum_sim.traces.rescale import rescale_trace
 from continuum_sim.traces.scale import Scale, Tail, parse_scale, parse_tail
 from continuum_sim.traces.schema import Child, Program, SharedPrefix, ToolCall, Turn, tool_label, truncate
-from continuum_sim.traces.stats import Gap, Summary, ToolStats, TraceStats, trace_stats
+from continuum_sim.traces.stats import LongestCall, SampleSummary, ToolStats, TraceStats, trace_stats
 from continuum_sim.traces.unfit import Fitting
 from continuum_sim.traces.write import write_programs
 
@@ -65,16 +65,16 @@ __all__ = [
     "Fitting",
     "FromTrace",
     "Gamma",
-    "Gap",
+    "LongestCall",
     "MixPart",
     "Mixed",
     "OpenArrivals",
     "Poisson",
     "Program",
     "Recipe",
+    "SampleSummary",
     "Scale",
     "SharedPrefix",
-    "Summary",
     "Tail",
     "ToolCall",
     "ToolStats",

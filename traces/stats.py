@@ -21,7 +21,7 @@ _NO_VALUES: Final = array("d")
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class SampleSummary:
     """A sample in seven numbers, in the sample's unit; all 0 for an empty one.
 
     ``sd`` is that of the trace itself (divisor n). Quantiles interpolate linearly.
@@ -56,14 +56,14 @@ class ToolStats:
 
     tool: str
     calls: int
-    duration_s: Summary
+    duration_s: SampleSummary
     total_s: float
     time_share: float
     slowest_tenth_share: float
 
 
 @dataclass(frozen=True, slots=True)
-class Gap:
+class LongestCall:
     """One tool call, by its place in the trace."""
 
     program_id: str
@@ -111,25 +111,25 @@ class TraceStats:
     turns: int
     programs_with_arrival: int
     parallel_gaps: int
-    turns_per_program: Summary
-    final_context_tokens: Summary
-    max_context_tokens: Summary
-    total_tokens_per_program: Summary
-    input_tokens: Summary
-    new_tokens: Summary
-    output_tokens: Summary
+    turns_per_program: SampleSummary
+    final_context_tokens: SampleSummary
+    max_context_tokens: SampleSummary
+    total_tokens_per_program: SampleSummary
+    input_tokens: SampleSummary
+    new_tokens: SampleSummary
+    output_tokens: SampleSummary
     kept_share: float
     broken_prefixes: int
-    tool_s: Summary
+    tool_s: SampleSummary
     tool_s_total: float
-    longest_gap: Gap | None
+    longest_gap: LongestCall | None
     tools: tuple[ToolStats, ...]
 
     def tool_frame(self) -> pd.DataFrame:
         """Return ``tools`` as a data frame: one row a tool, the duration's summary as ``…_s`` columns."""
         import pandas as pd  # slow to import, and only needed here
 
-        durations = [item.name for item in fields(Summary)]
+        durations = [item.name for item in fields(SampleSummary)]
         columns = ["tool", "calls", *(f"{name}_s" for name in durations)]
         columns += ["total_s", "time_share", "slowest_tenth_share"]
         rows = [
@@ -173,7 +173,7 @@ class _Sample:
     parallel_gaps: int = 0
     programs_with_arrival: int = 0
     broken_prefixes: int = 0
-    longest_gap: Gap | None = None
+    longest_gap: LongestCall | None = None
     turns_per_program: array[float] = field(default_factory=_array)
     final_context_tokens: array[float] = field(default_factory=_array)
     max_context_tokens: array[float] = field(default_factory=_array)
@@ -198,9 +198,9 @@ class _Sample:
             left_tokens = turn.context_tokens
             self.parallel_gaps += len(turn.tools) > 1
             for call in turn.calls:
-                self._add_gap(Gap(program.program_id, index, call.tool, call.tool_s))
+                self._add_gap(LongestCall(program.program_id, index, call.tool, call.tool_s))
 
-    def _add_gap(self, gap: Gap) -> None:
+    def _add_gap(self, gap: LongestCall) -> None:
         self.tool_s[gap.tool].append(gap.tool_s)
         if self.longest_gap is None or gap.tool_s > self.longest_gap.tool_s:
             self.longest_gap = gap
@@ -244,9 +244,9 @@ def _tool_stats(tool: str, calls_s: np.ndarray, all_tools_s: float) -> ToolStats
     )
 
 
-def _summary(values: array[float] | np.ndarray) -> Summary:
+def _summary(values: array[float] | np.ndarray) -> SampleSummary:
     sample = np.asarray(values)
     if not sample.size:
-        return Summary(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        return SampleSummary(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     low, p50, p90, p99, high = np.percentile(sample, [0, 50, 90, 99, 100]).tolist()
-    return Summary(float(sample.mean()), float(sample.std()), low, p50, p90, p99, high)
+    return SampleSummary(float(sample.mean()), float(sample.std()), low, p50, p90, p99, high)

@@ -11,7 +11,7 @@ from continuum_sim.cli.complete import completer
 from continuum_sim.cli.options import Json
 from continuum_sim.cli.setting_flags import Flags, takes_settings
 from continuum_sim.cli.unused import refuse_unused
-from continuum_sim.settings import ENGINE, LOAD
+from continuum_sim.setup.settings import ENGINE, LOAD
 from continuum_sim.validate.flags import SERVER, EngineFlags, takes_engine
 
 _OUTPUT: Final = "Output"
@@ -93,7 +93,7 @@ def validate(
     from continuum_sim.validate.command import Asked, validate_engine
     from continuum_sim.validate.engines.options import NANO, TINY
     from continuum_sim.validate.orderly import orderly
-    from continuum_sim.validate.pace import parse_pace
+    from continuum_sim.validate.session.pace import parse_pace
 
     if moved is not None or force:
         raise ConfigError(

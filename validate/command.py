@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from continuum_sim.errors import ConfigError
-from continuum_sim.run_config import DEFAULT_ARRIVALS
-from continuum_sim.spec import parse_arrivals, parse_policy, split_list
+from continuum_sim.setup.notation import parse_arrivals, parse_policy, split_list
+from continuum_sim.setup.run_config import DEFAULT_ARRIVALS
 from continuum_sim.steptime.fitted import load_fitted
 from continuum_sim.traces import find_trace, read_programs, trace_sha256
 from continuum_sim.traces.scale import parse_scale
@@ -21,11 +21,11 @@ from continuum_sim.validate.engines.in_process import InProcess, check_vllm
 from continuum_sim.validate.engines.interface import EngineStarter
 from continuum_sim.validate.engines.options import EngineOptions
 from continuum_sim.validate.engines.server import Servers, ServerSettings
-from continuum_sim.validate.pace import Pace
 from continuum_sim.validate.report.write import PAGE, write_report
-from continuum_sim.validate.session import Session, run_session
-from continuum_sim.validate.session_files import SessionFiles, hash_file
-from continuum_sim.validate.workload import make_workload
+from continuum_sim.validate.session.files import SessionFiles, hash_file
+from continuum_sim.validate.session.pace import Pace
+from continuum_sim.validate.session.validation import Validation, run_validation
+from continuum_sim.validate.session.workload import make_workload
 
 REPEATS: Final = 3
 """Runs of every policy, unless told otherwise."""
@@ -77,7 +77,7 @@ def validate_engine(asked: Asked, out: Path, *, resume: bool, json: bool, say: C
     session = make_session(asked, programs, trace_sha256(path), repeats)
     if not asked.base_urls:
         check_vllm()
-    run_session(session, _starter(asked, session, out), files, say=say, resume=resume)
+    run_validation(session, _starter(asked, session, out), files, say=say, resume=resume)
     report = write_report(session, files, asked.tolerance)
     if json:
         print(to_json(report), end="")
@@ -87,7 +87,7 @@ def validate_engine(asked: Asked, out: Path, *, resume: bool, json: bool, say: C
     return report.passed
 
 
-def make_session(asked: Asked, programs: list[Program], sha256: str, repeats: int) -> Session:
+def make_session(asked: Asked, programs: list[Program], sha256: str, repeats: int) -> Validation:
     """Look names up and put the session together.
 
     Raises
@@ -141,7 +141,7 @@ def make_session(asked: Asked, programs: list[Program], sha256: str, repeats: in
         **({} if asked.pace is None else {"step_time": None, "pace": asdict(asked.pace)}),
         **_engine_settings(asked),
     }
-    return Session(
+    return Validation(
         workload=make_workload(programs, parse_arrivals(arrivals), asked.seed),
         policies=tuple(names),
         repeats=repeats,
@@ -181,7 +181,7 @@ def _step_time_file(spec: str | None) -> Path | None:
     return Path(argument).expanduser()
 
 
-def _starter(asked: Asked, session: Session, out: Path) -> EngineStarter:
+def _starter(asked: Asked, session: Validation, out: Path) -> EngineStarter:
     if not asked.base_urls:
         return InProcess(asked.engine, out / "calibration", asked.pace)
     if len(asked.base_urls) != len(session.policies):

@@ -12,7 +12,7 @@ import typer
 
 from continuum_sim.cli.setting_flags import Flags, takes_settings, with_parameters
 from continuum_sim.cli.unused import refuse_unused
-from continuum_sim.settings import ENGINE
+from continuum_sim.setup.settings import ENGINE
 
 if TYPE_CHECKING:
     from continuum_sim.validate.engines.options import EngineOptions

@@ -16,6 +16,7 @@ class PolicyCounts:
     pinned_block_seconds: float = 0.0
     evictions: int = 0
     reorders: int = 0
+    """Turns that were admitted while one queued before them waited."""
     holds: int = 0
     """Turns that the gate held back at least once."""
     offloads: int = 0

@@ -7,20 +7,15 @@ behaves the same in both. It decides nothing by itself except what keeps the eng
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from itertools import count
 
 from continuum_sim.policies.history import History
-from continuum_sim.policies.host.away import AwayContexts, OnRecall
-from continuum_sim.policies.host.counts import PolicyCounts
 from continuum_sim.policies.host.log import DecisionLog, LogDecision
 from continuum_sim.policies.host.pins import PinLedger
 from continuum_sim.policies.instants import EARLY_S, LATE_S, SAME_INSTANT_S
 from continuum_sim.policies.planes import Decision, Fate, PinFor, Policy, Review, check_period
 from continuum_sim.policies.views import EngineView, Foresight, Moment, ProgramView, TurnView
-
-OnOffload = Callable[[ProgramView, float], None]
-"""Called with (program, time in s) for every pinned context that goes to host memory, before its pin ends."""
 
 
 class Governor:
@@ -28,6 +23,12 @@ class Governor:
 
     Parameters
     ----------
+    engine
+        What policies see of the engine.
+    pins
+        The engine's pins, which lead to the blocks they hold.
+    log
+        Receives every decision.
     sibling
         Governor of another engine of the same cluster, to number programs and learn about tools with.
     """
@@ -36,16 +37,17 @@ class Governor:
         self,
         policy: Policy,
         engine: EngineView,
+        pins: PinLedger,
         log: LogDecision | None = None,
         sibling: Governor | None = None,
     ) -> None:
         self.policy = policy
         self.engine = engine
         self.history: History = History(None if sibling is None else sibling.history)
-        self.counts = PolicyCounts()
+        self.pins = pins
+        self.counts = pins.counts
         self.programs: dict[str, ProgramView] = {}
         self.log = DecisionLog(log)
-        self.pins = PinLedger(self.counts)
         self._seen: Iterator[int] = count() if sibling is None else sibling._seen
         self._gated = policy.admission.gated
         self._reviews = policy.retention.reviews
@@ -56,7 +58,8 @@ class Governor:
         self._next_tick_s = math.inf if period_s is None else period_s
         self._review_s = math.inf
         """When the retention's review may come to another answer."""
-        self._away = AwayContexts(policy.retention, self.counts, self.log)
+        self._away: dict[ProgramView, None] = {}
+        """Programs in tool calls whose contexts the rule sent to host memory and may want back, in that order."""
 
     # What happens, told by the host ---------------------------------------------------------------
 
@@ -71,7 +74,7 @@ class Governor:
             self.history.tool_returned(program.last_tool, gap_s)
             program.cycles.append((program.last_service_s, gap_s))
             program.turn_end_s = None
-            self._away.forget(program)
+            self._away.pop(program, None)
         turn = TurnView(program, program.turns_done, now_s, prompt_tokens, program.pin is not None)
         program.turn = turn
         self.log.arrived(turn, now_s)
@@ -79,8 +82,8 @@ class Governor:
             self._gate.turn_arrived(turn, self._moment(now_s))
         return turn
 
-    def turn_admitted(self, turn: TurnView, cached_tokens: int, now_s: float) -> bool:
-        """Take note that a turn entered the batch; tells whether its program had a pin that ends with this."""
+    def turn_admitted(self, turn: TurnView, cached_tokens: int, now_s: float) -> None:
+        """A turn entered the batch and holds its blocks; the pin of its program ends, unless it outlasts that."""
         program = turn.program
         if turn.admitted_s is None:
             turn.admitted_s = now_s
@@ -89,12 +92,11 @@ class Governor:
         program.waited_s += now_s - turn.since_s
         turn.since_s = now_s
         turn.preempted = False
-        outlasts = self.policy.retention.outlasts_admission
-        ends = program.pin is not None and self.pins.hit(program, now_s, outlasts=outlasts)
+        if program.pin is not None:
+            self.pins.hit(program, now_s, outlasts=self.policy.retention.outlasts_admission)
         self.log.admitted(turn, cached_tokens, now_s)
         if self._gated:
             self._gate.turn_admitted(turn, cached_tokens, self._moment(now_s))
-        return ends
 
     def turn_reloads(self, turn: TurnView, tokens: int, now_s: float) -> None:
         """Take note that a turn just admitted waits for so many tokens of its context from a lower memory tier."""
@@ -121,7 +123,7 @@ class Governor:
         now_s: float,
         foresight: Foresight | None = None,
     ) -> Decision:
-        """Take note of a finished turn and say what becomes of its blocks (a pin is entered at once).
+        """A turn ended; returns what becomes of its blocks. The host enters a pin as it keeps them.
 
         Parameters
         ----------
@@ -156,19 +158,17 @@ class Governor:
                 self._gate.turn_ended(program, moment)
             decision = self.policy.retention.at_turn_end(program, moment)
         if isinstance(decision, PinFor):
-            if decision.ttl_s > 0 and blocks:
-                self.pins.start(program, decision.ttl_s, blocks, now_s)
-            else:
+            if not (decision.ttl_s > 0 and blocks):
                 decision = Fate.RELEASE
         elif decision is Fate.EVICT:
             self.counts.evictions += 1
         elif decision is Fate.OFFLOAD:
-            self._away.went(program)
+            self._goes_away(program)
         self.log.ended(turn, decision, tool=tool, last=last, now_s=now_s)
         return decision
 
-    def turn_aborted(self, turn: TurnView, now_s: float) -> bool:
-        """Take note that a turn will not end; tells whether its program's pin ends with it.
+    def turn_aborted(self, turn: TurnView, now_s: float) -> None:
+        """A turn will not end.
 
         The program may come back with the same turn (a client that tries again) and keeps its place. A pin left from
         before would stay without expiry, as its turn counts as waiting, so it ends.
@@ -187,25 +187,21 @@ class Governor:
                 self._gate.turn_ended(program, self._moment(now_s))
         else:
             self.program_left(program)
-        return unpinned
 
-    def program_forgotten(self, program: ProgramView, now_s: float) -> bool:
-        """Take a program in a tool call as ended; tells whether its pin ends with it."""
+    def program_forgotten(self, program: ProgramView, now_s: float) -> None:
+        """A program in a tool call counts as ended, because nothing was heard of it for too long."""
         self.history.turn_counts.add(program.turns_done)
         unpinned = program.pin is not None
         if unpinned:
             self.pins.expire(program, now_s)
         self.log.forgotten(program, unpinned, now_s)
         self.program_left(program)
-        return unpinned
 
-    def cache_reset(self, now_s: float) -> list[ProgramView]:
-        """End every pin because the cache is worthless from now on; returns the programs that were pinned."""
-        dropped = list(self.pins.pinned)
-        for program in dropped:
+    def cache_reset(self, now_s: float) -> None:
+        """The cache is worthless from now on, so every pin ends."""
+        for program in list(self.pins.pinned):
             self.pins.break_pin(program, now_s)
             self.log.unpinned(program, "cache reset", now_s)
-        return dropped
 
     def stranger(self, name: str, prompt_tokens: int, now_s: float) -> TurnView:
         """Give a view of a request without a program: a job of its own that leaves no trace in the history."""
@@ -214,7 +210,7 @@ class Governor:
     def program_left(self, program: ProgramView) -> None:
         """Take note that a program has ended, or that nothing more is expected of it."""
         del self.programs[program.program_id]
-        self._away.forget(program)
+        self._away.pop(program, None)
         if self._gated:
             self._gate.program_left(program)
 
@@ -237,41 +233,37 @@ class Governor:
 
     # What to do, asked by the host ----------------------------------------------------------------
 
-    def begin_step(self, now_s: float, offload: OnOffload | None = None) -> Sequence[ProgramView]:
-        """Programs whose pins end with this scheduler step: those that expire (none whose next turn already
-        waits) and those the policy gives up, or sends to host memory: `offload` is told of these first.
+    def begin_step(self, now_s: float) -> bool:
+        """Do what is due before a step is planned; returns whether it moved any blocks.
+
+        Pins expire (but not while their program's next turn waits). Then the rule's review is carried out: it gives
+        up pins, sends contexts to host memory and brings others back.
         """
         if now_s >= self._next_tick_s - EARLY_S:
             self._tick(now_s)
         if not self._reviews and not self.pins.any_due(now_s):
-            return ()
-        ended = self.pins.due(now_s)
-        for program in ended:
+            return False
+        due = self.pins.due(now_s)
+        review = self._review(due, now_s) if self._reviews else None  # it sees the engine before any of these pins ends
+        for program in due:
             self._expire(program, now_s)
-        if self._reviews:
-            review = self._review(now_s)
+        moved = bool(due)
+        if review is not None:
             for program in review.offload:
-                if offload is not None:
-                    offload(program, now_s)
-                self._away.went(program)
+                self.pins.contexts.offload(program, now_s)
+                self._goes_away(program)
                 self.pins.end(program, now_s)
                 self.log.offloaded(program, now_s)
-                ended.append(program)
+                moved = True
             for program in review.give_up:
                 self._expire(program, now_s)
-                ended.append(program)
-        return ended
+                moved = True
+            for program in review.bring:
+                moved = self._bring(program, now_s) or moved
+        return moved
 
-    def recall(self, now_s: float, bring: OnRecall) -> bool:
-        """Ask which contexts are to come back from host memory, after the pins that end with this step have ended.
-
-        Tells whether any began to.
-        """
-        return self._away.recall(self._moment(now_s), bring)
-
-    def context_back(self, program: ProgramView, blocks: int, now_s: float) -> None:
-        """Take note that a context that was recalled has come: it is pinned now."""
-        self.pins.start(program, math.inf, blocks, now_s)
+    def context_back(self, program: ProgramView, now_s: float) -> None:
+        """A context that was brought back has come, and the host has pinned it."""
         self.log.came_back(program, now_s)
 
     def pin_to_break(self, head: TurnView, now_s: float) -> ProgramView | None:
@@ -313,27 +305,27 @@ class Governor:
 
         That is an expiry, a tick of its gate or another outcome of its review.
         """
-        own_s = min(self._next_tick_s - EARLY_S, self._review_s, self._away.again_s - EARLY_S)
-        return min(self.pins.next_expiry_s() + LATE_S, own_s)
+        return min(self.pins.next_expiry_s() + LATE_S, self._next_tick_s - EARLY_S, self._review_s - EARLY_S)
 
     def next_event_after_s(self, now_s: float) -> float:
         """When to take a step for what this policy changes by itself next; may be infinite.
 
         As `next_event_s`, but past the edge of its instant, and without what was due by now and has had its answer.
         """
-        own_s = (self._next_tick_s - SAME_INSTANT_S, self._review_s, self._away.again_s - SAME_INSTANT_S)
+        early_s = self._review_s - SAME_INSTANT_S if self._away else self._review_s
         expiry_s = self.pins.next_expiry_s() + SAME_INSTANT_S
-        return min([at_s for at_s in (*own_s, expiry_s) if at_s > now_s], default=math.inf)
+        events_s = (self._next_tick_s - SAME_INSTANT_S, early_s, self._review_s, expiry_s)
+        return min([at_s for at_s in events_s if at_s > now_s], default=math.inf)
 
     @property
-    def recalls(self) -> bool:
-        """Whether contexts are away that the retention rule may want back."""
-        return self.policy.retention.recalls and bool(self._away)
+    def has_away(self) -> bool:
+        """Whether contexts are in host memory that the retention rule may want back."""
+        return bool(self._away)
 
     @property
-    def recall_s(self) -> float:
-        """When the rule may want one of them back, as it said when last asked; may be infinite."""
-        return self._away.again_s
+    def review_away_s(self) -> float:
+        """When to ask about those if nothing else happens, as the rule said when last asked; may be infinite."""
+        return self._review_s if self._away else math.inf
 
     @property
     def has_pins(self) -> bool:
@@ -343,11 +335,7 @@ class Governor:
     @property
     def reviews(self) -> bool:
         """Whether the retention rule thinks about contexts that are pinned or away: then whatever happens matters."""
-        return (self._reviews and bool(self.pins.pinned)) or self.recalls
-
-    def pin_shrunk(self, program: ProgramView, blocks: int, now_s: float) -> None:
-        """Take note that part of a pin was freed: its program's next turn waits and can use only `blocks`."""
-        self.pins.shrink(program, blocks, now_s)
+        return self._reviews and bool(self.pins.pinned or self._away)
 
     # Asking the rules -----------------------------------------------------------------------------
 
@@ -362,15 +350,32 @@ class Governor:
             self._next_tick_s += period_s
         self._gate.tick(list(self.programs.values()), self._moment(now_s))
 
-    def _review(self, now_s: float) -> Review:
-        """Ask which pins of paused programs to give up or offload, and when to ask again."""
+    def _review(self, due: list[ProgramView], now_s: float) -> Review | None:
+        """Ask the retention rule to think again; `due` are programs whose pins end now in any case."""
         self._review_s = math.inf
-        pinned = [p for p in self.pins.pinned if p.turn_end_s is not None and p.pin is not None]
-        if not pinned:
-            return Review((), math.inf)
-        review = self.policy.retention.review(pinned, self._moment(now_s))
+        pinned = [p for p in self.pins.pinned if p.turn_end_s is not None and p not in due]
+        if not pinned and not self._away:
+            return None
+        review = self.policy.retention.review(pinned, list(self._away), self._moment(now_s))
         self._review_s = review.again_s
         return review
+
+    def _goes_away(self, program: ProgramView) -> None:
+        """A context goes to host memory; remember it if the rule may want it back."""
+        self.counts.offloads += 1
+        if self.policy.retention.recalls and self.engine.tier is not None:
+            self._away[program] = None
+
+    def _bring(self, program: ProgramView, now_s: float) -> bool:
+        """Bring a context back from host memory if there is room; returns whether anything of it was left to bring."""
+        blocks = self.pins.contexts.recall(program, now_s)
+        if blocks is None:
+            return False
+        del self._away[program]
+        if blocks:
+            self.counts.recalls += 1
+            self.log.recalled(program, blocks, now_s)
+        return blocks > 0
 
     def _moment(self, now_s: float) -> Moment:
         return Moment(now_s, self.engine, self.history)

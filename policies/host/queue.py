@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from continuum_sim.policies.host.counts import PolicyCounts
 from continuum_sim.policies.planes import Order
 from continuum_sim.policies.views import ProgramView, TurnView
 
@@ -24,8 +25,9 @@ Entry = tuple[Any, int, TurnView, Any]
 class TurnQueue:
     """vLLM's own order: first come first served, the turn preempted last in front of all."""
 
-    def __init__(self, allows: Allows | None) -> None:
+    def __init__(self, counts: PolicyCounts, allows: Allows | None) -> None:
         """Start empty; without `allows`, every turn may be tried."""
+        self._counts = counts
         self._allows = allows
         self.entries: list[Entry] = []
         """Those that may be tried, in order."""
@@ -35,8 +37,6 @@ class TurnQueue:
         self._first = 0
         self.next_change_s = math.inf
         """When the order may change although nothing happens."""
-        self.reorders = 0
-        """Turns that were admitted while one queued before them waited."""
 
     def add(self, turn: TurnView, request: Any, now_s: float) -> None:
         """Queue a turn that just arrived."""
@@ -62,7 +62,7 @@ class TurnQueue:
         """Take out a turn that enters the batch."""
         number = self._take(request)[1]
         if self._earliest(number) < number:
-            self.reorders += 1
+            self._counts.reorders += 1
 
     def drop(self, request: Any) -> bool:
         """Take out a request that was given up; tells whether it was here."""
@@ -111,8 +111,8 @@ class TurnQueue:
 class OrderedTurnQueue(TurnQueue):
     """Turns in the order of a policy's key; ties in the order in which they were queued."""
 
-    def __init__(self, order: Order, allows: Allows | None) -> None:
-        super().__init__(allows)
+    def __init__(self, order: Order, counts: PolicyCounts, allows: Allows | None) -> None:
+        super().__init__(counts, allows)
         self._order = order
         self._numbers: deque[int] = deque()
         """Of the turns that wait, and of some that left, ascending."""
@@ -169,6 +169,6 @@ class OrderedTurnQueue(TurnQueue):
         return numbers[0]
 
 
-def make_turn_queue(order: Order, allows: Allows | None) -> TurnQueue:
+def make_turn_queue(order: Order, counts: PolicyCounts, allows: Allows | None) -> TurnQueue:
     """Choose vLLM's own order unless the policy has one."""
-    return OrderedTurnQueue(order, allows) if order.keyed else TurnQueue(allows)
+    return OrderedTurnQueue(order, counts, allows) if order.keyed else TurnQueue(counts, allows)

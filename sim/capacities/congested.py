@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from continuum_sim.capacities.measure import LEAST_COUNTED, fits_of, measure_point, programs_of_point
-from continuum_sim.resolve import ResolvedRun, resolve
 from continuum_sim.results.compared import Congested
 from continuum_sim.results.summary import Summary
 from continuum_sim.results.verdicts import joint_verdict
-from continuum_sim.run_config import RunConfig
-from continuum_sim.spec import rate_of
+from continuum_sim.setup.notation import rate_of
+from continuum_sim.setup.resolve import ResolvedRun, resolve
+from continuum_sim.setup.run_config import RunConfig
 from continuum_sim.steady.curve import BURST_FITS
 from continuum_sim.steady.verdict import LEAST_PROGRAMS
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from continuum_sim.capacities.probe import Watch, observe
 from continuum_sim.errors import ConfigError
-from continuum_sim.resolve import ResolvedRun
-from continuum_sim.slo import Slo
+from continuum_sim.setup.resolve import ResolvedRun
+from continuum_sim.setup.slo import Slo
 from continuum_sim.steady.backlog import Backlog
 from continuum_sim.steady.curve import CONGESTED_FITS, LEFT_FULLS, ServiceCurve
 from continuum_sim.steady.served import Served, batch_rate, served

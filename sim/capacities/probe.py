@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from continuum_sim.alone import alone_on
-from continuum_sim.execute import serve
-from continuum_sim.records import ProgramRecord, TimelineRecord, TurnRecord
-from continuum_sim.resolve import ResolvedRun
+from continuum_sim.runs.alone import alone_on
+from continuum_sim.runs.execute import serve
+from continuum_sim.setup.resolve import ResolvedRun
 from continuum_sim.steady.backlog import Backlog
+from continuum_sim.world.records import ProgramRecord, TimelineRecord, TurnRecord
 
 
 class Watch:

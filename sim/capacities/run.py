@@ -15,6 +15,7 @@ import numpy as np
 
 from continuum_sim.capacities.law import FEW, HALF, fit_law, rate_intervals
 from continuum_sim.capacities.measure import AFTER, counted_of_point, fits_of, programs_of_point
+from continuum_sim.capacities.question import PROGRAMS, SEEDS, CapacitySpec
 from continuum_sim.capacities.result import (
     CapacityResult,
     CurvePoint,
@@ -24,20 +25,19 @@ from continuum_sim.capacities.result import (
     RecoverableRate,
 )
 from continuum_sim.capacities.search import FINE, Threshold
-from continuum_sim.capacities.spec import PROGRAMS, SEEDS, CapacitySpec
 from continuum_sim.capacities.store import KIND, CapacityStore, capacity_store
 from continuum_sim.capacities.task import Found, Kind, Outcome, Task, run_task
 from continuum_sim.errors import ConfigError
-from continuum_sim.kept_settings import describe_settings
-from continuum_sim.keywords import documented, named
 from continuum_sim.policies import Policy
-from continuum_sim.resolve import ResolvedRun, resolve, resolve_policy
 from continuum_sim.results.manifest import make_stamp
 from continuum_sim.results.notes import unfit_notes
 from continuum_sim.results.view.run import gpus_line
-from continuum_sim.run_config import RunConfig
-from continuum_sim.settings_dict import ServiceSettings
-from continuum_sim.slo import parse_slo
+from continuum_sim.setup.kept_settings import describe_settings
+from continuum_sim.setup.keywords import documented, named
+from continuum_sim.setup.resolve import ResolvedRun, resolve, resolve_policy
+from continuum_sim.setup.run_config import RunConfig
+from continuum_sim.setup.settings_dict import ServiceSettings
+from continuum_sim.setup.slo import parse_slo
 from continuum_sim.steady.curve import BURST_FITS, CONGESTED_FITS, HORIZON_BURSTS, ServiceCurve
 from continuum_sim.sweeps.identity import Lookup
 from continuum_sim.sweeps.run import SweepProgress

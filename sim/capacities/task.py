@@ -12,9 +12,9 @@ from continuum_sim.capacities.measure import holds_from_empty, measure_drain, me
 from continuum_sim.capacities.search import COARSE, FINE, Threshold, find_threshold
 from continuum_sim.errors import ConfigError, SimulationError
 from continuum_sim.policies import PolicyError
-from continuum_sim.resolve import ResolvedRun, resolve
-from continuum_sim.run_config import RunConfig
-from continuum_sim.slo import NO_SLO, Slo
+from continuum_sim.setup.resolve import ResolvedRun, resolve
+from continuum_sim.setup.run_config import RunConfig
+from continuum_sim.setup.slo import NO_SLO, Slo
 from continuum_sim.steady.curve import ServiceCurve
 from continuum_sim.sweeps.traces import open_trace
 from continuum_sim.traces.errors import TraceError

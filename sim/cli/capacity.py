@@ -11,8 +11,8 @@ from continuum_sim.cli.errors import interruptible
 from continuum_sim.cli.options import Address, BackendName, Force, Jobs, Json, Out, check_force, make_workers
 from continuum_sim.cli.scenario_flags import is_chosen
 from continuum_sim.cli.setting_flags import Flags, check_acting, takes_settings
-from continuum_sim.run_config import run_settings
-from continuum_sim.settings_dict import ServiceSettings
+from continuum_sim.setup.run_config import run_settings
+from continuum_sim.setup.settings_dict import ServiceSettings
 
 _ASKED = "What is asked"
 
@@ -63,14 +63,14 @@ def capacity(
 
     With --out, what is measured is kept if it is stopped: the same command goes on from there.
     """
+    from continuum_sim.capacities.question import CapacitySpec
     from continuum_sim.capacities.run import run_capacity
-    from continuum_sim.capacities.spec import CapacitySpec
     from continuum_sim.cli.console import say, show
     from continuum_sim.cli.layout import lay_out
     from continuum_sim.cli.sweep_progress import CellBar
-    from continuum_sim.seeds import parse_seeds
-    from continuum_sim.slo import parse_slo
-    from continuum_sim.spec import split_list
+    from continuum_sim.setup.notation import split_list
+    from continuum_sim.setup.seeds import parse_seeds
+    from continuum_sim.setup.slo import parse_slo
 
     check_acting(context, flags)
     check_force(out, force=force)

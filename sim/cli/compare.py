@@ -54,11 +54,11 @@ def compare(
     from continuum_sim.cli.layout import lay_out
     from continuum_sim.cli.progress import Bar
     from continuum_sim.cli.setting import setting_view
-    from continuum_sim.comparison import plan_comparison, run_comparison
-    from continuum_sim.comparison_store import check_place
     from continuum_sim.results.files import MANIFEST
-    from continuum_sim.seeds import parse_seeds
-    from continuum_sim.spec import split_list
+    from continuum_sim.runs.comparison import plan_comparison, run_comparison
+    from continuum_sim.runs.comparison_store import check_place
+    from continuum_sim.setup.notation import split_list
+    from continuum_sim.setup.seeds import parse_seeds
 
     check_acting(context, flags)
     check_force(out, force=force)

@@ -64,7 +64,7 @@ def _arrivals() -> Iterable[str]:
 
 
 def _step_times() -> Iterable[str]:
-    from continuum_sim.steptime.spec import STEP_TIMES
+    from continuum_sim.steptime.named import STEP_TIMES
 
     return sorted(STEP_TIMES.load())
 
@@ -101,7 +101,7 @@ def _profiles() -> Iterable[str]:
 
 
 def _settings() -> Iterable[str]:
-    from continuum_sim.run_config import run_settings
+    from continuum_sim.setup.run_config import run_settings
 
     return [f"{name}=" for name in run_settings()]
 

@@ -10,7 +10,7 @@ import typer
 from continuum_sim.cli.complete import completer
 from continuum_sim.cli.options import Json
 from continuum_sim.cli.setting_flags import option_of
-from continuum_sim.setting_types import KvCacheDtype
+from continuum_sim.setup.setting_types import KvCacheDtype
 from continuum_sim.vllm_defaults import BLOCK_SIZE, GPU_MEMORY_UTILIZATION, block_size_notes
 
 _EXAMPLE = "llama-3.1-8b"
@@ -59,13 +59,13 @@ def hardware(
     """List the GPUs and models there are, with KV capacity and step times under each step-time model side by side."""
     from continuum_sim.cli.console import show
     from continuum_sim.cli.layout import lay_out
-    from continuum_sim.engine_notes import model_notes
     from continuum_sim.errors import ConfigError
     from continuum_sim.hardware import find_gpu, find_model, gpus, models
     from continuum_sim.hardware.kv import served_with
-    from continuum_sim.machines import machines
     from continuum_sim.results.jsonfile import to_json
     from continuum_sim.results.view.hardware import hardware_view
+    from continuum_sim.setup.engine_notes import model_notes
+    from continuum_sim.steptime.machines import machines
 
     if tensor_parallel_size is not None and tensor_parallel_size < 1:
         raise ConfigError(f"tensor_parallel_size is {tensor_parallel_size}, expected at least 1")

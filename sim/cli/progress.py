@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TextColumn
 
-    from continuum_sim.resolve import ResolvedRun
     from continuum_sim.results import Progress
+    from continuum_sim.setup.resolve import ResolvedRun
 
 _REFRESH_S: Final = 0.1
 _Item = TypeVar("_Item")

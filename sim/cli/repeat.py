@@ -13,8 +13,8 @@ from continuum_sim.cli.scenario_flags import is_given
 from continuum_sim.cli.setting_flags import Flags, given_flags
 
 if TYPE_CHECKING:
-    from continuum_sim.repeat import KeptRun
-    from continuum_sim.resolve import ResolvedRun
+    from continuum_sim.runs.repeat import KeptRun
+    from continuum_sim.setup.resolve import ResolvedRun
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def asked_again(context: typer.Context, flags: Flags, directory: Path | None, te
         If there is no such run, or the command line says one thing twice.
     """
     from continuum_sim.errors import ConfigError
-    from continuum_sim.repeat import find_kept_run
+    from continuum_sim.runs.repeat import find_kept_run
 
     if directory is None:
         if texts:

@@ -43,10 +43,10 @@ def run(
     from continuum_sim.cli.repeat import asked_again
     from continuum_sim.cli.setting import setting_view
     from continuum_sim.errors import ConfigError
-    from continuum_sim.execute import execute
-    from continuum_sim.resolve import resolve
     from continuum_sim.results.files import check_free
     from continuum_sim.results.tables import COLUMNS
+    from continuum_sim.runs.execute import execute
+    from continuum_sim.setup.resolve import resolve
 
     if repeated is None:
         flags.config()  # what is wrong by itself is said first

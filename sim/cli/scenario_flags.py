@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
-from continuum_sim.run_config import run_settings
+from continuum_sim.setup.run_config import run_settings
 
 if TYPE_CHECKING:
     from continuum_sim.scenarios import Scenario

@@ -5,8 +5,8 @@ from __future__ import annotations
 from rich.text import Text
 
 from continuum_sim.engine.offload.config import TierConfig
-from continuum_sim.resolve import ResolvedRun
 from continuum_sim.results.view.run import load_line
+from continuum_sim.setup.resolve import ResolvedRun
 
 
 def setting_view(run: ResolvedRun, seeds: str) -> Text:

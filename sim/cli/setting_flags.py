@@ -14,11 +14,11 @@ import typer
 from continuum_sim.cli.complete import completer
 from continuum_sim.cli.scenario_flags import is_given, parameter_of, say_notes, settings_of
 from continuum_sim.cli.usage import value_given
-from continuum_sim.run_config import arrivals_at, check_value, run_settings
-from continuum_sim.settings import LOAD, Setting
+from continuum_sim.setup.run_config import arrivals_at, check_value, run_settings
+from continuum_sim.setup.settings import LOAD, Setting
 
 if TYPE_CHECKING:
-    from continuum_sim.run_config import RunConfig
+    from continuum_sim.setup.run_config import RunConfig
 
 Command = Callable[..., None]
 _SEVERAL: Final = {"policy": "policies", "seed": "seeds", "rate": "rates"}
@@ -48,7 +48,7 @@ class Flags(dict[str, Any]):
         ConfigError
             For a number out of range.
         """
-        from continuum_sim.run_config import RunConfig
+        from continuum_sim.setup.run_config import RunConfig
 
         return RunConfig(**self, **more)
 

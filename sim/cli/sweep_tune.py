@@ -54,7 +54,7 @@ def tune(
     from continuum_sim.cli.console import say, show
     from continuum_sim.cli.layout import lay_out
     from continuum_sim.errors import ConfigError
-    from continuum_sim.seeds import parse_seeds
+    from continuum_sim.setup.seeds import parse_seeds
     from continuum_sim.sweeps.tune import TuneSpec, run_tune
     from continuum_sim.sweeps.workers import Workers
 

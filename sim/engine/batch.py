@@ -27,14 +27,14 @@ class Batch:
         """Take in a turn that is admitted."""
         if request.scheduled_s < 0:
             request.scheduled_s = max(now_s, request.arrival_s)  # the same instant, but for the last bits
-        request.number = self._admissions
+        request.rank = self._admissions
         self._admissions += 1
-        self.running[request.number] = request
+        self.running[request.rank] = request
 
     def leave(self, request: Request) -> None:
         """Let a turn go that ended or is preempted."""
-        del self.running[request.number]
-        request.number = -1
+        del self.running[request.rank]
+        request.rank = -1
         if request.decoding:
             self.decoding.remove(request)
         elif self.prefilling is request:
@@ -46,7 +46,7 @@ class Batch:
 
     def turn_so_far(self, request: Request) -> TurnView:
         """Return the view of a running turn with its progress, which is not written down at every step."""
-        computed = request.computed_tokens
+        computed = request.work_tokens
         if request.decoding:
             computed += self.decoding.computed(request) - request.num_computed_tokens
         request.turn.computed_tokens = computed
@@ -56,7 +56,7 @@ class Batch:
         """Count tokens of a prompt that have been computed."""
         start = request.num_computed_tokens
         request.num_computed_tokens = stop = start + tokens
-        request.computed_tokens += tokens
+        request.work_tokens += tokens
         if start < request.known_tokens:
             request.recomputed_tokens += min(stop, request.known_tokens) - start
 

@@ -2,7 +2,7 @@
 
 vLLM (`vllm/v1/core/block_pool.py`) has one object a block; a parked context of 20,000 tokens is 1,250 of them.
 Its rules never need them apart: a context's blocks are freed together, tail first, so they lie side by side in
-the free queue and are evicted from the tail. Here such a stretch is one `Run`: consecutive blocks of one
+the free queue and are evicted from the tail. Here such a stretch is one `BlockRun`: consecutive blocks of one
 content that share their reference count. Every operation costs the number of runs it touches.
 
 The rules kept, with their place in vLLM:
@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 
-class Run:
+class BlockRun:
     """Blocks [start, stop) of one content with one reference count; unreferenced ones lie in the free queue."""
 
     __slots__ = ("chain", "holders", "next", "pins", "prev", "refs", "stamp", "start", "stop")
@@ -32,10 +32,10 @@ class Run:
         self.refs = 0
         self.pins = 0
         """How many of the references are pins."""
-        self.holders: list[list[Run]] = []
+        self.holders: list[list[BlockRun]] = []
         """Block tables that contain this run, one per reference."""
-        self.prev: Run | None = None
-        self.next: Run | None = None
+        self.prev: BlockRun | None = None
+        self.next: BlockRun | None = None
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -47,14 +47,14 @@ class Chain:
     __slots__ = ("runs",)
 
     def __init__(self) -> None:
-        self.runs: list[Run] = []
+        self.runs: list[BlockRun] = []
 
-    def find(self, start: int, stop: int) -> list[tuple[Run, int, int]]:
+    def find(self, start: int, stop: int) -> list[tuple[BlockRun, int, int]]:
         """Cached stretches that cover [start, stop) without a gap, from the front: (run, from, to)."""
-        found: list[tuple[Run, int, int]] = []
+        found: list[tuple[BlockRun, int, int]] = []
         at = start if self.runs else stop
         while at < stop:
-            best: Run | None = None
+            best: BlockRun | None = None
             for run in self.runs:
                 if run.start <= at < run.stop and (best is None or run.stamp < best.stamp):
                     best = run
@@ -81,7 +81,7 @@ class BlockPool:
         self.pinned = 0
         """Blocks that pins hold, those of a prefix that several pins hold counted once."""
         self._stamp = 0
-        self._queue = Run(None, 0, 0, 0)  # sentinel of a circular list: next is the LRU end
+        self._queue = BlockRun(None, 0, 0, 0)  # sentinel of a circular list: next is the LRU end
         self._queue.prev = self._queue.next = self._queue
 
     # Taking blocks -------------------------------------------------------------------------------------
@@ -106,7 +106,7 @@ class BlockPool:
                 run.stop -= blocks
                 return
 
-    def touch(self, run: Run, start: int, stop: int, table: list[Run]) -> None:
+    def touch(self, run: BlockRun, start: int, stop: int, table: list[BlockRun]) -> None:
         """Reference blocks [start, stop) of a run on behalf of a block table, which gains them at its front.
 
         The stretches of one lookup are touched last to first: cutting a run leaves its front in place, so an
@@ -123,10 +123,10 @@ class BlockPool:
         run.holders.append(table)
         table.insert(0, run)
 
-    def cache(self, chain: Chain, start: int, stop: int, table: list[Run]) -> None:
+    def cache(self, chain: Chain, start: int, stop: int, table: list[BlockRun]) -> None:
         """Give content to blocks that a table holds blank so far: they can be hit from now on."""
         self._stamp += 1
-        run = Run(chain, start, stop, self._stamp)
+        run = BlockRun(chain, start, stop, self._stamp)
         run.refs = 1
         run.holders.append(table)
         chain.runs.append(run)
@@ -134,14 +134,14 @@ class BlockPool:
 
     # Giving blocks back --------------------------------------------------------------------------------
 
-    def release(self, table: list[Run], blank: int = 0) -> None:
+    def release(self, table: list[BlockRun], blank: int = 0) -> None:
         """Drop a table's references; blocks left without any enter the free queue, the table's tail first."""
         self.blank += blank
         self.free += blank
         while table:
             self._drop(table.pop(), table)
 
-    def evict(self, table: list[Run], blank: int = 0) -> None:
+    def evict(self, table: list[BlockRun], blank: int = 0) -> None:
         """As `release`, but forget the content of every block that nothing else references."""
         self.blank += blank
         self.free += blank
@@ -162,7 +162,7 @@ class BlockPool:
                     run = self._split(run, start)
                 _forget(run)
 
-    def merge(self, table: list[Run]) -> None:
+    def merge(self, table: list[BlockRun]) -> None:
         """Join neighbouring runs that only this table holds, so that contexts stay few runs however they grew.
 
         Contents that exist in a second copy are left alone: which copy answers depends on when each was cached.
@@ -182,14 +182,14 @@ class BlockPool:
 
     # Pins ----------------------------------------------------------------------------------------------
 
-    def pin(self, table: list[Run]) -> None:
+    def pin(self, table: list[BlockRun]) -> None:
         """Take the references of a table for those of a pin."""
         for run in table:
             run.pins += 1
             if run.pins == 1:
                 self.pinned += run.stop - run.start
 
-    def unpin(self, table: list[Run], start: int = 0) -> None:
+    def unpin(self, table: list[BlockRun], start: int = 0) -> None:
         """Drop a pin's references to blocks at and after index `start`, as `release` does."""
         if start and table and table[-1].stop > start:
             cut = next(run for run in table if run.stop > start)
@@ -204,16 +204,16 @@ class BlockPool:
 
     # Lists ---------------------------------------------------------------------------------------------
 
-    def _drop(self, run: Run, table: list[Run]) -> None:
+    def _drop(self, run: BlockRun, table: list[BlockRun]) -> None:
         run.refs -= 1
         _remove_table(run, table)
         if run.refs == 0:
             self.free += run.stop - run.start
             self._insert_before(run, self._queue)
 
-    def _split(self, run: Run, at: int) -> Run:
+    def _split(self, run: BlockRun, at: int) -> BlockRun:
         """Cut a run in two at block `at`; returns the tail. Both keep references and place in the queue."""
-        tail = Run(run.chain, at, run.stop, run.stamp)
+        tail = BlockRun(run.chain, at, run.stop, run.stamp)
         run.stop = at
         tail.refs = run.refs
         tail.pins = run.pins
@@ -226,13 +226,13 @@ class BlockPool:
             self._insert_before(tail, run)  # the tail is evicted first
         return tail
 
-    def _insert_before(self, run: Run, other: Run) -> None:
+    def _insert_before(self, run: BlockRun, other: BlockRun) -> None:
         before = other.prev
         assert before is not None
         run.prev, run.next = before, other
         before.next = other.prev = run
 
-    def _unlink(self, run: Run) -> None:
+    def _unlink(self, run: BlockRun) -> None:
         before, after = run.prev, run.next
         assert before is not None
         assert after is not None
@@ -241,7 +241,7 @@ class BlockPool:
 
     # Inspection ----------------------------------------------------------------------------------------
 
-    def queued(self) -> Iterator[Run]:
+    def queued(self) -> Iterator[BlockRun]:
         """Runs in the free queue, next to be evicted first; for tests and reports."""
         run = self._queue.next
         while run is not None and run is not self._queue:
@@ -249,13 +249,13 @@ class BlockPool:
             run = run.next
 
 
-def _forget(run: Run) -> None:
+def _forget(run: BlockRun) -> None:
     if run.chain is not None:
         run.chain.runs.remove(run)
         run.chain = None
 
 
-def _has_copies(table: list[Run]) -> bool:
+def _has_copies(table: list[BlockRun]) -> bool:
     """Whether a content of this table has cached blocks outside of it, which may be copies of its own."""
     held: dict[Chain, int] = {}
     for run in table:
@@ -264,11 +264,11 @@ def _has_copies(table: list[Run]) -> bool:
     return any(len(chain.runs) > runs for chain, runs in held.items())
 
 
-def _index(table: list[Run], run: Run) -> int:
+def _index(table: list[BlockRun], run: BlockRun) -> int:
     return next(i for i, held in enumerate(table) if held is run)
 
 
-def _remove_table(run: Run, table: list[Run]) -> None:
+def _remove_table(run: BlockRun, table: list[BlockRun]) -> None:
     for i, held in enumerate(run.holders):
         if held is table:
             del run.holders[i]

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from continuum_sim.engine.block_pool import BlockPool, Chain, Run
+from continuum_sim.engine.block_pool import BlockPool, BlockRun, Chain
+from continuum_sim.engine.offload.connector import NoConnector
 from continuum_sim.engine.request import Context
+from continuum_sim.policies.host.pins import PinLedger
+from continuum_sim.policies.views import ProgramView
 
 
 class Contexts:
-    """The contexts of the programs that are here, from their first turn to their last."""
+    """The contexts of the programs that are here, from their first turn to their last.
 
-    def __init__(self, pool: BlockPool, block_size: int) -> None:
+    A pin begins here with its blocks and its entry in the ledger at once; when the governor ends it, the ledger frees
+    the blocks through `unpin`.
+    """
+
+    def __init__(self, pool: BlockPool, connector: NoConnector, block_size: int) -> None:
+        self.pins = PinLedger(self)
         self._pool = pool
+        self._connector = connector
         self._block_size = block_size
         self._contexts: dict[str, Context] = {}
         self._shared: dict[str, Chain] = {}
@@ -45,18 +54,30 @@ class Contexts:
         self._pool.abandon(context.own, kept_blocks)
         context.shared_blocks = min(context.shared_blocks, kept_blocks)
 
-    def pin(self, context: Context, table: list[Run]) -> None:
-        """Let a pin hold the blocks of a table, which were a turn's or an upload's."""
-        context.pinned = table
+    # Pins -----------------------------------------------------------------------------------------------
+
+    def pin(self, program: ProgramView, table: list[BlockRun], ttl_s: float, now_s: float) -> None:
+        """Let a pin take over the blocks of a table, which held them for a turn or an upload."""
+        self._contexts[program.program_id].pinned = table
         self._pool.pin(table)
+        self.pins.start(program, ttl_s, table[-1].stop, now_s)
 
-    def shrink_pin(self, context: Context, blocks: int) -> bool:
-        """Free what a pin holds from a block on; tells whether that was anything."""
-        if not context.pinned or context.pinned[-1].stop <= blocks:
-            return False
-        self._pool.unpin(context.pinned, blocks)
-        return True
+    def shrink_pin(self, program: ProgramView, blocks: int, now_s: float) -> None:
+        """Free what a program's pin, if it has one, holds from a block on."""
+        if program.pin is not None and program.pin.blocks > blocks:
+            self._pool.unpin(self._contexts[program.program_id].pinned, blocks)
+            self.pins.shrink(program, blocks, now_s)
 
-    def unpin(self, context: Context) -> None:
-        """Free what a pin holds."""
-        self._pool.unpin(context.pinned)
+    def unpin(self, program: ProgramView) -> None:
+        """Free the blocks of a pin that ends."""
+        self._pool.unpin(self._contexts[program.program_id].pinned)
+
+    # Host memory ----------------------------------------------------------------------------------------
+
+    def offload(self, program: ProgramView, now_s: float) -> None:
+        """Copy a pinned context to host memory."""
+        self._connector.offload(self._contexts[program.program_id], now_s)
+
+    def recall(self, program: ProgramView, now_s: float) -> int | None:
+        """Start to bring a context back; returns its blocks, or None for lack of room."""
+        return self._connector.recall(program, self._contexts[program.program_id], now_s)

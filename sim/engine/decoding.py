@@ -54,8 +54,8 @@ class Decoding:
         """Steps until some turn has all its tokens; asks for at least one decoding turn."""
         ends = self._ends
         while True:
-            end, number, request = ends[0]
-            if request.last_decode == end and request.number == number:
+            end, rank, request = ends[0]
+            if request.last_decode == end and request.rank == rank:
                 return end - self._counter
             heapq.heappop(ends)
 
@@ -66,12 +66,12 @@ class Decoding:
         self.count += 1
         self._offsets += request.offset
         self._residues[-request.offset % self._block_size] += 1
-        heapq.heappush(self._ends, (request.last_decode, request.number, request))
+        heapq.heappush(self._ends, (request.last_decode, request.rank, request))
 
     def remove(self, request: Request) -> None:
         """Let a turn go and write what it has computed and sampled back to it."""
         computed = self._counter + request.offset
-        request.computed_tokens += computed - request.num_computed_tokens
+        request.work_tokens += computed - request.num_computed_tokens
         request.num_computed_tokens = computed
         request.num_output_tokens = request.max_tokens - (request.last_decode - self._counter)
         request.last_decode = -1
@@ -81,15 +81,15 @@ class Decoding:
 
     def skip(self, request: Request) -> None:
         """Leave a turn out of the coming step."""
-        number = request.number
+        rank = request.rank
         self.remove(request)
         request.offset -= 1
         request.last_decode = self._counter + 1 + request.max_tokens - request.num_output_tokens
-        request.number = number
+        request.rank = rank
         self.count += 1
         self._offsets += request.offset
         self._residues[-request.offset % self._block_size] += 1
-        heapq.heappush(self._ends, (request.last_decode, number, request))
+        heapq.heappush(self._ends, (request.last_decode, rank, request))
 
     def advance(self, steps: int) -> list[Request]:
         """Let so many steps pass; returns the turns that sampled their last token (they are still counted)."""
@@ -97,7 +97,7 @@ class Decoding:
         finished = []
         ends = self._ends
         while ends and ends[0][0] <= self._counter:
-            end, number, request = heapq.heappop(ends)
-            if request.last_decode == end and request.number == number:
+            end, rank, request = heapq.heappop(ends)
+            if request.last_decode == end and request.rank == rank:
                 finished.append(request)
         return finished

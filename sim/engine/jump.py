@@ -7,7 +7,7 @@ A plan holds until
 * the policy does something by itself: a pin expires, a gate's period passes, a key ages, a review is due;
 * a turn arrives that may be tried in the next step, or that frees blocks: not while the token budget is spent, and not
   behind a head that waits already, unless the order or a gate may prefer it. While the policy thinks about contexts of
-  paused programs (`reviews`, `recalls`), every arrival counts, and so does a step in which pins end or break or
+  paused programs (`reviews`), every arrival counts, and so does a step in which pins end or break or
   contexts are recalled;
 * the policy's answers may change with time alone (not `steady`): then every step is taken alone.
 

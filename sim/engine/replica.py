@@ -131,7 +131,7 @@ class Replica:
         scheduler, observer, gaps = self.scheduler, self.observer, self.gaps
         asked = False  # whether the policy saw the engine as it is since it ran out of work
         while True:
-            if not scheduler.has_work and (asked or not scheduler.governor.recalls):
+            if not scheduler.has_work and (asked or not scheduler.governor.has_away):
                 yield from self._sleep(self._wake_up_s())
             plan = scheduler.schedule(self.now_s)
             if observer is not None:
@@ -170,8 +170,8 @@ class Replica:
         return self._ends_later if self._alone or not jump.ends_turn() else self._ends_first
 
     def _wake_up_s(self) -> float:
-        """When to take a step although no turn is here: a recalled context arrives, or the policy may recall one."""
-        recall_s = self.scheduler.governor.recall_s
+        """When to take a step although no turn is here: a context arrives from below, or the policy may recall one."""
+        recall_s = self.scheduler.governor.review_away_s
         upload_s = max(self.now_s, self.scheduler.connector.next_upload_s())
         return min(recall_s if recall_s > self.now_s else math.inf, upload_s)
 

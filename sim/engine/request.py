@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import simpy
 
-from continuum_sim.engine.block_pool import Chain, Run
+from continuum_sim.engine.block_pool import BlockRun, Chain
 from continuum_sim.engine.offload.tier import Stretch
 from continuum_sim.policies.views import Foresight, ProgramView, TurnView
 
-Hits = list[tuple[Run, int, int]]
+Hits = list[tuple[BlockRun, int, int]]
 """Cached stretches (run, from block, to block) that follow one another from block 0."""
 
 
@@ -23,7 +23,7 @@ class Context:
         self.shared_blocks = shared_blocks
         """Blocks from the front whose content is the shared prefix; partly shared blocks are the program's own."""
         self.own = Chain()
-        self.pinned: list[Run] = []
+        self.pinned: list[BlockRun] = []
         """Blocks a pin keeps referenced."""
         self.upload: Upload | None = None
         """Its way back from a lower tier that the policy asked for, while it lasts."""
@@ -59,7 +59,7 @@ class Upload:
         self.program = program
         self.start = start
         self.stop = stop
-        self.table: list[Run] = []
+        self.table: list[BlockRun] = []
         """Blocks [0, start), and all of them in the end."""
         self.request: Request | None = None
         """The program's next turn, if it was let in before they have come."""
@@ -72,7 +72,6 @@ class Request:
         "arrival_s",
         "behind_s",
         "cached_tokens",
-        "computed_tokens",
         "context",
         "ended",
         "finish_s",
@@ -87,13 +86,13 @@ class Request:
         "num_computed_tokens",
         "num_output_tokens",
         "num_preemptions",
-        "number",
         "offset",
         "parent",
         "preempted_first_s",
         "preempted_from_s",
         "preempted_s",
         "prompt_tokens",
+        "rank",
         "recomputed_tokens",
         "reload_began_s",
         "reload_blocks",
@@ -103,6 +102,7 @@ class Request:
         "table",
         "tool",
         "turn",
+        "work_tokens",
     )
 
     def __init__(
@@ -143,13 +143,13 @@ class Request:
         self.parent = parent
         """Program that started this turn's as a sub-agent."""
         self.turn: TurnView
-        self.table: list[Run] = []
+        self.table: list[BlockRun] = []
         """Blocks with content; the request's further blocks are blank until it gives them up."""
         self.num_computed_tokens = 0
         """Tokens with KV at the end of the last step; while decoding, those at its start (see `offset`)."""
         self.num_output_tokens = 0
         self.num_preemptions = 0
-        self.number = -1
+        self.rank = -1
         """Rank in the order of admission to the batch, -1 while waiting."""
         self.offset = 0
         """While decoding: computed tokens minus the engine's decode counter."""
@@ -157,7 +157,7 @@ class Request:
         """While decoding: decode counter at which the last token is sampled; -1 otherwise."""
         self.cached_tokens = 0
         """Prefix hit at first admission."""
-        self.computed_tokens = 0
+        self.work_tokens = 0
         """Tokens computed for this turn, prefill and decode, again after a preemption included."""
         self.recomputed_tokens = 0
         """Of those, prefill tokens whose KV had been computed before and was lost."""

@@ -57,16 +57,18 @@ class Scheduler:
         self.step = 0
         """Steps carried out so far."""
         self.pool = BlockPool(config.usable_blocks)
-        self.contexts = Contexts(self.pool, config.block_size)
         self.connector = make_connector(config, self.pool, policy.retention, rebuild_s)
         """Leads to memory below the KV cache."""
+        self.contexts = Contexts(self.pool, self.connector, config.block_size)
         self.rebuild_s = self.connector.rebuild_s
         self.batch = Batch(config.block_size)
         self.running, self.decoding = self.batch.running, self.batch.decoding
         self.kv_cache_manager = KVCacheManager(self.pool, config.block_size)
         self.preemptions = 0
         with_step = None if log is None else self._with_step(log)
-        self.governor: Governor = Governor(policy, self, with_step, None if sibling is None else sibling.governor)
+        self.governor: Governor = Governor(
+            policy, self, self.contexts.pins, with_step, None if sibling is None else sibling.governor
+        )
         self.waiting = WaitingQueue(self.governor)
         self.reloads = Reloads(
             self.connector,
@@ -81,7 +83,6 @@ class Scheduler:
         self._watermark_blocks = config.watermark_blocks
         self._order = policy.order
         self._shows_arrivals = log is not None or policy.order.sees_cache or policy.admission.gated
-        self._recalls = policy.retention.recalls and self.connector.tiers is not None
         self._yields_to_growth = policy.retention.yields_to_growth
 
     # What policies see ----------------------------------------------------------------------------------
@@ -138,8 +139,7 @@ class Scheduler:
         if turn.index:
             self.contexts.keep_to(context, kept_blocks)
             usable_blocks = min(kept_blocks, (request.prompt_tokens - 1) // self.block_size)
-            if self.contexts.shrink_pin(context, usable_blocks):
-                self.governor.pin_shrunk(turn.program, usable_blocks, now_s)
+            self.contexts.shrink_pin(turn.program, usable_blocks, now_s)
             self.connector.prompt_keeps(context, kept_blocks, usable_blocks)
         if self._order.sees_cache:
             turn.cached_tokens = self.kv_cache_manager.get_computed_blocks(request)[1]
@@ -157,10 +157,8 @@ class Scheduler:
         Tells with the program whether the very next step may differ because of this.
         """
         free_before = self.pool.free
-        context = self.contexts[program_id]
-        self.contexts.unpin(context)
-        self.connector.leaves(context)
         program = self.governor.hand_over(program_id, to, now_s)
+        self.connector.leaves(self.contexts[program_id])
         matters = self.governor.policy.admission.gated or self.governor.reviews
         return program, self.pool.free != free_before or matters
 
@@ -185,11 +183,7 @@ class Scheduler:
         """Decide what the step that starts now computes, and take the blocks it needs."""
         plan = Plan()
         self.reloads.take_in(now_s)
-        for program in self.governor.begin_step(now_s, self._offload):
-            self._unpin(program.program_id)
-            plan.changed = True
-        if self._recalls and self.governor.recall(now_s, self._recall):
-            plan.changed = True
+        plan.changed = self.governor.begin_step(now_s)
         budget = self._schedule_running(plan, now_s)
         decoding = self.decoding
         decode_requests, decode_context = decoding.count, decoding.context_tokens()
@@ -259,7 +253,7 @@ class Scheduler:
                 place = self._order.victim([self.batch.turn_so_far(r) for r in order])
                 victim = order.pop(place)
                 at -= place < at
-                given = scheduled.pop(victim.number, 0)
+                given = scheduled.pop(victim.rank, 0)
                 budget += given
                 self._preempt(victim, given, now_s)
                 plan.preempted = [*plan.preempted, victim]
@@ -267,14 +261,14 @@ class Scheduler:
                     break
             else:
                 self.pool.allocate(blocks)
-                scheduled[request.number] = tokens
+                scheduled[request.rank] = tokens
                 budget -= tokens
                 at += 1
                 continue
             break
         skipped = []
         for request in order:
-            tokens = scheduled.get(request.number, 0)
+            tokens = scheduled.get(request.rank, 0)
             if not tokens:
                 if request.decoding and scheduled:  # else no step runs, in which it would have to stand still
                     self.decoding.skip(request)
@@ -295,7 +289,7 @@ class Scheduler:
         self.kv_cache_manager.cache_own(request, computed + scheduled_tokens)
         self.connector.request_preempted(request, now_s)
         self.pool.release(request.table, self.kv_cache_manager.blank_blocks(request, computed + scheduled_tokens))
-        request.turn.computed_tokens = request.computed_tokens
+        request.turn.computed_tokens = request.work_tokens
         request.known_tokens = max(request.known_tokens, computed)
         request.num_computed_tokens = 0
         request.num_preemptions += 1
@@ -369,7 +363,6 @@ class Scheduler:
         program = self.governor.pin_to_break(request.turn, now_s)
         if program is None:
             return False
-        self._unpin(program.program_id)
         self.waiting.pin_changed(program, now_s)
         plan.changed = True
         return True
@@ -379,19 +372,12 @@ class Scheduler:
         self.kv_cache_manager.allocate(request, hits, self._blocks(cached + tokens))
         request.num_computed_tokens = cached
         self._enter_batch(plan, request, now_s)
-        if self.governor.turn_admitted(request.turn, cached, now_s):
-            self.contexts.unpin(request.context)
+        self.governor.turn_admitted(request.turn, cached, now_s)
         self._take_chunk(plan, request, tokens)
 
     def _enter_batch(self, plan: Plan, request: Request, now_s: float) -> None:
         self.batch.enter(request, now_s)
         plan.admitted = [*plan.admitted, request]
-
-    def _offload(self, program: ProgramView, now_s: float) -> None:
-        self.connector.offload(self.contexts[program.program_id], now_s)
-
-    def _recall(self, program: ProgramView, now_s: float) -> int | None:
-        return self.connector.recall(program, self.contexts[program.program_id], now_s)
 
     # The end of a turn ----------------------------------------------------------------------------------
 
@@ -400,13 +386,11 @@ class Scheduler:
         request.finish_s = now_s
         self.batch.leave(request)
         computed = request.num_computed_tokens
-        table, context = request.table, request.context
-        if context.pinned:
-            self.contexts.unpin(context)
+        table = request.table
         decision = self.governor.turn_ended(
             request.turn,
             context_tokens=request.num_tokens,
-            computed_tokens=request.computed_tokens,
+            computed_tokens=request.work_tokens,
             tool=request.tool,
             last=request.last,
             blocks=computed // self.block_size,
@@ -425,12 +409,9 @@ class Scheduler:
         self.pool.merge(table)
         if isinstance(decision, PinFor):
             self.pool.release([], blank)
-            self.contexts.pin(context, table)
+            self.contexts.pin(request.turn.program, table, decision.ttl_s, now_s)
         else:
             self.pool.release(table, blank)
-
-    def _unpin(self, program_id: str) -> None:
-        self.contexts.unpin(self.contexts[program_id])
 
     # Blocks ---------------------------------------------------------------------------------------------
 
@@ -445,4 +426,4 @@ class Scheduler:
 
 
 def _rank(request: Request) -> int:
-    return request.number
+    return request.rank

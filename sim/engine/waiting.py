@@ -15,8 +15,8 @@ class WaitingQueue:
 
     def __init__(self, governor: Governor) -> None:
         policy = governor.policy
-        self._turns = make_turn_queue(policy.order, governor.allows if policy.admission.gated else None)
-        self._counts = governor.counts
+        allows = governor.allows if policy.admission.gated else None
+        self._turns = make_turn_queue(policy.order, governor.counts, allows)
         self.queued: Collection[object] = self._turns.entries
         """What is in the queue, for counting it."""
 
@@ -41,7 +41,6 @@ class WaitingQueue:
     def admit(self, request: Request) -> None:
         """Take out a turn that enters the batch, or waits for its blocks beside it."""
         self._turns.admit(request)
-        self._counts.reorders = self._turns.reorders
 
     def may_be_next(self, request: Request) -> bool:
         """Whether a turn just queued may be the next one to be tried."""

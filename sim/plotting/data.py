@@ -14,7 +14,7 @@ import pandas as pd
 from continuum_sim.errors import ConfigError
 from continuum_sim.results.measured import PROGRAM_JCT, counted_jct_s, counted_programs, drawn_in
 from continuum_sim.results.summary import KeptSlo, RunVerdict, Summary, TimeSplit
-from continuum_sim.spec import split_spec
+from continuum_sim.setup.notation import split_spec
 from continuum_sim.steady.served import Served
 
 JCT: Final = ("mean", "p50", "p90", "p95", "p99")

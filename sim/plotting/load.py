@@ -25,7 +25,7 @@ from continuum_sim.plotting.data import (
 )
 from continuum_sim.plotting.held import setting_columns
 from continuum_sim.plotting.swept import is_sweep, swept_cells
-from continuum_sim.results.compared import CompareResult, Run
+from continuum_sim.results.compared import ComparedRun, CompareResult
 from continuum_sim.results.files import MANIFEST, SUMMARY
 from continuum_sim.results.manifest_parts import ComparisonParts, read_manifest
 from continuum_sim.results.result import RunResult, load_run
@@ -121,7 +121,7 @@ def _compared(result: CompareResult) -> Iterator[tuple[dict[str, Any], Source | 
 class _ProgramsAlone:
     """A run of a comparison in memory, which keeps the table of programs and no other."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: ComparedRun) -> None:
         self._run, self.summary = run, run.summary
 
     def table(self, name: str) -> Any:

@@ -102,7 +102,7 @@ class ComparisonRow(msgspec.Struct, frozen=True, kw_only=True):
     """Those of all its runs, each once; one that some runs do not share says of how many it is."""
 
 
-class Run(msgspec.Struct, frozen=True):
+class ComparedRun(msgspec.Struct, frozen=True):
     """What a comparison keeps of one run."""
 
     summary: Summary
@@ -129,7 +129,7 @@ class CompareResult(Shown):
 
     def __init__(
         self,
-        runs: Sequence[Run],
+        runs: Sequence[ComparedRun],
         baseline: str,
         directory: Path | None = None,
         congested: Mapping[str, Congested] | None = None,

@@ -9,10 +9,10 @@ from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 
-from continuum_sim.cluster import LogDecision
 from continuum_sim.errors import ConfigError
 from continuum_sim.readers import read_lines
 from continuum_sim.traces.files import whole_file
+from continuum_sim.world.cluster import LogLine
 
 
 class DecisionRecord(NamedTuple):
@@ -49,7 +49,7 @@ def decision_line(record: DecisionRecord) -> bytes:
     return msgspec.json.encode(_Line(*record[:6], replica)) + b"\n"
 
 
-def keep_decisions(into: list[DecisionRecord]) -> LogDecision:
+def keep_decisions(into: list[DecisionRecord]) -> LogLine:
     """Return a log that keeps its entries in a list."""
 
     def log(*entry: Any) -> None:
@@ -59,7 +59,7 @@ def keep_decisions(into: list[DecisionRecord]) -> LogDecision:
 
 
 @contextmanager
-def decision_file(path: Path) -> Iterator[LogDecision]:
+def decision_file(path: Path) -> Iterator[LogLine]:
     """Open a file and give a log that writes to it as decisions are made."""
     with whole_file(path) as file:
         write = file.write

@@ -10,11 +10,11 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from continuum_sim.build import commit
-from continuum_sim.kept_settings import describe_settings
 from continuum_sim.policies import Routing
-from continuum_sim.resolve import ResolvedRun
 from continuum_sim.results.manifest_parts import SCHEMA_VERSION
-from continuum_sim.spec import routing_spec
+from continuum_sim.setup.kept_settings import describe_settings
+from continuum_sim.setup.notation import routing_spec
+from continuum_sim.setup.resolve import ResolvedRun
 from continuum_sim.vllm_defaults import MIRRORED_VLLM
 
 PINS_OUTLAST: Final = "pins_outlast_admission"

@@ -8,8 +8,8 @@ from typing import Final
 from continuum_sim.policies.planes import Policy, Retention
 from continuum_sim.results.summary import ReplicaSummary
 from continuum_sim.results.tally import Tally
-from continuum_sim.totals import EngineTotals
 from continuum_sim.traces.unfit import Fitting
+from continuum_sim.world.totals import EngineTotals
 
 _LOST_PINS: Final = 0.1
 """Share of pins ended by a move from which the router is worth a note."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from continuum_sim.records import ProgramRecord, TimelineRecord, TurnRecord
 from continuum_sim.results.recovered import LoadJcts
 from continuum_sim.results.tables import BATCH_ROWS, Columns, Sink, column_batch, columns_of
 from continuum_sim.results.tally import ReplicaTally, Tally
 from continuum_sim.steady.burst import Burst
 from continuum_sim.steady.length import RunLength
+from continuum_sim.world.records import ProgramRecord, TimelineRecord, TurnRecord
 
 _TURNS_PER_REPORT: Final = 1024
 

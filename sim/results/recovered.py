@@ -10,11 +10,11 @@ from statistics import fmean
 import msgspec
 import numpy as np
 
-from continuum_sim.records import ProgramRecord
 from continuum_sim.results.summary import RunRecovery, Summary
 from continuum_sim.steady.burst import Burst
 from continuum_sim.steady.recovery import recovery
 from continuum_sim.steady.verdict import Kind
+from continuum_sim.world.records import ProgramRecord
 
 
 class LoadJcts:

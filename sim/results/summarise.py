@@ -9,7 +9,6 @@ from typing import TypeVar
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from continuum_sim.cluster import Cluster
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.offload.tiers import TierTotals
 from continuum_sim.policies.host.counts import PolicyCounts
@@ -29,11 +28,12 @@ from continuum_sim.results.summary import (
     UnfitPrograms,
 )
 from continuum_sim.results.tally import ReplicaTally, Tally
-from continuum_sim.slo import NO_SLO, Slo
+from continuum_sim.setup.slo import NO_SLO, Slo
 from continuum_sim.steady.served import Served
-from continuum_sim.tools import ToolTotals
-from continuum_sim.totals import EngineTotals, totals_of
 from continuum_sim.traces.unfit import Fitting
+from continuum_sim.world.cluster import Cluster
+from continuum_sim.world.tools import ToolTotals
+from continuum_sim.world.totals import EngineTotals, totals_of
 
 _Part = TypeVar("_Part", bound=msgspec.Struct)
 

@@ -23,7 +23,7 @@ from continuum_sim.results.summary import (
     TimeSplit,
 )
 from continuum_sim.results.tables import Columns
-from continuum_sim.slo import PROGRAM_SAMPLES, TURN_SAMPLES, Slo
+from continuum_sim.setup.slo import PROGRAM_SAMPLES, TURN_SAMPLES, Slo
 from continuum_sim.steady.backlog import Backlog
 from continuum_sim.steady.burst import Burst
 from continuum_sim.steady.length import RunLength

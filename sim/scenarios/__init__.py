@@ -117,7 +117,7 @@ def _with_arrivals(where: str, base: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the settings with the arrivals that a rate is short for."""
     if "rate" not in base:
         return base
-    from continuum_sim.run_config import RunConfig
+    from continuum_sim.setup.run_config import RunConfig
 
     rest = {name: value for name, value in base.items() if name != "rate"}
     try:
@@ -152,7 +152,7 @@ def _check_about(where: str, about: Mapping[str, Any]) -> None:
 
 
 def _check_settings(where: str, base: Mapping[str, Any], grid: Mapping[str, Any]) -> None:
-    from continuum_sim.run_config import RunConfig
+    from continuum_sim.setup.run_config import RunConfig
 
     known = {item.name: item.default for item in fields(RunConfig)}
     for table, settings, names in (

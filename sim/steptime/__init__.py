@@ -11,10 +11,10 @@ from continuum_sim.steptime.calibrated import Calibrated, fit_calibrated
 from continuum_sim.steptime.fitted import Fitted, fit_step_times, load_fitted, save_fitted
 from continuum_sim.steptime.kind import StepTimeKind
 from continuum_sim.steptime.model import StepTime
+from continuum_sim.steptime.named import STEP_TIMES, make_step_time
 from continuum_sim.steptime.piecewise import PiecewiseStepTime
 from continuum_sim.steptime.profiled import Profiled
 from continuum_sim.steptime.roofline import Roofline
-from continuum_sim.steptime.spec import STEP_TIMES, make_step_time
 
 __all__ = [
     "STEP_TIMES",

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from continuum_sim.errors import ConfigError, SimulationError
-from continuum_sim.execute import execute
 from continuum_sim.policies import PolicyError
-from continuum_sim.resolve import resolve
+from continuum_sim.runs.execute import execute
+from continuum_sim.setup.resolve import resolve
 from continuum_sim.sweeps.plan import Cell
 from continuum_sim.sweeps.row import make_row
 from continuum_sim.sweeps.traces import open_trace

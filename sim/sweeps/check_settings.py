@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from continuum_sim.errors import ConfigError, shown
 from continuum_sim.policies import PolicyError
-from continuum_sim.run_config import RunConfig
+from continuum_sim.setup.run_config import RunConfig
 from continuum_sim.sweeps.settings import RATE, check_setting, read_value, read_values
 from continuum_sim.traces.arrivals import Poisson
 

@@ -12,11 +12,11 @@ import msgspec
 
 from continuum_sim.hardware import GpuSpec, ModelSpec, find_gpu, find_model
 from continuum_sim.policies import Policy
-from continuum_sim.replicas import parse_replicas
-from continuum_sim.resolve import arrivals_spec, resolve_policy
-from continuum_sim.run_config import RunConfig
-from continuum_sim.spec import parse_arrivals
-from continuum_sim.steptime.spec import make_step_time
+from continuum_sim.setup.notation import parse_arrivals
+from continuum_sim.setup.replicas import parse_replicas
+from continuum_sim.setup.resolve import arrivals_spec, resolve_policy
+from continuum_sim.setup.run_config import RunConfig
+from continuum_sim.steptime.named import make_step_time
 from continuum_sim.steptime.timed import untimed
 
 _ID_DIGITS: Final = 20

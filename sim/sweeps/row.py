@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Union, get_args, get_orig
 import msgspec
 
 from continuum_sim.engine.config import EngineConfig
-from continuum_sim.resolve import ResolvedRun
 from continuum_sim.results.measured import PROGRAM_JCT, counted_jct_s
 from continuum_sim.results.result import RunResult
 from continuum_sim.results.summary import Summary
-from continuum_sim.run_config import RunConfig
+from continuum_sim.setup.resolve import ResolvedRun
+from continuum_sim.setup.run_config import RunConfig
 from continuum_sim.sweeps.settings import RATE, kinds
 
 if TYPE_CHECKING:

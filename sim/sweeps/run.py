@@ -10,10 +10,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple, Unpack
 
-from continuum_sim.keywords import documented, named
 from continuum_sim.policies import Policy
 from continuum_sim.results.manifest import make_stamp
-from continuum_sim.settings_dict import BaseSettings
+from continuum_sim.setup.keywords import documented, named
+from continuum_sim.setup.settings_dict import BaseSettings
 from continuum_sim.sweeps.cell_run import Outcome, run_cell
 from continuum_sim.sweeps.plan import SweepPlan, SweepSpec, plan_sweep
 from continuum_sim.sweeps.result import Failure, SweepResult, shown_settings

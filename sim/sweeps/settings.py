@@ -12,11 +12,11 @@ import numpy as np
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.names import check_names
-from continuum_sim.run_config import run_settings
-from continuum_sim.seeds import parse_seeds
-from continuum_sim.setting_types import Arrivals
-from continuum_sim.settings import Kind
-from continuum_sim.spec import split_list, split_spec
+from continuum_sim.setup.notation import split_list, split_spec
+from continuum_sim.setup.run_config import run_settings
+from continuum_sim.setup.seeds import parse_seeds
+from continuum_sim.setup.setting_types import Arrivals
+from continuum_sim.setup.settings import Kind
 from continuum_sim.traces.arrivals import Poisson
 
 RATE: Final = "rate"

@@ -9,8 +9,8 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from continuum_sim.errors import ConfigError
-from continuum_sim.setting_types import Trace
-from continuum_sim.trace_source import TraceSource
+from continuum_sim.setup.setting_types import Trace
+from continuum_sim.setup.trace_source import TraceSource
 from continuum_sim.traces.load import bundled_traces, find_trace, trace_sha256
 from continuum_sim.traces.write import write_programs
 

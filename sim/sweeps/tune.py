@@ -12,15 +12,15 @@ from typing import Any, Final, Unpack
 import numpy as np
 
 from continuum_sim.errors import ConfigError, shown
-from continuum_sim.keywords import documented, named
 from continuum_sim.policies import PolicyError, Preset, find_preset
 from continuum_sim.policies.registry import load_plugins
-from continuum_sim.resolve import resolve_policy
 from continuum_sim.results.estimate import METRICS, measure
 from continuum_sim.results.measured import drawn_in
 from continuum_sim.results.paired import PairedDifference, paired_differences
-from continuum_sim.settings_dict import SameSettings
-from continuum_sim.spec import policy_settings, split_spec
+from continuum_sim.setup.keywords import documented, named
+from continuum_sim.setup.notation import policy_settings, split_spec
+from continuum_sim.setup.resolve import resolve_policy
+from continuum_sim.setup.settings_dict import SameSettings
 from continuum_sim.sweeps.plan import SweepSpec, plan_sweep
 from continuum_sim.sweeps.result import SweepResult, jct_by_seed
 from continuum_sim.sweeps.run import run_sweep

@@ -13,7 +13,7 @@ from continuum_sim.results.decisions import DecisionRecord, iter_decisions
 from continuum_sim.results.files import DECISIONS, check_rows, open_table, table_path
 from continuum_sim.results.manifest import PINS_OUTLAST
 from continuum_sim.results.result import RunResult
-from continuum_sim.spec import parse_policy
+from continuum_sim.setup.notation import parse_policy
 
 _ROWS: Final = 20_000
 """Rows of a table held as Python objects at once."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 
 import pytest
 
 import continuum_sim as cs
-from continuum_sim.policies import Admission, Gate, Order, Policy, PolicyError, Recall, Retention, Review
+from continuum_sim.policies import Admission, Gate, Order, Policy, PolicyError, Retention, Review
 from continuum_sim.policies.views import Moment, ProgramView, TurnView
 
 
@@ -40,14 +41,8 @@ class Mixed(Keyed, Order):
 
 @dataclass(frozen=True)
 class Thinks(Retention):
-    def review(self, pinned: Sequence[ProgramView], moment: Moment) -> Review:
+    def review(self, pinned: Sequence[ProgramView], away: Sequence[ProgramView], moment: Moment) -> Review:
         return Review((), 1.0)
-
-
-@dataclass(frozen=True)
-class Brings(Retention):
-    def recall(self, away: Sequence[ProgramView], moment: Moment) -> Recall:
-        return Recall((), 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +64,7 @@ def test_flags_follow_from_what_is_overridden() -> None:
         (True, True),
         (True, False),
     ]
-    assert [(one.reviews, one.recalls) for one in (Retention, Thinks, Brings)] == [
-        (False, False),
-        (True, False),
-        (False, True),
-    ]
+    assert [one.reviews for one in (Retention, Thinks)] == [False, True]
     assert [one.gated for one in (Admission, Holds, Starts)] == [False, True, True]
 
 
@@ -95,10 +86,35 @@ def test_a_flag_that_agrees_may_stay() -> None:
         (Order, "keyed", True, "Order2.keyed is True, but the class does not override key"),
         (Ageing, "time_varying", False, "overrides next_change_s"),
         (Thinks, "reviews", False, "overrides review"),
-        (Brings, "recalls", False, "overrides recall"),
         (Admission, "gated", True, "does not override allows or start"),
     ],
 )
 def test_a_flag_to_the_contrary_is_refused(base: type, flag: str, value: bool, said: str) -> None:
     with pytest.raises(PolicyError, match=said):
         type(f"{base.__name__}2", (base,), {flag: value})
+
+
+# Policies written for version 0.1 -----------------------------------------------------------------------------------
+
+
+def test_a_recall_is_told_where_it_went() -> None:
+    with pytest.raises(PolicyError, match=r"Old\.recall is part of review now: set recalls = True and answer from"):
+        type("Old", (Retention,), {"recall": lambda self, away, moment: None})
+    with pytest.raises(ImportError, match="there is no Recall any more: set Retention.recalls"):
+        exec("from continuum_sim.policies import Recall")
+    with pytest.raises(ImportError, match="there is no Recall any more"):
+        exec("from continuum_sim.policies.planes import Recall")
+
+
+def test_a_review_without_what_is_away_is_told_what_to_take() -> None:
+    with pytest.raises(PolicyError, match=r"expected \(self, pinned, away, moment\)"):
+        type("Old", (Retention,), {"review": lambda self, pinned, moment: Review()})
+
+
+@pytest.mark.parametrize(("module", "room"), [("pressure", "parts"), ("ttl", "rules"), ("governor", "host")])
+def test_a_module_that_moved_is_named_with_its_place(module: str, room: str) -> None:
+    place = f"continuum_sim.policies.{room}.{module} now"
+    with pytest.raises(ModuleNotFoundError, match=place):
+        import_module(f"continuum_sim.policies.{module}")
+    with pytest.raises(ModuleNotFoundError, match="No module named 'continuum_sim.policies.never'"):
+        import_module("continuum_sim.policies.never")

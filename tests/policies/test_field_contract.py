@@ -12,7 +12,7 @@ import pytest
 from continuum_sim.policies import PRESETS, Admission, Order, Policy, Retention, Review
 from continuum_sim.policies.planes import Decision, PinFor
 from continuum_sim.policies.views import Moment, ProgramView, TurnView
-from continuum_sim.simulation import SimulationError
+from continuum_sim.world.simulation import SimulationError
 from support.governed import Governed
 from support.programs import engine, program, turn
 from support.rules import Reviewed
@@ -82,7 +82,7 @@ def test_an_order_may_change_with_time_alone(stepwise: bool) -> None:
 class UntilNoon(Reviewed):
     """Pins without expiry, given up at the first step after 12 s."""
 
-    def review(self, pinned: Sequence[ProgramView], moment: Moment) -> Review:
+    def review(self, pinned: Sequence[ProgramView], away: Sequence[ProgramView], moment: Moment) -> Review:
         return Review(pinned, float("inf")) if moment.now_s >= 12 else Review((), 12.0)
 
 
@@ -126,7 +126,7 @@ class UntilTwoWait(Retention):
     def at_turn_end(self, program: ProgramView, moment: Moment) -> Decision:
         return PinFor(float("inf"))
 
-    def review(self, pinned: Sequence[ProgramView], moment: Moment) -> Review:
+    def review(self, pinned: Sequence[ProgramView], away: Sequence[ProgramView], moment: Moment) -> Review:
         return Review(pinned if moment.engine.num_waiting >= 2 else (), float("inf"))
 
 

@@ -30,7 +30,7 @@ def imported(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.py")), ids=lambda path: str(path.relative_to(FOLDER)))
 def test_a_rule_imports_nothing_that_acts(path: Path) -> None:
     for module in imported(path):
         top = module.partition(".")[0]
@@ -41,7 +41,7 @@ def test_a_rule_imports_nothing_that_acts(path: Path) -> None:
         assert allowed, f"{path.name} imports {module}"
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.py")), ids=lambda path: str(path.relative_to(FOLDER)))
 def test_a_rule_opens_and_prints_nothing(path: Path) -> None:
     calls = {
         node.func.id

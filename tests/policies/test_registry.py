@@ -19,8 +19,8 @@ from continuum_sim.policies.registry import (
     register_order,
     register_retention,
 )
-from continuum_sim.policies.ttl import Ttl
-from continuum_sim.policies.ttl_static import TtlStatic
+from continuum_sim.policies.rules.ttl import Ttl
+from continuum_sim.policies.rules.ttl_static import TtlStatic
 from continuum_sim.policies.views import Moment, ProgramView
 from support.rules import registered
 

@@ -17,7 +17,7 @@ from continuum_sim.names import Registry, check_names, nearest, unknown
 from continuum_sim.plotting.registry import find_figures
 from continuum_sim.policies import PolicyError
 from continuum_sim.scenarios import find_scenario
-from continuum_sim.spec import parse_arrivals, parse_policy, parse_routing
+from continuum_sim.setup.notation import parse_arrivals, parse_policy, parse_routing
 from continuum_sim.steptime import StepTime, StepTimeKind, make_step_time
 from continuum_sim.sweeps.settings import check_setting
 from continuum_sim.traces import TraceError

@@ -12,10 +12,10 @@ import continuum_sim as cs
 from continuum_sim.hardware import find_gpu, find_model
 from continuum_sim.policies.registry import PRESETS
 from continuum_sim.published import find_published
-from continuum_sim.resolve import resolve_engine
-from continuum_sim.run_config import RunConfig
 from continuum_sim.scenarios import Scenario, find_scenario, scenarios
-from continuum_sim.spec import parse_arrivals
+from continuum_sim.setup.notation import parse_arrivals
+from continuum_sim.setup.resolve import resolve_engine
+from continuum_sim.setup.run_config import RunConfig
 from continuum_sim.traces import find_trace
 from support.cli import cli, printed, refused
 

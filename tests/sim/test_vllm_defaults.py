@@ -12,10 +12,10 @@ import pytest
 import continuum_sim as cs
 from continuum_sim.hardware import find_gpu
 from continuum_sim.hardware.kv import kv_blocks, kv_memory
-from continuum_sim.machines import machines
-from continuum_sim.run_config import RunConfig
 from continuum_sim.scenarios import scenarios
+from continuum_sim.setup.run_config import RunConfig
 from continuum_sim.steptime.aiconfigurator import estimate_kv_blocks
+from continuum_sim.steptime.machines import machines
 from continuum_sim.vllm_defaults import GPU_MEMORY_UTILIZATION, MIRRORED_VLLM
 from support.cli import printed
 

@@ -17,7 +17,7 @@ from continuum_sim.engine.request import Request
 from continuum_sim.engine.scheduler import Scheduler
 from continuum_sim.policies.instants import SAME_INSTANT_S
 from continuum_sim.results.decisions import DecisionRecord, decision_line, keep_decisions
-from continuum_sim.spec import parse_policy
+from continuum_sim.setup.notation import parse_policy
 from continuum_sim.steptime.batch import StepBatch
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.validate.engines.in_process import COUNTS, DECISIONS, STEPS

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from continuum_sim.policies import Decision, Policy
+from continuum_sim.policies import Decision, PinFor, Policy
 from continuum_sim.policies.host.governor import Governor
+from continuum_sim.policies.host.pins import PinLedger
 from continuum_sim.policies.views import Foresight, ProgramView, TierView, TurnView
-from continuum_sim.spec import parse_policy
+from continuum_sim.setup.notation import parse_policy
 
 
 @dataclass
@@ -45,17 +46,39 @@ class HandTier:
         return tokens * 1e-3
 
 
+class HandContexts:
+    """Remembers what a ledger has freed; whether a context finds room to come back is what the test says."""
+
+    def __init__(self) -> None:
+        self.freed: list[str] = []
+        self.offloaded: list[str] = []
+        self.asked: list[str] = []
+        self.room = True
+
+    def unpin(self, program: ProgramView) -> None:
+        self.freed.append(program.program_id)
+
+    def offload(self, program: ProgramView, now_s: float) -> None:
+        assert program.pin is not None, "it is still there"
+        self.offloaded.append(program.program_id)
+
+    def recall(self, program: ProgramView, now_s: float) -> int | None:
+        self.asked.append(program.program_id)
+        return program.context_tokens if self.room else None
+
+
 @dataclass
 class Governed:
     """Tells a governor what happens to programs, in the shortest words."""
 
     spec: str | Policy
     engine: HandEngine = field(default_factory=HandEngine)
+    contexts: HandContexts = field(default_factory=HandContexts)
     governor: Governor = field(init=False)
 
     def __post_init__(self) -> None:
         policy = parse_policy(self.spec) if isinstance(self.spec, str) else self.spec
-        self.governor = Governor(policy, self.engine)
+        self.governor = Governor(policy, self.engine, PinLedger(self.contexts))
 
     @property
     def policy(self) -> Policy:
@@ -85,16 +108,20 @@ class Governed:
         foresight: Foresight | None = None,
     ) -> Decision:
         context = turn.prompt_tokens if context is None else context
-        return self.governor.turn_ended(
+        blocks = context if blocks is None else blocks
+        decision = self.governor.turn_ended(
             turn,
             context_tokens=context,
             computed_tokens=computed,
             tool=tool,
             last=last,
-            blocks=context if blocks is None else blocks,
+            blocks=blocks,
             now_s=at,
             foresight=foresight,
         )
+        if isinstance(decision, PinFor):
+            self.governor.pins.start(turn.program, decision.ttl_s, blocks, at)
+        return decision
 
     def live(
         self, program: str, at: float, until: float, context: int = 10, foresight: Foresight | None = None
@@ -106,7 +133,9 @@ class Governed:
 
     def step(self, at: float) -> list[str]:
         """Start a scheduler step; names of the programs whose pins end with it."""
-        return [program.program_id for program in self.governor.begin_step(at)]
+        self.contexts.freed.clear()
+        self.governor.begin_step(at)
+        return list(self.contexts.freed)
 
     def allows(self, turn: TurnView, at: float) -> bool:
         return self.governor.allows(turn, at)
@@ -128,11 +157,7 @@ class Governed:
 
     def recalls(self, at: float, *, room: bool = True) -> list[str]:
         """Names of the programs whose contexts are to come back from host memory; without room none does."""
-        asked: list[str] = []
-
-        def bring(program: ProgramView, now_s: float) -> int | None:
-            asked.append(program.program_id)
-            return program.context_tokens if room else None
-
-        self.governor.recall(at, bring)
-        return asked
+        self.contexts.asked.clear()
+        self.contexts.room = room
+        self.governor.begin_step(at)
+        return list(self.contexts.asked)

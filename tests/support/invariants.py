@@ -110,7 +110,8 @@ class InvariantObserver:
         for name, context in self.contexts.items():
             view = programs.get(name)
             pin = view.pin if view is not None else None
-            assert pin is not None or not context.pinned, "blocks stay pinned only while the policy's view says so"
+            held = context.pinned[-1].stop if context.pinned else 0
+            assert held == (0 if pin is None else pin.blocks), "policy and pool agree on what a pin holds"
             if view is not None and pin is not None and view.turn_end_s is not None:
                 assert now_s < pin.expires_s + 2 * SAME_INSTANT_S, "a pin outlived its time in a gap"
 

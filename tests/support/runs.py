@@ -8,19 +8,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from continuum_sim.cluster import ReplicaSetup
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.replica import StepObserver
 from continuum_sim.engine.token_gaps import TokenGaps
 from continuum_sim.policies import Policy, Routing
-from continuum_sim.records import ProgramRecord, TimelineRecord, TurnRecord
-from continuum_sim.simulation import Simulation
-from continuum_sim.spec import parse_policy, parse_routing
+from continuum_sim.setup.notation import parse_policy, parse_routing
 from continuum_sim.steptime.model import StepTime
-from continuum_sim.tools import ToolConfig, ToolOutcomes
-from continuum_sim.totals import EngineTotals
 from continuum_sim.traces.arrivals import Closed, FromTrace, OpenArrivals
 from continuum_sim.traces.schema import Program
+from continuum_sim.world.cluster import ReplicaSetup
+from continuum_sim.world.records import ProgramRecord, TimelineRecord, TurnRecord
+from continuum_sim.world.simulation import Simulation
+from continuum_sim.world.tools import ToolConfig, ToolOutcomes
+from continuum_sim.world.totals import EngineTotals
 from support.steptimes import constant
 
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.offload.config import TierConfig
 from continuum_sim.policies import PRESETS
-from continuum_sim.tools import ToolConfig, make_tool_config
 from continuum_sim.traces.schema import Child, Program, SharedPrefix, ToolCall, Turn
+from continuum_sim.world.tools import ToolConfig, make_tool_config
 
 VARIANTS = (
     "ttl-static:ttl=0.5",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from continuum_sim.traces import Gap, Program, TraceError, Turn, find_trace, read_programs, trace_stats
+from continuum_sim.traces import LongestCall, Program, TraceError, Turn, find_trace, read_programs, trace_stats
 
 
 def test_the_bundled_recording_has_the_figures_of_its_card() -> None:
@@ -35,7 +35,7 @@ def test_numbers_worked_by_hand() -> None:
     assert stats.kept_share == pytest.approx(170 / 500)
     assert stats.broken_prefixes == 1
     assert stats.tool_s_total == 4.0
-    assert stats.longest_gap == Gap("one", 1, "cat", 3.0)
+    assert stats.longest_gap == LongestCall("one", 1, "cat", 3.0)
     assert [(tool.tool, tool.calls, tool.total_s, tool.time_share) for tool in stats.tools] == [
         ("cat", 1, 3.0, 0.75),
         ("ls", 1, 1.0, 0.25),

@@ -12,7 +12,7 @@ from typer.main import get_command
 
 from continuum_sim.cli import main
 from continuum_sim.cli.app import app
-from continuum_sim.run_config import run_settings
+from continuum_sim.setup.run_config import run_settings
 from continuum_sim.steptime import Calibrated, StepBatch, load_fitted, save_fitted
 from continuum_sim.traces import write_programs
 from continuum_sim.validate.engines.options import EngineOptions

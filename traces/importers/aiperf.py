@@ -18,26 +18,26 @@ from continuum_sim.traces.importers.calls import Call, make_program
 from continuum_sim.traces.importers.fields import as_array, as_count, as_object, as_seconds, as_text, optional_object
 from continuum_sim.traces.importers.head import Head
 from continuum_sim.traces.importers.own import OWN, own_arrival, own_parent, own_prefix, refined, with_own_children
-from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source, each_row
+from continuum_sim.traces.importers.state import ImportState
 from continuum_sim.traces.schema import Program, SharedPrefix
 
 _NOT_TEXT = ("image", "images", "audio", "audios", "video", "videos")
 
 
-def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
-    for source, number, value in each_row(sources, session):
+def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
+    for source, number, value in each_row(sources, state):
         if isinstance(value, dict) and own_parent(value.get(OWN)):
             continue  # the program that started it brings it along
         try:
-            program = _program(value, f"{source.stem}-{number}", session)
+            program = _program(value, f"{source.stem}-{number}", state)
         except TraceError as error:
-            session.bad(error, source.path, number)
+            state.bad(error, source.path, number)
             continue
         yield program
 
 
-def _program(value: Any, default_name: str, session: Session) -> Program:
+def _program(value: Any, default_name: str, state: ImportState) -> Program:
     record = as_object(value, "the line")
     name = default_name if record.get("session_id") is None else as_text(record["session_id"], "session_id")
     turns = [as_object(t, f"turns[{i}]") for i, t in enumerate(as_array(record.get("turns"), "turns"))]
@@ -46,7 +46,7 @@ def _program(value: Any, default_name: str, session: Session) -> Program:
     context = 0
     if len(turns) > 1 and _is_system(turns[0]):
         text = _text(turns[0], "turns[0]")
-        context = session.needed_tokens("turns[0]").count(text)
+        context = state.needed_tokens("turns[0]").count(text)
         digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
         prefix = SharedPrefix(f"system-{digest[:16]}", context) if context else None
         turns = turns[1:]
@@ -56,7 +56,7 @@ def _program(value: Any, default_name: str, session: Session) -> Program:
         if turn.get("output_length") is None:
             raise TraceError(f"{place}.output_length is missing, expected how many tokens the answer has")
         output = as_count(turn["output_length"], f"{place}.output_length", 1)
-        prompt = max(1, context + _new_tokens(turn, place, session))
+        prompt = max(1, context + _new_tokens(turn, place, state))
         exact = optional_object(turn.get(OWN))
         if exact.get("input_tokens") is not None:
             prompt = as_count(exact["input_tokens"], f"{place}.{OWN}.input_tokens", 1)
@@ -64,12 +64,12 @@ def _program(value: Any, default_name: str, session: Session) -> Program:
         if index + 1 < len(turns):
             gap_s = as_seconds(turns[index + 1].get("delay") or 0.0, f"turns[{index + 1}].delay", 1e3)
         call = Call(prompt, output, kept_tokens=context if index else None, tool="delay", tool_s=gap_s)
-        calls.append(refined(call, exact or None, f"{place}.{OWN}", session))
+        calls.append(refined(call, exact or None, f"{place}.{OWN}", state))
         context = prompt + output
     arrival_s = own_arrival(own)
     if arrival_s is None and turns and turns[0].get("timestamp") is not None:
         arrival_s = as_seconds(turns[0]["timestamp"], "turns[0].timestamp", 1e3)
-    program = make_program(session.unique(name), calls, session, arrival_s=arrival_s, shared_prefix=prefix)
+    program = make_program(state.unique(name), calls, state, arrival_s=arrival_s, shared_prefix=prefix)
     return with_own_children(program, own)
 
 
@@ -79,11 +79,11 @@ def _is_system(turn: dict[str, Any]) -> bool:
     return turn.get("role") == "system" and all(turn.get(name) is None for name in others)
 
 
-def _new_tokens(turn: dict[str, Any], place: str, session: Session) -> int:
+def _new_tokens(turn: dict[str, Any], place: str, state: ImportState) -> int:
     exact = optional_object(turn.get(OWN))
     if exact.get("input_tokens") is not None:
         return 0
-    return session.needed_tokens(place).count(_text(turn, place))
+    return state.needed_tokens(place).count(_text(turn, place))
 
 
 def _text(turn: dict[str, Any], place: str) -> str:

@@ -25,8 +25,8 @@ from continuum_sim.traces.importers.families import Started, with_children
 from continuum_sim.traces.importers.fields import as_count, as_object, as_text, optional_object, refuse
 from continuum_sim.traces.importers.groups import Groups
 from continuum_sim.traces.importers.head import Head
-from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source, each_row
+from continuum_sim.traces.importers.state import ImportState
 from continuum_sim.traces.schema import Program
 
 _NANOSECONDS: Final = 1e9
@@ -57,15 +57,15 @@ class _Record(msgspec.Struct, array_like=True, gc=False):
 _LINES: Final = msgspec.json.Decoder(_Line)
 
 
-def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
+def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
     trees = Groups(by_time=True)
-    for source, number, line in each_row(sources, session, _LINES):
+    for source, number, line in each_row(sources, state, _LINES):
         try:
             if type(line) is not _Line:
                 raise TraceError("the line is no object, expected an object")
             metadata = as_object(line.metadata, "metadata")
             if line.error is not None or metadata.get("was_cancelled") or metadata.get("context_overflow_skip"):
-                session.note("calls that failed, left out")
+                state.note("calls that failed, left out")
                 continue
             record = _record(metadata, as_object(line.metrics, "metrics"))
             root = metadata.get("root_correlation_id") or record.session
@@ -73,18 +73,18 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
                 as_text(root, "metadata.root_correlation_id"), [str(source.path), number, record], record.start_ns
             )
         except TraceError as error:
-            session.bad(error, source.path, number)
+            state.bad(error, source.path, number)
     zero_ns: int | None = None
     for root, rows in trees:
         records = [_Record(*row) for _, _, row in rows]
         zero_ns = records[0].start_ns if zero_ns is None else zero_ns
         warm_up = sum(record.warm_up for record in records)
         if warm_up:
-            session.note("requests of the warm-up, before the measured window", warm_up)
+            state.note("requests of the warm-up, before the measured window", warm_up)
         try:
-            programs = _family(root, records, zero_ns, session)
+            programs = _family(root, records, zero_ns, state)
         except TraceError as error:
-            session.bad(TraceError(f"session {root}: {error.detail}", line=rows[0][1]), Path(rows[0][0]))
+            state.bad(TraceError(f"session {root}: {error.detail}", line=rows[0][1]), Path(rows[0][0]))
             continue
         yield from programs
 
@@ -124,7 +124,7 @@ def _count(metrics: dict[str, Any], names: tuple[str, ...], low: int, default: i
     return default
 
 
-def _family(root: str, records: list[_Record], zero_ns: int, session: Session) -> list[Program]:
+def _family(root: str, records: list[_Record], zero_ns: int, state: ImportState) -> list[Program]:
     """Return the programs of one session with its sub-agents."""
     by_name: dict[str, list[_Record]] = {}
     for record in records:
@@ -145,14 +145,14 @@ def _family(root: str, records: list[_Record], zero_ns: int, session: Session) -
             join = next((i for i, record in enumerate(own) if i > after and record.start_ns >= last_ns), None)
             program = made(child, depth + 1)
             if after < 0:
-                session.note("sub-agents that no turn started, imported as programs of their own")
+                state.note("sub-agents that no turn started, imported as programs of their own")
                 apart.append(program)
             else:
                 started.append(Started(program, after, join))
         waits = {one.join_turn for one in started if one.join_turn is not None}
         calls = [_call(own, index, waits) for index in range(len(own))]
-        unique = session.unique(root if name == root else f"{root}/{name}")
-        program = make_program(unique, calls, session, arrival_s=max(0, own[0].start_ns - zero_ns) / _NANOSECONDS)
+        unique = state.unique(root if name == root else f"{root}/{name}")
+        program = make_program(unique, calls, state, arrival_s=max(0, own[0].start_ns - zero_ns) / _NANOSECONDS)
         return with_children(program, started)
 
     roots = [name for name, parent in parents.items() if parent not in by_name or parent == name]

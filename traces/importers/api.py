@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from continuum_sim.traces.importers.head import Head
-from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source
+from continuum_sim.traces.importers.state import ImportState
 from continuum_sim.traces.schema import Program
 
 
@@ -28,7 +28,7 @@ class Importer:
     sniff
         From the beginning of a file, how sure it is that this is the format: 0 (it is not) to 1.
     read
-        Yields the programs of files of this format. One that cannot be used goes to `Session.bad`.
+        Yields the programs of files of this format. One that cannot be used goes to `ImportState.bad`.
     measured, derived, missing
         What the format records, what the importer works out from that, and what there is not.
     """
@@ -38,7 +38,7 @@ class Importer:
     source: str
     patterns: tuple[str, ...]
     sniff: Callable[[Head], float]
-    read: Callable[[Iterable[Source], Session], Iterator[Program]]
+    read: Callable[[Iterable[Source], ImportState], Iterator[Program]]
     measured: tuple[str, ...]
     derived: tuple[str, ...]
     missing: tuple[str, ...]

@@ -24,8 +24,8 @@ from continuum_sim.traces.importers.calls import Call, joined, make_program
 from continuum_sim.traces.importers.families import Started, with_children
 from continuum_sim.traces.importers.fields import as_count, as_time, optional_array, optional_object
 from continuum_sim.traces.importers.head import Head
-from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source, each_document
+from continuum_sim.traces.importers.state import ImportState
 from continuum_sim.traces.importers.values import reader
 from continuum_sim.traces.schema import Program
 
@@ -72,22 +72,22 @@ class _Trajectory(msgspec.Struct):
 _trajectory, _observation = reader(_Trajectory), reader(_Observation)
 
 
-def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
+def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
     def convert(found: _Trajectory, source: Source) -> list[Program]:
-        return _programs(found, source.stem, session)
+        return _programs(found, source.stem, state)
 
-    return each_document(sources, session, convert, _trajectory)
+    return each_document(sources, state, convert, _trajectory)
 
 
-def _programs(found: _Trajectory, stem: str, session: Session) -> list[Program]:
+def _programs(found: _Trajectory, stem: str, state: ImportState) -> list[Program]:
     apart: list[Program] = []
     side = [step for step in found.steps if optional_object(step.extra).get("is_sidechain") is True]
     steps = [step for step in found.steps if optional_object(step.extra).get("is_sidechain") is not True]
-    main = _program(found, steps, _names(found, stem)[0], session, apart, 0)
+    main = _program(found, steps, _names(found, stem)[0], state, apart, 0)
     if any(_is_call(step) for step in side):
-        session.note("sub-agents that no turn is known to have started, imported as programs of their own")
+        state.note("sub-agents that no turn is known to have started, imported as programs of their own")
         alone = msgspec.structs.replace(found, subagent_trajectories=None, final_metrics=None)
-        apart.append(_program(alone, side, f"{main.program_id}/sidechain", session, apart, 0))
+        apart.append(_program(alone, side, f"{main.program_id}/sidechain", state, apart, 0))
     return [main, *apart]
 
 
@@ -98,7 +98,7 @@ def _names(found: _Trajectory, stem: str) -> list[str]:
 
 
 def _program(
-    found: _Trajectory, steps: list[_Step], name: str, session: Session, apart: list[Program], depth: int
+    found: _Trajectory, steps: list[_Step], name: str, state: ImportState, apart: list[Program], depth: int
 ) -> Program:
     """Make the program of a trajectory, with the sub-agents in it that a step waited for; others go to ``apart``."""
     calls: list[int] = []
@@ -112,30 +112,30 @@ def _program(
         for other in _referred(step) if calls else []:
             referred.setdefault(other, len(calls) - 1)
     if copied:
-        session.note("steps copied from another trajectory, left out", copied)
+        state.note("steps copied from another trajectory, left out", copied)
     children = found.subagent_trajectories or []
     if children and depth == MAX_DEPTH:
         raise TraceError(f"sub-agents are nested too deeply, expected at most {MAX_DEPTH} levels")
-    own = session.unique(name)
+    own = state.unique(name)
     started: list[Started] = []
     for number, child in enumerate(children):
         names = _names(child, f"{number + 1}")
         after = next((referred[one] for one in names if one in referred), None)
-        program = _program(child, child.steps, f"{own}/{names[0]}", session, apart, depth + 1)
+        program = _program(child, child.steps, f"{own}/{names[0]}", state, apart, depth + 1)
         if after is None:
-            session.note("sub-agents that no turn is known to have started, imported as programs of their own")
+            state.note("sub-agents that no turn is known to have started, imported as programs of their own")
             apart.append(program)
         else:
             started.append(Started(program, after, after + 1 if after + 1 < len(calls) else None))
     waits = {one.join_turn for one in started}
     made = [
-        _call(steps, at, calls[i + 1] if i + 1 < len(calls) else None, i + 1 in waits, session)
+        _call(steps, at, calls[i + 1] if i + 1 < len(calls) else None, i + 1 in waits, state)
         for i, at in enumerate(calls)
     ]
     if depth == 0:
-        _compare(found, made, session)
+        _compare(found, made, state)
     times = (as_time(step.timestamp, "steps: timestamp") for step in steps if step.timestamp is not None)
-    return with_children(make_program(own, made, session, arrival_s=next(times, None)), started)
+    return with_children(make_program(own, made, state, arrival_s=next(times, None)), started)
 
 
 def _referred(step: _Step) -> Iterator[str]:
@@ -153,7 +153,7 @@ def _is_call(step: _Step) -> bool:
     return step.source == "agent" and metrics is not None and step.llm_call_count != 0 and bool(metrics.prompt_tokens)
 
 
-def _call(steps: list[_Step], at: int, until: int | None, waits: bool, session: Session) -> Call:
+def _call(steps: list[_Step], at: int, until: int | None, waits: bool, state: ImportState) -> Call:
     """Make the call of step ``at``; its tools are those of the steps up to ``until``, the next call."""
     place, metrics = f"steps[{at}].metrics", steps[at].metrics
     assert metrics is not None
@@ -161,7 +161,7 @@ def _call(steps: list[_Step], at: int, until: int | None, waits: bool, session: 
     output = as_count(metrics.completion_tokens or 0, f"{place}.completion_tokens")
     cached = min(prompt, as_count(metrics.cached_tokens or 0, f"{place}.cached_tokens"))
     if type(steps[at].llm_call_count) is int and steps[at].llm_call_count > 1:
-        session.note("steps that sum up several calls, taken as one")
+        state.note("steps that sum up several calls, taken as one")
     names: list[str] = []
     gap_s: float | None = None
     if until is not None:
@@ -178,13 +178,13 @@ def _call(steps: list[_Step], at: int, until: int | None, waits: bool, session: 
             began = as_time(steps[at].timestamp, f"steps[{at}].timestamp")
             gap_s = as_time(following.timestamp, f"steps[{until}].timestamp") - began
             if not humans:
-                session.note("gaps between steps, the time for the request itself included")
+                state.note("gaps between steps, the time for the request itself included")
         else:
-            session.note("steps without times, gap taken as 0 s")
+            state.note("steps without times, gap taken as 0 s")
     return Call(prompt, output, cached_tokens=cached, tool=joined(names) or "client", tool_s=gap_s)
 
 
-def _compare(found: _Trajectory, calls: list[Call], session: Session) -> None:
+def _compare(found: _Trajectory, calls: list[Call], state: ImportState) -> None:
     """Note where the file's own sums are others: a call is missing, or there is one too many."""
     final = optional_object(found.final_metrics)
     sums = {
@@ -192,7 +192,7 @@ def _compare(found: _Trajectory, calls: list[Call], session: Session) -> None:
         "total_completion_tokens": sum(call.output_tokens for call in calls),
     }
     if any(type(final.get(name)) is int and final[name] != own for name, own in sums.items()):
-        session.note("trajectories whose final_metrics are not the sums of their steps")
+        state.note("trajectories whose final_metrics are not the sums of their steps")
 
 
 def _sniff(head: Head) -> float:

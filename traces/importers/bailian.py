@@ -18,21 +18,21 @@ from continuum_sim.traces.importers.groups import Groups
 from continuum_sim.traces.importers.hashed_rows import Line, Row, checked, conversation, read_line
 from continuum_sim.traces.importers.head import Head
 from continuum_sim.traces.importers.prefixes import Prefixes
-from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source, each_row_as
+from continuum_sim.traces.importers.state import ImportState
 from continuum_sim.traces.schema import Program
 
 BLOCK_SIZE: Final = 16
 """Tokens in a block, as the names of the published files say (``qwen_traceA_blksz_16.jsonl``)."""
 
 
-def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
+def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
     groups = Groups()
     prefixes = Prefixes()
-    size = session.block_size or BLOCK_SIZE
+    size = state.block_size or BLOCK_SIZE
     last: dict[Any, str] = {}  # by the chat that a conversation ended with so far
     path, begun = Path(), 0
-    for source, number, line in each_row_as(sources, session, read_line):
+    for source, number, line in each_row_as(sources, state, read_line):
         if source.path != path:
             path = source.path
             last.clear()  # every file counts its chats anew
@@ -42,7 +42,7 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
             key = str(begun)
             begun += 1
             if parent is not None and parent != -1:
-                session.note("requests whose parent is not there, or has gone on otherwise, programs of their own")
+                state.note("requests whose parent is not there, or has gone on otherwise, programs of their own")
         try:
             if not isinstance(line, Line):
                 raise TraceError("the line is no object, expected an object")
@@ -52,13 +52,13 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
             groups.add(key, [str(path), number, f"{source.stem}-{chat}", checked(line, size, 1.0)])
         except TraceError as error:
             groups.drop(key)  # a conversation with a turn missing would be another conversation
-            session.bad(error, source.path, number)
+            state.bad(error, source.path, number)
     for _, rows in groups:
         file, number, name, _ = rows[0]
         try:
-            program = conversation(name, [Row(*row[3]) for row in rows], prefixes, session, BLOCK_SIZE)
+            program = conversation(name, [Row(*row[3]) for row in rows], prefixes, state, BLOCK_SIZE)
         except TraceError as error:
-            session.bad(TraceError(f"chat {name}: {error.detail}"), Path(file), number)
+            state.bad(TraceError(f"chat {name}: {error.detail}"), Path(file), number)
             continue
         yield program
 

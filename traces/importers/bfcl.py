@@ -25,24 +25,24 @@ from continuum_sim.traces.importers.fields import (
     optional_object,
 )
 from continuum_sim.traces.importers.head import Head
-from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source, each_program
+from continuum_sim.traces.importers.state import ImportState
 from continuum_sim.traces.schema import Program
 
 _FUNCTION = re.compile(r"\s*([\w.]+)\s*\(")
 _FAILED = "Error during inference"
 
 
-def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
-    return each_program(sources, session, _program)
+def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
+    return each_program(sources, state, _program)
 
 
-def _program(value: Any, session: Session) -> Program | None:
+def _program(value: Any, state: ImportState) -> Program | None:
     record = as_object(value, "the line")
     name = as_text(record.get("id"), "id")
     result = record.get("result")
     if record.get("input_token_count") is None and isinstance(result, str) and result.startswith(_FAILED):
-        session.note("entries that failed during inference, left out")
+        state.note("entries that failed during inference, left out")
         return None
     prompts = _turns(record.get("input_token_count"), "input_token_count", 1)
     outputs = _turns(record.get("output_token_count"), "output_token_count", 0)
@@ -57,7 +57,7 @@ def _program(value: Any, session: Session) -> Program | None:
         for step, (prompt, output) in enumerate(zip(inputs, answers, strict=True)):
             tool = _tool(log.get(f"step_{step}")) if step + 1 < len(inputs) else "user"
             calls.append(Call(prompt, output, tool=tool, tool_s=None))
-    return make_program(session.unique(name), calls, session)
+    return make_program(state.unique(name), calls, state)
 
 
 def _turns(value: Any, place: str, low: int) -> list[list[int]]:

@@ -10,7 +10,7 @@ import msgspec
 
 from continuum_sim.traces.check import check_program
 from continuum_sim.traces.errors import TraceError
-from continuum_sim.traces.importers.session import Session
+from continuum_sim.traces.importers.state import ImportState
 from continuum_sim.traces.schema import Program, SharedPrefix, ToolCall, Turn
 
 _MAX_NAME_CHARS = 80
@@ -52,7 +52,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
 def make_program(
     program_id: str,
     calls: Sequence[Call],
-    session: Session,
+    state: ImportState,
     *,
     arrival_s: float | None = None,
     shared_prefix: SharedPrefix | None = None,
@@ -73,7 +73,7 @@ def make_program(
     for index, call in enumerate(calls):
         prompt, output = call.input_tokens, call.output_tokens
         if output == 0:
-            session.note("turns without output, taken as 1 token")
+            state.note("turns without output, taken as 1 token")
             output = 1
         kept = 0
         if before is not None:
@@ -82,9 +82,9 @@ def make_program(
             turns.append(Turn(prompt, kept, output))
         else:
             tool_s = call.tool_s or 0.0
-            session.count_gap(known=call.tool_s is not None)
+            state.count_gap(known=call.tool_s is not None)
             if tool_s < 0:
-                session.note("gaps below 0 (requests that overlap, or clocks that differ), taken as 0 s")
+                state.note("gaps below 0 (requests that overlap, or clocks that differ), taken as 0 s")
                 tool_s = 0.0
             turns.append(Turn(prompt, kept, output, call.tool or "unknown", tool_s, call.tools))
         before, left_tokens = call, prompt + output

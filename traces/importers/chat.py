@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from continuum_sim.traces.importers.session import Session
+from continuum_sim.traces.importers.state import ImportState
 from continuum_sim.traces.schema import SharedPrefix
 
 
@@ -40,14 +40,14 @@ def _part(part: Any) -> str:
     return str(part)
 
 
-def system_prefix(messages: Sequence[Any], session: Session) -> SharedPrefix | None:
+def system_prefix(messages: Sequence[Any], state: ImportState) -> SharedPrefix | None:
     """Return the system prompt at the beginning of a conversation as a shared prefix, if its tokens can be counted."""
-    if session.tokens is None or not messages:
+    if state.tokens is None or not messages:
         return None
     first = messages[0]
     if not isinstance(first, dict) or first.get("role") not in ("system", "developer"):
         return None
     text = message_text(first)
-    tokens = session.tokens.count(text)
+    tokens = state.tokens.count(text)
     digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
     return SharedPrefix(f"system-{digest[:16]}", tokens) if tokens else None

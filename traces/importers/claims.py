@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from continuum_sim.traces.importers.api import Importer
-from continuum_sim.traces.importers.session import Session
+from continuum_sim.traces.importers.state import ImportState
 from continuum_sim.traces.schema import Program
 
 _NO_NAMES: Final = frozenset((None, "unknown", "client", "delay"))
@@ -49,14 +49,14 @@ class Claims(NamedTuple):
     missing: tuple[str, ...]
 
 
-def claims(importer: Importer, session: Session, seen: Seen) -> Claims:
+def claims(importer: Importer, state: ImportState, seen: Seen) -> Claims:
     """Return what these files had of what the format can have.
 
     What none of them had goes from ``measured`` to ``missing``; what some had says of how many.
     """
-    absent = _absent(session, seen)
+    absent = _absent(state, seen)
     shares = {
-        "tool_s": _share(session.gaps - session.unknown_gaps, session.gaps, "gaps"),
+        "tool_s": _share(state.gaps - state.unknown_gaps, state.gaps, "gaps"),
         "arrival_s": _share(seen.timed, seen.programs, "programs"),
     }
     derived = [_without(entry, {*absent, *({"shared_prefix", "children"} - seen.fields)}) for entry in importer.derived]
@@ -67,17 +67,17 @@ def claims(importer: Importer, session: Session, seen: Seen) -> Claims:
     return Claims(_kept(importer.measured, absent, shares), tuple(entry for entry in derived if entry), tuple(missing))
 
 
-def _absent(session: Session, seen: Seen) -> dict[str, str]:
+def _absent(state: ImportState, seen: Seen) -> dict[str, str]:
     """Return the fields that no record had, each with what stands in its place."""
-    untrue = sorted(session.not_measured)
+    untrue = sorted(state.not_measured)
     absent = {name: f"{name}: recorded too low at times, see what was adjusted" for name in untrue}
-    if not session.gaps:
+    if not state.gaps:
         absent["tool_s"] = "tool_s: programs of one turn have no gaps"
-    elif session.unknown_gaps == session.gaps:
+    elif state.unknown_gaps == state.gaps:
         absent["tool_s"] = "tool_s: no times in these files, 0 everywhere"
     if not seen.timed:
         absent["arrival_s"] = "arrival_s: no times in these files"
-    if session.gaps and "tool" not in seen.fields:
+    if state.gaps and "tool" not in seen.fields:
         absent["tool"] = "tool: no names in these files"
     return absent
 

@@ -43,23 +43,23 @@ from continuum_sim.traces.importers.claude_parts import Agent, Came, Part, Respo
 from continuum_sim.traces.importers.claude_sessions import read_conversations
 from continuum_sim.traces.importers.families import Started, with_children
 from continuum_sim.traces.importers.head import Head
-from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source
+from continuum_sim.traces.importers.state import ImportState
 from continuum_sim.traces.schema import Program, SharedPrefix
 
 
-def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
-    for part in read_conversations(sources, session):
+def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
+    for part in read_conversations(sources, state):
         try:
-            programs = _family(part, session)
+            programs = _family(part, state)
         except TraceError as error:
-            session.bad(error, Path(part.path))
+            state.bad(error, Path(part.path))
             continue
         del part  # which may be large
         yield from programs
 
 
-def _family(part: Part, session: Session) -> list[Program]:
+def _family(part: Part, state: ImportState) -> list[Program]:
     """Return a session's programs: the main conversation with its sub-agents, and those that nothing ties to it."""
     links = links_of(part)
     roots = [key for key in part.agents if not _ends_at_a_root(key, links)]
@@ -68,8 +68,8 @@ def _family(part: Part, session: Session) -> list[Program]:
     roots += [key for key in part.agents if key not in links and key not in roots]
     strays = sum(map(bool, roots))
     if strays:
-        session.note("sub-agents that no turn is known to have started, imported as programs of their own", strays)
-    return [_Maker(part, links, session).program(key) for key in part.agents if key in roots]
+        state.note("sub-agents that no turn is known to have started, imported as programs of their own", strays)
+    return [_Maker(part, links, state).program(key) for key in part.agents if key in roots]
 
 
 def _ends_at_a_root(key: str, links: dict[str, Link]) -> bool:
@@ -86,8 +86,8 @@ def _ends_at_a_root(key: str, links: dict[str, Link]) -> bool:
 class _Maker:
     """Makes the programs of a session."""
 
-    def __init__(self, part: Part, links: dict[str, Link], session: Session) -> None:
-        self._part, self._links, self._session = part, links, session
+    def __init__(self, part: Part, links: dict[str, Link], state: ImportState) -> None:
+        self._part, self._links, self._state = part, links, state
 
     def program(self, key: str) -> Program:
         """Make the program of an agent, its sub-agents in it."""
@@ -102,8 +102,8 @@ class _Maker:
             # A first prompt finds only what other sessions left: the same number in the same version is the same text.
             prompt = "-".join(part for part in ("claude-code", agent.version, agent.model) if part)
             prefix = SharedPrefix(f"{prompt}-{first.cached_tokens}", first.cached_tokens)
-        name = self._session.unique("/".join(part for part in (self._part.name, key) if part))
-        made = make_program(name, calls, self._session, arrival_s=agent.began, shared_prefix=prefix)
+        name = self._state.unique("/".join(part for part in (self._part.name, key) if part))
+        made = make_program(name, calls, self._state, arrival_s=agent.began, shared_prefix=prefix)
         return with_children(made, started)
 
     def _outputs(self, agent: Agent) -> list[int]:
@@ -115,16 +115,16 @@ class _Maker:
         for index, one in enumerate(agent.responses):
             tokens = one.output_tokens
             if one.is_placeholder:
-                self._session.unmeasured("output_tokens")
+                self._state.unmeasured("output_tokens")
                 if one.shown_tokens:
-                    self._session.note("responses whose recorded output is a placeholder, counted in their text")
+                    self._state.note("responses whose recorded output is a placeholder, counted in their text")
                     following = agent.responses[index + 1] if index + 1 < len(agent.responses) else None
                     grown = one.shown_tokens
                     if following is not None and following.input_tokens > one.input_tokens and not following.compacted:
                         grown = min(grown, following.input_tokens - one.input_tokens)
                     tokens = max(tokens, grown)
                 else:
-                    self._session.note("responses whose recorded output is a placeholder: the trace's are too low")
+                    self._state.note("responses whose recorded output is a placeholder: the trace's are too low")
             found.append(tokens)
         return found
 
@@ -141,15 +141,13 @@ class _Maker:
             if following.from_user:
                 names.append("human")
             if gap_s is None:
-                self._session.note("responses without times around them, gap taken as 0 s")
+                self._state.note("responses without times around them, gap taken as 0 s")
             elif gap_s < 0 and following.goes_on_from not in (None, index):
-                self._session.note("branches that ran at the same time (forked sessions), put one after the other")
+                self._state.note("branches that ran at the same time (forked sessions), put one after the other")
                 gap_s = None
         kept = kept_of_branch(agent.responses, index)
         if kept is not None:
-            self._session.note(
-                "turns after going back in the conversation, which keep what both branches have in common"
-            )
+            self._state.note("turns after going back in the conversation, which keep what both branches have in common")
         return Call(
             one.input_tokens,
             output_tokens,

@@ -30,7 +30,7 @@ from continuum_sim.traces.importers.claude_lines import (
 )
 from continuum_sim.traces.importers.claude_parts import CHARS_PER_TOKEN, Agent, Came, Part, Response
 from continuum_sim.traces.importers.fields import as_count, as_time, optional_object
-from continuum_sim.traces.importers.session import Session
+from continuum_sim.traces.importers.state import ImportState
 from continuum_sim.traces.importers.tokens import Tokens
 from continuum_sim.traces.importers.usage import read_usage
 
@@ -331,11 +331,11 @@ class _Reading:
             self._other = at if self._other is None else max(self._other, at)
 
 
-def check_results(part: Part, session: Session) -> None:
+def check_results(part: Part, state: ImportState) -> None:
     """Hold the output tokens of a stream's results against those of its responses."""
     if any(total > own for total, own in part.results):
-        session.note("results with more output tokens than their responses have, whose recorded outputs are too low")
-        session.unmeasured("output_tokens")
+        state.note("results with more output tokens than their responses have, whose recorded outputs are too low")
+        state.unmeasured("output_tokens")
 
 
 def _counts(message: Message) -> tuple[int, int, int]:

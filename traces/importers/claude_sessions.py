@@ -19,8 +19,8 @@ from continuum_sim.traces.importers.claude_lines import Line, read_line
 from continuum_sim.traces.importers.claude_parts import Agent, Part, Response
 from continuum_sim.traces.importers.claude_records import Reader, check_results
 from continuum_sim.traces.importers.groups import Groups
-from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source, each_item
+from continuum_sim.traces.importers.state import ImportState
 
 _NEVER: Final = float("inf")
 PIECE: Final = 1000
@@ -29,47 +29,47 @@ _COPIED_WITHIN_S: Final = 0.01
 """No model answers so soon."""
 
 
-def read_conversations(sources: Iterable[Source], session: Session) -> Iterator[Part]:
+def read_conversations(sources: Iterable[Source], state: ImportState) -> Iterator[Part]:
     """Yield every conversation with its sub-agents, in the order of their first prompts."""
     groups = Groups(Part, by_time=True)
     seen: dict[int, tuple[str, float | None]] = {}
     """Response to the first session that has it, and when it was written there."""
     for main, files in _files(sources):
-        _read_session(main, files, groups, seen, session)
+        _read_session(main, files, groups, seen, state)
     del seen  # about as large as what is read of a session
     for _, pieces in groups:
-        yield _joined(_whole(pieces), session)
+        yield _joined(_whole(pieces), state)
 
 
 def _read_session(
-    main: Source, files: Iterable[Source], groups: Groups, seen: dict[int, tuple[str, float | None]], session: Session
+    main: Source, files: Iterable[Source], groups: Groups, seen: dict[int, tuple[str, float | None]], state: ImportState
 ) -> None:
     """Read a session's files, and add what they have to ``groups``: nothing where a record is bad."""
-    parts = _parts_of(main, files, session)
+    parts = _parts_of(main, files, state)
     if parts is None:
-        session.note("sessions with a bad record, left out")
+        state.note("sessions with a bad record, left out")
         return
     for part in parts:
-        check_results(part, session)
+        check_results(part, state)
         key = f"{main.path.parent}\0{part.name}" if part.name else str(main.path)
         try:
             _add(part, key, groups, seen)
         except TraceError as error:
-            session.bad(error, main.path)
+            state.bad(error, main.path)
 
 
-def _parts_of(main: Source, files: Iterable[Source], session: Session) -> list[Part] | None:
+def _parts_of(main: Source, files: Iterable[Source], state: ImportState) -> list[Part] | None:
     """Return what a session's files have, or none where a record is bad; what reading it took is let go of."""
-    readers = _Readers(main, session)
+    readers = _Readers(main, state)
     broken = False
     for source in files:
         folder = source.path.parent
         run = folder.name if folder.parent.name == "workflows" else ""
-        for number, item in each_item(source, session):
+        for number, item in each_item(source, state):
             try:
                 readers.take(read_line(item), run, is_main=source is main)
             except TraceError as error:
-                session.bad(error, source.path, number)
+                state.bad(error, source.path, number)
                 broken = True
     return None if broken else list(readers.parts())
 
@@ -93,8 +93,8 @@ def _files(sources: Iterable[Source]) -> Iterator[tuple[Source, list[Source]]]:
 class _Readers:
     """The sessions of one file: nearly always one."""
 
-    def __init__(self, main: Source, session: Session) -> None:
-        self._main, self._session = main, session
+    def __init__(self, main: Source, state: ImportState) -> None:
+        self._main, self._state = main, state
         self._of: dict[str, Reader] = {}
         """By session id; several where a session went on under another one."""
         self._last: Reader | None = None
@@ -112,7 +112,7 @@ class _Readers:
                 reader = last
                 reader.part.name = name
         if reader is None:
-            reader = Reader(Part(name, str(self._main.path)), self._session.tokens)
+            reader = Reader(Part(name, str(self._main.path)), self._state.tokens)
         if name and begins:
             self._of.setdefault(name, reader)
         if is_main or last is None:
@@ -179,7 +179,7 @@ def _own_time(response: Response) -> float | None:
     return None if asked is None or first is None or first - asked < _COPIED_WITHIN_S else first
 
 
-def _joined(parts: list[Part], session: Session) -> Part:
+def _joined(parts: list[Part], state: ImportState) -> Part:
     """Return the parts of a conversation as one: what was copied from first, then each by what it adds.
 
     Nothing is left in ``parts``: a conversation may be large.
@@ -205,7 +205,7 @@ def _joined(parts: list[Part], session: Session) -> Part:
             into = whole.agents.setdefault(key, Agent(version=agent.version, model=agent.model, run=agent.run))
             copies += _append(into, key, agent, places)
     if copies:
-        session.note("responses that a resumed or forked session has too, counted once", copies)
+        state.note("responses that a resumed or forked session has too, counted once", copies)
     whole.agents = {key: agent for key, agent in whole.agents.items() if agent.responses}
     return whole
 

@@ -32,8 +32,8 @@ from continuum_sim.traces.importers.codex_records import WAITING, Response, Thre
 from continuum_sim.traces.importers.families import Started, with_children
 from continuum_sim.traces.importers.groups import Groups
 from continuum_sim.traces.importers.head import Head
-from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source, each_row_as
+from continuum_sim.traces.importers.state import ImportState
 from continuum_sim.traces.schema import Program
 
 _NEVER = float("-inf")
@@ -41,57 +41,57 @@ _COPY_S = 1.0
 """A session that repeats another one's records writes them when it starts, all within this time."""
 
 
-def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
+def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
     threads = Groups(by_time=True)
     lines = _Lines()
     path = Path()
     for source in sources:
         path = source.path
-        thread = _thread(source, session)
+        thread = _thread(source, state)
         if thread is not None:
             key = lines.add(thread.thread_id or source.stem, thread)
             for one in thread.responses:
                 threads.add(key, _packed(one), _NEVER if thread.start_s is None else thread.start_s)
             thread.responses.clear()
     first_s = min((at for at in lines.start_s.values() if at is not None), default=0.0)
-    for _, members in _families(threads, lines, session):
-        family = _Family(lines, {key: [_unpacked(row) for row in rows] for key, rows in members}, first_s, session)
+    for _, members in _families(threads, lines, state):
+        family = _Family(lines, {key: [_unpacked(row) for row in rows] for key, rows in members}, first_s, state)
         name = lines.names[members[0][0]]
         members.clear()
         try:
             programs = family.programs()
         except TraceError as error:
-            session.bad(TraceError(f"session {name}: {error.detail}"), path)
+            state.bad(TraceError(f"session {name}: {error.detail}"), path)
             continue
         yield from programs
 
 
-def _thread(source: Source, session: Session) -> Thread | None:
+def _thread(source: Source, state: ImportState) -> Thread | None:
     """Return the rollout in a file, or none where something in it cannot be used."""
-    thread, skipped = Thread(), session.skipped
-    for _, number, (kind, at, payload) in each_row_as([source], session, read_record):
+    thread, skipped = Thread(), state.skipped
+    for _, number, (kind, at, payload) in each_row_as([source], state, read_record):
         try:
             thread.take(kind, at, payload)
         except TraceError as error:
-            session.bad(error, source.path, number)
+            state.bad(error, source.path, number)
             break
-    if session.skipped > skipped:
-        session.note("sessions with a bad record, left out")
+    if state.skipped > skipped:
+        state.note("sessions with a bad record, left out")
         return None
     if not thread.responses:
         detail = "no token_count event with counts in it, expected one a response (older versions of Codex wrote none)"
-        session.bad(TraceError(detail), source.path)
+        state.bad(TraceError(detail), source.path)
         return None
     return thread
 
 
-def _families(threads: Groups, lines: _Lines, session: Session) -> Groups:
+def _families(threads: Groups, lines: _Lines, state: ImportState) -> Groups:
     """Return the rollouts with what each alone has of its line, by the family that they are of."""
     families = Groups(by_time=True)
     for key, rows in threads:
         own = lines.own(key, rows)
         if len(own) < len(rows):
-            session.note("responses that several sessions have (forked or copied), taken once", len(rows) - len(own))
+            state.note("responses that several sessions have (forked or copied), taken once", len(rows) - len(own))
         if own:
             start_s = lines.start_s[key]
             families.add(lines.root(key), [key, own], _NEVER if start_s is None else start_s)
@@ -172,8 +172,8 @@ class _Lines:
 class _Family:
     """The rollouts of an agent and of the sub-agents below it."""
 
-    def __init__(self, lines: _Lines, members: dict[str, list[Response]], first_s: float, session: Session) -> None:
-        self._lines, self._members, self._first_s, self._session = lines, members, first_s, session
+    def __init__(self, lines: _Lines, members: dict[str, list[Response]], first_s: float, state: ImportState) -> None:
+        self._lines, self._members, self._first_s, self._state = lines, members, first_s, state
         self._apart: list[Program] = []
         self._left = set(members)
 
@@ -184,7 +184,7 @@ class _Family:
             parent = self._lines.parent(key)
             if key in self._left and (parent not in self._members or self._lines.root(key) == key):
                 if parent or self._lines.is_stray(key):
-                    self._session.note("sub-agents without the session that started them, programs of their own")
+                    self._state.note("sub-agents without the session that started them, programs of their own")
                 found.append(self._program(key, "", 0))
         # Agents that start each other in a circle.
         found.extend(self._program(key, "", MAX_DEPTH) for key in self._members if key in self._left)
@@ -193,7 +193,7 @@ class _Family:
     def _program(self, key: str, above: str, depth: int) -> Program:
         self._left.discard(key)
         own, lines = self._members[key], self._lines
-        name = self._session.unique(f"{above}/{lines.names[key]}" if above else lines.names[key])
+        name = self._state.unique(f"{above}/{lines.names[key]}" if above else lines.names[key])
         started: list[Started] = []
         for child in [one for one in self._members if one in self._left and lines.parent(one) == key]:
             if child not in self._left:
@@ -206,19 +206,19 @@ class _Family:
                 after = sum(one.answered is not None and one.answered <= start_s for one in own) - 1
             program = self._program(child, name, depth + 1)
             if after < 0:
-                self._session.note("sub-agents that no turn started, imported as programs of their own")
+                self._state.note("sub-agents that no turn started, imported as programs of their own")
                 self._apart.append(program)
                 continue
             started.append(Started(program, after, _join(own, after, self._members[child][-1].answered)))
         waits = {one.join_turn for one in started if one.join_turn is not None}
         copied_s = lines.start_s[key] if key in lines.copies else None
         calls = [
-            _call(one, index + 1 in waits, index == len(own) - 1, copied_s, self._session)
+            _call(one, index + 1 in waits, index == len(own) - 1, copied_s, self._state)
             for index, one in enumerate(own)
         ]
         start_s = lines.start_s[key]
         arrival_s = None if start_s is None else max(0.0, start_s - self._first_s)
-        return with_children(make_program(name, calls, self._session, arrival_s=arrival_s), started)
+        return with_children(make_program(name, calls, self._state, arrival_s=arrival_s), started)
 
 
 def _join(own: list[Response], after: int, ended: float | None) -> int | None:
@@ -231,7 +231,7 @@ def _join(own: list[Response], after: int, ended: float | None) -> int | None:
     return None
 
 
-def _call(one: Response, waits: bool, last: bool, copied_s: float | None, session: Session) -> Call:
+def _call(one: Response, waits: bool, last: bool, copied_s: float | None, state: ImportState) -> Call:
     """Make the call of a response; where the next one waits for sub-agents, the gap is what other tools took."""
     names = [*one.names, *(("human",) if one.human else ())]
     gap_s: float | None = None
@@ -239,11 +239,11 @@ def _call(one: Response, waits: bool, last: bool, copied_s: float | None, sessio
     if waits:
         gap_s = 0.0 if until is None or one.answered is None else max(0.0, until - one.answered)
     elif copied_s is not None and one.answered is not None and abs(one.answered - copied_s) <= _COPY_S:
-        session.note("responses copied from a session that was not read, whose times are lost")
+        state.note("responses copied from a session that was not read, whose times are lost")
     elif until is not None and one.answered is not None:
         gap_s = until - one.answered
     elif not last:
-        session.note("responses without times around them, gap taken as 0 s")
+        state.note("responses without times around them, gap taken as 0 s")
     return Call(
         one.prompt,
         one.output,

@@ -13,7 +13,7 @@ from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.importers.calls import Call, joined, make_program
 from continuum_sim.traces.importers.families import Started, with_children
 from continuum_sim.traces.importers.groups import Groups
-from continuum_sim.traces.importers.session import Session
+from continuum_sim.traces.importers.state import ImportState
 from continuum_sim.traces.schema import Program
 
 _AT_START = float("-inf")
@@ -87,25 +87,25 @@ class Conversations:
         self._originals.update(response.id for response in one.responses if not response.copied)
         self._held.add(str(self._count), msgspec.msgpack.encode(one), _AT_START if one.start is None else one.start)
 
-    def programs(self, session: Session, path: Path) -> Iterator[Program]:
+    def programs(self, state: ImportState, path: Path) -> Iterator[Program]:
         """Yield the programs; what cannot be used is a bad record of ``path``."""
         families = Groups(by_time=True)
         seen: set[str] = set()
         for _, (row,) in self._held:
             one = _decode(row)
-            self._keep_own(one, seen, session)
+            self._keep_own(one, seen, state)
             if one.responses:
                 at = _AT_START if one.start is None else one.start
                 families.add(self._root(one.name), msgspec.msgpack.encode(one), at)
         for root, rows in families:
             try:
-                programs = _Family(root, [_decode(row) for row in rows], session).programs()
+                programs = _Family(root, [_decode(row) for row in rows], state).programs()
             except TraceError as error:
-                session.bad(TraceError(f"session {root}: {error.detail}"), path)
+                state.bad(TraceError(f"session {root}: {error.detail}"), path)
                 continue
             yield from programs
 
-    def _keep_own(self, one: Conversation, seen: set[str], session: Session) -> None:
+    def _keep_own(self, one: Conversation, seen: set[str], state: ImportState) -> None:
         """Take out of a conversation the responses that it repeats."""
         whole = one.responses
         one.responses = [r for r in whole if r.id not in seen and not (r.copied and r.id in self._originals)]
@@ -113,7 +113,7 @@ class Conversations:
         if len(one.responses) == len(whole):
             return
         times = len(whole) - len(one.responses)
-        session.note("responses that several sessions have (forked or copied), taken once", times)
+        state.note("responses that several sessions have (forked or copied), taken once", times)
         if one.responses and one.responses[0] is not whole[0]:
             # A branch begins when a person went on from what it repeats.
             first = one.responses[0]
@@ -131,8 +131,8 @@ class Conversations:
 class _Family:
     """The conversations of an agent and of the sub-agents below it."""
 
-    def __init__(self, root: str, members: list[Conversation], session: Session) -> None:
-        self._session = session
+    def __init__(self, root: str, members: list[Conversation], state: ImportState) -> None:
+        self._state = state
         self._apart: list[Program] = []
         self._tops: list[Conversation] = []
         self._left: dict[str, Conversation] = {}
@@ -148,14 +148,14 @@ class _Family:
         while self._left:
             known = [name for name, one in self._left.items() if one.parent not in self._left] or list(self._left)
             one = self._left.pop(known[0])
-            self._session.note("sub-agents without the session that started them, programs of their own")
+            self._state.note("sub-agents without the session that started them, programs of their own")
             found.append(self._program(one, one.parent, 0))
         return found + self._apart
 
     def _program(self, one: Conversation, above: str, depth: int) -> Program:
         if depth > MAX_DEPTH:
             raise TraceError(f"sub-agents are nested too deeply, expected at most {MAX_DEPTH} levels")
-        name = self._session.unique(f"{above}/{one.name}" if above else one.name)
+        name = self._state.unique(f"{above}/{one.name}" if above else one.name)
         started: list[Started] = []
         ends: dict[int, float | None] = {}
         for key in [key for key, child in self._left.items() if child.parent == one.name]:
@@ -163,17 +163,15 @@ class _Family:
             after, ended = _after(one, child), child.responses[-1].answered
             program = self._program(child, name, depth + 1)
             if after < 0:
-                self._session.note(
-                    "sub-agents that no turn is known to have started, imported as programs of their own"
-                )
+                self._state.note("sub-agents that no turn is known to have started, imported as programs of their own")
                 self._apart.append(program)
                 continue
             join = after + 1 if _waits(one, after, ended) else None
             started.append(Started(program, after, join))
             if join is not None:
                 ends[join] = ended
-        calls = [_call(one.responses, index, ends, self._session) for index in range(len(one.responses))]
-        return with_children(make_program(name, calls, self._session, arrival_s=one.start), started)
+        calls = [_call(one.responses, index, ends, self._state) for index in range(len(one.responses))]
+        return with_children(make_program(name, calls, self._state, arrival_s=one.start), started)
 
 
 def _after(parent: Conversation, child: Conversation) -> int:
@@ -192,7 +190,7 @@ def _waits(parent: Conversation, after: int, ended: float | None) -> bool:
     return ended is None or heard == _AT_START or heard >= ended
 
 
-def _call(responses: list[Response], index: int, ends: dict[int, float | None], session: Session) -> Call:
+def _call(responses: list[Response], index: int, ends: dict[int, float | None], state: ImportState) -> Call:
     """Make the call of a response; where the next one waits for a sub-agent, the gap is what other tools took."""
     one = responses[index]
     gap_s: float | None = None
@@ -206,11 +204,11 @@ def _call(responses: list[Response], index: int, ends: dict[int, float | None], 
         elif until is not None and one.answered is not None:
             gap_s = until - one.answered
         else:
-            session.note("responses without times around them, gap taken as 0 s")
+            state.note("responses without times around them, gap taken as 0 s")
     return Call(
         one.prompt,
         one.output,
-        kept_tokens=_kept(responses, index, session),
+        kept_tokens=_kept(responses, index, state),
         cached_tokens=one.cached,
         compacted=one.compacted,
         output_dropped=one.dropped,
@@ -219,12 +217,12 @@ def _call(responses: list[Response], index: int, ends: dict[int, float | None], 
     )
 
 
-def _kept(responses: list[Response], index: int, session: Session) -> int | None:
+def _kept(responses: list[Response], index: int, state: ImportState) -> int | None:
     """Return the tokens in common with the response before, where a person went back; else lengths decide."""
     one = responses[index]
     if one.after is None or not index or one.compacted:
         return None
-    session.note("turns after going back in the conversation, which keep what both branches have in common")
+    state.note("turns after going back in the conversation, which keep what both branches have in common")
     before = next((other for other in responses[:index] if other.id == one.after), None)
     if before is None:
         return 0

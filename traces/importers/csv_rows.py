@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator
 
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.importers.fields import refuse
-from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source
+from continuum_sim.traces.importers.state import ImportState
 
 
 def each_csv_row(
-    sources: Iterable[Source], session: Session, columns: Iterable[str]
+    sources: Iterable[Source], state: ImportState, columns: Iterable[str]
 ) -> Iterator[tuple[Source, int, dict[str, str]]]:
     """Yield ``(file, line number, value by column)``; a file without one of ``columns`` is bad as a whole."""
     for source in sources:
@@ -24,7 +24,7 @@ def each_csv_row(
                 if column not in names:
                     raise TraceError(f"the first line has no column {column!r}, expected {', '.join(columns)}")
         except TraceError as error:
-            session.bad(error, source.path, first)
+            state.bad(error, source.path, first)
             continue
         for number, line in lines:
             try:
@@ -32,7 +32,7 @@ def each_csv_row(
                 if len(cells) != len(names):
                     raise TraceError(f"{len(cells)} values in the line, expected {len(names)}")
             except TraceError as error:
-                session.bad(error, source.path, number)
+                state.bad(error, source.path, number)
                 continue
             yield source, number, dict(zip(names, cells, strict=True))
 

@@ -28,31 +28,31 @@ from continuum_sim.traces.importers.api import Importer
 from continuum_sim.traces.importers.conversations import Conversations
 from continuum_sim.traces.importers.gemini_records import Log, read_record
 from continuum_sim.traces.importers.head import Head
-from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source, each_row_as
+from continuum_sim.traces.importers.state import ImportState
 from continuum_sim.traces.schema import Program
 
 
-def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
+def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
     conversations = Conversations()
     path = Path()
     for source in sources:
-        path, skipped, log = source.path, session.skipped, Log(source)
-        for _, number, record in each_row_as([source], session, read_record):
+        path, skipped, log = source.path, state.skipped, Log(source)
+        for _, number, record in each_row_as([source], state, read_record):
             try:
                 log.take(record)
             except TraceError as error:
-                session.bad(error, path, number)
+                state.bad(error, path, number)
                 break
-        if session.skipped > skipped:
-            session.note("sessions with a bad record, left out")
+        if state.skipped > skipped:
+            state.note("sessions with a bad record, left out")
             continue
         found = log.found()
         if not found:
-            session.bad(TraceError("no response with token counts in it, expected at least one"), path)
+            state.bad(TraceError("no response with token counts in it, expected at least one"), path)
         for one in found:
             conversations.add(one)
-    yield from conversations.programs(session, path)
+    yield from conversations.programs(state, path)
 
 
 def _sniff(head: Head) -> float:

@@ -12,7 +12,7 @@ from continuum_sim.traces.importers.calls import Call, make_program
 from continuum_sim.traces.importers.fields import as_count, as_seconds, as_time, optional_object
 from continuum_sim.traces.importers.own import OWN, own_prefix, refined, with_own_children
 from continuum_sim.traces.importers.prefixes import HashIds, Prefixes, as_hash_ids, kept_tokens
-from continuum_sim.traces.importers.session import Session
+from continuum_sim.traces.importers.state import ImportState
 from continuum_sim.traces.importers.values import decode, decode_if
 from continuum_sim.traces.schema import Program, SharedPrefix
 
@@ -112,13 +112,13 @@ def checked(line: Line, size: int, per_second: float) -> Row:
     )
 
 
-def block_size(own: Any, session: Session, default: int) -> int:
+def block_size(own: Any, state: ImportState, default: int) -> int:
     """Return how many tokens a block of a row has: what our exporter wrote, the user said, or the format has."""
-    usual = session.block_size or default
+    usual = state.block_size or default
     return as_count(own.get("block_size") or usual, "block_size", 1) if isinstance(own, dict) else usual
 
 
-def conversation(name: str, rows: list[Row], prefixes: Prefixes, session: Session, default_size: int) -> Program:
+def conversation(name: str, rows: list[Row], prefixes: Prefixes, state: ImportState, default_size: int) -> Program:
     """Put the rows of one conversation together to a program.
 
     Raises
@@ -128,8 +128,8 @@ def conversation(name: str, rows: list[Row], prefixes: Prefixes, session: Sessio
     """
     calls: list[Call] = []
     before: tuple[Sequence[int], int, int] | None = None
-    sizes = [block_size(row.own, session, default_size) for row in rows]
-    adding = _adds(rows, sizes[0], session)
+    sizes = [block_size(row.own, state, default_size) for row in rows]
+    adding = _adds(rows, sizes[0], state)
     for index, row in enumerate(rows):
         prompt, output, ids = row.input_tokens, max(1, row.output_tokens), row.ids
         kept: int | None = None
@@ -141,33 +141,33 @@ def conversation(name: str, rows: list[Row], prefixes: Prefixes, session: Sessio
         before = (ids, prompt, output) if ids else None
         call = Call(prompt, output, kept_tokens=kept)
         if index + 1 < len(rows):
-            call = Call(prompt, output, kept_tokens=kept, tool="delay", tool_s=_gap(row, rows[index + 1], session))
-        calls.append(refined(call, row.own, OWN, session))
+            call = Call(prompt, output, kept_tokens=kept, tool="delay", tool_s=_gap(row, rows[index + 1], state))
+        calls.append(refined(call, row.own, OWN, state))
     first = rows[0]
     program = make_program(
-        session.unique(name),
+        state.unique(name),
         calls,
-        session,
+        state,
         arrival_s=_arrival(first),
         shared_prefix=_prefix(first, calls[0].input_tokens, prefixes, sizes[0]),
     )
     return with_own_children(program, optional_object(first.own))
 
 
-def gap_between(before_s: float | None, after_s: float | None, session: Session) -> float | None:
+def gap_between(before_s: float | None, after_s: float | None, state: ImportState) -> float | None:
     """Return the time between the starts of two requests, the service of the first one included; none if unknown."""
     if before_s is None or after_s is None:
-        session.note("turns without delay and timestamp, gap taken as 0 s")
+        state.note("turns without delay and timestamp, gap taken as 0 s")
         return None
-    session.note("gaps between timestamps, the time for the request itself included")
+    state.note("gaps between timestamps, the time for the request itself included")
     return after_s - before_s
 
 
-def _gap(row: Row, following: Row, session: Session) -> float | None:
-    return following.delay_s if following.delay_s is not None else gap_between(row.at_s, following.at_s, session)
+def _gap(row: Row, following: Row, state: ImportState) -> float | None:
+    return following.delay_s if following.delay_s is not None else gap_between(row.at_s, following.at_s, state)
 
 
-def _adds(rows: list[Row], size: int, session: Session) -> bool:
+def _adds(rows: list[Row], size: int, state: ImportState) -> bool:
     """Whether the rows of a conversation that do not say so have the hashes of what they add, not of whole prompts."""
     hashed = [(row.ids, row.input_tokens) for row in rows if row.ids and row.adds is None]
     # A first block that is not full has another hash in a longer prompt.
@@ -176,7 +176,7 @@ def _adds(rows: list[Row], size: int, session: Session) -> bool:
     first = hashed[0][0][0]
     if any(ids[0] == first for ids, _ in hashed[1:]):
         return False
-    session.note("conversations whose rows have no first block in common, read as adding to each other")
+    state.note("conversations whose rows have no first block in common, read as adding to each other")
     return True
 
 

@@ -31,8 +31,8 @@ from continuum_sim.traces.importers.calls import Call, joined, make_program
 from continuum_sim.traces.importers.families import Started, with_children
 from continuum_sim.traces.importers.fields import as_count, as_seconds, as_text, as_time, refuse
 from continuum_sim.traces.importers.head import Head
-from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source
+from continuum_sim.traces.importers.state import ImportState
 from continuum_sim.traces.importers.usage import Usage
 from continuum_sim.traces.importers.values import MAX_DOCUMENT_BYTES, reader
 from continuum_sim.traces.schema import Program
@@ -95,18 +95,18 @@ class _Agent:
     compacted: bool = False
 
 
-def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
+def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
     for source in sources:
-        for place, data in _samples(source, session):
+        for place, data in _samples(source, state):
             try:
-                programs = _of_sample(_numbered(data, _sample), session)
+                programs = _of_sample(_numbered(data, _sample), state)
             except TraceError as error:
-                session.bad(TraceError(f"{place}: {error.detail}"), source.path)
+                state.bad(TraceError(f"{place}: {error.detail}"), source.path)
                 continue
             yield from programs
 
 
-def _samples(source: Source, session: Session) -> Iterator[tuple[str, bytes | msgspec.Raw]]:
+def _samples(source: Source, state: ImportState) -> Iterator[tuple[str, bytes | msgspec.Raw]]:
     """Yield every sample of a log with where it is."""
     if is_archive(source.path):
         for name, size, data in archived(source.path):
@@ -125,7 +125,7 @@ def _samples(source: Source, session: Session) -> Iterator[tuple[str, bytes | ms
         if samples is None:
             refuse("samples", None, "an array (a log of a run that was not finished has none)")
     except TraceError as error:
-        session.bad(error, source.path)
+        state.bad(error, source.path)
         return
     del whole
     for number, sample in enumerate(samples):
@@ -143,32 +143,32 @@ def _numbered(data: Any, read: Any) -> Any:
         return read(changed)
 
 
-def _of_sample(sample: _Sample, session: Session) -> list[Program]:
+def _of_sample(sample: _Sample, state: ImportState) -> list[Program]:
     if type(sample.id) is not int:
         as_text(sample.id, "id")
     name = f"{sample.id}-{as_count(sample.epoch, 'epoch', 1)}"
     agents: dict[str, _Agent] = {}
-    _Transcript(agents, session).take(sample.events or [], "")
+    _Transcript(agents, state).take(sample.events or [], "")
     found = {key: agent for key, agent in agents.items() if agent.calls and key != _SCORER}
     if _SCORER in agents and agents[_SCORER].calls:
-        session.note("calls of scorers, left out", len(agents[_SCORER].calls))
+        state.note("calls of scorers, left out", len(agents[_SCORER].calls))
     if not found:
-        session.note("samples without a call that has token counts, left out")
+        state.note("samples without a call that has token counts, left out")
         return []
     apart: list[Program] = []
     main = "" if "" in found else next(iter(found))
-    programs = [_program(name, main, found, session, apart, 0)]
+    programs = [_program(name, main, found, state, apart, 0)]
     for key in [key for key in found if key not in ("", main) and found[key].parent not in found]:
-        session.note("sub-agents that no turn started, imported as programs of their own")
-        apart.append(_program(f"{name}/{key}", key, found, session, apart, 0))
+        state.note("sub-agents that no turn started, imported as programs of their own")
+        apart.append(_program(f"{name}/{key}", key, found, state, apart, 0))
     return programs + apart
 
 
 class _Transcript:
     """Reads the events of a sample, and gives each call and tool to the agent that it is of."""
 
-    def __init__(self, agents: dict[str, _Agent], session: Session) -> None:
-        self._agents, self._session = agents, session
+    def __init__(self, agents: dict[str, _Agent], state: ImportState) -> None:
+        self._agents, self._state = agents, state
         self._spans: dict[str, tuple[str, str]] = {}
         self._steps: list[str] = []
 
@@ -223,7 +223,7 @@ class _Transcript:
     def _model(self, event: _Event, key: str) -> None:
         output = _output(event.output) if _is_there(event.output) else _Output()
         if event.cache == "read":
-            self._session.note("calls that Inspect's own cache answered, left out")
+            self._state.note("calls that Inspect's own cache answered, left out")
             return
         if output.usage is None:
             return
@@ -265,7 +265,7 @@ def _usage(value: Any, model: Any) -> Usage:
 
 
 def _program(
-    name: str, key: str, agents: dict[str, _Agent], session: Session, apart: list[Program], depth: int
+    name: str, key: str, agents: dict[str, _Agent], state: ImportState, apart: list[Program], depth: int
 ) -> Program:
     """Make the program of an agent, with the sub-agents in it that its calls surround."""
     if depth > MAX_DEPTH:
@@ -273,17 +273,17 @@ def _program(
     calls = sorted(agents[key].calls, key=lambda call: call.start)
     agents[key].tools.sort()
     agents[key].humans.sort()
-    own = session.unique(name)
+    own = state.unique(name)
     started: list[Started] = []
     times: dict[int, tuple[float, float]] = {}
     for child, agent in agents.items():
         if agent.parent != key or child == key:
             continue
-        program = _program(f"{own}/{child}", child, agents, session, apart, depth + 1)
+        program = _program(f"{own}/{child}", child, agents, state, apart, depth + 1)
         first, last = min(call.start for call in agent.calls), max(call.end for call in agent.calls)
         after = sum(call.end <= first for call in calls) - 1
         if after < 0:
-            session.note("sub-agents that no turn started, imported as programs of their own")
+            state.note("sub-agents that no turn started, imported as programs of their own")
             apart.append(program)
             continue
         waited = after + 1 < len(calls) and calls[after + 1].start >= last
@@ -291,7 +291,7 @@ def _program(
         if waited:
             times[after + 1] = (min(first, times.get(after + 1, (first, last))[0]), last)
     made = [_call(agents[key], calls, index, times.get(index + 1)) for index in range(len(calls))]
-    return with_children(make_program(own, made, session, arrival_s=calls[0].start), started)
+    return with_children(make_program(own, made, state, arrival_s=calls[0].start), started)
 
 
 def _call(agent: _Agent, calls: list[_Call], index: int, child: tuple[float, float] | None) -> Call:

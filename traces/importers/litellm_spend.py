@@ -23,31 +23,31 @@ from continuum_sim.traces.importers.fields import (
 )
 from continuum_sim.traces.importers.head import Head
 from continuum_sim.traces.importers.openai_log import passed_over
-from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source, Stems, each_row
+from continuum_sim.traces.importers.state import ImportState
 from continuum_sim.traces.importers.timed import Request, TimedRequests
 from continuum_sim.traces.importers.usage import read_usage
 from continuum_sim.traces.schema import Program
 
 
-def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
-    requests = TimedRequests(session)
+def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
+    requests = TimedRequests(state)
     stems = Stems()
-    for source, number, value in each_row(sources, session):
+    for source, number, value in each_row(sources, state):
         page = isinstance(value, dict) and "data" in value and "prompt_tokens" not in value
         try:
             rows = as_array(value["data"], "data") if page else [value]
         except TraceError as error:
-            session.bad(error, source.path, number)
+            state.bad(error, source.path, number)
             continue
         for index, one in enumerate(rows):
             try:
                 record = as_object(one, f"data[{index}]" if page else "the row")
-                if passed_over(_with_status(record), session):
+                if passed_over(_with_status(record), state):
                     continue
                 key, request = _request(record)
             except TraceError as error:
-                session.bad(error, source.path, number)
+                state.bad(error, source.path, number)
                 continue
             default = f"{stems.of(source)}-{record.get('request_id') or (index if page else number)}"
             requests.add(key or default, request, source.path, number)

@@ -24,8 +24,8 @@ from continuum_sim.traces.importers.calls import Call, make_program
 from continuum_sim.traces.importers.fields import as_count, as_instant, refuse
 from continuum_sim.traces.importers.groups import Groups
 from continuum_sim.traces.importers.head import Head
-from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source, Stems, each_row
+from continuum_sim.traces.importers.state import ImportState
 from continuum_sim.traces.schema import Program
 
 
@@ -56,19 +56,19 @@ _GOES_ON: Final = 0.5
 """Share of a prompt that a later one has to begin with to go on from it, if it does not hold all of it."""
 
 
-def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
+def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
     groups = Groups(by_time=True)
     stems = Stems()
-    for source, number, line in each_row(sources, session, _LINES):
+    for source, number, line in each_row(sources, state, _LINES):
         try:
             if type(line) is not _Line:
                 raise TraceError("the line is no object, expected an object")
             key = stems.row(source, number) if line.session_id is None else line.session_id
             if type(key) not in (str, int) or key == "":
                 refuse("session_id", key, "a non-empty string")
-            row = _row(line, session)
+            row = _row(line, state)
         except TraceError as error:
-            session.bad(error, source.path, number)
+            state.bad(error, source.path, number)
             continue
         groups.add(str(key), [str(source.path), number, *row], row[0])
     zero_s: float | None = None
@@ -77,26 +77,26 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
         for number, turns in enumerate(_conversations(rows), 1):
             name = key if number == 1 else f"{key}/{number}"
             if number == 2:
-                session.note("sessions with several conversations, a program for each")
-            calls = list(_calls(turns, session))
+                state.note("sessions with several conversations, a program for each")
+            calls = list(_calls(turns, state))
             try:
-                yield make_program(session.unique(name), calls, session, arrival_s=turns[0].start_s - zero_s)
+                yield make_program(state.unique(name), calls, state, arrival_s=turns[0].start_s - zero_s)
             except TraceError as error:
-                session.bad(TraceError(f"session {name}: {error.detail}"), Path(rows[0][0]))
+                state.bad(TraceError(f"session {name}: {error.detail}"), Path(rows[0][0]))
 
 
-def _row(line: _Line, session: Session) -> list[Any]:
+def _row(line: _Line, state: ImportState) -> list[Any]:
     """Return ``[start s, end s, prompt tokens, output tokens, type of the arrays, prompt, output]``."""
     for name in ("input", "output"):
         if type(getattr(line, name)) is not str:
             refuse(name, getattr(line, name), "a string")
     end_s = None if line.end_time is None else as_instant(line.end_time, "end_time")
     times = [as_instant(line.timestamp, "timestamp"), end_s]
-    if session.tokens is not None:
-        prompt, output = (array("I", session.tokens.ids(text)) for text in (line.input, line.output))
+    if state.tokens is not None:
+        prompt, output = (array("I", state.tokens.ids(text)) for text in (line.input, line.output))
         return [*times, max(1, len(prompt)), len(output), "I", prompt.tobytes(), output.tobytes()]
     if line.input_tokens is None or line.output_tokens is None:
-        session.needed_tokens("input")
+        state.needed_tokens("input")
     counts = [as_count(line.input_tokens, "input_tokens", 1), as_count(line.output_tokens, "output_tokens")]
     return [*times, *counts, "B", *(text.encode("utf-8", "replace") for text in (line.input, line.output))]
 
@@ -124,13 +124,13 @@ def _conversations(rows: list[Any]) -> list[list[_Turn]]:
     return found
 
 
-def _calls(turns: list[_Turn], session: Session) -> Iterator[Call]:
+def _calls(turns: list[_Turn], state: ImportState) -> Iterator[Call]:
     for index, turn in enumerate(turns):
         gap_s = 0.0
         if index + 1 < len(turns):
             gap_s = turns[index + 1].start_s - (turn.start_s if turn.end_s is None else turn.end_s)
             if turn.end_s is None:
-                session.note("gaps between starts, the time for the request itself included (no end_time)")
+                state.note("gaps between starts, the time for the request itself included (no end_time)")
         kept = turn.kept_tokens if index else None
         yield Call(turn.input_tokens, turn.output_tokens, kept_tokens=kept, tool="client", tool_s=gap_s)
 

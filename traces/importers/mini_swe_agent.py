@@ -20,19 +20,19 @@ from continuum_sim.traces.importers.calls import Call, command_name, joined, mak
 from continuum_sim.traces.importers.chat import system_prefix
 from continuum_sim.traces.importers.fields import as_array, as_object, as_time, optional_array, optional_object
 from continuum_sim.traces.importers.head import Head
-from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source, each_document
+from continuum_sim.traces.importers.state import ImportState
 from continuum_sim.traces.importers.usage import REASONING, Usage, read_usage
 from continuum_sim.traces.schema import Program
 
 _COMMAND = re.compile(r"```(?:bash|mswea_bash_command)\s*\n(.*?)\n?```", re.DOTALL)
 
 
-def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
-    return each_document(sources, session, lambda document, source: [_program(document, source, session)])
+def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
+    return each_document(sources, state, lambda document, source: [_program(document, source, state)])
 
 
-def _program(document: Any, source: Source, session: Session) -> Program:
+def _program(document: Any, source: Source, state: ImportState) -> Program:
     record = as_object(document, "the file")
     messages = as_array(record.get("messages"), "messages")
     calls: list[Call] = []
@@ -41,17 +41,17 @@ def _program(document: Any, source: Source, session: Session) -> Program:
         message = as_object(value, f"messages[{index}]")
         if _is_call(message):
             if at is not None:
-                calls.append(_call(messages, at, index, session))
+                calls.append(_call(messages, at, index, state))
             at = index
     if at is not None:
-        calls.append(_call(messages, at, len(messages), session))
+        calls.append(_call(messages, at, len(messages), state))
     info = optional_object(record.get("info"))
     name = record.get("instance_id") or info.get("instance_id") or source.stem
     if not isinstance(name, str):
         raise TraceError("instance_id is no string, expected the job's name")
     arrival_s = next((at for at in (_time(messages, i) for i in range(len(messages))) if at is not None), None)
-    prefix = system_prefix(messages, session)
-    return make_program(session.unique(name), calls, session, arrival_s=arrival_s, shared_prefix=prefix)
+    prefix = system_prefix(messages, state)
+    return make_program(state.unique(name), calls, state, arrival_s=arrival_s, shared_prefix=prefix)
 
 
 def _is_call(message: dict[str, Any]) -> bool:
@@ -59,7 +59,7 @@ def _is_call(message: dict[str, Any]) -> bool:
     return message.get("role") == "assistant" or message.get("object") == "response"
 
 
-def _call(messages: list[Any], at: int, until: int, session: Session) -> Call:
+def _call(messages: list[Any], at: int, until: int, state: ImportState) -> Call:
     """Make the call that answered with message ``at``; the messages up to ``until`` followed it."""
     message = messages[at]
     usage = _usage(message, f"messages[{at}]")
@@ -72,7 +72,7 @@ def _call(messages: list[Any], at: int, until: int, session: Session) -> Call:
     if times and answered is not None:
         tool_s = max(times) - answered
     elif until < len(messages):
-        session.note("calls without times, gap taken as 0 s")
+        state.note("calls without times, gap taken as 0 s")
     return Call(
         usage.input_tokens,
         usage.output_tokens,

@@ -46,8 +46,8 @@ from continuum_sim.traces.importers.head import Head
 from continuum_sim.traces.importers.own import own_parent
 from continuum_sim.traces.importers.prefix_chains import End, PrefixChains, digest
 from continuum_sim.traces.importers.prefixes import Prefixes, family_name
-from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source, each_row_as
+from continuum_sim.traces.importers.state import ImportState
 from continuum_sim.traces.schema import Program, SharedPrefix
 
 BLOCK_SIZE: Final = 512
@@ -56,14 +56,14 @@ BLOCK_SIZE: Final = 512
 _PER_SECOND: Final = 1e3
 
 
-def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
+def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
     prefixes = Prefixes()
     groups = Groups()
-    chained = _Chained(prefixes, session)
-    for source, number, line in each_row_as(sources, session, read_line):
+    chained = _Chained(prefixes, state)
+    for source, number, line in each_row_as(sources, state, read_line):
         key = line.session_id if isinstance(line, Line) else None
         try:
-            row = _row(line, session)
+            row = _row(line, state)
             if row.own is not None and own_parent(row.own):
                 continue  # the program that started it brings it along
             if key is not None:
@@ -72,38 +72,38 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
             if row.ids and row.own is None:
                 chained.add(source, number, row, row.ids)
                 continue
-            program = conversation(f"{source.stem}-{number}", [row], prefixes, session, BLOCK_SIZE)
+            program = conversation(f"{source.stem}-{number}", [row], prefixes, state, BLOCK_SIZE)
         except TraceError as error:
             if isinstance(key, str):
                 groups.drop(key)  # a conversation with a turn missing would be another conversation
-            session.bad(error, source.path, number)
+            state.bad(error, source.path, number)
             continue
         yield program
     yield from chained.programs()
     for name, rows in groups:
         try:
-            program = conversation(name, [Row(*row) for _, _, row in rows], prefixes, session, BLOCK_SIZE)
+            program = conversation(name, [Row(*row) for _, _, row in rows], prefixes, state, BLOCK_SIZE)
         except TraceError as error:
-            session.bad(TraceError(f"session {name}: {error.detail}", path=rows[0][0], line=rows[0][1]), rows[0][0])
+            state.bad(TraceError(f"session {name}: {error.detail}", path=rows[0][0], line=rows[0][1]), rows[0][0])
             continue
         yield program
 
 
-def _row(line: Any, session: Session) -> Row:
+def _row(line: Any, state: ImportState) -> Row:
     if not isinstance(line, Line):
         raise TraceError("the line is no object, expected an object")
     if line.parent_chat_id is not None:
         raise TraceError("the row has parent_chat_id, which is Bailian's: say --from bailian")
-    return checked(line, block_size(line.continuum_sim, session, BLOCK_SIZE), _PER_SECOND)
+    return checked(line, block_size(line.continuum_sim, state, BLOCK_SIZE), _PER_SECOND)
 
 
 class _Chained:
     """Rows without a session, brought together by their prompts."""
 
-    def __init__(self, prefixes: Prefixes, session: Session) -> None:
+    def __init__(self, prefixes: Prefixes, state: ImportState) -> None:
         self._prefixes = prefixes
-        self._session = session
-        self._size = session.block_size or BLOCK_SIZE
+        self._state = state
+        self._size = state.block_size or BLOCK_SIZE
         self._chains = PrefixChains()
         self._rows = ChainRows()
         self._number = 0
@@ -140,7 +140,7 @@ class _Chained:
 
     def programs(self) -> Iterator[Program]:
         """Yield the programs, once all rows are there."""
-        chains, session = self._chains, self._session
+        chains, session = self._chains, self._state
         chains.forget()
         for rows in self._rows:
             first = rows[0]
@@ -162,18 +162,18 @@ class _Chained:
             session.note("requests that go on from one that another went on from, programs of their own", chains.forks)
 
 
-def _program(name: str, rows: list[ChainRow], prefix: SharedPrefix | None, session: Session) -> Program:
+def _program(name: str, rows: list[ChainRow], prefix: SharedPrefix | None, state: ImportState) -> Program:
     times_s = [None if row.at_s == UNKNOWN else row.at_s for row in rows]
     calls: list[Call] = []
     kept = 0
     for index, row in enumerate(rows[:-1]):
-        gap_s = gap_between(times_s[index], times_s[index + 1], session)
+        gap_s = gap_between(times_s[index], times_s[index + 1], state)
         calls.append(Call(row.input_tokens, row.output_tokens, kept_tokens=kept, tool="delay", tool_s=gap_s))
         context = row.input_tokens + row.output_tokens
         kept = context if rows[index + 1].input_tokens >= context else row.input_tokens
     calls.append(Call(rows[-1].input_tokens, rows[-1].output_tokens, kept_tokens=kept))
     arrival_s = None if times_s[0] is None else as_seconds(times_s[0], "timestamp")
-    return make_program(session.unique(name), calls, session, arrival_s=arrival_s, shared_prefix=prefix)
+    return make_program(state.unique(name), calls, state, arrival_s=arrival_s, shared_prefix=prefix)
 
 
 def _sniff(head: Head) -> float:

@@ -35,8 +35,8 @@ from continuum_sim.traces.importers.fields import (
     refuse,
 )
 from continuum_sim.traces.importers.head import Head
-from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source, Stems, each_row
+from continuum_sim.traces.importers.state import ImportState
 from continuum_sim.traces.importers.timed import Request, TimedRequests
 from continuum_sim.traces.importers.usage import read_usage
 from continuum_sim.traces.schema import Program
@@ -48,35 +48,35 @@ NO_GENERATION: Final = ("embedding", "rerank", "moderation", "image", "transcrip
 """In LiteLLM's ``call_type`` of requests that generate no text."""
 
 
-def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
-    requests = TimedRequests(session)
+def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
+    requests = TimedRequests(state)
     stems = Stems()
     chains = _Chains()
-    for source, number, value in each_row(sources, session):
+    for source, number, value in each_row(sources, state):
         name = stems.row(source, number)
         try:
             record = as_object(value, "the line")
-            if passed_over(record, session):
+            if passed_over(record, state):
                 continue
-            key, request = _request(record, name, chains, session)
+            key, request = _request(record, name, chains, state)
         except TraceError as error:
-            session.bad(error, source.path, number)
+            state.bad(error, source.path, number)
             continue
         requests.add(key, request, source.path, number)
     yield from requests.programs()
 
 
-def passed_over(record: dict[str, Any], session: Session) -> bool:
+def passed_over(record: dict[str, Any], state: ImportState) -> bool:
     """Whether LiteLLM says of a call that it failed, generated no text, or was answered without the model."""
     call_type = record.get("call_type")
     if isinstance(call_type, str) and any(kind in call_type for kind in NO_GENERATION):
-        session.note("requests that generate nothing (embeddings), left out")
+        state.note("requests that generate nothing (embeddings), left out")
         return True
     if record.get("status") == "failure":
-        session.note("calls that failed, left out")
+        state.note("calls that failed, left out")
         return True
     if call_type is not None and str(record.get("cache_hit")).lower() == "true":
-        session.note("calls answered from the proxy's own cache, left out")
+        state.note("calls answered from the proxy's own cache, left out")
         return True
     return False
 
@@ -123,7 +123,7 @@ def _without_marks(value: Any) -> Any:
     return [_without_marks(item) for item in value] if isinstance(value, list) else value
 
 
-def _request(record: dict[str, Any], default: str, chains: _Chains, session: Session) -> tuple[str, Request]:
+def _request(record: dict[str, Any], default: str, chains: _Chains, state: ImportState) -> tuple[str, Request]:
     """Return the conversation and the request of a call."""
     response = answer_of(record.get("response")) or record
     response = answer_of(response.get("body")) or response
@@ -142,7 +142,7 @@ def _request(record: dict[str, Any], default: str, chains: _Chains, session: Ses
         trace = record.get("trace_id")
         trace = trace if isinstance(trace, str) and trace else None
         key = chains.follow(messages, trace, request.get("previous_response_id"), response.get("id"), default)
-    prefix = system_prefix(messages, session)
+    prefix = system_prefix(messages, state)
     return key, Request(
         start_s=start_s,
         end_s=_time(record, _ENDS),

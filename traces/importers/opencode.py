@@ -32,8 +32,8 @@ from continuum_sim.traces.importers.conversations import Conversation, Conversat
 from continuum_sim.traces.importers.fields import as_object, as_time, optional_object
 from continuum_sim.traces.importers.groups import Groups
 from continuum_sim.traces.importers.head import Head
-from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source, each_row_as
+from continuum_sim.traces.importers.state import ImportState
 from continuum_sim.traces.importers.usage import Usage
 from continuum_sim.traces.importers.values import reader
 from continuum_sim.traces.schema import Program
@@ -103,10 +103,10 @@ _row = reader(_Row)
 _decode = msgspec.msgpack.Decoder(_Step).decode
 
 
-def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
+def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
     sessions = Groups()
     path = Path()
-    for source, number, row in each_row_as(sources, session, _row):
+    for source, number, row in each_row_as(sources, state, _row):
         path = source.path
         key = ""
         try:
@@ -115,15 +115,15 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
         except TraceError as error:
             if key:
                 sessions.drop(key)
-            session.bad(error, path, number)
+            state.bad(error, path, number)
     conversations = Conversations()
     for key, packed in sessions:
         found = _conversation(key, [_decode(one) for one in packed])
         if found.responses:
             conversations.add(found)
         else:
-            session.note("sessions without a response that has token counts, left out")
-    yield from conversations.programs(session, path)
+            state.note("sessions without a response that has token counts, left out")
+    yield from conversations.programs(state, path)
 
 
 def _steps(row: _Row) -> Iterator[tuple[str, _Step]]:

@@ -32,8 +32,8 @@ from continuum_sim.traces.importers.fields import (
     optional_object,
 )
 from continuum_sim.traces.importers.head import Head
-from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source, each_value
+from continuum_sim.traces.importers.state import ImportState
 from continuum_sim.traces.importers.usage import REASONING, Usage, read_usage
 from continuum_sim.traces.schema import Program
 
@@ -50,25 +50,25 @@ class _Step:
     answered: float = float("-inf")
 
 
-def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
-    for source, number, value in each_value(sources, session):
+def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
+    for source, number, value in each_value(sources, state):
         events = isinstance(value, list) and not any(isinstance(one, dict) and "instance_id" in one for one in value)
         for item in [value] if events or not isinstance(value, list) else value:
             try:
-                program = _trajectory(item, source.stem, session) if events else _program(item, session)
+                program = _trajectory(item, source.stem, state) if events else _program(item, state)
             except TraceError as error:
-                session.bad(error, source.path, number)
+                state.bad(error, source.path, number)
                 continue
             yield program
 
 
-def _program(value: Any, session: Session) -> Program:
+def _program(value: Any, state: ImportState) -> Program:
     record = as_object(value, "the line")
     name = as_text(record.get("instance_id"), "instance_id")
     metrics = as_object(record.get("metrics"), "metrics")
     usages = as_array(metrics.get("token_usages"), "metrics.token_usages")
     if len(usages) == _MOST_USAGES:
-        session.note("programs with 500 calls, where OpenHands drops earlier ones")
+        state.note("programs with 500 calls, where OpenHands drops earlier ones")
     steps = _steps(as_array(record.get("history"), "history"))
     calls: list[Call] = []
     for index, item in enumerate(usages):
@@ -81,16 +81,16 @@ def _program(value: Any, session: Session) -> Program:
         step = steps.get(response) if isinstance(response, str) else None
         if step is None or step.answered == float("-inf"):
             if index < len(usages) - 1:
-                session.note("calls without a tool's answer in the events, gap taken as 0 s")
+                state.note("calls without a tool's answer in the events, gap taken as 0 s")
             names = joined(step.names) if step else "message"
             calls.append(Call(prompt, output, cached_tokens=cached, tool=names, tool_s=None))
         else:
             gap = step.answered - step.called
             calls.append(Call(prompt, output, cached_tokens=cached, tool=joined(step.names), tool_s=gap))
-    return make_program(session.unique(name), calls, session)
+    return make_program(state.unique(name), calls, state)
 
 
-def _trajectory(events: list[Any], name: str, session: Session) -> Program:
+def _trajectory(events: list[Any], name: str, state: ImportState) -> Program:
     steps = _steps(events)
     calls: list[Call] = []
     taken: set[str] = set()
@@ -137,7 +137,7 @@ def _trajectory(events: list[Any], name: str, session: Session) -> Program:
     times = (event["timestamp"] for event in events if event.get("timestamp") is not None)
     first = next(times, None)
     arrival_s = None if first is None else as_time(first, "[0].timestamp")
-    return make_program(session.unique(name), calls, session, arrival_s=arrival_s)
+    return make_program(state.unique(name), calls, state, arrival_s=arrival_s)
 
 
 def _accumulated(event: dict[str, Any], place: str, before: tuple[int, ...]) -> tuple[int, int, int]:

@@ -37,16 +37,16 @@ from continuum_sim.traces.importers.groups import Groups
 from continuum_sim.traces.importers.head import Head
 from continuum_sim.traces.importers.otel_agents import SLACK_NS, Row, by_agent
 from continuum_sim.traces.importers.otel_spans import CHAT, CLAUDE_CODE, TOOL, Span, read_spans
-from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source, each_row
+from continuum_sim.traces.importers.state import ImportState
 from continuum_sim.traces.schema import Program
 
 
-def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
+def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
     traces = Groups()
     apart = {CLAUDE_CODE}
     path = Path()
-    for source, number, request in each_row(sources, session):
+    for source, number, request in each_row(sources, state):
         path = source.path
         try:
             for trace_id, span in list(read_spans(request)):
@@ -54,29 +54,29 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
                 if span.counts_apart:
                     apart.add(span.writer)
         except TraceError as error:
-            session.bad(error, source.path, number)
+            state.bad(error, source.path, number)
     conversations = Groups(by_time=True)
     for trace_id, packed in traces:
-        spans = [_whole(Span(*span), apart, session) for span in packed]
-        for key, row in by_agent(trace_id, spans, session):
+        spans = [_whole(Span(*span), apart, state) for span in packed]
+        for key, row in by_agent(trace_id, spans, state):
             conversations.add(key, row, row.span.start_ns / 1e9)
     zero_ns: int | None = None
     for key, found in conversations:
         rows = [Row(Span(*span), *rest) for span, *rest in found]
         zero_ns = rows[0].span.start_ns if zero_ns is None else zero_ns
         try:
-            programs = _Family(key, rows, zero_ns, session).programs()
+            programs = _Family(key, rows, zero_ns, state).programs()
         except TraceError as error:
-            session.bad(TraceError(f"{key}: {error.detail}"), path)
+            state.bad(TraceError(f"{key}: {error.detail}"), path)
             continue
         yield from programs
 
 
-def _whole(span: Span, apart: set[str], session: Session) -> Span:
+def _whole(span: Span, apart: set[str], state: ImportState) -> Span:
     """Return a span with its whole prompt."""
     if span.writer in apart and span.cached_tokens + span.created_tokens:
         if span.kind == CHAT and span.writer != CLAUDE_CODE:
-            session.note("prompts whose cached part was counted apart, added to them")
+            state.note("prompts whose cached part was counted apart, added to them")
         return span.with_cached_input()
     return span
 
@@ -84,8 +84,8 @@ def _whole(span: Span, apart: set[str], session: Session) -> Span:
 class _Family:
     """The programs of a conversation: its own agent's with the sub-agents in it, and those without a parent."""
 
-    def __init__(self, key: str, rows: list[Row], zero_ns: int, session: Session) -> None:
-        self._key, self._zero_ns, self._session = key, zero_ns, session
+    def __init__(self, key: str, rows: list[Row], zero_ns: int, state: ImportState) -> None:
+        self._key, self._zero_ns, self._state = key, zero_ns, state
         self._by_agent: dict[str, list[Row]] = {}
         self._parents: dict[str, str] = {}
         for row in rows:
@@ -99,7 +99,7 @@ class _Family:
 
     def programs(self) -> list[Program]:
         if not any(self._calls.values()):
-            self._session.note("agents or traces without an LLM call that has token counts, left out")
+            self._state.note("agents or traces without an LLM call that has token counts, left out")
         roots = [
             agent
             for agent in self._by_agent
@@ -121,15 +121,15 @@ class _Family:
             join = next((i for i, call in enumerate(own) if i > after and call.start_ns >= last_ns), None)
             program = self._made(child, depth + 1)
             if after < 0:
-                self._session.note("sub-agents that no turn started, imported as programs of their own")
+                self._state.note("sub-agents that no turn started, imported as programs of their own")
                 self._apart.append(program)
             else:
                 started.append(Started(program, after, join))
         waits = {one.join_turn for one in started if one.join_turn is not None}
-        name = self._session.unique(f"{self._key}/{agent}" if agent else self._key)
+        name = self._state.unique(f"{self._key}/{agent}" if agent else self._key)
         arrival_s = max(0, self._by_agent[agent][0].span.start_ns - self._zero_ns) / 1e9
         calls = self._turns(agent, ends_ns, waits)
-        return with_children(make_program(name, calls, self._session, arrival_s=arrival_s), started)
+        return with_children(make_program(name, calls, self._state, arrival_s=arrival_s), started)
 
     def _ends_ns(self, agent: str, begins_ns: Sequence[int]) -> list[int]:
         """Return when the answers of an agent's calls were over: before the first tool or sub-agent in their spans."""
@@ -149,9 +149,7 @@ class _Family:
                 at += 1
             found.append(over_ns)
         if kept_open:
-            self._session.note(
-                "calls whose spans hold the tools that they called, over when the first began", kept_open
-            )
+            self._state.note("calls whose spans hold the tools that they called, over when the first began", kept_open)
         return found
 
     def _turns(self, agent: str, ends_ns: Sequence[int], waits: set[int]) -> list[Call]:
@@ -170,10 +168,10 @@ class _Family:
                 if index + 1 in waits:
                     until_ns = max([ends_ns[index], *(row.span.end_ns for row in between if not row.ran_agent)])
                 elif any(row.span.end_ns > until_ns + SLACK_NS for row in between):
-                    self._session.note("gaps shorter than the tools in them, which ran on")
+                    self._state.note("gaps shorter than the tools in them, which ran on")
                 gap_s = (until_ns - ends_ns[index]) / 1e9
                 if gap_s == 0 and index + 1 not in waits:
-                    self._session.note("gaps of exactly 0 s")
+                    self._state.note("gaps of exactly 0 s")
                     gap_s = None if between else gap_s
             calls.append(
                 Call(call.input_tokens, call.output_tokens, cached_tokens=call.cached_tokens, tool=name, tool_s=gap_s)

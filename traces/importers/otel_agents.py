@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from continuum_sim.traces.importers.otel_spans import AGENT, CHAT, OTHER, TOOL, Span
-from continuum_sim.traces.importers.session import Session
+from continuum_sim.traces.importers.state import ImportState
 
 SLACK_NS: Final = 50_000_000
 """Clocks of spans are read one after the other, and some are rounded to ms: what ends so much later ends with it."""
@@ -23,7 +23,7 @@ class Row(NamedTuple):
     """Whether this (a tool) ran a sub-agent."""
 
 
-def by_agent(trace_id: str, spans: list[Span], session: Session) -> Iterator[tuple[str, Row]]:
+def by_agent(trace_id: str, spans: list[Span], state: ImportState) -> Iterator[tuple[str, Row]]:
     """Yield the calls and tools of a trace with the conversation they belong to.
 
     A conversation that has no name is its trace. The outermost agent (or none) is the conversation's own, ``""``; an
@@ -31,11 +31,11 @@ def by_agent(trace_id: str, spans: list[Span], session: Session) -> Iterator[tup
     """
     by_id = {span.id: span for span in spans}
     if len(by_id) < len(spans):
-        session.note("spans that are there twice, taken once", len(spans) - len(by_id))
+        state.note("spans that are there twice, taken once", len(spans) - len(by_id))
         spans = list(by_id.values())
     names = sorted({span.conversation for span in spans if span.conversation})
     if len(names) > 1:
-        session.note("traces with several conversations, taken by the conversation of each span")
+        state.note("traces with several conversations, taken by the conversation of each span")
     # What calls and tools name as their parent without its being there is an agent that was cut off.
     for span in spans:
         if span.kind in (CHAT, TOOL) and span.parent and span.parent not in by_id:
@@ -43,8 +43,8 @@ def by_agent(trace_id: str, spans: list[Span], session: Session) -> Iterator[tup
     above = {span.id: _above(span, by_id) for span in spans if span.kind != OTHER}
     sums = _sums(spans, above)
     if sums:
-        session.note("spans that sum up the calls in them, left out", len(sums))
-    beside = _beside_their_sums(spans, above, sums, session)
+        state.note("spans that sum up the calls in them, left out", len(sums))
+    beside = _beside_their_sums(spans, above, sums, state)
     ran = {one.id for span in spans if span.kind == AGENT for one in above[span.id] if one.kind == TOOL}
     ran.update(_tools_around(spans, ran, above))
     failed = 0
@@ -62,7 +62,7 @@ def by_agent(trace_id: str, spans: list[Span], session: Session) -> Iterator[tup
         key = outermost or span.conversation or (names[0] if len(names) == 1 else trace_id)
         yield key, Row(span, agents[0], agents[1] if len(agents) > 1 else "", span.id in ran)
     if failed:
-        session.note("calls without a prompt (they failed), left out", failed)
+        state.note("calls without a prompt (they failed), left out", failed)
 
 
 def _sums(spans: list[Span], above: dict[str, list[Span]]) -> set[str]:
@@ -103,7 +103,7 @@ def _above(span: Span, by_id: dict[str, Span]) -> list[Span]:
 
 
 def _beside_their_sums(
-    spans: list[Span], above: dict[str, list[Span]], sums: set[str], session: Session
+    spans: list[Span], above: dict[str, list[Span]], sums: set[str], state: ImportState
 ) -> dict[str, Span]:
     """Return the agent of calls and tools that are beside it rather than in it: its counts are the sums of theirs."""
     agents = [span for span in spans if span.kind == AGENT and span.input_tokens]
@@ -126,7 +126,7 @@ def _beside_their_sums(
         ]
         calls = _summed(agent, [span for span in near if span.kind == CHAT])
         if not calls:
-            session.note("agents of which the file has sums and no calls, left out")
+            state.note("agents of which the file has sums and no calls, left out")
             continue
         found.update((call.id, agent) for call in calls)
         found.update((tool.id, agent) for tool in near if tool.kind == TOOL and tool.start_ns >= calls[0].start_ns)

@@ -43,15 +43,15 @@ from continuum_sim.traces.importers.otel_events import (
     events_of,
     read_export,
 )
-from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source, each_row_as
+from continuum_sim.traces.importers.state import ImportState
 from continuum_sim.traces.schema import Program
 
 
-def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
+def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
     conversations = Groups(by_time=True)
     path = Path()
-    for source, number, export in each_row_as(sources, session, read_export):
+    for source, number, export in each_row_as(sources, state, read_export):
         path = source.path
         together: dict[str, list[Row]] = {}
         try:
@@ -60,9 +60,9 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
                     together.setdefault(key, []).append(row)
                 else:
                     conversations.drop(key)
-                    session.bad(row, path, number)
+                    state.bad(row, path, number)
         except TraceError as error:
-            session.bad(error, path, number)
+            state.bad(error, path, number)
         for key, rows in together.items():
             conversations.add(key, rows, min(map(_at, rows)))
     zero: float | None = None
@@ -70,16 +70,16 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
         rows = [Row._make(row) for together in packed for row in together]
         zero = min(map(_at, rows)) if zero is None else zero
         try:
-            programs = _family(key, rows, zero, session)
+            programs = _family(key, rows, zero, state)
         except TraceError as error:
-            session.bad(TraceError(f"session {key}: {error.detail}"), path)
+            state.bad(TraceError(f"session {key}: {error.detail}"), path)
             continue
         yield from programs
 
 
-def _family(key: str, rows: list[Row], zero: float, session: Session) -> list[Program]:
+def _family(key: str, rows: list[Row], zero: float, state: ImportState) -> list[Program]:
     """Return a session's programs: the conversation with its sub-agents, and side requests."""
-    agents = _by_agent(sorted(rows, key=lambda one: one.end), session)
+    agents = _by_agent(sorted(rows, key=lambda one: one.end), state)
     main = agents.pop("", [])
     main_calls = [row for row in main if row.kind == CALL]
     started: list[Started] = []
@@ -90,33 +90,33 @@ def _family(key: str, rows: list[Row], zero: float, session: Session) -> list[Pr
         if agent == "~":
             for row in calls:
                 side += 1
-                name = session.unique(f"{key}/side-{side}")
-                programs.append(make_program(name, _calls([row], set(), session), session, arrival_s=_at(row) - zero))
+                name = state.unique(f"{key}/side-{side}")
+                programs.append(make_program(name, _calls([row], set(), state), state, arrival_s=_at(row) - zero))
             continue
         if not calls:
             continue
-        name = session.unique(f"{key}/{agent}")
-        program = make_program(name, _calls(own, set(), session), session, arrival_s=max(0.0, _at(calls[0]) - zero))
+        name = state.unique(f"{key}/{agent}")
+        program = make_program(name, _calls(own, set(), state), state, arrival_s=max(0.0, _at(calls[0]) - zero))
         after = sum(row.end <= _at(calls[0]) for row in main_calls) - 1
         if after < 0:
-            session.note("sub-agents that no turn started, imported as programs of their own")
+            state.note("sub-agents that no turn started, imported as programs of their own")
             programs.append(program)
             continue
         waited = after + 1 < len(main_calls) and _at(main_calls[after + 1]) >= calls[-1].end
         started.append(Started(program, after, after + 1 if waited else None))
     if side:
-        session.note("requests beside the conversation (titles, summaries), programs of their own", side)
+        state.note("requests beside the conversation (titles, summaries), programs of their own", side)
     if main_calls:
         waits = {one.join_turn for one in started if one.join_turn is not None}
         arrival_s = max(0.0, _at(main_calls[0]) - zero)
-        made = make_program(session.unique(key), _calls(main, waits, session), session, arrival_s=arrival_s)
+        made = make_program(state.unique(key), _calls(main, waits, state), state, arrival_s=arrival_s)
         return [with_children(made, started), *programs]
     if not agents:
-        session.note("sessions without a request that has token counts, left out")
+        state.note("sessions without a request that has token counts, left out")
     return [*(one.program for one in started), *programs]
 
 
-def _by_agent(rows: list[Row], session: Session) -> dict[str, list[Row]]:
+def _by_agent(rows: list[Row], state: ImportState) -> dict[str, list[Row]]:
     """Return the events by agent, each once, with the time at which each of Codex's requests was sent."""
     native = any(row.kind == CALL for row in rows)
     found: dict[str, list[Row]] = {}
@@ -144,7 +144,7 @@ def _at(row: Row) -> float:
     return row.end if row.start is None else row.start
 
 
-def _calls(rows: list[Row], waits: set[int], session: Session) -> list[Call]:
+def _calls(rows: list[Row], waits: set[int], state: ImportState) -> list[Call]:
     """Return the calls of one agent; before one that waits for sub-agents, the gap is for the simulation to say."""
     places = [place for place, row in enumerate(rows) if row.kind == CALL]
     found: list[Call] = []
@@ -168,7 +168,7 @@ def _calls(rows: list[Row], waits: set[int], session: Session) -> list[Call]:
             elif prompts:
                 gap_s = max(prompts) - row.end
             else:
-                session.note("requests without a duration and without tools before them, gap taken as 0 s")
+                state.note("requests without a duration and without tools before them, gap taken as 0 s")
         found.append(
             Call(row.prompt, row.output, cached_tokens=row.cached, tool=joined(names) or "client", tool_s=gap_s)
         )

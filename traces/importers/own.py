@@ -15,7 +15,7 @@ from continuum_sim.traces.check import check_program
 from continuum_sim.traces.decode import decode_children
 from continuum_sim.traces.importers.calls import Call
 from continuum_sim.traces.importers.fields import as_array, as_count, as_object, as_seconds, as_text
-from continuum_sim.traces.importers.session import Session
+from continuum_sim.traces.importers.state import ImportState
 from continuum_sim.traces.schema import Program, SharedPrefix, ToolCall
 
 OWN: Final = "continuum_sim"
@@ -23,20 +23,20 @@ _NEAR: Final = 1e-9
 """Two durations closer than this, relatively, are the same one written in other units."""
 
 
-def own_call(call: Call, own: dict[str, Any], index: int, session: Session) -> Call:
+def own_call(call: Call, own: dict[str, Any], index: int, state: ImportState) -> Call:
     """Return the call with what ``own`` (of a whole program, its turns in arrays) knows about it."""
     if not own:
         return call
     turns = as_array(own.get("turns"), f"{OWN}.turns")
-    return refined(call, turns[index] if index < len(turns) else None, f"{OWN}.turns[{index}]", session)
+    return refined(call, turns[index] if index < len(turns) else None, f"{OWN}.turns[{index}]", state)
 
 
-def refined(call: Call, value: Any, place: str, session: Session) -> Call:
+def refined(call: Call, value: Any, place: str, state: ImportState) -> Call:
     """Return the call with what an object of ours knows about it, if there is one."""
     if value is None:
         return call
     own = as_object(value, place)
-    session.note("turns with what an export from continuum-sim had written beside the format's fields")
+    state.note("turns with what an export from continuum-sim had written beside the format's fields")
     if own.get("kept_tokens") is not None:
         call = msgspec.structs.replace(call, kept_tokens=as_count(own["kept_tokens"], f"{place}.kept_tokens"))
     if own.get("tool") is not None:

@@ -23,8 +23,8 @@ from continuum_sim.traces.importers.api import Importer
 from continuum_sim.traces.importers.conversations import Conversation, Conversations, Response
 from continuum_sim.traces.importers.fields import as_time
 from continuum_sim.traces.importers.head import Head
-from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source, each_row_as
+from continuum_sim.traces.importers.state import ImportState
 from continuum_sim.traces.importers.usage import Usage
 from continuum_sim.traces.importers.values import reader
 from continuum_sim.traces.schema import Program
@@ -61,24 +61,24 @@ class _Entry(msgspec.Struct):
 _entry, _blocks = reader(_Entry), reader(list[_Block])
 
 
-def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
+def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
     conversations = Conversations()
     path = Path()
     for source in sources:
-        path, skipped, log = source.path, session.skipped, _Log(source.stem)
-        for _, number, entry in each_row_as([source], session, _entry):
+        path, skipped, log = source.path, state.skipped, _Log(source.stem)
+        for _, number, entry in each_row_as([source], state, _entry):
             try:
                 log.take(entry)
             except TraceError as error:
-                session.bad(error, path, number)
+                state.bad(error, path, number)
                 break
-        if session.skipped > skipped:
-            session.note("sessions with a bad record, left out")
+        if state.skipped > skipped:
+            state.note("sessions with a bad record, left out")
         elif not log.found.responses:
-            session.bad(TraceError("no response with token counts in it, expected at least one"), path)
+            state.bad(TraceError("no response with token counts in it, expected at least one"), path)
         else:
             conversations.add(log.found)
-    yield from conversations.programs(session, path)
+    yield from conversations.programs(state, path)
 
 
 class _Log:

@@ -16,8 +16,8 @@ from continuum_sim.traces.importers.calls import Call, make_program
 from continuum_sim.traces.importers.csv_rows import csv_number, each_csv_row
 from continuum_sim.traces.importers.fields import as_count, as_seconds, as_time
 from continuum_sim.traces.importers.head import Head
-from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source, Stems
+from continuum_sim.traces.importers.state import ImportState
 from continuum_sim.traces.importers.timed import Request, TimedRequests
 from continuum_sim.traces.schema import Program
 
@@ -25,39 +25,39 @@ _AZURE: Final = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 _BURSTGPT: Final = ("Timestamp", "Request tokens", "Response tokens")
 
 
-def _read_azure(sources: Iterable[Source], session: Session) -> Iterator[Program]:
+def _read_azure(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
     zero_s: float | None = None
-    for source, number, row in each_csv_row(sources, session, _AZURE):
+    for source, number, row in each_csv_row(sources, state, _AZURE):
         try:
             at_s = as_time(row["TIMESTAMP"], "TIMESTAMP")
             zero_s = at_s if zero_s is None else zero_s
             if at_s < zero_s:
-                session.note("requests before the first one of the file, taken to come with it")
+                state.note("requests before the first one of the file, taken to come with it")
             prompt = as_count(csv_number(row, "ContextTokens"), "ContextTokens", 1)
             call = Call(prompt, as_count(csv_number(row, "GeneratedTokens"), "GeneratedTokens"))
-            name = session.unique(f"{source.stem}-{number - 1}")
-            program = make_program(name, [call], session, arrival_s=max(0.0, round(at_s - zero_s, 6)))
+            name = state.unique(f"{source.stem}-{number - 1}")
+            program = make_program(name, [call], state, arrival_s=max(0.0, round(at_s - zero_s, 6)))
         except TraceError as error:
-            session.bad(error, source.path, number)
+            state.bad(error, source.path, number)
             continue
         yield program
 
 
-def _read_burstgpt(sources: Iterable[Source], session: Session) -> Iterator[Program]:
-    requests = TimedRequests(session)
+def _read_burstgpt(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
+    requests = TimedRequests(state)
     stems = Stems()
-    for source, number, row in each_csv_row(sources, session, _BURSTGPT):
+    for source, number, row in each_csv_row(sources, state, _BURSTGPT):
         try:
             output = as_count(csv_number(row, "Response tokens"), "Response tokens")
             if output == 0:
-                session.note("calls that failed, left out")
+                state.note("calls that failed, left out")
                 continue
             at_s = as_time(csv_number(row, "Timestamp"), "Timestamp")
             took = row.get("Elapsed time")
             took_s = as_seconds(csv_number(row, "Elapsed time"), "Elapsed time") if took else None
             prompt = as_count(csv_number(row, "Request tokens"), "Request tokens", 1)
         except TraceError as error:
-            session.bad(error, source.path, number)
+            state.bad(error, source.path, number)
             continue
         request = Request(
             start_s=at_s,

@@ -15,8 +15,8 @@ from continuum_sim.traces.importers.claims import Seen, claims
 from continuum_sim.traces.importers.head import read_head
 from continuum_sim.traces.importers.in_order import in_order
 from continuum_sim.traces.importers.registry import detect, find_importer, importers
-from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source, find_sources
+from continuum_sim.traces.importers.state import ImportState
 from continuum_sim.traces.importers.tokens import Tokens
 from continuum_sim.traces.plausible import Plausibility
 from continuum_sim.traces.schema import Program
@@ -97,7 +97,9 @@ def import_trace(
     """
     if block_size is not None and block_size < 1:
         raise TraceError(f"block_size is {block_size}, expected at least 1")
-    session = Session(skip_bad=skip_bad, tokens=None if tokenizer is None else Tokens(tokenizer), block_size=block_size)
+    state = ImportState(
+        skip_bad=skip_bad, tokens=None if tokenizer is None else Tokens(tokenizer), block_size=block_size
+    )
     importer, sources, sure, passed_over = _choose(list(paths), format)
     for source in sources:
         if Path(out).exists() and source.path.samefile(out):
@@ -106,7 +108,7 @@ def import_trace(
     seen, plausibility = Seen(), Plausibility()
 
     def programs() -> Iterator[Program]:
-        for program in in_order(importer.read(counted, session)):
+        for program in in_order(importer.read(counted, state)):
             seen.take(program)
             plausibility.take(program)
             yield program
@@ -114,18 +116,18 @@ def import_trace(
     def header() -> TraceHeader:
         return TraceHeader(
             importer.name,
-            *claims(importer, session, seen),
-            notes=dict(session.notes),
+            *claims(importer, state, seen),
+            notes=dict(state.notes),
             files=len(sources),
-            skipped=session.skipped,
-            tokenizer=None if session.tokens is None else session.tokens.name,
+            skipped=state.skipped,
+            tokenizer=None if state.tokens is None else state.tokens.name,
         )
 
     try:
         count = write_programs(out, programs(), header)
     except TraceError as error:
         if not seen.programs and error.path == os.fspath(out):
-            raise _nothing_in(sources, importer, session) from None
+            raise _nothing_in(sources, importer, state) from None
         raise
     return Imported(
         Path(out),
@@ -135,17 +137,17 @@ def import_trace(
         seen.turns,
         header(),
         plausibility,
-        tuple(session.first_skipped),
+        tuple(state.first_skipped),
         passed_over,
     )
 
 
-def _nothing_in(sources: list[Source], importer: Importer, session: Session) -> TraceError:
+def _nothing_in(sources: list[Source], importer: Importer, state: ImportState) -> TraceError:
     """Say of files that an importer read to their end why no program came of them."""
-    if session.skipped:
-        return TraceError(f"every record was bad, {session.skipped} in all; the first: {session.first_skipped[0]}")
+    if state.skipped:
+        return TraceError(f"every record was bad, {state.skipped} in all; the first: {state.first_skipped[0]}")
     more = f" (nor in {len(sources) - 1:,} more files)" if len(sources) > 1 else ""
-    found = "; ".join(f"{note}: {times:,}" for note, times in session.notes.items())
+    found = "; ".join(f"{note}: {times:,}" for note, times in state.notes.items())
     why = found or "no record with token counts was met"
     return TraceError(f"no program in it{more}, read as {importer.name}: {why}", path=sources[0].path)
 

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from continuum_sim.traces.errors import TraceError
-from continuum_sim.traces.importers.session import Session
+from continuum_sim.traces.importers.state import ImportState
 from continuum_sim.traces.importers.values import MAX_DOCUMENT_BYTES, decode, decode_if, split_items, split_values
 from continuum_sim.traces.lines import read_lines
 from continuum_sim.traces.schema import Program
@@ -84,88 +84,88 @@ class Stems:
 
 def each_document(
     sources: Iterable[Source],
-    session: Session,
+    state: ImportState,
     convert: Callable[[T, Source], Iterable[Program]],
     read: Callable[[bytes | msgspec.Raw], T] = decode,
 ) -> Iterator[Program]:
     """Yield the programs of files that are one JSON value each, or several one after the other."""
     for source in sources:
-        for number, value in _values(source, session):
+        for number, value in _values(source, state):
             try:
                 programs = list(convert(read(value), source))
             except TraceError as error:
-                session.bad(error, source.path, number if number > 1 else None)
+                state.bad(error, source.path, number if number > 1 else None)
                 continue
             yield from programs
 
 
 def each_row(
-    sources: Iterable[Source], session: Session, typed: msgspec.json.Decoder[Any] | None = None
+    sources: Iterable[Source], state: ImportState, typed: msgspec.json.Decoder[Any] | None = None
 ) -> Iterator[tuple[Source, int, Any]]:
     """Yield ``(file, line number, JSON value)`` of files of many JSON values: a line each, several, or in an array.
 
     With ``typed`` a value comes as that decoder makes it, which costs a fraction where most of it is passed over; one
     that is not of its type comes as plain JSON.
     """
-    return each_row_as(sources, session, decode if typed is None else partial(decode_if, typed))
+    return each_row_as(sources, state, decode if typed is None else partial(decode_if, typed))
 
 
 def each_row_as(
-    sources: Iterable[Source], session: Session, read: Callable[[bytes | msgspec.Raw], T]
+    sources: Iterable[Source], state: ImportState, read: Callable[[bytes | msgspec.Raw], T]
 ) -> Iterator[tuple[Source, int, T]]:
     """Yield the same, each value as ``read`` returns it (see `reader`)."""
-    return _each(each_item, sources, session, read)
+    return _each(each_item, sources, state, read)
 
 
-def each_item(source: Source, session: Session) -> Iterator[tuple[int, bytes | msgspec.Raw]]:
+def each_item(source: Source, state: ImportState) -> Iterator[tuple[int, bytes | msgspec.Raw]]:
     """Yield ``(line number, JSON)`` of the values of one file as they are written: a line each, or in an array."""
-    for first, value in _values(source, session):
+    for first, value in _values(source, state):
         if type(value) is bytes and value[:1] == b"{":  # as nearly always: nothing to split
             yield first, value
         else:
             yield from split_items(value, first)
 
 
-def each_value(sources: Iterable[Source], session: Session) -> Iterator[tuple[Source, int, Any]]:
+def each_value(sources: Iterable[Source], state: ImportState) -> Iterator[tuple[Source, int, Any]]:
     """Yield ``(file, line number, JSON value)`` of files of JSON values, an array being one of them."""
-    return _each(_values, sources, session, decode)
+    return _each(_values, sources, state, decode)
 
 
 def _each(
-    values: Callable[[Source, Session], Iterator[tuple[int, bytes | msgspec.Raw]]],
+    values: Callable[[Source, ImportState], Iterator[tuple[int, bytes | msgspec.Raw]]],
     sources: Iterable[Source],
-    session: Session,
+    state: ImportState,
     read: Callable[[bytes | msgspec.Raw], T],
 ) -> Iterator[tuple[Source, int, T]]:
     for source in sources:
-        for number, data in values(source, session):
+        for number, data in values(source, state):
             try:
                 value = read(data)
             except TraceError as error:
-                session.bad(error, source.path, number)
+                state.bad(error, source.path, number)
                 continue
             yield source, number, value
 
 
-def _values(source: Source, session: Session) -> Iterator[tuple[int, bytes | msgspec.Raw]]:
+def _values(source: Source, state: ImportState) -> Iterator[tuple[int, bytes | msgspec.Raw]]:
     """Yield the values of one file; where one over several lines is no JSON, the rest of the file is a bad record."""
     try:
         yield from split_values(source.lines())
     except TraceError as error:
         if error.path is not None:  # the file cannot be read: that is no bad record
             raise
-        session.bad(error, source.path)
+        state.bad(error, source.path)
 
 
 def each_program(
-    sources: Iterable[Source], session: Session, convert: Callable[[Any, Session], Program | None]
+    sources: Iterable[Source], state: ImportState, convert: Callable[[Any, ImportState], Program | None]
 ) -> Iterator[Program]:
     """Yield the programs of files that are one a line; ``convert`` returns none for a line to pass over."""
-    for source, number, value in each_row(sources, session):
+    for source, number, value in each_row(sources, state):
         try:
-            program = convert(value, session)
+            program = convert(value, state)
         except TraceError as error:
-            session.bad(error, source.path, number)
+            state.bad(error, source.path, number)
             continue
         if program is not None:
             yield program

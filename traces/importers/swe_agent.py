@@ -17,16 +17,16 @@ from continuum_sim.traces.importers.chat import message_text, system_prefix
 from continuum_sim.traces.importers.fields import as_array, as_object, as_seconds, refuse
 from continuum_sim.traces.importers.head import Head
 from continuum_sim.traces.importers.prefixes import common
-from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source, each_document
+from continuum_sim.traces.importers.state import ImportState
 from continuum_sim.traces.schema import Program
 
 
-def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
-    return each_document(sources, session, lambda document, source: [_program(document, source, session)])
+def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
+    return each_document(sources, state, lambda document, source: [_program(document, source, state)])
 
 
-def _program(document: Any, source: Source, session: Session) -> Program:
+def _program(document: Any, source: Source, state: ImportState) -> Program:
     steps = as_array(as_object(document, "the file").get("trajectory"), "trajectory")
     calls: list[Call] = []
     before: list[int] = []
@@ -46,7 +46,7 @@ def _program(document: Any, source: Source, session: Session) -> Program:
         if not isinstance(response, str):
             refuse(f"{place}.response", response, "a string")
         first = first or query
-        prompt, output = _tokens(query, response, session)
+        prompt, output = _tokens(query, response, state)
         action = step.get("action")
         calls.append(
             Call(
@@ -58,11 +58,11 @@ def _program(document: Any, source: Source, session: Session) -> Program:
             )
         )
         before = prompt + output
-    return make_program(session.unique(source.stem), calls, session, shared_prefix=system_prefix(first, session))
+    return make_program(state.unique(source.stem), calls, state, shared_prefix=system_prefix(first, state))
 
 
-def _tokens(query: list[Any], response: str, session: Session) -> tuple[list[int], list[int]]:
-    tokens = session.needed_tokens("a SWE-agent trajectory")
+def _tokens(query: list[Any], response: str, state: ImportState) -> tuple[list[int], list[int]]:
+    tokens = state.needed_tokens("a SWE-agent trajectory")
     # Message by message, so that a prompt that goes on has the tokens of the one before at its beginning.
     prompt: list[int] = []
     for message in query:

@@ -11,7 +11,7 @@ import msgspec
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.importers.calls import Call, make_program
 from continuum_sim.traces.importers.groups import Groups
-from continuum_sim.traces.importers.session import Session
+from continuum_sim.traces.importers.state import ImportState
 from continuum_sim.traces.schema import Program, SharedPrefix
 
 _UNKNOWN: Final = float("-inf")
@@ -52,8 +52,8 @@ class TimedRequests:
         What a session is called in errors.
     """
 
-    def __init__(self, session: Session, what: str = "session") -> None:
-        self._session = session
+    def __init__(self, state: ImportState, what: str = "session") -> None:
+        self._state = state
         self._what = what
         self._groups = Groups(by_time=True)
 
@@ -74,7 +74,7 @@ class TimedRequests:
 
     def programs(self) -> Iterator[Program]:
         """Yield the programs, in the order of their first requests, once all requests are there."""
-        session = self._session
+        session = self._state
         decoder = msgspec.msgpack.Decoder(Request)
         zero_s: float | None = None
         for key, rows in self._groups:
@@ -107,10 +107,10 @@ class TimedRequests:
 
     def _gap(self, one: Request, following: Request) -> float | None:
         if following.start_s is None or (one.start_s is None and one.end_s is None):
-            self._session.note("calls without times, gap taken as 0 s")
+            self._state.note("calls without times, gap taken as 0 s")
             return None
         if one.end_s is not None:
             return following.start_s - one.end_s
         assert one.start_s is not None
-        self._session.note("gaps between starts, the time for the request itself included (no end_time)")
+        self._state.note("gaps between starts, the time for the request itself included (no end_time)")
         return following.start_s - one.start_s

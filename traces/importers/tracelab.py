@@ -18,8 +18,8 @@ from continuum_sim.traces.importers.calls import Call, joined, make_program
 from continuum_sim.traces.importers.fields import as_array, as_count, as_object, as_text, as_time, optional_array
 from continuum_sim.traces.importers.groups import Groups
 from continuum_sim.traces.importers.head import Head
-from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source, each_row
+from continuum_sim.traces.importers.state import ImportState
 from continuum_sim.traces.schema import Program
 
 _INPUT: Final = ("user_message", "tool_result")
@@ -40,10 +40,10 @@ class _Round(NamedTuple):
     tools: tuple[str, ...]
 
 
-def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
+def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
     groups = Groups()
     path = Path()
-    for source, number, value in each_row(sources, session):
+    for source, number, value in each_row(sources, state):
         path = source.path
         key = value.get("session_id") if isinstance(value, dict) else None
         try:
@@ -52,18 +52,18 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
         except TraceError as error:
             if isinstance(key, str):
                 groups.drop(key)
-            session.bad(error, source.path, number)
+            state.bad(error, source.path, number)
             continue
         # By the time of the request, and rounds without one where they stand.
         groups.add(name, list(row), row.asked)
     for name, rows in groups:
         rounds = [_Round._make([*row[:-1], tuple(row[-1])]) for row in rows]
-        calls = [_call(one, rounds[i + 1] if i + 1 < len(rounds) else None, session) for i, one in enumerate(rounds)]
+        calls = [_call(one, rounds[i + 1] if i + 1 < len(rounds) else None, state) for i, one in enumerate(rounds)]
         try:
             arrival_s = rounds[0].asked if rounds[0].asked >= 0 else None
-            program = make_program(session.unique(name), calls, session, arrival_s=arrival_s)
+            program = make_program(state.unique(name), calls, state, arrival_s=arrival_s)
         except TraceError as error:
-            session.bad(TraceError(f"session {name}: {error.detail}"), path)
+            state.bad(TraceError(f"session {name}: {error.detail}"), path)
             continue
         yield program
 
@@ -92,13 +92,13 @@ def _round(value: Any) -> _Round:
     return _Round(prompt, output, cached, asked, answered, from_user, tuple(n for n in names if isinstance(n, str)))
 
 
-def _call(one: _Round, following: _Round | None, session: Session) -> Call:
+def _call(one: _Round, following: _Round | None, state: ImportState) -> Call:
     tool_s = None
     if following is not None:
         if one.answered >= 0 and following.asked >= 0:
             tool_s = following.asked - one.answered
         else:
-            session.note("rounds without times, gap taken as 0 s")
+            state.note("rounds without times, gap taken as 0 s")
     human = ("human",) if following is not None and following.from_user else ()
     return Call(one.prompt, one.output, cached_tokens=one.cached, tool=joined((*one.tools, *human)), tool_s=tool_s)
 

@@ -29,8 +29,8 @@ from continuum_sim.traces.importers.calls import Call, make_program
 from continuum_sim.traces.importers.groups import Groups
 from continuum_sim.traces.importers.head import Head
 from continuum_sim.traces.importers.prefixes import common
-from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source
+from continuum_sim.traces.importers.state import ImportState
 from continuum_sim.traces.schema import Program
 
 _TIME: Final = re.compile(rb"(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)(?:\.(\d+))?")
@@ -82,18 +82,18 @@ class _Waiting(NamedTuple):
     """What it goes on from, where no answers are logged."""
 
 
-def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
+def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
     zero: float | None = None
     for source in sources:
-        log = _Log(source.stem, session)
+        log = _Log(source.stem, state)
         for number, line in source.lines():
             try:
                 log.take(line, number)
             except TraceError as error:
-                session.bad(error, source.path, number)
+                state.bad(error, source.path, number)
         log.end()
         if not log.turns and not log.bad:
-            session.bad(TraceError(log.nothing()), source.path)
+            state.bad(TraceError(log.nothing()), source.path)
         for key, rows in log.groups:
             zero = rows[0][0] if zero is None else zero
             calls = [
@@ -103,9 +103,9 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
                 for i, (_, prompt, output, kept, _) in enumerate(rows)
             ]
             try:
-                program = make_program(session.unique(key), calls, session, arrival_s=max(0.0, rows[0][0] - zero))
+                program = make_program(state.unique(key), calls, state, arrival_s=max(0.0, rows[0][0] - zero))
             except TraceError as error:
-                session.bad(TraceError(f"{key}: {error.detail}"), source.path)
+                state.bad(TraceError(f"{key}: {error.detail}"), source.path)
                 continue
             yield program
 
@@ -113,11 +113,11 @@ def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
 class _Log:
     """One log, line by line: requests until their answers come, and the conversations that they belong to."""
 
-    def __init__(self, stem: str, session: Session) -> None:
+    def __init__(self, stem: str, state: ImportState) -> None:
         self.groups = Groups(by_time=True)
         self.turns = self.bad = 0
         self._stem = stem
-        self._session = session
+        self._state = state
         self._waiting: OrderedDict[str, _Waiting] = OrderedDict()
         self._unanswered = _Conversations()
         self._last = _Conversations()
@@ -134,7 +134,7 @@ class _Log:
         try:
             if found := _RECEIVED.search(line):
                 if b"params: PoolingParams(" in line:
-                    self._session.note("requests that generate nothing (embeddings), left out")
+                    self._state.note("requests that generate nothing (embeddings), left out")
                 else:
                     self._receive(_name(found.group(1)), line, number)
             elif found := _GENERATED.search(line):
@@ -150,13 +150,13 @@ class _Log:
         left_out = 0
         for request in self._waiting.values():
             if request.before is not None:
-                self._session.note("turns whose answer is not in the log, taken as 1 token")
-                self._session.unmeasured("output_tokens")
+                self._state.note("turns whose answer is not in the log, taken as 1 token")
+                self._state.unmeasured("output_tokens")
                 self._finish(request, _UNKNOWN, request.received, request.before)
             else:
                 left_out += 1
         if left_out:
-            self._session.note("requests without a logged response, left out", left_out)
+            self._state.note("requests without a logged response, left out", left_out)
 
     def nothing(self) -> str:
         """Say why there is no conversation in the log."""
@@ -172,9 +172,9 @@ class _Log:
 
     def _receive(self, name: str, line: bytes, number: int) -> None:
         self._requests += 1
-        ids, text = _tokens(_PROMPT_IDS, line, self._session, text_too=not self._answers)
+        ids, text = _tokens(_PROMPT_IDS, line, self._state, text_too=not self._answers)
         if ids is None and text is None:
-            self._session.note("requests without text and token ids, left out")
+            self._state.note("requests without text and token ids, left out")
             return
         if ids is None:
             raise TraceError("the line has text and no token ids: say what counts them with --tokenizer DIR")
@@ -191,7 +191,7 @@ class _Log:
         if len(self._waiting) > _MOST_OPEN:
             _, oldest = self._waiting.popitem(last=False)
             self._unanswered.close(oldest.digest)
-            self._session.note("requests without a logged response, left out")
+            self._state.note("requests without a logged response, left out")
 
     def _infer(self, asked: array[int], prompt: array[int], text: str) -> _Open | None:
         """Return the request that this one goes on from, with the answer that it has here."""
@@ -204,15 +204,15 @@ class _Log:
         if request.text and text.startswith(request.text):
             following = text[len(request.text) :]
             end = _END_OF_ANSWER.search(following)
-            if end and self._session.tokens is not None:
-                output = array("q", self._session.tokens.ids(following[: end.start()]))
+            if end and self._state.tokens is not None:
+                output = array("q", self._state.tokens.ids(following[: end.start()]))
             elif end:
                 output = rest[: round(len(rest) * end.start() / len(following))]
         if output is None:
-            self._session.note("turns whose answer is not in the log, taken as 1 token")
-            self._session.unmeasured("output_tokens")
+            self._state.note("turns whose answer is not in the log, taken as 1 token")
+            self._state.unmeasured("output_tokens")
         else:
-            self._session.note("answers that are not logged, taken from the prompt that follows")
+            self._state.note("answers that are not logged, taken from the prompt that follows")
         return self._finish(request, output or _UNKNOWN, request.received, request.before, answered=False)
 
     def _answer(self, name: str, line: bytes, *, delta: bool) -> None:
@@ -224,13 +224,13 @@ class _Log:
             return
         if request is None:
             self._without_request += 1
-            self._session.note("responses without a logged request, left out")
+            self._state.note("responses without a logged request, left out")
             return
         del self._waiting[name]
         self._unanswered.close(request.digest)
         output = _ids(_OUTPUT_IDS, line) or request.deltas
         if not output:
-            counted, text = _tokens(_OUTPUT_IDS, line, self._session, text_too=True)
+            counted, text = _tokens(_OUTPUT_IDS, line, self._state, text_too=True)
             if counted is None and text is not None:
                 raise TraceError("the line has text and no token ids: say what counts them with --tokenizer DIR")
             if counted is None:
@@ -252,7 +252,7 @@ class _Log:
             else:
                 kept = common(before.prompt, prompt)
             if not before.answered:
-                self._session.note("gaps between starts, the time for the request itself included (no response)")
+                self._state.note("gaps between starts, the time for the request itself included (no response)")
         self.groups.add(key, [request.received, len(prompt), len(output), kept, gap_s], request.received)
         self.turns += 1
         one = _Open(key, prompt, output, ended, answered)
@@ -305,7 +305,7 @@ class _Conversations:
 
 
 def _tokens(
-    pattern: re.Pattern[bytes], line: bytes, session: Session, *, text_too: bool
+    pattern: re.Pattern[bytes], line: bytes, state: ImportState, *, text_too: bool
 ) -> tuple[array[int] | None, str | None]:
     """Return token ids of a prompt or an answer, as logged or else counted in its text, and the text where needed."""
     ids = _ids(pattern, line)
@@ -318,8 +318,8 @@ def _tokens(
         if ids is not None:
             return ids, None
         raise TraceError("the text in the line is cut off or no string, expected it as vLLM logs it") from None
-    if ids is None and session.tokens is not None:
-        ids = array("q", session.tokens.ids(text))
+    if ids is None and state.tokens is not None:
+        ids = array("q", state.tokens.ids(text))
     return ids, text
 
 

@@ -28,13 +28,13 @@ from continuum_sim.traces.importers.fields import (
 from continuum_sim.traces.importers.head import Head
 from continuum_sim.traces.importers.own import OWN, own_arrival, own_call, own_prefix, with_own_children
 from continuum_sim.traces.importers.prefixes import as_hash_ids, kept_tokens
-from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source, each_document
+from continuum_sim.traces.importers.state import ImportState
 from continuum_sim.traces.schema import Program, SharedPrefix
 
 
-def _read(sources: Iterable[Source], session: Session) -> Iterator[Program]:
-    return each_document(sources, session, lambda document, source: _programs(document, session))
+def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
+    return each_document(sources, state, lambda document, source: _programs(document, state))
 
 
 @dataclass
@@ -49,9 +49,9 @@ class _Agent:
     """Whether the request after it waits for it (all but those launched to run on by themselves)."""
 
 
-def _programs(document: Any, session: Session) -> Iterator[Program]:
+def _programs(document: Any, state: ImportState) -> Iterator[Program]:
     trace = as_object(document, "the file")
-    name = session.unique(as_text(trace.get("id"), "id"))
+    name = state.unique(as_text(trace.get("id"), "id"))
     size = as_count(trace.get("block_size"), "block_size", 1)
     own = optional_object(optional_object(trace.get("totals")).get(OWN))
     requests: list[tuple[str, dict[str, Any]]] = []
@@ -63,12 +63,12 @@ def _programs(document: Any, session: Session) -> Iterator[Program]:
             agents.append(_Agent(place, record, len(requests) - 1, record.get("status") != "async_launched"))
         else:
             requests.append((place, record))
-    requests, agents = _once(requests, agents, session)
+    requests, agents = _once(requests, agents, state)
     waits = {agent.after_turn: agent for agent in agents if agent.waited}
     program = make_program(
         name,
-        list(_calls(requests, size, own, waits, session)),
-        session,
+        list(_calls(requests, size, own, waits, state)),
+        state,
         arrival_s=own_arrival(own),
         shared_prefix=own_prefix(own) if own else _prefix(trace, "the file"),
     )
@@ -77,11 +77,11 @@ def _programs(document: Any, session: Session) -> Iterator[Program]:
         return
     started: list[Started] = []
     for agent in agents:
-        child = _child(name, agent, size, session)
+        child = _child(name, agent, size, state)
         if child is None:
             continue
         if agent.after_turn < 0:
-            session.note("sub-agents that no turn started, imported as programs of their own")
+            state.note("sub-agents that no turn started, imported as programs of their own")
             yield child
             continue
         join = agent.after_turn + 1 if agent.waited and agent.after_turn + 1 < len(requests) else None
@@ -90,7 +90,7 @@ def _programs(document: Any, session: Session) -> Iterator[Program]:
 
 
 def _once(
-    requests: list[tuple[str, dict[str, Any]]], agents: list[_Agent], session: Session
+    requests: list[tuple[str, dict[str, Any]]], agents: list[_Agent], state: ImportState
 ) -> tuple[list[tuple[str, dict[str, Any]]], list[_Agent]]:
     """Leave out the second record of a request that was recorded twice, and count the places of sub-agents anew.
 
@@ -103,7 +103,7 @@ def _once(
         before = kept[-1][1] if kept else {}
         same = bool(request.get("hash_ids")) and before.get("hash_ids") == request["hash_ids"]
         if same and [before.get("type"), request.get("type")] in (["s", "n"], ["n", "s"]):
-            session.note("requests recorded twice, streaming and not, taken once")
+            state.note("requests recorded twice, streaming and not, taken once")
             if request["type"] == "s":
                 kept[-1] = (place, request)
         else:
@@ -112,16 +112,16 @@ def _once(
     return kept, [replace(agent, after_turn=place_of[agent.after_turn]) for agent in agents]
 
 
-def _child(parent: str, agent: _Agent, size: int, session: Session) -> Program | None:
+def _child(parent: str, agent: _Agent, size: int, state: ImportState) -> Program | None:
     place = f"{agent.place}.requests"
     inner = as_array(agent.record.get("requests"), place)
     requests = [(f"{place}[{i}]", as_object(value, f"{place}[{i}]")) for i, value in enumerate(inner)]
-    requests, _ = _once(requests, [], session)
+    requests, _ = _once(requests, [], state)
     if not requests:
         return None
     name = f"{parent}/{as_text(agent.record.get('agent_id'), f'{agent.place}.agent_id')}"
-    calls = list(_calls(requests, size, {}, {}, session))
-    return make_program(session.unique(name), calls, session, shared_prefix=_prefix(agent.record, agent.place))
+    calls = list(_calls(requests, size, {}, {}, state))
+    return make_program(state.unique(name), calls, state, shared_prefix=_prefix(agent.record, agent.place))
 
 
 def _prefix(agent: dict[str, Any], place: str) -> SharedPrefix | None:
@@ -139,7 +139,7 @@ def _calls(
     size: int,
     own: dict[str, Any],
     waits: Mapping[int, _Agent],
-    session: Session,
+    state: ImportState,
 ) -> Iterator[Call]:
     before: tuple[Sequence[int], int, int] | None = None
     for index, (place, request) in enumerate(requests):
@@ -155,14 +155,14 @@ def _calls(
             before = None
         tool, tool_s = "", 0.0
         if index + 1 < len(requests):
-            tool, tool_s = _gap(place, request, *requests[index + 1], session)
+            tool, tool_s = _gap(place, request, *requests[index + 1], state)
             if index in waits and not own:
-                tool_s = _own_time(tool_s, waits[index], session)
-        yield own_call(Call(prompt, output, kept_tokens=kept, tool=tool, tool_s=tool_s), own, index, session)
+                tool_s = _own_time(tool_s, waits[index], state)
+        yield own_call(Call(prompt, output, kept_tokens=kept, tool=tool, tool_s=tool_s), own, index, state)
 
 
 def _gap(
-    place: str, request: dict[str, Any], next_place: str, following: dict[str, Any], session: Session
+    place: str, request: dict[str, Any], next_place: str, following: dict[str, Any], state: ImportState
 ) -> tuple[str, float]:
     kinds = {"tool_result": "tool", "text": "human"}
     types = [t for t in optional_array(following.get("input_types")) if isinstance(t, str)]
@@ -172,16 +172,16 @@ def _gap(
         return tool, as_seconds(following["think_time"], f"{next_place}.think_time")
     gap = as_time(following.get("t"), f"{next_place}.t") - as_time(request.get("t"), f"{place}.t")
     if request.get("api_time") is None:
-        session.note("gaps between the times of requests, the time for the request itself included")
+        state.note("gaps between the times of requests, the time for the request itself included")
         return tool, gap
     return tool, gap - as_seconds(request["api_time"], f"{place}.api_time")
 
 
-def _own_time(gap_s: float, agent: _Agent, session: Session) -> float:
+def _own_time(gap_s: float, agent: _Agent, state: ImportState) -> float:
     """Return what is left of a gap without the sub-agent that ran in it."""
     duration_ms = agent.record.get("duration_ms")
     if duration_ms is None:
-        session.note("gaps with a sub-agent of unknown duration, the parent's own part taken as 0 s")
+        state.note("gaps with a sub-agent of unknown duration, the parent's own part taken as 0 s")
         return 0.0
     return max(0.0, gap_s - as_seconds(duration_ms, f"{agent.place}.duration_ms", 1e3))
 

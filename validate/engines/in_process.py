@@ -18,8 +18,8 @@ from continuum_sim.validate.engines.engine_log import last_words, printed_to
 from continuum_sim.validate.engines.interface import EngineError, EngineFacts, TurnAnswer, TurnRequest
 from continuum_sim.validate.engines.options import EngineOptions
 from continuum_sim.validate.engines.processes import descendants, end_processes
-from continuum_sim.validate.pace import Pace
 from continuum_sim.validate.plugin.settings import ENVIRONMENT as PLUGIN_SETTINGS
+from continuum_sim.validate.session.pace import Pace
 
 ENGINE_LOG = "engine.log"
 STEPS = "steps.jsonl"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from continuum_sim.errors import ConfigError
-from continuum_sim.validate.tiny import write_tiny_model
+from continuum_sim.validate.session.tiny import write_tiny_model
 
 TINY = "tiny"
 """Model name that stands for a small random-weight Llama, written into a folder when it is needed."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from continuum_sim.processes import end_with_parent
 from continuum_sim.steptime.batch import StepBatch
-from continuum_sim.validate.pace import Pace, Pacer
+from continuum_sim.validate.session.pace import Pace, Pacer
 from continuum_sim.validate.steplog import ENVIRONMENT, LoggedStep, computes, scheduled_batch, step_line
 
 

@@ -47,8 +47,8 @@ def parity(
     from continuum_sim.engine.config import EngineConfig
     from continuum_sim.hardware import find_gpu, find_model
     from continuum_sim.results.jsonfile import to_json
-    from continuum_sim.spec import parse_arrivals, parse_policy
-    from continuum_sim.steptime.spec import make_step_time
+    from continuum_sim.setup.notation import parse_arrivals, parse_policy
+    from continuum_sim.steptime.named import make_step_time
     from continuum_sim.traces import find_trace, read_programs
     from continuum_sim.validate.parity.compare import ParityReport, compare_on_random_cases, compare_on_trace
 

@@ -12,13 +12,13 @@ import numpy as np
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.rebuild import fit_rebuild_time
 from continuum_sim.policies import Policy
-from continuum_sim.records import ProgramRecord, TimelineRecord, TurnRecord
-from continuum_sim.simulation import Simulation
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.traces.arrivals import Closed, OpenArrivals
 from continuum_sim.traces.schema import Program
 from continuum_sim.validate.parity.random_cases import random_case
 from continuum_sim.validate.parity.shadow import Difference, Mismatch, VllmShadow
+from continuum_sim.world.records import ProgramRecord, TimelineRecord, TurnRecord
+from continuum_sim.world.simulation import Simulation
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from continuum_sim.engine.config import EngineConfig
-from continuum_sim.validate.tiny import write_tiny_model
+from continuum_sim.validate.session.tiny import write_tiny_model
 
 
 def make_vllm_scheduler(

@@ -38,14 +38,13 @@ class Clients:
         self._heard_of(turn.program.program_id, now_s)
         return decision
 
-    def turn_aborted(self, turn: TurnView, now_s: float) -> bool:
-        """Hand on that a turn was given up; tells whether its program's pin ends with it."""
-        unpinned = self._governor.turn_aborted(turn, now_s)
+    def turn_aborted(self, turn: TurnView, now_s: float) -> None:
+        """Hand on that a turn was given up."""
+        self._governor.turn_aborted(turn, now_s)
         program = turn.program
         if program.turns_done:
             self._aborted.add(program.program_id)
         self._heard_of(program.program_id, now_s)
-        return unpinned
 
     def is_busy(self, program_id: str) -> bool:
         """Whether a turn of this program waits or runs."""
@@ -75,9 +74,8 @@ class Clients:
         if program is not None and tool is not None:
             program.last_tool = tool
 
-    def forget_idle(self, now_s: float) -> list[ProgramView]:
-        """Take the programs not heard of for long as ended; returns those that were still pinned."""
-        pinned = []
+    def forget_idle(self, now_s: float) -> None:
+        """Treat programs as ended that have not been heard of for `forget_after_s`."""
         while self._seen_s:
             name, seen_s = next(iter(self._seen_s.items()))
             if now_s - seen_s < self._forget_after_s:
@@ -85,10 +83,8 @@ class Clients:
             if not self.is_busy(name):
                 program = self._governor.programs[name]
                 self._aborted.discard(name)
-                if self._governor.program_forgotten(program, now_s):
-                    pinned.append(program)
+                self._governor.program_forgotten(program, now_s)
             self._heard_of(name, now_s)
-        return pinned
 
     def _heard_of(self, program_id: str, now_s: float) -> None:
         self._seen_s.pop(program_id, None)

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from continuum_sim.policies.host.governor import Governor
+from continuum_sim.policies.host.pins import PinLedger
 from continuum_sim.policies.planes import Fate, PinFor
 from continuum_sim.policies.views import ProgramView
 from continuum_sim.results.decisions import DecisionRecord
@@ -56,7 +57,7 @@ class PolicyHost:
         self.pins = PinnedBlocks(scheduler.kv_cache_manager, scheduler.hash_block_size)
         self.engine = VllmEngineView(scheduler, self.pins, self._rebuild)
         log = self._log if self._journal.logs else None
-        self.governor = Governor(policy, self.engine, log)
+        self.governor = Governor(policy, self.engine, PinLedger(self), log)
         self.clients = Clients(self.governor, settings.forget_after_s)
         self.step = 0
         """Steps that ran so far."""
@@ -110,17 +111,15 @@ class PolicyHost:
             usable = tokens - 1 if identity.kept_tokens is None else min(tokens - 1, identity.kept_tokens)
             left = self.pins.shrink(program_id, request, usable)
             if left is not None:
-                self.governor.pin_shrunk(view.program, left, now_s)
+                self.governor.pins.shrink(view.program, left, now_s)
         return LiveTurn(view, identity, leads=True)
 
     def begin_step(self) -> None:
         """Do what is due before a step is scheduled: expiries, and forgetting programs that stay away."""
         now_s = self._step_s = self._tell_time()
         self._changed = False
-        for program in self.governor.begin_step(now_s):
-            self._unpin(program)
-        for program in self.clients.forget_idle(now_s):
-            self._unpin(program)
+        self.governor.begin_step(now_s)
+        self.clients.forget_idle(now_s)
 
     def scheduled(self, output: Any) -> None:
         """Take note of what a step will compute."""
@@ -172,13 +171,12 @@ class PolicyHost:
             return
         if ended_well(request, self._status):
             self._turn_ended(request, live, now_s)
-        elif self.clients.turn_aborted(live.view, now_s):
-            self._unpin(live.view.program)
+        else:
+            self.clients.turn_aborted(live.view, now_s)
 
     def reset(self) -> None:
-        """Let go of every pin: the cache is about to be declared worthless."""
-        for program in self.governor.cache_reset(self._tell_time()):
-            self._unpin(program)
+        """End every pin: the cache is about to be declared worthless."""
+        self.governor.cache_reset(self._tell_time())
 
     def close(self) -> None:
         """Write the last counts; what is still pinned goes with the engine."""
@@ -212,11 +210,7 @@ class PolicyHost:
         """Give up one pin for a request that lacks room, if the policy lets one go."""
         if not self.governor.has_pins:
             return False
-        program = self.governor.pin_to_break(self.turns[request.request_id].view, self._now_s)
-        if program is None:
-            return False
-        self._unpin(program)
-        return True
+        return self.governor.pin_to_break(self.turns[request.request_id].view, self._now_s) is not None
 
     def _admitted(self, request: Any, cached_tokens: int) -> None:
         """Hand a program's pin over to its request, which now holds the same blocks itself."""
@@ -229,15 +223,11 @@ class PolicyHost:
         if not live.leads:
             live.view.preempted = False
             return
-        if self.governor.turn_admitted(live.view, cached_tokens, self._now_s):
-            self.pins.release(live.view.program.program_id)
+        self.governor.turn_admitted(live.view, cached_tokens, self._now_s)
 
     def _turn_ended(self, request: Any, live: LiveTurn, now_s: float) -> None:
         """Ask the policy what becomes of the blocks and do it."""
         assert live.identity is not None
-        program_id = live.identity.program_id
-        if program_id in self.pins:
-            self.pins.release(program_id)  # a pin that outlasted the admission of this turn
         groups = self.pins.full_blocks(request.request_id)
         decision = self.clients.turn_ended(
             live.view,
@@ -249,15 +239,26 @@ class PolicyHost:
             now_s=now_s,
         )
         if isinstance(decision, PinFor):
-            self.pins.hold(program_id, groups)
+            self.pins.hold(live.identity.program_id, groups)
+            self.governor.pins.start(live.view.program, decision.ttl_s, size(groups), now_s)
         elif decision is Fate.EVICT:
             self.pins.forget_content(groups)
 
-    def _unpin(self, program: ProgramView) -> None:
+    # The blocks of pins, for the ledger -------------------------------------------------------------------
+
+    def unpin(self, program: ProgramView) -> None:
+        """Free the blocks of a pin that ends, which may change the place of the program's turns in the queue."""
         self._changed = True
         self.pins.release(program.program_id)
         if self._queue is not None:
             self._queue.pin_ended(program)
+
+    def offload(self, program: ProgramView, now_s: float) -> None:
+        """Nothing is below the KV cache that a policy could move contexts to."""
+
+    def recall(self, program: ProgramView, now_s: float) -> int | None:
+        """As above, nothing can come back."""
+        return None
 
     # Time, seats and the journal --------------------------------------------------------------------------
 

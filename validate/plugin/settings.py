@@ -18,7 +18,7 @@ from continuum_sim.engine.rebuild import RebuildTime
 from continuum_sim.errors import ConfigError
 from continuum_sim.names import check_names
 from continuum_sim.policies import Policy, PolicyError
-from continuum_sim.spec import parse_policy
+from continuum_sim.setup.notation import parse_policy
 
 SECTION = "continuum"
 """Key of `additional_config` under which the settings lie."""

@@ -38,7 +38,8 @@ class PolicyQueue(RequestQueue):  # type: ignore[misc]
         self._governor = governor
         self._host = host
         policy = governor.policy
-        self._turns = make_turn_queue(policy.order, self._allows if policy.admission.gated else None)
+        allows = self._allows if policy.admission.gated else None
+        self._turns = make_turn_queue(policy.order, governor.counts, allows)
         self._head: Any = None
         self._admitted: Any = None
         """The request that was admitted and is popped next."""
@@ -109,7 +110,6 @@ class PolicyQueue(RequestQueue):  # type: ignore[misc]
             return  # it came from another of vLLM's queues
         self._admitted = request
         self._turns.admit(request)
-        self._governor.counts.reorders = self._turns.reorders
 
     def pin_ended(self, program: ProgramView) -> None:
         """Give the waiting turns of a program that lost its pin the places their keys give them now."""

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from continuum_sim.errors import ConfigError
-from continuum_sim.resolve import ResolvedRun
 from continuum_sim.results.files import check_free
+from continuum_sim.setup.resolve import ResolvedRun
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.validate.recorded import llmservingsim
 from continuum_sim.validate.recorded.compare import gauges, metric, run_figures, samples, verdicts

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from continuum_sim.results.estimate import METRICS
+from continuum_sim.validate.judge.statistics import kendall_tau
 from continuum_sim.validate.recorded.log import RecordedLog, RecordedRequest
 from continuum_sim.validate.recorded.replay import Replay, gauges_at
 from continuum_sim.validate.recorded.report import Agreement, Figure, Gauge, Metric, Verdict
 from continuum_sim.validate.recorded.resample import ratio_bounds, statistics
 from continuum_sim.validate.recorded.timeseries import EngineSeries
-from continuum_sim.validate.statistics import kendall_tau
 
 Array = NDArray[np.float64]
 

@@ -8,8 +8,8 @@ from typing import Any, Final, TypeVar
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import find_gpu, find_model
-from continuum_sim.resolve import ResolvedRun, resolve
-from continuum_sim.run_config import RunConfig
+from continuum_sim.setup.resolve import ResolvedRun, resolve
+from continuum_sim.setup.run_config import RunConfig
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.traces.schema import Program, Turn
 from continuum_sim.validate.recorded.log import EngineSetup, RecordedLog

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from continuum_sim.resolve import ResolvedRun
 from continuum_sim.results.files import MANIFEST, staged_directory
 from continuum_sim.results.jsonfile import to_json
 from continuum_sim.results.manifest import make_manifest
+from continuum_sim.setup.resolve import ResolvedRun
 from continuum_sim.traces.files import whole_file, write_text
 from continuum_sim.validate.recorded.log import RecordedLog
 from continuum_sim.validate.recorded.page import make_page

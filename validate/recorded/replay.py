@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from continuum_sim.records import TimelineRecord, TurnRecord
-from continuum_sim.resolve import ResolvedRun
-from continuum_sim.simulation import Simulation
-from continuum_sim.totals import EngineTotals
-from continuum_sim.validate.observed import KeptRecords
+from continuum_sim.setup.resolve import ResolvedRun
+from continuum_sim.validate.judge.observed import KeptRecords
 from continuum_sim.validate.recorded.log import RecordedLog, RecordedRequest
 from continuum_sim.validate.recorded.timeseries import EngineSeries
+from continuum_sim.world.records import TimelineRecord, TurnRecord
+from continuum_sim.world.simulation import Simulation
+from continuum_sim.world.totals import EngineTotals
 
 Array = NDArray[np.float64]
 

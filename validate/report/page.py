@@ -8,7 +8,7 @@ from html import escape
 from typing import Any, Final
 
 from continuum_sim.report.layout import inline_html
-from continuum_sim.validate.assess import ValidationReport
+from continuum_sim.validate.judge.assess import ValidationReport
 
 _STYLE: Final = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}

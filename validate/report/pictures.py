@@ -9,9 +9,9 @@ import numpy as np
 
 from continuum_sim.plotting.style import BLUE, GREEN, ORANGE, PURPLE, SKY, new_figure, picture_bytes
 from continuum_sim.steptime.model import StepTime
-from continuum_sim.validate.assess import ValidationReport
-from continuum_sim.validate.observed import Observation, PolicyObservations
-from continuum_sim.validate.statistics import Array
+from continuum_sim.validate.judge.assess import ValidationReport
+from continuum_sim.validate.judge.observed import Observation, PolicyObservations
+from continuum_sim.validate.judge.statistics import Array
 
 _SIMULATED, _MEASURED = BLUE, ORANGE
 _PART_COLOURS = {"step_time": SKY, "cache": GREEN, "scheduling": PURPLE}

@@ -9,7 +9,7 @@ from continuum_sim.results.numbers import count, percent, seconds
 from continuum_sim.results.view import Column, Marked, Note, Table, View, label, name
 
 if TYPE_CHECKING:
-    from continuum_sim.validate.assess import Compared, PolicyReport, ValidationReport
+    from continuum_sim.validate.judge.assess import Compared, PolicyReport, ValidationReport
 
 
 def report_view(report: ValidationReport) -> View:

@@ -9,23 +9,23 @@ import msgspec
 from continuum_sim.results.jsonfile import to_json
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.traces.files import write_bytes, write_text
-from continuum_sim.validate.assess import ValidationReport, assess
 from continuum_sim.validate.engines.interface import EngineFacts
-from continuum_sim.validate.observed import Observation, read_observations
-from continuum_sim.validate.pace import how_kept
-from continuum_sim.validate.predict import Forecast
-from continuum_sim.validate.reenact import Reenactment, reenact
+from continuum_sim.validate.judge.assess import ValidationReport, assess
+from continuum_sim.validate.judge.observed import Observation, read_observations
+from continuum_sim.validate.judge.predict import Forecast
+from continuum_sim.validate.judge.reenact import Reenactment, reenact
 from continuum_sim.validate.report.page import report_page
 from continuum_sim.validate.report.pictures import draw_all
-from continuum_sim.validate.session import Session, predict_policy, step_times
-from continuum_sim.validate.session_files import FACTS, SessionFiles, read_json
+from continuum_sim.validate.session.files import FACTS, SessionFiles, read_json
+from continuum_sim.validate.session.pace import how_kept
+from continuum_sim.validate.session.validation import Validation, predict_policy, step_times
 
 JSON: Final = "report.json"
 PAGE: Final = "report.html"
 PICTURES: Final = "pictures"
 
 
-def write_report(session: Session, files: SessionFiles, tolerance: float) -> ValidationReport:
+def write_report(session: Validation, files: SessionFiles, tolerance: float) -> ValidationReport:
     """Assess what the directory holds, write it there, and return it."""
     facts = EngineFacts(**read_json(files.root / FACTS))
     config = facts.config()

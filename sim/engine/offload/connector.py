@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from continuum_sim.engine.block_pool import BlockPool, Run
+from continuum_sim.engine.block_pool import BlockPool, BlockRun
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.offload.tiers import Tiers, TierTotals
 from continuum_sim.engine.offload.uploads import Uploads
@@ -66,14 +66,13 @@ class NoConnector:
         """See a program go to another engine."""
 
     def offload(self, context: Context, now_s: float) -> None:
-        """Move a pinned context down, since the policy says so."""
-        raise AssertionError("there is nowhere to move it to")
+        """Move a pinned context down, since the policy says so; without a tier its blocks are only freed."""
 
     def recall(self, program: ProgramView, context: Context, now_s: float) -> int | None:
         """Begin to bring a context up ahead of its turn; returns its blocks, or None for lack of room."""
         raise AssertionError("nothing is held below")
 
-    def take(self, upload: Upload) -> list[Run]:
+    def take(self, upload: Upload) -> list[BlockRun]:
         """End an upload that has arrived or that a turn takes over; returns the blocks it holds that have content."""
         raise AssertionError("nothing is held below")
 
@@ -188,7 +187,7 @@ class TierConnector(NoConnector):
         """Give what the tiers hold of it to the links."""
         return self._uploads.begin(program, context, now_s)
 
-    def take(self, upload: Upload) -> list[Run]:
+    def take(self, upload: Upload) -> list[BlockRun]:
         """End an upload; its blocks are the caller's."""
         return self._uploads.take(upload)
 
@@ -204,7 +203,7 @@ class TierConnector(NoConnector):
         """Of DRAM and SSD."""
         return self._tiers.totals(end_s)
 
-    def _store(self, context: Context, table: list[Run], now_s: float) -> None:
+    def _store(self, context: Context, table: list[BlockRun], now_s: float) -> None:
         if table:
             self._tiers.store(context, table[-1].stop, now_s)
 

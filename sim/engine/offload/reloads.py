@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 from continuum_sim.engine.block_pool import BlockPool
@@ -83,8 +84,7 @@ class Reloads:
         request.reload_began_s = max(now_s, request.arrival_s)
         request.reloaded_tokens += (stop - start) * self._block_size
         self.waiting[request] = None
-        if self._governor.turn_admitted(request.turn, stop * self._block_size, now_s):
-            self._contexts.unpin(request.context)
+        self._governor.turn_admitted(request.turn, stop * self._block_size, now_s)
         self._governor.turn_reloads(request.turn, (stop - start) * self._block_size, now_s)
 
     def _pin(self, upload: Upload, now_s: float) -> None:
@@ -93,7 +93,7 @@ class Reloads:
         for part in context.parts(upload.start, upload.stop):
             self._pool.cache(*part, table)
         self._pool.merge(table)
-        self._contexts.pin(context, table)
+        self._contexts.pin(upload.program, table, math.inf, now_s)
         self._connector.has_come(context)
-        self._governor.context_back(upload.program, upload.stop, now_s)
+        self._governor.context_back(upload.program, now_s)
         self._queue.pin_changed(upload.program, now_s)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from continuum_sim.engine.block_pool import BlockPool, Run
+from continuum_sim.engine.block_pool import BlockPool, BlockRun
 from continuum_sim.engine.offload.tiers import Tiers
 from continuum_sim.engine.request import Context, Upload
 from continuum_sim.policies.views import ProgramView
@@ -54,7 +54,7 @@ class Uploads:
         upload.context.upload = None
         self._pool.release(upload.table, upload.stop - upload.start)
 
-    def take(self, upload: Upload) -> list[Run]:
+    def take(self, upload: Upload) -> list[BlockRun]:
         """End an upload that has arrived or that a turn takes over; returns the blocks it holds that have content."""
         del self.under_way[upload]
         upload.context.upload = None

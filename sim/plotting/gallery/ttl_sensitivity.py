@@ -22,7 +22,7 @@ from continuum_sim.plotting.marks import held_title, legend_above
 from continuum_sim.plotting.spec import FigureOptions, FigureSpec, FigureTable
 from continuum_sim.plotting.style import COLUMN_IN, looks, new_figure
 from continuum_sim.policies import PolicyError
-from continuum_sim.spec import parse_policy
+from continuum_sim.setup.notation import parse_policy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

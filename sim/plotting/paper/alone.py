@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from continuum_sim.plotting.against import draw_jct_against, jct_against
 from continuum_sim.plotting.data import FigureData
-from continuum_sim.plotting.paper.spec import PaperFigure
+from continuum_sim.plotting.paper.figure import PaperFigure
 from continuum_sim.plotting.spec import FigureTable
 from continuum_sim.plotting.style import DARK_GREY
 from continuum_sim.scenarios import find_scenario

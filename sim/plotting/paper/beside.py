@@ -12,7 +12,7 @@ import pandas as pd
 from continuum_sim.plotting.data import FigureData
 from continuum_sim.plotting.estimates import estimate_each, interval_note, ratio_each
 from continuum_sim.plotting.marks import legend_above, name_bars
-from continuum_sim.plotting.paper.spec import PaperFigure
+from continuum_sim.plotting.paper.figure import PaperFigure
 from continuum_sim.plotting.spec import FigureTable
 from continuum_sim.plotting.style import BLUE, COLUMN_IN, GREY, new_figure
 from continuum_sim.published import PublishedPoint, find_published

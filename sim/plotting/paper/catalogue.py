@@ -6,7 +6,7 @@ from typing import Final
 
 from continuum_sim.plotting.paper import alone, cluster, gains, steady, tails, turns
 from continuum_sim.plotting.paper.beside import beside
-from continuum_sim.plotting.paper.spec import PaperFigure
+from continuum_sim.plotting.paper.figure import PaperFigure
 
 PAPER_FIGURES: Final[dict[str, PaperFigure]] = {
     figure.name: figure

@@ -11,7 +11,7 @@ from continuum_sim.errors import ConfigError
 from continuum_sim.plotting.data import FigureData, MissingData
 from continuum_sim.plotting.load import load
 from continuum_sim.scenarios import Scenario, find_scenario, scenarios
-from continuum_sim.settings_dict import ServiceSettings
+from continuum_sim.setup.settings_dict import ServiceSettings
 from continuum_sim.sweeps import sweep
 from continuum_sim.sweeps.run import SweepProgress
 from continuum_sim.traces.arrivals import Closed

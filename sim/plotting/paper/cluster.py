@@ -10,7 +10,7 @@ import numpy as np
 from continuum_sim.plotting.data import FigureData, MissingData
 from continuum_sim.plotting.estimates import interval_note, ratio_each
 from continuum_sim.plotting.marks import bar_height, legend_above, name_bars
-from continuum_sim.plotting.paper.spec import PaperFigure
+from continuum_sim.plotting.paper.figure import PaperFigure
 from continuum_sim.plotting.spec import FigureTable
 from continuum_sim.plotting.style import BLACK, COLUMN_IN, GREY, looks, new_figure
 from continuum_sim.published import find_published

@@ -22,7 +22,7 @@ from continuum_sim.plotting.files import (
 from continuum_sim.plotting.marks import lasting, setting_of
 from continuum_sim.plotting.paper.catalogue import PAPER_FIGURES
 from continuum_sim.plotting.paper.cells import run_capacity_of, run_scenario
-from continuum_sim.plotting.paper.spec import PaperFigure
+from continuum_sim.plotting.paper.figure import PaperFigure
 from continuum_sim.plotting.spec import FigureTable
 from continuum_sim.scenarios import find_scenario
 

@@ -13,7 +13,7 @@ from continuum_sim.plotting.against import draw_band, one_line, scale_axis
 from continuum_sim.plotting.data import FigureData
 from continuum_sim.plotting.estimates import in_order, interval_note, ratio_each
 from continuum_sim.plotting.marks import legend_above
-from continuum_sim.plotting.paper.spec import PaperFigure
+from continuum_sim.plotting.paper.figure import PaperFigure
 from continuum_sim.plotting.spec import FigureTable
 from continuum_sim.plotting.style import COLUMN_IN, GREY, looks, new_figure
 from continuum_sim.published import find_published

@@ -11,7 +11,7 @@ from continuum_sim.plotting.against import draw_band, one_line
 from continuum_sim.plotting.data import FigureData
 from continuum_sim.plotting.estimates import interval_note, ratio_each
 from continuum_sim.plotting.marks import legend_above
-from continuum_sim.plotting.paper.spec import PaperFigure
+from continuum_sim.plotting.paper.figure import PaperFigure
 from continuum_sim.plotting.spec import FigureTable
 from continuum_sim.plotting.style import BLACK, BLUE, Look, new_figure
 from continuum_sim.published import find_published

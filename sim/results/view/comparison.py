@@ -31,7 +31,7 @@ from continuum_sim.results.view.parts import (
 from continuum_sim.results.view.recovery import joint_recovery_line
 from continuum_sim.results.view.run import called, load_of, shown_parts
 from continuum_sim.results.view.verdict import joint_line
-from continuum_sim.spec import rate_of
+from continuum_sim.setup.notation import rate_of
 from continuum_sim.steady.curve import recoverable_from_floor
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from continuum_sim.results.view.parts import Note, Table, View, name, numbers, w
 
 if TYPE_CHECKING:
     from continuum_sim.hardware import GpuSpec, ModelSpec
-    from continuum_sim.machines import Machine
+    from continuum_sim.steptime.machines import Machine
 
 
 def hardware_view(

@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import given
 
 from continuum_sim.policies import Policy
+from continuum_sim.policies.host.counts import PolicyCounts
 from continuum_sim.policies.host.queue import make_turn_queue
 from continuum_sim.policies.views import Moment, ProgramView, TurnView
 from support.queue_histories import Event, histories, play, policies
@@ -55,7 +56,8 @@ class Ours:
     def __init__(self, policy: Policy) -> None:
         gate: Any = policy.admission
         allows = (lambda turn, now_s: gate.allows(turn, None)) if gate.gated else None
-        self.queue = make_turn_queue(policy.order, allows)
+        self.counts = PolicyCounts()
+        self.queue = make_turn_queue(policy.order, self.counts, allows)
 
     def add(self, turn: TurnView, now_s: float) -> None:
         self.queue.add(turn, turn, now_s)
@@ -75,7 +77,7 @@ class Ours:
 
     @property
     def reorders(self) -> int:
-        return self.queue.reorders
+        return self.counts.reorders
 
 
 @given(histories, policies)
@@ -101,7 +103,8 @@ def test_what_is_set_aside_comes_back_to_its_place(history: list[Event], policy:
 
 def test_what_was_given_up_is_gone() -> None:
     policy = Policy("plain")
-    queue = make_turn_queue(policy.order, None)
+    counts = PolicyCounts()
+    queue = make_turn_queue(policy.order, counts, None)
     turns = [TurnView(ProgramView(name, 0.0, at), 0, 0.0, 1) for at, name in enumerate("abc")]
     for turn in turns:
         queue.add(turn, turn, 0.0)
@@ -112,4 +115,4 @@ def test_what_was_given_up_is_gone() -> None:
     assert not queue.take_back(turns[0], 0.0)
     assert queue.head(0.0) is turns[2]
     queue.admit(turns[2])
-    assert (queue.reorders, len(queue.entries)) == (0, 0)
+    assert (counts.reorders, len(queue.entries)) == (0, 0)

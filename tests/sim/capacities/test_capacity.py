@@ -19,10 +19,10 @@ from continuum_sim.capacities import measure
 from continuum_sim.capacities.probe import Watch, observe
 from continuum_sim.capacities.result import CurvePoint, FromEmptyRate, PlainRate, RecoverableRate
 from continuum_sim.capacities.task import run_task
-from continuum_sim.resolve import resolve
 from continuum_sim.results.summary import Quantiles
 from continuum_sim.results.view.capacity import load_line
-from continuum_sim.run_config import RunConfig
+from continuum_sim.setup.resolve import resolve
+from continuum_sim.setup.run_config import RunConfig
 from continuum_sim.steady.recovery import recovery
 from continuum_sim.traces.schema import Program
 from continuum_sim.traces.write import write_programs
@@ -127,7 +127,7 @@ def watched(run: Any, *, burst: bool) -> list[Any]:
     if burst:
         observe(run, watch)
     else:
-        from continuum_sim.execute import serve
+        from continuum_sim.runs.execute import serve
 
         serve(run, watch, burst=False)
     return watch.programs

@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from continuum_sim.engine.block_pool import BlockPool, Chain, Run
+from continuum_sim.engine.block_pool import BlockPool, BlockRun, Chain
 from continuum_sim.engine.request import Context
 from support.naive_pool import Block, NaivePool
 
@@ -29,7 +29,7 @@ class Twin:
     contents: list[tuple[Any, ...]] = field(default_factory=list)
     """What its block of each index holds, as the naive pool names it."""
     state: str = "parked"
-    table: list[Run] = field(default_factory=list)
+    table: list[BlockRun] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
     full: int = 0
     """Blocks of a running turn that are full; the rest is the partly filled last one."""
@@ -81,7 +81,7 @@ class TwoPools(RuleBasedStateMachine):
         assert held == sum(block.refs > 0 for block in found)
         if blocks - held > self.pool.free:
             return
-        table: list[Run] = []
+        table: list[BlockRun] = []
         for run, start, stop in reversed(hits):
             self.pool.touch(run, start, stop, table)
         self.pool.allocate(blocks - covered)
@@ -269,7 +269,7 @@ class TestTwoPoolsLong(TwoPools.TestCase):
 
 def parked(pool: BlockPool, context: Context, blocks: int) -> None:
     """Compute and park a context of so many blocks."""
-    table: list[Run] = []
+    table: list[BlockRun] = []
     pool.allocate(blocks)
     pool.cache(context.own, 0, blocks, table)
     pool.release(table)
@@ -290,7 +290,7 @@ def test_blank_blocks_are_taken_before_cached_ones() -> None:
 
 def test_a_context_is_one_run_however_it_grew() -> None:
     pool, context = BlockPool(20), Context()
-    table: list[Run] = []
+    table: list[BlockRun] = []
     for start in range(0, 12, 3):
         pool.allocate(3)
         pool.cache(context.own, start, start + 3, table)
@@ -302,7 +302,7 @@ def test_a_context_is_one_run_however_it_grew() -> None:
 def test_of_two_copies_the_one_cached_first_answers() -> None:
     pool, shared = BlockPool(8), Chain()
     first, second = Context(shared, 2), Context(shared, 2)
-    tables: list[list[Run]] = [[], []]
+    tables: list[list[BlockRun]] = [[], []]
     pool.allocate(4)
     pool.cache(shared, 0, 2, tables[0])
     pool.cache(shared, 0, 2, tables[1])
@@ -315,7 +315,7 @@ def test_a_lookup_may_change_between_copies() -> None:
     # Copy one lost its tail; beyond its end the second copy answers.
     pool, shared = BlockPool(6), Chain()
     context = Context(shared, 3)
-    tables: list[list[Run]] = [[], []]
+    tables: list[list[BlockRun]] = [[], []]
     pool.allocate(6)
     pool.cache(shared, 0, 3, tables[0])
     pool.cache(shared, 0, 3, tables[1])
@@ -329,7 +329,7 @@ def test_an_older_copy_of_the_tail_takes_over_where_it_begins() -> None:
     # Copy one lost its front to nobody but was cut: its tail is older than copy two, whose front is all there is.
     pool, shared = BlockPool(8), Chain()
     context = Context(shared, 4)
-    tables: list[list[Run]] = [[], []]
+    tables: list[list[BlockRun]] = [[], []]
     pool.allocate(8)
     pool.cache(shared, 2, 4, tables[0])
     pool.cache(shared, 0, 4, tables[1])

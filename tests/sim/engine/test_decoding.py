@@ -44,7 +44,7 @@ class TwoCounts(RuleBasedStateMachine):
         )
         request.num_computed_tokens = computed
         request.num_output_tokens = outputs
-        request.number = self.admissions
+        request.rank = self.admissions
         self.admissions += 1
         self.decoding.add(request)
         self.turns[request] = Twin(computed, left)

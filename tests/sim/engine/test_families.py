@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from continuum_sim.policies import PRESETS
 from continuum_sim.steptime.model import StepTime
-from continuum_sim.tools import ToolConfig, ToolOutcomes
 from continuum_sim.traces.arrivals import Closed, Poisson
 from continuum_sim.traces.schema import Child, Program
+from continuum_sim.world.tools import ToolConfig, ToolOutcomes
 from support.compare import assert_same_runs
 from support.invariants import InvariantObserver
 from support.programs import engine, program, turn

@@ -16,9 +16,9 @@ from continuum_sim.engine.plan import Plan
 from continuum_sim.engine.scheduler import Scheduler
 from continuum_sim.policies import Order
 from continuum_sim.policies.instants import SAME_INSTANT_S
-from continuum_sim.records import ProgramRecord, TurnRecord
 from continuum_sim.traces.arrivals import Poisson
 from continuum_sim.traces.schema import Program
+from continuum_sim.world.records import ProgramRecord, TurnRecord
 from support.compare import assert_same_runs
 from support.invariants import InvariantObserver
 from support.programs import engine, program, turn

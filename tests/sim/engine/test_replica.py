@@ -17,7 +17,7 @@ from continuum_sim.errors import ConfigError
 from continuum_sim.policies import Admission, Policy, Review
 from continuum_sim.policies.instants import SAME_INSTANT_S
 from continuum_sim.policies.views import Moment, ProgramView, TurnView
-from continuum_sim.simulation import SimulationError
+from continuum_sim.world.simulation import SimulationError
 from support.programs import engine, program, turn
 from support.rules import Reviewed
 from support.runs import simulate
@@ -136,7 +136,7 @@ class OpensLateToOthers(OpensLate):
 class AskedAtEveryStep(Reviewed):
     """Keeps what may be kept, and may think otherwise at any time."""
 
-    def review(self, pinned: Sequence[ProgramView], moment: Moment) -> Review:
+    def review(self, pinned: Sequence[ProgramView], away: Sequence[ProgramView], moment: Moment) -> Review:
         return Review((), moment.now_s)
 
 

@@ -8,9 +8,9 @@ import math
 import numpy as np
 import pytest
 
-from continuum_sim.tools import ToolConfig, make_tool_config
 from continuum_sim.traces.arrivals import Poisson
 from continuum_sim.traces.schema import Program, ToolCall, Turn
+from continuum_sim.world.tools import ToolConfig, make_tool_config
 from support.programs import engine, program, turn
 from support.runs import Outcome, simulate
 from support.steptimes import constant

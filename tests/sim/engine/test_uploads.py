@@ -14,8 +14,8 @@ from continuum_sim.engine.block_pool import Chain
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.offload.config import TierConfig
 from continuum_sim.engine.request import Context
-from continuum_sim.policies import Decision, Fate, PinFor, Policy, Recall, Retention, Review
-from continuum_sim.policies.soft_pins import SoftPins
+from continuum_sim.policies import Decision, Fate, PinFor, Policy, Retention, Review
+from continuum_sim.policies.parts.soft_pins import SoftPins
 from continuum_sim.policies.views import Moment, ProgramView
 from continuum_sim.traces.schema import Program
 from support.compare import assert_same_runs
@@ -32,6 +32,7 @@ class After(Retention):
     """Sends every context to host memory and wants it back `after_s` seconds later, at most so many in a step."""
 
     offloads: ClassVar[bool] = True
+    recalls: ClassVar[bool] = True
     steady: ClassVar[bool] = True
 
     after_s: float = 5.0
@@ -40,10 +41,11 @@ class After(Retention):
     def at_turn_end(self, program: ProgramView, moment: Moment) -> Decision:
         return Fate.OFFLOAD
 
-    def recall(self, away: Sequence[ProgramView], moment: Moment) -> Recall:
+    def review(self, pinned: Sequence[ProgramView], away: Sequence[ProgramView], moment: Moment) -> Review:
         at_s = {p: (p.turn_end_s or 0.0) + self.after_s for p in away}
         due = [p for p in away if moment.now_s >= at_s[p] - 1e-9]
-        return Recall(due[: self.at_most], min((at_s[p] for p in away if p not in due), default=float("inf")))
+        again_s = min((at_s[p] for p in away if p not in due), default=float("inf"))
+        return Review(again_s=again_s, bring=due[: self.at_most])
 
 
 @dataclass(frozen=True)
@@ -51,21 +53,22 @@ class AfterBesidePins(SoftPins):
     """As above for every other program, from the first; keeps the others' contexts while nobody needs their room."""
 
     offloads: ClassVar[bool] = True
+    recalls: ClassVar[bool] = True
 
     after_s: float = 5.0
 
     def at_turn_end(self, program: ProgramView, moment: Moment) -> Decision:
         return PinFor(float("inf")) if program.seq % 2 else Fate.OFFLOAD
 
-    def recall(self, away: Sequence[ProgramView], moment: Moment) -> Recall:
-        return After(self.after_s).recall(away, moment)
+    def review(self, pinned: Sequence[ProgramView], away: Sequence[ProgramView], moment: Moment) -> Review:
+        return After(self.after_s).review(pinned, away, moment)
 
 
 @dataclass(frozen=True)
 class OneByOne(Reviewed):
     """Gives up every pin, one in a step."""
 
-    def review(self, pinned: Sequence[ProgramView], moment: Moment) -> Review:
+    def review(self, pinned: Sequence[ProgramView], away: Sequence[ProgramView], moment: Moment) -> Review:
         return Review(pinned[:1], float("inf"))
 
 
@@ -173,7 +176,7 @@ class GivesWay(SoftPins):
     def at_turn_end(self, program: ProgramView, moment: Moment) -> Decision:
         return PinFor(float("inf"))
 
-    def review(self, pinned: Sequence[ProgramView], moment: Moment) -> Review:
+    def review(self, pinned: Sequence[ProgramView], away: Sequence[ProgramView], moment: Moment) -> Review:
         return Review(pinned if moment.engine.num_waiting else (), float("inf"))
 
 

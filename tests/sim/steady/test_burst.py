@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 
 import continuum_sim as cs
 from continuum_sim.errors import ConfigError
-from continuum_sim.execute import serve
-from continuum_sim.records import ProgramRecord, TimelineRecord, TurnRecord
-from continuum_sim.resolve import resolve
 from continuum_sim.results.summary import Measured
-from continuum_sim.run_config import RunConfig
+from continuum_sim.runs.execute import serve
+from continuum_sim.setup.resolve import resolve
+from continuum_sim.setup.run_config import RunConfig
 from continuum_sim.steady.burst import Burst, BurstSpec, WithBurst, parse_burst
 from continuum_sim.steady.length import RunLength
 from continuum_sim.traces.arrivals import Poisson
 from continuum_sim.traces.schema import Child, Program
+from continuum_sim.world.records import ProgramRecord, TimelineRecord, TurnRecord
 from support.cli import refused
 from support.programs import program, turn
 from support.steptimes import constant

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from continuum_sim.hardware import find_gpu, find_model
-from continuum_sim.resolve import resolve
-from continuum_sim.run_config import RunConfig
+from continuum_sim.setup.resolve import resolve
+from continuum_sim.setup.run_config import RunConfig
 from continuum_sim.steptime.measured import measured_elsewhere
 from continuum_sim.traces import Program, Turn
 

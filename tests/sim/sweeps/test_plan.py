@@ -13,7 +13,7 @@ import continuum_sim as cs
 from continuum_sim.policies import PRESETS, Policy, Retention
 from continuum_sim.policies.planes import Decision, PinFor
 from continuum_sim.policies.views import Moment, ProgramView
-from continuum_sim.run_config import RunConfig
+from continuum_sim.setup.run_config import RunConfig
 from continuum_sim.sweeps.plan import SweepPlan, SweepSpec, plan_sweep
 from continuum_sim.sweeps.settings import RATE, kinds, read_values
 from continuum_sim.sweeps.spec_file import read_spec

@@ -12,7 +12,7 @@ import pytest
 
 import continuum_sim as cs
 from continuum_sim.policies import PRESETS, find_preset
-from continuum_sim.spec import load_plugins
+from continuum_sim.setup.notation import load_plugins
 from continuum_sim.sweeps import run as sweep_run
 from continuum_sim.sweeps.search_space import Choice, Span, default_values, search_space
 from support.programs import program, turn

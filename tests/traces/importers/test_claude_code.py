@@ -16,8 +16,8 @@ from continuum_sim.traces import Program, Turn, import_trace, read_header, read_
 from continuum_sim.traces.importers import claude_sessions
 from continuum_sim.traces.importers.claude_code import CLAUDE_CODE
 from continuum_sim.traces.importers.head import head_of
-from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source
+from continuum_sim.traces.importers.state import ImportState
 from support.claude_logs import Log, Record, call, news, said, side
 from support.logs import word_tokenizer
 
@@ -276,7 +276,7 @@ def test_placeholders_are_counted_in_their_text_with_a_tokenizer(imported: Impor
 
 def not_measured(folder: Path, content: bytes) -> set[str]:
     (folder / "s.jsonl").write_bytes(content)
-    session = Session()
+    session = ImportState()
     list(CLAUDE_CODE.read([Source(folder / "s.jsonl")], session))
     return session.not_measured
 

@@ -11,8 +11,8 @@ import pytest
 
 from continuum_sim.traces import Program, TraceError, Turn, import_trace, read_header, read_programs
 from continuum_sim.traces.importers.otel import OTEL
-from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source
+from continuum_sim.traces.importers.state import ImportState
 from support.otel_logs import agent, chat, copilot, export, resource, span, tool
 
 Imported = Callable[..., list[Program]]
@@ -213,7 +213,7 @@ def test_gaps_of_no_length(imported: Imported, tmp_path: Path) -> None:
     assert notes(tmp_path)["gaps of exactly 0 s"] == 1
     for between, unknown in ((spans[1:2], 1), ([], 0)):
         (tmp_path / "spans.jsonl").write_bytes(export(spans[0], *between, spans[2]))
-        session = Session()
+        session = ImportState()
         list(OTEL.read([Source(tmp_path / "spans.jsonl")], session))
         # That a client took no time may be; a tool did not.
         assert (session.gaps, session.unknown_gaps) == (1, unknown)

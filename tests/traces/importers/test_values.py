@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from continuum_sim.traces import import_trace, read_programs
 from continuum_sim.traces.errors import TraceError
-from continuum_sim.traces.importers.session import Session
 from continuum_sim.traces.importers.sources import Source, each_row
+from continuum_sim.traces.importers.state import ImportState
 from continuum_sim.traces.importers.values import reader
 from support.logs import SAMPLES
 
@@ -25,7 +25,7 @@ _ROWS = st.lists(
 
 
 def rows(path: Path, *, skip_bad: bool = False) -> list[tuple[int, Any]]:
-    return [(line, row) for _, line, row in each_row([Source(path)], Session(skip_bad=skip_bad))]
+    return [(line, row) for _, line, row in each_row([Source(path)], ImportState(skip_bad=skip_bad))]
 
 
 @given(

@@ -1,0 +1,114 @@
+"""Where a real engine would do otherwise than a run supposes: lengths, memory, windows, step times from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from continuum_sim.engine.config import EngineConfig
+from continuum_sim.hardware import GpuSpec, ModelSpec
+from continuum_sim.hardware.caches import CacheKind
+from continuum_sim.hardware.groups import model_groups
+from continuum_sim.hardware.kv import kv_bytes_per_token
+from continuum_sim.steptime.measured import measured_elsewhere
+from continuum_sim.steptime.model import StepTime
+from continuum_sim.steptime.named import knows_kv_dtypes, measured_on_one_gpu
+from continuum_sim.vllm_defaults import block_size_notes
+
+if TYPE_CHECKING:
+    from continuum_sim.setup.run_config import RunConfig
+
+_KEPT: Final[dict[CacheKind, str]] = {
+    "sliding": "attend to a window of {window:,} tokens, and vLLM frees what lies behind: here they keep every token",
+    "chunked": "attend to chunks of {window:,} tokens, and vLLM frees what lies behind it: here they keep every token",
+    "recurrent": "keep a state instead of tokens, which vLLM takes from the KV cache too: here it is not counted",
+}
+
+
+def engine_notes(
+    config: RunConfig, model: ModelSpec, gpu: GpuSpec, engine: EngineConfig, step_time: StepTime
+) -> Iterator[str]:
+    """Yield a line for each thing that vLLM, or the engine meant, would do otherwise."""
+    yield from _length_notes(model, engine)
+    yield from block_size_notes(engine.block_size)
+    yield from model_notes(model)
+    yield from _memory_notes(model, engine, config.tensor_parallel_size)
+    yield from _quantised_notes(config, model)
+    yield from _kv_dtype_notes(config, model)
+    if isinstance(config.step_time, str) and measured_on_one_gpu(config.step_time):
+        yield from measured_elsewhere(
+            step_time.describe().get("provenance"),
+            model=model,
+            gpu=gpu,
+            tensor_parallel_size=config.tensor_parallel_size,
+            owner=f"--step-time {config.step_time}",
+        )
+
+
+def _length_notes(model: ModelSpec, engine: EngineConfig) -> Iterator[str]:
+    longest = model.longest_model_len or model.max_model_len
+    if engine.max_model_len > longest:
+        yield (
+            f"max_model_len {engine.max_model_len} is above the {longest} positions of {model.name}: vLLM starts so "
+            "only with VLLM_ALLOW_LONG_MAX_MODEL_LEN=1"
+        )
+
+
+def _memory_notes(model: ModelSpec, engine: EngineConfig, tensor_parallel_size: int) -> Iterator[str]:
+    """Say whether vLLM would start, and how many tokens its groups of layers hold where fewer are counted here."""
+    if all(cache.kind in ("full", "mla") and not cache.window for cache in model.caches):
+        needed, longest = -(-engine.max_model_len // engine.block_size), engine.usable_blocks * engine.block_size
+        if needed > engine.usable_blocks:
+            yield (
+                f"vLLM would not start: one request of max_model_len {engine.max_model_len} needs {needed} KV blocks, "
+                f"above the {engine.usable_blocks} there are; set --max-model-len to {longest} or less"
+            )
+        return
+    whole = kv_bytes_per_token(model, tensor_parallel_size) * engine.block_size * engine.num_gpu_blocks
+    asked = (int(whole), engine.max_model_len, engine.max_num_batched_tokens)
+    groups = model_groups(
+        model,
+        tensor_parallel_size=tensor_parallel_size,
+        block_size=engine.block_size,
+        max_model_len=engine.max_model_len,
+    )
+    if not groups.starts(*asked):
+        yield (
+            f"vLLM would not start: its KV cache does not hold a request of max_model_len {engine.max_model_len}; "
+            f"set --max-model-len to {groups.estimate_max_model_len(*asked)} or less"
+        )
+    yield (
+        f"of the memory that is counted as {engine.usable_blocks * engine.block_size:,} tokens here vLLM makes "
+        f"{groups.capacity_tokens(*asked):,}, in requests of max_model_len {engine.max_model_len}"
+    )
+
+
+def model_notes(model: ModelSpec) -> Iterator[str]:
+    """Yield a line for each part of a model that is counted otherwise than vLLM counts it."""
+    yield from model.notes
+    for cache in model.caches:
+        if cache.kind in _KEPT:
+            what = _KEPT[cache.kind].format(window=cache.window or 0)
+            yield f"{cache.n_layers} of {model.n_layers} layers of {model.name} {what}"
+
+
+def _quantised_notes(config: RunConfig, model: ModelSpec) -> Iterator[str]:
+    if (
+        model.quantization is not None
+        and isinstance(config.step_time, str)
+        and not measured_on_one_gpu(config.step_time)
+    ):
+        yield (
+            f"weights of {model.name} are stored as {model.quantization}: step times count the bytes read, and "
+            "arithmetic as in bf16"
+        )
+
+
+def _kv_dtype_notes(config: RunConfig, model: ModelSpec) -> Iterator[str]:
+    if model.kv_element_bytes == model.dtype_bytes or not isinstance(config.step_time, str):
+        return
+    if not knows_kv_dtypes(config.step_time):
+        held = f"a KV cache of {config.kv_cache_dtype if config.kv_cache_dtype != 'auto' else model.kv_scheme}"
+        yield (
+            f"--step-time {config.step_time} knows nothing of {held}: attention takes as long as where it was measured"
+        )

@@ -1,0 +1,293 @@
+"""From what a user asks to what a run needs: names looked up, defaults filled in, the trace read once."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from continuum_sim.engine.config import EngineConfig
+from continuum_sim.engine.offload.config import TierConfig
+from continuum_sim.errors import ConfigError
+from continuum_sim.hardware import GpuSpec, ModelSpec, find_gpu, find_model, kv_blocks, kv_bytes_per_token
+from continuum_sim.hardware.kv import served_with
+from continuum_sim.policies import Policy, Routing
+from continuum_sim.setup.engine_notes import engine_notes
+from continuum_sim.setup.notation import parse_arrivals, parse_policy, parse_routing
+from continuum_sim.setup.replicas import ReplicaSpec, parse_replicas
+from continuum_sim.setup.run_config import DEFAULT_ARRIVALS, RunConfig
+from continuum_sim.setup.trace_source import TraceSource
+from continuum_sim.steady.burst import Burst
+from continuum_sim.steady.population import draw_notes
+from continuum_sim.steptime.model import StepTime
+from continuum_sim.steptime.named import make_step_time, measured_on_one_gpu
+from continuum_sim.traces.arrivals import Closed, FromTrace, OpenArrivals
+from continuum_sim.world.cluster import DEFAULT_ROUTING
+from continuum_sim.world.fits import remedies
+from continuum_sim.world.tools import ToolConfig
+
+
+@dataclass(frozen=True)
+class ResolvedReplica:
+    """One engine of a cluster."""
+
+    name: str
+    """Its GPU, and what of its memory tiers is not as for all others: replicas of one name are alike."""
+    gpu: GpuSpec
+    engine: EngineConfig
+    step_time: StepTime
+
+
+@dataclass(frozen=True)
+class ResolvedRun:
+    """Everything one run needs."""
+
+    config: RunConfig
+    """What was asked, and the population it came to."""
+    trace: TraceSource
+    """Read once: every program in it fits the engine, or one of the replicas; others were left out or cut if asked."""
+    arrivals: OpenArrivals | Closed
+    arrivals_spec: str
+    """The arrivals in the notation of the command line."""
+    policy: Policy
+    model: ModelSpec
+    gpu: GpuSpec
+    engine: EngineConfig
+    step_time: StepTime
+    replicas: tuple[ResolvedReplica, ...]
+    """All engines; `gpu`, `engine` and `step_time` are those of the first."""
+    routing: Routing | None
+    """How turns find their replicas; None where there is but one."""
+    tools: ToolConfig
+    burst: Burst | None
+    """Programs on top of the load."""
+    notes: tuple[str, ...]
+    """Where a real engine would do otherwise, and where intervals over runs would say too much."""
+
+    @property
+    def gpus(self) -> list[str]:
+        """Kind of every GPU, those of one replica side by side."""
+        degree = self.config.tensor_parallel_size
+        return [replica.gpu.name for replica in self.replicas for _ in range(degree)]
+
+
+def resolve(config: RunConfig, *, draws: bool = False) -> ResolvedRun:
+    """Look up names, fill in vLLM's defaults, and read the trace once.
+
+    Parameters
+    ----------
+    draws
+        Whether a run with a length draws its programs unless it says otherwise, as runs do that are to be compared.
+
+    Raises
+    ------
+    ConfigError, PolicyError, TraceError
+        For a name that is unknown, settings that cannot work together, a broken trace, or a program that can
+        never fit; one line each.
+    """
+    policy = resolve_policy(config.policy)
+    source = open_trace(config)
+    arrivals = parse_arrivals(config.arrivals) if isinstance(config.arrivals, str) else config.arrivals
+    model = config.model if isinstance(config.model, ModelSpec) else find_model(config.model)
+    model = served_with(model, config.kv_cache_dtype)
+    gpu = config.gpu if isinstance(config.gpu, GpuSpec) else find_gpu(config.gpu)
+    replicas = resolve_replicas(config, model, gpu)
+    first = replicas[0]
+    if policy.retention.needs_tier and all(replica.engine.tiers is None for replica in replicas):
+        raise ConfigError(f"policy {policy.name!r} moves contexts to host memory: give it some with --dram-gb")
+    engines = tuple(dict.fromkeys(replica.engine for replica in replicas))
+    if config.unfit is None:
+        source.survey(*engines, remedies=partial(_remedies, engines=engines, model=model, config=config))
+    else:
+        source = source.served_by(*engines, unfit=config.unfit)
+    if arrivals is None:
+        arrivals = parse_arrivals(FromTrace.name if source.has_arrivals else DEFAULT_ARRIVALS)
+    if isinstance(arrivals, FromTrace):
+        for _ in arrivals.times(source, np.random.default_rng(0)):
+            pass  # refuses a trace that is out of order before anything runs
+    config = _with_population(config, arrivals, draws=draws)
+    length = config.length
+    length.check(source.programs, arrivals)
+    return ResolvedRun(
+        config=config,
+        trace=source,
+        arrivals=arrivals,
+        arrivals_spec=arrivals_spec(arrivals),
+        policy=policy,
+        model=model,
+        gpu=first.gpu,
+        engine=first.engine,
+        step_time=first.step_time,
+        replicas=replicas,
+        routing=resolve_routing(config, policy, len(replicas)),
+        tools=config.tools,
+        burst=None if length.burst is None else Burst.on(source, length.burst),
+        notes=(
+            *dict.fromkeys(
+                note for r in replicas for note in engine_notes(config, model, r.gpu, r.engine, r.step_time)
+            ),
+            *(draw_notes(source) if length.drawn else ()),
+        ),
+    )
+
+
+def _remedies(tokens: int, *, engines: Sequence[EngineConfig], model: ModelSpec, config: RunConfig) -> str:
+    return remedies(
+        tokens,
+        engines,
+        model=model.name,
+        model_len=model.longest_model_len or model.max_model_len,
+        kv_blocks=config.kv_blocks is not None,
+    )
+
+
+def _with_population(config: RunConfig, arrivals: OpenArrivals | Closed, *, draws: bool) -> RunConfig:
+    if config.population is not None:
+        return config
+    drawn = draws and config.length.repeats and not isinstance(arrivals, FromTrace)
+    return replace(config, population="drawn" if drawn else "trace")
+
+
+def open_trace(config: RunConfig) -> TraceSource:
+    """Return the programs of a run, to be read as often as needed.
+
+    A source that another run has surveyed keeps its programs, so that a comparison reads the file once.
+    """
+    trace = config.trace
+    if isinstance(trace, TraceSource):
+        return trace
+    return TraceSource(trace, config.limit, config.max_turns, config.repeat_turns)
+
+
+def resolve_policy(policy: str | Policy) -> Policy:
+    """Make the policy, or a copy of it: one with a memory of its own must not carry it from run to run."""
+    return copy.deepcopy(policy) if isinstance(policy, Policy) else parse_policy(policy)
+
+
+def resolve_replicas(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> tuple[ResolvedReplica, ...]:
+    """Give every replica its engine, with its memory tiers, and the step times of its GPU.
+
+    Raises
+    ------
+    ConfigError
+        For replicas that cannot be, or one model of step times for GPUs that differ.
+    """
+    made: dict[str, ResolvedReplica] = {}
+    specs = parse_replicas(config.replicas, gpu)
+    gpus = dict.fromkeys(spec.gpu.name for spec in specs)
+    several = len(gpus) > 1
+    for spec in specs:
+        if spec.name in made:
+            continue
+        item = spec.gpu
+        step_time = config.step_time
+        if several and (not isinstance(step_time, str) or measured_on_one_gpu(step_time)):
+            what = f"--step-time {step_time}" if isinstance(step_time, str) else type(step_time).__name__
+            raise ConfigError(
+                f"{what} tells the step times of one kind of GPU, and the replicas are of several "
+                f"({', '.join(gpus)}); use roofline, or replicas alike"
+            )
+        if isinstance(step_time, str):
+            step_time = make_step_time(
+                step_time, model=model, gpu=item, tensor_parallel_size=config.tensor_parallel_size
+            )
+        made[spec.name] = ResolvedReplica(spec.name, item, _engine_of(spec, config, model), step_time)
+    return tuple(made[spec.name] for spec in specs)
+
+
+def _engine_of(spec: ReplicaSpec, config: RunConfig, model: ModelSpec) -> EngineConfig:
+    """Return the engine of one replica; errors about tiers of its own name it."""
+    own: dict[str, Any] = dict(spec.tiers)
+    try:
+        return resolve_engine(replace(config, **own), model, spec.gpu)
+    except ConfigError as error:
+        raise ConfigError(f"replica {spec.name}: {error}" if spec.tiers else str(error)) from None
+
+
+def resolve_routing(config: RunConfig, policy: Policy, replicas: int) -> Routing | None:
+    """Choose the router's rule: the one asked for, else the policy's, else session affinity.
+
+    Raises
+    ------
+    ConfigError, PolicyError
+        For an unknown rule, or one with nothing to route.
+    """
+    asked = parse_routing(config.router) if isinstance(config.router, str) else config.router
+    if replicas == 1:
+        if asked is not None:
+            raise ConfigError("a router needs replicas to choose from: give --replicas 2 or more, or no --router")
+        return None
+    return asked or policy.routing or DEFAULT_ROUTING
+
+
+def resolve_engine(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> EngineConfig:
+    """Fill in what `vllm serve` would choose on this GPU.
+
+    Raises
+    ------
+    ConfigError
+        If the settings cannot work together or the model does not fit the GPU.
+    """
+    tokens = config.max_num_batched_tokens or gpu.default_max_num_batched_tokens
+    # vLLM lowers its own default to the token budget, but refuses a larger value that the user gave.
+    seqs = config.max_num_seqs or min(gpu.default_max_num_seqs, tokens)
+    blocks = config.kv_blocks
+    if blocks is None:
+        blocks = kv_blocks(
+            model,
+            gpu,
+            tensor_parallel_size=config.tensor_parallel_size,
+            gpu_memory_utilization=config.gpu_memory_utilization,
+            block_size=config.block_size,
+            max_num_batched_tokens=tokens,
+            max_num_seqs=seqs,
+        )
+    return EngineConfig(
+        num_gpu_blocks=blocks,
+        block_size=config.block_size,
+        max_num_batched_tokens=tokens,
+        max_num_seqs=seqs,
+        max_model_len=config.max_model_len or model.max_model_len,
+        watermark=config.watermark,
+        tiers=resolve_tiers(config, model),
+    )
+
+
+def resolve_tiers(config: RunConfig, model: ModelSpec) -> TierConfig | None:
+    """Turn GB and GB/s into blocks and seconds a block; None without a tier.
+
+    Raises
+    ------
+    ConfigError
+        If a tier cannot hold one block, or for an SSD without host memory above it.
+    """
+    if not config.dram_gb:
+        if config.ssd_gb:
+            raise ConfigError("the SSD takes what host memory evicts: give --dram-gb as well as --ssd-gb")
+        return None
+    size = config.tensor_parallel_size
+    block_bytes = math.ceil(kv_bytes_per_token(model, size) * config.block_size) * size  # as on the GPUs together
+    for name, gb in (("dram", config.dram_gb), ("ssd", config.ssd_gb)):
+        if 0 < gb * 1e9 < block_bytes:
+            raise ConfigError(f"--{name}-gb {gb:g} holds no KV block: one of {model.name} has {block_bytes:,} bytes")
+    return TierConfig(
+        dram_blocks=int(config.dram_gb * 1e9) // block_bytes,
+        dram_block_s=block_bytes / (config.dram_gbps * 1e9),
+        ssd_blocks=int(config.ssd_gb * 1e9) // block_bytes,
+        ssd_block_s=block_bytes / (config.ssd_gbps * 1e9),
+        block_bytes=block_bytes,
+        reload=config.reload,
+    )
+
+
+def arrivals_spec(arrivals: OpenArrivals | Closed) -> str:
+    """Return the notation of the command line for an arrival process, so that equal ones have equal names."""
+    if not is_dataclass(arrivals):
+        return repr(arrivals)  # somebody's own
+    settings = ",".join(f"{f.name}={getattr(arrivals, f.name)!r}".removesuffix(".0") for f in fields(arrivals))
+    return f"{arrivals.name}:{settings}" if settings else arrivals.name

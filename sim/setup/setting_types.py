@@ -1,0 +1,34 @@
+"""Types of settings: names and numbers, as on the command line, or the objects they stand for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from continuum_sim.hardware import GpuSpec
+    from continuum_sim.setup.trace_source import TraceSource
+    from continuum_sim.traces.arrivals import Closed, OpenArrivals
+    from continuum_sim.traces.schema import Program
+else:  # importing them takes longer than `--help` may, which needs to know what text can say
+    GpuSpec = TraceSource = Closed = OpenArrivals = Program = object
+
+EngineMode = Literal["fast", "stepwise"]
+StartMode = Literal["empty", "loaded"]
+KvCacheDtype = Literal["auto", "bfloat16", "float16", "fp8", "fp8_e4m3", "fp8_e5m2"]
+"""Of vLLM's ``--kv-cache-dtype``, those whose blocks hold elements and nothing else."""
+Population = Literal["trace", "drawn"]
+Unfit = Literal["drop", "truncate"]
+"""As `traces.unfit` has it, which takes longer to import than `--help` may."""
+Trace: TypeAlias = str | os.PathLike[str] | Iterable[Program] | TraceSource
+Arrivals: TypeAlias = str | OpenArrivals | Closed | None
+Replicas: TypeAlias = int | str | Sequence[str | GpuSpec]
+"""A number of replicas alike, `h100:2,a100-80:4`, or one GPU a replica. Behind a GPU may stand settings of the memory
+tiers of those replicas: `h100:2:dram_gb=200,ssd_gb=500,a100-80:4`."""
+Objectives: TypeAlias = str | Mapping[str, float] | None
+"""`p95_jct=300,ttft=2`, or the same as a mapping."""
+PerToolSetting: TypeAlias = int | float | str | Mapping[str, int] | Mapping[str, float] | None
+"""One number for all tools, `bash:4,*:16`, or the same as a mapping; None for the default."""
+Price: TypeAlias = float | str | Mapping[str, float] | None
+"""One number for all GPUs, `h100=2.5,a100-80=1.6`, or the same as a mapping; None for the dated list."""

@@ -1,0 +1,172 @@
+"""Settings: what a field of `RunConfig` says of itself, from which flags, signatures, sweep axes and pages follow."""
+
+from __future__ import annotations
+
+import builtins
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final, Literal, TypeVar, get_args, get_origin
+
+from continuum_sim.names import names_in_source
+
+T = TypeVar("T")
+
+LOAD: Final = "Load"
+ENGINE: Final = "Engine"
+TOOLS: Final = "Tools"
+_ABOUT: Final = "about"
+_LISTED: Final = {
+    "router": ("continuum_sim.policies", "register_routing", "rules/*.py"),
+    "step_time": ("continuum_sim.steptime", "StepTimeKind", "*.py"),
+}
+"""Sort of name -> the package, call and files that define names of that sort, for help texts to list."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What is said of a setting; see `setting`."""
+
+    help: str
+    panel: str
+    unset: str
+    page: str
+    names: str
+    flags: tuple[str, ...]
+    needs: tuple[str, ...]
+    least: float | None
+    most: float
+    expected: str
+    positive: bool
+    switches: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What values a setting takes, as far as text can say them."""
+
+    types: tuple[type, ...]
+    """Of `bool`, `int`, `float`, `str`: what text may stand for."""
+    optional: bool
+    """Whether None (`none` in text) is a value."""
+    choices: tuple[str, ...] = ()
+    """All values, where there are but a few."""
+
+    @property
+    def arrow(self) -> str:
+        """Type of its column."""
+        if self.types == (bool,):
+            return "bool"
+        if self.types == (int,):
+            return "int64"
+        return "float64" if self.types and set(self.types) <= {int, float} else "string"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of a run."""
+
+    name: str
+    annotation: str
+    """Its type as the source has it."""
+    kind: Kind
+    default: Any
+    about: About
+
+    @property
+    def flag(self) -> str:
+        """How the command line calls it: all of its flags, where its values have their own."""
+        return "/".join(self.switches) or f"--{self.name.replace('_', '-')}"
+
+    @property
+    def switches(self) -> dict[str, str]:
+        """Flags that take no value -> the value that each stands for, where it has such: `--drop-unfit` -> `drop`."""
+        return {f"--{value}-{self.name}".replace("_", "-"): value for value in self.about.switches}
+
+    @property
+    def help(self) -> str:
+        """What it is, which names there are, and what leaving it out means where its default does not say that."""
+        text = self.about.help
+        if self.about.names in _LISTED:
+            text = f"{text.removesuffix('.')}: {', '.join(names_in_source(*_LISTED[self.about.names]))}."
+        return f"{text} Default: {self.about.unset}." if self.about.unset else text
+
+
+def setting(
+    default: T,
+    help: str,
+    panel: str = "",
+    *,
+    unset: str = "",
+    page: str = "",
+    names: str = "",
+    flags: tuple[str, ...] = (),
+    needs: tuple[str, ...] = (),
+    least: float | None = None,
+    most: float = float("inf"),
+    expected: str = "",
+    positive: bool = False,
+    switches: Mapping[str, str] = MappingProxyType({}),
+) -> T:
+    """Declare a setting: a field of a dataclass.
+
+    Parameters
+    ----------
+    default
+        Its value where nobody says one.
+    help
+        What it is, in a sentence with a full stop; help texts add the names there are.
+    panel
+        `LOAD`, `ENGINE` or `TOOLS`; empty for what every command says in its own way.
+    unset
+        What the default None stands for.
+    page
+        Page of `docs/` that says more.
+    names
+        What its values are names of (see `continuum_sim.cli.complete`), for completion.
+    flags
+        Other spellings of its flag.
+    needs
+        Settings without one of which it does nothing.
+    least, most
+        Bounds of a number; without `least` nothing is checked.
+    expected
+        What a number that is not whole should have been, for the error; by default at least `least`.
+    positive
+        Whether 0 is too little, where it is `least`.
+    switches
+        Values that have a flag of their own, `--drop-unfit` for `drop`, and what each of these flags does.
+    """
+    about = About(help, panel, unset, page, names, flags, needs, least, most, expected, positive, switches)
+    return field(default=default, metadata={_ABOUT: about})
+
+
+def settings_of(owner: type) -> dict[str, Setting]:
+    """Return the settings that a dataclass declares, `InitVar`s included, in their order."""
+    names = vars(sys.modules[owner.__module__])
+    declared: Mapping[str, Any] = owner.__dataclass_fields__  # type: ignore[attr-defined]
+    found = {}
+    for name, item in declared.items():
+        annotation = item.type.removeprefix("InitVar[").removesuffix("]") if "InitVar" in item.type else item.type
+        found[name] = Setting(name, annotation, kind_of(annotation, names), item.default, item.metadata[_ABOUT])
+    return found
+
+
+def kind_of(annotation: str, names: Mapping[str, Any]) -> Kind:
+    """Return what text can say of the type that an annotation means where `names` are known.
+
+    What only type checkers import is an object, which text cannot say.
+    """
+    hint = _evaluated(annotation, names)
+    parts = get_args(hint) if get_origin(hint) not in (None, Literal) else (hint,)
+    optional = type(None) in parts
+    choices = tuple(choice for part in parts if get_origin(part) is Literal for choice in get_args(part))
+    parts = tuple(str if get_origin(part) is Literal else part for part in parts)
+    only = choices if len(parts) - optional == 1 else ()
+    return Kind(tuple(t for t in (bool, int, float, str) if t in parts), optional, only)
+
+
+def _evaluated(annotation: str, names: Mapping[str, Any]) -> Any:
+    code = compile(annotation, "<annotation>", "eval")
+    return eval(code, {name: names.get(name, getattr(builtins, name, object)) for name in code.co_names})

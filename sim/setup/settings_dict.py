@@ -1,0 +1,146 @@
+"""Settings of a run as keyword arguments, for editors and type checkers.
+
+Written by `python docs/write_settings.py` from the fields of `RunConfig`: edit those.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypedDict
+
+if TYPE_CHECKING:
+    from continuum_sim.engine.offload.config import ReloadRule
+    from continuum_sim.hardware import GpuSpec, ModelSpec
+    from continuum_sim.policies import Policy, Routing
+    from continuum_sim.setup.setting_types import (
+        Arrivals,
+        EngineMode,
+        KvCacheDtype,
+        Objectives,
+        PerToolSetting,
+        Population,
+        Price,
+        Replicas,
+        StartMode,
+        Trace,
+        Unfit,
+    )
+    from continuum_sim.steptime.model import StepTime
+
+
+class Service(TypedDict, total=False):
+    """Engine, tools and cuts of the trace: what every command takes."""
+
+    model: str | ModelSpec
+    """Model of the catalogue, in any spelling, or a Hugging Face config.json."""
+    gpu: str | GpuSpec
+    """GPU of the catalogue."""
+    tensor_parallel_size: int
+    """GPUs the model is split over (--tp)."""
+    gpu_memory_utilization: float
+    """Share of GPU memory the engine may use."""
+    block_size: int
+    """Tokens in a KV block; vLLM takes multiples of 16."""
+    max_num_batched_tokens: int | None
+    """Token budget of a step, the chunk size."""
+    max_num_seqs: int | None
+    """Most turns that run at once."""
+    max_model_len: int | None
+    """Longest prompt plus output, in tokens."""
+    kv_blocks: int | None
+    """KV blocks, as vLLM's num_gpu_blocks."""
+    kv_cache_dtype: KvCacheDtype
+    """Type of the KV cache's elements: fp8 halves its bytes; auto: the model's own."""
+    watermark: float
+    """Share of blocks kept free when a turn is admitted beside others."""
+    replicas: Replicas
+    """Engines behind one router: a number, or GPUs, as h100:2,a100-80:4 or h100:2:dram_gb=200,a100-80:4."""
+    router: str | Routing | None
+    """How turns find their replica."""
+    dram_gb: float
+    """Host memory for KV below the KV cache, in GB (10^9 bytes); 0: none."""
+    dram_gbps: float
+    """Bandwidth between the GPUs and host memory, in GB/s."""
+    ssd_gb: float
+    """SSD space for what host memory evicts, in GB; 0: none."""
+    ssd_gbps: float
+    """Bandwidth between host memory and the SSD, in GB/s."""
+    reload: ReloadRule
+    """Reload from a tier where that is faster than computing, or always."""
+    step_time: str | StepTime
+    """How long steps take, with :FILE or :DIR behind a model that reads one."""
+    engine: EngineMode
+    """Jump over equal steps, or take each one: the same results."""
+    limit: int | None
+    """Only the first so many programs of the trace."""
+    max_turns: int | None
+    """Cut every program after so many turns."""
+    unfit: Unfit | None
+    """Leave out, or cut, programs too long for the engine."""
+    repeat_turns: float
+    """Times as many turns a program, of as many tokens less each: its context ends as long."""
+    tool_workers: PerToolSetting
+    """Tool calls that run at once, the others wait: 16, or per tool bash:4,*:16."""
+    tool_timeout: PerToolSetting
+    """Seconds after which a tool call is cut short; per tool likewise."""
+    tool_failure_rate: PerToolSetting
+    """Probability that a tool call fails at its end, drawn from the seed; per tool likewise."""
+    tool_retries: PerToolSetting
+    """Retries of a call that timed out or failed; per tool likewise."""
+
+
+class LoadAndEngine(Service, total=False):
+    """What `run`, `compare`, `sweep` and `tune` take."""
+
+    arrivals: Arrivals
+    """When programs arrive: poisson:rate=0.1, gamma:rate=0.1,cv=2, uniform:rate=0.1, burst, closed:workers=64 or
+    trace."""
+    rate: float | None
+    """Programs per second: short for --arrivals poisson:rate=RATE."""
+    programs: int | None
+    """Programs in all: the trace over and over, each time in another order."""
+    duration: float | None
+    """Seconds after which no more programs arrive, the trace repeated likewise."""
+    population: Population | None
+    """Programs of a run with a length: the trace's, or as many drawn by the seed."""
+    warmup: str | int | None
+    """First programs, by arrival, that are served but left out of the statistics: 200, or 10%."""
+    cooldown: str | int | None
+    """The same of the last ones."""
+    burst: str | int | None
+    """Programs more, at once, now or at a time in seconds: 100 or 100@3600."""
+    start: StartMode
+    """Begin with an empty engine, or as after --burst 100 whose programs do not count."""
+    slo: Objectives
+    """Objectives to look at, in seconds: p95_jct=300,mean_ttft=1, or of every turn or program, ttft=2,slowdown=3."""
+    price: Price
+    """Dollars per GPU-hour: 2.5, or per GPU h100=2.5,a100-80=1.6."""
+
+
+class RunSettings(LoadAndEngine, total=False):
+    """What `run` takes beside its trace and policy."""
+
+    seed: int
+    """Seed of the arrivals."""
+
+
+class SameSettings(LoadAndEngine, total=False):
+    """What is the same for all runs of a comparison."""
+
+    trace: Trace
+    """Trace file, or a bundled trace (see `trace list`)."""
+
+
+class BaseSettings(SameSettings, total=False):
+    """What is the same for all cells that do not vary it."""
+
+    policy: str | Policy
+    """A preset with its parameters (ttl-static:ttl=2), or planes (order=…,retention=…)."""
+    seed: int
+    """Seed of the arrivals."""
+
+
+class ServiceSettings(Service, total=False):
+    """What `capacity` takes beside its policies."""
+
+    trace: Trace
+    """Trace file, or a bundled trace (see `trace list`)."""

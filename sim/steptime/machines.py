@@ -1,0 +1,172 @@
+"""What a GPU gives a model: KV capacity and step times, under every step-time model that knows both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.hardware import GpuSpec, ModelSpec, kv_blocks
+from continuum_sim.steptime.aiconfigurator import estimate_kv_blocks, installed
+from continuum_sim.steptime.batch import StepBatch, prefill_of
+from continuum_sim.steptime.model import StepTime
+from continuum_sim.steptime.named import make_step_time
+from continuum_sim.vllm_defaults import GPU_MEMORY_UTILIZATION
+
+SIZES = (1, 2, 4, 8)
+"""Parallel sizes that are tried, smallest first, where none is asked for."""
+
+
+@dataclass(frozen=True)
+class StepTimes:
+    """Seconds of some typical steps."""
+
+    step_time: str
+    """The step-time model, as for `--step-time`."""
+    decode_1_s: float
+    """One turn decoding at the given context."""
+    decode_32_s: float
+    """32 turns decoding, each at that context."""
+    prefill_2k_s: float
+    """2,048 new tokens of one turn, nothing before them."""
+    prefill_8k_s: float
+    """8,192 new tokens of one turn in one step, nothing before them."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One model on one engine."""
+
+    model: str
+    gpu: str
+    tensor_parallel_size: int
+    kv_blocks: int
+    """As `run` estimates them, vLLM's `num_gpu_blocks`."""
+    kv_tokens: int
+    kv_blocks_aiconfigurator: int | None
+    """As aiconfigurator estimates them; None where it is not installed or does not know the pair."""
+    step_times: tuple[StepTimes, ...]
+
+
+def machines(
+    models: Sequence[ModelSpec],
+    gpus: Sequence[GpuSpec],
+    *,
+    tensor_parallel_size: int | None = None,
+    gpu_memory_utilization: float = GPU_MEMORY_UTILIZATION,
+    block_size: int = 16,
+    max_model_len: int = 32768,
+    context_tokens: int = 4096,
+    step_times: Sequence[str] | None = None,
+) -> list[Machine]:
+    """Describe every model on every GPU that holds it.
+
+    Parameters
+    ----------
+    models, gpus
+        What to combine; pairs that do not fit are left out.
+    tensor_parallel_size
+        GPUs a model is split over; None takes the fewest of 1, 2, 4 or 8 whose KV cache holds `max_model_len` tokens.
+    gpu_memory_utilization, block_size
+        As for `run`.
+    max_model_len
+        Tokens that must fit for a machine to be worth listing.
+    context_tokens
+        Context of the decoding turns.
+    step_times
+        Step-time models, as for `run`. None takes the roofline, and aiconfigurator where it is installed; of those, one
+        that does not know the pair is left out. A model that was asked for by name must know it.
+
+    Raises
+    ------
+    ConfigError
+        If a setting is out of range, or nothing fits.
+    """
+    for name, value in (("max_model_len", max_model_len), ("context_tokens", context_tokens)):
+        if value < 1:
+            raise ConfigError(f"{name} is {value}, expected at least 1")
+    found = []
+    refused: ConfigError | None = None
+    for model in models:
+        for gpu in gpus:
+            try:
+                size, blocks = _fit(model, gpu, tensor_parallel_size, gpu_memory_utilization, block_size, max_model_len)
+            except ConfigError as error:
+                refused = refused or error
+                continue
+            settings = {
+                "tensor_parallel_size": size,
+                "gpu_memory_utilization": gpu_memory_utilization,
+                "block_size": block_size,
+            }
+            found.append(
+                Machine(
+                    model=model.name,
+                    gpu=gpu.name,
+                    tensor_parallel_size=size,
+                    kv_blocks=blocks,
+                    kv_tokens=blocks * block_size,
+                    kv_blocks_aiconfigurator=_other_blocks(model, gpu, settings),
+                    step_times=tuple(_step_times(model, gpu, size, context_tokens, step_times)),
+                )
+            )
+    if not found and refused is not None:
+        raise refused
+    return found
+
+
+def _fit(
+    model: ModelSpec, gpu: GpuSpec, wanted: int | None, utilization: float, block_size: int, least_tokens: int
+) -> tuple[int, int]:
+    """Return the parallel size and the KV blocks there are then."""
+    sizes = SIZES if wanted is None else (wanted,)
+    for size in sizes:
+        try:
+            blocks = kv_blocks(
+                model, gpu, tensor_parallel_size=size, gpu_memory_utilization=utilization, block_size=block_size
+            )
+        except ConfigError:
+            if size == sizes[-1]:
+                raise
+            continue
+        if blocks * block_size >= least_tokens:
+            return size, blocks
+    raise ConfigError(
+        f"{model.name} on {sizes[-1]} x {gpu.name} has {blocks * block_size:,} tokens of KV cache, below the "
+        f"{least_tokens:,} asked for"
+    )
+
+
+def _other_blocks(model: ModelSpec, gpu: GpuSpec, settings: dict[str, int | float]) -> int | None:
+    if installed() is None or model.kv_element_bytes != model.dtype_bytes:  # it is asked about caches of bf16 only
+        return None
+    try:
+        return estimate_kv_blocks(model, gpu, **settings)  # type: ignore[arg-type]
+    except ConfigError:
+        return None
+
+
+def _step_times(
+    model: ModelSpec, gpu: GpuSpec, size: int, context_tokens: int, asked: Sequence[str] | None
+) -> list[StepTimes]:
+    specs = asked if asked is not None else ("roofline", *(("aiconfigurator",) if installed() else ()))
+    rows = []
+    for spec in specs:
+        try:
+            step_time = make_step_time(spec, model=model, gpu=gpu, tensor_parallel_size=size)
+        except ConfigError:
+            if asked is not None:
+                raise
+            continue
+        rows.append(_row(spec, step_time, context_tokens))
+    return rows
+
+
+def _row(spec: str, step_time: StepTime, context_tokens: int) -> StepTimes:
+    def prefill_s(tokens: int) -> float:
+        return step_time.step_s(prefill_of(tokens))
+
+    def decode_s(requests: int) -> float:
+        return step_time.step_s(StepBatch(0, 0, 0, 0, requests, requests * context_tokens))
+
+    return StepTimes(spec, decode_s(1), decode_s(32), prefill_s(2048), prefill_s(8192))

@@ -1,0 +1,235 @@
+"""Replicas behind one router: which of them a turn goes to, and what a program leaves behind where it was."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from continuum_sim.engine.clock import Clock
+from continuum_sim.engine.config import EngineConfig
+from continuum_sim.engine.rebuild import fit_rebuild_time
+from continuum_sim.engine.replica import Replica
+from continuum_sim.engine.request import Context
+from continuum_sim.engine.scheduler import LogStep, Scheduler
+from continuum_sim.policies import Policy, PolicyError, Router, Routing
+from continuum_sim.policies.rules.session_affinity import SessionAffinity
+from continuum_sim.policies.views import RoutedTurn, TierView
+from continuum_sim.steptime.model import StepTime
+from continuum_sim.traces.schema import Program, Turn
+from continuum_sim.world.fits import fitting
+
+DEFAULT_ROUTING = SessionAffinity()
+"""Where neither the user nor the policy says otherwise: agents come back, and their cache is where they were."""
+
+
+LogLine = Callable[..., None]
+"""Takes what a `LogStep` takes, and behind it the number of the replica where there are several."""
+
+
+@dataclass(frozen=True)
+class ReplicaSetup:
+    """What one replica of a cluster is."""
+
+    config: EngineConfig
+    step_time: StepTime
+
+
+class Cluster:
+    """Engines on one clock, each with its own memory, queue, pins and gate, and the router in front of them.
+
+    They share what a policy learns of tools and of the lengths of programs, and number programs together.
+    """
+
+    def __init__(
+        self,
+        env: Clock,
+        policy: Policy,
+        setups: Sequence[ReplicaSetup],
+        *,
+        routing: Routing | None = None,
+        stepwise: bool = False,
+        log: LogLine | None = None,
+    ) -> None:
+        """Set up idle engines.
+
+        Parameters
+        ----------
+        routing
+            Instead of the policy's own, or of `DEFAULT_ROUTING` if it has none.
+        """
+        self.replicas: list[Replica] = []
+        for number, setup in enumerate(setups):
+            config = setup.config
+            scheduler = Scheduler(
+                config,
+                policy,
+                fit_rebuild_time(setup.step_time, config.max_num_batched_tokens, config.max_model_len),
+                log if log is None or len(setups) == 1 else _of_replica(log, number),
+                self.replicas[0].scheduler if self.replicas else None,
+            )
+            replica = Replica(env, scheduler, setup.step_time, stepwise=stepwise, number=number, replicas=len(setups))
+            self.replicas.append(replica)
+        self.configs = tuple(setup.config for setup in setups)
+        self.moved_in = [0] * len(setups)
+        """Turns by replica that came from another one."""
+        self._views = [_View(replica) for replica in self.replicas]
+        rule = routing or policy.routing or DEFAULT_ROUTING
+        self.router: Router | None = rule.start() if len(setups) > 1 else None
+        self._alike = len(set(self.configs)) == 1
+
+    def open(self, program: Program) -> Stay:
+        """Start the stay of a program."""
+        return Stay(self, program)
+
+    def route(self, turn: RoutedTurn, stay: Stay, tokens: int) -> int:
+        """Ask the router for a replica that can hold so many tokens."""
+        assert self.router is not None
+        views = self._views if self._alike else [self._views[at] for at in fitting(tokens, self.configs)]
+        for view in views:
+            view.stay = stay
+        chosen = self.router.route(turn, views, turn.arrival_s)
+        if all(view.number != chosen for view in views):
+            offered = ", ".join(str(view.number) for view in views)
+            raise PolicyError(
+                f"router {type(self.router).__name__} sent turn {turn.index} of program {turn.program_id!r} to "
+                f"replica {chosen!r}, expected one of those it fits: {offered}"
+            )
+        return chosen
+
+
+class Stay:
+    """The stay of one program in a cluster: where its turns go, and where its context lies."""
+
+    __slots__ = ("_cluster", "_contexts", "_kept", "_name", "_prefix_id", "_prefix_left", "_prefix_tokens", "home")
+
+    def __init__(self, cluster: Cluster, program: Program) -> None:
+        prefix = program.shared_prefix
+        self._cluster = cluster
+        self._name = program.program_id
+        self._prefix_id = prefix.id if prefix else None
+        self._prefix_tokens = self._prefix_left = prefix.tokens if prefix else 0
+        self._contexts: dict[int, Context] = {}
+        self._kept: list[float] = [math.inf] * len(cluster.replicas)
+        """By replica, leading tokens of the next prompt that equal what was sent there last, or ever if nothing was."""
+        self.home: int | None = None
+        """Replica of the latest turn."""
+
+    def place(self, index: int, turn: Turn, now_s: float) -> tuple[Replica, Context, int]:
+        """Choose a turn's replica; gives it with the context there and the tokens kept of what that stands for."""
+        cluster = self._cluster
+        if cluster.router is None:
+            return cluster.replicas[0], self._context_at(0), turn.kept_tokens
+        if index:
+            self._kept = [min(kept, turn.kept_tokens) for kept in self._kept]
+            self._prefix_left = min(self._prefix_left, turn.kept_tokens)
+        arrival = RoutedTurn(
+            self._name,
+            index,
+            now_s,
+            turn.input_tokens,
+            turn.kept_tokens,
+            self._prefix_id,
+            self._prefix_left,
+            self.home,
+        )
+        number = cluster.route(arrival, self, turn.input_tokens + turn.output_tokens)
+        if number != self.home:
+            self._move(number, now_s)
+        kept = self._kept[number]
+        self._kept[number] = math.inf
+        return cluster.replicas[number], self._context_at(number), int(kept) if index else turn.kept_tokens
+
+    def cached_blocks(self, scheduler: Scheduler, number: int, blocks: int) -> int:
+        """How many of the first blocks of the turn being placed lie on a replica."""
+        kept = self._kept[number]
+        stop = blocks if kept == math.inf else min(blocks, int(kept) // scheduler.block_size)
+        hits = scheduler.contexts.find(self._name, self._prefix_id, self._prefix_tokens).find(stop)
+        return hits[-1][2] if hits else 0
+
+    def close(self) -> None:
+        """End the stay, after the program's last turn."""
+        cluster = self._cluster
+        if cluster.router is None:
+            return
+        cluster.router.program_left(self._name)
+        for number in self._contexts:
+            if number == self.home:
+                cluster._views[number].open_programs -= 1
+            else:
+                cluster.replicas[number].scheduler.contexts.close(self._name)
+
+    def _move(self, number: int, now_s: float) -> None:
+        cluster = self._cluster
+        if self.home is not None:
+            program = cluster.replicas[self.home].hand_over(self._name, number, now_s)
+            cluster.replicas[number].scheduler.governor.take_over(program)
+            cluster._views[self.home].open_programs -= 1
+            cluster.moved_in[number] += 1
+        cluster._views[number].open_programs += 1
+        self.home = number
+
+    def _context_at(self, number: int) -> Context:
+        context = self._contexts.get(number)
+        if context is None:
+            scheduler = self._cluster.replicas[number].scheduler
+            context = scheduler.contexts.open(self._name, self._prefix_id, self._prefix_tokens)
+            self._contexts[number] = context
+        return context
+
+
+class _View:
+    """A replica as a router sees it (`ReplicaView`), and its engine (`EngineView`), up to the moment."""
+
+    def __init__(self, replica: Replica) -> None:
+        self.number = replica.number
+        self.open_programs = 0
+        self.stay: Stay
+        """The program whose turn is being placed."""
+        self._replica = replica
+        self._scheduler = replica.scheduler
+        self.block_size = replica.scheduler.block_size
+        self.total_blocks = replica.scheduler.total_blocks
+        self.rebuild_s = replica.scheduler.rebuild_s
+
+    @property
+    def engine(self) -> _View:
+        return self
+
+    @property
+    def free_blocks(self) -> int:
+        self._replica.catch_up()
+        return self._scheduler.free_blocks
+
+    @property
+    def pinned_blocks(self) -> int:
+        return self._scheduler.pinned_blocks
+
+    @property
+    def num_running(self) -> int:
+        return self._scheduler.num_running
+
+    @property
+    def num_waiting(self) -> int:
+        return self._scheduler.num_waiting
+
+    @property
+    def shortest_waiting_tokens(self) -> int:
+        return self._scheduler.shortest_waiting_tokens
+
+    @property
+    def tier(self) -> TierView | None:
+        return self._scheduler.tier
+
+    def cached_tokens(self, turn: RoutedTurn) -> int:
+        self._replica.catch_up()
+        blocks = (turn.prompt_tokens - 1) // self.block_size
+        return self.stay.cached_blocks(self._scheduler, self.number, blocks) * self.block_size
+
+
+def _of_replica(log: LogLine, number: int) -> LogStep:
+    def write(*entry: Any) -> None:
+        log(*entry, number)
+
+    return write

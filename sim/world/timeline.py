@@ -1,0 +1,71 @@
+"""The engine over time: what its steps and its standstills say about it, one record a stretch."""
+
+from __future__ import annotations
+
+from continuum_sim.engine.plan import Plan
+from continuum_sim.engine.request import Request
+from continuum_sim.engine.scheduler import Scheduler
+from continuum_sim.world.records import Recorder, TimelineRecord
+
+
+class Timeline:
+    """Turns the engine's steps into timeline records."""
+
+    def __init__(self, recorder: Recorder, replica: int = 0) -> None:
+        self._recorder = recorder
+        self._replica = replica
+        self._running = self._waiting = 0
+        self._late = 0
+        """Turns that arrived since the plan was made, and the sum of their arrival times."""
+        self._late_sum_s = 0.0
+        self._stalled: tuple[float, tuple[int, int, int]] | None = None
+        """Start of a stretch without steps in which turns wait, and the memory then."""
+
+    def on_submit(self, program_id: str, request: Request, now_s: float) -> None:
+        """Count a turn that waits for a part of the stretch under way."""
+        self._late += 1
+        self._late_sum_s += now_s
+
+    def on_plan(self, scheduler: Scheduler, plan: Plan, now_s: float) -> None:
+        """Start a stretch; a stretch without steps ends here."""
+        if self._stalled is not None:
+            start_s, blocks = self._stalled
+            self._stalled = None
+            if now_s > start_s:
+                waiting = self._mean_waiting(start_s, now_s)
+                self._recorder.timeline(TimelineRecord(start_s, now_s, 0, 0, waiting, 0, 0, *blocks, self._replica))
+        self._running = len(scheduler.running)
+        self._waiting = scheduler.num_waiting + len(scheduler.reloading)
+        self._late, self._late_sum_s = 0, 0.0
+        if plan.empty and self._waiting:
+            self._stalled = (now_s, _blocks(scheduler))
+
+    def on_advance(
+        self, scheduler: Scheduler, plan: Plan, steps: int, start_s: float, end_s: float, finished: list[Request]
+    ) -> None:
+        """Record the stretch, with the memory as it is after it."""
+        batch = plan.batch
+        self._recorder.timeline(
+            TimelineRecord(
+                start_s,
+                end_s,
+                steps,
+                self._running,
+                self._mean_waiting(start_s, end_s),
+                batch.prefill_tokens,
+                batch.decode_requests,
+                *_blocks(scheduler),
+                self._replica,
+            )
+        )
+
+    def _mean_waiting(self, start_s: float, end_s: float) -> float:
+        if not self._late:
+            return float(self._waiting)
+        return self._waiting + (self._late * end_s - self._late_sum_s) / (end_s - start_s)
+
+
+def _blocks(scheduler: Scheduler) -> tuple[int, int, int]:
+    """Free, cached and pinned blocks."""
+    pool = scheduler.pool
+    return pool.free, pool.free - pool.blank, scheduler.pinned_blocks

@@ -1,0 +1,87 @@
+"""What becomes of every tool call, settled by the seed, the program and the turn alone.
+
+Whatever the policy does, and in whatever order programs come, the same call fails the same number of times: policies
+are compared on the same failures (common random numbers), and both modes of the engine see the same ones.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from continuum_sim.traces.schema import ToolCall, Turn
+from continuum_sim.world.tools.config import ToolConfig
+
+_STREAM: Final = 0x746F6F6C
+"""Keeps these draws apart from all others made from the same seed ("tool" in ASCII)."""
+
+
+class CallPlan(NamedTuple):
+    """One tool call: how long each of its tries takes, and how they end."""
+
+    tool: str
+    tries_s: tuple[float, ...]
+    """Seconds each try keeps a worker busy; all but the last try ended badly."""
+    timeouts: int = 0
+    """Tries that were cut short."""
+    failures: int = 0
+    """Tries that failed at their end."""
+
+    @property
+    def given_up(self) -> bool:
+        """Whether the last try ended badly too, and the program goes on without."""
+        return self.timeouts + self.failures == len(self.tries_s)
+
+    @property
+    def total_s(self) -> float:
+        """Seconds of all tries, waits for workers aside."""
+        return sum(self.tries_s)
+
+
+class ToolOutcomes:
+    """Draws what becomes of tool calls.
+
+    Parameters
+    ----------
+    config
+        Timeouts, failure rates and retries.
+    seed
+        The run's.
+    """
+
+    def __init__(self, config: ToolConfig, seed: int = 0) -> None:
+        self.config = config
+        self._seed = seed
+
+    def of_turn(self, program_id: str, index: int, turn: Turn) -> tuple[CallPlan, ...]:
+        """Return what becomes of the calls after a turn; none after the last one."""
+        if not self.config.may_retry:
+            return tuple(CallPlan(call.tool, (call.tool_s,)) for call in turn.calls)
+        return tuple(self._plan(program_id, index, number, call) for number, call in enumerate(turn.calls))
+
+    def gap_s(self, program_id: str, index: int, turn: Turn) -> float:
+        """Return the seconds of the gap after a turn, had every call a worker at once; 0 after the last turn."""
+        if not self.config.may_retry:
+            return turn.tool_s
+        return max((plan.total_s for plan in self.of_turn(program_id, index, turn)), default=0.0)
+
+    def _plan(self, program_id: str, index: int, number: int, call: ToolCall) -> CallPlan:
+        config, tool = self.config, call.tool
+        tries = config.retries.of(tool) + 1
+        timeout_s = config.timeout_s.of(tool)
+        if call.tool_s > timeout_s:
+            return CallPlan(tool, (timeout_s,) * tries, timeouts=tries)
+        rate = config.failure_rate.of(tool)
+        if not rate:
+            return CallPlan(tool, (call.tool_s,))
+        # Tries are drawn one after another, so that more retries do not change how the first ones end.
+        draws = self._generator(program_id, index, number).random(tries)
+        good = np.flatnonzero(draws >= rate)
+        failures = int(good[0]) if good.size else tries
+        return CallPlan(tool, (call.tool_s,) * min(failures + 1, tries), failures=failures)
+
+    def _generator(self, program_id: str, index: int, number: int) -> np.random.Generator:
+        name = int.from_bytes(blake2b(program_id.encode(), digest_size=8).digest(), "little")
+        return np.random.default_rng([self._seed, _STREAM, name, index, number])

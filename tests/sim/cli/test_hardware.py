@@ -1,0 +1,90 @@
+"""`continuum-sim hardware` and the library call behind it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from continuum_sim import ConfigError
+from continuum_sim.hardware import find_gpu, find_model, gpus, kv_blocks, models
+from continuum_sim.steptime import Fitted, Roofline, StepBatch, save_fitted
+from continuum_sim.steptime.aiconfigurator import installed
+from continuum_sim.steptime.machines import machines
+from support.cli import cli
+
+ROOFLINE = ("--step-time", "roofline")
+EACH = ("--context", "1000", *ROOFLINE, "--json")
+
+
+def test_lists_every_gpu_and_model(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = cli(capsys, "hardware", *ROOFLINE)
+    assert (code, err) == (0, "")
+    for item in (*gpus(), *models()):
+        assert f"\n{item.name} " in out
+    for card in gpus():
+        assert f" x {card.name} " in out
+
+
+def test_numbers_are_those_of_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = cli(capsys, "hardware", "--model", "llama-3.1-8b", "--gpu", "h100", *EACH)
+    (machine,) = json.loads(out)["machines"]
+    llama, h100 = find_model("llama-3.1-8b"), find_gpu("h100")
+    assert machine["kv_blocks"] == kv_blocks(llama, h100)
+    assert machine["kv_tokens"] == 16 * machine["kv_blocks"]
+    (times,) = machine["step_times"]
+    roofline = Roofline(llama, h100)
+    assert times["decode_32_s"] == roofline.step_s(StepBatch(0, 0, 0, 0, 32, 32_000))
+    assert times["prefill_2k_s"] == roofline.step_s(StepBatch(1, 2048, 0, 2048 * 2049 // 2, 0, 0))
+
+
+def test_step_time_models_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_fitted(Fitted(0.5, 0.0, 0.0, 0.0), tmp_path / "half.json")
+    both = (*ROOFLINE, "--step-time", f"fitted:{tmp_path / 'half.json'}")
+    _, out, _ = cli(capsys, "hardware", "--model", "qwen3-8b", "--gpu", "h100,l40s", *both)
+    assert out.count("roofline") == out.count("fitted:") == 2
+    assert out.count("500.0") == 8
+
+
+def test_a_model_takes_as_many_gpus_as_it_needs() -> None:
+    large, small = find_model("llama-3.1-70b"), find_model("llama-3.2-1b")
+    found = machines([large, small], [find_gpu("h100")], step_times=["roofline"])
+    assert [machine.tensor_parallel_size for machine in found] == [4, 1]
+    assert found[0].kv_blocks == kv_blocks(large, find_gpu("h100"), tensor_parallel_size=4)
+
+
+@pytest.mark.skipif(installed() is None, reason="aiconfigurator-core is not installed")
+def test_aiconfigurator_stands_beside_the_roofline_where_it_knows_the_pair(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    known, unknown = machines([find_model("llama-3.1-8b")], [find_gpu("a100-80"), find_gpu("l4")])
+    assert [times.step_time for times in known.step_times] == ["roofline", "aiconfigurator"]
+    assert known.kv_blocks_aiconfigurator is not None
+    assert known.step_times[1].decode_32_s == pytest.approx(known.step_times[0].decode_32_s, rel=0.2)
+    assert [times.step_time for times in unknown.step_times] == ["roofline"]
+    assert unknown.kv_blocks_aiconfigurator is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--gpu", "h1000"), "unknown GPU 'h1000', did you mean 'H100'?"),
+        (("--model", "llama-3.1-9b"), "unknown model 'llama-3.1-9b', did you mean 'Llama-3.1-8B'?"),
+        (("--tensor-parallel-size", "0"), "tensor_parallel_size is 0"),
+        (("--context", "0"), "context_tokens is 0"),
+        (("--step-time", "rofline"), "did you mean 'roofline'?"),
+        (("--model", "llama-3.1-70b", "--gpu", "l4", "--tensor-parallel-size", "1"), "does not fit 1 x L4"),
+    ],
+)
+def test_bad_input_is_one_line(arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = cli(capsys, "hardware", *arguments)
+    assert code == 2
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_nothing_fits() -> None:
+    with pytest.raises(ConfigError, match="has .* tokens of KV cache, below the 100,000,000 asked for"):
+        machines([find_model("llama-3.2-1b")], [find_gpu("h100")], max_model_len=100_000_000, step_times=["roofline"])

@@ -1,0 +1,87 @@
+"""What one import knows and counts while it runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Final
+
+from continuum_sim.traces.errors import TraceError
+from continuum_sim.traces.importers.tokens import Tokens
+
+_FIRST_BAD: Final = 5
+"""Errors kept to be shown: the first few say what is wrong with the rest."""
+
+
+class ImportState:
+    """Options of an import, bad records and adjustments so far.
+
+    Parameters
+    ----------
+    skip_bad
+        Whether a record that cannot be read is left out and counted, rather than the end of the import.
+    tokens
+        Counts tokens in text, if that was asked for.
+    block_size
+        Tokens in a block of `hash_ids`, where a format does not say; its own default if None.
+    """
+
+    def __init__(self, *, skip_bad: bool = False, tokens: Tokens | None = None, block_size: int | None = None) -> None:
+        self.skip_bad = skip_bad
+        self.tokens = tokens
+        self.block_size = block_size
+        self.skipped = 0
+        self.first_skipped: list[str] = []
+        self.notes: Counter[str] = Counter()
+        self.gaps = self.unknown_gaps = 0
+        self.not_measured: set[str] = set()
+        self._names: Counter[str] = Counter()
+
+    def bad(self, error: TraceError, path: Path, line: int | None = None) -> None:
+        """Take note of a record that cannot be used.
+
+        Raises
+        ------
+        TraceError
+            The same error with its place, unless bad records are skipped.
+        """
+        placed = TraceError(error.detail, path=error.path or path, line=error.line or line)
+        if not self.skip_bad:
+            raise placed from None
+        self.skipped += 1
+        if len(self.first_skipped) < _FIRST_BAD:
+            self.first_skipped.append(str(placed))
+
+    def note(self, what: str, times: int = 1) -> None:
+        """Take note of an adjustment."""
+        self.notes[what] += times
+
+    def unmeasured(self, field: str) -> None:
+        """Take note that these files do not hold what the format measures: ``output_tokens``, say."""
+        self.not_measured.add(field)
+
+    def count_gap(self, *, known: bool) -> None:
+        """Take note of a gap between two calls, and of whether the file tells how long it was."""
+        self.gaps += 1
+        self.unknown_gaps += not known
+
+    def unique(self, name: str) -> str:
+        """Return ``name``, or with a number behind it if it has been used."""
+        while True:
+            self._names[name] += 1
+            if self._names[name] == 1:
+                return name
+            self.note("program ids that several programs had, numbered")
+            name = f"{name}#{self._names[name]}"
+
+    def needed_tokens(self, where: str) -> Tokens:
+        """Return the tokenizer.
+
+        Raises
+        ------
+        TraceError
+            If none was given, saying what needs one.
+        """
+        if self.tokens is None:
+            raise TraceError(f"{where} has text and no token counts: say what counts them with --tokenizer DIR")
+        return self.tokens

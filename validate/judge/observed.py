@@ -1,0 +1,163 @@
+"""What was seen of a replay, simulated or measured: its records, and what became of every turn's blocks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from continuum_sim.results.decisions import DecisionRecord, read_decisions
+from continuum_sim.validate.engines.in_process import COUNTS, DECISIONS, STEPS
+from continuum_sim.validate.judge.engine_clock import EngineLog, EngineTimes
+from continuum_sim.validate.judge.statistics import Array
+from continuum_sim.validate.session.files import ENGINE_TIMES, SessionFiles, read_json, read_records, slug
+from continuum_sim.validate.steplog import TimedStep, read_steps, time_steps
+from continuum_sim.world.records import ProgramRecord, TimelineRecord, TurnRecord
+
+PINS = ("pins_made", "pins_hit", "pins_expired", "pins_broken")
+"""Counts that the simulator and the plug-in both keep."""
+
+Fates = dict[tuple[str, int], str]
+"""(program, turn) to `release`, `evict`, `hit`, `expire` or `break`; the last three are ends of a pin."""
+
+
+class KeptRecords:
+    """Recorder that keeps the turns and programs of one run in memory, in the order of their ends."""
+
+    def __init__(self) -> None:
+        self.turns: list[TurnRecord] = []
+        self.programs: list[ProgramRecord] = []
+
+    def turn(self, record: TurnRecord) -> None:
+        """Keep a turn."""
+        self.turns.append(record)
+
+    def program(self, record: ProgramRecord) -> None:
+        """Keep a program."""
+        self.programs.append(record)
+
+    def timeline(self, record: TimelineRecord) -> None:
+        """Nothing is asked of the timeline."""
+
+
+def turn_fates(decisions: Iterable[DecisionRecord]) -> Fates:
+    """Say for every finished turn what happened to its blocks; a pin that nothing ended counts as hit.
+
+    Last turns are left out: they are released whatever the policy.
+    """
+    fates: Fates = {}
+    for decision in decisions:
+        key = decision.program, decision.turn
+        if decision.event in ("pin", "release", "evict"):
+            if not decision.detail.get("last"):
+                fates[key] = "hit" if decision.event == "pin" else decision.event
+        elif decision.event in ("expire", "break"):
+            fates[key] = decision.event
+    return fates
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One replay, simulated or measured."""
+
+    programs: list[ProgramRecord]
+    turns: list[TurnRecord]
+    counts: Mapping[str, float] | None = None
+    """What the policy did, where it is known."""
+    log: EngineLog | None = None
+    """What the engine of a measured replay logged, if it did."""
+    fates: Fates | None = None
+    """What became of every turn's blocks, where the decisions were logged."""
+    tells_cached: bool = True
+    """Whether the cached tokens of the turns are known."""
+    tells_preemptions: bool = True
+
+    @cached_property
+    def steps(self) -> list[TimedStep]:
+        """Steps of the replay that computed something, where the engine logged them."""
+        return [] if self.log is None else time_steps(self.log.steps, self.log.start_s)
+
+    @cached_property
+    def jct_s(self) -> Array:
+        """Job completion times, programs in the order of their names."""
+        return np.array([p.jct_s for p in sorted(self.programs)])
+
+    @cached_property
+    def ttft_s(self) -> Array:
+        """Times to first token of all turns."""
+        return np.array([turn.first_token_s - turn.arrival_s for turn in self.turns])
+
+    @cached_property
+    def cached_tokens(self) -> dict[tuple[str, int], int]:
+        """Cached tokens of every turn."""
+        return {(turn.program, turn.turn): turn.cached_tokens for turn in self.turns}
+
+    @property
+    def end_s(self) -> float:
+        """Last token of all."""
+        return max(program.finish_s for program in self.programs)
+
+    @property
+    def output_tokens_per_s(self) -> float:
+        """Throughput over the whole replay, from time 0."""
+        return sum(turn.output_tokens for turn in self.turns) / self.end_s
+
+    @property
+    def preemptions(self) -> int:
+        """Preemptions of all turns."""
+        return sum(turn.preemptions for turn in self.turns)
+
+
+@dataclass(frozen=True)
+class PolicyObservations:
+    """Everything about one policy."""
+
+    policy: str
+    simulated: list[Observation]
+    measured: list[Observation]
+
+
+def read_simulated(files: SessionFiles, policy: str) -> list[Observation]:
+    """Read the draws of a policy's prediction."""
+    predictions = files.predictions()
+    assert predictions is not None
+    draws: list[dict[str, Any]] = predictions["policies"][policy]
+    found = []
+    for number, draw in enumerate(draws):
+        folder = files.root / "predictions" / slug(policy) / f"draw{number}"
+        programs, turns = read_records(folder)
+        fates = turn_fates(read_decisions(folder / DECISIONS))
+        found.append(Observation(programs, turns, {name: draw["totals"][name] for name in PINS}, fates=fates))
+    return found
+
+
+def read_measured(folder: Path, run: Mapping[str, Any]) -> Observation:
+    """Read one finished run."""
+    programs, turns = read_records(folder)
+    counts = None
+    if (folder / COUNTS).exists():
+        kept = read_json(folder / COUNTS)["counts"]
+        counts = {name: kept[name] for name in PINS}
+    decisions = read_decisions(folder / DECISIONS) if (folder / DECISIONS).exists() else None
+    fates = None if decisions is None else turn_fates(decisions)
+    log = None
+    if (folder / STEPS).exists():
+        times = [EngineTimes(**entry) for entry in json.loads((folder / ENGINE_TIMES).read_text(encoding="utf-8"))]
+        log = EngineLog(read_steps(folder / STEPS), times, run["start_s"], decisions or ())
+    return Observation(programs, turns, counts, log, fates, run["tells_cached"], run["tells_preemptions"])
+
+
+def read_observations(files: SessionFiles, policies: list[str]) -> list[PolicyObservations]:
+    """Read all that is finished, policies in the order asked for; those without a run are left out."""
+    finished = sorted(files.finished(), key=lambda item: item[0].repeat)
+    found = []
+    for policy in policies:
+        measured = [read_measured(folder, run) for key, folder, run in finished if key.policy == policy]
+        if measured:
+            found.append(PolicyObservations(policy, read_simulated(files, policy), measured))
+    return found

@@ -1,0 +1,133 @@
+"""A measured run once more in the simulator, with the engine's own step times and the gaps the engine saw.
+
+What is left between this and the measurement is no matter of step times, of the client or of the machine: it is the
+scheduler and the cache, decision by decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+
+from continuum_sim.engine.config import EngineConfig
+from continuum_sim.results.decisions import DecisionRecord, keep_decisions
+from continuum_sim.setup.notation import parse_policy
+from continuum_sim.steptime.batch import StepBatch
+from continuum_sim.steptime.model import StepTime
+from continuum_sim.traces.arrivals import FromTrace
+from continuum_sim.traces.schema import Program
+from continuum_sim.validate.judge.engine_clock import EngineClock, EngineLog
+from continuum_sim.validate.judge.observed import KeptRecords
+from continuum_sim.validate.judge.predict import Forecast
+from continuum_sim.validate.session.workload import Workload
+from continuum_sim.validate.steplog import TimedStep
+from continuum_sim.world.simulation import Simulation
+
+_LOOK_AHEAD: Final = 50
+"""Logged steps among which a batch is looked for after the two went apart."""
+_PACE_STEPS: Final = 40
+"""Steps around a moment that say how fast the engine was then."""
+
+
+@dataclass(frozen=True)
+class Reenactment:
+    """A run seen again by the simulator."""
+
+    forecast: Forecast
+    same_steps: float
+    """Share of the engine's steps that the simulator took as well: the same batch, in the same order."""
+    measured_jct_s: dict[str, float]
+    """Job completion times on the engine's own clock, which the simulated ones are to be compared with."""
+
+
+class LoggedStepTime:
+    """Step times read from a log, step after step; a model's, at the engine's pace of the moment, where the
+    simulated batch is not the logged one.
+    """
+
+    def __init__(self, timed: Sequence[TimedStep], model: StepTime) -> None:
+        self._batches = [step.batch for step in timed]
+        self._seconds = [step.seconds for step in timed]
+        modelled = np.array([model.step_s(batch) for batch in self._batches])
+        kernel = np.ones(max(1, min(_PACE_STEPS, len(timed))))
+        measured, expected = (np.convolve(values, kernel, "same") for values in (self._seconds, modelled))
+        self._pace = measured / expected
+        self._model = model
+        self._at = 0
+        self.running = False
+        """Whether steps are being taken; before, questions are about the model."""
+        self.same = 0
+        """Steps that were the logged ones."""
+
+    @property
+    def logged(self) -> int:
+        """Steps in the log that computed something."""
+        return len(self._seconds)
+
+    def step_s(self, batch: StepBatch) -> float:
+        """Seconds of the next step."""
+        return self.run_s(batch, 1)
+
+    def run_s(self, batch: StepBatch, n_steps: int) -> float:
+        """Seconds of the next step; a run is asked for only before the first one, and is the model's."""
+        if not self.running:
+            return self._model.run_s(batch, n_steps)
+        assert n_steps == 1, "logged steps are taken one at a time"
+        for ahead in range(self._at, min(self._at + _LOOK_AHEAD, self.logged)):
+            if self._batches[ahead] == batch:
+                self._at = ahead + 1
+                self.same += 1
+                return self._seconds[ahead]
+        self._at = min(self._at + 1, self.logged)
+        return self._model.step_s(batch) * float(self._pace[min(self._at, self.logged) - 1])
+
+    def steps_to_reach(self, batch: StepBatch, n_steps: int, elapsed_s: float) -> int:
+        """Least number of steps that take so long; asked of the model."""
+        return self._model.steps_to_reach(batch, n_steps, elapsed_s)
+
+    def describe(self) -> dict[str, Any]:
+        """Say what this is."""
+        return {"kind": "logged", "steps": self.logged, "otherwise": self._model.describe()}
+
+
+def reenact(
+    workload: Workload,
+    policy: str,
+    config: EngineConfig,
+    model: StepTime,
+    log: EngineLog,
+) -> Reenactment:
+    """Simulate a run with what its engine logged; times count from `log.start_s`, as in the run's records."""
+    clock = EngineClock(log)
+    logged = LoggedStepTime(clock.steps, model)
+    kept = KeptRecords()
+    decisions: list[DecisionRecord] = []
+    simulation = Simulation(
+        policy=parse_policy(policy),
+        config=config,
+        step_time=logged,
+        recorder=kept,
+        stepwise=True,
+        timeline=False,
+        log=keep_decisions(decisions),
+    )
+    logged.running = True
+    programs = [_as_the_engine_saw(program, clock) for program in workload.programs]
+    programs.sort(key=lambda program: program.arrival_s or 0.0)
+    totals = simulation.run(programs, FromTrace(), np.random.default_rng(0))
+    forecast = Forecast(tuple(kept.programs), tuple(kept.turns), totals, tuple(decisions))
+    jct_s = {p.program_id: clock.jct_s(p) for p in workload.programs}
+    return Reenactment(forecast, logged.same / max(1, logged.logged), jct_s)
+
+
+def _as_the_engine_saw(program: Program, clock: EngineClock) -> Program:
+    """Give a program the arrival and the gaps that the engine's clock showed."""
+    name = program.program_id
+    turns = [
+        replace(turn, tool_s=max(0.0, clock.arrival_s[name, index + 1] - clock.end_s[name, index]))
+        for index, turn in enumerate(program.turns[:-1])
+    ]
+    return replace(program, turns=(*turns, program.turns[-1]), arrival_s=max(0.0, clock.arrival_s[name, 0]))

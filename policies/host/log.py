@@ -14,7 +14,7 @@ LogDecision = Callable[[float, str, int, str, dict[str, Any]], None]
 
 
 class DecisionLog:
-    """Passes decisions to the callback of whoever keeps a log, if there is one."""
+    """Passes decisions to a callback; without one, drops them."""
 
     def __init__(self, write: LogDecision | None) -> None:
         self._write = write

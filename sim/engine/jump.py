@@ -9,7 +9,7 @@ A plan holds until
   gate may prefer it), unless the token budget is used up;
 * while the policy reviews contexts of paused programs (`reviews`), any turn arrives; a step in which pins end or break
   or contexts are recalled is then taken alone;
-* the policy may let in a waiting turn as time passes (it is not `steady`): then every step is taken alone.
+* the policy may admit a waiting turn as time passes (it is not `steady`): then every step is taken alone.
 
 Stepwise mode is a jump of one step, whatever the plan.
 """

@@ -1,7 +1,8 @@
-"""The host-neutral half of running a policy: views, history, pins and their counts.
+"""What the simulator and the vLLM plug-in share in running a policy.
 
-The simulator and the vLLM plug-in both tell a `Governor` what happens and do what it answers, so that a rule
-behaves the same in both. It decides nothing by itself except what keeps the engine alive.
+Both hosts report what happens to a `Governor` and carry out its answers, so a rule behaves the same in both. The
+governor keeps what policies see (views and history), the pins and the counts. It makes no decisions of its own except
+those that keep the engine from getting stuck.
 """
 
 from __future__ import annotations
@@ -19,18 +20,19 @@ from continuum_sim.policies.views import EngineView, Foresight, Moment, ProgramV
 
 
 class Governor:
-    """Keeps a policy's view of the world and its pins for one engine.
+    """Runs the policy of one engine: keeps its views, history and pins, and asks its rules.
 
     Parameters
     ----------
     engine
         What policies see of the engine.
     pins
-        The engine's pins, which lead to the blocks they hold.
+        The engine's pin ledger; ending a pin through it also frees the blocks.
     log
-        Receives every decision.
+        Called with every decision.
     sibling
-        Governor of another engine of the same cluster, to number programs and learn about tools with.
+        Governor of another engine of the same cluster. The two number programs together and share what they learn
+        about tools.
     """
 
     def __init__(
@@ -57,14 +59,17 @@ class Governor:
             check_period(period_s)
         self._next_tick_s = math.inf if period_s is None else period_s
         self._review_s = math.inf
-        """When the retention's review may come to another answer."""
+        """Earliest time at which the retention rule's review may answer differently."""
         self._away: dict[ProgramView, None] = {}
-        """Programs in tool calls whose contexts the rule sent to host memory and may want back, in that order."""
+        """Programs in tool calls whose offloaded contexts the rule may want back, in the order of offloading."""
 
-    # What happens, told by the host ---------------------------------------------------------------
+    # Events reported by the host ------------------------------------------------------------------
 
     def turn_arrived(self, program_id: str, prompt_tokens: int, now_s: float, parent: str | None = None) -> TurnView:
-        """Take note of a new turn; a program not seen before starts with it, as a sub-agent of `parent` if given."""
+        """Record a new turn and return its view.
+
+        The first turn of a program also starts the program, as a sub-agent of `parent` if given.
+        """
         program = self.programs.get(program_id)
         if program is None:
             program = ProgramView(program_id, now_s, next(self._seen), parent=parent)
@@ -83,7 +88,7 @@ class Governor:
         return turn
 
     def turn_admitted(self, turn: TurnView, cached_tokens: int, now_s: float) -> None:
-        """A turn entered the batch and holds its blocks; the pin of its program ends, unless it outlasts that."""
+        """Record that a turn entered the batch and holds its blocks; its program's pin ends unless it outlasts that."""
         program = turn.program
         if turn.admitted_s is None:
             turn.admitted_s = now_s
@@ -99,11 +104,11 @@ class Governor:
             self._gate.turn_admitted(turn, cached_tokens, self._moment(now_s))
 
     def turn_reloads(self, turn: TurnView, tokens: int, now_s: float) -> None:
-        """Take note that a turn just admitted waits for so many tokens of its context from a lower memory tier."""
+        """Log that a turn just admitted waits for `tokens` tokens of its context from a lower memory tier."""
         self.log.reloads(turn, tokens, now_s)
 
     def turn_preempted(self, turn: TurnView, now_s: float) -> None:
-        """Take note that a running turn lost its blocks and waits again."""
+        """Record that a running turn lost its blocks and waits again."""
         turn.preempted = True
         ran_s = now_s - turn.since_s
         turn.service_s += ran_s
@@ -123,7 +128,7 @@ class Governor:
         now_s: float,
         foresight: Foresight | None = None,
     ) -> Decision:
-        """A turn ended; returns what becomes of its blocks. The host enters a pin as it keeps them.
+        """Record that a turn ended and return what becomes of its blocks; the host records the pin of those it keeps.
 
         Parameters
         ----------
@@ -132,7 +137,7 @@ class Governor:
         blocks
             Blocks the turn holds now.
         foresight
-            Given by the simulator to oracles alone.
+            What oracles are told about the future; only the simulator passes it.
         """
         program = turn.program
         ran_s = now_s - turn.since_s
@@ -163,15 +168,15 @@ class Governor:
         elif decision is Fate.EVICT:
             self.counts.evictions += 1
         elif decision is Fate.OFFLOAD:
-            self._goes_away(program)
+            self._count_offload(program)
         self.log.ended(turn, decision, tool=tool, last=last, now_s=now_s)
         return decision
 
     def turn_aborted(self, turn: TurnView, now_s: float) -> None:
-        """A turn will not end.
+        """Record that a turn was aborted.
 
-        The program may come back with the same turn (a client that tries again) and keeps its place. A pin left from
-        before would stay without expiry, as its turn counts as waiting, so it ends.
+        Its program keeps its place, as the client may retry the same turn. A pin left from the previous turn is broken:
+        pins do not expire while the next turn waits, so this one might never expire.
         """
         program = turn.program
         unpinned = program.pin is not None
@@ -189,7 +194,7 @@ class Governor:
             self.program_left(program)
 
     def program_forgotten(self, program: ProgramView, now_s: float) -> None:
-        """A program in a tool call counts as ended, because nothing was heard of it for too long."""
+        """End a program in a tool call that has been silent for too long."""
         self.history.turn_counts.add(program.turns_done)
         unpinned = program.pin is not None
         if unpinned:
@@ -198,24 +203,24 @@ class Governor:
         self.program_left(program)
 
     def cache_reset(self, now_s: float) -> None:
-        """The cache is worthless from now on, so every pin ends."""
+        """Break every pin, because the cached content is now worthless."""
         for program in list(self.pins.pinned):
             self.pins.break_pin(program, now_s)
             self.log.unpinned(program, "cache reset", now_s)
 
     def stranger(self, name: str, prompt_tokens: int, now_s: float) -> TurnView:
-        """Give a view of a request without a program: a job of its own that leaves no trace in the history."""
+        """Return a view of a request that belongs to no program: a one-turn job that leaves no trace in the history."""
         return TurnView(ProgramView(name, now_s, next(self._seen)), 0, now_s, prompt_tokens)
 
     def program_left(self, program: ProgramView) -> None:
-        """Take note that a program has ended, or that nothing more is expected of it."""
+        """Remove a program that has ended or that is not expected to send another turn."""
         del self.programs[program.program_id]
         self._away.pop(program, None)
         if self._gated:
             self._gate.program_left(program)
 
     def hand_over(self, program_id: str, to: int, now_s: float) -> ProgramView:
-        """Let a program go whose next turn a router sends to another engine; a pin it has here ends.
+        """Remove and return a program whose next turn a router sends to another engine; a pin it has here ends.
 
         What the policy knows of the program goes with it: its service, its waits, its tool call.
         """
@@ -228,30 +233,30 @@ class Governor:
         return program
 
     def take_over(self, program: ProgramView) -> None:
-        """Take in a program that another engine handed over; its next turn arrives now."""
+        """Add a program that another engine handed over; its next turn arrives now."""
         self.programs[program.program_id] = program
 
-    # What to do, asked by the host ----------------------------------------------------------------
+    # Questions asked by the host ------------------------------------------------------------------
 
     def begin_step(self, now_s: float) -> bool:
-        """Do what is due before a step is planned; returns whether it moved any blocks.
+        """Do what is due before a step is planned; return True if any blocks were freed or moved.
 
-        Pins expire (but not while their program's next turn waits). Then the rule's review is carried out: it gives
-        up pins, sends contexts to host memory and brings others back.
+        Pins expire, except while their program's next turn waits. Then the rule's review is carried out: it gives up
+        pins, offloads contexts and recalls others.
         """
         if now_s >= self._next_tick_s - EARLY_S:
             self._tick(now_s)
         if not self._reviews and not self.pins.any_due(now_s):
             return False
         due = self.pins.due(now_s)
-        review = self._review(due, now_s) if self._reviews else None  # it sees the engine before any of these pins ends
+        review = self._review(due, now_s) if self._reviews else None  # asked before any of these pins ends
         for program in due:
             self._expire(program, now_s)
         moved = bool(due)
         if review is not None:
             for program in review.offload:
                 self.pins.contexts.offload(program, now_s)
-                self._goes_away(program)
+                self._count_offload(program)
                 self.pins.end(program, now_s)
                 self.log.offloaded(program, now_s)
                 moved = True
@@ -259,18 +264,18 @@ class Governor:
                 self._expire(program, now_s)
                 moved = True
             for program in review.bring:
-                moved = self._bring(program, now_s) or moved
+                moved = self._recall(program, now_s) or moved
         return moved
 
     def context_back(self, program: ProgramView, now_s: float) -> None:
-        """A context that was brought back has come, and the host has pinned it."""
+        """Log that a recalled context has arrived; the host has already pinned it."""
         self.log.came_back(program, now_s)
 
     def pin_to_break(self, head: TurnView, now_s: float) -> ProgramView | None:
-        """End one pin because `head` does not fit; None if none may be broken now."""
+        """Break one pin to make room for `head` and return its program; None if no pin may be broken now."""
         pinned = self.pins.pinned
         if self.policy.retention.outlasts_admission:
-            # What a running turn shares with its program's old pin would not be freed.
+            # Blocks that a running turn shares with its program's old pin would not be freed.
             pinned = [p for p in pinned if p is not head.program and not (p.turn and p.turn.running)]
         elif head.program.pin is not None:
             pinned = [p for p in pinned if p is not head.program]
@@ -278,8 +283,8 @@ class Governor:
         if program is None:
             if self.engine.num_running:
                 return None
-            # Or the engine would stand still for good. The head's own pin goes last: it may hold blocks that the
-            # head does not hit, where an older copy of the same content answers.
+            # Nothing runs, so a pin must be broken or the engine would be stuck. The head's own pin goes last: it
+            # may hold blocks that the head does not hit, because an older copy answers the lookup.
             program = pinned[-1] if pinned else head.program
         if program.pin is None:
             return None
@@ -288,9 +293,10 @@ class Governor:
         return program
 
     def allows(self, turn: TurnView, now_s: float) -> bool:
-        """Whether the gate lets this waiting turn be tried; it is not asked about sub-agents.
+        """Return whether the gate lets this waiting turn be tried; sub-agents always may.
 
-        The program that started one was let in and waits for it with its place: kept out, both would wait for ever.
+        The program that started a sub-agent was admitted and keeps its place while it waits for the result. If the gate
+        held the sub-agent, both would wait forever.
         """
         if turn.program.parent is not None or self._gate.allows(turn, self._moment(now_s)):
             return True
@@ -301,16 +307,17 @@ class Governor:
         return False
 
     def next_event_s(self) -> float:
-        """Earliest time at which this policy changes something by itself; may be infinite.
+        """Return the earliest time at which this policy acts although nothing else happens; may be infinite.
 
-        That is an expiry, a tick of its gate or another outcome of its review.
+        That is an expiry, a tick of its gate or a review that may answer differently.
         """
         return min(self.pins.next_expiry_s() + LATE_S, self._next_tick_s - EARLY_S, self._review_s - EARLY_S)
 
     def next_event_after_s(self, now_s: float) -> float:
-        """When to take a step for what this policy changes by itself next; may be infinite.
+        """Return when to take a step so that this policy can act next; may be infinite.
 
-        As `next_event_s`, but past the edge of its instant, and without what was due by now and has had its answer.
+        Unlike `next_event_s`, the time lies past the edge of the event's instant, and events that were due by now, and
+        so have been handled, do not count.
         """
         early_s = self._review_s - SAME_INSTANT_S if self._away else self._review_s
         expiry_s = self.pins.next_expiry_s() + SAME_INSTANT_S
@@ -319,12 +326,12 @@ class Governor:
 
     @property
     def has_away(self) -> bool:
-        """Whether contexts are in host memory that the retention rule may want back."""
+        """Whether host memory holds contexts that the retention rule may want back."""
         return bool(self._away)
 
     @property
     def review_away_s(self) -> float:
-        """When to ask about those if nothing else happens, as the rule said when last asked; may be infinite."""
+        """When to ask about those contexts if nothing else happens, as the rule last said; may be infinite."""
         return self._review_s if self._away else math.inf
 
     @property
@@ -334,10 +341,10 @@ class Governor:
 
     @property
     def reviews(self) -> bool:
-        """Whether the retention rule thinks about contexts that are pinned or away: then whatever happens matters."""
+        """Whether the retention rule reviews contexts that are pinned or away now; then every event matters to it."""
         return self._reviews and bool(self.pins.pinned or self._away)
 
-    # Asking the rules -----------------------------------------------------------------------------
+    # Calls to the rules ---------------------------------------------------------------------------
 
     def _expire(self, program: ProgramView, now_s: float) -> None:
         self.pins.expire(program, now_s)
@@ -351,7 +358,7 @@ class Governor:
         self._gate.tick(list(self.programs.values()), self._moment(now_s))
 
     def _review(self, due: list[ProgramView], now_s: float) -> Review | None:
-        """Ask the retention rule to think again; `due` are programs whose pins end now in any case."""
+        """Ask the retention rule for its review; `due` are programs whose pins end now anyway."""
         self._review_s = math.inf
         pinned = [p for p in self.pins.pinned if p.turn_end_s is not None and p not in due]
         if not pinned and not self._away:
@@ -360,14 +367,14 @@ class Governor:
         self._review_s = review.again_s
         return review
 
-    def _goes_away(self, program: ProgramView) -> None:
-        """A context goes to host memory; remember it if the rule may want it back."""
+    def _count_offload(self, program: ProgramView) -> None:
+        """Count a context that is offloaded, and remember it if the rule may want it back."""
         self.counts.offloads += 1
         if self.policy.retention.recalls and self.engine.tier is not None:
             self._away[program] = None
 
-    def _bring(self, program: ProgramView, now_s: float) -> bool:
-        """Bring a context back from host memory if there is room; returns whether anything of it was left to bring."""
+    def _recall(self, program: ProgramView, now_s: float) -> bool:
+        """Start bringing a context back if there is room; return True if any of it was left to bring."""
         blocks = self.pins.contexts.recall(program, now_s)
         if blocks is None:
             return False

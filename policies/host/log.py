@@ -1,4 +1,4 @@
-"""The decision log: one method an event, so that this page lists all that a log can hold."""
+"""The decision log: one method per event, so that this file lists everything that a log can hold."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LogDecision = Callable[[float, str, int, str, dict[str, Any]], None]
 
 
 class DecisionLog:
-    """Writes decisions where there is somebody to write them for."""
+    """Passes decisions to a callback; without one, drops them."""
 
     def __init__(self, write: LogDecision | None) -> None:
         self._write = write
@@ -25,7 +25,7 @@ class DecisionLog:
             self._turn(turn, now_s, "arrive", {"prompt_tokens": turn.prompt_tokens})
 
     def held(self, turn: TurnView, now_s: float) -> None:
-        """The gate kept a turn back for the first time."""
+        """The gate held a turn for the first time."""
         if self._write is not None:
             self._turn(turn, now_s, "hold", {})
 
@@ -35,7 +35,7 @@ class DecisionLog:
             self._turn(turn, now_s, "admit", {"cached_tokens": cached_tokens})
 
     def reloads(self, turn: TurnView, tokens: int, now_s: float) -> None:
-        """A turn that was let in waits for tokens from a lower memory tier."""
+        """An admitted turn waits for tokens from a lower memory tier."""
         if self._write is not None:
             self._turn(turn, now_s, "reload", {"tokens": tokens})
 
@@ -45,7 +45,7 @@ class DecisionLog:
             self._turn(turn, now_s, "preempt", {})
 
     def ended(self, turn: TurnView, decision: Decision, *, tool: str | None, last: bool, now_s: float) -> None:
-        """A turn ended, and what became of its blocks."""
+        """A turn ended; `decision` is what becomes of its blocks."""
         if self._write is None:
             return
         detail: dict[str, Any] = {"last": last, "tool": tool}
@@ -55,27 +55,27 @@ class DecisionLog:
             self._turn(turn, now_s, decision.value, detail)
 
     def aborted(self, turn: TurnView, unpinned: bool, now_s: float) -> None:
-        """A turn was given up by its client."""
+        """The client aborted a turn."""
         if self._write is not None:
             self._turn(turn, now_s, "abort", {"unpinned": unpinned})
 
     def expired(self, program: ProgramView, now_s: float) -> None:
-        """A pin ended by its time, or by the rule's review."""
+        """A pin expired, or the rule's review gave it up."""
         if self._write is not None:
             self._program(program, now_s, "expire", {})
 
     def broken(self, program: ProgramView, head: ProgramView, now_s: float) -> None:
-        """A pin gave way to another program's turn."""
+        """A pin was broken to make room for a turn of `head`."""
         if self._write is not None:
             self._program(program, now_s, "break", {"for": head.program_id})
 
     def unpinned(self, program: ProgramView, reason: str, now_s: float) -> None:
-        """A pin ended for a reason outside of the policy."""
+        """A pin ended for a reason outside the policy."""
         if self._write is not None:
             self._program(program, now_s, "unpin", {"reason": reason})
 
     def offloaded(self, program: ProgramView, now_s: float) -> None:
-        """A pinned context went to host memory."""
+        """A pinned context was copied to host memory."""
         if self._write is not None:
             self._program(program, now_s, "offload", {})
 
@@ -85,17 +85,17 @@ class DecisionLog:
             self._program(program, now_s, "recall", {"blocks": blocks})
 
     def came_back(self, program: ProgramView, now_s: float) -> None:
-        """A context that was recalled is there, and pinned until its turn."""
+        """A recalled context has arrived and is pinned until its program's next turn."""
         if self._write is not None:
             self._program(program, now_s, "pin", {"ttl_s": math.inf})
 
     def moved(self, program: ProgramView, to: int, now_s: float) -> None:
-        """A program went to another engine."""
+        """A program moved to another engine."""
         if self._write is not None:
             self._program(program, now_s, "move", {"to": to})
 
     def forgotten(self, program: ProgramView, unpinned: bool, now_s: float) -> None:
-        """A program was not heard of for too long."""
+        """A program was silent for too long and counts as ended."""
         if self._write is not None:
             self._program(program, now_s, "forget", {"unpinned": unpinned})
 

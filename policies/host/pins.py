@@ -1,4 +1,4 @@
-"""Which programs' contexts are pinned, until when, and what became of their pins."""
+"""The pin ledger: which programs' contexts are pinned, until when, and how their pins ended."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ from continuum_sim.policies.instants import LATE_S
 from continuum_sim.policies.views import Pin, ProgramView
 
 _Expiry = tuple[float, int, int, Pin]
-"""(time in s, program's seq, running number, pin)."""
+"""(time in s, program's seq, sequence number, pin)."""
 
 
 class ContextBlocks(Protocol):
-    """The KV blocks of an engine's programs, which its host moves as pins end and contexts come and go."""
+    """What a host implements to free, offload and recall the KV blocks of its programs' contexts."""
 
     def unpin(self, program: ProgramView) -> None:
         """Free the blocks that a program's pin holds."""
 
     def offload(self, program: ProgramView, now_s: float) -> None:
-        """Copy a pinned context to host memory; its pin ends next."""
+        """Copy a pinned context to host memory; the caller then ends the pin."""
 
     def recall(self, program: ProgramView, now_s: float) -> int | None:
-        """Start to bring a context back; returns its blocks (0 if nothing is left), or None for lack of room."""
+        """Start bringing a context back; return its blocks (0 if nothing is left), or None if there is no room."""
 
 
 class PinLedger:
     """The pins of one engine.
 
-    The host enters a pin as it keeps the blocks (`start`, `shrink`). Whatever ends a pin frees its blocks in the same
-    call, so neither half can be forgotten.
+    The host records a pin when it keeps the blocks (`start`, `shrink`). Every call that ends a pin also frees its
+    blocks, so that neither half can be forgotten.
     """
 
     def __init__(self, contexts: ContextBlocks) -> None:
         self.contexts = contexts
-        """Where the blocks are."""
+        """Frees and moves the pinned blocks."""
         self.counts = PolicyCounts()
         self.pinned: list[ProgramView] = []
-        """In order of the programs' arrival."""
+        """Pinned programs, in order of arrival."""
         self._by_seq: dict[int, ProgramView] = {}
         self._expiries: list[_Expiry] = []
         self._pushed = 0
 
     def start(self, program: ProgramView, ttl_s: float, blocks: int, now_s: float) -> None:
-        """Enter the pin of blocks that the host keeps from now on."""
+        """Record a pin of blocks that the host keeps referenced from now on."""
         program.pin = Pin(now_s + ttl_s, blocks, now_s)
         insort(self.pinned, program, key=_arrival)
         self._by_seq[program.seq] = program
@@ -54,7 +54,7 @@ class PinLedger:
         self.counts.pins_made += 1
 
     def hit(self, program: ProgramView, now_s: float, *, outlasts: bool) -> None:
-        """Count that a program's next turn runs on its pin, which ends with this unless it outlasts the admission."""
+        """Record that a program's next turn runs on its pin; the pin then ends, unless it `outlasts` the admission."""
         pin = program.pin
         assert pin is not None
         self.counts.pins_hit += not pin.hit
@@ -65,14 +65,14 @@ class PinLedger:
             self.end(program, now_s)
 
     def shrink(self, program: ProgramView, blocks: int, now_s: float) -> None:
-        """Enter that the host has freed part of a pin, which holds only `blocks` now."""
+        """Record that the host has freed part of a pin, which now holds only `blocks` blocks."""
         pin = program.pin
         assert pin is not None
         self.counts.pinned_block_seconds += pin.blocks * (now_s - pin.made_s)
         program.pin = Pin(pin.expires_s, blocks, now_s, pin.hit)
 
     def end(self, program: ProgramView, now_s: float) -> None:
-        """End a pin that served its purpose, or whose program is gone, and free its blocks."""
+        """End a pin that served its purpose or whose program is gone, and free its blocks."""
         assert program.pin is not None
         self.counts.pinned_block_seconds += program.pin.blocks * (now_s - program.pin.made_s)
         program.pin = None
@@ -81,39 +81,42 @@ class PinLedger:
         self.contexts.unpin(program)
 
     def expire(self, program: ProgramView, now_s: float) -> None:
-        """End a pin whose time is over."""
+        """End a pin whose time is up or that the rule's review gave up."""
         self.counts.pins_expired += not (program.pin and program.pin.hit)
         self.end(program, now_s)
 
     def break_pin(self, program: ProgramView, now_s: float) -> None:
-        """End a pin because its blocks are needed, or worthless."""
+        """End a pin because its blocks are needed or worthless."""
         self.counts.pins_broken += not (program.pin and program.pin.hit)
         self.end(program, now_s)
 
     def hand_over(self, program: ProgramView, now_s: float) -> None:
-        """End a pin because its program goes to another engine."""
+        """End a pin because its program moves to another engine."""
         self.counts.pins_moved += not (program.pin and program.pin.hit)
         self.end(program, now_s)
 
     def due(self, now_s: float) -> list[ProgramView]:
-        """Programs whose pins are over by now and whose next turn does not wait already."""
+        """Return the programs whose pins have expired, except those whose next turn already waits.
+
+        Each expiry is looked at once: it is dropped even if the program's next turn waits.
+        """
         expiries = self._expiries
         due: list[ProgramView] = []
         while expiries and now_s >= expiries[0][0] + LATE_S:
-            program = self._of(heapq.heappop(expiries))
+            program = self._program_of(heapq.heappop(expiries))
             if program is not None:
                 due.append(program)
         return due
 
     def any_due(self, now_s: float) -> bool:
-        """Whether `due` has anything to look at."""
+        """Return whether `due` has any expiry to look at."""
         return bool(self._expiries) and now_s >= self._expiries[0][0] + LATE_S
 
     def next_expiry_s(self) -> float:
-        """Earliest time at which a pin is over; may be infinite."""
+        """Return the earliest time at which a pin expires; may be infinite."""
         expiries = self._expiries
         while expiries:
-            if self._of(expiries[0]) is not None:
+            if self._program_of(expiries[0]) is not None:
                 return expiries[0][0]
             heapq.heappop(expiries)
         return math.inf
@@ -123,8 +126,8 @@ class PinLedger:
             self._pushed += 1
             heapq.heappush(self._expiries, (pin.expires_s, program.seq, self._pushed, pin))
 
-    def _of(self, entry: _Expiry) -> ProgramView | None:
-        """Program that an entry of the heap is about, unless the pin is gone or its next turn waits."""
+    def _program_of(self, entry: _Expiry) -> ProgramView | None:
+        """Return the program of a heap entry; None if the pin is gone or the program's next turn waits."""
         program = self._by_seq.get(entry[1])
         if program is None or program.pin is not entry[3]:
             return None

@@ -1,6 +1,6 @@
-"""Turns that wait to enter the batch, in the order of a policy's key and behind its gate.
+"""The waiting queue: turns in the order of a policy's key, filtered by its gate.
 
-The waiting queues of both engines are thin users of a `TurnQueue`; what an engine calls a request is kept as given.
+Each engine's own waiting queue is a thin wrapper around a `TurnQueue`. Its requests are opaque here.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from continuum_sim.policies.planes import Order
 from continuum_sim.policies.views import ProgramView, TurnView
 
 Allows = Callable[[TurnView, float], bool]
-"""Whether the gate lets a turn be tried, at a time in s."""
+"""Returns whether the gate lets a turn be tried at a time in s."""
 
 Entry = tuple[Any, int, TurnView, Any]
 """(key, number, turn, request); a turn queued later has a larger number."""
 
 
 class TurnQueue:
-    """vLLM's own order: first come first served, the turn preempted last in front of all."""
+    """Turns in vLLM's own order: first come, first served, but the latest preempted turn goes to the front."""
 
     def __init__(self, counts: PolicyCounts, allows: Allows | None) -> None:
         """Start empty; without `allows`, every turn may be tried."""
         self._counts = counts
         self._allows = allows
         self.entries: list[Entry] = []
-        """Those that may be tried, in order."""
+        """Turns that may be tried, in order."""
         self._aside: dict[Any, Entry] = {}
-        """By request: those that the engine set aside for the rest of a step."""
+        """Entries that the engine set aside for the rest of a step, by request."""
         self._last = 0
         self._first = 0
         self.next_change_s = math.inf
@@ -59,13 +59,13 @@ class TurnQueue:
         return None
 
     def admit(self, request: Any) -> None:
-        """Take out a turn that enters the batch."""
+        """Remove a turn that enters the batch; count a reorder if one queued earlier still waits."""
         number = self._take(request)[1]
         if self._earliest(number) < number:
             self._counts.reorders += 1
 
     def drop(self, request: Any) -> bool:
-        """Take out a request that was given up; tells whether it was here."""
+        """Remove an aborted request; return whether it was queued."""
         entry = self._aside.pop(request, None)
         if entry is None:
             if all(other[3] is not request for other in self.entries):
@@ -75,11 +75,11 @@ class TurnQueue:
         return True
 
     def set_aside(self, request: Any) -> None:
-        """Take a request out for the rest of a step; `take_back` gives it its place again."""
+        """Remove a request for the rest of a step; `take_back` returns it to its place."""
         self._aside[request] = self._take(request)
 
     def take_back(self, request: Any, now_s: float) -> bool:
-        """Queue a request again that was set aside; tells whether it was."""
+        """Queue a request again that was set aside; return whether it was."""
         entry = self._aside.pop(request, None)
         if entry is None:
             return False
@@ -87,17 +87,17 @@ class TurnQueue:
         return True
 
     def pin_changed(self, program: ProgramView, now_s: float) -> None:
-        """Hear that a program lost or gained a pin, which an order may look at."""
+        """React to a program that lost or gained a pin; vLLM's order does not depend on pins."""
 
     def may_be_next(self, request: Any) -> bool:
-        """Whether a request just queued may be the next one to be tried."""
+        """Return whether a request just queued may be the next one to be tried."""
         return self._allows is not None or self.entries[0][3] is request
 
     def _as_of_now(self, entry: Entry, now_s: float) -> Entry:
         return entry
 
     def _earliest(self, gone: int) -> float:
-        """Return the number of the turn queued first of those that wait, after turn `gone` has left."""
+        """Return the lowest number of the turns that still wait, infinite if none does; turn `gone` has just left."""
         first = self.entries[0][1] if self.entries else math.inf
         return min([first, *[entry[1] for entry in self._aside.values()]]) if self._aside else first
 
@@ -109,15 +109,15 @@ class TurnQueue:
 
 
 class OrderedTurnQueue(TurnQueue):
-    """Turns in the order of a policy's key; ties in the order in which they were queued."""
+    """Turns in the order of a policy's key; ties keep the order in which they were queued."""
 
     def __init__(self, order: Order, counts: PolicyCounts, allows: Allows | None) -> None:
         super().__init__(counts, allows)
         self._order = order
         self._numbers: deque[int] = deque()
-        """Of the turns that wait, and of some that left, ascending."""
+        """Numbers of the turns that wait, and of some that have left, ascending."""
         self._gone: set[int] = set()
-        """Those that left."""
+        """Those of `_numbers` that have left."""
 
     def add(self, turn: TurnView, request: Any, now_s: float) -> None:
         """Queue a turn at the place its key gives it."""
@@ -126,18 +126,18 @@ class OrderedTurnQueue(TurnQueue):
         insort(self.entries, self._as_of_now(((), self._last, turn, request), now_s))
 
     def put_back(self, turn: TurnView, request: Any, now_s: float) -> None:
-        """Queue a turn that was preempted: its key says where."""
+        """Queue a preempted turn at the place its key gives it."""
         self.add(turn, request, now_s)
 
     def head(self, now_s: float) -> Any:
-        """Return the next request to try, after sorting anew where keys change with time."""
+        """Return the next request to try, after re-sorting if keys may have changed with time."""
         if now_s >= self.next_change_s:
             self.next_change_s = math.inf
             self.entries[:] = sorted([self._as_of_now(entry, now_s) for entry in self.entries])
         return super().head(now_s)
 
     def pin_changed(self, program: ProgramView, now_s: float) -> None:
-        """Give the waiting turns of a program the places that their keys give them now."""
+        """Move a program's waiting turns to the places that their keys now give them."""
         if program.turn_end_s is not None:
             return  # in a tool call: none of its turns waits
         moved = [entry for entry in self.entries if entry[2].program is program]
@@ -146,11 +146,11 @@ class OrderedTurnQueue(TurnQueue):
             insort(self.entries, self._as_of_now(entry, now_s))
 
     def may_be_next(self, request: Any) -> bool:
-        """Whether a request just queued may be the next one to be tried."""
+        """Return whether a request just queued may be the next one to be tried."""
         return self._order.time_varying or super().may_be_next(request)
 
     def _as_of_now(self, entry: Entry, now_s: float) -> Entry:
-        """Return an entry with the key of now, and note when that may change."""
+        """Return an entry with its key as of now, and note when that key may change."""
         _, number, turn, request = entry
         if self._order.time_varying:
             self.next_change_s = min(self.next_change_s, self._order.next_change_s(turn, now_s))
@@ -170,5 +170,5 @@ class OrderedTurnQueue(TurnQueue):
 
 
 def make_turn_queue(order: Order, counts: PolicyCounts, allows: Allows | None) -> TurnQueue:
-    """Choose vLLM's own order unless the policy has one."""
+    """Return a queue in vLLM's own order unless the policy defines a key."""
     return OrderedTurnQueue(order, counts, allows) if order.keyed else TurnQueue(counts, allows)

@@ -1,4 +1,4 @@
-"""The running turns of an engine, and how far each of them is."""
+"""The running turns of an engine and their progress."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from continuum_sim.policies.views import TurnView
 
 
 class Batch:
-    """Turns that hold blocks and compute: at most one prompt in part, and any number that decode."""
+    """Turns that hold blocks and compute: at most one with a partly computed prompt, and any number that decode."""
 
     def __init__(self, block_size: int) -> None:
         self.running: dict[int, Request] = {}
-        """By rank of admission, which is also the order of iteration."""
+        """Running turns by rank of admission, which is also the order of iteration."""
         self.decoding = Decoding(block_size)
         self.prefilling: Request | None = None
-        """The one turn whose prompt is partly computed, always the last one admitted: only a spent budget cuts a
-        prompt, and then nothing is admitted behind it."""
+        """The one turn whose prompt is partly computed, always the last one admitted: a prompt is cut only when the
+        budget is used up, and then nothing is admitted after it."""
         self.resumed_s: list[float] = []
-        """Gaps between two tokens of a turn with a preemption between them, for whoever counts gaps to clear."""
+        """Gaps between two tokens with a preemption in between; whatever counts gaps clears the list."""
         self._block_size = block_size
         self._admissions = 0
 
     def enter(self, request: Request, now_s: float) -> None:
-        """Take in a turn that is admitted."""
+        """Add a turn that is admitted."""
         if request.scheduled_s < 0:
-            request.scheduled_s = max(now_s, request.arrival_s)  # the same instant, but for the last bits
+            request.scheduled_s = max(now_s, request.arrival_s)  # equal but for rounding
         request.rank = self._admissions
         self._admissions += 1
         self.running[request.rank] = request
 
     def leave(self, request: Request) -> None:
-        """Let a turn go that ended or is preempted."""
+        """Remove a turn that ended or is preempted."""
         del self.running[request.rank]
         request.rank = -1
         if request.decoding:
@@ -41,11 +41,11 @@ class Batch:
             self.prefilling = None
 
     def computed(self, request: Request) -> int:
-        """Tokens of a turn that have KV."""
+        """Return how many tokens of a turn have KV."""
         return self.decoding.computed(request) if request.decoding else request.num_computed_tokens
 
     def turn_so_far(self, request: Request) -> TurnView:
-        """Return the view of a running turn with its progress, which is not written down at every step."""
+        """Return the view of a running turn, updated with its progress, which is not recorded at every step."""
         computed = request.work_tokens
         if request.decoding:
             computed += self.decoding.computed(request) - request.num_computed_tokens
@@ -53,7 +53,7 @@ class Batch:
         return request.turn
 
     def compute(self, request: Request, tokens: int) -> None:
-        """Count tokens of a prompt that have been computed."""
+        """Record that `tokens` more tokens of a prompt have been computed."""
         start = request.num_computed_tokens
         request.num_computed_tokens = stop = start + tokens
         request.work_tokens += tokens
@@ -61,7 +61,7 @@ class Batch:
             request.recomputed_tokens += min(stop, request.known_tokens) - start
 
     def prompt_advanced(self, request: Request, now_s: float) -> bool:
-        """Go on with a turn whose prompt was computed further; tells whether it has its last token with that."""
+        """Update a turn after more of its prompt was computed; return True if that gave it its last token."""
         if request.num_computed_tokens < request.num_tokens:
             self.prefilling = request
             return False
@@ -78,7 +78,7 @@ class Batch:
         return False
 
     def growth_blocks(self, plan: Plan, steps: int) -> int:
-        """Blocks that steps 2 to `steps` of a plan take; a run of steps has one prompt at most."""
+        """Return the blocks that steps 2 to `steps` of a plan take; a plan for several steps has one prompt at most."""
         if steps <= 1:
             return 0
         blocks = self.decoding.new_blocks(1, steps - 1)
@@ -90,7 +90,7 @@ class Batch:
         return blocks
 
     def _recover(self, request: Request, now_s: float) -> None:
-        """Count the time that a preemption took a turn, which gives its next token now."""
+        """Record the time lost to preemptions by a turn that samples its next token now."""
         lost_s = now_s - request.preempted_from_s
         request.preempted_from_s = -1.0
         request.preempted_s += lost_s

@@ -1,16 +1,16 @@
 """KV blocks with prefix caching, as vLLM V1 keeps them, counted in runs instead of one by one.
 
-vLLM (`vllm/v1/core/block_pool.py`) has one object a block; a parked context of 20,000 tokens is 1,250 of them.
-Its rules never need them apart: a context's blocks are freed together, tail first, so they lie side by side in
-the free queue and are evicted from the tail. Here such a stretch is one `BlockRun`: consecutive blocks of one
+vLLM (`vllm/v1/core/block_pool.py`) has one object per block; a paused program's context of 20,000 tokens is 1,250 of
+them. Its rules never treat these differently: a context's blocks are freed together, tail first, so they are neighbours
+in the free queue and are evicted from the tail. Here such a stretch is one `BlockRun`: consecutive blocks of one
 content that share their reference count. Every operation costs the number of runs it touches.
 
-The rules kept, with their place in vLLM:
+The rules it follows, with their place in vLLM:
 
-* free queue in LRU order; a freed context enters at the back, its tail first (`free_blocks`);
+* the free queue is in LRU order; a freed context enters at the back, its tail first (`free_blocks`);
 * blocks without content go to the front and are taken first (`free_blocks`, `prepend_n`);
 * a prefix hit takes unreferenced blocks out of the queue (`touch`);
-* equal content may exist twice; the copy cached first answers (`BlockHashToBlockMap`).
+* equal content may exist twice; a lookup finds the copy cached first (`BlockHashToBlockMap`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Iterator
 
 
 class BlockRun:
-    """Blocks [start, stop) of one content with one reference count; unreferenced ones lie in the free queue."""
+    """Blocks [start, stop) of one content with one reference count; without references they are in the free queue."""
 
     __slots__ = ("chain", "holders", "next", "pins", "prev", "refs", "stamp", "start", "stop")
 
@@ -28,10 +28,10 @@ class BlockRun:
         self.start = start
         self.stop = stop
         self.stamp = stamp
-        """When it was cached, as a running number; the lowest answers a lookup."""
+        """Sequence number of its caching; a lookup finds the copy with the lowest."""
         self.refs = 0
         self.pins = 0
-        """How many of the references are pins."""
+        """How many of the references belong to pins."""
         self.holders: list[list[BlockRun]] = []
         """Block tables that contain this run, one per reference."""
         self.prev: BlockRun | None = None
@@ -42,7 +42,7 @@ class BlockRun:
 
 
 class Chain:
-    """One line of content by block index: a program's own context, or a prefix that programs share."""
+    """A sequence of content, indexed by block: a program's own context, or a prefix that programs share."""
 
     __slots__ = ("runs",)
 
@@ -50,7 +50,7 @@ class Chain:
         self.runs: list[BlockRun] = []
 
     def find(self, start: int, stop: int) -> list[tuple[BlockRun, int, int]]:
-        """Cached stretches that cover [start, stop) without a gap, from the front: (run, from, to)."""
+        """Return the cached stretches (run, from, to) that cover [start, stop), from the front up to the first gap."""
         found: list[tuple[BlockRun, int, int]] = []
         at = start if self.runs else stop
         while at < stop:
@@ -75,11 +75,11 @@ class BlockPool:
     def __init__(self, num_blocks: int) -> None:
         self.num_blocks = num_blocks
         self.free = num_blocks
-        """Blocks nothing references, cached or blank (vLLM's `get_num_free_blocks`)."""
+        """Blocks without references, cached or blank (vLLM's `get_num_free_blocks`)."""
         self.blank = num_blocks
-        """Free blocks without content; always the front of the queue."""
+        """Free blocks without content; always at the front of the queue."""
         self.pinned = 0
-        """Blocks that pins hold, those of a prefix that several pins hold counted once."""
+        """Blocks held by pins; a block of a shared prefix counts once, however many pins hold it."""
         self._stamp = 0
         self._queue = BlockRun(None, 0, 0, 0)  # sentinel of a circular list: next is the LRU end
         self._queue.prev = self._queue.next = self._queue
@@ -87,7 +87,7 @@ class BlockPool:
     # Taking blocks -------------------------------------------------------------------------------------
 
     def allocate(self, blocks: int) -> None:
-        """Take blocks off the front of the free queue, evicting what they held; the caller checked `free`."""
+        """Take blocks off the front of the free queue, evicting their content; the caller has checked `free`."""
         self.free -= blocks
         if blocks <= self.blank:
             self.blank -= blocks
@@ -107,10 +107,10 @@ class BlockPool:
                 return
 
     def touch(self, run: BlockRun, start: int, stop: int, table: list[BlockRun]) -> None:
-        """Reference blocks [start, stop) of a run on behalf of a block table, which gains them at its front.
+        """Reference blocks [start, stop) of a run and insert them at the front of a block table.
 
-        The stretches of one lookup are touched last to first: cutting a run leaves its front in place, so an
-        earlier stretch of the same run stays valid.
+        Touch the stretches of one lookup from last to first: a split keeps the front of a run in place, so an earlier
+        stretch of the same run stays valid.
         """
         if start > run.start:
             run = self._split(run, start)
@@ -124,7 +124,7 @@ class BlockPool:
         table.insert(0, run)
 
     def cache(self, chain: Chain, start: int, stop: int, table: list[BlockRun]) -> None:
-        """Give content to blocks that a table holds blank so far: they can be hit from now on."""
+        """Give content to blocks that a table has held blank until now, so that they can be hit."""
         self._stamp += 1
         run = BlockRun(chain, start, stop, self._stamp)
         run.refs = 1
@@ -135,14 +135,14 @@ class BlockPool:
     # Giving blocks back --------------------------------------------------------------------------------
 
     def release(self, table: list[BlockRun], blank: int = 0) -> None:
-        """Drop a table's references; blocks left without any enter the free queue, the table's tail first."""
+        """Drop a table's references and free `blank` blocks; unreferenced blocks are queued, the table's tail first."""
         self.blank += blank
         self.free += blank
         while table:
             self._drop(table.pop(), table)
 
     def evict(self, table: list[BlockRun], blank: int = 0) -> None:
-        """As `release`, but forget the content of every block that nothing else references."""
+        """Like `release`, but forget the content of every block that is left without references."""
         self.blank += blank
         self.free += blank
         while table:
@@ -155,7 +155,7 @@ class BlockPool:
                 self.free += run.stop - run.start
 
     def abandon(self, chain: Chain, start: int) -> None:
-        """Make the content of a chain from block `start` on unreachable; its blocks stay where they are."""
+        """Make the content of a chain from block `start` on impossible to hit; its blocks stay where they are."""
         for run in list(chain.runs):
             if run.stop > start:
                 if run.start < start:
@@ -163,9 +163,9 @@ class BlockPool:
                 _forget(run)
 
     def merge(self, table: list[BlockRun]) -> None:
-        """Join neighbouring runs that only this table holds, so that contexts stay few runs however they grew.
+        """Join adjacent runs that only this table holds, so that a context stays a few runs however it grew.
 
-        Contents that exist in a second copy are left alone: which copy answers depends on when each was cached.
+        A table whose content may exist twice is left alone: which copy a lookup finds depends on when each was cached.
         """
         if len(table) < 2 or _has_copies(table):
             return
@@ -183,14 +183,14 @@ class BlockPool:
     # Pins ----------------------------------------------------------------------------------------------
 
     def pin(self, table: list[BlockRun]) -> None:
-        """Take the references of a table for those of a pin."""
+        """Turn the references of a table into those of a pin."""
         for run in table:
             run.pins += 1
             if run.pins == 1:
                 self.pinned += run.stop - run.start
 
     def unpin(self, table: list[BlockRun], start: int = 0) -> None:
-        """Drop a pin's references to blocks at and after index `start`, as `release` does."""
+        """Drop a pin's references to blocks from index `start` on, as `release` does."""
         if start and table and table[-1].stop > start:
             cut = next(run for run in table if run.stop > start)
             if cut.start < start:
@@ -212,7 +212,7 @@ class BlockPool:
             self._insert_before(run, self._queue)
 
     def _split(self, run: BlockRun, at: int) -> BlockRun:
-        """Cut a run in two at block `at`; returns the tail. Both keep references and place in the queue."""
+        """Split a run at block `at` and return the tail; both parts keep the references and the place in the queue."""
         tail = BlockRun(run.chain, at, run.stop, run.stamp)
         run.stop = at
         tail.refs = run.refs
@@ -242,7 +242,7 @@ class BlockPool:
     # Inspection ----------------------------------------------------------------------------------------
 
     def queued(self) -> Iterator[BlockRun]:
-        """Runs in the free queue, next to be evicted first; for tests and reports."""
+        """Yield the runs in the free queue, next to be evicted first; for tests and reports."""
         run = self._queue.next
         while run is not None and run is not self._queue:
             yield run
@@ -256,7 +256,7 @@ def _forget(run: BlockRun) -> None:
 
 
 def _has_copies(table: list[BlockRun]) -> bool:
-    """Whether a content of this table has cached blocks outside of it, which may be copies of its own."""
+    """Return whether any content of this table has cached blocks outside it, which may be copies."""
     held: dict[Chain, int] = {}
     for run in table:
         if run.chain is not None:

@@ -1,4 +1,4 @@
-"""Simulated time with instants that are exact: equal times are equal to the last bit, however they came about."""
+"""Simulated time on exact instants: equal times are equal to the last bit, however they were computed."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from simpy.events import NORMAL, EventPriority
 from continuum_sim.policies.instants import EDGE, SAME_INSTANT_S
 
 _A_SECOND = 1e9
-"""Instants in a second: as many as `SAME_INSTANT_S` has in it."""
+"""Instants per second: the inverse of `SAME_INSTANT_S`."""
 
 _UP = 1 - EDGE
-"""What, added to a time in instants, makes the whole part of it the number of the instant it belongs to."""
+"""Added to a time in instants to make its integer part the number of the instant it belongs to."""
 
 _AFTER_ALL_ELSE = 2
-"""Behind SimPy's own priorities: what happens at an instant comes before the step that starts then."""
+"""Lower priority than SimPy's own: everything else at an instant happens before the step that starts then."""
 
 
 def step_rank(rank: int) -> EventPriority:
-    """Return the place of an engine's boundaries among those at the same instant, the lowest rank first."""
+    """Return the priority of an engine's step boundaries among those at one instant; the lowest rank goes first."""
     return EventPriority(_AFTER_ALL_ELSE + rank)
 
 
@@ -30,15 +30,15 @@ _FIRST = step_rank(0)
 
 
 def instant_number(time_s: float) -> int:
-    """Return which instant a time in seconds belongs to, counted from 0 s."""
+    """Return the number of the instant that a time in seconds belongs to, counted from 0 s."""
     return int(time_s * _A_SECOND + _UP)
 
 
 class Clock(simpy.Environment):
     """SimPy's environment, with events at given times instead of after delays.
 
-    A delay added to the present is rounded, so two that lead to the same time need not meet there. What happens
-    at one instant then happened in the order of that noise; here it keeps the order in which it was set in motion.
+    A delay added to the current time is rounded, so two sums that should give the same time may differ, and rounding
+    noise would then decide the order of events. Here events at one instant keep the order in which they were scheduled.
     """
 
     def __init__(self, initial_time: float = 0.0) -> None:
@@ -46,9 +46,9 @@ class Clock(simpy.Environment):
         self._ticks = 0
 
     def run(self, until: SimTime | simpy.Event | None = None) -> Any:
-        """Process every event, as SimPy's own loop does but without two calls for each.
+        """Process every event, as SimPy's own loop does but without its two calls per event.
 
-        An event that was brought forward left an empty place behind, which counts for nothing.
+        An event that was brought forward leaves its old entry in the queue, which is skipped.
         """
         if until is not None:
             return super().run(until)
@@ -68,22 +68,22 @@ class Clock(simpy.Environment):
         return None
 
     def step(self) -> None:
-        """Process the next event that has not happened yet."""
+        """Process the next event that has not been processed yet."""
         queue = self._queue
         while queue and queue[0][3].processed:
             heappop(queue)
         super().step()
 
     def instant(self, at_s: float) -> simpy.Event:
-        """Make an event at the instant of a time in seconds; at once if that has passed."""
+        """Create an event at the instant of a time in seconds, or now if that has passed."""
         event = simpy.Event(self)
         self._push(event, instant_number(at_s) * SAME_INSTANT_S, NORMAL)
         return event
 
     def after(self, start_s: float, delay_s: float) -> simpy.Event:
-        """Make an event after a delay: at the instant of its start if that is below `SAME_INSTANT_S`, else past it.
+        """Create an event after a delay, at the instant of `start_s` only if the delay is below `SAME_INSTANT_S`.
 
-        Which of both it is must not depend on the last bits of a sum: a step that starts then sees it or does not.
+        Rounding must not decide this, because it determines whether a step that starts then sees the event.
         """
         number = instant_number(start_s)
         if delay_s >= SAME_INSTANT_S:
@@ -94,20 +94,20 @@ class Clock(simpy.Environment):
         return event
 
     def boundary(self, at_s: float, rank: EventPriority = _FIRST) -> simpy.Event:
-        """Make the event of a step boundary: just after the instant of a time in seconds and all else at it.
+        """Create the event of a step boundary: just after a time in seconds and everything else at its instant.
 
-        Boundaries at one instant go by rank, so that several engines meet in the same order however they got there.
+        Boundaries at one instant are ordered by rank, so that several engines always meet in the same order.
         """
         event = simpy.Event(self)
         self.bring_forward(event, at_s, rank)
         return event
 
     def bring_forward(self, event: simpy.Event, at_s: float, rank: EventPriority = _FIRST) -> None:
-        """Let an event that was to happen later, or whenever it is set off, happen at an earlier boundary."""
+        """Move an event that was to happen later, or was not scheduled yet, to the boundary at `at_s`."""
         self._push(event, (int(at_s * _A_SECOND + _UP) + 1) * SAME_INSTANT_S, rank)  # `instant_number`
 
     def tick(self, at_s: float, rank: EventPriority = _FIRST) -> simpy.Event:
-        """Make a boundary at which nothing happens unless a policy makes it happen."""
+        """Create a boundary at which nothing happens unless a policy acts."""
         event = self.boundary(at_s, rank)
         self._ticks += 1
         assert event.callbacks is not None
@@ -116,7 +116,7 @@ class Clock(simpy.Environment):
 
     @property
     def only_ticks_left(self) -> bool:
-        """Whether nothing is to come of turns and tools."""
+        """Whether no event of a turn or a tool is pending."""
         return len(self._queue) == self._ticks
 
     def _tick_passed(self, event: simpy.Event) -> None:

@@ -10,24 +10,24 @@ from continuum_sim.errors import ConfigError
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """One replica's scheduler and cache settings; defaults are vLLM's on GPUs of 70 GB and more."""
+    """Scheduler and cache settings of one replica; the defaults are vLLM's on GPUs of 70 GB and more."""
 
     num_gpu_blocks: int
-    """KV blocks including vLLM's null block, which is never usable."""
+    """KV blocks, including vLLM's null block, which is never usable."""
     block_size: int = 16
-    """Tokens a block holds."""
+    """Tokens per block."""
     max_num_batched_tokens: int = 8192
     """Token budget of a step (the chunk size of prefill)."""
     max_num_seqs: int = 1024
-    """Most turns in the running batch."""
+    """Most turns that may run at once."""
     max_model_len: int = 131072
     """Longest prompt plus output, in tokens."""
     watermark: float = 0.0
-    """Share of all blocks that must stay free when a turn is admitted beside others."""
+    """Share of all blocks that must stay free when a turn is admitted while others run."""
     scheduler_reserve_full_isl: bool = True
     """Admit a turn only when its whole prompt fits now, not just its first chunk."""
     tiers: TierConfig | None = None
-    """Memory tiers below the KV cache; None for none."""
+    """Memory tiers below the KV cache, if any."""
 
     def __post_init__(self) -> None:
         for name, least in (

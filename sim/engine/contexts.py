@@ -1,4 +1,4 @@
-"""Where the KV content of each program can be found on one engine, and what its pin holds."""
+"""Where each program's KV content is on one engine, and what its pin holds."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from continuum_sim.policies.views import ProgramView
 
 
 class Contexts:
-    """The contexts of the programs that are here, from their first turn to their last.
+    """The contexts of the programs on this engine, from their first turn to their last.
 
-    A pin begins here with its blocks and its entry in the ledger at once; when the governor ends it, the ledger frees
-    the blocks through `unpin`.
+    `pin` pins the blocks and records the pin in the ledger in one call; when the governor ends the pin, the ledger
+    frees the blocks through `unpin`.
     """
 
     def __init__(self, pool: BlockPool, connector: NoConnector, block_size: int) -> None:
@@ -25,14 +25,14 @@ class Contexts:
         self._shared: dict[str, Chain] = {}
 
     def open(self, program_id: str, prefix_id: str | None, prefix_tokens: int) -> Context:
-        """Start keeping track of a program's content."""
+        """Start tracking a program's content and return its context."""
         shared = None if prefix_id is None else self._shared.setdefault(prefix_id, Chain())
         context = Context(shared, prefix_tokens // self._block_size)
         self._contexts[program_id] = context
         return context
 
     def find(self, program_id: str, prefix_id: str | None, prefix_tokens: int) -> Context:
-        """Return a program's context, or one such as it would have if it came here now."""
+        """Return a program's context, or the one it would get if it came here now."""
         context = self._contexts.get(program_id)
         if context is None:
             shared = self._shared.get(prefix_id) if prefix_id else None
@@ -46,24 +46,24 @@ class Contexts:
         return self._contexts[program_id]
 
     def close(self, program_id: str) -> None:
-        """Stop keeping track of a program that ended here or elsewhere."""
+        """Stop tracking a program that ended here or moved elsewhere."""
         del self._contexts[program_id]
 
     def keep_to(self, context: Context, kept_blocks: int) -> None:
-        """Forget a program's own content from a block on, which no later turn of it asks for."""
+        """Forget a program's own content from block `kept_blocks` on; none of its later turns asks for it."""
         self._pool.abandon(context.own, kept_blocks)
         context.shared_blocks = min(context.shared_blocks, kept_blocks)
 
     # Pins -----------------------------------------------------------------------------------------------
 
     def pin(self, program: ProgramView, table: list[BlockRun], ttl_s: float, now_s: float) -> None:
-        """Let a pin take over the blocks of a table, which held them for a turn or an upload."""
+        """Pin the blocks of a table, which a turn or an upload has held until now."""
         self._contexts[program.program_id].pinned = table
         self._pool.pin(table)
         self.pins.start(program, ttl_s, table[-1].stop, now_s)
 
     def shrink_pin(self, program: ProgramView, blocks: int, now_s: float) -> None:
-        """Free what a program's pin, if it has one, holds from a block on."""
+        """Free the pinned blocks of a program from index `blocks` on, if it has any."""
         if program.pin is not None and program.pin.blocks > blocks:
             self._pool.unpin(self._contexts[program.program_id].pinned, blocks)
             self.pins.shrink(program, blocks, now_s)
@@ -79,5 +79,5 @@ class Contexts:
         self._connector.offload(self._contexts[program.program_id], now_s)
 
     def recall(self, program: ProgramView, now_s: float) -> int | None:
-        """Start to bring a context back; returns its blocks, or None for lack of room."""
+        """Start bringing a context back; return its blocks, or None if there is no room."""
         return self._connector.recall(program, self._contexts[program.program_id], now_s)

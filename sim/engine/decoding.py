@@ -1,8 +1,8 @@
 """All decoding turns of a batch as one aggregate.
 
-A decoding turn gains one token in every step, and all of them do together. So the tokens a turn has computed
-are one common counter plus its own offset; its end is a fixed value of the counter; and it enters a new block
-whenever the counter has one residue modulo the block size. Any number of steps costs the same as one.
+Every decoding turn gains one token per step. So a turn's computed tokens are a common counter plus the turn's own
+offset; it ends at a fixed value of the counter; and it enters a new block whenever the counter has a certain residue
+modulo the block size. Any number of steps costs the same as one.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ class Decoding:
 
     def __init__(self, block_size: int) -> None:
         self.count = 0
-        """How many turns decode."""
+        """Number of decoding turns."""
         self._block_size = block_size
         self._counter = 0
         self._offsets = 0
         self._residues = [0] * block_size
-        """How many turns enter a new block when the counter has each residue."""
+        """By residue of the counter: number of turns that enter a new block in the next step."""
         self._ends: list[tuple[int, int, Request]] = []
-        """Heap of (counter at the last token, rank of admission, turn); entries of turns that left are stale."""
+        """Heap of (counter at the last token, rank of admission, turn); entries of turns that have left are stale."""
 
     def computed(self, request: Request) -> int:
-        """Tokens with KV of a decoding turn."""
+        """Return how many tokens of a decoding turn have KV."""
         return self._counter + request.offset
 
     def context_tokens(self) -> int:
-        """Σ over decoding turns of the tokens the next step attends to, the new one included."""
+        """Return the tokens that the next step attends to, including the new ones, summed over all decoding turns."""
         return self.count * (self._counter + 1) + self._offsets
 
     def blocks_of_next_step(self) -> int:
-        """Blocks that all turns together enter in the next step."""
+        """Return how many blocks all turns together enter in the next step."""
         return self._residues[self._counter % self._block_size]
 
     def new_blocks(self, after: int, steps: int) -> int:
-        """Blocks that all turns together enter in `steps` steps, counted from `after` steps ahead."""
+        """Return the blocks that all turns together enter in `steps` steps, which follow the next `after` steps."""
         if not self.count:
             return 0
         size = self._block_size
@@ -51,7 +51,7 @@ class Decoding:
         return blocks + sum(self._residues[first:]) + sum(self._residues[: stop - size])
 
     def steps_to_first_end(self) -> int:
-        """Steps until some turn has all its tokens; asks for at least one decoding turn."""
+        """Return the number of steps until some turn has all its tokens; at least one turn must be decoding."""
         ends = self._ends
         while True:
             end, rank, request = ends[0]
@@ -60,7 +60,7 @@ class Decoding:
             heapq.heappop(ends)
 
     def add(self, request: Request) -> None:
-        """Take in a turn whose prompt is computed and whose first token is sampled."""
+        """Add a turn whose prompt is computed and whose first token is sampled."""
         request.offset = request.num_computed_tokens - self._counter
         request.last_decode = self._counter + request.max_tokens - request.num_output_tokens
         self.count += 1
@@ -69,7 +69,7 @@ class Decoding:
         heapq.heappush(self._ends, (request.last_decode, request.rank, request))
 
     def remove(self, request: Request) -> None:
-        """Let a turn go and write what it has computed and sampled back to it."""
+        """Remove a turn and record in it what it has computed and sampled."""
         computed = self._counter + request.offset
         request.work_tokens += computed - request.num_computed_tokens
         request.num_computed_tokens = computed
@@ -80,7 +80,7 @@ class Decoding:
         self._residues[-request.offset % self._block_size] -= 1
 
     def skip(self, request: Request) -> None:
-        """Leave a turn out of the coming step."""
+        """Leave a turn out of the next step."""
         rank = request.rank
         self.remove(request)
         request.offset -= 1
@@ -92,7 +92,7 @@ class Decoding:
         heapq.heappush(self._ends, (request.last_decode, rank, request))
 
     def advance(self, steps: int) -> list[Request]:
-        """Let so many steps pass; returns the turns that sampled their last token (they are still counted)."""
+        """Advance by `steps` steps; return the turns that sampled their last token, which are not removed yet."""
         self._counter += steps
         finished = []
         ends = self._ends

@@ -1,15 +1,15 @@
-"""Fast mode: a plan is carried out for as many steps as it holds, and time jumps over them.
+"""Fast mode: a plan is carried out in one jump for as many steps as it holds.
 
 A plan holds until
 
-* a decoding turn samples its last token, or a prefill's last chunk comes up;
-* the free blocks would run out (so the step that preempts is always taken alone);
-* the policy does something by itself: a pin expires, a gate's period passes, a key ages, a review is due;
-* a turn arrives that may be tried in the next step, or that frees blocks: not while the token budget is spent, and not
-  behind a head that waits already, unless the order or a gate may prefer it. While the policy thinks about contexts of
-  paused programs (`reviews`), every arrival counts, and so does a step in which pins end or break or
-  contexts are recalled;
-* the policy's answers may change with time alone (not `steady`): then every step is taken alone.
+* a decoding turn samples its last token, or a prefill reaches its last chunk;
+* the free blocks would run out (a step that preempts is always taken alone);
+* the policy acts although nothing else happens: a pin expires, a gate's period passes, a key ages, a review is due;
+* a turn arrives that frees blocks or that may be tried in the next step (behind a waiting head only if the order or a
+  gate may prefer it), unless the token budget is used up;
+* while the policy reviews contexts of paused programs (`reviews`), any turn arrives; a step in which pins end or break
+  or contexts are recalled is then taken alone;
+* the policy may admit a waiting turn as time passes (it is not `steady`): then every step is taken alone.
 
 Stepwise mode is a jump of one step, whatever the plan.
 """
@@ -25,16 +25,16 @@ from continuum_sim.policies.instants import EDGE, SAME_INSTANT_S
 from continuum_sim.steptime.model import StepTime
 
 _BEFORE_S: Final = (2 - EDGE) * SAME_INSTANT_S
-"""How long before the clock's present a step must have ended for its boundary to have passed."""
+"""A step's boundary has passed if the step ended at least this long before the clock's current time."""
 
 
 class Jump:
-    """A plan under way for one step or several, which what happens meanwhile may cut short."""
+    """A plan that is being carried out for one or more steps; events may cut it short."""
 
     def __init__(
         self, scheduler: Scheduler, step_time: StepTime, plan: Plan, start_s: float, *, stepwise: bool
     ) -> None:
-        """Find out for how many steps the plan holds, and when they end."""
+        """Determine for how many steps the plan holds and when they end."""
         steps = 1 if stepwise else steps_held(scheduler, plan)
         event_s = scheduler.next_event_s() if steps > 1 else math.inf
         if event_s <= start_s:
@@ -47,15 +47,15 @@ class Jump:
         self._step_time = step_time
         self.plan = plan
         self.steps = steps
-        """How many steps it has."""
+        """Number of steps in the jump."""
         self._passed = 0
-        """How many of them the scheduler has carried out already."""
+        """Number of them that the scheduler has already carried out."""
         self.start_s, self.end_s = start_s, start_s + run_s
         self.open = steps > 1 and (not plan.spent or scheduler.governor.reviews)
-        """Whether something that matters to the next step cuts it short."""
+        """Whether an event that may change the next step cuts the jump short."""
 
     def catch_up(self, clock_s: float) -> None:
-        """Carry out the steps that are over at a reading of the clock, so that the state is that of this moment."""
+        """Carry out the steps that are over at clock time `clock_s`, so that the scheduler's state is up to date."""
         if self.steps == 1:
             return
         over = self._steps_begun(clock_s) - 1
@@ -64,7 +64,7 @@ class Jump:
             self._passed = over
 
     def cut(self, clock_s: float) -> bool:
-        """Let it end with the step under way; tells whether that is sooner."""
+        """End the jump with the step under way; return True if that is sooner."""
         self.open = False
         steps = self._steps_begun(clock_s)
         if steps == self.steps:
@@ -74,7 +74,7 @@ class Jump:
         return True
 
     def ends_turn(self) -> bool:
-        """Whether some turn has all its tokens when it ends."""
+        """Return whether some turn has all its tokens when the jump ends."""
         decoding, left = self._scheduler.decoding, self.steps_left
         if decoding.count and decoding.steps_to_first_end() <= left:
             return True
@@ -86,16 +86,16 @@ class Jump:
 
     @property
     def steps_left(self) -> int:
-        """Steps that the scheduler has still to carry out."""
+        """Steps that the scheduler has yet to carry out."""
         return self.steps - self._passed
 
     def _steps_begun(self, clock_s: float) -> int:
-        # None ends at the clock's present: a step that does is still under way.
+        # A step that ends exactly at the clock's current time is still under way.
         return self._step_time.steps_to_reach(self.plan.batch, self.steps, clock_s - _BEFORE_S - self.start_s)
 
 
 def steps_held(scheduler: Scheduler, plan: Plan) -> int:
-    """For how many steps, at least 1, the engine would repeat this plan if nothing arrives."""
+    """Return for how many steps, at least 1, the engine would repeat this plan if nothing arrives."""
     governor, decoding = scheduler.governor, scheduler.decoding
     if plan.admitted or plan.preempted or plan.empty or (plan.changed and governor.reviews):
         return 1
@@ -124,7 +124,7 @@ def steps_held(scheduler: Scheduler, plan: Plan) -> int:
 
 
 def _refusal_stands(scheduler: Scheduler) -> bool:
-    """Whether a waiting turn that was not admitted stays so until `next_event_s` or an event before."""
+    """Return whether waiting turns that were not admitted stay refused until `next_event_s` or an earlier event."""
     policy = scheduler.governor.policy
     if policy.admission.gated and not policy.admission.steady:
         return False
@@ -132,7 +132,7 @@ def _refusal_stands(scheduler: Scheduler) -> bool:
 
 
 def _pass_steps(scheduler: Scheduler, plan: Plan, steps: int) -> None:
-    """Carry out steps of a plan that goes on, and begin the next one: nothing ends with them."""
+    """Carry out `steps` steps of a plan that continues, and begin the next one; no turn ends in them."""
     scheduler.kv_cache_manager.grow(scheduler.batch.growth_blocks(plan, steps))
     scheduler.step += steps
     scheduler.pool.allocate(scheduler.batch.growth_blocks(plan, steps + 1) - scheduler.batch.growth_blocks(plan, steps))

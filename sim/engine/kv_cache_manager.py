@@ -1,4 +1,4 @@
-"""The blocks that turns hold: what of a prompt is cached, and what becomes findable when (vLLM's KVCacheManager)."""
+"""The blocks that turns hold: prefix hits, allocation, and when blocks can be hit (vLLM's `KVCacheManager`)."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from continuum_sim.engine.request import Hits, Request
 
 
 class KVCacheManager:
-    """Gives turns their blocks. A turn's table holds those with content; what it holds beyond them is blank."""
+    """Allocates blocks to turns. A turn's table lists its blocks with content; its other blocks are blank."""
 
     def __init__(self, pool: BlockPool, block_size: int) -> None:
         self.peak_used_blocks = 0
-        """Most blocks that were not free at the end of a step."""
+        """Most blocks in use at the end of any step."""
         self._pool = pool
         self._block_size = block_size
 
     def blocks_of(self, tokens: int) -> int:
-        """Blocks that some tokens take."""
+        """Return how many blocks `tokens` tokens take."""
         return -(-tokens // self._block_size)
 
     def get_computed_blocks(self, request: Request) -> tuple[Hits, int]:
-        """Return the cached blocks that a prompt begins with, and their tokens; its last token is always computed."""
+        """Return the longest cached prefix of a prompt and its tokens; the last token is always computed."""
         hits = request.context.find((request.num_tokens - 1) // self._block_size)
         return hits, hits[-1][2] * self._block_size if hits else 0
 
     def allocate(self, request: Request, hits: Hits, blocks: int) -> None:
-        """Let a turn hold `blocks` in all: those it hits, and new ones."""
+        """Reference the hit blocks and allocate the rest, `blocks` in total."""
         for run, start, stop in reversed(hits):
             self._pool.touch(run, start, stop, request.table)
         cached_blocks = hits[-1][2] if hits else 0
@@ -34,7 +34,7 @@ class KVCacheManager:
             request.cached_tokens = cached_blocks * self._block_size
 
     def grow(self, blocks: int) -> None:
-        """Take the blocks of the steps that follow the one planned, and note how many are used then."""
+        """Allocate the blocks of the steps after the planned one, and update the peak."""
         if blocks:
             self._pool.allocate(blocks)
         used = self._pool.num_blocks - self._pool.free
@@ -42,11 +42,11 @@ class KVCacheManager:
             self.peak_used_blocks = used
 
     def blank_blocks(self, request: Request, tokens: int) -> int:
-        """Blocks a turn holds for some tokens that have no content to be found by."""
+        """Return how many of the blocks that a turn holds for `tokens` tokens have no content."""
         return self.blocks_of(tokens) - (request.table[-1].stop if request.table else 0)
 
     def cache_shared(self, request: Request, tokens: int) -> None:
-        """Let others hit what a turn computes of a shared prefix, as soon as it is scheduled."""
+        """Cache a turn's full blocks of a shared prefix, so that others can hit them as soon as they are scheduled."""
         context = request.context
         if context.shared is None:
             return
@@ -56,9 +56,9 @@ class KVCacheManager:
             self._pool.cache(context.shared, done, full, request.table)
 
     def cache_own(self, request: Request, tokens: int) -> None:
-        """Make the rest of a turn's full blocks findable.
+        """Cache the rest of a turn's full blocks.
 
-        Only its own program looks for them, so the end of the turn is soon enough.
+        Only the turn's own program looks for them, so it is enough to do this when the turn leaves the batch.
         """
         done = request.table[-1].stop if request.table else 0
         full = tokens // self._block_size

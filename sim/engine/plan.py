@@ -12,7 +12,7 @@ _NOTHING: Final = StepBatch(0, 0, 0, 0, 0, 0)
 
 
 class Plan:
-    """What the scheduler decided about one step."""
+    """What the scheduler decided for one step."""
 
     __slots__ = ("admitted", "batch", "changed", "chunks", "empty", "preempted", "skipped", "spent")
 
@@ -23,9 +23,9 @@ class Plan:
         self.skipped: Sequence[Request] = ()
         """Running turns that get no token in this step."""
         self.admitted: Sequence[Request] = ()
-        """Turns that entered the batch in this step; their tokens are the last of `chunks`."""
+        """Turns that entered the batch in this step; their entries are the last of `chunks`."""
         self.spent = False
-        """Whether the token budget is used up, so that the waiting queue was not looked at to the end."""
+        """Whether the token budget is used up, so that not every waiting turn may have been tried."""
         self.changed = False
         """Whether the state changed even if nothing is scheduled (a preemption, a pin that ended)."""
         self.batch = _NOTHING
@@ -33,7 +33,7 @@ class Plan:
         """Whether the step computes nothing."""
 
     def computes(self, decode_requests: int, decode_context_tokens: int) -> None:
-        """Sum up what the step computes, if that is anything."""
+        """Sum up what the step computes; if that is nothing, the plan stays empty."""
         if not self.chunks and not decode_requests:
             return
         self.empty = False

@@ -1,4 +1,4 @@
-"""R(C): how long it takes to make a lost context usable again, as policies see it."""
+"""R(C): the time to rebuild a lost context of C tokens, as policies see it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SAMPLES = 16
 class RebuildTime:
     """Quadratic in the context length: constant + linear·C + quadratic·C² seconds, never negative.
 
-    A quadratic fit of full prefill time in tokens is what Continuum weighs a pin against (arXiv 2511.02230).
+    Continuum weighs a pin against such a quadratic fit of full prefill time in tokens (arXiv 2511.02230).
     """
 
     constant_s: float
@@ -24,13 +24,13 @@ class RebuildTime:
     quadratic_s: float
 
     def __call__(self, context_tokens: int) -> float:
-        """Seconds to prefill a context of so many tokens on an otherwise idle engine."""
+        """Return the seconds to prefill a context of `context_tokens` tokens on an otherwise idle engine."""
         seconds = self.constant_s + context_tokens * (self.linear_s + context_tokens * self.quadratic_s)
         return max(0.0, seconds)
 
 
 def prefill_s(step_time: StepTime, tokens: int, chunk_tokens: int) -> float:
-    """Seconds to prefill a prompt alone, in chunks of the step's token budget."""
+    """Return the seconds to prefill a prompt alone, in chunks of the step's token budget."""
     whole, rest = divmod(tokens, chunk_tokens)
     seconds = 0.0
     if whole:

@@ -1,4 +1,4 @@
-"""One engine as a SimPy process: schedule, let the time of the steps pass, hand finished turns back."""
+"""One engine as a SimPy process: plan a step, let its time pass, hand back the turns that finished."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from continuum_sim.policies.views import ProgramView
 from continuum_sim.steptime.model import StepTime
 
 _MOST_IDLE_TICKS = 10_000
-"""Ticks of a gate that may pass with every turn held back and nothing else to come, before that counts as for good."""
+"""Ticks of a gate that may pass while it holds every turn and nothing else is pending; then it counts as stuck."""
 
 
 class StepObserver(Protocol):
@@ -44,10 +44,10 @@ class StepObserver(Protocol):
 
 
 class Replica:
-    """A scheduler, a step-time model and the clock that joins them.
+    """One engine: a scheduler, a step-time model and the clock that joins them.
 
-    Times handed out are the engine's own (`now_s`). SimPy's clock runs `SAME_INSTANT_S` ahead of them at a step
-    boundary, so that an arrival at the very same instant, give or take rounding, is seen by the step.
+    All times it reports are the engine's own (`now_s`). At a step boundary SimPy's clock is `SAME_INSTANT_S` ahead of
+    them, so that the next step sees an arrival at the same instant, whatever the rounding.
     """
 
     def __init__(
@@ -66,12 +66,12 @@ class Replica:
         Parameters
         ----------
         number, replicas
-            Which engine of how many on the same clock this is.
+            Number of this engine, and how many engines share the clock.
         """
         self.number = number
         self._alone = replicas == 1
-        # Where steps of several engines end at one instant, those that end a turn come first: its successor may
-        # be sent to any of them, and must find the same state whether that engine is in a jump or at a step.
+        # When steps of several engines end at one instant, those that end a turn come first: the program's next
+        # turn may go to any engine, and must find it in the same state whether it is mid-jump or between steps.
         self._ends_first, self._ends_later = step_rank(number), step_rank(replicas + number)
         self.env = env
         self.scheduler = scheduler
@@ -79,22 +79,22 @@ class Replica:
         self.stepwise = stepwise
         self.observer = observer
         self.gaps: EngineGaps | None = None
-        """Counts the gaps between output tokens, where somebody wants them."""
+        """Counts the gaps between output tokens, if they are wanted."""
         self.now_s = 0.0
         self.busy_s = 0.0
         """Seconds spent in steps that computed something."""
         self._wake: simpy.Event | None = None
         self._woken_s = 0.0
         self._jump: Jump | None = None
-        """The steps under way."""
+        """The jump under way, if any."""
         self._end: simpy.Event
-        """What happens then."""
-        self._hopeless = 0
-        """Times in a row that the engine slept with turns waiting and nothing to come but the policy's own events."""
+        """Succeeds when that jump ends."""
+        self._idle_ticks = 0
+        """Times in a row that the engine slept with turns waiting and nothing pending but the policy's own events."""
         self.process = env.process(self._run())
 
     def submit(self, program_id: str, request: Request, now_s: float) -> None:
-        """Take in a turn that arrives now; its `ended` is the event of its end."""
+        """Queue a turn that arrives now; its `ended` event succeeds when it ends."""
         if self.scheduler.state_matters_to(request):
             self.catch_up()
         matters = self.scheduler.add(program_id, request, now_s)
@@ -103,7 +103,7 @@ class Replica:
         self._notice(matters, now_s)
 
     def hand_over(self, program_id: str, to: int, now_s: float) -> ProgramView:
-        """Let a program in a tool call go to another replica, which its next turn was sent to."""
+        """Remove and return a program in a tool call whose next turn goes to another replica."""
         if self.scheduler.state_matters_to_leaving(program_id):
             self.catch_up()
         program, matters = self.scheduler.hand_over(program_id, to, now_s)
@@ -112,15 +112,15 @@ class Replica:
         return program
 
     def catch_up(self) -> None:
-        """Carry out those steps under way that are over, so that the state is that of this moment."""
+        """Carry out the steps of the current jump that are over, so that the scheduler's state is up to date."""
         if self._jump is not None:
             self._jump.catch_up(self.env.now)
 
     def _notice(self, matters: bool, now_s: float) -> None:
-        """Wake up, or end a jump with the step under way, if what just happened calls for it."""
+        """Wake up, or end the jump with the step under way, if what just happened requires it."""
         if self._wake is not None and not self._wake.triggered:
             self._woken_s = now_s
-            # With the step that follows, after all else that happens at this instant.
+            # The next step starts after everything else that happens at this instant.
             self.env.bring_forward(self._wake, now_s, self._ends_later)
             return
         jump = self._jump
@@ -129,7 +129,7 @@ class Replica:
 
     def _run(self) -> Generator[simpy.Event, Any, None]:
         scheduler, observer, gaps = self.scheduler, self.observer, self.gaps
-        asked = False  # whether the policy saw the engine as it is since it ran out of work
+        asked = False  # whether the policy has seen the engine's current state since it ran out of work
         while True:
             if not scheduler.has_work and (asked or not scheduler.governor.has_away):
                 yield from self._sleep(self._wake_up_s())
@@ -138,13 +138,13 @@ class Replica:
                 observer.on_plan(scheduler, plan, self.now_s)
             if plan.empty:
                 if plan.changed:
-                    scheduler.step += 1  # the next step follows at once
+                    scheduler.step += 1  # the next step starts at once
                 elif scheduler.has_work:
-                    yield from self._sleep(self._next_hope_s())
+                    yield from self._sleep(self._next_try_s())
                 asked = not plan.changed
                 continue
             asked = False
-            self._hopeless = 0
+            self._idle_ticks = 0
             self._jump = jump = Jump(scheduler, self.step_time, plan, self.now_s, stepwise=self.stepwise)
             self._end = self.env.boundary(jump.end_s, self._rank_of_end(jump))
             yield self._end
@@ -162,38 +162,38 @@ class Replica:
                     assert request.ended is not None
                     request.ended.succeed(end_s)
                     followed = followed or request.followed_at_once
-                if followed:  # a turn that follows at once is seen by the next step
+                if followed:  # the next step must see turns that follow at once
                     yield self.env.boundary(end_s, self._ends_later)
 
     def _rank_of_end(self, jump: Jump) -> EventPriority:
-        """Place of the end of the steps under way among what happens at one instant."""
+        """Return the rank of the jump's end among events at the same instant."""
         return self._ends_later if self._alone or not jump.ends_turn() else self._ends_first
 
     def _wake_up_s(self) -> float:
-        """When to take a step although no turn is here: a context arrives from below, or the policy may recall one."""
+        """Return when to take a step although no turn is here: an upload arrives or the policy may recall a context."""
         recall_s = self.scheduler.governor.review_away_s
         upload_s = max(self.now_s, self.scheduler.connector.next_upload_s())
         return min(recall_s if recall_s > self.now_s else math.inf, upload_s)
 
-    def _next_hope_s(self) -> float:
-        """When a waiting turn may be let in of itself; infinite once the policy has had its chances."""
+    def _next_try_s(self) -> float:
+        """Return when a waiting turn may be admitted although nothing arrives; infinite after too many idle ticks."""
         policy_s = self.scheduler.governor.next_event_after_s(self.now_s)
         reload_s = self.scheduler.connector.next_event_s()
         if reload_s < math.inf:
             return min(policy_s, reload_s)
         if self.env.only_ticks_left:
-            self._hopeless += 1
-        return policy_s if self._hopeless <= _MOST_IDLE_TICKS else math.inf
+            self._idle_ticks += 1
+        return policy_s if self._idle_ticks <= _MOST_IDLE_TICKS else math.inf
 
     def _sleep(self, until_s: float) -> Generator[simpy.Event, Any, None]:
-        """Do nothing until a turn arrives or the policy has something to do."""
+        """Do nothing until a turn arrives or `until_s` is reached."""
         self._wake = self.env.event()
         if until_s < math.inf:
             yield self._wake | self.env.tick(until_s, self._ends_later)
         else:
             yield self._wake
         if self._wake.triggered:
-            if not self._wake.processed:  # a turn came at the instant of the policy's event
+            if not self._wake.processed:  # a turn arrives at this very instant
                 yield self._wake
             self.now_s = max(self.now_s, self._woken_s)
         else:

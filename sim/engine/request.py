@@ -9,11 +9,11 @@ from continuum_sim.engine.offload.tier import Stretch
 from continuum_sim.policies.views import Foresight, ProgramView, TurnView
 
 Hits = list[tuple[BlockRun, int, int]]
-"""Cached stretches (run, from block, to block) that follow one another from block 0."""
+"""Cached stretches (run, from block, to block), contiguous from block 0."""
 
 
 class Context:
-    """Where a program's KV content can be found on one replica."""
+    """Where a program's KV content is on one replica."""
 
     __slots__ = ("own", "pinned", "shared", "shared_blocks", "upload")
 
@@ -21,15 +21,15 @@ class Context:
         self.shared = shared
         """Content of a prefix that several programs share, or None."""
         self.shared_blocks = shared_blocks
-        """Blocks from the front whose content is the shared prefix; partly shared blocks are the program's own."""
+        """Leading blocks that hold nothing but the shared prefix; a block shared in part is the program's own."""
         self.own = Chain()
         self.pinned: list[BlockRun] = []
-        """Blocks a pin keeps referenced."""
+        """Blocks that a pin keeps referenced."""
         self.upload: Upload | None = None
-        """Its way back from a lower tier that the policy asked for, while it lasts."""
+        """The recall under way that brings it back from a lower tier, if any."""
 
     def find(self, stop: int) -> Hits:
-        """Longest cached prefix of at most `stop` blocks, as stretches (run, from, to) without a gap."""
+        """Return the longest cached prefix of at most `stop` blocks, as contiguous stretches (run, from, to)."""
         if self.shared is None:
             return self.own.find(0, stop)
         hits = self.shared.find(0, min(stop, self.shared_blocks))
@@ -38,7 +38,7 @@ class Context:
         return hits
 
     def parts(self, start: int, stop: int) -> list[Stretch]:
-        """Blocks [start, stop) as contents: of the shared prefix, then of the program's own."""
+        """Return blocks [start, stop) as stretches: of the shared prefix, then of the program's own content."""
         parts = []
         shared_stop = min(stop, self.shared_blocks)
         if self.shared is not None and start < shared_stop:
@@ -50,7 +50,7 @@ class Context:
 
 
 class Upload:
-    """Blocks [start, stop) of a paused program's context on their way up, behind what is still cached of it."""
+    """Blocks [start, stop) of a paused program's context on their way up; those before `start` are still cached."""
 
     __slots__ = ("context", "program", "request", "start", "stop", "table")
 
@@ -60,9 +60,9 @@ class Upload:
         self.start = start
         self.stop = stop
         self.table: list[BlockRun] = []
-        """Blocks [0, start), and all of them in the end."""
+        """Blocks [0, start); once the upload has arrived, blocks [0, stop)."""
         self.request: Request | None = None
-        """The program's next turn, if it was let in before they have come."""
+        """The program's next turn, if it was admitted before the blocks arrived."""
 
 
 class Request:
@@ -128,54 +128,54 @@ class Request:
         self.max_tokens = max_tokens
         """Output tokens; the engine samples exactly this many."""
         self.known_tokens = known_tokens
-        """Leading tokens whose KV was computed before, whether it is still cached or not."""
+        """Leading tokens whose KV was computed before, whether or not it is still cached."""
         self.arrival_s = arrival_s
         self.tool = tool
-        """Tool that the last token calls; the policy learns of it at the end of the turn."""
+        """Tool that the last token calls; the policy learns this when the turn ends."""
         self.last = last
-        """Whether the program ends with this turn; likewise."""
+        """Whether the program ends with this turn; the policy learns this when the turn ends."""
         self.foresight = foresight
-        """For oracles: what they are told when the turn arrives and when it has ended."""
+        """What oracles are told when the turn arrives, and what when it has ended."""
         self.ended = ended
-        """Succeeds, with the time in s, when its last token is there."""
+        """Succeeds when the last token is sampled; its value is the time in s."""
         self.followed_at_once = followed_at_once
-        """Whether another turn may arrive at the very instant this one ends."""
+        """Whether another turn may arrive at the instant this one ends."""
         self.parent = parent
-        """Program that started this turn's as a sub-agent."""
+        """Program that started this turn's program as a sub-agent."""
         self.turn: TurnView
         self.table: list[BlockRun] = []
-        """Blocks with content; the request's further blocks are blank until it gives them up."""
+        """Blocks with content; the turn's other blocks are blank until it gives them up."""
         self.num_computed_tokens = 0
-        """Tokens with KV at the end of the last step; while decoding, those at its start (see `offset`)."""
+        """Tokens with KV after the last step; while decoding, those when decoding began (see `offset`)."""
         self.num_output_tokens = 0
         self.num_preemptions = 0
         self.rank = -1
-        """Rank in the order of admission to the batch, -1 while waiting."""
+        """Rank in the order of admission to the batch; -1 while waiting."""
         self.offset = 0
         """While decoding: computed tokens minus the engine's decode counter."""
         self.last_decode = -1
         """While decoding: decode counter at which the last token is sampled; -1 otherwise."""
         self.cached_tokens = 0
-        """Prefix hit at first admission."""
+        """Tokens of the prefix hit at first admission."""
         self.work_tokens = 0
-        """Tokens computed for this turn, prefill and decode, again after a preemption included."""
+        """Tokens computed for this turn, prefill and decode, including those computed again after a preemption."""
         self.recomputed_tokens = 0
-        """Of those, prefill tokens whose KV had been computed before and was lost."""
+        """Of `work_tokens`, prefill tokens whose KV had been computed before and was lost."""
         self.reload_blocks = (0, 0)
-        """Blocks [start, stop) that come back from a lower tier before the turn can enter the batch."""
+        """Blocks [start, stop) to reload from a lower tier before the turn can enter the batch."""
         self.reload_began_s = 0.0
         self.reloaded_tokens = 0
-        """Tokens that came back from a lower tier, again after a preemption included."""
+        """Tokens reloaded from a lower tier, including those reloaded again after a preemption."""
         self.reload_s = 0.0
-        """Seconds that its first scheduling waited for them."""
+        """Seconds by which reloading delayed its first admission to the batch."""
         self.preempted_from_s = -1.0
-        """When it lost its blocks, until its next token; else -1."""
+        """Time of its first preemption since its last token; -1 if there was none."""
         self.preempted_s = 0.0
-        """Seconds from its preemptions to the tokens that followed: waiting again, and computing again."""
+        """Seconds from each preemption to the next token, summed: waiting and recomputing."""
         self.preempted_first_s = 0.0
-        """Of those, seconds before its first token."""
+        """Of `preempted_s`, seconds before its first token."""
         self.behind_s = 0.0
-        """While it is decoding and was left out of steps, their seconds."""
+        """While decoding: seconds of the steps since its last token that left it out."""
         self.scheduled_s = -1.0
         self.first_token_s = -1.0
         self.finish_s = -1.0

@@ -1,8 +1,8 @@
 """vLLM V1's scheduler over counted blocks: what one step does.
 
-`schedule` mirrors `vllm/v1/core/sched/scheduler.py` (0.32): running turns first, in order of admission, then
-waiting ones while budget, seats and blocks last. `advance` carries the plan out, for as many steps as it holds
-(`jump.py`).
+`schedule` mirrors `Scheduler.schedule` of `vllm/v1/core/sched/scheduler.py` (0.32): running turns first, in order of
+admission, then waiting ones while token budget, seats (`max_num_seqs`) and blocks last. `advance` carries out the plan
+for as many steps as it holds (`jump.py`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from continuum_sim.policies.planes import Fate, PinFor, Policy
 from continuum_sim.policies.views import ProgramView, TierView
 
 LogStep = Callable[[float, int, str, int, str, dict[str, Any]], None]
-"""Called with (time in s, step, program, turn index, event, detail)."""
+"""Called with (time in s, step, program, turn index, event, detail) for every decision."""
 
 
 class Scheduler:
@@ -45,20 +45,20 @@ class Scheduler:
         Parameters
         ----------
         rebuild_s
-            Seconds to prefill a context of so many tokens, for policies that weigh it and for lower memory tiers.
+            Returns the seconds to prefill a context of that many tokens; policies and memory tiers weigh it.
         log
-            Receives every decision; None for speed.
+            Called with every decision; None is faster.
         sibling
-            Scheduler of another engine of the same cluster.
+            Scheduler of another engine of the same cluster (see `Governor`).
         """
         self.config = config
         self.block_size = config.block_size
-        """Tokens a block holds."""
+        """Tokens per block."""
         self.step = 0
         """Steps carried out so far."""
         self.pool = BlockPool(config.usable_blocks)
         self.connector = make_connector(config, self.pool, policy.retention, rebuild_s)
-        """Leads to memory below the KV cache."""
+        """Access to the memory tiers below the KV cache."""
         self.contexts = Contexts(self.pool, self.connector, config.block_size)
         self.rebuild_s = self.connector.rebuild_s
         self.batch = Batch(config.block_size)
@@ -89,12 +89,12 @@ class Scheduler:
 
     @property
     def total_blocks(self) -> int:
-        """Usable blocks."""
+        """Blocks that can hold KV."""
         return self.pool.num_blocks
 
     @property
     def free_blocks(self) -> int:
-        """Blocks nothing references, cached or not."""
+        """Blocks without references, cached or not."""
         return self.pool.free
 
     @property
@@ -104,7 +104,7 @@ class Scheduler:
 
     @property
     def num_running(self) -> int:
-        """Turns in the batch, and those let in whose blocks come from a lower tier."""
+        """Turns in the batch, plus admitted turns that wait for blocks from a lower tier."""
         return len(self.running) + len(self.reloading)
 
     @property
@@ -119,16 +119,16 @@ class Scheduler:
 
     @property
     def tier(self) -> TierView | None:
-        """Host memory below the KV cache, if there is any."""
+        """Host memory below the KV cache, if any."""
         return self.connector.tiers
 
     # Programs and turns ---------------------------------------------------------------------------------
 
     def add(self, program_id: str, request: Request, now_s: float) -> bool:
-        """Queue a turn that arrived; tells whether the very next step may differ because of it.
+        """Queue a turn that just arrived; return True if the next step may differ because of it.
 
-        What the prompt does not keep of the program's context is lost to it from here on, and the part of its
-        pin that it cannot use is freed.
+        Whatever the prompt does not keep of the program's context is forgotten, and the part of the program's pin that
+        the prompt cannot use is freed.
         """
         free_before = self.pool.free
         request.turn = turn = self.governor.turn_arrived(program_id, request.prompt_tokens, now_s, request.parent)
@@ -147,14 +147,14 @@ class Scheduler:
         return self.pool.free != free_before or self.waiting.may_be_next(request) or self.governor.reviews
 
     def state_matters_to(self, request: Request) -> bool:
-        """Whether the arrival of this turn looks at the blocks or the step as they are now, or frees any."""
+        """Return whether the arrival of this turn reads the engine's current state or frees blocks."""
         return self._shows_arrivals or bool(request.context.pinned) or request.context.upload is not None
 
     def hand_over(self, program_id: str, to: int, now_s: float) -> tuple[ProgramView, bool]:
-        """Let a program in a tool call go to another engine.
+        """Remove a program in a tool call that moves to another engine.
 
-        Its pin ends here; what is cached of its context stays until it is evicted, should the program come back.
-        Tells with the program whether the very next step may differ because of this.
+        Its pin ends here; its cached blocks stay until they are evicted, in case the program comes back. Returns the
+        program, and True if the next step may differ because of this.
         """
         free_before = self.pool.free
         program = self.governor.hand_over(program_id, to, now_s)
@@ -163,24 +163,24 @@ class Scheduler:
         return program, self.pool.free != free_before or matters
 
     def state_matters_to_leaving(self, program_id: str) -> bool:
-        """Whether a program that goes looks at the step as it is now, or frees any blocks."""
+        """Return whether removing this program reads the engine's current state or frees blocks."""
         context = self.contexts[program_id]
         return self._shows_arrivals or bool(context.pinned) or context.upload is not None
 
     @property
     def has_work(self) -> bool:
-        """Whether any turn runs or waits."""
+        """Whether any turn runs, waits or reloads."""
         return bool(self.running or self.waiting.queued or self.reloading)
 
     def next_event_s(self) -> float:
-        """Earliest time at which the policy or a lower tier does something by itself; may be infinite."""
+        """Return the earliest time at which the policy or a lower tier acts without another event; may be infinite."""
         own_s = min(self.governor.next_event_s(), self.waiting.next_change_s)
         return min(own_s, self.connector.next_event_s() - EARLY_S)
 
     # One step -------------------------------------------------------------------------------------------
 
     def schedule(self, now_s: float) -> Plan:
-        """Decide what the step that starts now computes, and take the blocks it needs."""
+        """Decide what the step that starts now computes, and allocate the blocks it needs."""
         plan = Plan()
         self.reloads.take_in(now_s)
         plan.changed = self.governor.begin_step(now_s)
@@ -200,7 +200,7 @@ class Scheduler:
         return plan
 
     def advance(self, plan: Plan, steps: int, now_s: float) -> list[Request]:
-        """Carry out the plan for so many steps, the last of which ends now; returns the turns that finished."""
+        """Carry out the plan for `steps` steps, the last of which ends now; return the turns that finished."""
         self.kv_cache_manager.grow(self.batch.growth_blocks(plan, steps))
         self.step += steps
         finished = self.decoding.advance(steps)
@@ -218,7 +218,7 @@ class Scheduler:
     # Running turns --------------------------------------------------------------------------------------
 
     def _schedule_running(self, plan: Plan, now_s: float) -> int:
-        """Give every running turn its tokens; returns what is left of the budget."""
+        """Give every running turn its tokens, all at once if the blocks suffice; return the remaining token budget."""
         decoding = self.decoding
         blocks = decoding.blocks_of_next_step()
         budget = self.config.max_num_batched_tokens - decoding.count
@@ -229,15 +229,15 @@ class Scheduler:
             chunk = min(request.num_tokens - start, budget)
             blocks += self._blocks(start + chunk) - self._blocks(start)
         if blocks > self.pool.free:
-            return self._schedule_running_short(plan, now_s)
+            return self._schedule_running_one_by_one(plan, now_s)
         if blocks:
             self.pool.allocate(blocks)
         if request is not None:
             self._take_chunk(plan, request, chunk)
         return budget - chunk
 
-    def _schedule_running_short(self, plan: Plan, now_s: float) -> int:
-        """As above when blocks run out: turn by turn, preempting until each one fits (vLLM's own loop)."""
+    def _schedule_running_one_by_one(self, plan: Plan, now_s: float) -> int:
+        """Schedule running turns one by one, preempting until each fits (vLLM's own loop); return the budget left."""
         budget = self.config.max_num_batched_tokens
         order = list(self.running.values())
         scheduled: dict[int, int] = {}
@@ -270,7 +270,7 @@ class Scheduler:
         for request in order:
             tokens = scheduled.get(request.rank, 0)
             if not tokens:
-                if request.decoding and scheduled:  # else no step runs, in which it would have to stand still
+                if request.decoding and scheduled:  # if nothing is scheduled, no step runs that it could miss
                     self.decoding.skip(request)
                 skipped.append(request)
             elif not request.decoding:
@@ -283,7 +283,7 @@ class Scheduler:
         self.kv_cache_manager.cache_shared(request, request.num_computed_tokens + tokens)
 
     def _preempt(self, request: Request, scheduled_tokens: int, now_s: float) -> None:
-        """Take a turn's blocks away and queue it in front; it computes everything again that eviction takes."""
+        """Free a running turn's blocks and queue it again; it must recompute whatever is evicted meanwhile."""
         computed = self.batch.computed(request)
         self.batch.leave(request)
         self.kv_cache_manager.cache_own(request, computed + scheduled_tokens)
@@ -293,7 +293,7 @@ class Scheduler:
         request.known_tokens = max(request.known_tokens, computed)
         request.num_computed_tokens = 0
         request.num_preemptions += 1
-        if request.preempted_from_s < 0:  # else it has given no token since the last time
+        if request.preempted_from_s < 0:  # else it has sampled no token since its last preemption
             request.preempted_from_s = now_s
         self.preemptions += 1
         self.governor.turn_preempted(request.turn, now_s)
@@ -302,7 +302,7 @@ class Scheduler:
     # Waiting turns --------------------------------------------------------------------------------------
 
     def _schedule_waiting(self, plan: Plan, budget: int, now_s: float) -> int:
-        """Admit waiting turns until one does not fit; returns what is left of the budget."""
+        """Admit waiting turns until one does not fit; return the remaining token budget."""
         while budget and len(self.running) < self.config.max_num_seqs:
             if self.reloads.ready:
                 request, tokens = self.reloads.next(budget)
@@ -324,15 +324,15 @@ class Scheduler:
             hits, cached = self.kv_cache_manager.get_computed_blocks(request)
             external = self.connector.get_num_new_matched_tokens(request, cached, now_s)
             if external:
-                # It holds its blocks without running, where nothing can preempt it; so it must be sure to run then.
+                # While its blocks are loaded it cannot be preempted, so what it needs to run afterwards must fit now.
                 if not self._make_room(plan, request, num_tokens, hits, now_s):
                     break
                 self.reloads.begin(request, cached, external, hits, now_s)
                 plan.changed = True
                 continue
             tokens = min(num_tokens - cached, budget)
-            # Alone beside pins a turn must fit whole: admitted by its first chunk, it would lack the next one's
-            # block, preempt itself and be admitted by the same chunk again, for ever, as pins yield to waiting turns.
+            # If nothing runs but pins hold blocks, the whole turn must fit. Admitted for its first chunk, it could lack
+            # a block for the next one, preempt itself and be admitted again, forever, as pins yield to waiting turns.
             alone = not self.running and self.governor.has_pins
             whole = num_tokens if alone or self.config.scheduler_reserve_full_isl else cached + tokens
             if not self._make_room(plan, request, whole, hits, now_s):
@@ -342,11 +342,11 @@ class Scheduler:
         return budget
 
     def _make_room(self, plan: Plan, request: Request, tokens: int, hits: Hits, now_s: float) -> bool:
-        """Whether so many tokens of this turn fit, after pins gave way as far as the policy lets them."""
+        """Return True if `tokens` tokens of this turn fit, breaking pins as far as the policy allows."""
         upload = request.context.upload
         blocks = self._blocks(tokens) + (self._watermark_blocks if self.running else 0)
         while True:
-            # Hit blocks are the turn's already, but those nothing references are still counted as free.
+            # The turn need not allocate the blocks it hits, but those without references still count as free.
             held = 0 if upload is None else upload.stop
             for run, start, stop in hits:
                 if run.refs:
@@ -357,7 +357,7 @@ class Scheduler:
                 return False
 
     def _break_pin(self, plan: Plan, request: Request, now_s: float) -> bool:
-        """Give up one pin for a turn that lacks room, if the policy lets one go."""
+        """Break one pin for a turn that lacks room; return False if the policy allows none."""
         if not self.governor.has_pins:
             return False
         program = self.governor.pin_to_break(request.turn, now_s)
@@ -382,7 +382,7 @@ class Scheduler:
     # The end of a turn ----------------------------------------------------------------------------------
 
     def _finish(self, request: Request, now_s: float) -> None:
-        """End a turn: its blocks are pinned, released or forgotten as the policy says."""
+        """End a turn; the policy decides whether its blocks are pinned, released, offloaded or evicted."""
         request.finish_s = now_s
         self.batch.leave(request)
         computed = request.num_computed_tokens

@@ -1,4 +1,4 @@
-"""The gaps between consecutive output tokens of all turns (inter-token latency), from what the engines do."""
+"""The gaps between consecutive output tokens of all turns (inter-token latency), recorded as the engines run."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from continuum_sim.engine.scheduler import Scheduler
 
 
 class TokenGaps:
-    """Gaps by length: a row says that so many of them, which ended by a time, took so many seconds each.
+    """Gaps by length: each row has a length in s, the number of such gaps, and when the last of them ended.
 
-    Every decoding turn of a batch gets one token a step, so that a stretch of equal steps is one row, and its gaps are
-    its mean step. Stretches are joined where the batch goes on as it was: fast and stepwise mode make the same rows.
+    Every decoding turn of a batch gets one token per step, so a stretch of equal steps is one row, and the length of
+    its gaps is the mean step time. A stretch lasts as long as the batch stays the same, so fast and stepwise mode make
+    the same rows.
 
     Parameters
     ----------
     ends
-        Whether to keep when gaps ended.
+        Whether to record when gaps ended.
     """
 
     def __init__(self, *, ends: bool = False) -> None:
@@ -26,10 +27,10 @@ class TokenGaps:
         self.gap_s = array("d")
         self.number = array("q")
         self.end_s = array("d")
-        """Empty unless it was asked for."""
+        """Empty unless `ends` was set."""
 
     def add(self, gap_s: float, number: int, end_s: float) -> None:
-        """Take in gaps of one length."""
+        """Add a row of gaps of one length."""
         self.gap_s.append(gap_s)
         self.number.append(number)
         if self._ends:
@@ -37,7 +38,7 @@ class TokenGaps:
 
 
 class EngineGaps:
-    """Watches the steps of one engine."""
+    """Records the gaps of one engine from its steps."""
 
     def __init__(self, gaps: TokenGaps) -> None:
         self._gaps = gaps
@@ -45,12 +46,12 @@ class EngineGaps:
         self._steps = 0
         self._requests = 0
         self._prefill_tokens = 0
-        """The stretch under way: equal steps without a pause."""
+        """With the four above: the current stretch of equal steps without a pause."""
         self._behind: list[Request] = []
         """Running turns that were left out of the last step; their gaps began before it."""
 
     def steps(self, scheduler: Scheduler, plan: Plan, steps: int, start_s: float, end_s: float) -> None:
-        """Take in some equal steps that have run."""
+        """Record `steps` equal steps that have run."""
         batch = plan.batch
         requests = batch.decode_requests
         if plan.skipped or self._behind or scheduler.batch.resumed_s:
@@ -64,16 +65,16 @@ class EngineGaps:
             self._steps, self._requests, self._prefill_tokens = steps, requests, batch.prefill_tokens
 
     def close(self) -> None:
-        """Take in the stretch under way, if there is any."""
+        """Record the current stretch, if any."""
         if self._steps and self._requests:
             self._gaps.add((self._end_s - self._start_s) / self._steps, self._steps * self._requests, self._end_s)
         self._steps = 0
         self._end_s = -1.0
 
     def _single(self, scheduler: Scheduler, plan: Plan, steps: int, start_s: float, end_s: float) -> None:
-        """Take in steps after which gaps differ in length."""
+        """Record steps after which gaps differ in length, because of a preemption or turns that were left out."""
         self.close()
-        for gap_s in scheduler.batch.resumed_s:  # the tokens that turns gave after a preemption, in this step
+        for gap_s in scheduler.batch.resumed_s:  # of turns that resumed after a preemption
             self._gaps.add(gap_s, 1, end_s)
         scheduler.batch.resumed_s.clear()
         step_s = (end_s - start_s) / steps

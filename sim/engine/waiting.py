@@ -18,7 +18,7 @@ class WaitingQueue:
         allows = governor.allows if policy.admission.gated else None
         self._turns = make_turn_queue(policy.order, governor.counts, allows)
         self.queued: Collection[object] = self._turns.entries
-        """What is in the queue, for counting it."""
+        """The queue's entries, for counting only."""
 
     @property
     def next_change_s(self) -> float:
@@ -39,17 +39,17 @@ class WaitingQueue:
         return request
 
     def admit(self, request: Request) -> None:
-        """Take out a turn that enters the batch, or waits for its blocks beside it."""
+        """Remove a turn that enters the batch, or that is admitted and waits for its blocks."""
         self._turns.admit(request)
 
     def may_be_next(self, request: Request) -> bool:
-        """Whether a turn just queued may be the next one to be tried."""
+        """Return whether a turn just queued may be the next one to be tried."""
         return self._turns.may_be_next(request)
 
     def pin_changed(self, program: ProgramView, now_s: float) -> None:
-        """Give the program's waiting turn the place its key gives it now that its pin is gone, or there."""
+        """Move the program's waiting turn to the place its key gives it after a pin started or ended."""
         self._turns.pin_changed(program, now_s)
 
     def shortest_tokens(self) -> int:
-        """Tokens of the shortest turn that waits; 0 if none does."""
+        """Return the tokens of the shortest waiting turn; 0 if none waits."""
         return min([entry[3].num_tokens for entry in self._turns.entries], default=0)

@@ -12,20 +12,20 @@ ReloadRule = Literal["faster", "always"]
 
 @dataclass(frozen=True)
 class TierConfig:
-    """Host memory, and below it an SSD, each behind a link of its own; sizes and speeds of one replica."""
+    """Sizes and speeds of one replica's host memory and of an SSD below it, each behind its own link."""
 
     dram_blocks: int
-    """KV blocks that host memory holds."""
+    """KV blocks that fit into host memory."""
     dram_block_s: float
-    """Seconds that one block takes between the GPUs and host memory."""
+    """Seconds to move one block between the GPUs and host memory."""
     ssd_blocks: int = 0
-    """KV blocks that the SSD holds; 0 for none."""
+    """KV blocks that fit on the SSD; 0 for no SSD."""
     ssd_block_s: float = 0.0
-    """Seconds that one block takes between host memory and the SSD."""
+    """Seconds to move one block between host memory and the SSD."""
     block_bytes: int = 1
-    """One block of all layers and GPUs."""
+    """Size of one block over all layers and GPUs."""
     reload: ReloadRule = "faster"
-    """Whether what a tier holds is reloaded only where that is faster than computing it, or always."""
+    """Whether to reload what a tier holds only where that is faster than computing it, or always."""
 
     def __post_init__(self) -> None:
         for name, least in (("dram_blocks", 1), ("ssd_blocks", 0), ("block_bytes", 1)):

@@ -1,7 +1,7 @@
-"""The seam between the scheduler and memory below the KV cache, after vLLM's KV connectors.
+"""The interface between the scheduler and memory below the KV cache, modelled on vLLM's KV connectors.
 
-Names follow `KVConnectorBase_V1` (`vllm/distributed/kv_transfer/kv_connector/v1/base.py`, its scheduler's side) where
-the thing is the same.
+Where a method does what one of the scheduler side of `KVConnectorBase_V1` does
+(`vllm/distributed/kv_transfer/kv_connector/v1/base.py`), it has the same name.
 """
 
 from __future__ import annotations
@@ -19,83 +19,86 @@ from continuum_sim.policies.views import ProgramView
 
 
 class NoConnector:
-    """No memory below: nothing is ever found there, or on its way."""
+    """Null connector: there is no memory below, so nothing is ever found there or on its way up."""
 
     def __init__(self, prefill_s: Callable[[int], float]) -> None:
         self.tiers: Tiers | None = None
-        """What policies see of host memory."""
+        """What policies see of host memory; None without it."""
         self.rebuild_s: Callable[[int], float] = prefill_s
-        """Seconds until a context of so many tokens is back on the GPU."""
+        """Returns the seconds until a context of that many tokens is back on the GPU."""
 
     @property
     def uploads(self) -> Sequence[Upload]:
-        """Contexts that the policy brings back ahead of their programs' turns."""
+        """Contexts that are being brought back before their programs' next turns."""
         return ()
 
     # A turn's way ---------------------------------------------------------------------------------------
 
     def get_num_new_matched_tokens(self, request: Request, num_computed_tokens: int, now_s: float) -> int:
-        """Tokens behind the computed ones to bring up before the turn runs; 0 for none."""
+        """Return how many tokens beyond the computed ones to load before the turn runs."""
         return 0
 
     def update_state_after_alloc(
         self, request: Request, num_computed_tokens: int, num_external_tokens: int, now_s: float
     ) -> None:
-        """Begin to bring these tokens up, for which the turn holds blocks now."""
+        """Start loading these tokens, for which the turn now holds blocks."""
         raise AssertionError("nothing is held below")
 
     def get_finished(self, now_s: float) -> Sequence[tuple[float, Request | Upload]]:
-        """Turns and uploads whose blocks are back by now, in order, each with the time of that."""
+        """Return the turns and uploads whose blocks are back by now, in order, each with its time of arrival."""
         return ()
 
     def request_preempted(self, request: Request, now_s: float) -> None:
-        """See a turn lose its blocks, those with content being in its table."""
+        """Called when a turn is preempted, before its blocks are freed; `request.table` has those with content."""
 
     def request_finished(self, request: Request, decision: Decision, now_s: float) -> None:
-        """See a turn end, its content being in its table."""
+        """Called when a turn has finished, before its blocks are freed; `request.table` has those with content."""
 
     # A program's context --------------------------------------------------------------------------------
 
     def prompt_keeps(self, context: Context, kept_blocks: int, usable_blocks: int) -> None:
-        """Forget of a context what its program's next prompt does not keep, or cannot use."""
+        """Forget what a program's next prompt does not keep of its context, and stop loading what it cannot use."""
 
     def has_come(self, context: Context) -> None:
-        """See a context back on the GPU."""
+        """Called when a context is back on the GPU."""
 
     def leaves(self, context: Context) -> None:
-        """See a program go to another engine."""
+        """Called when a program moves to another engine."""
 
     def offload(self, context: Context, now_s: float) -> None:
-        """Move a pinned context down, since the policy says so; without a tier its blocks are only freed."""
+        """Called when the policy offloads a pinned context; the caller frees its blocks.
+
+        Without a tier nothing else happens.
+        """
 
     def recall(self, program: ProgramView, context: Context, now_s: float) -> int | None:
-        """Begin to bring a context up ahead of its turn; returns its blocks, or None for lack of room."""
+        """Start bringing a context back before its turn; return its blocks, or None if there is no room."""
         raise AssertionError("nothing is held below")
 
     def take(self, upload: Upload) -> list[BlockRun]:
-        """End an upload that has arrived or that a turn takes over; returns the blocks it holds that have content."""
+        """End an upload that has arrived or that a turn takes over; return its blocks with content."""
         raise AssertionError("nothing is held below")
 
     # When -----------------------------------------------------------------------------------------------
 
     def next_event_s(self) -> float:
-        """Earliest time at which blocks arrive on the GPU or in host memory; may be infinite."""
+        """Return the earliest time at which blocks arrive on the GPU or in host memory; may be infinite."""
         return math.inf
 
     def next_upload_s(self) -> float:
-        """Earliest time at which a context may be back that the policy recalled; infinite if none is on its way."""
+        """Return the earliest time at which a recalled context may be back; infinite if none is on its way."""
         return math.inf
 
     def totals(self, end_s: float) -> tuple[TierTotals, ...]:
-        """Use of each tier there is, up to the end of a run."""
+        """Return the use of each tier that exists, up to the end of a run."""
         return ()
 
 
 class TierConnector(NoConnector):
-    """Host memory, perhaps with an SSD below.
+    """Connector to host memory, perhaps with an SSD below.
 
-    It takes a copy of every context as its turn ends or is preempted, unless the policy moves contexts by itself:
-    then it holds what was moved there and nothing else for long.
+    A copy of every context goes down when its turn ends or is preempted, unless the policy offloads contexts itself:
+    then only those are there, until they are back on the GPU.
     """
 
     def __init__(
@@ -106,16 +109,16 @@ class TierConnector(NoConnector):
         self._uploads = Uploads(pool, tiers, block_size)
         self._block_size = block_size
         self._writes_through = not retention.offloads
-        if self._writes_through:  # else what is not in host memory for sure has to be computed again
+        if self._writes_through:  # else a context need not be below, and may have to be computed again
             self.rebuild_s = tiers.rebuild_s
 
     @property
     def uploads(self) -> Sequence[Upload]:
-        """Those under way."""
+        """Uploads under way."""
         return list(self._uploads.under_way)
 
     def get_num_new_matched_tokens(self, request: Request, num_computed_tokens: int, now_s: float) -> int:
-        """As far as a tier holds the prompt without a gap, if bringing it up pays."""
+        """Return how many tokens the tiers hold without a gap, as far as loading them pays."""
         cached_blocks = num_computed_tokens // self._block_size
         stop = (request.num_tokens - 1) // self._block_size
         reload_stop = self._tiers.reload_stop(request.context, cached_blocks, stop, now_s)
@@ -124,29 +127,29 @@ class TierConnector(NoConnector):
     def update_state_after_alloc(
         self, request: Request, num_computed_tokens: int, num_external_tokens: int, now_s: float
     ) -> None:
-        """Give the blocks to the links."""
+        """Submit the transfers of these tokens to the links."""
         start = num_computed_tokens // self._block_size
         self._tiers.reload(request, start, start + num_external_tokens // self._block_size, now_s)
 
     def get_finished(self, now_s: float) -> Sequence[tuple[float, Request | Upload]]:
-        """Take what the links have brought; a turn that took over an upload stands for it."""
+        """Return what the links have brought; an upload that a turn took over is returned as that turn."""
         back: list[tuple[float, Request | Upload]] = []
         for end_s, mover in self._tiers.arrived(now_s):
             if not isinstance(mover, Upload):
                 back.append((end_s, mover))
             elif mover.request is not None:
                 back.append((end_s, mover.request))
-            elif mover in self._uploads.under_way:  # else it was given up on the way
+            elif mover in self._uploads.under_way:  # else it was cancelled on its way
                 back.append((end_s, mover))
         return back
 
     def request_preempted(self, request: Request, now_s: float) -> None:
-        """Copy what is computed, unless the policy moves contexts by itself."""
+        """Copy down what is computed, unless the policy offloads contexts itself."""
         if self._writes_through:
             self._store(request.context, request.table, now_s)
 
     def request_finished(self, request: Request, decision: Decision, now_s: float) -> None:
-        """Copy the turn's context, or move it, or forget it, as the decision says."""
+        """Copy the turn's context down or forget it, as the decision says."""
         context = request.context
         self._tiers.let_go(context)
         if decision is Fate.EVICT:
@@ -156,51 +159,51 @@ class TierConnector(NoConnector):
             if decision is Fate.OFFLOAD and self._writes_through:
                 self._tiers.hold(context)
         elif request.last:
-            self._tiers.abandon(context, 0)  # a rule that moves contexts by itself knows whose they are
+            self._tiers.abandon(context, 0)  # where only the rule offloads, what a finished program left below can go
 
     def prompt_keeps(self, context: Context, kept_blocks: int, usable_blocks: int) -> None:
-        """Forget the rest in every tier and, where it is on its way up, let it be."""
+        """Forget the rest in every tier, and cut an upload short."""
         self._tiers.abandon(context, kept_blocks)
         if context.upload is not None:
             self._uploads.keep_to(context.upload, usable_blocks)
 
     def has_come(self, context: Context) -> None:
-        """Forget what a policy moved down, not copied; a copy is one like any other again."""
+        """Forget a context that the policy moved down; where every context is copied, only stop holding the copy."""
         if self._writes_through:
             self._tiers.let_go(context)
         else:
             self._tiers.abandon(context, 0)
 
     def leaves(self, context: Context) -> None:
-        """Give up its way up, and keep what is here like any other's, should the program come back."""
+        """Cancel its upload; what the tiers have stays, held no longer, in case the program comes back."""
         if context.upload is not None:
             self._uploads.drop(context.upload)
         self._tiers.let_go(context)
 
     def offload(self, context: Context, now_s: float) -> None:
-        """Copy it and keep the copy before others; the host ends the pin."""
+        """Copy the context down; where every context is copied, hold this copy. The caller ends the pin."""
         self._store(context, context.pinned, now_s)
         if self._writes_through:
             self._tiers.hold(context)
 
     def recall(self, program: ProgramView, context: Context, now_s: float) -> int | None:
-        """Give what the tiers hold of it to the links."""
+        """Submit the transfers of what the tiers hold of the context."""
         return self._uploads.begin(program, context, now_s)
 
     def take(self, upload: Upload) -> list[BlockRun]:
-        """End an upload; its blocks are the caller's."""
+        """End an upload, whose blocks are the caller's from now on."""
         return self._uploads.take(upload)
 
     def next_event_s(self) -> float:
-        """Of both links."""
+        """Return the next arrival over either link."""
         return self._tiers.next_event_s()
 
     def next_upload_s(self) -> float:
-        """When the links bring something next, if an upload is among it."""
+        """Return the next arrival over either link if an upload is under way; infinite otherwise."""
         return self._tiers.next_event_s() if self._uploads.under_way else math.inf
 
     def totals(self, end_s: float) -> tuple[TierTotals, ...]:
-        """Of DRAM and SSD."""
+        """Return the use of DRAM and, if there is one, the SSD."""
         return self._tiers.totals(end_s)
 
     def _store(self, context: Context, table: list[BlockRun], now_s: float) -> None:
@@ -211,7 +214,7 @@ class TierConnector(NoConnector):
 def make_connector(
     config: EngineConfig, pool: BlockPool, retention: Retention, prefill_s: Callable[[int], float]
 ) -> NoConnector:
-    """Connect the tiers of an engine, if it has any."""
+    """Return the connector to an engine's tiers, or the null connector if it has none."""
     if config.tiers is None:
         return NoConnector(prefill_s)
     tiers = Tiers(config.tiers, config.block_size, prefill_s)

@@ -1,4 +1,4 @@
-"""Turns that wait for blocks from below, and contexts that come back ahead of their turns."""
+"""Turns that wait for blocks from a lower tier, and contexts that are recalled before their turns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from continuum_sim.policies.host.governor import Governor
 
 
 class Reloads:
-    """What is on its way up. Others go on meanwhile, as in vLLM."""
+    """What is on its way up. Meanwhile the engine runs other turns, as vLLM does."""
 
     def __init__(
         self,
@@ -28,9 +28,9 @@ class Reloads:
         block_size: int,
     ) -> None:
         self.waiting: dict[Request, None] = {}
-        """Turns that hold blocks for their whole prompt and are not in the batch: some of them come from a tier."""
+        """Turns that hold blocks for their whole prompt and join the batch once a tier has filled some of them."""
         self.ready: deque[Request] = deque()
-        """Those of them whose blocks have come; they are next to enter the batch."""
+        """Those whose blocks have arrived, in that order; they enter the batch next."""
         self._connector = connector
         self._pool = pool
         self._contexts = contexts
@@ -40,14 +40,14 @@ class Reloads:
         self._block_size = block_size
 
     def begin(self, request: Request, cached_tokens: int, external_tokens: int, hits: Hits, now_s: float) -> None:
-        """Let a turn in that has to wait for blocks from below."""
+        """Admit a turn that has to wait for blocks from a lower tier."""
         self._manager.allocate(request, hits, self._manager.blocks_of(request.num_tokens))
         self._connector.update_state_after_alloc(request, cached_tokens, external_tokens, now_s)
         start, stop = cached_tokens // self._block_size, (cached_tokens + external_tokens) // self._block_size
         self._await(request, start, stop, now_s)
 
     def join(self, upload: Upload, request: Request, now_s: float) -> None:
-        """Let a turn in whose context is on its way already."""
+        """Admit a turn whose context is already on its way up."""
         request.table = self._connector.take(upload)
         upload.request = request
         self._pool.allocate(self._manager.blocks_of(request.num_tokens) - upload.stop)
@@ -56,7 +56,7 @@ class Reloads:
         self._await(request, upload.start, upload.stop, now_s)
 
     def take_in(self, now_s: float) -> None:
-        """Make blocks that have arrived findable."""
+        """Make blocks that have arrived findable: their turns are ready for the batch, recalled contexts are pinned."""
         for end_s, mover in self._connector.get_finished(now_s):
             if isinstance(mover, Upload):
                 self._pin(mover, now_s)
@@ -70,7 +70,7 @@ class Reloads:
             self._connector.has_come(mover.context)
 
     def next(self, budget: int) -> tuple[Request, int]:
-        """Take out the turn whose blocks came first, with the tokens it computes in its first step."""
+        """Remove and return the turn whose blocks arrived first, with the tokens it computes in its first step."""
         request = self.ready.popleft()
         del self.waiting[request]
         tokens = min(request.num_tokens - request.num_computed_tokens, budget)
@@ -88,7 +88,7 @@ class Reloads:
         self._governor.turn_reloads(request.turn, (stop - start) * self._block_size, now_s)
 
     def _pin(self, upload: Upload, now_s: float) -> None:
-        """Pin a context that has come back ahead of its program's turn."""
+        """Pin a context that has come back before its program's next turn."""
         table, context = self._connector.take(upload), upload.context
         for part in context.parts(upload.start, upload.stop):
             self._pool.cache(*part, table)

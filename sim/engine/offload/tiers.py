@@ -1,8 +1,8 @@
 """The memory tiers below one engine's KV cache: what goes down, what comes back up, and when it arrives.
 
-Host memory (DRAM) takes a copy of every context as its turn ends or is preempted, or only of those that the policy
-offloads; what DRAM evicts moves on to the SSD. A block is in one tier at most. Nothing of this makes the engine wait:
-only a turn that reloads waits for its own blocks.
+Host memory (DRAM) gets a copy of every context when its turn ends or is preempted, or only of the contexts that the
+policy offloads; what DRAM evicts moves on to the SSD. A block is in at most one tier. The engine never waits for any of
+this: only a turn that reloads waits for its own blocks.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from continuum_sim.engine.request import Context, Request, Upload
 from continuum_sim.policies.instants import EARLY_S, SAME_INSTANT_S
 
 Mover = Request | Upload
-"""What blocks come up for: a turn that waits for them, or a context that the policy wants back."""
+"""What blocks are reloaded for: a turn that waits for them, or a context that the policy recalls."""
 
 
 class TierTotals(NamedTuple):
@@ -30,28 +30,28 @@ class TierTotals(NamedTuple):
     peak_used_blocks: int
     block_bytes: int
     written_blocks: int
-    """Blocks that came down."""
+    """Blocks written from above."""
     read_blocks: int
-    """Blocks that went up."""
+    """Blocks read back up."""
     link_busy_s: float
-    """Seconds in which the link that leads to this tier moved something."""
+    """Seconds in which the link to this tier was busy."""
     links: int = 1
-    """How many such links these are the totals of."""
+    """Number of such links in these totals."""
 
 
 def sum_tiers(parts: Sequence[TierTotals]) -> TierTotals:
-    """Add up the use of the same tier of those engines that have it."""
+    """Add up the use of one tier over the engines that have it."""
     first = parts[0]
-    # Of lists: compiled, the sum of a generator would be rounded otherwise than Python's from 3.12 on.
+    # Lists, because a compiled sum over a generator rounds differently from Python's own since 3.12.
     sums = {name: sum([getattr(part, name) for part in parts]) for name in TierTotals._fields if name != "name"}
     return TierTotals(**{**sums, "name": first.name, "block_bytes": first.block_bytes})
 
 
 class Tiers:
-    """DRAM and SSD of one engine; to policies it is the `TierView`."""
+    """DRAM and SSD of one engine; policies see it as their `TierView`."""
 
     def __init__(self, config: TierConfig, block_size: int, prefill_s: Callable[[int], float]) -> None:
-        """Start empty; `prefill_s` tells how long a context of so many tokens takes to compute."""
+        """Start empty; `prefill_s` returns the seconds to compute a context of that many tokens."""
         self.config = config
         self.dram = Tier("dram", config.dram_blocks)
         self.ssd = Tier("ssd", config.ssd_blocks)
@@ -60,16 +60,16 @@ class Tiers:
         self._block_size = block_size
         self._prefill_s = prefill_s
         self._from_ssd: list[tuple[float, int, int, Mover, float]] = []
-        """Heap of (time, running number, blocks, mover, end of its transfers so far): read from the SSD by then."""
+        """Heap of (time at which the SSD has read them, sequence number, blocks, mover, end of its DRAM transfer)."""
         self._arrivals: list[tuple[float, int, Mover]] = []
-        """Heap of (time, running number, mover): all its blocks are back by then."""
+        """Heap of (time by which all its blocks are back, sequence number, mover)."""
         self._numbered = 0
 
     # What policies see ----------------------------------------------------------------------------------
 
     @property
     def total_blocks(self) -> int:
-        """Blocks that host memory holds."""
+        """Blocks that fit into host memory."""
         return self.dram.num_blocks
 
     @property
@@ -84,22 +84,22 @@ class Tiers:
 
     @property
     def link_free_s(self) -> float:
-        """When the link to host memory has done all it was given."""
+        """When the link to host memory will have carried all its transfers."""
         return self.dram_link.free_s
 
     def transfer_s(self, tokens: int) -> float:
-        """Seconds that so many tokens take over the link to host memory once it is their turn."""
+        """Return the seconds that `tokens` tokens take over the link to host memory, once their transfer starts."""
         return -(-tokens // self._block_size) * self.dram_link.block_s
 
     def rebuild_s(self, context_tokens: int) -> float:
-        """R(C) for a context that host memory holds: reload, or compute where that is faster and allowed."""
+        """Return R(C) of a context in host memory: to reload it, or to compute it where that is faster and allowed."""
         reload_s = self.transfer_s(context_tokens)
         return reload_s if self.config.reload == "always" else min(reload_s, self._prefill_s(context_tokens))
 
     # Down -----------------------------------------------------------------------------------------------
 
     def store(self, context: Context, stop: int, now_s: float) -> None:
-        """Copy what DRAM lacks of a context's first `stop` blocks; all of it counts as used now."""
+        """Copy what DRAM lacks of a context's first `stop` blocks; all of them count as used now."""
         self.advance(now_s)
         parts = context.parts(0, stop)
         missing = sum(part.blocks - _overlap(part, self.dram) for part in parts)
@@ -107,21 +107,21 @@ class Tiers:
             self._spill(self.dram.make_room(missing, {part.chain: part.stop for part in parts}), now_s)
             self.dram_link.send(missing, now_s)
             self.dram.written_blocks += missing
-        for part in reversed(parts):  # a shared prefix counts as used after what follows it, so it stays longer
+        for part in reversed(parts):  # a shared prefix counts as used after what follows it, so it is evicted later
             self.dram.put(*part)
             self.ssd.keep_from(part.chain, self.dram.span(part.chain)[1])
 
     def abandon(self, context: Context, start: int) -> None:
-        """Forget a program's own content from block `start` on: it is never asked for again, or back on the GPU."""
+        """Forget a program's own content from block `start` on, which is no longer needed or is back on the GPU."""
         for tier in (self.dram, self.ssd):
             tier.keep_to(context.own, start)
 
     def hold(self, context: Context) -> None:
-        """Keep a program's own content in DRAM, which has a copy of it, before that of all others."""
+        """Evict a program's own content from DRAM, which has a copy of it, only after all that is not held."""
         self.dram.hold(context.own)
 
     def let_go(self, context: Context) -> None:
-        """Treat a context like any other again."""
+        """Treat a context that was held like any other again."""
         self.dram.let_go(context.own)
 
     def _spill(self, evicted: list[Stretch], now_s: float) -> None:
@@ -138,10 +138,10 @@ class Tiers:
     # Up -------------------------------------------------------------------------------------------------
 
     def reload_stop(self, context: Context, start: int, stop: int, now_s: float) -> int:
-        """Up to which block a turn whose first `start` blocks are cached should reload; `start` for nothing.
+        """Return up to which block a turn should reload if its first `start` blocks are cached; `start` for none.
 
-        At most `stop`. Under `faster` the block, among those where a tier's stretch ends, at which reloading up to
-        there and computing the rest takes least time on an engine that does nothing else.
+        That is at most `stop`. Under `faster` it is the end of one of the stretches that the tiers hold: the one for
+        which reloading up to there and computing the rest takes the least time on an otherwise idle engine.
         """
         self.advance(now_s)
         found = self._find(context, start, stop)
@@ -162,13 +162,13 @@ class Tiers:
         return best
 
     def held_stop(self, context: Context, start: int, stop: int, now_s: float) -> int:
-        """Up to which block, at most `stop`, the tiers hold a context from `start` on without a gap."""
+        """Return up to which block, at most `stop`, the tiers hold a context from `start` on without a gap."""
         self.advance(now_s)
         found = self._find(context, start, stop)
         return found[-1][1].stop if found else start
 
     def reload(self, mover: Mover, start: int, stop: int, now_s: float) -> None:
-        """Begin to bring blocks [start, stop) of a context back; `advance` has been called for now."""
+        """Start bringing blocks [start, stop) of a context back; call `advance(now_s)` first."""
         dram_blocks = ssd_blocks = 0
         for tier, part in self._find(mover.context, start, stop):
             tier.read_blocks += part.blocks
@@ -188,14 +188,14 @@ class Tiers:
             heapq.heappush(self._arrivals, (end_s, self._numbered, mover))
 
     def advance(self, now_s: float) -> None:
-        """Pass on what has come from the SSD until now: from host memory it goes over the other link."""
+        """Pass on the blocks that have come from the SSD by now: from host memory they take the other link."""
         while self._from_ssd and self._from_ssd[0][0] - EARLY_S <= now_s:
             read_s, number, blocks, mover, end_s = heapq.heappop(self._from_ssd)
             end_s = max(end_s, self.dram_link.send(blocks, read_s))
             heapq.heappush(self._arrivals, (end_s, number, mover))
 
     def arrived(self, now_s: float) -> list[tuple[float, Mover]]:
-        """Turns and uploads whose blocks are back by now, in order, each with the time of that."""
+        """Return the turns and uploads whose blocks are back by now, in order, each with its time of arrival."""
         self.advance(now_s)
         back = []
         while self._arrivals and self._arrivals[0][0] - EARLY_S <= now_s:
@@ -204,14 +204,14 @@ class Tiers:
         return back
 
     def next_event_s(self) -> float:
-        """Earliest time at which blocks arrive on the GPU or in host memory; may be infinite."""
+        """Return the earliest time at which blocks arrive on the GPU or in host memory; may be infinite."""
         return min(
             self._from_ssd[0][0] if self._from_ssd else math.inf,
             self._arrivals[0][0] if self._arrivals else math.inf,
         )
 
     def _find(self, context: Context, start: int, stop: int) -> list[tuple[Tier, Stretch]]:
-        """Where blocks from `start` on are, as far as they are held without a gap, to at most `stop`."""
+        """Return which tier holds which of the blocks [start, stop), up to the first one that no tier holds."""
         found: list[tuple[Tier, Stretch]] = []
         for chain, at, end in context.parts(start, stop):
             while at < end:
@@ -226,7 +226,7 @@ class Tiers:
         return found
 
     def _reload_s(self, dram_blocks: int, ssd_blocks: int, now_s: float) -> float:
-        """Seconds until so many blocks of each tier would be back, as the links stand now."""
+        """Return the seconds until the given blocks of each tier would be back, as the links stand now."""
         dram_s = self.dram_link.wait_s(now_s) + dram_blocks * self.dram_link.block_s
         if not ssd_blocks:
             return dram_s
@@ -236,7 +236,7 @@ class Tiers:
     # Totals ---------------------------------------------------------------------------------------------
 
     def totals(self, end_s: float) -> tuple[TierTotals, ...]:
-        """Use of each tier there is, up to the end of a run."""
+        """Return the use of each tier that exists, up to the end of a run."""
         pairs = ((self.dram, self.dram_link), (self.ssd, self.ssd_link))
         return tuple(
             TierTotals(
@@ -254,6 +254,6 @@ class Tiers:
 
 
 def _overlap(part: Stretch, tier: Tier) -> int:
-    """Blocks of a stretch that a tier holds."""
+    """Return how many blocks of a stretch a tier holds."""
     start, stop = tier.span(part.chain)
     return max(0, min(stop, part.stop) - max(start, part.start))

@@ -1,4 +1,4 @@
-"""Contexts on their way up while their programs' tools still run, because the policy asked for them."""
+"""Contexts that the policy recalls while their programs' tools still run."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from continuum_sim.policies.views import ProgramView
 
 
 class Uploads:
-    """Blocks that uploads of one engine hold: what is still cached of a context, and room for what is to come.
+    """The uploads of one engine and their blocks: those of the context still cached, and room for the rest.
 
-    Until it has arrived an upload holds its blocks whatever the policy wants: they are the target of a copy. Then
-    they are a pin's. If its program's turn is let in before, the turn takes the blocks over and waits for the rest.
+    Until an upload arrives its blocks are the target of a copy, so it holds them whatever the policy wants; then a pin
+    takes them over. If its program's next turn is admitted earlier, the turn takes them over and waits for the rest.
     """
 
     def __init__(self, pool: BlockPool, tiers: Tiers, block_size: int) -> None:
@@ -22,12 +22,12 @@ class Uploads:
         self.under_way: dict[Upload, None] = {}
 
     def begin(self, program: ProgramView, context: Context, now_s: float) -> int | None:
-        """Start to bring a context back; returns its blocks, of which there may be none, or None for lack of room."""
+        """Start bringing a context back; return its blocks (0 if nothing is left), or None if there is no room."""
         most = program.context_tokens // self._block_size
         hits = context.find(most)
         start = hits[-1][2] if hits else 0
         stop = self._tiers.held_stop(context, start, most, now_s)
-        # Cached blocks that nothing references are still counted as free.
+        # Cached blocks without references still count as free.
         if stop - sum(end - at for run, at, end in hits if run.refs) > self._pool.free:
             return None
         if stop:
@@ -41,7 +41,7 @@ class Uploads:
         return stop
 
     def keep_to(self, upload: Upload, stop: int) -> None:
-        """Give up what an upload brings from block `stop` on: the program's next prompt does not hold it."""
+        """Give up an upload's blocks from `stop` on, which the program's next prompt does not use."""
         if stop <= upload.start:
             self.drop(upload)
         elif stop < upload.stop:
@@ -49,13 +49,13 @@ class Uploads:
             upload.stop = stop
 
     def drop(self, upload: Upload) -> None:
-        """Give an upload up; what was cached anyway stays so."""
+        """Cancel an upload; what was still cached of its context stays so."""
         del self.under_way[upload]
         upload.context.upload = None
         self._pool.release(upload.table, upload.stop - upload.start)
 
     def take(self, upload: Upload) -> list[BlockRun]:
-        """End an upload that has arrived or that a turn takes over; returns the blocks it holds that have content."""
+        """End an upload that has arrived or that a turn takes over; return its blocks with content."""
         del self.under_way[upload]
         upload.context.upload = None
         return upload.table

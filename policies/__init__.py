@@ -1,8 +1,9 @@
-"""Decision rules: pure Python, no simulator, no engine, no I/O.
+"""Decision rules: pure Python that imports no simulator and no engine, and does no I/O.
 
-A policy is a composition of planes (`planes.py`) over views of the past (`views.py`, `history.py`). Importing the
-package registers the rule of every file in `rules/` (`registry.py`); `parts/` has what several of them are built of,
-and `host/` carries out what a policy answers.
+A policy is a composition of planes over views of the past: begin with `planes.py`, then read one file of `rules/`.
+`registry.py` knows rules by name; importing the package registers all of `rules/`. `parts/` has what several of them
+are built of, and `host/` carries out what a policy answers. What this module exports is the interface for rules in
+other packages: add to it, and take nothing away.
 """
 
 from continuum_sim.names import modules_of

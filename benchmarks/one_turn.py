@@ -24,7 +24,6 @@ from continuum_sim.world.cluster import Stay
 
 PACKAGE = Path(cs.__file__).parent
 HEART = ("engine", "policies/host")
-
 Crossed = dict[str, Counter[str]]
 """File -> function -> calls, in order of the first call in each file."""
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from continuum_sim.build import build_name
+from continuum_sim.traces import find_trace, read_programs, write_programs
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "one-turn.md"
@@ -42,10 +43,12 @@ def one_turn() -> ModuleType:
         return importlib.import_module("one_turn")
 
 
-def test_the_page_of_one_turn_is_what_a_run_does(one_turn: ModuleType) -> None:
+def test_the_page_of_one_turn_is_what_a_run_does(one_turn: ModuleType, tmp_path: Path) -> None:
     if build_name() == "compiled":
         pytest.skip("calls of compiled modules cannot be traced")
-    before, during, after = map(list, one_turn.crossings())
+    trace = tmp_path / "one.jsonl"
+    write_programs(trace, read_programs(find_trace("swebench"), limit=1))
+    before, during, after = map(list, one_turn.crossings(trace=str(trace)))
     first, turn, last = map(part, PAGE.read_text("utf-8").split("\n## ")[1:])
     assert turn.listed == [file for file in during if file in turn.listed]
     assert sorted(turn.listed + turn.skipped) == sorted(set(during) - set(first.listed)), (
@@ -58,17 +61,17 @@ def test_the_page_of_one_turn_is_what_a_run_does(one_turn: ModuleType) -> None:
 
 
 def test_files_at_the_heart_are_short(one_turn: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    sizes = {
-        str(path.relative_to(ROOT)): len(path.read_text("utf-8").splitlines())
-        for folder in HEART
-        for path in (ROOT / folder).rglob("*.py")
+    """The examples in their docstrings aside."""
+    files = {path: path.read_text("utf-8") for folder in HEART for path in (ROOT / folder).rglob("*.py")}
+    assert len(files) > 20
+    plain = {
+        path: re.sub(r"\n +Examples\n +-{8}\n.*?(?=\"{3})", "", text, flags=re.DOTALL) for path, text in files.items()
     }
-    assert len(sizes) > 20
-    assert {file: lines for file, lines in sizes.items() if lines > MOST_LINES} == {}
+    assert {path.name: len(text.splitlines()) for path, text in plain.items() if text.count("\n") > MOST_LINES} == {}
     one_turn.main(heart=True)
     printed = re.findall(r"^\| (\d+) +\| (\S+\.py)", capsys.readouterr().out, flags=re.MULTILINE)
-    assert {file: int(lines) for lines, file in printed} == sizes
-    assert [int(lines) for lines, _ in printed] == sorted(sizes.values(), reverse=True)
+    assert {file for _, file in printed} == {str(path.relative_to(ROOT)) for path in files}
+    assert [int(lines) for lines, _ in printed] == sorted((text.count("\n") for text in files.values()), reverse=True)
 
 
 def test_every_package_says_what_lives_in_it() -> None:

@@ -90,6 +90,7 @@ compiled_wheel() {
 
 # The bytes are compared before: of the tests a third, in turn by date.
 compiled_tests() {
-    CONTINUUM_CI_SHARE=3 "$work/fast/bin/python" -m pytest -q -n auto -m 'not slow' tests/test_build.py tests/policies tests/sim/engine \
+    CONTINUUM_CI_SHARE=3 "$work/fast/bin/python" -m pytest -q -n auto -m 'not slow' tests/test_build.py tests/test_docstring_examples.py \
+        tests/policies tests/sim/engine \
         tests/sim/steptime tests/sim/sweeps/test_run.py tests/sim/test_{api_compare,cluster,cluster_runs,tiers_api}.py
 }

@@ -1,8 +1,9 @@
-"""Decision rules: pure Python, no simulator, no engine, no I/O.
+"""Decision rules: pure Python that imports no simulator and no engine, and does no I/O.
 
-A policy is a composition of planes (`planes.py`) over views of the past (`views.py`, `history.py`). This one import is
-all an author needs: contract, views, registration, and the parts that several rules are built of (`parts/`). Importing
-it registers the rule of every file in `rules/`. `host/` carries out what a policy answers, in simulator and plug-in.
+A policy is a composition of planes over views of the past: begin with `planes.py`, then read one file of `rules/`.
+This one import is all an author needs: contract, views, registration, and the parts that several rules are built of
+(`parts/`); it registers all of `rules/`. `host/` carries out what a policy answers, in simulator and plug-in. What this
+module exports is the interface for rules in other packages: add to it, and take nothing away.
 """
 
 from typing import TYPE_CHECKING

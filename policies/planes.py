@@ -280,7 +280,22 @@ class Routing(ABC):
 
 @dataclass(frozen=True)
 class Policy:
-    """A composition of planes with the name it is known by."""
+    """A composition of planes with the name it is known by.
+
+    Examples
+    --------
+    Short prompts first, and every paused context pinned for two seconds. The other planes stay vLLM's.
+
+    >>> class ShortFirst(Order):
+    ...     def key(self, turn, now_s):
+    ...         return turn.prompt_tokens
+    >>> class PinTwoSeconds(Retention):
+    ...     def at_turn_end(self, program, moment):
+    ...         return PinFor(2.0)
+    >>> policy = Policy("short-pinned", order=ShortFirst(), retention=PinTwoSeconds())
+    >>> policy.describe()
+    {'name': 'short-pinned', 'order': 'ShortFirst()', 'retention': 'PinTwoSeconds()', 'admission': 'Admission()'}
+    """
 
     name: str
     order: Order = Order()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -143,3 +144,12 @@ def test_mooncake_says_what_the_trace_says(script: Script, tmp_path: Path) -> No
                 assert edge["request_id"] == f"{program.program_id}/{index - 1}"
                 assert edge["delay_ms"] == pytest.approx(1e3 * program.turns[index - 1].tool_s)
             before = blocks
+
+
+@pytest.mark.slow
+def test_one_turn_counts_the_files_it_crosses(script: Script, capsys: pytest.CaptureFixture[str]) -> None:
+    script("one_turn").main(policy="ttl", dram_gb=16.0)
+    *rows, _, last = capsys.readouterr().out.splitlines()
+    crossed = {file: int(calls) for file, calls in (re.findall(r"[^| ]+", row)[::2] for row in rows[2:])}
+    assert last == f"{len(crossed)} files, {sum(crossed.values())} calls"
+    assert {"sim/engine/scheduler.py", "policies/rules/ttl.py", "sim/engine/offload/tiers.py"} <= set(crossed)

@@ -1,4 +1,9 @@
-"""The command line: a thin layer over the library."""
+"""The command line, a thin layer over the library: one file for each command, and what commands share.
+
+Begin with `app.py`, which lists the commands and turns errors into one line and an exit code; `run.py` is a typical
+command. Flags that are settings follow from `RunConfig` and are not written here. Imports at the top of these files
+are paid at every start, `--help` included, so heavy libraries are imported inside functions.
+"""
 
 from __future__ import annotations
 

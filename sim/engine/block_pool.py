@@ -70,7 +70,21 @@ class Chain:
 
 
 class BlockPool:
-    """All KV blocks of one engine."""
+    """All KV blocks of one engine.
+
+    Examples
+    --------
+    >>> pool, content, table = BlockPool(10), Chain(), []
+    >>> pool.allocate(4)  # a turn takes blank blocks
+    >>> pool.cache(content, 0, 4, table)  # what it computes can be hit from now on
+    >>> pool.release(table)  # it ends: its blocks are free, and still cached
+    >>> pool.free, pool.blank
+    (10, 6)
+    >>> [(run, start, stop)] = content.find(0, 8)
+    >>> pool.touch(run, start, stop, table)  # the next turn hits all four
+    >>> start, stop, pool.free
+    (0, 4, 6)
+    """
 
     def __init__(self, num_blocks: int) -> None:
         self.num_blocks = num_blocks

@@ -30,7 +30,25 @@ LogStep = Callable[[float, int, str, int, str, dict[str, Any]], None]
 
 
 class Scheduler:
-    """Batch, waiting queue and blocks of one engine; to policies it is the `EngineView`."""
+    """Batch, waiting queue and blocks of one engine; to policies it is the `EngineView`.
+
+    Examples
+    --------
+    Of two turns on an engine of 8 blocks, which take 7 and 3, the second waits until the first has ended.
+
+    >>> scheduler = Scheduler(EngineConfig(num_gpu_blocks=9), Policy("lru"), rebuild_s=lambda tokens: 0.0)
+    >>> once = {"kept_tokens": 0, "max_tokens": 1, "known_tokens": 0, "arrival_s": 0.0, "tool": None, "last": True}
+    >>> for name, tokens in ("a", 100), ("b", 40):
+    ...     request = Request(scheduler.contexts.open(name, None, 0), prompt_tokens=tokens, **once)
+    ...     matters = scheduler.add(name, request, now_s=0.0)
+    >>> plan = scheduler.schedule(now_s=0.0)
+    >>> plan.batch.prefill_tokens, scheduler.num_waiting
+    (100, 1)
+    >>> [request.turn.program.program_id for request in scheduler.advance(plan, steps=1, now_s=1.0)]
+    ['a']
+    >>> scheduler.schedule(now_s=1.0).batch.prefill_tokens
+    40
+    """
 
     def __init__(
         self,

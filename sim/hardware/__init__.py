@@ -1,4 +1,9 @@
-"""GPUs and models: what their data sheets and configurations say, and the KV cache that follows."""
+"""GPUs and models: what their data sheets and configurations say, and the KV cache that follows.
+
+`gpus.toml` and `models.toml` are the catalogue, in which every number cites its source. Begin with `kv.py`, how much
+cache fits, and `model_spec.py`, what a model is. `grouping.py` and `groups.py` mirror vLLM's KV cache groups, and
+`tests/oracles` holds vLLM's own answers to compare with.
+"""
 
 from continuum_sim.hardware.dense import dense_model
 from continuum_sim.hardware.gpus import GpuSpec, find_gpu, gpus

@@ -1,5 +1,7 @@
 """Published results to set beside simulated ones: one TOML file a figure or table, with its source.
 
+Values are as printed, or read off a picture where the file says so; they are never adjusted to ours.
+
 >>> from continuum_sim.published import find_published
 >>> find_published("fig16-swe").points[0].value
 1950.0

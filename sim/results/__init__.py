@@ -1,4 +1,9 @@
-"""What a run leaves behind: columnar records, a summary, a manifest, and the directory that holds them."""
+"""What a run leaves behind: columnar records, a summary, a manifest, and the directory that holds them.
+
+Begin with `recorder.py`, which takes a run's records, and `summary.py`, the keys of `summary.json`. A result becomes
+rows once, in `view/`. Tables must stay equal to the byte (`.ci/same-results`); summary and manifest may gain keys, but
+never lose or change one.
+"""
 
 from continuum_sim.results.compared import CompareResult, ComparisonRow
 from continuum_sim.results.paired import PairedDifference, paired_differences

@@ -1,5 +1,7 @@
-"""A run as tracks over time: what every program did, what the engine was like; for Perfetto, for the report, and as
-Continuum's own code logs it.
+"""A run as tracks over time: for Perfetto, for the report, and in the files of Continuum's own code.
+
+`spans.py` says what every program did, `gauges.py` what the engine was like, and `export.py` writes both. Everything is
+read from a run directory, a stretch at a time, so that a long run needs no more memory than a short one.
 """
 
 from continuum_sim.tracks.continuum import export_continuum

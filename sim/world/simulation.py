@@ -31,7 +31,38 @@ from continuum_sim.world.totals import EngineTotals, sum_totals, totals_of
 
 
 class Simulation:
-    """One engine, or a cluster of them, serving one stream of programs under one policy."""
+    """One engine, or a cluster of them, serving one stream of programs under one policy.
+
+    Examples
+    --------
+    Two programs on an engine whose steps take 1 s each; the first calls a tool for 5 s between its turns.
+
+    >>> import numpy as np
+    >>> from continuum_sim.engine.config import EngineConfig
+    >>> from continuum_sim.policies import Policy
+    >>> from continuum_sim.steptime import Fitted
+    >>> from continuum_sim.traces import Burst, Program, Turn
+    >>> from continuum_sim.world.simulation import Simulation
+    >>> class Printer:
+    ...     def turn(self, record): pass
+    ...     def program(self, record): print(record.program, "JCT", record.jct_s)
+    ...     def timeline(self, record): pass
+    >>> simulation = Simulation(
+    ...     policy=Policy("lru"),
+    ...     config=EngineConfig(num_gpu_blocks=100),
+    ...     step_time=Fitted(1.0, 0.0, 0.0, 0.0),
+    ...     recorder=Printer(),
+    ... )
+    >>> programs = [
+    ...     Program("two turns", (Turn(40, 0, 3, "ls", 5.0), Turn(60, 43, 2))),
+    ...     Program("one turn", (Turn(30, 0, 4),)),
+    ... ]
+    >>> totals = simulation.run(programs, Burst(), np.random.default_rng(0))
+    one turn JCT 4.0
+    two turns JCT 10.0
+    >>> totals.steps
+    6
+    """
 
     def __init__(
         self,

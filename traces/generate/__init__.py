@@ -1,4 +1,8 @@
-"""Generators of traces: from a fit (`from_fit`), or from published figures, one file a workload."""
+"""Generators of traces: from a fit (`from_fit`), or from published figures, one file a workload.
+
+Begin with `write.generate_trace`; `profiles.py` lists what comes with the package. The same seed must give the same
+bytes for years, so all draws go through `draws.py`.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 Start vLLM with `--scheduler-cls continuum_sim.validate.plugin.ContinuumScheduler` and
 `--additional-config '{"continuum": {"policy": "ttl"}}'`; docs/deploy.md tells the rest. Importing this package
-does not import vLLM; asking it for a class does.
+does not import vLLM; asking it for a class does. Begin with `host.py`, which runs `policies/host` in vLLM; whatever is
+used of vLLM's own parts is listed in `internals.py`.
 """
 
 from __future__ import annotations

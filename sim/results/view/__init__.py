@@ -1,4 +1,8 @@
-"""A result as rows of text, said once: terminal, page and notebook lay the same rows out."""
+"""A result as rows of text, said once: terminal, page and notebook lay the same rows out.
+
+Begin with `parts.py`, what a view is made of, and `run.py`, the rows of one run. A number that people are to see is
+added here and nowhere else; nothing in this folder knows about colours, HTML or the width of a terminal.
+"""
 
 from continuum_sim.results.view.parts import (
     Bar,

@@ -28,8 +28,8 @@ def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
     tokens = estimate_each(data.cells, by, GPU_TOKENS, drawn=data.drawn).drop(columns=[*by, "seeds"])
     rows = rows.join(tokens.rename(columns={"value": GPU_TOKENS, "low": "gpu_low", "high": "gpu_high"}))
     note = (
-        "A point is a load; it goes to the left as the load grows. Interactivity is what nine turns of ten reach at "
-        "least, 1 / the 90th percentile of TPOT; tokens per GPU-second are over the whole run. Points and whiskers: "
+        "Each point is a load; points move to the left as the load grows. Interactivity is what nine turns in ten "
+        "reach, 1 / the 90th percentile of TPOT; tokens per GPU-second are over the whole run. Points and whiskers: "
         f"{interval_note(drawn=data.drawn, of='mean')}"
     )
     return with_growth(FigureTable(rows, note, held), data.cells, by)
@@ -54,7 +54,7 @@ def draw(table: FigureTable) -> Figure:
     explain_growth(panel, rows)
     panel.set(
         xlabel="p90 interactivity (output tokens/s that a user sees)",
-        ylabel="output tokens/s and GPU",
+        ylabel="output tokens per GPU-second",
         xlim=(0, top_of(rows[INTERACTIVITY], rows["high"])),
         ylim=(0, top_of(rows[GPU_TOKENS], rows["gpu_high"])),
         title=held_title(table.held),

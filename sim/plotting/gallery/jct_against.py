@@ -74,7 +74,7 @@ BATCH_SIZE = _jct_against(
     "largest batch (turns)",
     what="max_num_seqs",
     name="batch-size",
-    shows="Job completion time against the most turns that run at once",
+    shows="Job completion time against the largest number of turns that run at once",
     needs="runs at two values of max_num_seqs or more",
     place=130,
 )

@@ -56,7 +56,7 @@ def draw(table: FigureTable) -> Figure:
         draw_band(panel, curve["jct_s"], estimate, look[str(policy)], label, steps=True)
     panel.set(
         xlabel="job completion time (s)",
-        ylabel="programs at most that (%)",
+        ylabel="cumulative share of programs (%)",
         xlim=(0, None),
         ylim=(0, 100),
         title=held_title(table.held),

@@ -37,10 +37,10 @@ def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
     if cells["turns_each"].nunique() > 1:
         groups = cells.sort_values("turns_each", kind="stable")
         value, weights = "jct_mean_s", None
-        note = "A point is a workload. "
+        note = "Each point is a workload. "
     else:
         groups, value, weights = _by_length(data), "jct_s", "programs"
-        note = "A point is a fifth of the programs, by turns, at their mean number of turns. "
+        note = "Each point is a fifth of the programs, by number of turns, at the mean number. "
     table = ratio_each(groups, ["turns_each"], value, baseline, drawn=data.drawn, weights=weights)
     table = table[table["policy"] != baseline].rename(columns={"turns_each": "turns"})
     table.insert(2, "baseline", baseline)
@@ -85,7 +85,7 @@ def draw(table: FigureTable) -> Figure:
 
 FIGURE = FigureSpec(
     name="ratio-vs-turns",
-    shows="Mean job completion time as a multiple of the baseline's, against the number of turns a program has",
+    shows="Mean job completion time as a multiple of the baseline's, against a program's number of turns",
     needs="runs of two policies or more under the same seeds, with programs.parquet or several repeat_turns",
     tabulate=tabulate,
     draw=draw,

@@ -96,7 +96,7 @@ def _found(rows: pd.DataFrame) -> bool:
 
 FIGURE = FigureSpec(
     name="service-curve",
-    shows="Service curve: how fast work gets done while so many programs are in the system",
+    shows="Service curve: work done per second against the number of programs in the system",
     needs="results of capacity, or closed runs with two numbers of workers or more",
     tabulate=tabulate,
     draw=draw,

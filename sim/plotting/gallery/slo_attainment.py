@@ -34,9 +34,7 @@ def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
         part.insert(len(by), "of", _OF[name])
         parts.append(part)
     slo = data.cells["slo"].iloc[0]
-    note = (
-        f"Share that is within the bounds of all objectives about it: {slo}. {band_note(data, 'mean')}, cut at 0 and 1"
-    )
+    note = f"Share within the bounds of all its objectives: {slo}. {band_note(data, 'mean')}, cut at 0 and 1"
     return with_growth(FigureTable(pd.concat(parts, ignore_index=True), note, held), data.cells, by)
 
 
@@ -49,7 +47,7 @@ def draw(table: FigureTable) -> Figure:
     look = looks(list(dict.fromkeys(rows["policy"])))
     for panel, kind in zip(panels, kinds, strict=True):
         draw_lines(panel, rows[rows["of"] == kind], "rate", ("share", "low", "high"), look)
-        panel.set(ylabel=f"{kind} within (share)", ylim=(0, 1.03))
+        panel.set(ylabel=f"{kind} within bounds (share)", ylim=(0, 1.03))
     panels[0].set_title(held_title(table.held))
     scale_axis(panels[-1], sorted(set(rows["rate"])))
     panels[-1].set_xlabel("arrival rate (programs/s)")
@@ -60,7 +58,7 @@ def draw(table: FigureTable) -> Figure:
 
 FIGURE = FigureSpec(
     name="slo-attainment",
-    shows="Share of programs and of turns that are within the objectives, against the arrival rate",
+    shows="Share of programs and of turns within their objectives, against the arrival rate",
     needs="runs with --slo at two arrival rates or more",
     tabulate=tabulate,
     draw=draw,

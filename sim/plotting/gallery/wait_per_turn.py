@@ -37,7 +37,7 @@ def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
     table = estimate_each(means, ["policy", "turn"], "mean", drawn=data.drawn, weights="size", logs=False)
     table = table.rename(columns={"value": "wait_s", "low": "low_s", "high": "high_s"})
     note = band_note(data, "mean wait of these turns")
-    rare = f"Turns that under {100 * _LEAST_SHARE:.0f} % of programs reach are left out"
+    rare = f"Turns that fewer than {100 * _LEAST_SHARE:.0f} % of programs reach are left out"
     return FigureTable(in_order(table, data.policies), f"{note}. {rare}", held)
 
 
@@ -76,7 +76,7 @@ def _stretch(panel: Axes, usual_s: float) -> None:
 
 FIGURE = FigureSpec(
     name="wait-per-turn",
-    shows="Time a turn waits in the queue until it is first scheduled, by its index in the program",
+    shows="Queue wait of a turn until it is first scheduled, by its index in the program",
     needs="runs with their turns.parquet",
     tabulate=tabulate,
     draw=draw,

@@ -25,7 +25,7 @@ _COLUMNS: Final = {
     "jct_mean_s": ("jct_mean_s", "mean JCT (s)"),
     "jct_p50_s": ("jct_p50_s", "median JCT (s)"),
     "jct_p95_s": ("jct_p95_s", "p95 JCT (s)"),
-    "makespan_s": ("sim_s", "time until all are done (s)"),
+    "makespan_s": ("sim_s", "makespan (s)"),
 }
 """Published quantity -> our column, and its words."""
 _VALUE_SIZE: Final = 6

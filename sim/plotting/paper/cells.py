@@ -74,7 +74,7 @@ def run_capacity_of(
 
 def _find(name: str) -> Scenario:
     if name not in {scenario.name for scenario in scenarios()}:
-        raise MissingData(f"needs the scenario {name}, which this version has not")
+        raise MissingData(f"needs the scenario {name}, which this version lacks")
     return find_scenario(name)
 
 

@@ -37,9 +37,9 @@ def tabulate(cells: Mapping[str, FigureData]) -> FigureTable:
     rows["published_largest"] = largest.value
     said = interval_note(drawn=data.drawn)
     note = (
-        f"Mean JCT over that of {_POLICY} behind {_ROUTER}; {said}. Published is one value alone, the "
-        f"largest gain ({figure.source}), over systems that are not simulated: SGLang with cache-aware routing, and "
-        "Dynamo with prefill and decode apart"
+        f"Mean JCT over that of {_POLICY} behind {_ROUTER}; {said}. Only the largest gain "
+        f"is published ({figure.source}), over systems that are not simulated: SGLang with cache-aware routing, and "
+        "Dynamo with disaggregated prefill and decode"
     )
     return FigureTable(rows[["router", "policy", "ratio", "low", "high", "seeds", "published_largest"]], note)
 

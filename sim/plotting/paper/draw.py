@@ -73,7 +73,7 @@ def paper_figures(
     skipped: list[SkippedFigure] = []
     for figure in _chosen(only):
         if quick and figure.sustained and only is None:
-            skipped.append(SkippedFigure(figure.name, f"takes minutes, and is not quick: give --only {figure.name}"))
+            skipped.append(SkippedFigure(figure.name, f"too slow for --quick: give --only {figure.name}"))
             continue
         try:
             for name in figure.scenarios:
@@ -138,5 +138,5 @@ def _caption(figure: PaperFigure, table: FigureTable, cells: Mapping[str, Figure
     found = (choice for name in cells for choice in find_scenario(name).choices.items())
     choices = dict.fromkeys(f"{setting}: {why}" for setting, why in found)
     sentences += [f"Chosen where the publication is silent: {'; '.join(choices)}"] if choices else []
-    sentences += ["A quick version: two seeds, and three values an axis"] if quick and cells else []
+    sentences += ["A quick version: two seeds and three values per axis"] if quick and cells else []
     return " ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences)

@@ -64,7 +64,7 @@ def tabulate(cells: Mapping[str, FigureData], gain: _Gain) -> FigureTable:
     compared = f"{_POLICY} over baseline" if gain.inverted else f"Baseline over {_POLICY}"
     note = (
         f"{compared}: {interval_note(drawn=all(data.drawn for data in cells.values()), of='ratio')}. "
-        f"Shaded: the range of the gains published, over all panels together ({figure.source})"
+        f"Shaded: the published range of gains, over all panels ({figure.source})"
     )
     return FigureTable(pd.concat(parts, ignore_index=True), note)
 
@@ -109,14 +109,14 @@ def _panels(table: FigureTable, label: str, compared: str) -> Figure:
 
 DELAY: Final = PaperFigure(
     name="paper-fig08",
-    shows="How many times quicker than the baselines (Figure 8)",
+    shows="Speedup over the baselines (Figure 8)",
     scenarios=_SCENARIOS,
     tabulate=partial(tabulate, gain=_DELAY),
     draw=partial(_panels, label=f"mean JCT, as a multiple of {_POLICY}'s", compared="{0} / {1}"),
 )
 THROUGHPUT: Final = PaperFigure(
     name="paper-fig08-throughput",
-    shows="How many times the baselines' throughput (Figure 8)",
+    shows="Throughput relative to the baselines (Figure 8)",
     scenarios=_SCENARIOS,
     tabulate=partial(tabulate, gain=_THROUGHPUT),
     draw=partial(_panels, label="programs/s, as a multiple of the baseline's", compared="{1} / {0}"),

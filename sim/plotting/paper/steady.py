@@ -39,9 +39,9 @@ def tabulate(cells: Mapping[str, FigureData]) -> FigureTable:
         rows.insert(1, "title", title)
         parts.append(rows)
     note = (
-        "Steady state, where the paper's figures are transients. Full bars: the largest load that a policy sustains, a "
-        "burst included; hatched: loads that hold from an empty engine alone; in brackets the multiple of the first. "
-        "As predicted from the service curve (`capacity --quick`); nothing of it is published"
+        "Steady state, where the paper's figures are transients. Full bars: the largest load that a policy sustains, "
+        "bursts included; hatched: loads that hold only from an empty engine; in brackets the multiple of the first. "
+        "As predicted from the service curve (`capacity --quick`); none of this is published"
     )
     return FigureTable(pd.concat(parts, ignore_index=True), note)
 

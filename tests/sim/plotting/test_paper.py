@@ -90,7 +90,7 @@ def test_steady_state_stands_beside_the_transients(tmp_path: Path, monkeypatch: 
 def test_a_quick_version_leaves_out_what_takes_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("continuum_sim.plotting.paper.draw._chosen", lambda only: [PAPER_FIGURES["paper-steady"]])
     (left,) = cs.paper_figures(tmp_path, quick=True).skipped
-    assert left.missing == "takes minutes, and is not quick: give --only paper-steady"
+    assert left.missing == "too slow for --quick: give --only paper-steady"
 
 
 def test_captions_tell_transients_from_loads_that_last() -> None:
@@ -109,9 +109,7 @@ def test_every_figure_names_scenarios_that_exist_or_says_so(
     monkeypatch.setattr(cells, "scenarios", lambda: ())
     code, out, err = cli(capsys, "figures", "--paper", "--out", tmp_path, "--only", BARS)
     assert (code, out) == (2, "")
-    assert (
-        f"no figure could be drawn; {BARS} needs the scenario continuum-fig16-bfcl, which this version has not" in err
-    )
+    assert f"no figure could be drawn; {BARS} needs the scenario continuum-fig16-bfcl, which this version lacks" in err
 
 
 def runs(rows: list[tuple[object, ...]], *columns: str) -> FigureData:

@@ -1,8 +1,9 @@
-"""Decision rules: pure Python, no simulator, no engine, no I/O.
+"""Decision rules: pure Python with no simulator, no engine and no I/O.
 
-A policy is a composition of planes (`planes.py`) over views of the past (`views.py`, `history.py`). This one import is
-all an author needs: contract, views, registration, and the parts that several rules are built of (`parts/`). Importing
-it registers the rule of every file in `rules/`. `host/` carries out what a policy answers, in simulator and plug-in.
+A policy is a composition of planes (`planes.py`) over views of the past (`views.py`, `history.py`). This package is the
+only import an author needs: it holds the contract, the views, registration, and the parts that several rules share
+(`parts/`). Importing it registers every rule in `rules/`. `host/` carries out a policy's answers, in the simulator and
+in the plug-in.
 """
 
 from typing import TYPE_CHECKING

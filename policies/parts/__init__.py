@@ -1,1 +1,1 @@
-"""What several rules are built of: which pins yield, what is kept beside pins, windows and levels."""
+"""Parts that several rules share: which pins yield, soft pins, gates by window or capacity, queue order, levels."""

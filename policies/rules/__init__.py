@@ -1,1 +1,1 @@
-"""One published rule a file, each registered under its name when the package is imported."""
+"""One published rule per file, each registered under its name when the package is imported."""

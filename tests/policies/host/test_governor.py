@@ -142,7 +142,7 @@ def test_pins_expire_in_the_order_of_their_times() -> None:
 
 
 def crowd(pressure: str) -> Governed:
-    """Programs a, b, c and d in order of arrival, all pinned."""
+    """Programs a, b, c and d, in order of arrival, all pinned."""
     bench = Governed(f"pin-forever:pressure={pressure}", HandEngine(num_running=1))
     for at, name in enumerate("abcd"):
         bench.end(bench.run(name, float(at)), at + 0.5)

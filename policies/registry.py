@@ -97,7 +97,7 @@ class Preset:
 
 
 def _same_planes(old: Preset, new: Preset) -> bool:
-    """Return whether a notebook cell ran again and made its preset anew: both hold the same plane of the notebook's."""
+    """Return whether a notebook cell that makes a preset ran again: both have the same plane defined there."""
     return any(ran_again(getattr(old, plane), getattr(new, plane)) for plane in PLANES)
 
 

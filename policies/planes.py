@@ -42,7 +42,8 @@ class Review(NamedTuple):
     """Programs whose pins end now."""
     again_s: float = math.inf
     """Earliest time at which the answer may change if nothing else happens; infinite if it never does. The host asks
-    again at the first step that starts no earlier than 1e-9 s before this time; such a step counts as being at it."""
+    again at the first step that starts no earlier than 1e-9 s before this time, and a rule should treat that step as
+    being at this time."""
     offload: Sequence[ProgramView] = ()
     """Programs whose contexts move to host memory now, which ends their pins."""
     bring: Sequence[ProgramView] = ()
@@ -234,7 +235,7 @@ class Gate:
         """React to the end of a turn, before `Retention.at_turn_end`; the program is in a tool call now."""
 
     def program_left(self, program: ProgramView) -> None:
-        """React to a program that ended or will not be heard of again."""
+        """React to a program that ended or will not be heard from again."""
 
 
 @dataclass(frozen=True)

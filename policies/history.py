@@ -144,7 +144,7 @@ class Durations:
         return float(self.values_s @ counts) / self._total
 
     def lognormal(self) -> tuple[float, float]:
-        """Return μ and σ of the log-normal of maximum likelihood: mean and deviation of the recorded logarithms.
+        """Return μ and σ of the maximum-likelihood log-normal: mean and deviation of the recorded logarithms.
 
         Needs at least one record; durations under a microsecond count as a microsecond.
         """

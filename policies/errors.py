@@ -1,5 +1,5 @@
-"""The one error of this package."""
+"""The one exception that this package raises."""
 
 
 class PolicyError(ValueError):
-    """An unknown policy or plane, an unknown parameter, or a value out of range; the text is one clear line."""
+    """Raised for an unknown policy, plane or parameter, or a value out of range; the message is one clear line."""

@@ -1,4 +1,4 @@
-"""What all programs together have taught: tool durations, waits of unpinned turns, lengths of finished programs."""
+"""What was learnt from all programs together: tool durations, waits of unpinned turns, lengths of finished programs."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ WAIT_WINDOW = 100
 """Turns over which T̄ is averaged: "recent" in Continuum (arXiv 2511.02230, section on the TTL model)."""
 
 _DIGITS = 3
-"""Durations are kept to this many significant digits, rounded up. So there are at most 900 distinct ones a decade,
-however many calls there were (a policy that weighs them all takes no longer after a million turns than after a
-thousand), and a pin of exactly that length still covers the call it was learnt from."""
+"""Durations are stored with this many significant digits, rounded up. That leaves at most 900 distinct ones per decade,
+however many calls there were, so a policy that weighs them all takes no longer after a million turns than after a
+thousand; and a pin of exactly a stored length still covers the call from which it was learnt."""
 _SHORTEST_S = 1e-6
-"""Durations below this are no longer told apart."""
+"""Durations below this are not distinguished."""
 _PLACES = 6
-"""Most decimals of a second that are kept."""
+"""Most decimal places of a second that are stored."""
 _DECADES_S = tuple(10.0**k for k in range(_DIGITS - _PLACES, 31))
-"""From each of these on one decimal fewer is kept, in the end tens, hundreds, …"""
+"""Above each of these, one decimal place fewer is stored, eventually only tens, hundreds, …"""
 _GRAINS = tuple((10.0 ** max(n, 0), 10.0 ** max(-n, 0)) for n in range(_PLACES, _PLACES - len(_DECADES_S) - 1, -1))
-"""Grain of the durations up to each of them: so many to the second, each so many seconds long."""
+"""Rounding unit of the durations up to each of these: (units per second, seconds per unit), one of which is 1."""
 _FEW = 16
-"""Durations below which sorting them in one by one is quicker than all at once."""
+"""Below this many new durations, inserting them one by one is quicker than merging them all at once."""
 _MOST_WAITING = 512
 """Recorded durations that may wait to be sorted in."""
 _SLACK_S = EARLY_S
-"""A duration above a kept value by less than this is that value: sums of the same steps differ in their last bits."""
+"""Durations less than this above a stored value count as that value: sums of step times differ in their last bits."""
 
 
 def kept_s(duration_s: float) -> float:
-    """Round a duration up to the value it is kept as: `_DIGITS` significant digits, whole microseconds at least."""
+    """Round a duration up to the value it is stored as: `_DIGITS` significant digits, no finer than microseconds."""
     a_second, long_s = _GRAINS[bisect_right(_DECADES_S, duration_s)]
     return math.ceil((duration_s - _SLACK_S) * a_second / long_s) / a_second * long_s
 
@@ -45,18 +45,18 @@ class Durations:
     """Multiset of observed durations in seconds, kept sorted for quantile-like questions."""
 
     def __init__(self) -> None:
-        # Arrays with room to grow: a turn of a large simulation costs a shift of their tails, not new arrays.
+        # Arrays with spare room: a turn of a large simulation shifts their tails instead of allocating new arrays.
         self._room_s: npt.NDArray[np.float64] = np.empty(64)
         self._room_counts: npt.NDArray[np.float64] = np.empty(64)
         self._sorted_s: list[float] = []
-        """What `_room_s` holds, for finding one place in it: a list is quicker at that."""
+        """The values in `_room_s` as a list, which is quicker to bisect."""
         self._total = 0
         self._sum_log = 0.0
         self._sum_log2 = 0.0
         self._unsorted: list[float] = []
-        """Durations that nobody has asked about yet; most policies never do, and sorting many at once is cheap."""
+        """Durations not in the arrays yet: most policies never ask for them, and sorting many at once is cheap."""
         self._unlogged: list[float] = []
-        """Durations whose logarithms nobody has asked about yet."""
+        """Durations whose logarithms are not summed up yet."""
 
     def __len__(self) -> int:
         return self._total
@@ -71,7 +71,7 @@ class Durations:
             self._take_logarithms()
 
     def _take_logarithms(self) -> None:
-        # To the microsecond: a variance near zero would make much of the last bits of a sum of step times.
+        # Rounded to microseconds, or a variance near zero would depend on the last bits of sums of step times.
         whole_s = np.ceil((np.array(self._unlogged) - _SLACK_S) * 1e6) / 1e6
         logs = np.log(np.maximum(whole_s, _SHORTEST_S))
         self._sum_log += float(logs.sum())
@@ -79,7 +79,7 @@ class Durations:
         self._unlogged.clear()
 
     def _sort_in(self) -> None:
-        """Bring the arrays up to date with every duration recorded."""
+        """Bring the arrays up to date with all recorded durations."""
         if len(self._unsorted) < _FEW:
             for duration_s in self._unsorted:
                 self._sort_in_one(kept_s(duration_s))
@@ -126,7 +126,7 @@ class Durations:
 
     @property
     def cumulative(self) -> npt.NDArray[np.float64]:
-        """How many durations are at most values_s[i], for every i, shape (k,)."""
+        """Number of durations that are at most values_s[i], for every i, shape (k,)."""
         if self._unsorted:
             self._sort_in()
         return self._room_counts[: len(self._sorted_s)]
@@ -137,23 +137,23 @@ class Durations:
         return self.cumulative / max(self._total, 1)
 
     def mean_s(self) -> float:
-        """Mean duration in seconds; 0 while nothing was recorded."""
+        """Return the mean duration in seconds; 0 if nothing was recorded."""
         if not self._total:
             return 0.0
         counts = np.diff(self.cumulative, prepend=0)
         return float(self.values_s @ counts) / self._total
 
     def lognormal(self) -> tuple[float, float]:
-        """μ and σ of the log-normal with the mean and variance of the logarithms recorded (its maximum likelihood).
+        """Return μ and σ of the maximum-likelihood log-normal: mean and deviation of the recorded logarithms.
 
-        Asks for at least one record; durations under a microsecond count as one.
+        Needs at least one record; durations under a microsecond count as a microsecond.
         """
         self._take_logarithms()
         mean = self._sum_log / self._total
         return mean, math.sqrt(max(0.0, self._sum_log2 / self._total - mean * mean))
 
     def quantile_s(self, share: float) -> float:
-        """Smallest recorded duration that at least `share` of the records do not exceed."""
+        """Return the smallest recorded duration that at least `share` of the records do not exceed, or 0."""
         if not self._total:
             return 0.0
         at = int(np.searchsorted(self.cumulative, share * self._total - 1e-9))
@@ -164,8 +164,8 @@ class TurnCounts:
     """Lengths of finished programs, for η = −Corr(k, N − k) (Continuum's "memoryfulness").
 
     Every finished program of N turns adds the points (k, N − k) for k = 1 … N: turns done and turns left at
-    the end of each turn. A fixed N puts them on one falling line, so η = 1: the more turns are done, the
-    fewer are left. Lengths without memory give η near 0: what was done says nothing about what is to come.
+    the end of each turn. If N is always the same, they lie on one falling line and η = 1: the more turns are
+    done, the fewer are left. Memoryless lengths give η near 0: turns done say nothing about turns left.
     """
 
     def __init__(self) -> None:
@@ -177,7 +177,7 @@ class TurnCounts:
         self._sum_cross = 0.0
         self._lengths: set[int] = set()
         self._eta: float | None = None
-        """The last answer, as long as it holds."""
+        """The last answer; None if it is out of date."""
 
     def add(self, turns: int) -> None:
         """Record a finished program of this many turns (at least 1)."""
@@ -196,7 +196,7 @@ class TurnCounts:
             self._lengths.add(n)
 
     def eta(self) -> float:
-        """η in [0, 1]; 1 until programs of two distinct lengths have finished."""
+        """Return η in [0, 1]; 1 until programs of two distinct lengths have finished."""
         if self._eta is None:
             self._eta = self._find_eta()
         return self._eta
@@ -214,15 +214,15 @@ class TurnCounts:
 
 
 class History:
-    """Shared experience of one engine; keyed by tool across programs, never per program.
+    """What one engine has learnt, by tool across programs, never per program.
 
-    Engines of one cluster learn about tools and programs together, which are the same wherever they are met; how
-    long turns wait is each engine's own.
+    Engines of one cluster share what they learn about tools and programs, which do not depend on the engine; how long
+    turns wait is recorded for each engine alone.
 
     Parameters
     ----------
     sibling
-        History of another engine of the same cluster.
+        History of another engine of the same cluster, to share with.
     """
 
     def __init__(self, sibling: History | None = None) -> None:
@@ -231,7 +231,7 @@ class History:
         self.turn_counts: TurnCounts = TurnCounts() if sibling is None else sibling.turn_counts
         self._waits_s: deque[float] = deque(maxlen=WAIT_WINDOW)
         self._mean_wait_s: float | None = 0.0
-        """The last answer, as long as it holds."""
+        """The last answer; None if it is out of date."""
 
     def tool_returned(self, tool: str | None, duration_s: float) -> None:
         """Record a gap: from the end of one turn to the arrival of the next, as the server sees it."""
@@ -244,16 +244,16 @@ class History:
         own.add(duration_s)
 
     def of_tool(self, tool: str | None) -> Durations:
-        """Durations of one tool; empty for a tool never seen."""
+        """Return the durations of one tool; empty for a tool never seen."""
         return self.by_tool.get(tool, _NONE) if tool is not None else _NONE
 
     def unpinned_turn_waited(self, wait_s: float) -> None:
-        """Record how long a turn queued that came back to find its context not pinned."""
+        """Record how long a turn waited in the queue that came back to a context without a pin."""
         self._waits_s.append(wait_s)
         self._mean_wait_s = None
 
     def mean_wait_s(self) -> float:
-        """T̄: mean queueing delay of recent turns that came back unpinned; 0 before the first."""
+        """Return T̄, the mean queueing delay of recent turns that came back unpinned; 0 before the first."""
         if self._mean_wait_s is None:
             self._mean_wait_s = sum(self._waits_s) / len(self._waits_s)
         return self._mean_wait_s

@@ -1,8 +1,8 @@
-"""When two times are one: sums of step times differ in their last bits, which must not decide anything.
+"""When two times are the same instant: sums of step times differ in their last bits, which must not decide anything.
 
-Times are told apart on a grid, and what lies on either side of an edge of the grid may be decided differently. The
-edges are therefore where no sum of round numbers of seconds falls, down to fractions of a nanosecond: `EDGE` is as far
-as can be from the multiples of 1/40 between which it lies.
+Times are compared on a grid, and two times on either side of a grid edge may be treated differently. The edges are
+therefore placed where no sum of round numbers of seconds falls, down to fractions of a nanosecond: `EDGE` is well away
+from the multiples of 1/40 on either side of it.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from __future__ import annotations
 from typing import Final
 
 EDGE: Final = 51 / 110
-"""Where between two points of a grid the edge is, as a share of the way: up to it a time belongs to the lower one."""
+"""Position of the edge between two grid points, as a fraction of the way: times up to it belong to the lower point."""
 
 SAME_INSTANT_S: Final = 1e-9
-"""Width in seconds of the grid of instants: times nearer than this are about one instant."""
+"""Width of the grid in seconds: roughly, times closer together than this are the same instant."""
 
 LATE_S: Final = (0.5 + EDGE) * SAME_INSTANT_S
-"""What ends at a time ends at the first step that starts this long after it: up to there it is the same instant."""
+"""What ends at time t ends at the first step that starts at t + `LATE_S` or later; until then it is still instant t."""
 
 EARLY_S: Final = (1.5 - EDGE) * SAME_INSTANT_S
-"""What begins at a time begins at the first step that starts no longer than this before it."""
+"""What begins at time t begins at the first step that starts at t − `EARLY_S` or later."""

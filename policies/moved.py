@@ -1,4 +1,4 @@
-"""What policies of earlier versions import and is elsewhere now: the error says what to change."""
+"""Errors for what policies of earlier versions import and has moved or gone: they say what to change."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _ROOMS: Final = ("rules", "parts", "host")
 """Folders that modules of `policies/` moved into."""
 
 _GONE: Final = {"Recall": "set Retention.recalls and answer from review with Review(bring=…, again_s=…)"}
-"""Name -> what to do without it."""
+"""Removed name -> what to use instead."""
 
 
 class _Moved(MetaPathFinder):
-    """Asked last, about modules that nobody else found."""
+    """Import hook that is asked last, about modules that no other finder found."""
 
     def __init__(self, package: str) -> None:
         self._package = package
@@ -25,7 +25,7 @@ class _Moved(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Raise an error that names the new place, if the module has one."""
+        """Raise an error that names the module's new place, if it has one."""
         package, _, name = fullname.rpartition(".")
         if package == self._package:
             for room in _ROOMS:
@@ -40,12 +40,12 @@ class _Moved(MetaPathFinder):
 
 
 def point_to_new_places(package: str) -> None:
-    """Have imports of modules that moved within a package fail with their new place."""
+    """Make imports of modules that moved within a package fail with an error that names the new place."""
     sys.meta_path.append(_Moved(package))
 
 
 def missing(module: str, name: str) -> Exception:
-    """Return the error for a name that a module does not have, or no longer."""
+    """Return the error for a name that a module does not have, or no longer has."""
     if name in _GONE:
         return ImportError(f"there is no {name} any more: {_GONE[name]}")
     return AttributeError(f"module {module!r} has no attribute {name!r}")

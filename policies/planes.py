@@ -1,4 +1,4 @@
-"""The planes a policy decides in. Every default is what stock vLLM does, so a policy is only what it changes."""
+"""The planes in which a policy decides. Every default is what stock vLLM does, so a policy is only what it changes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from continuum_sim.policies.views import Moment, ProgramView, ReplicaView, Route
 
 
 class Fate(Enum):
-    """What becomes of a finished turn's blocks when they are not pinned."""
+    """What happens to a finished turn's blocks if they are not pinned."""
 
     RELEASE = "release"
-    """Freed but left reusable until the LRU order reaches them (vLLM with prefix caching)."""
+    """Freed but still cached: reusable until LRU eviction reaches them (vLLM with prefix caching)."""
     EVICT = "evict"
-    """Freed and forgotten at once: the next turn computes its whole prompt again."""
+    """Freed and dropped from the cache at once: the next turn computes its whole prompt again."""
     OFFLOAD = "offload"
-    """Copied to host memory and freed: what is evicted meanwhile, the next turn reloads. Without a tier `RELEASE`."""
+    """Copied to host memory and freed; the next turn reloads what was evicted meanwhile. Without a tier, `RELEASE`."""
 
 
 class PinFor(NamedTuple):
@@ -41,21 +41,22 @@ class Review(NamedTuple):
     give_up: Sequence[ProgramView] = ()
     """Programs whose pins end now."""
     again_s: float = math.inf
-    """Earliest time at which the answer may change if nothing else happens; infinite if it never does. The host asks at
-    the first step from 1e-9 s before, which counts as that time."""
+    """Earliest time at which the answer may change if nothing else happens; infinite if it never does. The host asks
+    again at the first step that starts no earlier than 1e-9 s before this time, and a rule should treat that step as
+    being at this time."""
     offload: Sequence[ProgramView] = ()
-    """Programs whose contexts go to host memory now, which ends their pins."""
+    """Programs whose contexts move to host memory now, which ends their pins."""
     bring: Sequence[ProgramView] = ()
-    """Programs whose contexts come back from host memory now, in this order, each if it fits into free blocks."""
+    """Programs whose contexts come back from host memory now, in this order, each only if it fits into free blocks."""
 
 
 def _follows(cls: type, flag: str, base: type, *methods: str) -> None:
-    """Set a flag that says whether a rule overrides any of these methods, so that none is ever ignored.
+    """Set a flag to whether a rule overrides any of these methods, so that no override is ever ignored.
 
     Raises
     ------
     PolicyError
-        If the class sets the flag itself, to the contrary.
+        If the class sets the flag itself and contradicts its methods.
     """
     used = any(getattr(cls, method) is not getattr(base, method) for method in methods)
     if vars(cls).get(flag, used) is not used:
@@ -69,17 +70,18 @@ def _follows(cls: type, flag: str, base: type, *methods: str) -> None:
 
 @dataclass(frozen=True)
 class Order:
-    """Which waiting turn is tried first, and which running turn yields when a block is missing."""
+    """Which waiting turn is tried first, and which running turn is preempted when a block is missing."""
 
     keyed: ClassVar[bool] = False
-    """Whether `key` is overridden. If not, the engine's own queue is left alone: first come first served, preempted
-    turns in front."""
+    """Whether the rule overrides `key`; set automatically. If it does not, the engine keeps its own queue: first come
+    first served, with preempted turns in front."""
     time_varying: ClassVar[bool] = False
-    """True if keys change while nothing happens (ageing), at the times that `next_change_s` tells. Who overrides that
-    need not say so."""
+    """True if keys change while nothing happens (ageing), at the times `next_change_s` returns. Set automatically for a
+    rule that overrides `next_change_s`."""
     sees_cache: ClassVar[bool] = False
     """True asks the host to look up `TurnView.cached_tokens` when a turn arrives."""
     oracle: ClassVar[bool] = False
+    """True for a rule that looks ahead (`ProgramView.foresight`), which runs in the simulator only."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -88,50 +90,50 @@ class Order:
             _follows(cls, "time_varying", Order, "next_change_s")
 
     def key(self, turn: TurnView, now_s: float) -> Any:
-        """Sort key of a waiting turn, smallest first; ties keep the order of arrival."""
+        """Return the sort key of a waiting turn: smallest first, ties in order of arrival."""
         return None
 
     def next_change_s(self, turn: TurnView, now_s: float) -> float:
-        """Tell until when the key of a waiting turn stays as it is now if nothing happens to its program.
+        """Return the time until which a waiting turn's key stays as it is if nothing happens to its program.
 
-        Asked if `time_varying`. The default, `now_s`, has the queue sorted anew at every step.
+        Called only if `time_varying`. The default, `now_s`, makes the host sort the queue again at every step.
         """
         return now_s
 
     def victim(self, running: Sequence[TurnView]) -> int:
-        """Index of the running turn to preempt; `running` is in order of admission and not empty.
+        """Return the index of the running turn to preempt.
 
-        `computed_tokens` of its turns is up to date in the simulator.
+        `running` is in order of admission and not empty; `computed_tokens` of its turns is up to date.
         """
         return len(running) - 1
 
 
 @dataclass(frozen=True)
 class Retention:
-    """What happens to a program's blocks while its tool runs. After its last turn they are always given up."""
+    """What happens to a program's blocks while its tool runs. After the program's last turn they are always freed."""
 
     oracle: ClassVar[bool] = False
     keeps_nothing: ClassVar[bool] = False
-    """True forgets the blocks of a program's last turn as well, instead of leaving them to LRU eviction."""
+    """True evicts the blocks of a program's last turn as well, instead of leaving them cached for LRU eviction."""
     steady: ClassVar[bool] = False
-    """True promises that `pin_to_break` changes its answer only with an event (a turn that arrives, is admitted
-    or ends, a pin that ends), so that the simulator may jump over steps without asking again. In a cluster the
-    event must be one of the same engine: what others add to the history must not turn a refusal into consent."""
+    """True promises that the answer of `pin_to_break` changes only with an event (a turn arrives, is admitted or ends;
+    a pin ends), so the simulator may jump over steps without asking again. In a cluster, only events of the same engine
+    count: what other engines add to the history must not turn a refusal into consent."""
 
     yields_to_growth: ClassVar[bool] = False
-    """True asks `pin_to_break` also when a running turn lacks a block, before any turn is preempted."""
+    """True has `pin_to_break` called also when a running turn lacks a block, before any turn is preempted."""
     outlasts_admission: ClassVar[bool] = False
-    """True keeps a pin while the program's next turn runs, until that turn ends or the pin expires; so if the
-    turn is preempted, its old context stays. By default the pin ends when the turn is admitted."""
+    """True keeps a pin while the program's next turn runs, until that turn ends or the pin expires, so the old context
+    survives if the turn is preempted. By default the pin ends when the turn is admitted."""
     reviews: ClassVar[bool] = False
-    """Whether `review` is overridden."""
+    """Whether the rule overrides `review`; set automatically."""
     offloads: ClassVar[bool] = False
-    """True leaves it to this rule alone what goes to host memory; by default a copy of every context does, and what the
-    rule offloads is kept there before those copies."""
+    """True means that only what this rule offloads goes to host memory. By default every context is copied there, and
+    those copies make way for what the rule offloads."""
     needs_tier: ClassVar[bool] = False
-    """True for a rule that is nothing without host memory below the KV cache."""
+    """True for a rule that makes no sense without host memory below the KV cache."""
     recalls: ClassVar[bool] = False
-    """True has `review` think about contexts that this rule offloaded as well, and wakes an idle engine for them."""
+    """True has `review` called also about contexts that this rule offloaded, and wakes an idle engine for it."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -139,31 +141,32 @@ class Retention:
         _follows(cls, "reviews", Retention, "review")
 
     def at_turn_end(self, program: ProgramView, moment: Moment) -> Decision:
-        """Decide the fate of the blocks of a turn that just ended and is not the program's last."""
+        """Decide what happens to the blocks of a turn that just ended and is not the program's last."""
         return Fate.RELEASE
 
     def pin_to_break(self, pinned: Sequence[ProgramView], head: TurnView, moment: Moment) -> ProgramView | None:
-        """Name the pin to give up because `head` does not fit, or None to let it wait.
+        """Return the program whose pin to break because `head` does not fit, or None to let the head wait.
 
-        `head` is the first waiting turn, or a running one under `yields_to_growth`. `pinned` holds every pinned
-        program but the head's own, in order of arrival, and is not empty. Asked again until the head fits. When
-        nothing runs a refusal would stop the engine for good, so the host then breaks the latest arrival's pin
-        itself.
+        `head` is the first waiting turn or, under `yields_to_growth`, a running turn. `pinned` holds every pinned
+        program except the head's own (and, under `outlasts_admission`, those whose turn runs), in order of arrival, and
+        is not empty. Called repeatedly until the head fits. If nothing runs, None would stop the engine forever, so the
+        host then breaks the pin of the latest arrival anyway.
         """
         return None
 
     def review(self, pinned: Sequence[ProgramView], away: Sequence[ProgramView], moment: Moment) -> Review:
-        """Think again about the contexts of programs whose tools still run: which to give up, offload or bring back.
+        """Reconsider the contexts of programs whose tools still run: which to give up, offload or bring back.
 
         `pinned` holds the programs with a pin, in order of arrival; `away`, under `recalls`, those whose contexts this
-        rule offloaded, in the order in which they went. Asked at the start of every step while there are any. What is
-        brought back is pinned without expiry once it has come; what finds no room is asked about again.
+        rule offloaded, in the order in which they left. Called at the start of every step while either holds any. A
+        context that is brought back is pinned without expiry once it has arrived; one that finds no room is asked about
+        again.
 
-        The simulator jumps over steps until `Review.again_s` unless something happens before, so no answer may change
-        earlier by itself: not with time, nor as running turns grow into free blocks. What this step itself does
-        happens too, be it what was answered here or a pin that breaks for a turn's growth: then the next step asks
-        again. A context that is to come back must not be offloaded again at once: while its blocks are still cached
-        nothing moves, and it would go and come at one instant for ever.
+        Unless something happens, the simulator jumps over the steps before `Review.again_s`, so the answer must not
+        change earlier without an event: neither with time nor as running turns grow into free blocks. What a step does
+        counts as an event, whether it carries out this answer or breaks a pin for a turn's growth; the next step then
+        asks again. Never offload a context right after bringing it back: while its blocks are still cached nothing is
+        copied, and it would leave and return forever at the same instant.
         """
         return Review()
 
@@ -189,11 +192,11 @@ def _check_review(cls: type[Retention]) -> None:
 
 
 LEAST_PERIOD_S: Final = 1e-3
-"""Of a gate: scheduler steps take longer, so a shorter period is a slip, and a run would count its ticks for ever."""
+"""Shortest period of a gate. Scheduler steps take longer, so a shorter one is a slip: it would count ticks forever."""
 
 
 def check_period(period_s: float) -> None:
-    """Refuse a period in which no gate can act.
+    """Refuse a period with which no gate can work.
 
     Raises
     ------
@@ -206,43 +209,44 @@ def check_period(period_s: float) -> None:
 
 
 class Gate:
-    """The acting part of an admission rule. Each engine has its own, so it may remember what it did."""
+    """The part of an admission rule that acts. Each engine has a gate of its own, so a gate may keep state."""
 
     period_s: float | None = None
-    """Seconds between calls of `tick`; None for a gate that acts on events alone."""
+    """Seconds between calls to `tick`; None for a gate that acts on events alone."""
 
     def allows(self, turn: TurnView, moment: Moment) -> bool:
-        """Tell whether this turn may be tried now; a held turn is passed over, not waited for.
+        """Return whether this turn may be tried now; if not, it is held and the queue moves on to the next turn.
 
-        Changes nothing: a turn that may be tried need not fit. Turns of sub-agents may always be, without being asked
-        about: the program that started them was let in, and waits for them.
+        Must not change any state, because a turn that may be tried need not fit. Never called for turns of sub-agents,
+        which may always be tried: the program that started them was let in and waits for them.
         """
         return True
 
     def tick(self, programs: Sequence[ProgramView], moment: Moment) -> None:
-        """Act every `period_s` seconds, at the first scheduler step after they have passed."""
+        """Act once every `period_s` seconds, at the first scheduler step after the period has passed."""
 
     def turn_arrived(self, turn: TurnView, moment: Moment) -> None:
-        """Take note of a turn that enters the queue."""
+        """React to a turn that enters the queue."""
 
     def turn_admitted(self, turn: TurnView, cached_tokens: int, moment: Moment) -> None:
-        """Take note of a turn that enters the batch and hits so many tokens of its prompt in the cache."""
+        """React to a turn that enters the batch, with `cached_tokens` tokens of its prompt found in the cache."""
 
     def turn_ended(self, program: ProgramView, moment: Moment) -> None:
-        """Take note of a turn that ended, before `Retention.at_turn_end`; the program is in a tool call now."""
+        """React to the end of a turn, before `Retention.at_turn_end`; the program is in a tool call now."""
 
     def program_left(self, program: ProgramView) -> None:
-        """Take note of a program that ended or will not be heard of again."""
+        """React to a program that ended or will not be heard from again."""
 
 
 @dataclass(frozen=True)
 class Admission(Gate):
-    """Whether a waiting turn may be tried at all. A rule without memory is its own gate."""
+    """Whether a waiting turn may be tried at all. A rule without state is its own gate."""
 
     gated: ClassVar[bool] = False
-    """Whether `allows` or `start` is overridden. If neither is, everything is admitted and the host never asks."""
+    """Whether the rule overrides `allows` or `start`; set automatically. If not, the host never asks and every turn may
+    be tried."""
     steady: ClassVar[bool] = False
-    """True promises that `allows` changes its answer only with an event or a tick."""
+    """True promises that the answer of `allows` changes only with an event or a tick."""
     oracle: ClassVar[bool] = False
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -250,28 +254,28 @@ class Admission(Gate):
         _follows(cls, "gated", Admission, "allows", "start")
 
     def start(self) -> Gate:
-        """Make the gate of one engine; a rule that remembers something returns an object of its own."""
+        """Make the gate of one engine; a rule that keeps state returns a new object."""
         return self
 
 
 class Router(ABC):
-    """The acting part of a routing rule. Each cluster has its own, so it may remember what it did."""
+    """The part of a routing rule that acts. Each cluster has a router of its own, so a router may keep state."""
 
     @abstractmethod
     def route(self, turn: RoutedTurn, replicas: Sequence[ReplicaView], now_s: float) -> int:
-        """Choose the replica that this turn goes to, by number, once and for all.
+        """Return the number of the replica that this turn goes to; the choice is final.
 
         `replicas` holds those that the turn fits into, in order of number, and is not empty; the program's home
         need not be among them.
         """
 
-    def program_left(self, program_id: str) -> None:  # noqa: B027 (most remember nothing)
-        """Take note of a program that ended."""
+    def program_left(self, program_id: str) -> None:  # noqa: B027 (most keep no state)
+        """React to a program that ended."""
 
 
 @dataclass(frozen=True)
 class Routing(ABC):
-    """Which replica of a cluster a turn goes to. Nobody asks where there is but one."""
+    """Which replica of a cluster a turn goes to. Not asked if there is only one."""
 
     @abstractmethod
     def start(self) -> Router:
@@ -302,7 +306,7 @@ class Policy:
     retention: Retention = Retention()
     admission: Admission = Admission()
     routing: Routing | None = None
-    """None leaves it to whoever sets the cluster up: engines route nothing, so there is no stock behaviour."""
+    """None leaves routing to the settings of the cluster: an engine does not route, so there is no stock behaviour."""
 
     @property
     def oracle(self) -> bool:
@@ -310,7 +314,7 @@ class Policy:
         return self.order.oracle or self.retention.oracle or self.admission.oracle
 
     def describe(self) -> dict[str, str]:
-        """Name and planes with their parameters, as text, for manifests and the command line."""
+        """Return the name, and the planes with their parameters, as text for manifests and the command line."""
         planes = {
             "name": self.name,
             "order": repr(self.order),

@@ -1,7 +1,7 @@
 """Names of planes and presets.
 
-A file in this folder registers what it defines; nothing else has to be edited. Other packages ship theirs
-through the entry point group `continuum_sim.policies` (a module that registers when imported).
+Each file in `rules/` registers what it defines; nothing else has to be edited. Other packages add theirs through the
+entry-point group `continuum_sim.policies`, which names modules that register on import.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PLANES: Mapping[str, Registry[Any]] = {
     "routing": ROUTINGS,
 }
 BASES: Mapping[str, type] = {"order": Order, "retention": Retention, "admission": Admission, "routing": Routing}
-"""What a rule of each plane is."""
+"""Base class of the rules of each plane."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Preset:
 
     @property
     def planes(self) -> tuple[type, ...]:
-        """Classes of its planes; no routing where that is left to the cluster."""
+        """Classes of its planes, without routing if that is left to the cluster."""
         planes: tuple[type, ...] = (self.order, self.retention, self.admission)
         return planes if self.routing is None else (*planes, self.routing)
 
@@ -97,7 +97,7 @@ class Preset:
 
 
 def _same_planes(old: Preset, new: Preset) -> bool:
-    """Whether a notebook made its composition again: one of its own planes stands in both."""
+    """Return whether a notebook cell that makes a preset ran again: both have the same plane defined there."""
     return any(ran_again(getattr(old, plane), getattr(new, plane)) for plane in PLANES)
 
 
@@ -131,7 +131,7 @@ def register_preset(preset: Preset) -> Preset:
 
 
 def find_preset(name: str) -> Preset:
-    """Look a preset up, naming the nearest one if there is none of that name."""
+    """Look up a preset; the error for an unknown name suggests the nearest one."""
     return PRESETS.find(name)
 
 
@@ -149,7 +149,7 @@ def find_plane(plane: str, name: str) -> type:
 
 
 def make_plane(cls: type, settings: Mapping[str, Any]) -> Any:
-    """Build a plane from those of `settings` that are its own."""
+    """Build a plane from those of `settings` that are its parameters."""
     own = {f.name for f in fields(cls)}
     return cls(**{key: value for key, value in settings.items() if key in own})
 

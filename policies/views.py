@@ -26,17 +26,17 @@ def _no_cycles() -> deque[tuple[float, float]]:
 
 @dataclass(frozen=True, slots=True)
 class Foresight:
-    """What only an oracle knows, told when a turn arrives and again when it has ended."""
+    """What only an oracle knows; filled in when a turn arrives and again when it has ended."""
 
     gap_s: float
-    """Seconds from the end of this turn to the arrival of the next one, but for waits that hang on what the policy
-    does: for a tool worker to become free, for sub-agents to end. Without those it is the whole gap."""
+    """Seconds from the end of this turn to the arrival of the next one, without waits that depend on the policy: for a
+    tool worker to become free, or for sub-agents to end. Where there are no such waits it is the whole gap."""
     remaining_turns: int
-    """Turns still to come, the one under way included."""
+    """Turns still to come, including the one under way."""
     remaining_tokens: int
     """Tokens these turns add to the context: new prompt tokens and outputs."""
     remaining_output_tokens: int = 0
-    """Of those, outputs."""
+    """Output tokens among these."""
 
 
 class Pin(NamedTuple):
@@ -49,7 +49,7 @@ class Pin(NamedTuple):
     made_s: float
     """When the pin was made."""
     hit: bool = False
-    """Whether the program's next turn was admitted on it, for pins that last on from there."""
+    """Whether the program's next turn was admitted on this pin; only pins that outlast admission show it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -65,13 +65,13 @@ class ProgramView:
     context_tokens: int = 0
     """Prompt plus output of the latest finished turn."""
     attained_tokens: int = 0
-    """Service received so far: tokens computed for this program, prefill and decode."""
+    """Service received in finished turns: tokens computed for this program, prefill and decode."""
     service_s: float = 0.0
-    """Seconds its turns have spent in the batch, up to the latest end or preemption of one."""
+    """Seconds its turns have spent in the batch, as of the latest end or preemption of a turn."""
     last_service_s: float = 0.0
     """Seconds the latest finished turn spent in the batch."""
     waited_s: float = 0.0
-    """Seconds its turns have spent in the queue, up to the latest admission of one."""
+    """Seconds its turns have spent in the queue, as of the latest admission of a turn."""
     cycles: deque[tuple[float, float]] = field(default_factory=_no_cycles)
     """(seconds in the batch, seconds in the tool) of its latest turns whose tools have returned, oldest first."""
     last_tool: str | None = None
@@ -80,12 +80,13 @@ class ProgramView:
     turn: TurnView | None = None
     """The turn that waits or runs; None in a tool call."""
     parent: str | None = None
-    """Program that started it as a sub-agent, if one did and the host was told: what that one waits for is let in."""
+    """Program that started this one as a sub-agent and waits for it, if the host was told of one. Gates let sub-agents
+    in."""
     paused: bool = False
-    """Whether a gate holds it back until further notice; written by gates alone."""
+    """Whether a gate holds it back until further notice; only gates write this."""
     pin: Pin | None = None
     due_s: float = math.inf
-    """When its tool is expected to have returned, as foretold at the call; written by retention rules alone."""
+    """When its tool is expected to return, as predicted at the call; only retention rules write this."""
     foresight: Foresight | None = None
     """None except under an oracle."""
 
@@ -104,15 +105,15 @@ class TurnView:
     cached_tokens: int = 0
     """Leading prompt tokens found cached when it arrived; looked up only for an order that asks (`sees_cache`)."""
     preempted: bool = False
-    """Whether it ran before, lost its blocks and waits again."""
+    """Whether it was running, lost its blocks and waits again."""
     admitted_s: float | None = None
-    """When it was first scheduled."""
+    """When it was first scheduled; None before that."""
     since_s: float = field(init=False)
     """When it last began to wait or to run."""
     service_s: float = 0.0
     """Seconds it spent in the batch before it was last preempted."""
     computed_tokens: int = 0
-    """Tokens computed for it, as of its last preemption or of the latest choice of a victim."""
+    """Tokens computed for it, as of its last preemption or the latest call of `Order.victim`."""
     held: bool = False
     """Whether a gate ever held it back."""
 
@@ -126,30 +127,30 @@ class TurnView:
 
 
 class TierView(Protocol):
-    """Host memory below the KV cache, and the link to it, which moves one thing after another."""
+    """Host memory below the KV cache, and the link to it, which carries one transfer at a time."""
 
     @property
     def total_blocks(self) -> int:
-        """KV blocks that host memory holds."""
+        """KV blocks for which host memory has room in all."""
 
     @property
     def free_blocks(self) -> int:
-        """Those of them that hold nothing."""
+        """Blocks of host memory that hold nothing."""
 
     @property
     def spare_blocks(self) -> int:
-        """Those that hold nothing, or a copy of a context that the policy did not offload: such copies make way."""
+        """Free blocks, and those with copies of contexts that the policy did not offload: such copies make way."""
 
     @property
     def link_free_s(self) -> float:
-        """When the link has done all it was given."""
+        """When the link will have finished every transfer given to it so far."""
 
     def transfer_s(self, tokens: int) -> float:
-        """Seconds that so many tokens take over the link once it is their turn."""
+        """Return the seconds that a transfer of this many tokens takes, without waiting for earlier ones."""
 
 
 class EngineView(Protocol):
-    """The engine as it is now. `free` follows vLLM: cached blocks that nothing references are free."""
+    """The engine as it is now. `free_blocks` follows vLLM: cached blocks that nothing references are free."""
 
     @property
     def block_size(self) -> int:
@@ -157,11 +158,11 @@ class EngineView(Protocol):
 
     @property
     def total_blocks(self) -> int:
-        """Usable blocks (vLLM's null block is not one of them)."""
+        """Usable blocks, so without vLLM's null block."""
 
     @property
     def free_blocks(self) -> int:
-        """Blocks nothing references, whether they hold reusable KV or not."""
+        """Blocks that nothing references, whether they hold reusable KV or not."""
 
     @property
     def pinned_blocks(self) -> int:
@@ -181,15 +182,18 @@ class EngineView(Protocol):
 
     @property
     def tier(self) -> TierView | None:
-        """Host memory below the KV cache, if there is any."""
+        """Host memory below the KV cache, or None."""
 
     def rebuild_s(self, context_tokens: int) -> float:
-        """Seconds to make a lost context of this many tokens usable again (prefill, or reload if faster)."""
+        """Return the seconds it takes to make a lost context of this many tokens usable again.
+
+        That is the time to prefill it, or to reload it if that is faster.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class RoutedTurn:
-    """A turn at the door of a cluster, as a router in front of the engines sees it."""
+    """A turn that arrives at a cluster, as a router in front of the engines sees it."""
 
     program_id: str
     index: int
@@ -199,11 +203,11 @@ class RoutedTurn:
     kept_tokens: int
     """Leading prompt tokens that repeat the program's latest prompt and output; 0 on its first turn."""
     prefix_id: str | None
-    """A prefix that other programs' prompts begin with as well, or None."""
+    """Identifier of the prefix that this prompt shares with those of other programs, or None."""
     prefix_tokens: int
-    """Leading tokens of this prompt that are of that prefix."""
+    """Leading tokens of this prompt that belong to that prefix."""
     home: int | None
-    """Replica that its program's latest turn went to; None on its first turn."""
+    """Replica that the program's latest turn went to; None on its first turn."""
 
 
 class ReplicaView(Protocol):
@@ -211,33 +215,33 @@ class ReplicaView(Protocol):
 
     @property
     def number(self) -> int:
-        """Which one it is, from 0."""
+        """Number of the replica, counted from 0."""
 
     @property
     def engine(self) -> EngineView:
-        """Its blocks and queues, as up to date as the engine itself sees them."""
+        """Its blocks and queues, as current as the engine's own view of them."""
 
     @property
     def open_programs(self) -> int:
         """Programs that have not ended and whose latest turn went here."""
 
     def cached_tokens(self, turn: RoutedTurn) -> int:
-        """Leading tokens of this prompt whose KV lies here in full blocks, as an engine's cache events tell."""
+        """Return how many leading tokens of the prompt this replica holds in full blocks, going by its cache events."""
 
 
 _SHIFT = (0.5 - EDGE) * 1e-6
 
 
 def instant(value: float) -> float:
-    """A time in seconds, or what follows from times, for sort keys: rounded to about 1e-6 (see `instants`).
+    """Round a time in seconds, or a value computed from times, to about 1e-6 for use in a sort key (see `instants`).
 
-    Sums of step times differ in their last bits, which must not decide who comes first.
+    Sums of step times differ in their last bits, which must not decide the order.
     """
     return round(value + _SHIFT, 6)
 
 
 def used_share(engine: EngineView) -> float:
-    """U: share of the KV blocks that turns or pins hold; cached ones that nothing references are free, as in vLLM."""
+    """Return U, the share of KV blocks that turns or pins hold; unreferenced cached blocks are free, as in vLLM."""
     return (engine.total_blocks - engine.free_blocks) / engine.total_blocks
 
 

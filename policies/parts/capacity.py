@@ -1,4 +1,4 @@
-"""Pausing whole programs so that the contexts of the rest fit: the gate that `thunderagent` and `mori` share."""
+"""A gate that pauses whole programs so that the contexts of the rest fit; `thunderagent` and `mori` share it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from continuum_sim.policies.views import Moment, ProgramView, TurnView
 
 
 class CapacityGate(Gate, ABC):
-    """Keeps the contexts of the programs that are not paused within the KV cache.
+    """Pauses programs so that the contexts of the others fit into the KV cache.
 
-    A program is paused between turns: at once while its tool runs, else when its turn under way has ended (it
-    is marked until then). Its next turn is held until a tick finds room for its context. A new program starts at
-    once while nobody is paused and it fits, else it queues as one paused. Subclasses say how much a program
-    counts and who is paused first. If nothing is active the first in line resumes even if it does not fit.
-    Sub-agents count, but are never paused, as the program that started them waits for them.
+    A program is paused between turns: at once if its tool runs, else when its current turn has ended (it is marked
+    until then). Its next turn is held until a tick finds room for its context. A new program starts at once if no
+    other is paused and it fits; otherwise it is paused and queues with the others. Subclasses say how much a program
+    counts and which is paused first. If no program is active, the first in line resumes even if it does not fit.
+    Sub-agents count but are never paused, because the program that started them waits for them.
     """
 
     def __init__(self, period_s: float, buffer_tokens: int) -> None:
@@ -30,12 +30,12 @@ class CapacityGate(Gate, ABC):
     # What subclasses decide -------------------------------------------------------------------------------
 
     def weight(self, program: ProgramView, now_s: float) -> float:
-        """Share of an active program's context that counts."""
+        """Return the share of an active program's context that counts."""
         return 1.0
 
     @abstractmethod
     def pause_rank(self, program: ProgramView, now_s: float) -> Any:
-        """Sort key of active programs: the first is paused first."""
+        """Return the sort key of an active program; the smallest is paused first."""
 
     # What happens -----------------------------------------------------------------------------------------
 
@@ -44,7 +44,7 @@ class CapacityGate(Gate, ABC):
         return not turn.program.paused
 
     def turn_arrived(self, turn: TurnView, moment: Moment) -> None:
-        """Let a new program start or queue."""
+        """Let a new program start, or pause it."""
         program = turn.program
         if program in self._programs:
             return
@@ -55,25 +55,25 @@ class CapacityGate(Gate, ABC):
         self._programs[program] = None
 
     def turn_ended(self, program: ProgramView, moment: Moment) -> None:
-        """Pause a program that was marked."""
+        """Pause the program if it was marked."""
         if program in self._marked:
             self._marked.discard(program)
             program.paused = True
 
     def program_left(self, program: ProgramView) -> None:
-        """Forget it."""
+        """Forget the program."""
         self._programs.pop(program, None)
         self._marked.discard(program)
 
     def tick(self, programs: Sequence[ProgramView], moment: Moment) -> None:
-        """Resume whoever fits, then pause until the rest fits."""
+        """Resume the programs that fit, then pause programs until the rest fits."""
         self._resume(moment)
         self._pause(moment)
 
     # Capacity ---------------------------------------------------------------------------------------------
 
     def used(self, programs: Iterable[ProgramView], now_s: float) -> float:
-        """Tokens that the active ones of these programs count for, buffers included."""
+        """Return the tokens that the active ones among these programs count for, including buffers."""
         return sum(self._counted(p, now_s) for p in programs if not p.paused)
 
     def _counted(self, program: ProgramView, now_s: float) -> float:
@@ -83,7 +83,7 @@ class CapacityGate(Gate, ABC):
         return context_tokens(program) + self._buffer_tokens
 
     def _resume(self, moment: Moment) -> None:
-        """In order: turns that wait, new programs, programs in a tool call; within each the smallest first."""
+        """Resume programs with a waiting turn, then new ones, then those in tool calls; each group smallest first."""
         paused = [p for p in self._programs if p.paused]
         if not paused:
             return
@@ -100,7 +100,7 @@ class CapacityGate(Gate, ABC):
         used = sum(self._counted(p, now_s) for p in active)
         active = [p for p in active if p.parent is None]
         active.sort(key=lambda p: self.pause_rank(p, now_s))
-        for program in active[:-1]:  # one may always go on
+        for program in active[:-1]:  # the last one always goes on
             if used <= _capacity(moment):
                 break
             used -= self._counted(program, now_s)
@@ -111,7 +111,7 @@ class CapacityGate(Gate, ABC):
 
 
 def context_tokens(program: ProgramView) -> int:
-    """Tokens of context: those of its latest turn, or of the prompt under way where that is longer."""
+    """Return a program's context tokens: those of its latest turn, or of its current prompt if that is longer."""
     prompt = program.turn.prompt_tokens if program.turn is not None else 0
     return max(program.context_tokens, prompt)
 

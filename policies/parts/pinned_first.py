@@ -16,6 +16,6 @@ class PinnedFirst(Order):
     """Preempted first, then programs with a live pin, then program arrival (Continuum, arXiv 2511.02230)."""
 
     def key(self, turn: TurnView, now_s: float) -> Any:
-        """(was not preempted, has no live pin, program arrival, order of first sight)."""
+        """Return (was not preempted, has no live pin, program arrival, order in which programs were first seen)."""
         program = turn.program
         return (not turn.preempted, program.pin is None, program.arrival_s, program.seq)

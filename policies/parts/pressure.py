@@ -1,4 +1,4 @@
-"""When pins yield to a waiting turn that does not fit, and which goes first.
+"""When pins yield to a waiting turn that does not fit, and which pin goes first.
 
 Continuum (arXiv 2511.02230) breaks pins one by one, latest program arrival first, until the head of the queue
 fits. Its text, its section title and its public code differ on *when* that may happen, and the choice decides
@@ -38,7 +38,7 @@ class YieldingPins(Retention):
             raise PolicyError(f"pressure is {self.pressure!r}, expected one of {rules}")
 
     def pin_to_break(self, pinned: Sequence[ProgramView], head: TurnView, moment: Moment) -> ProgramView | None:
-        """Latest arrival, if the pressure rule allows it now."""
+        """Return the program that arrived last, if the pressure rule lets its pin be broken now."""
         latest = pinned[-1]
         if self.pressure == "head" or moment.engine.num_running == 0:
             return latest

@@ -1,4 +1,4 @@
-"""Pins that are only the last in eviction order: anything that needs a block may break them."""
+"""Pins that only come last in eviction order: whatever needs a block may break them."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from continuum_sim.policies.views import Moment, ProgramView, TurnView, instant
 
 @dataclass(frozen=True)
 class SoftPins(Retention):
-    """Retention whose pins yield to every waiting turn that does not fit and to every running one that grows.
+    """Retention whose pins yield to every waiting turn that does not fit and to every running turn that lacks a block.
 
-    A subclass says how long pins last and may choose another victim. Nothing can deadlock on such pins, and no
-    turn is preempted while there are any. The blocks of a broken pin are freed behind all others, so they are
-    evicted last and tail first, as far as the space is needed.
+    A subclass says how long pins last and may change which one is broken first. Such pins cannot cause a deadlock,
+    and no turn is preempted while there are any. The blocks of a broken pin go to the end of the free queue, so they
+    are evicted last, tail first, and only as far as the space is needed.
     """
 
     steady: ClassVar[bool] = True  # never refuses
     yields_to_growth: ClassVar[bool] = True
 
     def pin_to_break(self, pinned: Sequence[ProgramView], head: TurnView, moment: Moment) -> ProgramView | None:
-        """Least recently used context: the one whose turn ended first."""
+        """Return the program with the least recently used context: the one whose turn ended first."""
         return min(pinned, key=_pinned_since)
 
 

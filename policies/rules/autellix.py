@@ -1,4 +1,4 @@
-"""`autellix`: programs that have received least service first, in a multi-level queue (PLAS)."""
+"""`autellix`: programs that have received the least service first, in a multi-level queue (PLAS)."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from continuum_sim.policies.rules.autellix_router import AutellixRouting
 @register_order("autellix")
 @dataclass(frozen=True)
 class Autellix(Order):
-    """Lowest level first, within a level the turn that arrived first.
+    """The level of least service first, and within a level the turn that arrived first.
 
-    A turn enters at the level of the service its program has attained in finished turns (tokens computed, with
-    limits at 2048, 8192 and 32768). It is demoted whenever its own computed tokens carry the sum over a limit,
-    so a long turn sinks while it runs: it is preempted sooner, and then queues lower. Against starvation, a
-    program that has waited `beta` times as long as it was served goes to the top until it is served again.
+    A turn enters at the level of the service that its program has attained in finished turns (tokens computed, with
+    limits at 2048, 8192 and 32768). It is demoted whenever its own computed tokens carry the sum over a limit, so a
+    long turn sinks while it runs: it is preempted sooner and then queues further back. Against starvation, a program
+    that has waited `beta` times as long as it was served goes to the top until it is served again.
     """
 
     time_varying: ClassVar[bool] = True
@@ -47,27 +47,27 @@ class Autellix(Order):
             raise PolicyError(f"beta is {self.beta}, expected more than 0")
 
     def key(self, turn: TurnView, now_s: float) -> Any:
-        """(level, arrival of the turn)."""
+        """Return (level, arrival of the turn)."""
         level = 0 if now_s >= self._promotion_s(turn) else level_of(_service(turn))
         return (level, instant(turn.arrival_s))
 
     def next_change_s(self, turn: TurnView, now_s: float) -> float:
-        """When the turn is promoted."""
+        """Return when the turn will be promoted."""
         promotion_s = self._promotion_s(turn)
         return promotion_s if promotion_s > now_s else math.inf
 
     def victim(self, running: Sequence[TurnView]) -> int:
-        """Turn on the lowest level; of several the one admitted last."""
+        """Return the turn on the level of most service; of several, the one admitted last."""
         return max(range(len(running)), key=lambda at: (level_of(_service(running[at])), at))
 
     def _promotion_s(self, turn: TurnView) -> float:
-        """When waited / served reaches beta if the turn keeps waiting."""
+        """Return when waited / served reaches `beta` if the turn keeps waiting."""
         program = turn.program
         return turn.since_s + (self.beta * program.service_s - program.waited_s) - SAME_INSTANT_S
 
 
 def _service(turn: TurnView) -> int:
-    """Tokens of service that count for the level: finished turns, and this one as far as it ran."""
+    """Return the tokens of service that set the level: those of finished turns, and of this one so far."""
     return turn.program.attained_tokens + turn.computed_tokens
 
 

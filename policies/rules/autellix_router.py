@@ -14,9 +14,9 @@ from continuum_sim.policies.rules.least_loaded import turns_in
 class AutellixRouting(Routing):
     """Turns of at most `short_tokens` prompt tokens go to the least used replica, longer ones to their program's.
 
-    A program gets its replica, the least used then, with its first long turn and keeps it: its short turns go
-    anywhere, since recomputing them costs little. Least used is least turns running and waiting; of equal ones
-    fewest open programs.
+    A program gets the replica that is least used at its first long turn and keeps it; its short turns go anywhere,
+    since recomputing them costs little. Least used means fewest turns running and waiting; ties go to the replica
+    with the fewest open programs.
 
     Source: Autellix (arXiv 2502.13965, NSDI 2026), load balancer, with its 2048 tokens.
     """
@@ -38,7 +38,7 @@ class _Table(Router):
         self._replica_of: dict[str, int] = {}
 
     def route(self, turn: RoutedTurn, replicas: Sequence[ReplicaView], now_s: float) -> int:
-        """Look a long turn's program up; enter it if it is new or no longer fits its replica."""
+        """Look up the replica of a long turn's program; assign one if there is none or the turn does not fit there."""
         if turn.prompt_tokens > self._short_tokens:
             own = self._replica_of.get(turn.program_id)
             if any(replica.number == own for replica in replicas):
@@ -50,5 +50,5 @@ class _Table(Router):
         return chosen
 
     def program_left(self, program_id: str) -> None:
-        """Strike it off."""
+        """Remove the program from the table."""
         self._replica_of.pop(program_id, None)

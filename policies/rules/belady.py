@@ -1,4 +1,4 @@
-"""`belady`: evicts the context that will be needed last, which takes knowing the future."""
+"""`belady`: evicts the context that will be needed last, which requires knowing the future."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from continuum_sim.policies import (
 @register_retention("belady")
 @dataclass(frozen=True)
 class Belady(SoftPins):
-    """Keep every paused context until space is needed, then give up the one whose next use is farthest.
+    """Keep every paused context until space is needed, then give up the one whose next use is farthest away.
 
-    The unit is a context, not a block; of the context given up, the front stays reusable as far as the space is
-    not needed.
+    The unit is a context, not a block; the front of a context that is given up stays reusable until its space is
+    needed.
     """
 
     oracle: ClassVar[bool] = True
@@ -37,12 +37,12 @@ class Belady(SoftPins):
         return PinFor(math.inf)
 
     def pin_to_break(self, pinned: Sequence[ProgramView], head: TurnView, moment: Moment) -> ProgramView | None:
-        """Farthest next use; the latest program on ties."""
+        """Return the program whose next use is farthest away; the latest program on ties."""
         return max(pinned, key=_next_use)
 
 
 def _next_use(program: ProgramView) -> tuple[float, int]:
-    """Arrival of the next turn: ahead during a tool call, past for a turn that waits (first come, first used)."""
+    """Return the next turn's arrival: ahead during a tool call, past if it waits already (first come, first used)."""
     if program.turn is not None:
         return instant(program.turn.arrival_s), program.seq
     assert program.turn_end_s is not None

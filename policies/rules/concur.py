@@ -1,4 +1,4 @@
-"""`concur`: congestion control of the number of active programs by cache pressure."""
+"""`concur`: congestion control on the number of active programs, driven by cache pressure."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Concur(Admission):
         metadata={"help": "used share above which poor hit rates count as congestion", "search": "0.3:0.95"},
     )
     hit_rate: float = field(
-        default=0.2, metadata={"help": "share of prompt tokens found cached that is poor", "search": "0.05:0.9"}
+        default=0.2, metadata={"help": "share of prompt tokens below which hits are poor", "search": "0.05:0.9"}
     )
     period: float = field(default=5.0, metadata={"help": "seconds between updates", "search": "0.5:60:log"})
 
@@ -69,7 +69,7 @@ class Concur(Admission):
 
 
 class _Controller(Window):
-    """The window and what was seen since it last moved."""
+    """The window, and the prompt tokens and hits since it last moved."""
 
     def __init__(self, rule: Concur) -> None:
         super().__init__(rule.window)
@@ -79,7 +79,7 @@ class _Controller(Window):
         self._cached_tokens = 0
 
     def turn_admitted(self, turn: TurnView, cached_tokens: int, moment: Moment) -> None:
-        """Count hits."""
+        """Give the program a place, and count prompt tokens and hits."""
         super().turn_admitted(turn, cached_tokens, moment)
         self._prompt_tokens += turn.prompt_tokens
         self._cached_tokens += cached_tokens

@@ -31,7 +31,7 @@ class LatestProgramYields(PinnedFirst):
     """Queue as `pinned-first`; the running turn of the program that arrived last is preempted first."""
 
     def victim(self, running: Sequence[TurnView]) -> int:
-        """Turn of the latest program; of one program's turns the one admitted last."""
+        """Return the turn of the latest program; of several, the one admitted last."""
         return max(range(len(running)), key=lambda at: (running[at].program.seq, at))
 
 
@@ -41,9 +41,9 @@ class FixedPin(Retention):
     """Pin for `ttl` seconds when the tool's mean duration so far is at most `threshold`, else release.
 
     A tool never seen counts as instant. The pin lasts until the program's next turn has ended, unless it
-    expires while no turn of the program waits. It is broken only when it must: for a waiting turn when nothing
-    runs, for a running one when that runs alone; the pin with the latest expiry goes first. The authors' code
-    breaks one pin a step and tries again in the next, which comes at once as nothing runs; here the step goes on.
+    expires while no turn of the program waits. It is broken only if it must be: for a waiting turn when nothing
+    runs, for a running turn when that runs alone; the pin with the latest expiry goes first. The authors' code
+    breaks one pin per step and tries again in the next, which comes at once as nothing runs; here one step does it all.
     """
 
     steady: ClassVar[bool] = True
@@ -67,7 +67,7 @@ class FixedPin(Retention):
         return PinFor(self.ttl) if mean_s <= self.threshold else Fate.RELEASE
 
     def pin_to_break(self, pinned: Sequence[ProgramView], head: TurnView, moment: Moment) -> ProgramView | None:
-        """Latest expiry, if nothing but the head itself runs."""
+        """Return the program whose pin expires last, if nothing but the head itself runs."""
         if moment.engine.num_running > head.running:
             return None
         return max(pinned, key=_expiry)

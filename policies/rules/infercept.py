@@ -26,21 +26,21 @@ from continuum_sim.policies import (
 from continuum_sim.policies.rules.program_fifo import ProgramFifo
 
 _SOON_S = 1e-6
-"""A tool that has run for so long has wasted something; seconds."""
+"""When no context has wasted anything yet, the rule looks again after this many seconds."""
 
 
 @register_retention("infercept")
 @dataclass(frozen=True, kw_only=True)
 class Infercept(YieldingPins):
-    """Keep a context of C tokens while g·C is at most what discarding it would waste, thought over at every step.
+    """Keep a context of C tokens while g·C is at most what discarding it would waste, reconsidered at every step.
 
-    Waste is memory held idle times time, in token-seconds. g is how long the tool has run so far, the paper's
-    estimate of how long it still will. What is given up stays reusable until evicted.
+    Waste is idle memory times time, in token-seconds. g is how long the tool has run so far, which is the paper's
+    estimate of how long it will still run. A context that is given up stays reusable until evicted.
 
-    With host memory below, the context that wastes most whatever becomes of it, min(g·C, waste of discarding it), is
-    swapped out whenever the link has nothing else to do: swapping wastes nothing as long as it keeps within what the
-    link can move meanwhile. The paper fills that budget step by step, with parts of contexts; here a whole context
-    goes as soon as the one before it has gone, which is the same rate.
+    With host memory, the context with the largest min(g·C, waste of discarding it), which wastes most whether kept or
+    discarded, is swapped out whenever the link is idle: swapping wastes nothing as long as the link can keep up. The
+    paper fills the link's budget step by step with parts of contexts; here a whole context goes as soon as the one
+    before it is done, which is the same rate.
     """
 
     offloads: ClassVar[bool] = True
@@ -61,7 +61,7 @@ class Infercept(YieldingPins):
     def review(self, pinned: Sequence[ProgramView], away: Sequence[ProgramView], moment: Moment) -> Review:
         """Swap out what wastes most, and give up contexts whose tools have run for longer than W/C.
 
-        W grows with the running turns until one of them ends, so no context is given up before the W/C of now.
+        W grows with the running turns until one of them ends, so no context is given up before its present W/C.
         """
         swapped, swap_s = self._swap(pinned, moment)
         give_up, again_s = [], swap_s
@@ -78,12 +78,12 @@ class Infercept(YieldingPins):
         return Review(give_up, again_s, [swapped] if swapped else [])
 
     def expected_s(self, program: ProgramView, moment: Moment) -> float:
-        """g: how long the tool is taken to run on; as long as it has run."""
+        """Return g, how long the tool is expected to run on: as long as it has run so far."""
         assert program.turn_end_s is not None
         return moment.now_s - program.turn_end_s
 
     def _swap(self, pinned: Sequence[ProgramView], moment: Moment) -> tuple[ProgramView | None, float]:
-        """Choose the context to swap out now, and tell when to choose again if nothing happens before."""
+        """Return the context to swap out now, if any, and when to choose again if nothing happens before."""
         tier = moment.engine.tier
         if tier is None:
             return None, math.inf
@@ -99,24 +99,24 @@ class Infercept(YieldingPins):
         return most, moment.now_s  # asked again at the next step, when the link says how long this one takes
 
     def _wasted(self, program: ProgramView, moment: Moment) -> float:
-        """Token-seconds that the better of keeping and discarding a context wastes."""
+        """Return the token-seconds that the better of keeping and discarding a context wastes."""
         keep_s, discard_s = self.expected_s(program, moment), self.worth_s(program.context_tokens, moment.engine)
         return instant(min(keep_s, discard_s) * program.context_tokens)
 
     def worth_s(self, context_tokens: int, engine: EngineView) -> float:
-        """Seconds for which keeping a context wastes no more than discarding it: W_discard / C.
+        """Return for how many seconds keeping a context wastes no more than discarding it: W_discard / C.
 
-        W_discard = T(S)·n(n+1)/2·h + a·h·n·C_run + a·(C − n·h)·C_run: the context comes back in n chunks of h
-        tokens and a last one, each chunk a step of T(S) seconds in which what is back so far sits idle, and each
-        token makes a step a seconds longer for the C_run tokens of the turns that run. h = max(S − tokens in
-        flight, 1), n = ⌈C/h⌉ − 1; every running turn counts as one token in flight. T and a, the seconds a step
-        takes and those it grows by per token, are read off the time to prefill S and S/2 tokens.
+        W_discard = T(S)·n(n+1)/2·h + a·h·n·C_run + a·(C − n·h)·C_run. The context is recomputed in n chunks of h
+        tokens and a last one. Each chunk is a step of T(S) seconds in which what is back so far sits idle, and each
+        token makes a step `a` seconds longer, which the C_run tokens of the running turns spend waiting.
+        h = max(S − tokens in flight, 1), n = ⌈C/h⌉ − 1; every running turn counts as one token in flight. T(S), the
+        seconds of a step, and a, its growth per token, are derived from the times to prefill S and S/2 tokens.
         """
         if not context_tokens:
             return 0.0
         saturated_s = engine.rebuild_s(self.saturation)
         half = max(self.saturation // 2, 1)
-        # A quadratic fitted to times that hardly grow may fall here; a token never makes a step shorter.
+        # A quadratic fitted to times that hardly grow may decrease here, but a token never makes a step shorter.
         per_token_s = max(0.0, (saturated_s - engine.rebuild_s(self.saturation - half)) / half)
         running_tokens = (engine.total_blocks - engine.free_blocks - engine.pinned_blocks) * engine.block_size
         chunk = max(self.saturation - engine.num_running, 1)
@@ -129,7 +129,7 @@ class Infercept(YieldingPins):
 @register_retention("infercept-oracle")
 @dataclass(frozen=True, kw_only=True)
 class InferceptOracle(Infercept):
-    """As `infercept`, with the true time until the tool returns for g."""
+    """As `infercept`, but g is the true time until the tool returns."""
 
     oracle: ClassVar[bool] = True
 
@@ -139,13 +139,13 @@ class InferceptOracle(Infercept):
         return PinFor(math.inf) if keep else Fate.RELEASE
 
     def review(self, pinned: Sequence[ProgramView], away: Sequence[ProgramView], moment: Moment) -> Review:
-        """Swap out what wastes most, and give up contexts whose remaining gap is not worth it (any more)."""
+        """Swap out what wastes most, and give up contexts not worth keeping for the rest of their gap."""
         swapped, again_s = self._swap(pinned, moment)
         give_up = [p for p in pinned if p is not swapped and not self._worth(p, moment)]
         return Review(give_up, again_s, [swapped] if swapped else [])
 
     def expected_s(self, program: ProgramView, moment: Moment) -> float:
-        """g: how long the tool still runs."""
+        """Return g, how long the tool will still run."""
         if program.foresight is None or program.turn_end_s is None:
             return math.inf
         return program.turn_end_s + program.foresight.gap_s - moment.now_s
@@ -157,8 +157,8 @@ class InferceptOracle(Infercept):
 
 _RULE = (
     "Keeps a paused context of C tokens while g·C is at most the token-seconds that discarding and recomputing it in "
-    "chunks would waste, thought over at every step; g is {}. Waiting turns: preempted first, then program arrival. "
-    "With host memory below (--dram-gb), what wastes most is swapped out whenever the link to it is idle."
+    "chunks would waste, reconsidered at every step; g is {}. Waiting turns: preempted first, then program arrival. "
+    "With host memory (--dram-gb), what wastes most is swapped out whenever the link to it is idle."
 )
 _SOURCE = "InferCept (arXiv 2402.01869, ICML 2024), min-waste interception"
 

@@ -35,7 +35,7 @@ class RemainingPrefill(Order):
     sees_cache: ClassVar[bool] = True
 
     def key(self, turn: TurnView, now_s: float) -> Any:
-        """(was not preempted, level with limits 2048, 8192 and 32768 tokens, arrival of the turn)."""
+        """Return (was not preempted, level with limits 2048, 8192 and 32768 tokens, arrival of the turn)."""
         remaining = turn.prompt_tokens - turn.cached_tokens
         return (not turn.preempted, level_of(remaining), instant(turn.arrival_s))
 
@@ -52,9 +52,9 @@ class Mars(Admission):
 
     window: int = field(default=30, metadata={"help": "active programs at the start", "search": "1:64:log"})
     increase: float = field(
-        default=1.0, metadata={"help": "programs added while nothing is overloaded", "search": "0.5:16:log"}
+        default=1.0, metadata={"help": "programs added while there is no overload", "search": "0.5:16:log"}
     )
-    decrease: float = field(default=0.7, metadata={"help": "factor while something is", "search": "0.1:0.9"})
+    decrease: float = field(default=0.7, metadata={"help": "factor during overload", "search": "0.1:0.9"})
     overload: float = field(
         default=0.90, metadata={"help": "used share of KV blocks at which overload begins", "search": "0.7:1"}
     )
@@ -80,7 +80,7 @@ class Mars(Admission):
 
 
 class _Controller(Window):
-    """The window and whether memory is overloaded."""
+    """The window, and whether memory is overloaded."""
 
     def __init__(self, rule: Mars) -> None:
         super().__init__(rule.window)

@@ -29,7 +29,7 @@ from continuum_sim.policies.parts.capacity import check_capacity
 
 
 def idleness(program: ProgramView, now_s: float) -> float:
-    """ι = acting / (acting + reasoning) seconds over the latest 5 turns and the tool call under way; 0 at first.
+    """Return ι = acting / (acting + reasoning) seconds over the latest 5 turns and the current tool call; 0 at first.
 
     Reasoning is time in the batch; time in a queue counts for neither (arXiv 2606.00866, section 4.2).
     """
@@ -49,9 +49,9 @@ def idleness(program: ProgramView, now_s: float) -> float:
 class Mori(Admission):
     """Every `period` seconds, demote the most idle programs until the contexts of the others fit.
 
-    Of equally idle programs those in a tool call go first; one whose turn waits or runs goes when that turn has
-    ended. A demoted program comes back when there is room: those with a turn that waits first, then new ones,
-    then those in tool calls, each smallest context first. Nobody is moved while everybody fits.
+    Among equally idle programs, those in a tool call go first; one whose turn waits or runs goes when that turn has
+    ended. Demoted programs come back when there is room: those with a waiting turn first, then new ones, then those
+    in tool calls, each group smallest context first. None is moved while all fit.
     """
 
     steady: ClassVar[bool] = True
@@ -71,30 +71,30 @@ class Mori(Admission):
 
 class _Controller(CapacityGate):
     def pause_rank(self, program: ProgramView, now_s: float) -> Any:
-        """Most idle first, then those in tool calls, then the latest."""
+        """Put the most idle first, then those in tool calls, then the latest."""
         return (-idleness(program, now_s), program.turn is not None, -program.seq)
 
 
 @register_retention("busiest")
 @dataclass(frozen=True)
 class Busiest(SoftPins):
-    """Keep the contexts of programs that no gate has paused, last in eviction order, the busiest to the end.
+    """Keep the contexts of programs that no gate has paused: last in eviction order, the busiest at the very end.
 
-    Those of paused programs have their place in host memory while there is room, the busiest first, and come back when
-    their programs are paused no longer: at once while a tool runs, else as the turn that waits is let in.
+    Contexts of programs that a gate has paused go to host memory while there is room, the busiest first, and come back
+    when the gate resumes their programs: at once if a tool runs, else when the waiting turn is let in.
     """
 
     recalls: ClassVar[bool] = True
 
     def at_turn_end(self, program: ProgramView, moment: Moment) -> Decision:
-        """Keep without expiry, unless the program is paused with this turn."""
+        """Keep without expiry, unless the end of this turn pauses the program."""
         if not program.paused:
             return PinFor(math.inf)
         blocks = program.context_tokens // moment.engine.block_size
         return Fate.OFFLOAD if blocks <= _room_blocks(moment) else Fate.RELEASE
 
     def review(self, pinned: Sequence[ProgramView], away: Sequence[ProgramView], moment: Moment) -> Review:
-        """Send the contexts of programs paused since to host memory, or give them up; bring back those of others."""
+        """Offload or give up the contexts of programs paused since; bring back those of programs no longer paused."""
         paused = [p for p in pinned if p.paused]
         room = _room_blocks(moment)
         down: dict[ProgramView, None] = {}
@@ -110,7 +110,7 @@ class Busiest(SoftPins):
         )
 
     def pin_to_break(self, pinned: Sequence[ProgramView], head: TurnView, moment: Moment) -> ProgramView | None:
-        """Most idle program, the latest on ties."""
+        """Return the most idle program; the latest on ties."""
         return max(pinned, key=lambda p: (idleness(p, moment.now_s), p.seq))
 
 
@@ -123,8 +123,8 @@ register_preset(
         name="mori",
         rule="Every `period` seconds ranks programs by idleness = acting / (acting + reasoning) of 5 turns and demotes "
         "the most idle until the rest fits: their contexts go to host memory (--dram-gb) while there is room, else "
-        "they are given up, and their turns wait. Promoted, they are brought back. The others' contexts are last in "
-        "eviction order, the busiest to the end.",
+        "they are given up, and their turns wait. On promotion they are brought back. The others' contexts are last in "
+        "eviction order, the busiest at the very end.",
         source="MORI (arXiv 2606.00866), its GPU, CPU and waiting queues",
         retention=Busiest,
         admission=Mori,

@@ -1,4 +1,4 @@
-"""`oracle-srpt`: shortest remaining work first, which takes knowing how much remains."""
+"""`oracle-srpt`: shortest remaining work first, which requires knowing how much remains."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from continuum_sim.policies import Order, PolicyError, Preset, TurnView, registe
 @register_order("oracle-srpt")
 @dataclass(frozen=True)
 class OracleSrpt(Order):
-    """Least remaining work first; the running turn with most of it is preempted first.
+    """Least remaining work first; the running turn with the most remaining work is preempted first.
 
-    Work is counted in tokens of the program's remaining turns, the waiting one included: new prompt tokens plus
+    Work is counted in tokens of the program's remaining turns, including the waiting one: new prompt tokens plus
     `output_weight` times the output tokens.
     """
 
@@ -30,16 +30,16 @@ class OracleSrpt(Order):
             raise PolicyError(f"output_weight is {self.output_weight}, expected a finite number, 0 or more")
 
     def key(self, turn: TurnView, now_s: float) -> Any:
-        """(remaining work, program arrival, order of first sight)."""
+        """Return (remaining work, program arrival, order in which programs were first seen)."""
         program = turn.program
         return (self.work(turn), program.arrival_s, program.seq)
 
     def victim(self, running: Sequence[TurnView]) -> int:
-        """Turn of the program with most work left; the one admitted last on ties."""
+        """Return the turn of the program with the most work left; the one admitted last on ties."""
         return max(range(len(running)), key=lambda at: (self.work(running[at]), at))
 
     def work(self, turn: TurnView) -> float:
-        """Tokens that remain from the arrival of this turn on, outputs weighted."""
+        """Return the tokens that remain from the arrival of this turn on, with outputs weighted."""
         foresight = turn.program.foresight
         if foresight is None:
             return 0.0

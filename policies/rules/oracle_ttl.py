@@ -27,7 +27,7 @@ class OracleTtl(YieldingPins):
     oracle: ClassVar[bool] = True
 
     def at_turn_end(self, program: ProgramView, moment: Moment) -> Decision:
-        """Pin for the gap if gap < T̄·η + R(C), the benefit that `ttl` weighs too; else release."""
+        """Pin for the gap if gap < T̄·η + R(C), the same benefit as in `ttl`; else release."""
         if program.foresight is None:
             return Fate.RELEASE
         history = moment.history

@@ -14,20 +14,20 @@ INDEXES = ("routed", "events")
 @register_routing("prefix-aware")
 @dataclass(frozen=True)
 class PrefixAware(Routing):
-    """Turns go to the replica that holds the longest prefix of the prompt, if it is more than `match` of it.
+    """Turns go to the replica that holds the longest prefix of the prompt, if that is more than `match` of the prompt.
 
     Otherwise, and whenever the longest queue (running and waiting) exceeds the shortest by more than `balance_abs`
-    turns and is more than `balance_rel` times as long, they go to the shortest queue; of equal ones to the replica
-    with fewest open programs. What a replica holds is read from the prompts sent there (`index=routed`, which never
-    hears of evictions) or from its cache events (`index=events`, which knows).
+    turns and is more than `balance_rel` times as long, they go to the shortest queue; ties go to the replica with the
+    fewest open programs. What a replica holds is inferred from the prompts sent there (`index=routed`, which never
+    learns of evictions) or read from its cache events (`index=events`, which do report them).
 
     Source: `cache_aware` of the SGLang router, with its defaults (docs of lightseekorg/smg: 0.3, 64, 1.5);
-    `prefixaware` of the vLLM production stack; approximate and precise prefix scorers of llm-d. SGLang fills up the
-    smallest index where no prefix matches, and bounds the index; this one is not bounded.
+    `prefixaware` of the vLLM production stack; approximate and precise prefix scorers of llm-d. If no prefix matches,
+    SGLang chooses the replica with the smallest index; its index is bounded, and this one is not.
     """
 
     index: str = field(default="routed", metadata={"help": "routed: prompts sent before; events: what is cached now"})
-    match: float = field(default=0.3, metadata={"help": "share of the prompt from which a prefix decides"})
+    match: float = field(default=0.3, metadata={"help": "share of the prompt above which a prefix decides"})
     balance_abs: int = field(default=64, metadata={"help": "turns by which queues may differ"})
     balance_rel: float = field(default=1.5, metadata={"help": "ratio by which queues may differ"})
 
@@ -50,12 +50,12 @@ class _PrefixAware(Router):
     def __init__(self, rule: PrefixAware) -> None:
         self._rule = rule
         self._sent: dict[str, dict[int, int]] = {}
-        """Program to replica to the leading tokens of its latest prompt that were sent there."""
+        """Program -> replica -> how many leading tokens of its latest prompt were sent there."""
         self._shared: dict[str, dict[int, int]] = {}
-        """The same of prefixes that programs share; these outlast the programs."""
+        """The same for prefixes that programs share; these entries outlast the programs."""
 
     def route(self, turn: RoutedTurn, replicas: Sequence[ReplicaView], now_s: float) -> int:
-        """Balance if need be, else go by the longest match; of equal ones to the shortest queue."""
+        """Balance if necessary, else follow the longest match; ties go to the shortest queue."""
         rule = self._rule
         queues = [turns_in(replica) for replica in replicas]
         longest, shortest = max(queues), min(queues)
@@ -73,11 +73,11 @@ class _PrefixAware(Router):
         return chosen
 
     def program_left(self, program_id: str) -> None:
-        """Forget its prompts: no other program begins with them."""
+        """Forget the program's prompts: no other program begins with them."""
         self._sent.pop(program_id, None)
 
     def _matched(self, turn: RoutedTurn, replicas: Sequence[ReplicaView]) -> list[int]:
-        """Leading prompt tokens that each replica holds, as far as the index knows."""
+        """Return how many leading prompt tokens each replica holds, as far as the index knows."""
         if self._rule.index == "events":
             return [replica.cached_tokens(turn) for replica in replicas]
         sent = self._sent.setdefault(turn.program_id, {})

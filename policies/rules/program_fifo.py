@@ -14,7 +14,7 @@ class ProgramFifo(Order):
     """Preempted turns first, then by program arrival."""
 
     def key(self, turn: TurnView, now_s: float) -> Any:
-        """(was not preempted, program arrival, order of first sight)."""
+        """Return (was not preempted, program arrival, order in which programs were first seen)."""
         program = turn.program
         return (not turn.preempted, program.arrival_s, program.seq)
 

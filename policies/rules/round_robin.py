@@ -1,4 +1,4 @@
-"""`round-robin`: every turn to the next replica."""
+"""`round-robin`: every turn goes to the next replica."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from continuum_sim.policies import ReplicaView, RoutedTurn, Router, Routing, reg
 @register_routing("round-robin")
 @dataclass(frozen=True)
 class RoundRobin(Routing):
-    """Turns go to the replicas in turn, whatever program they belong to; one that a turn does not fit is skipped.
+    """Turns go to each replica in rotation, whatever program they belong to; one that a turn does not fit is skipped.
 
     Source: `roundrobin` of the vLLM production stack, `round_robin` of the SGLang and vLLM routers.
     """
@@ -26,7 +26,7 @@ class _Turntable(Router):
         self._next = 0
 
     def route(self, turn: RoutedTurn, replicas: Sequence[ReplicaView], now_s: float) -> int:
-        """Go to the first replica at or after the one whose turn it is."""
+        """Choose the first replica from the next in rotation on."""
         chosen = next((r.number for r in replicas if r.number >= self._next), replicas[0].number)
         self._next = chosen + 1
         return chosen

@@ -26,7 +26,7 @@ from continuum_sim.policies import (
 from continuum_sim.policies.rules.saga_placement import SagaPlacement
 
 _MIN_RECORDS = 2
-"""Calls of a tool from which it has a spread of its own; before, all tools stand in for it."""
+"""Recorded calls that a tool needs for a log-normal of its own; with fewer, all tools stand in for it."""
 _NORMAL = NormalDist()
 
 
@@ -35,10 +35,10 @@ _NORMAL = NormalDist()
 class Saga(SoftPins):
     """Keep a context for τ = min(cap, p95(tool) · (1 − 0.5·clip((U − 0.7) / 0.2, 0, 1))) seconds.
 
-    p95 is of a log-normal fitted to the tool's durations so far, U the used share of KV blocks. When space is
-    needed the context with the highest score goes first: 0.3·idle/max + 0.5·(1 − p_reuse) + 0.2·size/max, with
+    p95 is that of a log-normal fitted to the tool's durations so far, U the used share of KV blocks. When space is
+    needed, the context with the highest score goes first: 0.3·idle/max + 0.5·(1 − p_reuse) + 0.2·size/max, with
     idle the seconds since its turn ended, size its blocks, and the maxima over all kept contexts. p_reuse, which
-    the paper reads off its execution graphs, is here the probability that the tool returns before τ, given that
+    the paper takes from its execution graphs, is here the probability that the tool returns before τ, given that
     it has not returned yet, under the same log-normal; it is 1 for a context whose turn waits.
     """
 
@@ -61,7 +61,7 @@ class Saga(SoftPins):
                 raise PolicyError(f"{name} is {value}, expected a finite number, 0 or more")
 
     def at_turn_end(self, program: ProgramView, moment: Moment) -> Decision:
-        """Keep for τ; release while no tool has returned twice."""
+        """Keep for τ; release until two tool calls have been recorded."""
         durations = _durations(program, moment)
         if durations is None:
             return Fate.RELEASE
@@ -70,7 +70,7 @@ class Saga(SoftPins):
         return PinFor(min(self.cap, math.exp(mean + sigma * _NORMAL.inv_cdf(self.quantile)) * (1 - shorten)))
 
     def pin_to_break(self, pinned: Sequence[ProgramView], head: TurnView, moment: Moment) -> ProgramView | None:
-        """Highest score; the latest program on ties."""
+        """Return the program with the highest score; the latest on ties."""
         now_s = moment.now_s
         longest_s = max(_idle_s(p, now_s) for p in pinned) or 1.0
         largest = max(_blocks(p) for p in pinned) or 1
@@ -85,7 +85,7 @@ class Saga(SoftPins):
 
 
 def p_reuse(program: ProgramView, moment: Moment) -> float:
-    """P(tool returns before the pin expires | not returned yet), by a log-normal of the tool's durations."""
+    """Return P(tool returns before the pin expires | not returned yet), by a log-normal of the tool's durations."""
     durations = _durations(program, moment)
     if program.turn is not None or program.pin is None:
         return 1.0
@@ -98,7 +98,7 @@ def p_reuse(program: ProgramView, moment: Moment) -> float:
 
 
 def _share_within(durations: Durations, seconds: float) -> float:
-    """P(duration ≤ seconds) under the fitted log-normal."""
+    """Return P(duration ≤ seconds) under the fitted log-normal."""
     if seconds <= 0:
         return 0.0
     if seconds == math.inf:

@@ -12,14 +12,14 @@ from continuum_sim.policies.rules.least_loaded import roomiest
 @register_routing("session-affinity")
 @dataclass(frozen=True)
 class SessionAffinity(Routing, Router):
-    """A program starts where there are fewest programs for the memory, and its turns follow it there.
+    """A program starts on the replica with the fewest programs for its memory, and its later turns go there too.
 
-    It moves when its home cannot hold the turn at all, and when more than `queue` turns wait at home while elsewhere
-    nobody waits and free blocks suffice for the whole prompt.
+    It moves if its home cannot hold the turn at all, or if more than `queue` turns wait at home while another replica
+    has none waiting and enough free blocks for the whole prompt.
 
     Source: the session routers of the vLLM production stack and of the SGLang router (`manual`), which place by hash
-    or at random; Continuum (arXiv 2511.02230) keeps a program on one replica. The capacity fallback is ours, and so
-    is the 4 (measured: docs/clusters.md).
+    or at random; Continuum (arXiv 2511.02230) keeps a program on one replica. The capacity fallback and the default
+    of 4 are ours (measured: docs/clusters.md).
     """
 
     queue: int | None = field(
@@ -31,11 +31,11 @@ class SessionAffinity(Routing, Router):
             raise PolicyError(f"queue is {self.queue}, expected a number of turns, 0 or more, or none")
 
     def start(self) -> Router:
-        """It remembers nothing: where a program is, it is told."""
+        """Return the rule itself, which keeps no state: a turn says where its program's home is."""
         return self
 
     def route(self, turn: RoutedTurn, replicas: Sequence[ReplicaView], now_s: float) -> int:
-        """Stay at home unless that is out of the question."""
+        """Stay at home unless the program has to move."""
         home = next((r for r in replicas if r.number == turn.home), None)
         if home is None:
             return roomiest(replicas).number

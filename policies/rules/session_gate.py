@@ -23,7 +23,7 @@ class SessionGate(Admission):
             raise PolicyError(f"limit is {self.limit}, expected at least 1 program")
 
     def start(self) -> Gate:
-        """Make a window that never moves."""
+        """Make a window of fixed size."""
         return Window(self.limit)
 
 

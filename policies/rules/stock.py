@@ -33,7 +33,7 @@ class Evict(Retention):
     keeps_nothing: ClassVar[bool] = True
 
     def at_turn_end(self, program: ProgramView, moment: Moment) -> Decision:
-        """Evict, whatever the program."""
+        """Evict, whatever program it is."""
         return Fate.EVICT
 
 

@@ -23,10 +23,10 @@ from continuum_sim.policies.parts.capacity import check_capacity, context_tokens
 class ThunderAgent(Admission):
     """Every `period` seconds, resume programs that fit and pause programs until the rest fits.
 
-    A program whose turn waits or runs counts with its whole context, one in a tool call with C · 2^(−s / half_life)
-    after s seconds of it, and each with `buffer_tokens` on top. Paused first: programs in tool calls, smallest
-    context first; then the others, smallest first, as soon as their turn ends. Resumed first: programs with a
-    turn that waits, then new ones, then those in tool calls, each smallest first, while they fit.
+    A program whose turn waits or runs counts with its whole context C, one that has been in a tool call for s seconds
+    with C · 2^(−s / half_life), each plus `buffer_tokens`. Programs in tool calls are paused first, smallest context
+    first; then the others, smallest first, as soon as their turn ends. While they fit, programs with a waiting turn
+    resume first, then new ones, then those in tool calls, each group smallest first.
     """
 
     steady: ClassVar[bool] = True
@@ -58,13 +58,13 @@ class _Controller(CapacityGate):
         self._rule = rule
 
     def weight(self, program: ProgramView, now_s: float) -> float:
-        """1, halved every `half_life` seconds of a tool call."""
+        """Return 1, halved for every `half_life` seconds of a tool call."""
         if program.turn_end_s is None:
             return 1.0
         return float(2.0 ** (-(now_s - program.turn_end_s) / self._rule.half_life))
 
     def pause_rank(self, program: ProgramView, now_s: float) -> Any:
-        """Tool calls first, then smallest context."""
+        """Put programs in tool calls first, then the smallest context."""
         return (program.turn is not None, context_tokens(program), program.seq)
 
 

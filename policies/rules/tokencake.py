@@ -1,4 +1,4 @@
-"""`tokencake`: contexts of paused programs go to host memory where that lets waiting work in."""
+"""`tokencake`: contexts of paused programs go to host memory when that lets a waiting turn in."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from continuum_sim.policies import (
 
 _EARLY_S = 0.1
 _EARLY = 1.25
-"""A context is brought back so many seconds, or transfers of it, before its tool is expected to return, whichever is
-the longer (arXiv 2510.18586)."""
+"""A context is brought back this many seconds, or this many times its transfer time, before its tool is expected to
+return, whichever is longer (arXiv 2510.18586)."""
 
 
 @register_retention("tokencake")
@@ -33,11 +33,11 @@ the longer (arXiv 2510.18586)."""
 class Tokencake(SoftPins):
     """Keep the context of a paused program on the GPU as long as nobody needs its room, and offload it when that pays.
 
-    It pays while a turn waits that does not fit and would fit into the freed blocks, host memory has room, and the
-    tool is expected to run on for longer than the way to host memory and back takes, by a margin. The expectation,
-    made at the call, is the mean of the tool so far (of all tools before its first call). Shortly before the tool is
-    expected to return the context is brought back, into blocks that are free then; from then on it does not go, even
-    if a small margin would let it: it would take the blocks again that it freed, before the turn that waits.
+    It pays if a waiting turn does not fit but would fit into the freed blocks, host memory has room, and the tool is
+    expected to run on for longer than the transfers there and back take, by a margin. The expectation is made at the
+    call: the tool's mean duration so far (that of all tools before its first call). Shortly before the tool is expected
+    to return, the context is brought back into free blocks. From then on it is not offloaded again, even if a small
+    margin would allow it: it would retake the blocks it had freed ahead of the waiting turn.
     """
 
     offloads: ClassVar[bool] = True
@@ -45,7 +45,7 @@ class Tokencake(SoftPins):
     needs_tier: ClassVar[bool] = True
 
     margin: float = field(
-        default=0.1, metadata={"help": "seconds that a tool must be expected to outlast the transfers by"}
+        default=0.1, metadata={"help": "seconds by which a tool must be expected to outlast the transfers"}
     )
 
     def __post_init__(self) -> None:
@@ -53,13 +53,13 @@ class Tokencake(SoftPins):
             raise PolicyError(f"margin is {self.margin}, expected a finite number of seconds, 0 or more")
 
     def at_turn_end(self, program: ProgramView, moment: Moment) -> Decision:
-        """Keep without expiry; the next step thinks about it."""
+        """Keep without expiry, and predict the tool's return; the next step reviews the context."""
         own = moment.history.of_tool(program.last_tool)
         program.due_s = moment.now_s + (own if len(own) else moment.history.all_tools).mean_s()
         return PinFor(math.inf)
 
     def review(self, pinned: Sequence[ProgramView], away: Sequence[ProgramView], moment: Moment) -> Review:
-        """Offload contexts while that lets a waiting turn in, and bring others back in time."""
+        """Offload contexts if that lets a waiting turn in, and bring others back in time."""
         tier = moment.engine.tier
         if tier is None:
             return Review()
@@ -70,14 +70,17 @@ class Tokencake(SoftPins):
     def _offload(
         self, pinned: Sequence[ProgramView], tier: TierView, moment: Moment
     ) -> tuple[list[ProgramView], float]:
-        """Longest expected pause first, until the shortest waiting turn fits; with when this may change."""
+        """Return what to offload so that the shortest waiting turn fits, and when this may change.
+
+        The longest expected pause goes first.
+        """
         engine = moment.engine
         if not pinned or not engine.num_waiting:
             return [], math.inf
         needed = -(-engine.shortest_waiting_tokens // engine.block_size)
         free, room = engine.free_blocks, tier.free_blocks
         if needed <= free:
-            return [], moment.now_s  # it may be admitted in this step, or not; and running turns grow
+            return [], moment.now_s  # it may or may not be admitted in this step, and running turns grow
         pays_s = {p: 2 * tier.transfer_s(p.context_tokens) + self.margin for p in pinned}
         until_s = {p: p.due_s - max(pays_s[p], _early_s(p, tier)) - SAME_INSTANT_S for p in pinned}
         candidates = [p for p in pinned if moment.now_s < until_s[p]]
@@ -96,7 +99,7 @@ class Tokencake(SoftPins):
 
 
 def _due_back(away: Sequence[ProgramView], tier: TierView, moment: Moment) -> tuple[list[ProgramView], float]:
-    """Contexts whose tools are expected to return shortly, the first to return first; with when the next one is due."""
+    """Return the contexts whose tools are expected back shortly, earliest first, and when the next one is due."""
     at_s = {p: p.due_s - _early_s(p, tier) for p in away}
     due = [p for p in away if moment.now_s >= at_s[p] - SAME_INSTANT_S]
     later = (at_s[p] for p in away if p not in due)
@@ -104,7 +107,7 @@ def _due_back(away: Sequence[ProgramView], tier: TierView, moment: Moment) -> tu
 
 
 def _early_s(program: ProgramView, tier: TierView) -> float:
-    """Seconds before the tool's expected return at which to begin."""
+    """Return how many seconds before the tool's expected return to begin."""
     return max(_EARLY_S, _EARLY * tier.transfer_s(program.context_tokens))
 
 

@@ -31,9 +31,9 @@ class Ttl(YieldingPins):
 
     τ* = argmax over τ in {0} ∪ {recorded durations of the tool} of P(τ)·(T̄·η + R(C)) − τ, where P(τ) is the
     share of recorded durations not above τ, T̄ the mean wait of recent turns that came back unpinned, η how
-    well turns done foretell turns left, and R(C) the seconds to rebuild the whole context. Ties go to the
-    smallest τ. With at most `cold_start` records in all, τ = ln(T̄ + R(C)) where that is positive; with at most
-    that many of this tool, the durations of all tools stand in for its own.
+    well turns done predict turns left, and R(C) the seconds to rebuild the whole context. Ties go to the
+    smallest τ. With at most `cold_start` records in all, τ = ln(T̄ + R(C)) if that is positive, else 0; with at
+    most that many of this tool, the durations of all tools stand in for its own.
     """
 
     cold_start: int = field(
@@ -57,12 +57,12 @@ class Ttl(YieldingPins):
         return PinFor(self.best_s(own if len(own) > self.cold_start else history.all_tools, benefit_s))
 
     def best_s(self, durations: Durations, benefit_s: float) -> float:
-        """τ* of Eq. 2 for these durations."""
+        """Return τ* of Eq. 2 for these durations."""
         return best_ttl_s(durations, benefit_s)
 
 
 def best_ttl_s(durations: Durations, benefit_s: float) -> float:
-    """τ in {0} ∪ durations with the largest P(τ)·benefit − τ; the smallest one on ties (Eq. 2)."""
+    """Return the τ in {0} ∪ durations with the largest P(τ)·benefit − τ; the smallest one on ties (Eq. 2)."""
     if not len(durations):
         return 0.0
     values_s = durations.values_s
@@ -70,7 +70,7 @@ def best_ttl_s(durations: Durations, benefit_s: float) -> float:
 
 
 def smallest_best_s(values_s: npt.NDArray[np.float64], gain_s: npt.NDArray[np.float64]) -> float:
-    """Value of the largest of at least one gain, 0 (which gains nothing) included; the smallest value on ties."""
+    """Return the value with the largest of at least one gain, the smallest on ties; 0 if no gain is positive."""
     best = int(gain_s.argmax())
     most_s = gain_s.item(best)
     first = int((gain_s[: best + 1] >= most_s - SAME_INSTANT_S).argmax())

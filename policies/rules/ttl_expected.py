@@ -20,16 +20,16 @@ class TtlExpected(Ttl):
     """
 
     def best_s(self, durations: Durations, benefit_s: float) -> float:
-        """τ* for these durations."""
+        """Return τ* for these durations."""
         return best_expected_ttl_s(durations, benefit_s)
 
 
 def best_expected_ttl_s(durations: Durations, benefit_s: float) -> float:
-    """τ in {0} ∪ durations with the largest P(τ)·benefit − E[min(duration, τ)]; the smallest one on ties."""
+    """Return the τ in {0} ∪ durations with the largest P(τ)·benefit − E[min(duration, τ)]; the smallest on ties."""
     values_s, shares = durations.values_s, durations.shares
     if not len(values_s):
         return 0.0
-    # Σ of the shares d ≤ τ of d, plus τ for the share of durations beyond it.
+    # E[min(d, τ)]: every d up to τ by its share, plus τ by the share of longer ones.
     returned_s = np.cumsum(values_s * np.diff(shares, prepend=0.0))
     gain_s = shares * benefit_s - (returned_s + values_s * (1.0 - shares))
     return smallest_best_s(values_s, gain_s)

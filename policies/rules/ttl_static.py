@@ -1,4 +1,4 @@
-"""`ttl-static`, `pin-forever`: pins of a fixed length, and pins without one."""
+"""`ttl-static`, `pin-forever`: pins of a fixed length, and pins without expiry."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ from continuum_sim.policies import Order, PolicyError, Preset, TurnView, instant
 class TurnPriority(Order):
     """Preempted turns first, then the largest turn index + time_weight · seconds waited.
 
-    The wait of every turn grows alike, so the order of two turns never changes while they wait: the key is the
-    score without the present time, and the queue need not be sorted anew.
+    All waits grow at the same rate, so the order of two turns never changes while they wait: the key is the score
+    without the present time, and the queue need not be sorted again.
     """
 
     time_weight: float = field(
@@ -29,7 +29,7 @@ class TurnPriority(Order):
             )
 
     def key(self, turn: TurnView, now_s: float) -> Any:
-        """(was not preempted, −(turn index − time_weight · arrival))."""
+        """Return (was not preempted, −(turn index − time_weight · arrival))."""
         return (not turn.preempted, instant(self.time_weight * turn.arrival_s - turn.index))
 
 
@@ -37,7 +37,7 @@ register_preset(
     Preset(
         name="llmd-turn-priority",
         rule="Waiting turns by turn index + time_weight · seconds waited, largest first (preempted turns before "
-        "all, as the router stands in front of the engine); contexts are kept as stock vLLM keeps them.",
+        "all others, as the router is in front of the engine); contexts are kept as stock vLLM keeps them.",
         source="llm-d-router issue 2088 and pull request 2116; 0.5 is the default of the issue, 0.05 the one merged",
         order=TurnPriority,
     )

@@ -1,4 +1,4 @@
-"""What the host asks a rule follows from the methods it overrides: none is ever ignored."""
+"""What the host asks a rule follows from the methods it overrides: no override is ever ignored."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from continuum_sim.policies.views import Moment, ProgramView, TurnView
 
 @dataclass(frozen=True)
 class LatestFirst(Order):
-    """The youngest program first, and not a word about flags."""
+    """The youngest program first, without setting any flag."""
 
     def key(self, turn: TurnView, now_s: float) -> float:
         return -turn.program.arrival_s
@@ -28,7 +28,7 @@ class Ageing(LatestFirst):
 
 
 class Keyed:
-    """A method that comes from elsewhere."""
+    """A method that comes from a mix-in."""
 
     def key(self, turn: TurnView, now_s: float) -> int:
         return 0

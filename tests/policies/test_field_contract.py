@@ -1,4 +1,4 @@
-"""What the host promises to rules: one gate an engine, orders that age, reviews, and what is counted."""
+"""What the host promises to rules: one gate per engine, orders that age, reviews, and what is counted."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_gate_that_never_opens_is_named() -> None:
 
 @dataclass(frozen=True)
 class LongestWaitAfterAWhile(Order):
-    """Latest first, until a turn has waited 10 s: then it goes to the front. Says nothing of when keys change."""
+    """Latest first, until a turn has waited 10 s and goes to the front. Does not say when keys change."""
 
     time_varying: ClassVar[bool] = True
 
@@ -80,7 +80,7 @@ def test_an_order_may_change_with_time_alone(stepwise: bool) -> None:
 
 @dataclass(frozen=True)
 class UntilNoon(Reviewed):
-    """Pins without expiry, given up at the first step after 12 s."""
+    """Pins without expiry, and gives the pins up at the first step after 12 s."""
 
     def review(self, pinned: Sequence[ProgramView], away: Sequence[ProgramView], moment: Moment) -> Review:
         return Review(pinned, float("inf")) if moment.now_s >= 12 else Review((), 12.0)
@@ -119,7 +119,7 @@ def test_views_tell_service_waiting_and_cycles() -> None:
 
 @dataclass(frozen=True)
 class UntilTwoWait(Retention):
-    """Pins without expiry, given up when two turns wait: something that happens without anything changing hands."""
+    """Pins without expiry, and gives the pins up when two turns wait, which happens without any block moving."""
 
     steady: ClassVar[bool] = True
 

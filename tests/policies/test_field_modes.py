@@ -1,4 +1,4 @@
-"""Jumping over steps changes nothing, whatever a policy does between them."""
+"""Jumping over steps changes no result, whatever a policy does between them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ VARIANTS = {
     "ttl-expected": ("cold_start=2",),
     "ttl-static": ("ttl=0.5", "ttl=0.5,pressure=head"),
 }
-"""Parameters under which a preset does in cases this small what it is named for; the others as they are."""
+"""Parameters with which a preset does what it is named for in cases this small; the others keep their defaults."""
 COMPOSED = (
     "order=arrival,retention=soft-ttl:ttl=none",
     "order=pinned-first,retention=saga:cap=2",
@@ -48,7 +48,7 @@ def test_variants_are_of_presets() -> None:
 
 
 def told(outcome: Outcome) -> list[object]:
-    """Everything a run reports but times, which the two modes round differently, and the steps of arrivals."""
+    """Return everything a run reports except times, which the two modes round differently, and steps of arrivals."""
     return [
         [(e.name, e.name == "arrive" or e.step, e.program, e.turn, e.detail.get("for")) for e in outcome.log],
         [(t.program, t.turn, t.cached_tokens, t.computed_tokens, t.preemptions) for t in outcome.turns],

@@ -1,4 +1,4 @@
-"""Shared experience against NumPy's own answers."""
+"""What `History` has learnt, against NumPy's own answers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from continuum_sim.policies.history import WAIT_WINDOW, Durations, History, TurnCounts
 
 seconds = st.builds(lambda digits, decade: digits / 10**decade, st.integers(0, 999), st.integers(0, 4))
-"""Durations of three significant digits, which are kept as they are."""
+"""Durations of three significant digits, which are stored unchanged."""
 
 
 asked = st.lists(st.booleans(), min_size=200, max_size=200)
-"""After which records somebody looks; what was recorded since is sorted in then."""
+"""After which records the durations are read, so that those recorded since are sorted in."""
 
 
 def recorded(values: list[float]) -> Durations:
@@ -51,7 +51,7 @@ def test_quantiles_are_numpys_inverted_distribution(values: list[float], share: 
 
 @given(st.floats(1e-4, 1e6))
 def test_durations_are_rounded_up_to_three_digits(value: float) -> None:
-    """By decimal arithmetic, give or take the nanosecond under which instants are the same."""
+    """As decimal arithmetic has it, within the nanosecond in which instants are the same."""
     up = decimal.Context(prec=3, rounding=decimal.ROUND_CEILING)
     (kept,) = recorded([value]).values_s
     assert kept in {float(up.create_decimal(repr(value))), float(up.create_decimal(repr(max(value - 1e-9, 1e-9))))}

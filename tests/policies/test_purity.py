@@ -1,4 +1,4 @@
-"""The policies package decides and nothing else: no simulator, no engine, no input or output."""
+"""The policies package only decides: it uses no simulator, no engine, no input and no output."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import continuum_sim.policies
 
 FOLDER = Path(continuum_sim.policies.__file__).parent
 ALLOWED = {"numpy", "scipy", "continuum_sim.policies", "continuum_sim.names"}
-"""Beside the standard library; `names` imports nothing else (tests/sim/test_names.py)."""
+"""Allowed besides the standard library; `names` imports only that (tests/sim/test_names.py)."""
 NEVER = {"os", "io", "socket", "subprocess", "threading", "asyncio", "random", "time", "datetime", "logging"}
-"""Parts of the standard library by which a rule could reach the world, chance or the clock."""
+"""Parts of the standard library through which a rule could reach I/O, randomness or the clock."""
 
 
 def imported(path: Path) -> set[str]:
-    """Every module a file imports, wherever in it the import stands."""
+    """Return every module that a file imports, wherever the import is in the file."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

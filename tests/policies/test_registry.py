@@ -1,4 +1,4 @@
-"""Names and parameters of policies, and what is said about the wrong ones."""
+"""Names and parameters of policies, and the errors for wrong ones."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from support.rules import registered
 
 @pytest.fixture
 def undo() -> Iterator[None]:
-    """Registers nothing beyond the test."""
+    """Undo what the test registers."""
     with registered():
         yield
 

@@ -1,4 +1,4 @@
-"""What can happen on a real engine and not in a trace: clients vanish, overlap and have no name."""
+"""What happens on a real engine but not in a trace: clients vanish, send overlapping turns, or give no program id."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from continuum_sim.policies.views import ProgramView, TurnView
 
 
 class Clients:
-    """Tells a governor of the turns of programs of which any may stay away."""
+    """Reports to a governor the turns of programs, any of which may never come back."""
 
     def __init__(self, governor: Governor, forget_after_s: float) -> None:
         self._governor = governor
         self._forget_after_s = forget_after_s
         self._aborted: set[str] = set()
-        """Programs whose latest turn was given up, so that their pause says nothing about a tool."""
+        """Programs whose latest turn was aborted, so that their pause says nothing about a tool."""
         self._seen_s: dict[str, float] = {}
-        """When each program was last heard of, longest ago first."""
+        """When each program was last heard from, longest ago first."""
 
     def __len__(self) -> int:
         return len(self._seen_s)
 
     def turn_arrived(self, program_id: str, prompt_tokens: int, now_s: float, parent: str | None = None) -> TurnView:
-        """Hand on a turn that arrives while none of its program waits or runs."""
+        """Report a turn that arrives while no other turn of its program waits or runs."""
         if program_id in self._aborted:
             self._aborted.remove(program_id)
             self._governor.programs[program_id].turn_end_s = None
@@ -33,13 +33,13 @@ class Clients:
         return turn
 
     def turn_ended(self, turn: TurnView, *, now_s: float, **outcome: Any) -> Decision:
-        """Hand on the end of a turn."""
+        """Report the end of a turn; returns what happens to its blocks."""
         decision = self._governor.turn_ended(turn, now_s=now_s, **outcome)
         self._heard_of(turn.program.program_id, now_s)
         return decision
 
     def turn_aborted(self, turn: TurnView, now_s: float) -> None:
-        """Hand on that a turn was given up."""
+        """Report that a turn was aborted."""
         self._governor.turn_aborted(turn, now_s)
         program = turn.program
         if program.turns_done:
@@ -47,12 +47,12 @@ class Clients:
         self._heard_of(program.program_id, now_s)
 
     def is_busy(self, program_id: str) -> bool:
-        """Whether a turn of this program waits or runs."""
+        """Return whether a turn of this program waits or runs."""
         program = self._governor.programs.get(program_id)
         return program is not None and program.turn is not None
 
     def turn_beside(self, program_id: str, prompt_tokens: int, now_s: float) -> TurnView:
-        """Give a view of a turn that arrives while another of its program is under way.
+        """Return a view of a turn that arrives while another turn of its program waits or runs.
 
         It has the program's place in the queue, but neither takes over a pin nor leaves one.
         """
@@ -60,22 +60,22 @@ class Clients:
         return TurnView(program, program.turns_done, now_s, prompt_tokens)
 
     def is_stranger(self, program: ProgramView) -> bool:
-        """Whether this stands for a request without a program."""
+        """Return whether this view stands for a request without a program."""
         return self._governor.programs.get(program.program_id) is not program
 
     def pause_start_s(self, program_id: str) -> float:
-        """When the program's latest turn ended, if it is in a tool call; else 0."""
+        """Return when the program's latest turn ended, if it is in a tool call; else 0."""
         program = self._governor.programs.get(program_id)
         return 0.0 if program is None or program.turn_end_s is None else program.turn_end_s
 
     def tool_was(self, program_id: str, tool: str | None) -> None:
-        """Learn, before a turn arrives, which tool was called in between."""
+        """Record which tool the program called since its latest turn; call this before the next turn arrives."""
         program = self._governor.programs.get(program_id)
         if program is not None and tool is not None:
             program.last_tool = tool
 
     def forget_idle(self, now_s: float) -> None:
-        """Treat programs as ended that have not been heard of for `forget_after_s`."""
+        """Treat programs that have not been heard from for `forget_after_s` as ended."""
         while self._seen_s:
             name, seen_s = next(iter(self._seen_s.items()))
             if now_s - seen_s < self._forget_after_s:

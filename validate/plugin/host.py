@@ -1,4 +1,4 @@
-"""Runs a policy inside vLLM's scheduler: tells the governor what happens and does what it answers."""
+"""Runs a policy inside vLLM's scheduler: tells the governor what happens and carries out its answers."""
 
 from __future__ import annotations
 
@@ -29,13 +29,12 @@ class PolicyHost:
     """One policy on one vLLM scheduler."""
 
     def __init__(self, scheduler: Any, settings: PluginSettings, complain: Callable[[str], None]) -> None:
-        """Put the policy's queue and pins into a scheduler that was just built.
+        """Install the policy's queue and pins in a scheduler that was just built.
 
         Raises
         ------
         ConfigError
-            For a policy that is unknown, looks ahead, or cannot run on this engine, and for files that cannot be
-            written.
+            If the policy is unknown, looks ahead or cannot run on this engine, or if a file cannot be written.
         """
         from vllm.v1.request import RequestStatus
 
@@ -60,15 +59,15 @@ class PolicyHost:
         self.governor = Governor(policy, self.engine, PinLedger(self), log)
         self.clients = Clients(self.governor, settings.forget_after_s)
         self.step = 0
-        """Steps that ran so far."""
+        """Number of steps that have run."""
         self.turns: dict[str, LiveTurn] = {}
-        """By request id: every request inside the engine."""
+        """Every request inside the engine, by request id."""
         self._start_s = time.monotonic()
         self._now_s = 0.0
         self._step_s = 0.0
         """When the latest step was scheduled."""
         self._changed = False
-        """Whether the step being scheduled changed something besides what it computes."""
+        """Whether the step being scheduled changes anything besides what it computes."""
         self._updating = False
         self._queue: PolicyQueue | None = None
         if policy.order.keyed or policy.admission.gated:
@@ -84,7 +83,7 @@ class PolicyHost:
         scheduler.kv_cache_manager.allocate_slots = self._allocate_slots
 
     def uptime_s(self) -> float:
-        """Seconds since the plug-in started, on a clock that never runs back."""
+        """Return the seconds since the plug-in started, on a monotonic clock."""
         return time.monotonic() - self._start_s
 
     # What vLLM's scheduler does ---------------------------------------------------------------------------
@@ -107,7 +106,7 @@ class PolicyHost:
         now_s = max(now_s, clients.pause_start_s(program_id))
         view = clients.turn_arrived(program_id, tokens, now_s, identity.parent)
         if program_id in self.pins:
-            # vLLM computes at least the prompt's last token anew.
+            # vLLM always computes at least the prompt's last token.
             usable = tokens - 1 if identity.kept_tokens is None else min(tokens - 1, identity.kept_tokens)
             left = self.pins.shrink(program_id, request, usable)
             if left is not None:
@@ -115,20 +114,20 @@ class PolicyHost:
         return LiveTurn(view, identity, leads=True)
 
     def begin_step(self) -> None:
-        """Do what is due before a step is scheduled: expiries, and forgetting programs that stay away."""
+        """Do what is due before a step is scheduled: expire pins, and forget programs that stay away."""
         now_s = self._step_s = self._tell_time()
         self._changed = False
         self.governor.begin_step(now_s)
         self.clients.forget_idle(now_s)
 
     def scheduled(self, output: Any) -> None:
-        """Take note of what a step will compute."""
+        """Record what a step will compute."""
         self._victim.release()
         if isinstance(self._rebuild, LearntRebuild) and output.total_num_scheduled_tokens:
             self._rebuild.step_scheduled(self._scheduler.requests, output.num_scheduled_tokens)
 
     def step_ran(self, output: Any) -> None:
-        """Take note that a step has run; its results are about to be processed."""
+        """Count a step that has run; its results are about to be processed."""
         self._tell_time()
         if output.total_num_scheduled_tokens:
             self.step += 1
@@ -140,14 +139,14 @@ class PolicyHost:
         self._updating = True
 
     def step_processed(self) -> None:
-        """Take note that a step's results are processed."""
+        """Finish a step whose results have been processed, and write the counts if they are due."""
         self._updating = False
         self.engine.leaving = 0
         if not self._scheduler.requests or self._journal.counts_due():
             self._write_counts()
 
     def preempting(self, request: Any) -> None:
-        """Take note that a running request is about to lose its blocks and to be queued again."""
+        """Record that a running request is about to lose its blocks and be queued again."""
         self._victim.release()
         self._changed = True
         live = self.turns[request.request_id]
@@ -159,7 +158,7 @@ class PolicyHost:
             live.view.preempted = True
 
     def request_ends(self, request: Any) -> None:
-        """Decide about the blocks of a finished request, just before vLLM frees them."""
+        """Decide what happens to the blocks of a finished request, just before vLLM frees them."""
         live = self.turns.pop(request.request_id, None)
         if live is None:
             return
@@ -175,21 +174,21 @@ class PolicyHost:
             self.clients.turn_aborted(live.view, now_s)
 
     def reset(self) -> None:
-        """End every pin: the cache is about to be declared worthless."""
+        """End every pin: the cache is about to be reset."""
         self.governor.cache_reset(self._tell_time())
 
     def close(self) -> None:
-        """Write the last counts; what is still pinned goes with the engine."""
+        """Write the final counts; remaining pins disappear with the engine."""
         self._write_counts(final=True)
         self._journal.close()
 
     # Blocks -----------------------------------------------------------------------------------------------
 
     def _allocate_slots(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        """Allocate as vLLM does, with pins giving way where the policy lets them."""
+        """Allocate as vLLM does, breaking pins where the policy lets them go."""
         if self.governor.has_pins and not self._scheduler.running:
-            # Admitted by its first chunk alone, a request could lack the next one's block, preempt itself and be
-            # admitted by the same chunk again, for ever: pins give way to waiting requests only.
+            # A request admitted for its first chunk alone could lack a block for the next one, preempt itself and be
+            # admitted for the same chunk again, forever, because pins give way to waiting requests only.
             kwargs["full_sequence_must_fit"] = True
         blocks = self._allocate(request, *args, **kwargs)
         if request.status == self._status.RUNNING:
@@ -207,16 +206,16 @@ class PolicyHost:
         return blocks
 
     def _break_pin(self, request: Any) -> bool:
-        """Give up one pin for a request that lacks room, if the policy lets one go."""
+        """Break one pin for a request that lacks room, if the policy lets one go; return whether it did."""
         if not self.governor.has_pins:
             return False
         return self.governor.pin_to_break(self.turns[request.request_id].view, self._now_s) is not None
 
     def _admitted(self, request: Any, cached_tokens: int) -> None:
-        """Hand a program's pin over to its request, which now holds the same blocks itself."""
+        """Hand a program's pin over to its request, which was admitted and now holds the same blocks itself."""
         live = self.turns[request.request_id]
         if live.running:
-            return  # its blocks were waiting for a transfer since it was admitted
+            return  # admitted earlier, and its blocks have been waiting for a transfer since
         live.admitted(cached_tokens)
         if self._queue is not None:
             self._queue.admitted(request)
@@ -226,7 +225,7 @@ class PolicyHost:
         self.governor.turn_admitted(live.view, cached_tokens, self._now_s)
 
     def _turn_ended(self, request: Any, live: LiveTurn, now_s: float) -> None:
-        """Ask the policy what becomes of the blocks and do it."""
+        """Ask the policy what happens to the blocks, and do it."""
         assert live.identity is not None
         groups = self.pins.full_blocks(request.request_id)
         decision = self.clients.turn_ended(
@@ -247,17 +246,17 @@ class PolicyHost:
     # The blocks of pins, for the ledger -------------------------------------------------------------------
 
     def unpin(self, program: ProgramView) -> None:
-        """Free the blocks of a pin that ends, which may change the place of the program's turns in the queue."""
+        """Free the blocks of a pin that ends, and move the program's waiting turns if their keys change."""
         self._changed = True
         self.pins.release(program.program_id)
         if self._queue is not None:
             self._queue.pin_ended(program)
 
     def offload(self, program: ProgramView, now_s: float) -> None:
-        """Nothing is below the KV cache that a policy could move contexts to."""
+        """Do nothing: there is no memory below the KV cache that a policy could move contexts to."""
 
     def recall(self, program: ProgramView, now_s: float) -> int | None:
-        """As above, nothing can come back."""
+        """Return None: nothing was offloaded that could come back."""
         return None
 
     # Time, seats and the journal --------------------------------------------------------------------------
@@ -268,9 +267,9 @@ class PolicyHost:
         return now_s
 
     def _arrival_s(self, request: Any) -> float:
-        """When a request reached the server: vLLM hands it over between two steps, up to a step later.
+        """Return when a request reached the server, which may be up to a step before vLLM hands it over.
 
-        Its own time stamp is trusted as far back as the start of the step it may have waited for.
+        The request's own time stamp is trusted no further back than the start of the step it may have waited for.
         """
         step_s, now_s = self._step_s, self._tell_time()
         if self._scheduler.continuum_clock != self.uptime_s:
@@ -302,7 +301,7 @@ class PolicyHost:
 
 
 def _once(complain: Callable[[str], None]) -> Callable[[str], None]:
-    """Pass every complaint on once: clients repeat their mistakes with every request."""
+    """Pass each complaint on only once: clients repeat their mistakes with every request."""
     heard: set[str] = set()
 
     def tell(text: str) -> None:

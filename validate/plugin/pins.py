@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 
 
 class _GroupPin(NamedTuple):
-    """Pinned blocks of one KV cache group, front first, each with its place in the block table."""
+    """Pinned blocks of one KV cache group, front first, with the index of each in the block table."""
 
     places: list[int]
     blocks: list[Any]
 
 
 class PinnedBlocks:
-    """One more reference to each full block of every pinned program, taken before vLLM drops its own.
+    """An extra reference to each full block of every pinned program, taken before vLLM drops its own.
 
-    A referenced block is not in the free queue, so nothing evicts it; and as it stays hashed, the program's next
+    A referenced block is not in the free queue, so nothing evicts it; and because it stays hashed, the program's next
     turn finds it by an ordinary prefix lookup.
     """
 
@@ -32,10 +32,10 @@ class PinnedBlocks:
         self._resolve: Callable[[Any, int, int], Sequence[bytes]] = resolve_block_hashes
         self._pins: dict[str, list[_GroupPin]] = {}
         self._holders: Counter[int] = Counter()
-        """How many pins hold each pinned block, by its id."""
+        """Number of pins that hold each pinned block, by block id."""
 
     def full_blocks(self, request_id: str) -> list[_GroupPin]:
-        """Blocks of a request that are full and findable: what a pin of it would hold."""
+        """Return the full, hashed blocks of a request: those that a pin of it would hold."""
         groups = []
         for table in self._manager.get_blocks(request_id).blocks:
             places = [i for i, block in enumerate(table) if block.block_hash is not None and not block.is_null]
@@ -51,9 +51,9 @@ class PinnedBlocks:
         self._pins[program_id] = groups
 
     def shrink(self, program_id: str, request: Any, most_tokens: int) -> int | None:
-        """Free what a program's next prompt cannot use of its pin: all from the first block that differs.
+        """Free what a program's next prompt cannot use of its pin: everything from the first block that differs.
 
-        At most `most_tokens` tokens are usable. Returns the blocks left, or None if nothing had to be freed.
+        At most `most_tokens` tokens are usable. Returns the number of blocks left, or None if nothing had to be freed.
         """
         shrunk = False
         for group, block_size in zip(self._pins[program_id], self._group_block_sizes, strict=True):
@@ -65,7 +65,7 @@ class PinnedBlocks:
         return size(self._pins[program_id]) if shrunk else None
 
     def _usable(self, group: _GroupPin, request: Any, block_size: int, stop: int) -> int:
-        """How many of a group's pinned blocks lie before block `stop` and before the first that differs."""
+        """Return how many of a group's pinned blocks lie before block `stop` and before the first that differs."""
         hashes = self._resolve(request.block_hashes, self._hash_block_size, block_size)
         stop = min(stop, len(hashes))
         for at, (place, block) in enumerate(zip(group.places, group.blocks, strict=True)):
@@ -74,7 +74,7 @@ class PinnedBlocks:
         return len(group.blocks)
 
     def release(self, program_id: str) -> None:
-        """Drop a program's pin; blocks that nothing else references become reusable, the tail evicted first."""
+        """Drop a program's pin; blocks that nothing else references become free but stay cached, evicted tail first."""
         for group in self._pins.pop(program_id):
             self._let_go(group.blocks)
 
@@ -86,12 +86,12 @@ class PinnedBlocks:
                 del self._holders[block.block_id]
 
     def forget_content(self, groups: Iterable[_GroupPin]) -> None:
-        """Make blocks that only their own request references unfindable, so that freeing them leaves blanks."""
+        """Drop the cached content of blocks that only their own request references, so they are blank once freed."""
         self._pool.evict_blocks({b.block_id for group in groups for b in group.blocks if b.ref_cnt == 1})
 
     @property
     def num_blocks(self) -> int:
-        """Blocks held by pins, those that several hold counted once."""
+        """Number of blocks held by pins; a block that several pins hold counts once."""
         return len(self._holders)
 
     def __contains__(self, program_id: object) -> bool:
@@ -102,5 +102,5 @@ class PinnedBlocks:
 
 
 def size(groups: Iterable[_GroupPin]) -> int:
-    """Blocks of all groups together."""
+    """Return the number of blocks in all groups together."""
     return sum(len(group.blocks) for group in groups)

@@ -1,4 +1,4 @@
-"""vLLM's waiting queue in the order of a policy, behind its gate."""
+"""vLLM's waiting queue, in a policy's order and behind its gate."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class QueueHost:
     has_seat: Callable[[], bool]
     """Whether the batch can take another request at all."""
     gated: Callable[[TurnView], bool]
-    """Whether the gate applies to a turn (not to requests without a program)."""
+    """Whether the gate applies to a turn; it does not apply to requests without a program."""
 
 
 class PolicyQueue(RequestQueue):  # type: ignore[misc]
     """A policy's queue of turns behind vLLM's interface.
 
-    vLLM looks (`bool`), peeks, allocates and only then pops, and a pin that ends in between changes keys:
-    `pop_request` gives what was peeked. A request that is popped without having been admitted is set aside for the
-    rest of the step. A queue whose requests are all held back by the gate looks empty, yet has a length.
+    vLLM tests the queue (`bool`), peeks, allocates and only then pops, and a pin that ends in between changes keys;
+    so `pop_request` returns the request that was peeked. A request that is popped without having been admitted is set
+    aside for the rest of the step. A queue whose requests are all held by the gate is false, yet has a length.
     """
 
     def __init__(self, governor: Governor, host: QueueHost) -> None:
@@ -42,7 +42,7 @@ class PolicyQueue(RequestQueue):  # type: ignore[misc]
         self._turns = make_turn_queue(policy.order, governor.counts, allows)
         self._head: Any = None
         self._admitted: Any = None
-        """The request that was admitted and is popped next."""
+        """The request that was just admitted and that vLLM pops next."""
 
     # vLLM's interface --------------------------------------------------------------------------------------
 
@@ -52,12 +52,12 @@ class PolicyQueue(RequestQueue):  # type: ignore[misc]
         self._turns.add(self._host.view(request), request, self._host.now_s())
 
     def prepend_request(self, request: Any) -> None:
-        """Queue a request that was preempted: its key says where, or else the front."""
+        """Queue a request that was preempted: where its key says, or at the front if the order has no keys."""
         self._head = None
         self._turns.put_back(self._host.view(request), request, self._host.now_s())
 
     def prepend_requests(self, requests: Iterable[Any]) -> None:
-        """Take back requests that vLLM set aside in this step, at the places they had."""
+        """Put requests that vLLM set aside in this step back at the places they had."""
         self._head = None
         for request in requests:
             if not self._turns.take_back(request, self._host.now_s()):
@@ -72,7 +72,7 @@ class PolicyQueue(RequestQueue):  # type: ignore[misc]
         return self._head
 
     def pop_request(self) -> Any:
-        """Take out the request that was peeked."""
+        """Remove and return the request that was peeked."""
         request = self.peek_request()
         self._head = None
         if request is not self._admitted:
@@ -81,11 +81,11 @@ class PolicyQueue(RequestQueue):  # type: ignore[misc]
         return request
 
     def remove_request(self, request: Any) -> None:
-        """Take out a request that was given up."""
+        """Remove a request that was aborted."""
         self.remove_requests([request])
 
     def remove_requests(self, requests: Iterable[Any]) -> None:
-        """Take out requests that were given up; those that are not here are passed over."""
+        """Remove requests that were aborted; those not in this queue are ignored."""
         self._head = None
         for request in requests:
             self._turns.drop(request)
@@ -105,14 +105,14 @@ class PolicyQueue(RequestQueue):  # type: ignore[misc]
     # The plug-in's side ------------------------------------------------------------------------------------
 
     def admitted(self, request: Any) -> None:
-        """Take out the request that was peeked because it enters the batch; vLLM pops it next."""
+        """Remove the request that was peeked, because it enters the batch; vLLM pops it next."""
         if request is not self._head:
             return  # it came from another of vLLM's queues
         self._admitted = request
         self._turns.admit(request)
 
     def pin_ended(self, program: ProgramView) -> None:
-        """Give the waiting turns of a program that lost its pin the places their keys give them now."""
+        """Move the waiting turns of a program that lost its pin to the places that their keys give them now."""
         self._turns.pin_changed(program, self._host.now_s())
 
     def _allows(self, turn: TurnView, now_s: float) -> bool:

@@ -142,7 +142,7 @@ def test_pins_expire_in_the_order_of_their_times() -> None:
 
 
 def crowd(pressure: str) -> Governed:
-    """Programs a, b, c and d in order of arrival, all pinned."""
+    """Programs a, b, c and d, in order of arrival, all pinned."""
     bench = Governed(f"pin-forever:pressure={pressure}", HandEngine(num_running=1))
     for at, name in enumerate("abcd"):
         bench.end(bench.run(name, float(at)), at + 0.5)
@@ -196,7 +196,7 @@ class Stubborn(Retention):
 
 
 def test_a_policy_that_refuses_is_overruled_when_nothing_runs() -> None:
-    # An engine that neither runs nor admits anything would stand still for good.
+    # An engine that neither runs nor admits anything would be stuck forever.
     bench = Governed(Policy("stubborn", retention=Stubborn()), HandEngine(num_running=1))
     for name in "pq":
         assert bench.end(bench.run(name, 0.0), 1.0) == PinFor(60.0)

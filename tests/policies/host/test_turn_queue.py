@@ -1,4 +1,4 @@
-"""The order in which turns wait, against a list that is sorted anew whenever it is asked."""
+"""The order in which turns wait, against a list that is searched again at every look."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.queue_histories import Event, histories, play, policies
 
 
 class Naive:
-    """Every turn with its number; the head is the least by its key of now."""
+    """Every turn with its number; the head is the one with the smallest key at that time."""
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
@@ -88,7 +88,7 @@ def test_the_head_is_the_least_by_its_key_of_now(history: list[Event], policy: P
 @given(histories, policies)
 def test_what_is_set_aside_comes_back_to_its_place(history: list[Event], policy: Policy) -> None:
     class Aside(Ours):
-        """Sets its head aside and takes it back before every look."""
+        """Sets the head aside and takes it back before every look."""
 
         def head(self, now_s: float) -> TurnView | None:
             head = super().head(now_s)

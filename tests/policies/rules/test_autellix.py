@@ -10,7 +10,7 @@ from support.runs import simulate
 
 
 def served(bench: Governed, name: str, tokens: int, seconds: float = 100.0) -> None:
-    """A finished turn of so many computed tokens, long before time 1000."""
+    """Finish a turn of this many computed tokens, long before time 1000."""
     bench.end(bench.run(name, 0.0), seconds, computed=tokens)
 
 

@@ -10,7 +10,7 @@ from support.runs import simulate
 
 
 def admitted(bench: Governed, names: str, at: float) -> list[str]:
-    """Let every program that finds a place start a turn."""
+    """Start a turn of every program that gets a place; return their names."""
     started = []
     for name in names:
         arrived = bench.arrive(name, at)

@@ -10,7 +10,7 @@ from support.runs import simulate
 
 
 def places(bench: Governed, at: float) -> int:
-    """How many newcomers a window with nobody in it would let in now."""
+    """Return how many new programs a window with no active program would let in now."""
     names = [f"{at}-{i}" for i in range(60)]
     arrived = [bench.arrive(name, at) for name in names]
     count = 0

@@ -1,4 +1,4 @@
-"""Where each router sends a turn, by hand."""
+"""Where each router sends a turn: choices worked out by hand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from continuum_sim.setup.notation import parse_routing
 
 @dataclass
 class Replica:
-    """A replica that is as the test says; its engine too."""
+    """A replica whose state, including its engine's, the test sets."""
 
     number: int
     num_running: int = 0

@@ -1,4 +1,4 @@
-"""`lru`, `fcfs`, `program-fifo`, `ttl-static`, `pin-forever`, `oracle-ttl`: the rules by hand."""
+"""`lru`, `fcfs`, `program-fifo`, `ttl-static`, `pin-forever`, `oracle-ttl`: decisions worked out by hand."""
 
 from __future__ import annotations
 

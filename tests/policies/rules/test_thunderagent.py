@@ -10,7 +10,7 @@ from support.runs import simulate
 
 
 def thunderagent(capacity: int, settings: str = "") -> Governed:
-    """A gate over so many tokens; no room is kept beside contexts."""
+    """A gate over a KV cache of this many tokens, without a buffer per program."""
     return Governed(f"thunderagent:buffer_tokens=0{settings}", HandEngine(total_blocks=capacity))
 
 
@@ -19,7 +19,7 @@ def paused(bench: Governed) -> list[str]:
 
 
 def crowd(bench: Governed) -> None:
-    """Two programs reasoning with 15 and 50 tokens, two acting: 30 since 4 s and 20 since 5 s."""
+    """Two programs with turns of 15 and 50 tokens, and two in tool calls: 30 tokens since 4 s and 20 since 5 s."""
     # All arrive small, so that all start.
     turns = {name: bench.run(name, 0.0, prompt=5) for name in "abcd"}
     bench.end(turns["b"], 4.0, 30)

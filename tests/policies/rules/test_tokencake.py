@@ -116,7 +116,7 @@ def test_what_would_come_back_at_once_does_not_go() -> None:
 
 
 class AtMost(ScheduleObserver):
-    """Ends a run that plans for ever."""
+    """Fails a run that never stops planning."""
 
     def on_plan(self, scheduler: Scheduler, plan: Plan, now_s: float) -> None:
         super().on_plan(scheduler, plan, now_s)

@@ -80,7 +80,7 @@ def bench(cold_start: int, per_token_s: float = 0.01) -> Governed:
 
 
 def ttl_of(governed: Governed, context: int, tool: str = "ls") -> float:
-    """Seconds for which a turn that ends with this context is pinned."""
+    """Return for how many seconds a turn that ends with this context is pinned."""
     decision = governed.end(governed.run("p", 0.0), 1.0, context, tool=tool)
     return decision.ttl_s if isinstance(decision, PinFor) else 0.0
 
@@ -134,7 +134,7 @@ def test_no_tool_at_all_borrows_too() -> None:
 
 
 def waits(governed: Governed, *seconds: float) -> None:
-    """Turns that come back unpinned and wait so long."""
+    """Have turns come back unpinned and wait for these seconds."""
     for number, wait_s in enumerate(seconds):
         name = f"w{number}"
         governed.end(governed.run(name, 0.0), 0.0, 0, tool="wait")

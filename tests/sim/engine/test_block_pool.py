@@ -1,4 +1,4 @@
-"""The pool of runs against one object a block, over random histories of programs."""
+"""The pool of runs against one object per block, over random histories of programs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Twin:
     context: Context
     shared_id: str | None
     contents: list[tuple[Any, ...]] = field(default_factory=list)
-    """What its block of each index holds, as the naive pool names it."""
+    """What the block at each index holds, as the naive pool names it."""
     state: str = "parked"
     table: list[BlockRun] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
@@ -36,7 +36,7 @@ class Twin:
 
 
 class TwoPools(RuleBasedStateMachine):
-    """Does the same to both pools, in the way the scheduler does it."""
+    """Does the same to both pools, in the way the scheduler would."""
 
     @initialize(num_blocks=st.integers(4, 24))
     def start(self, num_blocks: int) -> None:
@@ -102,7 +102,7 @@ class TwoPools(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 5))
     def release(self, which: int) -> None:
-        """The end of a turn, or its preemption."""
+        """End a turn."""
         twin = self._pick(which, "running")
         if twin is not None:
             blank = self._cache_own(twin)
@@ -148,7 +148,7 @@ class TwoPools(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 5), kept=st.integers(0, LONGEST), usable=st.integers(0, LONGEST))
     def shrink(self, which: int, kept: int, usable: int) -> None:
-        """The next prompt keeps less than the context holds."""
+        """Let the next prompt keep less than the context holds."""
         twin = self._pick(which, "parked", "pinned")
         if twin is None:
             return
@@ -167,13 +167,13 @@ class TwoPools(RuleBasedStateMachine):
     @rule(which=st.integers(0, 5), shared=st.sampled_from([None, "s", "t"]), blocks=st.integers(0, 5))
     @precondition(lambda self: any(twin.state == "parked" for twin in self.twins))
     def replace(self, which: int, shared: str | None, blocks: int) -> None:
-        """A program ends and another one arrives; what the first one cached stays."""
+        """End a program and let another arrive; what the first one cached stays."""
         twin = self._pick(which, "parked")
         assert twin is not None
         self.twins[self.twins.index(twin)] = self._new_program(shared, blocks if shared else 0)
 
     def _fill(self, twin: Twin, full: int) -> None:
-        """Blocks become full: the naive pool caches them at once, as vLLM does, the other one the shared ones."""
+        """Fill blocks: the naive pool caches them at once, as vLLM does; ours caches only the shared ones."""
         for index in range(twin.full, full):
             self.naive.cache(twin.blocks[index], twin.contents[index])
         twin.full = max(twin.full, full)
@@ -184,7 +184,7 @@ class TwoPools(RuleBasedStateMachine):
             self.pool.cache(context.shared, done, stop, twin.table)
 
     def _cache_own(self, twin: Twin) -> int:
-        """Cache what only the program itself can hit; returns the blocks that stay blank."""
+        """Cache what only the program itself can hit; return the number of blocks that stay blank."""
         done = twin.table[-1].stop if twin.table else 0
         if twin.full > done:
             self.pool.cache(twin.context.own, done, twin.full, twin.table)
@@ -215,7 +215,7 @@ class TwoPools(RuleBasedStateMachine):
 
     @invariant()
     def queues_agree(self) -> None:
-        """Who is evicted next, block by block, from the first to the last."""
+        """Blocks are evicted in the same order, from the first to the last."""
         ours: list[Hashable] = []
         for run in self.pool.queued():
             assert run.refs == 0
@@ -268,7 +268,7 @@ class TestTwoPoolsLong(TwoPools.TestCase):
 
 
 def parked(pool: BlockPool, context: Context, blocks: int) -> None:
-    """Compute and park a context of so many blocks."""
+    """Compute and park a context of this many blocks."""
     table: list[BlockRun] = []
     pool.allocate(blocks)
     pool.cache(context.own, 0, blocks, table)

@@ -1,4 +1,4 @@
-"""The engine against formulas: single programs, queueing theory, conservation laws."""
+"""The engine against formulas: single programs, queueing theory and conservation laws."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ C0_S, TOKEN_S, CONTEXT_S, PAIR_S = 0.0117, 3.1e-4, 7.3e-7, 1.9e-8
 
 
 def turn_alone_s(prompt: int, output: int, cached: int, budget: int) -> float:
-    """Seconds of a turn that has the engine to itself: its prompt in chunks, then a step per further token."""
+    """Return the seconds of a turn alone on the engine: its prompt in chunks, then a step per further token."""
     steps_s = []
     at = cached
     while at < prompt:
@@ -60,7 +60,7 @@ def test_a_program_alone_takes_the_sum_of_its_steps(
 
 
 def single_turn_load(outputs: np.ndarray, rate: float, *, step_s: float, seed: int) -> Outcome:  # type: ignore[type-arg]
-    """One turn a program, served one at a time: a queue whose service takes one step per output token."""
+    """Run programs of one turn, served one at a time: a queue whose service takes one step per output token."""
     programs = (program(f"p{i}", turn(8, int(n)), at=0.0) for i, n in enumerate(outputs))
     config = engine(100_000, budget=8, seqs=1, max_model_len=1_000_000)
     arrivals = Poisson(rate=rate)
@@ -70,13 +70,13 @@ def single_turn_load(outputs: np.ndarray, rate: float, *, step_s: float, seed: i
 
 
 def mean_and_error(values: np.ndarray, batches: int = 25) -> tuple[float, float]:  # type: ignore[type-arg]
-    """Mean of a correlated series and its standard error by batch means."""
+    """Return the mean of a correlated series and its standard error by batch means."""
     means = values[: len(values) // batches * batches].reshape(batches, -1).mean(axis=1)
     return float(means.mean()), float(means.std(ddof=1) / math.sqrt(batches))
 
 
 LONG = 25_000
-"""Turns after which a mean wait at a high load is known to a tenth; at a low one a fifth of them do."""
+"""Number of turns that gives a mean wait at high load to within a tenth; at low load, a fifth of them suffices."""
 
 
 def check_waits(outcome: Outcome, expected_s: float) -> None:
@@ -90,7 +90,7 @@ def check_waits(outcome: Outcome, expected_s: float) -> None:
     ("turns", "rate", "seed"), [(LONG // 5, 0.5, 1), pytest.param(LONG, 0.7, 2, marks=pytest.mark.slow)]
 )
 def test_identical_turns_wait_as_in_an_m_d_1_queue(turns: int, rate: float, seed: int) -> None:
-    """W = ρ·D / (2(1 − ρ)), the Pollaczek-Khinchine mean wait with a service time D that does not vary."""
+    """W = ρ·D / (2(1 − ρ)), the Pollaczek-Khinchine mean wait for a constant service time D."""
     service_s = 10 * 0.1
     outcome = single_turn_load(np.full(turns, 10), rate, step_s=0.1, seed=seed)
     assert all(t.finish_s - t.scheduled_s == pytest.approx(service_s) for t in outcome.turns)
@@ -140,7 +140,7 @@ def test_one_worker_serves_programs_back_to_back() -> None:
 
 @pytest.mark.parametrize(("workers", "seats"), [(1, 4), (3, 4), (4, 4), (8, 4), (12, 2)])
 def test_closed_loop_throughput(workers: int, seats: int) -> None:
-    """Steps take the same time whatever they hold: throughput is min(workers, seats) programs per program time."""
+    """All steps take the same time, so throughput is min(workers, seats) programs per program time."""
     count = 48
     programs = [program(f"p{i}", turn(4, 5)) for i in range(count)]
     outcome = simulate(programs, config=engine(200, seqs=seats), arrivals=Closed(workers=workers), stepwise=False)
@@ -162,7 +162,7 @@ def test_a_burst_of_equal_programs_is_served_in_waves() -> None:
 
 
 def test_throughput_at_saturation_is_the_budget_over_the_step() -> None:
-    """Prompts without outputs to speak of: the budget fills every step but the last."""
+    """With hardly any output tokens, the token budget fills every step but the last."""
     programs = [program(f"p{i}", turn(100, 1)) for i in range(50)]
     outcome = simulate(programs, config=engine(2000, budget=64), stepwise=False)
     assert outcome.totals.steps == math.ceil(50 * 100 / 64)

@@ -1,4 +1,4 @@
-"""Clusters: jumping decides the same as stepping, at the same times on the same replicas, and nothing is lost."""
+"""Clusters: jumping decides the same as stepping, at the same times and on the same replicas, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ eighths = st.integers(0, 24).map(lambda k: k / 8)
 def clusters(
     draw: st.DrawFn, times: st.SearchStrategy[float] | None = None
 ) -> tuple[list[Program], list[EngineConfig], str]:
-    """A trace, 2 or 3 engines that can serve it, and a router; any of them may lie above memory tiers."""
+    """Draw a trace, 2 or 3 engines that can serve it, and a router; any engine may have memory tiers."""
     programs = draw(traces(times, times))
 
     def one() -> EngineConfig:
@@ -59,7 +59,7 @@ def check(case: tuple[list[Program], list[EngineConfig], str], policy: str, step
 
 
 def check_conserved(outcome: Outcome, programs: list[Program]) -> None:
-    """Every turn ran once, on one replica; every token was computed or hit; no block and no pin is left held."""
+    """Check that every turn ran once, on one replica, that every token was computed or hit, and that all is freed."""
     assert sorted((t.program, t.turn) for t in outcome.turns) == sorted(
         (p.program_id, k) for p in programs for k in range(len(p.turns))
     )
@@ -86,7 +86,7 @@ def test_with_affine_steps(case: tuple[list[Program], list[EngineConfig], str], 
 @settings(max_examples=8, deadline=None)
 @given(case=clusters(eighths), policy=policies)
 def test_when_everything_coincides(case: tuple[list[Program], list[EngineConfig], str], policy: str) -> None:
-    """Equal steps on several engines: every boundary is shared, and follow-up turns land on it."""
+    """Steps on several engines are equal, so every boundary is shared and follow-up turns arrive at one."""
     check(case, policy, constant(0.125))
 
 

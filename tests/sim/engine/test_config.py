@@ -1,4 +1,4 @@
-"""Engine settings that make no sense are refused by name."""
+"""Engine settings that make no sense are refused, with their names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The aggregate over decoding turns against one counter a turn."""
+"""The aggregate over decoding turns, against one counter per turn."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from continuum_sim.engine.request import Context, Request
 
 @dataclass
 class Twin:
-    """One decoding turn, counted by itself."""
+    """One decoding turn with a counter of its own."""
 
     computed: int
     left: int
 
 
 class TwoCounts(RuleBasedStateMachine):
-    """Adds, removes, skips and advances turns in both."""
+    """Adds, removes, skips and advances turns in both counts."""
 
     @initialize(block_size=st.sampled_from([1, 2, 4, 7, 16]))
     def start(self, block_size: int) -> None:

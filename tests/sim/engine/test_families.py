@@ -1,4 +1,4 @@
-"""Programs with sub-agents: schedules by hand, and what holds for every family in both modes."""
+"""Programs with sub-agents: schedules worked out by hand, and what holds for every family in both modes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EIGHTHS = st.integers(0, 16).map(lambda k: k / 8)
 
 
 def run(programs: list[Program], *, stepwise: bool, **how: Any) -> Outcome:
-    """Steps of 1 s and memory for everything: a turn of n outputs takes n seconds from its arrival."""
+    """Run with steps of 1 s and memory for everything: a turn of n outputs ends n seconds after its arrival."""
     return simulate(programs, config=engine(1000), stepwise=stepwise, **how)
 
 
@@ -43,7 +43,7 @@ def root(*children: Child, gap: float = 2.0, name: str = "r", at: float = 0.0) -
 
 
 def spans(outcome: Outcome) -> dict[str, tuple[float, float, str | None, float]]:
-    """Program to (arrival, finish, parent, seconds it waited for sub-agents)."""
+    """Return (arrival, finish, parent, seconds it waited for sub-agents) by program."""
     return {p.program: (p.arrival_s, p.finish_s, p.parent, p.join_s) for p in outcome.programs}
 
 
@@ -164,7 +164,7 @@ def cases(draw: st.DrawFn, times: st.SearchStrategy[float]) -> tuple[list[Progra
 
 
 def check(case: tuple[list[Program], Any, ToolConfig], policy: str, step_time: StepTime) -> None:
-    """The same in both modes, and all that must hold of any family."""
+    """Check that both modes agree, and everything that must hold for any family."""
     programs, config, tools = case
     runs: list[Outcome] = []
     for stepwise in (True, False):

@@ -1,4 +1,4 @@
-"""Jumping over runs of steps decides the same, at the same times, as taking every step."""
+"""Jumping over steps decides the same, at the same times, as taking every step."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_with_steps_that_have_no_closed_form(case: Case, policy: str) -> None:
 @settings(max_examples=8)
 @given(case=cases(gaps=eighths, arrivals=eighths), policy=policies)
 def test_when_everything_coincides(case: Case, policy: str) -> None:
-    """Steps, gaps and arrivals are multiples of 1/8 s, which floats add up exactly: every tie is a real one."""
+    """Steps, gaps and arrivals are multiples of 1/8 s, which floats add exactly: every tie is a real one."""
     check(case, policy, constant(0.125))
 
 
@@ -67,7 +67,7 @@ def test_when_everything_coincides(case: Case, policy: str) -> None:
     ),
 )
 def test_when_everything_coincides_but_for_rounding(case: Case, policy: str) -> None:
-    """Multiples of 1/10 s: the two modes add them up to sums that differ in their last bits."""
+    """Multiples of 1/10 s: the sums of the two modes differ in their last bits."""
     check(case, policy, constant(0.1))
 
 
@@ -93,7 +93,7 @@ steps_on_halves = st.sampled_from(
 @settings(max_examples=10)
 @given(case=cases(gaps=nearly, arrivals=nearly), policy=st.one_of(policies, of_tiny_times), step_time=steps_on_halves)
 def test_with_gaps_and_steps_that_end_on_parts_of_a_nanosecond(case: Case, policy: str, step_time: StepTime) -> None:
-    """What follows a step within an instant is seen by the next one or not, but alike, and so are timers."""
+    """Whether or not a step sees events and timers within an instant of its start, both modes agree."""
     check(case, policy, step_time)
 
 
@@ -137,7 +137,7 @@ def test_with_families_and_tools_within_an_instant(data: st.DataObject) -> None:
 )
 @pytest.mark.parametrize("step_s", [0.125, 0.0100000005])
 def test_a_gap_below_an_instant_is_none(gap_s: float, seen: bool, step_s: float) -> None:
-    """The step that starts as a turn ends has the next turn in it, or has to pass before it."""
+    """The step that starts as a turn ends either includes the next turn or has to pass first."""
     programs = [program("a", turn(4, 7, gap=gap_s), turn(12, 1)), program("b", turn(4, 40))]
     for stepwise in (True, False):
         outcome = simulate(programs, config=engine(20), step_time=constant(step_s), stepwise=stepwise)
@@ -162,7 +162,7 @@ def test_every_policy_with_every_model(name: str, model: str) -> None:
 
 
 def test_long_runs_are_few_events() -> None:
-    """1,000,000 decode steps of four turns are a handful of jumps, and end when they should."""
+    """1,000,000 decode steps of four turns take a handful of jumps and end when they should."""
     programs = [program(name, turn(10, 1_000_000)) for name in "abcd"]
     config = engine(300_000, block_size=16, max_model_len=2_000_000)
     outcome = simulate(programs, config=config, step_time=constant(1e-3), stepwise=False)
@@ -172,7 +172,7 @@ def test_long_runs_are_few_events() -> None:
 
 
 def test_a_long_prompt_beside_decodes_is_few_events() -> None:
-    """A prompt of 2,000 chunks runs beside 5 decoding turns in one jump, but for its first and last chunk."""
+    """A prompt of 2,000 chunks runs with 5 decoding turns in one jump, except for its first and last chunk."""
     programs = [program(f"d{k}", turn(4, 5000)) for k in range(5)] + [program("long", turn(2000 * 27, 1))]
     config = engine(60_000, budget=32, max_model_len=60_000)
     outcome = simulate(programs, config=config, step_time=affine(), stepwise=False)
@@ -187,7 +187,7 @@ def test_a_long_prompt_beside_decodes_is_few_events() -> None:
 
 @dataclass(frozen=True)
 class Curious(Order):
-    """Asks how much of a prompt is cached at its arrival and writes it down."""
+    """Asks how much of a prompt is cached when it arrives, and records it."""
 
     sees_cache: ClassVar[bool] = True
 
@@ -245,7 +245,7 @@ def test_arrivals_in_a_jump_see_the_engine_as_it_is_then(watcher: Callable[[Reco
 
 @dataclass(frozen=True)
 class FromSeven(Admission):
-    """Opens at 7 s, which nothing announces."""
+    """Opens at 7 s, without any event or tick."""
 
     def allows(self, turn: TurnView, moment: Moment) -> bool:
         return turn.program.program_id == "c" or moment.now_s >= 7.0

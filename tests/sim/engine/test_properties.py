@@ -1,4 +1,4 @@
-"""What holds in every run, whatever the trace, the memory and the policy."""
+"""What holds in every run, whatever the trace, memory and policy."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PINNING = ("ttl-static", "pin-forever", "ttl", "oracle-ttl", *(name for name in 
 
 
 def run(case: Case, policy: str, *, stepwise: bool) -> Outcome:
-    """A run with every invariant of `InvariantObserver` checked at every step."""
+    """Run with every invariant of `InvariantObserver` checked at every step."""
     programs, config = case
     observer = InvariantObserver(config)
     outcome = simulate(programs, policy, config=config, step_time=affine(), stepwise=stepwise, observer=observer)
@@ -58,7 +58,7 @@ def check_every_step(case: Case, policy: str, stepwise: bool) -> None:
 
 
 def check_records(each: Program, turns: list[TurnRecord], record: ProgramRecord, picks_victims: bool) -> None:
-    """Times in order, tokens accounted for."""
+    """Times are in order and all tokens are accounted for."""
     shared = each.shared_prefix.tokens if each.shared_prefix else 0
     arrival_s = each.arrival_s
     for asked, done in zip(each.turns, turns, strict=True):
@@ -97,7 +97,7 @@ def test_every_step_of_many_runs(case: Case, policy: str, stepwise: bool) -> Non
 @settings(max_examples=8)
 @given(case=cases(), policy=st.sampled_from(PINNING))
 def test_pins_end_as_their_rule_says(case: Case, policy: str) -> None:
-    """Never before their time but by a hit or a break; in a gap, never later than the next step."""
+    """Only a hit or a break ends a pin before its time, and in a gap none outlasts the next step after it."""
     outcome = run(case, policy, stepwise=True)
     made: dict[str, tuple[float, float]] = {}
     waiting: set[str] = set()

@@ -1,4 +1,4 @@
-"""R(C), the seconds to prefill a lost context, as policies see it."""
+"""R(C), the seconds it takes to prefill a lost context, as policies see it."""
 
 from __future__ import annotations
 

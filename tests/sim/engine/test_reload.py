@@ -23,7 +23,7 @@ from support.strategies import cases, policies, tiered
 A = program("a", turn(8, 1, gap=10.0), turn(9, 1))
 """Parks 2 blocks from 1 to 11 s and comes back for them."""
 B = program("b", turn(20, 1), at=2.0)
-"""Takes 5 of 6 blocks at 2 s: one that was never used, and all of a's, the tail first."""
+"""Takes 5 of 6 blocks at 2 s: the 4 that were never used, and the tail one of a's 2."""
 
 
 def above(tiers: TierConfig, usable: int = 6) -> EngineConfig:

@@ -1,4 +1,4 @@
-"""The clock: instants, sleep, and engines that are held back."""
+"""The clock: instants, sleep, and engines whose programs are held back."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class OpensLate(Admission):
 
 @dataclass(frozen=True)
 class ShutAtEveryTick(Shut):
-    """Thinks again every second, to no avail."""
+    """Ticks every second but never opens."""
 
     period_s = 1.0
 
@@ -134,7 +134,7 @@ class OpensLateToOthers(OpensLate):
 
 @dataclass(frozen=True)
 class AskedAtEveryStep(Reviewed):
-    """Keeps what may be kept, and may think otherwise at any time."""
+    """Keeps everything, but wants to be asked again at every step."""
 
     def review(self, pinned: Sequence[ProgramView], away: Sequence[ProgramView], moment: Moment) -> Review:
         return Review((), moment.now_s)

@@ -1,4 +1,4 @@
-"""Who enters the batch when, and with how many tokens: schedules worked out by hand.
+"""Which turns enter the batch, when, and with how many tokens: schedules worked out by hand.
 
 Blocks hold 4 tokens and every step takes 1 s, so step k starts at k seconds. A turn of `p` prompt and `o`
 output tokens computes p + o - 1 of them: its last token is sampled, never computed.

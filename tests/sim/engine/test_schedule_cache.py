@@ -36,7 +36,7 @@ def test_the_last_block_of_a_full_hit_is_computed_again() -> None:
 
 
 def test_a_partly_filled_block_is_not_found() -> None:
-    # 6 + 4 tokens leave 9 computed: 2 full blocks and one token beside them.
+    # 6 + 4 tokens leave 9 computed: 2 full blocks and one more token.
     a = program("a", turn(6, 4, gap=1.0), turn(10, 1))
     steps, _ = schedule_of([a], config=engine(5))
     assert steps[-1] == Step(5.0, {"a": 2}, 2, {"a": 8})
@@ -85,7 +85,7 @@ def test_a_hit_moves_a_context_to_the_back_of_the_queue() -> None:
 
 
 def test_a_finished_programs_blocks_are_evicted_in_their_turn() -> None:
-    # b ends for good and parks nothing that anyone will use, yet its blocks lie behind a's in the queue.
+    # b's program ends and leaves nothing that any turn will use, yet its blocks are behind a's in the queue.
     a = program("a", turn(8, 1, gap=20.0), turn(9, 1))
     b = program("b", turn(8, 1), at=2.0)
     c = program("c", turn(8, 1), at=5.0)
@@ -104,7 +104,7 @@ def test_a_second_program_hits_a_shared_prefix_that_is_being_computed() -> None:
 
 def test_a_shared_prefix_is_hit_as_far_as_it_is_scheduled() -> None:
     # a's prompt takes the whole budget of 6 twice. b arrives meanwhile and waits for the budget; when it enters,
-    # beside a's last chunk, all 3 shared blocks are there.
+    # in the step of a's last chunk, all 3 shared blocks are there.
     a = program("a", turn(14, 3), shared=("system", 12))
     b = program("b", turn(13, 1), at=0.5, shared=("system", 12))
     steps, _ = schedule_of([a, b], config=engine(10, budget=6))

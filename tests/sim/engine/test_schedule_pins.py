@@ -1,4 +1,4 @@
-"""Pins: who keeps which blocks, when they end and who must wait for them (blocks of 4 tokens, steps of 1 s)."""
+"""Pins: which blocks they keep, when they end and which turns wait for them (blocks of 4 tokens, steps of 1 s)."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def test_program_fifo_resumes_a_preempted_turn_before_an_older_program() -> None
 
 @dataclass(frozen=True)
 class _OldestFirst(Order):
-    """Preempts the turn that entered first, which an engine's own order never does."""
+    """Preempts the turn that was admitted first, which an engine's own order never does."""
 
     def victim(self, running: Sequence[TurnView]) -> int:
         return 0

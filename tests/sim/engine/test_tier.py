@@ -1,4 +1,4 @@
-"""A link's queue, and a tier's blocks against one entry a block."""
+"""A link's queue, and a tier's blocks against a list with one entry per block."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_busy_time_stops_at_the_end_of_the_run() -> None:
 
 @given(jobs=st.lists(st.tuples(st.integers(0, 20), st.integers(1, 9)), max_size=20))
 def test_a_link_is_a_queue_with_one_server(jobs: list[tuple[int, int]]) -> None:
-    """Lindley's recursion: the wait of a job is that of the one before plus its service minus the time between."""
+    """Lindley's recursion: a job waits as long as the previous one, plus that one's service, minus the time between."""
     link, now, wait, service = Link(1.0), 0.0, 0.0, 0.0
     for gap, blocks in jobs:
         now += gap
@@ -50,7 +50,7 @@ def test_a_link_is_a_queue_with_one_server(jobs: list[tuple[int, int]]) -> None:
 
 
 class Naive:
-    """Both tiers as lists of blocks, the next to be evicted first."""
+    """Both tiers as lists of blocks, in order of eviction."""
 
     def __init__(self, dram_blocks: int, ssd_blocks: int) -> None:
         self.rooms = (dram_blocks, ssd_blocks)
@@ -83,7 +83,7 @@ class Naive:
 
     @staticmethod
     def use(tier: list[tuple[Chain, int]], chain: Chain) -> None:
-        """A content's blocks go to the end, its tail before its head."""
+        """Move a chain's blocks to the end, its tail before its head."""
         used = sorted((block for block in tier if block[0] is chain), key=lambda block: -block[1])
         tier[:] = [block for block in tier if block[0] is not chain] + used
 

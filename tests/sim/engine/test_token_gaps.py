@@ -26,7 +26,7 @@ Case = tuple[list[Program], EngineConfig]
 
 @dataclass(frozen=True)
 class SecondYields(Order):
-    """Preempts the second turn of the batch: those behind it get nothing in that step."""
+    """Preempts the second turn of the batch, so those after it get nothing in that step."""
 
     def victim(self, running: Sequence[TurnView]) -> int:
         return min(1, len(running) - 1)
@@ -40,7 +40,7 @@ RULES = st.one_of(
 
 
 def rows(outcome: Outcome) -> list[float]:
-    """One gap each, in order of length."""
+    """Return every single gap, shortest first."""
     gaps = outcome.gaps
     return sorted(gap_s for gap_s, number in zip(gaps.gap_s, gaps.number, strict=True) for _ in range(number))
 

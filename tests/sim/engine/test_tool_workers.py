@@ -1,4 +1,4 @@
-"""Bounded tool workers, timeouts and failures: schedules by hand, against a queue's recursion, and a closed form."""
+"""Bounded tool workers, timeouts and failures, against schedules by hand, a queue's recursion and a closed form."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ both_modes = pytest.mark.parametrize("stepwise", [True, False])
 
 
 def run(programs: list[Program], tools: ToolConfig, *, stepwise: bool, seed: int = 0) -> Outcome:
-    """Steps of 1 s and memory for everything: a turn of n outputs takes n seconds from its arrival."""
+    """Run with steps of 1 s and memory for everything: a turn of n outputs ends n seconds after its arrival."""
     return simulate(programs, config=engine(1000), stepwise=stepwise, tools=tools, seed=seed)
 
 
 def split(outcome: Outcome) -> dict[str, tuple[float, float, float]]:
-    """Program to (JCT, tool seconds, seconds its tools waited)."""
+    """Return (JCT, tool seconds, seconds its tools waited) by program."""
     return {record.program: (record.jct_s, record.tool_s, record.tool_wait_s) for record in outcome.programs}
 
 
@@ -101,7 +101,7 @@ def test_plain_settings_change_nothing(stepwise: bool) -> None:
 
 
 def queue_starts(asked_s: list[float], service_s: list[float], workers: int) -> list[float]:
-    """First come first served on so many servers (Kiefer and Wolfowitz): each takes the server that is free first."""
+    """Return starts under first come first served (Kiefer and Wolfowitz): each call takes the server free first."""
     free = [0.0] * workers
     starts = []
     for at_s, seconds in zip(asked_s, service_s, strict=True):
@@ -112,7 +112,7 @@ def queue_starts(asked_s: list[float], service_s: list[float], workers: int) -> 
 
 
 def poisson_calls(rate: float, count: int, rng: np.random.Generator) -> list[Program]:
-    """Programs of one exponential tool call of mean 1 s between two turns that take next to nothing."""
+    """Return programs with one exponential tool call of mean 1 s between two turns that take hardly any time."""
     tool_s = rng.exponential(1.0, count)
     return [Program(f"p{k}", (Turn(1, 0, 1, "bash", float(s)), Turn(2, 2, 1))) for k, s in enumerate(tool_s)]
 

@@ -29,7 +29,7 @@ from support.strategies import cases, engines, tiered, traces
 
 @dataclass(frozen=True)
 class After(Retention):
-    """Sends every context to host memory and wants it back `after_s` seconds later, at most so many in a step."""
+    """Offloads every context and wants it back `after_s` seconds later, at most `at_most` contexts in a step."""
 
     offloads: ClassVar[bool] = True
     recalls: ClassVar[bool] = True
@@ -50,7 +50,7 @@ class After(Retention):
 
 @dataclass(frozen=True)
 class AfterBesidePins(SoftPins):
-    """As above for every other program, from the first; keeps the others' contexts while nobody needs their room."""
+    """As `After` for every other program from the first on; soft pins for the contexts of the others."""
 
     offloads: ClassVar[bool] = True
     recalls: ClassVar[bool] = True
@@ -66,7 +66,7 @@ class AfterBesidePins(SoftPins):
 
 @dataclass(frozen=True)
 class OneByOne(Reviewed):
-    """Gives up every pin, one in a step."""
+    """Gives up every pin, one per step."""
 
     def review(self, pinned: Sequence[ProgramView], away: Sequence[ProgramView], moment: Moment) -> Review:
         return Review(pinned[:1], float("inf"))
@@ -274,7 +274,7 @@ def test_programs_may_leave_while_their_contexts_come(data: st.DataObject, after
 
 
 def test_no_blocks_of_a_shared_prefix_are_no_part() -> None:
-    """A context of which all that is left below is cached anyway comes back as nothing, not as an empty run."""
+    """If all that is left of a context in host memory is cached anyway, nothing comes back, not an empty run."""
     context = Context(Chain(), 28)
     assert context.parts(1, 1) == []
     assert [part[1:] for part in context.parts(27, 30)] == [(27, 28), (28, 30)]

@@ -55,7 +55,7 @@ def test_what_is_written_from_the_settings_is_not_stale(writer: ModuleType) -> N
 
 def test_a_stale_table_is_found(writer: ModuleType) -> None:
     assert "old" not in writer.page("<!-- settings: Tools -->\n| old |\n| --- |\n\nrest")
-    assert writer.page("<!-- settings: Tools -->\n| old |\n\nrest").endswith(" likewise. |\n\nrest")
+    assert writer.page("<!-- settings: Tools -->\n| old |\n\nrest").endswith(" or per tool. |\n\nrest")
 
 
 def test_every_field_is_a_setting_in_its_order() -> None:

@@ -1,4 +1,4 @@
-"""What a run leaves behind: columnar records, a summary, a manifest, and the directory that holds them."""
+"""The results of a run: columnar records, a summary, a manifest, and the directory that holds them."""
 
 from continuum_sim.results.compared import CompareResult, ComparisonRow
 from continuum_sim.results.paired import PairedDifference, paired_differences

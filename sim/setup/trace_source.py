@@ -185,7 +185,7 @@ def _checked(programs: Iterable[Program], limit: int | None, max_turns: int | No
         check_program(program)
         for member in program.family():
             if member.program_id in seen:
-                raise TraceError("is there twice, expected unique program ids", program_id=member.program_id)
+                raise TraceError("appears twice, expected unique program ids", program_id=member.program_id)
             seen.add(member.program_id)
         kept.append(program if max_turns is None else truncate(program, max_turns))
     if not kept:

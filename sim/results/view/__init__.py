@@ -1,4 +1,4 @@
-"""A result as rows of text, said once: terminal, page and notebook lay the same rows out."""
+"""A result as rows of text, made once: terminal, page and notebook lay out the same rows."""
 
 from continuum_sim.results.view.parts import (
     Bar,

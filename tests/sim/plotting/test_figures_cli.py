@@ -78,7 +78,7 @@ def test_the_list_says_what_each_figure_needs(capsys: pytest.CaptureFixture[str]
             "{tmp}/empty",
             "empty holds no results, expected a directory written by run, compare, sweep or capacity --out",
         ),
-        ("{tmp}/torn", "torn is no run directory"),
+        ("{tmp}/torn", "torn is not a run directory"),
         ("{tmp}/listless", "missing required field `runs`"),
         ("{data} --only jct-vs-rte", "unknown figure 'jct-vs-rte', did you mean 'jct-vs-rate'?"),
         ("{data} --format gif", "unknown format 'gif', expected some of pdf, png, svg"),

@@ -171,8 +171,8 @@ def test_other_settings_are_refused_by_name(
 ) -> None:
     before = content(unfinished)
     err = refused(capsys, *COMMAND, *change, "--out", unfinished)
-    assert f"holds an unfinished comparison of other settings: {said}" in err
-    assert "start anew with --force" in err
+    assert f"holds an unfinished comparison with other settings: {said}" in err
+    assert "start over with --force" in err
     assert content(unfinished) == before
 
 

@@ -115,7 +115,7 @@ def test_one_that_its_manifest_cannot_give_is_refused_with_its_command(
         manifest[part] |= values
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     err = refused(capsys, "run", "--from", tmp_path)
-    assert f"and {said} cannot be told from what it did keep; repeat the run `continuum-sim run --limit 4" in err
+    assert f"and {said} cannot be recovered from it; repeat the run `continuum-sim run --limit 4" in err
 
 
 def test_what_is_set_or_given_wins(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -167,7 +167,7 @@ def test_a_trace_that_changed_is_noted_and_one_that_is_gone_refused(
     with pytest.warns(UserWarning, match=r"trace mine.jsonl has changed since"):
         cs.rerun(tmp_path / "r")
     mine.rename(tmp_path / "moved.jsonl")
-    assert f"the run's trace {mine} is not there any more" in refused(capsys, "run", "--from", tmp_path / "r")
+    assert f"the run's trace {mine} is not found from this folder" in refused(capsys, "run", "--from", tmp_path / "r")
     found = ("--set", f"trace={tmp_path / 'moved.jsonl'}")
     assert "has changed" not in cli(capsys, "run", "--from", tmp_path / "r", *found)[2]
 
@@ -178,9 +178,7 @@ def test_objects_of_ones_own_are_named_when_asked_for(tmp_path: Path) -> None:
     cs.run(programs, Policy("mine"), model=own, step_time=affine(), kv_blocks=100, out=tmp_path / "r")
     changes: dict[str, Any] = {}
     for name, value in (("trace", programs), ("policy", "lru"), ("model", own), ("step_time", affine())):
-        with pytest.raises(
-            cs.ConfigError, match=rf"{name} was an object .* say what to take for it with --set {name}="
-        ):
+        with pytest.raises(cs.ConfigError, match=rf"{name} was an object .* give a value with --set {name}="):
             cs.rerun(tmp_path / "r", **changes)
         changes[name] = value
     assert cs.rerun(tmp_path / "r", **changes).programs.equals(cs.load_run(tmp_path / "r").programs)
@@ -239,4 +237,5 @@ def test_a_pipe_cannot_be_read_again(tmp_path: Path, capsys: pytest.CaptureFixtu
     os.close(writer)
     printed(capsys, "run", "--trace", f"/dev/fd/{reader}", "--out", tmp_path / "r")
     os.close(reader)
-    assert "trace was an object that no manifest can hold (/dev/fd" in refused(capsys, "run", "--from", tmp_path / "r")
+    error = refused(capsys, "run", "--from", tmp_path / "r")
+    assert "trace was an object that a manifest cannot hold (/dev/fd" in error

@@ -227,7 +227,7 @@ def test_a_file_says_the_same_as_flags(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("[gird]\n", "unknown table 'gird'"),
-        ("grid = 3\n", r"grid is no table, expected a \[grid\] heading"),
+        ("grid = 3\n", r"grid is not a table, expected a \[grid\] heading"),
         ("[cells]\n", r"expected \[\[cells\]\] headings"),
         ("[grid\n", "is not TOML"),
     ],

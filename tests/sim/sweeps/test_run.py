@@ -231,7 +231,7 @@ def test_differences_are_taken_scene_by_scene_along_any_axis() -> None:
         assert row["difference_s"] == pytest.approx(frame[(*key, 1600)].mean() - frame[(*key, 1300)].mean())
     with pytest.raises(cs.ConfigError, match="unknown axis 'model'"):
         result.differences("model")
-    with pytest.raises(cs.ConfigError, match="baseline 'fcfs' is none of policy: lru, ttl"):
+    with pytest.raises(cs.ConfigError, match="baseline 'fcfs' is not a value of policy: lru, ttl"):
         result.differences(baseline="fcfs")
 
 

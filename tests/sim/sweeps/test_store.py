@@ -157,7 +157,7 @@ def test_other_peoples_files_are_never_touched(tmp_path: Path) -> None:
 
 
 def test_what_is_no_sweep_is_not_opened(tmp_path: Path) -> None:
-    with pytest.raises(cs.ConfigError, match=r"is no sweep: manifest.json cannot be read"):
+    with pytest.raises(cs.ConfigError, match=r"is not a sweep: manifest.json cannot be read"):
         cs.load_sweep(tmp_path)
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(cs.ConfigError, match="is not JSON"):

@@ -1,1 +1,1 @@
-"""Whether a load can last: the verdict on a run, and the rates that follow from a service curve."""
+"""Whether a load can be sustained: the verdict on a run, and the rates that follow from a service curve."""

@@ -104,7 +104,7 @@ class Study:
 
 
 class _Lock:
-    """A lock for Optuna that ends with its process; Optuna's own outlives a kill and delays the next by half a minute."""
+    """A lock for Optuna that ends with its process; Optuna's outlives a kill, then blocks for half a minute."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("a")

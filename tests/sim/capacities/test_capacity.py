@@ -269,8 +269,8 @@ def test_frames_for_a_notebook(found: cs.CapacityResult) -> None:
         (("--rate", "0"), "rate is 0"),
         (("--programs", "10"), "programs is 10, expected a whole number from 200"),
         (("--burst", "0"), "burst is 0, expected a whole number from 1"),
-        (("--seeds", "0,0"), "a seed is there twice"),
-        (("--policies", "lru,lru"), "policy 'lru' is there twice"),
+        (("--seeds", "0,0"), "a seed appears twice"),
+        (("--policies", "lru,lru"), "policy 'lru' appears twice"),
         (("--policies", "lur"), "'lur'"),
         (("--backend", "slurm"), "--backend is 'slurm', expected local, dask or ray"),
         (("--force",), "say which with --out DIR"),
@@ -290,8 +290,8 @@ def test_settings_of_the_load_are_its_own_affair() -> None:
 
 def test_other_results_are_never_touched(kept: Path, file: Path, tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "mine.txt").write_text("mine")
-    assert "holds files that are no results of `capacity`" in refused(capsys, *command(file, "--out", tmp_path))
-    assert "holds files that are no results of `capacity`" in refused(
+    assert "holds files that are not results of `capacity`" in refused(capsys, *command(file, "--out", tmp_path))
+    assert "holds files that are not results of `capacity`" in refused(
         capsys, *command(file, "--out", tmp_path, "--force")
     )
     manifest = tmp_path / "old" / "manifest.json"

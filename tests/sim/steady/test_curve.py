@@ -56,5 +56,5 @@ def test_the_floor_is_taken_beyond_what_fits() -> None:
 
 @pytest.mark.parametrize(("n", "per_s"), [([], []), ([1, 1], [1, 1]), ([1, 2], [1]), ([0, 1], [1, 1]), ([1], [0])])
 def test_points_that_are_no_curve_are_refused(n: list[float], per_s: list[float]) -> None:
-    with pytest.raises(ValueError, match="a service curve has"):
+    with pytest.raises(ValueError, match="a service curve needs"):
         ServiceCurve(n, per_s, fits=1)

@@ -92,7 +92,7 @@ def test_ranges_are_read_from_the_policy_or_from_text() -> None:
         ("ttl-static", {"ttl": "0:5:log"}, "needs LOW above 0"),
         ("ttl-static", {"pressure": "0:5"}, "takes no numbers"),
         ("ttl-static", {"pressure": "tail"}, "'tail' is not one of head, deadlock, younger"),
-        ("ttl-static", {"ttl": "a|b"}, "'a' is no float"),
+        ("ttl-static", {"ttl": "a|b"}, "'a' is not a valid float"),
         ("ttl", {"cold_start": "0.5:4"}, "needs whole bounds"),
         ("lru", {}, "policy lru has no parameter to tune"),
         ("infercept", {"saturation": None}, "parameter saturation of infercept states no range"),

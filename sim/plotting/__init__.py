@@ -1,6 +1,6 @@
-"""Publication figures from results alone: `figures` writes all that the data allow, `figure` returns one.
+"""Publication figures made only from results: `figures` writes all that the data allow, `figure` returns one.
 
-A figure is a module of `continuum_sim.plotting.gallery` (or another package's, by entry point) that makes a table from
+A figure is a module of `continuum_sim.plotting.gallery`, or of another package by entry point, that makes a table from
 runs and a picture from that table.
 """
 

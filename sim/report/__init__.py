@@ -1,4 +1,4 @@
-"""A run or a comparison as one HTML page with everything in it: numbers, pictures, an interactive timeline."""
+"""A run or a comparison as one self-contained HTML page: numbers, pictures, an interactive timeline."""
 
 from continuum_sim.report.write import write_report
 

@@ -162,7 +162,7 @@ class RunLength:
         return 0 if self.burst is None or (counting and not self.burst.counts) else self.burst.programs
 
     def expected(self, programs: int, arrivals: OpenArrivals | Closed) -> int:
-        """Return roughly how many programs will be served, given the trace's number; a load with a burst is served twice."""
+        """Return roughly how many programs will be served, given the trace's; a load with a burst is served twice."""
         most = self.programs or MOST_PROGRAMS
         load = programs
         if self.repeats and isinstance(arrivals, FromTrace):

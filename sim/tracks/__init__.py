@@ -1,5 +1,5 @@
-"""A run as tracks over time: what every program did, what the engine was like; for Perfetto, for the report, and as
-Continuum's own code logs it.
+"""A run as tracks over time: what every program did and the state of the engine; for Perfetto, for the report, and in
+the log format of Continuum's own code.
 """
 
 from continuum_sim.tracks.continuum import export_continuum

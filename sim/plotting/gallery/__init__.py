@@ -1,1 +1,1 @@
-"""The figures that come with continuum-sim, a module each; `continuum_sim.plotting.registry` knows their names."""
+"""The figures that come with continuum-sim, one module each; `continuum_sim.plotting.registry` knows their names."""

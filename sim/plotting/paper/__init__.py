@@ -1,4 +1,4 @@
-"""The figures of the Continuum paper made again, with its published values beside ours."""
+"""The figures of the Continuum paper reproduced, with its published values next to ours."""
 
 from continuum_sim.plotting.paper.draw import paper_figures
 from continuum_sim.plotting.paper.figure import PaperFigure

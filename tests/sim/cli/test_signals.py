@@ -70,8 +70,8 @@ def swallowed(monkeypatch: pytest.MonkeyPatch, at: str, strike: Callable[[], Non
 @pytest.mark.parametrize(
     ("at", "command", "said"),
     [
-        ("execute.simulate", ("run", *FEW, "--out", "out"), r"interrupted after .*; nothing was written"),
-        ("execute.simulate", ("compare", *FEW, "--out", "out"), r"interrupted after .*; nothing was written"),
+        ("runs.execute.simulate", ("run", *FEW, "--out", "out"), r"interrupted after .*; nothing was written"),
+        ("runs.execute.simulate", ("compare", *FEW, "--out", "out"), r"interrupted after .*; nothing was written"),
         ("results.result.to_json", ("run", *FEW, "--out", "out"), r"interrupted after .*; nothing was written"),
         ("sweeps.cell_run.execute", ("sweep", *GRID, "--out", "sweep"), r"interrupted after .* goes on from there"),
         (
@@ -108,7 +108,7 @@ def test_every_signal_ends_a_command_alike(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: signal.Signals
 ) -> None:
     before = [signal.getsignal(one) for one in CODES]
-    swallowed(monkeypatch, "execute.simulate", lambda: signal.raise_signal(number))
+    swallowed(monkeypatch, "runs.execute.simulate", lambda: signal.raise_signal(number))
     code, out, err = cli(capsys, "run", *FEW, "--out", tmp_path / "out")
     assert (code, out) == (CODES[number], "")
     assert re.fullmatch(r"error: interrupted after 0 of 3 programs, .*; nothing was written\n", err)
@@ -122,7 +122,7 @@ def test_a_signal_the_caller_ignores_stays_ignored(
 ) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        swallowed(monkeypatch, "execute.simulate", lambda: signal.raise_signal(signal.SIGHUP))
+        swallowed(monkeypatch, "runs.execute.simulate", lambda: signal.raise_signal(signal.SIGHUP))
         assert cli(capsys, "run", *FEW)[0] == 0
     finally:
         signal.signal(signal.SIGHUP, before)

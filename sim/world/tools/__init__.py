@@ -1,4 +1,4 @@
-"""What happens to a tool call besides its time in the trace: it waits for a worker, is cut short, fails, is retried."""
+"""Tool calls beyond their time in the trace: they wait for workers, are cut short, fail, and are retried."""
 
 from continuum_sim.world.tools.config import PerTool, ToolConfig, make_tool_config
 from continuum_sim.world.tools.outcomes import CallPlan, ToolOutcomes

@@ -109,9 +109,7 @@ def test_every_figure_names_scenarios_that_exist_or_says_so(
     monkeypatch.setattr(cells, "scenarios", lambda: ())
     code, out, err = cli(capsys, "figures", "--paper", "--out", tmp_path, "--only", BARS)
     assert (code, out) == (2, "")
-    assert (
-        f"no figure could be drawn; {BARS} needs the scenario continuum-fig16-bfcl, which this version has not" in err
-    )
+    assert f"no figure could be drawn; {BARS} needs the scenario continuum-fig16-bfcl, which this version lacks" in err
 
 
 def runs(rows: list[tuple[object, ...]], *columns: str) -> FigureData:

@@ -195,7 +195,7 @@ def test_gates_that_never_open_end_the_run_of_a_cluster_too() -> None:
             return gate
 
     programs = [program("p", turn(8, 2)), program("q", turn(8, 2))]
-    with pytest.raises(SimulationError, match="holds 2 programs back for good"):
+    with pytest.raises(SimulationError, match="is stuck with 2 unfinished programs"):
         simulate(
             programs, Policy("shut", admission=Shut()), config=engine(9), others=[engine(9)], routing="round-robin"
         )

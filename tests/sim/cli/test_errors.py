@@ -256,7 +256,7 @@ def test_an_option_that_can_do_nothing_is_refused(
 def test_an_option_that_can_do_something_for_some_run_is_not(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nor is what a file of settings says: it may be there for other runs."""
+    """Settings in a file are not refused either: they may be there for other runs."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own.toml").write_text("[base]\ndram_gbps = 50.0\ntool_retries = 3\n")
     printed(capsys, *command.split(), "--limit", "1", "--max-turns", "2")

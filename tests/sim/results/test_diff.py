@@ -34,7 +34,7 @@ def found(a: Path, b: Path) -> RunDifference:
 
 
 def naive_parting(a: cs.RunResult, b: cs.RunResult) -> Parting | None:
-    """The first moment at which two runs are not the same, turn by turn."""
+    """Return the first moment at which two runs differ, turn by turn."""
     times = [{(row["program"], row["turn"]): row for row in run.turns.to_dict("records")} for run in (a, b)]
     moments = []
     for key in times[0] | times[1]:

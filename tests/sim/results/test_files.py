@@ -1,4 +1,4 @@
-"""Run directories appear whole or not at all, and never over somebody's files."""
+"""Run directories appear whole or not at all, and never overwrite other files."""
 
 from __future__ import annotations
 

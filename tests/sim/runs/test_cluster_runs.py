@@ -1,4 +1,4 @@
-"""Clusters through the front doors: the command line, `cs.run`, `cs.compare`, and the files they leave."""
+"""Clusters through public entry points: the command line, `cs.run`, `cs.compare`, and the files they write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run repeated from its manifest is the same run, or says why it cannot be."""
+"""A run repeated from its manifest is the same run, or a message says why it cannot be."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FEW = ("--limit", "4", "--max-turns", "4", "--arrivals", "poisson:rate=1")
 
 
 def same_files(one: Path, other: Path) -> list[str]:
-    """Which files of two runs there are, all equal to the byte."""
+    """Return the names of the files of two runs, after checking that all are equal to the byte."""
     found = [name for name in FILES if (one / name).exists()]
     for name in found:
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
@@ -125,7 +125,7 @@ def test_what_is_set_or_given_wins(tmp_path: Path, capsys: pytest.CaptureFixture
     flags = ("--seed", "3", "--kv-blocks", "1200", "--arrivals", "poisson:rate=2", "--policy", "lru", "--limit", "3")
     printed(capsys, "run", "--max-turns", "4", *flags, "--out", tmp_path / "flags")
     same_files(tmp_path / "two", tmp_path / "flags")
-    # A flag wins also where it says the default.
+    # A flag wins even if it gives the default.
     printed(capsys, "run", "--from", tmp_path / "two", "--seed", "0", "--out", tmp_path / "three")
     assert cs.load_run(tmp_path / "three").summary.seed == 0
 
@@ -228,7 +228,7 @@ def test_settings_survive_being_written_and_read(settings: dict[str, Any]) -> No
 
 def test_every_flag_of_run_is_a_setting_that_is_kept() -> None:
     kept = describe_settings(cs.RunConfig())["settings"]
-    assert run_settings().keys() - {"rate"} == kept.keys()  # a rate has become arrivals
+    assert run_settings().keys() - {"rate"} == kept.keys()  # the rate was turned into arrivals
 
 
 def test_a_pipe_cannot_be_read_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

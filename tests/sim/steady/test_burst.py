@@ -1,4 +1,4 @@
-"""Bursts: who comes, under which names, and that the rest of the load is the same without."""
+"""Bursts: which programs arrive, under which names, and that the rest of the load is the same without them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ENGINE = {"kv_blocks": 400, "max_model_len": 2000, "step_time": constant(0.05)}
 
 
 class Kept:
-    """A recorder of programs alone."""
+    """A recorder that keeps only programs."""
 
     def __init__(self) -> None:
         self.programs: list[ProgramRecord] = []

@@ -21,7 +21,7 @@ from support.steptimes import affine
 pytest.importorskip("optuna", reason="needs the extra tune")
 
 GAP_S = 7.0
-"""Every tool of `RETURNING` takes this long: a pin that lasts shorter keeps memory for nothing."""
+"""Every tool of `RETURNING` takes this long: a shorter pin holds memory in vain."""
 RETURNING = [
     program(f"p{n}", *[turn(160 + 40 * k, 8, gap=GAP_S) for k in range(4)], turn(330, 8), at=2.0 * n) for n in range(8)
 ]
@@ -43,7 +43,7 @@ load_plugins()
 
 
 def tunable() -> list[str]:
-    """Policies with a parameter to look for."""
+    """Policies with a parameter to tune."""
     found = []
     for name in sorted(PRESETS):
         with suppress(cs.ConfigError):

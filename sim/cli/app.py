@@ -66,8 +66,8 @@ app.add_typer(trace, name="trace")
 def _add_commands_of_others() -> None:
     """Add the commands of packages that build on this one (`parity`, third parties'), found by entry point.
 
-    The simulator thus does not depend on them. Their modules must be cheap to import; one that fails to import prints
-    a warning and leaves the rest working.
+    So the simulator does not depend on them. Their modules must be cheap to import; one that fails to import prints a
+    warning and leaves the rest working.
     """
     for point in entry_points(group="continuum_sim.commands"):
         try:

@@ -91,9 +91,9 @@ def in_order(table: pd.DataFrame, policies: Sequence[str]) -> pd.DataFrame:
 
 
 def _samples(group: pd.DataFrame, value: str, prefix: str = "") -> list[np.ndarray] | None:
-    """Return the JCT of every program of each run if the value is a statistic of it; None if they are not needed.
+    """Return the JCT of every program of each run if `value` is a statistic of it; None if not, or if they are unknown.
 
-    They are not needed for the mean of means, or for a single run, which has its own statistic.
+    A mean can do without them, and so can a single run, which has its own statistic.
 
     Raises
     ------

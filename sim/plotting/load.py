@@ -38,7 +38,7 @@ Drawable: TypeAlias = str | PathLike[str] | RunResult | CompareResult | SweepRes
 
 
 def load(data: Drawable | Iterable[Drawable]) -> FigureData:
-    """Combine everything that is to be drawn.
+    """Combine all data to draw.
 
     Parameters
     ----------

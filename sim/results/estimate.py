@@ -117,7 +117,7 @@ def averaged_ratio(
 
 
 def effect(ratio: Estimate, min_effect: float) -> Effect:
-    """Return the verdict on a ratio and its interval; differences below `min_effect` from 1 count as equal."""
+    """Return the verdict on a ratio with its interval; one within `min_effect` of 1 is never faster or slower."""
     if ratio.seeds < LEAST_RUNS:
         return "too few seeds"
     least = max(min_effect, _ROUNDING)

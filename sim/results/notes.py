@@ -35,7 +35,7 @@ def activity_notes(policy: Policy, totals: EngineTotals, *, gaps_grew: bool = Fa
     if policy.oracle and gaps_grew:
         notes.append(
             f"{policy.name} knows how long tool calls take but not how long they wait for workers or sub-agents, which "
-            "is up to what the policies do: its foresight is of the nominal gap, and it is no bound here"
+            "depends on the policies: it foresees only the nominal gap, and is not a bound here"
         )
     elif policy.oracle:
         notes.append(f"{policy.name} looks into the future: a bound, not a policy for a real engine")

@@ -324,6 +324,6 @@ def _quantiles(sample: np.ndarray) -> Quantiles | UnsetType:
 
 
 def _split(parts: list[float]) -> TimeSplit:
-    """Name the parts; msgspec leaves out a rare part only if it is the default object itself."""
+    """Return the parts by name; msgspec leaves out a rare part only if it is the default object itself."""
     named = zip(TimeSplit.__struct_fields__, parts, strict=True)
     return TimeSplit(**{name: part for name, part in named if part or name not in RARE_PARTS})

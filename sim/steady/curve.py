@@ -83,7 +83,7 @@ class ServiceCurve:
     def recoverable_per_s(self, burst: float, horizon: float) -> float:
         """Return the highest rate λ at which a burst drains within `horizon` arrivals.
 
-        With n programs in the system, n falls by μ(n) − λ per second. The burst is thus gone after
+        With n programs in the system, n falls by μ(n) − λ per second, so the burst is gone after
         ∫ dn / (μ(n) − λ) seconds, with n from just above the peak to the burst; times λ, that is the arrivals needed.
 
         Parameters

@@ -195,7 +195,7 @@ def _needed(trend: Trend, programs: int) -> int:
 
 
 def _rounded(number: float) -> int:
-    """Round up to two digits, as for an estimate."""
+    """Round up to two digits: the number is an estimate."""
     unit: int = 10 ** max(0, math.floor(math.log10(number)) - 1)
     return math.ceil(number / unit) * unit
 

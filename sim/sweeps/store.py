@@ -108,7 +108,7 @@ class SweepStore:
     def compact(self, order: Sequence[str]) -> None:
         """Join all parts into one file: cells in the given order, then any others by identity.
 
-        Equal cells thus give equal bytes, whatever order they finished in. Memory holds one row group.
+        So equal cells give equal bytes, whatever order they finished in. Memory holds one row group.
         """
         found = self._where()
         known = set(order)

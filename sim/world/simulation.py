@@ -165,7 +165,7 @@ class Simulation:
         if program.children:
             children = SubAgents(env, program.children, lambda child, start_s: self._serve(child, start_s, name))
         last = len(program.turns) - 1
-        # Sub-agents and tool workers may act at the instant a turn ends; whoever awaits the program, when it ends.
+        # Sub-agents and tool workers may act at the instant a turn ends; whatever awaits the program, when it ends.
         watched = children is not None or self.tools is not None
         awaited = self._closed or parent is not None
         self._open += 1

@@ -112,8 +112,8 @@ class Stay:
         self._prefix_tokens = self._prefix_left = prefix.tokens if prefix else 0
         self._contexts: dict[int, Context] = {}
         self._kept: list[float] = [math.inf] * len(cluster.replicas)
-        """Per replica, leading tokens that the next prompt shares with the last one sent there (if none was, with all so
-        far); infinite right after a turn there."""
+        """Per replica, leading tokens that the next prompt shares with the last one sent there (if none was, with all
+        so far); infinite right after a turn there."""
         self.home: int | None = None
         """Replica of the latest turn."""
 

@@ -282,7 +282,7 @@ class RunConfig:
     """Objectives: upper bounds on a statistic of `jct`, `ttft`, `tpot`, `e2el`, `queue_wait` (seconds) or `slowdown`,
     or without a statistic on every program or turn."""
     limit: int | None = setting(
-        None, "Only the first programs of the trace, this many.", LOAD, unset="all", least=1, most=MOST
+        None, "Programs to take from the start of the trace.", LOAD, unset="all", least=1, most=MOST
     )
     """Number of programs taken from the start of the trace."""
     max_turns: int | None = setting(

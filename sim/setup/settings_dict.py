@@ -71,7 +71,7 @@ class Service(TypedDict, total=False):
     engine: EngineMode
     """Jump over equal steps, or take each one: the same results."""
     limit: int | None
-    """Only the first programs of the trace, this many."""
+    """Programs to take from the start of the trace."""
     max_turns: int | None
     """Cut every program after this many turns."""
     unfit: Unfit | None

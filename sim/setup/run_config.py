@@ -304,7 +304,7 @@ class RunConfig:
     turn with such a context; None refuses the trace. The summary counts the programs left out or cut."""
     repeat_turns: float = setting(
         1.0,
-        "Multiply each program's turns and shrink each, so that its final context stays about the same.",
+        "Factor on the number of each program's turns, which shrink so that its final context stays about the same.",
         LOAD,
         page="figures.md#the-papers-figures",
         least=1,

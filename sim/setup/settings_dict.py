@@ -77,7 +77,7 @@ class Service(TypedDict, total=False):
     unfit: Unfit | None
     """Leave out, or cut, programs too long for the engine."""
     repeat_turns: float
-    """Multiply each program's turns and shrink each, so that its final context stays about the same."""
+    """Factor on the number of each program's turns, which shrink so that its final context stays about the same."""
     tool_workers: PerToolSetting
     """Tool calls that run at once while others wait: 16, or per tool bash:4,*:16."""
     tool_timeout: PerToolSetting

@@ -253,7 +253,7 @@ def test_the_same_run_gives_the_same_bytes(directory: Path, tmp_path: Path, name
 
 
 @pytest.mark.parametrize(
-    ("lacking", "message"), [("summary.json", "no run directory"), ("turns.parquet", "has no turns")]
+    ("lacking", "message"), [("summary.json", "not a run directory"), ("turns.parquet", "has no turns")]
 )
 def test_what_is_no_run_is_refused_and_nothing_is_left(
     directory: Path, tmp_path: Path, lacking: str, message: str

@@ -2,7 +2,7 @@
 
 `run` simulates a trace under one policy, `compare` several policies on the same seeds, `sweep` a whole grid of
 settings; `capacity` finds the loads that policies sustain. All return data frames.
-Names are imported when they are first used: `import continuum_sim` costs next to nothing.
+Names are imported on first use, so `import continuum_sim` is fast.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which build this is: the same code, with the hot modules compiled or not, and of which commit."""
+"""Identify this build: with the hot modules compiled or not, and from which commit."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 
 def build_name() -> str:
-    """`compiled` or `pure Python`; results are the same to the byte."""
-    spec = find_spec("continuum_sim.engine.scheduler")  # the heart of what is compiled
+    """Return `compiled` or `pure Python`; both give the same results to the byte."""
+    spec = find_spec("continuum_sim.engine.scheduler")  # one of the modules that are compiled
     assert spec is not None
     assert spec.origin is not None
     return "pure Python" if spec.origin.endswith(".py") else "compiled"
@@ -18,9 +18,9 @@ def build_name() -> str:
 
 @cache
 def commit() -> str | None:
-    """Return the commit of this code, with `-dirty` behind it where the sources differ from it; None if unknown.
+    """Return the commit of this code, followed by `-dirty` if the sources differ from it; None if unknown.
 
-    An installed package was told when it was built, an editable installation asks git.
+    An installed package stores it at build time; an editable installation asks git.
     """
     here = Path(__file__).resolve().parent
     told = here / "commit.txt"

@@ -1,4 +1,4 @@
-"""Errors a user can mend; the command line prints their text and exits with code 2."""
+"""Errors that a user can fix; the command line prints their text and exits with code 2."""
 
 from continuum_sim.names import shown
 
@@ -6,8 +6,8 @@ __all__ = ["ConfigError", "SimulationError", "shown"]
 
 
 class ConfigError(ValueError):
-    """A setting or a combination of settings that cannot work; the text is one clear line."""
+    """A setting or a combination of settings that cannot work; the message is one line."""
 
 
 class SimulationError(RuntimeError):
-    """The simulated engine stands still with work left; says which policy holds it back."""
+    """The simulated engine is stuck with unfinished work; the message names the policy that holds it back."""

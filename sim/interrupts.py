@@ -1,8 +1,9 @@
-"""A request to stop that cannot get lost, and stretches it may not cut in two. Imports nothing of ours.
+"""Requests to stop that cannot get lost, and blocks that they must not interrupt. Imports nothing of ours.
 
-A signal's handler raises `KeyboardInterrupt` wherever Python happens to be. In a destructor or a callback that swallows
-errors it is lost, and the command would go on. So the handler (the command line has one) also notes it here, and long
-work looks at the note where it is safe to stop. Without such a handler, as in a notebook, nothing is ever noted.
+A signal handler raises `KeyboardInterrupt` wherever Python happens to be. In a destructor, or a callback that swallows
+errors, the exception is lost and the command would go on. The handler of the command line therefore also notes the
+signal here, and long work checks for it where it is safe to stop. Without such a handler, as in a notebook, nothing is
+ever noted.
 """
 
 from __future__ import annotations
@@ -19,35 +20,35 @@ _held = 0
 
 
 def note(number: int | None) -> None:
-    """Keep the number of the signal that asks to stop; None forgets it."""
+    """Note the number of the signal that asks to stop; None clears it."""
     global _noted
     _noted = number
 
 
 def noted() -> int | None:
-    """Return the signal that asked to stop, if one did."""
+    """Return the signal that asked to stop; None if none did."""
     return _noted
 
 
 def held() -> bool:
-    """Whether a handler must leave it at the note."""
+    """Return True if a handler must only note the signal, not raise."""
     return _held > 0
 
 
 def stop_if_asked() -> None:
-    """Stop here if a signal asked for it and what it raised was swallowed.
+    """Stop here if a signal asked for it and its exception was swallowed.
 
     Raises
     ------
     KeyboardInterrupt
-        Once more; not while an error is on its way, so that cleaning up may call this.
+        Again, but not while another exception is being handled, so that cleanup may call this.
     """
     if _noted is not None and not _held and sys.exception() is None:
         raise KeyboardInterrupt
 
 
 def stoppable(items: Iterable[_Item]) -> Iterator[_Item]:
-    """Pass items on, and stop between two of them if a signal asked for it."""
+    """Yield the items, and stop between two of them if a signal asked for it."""
     for item in items:
         stop_if_asked()
         yield item
@@ -55,7 +56,7 @@ def stoppable(items: Iterable[_Item]) -> Iterator[_Item]:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Do the block whole or not at all: stop before it if asked to, and let a signal that comes meanwhile wait."""
+    """Run the block whole or not at all: stop before it if asked to, and defer signals until after it."""
     stop_if_asked()
     with held_back():
         yield
@@ -63,7 +64,7 @@ def uninterrupted() -> Iterator[None]:
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Let a signal that comes within the block wait."""
+    """Defer signals that arrive within the block."""
     global _held
     _held += 1
     try:

@@ -1,7 +1,7 @@
-"""Names a user may type: the nearest one to a misspelt one, and registries of what carries a name.
+"""Names that users type: find the nearest name to a misspelt one, and registries of named things.
 
-A leaf that imports the standard library alone, so that every layer may import it: policies, routers, importers,
-exporters, step-time models and figures are all found the same way.
+This leaf imports only the standard library, so that every layer may import it: policies, routers, importers, exporters,
+step-time models and figures are all found the same way.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ class Named(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """The name."""
 
 
 CLOSE: Final = 0.6
-"""Similarity from which a known name is offered for an unknown one: two letters swapped in a name of three still have
-it, `mi300x` and `h200` do not. The ratio of `difflib.SequenceMatcher`, and the default of `get_close_matches`."""
+"""Similarity from which a known name is suggested for an unknown one: two swapped letters in a name of three still
+reach it, `mi300x` and `h200` do not. The ratio of `difflib.SequenceMatcher`, and `get_close_matches`' default."""
 
 _SHOWN_CHARS: Final = 60
 _SHOWN_BITS: Final = 128
-"""What an error shows of a text and of a whole number, which may come from a file."""
+"""Most characters of a text, and bits of a whole number, that an error shows; both may come from a file."""
 _DIGITS_PER_BIT: Final = (30103, 100000)
 """log10(2) to five places, as a fraction: Python refuses to write out a number of many thousand digits."""
 
 
 def shown(value: object, write: Callable[[Any], str] = repr) -> str:
-    """Return a value as `write` writes it, short enough for the line of an error."""
+    """Return a value as formatted by `write`, short enough for a one-line error."""
     if isinstance(value, int) and value.bit_length() > _SHOWN_BITS:
         times, by = _DIGITS_PER_BIT
         return f"a number of about {value.bit_length() * times // by + 1} digits"
@@ -50,12 +50,12 @@ def shown(value: object, write: Callable[[Any], str] = repr) -> str:
 
 
 def clipped(text: str) -> str:
-    """Return the beginning of a text, short enough for the line of an error."""
+    """Return the beginning of a text, short enough for a one-line error."""
     return text if len(text) <= _SHOWN_CHARS else f"{text[: _SHOWN_CHARS - 1]}…"
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name that was probably meant, in whatever case, or None if none is close."""
+    """Return the known name that was probably meant, ignoring case; None if none is close."""
     folded: dict[str, str] = {}
     for one in known:
         folded.setdefault(one.casefold(), one)
@@ -66,22 +66,22 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 def unknown(
     what: str, name: str, known: Iterable[str], *, of: str = "", guess: str | None = None, remedy: str | None = None
 ) -> str:
-    """Say in one line that there is no such name, which was probably meant, and which there are.
+    """Return a one-line message that a name is unknown, with the name probably meant and the known names.
 
     Parameters
     ----------
     what
-        What is named: `policy`, `GPU`.
+        Kind of thing named: `policy`, `GPU`.
     name
-        As the user wrote it.
+        The name as the user wrote it.
     known
-        The names there are.
+        The known names.
     of
-        What it would belong to: `policy ttl`.
+        Owner of the name: `policy ttl`.
     guess
-        The name that was probably meant, where it is not the nearest of `known`.
+        The name probably meant, if it is not the nearest of `known`.
     remedy
-        What to do, in place of the list of all names.
+        What to do, printed instead of the list of all names.
     """
     names = list(known)
     near = guess or nearest(name, names)
@@ -98,7 +98,7 @@ def check_names(
     Raises
     ------
     Exception
-        What `error` makes of the text of `unknown`.
+        The result of `error`, called with the message of `unknown`.
     """
     names = list(known)
     for name in given:
@@ -107,27 +107,27 @@ def check_names(
 
 
 class Registry(dict[str, T]):
-    """Everything of one kind by name: what the files of a folder define, and what other packages ship.
+    """Everything of one kind by name: from the files of a folder, and from other packages.
 
-    A file in the folder is all it takes to add one. `load` imports the folder and looks the entry points up, once. An
-    entry point that cannot be loaded is left out with a warning: it takes nothing else down.
+    Adding a file to the folder is enough to add a thing. `load` imports the folder and looks up the entry points, once.
+    An entry point that cannot be loaded is left out with a warning; everything else keeps working.
 
     Parameters
     ----------
     what
-        What is named, for messages: `importer`.
+        Kind of thing, for messages: `importer`.
     error
-        Raised for an unknown name and one that is taken.
+        Raised for an unknown name, or one that is taken.
     kind
-        Class of the things, each with a `name`. None where files register what they define by calling `add`.
+        Class of the things, each with a `name`. None if files register what they define by calling `add`.
     folder
         Package whose modules define things.
     group
         Entry-point group of other packages. An entry point names a thing, or a module that calls `add`.
     adopt
-        Makes a thing of an entry point's name and of what it names, where that is not one already.
+        Makes a thing from an entry point's name and the object it names, if that is not already one.
     again
-        Whether a second thing of a name is the first one, made again.
+        Returns True if a second thing of the same name is the first one, made again.
     """
 
     def __init__(
@@ -148,19 +148,19 @@ class Registry(dict[str, T]):
         self._loaded = False
 
     def add(self, name: str, thing: T) -> None:
-        """Make a thing known under a name.
+        """Register a thing under a name.
 
         Raises
         ------
         Exception
-            The registry's error, if the name is taken; running a notebook's cell again is not a second thing.
+            The registry's error, if the name is taken; a notebook's cell may be run again.
         """
         if name in self and self[name] is not thing and not self._again(self[name], thing):
             raise self._error(f"{self.what} {name!r} is registered twice; give one of them another name")
         self[name] = thing
 
     def load(self) -> Registry[T]:
-        """Import the folder, by file name, and then what other packages ship; the registry itself is returned."""
+        """Import the folder, in order of file names, then the things of other packages; return the registry."""
         if not self._loaded:
             self._loaded = True
             for module in [] if self._folder is None else modules_of(self._folder):
@@ -170,12 +170,12 @@ class Registry(dict[str, T]):
         return self
 
     def find(self, name: str) -> T:
-        """Look a thing up.
+        """Look up a thing.
 
         Raises
         ------
         Exception
-            The registry's error, with the nearest name and all of them.
+            The registry's error, with the nearest name and all known names.
         """
         self.load()
         if name not in self:
@@ -192,7 +192,7 @@ class Registry(dict[str, T]):
         try:
             thing = load()
             if self._kind is None or isinstance(thing, ModuleType):
-                return  # it has registered itself
+                return  # the module registered its things itself
             if not isinstance(thing, self._kind):
                 if self._adopt is None:
                     raise TypeError(f"is {type(thing).__name__}, expected {self._kind.__name__}")
@@ -203,20 +203,20 @@ class Registry(dict[str, T]):
 
 
 def modules_of(package: str) -> list[ModuleType]:
-    """Import every module of a package, by name."""
+    """Import every module of a package, in order of names."""
     folder = import_module(package)
     return [import_module(f"{package}.{found.name}") for found in iter_modules(folder.__path__)]
 
 
 def ran_again(old: object, new: object) -> bool:
-    """Whether a class or function is that of a notebook's cell that ran again, perhaps edited."""
+    """Return True if a class or function comes from a notebook's cell that ran again, perhaps edited."""
     homes = {getattr(one, "__module__", None) for one in (old, new)}
     names = {getattr(one, "__qualname__", None) for one in (old, new)}
     return homes == {"__main__"} and len(names) == 1 and None not in names
 
 
 def files_of(package: str, pattern: str) -> list[Path]:
-    """Return the files of a package that match a pattern, as `generate/profiles/*.json`; it is not imported."""
+    """Return the files of a package that match a pattern such as `generate/profiles/*.json`, without importing it."""
     spec = find_spec(package)
     folders = [] if spec is None else spec.submodule_search_locations or []
     return sorted(path for folder in folders for path in Path(folder).glob(pattern))
@@ -224,9 +224,9 @@ def files_of(package: str, pattern: str) -> list[Path]:
 
 @cache
 def names_in_source(package: str, call: str, pattern: str = "*.py") -> list[str]:
-    """Return the names that files of a package give to `call("NAME", …)`, sorted; nothing is imported.
+    """Return the names that files of a package pass to `call("NAME", …)`, sorted, without importing anything.
 
-    For help texts, which must not wait for imports. What other packages ship is not among them.
+    For help texts, which must not wait for imports. Names from other packages are not included.
     """
     texts = (path.read_text(encoding="utf-8") for path in files_of(package, pattern))
     calls = (after for text in texts if call in text for after in text.split(f"{call}(")[1:])

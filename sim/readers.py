@@ -1,6 +1,6 @@
-"""The doors through which files of users come in: JSON, TOML and Parquet, bounded in size, errors in one line.
+"""Read users' files (JSON, TOML and Parquet), bounded in size, with errors in one line.
 
-Whatever is wrong with a file becomes a `ConfigError` that names it; what a field must be, each reader says for itself.
+Any fault of a file becomes a `ConfigError` that names it; the requirements on fields are up to each reader.
 """
 
 from __future__ import annotations
@@ -28,21 +28,22 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_JSON_BYTES: Final = 256 * 2**20
-"""The largest JSON file: it has to be in memory whole."""
+"""Size of the largest JSON file: it must fit in memory whole."""
 MAX_LINE_BYTES: Final = 2**20
-"""The longest line of a decision log or a log of steps; ours are of some hundred bytes."""
+"""Length of the longest line of a decision log or a log of steps; ours have a few hundred bytes."""
 MAX_TOML_BYTES: Final = 2**20
 MAX_DEPTH: Final = 100
-"""Levels of nesting, far beyond any file of ours."""
+"""Most levels of nesting, far beyond any file of ours."""
 MAX_ROWS_PER_BYTE: Final = 64
-"""A table of ours has columns of times, which take bytes in every row; one that claims far more rows is a bomb."""
+"""Most rows per byte of a Parquet file. Our tables have columns of times, which take bytes in every row; a file that
+claims far more rows is a decompression bomb."""
 
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 _LONG_KEY: Final = re.compile(rb"(?:[\w\"'-]+[ \t]*\.[ \t]*){%d}" % MAX_DEPTH)
 
 
 def read_bytes(path: str | PathLike[str], most: int = MAX_JSON_BYTES) -> bytes:
-    """Read a file whole.
+    """Read a whole file.
 
     Raises
     ------
@@ -60,7 +61,7 @@ def read_bytes(path: str | PathLike[str], most: int = MAX_JSON_BYTES) -> bytes:
 
 
 def read_text(path: str | PathLike[str], most: int = MAX_JSON_BYTES) -> str:
-    """Read a file of UTF-8 text whole; errors as `read_bytes`, and for other text."""
+    """Read a whole file of UTF-8 text; errors as for `read_bytes`, and for other encodings."""
     return _text(read_bytes(path, most), path)
 
 
@@ -69,24 +70,23 @@ def read_json(path: str | PathLike[str], *, finite: bool = True) -> Any: ...
 @overload
 def read_json(path: str | PathLike[str], kind: type[T]) -> T: ...
 def read_json(path: str | PathLike[str], kind: Any = Any, *, finite: bool = True) -> Any:
-    """Read a file that is one JSON value, of this type where one is given.
+    """Read a file that holds one JSON value, converted to `kind` if given.
 
     Parameters
     ----------
     finite
-        Whether to refuse NaN and numbers beyond the range of doubles; else the reader checks its own fields.
+        Whether to refuse NaN and numbers beyond the range of doubles; otherwise the reader checks its own fields.
 
     Raises
     ------
     ConfigError
-        If it cannot be read, is no JSON, is nested deeper than `MAX_DEPTH`, holds such a number, or is of another
-        type.
+        If it cannot be read, is not JSON, is nested deeper than `MAX_DEPTH`, holds such a number, or is not a `kind`.
     """
     return parse_json(read_bytes(path), path, kind, finite=finite)
 
 
 def parse_json(data: bytes, where: object, kind: Any = Any, *, finite: bool = True) -> Any:
-    """Take one JSON value from bytes, checked as `read_json` does; `where` begins the message of an error."""
+    """Parse one JSON value from bytes, checked as in `read_json`; error messages start with `where`."""
     try:
         check_containers(data)
     except TraceError as error:
@@ -101,7 +101,7 @@ def parse_json(data: bytes, where: object, kind: Any = Any, *, finite: bool = Tr
         raise ConfigError(f"{where}: is not JSON ({what})") from None
     except _BadNumber as error:
         raise ConfigError(f"{where}: {error}") from None
-    except ValueError:  # the only one left: Python's limit on the digits of an integer
+    except ValueError:  # the only remaining cause: Python's limit on the digits of an integer
         raise ConfigError(f"{where}: a number in it has too many digits to read") from None
     check_depth(value, where)
     if _SURROGATE.search(text):
@@ -113,7 +113,7 @@ def parse_json(data: bytes, where: object, kind: Any = Any, *, finite: bool = Tr
 
 
 def convert(value: Any, kind: type[T], where: object) -> T:
-    """Take a JSON value as a type; `where` begins the message of the `ConfigError` if it is of another."""
+    """Convert a JSON value to a type; raise a `ConfigError` that starts with `where` if it does not match."""
     try:
         return msgspec.convert(value, kind)
     except (msgspec.ValidationError, OverflowError) as error:
@@ -121,20 +121,20 @@ def convert(value: Any, kind: type[T], where: object) -> T:
 
 
 def read_toml(path: str | PathLike[str]) -> dict[str, Any]:
-    """Read a TOML file of a user.
+    """Read a user's TOML file.
 
     Raises
     ------
     ConfigError
-        If it cannot be read or is no TOML, or is larger or nested deeper than anything written by hand.
+        If it cannot be read, is not TOML, or is larger or nested deeper than anything written by hand.
     """
     return parse_toml(read_bytes(path, MAX_TOML_BYTES), path)
 
 
 def parse_toml(data: bytes, where: object) -> dict[str, Any]:
-    """Take TOML from bytes, checked as `read_toml` does."""
+    """Parse TOML from bytes, checked as in `read_toml`."""
     text = _text(data, where).replace("\r\n", "\n")
-    if _LONG_KEY.search(data):  # the library takes the square of its length for it
+    if _LONG_KEY.search(data):  # tomllib takes quadratic time for it
         raise ConfigError(f"{where}: a key in it has more than {MAX_DEPTH} parts")
     try:
         value = tomllib.loads(text)
@@ -177,7 +177,7 @@ def read_lines(path: Path, what: str, most: int = MAX_LINE_BYTES) -> Iterator[tu
     Raises
     ------
     ConfigError
-        If it cannot be read, or has a longer line; `what` says what a line should be.
+        If it cannot be read, or has a longer line; `what` names what a line should hold.
     """
     try:
         with path.open("rb") as file:
@@ -185,7 +185,7 @@ def read_lines(path: Path, what: str, most: int = MAX_LINE_BYTES) -> Iterator[tu
             while line := file.readline(most + 1):
                 number += 1
                 if len(line) > most:
-                    raise ConfigError(f"{path}:{number}: is longer than {_size(most)}, expected {what} a line")
+                    raise ConfigError(f"{path}:{number}: is longer than {_size(most)}, expected {what} per line")
                 yield number, line
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror or error})") from None
@@ -193,7 +193,7 @@ def read_lines(path: Path, what: str, most: int = MAX_LINE_BYTES) -> Iterator[tu
 
 @contextmanager
 def parquet_errors(path: str | PathLike[str]) -> Iterator[None]:
-    """Turn what Arrow raises on a broken file into one line that names it."""
+    """Turn Arrow's errors about a broken file into a `ConfigError` that names it."""
     import pyarrow as pa
 
     try:
@@ -202,11 +202,11 @@ def parquet_errors(path: str | PathLike[str]) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno is not None:
             raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
         reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"{path}: is no Parquet file, or a broken one ({reason}); make the results again") from None
+        raise ConfigError(f"{path}: is not a Parquet file, or broken ({reason}); make the results again") from None
 
 
 def open_parquet(path: Path, layout: pa.Schema, may_miss: frozenset[str] = frozenset()) -> pq.ParquetFile:
-    """Open a table and check that it has the columns of a layout, of their types; those of `may_miss` if at all.
+    """Open a table and check that it has the columns and types of a layout; columns in `may_miss` may be absent.
 
     Raises
     ------
@@ -234,7 +234,7 @@ def open_parquet(path: Path, layout: pa.Schema, may_miss: frozenset[str] = froze
 
 
 def check_table(table: pa.Table | pa.RecordBatch, path: Path, may_lack: frozenset[str] = frozenset()) -> None:
-    """Refuse values that no run writes: missing ones, times that are no numbers, counts below zero, broken text.
+    """Refuse values that no run writes: missing ones, times that are not finite, counts below zero, broken text.
 
     Parameters
     ----------
@@ -257,8 +257,8 @@ def check_table(table: pa.Table | pa.RecordBatch, path: Path, may_lack: frozense
             if name not in may_lack and column.null_count:
                 raise ConfigError(f"{path}: column {name!r} lacks a value")
             if pa.types.is_floating(column.type) and not _all(pc.is_finite(column)):
-                raise ConfigError(f"{path}: column {name!r} has a value that is no finite number")
-            # Measured times may be a hair below zero.
+                raise ConfigError(f"{path}: column {name!r} has a value that is not a finite number")
+            # Measured times may be slightly below zero.
             least = 0 if pa.types.is_integer(column.type) else -_LARGEST
             numeric = pa.types.is_floating(column.type) or pa.types.is_integer(column.type)
             if numeric and not _all(pc.and_(pc.greater_equal(column, least), pc.less_equal(column, _LARGEST))):
@@ -266,7 +266,7 @@ def check_table(table: pa.Table | pa.RecordBatch, path: Path, may_lack: frozense
 
 
 def check_unique(column: pa.ChunkedArray, path: Path, name: str) -> None:
-    """Refuse a column, which names the rows, with a name twice."""
+    """Refuse a column of row names in which a name appears twice."""
     import pyarrow.compute as pc
 
     if len(column) != pc.count_distinct(column).as_py():
@@ -282,7 +282,7 @@ def check_most(column: pa.ChunkedArray | pa.Array, most: int, path: Path, name: 
 
 
 _LARGEST: Final = 10**15
-"""No time in seconds and no count of a run comes near; sums of such numbers are still exact enough to draw."""
+"""Far above any time in seconds and any count of a run; sums of such numbers are still exact enough to draw."""
 
 
 def _all(mask: Any) -> bool:
@@ -292,11 +292,11 @@ def _all(mask: Any) -> bool:
 
 
 class _BadNumber(Exception):
-    """A number that JSON can spell and a double cannot hold."""
+    """Raised for a number that JSON can express but a double cannot hold."""
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise _BadNumber(f"has {name}, which is no JSON, expected a finite number")
+    raise _BadNumber(f"has {name}, which is not JSON, expected a finite number")
 
 
 def _finite(text: str) -> float:
@@ -311,7 +311,7 @@ def _text(data: bytes, where: object) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(
-            f"{where}: is no UTF-8 text (byte 0x{data[error.start]:02x} at position {error.start:,})"
+            f"{where}: is not UTF-8 text (byte 0x{data[error.start]:02x} at position {error.start:,})"
         ) from None
 
 

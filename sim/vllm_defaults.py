@@ -1,4 +1,4 @@
-"""Which vLLM is mirrored, and those of its defaults and limits that no GPU decides; those of a GPU are `GpuSpec`'s."""
+"""The mirrored vLLM version, and its defaults and limits that do not depend on the GPU (`GpuSpec` has the others)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ MIRRORED_VLLM: Final = "0.32"
 """Version whose scheduler, block pool and memory planning the simulator follows. Defaults are the same in 0.33."""
 
 GPU_MEMORY_UTILIZATION: Final = 0.92
-"""`CacheConfig.gpu_memory_utilization` (vllm/config/cache.py of 0.32 and 0.33); 0.10 and others before have 0.9."""
+"""`CacheConfig.gpu_memory_utilization` (vllm/config/cache.py of 0.32 and 0.33); 0.10 and earlier versions have 0.9."""
 
 BLOCK_SIZE: Final = 16
 """`CacheConfig.DEFAULT_BLOCK_SIZE` (vllm/config/cache.py), in tokens."""
@@ -19,7 +19,7 @@ vllm/v1/attention/backends/flash_attn.py)."""
 
 
 def block_size_notes(block_size: int) -> list[str]:
-    """Say so if vLLM does not start with KV blocks of so many tokens."""
+    """Return a note if vLLM does not start with KV blocks of `block_size` tokens."""
     if block_size % _ATTENTION_BLOCK_TOKENS == 0:
         return []
     near = _ATTENTION_BLOCK_TOKENS * max(1, round(block_size / _ATTENTION_BLOCK_TOKENS))

@@ -1,4 +1,4 @@
-"""What policies still serve once they are congested, for loads that hold: one closed loop each."""
+"""The congested rate of policies whose load holds: one closed loop each."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from continuum_sim.steady.verdict import LEAST_PROGRAMS
 
 
 def may_be_metastable(run: ResolvedRun, summaries: Sequence[Summary]) -> bool:
-    """Whether it says something to look for a congested rate beside runs of one load.
+    """Return True if the congested rate is worth measuring for runs of one load.
 
-    It does where a length was asked for, as of a service, with a rate, and the load held in some run; not where the
-    burst that it takes to congest the engine has as many programs as the run.
+    It is if the runs have a length and a rate, as for a service, and the load held in some run; but not if congesting
+    the engine takes a burst of more programs than the run has.
     """
     length = run.config.length
     if not length.repeats or length.burst is not None or rate_of(run.arrivals_spec) is None:
@@ -34,7 +34,7 @@ def may_be_metastable(run: ResolvedRun, summaries: Sequence[Summary]) -> bool:
 
 
 def measure_congested(config: RunConfig) -> Congested:
-    """Measure what is served while 5 times as many programs as fit are in the system."""
+    """Measure the rate served with 5 times as many programs in the system as fit the KV cache."""
     run = resolve(config)
     fits = fits_of(run)
     workers = math.ceil(BURST_FITS * fits)
@@ -44,7 +44,7 @@ def measure_congested(config: RunConfig) -> Congested:
         arrivals=f"closed:workers={workers}",
         programs=programs,
         duration=None,
-        population="trace",  # whole passes over all of it vary least
+        population="trace",  # whole passes over the whole trace vary least
         warmup=None,
         cooldown=None,
     )

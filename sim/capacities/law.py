@@ -1,4 +1,4 @@
-"""The law by which services collapse from empty: at which rates a given share of them does."""
+"""The distribution of the rates at which services collapse from empty."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ import numpy as np
 from continuum_sim.capacities.search import Threshold
 
 FEW: Final = 0.05
-"""Share of services that may collapse at the rate that is said to hold."""
+"""Share of services that may collapse at a rate that counts as holding."""
 HALF: Final = 0.5
 _STEEPEST: Final = 100.0
-"""A shape at which 5 % and half of the services are 2.6 % apart: thresholds of a few seeds can look like one."""
+"""Shape at which the rates of 5 % and 50 % are 2.6 % apart: the thresholds of a few seeds can look that steep."""
 _FLATTEST: Final = 1.0
 _SHAPES: Final = 60
-"""On the grid, by ratio."""
+"""Number of shapes on the grid, in geometric progression."""
 _SCALE_STEP: Final = 0.004
-"""Of the logarithm of the rate."""
+"""Step of the grid of scales, in the logarithm of the rate."""
 _AROUND: Final = 0.3
-"""Beyond the thresholds, likewise."""
+"""How far the grid extends beyond the thresholds, in the logarithm of the rate."""
 _MOST_LOG: Final = 30.0
 _DRAWS: Final = 400
 _OUTSIDE: Final = 2.5
-"""Per cent of draws on either side of an interval."""
+"""Per cent of draws outside an interval on each side."""
 
 
 @dataclass(frozen=True, slots=True)
 class Law:
     """P(a service collapses at rate λ) = 1 − exp(−(λ/scale)^shape), Weibull's: the weakest of many links.
 
-    A birth-death chain's chance falls off faster towards low rates, so that the rate at which few collapse, which a few
-    seeds can but extrapolate, comes out up to a tenth low.
+    The probability of a birth-death chain falls faster towards low rates. The rate at which few collapse, which a few
+    seeds can only extrapolate, therefore comes out up to a tenth too low.
     """
 
     scale_per_s: float
@@ -46,12 +46,12 @@ class Law:
 
 
 def fit_law(thresholds: Sequence[Threshold]) -> Law:
-    """Return the likeliest law of thresholds of which each is known to lie between two rates.
+    """Return the maximum-likelihood law for thresholds, each known to lie between two rates.
 
     Parameters
     ----------
     thresholds
-        One a seed, all with a lower end above 0.
+        One per seed, each with a lower end above 0.
     """
     return _Likelihood(thresholds).law(np.ones(len(thresholds)))
 
@@ -59,7 +59,7 @@ def fit_law(thresholds: Sequence[Threshold]) -> Law:
 def rate_intervals(
     thresholds: Sequence[Threshold], rng: np.random.Generator
 ) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Return 95 % intervals of the rates at which few and half of the services collapse, by resampling seeds."""
+    """Return 95 % intervals of the rates at which `FEW` and `HALF` of the services collapse, by resampling seeds."""
     likelihood = _Likelihood(thresholds)
     seeds = len(thresholds)
     laws = [likelihood.law(drawn) for drawn in rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=_DRAWS)]
@@ -68,7 +68,7 @@ def rate_intervals(
 
 
 class _Likelihood:
-    """Logarithms of the likelihood of every threshold, on a grid of laws: resampled ones are weighted sums of them."""
+    """Log-likelihood of every threshold on a grid of laws; that of a resample is a weighted sum of them."""
 
     def __init__(self, thresholds: Sequence[Threshold]) -> None:
         places, self._which = np.unique([item[:2] for item in thresholds], axis=0, return_inverse=True)
@@ -76,7 +76,7 @@ class _Likelihood:
         scale = np.arange(low.min() - _AROUND, high.max() + _AROUND, _SCALE_STEP)
         shape = np.geomspace(_FLATTEST, _STEEPEST, _SHAPES)
         self._scale, self._shape = (grid.ravel() for grid in np.meshgrid(scale, shape))
-        # Of the cumulated hazard at both ends; P(in between) = exp(−at the lower) − exp(−at the upper).
+        # Cumulative hazard at both ends; P(in between) = exp(−lower) − exp(−upper).
         lower, upper = (
             np.exp(np.minimum(self._shape[:, None] * (end - self._scale[:, None]), _MOST_LOG)) for end in (low, high)
         )
@@ -84,7 +84,7 @@ class _Likelihood:
             self._log = np.maximum(np.log(-np.expm1(lower - upper)) - lower, -1e300)
 
     def law(self, counts: np.ndarray) -> Law:
-        """Return the likeliest law of thresholds that are there so many times."""
+        """Return the maximum-likelihood law if each threshold occurs `counts` times."""
         weights = np.bincount(self._which.ravel(), counts, self._log.shape[1])
         best = int(np.argmax(self._log @ weights))
         return Law(math.exp(self._scale[best]), float(self._shape[best]))

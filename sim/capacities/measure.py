@@ -1,4 +1,4 @@
-"""The four measurements: a point of the service curve, a drained crowd, a load from empty, a load after a burst."""
+"""The four measurements: a point of the service curve, a draining crowd, a load from empty, a load after a burst."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ from continuum_sim.steady.verdict import LEAST_PROGRAMS, PARTS, Trend
 from continuum_sim.traces.arrivals import Closed
 
 LEAST_OF_A_POINT: Final = 400
-"""Programs of a closed loop, at least."""
+"""Least number of programs in a closed loop."""
 LEAST_COUNTED: Final = 500
-"""Of them, those that end while all places are taken."""
+"""Least number of these that end while all workers are busy."""
 LEAST_OF_THE_FLOOR: Final = 1_000
-"""The same where the curve has reached its floor: the rate that most depends on is measured best."""
+"""The same where the curve has reached its floor: the rate that most depends on is measured most precisely."""
 UNEVEN: Final = 0.05
-"""How far the mean work of programs that end may be from the trace's before a closed loop says too much: a rule that
-serves short ones first keeps the long ones for later, and never gets there."""
+"""Largest relative difference between the mean work of programs that end and the trace's. Beyond it a closed loop
+reports too high a rate: a rule that serves short programs first leaves the long ones for later and never gets there."""
 DRAINED: Final = 0.95
-"""Share of a crowd's work until whose end it counts as drained: the last few have the engine to themselves."""
+"""Share of a crowd's work after which it counts as drained: the last few programs have the engine to themselves."""
 GONE_FULLS: Final = 5
-"""Times the n of the peak from which nothing comes back, so that a run need not go on."""
+"""Backlog beyond which a run never recovers and can be stopped, as a multiple of the n of the peak."""
 AFTER: Final = 200
-"""Arrivals after a burst's horizon that objectives are about."""
+"""Arrivals after a burst's horizon that objectives cover."""
 _WARMUP: Final = 0.1
 
 
 def fits_of(run: ResolvedRun) -> float:
-    """Return how many programs fit the KV caches of all replicas together, with the contexts that they end with."""
+    """Return how many programs, with their final contexts, fit the KV caches of all replicas together."""
     tokens = sum(replica.engine.usable_blocks * replica.engine.block_size for replica in run.replicas)
     contexts = [program.turns[-1].context_tokens for program in run.trace]
     return max(1.0, tokens / float(np.mean(contexts)))
 
 
 def counted_of_point(n: int, fits: float) -> int:
-    """Return how many ends a point of the curve is measured by, at least."""
+    """Return the least number of program ends for measuring a point of the curve."""
     return LEAST_OF_THE_FLOOR if n >= CONGESTED_FITS * fits else LEAST_COUNTED if n >= fits else 0
 
 
 def programs_of_point(n: int, available: int, counted: int) -> int:
-    """Return how many programs a closed loop of n takes: whole passes of the trace, if that has few."""
+    """Return how many programs a closed loop of n needs, rounded up to whole passes of the trace if it has fewer."""
     wanted = max(LEAST_OF_A_POINT, 2 * n + counted)
     return math.ceil(wanted / available) * available if available < wanted else wanted
 
@@ -60,7 +60,7 @@ def measure_point(run: ResolvedRun) -> tuple[Served, bool]:
     Returns
     -------
     Served, bool
-        The rate, and whether the programs that ended in that time are like the trace's.
+        The rate, and whether the mean work of the programs that ended in that time is like the trace's.
     """
     assert isinstance(run.arrivals, Closed)
     workers, watch = run.arrivals.workers, Watch()
@@ -74,7 +74,7 @@ def measure_point(run: ResolvedRun) -> tuple[Served, bool]:
 
 
 def measure_drain(run: ResolvedRun) -> Served:
-    """Serve a crowd that comes at once, and measure work per second until most of it is done."""
+    """Serve a crowd that arrives at once, and measure work per second until most of it is done."""
     watch = Watch()
     observe(run, watch)
     finish_s, tokens = watch.turns
@@ -84,20 +84,20 @@ def measure_drain(run: ResolvedRun) -> Served:
 
 
 def holds_from_empty(run: ResolvedRun, *, curve: ServiceCurve, slo: Slo) -> bool:
-    """Whether an engine that begins empty serves an open load to its last arrival, and keeps the objectives.
+    """Return True if an engine that starts empty serves an open load to its last arrival and keeps the objectives.
 
-    It does not if the number of programs there grows (see `steady.verdict`), or, at a rate above the congested one, if
-    more than `GONE_FULLS` times the n of the peak are there at any time, or more than `LEFT_FULLS` times at the last
-    arrival. At a lower rate as many may be there, but not to stay.
+    It fails if the number of programs in the system grows (see `steady.verdict`). At a rate above the congested one it
+    also fails if that number exceeds `GONE_FULLS` times the n of the peak at any time, or `LEFT_FULLS` times at the
+    last arrival; below that rate, such crowds do not stay.
 
     Parameters
     ----------
     run
-        A run of a given number of programs.
+        A run with a given number of programs.
     curve
-        Of its policy.
+        Service curve of its policy.
     slo
-        What is to be kept as well, by those that arrive after a first tenth.
+        Objectives to keep as well, by programs that arrive after the first tenth.
     """
     arrival_s = _arrival_times(run)
     full = curve.full if getattr(run.arrivals, "rate", math.inf) > curve.congested_per_s else math.inf
@@ -119,26 +119,26 @@ def holds_from_empty(run: ResolvedRun, *, curve: ServiceCurve, slo: Slo) -> bool
 
 
 def recovers(run: ResolvedRun, *, settled: float, horizon: int, slo: Slo) -> bool:
-    """Whether the burst that an open load begins with is gone within so many arrivals after it.
+    """Return True if the burst at the start of an open load is gone within `horizon` arrivals.
 
-    It is gone when no more programs are there than the load by itself has: from then on the engine knows nothing of it,
-    and JCTs are those from empty. That costs one run, and less than a whole one; `steady.recovery`, which compares JCTs
-    with those of a second run, says the same of it.
+    It is gone once the system holds no more programs than it would under the load without a burst: from then on JCTs
+    are those from empty. This takes less than one run; `steady.recovery`, which compares JCTs with those of a second
+    run, agrees with it.
 
     Parameters
     ----------
     run
         A run with a burst at 0 s.
     settled
-        How many programs the load by itself has in the system.
+        Number of programs in the system under the load without a burst.
     horizon
-        Arrivals until which it must be gone.
+        Arrivals within which the burst must be gone.
     slo
-        What is to be kept as well, by those that arrive from then on.
+        Objectives to keep as well, by programs that arrive from then on.
     """
     assert run.burst is not None
     if math.isinf(settled):
-        return False  # more arrive than are ever served
+        return False  # more programs arrive than are ever served
     burst, arrival_s = run.burst.spec.programs, _arrival_times(run)
     until_s = arrival_s[min(horizon, len(arrival_s)) - 1]
     gone = False
@@ -165,7 +165,7 @@ def _grows(arrival_s: np.ndarray, ended_s: np.ndarray, window_s: float) -> bool:
 
 
 def _arrival_times(run: ResolvedRun) -> list[float]:
-    """When the programs of an open load arrive, a burst aside."""
+    """Return when the programs of an open load arrive, without a burst."""
     assert not isinstance(run.arrivals, Closed)
     seed = run.config.seed
     length = run.config.length
@@ -174,7 +174,7 @@ def _arrival_times(run: ResolvedRun) -> list[float]:
 
 
 def _samples(watch: Watch, from_s: float) -> dict[str, np.ndarray]:
-    """What objectives are about, of programs and turns that arrived from then on."""
+    """Return the samples that objectives are about, of programs and turns that arrived at `from_s` or later."""
     programs = [item for item in watch.programs if item.arrival_s >= from_s]
     counted = np.frombuffer(watch.turn_arrival_s) >= from_s
     tpot_s = np.frombuffer(watch.tpot_s)[counted]

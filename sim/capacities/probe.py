@@ -1,4 +1,4 @@
-"""Runs of which only a number is wanted: when programs end, and how much work is done."""
+"""Runs that only serve to measure when programs end and how much work is done."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from continuum_sim.world.records import ProgramRecord, TimelineRecord, TurnRecor
 
 
 class Watch:
-    """A recorder that keeps ends, fresh work and what objectives are about; it may call the run off.
+    """A recorder that keeps ends, fresh work and samples for objectives, and may stop the run early.
 
     Parameters
     ----------
     enough
-        Called whenever a program ends that is no sub-agent, with the time and how many have ended by then; the run is
-        called off when it says so.
+        Called at each end of a program that is not a sub-agent, with the time and the number of such ends so far; the
+        run stops if it returns True.
     samples
         Whether to keep times of programs and turns, for objectives.
     """
@@ -33,19 +33,19 @@ class Watch:
         self._turn_finish_s = array("d")
         self._turn_tokens = array("q")
         self._open_tokens: dict[str, int] = {}
-        """Fresh work of programs that have not ended."""
+        """Fresh tokens of programs that have not ended."""
         self._program_tokens = array("q")
         self.programs: list[ProgramRecord] = []
-        """Those that have ended, sub-agents aside; where samples are wanted, as the following."""
+        """Programs that have ended, without sub-agents; like the arrays below, only filled with `samples`."""
         self.turn_arrival_s = array("d")
         self.queue_wait_s = array("d")
         self.ttft_s = array("d")
         self.e2el_s = array("d")
         self.tpot_s = array("d")
-        """0 of a turn of a single token."""
+        """0 for a turn of a single token."""
 
     def turn(self, record: TurnRecord) -> None:
-        """Take in a finished turn."""
+        """Record a finished turn."""
         tokens = record.computed_tokens - record.recomputed_tokens
         self._turn_finish_s.append(record.finish_s)
         self._turn_tokens.append(tokens)
@@ -58,7 +58,7 @@ class Watch:
             self.tpot_s.append((record.finish_s - record.first_token_s) / max(1, record.output_tokens - 1))
 
     def program(self, record: ProgramRecord) -> None:
-        """Take in a finished program."""
+        """Record a finished program."""
         tokens = self._open_tokens.pop(record.program, 0)
         if record.parent is not None:
             self._open_tokens[record.parent] = self._open_tokens.get(record.parent, 0) + tokens
@@ -71,37 +71,37 @@ class Watch:
             raise EnoughError
 
     def timeline(self, record: TimelineRecord) -> None:
-        """Let it pass."""
+        """Ignore the record."""
 
     @property
     def finish_s(self) -> np.ndarray:
-        """Ends of programs, sub-agents aside, in order."""
+        """Ends of programs, without sub-agents, in order."""
         return np.frombuffer(self._finish_s)
 
     @property
     def program_tokens(self) -> np.ndarray:
-        """Tokens computed for the first time for each of these programs, its sub-agents' among them."""
+        """Tokens computed for the first time for each of these programs, including its sub-agents."""
         return np.frombuffer(self._program_tokens, dtype=np.int64)
 
     @property
     def turns(self) -> tuple[np.ndarray, np.ndarray]:
-        """Ends of turns, in order, and the tokens each of them computed for the first time."""
+        """Ends of turns, in order, and the tokens that each computed for the first time."""
         return np.frombuffer(self._turn_finish_s), np.frombuffer(self._turn_tokens, dtype=np.int64)
 
     @property
     def work(self) -> Backlog:
-        """The work that is done, over time."""
+        """The work done over time."""
         found = Backlog()
         found.done(*self.turns)
         return found
 
 
 class EnoughError(Exception):
-    """A run was called off: what it was for is known."""
+    """Raised to stop a run early, once its purpose is met."""
 
 
 def observe(run: ResolvedRun, watch: Watch, *, alone: bool = False) -> None:
-    """Serve a run until its programs have ended or it is called off; `alone`: with JCTs alone in their records."""
+    """Serve a run until its programs have ended or `watch` stops it; with `alone`, records hold JCTs alone."""
     try:
         serve(run, watch, alone_s=alone_on(run) if alone else None)
     except EnoughError:

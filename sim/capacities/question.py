@@ -1,4 +1,4 @@
-"""What is asked of a look at capacity, checked before anything runs."""
+"""The specification of a capacity search, checked before anything runs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from continuum_sim.setup.run_config import RunConfig, run_settings
 from continuum_sim.setup.slo import NO_SLO, Slo
 
 PROGRAMS: Final = 2_000
-"""Within which a service from empty may collapse."""
+"""Arrivals within which a service from empty may collapse."""
 SEEDS: Final = range(8)
 AFTER_BURST_SEEDS: Final = 3
-"""Of the seeds, those under which a burst comes: what it takes to drain one varies less than what it takes to collapse.
-"""
+"""Number of seeds used for bursts: the time to drain a burst varies less than the time to collapse."""
 LEAST_PROGRAMS: Final = 200
 MOST_PROGRAMS: Final = 1_000_000
 MOST_SEEDS: Final = 1_000
@@ -31,12 +30,12 @@ FOUND_OUT: Final = (
     "seed",
     "policy",
 )
-"""Settings of a run that `capacity` has its own words for, or sees to itself."""
+"""Settings of a run that `capacity` sets itself or takes under other names."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CapacitySpec:
-    """What is asked; see `capacity`."""
+    """Specification of a capacity search; see `capacity` for the fields."""
 
     policies: Sequence[Any]
     base: Mapping[str, Any]
@@ -59,7 +58,7 @@ class CapacitySpec:
         if len(self.seeds) > MOST_SEEDS:
             raise ConfigError(f"{len(self.seeds):,} seeds, expected at most {MOST_SEEDS:,}")
         if len(set(self.seeds)) < len(self.seeds):
-            raise ConfigError("a seed is there twice, expected each once")
+            raise ConfigError("a seed appears twice, expected each once")
         _check_whole("programs", self.programs, LEAST_PROGRAMS, MOST_PROGRAMS)
         for name, value in (("burst", self.burst), ("horizon", self.horizon)):
             if value is not None:
@@ -67,13 +66,13 @@ class CapacitySpec:
         for name in self.base:
             if name in FOUND_OUT:
                 flag = run_settings()[name].flag
-                raise ConfigError(f"{flag} is nothing to say here: `capacity` varies the load itself; leave it out")
+                raise ConfigError(f"{flag} has no place here: `capacity` varies the load itself; leave it out")
         if self.rate is not None:
             _ = RunConfig(rate=self.rate)
 
     @property
     def after_burst_seeds(self) -> list[int]:
-        """Those under which a burst comes."""
+        """The seeds used for bursts."""
         return list(self.seeds[:AFTER_BURST_SEEDS])
 
 

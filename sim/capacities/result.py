@@ -1,4 +1,4 @@
-"""What a service sustains under each policy: rates with intervals, beside what the service curve predicts of them."""
+"""What a service sustains under each policy: rates with intervals, and the service curve's predictions of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Rate = Annotated[float, msgspec.Meta(ge=0, le=1e30)]
 Number = Annotated[float, msgspec.Meta(gt=0, le=1e30)]
 SAME: Final = 1.05
-"""Times a rate, up to which another is no other: rates are found to 2 to 5 %."""
+"""Ratio up to which two rates count as equal: rates are measured to 2 to 5 %."""
 
 
 class PlainRate(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,26 +29,26 @@ class PlainRate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RecoverableRate(msgspec.Struct, frozen=True, kw_only=True):
-    """The largest rate from which a burst is gone in time: what a service *sustains*."""
+    """The largest rate at which a burst is gone in time: what a service *sustains*."""
 
     value: Rate | None
-    """Measured, or else as predicted; None where no rate is."""
+    """Measured rate, or the prediction if not measured; None if the burst is not gone in time at any rate."""
     low: Rate | None = None
-    """None where nothing was measured, as `high`."""
+    """None, like `high`, if not measured."""
     high: Rate | None = None
     predicted: Rate
 
 
 class FromEmptyRate(msgspec.Struct, frozen=True, kw_only=True):
-    """The rates at which few, and half, of the services that begin empty collapse."""
+    """The rates at which 5 % and half of the services that start empty collapse."""
 
     value: Rate | None
-    """At which 5 % do: measured, or else as predicted; None where more do at any rate."""
+    """Rate for 5 %: measured, or predicted if not measured; None if more collapse at any rate."""
     low: Rate | None = None
     high: Rate | None = None
     predicted: Rate
     median: Rate | None
-    """At which half do."""
+    """Rate for half."""
     median_low: Rate | None = None
     median_high: Rate | None = None
     predicted_median: Rate
@@ -70,34 +70,34 @@ class PolicyCapacity(msgspec.Struct, frozen=True, kw_only=True):
     recoverable_per_s: RecoverableRate
     from_empty_per_s: FromEmptyRate
     congested_per_s: PlainRate
-    """What is served however long the queue is."""
+    """Rate served however long the queue is."""
     drained: bool = False
-    """Whether that was measured on a crowd that drains, as a rule that serves short programs first needs."""
+    """Whether it was measured on a draining crowd, as rules that serve short programs first need."""
     peak_per_s: Number
     peak_programs: Number
-    """In the system, where the curve is as good as at its peak."""
+    """Fewest programs in the system at which the curve is as good as at its peak."""
     service_curve: Annotated[list[CurvePoint], msgspec.Meta(min_length=1)]
 
     @property
     def sustained_per_s(self) -> float:
-        """The recoverable rate, or 0 where there is none."""
+        """The recoverable rate, or 0 if there is none."""
         return self.recoverable_per_s.value or 0.0
 
     @property
     def held_per_s(self) -> float:
-        """The rate from empty, or 0 where there is none."""
+        """The from-empty rate, or 0 if there is none."""
         return self.from_empty_per_s.value or 0.0
 
     @property
     def crowded_per_s(self) -> float:
-        """What a crowd that does not drain is served at: the floor, or, where that is higher, the dip before it."""
+        """Rate at which a crowd that does not drain is served: the floor of the curve, or a lower dip before it."""
         if self.congested_per_s.value < self.held_per_s:
             return self.congested_per_s.value
         return min(point.per_s for point in self.service_curve if point.n >= self.peak_programs)
 
     @property
     def metastable(self) -> bool:
-        """Whether there are rates that hold from empty and do not recover from a burst."""
+        """Whether there are rates that hold from empty but do not recover from a burst."""
         return self.held_per_s > SAME * self.sustained_per_s
 
 
@@ -116,24 +116,24 @@ class CapacityResult(msgspec.Struct, Shown, frozen=True, kw_only=True):
     """Arrivals within which a service from empty may collapse."""
     burst_programs: Annotated[int, msgspec.Meta(ge=1)]
     horizon_programs: Annotated[int, msgspec.Meta(ge=1)]
-    """Arrivals within which a burst is to be gone."""
+    """Arrivals within which a burst must be gone."""
     slo: str = ""
     unfit: str | msgspec.UnsetType = msgspec.UNSET
-    """Which programs were left out or cut; left out where none was."""
+    """Which programs were left out or cut; absent if none were."""
     rate_per_s: Number | None = None
     """The load that was asked about."""
     quick: bool = False
-    """Whether nothing was measured but curves."""
+    """Whether only the curves were measured."""
 
     def view(self) -> View:
-        """Return what terminal, page and notebook show of it, as rows of text."""
+        """Return the result as the rows of text that terminal, page and notebook show."""
         from continuum_sim.results.view.capacity import capacity_view
 
         return capacity_view(self)
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row a policy: every rate with its interval and its prediction."""
+        """One row per policy: every rate with its interval and its prediction."""
         import pandas as pd
 
         rows = []
@@ -146,7 +146,7 @@ class CapacityResult(msgspec.Struct, Shown, frozen=True, kw_only=True):
 
     @property
     def curves(self) -> pd.DataFrame:
-        """One row a policy and point of its service curve."""
+        """One row per policy and point of its service curve."""
         import pandas as pd
 
         rows = [
@@ -157,5 +157,5 @@ class CapacityResult(msgspec.Struct, Shown, frozen=True, kw_only=True):
         return pd.DataFrame(rows)
 
     def to_json(self) -> str:
-        """Return all of it as indented JSON."""
+        """Return the result as indented JSON."""
         return to_json(self)

@@ -1,4 +1,4 @@
-"""The library's door to capacity: what a service sustains under each policy."""
+"""The library's entry point for capacity: what a service sustains under each policy."""
 
 from __future__ import annotations
 
@@ -45,13 +45,14 @@ from continuum_sim.sweeps.traces import PlannedTraces
 from continuum_sim.sweeps.workers import Backend, Workers
 
 _GRID: Final = (0.3, 0.5, 0.8, 1.0, 1.15, 1.3, 1.6, 2.2, 3.5, 5.0, 10.0)
-"""Times what fits, at which the curve is measured: densest about its peak."""
+"""Numbers of programs at which the curve is measured, as multiples of what fits: densest around its peak."""
 _FURTHER: Final = 1.6
-"""Times the last n to look at next where the curve still rises."""
+"""Factor from the last n to the next one if the curve still rises."""
 _RISES: Final = 1.02
 _MOST_N: Final = 20_000
 _DRAIN_FITS: Final = 40
-"""Times what fits that a crowd has whose draining is measured: a smaller one ends before its ages have mixed."""
+"""Size of a crowd whose draining is measured, as a multiple of what fits: a smaller one ends before its programs'
+ages have mixed."""
 
 OnMeasured = Callable[[SweepProgress], None]
 
@@ -77,30 +78,30 @@ def capacity(
 ) -> CapacityResult:
     """Find what a service sustains: its service curve, and the loads it recovers from and holds, with intervals.
 
-    Programs arrive as a Poisson process. All policies meet the same programs at the same seeds.
+    Programs arrive as a Poisson process. All policies serve the same programs under the same seeds.
 
     Parameters
     ----------
     policies
-        What to look at.
+        Policies to measure.
     rate
-        Programs per second of a load to say something of.
+        Load to assess, in programs per second.
     seeds
-        Of the loads from empty; the first three of them also of those after a burst.
+        Seeds of the loads from empty; bursts use the first three.
     programs
         Arrivals within which a service from empty may collapse.
     burst
-        Programs that come at once; 5 times what fits the KV cache if None.
+        Programs that arrive at once; 5 times what fits the KV cache if None.
     horizon
-        Arrivals within which the burst is to be gone; 15 times the burst if None.
+        Arrivals within which the burst must be gone; 15 times the burst if None.
     slo
-        Objectives that are to be kept as well, `p95_jct=300,mean_ttft=1` or a mapping, in seconds.
+        Objectives to keep as well, `p95_jct=300,mean_ttft=1` or a mapping, in seconds.
     quick
-        Whether to measure the curve alone, and predict the rest from it.
+        Whether to measure only the curve, and predict the rest from it.
     out
-        Directory of the measurements, taken up where it was left; None keeps nothing.
+        Directory of the measurements, resumed if it is there; None keeps nothing.
     force
-        Whether to measure anew what is in `out`.
+        Whether to repeat the measurements in `out`.
     jobs, backend, address
         See `Workers`.
     progress
@@ -139,7 +140,7 @@ def run_capacity(
     progress: OnMeasured | None = None,
     command: Sequence[str] | None = None,
 ) -> CapacityResult:
-    """Carry out what is asked; parameters and errors as for `capacity`."""
+    """Carry out a capacity search; parameters and errors as for `capacity`."""
     look = _Look(spec, workers, progress)
     with capacity_store(None if out is None else Path(out), look.manifest(command), force=force) as store:
         result = look.take(store)
@@ -148,7 +149,7 @@ def run_capacity(
 
 
 class _Look:
-    """A look at capacity under way."""
+    """A capacity search in progress."""
 
     def __init__(self, spec: CapacitySpec, workers: Workers, progress: OnMeasured | None) -> None:
         self._spec, self._workers, self._progress = spec, workers, progress
@@ -161,19 +162,19 @@ class _Look:
         for policy in spec.policies:
             name = resolve_policy(policy).name
             if name in self._configs:
-                raise ConfigError(f"policy {name!r} is there twice, expected each once")
+                raise ConfigError(f"policy {name!r} appears twice, expected each once")
             config = RunConfig(**{**spec.base, "trace": trace, "policy": policy, "arrivals": "closed:workers=1"})
             self._configs[name] = config
         self._first: ResolvedRun = resolve(next(iter(self._configs.values())))
         for config in list(self._configs.values())[1:]:
-            resolve(replace(config, trace=self._first.trace))  # refuses what cannot run with its policy alone
+            resolve(replace(config, trace=self._first.trace))  # raises if a policy cannot run with these settings
         self._fits = fits_of(self._first)
         self._burst = spec.burst or round(BURST_FITS * self._fits)
         self._horizon = spec.horizon or HORIZON_BURSTS * self._burst
         self._total = self._skipped = self._done = 0
 
     def manifest(self, command: Sequence[str] | None) -> dict[str, Any]:
-        """Describe it."""
+        """Return the manifest of the search."""
         settings = describe_settings(replace(next(iter(self._configs.values())), trace=self._first.trace))
         for entry in settings.values():
             for name in ("policy", "seed", "arrivals"):
@@ -187,7 +188,7 @@ class _Look:
         }
 
     def take(self, store: CapacityStore) -> CapacityResult:
-        """Measure what is not in the store, and put it together."""
+        """Measure what is not in the store, and return the result."""
         self._store = store
         spec = self._spec
         after_burst = spec.after_burst_seeds
@@ -223,9 +224,9 @@ class _Look:
         )
 
     def _curves(self, numbers: Sequence[int]) -> dict[str, tuple[dict[int, Found], Found | None]]:
-        """Measure curves, further where they still rise, and drain crowds where they say too much."""
+        """Measure curves, extended while they still rise, and drain crowds for policies whose curves are too high."""
         points: dict[str, dict[int, Found]] = {policy: {} for policy in self._configs}
-        wanted = [(policy, n) for n in reversed(numbers) for policy in self._configs]  # the longest first
+        wanted = [(policy, n) for n in reversed(numbers) for policy in self._configs]  # longest runs first
         while wanted:
             for (policy, n), found in self._measure({key: self._point(*key) for key in wanted}).items():
                 points[policy][n] = found
@@ -243,7 +244,7 @@ class _Look:
     def _search(
         self, curves: Mapping[str, tuple[dict[int, Found], Found | None]], after_burst: Sequence[int]
     ) -> dict[str, dict[str, dict[int, Found]]]:
-        """Look for the rates that each seed holds from empty, and recovers from."""
+        """Search for the rates that each seed holds from empty and recovers from."""
         spec, tasks = self._spec, {}
         for policy, (points, drained) in curves.items():
             curve = self._curve(points, drained)
@@ -263,7 +264,7 @@ class _Look:
         return found
 
     def _measure(self, tasks: Mapping[Any, Task]) -> dict[Any, Found]:
-        """Carry tasks out, those that the store does not hold, and return what all of them found."""
+        """Carry out the tasks that the store does not hold, and return the results of all."""
         ids = {key: task.id for key, task in tasks.items()}
         todo = {ids[key]: task for key, task in tasks.items() if self._store.find(ids[key]) is None}
         self._skipped += len(tasks) - len(todo)
@@ -291,13 +292,13 @@ class _Look:
         return self._task("drain", policy, {"arrivals": "burst", "programs": programs})
 
     def _task(self, kind: Kind, policy: str, load: Mapping[str, Any], **search: Any) -> Task:
-        """Make a measurement of a load, under the first seed unless it says another; `search` is fields of a task."""
+        """Return a task for a load, under the first seed unless `load` has one; `search` holds further task fields."""
         settings = {"arrivals": None, "seed": self._spec.seeds[0], **load}
         config, cell = self._lookup.identify(replace(self._configs[policy], **settings), self._sha256)
         return Task(kind, policy, cell, config, self._sha256, **search)
 
     def _floor(self, points: Mapping[int, Found]) -> Found:
-        """The lowest point beyond the cliff, or the mean of those that are as low as far as anyone can tell."""
+        """Return the lowest point beyond the cliff, averaged with those whose intervals reach down to it."""
         beyond = [item for n, item in points.items() if n >= CONGESTED_FITS * self._fits]
         lowest = min(item.value for item in beyond)
         beyond = [item for item in beyond if item.low <= lowest]
@@ -312,8 +313,8 @@ class _Look:
         ]
         try:
             return ServiceCurve(list(points), rates, self._fits)
-        except ValueError as error:  # of a file that was changed
-            raise ConfigError(f"{self._store.place}: no measurements of a service: {error}; use --force") from None
+        except ValueError as error:  # a measurement file was changed
+            raise ConfigError(f"{self._store.place}: not measurements of a service: {error}; use --force") from None
 
     def _put_together(
         self,
@@ -382,7 +383,7 @@ class _Look:
 
 
 def _further(known: Mapping[int, Found]) -> int | None:
-    """Return the n to look at next, where a curve still rises at its end."""
+    """Return the next n to measure if a curve still rises at its end; None if not."""
     last = known[max(known)].value
     before = max((item.value for n, item in known.items() if n < max(known)), default=0.0)
     n = math.ceil(max(known) * _FURTHER)

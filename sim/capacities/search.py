@@ -1,4 +1,4 @@
-"""The largest rate at which something still holds, on a fixed scale of rates."""
+"""Search for the largest rate at which something still holds, on a fixed scale of rates."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 FINE: Final = 0.04
-"""A step of the scale, of the logarithm of the rate: after a burst seeds differ by about as much."""
+"""Step of the scale, in the logarithm of the rate, after a burst: seeds differ by about as much."""
 COARSE: Final = 0.08
-"""The same from empty, where they differ by more: what a finer one would tell is better had from one seed more."""
+"""The same from empty, where seeds differ by more: an extra seed says more than a finer step would."""
 
 
 class Threshold(NamedTuple):
-    """Where something stops to hold, for one seed: between two neighbours on the scale."""
+    """Where something stops holding, for one seed: between two neighbours on the scale."""
 
     low_per_s: float
-    """It holds here; 0 where no rate was found at which it does."""
+    """Largest rate at which it holds; 0 if none was found."""
     high_per_s: float
-    """And no longer here."""
+    """Next rate on the scale, at which it no longer holds."""
     runs: int
-    """That it took to find."""
+    """Runs needed to find it."""
 
 
 def rate_at(place: int, step: float) -> float:
@@ -31,20 +31,20 @@ def rate_at(place: int, step: float) -> float:
 def find_threshold(
     holds: Callable[[float], bool], *, step: float, begin_per_s: float, least_per_s: float, most_per_s: float
 ) -> Threshold:
-    """Look for neighbours on the scale, of which `holds` is true of the lower one alone.
+    """Return two neighbours on the scale such that `holds` is true only for the lower one.
 
-    It goes up or down from where it begins until they are between two places, and halves the distance from there on.
+    Starting at `begin_per_s`, the search doubles its stride until it has bracketed the threshold, then bisects.
 
     Parameters
     ----------
     holds
         Takes a rate; true up to some rate, and false above.
     step
-        Of the scale.
+        Step of the scale.
     begin_per_s
-        Where it is likely to be.
+        Where the threshold is likely to be.
     least_per_s, most_per_s
-        Rates at and beyond which nobody looks.
+        Bounds of the search.
     """
 
     def nearest(rate: float) -> int:
@@ -55,7 +55,7 @@ def find_threshold(
 
     def told(place: int) -> bool:
         if place <= least or place >= most:
-            return place <= least  # for the search's sake; nothing was asked there
+            return place <= least  # assumed at the bounds; `holds` is not called there
         if place not in known:
             known[place] = holds(rate_at(place, step))
         return known[place]

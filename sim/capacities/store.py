@@ -1,7 +1,7 @@
-"""The directory of a look at capacity: a file for every finished measurement, and the answer at the end.
+"""The directory of a capacity search: a file for every finished measurement, and the answer at the end.
 
-`manifest.json` says what was asked; `measured/ID.json` is a measurement, by a hash of everything that it depends on, so
-that one asked for again, by the same command or another, is not made again; `capacity.json` comes last.
+`manifest.json` says what was asked for. `measured/ID.json` is a measurement, named by a hash of everything it depends
+on, so that no command repeats it. `capacity.json` comes last.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MEASURED: Final = "measured"
 
 
 class CapacityStore:
-    """Finished measurements; in memory alone without a directory."""
+    """Finished measurements; kept only in memory if there is no directory."""
 
     def __init__(self, directory: Path | None = None) -> None:
         self._directory = directory
@@ -39,11 +39,11 @@ class CapacityStore:
 
     @property
     def place(self) -> str:
-        """Where the measurements lie, as an error names it."""
+        """Where the measurements are, for error messages."""
         return "memory" if self._directory is None else str(self._directory / _MEASURED)
 
     def find(self, task_id: str) -> Found | None:
-        """Return a measurement that is there."""
+        """Return a finished measurement; None if there is none."""
         if task_id not in self._found and self._directory is not None:
             path = self._directory / _MEASURED / f"{task_id}.json"
             if path.is_file():
@@ -51,25 +51,25 @@ class CapacityStore:
         return self._found.get(task_id)
 
     def keep(self, task_id: str, found: Found) -> None:
-        """Keep a measurement."""
+        """Store a finished measurement."""
         self._found[task_id] = found
         if self._directory is not None:
             write_text(self._directory / _MEASURED / f"{task_id}.json", to_json(found))
 
     def write_answer(self, text: str) -> None:
-        """Write what all of it comes to."""
+        """Write the final result."""
         if self._directory is not None:
             write_text(self._directory / CAPACITY, text)
 
 
 @contextmanager
 def capacity_store(out: Path | None, manifest: Mapping[str, Any], *, force: bool) -> Iterator[CapacityStore]:
-    """Give the directory to one process at a time; other results are never touched.
+    """Yield the directory to one process at a time; other results are never touched.
 
     Raises
     ------
     ConfigError
-        If it holds something else or results of another version, is in use, or cannot be made.
+        If the directory holds something else or results of another version, is in use, or cannot be made.
     """
     if out is None:
         yield CapacityStore()
@@ -100,7 +100,7 @@ def capacity_store(out: Path | None, manifest: Mapping[str, Any], *, force: bool
 
 
 class _Parts(msgspec.Struct):
-    """What is read of a manifest."""
+    """The parts of a manifest that are read back."""
 
     kind: str = ""
     versions: dict[str, str | None] = {}
@@ -111,7 +111,7 @@ def _manifest_there(place: Path, out: Path) -> dict[str, Any] | None:
         return None
     manifest, parts = read_manifest(place / MANIFEST, _Parts) if (place / MANIFEST).is_file() else ({}, _Parts())
     if parts.kind != KIND:
-        raise ConfigError(f"--out {out} holds files that are no results of `capacity`; choose another directory")
+        raise ConfigError(f"--out {out} holds files that are not results of `capacity`; choose another directory")
     return manifest
 
 
@@ -120,20 +120,20 @@ def _check_version(out: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -
     if before != version:
         raise ConfigError(
             f"--out {out} was made by another version ({before}, this is {version}); choose another directory, or "
-            "start it anew with --force"
+            "start over with --force"
         )
 
 
 def load_capacity(directory: str | Path) -> CapacityResult:
-    """Read the answer in a directory of `capacity`.
+    """Read the result in a directory written by `capacity`.
 
     Raises
     ------
     ConfigError
-        If there is none, or it holds what `capacity` does not write.
+        If there is none, or the directory was not written by `capacity`.
     """
     path = Path(directory) / CAPACITY
     if not path.is_file():
         _manifest_there(Path(directory), Path(directory))
-        raise ConfigError(f"{directory} has no {CAPACITY}: the command that made it goes on where it was stopped")
+        raise ConfigError(f"{directory} has no {CAPACITY} yet: run the command that made it again to finish it")
     return read_json(path, CapacityResult)

@@ -1,4 +1,4 @@
-"""A measurement where it is made: in a worker process, here or on another machine."""
+"""One measurement, carried out in a worker process, here or on another machine."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ Kind = Literal["point", "drain", "empty", "burst"]
 
 
 _Bounded = Annotated[float, msgspec.Meta(ge=0, le=1e30)]
-"""What a file may hold of it, so that no arithmetic leaves the range of numbers."""
+"""Bounds on a number in a file, so that arithmetic cannot overflow."""
 
 
 class Found(msgspec.Struct, frozen=True):
-    """What a measurement found: a rate with an interval, or between which rates something stops to hold."""
+    """The result of a measurement: a rate with an interval, or the two rates between which something stops holding."""
 
     value: _Bounded
     low: _Bounded
     high: _Bounded
     even: bool = True
-    """Of a point: see `measure_point`."""
+    """Only for a point: see `measure_point`."""
     runs: int = 1
 
 
@@ -45,25 +45,25 @@ class Task:
     policy: str
     """Full name."""
     cell: str
-    """Identity of its run, the rate aside where that is looked for."""
+    """Identity of its run, without the rate if that is searched for."""
     config: RunConfig
-    """Cheap to ship: it names the trace."""
+    """Settings of the run; cheap to ship, since the trace is given by name."""
     trace_sha256: str
     curve: ServiceCurve | None = None
-    """Where a rate is looked for, as the following."""
+    """Like the fields below, only used if a rate is searched for."""
     begin_per_s: float = 0.0
     horizon: int = 0
     slo: Slo = NO_SLO
 
     @property
     def id(self) -> str:
-        """A hash of everything that its result depends on."""
+        """Hash of everything that its result depends on."""
         curve = self.curve and (list(self.curve.n), list(self.curve.per_s), self.curve.fits)
         facts = [self.kind, self.cell, curve, self.begin_per_s, self.horizon, str(self.slo)]
         return hashlib.sha256(msgspec.json.encode(facts)).hexdigest()[:20]
 
     def measure(self) -> Found:
-        """Carry it out."""
+        """Carry out the measurement."""
         if self.kind == "point":
             rate, even = measure_point(self._run(self.config))
             return Found(rate.value, rate.low, rate.high, even)
@@ -99,14 +99,15 @@ class Task:
 
 
 _MOST_PEAKS = 2.0
-"""Times the peak of the curve above which nothing is looked for, from empty."""
+"""Upper bound of the search from empty, as a multiple of the curve's peak."""
 _LEAST_OF_PEAK = 100.0
-"""Part of the peak below which nothing is looked for: an objective that fails there fails for its own sake."""
+"""Lower bound of the search: the peak divided by this. An objective that fails there does not fail because of the load.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a measurement: what it found, or a reason."""
+    """The outcome of a measurement: its result, or the reason it failed."""
 
     id: str
     found: Found | None
@@ -114,7 +115,7 @@ class Outcome:
 
 
 def run_task(task: Task) -> Outcome:
-    """Carry a measurement out; what is wrong with it is its outcome and no error."""
+    """Carry out a measurement; an error becomes its outcome instead of being raised."""
     found, reason = None, ""
     try:
         found = task.measure()

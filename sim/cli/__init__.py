@@ -17,10 +17,10 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command and exit: 0 if it worked, 2 with one line on standard error if not, 130 after Ctrl-C."""
+    """Run one command and exit: 0 on success, 2 with one line on standard error on failure, 130 after Ctrl-C."""
     with stop_signals(then_exit=arguments is None):
         try:
-            from continuum_sim.cli.app import run_command  # takes a moment, in which Ctrl-C counts already
+            from continuum_sim.cli.app import run_command  # inside the try: Ctrl-C may come while this imports
         except BaseException:
             if interrupts.noted() is None:
                 raise

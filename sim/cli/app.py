@@ -1,4 +1,4 @@
-"""The commands, and the one place where errors become a line and an exit code."""
+"""The commands, and the one place that turns errors into a line and an exit code."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _DEBUG: Final = "--debug"
 
 class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
-        """Run a command, and see to Ctrl-C before Click does, which would say nothing of it."""
+        """Run a command, and handle Ctrl-C before Click does, which would not say what was done."""
         with interruptible("interrupted"):
             return super().invoke(ctx)
 
@@ -64,10 +64,10 @@ app.add_typer(trace, name="trace")
 
 
 def _add_commands_of_others() -> None:
-    """Add the commands of packages that build on this one (`parity`, other people's), found by entry point.
+    """Add the commands of packages that build on this one (`parity`, third parties'), found by entry point.
 
-    So the simulator does not depend on them. Their modules must be cheap to import, and one that cannot be imported
-    takes nothing else down with it.
+    So the simulator does not depend on them. Their modules must be cheap to import; one that fails to import prints a
+    warning and leaves the rest working.
     """
     for point in entry_points(group="continuum_sim.commands"):
         try:
@@ -107,7 +107,7 @@ def _top(
 def run_command(arguments: Sequence[str]) -> None:
     """Run one command and exit; see `main`."""
     debug = _DEBUG in arguments or os.environ.get("CONTINUUM_SIM_DEBUG", "") not in ("", "0")
-    given = [argument for argument in arguments if argument != _DEBUG]  # wherever it stands
+    given = [argument for argument in arguments if argument != _DEBUG]  # allowed in any position
     prepare_streams()
     try:
         with interruptible("interrupted"):
@@ -122,7 +122,7 @@ def run_command(arguments: Sequence[str]) -> None:
         if error.filename and not is_stdout(error.filename):
             say_error(error)
             sys.exit(2)
-        # The reader has seen enough (`| head`); leave nothing for Python to flush at exit.
+        # The reader has closed the pipe (`| head`); leave nothing for Python to flush at exit.
         drop_output()
         sys.exit(1)
     except Interrupted as interrupt:

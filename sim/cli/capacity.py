@@ -35,22 +35,20 @@ def capacity(
             autocompletion=completer("policy"),
         ),
     ] = "lru,ttl,ttl:pressure=younger",
-    rate: Annotated[
-        float | None, _asked("Programs per second of a load to say something of. Default: none.", "--rate")
-    ] = None,
+    rate: Annotated[float | None, _asked("Load to assess, in programs per second. Default: none.", "--rate")] = None,
     slo: Annotated[
         str | None, _asked("Objectives to keep as well, in seconds: p95_jct=300,ttft=2. Default: none.")
     ] = None,
     quick: Annotated[
-        bool, _asked("Measure the service curve alone, and predict the rest from it.", "--quick", default=True)
+        bool, _asked("Measure only the service curve, and predict the rest from it.", "--quick", default=True)
     ] = False,
-    seeds: Annotated[
-        str, _asked("Seeds of the loads from empty; bursts come under the first three.", default=True)
-    ] = "0-7",
+    seeds: Annotated[str, _asked("Seeds of the loads from empty; bursts use the first three.", default=True)] = "0-7",
     programs: Annotated[int, _asked("Arrivals within which a service from empty may collapse.", default=True)] = 2000,
-    burst: Annotated[int | None, _asked("Programs that come at once. Default: 5 times what fits the KV cache.")] = None,
+    burst: Annotated[
+        int | None, _asked("Programs that arrive at once. Default: 5 times what fits the KV cache.")
+    ] = None,
     horizon: Annotated[
-        int | None, _asked("Arrivals within which a burst is to be gone. Default: 15 times the burst.")
+        int | None, _asked("Arrivals within which a burst must be gone. Default: 15 times the burst.")
     ] = None,
     jobs: Jobs = -1,
     backend: BackendName = "local",
@@ -61,7 +59,7 @@ def capacity(
 ) -> None:
     """Find the loads that each policy sustains: its service curve, and what it recovers from and holds from empty.
 
-    With --out, what is measured is kept if it is stopped: the same command goes on from there.
+    With --out, measurements are kept if the command is stopped: the same command goes on from there.
     """
     from continuum_sim.capacities.question import CapacitySpec
     from continuum_sim.capacities.run import run_capacity

@@ -33,7 +33,7 @@ def compare(
     baseline: Annotated[
         str | None,
         typer.Option(
-            help="Policy the others are measured against. Default: the first.",
+            help="Policy that the others are measured against. Default: the first.",
             show_default=False,
             autocompletion=completer("policy"),
         ),
@@ -48,7 +48,7 @@ def compare(
 ) -> None:
     """Simulate several policies on the same trace, arrivals and seeds, and tell differences from noise.
 
-    With --out, finished runs are kept if it is stopped: the same command goes on from there.
+    With --out, finished runs are kept if the command is stopped: the same command goes on from there.
     """
     from continuum_sim.cli.console import say, show
     from continuum_sim.cli.layout import lay_out
@@ -79,7 +79,7 @@ def compare(
             progress=bar.progress,
             command=context.obj,
         )
-        view = result.view()  # takes a while too
+        view = result.view()  # inside the bar: it takes a while, too
     if json:
         print(result.to_json(), end="")
     else:
@@ -90,7 +90,7 @@ def compare(
 
 
 def _left(out: Path | None, bar: Bar, *, earlier: bool, force: bool) -> str:
-    """Say what an interrupted comparison has left."""
+    """Return what an interrupted comparison left behind, as text."""
     from continuum_sim.results.unfinished import COMPARISON, unfinished_manifest
 
     if out is not None and unfinished_manifest(out) is not None:

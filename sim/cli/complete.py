@@ -1,4 +1,4 @@
-"""Names that the shell completes, looked up when the Tab key asks for them."""
+"""Names for shell completion, looked up when Tab is pressed."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Final
 
 Completer = Callable[[str], list[str]]
 CONTINUUM: Final = "continuum"
-"""What `trace export --to` calls the files of Continuum's own code."""
+"""Name in `trace export --to` of the files that Continuum's own code writes."""
 
 
 def completer(names: str) -> Completer | None:
-    """Return what completes values that are names of this sort (a key of `SORTS`); None for values that are not names.
+    """Return a completer for values that are names of this sort (a key of `SORTS`); None if they are not names.
 
-    Of a list, `lru,tt`, the last name is completed.
+    In a list such as `lru,tt` it completes the last name.
     """
     if not names:
         return None
@@ -121,4 +121,4 @@ SORTS: Final[dict[str, Callable[[], Iterable[str]]]] = {
     "profile": _profiles,
     "setting": _settings,
 }
-"""Sort of name -> what lists the names of that sort."""
+"""Sort of name -> function that lists the names of that sort."""

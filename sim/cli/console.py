@@ -1,6 +1,6 @@
 """Where text goes: results to standard output, everything else to standard error.
 
-Names come from users' files. Here they are text: neither rich's markup nor a terminal's escape sequences.
+Names come from users' files, so they are printed literally: no rich markup, no terminal escape sequences.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from rich.segment import Segment
 from continuum_sim.traces.printable import printable
 
 _PIPE_WIDTH: Final = 160
-"""Columns in a file or a pipe: enough that tables are seldom parted."""
+"""Columns in a file or a pipe: wide enough that tables are rarely split."""
 
 
 class _TextConsole(Console):
-    """A console that takes text for what it says, and writes no escape sequences but its own."""
+    """A console that prints text literally, and writes no escape sequences but its own."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(highlight=False, markup=False, emoji=False, **settings)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Render, with what is left of unprintable characters shown as escapes."""
+        """Render, with any remaining unprintable characters shown as escapes."""
         for segment in super().render(renderable, options):
             if segment.control or segment.text.isprintable():
                 yield segment
@@ -33,7 +33,7 @@ class _TextConsole(Console):
 
 
 def show(*results: RenderableType) -> None:
-    """Print results, one below the other; into a file or a pipe without spaces at the ends of lines."""
+    """Print results, one below the other; without trailing spaces if the output is a file or a pipe."""
     console = _TextConsole()
     if console.is_terminal:
         console.print(*results, sep="\n")
@@ -45,7 +45,7 @@ def show(*results: RenderableType) -> None:
 
 
 def show_lines(*lines: str) -> None:
-    """Print lines to standard output as they are, however long, so that paths in them can be copied."""
+    """Print lines to standard output without wrapping, so that paths in them can be copied."""
     print("\n".join(map(printable, lines)))
 
 
@@ -56,5 +56,5 @@ def say(*lines: str) -> None:
 
 
 def messages() -> Console:
-    """Return the console for everything that is no result."""
+    """Return the console for everything that is not a result."""
     return _TextConsole(stderr=True)

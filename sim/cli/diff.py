@@ -1,4 +1,4 @@
-"""`continuum-sim diff`: what two runs, or two comparisons, have not in common."""
+"""`continuum-sim diff`: the differences between two runs, or two comparisons."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _Directory = Annotated[
 
 
 def diff(a: _Directory, b: _Directory, json: Json = False) -> None:
-    """Say what differs between two runs, or two comparisons: settings, versions, results, and where they part."""
+    """Show what differs between two runs, or two comparisons: settings, versions, results, and where they part."""
     from continuum_sim.cli.console import show
     from continuum_sim.cli.layout import lay_out
     from continuum_sim.results.difference import RunDifference

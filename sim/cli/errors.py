@@ -1,4 +1,4 @@
-"""Errors a user can mend, as one line on standard error."""
+"""Errors that a user can fix, as one line on standard error."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import typer
 from continuum_sim import interrupts
 
 _MOST_CHARACTERS: Final = 1_200
-"""Of a line; paths are shorter, even deep ones."""
+"""Longest line printed; even deep paths are shorter."""
 
-# Typer's copy of Click or Click itself, depending on Typer's version: no one name imports this class.
+# Typer's copy of Click or Click itself, depending on Typer's version: no single import path works for both.
 _UsageError: Final = typer.BadParameter.__mro__[1]
 
 
 class Interrupted(Exception):
-    """Ctrl-C or another signal to stop, with what had been done and what is kept."""
+    """Raised for Ctrl-C or another signal to stop; says what had been done and what is kept."""
 
 
 @contextmanager
 def interruptible(said: str | Callable[[], str]) -> Iterator[None]:
-    """Turn Ctrl-C into an `Interrupted` that says what had been done, looked up when it happens.
+    """Turn Ctrl-C into an `Interrupted` that says what had been done; a callable `said` is called at that moment.
 
-    So does any error after it: workers that got the same signal, say, and are found dead before it is noticed.
+    Any error after a signal becomes one, too: workers that got the same signal may be found dead first.
     """
     try:
         yield
@@ -38,7 +38,7 @@ def interruptible(said: str | Callable[[], str]) -> Iterator[None]:
 
 
 def user_errors() -> tuple[type[BaseException], ...]:
-    """Everything that is the input's fault rather than the program's."""
+    """Return the exceptions that are the input's fault rather than the program's."""
     from continuum_sim.errors import ConfigError, SimulationError
     from continuum_sim.policies.errors import PolicyError
     from continuum_sim.traces.errors import TraceError
@@ -47,7 +47,7 @@ def user_errors() -> tuple[type[BaseException], ...]:
 
 
 def say_error(error: BaseException, arguments: Sequence[str] = ()) -> None:
-    """Print `error: …` on standard error, on one line whatever is in it; `arguments` are the command line."""
+    """Print `error: …` on standard error, always on one line; `arguments` are the command line."""
     if isinstance(error, _UsageError):
         from continuum_sim.cli.usage import usage_text
 
@@ -62,6 +62,6 @@ def say_error(error: BaseException, arguments: Sequence[str] = ()) -> None:
 
 
 def _shortened(line: str) -> str:
-    """Cut what nobody reads out of a line: most digits of a number, and the middle of what fills a screen."""
+    """Shorten long numbers to their first digits, and cut the middle out of a line that would fill a screen."""
     line = re.sub(r"\d{60,}", lambda found: f"{found[0][:12]}… ({len(found[0])} digits)", line)
     return line if len(line) <= _MOST_CHARACTERS else f"{line[: _MOST_CHARACTERS - 400]} … {line[-390:]}"

@@ -33,17 +33,17 @@ def figures(
     out: Annotated[
         Path | None, typer.Option(help="Directory to write to. Default: DIR/figures.", show_default=False)
     ] = None,
-    formats: Annotated[str, typer.Option("--format", help="Of pdf, png, svg.")] = "pdf,png",
+    formats: Annotated[str, typer.Option("--format", help="Any of pdf, png, svg.")] = "pdf,png",
     where: Annotated[
         list[str] | None,
         typer.Option(
-            help="Draw only runs of which this is true: rate=0.08, policy=ttl, … May be repeated.", show_default=False
+            help="Draw only runs for which this holds: rate=0.08, policy=ttl, … May be repeated.", show_default=False
         ),
     ] = None,
     baseline: Annotated[
         str | None,
         typer.Option(
-            help="Policy that ratios are to. Default: lru, or the first.",
+            help="Policy that ratios compare with. Default: lru, or the first.",
             show_default=False,
             autocompletion=completer("policy"),
         ),
@@ -51,8 +51,8 @@ def figures(
     paper: Annotated[
         bool, typer.Option("--paper", help="Run and draw the figures of the Continuum paper, its values beside ours.")
     ] = False,
-    quick: Annotated[bool, typer.Option("--quick", help="With --paper: two seeds, three values an axis.")] = False,
-    jobs: Annotated[int, typer.Option(help="With --paper: processes to simulate on; -1 is one a core.")] = -1,
+    quick: Annotated[bool, typer.Option("--quick", help="With --paper: two seeds, three values per axis.")] = False,
+    jobs: Annotated[int, typer.Option(help="With --paper: processes to simulate on; -1 is one per core.")] = -1,
     list_figures: Annotated[bool, typer.Option("--list", help="List the figures and the data they need.")] = False,
     json: Json = False,
 ) -> None:
@@ -88,7 +88,7 @@ def _draw(directories: list[Path], **options: Any) -> FiguresResult:
     from continuum_sim.cli.errors import interruptible
     from continuum_sim.plotting import figures as draw
 
-    with interruptible("interrupted; figures that were whole are written"), _Status("reading results") as status:
+    with interruptible("interrupted; finished figures are written"), _Status("reading results") as status:
         return draw(directories, progress=lambda name: status.say(f"drawing {name}"), **options)
 
 
@@ -102,7 +102,7 @@ def _paper(out: Path, **options: Any) -> FiguresResult:
 
 
 class _Status:
-    """A line that says what is being done, on a terminal alone."""
+    """A status line, shown on a terminal only."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -125,7 +125,7 @@ class _Status:
         return self._text
 
     def say(self, text: str) -> None:
-        """Say what is being done now; a place to stop."""
+        """Show what is being done now; stops here if asked to."""
         from continuum_sim.interrupts import stop_if_asked
 
         stop_if_asked()
@@ -135,7 +135,7 @@ class _Status:
 
 
 def _shown(text: str) -> Text:
-    """Text that a spinner shows as it is, rather than as markup."""
+    """Return text that a spinner shows literally instead of as markup."""
     from rich.text import Text
 
     from continuum_sim.traces.printable import printable

@@ -1,4 +1,4 @@
-"""`continuum-sim hardware`: the catalogue, and what its GPUs give its models."""
+"""`continuum-sim hardware`: the catalogue, with KV capacity and step times of its models on its GPUs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A view on the terminal: tables of any width, facts, bars and notes."""
+"""Lay out a view on the terminal: tables of any width, facts, bars and notes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.text import Text
 from continuum_sim.cli.tables import StackedTable
 from continuum_sim.results.view import Bar, Block, Facts, Marked, Note, Part, Table, View
 
-# Told apart by shade where there is no colour.
+# Glyphs differ in shade, for terminals without colour.
 _GLYPHS: Final = {
     "queue": ("█", "red"),
     "prefill": ("▓", "yellow"),
@@ -30,7 +30,7 @@ _BAR_CELLS: Final = 60
 
 
 def lay_out(view: View) -> RenderableType:
-    """Lay out the blocks of a view, its notes and its verdict; title and setting are for the command to say."""
+    """Lay out the blocks of a view, its notes and its verdict; the command prints title and setting itself."""
     parts: list[RenderableType] = []
     for block in view.blocks:
         parts += ["", *_block(block)]
@@ -51,7 +51,7 @@ def _block(block: Block) -> Iterator[RenderableType]:
 
 
 def stacked(table: Table) -> StackedTable:
-    """Return a table that is laid out for the width there is."""
+    """Return a table that adapts to the available width."""
     made = StackedTable(table.columns, table.title)
     for at, row in enumerate(table.rows):
         following = table.rows[at + 1 : at + 2]
@@ -85,13 +85,13 @@ def _facts(facts: Facts) -> Grid:
 
 
 class _TimeBar:
-    """A whole as its parts, as long as there is room for."""
+    """A bar made of its parts, as long as there is room for."""
 
     def __init__(self, bar: Bar) -> None:
         self._bar = bar
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Draw it."""
+        """Draw the bar."""
         length = min(_BAR_CELLS, options.max_width) * self._bar.length
         bar = Text()
         drawn = 0
@@ -105,12 +105,12 @@ class _TimeBar:
         yield bar
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        """Say how long it may be."""
+        """Return the least and greatest width of the bar."""
         return Measurement(1, _BAR_CELLS)
 
 
 def _legend(parts: Sequence[Part]) -> Text:
-    """Spell a bar out."""
+    """Return the legend of a bar."""
     legend = Text()
     for part in parts:
         glyph, colour = _GLYPHS.get(part.name, _OTHER)

@@ -1,4 +1,4 @@
-"""The flags that commands share and that are no settings of a run (those are in `setting_flags`)."""
+"""Flags that commands share and that are not settings of a run (those are in `setting_flags`)."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Decisions = Annotated[
     typer.Option("--decisions", help="Log every decision (decisions.jsonl in --out).", rich_help_panel=_OUTPUT),
 ]
 
-Jobs = Annotated[int, typer.Option(help="Processes to run on; -1 is one a core.")]
+Jobs = Annotated[int, typer.Option(help="Processes to run on; -1 is one per core.")]
 BackendName = Annotated[str, typer.Option("--backend", help="local, or an existing cluster: dask, ray.")]
-Address = Annotated[str | None, typer.Option(help="Of the cluster's scheduler.", show_default=False)]
+Address = Annotated[str | None, typer.Option(help="Address of the cluster's scheduler.", show_default=False)]
 
 
 def make_workers(jobs: int, backend: str, address: str | None) -> Workers:
-    """Return what these flags ask for.
+    """Return the workers that these flags ask for.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def make_workers(jobs: int, backend: str, address: str | None) -> Workers:
 
 
 def check_force(out: Path | None, *, force: bool) -> None:
-    """Refuse `--force` where nothing is written.
+    """Refuse `--force` if nothing is written.
 
     Raises
     ------

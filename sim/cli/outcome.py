@@ -1,4 +1,4 @@
-"""What a command says of what it wrote, kept out of that file."""
+"""Report what a command wrote, without the report ending up in that file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def saying_beside(out: Path) -> AbstractContextManager[Any]:
 
 
 def print_written(place: Path, **counts: Any) -> None:
-    """Print what was written as JSON: its `path`, its `bytes` if it is a file, and what is in it."""
+    """Print what was written as JSON: its `path`, its `bytes` if it is a file, and the given counts."""
     from continuum_sim.results.jsonfile import to_json
 
     size = {"bytes": place.stat().st_size} if place.is_file() else {}

@@ -1,4 +1,4 @@
-"""`continuum-sim policies`: what there is to choose from, and what one of them is."""
+"""`continuum-sim policies`: list the policies and rules, or show one of them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _preset(preset: Any) -> dict[str, Any]:
 
 
 def _rule_name(plane: str, cls: type | None) -> str | None:
-    """Return the name of a rule; None for what stock vLLM does, or a router that is left to the cluster."""
+    """Return the name of a rule; None for stock vLLM's rule, or a router that is left to the cluster."""
     from continuum_sim.policies.registry import BASES, PLANES
 
     if cls is None or cls is BASES[plane]:
@@ -119,7 +119,7 @@ def _list(presets: list[dict[str, Any]], rules: dict[str, list[dict[str, Any]]])
 
 
 def _short(rule: str) -> str:
-    """The first clause of what a rule does."""
+    """Return the first clause of a rule's description."""
     return re.split(r"[.;] (?=[A-Za-z(])", rule)[0].rstrip(".")
 
 

@@ -1,4 +1,4 @@
-"""A progress bar on a terminal, nothing elsewhere; and how far a command is, in words."""
+"""Progress bars on a terminal, nothing elsewhere; and a command's progress in words."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _Item = TypeVar("_Item")
 
 
 def described() -> TextColumn:
-    """Return the column of a progress bar that says how far it is; it folds where there is no room."""
+    """Return the column of a progress bar with its description, which wraps if there is no room."""
     from rich.progress import TextColumn
     from rich.table import Column
 
@@ -33,7 +33,7 @@ def described() -> TextColumn:
 
 @contextmanager
 def counting(what: str) -> Iterator[Callable[[Iterator[_Item]], Iterator[_Item]]]:
-    """Give a function that passes items through and, on a terminal, shows how many have passed."""
+    """Yield a function that passes items through and, on a terminal, shows how many have passed."""
     console = messages()
     if not console.is_terminal:
         yield stoppable
@@ -47,7 +47,7 @@ def counting(what: str) -> Iterator[Callable[[Iterator[_Item]], Iterator[_Item]]
 
 @contextmanager
 def share_bar(label: str) -> Iterator[Callable[[float], None]]:
-    """Give a function that takes the share of the work that is done, and draws it on a terminal."""
+    """Yield a function that takes the share of work done and draws it on a terminal."""
     console = messages()
     if not console.is_terminal:
         yield lambda share: stop_if_asked()
@@ -66,7 +66,7 @@ def share_bar(label: str) -> Iterator[Callable[[float], None]]:
 
 
 class Bar:
-    """Turns done, over so many runs of the same trace; drawn at most ten times a second."""
+    """Turns done, over `runs` runs of the same trace; drawn at most ten times a second."""
 
     def __init__(self, run: ResolvedRun, runs: int = 1) -> None:
         self._programs = run.config.length.expected(run.trace.programs, run.arrivals)
@@ -109,14 +109,14 @@ class Bar:
         return f"{runs}; {here}" if self._programs_done else runs
 
     def progress(self, progress: Progress) -> None:
-        """Take note of how far the run under way is; a place to stop."""
+        """Record the progress of the current run; stops here if asked to."""
         stop_if_asked()
         self._programs_done, self._turns_done, self._sim_s = progress
         if self._bar is not None and time.monotonic() - self._drawn_s >= _REFRESH_S:
             self._draw()
 
     def run_done(self, policy: str, seed: int, before: bool) -> None:
-        """Take note that a run is done, or was before; a place to stop."""
+        """Record that a run is done, or was done before; stops here if asked to."""
         stop_if_asked()
         self.runs_done += 1
         self._runs_before += before

@@ -1,4 +1,4 @@
-"""`run --from DIR`: which run is asked for again, and what of it is to be different."""
+"""`run --from DIR`: which run to repeat, and with which changes."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Again:
     changes: dict[str, Any]
 
     def resolve(self) -> ResolvedRun:
-        """Make it ready to go."""
+        """Resolve the run with its changes."""
         return self.kept.resolve(self.changes)
 
     def notes(self, run: ResolvedRun) -> list[str]:
-        """Say where it cannot be the same run."""
+        """Return notes on why it may differ from the original run."""
         return self.kept.notes(run, self.changes)
 
 
@@ -39,7 +39,7 @@ def asked_again(context: typer.Context, flags: Flags, directory: Path | None, te
     Raises
     ------
     ConfigError
-        If there is no such run, or the command line says one thing twice.
+        If there is no such run, or the command line gives a setting twice.
     """
     from continuum_sim.errors import ConfigError
     from continuum_sim.runs.repeat import find_kept_run
@@ -52,7 +52,7 @@ def asked_again(context: typer.Context, flags: Flags, directory: Path | None, te
         raise ConfigError("--from and --scenario both say what to run; give one of them")
     given = given_flags(context, flags)
     if is_given(context, "rate"):
-        del given["rate"]  # which has become arrivals
+        del given["rate"]  # already turned into arrivals
         given["arrivals"] = flags["arrivals"]
     changes = _changes(texts)
     for name in changes.keys() & given.keys():

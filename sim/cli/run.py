@@ -49,7 +49,7 @@ def run(
     from continuum_sim.setup.resolve import resolve
 
     if repeated is None:
-        flags.config()  # what is wrong by itself is said first
+        flags.config()  # report settings that are wrong by themselves first
         check_acting(context, flags)
     check_force(out, force=force)
     if decisions and out is None:

@@ -1,4 +1,4 @@
-"""What a command takes from a scenario: settings, and of its axes those that the command has; none in silence."""
+"""What a command takes from a scenario: its settings, and the axes that the command supports; others are reported."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _NOTES: Final = "continuum_sim.notes"
 
 
 def is_chosen(context: typer.Context, name: str) -> bool:
-    """Whether the command line names a parameter, or its scenario does."""
+    """Return True if the command line or its scenario gives a parameter."""
     return is_given(context, name) or name in context.meta.get(_TAKEN, ())
 
 
 def is_given(context: typer.Context, name: str) -> bool:
-    """Whether the command line names a parameter, or gives one of the flags that a setting's values have."""
+    """Return True if the command line gives a parameter, or a flag that stands for one of its values."""
     item = run_settings().get(name)
     names = [parameter_of(flag) for flag in item.switches] if item is not None and item.switches else [name]
     sources = [context.get_parameter_source(name) for name in names]
@@ -31,20 +31,20 @@ def is_given(context: typer.Context, name: str) -> bool:
 
 
 def parameter_of(flag: str) -> str:
-    """Return the parameter that a flag is of: `drop_unfit` of `--drop-unfit`."""
+    """Return the parameter of a flag: `drop_unfit` for `--drop-unfit`."""
     return flag.removeprefix("--").replace("-", "_")
 
 
 def settings_of(scenario: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters of a command that a scenario sets and its caller did not give.
+    """Return the parameters of a command that a scenario sets and the command line does not give.
 
-    An axis of one value is a setting. One of several goes to `--policies` or `--seeds` where the command has them;
-    else the command runs at the value in `[base]`, or at its default if the axis has that value, and says so.
+    An axis with one value is a setting. An axis with several goes to `--policies` or `--seeds` if the command has them;
+    otherwise the command uses the value in `[base]`, or its own default if the axis has that value, and prints a note.
 
     Raises
     ------
     ConfigError
-        For an axis of which the command would have to choose a value.
+        For an axis from which the command would have to choose a value.
     """
     from continuum_sim.scenarios import find_scenario
     from continuum_sim.sweeps.settings import RATE, with_rate
@@ -52,7 +52,7 @@ def settings_of(scenario: str, given: Mapping[str, Any]) -> dict[str, Any]:
     found = find_scenario(scenario)
     context: typer.Context = given["context"]
     wanted = dict(found.base)
-    if "rates" in given:  # a sweep, which has every axis
+    if "rates" in given:  # a sweep, which supports every axis
         if found.policies:
             wanted["policies"] = ",".join(found.policies)
     else:
@@ -95,7 +95,7 @@ def _of_axis(scenario: str, found: Scenario, axis: str, given: Mapping[str, Any]
 
 
 def say_notes(context: typer.Context) -> None:
-    """Say what a scenario varies and the command did not; once it has worked, for an error is one line."""
+    """Print which axes of a scenario the command did not vary; called after success, as an error is one line."""
     from continuum_sim.cli.console import say
 
     say(*context.meta.get(_NOTES, ()))

@@ -1,4 +1,4 @@
-"""`continuum-sim scenarios`: published experiments to rerun, and what each of them is."""
+"""`continuum-sim scenarios`: list published experiments to rerun, or show one of them."""
 
 from __future__ import annotations
 

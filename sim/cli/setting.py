@@ -1,4 +1,4 @@
-"""What is simulated, in two lines: the load and the engine."""
+"""The simulated load and engine, in two lines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from continuum_sim.setup.resolve import ResolvedRun
 
 
 def setting_view(run: ResolvedRun, seeds: str) -> Text:
-    """Say which trace, arrivals and engine these are, defaults included."""
+    """Return trace, arrivals and engine of a run as text, with defaults filled in."""
     trace = run.trace
     arrivals = run.arrivals_spec if run.config.arrivals is not None else f"{run.arrivals_spec} (default)"
     load = load_line(trace.name, trace.programs, trace.children, trace.turns, arrivals, seeds)
@@ -18,7 +18,7 @@ def setting_view(run: ResolvedRun, seeds: str) -> Text:
 
 
 def _engines(run: ResolvedRun) -> str:
-    """One line for each kind of engine, and one for its memory tiers."""
+    """Return one line per kind of engine, and one for its memory tiers."""
     kinds = {replica.name: replica for replica in run.replicas}
     degree = run.config.tensor_parallel_size
     mixed = len({replica.engine.tiers for replica in run.replicas}) > 1

@@ -1,4 +1,4 @@
-"""Options of a command that are settings of a run: each follows from its field of `RunConfig`."""
+"""Options of a command that are settings of a run, each derived from its field of `RunConfig`."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ _Scenario = Annotated[
 
 
 class Flags(dict[str, Any]):
-    """Settings by name, as the command line, a scenario or their defaults have them."""
+    """Settings by name, with values from the command line, a scenario or the defaults."""
 
     def config(self, **more: Any) -> RunConfig:
-        """Return the run they describe.
+        """Return the run that these settings, with `more`, describe.
 
         Raises
         ------
@@ -62,12 +62,12 @@ def option_of(name: str, *, unset: str | None = None, panel: str | None = None) 
     Parameters
     ----------
     name
-        Of the setting.
+        Name of the setting.
     unset
-        What leaving it out means to this command, if not what it means to a run; empty where the parameter has a
-        default of its own to show.
+        Meaning of leaving it out in this command, if different from a run's; empty if the parameter has a default of
+        its own to show.
     panel
-        Where the help text has it; None for the setting's own, and empty for none.
+        Panel of the help text; None for the setting's own, empty for none.
     """
     item = run_settings()[name]
     own = f"{item.about.help} Default: {unset}." if unset else item.about.help
@@ -82,7 +82,7 @@ def option_of(name: str, *, unset: str | None = None, panel: str | None = None) 
 
 
 def switch_of(name: str, flag: str) -> Any:
-    """Return the option of a flag that one value of a setting has."""
+    """Return the option for a flag that stands for one value of a setting."""
     about = run_settings()[name].about
     return typer.Option(
         flag, help=about.switches[run_settings()[name].switches[flag]], rich_help_panel=about.panel, show_default=False
@@ -92,10 +92,11 @@ def switch_of(name: str, flag: str) -> Any:
 def takes_settings(
     *names: str, into: str = "flags", unset: Mapping[str, str] = MappingProxyType({})
 ) -> Callable[[Command], Command]:
-    """Decorate a command of whose parameters one, `into`, shall become an option for each of these settings.
+    """Decorate a command so that its parameter `into` is replaced by one option for each of these settings.
 
-    The command gets them there as a mapping of names to values, `Flags`; numbers out of bounds are refused as
-    `RunConfig` refuses them, and a rate has become its arrivals. It can be used several times, each for an `into`:
+    The command receives them as a mapping of names to values, `Flags`. Numbers out of bounds are refused as by
+    `RunConfig`, and a rate is turned into arrivals. The decorator can be applied several times, each with its own
+    `into`:
 
         @takes_settings("trace", "arrivals", "rate", "limit", "max_turns", into="load")
         @takes_settings("tensor_parallel_size", "kv_blocks", into="engine", unset={"kv_blocks": "all that fit"})
@@ -108,7 +109,7 @@ def takes_settings(
     into
         The parameter that takes them.
     unset
-        Setting -> what leaving it out means to this command: it is None then, whatever its default in a run.
+        Setting -> meaning of leaving it out in this command: its value is then None, whatever its default in a run.
     """
 
     def decorate(command: Command) -> Command:
@@ -133,9 +134,9 @@ def takes_settings(
 
 
 def takes_run_flags(command: Command) -> Command:
-    """Decorate a command whose parameter `flags: Flags` shall become --scenario and an option for each setting.
+    """Decorate a command so that its parameter `flags: Flags` is replaced by --scenario and an option for each setting.
 
-    Left out are those that the command takes itself, or several values of.
+    Settings are left out if the command has the parameter itself, or one that takes several values of the setting.
     """
     own = inspect.signature(command).parameters
     names = [name for name in run_settings() if name not in own and _SEVERAL.get(name) not in own]
@@ -155,21 +156,21 @@ def takes_run_flags(command: Command) -> Command:
 
 
 def given_flags(context: typer.Context, flags: Flags) -> dict[str, Any]:
-    """Return those settings that the command line names."""
+    """Return the settings that the command line gives."""
     return {name: value for name, value in flags.items() if is_given(context, name)}
 
 
 def check_acting(context: typer.Context, settings: Mapping[str, Any], varied: Collection[str] = ()) -> None:
-    """Refuse a setting that the command line gives and that can do nothing beside the others.
+    """Refuse a setting on the command line that has no effect together with the others.
 
     Parameters
     ----------
     context
-        Of the command.
+        Context of the command.
     settings
-        All settings of the run, or what is the same for all of them.
+        All settings of the run, or those that all runs share.
     varied
-        Names of those that differ between runs.
+        Names of settings that differ between runs.
 
     Raises
     ------
@@ -194,7 +195,7 @@ def check_acting(context: typer.Context, settings: Mapping[str, Any], varied: Co
 
 
 def _check_one_seed(context: typer.Context) -> None:
-    """Refuse a range of seeds, which reads as a number to whoever takes `0-4` for -4."""
+    """Refuse a range of seeds, since integer parsing would read `0-4` as -4."""
     from continuum_sim.errors import ConfigError
 
     given = value_given(context.obj or (), ["--seed"]) or ""
@@ -203,12 +204,12 @@ def _check_one_seed(context: typer.Context) -> None:
 
 
 def join_switches(given: dict[str, Any]) -> None:
-    """Put the one value of a setting in the place of the flags that its values have.
+    """Replace the flags that stand for a setting's values with the setting and its value.
 
     Raises
     ------
     ConfigError
-        If there are two of them.
+        If two of these flags are given.
     """
     for name, item in run_settings().items():
         present = [flag for flag in item.switches if parameter_of(flag) in given]
@@ -217,12 +218,12 @@ def join_switches(given: dict[str, Any]) -> None:
 
 
 def value_of_switches(name: str, given: Mapping[str, bool]) -> Any:
-    """Return the value of a setting of which a flag is given; None if none is.
+    """Return the value of a setting from the flags that stand for its values; None if no flag is given.
 
     Raises
     ------
     ConfigError
-        If there are two of them.
+        If two flags are given.
     """
     from continuum_sim.errors import ConfigError
 
@@ -258,7 +259,7 @@ def _parameter(item: Setting, unset: str | None) -> inspect.Parameter:
 def with_parameters(
     command: Command, into: str, more: list[inspect.Parameter], call: Callable[[dict[str, Any]], None]
 ) -> Command:
-    """Return a command that takes `more` parameters in the place of `into`, and is carried out by `call`."""
+    """Return a command that takes the parameters `more` instead of `into`, and is carried out by `call`."""
     own = inspect.signature(command, eval_str=True).parameters.values()
 
     @wraps(command)

@@ -1,4 +1,4 @@
-"""Ctrl-C, and a polite kill that is to end a command in the same way: cleaned up, and with one line said."""
+"""Signals that stop a command: Ctrl-C, SIGTERM and SIGHUP all clean up and print one line."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from typing import Any, Final, TypeVar
 from continuum_sim import interrupts
 
 _SIGNALS: Final = ("SIGINT", "SIGTERM", "SIGHUP")
-"""SIGHUP, of a terminal that goes away, is not on every system."""
+"""SIGHUP, sent when a terminal closes, does not exist on every system."""
 T = TypeVar("T")
 _DEFAULTS: Final = (signal.SIG_DFL, signal.default_int_handler)
 
 
 @contextmanager
 def stop_signals(*, then_exit: bool) -> Iterator[None]:
-    """Have signals stop the block by `KeyboardInterrupt`, which `interrupts` keeps should it be swallowed.
+    """Let signals stop the block with `KeyboardInterrupt`, which `interrupts` remembers in case it is swallowed.
 
-    Signals that the caller ignores (`nohup`, a shell's background) or handles himself are left to him.
+    Signals that the caller ignores (`nohup`, a shell's background) or handles itself are left alone.
 
     Parameters
     ----------
     then_exit
-        Whether the process ends with the block. Signals are ignored from there on, so that an impatient second Ctrl-C
-        does not cut into Python's own cleaning up.
+        Whether the process ends after the block. Signals are then ignored, so that an impatient second Ctrl-C does not
+        interrupt Python's own cleanup.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -47,15 +47,15 @@ def stop_signals(*, then_exit: bool) -> Iterator[None]:
 
 
 def exit_code() -> int:
-    """Exit code of a command that a signal stopped: 128 and its number, as shells have it; 130 after Ctrl-C."""
-    # Python ends itself by SIGINT, whatever the exit code, if a KeyboardInterrupt ever left code that was a text
-    # (`namedtuple` makes such), caught or not; it forgets so when it runs the next one.
+    """Return the exit code of a command that a signal stopped: 128 plus its number, as in shells; 130 after Ctrl-C."""
+    # If a KeyboardInterrupt has ever left code run from a string (as `namedtuple` does), caught or not, Python ends
+    # itself with SIGINT whatever the exit code. Running another such string makes it forget.
     exec("")
     return 128 + (interrupts.noted() or signal.SIGINT)
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine as `asyncio.run`, which on Ctrl-C cancels it and lets it end what it started."""
+    """Run a coroutine with `asyncio.run`, which on Ctrl-C cancels it and lets it clean up what it started."""
     import asyncio
 
     ours = [number for name in _SIGNALS if signal.getsignal(number := getattr(signal, name, signal.SIGINT)) is _stop]

@@ -1,4 +1,4 @@
-"""Standard output and standard error as they may be given: closed, full, or of an encoding that holds ASCII alone."""
+"""Robust standard output and standard error, which may be closed, full, or limited to ASCII by their encoding."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _LOOKALIKES: Final = {
     "≈": "~",
     "\u00a0": " ",
 }
-"""What stands for the characters of our tables and sentences; all others are escaped as JSON escapes them."""
+"""ASCII replacements for characters of our tables and sentences; all others are escaped as in JSON."""
 
 
 def prepare_streams() -> None:
-    """Make standard output and standard error fit to be written to."""
-    # A closed descriptor would be taken by the next file that is opened, and what is printed would go into it.
+    """Make standard output and standard error safe to write to."""
+    # The next file opened would take over a closed descriptor, and output would go into that file.
     for number in range(3):
         try:
             os.fstat(number)
@@ -46,7 +46,7 @@ def prepare_streams() -> None:
             with suppress(OSError):
                 os.open(os.devnull, os.O_RDWR)
     if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (for as long as the process runs)
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (open for the life of the process)
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     codecs.register_error(_REPLACED, _replace)
@@ -56,13 +56,13 @@ def prepare_streams() -> None:
 
 
 def output_error(error: OSError) -> OSError:
-    """Return the error to report: one that names standard output, where it is standard output that failed.
+    """Return the error to report: one that names standard output, if that is what failed.
 
-    What could not be written is dropped, or Python would try again when it ends.
+    Output that could not be written is dropped; otherwise Python would try again at exit.
     """
     try:
         sys.stdout.flush()
-        if _is_device():  # where nothing is kept back (PYTHONUNBUFFERED), there is nothing to flush
+        if _is_device():  # unbuffered output (PYTHONUNBUFFERED) has nothing to flush
             os.write(sys.stdout.fileno(), b"\n")
     except OSError as again:
         drop_output()
@@ -80,7 +80,7 @@ def _is_device() -> bool:
 
 
 def drop_output() -> None:
-    """Let what is still to be written to standard output go nowhere."""
+    """Discard everything that is still to be written to standard output."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -1,4 +1,4 @@
-"""`continuum-sim sweep`: a grid or list of runs, into a dataset that is taken up where it was left."""
+"""`continuum-sim sweep`: run a grid or list of settings into a dataset that can be resumed."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class _SweepGroup(TyperGroup):
-    """`sweep …` is `sweep run …`, unless a command of its own follows."""
+    """`sweep …` means `sweep run …`, unless the name of another subcommand follows."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put `run` in front of arguments that name no command."""
+        """Insert `run` before arguments that do not start with a subcommand."""
         if not args or args[0] not in self.commands:
             args = ["run", *args]
         return super().parse_args(ctx, args)
@@ -67,16 +67,16 @@ def run_sweep(
             names="setting",
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Directory of the dataset; taken up where it was left.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Start an earlier sweep in --out anew.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Directory of the dataset; resumed if it is there.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Start over instead of resuming --out.")] = False,
     jobs: Jobs = -1,
     backend: BackendName = "local",
     address: Address = None,
     json: Json = False,
 ) -> None:
-    """Run every combination of policies, rates, seeds and other settings; one row a cell in a Parquet dataset.
+    """Run every combination of policies, rates, seeds and other settings; one row per cell in a Parquet dataset.
 
-    The same command again goes on where the last one stopped: finished cells never run again. See also: sweep tune.
+    The same command resumes where the last one stopped: finished cells never run again. See also: sweep tune.
     """
     from continuum_sim.cli.console import say, show
     from continuum_sim.cli.layout import lay_out
@@ -95,7 +95,7 @@ def run_sweep(
     if file is not None:
         inside = read_spec(file)
         spec = SweepSpec({**spec.base, **inside.base}, {**spec.grid, **inside.grid}, inside.cells)
-    # A scenario's policies are in its grid already.
+    # A scenario's policies are already in its grid.
     axes: dict[str, Any] = {"policy": policies if is_given(context, "policies") else None, "rate": rates, "seed": seeds}
     grid = {name: text for name, text in axes.items() if text is not None}
     for item in vary or ():
@@ -119,7 +119,7 @@ def run_sweep(
     if json:
         print(sweep_json(result), end="")
     elif len(bar):
-        show(lay_out(replace(result.view(), notes=())))  # notes are no result
+        show(lay_out(replace(result.view(), notes=())))  # notes go to standard error
     say(f"wrote {out}: {bar}", *(f"note: {line}" for line in unfit_lines(result)))
     if result.failures:
         say(*failure_lines(result.failures))

@@ -1,4 +1,4 @@
-"""How far a sweep, or a look at capacity, is, on the terminal."""
+"""The progress of a sweep, or of a capacity search, on the terminal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class CellBar:
         self._bar: RichProgress | None = None
 
     def __len__(self) -> int:
-        """Cells that are finished."""
+        """Number of finished cells."""
         return self._skipped + self._done
 
     def __str__(self) -> str:
@@ -60,11 +60,11 @@ class CellBar:
             self._bar.stop()
 
     def update(self, progress: SweepProgress) -> None:
-        """Take note of how far the sweep is; a place to stop."""
+        """Record the progress of the sweep; stops here if asked to."""
         stop_if_asked()
         self._cells, self._skipped, self._done, self._failed = progress
         if self._bar is not None:
-            # Counted from this start on: the speed of an earlier process says nothing about this one's.
+            # Only cells of this process count: the speed of an earlier one says nothing about this one's.
             todo = self._cells - self._skipped
             self._bar.update(
                 self._bar.task_ids[0], total=todo, completed=self._done + self._failed, description=str(self)

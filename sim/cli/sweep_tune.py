@@ -27,7 +27,7 @@ def tune(
     policy: Annotated[
         str,
         typer.Argument(
-            help="Preset to tune; parameters given with it are held.",
+            help="Preset to tune; parameters given with it stay fixed.",
             metavar="POLICY",
             autocompletion=completer("policy"),
         ),
@@ -37,13 +37,13 @@ def tune(
         _search("ttl=0.1:60:log, pressure=head|younger, or a name alone. Default: all that state a range."),
     ] = None,
     trials: Annotated[int, _search("Settings to try, earlier ones in --out included.")] = 40,
-    seeds: Annotated[str, _search("Seeds of the arrivals to look on.", "--seeds")] = "0-4",
+    seeds: Annotated[str, _search("Seeds of the arrivals to search on.", "--seeds")] = "0-4",
     holdout: Annotated[str, _search("Other seeds, to judge the result by.")] = "100-109",
     rate: Annotated[float | None, _search("Programs per second: the rate of --arrivals.", default=False)] = None,
-    metric: Annotated[str, _search("What to make small, of the JCT: mean, p50, p90, p95, p99.")] = "mean",
+    metric: Annotated[str, _search("Statistic of the JCT to minimise: mean, p50, p90, p95, p99.")] = "mean",
     seed: Annotated[int, _search("Seed of the search itself.", "--search-seed")] = 0,
     out: Annotated[
-        Path | None, typer.Option(help="Directory of the search; taken up where it was left.", show_default=False)
+        Path | None, typer.Option(help="Directory of the search; resumed if it is there.", show_default=False)
     ] = None,
     jobs: Jobs = -1,
     json: Json = False,
@@ -124,7 +124,7 @@ class _TrialBar:
             self._bar.stop()
 
     def update(self, progress: Any) -> None:
-        """Take note of how far the search is; a place to stop."""
+        """Record the progress of the search; stops here if asked to."""
         from continuum_sim.interrupts import stop_if_asked
         from continuum_sim.results.numbers import seconds
 

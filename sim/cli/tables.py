@@ -1,4 +1,4 @@
-"""Tables that lose nothing on a narrow terminal: columns that do not fit beside the others go into a table below."""
+"""Tables that lose nothing on a narrow terminal: columns that do not fit next to the others go into a table below."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from continuum_sim.traces.printable import printable
 Cell = str | Text
 
 _LEAST: Final = {"name": 16, "words": 24}
-"""Characters that a column which may fold keeps beside others, unless it needs fewer."""
+"""Least width of a column that may wrap, unless it needs less."""
 
 
 @dataclass
 class StackedTable:
-    """A table laid out for the width there is: as one, or as several that all begin with the columns of names."""
+    """A table that adapts to the available width: one table, or several that all begin with the columns of names."""
 
     columns: Sequence[Column]
     title: str = ""
@@ -32,7 +32,7 @@ class StackedTable:
     _rows: list[tuple[list[Text], str | None, bool]] = field(default_factory=list)
 
     def add_row(self, *cells: Cell, style: str | None = None, ends_section: bool = False) -> None:
-        """Add a row; text in it is shown as it is, on one line where it fits."""
+        """Add a row; its text is shown literally, on one line if it fits."""
         made = [cell if isinstance(cell, Text) else Text(printable(cell)) for cell in cells]
         self._rows.append((made, style, ends_section))
 
@@ -42,14 +42,14 @@ class StackedTable:
         whole = self._with_one_name(width)
         groups = list(whole._groups(width))
         if self.title:
-            yield Text(printable(self.title), style="bold")  # a table's own would fold at its width
+            yield Text(printable(self.title), style="bold")  # a rich table's own title would wrap at the table's width
         for place, group in enumerate(groups):
             if place:
                 yield ""
             yield whole._table(group, width, first=not place)
 
     def _with_one_name(self, width: int) -> StackedTable:
-        """Put several names into one column, where beside them there is no room for the widest number."""
+        """Merge several columns of names into one if they leave no room for the widest number."""
         names = [at for at, column in enumerate(self.columns) if column.names]
         others = [at for at, column in enumerate(self.columns) if not column.names]
         widest = max((self._least(at) for at in others), default=0)
@@ -67,7 +67,7 @@ class StackedTable:
         return made
 
     def _groups(self, width: int) -> Iterator[list[int]]:
-        """Yield the columns of each part, as many as fit."""
+        """Yield the columns of each part, filling the width."""
         names = [at for at, column in enumerate(self.columns) if column.names]
         group: list[int] = []
         for block in self._blocks(width - self._width(names) - self._gap):
@@ -78,7 +78,7 @@ class StackedTable:
         yield sorted([*names, *group])
 
     def _blocks(self, room: int) -> list[list[int]]:
-        """Columns that stay together, as far as there is room for them."""
+        """Return groups of columns that stay together while there is room for them."""
         blocks: list[list[int]] = []
         for at, column in enumerate(self.columns):
             if column.names:
@@ -94,11 +94,11 @@ class StackedTable:
 
     @property
     def _gap(self) -> int:
-        """Blanks between columns: a table with heads has a rule below them."""
+        """Spaces between columns; one more with heads, whose rule needs it."""
         return 3 if self.heads else 2
 
     def _least(self, at: int) -> int:
-        """Characters that a column cannot do without."""
+        """Return the least width of a column, in characters."""
         column = self.columns[at]
         cells = (cell.plain for cells, _, _ in self._rows for cell in (cells[at],))
         heads = [column.head] if self.heads else []

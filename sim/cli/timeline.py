@@ -1,4 +1,4 @@
-"""`continuum-sim timeline`: a run for Perfetto."""
+"""`continuum-sim timeline`: export a run for Perfetto."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`continuum-sim trace`: what traces there are, and what they are like."""
+"""`continuum-sim trace`: list traces and describe them."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def _draw(programs: Iterator[Program], directory: Path) -> None:
 
 
 def _more(stats: TraceStats) -> str:
-    """Name what few traces have."""
+    """Return counts of sub-agents and parallel tools, which few traces have, as text."""
     children = f"{stats.children:,} sub-agents, " if stats.children else ""
     return children + (f"{stats.parallel_gaps:,} gaps with several tools at once, " if stats.parallel_gaps else "")
 

@@ -1,4 +1,4 @@
-"""`continuum-sim trace anonymize`: a trace that may be shown to others."""
+"""`continuum-sim trace anonymize`: make a trace that can be shared."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def anonymize_file(
     seed: Annotated[int, typer.Option(help="Seed of the times.")] = 0,
     json: Json = False,
 ) -> None:
-    """Write a trace to share: numbers in the place of names, times moved by less than a second."""
+    """Write a trace to share: numbers instead of names, times moved by less than a second."""
     from continuum_sim.cli.console import show_lines
     from continuum_sim.cli.errors import interruptible
     from continuum_sim.cli.progress import counting

@@ -1,4 +1,4 @@
-"""`continuum-sim trace import` and `trace export`: traces from and for other tools."""
+"""`continuum-sim trace import` and `trace export`: convert traces from and to other tools' formats."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _BlockSize = Annotated[int | None, typer.Option(help="Tokens in a block of hash_
 
 def import_files(
     files: Annotated[
-        list[Path] | None, typer.Argument(help="Files, or folders of them; gzip and zstd as they are.", metavar="FILE…")
+        list[Path] | None, typer.Argument(help="Files or folders; gzip and zstd are read directly.", metavar="FILE…")
     ] = None,
     format: Annotated[
         str | None,
         typer.Option(
             "--from",
-            help="Their format. Default: told by how they begin.",
+            help="Their format. Default: detected from how they begin.",
             metavar="FORMAT",
             autocompletion=completer("importer"),
         ),
@@ -58,7 +58,7 @@ def import_files(
     from continuum_sim.traces.importers import import_trace
 
     if not files:
-        raise ConfigError("no file named, expected the files to import (trace import --formats lists what can be)")
+        raise ConfigError("no file given, expected the files to import (trace import --formats lists the formats)")
     with interruptible("interrupted while importing; nothing was written"), _bytes_bar() as progress:
         made = import_trace(
             files,
@@ -157,7 +157,7 @@ def _show_imported(made: Imported, *, given: bool, json: bool) -> None:
         say(f"{_counted(header.skipped, 'bad record')} left out; the first:")
         say(*(f"  {line}" for line in made.first_skipped))
     if made.passed_over:
-        say(f"{_counted(made.passed_over, 'file')} passed over: of no format known here")
+        say(f"{_counted(made.passed_over, 'file')} passed over: unknown format")
     if json:
         print(to_json({**asdict(made), "path": str(made.path)}), end="")
         return
@@ -200,7 +200,7 @@ def _list_formats(json: bool) -> None:
 
 @contextmanager
 def _bytes_bar() -> Iterator[Callable[[int, int], None]]:
-    """Draw how much of the files has been read, on a terminal."""
+    """Show on a terminal how much of the files has been read."""
     from continuum_sim.cli.console import messages
     from continuum_sim.interrupts import stop_if_asked
 

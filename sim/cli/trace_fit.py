@@ -1,4 +1,4 @@
-"""`continuum-sim trace fit`, `trace generate` and `trace compare`: more programs like those of a trace."""
+"""`continuum-sim trace fit`, `trace generate` and `trace compare`: draw more programs like those of a trace."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def generate_file(
         str | None,
         typer.Option(
             "--compare",
-            help="Set what was drawn beside this trace.",
+            help="Compare the drawn programs with this trace.",
             metavar="TRACE",
             show_default=False,
             autocompletion=completer("trace"),
@@ -139,7 +139,7 @@ def generate_file(
 
 
 def compare_files(first: _Trace, second: _Trace, json: Json = False) -> None:
-    """Set two traces side by side: quantiles, and how far apart the distributions are."""
+    """Compare two traces side by side: quantiles, and how far apart the distributions are."""
     from continuum_sim.traces import find_trace
 
     _show_compared(find_trace(first), find_trace(second), json=json)

@@ -1,4 +1,4 @@
-"""`continuum-sim trace mix`: several traces blended into one."""
+"""`continuum-sim trace mix`: blend several traces into one."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def mix_files(
     out: Annotated[Path, typer.Option("--out", "-o", help="Trace to write (.gz, .zst: compressed).")],
     programs: Annotated[
         int | None,
-        typer.Option("--programs", "-n", help="How many in all. Default: as many as there are without a copy."),
+        typer.Option("--programs", "-n", help="Programs in all. Default: the most without copies."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of all draws.")] = 0,
     json: Json = False,
 ) -> None:
-    """Blend traces in given proportions: so many programs of each, in random order."""
+    """Blend programs of several traces in given proportions, in random order."""
     from continuum_sim.cli.errors import interruptible
     from continuum_sim.cli.progress import counting
     from continuum_sim.errors import ConfigError

@@ -1,4 +1,4 @@
-"""`continuum-sim trace check` and `trace scale`: whether a file is a trace, and the same trace in another size."""
+"""`continuum-sim trace check` and `trace scale`: validate a trace, or write it in another size."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def check_file(
     ],
     json: Json = False,
 ) -> None:
-    """Read a trace to its end and say what is in it, or its first fault (exit code 2)."""
+    """Read a trace to its end and print its contents, or its first fault (exit code 2)."""
     from continuum_sim.cli.console import show_lines
     from continuum_sim.cli.errors import interruptible
     from continuum_sim.cli.progress import counting
@@ -70,7 +70,7 @@ def scale_file(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Write a trace in another size: contexts, outputs or gaps divided, tails stretched, what is too long left out."""
+    """Write a trace in another size: divide contexts, outputs or gaps, stretch tails, leave out what is too long."""
     from continuum_sim.cli.console import show_lines
     from continuum_sim.cli.errors import interruptible
     from continuum_sim.cli.progress import counting

@@ -1,4 +1,4 @@
-"""Options that a command would not use as it is called: they are refused by name, for none may be dropped unseen."""
+"""Refuse options that a command would ignore as called, so that none is dropped silently."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from continuum_sim.cli.scenario_flags import is_given
 
 
 def refuse_unused(context: typer.Context, names: Iterable[str], why: str) -> None:
-    """Refuse what the command line names and this call would not use.
+    """Refuse options on the command line that this call would not use.
 
     Parameters
     ----------
     names
         Parameters of the command.
     why
-        What stands against them, after their flags: `used only with --base-url`.
+        Reason, printed after their flags: `used only with --base-url`.
 
     Raises
     ------
     ConfigError
-        Naming every one of them that is given.
+        Naming every such option that is given.
     """
     from continuum_sim.errors import ConfigError
 

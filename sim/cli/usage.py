@@ -1,4 +1,4 @@
-"""What is wrong with an option, in words: Click's, but with the value given and the option that was meant."""
+"""Messages about wrong options: Click's, plus the value given and the option that was probably meant."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _MEANT: Final = {
     "--policy": ("policies", "--policies lru,ttl"),
     "--seed": ("seeds", "--seeds 0-4"),
 }
-"""Option that other commands have -> what it says, and the option of that here."""
+"""Option of other commands -> its subject, and the option for it here."""
 _CHOICE: Final = re.compile(r"Value error, (.*) is not one of (.*?)\.?$")
 _NUMBER: Final = re.compile(r"Input should be a (?:valid|finite) (integer|number)")
 
 
 def usage_text(error: Any, arguments: Sequence[str]) -> str:
-    """Return the line for an error of Click's about a command line."""
+    """Return the line to print for one of Click's errors about a command line."""
     option = getattr(error, "option_name", None)
     if hasattr(error, "possibilities") and option and error.ctx is not None:
         return _unknown_option(option, error.ctx)
@@ -40,7 +40,7 @@ def usage_text(error: Any, arguments: Sequence[str]) -> str:
 
 
 def value_given(arguments: Sequence[str], flags: Sequence[str]) -> str | None:
-    """Return what a command line gives an option of these spellings, the last time; None if it is not there."""
+    """Return the last value that a command line gives an option of these spellings; None if it is not given."""
     found = None
     for argument, following in pairwise([*arguments, None]):
         flag, sign, value = str(argument).partition("=")

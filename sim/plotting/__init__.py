@@ -1,4 +1,4 @@
-"""Publication figures from results alone: `figures` writes all that the data allow, `figure` returns one.
+"""Publication figures made only from results: `figures` writes all that the data allow, `figure` returns one.
 
 A figure is a module of `gallery/` (or another package's, by entry point) that makes a table from runs and a picture
 from that table. Begin with `spec.py` and one module of the gallery. A picture never simulates, and the same data give

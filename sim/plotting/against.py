@@ -1,4 +1,4 @@
-"""JCT against something on an axis, a line a policy: what most figures of a sweep are."""
+"""JCT against a setting on the axis, one line per policy: the form of most figures of a sweep."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MOST_BEYOND: Final = 1.6
-"""How far, in multiples of the highest line, a band may stretch the axis: two seeds give bands without measure."""
+"""How far bands may stretch the axis, as a multiple of the highest line: with two seeds they can be huge."""
 _MOST_MARKERS: Final = 12
 _MARK_SPACING: Final = 0.15
-"""Distance between two markers where points are many, in diagonals of the panel."""
+"""Distance between markers if there are many points, as a share of the panel's diagonal."""
 _WIDE_RANGE: Final = 8.0
-"""From this ratio of the largest to the smallest value on, an axis is logarithmic."""
+"""Ratio of the largest to the smallest value from which an axis is logarithmic."""
 
 
 def jct_against(data: FigureData, x: str, statistics: Sequence[str], *, what: str) -> FigureTable:
@@ -36,9 +36,9 @@ def jct_against(data: FigureData, x: str, statistics: Sequence[str], *, what: st
     x
         The setting on the axis.
     statistics
-        Of the JCT: `mean`, `p90`, …
+        Statistics of the JCT: `mean`, `p90`, …
     what
-        The setting in words, for the reader who lacks it.
+        The setting in words, for the message if it does not vary.
 
     Raises
     ------
@@ -56,12 +56,12 @@ def jct_against(data: FigureData, x: str, statistics: Sequence[str], *, what: st
 
 
 def band_note(data: FigureData, of: str = "statistic") -> str:
-    """Say what lines and their bands are."""
+    """Return a note on what lines and their bands are."""
     return f"Lines and bands: {interval_note(drawn=data.drawn, of=of)}"
 
 
 def across(data: FigureData, x: str, *, what: str, beside: Sequence[str] = ()) -> tuple[FigureData, dict[str, object]]:
-    """Keep the runs that differ in policy, seed, `x` and what is `beside` it alone, in order of x.
+    """Keep runs that differ only in policy, seed, `x` and the settings in `beside`, in order of x.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def across(data: FigureData, x: str, *, what: str, beside: Sequence[str] = ()) -
 
 
 def draw_jct_against(table: FigureTable, x: str, label: str) -> Figure:
-    """Draw a panel a statistic, one below the other."""
+    """Draw one panel per statistic, one below the other."""
     rows = table.rows
     statistics = list(dict.fromkeys(rows["statistic"]))
     figure = new_figure(COLUMN_IN, 0.75 + 1.35 * len(statistics))
@@ -104,7 +104,7 @@ def draw_jct_against(table: FigureTable, x: str, label: str) -> Figure:
 def draw_lines(
     panel: Axes, rows: pd.DataFrame, x: str, estimate: tuple[str, str, str], look: Mapping[str, Look]
 ) -> None:
-    """Draw a line a policy with its band, hollow where the backlog grows; `estimate` names value, low and high."""
+    """Draw a line per policy with its band, hollow where the backlog grows; `estimate` names value, low and high."""
     for policy, line in rows.groupby("policy", sort=False):
         draw_band(panel, line[x], line[list(estimate)], look[str(policy)], str(policy))
         mark_growth(panel, line, x, estimate[0], look[str(policy)])
@@ -115,7 +115,7 @@ def draw_band(
 ) -> None:
     """Draw a line through estimates with its band; `estimate` has columns value, low, high.
 
-    Where points are many, markers stand at some of them alone.
+    If there are many points, only some of them get markers.
     """
     value, low, high = (estimate.iloc[:, at].to_numpy() for at in range(3))
     drawstyle: Literal["steps-post", "default"] = "steps-post" if steps else "default"
@@ -128,13 +128,13 @@ def draw_band(
 
 
 def top_of(values: pd.Series, highs: pd.Series) -> float:
-    """Upper end of an axis that starts at 0: room for the bands, unless they dwarf the lines."""
+    """Return the upper end of an axis that starts at 0: room for the bands, unless they dwarf the lines."""
     most = float(values.max())
     return 1.05 * max(most, min(float(np.nanmax([*highs, most])), _MOST_BEYOND * most)) or 1.0
 
 
 def scale_axis(panel: Axes, values: Sequence[float]) -> None:
-    """Choose the horizontal axis: linear from 0, or logarithmic with a tick a value where values span much."""
+    """Choose the horizontal axis: linear from 0 or, for a wide range, logarithmic with a tick per value."""
     positive = [value for value in values if value > 0]
     if len(positive) > 1 and positive[-1] / positive[0] >= _WIDE_RANGE:
         if values[0] > 0:
@@ -149,7 +149,7 @@ def scale_axis(panel: Axes, values: Sequence[float]) -> None:
 
 
 def reference_level(panel: Axes, estimate: pd.DataFrame, look: Look, label: str) -> None:
-    """Draw a policy that the axis does not concern, as a level with its band; `estimate` as for `draw_band`."""
+    """Draw a policy that does not depend on the axis as a level with its band; `estimate` as for `draw_band`."""
     value, low, high = estimate.iloc[0].to_numpy(dtype=float)
     panel.axhline(value, color=look.colour, ls="--", lw=1, label=label)
     if not np.isnan(low):
@@ -157,5 +157,5 @@ def reference_level(panel: Axes, estimate: pd.DataFrame, look: Look, label: str)
 
 
 def one_line(panel: Axes) -> None:
-    """Mark the ratio at which nothing differs."""
+    """Mark the ratio 1, at which nothing differs."""
     panel.axhline(1, color=GREY, lw=0.8, zorder=0)

@@ -1,4 +1,4 @@
-"""What figures are drawn from: a table of runs, one row each, and the runs' own tables where they were kept."""
+"""The data of figures: a table with one row per run, and the runs' own tables if they were kept."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from continuum_sim.steady.served import Served
 JCT: Final = ("mean", "p50", "p90", "p95", "p99")
 TIME_PARTS: Final = TimeSplit.__struct_fields__
 SERVED: Final = ("served_per_s_value", "served_per_s_low", "served_per_s_high")
-"""A point of the service curve, of runs of closed loads."""
+"""A point of the service curve; only for runs of closed loads."""
 INTERACTIVITY: Final = "interactivity_tokens_per_s_p90"
 GPU_TOKENS: Final = "output_tokens_per_gpu_s"
 ATTAINMENT: Final = ("slo_program_share", "slo_turn_share")
-"""Shares within the objectives, of runs that have any."""
+"""Shares within the objectives; only for runs that have objectives."""
 CAPACITY_RATES: Final = ("recoverable_per_s", "from_empty_per_s", "from_empty_median_per_s")
-"""Of points that come from `capacity`: what it found of their policy."""
+"""Rates that `capacity` found for a policy; only for points that come from `capacity`."""
 METRICS: Final = (
     *(f"jct_{name}_s" for name in JCT),
     *(f"{part}_s" for part in TIME_PARTS),
@@ -51,16 +51,16 @@ _NO_SETTINGS: Final = frozenset(
         *("schema_version", "commit", "settings", "objects"),
     )
 )
-"""Keys of a manifest that are no settings, or are had from the summary or from what settings came to; the engine's
-modes give the same results."""
+"""Keys of a manifest that are not settings, or are taken from the summary or from resolved values instead; `engine` is
+excluded because its modes give the same results."""
 
 
 class MissingData(Exception):
-    """What a figure lacks, in a few words: `needs runs at two arrival rates or more; there is one (0.1)`."""
+    """Raised with what a figure lacks: `needs runs at two arrival rates or more; there is one (0.1)`."""
 
 
 class Source(Protocol):
-    """A run that can hand out its tables, and knows its summary where they have programs that do not count."""
+    """A run that provides its tables, and its summary if these have programs that do not count."""
 
     def table(self, name: str) -> Any:
         """Return `programs`, `turns` or `timeline` as an Arrow table; `ConfigError` if it was not kept."""
@@ -73,9 +73,9 @@ class FigureData:
     Parameters
     ----------
     cells
-        One row a run: settings (`policy`, `seed`, `arrivals`, `rate`, `model`, …) and the columns of `METRICS`.
+        One row per run: settings (`policy`, `seed`, `arrivals`, `rate`, `model`, …) and the columns of `METRICS`.
     sources
-        The run of every row, or None where its tables were not kept.
+        The run of every row, or None if its tables were not kept.
     """
 
     def __init__(self, cells: pd.DataFrame, sources: Sequence[Source | None]) -> None:
@@ -85,16 +85,16 @@ class FigureData:
 
     @property
     def policies(self) -> list[str]:
-        """In the order of the rows."""
+        """Policies in the order of the rows."""
         return list(dict.fromkeys(self.cells["policy"]))
 
     @property
     def drawn(self) -> bool:
-        """Whether each run drew its own programs, so that intervals are about other programs too."""
+        """Whether each run drew its own programs, so that intervals cover other programs too."""
         return drawn_in(self.cells)
 
     def with_jct(self) -> pd.DataFrame:
-        """Return the table of runs with the JCT of their programs, None for those that do not have them any more."""
+        """Return the table of runs with the JCTs of their programs, None for runs without them."""
         found = pd.Series([self._jct_of(source) for source in self._sources], dtype=object)
         return self.cells.assign(**{PROGRAM_JCT: found})
 
@@ -123,13 +123,13 @@ class FigureData:
     def reordered(self, rows: Sequence[int] | np.ndarray) -> FigureData:
         """Return the runs at these positions, in this order."""
         found = FigureData(self.cells.iloc[list(rows)], [self._sources[at] for at in rows])
-        found._jct_s = self._jct_s  # what has been read once
+        found._jct_s = self._jct_s  # shared, so that each run is read only once
         return found
 
     def table(self, name: str, columns: Sequence[str], optional: Sequence[str] = ()) -> pd.DataFrame:
-        """Return columns of one table of all runs, with `policy` and `seed` in front; `optional` where a run has them.
+        """Return columns of one table of all runs after `policy` and `seed`; `optional` ones only if a run has them.
 
-        Of programs those are left out that do not count.
+        Programs that do not count are left out.
 
         Raises
         ------
@@ -174,7 +174,7 @@ def measured(summary: Summary) -> dict[str, Any]:
         "programs": summary.programs,
         "turns": summary.turns,
         "sim_s": summary.sim_s,
-        "usable_blocks": summary.kv.blocks - 1,  # one is vLLM's null block
+        "usable_blocks": summary.kv.blocks - 1,  # without vLLM's null block
         INTERACTIVITY: _number(summary.interactivity_tokens_per_s, "p90"),
         GPU_TOKENS: _number(summary.throughput, "output_tokens_per_gpu_s"),
         **{name: _number(summary.slo, name.removeprefix("slo_")) for name in ATTAINMENT},
@@ -184,7 +184,7 @@ def measured(summary: Summary) -> dict[str, Any]:
 
 
 def _number(part: Any, name: str) -> float:
-    """A number of a part of a summary, NaN where either is left out."""
+    """Return a number from a part of a summary, NaN if either is left out."""
     found = getattr(part, name, None)
     return found if isinstance(found, float) else math.nan
 
@@ -195,7 +195,7 @@ def _served(summary: Summary) -> tuple[float, float, float]:
 
 
 def settings(summary: Summary, manifest: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return what was chosen for a run, as far as its files say; nothing that follows from other choices."""
+    """Return the settings of a run that its files record, without those that follow from others."""
     found: dict[str, Any] = {
         "policy": summary.policy,
         "seed": summary.seed,
@@ -231,7 +231,7 @@ def settings(summary: Summary, manifest: Mapping[str, Any] | None) -> dict[str, 
     if isinstance(asked, dict):
         found |= {"burst": asked.get("burst"), "start": asked.get("start", "empty"), "unfit": asked.get("unfit")}
     if found.get("gpu_memory_utilization") is not None:
-        # Blocks that were estimated follow from the GPU, the model and the token budget: no setting of their own.
+        # Estimated blocks follow from the GPU, the model and the token budget, so they are not a setting.
         found["kv_blocks"] = None
     return found
 
@@ -240,7 +240,7 @@ def _engine(config: Mapping[str, Any]) -> dict[str, Any]:
     found = {name: value for name, value in config.items() if not isinstance(value, dict | list)}
     tiers = found.pop("tiers", None) or config.get("tiers") or {}
     for name in ("dram", "ssd"):
-        # Whole blocks of it: less than a block from what was asked, a few MB.
+        # A whole number of blocks: less than one block, a few MB, below what was asked for.
         found[f"{name}_gb"] = round(tiers.get(f"{name}_blocks", 0) * tiers.get("block_bytes", 0) / 1e9, 2)
     found["kv_blocks"] = found.pop("num_gpu_blocks", None)
     return found
@@ -251,11 +251,11 @@ def _item(value: Any) -> str:
 
 
 def arrival_settings(arrivals: str) -> dict[str, Any]:
-    """Split `gamma:cv=2,rate=0.1` into the process (`gamma:cv=2`) and its rate, which figures have on an axis."""
+    """Split `gamma:cv=2,rate=0.1` into the process (`gamma:cv=2`) and its rate, which can be an axis of figures."""
     try:
         name, parameters = split_spec(arrivals)
         rate = float(parameters.pop("rate"))
-    except (ConfigError, KeyError, ValueError):  # closed, trace, or an arrival process of somebody's own
+    except (ConfigError, KeyError, ValueError):  # closed, trace, or a user's own arrival process
         return {"arrivals": arrivals, "rate": math.nan}
     rest = ",".join(f"{key}={value}" for key, value in parameters.items())
     return {"arrivals": f"{name}:{rest}" if rest else name, "rate": rate}
@@ -266,7 +266,7 @@ def _digest(value: Mapping[str, Any]) -> str:
 
 
 def plain(value: Any) -> str:
-    """A setting as a person writes it: 0.1, 4, lru."""
+    """Return a setting as people write it: 0.1, 4, lru."""
     if isinstance(value, float | np.floating):
         return f"{value:g}"
     return str(value)

@@ -1,4 +1,4 @@
-"""The doors: one figure for a notebook, all figures into a directory."""
+"""Entry points: one figure for a notebook, all figures into a directory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FOLDER: Final = "figures"
-"""Where figures go inside of a directory of results unless told otherwise."""
+"""Default folder for figures inside a directory of results."""
 
 Where = Mapping[str, str | float | Sequence[str | float]]
 
@@ -46,14 +46,14 @@ def figure(
     Parameters
     ----------
     name
-        Of a figure, see `continuum-sim figures --list`.
+        Name of a figure, see `continuum-sim figures --list`.
     data, where, baseline
         As for `figures`.
 
     Raises
     ------
     ConfigError
-        For a name, a directory or a setting that is unknown, or data that do not suffice.
+        For an unknown name, directory or setting, or insufficient data.
     """
     (spec,) = find_figures([name])
     options = FigureOptions(baseline)
@@ -74,7 +74,7 @@ def figures(
     baseline: str | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> FiguresResult:
-    """Write every figure that the data allow, each as pictures and as a CSV of what they show.
+    """Write every figure that the data allow, each as pictures and as a CSV of the values shown.
 
     The same data give the same bytes (with the same version of matplotlib).
 
@@ -85,20 +85,20 @@ def figures(
     only
         Names of figures; all of them if None.
     out
-        Directory to write to; `figures` inside of the one directory that `data` is if None.
+        Directory to write to. If None, `figures` inside `data`, which must then be one directory.
     formats
-        Of `pdf`, `png`, `svg`.
+        Any of `pdf`, `png`, `svg`.
     where
-        Setting -> value, or values: draw only runs that have it.
+        Setting -> value or values: draw only runs that have one of them.
     baseline
-        Policy that ratios are to; `lru` where it was run, else the first, if None.
+        Policy that ratios compare with; if None, `lru` if it was run, otherwise the first.
     progress
         Called with the name of each figure before it is drawn.
 
     Raises
     ------
     ConfigError
-        For a name, a directory, a setting or a format that is unknown.
+        For an unknown name, directory, setting or format.
     OSError
         If `out` cannot be written.
     """
@@ -108,7 +108,7 @@ def figures(
     directory = _place(data, out)
     found = select(load(data), _texts(where))
     if baseline is not None and baseline not in found.policies:
-        raise ConfigError(f"baseline {baseline!r} is none of the policies run: {', '.join(found.policies)}")
+        raise ConfigError(f"baseline {baseline!r} is not one of the policies run: {', '.join(found.policies)}")
     drawn: list[DrawnFigure] = []
     skipped: list[SkippedFigure] = []
     for spec in specs:
@@ -127,7 +127,7 @@ def figures(
 
 
 def caption(spec: FigureSpec, table: FigureTable, data: FigureData) -> str:
-    """Say what a picture shows, what its numbers are and what was run."""
+    """Return a caption: what a picture shows, what its numbers are and what was run."""
     at = held_title(table.held)
     sentences = [spec.shows, table.note, f"{setting_of(data.cells)}{'; here ' + at if at else ''}"]
     return " ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences)
@@ -146,4 +146,4 @@ def _place(data: Drawable | Iterable[Drawable], out: str | PathLike[str] | None)
     parts = [data] if isinstance(data, str | PathLike) else data
     if isinstance(parts, list | tuple) and len(parts) == 1 and isinstance(parts[0], str | PathLike):
         return Path(parts[0]) / FOLDER
-    raise ConfigError("nowhere to write to: give out=… (--out DIR) where the data are not one directory")
+    raise ConfigError("nowhere to write to: give out=… (--out DIR) if the data are not one directory")

@@ -1,4 +1,4 @@
-"""Estimates over runs as columns of tables, with the intervals that pictures draw as bands and bars."""
+"""Estimates over runs as columns of tables, with the intervals that pictures draw as bands and whiskers."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from continuum_sim.results.measured import PROGRAM_JCT
 _STATISTICS: Final = {f"jct_{name}_s": name for name in JCT}
 """Column -> statistic of the JCT."""
 _BELOW: Final = "below_"
-"""Before the columns of the baseline."""
+"""Prefix of the baseline's columns."""
 
 
 def interval_note(*, drawn: bool, of: str = "value") -> str:
-    """Say what the estimates of a figure are, and what their intervals are about."""
+    """Return a note on what the estimates of a figure are, and what their intervals cover."""
     about = "other programs of this kind and other arrivals" if drawn else "these programs under other arrivals"
     return f"{of} over the programs of all seeds and its 95 % Student t interval over seeds, for {about}"
 
@@ -27,19 +27,19 @@ def interval_note(*, drawn: bool, of: str = "value") -> str:
 def estimate_each(
     cells: pd.DataFrame, by: Sequence[str], value: str, *, drawn: bool, weights: str | None = None, logs: bool = True
 ) -> pd.DataFrame:
-    """Estimate a column over the runs of every group; one row a group, in the order the groups first appear.
+    """Estimate a column over the runs of every group; one row per group, in the order the groups first appear.
 
-    A statistic of the JCT is that of the programs of all runs together, where they are there (see
-    `FigureData.with_jct`); anything else the mean over runs.
+    Statistics of the JCT are over the programs of all runs together if these are known (see `FigureData.with_jct`);
+    anything else is a mean over runs.
 
     Parameters
     ----------
     drawn
         Whether each run drew its own programs.
     weights
-        Column of what each run counts in the mean; all alike if None.
+        Column with the weight of each run in the mean; equal weights if None.
     logs
-        Whether intervals are of logarithms; not for what may be 0.
+        Whether intervals are computed on logarithms; not for values that may be 0.
 
     Returns
     -------
@@ -61,9 +61,9 @@ def estimate_each(
 def ratio_each(
     cells: pd.DataFrame, by: Sequence[str], value: str, baseline: str, *, drawn: bool, weights: str | None = None
 ) -> pd.DataFrame:
-    """As `estimate_each`, for the ratio to the policy `baseline` under the same seed and the same values of `by`.
+    """Like `estimate_each`, for the ratio to the policy `baseline` under the same seed and the same values of `by`.
 
-    Rows of policies and seeds that the baseline lacks are left out.
+    Rows without a counterpart of the baseline are left out.
     """
     keys = [*by, "seed"]
     base = cells[cells["policy"] == baseline].set_index(keys)
@@ -85,20 +85,20 @@ def ratio_each(
 
 
 def in_order(table: pd.DataFrame, policies: Sequence[str]) -> pd.DataFrame:
-    """Return the rows policy by policy, each policy's in the order they have."""
+    """Return the rows policy by policy, keeping the order within each policy."""
     ranks = table["policy"].map(list(policies).index)
     return table.loc[ranks.sort_values(kind="stable").index].reset_index(drop=True)
 
 
 def _samples(group: pd.DataFrame, value: str, prefix: str = "") -> list[np.ndarray] | None:
-    """Return the JCT of every program of each run, if the value is a statistic of it and they are known.
+    """Return the JCT of every program of each run if `value` is a statistic of it; None if not, or if they are unknown.
 
-    Means of runs have a mean without them, and one run has its own statistic.
+    A mean can do without them, and so can a single run, which has its own statistic.
 
     Raises
     ------
     MissingData
-        For a percentile over runs of which one has lost its programs.
+        For a percentile over several runs, if one lacks its programs.
     """
     if value not in _STATISTICS:
         return None

@@ -1,4 +1,4 @@
-"""Figures as files: pictures, the CSV of what they show, and an index with captions."""
+"""Figures as files: pictures, the CSV of the values shown, and an index with captions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class DrawnFigure:
     name: str
     caption: str
     files: tuple[Path, ...]
-    """Pictures, and the CSV of what they show."""
+    """Pictures, and the CSV of the values shown."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class SkippedFigure:
 
 @dataclass(frozen=True)
 class FiguresResult:
-    """What became of every figure."""
+    """The figures drawn and those skipped."""
 
     directory: Path
     drawn: tuple[DrawnFigure, ...]
@@ -53,12 +53,12 @@ class FiguresResult:
 
 
 def check_formats(formats: Sequence[str]) -> None:
-    """Refuse a format that pictures cannot have.
+    """Refuse an unsupported picture format.
 
     Raises
     ------
     ConfigError
-        Naming it.
+        Naming the format.
     """
     if not formats:
         raise ConfigError(f"no format given, expected some of {', '.join(FORMATS)}")
@@ -71,10 +71,10 @@ def draw_table(draw: Callable[[FigureTable], Figure], table: FigureTable) -> Fig
     """Draw a table in the style of this package."""
     with styled():
         picture = draw(table)
-        texts_as_they_are(picture)  # also in a figure of somebody else's
-        picture.canvas.draw()  # where panels come to lie
+        texts_as_they_are(picture)  # also in a user's own figures
+        picture.canvas.draw()  # settles the layout of panels
         tidy_ticks(picture)
-        picture.canvas.draw()  # ticks and their labels take the style when they are made
+        picture.canvas.draw()  # ticks and their labels take the style when they are created
     return picture
 
 
@@ -86,7 +86,7 @@ def write_figure(
     draw: Callable[[FigureTable], Figure],
     formats: Sequence[str],
 ) -> DrawnFigure:
-    """Write one figure in every format, and its table, each file as a whole or not at all."""
+    """Write one figure in every format, and its table, each file whole or not at all."""
     picture = draw_table(draw, table)
     with styled():
         contents = {kind: picture_bytes(picture, kind) for kind in dict.fromkeys(formats)}
@@ -104,7 +104,7 @@ def write_index(result: FiguresResult) -> None:
 
 
 def plain(result: FiguresResult, shown: Callable[[Path], str] = str) -> dict[str, object]:
-    """Return a result fit for JSON; `shown` says how paths are written."""
+    """Return a result as JSON can hold it; `shown` formats paths."""
     return {
         "figures": [
             {"name": one.name, "caption": one.caption, "files": [shown(path) for path in one.files]}
@@ -115,11 +115,11 @@ def plain(result: FiguresResult, shown: Callable[[Path], str] = str) -> dict[str
 
 
 _FORMULA: Final = tuple("=+-@＝＋－＠")
-"""What spreadsheets take for the beginning of a formula (OWASP, "CSV Injection"); tab and CR are escaped."""
+"""Characters that spreadsheets take for the start of a formula (OWASP, "CSV Injection"); tab and CR are escaped."""
 
 
 def csv_of(rows: pd.DataFrame) -> bytes:
-    """Return a table as CSV: text that a spreadsheet would carry out stands behind an apostrophe, numbers stay."""
+    """Return a table as CSV; an apostrophe precedes text that a spreadsheet would execute, numbers stay as they are."""
     columns = {
         at: column.map(_cell) for at, (_, column) in enumerate(rows.items()) if column.dtype.kind not in "biufcM"
     }
@@ -130,7 +130,7 @@ def csv_of(rows: pd.DataFrame) -> bytes:
 def _cell(value: object) -> object:
     if not isinstance(value, str):
         return value
-    text = printable(value)  # a row stays on its line
+    text = printable(value)  # keeps a row on one line
     if not text.startswith(_FORMULA):
         return text
     try:

@@ -1,4 +1,4 @@
-"""Which runs a picture may put side by side: those that differ in nothing but what the picture shows."""
+"""Choose the runs that a picture may compare: those that differ only in what the picture shows."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from continuum_sim.errors import ConfigError
 from continuum_sim.plotting.data import METRICS, FigureData
 
 _AXES = ("policy", "seed")
-"""Never held: pictures compare policies, and seeds are what intervals are over."""
+"""Never held fixed: pictures compare policies, and intervals are over seeds."""
 _DERIVED = {"max_num_seqs": "max_num_batched_tokens"}
-"""vLLM lowers its default for the one to the other."""
+"""Setting -> the setting that caps its default in vLLM."""
 
 
 def setting_columns(cells: pd.DataFrame) -> list[str]:
-    """Columns that say what was run."""
+    """Return the columns that hold settings."""
     return [name for name in cells.columns if name not in METRICS]
 
 
 def varying(cells: pd.DataFrame) -> list[str]:
-    """Settings with two values or more."""
+    """Return the settings with two values or more."""
     names = [name for name in setting_columns(cells) if name not in _AXES]
     return [name for name in names if _as_keys(cells[name]).nunique() > 1]
 
 
 def hold(data: FigureData, shown: Collection[str] = ()) -> tuple[FigureData, dict[str, Any]]:
-    """Keep the runs that differ in policy, seed and the settings `shown` alone.
+    """Keep runs that differ only in policy, seed and the settings in `shown`.
 
-    Of any other setting that varies one value is kept: of the arrival rate the highest at which the most policies
-    ran; else the one that the most runs have, the first of several.
+    Any other setting that varies is held at one value: the arrival rate at the highest one at which the most policies
+    ran, others at the value that the most runs have (the first of several).
 
     Returns
     -------
@@ -51,7 +51,7 @@ def hold(data: FigureData, shown: Collection[str] = ()) -> tuple[FigureData, dic
 
 
 def select(data: FigureData, wanted: Mapping[str, Sequence[str]]) -> FigureData:
-    """Keep the runs whose settings have one of the values wanted.
+    """Keep runs whose settings have one of the wanted values.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def select(data: FigureData, wanted: Mapping[str, Sequence[str]]) -> FigureData:
 
 
 def _follows(cells: pd.DataFrame, name: str, shown: Collection[str]) -> bool:
-    """Whether a setting varies with one that is shown, because the engine derives it from that one."""
+    """Return True if a setting varies only because the engine derives it from one that is shown."""
     source = _DERIVED.get(name)
     return source in shown and bool((cells.groupby(source)[name].nunique() <= 1).all())
 
@@ -85,12 +85,12 @@ def _busiest(cells: pd.DataFrame) -> str:
 
 
 def _as_keys(column: pd.Series) -> pd.Series:
-    """Values as text, so that what is missing is a value too."""
+    """Return values as text, so that a missing value counts as a value too."""
     return column.astype(str)
 
 
 def _comparable(value: Any) -> float | str:
-    """`0.10`, `0.1` and 0.1 are one value."""
+    """Return a form in which `0.10`, `0.1` and 0.1 are equal."""
     try:
         return float(value)
     except (TypeError, ValueError):

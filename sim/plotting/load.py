@@ -1,4 +1,4 @@
-"""From directories and results to `FigureData`."""
+"""Load directories and results into `FigureData`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Drawable: TypeAlias = str | PathLike[str] | RunResult | CompareResult | SweepRes
 
 
 def load(data: Drawable | Iterable[Drawable]) -> FigureData:
-    """Bring together everything that is to be drawn.
+    """Combine all data to draw.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def load(data: Drawable | Iterable[Drawable]) -> FigureData:
     Raises
     ------
     ConfigError
-        If a directory holds no results, or the same run is there twice.
+        If a directory holds no results, or the same run appears twice.
     """
     if isinstance(data, FigureData):
         return data
@@ -85,7 +85,7 @@ def _cell(run: RunResult) -> dict[str, Any]:
 
 
 def _points(found: CapacityResult) -> Iterator[tuple[dict[str, Any], Source | None]]:
-    """Points of service curves, as runs of closed loads that have nothing but a rate."""
+    """Yield points of service curves as runs of closed loads that have nothing but a rate."""
     for item in found.policies:
         empty = item.from_empty_per_s
         rates = (item.recoverable_per_s.value, empty.value, empty.median)
@@ -119,7 +119,7 @@ def _compared(result: CompareResult) -> Iterator[tuple[dict[str, Any], Source | 
 
 
 class _ProgramsAlone:
-    """A run of a comparison in memory, which keeps the table of programs and no other."""
+    """A run of a comparison in memory, which keeps only the table of programs."""
 
     def __init__(self, run: ComparedRun) -> None:
         self._run, self.summary = run, run.summary
@@ -165,14 +165,14 @@ def _run_names(path: Path) -> list[str]:
     try:
         return read_manifest(path / MANIFEST, ComparisonParts)[1].runs
     except ConfigError as error:
-        raise ConfigError(f"{path} is no comparison: {error}") from None
+        raise ConfigError(f"{path} is not a comparison: {error}") from None
 
 
 def _once(cells: pd.DataFrame) -> pd.DataFrame:
-    """Refuse a run that is there twice: it would count as two seeds."""
+    """Refuse a run that appears twice, as it would count as two seeds."""
     chosen = cells[setting_columns(cells)].astype(str)
     twice = cells[chosen.duplicated()]
     if len(twice):
         one = twice.iloc[0]
-        raise ConfigError(f"policy {one['policy']!r}, seed {one['seed']} is there twice with the same settings")
+        raise ConfigError(f"policy {one['policy']!r}, seed {one['seed']} appears twice with the same settings")
     return cells

@@ -1,4 +1,4 @@
-"""What stands around the data of a picture: numbers at axes, names of bars, the legend, and what was run in words."""
+"""Everything around the data of a picture: tick labels, names of bars, the legend, and what was run in words."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _TICKS_PER_INCH: Final = 3.0
-"""Along a horizontal axis at most: `0.05` in seven points takes a fifth of an inch, and air around it."""
+"""Most ticks per inch of a horizontal axis: `0.05` in seven points is a fifth of an inch wide, plus space around it."""
 _BAR_IN: Final = 0.24
 _AROUND_BARS_IN: Final = 0.75
 _SHOWN: Final = {"rate": "{} programs/s", "dram_gb": "{} GB DRAM", "gpu": "{}", "model": "{}", "trace": "{}"}
@@ -32,9 +32,9 @@ _GROWS_NOTE: Final = ". Where the backlog grows, in one seed or more, the value 
 
 
 def with_growth(table: FigureTable, cells: pd.DataFrame, by: Sequence[str]) -> FigureTable:
-    """Add to rows that stand for runs with the same values of `by` in how many of them the backlog grows.
+    """Add to rows, each for the runs with the same values of `by`, in how many of these the backlog grows.
 
-    A table of runs that do not, or of which nobody knows, stays as it is.
+    A table is returned unchanged if no backlog grows, or if it is unknown.
     """
     if "verdict_kind" not in cells:
         return table
@@ -46,25 +46,25 @@ def with_growth(table: FigureTable, cells: pd.DataFrame, by: Sequence[str]) -> F
 
 
 def mark_growth(panel: Axes, line: pd.DataFrame, x: str, y: str, look: Look) -> None:
-    """Leave the markers of a line hollow where the backlog grows."""
+    """Make the markers of a line hollow where the backlog grows."""
     if _GROWING in line:
         part = line[line[_GROWING] > 0]
         panel.plot(part[x], part[y], ls="none", marker=look.marker, mfc="white", mec=look.colour, zorder=3)
 
 
 def explain_growth(panel: Axes, rows: pd.DataFrame) -> None:
-    """Give hollow markers their place in the legend of a panel."""
+    """Add hollow markers to the legend of a panel."""
     if _GROWING in rows:
         panel.plot([], [], ls="none", marker="o", mfc="white", mec=GREY, label=_GROWS)
 
 
 def named_growth(policy: str, rows: pd.DataFrame) -> str:
-    """Name a policy where there are no markers, and say it of one whose backlog grows."""
+    """Return the name of a policy for pictures without markers, with a remark if its backlog grows."""
     return f"{policy} ({_GROWS})" if _GROWING in rows and (rows[_GROWING] > 0).any() else policy
 
 
 def lasting(frames: Sequence[pd.DataFrame]) -> str:
-    """Say whether runs are of loads that last, or transients whose times hang on how long they are."""
+    """Return a note on whether loads are sustained, or runs are transients whose times depend on their length."""
     cells = pd.concat(frames)
     kinds = cells["verdict_kind"]
     if cells["arrivals"].str.startswith(Closed.name).all():
@@ -77,7 +77,7 @@ def lasting(frames: Sequence[pd.DataFrame]) -> str:
 
 
 def tidy_ticks(figure: Figure) -> None:
-    """Give linear axes that chose their own ticks fewer of them, and numbers as in 0.05 and 2,500."""
+    """Give linear axes with automatic ticks fewer of them, and tick labels such as 0.05 and 2,500."""
     from matplotlib.ticker import AutoLocator, FuncFormatter, MaxNLocator, ScalarFormatter
 
     for panel in figure.axes:
@@ -91,17 +91,17 @@ def tidy_ticks(figure: Figure) -> None:
 
 
 def plain_number(value: float, position: int | None = None) -> str:
-    """Write the number at a tick, for matplotlib's `FuncFormatter`."""
+    """Format the number at a tick, for matplotlib's `FuncFormatter`."""
     return f"{value:,.7g}".replace("-", "−")
 
 
 def bar_height(bars: int, *, each_in: float = _BAR_IN) -> float:
-    """Height in inches of a figure with so many bars one below the other."""
+    """Return the height in inches of a figure with `bars` bars one below the other."""
     return _AROUND_BARS_IN + each_in * max(bars, 2)
 
 
 def name_bars(panel: Axes, names: Sequence[str]) -> None:
-    """Write a name beside every bar, the first on top."""
+    """Write a name next to every bar, the first on top."""
     panel.set_yticks(range(len(names)), [wrapped(name) for name in names])
     panel.set_ylim(len(names) - 0.4, -0.6)
     panel.tick_params(axis="y", length=0)
@@ -121,7 +121,7 @@ def wrapped(name: str, letters: int = 22) -> str:
 def legend_above(figure: Figure, panel: Axes) -> None:
     """Put the legend of a panel above all panels, in as few rows as fit, to be read row by row.
 
-    The figure grows by what more than one row takes, so that panels stay as they are.
+    The figure grows by the height of any further rows, so that panels keep their size.
     """
     handles, labels = panel.get_legend_handles_labels()
     if not labels:
@@ -130,9 +130,9 @@ def legend_above(figure: Figure, panel: Axes) -> None:
 
     columns = _columns([_width_pt(label) for label in labels], 72 * figure.get_figwidth())
     row_pt = rcParams["legend.fontsize"] * (1.2 + rcParams["legend.labelspacing"])
-    folds = sum(label.count("\n") for label in labels)  # at most so many lines more than rows
+    folds = sum(label.count("\n") for label in labels)  # upper bound on the lines beyond one per row
     figure.set_figheight(figure.get_figheight() + (-(-len(labels) // columns) - 1 + folds) * row_pt / 72)
-    # Matplotlib fills column by column.
+    # Reordered because matplotlib fills column by column.
     order = [at for column in range(columns) for at in range(column, len(labels), columns)]
     figure.legend(
         [handles[at] for at in order], [labels[at] for at in order], loc="outside upper center", ncols=columns
@@ -140,14 +140,14 @@ def legend_above(figure: Figure, panel: Axes) -> None:
 
 
 def _columns(widths_pt: Sequence[float], room_pt: float) -> int:
-    """The fewest columns of those that fit and make as few rows as any that fit."""
+    """Return the smallest number of columns that fits and gives the fewest rows."""
     counts = range(1, len(widths_pt) + 1)
     fitting = [1, *(n for n in counts[1:] if _needed_pt(widths_pt, n) <= room_pt)]
     return min(fitting, key=lambda n: (-(-len(widths_pt) // n), n))
 
 
 def _needed_pt(widths_pt: Sequence[float], columns: int) -> float:
-    """Width of so many columns, each as wide as its longest label and the handle before it."""
+    """Return the width of `columns` columns, each as wide as its longest label with the handle before it."""
     from matplotlib import rcParams as settings
 
     handle_pt = settings["legend.fontsize"] * (settings["legend.handlelength"] + settings["legend.handletextpad"])
@@ -170,7 +170,7 @@ def _width_pt(text: str) -> float:
 
 
 def held_title(held: Mapping[str, Any]) -> str:
-    """Say at which values of varying settings a picture was drawn; empty where nothing varied."""
+    """Return the values at which varying settings were held in a picture; empty if nothing varied."""
     parts = []
     for name, value in held.items():
         if name not in _WITHOUT_WORDS:
@@ -179,7 +179,7 @@ def held_title(held: Mapping[str, Any]) -> str:
 
 
 def setting_of(cells: pd.DataFrame) -> str:
-    """Say what all runs of a figure share: trace, model, GPU, arrivals; and their seeds."""
+    """Return what all runs of a figure share (trace, model, GPU, arrivals) and their seeds, as text."""
     differing = varying(cells)
 
     def shared(name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Names from users' files in pictures: text as it is, never formulas of mathtext, and folded where it is long."""
+"""Names from users' files in pictures: shown literally, never as mathtext formulas, and wrapped if long."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MOST_LINES: Final = 3
 
 
 def label(name: str, letters: int = 40) -> str:
-    """Return a name for a legend or a title: folded into at most three lines, its middle left out beyond that."""
+    """Return a name for a legend or a title: wrapped to at most three lines, with its middle cut out beyond that."""
     text = printable(name)
     most = _MOST_LINES * letters
     if len(text) > most:
@@ -23,9 +23,9 @@ def label(name: str, letters: int = 40) -> str:
 
 
 def texts_as_they_are(figure: Figure) -> None:
-    """Have `$` and control characters in the texts of a figure shown, rather than carried out.
+    """Show `$` and control characters in the texts of a figure literally instead of interpreting them.
 
-    Powers of ten at logarithmic axes stay formulas, which matplotlib writes itself.
+    Powers of ten at logarithmic axes stay formulas, since matplotlib writes these itself.
     """
     from matplotlib.text import Text
     from matplotlib.ticker import LogFormatter

@@ -1,4 +1,4 @@
-"""Figures by name: those of the gallery, and those that other packages ship."""
+"""Figures by name: those of the gallery, and those of other packages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FIGURES: Final = Registry(
 
 
 def all_figures() -> dict[str, FigureSpec]:
-    """Return every figure by its name, in the order in which they are listed and drawn."""
+    """Return every figure by its name, in the order of listing and drawing."""
     return {
         figure.name: figure
         for figure in sorted(FIGURES.load().values(), key=lambda figure: (figure.place, figure.name))
@@ -25,12 +25,12 @@ def all_figures() -> dict[str, FigureSpec]:
 
 
 def find_figures(names: list[str] | None) -> list[FigureSpec]:
-    """Look figures up by name, naming the nearest where there is none; all of them for None.
+    """Look up figures by name; return all of them for None.
 
     Raises
     ------
     ConfigError
-        For a name that no figure has.
+        For an unknown name; names the nearest one.
     """
     known = all_figures()
     check_names(names or (), known, "figure", error=ConfigError)

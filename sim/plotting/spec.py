@@ -1,4 +1,4 @@
-"""What a figure is: a name, the data it needs, the table it shows, and how the table is drawn."""
+"""The definition of a figure: its name, the data it needs, the table it shows, and how the table is drawn."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FigureOptions:
-    """What a reader may choose about figures."""
+    """Options that apply to all figures."""
 
     baseline: str | None = None
-    """Policy that ratios are to; None takes `lru` where it was run, else the first."""
+    """Policy that ratios compare with; None takes `lru` if it was run, otherwise the first."""
 
     def baseline_of(self, policies: list[str]) -> str:
-        """Name the policy that ratios are to."""
+        """Return the name of the policy that ratios compare with."""
         if self.baseline is not None:
             return self.baseline
         return "lru" if "lru" in policies else policies[0]
@@ -30,11 +30,11 @@ class FigureOptions:
 
 @dataclass(frozen=True)
 class FigureTable:
-    """Everything a picture shows; it is written beside it as CSV."""
+    """Everything that a picture shows; written next to it as CSV."""
 
     rows: pd.DataFrame
     note: str
-    """For the caption: what the numbers and their intervals are."""
+    """Part of the caption that says what the numbers and their intervals are."""
     held: Mapping[str, Any] = field(default_factory=dict)
     """Settings that vary in the data and were held at one value."""
 
@@ -47,23 +47,23 @@ class FigureSpec:
     shows: str
     """First sentence of the caption, without its full stop."""
     needs: str
-    """What data it takes, for a reader who wonders why it was skipped."""
+    """Data that it needs, to explain why it was skipped."""
     tabulate: Callable[[FigureData, FigureOptions], FigureTable]
-    """Raises `MissingData` where the data do not suffice."""
+    """Makes the table; raises `MissingData` if the data are insufficient."""
     draw: Callable[[FigureTable], Figure]
-    """Called inside `styled()`; takes everything from the table."""
+    """Draws the table alone; called inside `styled()`."""
     place: int = 1_000
-    """Where it comes when figures are listed and drawn: smallest first, then by name."""
+    """Rank in listing and drawing: smallest first, then by name."""
     curves: bool = False
-    """Whether it takes points of service curves, which `capacity` measures and which have no JCT, beside runs."""
+    """Whether it also takes points of service curves, which `capacity` measures and which have no JCT."""
 
     def take(self, data: FigureData, options: FigureOptions) -> FigureTable:
-        """Make the table from what of the data it takes.
+        """Make the table from the part of the data that the figure takes.
 
         Raises
         ------
         MissingData
-            If that does not suffice.
+            If that is insufficient.
         """
         if not self.curves:
             data = data.where(data.cells["jct_mean_s"].notna())

@@ -1,4 +1,4 @@
-"""How pictures look: a palette every eye can tell apart, the width of a column, the same bytes each time."""
+"""The style of pictures: a colour-blind-safe palette, column width, and the same bytes each time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from continuum_sim.plotting.names import texts_as_they_are
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito, "Color Universal Design" (2008), told apart by every eye; without their yellow, too pale for lines.
+# Okabe and Ito, "Color Universal Design" (2008), a colour-blind-safe palette, without its yellow, too pale for lines.
 BLACK: Final = "#000000"
 ORANGE: Final = "#e69f00"
 SKY: Final = "#56b4e9"
@@ -24,7 +24,7 @@ RED: Final = "#d55e00"
 PURPLE: Final = "#cc79a7"
 GREY: Final = "#999999"
 DARK_GREY: Final = "#595959"
-"""For words: 7 to 1 against white, as WCAG 2 AAA asks of text."""
+"""Colour of text: contrast 7 to 1 against white, as WCAG 2 AAA requires."""
 
 COLUMN_IN: Final = 3.35
 """Width of a column of a two-column page (ACM 3.33, IEEE 3.5, USENIX 3.33 inches)."""
@@ -57,7 +57,7 @@ _RC: Final[dict[str, Any]] = {
     "svg.hashsalt": "continuum-sim",
 }
 
-# No time, no version: the same data give the same bytes.
+# Without time and version, so that the same data give the same bytes.
 _METADATA: Final[dict[str, dict[str, Any]]] = {
     "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
     "png": {"Software": None},
@@ -67,7 +67,7 @@ FORMATS: Final = tuple(_METADATA)
 
 
 class Look(NamedTuple):
-    """Of a line or a bar."""
+    """The look of a line or a bar."""
 
     colour: str
     line: str
@@ -81,14 +81,14 @@ _KNOWN: Final = {
     "ttl-static": Look(ORANGE, "-", "D"),
     "ttl": Look(GREEN, "-", "v"),
 }
-"""Policies of most figures, which look the same in all of them."""
+"""Common policies, which look the same in all figures."""
 _COLOURS: Final = (RED, BLUE, PURPLE, GREEN, ORANGE, SKY, BLACK, GREY)
 _MARKERS: Final = ("P", "X", "p", "<", ">", "h", "*", "d")
 _LINES: Final = ("-", "--", ":", "-.")
 
 
 def looks(policies: Sequence[str]) -> dict[str, Look]:
-    """Give each policy a look of its own: the usual ones theirs, then colours by turns, then dashes."""
+    """Assign each policy its own look: fixed ones for common policies, then the next colours, then dashes."""
     found = {policy: _KNOWN[policy] for policy in policies if policy in _KNOWN}
     taken = {look.colour for look in found.values()}
     colours = [colour for colour in _COLOURS if colour not in taken]
@@ -104,19 +104,19 @@ def looks(policies: Sequence[str]) -> dict[str, Look]:
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Draw in this style, whatever the user's own settings are."""
+    """Draw in this style, whatever the user's matplotlib settings are."""
     import matplotlib as mpl
 
     ours: Any = {key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")} | _RC
     with mpl.rc_context(ours), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a box is drawn; nobody can mend it
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a box is drawn; users cannot fix it
         yield
 
 
 def new_figure(width_in: float = COLUMN_IN, height_in: float = 2.4) -> Figure:
-    """Return an empty figure that draws into memory, and that a notebook shows as the last line of a cell.
+    """Return an empty figure that draws into memory, and that a notebook shows if it is the last line of a cell.
 
-    Matplotlib leaves both to pyplot, whose global state this package does without.
+    Matplotlib leaves both to pyplot, whose global state this package avoids.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -127,7 +127,7 @@ def new_figure(width_in: float = COLUMN_IN, height_in: float = 2.4) -> Figure:
 
 @cache
 def _figure_class() -> type[Figure]:
-    """Derive the class when it is first needed: the palette is wanted without matplotlib, too."""
+    """Return the figure class, derived on first use: the palette must be importable without matplotlib."""
     from matplotlib.figure import Figure
 
     class PrintFigure(Figure):

@@ -1,4 +1,4 @@
-"""The cells of a sweep's dataset, as rows of `FigureData`."""
+"""The cells of a sweep's dataset as rows of `FigureData`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from continuum_sim.sweeps.row import RATE_COLUMN, setting_columns
 from continuum_sim.sweeps.store import CELLS, read_manifest
 
 _NO_SETTINGS: Final = ("engine", "arrivals", RATE_COLUMN)
-"""The engine's modes give the same results; arrivals are split into process and rate."""
+"""Settings left out: the engine's modes give the same results, and arrivals are split into process and rate."""
 _IN_ALL: Final = (
     *(f"jct_{name}_s" for name in JCT),
     *(f"{part}_s" for part in TIME_PARTS if part not in RARE_PARTS),
@@ -29,20 +29,20 @@ def swept_cells(sweep: SweepResult) -> Iterator[tuple[dict[str, Any], Source]]:
     frame = sweep.frame(programs=True)
     asked = sweep.manifest.get("axes")
     names = [name for name in setting_columns() if name in frame and name not in _NO_SETTINGS]
-    # What varies unasked follows from what was asked, as the KV blocks do from the GPU.
+    # Settings that vary without being asked for follow from others, as the KV blocks do from the GPU.
     names = [name for name in names if asked is None or name in asked or frame[name].nunique(dropna=False) < 2]
     measured = [name for name in METRICS if name in frame]
     for name in _IN_ALL:
         if name not in frame:
             raise ConfigError(f"{sweep.directory / CELLS} has no column {name!r}: it is of another version")
-    for row, usable in zip(frame.to_dict("records"), frame["kv_blocks"] - 1, strict=True):  # one is vLLM's null block
+    for row, usable in zip(frame.to_dict("records"), frame["kv_blocks"] - 1, strict=True):  # without vLLM's null block
         settings = {"population": "trace", **{name: row[name] for name in names}, **arrival_settings(row["arrivals"])}
         results = {**{name: row[name] for name in measured}, "usable_blocks": usable}
         yield {**settings, **results}, _Programs(row[PROGRAM_JCT])
 
 
 def is_sweep(path: Path) -> bool:
-    """Whether a directory is one of a sweep."""
+    """Return True if a directory holds a sweep."""
     try:
         read_manifest(path)
     except ConfigError:
@@ -51,7 +51,7 @@ def is_sweep(path: Path) -> bool:
 
 
 class _Programs:
-    """The programs of a cell: their JCT, in the order of their names, is all a dataset keeps."""
+    """The programs of a cell; a dataset keeps only their JCT, ordered by name."""
 
     def __init__(self, jct_s: Sequence[float]) -> None:
         self._jct_s = jct_s

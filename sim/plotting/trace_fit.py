@@ -1,4 +1,4 @@
-"""A picture of a fit: how long each tool takes, as recorded and as fitted."""
+"""A picture of a fit: the times of each tool, as recorded and as fitted."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ _COLUMNS: Final = 3
 
 
 def check_picture(path: Path) -> None:
-    """Refuse a file name that says no format of pictures.
+    """Refuse a file name without the suffix of a picture format.
 
     Raises
     ------
     ConfigError
-        Naming it.
+        Naming the file.
     """
     if path.suffix[1:] not in FORMATS:
-        raise ConfigError(f"picture {str(path)!r} says no format, expected a name that ends in .{', .'.join(FORMATS)}")
+        raise ConfigError(f"picture {str(path)!r} has no format, expected a name that ends in .{', .'.join(FORMATS)}")
 
 
 def write_fit_picture(fit: TraceFit, path: Path) -> None:
-    """Draw the six most called tools into a file, as a whole or not at all.
+    """Draw the six most called tools into a file, written whole or not at all.
 
     Raises
     ------
     ConfigError
-        If its name says no format, or the fit has no tool times.
+        If the name has no picture format, or the fit has no tool times.
     OSError
-        If it cannot be written.
+        If the file cannot be written.
     """
     check_picture(path)
     with styled():

@@ -1,4 +1,4 @@
-"""Pictures of a trace: turns, contexts, outputs, gaps of each tool, reuse, and how many programs are there at once."""
+"""Pictures of a trace: turns, contexts, outputs, gaps of each tool, reuse, and concurrent programs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MOST_POINTS: Final = 400
-"""Points a curve: more cannot be told apart in print."""
+"""Most points of a curve: more cannot be distinguished in print."""
 _MOST_STEPS: Final = 1600
 _MOST_TOOLS: Final = 6
 _OTHERS: Final = "others"
@@ -87,14 +87,15 @@ class _Sample:
 def draw_trace(
     programs: Iterable[Program], directory: Path, *, formats: Sequence[str] = DEFAULT_FORMATS
 ) -> FiguresResult:
-    """Draw a trace into a directory: pictures, the CSV of what each shows, and an index with captions.
+    """Draw a trace into a directory: pictures, the CSV of the values shown, and an index with captions.
 
-    `turns`, `contexts`, `tokens`, `gaps`, `reuse`, and, where every program has an arrival time, `concurrency`.
+    The pictures are `turns`, `contexts`, `tokens`, `gaps`, `reuse` and, if every program has an arrival time,
+    `concurrency`.
 
     Raises
     ------
     ConfigError
-        For a format that pictures cannot have, or without a program.
+        For an unsupported format, or a trace without programs.
     OSError
         If a file cannot be written.
     """

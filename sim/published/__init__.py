@@ -1,4 +1,4 @@
-"""Published results to set beside simulated ones: one TOML file a figure or table, with its source.
+"""Published results to compare with simulated ones: one TOML file per figure or table, with its source.
 
 Values are as printed, or read off a picture where the file says so; they are never adjusted to ours.
 
@@ -26,14 +26,14 @@ class PublishedPoint:
     series: str
     """The publication's own label of the curve or bar."""
     quantity: str
-    """What was measured, unit included: `jct_mean_s`, `jct_p95_s`, `makespan_s`, `jct_ratio`, …"""
+    """What was measured, with its unit: `jct_mean_s`, `jct_p95_s`, `makespan_s`, `jct_ratio`, …"""
     value: float
     policy: str | None = None
-    """Our policy of the same rule; None where the number belongs to no policy."""
+    """Our policy with the same rule; None if the number belongs to no policy."""
     x: float | None = None
     """Position along the figure's axis `x_name`; None for a bar or a table."""
     approximate: bool = False
-    """Whether it was read off a picture rather than printed as a number (some 3 % either way)."""
+    """Whether it was read off a picture instead of printed as a number (accurate to about 3 %)."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,14 @@ class PublishedFigure:
     source: str
     points: tuple[PublishedPoint, ...]
     x_name: str = ""
-    """Meaning and unit of the points' `x`, empty where they have none."""
+    """Meaning and unit of the points' `x`; empty if they have none."""
     note: str = ""
     """What to know before comparing."""
 
 
 @cache
 def published() -> tuple[PublishedFigure, ...]:
-    """All published figures, by name."""
+    """Return all published figures, by name."""
     folder = files(__name__)
     texts = {
         path.name.removesuffix(".toml"): path.read_text(encoding="utf-8")
@@ -75,7 +75,7 @@ def find_published(name: str) -> PublishedFigure:
     Raises
     ------
     ConfigError
-        If there is none, with the nearest name.
+        If there is none; names the nearest.
     """
     index = {fold(figure.name): figure for figure in published()}
     return find(name, index, "published figure", f"known: {', '.join(figure.name for figure in published())}")

@@ -1,4 +1,4 @@
-"""What holds over intervals, averaged over bins of time."""
+"""Average over bins of time what holds during intervals."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ Array: TypeAlias = npt.NDArray[np.float64]
 
 
 def average_open(edges_s: Array, starts_s: Array, ends_s: Array) -> Array:
-    """How many intervals are open in each bin between `edges_s`, on average. They may overlap.
+    """Return how many intervals, which may overlap, are open on average in each bin between `edges_s`.
 
-    Up to time t an interval has been open for `(t − start)⁺ − (t − end)⁺`: sorted, either sum is cumulative.
+    By time t an interval has been open for `(t − start)⁺ − (t − end)⁺`; with sorted times, each sum is cumulative.
     """
     open_s = _since(edges_s, starts_s) - _since(edges_s, ends_s)
     return _slopes(edges_s, open_s)
 
 
 def _since(at_s: Array, from_s: Array) -> Array:
-    """Σ (t − from)⁺ at every t."""
+    """Return Σ (t − from)⁺ at every t."""
     ordered = np.sort(from_s)
     sums = np.append(0.0, np.cumsum(ordered))
     begun = np.searchsorted(ordered, at_s, side="right")
@@ -29,7 +29,7 @@ def _since(at_s: Array, from_s: Array) -> Array:
 
 
 def average_of(edges_s: Array, starts_s: Array, ends_s: Array, values: Array) -> Array:
-    """Average of a value in each bin between `edges_s`: of what holds in intervals in order, and of 0 between them."""
+    """Return the average in each bin between `edges_s` of a value given for ordered intervals and 0 between them."""
     if not len(starts_s):
         return np.zeros(len(edges_s) - 1)
     integral = np.append(0.0, np.cumsum(values * (ends_s - starts_s)))
@@ -44,12 +44,12 @@ def _slopes(edges_s: Array, integral: Array) -> Array:
 
 
 def time_edges(instants_s: Array, end_s: float, most_bins: int) -> tuple[Array, bool]:
-    """Return edges of bins from 0 to `end_s`: the instants themselves if that few suffice, else equal bins.
+    """Return edges of bins from 0 to `end_s`: the instants themselves if they are few enough, otherwise equal bins.
 
     Returns
     -------
     edges_s, exact
-        Whether nothing changes inside a bin.
+        The edges, and whether nothing changes inside a bin.
     """
     edges_s = np.unique(np.concatenate([[0.0, end_s], instants_s]))
     if len(edges_s) <= most_bins + 1:

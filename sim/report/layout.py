@@ -1,4 +1,4 @@
-"""A view as HTML: one layout for the page, which has a style sheet, and for a notebook, where styles are inline."""
+"""A view as HTML: one layout for both the page, which has a style sheet, and notebooks, where styles are inline."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _COLOURS: Final = {
     "reload": "#56b4e9",
     "preempted": "#f0e442",
 }
-"""Part of the JCT to its colour: Okabe and Ito's, told apart by every eye, on paper and on black."""
+"""Part of the JCT -> its colour, from Okabe and Ito's colour-blind-safe palette; readable on white and on black."""
 _OTHER: Final = "#888888"
 
 _LEFT: Final = "text-align:left;padding:.15em .7em;vertical-align:top"
@@ -56,7 +56,7 @@ _INLINE: Final = {
     "entry": "white-space:nowrap;margin-right:.8em",
     "swatch": "display:inline-block;width:.8em;height:.8em;margin-right:.3em",
 }
-"""How a notebook shows each kind of element. Ink and paper are the notebook's own, light or dark."""
+"""Inline style of each kind of element in a notebook, which supplies text and background colours, light or dark."""
 
 
 class _Look(Protocol):
@@ -64,20 +64,20 @@ class _Look(Protocol):
 
 
 def fragment(view: View) -> str:
-    """Return a view as a piece of HTML that needs no style sheet, for a notebook."""
+    """Return a view as an HTML fragment that needs no style sheet, for notebooks."""
     html: str = environment(_inline).get_template("fragment.html.j2").render(view=view)
     return html
 
 
 def inline_html(part: Literal["blocks", "notes"], view: View) -> str:
-    """Return a part of a view for a page whose style sheet knows nothing of views."""
+    """Return a part of a view with inline styles, for a page whose style sheet does not cover views."""
     html: str = getattr(environment(_inline).get_template("view.html.j2").module, part)(view)
     return html
 
 
 @cache
 def environment(look: _Look) -> Environment:
-    """Return what fills templates in: text is escaped, and a name that is not there is an error."""
+    """Return the template environment: text is escaped, and an undefined name is an error."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     made = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, loader=FunctionLoader(asset))
@@ -86,12 +86,12 @@ def environment(look: _Look) -> Environment:
 
 
 def asset(name: str) -> str:
-    """Return a file of the page."""
+    """Return the text of one of the page's assets."""
     return (files("continuum_sim.report") / "assets" / name).read_text(encoding="utf-8")
 
 
 def by_class(kind: str, *, width: float | None = None, colour: str = "") -> Markup:
-    """Leave the look to the style sheet, but for sizes, and for which of its colours to take."""
+    """Leave the look to the style sheet, except for widths and the choice of one of its colours."""
     variable = f"var(--{colour.replace(' ', '-')}, {_OTHER})" if colour else ""
     return _attributes(**{"class": kind}, style=_drawn("", width, variable))
 

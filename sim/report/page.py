@@ -1,4 +1,4 @@
-"""What the page says beside the view of a result: how to make it again."""
+"""The part of the page besides the view of a result: how to reproduce it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from continuum_sim.results.view import View
 
 _STAMP: Final = ("created_at", "command", "versions", "platform", "wall_s", "policies", "seeds", "baseline", "runs")
-"""Keys of a manifest that are no configuration."""
+"""Keys of a manifest that are not configuration."""
 
 Setting = tuple[str, str]
 """A name and its value."""
@@ -20,11 +20,11 @@ Setting = tuple[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """Everything but pictures and timelines."""
+    """Everything on the page but pictures and timelines."""
 
     view: View
     command: str
-    """Empty if there was none."""
+    """Command line of the run; empty if there was none."""
     versions: Sequence[Setting]
     configuration: Sequence[tuple[str, Sequence[Setting]]]
 
@@ -56,7 +56,7 @@ def command_line(manifest: Mapping[str, Any]) -> str:
 
 
 def made_by(manifest: Mapping[str, Any]) -> list[Setting]:
-    """Say when, where and by which versions."""
+    """Return when, where and by which versions a result was made."""
     versions = manifest.get("versions", {})
     return [
         ("made", f"{manifest.get('created_at', '')}"),

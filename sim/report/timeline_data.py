@@ -1,4 +1,4 @@
-"""A run as the page's timeline needs it: bounded in size, whatever the run was like, and honest about it."""
+"""The data of the page's timeline: bounded in size for any run, with notes on what was left out."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from continuum_sim.tracks.pins import PinEnd, pin_spans
 from continuum_sim.tracks.rundir import outlasts_admission
 
 MOST_TURNS: Final = 20_000
-"""Turns drawn one by one; of a longer run, as many programs as have that many."""
+"""Most turns drawn one by one; of a longer run, programs are chosen that have about this many turns."""
 MOST_BINS: Final = 2_000
-"""Points of a curve over time: more than a screen has columns."""
+"""Most points of a curve over time: more than a screen has columns."""
 _SLOWEST: Final = 10
-"""Programs that are shown whatever the limit."""
+"""Slowest programs, which are always shown."""
 _ENDS: Final[tuple[PinEnd, ...]] = ("hit", "expired", "broken", "moved", "offloaded", "held")
 
 
 def timeline_data(run: RunResult, *, most_turns: int = MOST_TURNS, most_bins: int = MOST_BINS) -> dict[str, Any]:
-    """Return what the page draws of a run, fit for JSON.
+    """Return what the page draws of a run, as JSON can hold it.
 
     Parameters
     ----------
     most_turns
-        Turns to draw one by one. Of a run with more, programs are drawn: the slowest ten, and of the others every
-        n-th in order of arrival. The curves are of the whole run all the same.
+        Most turns to draw one by one. Of a run with more, only some programs are drawn: the slowest ten, and every n-th
+        of the others in order of arrival. The curves always cover the whole run.
     most_bins
-        Points of a curve.
+        Most points of a curve.
 
     Raises
     ------
@@ -82,12 +82,12 @@ def timeline_data(run: RunResult, *, most_turns: int = MOST_TURNS, most_bins: in
 
 
 def column(values: Any, kind: Literal["f8", "f4", "u4"]) -> list[str]:
-    """Return `[kind, base64]`, which JavaScript reads without parsing a digit: floats of 64 or 32 bits, or integers."""
+    """Return `[kind, base64]`, which JavaScript reads without parsing digits: 64- or 32-bit floats, or integers."""
     return [kind, b64encode(np.ascontiguousarray(values, dtype=f"<{kind}").tobytes()).decode("ascii")]
 
 
 def _choose(programs: pd.DataFrame, most_turns: int) -> npt.NDArray[np.int64]:
-    """Positions of the programs to draw, in order."""
+    """Return the positions of the programs to draw, in order."""
     if programs["turns"].sum() <= most_turns:
         return np.arange(len(programs))
     slowest = np.argsort(-programs["jct_s"].to_numpy(), kind="stable")[:_SLOWEST]
@@ -99,7 +99,7 @@ def _choose(programs: pd.DataFrame, most_turns: int) -> npt.NDArray[np.int64]:
 
 
 def _turns(turns: pd.DataFrame, number: pd.Series) -> tuple[list[str], dict[str, Any]]:
-    """Names of the tools, and the turns as columns, program by program in the order of `number`."""
+    """Return the names of the tools, and the turns as columns, program by program in the order of `number`."""
     turns = turns.assign(number=turns["program"].map(number)).sort_values(["number", "turn"])
     tool, names = pd.factorize(turns["tool"].fillna(""))
     where = [name for name in ("replica", "reloaded_tokens") if name in turns]
@@ -108,7 +108,7 @@ def _turns(turns: pd.DataFrame, number: pd.Series) -> tuple[list[str], dict[str,
     return [str(name) for name in names], {
         "program": column(turns["number"], "u4"),
         "arrival": column(turns["arrival_s"], "f8"),
-        # Lengths, not instants: 32 bits are enough for them, however long the run is.
+        # Durations instead of instants: for these, 32 bits are enough however long the run is.
         "queued": column(turns["scheduled_s"] - turns["arrival_s"] - reload_s, "f4"),
         "reload": column(reload_s, "f4"),
         "prefill": column(turns["first_token_s"] - turns["scheduled_s"], "f4"),
@@ -120,7 +120,7 @@ def _turns(turns: pd.DataFrame, number: pd.Series) -> tuple[list[str], dict[str,
 
 
 def _states(turns: pd.DataFrame, end_s: float, most_bins: int) -> tuple[dict[str, Any], str]:
-    """How many programs are in which state, over all of the run."""
+    """Return how many programs are in each state over the whole run."""
     arrival_s, scheduled_s, first_token_s, finish_s = (
         turns[name].to_numpy() for name in ("arrival_s", "scheduled_s", "first_token_s", "finish_s")
     )
@@ -140,12 +140,12 @@ def _states(turns: pd.DataFrame, end_s: float, most_bins: int) -> tuple[dict[str
 
 
 def _reloads(turns: pd.DataFrame) -> bool:
-    """Whether any turn waited for blocks from a memory tier."""
+    """Return True if any turn waited for blocks from a memory tier."""
     return "reload_s" in turns and bool((turns["reload_s"] > 0).any())
 
 
 def _engine(run: RunResult, end_s: float, most_bins: int) -> tuple[dict[str, Any], str]:
-    """Batch, queue and blocks over time. A stretch tells its batch while it lasts, and the memory from its end on."""
+    """Return batch, queue and blocks over time. A timeline row's batch holds during it, its blocks from its end on."""
     table = run.table("timeline").to_pandas()
     edges_s, exact = time_edges(table[["start_s", "end_s"]].to_numpy().ravel(), end_s, most_bins)
     total: dict[str, Array] = {}
@@ -158,7 +158,7 @@ def _engine(run: RunResult, end_s: float, most_bins: int) -> tuple[dict[str, Any
 
 
 def _engine_curves(table: pd.DataFrame, usable: int, edges_s: Array) -> dict[str, Array]:
-    """Averages of one engine over the bins."""
+    """Return the averages of one engine over the bins."""
     start_s, stop_s = table["start_s"].to_numpy(), table["end_s"].to_numpy()
     since_s, until_s = np.append(0.0, stop_s), np.append(stop_s, max(edges_s[-1], stop_s.max(initial=0.0)))
 
@@ -174,7 +174,7 @@ def _engine_curves(table: pd.DataFrame, usable: int, edges_s: Array) -> dict[str
 
 
 def _pins(run: RunResult, number: pd.Series) -> tuple[dict[str, Any] | None, str]:
-    """Pins of the programs drawn; without a decision log nobody knows them."""
+    """Return the pins of the programs drawn, which only a decision log has, and a note if they are missing."""
     path = None if run.directory is None else Path(run.directory) / DECISIONS
     if path is None or not path.is_file():
         made = run.summary.pins.made

@@ -1,4 +1,4 @@
-"""Makes the page of a directory of results and writes it."""
+"""Make and write the page of a directory of results."""
 
 from __future__ import annotations
 
@@ -43,27 +43,27 @@ class _Comparison(msgspec.Struct):
 
 
 class Picture(NamedTuple):
-    """A drawing and what it shows."""
+    """A drawing and its caption."""
 
     caption: str
     base64: str
-    """The SVG. As an image it cannot run a script, whatever names are in it."""
+    """The SVG; embedded as an image, so that it cannot run scripts whatever names it contains."""
 
 
 def write_report(
     directory: str | PathLike[str], out: str | PathLike[str] | None = None, *, pictures: bool = True
 ) -> Path:
-    """Write one HTML page about a run or a comparison and return its place.
+    """Write one HTML page about a run or a comparison and return its path.
 
-    Everything is in the page: it needs no network and no other file. Of a comparison, the timelines of every policy
-    under the first seed are in it, over one axis of time.
+    The page is self-contained: it needs no network and no other file. For a comparison, it holds the timelines of
+    every policy under the first seed, over a common time axis.
 
     Parameters
     ----------
     directory
-        Of a run or of a comparison.
+        Directory of a run or of a comparison.
     out
-        File to write; `report.html` inside of the directory if None.
+        File to write; `report.html` inside the directory if None.
     pictures
         Whether to draw the figures that the results allow.
 
@@ -74,7 +74,7 @@ def write_report(
     OSError
         If the file cannot be written.
     """
-    from continuum_sim.report.timeline_data import MOST_TURNS, timeline_data  # pandas, which a notebook may not need
+    from continuum_sim.report.timeline_data import MOST_TURNS, timeline_data  # needs pandas, unlike the rest
 
     place = Path(directory)
     target = place / PAGE if out is None else Path(out)
@@ -92,13 +92,13 @@ def write_report(
 
 
 def _comparison(place: Path) -> tuple[Page, list[RunResult]]:
-    """The page of a comparison, and its runs under the first seed."""
+    """Return the page of a comparison, and its runs under the first seed."""
     try:
         manifest, parts = read_manifest(place / MANIFEST, ComparisonParts)
         compared = _read_comparison(place / COMPARISON)
         runs = [load_run(place / path) for path in parts.runs]
     except ConfigError as error:
-        raise ConfigError(f"{place} is no comparison: {error}") from None
+        raise ConfigError(f"{place} is not a comparison: {error}") from None
     first_seed = [run for run in runs if run.summary.seed == parts.seeds[0]]
     if not first_seed:
         raise ConfigError(f"{place / MANIFEST}: lists no run of seed {parts.seeds[0]}, the first of its seeds")
@@ -113,14 +113,14 @@ def _read_comparison(path: Path) -> _Comparison:
     for part in ("policies", "differences"):
         rows = written.get(part) if isinstance(written, dict) else None
         for row in rows if isinstance(rows, list) else ():
-            # The bounds of an interval over a single run, which JSON cannot hold.
+            # The NaN bounds of an interval over a single run, which JSON cannot hold.
             for name in [name for name in _BOUNDS if isinstance(row, dict) and row.get(name, 0) is None]:
                 row[name] = math.nan
     return convert(written, _Comparison, path)
 
 
 def _pictures(directory: Path) -> list[Picture]:
-    """Draw every figure for which the results suffice."""
+    """Draw every figure that the results allow."""
     from continuum_sim.plotting import figures
 
     with TemporaryDirectory(prefix="continuum-sim-report-") as folder:
@@ -147,7 +147,7 @@ def _render(page: Page, timelines: Sequence[dict[str, Any]], pictures: Sequence[
             timelines=timelines,
             pictures=pictures,
             version=__version__,
-            # Ours, and no user's text is in them.
+            # Safe: these are ours and contain no user's text.
             style=Markup(asset("report.css")),
             script=Markup(script),
         )

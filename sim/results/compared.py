@@ -1,4 +1,4 @@
-"""Several policies on the same seeds: one row a policy, and how each differs from the baseline."""
+"""Several policies on the same seeds: one row per policy, and how each differs from the baseline."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ if TYPE_CHECKING:
 
 
 class Congested(msgspec.Struct, frozen=True):
-    """What a policy serves once there are 5 times as many programs as fit the KV cache."""
+    """A policy's congested rate: what it serves with 5 times as many programs as fit the KV cache."""
 
     per_s: float
-    """Programs' worth of work."""
+    """Programs' worth of work per second."""
     fits: float
-    """Programs."""
+    """Number of programs that fit the KV cache."""
 
 
 class ComparisonRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One policy over all seeds: JCT over all its programs, time a program, everything else the mean of its runs."""
+    """One policy over all seeds: JCT over all its programs, times per program, everything else the mean of its runs."""
 
     policy: str
     seeds: int
     programs: int
-    """Over all seeds."""
+    """Programs over all seeds."""
     jct_mean_s: float
     jct_mean_low_s: float = math.nan
-    """95 % interval of the mean; NaN for one run, and in files of a version that had none."""
+    """95 % interval of the mean; NaN for one run, and in files of versions without intervals."""
     jct_mean_high_s: float = math.nan
     jct_p50_s: float
     jct_p90_s: float
@@ -72,38 +72,39 @@ class ComparisonRow(msgspec.Struct, frozen=True, kw_only=True):
     pins_broken: float
     peak_used_share: float
     router: str | msgspec.UnsetType = msgspec.UNSET
-    """Of a cluster, as what follows."""
+    """Like `moved_turns` and `busiest_ratio`, only for a cluster."""
     moved_turns: float | msgspec.UnsetType = msgspec.UNSET
     busiest_ratio: float | msgspec.UnsetType = msgspec.UNSET
-    """Turns of the replica that served most, over the mean of all replicas."""
+    """Turns of the replica that served most, divided by the mean over all replicas."""
     reload_s: float
     preempted_s: float = 0.0
     reloaded_tokens: float
     verdict: Verdict | None = None
-    """Of its runs together; None where one of them is older than verdicts."""
+    """Verdict on its runs together; None if the version of one had no verdicts."""
     recovery: JointRecovery | None = None
-    """Where there is a burst."""
+    """Only with a burst."""
     congested: Congested | None = None
-    """None where the load has no rate, does not hold, or is too short to be a service's."""
+    """None if the load has no rate, does not hold, or is too short to be a service's."""
     tpot_p50_s: float | msgspec.UnsetType = msgspec.UNSET
-    """As what follows, left out where a run has none, as those of earlier versions."""
+    """Like the fields below, left out if a run lacks it, as runs of earlier versions do."""
     tpot_p90_s: float | msgspec.UnsetType = msgspec.UNSET
     interactivity_p90_tokens_per_s: float | msgspec.UnsetType = msgspec.UNSET
     slowdown_mean: float | msgspec.UnsetType = msgspec.UNSET
     slowdown_p95: float | msgspec.UnsetType = msgspec.UNSET
     jain: float | msgspec.UnsetType = msgspec.UNSET
     program_share: float | msgspec.UnsetType = msgspec.UNSET
-    """Of programs that are within the objectives about them, where there are any; turns likewise."""
+    """Share of programs within all objectives about programs; only if there are such objectives."""
     turn_share: float | msgspec.UnsetType = msgspec.UNSET
+    """The same for turns."""
     gpu_hours_per_program: float | msgspec.UnsetType = msgspec.UNSET
     usd_per_program: float | msgspec.UnsetType = msgspec.UNSET
-    """Left out where a GPU has no price."""
+    """Left out if a GPU has no price."""
     notes: list[str]
-    """Those of all its runs, each once; one that some runs do not share says of how many it is."""
+    """Notes of all its runs, each once; a note that not all runs share says in how many it occurs."""
 
 
 class ComparedRun(msgspec.Struct, frozen=True):
-    """What a comparison keeps of one run."""
+    """The part of one run that a comparison keeps."""
 
     summary: Summary
     programs: Any
@@ -116,13 +117,13 @@ class CompareResult(Shown):
     Parameters
     ----------
     runs
-        One a policy and seed, policies in the order asked for, the same seeds for each.
+        One per policy and seed, policies in the order asked for, the same seeds for each.
     baseline
-        The policy the others are measured against.
+        The policy that the others are measured against.
     directory
-        Where the runs were written, if they were.
+        Where the runs were written; None if they were not.
     congested
-        Policy -> what it serves once it is congested, where that was looked for.
+        Policy -> its congested rate, for policies where it was measured.
     min_effect
         Smallest difference of a ratio from 1 that makes a verdict.
     """
@@ -149,7 +150,7 @@ class CompareResult(Shown):
         return f"<CompareResult over seeds {self.seeds}: mean JCT {means}>"
 
     def view(self) -> View:
-        """Return what terminal, page and notebook show of the comparison, as rows of text."""
+        """Return the comparison as the rows of text that terminal, page and notebook show."""
         from continuum_sim.results.view.comparison import comparison_view
 
         return comparison_view(self.rows, self.paired, self.summaries)
@@ -166,12 +167,12 @@ class CompareResult(Shown):
 
     @cached_property
     def rows(self) -> list[ComparisonRow]:
-        """One row a policy, in the order asked for."""
+        """One row per policy, in the order asked for."""
         return [self._row(policy) for policy in self.policies]
 
     @cached_property
     def paired(self) -> list[PairedDifference]:
-        """Every policy but the baseline against it, for the mean and each percentile of the JCT."""
+        """Every other policy against the baseline, for the mean and each percentile of the JCT."""
         jct_s = {policy: self._jct_by_seed(policy) for policy in self.policies}
         others = [policy for policy in self.policies if policy != self.baseline]
         return [
@@ -189,7 +190,7 @@ class CompareResult(Shown):
 
     @property
     def table(self) -> pd.DataFrame:
-        """`rows` as a data frame, indexed by policy; its `recovery` is the number of runs that recover."""
+        """`rows` as a data frame indexed by policy; `recovery` is the number of runs that recover."""
         import pandas as pd
 
         rows = [
@@ -211,7 +212,7 @@ class CompareResult(Shown):
 
     @cached_property
     def programs(self) -> pd.DataFrame:
-        """One row a policy, seed and program."""
+        """One row per policy, seed and program."""
         import pandas as pd
 
         frames = []
@@ -267,7 +268,7 @@ class CompareResult(Shown):
         )
 
     def _jct_by_seed(self, policy: str) -> dict[int, np.ndarray]:
-        """Seed to the JCT of every program that counts, in the order of their names: the same for all policies."""
+        """Return seed -> JCT of every program that counts, by name: the same order for all policies."""
         found = {}
         for run in self.runs:
             if run.summary.policy == policy:
@@ -292,11 +293,11 @@ _SERVED_USERS: Final = {
     "gpu_hours_per_program": ("cost", "gpu_hours_per_program"),
     "usd_per_program": ("cost", "usd_per_program"),
 }
-"""Entry of a row -> where a summary has it, if it does."""
+"""Entry of a row -> part and entry of a summary that may hold it."""
 
 
 def _served_users(runs: Sequence[Summary]) -> dict[str, float]:
-    """What a row says of latency, fairness and cost, as far as all runs have it."""
+    """Return the entries of a row on latency, fairness and cost that all runs have."""
     means = {}
     for name, (part, entry) in _SERVED_USERS.items():
         found = [getattr(getattr(run, part), entry, msgspec.UNSET) for run in runs]
@@ -307,7 +308,7 @@ def _served_users(runs: Sequence[Summary]) -> dict[str, float]:
 
 
 def _cluster(runs: Sequence[Summary]) -> dict[str, Any]:
-    """What a cluster's row has more: how its turns found their replicas."""
+    """Return the extra entries of a cluster's row, on routing; empty without a cluster."""
     moved, busiest = [], []
     for run in runs:
         if not run.replicas or run.moved_turns is msgspec.UNSET:

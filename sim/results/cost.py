@@ -1,4 +1,4 @@
-"""What a run cost: GPU-hours, and dollars where the GPUs have a price."""
+"""The cost of a run: GPU-hours, and dollars if the GPUs have a price."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ _HOUR_S = 3600.0
 
 
 def cost_of(gpus: Sequence[str], prices: Prices, *, sim_s: float, programs: int) -> Cost:
-    """Return the cost of a program.
+    """Return the cost per program.
 
     Parameters
     ----------
     gpus
-        Kind of every GPU that served.
+        Name of every GPU that served.
     sim_s
-        How long the run was.
+        Length of the run in simulated seconds.
     programs
-        Finished in it.
+        Programs that finished in it.
     """
     hours = sim_s / _HOUR_S / programs
     found = [prices.of(gpu) for gpu in gpus]

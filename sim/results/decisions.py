@@ -1,4 +1,4 @@
-"""The decision log: every decision of a policy, one JSON object a line."""
+"""The decision log: every decision of a policy, one JSON object per line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class DecisionRecord(NamedTuple):
     event: str
     detail: dict[str, Any]
     replica: int | None = None
-    """Where it was made, in a cluster."""
+    """Replica of the decision; None without a cluster."""
 
 
 _LARGEST: Final = 10**15
@@ -60,7 +60,7 @@ def keep_decisions(into: list[DecisionRecord]) -> LogLine:
 
 @contextmanager
 def decision_file(path: Path) -> Iterator[LogLine]:
-    """Open a file and give a log that writes to it as decisions are made."""
+    """Open a file and yield a log that writes decisions to it as they are made."""
     with whole_file(path) as file:
         write = file.write
 
@@ -71,7 +71,7 @@ def decision_file(path: Path) -> Iterator[LogLine]:
 
 
 def iter_decisions(path: Path) -> Iterator[DecisionRecord]:
-    """Read a decision log back, a decision at a time.
+    """Read a decision log, one decision at a time.
 
     Raises
     ------
@@ -86,23 +86,23 @@ def iter_decisions(path: Path) -> Iterator[DecisionRecord]:
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             wrong = str(error)
         if wrong:
-            raise ConfigError(f"{path}:{number}: is no decision of this version ({wrong})")
+            raise ConfigError(f"{path}:{number}: is not a decision of this version ({wrong})")
         replica = None if line.replica is msgspec.UNSET else line.replica
         yield DecisionRecord(line.time, line.step, line.program, line.turn, line.event, line.detail, replica)
 
 
 def _wrong_detail(line: _Line) -> str:
-    """Say what is wrong with the details that are read of some decisions; nothing if all is well."""
+    """Return what is wrong with the details that are read back from pins and admissions; empty if nothing."""
     if line.event == "pin":
         ttl_s = line.detail.get("ttl_s")
         number = isinstance(ttl_s, int | float) and not isinstance(ttl_s, bool)
-        return "" if ttl_s is None or (number and 0 <= ttl_s <= _LARGEST) else "ttl_s is no number of seconds"
+        return "" if ttl_s is None or (number and 0 <= ttl_s <= _LARGEST) else "ttl_s is not a number of seconds"
     if line.event == "admit":
         cached = line.detail.get("cached_tokens")
-        return "" if type(cached) is int and 0 <= cached <= _LARGEST else "cached_tokens is no count"
+        return "" if type(cached) is int and 0 <= cached <= _LARGEST else "cached_tokens is not a count"
     return ""
 
 
 def read_decisions(path: Path) -> list[DecisionRecord]:
-    """Read a decision log back."""
+    """Read a whole decision log."""
     return list(iter_decisions(path))

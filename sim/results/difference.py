@@ -1,4 +1,4 @@
-"""What differs between two runs, or two comparisons run by run: settings, versions, numbers, and where they part."""
+"""Differences between two runs, or two comparisons run by run: settings, versions, numbers, first diverging turn."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ EVENTS: Final = {
     "first_token_s": "gives its first token",
     "finish_s": "ends",
 }
-"""Times of a turn, in their order -> what happens then."""
+"""Times of a turn, in order -> what happens then."""
 _NO_RESULTS: Final = frozenset({"wall_s", "seed"})
-"""Numbers of a summary that the run did not find out."""
+"""Numbers of a summary that are not results."""
 _LOOKED_UP: Final = ("policy", "model", "gpu", "step_time")
-"""Parts of a manifest that a setting of that name stands for."""
+"""Parts of a manifest that were looked up from the setting of the same name."""
 _ROUNDING: Final = 1e-9
-"""Relative difference that two sums of the same times may have; no number differs by less."""
+"""Relative difference that two sums of the same times may have; smaller differences are ignored."""
 
 
 class Differing(msgspec.Struct, frozen=True):
-    """A setting, a version, or a value that was looked up; None where one side has none."""
+    """A setting, a version, or a value that was looked up; None on the side that lacks it."""
 
     name: str
     a: Any
@@ -48,25 +48,25 @@ class Differing(msgspec.Struct, frozen=True):
 
 
 class NumberDiffering(msgspec.Struct, frozen=True):
-    """A number of `summary.json`, named by the keys that lead to it."""
+    """A number of `summary.json`, named by its path of keys."""
 
     name: str
     a: float | int | None
     b: float | int | None
     difference: float | int | None
-    """b − a; None where one side has no such number."""
+    """b − a; None if one side lacks the number."""
     ratio: float | None
-    """b / a; None also where a is 0."""
+    """b / a; None also if a is 0."""
 
 
 class JctDifference(msgspec.Struct, frozen=True):
-    """JCT of programs that both runs have, program by program; one run of each tells nothing of another."""
+    """JCT of the programs of both runs, program by program; a single run of each does not generalise."""
 
     programs: int
     mean_difference_s: float
-    """b − a: negative where b is faster."""
+    """b − a: negative if b is faster."""
     ratio: float
-    """Of the means, b / a."""
+    """Ratio of the means, b / a."""
     faster: int
     """Programs that b served faster."""
     slower: int
@@ -74,59 +74,60 @@ class JctDifference(msgspec.Struct, frozen=True):
 
 
 class Parting(msgspec.Struct, frozen=True):
-    """The first moment at which the runs are not the same."""
+    """The first moment at which the runs differ."""
 
     time_s: float
     program: str
     turn: int
     event: str
-    """Column of `turns.parquet`: what came at another time."""
+    """Column of `turns.parquet` whose time differs."""
     a_s: float | None
-    """When it came; None where the turn never did."""
+    """Time of the event in a; None if it never happened."""
     b_s: float | None
+    """The same in b."""
 
 
 class RunDifference(msgspec.Struct, frozen=True, kw_only=True):
-    """Two runs side by side; only what differs."""
+    """The differences between two runs."""
 
     a: str
     b: str
     identical: bool
-    """Whether every number of the summaries and every row of the tables that both kept is the same, to the last bit."""
+    """Whether every number of the summaries and every row of the tables that both kept is equal, to the last bit."""
     settings: list[Differing]
     versions: list[Differing]
     metrics: list[NumberDiffering]
     jct: JctDifference | None
-    """None where the traces differ."""
+    """None if the traces differ."""
     parting: Parting | None
-    """None where the runs are the same in every turn, the traces differ, or one kept no `turns.parquet`."""
+    """None if the runs agree in every turn, the traces differ, or one run kept no `turns.parquet`."""
 
     def to_json(self) -> str:
-        """Return it as indented JSON."""
+        """Return the differences as indented JSON."""
         return to_json(self)
 
 
 class ComparisonDifference(msgspec.Struct, frozen=True, kw_only=True):
-    """Two comparisons of the same runs side by side."""
+    """The differences between two comparisons of the same runs."""
 
     a: str
     b: str
     identical: bool
     runs: dict[str, RunDifference]
-    """Place of a run in its comparison -> what differs."""
+    """Path of a run within its comparison -> its differences."""
 
     def to_json(self) -> str:
-        """Return it as indented JSON."""
+        """Return the differences as indented JSON."""
         return to_json(self)
 
 
 def diff(a: str | PathLike[str], b: str | PathLike[str]) -> RunDifference | ComparisonDifference:
-    """Say what differs between two runs, or between two comparisons of the same policies and seeds.
+    """Return the differences between two runs, or between two comparisons of the same policies and seeds.
 
     Raises
     ------
     ConfigError
-        If a directory holds neither, or the two do not go together.
+        If a directory holds neither, or the two cannot be compared.
     """
     places = [Path(a), Path(b)]
     for place in places:
@@ -136,19 +137,21 @@ def diff(a: str | PathLike[str], b: str | PathLike[str]) -> RunDifference | Comp
         return diff_runs(load_run(places[0]), load_run(places[1]))
     if compared != [True, True]:
         one, other = places if compared[0] else reversed(places)
-        raise ConfigError(f"{one} is a comparison and {other} is none: give two runs (such as {one}/runs/…), or two")
+        raise ConfigError(
+            f"{one} is a comparison and {other} is not: give two comparisons, or two runs (such as {one}/runs/…)"
+        )
     names = [read_manifest(place / MANIFEST, ComparisonParts)[1].runs for place in places]
     if set(names[0]) != set(names[1]):
         only = sorted(set(names[0]) ^ set(names[1]))[0]
         raise ConfigError(
-            f"{a} and {b} compare different policies or seeds ({only} is in one of them alone): give two runs of them"
+            f"{a} and {b} compare different policies or seeds (only one has {only}): give a run of each instead"
         )
     runs = {name: diff_runs(*(load_run(place / name) for place in places)) for name in names[0]}
     return ComparisonDifference(a=str(a), b=str(b), identical=all(one.identical for one in runs.values()), runs=runs)
 
 
 def diff_runs(a: RunResult, b: RunResult) -> RunDifference:
-    """Say what differs between two runs."""
+    """Return the differences between two runs."""
     metrics = list(_metrics(a.summary, b.summary))
     tables = {name: (_table(a, name), _table(b, name)) for name in COLUMNS}
     exact = dict(_numbers(a.summary)) | {"wall_s": 0} == dict(_numbers(b.summary)) | {"wall_s": 0}
@@ -179,9 +182,9 @@ def _table(run: RunResult, name: str) -> pa.Table | None:
 
 
 def _settings(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Differing]:
-    """Yield what was asked, and of what it came to whatever no setting that differs stands for."""
+    """Yield the settings that differ, and the resolved values whose difference none of these settings explains."""
     asked = [_asked(manifest) for manifest in (a, b)]
-    if not all(asked):  # an earlier version kept less
+    if not all(asked):  # manifests of earlier versions lack the settings as asked for
         asked = [_came_to(manifest) for manifest in (a, b)]
     differing = [part for part in _pairs(*asked) if part.name != "trace"]
     told = {part.name for part in differing}
@@ -208,7 +211,7 @@ def _asked(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _came_to(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what settings came to, under their names."""
+    """Return the resolved values of settings, under the settings' names."""
     names = ("seed", "tensor_parallel_size", "gpu_memory_utilization", "engine", "router", "replicas")
     tools = ("tool_workers", "tool_timeout", "tool_failure_rate", "tool_retries")
     return {
@@ -234,7 +237,7 @@ def _pairs(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Differing]:
 
 
 def _flat(value: Any, name: str) -> dict[str, Any]:
-    """Return the leaves of a JSON value by the keys that lead to them."""
+    """Return the leaves of a JSON value by their path of keys."""
     if not isinstance(value, Mapping):
         return {name: value}
     return {key: leaf for inner, item in value.items() for key, leaf in _flat(item, f"{name}.{inner}").items()}
@@ -253,7 +256,7 @@ def _metrics(a: Summary, b: Summary) -> Iterator[NumberDiffering]:
 
 
 def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, float | int]]:
-    """Yield every number of a summary; those of lists by their place."""
+    """Yield every number of a summary with its path; items of lists are named by index."""
     if isinstance(value, msgspec.Struct):
         for field in value.__struct_fields__:
             yield from _numbers(getattr(value, field), f"{name}.{field}" if name else field)
@@ -286,7 +289,7 @@ def _jct(a: pa.Table | None, b: pa.Table | None) -> JctDifference | None:
 
 
 def _of_programs(table: pa.Table) -> pd.Series:
-    """Return the JCT of every program but sub-agents, in the order of their names."""
+    """Return the JCT of every program except sub-agents, ordered by name."""
     frame = table.select(["program", "parent", "jct_s"]).to_pandas()
     jct_s: pd.Series = frame[frame["parent"].isna()].set_index("program")["jct_s"].sort_index()
     return jct_s

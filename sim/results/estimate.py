@@ -1,9 +1,9 @@
-"""Statistics over several runs, and intervals that hold for them: the one estimator behind every table and picture.
+"""Statistics over several runs with their intervals: the one estimator behind every table and picture.
 
-A statistic is that of the programs of all runs together. What it would be elsewhere is told by how it differs from run
-to run, since programs of one run share their queue: a Student t interval on the logarithms. It is about other programs
-of the same kind and other arrivals where every run drew its own programs, and about these programs under other arrivals
-where all runs replay the same.
+A statistic is taken over the programs of all runs together. Its interval comes from how it differs between runs, since
+programs of one run share their queue: a Student t interval on the logarithms. If every run drew its own programs, the
+interval covers other programs of the same kind and other arrivals; if all runs replay the same programs, it covers
+these programs under other arrivals.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from continuum_sim.errors import ConfigError, shown
 METRICS: Final = ("mean", "p50", "p90", "p95", "p99")
 LEVEL: Final = 0.95
 LEAST_RUNS: Final = 5
-"""With fewer there is no verdict."""
+"""With fewer runs there is no verdict."""
 ENOUGH_RUNS: Final = 10
-"""With fewer an interval about other programs is a first look."""
+"""With fewer runs an interval about other programs is only a first look."""
 MIN_EFFECT: Final = 0.01
-"""Smallest difference of a ratio from 1 that is worth a name."""
+"""Smallest difference of a ratio from 1 that is called faster or slower."""
 _ROUNDING: Final = 1e-9
 """Relative difference that two sums of the same step times may have."""
 
@@ -34,7 +34,7 @@ Numbers = Sequence[float] | NDArray[Any]
 
 
 class Estimate(NamedTuple):
-    """A value over several runs with its 95 % interval. The bounds are NaN where there is one run."""
+    """A value over several runs with its 95 % interval. The bounds are NaN for a single run."""
 
     value: float
     low: float
@@ -50,28 +50,28 @@ def measure(metric: str, sample: Numbers) -> Any:
 
 
 def interval(value: float | Array, each: Numbers, *, drawn: bool, logs: bool = True) -> tuple[Any, Any]:
-    """Return the bounds of the 95 % interval around a value of all runs together.
+    """Return the bounds of the 95 % interval around a value over all runs together.
 
     Parameters
     ----------
     value
-        The statistic over all runs; one number, or an array of them.
+        The statistic over all runs; one number, or an array.
     each
-        The same statistic in each run, runs along one more axis at the end.
+        The same statistic in each run, with the runs along one extra axis at the end.
     drawn
-        Whether each run drew its own programs. What a draw of the programs at hand differs from another by is then
-        what they differ from other programs by, which does not shrink with the number B of runs: the half width is
-        t·s·√(1 + 1/B) (two-level resampling: Davison and Hinkley, Bootstrap Methods, 1997, chapter 3). Else it is the
-        t·s/√B of a mean.
+        Whether each run drew its own programs. The spread between draws from the trace then estimates how the trace
+        differs from other programs, which does not shrink with the number B of runs: the half width is t·s·√(1 + 1/B)
+        (two-level resampling: Davison and Hinkley, Bootstrap Methods, 1997, chapter 3). Otherwise it is t·s/√B, that
+        of a mean.
     logs
-        Whether on the scale of logarithms, for what is above 0; else as it is.
+        Whether to work on logarithms, for values above 0.
     """
     centre, values = np.asarray(value, dtype=float), np.asarray(each, dtype=float)
     runs = values.shape[-1]
     if runs < 2:
         none = np.full_like(centre, math.nan)
         return none, none
-    from scipy.special import stdtrit  # Student's t quantile, without the weight of scipy.stats
+    from scipy.special import stdtrit  # Student's t quantile, without importing scipy.stats
 
     spread = (np.log(values) if logs else values).std(axis=-1, ddof=1)
     reach = stdtrit(runs - 1, (1 + LEVEL) / 2) * spread * math.sqrt(1 / runs + drawn)
@@ -81,27 +81,27 @@ def interval(value: float | Array, each: Numbers, *, drawn: bool, logs: bool = T
 
 
 def pooled(metric: str, samples: Sequence[Array], *, drawn: bool) -> Estimate:
-    """Estimate a statistic of programs, a sample a run."""
+    """Estimate a statistic over programs, given one sample per run."""
     value = measure(metric, np.concatenate(samples))
     return _estimate(value, [measure(metric, sample) for sample in samples], drawn=drawn)
 
 
 def pooled_ratio(metric: str, above: Sequence[Array], below: Sequence[Array], *, drawn: bool) -> Estimate:
-    """Estimate the ratio of a statistic under two policies, the runs of both under the same seeds in the same order."""
+    """Estimate the ratio of a statistic under two policies, whose runs have the same seeds in the same order."""
     value = _divided(measure(metric, np.concatenate(above)), measure(metric, np.concatenate(below)))
     each = [_divided(measure(metric, a), measure(metric, b)) for a, b in zip(above, below, strict=True)]
     return _estimate(value, each, drawn=drawn)
 
 
 def pooled_difference(metric: str, ours: Sequence[Array], base: Sequence[Array], *, drawn: bool) -> Estimate:
-    """Estimate the difference likewise, on the plain scale."""
+    """Estimate the difference of a statistic under two policies, as `pooled_ratio` but without logarithms."""
     value = measure(metric, np.concatenate(ours)) - measure(metric, np.concatenate(base))
     each = [measure(metric, a) - measure(metric, b) for a, b in zip(ours, base, strict=True)]
     return _estimate(value, each, drawn=drawn, logs=False)
 
 
 def averaged(each: Numbers, *, drawn: bool, weights: Numbers | None = None, logs: bool = True) -> Estimate:
-    """Estimate what is known by one value a run: the mean of the values, or their mean with weights."""
+    """Estimate a quantity with one value per run: the mean of the values, weighted if `weights` are given."""
     values = np.asarray(each, dtype=float)
     return _estimate(np.average(values, weights=weights), values, drawn=drawn, logs=logs)
 
@@ -117,7 +117,7 @@ def averaged_ratio(
 
 
 def effect(ratio: Estimate, min_effect: float) -> Effect:
-    """Say what a ratio with its interval comes to, if anything less than `min_effect` from 1 is worth no name."""
+    """Return the verdict on a ratio with its interval; one within `min_effect` of 1 is never faster or slower."""
     if ratio.seeds < LEAST_RUNS:
         return "too few seeds"
     least = max(min_effect, _ROUNDING)
@@ -132,7 +132,7 @@ def read_min_effect(asked: str | float) -> float:
     Raises
     ------
     ConfigError
-        Saying what was expected.
+        If it is neither, or not below 1.
     """
     text = str(asked).strip()
     try:

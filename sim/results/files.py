@@ -1,4 +1,4 @@
-"""A run directory: staged beside its place, filled, and renamed when whole."""
+"""A run directory: staged beside its final place, filled, and renamed once complete."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ SUMMARY: Final = "summary.json"
 DECISIONS: Final = "decisions.jsonl"
 
 _LATER: Final = frozenset({"replica", "reload_s", "reloaded_tokens", "preempted_s", "alone_s"})
-"""Columns that runs of one engine, and those of earlier versions, do not have."""
+"""Columns that runs of one engine or of earlier versions may lack."""
 _MAY_LACK: Final = frozenset({"parent", "tool", "alone_s"})
-"""Columns in which a value may be missing."""
+"""Columns in which values may be missing."""
 _REPEATING: Final = {"program", "tool", "replica"}
-"""Columns whose values repeat, so that a dictionary shrinks them."""
+"""Columns whose values repeat, so that dictionary encoding shrinks them."""
 
 
 def check_free(out: Path, *, force: bool = False) -> None:
-    """Refuse a place for results that is taken.
+    """Refuse a place for results that is already in use.
 
     Raises
     ------
     ConfigError
-        If there is a file, or a directory that is not empty; `force` lets earlier results be replaced, but
-        nothing else.
+        If it is a file, or a directory that is not empty; `force` allows earlier results to be replaced, but nothing
+        else.
     """
-    place = Path(os.path.realpath(out))  # a link that leads nowhere yet is fine
+    place = Path(os.path.realpath(out))  # a link whose target does not exist yet is fine
     if not place.is_dir():
         if os.path.lexists(place):
             raise ConfigError(f"--out {out} is a file, expected a directory that is new or empty")
@@ -47,14 +47,14 @@ def check_free(out: Path, *, force: bool = False) -> None:
     if not any(out.iterdir()):
         return
     if not (out / MANIFEST).is_file():
-        raise ConfigError(f"--out {out} holds files that are no results of this program; choose another directory")
+        raise ConfigError(f"--out {out} holds files that are not results of this program; choose another directory")
     if not force:
         raise ConfigError(f"--out {out} holds earlier results; choose another directory, or replace them with --force")
 
 
 @contextmanager
 def staged_directory(out: Path, *, force: bool = False) -> Iterator[Path]:
-    """Give a directory to fill that becomes `out` if the block succeeds and is removed if not; see `staged_folder`.
+    """Yield a directory to fill, which becomes `out` if the block succeeds and is removed if not; see `staged_folder`.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def staged_directory(out: Path, *, force: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def table_files(directory: Path, tables: Iterable[str], *, cluster: bool = False) -> Iterator[dict[str, Sink]]:
-    """Open one Parquet file a table; gives the sinks that write to them."""
+    """Open one Parquet file per table and yield the sinks that write to them."""
     with ExitStack() as stack:
         layouts = {table: schema(table, cluster=cluster) for table in tables}
         yield {table: stack.enter_context(_table_file(directory, table, layout)) for table, layout in layouts.items()}
@@ -87,7 +87,7 @@ def _table_file(directory: Path, table: str, layout: pa.Schema) -> Iterator[Sink
 
 
 def table_path(directory: Path, table: str) -> Path:
-    """Where a table of a run directory lies."""
+    """Return the path of a table in a run directory."""
     return directory / f"{table}.parquet"
 
 
@@ -99,22 +99,22 @@ def open_table(directory: Path, table: str) -> pq.ParquetFile:
     ConfigError
         If it is missing, broken or of another version.
     """
-    # Not pyarrow's read_table: it takes Hive-style names such as a=b in the path for further columns.
+    # Not pyarrow's read_table, which turns Hive-style names such as a=b in the path into extra columns.
     return open_parquet(table_path(directory, table), schema(table, cluster=True), may_miss=_LATER)
 
 
 def read_table(directory: Path, table: str, *, engines: int | None = None) -> pa.Table:
-    """Read a table of a run directory whole.
+    """Read a whole table of a run directory.
 
     Parameters
     ----------
     engines
-        Replicas of the run, where known.
+        Replicas of the run, if known.
 
     Raises
     ------
     ConfigError
-        If it is missing, broken, of another version, or holds what no run writes.
+        If it is missing, broken, of another version, or holds rows that no run writes.
     """
     path = table_path(directory, table)
     with parquet_errors(path), open_table(directory, table) as file:

@@ -1,4 +1,4 @@
-"""What it takes to make a run again: versions, the resolved configuration, the trace's hash."""
+"""The manifest: what is needed to repeat a run (versions, resolved configuration, the trace's hash)."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from continuum_sim.setup.resolve import ResolvedRun
 from continuum_sim.vllm_defaults import MIRRORED_VLLM
 
 PINS_OUTLAST: Final = "pins_outlast_admission"
-"""Entry of `policy`, `Retention.outlasts_admission`: who shows a run must know it, and cannot ask a policy
-that is not installed."""
+"""Entry of `policy` for `Retention.outlasts_admission`: code that shows a run needs it, and the policy itself may not
+be installed there."""
 
 _PACKAGES: Final = ("continuum-sim", "numpy", "simpy", "pyarrow")
 
 
 def make_manifest(run: ResolvedRun, *, wall_s: float, command: Sequence[str] | None) -> dict[str, Any]:
-    """Describe a run; everything in it is fit for JSON.
+    """Describe a run as a dictionary that JSON can hold.
 
     Parameters
     ----------
     wall_s
-        Real seconds the simulation took.
+        Wall-clock seconds that the simulation took.
     command
         The command line, if the run came from one.
     """
@@ -65,7 +65,7 @@ def make_manifest(run: ResolvedRun, *, wall_s: float, command: Sequence[str] | N
 
 
 def _cluster(run: ResolvedRun, routing: Routing) -> dict[str, Any]:
-    """Describe all replicas; `gpu`, `engine_config` and `step_time` beside it are those of the first."""
+    """Describe all replicas; the manifest's own `gpu`, `engine_config` and `step_time` are those of the first."""
     return {
         "router": routing_spec(routing),
         "replicas": ",".join(r.name for r in run.replicas),
@@ -76,7 +76,7 @@ def _cluster(run: ResolvedRun, routing: Routing) -> dict[str, Any]:
 
 
 def make_stamp(command: Sequence[str] | None) -> dict[str, Any]:
-    """Say when, where and by which versions something was made."""
+    """Return when, where and by which versions a result was made."""
     return {
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": None if command is None else list(command),

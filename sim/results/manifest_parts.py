@@ -1,4 +1,4 @@
-"""What is read of the manifest of a run or a comparison, and its types: a file of results may come from anywhere."""
+"""The parts of manifests that are read back, with their types: a results file may come from anywhere."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from continuum_sim.errors import ConfigError, shown
 from continuum_sim.readers import convert, read_json
 
 SCHEMA_VERSION: Final = 1
-"""Of the layout of directories of results, as every manifest says. Whoever changes the meaning of what is there raises
-it, and goes on reading the versions before; what is only added needs no new one. A manifest without it is of version
-1."""
+"""Version of the layout of results directories, written to every manifest. A change of meaning raises it, and earlier
+versions must stay readable; an addition does not need a new version. A manifest without it is of version 1."""
 
 _Object = dict[str, Any]
 T = TypeVar("T")
@@ -34,7 +33,7 @@ class EngineParts(msgspec.Struct):
 
 
 class ManifestParts(msgspec.Struct):
-    """The manifest of a run; what is not named here is shown as it is."""
+    """The manifest of a run; entries not named here are shown unchecked."""
 
     command: list[str] | None = None
     versions: dict[str, str | None] = {}
@@ -46,11 +45,11 @@ class ManifestParts(msgspec.Struct):
     step_time: _Object = {}
     tensor_parallel_size: int = 1
     replica_settings: dict[str, _Object] = {}
-    """Of a cluster: replica -> its engine and step times."""
+    """In a cluster: replica -> its engine and step times."""
     settings: _Object | None = None
-    """As asked, where a version made it that kept them."""
+    """Settings as the user gave them; None in manifests of versions that did not store them."""
     objects: dict[str, str] = {}
-    """Settings that were objects which no text stands for, and what they were."""
+    """Settings whose values were objects without a text form, and their types."""
 
 
 class ComparisonParts(msgspec.Struct):
@@ -64,12 +63,12 @@ class ComparisonParts(msgspec.Struct):
 
 
 def read_manifest(path: Path, kind: type[T]) -> tuple[dict[str, Any], T]:
-    """Read a manifest, and what of it is used as the type that it has.
+    """Read a manifest: return it whole, and the parts that are used as `kind`.
 
     Raises
     ------
     ConfigError
-        If it cannot be read, is of a later layout than this version knows, or of other types.
+        If it cannot be read, has a later layout than this version knows, or values of other types.
     """
     manifest = read_json(path)
     version = manifest.get("schema_version", 1) if isinstance(manifest, dict) else 1

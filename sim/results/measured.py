@@ -1,4 +1,4 @@
-"""The programs that count: those that arrived after the warm-up and before the cool-down, no load from before."""
+"""The programs that count: those that arrived between warm-up and cool-down, without the burst of a loaded start."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PROGRAM_JCT: Final = "program_jct_s"
-"""Column of tables of runs: the JCT of every program that counts, in the order of their names, so that runs of a trace
+"""Column in tables of runs: the JCT of every program that counts, ordered by program name, so that runs of one trace
 can be paired program by program."""
 
 
 def counted_programs(programs: Any, summary: Summary) -> Any:
-    """Return the rows of a `programs` table (Arrow) that the statistics of its summary are about, sub-agents' too."""
+    """Return the rows of a `programs` table (Arrow) that its summary's statistics cover, including sub-agents."""
     part = summary.measured
     if not isinstance(part, Measured):
         return programs
@@ -30,7 +30,7 @@ def counted_programs(programs: Any, summary: Summary) -> Any:
 
 
 def counted_jct_s(programs: Any, summary: Summary) -> np.ndarray:
-    """Return the JCT of every one of them that is no sub-agent, in the order of their names: alike for all policies."""
+    """Return the JCT of every counted program, without sub-agents, by name: the same order for all policies."""
     roots = programs.filter(programs.column("parent").is_null()) if "parent" in programs.column_names else programs
     roots = counted_programs(roots, summary)
     names = roots.column("program").to_numpy(zero_copy_only=False)
@@ -39,10 +39,10 @@ def counted_jct_s(programs: Any, summary: Summary) -> np.ndarray:
 
 
 def all_drawn(summaries: Iterable[Summary]) -> bool:
-    """Whether each of the runs drew its own programs."""
+    """Return True if each of the runs drew its own programs."""
     return all(summary.population == "drawn" for summary in summaries)
 
 
 def drawn_in(runs: pd.DataFrame) -> bool:
-    """The same of runs in a table, a row each; those of earlier versions did not."""
+    """Return the same for runs in a table, one per row; runs of earlier versions did not draw."""
     return "population" in runs and bool((runs["population"] == "drawn").all())

@@ -1,4 +1,4 @@
-"""Remarks that keep a reader from drawing the wrong conclusion from a run."""
+"""Notes that keep a reader from drawing the wrong conclusion from a run."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from continuum_sim.traces.unfit import Fitting
 from continuum_sim.world.totals import EngineTotals
 
 _LOST_PINS: Final = 0.1
-"""Share of pins ended by a move from which the router is worth a note."""
+"""Share of pins ended by a move above which the router gets a note."""
 
 
 def activity_notes(policy: Policy, totals: EngineTotals, *, gaps_grew: bool = False) -> list[str]:
-    """Say which planes of a policy never did the thing they are named for.
+    """Return a note for each plane of a policy that never did the thing it is named for.
 
-    `gaps_grew` says that tool calls waited for workers, or turns for sub-agents.
+    `gaps_grew` says whether tool calls waited for workers, or turns for sub-agents.
     """
     notes = []
     counts, retention = totals.counts, type(policy.retention)
@@ -35,7 +35,7 @@ def activity_notes(policy: Policy, totals: EngineTotals, *, gaps_grew: bool = Fa
     if policy.oracle and gaps_grew:
         notes.append(
             f"{policy.name} knows how long tool calls take but not how long they wait for workers or sub-agents, which "
-            "is up to what the policies do: its foresight is of the nominal gap, and it is no bound here"
+            "depends on the policies: it foresees only the nominal gap, and is not a bound here"
         )
     elif policy.oracle:
         notes.append(f"{policy.name} looks into the future: a bound, not a policy for a real engine")
@@ -43,11 +43,11 @@ def activity_notes(policy: Policy, totals: EngineTotals, *, gaps_grew: bool = Fa
 
 
 def cluster_notes(policy: Policy, replicas: Sequence[ReplicaSummary]) -> list[str]:
-    """Say where the router worked against the policy, or left replicas without work."""
+    """Return notes if the router worked against the policy or left replicas without work."""
     notes = []
     moved, made = sum(part.pins_moved for part in replicas), sum(part.pins.made for part in replicas)
     if moved > _LOST_PINS * made:
-        # By tens, so that runs under other seeds say the same.
+        # Rounded down to tens, so that runs with other seeds give the same note.
         notes.append(
             f"the router ended over {10 * int(10 * moved / made)} % of the pins of {policy.name}: it sent their "
             "programs to other replicas"
@@ -59,13 +59,13 @@ def cluster_notes(policy: Policy, replicas: Sequence[ReplicaSummary]) -> list[st
 
 
 def unfit_notes(fitting: Fitting | None) -> list[str]:
-    """Say which programs were left out or cut."""
+    """Return a note on the programs left out or cut."""
     return [str(fitting)] if fitting is not None and fitting.named else []
 
 
 def load_notes(tally: Tally, *, block_size: int) -> list[str]:
-    """Say what the load was like, where it decides what the numbers mean."""
-    # The partly filled block at the end of a context is never cached: less than that a turn is no loss.
+    """Return a note if the load left retention nothing to save."""
+    # The partly filled block at the end of a context is never cached: up to one block per turn is not counted as lost.
     lost_tokens = tally.prefill.recomputed_tokens + tally.prefill.reloaded_tokens
     if lost_tokens <= tally.turns * block_size:
         return ["hardly a computed token was lost in this run: retention had next to nothing to save in it"]

@@ -1,10 +1,10 @@
-"""Numbers as a person reads them."""
+"""Format numbers for people."""
 
 from __future__ import annotations
 
 
 def seconds(value: float) -> str:
-    """Three or four figures: 0.0123, 1.23, 12.3, 1,234."""
+    """Format with three or four figures: 0.0123, 1.23, 12.3, 1,234."""
     magnitude = abs(value)
     if magnitude < 5e-5:
         return "0"
@@ -15,13 +15,13 @@ def seconds(value: float) -> str:
 
 
 def signed(value: float) -> str:
-    """As `seconds`, with a sign on everything but 0."""
+    """Format like `seconds`, with a sign on everything but 0."""
     text = seconds(value).replace("-", "−")
     return f"+{text}" if value > 0 and text != "0" else text
 
 
 def count(value: float) -> str:
-    """Three figures and a suffix: 123, 12.3 k, 1.23 M, 4.56 G."""
+    """Format with three figures and a suffix: 123, 12.3 k, 1.23 M, 4.56 G."""
     for size, suffix in ((1e9, " G"), (1e6, " M"), (1e4, " k")):
         if value >= size:
             scaled = value / (1e3 if suffix == " k" else size)
@@ -30,10 +30,10 @@ def count(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """A share as a whole percentage, with a figure more below 10 %."""
+    """Format a share as a whole percentage, with one decimal below 10 %."""
     return f"{100 * share:.{1 if 0 < share < 0.0995 else 0}f} %"
 
 
 def times(ratio: float) -> str:
-    """A multiple: 2.33×, 14.1×, 120×."""
+    """Format a multiple: 2.33×, 14.1×, 120×."""
     return f"{ratio:,.{2 if ratio < 10 else 1 if ratio < 100 else 0}f}×"

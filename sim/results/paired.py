@@ -21,7 +21,7 @@ from continuum_sim.results.estimate import (
 class PairedDifference(msgspec.Struct, frozen=True):
     """How a policy's JCT differs from the baseline's on the same programs and seeds.
 
-    The interval bounds are NaN where there is one run of each.
+    The interval bounds are NaN if each policy has only one run.
     """
 
     policy: str
@@ -39,19 +39,19 @@ class PairedDifference(msgspec.Struct, frozen=True):
     pairs: int
     """Programs times seeds."""
     runs: int = 0
-    """Seeds; 0 in a file of a version that resampled programs or seeds for its intervals."""
+    """Seeds; 0 in files of earlier versions, which resampled programs or seeds for their intervals."""
     drawn: bool = False
-    """Whether each run drew its own programs: the intervals are about other programs too, not other arrivals alone."""
+    """Whether each run drew its own programs: the intervals then cover other programs, not only other arrivals."""
     verdict: Effect | None = None
-    """None in such a file."""
+    """None in such files."""
 
     @property
     def beyond_noise(self) -> bool:
-        """Whether the verdict is that it is faster, or slower."""
+        """Whether the verdict is faster or slower."""
         return self.verdict in ("faster", "slower")
 
     def plain(self) -> dict[str, Any]:
-        """Return it as JSON and data frames have it."""
+        """Return the fields and `beyond_noise` as a dictionary for JSON and data frames."""
         return {**msgspec.to_builtins(self), "beyond_noise": self.beyond_noise}
 
 
@@ -69,7 +69,7 @@ def paired_differences(
     Parameters
     ----------
     jct_s, baseline_jct_s
-        Seed -> JCT of every program; those of the baseline for every seed of the other, of the same programs.
+        Seed -> JCT of every program. The baseline needs every seed of the other policy, with the same programs.
     drawn
         Whether each run drew its own programs.
     min_effect

@@ -1,4 +1,4 @@
-"""The recorder of a run: totals for the summary, and batches of columns for whoever wants the records."""
+"""The recorder of a run: totals for the summary, and the records as batches of columns."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ _TURNS_PER_REPORT: Final = 1024
 
 
 class Progress(NamedTuple):
-    """How far a run is."""
+    """Progress of a run."""
 
     programs: int
-    """Finished so far, sub-agents aside."""
+    """Programs finished so far, without sub-agents."""
     turns: int
-    """Finished so far."""
+    """Turns finished so far."""
     sim_s: float
-    """Simulated seconds passed."""
+    """Simulated seconds elapsed."""
 
 
 class RunRecorder:
-    """Takes a run's records, an append each, and hands them on as columns, `batch_rows` at a time.
+    """Appends a run's records to lists and passes them on as columns, `batch_rows` at a time.
 
-    Finished programs are not kept: memory holds one batch of each table, and for the percentiles five numbers a turn
-    and two a stretch of steps.
+    Finished programs are not kept: memory holds one batch of each table and, for the percentiles, five numbers per turn
+    and two per stretch of steps.
 
     Parameters
     ----------
     sinks
-        Table (`programs`, `turns`, `timeline`) to the sinks of its batches; a table without one is only tallied.
+        Table (`programs`, `turns`, `timeline`) -> sinks of its batches; a table without sinks is only tallied.
     progress
         Called when a program finishes and every 1,024 turns.
     batch_rows
-        Records to hold before they become a batch.
+        Records per batch.
     replicas
-        Engines of the cluster; with several, tables say which one and the tally counts each by itself.
+        Engines of the cluster; with several, tables name the replica and each is tallied separately.
     length
-        Which programs count at the end.
+        Which programs count.
     burst
-        Which ones are a burst's.
+        Which programs belong to a burst.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class RunRecorder:
     ) -> None:
         self.tally = Tally(length, burst)
         self.load = None if burst is None else LoadJcts(burst)
-        """JCTs of what came beside a burst."""
+        """JCTs of the programs that do not belong to the burst."""
         self.replica_tally = ReplicaTally(replicas) if replicas > 1 else None
         self._sinks = dict(sinks or {})
         self._progress = progress
@@ -71,12 +71,12 @@ class RunRecorder:
         self.wants_timeline = bool(self._sinks.get("timeline"))
         self._programs_done = 0
         self._open_tokens: dict[str, int] = {}
-        """Fresh work of programs that have not finished."""
+        """Fresh tokens (computed less recomputed) of programs that have not finished."""
         self._fresh_tokens: list[int] = []
-        """That of the finished ones in `_programs` that are no sub-agents."""
+        """Fresh tokens of the finished programs in `_programs` that are not sub-agents."""
 
     def turn(self, record: TurnRecord) -> None:
-        """Take in a finished turn."""
+        """Record a finished turn."""
         turns = self._turns
         turns.append(record)
         done_tokens = record.computed_tokens - record.recomputed_tokens
@@ -87,7 +87,7 @@ class RunRecorder:
             self._flush_turns()
 
     def program(self, record: ProgramRecord) -> None:
-        """Take in a finished program."""
+        """Record a finished program."""
         self._programs.append(record)
         if self.load is not None:
             self.load.program(record)
@@ -102,14 +102,14 @@ class RunRecorder:
             self._flush_programs()
 
     def timeline(self, record: TimelineRecord) -> None:
-        """Take in a stretch of steps."""
+        """Record a stretch of steps."""
         if self.wants_timeline:
             self._timeline.append(record)
             if len(self._timeline) == self._batch_rows:
                 self._flush_timeline()
 
     def close(self) -> None:
-        """Hand on what is left. Call once, after the run."""
+        """Pass on the remaining records. Call once, after the run."""
         self._flush_turns()
         self._flush_programs()
         self._flush_timeline()

@@ -1,4 +1,4 @@
-"""Recovery from a burst, as the summary of a run has it; and over several runs of one load."""
+"""Recovery from a burst, as stored in the summary of a run, and over several runs of one load."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from continuum_sim.world.records import ProgramRecord
 
 
 class LoadJcts:
-    """When the programs of a load arrived and how long they took, a burst's left out; three numbers each."""
+    """Arrivals and JCTs of a load's programs without the burst's; three numbers per program."""
 
     def __init__(self, burst: Burst) -> None:
         self.burst = burst
         self._arrival_s, self._jct_s = array("d"), array("d")
         self._names = array("q")
-        """A number that follows from the name, to tell apart those that arrive together."""
+        """Hash of each program's name, to order programs that arrive together."""
 
     def program(self, record: ProgramRecord) -> None:
-        """Take in a finished program."""
+        """Add a finished program."""
         if record.parent is None and not self.burst.owns(record.program):
             self._arrival_s.append(record.arrival_s)
             self._jct_s.append(record.jct_s)
@@ -66,7 +66,7 @@ def recovery_of(load: LoadJcts, without: LoadJcts, kind: Kind) -> RunRecovery:
 
 
 class JointRecovery(msgspec.Struct, frozen=True):
-    """What several runs of one load and burst say of recovery."""
+    """Recovery over several runs of one load and burst."""
 
     burst_programs: int
     burst_at_s: float
@@ -76,13 +76,13 @@ class JointRecovery(msgspec.Struct, frozen=True):
     """Mean over the runs that recovered."""
     after_programs: float | None
     looked_at_programs: int
-    """Arrivals after the burst, of the run that had fewest."""
+    """Arrivals after the burst in the run that had the fewest."""
     grow_without: int
     """Runs whose backlog grows without the burst as well."""
 
 
 def joint_recovery(summaries: Sequence[Summary]) -> JointRecovery | None:
-    """Put runs of one load under one policy together; None where there is no burst."""
+    """Combine runs of one load under one policy; None if a run has no burst."""
     parts = [summary.recovery for summary in summaries]
     found = [part for part in parts if isinstance(part, RunRecovery)]
     if not found or len(found) < len(parts):

@@ -1,4 +1,4 @@
-"""A finished run in the hands of a notebook: its summary, and its tables as data frames."""
+"""A finished run in Python: its summary, and its tables as data frames."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ if TYPE_CHECKING:
 
 
 class RunResult(Shown):
-    """One run: numbers at once, tables when asked for.
+    """One run: numbers at once, tables when they are asked for.
 
     Parameters
     ----------
     summary, manifest
-        What `summary.json` and `manifest.json` hold.
+        Contents of `summary.json` and `manifest.json`.
     batches
-        Tables kept in memory, as their Arrow batches. The others are read from `directory`.
+        Tables kept in memory, as Arrow batches. The others are read from `directory`.
     decisions
-        The decision log, where it was kept in memory.
+        The decision log, if it was kept in memory.
     directory
-        Where the run was written, if it was.
+        Where the run was written; None if it was not.
     """
 
     def __init__(
@@ -74,30 +74,30 @@ class RunResult(Shown):
         )
 
     def view(self) -> View:
-        """Return what terminal, page and notebook show of the run, as rows of text."""
+        """Return the run as the rows of text that terminal, page and notebook show."""
         return run_view(self.summary, self.manifest)
 
     @cached_property
     def programs(self) -> pd.DataFrame:
-        """One row a program, in the order of their ends."""
+        """One row per program, in the order in which they finished."""
         frame: pd.DataFrame = self.table("programs").to_pandas()
         return frame
 
     @cached_property
     def turns(self) -> pd.DataFrame:
-        """One row a turn, in the order of their ends."""
+        """One row per turn, in the order in which they finished."""
         frame: pd.DataFrame = self.table("turns").to_pandas()
         return frame
 
     @cached_property
     def timeline(self) -> pd.DataFrame:
-        """One row a stretch of steps in which the batch stayed the same."""
+        """One row per stretch of steps in which the batch stayed the same."""
         frame: pd.DataFrame = self.table("timeline").to_pandas()
         return frame
 
     @cached_property
     def decisions(self) -> pd.DataFrame:
-        """One row a decision of the policy, in order.
+        """One row per decision of the policy, in order.
 
         Raises
         ------
@@ -134,7 +134,7 @@ class RunResult(Shown):
         Raises
         ------
         ConfigError
-            If the directory is taken (`force` replaces earlier results).
+            If the directory is in use (`force` replaces earlier results).
         OSError
             If it cannot be written.
         """
@@ -169,17 +169,17 @@ def write_texts(directory: Path, summary: Summary, manifest: Mapping[str, Any]) 
 
 
 def load_run(directory: str | Path) -> RunResult:
-    """Open a run directory; its tables are read when they are asked for.
+    """Open a run directory; its tables are read only when asked for.
 
     Raises
     ------
     ConfigError
-        If it is not the directory of one run.
+        If it is not the directory of a single run.
     """
     path = Path(directory)
     try:
         manifest, _ = read_manifest(path / MANIFEST, ManifestParts)
         summary = read_json(path / SUMMARY, Summary)
     except ConfigError as error:
-        raise ConfigError(f"{path} is no run directory: {error}") from None
+        raise ConfigError(f"{path} is not a run directory: {error}") from None
     return RunResult(summary, manifest, directory=path)

@@ -1,4 +1,4 @@
-"""From the totals of a finished run to its summary."""
+"""Build the summary of a finished run from its totals."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def summarise(
     router: str | None = None,
     replicas: list[ReplicaSummary] | None = None,
 ) -> Summary:
-    """Put a run in numbers; `tally` must have seen at least one program."""
+    """Summarise a run; `tally` must have seen at least one program."""
     measured = tally.select() or UNSET
     tpot_s = tally.tpot_s
     return Summary(
@@ -121,7 +121,7 @@ def summarise(
 def summarise_replicas(
     cluster: Cluster, tally: ReplicaTally | None, gpus: Sequence[str]
 ) -> list[ReplicaSummary] | None:
-    """Put each replica in numbers; None where there is but one, which the run's own numbers describe."""
+    """Summarise each replica; None if there is only one, which the run's own numbers describe."""
     if tally is None:
         return None
     parts = []
@@ -151,7 +151,7 @@ def summarise_replicas(
 
 
 def _use(tier: TierTotals, end_s: float) -> TierUse:
-    """Put a tier, or those of all replicas, in numbers, for a run that ended then."""
+    """Summarise one tier, or the same tier of all replicas together, for a run that ended at `end_s`."""
     return TierUse(
         name=tier.name,
         blocks=tier.blocks,
@@ -163,5 +163,5 @@ def _use(tier: TierTotals, end_s: float) -> TierUse:
 
 
 def _counted(kind: type[_Part], counts: PolicyCounts, prefix: str = "") -> _Part:
-    """Fill a part of the summary with the counts that it names."""
+    """Fill a part of the summary from the counts of the same names."""
     return kind(**{name: getattr(counts, f"{prefix}{name}") for name in kind.__struct_fields__})

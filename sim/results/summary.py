@@ -1,4 +1,4 @@
-"""The numbers of one run: what `summary.json` holds, in its order."""
+"""The numbers of one run: the contents of `summary.json`, in its order."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=_LARGEST)]
 AtLeastOne = Annotated[int, msgspec.Meta(ge=1, le=_LARGEST)]
 Number = Annotated[float, msgspec.Meta(ge=0, le=1e30)]
 Positive = Annotated[float, msgspec.Meta(ge=1e-9, le=1e30)]
-"""What a file may hold, so that no one who draws it leaves the range of numbers; checked when one is read."""
+"""Bounds on numbers in a file, checked when it is read, so that drawing them cannot overflow."""
 
 _PERCENTILES = (50, 90, 95, 99, 100)
 
 
 class Quantiles(msgspec.Struct, frozen=True):
-    """A sample in six numbers, in the sample's unit; percentiles interpolate linearly (NumPy's default)."""
+    """Six statistics of a sample, in its unit; percentiles interpolate linearly (NumPy's default)."""
 
     mean: Number
     p50: Number
@@ -39,7 +39,7 @@ class Quantiles(msgspec.Struct, frozen=True):
 
     @classmethod
     def of_counted(cls, values: np.ndarray, numbers: np.ndarray) -> Quantiles:
-        """Summarise a sample in which each value is there so many times."""
+        """Summarise a sample given as distinct values and how often each occurs (`numbers`)."""
         mean = float(np.dot(values, numbers) / numbers.sum())
         order = np.argsort(values)
         values, ends = values[order], numbers[order].cumsum()
@@ -50,44 +50,44 @@ class Quantiles(msgspec.Struct, frozen=True):
 
 
 class Prefill(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Tokens of prompts, summed over turns: without a preemption, computed + cached + reloaded = prompt."""
+    """Tokens of prompts, summed over turns: without preemptions, computed + cached + reloaded = prompt."""
 
     computed_tokens: Count
-    """Computed for prompts, repeats included: everything but the one token a decode step computes."""
+    """Computed for prompts, repeats included: everything but the token that each decode step computes."""
     cached_tokens: Count
     """Found in the prefix cache when a turn was first scheduled."""
     recomputed_tokens: Count
-    """Of `computed_tokens`, those whose KV had existed and was lost: evicted between turns or by a preemption, or part
-    of the last, partly filled block of a context, which is never cached."""
+    """The part of `computed_tokens` whose KV had existed and was lost: evicted between turns, freed by a preemption,
+    or in the last, partly filled block of a context, which is never cached."""
     reloaded_tokens: Count = 0
-    """Brought back from a lower memory tier; left out where there were none."""
+    """Brought back from a lower memory tier; left out if there were none."""
 
     @property
     def cached_share(self) -> float:
-        """Share of what was asked for that the prefix cache held; what a memory tier held is another."""
+        """Share of the tokens asked for that the prefix cache held, memory tiers excluded."""
         asked_tokens = self.computed_tokens + self.cached_tokens + self.reloaded_tokens
         return self.cached_tokens / asked_tokens if asked_tokens else 0.0
 
 
 class Pins(msgspec.Struct, frozen=True):
-    """Pins by how they ended. Those still held at the end of a run are in `made` alone."""
+    """Pins by how they ended. Those still held at the end of a run are only in `made`."""
 
     made: Count
     hit: Count
     """The program's next turn was admitted while it held."""
     expired: Count
     broken: Count
-    """Given up because a waiting turn did not fit."""
+    """Ended because a waiting turn did not fit."""
 
 
 class Kv(msgspec.Struct, frozen=True):
-    """KV cache of the engine; of a cluster, added up over its replicas, each at its own peak."""
+    """KV cache of the engine; for a cluster, summed over its replicas, each at its own peak."""
 
     blocks: AtLeastOne
     """As vLLM's `num_gpu_blocks`: one of them is the null block."""
     block_size: Count
     peak_used_share: Number
-    """Most blocks referenced at once (by running turns or pins), as a share of the usable ones."""
+    """Most blocks referenced at once (by running turns or pins), as a share of the usable blocks."""
     pinned_block_seconds: Number
 
 
@@ -97,7 +97,7 @@ class Throughput(msgspec.Struct, frozen=True):
     programs_per_s: Number
     output_tokens_per_s: Number
     output_tokens_per_gpu_s: Number | msgspec.UnsetType = msgspec.UNSET
-    """Output tokens per second and GPU: all GPUs of all replicas."""
+    """Output tokens per second and GPU, over all GPUs of all replicas."""
 
 
 class Interactivity(msgspec.Struct, frozen=True):
@@ -105,106 +105,106 @@ class Interactivity(msgspec.Struct, frozen=True):
 
     p50: Number
     p90: Number
-    """What nine turns of ten reach at least: 1 / the 90th percentile of TPOT."""
+    """Rate that nine turns of ten reach or exceed: 1 / the 90th percentile of TPOT."""
 
     @classmethod
     def of(cls, tpot_s: Quantiles) -> Interactivity:
-        """Turn the times per token of turns round."""
+        """Compute it from the TPOT of turns."""
         return cls(1 / tpot_s.p50, 1 / tpot_s.p90)
 
 
 class LengthGroup(msgspec.Struct, frozen=True):
-    """Programs of about one length."""
+    """Programs of similar length."""
 
     alone_up_to_s: Number
-    """The longest JCT alone among them."""
+    """Longest JCT alone in the group."""
     programs: AtLeastOne
     jct_s: Number
-    """Their mean JCT."""
+    """Mean JCT."""
     slowdown: Number
-    """Their mean slowdown."""
+    """Mean slowdown."""
 
 
 class Fairness(msgspec.Struct, frozen=True):
     """How evenly programs are slowed down."""
 
     jain: Number
-    """(Σx)² / (n·Σx²) of the slowdowns x of n programs: 1 if all are slowed down alike, 1/n if one alone is (Jain, Chiu
-    and Hawe 1984, DEC-TR-301)."""
+    """(Σx)² / (n·Σx²) of the slowdowns x of n programs: 1 if all are equal, 1/n if only one program is slowed down
+    (Jain, Chiu and Hawe 1984, DEC-TR-301)."""
     by_length: list[LengthGroup]
-    """Quarters of the programs by their JCT alone, the shortest first."""
+    """Quarters of the programs by their JCT alone, shortest first."""
 
 
 class KeptObjective(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What became of one objective."""
+    """How one objective was kept."""
 
     objective: str
-    """As it was asked for: `p95_jct`; `ttft` is of every turn."""
+    """Name as asked for: `p95_jct`; without a statistic, as in `ttft`, it is about every turn."""
     most: Number
-    """Its bound; seconds, but of a slowdown."""
+    """Its bound: seconds, or a ratio for the slowdown."""
     kept: bool
     share: Number
-    """Of programs or turns, those that are within the bound."""
+    """Share of programs or turns within the bound."""
     value: Number | None = None
-    """What its statistic came to, of every one the largest; left out where there is nothing to measure."""
+    """Measured statistic, the largest value for an objective about every one; left out if nothing was measured."""
 
 
 class KeptSlo(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What became of all objectives."""
+    """How all objectives were kept."""
 
     kept: bool
-    """Whether all are."""
+    """Whether all were kept."""
     objectives: list[KeptObjective]
     program_share: Number | msgspec.UnsetType = msgspec.UNSET
-    """Programs that are within the bounds of all objectives about programs; left out where there are none of these."""
+    """Share of programs within the bounds of all objectives about programs; left out if there are none of these."""
     good_programs_per_s: Number | msgspec.UnsetType = msgspec.UNSET
-    """Goodput: as many of them per second."""
+    """Goodput: these programs per second."""
     turn_share: Number | msgspec.UnsetType = msgspec.UNSET
-    """Turns, likewise."""
+    """Share of turns within the bounds of all objectives about turns."""
     good_turns_per_s: Number | msgspec.UnsetType = msgspec.UNSET
-    """Goodput as `vllm bench serve --goodput` has it."""
+    """Goodput as defined by `vllm bench serve --goodput`."""
 
 
 class Cost(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the engines took over the whole run, from time 0 to the last token, whether busy or not."""
+    """Cost of the engines over the whole run, from time 0 to the last token, whether busy or not."""
 
     gpus: AtLeastOne
     gpu_hours_per_program: Number
     usd_per_program: Number | None = None
-    """None, as what follows, where a GPU has no price."""
+    """None, like `usd_per_gpu_hour`, if a GPU has no price."""
     usd_per_gpu_hour: Number | None = None
     """Mean over the GPUs."""
     prices: str = ""
-    """Whose prices, and when they were read."""
+    """Sellers of the prices, and when they were read."""
 
 
 class TimeSplit(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where a program's time goes. In JSON the last four are left out where there was none of it."""
+    """Where a program's time goes. In JSON the last four are left out if they are 0."""
 
     queue: Number
-    """Turns that arrived and were not scheduled yet, reloads aside."""
+    """Turns have arrived but are not scheduled yet, without reloads."""
     prefill: Number
-    """From first scheduling to first token, preemptions aside."""
+    """From first scheduling to first token, without preemptions."""
     decode: Number
-    """From first to last token, likewise."""
+    """From first to last token, without preemptions."""
     tool: Number
-    """The program's tools run, tries that failed included."""
+    """The program's tools run, including tries that fail."""
     tool_wait: Number = 0.0
-    """They wait for a worker."""
+    """Tool calls wait for a worker."""
     join: Number = 0.0
-    """They have returned, and sub-agents have not ended."""
+    """Tools have returned, but sub-agents have not ended."""
     reload: Number = 0.0
     """Turns wait for their blocks to come back from a lower memory tier."""
     preempted: Number = 0.0
-    """From each preemption of a turn to its next token: waiting and computing again."""
+    """From each preemption of a turn to its next token: waiting and recomputing."""
 
 
 RARE_PARTS: Final = TimeSplit.__struct_fields__[-len(TimeSplit.__struct_defaults__) :]
-"""Those of which there may be none."""
+"""The parts that may be 0 in a whole run."""
 
 
 class ToolCalls(msgspec.Struct, frozen=True):
-    """What became of tool calls, where they can wait, time out or fail."""
+    """Outcomes of tool calls, if they can wait, time out or fail."""
 
     calls: Count
     tries: Count
@@ -214,11 +214,11 @@ class ToolCalls(msgspec.Struct, frozen=True):
     failures: Count
     """Tries that failed at their end."""
     given_up: Count
-    """Calls whose last try timed out or failed: the program went on without."""
+    """Calls whose last try timed out or failed: the program continued without a result."""
     waits: Count
     """Tries that found every worker busy."""
     wait_s: Number
-    """Seconds these waited, summed; calls made at once may wait side by side."""
+    """Seconds that these waited, summed; calls made at once may wait in parallel."""
 
 
 class TierUse(msgspec.Struct, frozen=True):
@@ -229,98 +229,97 @@ class TierUse(msgspec.Struct, frozen=True):
     blocks: Count
     """KV blocks it holds."""
     peak_used_share: Number
-    """Most of its blocks in use at once, as a share of them."""
+    """Most of its blocks in use at once, as a share of all its blocks."""
     written_bytes: Count
     """Copied down into it."""
     read_bytes: Count
     """Brought up from it."""
     link_busy_share: Number
-    """Share of the run in which the link to it moved something."""
+    """Share of the run in which its link was transferring."""
 
 
 class PolicyActivity(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the policy did besides pinning."""
 
     evictions: Count
-    """Contexts forgotten at the end of a turn."""
+    """Contexts evicted at the end of a turn."""
     reorders: Count
     """Turns admitted before one that was queued earlier."""
     holds: Count
     """Turns that an admission gate held back at least once."""
     offloads: Count = 0
-    """Contexts sent to host memory; left out where there were none, as what follows."""
+    """Contexts sent to host memory; like `recalls`, left out if there were none."""
     recalls: Count = 0
-    """Contexts brought back from there ahead of their programs' next turns."""
+    """Contexts brought back from host memory ahead of their programs' next turns."""
 
 
 class Measured(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The part of a run that the statistics of times are about, where it is not all of it."""
+    """The part of a run that its time statistics cover, if not the whole run."""
 
     programs: AtLeastOne
     turns: AtLeastOne
     from_s: Number
-    """Arrival of the first of them ..."""
+    """Arrival of the first program that counts."""
     to_s: Number
-    """... and of the last."""
+    """Arrival of the last program that counts."""
     left_out: str = ""
-    """What the names of programs have in them that do not count though they arrived then; left out where all do."""
+    """Mark in the names of programs that arrived in between but do not count; left out if all count."""
 
 
 class UnfitPrograms(msgspec.Struct, frozen=True):
-    """What became of programs with a context too long for the engine, where these are left out or cut."""
+    """Programs with a context too long for the engine, if these are left out or cut."""
 
     dropped: Count
-    """Left out."""
+    """Programs left out."""
     truncated: Count
-    """Cut, or a sub-agent of them was left out or cut."""
+    """Programs that were cut, or of which a sub-agent was left out or cut."""
     children: Count
     """Sub-agents left out or cut while their programs stay."""
     named: list[str]
-    """The first of the programs."""
+    """Names of the first of these programs."""
 
 
 class RunVerdict(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """Whether the load could last, as far as this run can tell; see `continuum_sim.steady.verdict`."""
+    """Whether the load can be sustained, as far as this run can tell; see `continuum_sim.steady.verdict`."""
 
     kind: Kind
-    """`steady`, `grows`, `too_short`, or `none` where the question makes no sense."""
+    """`steady`, `grows`, `too_short`, or `none` if the question makes no sense."""
     reason: str | None = None
-    """Of `too_short` and `none`."""
+    """Reason of `too_short` or `none`."""
     needed_programs: Count | None = None
-    """About as many would tell; of `too_short`."""
+    """Programs that would be enough to tell, roughly; only for `too_short`."""
     hazard: Number | None = None
-    """Of `steady`: the chance of collapse that a program brings is below this, with 95 % confidence."""
+    """Only for `steady`: upper bound, at 95 % confidence, on the chance of collapse per program."""
     growth_per_s: Slope | None = None
-    """Of the backlog, in programs' worth of work. As what follows, of all but `none`: what the verdict goes by, and
-    that on several runs."""
+    """Growth of the backlog, in programs' worth of work. This and the fields below are absent for `none`; the verdicts
+    on this run and on several runs are computed from them."""
     window_s: Positive | None = None
-    """Last arrival; after a burst the time from `from_s` to it."""
+    """Last arrival; after a burst, the time from `from_s` to it."""
     from_s: Number | None = None
-    """Where the backlog was at its lowest in the first half after a burst; as what follows, only where there was one.
-    """
+    """When the backlog was lowest in the first half after a burst. Like `programs` and `jct_s`, only with a burst."""
     programs: AtLeastOne | None = None
-    """Arrivals from then on."""
+    """Arrivals from `from_s` on."""
     jct_s: Number | None = None
-    """Their mean JCT."""
+    """Mean JCT of these."""
     z: Finite | None = None
     v: Positive | None = None
 
 
 class RunRecovery(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """What became of a burst: the other programs beside the same ones of the same load without it."""
+    """Recovery from a burst: the other programs compared with the same programs in a run without the burst."""
 
     burst_programs: Count
     burst_at_s: Number
     recovered: bool
-    """Whether JCT came back to within 10 % of that without the burst and stayed there, in windows of 50 arrivals."""
+    """Whether JCT returned to within 10 % of that without the burst and stayed there, in windows of 50 arrivals."""
     after_s: Number | None = None
-    """From the burst to the first arrival from which on it was."""
+    """Time from the burst to the first arrival from which this holds."""
     after_programs: Count | None = None
     """Arrivals until then."""
     looked_at_programs: Count
     """Arrivals after the burst."""
     last_ratio: Number | None = None
-    """Mean JCT of the last window, over that without the burst."""
+    """Mean JCT of the last window, divided by that without the burst."""
     without: Kind
     """The verdict on the load without the burst."""
 
@@ -332,14 +331,14 @@ class ReplicaSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     gpu: str
     turns: Count
     moved_in: Count
-    """Of them, those whose program's latest turn had run on another replica: their context was not here."""
+    """The part of `turns` whose program's previous turn ran on another replica, so that the context was not here."""
     busy_s: Number
     """Seconds the engine was computing."""
     prompt_tokens: Count
     cached_tokens: Count
-    """Of them, found in this replica's prefix cache when a turn was first scheduled."""
+    """The part of `prompt_tokens` found in this replica's prefix cache when a turn was first scheduled."""
     recomputed_tokens: Count
-    """Prefill tokens whose KV had been computed before, on whichever replica, and was not here (any more)."""
+    """Prefill tokens whose KV had been computed before, on any replica, and was not, or no longer, here."""
     preemptions: Count
     blocks: Count
     peak_used_share: Number
@@ -347,71 +346,71 @@ class ReplicaSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     pins_moved: Count
     """Pins that ended because the program's next turn was sent to another replica."""
     reloaded_tokens: Count = 0
-    """Brought back from a lower memory tier; left out where there were none."""
+    """Brought back from a lower memory tier; left out if there were none."""
     tiers: list[TierUse] = []
-    """Memory tiers of this replica; left out where it has none."""
+    """Memory tiers of this replica; left out if it has none."""
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One run in numbers. Times in seconds of simulated time, but for `wall_s`."""
+    """The numbers of one run. Times are in seconds of simulated time, except `wall_s`."""
 
     policy: str
     trace: str
     arrivals: str
     seed: Count
     population: Literal["drawn"] | msgspec.UnsetType = msgspec.UNSET
-    """Of a run that drew its own programs from the trace; all others take the trace's."""
+    """Set if the run drew its own programs from the trace; all other runs take the trace's programs."""
     verdict: RunVerdict | msgspec.UnsetType = msgspec.UNSET
-    """Of every run that has been asked since there are verdicts."""
+    """Left out only by earlier versions, which had no verdicts."""
     recovery: RunRecovery | msgspec.UnsetType = msgspec.UNSET
-    """Of a run with a burst."""
+    """Only for a run with a burst."""
     served_per_s: Served | msgspec.UnsetType = msgspec.UNSET
-    """Of a closed load: programs' worth of work per second while all its places were taken, a point of the service
-    curve; left out where too few programs end in that time."""
+    """Only for a closed load: programs' worth of work per second while all its workers were busy, a point of the
+    service curve; left out if too few programs end in that time."""
     programs: AtLeastOne
-    """Sub-agents are not counted, nor in anything said of programs."""
+    """Number of programs; as everywhere, sub-agents do not count as programs."""
     unfit: UnfitPrograms | msgspec.UnsetType = msgspec.UNSET
-    """Of a run that leaves out or cuts what is too long; `programs` and all else are about what is left."""
+    """Only if programs that are too long are left out or cut; `programs` and all else are about the rest."""
     measured: Measured | msgspec.UnsetType = msgspec.UNSET
-    """Where a warm-up or a cool-down is left out of the statistics from `jct_s` to `time_share`; all else is about the
-    whole run."""
+    """Set if a warm-up or a cool-down is left out of the statistics from `jct_s` to `time_share`; everything else is
+    about the whole run."""
     children: Count | msgspec.UnsetType = msgspec.UNSET
-    """Sub-agents, where there are any."""
+    """Number of sub-agents, if there are any."""
     turns: AtLeastOne
-    """Those of sub-agents included."""
+    """Number of turns, including those of sub-agents."""
     steps: Count
-    """Scheduler steps: forward passes, and a few that only end a pin or preempt."""
+    """Scheduler steps: forward passes, and a few steps that only end a pin or preempt."""
     sim_s: Number
     """End of the last step."""
     busy_s: Number
     """Seconds the engine was computing."""
     wall_s: Number
-    """Real seconds the simulation took; the one number that differs between two equal runs."""
+    """Wall-clock seconds that the simulation took; the only number that differs between two equal runs."""
     jct_s: Quantiles
-    """Job completion time, over programs; it includes the wait for their sub-agents."""
+    """Job completion time, over programs; includes the wait for sub-agents."""
     queue_wait_s: Quantiles
     """Arrival to first scheduling, over turns."""
     ttft_s: Quantiles
     """Arrival to first token, over turns."""
     tpot_s: Quantiles | msgspec.UnsetType = msgspec.UNSET
-    """Time per output token after the first, over turns of more than one. As what follows up to `slo`, left out where
-    there is nothing to measure, and by versions that did not measure it."""
+    """Time per output token after the first, over turns of more than one token. Like the fields below up to `slo`, left
+    out if there is nothing to measure, and by versions that did not measure it."""
     itl_s: Quantiles | msgspec.UnsetType = msgspec.UNSET
-    """Gaps between consecutive output tokens, over all of all turns."""
+    """Gaps between consecutive output tokens, over all gaps of all turns."""
     e2el_s: Quantiles | msgspec.UnsetType = msgspec.UNSET
     """Arrival to last token, over turns."""
     interactivity_tokens_per_s: Interactivity | msgspec.UnsetType = msgspec.UNSET
     slowdown: Quantiles | msgspec.UnsetType = msgspec.UNSET
-    """JCT over the JCT of the same program alone, over programs."""
+    """JCT divided by the JCT of the same program alone, over programs."""
     fairness: Fairness | msgspec.UnsetType = msgspec.UNSET
     slo: KeptSlo | msgspec.UnsetType = msgspec.UNSET
-    """Where there are objectives."""
+    """Only if there are objectives."""
     time_s: TimeSplit
-    """Mean seconds a program; they add up to the mean JCT."""
+    """Mean seconds per program; the parts add up to the mean JCT."""
     time_share: TimeSplit
-    """The same as shares of it."""
+    """The same as shares of the mean JCT."""
     tools: ToolCalls | msgspec.UnsetType = msgspec.UNSET
-    """Where tools have bounds, timeouts or failures."""
+    """Only if tools have bounds, timeouts or failures."""
     prefill: Prefill
     preemptions: Count
     pins: Pins
@@ -420,22 +419,22 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cost: Cost | msgspec.UnsetType = msgspec.UNSET
     policy_activity: PolicyActivity
     router: str | msgspec.UnsetType = msgspec.UNSET
-    """Rule by which turns found their replicas; in a cluster only, as what follows."""
+    """Routing rule; like `moved_turns` and `replicas`, only for a cluster."""
     moved_turns: Count | msgspec.UnsetType = msgspec.UNSET
-    """Turns that ran on another replica than their program's turn before."""
+    """Turns that ran on a different replica from their program's previous turn."""
     replicas: list[ReplicaSummary] | msgspec.UnsetType = msgspec.UNSET
     tiers: list[TierUse] = []
-    """Memory tiers below the KV cache, nearest first; left out where there are none."""
+    """Memory tiers below the KV cache, nearest first; left out if there are none."""
     notes: list[str]
     """What a reader should know before trusting a comparison."""
 
     def to_json(self) -> str:
-        """Return it as indented JSON, keys always in the same order."""
+        """Return the summary as indented JSON, keys always in the same order."""
         return to_json(self)
 
     def __reduce__(self) -> tuple[Callable[[bytes], Summary], tuple[bytes]]:
-        # As JSON, so that what is left out comes back as the very default: msgspec leaves out that object alone, and a
-        # summary from another process would be written with zeros that one from here does not have.
+        # Pickled as JSON, so that fields left out come back as the default objects themselves: msgspec omits only
+        # those, and would otherwise write zeros for a summary from another process that one made here does not have.
         return _from_json, (msgspec.json.encode(self),)
 
 

@@ -1,4 +1,4 @@
-"""The three tables of a run, column by column, and the buffers that turn records into batches of them."""
+"""The columns of a run's three tables, and functions that turn records into batches of them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BATCH_ROWS: Final = 50_000
-"""Records held as Python objects before they become columns. Also the row groups of the files, so a constant:
-the same run must give the same bytes."""
+"""Records held as Python objects before they become columns. It sets the row groups of the files too, so it must stay
+constant: the same run must give the same bytes."""
 
 COLUMNS: Final[dict[str, dict[str, str]]] = {
     "programs": {
@@ -64,15 +64,15 @@ COLUMNS: Final[dict[str, dict[str, str]]] = {
         "replica": "int32",
     },
 }
-"""Table -> column -> Arrow type. The columns are the fields of the records, in their order."""
+"""Table -> column -> Arrow type. The columns are the fields of the records, in the same order."""
 
 CLUSTER_COLUMNS: Final = frozenset({"replica"})
-"""Columns that only runs of several replicas keep."""
+"""Columns that only runs with several replicas have."""
 
 Columns = Mapping[str, Sequence[Any]]
 """Records of a table, column by column."""
 Sink = Callable[["pa.RecordBatch"], Any]
-"""Takes a batch of a table: a list's `append`, a file's `write_batch`."""
+"""Receives batches of a table: a list's `append`, a file's `write_batch`."""
 
 
 def schema(table: str, *, cluster: bool = False) -> pa.Schema:
@@ -90,12 +90,12 @@ def columns_of(table: str, records: Sequence[tuple[Any, ...]]) -> Columns:
 
 
 def record_batch(table: str, records: Sequence[tuple[Any, ...]], *, cluster: bool = False) -> pa.RecordBatch:
-    """Turn records into a batch of Arrow's."""
+    """Turn records into an Arrow record batch."""
     return column_batch(table, columns_of(table, records), cluster=cluster)
 
 
 def column_batch(table: str, columns: Columns, *, cluster: bool = False) -> pa.RecordBatch:
-    """Turn columns into a batch of Arrow's."""
+    """Turn columns into an Arrow record batch."""
     import pyarrow as pa
 
     layout = schema(table, cluster=cluster)

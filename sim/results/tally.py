@@ -1,4 +1,4 @@
-"""The sums and samples a summary is made of, kept while the records themselves go elsewhere."""
+"""Running sums and samples for the summary, so that the records themselves need not be kept."""
 
 from __future__ import annotations
 
@@ -34,50 +34,50 @@ _GOOD: Final = (
     (PROGRAM_SAMPLES, "program_share", "good_programs_per_s"),
     (TURN_SAMPLES, "turn_share", "good_turns_per_s"),
 )
-"""What objectives are about, and entries of `KeptSlo`."""
+"""Samples that objectives are about, and the entries of `KeptSlo` for their share and rate."""
 
 
 class Tally:
-    """Running totals over programs and turns; eight bytes a sample, eight samples, and gaps between tokens.
+    """Running totals over programs and turns; eight samples at eight bytes a value, and gaps between tokens.
 
     Parameters
     ----------
     length
         Which programs count.
     burst
-        Which ones are a burst's.
+        Which programs belong to a burst.
     """
 
     def __init__(self, length: RunLength | None = None, burst: Burst | None = None) -> None:
         self._length = length or RunLength()
         self.burst = None if burst is None else burst.spec
         self._left_out = burst.mark if burst is not None and not burst.spec.counts else ""
-        """What the names of programs have in them that do not count whenever they arrive; empty for none."""
+        """Mark in the names of programs that never count, whenever they arrive; empty if there are none."""
         self._jct_s = array("d")
         self._queue_wait_s = array("d")
         self._ttft_s = array("d")
         self._e2el_s = array("d")
         self._tpot_s = array("d")
-        """Not a number of a turn of a single token."""
+        """NaN for a turn of a single token."""
         self.gaps = TokenGaps(ends=self._length.cuts)
-        """To be filled by the simulation."""
+        """Filled by the simulation."""
         self._window_s = (-np.inf, np.inf)
-        """From the first arrival that counts to the last."""
+        """First and last arrival that count."""
         self._arrival_s = array("d")
-        """Of programs, as `_jct_s`."""
+        """Arrival of each program in `_jct_s`."""
         self._alone_s = array("d")
-        """Likewise; not a number where nobody knows it."""
+        """JCT alone of each program in `_jct_s`; NaN if unknown."""
         self._keep = self._length.cuts
-        """Whether to keep what `select` needs, some more bytes a sample."""
+        """Whether to keep what `select` needs, at a few more bytes per sample."""
         self._eligible = array("b")
         self._turn_eligible = array("b")
-        """Whether each program and turn is none of those."""
+        """Whether each program and turn lacks the mark of those that never count."""
         self._turn_arrival_s = array("d")
         self._kept_split_s = array("d")
         """The parts of each program's JCT, one program after the other."""
         self._programs: np.ndarray | slice = slice(None)
         self._turns: np.ndarray | slice = slice(None)
-        """Those that count."""
+        """The programs and turns that count."""
         self.backlog = Backlog()
         self.children = 0
         """Finished sub-agents."""
@@ -85,7 +85,7 @@ class Tally:
         self.output_tokens = 0
         self.preemptions = 0
         self.fresh_tokens = 0
-        """Tokens computed for the first time, by programs that have finished."""
+        """Tokens computed for the first time, summed over programs that have finished."""
         self._computed_tokens = 0
         self._cached_tokens = 0
         self._recomputed_tokens = 0
@@ -93,7 +93,7 @@ class Tally:
         self._split_s = np.zeros(len(TimeSplit.__struct_fields__))
 
     def add_turns(self, columns: Columns) -> None:
-        """Take in finished turns."""
+        """Add finished turns."""
         turns = len(columns["turn"])
         arrival_s = np.array(columns["arrival_s"])
         self._queue_wait_s.frombytes((np.array(columns["scheduled_s"]) - arrival_s).tobytes())
@@ -108,21 +108,21 @@ class Tally:
             self._turn_eligible.extend(self._may_count(columns))
         fresh_tokens = np.subtract(columns["computed_tokens"], columns["recomputed_tokens"])
         self.backlog.done(finish_s, fresh_tokens)
-        # Python's own integers throughout: a sum over a long run must not wrap.
+        # Python integers throughout: a sum over a long run must not overflow.
         output_tokens = sum(columns["output_tokens"])
         self.turns += turns
         self.output_tokens += output_tokens
         self.preemptions += sum(columns["preemptions"])
-        # The KV of every output token but the last is computed once by decoding; all else is prefill.
+        # Decoding computes the KV of every output token but the last once; everything else is prefill.
         self._computed_tokens += sum(columns["computed_tokens"]) - (output_tokens - turns)
         self._cached_tokens += sum(columns["cached_tokens"])
         self._recomputed_tokens += sum(columns["recomputed_tokens"])
         self._reloaded_tokens += sum(columns["reloaded_tokens"])
 
     def add_programs(self, columns: Columns, fresh_tokens: Sequence[int]) -> None:
-        """Take in finished programs; sub-agents are only counted, their time is part of their parents'.
+        """Add finished programs; sub-agents are only counted, since their time is part of their parents'.
 
-        `fresh_tokens` are those of each program that is no sub-agent, its own sub-agents' among them.
+        `fresh_tokens` has one entry per program that is not a sub-agent, with its sub-agents' tokens included.
         """
         names = ("program", "jct_s", "arrival_s", "alone_s", *(f"{part}_s" for part in TimeSplit.__struct_fields__))
         children = sum(parent is not None for parent in columns["parent"])
@@ -133,7 +133,7 @@ class Tally:
         if columns["jct_s"]:
             self._jct_s.extend(columns["jct_s"])
             self._arrival_s.extend(columns["arrival_s"])
-            self._alone_s.frombytes(np.array(columns["alone_s"], dtype=float).tobytes())  # None is not a number
+            self._alone_s.frombytes(np.array(columns["alone_s"], dtype=float).tobytes())  # None becomes NaN
             self.backlog.arrived(columns["arrival_s"], fresh_tokens)
             self.fresh_tokens += sum(fresh_tokens)
             split_s = np.array([columns[name] for name in names[4:]])
@@ -143,11 +143,10 @@ class Tally:
                 self._eligible.extend(self._may_count(columns))
 
     def select(self) -> Measured | None:
-        """Have only the programs count from now on that shall: between a warm-up and a cool-down by arrival, and not
-        there from the start. None if all do.
+        """Restrict all statistics to the programs that count; return them, or None if all do.
 
-        Of turns those count that arrive from the first of these programs to the last, of gaps between tokens those
-        that end then.
+        Programs count that arrive between warm-up and cool-down and do not belong to a loaded start. Turns count that
+        arrive between the first and the last of these programs, gaps between tokens if they end in that time.
         """
         if not self._keep:
             return None
@@ -170,12 +169,12 @@ class Tally:
 
     @property
     def programs(self) -> int:
-        """Finished programs, sub-agents aside."""
+        """Finished programs, without sub-agents."""
         return len(self._jct_s)
 
     @property
     def last_arrival_s(self) -> float:
-        """Latest arrival of a program."""
+        """Latest arrival of a finished program."""
         return max(self._arrival_s, default=0.0)
 
     @property
@@ -184,18 +183,18 @@ class Tally:
         return float((np.frombuffer(self._arrival_s) + np.frombuffer(self._jct_s)).max())
 
     def served_per_s(self, workers: int) -> Served | None:
-        """Return the rate of work of a closed load of so many workers; see `served`."""
+        """Return the rate of work of a closed load with `workers` workers; see `served`."""
         finish_s = np.frombuffer(self._arrival_s) + np.frombuffer(self._jct_s)
         return served(finish_s, workers, self.backlog.done_by, self.fresh_tokens / self.programs)
 
     def arrivals_from(self, start_s: float) -> tuple[int, float]:
-        """Return how many programs arrived from a time on, and their mean JCT in seconds."""
+        """Return how many programs arrived at `start_s` or later, and their mean JCT in seconds."""
         arrived = np.frombuffer(self._arrival_s) >= start_s
         return int(arrived.sum()), float(np.frombuffer(self._jct_s)[arrived].mean())
 
     @property
     def jct_s(self) -> Quantiles:
-        """Job completion times of programs that count."""
+        """JCTs of programs that count."""
         return Quantiles.of(np.frombuffer(self._jct_s)[self._programs])
 
     @property
@@ -232,12 +231,12 @@ class Tally:
 
     @property
     def slowdown(self) -> Quantiles | UnsetType:
-        """JCT over that alone, of programs that count."""
+        """JCT divided by the JCT alone, of programs that count."""
         return _quantiles(_known(self._sample("slowdown")))
 
     @property
     def fairness(self) -> Fairness | UnsetType:
-        """How evenly programs that count are slowed down."""
+        """How evenly the programs that count are slowed down."""
         known = ~np.isnan(self._sample("slowdown"))
         if not known.any():
             return UNSET
@@ -252,7 +251,7 @@ class Tally:
         return Fairness(float(slowdown.sum() ** 2 / (len(slowdown) * (slowdown**2).sum())), groups)
 
     def kept(self, slo: Slo, end_s: float) -> KeptSlo | UnsetType:
-        """Say what became of objectives in a run that ended then."""
+        """Return how well a run that ended at `end_s` kept its objectives; UNSET if there are none."""
         if not slo:
             return UNSET
         objectives, within = [], []
@@ -272,7 +271,7 @@ class Tally:
         return KeptSlo(kept=all(item.kept for item in objectives), objectives=objectives, **found)
 
     def _sample(self, name: str) -> np.ndarray:
-        """One value a program or turn that counts; not a number where it has none."""
+        """Return one value per program or turn that counts; NaN where it has none."""
         values: np.ndarray
         if name == "slowdown":
             values = np.frombuffer(self._jct_s) / np.frombuffer(self._alone_s)
@@ -283,24 +282,24 @@ class Tally:
 
     @property
     def prefill(self) -> Prefill:
-        """Prompt tokens by what became of them."""
+        """Prompt tokens by how they were obtained."""
         return Prefill(self._computed_tokens, self._cached_tokens, self._recomputed_tokens, self._reloaded_tokens)
 
     @property
     def time_s(self) -> TimeSplit:
-        """Mean seconds a program, of those that count."""
+        """Mean seconds per program that counts."""
         counted = self.programs if isinstance(self._programs, slice) else int(self._programs.sum())
         return _split((self._split_s / counted).tolist())
 
     @property
     def time_share(self) -> TimeSplit:
-        """Shares of their mean JCT."""
+        """The same as shares of the mean JCT."""
         total_s = self._split_s.sum()
         return _split((self._split_s / total_s if total_s else self._split_s).tolist())
 
 
 class ReplicaTally:
-    """Turns and tokens by replica."""
+    """Turns and tokens per replica."""
 
     def __init__(self, replicas: int) -> None:
         self.turns, self.prompt_tokens, self.cached_tokens, self.recomputed_tokens, self.reloaded_tokens = np.zeros(
@@ -308,7 +307,7 @@ class ReplicaTally:
         )
 
     def add_turns(self, columns: Columns) -> None:
-        """Take in finished turns."""
+        """Add finished turns."""
         replica = np.array(columns["replica"])
         np.add.at(self.turns, replica, 1)
         for name in ("prompt_tokens", "cached_tokens", "recomputed_tokens", "reloaded_tokens"):
@@ -325,6 +324,6 @@ def _quantiles(sample: np.ndarray) -> Quantiles | UnsetType:
 
 
 def _split(parts: list[float]) -> TimeSplit:
-    """Name the parts; those that msgspec shall leave out must be their very defaults."""
+    """Return the parts by name; msgspec leaves out a rare part only if it is the default object itself."""
     named = zip(TimeSplit.__struct_fields__, parts, strict=True)
     return TimeSplit(**{name: part for name, part in named if part or name not in RARE_PARTS})

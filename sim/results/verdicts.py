@@ -1,4 +1,4 @@
-"""The verdict on a run, as its summary has it; and on several runs of one load."""
+"""The verdict on a run, as stored in its summary, and on several runs of one load."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _AT_ONCE = "all programs arrive at once, so that the backlog can only fall"
 
 
 def verdict_of(tally: Tally, arrivals: OpenArrivals | Closed) -> RunVerdict:
-    """Give the verdict on a run that is over."""
+    """Return the verdict on a finished run."""
     window_s = tally.last_arrival_s
     if isinstance(arrivals, Closed):
         return RunVerdict(kind="none", reason=_CLOSED)
@@ -47,7 +47,7 @@ def verdict_of(tally: Tally, arrivals: OpenArrivals | Closed) -> RunVerdict:
 
 
 def joint_verdict(summaries: Sequence[Summary]) -> Verdict | None:
-    """Give the verdict on runs of one load under one policy; None where one of them is older than verdicts."""
+    """Return the verdict on runs of one load under one policy; None if a run's version had no verdicts."""
     observed = []
     for summary in summaries:
         said = summary.verdict

@@ -1,4 +1,4 @@
-"""How long a program takes with an engine for itself: what its slowdown is measured by."""
+"""The JCT of a program that has the engine to itself: the baseline of its slowdown."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from continuum_sim.world.records import ProgramRecord
 from continuum_sim.world.simulation import Simulation
 
 _MOST_KEPT: Final = 10_000
-"""Programs of an engine, the same under another name counted once."""
+"""Programs whose JCT is cached per engine; programs that differ only in their name share an entry."""
 
 Family: TypeAlias = tuple[tuple[Turn, ...], SharedPrefix | None, tuple[Any, ...]]
-"""Turns, prefix, and of every sub-agent the turn it starts after, the one that waits for it and its own family."""
+"""Turns, prefix and, for every sub-agent, the turn it starts after, the turn that waits for it and its own family."""
 
 
 def alone_on(run: ResolvedRun) -> Callable[[Program], float | None]:
-    """Return what tells the JCT, in seconds, of a program alone on the engine of a run: an empty one, under stock
-    vLLM's rules, with tools that take what the trace says and wait for no worker.
+    """Return a function from a program to its JCT in seconds alone on the run's engine: an empty engine under stock
+    vLLM's rules, with tools that take the time in the trace and wait for no worker.
 
-    Sub-agents run beside their program, as they do. In a cluster it is alone on that replica on which it is done
-    first; None where no replica holds its whole family.
+    Sub-agents run beside their program as usual. In a cluster the function takes the replica on which the program
+    finishes first, and returns None if no replica can hold its whole family.
     """
     kinds = dict.fromkeys((replica.engine, _Same(replica.step_time)) for replica in run.replicas)
     engines = [(engine, _alone_on_engine(engine, step_time)) for engine, step_time in kinds]
@@ -47,7 +47,7 @@ def alone_on(run: ResolvedRun) -> Callable[[Program], float | None]:
 
 
 class _Same:
-    """A model of step times; those that describe themselves alike are one."""
+    """A step-time model as a cache key: models of ours that describe themselves identically are equal."""
 
     def __init__(self, step_time: StepTime) -> None:
         self.step_time = step_time
@@ -63,7 +63,7 @@ class _Same:
 
 @lru_cache(maxsize=16)
 def _alone_on_engine(engine: EngineConfig, same: _Same) -> Callable[[Family], float]:
-    """Return what tells the JCT of a family alone on an engine, each worked out once."""
+    """Return a cached function from a family to its JCT in seconds alone on an engine."""
 
     @lru_cache(maxsize=_MOST_KEPT)
     def jct_s(family: Family) -> float:
@@ -76,16 +76,17 @@ def _alone_on_engine(engine: EngineConfig, same: _Same) -> Callable[[Family], fl
 
 
 def lone_jct_s(turns: tuple[Turn, ...], engine: EngineConfig, step_time: StepTime) -> float:
-    """Return what the simulator takes for a program without sub-agents that is alone: to the last bit, and without
-    its events, as a lone turn is computed in chunks of the token budget, then decodes, and nothing is evicted.
+    """Return the JCT in seconds of a lone program without sub-agents, equal to the simulator's to the last bit.
+
+    No events are needed: a lone turn is prefilled in chunks of the token budget, then decodes, and nothing is evicted.
     """
     now_s, computed_tokens = 0.0, 0
     size, budget = engine.block_size, engine.max_num_batched_tokens
     for number, turn in enumerate(turns):
-        # Full blocks of what the program kept and had computed; the last token of a prompt is always computed.
+        # Hits are full blocks of kept tokens already computed; the last token of a prompt is always computed.
         tokens = turn.input_tokens
         start = min(turn.kept_tokens if number else 0, computed_tokens, tokens - 1) // size * size
-        steps = 1  # the step that lets it in is one by itself, as is the one that ends the prompt
+        steps = 1  # the step that admits the turn is timed separately, and so is the one that completes the prefill
         while start < tokens:
             chunk = min(tokens - start, budget)
             now_s += step_time.run_s(prefill_of(chunk, start), steps)
@@ -100,7 +101,7 @@ def lone_jct_s(turns: tuple[Turn, ...], engine: EngineConfig, step_time: StepTim
 
 
 def _simulated_jct_s(program: Program, engine: EngineConfig, step_time: StepTime) -> float:
-    """Run a family through the simulator, by itself."""
+    """Return the JCT in seconds of a family that runs alone in the simulator."""
     from continuum_sim.setup.notation import parse_policy
 
     kept = _Roots()
@@ -110,25 +111,25 @@ def _simulated_jct_s(program: Program, engine: EngineConfig, step_time: StepTime
 
 
 class _Roots:
-    """A recorder that keeps the JCT of the one program that is no sub-agent."""
+    """A recorder that keeps the JCT of the one program that is not a sub-agent."""
 
     jct_s = 0.0
 
     def turn(self, record: Any) -> None:
-        """Keep nothing."""
+        """Ignore the record."""
 
     def timeline(self, record: Any) -> None:
-        """Keep nothing."""
+        """Ignore the record."""
 
     def program(self, record: ProgramRecord) -> None:
-        """Keep the JCT."""
+        """Keep the JCT of the root program."""
         if record.parent is None:
             self.jct_s = record.jct_s
 
 
 def _family(program: Program) -> Family:
     if not program.children:
-        return program.turns, None, ()  # alone, it shares its prefix with nobody
+        return program.turns, None, ()  # a lone program shares its prefix with no other
     return _member(program)
 
 

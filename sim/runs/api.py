@@ -1,4 +1,4 @@
-"""The library's front door: run a trace under one policy."""
+"""The library's main entry point: run a trace under one policy."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run(
     policy
         A preset with its parameters (`ttl-static:ttl=2`), planes (`order=…,retention=…`), or a policy.
     out
-        Directory to write the run to as it goes, in bounded memory; None keeps its tables in memory.
+        Directory to write the run to while it runs, in bounded memory; None keeps its tables in memory.
     force
         Whether `out` may replace earlier results.
     decisions
@@ -46,7 +46,7 @@ def run(
     timeline
         Whether to record the engine over time.
     progress
-        Called now and then with how far the run is.
+        Called from time to time with the progress of the run.
     **settings
         The load, the tools and the engine, in vLLM's words: the fields of `RunConfig`.
 
@@ -55,7 +55,7 @@ def run(
     ConfigError, PolicyError, TraceError
         Before anything runs, for settings, policies and traces that cannot work.
     SimulationError
-        If the policy holds work back for good.
+        If the policy never admits some program.
     OSError
         If `out` cannot be written.
     """

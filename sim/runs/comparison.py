@@ -1,4 +1,4 @@
-"""The library's second door: several policies on the same trace and the same seeds."""
+"""The library's entry point for comparisons: several policies on the same trace and the same seeds."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from continuum_sim.sweeps.identity import Lookup
 from continuum_sim.traces.files import write_text
 
 MOST_RUNS = 100_000
-"""Of a comparison, which holds the programs of all of them."""
+"""Most runs of a comparison, which holds the programs of all of them in memory."""
 
 T = TypeVar("T")
 OnRun = Callable[[str, int, bool], None]
@@ -50,8 +50,8 @@ def compare(
 ) -> CompareResult:
     """Simulate every policy under every seed.
 
-    Arrivals, and which programs a run with a length draws from the trace, depend on the seed alone: policies meet the
-    very same load, and their programs can be paired.
+    Arrivals, and which programs a run with a length draws from the trace, depend on the seed alone: all policies serve
+    the same load, and their programs can be paired.
 
     Parameters
     ----------
@@ -63,12 +63,12 @@ def compare(
         Smallest difference of a ratio from 1 for which a policy is called faster or slower; an interval that lies
         within it means equal.
     jobs
-        Processes to use, -1 for one a core. The results are the same whatever it is.
+        Processes to use, -1 for one per core. The results do not depend on it.
     out
         Directory to write: `comparison.json`, and a run directory under `runs/` for every run. Finished runs stay
-        there if the comparison is stopped, and the same call goes on from there.
+        there if the comparison is stopped, and the same call resumes from them.
     force
-        Whether to start anew in an `out` that holds earlier results.
+        Whether to start over in an `out` that holds earlier results.
     **same
         Trace, load, tools and engine, the same for all runs: the fields of `RunConfig`.
 
@@ -77,7 +77,7 @@ def compare(
     ConfigError, PolicyError, TraceError
         Before anything runs, for settings, policies and traces that cannot work.
     SimulationError
-        If a policy holds work back for good.
+        If a policy never admits some program.
     OSError
         If `out` cannot be written.
     """
@@ -91,13 +91,13 @@ class ComparisonPlan:
     """The runs of a comparison, checked."""
 
     configs: tuple[RunConfig, ...]
-    """One a policy and seed, policy by policy."""
+    """One per policy and seed, policy by policy."""
     policies: tuple[str, ...]
-    """Their full names."""
+    """Full names of the policies."""
     baseline: str
-    """That of the policy the others are measured against."""
+    """Full name of the policy that the others are measured against."""
     first: ResolvedRun
-    """The first run, ready to go; all share its engine and its trace."""
+    """The first run, resolved; all share its engine and its trace."""
     min_effect: float
     """Smallest difference of a ratio from 1 that makes a verdict."""
 
@@ -118,7 +118,7 @@ def plan_comparison(
         raise ConfigError("nothing to compare: give at least one policy and one seed")
     if len(policies) * len(seeds) > MOST_RUNS:
         raise ConfigError(
-            f"{len(policies):,} policies and {len(seeds):,} seeds are {len(policies) * len(seeds):,} runs, "
+            f"{len(policies):,} policies and {len(seeds):,} seeds make {len(policies) * len(seeds):,} runs, "
             f"expected at most {MOST_RUNS:,}"
         )
     config = RunConfig(policy=policies[0], seed=seeds[0], **same)
@@ -131,7 +131,7 @@ def plan_comparison(
     if wanted not in names:
         wanted = resolve_policy(wanted).name
     if wanted not in names:
-        raise ConfigError(f"baseline {baseline!r} is none of the policies compared: {', '.join(names)}")
+        raise ConfigError(f"baseline {baseline!r} is not one of the policies compared: {', '.join(names)}")
     return ComparisonPlan(configs, tuple(names), wanted, resolve(config, draws=True), least)
 
 
@@ -152,9 +152,9 @@ def run_comparison(
     jobs, out, force
         As for `compare`.
     on_run
-        Called with the policy and the seed of a run that is done, and whether it was there before.
+        Called for each finished run with its policy, its seed, and whether it was finished before this call.
     progress
-        Called now and then with how far the run under way is, if there is but one process.
+        Called from time to time with the progress of the current run, if only one process is used.
     command
         The command line, for the manifest.
 
@@ -164,7 +164,7 @@ def run_comparison(
         As for `compare`.
     """
     if jobs == 0 or jobs < -1:
-        raise ConfigError(f"jobs is {jobs}, expected a number of processes, or -1 for one a core")
+        raise ConfigError(f"jobs is {jobs}, expected a number of processes, or -1 for one per core")
     with ExitStack() as stack:
         names = _names(plan.configs)
         place: Path | None = None
@@ -194,7 +194,7 @@ def run_comparison(
 
 
 def _congested(plan: ComparisonPlan, runs: Sequence[ComparedRun], jobs: int) -> dict[str, Congested]:
-    """Policy -> what it serves once congested, of those whose load may be held from an empty engine alone."""
+    """Return policy -> its congested rate, for policies that may hold the load only from an empty engine."""
     from continuum_sim.capacities.congested import may_be_metastable, measure_congested
 
     seeds = len(runs) // len(plan.policies)
@@ -229,7 +229,7 @@ def _manifest(plan: ComparisonPlan, names: Sequence[str], command: Sequence[str]
 
 
 def check_sequence(name: str, value: object, expected: str) -> None:
-    """Refuse what is no list where one is meant: a single number or name.
+    """Refuse a single number or name where a list is expected.
 
     Raises
     ------
@@ -244,12 +244,12 @@ def _check_unique(what: str, values: Sequence[object]) -> None:
     seen: set[object] = set()
     for value in values:
         if value in seen:
-            raise ConfigError(f"{what} {value!r} is there twice, expected each once")
+            raise ConfigError(f"{what} {value!r} appears twice, expected each once")
         seen.add(value)
 
 
 def _names(configs: Sequence[RunConfig]) -> list[str]:
-    """Where each run is written, below the comparison's directory; readable, no two the same."""
+    """Return where each run is written below the comparison's directory; readable and unique."""
     names: list[str] = []
     for config in configs:
         policy = config.policy if isinstance(config.policy, str) else config.policy.name
@@ -261,7 +261,7 @@ def _names(configs: Sequence[RunConfig]) -> list[str]:
 
 
 def _in_order(function: Callable[..., T], tasks: Sequence[tuple[Any, ...]], jobs: int) -> Generator[T, None, None]:
-    """Apply a function to the arguments of every task, on several processes if there are several tasks."""
+    """Yield `function(*task)` for every task in order, from several processes if there are several tasks."""
     if jobs == 1 or len(tasks) <= 1:
         yield from (function(*task) for task in tasks)
         return
@@ -276,7 +276,7 @@ def _run_one(
     config: RunConfig, place: Path | None, command: Sequence[str] | None, progress: OnProgress | None = None
 ) -> ComparedRun:
     tables = [] if place is None else list(COLUMNS)
-    # Whoever else has put this run there since, such as a worker that outlived its parent by a second, put the same.
+    # If another process wrote this run meanwhile (a worker that outlived its parent by a second), it wrote the same.
     result = execute(
         resolve(config, draws=True),
         tables=tables,

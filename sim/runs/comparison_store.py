@@ -1,6 +1,6 @@
-"""The directory of a comparison while it is filled: finished runs stay, and the same comparison goes on from there.
+"""The directory of a comparison in progress: finished runs stay, and the same comparison resumes from them.
 
-`manifest.json` is there from the start, with what the runs are known by; every run appears as a whole or not at all;
+`manifest.json` with the identities of the runs is written first; every run appears as a whole or not at all;
 `comparison.json` comes last.
 """
 
@@ -27,30 +27,30 @@ from continuum_sim.traces.leftovers import release, take_folder
 
 RUNS: Final = "runs"
 IDENTITIES: Final = "identities"
-"""Entry of the manifest: run -> a hash of everything its result depends on, as the cells of a sweep have it."""
+"""Entry of the manifest: run -> hash of everything its result depends on, as for the cells of a sweep."""
 
 
 @contextmanager
 def comparison_store(
     out: Path, manifest: Mapping[str, Any], *, force: bool
 ) -> Iterator[tuple[Path, dict[str, ComparedRun]]]:
-    """Give the directory, and the runs that are in it already, to one process at a time.
+    """Yield the directory and the runs already finished in it, to one process at a time.
 
-    Nothing is left behind if no run was finished in it.
+    The directory is removed if an exception arrives before any run has finished.
 
     Parameters
     ----------
     out
         The directory; a link is followed.
     manifest
-        What the comparison is: stamp, settings, `runs` (their places) and their `identities`.
+        Description of the comparison: stamp, settings, `runs` (their paths) and their `identities`.
     force
-        Whether to start anew whatever results are there.
+        Whether to start over even if there are results.
 
     Raises
     ------
     ConfigError
-        If it is taken, in use, or holds an unfinished comparison that is another one.
+        If the directory holds other results, is in use, or holds an unfinished comparison with other settings.
     """
     place = Path(os.path.realpath(out))
     check_place(out, force=force)
@@ -78,7 +78,7 @@ def comparison_store(
 
 
 def check_place(out: Path, *, force: bool) -> None:
-    """Refuse a place that is taken, unless by an unfinished comparison; see `check_free`."""
+    """Refuse a directory that holds results other than an unfinished comparison; see `check_free`."""
     if force or unfinished_manifest(out) is None:
         check_free(out, force=force)
 
@@ -100,7 +100,7 @@ def _taken(place: Path, out: Path) -> Iterator[None]:
 
 
 def _finished(place: Path) -> ComparedRun | None:
-    """Read a run back; one that cannot be read is removed, to be made again."""
+    """Read a run back; remove one that cannot be read, so that it is made again."""
     if not place.is_dir():
         return None
     try:
@@ -114,7 +114,7 @@ def _finished(place: Path) -> ComparedRun | None:
 
 
 def _remove(place: Path, made: Sequence[Path]) -> None:
-    """Take away what was made; as long as something of it stays, the manifest says what it is."""
+    """Remove what was made: the runs first, so that the manifest stays as long as any of them does."""
     shutil.rmtree(place / RUNS, ignore_errors=True)
     if (place / RUNS).exists():
         return
@@ -129,24 +129,24 @@ def _check_same(out: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> N
     if version != other:
         raise ConfigError(
             f"--out {out} holds an unfinished comparison of another version ({other}, this is {version}); choose "
-            "another directory, or start it anew with --force"
+            "another directory, or start over with --force"
         )
     if all(then.get(key) == now[key] for key in (IDENTITIES, "runs", "baseline")):
         return
     raise ConfigError(
-        f"--out {out} holds an unfinished comparison of other settings: {_difference(then, now)}; finish it with its "
-        "own settings, choose another directory, or start anew with --force"
+        f"--out {out} holds an unfinished comparison with other settings: {_difference(then, now)}; finish it with its "
+        "own settings, choose another directory, or start over with --force"
     )
 
 
 def _version(manifest: Mapping[str, Any]) -> str:
-    """Version and commit of the program that made a manifest."""
+    """Return the version and commit of the program that wrote a manifest."""
     commit = manifest.get("commit")
     return str(manifest.get("versions", {}).get("continuum-sim")) + (f" at {commit}" if commit else "")
 
 
 def _difference(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Name what differs, with both values where they can be told."""
+    """Name what differs, with both values if they are known."""
     pairs = [(key, then.get(key), now.get(key)) for key in ("policies", "seeds", "baseline")]
     old, new = then.get("settings") or {}, now["settings"]
     pairs += [(name, old.get(name), new.get(name)) for name in dict.fromkeys([*new, *old])]

@@ -1,4 +1,4 @@
-"""One resolved run, carried out and recorded."""
+"""Carry out and record one resolved run."""
 
 from __future__ import annotations
 
@@ -55,18 +55,18 @@ def execute(
     progress: OnProgress | None = None,
     command: Sequence[str] | None = None,
 ) -> RunResult:
-    """Simulate, and record what is asked for; the summary is always made.
+    """Simulate a run and record what is asked for; the summary is always made.
 
     Parameters
     ----------
     tables
         Tables to record: to `out` in bounded memory if it is given, else in memory.
     out
-        The run's directory, which appears when the run has succeeded.
+        The run's directory, which appears once the run has succeeded.
     force
         Whether `out` may replace earlier results.
     decisions
-        Whether to record the decision log, in the same place.
+        Whether to record the decision log, to `out` or in memory like the tables.
     keep
         Tables to hold in memory even if there is an `out`.
     progress
@@ -77,9 +77,9 @@ def execute(
     Raises
     ------
     ConfigError
-        If `out` is taken.
+        If `out` holds other results.
     SimulationError
-        If the policy holds work back for good.
+        If the policy never admits some program.
     OSError
         If `out` cannot be written.
     """
@@ -107,10 +107,10 @@ def execute(
 def simulate(
     run: ResolvedRun, recorder: RunRecorder, log: LogLine | None = None, progress: OnProgress | None = None
 ) -> Summary:
-    """Simulate into a recorder, close it, and put the run in numbers.
+    """Simulate into a recorder, close it, and summarise the run.
 
-    A run with a burst is simulated again without it, which no record is kept of but what recovery goes by; `progress`
-    goes on from where the recorder's ends.
+    A run with a burst is simulated a second time without it, keeping only what the recovery is computed from;
+    `progress` continues from where the recorder's own ends.
     """
     started_s = time.perf_counter()
     simulation, totals = serve(
@@ -164,14 +164,14 @@ def serve(
     gaps: TokenGaps | None = None,
     alone_s: Callable[[Program], float | None] | None = None,
 ) -> tuple[Simulation, EngineTotals]:
-    """Simulate into any recorder, and return what is left of the engines; a run can be served again and again.
+    """Simulate into any recorder; return the simulation and the engines' totals. A run can be served repeatedly.
 
     Parameters
     ----------
     log
         Receives every decision of the policy.
     burst
-        Whether the burst of the run, if there is one, comes; all else is the same without.
+        Whether to include the run's burst, if it has one; everything else stays the same without it.
     timeline
         Whether to report `TimelineRecord`s.
     gaps, alone_s
@@ -180,9 +180,9 @@ def serve(
     Raises
     ------
     SimulationError
-        If the policy holds work back for good.
+        If the policy never admits some program.
     """
-    # Rules may have a memory, which must not carry over; the policy's own rule of routing stays the policy's.
+    # Rules may have state, which must not carry over. One deepcopy of both: a routing that is the policy's stays so.
     policy, routing = copy.deepcopy((run.policy, run.routing))
     simulation = Simulation(
         policy=policy,
@@ -209,7 +209,7 @@ def serve(
 
 
 def _recovery(run: ResolvedRun, recorder: RunRecorder, progress: OnProgress | None) -> RunRecovery | None:
-    """Serve the load of a run with a burst a second time without it; a load that was there before has no other."""
+    """Serve the load a second time without the burst and compare; None without a burst or for a loaded start."""
     if run.burst is None or not run.burst.spec.counts or recorder.load is None:
         return None
     before = recorder.tally

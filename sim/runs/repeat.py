@@ -1,4 +1,4 @@
-"""Repeating a run from what its manifest keeps, with other settings if wanted."""
+"""Repeat a run from the settings in its manifest, optionally with changes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from continuum_sim.traces.load import bundled_traces, find_trace
 
 _MOST_LISTED: Final = 12
 _SHOWN_DIGITS: Final = 12
-"""Of a hash, in a message."""
+"""Digits of a hash shown in a message."""
 
 
 def rerun(
@@ -45,21 +45,21 @@ def rerun(
 ) -> RunResult:
     """Repeat a run from its manifest; without changes the same version gives the same bytes.
 
-    Policies and models that the manifest names are made anew: one of somebody's own (`module:Class`) is code that runs.
+    Policies and models are created again from the names in the manifest; `module:Class` imports, and so runs, code.
 
     Parameters
     ----------
     directory
-        Of the run, also one in the directory of a comparison (`runs/…`), or its manifest.
+        Directory of the run, which may be inside a comparison's (`runs/…`), or path of its manifest.
     out, force, decisions, timeline, progress
         As for `run`.
     **changes
-        Settings to take instead of the run's own, as for `run`, or `rate`.
+        Settings that replace the run's own, as for `run`.
 
     Raises
     ------
     ConfigError
-        If there is no such run, it had an object that no manifest can hold, or its trace is gone.
+        If there is no such run, it used an object that a manifest cannot hold, or its trace is gone.
     PolicyError, TraceError, SimulationError, OSError
         As for `run`.
 
@@ -89,21 +89,21 @@ class KeptRun:
     manifest_path: Path
     settings: Mapping[str, Any]
     objects: Mapping[str, str]
-    """Settings that cannot be had from the manifest, and what they were."""
+    """Settings that the manifest could not store, and the types of their values."""
     trace_sha256: str | None
 
     @property
     def logged_decisions(self) -> bool:
-        """Whether the run's decisions are there."""
+        """Whether the run wrote its decision log."""
         return (self.manifest_path.parent / DECISIONS).is_file()
 
     def config(self, changes: Mapping[str, Any]) -> RunConfig:
-        """Return the run with some settings changed.
+        """Return the run's settings with some of them changed.
 
         Raises
         ------
         ConfigError
-            For a setting that the manifest could not keep and that is not among the changes, or a trace that is gone.
+            For a setting that the manifest could not store and that `changes` lacks, or if the trace is gone.
         """
         settings = {**self.settings, **{name: value for name, value in changes.items() if name != RATE}}
         if RATE in changes:
@@ -111,15 +111,15 @@ class KeptRun:
         for name, what in self.objects.items():
             if name not in changes:
                 raise ConfigError(
-                    f"{self.manifest_path}: {name} was an object that no manifest can hold ({what}); say what to take "
-                    f"for it with --set {name}=…, or repeat the run from Python"
+                    f"{self.manifest_path}: {name} was an object that a manifest cannot hold ({what}); give a value "
+                    f"with --set {name}=…, or repeat the run from Python"
                 )
         if "trace" not in changes:
             self._check_trace(settings.get("trace", RunConfig.trace))
         return RunConfig(**settings)
 
     def resolve(self, changes: Mapping[str, Any]) -> ResolvedRun:
-        """Make the run ready to go; errors as `config` and `resolve`, which say what was repeated."""
+        """Resolve the run; raises as `config` and `resolve`, with the manifest's path added to the message."""
         try:
             return resolve(self.config(changes))
         except (ConfigError, PolicyError) as error:
@@ -128,7 +128,7 @@ class KeptRun:
             raise ConfigError(said if place in said else f"{said} (repeating {place})") from None
 
     def notes(self, run: ResolvedRun, changes: Mapping[str, Any]) -> list[str]:
-        """Say where the run that is about to be made cannot be the one that was."""
+        """Return notes on why the repeated run may differ from the original."""
         if "trace" in changes or self.trace_sha256 in (None, run.trace.sha256):
             return []
         then, now = (str(sha256)[:_SHOWN_DIGITS] for sha256 in (self.trace_sha256, run.trace.sha256))
@@ -136,23 +136,23 @@ class KeptRun:
 
     def _check_trace(self, trace: object) -> None:
         if not isinstance(trace, str):
-            raise ConfigError(f"{self.manifest_path}: is not of this version: settings.trace is no text")
+            raise ConfigError(f"{self.manifest_path}: is not of this version: settings.trace is not text")
         try:
             find_trace(trace)
         except TraceError:
             raise ConfigError(
-                f"{self.manifest_path}: the run's trace {trace} is not there any more, seen from this folder; say "
-                "where it is with --set trace=FILE"
+                f"{self.manifest_path}: the run's trace {trace} is not found from this folder; say where it is with "
+                "--set trace=FILE"
             ) from None
 
 
 def find_kept_run(place: str | PathLike[str]) -> KeptRun:
-    """Read what a run's manifest says of its settings.
+    """Read the settings in a run's manifest.
 
     Raises
     ------
     ConfigError
-        If there is none, it is that of several runs (naming them), or does not say enough.
+        If there is no manifest, it covers several runs (naming them), or it lacks settings.
     """
     path = Path(place)
     if path.is_dir():
@@ -173,7 +173,7 @@ def _refuse_several(path: Path, manifest: Mapping[str, Any]) -> None:
     if isinstance(runs, list) and runs:
         there = [str(path.parent / str(run)) for run in runs if (path.parent / str(run) / SUMMARY).is_file()]
         more = f" and {len(there) - _MOST_LISTED} more" if len(there) > _MOST_LISTED else ""
-        listed = ", ".join(there[:_MOST_LISTED]) or "none of them is there any more"
+        listed = ", ".join(there[:_MOST_LISTED]) or "none of them exists any more"
         raise ConfigError(f"{path.parent} holds {len(runs)} runs; name one of them: {listed}{more}")
     if "sessions" in manifest:
         raise ConfigError(
@@ -182,16 +182,16 @@ def _refuse_several(path: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def _of_earlier_version(path: Path, manifest: Mapping[str, Any], parts: ManifestParts) -> dict[str, Any]:
-    """Ask for what a run's settings came to, where its manifest does not keep them as they were asked.
+    """Recover the settings of a run from resolved values, for a manifest without the settings as asked for.
 
     Raises
     ------
     ConfigError
-        Where that is not the same run, with the command to repeat instead.
+        If these would not give the same run, with the command to repeat instead.
     """
     engine, trace = manifest.get("engine_config"), parts.trace
     if "policy" not in manifest or not isinstance(engine, dict):
-        raise ConfigError(f"{path}: is no manifest of a run, expected one that `run` or `compare` wrote")
+        raise ConfigError(f"{path}: is not the manifest of a run, expected one that `run` or `compare` wrote")
     name, bundled = str(trace.get("name")), bundled_traces()
     asked: dict[str, Any] = {
         **{key: manifest[key] for key in _KEPT_ALWAYS if key in manifest},
@@ -211,8 +211,8 @@ def _of_earlier_version(path: Path, manifest: Mapping[str, Any], parts: Manifest
         told = isinstance(command, list) and command[1:2] == ["run"]
         remedy = f"`{shlex.join(map(str, command))}`" if told and command else "with its settings as flags"
         raise ConfigError(
-            f"{path}: an earlier version made it, which did not keep the settings as asked, and {differs} cannot be "
-            f"told from what it did keep; repeat the run {remedy}"
+            f"{path}: an earlier version wrote it, without all settings, and {differs} cannot be recovered from it; "
+            f"repeat the run {remedy}"
         )
     return asked
 
@@ -225,7 +225,7 @@ _OF_THE_ENGINE: Final = ("block_size", "max_num_batched_tokens", "max_num_seqs",
 
 
 def _differing(manifest: Mapping[str, Any], parts: ManifestParts, asked: Mapping[str, Any]) -> str | None:
-    """Name the first part of a run that would not be the same, if there is one."""
+    """Return the first part of a run that would not be the same; None if all would."""
     engines = [manifest["engine_config"]]
     engines += [part.get("engine_config") for part in parts.replica_settings.values()]
     if not isinstance(asked["trace"], str):
@@ -235,7 +235,7 @@ def _differing(manifest: Mapping[str, Any], parts: ManifestParts, asked: Mapping
     if engines[0].get("tiers"):
         return "its memory tiers"
     if any(engine != engines[0] for engine in engines):
-        return "what its replicas have of their own"
+        return "what its replicas differ in"
     try:
         model, gpu = find_model(asked["model"]), find_gpu(asked["gpu"])
         size = parts.tensor_parallel_size
@@ -254,7 +254,7 @@ def _differing(manifest: Mapping[str, Any], parts: ManifestParts, asked: Mapping
 
 
 def _alike(then: Any, now: Any) -> bool:
-    """Whether two parts of manifests say the same wherever both say anything."""
+    """Return True if two parts of manifests agree on every key that both have."""
     if isinstance(then, dict) and isinstance(now, dict):
         return all(_alike(then[key], now[key]) for key in then.keys() & now.keys())
     return bool(then == now)

@@ -1,7 +1,7 @@
 """Named settings of published experiments: one TOML file each, in the shape of a sweep's file.
 
-`[base]` holds settings of a run, `[grid]` the axes that were varied (`policy` first), `[scenario]` what it is, which
-published figure it belongs to, and `choices`: what the publication leaves open, and why we fill it in as we do.
+`[base]` holds settings of a run, `[grid]` the axes that were varied (`policy` first), and `[scenario]` the title, the
+published figure it belongs to, and `choices`: what the publication leaves open, and why we chose as we did.
 
 >>> import continuum_sim as cs
 >>> cs.find_scenario("continuum-fig16-swe").policies
@@ -33,20 +33,20 @@ _ABOUT: Final = {
 
 @dataclass(frozen=True)
 class Scenario:
-    """Settings of a run under a name."""
+    """Named settings of an experiment."""
 
     name: str
     title: str
     published: str
-    """What the publication says, in a sentence or two; empty for a scenario of our own."""
+    """What the publication reports, in a sentence or two; empty for a scenario of our own."""
     figures: tuple[str, ...]
-    """Names of the published figures to set its results beside (`continuum_sim.published`)."""
+    """Names of the published figures to compare its results with (`continuum_sim.published`)."""
     base: Mapping[str, Any]
     """Settings, as keyword arguments of `run`."""
     grid: Mapping[str, tuple[Any, ...]]
-    """Axes and their values: `policy`, `rate` (programs a second), or any setting of a run."""
+    """Axes and their values: `policy`, `rate` (programs per second), or any setting of a run."""
     choices: Mapping[str, str]
-    """Setting -> why it is what it is, where the publication is silent."""
+    """Setting on which the publication is silent -> why we chose its value."""
 
     @property
     def policies(self) -> tuple[str, ...]:
@@ -54,14 +54,14 @@ class Scenario:
         return tuple(self.grid.get("policy", ()))
 
     def axis(self, name: str) -> Any:
-        """Return the values of an axis as the file has them: a list, or text in the notation of the command line."""
+        """Return the values of an axis as written in the file: a list, or text in the notation of the command line."""
         values = self.grid[name]
         return values[0] if len(values) == 1 and isinstance(values[0], str) else list(values)
 
 
 @cache
 def scenarios() -> tuple[Scenario, ...]:
-    """All scenarios of this package, by name."""
+    """Return all scenarios of this package, by name."""
     found = sorted((path for path in files(__name__).iterdir() if path.name.endswith(".toml")), key=lambda p: p.name)
     return tuple(_scenario(path.name.removesuffix(".toml"), path.read_bytes(), path.name) for path in found)
 
@@ -72,7 +72,7 @@ def find_scenario(name: str) -> Scenario:
     Raises
     ------
     ConfigError
-        If there is none (with the nearest name), or for a file that is no scenario.
+        If there is none (naming the nearest), or for a file that is not a scenario.
     """
     if name.endswith(".toml"):
         path = Path(name).expanduser()
@@ -114,7 +114,7 @@ def _scenario(name: str, text: bytes, where: str) -> Scenario:
 
 
 def _with_arrivals(where: str, base: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the settings with the arrivals that a rate is short for."""
+    """Return the settings with a rate replaced by the arrivals it stands for."""
     if "rate" not in base:
         return base
     from continuum_sim.setup.run_config import RunConfig
@@ -127,7 +127,7 @@ def _with_arrivals(where: str, base: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _check_values(where: str, scenario: Scenario) -> None:
-    """Check every value of a user's file, so that what is wrong with it is said with its place."""
+    """Check every value of a user's file, so that errors name its place."""
     from continuum_sim.sweeps.check_settings import check_axes, check_base
 
     check_base(f"scenario {where}", scenario.base)

@@ -1,5 +1,5 @@
-"""From what a user asks to what runs: settings, their notation, the names looked up, the trace read.
+"""From what a user asks for to what runs: parse settings, look up names, read the trace.
 
-`run_config.RunConfig` holds every setting of a run once; flags, signatures, sweep axes and pages follow from its
-fields. `resolve.resolve` makes of it what `runs.execute` carries out. Nothing here simulates.
+`run_config.RunConfig` declares every setting of a run once; flags, signatures, sweep axes and docs tables are derived
+from its fields. `resolve.resolve` turns it into what `runs.execute` carries out. Nothing here simulates.
 """

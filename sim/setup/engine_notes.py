@@ -1,4 +1,4 @@
-"""Where a real engine would do otherwise than a run supposes: lengths, memory, windows, step times from elsewhere."""
+"""Notes on where a real engine would differ from the simulated run: lengths, memory, windows, foreign step times."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _KEPT: Final[dict[CacheKind, str]] = {
 def engine_notes(
     config: RunConfig, model: ModelSpec, gpu: GpuSpec, engine: EngineConfig, step_time: StepTime
 ) -> Iterator[str]:
-    """Yield a line for each thing that vLLM, or the engine meant, would do otherwise."""
+    """Yield a line for each point where vLLM on this model and GPU would behave differently from the simulation."""
     yield from _length_notes(model, engine)
     yield from block_size_notes(engine.block_size)
     yield from model_notes(model)
@@ -55,7 +55,7 @@ def _length_notes(model: ModelSpec, engine: EngineConfig) -> Iterator[str]:
 
 
 def _memory_notes(model: ModelSpec, engine: EngineConfig, tensor_parallel_size: int) -> Iterator[str]:
-    """Say whether vLLM would start, and how many tokens its groups of layers hold where fewer are counted here."""
+    """Yield whether vLLM would refuse to start, and vLLM's own token capacity where its KV cache groups change it."""
     if all(cache.kind in ("full", "mla") and not cache.window for cache in model.caches):
         needed, longest = -(-engine.max_model_len // engine.block_size), engine.usable_blocks * engine.block_size
         if needed > engine.usable_blocks:
@@ -84,7 +84,7 @@ def _memory_notes(model: ModelSpec, engine: EngineConfig, tensor_parallel_size: 
 
 
 def model_notes(model: ModelSpec) -> Iterator[str]:
-    """Yield a line for each part of a model that is counted otherwise than vLLM counts it."""
+    """Yield a line for each part of a model that is counted differently from vLLM."""
     yield from model.notes
     for cache in model.caches:
         if cache.kind in _KEPT:

@@ -1,4 +1,4 @@
-"""The settings of a run as a manifest keeps them: what was asked, in a form that can be asked again."""
+"""The settings of a run as its manifest stores them: what was asked for, in a form that can be asked for again."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ from continuum_sim.setup.run_config import RunConfig
 from continuum_sim.setup.trace_source import TraceSource
 
 SETTINGS: Final = "settings"
-"""Entry of a manifest: every field of `RunConfig` that can be read back, as it was asked."""
+"""Entry of a manifest: every field of `RunConfig` that can be read back, as the user gave it."""
 OBJECTS: Final = "objects"
-"""Entry of a manifest, where there are any: the fields that were objects which no text stands for, and what they were.
-"""
+"""Entry of a manifest, if needed: the fields whose values were objects without a text form, and their types."""
 
 
 def describe_settings(config: RunConfig) -> dict[str, dict[str, Any]]:
-    """Return the entries `settings` and `objects` of a manifest, fit for JSON.
+    """Return the entries `settings` and `objects` of a manifest, ready for JSON.
 
-    An object that a name stands for (a catalogue's GPU, a preset made by hand) is kept by that name.
+    An object that a name can reproduce (a GPU of the catalogue, a preset built in code) is stored by that name.
     """
     settings: dict[str, Any] = {}
     objects: dict[str, str] = {}
@@ -41,7 +40,7 @@ def describe_settings(config: RunConfig) -> dict[str, dict[str, Any]]:
 
 
 class _NoText(Exception):
-    """What an object is that no text stands for."""
+    """Raised with the description of an object that has no text form."""
 
 
 def _plain(value: Any) -> Any:
@@ -76,7 +75,7 @@ def _trace(source: TraceSource) -> str:
 
 
 def _named(value: Any, name: Callable[[Any], str], find: Callable[[str], Any]) -> str:
-    """Return the name under which an equal object is found."""
+    """Return the name of `value` if looking it up finds an equal object; raise `_NoText` otherwise."""
     try:
         text = name(value)
         if _alike(find(text), value):

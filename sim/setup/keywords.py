@@ -1,4 +1,4 @@
-"""Keyword arguments of the library's doors that are settings of a run: their names, and what `help` says of them."""
+"""Run settings as keyword arguments of the library's functions: check their names and document them for `help`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ R = TypeVar("R")
 
 
 def documented(settings: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Decorate a door of the library: `help`, `inspect` and notebooks find the settings of a typed dictionary there.
+    """Decorate a function that takes a typed dictionary of settings so that `help`, `inspect` and notebooks show them.
 
-    Its documentation gains their meaning and its signature, in the place of `**`, their defaults.
+    The docstring gains their meaning, and the signature their defaults in place of `**`.
     """
 
     def decorate(door: Callable[P, R]) -> Callable[P, R]:
@@ -42,17 +42,17 @@ def documented(settings: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def named(door: Callable[..., Any], settings: Any, /, **given: Any) -> dict[str, Any]:
-    """Return the keyword arguments of a door, after a look at their names.
+    """Return the keyword arguments given to `door` after checking their names.
 
     Raises
     ------
     ConfigError
-        For one that is no key of the typed dictionary `settings`, with the nearest that is.
+        For a name that is not a key of the typed dictionary `settings`, with the nearest key.
     """
     for name in given:
         if name not in settings.__optional_keys__:
             what, known = door.__name__, inspect.signature(door).parameters
             raise ConfigError(unknown("setting", name, known, of=what, remedy=f"help({what}) lists them"))
     if TYPE_CHECKING:
-        RunConfig(**given)  # where editors that do not follow `Unpack` find the settings
+        RunConfig(**given)  # shows the settings to editors that do not follow `Unpack`
     return given

@@ -17,13 +17,13 @@ from continuum_sim.traces.arrivals import ARRIVALS, Closed, OpenArrivals
 T = TypeVar("T")
 
 _PLACE = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<name>[A-Za-z_]\w*)(?:[:,](?P<settings>.*))?")
-"""`module:Class`, and perhaps parameters, which follow a comma where the planes of a policy are spelled out."""
+"""`module:Class` and optional parameters, which follow a comma where a policy's planes are spelled out."""
 
 _NUMBER = re.compile(r"[\d.]+(?:e[+-]?\d+)?")
 
 
 def split_spec(text: str) -> tuple[str, dict[str, str]]:
-    """Split `name:key=value,key=value` into the name and the settings, as text.
+    """Split `name:key=value,key=value` into the name and the settings, all as text.
 
     Raises
     ------
@@ -41,9 +41,9 @@ def split_spec(text: str) -> tuple[str, dict[str, str]]:
 
 
 def split_list(text: str) -> list[str]:
-    """Split a comma-separated list of specs; `ttl:pressure=head,cold_start=9,lru` is two of them.
+    """Split a comma-separated list of specs; `ttl:pressure=head,cold_start=9,lru` contains two.
 
-    An item with `=` and no `:` before it belongs to the spec it follows, as does a plane after another plane.
+    An item with `=` and no `:` before it belongs to the spec before it, and so does a plane after another plane.
     """
     specs: list[str] = []
     for item in filter(None, (part.strip() for part in text.split(","))):
@@ -57,7 +57,7 @@ def split_list(text: str) -> list[str]:
 
 
 def _takes_plane(spec: str, plane: str) -> bool:
-    """Whether a spec spells its planes out and has none of this name yet."""
+    """Return True if a spec spells out its planes and does not have this one yet."""
     keys = [part.partition("=")[0] for part in spec.split(",")]
     return keys[0] in PLANES and plane not in keys
 
@@ -65,13 +65,13 @@ def _takes_plane(spec: str, plane: str) -> bool:
 def parse_policy(text: str, *, registered_only: bool = False) -> Policy:
     """Make a policy from `ttl`, `ttl-static:ttl=2` or `order=program-fifo,retention=ttl-static:ttl=2`.
 
-    `package.module:name` is somebody's own: a `Preset`, a `Policy`, or the class of one plane. Importing it runs code,
-    so a name that was read from a file of results is looked up with `registered_only`, which refuses it.
+    `package.module:name` is a user's own `Preset`, `Policy`, or class of one plane. Importing it runs code, so names
+    read from result files are looked up with `registered_only`, which refuses such names.
 
     Raises
     ------
     PolicyError, ConfigError
-        For an unknown name or parameter (with the nearest one) or a value out of range.
+        For an unknown name or parameter (naming the nearest) or a value out of range.
     """
     load_plugins()
     first = text.strip().partition("=")[0]
@@ -104,7 +104,7 @@ def parse_arrivals(text: str) -> OpenArrivals | Closed:
 
 
 def rate_of(arrivals: str) -> float | None:
-    """Return the programs per second that arrivals in this notation name; None where they have no rate."""
+    """Return the rate in `arrivals`, in programs per second; None if the process has no rate."""
     try:
         return float(split_spec(arrivals)[1]["rate"])
     except (ConfigError, KeyError, ValueError):
@@ -112,7 +112,7 @@ def rate_of(arrivals: str) -> float | None:
 
 
 def build(cls: type[T], settings: Mapping[str, str], owner: str) -> T:
-    """Make a dataclass from text settings, converted to the types of its fields.
+    """Make an instance of a dataclass from text settings, converted to the types of its fields.
 
     Raises
     ------
@@ -131,12 +131,12 @@ def build(cls: type[T], settings: Mapping[str, str], owner: str) -> T:
     except PolicyError:
         raise
     except ValueError as error:
-        text = str(error).removeprefix(f"{owner.split()[-1]}: ")  # some name themselves
+        text = str(error).removeprefix(f"{owner.split()[-1]}: ")  # some messages already start with the name
         raise ConfigError(f"{owner}: {text}") from None
 
 
 def convert(cls: type, settings: Mapping[str, str], owner: str) -> dict[str, Any]:
-    """Convert text settings to the types of the fields of `cls` that they name."""
+    """Convert text settings to the types of the fields of `cls` with the same names."""
     hints = get_type_hints(cls)
     return {key: _value(text, hints[key], key, owner) for key, text in settings.items() if key in hints}
 
@@ -158,7 +158,7 @@ def _value(text: str, kind: Any, key: str, owner: str) -> Any:
 
 
 def policy_settings(preset: Preset, settings: Mapping[str, str]) -> dict[str, Any]:
-    """Convert text settings of a preset to the types of its planes' fields."""
+    """Convert the text settings of a preset to the types of its planes' fields."""
     values: dict[str, Any] = dict(settings)
     for plane in preset.planes:
         values.update(convert(plane, settings, f"policy {preset.name}"))
@@ -187,7 +187,7 @@ def parse_routing(text: str) -> Routing:
     Raises
     ------
     PolicyError, ConfigError
-        For an unknown name or parameter (with the nearest one) or a value out of range.
+        For an unknown name or parameter (naming the nearest) or a value out of range.
     """
     load_plugins()
     routing: Routing = parse_plane("routing", text)
@@ -195,7 +195,7 @@ def parse_routing(text: str) -> Routing:
 
 
 def routing_spec(routing: Routing) -> str:
-    """Return the notation of the command line for a routing rule, without what is default."""
+    """Return a routing rule in the notation of the command line, without parameters at their defaults."""
     cls = type(routing)
     name = next((name for name, known in ROUTINGS.items() if known is cls), f"{cls.__module__}:{cls.__qualname__}")
     chosen = {f.name: getattr(routing, f.name) for f in fields(cls) if getattr(routing, f.name) != f.default}
@@ -204,7 +204,7 @@ def routing_spec(routing: Routing) -> str:
 
 
 def parse_plane(plane: str, text: str, *, registered_only: bool = False) -> Any:
-    """Make one plane from a rule's name, or the `module:Class` of one that is not registered, and its parameters."""
+    """Make one plane from a rule's name (or `module:Class` if it is not registered) and its parameters."""
     place = _PLACE.fullmatch(text.strip())
     if place and place["module"] not in PLANES[plane]:
         if registered_only:
@@ -219,11 +219,11 @@ def parse_plane(plane: str, text: str, *, registered_only: bool = False) -> Any:
 
 
 def _not_registered(text: str) -> ConfigError:
-    return ConfigError(f"{text!r} names code of its own, and is no registered policy")
+    return ConfigError(f"{text!r} names code to import and is not a registered policy")
 
 
 def _import_policy(text: str, place: re.Match[str]) -> Policy:
-    """Make a policy of what a module holds under a name."""
+    """Make a policy from the object that a module holds under a name."""
     where = f"{place['module']}:{place['name']}"
     try:
         found = getattr(import_module(place["module"]), place["name"])
@@ -237,11 +237,11 @@ def _import_policy(text: str, place: re.Match[str]) -> Policy:
     for plane, base in BASES.items():
         if isinstance(found, type) and issubclass(found, base):
             return _compose(f"{plane}={text}")
-    raise ConfigError(f"policy {where} is no Preset, no Policy (which takes no parameters) and no class of a plane")
+    raise ConfigError(f"policy {where} is not a Preset, a Policy (which takes no parameters) or a class of a plane")
 
 
 def _import_plane(plane: str, module: str, name: str) -> type:
-    """Import a rule by where it is defined."""
+    """Import a rule from the module that defines it."""
     try:
         found = getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
@@ -250,11 +250,11 @@ def _import_plane(plane: str, module: str, name: str) -> type:
         ) from None
     base = BASES[plane]
     if not (isinstance(found, type) and issubclass(found, base) and is_dataclass(found)):
-        raise ConfigError(f"{plane}={module}:{name} is no rule of this plane: expected a dataclass, a {base.__name__}")
+        raise ConfigError(f"{plane}={module}:{name} is not a rule of this plane: expected a {base.__name__} dataclass")
     return found
 
 
 def vars_of(cls: type, settings: Mapping[str, str], owner: str) -> dict[str, Any]:
-    """Converted settings of one plane, unknown ones refused."""
+    """Return the converted settings of one plane; refuse unknown ones."""
     check_names(settings, (f.name for f in fields(cls)), "parameter", of=owner, error=PolicyError)
     return convert(cls, settings, owner)

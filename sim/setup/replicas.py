@@ -1,4 +1,4 @@
-"""`--replicas`: how many engines a cluster has, of which GPUs, and what memory tiers each has below its KV cache."""
+"""`--replicas`: number of engines in a cluster, and the GPU and memory tiers of each."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from continuum_sim.hardware import GpuSpec, find_gpu
 from continuum_sim.setup.setting_types import Replicas
 
 _MOST = 4096
-"""Replicas beyond which a slip of the finger is likelier than a cluster."""
+"""Most replicas accepted; a larger number is more likely a typo than a cluster."""
 
 TIER_SETTINGS: Final = ("dram_gb", "dram_gbps", "ssd_gb", "ssd_gbps")
-"""Settings that replicas may have of their own."""
+"""Settings that may differ between replicas."""
 
 _FORM: Final = "a number or GPU:NUMBER,… as in h100:2,a100-80:4"
 
 
 @dataclass(frozen=True)
 class ReplicaSpec:
-    """One replica as it was asked for."""
+    """One replica as the user asked for it."""
 
     gpu: GpuSpec
     tiers: Mapping[str, float] = field(default_factory=dict)
-    """Those of `TIER_SETTINGS` that are not as for all others."""
+    """Overrides of `TIER_SETTINGS` for this replica."""
 
     @property
     def name(self) -> str:
-        """GPU and own settings: replicas of one name are alike."""
+        """GPU name plus any overrides; replicas of the same name are identical."""
         own = ",".join(f"{name}={value:g}" for name, value in sorted(self.tiers.items()))
         return f"{self.gpu.name}:{own}" if own else self.gpu.name
 
 
 def parse_replicas(replicas: Replicas, gpu: GpuSpec) -> tuple[ReplicaSpec, ...]:
-    """Return what every replica is; of `gpu` where only a number is given.
+    """Return one spec per replica; a bare number means replicas of `gpu`.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def _parse(text: str, gpu: GpuSpec) -> tuple[ReplicaSpec, ...]:
 
 
 def _items(text: str) -> list[list[str]]:
-    """Split at commas, but for settings, which belong to the GPU before them, as a policy's parameters do."""
+    """Split at commas, keeping each `name=value` with the GPU before it, as for a policy's parameters."""
     items: list[list[str]] = []
     for part in text.split(","):
         parts = [word.strip() for word in part.split(":")]
@@ -107,7 +107,7 @@ def _number(digits: str, text: str) -> int:
         number = int(digits)
     except ValueError:
         raise ConfigError(
-            f"replicas is {text!r}: {digits.strip()!r} is no whole number; write 4, or GPU:NUMBER,… as in "
+            f"replicas is {text!r}: {digits.strip()!r} is not a whole number; write 4, or GPU:NUMBER,… as in "
             "h100:2,a100-80:4"
         ) from None
     return _checked(number, text)

@@ -1,4 +1,4 @@
-"""From what a user asks to what a run needs: names looked up, defaults filled in, the trace read once."""
+"""From what a user asks for to what a run needs: look up names, fill in defaults, read the trace once."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ResolvedReplica:
     """One engine of a cluster."""
 
     name: str
-    """Its GPU, and what of its memory tiers is not as for all others: replicas of one name are alike."""
+    """GPU name plus any tier settings that override the defaults; replicas of the same name are identical."""
     gpu: GpuSpec
     engine: EngineConfig
     step_time: StepTime
@@ -48,9 +48,9 @@ class ResolvedRun:
     """Everything one run needs."""
 
     config: RunConfig
-    """What was asked, and the population it came to."""
+    """What the user asked for, with the population filled in."""
     trace: TraceSource
-    """Read once: every program in it fits the engine, or one of the replicas; others were left out or cut if asked."""
+    """Surveyed: every program fits at least one of the replicas; others were left out or cut if the user asked."""
     arrivals: OpenArrivals | Closed
     arrivals_spec: str
     """The arrivals in the notation of the command line."""
@@ -62,16 +62,16 @@ class ResolvedRun:
     replicas: tuple[ResolvedReplica, ...]
     """All engines; `gpu`, `engine` and `step_time` are those of the first."""
     routing: Routing | None
-    """How turns find their replicas; None where there is but one."""
+    """How turns find their replicas; None if there is only one."""
     tools: ToolConfig
     burst: Burst | None
     """Programs on top of the load."""
     notes: tuple[str, ...]
-    """Where a real engine would do otherwise, and where intervals over runs would say too much."""
+    """Where a real engine would behave differently, and where intervals over runs would claim too much."""
 
     @property
     def gpus(self) -> list[str]:
-        """Kind of every GPU, those of one replica side by side."""
+        """Name of every GPU, those of one replica next to each other."""
         degree = self.config.tensor_parallel_size
         return [replica.gpu.name for replica in self.replicas for _ in range(degree)]
 
@@ -82,13 +82,13 @@ def resolve(config: RunConfig, *, draws: bool = False) -> ResolvedRun:
     Parameters
     ----------
     draws
-        Whether a run with a length draws its programs unless it says otherwise, as runs do that are to be compared.
+        Whether a run with a length draws its programs by default, as runs to be compared do.
 
     Raises
     ------
     ConfigError, PolicyError, TraceError
-        For a name that is unknown, settings that cannot work together, a broken trace, or a program that can
-        never fit; one line each.
+        For an unknown name, settings that cannot work together, a broken trace, or a program that can never fit; the
+        message is one line.
     """
     policy = resolve_policy(config.policy)
     source = open_trace(config)
@@ -109,7 +109,7 @@ def resolve(config: RunConfig, *, draws: bool = False) -> ResolvedRun:
         arrivals = parse_arrivals(FromTrace.name if source.has_arrivals else DEFAULT_ARRIVALS)
     if isinstance(arrivals, FromTrace):
         for _ in arrivals.times(source, np.random.default_rng(0)):
-            pass  # refuses a trace that is out of order before anything runs
+            pass  # raises before anything runs if the trace is out of order
     config = _with_population(config, arrivals, draws=draws)
     length = config.length
     length.check(source.programs, arrivals)
@@ -154,9 +154,9 @@ def _with_population(config: RunConfig, arrivals: OpenArrivals | Closed, *, draw
 
 
 def open_trace(config: RunConfig) -> TraceSource:
-    """Return the programs of a run, to be read as often as needed.
+    """Return the programs of a run as a source that can be read repeatedly.
 
-    A source that another run has surveyed keeps its programs, so that a comparison reads the file once.
+    A source that another run has surveyed is passed through with its programs, so a comparison reads the file once.
     """
     trace = config.trace
     if isinstance(trace, TraceSource):
@@ -165,17 +165,17 @@ def open_trace(config: RunConfig) -> TraceSource:
 
 
 def resolve_policy(policy: str | Policy) -> Policy:
-    """Make the policy, or a copy of it: one with a memory of its own must not carry it from run to run."""
+    """Make the policy, or copy the one given: a policy with state must not carry it from run to run."""
     return copy.deepcopy(policy) if isinstance(policy, Policy) else parse_policy(policy)
 
 
 def resolve_replicas(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> tuple[ResolvedReplica, ...]:
-    """Give every replica its engine, with its memory tiers, and the step times of its GPU.
+    """Return the engine, with its memory tiers, and the step times of every replica.
 
     Raises
     ------
     ConfigError
-        For replicas that cannot be, or one model of step times for GPUs that differ.
+        For invalid replicas, or one step-time model for different GPUs.
     """
     made: dict[str, ResolvedReplica] = {}
     specs = parse_replicas(config.replicas, gpu)
@@ -189,8 +189,8 @@ def resolve_replicas(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> tuple
         if several and (not isinstance(step_time, str) or measured_on_one_gpu(step_time)):
             what = f"--step-time {step_time}" if isinstance(step_time, str) else type(step_time).__name__
             raise ConfigError(
-                f"{what} tells the step times of one kind of GPU, and the replicas are of several "
-                f"({', '.join(gpus)}); use roofline, or replicas alike"
+                f"{what} gives the step times of one kind of GPU, but the replicas use several "
+                f"({', '.join(gpus)}); use roofline, or identical replicas"
             )
         if isinstance(step_time, str):
             step_time = make_step_time(
@@ -201,7 +201,7 @@ def resolve_replicas(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> tuple
 
 
 def _engine_of(spec: ReplicaSpec, config: RunConfig, model: ModelSpec) -> EngineConfig:
-    """Return the engine of one replica; errors about tiers of its own name it."""
+    """Return the engine of one replica; errors name the replica if it has tiers of its own."""
     own: dict[str, Any] = dict(spec.tiers)
     try:
         return resolve_engine(replace(config, **own), model, spec.gpu)
@@ -210,12 +210,12 @@ def _engine_of(spec: ReplicaSpec, config: RunConfig, model: ModelSpec) -> Engine
 
 
 def resolve_routing(config: RunConfig, policy: Policy, replicas: int) -> Routing | None:
-    """Choose the router's rule: the one asked for, else the policy's, else session affinity.
+    """Choose the routing rule: the one asked for, else the policy's, else session affinity.
 
     Raises
     ------
     ConfigError, PolicyError
-        For an unknown rule, or one with nothing to route.
+        For an unknown rule, or a rule with a single replica.
     """
     asked = parse_routing(config.router) if isinstance(config.router, str) else config.router
     if replicas == 1:
@@ -234,7 +234,7 @@ def resolve_engine(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> EngineC
         If the settings cannot work together or the model does not fit the GPU.
     """
     tokens = config.max_num_batched_tokens or gpu.default_max_num_batched_tokens
-    # vLLM lowers its own default to the token budget, but refuses a larger value that the user gave.
+    # vLLM caps its own default at the token budget, but refuses a larger value given by the user.
     seqs = config.max_num_seqs or min(gpu.default_max_num_seqs, tokens)
     blocks = config.kv_blocks
     if blocks is None:
@@ -259,7 +259,7 @@ def resolve_engine(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> EngineC
 
 
 def resolve_tiers(config: RunConfig, model: ModelSpec) -> TierConfig | None:
-    """Turn GB and GB/s into blocks and seconds a block; None without a tier.
+    """Convert GB and GB/s to blocks and seconds per block; None without a tier.
 
     Raises
     ------
@@ -268,10 +268,10 @@ def resolve_tiers(config: RunConfig, model: ModelSpec) -> TierConfig | None:
     """
     if not config.dram_gb:
         if config.ssd_gb:
-            raise ConfigError("the SSD takes what host memory evicts: give --dram-gb as well as --ssd-gb")
+            raise ConfigError("the SSD stores what host memory evicts: give --dram-gb as well as --ssd-gb")
         return None
     size = config.tensor_parallel_size
-    block_bytes = math.ceil(kv_bytes_per_token(model, size) * config.block_size) * size  # as on the GPUs together
+    block_bytes = math.ceil(kv_bytes_per_token(model, size) * config.block_size) * size  # all GPUs together
     for name, gb in (("dram", config.dram_gb), ("ssd", config.ssd_gb)):
         if 0 < gb * 1e9 < block_bytes:
             raise ConfigError(f"--{name}-gb {gb:g} holds no KV block: one of {model.name} has {block_bytes:,} bytes")
@@ -286,8 +286,8 @@ def resolve_tiers(config: RunConfig, model: ModelSpec) -> TierConfig | None:
 
 
 def arrivals_spec(arrivals: OpenArrivals | Closed) -> str:
-    """Return the notation of the command line for an arrival process, so that equal ones have equal names."""
+    """Return an arrival process in the notation of the command line; equal processes get equal names."""
     if not is_dataclass(arrivals):
-        return repr(arrivals)  # somebody's own
+        return repr(arrivals)  # a user's own class
     settings = ",".join(f"{f.name}={getattr(arrivals, f.name)!r}".removesuffix(".0") for f in fields(arrivals))
     return f"{arrivals.name}:{settings}" if settings else arrivals.name

@@ -1,4 +1,4 @@
-"""What a user asks of one run, before names are looked up: the cell of a comparison or a sweep."""
+"""What a user asks for in one run, before names are looked up: one cell of a comparison or a sweep."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from continuum_sim.setup.setting_types import (
 from continuum_sim.setup.settings import ENGINE, LOAD, TOOLS, Setting, setting, settings_of
 from continuum_sim.vllm_defaults import BLOCK_SIZE, GPU_MEMORY_UTILIZATION
 
-if TYPE_CHECKING:  # `--help` reads this class, and takes no longer than it must
+if TYPE_CHECKING:  # `--help` reads this class, and must start fast
     from continuum_sim.hardware import GpuSpec, ModelSpec
     from continuum_sim.hardware.prices import Prices
     from continuum_sim.policies import Policy, Routing
@@ -38,14 +38,14 @@ if TYPE_CHECKING:  # `--help` reads this class, and takes no longer than it must
 
 DEFAULT_ARRIVALS: Final = "poisson:rate=0.1"
 MOST: Final = 10**9
-"""Of most whole numbers: beyond, a slip of the finger is likelier than an engine, and a run would never end."""
+"""Upper bound of most whole numbers: more is likelier a typo than an engine, and a run would never end."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """One run. Settings with vLLM's names mean what they mean there, and None takes its default.
+    """The settings of one run. Those with vLLM's names mean what they mean there, and None takes vLLM's default.
 
-    Flags of the command line, arguments of `run`, axes of sweeps and the tables of the pages follow from these fields.
+    Command-line flags, arguments of `run`, axes of sweeps and the tables of the docs are derived from these fields.
 
     Raises
     ------
@@ -81,7 +81,7 @@ class RunConfig:
     )
     """Programs per second: short for `arrivals="poisson:rate=…"`."""
     seed: int = setting(0, "Seed of the arrivals.", least=0, most=2**63 - 1)
-    """Of the arrivals; the same for all policies of a comparison."""
+    """Seed of the arrivals; the same for all policies of a comparison."""
     model: str | ModelSpec = setting(
         "llama-3.1-8b",
         "Model of the catalogue, in any spelling, or a Hugging Face config.json.",
@@ -128,7 +128,7 @@ class RunConfig:
     kv_cache_dtype: KvCacheDtype = setting(
         "auto", "Type of the KV cache's elements: fp8 halves its bytes; auto: the model's own.", ENGINE
     )
-    """As vLLM's `--kv-cache-dtype`: blocks, what attention reads of them and memory tiers follow."""
+    """As vLLM's `--kv-cache-dtype`: determines the bytes of blocks, of attention's reads and of memory tiers."""
     watermark: float = setting(
         0.0,
         "Share of blocks kept free when a turn is admitted beside others.",
@@ -144,8 +144,8 @@ class RunConfig:
         page="clusters.md",
         names="gpu",
     )
-    """Engines behind one router: a number of them alike, `h100:2,a100-80:4`, or a list of GPUs. They may have memory
-    tiers of their own, `h100:2:dram_gb=200,ssd_gb=500,a100-80:4`; what they do not say is as below."""
+    """Engines behind one router: a number of identical ones, `h100:2,a100-80:4`, or a list of GPUs. They may have
+    memory tiers of their own, `h100:2:dram_gb=200,ssd_gb=500,a100-80:4`; settings not given there are those below."""
     router: str | Routing | None = setting(
         None,
         "How turns find their replica.",
@@ -175,8 +175,8 @@ class RunConfig:
         most=1e9,
         expected="more than 0 GB/s",
     )
-    """Bandwidth between its GPUs and host memory in GB/s, both directions together (PCIe 4.0 x16: 16 lanes of 16 GT/s,
-    128/130 encoded, carry 31.5 GB/s each way)."""
+    """Bandwidth between a replica's GPUs and host memory in GB/s, both directions together (PCIe 4.0 x16: 16 lanes of
+    16 GT/s, 128/130 encoded, carry 31.5 GB/s each way)."""
     ssd_gb: float = setting(
         0.0,
         "SSD space for what host memory evicts, in GB; 0: none.",
@@ -205,10 +205,10 @@ class RunConfig:
         needs=("dram_gb",),
         page="tiers.md",
     )
-    """Reload what a tier holds where that is faster than computing it, or `always`."""
+    """Reload what a tier holds if that is faster than computing it, or `always`."""
     step_time: str | StepTime = setting(
         "roofline",
-        "How long steps take, with :FILE or :DIR behind a model that reads one.",
+        "How long steps take, with :FILE or :DIR after a model that reads one.",
         ENGINE,
         page="step-time.md",
         names="step_time",
@@ -222,8 +222,8 @@ class RunConfig:
         unset="a dated list",
         page="results.md",
     )
-    """US dollars per GPU-hour: a number, or one for each kind of GPU, `h100=2.5,a100-80=1.6` or a mapping; None for
-    those of a dated list (`sim/hardware/prices.toml`)."""
+    """US dollars per GPU-hour: one number, or one per kind of GPU, `h100=2.5,a100-80=1.6` or a mapping; None for the
+    dated list in `sim/hardware/prices.toml`."""
     programs: int | None = setting(
         None,
         "Programs in all: the trace over and over, each time in another order.",
@@ -235,7 +235,7 @@ class RunConfig:
     """Programs in all: the trace in whole passes, each in an order drawn with the seed; None replays it once."""
     duration: float | None = setting(
         None,
-        "Seconds after which no more programs arrive, the trace repeated likewise.",
+        "Seconds after which no more programs arrive; the trace repeats until then.",
         LOAD,
         unset="no end but the trace's",
         least=0,
@@ -243,51 +243,52 @@ class RunConfig:
         expected="a number of seconds above 0",
         positive=True,
     )
-    """Seconds after which no program arrives any more, or starts in a closed load; the trace is repeated likewise."""
+    """Seconds after which no program arrives or, in a closed load, starts; the trace repeats as for `programs`."""
     population: Population | None = setting(
         None,
-        "Programs of a run with a length: the trace's, or as many drawn by the seed.",
+        "Programs of a run with a length: the trace's, or the same number drawn with the seed.",
         LOAD,
         unset="drawn for compare, sweep and tune, else trace",
         page="results.md#paired-differences",
     )
-    """Which programs a run with a length repeats: all of the `trace`, or as many `drawn` from it with replacement, by
-    the seed alone. Where runs of several seeds draw theirs, what differs between them is about other programs too."""
+    """Which programs a run with a length repeats: all of the `trace`, or the same number `drawn` from it with
+    replacement, determined by the seed alone. If each seed draws its own, differences between seeds also say
+    something about programs outside the trace."""
     warmup: str | int | None = setting(
         None,
         "First programs, by arrival, that are served but left out of the statistics: 200, or 10%.",
         LOAD,
         unset="10% with --programs or --duration from an empty engine, else none",
     )
-    """First programs, by arrival, that are served and left out of the statistics: a number, or a share as in `10%`."""
-    cooldown: str | int | None = setting(None, "The same of the last ones.", LOAD, unset="none")
-    """Last programs, by arrival, that are left out likewise."""
+    """First programs, by arrival, that are served but left out of the statistics: a number, or a share as in `10%`."""
+    cooldown: str | int | None = setting(None, "Last programs, left out in the same way.", LOAD, unset="none")
+    """Last programs, by arrival, that are left out in the same way."""
     burst: str | int | None = setting(
-        None, "Programs more, at once, now or at a time in seconds: 100 or 100@3600.", LOAD, unset="none"
+        None, "Extra programs that arrive at once, at 0 s or later: 100 or 100@3600.", LOAD, unset="none"
     )
-    """Programs more, all at once on top of an open load: so many at 0 s, or with @ at another time in seconds. All
-    other programs arrive as they would without."""
+    """Extra programs that arrive at once on top of an open load, at 0 s or, after @, at another time in seconds. All
+    other programs arrive as they would without them."""
     start: StartMode = setting(
-        "empty", "Begin with an empty engine, or as after --burst 100 whose programs do not count.", LOAD
+        "empty", "Start with an empty engine, or as after --burst 100 whose programs do not count.", LOAD
     )
-    """Begin with an empty engine, or `loaded`: as after a burst of 100 at 0 s, whose programs do not count."""
+    """Start with an `empty` engine, or `loaded`: as after a burst of 100 at 0 s, whose programs do not count."""
     slo: Objectives = setting(
         None,
-        "Objectives to look at, in seconds: p95_jct=300,mean_ttft=1, or of every turn or program, ttft=2,slowdown=3.",
+        "Objectives, in seconds: p95_jct=300,mean_ttft=1, or for every turn or program, ttft=2,slowdown=3.",
         LOAD,
         unset="none",
         page="results.md#objectives",
     )
-    """Objectives to look at: a statistic of `jct`, `ttft`, `tpot`, `e2el`, `queue_wait` (seconds) or `slowdown`;
-    without one it is about every program or turn."""
+    """Objectives: upper bounds on a statistic of `jct`, `ttft`, `tpot`, `e2el`, `queue_wait` (seconds) or `slowdown`,
+    or without a statistic on every program or turn."""
     limit: int | None = setting(
-        None, "Only the first so many programs of the trace.", LOAD, unset="all", least=1, most=MOST
+        None, "Programs to take from the start of the trace.", LOAD, unset="all", least=1, most=MOST
     )
-    """First programs of the trace only."""
+    """Number of programs taken from the start of the trace."""
     max_turns: int | None = setting(
-        None, "Cut every program after so many turns.", LOAD, unset="never", least=1, most=MOST
+        None, "Cut every program after this many turns.", LOAD, unset="never", least=1, most=MOST
     )
-    """First turns of each program only."""
+    """Number of turns taken from the start of each program."""
     unfit: Unfit | None = setting(
         None,
         "Leave out, or cut, programs too long for the engine.",
@@ -300,43 +301,44 @@ class RunConfig:
         },
     )
     """Leave out (`drop`) programs with a context that no engine can hold, or cut them (`truncate`) before the first
-    turn whose context is such; None refuses the trace. Either is counted in the summary."""
+    turn with such a context; None refuses the trace. The summary counts the programs left out or cut."""
     repeat_turns: float = setting(
         1.0,
-        "Times as many turns a program, of as many tokens less each: its context ends as long.",
+        "Factor on the number of each program's turns, which shrink so that its final context stays about the same.",
         LOAD,
         page="figures.md#the-papers-figures",
         least=1,
         most=1_000,
     )
-    """Times as many turns in each program, each with as many tokens less, so that the context ends as long."""
+    """Factor on each program's number of turns; turns shrink by the same factor, so that the final context stays about
+    the same."""
     tool_workers: PerToolSetting = setting(
         None,
-        "Tool calls that run at once, the others wait: 16, or per tool bash:4,*:16.",
+        "Tool calls that run at once while others wait: 16, or per tool bash:4,*:16.",
         TOOLS,
         unset="no bound",
         page="tools.md#workers",
     )
-    """Tool calls that can run at once: a number, or per tool `bash:4,*:16` or a mapping; None for no bound."""
+    """Most tool calls that run at once: a number, or per tool `bash:4,*:16` or a mapping; None for no bound."""
     tool_timeout: PerToolSetting = setting(
         None,
-        "Seconds after which a tool call is cut short; per tool likewise.",
+        "Seconds after which a tool call is cut short; one number, or per tool.",
         TOOLS,
         unset="never",
         page="tools.md#timeouts-failures-retries",
     )
-    """Seconds after which a tool call is cut short, likewise."""
+    """Seconds after which a tool call is cut short, in the same forms."""
     tool_failure_rate: PerToolSetting = setting(
         None,
-        "Probability that a tool call fails at its end, drawn from the seed; per tool likewise.",
+        "Probability that a tool call fails at its end, drawn with the seed; one number, or per tool.",
         TOOLS,
         unset="0",
         page="tools.md#timeouts-failures-retries",
     )
-    """Probability that a tool call fails, likewise; drawn from the seed."""
+    """Probability that a tool call fails at its end, drawn with the seed; in the same forms."""
     tool_retries: PerToolSetting = setting(
         None,
-        "Retries of a call that timed out or failed; per tool likewise.",
+        "Retries of a call that timed out or failed; one number, or per tool.",
         TOOLS,
         unset="1",
         needs=(
@@ -345,7 +347,7 @@ class RunConfig:
         ),
         page="tools.md#timeouts-failures-retries",
     )
-    """How often a call that timed out or failed is tried again, likewise; None for once."""
+    """How often a call that timed out or failed is tried again, in the same forms; None for once."""
 
     def __post_init__(self, rate: float | None) -> None:
         _check_names(self)
@@ -357,34 +359,34 @@ class RunConfig:
 
     @property
     def tools(self) -> ToolConfig:
-        """The settings of the tools' side, put together."""
+        """Settings of tools, combined."""
         from continuum_sim.world.tools.config import make_tool_config
 
         return make_tool_config(self.tool_workers, self.tool_timeout, self.tool_failure_rate, self.tool_retries)
 
     @property
     def prices(self) -> Prices:
-        """What GPUs cost."""
+        """Prices of GPUs."""
         from continuum_sim.hardware.prices import parse_prices
 
         return parse_prices(self.price)
 
     @property
     def objectives(self) -> Slo:
-        """What users are promised."""
+        """Service-level objectives of the run."""
         from continuum_sim.setup.slo import parse_slo
 
         return parse_slo(self.slo)
 
     @property
     def length(self) -> RunLength:
-        """How long the run is, and which of its programs count."""
+        """Length of the run, and which of its programs count."""
         from continuum_sim.steady.burst import LOADED, parse_burst
         from continuum_sim.steady.length import LONG_WARMUP, RunLength, parse_cut
 
         loaded = self.start == "loaded"
         if loaded and self.burst is not None:
-            raise ConfigError(f"start loaded is a burst of its own at 0 s, beside burst {self.burst}; leave one out")
+            raise ConfigError(f"start loaded already is a burst at 0 s, beside burst {self.burst}; leave one out")
         asked = (self.programs is not None or self.duration is not None) and not loaded
         return RunLength(
             self.programs,
@@ -398,17 +400,17 @@ class RunConfig:
 
 @cache
 def run_settings() -> Mapping[str, Setting]:
-    """Return every setting of a run by name, in the order of `RunConfig`, and the rate, which stands for arrivals."""
+    """Return every setting of a run by name, in the order of `RunConfig`, with `rate`, the short form of arrivals."""
     return settings_of(RunConfig)
 
 
 def arrivals_at(rate: float, arrivals: Arrivals) -> str:
-    """Return the arrivals that a rate alone stands for.
+    """Return the Poisson arrivals that a rate stands for.
 
     Raises
     ------
     ConfigError
-        If there are arrivals as well.
+        If arrivals are given as well.
     """
     if arrivals is not None:
         raise ConfigError(f"rate {rate:g} and arrivals {arrivals} both say when programs arrive; leave one out")
@@ -416,7 +418,7 @@ def arrivals_at(rate: float, arrivals: Arrivals) -> str:
 
 
 def check_value(item: Setting, value: object) -> None:
-    """Refuse a number out of bounds, and a word where there is a choice of others.
+    """Refuse a number out of bounds, or a word that is not one of the choices.
 
     Raises
     ------
@@ -456,7 +458,7 @@ def _check_whole(name: str, value: object, least: int, most: int) -> None:
 
 
 def _check_names(config: RunConfig) -> None:
-    """Refuse a setting of a type that it cannot have, before anything calls a method that is not there."""
+    """Refuse settings of a wrong type before anything calls a method they do not have."""
     from continuum_sim.hardware import GpuSpec, ModelSpec
     from continuum_sim.policies import Policy, Routing
     from continuum_sim.policies.registry import BASES
@@ -466,7 +468,7 @@ def _check_names(config: RunConfig) -> None:
         if isinstance(config.policy, base):
             made = type(config.policy).__name__
             raise ConfigError(
-                f"policy is a plane, {made}, expected a policy of it: Policy({made!r}, {plane}={made}(…))"
+                f"policy is a plane, {made}, expected a policy made of it: Policy({made!r}, {plane}={made}(…))"
             )
     for name, kinds, expected in (
         ("policy", (str, Policy), "a policy's name with its parameters, or a Policy"),

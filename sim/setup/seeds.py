@@ -17,7 +17,7 @@ def parse_seeds(text: str) -> list[int]:
     Raises
     ------
     ConfigError
-        If it is not a list of whole numbers and ranges of them.
+        If `text` is not a list of whole numbers and ranges.
     """
     seeds: list[int] = []
     for item in text.split(","):

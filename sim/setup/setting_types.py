@@ -1,4 +1,4 @@
-"""Types of settings: names and numbers, as on the command line, or the objects they stand for."""
+"""Types of settings: names and numbers as on the command line, or the objects that these stand for."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ if TYPE_CHECKING:
     from continuum_sim.setup.trace_source import TraceSource
     from continuum_sim.traces.arrivals import Closed, OpenArrivals
     from continuum_sim.traces.schema import Program
-else:  # importing them takes longer than `--help` may, which needs to know what text can say
+else:  # `--help` evaluates these types to see what text can express, and must not pay for importing them
     GpuSpec = TraceSource = Closed = OpenArrivals = Program = object
 
 EngineMode = Literal["fast", "stepwise"]
 StartMode = Literal["empty", "loaded"]
 KvCacheDtype = Literal["auto", "bfloat16", "float16", "fp8", "fp8_e4m3", "fp8_e5m2"]
-"""Of vLLM's ``--kv-cache-dtype``, those whose blocks hold elements and nothing else."""
+"""The values of vLLM's ``--kv-cache-dtype`` whose blocks hold nothing but elements."""
 Population = Literal["trace", "drawn"]
 Unfit = Literal["drop", "truncate"]
-"""As `traces.unfit` has it, which takes longer to import than `--help` may."""
+"""Same as in `traces.unfit`, which is too slow to import for `--help`."""
 Trace: TypeAlias = str | os.PathLike[str] | Iterable[Program] | TraceSource
 Arrivals: TypeAlias = str | OpenArrivals | Closed | None
 Replicas: TypeAlias = int | str | Sequence[str | GpuSpec]
-"""A number of replicas alike, `h100:2,a100-80:4`, or one GPU a replica. Behind a GPU may stand settings of the memory
-tiers of those replicas: `h100:2:dram_gb=200,ssd_gb=500,a100-80:4`."""
+"""A number of identical replicas, `h100:2,a100-80:4`, or a list with one GPU per replica. A GPU may be followed by
+memory tier settings for its replicas: `h100:2:dram_gb=200,ssd_gb=500,a100-80:4`."""
 Objectives: TypeAlias = str | Mapping[str, float] | None
 """`p95_jct=300,ttft=2`, or the same as a mapping."""
 PerToolSetting: TypeAlias = int | float | str | Mapping[str, int] | Mapping[str, float] | None

@@ -1,4 +1,4 @@
-"""Settings: what a field of `RunConfig` says of itself, from which flags, signatures, sweep axes and pages follow."""
+"""Metadata of `RunConfig`'s fields, from which flags, signatures, sweep axes and docs tables are derived."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _LISTED: Final = {
     "router": ("continuum_sim.policies", "register_routing", "rules/*.py"),
     "step_time": ("continuum_sim.steptime", "StepTimeKind", "*.py"),
 }
-"""Sort of name -> the package, call and files that define names of that sort, for help texts to list."""
+"""Kind of name -> the package, call and files that define such names, so that help texts can list them."""
 
 
 @dataclass(frozen=True)
 class About:
-    """What is said of a setting; see `setting`."""
+    """What a setting declares about itself; see `setting` for the fields."""
 
     help: str
     panel: str
@@ -44,18 +44,18 @@ class About:
 
 @dataclass(frozen=True)
 class Kind:
-    """What values a setting takes, as far as text can say them."""
+    """The values that a setting takes, as far as text can express them."""
 
     types: tuple[type, ...]
-    """Of `bool`, `int`, `float`, `str`: what text may stand for."""
+    """Those of `bool`, `int`, `float` and `str` that text is parsed as."""
     optional: bool
     """Whether None (`none` in text) is a value."""
     choices: tuple[str, ...] = ()
-    """All values, where there are but a few."""
+    """All allowed values, if the setting is a choice between words."""
 
     @property
     def arrow(self) -> str:
-        """Type of its column."""
+        """Arrow type of the setting's column in a table of results."""
         if self.types == (bool,):
             return "bool"
         if self.types == (int,):
@@ -69,24 +69,24 @@ class Setting:
 
     name: str
     annotation: str
-    """Its type as the source has it."""
+    """Its type as written in the source."""
     kind: Kind
     default: Any
     about: About
 
     @property
     def flag(self) -> str:
-        """How the command line calls it: all of its flags, where its values have their own."""
+        """Its flag on the command line; all of them, joined by `/`, if its values have flags of their own."""
         return "/".join(self.switches) or f"--{self.name.replace('_', '-')}"
 
     @property
     def switches(self) -> dict[str, str]:
-        """Flags that take no value -> the value that each stands for, where it has such: `--drop-unfit` -> `drop`."""
+        """Flags without an argument -> the value each stands for, if any: `--drop-unfit` -> `drop`."""
         return {f"--{value}-{self.name}".replace("_", "-"): value for value in self.about.switches}
 
     @property
     def help(self) -> str:
-        """What it is, which names there are, and what leaving it out means where its default does not say that."""
+        """Help text, with the names there are and, if the default is None, what that means."""
         text = self.about.help
         if self.about.names in _LISTED:
             text = f"{text.removesuffix('.')}: {', '.join(names_in_source(*_LISTED[self.about.names]))}."
@@ -109,34 +109,34 @@ def setting(
     positive: bool = False,
     switches: Mapping[str, str] = MappingProxyType({}),
 ) -> T:
-    """Declare a setting: a field of a dataclass.
+    """Declare a setting as a field of a dataclass.
 
     Parameters
     ----------
     default
-        Its value where nobody says one.
+        Value if none is given.
     help
-        What it is, in a sentence with a full stop; help texts add the names there are.
+        One sentence with a full stop; `Setting.help` adds the names there are.
     panel
-        `LOAD`, `ENGINE` or `TOOLS`; empty for what every command says in its own way.
+        `LOAD`, `ENGINE` or `TOOLS`; empty if each command declares the flag itself.
     unset
         What the default None stands for.
     page
         Page of `docs/` that says more.
     names
-        What its values are names of (see `continuum_sim.cli.complete`), for completion.
+        Kind of names that its values are (see `continuum_sim.cli.complete`), for completion.
     flags
         Other spellings of its flag.
     needs
-        Settings without one of which it does nothing.
+        Settings of which at least one must be given for this one to have an effect.
     least, most
         Bounds of a number; without `least` nothing is checked.
     expected
-        What a number that is not whole should have been, for the error; by default at least `least`.
+        For the error about a number that is not whole: what was expected; by default at least `least`.
     positive
-        Whether 0 is too little, where it is `least`.
+        Whether 0 is refused although it is `least`.
     switches
-        Values that have a flag of their own, `--drop-unfit` for `drop`, and what each of these flags does.
+        Values that have a flag of their own, `--drop-unfit` for `drop`, and the help text of each flag.
     """
     about = About(help, panel, unset, page, names, flags, needs, least, most, expected, positive, switches)
     return field(default=default, metadata={_ABOUT: about})
@@ -154,9 +154,9 @@ def settings_of(owner: type) -> dict[str, Setting]:
 
 
 def kind_of(annotation: str, names: Mapping[str, Any]) -> Kind:
-    """Return what text can say of the type that an annotation means where `names` are known.
+    """Return what text can express of an annotation's type, evaluated with the given `names`.
 
-    What only type checkers import is an object, which text cannot say.
+    Names that only type checkers import evaluate to `object`, which text cannot express.
     """
     hint = _evaluated(annotation, names)
     parts = get_args(hint) if get_origin(hint) not in (None, Literal) else (hint,)

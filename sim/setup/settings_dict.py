@@ -67,25 +67,25 @@ class Service(TypedDict, total=False):
     reload: ReloadRule
     """Reload from a tier where that is faster than computing, or always."""
     step_time: str | StepTime
-    """How long steps take, with :FILE or :DIR behind a model that reads one."""
+    """How long steps take, with :FILE or :DIR after a model that reads one."""
     engine: EngineMode
     """Jump over equal steps, or take each one: the same results."""
     limit: int | None
-    """Only the first so many programs of the trace."""
+    """Programs to take from the start of the trace."""
     max_turns: int | None
-    """Cut every program after so many turns."""
+    """Cut every program after this many turns."""
     unfit: Unfit | None
     """Leave out, or cut, programs too long for the engine."""
     repeat_turns: float
-    """Times as many turns a program, of as many tokens less each: its context ends as long."""
+    """Factor on the number of each program's turns, which shrink so that its final context stays about the same."""
     tool_workers: PerToolSetting
-    """Tool calls that run at once, the others wait: 16, or per tool bash:4,*:16."""
+    """Tool calls that run at once while others wait: 16, or per tool bash:4,*:16."""
     tool_timeout: PerToolSetting
-    """Seconds after which a tool call is cut short; per tool likewise."""
+    """Seconds after which a tool call is cut short; one number, or per tool."""
     tool_failure_rate: PerToolSetting
-    """Probability that a tool call fails at its end, drawn from the seed; per tool likewise."""
+    """Probability that a tool call fails at its end, drawn with the seed; one number, or per tool."""
     tool_retries: PerToolSetting
-    """Retries of a call that timed out or failed; per tool likewise."""
+    """Retries of a call that timed out or failed; one number, or per tool."""
 
 
 class LoadAndEngine(Service, total=False):
@@ -99,19 +99,19 @@ class LoadAndEngine(Service, total=False):
     programs: int | None
     """Programs in all: the trace over and over, each time in another order."""
     duration: float | None
-    """Seconds after which no more programs arrive, the trace repeated likewise."""
+    """Seconds after which no more programs arrive; the trace repeats until then."""
     population: Population | None
-    """Programs of a run with a length: the trace's, or as many drawn by the seed."""
+    """Programs of a run with a length: the trace's, or the same number drawn with the seed."""
     warmup: str | int | None
     """First programs, by arrival, that are served but left out of the statistics: 200, or 10%."""
     cooldown: str | int | None
-    """The same of the last ones."""
+    """Last programs, left out in the same way."""
     burst: str | int | None
-    """Programs more, at once, now or at a time in seconds: 100 or 100@3600."""
+    """Extra programs that arrive at once, at 0 s or later: 100 or 100@3600."""
     start: StartMode
-    """Begin with an empty engine, or as after --burst 100 whose programs do not count."""
+    """Start with an empty engine, or as after --burst 100 whose programs do not count."""
     slo: Objectives
-    """Objectives to look at, in seconds: p95_jct=300,mean_ttft=1, or of every turn or program, ttft=2,slowdown=3."""
+    """Objectives, in seconds: p95_jct=300,mean_ttft=1, or for every turn or program, ttft=2,slowdown=3."""
     price: Price
     """Dollars per GPU-hour: 2.5, or per GPU h100=2.5,a100-80=1.6."""
 

@@ -1,4 +1,4 @@
-"""Service-level objectives: what users are promised, as `p95_jct=300,mean_ttft=1` or `jct=600,tpot=0.05`."""
+"""Service-level objectives such as `p95_jct=300,mean_ttft=1` or `jct=600,tpot=0.05`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from continuum_sim.errors import ConfigError, shown
 from continuum_sim.names import unknown
 
 PROGRAM_SAMPLES: Final = ("jct", "slowdown")
-"""Of programs: seconds, and a multiple of the JCT alone."""
+"""Samples with one value per program: JCT in seconds, slowdown as a multiple of the program's JCT alone."""
 TURN_SAMPLES: Final = ("ttft", "tpot", "e2el", "queue_wait")
-"""Of turns, in seconds; TPOT and E2EL as `vllm bench serve` has them."""
+"""Samples with one value per turn, in seconds; TPOT and E2EL as defined by `vllm bench serve`."""
 SAMPLES: Final = (*PROGRAM_SAMPLES, *TURN_SAMPLES)
 STATISTICS: Final = ("mean", "p50", "p90", "p95", "p99", "max")
 _AS_IN: Final = "as in p95_jct=300,ttft=2"
@@ -24,16 +24,16 @@ _KNOWN: Final = f"known: {', '.join(SAMPLES)}, alone or after {', '.join(f'{name
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """A statistic of a sample, and what it may come to."""
+    """An upper bound on a statistic of a sample."""
 
     statistic: str
-    """Empty where every program or turn is to keep the bound."""
+    """Empty if every program or turn must keep the bound."""
     sample: str
     most: float
-    """Seconds, but of the slowdown."""
+    """The bound: seconds, or a ratio for the slowdown."""
 
     def value(self, values: np.ndarray) -> float | None:
-        """Return the statistic of a sample, for every one its largest; None of an empty one."""
+        """Return the statistic of a sample (its largest value if every one must keep the bound); None if empty."""
         if not len(values):
             return None
         if self.statistic == "mean":
@@ -42,13 +42,13 @@ class Objective:
         return float(np.percentile(values, share))
 
     def kept(self, values: np.ndarray) -> bool:
-        """Whether a sample keeps it; an empty one does."""
+        """Return True if a sample keeps the bound; an empty one does."""
         value = self.value(values)
         return value is None or value <= self.most
 
     @property
     def name(self) -> str:
-        """As it is asked for."""
+        """Name in the notation of `--slo`, such as `p95_jct`."""
         return _name(self.statistic, self.sample)
 
     def __str__(self) -> str:
@@ -57,16 +57,16 @@ class Objective:
 
 @dataclass(frozen=True, slots=True)
 class Slo:
-    """Objectives that are all to be kept; where there are none, they are."""
+    """Objectives that must all be kept; no objectives at all count as kept."""
 
     objectives: tuple[Objective, ...] = ()
 
     def kept(self, samples: Mapping[str, np.ndarray]) -> bool:
-        """Whether samples, by name, keep all of it."""
+        """Return True if the samples, given by name, keep every objective."""
         return all(item.kept(samples[item.sample]) for item in self.objectives)
 
     def asks_for(self, sample: str) -> bool:
-        """Whether an objective is about this sample."""
+        """Return True if an objective is about this sample."""
         return any(item.sample == sample for item in self.objectives)
 
     def __bool__(self) -> bool:
@@ -80,7 +80,7 @@ NO_SLO: Final = Slo()
 
 
 def parse_slo(text: str | Mapping[str, float] | None) -> Slo:
-    """Read objectives: `p95_jct=300,ttft=2`, or the same as a mapping; without a statistic, of every one.
+    """Read objectives: `p95_jct=300,ttft=2`, or the same as a mapping; without a statistic, every value must keep it.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The programs of a run, readable more than once: a file, a bundled trace, or programs at hand."""
+"""The programs of a run, readable more than once: from a file, a bundled trace, or memory."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from continuum_sim.traces.write import encode_program
 from continuum_sim.world.fits import UnfitError, check_fits, longest_context
 
 _KEPT_TURNS: Final = 200_000
-"""A trace of at most so many turns stays in memory between readings (about 50 MB); a larger one is read again."""
+"""Most turns of a trace that is kept in memory between readings (about 50 MB); a larger one is read again."""
 
 
 class TraceSource:
-    """A trace cut to the first `limit` programs, with all their sub-agents, and `max_turns` turns each, then repeated.
+    """A trace, cut to its first `limit` programs with their sub-agents and `max_turns` turns each, then repeated.
 
     Parameters
     ----------
     trace
-        A name or path as `find_trace` takes it, or programs.
+        A name or path as `find_trace` takes it, or programs in memory.
     limit, max_turns
         None for all.
     times
@@ -39,7 +39,7 @@ class TraceSource:
     Raises
     ------
     TraceError
-        If there is no such trace, or a program at hand breaks a rule of the format.
+        If there is no such trace, or a program in memory breaks a rule of the format.
     """
 
     def __init__(
@@ -51,20 +51,20 @@ class TraceSource:
     ) -> None:
         self.path: Path | None = None
         self.asked: str | None = None
-        """The name or path as it was given, where it can be read again."""
+        """The name or path as it was given, if it can be read again."""
         self.programs = 0
-        """Programs, once `survey` has been called, as for the following."""
+        """Number of programs; `survey` sets this and the three below."""
         self.children = 0
-        """Their sub-agents."""
+        """Number of their sub-agents."""
         self.turns = 0
         self.has_arrivals = False
-        """Whether every program says when it arrives."""
+        """Whether every program has an arrival time."""
         self.fitting: Fitting | None = None
-        """What became of programs with contexts too long for the engines, where these are left out or cut."""
+        """How programs with contexts too long for the engines are left out or cut, and how many were."""
         self._whole = self
-        """The programs before."""
+        """The source before any programs were left out or cut."""
         self._served: TraceSource | None = None
-        """The last that `served_by` made of them: the runs of a comparison ask for the same."""
+        """Last result of `served_by`: the runs of a comparison ask for the same one."""
         self._limit, self._max_turns, self._times = limit, max_turns, times
         self._kept: list[Program] | None = None
         self._surveyed_for: tuple[EngineConfig, ...] = ()
@@ -79,29 +79,29 @@ class TraceSource:
             self.name = "in memory"
             self._kept = [repeat_turns(program, times) for program in _checked(trace, limit, max_turns)]
         self.sha256 = self._hash()
-        """Of the file as stored, or of the programs as they would be written where there is no file."""
+        """Hash of the file as stored or, without a file, of the programs as they would be written."""
 
     def __iter__(self) -> Iterator[Program]:
-        """Read the programs, from the first on."""
+        """Read the programs, starting with the first."""
         programs = iter(self._kept) if self._kept is not None else self._read()
         return programs if self.fitting is None else self.fitting.fresh().apply(programs)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what another process can read for itself."""
+        """Leave out what another process can read from the file itself."""
         state = self.__dict__.copy()
         if self.path is not None and self.path.is_file():
             state["_kept"] = None
         return state
 
     def served_by(self, *engines: EngineConfig, unfit: Unfit) -> TraceSource:
-        """Return what is left of the trace where programs that none of these engines can hold are left out or cut.
+        """Return the trace without the programs that none of these engines can hold, or with these cut.
 
-        It has been read once, as by `survey`.
+        The returned source has been surveyed.
 
         Raises
         ------
         TraceError
-            At the first line that is no valid program, or if nothing is left.
+            At the first line that is not a valid program, or if nothing is left.
         ConfigError
             If a memory tier cannot hold a program.
         """
@@ -115,19 +115,19 @@ class TraceSource:
         return source
 
     def survey(self, *engines: EngineConfig, remedies: Callable[[int], str] | None = None) -> None:
-        """Read the trace once, before a run: count, and refuse programs that can never fit any of these engines.
+        """Read the trace once before a run: count programs and refuse those that can never fit any of these engines.
 
         Parameters
         ----------
         remedies
-            Says what helps where the longest context has so many tokens.
+            Returns the remedy to print, given the tokens of the longest context.
 
         Raises
         ------
         TraceError
-            At the first line that is no valid program.
+            At the first line that is not a valid program.
         ConfigError
-            Naming the first program that does not fit, and how many there are.
+            Naming the first program that does not fit, and how many do not.
         """
         if self._surveyed_for == engines:
             return
@@ -185,7 +185,7 @@ def _checked(programs: Iterable[Program], limit: int | None, max_turns: int | No
         check_program(program)
         for member in program.family():
             if member.program_id in seen:
-                raise TraceError("is there twice, expected unique program ids", program_id=member.program_id)
+                raise TraceError("appears twice, expected unique program ids", program_id=member.program_id)
             seen.add(member.program_id)
         kept.append(program if max_turns is None else truncate(program, max_turns))
     if not kept:

@@ -1,4 +1,4 @@
-"""The work that has arrived and is not done, over time."""
+"""The backlog over time: work that has arrived and is not done."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 _BINS: Final = 2**16
-"""However long a run is: 1 MB, and still hundreds a part where the load is a hundredth of the run."""
+"""Number of bins, however long a run is: 1 MB, and still hundreds per part if the load lasts a hundredth of the run."""
 _FALL_PARTS: Final = 80
 
 
 class Backlog:
-    """W(t), the tokens of fresh work that have arrived by t, less those that are done; in bounded memory.
+    """W(t), the fresh tokens that have arrived by t less those that are done, in bounded memory.
 
-    What is fresh is computed for the first time: computed tokens less recomputed ones. The work of a program is known
-    when it has run, so it is entered then, at the time of its arrival. Times are kept to a bin, which grows as a run
-    does, but the sum of the times within each is exact.
+    Fresh tokens are those computed for the first time: computed less recomputed tokens. A program's work is known only
+    when it has run, so it is entered then, at the time of its arrival. Times are kept to the precision of a bin, which
+    grows with the run, but the sum of the times in each bin is exact.
 
     Parameters
     ----------
     bin_s
-        Width of a bin to begin with, in seconds; doubled as often as the run needs it.
+        Initial width of a bin in seconds; doubled as often as the run needs.
     """
 
     def __init__(self, bin_s: float = 0.01) -> None:
         self._bin_s = bin_s
         self._tokens = np.zeros(_BINS)
-        """Work that arrived within each bin, less what was done."""
+        """Work that arrived within each bin, less work done."""
         self._moments = np.zeros(_BINS)
-        """The same, each weighted with its time."""
+        """The same, weighted with its time."""
         self._done = np.zeros(_BINS)
         """Work that was done within each bin."""
 
@@ -49,22 +49,22 @@ class Backlog:
         edges_s = self._bin_s * np.arange(_BINS + 1)
         tokens = np.concatenate(([0.0], np.cumsum(self._tokens)))
         moments = np.concatenate(([0.0], np.cumsum(self._moments)))
-        # ∫ W from 0 to T is the sum of what came before, times how long it was there.
+        # ∫ W from 0 to T is the sum, over all work that came before T, of its tokens times how long it was there.
         integral = np.interp(np.linspace(start_s, end_s, parts + 1), edges_s, edges_s * tokens - moments)
         means: np.ndarray = np.diff(integral) * (parts / (end_s - start_s))
         return means
 
     def done_by(self, times_s: ArrayLike) -> np.ndarray:
-        """Return the work that was done by these times, in tokens."""
+        """Return the work done by these times, in tokens."""
         edges_s = self._bin_s * np.arange(_BINS + 1)
         done = np.concatenate(([0.0], np.cumsum(self._done)))
         return np.asarray(np.interp(np.asarray(times_s, float), edges_s, done))
 
     def low_s(self, after_s: float, end_s: float) -> float:
-        """Return when W is lowest in the first half of the time from a burst to the end, to one of 80 parts of it.
+        """Return when W is lowest in the first half of the time from a burst to the end, to 1/80 of that time.
 
-        From there on the fall after the burst does not tell on a verdict, whose limits are those of paths that start
-        at their lowest point; and where W is not down by then, it is seen to fall, or not to.
+        From there on the fall after the burst does not affect a verdict, whose limits are for paths that start at their
+        lowest point. If W is not down by then, the remaining half shows whether it falls.
         """
         place = int(np.argmin(self.means(end_s, _FALL_PARTS, after_s)[: _FALL_PARTS // 2]))
         return after_s + place * (end_s - after_s) / _FALL_PARTS

@@ -1,4 +1,4 @@
-"""A burst: programs that come at once on top of the load, to see whether a service recovers from them."""
+"""A burst: programs that arrive at once on top of the load, to see whether a service recovers."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ from continuum_sim.traces.schema import Program
 
 _MOST: Final = 10**6
 _LATEST_S: Final = 1e9
-"""As the longest duration."""
+"""Same as the longest duration."""
 _MARK: Final = "+"
 _BURST_STREAM: Final = 2
-"""Sets the generator of a burst's programs apart from those of arrivals and of orders."""
+"""Separates the generator of a burst's programs from those of arrivals and orders."""
 
 
 @dataclass(frozen=True, slots=True)
 class BurstSpec:
-    """What was asked for: so many programs of the trace more, at once at a time."""
+    """A burst as asked for: extra programs of the trace, all at `at_s`."""
 
     programs: int
     at_s: float
     counts: bool = True
-    """Whether statistics take its programs in; those of a load that was there before the run do not count."""
+    """Whether its programs are part of the statistics; those of a loaded start are not."""
 
     def __str__(self) -> str:
         return f"{self.programs}@{self.at_s:g}"
 
 
 LOADED: Final = BurstSpec(100, 0.0, counts=False)
-"""What is in a system that starts loaded."""
+"""The burst that stands for a loaded start."""
 
 
 def parse_burst(value: str | int | None) -> BurstSpec | None:
-    """Read ``100`` or ``100@3600``; None is none.
+    """Read ``100`` or ``100@3600``; None means no burst.
 
     Raises
     ------
     ConfigError
-        Saying what was expected.
+        If it is of neither form, or out of range.
     """
     if value is None:
         return None
@@ -66,9 +66,9 @@ def parse_burst(value: str | int | None) -> BurstSpec | None:
 
 @dataclass(frozen=True, slots=True)
 class Burst:
-    """The burst of one run, told apart from the rest of its load by a mark in the names of its programs.
+    """The burst of one run, distinguished from the rest of its load by a mark in the names of its programs.
 
-    The rest is the same with and without it: the same programs, under the same names, at the same times.
+    The rest is the same with and without the burst: the same programs, under the same names, at the same times.
     """
 
     spec: BurstSpec
@@ -76,21 +76,21 @@ class Burst:
 
     @classmethod
     def on(cls, trace: Iterable[Program], spec: BurstSpec) -> Burst:
-        """Find a mark that no program of a trace has in its name."""
+        """Return a burst with a mark that no program name of the trace contains."""
         return cls(spec, free_mark(trace, _MARK))
 
     def owns(self, program: str) -> bool:
-        """Whether a program, or sub-agent, of this name is the burst's."""
+        """Return True if a program or sub-agent of this name belongs to the burst."""
         return self.mark in program
 
     def programs(self, trace: Iterable[Program], seed: int) -> Iterator[Program]:
-        """Draw its programs; the same for every policy under a seed."""
+        """Draw the burst's programs; the same for every policy under a seed."""
         return extra_passes(trace, self.spec.programs, np.random.default_rng([seed, _BURST_STREAM]), self.mark)
 
 
 @dataclass(frozen=True)
 class WithBurst:
-    """Arrivals of a load, and of a burst among them."""
+    """Arrivals of a load with a burst among them."""
 
     name: ClassVar[str] = "with-burst"
     load: OpenArrivals

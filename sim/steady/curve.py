@@ -1,7 +1,7 @@
-"""What follows from a service curve: how a service recovers from a burst, and how long it holds without one.
+"""Predictions from a service curve: how a service recovers from a burst, and how long it holds without one.
 
-μ(n) is the rate at which a system that is kept at n programs finishes work, in programs per second. A KV cache makes
-it fall again beyond a number that fits: from there on, a backlog slows the service that should drain it.
+μ(n) is the rate at which a system kept at n programs finishes work, in programs per second. Once more programs are
+there than fit the KV cache, μ falls again: from there on, a backlog slows the service that should drain it.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from typing import Final
 import numpy as np
 
 CONGESTED_FITS: Final = 5
-"""Times what fits, from which the curve has reached its floor."""
+"""Programs from which the curve has reached its floor, as a multiple of what fits the KV cache."""
 BURST_FITS: Final = CONGESTED_FITS
-"""Times what fits that a burst has, unless one says otherwise: enough to reach that floor."""
+"""Default size of a burst, as a multiple of what fits: enough to reach that floor."""
 HORIZON_BURSTS: Final = 15
-"""Times a burst, in how many arrivals it is to be gone."""
+"""Arrivals within which a burst must be gone, as a multiple of its size."""
 _ABOVE_PEAK: Final = 1.1
-"""Times the n of the peak at which a burst counts as drained."""
+"""Programs at which a burst counts as drained, as a multiple of the n of the peak."""
 _FULL: Final = 0.98
-"""Share of the peak from which the curve is as good as there: a noisy one may peak anywhere on a plateau."""
+"""Share of the peak from which the curve is as good as at the peak: a noisy one may peak anywhere on a plateau."""
 LEFT_FULLS: Final = 3
-"""Times the n of the peak that a wandering backlog must reach to be beyond recovery."""
+"""Backlog beyond which there is no recovery, as a multiple of the n of the peak."""
 _TOLERANCE: Final = 1e-6
 _GRID: Final = 4_000
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceCurve:
-    """Measured points of μ(n), joined by straight lines; from nothing at 0, and level beyond the last.
+    """Measured points of μ(n), joined by straight lines; 0 at n = 0, and constant beyond the last point.
 
     Raises
     ------
     ValueError
-        Unless there are points, n rises, and rates are above 0.
+        Unless there are points, n increases, and rates are above 0.
     """
 
     n: Sequence[float]
@@ -46,9 +46,9 @@ class ServiceCurve:
 
     def __post_init__(self) -> None:
         if len(self.n) != len(self.per_s) or not len(self.n):
-            raise ValueError("a service curve has as many rates as numbers of programs, and one at least")
+            raise ValueError("a service curve needs one rate per number of programs, and at least one of each")
         if np.any(np.diff([0.0, *self.n]) <= 0) or min(self.per_s) <= 0:
-            raise ValueError("a service curve has rising numbers of programs, and rates above 0")
+            raise ValueError("a service curve needs increasing numbers of programs, and rates above 0")
 
     def at(self, n: np.ndarray) -> np.ndarray:
         """Return μ(n)."""
@@ -57,7 +57,7 @@ class ServiceCurve:
 
     @property
     def peak(self) -> tuple[float, float]:
-        """Where the curve is highest, and how high."""
+        """The n at which the curve is highest, and its rate there."""
         place = int(np.argmax(self.per_s))
         return self.n[place], self.per_s[place]
 
@@ -67,7 +67,7 @@ class ServiceCurve:
         return next(n for n, rate in zip(self.n, self.per_s, strict=True) if rate >= _FULL * self.peak[1])
 
     def settled(self, rate: float) -> float:
-        """Return the n at which as much work gets done as arrives, where the curve rises; infinite above the peak."""
+        """Return the n on the rising part of the curve at which μ(n) equals `rate`; infinite above the peak."""
         n, rates = [0.0, *self.n], [0.0, *self.per_s]
         for place in range(1, len(n)):
             if rates[place] >= rate:
@@ -76,15 +76,15 @@ class ServiceCurve:
 
     @property
     def congested_per_s(self) -> float:
-        """Its floor beyond `CONGESTED_FITS` times what fits: what a policy still serves however long the queue is."""
+        """Floor of the curve beyond `CONGESTED_FITS` times what fits: the rate served however long the queue is."""
         beyond = [rate for n, rate in zip(self.n, self.per_s, strict=True) if n >= CONGESTED_FITS * self.fits]
         return min(beyond or [self.per_s[-1]])
 
     def recoverable_per_s(self, burst: float, horizon: float) -> float:
-        """Return the highest rate at which a burst drains within so many arrivals.
+        """Return the highest rate λ at which a burst drains within `horizon` arrivals.
 
-        While n programs are there, n falls by μ(n) − λ a second, so that the burst is gone after
-        ∫ dn / (μ(n) − λ) seconds, n from just above the peak to the burst; λ of them are `horizon` arrivals.
+        With n programs in the system, n falls by μ(n) − λ per second, so the burst is gone after
+        ∫ dn / (μ(n) − λ) seconds, with n from just above the peak to the burst; times λ, that is the arrivals needed.
 
         Parameters
         ----------
@@ -103,29 +103,29 @@ class ServiceCurve:
         return _highest(lambda rate: arrivals(rate) <= horizon, float(rates.min()))
 
     def from_empty_per_s(self, programs: int, share: float) -> float:
-        """Return the rate at which this share of services collapses within so many arrivals from an empty system.
+        """Return the rate at which a share of services collapses within `programs` arrivals from an empty system.
 
-        Arrivals at rate λ and ends at rate μ(n) make a birth-death chain; hᵢ is the mean time it takes from i to
-        i + 1: h₀ = 1/λ, hᵢ = (1 + μᵢ hᵢ₋₁)/λ. It leaves for good about every Σ hᵢ seconds, i up to `LEFT_FULLS` times
-        the n of the peak, as a Poisson process would. A rate below the congested one never collapses.
+        Arrivals at rate λ and ends at rate μ(n) make a birth-death chain; hᵢ is the mean time from i to i + 1:
+        h₀ = 1/λ, hᵢ = (1 + μᵢ hᵢ₋₁)/λ. Collapses are taken as a Poisson process, one every Σ hᵢ seconds on average,
+        with i up to `LEFT_FULLS` times the n of the peak. A rate below the congested one never collapses.
 
         Parameters
         ----------
         programs
-            Arrivals looked at.
+            Arrivals within which services may collapse.
         share
-            Between 0 and 1.
+            Share of services that collapse, between 0 and 1.
         """
         wanted = -math.log1p(-share)
         rate = _highest(lambda rate: programs / (rate * self._escape_s(rate)) <= wanted, self.peak[1] * 2)
         return max(rate, self.congested_per_s)
 
     def collapse_share(self, rate: float, programs: int) -> float:
-        """Return the share of services that collapse within so many arrivals at this rate, from empty."""
+        """Return the share of services that collapse from empty within `programs` arrivals at this rate."""
         return -math.expm1(-programs / (rate * self._escape_s(rate)))
 
     def _escape_s(self, rate: float) -> float:
-        """Mean time from empty to a backlog beyond recovery."""
+        """Return the mean time in seconds from empty to a backlog beyond recovery."""
         rates = self.at(np.arange(max(1, math.ceil(LEFT_FULLS * self.full))))
         total = step = 1 / rate
         for served in rates[1:].tolist():
@@ -135,15 +135,15 @@ class ServiceCurve:
 
 
 def recoverable_from_floor(congested_per_s: float) -> float:
-    """Return the recoverable rate of a curve that is as low as its floor all the way down from a burst.
+    """Return the recoverable rate of a curve that stays at its floor μ while the burst drains.
 
-    A burst B is then gone after λ·B/(μ − λ) arrivals, which are H = `HORIZON_BURSTS`·B of them at λ = μ·H/(H + B).
+    A burst B is then gone after λ·B/(μ − λ) arrivals, which equal H = `HORIZON_BURSTS`·B at λ = μ·H/(H + B).
     """
     return congested_per_s * HORIZON_BURSTS / (HORIZON_BURSTS + 1)
 
 
 def _highest(holds: Callable[[float], bool], above: float) -> float:
-    """Return the highest rate that holds, of one that holds below it and never above; `above` does not."""
+    """Return the highest rate for which `holds` is true, given that it is true below and false above, as at `above`."""
     low, high = 0.0, above
     while high - low > _TOLERANCE * above:
         middle = (low + high) / 2

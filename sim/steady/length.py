@@ -1,4 +1,4 @@
-"""How long a run is, and which of its programs count."""
+"""The length of a run, and which of its programs count."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from continuum_sim.traces.passes import draw, passes
 from continuum_sim.traces.schema import MOST_PROGRAMS, Program
 
 LONG_WARMUP: Final = "10%"
-"""Left out of the statistics of a run whose length was asked for, unless it says something else. A fixed share has
-less bias than MSER-5, which cuts high ends of a series that wanders."""
+"""Default warm-up, left out of the statistics of a run with a length. A fixed share has less bias than MSER-5, which
+cuts off the high ends of a series that wanders."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Programs left out of the statistics at one end of a run, by arrival: a number, or a share of those that came."""
+    """Programs left out of the statistics at one end of a run, by arrival: a number, or a share of all arrivals."""
 
     number: int = 0
     share: float = 0.0
 
     def of(self, programs: int) -> int:
-        """How many of so many arrivals."""
+        """Return how many of `programs` arrivals are left out."""
         return self.number + math.floor(self.share * programs)
 
     def __str__(self) -> str:
@@ -38,7 +38,7 @@ class Cut:
 
 
 def parse_cut(name: str, value: str | int | None) -> Cut:
-    """Read a number of programs, or a share as in ``10%``; None is none.
+    """Read a number of programs, or a share as in ``10%``; None means none.
 
     Raises
     ------
@@ -62,24 +62,24 @@ def parse_cut(name: str, value: str | int | None) -> Cut:
 class RunLength:
     """How many programs arrive, until when, and which of them count.
 
-    Without `programs` and `duration_s` a run is the trace once, in its order. With either, it is the trace over and
-    over, each time in an order drawn with the seed (see `passes`); recorded arrival times are of one pass, so that
-    there the trace stays as it is and is only cut.
+    Without `programs` and `duration_s` a run is the trace once, in its order. With either, the trace is repeated, each
+    time in an order drawn with the seed (see `passes`). Recorded arrival times cover only one pass, so with them the
+    trace is not repeated, only cut.
     """
 
     programs: int | None = None
     duration_s: float = math.inf
-    """After which no program arrives or, in a closed load, starts."""
+    """Time after which no program arrives or, in a closed load, starts."""
     warmup: Cut = Cut()
     cooldown: Cut = Cut()
     burst: BurstSpec | None = None
-    """Programs on top of these."""
+    """Extra programs on top of these."""
     drawn: bool = False
-    """Whether the programs that are repeated are as many draws from the trace, not all of it."""
+    """Whether a run repeats the same number of programs drawn from the trace, instead of the whole trace."""
 
     @property
     def repeats(self) -> bool:
-        """Whether it was asked for a length."""
+        """Whether the run has a length."""
         return self.programs is not None or math.isfinite(self.duration_s)
 
     @property
@@ -88,32 +88,32 @@ class RunLength:
         return self.warmup != Cut() or self.cooldown != Cut() or (self.burst is not None and not self.burst.counts)
 
     def distinct(self, trace: Iterable[Program], seed: int) -> Iterable[Program]:
-        """Return the programs that a run repeats, and that a burst takes its own from: the trace's, or a draw of them.
+        """Return the programs that a run repeats and that its burst is drawn from: the trace's, or a draw from them.
 
-        A draw, too, is the same for every policy under a seed.
+        A draw is the same for every policy under a seed.
         """
         if not self.drawn:
             return trace
         return draw(list(trace), np.random.default_rng([seed, _DRAW_STREAM]))
 
     def stream(self, trace: Iterable[Program], arrivals: OpenArrivals | Closed, seed: int) -> Iterable[Program]:
-        """Return the programs of one run from its distinct ones, a burst aside; the same for every policy of a seed."""
+        """Return the programs of one run from its distinct ones, without a burst; equal for all policies of a seed."""
         if not self.repeats:
             return trace
         if isinstance(arrivals, FromTrace):
             return itertools.islice(trace, self.programs)
-        # Not the arrivals' generator: the load comes at the same times whatever the order.
+        # A generator of its own, so that arrival times do not depend on the order.
         rng = np.random.default_rng([seed, _ORDER_STREAM])
         return itertools.islice(passes(list(trace), rng), self.programs)
 
     def check(self, available: int, arrivals: OpenArrivals | Closed) -> None:
-        """Refuse a length that cannot be, of a trace of so many programs.
+        """Refuse a length that is impossible for a trace of `available` programs.
 
         Raises
         ------
         ConfigError
-            For recorded arrivals of fewer programs, a load without end, a burst on top of a load that waits for it or
-            after all of it, a draw for a replay, or a warm-up that leaves nothing.
+            For recorded arrivals of fewer programs, a load without end, a burst on top of a closed load or another
+            burst, a burst after the duration, a draw for recorded arrivals, or a warm-up that leaves nothing.
         """
         self._check_burst(arrivals)
         self._check_drawn(arrivals)
@@ -134,7 +134,7 @@ class RunLength:
                     f"duration {self.duration_s:g} s at {expected / self.duration_s:g} programs/s is {expected:,.0f} "
                     f"programs, expected at most {MOST_PROGRAMS:,}"
                 )
-            return  # how many arrive is known at the end
+            return  # the number of arrivals is known only at the end
         if total is not None:
             self.counted(total + self._extra(counting=True))
 
@@ -158,11 +158,11 @@ class RunLength:
             )
 
     def _extra(self, *, counting: bool = False) -> int:
-        """How many programs a burst brings, or of those that count."""
+        """Return how many programs a burst adds; with `counting`, only those that count."""
         return 0 if self.burst is None or (counting and not self.burst.counts) else self.burst.programs
 
     def expected(self, programs: int, arrivals: OpenArrivals | Closed) -> int:
-        """Return about how many programs will be served, of a trace of so many: a load with a burst twice."""
+        """Return roughly how many programs will be served, given the trace's; a load with a burst is served twice."""
         most = self.programs or MOST_PROGRAMS
         load = programs
         if self.repeats and isinstance(arrivals, FromTrace):
@@ -173,19 +173,19 @@ class RunLength:
         return load * (2 if again else 1) + self._extra()
 
     def _expected_in_time(self, arrivals: OpenArrivals | Closed) -> float:
-        """How many programs come within the duration, on average; infinite where nothing says so."""
+        """Return how many programs arrive within the duration on average; infinite if there is no rate."""
         rate = getattr(arrivals, "rate", None)
         return rate * self.duration_s if isinstance(rate, int | float) else math.inf
 
     def counted(self, arrived: int) -> tuple[int, int]:
-        """Return the places, by arrival, of the first program that counts and the one after the last.
+        """Return the indices, by arrival, of the first program that counts and of the one after the last.
 
-        Programs that were there before the run are not among those that arrived.
+        `arrived` excludes the programs of a loaded start.
 
         Raises
         ------
         ConfigError
-            If there is none.
+            If no program counts.
         """
         first, end = self.warmup.of(arrived), arrived - self.cooldown.of(arrived)
         if first >= end:
@@ -196,6 +196,6 @@ class RunLength:
 
 
 _ORDER_STREAM: Final = 1
-"""Sets the generator of orders apart from that of arrivals, whose seed is the bare number."""
+"""Separates the generator of orders from that of arrivals, which is seeded with the bare number."""
 _DRAW_STREAM: Final = 3
-"""Sets the generator of draws apart from those and from that of bursts, which has 2."""
+"""Separates the generator of draws from those and from that of bursts, which is 2."""

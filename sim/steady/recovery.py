@@ -1,4 +1,4 @@
-"""Whether, and how soon, a service is back where it was after a burst: its JCTs beside those of a run without it."""
+"""Whether, and how soon, a service recovers from a burst: its JCTs compared with those of a run without the burst."""
 
 from __future__ import annotations
 
@@ -9,47 +9,47 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 WINDOW_PROGRAMS: Final = 50
-"""Arrivals whose mean JCTs are compared: fewer differ by more than the burst does to them."""
+"""Arrivals per window whose mean JCTs are compared: fewer would vary more than the burst's effect."""
 MOST_RATIO: Final = 1.1
-"""Of the mean JCT with the burst to that without, up to which a window counts as recovered."""
+"""Ratio of the mean JCT with the burst to that without up to which a window counts as recovered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """What became of the programs that arrived after a burst."""
+    """Recovery of the programs that arrived after a burst."""
 
     ratios: tuple[float, ...]
-    """Of mean JCTs with the burst to those without, window by window."""
+    """Mean JCT with the burst divided by that without, window by window."""
     programs_looked_at: int
-    """Arrivals after the burst; none say nothing."""
+    """Arrivals after the burst; 0 means that nothing is known."""
     programs: int | None
-    """Arrivals until it had recovered; None where it had not."""
+    """Arrivals until the service had recovered; None if it had not."""
     seconds: float | None
-    """The same from the burst to the first arrival of a window from which on all are recovered."""
+    """Time from the burst to the first arrival of the window from which on all windows are recovered."""
 
     @property
     def recovered(self) -> bool:
-        """Whether it had at all."""
+        """Whether the service recovered."""
         return self.programs is not None
 
 
 def recovery(arrival_s: ArrayLike, jct_s: ArrayLike, base_jct_s: ArrayLike, after_s: float) -> Recovery:
-    """Compare the programs of one load, the burst's own left out, with and without a burst.
+    """Compare the programs of one load, without the burst's own programs, with and without the burst.
 
     Parameters
     ----------
     arrival_s
-        When each arrived, in order, in seconds.
+        When each program arrived, in order, in seconds.
     jct_s, base_jct_s
         Their JCTs with the burst and without it, in the same order.
     after_s
-        When the burst came; who came with it or later is looked at.
+        When the burst came; programs that arrived then or later are compared.
     """
     arrival_s, with_s, without_s = (np.asarray(values, float) for values in (arrival_s, jct_s, base_jct_s))
     first = int(np.searchsorted(arrival_s, after_s))
     times_s, with_s, without_s = arrival_s[first:], with_s[first:], without_s[first:]
     looked_at = len(times_s)
-    # A last window that would be short joins the one before it.
+    # A short last window is merged into the one before it.
     starts = np.arange(max(1, looked_at // WINDOW_PROGRAMS)) * WINDOW_PROGRAMS
     if not looked_at:
         return Recovery((), 0, None, None)

@@ -1,4 +1,4 @@
-"""A point of the service curve: how fast work gets done while a number of programs are in the system."""
+"""A point of the service curve: the rate of work while a given number of programs are in the system."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy as np
 from continuum_sim.steady.verdict import Finite
 
 BATCHES: Final = 10
-"""Equal parts of the time looked at, whose rates the interval comes from."""
+"""Equal parts of the measured time whose rates give the interval."""
 _T_BATCHES: Final = 2.2622
-"""Student's t of 97.5 % with 9 degrees of freedom: `scipy.stats.t.ppf(0.975, 9)`, which takes long to import."""
+"""Student's t of 97.5 % with 9 degrees of freedom: `scipy.stats.t.ppf(0.975, 9)`, which is slow to import."""
 _LEAST_PROGRAMS: Final = 20
-"""That end within it."""
+"""Least number of programs that must end within the measured time."""
 
 
 class Served(msgspec.Struct, frozen=True):
@@ -30,25 +30,25 @@ class Served(msgspec.Struct, frozen=True):
 def served(
     finish_s: np.ndarray, workers: int, done_by: Callable[[np.ndarray], np.ndarray], tokens_per_program: float
 ) -> Served | None:
-    """Return the rate of a closed loop, from the end of as many programs as it has places to its last start.
+    """Return the rate of a closed loop, measured from the end of its `workers`-th program to its last start.
 
-    By then the programs that began together are of all ages, and until then every place is taken.
+    At that end the programs, which began together, are of all ages; until the last start every worker is busy.
 
     Parameters
     ----------
     finish_s
         Ends of programs.
     workers
-        Places.
+        Number of programs kept in the system.
     done_by
-        Gives, for times in seconds, the tokens of fresh work that are done by then.
+        Function from times in seconds to the fresh tokens done by then.
     tokens_per_program
-        Mean fresh work.
+        Mean fresh tokens per program.
 
     Returns
     -------
     Served or None
-        None where too few programs end in between.
+        None if too few programs end in between.
     """
     ends_s = np.sort(finish_s)
     first, last = workers - 1, len(ends_s) - workers - 1
@@ -60,7 +60,7 @@ def served(
 def batch_rate(
     from_s: float, to_s: float, done_by: Callable[[np.ndarray], np.ndarray], tokens_per_program: float
 ) -> Served:
-    """Return the rate at which work was done between two times, and an interval from batch means."""
+    """Return the rate of work between two times, with an interval from batch means."""
     edges_s = np.linspace(from_s, to_s, BATCHES + 1)
     rates = np.diff(done_by(edges_s)) / np.diff(edges_s) / tokens_per_program
     half = _T_BATCHES * float(rates.std(ddof=1)) / math.sqrt(BATCHES)

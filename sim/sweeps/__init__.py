@@ -1,6 +1,6 @@
 """Many runs at once: a grid of settings becomes cells, cells become rows of a Parquet dataset.
 
-`plan` turns what is asked into cells, `run` carries them out on workers, `store` is the directory they end up in.
+`plan` turns a specification into cells, `run` carries them out on workers, `store` is the directory that holds them.
 """
 
 from continuum_sim.sweeps.plan import SweepPlan, SweepSpec, plan_sweep

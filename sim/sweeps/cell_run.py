@@ -1,4 +1,4 @@
-"""One cell where it runs: a worker process, here or on another machine."""
+"""Run one cell in a worker process, here or on another machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from continuum_sim.traces.errors import TraceError
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a cell: a row, or a reason."""
+    """The outcome of a cell: its row, or the reason it failed."""
 
     id: str
     row: dict[str, Any] | None
@@ -27,7 +27,7 @@ class Outcome:
 
 
 def run_cell(cell: Cell) -> Outcome:
-    """Run a cell; whatever is wrong with it is its outcome and no error, so that the others go on."""
+    """Run a cell; an error becomes its outcome instead of being raised, so that other cells go on."""
     started_s = time.perf_counter()
     row, reason = None, ""
     try:
@@ -38,13 +38,13 @@ def run_cell(cell: Cell) -> Outcome:
         row = make_row(cell.id, run, execute(run, keep=["programs"]))
     except (ConfigError, PolicyError, TraceError, SimulationError, OSError) as error:
         reason = str(error)
-    except Exception as error:  # a fault of somebody's policy, say: theirs, and this cell's alone
+    except Exception as error:  # a bug in a user's policy, for example, which fails only this cell
         reason = f"{type(error).__name__}: {error} ({_place(error)})"
     return Outcome(cell.id, row, " ".join(reason.split()), time.perf_counter() - started_s)
 
 
 def _place(error: BaseException) -> str:
-    while error.__cause__ is not None:  # SimPy raises a copy
+    while error.__cause__ is not None:  # SimPy raises a copy with the original as its cause
         error = error.__cause__
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

@@ -1,4 +1,4 @@
-"""Settings of a file, checked one by one, so that an error can name the file, the table and the setting."""
+"""Check the settings of a file one by one, so that an error can name the file, the table and the setting."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from continuum_sim.sweeps.settings import RATE, check_setting, read_value, read_
 from continuum_sim.traces.arrivals import Poisson
 
 _MOST_CHECKED: Final = 1_000
-"""Values of an axis that are looked at; a longer one is a range of numbers, which the sweep itself checks."""
+"""Most values of an axis that are checked; a longer axis is a range of numbers, which the sweep itself checks."""
 
 
 def check_base(where: str, base: Mapping[str, Any]) -> None:

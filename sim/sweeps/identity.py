@@ -26,18 +26,18 @@ T = TypeVar("T")
 
 
 class Lookup:
-    """Looks names up once each, however many cells share them."""
+    """Looks up each name once, however many cells share it."""
 
     def __init__(self) -> None:
         self._known: dict[Any, Any] = {}
 
     def check_names(self, settings: Mapping[str, Any]) -> None:
-        """Refuse a name that is unknown; what fails only in combination is the cell's own affair.
+        """Refuse unknown names; settings that fail only in combination fail just their cell.
 
         Raises
         ------
         ConfigError, PolicyError
-            Naming it, and the nearest known one.
+            Naming the unknown name and the nearest known one.
         """
         if isinstance(policy := settings.get("policy"), str):
             self._found(resolve_policy, policy)
@@ -47,14 +47,14 @@ class Lookup:
             self._found(find_gpu, gpu)
 
     def identify(self, config: RunConfig, trace_sha256: str) -> tuple[RunConfig, str]:
-        """Return the run with its policy made, and its identity.
+        """Return the run with its policy as an object, and its identity.
 
-        A policy is shipped as an object: a worker may not know a name that was registered here.
+        A policy is shipped as an object because a worker may not know a name that was registered here.
 
         Raises
         ------
         ConfigError, PolicyError
-            If settings cannot go together.
+            If settings cannot work together.
         """
         policy = config.policy if isinstance(config.policy, Policy) else self._found(resolve_policy, config.policy)
         model = config.model if isinstance(config.model, ModelSpec) else self._found(find_model, config.model)
@@ -62,7 +62,7 @@ class Lookup:
         facts: dict[str, Any] = {item.name: getattr(config, item.name) for item in fields(config)}
         for name, none in (("slo", None), ("unfit", None), ("kv_cache_dtype", "auto")):
             if not facts[name] or facts[name] == none:
-                del facts[name]  # results without are those of versions that knew of none
+                del facts[name]  # keeps the identities of versions without this setting
         facts |= {
             "trace": trace_sha256,
             "policy": self._once(("described", id(policy)), lambda: (policy, _of_policy(policy)))[1],
@@ -106,7 +106,7 @@ _SHAPES: Final = (
     *("max_position_embeddings", "source", "tied_embeddings", "gated_mlp", "qkv_bias", "qk_norm", "norms_per_layer"),
     *("sliding_window", "n_sliding_layers", "dtype_bytes", "extra_params", "aliases"),
 )
-"""All that is to be said of a dense model on one GPU; earlier versions knew no others."""
+"""Entries that describe a dense model on one GPU completely; earlier versions knew only such models."""
 
 
 def _of_model(model: ModelSpec, tensor_parallel_size: int) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def _of_model(model: ModelSpec, tensor_parallel_size: int) -> dict[str, Any]:
 
 
 def _of_policy(policy: Policy) -> dict[str, Any]:
-    """Names, parameters, and the source of planes that are not ours: a rule that was edited is another rule."""
+    """Return names, parameters, and the source code of planes that are not ours: an edited rule is another rule."""
     planes = [getattr(policy, item.name) for item in fields(policy)]
     foreign = {cls for plane in planes for cls in type(plane).__mro__ if not _ours(cls)}
     sources = {f"{cls.__module__}.{cls.__qualname__}": _source(cls) for cls in foreign}
@@ -140,7 +140,7 @@ def _source(cls: type) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """What an object is in JSON."""
+    """Return an object as JSON can hold it."""
     if isinstance(value, str | int | float | bool | None):
         return value
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""From what is asked to the cells of a sweep, each checked as far as it can be without running it."""
+"""From the specification of a sweep to its cells, each checked as far as possible without running it."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from continuum_sim.sweeps.settings import RATE, check_setting, read_value, read_
 from continuum_sim.sweeps.traces import PlannedTraces
 
 MOST_CELLS: Final = 1_000_000
-"""Of a sweep: at a second each, more than eleven days."""
+"""Most cells of a sweep: at a second each, they take more than eleven days."""
 _INNERMOST: Final = (RATE, "policy", "seed")
-"""Axes that turn fastest, in this order: policies under one seed and one load end up side by side."""
+"""Axes that vary fastest, the last one most: seeds of one policy and load end up next to each other."""
 
 
 @dataclass(frozen=True)
 class SweepSpec:
-    """What is asked of a sweep; every name is a field of `RunConfig`, or `rate`."""
+    """Specification of a sweep; every name is a field of `RunConfig`, or `rate`."""
 
     base: Mapping[str, Any] = field(default_factory=dict)
-    """One value each, for all cells."""
+    """Settings of all cells, one value each."""
     grid: Mapping[str, Any] = field(default_factory=dict)
     """The axes: lists of values, or text as `read_values` takes it. Cells are their product."""
     cells: Sequence[Mapping[str, Any]] = ()
@@ -40,16 +40,16 @@ class Cell:
     id: str
     """Hash of everything its result depends on."""
     config: RunConfig
-    """Cheap to ship: it names the trace."""
+    """Its settings; cheap to ship, since the trace is given by name."""
     trace_sha256: str
-    """What the trace must hold where the cell runs."""
+    """Hash that the trace must have where the cell runs."""
     settings: Mapping[str, Any]
-    """What was asked of this cell beyond the defaults."""
+    """Settings of this cell that were given, defaults left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Settings of the grid that cannot go together."""
+    """A combination of settings that cannot work together."""
 
     settings: Mapping[str, Any]
     reason: str
@@ -62,17 +62,17 @@ class SweepPlan:
     spec: SweepSpec
     cells: tuple[Cell, ...]
     refusals: tuple[Refusal, ...]
-    """Combinations that cannot run; the others do."""
+    """Combinations that cannot run; all others do."""
     traces: PlannedTraces
 
 
 def plan_sweep(spec: SweepSpec) -> SweepPlan:
-    """Make the cells.
+    """Return the cells of a sweep.
 
     Raises
     ------
     ConfigError, PolicyError, TraceError
-        For a setting or a name that is unknown, or if no combination can run.
+        For an unknown setting or name, or if no combination can run.
     """
     traces = PlannedTraces()
     lookup = Lookup()
@@ -112,7 +112,7 @@ def _combinations(spec: SweepSpec) -> Iterator[dict[str, Any]]:
 
 
 def _check_number(each: Sequence[Mapping[str, list[Any]]]) -> None:
-    """Refuse a grid of more cells than anyone runs, before any of them is made."""
+    """Refuse a grid of more than `MOST_CELLS` cells before any of them is made."""
     number = sum(prod(map(len, axes.values())) for axes in each)
     if number > MOST_CELLS:
         widest = max(((name, len(values)) for axes in each for name, values in axes.items()), key=lambda axis: axis[1])

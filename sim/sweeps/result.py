@@ -1,4 +1,4 @@
-"""A sweep in the hands of a notebook: one row a cell, and paired comparisons along any axis."""
+"""A sweep's result in Python: one row per cell, and paired comparisons along any axis."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A cell that did not work."""
+    """A cell that failed."""
 
     cell: str
-    """Its identity; empty if its settings cannot even go together."""
+    """Its identity; empty if its settings cannot even work together."""
     settings: dict[str, Any]
-    """What was asked of it beyond the defaults."""
+    """Its settings that were given, defaults left out."""
     reason: str
 
     def plain(self) -> dict[str, Any]:
-        """Return it as `failures.json` has it."""
+        """Return the failure as an entry of `failures.json`."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -55,11 +55,11 @@ class SweepResult(Shown):
     Parameters
     ----------
     directory
-        Where they lie.
+        Directory of the dataset.
     cells
-        Identities of those to show, in this order; all in the order of the files if None.
+        Identities of the cells to show, in this order; None for all, in the order of the files.
     keep
-        A temporary directory that must live as long as this.
+        A temporary directory that must live as long as this object.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class SweepResult(Shown):
         return f"<SweepResult {len(self)} cells{failed} in {self.directory}>"
 
     def view(self) -> View:
-        """Return what terminal and notebook show of the sweep, as rows of text."""
+        """Return the sweep as the rows of text that terminal and notebook show."""
         return sweep_view(self)
 
     def __len__(self) -> int:
@@ -83,7 +83,7 @@ class SweepResult(Shown):
 
     @cached_property
     def failures(self) -> list[Failure]:
-        """Cells that did not work, with the reason."""
+        """Cells that failed, with the reason."""
         path = self.directory / FAILURES
         if not path.is_file():
             return []
@@ -91,14 +91,14 @@ class SweepResult(Shown):
 
     @property
     def axes(self) -> list[str]:
-        """Settings that were asked for and take more than one value; the rate stands for arrivals that differ in it."""
+        """Settings that were given and take more than one value; the rate replaces arrivals that differ only in it."""
         asked = {RATE_COLUMN if name == RATE else column_of(name) for name in self.manifest["axes"]}
         frame = self.frame()
         found = [name for name in setting_columns() if name in asked and frame[name].nunique(dropna=False) > 1]
         return [name for name in found if name != "arrivals" or RATE_COLUMN not in found]
 
     def frame(self, *, programs: bool = False) -> pd.DataFrame:
-        """Return one row a cell: identity, every setting, every result.
+        """Return one row per cell: identity, every setting, every result.
 
         Parameters
         ----------
@@ -139,27 +139,27 @@ class SweepResult(Shown):
     def differences(
         self, axis: str = "policy", baseline: object = None, *, min_effect: float = MIN_EFFECT
     ) -> pd.DataFrame:
-        """Compare the values of one axis on the same programs and arrivals, everything else but the seed being equal.
+        """Compare the values of one axis on the same programs and arrivals, with all other axes but the seed equal.
 
         Parameters
         ----------
         axis
             A setting, by default the policy.
         baseline
-            The value the others are measured against; the first one if None.
+            The value that the others are measured against; the first one if None.
         min_effect
             Smallest difference of the ratio from 1 that makes a verdict.
 
         Returns
         -------
         pandas.DataFrame
-            One row a scene (what else varies), value and metric: those of `PairedDifference`, where `policy` is named
-            after the axis. A value without the baseline's seeds in a scene is compared on the seeds they share.
+            One row per scene (combination of the other axes), value and metric, with the fields of `PairedDifference`,
+            where `policy` is renamed after the axis. Values are compared on the seeds they share with the baseline.
 
         Raises
         ------
         ConfigError
-            If no such setting varies, the baseline is none of its values, or nothing can be paired.
+            If no such setting varies, the baseline is not one of its values, or nothing can be paired.
         """
         import pandas as pd
 
@@ -170,7 +170,7 @@ class SweepResult(Shown):
         values = list(dict.fromkeys(frame[axis]))
         baseline = values[0] if baseline is None else baseline
         if baseline not in values:
-            raise ConfigError(f"baseline {baseline!r} is none of {axis}: {', '.join(map(str, values))}")
+            raise ConfigError(f"baseline {baseline!r} is not a value of {axis}: {', '.join(map(str, values))}")
         scene = [name for name in varying if name not in (axis, "seed")]
         rows = []
         for key, group in frame.groupby(scene, sort=False, dropna=False) if scene else [((), frame)]:
@@ -198,7 +198,7 @@ _NEVER_NULL: Final = ("policy", "seed", "kv_blocks", "arrivals", PROGRAM_JCT)
 
 
 def _whole(table: pa.Table, path: Path) -> pa.Table:
-    """Refuse rows without what every finished cell has."""
+    """Refuse rows that lack a value which every finished cell has."""
     for name in _NEVER_NULL:
         if name in table.schema.names and table.column(name).null_count:
             raise ConfigError(f"{path}: column {name!r} lacks a value")
@@ -211,13 +211,13 @@ def load_sweep(directory: str | Path) -> SweepResult:
     Raises
     ------
     ConfigError
-        If it is none.
+        If the directory does not hold a sweep.
     """
     return SweepResult(Path(directory))
 
 
 def shown_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings fit for JSON: objects by their name."""
+    """Return settings as JSON can hold them: objects by name."""
     return {name: _shown(value) for name, value in settings.items()}
 
 
@@ -238,7 +238,7 @@ def _named(difference: dict[str, Any], axis: str, value: Any) -> dict[str, Any]:
 
 
 def jct_by_seed(rows: pd.DataFrame) -> dict[int, np.ndarray]:
-    """Return the JCT of every program under each seed, in the order of their names."""
+    """Return the JCT of every program under each seed, ordered by program name."""
     return {int(seed): np.asarray(jct_s) for seed, jct_s in zip(rows["seed"], rows[PROGRAM_JCT], strict=True)}
 
 

@@ -1,4 +1,4 @@
-"""One row a cell: its settings as they were filled in, its summary flattened, and the JCT of every program."""
+"""The row of a cell: its settings with defaults filled in, its summary flattened, and the JCT of every program."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ RATE_COLUMN: Final = "rate_per_s"
 
 _UNITS: Final = ("_s", "_share")
 _SPEAK_FOR_THEMSELVES: Final = ("time_s", "time_share", "prefill", "throughput", "policy_activity")
-"""Parts of the summary whose entries need no prefix: `queue_s`, `computed_tokens`, `programs_per_s`, …"""
+"""Parts of the summary whose entries get no prefix: `queue_s`, `computed_tokens`, `programs_per_s`, …"""
 _LEFT_OUT: Final = ("wall_s",)
-"""What differs between two equal runs would make equal datasets differ."""
+"""Entries that differ between two equal runs, and would make equal datasets differ."""
 _PLAIN: Final = {bool: "bool", int: "int64", float: "float64", str: "string"}
 
 _SETTING_COLUMNS: Final = {"programs": "programs_asked"}
-"""Setting -> its column, where a result has the name: how many programs came is known when they have."""
+"""Setting -> its column, if a result already has the setting's name."""
 
 _DERIVED: Final = {"cached_share": "float64", "busy_share": "float64", "pin_hit_share": "float64"}
 
 
 @cache
 def columns() -> Mapping[str, str]:
-    """Every column and its Arrow type: the identity, the settings, the results, the programs."""
+    """Return every column and its Arrow type: the identity, the settings, the results, the programs."""
     settings = {column_of(name): kind.arrow for name, kind in kinds().items() if name != RATE}
     results = {name: kind for name, kind, _ in _summary_columns()}
     return {CELL: "string", **settings, RATE_COLUMN: "float64", **results, **_DERIVED, PROGRAM_JCT: "list<float64>"}
 
 
 def setting_columns() -> tuple[str, ...]:
-    """Names of the columns that say what was run."""
+    """Return the names of the columns that hold settings."""
     return (*(column_of(name) for name in kinds() if name != RATE), RATE_COLUMN)
 
 
@@ -82,7 +82,7 @@ def make_row(cell: str, run: ResolvedRun, result: RunResult) -> dict[str, Any]:
 
 
 def _settings(run: ResolvedRun) -> dict[str, Any]:
-    """Every setting, defaults filled in as the run did; the summary has the last word (policy, arrivals, router, …)."""
+    """Return every setting with defaults filled in; the summary overrides some (policy, arrivals, router, …)."""
     config = run.config
     given = {column_of(item.name): getattr(config, item.name) for item in fields(RunConfig)}
     engine = {item.name: getattr(run.engine, item.name) for item in fields(EngineConfig)}
@@ -97,7 +97,7 @@ def _settings(run: ResolvedRun) -> dict[str, Any]:
 
 
 def _fit(value: Any, kind: str) -> Any:
-    """Make the value one of the column's type; whatever has no type of its own is text."""
+    """Convert a value to the column's type; objects without a column type become text."""
     if value is None or kind.startswith("list"):
         return value
     if kind == "json":
@@ -113,7 +113,7 @@ def _fit(value: Any, kind: str) -> Any:
 
 @cache
 def _summary_columns() -> tuple[tuple[str, str, tuple[str, ...]], ...]:
-    """(column, Arrow type, path in the summary); a number or name that is a setting too has the setting's column."""
+    """Return (column, Arrow type, path in the summary); an entry that is also a setting shares the setting's column."""
     settings = kinds()
     found = []
     for name, kind, path in _flatten(Summary, "", ()):
@@ -140,7 +140,7 @@ def _flatten(struct: Any, outer: str, path: tuple[str, ...]) -> Iterator[tuple[s
 
 
 def _join(outer: str, name: str) -> str:
-    """`jct_s` and `mean` make `jct_mean_s`, `pins` and `hit` make `pins_hit`."""
+    """Join two names: `jct_s` and `mean` make `jct_mean_s`, `pins` and `hit` make `pins_hit`."""
     unit = "" if outer.endswith("_per_s") else next((unit for unit in _UNITS if outer.endswith(unit)), "")
     stem = outer.removesuffix(unit)
     if not outer:

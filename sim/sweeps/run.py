@@ -1,4 +1,4 @@
-"""Carrying a sweep out: cells to workers, rows to the store, whatever happens in between."""
+"""Carry out a sweep: send cells to workers and rows to the store, whatever happens in between."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ _MOST_PENDING: Final = 256
 _LEAST_PERIOD_S: Final = 2.0
 _MOST_PERIOD_S: Final = 60.0
 _PERIODS: Final = 50
-"""Parts are written every fiftieth of the time passed, within those bounds: what a crash can cost stays small, and so
-does the number of files."""
+"""Parts are written at intervals of a fiftieth of the elapsed time, within those bounds: a crash costs little, and the
+number of files stays small."""
 
 
 class SweepProgress(NamedTuple):
-    """How far a sweep is."""
+    """Progress of a sweep."""
 
     cells: int
-    """Planned, those that were finished before included."""
+    """Cells planned, including those finished earlier."""
     skipped: int
-    """Finished before this process started."""
+    """Cells finished before this process started."""
     done: int
-    """Finished by this process."""
+    """Cells finished by this process."""
     failed: int
 
 
@@ -60,7 +60,7 @@ def sweep(
     progress: OnCells | None = None,
     **base: Unpack[BaseSettings],
 ) -> SweepResult:
-    """Simulate every combination of policies, arrival rates, seeds and whatever else varies.
+    """Simulate every combination of policies, arrival rates, seeds and other axes.
 
     Parameters
     ----------
@@ -72,9 +72,9 @@ def sweep(
     cells
         Settings that go together; each is crossed with the axes and overrides what it names.
     out
-        Directory of the dataset, taken up where it was left if it is there; None keeps it for as long as the result.
+        Directory of the dataset, resumed if it is there; None keeps the data only as long as the result object.
     force
-        Whether to start an earlier sweep in `out` anew.
+        Whether to start over instead of resuming the sweep in `out`.
     jobs, backend, address
         See `Workers`.
     progress
@@ -85,7 +85,7 @@ def sweep(
     Raises
     ------
     ConfigError, PolicyError, TraceError
-        Before anything runs, for settings and names that are unknown. A cell that fails is in `failures` instead.
+        Before anything runs, for unknown settings and names. Cells that fail are listed in `failures` instead.
     OSError
         If `out` cannot be written.
     """
@@ -107,8 +107,8 @@ def run_sweep(
 ) -> SweepResult:
     """Run the cells of a plan that the directory does not hold yet.
 
-    Cells that finished stay finished, even if this process is killed: they are in `out` within a minute, as a whole
-    or not at all. Parameters and errors as for `sweep`.
+    Finished cells survive even if this process is killed: each is in `out` within a minute, whole or not at all.
+    Parameters and errors as for `sweep`.
     """
     kept = TemporaryDirectory(prefix="continuum-sim-") if out is None else None
     directory = Path(kept.name if kept is not None else str(out))
@@ -119,7 +119,7 @@ def run_sweep(
 
 
 class _Session:
-    """What one process does for a sweep."""
+    """The work of one process on a sweep."""
 
     def __init__(self, plan: SweepPlan, store: SweepStore, progress: OnCells | None, stamp: Mapping[str, Any]) -> None:
         self._plan, self._store, self._progress = plan, store, progress

@@ -1,4 +1,4 @@
-"""Where to look for a policy's parameters: ranges and choices, from its own fields or given."""
+"""Search space of a policy's parameters: ranges and choices, given or taken from the policy's fields."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 _DIGITS = 4
-"""Significant digits of a tried number: finer ones say nothing and are hard to read."""
+"""Significant digits of the numbers tried: more would make no difference and be hard to read."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """Numbers between two bounds, evenly or by ratio."""
+    """Numbers between two bounds, on a linear or logarithmic scale."""
 
     low: float
     high: float
@@ -29,7 +29,7 @@ class Span:
 
     @property
     def distribution(self) -> BaseDistribution:
-        """As Optuna has it."""
+        """The range as an Optuna distribution."""
         from optuna.distributions import FloatDistribution, IntDistribution
 
         if self.whole:
@@ -43,7 +43,7 @@ class Span:
         return min(max(float(f"{suggested:.{_DIGITS}g}"), self.low), self.high)
 
     def holds(self, value: object) -> bool:
-        """Whether a value lies in it."""
+        """Return True if a value lies in the range."""
         return isinstance(value, int | float) and self.low <= value <= self.high
 
     def __str__(self) -> str:
@@ -52,13 +52,13 @@ class Span:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of some values."""
+    """A choice between values."""
 
     values: tuple[Any, ...]
 
     @property
     def distribution(self) -> BaseDistribution:
-        """As Optuna has it."""
+        """The choice as an Optuna distribution."""
         from optuna.distributions import CategoricalDistribution
 
         return CategoricalDistribution(self.values)
@@ -68,7 +68,7 @@ class Choice:
         return suggested
 
     def holds(self, value: object) -> bool:
-        """Whether it is one of the values."""
+        """Return True if a value is one of the choices."""
         return value in self.values
 
     def __str__(self) -> str:
@@ -79,15 +79,15 @@ Space = Mapping[str, Span | Choice]
 
 
 def search_space(preset: Preset, asked: Mapping[str, str | None], fixed: Mapping[str, Any]) -> Space:
-    """Return where to look for each parameter.
+    """Return the range or choice of each parameter to search.
 
     Parameters
     ----------
     asked
-        Parameter -> `LOW:HIGH`, `LOW:HIGH:log` or `a|b|c`; None takes the range of its own, which a plane states as
-        `search` in its field's metadata (choices and truth values need none). Empty for all that have one.
+        Parameter -> `LOW:HIGH`, `LOW:HIGH:log` or `a|b|c`; None takes the range that its plane states as `search` in
+        the field's metadata (choices and booleans need none). Empty for all parameters that have one.
     fixed
-        Parameters that were given a value and stay as they are.
+        Parameters that were given a value and keep it.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def search_space(preset: Preset, asked: Mapping[str, str | None], fixed: Mapping
         space[name] = found
     if not space:
         known = ", ".join(own) or "none"
-        raise ConfigError(f"policy {preset.name} has no parameter to look for that states a range (it has: {known})")
+        raise ConfigError(f"policy {preset.name} has no parameter to tune that states a range (it has: {known})")
     return space
 
 
@@ -165,7 +165,7 @@ def _read(name: str, text: str, hint: Any) -> Span | Choice:
 def _choice(name: str, text: str, hint: Any) -> Any:
     if get_origin(hint) is Literal:
         if text not in get_args(hint):
-            raise ConfigError(f"parameter {name}: {text!r} is none of {', '.join(map(str, get_args(hint)))}")
+            raise ConfigError(f"parameter {name}: {text!r} is not one of {', '.join(map(str, get_args(hint)))}")
         return text
     kinds = get_args(hint) or (hint,)
     if bool in kinds:
@@ -177,5 +177,5 @@ def _choice(name: str, text: str, hint: Any) -> Any:
             try:
                 return kind(text)
             except ValueError:
-                raise ConfigError(f"parameter {name}: {text!r} is no {kind.__name__}") from None
+                raise ConfigError(f"parameter {name}: {text!r} is not a valid {kind.__name__}") from None
     return text

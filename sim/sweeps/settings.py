@@ -1,4 +1,4 @@
-"""What can be varied: the fields of `RunConfig`, and the arrival rate. Values come as text, from TOML or as objects."""
+"""Settings that can be varied: the fields of `RunConfig` and the arrival rate; values are text, TOML or objects."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from continuum_sim.setup.settings import Kind
 from continuum_sim.traces.arrivals import Poisson
 
 RATE: Final = "rate"
-"""Programs per second: a setting of the arrivals that has an axis of its own."""
+"""Programs per second: a parameter of the arrivals that can be an axis of its own."""
 
 _TRUTH: Final = {"true": True, "false": False, "1": True, "0": False}
 _EXPECTED: Final = {int: "a whole number", float: "a number", bool: "true or false"}
@@ -28,18 +28,18 @@ _EXPECTED: Final = {int: "a whole number", float: "a number", bool: "true or fal
 
 @cache
 def kinds() -> Mapping[str, Kind]:
-    """Every setting of a run, in the order of `RunConfig`, with the rate at the end."""
+    """Return the kind of every setting of a run, in the order of `RunConfig`, with the rate at the end."""
     found = {name: item.kind for name, item in run_settings().items() if name != RATE}
     return {**found, RATE: Kind((float,), False)}
 
 
 def check_setting(name: str, owner: str) -> str:
-    """Return the name with underscores.
+    """Return the name of a setting with underscores.
 
     Raises
     ------
     ConfigError
-        If there is no such setting, with the nearest one.
+        If there is no such setting; names the nearest one.
     """
     name = name.strip().replace("-", "_")
     check_names([name], kinds(), "setting", of=owner, error=ConfigError)
@@ -47,15 +47,15 @@ def check_setting(name: str, owner: str) -> str:
 
 
 def read_values(name: str, raw: object) -> list[Any]:
-    """Return the values of an axis: of a list, or of text as on the command line.
+    """Return the values of an axis, given as a list or as text of the command line.
 
-    Text is split at `;` if there is one, else at the commas that separate values rather than a value's own settings
-    (`ttl:pressure=head,cold_start=9,lru` is two policies). Seeds take ranges: `0-9`.
+    Text is split at `;` if there is one, otherwise at the commas between values, but not within a value's own settings
+    (`ttl:pressure=head,cold_start=9,lru` is two policies). Seeds may be ranges: `0-9`.
 
     Raises
     ------
     ConfigError
-        Naming the setting, if there is no value or one is of the wrong type.
+        Naming the setting, if it has no value or a value of the wrong type.
     """
     if isinstance(raw, str):
         values: Iterable[object] = _split(name, raw)
@@ -77,7 +77,7 @@ def read_values(name: str, raw: object) -> list[Any]:
 
 
 def read_value(name: str, raw: object) -> Any:
-    """Return one value, converted where it is text for something else.
+    """Return one value; text is converted to the setting's type.
 
     Raises
     ------
@@ -90,18 +90,18 @@ def read_value(name: str, raw: object) -> Any:
     if isinstance(raw, str):
         return _of_text(name, raw.strip(), kind)
     if isinstance(raw, int) and not isinstance(raw, bool) and kind.types == (float,):
-        with suppress(OverflowError):  # `RunConfig` refuses it by name
+        with suppress(OverflowError):  # `RunConfig` refuses it, naming the setting
             return float(raw)
     return raw
 
 
 def with_rate(arrivals: Arrivals, rate: float) -> Arrivals:
-    """Return the arrivals at another rate; Poisson if there are none.
+    """Return the arrivals with another rate; Poisson if there are none.
 
     Raises
     ------
     ConfigError
-        If they have no rate.
+        If the arrivals have no rate.
     """
     if arrivals is None:
         return f"{Poisson.name}:rate={rate!r}"
@@ -131,5 +131,5 @@ def _of_text(name: str, text: str, kind: Kind) -> Any:
             return _TRUTH[text.lower()] if wanted is bool else wanted(text)
         except (ValueError, KeyError):
             continue
-    expected = _EXPECTED[kind.types[-1]] if kind.types else "an object, which text cannot say"
+    expected = _EXPECTED[kind.types[-1]] if kind.types else "an object, which has no text form"
     raise ConfigError(f"{name} is {text!r}, expected {expected}{' or none' if kind.optional else ''}")

@@ -13,11 +13,11 @@ from continuum_sim.sweeps.plan import SweepSpec
 
 _TABLES = ("base", "grid", "cells")
 _ABOUT = "scenario"
-"""Says what a scenario is: its file is a sweep's file otherwise."""
+"""Table that describes a scenario; apart from it, a scenario's file is a sweep's file."""
 
 
 def read_spec(path: Path) -> SweepSpec:
-    """Read a sweep.
+    """Read the specification of a sweep from a file.
 
     Raises
     ------
@@ -33,7 +33,7 @@ def read_spec(path: Path) -> SweepSpec:
             raise ConfigError(f"sweep {path}: unknown table {name!r}, expected {', '.join(_TABLES)}")
     cells = raw.get("cells", [])
     if not isinstance(cells, list) or not all(isinstance(item, dict) for item in cells):
-        raise ConfigError(f"sweep {path}: cells is no list of tables, expected [[cells]] headings")
+        raise ConfigError(f"sweep {path}: cells is not a list of tables, expected [[cells]] headings")
     base, grid = _table(path, raw, "base"), _table(path, raw, "grid")
     check_base(f"sweep {path}", base)
     check_axes(f"sweep {path}", grid)
@@ -45,5 +45,5 @@ def read_spec(path: Path) -> SweepSpec:
 def _table(path: Path, raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     table = raw.get(name, {})
     if not isinstance(table, dict):
-        raise ConfigError(f"sweep {path}: {name} is no table, expected a [{name}] heading")
+        raise ConfigError(f"sweep {path}: {name} is not a table, expected a [{name}] heading")
     return table

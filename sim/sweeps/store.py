@@ -1,9 +1,9 @@
-"""The directory of a sweep: finished cells in part files, each there as a whole or not at all, and one file at the end.
+"""The directory of a sweep: finished cells in part files, each written whole or not at all, joined at the end.
 
-* `manifest.json`: versions, traces and their hashes, what was asked, sessions;
-* `failures.json`: cells that did not work, with the reason; only if there are any;
-* `cells/part-000001.parquet`, …: finished cells, as they came;
-* `cells/cells.parquet`: all of them in the order of the plan, once `compact` has run.
+* `manifest.json`: versions, traces and their hashes, what was asked for, sessions;
+* `failures.json`: cells that failed, with the reason; only if there are any;
+* `cells/part-000001.parquet`, …: finished cells, in the order in which they finished;
+* `cells/cells.parquet`: all cells in the order of the plan, once `compact` has run.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ FAILURES: Final = "failures.json"
 _WHOLE: Final = "cells.parquet"
 _LOCK: Final = ".lock"
 _GROUP_ROWS: Final = 1_000
-"""Rows of a row group: bounds memory when the parts are joined, and a constant so that the bytes are the same."""
+"""Rows of a row group: bounds memory when the parts are joined; constant, so that equal cells give equal bytes."""
 
 
 class _ManifestParts(msgspec.Struct):
-    """What is read of a sweep's manifest."""
+    """The parts of a sweep's manifest that are read back."""
 
     columns: dict[str, str]
     sessions: list[dict[str, Any]]
@@ -57,17 +57,17 @@ class SweepStore:
         self._last_part = 0
 
     def open(self, stamp: Mapping[str, Any]) -> set[str]:
-        """Take the directory up where it was left, and return the identities of its finished cells.
+        """Open the directory for resuming, and return the identities of its finished cells.
 
         Parameters
         ----------
         stamp
-            What `make_stamp` says of this process.
+            Result of `make_stamp` for this process.
 
         Raises
         ------
         ConfigError
-            If its cells come from another version of the program: their rows would not be comparable.
+            If its cells come from another version of the program, whose rows would not be comparable.
         """
         self._cells.mkdir(exist_ok=True)
         described = {name: str(self._schema.field(name).type) for name in self._schema.names}
@@ -77,7 +77,7 @@ class SweepStore:
             if now != then or self.manifest["columns"] != described:
                 raise ConfigError(
                     f"{self.directory} was made by another version ({then}, this is {now}); choose another directory, "
-                    "or start it anew with --force"
+                    "or start over with --force"
                 )
         else:
             self.manifest = {"kind": KIND, **stamp, "columns": described, "sessions": []}
@@ -94,11 +94,11 @@ class SweepStore:
         self._write(path, iter([pa.Table.from_pylist([dict(row) for row in rows], schema=self._schema)]))
 
     def write_manifest(self) -> None:
-        """Write `manifest` as it is now."""
+        """Write the current `manifest`."""
         write_text(self.directory / MANIFEST, to_json(self.manifest))
 
     def write_failures(self, failures: Sequence[Mapping[str, Any]]) -> None:
-        """Write the list of cells that did not work; an empty one removes the file."""
+        """Write the list of cells that failed; an empty list removes the file."""
         path = self.directory / FAILURES
         if failures:
             write_text(path, to_json(list(failures)))
@@ -106,9 +106,9 @@ class SweepStore:
             path.unlink(missing_ok=True)
 
     def compact(self, order: Sequence[str]) -> None:
-        """Join all parts into one file, cells in this order and any others behind them, by identity.
+        """Join all parts into one file: cells in the given order, then any others by identity.
 
-        So equal cells make equal bytes, whatever order they finished in. Memory holds one row group.
+        So equal cells give equal bytes, whatever order they finished in. Memory holds one row group.
         """
         found = self._where()
         known = set(order)
@@ -135,7 +135,7 @@ class SweepStore:
 
     def _finished(self) -> set[str]:
         found = self._where()
-        for path in self._parts():  # left by a process that ended while it joined the parts
+        for path in self._parts():  # left over from a process that died while joining the parts
             if path.name != _WHOLE and not any(found[cell] == path for cell in _identities(path)):
                 path.unlink()
         numbers = [int(path.stem.partition("-")[2]) for path in self._parts() if path.name != _WHOLE]
@@ -143,7 +143,7 @@ class SweepStore:
         return set(found)
 
     def _where(self) -> dict[str, Path]:
-        """Which file holds each finished cell; the joined one if it does."""
+        """Return cell -> file that holds it; the joined file if it does."""
         return {cell: path for path in reversed(self._parts()) for cell in _identities(path)}
 
     def _parts(self) -> list[Path]:
@@ -162,12 +162,12 @@ class SweepStore:
 
 @contextmanager
 def sweep_store(directory: Path, *, force: bool = False) -> Iterator[SweepStore]:
-    """Give the directory to one process at a time; other results are never touched.
+    """Yield the directory to one process at a time; other results are never touched.
 
     Raises
     ------
     ConfigError
-        If it holds something else, is in use, or cannot be made.
+        If the directory holds something else, is in use, or cannot be made.
     """
     directory = directory.resolve()
     _check_ours(directory)
@@ -193,7 +193,7 @@ def part_files(directory: Path) -> list[Path]:
 def read_part(path: Path, names: Sequence[str] | None = None) -> pa.Table:
     """Read columns of one file; all of them if None."""
     layout = arrow_schema(columns())
-    # A sweep of an earlier version lacks results and settings that came later, but never says too little of a cell.
+    # A sweep of an earlier version may lack columns added later, but never those that identify a cell.
     later = frozenset(layout.names) - {CELL, PROGRAM_JCT, "trace", "policy", "arrivals", "seed"}
     with parquet_errors(path), open_parquet(path, layout, may_miss=later) as file:
         table = file.read(columns=None if names is None else list(names))
@@ -215,7 +215,7 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     try:
         manifest, _ = read_any_manifest(directory / MANIFEST, dict)
     except ConfigError as error:
-        raise ConfigError(f"{directory} is no sweep: {MANIFEST}{_after_path(error, directory / MANIFEST)}") from None
+        raise ConfigError(f"{directory} is not a sweep: {MANIFEST}{_after_path(error, directory / MANIFEST)}") from None
     if manifest.get("kind") != KIND:
         raise ConfigError(f"{directory} holds results of another command, expected those of `sweep`")
     convert(manifest, _ManifestParts, directory / MANIFEST)
@@ -223,7 +223,7 @@ def read_manifest(directory: Path) -> dict[str, Any]:
 
 
 def _after_path(error: ConfigError, path: Path) -> str:
-    """What an error says after the path that it begins with."""
+    """Return the message of an error without the path that it begins with."""
     return str(error).removeprefix(f"{path}:")
 
 
@@ -235,13 +235,13 @@ def _check_ours(directory: Path) -> None:
     if (directory / MANIFEST).is_file():
         read_manifest(directory)
     elif any(not path.name.startswith(".") for path in directory.iterdir()):
-        raise ConfigError(f"--out {directory} holds files that are no sweep; choose another directory")
+        raise ConfigError(f"--out {directory} holds files that are not a sweep; choose another directory")
 
 
 def _take(lock: IO[str], directory: Path) -> None:
     try:
         import fcntl
-    except ImportError:  # no such locks on Windows: two sweeps in one directory are the user's affair there
+    except ImportError:  # Windows has no such locks: there, users must keep two sweeps out of one directory
         return
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""The journal of a search: which setting Optuna suggests next, and what became of those before."""
+"""The journal of a search: the setting that Optuna suggests next, and the outcomes of earlier ones."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ _NAME: Final = "tune"
 
 
 class Study:
-    """A search that is written down as it goes, so that it can be taken up where it was left.
+    """A search that is journaled as it goes, so that it can be resumed.
 
     Parameters
     ----------
     directory
-        Where the journal is.
+        Directory of the journal.
     asked
-        What makes two searches the same one.
+        What identifies the search: two searches with equal `asked` are the same.
     space
         Parameter -> the values it may take.
     first
         The setting to try first; None lets Optuna choose.
     seed
-        Of the search.
+        Seed of the search.
 
     Raises
     ------
@@ -59,14 +59,14 @@ class Study:
         if earlier is None:
             self._study.set_user_attr("asked", dict(asked))
         self.trials: list[Trial] = []
-        """Those that came to an end, with a value or without."""
+        """Finished trials, with a value or without."""
         self._take_over()
 
     def suggest(self) -> tuple[optuna.Trial, dict[str, Any]]:
         """Return the next trial and its parameters.
 
-        The sampler is seeded by the trial's number, so that what it suggests depends on the finished trials alone
-        and not on whether the search was interrupted.
+        The sampler is seeded by the trial's number, so that its suggestion depends only on the finished trials, not on
+        whether the search was interrupted.
         """
         import optuna
 
@@ -82,7 +82,7 @@ class Study:
         return trial, parameters
 
     def tell(self, trial: optuna.Trial, value_s: float | None, reason: str = "") -> None:
-        """Write down the objective of a trial, or why it has none."""
+        """Record the objective of a trial, or the reason it has none."""
         import optuna
 
         if value_s is None:
@@ -96,7 +96,7 @@ class Study:
         import optuna
 
         for trial in self._study.get_trials(deepcopy=False):
-            if trial.state == optuna.trial.TrialState.RUNNING:  # killed: tried again, with the same parameters
+            if trial.state == optuna.trial.TrialState.RUNNING:  # killed: tried again with the same parameters
                 self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
             elif trial.value is not None or "reason" in trial.user_attrs:
                 reason = trial.user_attrs.get("reason", "")
@@ -104,7 +104,7 @@ class Study:
 
 
 class _Lock:
-    """A lock for Optuna that ends with its process: a killed one leaves Optuna's, and the next waits half a minute."""
+    """A lock for Optuna that ends with its process; Optuna's outlives a kill, then blocks for half a minute."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("a")
@@ -116,13 +116,13 @@ class _Lock:
         return True
 
     def release(self) -> None:
-        """Let go of it."""
+        """Release the lock."""
         if sys.platform != "win32":
             fcntl.flock(self._file, fcntl.LOCK_UN)
 
 
 def _drop_half_a_line(path: Path) -> None:
-    """Take off what a process wrote in which it was cut off; Optuna would add the next line to it and read neither."""
+    """Remove a last line that was cut off; Optuna would append the next line to it and could read neither."""
     with suppress(FileNotFoundError):
         lines = path.read_bytes().splitlines(keepends=True)
         if lines and not lines[-1].endswith(b"\n"):

@@ -1,4 +1,4 @@
-"""The traces of a sweep by name, so that a cell is cheap to ship; and reading them where the cell runs."""
+"""The traces of a sweep, by name so that a cell is cheap to ship, and reading them where the cell runs."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from continuum_sim.traces.load import bundled_traces, find_trace, trace_sha256
 from continuum_sim.traces.write import write_programs
 
 _KEPT_TRACES: Final = 4
-"""Cuts of traces that a worker keeps in memory from cell to cell, each bounded by `TraceSource`."""
+"""Cut traces that a worker keeps in memory between cells; `TraceSource` bounds the size of each."""
 
 
 class PlannedTraces:
-    """Every trace of a sweep: what a worker finds it by, and what it must hold.
+    """Every trace of a sweep: the name by which a worker finds it, and the hash that it must have.
 
-    Programs at hand, and pipes, become files of a temporary folder, which lives as long as this object.
+    Programs in memory and pipes become files in a temporary folder, which lives as long as this object.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class PlannedTraces:
         Raises
         ------
         TraceError
-            If there is no such trace, or programs at hand break a rule of the format.
+            If there is no such trace, or programs in memory break a rule of the format.
         """
         key = os.fspath(trace) if isinstance(trace, str | os.PathLike) else id(trace)
         if key not in self._of:
@@ -47,7 +47,7 @@ class PlannedTraces:
         return self._sha256[str(name)]
 
     def describe(self) -> list[dict[str, str]]:
-        """Name and hash of each trace, for the manifest."""
+        """Return the name and hash of each trace, for the manifest."""
         return [{"trace": name, "sha256": sha256} for name, sha256 in self._sha256.items()]
 
     def _name(self, trace: Trace) -> str:
@@ -73,7 +73,7 @@ class PlannedTraces:
 
 
 def open_trace(name: str, sha256: str, limit: int | None, max_turns: int | None, times: float) -> TraceSource:
-    """Open a trace where a cell runs, the same object for the same cut.
+    """Open a trace where a cell runs; recent ones are cached, so that cells with the same cut share one object.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def open_trace(name: str, sha256: str, limit: int | None, max_turns: int | None,
     """
     source = _open(name, limit, max_turns, times)
     if source.sha256 != sha256:
-        _open.cache_clear()  # it may be put right while this worker lives
+        _open.cache_clear()  # the file may be corrected while this worker lives
         raise ConfigError(f"trace {name} has changed since the sweep was planned, or is another one on this machine")
     return source
 

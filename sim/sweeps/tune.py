@@ -1,4 +1,4 @@
-"""The best parameters of a policy for a trace and a machine: looked for on some seeds, judged on others."""
+"""Find the best parameters of a policy for a trace and a machine: search on some seeds, judge on others."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from continuum_sim.traces.files import write_text
 
 TUNED: Final = "tuned.json"
 MOST_TRIALS: Final = 100_000
-"""Of a search; each trial takes all earlier ones into account."""
+"""Most trials of a search; each trial takes all earlier ones into account."""
 
 OnTrial = Callable[[TuneProgress], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TuneSpec:
-    """What is asked of a search; see `tune`."""
+    """Specification of a search; see `tune` for the fields."""
 
     policy: str
     parameters: Mapping[str, str | None]
@@ -57,7 +57,7 @@ class TuneSpec:
         if self.metric not in METRICS:
             raise ConfigError(f"metric is {self.metric!r}, expected one of {', '.join(METRICS)}")
         if not self.seeds or not self.holdout:
-            raise ConfigError("tuning needs seeds to look on and others to judge by: give both --seeds and --holdout")
+            raise ConfigError("tuning needs seeds to search on and others to judge by: give both --seeds and --holdout")
         if shared := sorted({*self.seeds} & {*self.holdout}):
             raise ConfigError(
                 f"seed {shared[0]} is both tuned on and held out; a result judged by it would be too good"
@@ -81,29 +81,29 @@ def tune(
     progress: OnTrial | None = None,
     **base: Unpack[SameSettings],
 ) -> Tuned:
-    """Look for the parameters of a policy with the smallest JCT (Optuna's tree-structured Parzen estimator).
+    """Search for the parameters of a policy with the smallest JCT (Optuna's tree-structured Parzen estimator).
 
-    The first trial is the default where it lies in the ranges. The same arguments give the same trials, in one go or
-    taken up after an interruption.
+    The first trial is the default, if it lies within the ranges. The same arguments give the same trials, whether in
+    one go or resumed after an interruption.
 
     Parameters
     ----------
     policy
-        A preset; parameters given with it (`ttl-static:pressure=head`) are held.
+        A preset; parameters given with it (`ttl-static:pressure=head`) stay fixed.
     parameters
-        What to vary: parameter -> `LOW:HIGH`, `LOW:HIGH:log` or `a|b|c`, or names alone for the ranges the policy
-        states; all that state one if empty.
+        Parameters to vary: name -> `LOW:HIGH`, `LOW:HIGH:log` or `a|b|c`, or only names, for the ranges that the policy
+        states. Empty for all parameters with such a range.
     trials
-        Settings to try, those of an earlier search in `out` included.
+        Settings to try, including those of an earlier search in `out`.
     seeds, holdout
-        Seeds of the arrivals to look on, and others to judge the result by.
+        Seeds of the arrivals to search on, and others to judge the result by.
     metric
-        Of the JCT over all programs and seeds: `mean`, `p50`, `p90`, `p95`, `p99`.
+        Statistic to minimise of the JCT over all programs and seeds: `mean`, `p50`, `p90`, `p95`, `p99`.
     seed
-        Of the search.
+        Seed of the search.
     out
-        Directory of the search, taken up where it was left: every run (a sweep's dataset), Optuna's journal, and the
-        result in `tuned.json`.
+        Directory of the search, resumed if it is there: every run (a sweep's dataset), Optuna's journal, and the result
+        in `tuned.json`.
     jobs, backend, address
         See `Workers`.
     progress
@@ -138,7 +138,7 @@ def run_tune(
     progress: OnTrial | None = None,
     command: Sequence[str] | None = None,
 ) -> Tuned:
-    """Carry a search out; parameters and errors as for `tune`."""
+    """Carry out a search; parameters and errors as for `tune`."""
     with TemporaryDirectory(prefix="continuum-sim-") as kept:
         return _Search(spec, Path(kept if out is None else out), workers, progress, command).run()
 
@@ -192,7 +192,7 @@ class _Search:
         return found
 
     def _first(self) -> dict[str, Any] | None:
-        """The default, where it lies in the ranges."""
+        """Return the default parameters if they lie within the ranges."""
         defaults = {**default_values(self._preset), **self._fixed}
         if all(item.holds(defaults.get(name)) for name, item in self._space.items()):
             return {name: defaults[name] for name in self._space}
@@ -218,7 +218,7 @@ class _Search:
         return plan_sweep(SweepSpec(self._spec.base, {"policy": [policy], "seed": list(seeds)}))
 
     def _measure(self, policy: str, seeds: Sequence[int]) -> dict[int, np.ndarray]:
-        """JCT of every program under each seed; runs nothing that has run before."""
+        """Return the JCT of every program under each seed; nothing that has run before is run again."""
         try:
             plan = self._plan(policy, seeds)
         except (ConfigError, PolicyError) as error:
@@ -236,7 +236,7 @@ class _Search:
         return paired_differences(policy, self._default, jct_s, base, drawn=self._drawn)
 
     def _asked(self) -> dict[str, Any]:
-        """What makes two searches the same one, the number of trials and the held-out seeds aside."""
+        """Return what identifies the search, which excludes the number of trials and the held-out seeds."""
         spec = self._spec
         return {
             "policy": self._default,
@@ -254,4 +254,4 @@ class _Search:
 
 
 class _FailedError(ConfigError):
-    """A setting that does not work, or not under every seed."""
+    """Raised for a setting that does not work under every seed."""

@@ -1,4 +1,4 @@
-"""What a search for parameters found."""
+"""The result of a search for parameters."""
 
 from __future__ import annotations
 
@@ -25,45 +25,45 @@ class Trial(msgspec.Struct, frozen=True):
     value_s: float | None
     """The objective; None if the setting did not work."""
     reason: str = ""
-    """Why it did not."""
+    """Why it did not work."""
 
 
 class Tuned(msgspec.Struct, Shown, frozen=True, kw_only=True):
-    """What a search found."""
+    """The result of a search."""
 
     policy: str
-    """What was tuned, with the parameters that were held."""
+    """The policy that was tuned, with the parameters that stayed fixed."""
     best: str
-    """The same with the best parameters."""
+    """The same policy with the best parameters."""
     parameters: dict[str, Any]
     metric: str
-    """Of the JCT, over all programs under all seeds: what was made small."""
+    """The statistic of the JCT, over all programs under all seeds, that was minimised."""
     tuning_seeds: list[int]
     held_out_seeds: list[int]
     tuning: list[PairedDifference]
-    """Best against default on the seeds it was chosen by: too good by construction."""
+    """Best against default on the seeds that chose it: too good by construction."""
     held_out: list[PairedDifference]
-    """The same on seeds it has never seen: what to believe."""
+    """The same on seeds that the search never saw: the result to believe."""
     trials: list[Trial]
 
     @property
     def frame(self) -> pd.DataFrame:
-        """One row a trial: number, value, parameters."""
+        """One row per trial: number, value, parameters."""
         import pandas as pd
 
         return pd.DataFrame([{"number": t.number, "value_s": t.value_s, **t.parameters} for t in self.trials])
 
     def view(self) -> View:
-        """Return what terminal and notebook show of the search, as rows of text."""
+        """Return the search as the rows of text that terminal and notebook show."""
         return tuned_view(self)
 
     def to_json(self) -> str:
-        """Return it as indented JSON."""
+        """Return the result as indented JSON."""
         return to_json(self)
 
 
 class TuneProgress(NamedTuple):
-    """How far a search is."""
+    """Progress of a search."""
 
     trials: int
     done: int

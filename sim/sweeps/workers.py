@@ -1,4 +1,4 @@
-"""Where cells run: processes of this machine, or an existing Dask or Ray cluster. All by joblib."""
+"""Where cells run: processes of this machine, or an existing Dask or Ray cluster, all through joblib."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 _RAY_ROUND: Final = 8
-"""Tasks a Ray worker gets at a time: joblib's Ray backend hands results over by the round."""
+"""Tasks per Ray worker and round: joblib's Ray backend returns results only at the end of a round."""
 
 
 @dataclass(frozen=True)
 class Workers:
-    """What runs the cells.
+    """The processes that run the cells.
 
     Raises
     ------
     ConfigError
-        For a backend that is unknown, a number of processes that cannot be, or an address that is missing.
+        For an unknown backend, an impossible number of processes, or a missing address.
     """
 
     jobs: int = -1
-    """Processes; -1 is one a core, or all of a cluster."""
+    """Processes; -1 is one per core, or all of a cluster."""
     backend: Backend = "local"
     address: str | None = None
-    """Of the cluster: `tcp://host:8786` (Dask), `auto`, `host:6379` or `ray://host:10001` (Ray)."""
+    """Address of the cluster: `tcp://host:8786` (Dask), `auto`, `host:6379` or `ray://host:10001` (Ray)."""
 
     def __post_init__(self) -> None:
         if isinstance(self.jobs, bool) or not isinstance(self.jobs, int) or self.jobs == 0 or self.jobs < -1:
-            raise ConfigError(f"jobs is {self.jobs}, expected a number of processes, or -1 for one a core")
+            raise ConfigError(f"jobs is {self.jobs}, expected a number of processes, or -1 for one per core")
         if self.backend not in get_args(Backend):
             raise ConfigError(f"backend is {self.backend!r}, expected one of {', '.join(get_args(Backend))}")
         if (self.backend == "local") != (self.address is None):
@@ -45,7 +45,7 @@ class Workers:
             raise ConfigError(f"backend {self.backend} takes {needs}")
 
     def each(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Generator[Result, None, None]:
-        """Apply the function to every task, and give results as they come, in any order.
+        """Apply a function to every task, and yield results as they come, in any order.
 
         Raises
         ------

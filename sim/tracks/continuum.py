@@ -1,6 +1,6 @@
-"""A run as the files of Continuum's own code, so that its authors' analysis reads a simulated run.
+"""A run as the files of Continuum's own code, so that its authors' analysis can read a simulated run.
 
-Source of the format: the authors' preview code (github.com/Hanchenli/vllm-continuum), as its public forks have it
+Source of the format: the authors' preview code (github.com/Hanchenli/vllm-continuum), as preserved in its public forks
 (github.com/Whrlicht/vllm-continuum, github.com/Yeefay613/vllm-continuum-explore): class ``Continuum_Recorder`` of
 ``vllm/v1/core/estimate_with_func.py`` writes ``scheduler_timestamps``, ``vllm/v1/core/sched/scheduler.py`` says when,
 and ``continuum_exp/analyze.py`` makes ``results.json`` of it.
@@ -26,28 +26,28 @@ from continuum_sim.tracks.rundir import OnShare, TableRows, decisions_of, has_de
 TIMESTAMPS: Final = "scheduler_timestamps"
 RESULTS: Final = "results.json"
 
-# Where an event stands among others of its turn at the same instant, as the authors' scheduler would write them.
+# Order of events of a turn at the same instant, as the authors' scheduler would write them.
 _ARRIVES, _PIN_HIT, _RUNS, _DEPARTS, _PIN_OUTLIVED, _PINNED, _PIN_ENDS = range(7)
 
 
 class _Torn(Exception):
-    """The decision log tells of other turns than the table of turns."""
+    """Raised if the decision log and the table of turns do not match."""
 
 
 Event = dict[str, float | int]
 
 
 class ExportedHistory(NamedTuple):
-    """What was written.
+    """The files written.
 
     Attributes
     ----------
     path
         The directory.
     jobs, requests
-        Programs, each sub-agent one of its own, and their turns.
+        Number of programs, where sub-agents count separately, and of their turns.
     logged
-        Whether the run has a decision log, which alone knows pins and preemptions.
+        Whether the run has a decision log, the only source of pins and preemptions.
     """
 
     path: Path
@@ -61,27 +61,27 @@ def export_continuum(
 ) -> ExportedHistory:
     """Write ``scheduler_timestamps`` and ``results.json`` of a run into a new directory.
 
-    The first is a JSON object: job to its events in order of time, ``Request_arrival_time``, ``waiting_to_running``
-    (with ``prompt_length`` and ``hit_length``, the tokens that need no prefill), ``Request_departure_time`` and, of a
+    The first is a JSON object: job -> its events in order of time, ``Request_arrival_time``, ``waiting_to_running``
+    (with ``prompt_length`` and ``hit_length``, the tokens that need no prefill), ``Request_departure_time`` and, for a
     run with a decision log, ``pinned_time``, ``unpinned_time``, ``Request_evicted_from_running_queue_time`` (preempted)
-    and ``evicted_to_running``. Times are seconds from the start of the run, where the authors' are seconds since
-    1970; their analysis takes differences. A pin that the run's end cut off has no ``unpinned_time``, as there.
+    and ``evicted_to_running``. Times are seconds from the start of the run, whereas the authors' are seconds since
+    1970; their analysis takes differences. As in their files, a pin still held at the end has no ``unpinned_time``.
 
     The second is what their ``analyze.py`` writes: a job lasts from its first arrival to its last departure.
 
-    Memory does not grow with the number of turns, but for a number a job.
+    Apart from one number per job, memory does not grow with the number of turns.
 
     Parameters
     ----------
     run
         A run directory.
     out
-        The directory to write; it appears when it is whole.
+        The directory to write; it appears once complete.
 
     Raises
     ------
     ConfigError
-        If `run` is no run directory or lacks its turns, or `out` is taken.
+        If `run` is not a run directory or lacks its turns, or `out` is in use.
     OSError
         If it cannot be written.
     """
@@ -128,7 +128,7 @@ def _step(decision: DecisionRecord) -> dict[str, Any]:
 
 
 def _pin(pin: PinSpan, *, outlasts: bool) -> dict[str, Any]:
-    """Say where a pin's two events belong; none where the run ended before it did."""
+    """Return which turns a pin's two events belong to, and when; no second event if the run ended before the pin."""
     ended: list[Any] | None = [pin.end_s, pin.turn, _PIN_ENDS]
     if pin.end == "hit":
         ended = [pin.end_s, pin.turn + 1, _PIN_OUTLIVED if outlasts else _PIN_HIT]
@@ -148,7 +148,7 @@ def _events(rows: Sequence[Sequence[Any]]) -> Iterator[Event]:
         turn = row["turn"]
         if kind == "turn":
             timed.append((row["arrival_s"], turn, _ARRIVES, {"Request_arrival_time": row["arrival_s"]}))
-            # One rank for all that happens while it runs: their order is that of the log, which a stable sort keeps.
+            # Events while the turn runs share one rank: the stable sort keeps them in the order of the log.
             timed += [(at_s, turn, _RUNS, event) for at_s, event in _runs(row, steps.get(turn, ()))]
             timed.append((row["finish_s"], turn, _DEPARTS, {"Request_departure_time": row["finish_s"]}))
         elif kind == "pin":
@@ -163,7 +163,7 @@ def _events(rows: Sequence[Sequence[Any]]) -> Iterator[Event]:
 
 
 def _runs(turn: Mapping[str, Any], steps: Iterable[tuple[str, Mapping[str, Any]]]) -> Iterator[tuple[float, Event]]:
-    """Yield when a turn went from the queue into the batch and back."""
+    """Yield when a turn moved from the queue into the batch and back."""
     admissions: list[tuple[float, int]] = []
     evictions: list[float] = []
     for kind, step in steps:
@@ -171,7 +171,7 @@ def _runs(turn: Mapping[str, Any], steps: Iterable[tuple[str, Mapping[str, Any]]
             admissions.append((step["time_s"], step["cached_tokens"]))
         else:
             evictions.append(step["time_s"])
-    # Both count what comes back from a memory tier, as vLLM counts what a connector brings.
+    # Either way, hits include tokens from a memory tier, as vLLM counts what a connector loads.
     hit = admissions[0][1] if admissions else turn["cached_tokens"] + turn.get("reloaded_tokens", 0)
     prompt = turn["prompt_tokens"]
     yield turn["scheduled_s"], _running("waiting_to_running", turn["scheduled_s"], prompt, hit)
@@ -193,7 +193,7 @@ def _last_departure(events: Iterable[Event]) -> float:
 def _statistics(durations_s: Sequence[float], total_s: float) -> dict[str, float | int]:
     import numpy as np
 
-    # Percentiles interpolate linearly between samples, there as in NumPy.
+    # The authors' percentiles interpolate linearly between samples, as NumPy's do.
     return {
         "num_jobs": len(durations_s),
         "average_duration": sum(durations_s) / len(durations_s),

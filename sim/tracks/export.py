@@ -1,4 +1,4 @@
-"""A run directory as one trace file that Perfetto and chrome://tracing open."""
+"""Export a run directory as one trace file that Perfetto and chrome://tracing open."""
 
 from __future__ import annotations
 
@@ -32,37 +32,37 @@ from continuum_sim.tracks.spans import Waits, turn_spans
 
 
 class ExportedTimeline(NamedTuple):
-    """What a trace file holds."""
+    """Contents of a trace file."""
 
     path: Path
     programs: int
     spans: int
     pins: int | None
-    """None if the run has no decision log, which alone knows when contexts were pinned."""
+    """Number of pins; None if the run has no decision log, the only source of pins."""
     bytes: int
 
 
 def export_timeline(
     run: str | PathLike[str], path: str | PathLike[str], *, progress: OnShare | None = None
 ) -> ExportedTimeline:
-    """Write what every program did and what the engine was like over time, for Perfetto.
+    """Write what every program did and the engine's state over time, for Perfetto.
 
-    A track a program holds its spans (queued, prefill, decode, tool), one below it its pins; counters show batch,
-    queue and KV blocks by state, of each replica by itself. Times are those of the run, in whole nanoseconds. Memory
-    does not grow with the number of turns.
+    Each program has a track for its spans (queued, prefill, decode, tool) and one below it for its pins; counters show
+    batch, queue and KV blocks by state, separately for each replica. Times are those of the run, in whole nanoseconds.
+    Memory does not grow with the number of turns.
 
     Parameters
     ----------
     run
-        A run directory. Pins are known if it was written with the decision log.
+        A run directory. Pins are included if it was written with the decision log.
     path
-        File to write: Chrome's JSON trace events if the name ends in `.json`, else Perfetto's protobuf; either
-        compressed if the name ends in `.gz`. It appears when it is whole.
+        File to write: Chrome's JSON trace events if the name ends in `.json`, otherwise Perfetto's protobuf; either is
+        compressed if the name ends in `.gz`. The file appears once complete.
 
     Raises
     ------
     ConfigError
-        If `run` is no run directory or lacks a table, or the package `perfetto` is needed and not installed.
+        If `run` is not a run directory or lacks a table, or the package `perfetto` is needed and not installed.
     OSError
         If the file cannot be written.
     """
@@ -97,7 +97,7 @@ def export_timeline(
 
 
 def engines_of(summary: Summary) -> list[tuple[str, int]]:
-    """Name and usable blocks of every engine: vLLM's null block is none of them."""
+    """Return the name and usable blocks of every engine, without vLLM's null block."""
     if isinstance(summary.replicas, msgspec.UnsetType):
         return [("engine", summary.kv.blocks - 1)]
     return [(f"replica {part.replica} ({part.gpu})", part.blocks - 1) for part in summary.replicas]
@@ -125,7 +125,7 @@ class _EngineTracks:
 
 
 def _program_tracks(sink: TrackSink, run: RunResult, *, pins: bool) -> dict[str, tuple[int, int]]:
-    """Add the tracks of every program, in order of arrival: of its spans, and of its pins."""
+    """Add the tracks of every program, for spans and pins, in order of arrival."""
     columns = run.table("programs").select(["program", "arrival_s"]).to_pydict()
     arrivals = sorted(zip(columns["arrival_s"], columns["program"], strict=True))
     group = sink.group("programs")
@@ -153,10 +153,10 @@ def _write_pin(sink: TrackSink, track: int, pin: PinSpan) -> None:
 
 @contextmanager
 def _file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that takes its place when the block succeeds."""
+    """Open a file that appears under its name once the block succeeds."""
     with whole_file(path) as plain:
         if path.suffix == ".gz":
-            # Neither name nor time, so that the same run gives the same bytes.
+            # Written without name and time, so that the same run gives the same bytes.
             with gzip.GzipFile("", "wb", fileobj=plain, mtime=0) as packed:
                 yield cast(BinaryIO, packed)
         else:

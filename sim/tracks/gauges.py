@@ -1,4 +1,4 @@
-"""What an engine was like over time, as values that hold from an instant until the next one."""
+"""The state of an engine over time, as values that hold from one instant to the next."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ GAUGES: Final = {
     "KV cached": "blocks",
     "KV empty": "blocks",
 }
-"""Gauge to its unit. The KV gauges add up to the usable blocks: held by running turns, held by pins alone, free with
+"""Gauge -> its unit. The KV gauges add up to the usable blocks: held by running turns, held only by pins, free with
 reusable content, free without."""
 
 
 class Reading(NamedTuple):
-    """A gauge shows `value` from `time_s` on."""
+    """A new value of a gauge, from `time_s` on."""
 
     gauge: str
     time_s: float
@@ -27,10 +27,10 @@ class Reading(NamedTuple):
 
 
 class EngineGauges:
-    """The gauges of one engine, fed with its rows of the timeline table in their order.
+    """The gauges of one engine, fed with its rows of the timeline table in order.
 
-    A row tells its batch from its start, and its memory at its end. Between rows the engine is empty; the memory stays
-    as it was. Only what changes is a reading.
+    A row holds its batch from its start, and its memory as of its end. Between rows the batch is empty and the memory
+    stays as it was. Only changes are readings.
     """
 
     def __init__(self, usable_blocks: int) -> None:
@@ -44,7 +44,7 @@ class EngineGauges:
         yield from self._changes(0.0, self._memory(self._usable, 0, 0))
 
     def row(self, row: Mapping[str, Any]) -> Iterator[Reading]:
-        """Read a stretch."""
+        """Read one row: a stretch of steps."""
         if row["start_s"] > self._end_s:
             yield from self.end()
         yield from self._changes(row["start_s"], _batch(row))
@@ -53,7 +53,7 @@ class EngineGauges:
         yield from self._changes(self._end_s, memory)
 
     def end(self) -> Iterator[Reading]:
-        """Read the engine after its last stretch so far: its batch is empty."""
+        """Read the engine after its last row so far: its batch is empty."""
         yield from self._changes(self._end_s, _batch({}))
 
     def _changes(self, time_s: float, values: Mapping[str, float]) -> Iterator[Reading]:

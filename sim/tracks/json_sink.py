@@ -1,4 +1,4 @@
-"""Chrome's trace events as JSON, an event a line: needs no package, opens in Perfetto and chrome://tracing.
+"""Chrome's trace events as JSON, one event per line: needs no package, opens in Perfetto and chrome://tracing.
 
 The fields are those of the "Trace Event Format" (Chromium project): `X` complete events, `C` counters, `M` metadata;
 `ts` and `dur` in microseconds.
@@ -14,7 +14,7 @@ from continuum_sim.tracks.spans import Details
 
 
 class JsonSink:
-    """Writes an array of events; a group is a process, a track is a thread of it."""
+    """Writes an array of events; a group becomes a process, and a track a thread of it."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -40,7 +40,7 @@ class JsonSink:
         return number
 
     def gauge(self, name: str, unit: str, group: int) -> int:
-        """Add a counter, which its name alone tells apart."""
+        """Add a counter, which is identified by its name alone."""
         self._tracks.append((group, f"{name} ({unit})"))
         return len(self._tracks) - 1
 

@@ -1,4 +1,4 @@
-"""Perfetto's own format: a protobuf `Trace` of track events, written as it comes."""
+"""Perfetto's own format: a protobuf `Trace` of track events, written incrementally."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from continuum_sim.errors import ConfigError
 from continuum_sim.tracks.spans import Details
 
 _PACKETS: Final = 1000
-"""Packets held before they are written. Traces that follow each other in a file are one trace to protobuf."""
+"""Packets buffered before they are written. To protobuf, consecutive traces in a file are one trace."""
 _SEQUENCE: Final = 1
-"""Everything has one writer."""
+"""Sequence of all packets, since there is a single writer."""
 
 
 class PerfettoSink:
@@ -19,7 +19,7 @@ class PerfettoSink:
     Raises
     ------
     ConfigError
-        If the package `perfetto`, which brings the messages, is not installed.
+        If the package `perfetto`, which defines the messages, is not installed.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -57,7 +57,7 @@ class PerfettoSink:
         return number
 
     def span(self, track: int, name: str, kind: str, start_ns: int, end_ns: int, details: Details) -> None:
-        """Add the begin and the end of a slice."""
+        """Add the beginning and the end of a slice."""
         packet = self._packet()
         packet.timestamp = start_ns
         event = packet.track_event
@@ -92,7 +92,7 @@ class PerfettoSink:
             event.double_counter_value = value
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write the remaining packets."""
         self._file.write(self._trace.SerializeToString())
         self._trace = self._new_trace()  # clearing the old one would not free its memory
 

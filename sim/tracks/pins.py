@@ -1,4 +1,4 @@
-"""When contexts were pinned, and how each pin ended: read off the decision log, which alone knows."""
+"""When contexts were pinned, and how each pin ended, as read from the decision log, its only source."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class PinSpan(NamedTuple):
     start_s: float
     end_s: float
     ttl_s: float
-    """Asked for; infinite for a pin without an end."""
+    """TTL asked for; infinite for a pin without an expiry."""
     end: PinEnd
-    """`hit`: the next turn was admitted while it held; `moved`: in a cluster, that turn went to another replica;
+    """`hit`: the next turn was admitted while the pin held; `moved`: in a cluster, that turn went to another replica;
     `offloaded`: the policy sent the context to host memory; `held`: the log ends before the pin does."""
 
 
@@ -50,13 +50,13 @@ _ENDS: Final[dict[str, PinEnd]] = {
 
 
 def pin_spans(decisions: Iterable[DecisionRecord], *, outlasts_admission: bool = False) -> Iterator[PinSpan]:
-    """Yield every pin of a decision log in the order of their ends; memory holds the open ones alone.
+    """Yield every pin of a decision log in the order of their ends; memory holds only the open ones.
 
     Parameters
     ----------
     outlasts_admission
         Whether the policy's pins stay while the next turn runs (`Retention.outlasts_admission`): such a pin counts
-        as hit when that turn is admitted, and lasts until it ends, expires or is broken.
+        as hit when that turn is admitted, and lasts until the turn ends or the pin expires or is broken.
     """
     pins: dict[str, _Open] = {}
     now_s = 0.0

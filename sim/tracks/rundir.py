@@ -1,4 +1,4 @@
-"""What is read of a run directory, a stretch at a time."""
+"""Read the tables of a run directory incrementally."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _ROWS: Final = 20_000
 """Rows of a table held as Python objects at once."""
 
 OnShare = Callable[[float], None]
-"""Takes the share of the work that is done."""
+"""Called with the share of work done."""
 
 
 class TableRows:
-    """Reads tables of a run directory row by row and tells how much of them has been read.
+    """Reads tables of a run directory row by row and reports how much of them has been read.
 
     Raises
     ------
     ConfigError
-        If it lacks one of them.
+        If the directory lacks one of the tables.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ def open_existing(directory: Path, table: str) -> Any:
     Raises
     ------
     ConfigError
-        If the run was written without it, or it is broken.
+        If the run was written without the table, or it is broken.
     """
     path = table_path(directory, table)
     if not path.is_file():
@@ -71,7 +71,7 @@ def open_existing(directory: Path, table: str) -> Any:
 
 
 def has_decisions(directory: Path) -> bool:
-    """Whether the run was written with its decision log."""
+    """Return True if the run was written with its decision log."""
     return (directory / DECISIONS).is_file()
 
 
@@ -87,10 +87,10 @@ def decisions_of(directory: Path) -> Iterator[DecisionRecord]:
 
 
 def outlasts_admission(run: RunResult) -> bool:
-    """Whether the pins of a run's policy outlast the admission of the next turn.
+    """Return True if the pins of a run's policy outlast the admission of the next turn.
 
-    The run's manifest says it; of older runs, the registry does, and a policy that is not in it is taken to be as most
-    are. Nothing that the files name is imported.
+    The run's manifest says so. For older runs the registry does, and unknown policies are taken to be like most.
+    Nothing named in the files is imported.
     """
     policy = run.manifest.get("policy")
     if isinstance(policy, dict) and isinstance(said := policy.get(PINS_OUTLAST), bool):

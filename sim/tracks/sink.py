@@ -1,4 +1,4 @@
-"""What a timeline is written through, whatever the format of the file."""
+"""The interface through which a timeline is written, for any file format."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class TrackSink(Protocol):
         """Add a span. The spans of a track come in order and do not overlap."""
 
     def value(self, gauge: int, time_ns: int, value: float) -> None:
-        """Let a gauge show a value from here on."""
+        """Set the value of a gauge from `time_ns` on."""
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write everything that is still buffered."""
 
 
 def nanoseconds(time_s: float) -> int:
-    """Seconds of simulated time as whole nanoseconds, the resolution of the formats."""
+    """Convert seconds of simulated time to whole nanoseconds, the resolution of the formats."""
     return round(time_s * 1e9)

@@ -1,4 +1,4 @@
-"""What a program did between its arrival and its end, turn by turn."""
+"""The states of a program between its arrival and its end, turn by turn."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from continuum_sim.policies.instants import SAME_INSTANT_S
 Kind = Literal["queued", "reload", "prefill", "decode", "tool", "waiting", "pinned"]
 """`reload`: waits for blocks from a memory tier; `waiting`: for a tool worker or for sub-agents."""
 Details = Mapping[str, int | float | str]
-"""What a reader sees beside a span: name to value, units in the names."""
+"""Details shown with a span: name -> value, with units in the names."""
 
 
 class Span(NamedTuple):
-    """A program was in one state from `start_s` to `end_s`."""
+    """The time from `start_s` to `end_s`, during which a program was in one state."""
 
     program: str
     kind: Kind
@@ -24,11 +24,11 @@ class Span(NamedTuple):
 
 
 def turn_spans(turn: Mapping[str, Any]) -> Iterator[Span]:
-    """Yield the spans of a row of the turns table and of the tool call after it, none of them empty.
+    """Yield the non-empty spans of a row of the turns table and of the tool call after it.
 
-    The spans of a program follow each other without overlap; those of one kind add up to the program's `queue_s`,
-    `reload_s`, `prefill_s`, `decode_s` and `tool_s`; what a preemption cost is drawn in the span it fell into. A reload
-    is drawn where it ends: before the turn is scheduled.
+    The spans of a program do not overlap. Those of one kind add up to the program's `queue_s`, `reload_s`, `prefill_s`,
+    `decode_s` or `tool_s`; the cost of a preemption is part of the span in which it happened. A reload is drawn at its
+    end, just before the turn is scheduled.
     """
     program, index = turn["program"], turn["turn"]
     arrival_s, scheduled_s, first_token_s, finish_s = (
@@ -57,7 +57,7 @@ def turn_spans(turn: Mapping[str, Any]) -> Iterator[Span]:
 
 
 class Waits:
-    """What lies between the end of a program's tool and its next turn, told as turns pass by in order."""
+    """Spans between the end of a program's tool and its next turn, derived as turns pass by in order."""
 
     def __init__(self) -> None:
         self._back_s: dict[str, float] = {}

@@ -1,5 +1,5 @@
-"""What happens around the engines: programs that arrive, alternate turns with tool calls, and leave records behind.
+"""The world around the engines: programs arrive, alternate turns with tool calls, and leave records behind.
 
-`simulation.Simulation` is the story of a run, `cluster` sends its turns to replicas, `tools` has the calls between
-them. The replicas themselves are `engine/`.
+`simulation.Simulation` is the story of a run, `cluster` sends turns to replicas, and `tools` runs the calls between
+turns. The replicas themselves are in `engine/`.
 """

@@ -1,4 +1,4 @@
-"""Replicas behind one router: which of them a turn goes to, and what a program leaves behind where it was."""
+"""Replicas behind one router: which replica a turn goes to, and what happens to the context it leaves behind."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from continuum_sim.traces.schema import Program, Turn
 from continuum_sim.world.fits import fitting
 
 DEFAULT_ROUTING = SessionAffinity()
-"""Where neither the user nor the policy says otherwise: agents come back, and their cache is where they were."""
+"""Used unless the user or the policy chooses another: agents come back, and their cache is where they were."""
 
 
 LogLine = Callable[..., None]
-"""Takes what a `LogStep` takes, and behind it the number of the replica where there are several."""
+"""Takes the arguments of a `LogStep` and, with several replicas, the number of the replica after them."""
 
 
 @dataclass(frozen=True)
 class ReplicaSetup:
-    """What one replica of a cluster is."""
+    """The engine and step times of one replica."""
 
     config: EngineConfig
     step_time: StepTime
@@ -39,7 +39,7 @@ class ReplicaSetup:
 class Cluster:
     """Engines on one clock, each with its own memory, queue, pins and gate, and the router in front of them.
 
-    They share what a policy learns of tools and of the lengths of programs, and number programs together.
+    They share what a policy learns about tools and program lengths, and one numbering of programs.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Cluster:
         Parameters
         ----------
         routing
-            Instead of the policy's own, or of `DEFAULT_ROUTING` if it has none.
+            Replaces the policy's own routing, or `DEFAULT_ROUTING` if it has none.
         """
         self.replicas: list[Replica] = []
         for number, setup in enumerate(setups):
@@ -73,18 +73,18 @@ class Cluster:
             self.replicas.append(replica)
         self.configs = tuple(setup.config for setup in setups)
         self.moved_in = [0] * len(setups)
-        """Turns by replica that came from another one."""
+        """Number of turns, per replica, that came from another replica."""
         self._views = [_View(replica) for replica in self.replicas]
         rule = routing or policy.routing or DEFAULT_ROUTING
         self.router: Router | None = rule.start() if len(setups) > 1 else None
         self._alike = len(set(self.configs)) == 1
 
     def open(self, program: Program) -> Stay:
-        """Start the stay of a program."""
+        """Start a program's stay in the cluster."""
         return Stay(self, program)
 
     def route(self, turn: RoutedTurn, stay: Stay, tokens: int) -> int:
-        """Ask the router for a replica that can hold so many tokens."""
+        """Ask the router for a replica, out of those that can hold `tokens` tokens."""
         assert self.router is not None
         views = self._views if self._alike else [self._views[at] for at in fitting(tokens, self.configs)]
         for view in views:
@@ -100,7 +100,7 @@ class Cluster:
 
 
 class Stay:
-    """The stay of one program in a cluster: where its turns go, and where its context lies."""
+    """The stay of one program in a cluster: which replicas its turns go to, and which hold its context."""
 
     __slots__ = ("_cluster", "_contexts", "_kept", "_name", "_prefix_id", "_prefix_left", "_prefix_tokens", "home")
 
@@ -112,12 +112,13 @@ class Stay:
         self._prefix_tokens = self._prefix_left = prefix.tokens if prefix else 0
         self._contexts: dict[int, Context] = {}
         self._kept: list[float] = [math.inf] * len(cluster.replicas)
-        """By replica, leading tokens of the next prompt that equal what was sent there last, or ever if nothing was."""
+        """Per replica, leading tokens that the next prompt shares with the last one sent there (if none was, with all
+        so far); infinite right after a turn there."""
         self.home: int | None = None
         """Replica of the latest turn."""
 
     def place(self, index: int, turn: Turn, now_s: float) -> tuple[Replica, Context, int]:
-        """Choose a turn's replica; gives it with the context there and the tokens kept of what that stands for."""
+        """Return the replica for a turn, the program's context there, and how many leading prompt tokens it covers."""
         cluster = self._cluster
         if cluster.router is None:
             return cluster.replicas[0], self._context_at(0), turn.kept_tokens
@@ -142,7 +143,7 @@ class Stay:
         return cluster.replicas[number], self._context_at(number), int(kept) if index else turn.kept_tokens
 
     def cached_blocks(self, scheduler: Scheduler, number: int, blocks: int) -> int:
-        """How many of the first blocks of the turn being placed lie on a replica."""
+        """Return how many leading blocks, of the first `blocks` of the turn being placed, a replica has cached."""
         kept = self._kept[number]
         stop = blocks if kept == math.inf else min(blocks, int(kept) // scheduler.block_size)
         hits = scheduler.contexts.find(self._name, self._prefix_id, self._prefix_tokens).find(stop)
@@ -180,7 +181,7 @@ class Stay:
 
 
 class _View:
-    """A replica as a router sees it (`ReplicaView`), and its engine (`EngineView`), up to the moment."""
+    """A router's view of a replica (`ReplicaView`) and its engine (`EngineView`), up to date at every read."""
 
     def __init__(self, replica: Replica) -> None:
         self.number = replica.number

@@ -1,4 +1,4 @@
-"""The sub-agents of a program in simulated time: started by its turns, waited for by later ones."""
+"""The sub-agents of a program in simulated time: started by some turns, awaited by later ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import simpy
 from continuum_sim.traces.schema import Child, Program
 
 Serve: TypeAlias = Callable[[Program, float], Generator[simpy.Event, Any, float]]
-"""Lives through a program from a time in seconds on; its value is the time of its end."""
+"""Serves a program from a time in seconds on; returns the time of its end."""
 
 
 class SubAgents:
@@ -21,7 +21,7 @@ class SubAgents:
         self._serve = serve
         self._starting: dict[int, list[Child]] = {}
         self._awaited: dict[int | None, list[simpy.Process]] = {}
-        """Children under way, by the turn that waits for them (None: the end of the program)."""
+        """Running children by the turn that waits for them (None: the end of the program)."""
         for child in children:
             self._starting.setdefault(child.after_turn, []).append(child)
 
@@ -32,7 +32,7 @@ class SubAgents:
             self._awaited.setdefault(child.join_turn, []).append(process)
 
     def join(self, turn: int | None, now_s: float) -> Generator[simpy.Event, Any, float]:
-        """Wait for the children that a turn (None: the end) needs; its value is when the last has ended, or now."""
+        """Wait for the children that a turn (None: the end) needs; return when the last of them ended, or `now_s`."""
         children = self._awaited.pop(turn, None)
         if children is None:
             return now_s

@@ -1,4 +1,4 @@
-"""Whether an engine can serve a program at all, and what helps where none can."""
+"""Whether an engine can serve a program at all, and the remedy if none can."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from continuum_sim.traces.schema import Program
 
 
 class UnfitError(ConfigError):
-    """A program with a context that no engine can hold."""
+    """Raised for a program with a context that no engine can hold."""
 
 
 def check_fits(program: Program, *engines: EngineConfig) -> None:
-    """Refuse a program that no schedule can serve: one that fits none of these engines; sub-agents count by themselves.
+    """Refuse a program that fits none of these engines, so that no schedule can serve it; sub-agents count separately.
 
     Raises
     ------
     UnfitError
-        Naming the program, what it needs and what there is, and its first turn that does not fit.
+        Naming the program, what it needs, what there is, and its first turn that does not fit.
     ConfigError
-        Where a memory tier cannot hold its context.
+        If a memory tier cannot hold its context.
     """
     most_tokens = program.max_context_tokens
     able = [config for config in engines if fits(most_tokens, config)]
@@ -45,16 +45,16 @@ def check_fits(program: Program, *engines: EngineConfig) -> None:
 
 
 def remedies(tokens: int, engines: Sequence[EngineConfig], *, model: str, model_len: int, kv_blocks: bool) -> str:
-    """Say what helps where a trace has contexts of up to so many tokens, and no engine holds these.
+    """Return the remedies, as text, if no engine can hold a trace's longest context of `tokens` tokens.
 
-    Nothing is named that vLLM would refuse.
+    They name nothing that vLLM would refuse.
 
     Parameters
     ----------
     model, model_len
-        Name of the model, and the longest context it takes.
+        Name of the model, and the longest context it accepts.
     kv_blocks
-        Whether the number of KV blocks was asked for, and not worked out from a GPU's memory.
+        Whether the number of KV blocks was given instead of computed from a GPU's memory.
     """
     found = []
     if tokens > model_len:
@@ -72,17 +72,17 @@ def remedies(tokens: int, engines: Sequence[EngineConfig], *, model: str, model_
 
 
 def fits(tokens: int, config: EngineConfig) -> bool:
-    """Whether an engine can hold a context of so many tokens, the last of which was just sampled."""
+    """Return True if an engine can hold a context of `tokens` tokens, the last of which was just sampled."""
     return tokens <= config.max_model_len and _blocks(tokens, config) <= config.usable_blocks
 
 
 def fitting(tokens: int, engines: Sequence[EngineConfig]) -> list[int]:
-    """Places of the engines that can hold a context of so many tokens."""
+    """Return the indices of the engines that can hold a context of `tokens` tokens."""
     return [at for at, config in enumerate(engines) if fits(tokens, config)]
 
 
 def longest_context(engines: Sequence[EngineConfig]) -> int:
-    """Return the most tokens of a context that some engine can hold."""
+    """Return the longest context, in tokens, that any of the engines can hold."""
     return max(min(config.max_model_len, config.usable_blocks * config.block_size + 1) for config in engines)
 
 

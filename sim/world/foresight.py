@@ -1,4 +1,4 @@
-"""What an oracle may know of a program, read off its trace."""
+"""What an oracle may know about a program, taken from its trace."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from continuum_sim.traces.schema import Program
 
 
 def foresee(program: Program, gaps_s: Sequence[float] | None = None) -> list[tuple[Foresight, Foresight]]:
-    """For every turn, what is known when it arrives and when it has ended.
+    """Return, for every turn, what an oracle knows when it arrives and when it has ended.
 
     Parameters
     ----------
     gaps_s
-        Seconds of the gap after each turn, as far as they do not depend on what the policy does: retries included,
-        waits for tool workers and for sub-agents not. None takes them from the trace.
+        Seconds of the gap after each turn, without parts that depend on the policy: retries are included, waits for
+        tool workers and for sub-agents are not. None takes them from the trace.
     """
     known: list[tuple[Foresight, Foresight]] = []
     turns_left = tokens = outputs = 0

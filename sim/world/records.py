@@ -1,4 +1,4 @@
-"""What a simulation reports while it runs: one record a turn, one a program, one a stretch of time."""
+"""What a simulation reports while it runs: one record per turn, per program, and per stretch of steps."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ class TurnRecord(NamedTuple):
     cached_tokens: int
     """Prefix hit when the turn was first scheduled."""
     computed_tokens: int
-    """Tokens computed for it, prefill and decode, repeats after a preemption included."""
+    """Tokens computed for it in prefill and decode, including repeats after a preemption."""
     recomputed_tokens: int
-    """Prefill tokens among them that had been computed before and were lost."""
+    """The prefill tokens among them that had been computed before and were lost."""
     preemptions: int
     tool: str | None
     tool_s: float
-    """Seconds of the gap after it, retries included; waits for tool workers and sub-agents come on top."""
+    """Seconds of the gap after it, including retries; waits for tool workers and sub-agents come on top."""
     replica: int = 0
-    """Where it ran, in a cluster."""
+    """Replica it ran on, in a cluster."""
     reloaded_tokens: int = 0
-    """Tokens that came back from a lower memory tier, again after a preemption included."""
+    """Tokens that came back from a lower memory tier, including reloads after a preemption."""
     reload_s: float = 0.0
-    """Of the time before its first scheduling, seconds in which it waited for them."""
+    """The part of the time before first scheduling in which it waited for reloads."""
     preempted_s: float = 0.0
-    """Of the time after it, seconds from each preemption to the turn's next token: waiting and computing again."""
+    """The part of the time after first scheduling from each preemption to the next token: waiting and recomputing."""
 
 
 class ProgramRecord(NamedTuple):
@@ -47,11 +47,11 @@ class ProgramRecord(NamedTuple):
     queue_s: float
     """Σ over turns of arrival to first scheduling, without `reload_s`."""
     prefill_s: float
-    """Σ over turns of first scheduling to first token, without what of it is in `preempted_s`."""
+    """Σ over turns of first scheduling to first token, without the part in `preempted_s`."""
     decode_s: float
-    """Σ over turns of first to last token, likewise."""
+    """Σ over turns of first to last token, without the part in `preempted_s`."""
     tool_s: float
-    """Σ of the gaps between turns, the waits below aside."""
+    """Σ of the gaps between turns, without the waits below."""
     tool_wait_s: float = 0.0
     """Σ of the waits for tool workers."""
     join_s: float = 0.0
@@ -63,16 +63,16 @@ class ProgramRecord(NamedTuple):
     preempted_s: float = 0.0
     """Σ over turns of the time from each preemption to the next token."""
     alone_s: float | None = None
-    """Its JCT with the engine for itself; None of sub-agents, and where nobody asked."""
+    """Its JCT with the engine to itself; None for sub-agents, and if it was not asked for."""
 
 
 class TimelineRecord(NamedTuple):
-    """An engine over a stretch in which its batch did not change. It was empty between stretches."""
+    """An engine over a stretch in which its batch did not change; between stretches it was empty."""
 
     start_s: float
     end_s: float
     steps: int
-    """0 while turns wait and none is let in."""
+    """Number of steps; 0 while turns wait and none is admitted."""
     running: int
     """Turns in the batch."""
     waiting: float
@@ -81,9 +81,9 @@ class TimelineRecord(NamedTuple):
     """New prompt tokens in each of these steps."""
     decode_requests: int
     free_blocks: int
-    """Blocks nothing references at the end, cached ones included."""
+    """Unreferenced blocks at the end, including cached blocks."""
     cached_blocks: int
-    """Of those, blocks with reusable content."""
+    """The free blocks with reusable content."""
     pinned_blocks: int
     replica: int = 0
 

@@ -86,25 +86,25 @@ class Simulation:
         Parameters
         ----------
         config, step_time
-            Of the engine, or of the first replica of a cluster.
+            Settings and step times of the engine, or of the first replica of a cluster.
         stepwise
-            One event a step instead of jumps over runs of equal steps; the same results, slowly.
+            Whether to take one event per step instead of jumping over equal steps; the same results, slowly.
         timeline
             Whether to report `TimelineRecord`s.
         observer
-            Watches every step instead of the timeline (parity checks).
+            Observes every step in place of the timeline (for parity checks).
         log
             Receives every decision of the policy.
         others
-            The replicas of a cluster beside the first.
+            The other replicas of a cluster.
         routing
-            Rule of the router, instead of the policy's own or the default.
+            Routing rule that replaces the policy's own or the default.
         tools
-            What becomes of tool calls and how many run at once; None lets each take what the trace says.
+            Outcomes of tool calls and how many run at once; None lets each call take the time in the trace.
         gaps
-            Takes in the gaps between output tokens.
+            Collects the gaps between output tokens.
         alone_s
-            Tells the JCT of a program that has the engine for itself, for its record.
+            Returns the JCT of a program that has the engine to itself, for its record.
         """
         self.env = Clock()
         self.policy = policy
@@ -120,12 +120,12 @@ class Simulation:
         self.scheduler = self.replica.scheduler
         self._outcomes = None if tools is None or tools.config.plain else tools
         self.tools = None if self._outcomes is None else ToolRunner(self.env, self._outcomes.config)
-        """The tools' side, where it is more than gaps as long as the trace says."""
+        """Runs tool calls, if these are more than gaps as long as in the trace."""
         self._alone_s = alone_s
         self._closed = False
         """Whether a program starts when another ends."""
         self._open = 0
-        """Programs that have arrived and not finished."""
+        """Number of programs that have arrived but not finished."""
 
     def run(
         self,
@@ -135,14 +135,14 @@ class Simulation:
         *,
         until_s: float = math.inf,
     ) -> EngineTotals:
-        """Serve all programs to their end; none that arrives later than `until_s` or would start later.
+        """Serve all programs that arrive, or start, by `until_s` to their end.
 
         Raises
         ------
         ConfigError
             For a program that can never fit; checked as programs are read.
         SimulationError
-            When the policy holds work back forever.
+            If the policy never admits some program.
         """
         self._closed = isinstance(arrivals, Closed)
         if isinstance(arrivals, Closed):
@@ -158,7 +158,7 @@ class Simulation:
         if self._open:
             replicas = self.cluster.replicas
             raise SimulationError(
-                f"policy {self.policy.name!r} holds {self._open} programs back for good at "
+                f"policy {self.policy.name!r} is stuck with {self._open} unfinished programs at "
                 f"{max(replica.now_s for replica in replicas):.3f} s with "
                 f"{sum(replica.scheduler.pool.free for replica in replicas)} of "
                 f"{sum(replica.scheduler.pool.num_blocks for replica in replicas)} blocks free"
@@ -181,7 +181,7 @@ class Simulation:
                 return
 
     def _serve(self, program: Program, now_s: float, parent: str | None = None) -> Generator[simpy.Event, Any, float]:
-        """Live through one program: turn, tool, turn, … until its last token and those of its sub-agents."""
+        """Serve one program: turn, tool, turn, … until its last token and those of its sub-agents."""
         check_fits(program, *self.cluster.configs)
         env, name = self.env, program.program_id
         stay = self.cluster.open(program)
@@ -196,7 +196,7 @@ class Simulation:
         if program.children:
             children = SubAgents(env, program.children, lambda child, start_s: self._serve(child, start_s, name))
         last = len(program.turns) - 1
-        # Sub-agents and tool workers may act at the instant a turn ends, who waits for the program when it does.
+        # Sub-agents and tool workers may act at the instant a turn ends; whatever awaits the program, when it ends.
         watched = children is not None or self.tools is not None
         awaited = self._closed or parent is not None
         self._open += 1
@@ -226,7 +226,7 @@ class Simulation:
             if request.num_preemptions:
                 lost_s, lost_first_s = request.preempted_s, request.preempted_first_s
                 preempted_s += lost_s
-                # Not below 0 by the rounding of sums.
+                # Rounding of sums must not take these below 0.
                 to_first_s = max(0.0, to_first_s - lost_first_s)
                 to_last_s = max(0.0, to_last_s - (lost_s - lost_first_s))
             prefill_s += to_first_s

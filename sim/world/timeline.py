@@ -1,4 +1,4 @@
-"""The engine over time: what its steps and its standstills say about it, one record a stretch."""
+"""The engine over time, from its steps and stalls: one record per stretch."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ class Timeline:
         self._replica = replica
         self._running = self._waiting = 0
         self._late = 0
-        """Turns that arrived since the plan was made, and the sum of their arrival times."""
+        """Number of turns that arrived since the plan was made."""
         self._late_sum_s = 0.0
+        """Sum of their arrival times."""
         self._stalled: tuple[float, tuple[int, int, int]] | None = None
-        """Start of a stretch without steps in which turns wait, and the memory then."""
+        """Start of a stretch without steps in which turns wait, and the block counts then."""
 
     def on_submit(self, program_id: str, request: Request, now_s: float) -> None:
-        """Count a turn that waits for a part of the stretch under way."""
+        """Count a turn that waits for a part of the current stretch."""
         self._late += 1
         self._late_sum_s += now_s
 
     def on_plan(self, scheduler: Scheduler, plan: Plan, now_s: float) -> None:
-        """Start a stretch; a stretch without steps ends here."""
+        """Start a stretch, and end one without steps."""
         if self._stalled is not None:
             start_s, blocks = self._stalled
             self._stalled = None
@@ -43,7 +44,7 @@ class Timeline:
     def on_advance(
         self, scheduler: Scheduler, plan: Plan, steps: int, start_s: float, end_s: float, finished: list[Request]
     ) -> None:
-        """Record the stretch, with the memory as it is after it."""
+        """Record the stretch, with the block counts after it."""
         batch = plan.batch
         self._recorder.timeline(
             TimelineRecord(
@@ -66,6 +67,6 @@ class Timeline:
 
 
 def _blocks(scheduler: Scheduler) -> tuple[int, int, int]:
-    """Free, cached and pinned blocks."""
+    """Return the numbers of free, cached and pinned blocks."""
     pool = scheduler.pool
     return pool.free, pool.free - pool.blank, scheduler.pinned_blocks

@@ -1,4 +1,4 @@
-"""What engines counted over a whole run."""
+"""Counts of engines over a whole run."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ class EngineTotals:
     peak_used_blocks: int
     usable_blocks: int
     counts: PolicyCounts
-    """What the policy did."""
+    """Counts of what the policy did."""
     replicas: int = 1
     tiers: tuple[TierTotals, ...] = ()
     """Lower memory tiers, nearest first."""
 
     def plain(self) -> dict[str, Any]:
-        """Return the totals fit for JSON, what the policy did among them."""
+        """Return the totals as JSON can hold them, with the policy's counts at the same level."""
         plain = asdict(self)
         return {**plain, **plain.pop("counts")}
 
 
 def totals_of(replica: Replica) -> EngineTotals:
-    """Read the counts of a replica off at the end of a run."""
+    """Return the totals of a replica at the end of a run."""
     scheduler = replica.scheduler
     return EngineTotals(
         steps=scheduler.step,
@@ -49,7 +49,7 @@ def totals_of(replica: Replica) -> EngineTotals:
 
 
 def sum_totals(parts: Sequence[EngineTotals]) -> EngineTotals:
-    """Add the counts of several engines up; the end is the last one's."""
+    """Add up the totals of several engines; the end is the latest."""
     if len(parts) == 1:
         return parts[0]
     names = dict.fromkeys(tier.name for part in parts for tier in part.tiers)
@@ -63,6 +63,6 @@ def sum_totals(parts: Sequence[EngineTotals]) -> EngineTotals:
 
 
 def _sums(kind: type[Any], parts: Sequence[Any], besides: Sequence[str] = ()) -> dict[str, Any]:
-    """Every field of that kind, added up over the parts."""
+    """Return every field of a dataclass summed over its instances."""
     names = [item.name for item in fields(kind) if item.name not in besides]
     return {name: sum(getattr(part, name) for part in parts) for name in names}

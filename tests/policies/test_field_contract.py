@@ -49,7 +49,7 @@ class Closed(Admission):
 
 
 def test_a_gate_that_never_opens_is_named() -> None:
-    with pytest.raises(SimulationError, match="policy 'shut' holds 1 programs back for good"):
+    with pytest.raises(SimulationError, match="policy 'shut' is stuck with 1 unfinished programs"):
         simulate([program("p", turn(8, 2))], Policy("shut", admission=Closed()), config=engine(9))
 
 

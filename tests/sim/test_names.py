@@ -1,4 +1,4 @@
-"""Names a user may type, and the registry that all kinds of named things share."""
+"""Names that users type, and the registry that all kinds of named things share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scenarios name settings and policies that exist, and lose to the flags a user gives."""
+"""Scenarios name settings and policies that exist, and flags override them."""
 
 from __future__ import annotations
 

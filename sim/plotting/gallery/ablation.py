@@ -1,4 +1,4 @@
-"""How much each policy, or each plane of one, gains over a baseline."""
+"""The gain of each policy, or each plane of one, over a baseline."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _STATISTICS: Final = {"mean": (BLUE, ""), "p95": (ORANGE, "////")}
 
 
 def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
-    """One row a statistic and policy: its JCT over the baseline's."""
+    """Return one row per statistic and policy: its JCT divided by the baseline's."""
     data, held = hold(data)
     baseline = options.baseline_of(data.policies)
     if baseline not in data.policies or len(data.policies) < 2:
@@ -37,7 +37,7 @@ def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
 
 
 def draw(table: FigureTable) -> Figure:
-    """Draw two bars a policy; left of 1 is faster than the baseline."""
+    """Draw two bars per policy; left of 1 is faster than the baseline."""
     rows = table.rows
     policies = list(dict.fromkeys(rows["policy"]))
     figure = new_figure(COLUMN_IN, bar_height(len(policies), each_in=0.34) + 0.15)

@@ -1,5 +1,5 @@
-"""JCT against load going up, from an empty engine, and coming down, from a loaded one: between the two, which of them a
-service has depends on its past.
+"""JCT against load, from an empty and from a loaded engine; where the two differ, the JCT of a service depends on its
+past.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LINES: Final = {"empty": ("-", "from empty"), "loaded": ("--", "from loaded")}
 
 
 def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
-    """One row a policy, start and rate."""
+    """Return one row per policy, start and rate."""
     there = set(data.cells["start"]) if "start" in data.cells else set()
     if not there >= set(_LINES):
         raise MissingData("needs runs from both starts, as of sweep --rates 0.01,0.02,0.03 --vary start=empty,loaded")
@@ -34,7 +34,7 @@ def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
 
 
 def draw(table: FigureTable) -> Figure:
-    """Draw a solid line and a dashed one a policy; JCTs of the two differ by factors."""
+    """Draw a solid and a dashed line per policy; their JCTs differ by factors."""
     rows = table.rows
     figure = new_figure(COLUMN_IN, 2.8)
     panel = figure.subplots()

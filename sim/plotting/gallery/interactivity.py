@@ -1,4 +1,4 @@
-"""What a GPU gives against what a user sees: output tokens per GPU-second against interactivity, as load goes up."""
+"""GPU throughput against what a user sees: output tokens per GPU-second against interactivity, as the load grows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
-    """One row a policy and rate, in order of rate: both quantities, and the interval of each."""
+    """Return one row per policy and rate, in order of rate: both quantities, and the interval of each."""
     if not {INTERACTIVITY, GPU_TOKENS} <= set(data.cells):
         raise MissingData("needs runs of a version that measures interactivity; run them again")
     data = data.where(data.cells[INTERACTIVITY].notna() & data.cells[GPU_TOKENS].notna())
@@ -36,7 +36,7 @@ def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
 
 
 def draw(table: FigureTable) -> Figure:
-    """Draw a line a policy through its loads."""
+    """Draw a line per policy through its loads."""
     rows = table.rows
     figure = new_figure()
     panel = figure.subplots()

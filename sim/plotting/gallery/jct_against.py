@@ -1,4 +1,4 @@
-"""JCT against one setting on the axis: load, a memory tier, and what bounds a step."""
+"""JCT against one setting on the axis: load, a memory tier, and the bounds of a step."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _jct_against(
     shows: str,
     needs: str,
 ) -> FigureSpec:
-    """Make the figure of a setting: one row a policy, value and statistic; one panel a statistic."""
+    """Make the figure of a setting: one row per policy, value and statistic; one panel per statistic."""
 
     def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
         return jct_against(data, setting, statistics, what=what)
@@ -45,7 +45,7 @@ JCT_VS_RATE = _jct_against(
     needs="runs at two arrival rates or more",
     place=10,
 )
-"""Where policies part, and by how much."""
+"""From which rate policies differ, and by how much."""
 
 DRAM_SIZE = _jct_against(
     "dram_gb",
@@ -56,7 +56,7 @@ DRAM_SIZE = _jct_against(
     needs="runs at two sizes of the DRAM tier (dram_gb) or more",
     place=110,
 )
-"""What a second tier is worth, and whether policies differ beside it."""
+"""What a second tier gains, and whether policies still differ with it."""
 
 CHUNK_SIZE = _jct_against(
     "max_num_batched_tokens",

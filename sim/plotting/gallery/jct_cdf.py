@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MOST_POINTS: Final = 400
-"""Points a curve: more cannot be told apart in print."""
+"""Most points of a curve: more cannot be distinguished in print."""
 
 
 def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
-    """One row a policy and JCT: the share of programs that took at most that long."""
+    """Return one row per policy and JCT: the share of programs that took at most that long."""
     data, held = hold(data)
     programs = data.table("programs", ["program", "jct_s"])
     parts = []
@@ -46,7 +46,7 @@ def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
 
 
 def draw(table: FigureTable) -> Figure:
-    """Draw a curve a policy."""
+    """Draw a curve per policy."""
     figure = new_figure()
     panel = figure.subplots()
     look = looks(list(dict.fromkeys(table.rows["policy"])))

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 _STATES: Final = {"running": BLUE, "pinned": ORANGE, "cached": SKY, "free": "#eeeeee"}
 _BINS: Final = 240
-"""Equal stretches of time a panel is averaged over: about one a dot of print."""
+"""Equal stretches of time that a panel averages over: about one per printed dot."""
 _MOST_PANELS: Final = 8
 _PANEL_IN: Final = 0.95
 
 
 def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
-    """One row a policy and stretch of time: shares of the usable blocks, averaged over the stretch."""
+    """Return one row per policy and stretch of time: shares of the usable blocks, averaged over the stretch."""
     data, held = hold(data)
     data = data.where(data.cells["seed"] == data.cells["seed"].iloc[0])
     note = f"Shares of the KV blocks under seed {data.cells['seed'].iloc[0]}, averaged over {_BINS} stretches of time"
@@ -38,7 +38,7 @@ def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
     parts = []
     for policy, rows in timeline.groupby("policy", sort=False):
         edges_s = np.linspace(0, end_s, _BINS + 1)
-        until = int(np.searchsorted(edges_s, rows["end_s"].max()))  # the others may take longer
+        until = int(np.searchsorted(edges_s, rows["end_s"].max()))  # other policies may take longer
         part = occupancy(rows, usable[str(policy)], edges_s[: until + 1])
         part.insert(0, "policy", policy)
         parts.append(part)
@@ -48,14 +48,14 @@ def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
 def occupancy(timeline: pd.DataFrame, usable_blocks: float, edges_s: np.ndarray) -> pd.DataFrame:
     """Average the states of the blocks over the stretches between `edges_s`, as shares of the usable blocks.
 
-    A row of a timeline tells the blocks at its end, after the turns that end there have given theirs up; they are taken
-    to stay so until the next row's end. Before the first row ends, all blocks count as free. The replicas of a cluster
-    are added up.
+    A row of a timeline holds the blocks as of its end, after the turns that end there have released theirs; they are
+    taken to stay so until the next row's end. Before the first row ends, all blocks count as free. The replicas of a
+    cluster are summed.
     """
     replicas = [timeline] if "replica" not in timeline else [part for _, part in timeline.groupby("replica")]
     parts = []
     for rows in replicas:
-        # Between two turns nothing runs on a replica: then all it has is free or pinned.
+        # Between turns nothing runs on a replica: all its blocks are then free or pinned.
         usable = usable_blocks if len(replicas) == 1 else float((rows["free_blocks"] + rows["pinned_blocks"]).max())
         parts.append(_block_seconds(rows, usable, edges_s))
     seconds = sum(parts[1:], parts[0])
@@ -81,7 +81,7 @@ def _block_seconds(timeline: pd.DataFrame, usable_blocks: float, edges_s: np.nda
 
 
 def draw(table: FigureTable) -> Figure:
-    """Draw a panel a policy, over one axis of time."""
+    """Draw a panel per policy, over a common time axis."""
     policies = list(dict.fromkeys(table.rows["policy"]))
     figure = new_figure(COLUMN_IN, 0.75 + _PANEL_IN * len(policies))
     panels = figure.subplots(len(policies), 1, sharex=True, squeeze=False)[:, 0]

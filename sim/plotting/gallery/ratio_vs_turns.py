@@ -24,10 +24,10 @@ _TRACES: Final = frozenset({"trace", "trace_id", "max_turns", "repeat_turns"})
 
 
 def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
-    """One row a policy and mean number of turns.
+    """Return one row per policy and mean number of turns.
 
-    Where runs differ in `repeat_turns`, `max_turns` or the trace, a point is a run; else a point is the programs of a
-    run that have about as many turns, in five bins of as many programs.
+    If runs differ in `repeat_turns`, `max_turns` or the trace, a point is a run. Otherwise it is the programs of a run
+    with a similar number of turns, in five bins of equally many programs.
     """
     data, held = hold(data, shown=_TRACES)
     baseline = options.baseline_of(data.policies)
@@ -49,7 +49,7 @@ def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
 
 
 def _by_length(data: FigureData) -> pd.DataFrame:
-    """Mean JCT of every policy and seed over the programs of each bin of turn counts, and how many these are."""
+    """Return the mean JCT of every policy and seed over the programs of each bin of turn counts, and their number."""
     programs = data.table("programs", ["program", "turns", "jct_s"])
     lengths = np.sort(programs.drop_duplicates("program")["turns"].to_numpy())
     edges = np.unique(np.quantile(lengths, np.linspace(0, 1, _BINS + 1)[1:-1]))
@@ -64,7 +64,7 @@ def _by_length(data: FigureData) -> pd.DataFrame:
 
 
 def draw(table: FigureTable) -> Figure:
-    """Draw a line a policy; below 1 is faster than the baseline."""
+    """Draw a line per policy; below 1 is faster than the baseline."""
     rows = table.rows
     figure = new_figure()
     panel = figure.subplots()

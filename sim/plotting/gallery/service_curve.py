@@ -1,4 +1,4 @@
-"""The service curve: how fast work gets done while n programs are in the system; and the loads that follow from it."""
+"""The service curve: the rate of work while n programs are in the system; and the loads that follow from it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NEEDS: Final = "needs results of `capacity`, or closed runs with two numbers of
 
 
 def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
-    """One row a policy and number of programs; with the rates that were found, where there are any."""
+    """Return one row per policy and number of programs, with the rates that `capacity` found, if any."""
     cells = data.cells
     if SERVED[0] not in cells:
         raise MissingData(_NEEDS)
@@ -40,7 +40,7 @@ def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
     for policy in data.policies:
         mine = cells[cells["policy"] == policy]
         part = estimate_each(mine, ["policy", "n"], SERVED[0], drawn=False)
-        if (mine["n"].value_counts() == 1).all():  # the interval of a run by itself
+        if (mine["n"].value_counts() == 1).all():  # one run per point: take the interval of the run itself
             part["low"], part["high"] = (mine[name].to_numpy() for name in SERVED[1:])
         for name in CAPACITY_RATES:
             if name in mine and mine[name].notna().any():
@@ -57,7 +57,7 @@ def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
 
 
 def draw(table: FigureTable) -> Figure:
-    """Draw a line a policy, and below it the ranges of loads."""
+    """Draw a line per policy, and the ranges of loads below."""
     rows = table.rows
     policies = list(dict.fromkeys(rows["policy"]))
     look = looks(policies)
@@ -79,7 +79,7 @@ def draw(table: FigureTable) -> Figure:
 
 
 def _draw_ranges(panel: Axes, rows: pd.DataFrame, colours: dict[str, str]) -> None:
-    """A bar a policy: full as far as loads are sustained, hatched where they are metastable."""
+    """Draw a bar per policy: solid where loads are sustained, hatched where they are metastable."""
     for at, row in enumerate(rows.itertuples(index=False)):
         sustained, held, half = (float(np.nan_to_num(getattr(row, name))) for name in CAPACITY_RATES)
         colour = colours[str(row.policy)]

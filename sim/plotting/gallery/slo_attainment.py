@@ -1,4 +1,4 @@
-"""How many programs and turns are within the objectives, against load."""
+"""Shares of programs and turns within the objectives, against load."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OF: Final = dict(zip(ATTAINMENT, ("programs", "turns"), strict=True))
 
 
 def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
-    """One row a policy, rate and what objectives are about."""
+    """Return one row per policy, rate and kind of objective (about programs or turns)."""
     cells = data.cells
     there = [name for name in _OF if name in cells and cells[name].notna().any()]
     if not there:
@@ -39,7 +39,7 @@ def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
 
 
 def draw(table: FigureTable) -> Figure:
-    """Draw a panel for programs and one for turns, as far as there are objectives; a line a policy."""
+    """Draw a panel for programs and one for turns, if there are objectives about them; a line per policy."""
     rows = table.rows
     kinds = list(dict.fromkeys(rows["of"]))
     figure = new_figure(COLUMN_IN, 0.9 + 1.5 * len(kinds))

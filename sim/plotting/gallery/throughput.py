@@ -1,4 +1,4 @@
-"""Programs and output tokens a second, against load where there are several loads."""
+"""Programs and output tokens per second, against load if there are several loads."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LABELS: Final = {"programs_per_s": "programs/s", "output_tokens_per_s": "output
 
 
 def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
-    """One row a policy, rate (where there are several) and kind of throughput."""
+    """Return one row per policy, rate (if there are several) and kind of throughput."""
     by = ["policy"]
     try:
         data, held = across(data, "rate", what="the arrival rate")
@@ -48,7 +48,7 @@ def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
 
 
 def draw(table: FigureTable) -> Figure:
-    """Draw lines over rates, or bars at the one rate there is."""
+    """Draw lines over rates, or bars if there is only one rate."""
     return _lines(table.rows) if "rate" in table.rows else _bars(table)
 
 

@@ -28,11 +28,11 @@ _FILLS: Final = {
     "tool_wait": (GREY, "xxxx"),
     "join": (GREY, "||||"),
 }
-"""In the order of a turn's life."""
+"""Parts and their colours, in the order of a turn's life."""
 
 
 def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
-    """One row a policy: seconds a program in each part, and the mean JCT they add up to."""
+    """Return one row per policy: seconds per program in each part, and the mean JCT that they add up to."""
     data, held = hold(data)
     no_time = pd.Series(dtype=float)
     table = estimate_each(data.with_jct(), ["policy"], "jct_mean_s", drawn=data.drawn)
@@ -44,7 +44,7 @@ def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
 
 
 def draw(table: FigureTable) -> Figure:
-    """Draw a bar a policy, its parts end to end."""
+    """Draw a bar per policy, its parts end to end."""
     rows = table.rows
     figure = new_figure(COLUMN_IN, bar_height(len(rows)) + 0.15)
     panel = figure.subplots()

@@ -1,4 +1,4 @@
-"""JCT against the time to live of pins: how much hangs on the one number a static policy has."""
+"""JCT against the time to live of pins: how much depends on the one parameter of a static policy."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _TTL: Final = re.compile(r"(?P<before>[:,])ttl=(?P<ttl>[^,]*),?")
 
 
 def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
-    """One row a family of policies, TTL and statistic; policies without the parameter have no TTL."""
+    """Return one row per family of policies, TTL and statistic; policies without the parameter have no TTL."""
     data, held = hold(data)
     cells = data.with_jct().assign(
         policy=[family(p) for p in data.cells["policy"]], ttl_s=[ttl(p) for p in data.cells["policy"]]
@@ -43,7 +43,7 @@ def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
         raise MissingData(
             "needs a policy run with two values of its ttl or more, as in ttl-static:ttl=1, ttl-static:ttl=4"
         )
-    # A policy that was run with one TTL is a level to compare with, under its own name.
+    # A policy that was run with only one TTL is drawn as a level, under its full name.
     cells["policy"] = cells["policy"].where(cells["policy"].isin(swept), data.cells["policy"])
     cells["ttl_s"] = cells["ttl_s"].where(cells["policy"].isin(swept))
     cells = cells.sort_values("ttl_s", kind="stable")
@@ -62,9 +62,9 @@ def family(policy: str) -> str:
 
 
 def ttl(policy: str) -> float:
-    """Return the TTL of a policy in seconds, its default where the name has none; NaN for a policy without one.
+    """Return the TTL of a policy in seconds, the default if the name has none; NaN for a policy without one.
 
-    Of a policy that is not registered, the name alone is known: nothing that results name is imported.
+    For a policy that is not registered only the name is used: nothing named in results is imported.
     """
     try:
         value = getattr(parse_policy(policy, registered_only=True).retention, "ttl", math.nan)
@@ -78,7 +78,7 @@ def ttl(policy: str) -> float:
 
 
 def draw(table: FigureTable) -> Figure:
-    """Draw a line a family, and policies without a TTL as levels."""
+    """Draw a line per family, and policies without a TTL as levels."""
     rows = table.rows
     figure = new_figure(COLUMN_IN, 0.85 + 1.35 * len(_STATISTICS))
     panels = figure.subplots(len(_STATISTICS), 1, sharex=True)

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _OUTLYING: Final = 10.0
-"""From this multiple of the median wait on, the longest would squeeze all others into a line."""
+"""Multiple of the median wait from which the longest wait would flatten all others on a linear axis."""
 _LEAST_SHARE: Final = 0.2
-"""Turn indices that fewer programs reach are left out: a handful of programs would stand for all."""
+"""Turn indices reached by a smaller share of programs are left out: a handful of programs would stand for all."""
 
 
 def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
-    """One row a policy and turn index."""
+    """Return one row per policy and turn index."""
     data, held = hold(data)
     turns = data.table("turns", ["turn", "arrival_s", "scheduled_s"])
     turns["wait_s"] = turns["scheduled_s"] - turns["arrival_s"]
@@ -42,7 +42,7 @@ def tabulate(data: FigureData, options: FigureOptions) -> FigureTable:
 
 
 def draw(table: FigureTable) -> Figure:
-    """Draw a line a policy."""
+    """Draw a line per policy."""
     from matplotlib.ticker import MaxNLocator
 
     rows = table.rows
@@ -66,7 +66,7 @@ def draw(table: FigureTable) -> Figure:
 
 
 def _stretch(panel: Axes, usual_s: float) -> None:
-    """Make the axis logarithmic from the usual wait on: the first turns wait many times as long as all others."""
+    """Make the axis logarithmic above the usual wait: the first turns wait many times longer than all others."""
     from matplotlib.ticker import FuncFormatter
 
     panel.set_yscale("symlog", linthresh=10 ** math.floor(math.log10(usual_s)), linscale=0.5)

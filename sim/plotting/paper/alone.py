@@ -1,4 +1,4 @@
-"""Figures published as pictures without values to take over: ours alone, over the same axis."""
+"""Figures published as pictures without values: only ours, over the same axis."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def alone(
     setting
         The setting on the axis.
     label
-        What stands at the axis, with its unit.
+        Label of the axis, with its unit.
     only
-        Another setting of the scenario's grid, and the value that this figure is about.
+        Another setting of the scenario's grid, and the value at which this figure is drawn.
     """
 
     def tabulate(cells: Mapping[str, FigureData]) -> FigureTable:
@@ -57,7 +57,7 @@ def alone(
 
 
 def say_alone(figure: Figure) -> None:
-    """Say in the picture itself that nothing published stands in it."""
+    """State in the picture itself that it shows no published values."""
     figure.axes[0].set_title(ALONE, size=6.5, color=DARK_GREY, loc="left")
 
 

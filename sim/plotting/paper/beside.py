@@ -1,4 +1,4 @@
-"""Bars: every published value beside ours of the same policy."""
+"""Bars: every published value next to ours for the same policy."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _COLUMNS: Final = {
     "jct_p95_s": ("jct_p95_s", "p95 JCT (s)"),
     "makespan_s": ("sim_s", "makespan (s)"),
 }
-"""Published quantity -> our column, and its words."""
+"""Published quantity -> our column, and its label."""
 _VALUE_SIZE: Final = 6
 _EQUAL: Final = 0.005
-"""Ratios nearer to 1 than this are said to be no difference."""
+"""Ratios closer to 1 than this count as no difference."""
 _ROOM: Final = 1.45
-"""Width of a panel in longest bars: the values are written behind the bars."""
+"""Width of a panel as a multiple of the longest bar, with room for the values after the bars."""
 
 
 def beside(name: str, published: str, scenario: str, shows: str) -> PaperFigure:
-    """Make the figure that sets the values of a published figure beside those of a scenario."""
+    """Make the figure that compares the values of a published figure with those of a scenario."""
 
     def tabulate(cells: Mapping[str, FigureData]) -> FigureTable:
         return beside_table(cells[scenario], published)
@@ -45,7 +45,7 @@ def beside(name: str, published: str, scenario: str, shows: str) -> PaperFigure:
 
 
 def beside_table(data: FigureData, published: str) -> FigureTable:
-    """One row a quantity and policy: published value, ours, and both as multiples of the baseline's."""
+    """Return one row per quantity and policy: published value, ours, and both as multiples of the baseline's."""
     figure = find_published(published)
     baseline = data.policies[0]
     parts, cells = [], data.with_jct()
@@ -77,7 +77,7 @@ def _published(theirs: Mapping[str | None, PublishedPoint], baseline: str) -> pd
 
 
 def draw(table: FigureTable) -> Figure:
-    """Draw a panel a quantity and two bars a policy, with the values behind them."""
+    """Draw a panel per quantity and two bars per policy, with the values after them."""
     rows = table.rows
     quantities = list(dict.fromkeys(rows["quantity"]))
     policies = list(dict.fromkeys(rows["policy"]))
@@ -110,7 +110,7 @@ def _panel(panel: Axes, part: pd.DataFrame, label: str) -> None:
 
 
 def _name(row: Mapping[Any, Any]) -> str:
-    """The publication's label over ours; ours alone where it has none."""
+    """Return the publication's label above ours; only ours if it has none."""
     return f"{row['series']}\n{row['policy']}" if isinstance(row["series"], str) else str(row["policy"])
 
 

@@ -1,4 +1,4 @@
-"""The cells of a scenario, run as a sweep that is taken up where it was left."""
+"""The cells of a scenario, run as a resumable sweep."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _QUICK_VALUES: Final = 3
 def run_scenario(
     name: str, directory: Path, *, quick: bool, jobs: int = -1, progress: Callable[[SweepProgress], None] | None = None
 ) -> FigureData:
-    """Run what is missing of a scenario's cells, and return all of them.
+    """Run the missing cells of a scenario, and return all of its cells.
 
     Parameters
     ----------
     directory
-        Of the sweep's dataset.
+        Directory of the sweep's dataset.
     quick
-        Whether two seeds and three values an axis will do: the first, the middle and the last.
+        Whether to take only two seeds, and three values per axis: the first, the middle and the last.
     jobs
-        Processes; -1 is one a core.
+        Processes; -1 is one per core.
     progress
         Called as cells finish.
 
@@ -58,7 +58,7 @@ def run_scenario(
 def run_capacity_of(
     name: str, directory: Path, *, quick: bool, jobs: int = -1, progress: Callable[[SweepProgress], None] | None = None
 ) -> FigureData:
-    """Measure the service curves of a scenario's policies on its engine, and return them with what they sustain.
+    """Measure the service curves of a scenario's policies on its engine, and return them with the loads they sustain.
 
     Parameters and errors as for `run_scenario`; `quick` measures those of the first and the last policy.
     """
@@ -79,7 +79,7 @@ def _find(name: str) -> Scenario:
 
 
 def _seeds(scenario: Scenario, quick: bool) -> tuple[int, ...]:
-    """One where workers pull the trace as it is: nothing is drawn then, so all seeds are the same run."""
+    """Return the seeds; one is enough for closed loads that replay the trace, as nothing is drawn then."""
     closed = str(scenario.base.get("arrivals", "")).startswith(Closed.name)
     if closed and "programs" not in scenario.base:
         return QUICK_SEEDS[:1]
@@ -87,7 +87,7 @@ def _seeds(scenario: Scenario, quick: bool) -> tuple[int, ...]:
 
 
 def _base(scenario: Scenario) -> dict[str, Any]:
-    """Settings of a scenario that are no axes."""
+    """Return the settings of a scenario that are not axes."""
     return {name: value for name, value in scenario.base.items() if name not in scenario.grid}
 
 

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 _SCENARIO: Final = "continuum-fig12-cluster"
 _POLICY, _ROUTER = "ttl", "session-affinity"
-"""The published system: everything is a multiple of it."""
+"""The published system, to which every value is relative."""
 
 
 def tabulate(cells: Mapping[str, FigureData]) -> FigureTable:
-    """One row a router and policy: its mean JCT as a multiple of the published system's; the largest gain published."""
+    """Return one row per router and policy: mean JCT relative to the published system's, and the largest gain."""
     data = cells[_SCENARIO]
     pairs = data.cells[["router", "policy"]].drop_duplicates()
     if not ((pairs["router"] == _ROUTER) & (pairs["policy"] == _POLICY)).any():
@@ -45,7 +45,7 @@ def tabulate(cells: Mapping[str, FigureData]) -> FigureTable:
 
 
 def draw(table: FigureTable) -> Figure:
-    """Draw a bar a router and policy, and the largest published gain as a level."""
+    """Draw a bar per router and policy, and the largest published gain as a level."""
     rows = table.rows
     figure = new_figure(COLUMN_IN, bar_height(len(rows), each_in=0.36))
     panel = figure.subplots()

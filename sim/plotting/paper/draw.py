@@ -1,4 +1,4 @@
-"""The door: run what the paper's figures need, and draw them."""
+"""The entry point: run what the paper's figures need, and draw them."""
 
 from __future__ import annotations
 
@@ -38,10 +38,9 @@ def paper_figures(
     jobs: int = -1,
     progress: Callable[[str], None] | None = None,
 ) -> FiguresResult:
-    """Make the figures of the Continuum paper again, its published values drawn beside ours.
+    """Reproduce the figures of the Continuum paper, with its published values drawn next to ours.
 
-    Cells are run as sweeps under `out/cells` and are taken up where they were left. The paper's traces are not public:
-    compare ratios, not seconds.
+    Cells are run as resumable sweeps under `out/cells`. The paper's traces are not public: compare ratios, not seconds.
 
     Parameters
     ----------
@@ -50,18 +49,18 @@ def paper_figures(
     only
         Names of figures (`paper-fig16-swe`); all of them if None.
     quick
-        Whether two seeds instead of five, and three values an axis, will do.
+        Whether to take only two seeds instead of five, and three values per axis.
     formats
-        Of `pdf`, `png`, `svg`.
+        Any of `pdf`, `png`, `svg`.
     jobs
-        Processes to simulate on; -1 is one a core.
+        Processes to simulate on; -1 is one per core.
     progress
         Called with what is being done.
 
     Raises
     ------
     ConfigError
-        For a name or a format that is unknown.
+        For an unknown name or format.
     OSError
         If `out` cannot be written.
     """
@@ -129,7 +128,7 @@ def _found(
 
 
 def _caption(figure: PaperFigure, table: FigureTable, cells: Mapping[str, FigureData], *, quick: bool) -> str:
-    """Say what is shown, what was run, and what had to be chosen where the publication is silent."""
+    """Return a caption: what is shown, what was run, and what had to be chosen where the publication is silent."""
     sentences = [figure.shows, table.note]
     if not figure.sustained and cells:
         sentences.append(lasting([data.cells for data in cells.values()]))

@@ -1,4 +1,4 @@
-"""What a figure of the paper is: scenarios to run, published values, and how both are drawn."""
+"""The definition of a figure of the paper: scenarios to run, published values, and how both are drawn."""
 
 from __future__ import annotations
 
@@ -26,4 +26,4 @@ class PaperFigure:
     """Makes the table from the cells of each scenario."""
     draw: Callable[[FigureTable], Figure]
     sustained: bool = False
-    """Whether it is about what its scenarios' engines sustain, not about runs of their loads."""
+    """Whether it shows the loads that its scenarios' engines sustain, instead of runs of their loads."""

@@ -1,4 +1,4 @@
-"""Figure 8: how many times quicker than the baselines, over models, GPUs, workloads and rates."""
+"""Figure 8: the gain over the baselines, for models, GPUs, workloads and rates."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _POLICY: Final = "ttl"
 
 @dataclass(frozen=True)
 class _Gain:
-    """A published ratio, and how ours is made."""
+    """A published ratio, and how ours is computed."""
 
     quantity: str
-    """As the published points call it."""
+    """Name of the ratio in the published points."""
     column: str
     inverted: bool
-    """Whether the ratio is the policy's over the baseline's: larger is better then too."""
+    """Whether the ratio is policy over baseline; either way, larger is better."""
 
 
 _DELAY: Final = _Gain("jct_ratio", "jct_mean_s", inverted=False)
@@ -46,7 +46,7 @@ _THROUGHPUT: Final = _Gain("throughput_ratio", "programs_per_s", inverted=True)
 
 
 def tabulate(cells: Mapping[str, FigureData], gain: _Gain) -> FigureTable:
-    """One row a scenario, baseline and rate; the published range at the end of the columns."""
+    """Return one row per scenario, baseline and rate, with the published range in the last columns."""
     figure = find_published("fig08-range")
     published = {point.series: point.value for point in figure.points if point.quantity == gain.quantity}
     parts = []
@@ -70,7 +70,7 @@ def tabulate(cells: Mapping[str, FigureData], gain: _Gain) -> FigureTable:
 
 
 def workload(data: FigureData) -> str:
-    """Trace, model and GPU in three lines."""
+    """Return trace, GPU and model as two lines of text."""
     first = data.cells.iloc[0]
     gpus = int(first["tensor_parallel_size"])
     gpu = f"{gpus} {first['gpu']}" if gpus > 1 else str(first["gpu"])
@@ -78,7 +78,7 @@ def workload(data: FigureData) -> str:
 
 
 def _panels(table: FigureTable, label: str, compared: str) -> Figure:
-    """Draw a panel a scenario: the gain over each baseline; `compared` names a curve, from baseline and policy."""
+    """Draw a panel per scenario: the gain over each baseline; `compared` names a curve from baseline and policy."""
     rows = table.rows
     names = list(dict.fromkeys(rows["scenario"]))
     figure = new_figure(COLUMN_IN, 0.6 + 1.55 * ((len(names) + 1) // 2))

@@ -1,4 +1,4 @@
-"""What the paper's policies sustain on its engines: the steady state beside its transients."""
+"""The loads that the paper's policies sustain on its engines: a steady state, where its figures are transients."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _SCENARIOS: Final = {
 }
 _VALUE_SIZE: Final = 6
 _ROOM: Final = 1.5
-"""Width of a panel in longest bars: the values are written behind them."""
+"""Width of a panel as a multiple of the longest bar, with room for the values after the bars."""
 
 
 def tabulate(cells: Mapping[str, FigureData]) -> FigureTable:
-    """One row a scenario and policy: what it sustains, and what it holds from an empty engine."""
+    """Return one row per scenario and policy: the load it sustains, and the load it holds from an empty engine."""
     parts = []
     for scenario, title in _SCENARIOS.items():
         rows = cells[scenario].cells.drop_duplicates("policy")[["policy", *CAPACITY_RATES[:2]]]
@@ -47,7 +47,7 @@ def tabulate(cells: Mapping[str, FigureData]) -> FigureTable:
 
 
 def draw(table: FigureTable) -> Figure:
-    """Draw a panel a scenario and a bar a policy."""
+    """Draw a panel per scenario and a bar per policy."""
     groups = list(table.rows.groupby("title", sort=False))
     heights = [bar_height(len(part)) for _, part in groups]
     figure = new_figure(COLUMN_IN, sum(heights))

@@ -1,4 +1,4 @@
-"""Figure 5: how much of a tool's time its slowest tenth of calls takes."""
+"""Figure 5: the share of a tool's time that its slowest tenth of calls takes."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _TRACES: Final = {"fetch_url": "bfcl.jsonl", "cd": "swebench.jsonl"}
-"""The bundled trace of the same benchmark as the tool the paper names."""
+"""Tool that the paper names -> the bundled trace of the same benchmark."""
 
 
 def tabulate(cells: Mapping[str, FigureData]) -> FigureTable:
-    """One row a tool: published share and that of the bundled trace."""
+    """Return one row per tool: the published share and that of the bundled trace."""
     figure = find_published("fig05-tails")
     rows = []
     for point in figure.points:
@@ -38,7 +38,7 @@ def tabulate(cells: Mapping[str, FigureData]) -> FigureTable:
 
 
 def draw(table: FigureTable) -> Figure:
-    """Draw two bars a tool."""
+    """Draw two bars per tool."""
     rows = table.rows
     figure = new_figure(COLUMN_IN, bar_height(len(rows), each_in=0.42))
     panel = figure.subplots()

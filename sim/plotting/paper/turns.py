@@ -24,7 +24,7 @@ _BASELINE, _POLICY = "lru", "ttl"
 
 
 def tabulate(cells: Mapping[str, FigureData]) -> FigureTable:
-    """One row a source (published, simulated) and number of turns, as a multiple of the trace's."""
+    """Return one row per source (published, simulated) and number of turns, as a multiple of the trace's."""
     data = cells[_SCENARIO]
     ours = data.with_jct().rename(columns={"repeat_turns": "times"}).sort_values("times", kind="stable")
     ratios = ratio_each(ours, ["times"], "jct_mean_s", _POLICY, drawn=data.drawn)

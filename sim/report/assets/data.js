@@ -8,7 +8,7 @@ function decodeColumn([kind, text]) {
   return new ARRAYS[kind](bytes.buffer);
 }
 
-/** A table, each of whose values is a column, or something else that stays as it is. */
+/** Decode the columns of a table; other values stay as they are. */
 function decodeTable(table) {
   const isColumn = (value) => Array.isArray(value) && value.length === 2 && value[0] in ARRAYS && typeof value[1] === "string";
   return Object.fromEntries(Object.entries(table).map(([name, value]) => [name, name !== "names" && isColumn(value) ? decodeColumn(value) : value]));
@@ -58,7 +58,7 @@ function statesOfTurn(run, row) {
   return found;
 }
 
-/** Row of the turn of a program that has arrived last at this time; -1 before the first. */
+/** Row of a program's latest turn that has arrived by this time; -1 before the first. */
 function turnAt(run, program, time) {
   const row = lastAtMost(run.turns.arrival, time, run.turns.first[program], run.turns.first[program + 1]);
   return row < run.turns.first[program] ? -1 : row;

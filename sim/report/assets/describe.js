@@ -1,4 +1,4 @@
-// What the timeline says in words and tables. Text only ever becomes textContent: names come from traces.
+// The timeline in words and tables. Text is only ever set as textContent, because names come from traces.
 
 /** An element with a text in it. */
 function element(tag, text, attributes = {}) {

@@ -4,7 +4,7 @@ const LEFT = 130; // room for labels at the left of every panel
 const ROW = 16; // height of a program
 const AXIS = 22; // height of the axis of time
 
-/** Values at round distances that cover [low, high] with about so many ticks. */
+/** Ticks at round distances that cover [low, high], roughly `about` of them. */
 function roundTicks(low, high, about) {
   const rough = (high - low) / Math.max(1, about);
   const size = 10 ** Math.floor(Math.log10(rough));

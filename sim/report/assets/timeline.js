@@ -1,6 +1,6 @@
 // The interactive timeline: panels over one window of time, zoomed and panned together.
 
-const MIN_SPAN_S = 1e-4; // the shortest window one may zoom to
+const MIN_SPAN_S = 1e-4; // the shortest window to zoom to
 const PANEL_HEIGHT = 92;
 const DRAGGED_PX = 4; // a press that moves less is a click
 
@@ -98,7 +98,7 @@ class Timeline {
     return { from, to, xOf: (time) => LEFT + (time - from) * scale, timeOf: (x) => from + (x - LEFT) / scale };
   }
 
-  /** Where a moment of a program is on the canvas of programs, for those who point at it; scrolls there. */
+  /** Scroll to a moment of a program, and return where it is on the canvas of programs. */
   locate(program, time) {
     const place = this.order.indexOf(program);
     this.scroller.scrollTop = Math.max(0, place * ROW - this.scroller.clientHeight / 2);
@@ -107,7 +107,7 @@ class Timeline {
 
   // Drawing -------------------------------------------------------------------------------------------
 
-  /** Draw with the next frame, however much has changed until then. */
+  /** Draw once with the next frame, however many changes come before it. */
   redraw() {
     if (this.queued) return;
     this.queued = true;
@@ -225,7 +225,7 @@ class Timeline {
     canvas.addEventListener(
       "wheel",
       (event) => {
-        // The wheel alone scrolls the page or the programs, as everywhere.
+        // Without a modifier the wheel scrolls the page or the programs, as everywhere.
         if (event.ctrlKey || event.metaKey) this.zoom(1.0015 ** event.deltaY, this.view.timeOf(place(event).x));
         else if (event.shiftKey) this.pan(((event.deltaY || event.deltaX) / this.width) * (this.window.to - this.window.from));
         else return;

@@ -1,4 +1,4 @@
-"""The rows of a look at capacity: rates with intervals and predictions, what they mean to a load, service curves."""
+"""The rows of a capacity result: rates with intervals and predictions, what they mean for a load, service curves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NONE = "–"
 
 
 def capacity_view(found: CapacityResult) -> View:
-    """Say what a service sustains, policy by policy."""
+    """Return the view of what a service sustains, policy by policy."""
     blocks: list[Block] = [_rates(found), Facts(list(_meanings(found))), _curves(found)]
     best = max(found.policies, key=lambda item: item.sustained_per_s)
     verdict = None
@@ -32,19 +32,19 @@ def capacity_view(found: CapacityResult) -> View:
 
 
 def rate(value: float | None) -> str:
-    """Write a rate in programs per second, three figures."""
+    """Format a rate in programs per second with three figures."""
     if value is None:
         return "none"
     return f"{value:#.3g}".rstrip(".") if value else "0"
 
 
 def load_line(item: PolicyCapacity, load_per_s: float, *, kept: str = "") -> str:
-    """Say what a load of so many programs a second means under a policy, in words to act on.
+    """Return what a load of `load_per_s` programs per second means under a policy, and what to do about it.
 
     Parameters
     ----------
     kept
-        What else is to be kept, in words.
+        Objectives that must be kept as well, in words.
     """
     if load_per_s <= item.sustained_per_s:
         return f"sustained: a burst drains, and JCT is back where it was{kept}"
@@ -55,12 +55,12 @@ def load_line(item: PolicyCapacity, load_per_s: float, *, kept: str = "") -> str
 
 
 def metastable_line(congested_per_s: float, sustained_per_s: float, programs: float, *, kept: str = "") -> str:
-    """Say that a load holds from an empty engine alone, and what can be done about it.
+    """Return the warning that a load holds only from an empty engine, and what to do about it.
 
     Parameters
     ----------
     programs
-        In the system, up to which it is not congested.
+        Most programs in the system at which it is not congested.
     """
     return (
         f"metastable: it holds from an empty engine{kept}, but a burst, or a restart under load, leaves it congested "
@@ -87,7 +87,7 @@ def _precision(found: CapacityResult) -> Iterator[str]:
 
 
 def _rates(found: CapacityResult) -> Table:
-    """Rates of the policies, a group of rows each: what was measured, its interval, what was predicted."""
+    """Return the rates of the policies, one row each: what was measured, its interval, what was predicted."""
     columns = [name("policy"), *numbers("sustains")]
     interval = [] if found.quick else joined("95 % interval", "predicted")
     columns += [*interval, *numbers("from empty 5 %"), *interval, *numbers("half"), *interval]
@@ -111,7 +111,7 @@ def _rates(found: CapacityResult) -> Table:
 
 
 def _meanings(found: CapacityResult) -> Iterator[Fact]:
-    """Say of each policy what its rates mean, and what they mean to the load asked about."""
+    """Yield what each policy's rates mean, or what they mean for the load asked about."""
     kept = f" within {found.slo}" if found.slo else ""
     for item in found.policies:
         if found.rate_per_s is not None:
@@ -129,7 +129,7 @@ def _meanings(found: CapacityResult) -> Iterator[Fact]:
 
 
 def _curves(found: CapacityResult) -> Table:
-    """Service curves side by side."""
+    """Return the service curves side by side."""
     curves = [{point.n: point.per_s for point in item.service_curve} for item in found.policies]
     rows = [
         [f"{n:,}", *(rate(curve[n]) if n in curve else _NONE for curve in curves)]

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from continuum_sim.results.compared import ComparisonRow
 
 FEW_METRICS: Final = ("mean", "p95")
-"""Of the JCT: those whose differences are shown where there is little room."""
+"""Statistics of the JCT whose differences are shown by default."""
 _TONES: Final[dict[str, Tone]] = {"faster": "good", "slower": "bad"}
 
 
@@ -49,7 +49,7 @@ def comparison_view(
     *,
     metrics: Sequence[str] = FEW_METRICS,
 ) -> View:
-    """Say how policies compare; `metrics` chooses the differences to show."""
+    """Return the view of a comparison; `metrics` chooses the differences to show."""
     first, seeds = summaries[0], list(dict.fromkeys(summary.seed for summary in summaries))
     blocks: list[Block] = [_times(rows), _bars(rows), *_latency(rows), _memory(rows)]
     verdicts = [Fact(row.policy, joint_line(row.verdict)) for row in rows if row.verdict is not None]
@@ -60,7 +60,7 @@ def comparison_view(
     if rows[0].router:
         blocks.append(_cluster(rows))
     if differences:
-        # What its intervals are about, which are those of the means above as well, stands below.
+        # This table's note says what its intervals cover, which holds for those of the means above as well.
         title = f"JCT against {differences[0].baseline}, the same programs and arrivals"
         blocks.append(differences_table(differences, title, metrics=metrics))
     elif len(seeds) > 1:
@@ -77,7 +77,7 @@ def comparison_view(
 def differences_table(
     differences: Sequence[PairedDifference], title: str, *, metrics: Sequence[str] = FEW_METRICS
 ) -> Table:
-    """Set differences side by side, with a verdict each, and say what their intervals are about."""
+    """Return differences with their verdicts as a table, and a note on what the intervals cover."""
     rows = [
         [
             item.policy,
@@ -113,7 +113,7 @@ def _times(rows: Sequence[ComparisonRow]) -> Table:
 
 
 def _bars(rows: Sequence[ComparisonRow]) -> Facts:
-    """A bar a policy, as long as its mean JCT; the table above has the seconds."""
+    """Return a bar per policy, in proportion to its mean JCT; the table above has the seconds."""
     longest_s = max(row.jct_mean_s for row in rows)
     parts = shown_parts(*map(_time_s, rows))
     bars = []
@@ -136,11 +136,11 @@ _LATENCY: Final[dict[str, tuple[str, Callable[[float], str]]]] = {
     "turns in SLO": ("turn_share", percent),
     "$/program": ("usd_per_program", seconds),
 }
-"""Head of a column -> the entry of a row, and how it is written."""
+"""Head of a column -> the entry of a row, and its formatter."""
 
 
 def _latency(rows: Sequence[ComparisonRow]) -> list[Table]:
-    """What users notice and pay, as far as the runs say it; nothing of runs of earlier versions."""
+    """Return the table of latency, fairness and cost, with the entries that all rows have; none if there are none."""
     shown = {
         head: (entry, write)
         for head, (entry, write) in _LATENCY.items()
@@ -200,9 +200,9 @@ def _verdict(item: PairedDifference) -> Marked:
 
 
 def about_line(runs: int, *, drawn: bool) -> str:
-    """Say what intervals over runs are about; 0 runs are those of an earlier version's comparison."""
+    """Return what intervals over runs cover; 0 runs mean a comparison of an earlier version."""
     if not runs:
-        return "Intervals as an earlier version made them, resampling programs or seeds."
+        return "Intervals of an earlier version, which resampled programs or seeds."
     if runs == 1:
         return "One run has no interval: give several seeds (--seeds)."
     few = f"; no verdict below {LEAST_RUNS} seeds" if runs < LEAST_RUNS else ""
@@ -216,7 +216,7 @@ def about_line(runs: int, *, drawn: bool) -> str:
 
 
 def _notes(rows: Sequence[ComparisonRow]) -> list[Note]:
-    """Each note once, with the policies it is about."""
+    """Return each note once, with the policies it is about."""
     about: dict[str, list[str]] = {}
     for row in rows:
         for note in row.notes:

@@ -1,4 +1,4 @@
-"""Two runs side by side, or two comparisons."""
+"""The rows of the differences between two runs, or two comparisons."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from continuum_sim.results.numbers import seconds, signed
 from continuum_sim.results.view.parts import Block, Fact, Facts, Marked, Table, View, name, numbers, words
 
 _SHARES: Final = "time_share."
-"""Of `time_s`, which is shown."""
+"""Prefix of numbers not shown, as `time_s` says the same."""
 _SHOWN_DIGITS: Final = 12
-"""Of a hash or a commit."""
+"""Digits shown of a hash or a commit."""
 
 
 def run_diff_view(found: RunDifference) -> View:
-    """Say what differs between two runs."""
+    """Return the view of the differences between two runs."""
     blocks = [_settings([*found.settings, *found.versions])]
     if found.identical:
         return _view(found, blocks, Marked("The results are identical.", "good"))
@@ -43,7 +43,7 @@ def run_diff_view(found: RunDifference) -> View:
 
 
 def comparison_diff_view(found: ComparisonDifference) -> View:
-    """Say what differs between two comparisons: settings once, and a row a run."""
+    """Return the view of the differences between two comparisons: settings once, and one row per run."""
     differing: list[Differing] = []
     for run in found.runs.values():
         differing += [one for one in (*run.settings, *run.versions) if one not in differing]

@@ -1,4 +1,4 @@
-"""The rows of the hardware catalogue, and of what its GPUs give its models."""
+"""The rows of the hardware catalogue, and of each model on each GPU."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def hardware_view(
     context_tokens: int,
     notes: Sequence[str] = (),
 ) -> View:
-    """Say what GPUs and models there are (unless there are none) and how they do together."""
+    """Return the view of GPUs, models (each left out if empty), and their KV cache and step times together."""
     catalogue = [*([_gpus(cards)] if cards else []), *([_models(models)] if models else [])]
     blocks = [*catalogue, _machines(machines, context_tokens)]
     return View("Hardware", blocks, [Note(note) for note in notes])

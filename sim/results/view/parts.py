@@ -1,4 +1,4 @@
-"""What a view is made of: tables, facts, bars and notes, all of them text. How they look is up to who lays them out."""
+"""The parts of a view: tables, facts, bars and notes, all of them text. The layouts decide how they look."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 Tone: TypeAlias = Literal["good", "bad", "faint"]
-"""What text means beyond its words; a layout may colour it."""
+"""Meaning of a text beyond its words; a layout may colour it."""
 
 
 class Marked(str):
@@ -16,7 +16,7 @@ class Marked(str):
     tone: Tone
 
     def __new__(cls, text: str, tone: Tone) -> Marked:
-        """Mark a text."""
+        """Give a text a tone."""
         made = super().__new__(cls, text)
         made.tone = tone
         return made
@@ -28,15 +28,15 @@ class Column:
 
     head: str
     kind: Literal["name", "label", "number", "words"] = "number"
-    """A `name` says what a row is about: it is in every part of a table that is parted, and folds where it is long; so
-    does a `label`, which is short and stands to the right. A `number` does not fold, unless it is wider than the
+    """A `name` says what a row is about: it is repeated in every part of a table that is split, and wraps if it is
+    long. So is a `label`, which is short and right-aligned. A `number` does not wrap unless it is wider than the
     screen. `words` are wrapped."""
     joined: bool = False
-    """Whether the column says little without the one before it, and stays beside it while there is room."""
+    """Whether the column means little without the one before it, and stays beside it while there is room."""
 
     @property
     def names(self) -> bool:
-        """Whether it says what a row is about."""
+        """Whether the column says what a row is about."""
         return self.kind in ("name", "label")
 
 
@@ -67,16 +67,16 @@ def joined(*heads: str) -> list[Column]:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of text, a cell a column."""
+    """Rows of text, one cell per column."""
 
     columns: Sequence[Column]
     rows: Sequence[Sequence[str]]
     title: str = ""
     note: str = ""
     best: int | None = None
-    """Row to bring out."""
+    """Row to highlight."""
     groups: bool = False
-    """Whether rows whose first cell is empty belong to the row above, and such groups are set apart."""
+    """Whether rows with an empty first cell belong to the row above; such groups are set apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,23 +89,23 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A piece of a bar."""
+    """A segment of a bar."""
 
     name: str
     share: float
-    """Of the bar, 0 to 1."""
+    """Share of the bar, 0 to 1."""
     text: str = ""
-    """How much it is, in words; empty where a table beside it says so."""
+    """The amount, as text; empty if a table beside the bar has it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A whole and its parts, to be drawn."""
+    """A whole and its parts, drawn as a bar."""
 
     label: str
     parts: Sequence[Part]
     length: float = 1.0
-    """As a share of the longest bar beside it."""
+    """Length as a share of the longest bar in the group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +117,11 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What to know before drawing a conclusion."""
+    """Something to know before drawing a conclusion."""
 
     text: str
     about: str = ""
-    """Whom it is about, if not all there is."""
+    """What the note is about, if not the whole result."""
 
 
 Block: TypeAlias = Table | Facts
@@ -129,12 +129,12 @@ Block: TypeAlias = Table | Facts
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A result as it is shown."""
+    """A result as rows of text."""
 
     title: str
     blocks: Sequence[Block]
     notes: Sequence[Note] = ()
     setting: Sequence[str] = ()
-    """What was run, in lines; a command that says so itself leaves them out."""
+    """Lines that say what was run; commands that print this themselves leave them out."""
     verdict: Marked | None = None
-    """The one line to take away: last on a terminal, first on a page."""
+    """The main finding in one line: last on a terminal, first on a page."""

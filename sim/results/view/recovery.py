@@ -1,4 +1,4 @@
-"""What became of a burst, in a line."""
+"""Recovery from a burst, in one line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _WITHIN = f"within {100 * (MOST_RATIO - 1):.0f} % of that without the burst"
 
 
 def recovery_line(found: RunRecovery) -> str:
-    """Say whether one run recovered, and when."""
+    """Return whether one run recovered, and when, as text."""
     burst = _burst(found.burst_programs, found.burst_at_s)
     if not found.looked_at_programs:
         return f"{burst}: no program arrives after it, so that nothing tells whether the service recovers"
@@ -28,7 +28,7 @@ def recovery_line(found: RunRecovery) -> str:
 
 
 def joint_recovery_line(found: JointRecovery) -> str:
-    """Say in how many runs a service recovered, and when."""
+    """Return in how many runs the service recovered, and when, as text."""
     burst = _burst(found.burst_programs, found.burst_at_s)
     if not found.looked_at_programs:
         return f"{burst}: no program arrives after it, so that nothing tells whether the service recovers"

@@ -48,13 +48,13 @@ from continuum_sim.results.view.verdict import verdict_line
 _IN_ORDER: Final = tuple(
     dict.fromkeys(("queue", "reload", "prefill", "decode", "preempted", *TimeSplit.__struct_fields__))
 )
-"""Parts of the JCT; a reload comes before the prefill, what a preemption cost after the decode."""
+"""Parts of the JCT in the order shown: reloads before the prefill, preemptions after the decode."""
 _SEEN_SHARE: Final = 1e-3
-"""Of the JCT, which a rare part must exceed to be named."""
+"""Share of the JCT that a rare part must exceed to be named."""
 
 
 def run_view(summary: Summary, manifest: Mapping[str, Any] | None = None) -> View:
-    """Say what came out of a run; `manifest` tells the engine."""
+    """Return the view of a run; with `manifest`, it names the engine."""
     blocks: list[Block] = [_quantiles(summary), Facts(list(_facts(summary)))]
     if isinstance(summary.slo, KeptSlo):
         blocks.insert(1, _objectives(summary.slo))
@@ -74,26 +74,26 @@ def run_view(summary: Summary, manifest: Mapping[str, Any] | None = None) -> Vie
 
 
 def load_line(trace: str, programs: int, children: int, turns: int, arrivals: str, seeds: str) -> str:
-    """Say what the engine was given."""
+    """Return the load of the engine as text."""
     agents = f"{children:,} sub-agents, " if children else ""
     return f"{trace}: {programs:,} programs, {agents}{turns:,} turns; arrivals {arrivals}, {seeds}"
 
 
 def load_of(summary: Summary, seeds: str) -> str:
-    """Say what the engine of a run was given."""
+    """Return the load of a run as text."""
     s = summary
     return load_line(s.trace, s.programs, s.children or 0, s.turns, s.arrivals, seeds)
 
 
 def engine_line(summary: Summary, manifest: Mapping[str, Any]) -> str:
-    """Say on what a run was simulated."""
+    """Return the model and GPUs of a run as text."""
     model, gpu = manifest.get("model", {}).get("name", "?"), manifest.get("gpu", {}).get("name", "?")
     kinds = [part.gpu for part in summary.replicas or ()] or [gpu]
     return f"{model} on {gpus_line(kinds, manifest.get('tensor_parallel_size', 1))}"
 
 
 def gpus_line(kinds: Sequence[str], degree: int) -> str:
-    """Say which GPUs the replicas are on, one kind each, of so many GPUs."""
+    """Return the GPUs of replicas as text, given the kind of each replica and the number of GPUs per replica."""
     each = "" if degree == 1 else f"{degree} × "
     if len(kinds) == 1:
         return f"{each}{kinds[0]}"
@@ -101,7 +101,7 @@ def gpus_line(kinds: Sequence[str], degree: int) -> str:
 
 
 def shown_parts(*times_s: Mapping[str, float]) -> list[str]:
-    """Return the parts of the JCT to name, in order: those that are rare only where they can be seen."""
+    """Return the parts of the JCT to name, in order; rare parts only if they are large enough to be seen."""
     return [
         part
         for part in _IN_ORDER
@@ -120,7 +120,7 @@ def time_parts(time_s: Mapping[str, float]) -> list[Part]:
 
 
 def called(field: str) -> str:
-    """Return what a field of the summary is called where it is shown: a counter, a part, the end of a pin."""
+    """Return the displayed name of a field of the summary: a counter, a part of the JCT, the end of a pin."""
     return field.replace("_", " ")
 
 
@@ -195,7 +195,7 @@ def _facts(s: Summary) -> Iterator[Fact | Bar]:
 
 
 def cost_line(cost: Cost) -> str:
-    """Say what a program cost."""
+    """Return the cost per program as text."""
     hours = f"{seconds(cost.gpu_hours_per_program)} GPU-hours"
     if cost.usd_per_program is None or cost.usd_per_gpu_hour is None:
         return f"{hours} a program; no price of this GPU is listed: give one with --price"
@@ -204,7 +204,7 @@ def cost_line(cost: Cost) -> str:
 
 
 def _objectives(slo: KeptSlo) -> Table:
-    """What became of each objective."""
+    """Return the table of objectives and how each was kept."""
     rows = [
         [
             item.objective,
@@ -232,14 +232,14 @@ def _bound(item: KeptObjective, value: float) -> str:
 
 
 def _a_gpu(throughput: Throughput) -> str:
-    """The same per GPU, where there are several."""
+    """Return output tokens per second and GPU as text; empty with a single GPU."""
     each = throughput.output_tokens_per_gpu_s
     several = isinstance(each, float) and each < throughput.output_tokens_per_s
     return f" ({each:,.0f} a GPU)" if several else ""
 
 
 def _tools(tools: ToolCalls) -> str:
-    """Say what became of the tool calls."""
+    """Return the outcomes of tool calls as text."""
     parts = [f"{count(tools.calls)} calls"]
     if tools.tries > tools.calls or tools.given_up:
         parts.append(
@@ -252,7 +252,7 @@ def _tools(tools: ToolCalls) -> str:
 
 
 def _tier(tier: TierUse) -> str:
-    """Say how full a memory tier was and what moved."""
+    """Return how full a memory tier was, and its traffic, as text."""
     return (
         f"{percent(tier.peak_used_share)} of {tier.blocks:,} blocks in use at the peak; "
         f"{tier.written_bytes / 1e9:,.1f} GB written, {tier.read_bytes / 1e9:,.1f} GB read, "
@@ -261,7 +261,7 @@ def _tier(tier: TierUse) -> str:
 
 
 def _pins(s: Summary) -> str:
-    """Say how many pins there were and how they ended."""
+    """Return how many pins there were and how they ended, as text."""
     ends = asdict(s.pins)
     if not ends.pop("made"):
         return "none made"
@@ -270,7 +270,7 @@ def _pins(s: Summary) -> str:
 
 
 def _replicas(s: Summary, replicas: Sequence[ReplicaSummary]) -> Table:
-    """What each engine of a cluster did."""
+    """Return the table of what each replica of a cluster did."""
     tiers, moved = any(part.tiers for part in replicas), any(part.pins_moved for part in replicas)
     heads = ["turns", "moved in", "busy", "from cache", *["reloaded"] * tiers, "recomputed", "preemptions", "peak KV"]
     rows = [

@@ -1,4 +1,4 @@
-"""How a notebook shows a result."""
+"""How notebooks display a result."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ if TYPE_CHECKING:
 
 
 class Shown:
-    """A result that has a view; a notebook shows it as a table instead of its `repr`."""
+    """A result with a view, which notebooks show instead of its `repr`."""
 
     __slots__ = ()
 
     def view(self) -> View:
-        """Return the result as rows of text, the same that the terminal and the page show."""
+        """Return the result as the rows of text that the terminal and the page show as well."""
         raise NotImplementedError
 
     def _repr_html_(self) -> str:
-        # Not before it is shown: a layout is needed by whoever looks, and by nobody else.
+        # Imported only here: code that never displays a result needs no layout.
         from continuum_sim.report.layout import fragment
 
         return fragment(self.view())

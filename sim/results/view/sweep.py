@@ -1,4 +1,4 @@
-"""The rows of a sweep, and of a search for parameters."""
+"""The rows of a sweep and of a search for parameters."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ _SHOWN: Final = {
     "from cache": "from_cache_share",
     "busy": "busy_share",
 }
-"""Column of the table -> of `sweep_rows`."""
+"""Column of the table -> column of `sweep_rows`."""
 _UNFIT: Final = {"left out": "unfit_dropped", "cut": "unfit_truncated"}
-"""The same of programs too long for the engine, where there are any."""
+"""The same for programs too long for the engine, if there are any."""
 _MOST_ROWS: Final = 60
 _MOST_REASONS: Final = 20
 _SHOWN_TRIALS: Final = 5
 _EQUAL_RATIO: Final = 5e-4
-"""Ratios nearer to 1 than this print as 1.000."""
+"""Ratios closer to 1 than this print as 1.000."""
 _ALIKE: Final = (
     "every setting tried gives the same JCT, so there was nothing to tune here: "
     "try a higher --rate, more programs (--limit) or less memory (--kv-blocks)"
@@ -49,14 +49,14 @@ _ALIKE: Final = (
 
 
 def sweep_view(result: SweepResult) -> View:
-    """Say what came out of a sweep, one row a combination of what varies besides the seed; failures are the notes."""
+    """Return the view of a sweep: one row per combination of the axes other than the seed; failures are notes."""
     blocks = [_cells(result)] if len(result) else []
     notes = [Note(line) for line in [*unfit_lines(result), *failure_lines(result.failures)]]
     return View(f"{len(result):,} cells in {result.directory}", blocks, notes)
 
 
 def unfit_lines(result: SweepResult) -> list[str]:
-    """Say which programs were left out or cut, once for all cells alike."""
+    """Return which programs were left out or cut, each line once for all cells that share it."""
     if not len(result):
         return []
     told = result.table(["notes"]).column("notes").to_pylist()
@@ -66,7 +66,7 @@ def unfit_lines(result: SweepResult) -> list[str]:
 
 
 def failure_lines(failures: Sequence[Failure]) -> list[str]:
-    """Say why cells failed, a line a reason with the settings that its cells share."""
+    """Return why cells failed: one line per reason, with the settings that its cells share."""
     of_reason: dict[str, list[Failure]] = {}
     for failure in failures:
         of_reason.setdefault(failure.reason, []).append(failure)
@@ -78,7 +78,7 @@ def failure_lines(failures: Sequence[Failure]) -> list[str]:
 
 
 def tuned_view(found: Tuned) -> View:
-    """Say what a search found, and how it does on seeds that it has not seen."""
+    """Return the view of a search: what it found, and how that does on seeds it has not seen."""
     failed = sum(trial.value_s is None for trial in found.trials)
     tried = f"{len(found.trials)} settings tried" + (f", {failed} of them did not work" if failed else "")
     blocks: list[Block] = [
@@ -90,19 +90,19 @@ def tuned_view(found: Tuned) -> View:
 
 
 def all_alike(found: Tuned) -> bool:
-    """Whether no setting tried made a difference that anyone would notice."""
+    """Return True if no setting tried made a noticeable difference."""
     values_s = [trial.value_s for trial in found.trials if trial.value_s is not None]
     return len(values_s) > 1 and max(values_s) - min(values_s) <= _EQUAL_RATIO * min(values_s)
 
 
 def sweep_rows(result: SweepResult) -> list[dict[str, Any]]:
-    """Return one row a combination of what varies besides the seed: it, its results over all seeds, how many these are.
+    """Return one row per combination of the axes other than the seed: its values, results and number of seeds.
 
-    A statistic of the JCT is that of the programs of all seeds; all else is a mean over seeds.
+    Statistics of the JCT are over the programs of all seeds; everything else is a mean over seeds.
     """
     frame = result.frame(programs=True)
     scene = [name for name in result.axes if name != "seed"]
-    # `cached_share` is of what no memory tier held; this one is of all that was asked for, as a run says it.
+    # The column `cached_share` leaves out tokens held by memory tiers; this share is of all tokens asked for.
     asked_tokens = frame[["computed_tokens", "cached_tokens", "reloaded_tokens"]].fillna(0).sum(axis=1)
     frame["from_cache_share"] = frame["cached_tokens"] / asked_tokens
     told = [name for name in _SHOWN.values() if not name.startswith("jct_")]
@@ -115,7 +115,7 @@ def sweep_rows(result: SweepResult) -> list[dict[str, Any]]:
 
 
 def _jct(cells: pd.DataFrame) -> dict[str, float]:
-    """Statistics of the JCT over the programs of cells that differ in the seed, and the interval of the mean."""
+    """Return statistics of the JCT over the programs of cells that differ in the seed, and the mean's interval."""
     samples, drawn = [np.asarray(jct_s) for jct_s in cells[PROGRAM_JCT]], drawn_in(cells)
     found = {metric: pooled(metric, samples, drawn=drawn) for metric in METRICS}
     mean_s = {"jct_mean_low_s": found["mean"].low, "jct_mean_high_s": found["mean"].high}

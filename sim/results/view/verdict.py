@@ -1,4 +1,4 @@
-"""The verdict on a load, in a line."""
+"""The verdict on a load, in one line."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from continuum_sim.steady.verdict import LEAST_PROGRAMS, Slope, Verdict
 
 
 def verdict_line(verdict: RunVerdict, programs: int) -> str:
-    """Say what one run of so many programs tells."""
+    """Return the verdict on one run of `programs` programs as text."""
     growth_per_s, needed = verdict.growth_per_s, verdict.needed_programs
     programs = verdict.programs or programs
     return joint_line(Verdict(verdict.kind, 1, programs, needed, growth_per_s, reason=verdict.reason))
 
 
 def joint_line(verdict: Verdict) -> str:
-    """Say what the runs of one load tell together."""
+    """Return the verdict on all runs of one load together as text."""
     over = (
         f"{verdict.programs:,} programs"
         if verdict.runs == 1

@@ -1,4 +1,4 @@
-"""Settings of the tools' side, each for all tools or per tool."""
+"""Settings of tools, each for all tools or per tool."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 N = TypeVar("N", int, float)
 
 OTHERS: Final = "*"
-"""Stands for the tools that have no setting of their own."""
+"""Name that stands for the tools without a setting of their own."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class PerTool(Generic[N]):
     """A number for every tool."""
 
     others: N
-    """Of the tools without one of their own."""
+    """Number of the tools without one of their own."""
     named: Mapping[str, N] = field(default_factory=dict)
-    """Tool to its own number."""
+    """Tool -> its own number."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "named", MappingProxyType(dict(self.named)))
@@ -39,13 +39,13 @@ class PerTool(Generic[N]):
         return self.named.get(tool, self.others)
 
     def values(self) -> list[N]:
-        """Return every number there is."""
+        """Return all the numbers."""
         numbers = list(self.named.values())
         numbers.append(self.others)
         return numbers
 
     def describe(self) -> str | None:
-        """Return it in the notation of the command line; None is no bound at all."""
+        """Return the numbers in the notation of the command line; None if there is no bound at all."""
         every = {**self.named, OTHERS: self.others}
         bounds = [f"{tool}:{number:g}" for tool, number in every.items() if not math.isinf(number)]
         return ",".join(bounds) or None if self.named else next((f"{self.others:g}" for _ in bounds), None)
@@ -53,20 +53,20 @@ class PerTool(Generic[N]):
 
 @dataclass(frozen=True)
 class ToolConfig:
-    """How tools are run; by default each call starts at once, takes what the trace says, and succeeds."""
+    """How tools are run; by default each call starts at once, takes the time in the trace, and succeeds."""
 
     workers: PerTool[float] = PerTool(math.inf)
-    """Calls that can run at once. A tool with a number of its own has workers of its own; the others share theirs."""
+    """Most calls that run at once. A tool with its own number has its own workers; all others share theirs."""
     timeout_s: PerTool[float] = PerTool(math.inf)
-    """Seconds after which a try is cut short. A call takes as long on every try, so it times out on every try."""
+    """Seconds after which a try is cut short. All tries of a call take equally long, so it times out on every try."""
     failure_rate: PerTool[float] = PerTool(0.0)
-    """Probability that a try which was not cut short fails. It takes its whole time nevertheless."""
+    """Probability that a try that was not cut short fails; it still takes its whole time."""
     retries: PerTool[int] = PerTool(1)
     """How often a call that timed out or failed is tried again before the program goes on without it."""
 
     @property
     def plain(self) -> bool:
-        """Whether every gap lasts as long as the trace says."""
+        """Whether every gap lasts as long as in the trace."""
         return not self.bounded and not self.may_retry
 
     @property
@@ -76,11 +76,11 @@ class ToolConfig:
 
     @property
     def may_retry(self) -> bool:
-        """Whether a call may take anything but one try of its whole length."""
+        """Whether a call may take anything other than one try of its whole length."""
         return any(cut_s < math.inf for cut_s in self.timeout_s.values()) or any(self.failure_rate.values())
 
     def describe(self) -> dict[str, Any]:
-        """Return the settings in the notation of the command line, fit for JSON; None is no bound."""
+        """Return the settings in the notation of the command line, for JSON; None means no bound."""
         return {
             "tool_workers": self.workers.describe(),
             "tool_timeout": self.timeout_s.describe(),
@@ -100,7 +100,7 @@ def make_tool_config(
     Raises
     ------
     ConfigError
-        Naming the setting and the tool whose number is none, or out of range.
+        Naming the setting and the tool whose value is not a number, or out of range.
     """
     default = ToolConfig()
     return ToolConfig(

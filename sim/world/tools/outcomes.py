@@ -1,6 +1,6 @@
-"""What becomes of every tool call, settled by the seed, the program and the turn alone.
+"""Outcomes of tool calls, determined by the seed, the program and the turn alone.
 
-Whatever the policy does, and in whatever order programs come, the same call fails the same number of times: policies
+Whatever the policy does and in whatever order programs arrive, the same call fails the same number of times: policies
 are compared on the same failures (common random numbers), and both modes of the engine see the same ones.
 """
 
@@ -15,7 +15,7 @@ from continuum_sim.traces.schema import ToolCall, Turn
 from continuum_sim.world.tools.config import ToolConfig
 
 _STREAM: Final = 0x746F6F6C
-"""Keeps these draws apart from all others made from the same seed ("tool" in ASCII)."""
+"""Separates these draws from all others made with the same seed ("tool" in ASCII)."""
 
 
 class CallPlan(NamedTuple):
@@ -23,7 +23,7 @@ class CallPlan(NamedTuple):
 
     tool: str
     tries_s: tuple[float, ...]
-    """Seconds each try keeps a worker busy; all but the last try ended badly."""
+    """Seconds that each try keeps a worker busy; all but the last try timed out or failed."""
     timeouts: int = 0
     """Tries that were cut short."""
     failures: int = 0
@@ -31,24 +31,24 @@ class CallPlan(NamedTuple):
 
     @property
     def given_up(self) -> bool:
-        """Whether the last try ended badly too, and the program goes on without."""
+        """Whether the last try timed out or failed too, so that the program continues without a result."""
         return self.timeouts + self.failures == len(self.tries_s)
 
     @property
     def total_s(self) -> float:
-        """Seconds of all tries, waits for workers aside."""
+        """Seconds of all tries, without waits for workers."""
         return sum(self.tries_s)
 
 
 class ToolOutcomes:
-    """Draws what becomes of tool calls.
+    """Draws the outcomes of tool calls.
 
     Parameters
     ----------
     config
         Timeouts, failure rates and retries.
     seed
-        The run's.
+        Seed of the run.
     """
 
     def __init__(self, config: ToolConfig, seed: int = 0) -> None:
@@ -56,13 +56,13 @@ class ToolOutcomes:
         self._seed = seed
 
     def of_turn(self, program_id: str, index: int, turn: Turn) -> tuple[CallPlan, ...]:
-        """Return what becomes of the calls after a turn; none after the last one."""
+        """Return the outcomes of the calls after a turn; none after the last turn."""
         if not self.config.may_retry:
             return tuple(CallPlan(call.tool, (call.tool_s,)) for call in turn.calls)
         return tuple(self._plan(program_id, index, number, call) for number, call in enumerate(turn.calls))
 
     def gap_s(self, program_id: str, index: int, turn: Turn) -> float:
-        """Return the seconds of the gap after a turn, had every call a worker at once; 0 after the last turn."""
+        """Return the gap in seconds after a turn if no call had to wait for a worker; 0 after the last turn."""
         if not self.config.may_retry:
             return turn.tool_s
         return max((plan.total_s for plan in self.of_turn(program_id, index, turn)), default=0.0)

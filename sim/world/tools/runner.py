@@ -16,41 +16,41 @@ from continuum_sim.world.tools.outcomes import CallPlan
 
 @dataclass(slots=True)
 class ToolTotals:
-    """What became of the calls of a run."""
+    """Outcomes of all calls of a run."""
 
     calls: int = 0
     tries: int = 0
     timeouts: int = 0
     failures: int = 0
     given_up: int = 0
-    """Calls of which no try ended well."""
+    """Calls of which no try succeeded."""
     waits: int = 0
     """Tries that found every worker busy."""
     wait_s: float = 0.0
-    """Seconds these waited."""
+    """Seconds that these waited, summed."""
 
 
 class Gap(NamedTuple):
-    """A gap that is over."""
+    """A finished gap."""
 
     end_s: float
     tool_s: float
-    """Seconds that the call which ended last was running."""
+    """Seconds that the call that ended last was running."""
     wait_s: float
-    """Seconds that it waited for workers."""
+    """Seconds that this call waited for workers."""
 
 
 class _Pool(simpy.Resource):
-    """Workers of a kind, first come, first served."""
+    """Workers of one kind, first come, first served."""
 
     def __init__(self, env: Clock, workers: int) -> None:
         super().__init__(env, workers)
         self.freed_s = 0.0
-        """When the latest worker was given back, on the engine's clock, which SimPy's runs a trifle ahead of."""
+        """When a worker was last released, on the engine's clock; SimPy's runs slightly ahead of it."""
 
 
 class ToolRunner:
-    """The workers of a run, and an account of what they did."""
+    """The workers of a run, and counts of what they did."""
 
     def __init__(self, env: Clock, config: ToolConfig) -> None:
         self._env = env
@@ -59,7 +59,7 @@ class ToolRunner:
         self.totals = ToolTotals()
 
     def run(self, calls: Sequence[CallPlan], start_s: float) -> Generator[simpy.Event, Any, Gap]:
-        """Live through the calls of one gap, all made at once."""
+        """Run the calls of one gap, all made at once."""
         for call in calls:
             self._count(call)
         if len(calls) == 1:

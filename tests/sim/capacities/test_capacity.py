@@ -1,4 +1,4 @@
-"""What a service sustains, through the doors, on a small engine whose cache thrashes when it is crowded."""
+"""What a service sustains, through public entry points, on a small engine whose cache thrashes when it is crowded."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from support.programs import program, turn
 
 
 def agent(name: str, first: int, step: int) -> Program:
-    """Most of its work is prefill, so that a context that is lost costs much; 0.5 s of tools between turns."""
+    """Mostly prefill, so that losing a context is expensive; 0.5 s of tools between turns."""
     return program(name, *[turn(first + step * at, 8, gap=0.5) for at in range(4)], at=None)
 
 
@@ -50,7 +50,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def kept(file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with what was found of stock vLLM."""
+    """A directory with the capacity of stock vLLM."""
     out = tmp_path_factory.mktemp("capacity") / "found"
     cs.capacity(["lru"], trace=str(file), out=out, **LITTLE, **ENGINE)
     return out
@@ -58,7 +58,7 @@ def kept(file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def found(kept: Path) -> cs.CapacityResult:
-    """That, read back."""
+    """The same, read back."""
     return cs.load_capacity(kept)
 
 
@@ -89,7 +89,7 @@ def test_a_crowded_cache_serves_less_and_a_burst_shows_it(found: cs.CapacityResu
 
 
 def test_a_point_is_the_rate_of_a_closed_run_of_its_own(found: cs.CapacityResult, file: Path) -> None:
-    """The same code: a run, and so a sweep, of closed arrivals finds the point that `capacity` does."""
+    """A run, and so a sweep, of closed arrivals finds the same point as `capacity`."""
     point = found.policies[0].service_curve[-1]
     programs = math.ceil((2 * point.n + 1_000) / len(TRACE)) * len(TRACE)
     run = cs.run(
@@ -106,7 +106,7 @@ def test_a_point_is_the_rate_of_a_closed_run_of_its_own(found: cs.CapacityResult
 def test_what_is_said_to_recover_has_its_jct_back(
     found: cs.CapacityResult, file: Path, factor: float, back: bool
 ) -> None:
-    """`capacity` goes by how many programs are there; by JCT beside a run without the burst it is the same."""
+    """`capacity` counts the programs in the system; comparing JCTs with a run without the burst agrees."""
     value = found.policies[0].recoverable_per_s.value
     assert value is not None
     config = RunConfig(trace=str(file), policy="lru", rate=factor * value, programs=450, burst=25, seed=7, **ENGINE)
@@ -141,7 +141,7 @@ def test_the_same_measurements_are_not_made_again(
     monkeypatch.setattr(door, "run_task", lambda task: made.append(task.kind) or run_task(task))
     assert printed(capsys, *command(file, "--policies", "lru", "--out", kept, "--json")).encode() == before
     assert made == []
-    # Another question of the same service: only what it needs beyond.
+    # Another question about the same service measures only what is missing.
     printed(capsys, *command(file, "--policies", "lru", "--out", kept, "--seeds", "0-2", "--rate", "0.3"))
     assert made == ["empty", "burst"]
     printed(capsys, *command(file, "--policies", "lru", "--out", kept))  # as it was, for other tests
@@ -181,7 +181,7 @@ def test_processes_change_nothing(kept: Path, file: Path, tmp_path: Path) -> Non
 
 
 def test_what_it_prints(kept: Path, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Read from measurements that are there, so that no test simulates for words."""
+    """Uses measurements that exist, so that checking words needs no simulation."""
     again = command(file, "--policies", "lru", "--out", kept)
     text = " ".join(printed(capsys, *again).split())
     assert "lru metastable from 0." in text
@@ -269,8 +269,8 @@ def test_frames_for_a_notebook(found: cs.CapacityResult) -> None:
         (("--rate", "0"), "rate is 0"),
         (("--programs", "10"), "programs is 10, expected a whole number from 200"),
         (("--burst", "0"), "burst is 0, expected a whole number from 1"),
-        (("--seeds", "0,0"), "a seed is there twice"),
-        (("--policies", "lru,lru"), "policy 'lru' is there twice"),
+        (("--seeds", "0,0"), "a seed appears twice"),
+        (("--policies", "lru,lru"), "policy 'lru' appears twice"),
         (("--policies", "lur"), "'lur'"),
         (("--backend", "slurm"), "--backend is 'slurm', expected local, dask or ray"),
         (("--force",), "say which with --out DIR"),
@@ -290,8 +290,8 @@ def test_settings_of_the_load_are_its_own_affair() -> None:
 
 def test_other_results_are_never_touched(kept: Path, file: Path, tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "mine.txt").write_text("mine")
-    assert "holds files that are no results of `capacity`" in refused(capsys, *command(file, "--out", tmp_path))
-    assert "holds files that are no results of `capacity`" in refused(
+    assert "holds files that are not results of `capacity`" in refused(capsys, *command(file, "--out", tmp_path))
+    assert "holds files that are not results of `capacity`" in refused(
         capsys, *command(file, "--out", tmp_path, "--force")
     )
     manifest = tmp_path / "old" / "manifest.json"

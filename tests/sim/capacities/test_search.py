@@ -1,4 +1,4 @@
-"""Where something stops to hold: a search on a fixed scale, and the law that thresholds of several seeds follow."""
+"""Where something stops holding: a search on a fixed scale, and the law fitted to thresholds of several seeds."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_the_law_is_found_again_from_what_it_drew(shape: float) -> None:
 
 
 def test_intervals_cover_the_law_as_often_as_resampling_ten_seeds_can() -> None:
-    """Nominally 95 %; resampling so few is known to fall short of it."""
+    """Nominally 95 %; resampling few seeds is known to fall short of it."""
     law, rng, covered = Law(0.03, 12.0), np.random.default_rng(3), np.zeros(2)
     for _ in range(20):
         intervals = rate_intervals(drawn(law, rng, 10), rng)
@@ -88,7 +88,7 @@ def test_thresholds_that_are_all_one_have_a_law() -> None:
 
 
 def test_seeds_of_a_chain_collapse_as_often_as_it_exactly_does() -> None:
-    """Births at a rate that is looked for, deaths along a curve: the same draws at every rate, stopped at collapse."""
+    """Births at the rate searched for, deaths along a curve; the same draws at every rate, stopped at collapse."""
     curve = ServiceCurve([4, 8, 12, 20, 40], [0.4, 0.8, 1.0, 0.5, 0.4], fits=8)
     programs, seeds = 300, 200
     served = curve.at(np.arange(37))
@@ -96,7 +96,7 @@ def test_seeds_of_a_chain_collapse_as_often_as_it_exactly_does() -> None:
 
     def lost(rate: float) -> np.ndarray:
         n, arrived = np.zeros(seeds, dtype=int), np.zeros(seeds, dtype=int)
-        for u in draws * (rate + curve.peak[1]):  # jumps come at this rate at most; the others are of no effect
+        for u in draws * (rate + curve.peak[1]):  # jumps come at most at this rate; the others have no effect
             going = (arrived < programs) & (n < 36)
             birth, death = u < rate, (rate <= u) & (u < rate + served[n])
             n += going * (birth * 1 - death * 1)
@@ -109,7 +109,7 @@ def test_seeds_of_a_chain_collapse_as_often_as_it_exactly_does() -> None:
     assert collapsed[-1].all()
     at = collapsed.argmax(axis=0)
     law = fit_law([Threshold(rates[place] * math.exp(-COARSE), rates[place], 4) for place in at])
-    # The law is not the chain's, whose chance falls off faster at low rates: there it errs on the safe side.
+    # The chain does not follow the law: its probability falls faster at low rates, so the law errs on the safe side.
     for share, below, above in ((HALF, 0.03, 0.03), (FEW, 0.12, 0.02)):
         exact = brentq(lambda rate, share=share: hitting_share(curve, rate, 36, programs / rate) - share, 0.4, 1.0)
         assert (1 - below) * exact <= law.rate(share) <= (1 + above) * exact

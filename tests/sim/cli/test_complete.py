@@ -1,4 +1,4 @@
-"""Names that the shell completes, asked for as a shell asks."""
+"""Names for shell completion, requested as a shell does."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from continuum_sim.setup.run_config import run_settings
 
 
 def completed(line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """What bash is offered for the last word of a line."""
+    """Return the completions that bash gets for the last word of a line."""
     words = line.split(" ")
     monkeypatch.setenv("_CONTINUUM_SIM_COMPLETE", "complete_bash")
     monkeypatch.setenv("COMP_WORDS", line)

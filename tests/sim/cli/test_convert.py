@@ -68,7 +68,7 @@ def test_formats_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "no file named, expected the files to import"),
+        ([], "no file given, expected the files to import"),
         (["nowhere.jsonl"], "nowhere.jsonl: no such file"),
         (["{file}", "--from", "moncake"], "unknown format 'moncake', did you mean 'mooncake'?"),
         (["{file}", "--from", "weka"], "{file}: id is missing, expected a non-empty string"),
@@ -106,7 +106,7 @@ def test_export_of_a_run_to_continuums_own_files(
     assert "pinned_time" not in Path("c/scheduler_timestamps").read_text()
     for arguments, message in (
         (["r", "--to", "continuum", "-o", "c"], "error: --out "),
-        (["bfcl", "--to", "continuum", "-o", "d"], "error: bfcl is no run directory"),
+        (["bfcl", "--to", "continuum", "-o", "d"], "error: bfcl is not a run directory"),
         (["r", "--to", "continuum", "-o", "d", "--limit", "3"], "error: --limit is for traces"),
         (["r", "--to", "continum", "-o", "d"], "error: unknown format 'continum', did you mean 'continuum'?"),
     ):

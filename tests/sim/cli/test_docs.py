@@ -32,7 +32,7 @@ def test_every_key_and_column_is_explained() -> None:
 
 
 def _keys(kind: msgspec.inspect.Type) -> Iterator[str]:
-    """Keys of what `summary.json` holds, of all its parts."""
+    """Return the keys of `summary.json` and of all its parts."""
     if isinstance(kind, msgspec.inspect.UnionType):
         for one in kind.types:
             yield from _keys(one)

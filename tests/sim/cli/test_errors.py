@@ -145,7 +145,7 @@ def test_a_broken_trace_is_refused_with_its_place(
 def test_a_directory_that_is_no_result_is_left_alone(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "mine").touch()
     for force in ([], ["--force"]):
-        assert "no results of this program" in refused(capsys, "run", "--limit", "1", "--out", tmp_path, *force)
+        assert "not results of this program" in refused(capsys, "run", "--limit", "1", "--out", tmp_path, *force)
     assert "is a file" in refused(capsys, "run", "--limit", "1", "--out", tmp_path / "mine")
     assert [entry.name for entry in tmp_path.iterdir()] == ["mine"]
 
@@ -154,14 +154,14 @@ def test_a_directory_that_is_no_result_is_left_alone(capsys: pytest.CaptureFixtu
     ("arguments", "complaint"),
     [
         (["--policies", ""], "at least one policy"),
-        (["--policies", "lru,lru"], "policy 'lru' is there twice"),
+        (["--policies", "lru,lru"], "policy 'lru' appears twice"),
         (["--policies", "lru,tll"], "did you mean 'ttl'?"),
         (["--seeds", "3-1"], "expected whole numbers or ranges"),
         (["--seeds", "1,,2"], "expected whole numbers or ranges"),
-        (["--seeds", "1,1"], "seed 1 is there twice"),
+        (["--seeds", "1,1"], "seed 1 appears twice"),
         (["--seeds", "0-1000000000000"], "expected at most 100,000 of them"),
-        (["--policies", "lru,ttl", "--seeds", "0-99999"], "2 policies and 100,000 seeds are 200,000 runs"),
-        (["--baseline", "oracle-ttl"], "is none of the policies compared"),
+        (["--policies", "lru,ttl", "--seeds", "0-99999"], "2 policies and 100,000 seeds make 200,000 runs"),
+        (["--baseline", "oracle-ttl"], "is not one of the policies compared"),
         (["--jobs", "0"], "jobs is 0"),
         (["--policy", "lru"], "--policy"),
     ],
@@ -256,7 +256,7 @@ def test_an_option_that_can_do_nothing_is_refused(
 def test_an_option_that_can_do_something_for_some_run_is_not(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nor is what a file of settings says: it may be there for other runs."""
+    """Settings in a file are not refused either: they may be there for other runs."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own.toml").write_text("[base]\ndram_gbps = 50.0\ntool_retries = 3\n")
     printed(capsys, *command.split(), "--limit", "1", "--max-turns", "2")

@@ -60,7 +60,7 @@ def test_compare_in_json(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "message"),
     [
         (["fit", "nowhere", "-o", "f.json"], 'trace "nowhere" is no file here'),
-        (["fit", "bfcl", "-o", "f.json", "--picture", "f.gif"], "picture 'f.gif' says no format"),
+        (["fit", "bfcl", "-o", "f.json", "--picture", "f.gif"], "picture 'f.gif' has no format"),
         (["fit", "bfcl", "-o", "f.json", "--limit", "0"], "limit is 0"),
         (["generate", "nowhere", "-o", "t.jsonl"], 'fit "nowhere" is no file here and no profile'),
         (["generate", "bfcl", "-n", "0", "-o", "t.jsonl"], "--programs is 0, expected at least 1"),

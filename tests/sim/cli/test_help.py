@@ -1,4 +1,4 @@
-"""Help texts appear whole: nothing in square brackets is taken for markup."""
+"""Help texts appear in full: nothing in square brackets is taken for markup."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ WRITERS = {
     "trace anonymize bfcl --out TMP/a.jsonl": ("a.jsonl", {"programs", "seed"}),
     "trace mix bfcl:1 --programs 3 --out TMP/m.jsonl": ("m.jsonl", {"programs", "parts"}),
 }
-"""Command that writes -> what it writes, and what else it says of that."""
+"""Command that writes -> what it writes, and the other entries it prints about that."""
 
 
 def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:

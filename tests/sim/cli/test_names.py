@@ -1,4 +1,4 @@
-"""Names from users' files are data: what they hold is shown, and neither a terminal nor another program acts on it."""
+"""Names from users' files are data: they are shown, and neither a terminal nor another program acts on them."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ FEW = ("--limit", "8", "--max-turns", "6", "--arrivals", "poisson:rate=2", "--kv
 
 
 def row(table: str, *start: str) -> list[str]:
-    """Cells of the line that starts with these words."""
+    """Return the cells of the line that starts with these words."""
     lines = [line.split() for line in table.splitlines()]
     return next(line for line in lines if line[: len(start)] == list(start))
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and its kin stop every command: with one line, nothing left behind, and never lost."""
+"""Ctrl-C and similar signals stop every command: with one line, nothing left behind, and never lost."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def swallowed_by_a_callback(number: int) -> None:
 
 
 def swallowed(monkeypatch: pytest.MonkeyPatch, at: str, strike: Callable[[], None]) -> None:
-    """Have a function be struck the first time it is called, and then go on as if nothing had been."""
+    """Make a function call `strike`, which swallows what it raises, the first time it runs."""
     module, _, name = at.rpartition(".")
     home = importlib.import_module(f"continuum_sim.{module}")
     usual, calls = getattr(home, name), []
@@ -148,7 +148,7 @@ def test_a_signal_while_results_take_their_place_does_not_cut_that_in_two(
 
 
 def catches_signals(process: subprocess.Popen[str]) -> bool:
-    """Whether a command's handlers are there, by Linux's account."""
+    """Return True if a command has installed its handlers, according to Linux."""
     status = Path(f"/proc/{process.pid}/status").read_text()
     caught = int(re.findall(r"SigCgt:\s*(\w+)", status)[0], 16)
     return bool(caught >> (signal.SIGTERM - 1) & 1)

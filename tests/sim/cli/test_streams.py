@@ -1,4 +1,4 @@
-"""Standard output closed, full or of ASCII alone: no traceback, and no results lost to it."""
+"""Standard output that is closed, full or ASCII only: no traceback, and no results lost."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_closed_output_loses_nothing_but_what_is_printed(tmp_path: Path) -> None
     assert (done.returncode, done.stdout) == (0, "")
     assert "Traceback" not in done.stderr
     json.loads((tmp_path / "r" / "summary.json").read_text())
-    # Nothing that was printed went into a file that took the closed one's place.
+    # No output went into a file that was opened under the closed descriptor.
     assert {path.name for path in (tmp_path / "r").iterdir()} >= {"manifest.json", "turns.parquet"}
     assert _shell('"$@" >&- 2>&- <&-').returncode == 0
 

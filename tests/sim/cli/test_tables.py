@@ -25,7 +25,7 @@ POLICIES = "lru,order=program-fifo,retention=ttl-static:pressure=younger,ttl"
 
 
 def is_whole(word: str, text: str) -> bool:
-    """Whether a word is in a text, whole or folded into pieces of one width."""
+    """Return True if a word is in a text, whole or wrapped into pieces of one width."""
     there = set(text.split())
     return any(
         all(word[at : at + width] in there for at in range(0, len(word), width)) for width in range(len(word), 5, -1)
@@ -33,7 +33,7 @@ def is_whole(word: str, text: str) -> bool:
 
 
 def lost(wide: str, narrow: str) -> list[str]:
-    """Words of a wide output that a narrow one lacks; a number may not be folded."""
+    """Return the words of a wide output that a narrow one lacks; numbers must not be wrapped."""
     narrow = narrow.replace(", ", " ").replace(",\n", "\n")  # names may be joined with commas
     there = set(narrow.split())
     found = {word.rstrip(",") for word in re.sub(r"simulated in .*", "", wide).split()}

@@ -1,4 +1,4 @@
-"""Where a command may write: files, links, FIFOs and devices, and beside what killed commands left."""
+"""Where a command may write: files, links, FIFOs and devices, even next to leftovers of killed commands."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def commands(run: Path) -> dict[str, list[str]]:
-    """Every command that writes a file the user names, but for its place."""
+    """Every command that writes a file named by the user, without the file's path."""
     return {
         "scale": ["trace", "scale", "bfcl", "--scale", "tokens=2", "--limit", "2", "--out"],
         "mix": ["trace", "mix", "bfcl:1", "--programs", "3", "--out"],
@@ -103,7 +103,7 @@ def test_what_is_said_of_a_trace_is_not_in_it(
 
 def test_leftovers_of_killed_commands_are_in_nobodys_way(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     out = tmp_path / "out"
-    # What versions that named them by process left, in a container where every process is number 1.
+    # Left by versions that named these files by process, in a container where every process is number 1.
     for name in (f".out.{os.getpid()}.tmp", f".out.{os.getpid()}.old"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "manifest.json").write_text("{}")

@@ -105,7 +105,7 @@ class ShutAtEveryTick(Shut):
 @pytest.mark.parametrize("gate", [Shut(), ShutAtEveryTick()])
 @pytest.mark.parametrize("stepwise", [True, False])
 def test_a_gate_that_never_opens_ends_the_run_with_its_name(stepwise: bool, gate: Admission) -> None:
-    with pytest.raises(SimulationError, match="'shut' holds 2 programs back") as caught:
+    with pytest.raises(SimulationError, match="'shut' is stuck with 2 unfinished programs") as caught:
         simulate(
             [program("a", turn(4, 1)), program("b", turn(4, 1))],
             Policy("shut", admission=gate),

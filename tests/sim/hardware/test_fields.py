@@ -176,7 +176,7 @@ JUNK = st.sampled_from([None, 0, 1, -1, 3, 2**40, 1.5, True, "", "x", [], [1], [
 @given(st.sampled_from(sorted(CONFIGS.iterdir())), st.integers(0, 2**30), JUNK)
 @settings(max_examples=300, deadline=None)
 def test_a_spoilt_configuration_is_read_or_refused(folder: Path, which: int, junk: Any) -> None:
-    """Whatever one field holds, in all kinds of configurations: no error but one that names what is wrong."""
+    """Whatever one field holds, in all kinds of configurations, any error names what is wrong."""
     config = json.loads((folder / "config.json").read_text("utf-8"))
     places = list(_places(config))
     *way, last = places[which % len(places)]
@@ -190,7 +190,7 @@ def test_a_spoilt_configuration_is_read_or_refused(folder: Path, which: int, jun
 
 
 def _refusal(folder: str) -> str:
-    """The error of reading a configuration and of asking for all that follows; empty where there is none."""
+    """Return the error of reading a configuration and everything derived from it; empty if there is none."""
     try:
         model = find_model(folder)
         model.describe()

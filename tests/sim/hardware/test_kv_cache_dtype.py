@@ -1,4 +1,4 @@
-"""`--kv-cache-dtype`: blocks, what attention reads of them and memory tiers follow from one setting."""
+"""`--kv-cache-dtype`: one setting determines the bytes of blocks, of attention's reads and of memory tiers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def config(kv_cache_dtype: str, **settings: object) -> RunConfig:
 
 
 def test_blocks_and_tiers_of_half_the_bytes() -> None:
-    """As vllm-project/vllm#42058 saw it: Qwen3-8B on an A100-80 has twice the tokens."""
+    """As reported in vllm-project/vllm#42058: Qwen3-8B on an A100-80 has twice the tokens."""
     whole, half = resolve(config("auto")).engine, resolve(config("fp8")).engine
     assert half.num_gpu_blocks in (2 * whole.num_gpu_blocks, 2 * whole.num_gpu_blocks + 1)
     assert whole.tiers is not None

@@ -1,4 +1,4 @@
-"""Configurations that came out wrong once; the same values are held on the project's own in tests/oracles."""
+"""Configurations that were once read wrongly; tests/oracles holds the same values for the project's own."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from support.small_results import POLICIES, RATES, SEEDS, SMALL
 
 @pytest.fixture(scope="session")
 def comparisons(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory that holds one comparison directory a rate."""
+    """A directory that holds one comparison directory per rate."""
     root = tmp_path_factory.mktemp("results")
     for rate in RATES:
         cs.compare(POLICIES, SEEDS, arrivals=f"poisson:rate={rate}", out=root / f"rate-{rate}", **SMALL)

@@ -136,7 +136,7 @@ def test_kv_states_fill_the_cache(drawn: Path, comparisons: Path) -> None:
     static = table.query("policy == 'ttl-static:ttl=4.0'")
     run = cs.load_run(comparisons / "rate-4" / "runs" / "ttl-static_ttl=4.0-seed0")
     pinned = (static["pinned_share"] * (static["end_s"] - static["start_s"])).sum() * (run.summary.kv.blocks - 1)
-    # Pins begin and end between the samples of the timeline, so the integrals agree but roughly.
+    # Pins begin and end between the samples of the timeline, so the integrals agree only roughly.
     assert pinned == pytest.approx(run.summary.kv.pinned_block_seconds, rel=0.25)
     assert (table.query("policy == 'fcfs'")["pinned_share"] == 0).all()
     assert (table.query("policy == 'fcfs'")["cached_share"] < 0.01).all(), "it forgets every context"

@@ -44,7 +44,7 @@ def test_what_a_sweep_allows(drawn: FiguresResult) -> None:
 
 
 def test_a_setting_the_budget_caps_is_not_another_setting(drawn: FiguresResult, dataset: Path) -> None:
-    """A budget of 64 tokens lowers `max_num_seqs` to 64: the point belongs to the curve all the same."""
+    """A budget of 64 tokens lowers `max_num_seqs` to 64, but the point still belongs to the curve."""
     frame = cs.load_sweep(dataset).frame(programs=True)
     assert sorted(set(frame["max_num_seqs"])) == [64, 128, 256]
     table = pd.read_csv(drawn.directory / "chunk-size.csv")

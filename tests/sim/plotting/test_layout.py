@@ -1,4 +1,4 @@
-"""What a page asks of pictures: legends that fit and read row by row, numbers as a person writes them."""
+"""Pictures fit for a page: legends that fit and read row by row, numbers as people write them."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def test_finished_cells_are_never_run_again(made: Path, monkeypatch: pytest.Monk
 
 
 def test_steady_state_stands_beside_the_transients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What policies sustain comes from their service curves on the scenario's engine, whatever load it names."""
+    """The loads that policies sustain come from service curves on the scenario's engine, whatever load it names."""
     small = find_scenario("continuum-fig16-bfcl")
     base = {**small.base, "limit": 4, "max_turns": 2, "kv_blocks": 600, "arrivals": "closed:workers=3"}
     monkeypatch.setattr(cells, "find_scenario", lambda name: replace(small, name=name, base=base))

@@ -1,4 +1,4 @@
-"""The report in headless Chromium: it loads in silence, and what a reader points at, types and clicks works."""
+"""The report in headless Chromium: it loads without errors, and pointing, typing and clicking work."""
 
 from __future__ import annotations
 

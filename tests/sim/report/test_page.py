@@ -1,4 +1,4 @@
-"""The report as a file: what is in it, that nothing outside of it is needed, and what it says of large runs."""
+"""The report as a file: its contents, that it is self-contained, and what it says about large runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SHORT: dict[str, Any] = {"limit": 12, "max_turns": 8, "arrivals": "poisson:rate=
 
 
 class Page(HTMLParser):
-    """A page as its reader sees it: words, tags with what they refer to, and the data of the timeline."""
+    """A page as its reader sees it: words, tags with their references, and the data of the timeline."""
 
     def __init__(self, html: str) -> None:
         super().__init__()

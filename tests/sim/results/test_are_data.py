@@ -1,4 +1,4 @@
-"""Opening results runs no code that they name, and shows the run of a policy that is not installed here."""
+"""Opening results runs no code named in them, and works for runs of policies that are not installed here."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def evil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _rename(place: Path, name: str) -> None:
-    """Let everything in a directory of results name this policy."""
+    """Put this policy's name everywhere in a directory of results."""
     for path in place.rglob("*.json"):
         content = json.loads(path.read_text())
         path.write_text(json.dumps(_renamed(content, name)))
@@ -43,7 +43,7 @@ def _renamed(value: Any, name: str) -> Any:
         return [_renamed(item, name) for item in value]
     if not isinstance(value, dict):
         return value
-    if "retention" in value:  # a policy as a manifest describes it, here without what earlier versions did not say
+    if "retention" in value:  # a policy as in a manifest, without the entries that earlier versions lack
         return {"name": name, "retention": name}
     return {
         key: name if key == "policy" and isinstance(item, str) else _renamed(item, name) for key, item in value.items()

@@ -1,4 +1,4 @@
-"""GPU-hours and dollars a program."""
+"""GPU-hours and dollars per program."""
 
 from __future__ import annotations
 

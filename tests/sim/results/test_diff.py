@@ -34,7 +34,7 @@ def found(a: Path, b: Path) -> RunDifference:
 
 
 def naive_parting(a: cs.RunResult, b: cs.RunResult) -> Parting | None:
-    """The first moment at which two runs are not the same, turn by turn."""
+    """Return the first moment at which two runs differ, turn by turn."""
     times = [{(row["program"], row["turn"]): row for row in run.turns.to_dict("records")} for run in (a, b)]
     moments = []
     for key in times[0] | times[1]:
@@ -157,7 +157,7 @@ def test_two_comparisons(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert f"such as {tmp_path / '2000'}/runs/…" in refused(capsys, "diff", tmp_path / "2000", KEPT / "run")
     cs.compare(["lru"], [0], **LOAD, out=tmp_path / "less")
     said = refused(capsys, "diff", tmp_path / "2000", tmp_path / "less")
-    assert "compare different policies or seeds (runs/lru-seed1 is in one of them alone)" in said
+    assert "compare different policies or seeds (only one has runs/lru-seed1)" in said
     (tmp_path / "2000" / "comparison.json").unlink()
     assert "is an unfinished comparison, 4 of 4 runs are done" in refused(
         capsys, "diff", tmp_path / "2000", tmp_path / "3000"
@@ -175,4 +175,4 @@ def test_every_width_shows_all_of_it(
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "is no run directory" in refused(capsys, "diff", runs / "lru", tmp_path)
+    assert "is not a run directory" in refused(capsys, "diff", runs / "lru", tmp_path)

@@ -1,4 +1,4 @@
-"""Run directories appear whole or not at all, and never over somebody's files."""
+"""Run directories appear whole or not at all, and never overwrite other files."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_earlier_results_survive_a_failed_replacement(tmp_path: Path) -> None:
 
 def test_files_of_others_are_refused_even_by_force(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(ConfigError, match="no results of this program"), staged_directory(tmp_path, force=True):
+    with pytest.raises(ConfigError, match="not results of this program"), staged_directory(tmp_path, force=True):
         pass
     with pytest.raises(ConfigError, match="is a file"), staged_directory(tmp_path / "thesis.tex", force=True):
         pass

@@ -1,7 +1,7 @@
-"""How often intervals hold the truth, on queues whose truth is known: M/G/1 with lognormal work.
+"""How often intervals cover the truth, on queues whose truth is known: M/G/1 with lognormal work.
 
-A world has its own 100 distinct programs; each of its runs draws as many of them, and its own arrivals. Two policies
-serve the same customers, one a tenth faster.
+A world has 100 distinct programs; each of its runs draws 100 from them, and its own arrivals. Two policies serve the
+same customers, one a tenth faster.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ WORLDS_AT_ONCE = 50
 
 
 def mean_time(load: float, cv: float, speed: float = 1.0) -> float:
-    """Mean time in the system at a mean work of 1, by Pollaczek and Khinchine."""
+    """Return the mean time in the system at a mean work of 1, by Pollaczek and Khinchine."""
     busy = load / speed
     return (1 + busy / (1 - busy) * (1 + cv**2) / 2) / speed
 
 
 def served(work: np.ndarray, gaps: np.ndarray) -> np.ndarray:
-    """Mean time in the system of those who count, one a row of customers, by Lindley's recursion."""
+    """Return the mean time in the system of the customers who count, for each row, by Lindley's recursion."""
     path = np.cumsum(work[:, :-1] - gaps[:, 1:], axis=1)
     wait = path - np.minimum(np.minimum.accumulate(path, axis=1), 0)
     times: np.ndarray = (wait + work[:, 1:])[:, WARMUP - 1 :].mean(axis=1)
@@ -33,7 +33,7 @@ def served(work: np.ndarray, gaps: np.ndarray) -> np.ndarray:
 
 
 def runs_of(worlds: int, runs: int, cv: float, load: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Mean time in each run of each world, of both policies."""
+    """Return the mean time in each run of each world under both policies."""
     sigma = math.sqrt(math.log(1 + cv**2))
     programs = rng.lognormal(-(sigma**2) / 2, sigma, (worlds, 1, DISTINCT))
     drawn = np.take_along_axis(programs, rng.integers(DISTINCT, size=(worlds, runs, DISTINCT)), axis=2)
@@ -45,7 +45,7 @@ def runs_of(worlds: int, runs: int, cv: float, load: float, rng: np.random.Gener
 
 
 def covered(worlds: int, runs: int, cv: float, load: float, *, drawn: bool = True) -> tuple[float, float]:
-    """Share of worlds whose interval holds the mean, and of those whose interval holds the ratio of the policies."""
+    """Return the shares of worlds whose interval covers the mean, and the ratio of the policies."""
     rng = np.random.default_rng([worlds, runs, round(100 * cv), round(100 * load)])
     hits = np.zeros(2)
     for start in range(0, worlds, WORLDS_AT_ONCE):
@@ -60,7 +60,7 @@ def covered(worlds: int, runs: int, cv: float, load: float, *, drawn: bool = Tru
 
 
 def least(share: float, worlds: int) -> float:
-    """What a share of worlds is above in all but 1 of 200 tries if it is what it should be."""
+    """Return the bound that a share of worlds exceeds in all but 1 of 200 tries if it is as expected."""
     return share - 2.6 * math.sqrt(share * (1 - share) / worlds)
 
 

@@ -1,4 +1,4 @@
-"""Results of earlier versions open in this one: a small directory of each kind is kept for every layout there was."""
+"""Results of earlier versions open in this one: a small directory of each kind is kept for every earlier layout."""
 
 from __future__ import annotations
 

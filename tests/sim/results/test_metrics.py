@@ -1,4 +1,4 @@
-"""What a run says of latency, slowdown, fairness and objectives, against schedules worked out by hand."""
+"""Latency, slowdown, fairness and objectives of a run, against schedules worked out by hand."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_turns_of_one_token_have_no_time_per_token() -> None:
 
 
 def test_those_that_do_not_count_are_in_none_of_it() -> None:
-    # Two that come together, of which the second is preempted, at either end; and three alone between them.
+    # At either end, two programs arrive together and the second is preempted; three arrive alone in between.
     first, last = ([program(f"a{at}", turn(8, 9), at=at), program(f"b{at}", turn(8, 3), at=at)] for at in (0.0, 400.0))
     alone = [program(f"c{at}", turn(8, 3), at=at) for at in (100.0, 200.0, 300.0)]
     settings = {**HAND, "arrivals": "trace"}

@@ -1,4 +1,4 @@
-"""The same runs have the same numbers wherever they are shown."""
+"""The same runs give the same numbers wherever they are shown."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def results(
 
 
 def figure_table(results: Path, name: str) -> pd.DataFrame:
-    """The table of a figure, as it is written beside the picture."""
+    """Return the table of a figure, as written next to the picture."""
     cs.figures(results, only=[name], out=results / "figures", formats=["svg"])
     return pd.read_csv(results / "figures" / f"{name}.csv")
 

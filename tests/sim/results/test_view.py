@@ -1,4 +1,4 @@
-"""A result is said once: the terminal, the page and a notebook show the same rows."""
+"""Results become rows once: the terminal, the page and a notebook show the same rows."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def _complete(view: View) -> None:
 
 
 def _folded(said: str, letters: str) -> bool:
-    """Whether a name is there, whole or folded: beside the pieces stand the cells of its row."""
+    """Return True if a name is there, whole or wrapped into pieces next to the other cells of its row."""
     return said in letters or any(
         all(said[at : at + width] in letters for at in range(0, len(said), width)) for width in range(len(said), 5, -1)
     )

@@ -1,4 +1,4 @@
-"""JCT alone: what slowdown is measured by."""
+"""JCT alone: the baseline of slowdown."""
 
 from __future__ import annotations
 

@@ -145,9 +145,9 @@ def test_programs_from_an_iterator_serve_every_run() -> None:
     [
         ({"policies": []}, "at least one policy and one seed"),
         ({"policies": ["lru"], "seeds": []}, "at least one policy and one seed"),
-        ({"policies": ["lru", "lru"]}, "policy 'lru' is there twice"),
-        ({"policies": ["lru"], "seeds": [1, 1]}, "seed 1 is there twice"),
-        ({"policies": ["lru"], "baseline": "fcfs"}, "baseline 'fcfs' is none of the policies compared: lru"),
+        ({"policies": ["lru", "lru"]}, "policy 'lru' appears twice"),
+        ({"policies": ["lru"], "seeds": [1, 1]}, "seed 1 appears twice"),
+        ({"policies": ["lru"], "baseline": "fcfs"}, "baseline 'fcfs' is not one of the policies compared: lru"),
         ({"policies": ["lru"], "baseline": "fcsf"}, "did you mean 'fcfs'"),
         ({"policies": ["lru", "tll"]}, "did you mean 'ttl'"),
         ({"policies": ["lru"], "jobs": 0}, "jobs is 0"),

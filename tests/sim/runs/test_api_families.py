@@ -1,4 +1,4 @@
-"""Sub-agents and tools through the public doors: library, command line, results and their pages."""
+"""Sub-agents and tools through public entry points: library, command line, results and their pages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def families(count: int = 4) -> list[Program]:
-    """Programs of the bundled trace, each with the next one as its sub-agent."""
+    """Return programs of the bundled trace, each with the next one as its sub-agent."""
     programs = list(read_programs(find_trace("swebench"), limit=2 * count, max_turns=6))
     children = [replace(program, program_id=f"child/{program.program_id}") for program in programs[count:]]
     return [

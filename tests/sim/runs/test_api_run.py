@@ -79,7 +79,7 @@ def test_pins_end_in_one_of_three_ways(result: cs.RunResult) -> None:
 
 @pytest.mark.parametrize("policy", ["fcfs", "lru", "ttl", "pin-forever"])
 def test_littles_law(policy: str) -> None:
-    """Turns in the engine on average (seen by the engine) = turns per second · mean time in it (seen by turns)."""
+    """Mean number of turns in the engine (seen by it) = turns per second · mean time in it (seen by turns)."""
     run = cs.run(policy=policy, limit=40, arrivals="poisson:rate=0.05", kv_blocks=9000)
     timeline, turns, sim_s = run.timeline, run.turns, run.summary.sim_s
     in_engine = ((timeline["running"] + timeline["waiting"]) * (timeline["end_s"] - timeline["start_s"])).sum() / sim_s

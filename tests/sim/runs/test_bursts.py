@@ -1,4 +1,4 @@
-"""Runs with a burst, through the doors: whether they recover, in a run's words, a comparison's and a sweep's."""
+"""Runs with a burst, through public entry points: recovery as told by a run, a comparison and a sweep."""
 
 from __future__ import annotations
 

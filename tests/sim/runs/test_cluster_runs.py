@@ -1,4 +1,4 @@
-"""Clusters through the front doors: the command line, `cs.run`, `cs.compare`, and the files they leave."""
+"""Clusters through public entry points: the command line, `cs.run`, `cs.compare`, and the files they write."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def test_replicas_may_have_tiers_of_their_own() -> None:
     [
         (["--replicas", "0"], "replicas is '0', expected from 1 to 4096"),
         (["--replicas", "two"], "unknown GPU 'two'"),
-        (["--replicas", "2.5"], "'2.5' is no whole number"),
-        (["--replicas", "h100:x"], "'x' is no whole number"),
+        (["--replicas", "2.5"], "'2.5' is not a whole number"),
+        (["--replicas", "h100:x"], "'x' is not a whole number"),
         (["--replicas", "h100:"], "expected a number or GPU:NUMBER"),
         (["--replicas", "h100:2:ram_gb=8"], "'ram_gb=8' is unexpected, expected GPU:NUMBER and then any of dram_gb=…"),
         (["--replicas", "h100:2:dram_gb=much"], "dram_gb is 'much', expected 0 or more GB"),
         (["--replicas", "h100:2:dram_gb=8,dram_gbps=0"], "dram_gbps is '0', expected more than 0 GB/s"),
         (["--replicas", "dram_gb=8,h100:2"], "unknown GPU 'dram_gb=8'"),
-        (["--replicas", "h100:1:ssd_gb=8,a100-80"], "replica H100:ssd_gb=8: the SSD takes what host memory evicts"),
+        (["--replicas", "h100:1:ssd_gb=8,a100-80"], "replica H100:ssd_gb=8: the SSD stores what host memory evicts"),
         (["--replicas", "h100:1,a100-80:1:dram_gb=1"], "holds 476; give --dram-gb"),
         (["--replicas", "h100:1:dram_gb=1e-5,l4"], "replica H100:dram_gb=1e-05: --dram-gb 1e-05 holds no KV block"),
         (["--replicas", "2", "--policy", "tokencake"], "moves contexts to host memory: give it some with --dram-gb"),
@@ -56,10 +56,10 @@ def test_replicas_may_have_tiers_of_their_own() -> None:
         (["--router", "round-robin"], "a router needs replicas to choose from"),
         (["--replicas", "2", "--router", "round-robbin"], "unknown router 'round-robbin', did you mean 'round-robin'"),
         (["--replicas", "2", "--router", "no_such_module:Router"], "routing=no_such_module:Router cannot be imported"),
-        (["--replicas", "2", "--router", "json:JSONDecoder"], "is no rule of this plane"),
+        (["--replicas", "2", "--router", "json:JSONDecoder"], "is not a rule of this plane"),
         (
             ["--replicas", "h100:1,l4:1", "--step-time", "fitted:x.json"],
-            "fitted:x.json tells the step times of one kind",
+            "fitted:x.json gives the step times of one kind",
         ),
         (["--replicas", "2", "--kv-blocks", "300"], "the engine has 299 usable"),
     ],
@@ -69,7 +69,7 @@ def test_what_a_cluster_refuses(arguments: list[str], message: str, capsys: pyte
 
 
 def test_step_times_of_one_gpu_are_refused_for_several() -> None:
-    with pytest.raises(cs.ConfigError, match="Fitted tells the step times of one kind of GPU"):
+    with pytest.raises(cs.ConfigError, match="Fitted gives the step times of one kind of GPU"):
         cs.run(**SMALL, replicas="h100:1,a100-80:1", step_time=constant())
 
 

@@ -1,4 +1,4 @@
-"""A comparison that was stopped keeps its finished runs, and the same command goes on from there."""
+"""A stopped comparison keeps its finished runs, and the same command resumes from them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SAME = ("programs.parquet", "turns.parquet", "timeline.parquet")
 
 
 def content(directory: Path) -> dict[str, object]:
-    """Everything in the directory of a comparison but times of day and of the wall."""
+    """Return everything in a comparison's directory except dates and wall-clock times."""
     found: dict[str, object] = {}
     for path in sorted(directory.rglob("*")):
         if path.is_dir():
@@ -43,7 +43,7 @@ def content(directory: Path) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    """What the comparison leaves when nothing stops it."""
+    """The contents of a comparison's directory if nothing stops it."""
     out = tmp_path_factory.mktemp("whole") / "c"
     settings: dict[str, Any] = {"limit": 4, "max_turns": 4, "arrivals": "poisson:rate=1", "kv_blocks": 1200}
     cs.compare(["lru", "ttl"], [0, 1], out=out, **settings)
@@ -52,7 +52,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
 
 @pytest.fixture
 def stopped_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
-    """Have a signal arrive in the run after so many."""
+    """Return a function that makes a signal arrive in the run after the first `runs`."""
 
     def arrange(runs: int, number: int = signal.SIGINT) -> None:
         usual, calls = continuum_sim.runs.comparison.execute, []
@@ -69,7 +69,7 @@ def stopped_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]
 
 
 def alike(out: Path, whole: dict[str, object]) -> None:
-    """The results are those of a comparison that nothing stopped; the manifest but for its command."""
+    """Check that results equal those of an uninterrupted comparison, and the manifest too except its command."""
     found = content(out)
     assert found.keys() == whole.keys()
     for name, value in whole.items():
@@ -171,8 +171,8 @@ def test_other_settings_are_refused_by_name(
 ) -> None:
     before = content(unfinished)
     err = refused(capsys, *COMMAND, *change, "--out", unfinished)
-    assert f"holds an unfinished comparison of other settings: {said}" in err
-    assert "start anew with --force" in err
+    assert f"holds an unfinished comparison with other settings: {said}" in err
+    assert "start over with --force" in err
     assert content(unfinished) == before
 
 

@@ -1,4 +1,4 @@
-"""A run repeated from its manifest is the same run, or says why it cannot be."""
+"""A run repeated from its manifest is the same run, or a message says why it cannot be."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FEW = ("--limit", "4", "--max-turns", "4", "--arrivals", "poisson:rate=1")
 
 
 def same_files(one: Path, other: Path) -> list[str]:
-    """Which files of two runs there are, all equal to the byte."""
+    """Return the names of the files of two runs, after checking that all are equal to the byte."""
     found = [name for name in FILES if (one / name).exists()]
     for name in found:
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
@@ -115,7 +115,7 @@ def test_one_that_its_manifest_cannot_give_is_refused_with_its_command(
         manifest[part] |= values
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     err = refused(capsys, "run", "--from", tmp_path)
-    assert f"and {said} cannot be told from what it did keep; repeat the run `continuum-sim run --limit 4" in err
+    assert f"and {said} cannot be recovered from it; repeat the run `continuum-sim run --limit 4" in err
 
 
 def test_what_is_set_or_given_wins(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,7 +125,7 @@ def test_what_is_set_or_given_wins(tmp_path: Path, capsys: pytest.CaptureFixture
     flags = ("--seed", "3", "--kv-blocks", "1200", "--arrivals", "poisson:rate=2", "--policy", "lru", "--limit", "3")
     printed(capsys, "run", "--max-turns", "4", *flags, "--out", tmp_path / "flags")
     same_files(tmp_path / "two", tmp_path / "flags")
-    # A flag wins also where it says the default.
+    # A flag wins even if it gives the default.
     printed(capsys, "run", "--from", tmp_path / "two", "--seed", "0", "--out", tmp_path / "three")
     assert cs.load_run(tmp_path / "three").summary.seed == 0
 
@@ -167,7 +167,7 @@ def test_a_trace_that_changed_is_noted_and_one_that_is_gone_refused(
     with pytest.warns(UserWarning, match=r"trace mine.jsonl has changed since"):
         cs.rerun(tmp_path / "r")
     mine.rename(tmp_path / "moved.jsonl")
-    assert f"the run's trace {mine} is not there any more" in refused(capsys, "run", "--from", tmp_path / "r")
+    assert f"the run's trace {mine} is not found from this folder" in refused(capsys, "run", "--from", tmp_path / "r")
     found = ("--set", f"trace={tmp_path / 'moved.jsonl'}")
     assert "has changed" not in cli(capsys, "run", "--from", tmp_path / "r", *found)[2]
 
@@ -178,9 +178,7 @@ def test_objects_of_ones_own_are_named_when_asked_for(tmp_path: Path) -> None:
     cs.run(programs, Policy("mine"), model=own, step_time=affine(), kv_blocks=100, out=tmp_path / "r")
     changes: dict[str, Any] = {}
     for name, value in (("trace", programs), ("policy", "lru"), ("model", own), ("step_time", affine())):
-        with pytest.raises(
-            cs.ConfigError, match=rf"{name} was an object .* say what to take for it with --set {name}="
-        ):
+        with pytest.raises(cs.ConfigError, match=rf"{name} was an object .* give a value with --set {name}="):
             cs.rerun(tmp_path / "r", **changes)
         changes[name] = value
     assert cs.rerun(tmp_path / "r", **changes).programs.equals(cs.load_run(tmp_path / "r").programs)
@@ -230,7 +228,7 @@ def test_settings_survive_being_written_and_read(settings: dict[str, Any]) -> No
 
 def test_every_flag_of_run_is_a_setting_that_is_kept() -> None:
     kept = describe_settings(cs.RunConfig())["settings"]
-    assert run_settings().keys() - {"rate"} == kept.keys()  # a rate has become arrivals
+    assert run_settings().keys() - {"rate"} == kept.keys()  # the rate was turned into arrivals
 
 
 def test_a_pipe_cannot_be_read_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -239,4 +237,5 @@ def test_a_pipe_cannot_be_read_again(tmp_path: Path, capsys: pytest.CaptureFixtu
     os.close(writer)
     printed(capsys, "run", "--trace", f"/dev/fd/{reader}", "--out", tmp_path / "r")
     os.close(reader)
-    assert "trace was an object that no manifest can hold (/dev/fd" in refused(capsys, "run", "--from", tmp_path / "r")
+    error = refused(capsys, "run", "--from", tmp_path / "r")
+    assert "trace was an object that a manifest cannot hold (/dev/fd" in error

@@ -1,4 +1,4 @@
-"""Runs of a length, through the doors: what counts, what is said of the load, and that nothing else changes."""
+"""Runs with a length, through public entry points: what counts, the verdict, and that nothing else changes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support.steptimes import constant
 SMALL = [program(name, turn(400, 20, gap=1.0), turn(500, 20), at=None) for name in "abcdefgh"]
 ENGINE = {"kv_blocks": 400, "max_model_len": 2000, "step_time": constant(0.05), "trace": SMALL}
 ALONE_S = 43 * 0.05 + 1.0
-"""Of each of these programs: 2 prefills, 2 × 20 tokens and a tool call, at most."""
+"""Upper bound on each program's JCT alone: 2 prefills, 2 × 20 tokens and a tool call."""
 
 
 def test_a_load_that_lasts_and_one_that_does_not() -> None:

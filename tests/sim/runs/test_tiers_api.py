@@ -1,4 +1,4 @@
-"""Memory tiers through the front doors: settings, units, results, errors."""
+"""Memory tiers through public entry points: settings, units, results, errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Slips that would run for ever, or end in an error of Python's own, are refused by name before anything runs."""
+"""Typos that would run forever, or end in one of Python's own errors, are refused by name before anything runs."""
 
 from __future__ import annotations
 

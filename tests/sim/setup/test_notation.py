@@ -85,7 +85,7 @@ def test_a_policy_may_be_what_a_module_of_one_s_own_holds(tmp_path: Path, monkey
     }
     for text, seconds in kept.items():
         assert parse_policy(text).retention.seconds == seconds  # type: ignore[attr-defined]
-    with pytest.raises(ConfigError, match="policy their_policies:NEITHER is no Preset"):
+    with pytest.raises(ConfigError, match="policy their_policies:NEITHER is not a Preset"):
         parse_policy("their_policies:NEITHER")
     with pytest.raises(ConfigError, match="policy no_such_module:Keep cannot be imported: No module named"):
         parse_policy("no_such_module:Keep")

@@ -1,4 +1,4 @@
-"""A setting is said once: flags, keyword arguments, what help says of them, and the pages follow from its field."""
+"""A setting is declared once: flags, keyword arguments, their help and the docs tables follow from its field."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def writer() -> ModuleType:
 
 
 def test_what_is_written_from_the_settings_is_not_stale(writer: ModuleType) -> None:
-    """Else: python docs/write_settings.py."""
+    """If not, run: python docs/write_settings.py."""
     assert writer.KEYWORDS.read_text(encoding="utf-8") == writer.keywords()
     page = writer.PAGE.read_text(encoding="utf-8")
     assert page == writer.page(page)
@@ -55,7 +55,7 @@ def test_what_is_written_from_the_settings_is_not_stale(writer: ModuleType) -> N
 
 def test_a_stale_table_is_found(writer: ModuleType) -> None:
     assert "old" not in writer.page("<!-- settings: Tools -->\n| old |\n| --- |\n\nrest")
-    assert writer.page("<!-- settings: Tools -->\n| old |\n\nrest").endswith(" likewise. |\n\nrest")
+    assert writer.page("<!-- settings: Tools -->\n| old |\n\nrest").endswith(" or per tool. |\n\nrest")
 
 
 def test_every_field_is_a_setting_in_its_order() -> None:
@@ -130,7 +130,7 @@ def test_reading_the_settings_is_cheap() -> None:
 
 @pytest.mark.slow
 def test_an_editor_completes_settings() -> None:
-    """Jedi is what IPython and Jupyter ask, and several language servers."""
+    """IPython, Jupyter and several language servers use Jedi."""
     jedi = pytest.importorskip("jedi")
     for door in ("run", "compare", "sweep", "tune"):
         found = jedi.Script(f"import continuum_sim as cs\ncs.{door}(").complete()

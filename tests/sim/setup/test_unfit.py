@@ -1,4 +1,4 @@
-"""Programs too long for the engine: refused with what helps, or left out or cut and counted."""
+"""Programs too long for the engine: refused with a remedy, or left out or cut and counted."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ FEW: dict[str, Any] = {"trace": "bfcl", "limit": 12, "arrivals": "burst", "polic
 MOST = 10_000
 LOAD = ("--trace", "bfcl", "--limit", 12, "--arrivals", "burst")
 FLAGS = (*LOAD, "--max-model-len", MOST)
-"""Of its 12 programs some are longer."""
+"""Some of its 12 programs are longer."""
 
 
 @pytest.fixture(scope="module")
 def longer() -> dict[str, list[int]]:
-    """Programs of `FLAGS` that do not fit, and the contexts of their turns; read without the product's own sums."""
+    """Return the programs of `FLAGS` that do not fit with the contexts of their turns, computed independently."""
     lines = find_trace("bfcl").read_text().splitlines()[:12]
     contexts = {
         record["program_id"]: [turn["input_tokens"] + turn["output_tokens"] for turn in record["turns"]]
@@ -159,7 +159,7 @@ def test_a_value_that_is_none_is_refused_by_name() -> None:
     ],
 )
 def test_every_setting_that_a_refusal_names_works(settings: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """And vLLM starts with it: there is no note that says otherwise."""
+    """vLLM also starts with it: no note says otherwise."""
     error = refused(capsys, "run", *LOAD, *settings)
     assert re.search(r"turns\[\d+\]", error)
     flags = dict(re.findall(r"(--max-model-len|--kv-blocks) (\d+)", error))

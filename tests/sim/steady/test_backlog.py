@@ -1,4 +1,4 @@
-"""The backlog over time equals the sum of what is there, however its bins lie."""
+"""The backlog over time equals the sum of the work present, whatever its bins."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from continuum_sim.steady.backlog import Backlog
 
 
 def exact_means(times: np.ndarray, tokens: np.ndarray, end_s: float, parts: int) -> list[float]:
-    """∫ W over each part by definition: every piece of work counts from its time on."""
+    """Return ∫ W over each part by definition: every piece of work counts from its time on."""
     edges = np.linspace(0, end_s, parts + 1)
     integral = [(tokens * np.clip(edge - times, 0, None)).sum() for edge in edges]
     return (np.diff(integral) / (end_s / parts)).tolist()

@@ -1,4 +1,4 @@
-"""Bursts: who comes, under which names, and that the rest of the load is the same without."""
+"""Bursts: which programs arrive, under which names, and that the rest of the load is the same without them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ENGINE = {"kv_blocks": 400, "max_model_len": 2000, "step_time": constant(0.05)}
 
 
 class Kept:
-    """A recorder of programs alone."""
+    """A recorder that keeps only programs."""
 
     def __init__(self) -> None:
         self.programs: list[ProgramRecord] = []
@@ -146,7 +146,7 @@ def test_a_load_from_before_does_not_count_though_others_come_with_it() -> None:
         (("--burst", "9@"), "burst is '9@', expected 1 to 1,000,000 programs"),
         (("--burst", "9", "--arrivals", "closed:workers=2"), "burst 9@0 comes on top of an open load, not of closed"),
         (("--start", "loaded", "--arrivals", "burst"), "start loaded comes on top of an open load, not of a burst"),
-        (("--burst", "9", "--start", "loaded"), "start loaded is a burst of its own at 0 s, beside burst 9"),
+        (("--burst", "9", "--start", "loaded"), "start loaded already is a burst at 0 s, beside burst 9"),
         (("--burst", "9@7", "--duration", "6"), "burst 9@7 comes after the duration of 6 s"),
     ],
 )

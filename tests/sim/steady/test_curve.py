@@ -1,4 +1,4 @@
-"""What a service curve predicts, against chains whose behaviour is known exactly."""
+"""Predictions from a service curve, against chains whose behaviour is known exactly."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_longer_service_collapses_at_a_lower_rate() -> None:
 
 
 def test_a_burst_drains_as_a_fluid_does() -> None:
-    """Beyond 10 the curve is level, so n falls by 1 − λ a second: from 100 to 11 within λ·89/(1 − λ) arrivals."""
+    """Beyond 10 the curve is level, so n falls by 1 − λ per second: from 100 to 11 within λ·89/(1 − λ) arrivals."""
     rate = FLAT.recoverable_per_s(burst=100, horizon=1_500)
     assert rate * (100 - 11) / (1 - rate) == pytest.approx(1_500, rel=1e-3)
 
@@ -56,5 +56,5 @@ def test_the_floor_is_taken_beyond_what_fits() -> None:
 
 @pytest.mark.parametrize(("n", "per_s"), [([], []), ([1, 1], [1, 1]), ([1, 2], [1]), ([0, 1], [1, 1]), ([1], [0])])
 def test_points_that_are_no_curve_are_refused(n: list[float], per_s: list[float]) -> None:
-    with pytest.raises(ValueError, match="a service curve has"):
+    with pytest.raises(ValueError, match="a service curve needs"):
         ServiceCurve(n, per_s, fits=1)

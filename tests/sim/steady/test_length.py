@@ -1,4 +1,4 @@
-"""How long a run is: whole passes in orders drawn with the seed, cut by number, by time, or at either end."""
+"""The length of a run: whole passes in orders drawn with the seed, cut by number, by time, or at either end."""
 
 from __future__ import annotations
 

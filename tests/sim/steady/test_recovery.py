@@ -1,4 +1,4 @@
-"""Recovery: JCTs after a burst beside those without it, window by window."""
+"""Recovery: JCTs after a burst compared with those without it, window by window."""
 
 from __future__ import annotations
 

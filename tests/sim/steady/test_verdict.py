@@ -1,4 +1,4 @@
-"""The verdict on queues whose truth is known, and on random walks, which are on the line between the two answers."""
+"""The verdict on queues whose truth is known, and on random walks, which are on the boundary between two verdicts."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Served(NamedTuple):
     """When each program ended."""
     times: np.ndarray
     work: np.ndarray
-    """What was done, and when."""
+    """Work done, and when."""
 
 
 Queue = Callable[[np.ndarray, np.ndarray], Served]
-"""From arrivals and work to what was served."""
+"""Function from arrivals and work to what was served."""
 
 
 def first_come_first_served(arrivals: np.ndarray, work: np.ndarray) -> Served:
@@ -47,9 +47,9 @@ def first_come_first_served(arrivals: np.ndarray, work: np.ndarray) -> Served:
 
 
 def processor_sharing(arrivals: np.ndarray, work: np.ndarray) -> Served:
-    """By attained service: all who are there have the same, and each leaves when it reaches its own work.
+    """Serve by attained service: all present have the same, and each leaves when it reaches its own work.
 
-    What is done counts as it is done, not when a program ends, as that of the product does turn by turn.
+    Work counts when it is done, not when its program ends; the product counts it turn by turn.
     """
     ends = np.empty(len(work))
     there: list[tuple[float, int]] = []
@@ -190,7 +190,7 @@ def test_a_short_run_says_how_long_a_longer_one_is(programs: int, jct_s: float, 
 
 
 def test_growth_is_seen_however_long_the_programs_stay() -> None:
-    """Where the queue explodes JCTs are as long as the run."""
+    """If the queue explodes, JCTs are as long as the run."""
     verdict = judge([observe(np.arange(40.0), 1_000.0, programs=1_000, jct_s=600)])
     assert verdict.kind == "grows"
     assert verdict.growth_per_s is not None

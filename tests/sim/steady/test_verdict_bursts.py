@@ -1,4 +1,4 @@
-"""The verdict after a burst: the fall does not hide a load that lasts, nor pass for one where it does not."""
+"""The verdict after a burst: its fall neither hides a sustained load nor makes another one look sustained."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from continuum_sim.steady.verdict import PARTS, Kind, judge, observe
 BURST = 100
 PEAK = 20
 RATES = np.interp(np.arange(5_000), [0, PEAK, 32, 50, 400], [0, 0.0446, 0.018, 0.0152, 0.0150])
-"""Programs per second while n are there: the service falls again beyond what fits, to a third of its peak."""
+"""Programs per second with n in the system: beyond what fits, the service falls to a third of its peak."""
 
 
 def verdict_after(arrival_s: np.ndarray, end_s: np.ndarray, work: np.ndarray) -> Kind:
@@ -30,7 +30,7 @@ def verdict_after(arrival_s: np.ndarray, end_s: np.ndarray, work: np.ndarray) ->
 
 
 def birth_and_death(rate: float, programs: int, seed: int) -> tuple[Kind, str]:
-    """Start with a burst in the system; say what the verdict is, and what became of it."""
+    """Start with a burst in the system; return the verdict and the outcome."""
     rng = np.random.default_rng(seed)
     waits, draws = iter(rng.exponential(size=9 * programs).tolist()), iter(rng.random(9 * programs).tolist())
     there, now = BURST, 0.0

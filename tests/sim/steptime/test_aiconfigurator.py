@@ -1,4 +1,4 @@
-"""Step times from NVIDIA's package: near its own answers, cached, and refused in one line where it has none."""
+"""Step times from NVIDIA's package: close to its own answers, cached, and refused in one line if it has none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every step-time model owes the simulator, over random batches and runs."""
+"""The contract that every step-time model keeps, over random batches and runs."""
 
 from __future__ import annotations
 

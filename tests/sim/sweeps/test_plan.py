@@ -1,4 +1,4 @@
-"""Which cells a sweep has, and when two are the same."""
+"""The cells of a sweep, and when two are the same."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_rate_is_put_into_the_arrivals(arrivals: Any, expected: Any) -> None:
 
 
 def test_every_setting_of_a_run_can_be_varied() -> None:
-    """The list comes from `RunConfig`, so that whoever adds a setting there has added an axis."""
+    """The list comes from `RunConfig`, so that a setting added there is an axis at once."""
     assert set(kinds()) == {item.name for item in fields(RunConfig)} | {RATE}
     for item in fields(RunConfig):
         found = plan({item.name: [getattr(RunConfig, item.name)]})
@@ -227,7 +227,7 @@ def test_a_file_says_the_same_as_flags(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("[gird]\n", "unknown table 'gird'"),
-        ("grid = 3\n", r"grid is no table, expected a \[grid\] heading"),
+        ("grid = 3\n", r"grid is not a table, expected a \[grid\] heading"),
         ("[cells]\n", r"expected \[\[cells\]\] headings"),
         ("[grid\n", "is not TOML"),
     ],

@@ -1,4 +1,4 @@
-"""`cs.sweep`: rows, failures, going on where it was left."""
+"""`cs.sweep`: rows, failures, resuming."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def data(directory: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Identities of the cells that really run, in order; each fails the test if it runs twice."""
+    """Identities of the cells that actually run, in order; the test fails if one runs twice."""
     done: list[str] = []
     inner = sweep_run.run_cell
 
@@ -75,7 +75,7 @@ def test_a_row_is_the_run_of_its_cell() -> None:
 
 
 def test_every_number_of_a_summary_is_a_column() -> None:
-    """So that whoever adds one to the summary has added it to sweeps."""
+    """An entry added to the summary is a column of sweeps at once."""
 
     def leaves(value: Any, path: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
         if not isinstance(value, dict):
@@ -195,7 +195,7 @@ class Broken(Retention):
 
 @dataclass(frozen=True)
 class Closed(Admission):
-    """Lets nothing in."""
+    """Admits nothing."""
 
     def allows(self, turn: TurnView, moment: Moment) -> bool:
         return False
@@ -231,7 +231,7 @@ def test_differences_are_taken_scene_by_scene_along_any_axis() -> None:
         assert row["difference_s"] == pytest.approx(frame[(*key, 1600)].mean() - frame[(*key, 1300)].mean())
     with pytest.raises(cs.ConfigError, match="unknown axis 'model'"):
         result.differences("model")
-    with pytest.raises(cs.ConfigError, match="baseline 'fcfs' is none of policy: lru, ttl"):
+    with pytest.raises(cs.ConfigError, match="baseline 'fcfs' is not a value of policy: lru, ttl"):
         result.differences(baseline="fcfs")
 
 

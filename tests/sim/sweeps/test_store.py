@@ -146,7 +146,10 @@ def test_cells_of_another_version_are_not_mixed_in(tmp_path: Path) -> None:
 def test_other_peoples_files_are_never_touched(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("…")
     for force in (False, True):
-        with pytest.raises(cs.ConfigError, match="holds files that are no sweep"), sweep_store(tmp_path, force=force):
+        with (
+            pytest.raises(cs.ConfigError, match="holds files that are not a sweep"),
+            sweep_store(tmp_path, force=force),
+        ):
             pass
     assert (tmp_path / "thesis.tex").read_text() == "…"
     cs.run(policy="lru", limit=2, max_turns=2, out=tmp_path / "run")
@@ -157,7 +160,7 @@ def test_other_peoples_files_are_never_touched(tmp_path: Path) -> None:
 
 
 def test_what_is_no_sweep_is_not_opened(tmp_path: Path) -> None:
-    with pytest.raises(cs.ConfigError, match=r"is no sweep: manifest.json cannot be read"):
+    with pytest.raises(cs.ConfigError, match=r"is not a sweep: manifest.json cannot be read"):
         cs.load_sweep(tmp_path)
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(cs.ConfigError, match="is not JSON"):

@@ -21,7 +21,7 @@ from support.steptimes import affine
 pytest.importorskip("optuna", reason="needs the extra tune")
 
 GAP_S = 7.0
-"""Every tool of `RETURNING` takes this long: a pin that lasts shorter keeps memory for nothing."""
+"""Every tool of `RETURNING` takes this long: a shorter pin holds memory in vain."""
 RETURNING = [
     program(f"p{n}", *[turn(160 + 40 * k, 8, gap=GAP_S) for k in range(4)], turn(330, 8), at=2.0 * n) for n in range(8)
 ]
@@ -43,7 +43,7 @@ load_plugins()
 
 
 def tunable() -> list[str]:
-    """Policies with a parameter to look for."""
+    """Policies with a parameter to tune."""
     found = []
     for name in sorted(PRESETS):
         with suppress(cs.ConfigError):
@@ -91,10 +91,10 @@ def test_ranges_are_read_from_the_policy_or_from_text() -> None:
         ("ttl-static", {"ttl": "1:5:lin"}, "is not LOW:HIGH"),
         ("ttl-static", {"ttl": "0:5:log"}, "needs LOW above 0"),
         ("ttl-static", {"pressure": "0:5"}, "takes no numbers"),
-        ("ttl-static", {"pressure": "tail"}, "'tail' is none of head, deadlock, younger"),
-        ("ttl-static", {"ttl": "a|b"}, "'a' is no float"),
+        ("ttl-static", {"pressure": "tail"}, "'tail' is not one of head, deadlock, younger"),
+        ("ttl-static", {"ttl": "a|b"}, "'a' is not a valid float"),
         ("ttl", {"cold_start": "0.5:4"}, "needs whole bounds"),
-        ("lru", {}, "policy lru has no parameter to look for"),
+        ("lru", {}, "policy lru has no parameter to tune"),
         ("infercept", {"saturation": None}, "parameter saturation of infercept states no range"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The same cells on local processes, a Dask scheduler and a Ray cluster: the same bytes."""
+"""The same cells give the same bytes on local processes, a Dask scheduler and a Ray cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Continuum's own files, read back as its authors' analysis reads them: they hold what the run's tables hold."""
+"""Continuum's own files, read back as in its authors' analysis: they agree with the run's tables."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def history_of(run: Path, out: Path) -> History:
 
 
 def rounds(events: list[dict[str, float]]) -> list[dict[str, float]]:
-    """One round a request, as the authors' analysis makes them: a request runs when it is first let in."""
+    """Return one round per request, as in the authors' analysis: a request runs once it is first admitted."""
     found: list[dict[str, float]] = []
     for event in events:
         if "Request_arrival_time" in event:
@@ -126,7 +126,7 @@ def test_one_job_worked_out_by_hand(tmp_path: Path) -> None:
         {"pinned_time": first["finish_s"]},
         {"Request_arrival_time": first["finish_s"] + 5.0},
         {"unpinned_time": second["scheduled_s"]},
-        # 109 tokens have their KV (nobody computed the last one's), 6 whole blocks of 16.
+        # 109 tokens have KV (that of the last one was never computed), 6 whole blocks of 16.
         {"waiting_to_running": second["scheduled_s"], "prompt_length": 150, "hit_length": 96},
         {"Request_departure_time": second["finish_s"]},
     ]

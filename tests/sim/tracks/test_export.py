@@ -1,4 +1,4 @@
-"""Timelines for Perfetto, parsed back: what they hold is what the tables hold."""
+"""Timelines for Perfetto, parsed back: they agree with the tables."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Parsed:
     spans: dict[str, list[tuple[str, str, float, float, dict[str, Any]]]] = field(
         default_factory=lambda: defaultdict(list)
     )
-    """Track to (name, kind, start, end, details)."""
+    """Track -> (name, kind, start, end, details)."""
     values: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
-    """Counter to (time, value)."""
+    """Counter -> (time, value)."""
     order: list[str] = field(default_factory=list)
     """Names of the tracks of programs, as they are shown."""
 
@@ -253,7 +253,7 @@ def test_the_same_run_gives_the_same_bytes(directory: Path, tmp_path: Path, name
 
 
 @pytest.mark.parametrize(
-    ("lacking", "message"), [("summary.json", "no run directory"), ("turns.parquet", "has no turns")]
+    ("lacking", "message"), [("summary.json", "not a run directory"), ("turns.parquet", "has no turns")]
 )
 def test_what_is_no_run_is_refused_and_nothing_is_left(
     directory: Path, tmp_path: Path, lacking: str, message: str
@@ -293,7 +293,7 @@ def test_every_replica_has_gauges_of_its_own(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_file() -> None:
-    """Protobuf keeps what a message once held; 200,000 packets would take hundreds of MB."""
+    """Protobuf messages keep their memory; 200,000 packets would take hundreds of MB."""
     pytest.importorskip("perfetto", reason="this format needs the package perfetto")
     code = """
 import resource

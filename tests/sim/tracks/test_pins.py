@@ -1,4 +1,4 @@
-"""Pins read off a decision log: hand-written logs, and the counts of whole runs."""
+"""Pins from a decision log: hand-written logs, and the counts of whole runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Spans of turns that no run of one engine has: reloads from a memory tier, waits for tool workers."""
+"""Spans that runs of one plain engine lack: reloads from a memory tier, waits for tool workers."""
 
 from __future__ import annotations
 

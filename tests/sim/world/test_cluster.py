@@ -1,4 +1,4 @@
-"""Several engines behind a router: what they share, what they do not, and what a program leaves behind."""
+"""Several engines behind a router: what they share and do not share, and what a program leaves behind."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def placed(outcome: Outcome) -> list[tuple[str, int, int]]:
 
 
 def test_round_robin_over_equal_replicas_is_as_many_separate_runs() -> None:
-    """Closed form: independent single turns, dealt out in turn, queue only with those that share their replica."""
+    """Closed form: independent single turns, dealt round-robin, queue only with others on the same replica."""
     programs = [program(f"p{i:02}", turn(9 + 5 * (i % 7), 3 + i % 11), at=0.21 * i) for i in range(40)]
     config = engine(14, seqs=3)
     together = simulate(
@@ -195,7 +195,7 @@ def test_gates_that_never_open_end_the_run_of_a_cluster_too() -> None:
             return gate
 
     programs = [program("p", turn(8, 2)), program("q", turn(8, 2))]
-    with pytest.raises(SimulationError, match="holds 2 programs back for good"):
+    with pytest.raises(SimulationError, match="is stuck with 2 unfinished programs"):
         simulate(
             programs, Policy("shut", admission=Shut()), config=engine(9), others=[engine(9)], routing="round-robin"
         )

@@ -1,4 +1,4 @@
-"""What becomes of tool calls: drawn from the seed, the same for every policy, as often as asked for."""
+"""Outcomes of tool calls: drawn with the seed, the same for every policy, as frequent as asked for."""
 
 from __future__ import annotations
 

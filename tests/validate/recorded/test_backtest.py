@@ -318,7 +318,7 @@ def test_the_directory_holds_all_of_it(tmp_path: Path, rows: list[Row]) -> None:
 
 def test_a_taken_place_is_refused_before_anything_else(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("keep")
-    with pytest.raises(ConfigError, match="holds files that are no results"):
+    with pytest.raises(ConfigError, match="holds files that are not results"):
         compare(tmp_path / "no log at all", out=tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
 

@@ -51,12 +51,12 @@ lowest_versions() {
     .ci/lowest >"$work/lowest.txt"
     with_versions "$work/lowest" "$python" '[dev]' "$work/lowest.txt"
     "$work/lowest/bin/python" .ci/lowest --check
-    CONTINUUM_CI_SHARE=4 "$work/lowest/bin/python" -m pytest -q -n auto -m 'not slow' tests/sim/test_cli_*.py tests/sim/test_api_*.py \
-        tests/sim/test_re*.py tests/sim/plotting tests/sim/sweeps tests/traces/importers tests/traces/test_{fit,load,write}.py
+    CONTINUUM_CI_SHARE=4 "$work/lowest/bin/python" -m pytest -q -n auto -m 'not slow' tests/sim/cli tests/sim/runs \
+        tests/sim/re{port,sults} tests/sim/plotting tests/sim/sweeps tests/traces/importers tests/traces/test_{fit,load,write}.py
     .ci/lowest --of-the-day "$CONTINUUM_CI_DATE" | tee "$work/one.txt"
     with_versions "$work/one" "$python" '' "$work/one.txt"
-    "$work/one/bin/python" -m pytest -q -m 'not slow' tests/sim/test_cli_{run,errors,other}.py tests/sim/runs/test_api_compare.py \
-        tests/sim/test_results_*.py tests/sim/plotting/test_figures_of_runs.py
+    "$work/one/bin/python" -m pytest -q -m 'not slow' tests/sim/cli/test_{run,errors,other}.py tests/sim/runs/test_api_compare.py \
+        tests/sim/results/test_{are_data,files,paired,recorder,view}.py tests/sim/plotting/test_figures_of_runs.py
 }
 
 # One of them runs a seventh of the quick tests, the other a part of that, in turn by date; the README's runs them all on
@@ -92,5 +92,6 @@ compiled_wheel() {
 compiled_tests() {
     CONTINUUM_CI_SHARE=3 "$work/fast/bin/python" -m pytest -q -n auto -m 'not slow' tests/test_build.py tests/test_docstring_examples.py \
         tests/policies tests/sim/engine \
-        tests/sim/steptime tests/sim/sweeps/test_run.py tests/sim/test_{api_compare,cluster,cluster_runs,tiers_api}.py
+        tests/sim/steptime tests/sim/sweeps/test_run.py tests/sim/runs/test_{api_compare,cluster_runs,tiers_api}.py \
+        tests/sim/world/test_cluster.py
 }

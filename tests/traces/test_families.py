@@ -90,7 +90,7 @@ def test_a_limit_keeps_families_whole(family: dict[str, Any], write_lines: Write
         (
             ("children", 0, "program", "children", 0, "program", "program_id"),
             "a",
-            'program_id "a" is there twice among it and its sub-agents, expected unique ids',
+            'program_id "a" appears twice among it and its sub-agents, expected unique ids',
         ),
     ],
 )

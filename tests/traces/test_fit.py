@@ -201,14 +201,14 @@ def test_a_file_that_is_no_fit(bfcl: TraceFit, tmp_path: Path, place: str, value
     path.write_text(json.dumps({**json.loads(path.read_text()), place: value}))
     with pytest.raises(TraceError, match=message) as raised:
         load_fit(path)
-    assert str(raised.value).startswith(f"{path}: no fit of a trace: ")
+    assert str(raised.value).startswith(f"{path}: not a fit of a trace: ")
     assert "\n" not in str(raised.value)
 
 
 def test_other_files_are_no_fits(tmp_path: Path) -> None:
     for content in (b"", b"[]", b"\xff", b"[" * 10_000):
         (tmp_path / "x").write_bytes(content)
-        with pytest.raises(TraceError, match="no fit of a trace"):
+        with pytest.raises(TraceError, match="not a fit of a trace"):
             load_fit(tmp_path / "x")
     with pytest.raises(TraceError, match="cannot be read"):
         load_fit(tmp_path / "none")

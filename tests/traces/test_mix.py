@@ -137,10 +137,10 @@ def test_any_mix_is_a_trace_of_that_size(
         ([], {}, "no trace to mix"),
         ([("bfcl", 0.0)], {}, "the weight of bfcl.jsonl is 0, expected a number above 0"),
         ([("bfcl", float("nan"))], {}, "the weight of bfcl.jsonl is nan"),
-        ([("bfcl", 1), ("bfcl.jsonl", 2)], {}, "bfcl.jsonl is there twice"),
+        ([("bfcl", 1), ("bfcl.jsonl", 2)], {}, "bfcl.jsonl appears twice"),
         ([("bfcl", 1), ("swebench", 1000)], {"programs": 10}, "bfcl.jsonl gets no program of 10"),
         ([("bfcl", 1)], {"programs": 0}, "programs is 0"),
-        ([("bfc", 1)], {}, 'trace "bfc" is no file here'),
+        ([("bfc", 1)], {}, 'trace "bfc" is neither a file here'),
     ],
 )
 def test_what_cannot_be_mixed(

@@ -88,5 +88,5 @@ def test_a_recipe_is_no_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     # As everywhere, a local file of that name comes first.
     monkeypatch.chdir(tmp_path)
     Path("continuum-swe").write_text("{}")
-    with pytest.raises(TraceError, match="no fit of a trace"):
+    with pytest.raises(TraceError, match="not a fit of a trace"):
         find_profile("continuum-swe")

@@ -148,7 +148,7 @@ def test_nothing_is_left_of_an_export_that_fails(tmp_path: Path, to: str) -> Non
 
 
 def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:
-    with pytest.raises(TraceError, match="is there already, expected a new folder"):
+    with pytest.raises(TraceError, match="exists already, expected a new folder"):
         export_trace([program("a", turn(1, 1))], "weka", tmp_path)
 
 

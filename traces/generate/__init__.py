@@ -1,4 +1,4 @@
-"""Generators of traces: from a fit (`from_fit`), or from published figures, one file a workload."""
+"""Trace generators: from a fit (`from_fit`), or from published figures, one file per workload."""
 
 from __future__ import annotations
 

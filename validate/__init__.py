@@ -1,1 +1,1 @@
-"""Everything that touches a real engine. vLLM is imported inside functions only, so importing this costs nothing."""
+"""Everything that touches a real engine. vLLM is imported only inside functions, so importing this package is cheap."""

@@ -1,4 +1,4 @@
-"""`continuum-sim calibrate`: how long the steps of a real engine take."""
+"""`continuum-sim calibrate`: measure how long the steps of a real engine take."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def calibrate(
 
     engine.check(context, served=base_url is not None)
     if out.exists() and not force:
-        raise ConfigError(f"--out {out} is there already; replace it with --force")
+        raise ConfigError(f"--out {out} exists already; replace it with --force")
     start = None if base_url is None else Servers({"": base_url}, engine.server())
     with orderly():
         model = calibrate_engine(out, engine.options(TINY), start, seed=seed, force=force, say=say)

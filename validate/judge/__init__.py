@@ -1,1 +1,1 @@
-"""What is made of a validation: what was observed, what the simulator predicted, and how far apart they are."""
+"""Judge a validation: what was observed, what the simulator predicted, and how far apart they are."""

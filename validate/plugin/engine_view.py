@@ -1,4 +1,4 @@
-"""A vLLM scheduler as policies see an engine."""
+"""A policy's view of a vLLM scheduler."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ class VllmEngineView:
         self._pool = scheduler.kv_cache_manager.block_pool
         self._pins = pins
         self.rebuild_s = rebuild_s
-        """Seconds to make a lost context of so many tokens usable again."""
+        """Seconds to rebuild a lost context of a given number of tokens."""
         self.leaving = 0
-        """Requests that ended in the step just run: vLLM strikes them off its list only after all have ended."""
+        """Requests that ended in the step just run: vLLM removes them from its list only after all have ended."""
 
     @property
     def block_size(self) -> int:
-        """Tokens a block holds."""
+        """Tokens per block."""
         return int(self._scheduler.block_size)
 
     @property
     def total_blocks(self) -> int:
-        """Usable blocks; vLLM's null block is not one of them."""
+        """Usable blocks, without vLLM's null block."""
         return int(self._pool.num_gpu_blocks) - 1
 
     @property
     def free_blocks(self) -> int:
-        """Blocks nothing references, cached or not."""
+        """Blocks without a reference, cached or not."""
         return int(self._pool.get_num_free_blocks())
 
     @property
@@ -57,5 +57,5 @@ class VllmEngineView:
 
     @property
     def tier(self) -> None:
-        """None: what a KV connector of the engine keeps in host memory is not a policy's to move."""
+        """None: a policy cannot move what a KV connector of the engine keeps in host memory."""
         return None

@@ -1,4 +1,4 @@
-"""The requests inside the engine as turns of programs."""
+"""Requests inside the engine, seen as turns of programs."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ class LiveTurn:
 
     view: TurnView
     identity: TurnIdentity | None
-    """What its client told of it; None for a request without a program."""
+    """What its client said about it; None for a request without a program."""
     leads: bool
-    """Whether the program's story is told by this request: it takes over the pin and its end is a turn's end.
-    False for requests without a program and for those that arrive while another of the program is under way."""
+    """True if the program's state follows this request: it takes over the pin, and its end is a turn's end.
+    False for requests without a program and for those that arrive while another one of the program is unfinished."""
     running: bool = False
-    """Whether it is in the batch."""
+    """True while it is in the batch."""
     start_tokens: int = 0
-    """Cached tokens it was admitted with."""
+    """Cached tokens when it was admitted."""
     computed_tokens: int = 0
     """Tokens computed for it before it was preempted."""
 
     def admitted(self, cached_tokens: int) -> None:
-        """Take note that it entered the batch."""
+        """Record that it entered the batch."""
         self.running = True
         self.start_tokens = cached_tokens
 
     def so_far(self, request: Any) -> TurnView:
-        """Give the view with the progress made since it was admitted."""
+        """Return the view with the progress made since it was admitted."""
         self.view.computed_tokens = self.computed_tokens + max(0, request.num_computed_tokens - self.start_tokens)
         return self.view
 
     def left(self, request: Any) -> None:
-        """Take note that it leaves the batch, while vLLM still knows what it had computed."""
+        """Record that it leaves the batch, while vLLM still knows what it had computed."""
         if self.running:
             self.computed_tokens += max(0, request.num_computed_tokens - self.start_tokens)
             self.running = False
 
 
 def ended_well(request: Any, status: Any) -> bool:
-    """Whether a finished request is the end of a turn, as opposed to one that was given up.
+    """Return True if a finished request is the end of a turn, False if it was aborted.
 
-    A stop string is found by vLLM's front end, which then aborts the request; a request with stop strings that
-    is aborted after it sampled something is therefore taken as ended.
+    A stop string is found by vLLM's front end, which then aborts the request; an aborted request with stop
+    strings that had sampled something therefore counts as ended.
     """
     if request.status in (
         status.FINISHED_STOPPED,

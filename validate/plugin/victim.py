@@ -1,4 +1,4 @@
-"""Which running request vLLM preempts, when the policy wants another than the last."""
+"""Make vLLM preempt the running request that the policy chooses, instead of the last."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from continuum_sim.policies.planes import Order
 from continuum_sim.policies.views import TurnView
 
 _FORCED = 1 << 62
-"""A priority above any that a client gives: vLLM preempts the largest."""
+"""A priority above any that a client sends: vLLM preempts the largest."""
 
 
 class VictimChoice:
-    """Makes one preemption at a time fall on the request the policy names.
+    """Directs one preemption at a time to the request that the policy names.
 
-    Under first come first served vLLM pops the last request of the batch. Its loop for priority scheduling takes
-    the largest priority wherever it stands and gives that request's tokens back to the budget; so for just one
-    preemption the scheduler gets that policy and the victim that priority.
+    Under first come, first served, vLLM pops the last request of the batch. Its loop for priority scheduling takes
+    the largest priority in any position and returns that request's tokens to the budget; so for just one
+    preemption the scheduler gets that scheduling policy and the victim that priority.
     """
 
     def __init__(self, scheduler: Any, order: Order, view: Callable[[Any], TurnView]) -> None:
         from vllm.v1.core.sched.request_queue import SchedulingPolicy
 
         self.differs = type(order).victim is not Order.victim
-        """Whether the policy has a choice of its own at all."""
+        """True if the policy chooses victims itself."""
         self._scheduler = scheduler
         self._order = order
         self._view = view
@@ -33,7 +33,7 @@ class VictimChoice:
         self._forced: tuple[Any, int] | None = None
 
     def force(self) -> None:
-        """Let the preemption that comes next fall on the policy's victim."""
+        """Make the next preemption hit the policy's victim."""
         self.release()
         running = self._scheduler.running
         victim = running[self._order.victim([self._view(request) for request in running])]
@@ -42,7 +42,7 @@ class VictimChoice:
         self._scheduler.policy = self._by_priority
 
     def release(self) -> None:
-        """Put back what `force` changed; vLLM has preempted, or found that it cannot."""
+        """Restore what `force` changed, once vLLM has preempted or found that it cannot."""
         if self._forced is not None:
             victim, priority = self._forced
             victim.priority = priority

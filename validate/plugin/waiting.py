@@ -1,4 +1,4 @@
-"""vLLM's waiting queue in the order of a policy, behind its gate."""
+"""vLLM's waiting queue in a policy's order, behind its admission gate."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from continuum_sim.policies.views import ProgramView, TurnView
 
 @dataclass(frozen=True)
 class QueueHost:
-    """What the queue asks of the plug-in."""
+    """What the queue needs from the plug-in."""
 
     view: Callable[[Any], TurnView]
     """The policy's view of a request."""
     now_s: Callable[[], float]
     has_seat: Callable[[], bool]
-    """Whether the batch can take another request at all."""
+    """Returns True if the batch has room for another request."""
     gated: Callable[[TurnView], bool]
-    """Whether the gate applies to a turn (not to requests without a program)."""
+    """Returns True if the gate applies to a turn (not to requests without a program)."""
 
 
 class PolicyQueue(RequestQueue):  # type: ignore[misc]
     """A policy's queue of turns behind vLLM's interface.
 
-    vLLM looks (`bool`), peeks, allocates and only then pops, and a pin that ends in between changes keys:
-    `pop_request` gives what was peeked. A request that is popped without having been admitted is set aside for the
+    vLLM checks (`bool`), peeks, allocates and only then pops. A pin that ends in between changes keys, so
+    `pop_request` returns what was peeked. A request popped without having been admitted is set aside for the
     rest of the step. A queue whose requests are all held back by the gate looks empty, yet has a length.
     """
 
@@ -51,12 +51,12 @@ class PolicyQueue(RequestQueue):  # type: ignore[misc]
         self._turns.add(self._host.view(request), request, self._host.now_s())
 
     def prepend_request(self, request: Any) -> None:
-        """Queue a request that was preempted: its key says where, or else the front."""
+        """Queue a preempted request at the place its key gives it, or else at the front."""
         self._head = None
         self._turns.put_back(self._host.view(request), request, self._host.now_s())
 
     def prepend_requests(self, requests: Iterable[Any]) -> None:
-        """Take back requests that vLLM set aside in this step, at the places they had."""
+        """Requeue requests that vLLM set aside in this step, at their old places."""
         self._head = None
         for request in requests:
             if not self._turns.take_back(request, self._host.now_s()):
@@ -71,7 +71,7 @@ class PolicyQueue(RequestQueue):  # type: ignore[misc]
         return self._head
 
     def pop_request(self) -> Any:
-        """Take out the request that was peeked."""
+        """Remove and return the request that was peeked."""
         request = self.peek_request()
         self._head = None
         if request is not self._admitted:
@@ -80,11 +80,11 @@ class PolicyQueue(RequestQueue):  # type: ignore[misc]
         return request
 
     def remove_request(self, request: Any) -> None:
-        """Take out a request that was given up."""
+        """Remove an aborted request."""
         self.remove_requests([request])
 
     def remove_requests(self, requests: Iterable[Any]) -> None:
-        """Take out requests that were given up; those that are not here are passed over."""
+        """Remove aborted requests; those not in the queue are ignored."""
         self._head = None
         for request in requests:
             self._turns.drop(request)
@@ -104,7 +104,7 @@ class PolicyQueue(RequestQueue):  # type: ignore[misc]
     # The plug-in's side ------------------------------------------------------------------------------------
 
     def admitted(self, request: Any) -> None:
-        """Take out the request that was peeked because it enters the batch; vLLM pops it next."""
+        """Remove the request that was peeked, because it enters the batch; vLLM pops it next."""
         if request is not self._head:
             return  # it came from another of vLLM's queues
         self._admitted = request
@@ -112,7 +112,7 @@ class PolicyQueue(RequestQueue):  # type: ignore[misc]
         self._governor.counts.reorders = self._turns.reorders
 
     def pin_ended(self, program: ProgramView) -> None:
-        """Give the waiting turns of a program that lost its pin the places their keys give them now."""
+        """Move the waiting turns of a program that lost its pin to where their keys place them now."""
         self._turns.pin_changed(program, self._host.now_s())
 
     def _allows(self, turn: TurnView, now_s: float) -> bool:

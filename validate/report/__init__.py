@@ -1,1 +1,1 @@
-"""A validation for people: tables on the terminal, pictures, and one HTML page that holds everything."""
+"""A validation's report: tables on the terminal, figures, and one HTML page that holds everything."""

@@ -1,1 +1,1 @@
-"""A validation as it runs: the workload, the replay on the engine, its pace and its files."""
+"""A running validation: its workload, the replay on the engine, its pace and its files."""

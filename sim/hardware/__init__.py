@@ -1,4 +1,4 @@
-"""GPUs and models: what their data sheets and configurations say, and the KV cache that follows."""
+"""GPUs and models, from data sheets and configurations, and the KV cache that follows from them."""
 
 from continuum_sim.hardware.dense import dense_model
 from continuum_sim.hardware.gpus import GpuSpec, find_gpu, gpus

@@ -49,12 +49,12 @@ def _kind_of(spec: str) -> StepTimeKind | None:
 
 
 def knows_kv_dtypes(spec: str) -> bool:
-    """Whether the model that a spec names knows the type of the KV cache; True for a name there is not."""
+    """Return whether the model that a spec names knows the type of the KV cache; True for a name there is not."""
     kind = _kind_of(spec)
     return kind is None or kind.kv_dtypes
 
 
 def measured_on_one_gpu(spec: str) -> bool:
-    """Whether the model that a spec names holds for one kind of GPU alone; False for a name there is not."""
+    """Return whether the model that a spec names holds for one kind of GPU alone; False for a name there is not."""
     kind = _kind_of(spec)
     return kind is not None and kind.one_gpu

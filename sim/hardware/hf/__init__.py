@@ -1,4 +1,4 @@
-"""Reading Hugging Face configurations: fields, lengths, layers, weights and how they are stored."""
+"""Read Hugging Face configurations: fields, lengths, layers, weights and how they are stored."""
 
 from continuum_sim.hardware.hf.reader import read_hf_config, read_model
 

@@ -1,4 +1,4 @@
-"""What a multimodal model holds beside its language model: towers for images and sound, and what joins them to it."""
+"""What a multimodal model holds besides its language model: towers for images and sound, and their connectors."""
 
 from continuum_sim.hardware.hf.towers.read import tower_weights
 

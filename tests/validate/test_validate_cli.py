@@ -204,7 +204,7 @@ def test_a_server_that_fails_in_the_middle_is_2_and_resume_goes_on(capsys: pytes
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--trace", "nowhere"], "no bundled trace"),
+        (["--trace", "nowhere"], "nor a bundled trace"),
         (["--policies", "ttll"], "did you mean 'ttl'"),
         (["--policies", "oracle-ttl"], "looks ahead"),
         (["--policies", "tokencake"], "moves contexts to host memory"),

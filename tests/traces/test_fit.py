@@ -1,4 +1,4 @@
-"""A fit finds the distribution that a sample was drawn from, says how well, and survives its file."""
+"""A fit finds the distribution that a sample was drawn from, says how well, and survives saving."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_what_is_neither_is_drawn_from_its_quantiles() -> None:
     sample = np.concatenate([np.full(500, 1.0), np.random.default_rng(3).uniform(1.0, 1.2, 500), np.full(200, 5.0)])
     fit = fit_gaps(sample)
     assert fit.used == "empirical"
-    # Within a hundredth of the sample by construction: the quantiles stand that close, jumps included.
+    # Within a hundredth of the sample by construction: quantiles are that close, jumps included.
     assert fit.empirical_ks <= 0.011
 
 
@@ -101,7 +101,7 @@ def test_any_times_can_be_fitted(sample: list[float]) -> None:
 
 
 def test_the_likeness_within_programs_is_recovered() -> None:
-    """Of normal numbers with a third of their variance between programs, a third."""
+    """Normal numbers with a third of their variance between programs have a correlation of a third."""
     rng = np.random.default_rng(5)
     tool = ToolSample()
     for number in range(600):

@@ -272,7 +272,7 @@ def test_reads_from_a_pipe(tmp_path: Path) -> None:
 
 
 def test_a_pipe_is_not_read_again_from_where_it_was_left(tmp_path: Path) -> None:
-    """Its beginning is gone: what is left may well be a valid trace, another one."""
+    """Its beginning is gone, and the rest may well be a valid trace, but another one."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     content = find_trace("bfcl").read_bytes()
@@ -283,7 +283,7 @@ def test_a_pipe_is_not_read_again_from_where_it_was_left(tmp_path: Path) -> None
 
     writer = threading.Thread(target=write)
     writer.start()
-    # Checking reads it once, header and all.
+    # Checking reads it once, including the header.
     assert check_trace(pipe).programs == 100
     writer.join()
     writer = threading.Thread(target=write)

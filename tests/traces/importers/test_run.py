@@ -1,4 +1,4 @@
-"""Finding files, telling formats, packed files, bad records, and what is written of it."""
+"""Finding files, detecting formats, compressed files, bad records, and what is written."""
 
 from __future__ import annotations
 

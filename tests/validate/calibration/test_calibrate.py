@@ -1,4 +1,4 @@
-"""Calibration: the grid, the measurement, going on after a break, the picture."""
+"""Calibration: the grid, the measurement, resuming after an interruption, the figure."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_the_model_and_its_picture_are_written(tmp_path: Path) -> None:
 
 
 class SeenFromOutside:
-    """A server on a machine that is busy while the round trip is measured, and quick for the first prefill after it."""
+    """A server on a machine that is busy while the round trip is measured, and fast for the first prefill after it."""
 
     def __init__(self) -> None:
         self.facts = SMALL

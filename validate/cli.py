@@ -77,7 +77,7 @@ def validate(
         "validation"
     ),
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the validation in --out.", rich_help_panel=_OUTPUT)
+        bool, typer.Option("--resume", help="Continue the validation in --out.", rich_help_panel=_OUTPUT)
     ] = False,
     json: Json = False,
     # These options moved to `backtest`; users who still type them are told so.

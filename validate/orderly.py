@@ -15,7 +15,7 @@ def orderly() -> Iterator[None]:
     from continuum_sim.validate.engines.interface import EngineError
 
     try:
-        with interruptible("interrupted; what was finished is kept, and the same command goes on with it"):
+        with interruptible("interrupted; what was finished is kept, and the same command continues from there"):
             yield
     except EngineError as error:
         say_error(error)

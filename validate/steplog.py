@@ -80,7 +80,7 @@ def read_steps(path: Path) -> list[LoggedStep]:
             try:
                 steps.append(decode(line))
             except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-                raise ConfigError(f"{path}:{number}: is no step of this version ({error})") from None
+                raise ConfigError(f"{path}:{number}: is not a step in this version's format ({error})") from None
     return steps
 
 

@@ -77,7 +77,6 @@ def split_values(lines: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, byte
 
     Each line is a value, valid or not, unless the first is only the beginning of a value and the second is not a value
     either; then the whole file is read at once.
-    by itself either: then the file is read whole.
 
     Raises
     ------

@@ -76,7 +76,7 @@ async def _measure_all(
         return sum(tokens * prefill_s + steps * step_s for tokens, steps in work)
 
     done = planned - len(missing)
-    kept = f" ({done} of {planned} points are there already)" if done else ""
+    kept = f" ({done} of {planned} points are measured already)" if done else ""
     say(f"measuring {len(missing)} points{kept}: about {expected_s(missing):.0f} s")
     said_s = started_s = loop.time()
     for number, point in enumerate(missing, start=1):

@@ -25,7 +25,7 @@ def calibrate(
 ) -> None:
     """Measure how long an engine's steps take, and fit a model that `run --step-time fitted:FILE` takes.
 
-    Goes on where an interrupted calibration with the same --out stopped.
+    Continues where an interrupted calibration with the same --out stopped.
     """
     from continuum_sim.cli.console import say
     from continuum_sim.cli.outcome import print_written

@@ -85,7 +85,7 @@ class SessionFiles:
                 write_text(path, to_json(settings))
             return
         if not resume:
-            raise ConfigError(f"--out {self.root} holds a validation; go on with it by --resume, or choose another")
+            raise ConfigError(f"--out {self.root} holds a validation; continue it with --resume, or choose another")
         if other is not None:
             name, kept, wanted = other
             raise ConfigError(

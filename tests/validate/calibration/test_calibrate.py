@@ -109,7 +109,7 @@ def test_it_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
     before = points.read_text().splitlines()[: done + 2]
     said: list[str] = []
     model, _ = measure(engines, tmp_path, said)
-    assert any(f"{done} of {len(plan_points(SMALL))} points are there already" in line for line in said)
+    assert any(f"{done} of {len(plan_points(SMALL))} points are measured already" in line for line in said)
     lines = points.read_text().splitlines()
     assert lines[: done + 2] == before
     assert len(lines) == 2 + len(plan_points(SMALL))

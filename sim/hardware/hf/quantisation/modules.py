@@ -196,7 +196,7 @@ def pattern_of(text: str, where: str) -> re.Pattern[str]:
     try:
         return re.compile(text.removeprefix("re:"))
     except re.error as error:
-        raise ConfigError(f"{where}: {text!r} is no regular expression ({error})") from None
+        raise ConfigError(f"{where}: {text!r} is not a regular expression ({error})") from None
 
 
 def spellings(name: str) -> tuple[str, ...]:

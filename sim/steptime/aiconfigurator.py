@@ -256,7 +256,7 @@ def _refused(model: ModelSpec, gpu: GpuSpec, tensor_parallel_size: int, error: E
 
 @contextmanager
 def _model_folder(config: dict[str, Any]) -> Iterator[str]:
-    """Yield a folder that holds only the configuration: the package downloads models that it knows by name."""
+    """Yield a folder with the configuration, because the package downloads any model given by name alone."""
     with tempfile.TemporaryDirectory(prefix="continuum-sim-") as folder:
         write_text(Path(folder) / "config.json", json.dumps(config))
         yield folder

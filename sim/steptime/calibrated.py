@@ -1,7 +1,7 @@
 """Step times with a coefficient for every quantity of a batch, fitted to measured steps; written by `calibrate`.
 
 Richer than `Fitted` where a real engine required it: on vLLM's CPU engine a model with one cost per token of any kind
-was 15 % too slow for one decoding turn and 40 % too fast for a short prompt on a long cached context.
+was 15 % too high for one decoding turn and 40 % too low for a short prompt on a long cached context.
 """
 
 from __future__ import annotations

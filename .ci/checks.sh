@@ -45,8 +45,8 @@ install_as_a_user() {
     bash -ec "$(readme_command 'Install and run')"
 }
 
-# What pyproject.toml allows at the least, all together, on a fourth of the tests by date; and, in turn by date, one of
-# them beside the newest of the others.
+# The lowest versions that pyproject.toml allows, all together, on a fourth of the tests chosen by date; and one of
+# them per day beside the newest versions of the others.
 lowest_versions() {
     .ci/lowest >"$work/lowest.txt"
     with_versions "$work/lowest" "$python" '[dev]' "$work/lowest.txt"
@@ -59,8 +59,8 @@ lowest_versions() {
         tests/sim/results/test_{are_data,files,paired,recorder,view}.py tests/sim/plotting/test_figures_of_runs.py
 }
 
-# One of them runs a seventh of the quick tests, the other a part of that, in turn by date; the README's runs them all on
-# the Python that it finds.
+# One of them runs a seventh of the quick tests, the other a part of that, alternating by date; the README's runs all of
+# them on the Python that it finds.
 newest_versions() {
     local version found share
     for version in 3.12 3.13; do
@@ -76,7 +76,7 @@ newest_versions() {
     done
 }
 
-with_versions() { # with_versions FOLDER PYTHON EXTRAS CONSTRAINTS: the wheel and pytest, in an environment of its own
+with_versions() { # with_versions FOLDER PYTHON EXTRAS CONSTRAINTS: the wheel and pytest, in a separate environment
     "$uv" venv -q --python "$2" "$1"
     "$uv" pip install -q --python "$1/bin/python" -c "$4" "continuum-sim$3 @ file://$(echo "$work"/plain/*.whl)" \
         pytest pytest-xdist hypothesis 'setuptools>=77.0.1'
@@ -88,7 +88,7 @@ compiled_wheel() {
     "$work/fast/bin/continuum-sim" --version | grep -F '(compiled)'
 }
 
-# The bytes are compared before: of the tests a third, in turn by date.
+# The bytes are compared before, so only a third of the tests runs here, by date.
 compiled_tests() {
     CONTINUUM_CI_SHARE=3 "$work/fast/bin/python" -m pytest -q -n auto -m 'not slow' tests/test_build.py tests/test_docstring_examples.py \
         tests/policies tests/sim/engine \

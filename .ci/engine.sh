@@ -24,9 +24,9 @@ parity() {
     in_vllm continuum-sim parity --trace swebench.jsonl --limit 6 --kv-blocks 3200
 }
 
-# Memory for a fourth of what eight programs need, so that policies differ. The tolerance only catches nonsense: what
-# CI machines do to wall-clock times says nothing about the simulator. docs/validate.md has the measured errors.
-# An engine starts for every policy; beside vLLM's own there is another one every day. Small batches leave less to measure.
+# A fourth of the memory that eight programs need, so that policies differ. The tolerance only catches nonsense: wall-
+# clock times on CI machines say nothing about the simulator. docs/validate.md has the measured errors.
+# An engine starts per policy; besides vLLM's own, a different one every day. Small batches leave less to measure.
 small_validation() {
     local others=(program-fifo ttl-static:ttl=0.5 ttl:cold_start=10)
     in_vllm continuum-sim validate --model tiny --limit 8 --max-turns 8 --scale tokens=8,gaps=4 \
@@ -34,7 +34,7 @@ small_validation() {
         --max-num-batched-tokens 256 --max-num-seqs 4 --repeats 1 --tolerance 0.5 --out "$work/validation"
 }
 
-# Here a tolerance means something. One policy a day: both cores wait for it.
+# Here a tolerance is meaningful. One policy a day, because both cores wait for it.
 paced_validation() {
     local policies=(lru ttl:cold_start=20)
     in_vllm continuum-sim validate --pace llama-3.1-8b@rtx-4090 --limit 8 --max-turns 12 --scale tokens=8,gaps=4 \

@@ -1,6 +1,6 @@
-# Sourced by .ci/run: copies of the checkout, and environments that share what is installed.
+# Sourced by .ci/run: copies of the checkout, and environments that share installed packages.
 
-copy_checkout() { # copy_checkout FOLDER: as git has it, changes included, with shared/ beside it as it lies beside this one
+copy_checkout() { # copy_checkout FOLDER: as in git, with local changes, and with shared/ beside it as beside this one
     mkdir -p "$1/continuum-sim"
     git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$1/continuum-sim" --
     if [ -d ../shared ]; then ln -s "$(cd ../shared && pwd)" "$1/shared"; fi
@@ -14,7 +14,7 @@ readme_command() { # readme_command HEADING: the first block of bash below a hea
         below && /^```bash/ {block = 1}' README.md
 }
 
-readme_tests() { # how the block about tests ends; the installation before it is a step of its own
+readme_tests() { # the end of the block about tests, without the installation, which is a separate step
     readme_command Test | tail -n 1 | sed 's/.* && //'
 }
 
@@ -34,14 +34,14 @@ shared_environment() { # shared_environment FOLDER WHEEL: the tools' packages, a
     "$uv" pip install -q --python "$1/bin/python" --no-deps "$2"
 }
 
-find_python() { # find_python 3.12: the path of such an interpreter, nothing if there is none
+find_python() { # find_python 3.12: the path of such an interpreter, empty if there is none
     local found
     for found in "$(command -v "python$1" || true)" "$HOME/.pyenv/versions/$1".*/bin/python; do
         if [ -x "$found" ] && "$found" -c 'import venv' 2>/dev/null; then echo "$found" && return; fi
     done
 }
 
-# The report is tested in a browser; without one those tests skip and say so.
+# The report is tested in a browser; without one those tests are skipped with a message.
 install_browser() {
     if command -v chromedriver >/dev/null; then return; fi
     if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then

@@ -1,6 +1,6 @@
-# Sourced by .ci/run: steps with a name and a time, in lanes side by side.
+# Sourced by .ci/run: named and timed steps, in parallel lanes.
 
-lane() { # lane NAME FUNCTION: starts a lane; its output is printed whole when it ends
+lane() { # lane NAME FUNCTION: starts a lane, whose output is printed when it ends
     local name=$1 function=$2
     (
         lane=$name
@@ -9,7 +9,7 @@ lane() { # lane NAME FUNCTION: starts a lane; its output is printed whole when i
     lanes[$name]=$!
 }
 
-step() { # step NAME COMMAND...: runs a step, notes its seconds, and ends the lane if it fails
+step() { # step NAME COMMAND...: runs a step, records its seconds, and ends the lane if it fails
     local name=$1 began=$SECONDS code
     shift
     printf '\n=== %s: %s (at %s s)\n' "$lane" "$name" "$SECONDS"
@@ -36,7 +36,7 @@ finish() { # finish NAME...: waits for lanes and prints them; a failed one does 
     done
 }
 
-stop_if_failed() { # ends the run with the names of what failed
+stop_if_failed() { # ends the run with the names of failed steps
     [ -s "$work/failed" ] || [ -s "$work/broken" ] || return 0
     times
     printf '\n=== failed\n'
@@ -53,7 +53,7 @@ day_of_year() { # of the date that chooses what is sampled
     date -d "$CONTINUUM_CI_DATE" +%-j
 }
 
-clean_up() { # ends lanes that still run, with all they started, and removes what was made
+clean_up() { # ends running lanes with all their processes, and removes temporary files
     local name
     for name in "${!lanes[@]}"; do kill -TERM -- "-${lanes[$name]}" 2>/dev/null || true; done
     wait

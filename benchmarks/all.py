@@ -1,10 +1,10 @@
-r"""Run every benchmark and write what it prints into docs/speed.md, between the markers that name it.
+r"""Run every benchmark and write its output into docs/speed.md, between the markers with its name.
 
 python benchmarks/all.py --vllm-python /opt/vllm-env/bin/python --dynamo-python /opt/dynamo/bin/python \
     --compiled-python /opt/compiled/bin/python
 
-Figures want a quiet machine: nothing else should run beside this. A benchmark whose peer is missing leaves its figures
-on the page as they are.
+The figures need a quiet machine: nothing else should run meanwhile. A benchmark whose counterpart is missing leaves its
+figures on the page unchanged.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ ROOT = Path(__file__).parent.parent
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A script, its arguments for the page, and those that make it take seconds."""
+    """A script, its arguments for the page, and arguments with which it takes seconds."""
 
     script: str
     arguments: tuple[str, ...] = ()
     small: tuple[str, ...] = ()
     compiled: tuple[str, ...] | None = None
-    """Arguments for the compiled build, whose figures have a place of their own; None if it is not measured."""
+    """Arguments for the compiled build, which has its own figures; None if it is not measured."""
     on_page: bool = True
-    """Whether what it prints has a place on the page."""
+    """Whether its output belongs on the page."""
 
 
 BENCHMARKS = {
@@ -87,7 +87,7 @@ def main(
 
 
 def _run(command: list[str], name: str) -> tuple[str, dict[str, Any]]:
-    """Run a script; returns what it printed and its figures."""
+    """Run a script; return its output and its figures."""
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
     print(f"\n{name}\n{done.stdout}", flush=True)
     if done.returncode:
@@ -97,12 +97,12 @@ def _run(command: list[str], name: str) -> tuple[str, dict[str, Any]]:
 
 
 def write_block(page: Path, name: str, block: str) -> None:
-    """Replace what stands between a benchmark's markers; the page is there whole at any time.
+    """Replace the text between a benchmark's markers; the page is complete at any time.
 
     Raises
     ------
     SystemExit
-        If the page has no such markers.
+        If the page lacks the markers.
     """
     markers = rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)"
     text, found = re.subn(markers, lambda m: f"{m[1]}{block}\n{m[2]}", page.read_text("utf-8"), flags=re.DOTALL)

@@ -1,11 +1,11 @@
-"""The same work on NVIDIA's DynoSim, a Rust simulator, and on ours: seconds, ratios, and whether they agree.
+"""Run the same work on NVIDIA's DynoSim, a Rust simulator, and on ours: seconds, ratios, and whether they agree.
 
 python benchmarks/dynosim.py --dynamo-python /opt/dynamo/bin/python
 python benchmarks/dynosim.py --install ~/dynosim        # makes such an environment first (from PyPI)
 
 Both simulate one engine: vLLM's scheduler with prefix caching, LRU, chunked prefill, the same blocks and limits, and
-steps of fixed length. DynoSim does not let a turn reuse what an earlier turn generated, so the traces do not either;
-and tool times, whole milliseconds in the trace, are made distinct, since the two break ties of arrivals differently.
+steps of fixed length. In DynoSim a turn cannot reuse what an earlier turn generated, so the traces do not either.
+Tool times, whole milliseconds in the trace, are made distinct, because the two break ties of arrivals differently.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Workload:
-    """Programs that arrive at this rate, and the blocks they share; no programs means independent requests."""
+    """Programs that arrive at this rate, and the blocks they share; without programs, independent requests."""
 
     name: str
     programs: list[Program]
@@ -95,7 +95,7 @@ def main(
 
 
 def _compare(workload: Workload, python: list[str], folder: Path, repeats: int) -> dict[str, Any]:
-    """Time both on one workload; the processes that are timed as a whole simulate once."""
+    """Time both on one workload; the processes timed as a whole simulate once."""
     their_command, our_command = [*python, str(HERE / "dynosim_side.py")], [sys.executable, str(HERE / "our_side.py")]
     theirs, ours = _jobs(workload, their_command, folder)
     found: dict[str, Any] = {}
@@ -113,7 +113,7 @@ def _compare(workload: Workload, python: list[str], folder: Path, repeats: int) 
 
 
 def _jobs(workload: Workload, their_command: list[str], folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What each side is told, with the traces written to the folder."""
+    """Return each side's job, with the traces written to the folder."""
     limits = {"block_size": BLOCK_SIZE, "max_num_batched_tokens": CHUNK, "max_num_seqs": SEQS}
     timing = {"type": "fixed", **{name[:-1] + "ms": 1e3 * value for name, value in STEP_S.items()}}
     engine = {"backend": "vllm", "num_gpu_blocks": workload.blocks, "timing_model": timing, **limits}
@@ -148,7 +148,7 @@ def _run(command: list[str], job: dict[str, Any], repeats: int, ends: bool = Fal
 
 
 def _differing(theirs: list[Any], ours: list[Any]) -> int:
-    """Turns whose arrival, first token or end differ by more than a microsecond, or that found other tokens cached."""
+    """Count turns whose arrival, first token or end differ by over a microsecond, or whose cached tokens differ."""
     if not theirs[0][0]:  # requests without names
         theirs, ours = (sorted(ends, key=lambda end: end[1]) for ends in (theirs, ours))
     return sum(
@@ -163,7 +163,7 @@ def _install(folder: Path) -> Path:
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         runtime, library = PACKAGES
         subprocess.run([python, "-m", "pip", "install", "-q", runtime], check=True)
-        # Only its Python layer is needed, not the serving stack it depends on.
+        # Its Python layer suffices, without the serving stack that it depends on.
         subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", library], check=True)
     return python
 

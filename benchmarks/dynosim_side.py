@@ -1,6 +1,6 @@
-"""DynoSim's half of `dynosim.py`: runs in the Python that has `ai-dynamo-runtime`, and imports nothing of ours.
+"""DynoSim's half of `dynosim.py`: runs in the Python that has `ai-dynamo-runtime`, and imports none of our code.
 
-Reads one JSON job from standard input, replays it so often, and prints one JSON line.
+Reads one JSON job from standard input, replays it `repeats` times, and prints one JSON line.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The step time that DynoSim calls `fixed`, for both to simulate the same engine."""
+"""The step time that DynoSim calls `fixed`, so that both simulate the same engine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class FixedStep(PiecewiseStepTime):
     decode_s: float
 
     def pieces(self, batch: StepBatch, n_steps: int) -> Sequence[Piece]:
-        """One piece: nothing grows."""
+        """Return one piece, because nothing grows."""
         step_s = self.prefill_s * bool(batch.prefill_requests) + self.decode_s * bool(batch.decode_requests)
         return ((n_steps, step_s, 0.0, 0.0),)
 

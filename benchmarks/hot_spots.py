@@ -1,8 +1,8 @@
-"""Where the time of one saturated run goes: the functions cProfile finds on top.
+"""Where the time of one saturated run goes: the most expensive functions according to cProfile.
 
 python benchmarks/hot_spots.py --policy ttl
 
-The profiler makes calls dearer than they are: compare the shares, and measure a change without it.
+The profiler makes calls more expensive than they are: compare shares, and measure changes without it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main(
         "arrivals": f"poisson:rate={rate}",
         "step_time": make_step_time(step_time),
     }
-    simulate(programs[:1], **settings)  # imports and caches are not of interest
+    simulate(programs[:1], **settings)  # exclude imports and cache filling
     profiler = cProfile.Profile()
     run = profiler.runcall(simulate, programs, **settings)
     turns = len(run.records.turns)

@@ -1,4 +1,4 @@
-"""Our traces in DynoSim's format for agents, `agentic_mooncake` version 2: one JSON line a request."""
+"""Write our traces in DynoSim's format for agents, `agentic_mooncake` version 2: one JSON line per request."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from continuum_sim.traces import Program
 
 
 def write_mooncake(path: Path, programs: Iterable[Program], block_size: int) -> None:
-    """Write programs that have arrival times; a turn depends on the end of the one before it, its tool later."""
+    """Write programs with arrival times; a turn depends on the end of the one before it plus its tool time."""
     rows = [json.dumps(row) for row in _rows(programs, block_size)]
     header = {
         "schema": "dynamo.agentic_mooncake",

@@ -1,4 +1,4 @@
-"""Our half of `dynosim.py`: the same shape as `dynosim_side.py`, with our simulator in it."""
+"""Our half of `dynosim.py`: same structure as `dynosim_side.py`, with our simulator."""
 
 from __future__ import annotations
 

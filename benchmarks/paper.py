@@ -1,4 +1,4 @@
-"""The Continuum paper's figures beside ours, an ablation it lacks, and controls in which no policy may gain.
+"""The Continuum paper's figures beside ours, an ablation it lacks, and controls in which no policy can gain.
 
 python benchmarks/paper.py figures      # one table per figure with published values
 python benchmarks/paper.py openhands    # Figure 9: another agent, over arrival rates
@@ -7,7 +7,7 @@ python benchmarks/paper.py chunks       # Figure 13: chunk and batch sizes
 python benchmarks/paper.py ablation     # order alone, pin alone, cost models, oracle
 python benchmarks/paper.py controls     # plentiful memory, long gaps, no reuse
 
-Prints the tables of docs/paper.md, in Markdown; `python docs/refresh.py paper.md` puts them there.
+Prints the tables of docs/paper.md in Markdown; `python docs/refresh.py paper.md` puts them there.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ app = typer.Typer(pretty_exceptions_enable=False)
 
 ABLATED = ("continuum-fig16-swe", "continuum-fig16-bfcl", "continuum-public-code")
 COMPARED = (*ABLATED, "continuum-fig10-swe")
-"""Scenarios whose published values are per policy, at one load."""
+"""Scenarios with published values per policy, at one load."""
 
 ABLATION = {
     "lru": "stock vLLM",
@@ -41,12 +41,12 @@ ABLATION = {
 }
 
 RETENTION = ("program-fifo", "ttl-static", "ttl", "ttl-expected", "pin-forever", "oracle-ttl")
-"""The first one serves programs in the same order and pins nothing: what the others gain is retention's."""
+"""The first serves programs in the same order and pins nothing: whatever the others gain is due to retention."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much of each setting is run."""
+    """How much of each setting to run."""
 
     seeds: int
     step_time: str
@@ -55,7 +55,7 @@ class Size:
     jobs: int = 1
 
     def compare(self, policies: Sequence[str], **settings: Any) -> cs.CompareResult:
-        """Run these policies on the first seeds; programs given as such are cut already."""
+        """Run these policies on the first seeds; programs passed as objects are already cut."""
         if isinstance(settings["trace"], str):
             settings |= {"limit": self.limit, "max_turns": self.max_turns}
         if self.limit is not None:
@@ -63,13 +63,13 @@ class Size:
         return cs.compare(list(policies), range(self.seeds), jobs=self.jobs, step_time=self.step_time, **settings)
 
     def programs(self, trace: str) -> list[Program]:
-        """Read the part of a trace that is run."""
+        """Read the part of a trace that is to be run."""
         programs = read_programs(find_trace(trace), limit=self.limit)
         return [p if self.max_turns is None else truncate(p, self.max_turns) for p in programs]
 
 
 def figures(size: Size) -> None:
-    """Print one table per figure that has published values for policies."""
+    """Print one table per figure with published values for policies."""
     for name in COMPARED:
         scenario = cs.find_scenario(name)
         result = size.compare(scenario.policies, **scenario.base)
@@ -84,7 +84,7 @@ def figures(size: Size) -> None:
 
 
 def _beside(points: Sequence[PublishedPoint], result: cs.CompareResult) -> Iterator[tuple[str, ...]]:
-    """Yield a row for each published value, with ours, both also over those of the first policy; then ours alone."""
+    """Yield a row per published value with ours, both also as ratios to the first policy's; then ours alone."""
     ours = {row.policy.partition(":")[0]: row for row in result.rows}
     makespan_s = {policy: sum(s) / len(s) for policy, s in _makespans(result).items()}
 
@@ -130,7 +130,7 @@ def openhands(size: Size) -> None:
 
 
 def turns(size: Size) -> None:
-    """Print Figure 14: the trace repeated, its token counts scaled down by as much, at the same rate."""
+    """Print Figure 14: the trace repeated, its token counts divided accordingly, at the same rate."""
     scenario = cs.find_scenario("continuum-fig14-turns")
     rows = []
     for point in cs.find_published("fig14-turns").points:
@@ -158,7 +158,7 @@ def chunks(size: Size) -> None:
 
 
 def ablation(size: Size) -> None:
-    """Print what order, pins, cost models and foresight are worth, each alone."""
+    """Print the separate effects of order, pins, cost models and foresight."""
     columns = [size.compare(tuple(ABLATION), **cs.find_scenario(name).base).rows for name in ABLATED]
     rows = []
     for place, (policy, what) in enumerate(ABLATION.items()):
@@ -171,7 +171,7 @@ def ablation(size: Size) -> None:
 
 
 def controls(size: Size) -> None:
-    """Print settings in which retention cannot gain: its JCT over that of the same order without pins."""
+    """Print settings in which retention cannot gain: its JCT relative to the same order without pins."""
     settings = cs.find_scenario("plentiful-memory").base
     base = size.programs(settings["trace"])
     scarce = {**settings, "arrivals": "poisson:rate=0.1"}
@@ -190,7 +190,7 @@ def controls(size: Size) -> None:
 def control_cases(
     programs: Sequence[Program], scarce: Mapping[str, Any], plentiful: Mapping[str, Any]
 ) -> dict[str, dict[str, Any]]:
-    """Return settings under which retention gains, then three under which it cannot."""
+    """Return settings in which retention gains, then three in which it cannot."""
     return {
         "scarce memory (gains)": {**scarce, "trace": programs},
         "plentiful memory": {**plentiful, "trace": programs},
@@ -200,13 +200,13 @@ def control_cases(
 
 
 def with_gaps(program: Program, seconds: float) -> Program:
-    """Return the program with every tool call as long as that."""
+    """Return the program with every tool call taking `seconds`."""
     *before, last = program.turns
     return replace(program, turns=(*(replace(turn, tool_s=seconds) for turn in before), last))
 
 
 def without_reuse(program: Program) -> Program:
-    """Return the program with nothing of a turn in the next prompt."""
+    """Return the program with no prompt reusing any part of the turn before."""
     return replace(program, turns=tuple(replace(turn, kept_tokens=0) for turn in program.turns), shared_prefix=None)
 
 

@@ -1,9 +1,9 @@
-"""Cost of a turn against output length, prompt length and number of programs; peak memory of a million turns.
+"""Cost of a turn over output length, prompt length and number of programs; peak memory of a million turns.
 
 python benchmarks/scale.py --picture docs/img/scale.png
 
-Each point is a process of its own, so that its peak memory is its own. 64 workers keep the engine short of memory at
-every point; where outputs or prompts grow, the memory grows with them.
+Each point runs in its own process, so that its peak memory is its own. 64 workers keep the engine short of memory at
+every point; if outputs or prompts grow, the memory grows with them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ AXES = {"outputs": "output length, times", "prompts": "prompt length, times", "t
 
 @dataclass(frozen=True)
 class Point:
-    """One measurement: what grows, and to what (a factor, or a number of turns)."""
+    """One measurement: what grows, and its value (a factor, or a number of turns)."""
 
     grows: str
     to: int
@@ -75,7 +75,7 @@ def _in_own_process(point: Point) -> tuple[Any, ...]:
 
 
 def _measure(point: Point) -> tuple[Any, ...]:
-    """Turns, steps a turn, share of prompts cached, microseconds a turn and turns a second of a core, seconds, GiB."""
+    """Return turns, steps per turn, cached share of prompts, µs per turn, turns per second of a core, seconds, GiB."""
     measure = _run_to_files if point.grows == "turns" else _simulate_scaled
     turns, steps, cached, cpu_s, wall_s = measure(point)
     return turns, steps / turns, cached, 1e6 * cpu_s / turns, turns / cpu_s, wall_s, peak_rss_gib()
@@ -98,8 +98,8 @@ def _simulate_scaled(point: Point) -> tuple[int, int, float, float, float]:
 
 
 def _run_to_files(point: Point) -> tuple[int, int, float, float, float]:
-    """The whole of `continuum-sim run --out`: the trace read from a file, the results written to one."""
-    run(swebench(1))  # what it imports is not a cost of turns
+    """Time all of `continuum-sim run --out`: read the trace from a file, write the results to one."""
+    run(swebench(1))  # its imports are not a cost of turns
     with TemporaryDirectory() as folder:
         trace = Path(folder) / "trace.jsonl"
         write_programs(trace, cycled(swebench(), point.to, np.random.default_rng(SEED)))

@@ -1,4 +1,4 @@
-"""Turns simulated a second of one core, in fast and in stepwise mode, at light load and saturated.
+"""Turns simulated per second of one core, in fast and stepwise mode, at light load and saturated.
 
 python benchmarks/turns_per_second.py
 """
@@ -17,7 +17,7 @@ from harness import ENGINE, SEED, Run, make_step_time, report, simulate, swebenc
 from continuum_sim import Program, run
 
 RATES = {"light": 0.02, "saturated": 0.2}
-"""Programs a second: at the first the engine idles at times, at the second memory is short from the start."""
+"""Programs per second: at the first the engine is sometimes idle, at the second memory is short from the start."""
 
 COLUMNS = (
     "load",
@@ -44,7 +44,7 @@ def main(
     programs = swebench(limit)
     cells = list(product(RATES, policies.split(","), step_times.split(",")))
     best = {cell: _Best() for cell in cells}
-    # Round by round, so that a slow minute of the machine falls on all combinations and not on one.
+    # Round by round, so that a slow minute of the machine affects all combinations rather than one.
     for number, (load, policy, name) in product(range(repeats), cells):
         settings: dict[str, Any] = {
             "policy": policy,
@@ -60,7 +60,7 @@ def main(
 
 @dataclass
 class _Best:
-    """The quickest runs of one combination: what else the machine does can only add time."""
+    """The fastest runs of one combination: other load on the machine can only add time."""
 
     fast: Run | None = None
     slow: Run | None = None
@@ -74,7 +74,7 @@ class _Best:
             self.slow = _quicker(self.slow, simulate(programs, **settings, stepwise=True))
 
     def row(self) -> tuple[float, ...]:
-        """What the table shows."""
+        """Return the combination's row of the table."""
         fast, slow = self.fast, self.slow
         assert fast is not None
         assert slow is not None
@@ -88,7 +88,7 @@ def _quicker(one: Run | None, other: Run) -> Run:
 
 
 def _run_s(programs: list[Program], **settings: Any) -> float:
-    """Seconds of a core for `continuum_sim.run`, which checks the trace and keeps tables, a timeline and a summary."""
+    """Return CPU seconds of `continuum_sim.run`, which also checks the trace and keeps tables, timeline and summary."""
     start_s = time.process_time()
     run(
         programs,

@@ -1,10 +1,10 @@
-"""vLLM's own scheduler on the virtual clock and ours, on the same trace in the same run: seconds and their ratio.
+"""vLLM's own scheduler on the virtual clock, and ours, on the same trace in the same run: seconds and their ratio.
 
 python benchmarks/vllm_scheduler.py          (in an environment with vLLM)
 
-Both take part in one stepwise simulation that compares every step. What is timed of vLLM is the inside of its
-`Scheduler` alone: adding requests (and hashing their blocks), scheduling, updating. Ours is timed afterwards as a whole
-simulation, arrivals, step times and records included.
+Both take part in one stepwise simulation that compares every step. Of vLLM only the `Scheduler` itself is
+timed: adding requests (and hashing their blocks), scheduling, updating. Ours is timed afterwards as a whole
+simulation, including arrivals, step times and records.
 """
 
 from __future__ import annotations

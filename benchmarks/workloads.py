@@ -1,4 +1,4 @@
-"""Traces made from a trace: longer outputs, longer prompts, or more programs."""
+"""Traces derived from a trace: longer outputs, longer prompts, or more programs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from continuum_sim.traces import Program, Turn
 
 
 def scaled(program: Program, *, outputs: int = 1, prompts: int = 1) -> Program:
-    """Multiply the generated tokens, or the new prompt tokens, of every turn; kept shares stay what they were."""
+    """Multiply the generated tokens, or the new prompt tokens, of every turn; kept shares stay the same."""
     turns: list[Turn] = []
     before = now = 0
     for turn in program.turns:
@@ -24,7 +24,7 @@ def scaled(program: Program, *, outputs: int = 1, prompts: int = 1) -> Program:
 
 
 def without_generated(program: Program) -> Program:
-    """Break every prefix at the end of the previous prompt, as if what was generated came back as new text."""
+    """Break every prefix at the end of the previous prompt, as if generated tokens came back as new text."""
     turns = list(program.turns)
     for index in range(1, len(turns)):
         kept = min(turns[index].kept_tokens, turns[index - 1].input_tokens)
@@ -33,9 +33,9 @@ def without_generated(program: Program) -> Program:
 
 
 def cycled(programs: Sequence[Program], turns: int, rng: np.random.Generator) -> Iterator[Program]:
-    """Repeat the programs under new names, with tools from half to one and a half times as long, for so many turns.
+    """Repeat the programs under new names, with tool times varied by a factor of 0.5 to 1.5, until there are `turns`.
 
-    Tool times differ, or a policy that learns from them would have little to learn and to remember.
+    Tool times vary, because otherwise a policy that learns from them would have little to learn and remember.
     """
     copy = made = 0
     while made < turns:
@@ -50,7 +50,7 @@ def cycled(programs: Sequence[Program], turns: int, rng: np.random.Generator) ->
 
 
 def single_turns(count: int, input_tokens: int, output_tokens: int, arrivals_s: Iterable[float]) -> list[Program]:
-    """Independent requests of one size."""
+    """Return independent requests of one size."""
     turns = (Turn(input_tokens, 0, output_tokens),)
     return [Program(f"r{i}", turns, at_s) for i, at_s in zip(range(count), arrivals_s, strict=True)]
 

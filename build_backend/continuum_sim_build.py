@@ -1,7 +1,7 @@
-"""Builds continuum-sim: setuptools as it is, or with the hot modules compiled by mypyc if `CONTINUUM_SIM_COMPILE=1`.
+"""Build continuum-sim: plain setuptools, or with the hot modules compiled by mypyc if `CONTINUUM_SIM_COMPILE=1`.
 
-Compiling is asked for, never assumed: a plain installation needs no C compiler and no mypy. The `.py` files go into the
-wheel either way; a compiled module lies beside its own and is imported in its place.
+Compiling must be requested: a plain installation needs neither a C compiler nor mypy. The `.py` files go into the
+wheel either way; a compiled module lies beside its source and is imported instead of it.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ COMPILED = (
     "world/cluster",
     "world/simulation",
     "world/timeline",
-    # What policies see, kept up to date at every event. Policies themselves are not here: what takes time in them is
-    # numpy's, and users read, copy and derive from them.
+    # What policies see, updated at every event. Policies themselves are not included: their time is spent in numpy, and
+    # users read, copy and derive from them.
     "policies/history",
     "policies/host/counts",
     "policies/host/governor",
@@ -73,26 +73,26 @@ COMPILED = (
 )
 """Modules of the import package that are compiled.
 
-A compiled class can be neither derived from in Python nor copied or pickled. So what users derive from (policies,
-step-time models) or send to other processes (settings, models, results) is not here, however often it is asked; nor is
-what is asked once a run, a program or a file, which is not worth it.
+A compiled class can be neither subclassed in Python nor copied or pickled. So what users derive from (policies,
+step-time models) or send to other processes (settings, models, results) is not included, however often it is called;
+nor is what is called once per run, program or file, which is not worth it.
 """
 
 REQUIREMENTS = ["mypy[mypyc]>=2.4,<2.5", "numpy>=2.1", "simpy>=4.1"]
-"""The compiler, pinned to what CI tests with, and the libraries whose types it has to see."""
+"""The compiler, pinned to the versions that CI tests, and the libraries whose types it must see."""
 
 COMMIT_FILE = "continuum_sim/commit.txt"
-"""Where an installed package has the commit it was built of (`continuum_sim.build.commit` reads it)."""
+"""File of an installed package with the commit it was built from (`continuum_sim.build.commit` reads it)."""
 
 FOLDERS = {"sim": ".", "policies": "policies", "traces": "traces", "validate": "validate"}
 """Top-level folders and their places in the import package, as in `tool.setuptools.package-dir`."""
 
 extensions: list[Extension] = []
-"""What `setup.py` hands to setuptools; filled while a compiled wheel is being built."""
+"""Passed to setuptools by `setup.py`; filled while a compiled wheel is being built."""
 
 
 def get_requires_for_build_wheel(config_settings: Any = None) -> list[str]:
-    """Ask for mypy where it is needed, after a look for a C compiler."""
+    """Request mypy if it is needed, after checking for a C compiler."""
     if not _wanted():
         return build_meta.get_requires_for_build_wheel(config_settings)
     _check_compiler()
@@ -100,7 +100,7 @@ def get_requires_for_build_wheel(config_settings: Any = None) -> list[str]:
 
 
 def build_wheel(wheel_directory: str, config_settings: Any = None, metadata_directory: str | None = None) -> str:
-    """Build a wheel, compiled if that is asked for; it knows the commit it was made of."""
+    """Build a wheel, compiled if requested, that contains the commit it was made from."""
     name = (_build_compiled if _wanted() else build_meta.build_wheel)(
         wheel_directory, config_settings, metadata_directory
     )
@@ -110,7 +110,7 @@ def build_wheel(wheel_directory: str, config_settings: Any = None, metadata_dire
 
 def _build_compiled(wheel_directory: str, config_settings: Any, metadata_directory: str | None) -> str:
     _check_compiler()
-    scratch = Path("build")  # setuptools' own, and object files land beside their sources
+    scratch = Path("build")  # setuptools' own folder; object files go beside their sources
     scratch.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="mypyc-", dir=scratch) as tree:
         extensions[:] = _translate(Path(tree).resolve())
@@ -118,7 +118,7 @@ def _build_compiled(wheel_directory: str, config_settings: Any, metadata_directo
 
 
 def get_requires_for_build_editable(config_settings: Any = None) -> list[str]:
-    """Refuse to compile what is about to be edited."""
+    """Refuse to compile for an editable installation."""
     if _wanted():
         raise SystemExit(
             f"{VARIABLE} is set and the installation is editable: compiled modules would hide what you edit; "
@@ -128,22 +128,22 @@ def get_requires_for_build_editable(config_settings: Any = None) -> list[str]:
 
 
 def prepare_metadata_for_build_editable(metadata_directory: str, config_settings: Any = None) -> str:
-    """As setuptools."""
+    """Prepare metadata as setuptools does."""
     return build_meta.prepare_metadata_for_build_editable(metadata_directory, config_settings)
 
 
 def build_editable(wheel_directory: str, config_settings: Any = None, metadata_directory: str | None = None) -> str:
-    """Build an editable wheel; never compiled. Type checkers and editors find the sources by a path file."""
+    """Build an editable wheel, never compiled. Type checkers and editors find the sources by a path file."""
     get_requires_for_build_editable()
     name = build_meta.build_editable(wheel_directory, config_settings, metadata_directory)
-    if os.name != "nt":  # links need a privilege there
+    if os.name != "nt":  # symbolic links need a privilege there
         tree = link_tree(Path.cwd(), FOLDERS, Path("build", "editable").resolve())
         add_to_wheel(Path(wheel_directory, name), {"__continuum_sim_types.pth": f"{tree}\n".encode()})
     return name
 
 
 def _commit() -> str:
-    """Return the commit of the sources, with `-dirty` behind it if they differ; empty outside a checkout."""
+    """Return the commit of the sources, followed by `-dirty` if they differ; empty outside a checkout."""
     asked = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         done = subprocess.run(asked, capture_output=True, text=True, check=False)
@@ -157,8 +157,8 @@ def _wanted() -> bool:
 
 
 def _check_compiler() -> None:
-    """Find out in half a second whether there are a C compiler and Python's headers."""
-    from setuptools._distutils.ccompiler import new_compiler  # setuptools has them under no public name
+    """Check in half a second that there are a C compiler and Python's headers."""
+    from setuptools._distutils.ccompiler import new_compiler  # not public in setuptools
     from setuptools._distutils.errors import CCompilerError, DistutilsError
     from setuptools._distutils.sysconfig import customize_compiler, get_python_inc
 
@@ -186,7 +186,7 @@ def _translate(tree: Path) -> list[Extension]:
     with _inside(tree):
         made = mypycify(
             [
-                # .ci/typecheck looks for errors; here types only serve those who compile.
+                # .ci/typecheck finds errors; here types only serve the compilation.
                 *("--config-file=", "--follow-imports=silent", "--ignore-missing-imports"),
                 *(f"continuum_sim/{name}.py" for name in COMPILED),
             ],
@@ -195,11 +195,11 @@ def _translate(tree: Path) -> list[Extension]:
             target_dir=str(tree / "c"),
         )
     for extension in made:
-        # setuptools wants paths relative to setup.py.
+        # setuptools requires paths relative to setup.py.
         extension.sources = [os.path.relpath(path) for path in extension.sources]
         extension.depends = [os.path.relpath(path) for path in extension.depends]
         if os.name != "nt":
-            # A multiplication and an addition rounded once, not twice, would be another result than Python's.
+            # A fused multiplication and addition is rounded once instead of twice, and results would not be Python's.
             extension.extra_compile_args.append("-ffp-contract=off")
     return made
 

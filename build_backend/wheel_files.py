@@ -1,4 +1,4 @@
-"""Adding files to a wheel that setuptools has made."""
+"""Add files to a wheel made by setuptools."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 
 
 def add_to_wheel(wheel: Path, files: dict[str, bytes]) -> None:
-    """Add files, by their paths in the wheel, and list them in its RECORD as the wheel format asks."""
+    """Add files, by their paths in the wheel, and list them in its RECORD as the wheel format requires."""
     made = wheel.with_suffix(".new")
     with ZipFile(wheel) as old, ZipFile(made, "w", ZIP_DEFLATED) as new:
         (record,) = (name for name in old.namelist() if name.endswith(".dist-info/RECORD"))
@@ -27,23 +27,23 @@ def add_to_wheel(wheel: Path, files: dict[str, bytes]) -> None:
 
 
 def link_tree(root: Path, folders: dict[str, str], tree: Path) -> Path:
-    """Lay links to the sources out as they are imported, and return the folder to put on the path.
+    """Link the sources into a tree laid out as they are imported, and return the folder to put on the path.
 
-    Type checkers and editors follow a path but not the import hook of an editable installation, and these folders are
-    not named as the package is.
+    Type checkers and editors follow a path but not the import hook of an editable installation, and the source folders
+    are not named like the package.
 
     Parameters
     ----------
     root
-        Of the sources.
+        Root folder of the sources.
     folders
         Folder of the sources -> its place in the import package, `.` for the package itself.
     tree
-        Folder to make; one from before is replaced.
+        Folder to make; an earlier one is replaced.
     """
     package = tree / "continuum_sim"
     if package.exists():
-        shutil.rmtree(package)  # links, and what Python has compiled beside them
+        shutil.rmtree(package)  # links, and byte code beside them
     package.mkdir(parents=True)
     for folder, place in folders.items():
         for source in (root / folder).iterdir() if place == "." else [root / folder]:

@@ -2,14 +2,14 @@
 
 `find_trace` and `read_programs` read a trace file one program at a time, `write_programs` writes one;
 `ARRIVALS` holds the processes that decide when programs arrive; `trace_stats` describes a trace;
-`check_trace` reads one to its end, `rescale_trace` writes one in another size, `mix_traces` several as one,
-`anonymize_trace` one without names;
-`fit_trace` makes distributions of one, `generate_programs` draws programs from them, `compare_traces` sets two
-traces side by side; `generate_bfcl` and `generate_swe` draw workloads of which only summary figures are public;
-`import_trace` makes a trace from the logs of agents and the formats of other tools, and `export_trace` goes the other
-way. The format: ``docs/traces.md``.
+`check_trace` reads a trace to its end, `rescale_trace` changes its size, `mix_traces` blends several traces into one,
+`anonymize_trace` removes names;
+`fit_trace` fits distributions to a trace, `generate_programs` draws programs from them, `compare_traces` sets two
+traces side by side; `generate_bfcl` and `generate_swe` draw workloads for which only summary figures are public;
+`import_trace` makes a trace from the logs of agents and the formats of other tools, and `export_trace` does the
+reverse. The format: ``docs/traces.md``.
 
-This package knows nothing of policies, the simulator or vLLM.
+This package does not depend on policies, the simulator or vLLM.
 """
 
 from continuum_sim.traces.anonymize import anonymize_trace

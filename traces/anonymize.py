@@ -1,4 +1,4 @@
-"""A trace to be shown to others: numbers for names, and times that no log of the same work has."""
+"""A trace that can be shown: numbers instead of names, and times that match no log of the same work."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from continuum_sim.traces.schema import Program, ToolCall, Turn, tool_label
 from continuum_sim.traces.write import write_programs
 
 KEPT_TOOLS: Final = frozenset({"human"})
-"""Names of importers and not of users: the time a person takes between turns is not to be taken for a tool's."""
+"""Names set by importers, not by users: the time a person takes between turns must not pass for a tool's."""
 MOST_JITTER_S: Final = 0.5
-"""By which a tool time moves at most, up or down; never by more than half of it."""
+"""Largest shift of a tool time, up or down; it never exceeds half of that time."""
 _FORMATS: Final = ("continuum", "generated", "mixed")
-"""Of headers that no importer wrote."""
+"""Formats of headers that no importer wrote."""
 _FIELDS: Final = re.compile(r"\b(?:input_tokens|kept_tokens|output_tokens|tool_s|arrival_s|shared_prefix)\b")
 _SECOND_US: Final = 10**6
 _DONE: Final = "names: numbers in the order they come in; arrival_s and tool_s: moved at random by less than a second"
 
 
 class Anonymizer:
-    """Takes names out of programs and moves their times.
+    """Removes names from programs and shifts their times.
 
     Programs become `program-1`, `program-2`, … in their order, sub-agents `program-1/1` and so on, tools `tool-1`, …
     and shared prefixes `prefix-1`, …, the same name always the same number. Token counts stay.
 
-    Arrivals move by 0 to 1 s as if the clock had run unevenly: their order stays, and what came at once does still.
-    Tool times move by up to `MOST_JITTER_S` and half of themselves, up or down alike; one of 0 s stays.
+    Arrivals move by 0 to 1 s, as if the clock had run unevenly: their order stays, and equal arrivals stay equal.
+    Tool times move up or down with equal chance, by up to `MOST_JITTER_S` and half of themselves; 0 s stays 0 s.
 
     Parameters
     ----------
     rng
-        Of the times.
+        Draws the shifts.
     """
 
     def __init__(self, rng: np.random.Generator) -> None:
@@ -49,13 +49,13 @@ class Anonymizer:
         self._tools: dict[str, str] = {name: name for name in KEPT_TOOLS}
         self._prefixes: dict[str, str] = {}
         key = int(rng.integers(2**63))
-        # Of a second of the trace's clock, by how many microseconds its beginning moves.
+        # By how many microseconds the beginning of each second of the trace's clock moves.
         self._late_us = lru_cache(maxsize=1024)(
             lambda second: int(np.random.default_rng([key, second]).integers(_SECOND_US)) if second else 0
         )
 
     def apply(self, programs: Iterable[Program]) -> Iterator[Program]:
-        """Yield the programs without what could tell whose they are, one by one."""
+        """Yield the programs one by one, without what could identify their owner."""
         for program in programs:
             self._programs += 1
             yield self._program(program, f"program-{self._programs}")
@@ -93,7 +93,7 @@ class Anonymizer:
         return round(moved_s, 6) or moved_s  # a time that was measured stays above 0
 
     def _arrival_s(self, arrival_s: float) -> float:
-        """Whole numbers: rounding must not turn the order round."""
+        """Shift an arrival time, in whole microseconds so that rounding cannot change the order."""
         second, rest_us = divmod(round(arrival_s * _SECOND_US), _SECOND_US)
         late_us = self._late_us(second)
         stretched_us = (self._late_us(second + 1) - late_us) * rest_us // _SECOND_US
@@ -109,17 +109,17 @@ def anonymize_trace(
 ) -> int:
     """Write `path` to `out` as `Anonymizer` does; return the number of programs.
 
-    Streams. The same file and seed give the same bytes. Times cannot be moved back by whoever knows the seed, as they
-    depend on the whole file. Of a header it keeps what importers say of any file, and no more.
+    Streams. The same file and seed give the same bytes. Knowing the seed is not enough to undo the shifts, because they
+    depend on the whole file. Of a header it keeps only what importers say of any file.
 
     Parameters
     ----------
     path, out
-        The trace to read and the one to write; see `write_programs` for how.
+        The trace to read and the one to write; see `write_programs` for how it is written.
     seed
-        Of the times.
+        Seeds the shifts.
     watch
-        Sees the programs pass by, to show how far the writing is.
+        Sees the programs pass by, to show progress.
 
     Raises
     ------
@@ -132,7 +132,7 @@ def anonymize_trace(
 
 
 def anonymous_header(header: TraceHeader | None) -> TraceHeader:
-    """Return a header with nothing in it but words of ours: phrases of importers, fields of the format, and counts."""
+    """Return a header that holds only our own words: importers' phrases, the format's fields, and counts."""
     from continuum_sim.traces.importers import importers
 
     if header is None:
@@ -155,5 +155,5 @@ def anonymous_header(header: TraceHeader | None) -> TraceHeader:
 
 
 def _fields(item: str) -> str:
-    """The fields that a phrase begins with, or a part of it after a colon does: what it is about."""
+    """Return the fields named at the start of a phrase, or after a colon in it: its subject."""
     return next((", ".join(found) for part in item.split(":") if (found := _FIELDS.findall(part))), "")

@@ -16,7 +16,7 @@ from continuum_sim.traces.errors import TraceError, shown
 from continuum_sim.traces.schema import Program
 
 MOST_WORKERS: Final = 1_000_000
-"""Of `Closed`; each is a process of the simulation."""
+"""Most workers of `Closed`; each is a process of the simulation."""
 
 TimedPrograms: TypeAlias = Iterator[tuple[float, Program]]
 
@@ -33,7 +33,7 @@ class OpenArrivals(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Poisson:
-    """Independent exponential gaps: many users who know nothing of each other.
+    """Independent exponential gaps: many users who do not know of each other.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class Poisson:
         _check_rate(self.name, self.rate)
 
     def times(self, programs: Iterable[Program], rng: np.random.Generator) -> TimedPrograms:
-        """Yield ``(arrival_s, program)``; one draw a program."""
+        """Yield ``(arrival_s, program)``; one draw per program."""
         now_s = 0.0
         for program in programs:
             now_s += rng.exponential(1.0 / self.rate)
@@ -57,7 +57,7 @@ class Poisson:
 
 @dataclass(frozen=True, slots=True)
 class Gamma:
-    """Independent gamma-distributed gaps: as `Poisson`, burstier or smoother.
+    """Independent gamma-distributed gaps: like `Poisson`, but burstier or smoother.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class Gamma:
         _check_number(self.name, "cv", self.cv, 1e-3, 1e3, "sd / mean of the gaps")
 
     def times(self, programs: Iterable[Program], rng: np.random.Generator) -> TimedPrograms:
-        """Yield ``(arrival_s, program)``; one draw a program."""
+        """Yield ``(arrival_s, program)``; one draw per program."""
         shape, scale_s = 1.0 / self.cv**2, self.cv**2 / self.rate
         now_s = 0.0
         for program in programs:
@@ -87,7 +87,7 @@ class Gamma:
 
 @dataclass(frozen=True, slots=True)
 class Uniform:
-    """Evenly spaced: no randomness at all.
+    """Evenly spaced arrivals, without randomness.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ class Burst:
 
 @dataclass(frozen=True, slots=True)
 class FromTrace:
-    """The trace's own ``arrival_s``, as it stands; the trace must be sorted by it."""
+    """The trace's own ``arrival_s``, unchanged; the trace must be sorted by it."""
 
     name: ClassVar[str] = "trace"
 
@@ -131,7 +131,7 @@ class FromTrace:
         Raises
         ------
         TraceError
-            At the first program without ``arrival_s``, or with one before its predecessor's: sorting
+            At the first program that has no ``arrival_s`` or arrives before its predecessor: sorting
             would mean holding the whole trace.
         """
         last_s = 0.0

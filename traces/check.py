@@ -7,7 +7,7 @@ from typing import Final, NoReturn
 from continuum_sim.traces.errors import TraceError, shown
 from continuum_sim.traces.schema import Child, Program, SharedPrefix, Turn
 
-# Beyond it JSON readers that hold numbers as doubles (most do) would silently round a count.
+# Beyond this, JSON readers that hold numbers as doubles (most do) would silently round a count.
 MAX_TOKENS: Final = 2**53
 # Some 30,000 years: nothing real is longer, and a simulated clock past it could not resolve a step.
 MAX_SECONDS: Final = 1e12
@@ -16,7 +16,7 @@ MAX_DEPTH: Final = 16
 
 
 class _Missing:
-    """Stands where a field of an input line is absent, so that the rule for that field reports it."""
+    """Stands for an absent field of an input line, so that the rule for that field reports it."""
 
 
 MISSING: Final = _Missing()
@@ -82,7 +82,7 @@ def _check_names(root: Program) -> None:
     for member in root.family():
         if member.program_id in seen:
             raise TraceError(
-                f"program_id {shown(member.program_id)} is there twice among it and its sub-agents, expected unique ids"
+                f"program_id {shown(member.program_id)} appears twice among it and its sub-agents, expected unique ids"
             )
         seen.add(member.program_id)
 
@@ -102,9 +102,9 @@ def _check_turns(turns: tuple[Turn, ...]) -> None:
 
 
 def _check_tokens(turn: Turn, left_tokens: int) -> int:
-    """Check the counts of a turn after one that left so many tokens behind, and return what it leaves.
+    """Check a turn's counts, given the tokens that the turn before left behind; return what this turn leaves.
 
-    `_is_count` is written out: every turn of every trace comes by, and the calls would take most of the time.
+    `_is_count` is written out here: this runs for every turn of every trace, and the calls would take most of the time.
     """
     prompt, kept, output = turn.input_tokens, turn.kept_tokens, turn.output_tokens
     if type(prompt) is not int or not 1 <= prompt <= MAX_TOKENS:

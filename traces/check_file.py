@@ -1,4 +1,4 @@
-"""Checking a whole file, and saying how much is in it."""
+"""Check a whole trace file, and count what it holds."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from continuum_sim.traces.schema import Program
 
 @dataclass(frozen=True, slots=True)
 class CheckedTrace:
-    """What a file without a fault holds.
+    """Contents of a valid trace file.
 
     Attributes
     ----------
     path
         The file.
     header
-        What its first line says about its source, or ``None``.
+        The header line's account of the trace's source, or ``None``.
     programs, children, turns
-        How many; sub-agents are ``children``, not ``programs``, and their turns count.
+        Counts; sub-agents count as ``children``, not as ``programs``, and their turns are included.
     programs_with_arrival
-        Programs that carry ``arrival_s``; with all of them the trace can be run at its own times.
+        Programs that carry ``arrival_s``; if all do, the trace can be run at its own times.
     input_tokens, new_tokens, output_tokens
-        Sums over all turns; new ones are the prompt tokens the previous turn did not leave behind.
+        Sums over all turns; new tokens are the prompt tokens that the previous turn did not leave behind.
     tool_s
         Seconds of all gaps.
     plausibility
-        What the trace asks of an engine, and what in it can hardly be true.
+        What the trace requires of an engine, and which of its numbers are hardly credible.
     """
 
     path: Path
@@ -51,14 +51,14 @@ class CheckedTrace:
 def check_trace(
     path: str | os.PathLike[str], *, watch: Callable[[Iterator[Program]], Iterator[Program]] = lambda programs: programs
 ) -> CheckedTrace:
-    """Read a trace file to its end; memory does not grow with it, but for the program ids.
+    """Read a trace file to its end; memory does not grow with the file, except for the program ids.
 
     Parameters
     ----------
     path
         The file; see `find_trace` for names.
     watch
-        Sees the programs pass by, to show how far the reading is.
+        Sees the programs pass by, to show progress.
 
     Raises
     ------

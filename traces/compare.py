@@ -1,4 +1,4 @@
-"""Two traces side by side: how far apart their distributions are."""
+"""Compare two traces: how far apart their distributions are."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _KS_5_PERCENT: Final = 1.358
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A quantity of one trace: how many values, and their mean and quantiles in the quantity's unit."""
+    """One quantity of one trace: the number of values, their mean and quantiles in the quantity's unit."""
 
     count: int
     mean: float
@@ -44,19 +44,19 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A quantity of two traces.
+    """One quantity of two traces.
 
     Attributes
     ----------
     name
-        With its unit.
+        Its name with the unit.
     a, b
         The two traces.
     ks
         Largest distance between the two distribution functions (Kolmogorov-Smirnov's D, from 0 to 1).
     by_chance
-        What two samples of this size of one distribution exceed in 5 % of cases, if their values are independent
-        (1.358 √((n + m) / (n m))). The turns of one program are not: theirs exceed it more often.
+        D that two samples of these sizes from one distribution exceed in 5 % of cases, if their values are independent
+        (1.358 √((n + m) / (n m))). The turns of one program are not, so D exceeds this more often for them.
     """
 
     name: str
@@ -67,10 +67,10 @@ class Compared:
 
 
 def compare_traces(a: Iterable[Program], b: Iterable[Program]) -> tuple[Compared, ...]:
-    """Compare turns, sizes, reuse and gaps, then the gaps of each tool that both call at least 20 times.
+    """Compare turns, sizes, reuse and gaps, then the gaps of each tool that both traces call at least 20 times.
 
-    Sub-agents count as programs of their own. New prompt tokens are those of all turns but the first, whose prompt
-    is all new. Keeps eight bytes a number.
+    Sub-agents count as programs of their own. New prompt tokens exclude first turns, whose prompts are all new.
+    Keeps eight bytes per number.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def compare_traces(a: Iterable[Program], b: Iterable[Program]) -> tuple[Compared
 
 
 def ks_distance(a: ArrayLike, b: ArrayLike) -> float:
-    """Return Kolmogorov-Smirnov's D of two samples, neither of them empty."""
+    """Return Kolmogorov-Smirnov's D of two samples; neither may be empty."""
     ours, theirs = np.sort(np.asarray(a)), np.sort(np.asarray(b))
     values = np.concatenate([ours, theirs])
     shares = [np.searchsorted(side, values, side="right") / len(side) for side in (ours, theirs)]

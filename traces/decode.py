@@ -1,4 +1,4 @@
-"""One line of a trace file to one program."""
+"""Decode one line of a trace file to one program."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def decode_program(line: bytes) -> Program:
     Raises
     ------
     TraceError
-        Without a place, which the caller knows: bad JSON, an unknown, missing or repeated field, a
-        value of the wrong type or out of its range.
+        Without a place, which the caller knows: bad JSON; an unknown, missing or repeated field; a
+        value of the wrong type or out of range.
     """
     check_containers(line)
     try:
@@ -42,7 +42,7 @@ def decode_program(line: bytes) -> Program:
         raise TraceError(f"{problem}, expected one program (a JSON object) a line") from None
     except RecursionError:
         raise TraceError("nested too deeply, expected one program (a JSON object) a line") from None
-    except ValueError:  # the only one left: Python's limit on the digits of an integer
+    except ValueError:  # the only cause left: Python's limit on the digits of an integer
         raise TraceError("a number in it is too long to read, expected at most 2**53") from None
     program = _program(value)
     check_program(program)
@@ -50,12 +50,12 @@ def decode_program(line: bytes) -> Program:
 
 
 def decode_children(value: Any) -> tuple[Child, ...]:
-    """Take in the sub-agents of a program, as JSON has them; `check_program` checks the rest.
+    """Decode a program's sub-agents from parsed JSON; `check_program` checks the rest.
 
     Raises
     ------
     TraceError
-        Without a place: an unknown or missing field, or a value of the wrong type.
+        Without a place, which the caller knows: an unknown or missing field, or a value of the wrong type.
     """
     return _children(value, 0)
 
@@ -77,7 +77,7 @@ def _program(value: Any, depth: int = 0) -> Program:
 
 def _children(value: Any, depth: int) -> tuple[Child, ...]:
     if depth > MAX_DEPTH:
-        return ()  # its parent is refused for having any
+        return ()  # the check refuses the parent for having any
     children = []
     for index, item in enumerate(_array("children", value, "an array of sub-agents")):
         place = f"children[{index}]"
@@ -94,7 +94,7 @@ def _children(value: Any, depth: int) -> tuple[Child, ...]:
 def _turn(value: Any, index: int, *, is_last: bool) -> Turn:
     record = _object(f"turns[{index}]", value, TURN_FIELDS)
     tools = _tools(f"turns[{index}].tools", record["tools"]) if "tools" in record else ()
-    if tools:  # what it leaves out follows from its calls; `check_program` sees to their types
+    if tools:  # omitted fields follow from the calls, whose types `check_program` checks
         names = [call.tool for call in tools]
         durations = [call.tool_s for call in tools]
         if all(type(name) is str for name in names):
@@ -118,7 +118,7 @@ def _tools(place: str, value: Any) -> tuple[ToolCall, ...]:
         record = _object(f"{place}[{number}]", item, TOOL_CALL_FIELDS)
         calls.append(ToolCall(record.get("tool", MISSING), _seconds(record.get("tool_s", MISSING))))
     if not calls:
-        raise TraceError(f"{place} is empty, expected {expected} (leave it out where there is one)")
+        raise TraceError(f"{place} is empty, expected {expected} (leave the field out for a single call)")
     return tuple(calls)
 
 
@@ -151,7 +151,7 @@ def _array(place: str, value: Any, expected: str) -> list[Any]:
 
 
 def _seconds(value: Any) -> Any:
-    # Python's JSON reader makes 5 an int: times are floats. Anything else is left for the check to report.
+    # Python's JSON reader makes 5 an int, and times are floats. Anything else is left for the check to report.
     return float(value) if type(value) is int and abs(value) <= MAX_TOKENS else value
 
 
@@ -160,7 +160,7 @@ def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(record) != len(pairs):
         names = [name for name, _ in pairs]
         repeated = next(name for name in names if names.count(name) > 1)
-        raise TraceError(f"field {shown(repeated)} is there twice in one object, expected once")
+        raise TraceError(f"field {shown(repeated)} appears twice in one object, expected once")
     return record
 
 
@@ -168,6 +168,6 @@ def _no_constants(name: str) -> NoReturn:
     raise TraceError(f"{name} is not JSON, expected finite numbers")
 
 
-# The standard library's reader, not a faster one: it can be told to refuse repeated fields and NaN.
+# The standard library's reader, because faster ones cannot refuse repeated fields and NaN.
 # About 1 µs a turn.
 _DECODER: Final = json.JSONDecoder(object_pairs_hook=_no_repeats, parse_constant=_no_constants)

@@ -1,4 +1,4 @@
-"""The one error of the trace layer, and the words its messages are made of."""
+"""The trace layer's only error, and helpers for its messages."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from continuum_sim.traces.printable import printable
 
 
 class TraceError(ValueError):
-    """A trace that cannot be used, said in one line: where, what is there, what was expected.
+    """A trace that cannot be used. The message is one line: where, what is there, what was expected.
 
     Parameters
     ----------
     detail
         What is wrong and what was expected, e.g. ``turns[3].output_tokens is 0, expected ...``.
     path, line
-        The file and the line in it (counted from 1), where the fault has such a place.
+        The file and the line in it (counted from 1), where known.
     program_id
-        The program at fault, where there is no file (a generated or hand-built one).
+        The program at fault, if it does not come from a file (generated or built by hand).
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class TraceError(ValueError):
 
 
 def shown(value: object) -> str:
-    """Return ``value`` as JSON would write it, short enough for an error message."""
+    """Return ``value`` as JSON would write it, shortened to fit an error message."""
     if isinstance(value, list | tuple):
         return "an array"
     if isinstance(value, dict):

@@ -1,8 +1,8 @@
-"""The one writer of files and folders: whole or not at all, and nothing replaced that is no regular file.
+"""The only writer of files and folders: each is written whole or not at all, and only regular files are replaced.
 
-A new or regular file is written beside its place under a name nobody else has, and renamed when it is whole; links are
-followed and stay. A device, a FIFO or an open descriptor (`/dev/null`, `/dev/stdout`) is written through. A folder is
-staged the same way.
+A new or regular file is written beside its target under a name nobody else has, and renamed when it is complete; links
+are followed and kept. A device, a FIFO or an open descriptor (`/dev/null`, `/dev/stdout`) is written through. A folder
+is staged the same way.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
 
 @contextmanager
 def whole_text(path: str | os.PathLike[str]) -> Iterator[TextIO]:
-    """Give a stream of UTF-8 text; see `whole_file`."""
+    """Yield a stream of UTF-8 text; see `whole_file`."""
     with whole_file(path) as file:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="\n")
         yield text
@@ -50,23 +50,23 @@ def whole_text(path: str | os.PathLike[str]) -> Iterator[TextIO]:
 
 @contextmanager
 def whole_file(path: str | os.PathLike[str], *, seeks: bool = False, durable: bool = False) -> Iterator[BinaryIO]:
-    """Give a stream; what is written to it is the file's content if the block succeeds, and forgotten if not.
+    """Yield a stream; what is written to it becomes the file's content if the block succeeds, and is dropped if not.
 
-    Only what goes through a device, a FIFO or a descriptor cannot be taken back.
+    What has been written through a device, a FIFO or a descriptor cannot be taken back.
 
     Parameters
     ----------
     path
-        The file. If there is one, its mode and owner are kept.
+        The file. If it exists, its mode and owner are kept.
     seeks
-        Whether the writer moves about in the stream, which a FIFO does not allow: it gets a temporary file then.
+        Whether the writer seeks in the stream; a FIFO does not allow that, so a temporary file is used for it.
     durable
         Whether to wait until the content is on the disk.
 
     Raises
     ------
     OSError
-        With the path, if it is a folder or cannot be written.
+        If the path is a folder or cannot be written; the error names it.
     """
     place = os.fspath(path)
     if (descriptor := _descriptor(place)) is not None:
@@ -88,7 +88,7 @@ def whole_file(path: str | os.PathLike[str], *, seeks: bool = False, durable: bo
 
 @contextmanager
 def spool(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Give a nameless temporary file for content on its way to a file: on the same disk, unless that is a device."""
+    """Yield a nameless temporary file for a file's content: on the same disk, unless the file is a device."""
     place = os.fspath(path)
     before = None if _descriptor(place) is not None else _status(place)
     regular = _descriptor(place) is None and (before is None or stat.S_ISREG(before.st_mode))
@@ -100,40 +100,40 @@ def spool(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def refuse_folder(path: str | os.PathLike[str]) -> None:
-    """Refuse a folder where a file is to be written.
+    """Raise if a file is to be written where a folder is.
 
     Raises
     ------
     IsADirectoryError
-        With the path.
+        With the path of the folder.
     """
     if os.path.isdir(path):
         raise _folder_error(os.fspath(path))
 
 
 def is_stdout(path: str | os.PathLike[str]) -> bool:
-    """Whether what is written to this file goes to standard output."""
+    """Return True if what is written to this file goes to standard output."""
     return _descriptor(os.fspath(path)) == 1
 
 
 @contextmanager
 def staged_folder(path: str | os.PathLike[str], check: Callable[[Path], None]) -> Iterator[Path]:
-    """Give a new folder that takes the place of `path` if the block succeeds, and is removed if not.
+    """Yield a new folder that takes the place of `path` if the block succeeds, and is removed if not.
 
-    Folders above it are made, and removed again if nothing comes of it. Earlier content that `check` lets pass is
-    removed once the new one is in its place. If a kill comes between the two, the next process here puts it back.
+    Missing parent folders are made, and removed again if the block fails. Earlier content that `check` accepts is
+    removed once the new folder is in place. If the process is killed between the two, the next one here restores it.
 
     Parameters
     ----------
     path
         The folder; a link is followed.
     check
-        Called with the place before the block and after it; refuses one that is taken by raising.
+        Called with `path` before and after the block; raises to refuse a folder that is in use.
 
     Raises
     ------
     OSError
-        With the path, if it cannot be made.
+        If the folder cannot be made; the error names it.
     """
     out = os.path.realpath(path)
     clear_leftovers(out)
@@ -152,10 +152,10 @@ def staged_folder(path: str | os.PathLike[str], check: Callable[[Path], None]) -
                 with _errors_named(os.fspath(path)):
                     os.mkdir(staged)
                 lock = lock_folder(staged)
-                if not os.path.isdir(staged):  # taken for a leftover before the lock was on it
+                if not os.path.isdir(staged):  # cleared away as a leftover before it was locked
                     continue
                 yield Path(staged)
-                check(Path(out))  # somebody may have written there since
+                check(Path(out))  # another process may have written there since
                 with uninterrupted():
                     _put_in_place(staged, out, beside(out, "old", token))
                 done = True
@@ -171,7 +171,7 @@ def staged_folder(path: str | os.PathLike[str], check: Callable[[Path], None]) -
 
 
 def _put_in_place(staged: str, out: str, old: str) -> None:
-    """Rename the new folder to the old one's name; the old one comes back if that fails."""
+    """Rename the new folder to the old one's name; if that fails, restore the old one."""
     if not os.path.isdir(out) or not os.listdir(out):
         os.replace(staged, out)
         return
@@ -198,7 +198,7 @@ def _renamed(place: str, before: os.stat_result | None, *, durable: bool) -> Ite
                 opened = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
             with _stream(opened, place) as file:
                 lock = lock_file(opened)
-                if not os.path.exists(temporary):  # taken for a leftover before the lock was on it
+                if not os.path.exists(temporary):  # cleared away as a leftover before it was locked
                     continue
                 if before is not None:
                     _take_over(temporary, before)
@@ -218,7 +218,7 @@ def _renamed(place: str, before: os.stat_result | None, *, durable: bool) -> Ite
 
 
 def _take_over(path: str, before: os.stat_result) -> None:
-    """Give a file the owner, where that is allowed, and the mode of the one it will replace."""
+    """Give a new file the mode and, where allowed, the owner of the file that it will replace."""
     now = os.stat(path)
     if (now.st_uid, now.st_gid) != (before.st_uid, before.st_gid):
         with suppress(OSError, AttributeError):
@@ -242,7 +242,7 @@ def _through(descriptor: int, place: str, seeks: bool) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _stream(descriptor: int, place: str) -> Iterator[BinaryIO]:
-    """Give a buffered stream; after an error its buffer is dropped rather than flushed."""
+    """Yield a buffered stream; after an error its buffer is dropped rather than flushed."""
     raw = _NamedFile(descriptor, place)
     file = io.BufferedWriter(raw)
     try:
@@ -253,12 +253,12 @@ def _stream(descriptor: int, place: str) -> Iterator[BinaryIO]:
         raw.close()
         raise
     finally:
-        with suppress(ValueError):  # flushing what is closed
+        with suppress(ValueError):  # flushing a closed stream
             file.close()
 
 
 class _NamedFile(io.FileIO):
-    """A file whose errors name it: those of `write(2)` do not by themselves."""
+    """A file whose errors name it, which those of `write(2)` do not."""
 
     def __init__(self, descriptor: int, place: str) -> None:
         with _errors_named(place):
@@ -272,7 +272,7 @@ class _NamedFile(io.FileIO):
 
 @contextmanager
 def _errors_named(place: str) -> Iterator[None]:
-    """Have errors of the file system name the file as the user knows it."""
+    """Make file-system errors name the file as the user knows it."""
     try:
         yield
     except OSError as error:
@@ -280,12 +280,12 @@ def _errors_named(place: str) -> Iterator[None]:
 
 
 def _status(place: str) -> os.stat_result | None:
-    """Say what is there, links followed; None if nothing is.
+    """Return the status of what is there, links followed, or None if nothing is.
 
     Raises
     ------
     OSError
-        If it is a folder, or cannot be looked at.
+        If a folder is there, or the path cannot be looked up.
     """
     try:
         found = os.stat(place)
@@ -301,7 +301,7 @@ def _folder_error(place: str) -> IsADirectoryError:
 
 
 def _descriptor(place: str) -> int | None:
-    """Return the descriptor of this process that a name such as `/dev/stdout` stands for, if it is one."""
+    """Return this process's descriptor that a name such as `/dev/stdout` stands for, or None."""
     name = os.path.abspath(place)
     for _ in range(_MOST_LINKS):
         if found := _DESCRIPTOR.fullmatch(name):
@@ -315,7 +315,7 @@ def _descriptor(place: str) -> int | None:
 
 
 def _missing_folders(folder: str) -> list[str]:
-    """Name the folders that would have to be made for this one, the innermost first."""
+    """Return the folders that must be made to reach this one, innermost first."""
     missing = []
     while folder and not os.path.isdir(folder):
         missing.append(folder)

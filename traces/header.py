@@ -15,7 +15,7 @@ HEADER_VERSION: Final = 1
 
 @dataclass(frozen=True)
 class TraceHeader:
-    """What made a trace, and which of its numbers are to be trusted how far.
+    """What made a trace, and how far each of its numbers can be trusted.
 
     Attributes
     ----------
@@ -24,17 +24,17 @@ class TraceHeader:
     measured
         What the source recorded.
     derived
-        What was worked out from what the source recorded, and how.
+        What was computed from the recorded values, and how.
     missing
-        What the source does not have, and what stands in its place.
+        What the source lacks, and what replaces it.
     notes
-        What was adjusted on the way, and how often.
+        What was adjusted during the import, and how often.
     files
-        How many files were read.
+        Number of files read.
     skipped
         Bad records left out (``--skip-bad``).
     tokenizer
-        Name of the tokenizer that counted tokens, where text was counted.
+        Name of the tokenizer, if tokens were counted from text.
     """
 
     format: str
@@ -54,17 +54,17 @@ def encode_header(header: TraceHeader) -> bytes:
 
 
 def is_header(line: bytes) -> bool:
-    """Whether a line is meant to be a header rather than a program."""
+    """Return True if a line is meant as a header rather than a program."""
     return line.lstrip()[:40].replace(b" ", b"").startswith(f'{{"{HEADER_KEY}":'.encode())
 
 
 def decode_header(line: bytes) -> TraceHeader:
-    """Read a header's line.
+    """Decode a header's line.
 
     Raises
     ------
     TraceError
-        Without a place, which the caller knows: bad JSON, another version, an unknown field, a wrong type.
+        Without a place, which the caller knows: bad JSON, another version, an unknown field, or a wrong type.
     """
     try:
         record = json.loads(line.decode("utf-8"))

@@ -1,7 +1,8 @@
-"""Temporary names beside a file or folder, and what to do with those whose owner was killed.
+"""Temporary names beside a file or folder, and how those of killed processes are cleared away.
 
-The living hold a lock on theirs, which ends with them however they end; a process id would not do, as every container
-counts its own. Where there are no such locks (Windows, some network file systems), leftovers stay.
+A living process holds a lock on its temporaries, which the system drops however the process ends. Process ids would not
+do, because every container counts its own. Where such locks do not exist (Windows, some network file systems),
+leftovers stay.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ if sys.platform != "win32":
     import fcntl
 
 _LONGEST_NAME: Final = 200
-"""Bytes of a name that a temporary beside it repeats: file systems allow 255."""
+"""How many bytes of a file's name its temporary repeats: file systems allow 255."""
 
 
 def new_token() -> str:
-    """Return what tells one writer's temporary names from all others'."""
+    """Return a token that distinguishes one writer's temporary names from all others'."""
     return secrets.token_hex(6)
 
 
 def beside(target: str, kind: Literal["new", "old"], token: str) -> str:
-    """Name what will take the place of `target` (`new`), or was moved out of it (`old`)."""
+    """Return the name of what will replace `target` (`new`), or of what was moved out of its place (`old`)."""
     folder, name = os.path.split(target)
     return os.path.join(folder, f"{_prefix(name)}{kind}-{token}.tmp")
 
@@ -42,9 +43,9 @@ def _prefix(name: str) -> str:
 
 
 def clear_leftovers(target: str) -> None:
-    """Remove what killed processes left beside a place, and put back what one had moved away from it.
+    """Remove what killed processes left beside `target`, and restore what one of them had moved away.
 
-    What is somebody else's, or has other names, or cannot be removed, is let alone.
+    Other users' files, files with other names, and files that cannot be removed stay.
     """
     folder, name = os.path.split(target)
     pattern = re.compile(re.escape(_prefix(name)) + r"(new|old)-([0-9a-f]{12})\.tmp")
@@ -58,11 +59,11 @@ def clear_leftovers(target: str) -> None:
         path = beside(target, "new", token)
         if (lock := _lock_of_dead(path)) is not None:
             if token in old:  # killed between its two renames
-                with suppress(OSError):  # there may be something newer in the place
+                with suppress(OSError):  # another process may have put something newer there
                     os.rename(beside(target, "old", token), target)
             _remove(path)
             release(lock)
-    for token in old - new:  # killed after them
+    for token in old - new:  # killed after both renames
         path = beside(target, "old", token)
         if (lock := _lock_of_dead(path)) is not None:
             _remove(path)
@@ -70,26 +71,26 @@ def clear_leftovers(target: str) -> None:
 
 
 def lock_file(opened: int) -> int | None:
-    """Lock an open file for as long as this process lives, or until `release`; None where that cannot be."""
+    """Lock an open file until `release` or the end of this process; return None where locks are not supported."""
     return _lock(os.dup(opened), wait=True)
 
 
 def lock_folder(folder: str) -> int | None:
     """Lock a folder; see `lock_file`."""
     if sys.platform == "win32":
-        return None  # a folder cannot be opened there
+        return None  # Windows cannot open a folder
     with suppress(OSError):
         return _lock(os.open(folder, os.O_RDONLY), wait=True)
     return None
 
 
 def take_folder(folder: str) -> int | None:
-    """Lock a folder that one process at a time may fill; None where that cannot be.
+    """Lock a folder that only one process at a time may fill; return None where locks are not supported.
 
     Raises
     ------
     BlockingIOError
-        If another one does.
+        If another process holds the lock.
     """
     if sys.platform == "win32":
         return None
@@ -106,13 +107,13 @@ def take_folder(folder: str) -> int | None:
 
 
 def release(lock: int | None) -> None:
-    """Let go of a lock."""
+    """Release a lock."""
     if lock is not None:
         os.close(lock)
 
 
 def _lock_of_dead(path: str) -> int | None:
-    """Take the lock of a leftover of this user's; None if somebody holds it, or nobody can tell."""
+    """Lock a leftover of this user's; return None if a living process holds it, or that cannot be determined."""
     if sys.platform == "win32":
         return None
     with suppress(OSError):

@@ -1,4 +1,4 @@
-"""The numbered lines of a file, plain, gzip or zstd, one at a time."""
+"""The numbered lines of a plain, gzip or zstd file, one at a time."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from typing import Any, BinaryIO, Final, cast
 
 from continuum_sim.traces.errors import TraceError
 
-# Room for some 600,000 turns: it only keeps a file that has no lines at all out of memory.
+# Room for some 600,000 turns; the limit only keeps a file without line breaks out of memory.
 MAX_LINE_BYTES: Final = 64 * 2**20
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
-# Four bytes of zstd can stand for 128 KiB: a small piece at a time keeps what comes out of it in bounds.
+# Four bytes of zstd can stand for 128 KiB: feeding small pieces bounds how much comes out at once.
 _ZSTD_CHUNK_BYTES: Final = 2**12
 _PIECE_BYTES: Final = 2**20
 _BUFFER_BYTES: Final = 2**17
 _MOST_BLANK_LINES: Final = 1_000_000
 _FREE_BYTES: Final = 32 * 2**20
-"""Of decompressed data whose ratio is not looked at."""
+"""Decompressed bytes before the ratio is checked."""
 _MOST_GZIP_RATIO: Final = 250
 _MOST_ZSTD_RATIO: Final = 5_000
-"""Decompressed over stored bytes. Logs of agents that send all of a conversation again with every turn reach some
-hundreds under zstd, whose window holds it; gzip's holds 32 KiB, and gets to 50."""
+"""Largest ratio of decompressed to stored bytes. Logs of agents that resend the whole conversation every turn reach
+several hundred under zstd, whose window holds it; gzip's window of 32 KiB allows about 50."""
 MOST_CONTAINERS: Final = 10_000_000
-"""Objects and arrays of one JSON value; each takes a hundred bytes or more in memory, and perhaps two in a file."""
+"""Most objects and arrays in one JSON value; each takes 100 bytes or more in memory, and as few as two in a file."""
 _pipes: Final[set[tuple[int, int]]] = set()
-"""Pipes that have been opened, by device and inode."""
+"""Pipes opened so far, by device and inode."""
 
 
 def read_lines(
@@ -40,21 +40,21 @@ def read_lines(
 ) -> Iterator[tuple[int, bytes]]:
     """Yield ``(line number from 1, line)`` for every line that is not blank.
 
-    The compression is told by the file's first bytes, not by its name.
+    The file's first bytes, not its name, determine the compression.
 
     Parameters
     ----------
     path
         The file.
     on_read
-        Told the bytes read from the file, as stored, each time some are.
+        Called with the number of stored bytes read, after each read.
     longest_bytes
-        Of a line.
+        Longest allowed line.
 
     Raises
     ------
     TraceError
-        If the file cannot be read or decompressed to its end, has a longer line, or a million blank ones in a row.
+        If the file cannot be read or decompressed to its end, a line is too long, or a million in a row are blank.
     """
     number = blank = 0
     try:
@@ -80,9 +80,9 @@ def read_lines(
 
 @contextmanager
 def open_decompressed(path: str | os.PathLike[str], on_read: Callable[[int], None] | None = None) -> Iterator[BinaryIO]:
-    """Open a file for reading what it holds, decompressed; opening and reading may raise any of `READ_ERRORS`.
+    """Open a file for reading its decompressed content; opening and reading may raise any of `READ_ERRORS`.
 
-    A pipe is refused the second time: what was read of it is gone, and the rest would be taken for the whole.
+    A pipe is refused the second time: what was read from it is gone, and the rest would be taken for the whole.
     """
     raw = _Counted(path, on_read)
     about = os.fstat(raw.fileno())
@@ -96,7 +96,7 @@ def open_decompressed(path: str | os.PathLike[str], on_read: Callable[[int], Non
 
 
 def check_containers(data: bytes) -> None:
-    """Refuse JSON of so many objects and arrays that reading it would fill the memory.
+    """Refuse JSON with more objects and arrays than memory can be expected to hold.
 
     Raises
     ------
@@ -108,14 +108,14 @@ def check_containers(data: bytes) -> None:
 
 
 def unreadable(path: str | os.PathLike[str], error: Exception, line: int = 0) -> TraceError:
-    """Return the error to raise for one of `READ_ERRORS`, which came up after ``line`` lines."""
+    """Return the error to raise for one of `READ_ERRORS` that occurred after ``line`` lines."""
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     after = f" after line {line}" if line else ""
     return TraceError(f"cannot be read{after}: {reason}", path=path)
 
 
 READ_ERRORS: Final = (OSError, EOFError, zlib.error)
-"""What reading a broken or missing file raises, its compression included."""
+"""What reading a broken or missing file raises, including errors of its compression."""
 
 
 class _Counted(io.FileIO):
@@ -144,7 +144,7 @@ def _decompressed(file: io.BufferedReader[_Counted], raw: _Counted) -> BinaryIO:
 
 
 class _Bounded(io.RawIOBase):
-    """Decompressed data that gives up where it grows far beyond what text of any kind is compressed to."""
+    """Decompressed data; reading fails once it grows far beyond any ratio that text of any kind reaches."""
 
     def __init__(self, inner: io.RawIOBase, raw: _Counted, most_ratio: int) -> None:
         self._inner, self._raw, self._most_ratio = inner, raw, most_ratio
@@ -154,7 +154,7 @@ class _Bounded(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        # A piece at a time: asked for much, the library decompresses all of it before anyone can look.
+        # Piece by piece: asked for more, the library would decompress all of it before the ratio can be checked.
         size = self._inner.readinto(memoryview(buffer)[:_PIECE_BYTES])
         self._bytes += size or 0
         if self._bytes > max(_FREE_BYTES, self._most_ratio * self._raw.read_bytes):
@@ -167,14 +167,14 @@ class _Bounded(io.RawIOBase):
 
 
 class _Zstd(io.RawIOBase):
-    """Decompressed zstd, over any number of frames; unlike the library's own reader it notices a cut-off end."""
+    """Decompressed zstd of any number of frames; unlike the library's own reader it detects a truncated end."""
 
     def __init__(self, file: BinaryIO) -> None:
         import zstandard  # only zstd files need it
 
         self._file = file
         self._error = zstandard.ZstdError
-        # 2 GiB: as much as `zstd --long=31` writes. Without a limit of its own the library allows 128 MiB.
+        # 2 GiB is what `zstd --long=31` writes. The library's default limit is 128 MiB.
         self._new_frame = zstandard.ZstdDecompressor(max_window_size=2**31).decompressobj
         self._frame = self._new_frame()
         self._begun = False
@@ -198,7 +198,7 @@ class _Zstd(io.RawIOBase):
                 return 0
             self._begun = True
             self._feed(chunk)
-        # Not cut off at the front: what 4 KiB stand for can be 128 MiB, and would be copied for every piece.
+        # Not sliced at the front: 4 KiB can decompress to 128 MiB, which would be copied for every piece.
         size = min(len(buffer), len(self._ready) - self._taken)
         buffer[:size] = self._ready[self._taken : self._taken + size]
         self._taken += size

@@ -1,4 +1,4 @@
-"""Finding a trace by name and reading its programs one at a time."""
+"""Find a trace by name and read its programs one at a time."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ _DATA: Final = Path(__file__).parent / "data"
 
 
 def bundled_traces() -> dict[str, Path]:
-    """Return the traces that come with the package: file name to path, sorted by name."""
+    """Return the bundled traces: file name to path, sorted by name."""
     return {path.name: path for path in sorted(_DATA.glob("*.jsonl"))}
 
 
 def find_trace(name: str | os.PathLike[str]) -> Path:
-    """Return the file that ``name`` means: a local file of that name, else a bundled trace.
+    """Return the file that ``name`` means: a local file of that name, otherwise a bundled trace.
 
     A bundled trace may be named with or without ``.jsonl``.
 
     Raises
     ------
     TraceError
-        If there is neither, with the bundled names and the nearest of them.
+        If neither exists; the message lists the bundled names and the one closest to ``name``.
     """
     local = Path(name)
-    # Not is_file(): a pipe, such as bash's <(…), is a fine trace too.
+    # Not is_file(): a pipe, such as bash's <(…), is a valid trace too.
     if local.exists() and not local.is_dir():
         return local
     bundled = bundled_traces()
     for candidate in (str(name), f"{name}.jsonl"):
         if candidate in bundled:
             return bundled[candidate]
-    problem = "is a directory" if local.is_dir() else "is no file here and no bundled trace"
-    # By their stems: a name that shares no more than its ending with one of these does not mean it.
+    problem = "is a directory" if local.is_dir() else "is neither a file here nor a bundled trace"
+    # Compare stems: a name that shares only its ending with a bundled one does not mean it.
     close = nearest(str(name).removesuffix(".jsonl"), (one.removesuffix(".jsonl") for one in bundled))
     guess = "," if close is None else f", did you mean {shown(f'{close}.jsonl')}?"
     raise TraceError(f"trace {shown(str(name))} {problem}{guess} bundled: {', '.join(bundled)}")
@@ -57,26 +57,26 @@ def read_programs(
 ) -> Iterator[Program]:
     """Yield the programs of a trace file in file order, checked, one at a time.
 
-    Memory does not grow with the file, but for the program ids, which are kept to refuse a second
-    program of the same name. Reads JSON lines as they are, or compressed with gzip or zstd.
+    Memory does not grow with the file, except for the program ids, which are kept to refuse
+    duplicates. Reads JSON lines, plain or compressed with gzip or zstd.
 
     Parameters
     ----------
     path
         The file; see `find_trace` for names.
     limit
-        Stop after this many programs, their sub-agents not counted; the rest of the file is not looked at.
+        Stop after this many programs, not counting their sub-agents; the rest of the file is not read.
     max_turns
         Cut each program after this many turns (see `truncate`).
     on_header
-        Told the header, if there is one, before the first program.
+        Called with the header, if there is one, before the first program.
 
     Raises
     ------
     TraceError
-        While iterating, at the first line that is not a valid program, or if there is none at all.
+        While iterating, at the first line that is not a valid program, or if the file holds no program.
     ValueError
-        At once, if ``limit`` or ``max_turns`` is below 1.
+        Immediately, if ``limit`` or ``max_turns`` is below 1.
     """
     for argument, value in (("limit", limit), ("max_turns", max_turns)):
         if value is not None and value < 1:
@@ -117,12 +117,12 @@ def _programs(
 
 
 def read_header(path: str | os.PathLike[str]) -> TraceHeader | None:
-    """Return what the first line of a trace file says about its source, or ``None`` if it says nothing.
+    """Return the header of a trace file, or ``None`` if it has none.
 
     Raises
     ------
     TraceError
-        If the file cannot be read, or has a header that is not valid.
+        If the file cannot be read, or its header is not valid.
     """
     for number, line in read_lines(path):
         if not is_header(line):
@@ -135,7 +135,7 @@ def read_header(path: str | os.PathLike[str]) -> TraceHeader | None:
 
 
 def trace_sha256(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of the file's bytes as stored, in hexadecimal.
+    """Return the SHA-256 of the file's stored bytes, in hexadecimal.
 
     Raises
     ------

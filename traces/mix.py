@@ -1,4 +1,4 @@
-"""Several traces blended into one: so many programs of each, in random order."""
+"""Blend several traces into one, with a given share of programs from each, in random order."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class MixPart:
     Attributes
     ----------
     name
-        What its programs' ids begin with.
+        Prefix of its programs' ids.
     path
         The file.
     share
-        Of the mix's programs, as asked for.
+        Requested share of the mix's programs.
     available
         Programs in the file.
     programs
-        How many of them went into the mix; more than there are where some are there several times.
+        Programs drawn for the mix; more than ``available`` if some are repeated.
     """
 
     name: str
@@ -45,14 +45,14 @@ class MixPart:
 
 @dataclass(frozen=True, slots=True)
 class Mixed:
-    """What a mix holds: its parts in the order given."""
+    """What a mix holds; its parts are in the order given."""
 
     path: Path
     parts: tuple[MixPart, ...]
 
     @property
     def programs(self) -> int:
-        """Programs in all."""
+        """Number of programs in all parts."""
         return sum(part.programs for part in self.parts)
 
 
@@ -66,11 +66,11 @@ def mix_traces(
 ) -> Mixed:
     """Write programs of several traces to one, in proportion to weights; the same seed gives the same bytes.
 
-    Programs are counted, sub-agents come with theirs; shares are rounded by largest remainders. Which programs of a
-    trace are taken is drawn without replacement, and so is which trace comes next; programs of one trace stay in its
-    order. Where more are wanted than there are, all of them come again. Ids become ``TRACE:ID``, copies
-    ``TRACE:ID#2`` and so on, and ids of shared prefixes ``TRACE:PREFIX``: traces share none, copies do. Arrival times
-    are left out, as different traces have no clock in common.
+    Only programs count; their sub-agents come along. Shares are rounded by largest remainders. Both the programs taken
+    from a trace and the order of traces are drawn without replacement; programs of one trace stay in its order. If more
+    are wanted than a trace has, all of its programs repeat. Ids become ``TRACE:ID``, copies ``TRACE:ID#2`` and so on,
+    and ids of shared prefixes ``TRACE:PREFIX``: two traces never share a prefix, copies do. Arrival times are left out,
+    because different traces have no common clock.
 
     Reads every trace twice and holds one program at a time.
 
@@ -81,16 +81,16 @@ def mix_traces(
     out
         The trace to write; see `write_programs`.
     programs
-        How many in all; as many as there can be without a copy if not given.
+        Number of programs; by default as many as possible without copies.
     seed
-        Of all draws.
+        Seeds all draws.
     watch
-        Sees the programs pass by, to show how far the writing is.
+        Sees the programs pass by, to show progress.
 
     Raises
     ------
     TraceError
-        If a trace is not valid or named twice, a weight is no number above 0, or a trace gets no program: nothing is
+        If a trace is not valid or named twice, a weight is not a number above 0, or a trace gets no program; nothing is
         written then.
     """
     if programs is not None and not 1 <= programs <= MOST_PROGRAMS:
@@ -100,7 +100,7 @@ def mix_traces(
     _check(paths, weights)
     available = [sum(1 for _ in read_programs(path)) for path in paths]
     shares = [weight / math.fsum(weights) for weight in weights]
-    # Rounding each share down keeps within what there is.
+    # Rounding each share down stays within what each trace has.
     total = programs or max(1, int(min(n / share for n, share in zip(available, shares, strict=True))))
     counts = _apportion(shares, total)
     parts = tuple(map(MixPart, _names(paths), paths, shares, available, counts))
@@ -113,12 +113,12 @@ def mix_traces(
 
 
 def parse_weighted(text: str) -> tuple[str, float]:
-    """Return the trace and the weight of ``TRACE:WEIGHT``; the weight is 1 if there is none.
+    """Return the trace and the weight of ``TRACE:WEIGHT``; the weight defaults to 1.
 
     Raises
     ------
     TraceError
-        If the weight is no number above 0.
+        If the weight is not a number above 0.
     """
     if Path(text).exists():
         return text, 1.0
@@ -141,12 +141,12 @@ def _check(paths: list[Path], weights: list[float]) -> None:
     seen: set[Path] = set()
     for path in paths:
         if path.resolve() in seen:
-            raise TraceError(f"{path.name} is there twice, expected every trace once")
+            raise TraceError(f"{path.name} appears twice, expected every trace once")
         seen.add(path.resolve())
 
 
 def _apportion(shares: list[float], total: int) -> list[int]:
-    """Return whole numbers in proportion to shares, by largest remainders; of equal ones the first."""
+    """Return whole numbers in proportion to shares, by largest remainders; the first of equal ones wins."""
     exact = [share * total for share in shares]
     counts = [int(number) for number in exact]
     by_remainder = sorted(range(len(shares)), key=lambda index: counts[index] - exact[index])
@@ -156,7 +156,7 @@ def _apportion(shares: list[float], total: int) -> list[int]:
 
 
 def _names(paths: list[Path]) -> list[str]:
-    """Return short names of files, the same for none of them."""
+    """Return short, distinct names for files."""
     names: list[str] = []
     for path in paths:
         stem = path.name.split(".", 1)[0] or path.name
@@ -169,7 +169,7 @@ def _names(paths: list[Path]) -> list[str]:
 
 
 def _interleaved(parts: Sequence[MixPart], rng: np.random.Generator) -> Iterator[Program]:
-    # The last round through a trace is the one that takes only some of its programs.
+    # The last round through a trace takes only some of its programs.
     chosen = [subset(rng, part.programs % part.available, part.available) for part in parts]
     streams = [_drawn(part, some) for part, some in zip(parts, chosen, strict=True)]
     left = [part.programs for part in parts]

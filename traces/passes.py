@@ -1,4 +1,4 @@
-"""A trace over and over, each time in another order: as many programs as one wants, of the ones there are."""
+"""Reuse a trace's programs, reordered on each pass, to get any number of programs."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _DRAWN_MARK: Final = "~"
 
 
 def draw(programs: Sequence[Program], rng: np.random.Generator) -> list[Program]:
-    """Draw as many programs as there are, with replacement and without their arrival times.
+    """Draw as many programs as there are, with replacement and without arrival times.
 
-    One that is drawn again is ``ID~2``, ``ID~3`` and so on (with more marks where an id has one), its sub-agents
-    likewise.
+    Repeated draws are named ``ID~2``, ``ID~3`` and so on (with more marks if an id contains one), and so are their
+    sub-agents.
     """
     mark = free_mark(programs, _DRAWN_MARK)
     times: Counter[int] = Counter()
@@ -33,11 +33,11 @@ def draw(programs: Sequence[Program], rng: np.random.Generator) -> list[Program]
 
 
 def passes(programs: Sequence[Program], rng: np.random.Generator) -> Iterator[Program]:
-    """Yield the programs without end: all of them in a random order, then all again in another.
+    """Yield the programs endlessly: all of them in random order, then all again in another order.
 
-    Whole passes keep the mix of programs that the trace has, which draws with replacement would not: a run's mean work
-    then differs less from the trace's. Arrival times are left out. From the second pass on ids are ``ID#2``, ``ID#3``
-    and so on (with more marks where an id of the trace has one); shared prefixes stay shared.
+    Whole passes keep the trace's mix of programs, unlike draws with replacement, so a run's mean work differs less from
+    the trace's. Arrival times are left out. From the second pass on ids are ``ID#2``, ``ID#3``
+    and so on (with more marks if an id of the trace contains one); shared prefixes stay shared.
     """
     mark = free_mark(programs, _MARK)
     for number in itertools.count(1):
@@ -46,9 +46,9 @@ def passes(programs: Sequence[Program], rng: np.random.Generator) -> Iterator[Pr
 
 
 def extra_passes(programs: Iterable[Program], number: int, rng: np.random.Generator, mark: str) -> Iterator[Program]:
-    """Yield so many programs of whole passes likewise, all of them copies: ``ID+1``, ``ID+2``, … for the mark ``+``.
+    """Yield `number` copies in whole passes as above; with the mark ``+`` they are ``ID+1``, ``ID+2``, …
 
-    Of programs that can be read more than once only those that are asked for are kept.
+    `programs` must allow two readings; only those that are wanted are kept.
     """
     total = sum(1 for _ in programs)
     order = rng.permutation(total)
@@ -62,7 +62,7 @@ def extra_passes(programs: Iterable[Program], number: int, rng: np.random.Genera
 
 
 def free_mark(programs: Iterable[Program], mark: str) -> str:
-    """Repeat a mark until no id has it: one more than the most in a row."""
+    """Repeat a mark once more than it occurs in a row in any id, so that no id contains it."""
     rows = re.compile(f"{re.escape(mark)}+")
     ids = (member.program_id for program in programs for member in program.family())
     return mark * (1 + max((len(row) for name in ids for row in rows.findall(name)), default=0))

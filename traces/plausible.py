@@ -1,4 +1,4 @@
-"""What a trace asks of an engine, and what in it can hardly be true."""
+"""What a trace requires of an engine, and which of its numbers are hardly credible."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 from continuum_sim.traces.schema import Program
 
 SHORT_GAP_S: Final = 0.01
-"""A shell takes longer to start."""
+"""Starting a shell takes longer than this."""
 SHELLS: Final = frozenset(
     (
         "bash",
@@ -28,31 +28,31 @@ SHELLS: Final = frozenset(
         "terminal",
     )
 )
-"""Names under which agents call a shell, in lower case."""
+"""Names by which agents call a shell, in lower case."""
 LARGEST_WINDOW_TOKENS: Final = 10_485_760
-"""Of Llama 4 Scout (``max_position_embeddings`` of its config.json): the longest context of any open model."""
+"""Llama 4 Scout's window (``max_position_embeddings`` of its config.json): the longest of any open model."""
 ODD_SHARE: Final = 0.1
-"""What happens more often than this is no accident."""
+"""What happens more often than this is not an accident."""
 
 
 @dataclass(slots=True)
 class Plausibility:
-    """Counts of a trace, taken program by program.
+    """Counts over a trace, gathered program by program.
 
     Attributes
     ----------
     input_tokens, output_tokens
         Sums over all turns.
     longest_context_tokens, longest_program, longest_turn
-        The largest prompt with its output: the model length that serving the trace needs, and where it is.
+        The largest prompt with its output (the model length that serving the trace needs), and where it occurs.
     shell_gaps, short_shell_gaps
-        Gaps that a shell filled, and those below `SHORT_GAP_S`.
+        Gaps filled by a shell, and those of them below `SHORT_GAP_S`.
     calling_turns, one_token_calls
-        Turns that call a tool, and those of them with an output of one token.
+        Turns that call a tool, and those of them that output a single token.
     too_long
-        Turns whose context is beyond every model.
+        Turns whose context exceeds every model's window.
     gap_s, human_s
-        Seconds of all gaps, and of those in which a person answered.
+        Seconds of all gaps, and of those filled by a person.
     """
 
     input_tokens: int = 0
@@ -69,7 +69,7 @@ class Plausibility:
     human_s: float = 0.0
 
     def take(self, program: Program) -> None:
-        """Take in one program with its sub-agents."""
+        """Count one program with its sub-agents."""
         for member in program.family():
             for index, turn in enumerate(member.turns):
                 prompt, output = turn.input_tokens, turn.output_tokens
@@ -96,13 +96,13 @@ class Plausibility:
 
     @property
     def longest(self) -> str:
-        """Say which model length the longest context needs."""
+        """Say which model length the longest context needs, and where it is."""
         where = f"{self.longest_program}, turn {self.longest_turn}"
         return f"longest context {self.longest_context_tokens:,} tokens ({where}): the model length it needs"
 
     @property
     def doubts(self) -> str:
-        """Say in one line what can hardly be true, or that nothing is odd."""
+        """Say in one line what is hardly credible, or that nothing is odd."""
         return "; ".join(self._doubts()) or f"nothing odd{self._human('; ')}"
 
     def _doubts(self) -> Iterator[str]:
@@ -125,6 +125,6 @@ class Plausibility:
 
 @lru_cache(4096)
 def _kind(tool: str) -> str:
-    """Return what fills a gap: ``human``, ``shell``, or nothing that is known."""
+    """Classify what fills a gap: ``human``, ``shell``, or an empty string for anything else."""
     names = tool.lower().split("+")
     return "human" if "human" in names else "shell" if not SHELLS.isdisjoint(names) else ""

@@ -1,13 +1,13 @@
-"""Names from files as text that a screen, a log or a picture can show."""
+"""Make names from files safe to show on a screen, in a log or in a figure."""
 
 from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    r"""Return text on one line, every character that is not printable as its escape: ``\x1b``, ``\n``, ``\u202e``.
+    r"""Return text on one line, with every unprintable character escaped: ``\x1b``, ``\n``, ``\u202e``.
 
-    Not printable are control and format characters (terminal escapes, changes of the direction of writing), line
-    separators, blanks other than the space, and lone surrogates, as in file names that are not UTF-8.
+    Unprintable are control and format characters (terminal escapes, bidirectional overrides), line separators, blanks
+    other than the space, and lone surrogates, which occur in file names that are not UTF-8.
     """
     if text.isprintable():
         return text

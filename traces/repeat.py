@@ -1,4 +1,4 @@
-"""Programs of more and shorter turns: an agent's turns over and over, in the same context."""
+"""Split programs into more and shorter turns: an agent's turns repeat within the same context."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from continuum_sim.traces.schema import Program, SharedPrefix, Turn
 
 
 def repeat_turns(program: Program, times: float) -> Program:
-    """Return a program of ``times`` as many turns that ends with about as many tokens.
+    """Return a program with ``times`` as many turns that ends with about the same number of tokens.
 
-    Its turns come over and over, their token counts divided by as much, so that the context still fits (Continuum,
-    arXiv 2511.02230, section 6.3). What the agent dropped of its context it drops in proportion; a repetition goes on
-    from all there is, and the turn that was the last one calls what the first one calls. Sub-agents start in the first
-    round alone, as they are. A program of a single turn, which calls nothing, stays as it is.
+    Its turns repeat with their token counts divided by ``times``, so that the context still fits (Continuum,
+    arXiv 2511.02230, section 6.3). Where the agent dropped part of its context, the same proportion is dropped; a
+    repetition starts from the whole context, and the turn that was the last calls the tool of the first. Sub-agents
+    start in the first round only, unchanged. A program of a single turn, which calls nothing, is returned unchanged.
 
     Raises
     ------

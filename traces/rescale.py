@@ -1,4 +1,4 @@
-"""A trace file in another size."""
+"""Write a trace file in another size."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ def rescale_trace(
     fitting: Fitting | None = None,
     watch: Callable[[Iterator[Program]], Iterator[Program]] = lambda programs: programs,
 ) -> int:
-    """Write `path` to `out`, scaled and then with its tails stretched; return the number of programs.
+    """Write `path` to `out`, scaled and then with stretched tails; return the number of programs.
 
-    Streams; a tail needs a reading of its own before, to know where it begins. The header of `out` says what was done.
+    Streams; a tail needs an extra reading first, to find where it begins. The header of `out` says what was done.
 
     Parameters
     ----------
     path, out
-        The trace to read and the one to write; see `write_programs` for how.
+        The trace to read and the one to write; see `write_programs` for how it is written.
     scale, tail
-        What to change; ``None`` changes nothing.
+        The changes; ``None`` changes nothing.
     limit, max_turns
         As in `read_programs`.
     fitting
-        Leaves out or cuts what is too long once it has its size, and knows what it did when this returns.
+        Drops or cuts programs that are still too long after scaling; it holds the counts when this returns.
     watch
-        Sees the programs pass by, to show how far the writing is.
+        Sees the programs pass by, to show progress.
 
     Raises
     ------
     TraceError
-        If the trace is not valid, or nothing is left of it; nothing is written then.
+        If the trace is not valid, or no program is left; nothing is written then.
     """
     size = scale or Scale()
     header = read_header(path) or TraceHeader(format="continuum")
@@ -62,7 +62,7 @@ def rescale_trace(
 
     programs = sized(watch, fitting)
     if tail is not None:
-        # Dividing all gaps moves a quantile with them: it is the scaled trace's tail that is stretched.
+        # Dividing all gaps divides their quantiles too, so the tail is that of the scaled trace.
         begin_s = tail.begin_s(sized(lambda programs: programs, fitting and fitting.fresh()))
         programs = tail.apply(programs, begin_s)
         changes.append(f"calls beyond the {tail.quantile:g} quantile of their tool's stretched {tail.stretch:g} times")
@@ -73,5 +73,5 @@ def rescale_trace(
         done = f"another size of {Path(path).name}: {', '.join(changes) or 'nothing changed'}"
         return replace(header, derived=(*header.derived, done))
 
-    # What was left out is known once all programs are there.
+    # What was dropped is known only after the last program.
     return write_programs(out, programs, described() if fitting is None else described)

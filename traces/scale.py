@@ -1,4 +1,4 @@
-"""Making a trace smaller or larger: token counts and tool times divided, tails stretched, the shape kept."""
+"""Scale a trace: divide token counts and tool times, stretch tails, keep the shape."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.schema import Program, SharedPrefix, ToolCall, Turn
 
 _SCALED: Final = ("tokens", "gaps", "outputs")
-# Wider than any use, and no product of it with what a trace may hold is infinite.
+# Beyond any use, and its product with anything a trace may hold is finite.
 _LEAST: Final = 1e-9
 _MOST: Final = 1e9
 _RANGE: Final = f", from {_LEAST:g} to {_MOST:g}"
@@ -24,15 +24,15 @@ _RANGE: Final = f", from {_LEAST:g} to {_MOST:g}"
 
 @dataclass(frozen=True)
 class Scale:
-    """Divide token counts by `tokens`, tool times by `gaps`, and outputs by `outputs` on top.
+    """Divide token counts by `tokens`, tool times by `gaps`, and outputs additionally by `outputs`.
 
-    `outputs` changes outputs alone: what it takes from an output is missing in the prompts that held it, and every
-    turn keeps its number of new prompt tokens.
+    `outputs` changes outputs alone: later prompts lose what an output loses, and every turn keeps its number of new
+    prompt tokens.
 
-    `tokens` rounds sums of tokens, not single counts, so that rounding does not add up over a program: a context of n
-    tokens becomes one of n / `tokens`, give or take the least sizes of one new prompt token and one output token
-    a turn (none where the turn had no new one). A count is at most 2 tokens from what it is divided: what many such
-    turns are too long by is not taken from a single one. Where a prompt kept the whole previous context, it still does.
+    `tokens` rounds sums of tokens, not single counts, so that rounding errors do not add up over a program. A context
+    of n tokens becomes n / `tokens`, plus or minus the minimum of one new prompt token and one output token per turn
+    (none if the turn had no new one). Each count is within 2 tokens of its exact quotient: the excess of many such
+    turns is never taken from a single one. A prompt that kept the whole previous context still does.
 
     Raises
     ------
@@ -51,12 +51,12 @@ class Scale:
                 raise TraceError(f"scale {name}={value:g}: expected a number above 0 to divide by{_RANGE}")
 
     def apply(self, programs: Iterable[Program]) -> Iterator[Program]:
-        """Scale programs one by one, their sub-agents with them.
+        """Scale programs one by one, sub-agents included.
 
         Raises
         ------
         TraceError
-            If a count or a time becomes larger than a trace may hold.
+            If a count or a time exceeds what a trace may hold.
         """
         for program in programs:
             if self == Scale():
@@ -90,9 +90,9 @@ def _with_gap(turn: Turn, divisor: float) -> Turn:
 
 
 def _with_outputs(turns: list[Turn], divisor: float) -> list[Turn]:
-    """Divide outputs alone: a context is followed piece by piece, so that a cut in it stays where it was."""
+    """Divide outputs alone, tracking a context piece by piece so that a cut in it stays at the same place."""
     scaled: list[Turn] = []
-    # What the context is made of, in order: tokens as they were and as they are, prompts and outputs in turn.
+    # The context's pieces in order, prompts and outputs alternating: (tokens before scaling, tokens after).
     pieces: list[tuple[int, int]] = []
     was = now = outputs_before = 0
     for turn in turns:
@@ -101,7 +101,7 @@ def _with_outputs(turns: list[Turn], divisor: float) -> list[Turn]:
             was, now = was - tokens, now - made
             left = turn.kept_tokens - was
             if left > 0:
-                # Cut here: a prompt is as it was, an output keeps its share.
+                # The cut falls here: a prompt keeps its tokens, an output its share.
                 made = round(left * made / tokens)
                 pieces.append((left, made))
                 was, now = was + left, now + made
@@ -117,9 +117,9 @@ def _with_tokens(turns: list[Turn], divisor: float) -> list[Turn]:
     scaled: list[Turn] = []
     context = context_before = 0
     for turn in turns:
-        # A cut in the middle of the context scales with the context, the end of it stays the end of it.
+        # A cut in the middle of the context scales with it; keeping the whole context stays keeping the whole.
         whole = turn.kept_tokens == context_before
-        # A prompt holds a token.
+        # A prompt holds at least one token.
         least = 0 if turn.new_tokens else 1
         kept = context if whole else min(context, max(round(turn.kept_tokens / divisor), least))
         new = _divided(turn.new_tokens, divisor, round(turn.input_tokens / divisor) - kept)
@@ -130,27 +130,27 @@ def _with_tokens(turns: list[Turn], divisor: float) -> list[Turn]:
 
 
 def _divided(tokens: int, divisor: float, rest: int) -> int:
-    """Return `rest`, what keeps the sum, where that is about `tokens` / `divisor`: 1 at least of something."""
+    """Return `rest`, which keeps the sum exact, bounded to about `tokens` / `divisor`; at least 1 if `tokens` is."""
     share = tokens / divisor
-    # 2: the least sizes of one turn, a new prompt token and an output token.
+    # 2 is the least size of a turn: one new prompt token and one output token.
     return max(min(tokens, 1), min(max(rest, ceil(share - 2)), floor(share + 2)))
 
 
 @dataclass(frozen=True)
 class Tail:
-    """Stretch the slowest tool calls: what a call takes beyond its tool's quantile is multiplied by `stretch`.
+    """Stretch the slowest tool calls: multiply by `stretch` the part of a call beyond its tool's quantile.
 
     Attributes
     ----------
     quantile
-        From 0 to below 1: calls up to it stay as they are.
+        From 0 to below 1: calls up to this quantile stay unchanged.
     stretch
         Above 0; below 1 it shortens the tail.
 
     Raises
     ------
     TraceError
-        For a number out of its range.
+        For a number out of range.
     """
 
     quantile: float
@@ -163,7 +163,7 @@ class Tail:
             raise TraceError(f"tail stretch={self.stretch:g}: expected a number above 0 to multiply by{_RANGE}")
 
     def begin_s(self, programs: Iterable[Program]) -> dict[str, float]:
-        """Return where each tool's tail begins in a trace, in seconds; keeps eight bytes a call."""
+        """Return where each tool's tail begins in a trace, in seconds; keeps eight bytes per call."""
         calls_s: defaultdict[str, array[float]] = defaultdict(lambda: array("d"))
         for program in programs:
             for member in program.family():
@@ -173,7 +173,7 @@ class Tail:
         return {tool: float(np.quantile(np.asarray(times), self.quantile)) for tool, times in calls_s.items()}
 
     def apply(self, programs: Iterable[Program], begin_s: Mapping[str, float]) -> Iterator[Program]:
-        """Stretch programs one by one; `begin_s` is what the method of that name returned for the same trace."""
+        """Stretch programs one by one; `begin_s` is what that method returned for the same trace."""
         for program in programs:
             yield self._program(program, begin_s)
 
@@ -196,23 +196,23 @@ class Tail:
 
 
 def parse_scale(text: str | None) -> Scale:
-    """Read `tokens=8,gaps=4,outputs=2`; nothing means the trace as it is.
+    """Parse `tokens=8,gaps=4,outputs=2`; nothing leaves the trace unchanged.
 
     Raises
     ------
     TraceError
-        For anything else.
+        If it cannot be parsed.
     """
     return Scale(**_numbers("scale", text, _SCALED, "tokens=8,gaps=4"))
 
 
 def parse_tail(text: str) -> Tail:
-    """Read `quantile=0.9,stretch=3`.
+    """Parse `quantile=0.9,stretch=3`.
 
     Raises
     ------
     TraceError
-        For anything else.
+        If it cannot be parsed.
     """
     values = _numbers("tail", text, ("quantile", "stretch"), "quantile=0.9,stretch=3")
     if len(values) < 2:
@@ -228,7 +228,7 @@ def _numbers(flag: str, text: str | None, known: tuple[str, ...], example: str) 
             wanted = ", ".join(f"{name}=NUMBER" for name in known[:-1])
             raise TraceError(f"--{flag} {text!r}: {item!r} is not {wanted} or {known[-1]}=NUMBER, as in {example}")
         if key in values:
-            raise TraceError(f"--{flag} {text!r}: {key} is there twice, expected once")
+            raise TraceError(f"--{flag} {text!r}: {key} appears twice, expected once")
         try:
             values[key] = float(number)
         except ValueError:

@@ -1,4 +1,4 @@
-"""What a trace says: programs (agent jobs) made of turns (LLM requests), in counts and seconds only."""
+"""What a trace holds: programs (agent jobs) made of turns (LLM requests), in counts and seconds only."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 MOST_PROGRAMS: Final = 10**7
-"""Of a run, and of a trace that is made: hours, and a typo beyond."""
+"""Most programs of a run, or of a trace that is made: hours of work, and beyond it a typo."""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """One of several tool calls that a turn starts at once: its name and its duration in seconds."""
+    """One of several tool calls that a turn starts at once: its name and duration in seconds."""
 
     tool: str
     tool_s: float
@@ -28,17 +28,17 @@ class Turn:
         Full length of this turn's prompt, in tokens.
     kept_tokens
         Leading tokens of this prompt that equal the previous turn's prompt + output. The rest is
-        new; where this is less than the previous prompt + output, the KV prefix breaks there
+        new; if this is less than the previous prompt + output, the KV prefix breaks there
         (hidden reasoning not sent back, or the context compacted).
     output_tokens
         Generated tokens, hidden reasoning included.
     tool
-        Name of the tool called after this turn; ``None`` on the last turn. Where several are called at once,
-        what a policy sees of them: by default their names, each once, joined by ``+`` (see `tool_label`).
+        Name of the tool called after this turn; ``None`` on the last turn. If several are called at once, the
+        name that policies see for them: by default each name once, joined by ``+`` (see `tool_label`).
     tool_s
-        Duration of that call in seconds, of the longest one where there are several; 0 on the last turn.
+        Duration of that call in seconds, the longest one if there are several; 0 on the last turn.
     tools
-        The calls made at once, where there are several; empty for a single one.
+        The calls made at once, if there are several; empty for a single one.
     """
 
     input_tokens: int
@@ -50,7 +50,7 @@ class Turn:
 
     @property
     def calls(self) -> tuple[ToolCall, ...]:
-        """The tool calls after this turn; none on the last one."""
+        """The tool calls after this turn; none after the last one."""
         if self.tools or self.tool is None:
             return self.tools
         return (ToolCall(self.tool, self.tool_s),)
@@ -70,8 +70,8 @@ class Turn:
 class SharedPrefix:
     """A prefix that several programs' first prompts have in common, such as a system prompt.
 
-    Programs that name the same ``id`` agree in their first ``tokens`` tokens (in the smaller
-    number where theirs differ).
+    Programs that name the same ``id`` agree in their first ``tokens`` tokens (the smaller
+    number, if theirs differ).
     """
 
     id: str
@@ -80,7 +80,7 @@ class SharedPrefix:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One agent job: its turns in order, and when it arrives where the trace knows that.
+    """One agent job: its turns in order, and its arrival time if the trace has one.
 
     Attributes
     ----------
@@ -89,7 +89,7 @@ class Program:
     turns
         At least one turn.
     arrival_s
-        Arrival time in seconds on the trace's own clock, or ``None`` where arrivals are drawn.
+        Arrival time in seconds on the trace's own clock, or ``None`` if arrivals are drawn.
     shared_prefix
         What its first prompt shares with other programs, if anything.
     children
@@ -103,35 +103,35 @@ class Program:
     children: tuple[Child, ...] = ()
 
     def family(self) -> Iterator[Program]:
-        """Yield this program and all its sub-agents, each before its own."""
+        """Yield this program and all its sub-agents, parents first."""
         yield self
         for child in self.children:
             yield from child.program.family()
 
     @property
     def max_context_tokens(self) -> int:
-        """The most tokens any turn of its own holds: what the engine must be able to fit."""
+        """Largest context of any of its own turns, in tokens: what the engine must be able to fit."""
         return max(turn.context_tokens for turn in self.turns)
 
     @property
     def total_tokens(self) -> int:
-        """Prompt + output tokens summed over its own turns (what serving without any reuse would process)."""
+        """Prompt + output tokens summed over its own turns: what serving without any reuse would process."""
         return sum(turn.context_tokens for turn in self.turns)
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A sub-agent of a program: when it starts, and who waits for it.
+    """A sub-agent of a program: when it starts, and what waits for it.
 
     Attributes
     ----------
     program
-        What it does. It has no ``arrival_s``: its first turn arrives when the turn that starts it ends.
+        Its work. It has no ``arrival_s``: its first turn arrives when the turn that starts it ends.
     after_turn
-        Index of the parent's turn whose end starts it.
+        Index of the parent's turn that starts it on ending.
     join_turn
-        Index of the parent's turn that waits for it: that turn arrives when the gap before it is over and the
-        child has ended. ``None`` where no turn does: the parent's end waits.
+        Index of the parent's turn that waits for it: that turn arrives once the gap before it is over and the
+        child has ended. ``None`` if only the parent's end waits.
     """
 
     program: Program
@@ -140,14 +140,14 @@ class Child:
 
 
 def tool_label(calls: tuple[ToolCall, ...]) -> str:
-    """Name several calls at once without saying which is the longest: each name once, joined by ``+``."""
+    """Name several calls at once without revealing which is the longest: each name once, joined by ``+``."""
     return "+".join(dict.fromkeys(call.tool for call in calls))
 
 
 def truncate(program: Program, max_turns: int) -> Program:
     """Return ``program`` cut after ``max_turns`` turns; the new last turn calls no tool and starts no sub-agent.
 
-    Sub-agents are cut likewise, and go with the turn that would have started them; where the turn that would
+    Sub-agents are cut the same way, and dropped with the turn that would have started them; if the turn that would
     have waited for one is gone, the end of the program waits.
 
     Raises
@@ -161,9 +161,9 @@ def truncate(program: Program, max_turns: int) -> Program:
 
 
 def cut(program: Program, num_turns: int, of_child: Callable[[Program], Program | None]) -> Program:
-    """Return ``program`` with its first turns alone, at least one, and what ``of_child`` makes of its sub-agents.
+    """Return ``program`` with only its first turns, at least one, and ``of_child`` applied to its sub-agents.
 
-    One of which that makes ``None`` is left out; those that no turn starts any more go unasked.
+    A sub-agent for which it returns ``None`` is left out, and so are those whose starting turn is gone.
     """
     shorter = len(program.turns) > num_turns
     turns = program.turns

@@ -1,4 +1,4 @@
-"""What a trace is like: the numbers a reader wants before simulating it."""
+"""Summarise a trace: the numbers a reader wants before simulating it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NO_VALUES: Final = array("d")
 class SampleSummary:
     """A sample in seven numbers, in the sample's unit; all 0 for an empty one.
 
-    ``sd`` is that of the trace itself (divisor n). Quantiles interpolate linearly.
+    ``sd`` is the population's (divisor n). Quantiles interpolate linearly.
     """
 
     mean: float
@@ -43,15 +43,15 @@ class ToolStats:
     Attributes
     ----------
     tool
-        Name; ``calls`` is how often it was called.
+        Name of the tool, and how often it was called.
     duration_s
-        Seconds a call.
+        Seconds per call.
     total_s
         Seconds of all its calls.
     time_share
         ``total_s`` as a share of the tool time of the whole trace.
     slowest_tenth_share
-        Share of ``total_s`` that its slowest 10 % of calls (rounded up) make: how heavy the tail is.
+        Share of ``total_s`` due to its slowest 10 % of calls (rounded up): how heavy the tail is.
     """
 
     tool: str
@@ -64,7 +64,7 @@ class ToolStats:
 
 @dataclass(frozen=True, slots=True)
 class LongestCall:
-    """One tool call, by its place in the trace."""
+    """One tool call and its place in the trace."""
 
     program_id: str
     turn: int
@@ -74,12 +74,12 @@ class LongestCall:
 
 @dataclass(frozen=True, slots=True)
 class TraceStats:
-    """A trace in numbers.
+    """Summary of a trace.
 
     Attributes
     ----------
     programs, children, turns
-        How many; sub-agents are ``children``, not ``programs``. All else counts them as programs of their own.
+        Counts; sub-agents count as ``children``, not as ``programs``. Every other number treats them as programs.
     programs_with_arrival
         Programs that carry ``arrival_s``.
     parallel_gaps
@@ -87,23 +87,23 @@ class TraceStats:
     turns_per_program
         Turns of each program.
     final_context_tokens, max_context_tokens
-        Prompt + output of each program's last turn; and of its largest one (they differ where the
+        Prompt + output of each program's last turn, and of its largest one (they differ if the
         context was compacted).
     total_tokens_per_program
-        Prompt + output, summed over the turns of each program.
+        Prompt + output, summed over each program's turns.
     input_tokens, new_tokens, output_tokens
-        Of each turn; new ones are the prompt tokens the previous turn did not leave behind.
+        Per turn; new tokens are the prompt tokens that the previous turn did not leave behind.
     kept_share
         Share of all prompt tokens that the previous turn left behind: the most that reuse between turns
         can save.
     broken_prefixes
-        Turns that keep less than the previous turn's whole prompt + output, first turns aside.
+        Turns other than the first that keep less than the previous turn's whole prompt + output.
     tool_s
-        Of each tool call; ``tool_s_total`` is their sum.
+        Per tool call; ``tool_s_total`` is their sum.
     longest_gap
-        The longest tool call, ``None`` in a trace without any.
+        The longest tool call, ``None`` if the trace has none.
     tools
-        One entry a tool, most total time first.
+        One entry per tool, sorted by total time, longest first.
     """
 
     programs: int
@@ -126,7 +126,7 @@ class TraceStats:
     tools: tuple[ToolStats, ...]
 
     def tool_frame(self) -> pd.DataFrame:
-        """Return ``tools`` as a data frame: one row a tool, the duration's summary as ``…_s`` columns."""
+        """Return ``tools`` as a data frame: one row per tool, the duration's summary as ``…_s`` columns."""
         import pandas as pd  # slow to import, and only needed here
 
         durations = [item.name for item in fields(SampleSummary)]
@@ -144,7 +144,7 @@ class TraceStats:
 
 
 def trace_stats(programs: Iterable[Program]) -> TraceStats:
-    """Read ``programs`` once and summarise them; keeps eight bytes a number, not the programs.
+    """Read ``programs`` once and summarise them; keeps eight bytes per number, not the programs.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Programs with contexts that are too long: left out, or cut before the first turn that is."""
+"""Drop programs whose contexts are too long, or cut them before the first turn that is too long."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from continuum_sim.traces.errors import TraceError, shown
 from continuum_sim.traces.schema import Program, cut
 
 Unfit = Literal["drop", "truncate"]
-"""What becomes of a program with a context that is too long: all of it goes, or that turn and what comes after."""
+"""What happens to a program with a too long context: it is dropped, or cut before that turn."""
 
 TOO_LONG: Final = "too long (contexts above "
-"""Begins what is said of such programs."""
+"""Start of the text that reports such programs."""
 _NAMED: Final = 3
 
 
 @dataclass
 class Fitting:
-    """Lets programs pass whose contexts are short enough, and counts what it does to the others.
+    """Passes programs whose contexts are short enough; drops or cuts the others, and counts them.
 
     Attributes
     ----------
     unfit
-        `drop` leaves out whole programs, also those of which only a sub-agent is too long: what passes is as it was
-        recorded. `truncate` cuts programs and their sub-agents, each before its own first turn that is too long. A
-        sub-agent whose first turn is goes, and its parent stays; a program whose first turn is goes.
+        `drop` leaves out whole programs, even if only a sub-agent is too long, so that the rest is as recorded.
+        `truncate` cuts programs and their sub-agents, each before its own first turn that is too long. If that is the
+        first turn, the sub-agent or the program is dropped; a sub-agent's parent stays.
     most_tokens
-        Of a context, prompt and output of a turn together.
+        Longest context allowed: prompt and output of a turn together.
     programs
-        How many it has seen.
+        Programs seen.
     dropped, truncated
-        Those of them that were left out, and that were cut or lost a sub-agent.
+        Programs left out, and programs cut or without one of their sub-agents.
     children
-        Sub-agents of the latter that were left out or cut for their own contexts.
+        Sub-agents of the truncated programs that were left out or cut for their own contexts.
     named
-        The first of the programs left out or cut.
+        The first programs left out or cut.
     """
 
     unfit: Unfit
@@ -48,16 +48,16 @@ class Fitting:
     named: list[str] = field(default_factory=list)
 
     def fresh(self) -> Fitting:
-        """Return the same, with nothing counted."""
+        """Return a copy with all counts at zero."""
         return Fitting(self.unfit, self.most_tokens)
 
     def apply(self, programs: Iterable[Program]) -> Iterator[Program]:
-        """Yield what is left of the programs, one by one.
+        """Yield the remaining programs, one by one.
 
         Raises
         ------
         TraceError
-            At the end, if nothing is.
+            At the end, if none remains.
         """
         for program in programs:
             self.programs += 1
@@ -73,7 +73,7 @@ class Fitting:
             raise TraceError(f"no program is left; {self}")
 
     def plain(self) -> dict[str, Any]:
-        """Return what it counted, fit for JSON."""
+        """Return the counts as plain values for JSON."""
         return {name: getattr(self, name) for name in ("dropped", "truncated", "children", "named")}
 
     @property
@@ -87,7 +87,7 @@ class Fitting:
         return f"{TOO_LONG}{self.most_tokens:,} tokens): {' and '.join(parts) or f'none{of_all}'}"
 
     def __str__(self) -> str:
-        """Say the same, and name the first of them."""
+        """Return `counted`, followed by the names of the first such programs."""
         more = self.dropped + self.truncated - len(self.named)
         named = ", ".join(map(shown, self.named)) + (f" and {more:,} more" if more else "")
         return f"{self.counted}: {named}" if named else self.counted

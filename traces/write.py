@@ -1,4 +1,4 @@
-"""Programs to a trace file: whole or not at all, and the same bytes for the same programs."""
+"""Write programs to a trace file: whole or not at all, and the same bytes for the same programs."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from continuum_sim.traces.header import TraceHeader, encode_header
 from continuum_sim.traces.schema import Child, Program, ToolCall, Turn
 
 _QUOTE: Final = json.JSONEncoder(ensure_ascii=False).encode
-"""A string as JSON."""
+"""Encodes a string as JSON."""
 _quoted: Final = lru_cache(4096)(_QUOTE)
-"""The same for names of which there are few."""
+"""The same, cached for names, which repeat."""
 
 
 def write_programs(
@@ -31,7 +31,7 @@ def write_programs(
 ) -> int:
     """Write ``programs`` as JSON lines and return how many there were, sub-agents not counted.
 
-    A reader sees the old file or the new one, see `whole_file`. A name that ends in ``.gz`` or ``.zst`` is compressed.
+    Readers see the old file or the new one, see `whole_file`. A name ending in ``.gz`` or ``.zst`` is compressed.
 
     Parameters
     ----------
@@ -40,12 +40,12 @@ def write_programs(
     programs
         Read one at a time.
     header
-        What goes into the first line; called once all programs are there if it is known only then.
+        The first line; a callable is called after the last program, for a header known only then.
 
     Raises
     ------
     TraceError
-        If a program breaks a rule, two share an id, or there is none: nothing is written then.
+        If a program breaks a rule, two share an id, or there is none; nothing is written then.
     OSError
         If the file cannot be written.
     """
@@ -58,7 +58,7 @@ def write_programs(
 
 
 def _write_headed(path: Path, programs: Iterable[Program], header: Callable[[], TraceHeader]) -> int:
-    """Write the programs first, and then put the header before them: both compressions may be strung together."""
+    """Write the programs first, then put the header before them: both compressions allow concatenation."""
     with spool(path) as body:
         with _compressing(body, path.suffix) as stream:
             count = _write_all(stream, programs, path)
@@ -78,7 +78,7 @@ def _write_all(stream: BinaryIO, programs: Iterable[Program], path: str | os.Pat
         written += 1
         for member in program.family():
             if member.program_id in seen:
-                raise TraceError(f"program_id {shown(member.program_id)} is there twice, expected unique ids")
+                raise TraceError(f"program_id {shown(member.program_id)} appears twice, expected unique ids")
             seen.add(member.program_id)
     if not seen:
         raise TraceError("no program to write, expected at least one", path=path)
@@ -92,9 +92,9 @@ def encode_program(program: Program) -> bytes:
 
 
 def _program(program: Program, end: str = "") -> str:
-    """Return a program as JSON with ``end`` behind it.
+    """Return a program as JSON followed by ``end``.
 
-    Written out: to make dictionaries and have them encoded would take three times as long.
+    Written out, because building and encoding dictionaries would take three times as long.
     """
     prefix = program.shared_prefix
     arrival_s = "" if program.arrival_s is None else f',"arrival_s":{float(program.arrival_s)!r}'
@@ -123,16 +123,16 @@ def _child(child: Child) -> str:
 
 
 def program_record(program: Program) -> dict[str, Any]:
-    """Return what a program's line says, sub-agents included, as plain values."""
+    """Return what a program's line says, including sub-agents, as plain values."""
     record: dict[str, Any] = json.loads(_program(program))
     return record
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Give a stream whose content becomes the file if nothing goes wrong; see `whole_file`.
+    """Yield a stream whose content becomes the file if nothing goes wrong; see `whole_file`.
 
-    A name that ends in ``.gz`` or ``.zst`` is compressed.
+    A name ending in ``.gz`` or ``.zst`` is compressed.
     """
     with whole_file(path) as file, _compressing(file, path.suffix) as stream:
         yield stream
@@ -141,7 +141,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 @contextmanager
 def _compressing(file: BinaryIO, suffix: str) -> Iterator[BinaryIO]:
     if suffix == ".gz":
-        # No name and no time in the header: the bytes depend on the programs alone.
+        # No name or time in the header, so that the bytes depend on the programs alone.
         with gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0) as stream:
             yield cast(BinaryIO, stream)
     elif suffix == ".zst":

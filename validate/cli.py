@@ -1,4 +1,4 @@
-"""`continuum-sim validate`: policies simulated, then run on a real engine."""
+"""`continuum-sim validate`: simulate policies, then run them on a real engine."""
 
 from __future__ import annotations
 
@@ -77,10 +77,10 @@ def validate(
         "validation"
     ),
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the validation in --out.", rich_help_panel=_OUTPUT)
+        bool, typer.Option("--resume", help="Continue the validation in --out.", rich_help_panel=_OUTPUT)
     ] = False,
     json: Json = False,
-    # Went to `backtest`; who types them out of habit is told so.
+    # These options moved to `backtest`; users who still type them are told so.
     moved: Annotated[str | None, typer.Option("--recorded", "--format", "--gpu", hidden=True)] = None,
     force: Annotated[bool, typer.Option("--force", hidden=True)] = False,
 ) -> None:

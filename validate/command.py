@@ -1,4 +1,4 @@
-"""`validate` from start to end: what was asked becomes a session, the session a report."""
+"""`validate` from start to end: build a session from the command line, run it, write its report."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from continuum_sim.validate.session.validation import Validation, run_validation
 from continuum_sim.validate.session.workload import make_workload
 
 REPEATS: Final = 3
-"""Runs of every policy, unless told otherwise."""
+"""Runs of every policy by default."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What the command line says."""
+    """The command line's options."""
 
     trace: str
     policies: str
@@ -43,10 +43,10 @@ class Asked:
     max_turns: int | None
     scale: str | None
     repeats: int | None
-    """None takes those of the validation that is resumed, else 3."""
+    """None takes the number of the resumed validation, otherwise 3."""
     draws: int
     step_time: str | None
-    """`fitted:FILE`, or None to calibrate; part of `pace` where there is one."""
+    """`fitted:FILE`, or None to calibrate; part of `pace` if that is given."""
     pace: Pace | None
     tolerance: float
     engine: EngineOptions
@@ -55,12 +55,12 @@ class Asked:
 
 
 def validate_engine(asked: Asked, out: Path, *, resume: bool, json: bool, say: Callable[[str], None]) -> bool:
-    """Carry a validation out and print its report; whether every mean JCT is within the tolerance.
+    """Run a validation and print its report; return True if every mean JCT is within the tolerance.
 
     Raises
     ------
     ConfigError, PolicyError, TraceError
-        For input that cannot work, before an engine starts.
+        For invalid input, before an engine starts.
     EngineError
         If an engine fails.
     """
@@ -88,12 +88,12 @@ def validate_engine(asked: Asked, out: Path, *, resume: bool, json: bool, say: C
 
 
 def make_session(asked: Asked, programs: list[Program], sha256: str, repeats: int) -> Validation:
-    """Look names up and put the session together.
+    """Look names up and build the session.
 
     Raises
     ------
     ConfigError, PolicyError
-        For names and settings that cannot work.
+        For invalid names and settings.
     """
     names = split_list(asked.policies)
     if not names:
@@ -154,7 +154,7 @@ def make_session(asked: Asked, programs: list[Program], sha256: str, repeats: in
 
 
 def _engine_settings(asked: Asked) -> dict[str, Any]:
-    """What the engine is; how long to wait for a server makes no other experiment."""
+    """Return the settings that identify the engine; how long to wait for a server does not change the experiment."""
     if not asked.base_urls:
         return {"engine": asdict(asked.engine)}
     server = {name: value for name, value in asdict(asked.server).items() if name != "timeout_s"}
@@ -162,7 +162,7 @@ def _engine_settings(asked: Asked) -> dict[str, Any]:
 
 
 def _with_longest(asked: Asked, programs: list[Program]) -> Asked:
-    """Have the engine started for contexts as long as the trace's, in whole blocks, unless told otherwise."""
+    """Start the engine for contexts as long as the trace's, in whole blocks, unless `max_model_len` is given."""
     if asked.engine.max_model_len is not None:
         return asked
     block = 32
@@ -171,7 +171,7 @@ def _with_longest(asked: Asked, programs: list[Program]) -> Asked:
 
 
 def _step_time_file(spec: str | None) -> Path | None:
-    """Find the file of `fitted:FILE`, and refuse one that is no model before anything starts."""
+    """Return the file of `fitted:FILE`, refusing one that is not a model before anything starts."""
     if spec is None:
         return None
     kind, _, argument = spec.partition(":")

@@ -1,4 +1,4 @@
-"""The options that say what engine runs: vLLM started here, or a server that runs already."""
+"""Options that say which engine to use: vLLM started here, or a server that is already running."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _OWN: Final = "the engine's own"
 
 @dataclass(frozen=True, kw_only=True)
 class EngineFlags:
-    """What the command line says of an engine that runs, see `takes_engine`: settings of a run, and the following."""
+    """Options about the engine, see `takes_engine`: settings of a run, and those below."""
 
     settings: Flags
-    """None leaves one to vLLM, or to what a server tells of itself."""
+    """None leaves a setting to vLLM, or to what a server reports."""
     model: Annotated[
         str | None,
         typer.Option(
@@ -60,9 +60,10 @@ class EngineFlags:
     ] = 32_000
 
     def check(self, context: typer.Context, *, served: bool) -> None:
-        """Refuse what would not act: on a server, what it was started with; without one, what is said of servers.
+        """Refuse options without effect: start-up settings with a server, settings of servers without one.
 
         Raises
+        ------
         ------
         ConfigError
             Naming the options.
@@ -74,7 +75,7 @@ class EngineFlags:
             refuse_unused(context, ("timeout", "vocab_size"), "used only with --base-url")
 
     def options(self, model: str) -> EngineOptions:
-        """Return how to start vLLM, `model` being what it serves unless told otherwise."""
+        """Return how to start vLLM; it serves `model` unless the options name one."""
         from continuum_sim.validate.engines.options import EngineOptions, parse_engine_args
 
         settings = dict(self.settings)
@@ -88,7 +89,7 @@ class EngineFlags:
         )
 
     def server(self) -> ServerSettings:
-        """Return what a server may not tell of itself."""
+        """Return the settings that a server may not report."""
         from continuum_sim.validate.engines.server import ServerSettings
 
         settings = {name: self.settings[name] for name in BATCHES_AND_BLOCKS}
@@ -98,12 +99,12 @@ class EngineFlags:
 
 
 def takes_engine(longest: str = _OWN) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Decorate a command whose parameter `engine: EngineFlags` shall become one option a field and a setting.
+    """Decorate a command so that its parameter `engine: EngineFlags` becomes one option per field and setting.
 
     Parameters
     ----------
     longest
-        What leaving out --max-model-len means to it.
+        What the command does without --max-model-len, for its help.
     """
     settings = (*_OF_STARTED, *BATCHES_AND_BLOCKS)
     unset = dict.fromkeys(settings, _OWN)

@@ -1,4 +1,4 @@
-"""How a command that runs an engine ends when the engine fails or the user has had enough."""
+"""How a command with an engine ends when the engine fails or the user interrupts it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import typer
 
 @contextmanager
 def orderly() -> Iterator[None]:
-    """Report an engine's failure as a line and exit code 2, and an interruption with what is kept."""
+    """Report an engine's failure as one line with exit code 2, and on interruption say what is kept."""
     from continuum_sim.cli.errors import interruptible, say_error
     from continuum_sim.validate.engines.interface import EngineError
 
     try:
-        with interruptible("interrupted; what was finished is kept, and the same command goes on with it"):
+        with interruptible("interrupted; what was finished is kept, and the same command continues from there"):
             yield
     except EngineError as error:
         say_error(error)

@@ -13,26 +13,26 @@ from continuum_sim.readers import read_lines
 from continuum_sim.steptime.batch import StepBatch, prefill_pairs
 
 ENVIRONMENT: Final = "CONTINUUM_SIM_STEP_LOG"
-"""Variable that holds the settings of the log as JSON. vLLM hashes `additional_config`, see `plugin.settings`."""
+"""Variable that holds the log's settings as JSON, because vLLM hashes `additional_config` (see `plugin.settings`)."""
 
 SCHEDULER_CLS: Final = "continuum_sim.validate.engines.timed_scheduler.make_timed_scheduler"
-"""What `scheduler_cls` takes for an engine that logs its steps."""
+"""Value of `scheduler_cls` for an engine that logs its steps."""
 
 
 class LoggedStep(NamedTuple):
     """One line of the log. Times in seconds on the machine's monotonic clock."""
 
     start_s: float
-    """Scheduling began."""
+    """When scheduling began."""
     scheduled_s: float
-    """Scheduling ended; the model begins."""
+    """When scheduling ended and the model began."""
     ran_s: float
-    """The model's output is there."""
+    """When the model's output was there."""
     end_s: float
-    """Its results are processed: turns have ended, the next step may be scheduled."""
+    """When its results were processed: turns have ended, the next step may be scheduled."""
     batch: StepBatch
     unfinished: int
-    """Requests still in the engine afterwards."""
+    """Requests still in the engine after the step."""
 
 
 class TimedStep(NamedTuple):
@@ -46,9 +46,9 @@ class TimedStep(NamedTuple):
 def scheduled_batch(
     requests: Mapping[str, Any], scheduled_tokens: Mapping[str, int], resumed: Container[str] = ()
 ) -> StepBatch:
-    """Sum up a scheduled step as the simulator does; vLLM has already advanced `num_computed_tokens` past it.
+    """Summarise a scheduled step as the simulator does; vLLM has already advanced `num_computed_tokens` past it.
 
-    A request decodes when the only token it lacks is the one it sampled last. One that comes back from preemption is
+    A request decodes if the only token it lacks is the one it sampled last. A request resumed after preemption is
     prefilling, even if all but its last token was still in the cache.
     """
     prefills = tokens = context = pairs = decodes = decode_context = 0
@@ -72,7 +72,7 @@ def step_line(step: LoggedStep) -> bytes:
 
 
 def read_steps(path: Path) -> list[LoggedStep]:
-    """Read a log back; a last line that an engine could not finish is left out."""
+    """Read a log back; an incomplete last line is left out."""
     decode = msgspec.json.Decoder(LoggedStep).decode
     steps = []
     for number, line in read_lines(path, "one step"):
@@ -80,12 +80,12 @@ def read_steps(path: Path) -> list[LoggedStep]:
             try:
                 steps.append(decode(line))
             except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-                raise ConfigError(f"{path}:{number}: is no step of this version ({error})") from None
+                raise ConfigError(f"{path}:{number}: is not a step in this version's format ({error})") from None
     return steps
 
 
 def time_steps(steps: Sequence[LoggedStep], start_s: float = 0.0) -> list[TimedStep]:
-    """Say how long the engine was busy with each step that ended after `start_s`; see `begins`."""
+    """Return how long the engine was busy with each step that ended after `start_s`; see `begins`."""
     return [
         TimedStep(step.end_s, step.end_s - begin_s, step.batch)
         for step, begin_s in zip(steps, begins(steps), strict=True)
@@ -94,9 +94,9 @@ def time_steps(steps: Sequence[LoggedStep], start_s: float = 0.0) -> list[TimedS
 
 
 def begins(steps: Sequence[LoggedStep]) -> list[float]:
-    """Say from when on the engine was busy with each step.
+    """Return when the engine became busy with each step.
 
-    While work is left that is the end of the step before: the time until the next end is the model, and all that the
+    While work is left that is the end of the step before: the time until the next end is the model's, and whatever the
     engine's loop does between two forward passes. After a pause, or a step that computed nothing, it is the start of
     the step's own scheduling.
     """
@@ -110,5 +110,5 @@ def begins(steps: Sequence[LoggedStep]) -> list[float]:
 
 
 def computes(batch: StepBatch) -> bool:
-    """Whether a step had anything to compute."""
+    """Return True if a step had anything to compute."""
     return batch.prefill_tokens + batch.decode_requests > 0

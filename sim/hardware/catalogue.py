@@ -1,4 +1,4 @@
-"""Reading the catalogues shipped beside this file, and finding an entry by any of its names."""
+"""Read the catalogues shipped beside this file, and find an entry by any of its names."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Entry(Protocol):
 
 
 class Named(Entry, Protocol):
-    """Anything with a name and other spellings of it."""
+    """Anything with a name and alternative spellings."""
 
     @property
     def aliases(self) -> tuple[str, ...]:
@@ -34,14 +34,14 @@ class Named(Entry, Protocol):
 
 
 def read_catalogue(file: str, table: str, kind: type[R]) -> tuple[R, ...]:
-    """Read the array of tables `table` of a TOML file of this package as records of `kind`."""
+    """Read the array of tables `table` from a TOML file of this package, as records of `kind`."""
     text = files("continuum_sim.hardware").joinpath(file).read_text(encoding="utf-8")
     rows: list[dict[str, Any]] = tomllib.loads(text)[table]
     return tuple(msgspec.convert(row, kind, str_keys=True) for row in rows)
 
 
 def by_name(entries: Iterable[T]) -> dict[str, T]:
-    """Index entries by every spelling of their names, folded."""
+    """Index entries by every spelling of their names, case-folded and normalised."""
     return {fold(spelling): entry for entry in entries for spelling in (entry.name, *entry.aliases)}
 
 
@@ -61,6 +61,6 @@ def find(name: str, index: Mapping[str, E], what: str, remedy: str) -> E:
 
 
 def fold(name: str) -> str:
-    """Fold the differences in spelling that never distinguish two entries."""
+    """Remove differences in spelling that never distinguish two entries."""
     folded = name.strip().casefold().replace("_", "-").replace(" ", "-")
     return folded.removeprefix("nvidia-").removeprefix("geforce-")

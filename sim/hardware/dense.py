@@ -1,4 +1,4 @@
-"""A plain dense model from its shapes, for those that no configuration describes."""
+"""A plain dense model from its shapes, for models without a configuration."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def dense_model(
     n_sliding_layers: int = 0,
     tied_embeddings: bool = False,
 ) -> ModelSpec:
-    """Return a model of Llama's kind; its last `n_sliding_layers` layers attend to a window.
+    """Return a Llama-like model; its last `n_sliding_layers` layers attend to a window.
 
     Raises
     ------
     ConfigError
-        If a shape cannot be.
+        If a shape is impossible.
     """
     types = ["full_attention"] * (n_layers - n_sliding_layers) + ["sliding_attention"] * n_sliding_layers
     config = {

@@ -1,4 +1,4 @@
-"""The GPU catalogue: data-sheet limits, and the shares of them that kernels were measured to reach."""
+"""The GPU catalogue: data-sheet limits, and the shares of them that kernels reach in measurements."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ GIB = 1 << 30
 
 @dataclass(frozen=True)
 class GpuSpec:
-    """One GPU. Rates are data-sheet peaks; the `_efficiency` shares of them are measurements (see `measured`)."""
+    """One GPU. Rates are data-sheet peaks; the `_efficiency` shares of them are measured (see `measured`)."""
 
     name: str
     memory_bytes: int
-    """What the driver reports as total, which is what vLLM multiplies by `gpu_memory_utilization`."""
+    """Total memory as reported by the driver, which vLLM multiplies by `gpu_memory_utilization`."""
     memory_bandwidth_bytes_per_s: float
     bf16_dense_flops: float
     """Dense (not 2:4 sparse) bf16 tensor FLOP/s with fp32 accumulation."""
     interconnect: str
     interconnect_bytes_per_s: float
-    """Towards the other GPUs of the node, one direction."""
+    """To the other GPUs of the node, in one direction."""
     matmul_efficiency: float
     """Share of the peak FLOP/s reached by large matrix products."""
     weight_bandwidth_efficiency: float
-    """Share of the memory bandwidth reached by products of a few rows, which stream the weights."""
+    """Share of the memory bandwidth reached by matrix products of a few rows, which stream the weights."""
     prefill_attention_efficiency: float
-    """Share of the peak FLOP/s reached by attention over prompts, counting only the causal half."""
+    """Share of the peak FLOP/s reached by prompt attention, counting only the causal half."""
     decode_attention_efficiency: float
-    """Share of the memory bandwidth reached by attention of single tokens over their context."""
+    """Share of the memory bandwidth reached by single-token attention over the context."""
     attention_latency_s: float
     """Duration of the smallest attention call of one layer."""
     all_reduce: dict[int, tuple[float, float]]
@@ -44,7 +44,7 @@ class GpuSpec:
 
     @property
     def default_max_num_batched_tokens(self) -> int:
-        """The token budget `vllm serve` picks on this GPU (vLLM 0.32, `EngineArgs`)."""
+        """The token budget that `vllm serve` chooses on this GPU (vLLM 0.32, `EngineArgs`)."""
         if self.memory_bytes >= 160 * GIB:
             return 16384
         return 8192 if self._is_large else 2048
@@ -76,7 +76,7 @@ def find_gpu(name: str) -> GpuSpec:
     Raises
     ------
     ConfigError
-        If there is none, with the nearest name.
+        If there is none; the message has the nearest name.
     """
     if not name.strip():
         raise ConfigError("the GPU's name is empty: give one, as in --gpu H100")

@@ -1,4 +1,4 @@
-"""Which caches go into one group: vLLM's `get_kv_cache_groups` and what it calls."""
+"""Assign caches to groups: vLLM's `get_kv_cache_groups` and the functions it calls."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ T = TypeVar("T")
 
 
 def get_kv_cache_groups(layers: Sequence[CachedLayer], *, block_outermost: bool) -> list[Layers]:
-    """Split the caches of a model, in its order, into groups that share a block table.
+    """Split a model's caches, in order, into groups that share a block table.
 
     Parameters
     ----------
     layers
-        One or more.
+        At least one layer.
     block_outermost
-        Whether the pages of a block lie side by side, so that they may differ in size.
+        True if the pages of a block are contiguous, so that they may differ in size.
 
     Raises
     ------
     ConfigError
-        If vLLM does not start with such layers.
+        If vLLM does not start with these layers.
     """
     first = layers[0].spec
     if all(first.is_uniform_with(spec) for _, spec in layers):
@@ -41,21 +41,21 @@ def get_kv_cache_groups(layers: Sequence[CachedLayer], *, block_outermost: bool)
 
 
 def _groups_of_one_page_size(layers: Sequence[CachedLayer]) -> list[Layers]:
-    """Split layers of each kind into groups of as many layers (`_get_kv_cache_groups_uniform_page_size`)."""
+    """Split layers of each kind into equally large groups (`_get_kv_cache_groups_uniform_page_size`)."""
     alike: defaultdict[KVCacheSpec, Layers] = defaultdict(list)
     for one in layers:
         alike[one.spec].append(one)
     fewest, most = min(map(len, alike.values())), max(map(len, alike.values()))
-    # A kind with hardly more layers than another would fill a second group with little else than padding.
+    # A kind with slightly more layers than another would fill a second group mostly with padding.
     size = most if most < fewest * 1.5 else fewest
     return [group for found in alike.values() for group in _dealt(found, -(-len(found) // size))]
 
 
 def _packed_groups(layers: Sequence[CachedLayer]) -> list[Layers]:
-    """Split layers whose pages differ into groups that fill a block about equally (`_get_packed_kv_cache_groups`)."""
+    """Split layers with different page sizes into groups of about equal bytes (`_get_packed_kv_cache_groups`)."""
     buckets = [_Bucket(found) for found in _uniform_buckets(layers)]
-    # Layers of several page sizes that come in equal numbers are a pattern, which stays together: as often as it
-    # repeats, other layers go into a group.
+    # Equal numbers of layers of several page sizes are a pattern, which stays together: the number of its repeats is
+    # the least number of other layers per group.
     least = max((bucket.repeats for bucket in buckets if bucket.balanced and len(bucket.by_page) > 1), default=0)
     repeats = _approximate_gcd([bucket.repeats for bucket in buckets if bucket.balanced], least) if least else None
 
@@ -65,7 +65,7 @@ def _packed_groups(layers: Sequence[CachedLayer]) -> list[Layers]:
     def is_state(bucket: _Bucket) -> bool:
         return bucket.first.kind == "recurrent" or (repeats is None and bucket.slides)
 
-    # Bytes that a block has whatever becomes of states and windows, whose buckets are then split to fit in it.
+    # Bytes that a block needs regardless of states and windows, whose buckets are then split to fit into it.
     anchor_bytes = max(
         bucket.widest_group_bytes(bucket.n_layers if is_state(bucket) else groups_by_pattern(bucket))
         for bucket in buckets
@@ -102,7 +102,7 @@ class _Bucket:
     def dealt(self, n_groups: int) -> list[Layers]:
         if n_groups == 1:
             return [self.layers]
-        # As in vLLM, which goes by whole repeats of the pattern: what is beyond them is lost, and it does not start.
+        # As in vLLM, which counts whole repeats of the pattern: layers beyond them are lost, and it does not start.
         repeats = list(zip(*self.by_page.values(), strict=False))
         return [[one for repeat in part for one in repeat] for part in _dealt(repeats, n_groups)]
 
@@ -120,22 +120,22 @@ def _uniform_buckets(layers: Iterable[CachedLayer]) -> list[Layers]:
 
 
 def _approximate_gcd(counts: Sequence[int], least: int) -> int:
-    """Return the number, from `least` on, whose multiples the counts are nearest below; the larger of equals."""
+    """Return the number, at least `least`, whose multiples are closest below the counts; the larger of equally good."""
     return min(range(least, max(counts) + 1), key=lambda size: (sum(-count % size for count in counts), -size))
 
 
 def _dealt(items: Sequence[T], n_groups: int) -> list[list[T]]:
-    """Deal items out in turn, so that stages of a pipeline hold about as many of each group."""
+    """Deal items out in turn, so that pipeline stages hold about as many of each group."""
     return [list(items[start::n_groups]) for start in range(n_groups)]
 
 
 def _all_kept_whole(layers: Sequence[CachedLayer]) -> Layers:
-    """Treat windows beside MLA as if all were kept (`_try_get_full_allocation_fallback_groups`).
+    """Treat windows beside MLA as full attention (`_try_get_full_allocation_fallback_groups`).
 
     Raises
     ------
     ConfigError
-        If that does not make them alike.
+        If that does not give them equal page sizes.
     """
     block_size = next(spec.block_size for _, spec in layers if spec.kind == "mla")
     promoted = [

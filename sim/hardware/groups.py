@@ -1,7 +1,7 @@
-"""KV cache groups: which layers share a block table, how many blocks fit, and what one request takes of them.
+"""KV cache groups: which layers share a block table, how many blocks fit, and how many one request needs.
 
-Worked out as vLLM 0.32 does (`vllm/v1/core/kv_cache_utils.py`). A block is an entry of the one pool that all groups
-draw from; in it lie the pages of all layers of the group that holds it.
+Computed as in vLLM 0.32 (`vllm/v1/core/kv_cache_utils.py`). A block is an entry of the one pool that all groups
+draw from; it holds the pages of all layers of its group.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from continuum_sim.hardware.kv_cache_spec import CachedLayer, KVCacheSpec, cache
 from continuum_sim.hardware.model_spec import ModelSpec
 
 Layout = Literal["LBNHC", "BLNHC"]
-"""vLLM's `KVCacheLayout`: layers outermost, each with pages of its own, or blocks outermost, each with the pages of
-its layers side by side. Only the second holds pages of different sizes as they are."""
+"""vLLM's `KVCacheLayout`: layers outermost, each with its own pages, or blocks outermost, each with the pages of
+its layers side by side. Only the second can hold pages of different sizes unchanged."""
 
 
 @dataclass(frozen=True)
@@ -26,53 +26,53 @@ class KVCacheGroup:
     """Layers that share a block table (`KVCacheGroupSpec`)."""
 
     layers: tuple[int, ...]
-    """Which layers of the model; one is there twice if both its caches are."""
+    """Numbers of the layers in the model; a layer occurs twice if both its caches are in the group."""
     specs: tuple[KVCacheSpec, ...]
-    """What each of them keeps."""
+    """What each of them caches."""
 
     @property
     def kind(self) -> CacheKind:
-        """How its layers mix tokens; those of a group free blocks alike."""
+        """How its layers mix tokens; layers of one group free blocks by the same rule."""
         return self.specs[0].kind
 
     @property
     def block_size(self) -> int:
-        """Tokens of a block."""
+        """Tokens per block."""
         return self.specs[0].block_size
 
     @property
     def window(self) -> int | None:
-        """Tokens of the window, or of a chunk; None where all are kept."""
+        """Tokens of the window, or of a chunk; None if all tokens are kept."""
         return self.specs[0].window
 
     @property
     def page_bytes(self) -> int:
-        """Bytes of one block of all its layers."""
+        """Bytes of one block over all its layers."""
         return sum(spec.page_size_bytes for spec in self.specs)
 
 
 @dataclass(frozen=True)
 class Groups:
-    """The groups of one rank, and what follows from them. `max_concurrent_batches` is 2 where vLLM plans ahead."""
+    """The groups of one rank. `max_concurrent_batches` is 2 if vLLM plans ahead."""
 
     groups: tuple[KVCacheGroup, ...]
     """In vLLM's order."""
     block_size: int
-    """What `--block-size` has become: recurrent states raise it."""
+    """The effective `--block-size`, which recurrent states may raise."""
     mamba_cache_mode: Literal["align", "none"]
-    """`align` where states are kept at the ends of blocks for prefix caching."""
+    """`align` if states are kept at the ends of blocks for prefix caching."""
 
     @cached_property
     def bytes_per_block(self) -> int:
-        """Bytes of a block of the pool: those of the largest group (`_get_kv_cache_bytes_per_block`)."""
+        """Bytes per block of the pool: those of the largest group (`_get_kv_cache_bytes_per_block`)."""
         return max(group.page_bytes for group in self.groups)
 
     def num_blocks(self, kv_bytes: int) -> int:
-        """Blocks that fit (`get_kv_cache_config_from_groups`), vLLM's null block among them."""
+        """Blocks that fit, including vLLM's null block (`get_kv_cache_config_from_groups`)."""
         return max(0, kv_bytes) // self.bytes_per_block
 
     def blocks_of_request(self, tokens: int, max_num_batched_tokens: int, max_concurrent_batches: int = 1) -> int:
-        """Blocks that one request holds at most, over all groups (`_max_memory_usage_bytes_from_groups`)."""
+        """Most blocks that one request holds, over all groups (`_max_memory_usage_bytes_from_groups`)."""
         in_flight = max_num_batched_tokens * max_concurrent_batches
         return sum(
             max(spec.max_blocks_of_request(tokens, in_flight, self.mamba_cache_mode) for spec in set(group.specs))
@@ -80,7 +80,7 @@ class Groups:
         )
 
     def bytes_of_request(self, tokens: int, max_num_batched_tokens: int, max_concurrent_batches: int = 1) -> int:
-        """Bytes of them."""
+        """Bytes of those blocks."""
         return self.bytes_per_block * self.blocks_of_request(tokens, max_num_batched_tokens, max_concurrent_batches)
 
     def max_concurrency(
@@ -93,7 +93,7 @@ class Groups:
     def capacity_tokens(
         self, kv_bytes: int, max_model_len: int, max_num_batched_tokens: int, max_concurrent_batches: int = 1
     ) -> int:
-        """Tokens of as many requests, which vLLM logs as the size of its KV cache (`get_kv_cache_capacity`)."""
+        """Tokens of that many requests, which vLLM logs as the size of its KV cache (`get_kv_cache_capacity`)."""
         return int(
             self.max_concurrency(kv_bytes, max_model_len, max_num_batched_tokens, max_concurrent_batches)
             * max_model_len
@@ -102,14 +102,14 @@ class Groups:
     def starts(
         self, kv_bytes: int, max_model_len: int, max_num_batched_tokens: int, max_concurrent_batches: int = 1
     ) -> bool:
-        """Whether vLLM starts: one request fits beside the null block (`_check_enough_kv_cache_memory`)."""
+        """Return True if vLLM starts: one request fits beside the null block (`_check_enough_kv_cache_memory`)."""
         needed = self.bytes_of_request(max_model_len, max_num_batched_tokens, max_concurrent_batches)
         return needed <= kv_bytes - self.bytes_per_block
 
     def estimate_max_model_len(
         self, kv_bytes: int, max_model_len: int, max_num_batched_tokens: int, max_concurrent_batches: int = 1
     ) -> int:
-        """Return the largest `--max-model-len` up to the one given with which vLLM starts; 0: none.
+        """Return the largest `--max-model-len`, at most the given one, with which vLLM starts; 0 if none.
 
         vLLM's `_estimate_max_model_len_from_groups`.
         """
@@ -132,27 +132,27 @@ def cache_groups(
     max_model_len: int,
     layout: Layout | None = None,
 ) -> Groups:
-    """Derive the groups of one rank from what the layers of a model keep.
+    """Derive the groups of one rank from what a model's layers cache.
 
     Parameters
     ----------
     caches
-        Of one layer at least. Layers come in the order of their numbers, caches of one layer in the order given.
+        At least one. Sorted by layer number; caches of one layer stay in the given order.
     tensor_parallel_size
         Must divide the heads, or be a multiple of the KV heads.
     block_size
         vLLM's `--block-size`, in tokens.
     element_bytes
-        Bytes of a number in the KV cache: 2, or 1 for fp8.
+        Bytes per element of the KV cache: 2, or 1 for fp8.
     max_model_len
         Longest request, in tokens.
     layout
-        None: layers outermost where all pages are of one size, blocks outermost elsewhere.
+        None: layers outermost if all pages have one size, otherwise blocks outermost.
 
     Raises
     ------
     ConfigError
-        If vLLM does not start with such layers.
+        If vLLM does not start with these layers.
     """
     layers, block_size = cached_layers(
         caches,
@@ -174,12 +174,12 @@ def cache_groups(
 def model_groups(
     model: ModelSpec, *, tensor_parallel_size: int = 1, block_size: int = 16, max_model_len: int | None = None
 ) -> Groups:
-    """Derive the groups of a model as it is served; None: its own greatest length.
+    """Derive the groups of a model as it is served; `max_model_len` defaults to the model's own.
 
     Raises
     ------
     ConfigError
-        If the configuration does not tell what the layers keep.
+        If the configuration does not say what the layers cache.
     """
     return cache_groups(
         model.known_caches(),

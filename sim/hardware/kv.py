@@ -1,4 +1,4 @@
-"""How much KV cache fits beside the weights: what vLLM finds by profiling, estimated from the shapes."""
+"""How much KV cache fits beside the weights: vLLM measures it by profiling, here it is estimated from shapes."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ from continuum_sim.hardware.model_spec import ModelSpec
 from continuum_sim.vllm_defaults import GPU_MEMORY_UTILIZATION
 
 _KV_DTYPE_BYTES: Final = {"bfloat16": 2, "float16": 2, "float32": 4, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1}
-"""Types of vLLM's ``--kv-cache-dtype`` (``vllm/config/cache.py``) -> bytes of an element. Scales are held a layer, not
-a block."""
+"""Types for vLLM's ``--kv-cache-dtype`` (``vllm/config/cache.py``) -> bytes per element. Scales are kept per layer, not
+per block."""
 
 _NON_TORCH_BYTES = round(0.20 * GIB)
-"""Memory outside PyTorch; vLLM's logs say 0.13 (H100, llm-d-benchmark), 0.16 (H100, pull request 12126) and 0.20 GiB
+"""Memory outside PyTorch; vLLM's logs show 0.13 (H100, llm-d-benchmark), 0.16 (H100, pull request 12126) and 0.20 GiB
 (24 GB GPU, pull request 14447)."""
 
 _CUDA_GRAPH_BYTES = round(0.45 * GIB)
-"""vLLM's own estimate, which it takes off the KV cache (`VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS`, on in 0.32); its
-logs say 0.45 GiB (RTX 5090) to 0.73 GiB (pull request 39559)."""
+"""vLLM's own estimate, which it subtracts from the KV cache (`VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS`, on in 0.32);
+its logs show 0.45 GiB (RTX 5090) to 0.73 GiB (pull request 39559)."""
 
 _NCCL_BYTES = {1: 0, 2: 358_612_992, 4: 411_041_792, 8: 411_041_792}
 """GPUs -> communication buffers on each, from aiconfigurator-core 0.12.0 (`nccl_mem`)."""
 
 _SAMPLER_BYTES_PER_LOGIT = 14
 """Live copies of the logits while the dummy batch is sampled: bf16, fp32, softmax and its noise (vLLM 0.32, Triton
-top-k and top-p). Versions that sort the logits need some 38: 4.76 GiB for 1,024 requests in llm-d-benchmark's logs."""
+top-k and top-p). Versions that sort the logits need about 38: 4.76 GiB for 1,024 requests in llm-d-benchmark's logs."""
 
 
 @dataclass(frozen=True)
 class KvMemory:
-    """Where one GPU's memory goes; all in bytes."""
+    """Use of one GPU's memory; all in bytes."""
 
     usable_bytes: int
     """`gpu_memory_utilization` of the GPU's memory."""
     weights_bytes: int
     activations_bytes: int
-    """Peak of a full batch: the MLP of the largest step or the sampler of the largest batch, whichever is more."""
+    """Peak of a full batch: the MLP of the largest step or the sampler of the largest batch, whichever is larger."""
     runtime_bytes: int
-    """CUDA graphs, communication buffers and what else lives outside PyTorch."""
+    """CUDA graphs, communication buffers and other memory outside PyTorch."""
     block_bytes: int
-    """One KV block of all layers."""
+    """One KV block over all layers."""
 
     @property
     def kv_bytes(self) -> int:
-        """What is left for the KV cache; negative if nothing is."""
+        """What remains for the KV cache; negative if nothing does."""
         return self.usable_bytes - self.weights_bytes - self.activations_bytes - self.runtime_bytes
 
     @property
@@ -60,17 +60,17 @@ class KvMemory:
 def kv_bytes_per_token(
     model: ModelSpec, tensor_parallel_size: int = 1, kv_dtype: str = "auto", context_tokens: int | None = None
 ) -> float:
-    """Bytes of KV cache one token takes on each GPU.
+    """Return the bytes of KV cache that one token takes on each GPU.
 
     Parameters
     ----------
     model, tensor_parallel_size, kv_dtype
         As vLLM's flags; KV heads that do not divide over the GPUs are replicated.
     context_tokens
-        Matters for sliding-window models only. None counts every token in every layer, which is what vLLM stores
-        without its hybrid KV cache manager. With the manager, a sliding layer keeps at most its window: a request
-        of `context_tokens` tokens then takes this much a token on average (vLLM rounds to blocks and keeps the
-        running chunk as well, so the true figure is a little higher).
+        Matters only for sliding-window models. None counts every token in every layer, which is what vLLM stores
+        without its hybrid KV cache manager. With the manager, a sliding layer keeps at most its window: a token of a
+        request of `context_tokens` tokens then takes this much on average (vLLM rounds to blocks and keeps the
+        running chunk too, so the true figure is slightly higher).
 
     Raises
     ------
@@ -100,12 +100,12 @@ def kv_memory(
     kv_dtype: str = "auto",
     context_tokens: int | None = None,
 ) -> KvMemory:
-    """Estimate what `vllm serve` does with each GPU's memory; None takes its default for the GPU.
+    """Estimate how `vllm serve` uses each GPU's memory; None takes its default for the GPU.
 
     Raises
     ------
     ConfigError
-        If a setting is out of range, or nothing is left for the KV cache.
+        If a setting is out of range, or nothing remains for the KV cache.
     """
     if not 0 < gpu_memory_utilization <= 1:
         raise ConfigError(f"gpu_memory_utilization is {gpu_memory_utilization}, expected more than 0 and at most 1")
@@ -142,7 +142,7 @@ def kv_blocks(
     kv_dtype: str = "auto",
     context_tokens: int | None = None,
 ) -> int:
-    """KV blocks of one engine, as vLLM's `num_gpu_blocks`; see `kv_memory` for the parameters and errors."""
+    """Return the KV blocks of one engine, as vLLM's `num_gpu_blocks`; for parameters and errors see `kv_memory`."""
     return kv_memory(
         model,
         gpu,
@@ -157,7 +157,7 @@ def kv_blocks(
 
 
 def kv_heads_per_gpu(model: ModelSpec, tensor_parallel_size: int, cache: CacheLayers) -> int:
-    """KV heads of some layers that each GPU holds: divided, or replicated where there are fewer than GPUs.
+    """Return the KV heads of some layers on each GPU: divided, or replicated if there are fewer heads than GPUs.
 
     Raises
     ------
@@ -174,7 +174,7 @@ def kv_heads_per_gpu(model: ModelSpec, tensor_parallel_size: int, cache: CacheLa
 
 
 def kv_dtype_bytes(model: ModelSpec, kv_dtype: str) -> int:
-    """Bytes of one KV element; `auto` is the model's own type.
+    """Return the bytes of one KV element; `auto` is the model's own type.
 
     Raises
     ------
@@ -189,7 +189,7 @@ def kv_dtype_bytes(model: ModelSpec, kv_dtype: str) -> int:
 
 
 def served_with(model: ModelSpec, kv_dtype: str) -> ModelSpec:
-    """Return the model with its KV cache in a type of vLLM's ``--kv-cache-dtype``; `auto` leaves it as it is.
+    """Return the model with its KV cache in a type of vLLM's ``--kv-cache-dtype``; `auto` leaves it unchanged.
 
     Raises
     ------

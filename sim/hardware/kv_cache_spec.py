@@ -11,11 +11,11 @@ from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.caches import CacheKind, CacheLayers, State
 
 _KERNEL_BLOCK_TOKENS: Final = 16
-"""Smallest block of FlashAttention's kernels, and what larger ones are multiples of
+"""Smallest block of FlashAttention's kernels; larger ones are multiples of it
 (`FlashAttentionBackend.get_supported_kernel_block_sizes`)."""
 
 _HYBRID_MLA_BLOCK_TOKENS: Final = 128
-"""What blocks of MLA beside recurrent layers are multiples of (`Platform._align_hybrid_block_size`)."""
+"""Blocks of MLA beside recurrent layers are multiples of this (`Platform._align_hybrid_block_size`)."""
 
 
 @dataclass(frozen=True)
@@ -24,47 +24,47 @@ class KVCacheSpec:
 
     kind: CacheKind
     block_size: int
-    """Tokens of a block."""
+    """Tokens per block."""
     num_kv_heads: int = 0
     head_size: int = 0
     head_size_v: int = 0
     state_content_bytes: int = 0
-    """Bytes that one head stores of a token."""
+    """Bytes that one head stores per token."""
     tokens_per_state: int = 1
     window: int | None = None
     """Tokens of the window, or of a chunk."""
     shapes: tuple[tuple[int, ...], ...] = ()
-    """Of a recurrent layer's states."""
+    """Shapes of a recurrent layer's states."""
     state_bytes: int = 0
-    """Of all states of a request together."""
+    """Bytes of all states of a request together."""
     num_prefill_checkpoint_blocks: int = 0
     page_size_padded: int | None = None
-    """Bytes that a block takes where that is more than what is in it."""
+    """Bytes that a block takes, if more than its contents."""
 
     @property
     def unpadded_page_size_bytes(self) -> int:
-        """Bytes of what a block holds."""
+        """Bytes of a block's contents."""
         return self.state_bytes + self.num_kv_heads * self.block_size // self.tokens_per_state * (
             self.state_content_bytes
         )
 
     @property
     def page_size_bytes(self) -> int:
-        """Bytes that a block takes of memory."""
+        """Bytes of memory that a block takes."""
         return self.page_size_padded or self.unpadded_page_size_bytes
 
     def max_blocks_of_request(self, tokens: int, max_in_flight_tokens: int, mamba_cache_mode: str) -> int:
-        """Blocks that a request of `tokens` tokens holds at most (`max_memory_usage_bytes` over the page size).
+        """Most blocks that a request of `tokens` tokens holds (`max_memory_usage_bytes` over the page size).
 
         Parameters
         ----------
         tokens
             Length of the request.
         max_in_flight_tokens
-            Tokens of the steps that are planned and not finished, whose blocks are not freed yet
+            Tokens of steps that are planned but not finished, whose blocks are not freed yet
             (`VllmConfig.max_in_flight_tokens`).
         mamba_cache_mode
-            `align` where states are found again at the ends of blocks (with prefix caching), `none` elsewhere.
+            `align` if states are cached at the ends of blocks (with prefix caching), otherwise `none`.
         """
         if self.kind == "recurrent":
             return 2 + self.num_prefill_checkpoint_blocks if mamba_cache_mode == "align" else 1
@@ -72,11 +72,11 @@ class KVCacheSpec:
             return -(-tokens // self.block_size)
         if self.kind == "chunked":
             return -(-min(self.window + max_in_flight_tokens, tokens) // self.block_size)
-        # A window need not begin where a block does, hence one block more.
+        # A window need not begin at a block boundary, so one more block.
         return -(-min(self.window - 1 + max_in_flight_tokens, tokens) // self.block_size) + 1
 
     def is_uniform_with(self, other: KVCacheSpec) -> bool:
-        """Whether `other` needs a block whenever this one does (`UniformTypeKVCacheSpecs.is_uniform_type`)."""
+        """Return True if `other` needs a block whenever this one does (`UniformTypeKVCacheSpecs.is_uniform_type`)."""
         if self.block_size != other.block_size or self.window != other.window:
             return False
         if self.kind == "recurrent":
@@ -97,7 +97,7 @@ class KVCacheSpec:
 
 
 class CachedLayer(NamedTuple):
-    """A layer of the model and one of the caches it has."""
+    """A layer of the model and one of its caches."""
 
     layer: int
     spec: KVCacheSpec
@@ -111,12 +111,12 @@ def cached_layers(
     element_bytes: int,
     max_model_len: int,
 ) -> tuple[list[CachedLayer], int]:
-    """Return all caches of a model in the order of its layers, and the block size they have led to."""
+    """Return all caches of a model in the order of its layers, and the resulting block size."""
     block_size = aligned_block_size(caches, tensor_parallel_size, block_size, element_bytes)
     hybrid = _attends(caches) and _recurs(caches)
     # Attention and states share one pool: a state is padded to a block of attention.
     padded = block_size * _attention_bytes_per_token(caches, tensor_parallel_size, element_bytes) if hybrid else None
-    # Without attention there is no prefix caching, and then vLLM calls the whole request a block.
+    # Without attention there is no prefix caching, and vLLM then treats the whole request as one block.
     mamba_block_size = block_size if hybrid else max_model_len
     found = []
     for place, cache in enumerate(caches):
@@ -133,7 +133,7 @@ def cached_layers(
 def aligned_block_size(
     caches: Sequence[CacheLayers], tensor_parallel_size: int, block_size: int, element_bytes: int
 ) -> int:
-    """Return the block size, raised where a block of attention would be smaller than a state.
+    """Return the block size, raised if a block of attention would be smaller than a state.
 
     vLLM's `Platform.update_block_size_for_backend` and `_align_hybrid_block_size`.
     """
@@ -152,7 +152,7 @@ def aligned_block_size(
 def unified_page_size(layers: Sequence[CachedLayer]) -> list[CachedLayer] | None:
     """Give all caches pages of one size: larger blocks, or padding (vLLM's `unify_kv_cache_spec_page_size`).
 
-    None where MLA's pages cannot be: they are read as rows, which nothing may lie between.
+    Returns None if MLA's pages would need padding: they are read as contiguous rows.
 
     Raises
     ------
@@ -205,7 +205,7 @@ def _recurrent_spec(cache: CacheLayers, tensor_parallel_size: int, block_size: i
 
 
 def _attention_bytes_per_token(caches: Sequence[CacheLayers], tensor_parallel_size: int, element_bytes: int) -> int:
-    """Bytes that an attention layer keeps of a token, by the heads that vLLM takes for the model's."""
+    """Bytes that an attention layer keeps per token, with the heads that vLLM takes as the model's."""
     cache = next(cache for cache in caches if cache.kind != "recurrent")
     numbers = cache.head_dim if cache.kind == "mla" else 2 * cache.head_dim
     return cache.kv_heads_on(tensor_parallel_size) * numbers * element_bytes

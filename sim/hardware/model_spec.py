@@ -1,4 +1,4 @@
-"""What a model is to the simulator: the tensors and caches that memory and a step's work follow from."""
+"""A model as the simulator sees it: the tensors and caches that determine memory and a step's work."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ModelSpec:
     name: str
     source: str
     model_type: str
-    """As Hugging Face calls its kind, such as `llama`."""
+    """Hugging Face's name of its type, such as `llama`."""
     n_layers: int
     hidden: int
     """Width of the residual stream."""
@@ -29,34 +29,34 @@ class ModelSpec:
     max_model_len: int
     """Tokens of the longest request that vLLM serves without `--max-model-len`."""
     caches: tuple[CacheLayers, ...]
-    """What its layers keep of a context. Empty where the configuration does not say it."""
+    """What its layers cache of a context. Empty if the configuration does not say."""
     weights: tuple[Weight, ...]
-    """All its tensors; empty where they are not known (`unread`)."""
+    """All its tensors; empty if they are not known (`unread`)."""
     unread: str | None = None
     """Why the weights are not known."""
     longest_model_len: int | None = None
-    """Up to where `--max-model-len` may raise it; None: as `max_model_len`."""
+    """Largest value for `--max-model-len`; None: `max_model_len`."""
     gated_mlp: bool = True
-    """Three matrices an MLP (gate, up, down) rather than two."""
+    """Three matrices per MLP (gate, up, down) instead of two."""
     qkv_bias: bool = False
     qk_norm: bool = False
     """Norms over queries and keys."""
     norms_per_layer: int = 2
     quantization: str | None = None
-    """How vLLM calls the way its weights are stored; None: bf16."""
+    """vLLM's name for how its weights are stored; None: bf16."""
     kv_scheme: str | None = None
-    """Type of the KV cache that the configuration asks for, which `--kv-cache-dtype auto` takes; None: the model's."""
+    """KV cache type requested by the configuration, which `--kv-cache-dtype auto` takes; None: the model's."""
     dtype_bytes: int = 2
-    """Bytes of an activation, and of a weight that is not quantised (bf16: 2)."""
+    """Bytes of an activation, and of an unquantised weight (bf16: 2)."""
     kv_dtype_bytes: int | None = None
-    """Bytes of an element of the KV cache as served; None: as many as an activation has."""
+    """Bytes of a KV cache element as served; None: as many as an activation's."""
     aliases: tuple[str, ...] = field(default=())
     notes: tuple[str, ...] = field(default=())
-    """What is counted otherwise than vLLM does, a line each."""
+    """What is counted differently than in vLLM, one per line."""
 
     @property
     def max_position_embeddings(self) -> int:
-        """The same as `max_model_len`, under the name that most configurations have for it."""
+        """`max_model_len`, under the name that most configurations have for it."""
         return self.max_model_len
 
     @property
@@ -68,18 +68,18 @@ class ModelSpec:
 
     @property
     def attention(self) -> tuple[CacheLayers, ...]:
-        """The layers that attend to keys and values, those that see the whole context first."""
+        """The layers that attend to keys and values, those with full attention first."""
         order: tuple[CacheKind, ...] = ("full", "mla", "chunked", "sliding")
         return tuple(one for kind in order for one in self.caches if one.kind == kind)
 
     @property
     def n_kv_heads(self) -> int:
-        """KV heads of an attention layer, of most of them where layers differ; 0 where there is none."""
+        """KV heads of an attention layer, of most of them if layers differ; 0 if there is none."""
         return most.n_kv_heads if (most := self._most_common) else 0
 
     @property
     def head_dim(self) -> int:
-        """Numbers of a key in one head, of most layers where they differ (`head_dim_of`); 0 where there is none."""
+        """Elements of a key in one head, of most layers if they differ (`head_dim_of`); 0 if there is none."""
         return most.head_dim if (most := self._most_common) else 0
 
     @property
@@ -87,22 +87,22 @@ class ModelSpec:
         return max(self.attention, key=lambda one: one.n_layers, default=None)
 
     def head_dim_of(self, layer: int) -> int:
-        """Numbers of a key in one head of a layer; 0 for one that keeps none."""
+        """Elements of a key in one head of a layer; 0 for a layer without keys."""
         return next((one.head_dim for one in self.attention if layer in one.layers), 0)
 
     @property
     def sliding_window(self) -> int | None:
-        """Tokens that the sliding layers attend to; None without one."""
+        """Tokens that the sliding layers attend to; None without such layers."""
         return next((one.window for one in self.caches if one.kind == "sliding"), None)
 
     @property
     def n_full_layers(self) -> int:
-        """Layers that attend to the whole context."""
+        """Number of layers with full attention."""
         return sum(one.n_layers for one in self.caches if one.kind == "full")
 
     @property
     def n_sliding_layers(self) -> int:
-        """Layers that attend to a window."""
+        """Number of layers that attend to a window."""
         return sum(one.n_layers for one in self.caches if one.kind == "sliding")
 
     @property
@@ -112,7 +112,7 @@ class ModelSpec:
 
     @property
     def n_params(self) -> int:
-        """All parameters.
+        """Number of all parameters.
 
         Raises
         ------
@@ -122,14 +122,14 @@ class ModelSpec:
         return sum(weight.n_params for weight in self.known_weights())
 
     def n_params_of(self, layer: int) -> int:
-        """Parameters of one layer.
+        """Number of parameters of one layer.
 
         Raises
         ------
         ConfigError
             If the weights are not known.
         """
-        # Towers have layers of their own.
+        # Towers number their own layers.
         having = [weight for weight in self.known_weights() if weight.use != "tower" and layer in weight.layers]
         return sum(weight.n_params // len(weight.layers) for weight in having)
 
@@ -139,7 +139,7 @@ class ModelSpec:
         return self.weight_bytes_per_rank(1)
 
     def weight_bytes_per_rank(self, tensor_parallel_size: int) -> int:
-        """Memory of the weights on each of the GPUs they are divided over.
+        """Memory of the weights on each of the GPUs over which they are divided.
 
         Raises
         ------
@@ -153,7 +153,7 @@ class ModelSpec:
         return sum(weight.params_per_rank(tensor_parallel_size) for weight in self._of("linear"))
 
     def linear_bytes_per_rank(self, tensor_parallel_size: int) -> int:
-        """Bytes that each GPU reads of them in a step."""
+        """Bytes of those that each GPU reads per step."""
         return sum(weight.bytes_per_rank(tensor_parallel_size) for weight in self._of("linear"))
 
     def head_bytes_per_rank(self, tensor_parallel_size: int) -> int:
@@ -162,7 +162,7 @@ class ModelSpec:
         return sum(weight.bytes_per_rank(tensor_parallel_size) for weight in found)
 
     def describe(self) -> dict[str, Any]:
-        """Return what it is in a few numbers, for manifests and reports."""
+        """Summarise the model in a few numbers, for manifests and reports."""
         known = self.unread is None
         return {
             "name": self.name,
@@ -200,19 +200,19 @@ class ModelSpec:
         Raises
         ------
         ConfigError
-            Saying why they are not known, and what to do.
+            If they are not known; the message says why and what to do.
         """
         if self.unread is not None:
             raise ConfigError(f"{self.unread}; use --step-time fitted:FILE with --kv-blocks, measured on the engine")
         return self.weights
 
     def known_caches(self) -> tuple[CacheLayers, ...]:
-        """Return what the layers keep.
+        """Return what the layers cache.
 
         Raises
         ------
         ConfigError
-            If the configuration does not tell it.
+            If the configuration does not say.
         """
         if not self.caches:
             raise ConfigError(

@@ -24,7 +24,7 @@ class _Known:
 
     name: str
     config: str
-    """Its configuration, without folder and ending."""
+    """Its configuration file, without folder and suffix."""
     source: str
     """Where on Hugging Face it was published."""
     aliases: tuple[str, ...] = ()
@@ -32,7 +32,7 @@ class _Known:
 
 @cache
 def models() -> tuple[ModelSpec, ...]:
-    """All models of the catalogue."""
+    """All models in the catalogue."""
     return tuple(_read(known) for known in _rows())
 
 
@@ -54,14 +54,14 @@ def _read(known: _Known) -> ModelSpec:
 
 
 def find_model(name_or_path: str | Path) -> ModelSpec:
-    """Return a model of the catalogue by name, or read a Hugging Face `config.json` (the file or its folder).
+    """Return a model from the catalogue by name, or read a Hugging Face `config.json` (the file or its folder).
 
-    A local file wins over a name, as in vLLM. Names are taken in any case, with or without their organisation.
+    A local file takes precedence over a name, as in vLLM. Names work in any case, with or without the organisation.
 
     Raises
     ------
     ConfigError
-        For an unknown name (with the nearest one), or a configuration that is malformed or not supported.
+        For an unknown name (with the nearest one), or a malformed or unsupported configuration.
     """
     text = str(name_or_path).strip()
     if not text:

@@ -1,4 +1,4 @@
-"""What a GPU-hour costs: said by whoever asks, else a dated list."""
+"""Prices of GPU-hours: given by the user, otherwise from a dated list."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from continuum_sim.hardware.catalogue import read_catalogue
 from continuum_sim.hardware.gpus import find_gpu
 
 MOST_USD: Final = 1e6
-"""Per GPU-hour: more is a typo."""
+"""Per GPU-hour; anything higher is a typo."""
 ASKED: Final = "as given"
 
 
@@ -25,24 +25,24 @@ class GpuPrice:
     """Its name in the catalogue."""
     usd_per_hour: float
     seller: str
-    """Who asks it."""
+    """Who charges it."""
     source: str = ""
-    """Where that was read; empty, as what follows, where it was given."""
+    """Where the price was read; empty, like the next field, if the user gave it."""
     read: str = ""
-    """When, as YYYY-MM-DD."""
+    """When it was read, as YYYY-MM-DD."""
 
 
 @dataclass(frozen=True)
 class Prices:
-    """Prices that were asked for; the dated list has those of all other GPUs."""
+    """Prices given by the user; the dated list has those of all other GPUs."""
 
     every_usd: float | None = None
-    """Per GPU-hour, of all GPUs."""
+    """Per GPU-hour, for all GPUs."""
     named_usd: Mapping[str, float] = field(default_factory=dict)
-    """GPU -> its own."""
+    """GPU -> its own price."""
 
     def of(self, gpu: str) -> GpuPrice | None:
-        """Return the price of a GPU of the catalogue, or of one's own; None if nobody says it."""
+        """Return the price of a GPU, in the catalogue or the user's own; None if unknown."""
         usd = self.named_usd.get(gpu, self.every_usd)
         return listed_prices().get(gpu) if usd is None else GpuPrice(gpu, usd, ASKED)
 
@@ -54,12 +54,12 @@ def listed_prices() -> Mapping[str, GpuPrice]:
 
 
 def parse_prices(value: float | str | Mapping[str, float] | None) -> Prices:
-    """Read US dollars per GPU-hour: one number for all GPUs, ``h100=2.5,a100-80=1.6``, or the same as a mapping.
+    """Parse US dollars per GPU-hour: one number for all GPUs, ``h100=2.5,a100-80=1.6``, or the same as a mapping.
 
     Raises
     ------
     ConfigError
-        For what is no price, and for a GPU that the catalogue does not have.
+        For an invalid price, or a GPU that is not in the catalogue.
     """
     if value is None:
         return Prices()
@@ -74,7 +74,7 @@ def parse_prices(value: float | str | Mapping[str, float] | None) -> Prices:
             raise _no_price(item.strip())
         name = find_gpu(gpu).name
         if name in named:
-            raise ConfigError(f"price of {name} is there twice, expected each GPU once")
+            raise ConfigError(f"price of {name} appears twice, expected each GPU once")
         named[name] = _usd(usd)
     return Prices(named_usd=named)
 

@@ -1,4 +1,4 @@
-"""The tensors a model is made of: what each of them holds, where it is needed, and what a rank stores of it."""
+"""The tensors of a model: what each holds, where it is used, and how much of it a rank stores."""
 
 from __future__ import annotations
 
@@ -6,37 +6,37 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 WeightUse = Literal["linear", "expert", "table", "head", "vector", "tower"]
-"""What a tensor is for: a product with every token (`linear`) or with those routed to it (`expert`), looking tokens up
-(`table`), the logits (`head`), norms and what else is small (`vector`), or nothing in steps of text (`tower`)."""
+"""Use of a tensor: a product with every token (`linear`) or with those routed to it (`expert`), a table lookup
+(`table`), the logits (`head`), norms and other small ones (`vector`), or nothing in steps of text (`tower`)."""
 
 
 @dataclass(frozen=True)
 class Stored:
-    """How the numbers of a tensor are stored."""
+    """How the elements of a tensor are stored."""
 
     name: str
-    """As vLLM or the field says: bf16, fp8, int4, mxfp4."""
+    """The name in vLLM or in the field: bf16, fp8, int4, mxfp4."""
     bits: float
-    """Of one number."""
+    """Bits per element."""
     scale_bits: int = 0
-    """Of what a group of numbers shares: its scale, and its zero point where it has one."""
+    """Bits that a group of elements shares: its scale, and its zero point if it has one."""
     scale_rows: int | None = None
-    """Rows of a group; None: all of the tensor."""
+    """Rows per group; None: the whole tensor."""
     scale_columns: int | None = None
-    """Columns of a group; None: all of the tensor."""
+    """Columns per group; None: the whole tensor."""
     tensor_bits: int = 0
-    """Of what a tensor has once: the scale of all of it, and that of its input."""
+    """Bits that a tensor has once: its overall scale, and its input's."""
     fill_rows: int = 1
-    """The rows of a rank are filled up to a multiple, as a kernel needs them."""
+    """A rank's rows are padded to a multiple of this, as a kernel requires."""
     fill_columns: int = 1
 
     @property
     def is_plain(self) -> bool:
-        """Whether all that is stored are the numbers."""
+        """Whether nothing but the elements is stored."""
         return not self.scale_bits and not self.tensor_bits and self.fill_rows == self.fill_columns == 1
 
     def bytes_of(self, rows: int, columns: int) -> int:
-        """Bytes of a tensor, scales and filling included."""
+        """Bytes of a tensor, including scales and padding."""
         rows, columns = filled(rows, self.fill_rows), filled(columns, self.fill_columns)
         groups = _groups(rows, self.scale_rows) * _groups(columns, self.scale_columns) if self.scale_bits else 0
         bits = rows * columns * self.bits + groups * self.scale_bits + self.tensor_bits
@@ -45,50 +45,50 @@ class Stored:
 
 BF16: Final = Stored("bf16", 16)
 FP32: Final = Stored("fp32", 32)
-"""What vLLM keeps exact in a model of any type, such as the decay of a recurrence."""
+"""For what vLLM keeps exact in a model of any type, such as the decay of a recurrence."""
 
 
 @dataclass(frozen=True)
 class Weight:
-    """Tensors of one shape: one in each of some layers, or several as experts are."""
+    """Tensors of one shape: one in each of some layers, or several per layer for experts."""
 
     name: str
-    """Its module as vLLM names it, with `{}` for the layer, such as `model.layers.{}.mlp.down_proj`."""
+    """vLLM's name of its module, with `{}` for the layer, such as `model.layers.{}.mlp.down_proj`."""
     rows: int
     """Outputs of a matrix, entries of a table or vector."""
     columns: int = 1
     """Inputs."""
     layers: tuple[int, ...] = ()
-    """The layers that have it; empty for what is outside of them."""
+    """The layers that have it; empty for tensors outside the layers."""
     count: int = 1
-    """Tensors a layer: 128 of 128 experts."""
+    """Tensors per layer: 128 for 128 experts."""
     parts: int = 1
-    """Into how many equal parts tensor parallelism can divide it, as KV heads; 1: every rank holds all of it."""
+    """Number of equal parts into which tensor parallelism can divide it, as KV heads; 1: every rank holds it all."""
     split: Literal["rows", "columns"] = "rows"
-    """Which of them it divides. Matters where rows or columns share scales or are filled up."""
+    """Dimension that is divided. Matters if rows or columns share scales or are padded."""
     use: WeightUse = "linear"
     stored: Stored = BF16
     pad_rows: int = 1
-    """Rows are filled up to a multiple, as vLLM does with vocabularies (64)."""
+    """Rows are padded to a multiple of this, as vLLM does with vocabularies (64)."""
     evenly: bool = False
-    """Every rank holds all of it unless the ranks divide `parts`."""
+    """True if every rank holds all of it unless `parts` divides over the ranks."""
 
     @property
     def n(self) -> int:
-        """How many tensors there are."""
+        """Number of tensors."""
         return self.count * (len(self.layers) or 1)
 
     @property
     def n_params(self) -> int:
-        """Numbers in all of them."""
+        """Number of elements in all of them."""
         return self.n * self.rows * self.columns
 
     def params_per_rank(self, tensor_parallel_size: int) -> int:
-        """Numbers one of the ranks holds, without padding."""
+        """Elements that one rank holds, without padding."""
         return self.n * _share(self.rows * self.columns, self._divided(tensor_parallel_size))
 
     def bytes_per_rank(self, tensor_parallel_size: int) -> int:
-        """Bytes one of the ranks holds, with scales and padding."""
+        """Bytes that one rank holds, including scales and padding."""
         rows, into = filled(self.rows, self.pad_rows), self._divided(tensor_parallel_size)
         if self.stored.is_plain:
             return self.n * _share(self.stored.bytes_of(rows, self.columns), into)
@@ -101,7 +101,7 @@ class Weight:
 
 
 def filled(size: int, multiple: int) -> int:
-    """Return a size, filled up to a multiple."""
+    """Return a size, rounded up to a multiple."""
     return -(-size // multiple) * multiple
 
 

@@ -1,7 +1,7 @@
-"""How long an engine step takes: the contract, the models, and how to name one.
+"""How long an engine step takes: the contract, the models, and how to name a model.
 
-A model answers for single steps, for runs of steps in which the batch only grows, and for how many steps fit into a
-time. Own models start from `PiecewiseStepTime` (closed form), `VectorStepTime` (one numpy call a run) or
+A model gives the time of single steps and of runs of steps whose batch only grows, and how many steps fit into a
+time. Your own models start from `PiecewiseStepTime` (closed form), `VectorStepTime` (one numpy call per run) or
 `SingleStepTime` (any function of a batch), and register under the entry-point group `continuum_sim.step_times`.
 """
 

@@ -1,7 +1,7 @@
-"""Step times of kernels that NVIDIA measured on its GPUs: the tables of its package aiconfigurator (Apache-2.0).
+"""Step times from kernels measured by NVIDIA on its GPUs: the tables of its package aiconfigurator (Apache-2.0).
 
-The package answers for one step at a time, in a quarter of a millisecond. A simulation asks millions of times, so its
-answers are taken on a grid, once for each model, GPU and parallel size, and kept in the user's cache folder.
+The package estimates one step at a time, in a quarter of a millisecond. A simulation asks millions of times, so the
+estimates are sampled on a grid, once per model, GPU and parallel size, and kept in the user's cache folder.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ SYSTEMS: Final = {
     "L40S": "l40s",
     "RTX-PRO-6000": "rtx_pro_6000_server",
 }
-"""GPU of the catalogue -> system of aiconfigurator, those of which it has vLLM's kernels (0.12.0)."""
+"""GPU in the catalogue -> system of aiconfigurator, for systems with vLLM kernels (0.12.0)."""
 
 HOST_OVERHEAD_S: Final = 3e-4
-"""Time of a step that no kernel accounts for. Kernels measured one by one, as these are, summed to 0.3 ms less than the
+"""Time of a step that no kernel accounts for. These kernels, measured one by one, sum to 0.3 ms less than the
 decode steps of a recorded run of vLLM 0.19 with asynchronous scheduling (39 requests of Llama-3.1-8B on an RTX 4090:
-docs/step-time.md, `profiled`). Without asynchronous scheduling it is larger."""
+docs/step-time.md, `profiled`). Without asynchronous scheduling the overhead is larger."""
 
 _GRID: Final = 1
-"""Version of the grid: raise it when `gridded.sample` asks for anything else."""
+"""Version of the grid: raise it when `gridded.sample` asks for different steps."""
 
 
 def installed() -> str | None:
-    """Return the version of the package, None where it is missing."""
+    """Return the version of the package, None if it is not installed."""
     try:
         return version(PACKAGE)
     except PackageNotFoundError:
@@ -69,7 +69,7 @@ def load_aiconfigurator(
     Parameters
     ----------
     host_overhead_s
-        Added to every step: the tables hold kernels only.
+        Added to every step, because the tables hold kernels only.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def load_aiconfigurator(
         "tensor_parallel_size": tensor_parallel_size,
         "model": config,
     }
-    if kv_dtype is not None:  # keys without one are those of earlier caches
+    if kv_dtype is not None:  # keys without it are those of earlier caches
         key["kv_cache_dtype"] = kv_dtype
     text = json.dumps(key, sort_keys=True)
     folder = cache_folder()
@@ -122,12 +122,12 @@ def estimate_kv_blocks(
 ) -> int:
     """Return the package's own estimate of vLLM's `num_gpu_blocks`; None takes vLLM's default for the GPU.
 
-    It was 9 % below one real engine's log, so no run takes it by itself: give it as `kv_blocks` if you want it.
+    It was 9 % below one real engine's log, so no run uses it by default: pass it as `kv_blocks` if you want it.
 
     Raises
     ------
     ConfigError
-        As for `load_aiconfigurator`, or if the model does not fit.
+        As in `load_aiconfigurator`, or if the model does not fit.
     """
     _installed_or_error()
     system = _system(gpu)
@@ -140,7 +140,7 @@ def estimate_kv_blocks(
                 folder,
                 system,
                 "vllm",
-                "current",  # as the step times take
+                "current",  # as for the step times
                 scheduler_block_size=block_size,
                 max_num_tokens=tokens,
                 max_batch_size=max_num_seqs or min(gpu.default_max_num_seqs, tokens),
@@ -154,7 +154,7 @@ def estimate_kv_blocks(
 
 
 def cache_folder() -> Path:
-    """Return where tables are kept: `$XDG_CACHE_HOME` or `~/.cache`, then `continuum-sim/aiconfigurator`."""
+    """Return the folder of cached tables: `$XDG_CACHE_HOME` or `~/.cache`, then `continuum-sim/aiconfigurator`."""
     home = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(home) if home else Path.home() / ".cache") / "continuum-sim" / "aiconfigurator"
 
@@ -177,7 +177,7 @@ def _system(gpu: GpuSpec) -> str:
 
 
 def _hf_config(model: ModelSpec) -> dict[str, Any]:
-    """Write the shapes as the Hugging Face configuration of an architecture that the package knows."""
+    """Return the shapes as the Hugging Face configuration of an architecture that the package knows."""
     if not _is_plain(model):
         known = [item.name for item in models() if _is_plain(item)]
         raise ConfigError(
@@ -256,7 +256,7 @@ def _refused(model: ModelSpec, gpu: GpuSpec, tensor_parallel_size: int, error: E
 
 @contextmanager
 def _model_folder(config: dict[str, Any]) -> Iterator[str]:
-    """Hold the configuration in a folder of its own: the package downloads models that it knows by name only."""
+    """Yield a folder with the configuration, because the package downloads any model given by name alone."""
     with tempfile.TemporaryDirectory(prefix="continuum-sim-") as folder:
         write_text(Path(folder) / "config.json", json.dumps(config))
         yield folder
@@ -264,7 +264,7 @@ def _model_folder(config: dict[str, Any]) -> Iterator[str]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the package's notes about tables of models that are not asked for."""
+    """Silence the package's notes about tables of other models."""
     logger = logging.getLogger("aiconfigurator_core")
     before = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -275,7 +275,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _read(path: Path, key: str) -> StepTables | None:
-    """Read tables kept earlier; None if there are none, or they are others or broken."""
+    """Read cached tables; None if there are none, or they are outdated or broken."""
     try:
         with np.load(path, allow_pickle=False) as kept:
             if str(kept["key"]) != key:
@@ -286,7 +286,7 @@ def _read(path: Path, key: str) -> StepTables | None:
 
 
 def _write(path: Path, key: str, tables: StepTables) -> None:
-    """Keep tables for the next run; a cache that cannot be written is done without."""
+    """Cache tables for the next run; does nothing if the cache cannot be written."""
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path, seeks=True) as file:

@@ -1,4 +1,4 @@
-"""Bases for step-time models without a closed form: they give a run for a step, or for an array of steps."""
+"""Base classes for step-time models without a closed form, which time single steps or arrays of steps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from continuum_sim.steptime.batch import StepBatch, grown
 
 
 class SingleStepTime(ABC):
-    """Base of models that know one step at a time; a run costs one call a step."""
+    """Base of models that time one step at a time; a run costs one call per step."""
 
     @abstractmethod
     def step_s(self, batch: StepBatch) -> float:
@@ -25,7 +25,7 @@ class SingleStepTime(ABC):
         """Name, parameters and provenance, for the manifest."""
 
     def run_s(self, batch: StepBatch, n_steps: int) -> float:
-        """Seconds of a run of n steps, added up in order."""
+        """Seconds of a run of n steps, summed in order."""
         total = 0.0
         for step_s in self._steps(batch, n_steps):
             total += step_s
@@ -68,5 +68,5 @@ class VectorStepTime(ABC):
         return min(bisect_left(self._ends_s(batch, n_steps), elapsed_s) + 1, n_steps)
 
     def _ends_s(self, batch: StepBatch, n_steps: int) -> NDArray[np.float64]:
-        # A running sum: its first k values are the same for every run of at least k steps.
+        # A running sum, so that its first k values are equal for every run of at least k steps.
         return np.cumsum(self.steps_s(batch, n_steps))

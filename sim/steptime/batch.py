@@ -1,4 +1,4 @@
-"""What one engine step computes, as the numbers its duration depends on."""
+"""The work of one engine step, as the numbers that its duration depends on."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ class StepBatch(NamedTuple):
     prefill_tokens: int
     """New tokens computed by prefilling requests."""
     prefill_context_tokens: int
-    """Σ of the already computed tokens that those attend to."""
+    """Σ over prefilling requests of the tokens already computed, which the new tokens attend to."""
     prefill_pairs: int
     """Σ over prefill chunks of `prefill_pairs`."""
     decode_requests: int
     decode_context_tokens: int
-    """Σ over decoding requests of the tokens attended to, the new one included."""
+    """Σ over decoding requests of the tokens attended to, including the new one."""
 
 
 def prefill_pairs(tokens: int, computed: int) -> int:
-    """Pairs of a new token and one it attends to, of a chunk of `tokens` new ones on `computed` ones."""
+    """Pairs of a new token and a token it attends to, in a chunk of `tokens` new ones after `computed` ones."""
     return tokens * computed + tokens * (tokens + 1) // 2
 
 
@@ -31,9 +31,9 @@ def prefill_of(tokens: int, computed: int = 0) -> StepBatch:
 
 
 def grown(batch: StepBatch, steps: int) -> StepBatch:
-    """Return the batch so many steps later in a run in which it does not change.
+    """Return the batch `steps` steps later in a run whose requests stay the same.
 
-    Such a run holds at most one prefilling request, always with the same chunk.
+    Such a run has at most one prefilling request, always with the same chunk.
     """
     chunk = batch.prefill_tokens
     return StepBatch(

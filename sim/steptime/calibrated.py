@@ -1,7 +1,7 @@
-"""Step times with a coefficient for everything a batch says, fitted to measured steps; what `calibrate` writes.
+"""Step times with a coefficient for every quantity of a batch, fitted to measured steps; written by `calibrate`.
 
-Richer than `Fitted` where a real engine asked for it: on vLLM's CPU engine a model with one price a token, whoever it
-belongs to, was 15 % too dear for one decoding turn and 40 % too cheap for a short prompt on a long cached context.
+Richer than `Fitted` where a real engine required it: on vLLM's CPU engine a model with one cost per token of any kind
+was 15 % too high for one decoding turn and 40 % too low for a short prompt on a long cached context.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ COEFFICIENTS: Final = (
     *("per_decode_request_s", "per_decode_context_token_s", "mixed_s"),
 )
 MOST_COEFFICIENT: Final = 1e6
-"""Seconds (or tokens) beyond which a coefficient is a slip: eleven days a token."""
+"""Seconds (or tokens) above which a coefficient is a mistake: eleven days per token."""
 _KNEES: Final = (0, 8, 16, 24, 32, 48, 64, 96, 128, 160, 192, 256, 320, 384, 448, 512, 640, 768, 1024)
-"""Values of `free_tokens` that a fit tries."""
+"""Values of `free_tokens` tried by a fit."""
 _ROUNDS: Final = 2
 _TRIM: Final = 4.0
-"""Steps this many robust standard deviations off are taken for disturbances from outside and left out."""
+"""Steps this many robust standard deviations off count as external disturbances and are left out."""
 
 
 @dataclass(frozen=True)
 class Calibrated(PiecewiseStepTime):
-    """c0 + Σ coefficient · quantity of the batch, with the first `free_tokens` tokens of a step for nothing.
+    """c0 + Σ coefficient · quantity of the batch, where the first `free_tokens` tokens of a step cost nothing.
 
-    Up to the knee a step reads all weights whatever it computes (the roofline's memory bound), beyond it every token
-    costs compute. Scheduled tokens are those of prefilling requests and one of each decoding request.
+    Up to that knee a step reads all weights whatever it computes (the roofline's memory bound), beyond it every token
+    costs compute time. Scheduled tokens are those of prefilling requests and one per decoding request.
     """
 
     c0_s: float
@@ -44,16 +44,16 @@ class Calibrated(PiecewiseStepTime):
     """Per scheduled token beyond `free_tokens`."""
     per_prefill_request_s: float
     per_prefill_context_token_s: float
-    """Per computed token that prefilling requests attend to: reading their KV."""
+    """Per computed token that prefilling requests attend to: the cost of reading its KV."""
     per_prefill_pair_s: float
-    """Per pair of a new token and one it attends to: computing attention."""
+    """Per pair of a new token and a token it attends to: the cost of computing attention."""
     per_decode_request_s: float
     per_decode_context_token_s: float
     mixed_s: float = 0.0
-    """Per step that has both, prefills and decodes: an engine may run attention once for each kind."""
+    """Per step with both prefills and decodes: an engine may run attention once for each kind."""
     free_tokens: int = 0
     provenance: Any = field(default=None, compare=False)
-    """Where the coefficients come from; kept as it was read."""
+    """Where the coefficients come from; kept exactly as read."""
 
     def __post_init__(self) -> None:
         for name in (*COEFFICIENTS, "free_tokens"):
@@ -62,7 +62,7 @@ class Calibrated(PiecewiseStepTime):
             raise ConfigError("calibrated step time: c0_s is zero, so a step could take no time")
 
     def pieces(self, batch: StepBatch, n_steps: int) -> Sequence[Piece]:
-        """One piece: the number of tokens stays the same over a run, all else is affine in the step's number."""
+        """Return one piece: the number of tokens is constant over a run, all else is affine in the step's number."""
         prefills, chunk, context, pairs, decodes, decode_context = batch
         first_s = (
             self.c0_s
@@ -88,7 +88,7 @@ class Calibrated(PiecewiseStepTime):
 
 
 def read_calibrated(raw: Mapping[str, Any], where: str) -> Calibrated:
-    """Make the model from the JSON object that `describe` gave; `where` names its origin in errors.
+    """Make the model from the JSON object that `describe` returned; `where` names its origin in errors.
 
     Raises
     ------
@@ -112,7 +112,7 @@ def check_coefficient(owner: str, name: str, value: object) -> int | float:
     Raises
     ------
     ConfigError
-        If it is no number, below zero, or so large that the times of a run would leave the range of numbers.
+        If it is not a number, below zero, or so large that the times of a run would overflow.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_COEFFICIENT:
         found = "missing" if value is None else shown(value)
@@ -121,13 +121,13 @@ def check_coefficient(owner: str, name: str, value: object) -> int | float:
 
 
 def fit_calibrated(batches: Sequence[StepBatch], seconds: Sequence[float]) -> Calibrated:
-    """Fit by non-negative least squares of relative errors, for the knee that leaves the smallest ones.
+    """Fit by non-negative least squares of relative errors, with the knee that leaves the smallest errors.
 
     Minimises Σ ((predicted - measured)/expected)² (Lawson and Hanson's NNLS), where `expected` is first the
-    measurement itself and then the last fit's prediction: weights that know the noise of a measurement would favour
-    the steps that happened to be fast. In between, steps that lie `_TRIM` robust standard deviations (1.4826 · median
-    absolute deviation) off the median error are dropped, as something else held the machine up. The provenance holds
-    the residuals.
+    measurement itself and then the last fit's prediction: weights that contain the measurement's noise would favour
+    steps that happened to be fast. In between, steps whose error is `_TRIM` robust standard deviations (1.4826 · median
+    absolute deviation) from the median are dropped, because something else slowed the machine down. The provenance
+    holds the residuals.
 
     Raises
     ------
@@ -158,7 +158,7 @@ def fit_calibrated(batches: Sequence[StepBatch], seconds: Sequence[float]) -> Ca
 
 
 def scaled(model: Calibrated, factor: float) -> Calibrated:
-    """Return a model whose steps all take `factor` times as long."""
+    """Return a model whose every step takes `factor` times as long."""
     return replace(model, **{name: getattr(model, name) * factor for name in COEFFICIENTS})
 
 
@@ -166,7 +166,7 @@ _Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def _fit(numbers: _Array, measured: _Array, expected: _Array, knees: Sequence[int]) -> tuple[int, _Array]:
-    """Knee and coefficients of the least squares in units of `expected`."""
+    """Return knee and coefficients of the least squares in units of `expected`."""
     from scipy.optimize import nnls  # slow to import, and only fitting needs it
 
     best: tuple[float, int, _Array] | None = None
@@ -175,11 +175,11 @@ def _fit(numbers: _Array, measured: _Array, expected: _Array, knees: Sequence[in
         if knee and knee >= most:
             break
         design = _design(numbers, knee) / expected[:, None]
-        # Columns of like size, or the solver's tolerance would drop the small ones.
+        # Columns of similar size, or the solver's tolerance would drop the small ones.
         norms = np.linalg.norm(design, axis=0)
         scale = np.where(norms > 0, norms, 1.0)
         solution, residual = nnls(design / scale, measured / expected)
-        # A knee must earn its place: the first one within a per mille of the best wins.
+        # A larger knee must be worth it: the first one within 0.1 % of the best wins.
         if best is None or residual < best[0] * 0.999:
             best = (residual, knee, solution / scale)
     assert best is not None

@@ -30,7 +30,7 @@ _COEFFICIENTS = ("c0_s", "per_token_s", "per_decode_context_token_s", "per_prefi
 class Fitted(PiecewiseStepTime):
     """c0 + per_token·(scheduled tokens) + per_decode_context_token·(decode context) + per_prefill_pair·(pairs).
 
-    Scheduled tokens are the new tokens of prefilling requests and one of each decoding request. All in seconds.
+    Scheduled tokens are the new tokens of prefilling requests and one per decoding request. All in seconds.
     """
 
     c0_s: float
@@ -38,7 +38,7 @@ class Fitted(PiecewiseStepTime):
     per_decode_context_token_s: float
     per_prefill_pair_s: float
     provenance: Any = field(default=None, compare=False)
-    """Where the coefficients come from; kept as it was read."""
+    """Where the coefficients come from; kept exactly as read."""
 
     def __post_init__(self) -> None:
         for name in _COEFFICIENTS:
@@ -47,7 +47,7 @@ class Fitted(PiecewiseStepTime):
             raise ConfigError("fitted step time: every coefficient is zero, so steps would take no time")
 
     def pieces(self, batch: StepBatch, n_steps: int) -> Sequence[Piece]:
-        """One piece: every term is affine in the step's number."""
+        """Return one piece: every term is affine in the step's number."""
         _, chunk, _, pairs, decodes, context = batch
         first_s = (
             self.c0_s
@@ -98,9 +98,9 @@ def save_fitted(model: Fitted | Calibrated, path: Path) -> None:
 def fit_step_times(batches: Sequence[StepBatch], seconds: Sequence[float]) -> Fitted:
     """Fit the coefficients to measured steps by non-negative least squares of the relative errors.
 
-    Relative, because steps range over orders of magnitude and a policy's waits are sums of short ones as much as of
+    Relative, because steps range over orders of magnitude and a policy's waits are sums of short steps as much as of
     long ones: minimises Σ ((predicted - measured)/measured)² (Lawson and Hanson's NNLS). The provenance of the result
-    holds the residuals; add engine, device and date before saving it.
+    holds the residuals; add engine, device and date before saving.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def fit_step_times(batches: Sequence[StepBatch], seconds: Sequence[float]) -> Fi
         raise ConfigError("fitting step times: every measured time must be a positive number of seconds")
     rows = [(1, b.prefill_tokens + b.decode_requests, b.decode_context_tokens, b.prefill_pairs) for b in batches]
     design = np.asarray(rows, dtype=float) / measured[:, None]
-    # Columns of like size, or the solver's tolerance would drop the small ones.
+    # Columns of similar size, or the solver's tolerance would drop the small ones.
     scale = np.where((norms := np.linalg.norm(design, axis=0)) > 0, norms, 1.0)
     solution, _ = nnls(design / scale, np.ones(len(measured)))
     coefficients = solution / scale

@@ -1,4 +1,4 @@
-"""Step times interpolated on tables of a model that is too slow, or too rough, to be asked for every step."""
+"""Step times interpolated from tables of a model that is too slow, or not smooth enough, to be asked at every step."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Ask = Callable[[int, int, int, int, int], float]
 
 
 def _ladder(most: int, per_doubling: int) -> tuple[int, ...]:
-    """Whole numbers from 1 to `most`, so many to a doubling."""
+    """Return whole numbers from 1 to `most`, `per_doubling` of them in each doubling."""
     shares = [1 + place / per_doubling for place in range(per_doubling)]
     steps = {round(2**octave * share) for octave in range(most.bit_length()) for share in shares}
     return tuple(sorted(step for step in steps if step <= most))
 
 
-# Kernels work in tiles, so times jump where another tile is begun: hence the close nodes.
+# Kernels work in tiles and times jump where a new tile begins, so the nodes are close.
 TOKENS: Final = _ladder(16384, 8)
 REQUESTS: Final = _ladder(1024, 8)
 PROMPTS: Final = (32, 16, 8, 4, 2, 1)
@@ -40,10 +40,10 @@ CONTEXTS: Final = (
 
 @dataclass(frozen=True)
 class StepTables:
-    """Seconds of a step, cut into what depends on what.
+    """Seconds of a step, in tables of what depends on the same quantities.
 
     A step with prompts and decoding requests takes prefill + decode - overlap: the weights are read once, not twice.
-    How much that saves depends on the tokens and the requests, not on the contexts.
+    How much that saves depends on tokens and requests, not on contexts.
     """
 
     prefill_s: Array
@@ -51,14 +51,14 @@ class StepTables:
     decode_s: Array
     """[requests, context of each]: a step of decoding requests alone."""
     overlap_s: Array
-    """[new tokens, requests]: what a step of both saves against two steps."""
+    """[new tokens, requests]: what a mixed step saves compared with two separate steps."""
 
 
 def sample(ask: Ask) -> StepTables:
     """Ask for every node of the tables, some 20,000 steps."""
     prefill = [[[ask(p, max(t, p), p * c, 0, 0) for c in CONTEXTS] for t in TOKENS] for p in PROMPTS]
     decode = [[ask(0, 0, 0, n, n * max(c, 1)) for c in CONTEXTS] for n in REQUESTS]
-    # At a context of its own size; elsewhere it is the same.
+    # At one context, because the saving does not depend on it.
     at = 1024
     alone = [ask(1, t, 0, 0, 0) for t in TOKENS]
     beside = [ask(0, 0, 0, n, n * at) for n in REQUESTS]
@@ -71,8 +71,8 @@ def sample(ask: Ask) -> StepTables:
 class Gridded(PiecewiseStepTime):
     """Tables of a step's time, linear between their nodes, so that a run has a closed form between contexts.
 
-    New tokens, requests and contexts enter linearly; the number of prompts that share a step by its inverse, as their
-    query-key pairs do. Beyond the last node the last interval goes on.
+    New tokens, requests and contexts enter linearly; the number of prompts in a step enters by its inverse, as their
+    query-key pairs do. Beyond the last node the last interval is extrapolated.
     """
 
     def __init__(self, tables: StepTables, host_overhead_s: float, about: Mapping[str, Any]) -> None:
@@ -80,10 +80,10 @@ class Gridded(PiecewiseStepTime):
         self._curves: dict[tuple[int, int], _Curve] = {}
 
     def pieces(self, batch: StepBatch, n_steps: int) -> Sequence[Piece]:
-        """Cut where a context passes a node; between the cuts a step's time is affine."""
+        """Cut where a context passes a node; between cuts a step's time is affine."""
         prefills, chunk, context, _, decodes, decode_context = batch
         fixed_s = self.host_overhead_s
-        lines: list[tuple[_Curve, float, float]] = []  # with the context of the first step, and its growth a step
+        lines: list[tuple[_Curve, float, float]] = []  # with the context of the first step, and its growth per step
         if chunk:
             lines.append((self._curve(prefills, chunk), context / prefills, chunk / prefills))
         if decodes:
@@ -99,7 +99,7 @@ class Gridded(PiecewiseStepTime):
         for first, end in pairwise(ordered):
             first_s, slope_s = fixed_s, 0.0
             for (values, slopes), start, growth in lines:
-                # Half a step on no context has passed another node, unless the piece is a single step.
+                # Within half a step no context passes another node, unless the piece is a single step.
                 at = start + (first + (0.5 if end - first > 1 else 0.0)) * growth
                 i = min(max(bisect_right(CONTEXTS, at) - 1, 0), len(CONTEXTS) - 2)
                 first_s += values[i] + slopes[i] * (start + first * growth - CONTEXTS[i])
@@ -108,11 +108,11 @@ class Gridded(PiecewiseStepTime):
         return pieces
 
     def describe(self) -> dict[str, Any]:
-        """Where the tables come from, and the overhead added."""
+        """Return the origin of the tables, and the overhead added."""
         return {**self.about, "host_overhead_s": self.host_overhead_s}
 
     def _curve(self, prefills: int, count: int) -> _Curve:
-        """Seconds over the context, for `count` new tokens of some prompts, or `count` decoding requests."""
+        """Return seconds over the context, for `count` new tokens of some prompts, or `count` decoding requests."""
         key = (prefills, count)
         found = self._curves.get(key)
         if found is None:
@@ -130,7 +130,7 @@ _Curve = tuple[list[float], list[float]]
 
 
 def _place(nodes: Sequence[float], at: float) -> tuple[int, float]:
-    """Return the node below, and how far it is from there to the next one, as a share; beyond the ends, more than 1."""
+    """Return the node below, and the distance from it as a share of the interval; beyond the last node, above 1."""
     i = min(max(bisect_right(nodes, at) - 1, 0), len(nodes) - 2)
     return i, (at - nodes[i]) / (nodes[i + 1] - nodes[i])
 
@@ -138,13 +138,13 @@ def _place(nodes: Sequence[float], at: float) -> tuple[int, float]:
 def _between(table: Any, *places: tuple[int, float]) -> Any:
     """Interpolate along the first axes of a table."""
     for i, share in places:
-        # One axis at a time: the next one is then the first.
+        # One axis at a time, which makes the next axis the first.
         table = table[i] + share * (table[i + 1] - table[i])
     return table
 
 
 def _crossings(start: float, growth: float, n_steps: int) -> Iterator[int]:
-    """Steps from which on a context lies beyond another node."""
+    """Yield the steps at which a context passes another node."""
     first = bisect_right(CONTEXTS, start)
     for node in CONTEXTS[first:-1]:
         step = ceil((node - start) / growth)

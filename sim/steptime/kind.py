@@ -1,4 +1,4 @@
-"""What a step-time model is to whoever names one: how it is made from `NAME` or `NAME:ARGUMENT`."""
+"""How step-time models register, and how one is made from `NAME` or `NAME:ARGUMENT`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from continuum_sim.steptime.model import StepTime
 
 
 class StepTimeFactory(Protocol):
-    """Makes a step-time model from what follows its name and the colon, empty if nothing does."""
+    """Makes a step-time model from the text after its name and the colon, empty if there is none."""
 
     def __call__(self, argument: str, *, model: ModelSpec, gpu: GpuSpec, tensor_parallel_size: int) -> StepTime:
         """Make the model, or raise ConfigError."""
@@ -23,23 +23,23 @@ class StepTimeFactory(Protocol):
 
 @dataclass(frozen=True)
 class StepTimeKind:
-    """One kind of step-time model; the file that defines the model names it with one of these."""
+    """One kind of step-time model, registered in the file that defines the model."""
 
     name: str
     make: StepTimeFactory
     one_gpu: bool = False
-    """Whether it is read from measurements on one kind of GPU, whatever GPU is asked for."""
+    """Whether it was measured on one kind of GPU and ignores which GPU is asked for."""
     kv_dtypes: bool = True
-    """Whether its times know in how many bytes the KV cache holds an element."""
+    """Whether its times depend on the bytes per element of the KV cache."""
 
 
 def read_settings(text: str, known: Sequence[str], owner: str) -> dict[str, float]:
-    """Read `key=number,key=number`.
+    """Parse `key=number,key=number`.
 
     Raises
     ------
     ConfigError
-        For a setting that is unknown or no number.
+        For an unknown setting, or a value that is not a number.
     """
     values = {}
     for item in filter(None, (part.strip() for part in text.split(","))):
@@ -55,7 +55,7 @@ def read_settings(text: str, known: Sequence[str], owner: str) -> dict[str, floa
 
 
 def read_path(argument: str, name: str, what: str) -> Path:
-    """Read the path that a model needs.
+    """Return the path that a model needs.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What a GPU gives a model: KV capacity and step times, under every step-time model that knows both."""
+"""What a GPU offers a model: KV capacity, and step times under every step-time model that knows both."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from continuum_sim.steptime.named import make_step_time
 from continuum_sim.vllm_defaults import GPU_MEMORY_UTILIZATION
 
 SIZES = (1, 2, 4, 8)
-"""Parallel sizes that are tried, smallest first, where none is asked for."""
+"""Parallel sizes to try, smallest first, if none is given."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class StepTimes:
     decode_32_s: float
     """32 turns decoding, each at that context."""
     prefill_2k_s: float
-    """2,048 new tokens of one turn, nothing before them."""
+    """2,048 new tokens of one turn, with nothing before them."""
     prefill_8k_s: float
-    """8,192 new tokens of one turn in one step, nothing before them."""
+    """8,192 new tokens of one turn in one step, with nothing before them."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ class Machine:
     gpu: str
     tensor_parallel_size: int
     kv_blocks: int
-    """As `run` estimates them, vLLM's `num_gpu_blocks`."""
+    """As estimated by `run`, like vLLM's `num_gpu_blocks`."""
     kv_tokens: int
     kv_blocks_aiconfigurator: int | None
-    """As aiconfigurator estimates them; None where it is not installed or does not know the pair."""
+    """As estimated by aiconfigurator; None if it is not installed or does not know the pair."""
     step_times: tuple[StepTimes, ...]
 
 
@@ -59,23 +59,23 @@ def machines(
     context_tokens: int = 4096,
     step_times: Sequence[str] | None = None,
 ) -> list[Machine]:
-    """Describe every model on every GPU that holds it.
+    """Describe every model on every GPU that can hold it.
 
     Parameters
     ----------
     models, gpus
         What to combine; pairs that do not fit are left out.
     tensor_parallel_size
-        GPUs a model is split over; None takes the fewest of 1, 2, 4 or 8 whose KV cache holds `max_model_len` tokens.
+        GPUs per model; None takes the fewest of 1, 2, 4 or 8 whose KV cache holds `max_model_len` tokens.
     gpu_memory_utilization, block_size
         As for `run`.
     max_model_len
-        Tokens that must fit for a machine to be worth listing.
+        Tokens that must fit for a machine to be listed.
     context_tokens
         Context of the decoding turns.
     step_times
-        Step-time models, as for `run`. None takes the roofline, and aiconfigurator where it is installed; of those, one
-        that does not know the pair is left out. A model that was asked for by name must know it.
+        Step-time models, as for `run`. None takes the roofline, and aiconfigurator if it is installed, leaving out one
+        that does not know the pair. A model requested by name must know it.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def machines(
 def _fit(
     model: ModelSpec, gpu: GpuSpec, wanted: int | None, utilization: float, block_size: int, least_tokens: int
 ) -> tuple[int, int]:
-    """Return the parallel size and the KV blocks there are then."""
+    """Return the parallel size, and the number of KV blocks with it."""
     sizes = SIZES if wanted is None else (wanted,)
     for size in sizes:
         try:
@@ -138,7 +138,7 @@ def _fit(
 
 
 def _other_blocks(model: ModelSpec, gpu: GpuSpec, settings: dict[str, int | float]) -> int | None:
-    if installed() is None or model.kv_element_bytes != model.dtype_bytes:  # it is asked about caches of bf16 only
+    if installed() is None or model.kv_element_bytes != model.dtype_bytes:  # it estimates bf16 caches only
         return None
     try:
         return estimate_kv_blocks(model, gpu, **settings)  # type: ignore[arg-type]

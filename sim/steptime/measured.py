@@ -1,4 +1,4 @@
-"""Whether step times were measured on the model, the GPU and the split that they are used for."""
+"""Check whether step times were measured on the model, GPU and split that they are used for."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from continuum_sim.hardware.model_spec import ModelSpec
 def measured_elsewhere(
     provenance: object, *, model: ModelSpec, gpu: GpuSpec, tensor_parallel_size: int, owner: str
 ) -> list[str]:
-    """Return a note for each of model, GPU and split that measured step times say otherwise of.
+    """Return a note for each of model, GPU and split that differs from the measured one.
 
     Parameters
     ----------
     provenance
-        What the step times say of where they were measured, as `calibrate` and profiles write it.
+        Where the step times were measured, as written by `calibrate` and in profiles.
     owner
-        What the notes begin with, such as `--step-time fitted:fit.json`.
+        Start of the notes, such as `--step-time fitted:fit.json`.
     """
     if not isinstance(provenance, Mapping):
         return []

@@ -10,8 +10,8 @@ from continuum_sim.steptime.batch import StepBatch
 class StepTime(Protocol):
     """How long engine steps take.
 
-    A run is n consecutive steps that start with `batch` and grow as `grown` says. The three answers agree: `run_s`
-    of one step is `step_s`, and it grows with every further step.
+    A run is n consecutive steps that start with `batch` and grow as in `grown`. The methods agree: `run_s`
+    of one step is `step_s`, and `run_s` grows with every further step.
     """
 
     def step_s(self, batch: StepBatch) -> float:

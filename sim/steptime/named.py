@@ -32,12 +32,12 @@ STEP_TIMES: Final = Registry(
 
 
 def make_step_time(spec: str, *, model: ModelSpec, gpu: GpuSpec, tensor_parallel_size: int = 1) -> StepTime:
-    """Make the step-time model that `NAME` or `NAME:ARGUMENT` stands for.
+    """Make the step-time model named by `NAME` or `NAME:ARGUMENT`.
 
     Raises
     ------
     ConfigError
-        For an unknown name (with the nearest one) or an argument the model refuses.
+        For an unknown name (with the nearest one), or an argument that the model refuses.
     """
     name, _, argument = spec.strip().partition(":")
     kind = STEP_TIMES.find(name.strip())
@@ -49,12 +49,12 @@ def _kind_of(spec: str) -> StepTimeKind | None:
 
 
 def knows_kv_dtypes(spec: str) -> bool:
-    """Whether the model that a spec names knows the type of the KV cache; True for a name there is not."""
+    """Return whether the model named by a spec knows the type of the KV cache; True for an unknown name."""
     kind = _kind_of(spec)
     return kind is None or kind.kv_dtypes
 
 
 def measured_on_one_gpu(spec: str) -> bool:
-    """Whether the model that a spec names holds for one kind of GPU alone; False for a name there is not."""
+    """Return whether the model named by a spec holds for one kind of GPU only; False for an unknown name."""
     kind = _kind_of(spec)
     return kind is not None and kind.one_gpu

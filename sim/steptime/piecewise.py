@@ -1,4 +1,4 @@
-"""Step times that are polynomials of the step's number, piece by piece: sums in closed form."""
+"""Step times that are polynomials of the step's number, piece by piece: their sums have a closed form."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 from continuum_sim.steptime.batch import StepBatch
 
 Piece = tuple[int, float, float, float]
-"""n, a, b, c: the next n steps, of which the j-th (from 0) takes a + b·j + c·j² seconds."""
+"""n, a, b, c: of the next n steps, the j-th (from 0) takes a + b·j + c·j² seconds."""
 
 
 class PiecewiseStepTime(ABC):
-    """Base of models whose step time, over a run, is made of a few polynomial pieces.
+    """Base of models whose step time over a run consists of a few polynomial pieces.
 
-    A subclass cuts a run into pieces. The pieces of a shorter run must be those of a longer one, cut off.
+    A subclass cuts a run into pieces. The pieces of a shorter run must be those of a longer one, truncated.
     """
 
     _latest: tuple[StepBatch | None, int, Sequence[Piece]] = (None, 0, ())
-    """The run asked about last: an engine asks when it ends, when an arrival falls into it, and when it ends then."""
+    """The run asked about last: an engine asks for its end, then for the step at an arrival, then for the new end."""
 
     @abstractmethod
     def pieces(self, batch: StepBatch, n_steps: int) -> Sequence[Piece]:
@@ -62,7 +62,7 @@ class PiecewiseStepTime(ABC):
             ended = total + _sum(n, a, b, c)
             if ended >= elapsed_s:
                 k = _steps_within(n, a, b, c, elapsed_s - total)
-                # The root is rounded; what counts is what run_s itself answers.
+                # The root is rounded, but run_s itself decides.
                 while k > 1 and total + _sum(k - 1, a, b, c) >= elapsed_s:
                     k -= 1
                 while k < n and total + _sum(k, a, b, c) < elapsed_s:
@@ -74,21 +74,21 @@ class PiecewiseStepTime(ABC):
         return n_steps
 
     def _cut(self, batch: StepBatch, n_steps: int) -> Sequence[Piece]:
-        """Cut a run into pieces and remember them: those of a shorter run are among them."""
+        """Cut a run into pieces and remember them: they include those of shorter runs."""
         pieces = self.pieces(batch, n_steps)
         object.__setattr__(self, "_latest", (batch, n_steps, pieces))  # models may be frozen
         return pieces
 
 
 def _sum(n: int, a: float, b: float, c: float) -> float:
-    """Add up a piece: Σj = n(n-1)/2 and Σj² = n(n-1)(2n-1)/6 over j from 0 to n-1."""
+    """Return the sum of a piece: Σj = n(n-1)/2 and Σj² = n(n-1)(2n-1)/6 over j from 0 to n-1."""
     pairs = n * (n - 1)
     total = n * a + 0.5 * pairs * b
     return total + pairs * (2 * n - 1) / 6 * c if c else total
 
 
 def _steps_within(n: int, a: float, b: float, c: float, elapsed_s: float) -> int:
-    """About the least k in 1..n whose sum reaches `elapsed_s`, given that n steps do."""
+    """Return roughly the least k in 1..n whose sum reaches `elapsed_s`, given that n steps do."""
     if n == 1 or elapsed_s <= 0:
         return 1
     if c:
@@ -100,7 +100,7 @@ def _steps_within(n: int, a: float, b: float, c: float, elapsed_s: float) -> int
             else:
                 low = middle + 1
         return low
-    # a·k + b·k(k-1)/2 = t: the positive root of (b/2)k² + (a - b/2)k - t, in the form that does not cancel.
+    # a·k + b·k(k-1)/2 = t: the positive root of (b/2)k² + (a - b/2)k - t, in the form without cancellation.
     linear = a - 0.5 * b
     discriminant = linear * linear + 2.0 * b * elapsed_s
     root = 2.0 * elapsed_s / (linear + sqrt(discriminant)) if discriminant > 0 else 1.0

@@ -1,4 +1,4 @@
-"""Attention times interpolated from a measured grid, by what the kernel does between its nodes."""
+"""Attention times interpolated from a measured grid, following the kernel's work between its nodes."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from continuum_sim.steptime.piecewise import Piece
 from continuum_sim.steptime.profile_tables import AttentionGrid
 
 _MOST_KNOWN = 100_000
-"""Interpolated cells kept, of each kind: some 30 MB at most."""
+"""Most interpolated cells kept of each kind: some 30 MB."""
 
 
 class Attention:
     """All layers' attention, interpolated from one layer's grid.
 
-    How the grid is read matters, because work between its nodes does not grow as its axes do:
+    Plain interpolation along the grid's axes would be wrong, because work between its nodes grows differently:
 
     * a chunk of m tokens on c computed ones is interpolated between chunk sizes by its query-key pairs m·c + m(m+1)/2;
     * contexts (of the chunk, and the mean one of the decoding requests) and decoding requests enter linearly;
-    * several prefilling requests are that many times their mean chunk, launched once, not one long chunk: the grid's
-      chunk is one request, and the pairs of one long chunk grow with the square of its length;
-    * beyond the grid the last interval goes on, except that decoding requests add to a larger chunk or a longer context
-      what they add to the largest measured; chunks below the grid cost as much as its smallest one, since from the
-      first prefilled token on decoding requests go through the chunk's kernel and not their own.
+    * several prefilling requests take that many times their mean chunk's time, with one launch; they are not one long
+      chunk, because the grid's chunk is one request, and a chunk's pairs grow with the square of its length;
+    * beyond the grid the last interval is extrapolated, except that decoding requests add to a larger chunk or a
+      longer context what they add to the largest measured; chunks below the grid cost as much as its smallest one,
+      because from the first prefilled token on decoding requests go through the chunk's kernel instead of their own.
 
-    Over a run all of it is a polynomial of the step's number, at most quadratic, between the nodes of the contexts.
+    Over a run, the time is a polynomial of the step's number, at most quadratic, between the nodes of the contexts.
     """
 
     def __init__(self, grid: AttentionGrid, layers: int) -> None:
@@ -45,7 +45,7 @@ class Attention:
             return [(n_steps, 0.0, 0.0, 0.0)]
         grid, layers = self.grid, self.layers
         chunk = tokens / requests if tokens else 0.0
-        # The context of each of the mean chunks that together have these pairs; grows by `tokens` a step.
+        # The context of each of the equal chunks that together have these pairs; grows by `tokens` per step.
         context = pairs / tokens - (chunk + 1) / 2 if tokens else 0.0
         kv = attended / decodes if decodes else 0.0
         pieces: list[Piece] = []
@@ -58,7 +58,7 @@ class Attention:
                 i, x, dx = _cell(grid.contexts, at, tokens)
                 steps = min(steps, _steps_to_node(grid.contexts, at, tokens, steps))
                 here, right = self.prefill[chunk, i]
-                # Further prefilling requests add their work, but not another launch.
+                # Further prefilling requests add their work, but no launch.
                 a += requests * (here + x * right) - (requests - 1) * self.launch_s
                 b += requests * dx * right
             if decodes:
@@ -79,7 +79,7 @@ class Attention:
         return pieces
 
     def _prefill_line(self, chunk: float, i: int) -> tuple[float, float]:
-        """Coefficients of 1 and x in a cell of the chunk's context."""
+        """Return the coefficients of 1 and x in a cell of the chunk's context."""
         low, high = (
             _blend(self.grid.prefill[row][node], self.grid.prefill[above][node], share)
             for node in (i, i + 1)
@@ -88,19 +88,19 @@ class Attention:
         return low, high - low
 
     def _decode_line(self, decodes: int, j: int) -> tuple[float, float]:
-        """Coefficients of 1 and y in a cell of the decoding requests' context."""
+        """Return the coefficients of 1 and y in a cell of the decoding requests' context."""
         row, above, share = _between(self.grid.decode_requests[0], decodes)
         low, high = (_blend(self.grid.decode[row][node], self.grid.decode[above][node], share) for node in (j, j + 1))
         return low, high - low
 
     def _beside_cell(self, chunk: float, i: int, decodes: int, j: int) -> tuple[float, float, float, float]:
-        """Coefficients of 1, x, y and x·y in a cell of both contexts, of what decoding requests add to a chunk."""
+        """Return the coefficients of 1, x, y and x·y in a cell of both contexts, for what decodes add to a chunk."""
         here, up = self._added(chunk, i, decodes, j), self._added(chunk, i, decodes, j + 1)
         right, both = self._added(chunk, i + 1, decodes, j), self._added(chunk, i + 1, decodes, j + 1)
         return here, right - here, up - here, here + both - right - up
 
     def _added(self, chunk: float, i: int, decodes: int, j: int) -> float:
-        """What decoding requests add beside a chunk; beside a larger chunk than measured, as beside the largest."""
+        """Return what decoding requests add to a chunk; beside a larger chunk than measured, as beside the largest."""
         low, high, share = self._chunk_share(chunk, i)
         return _blend(self._added_in_row(low, i, decodes, j), self._added_in_row(high, i, decodes, j), min(share, 1.0))
 
@@ -109,7 +109,7 @@ class Attention:
         return _blend(self.grid.beside[row][i][low][j], self.grid.beside[row][i][high][j], share)
 
     def _chunk_share(self, chunk: float, i: int) -> tuple[int, int, float]:
-        """Rows around a chunk, and how far it is between them in query-key pairs at a context node."""
+        """Return the rows around a chunk, and its place between them by query-key pairs at a context node."""
         chunks, context = self.grid.chunks, self.grid.contexts[i]
         low, high, _ = _between(chunks, chunk)
         if chunk <= chunks[0]:
@@ -121,7 +121,7 @@ class Attention:
 
 
 class _Memo(dict[Any, Any]):
-    """Results of a function by its arguments: a run is asked for several times, and many runs share cells."""
+    """Results of a function by its arguments: the same run is asked for several times, and many runs share cells."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__()
@@ -135,7 +135,7 @@ class _Memo(dict[Any, Any]):
 
 
 def _cell(nodes: Sequence[int], value: float, growth: float) -> tuple[int, float, float]:
-    """Cell of a value, its place in it from 0 to 1, and how far it moves a step; constant below the first node."""
+    """Return a value's cell, its place in it from 0 to 1, and its change per step; constant below the first node."""
     if value < nodes[0]:
         return 0, 0.0, 0.0
     i = min(bisect_right(nodes, value), len(nodes) - 1) - 1
@@ -144,7 +144,7 @@ def _cell(nodes: Sequence[int], value: float, growth: float) -> tuple[int, float
 
 
 def _steps_to_node(nodes: Sequence[int], value: float, growth: float, most: int) -> int:
-    """Steps until a growing value has reached the next node; `most` beyond the last one."""
+    """Return the steps until a growing value reaches the next node; `most` beyond the last one."""
     following = bisect_right(nodes, value)
     if following == len(nodes):
         return most
@@ -152,7 +152,7 @@ def _steps_to_node(nodes: Sequence[int], value: float, growth: float, most: int)
 
 
 def _between(nodes: Sequence[int], count: float) -> tuple[int, int, float]:
-    """Nodes around a count, and its place between them; below the first node, that node; beyond the last, above 1."""
+    """Return the nodes around a count and its place between them: the first node below it, above 1 beyond the last."""
     if count <= nodes[0]:
         return 0, min(1, len(nodes) - 1), 0.0
     low = max(0, min(bisect_right(nodes, count), len(nodes) - 1) - 1)

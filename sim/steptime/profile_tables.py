@@ -1,4 +1,4 @@
-"""Reading kernel times measured layer by layer: `dense.csv`, `per_sequence.csv`, `attention.csv`, `meta.yaml`."""
+"""Read kernel times measured layer by layer: `dense.csv`, `per_sequence.csv`, `attention.csv`, `meta.yaml`."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ ATTENTION = ("prefill_chunk", "kv_prefill", "n_decode", "kv_decode", "time_us")
 
 
 MOST_COUNT = 1_000_000
-"""Tokens or sequences of a step in a table, which is interpolated for every count up to the largest."""
+"""Largest tokens or sequences of a step in a table, which is interpolated for every count up to its largest."""
 MOST_VALUE = 1e12
-"""Of anything else in a table: microseconds of eleven days, tokens of no context."""
+"""Largest value of anything else: microseconds of eleven days, tokens beyond any context."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One kernel's times over a count (of tokens, or of sequences), in seconds."""
+    """One kernel's times in seconds, over a count of tokens or sequences."""
 
     counts: tuple[int, ...]
     times_s: tuple[float, ...]
 
     def every(self, most: int) -> list[float]:
-        """Times of 0 to `most`: interpolated between the measured counts, none below the first one's for any work.
+        """Times of 0 to `most`: interpolated between measured counts; any work takes at least the first count's time.
 
-        Beyond the last count the mean slope of the upper half goes on: single steps of a table are tile edges.
+        Beyond the last count the mean slope of the upper half is extrapolated: single steps of a table are tile edges.
         """
         counts, times, beyond = self.counts, self.times_s, self._upper_slope()
         values, right = [0.0], 0
@@ -58,20 +58,20 @@ class Curve:
 
 @dataclass(frozen=True)
 class AttentionGrid:
-    """One layer's attention over a grid: prefill chunk, its context, decoding requests, their mean context; seconds."""
+    """One layer's attention, in seconds, over a grid of prefill chunk, its context, decodes and their mean context."""
 
     chunks: tuple[int, ...]
     contexts: tuple[int, ...]
     """Context nodes of the prefilling request."""
     decode_requests: tuple[tuple[int, ...], ...]
-    """Nodes of decoding requests, for no chunk first and then for each chunk; those with a chunk start at 0."""
+    """Nodes of decoding requests, first without a chunk and then for each chunk; those with a chunk start at 0."""
     decode_contexts: tuple[int, ...]
     prefill: tuple[tuple[float, ...], ...]
-    """[chunk][context], nothing decoding."""
+    """[chunk][context], without decodes."""
     decode: tuple[tuple[float, ...], ...]
-    """[decoding requests][their context], nothing prefilling."""
+    """[decoding requests][their context], without prefill."""
     beside: tuple[tuple[tuple[tuple[float, ...], ...], ...], ...]
-    """[chunk][context][decoding requests][their context]: what they add to the chunk's time alone."""
+    """[chunk][context][decoding requests][their context]: what decodes add to the time of the chunk alone."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class ProfileTables:
     per_sequence: dict[str, Curve]
     attention: AttentionGrid
     meta: dict[str, str]
-    """`key: value` lines of meta.yaml, whatever their nesting, the first of a key; empty where there is no file."""
+    """`key: value` lines of meta.yaml at any nesting, the first one for each key; empty if there is no file."""
 
 
 def read_profile(folder: Path) -> ProfileTables:

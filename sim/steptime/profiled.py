@@ -1,4 +1,4 @@
-"""Step times put together from kernels measured one by one on the GPU: what each layer takes, times the layers."""
+"""Step times composed from kernels measured one by one on the GPU: the times of each layer, times the layers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from continuum_sim.steptime.profile_attention import Attention
 from continuum_sim.steptime.profile_tables import Curve, ProfileTables, read_profile
 
 _ONCE = {"embedding", "final_layernorm"}
-"""Kernels that run once a step; all others run in every layer."""
+"""Kernels that run once per step; all others run in every layer."""
 
 _SHAPE_FIELDS = {
     "num_attention_heads": "n_heads",
@@ -30,7 +30,7 @@ _SHAPE_FIELDS = {
 class Profiled(PiecewiseStepTime):
     """Σ measured kernels: dense ones by tokens, LM head and sampler by requests, attention by its own four axes.
 
-    The host's own time is not in such tables: `host_overhead_s` adds a constant to every step, 0 unless given.
+    Such tables do not include the host's own time: `host_overhead_s` adds a constant to every step, by default 0.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Profiled(PiecewiseStepTime):
         return [(n, fixed_s + a, b, c) for n, a, b, c in self._attention.pieces(batch, n_steps)]
 
     def describe(self) -> dict[str, Any]:
-        """Folder, model and what the tables say about themselves."""
+        """Folder, model, and the tables' own metadata."""
         said = ("gpu", "model", "vllm_version", "cuda_version", "profiled_at", "variant")
         return {
             "kind": "profiled",
@@ -76,18 +76,18 @@ class Profiled(PiecewiseStepTime):
 def load_profiled(
     folder: Path, model: ModelSpec, tensor_parallel_size: int = 1, host_overhead_s: float = 0.0
 ) -> Profiled:
-    """Read a folder of kernel times (`dense.csv`, `per_sequence.csv`, `attention.csv`, perhaps `meta.yaml`).
+    """Read a folder of kernel times (`dense.csv`, `per_sequence.csv`, `attention.csv`, optionally `meta.yaml`).
 
     Raises
     ------
     ConfigError
-        Naming the file, line and field, or where the folder profiles another model or parallel size.
+        Naming the file, line and field, or if the folder profiles another model or parallel size.
     """
     return Profiled(read_profile(folder), model, tensor_parallel_size, host_overhead_s)
 
 
 class _Total:
-    """A sum of curves, tabulated for every count up to the largest asked for so far."""
+    """A sum of curves, tabulated for every count up to the largest one requested so far."""
 
     def __init__(self, curves: Sequence[tuple[Curve, int]]) -> None:
         self.curves = curves
@@ -107,7 +107,7 @@ class _Total:
 def _check_same_model(tables: ProfileTables, model: ModelSpec, tensor_parallel_size: int) -> None:
     for field, attribute in _SHAPE_FIELDS.items():
         profiled, wanted = tables.meta.get(field), getattr(model, attribute)
-        # A profile of one GPU of several may state the whole model's shapes or the shard's.
+        # A profile of one of several GPUs may state the whole model's shapes or the shard's.
         if profiled not in (None, str(wanted), str(wanted // tensor_parallel_size)):
             raise ConfigError(
                 f"{tables.folder}: profiles a model with {field} {profiled}, but {model.name} has {wanted}: give the "
@@ -122,7 +122,7 @@ def _check_same_model(tables: ProfileTables, model: ModelSpec, tensor_parallel_s
 
 
 def _make(argument: str, *, model: ModelSpec, gpu: GpuSpec, tensor_parallel_size: int) -> Profiled:
-    # `DIR` or `DIR,host_overhead_s=0.0003`; a comma inside the folder's name is not taken for a setting.
+    # `DIR` or `DIR,host_overhead_s=0.0003`; a comma inside the folder's name does not begin a setting.
     folder, comma, rest = argument.rpartition(",")
     if not comma or "=" not in rest:
         folder, rest = argument, ""

@@ -1,4 +1,4 @@
-"""Step times from the shapes of the model and the limits of the GPU: the slower of computing and reading memory."""
+"""Step times from the model's shapes and the GPU's limits: the slower of computing and reading memory."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ NVIDIA aiconfigurator-core 0.12.0, `mem_empirical_constant_latency`; LLMServingS
 
 @dataclass(frozen=True)
 class Settings:
-    """What may be changed about a roofline. None takes the GPU's measured value; an efficiency of 1, the data sheet."""
+    """Adjustable parts of a roofline. None takes the GPU's measured value; an efficiency of 1, the data sheet."""
 
     matmul_efficiency: float | None = None
     weight_bandwidth_efficiency: float | None = None
     prefill_attention_efficiency: float | None = None
     decode_attention_efficiency: float | None = None
     host_overhead_s: float = 0.0
-    """Time a step adds on the host that nothing overlaps; vLLM's asynchronous scheduling (its default) hides it."""
+    """Host time per step that nothing overlaps; vLLM's asynchronous scheduling (its default) hides it."""
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
@@ -44,20 +44,20 @@ class Settings:
 
 
 class Roofline(PiecewiseStepTime):
-    """One forward pass on `tensor_parallel_size` GPUs, no term of it fitted to the engine that is simulated.
+    """One forward pass on `tensor_parallel_size` GPUs; no term is fitted to the simulated engine.
 
     A step takes the sum, over the kinds of work, of the slower of computing and reading memory:
 
-    * linear layers: 2·weights·tokens FLOP (as of bf16, however they are stored), or reading their bytes once;
-    * LM head: the same, on the rows that are sampled (one a request);
-    * attention of prompts: 4·heads·head_dim FLOP a query-key pair, or reading the KV cache of its context;
+    * linear layers: 2·weights·tokens FLOP (as in bf16, however they are stored), or reading their bytes once;
+    * LM head: the same, for the sampled rows (one per request);
+    * attention of prompts: 4·heads·head_dim FLOP per query-key pair, or reading the KV cache of its context;
     * attention of decoding requests: the same, over their contexts;
     * data movement of norms, rotary embedding, activation and KV write;
     * per layer, the latency of those kernels and of the attention call; with tensor parallelism, two ring all-reduces.
 
-    The roofline is that of Williams, Waterman and Patterson (2009). Peaks are the data sheet's, times the measured
-    shares in the GPU catalogue. Sliding-window layers count at most the window for every query: exact for contexts
-    on one side of it, an upper bound when a batch mixes both.
+    The roofline model is by Williams, Waterman and Patterson (2009). Peaks are the data sheet's, times the measured
+    shares in the GPU catalogue. Sliding-window layers count at most the window for every query: exact if all contexts
+    are on the same side of it, an upper bound if a batch mixes both.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Roofline(PiecewiseStepTime):
         self._decode_s = sum(part.n_layers * part.decode_s for part in self._attention)
 
     def pieces(self, batch: StepBatch, n_steps: int) -> Sequence[Piece]:
-        """Cut where a roof, or a sliding window, takes over; between the cuts a step's time is affine."""
+        """Cut where another roof, or a sliding window, takes effect; between cuts a step's time is affine."""
         fixed_s = self._batch_s(batch)
         if not self._windowed and not batch.prefill_tokens:
             first_s = fixed_s + self._decode_s * batch.decode_context_tokens
@@ -108,13 +108,13 @@ class Roofline(PiecewiseStepTime):
         pieces = []
         for start, end in zip([0, *cuts], [*cuts, n_steps], strict=True):
             here_s = self._attention_s(batch, start)
-            # Half a step on no other term has taken over yet, unless the piece is a single step.
+            # Within half a step no other term takes over, unless the piece is a single step.
             slope_s = 2 * (self._attention_s(batch, start + 0.5) - here_s)
             pieces.append((end - start, fixed_s + here_s, slope_s, 0.0))
         return pieces
 
     def describe(self) -> dict[str, Any]:
-        """Model, GPU, parallel size and every efficiency in use, with the sources of the catalogue."""
+        """Model, GPU, parallel size and every efficiency in use, with the catalogue's sources."""
         used = {
             name: getattr(self.gpu, name) if value is None else value for name, value in asdict(self.settings).items()
         }
@@ -128,7 +128,7 @@ class Roofline(PiecewiseStepTime):
         }
 
     def _batch_s(self, batch: StepBatch) -> float:
-        """Everything but attention: it does not change during a run."""
+        """Return everything but attention, which does not change during a run."""
         prefills, chunk, _, _, decodes, _ = batch
         tokens, rows = chunk + decodes, prefills + decodes
         layers_s, head_s = self._layers_token_s * tokens, self._head_row_s * rows
@@ -140,7 +140,7 @@ class Roofline(PiecewiseStepTime):
         )
 
     def _attention_s(self, batch: StepBatch, j: float) -> float:
-        """All layers' attention in the j-th step of the run."""
+        """Return all layers' attention in the j-th step of the run."""
         prefills, chunk, context, first_pairs, decodes, decode_context = batch
         attended = decode_context + j * decodes
         pairs = first_pairs + j * chunk * chunk
@@ -157,7 +157,7 @@ class Roofline(PiecewiseStepTime):
         return seconds
 
     def _crossings(self, batch: StepBatch) -> Iterator[float]:
-        """Steps (not whole) after which another of two terms decides; a few too many do no harm."""
+        """Yield the (fractional) steps after which another of two terms dominates; extra ones do no harm."""
         chunk = batch.prefill_tokens
         attended = (float(batch.decode_context_tokens), float(batch.decode_requests))
         for _, window, pair_s, kv_s, _ in self._attention:
@@ -175,11 +175,11 @@ class Roofline(PiecewiseStepTime):
 
 
 class _Attention(NamedTuple):
-    """Layers of one shape: what a pair of tokens, and a cached token, takes in one of them."""
+    """Layers of one shape, with the time of a pair of tokens and of a cached token in one layer."""
 
     n_layers: int
     window: int
-    """Tokens they attend to; 0: all."""
+    """Tokens they attend to; 0 for all."""
     pair_s: float
     kv_s: float
     decode_s: float
@@ -198,7 +198,7 @@ def _crossing(one: tuple[float, float], other: tuple[float, float]) -> Iterator[
 
 
 def _moved_bytes(model: ModelSpec, size: int) -> float:
-    """Bytes that one token moves through the layers' kernels other than matrix products and attention.
+    """Return the bytes that one token moves through the layers' kernels other than matrix products and attention.
 
     A norm reads and writes the stream and the residual; rotary embedding reads and writes queries and keys; the KV
     write reads and writes keys and values; the activation reads the up (and gate) projections and writes its product.
@@ -214,7 +214,7 @@ def _moved_bytes(model: ModelSpec, size: int) -> float:
 
 
 def _layouts(model: ModelSpec, size: int) -> Counter[tuple[int, int, int, int]]:
-    """Heads of the attention layers (of queries, of keys on a GPU, their numbers) -> how many layers have them."""
+    """Return shapes of attention layers (query heads, KV heads per GPU, elements) -> number of such layers."""
     layouts: Counter[tuple[int, int, int, int]] = Counter()
     for cache in model.attention:
         layouts[cache.n_heads, cache.kv_heads_on(size), cache.head_dim, cache.numbers_per_token] += cache.n_layers
@@ -222,7 +222,7 @@ def _layouts(model: ModelSpec, size: int) -> Counter[tuple[int, int, int, int]]:
 
 
 def _all_reduce(gpu: GpuSpec, size: int) -> tuple[float, float]:
-    """Latency of one all-reduce, and message bytes a second: a ring sends 2(n-1)/n of the message over each link."""
+    """Return an all-reduce's latency, and message bytes per second: a ring sends 2(n-1)/n of it over each link."""
     if size == 1:
         return 0.0, float("inf")
     if size > max(gpu.all_reduce):

@@ -1,4 +1,4 @@
-"""Which models a step-time model that works from shapes can time."""
+"""Which models can be timed by a step-time model that works from shapes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NOT_TIMED = {
 
 
 def check_timed(model: ModelSpec, owner: str) -> None:
-    """Refuse a model with layers whose time does not follow from its shapes here.
+    """Refuse a model with layers whose time cannot be derived from shapes here.
 
     Raises
     ------
@@ -28,7 +28,7 @@ def check_timed(model: ModelSpec, owner: str) -> None:
 
 
 def untimed(model: ModelSpec) -> str | None:
-    """Say what of a model is not timed from shapes; None if all of it is."""
+    """Return which part of a model cannot be timed from shapes; None if all of it can."""
     if model.unread is not None:
         return model.unread
     if model.n_experts:

@@ -1,4 +1,4 @@
-"""Small logs of coding agents, written by hand after the sources that the importers name."""
+"""Small logs of coding agents, written by hand after the sources named in the importers."""
 
 from __future__ import annotations
 

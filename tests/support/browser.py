@@ -1,4 +1,4 @@
-"""A headless Chromium for tests of pages; tests that need it skip, and say why, where there is none."""
+"""A headless Chromium for tests of pages; without one, tests that need it are skipped with a reason."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-# As root it has no sandbox; without background networking nothing is looked up or fetched when it starts.
+# The sandbox does not work as root; without background networking nothing is fetched at start.
 FLAGS = (
     "--headless=new",
     "--no-sandbox",
@@ -28,7 +28,7 @@ FLAGS = (
 
 @contextmanager
 def chromium(profile: Path, *flags: str) -> Iterator[Any]:
-    """Give a WebDriver of a fresh browser."""
+    """Yield a WebDriver for a new browser."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="a test in a browser needs the package selenium")
     binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if binary is None or driver is None:

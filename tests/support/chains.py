@@ -1,4 +1,4 @@
-"""Birth-death chains of which everything is known exactly."""
+"""Birth-death chains with known exact results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from continuum_sim.steady.curve import ServiceCurve
 
 
 def hitting_share(curve: ServiceCurve, rate: float, level: int, time_s: float) -> float:
-    """P(the birth-death chain has been at `level` by then), by its generator with that level absorbing."""
+    """P(the chain has reached `level` by `time_s`), from its generator with that level absorbing."""
     n = np.arange(level + 1)
     births = np.where(n < level, rate, 0.0)
     deaths = np.where(n < level, curve.at(n), 0.0)

@@ -1,4 +1,4 @@
-"""Claude Code sessions record by record, as its versions write them; by hand after what `claude_code` names."""
+"""Claude Code sessions record by record, as its versions write them; by hand after the sources in `claude_code`."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ class Log:
         return self
 
     def says(self, at: float | None, text: str, **more: Any) -> Log:
-        """A message, of a person if nothing says otherwise."""
+        """Add a message, by default from a person."""
         return self.record("user", at, {"role": "user", "content": text}, **more)
 
     def answers(
         self, at: float | None, id: str, prompt: int, output: int, *blocks: Record, read: int = 0, **more: Any
     ) -> Log:
-        """A response, or one more of its records."""
+        """Add a response, or another record of it."""
         usage = {"input_tokens": prompt - read, "cache_creation_input_tokens": 0, "cache_read_input_tokens": read}
         message = {"id": id, "role": "assistant", "model": "m", "content": list(blocks)}
         return self.record("assistant", at, {**message, "usage": {**usage, "output_tokens": output}}, **more)
 
     def result(self, at: float | None, tool: str, noted: Any = None, text: str = "ok", **more: Any) -> Log:
-        """The answer of a tool, with what Claude Code notes beside it."""
+        """Add a tool's answer, with what Claude Code records beside it."""
         block = {"type": "tool_result", "tool_use_id": tool, "content": text}
         more = more if noted is None else {"toolUseResult": noted, **more}
         return self.record("user", at, {"role": "user", "content": [block]}, **more)
@@ -67,13 +67,13 @@ def said(text: str) -> Record:
 
 
 def news(task: str, tool: str = "", status: str = "completed") -> str:
-    """What tells that something in the background has ended."""
+    """Return the notification that something in the background has ended."""
     named = f"<tool-use-id>{tool}</tool-use-id>\n" if tool else ""
     return f"<task-notification>\n<task-id>{task}</task-id>\n{named}<status>{status}</status>\n</task-notification>"
 
 
 def side(agent: str, first: float, last: float, prompt: int = 9000, **common: Any) -> Log:
-    """A sub-agent of two turns."""
+    """Return a sub-agent of two turns."""
     log = Log(f"{agent}-of", isSidechain=True, agentId=agent, **{"sessionId": "s1", **common})
     log.says(first, "look").answers(first + 1, f"{agent}-1", prompt, 90, call(f"{agent}-t", "Grep"))
     return log.result(last - 1, f"{agent}-t").answers(last, f"{agent}-2", prompt + 200, 80)

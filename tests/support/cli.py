@@ -8,7 +8,7 @@ from continuum_sim.cli import main
 
 
 def cli(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of one command."""
+    """Return exit code, standard output and standard error of a command."""
     with pytest.raises(SystemExit) as exited:
         main([str(argument) for argument in arguments])
     out, err = capsys.readouterr()
@@ -17,14 +17,14 @@ def cli(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
 
 
 def printed(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """Standard output of a command that works."""
+    """Return the standard output of a command that succeeds."""
     code, out, err = cli(capsys, *arguments)
     assert code == 0, err
     return out
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """The one line with which a command is refused."""
+    """Return the one line with which a command is refused."""
     code, out, err = cli(capsys, *arguments)
     assert (code, out) == (2, "")
     assert err.startswith("error: ")

@@ -1,4 +1,4 @@
-"""Whether two runs decided the same at the same times."""
+"""Check that two runs made the same decisions at the same times."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from support.runs import Outcome
 
 RELATIVE = 1e-9
-"""How far apart the times of two runs may lie: they add the same steps up in another order."""
+"""Largest relative difference between times of two runs, which add up the same steps in different order."""
 
 
 def assert_same_runs(one: Outcome, other: Outcome) -> None:
-    """Same decisions in the same order and steps, same records and gaps between tokens; times equal to rounding."""
+    """Check for equal decisions in equal order and steps, equal records and token gaps; times equal up to rounding."""
     assert len(one.log) == len(other.log)
     for left, right in zip(one.log, other.log, strict=True):
         _assert_same(left, right)
@@ -26,7 +26,7 @@ def assert_same_runs(one: Outcome, other: Outcome) -> None:
 
 
 def assert_gaps_are_those_of_turns(outcome: Outcome) -> None:
-    """Every token but a turn's first ends a gap, and a turn's gaps are the time from its first token to its last."""
+    """Check that every token but a turn's first ends a gap, and that gaps add up to first token until last token."""
     gaps = outcome.gaps
     assert sum(gaps.number) == sum(record.output_tokens - 1 for record in outcome.turns)
     lasted_s = math.fsum(record.finish_s - record.first_token_s for record in outcome.turns)

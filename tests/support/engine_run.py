@@ -1,7 +1,7 @@
-"""A few programs on a real engine under the plug-in.
+"""Serve a few programs on a real engine under the plug-in.
 
 `run` returns the cached tokens by request, and whether the prefix cache could be reset at the end, which vLLM refuses
-while any block is held.
+while any block is referenced.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ BLOCKS = 64
 
 
 def ids(start: int, count: int) -> list[int]:
-    """Token ids of the tiny vocabulary that differ from the first one on for every `start`."""
+    """Return token ids of the tiny vocabulary whose first token differs for every `start`."""
     return [2 + (start * 97 + n * (start + 1)) % 1000 for n in range(count)]
 
 
@@ -56,7 +56,7 @@ async def run(folder: Path, policy: str, asynchronous: bool) -> dict[str, Any]:
             cached[name] = output.num_cached_tokens or 0
             if stop_after and len(tokens) >= stop_after:
                 break
-        await stream.aclose()  # a client that hangs up
+        await stream.aclose()  # a client that disconnects
         return prompt + tokens
 
     try:
@@ -73,4 +73,4 @@ async def run(folder: Path, policy: str, asynchronous: bool) -> dict[str, Any]:
         return {"cached": cached, "reset": await engine.reset_prefix_cache()}
     finally:
         engine.shutdown()
-        engine.shutdown = list  # its finaliser calls it once more when Python ends, and would stumble
+        engine.shutdown = list  # its finaliser calls this again when Python exits, and would fail

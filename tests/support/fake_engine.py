@@ -1,4 +1,4 @@
-"""An engine behind the validator's interface that is the simulator itself, driven by asyncio's clock."""
+"""The simulator behind the validator's engine interface, driven by asyncio's clock."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from continuum_sim.validate.steplog import LoggedStep, step_line
 
 
 def facts(**changes: Any) -> EngineFacts:
-    """A small engine."""
+    """Return the settings of a small engine."""
     small = EngineFacts(
         engine="simulator",
         version="0",
@@ -44,20 +44,20 @@ def facts(**changes: Any) -> EngineFacts:
 
 @dataclass
 class FakeEngines:
-    """Starts fake engines; keeps account of them."""
+    """Starts fake engines and keeps track of them."""
 
     facts: EngineFacts
     step_time: StepTime
     pace: Callable[[int], float] = lambda number: 1.0
     """Factor on all step times of the n-th engine started (from 0)."""
     dies_after: Callable[[int], int | None] = lambda number: None
-    """Turns after which the n-th engine dies."""
+    """Number of turns after which the n-th engine dies."""
     refuses: Callable[[int], str | None] = lambda number: None
     """Why the n-th engine does not start."""
     jitter: float = 0.0
-    """Standard deviation of the logarithm of every step's time."""
+    """Standard deviation of the logarithm of each step's time."""
     started: list[str | None] = field(default_factory=list)
-    """Policies in the order in which engines were started."""
+    """Policies of the engines, in the order of their start."""
     open: int = 0
     """Engines not closed yet."""
 
@@ -82,7 +82,7 @@ class FakeEngines:
 
 
 class FakeEngine:
-    """The simulator's scheduler, stepped in (virtual) time, told nothing but token ids."""
+    """The simulator's scheduler, stepped in (virtual) time, which sees only token ids."""
 
     def __init__(
         self,
@@ -200,7 +200,7 @@ class FakeEngine:
             noise = float(np.exp(self._rng.normal(0.0, self._owner.jitter))) if self._owner.jitter else 1.0
             await asyncio.sleep(self._owner.step_time.step_s(plan.batch) * self._pace * noise)
             self._finish(scheduler, plan, now_s)
-            await asyncio.sleep(SAME_INSTANT_S)  # turns that follow at once are seen by the next step
+            await asyncio.sleep(SAME_INSTANT_S)  # the next step sees turns that follow immediately
 
     def _finish(self, scheduler: Scheduler, plan: Plan, start_s: float) -> None:
         now_s = self._loop.time()

@@ -1,4 +1,4 @@
-"""A completions server of the standard library that generates made-up tokens at a fixed pace."""
+"""A completions server from the standard library that generates made-up tokens at a fixed pace."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ METRICS = 'vllm:cache_config_info{block_size="16",cache_dtype="auto",num_gpu_blo
 
 @dataclass
 class FakeServer:
-    """What it does, and what it was asked."""
+    """The server's behaviour, and the requests it received."""
 
     first_token_s: float = 0.02
     token_s: float = 0.005
@@ -25,12 +25,12 @@ class FakeServer:
     fault: str = ""
     """`500`, `silence`, `cut`, `error-event`, `short` or `no-ids`; nothing for none."""
     faultless: int = 0
-    """Completions before the fault sets in."""
+    """Completions before the fault begins."""
     tells_cached: bool = True
     url: str = ""
     asked: list[dict[str, Any]] = field(default_factory=list)
     gaps_s: list[float] = field(default_factory=list)
-    """From one token to the next, as it was: a busy machine wakes a sleeper late."""
+    """Actual times from one token to the next: a busy machine wakes a sleeper late."""
 
     def answer(self, handler: BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
         self.asked.append(body)
@@ -72,7 +72,7 @@ class FakeServer:
 
 
 class _PatientServer(ThreadingHTTPServer):
-    """Keeps connections waiting that it is too busy to accept, instead of resetting them."""
+    """Keeps connections waiting when too busy to accept them, instead of resetting them."""
 
     request_queue_size = 256
 
@@ -95,7 +95,7 @@ def serving(server: FakeServer) -> Iterator[FakeServer]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             if self.path == "/v1/completions":
-                with suppress(BrokenPipeError, ConnectionResetError):  # the client may go away
+                with suppress(BrokenPipeError, ConnectionResetError):  # the client may disconnect
                     server.answer(self, json.loads(body))
             else:
                 self.send_response(404)

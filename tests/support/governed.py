@@ -1,4 +1,4 @@
-"""A policy driven by hand: a governor, an engine whose state is whatever the test says, and the turns in between."""
+"""A policy driven by hand: a governor, an engine in any state that the test sets, and the turns in between."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from continuum_sim.setup.notation import parse_policy
 
 @dataclass
 class HandEngine:
-    """An `EngineView` with settable state; rebuilding takes a second per 100 tokens unless told otherwise."""
+    """An `EngineView` with settable state; rebuilding takes a second per 100 tokens by default."""
 
     total_blocks: int = 100
     block_size: int = 1
@@ -32,7 +32,7 @@ class HandEngine:
 
 @dataclass
 class HandTier:
-    """A `TierView` with settable state; a token takes a millisecond."""
+    """A `TierView` with settable state; each token takes a millisecond."""
 
     total_blocks: int = 1000
     free_blocks: int = 1000
@@ -69,7 +69,7 @@ class HandContexts:
 
 @dataclass
 class Governed:
-    """Tells a governor what happens to programs, in the shortest words."""
+    """Tells a governor what happens to programs, in short notation."""
 
     spec: str | Policy
     engine: HandEngine = field(default_factory=HandEngine)
@@ -90,7 +90,7 @@ class Governed:
         return turn
 
     def run(self, program: str, at: float, prompt: int = 10, cached: int = 0) -> TurnView:
-        """A turn that arrives and is admitted at once."""
+        """Let a turn arrive and be admitted at once."""
         turn = self.arrive(program, at, prompt)
         self.governor.turn_admitted(turn, cached, at)
         return turn
@@ -126,7 +126,7 @@ class Governed:
     def live(
         self, program: str, at: float, until: float, context: int = 10, foresight: Foresight | None = None
     ) -> TurnView:
-        """A whole turn; the program is in a tool call from `until` on."""
+        """Run a whole turn; the program is in a tool call from `until` on."""
         turn = self.run(program, at, context)
         self.end(turn, until, context, foresight=foresight)
         return turn
@@ -141,17 +141,17 @@ class Governed:
         return self.governor.allows(turn, at)
 
     def order(self, *turns: TurnView, at: float) -> list[str]:
-        """Names of waiting turns, the one to be tried first in front."""
+        """Return the names of waiting turns in the order in which they are tried."""
         key = self.policy.order.key
         return [turn.program.program_id for turn in sorted(turns, key=lambda turn: key(turn, at))]
 
     def breaks(self, head: TurnView, at: float) -> str | None:
-        """Name of the program whose pin ends because `head` does not fit."""
+        """Return the program whose pin breaks because `head` does not fit."""
         program = self.governor.pin_to_break(head, at)
         return None if program is None else program.program_id
 
     def remember(self, tool: str, *durations: float) -> None:
-        """Past durations of a tool."""
+        """Set past durations of a tool."""
         for seconds in durations:
             self.governor.history.tool_returned(tool, seconds)
 

@@ -1,4 +1,4 @@
-"""What must hold after every step of any run, recounted from the block tables and from the plans alone."""
+"""Invariants of every step of any run, checked from the block tables and plans alone."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class InvariantObserver:
         self._check_blocks(scheduler, self.tokens)
 
     def _scheduled(self, scheduler: Scheduler, plan: Plan, ended: set[Request] = frozenset()) -> dict[Request, int]:  # type: ignore[assignment]
-        """Tokens a step of the plan gives to each running turn."""
+        """Return the tokens that a step of the plan gives to each running turn."""
         chunks = dict(plan.chunks)
         running = [*scheduler.running.values(), *ended]
         return {r: chunks.get(r, 0 if r in plan.skipped else 1) for r in running}
@@ -78,7 +78,7 @@ class InvariantObserver:
         assert batch.decode_context_tokens == sum(self.tokens[r] + 1 for r in decodes)
 
     def _check_blocks(self, scheduler: Scheduler, tokens: dict[Request, int]) -> None:
-        """Every block is free or referenced, none is both, and references are what the tables say."""
+        """Check that every block is either free or referenced, and references are those of the tables."""
         pool, size = scheduler.pool, self.config.block_size
         queued = list(pool.queued())
         assert pool.free == pool.blank + sum(len(run) for run in queued)
@@ -116,7 +116,7 @@ class InvariantObserver:
                 assert now_s < pin.expires_s + 2 * SAME_INSTANT_S, "a pin outlived its time in a gap"
 
     def _check_work(self, scheduler: Scheduler, plan: Plan, now_s: float) -> None:
-        """The engine leaves a waiting turn aside only for a reason."""
+        """Check that the engine leaves a waiting turn aside only for a reason."""
         if scheduler.governor.policy.admission.gated or not scheduler.num_waiting:
             return
         uploads = scheduler.connector.uploads

@@ -1,4 +1,4 @@
-"""A small log in every format that can be imported, and a tokenizer for those that hold text."""
+"""A small log in every format that can be imported, and a tokenizer for formats with text."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ NEED_TOKENIZER = ("swe-agent", "aiperf", "lmcache")
 
 
 def word_tokenizer(folder: Path) -> Path:
-    """Write a tokenizer that takes every word for a token, and return its file."""
+    """Write a tokenizer that makes every word a token, and return its file."""
     path = folder / "tokenizer.json"
     path.write_text(
         json.dumps(

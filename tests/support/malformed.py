@@ -1,4 +1,4 @@
-"""Malformed inputs of every kind, made from small valid ones: the same seed and number make the same input."""
+"""Malformed inputs of every kind, made from small valid ones; the same seed and number give the same input."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Malformed:
     kind: str
     arguments: list[str]
     at_fault: str | None
-    """Part of the path that an error must name, where a file is at fault."""
+    """Part of the path that an error must name, if a file is at fault."""
 
 
 # Values that no field expects ---------------------------------------------------------------------------------------
@@ -46,7 +46,7 @@ _RAW = {
     "@control": '"\x01"',
     "@surrogate": '"\\ud800"',
 }
-"""What JSON's encoder would not write, by the text that stands for it."""
+"""Values that JSON's encoder cannot write, by the text that represents them."""
 
 ODD: tuple[Any, ...] = (
     *(None, True, False, "", "x", "nan", "-1", "9" * 400, "\u202e\x1b[31m", "../../etc/passwd", "evil:X", "a" * 10_000),
@@ -72,7 +72,7 @@ NUMBERS = (
 
 
 def damage(rng: Rng, content: bytes) -> bytes:
-    """Bytes cut off, flipped, left out, doubled or of another encoding."""
+    """Cut off, flip, delete, duplicate or re-encode bytes."""
     data = bytearray(content)
     way = rng.randrange(11)
     at, length = rng.randrange(len(data) + 1), rng.choice((1, 2, 8, 100, 1000))
@@ -111,13 +111,13 @@ def _places(value: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]
 
 
 def spoil(rng: Rng, value: Any) -> Any:
-    """Put a value that does not belong there, take one away, or add one that nobody knows."""
+    """Put in a wrong value, remove one, or add an unknown one."""
     value = json.loads(json.dumps(value))
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
         places = list(_places(value))
         if not places or rng.random() < 0.04:
             return deepcopy(rng.choice(ODD))
-        # By depth first, so that few fields beside a long list are met as often as its entries.
+        # Choose the depth first, so that a few fields beside a long list are hit as often as its entries.
         depth = rng.choice(sorted({len(place) for place in places}))
         *way, last = rng.choice([place for place in places if len(place) == depth])
         holder = value
@@ -136,7 +136,7 @@ def spoil(rng: Rng, value: Any) -> Any:
 
 
 def as_json(value: Any, indent: int | None = None) -> bytes:
-    """JSON with what stands for raw text replaced by it."""
+    """Return JSON, with the placeholders of raw text replaced by it."""
     text = json.dumps(value, indent=indent)
     for name, raw in _RAW.items():
         text = text.replace(f'"{name}"', raw)
@@ -144,14 +144,14 @@ def as_json(value: Any, indent: int | None = None) -> bytes:
 
 
 def spoil_json(rng: Rng, content: bytes) -> bytes:
-    """A JSON file that is damaged, or holds what it should not."""
+    """Damage a JSON file, or put a wrong value into it."""
     if rng.random() < 0.3:
         return damage(rng, content)
     return as_json(spoil(rng, json.loads(content)))
 
 
 def spoil_lines(rng: Rng, content: bytes) -> bytes:
-    """A file of JSON lines likewise, a line or the whole."""
+    """Damage a file of JSON lines, or put a wrong value into a line."""
     lines = content.splitlines(keepends=True)
     way = rng.random()
     if way < 0.3 or not lines:
@@ -166,13 +166,13 @@ def spoil_lines(rng: Rng, content: bytes) -> bytes:
     else:
         try:
             lines[at] = as_json(spoil(rng, json.loads(lines[at]))) + b"\n"
-        except ValueError:  # a format whose lines are no JSON
+        except ValueError:  # a format whose lines are not JSON
             return damage(rng, content)
     return b"".join(lines)
 
 
 def spoil_toml(rng: Rng, content: str) -> bytes:
-    """A TOML file that is damaged, or one of whose settings is something else."""
+    """Damage a TOML file, or change one of its settings."""
     if rng.random() < 0.2:
         return damage(rng, content.encode())
     lines = content.splitlines()
@@ -191,7 +191,7 @@ def spoil_toml(rng: Rng, content: str) -> bytes:
 
 
 def spoil_table(rng: Rng, path: Path) -> None:
-    """A Parquet file that is damaged, of another layout, or with values that no run has."""
+    """Damage a Parquet file, change its layout, or give it values that no run has."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -236,7 +236,7 @@ def spoil_table(rng: Rng, path: Path) -> None:
 
 
 def packed(rng: Rng, content: bytes, way: str) -> bytes:
-    """The content compressed, and then damaged; or a bomb."""
+    """Return the content compressed and then damaged, or a decompression bomb."""
     if rng.random() < 0.06:
         content = rng.choice((b"\n", b" ", b"[", b"0,", b'{"a":')) * rng.choice((2**22, 2**25))
     data = gzip.compress(content, 6, mtime=0) if way == ".gz" else zstandard.compress(content)
@@ -285,7 +285,7 @@ _SERVICE = ("--policies", "lru", "--quick", "--limit", "2", "--max-turns", "2", 
 
 
 def make_valid(folder: Path, run: Run) -> None:
-    """Fill a folder with small inputs of every kind; `run` carries out a command."""
+    """Fill a folder with small valid inputs of every kind; `run` executes a command."""
     from continuum_sim.traces import read_programs, truncate, write_programs
     from continuum_sim.traces.load import find_trace
 
@@ -381,7 +381,7 @@ Maker = Callable[[Rng, Path, Path], Malformed]
 
 
 def malformed(seed: int, number: int, valid: Path, folder: Path) -> Malformed:
-    """Write the input of this number into a new folder and return what reads it."""
+    """Write the input with this number into a new folder and return the command that reads it."""
     rng = Rng(f"{seed}-{number}")
     makers = [maker for maker, weight in _MAKERS for _ in range(weight)]
     folder.mkdir()
@@ -596,7 +596,7 @@ def _flag(rng: Rng, valid: Path, folder: Path) -> Malformed:
     if flag == "--vary":
         arguments[-1] = f"{rng.choice(('kv_blocks', 'seed', 'limit', 'dram_gb', 'watermark', 'rate', 'x'))}={value}"
     if flag == "--jobs" and value.strip() not in ("1", "", "x") and not value.startswith(("0", "none")):
-        arguments[-1] = rng.choice(("0", "-2", "x", "1.5", "nan"))  # others would start that many processes
+        arguments[-1] = rng.choice(("0", "-2", "x", "1.5", "nan"))  # other values would start that many processes
     if command in ("run", "compare", "sweep") and flag not in ("--limit", "--trace"):
         arguments += ["--limit", "2"]
     if command in ("run", "compare", "sweep") and flag not in ("--max-turns", "--repeat-turns"):
@@ -620,7 +620,7 @@ def _flag(rng: Rng, valid: Path, folder: Path) -> Malformed:
 
 
 def _spec(rng: Rng, valid: Path, folder: Path) -> Malformed:
-    """A parameter of a policy, an arrival process, a router, a step-time model or the like."""
+    """Give a wrong parameter to a policy, an arrival process, a router, a step-time model or the like."""
     from continuum_sim.policies.registry import ORDERS, PRESETS, ROUTINGS
 
     value = rng.choice(NUMBERS)

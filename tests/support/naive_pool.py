@@ -1,4 +1,4 @@
-"""vLLM's block pool restated with one object a block (`vllm/v1/core/block_pool.py`), to check runs against."""
+"""vLLM's block pool restated with one object per block (`vllm/v1/core/block_pool.py`), to check runs against."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 @dataclass(eq=False)
 class Block:
-    """One KV block: who counts on it, and under which content it can be found (None: it has none)."""
+    """One KV block: its references, and the content by which it can be found (None: none)."""
 
     refs: int = 0
     content: Hashable | None = None
 
 
 class NaivePool:
-    """Free queue as a list of blocks, cache as a dict from content to its blocks in order of caching."""
+    """Free queue as a list of blocks; cache as a dict from content to its blocks, in order of caching."""
 
     def __init__(self, num_blocks: int) -> None:
         self.queue: list[Block] = [Block() for _ in range(num_blocks)]
@@ -26,7 +26,7 @@ class NaivePool:
         return len(self.queue)
 
     def find(self, contents: Sequence[Hashable]) -> list[Block]:
-        """Blocks of the longest cached prefix; of several copies the one cached first."""
+        """Return the blocks of the longest cached prefix; of several copies, the one cached first."""
         hits = []
         for content in contents:
             if content not in self.cached:
@@ -35,7 +35,7 @@ class NaivePool:
         return hits
 
     def allocate(self, number: int) -> list[Block]:
-        """Take blocks off the front of the queue; what they held can no longer be found."""
+        """Take blocks from the front of the queue; their contents can no longer be found."""
         assert number <= self.free
         taken, self.queue = self.queue[:number], self.queue[number:]
         for block in taken:
@@ -55,7 +55,7 @@ class NaivePool:
         self.cached.setdefault(content, []).append(block)
 
     def release(self, blocks: Sequence[Block], *, forget: bool = False) -> None:
-        """Drop one reference each, the last block first; cached blocks queue at the back, others in front."""
+        """Drop one reference each, the last block first; cached blocks join the back of the queue, others the front."""
         first, last = [], []
         for block in reversed(blocks):
             block.refs -= 1

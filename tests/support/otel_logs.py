@@ -1,4 +1,4 @@
-"""OpenTelemetry spans as different writers write them, by hand after the sources that the importer names."""
+"""OpenTelemetry spans as different writers write them, written by hand after the sources named in the importer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TRACE = "5b8aa5a2d2c872e8321cf37308d69df2"
 
 
 def span(id: str, parent: str, start: float, end: float, trace: str = TRACE, **attributes: Any) -> dict[str, Any]:
-    """One span; ``usage__input_tokens=5`` is the attribute ``gen_ai.usage.input_tokens``."""
+    """Return a span; ``usage__input_tokens=5`` is the attribute ``gen_ai.usage.input_tokens``."""
 
     def held(value: Any) -> dict[str, Any]:
         return {"stringValue": value} if isinstance(value, str) else {"intValue": str(value)}
@@ -31,33 +31,33 @@ def span(id: str, parent: str, start: float, end: float, trace: str = TRACE, **a
 
 
 def chat(id: str, parent: str, start: float, end: float, prompt: int, output: int, **more: Any) -> dict[str, Any]:
-    """A call of a model."""
+    """Return a model call."""
     counts = {"usage__input_tokens": prompt, "usage__output_tokens": output}
     return span(id, parent, start, end, operation__name="chat", **counts, **more)
 
 
 def tool(id: str, parent: str, start: float, end: float, name: str) -> dict[str, Any]:
-    """A call of a tool."""
+    """Return a tool call."""
     return span(id, parent, start, end, operation__name="execute_tool", tool__name=name)
 
 
 def agent(id: str, parent: str, start: float, end: float, **more: Any) -> dict[str, Any]:
-    """An agent."""
+    """Return an agent."""
     return span(id, parent, start, end, operation__name="invoke_agent", **more)
 
 
 def resource(spans: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """The spans of one resource."""
+    """Return the spans of one resource."""
     return {"resource": {"attributes": []}, "scopeSpans": [{"scope": {"name": "x"}, "spans": list(spans)}]}
 
 
 def export(*spans: dict[str, Any]) -> bytes:
-    """An export of one resource."""
+    """Return an export of one resource."""
     return json.dumps({"resourceSpans": [resource(spans)]}).encode()
 
 
 def copilot() -> list[dict[str, Any]]:
-    """GitHub Copilot CLI: spans of calls stay open over the tools, and a sub-agent's calls are below its sums."""
+    """GitHub Copilot CLI: spans of calls stay open during the tools, and a sub-agent's calls are below its totals."""
     return [
         agent("m", "", 0, 60, conversation__id="c", usage__input_tokens=51_000, usage__output_tokens=400),
         chat("c1", "m", 1, 12.01, 10_000, 100),

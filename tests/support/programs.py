@@ -1,4 +1,4 @@
-"""Short ways to write programs by hand."""
+"""Short notation for programs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from continuum_sim.traces.schema import Program, SharedPrefix, Turn
 def turn(
     prompt: int, output: int, *, kept: int | None = None, gap: float = 0.0, tool: str = "bash"
 ) -> tuple[int, int, int | None, float, str]:
-    """One turn for `program`; keeps everything the previous turn left unless `kept` says otherwise."""
+    """Return a turn for `program`; it keeps everything that the previous turn left unless `kept` says otherwise."""
     return (prompt, output, kept, gap, tool)
 
 
@@ -19,7 +19,7 @@ def program(
     at: float | None = 0.0,
     shared: tuple[str, int] | None = None,
 ) -> Program:
-    """A program that arrives at `at` seconds; `shared` is (prefix id, tokens)."""
+    """Return a program that arrives at `at` seconds; `shared` is (prefix id, tokens)."""
     made: list[Turn] = []
     left = 0
     for index, (prompt, output, kept, gap, tool) in enumerate(turns):
@@ -40,7 +40,7 @@ def engine(
     watermark: float = 0.0,
     reserve: bool = True,
 ) -> EngineConfig:
-    """An engine with so many usable blocks (vLLM's null block comes on top)."""
+    """Return an engine with this many usable blocks, besides vLLM's null block."""
     return EngineConfig(
         num_gpu_blocks=usable + 1,
         block_size=block_size,

@@ -1,4 +1,4 @@
-"""Random histories of a waiting queue: arrivals, preemptions, admissions, pins that come and go, ageing, holds."""
+"""Random histories of a waiting queue: arrivals, preemptions, admissions, pins made and broken, ageing, holds."""
 
 from __future__ import annotations
 
@@ -16,55 +16,55 @@ AGED_S = 5
 
 @dataclass(frozen=True)
 class AgedOrPinned(Order):
-    """Turns that waited 5 s first, of the others those whose program is pinned, each kind by a rank of their own."""
+    """Orders turns that waited 5 s first, then those of pinned programs; each kind by its own ranks."""
 
     def key(self, turn: TurnView, now_s: float) -> Any:
-        """(not aged, not pinned, rank)."""
+        """Return (not aged, not pinned, rank)."""
         return (now_s < turn.arrival_s + AGED_S, turn.program.pin is None, turn.prompt_tokens)
 
     def next_change_s(self, turn: TurnView, now_s: float) -> float:
-        """When it has waited 5 s."""
+        """Return when it will have waited 5 s."""
         aged_s = turn.arrival_s + AGED_S
         return aged_s if aged_s > now_s else math.inf
 
 
 @dataclass(frozen=True)
 class Ranked(Order):
-    """Turns by a rank of their own, which never changes."""
+    """Orders turns by ranks that never change."""
 
     def key(self, turn: TurnView, now_s: float) -> Any:
-        """The rank."""
+        """Return the rank."""
         return turn.prompt_tokens
 
 
 @dataclass(frozen=True)
 class HeldBack(Admission):
-    """Keeps out the programs of a set, which the history changes."""
+    """Keeps out the programs in a set, which the history changes."""
 
     held: set[str] = field(default_factory=set)
 
     def allows(self, turn: TurnView, moment: Moment) -> bool:
-        """Whether its program is not in the set."""
+        """Return True if its program is not in the set."""
         return turn.program.program_id not in self.held
 
 
 class Queue(Protocol):
-    """A waiting queue as a history drives it; turns stand for requests."""
+    """A waiting queue as driven by a history; turns stand for requests."""
 
     def add(self, turn: TurnView, now_s: float) -> None:
-        """Queue one that arrived."""
+        """Queue a turn that arrived."""
 
     def put_back(self, turn: TurnView, now_s: float) -> None:
-        """Queue one that was preempted."""
+        """Queue a turn that was preempted."""
 
     def head(self, now_s: float) -> TurnView | None:
-        """Return the next one to try."""
+        """Return the next turn to try."""
 
     def admit(self, turn: TurnView) -> None:
-        """Take out the head."""
+        """Remove the head."""
 
     def pin_changed(self, program: ProgramView, now_s: float) -> None:
-        """Hear of a pin."""
+        """Update the queue after a change of a program's pin."""
 
     @property
     def reorders(self) -> int:
@@ -72,7 +72,7 @@ class Queue(Protocol):
 
 
 class Event(NamedTuple):
-    """One thing that happens, to one of those it can happen to."""
+    """One event, and a number that selects the turn or program it concerns."""
 
     what: str
     which: int
@@ -92,7 +92,7 @@ policies = st.sampled_from((Order(), Ranked(), AgedOrPinned())).flatmap(
 
 
 def play(history: list[Event], policy: Policy, queue: Queue) -> list[tuple[str | None, int]]:
-    """Drive a queue through a history; returns its head and its count of reorders after every event."""
+    """Drive a queue through a history; return its head and its count of reorders after every event."""
     now_s, seen = 0.0, []
     waiting: list[TurnView] = []
     running: list[TurnView] = []

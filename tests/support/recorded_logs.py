@@ -1,4 +1,4 @@
-"""Logs of runs that never were: the simulator's own, and bent ones, in the formats real tools write."""
+"""Logs of runs in the formats of real tools: made from simulations, some of them distorted."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from continuum_sim.traces.schema import Program, Turn
 from support.steptimes import affine
 
 WALL_S = 1.7e9
-"""What the wall clock of the logs starts at ..."""
+"""Start of the logs' wall clock."""
 BOOT_S = 27_000.0
-"""... and the engine's."""
+"""Start of the engine's clock."""
 ENGINE: dict[str, Any] = {
     "kv_blocks": 60,
     "block_size": 16,
@@ -25,14 +25,14 @@ ENGINE: dict[str, Any] = {
     "max_num_seqs": 16,
     "max_model_len": 900,
 }
-"""Memory for a handful of requests: they wait, and some are preempted."""
+"""Memory for a handful of requests, so that they wait and some are preempted."""
 NAMES: dict[str, Any] = {"model": "llama-3.1-8b", "gpu": "a100-80"}
 
 Row = dict[str, Any]
 
 
 def requests(count: int = 40, seed: int = 0, rate: float = 6.0) -> list[Program]:
-    """Single-turn programs of random lengths that arrive at random."""
+    """Return single-turn programs of random lengths with random arrivals."""
     rng = np.random.default_rng(seed)
     arrivals_s = np.cumsum(rng.exponential(1 / rate, count)) - 1 / rate
     arrivals_s -= arrivals_s[0]
@@ -43,7 +43,7 @@ def requests(count: int = 40, seed: int = 0, rate: float = 6.0) -> list[Program]
 
 
 def simulated_rows(programs: Iterable[Program], step_time: StepTime | None = None, **engine: Any) -> list[Row]:
-    """What LLMServingSim's `bench` would write if the engine were the simulator."""
+    """Return what LLMServingSim's `bench` would write if the engine were the simulator."""
     settings = {**ENGINE, **NAMES, **engine}
     result = cs.run(list(programs), "lru", arrivals="trace", step_time=step_time or affine(), **settings)
     return [
@@ -62,7 +62,7 @@ def simulated_rows(programs: Iterable[Program], step_time: StepTime | None = Non
 
 
 def stretched(rows: Sequence[Row], times: Callable[[float], float]) -> list[Row]:
-    """Bend what happened after the arrival of each request."""
+    """Distort the times after each request's arrival."""
     bent = []
     for row in rows:
         arrival_s = row["queued_ts"]
@@ -72,7 +72,7 @@ def stretched(rows: Sequence[Row], times: Callable[[float], float]) -> list[Row]
 
 
 def bench_result(rows: Sequence[Row], **more: Any) -> Row:
-    """The same run as `vllm bench serve --save-result --save-detailed` would have written it."""
+    """Return the same run as `vllm bench serve --save-result --save-detailed` would have written it."""
     ttfts = [row["first_token_ts"] - row["queued_ts"] for row in rows]
     latencies = [row["last_token_ts"] - row["queued_ts"] for row in rows]
     return {
@@ -102,6 +102,6 @@ def write_lines(path: Path, rows: Iterable[Row]) -> Path:
 
 
 def _gaps(row: Row) -> list[float]:
-    """Inter-token latencies; a chunk may hold several tokens, so there are fewer than tokens."""
+    """Return inter-token latencies; a chunk may hold several tokens, so there are fewer than tokens."""
     between_s = row["last_token_ts"] - row["first_token_ts"]
     return [between_s / 2, between_s / 2] if row["output_toks"] > 1 else []

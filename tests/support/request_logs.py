@@ -1,4 +1,4 @@
-"""Small logs of requests and traces of other tools, written by hand after the sources that the importers name."""
+"""Small logs of requests and traces of other tools, written by hand after the sources named in the importers."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def aiperf() -> bytes:
 
 
 def otel() -> bytes:
-    """An agent with two calls, two tools between them, and in one of those a sub-agent with one call."""
+    """An agent with two calls and two tools between them, one of which contains a sub-agent with one call."""
 
     def span(id: str, parent: str, start: float, end: float, **attributes: Any) -> dict[str, Any]:
         def held(value: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Small tables of requests: counts, times and sessions, written by hand after the sources that the importers name."""
+"""Small tables of requests: counts, times and sessions, written by hand after the sources named in the importers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from support.agent_logs import T0, lines
 
 
 def bailian() -> bytes:
-    """A conversation of three requests, and a single one that begins with the same block."""
+    """A conversation of three requests, and a single request that begins with the same block."""
 
     def row(chat: int, parent: int, at: float, prompt: int, output: int, ids: list[int], turn: int) -> dict[str, Any]:
         return {
@@ -32,7 +32,7 @@ def bailian() -> bytes:
 
 
 def litellm_payload(*, response: bool = True) -> bytes:
-    """Two calls of a trace as LiteLLM's loggers write them, an embedding, and a call that failed."""
+    """Two calls of a trace as LiteLLM's loggers write them, an embedding, and a failed call."""
 
     def call(number: int, start: float, prompt: int, output: int, **more: Any) -> dict[str, Any]:
         counts = {"prompt_tokens": prompt, "completion_tokens": output, "total_tokens": prompt + output}
@@ -61,7 +61,7 @@ def litellm_payload(*, response: bool = True) -> bytes:
 
 
 def litellm_spend() -> bytes:
-    """Two requests of a session and one without, as the proxy's table has them."""
+    """Two requests of a session and one without a session, as in the proxy's table."""
 
     def row(number: int, start: str, end: str, prompt: int, output: int, **more: Any) -> dict[str, Any]:
         return {
@@ -111,7 +111,7 @@ def burstgpt() -> bytes:
 
 
 def lmcache() -> bytes:
-    """A session of an agent and the user that plays against it, and another session; in no order."""
+    """A session of an agent and its simulated user, and another session, unordered."""
 
     def row(at: int, session: str, prompt: str, output: str) -> dict[str, Any]:
         return {"timestamp": int(T0) * 1_000_000 + at, "input": prompt, "output": output, "session_id": session}
@@ -126,7 +126,7 @@ def lmcache() -> bytes:
 
 
 def aiperf_records() -> bytes:
-    """A session brought in by the warm-up, its sub-agent, and one that its lane played next."""
+    """A session primed by the warm-up, its sub-agent, and the session that its lane played next."""
 
     def record(
         name: str, start: float, end: float, prompt: int, output: int, *, phase: str = "profiling", **more: Any

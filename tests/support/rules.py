@@ -1,4 +1,4 @@
-"""Rules of tests: what they are built on, what they saw, and names for them that go again."""
+"""Rules for tests: base classes, a recorder of what they saw, and temporary names."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from continuum_sim.policies.views import Moment, ProgramView, TurnView
 
 @contextmanager
 def registered(**planes: Mapping[str, type]) -> Iterator[None]:
-    """Give rules names for a while: `registered(order={"oldest-yields": OldestYields})`.
+    """Register rules temporarily: `registered(order={"oldest-yields": OldestYields})`.
 
-    Whatever else is registered meanwhile goes with them.
+    Anything else registered meanwhile is removed with them.
     """
     tables = [PRESETS, *PLANES.values()]
     before = [dict(table) for table in tables]
@@ -32,17 +32,17 @@ def registered(**planes: Mapping[str, type]) -> Iterator[None]:
 
 
 class Recorder(list[tuple[Any, ...]]):
-    """What a rule saw, in order. A rule is frozen, and one for all runs: hand each run a rule with its own."""
+    """What a rule saw, in order. A rule is frozen and shared by all runs, so give each run a rule with its own."""
 
     def look(self, what: str, moment: Moment) -> None:
-        """Write down the state of the engine: (what, time in s, free blocks, turns running, turns waiting)."""
+        """Record the engine's state: (what, time in s, free blocks, turns running, turns waiting)."""
         view = moment.engine
         self.append((what, round(moment.now_s, 6), view.free_blocks, view.num_running, view.num_waiting))
 
 
 @dataclass(frozen=True)
 class OldestYields(Order):
-    """Preempts the turn admitted first, which has its tokens of the step already; vLLM's own FCFS never does."""
+    """Preempts the turn admitted first, which already has its tokens of the step; vLLM's own FCFS never does that."""
 
     def victim(self, running: Sequence[TurnView]) -> int:
         return 0
@@ -50,7 +50,7 @@ class OldestYields(Order):
 
 @dataclass(frozen=True)
 class Reviewed(Retention):
-    """Pins every context without expiry; what becomes of the pins is for `review` to say."""
+    """Pins every context without expiry and leaves the pins to `review`."""
 
     steady: ClassVar[bool] = True
 

@@ -1,4 +1,4 @@
-"""One simulation, with everything it reported kept in memory."""
+"""One simulation, with all its reports kept in memory."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Event(NamedTuple):
 
 @dataclass
 class Outcome:
-    """What a run left behind; a `Recorder` while it runs."""
+    """Results of a run; serves as its `Recorder`."""
 
     turns: list[TurnRecord] = field(default_factory=list)
     programs: list[ProgramRecord] = field(default_factory=list)
@@ -58,11 +58,11 @@ class Outcome:
         self.stretches.append(record)
 
     def of(self, program: str, turn: int = 0) -> TurnRecord:
-        """The record of one turn."""
+        """Return the record of one turn."""
         return next(t for t in self.turns if (t.program, t.turn) == (program, turn))
 
     def events(self, *names: str) -> list[tuple[str, float, str, int]]:
-        """(event, time, program, turn) of the decisions of these kinds, in order."""
+        """Return (event, time, program, turn) of all decisions of these kinds, in order."""
         return [(e.name, e.time_s, e.program, e.turn) for e in self.log if e.name in names]
 
 
@@ -81,9 +81,9 @@ def simulate(
     observers: Sequence[StepObserver] = (),
     tools: ToolConfig | None = None,
 ) -> Outcome:
-    """Run programs to their end; constant steps of 1 s and the arrivals of the programs unless given.
+    """Run programs to their end; by default with constant steps of 1 s and the programs' own arrivals.
 
-    `others` are further replicas with the same step times, `observers` watch one replica each.
+    `others` are additional replicas with the same step times; each of `observers` watches one replica.
     """
     outcome = Outcome()
     steps = constant() if step_time is None else step_time

@@ -1,4 +1,4 @@
-"""A run's schedule, step by step, in a form that can be written down by hand."""
+"""A run's schedule, step by step, in a form that can be written by hand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.runs import Outcome, simulate
 
 
 class Step(NamedTuple):
-    """One step: when it starts, tokens by program, cached tokens of the admitted, and what is free then."""
+    """One step: its start, tokens by program, cached tokens of admitted turns, and free blocks."""
 
     start_s: float
     batch: dict[str, int]
@@ -26,13 +26,13 @@ class Step(NamedTuple):
 
 
 class ScheduleObserver:
-    """Writes down every step of a stepwise run."""
+    """Records every step of a stepwise run."""
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
 
     def on_submit(self, program_id: str, request: Request, now_s: float) -> None:
-        """Arrivals show in the steps that follow."""
+        """Ignore arrivals, which show in later steps."""
 
     def on_plan(self, scheduler: Scheduler, plan: Plan, now_s: float) -> None:
         chunks = {_name(request): tokens for request, tokens in plan.chunks}
@@ -58,7 +58,7 @@ def schedule_of(
     config: EngineConfig,
     step_time: StepTime | None = None,
 ) -> tuple[list[Step], Outcome]:
-    """Run stepwise (1 s a step unless given) and return every planned step with the outcome."""
+    """Run stepwise (1 s per step by default) and return every planned step with the outcome."""
     observer = ScheduleObserver()
     outcome = simulate(programs, policy, config=config, step_time=step_time, observer=observer)
     return observer.steps, outcome

@@ -1,4 +1,4 @@
-"""Small sessions of command-line agents, written by hand after the sources that the importers name."""
+"""Small sessions of command-line agents, written by hand after the sources named in the importers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T0 = 1_775_802_000.0
 
 
 def stamp(at: float) -> str:
-    """A time as most of these logs write it."""
+    """Return a time in the format of most of these logs."""
     return datetime.fromtimestamp(T0 + at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -64,7 +64,7 @@ class Rollout:
         return lines(*self.records)
 
     def copied_to(self, name: str, at: float, **meta: Any) -> Rollout:
-        """A session that goes on from this one: it repeats all of it, with the times at which it does so."""
+        """Return a session that continues this one: it repeats all records, with the times of copying."""
         copy = Rollout(name, at, forked_from_id=self.records[0]["payload"]["id"], **meta)
         copy.records += [{**record, "timestamp": stamp(at + 0.01)} for record in self.records]
         copy._sums, copy._own = list(self._sums), list(self._own)
@@ -72,7 +72,7 @@ class Rollout:
 
 
 def codex_session() -> Rollout:
-    """Two tools at once, a person, a compaction: four responses, the third of which wrote the summary."""
+    """Two parallel tools, a person's message, a compaction: four responses, the third of which wrote the summary."""
     log = Rollout("th-1", 0.0).user(0.5)
     log.add(1.0, "event_msg", {"type": "token_count", "info": None, "rate_limits": {}})
     log.add(4.0, "response_item", {"type": "reasoning", "summary": [], "encrypted_content": "secret"})
@@ -90,7 +90,7 @@ def codex() -> bytes:
 
 
 def log_event(name: str, at: float, body: str | None = None, **attributes: Any) -> dict[str, Any]:
-    """A record of OTLP logs; ``__`` in an attribute's name stands for a dot."""
+    """Return a record of OTLP logs; ``__`` in an attribute's name stands for a dot."""
     named = {"event.name": name, **{key.replace("__", "."): value for key, value in attributes.items()}}
     return {
         "timeUnixNano": str(int((T0 + at) * 1e9)),
@@ -118,7 +118,7 @@ def exported_logs(*records: dict[str, Any], **resource: Any) -> dict[str, Any]:
 
 
 def otel_logs() -> bytes:
-    """Claude Code: a prompt, two tools at once, a sub-agent, a second prompt, and a title asked for on the side."""
+    """Claude Code: a prompt, two parallel tools, a sub-agent, a second prompt, and a request for a title."""
 
     def request(at: float, ms: int, fresh: int, read: int, made: int, output: int, **more: Any) -> dict[str, Any]:
         counts = {
@@ -160,7 +160,7 @@ def otel_logs() -> bytes:
 
 
 def atif() -> bytes:
-    """Three calls, a step of one of them written apart, a sub-agent in the file, and a user's message."""
+    """Three calls, a step of one of them written separately, a sub-agent in the file, and a user's message."""
 
     def step(number: int, at: float, source: str, *counts: int, tools: tuple[str, ...] = (), **more: Any) -> Any:
         found: dict[str, Any] = {"step_id": number, "timestamp": stamp(at), "source": source, "message": "secret"}
@@ -226,7 +226,7 @@ def inspect_span(at: float, name: str, kind: str, parent: str | None) -> dict[st
 
 
 def inspect_samples() -> list[dict[str, Any]]:
-    """Two epochs of one sample: tools and a sub-agent; a call that a cache answered, and one of a scorer."""
+    """Two epochs of one sample: tools and a sub-agent; a call answered by a cache, and a scorer's call."""
     first = [
         inspect_span(0.0, "solver", "solver", None),
         inspect_span(0.0, "main", "agent", "solver"),
@@ -250,7 +250,7 @@ def inspect_samples() -> list[dict[str, Any]]:
     ]
     second = [
         inspect_event("step", 100.0, action="begin", type="solver", name="generate"),
-        # A provider that counts what its cache gave, and reasoning, apart.
+        # A provider that counts cached tokens and reasoning apart.
         inspect_call(100.5, 102.0, 20, 40, total_tokens=3160, input_tokens_cache_write=3000, reasoning_tokens=100),
         inspect_event("step", 102.0, action="end", type="solver", name="generate"),
         inspect_event("step", 102.0, action="begin", type="scorer", name="match"),
@@ -276,7 +276,7 @@ def inspect_ai() -> bytes:
 def gemini_message(
     name: str, at: float, counts: tuple[int, int, int, int], *tools: tuple[str, float]
 ) -> dict[str, Any]:
-    """A response of Gemini CLI: input, output, cached, thoughts; its tools with when they had ended."""
+    """Return a response of Gemini CLI: input, output, cached, thoughts; and its tools with their ends."""
     prompt, output, cached, thoughts = counts
     tokens = {"input": prompt, "output": output, "cached": cached, "thoughts": thoughts, "tool": 0}
     calls = [{"id": f"c-{tool}", "name": tool, "args": {}, "timestamp": stamp(end)} for tool, end in tools]
@@ -347,7 +347,7 @@ def qwen_code() -> list[dict[str, Any]]:
 
 
 def openhands_trajectory() -> bytes:
-    """A tool, an answer in words without a tool and a person's reply, then two tools of one response."""
+    """A tool, an answer without a tool and a person's reply, then two tools of one response."""
 
     def event(number: int, at: float, source: str, **more: Any) -> dict[str, Any]:
         return {"id": number, "timestamp": stamp(at).rstrip("Z"), "source": source, "args": {"x": "secret"}, **more}
@@ -399,7 +399,7 @@ def opencode_tool(message: str, name: str, at: float, until: float, **metadata: 
 def opencode_answer(
     name: str, at: float, until: float, counts: tuple[int, ...], *tools: dict[str, Any], **info: Any
 ) -> dict[str, Any]:
-    """A message of one step: input, output, reasoning, read from the cache, written to it, and the total if known."""
+    """Return a message of one step: input, output, reasoning, cache reads and writes, and the total if known."""
     tokens: dict[str, Any] = dict(zip(("input", "output", "reasoning"), counts, strict=False))
     tokens["cache"] = dict(zip(("read", "write"), counts[3:5], strict=True))
     if len(counts) > 5:
@@ -427,15 +427,15 @@ def opencode_user(name: str, at: float) -> dict[str, Any]:
 
 
 def opencode_export() -> dict[str, Any]:
-    """Two tools at once, one without, a person, a summary."""
+    """Two parallel tools, a response without tools, a person's message, a summary."""
     bash = opencode_tool("m2", "bash", 6.0, 9.0)
     messages = [
         opencode_user("m1", 1.0),
         opencode_answer("m2", 1.2, 9.1, (700, 90, 0, 0, 6000, 6790), opencode_tool("m2", "read", 5.0, 5.5), bash),
-        # An older version: reasoning in the output, no total.
+        # An older version: the output includes reasoning, and there is no total.
         opencode_answer("m3", 9.5, 14.0, (300, 80, 60, 6700, 0)),
         opencode_user("m4", 40.0),
-        # A newer one: beside it.
+        # A newer one: reasoning is apart.
         opencode_answer("m5", 40.5, 44.0, (100, 30, 20, 7000, 0, 7150), summary=True, mode="compaction"),
         opencode_answer("m6", 45.0, 47.0, (6900, 10, 0, 500, 0, 7410)),
     ]
@@ -450,7 +450,7 @@ def opencode() -> bytes:
 def pi_entry(
     at: float, role: str, parent: str | None = None, name: str | None = None, **message: Any
 ) -> dict[str, Any]:
-    """An entry of pi; ``sent`` is when an answer was asked for."""
+    """Return an entry of pi; ``sent`` is when an answer was requested."""
     sent = message.pop("sent", at)
     found = {"type": "message", "timestamp": stamp(at), "message": {"role": role, "timestamp": ms(sent), **message}}
     return found if name is None else {**found, "id": name, "parentId": parent}

@@ -1,4 +1,4 @@
-"""Settings of small results of the real simulator, for what reads results."""
+"""Settings of small simulated results, for tests of what reads results."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ SMALL: dict[str, Any] = {
     "kv_blocks": 1700,
     "step_time": affine(0.00117, 3.1e-5, 7.3e-8, 1.9e-9),
 }
-"""Twelve programs of 2 to 12 turns on an engine that holds few of them."""
+"""Twelve programs of 2 to 12 turns on an engine that fits only a few of them."""
 
 
 class Programs:
-    """A run of which nothing is known but the JCT of its programs."""
+    """A run that knows only the JCT of its programs."""
 
     def __init__(self, jct_s: Sequence[float]) -> None:
         self._jct_s = jct_s

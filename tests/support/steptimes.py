@@ -1,4 +1,4 @@
-"""Step-time models whose answers can be worked out by hand, and one that has no closed form."""
+"""Step-time models that can be computed by hand, and one without a closed form."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from continuum_sim.steptime.fitted import Fitted
 
 
 def constant(seconds: float = 1.0) -> Fitted:
-    """Every step takes the same time, so that step k starts at k seconds."""
+    """Return a model in which every step takes the same time, so that step k starts at k seconds."""
     return Fitted(seconds, 0.0, 0.0, 0.0)
 
 
@@ -23,12 +23,12 @@ def affine(
     per_decode_context_token_s: float = 7.3e-7,
     per_prefill_pair_s: float = 1.9e-8,
 ) -> Fitted:
-    """An affine model; the defaults are of a GPU's order and share no common divisor."""
+    """Return an affine model; the defaults are typical of a GPU and have no common divisor."""
     return Fitted(c0_s, per_token_s, per_decode_context_token_s, per_prefill_pair_s)
 
 
 class Bent(VectorStepTime):
-    """The larger of a compute and a memory time, plus a root of the batch: no closed form, no smoothness."""
+    """The larger of a compute and a memory time, plus a root of the batch: neither closed-form nor smooth."""
 
     def steps_s(self, batch: StepBatch, n_steps: int) -> NDArray[np.float64]:
         steps = np.arange(n_steps, dtype=float)

@@ -1,4 +1,4 @@
-"""Random small traces and engines that reach the corners of a scheduler."""
+"""Random small traces and engines in a scheduler's corner cases."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ VARIANTS = (
     "order=arrival,retention=ttl-static:ttl=0.3",
     "order=program-fifo,retention=evict",
 )
-"""Settings beside the presets' own: every pressure rule, cold starts that end, compositions."""
+"""Settings besides the presets' own: every pressure rule, cold starts that end, compositions."""
 
 policies = st.deferred(lambda: st.sampled_from([*sorted(PRESETS), *VARIANTS]))
 
@@ -37,7 +37,7 @@ def turns(draw: st.DrawFn, gaps: st.SearchStrategy[float], prefix_tokens: int) -
     made: list[Turn] = []
     left = 0
     for index in range(count):
-        # Mostly an agent that keeps all; sometimes one that drops its reasoning or compacts its context.
+        # Mostly an agent that keeps everything; sometimes one that drops reasoning or compacts its context.
         kept = left if draw(st.integers(0, 3)) else draw(st.integers(0, left))
         new = draw(st.one_of(st.integers(0, 6), st.integers(0, 40)))
         prompt = max(kept + new, 1, prefix_tokens if index == 0 else 1)
@@ -73,7 +73,7 @@ def traces(
 
 @st.composite
 def engines(draw: st.DrawFn, programs: list[Program]) -> EngineConfig:
-    """An engine that the largest program fits into exactly, or with room to spare."""
+    """An engine that fits the largest program exactly, or with room to spare."""
     block_size = draw(st.sampled_from([1, 2, 4, 7, 16]))
     longest = max(member.max_context_tokens for program in programs for member in program.family())
     least = max(1, -(-(longest - 1) // block_size))
@@ -92,7 +92,7 @@ def engines(draw: st.DrawFn, programs: list[Program]) -> EngineConfig:
 
 @st.composite
 def tiered(draw: st.DrawFn, config: EngineConfig) -> EngineConfig:
-    """The same engine above memory tiers, which hold its largest context exactly or with room to spare."""
+    """The same engine with memory tiers that hold its largest context exactly, or with room to spare."""
     least = -(-(config.max_model_len - 1) // config.block_size)
     sizes = st.one_of(st.just(0), st.integers(0, 4 * least))
     with_ssd = draw(st.booleans())
@@ -119,7 +119,7 @@ def cases(
 
 @st.composite
 def families(draw: st.DrawFn, gaps: st.SearchStrategy[float], times: st.SearchStrategy[float]) -> list[Program]:
-    """Programs some of which have sub-agents, and those again; some turns call several tools at once."""
+    """Programs, some with sub-agents, which may have their own; some turns call several tools at once."""
 
     def grown(program: Program, depth: int) -> Program:
         turns = tuple(_with_calls(draw, turn, gaps) for turn in program.turns)

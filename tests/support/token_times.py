@@ -1,4 +1,4 @@
-"""When every token of every turn came, counted step by step apart from the engine's own count."""
+"""The time of every token of every turn, counted step by step, independently of the engine's own count."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from continuum_sim.engine.scheduler import Scheduler
 
 
 class TokenTimes:
-    """A `StepObserver` of a stepwise run: turn (program, index) to the times of its tokens."""
+    """A `StepObserver` for stepwise runs: turn (program, index) to the times of its tokens."""
 
     def __init__(self) -> None:
         self.times_s: dict[tuple[str, int], list[float]] = defaultdict(list)
         self._giving: list[tuple[str, int]] = []
 
     def on_submit(self, program_id: str, request: Request, now_s: float) -> None:
-        """Nothing to count."""
+        """Ignore arrivals."""
 
     def on_plan(self, scheduler: Scheduler, plan: Plan, now_s: float) -> None:
         chunks = dict(plan.chunks)
@@ -37,6 +37,6 @@ class TokenTimes:
             self.times_s[turn].append(end_s)
 
     def gaps_s(self) -> list[float]:
-        """All gaps between consecutive tokens of a turn, in order of length."""
+        """Return all gaps between consecutive tokens of a turn, sorted by length."""
         times_s = self.times_s.values()
         return sorted(after - before for times in times_s for before, after in itertools.pairwise(times))

@@ -1,4 +1,4 @@
-"""What a view says, and what each of its layouts shows of it."""
+"""The contents of a view, and what each of its layouts shows of it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from continuum_sim.results.view import Bar, Facts, Table, View
 
 
 def squeezed(text: str) -> str:
-    """A text without its blanks, so that it is found however it is wrapped."""
+    """Return a text without blanks, so that it is found however it is wrapped."""
     return "".join(text.split())
 
 
 def sentences(view: View) -> Iterator[str]:
-    """Every row, head, fact, part of a bar, note and verdict of a view."""
+    """Yield every row, head, fact, part of a bar, note and verdict of a view."""
     for block in view.blocks:
         if isinstance(block, Table):
             yield from (block.title, block.note)
@@ -42,13 +42,13 @@ def _facts(block: Facts) -> Iterator[str]:
 
 
 def lacking(view: View, shown: str) -> list[str]:
-    """What of a view is not shown."""
+    """Return the parts of a view that are not shown."""
     there = squeezed(shown)
     return [said for said in sentences(view) if squeezed(said) not in there]
 
 
 def numbers(view: View) -> Iterator[str]:
-    """Every number in a table of a view."""
+    """Yield every number in a table of a view."""
     for block in view.blocks:
         if isinstance(block, Table):
             for row in block.rows:
@@ -56,7 +56,7 @@ def numbers(view: View) -> Iterator[str]:
 
 
 def names(view: View) -> Iterator[str]:
-    """What the rows of the tables of a view are about."""
+    """Yield the first cell of every row in a view's tables."""
     for block in view.blocks:
         if isinstance(block, Table):
             for row in block.rows:
@@ -64,14 +64,14 @@ def names(view: View) -> Iterator[str]:
 
 
 def on_terminal(view: View, width: int) -> str:
-    """What a terminal that wide shows of a view."""
+    """Return what a terminal of that width shows of a view."""
     console = Console(width=width, file=StringIO(), markup=False, highlight=False, emoji=False)
     console.print(lay_out(view))
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
 
 class Html(HTMLParser):
-    """A piece of HTML as its reader sees it: words, tags, and their attributes."""
+    """A piece of HTML as its reader sees it: words, tags, and attributes."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class Html(HTMLParser):
 
     @property
     def text(self) -> str:
-        """Everything it says."""
+        """Return all its words."""
         return " ".join(self.words)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:

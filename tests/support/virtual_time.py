@@ -1,4 +1,4 @@
-"""An asyncio event loop on a virtual clock: sleeping costs nothing, and every run is the same."""
+"""An asyncio event loop on a virtual clock: sleeping takes no time, and every run is the same."""
 
 from __future__ import annotations
 
@@ -39,6 +39,6 @@ class _Jumping(selectors.SelectSelector):
 
 
 def run_virtually(main: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end on a virtual clock that starts at 0."""
+    """Run a coroutine to completion on a virtual clock that starts at 0."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(main)

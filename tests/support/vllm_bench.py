@@ -1,4 +1,4 @@
-"""vLLM's scheduler under the plug-in, driven by hand on a clock that stands still unless told."""
+"""vLLM's scheduler under the plug-in, driven by hand on a clock that advances only when told to."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Bench:
         self.now_s = 0.0
         self.step_s = 1.0
         self.idle_s = 0.0
-        """Length of a step in which nothing can be computed."""
+        """Length of a step that computes nothing."""
         if hasattr(self.vllm, "continuum_clock"):
             self.vllm.continuum_clock = lambda: self.now_s
         self._factory = RequestFactory(BLOCK)
@@ -86,7 +86,7 @@ class Bench:
         return request
 
     def step(self) -> dict[str, int]:
-        """Schedule one step, let it take its time and hand samples back; returns what was scheduled.
+        """Schedule one step, let its time pass and return its samples to the scheduler; return what was scheduled.
 
         Under asynchronous scheduling the samples are those of the step before.
         """
@@ -118,7 +118,7 @@ class Bench:
         raise AssertionError(f"still {list(self.vllm.requests)} after {limit} steps")
 
     def abort(self, name: str) -> None:
-        """Give a request up, as vLLM does when its client disconnects or a stop string was found."""
+        """Abort a request, as vLLM does when its client disconnects or a stop string was found."""
         from vllm.v1.request import RequestStatus
 
         self.vllm.finish_requests(name, RequestStatus.FINISHED_ABORTED)
@@ -127,10 +127,10 @@ class Bench:
         return read_decisions(self.log_path)
 
     def events(self, program: str | None = None) -> list[str]:
-        """Names of the events of one program, or of all."""
+        """Return the names of one program's events, or of all."""
         return [entry.event for entry in self.log() if program in (None, entry.program)]
 
 
 def tokens(start: int, count: int) -> list[int]:
-    """Token ids that no other `start` shares."""
+    """Return token ids that no other `start` shares."""
     return list(range(start * 10_000, start * 10_000 + count))

@@ -12,7 +12,7 @@ from continuum_sim.traces import Program, Turn
 
 @pytest.fixture
 def record() -> dict[str, Any]:
-    """A valid two-turn line, to be spoilt by the test."""
+    """Return a valid two-turn line, for tests to break."""
     return {
         "program_id": "a",
         "arrival_s": 1.5,

@@ -1,4 +1,4 @@
-"""Traces to share: no name of the original is in them, and what policies see is as it was."""
+"""Traces to share: they contain no original name, and policies see the same as before."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from continuum_sim.traces.write import encode_program
 from support.cli import cli, printed, refused
 
 SECRET = "acme"
-"""In every name of the traces here, and in nothing that the product says of itself."""
+"""In every name of these traces, and in nothing that the product writes of its own."""
 FAMILY = Program(
     "acme/fix",
     (
@@ -68,12 +68,12 @@ def members(programs: list[Program]) -> Iterator[Program]:
 
 
 def written(programs: list[Program]) -> str:
-    """The lines of a file, which cannot be written unless they keep to the rules of the format."""
+    """Return the lines of a file, which can be written only if they keep the format's rules."""
     return b"".join(map(encode_program, programs)).decode()
 
 
 def grown(rng: random.Random, name: str, depth: int = 0) -> Program:
-    """A program with a secret in every name, some times that are 0, and perhaps sub-agents."""
+    """Return a program with a secret in every name, some times of 0, and perhaps sub-agents."""
 
     def tool_s() -> float:
         return rng.choice((0.0, rng.random() * 1e-3, rng.random() * 30, rng.random() * 1e9))
@@ -169,7 +169,7 @@ def test_no_name_is_left_in_a_file(tmp_path: Path) -> None:
 
 
 def test_a_seed_alone_does_not_give_the_times_back(tmp_path: Path) -> None:
-    """Else whoever gets the trace could undo what the default seed did."""
+    """Otherwise anyone with the trace could undo what the default seed did."""
     other = Program("acme/other", FAMILY.turns, 30.0)
     for name, programs in {"a": [FAMILY, other], "b": [FAMILY, Program("acme/else", FAMILY.turns, 30.0)]}.items():
         write_programs(tmp_path / f"{name}.jsonl", programs)

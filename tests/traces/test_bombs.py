@@ -1,4 +1,4 @@
-"""A small file that decompresses to far more than any text is refused, in bounded memory; text that repeats is read."""
+"""A small file that decompresses to far more than any text is refused in bounded memory; repetitive text is read."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ TURN = {"input_tokens": 10, "kept_tokens": 0, "output_tokens": 2, "tool": None, 
 
 
 def _pack(path: Path, piece: bytes, times: int) -> Path:
-    """Write a piece many times, compressed, without ever holding it all."""
+    """Write a piece many times, compressed, without ever holding the whole."""
     if path.suffix == ".gz":
-        member = gzip.compress(piece, compresslevel=6)  # of which a file may hold many
+        member = gzip.compress(piece, compresslevel=6)  # a file may hold many of these
         with path.open("wb") as file:
             for _ in range(times):
                 file.write(member)
@@ -42,11 +42,11 @@ def test_a_bomb_is_refused(tmp_path: Path, suffix: str, byte: bytes) -> None:
     with pytest.raises(TraceError, match=r"t\.jsonl"):
         import_trace([bomb], tmp_path / "o.jsonl", format="weka")
     grown_mib = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    assert grown_mib < 400  # 64 MiB of a line or document, and what its copies take
+    assert grown_mib < 400  # 64 MiB of a line or document, and its copies
 
 
 def test_a_conversation_sent_again_with_every_turn_is_no_bomb(tmp_path: Path) -> None:
-    # Under zstd, whose window holds the conversation: some hundreds of times smaller.
+    # Under zstd, whose window holds the conversation: some hundred times smaller.
     words = [format(number * 2_654_435_761 % 2**32, "x") for number in range(60_000)]
     path, turns = tmp_path / "log.jsonl.zst", 400
     written = 0

@@ -1,4 +1,4 @@
-"""Two traces side by side."""
+"""Comparison of two traces."""
 
 from __future__ import annotations
 

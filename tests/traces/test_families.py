@@ -1,4 +1,4 @@
-"""Sub-agents and tools called at once: what a line may say of them, and what is refused."""
+"""Sub-agents and parallel tools: what a line may say of them, and what is refused."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Chat = Callable[..., Program]
 
 @pytest.fixture
 def family(record: dict[str, Any]) -> dict[str, Any]:
-    """A valid line: a program of two turns with a sub-agent, which has one itself."""
+    """Return a valid line: a program of two turns with a sub-agent that has one itself."""
     grandchild = {"after_turn": 0, "program": {"program_id": "c/d", "turns": record["turns"]}}
     child = {"program_id": "c", "turns": record["turns"], "children": [grandchild]}
     return {**record, "children": [{"after_turn": 0, "join_turn": 1, "program": child}]}
@@ -90,7 +90,7 @@ def test_a_limit_keeps_families_whole(family: dict[str, Any], write_lines: Write
         (
             ("children", 0, "program", "children", 0, "program", "program_id"),
             "a",
-            'program_id "a" is there twice among it and its sub-agents, expected unique ids',
+            'program_id "a" appears twice among it and its sub-agents, expected unique ids',
         ),
     ],
 )

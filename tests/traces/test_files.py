@@ -1,4 +1,4 @@
-"""One writer: files and folders whole or not at all, and nothing replaced that is no regular file."""
+"""The only writer: files and folders are written whole or not at all, and only regular files are replaced."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="devices, modes 
 
 
 def free(folder: Path) -> None:
-    """Let any place pass."""
+    """Accept any place."""
 
 
 def mode(path: Path) -> int:
@@ -185,7 +185,7 @@ else:
 
 
 def killed(place: Path, when: int, kind: str) -> None:
-    """Write in a process that is killed at its so-many-th rename."""
+    """Write in a process that is killed at its `when`-th rename."""
     done = subprocess.run([sys.executable, "-c", KILLED, str(place), str(when), kind])
     assert done.returncode == -signal.SIGKILL
 

@@ -1,4 +1,4 @@
-"""A fit finds the distribution that a sample was drawn from, says how well, and survives its file."""
+"""A fit finds the distribution that a sample was drawn from, says how well, and survives saving."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_what_is_neither_is_drawn_from_its_quantiles() -> None:
     sample = np.concatenate([np.full(500, 1.0), np.random.default_rng(3).uniform(1.0, 1.2, 500), np.full(200, 5.0)])
     fit = fit_gaps(sample)
     assert fit.used == "empirical"
-    # Within a hundredth of the sample by construction: the quantiles stand that close, jumps included.
+    # Within a hundredth of the sample by construction: quantiles are that close, jumps included.
     assert fit.empirical_ks <= 0.011
 
 
@@ -101,7 +101,7 @@ def test_any_times_can_be_fitted(sample: list[float]) -> None:
 
 
 def test_the_likeness_within_programs_is_recovered() -> None:
-    """Of normal numbers with a third of their variance between programs, a third."""
+    """Normal numbers with a third of their variance between programs have a correlation of a third."""
     rng = np.random.default_rng(5)
     tool = ToolSample()
     for number in range(600):
@@ -201,14 +201,14 @@ def test_a_file_that_is_no_fit(bfcl: TraceFit, tmp_path: Path, place: str, value
     path.write_text(json.dumps({**json.loads(path.read_text()), place: value}))
     with pytest.raises(TraceError, match=message) as raised:
         load_fit(path)
-    assert str(raised.value).startswith(f"{path}: no fit of a trace: ")
+    assert str(raised.value).startswith(f"{path}: not a fit of a trace: ")
     assert "\n" not in str(raised.value)
 
 
 def test_other_files_are_no_fits(tmp_path: Path) -> None:
     for content in (b"", b"[]", b"\xff", b"[" * 10_000):
         (tmp_path / "x").write_bytes(content)
-        with pytest.raises(TraceError, match="no fit of a trace"):
+        with pytest.raises(TraceError, match="not a fit of a trace"):
             load_fit(tmp_path / "x")
     with pytest.raises(TraceError, match="cannot be read"):
         load_fit(tmp_path / "none")

@@ -1,4 +1,4 @@
-"""No input makes the reader fail in any way but a TraceError, in one line."""
+"""Whatever the input, the reader fails only with a one-line TraceError."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ fuzz = settings(max_examples=40, deadline=None, suppress_health_check=[HealthChe
 
 
 def read_or_refuse(path: Path) -> None:
-    """Everything read is sound, and a refusal is one line that begins with the file's name."""
+    """Whatever is read is valid, and a refusal is one line that begins with the file's name."""
     try:
         for program in read_programs(path):
             check_program(program)

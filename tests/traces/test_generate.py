@@ -1,4 +1,4 @@
-"""Programs drawn from a fit: valid, the same for a seed, and like those of the trace it was made of."""
+"""Programs drawn from a fit: valid, the same for the same seed, and similar to those of the fitted trace."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ def test_whatever_is_fitted_its_programs_are_valid(programs: list[Program], seed
 
 @pytest.mark.parametrize("name", ["swebench", "bfcl"])
 def test_drawn_programs_are_like_their_source(name: str) -> None:
-    """Sizes of turns are within 0.04 of the trace in Kolmogorov-Smirnov's distance, sums over programs within 0.2.
+    """Turn sizes are within 0.04 of the trace in Kolmogorov-Smirnov's distance, sums over programs within 0.2.
 
-    A hundred programs alone are 0.14 from their own distribution in one case of twenty.
+    A hundred programs alone are 0.14 from their own distribution in one case out of twenty.
     """
     path = find_trace(name)
     drawn = generate_programs(fit_trace(path), 1000, rng(1))

@@ -181,7 +181,7 @@ LATE = b'{"program_id":"a","arrival_s":1e999,"turns":[{"input_tokens":1,"kept_to
         ("{}".encode("utf-16"), "byte 0xff at column 1 is not UTF-8, expected text"),
         (b'{"arrival_s":NaN}', "NaN is not JSON, expected finite numbers"),
         (b'{"arrival_s":-Infinity}', "-Infinity is not JSON, expected finite numbers"),
-        (b'{"turns":[],"turns":[]}', 'field "turns" is there twice in one object, expected once'),
+        (b'{"turns":[],"turns":[]}', 'field "turns" appears twice in one object, expected once'),
         (b"[" * 100_000, f"nested too deeply, {ONE_A_LINE}"),
         (b"1" * 5_000, "a number in it is too long to read, expected at most 2**53"),
         (LATE, f"arrival_s is Infinity, expected {SECONDS}"),
@@ -272,7 +272,7 @@ def test_reads_from_a_pipe(tmp_path: Path) -> None:
 
 
 def test_a_pipe_is_not_read_again_from_where_it_was_left(tmp_path: Path) -> None:
-    """Its beginning is gone: what is left may well be a valid trace, another one."""
+    """Its beginning is gone, and the rest may well be a valid trace, but another one."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     content = find_trace("bfcl").read_bytes()
@@ -283,7 +283,7 @@ def test_a_pipe_is_not_read_again_from_where_it_was_left(tmp_path: Path) -> None
 
     writer = threading.Thread(target=write)
     writer.start()
-    # Checking reads it once, header and all.
+    # Checking reads it once, including the header.
     assert check_trace(pipe).programs == 100
     writer.join()
     writer = threading.Thread(target=write)
@@ -365,7 +365,7 @@ def test_an_unknown_name_lists_the_bundled_ones_and_the_nearest(tmp_path: Path) 
     with pytest.raises(TraceError) as caught:
         find_trace("swebnch")
     assert str(caught.value) == (
-        'trace "swebnch" is no file here and no bundled trace, did you mean "swebench.jsonl"? '
+        'trace "swebnch" is neither a file here nor a bundled trace, did you mean "swebench.jsonl"? '
         "bundled: bfcl-long.jsonl, bfcl.jsonl, openhands-long.jsonl, swebench-long.jsonl, swebench.jsonl"
     )
     with pytest.raises(TraceError, match=r"is a directory, bundled: bfcl-long\.jsonl, bfcl\.jsonl, "):

@@ -1,4 +1,4 @@
-"""Traces with longer contexts: counts multiplied, all else as it was."""
+"""Traces with longer contexts: counts are multiplied, all else stays the same."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_counts_are_multiplied_and_the_rest_stays() -> None:
 def test_any_factor_gives_a_program_that_obeys_the_rules(factor: float) -> None:
     (made,) = longer([PROGRAM], factor, None)
     check_program(made)
-    # Rounded each for itself, the parts would not add up: what was kept whole stays whole.
+    # Rounded separately, the parts would not add up: what was kept whole stays whole.
     assert made.turns[1].kept_tokens == min(made.turns[0].context_tokens, made.turns[1].input_tokens)
 
 

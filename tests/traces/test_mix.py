@@ -1,4 +1,4 @@
-"""Mixes: whose programs, how many of each, and that nothing of theirs is lost or confused."""
+"""Mixes: whose programs, how many of each, and that nothing of them is lost or confused."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from continuum_sim.traces.mix import parse_weighted
 
 
 def trace(folder: Path, name: str, programs: int, *, prefix: str | None = "system") -> Path:
-    """A trace of programs whose first prompt tells which they are."""
+    """Write a trace of programs that can be identified by their first prompts."""
     shared = None if prefix is None else SharedPrefix(prefix, 50)
     write_programs(
         folder / name,
@@ -40,11 +40,11 @@ def test_a_mix_has_the_shares_asked_for(tmp_path: Path) -> None:
     programs = list(read_programs(tmp_path / "m.jsonl"))
     assert Counter(program.program_id.split(":")[0] for program in programs) == {"a": 14, "b": 6}
     assert [part.programs for part in made.parts] == [14, 6]
-    # Of each trace in its own order, and not the first ones.
+    # From each trace in its own order, and not just the first ones.
     numbers = [int(program.program_id[3:]) for program in programs if program.program_id[0] == "a"]
     assert numbers == sorted(set(numbers))
     assert numbers != list(range(14))
-    # In random order: b's are not all at the end.
+    # In random order: b's programs are not all at the end.
     assert [program.program_id[0] for program in programs] != ["a"] * 14 + ["b"] * 6
 
 
@@ -64,7 +64,7 @@ def test_traces_share_no_prefix_and_copies_do(tmp_path: Path) -> None:
     a, b = trace(tmp_path, "a.jsonl", 2), trace(tmp_path, "b.jsonl", 2)
     mix_traces([(a, 1), (b, 1)], tmp_path / "m.jsonl", programs=10)
     programs = {one.program_id: one for one in read_programs(tmp_path / "m.jsonl")}
-    # Twice all of them, and one of each a third time.
+    # All of them twice, and one of each a third time.
     assert {"a:p0", "a:p1", "a:p0#2", "a:p1#2", "b:p0#2"} < programs.keys()
     assert sum(name.endswith("#3") for name in programs) == 2
     assert programs["a:p0#2"].turns == programs["a:p0"].turns
@@ -137,10 +137,10 @@ def test_any_mix_is_a_trace_of_that_size(
         ([], {}, "no trace to mix"),
         ([("bfcl", 0.0)], {}, "the weight of bfcl.jsonl is 0, expected a number above 0"),
         ([("bfcl", float("nan"))], {}, "the weight of bfcl.jsonl is nan"),
-        ([("bfcl", 1), ("bfcl.jsonl", 2)], {}, "bfcl.jsonl is there twice"),
+        ([("bfcl", 1), ("bfcl.jsonl", 2)], {}, "bfcl.jsonl appears twice"),
         ([("bfcl", 1), ("swebench", 1000)], {"programs": 10}, "bfcl.jsonl gets no program of 10"),
         ([("bfcl", 1)], {"programs": 0}, "programs is 0"),
-        ([("bfc", 1)], {}, 'trace "bfc" is no file here'),
+        ([("bfc", 1)], {}, 'trace "bfc" is neither a file here'),
     ],
 )
 def test_what_cannot_be_mixed(

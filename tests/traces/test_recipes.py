@@ -1,4 +1,4 @@
-"""Recipes: programs that match published figures, as fits do a trace."""
+"""Recipes: programs that match published figures, as fits match a trace."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from continuum_sim.traces import (
 )
 
 SERIES = {"continuum-swe": "SWE-Bench", "continuum-bfcl": "BFCL"}
-# Of means, and of sds, which the rare long calls and programs decide.
+# Tolerances of means, and of sds, which rare long calls and programs dominate.
 CLOSE = {"mean": 0.02, "sd": 0.08}
 
 
@@ -85,8 +85,8 @@ def test_a_recipe_is_no_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         find_fit("continuum-swe")
     with pytest.raises(ValueError, match="n_programs is 0"):
         generate_swe(0, np.random.default_rng(0))
-    # As everywhere, a local file of that name comes first.
+    # As everywhere, a local file of that name takes precedence.
     monkeypatch.chdir(tmp_path)
     Path("continuum-swe").write_text("{}")
-    with pytest.raises(TraceError, match="no fit of a trace"):
+    with pytest.raises(TraceError, match="not a fit of a trace"):
         find_profile("continuum-swe")

@@ -1,4 +1,4 @@
-"""More and shorter turns: what is repeated, what is scaled, and that the result is a trace."""
+"""More and shorter turns: what is repeated, what is scaled, and that the result is a valid trace."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_twice_the_turns_have_half_the_tokens_each() -> None:
     assert made.turns == (
         Turn(500, 0, 100, "grep", 3.0),
         Turn(750, 550, 50, "grep", 3.0),  # drops 50 of 600: half as much; calls what the first calls
-        Turn(1300, 800, 100, "grep", 3.0),  # a further round goes on from all there is
+        Turn(1300, 800, 100, "grep", 3.0),  # a further round starts from the whole context
         Turn(1550, 1350, 50),
     )
     assert made.shared_prefix == SharedPrefix("system", 200)

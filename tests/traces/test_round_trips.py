@@ -1,4 +1,4 @@
-"""Export and import: the same trace."""
+"""Exporting and importing gives the same trace."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_mooncake_rows(tmp_path: Path) -> None:
     assert first["timestamp"] == 1500.0
     assert second["delay"] == 250.0
     assert (second["input_length"], second["output_length"]) == (20, 2)
-    # 13 tokens kept are three whole blocks; the last block of the first prompt, half full, is one of them by then.
+    # 13 kept tokens are three whole blocks, one of them the last of the first prompt, which was half full before.
     assert first["hash_ids"][:3] == second["hash_ids"][:3]
     assert (len(first["hash_ids"]), len(second["hash_ids"])) == (3, 5)
     # 6 shared tokens are one whole block.
@@ -148,7 +148,7 @@ def test_nothing_is_left_of_an_export_that_fails(tmp_path: Path, to: str) -> Non
 
 
 def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:
-    with pytest.raises(TraceError, match="is there already, expected a new folder"):
+    with pytest.raises(TraceError, match="exists already, expected a new folder"):
         export_trace([program("a", turn(1, 1))], "weka", tmp_path)
 
 

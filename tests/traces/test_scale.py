@@ -1,4 +1,4 @@
-"""Scaled traces: valid, of the same shape, with sums that keep."""
+"""Scaled traces: valid, of the same shape, with correct sums."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from continuum_sim.traces.schema import Child, Program, SharedPrefix, Turn
 
 @st.composite
 def programs(draw: st.DrawFn, depth: int = 0) -> Program:
-    """Turns that keep all, a part or nothing of the context and add nothing or much; tools at once; sub-agents."""
+    """Turns that keep all, part or none of the context and add nothing or much; parallel tools; sub-agents."""
     turns: list[Turn] = []
     context = 0
     sizes = draw(st.sampled_from([1, 3, 500]))
@@ -54,7 +54,7 @@ def programs(draw: st.DrawFn, depth: int = 0) -> Program:
 
 
 def one_scaled(scale: Scale, program: Program) -> list[tuple[Program, Program]]:
-    """What it was and what it became, member by member of a family, valid and of the same shape."""
+    """Return each member of a family before and after; both valid and of the same shape."""
     (scaled,) = scale.apply([program])
     check_program(scaled)
     pairs = list(zip(program.family(), scaled.family(), strict=True))
@@ -85,7 +85,7 @@ def test_tokens_divide_every_count_and_nothing_else(program: Program, tokens: fl
     for was, now in one_scaled(Scale(tokens), program):
         assert times(now) == times(was)
         for index, (one, other) in enumerate(zip(now.turns, was.turns, strict=True)):
-            # Sums keep: a context is off by rounding and the least sizes of its turns, never by more.
+            # Sums are preserved: a context differs by rounding and its turns' least sizes, never by more.
             assert abs(one.context_tokens - other.context_tokens / tokens) <= 1 + 2 * (index + 1)
             for count, before in ((one.new_tokens, other.new_tokens), (one.output_tokens, other.output_tokens)):
                 assert (count == 0) == (before == 0)
@@ -111,7 +111,7 @@ def test_outputs_alone_can_be_divided(program: Program, outputs: float) -> None:
         assert abs(sum(made) - total) <= 1 + len(made)
         if outputs > 1:
             assert all(one <= turn.output_tokens for one, turn in zip(made, was.turns, strict=True))
-        # Whose output each token of a context is (-1: of a prompt), and how much of each a prompt kept.
+        # Whose output each token of a context belongs to (-1: a prompt), and how much of each a prompt kept.
         context: list[int] = []
         for index, (one, other) in enumerate(zip(now.turns, was.turns, strict=True)):
             held = Counter(context[: other.kept_tokens])
@@ -182,7 +182,7 @@ def test_a_prompt_that_dropped_an_output_loses_nothing() -> None:
 
 
 def test_a_tail_is_stretched_beyond_its_tools_quantile() -> None:
-    """Of ls 1, 2, 3, 4, 5 s the median is 3 s: what is beyond it triples. The other tool has a median of its own."""
+    """Of ls 1, 2, 3, 4, 5 s the median is 3 s: the part beyond it triples. The other tool has its own median."""
     gaps = [*(("ls", float(s)) for s in (5, 4, 3, 2, 1)), ("make", 100.0)]
     turns = [Turn(10, 0, 1, tool, tool_s) for tool, tool_s in gaps]
     both = Turn(10, 0, 1, "make+ls", 100.0, (ToolCall("make", 100.0), ToolCall("ls", 3.0)))

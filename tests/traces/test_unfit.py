@@ -1,4 +1,4 @@
-"""Programs with contexts that are too long: left out whole, or cut before the first of them."""
+"""Programs with contexts that are too long: dropped whole, or cut before the first such turn."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from continuum_sim.traces import (
 
 
 def agent(name: str, *contexts: int, children: tuple[Child, ...] = ()) -> Program:
-    """A program with turns of so many tokens, ten of them output, that calls a tool after each."""
+    """Return a program whose turns have these contexts, ten tokens of each being output; each turn calls a tool."""
     last = len(contexts) - 1
     turns = [
         Turn(n - 10, 0, 10, None if at == last else "bash", 0.0 if at == last else 1.5) for at, n in enumerate(contexts)

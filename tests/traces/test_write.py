@@ -128,7 +128,7 @@ def test_a_failure_leaves_the_old_file_and_no_other(tmp_path: Path, chat: Callab
 
     with pytest.raises(RuntimeError, match="generator failed"):
         write_programs(path, broken())
-    with pytest.raises(TraceError, match='program_id "a" is there twice'):
+    with pytest.raises(TraceError, match='program_id "a" appears twice'):
         write_programs(path, [chat(), chat()])
     with pytest.raises(TraceError, match="no program to write"):
         write_programs(path, [])

@@ -1,4 +1,4 @@
-"""What all tests of the validator share."""
+"""Shared by all tests of the validator."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 
 @pytest.fixture
 def rendered() -> None:
-    """For tests that look at pictures."""
+    """Render figures, for tests that look at them."""
 
 
 @pytest.fixture(autouse=True)
 def _pictures_are_laid_out_and_not_rendered(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rendering takes most of the time of a report, whose numbers and words the other tests are about."""
+    """Skip rendering, which takes most of a report's time; other tests concern its numbers and words."""
 
     def savefig(figure: object, file: BytesIO, **settings: Any) -> None:
         file.write(b"not rendered")

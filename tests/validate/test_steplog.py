@@ -1,4 +1,4 @@
-"""The step log and what counts as a step's time."""
+"""The step log, and what counts as a step's time."""
 
 from __future__ import annotations
 

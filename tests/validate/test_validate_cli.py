@@ -1,4 +1,4 @@
-"""The commands: exit codes, one-line errors, and what needs no vLLM."""
+"""The commands: exit codes, one-line errors, and everything that needs no vLLM."""
 
 from __future__ import annotations
 
@@ -197,14 +197,14 @@ def test_a_server_that_fails_in_the_middle_is_2_and_resume_goes_on(capsys: pytes
             assert said in refused(capsys, *same, "--resume", *other)
         server.faultless = 10_000
         assert run(*same, "--tolerance", "10", "--timeout", "300", "--resume") == 0
-    assert Path("v/runs/r1-lru/run.json").exists()  # the two repeats asked for last
+    assert Path("v/runs/r1-lru/run.json").exists()  # the two repeats requested last
     assert not Path("v/runs/r2-lru").exists()
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--trace", "nowhere"], "no bundled trace"),
+        (["--trace", "nowhere"], "nor a bundled trace"),
         (["--policies", "ttll"], "did you mean 'ttl'"),
         (["--policies", "oracle-ttl"], "looks ahead"),
         (["--policies", "tokencake"], "moves contexts to host memory"),
@@ -243,7 +243,7 @@ def test_a_server_can_be_calibrated_from_outside(capsys: pytest.CaptureFixture[s
     written = json.loads(Path("served.json").read_text())
     assert written["kind"] == "calibrated"
     assert written["provenance"]["measured_by"] == "client"
-    # As long as the server's own tokens were apart: 2 ms, on a busy machine more.
+    # As long as the server's own tokens were apart: 2 ms, more on a busy machine.
     step_s = load_fitted(Path("served.json")).step_s(StepBatch(0, 0, 0, 0, 1, 64))
     assert 0.5 * min(server.gaps_s) < step_s < max(server.gaps_s)
     assert Path("served.png").exists()

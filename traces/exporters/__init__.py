@@ -1,9 +1,9 @@
-"""Exporters: traces in the formats of other tools, for them to replay what was simulated here.
+"""Exporters: traces in the formats of other tools, so that they can replay what was simulated here.
 
-One file a format, each an `Exporter`; another package adds one by an entry point of the group
+One file per format, each an `Exporter`; another package adds one by an entry point of the group
 ``continuum_sim.exporters``.
 
-What a format has no field for is written beside its own fields, so that `import_trace` gives the same trace back.
+What a format has no field for is written beside its own fields, so that `import_trace` restores the same trace.
 """
 
 from continuum_sim.traces.exporters.api import Exporter

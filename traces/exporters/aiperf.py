@@ -1,6 +1,6 @@
-"""To AIPerf's ``multi_turn``: one conversation a line, with filler for the text that a trace does not have.
+"""Export to AIPerf's ``multi_turn``: one conversation per line, with filler in place of text.
 
-A turn's text is as many words as the turn has new prompt tokens. How many tokens a server counts in it depends on its
+A turn's text has as many words as the turn has new prompt tokens. How many tokens a server counts in it depends on its
 tokenizer, and AIPerf always keeps the whole conversation: where a trace drops reasoning or compacts, the replayed
 prompt is longer.
 """
@@ -15,11 +15,11 @@ from continuum_sim.traces.exporters.own import OWN, family, own_turn
 from continuum_sim.traces.schema import Program
 
 _WORD: Final = "go"
-"""One token with a space before it in the vocabularies of Llama, Qwen and GPT models."""
+"""One token, with a space before it, in the vocabularies of Llama, Qwen and GPT models."""
 
 
 def aiperf_rows(programs: Iterable[Program], block_size: int = 0) -> Iterator[dict[str, Any]]:
-    """Yield one conversation a program; there are no blocks in the format."""
+    """Yield one conversation per program; the format has no blocks."""
     for program in programs:
         for member, own_member in family(program):
             yield {"session_id": member.program_id, "turns": _turns(member), OWN: own_member}

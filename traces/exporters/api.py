@@ -1,4 +1,4 @@
-"""What an exporter is."""
+"""The interface of an exporter."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from continuum_sim.traces.schema import Program
 
 @dataclass(frozen=True, slots=True)
 class Exporter:
-    """One format.
+    """One export format.
 
     Attributes
     ----------
     name
-        What ``--to`` calls it.
+        Its name for ``--to``.
     rows
-        From programs and the tokens of a block, yields JSON objects: the lines of one file, or its files.
+        Takes programs and the tokens per block; yields JSON objects, which are the lines of one file or files.
     block_size
-        Tokens that a block of ``hash_ids`` has in the format's published traces; 0 for a format without blocks.
+        Tokens per block of ``hash_ids`` in the format's published traces; 0 for a format without blocks.
     folder
-        Whether every object is a file of its own in a new folder, named after its ``id``.
+        True if every object is a file of its own, named after its ``id``, in a new folder.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Block hashes for prompts of which only lengths are known."""
+"""Block hashes for prompts whose lengths alone are known."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from continuum_sim.traces.schema import Program
 
 
 class BlockIds:
-    """Makes up hash ids that are equal exactly where prompts are.
+    """Makes up hash ids that are equal exactly where prompts are equal.
 
     Parameters
     ----------
     block_size
-        Tokens in a block.
+        Tokens per block.
     whole_only
-        Whether a last block that is not full goes without an id (kv-cache-tester) or has one (Mooncake).
+        True if a last, partial block gets no id (kv-cache-tester), False if it gets one (Mooncake).
     """
 
     def __init__(self, block_size: int, *, whole_only: bool) -> None:
@@ -27,8 +27,8 @@ class BlockIds:
     def of(self, program: Program) -> list[list[int]]:
         """Return the ids of every turn's prompt.
 
-        A prompt keeps the ids of the blocks that it keeps whole of the one before, and has new ones after them. Where
-        `kept_tokens` ends inside a block, that block is a new one: what is shared is rounded down, never up.
+        A prompt keeps the ids of the whole blocks that it keeps of the previous prompt, and continues with new ones. If
+        `kept_tokens` ends inside a block, that block is new: sharing is rounded down, never up.
         """
         prompts: list[list[int]] = []
         blocks = self._of_prefix(program)

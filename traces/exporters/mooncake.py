@@ -1,7 +1,7 @@
-"""To Mooncake rows with ``session_id`` and ``delay`` (ms), as NVIDIA Dynamo and AIPerf replay them.
+"""Export to Mooncake rows with ``session_id`` and ``delay`` (ms), as NVIDIA Dynamo and AIPerf replay them.
 
-Every row has the whole prompt and its block hashes (Dynamo's reading, and AIPerf's with the ``context_mode`` written
-here).
+Every row holds the whole prompt and its block hashes, as Dynamo reads it, and AIPerf with the ``context_mode`` written
+here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from continuum_sim.traces.schema import Program
 
 
 def mooncake_rows(programs: Iterable[Program], block_size: int) -> Iterator[dict[str, Any]]:
-    """Yield one row a turn, a program's turns one after the other."""
+    """Yield one row per turn, each program's turns together."""
     blocks = BlockIds(block_size, whole_only=False)
     for program in programs:
         for member, own_member in family(program):
@@ -30,7 +30,7 @@ def mooncake_rows(programs: Iterable[Program], block_size: int) -> Iterator[dict
                     row["delay"] = before.tool_s * 1e3
                 else:
                     own |= own_member
-                    # Dynamo refuses a conversation that does not say when it begins.
+                    # Dynamo refuses a conversation without a start time.
                     row["timestamp"] = (member.arrival_s or 0.0) * 1e3
                 row |= {"input_length": turn.input_tokens, "output_length": turn.output_tokens, "hash_ids": ids}
                 yield {**row, "context_mode": "message_array_with_responses", OWN: own}

@@ -1,4 +1,4 @@
-"""What a format has no field for, under one name of ours; `continuum_sim.traces.importers.own` reads it back."""
+"""Our key for what a format has no field for; `continuum_sim.traces.importers.own` reads it back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["OWN", "family", "own_program", "own_turn"]
 
 
 def own_program(program: Program) -> dict[str, Any]:
-    """Return what is said of a program as a whole."""
+    """Return our record of a program as a whole."""
     own: dict[str, Any] = {}
     if program.arrival_s is not None:
         own["arrival_s"] = float(program.arrival_s)
@@ -27,10 +27,10 @@ def own_program(program: Program) -> dict[str, Any]:
 
 
 def family(program: Program) -> Iterator[tuple[Program, dict[str, Any]]]:
-    """Yield a program and its sub-agents, each with what is said of it as a whole.
+    """Yield a program and its sub-agents, each with our record of it as a whole.
 
-    Formats without sub-agents have them as conversations of their own, for others to replay; here the first one brings
-    them along.
+    Formats without sub-agents hold them as separate conversations, for other tools to replay; our record of the first
+    one includes them.
     """
     yield program, own_program(program)
     for member in islice(program.family(), 1, None):
@@ -38,7 +38,7 @@ def family(program: Program) -> Iterator[tuple[Program, dict[str, Any]]]:
 
 
 def own_turn(turn: Turn) -> dict[str, Any]:
-    """Return what is said of a turn: what it kept, and its tool with the exact time."""
+    """Return our record of a turn: its kept tokens, and its tool with the exact time."""
     own: dict[str, Any] = {"kept_tokens": turn.kept_tokens}
     if turn.tool is not None:
         own |= {"tool": turn.tool, "tool_s": float(turn.tool_s)}

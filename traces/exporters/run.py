@@ -1,4 +1,4 @@
-"""From a trace to files of another format."""
+"""Export a trace to files of another format."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ def export_trace(
     block_size: int | None = None,
     on_program: Callable[[Program], None] | None = None,
 ) -> int:
-    """Write programs in another format, streamed and whole or not at all; return how many there were.
+    """Write programs in another format, streamed, whole or not at all; return how many were written.
 
     Parameters
     ----------
     programs
         A trace.
     to
-        ``mooncake`` or ``aiperf`` (one file, a row or conversation a line), ``weka`` (a new folder of files), or the
+        ``mooncake`` or ``aiperf`` (one file, a row or conversation per line), ``weka`` (a new folder of files), or the
         name of another package's `Exporter`.
     out
         The file (``.gz`` and ``.zst`` are compressed) or folder.
     block_size
-        Tokens in a block of ``hash_ids``; what the format's published traces have (512, 64) if not given.
+        Tokens per block of ``hash_ids``; by default that of the format's published traces (512, 64).
     on_program
-        Told every program before it is written.
+        Called with every program before it is written.
 
     Raises
     ------
     TraceError
-        For a format there is not, a program that breaks a rule, none at all, or a folder that is there already.
+        For an unknown format, a program that breaks a rule, an empty trace, or a folder that exists already.
     """
     exporter = EXPORTERS.find(to)
     if block_size is not None and block_size < 1:
@@ -61,7 +61,7 @@ def export_trace(
 
 
 class _Counted:
-    """The programs, counted as they are read."""
+    """Programs, counted as they are read."""
 
     def __init__(self, programs: Iterable[Program], on_program: Callable[[Program], None] | None) -> None:
         self.count = 0
@@ -92,7 +92,7 @@ def _write_folder(folder: Path, documents: Iterator[dict[str, Any]]) -> None:
 
 def _check_new(folder: Path) -> None:
     if os.path.lexists(folder):
-        raise TraceError("is there already, expected a new folder", path=folder)
+        raise TraceError("exists already, expected a new folder", path=folder)
 
 
 def _line(value: dict[str, Any]) -> bytes:

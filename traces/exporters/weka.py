@@ -1,7 +1,7 @@
-"""To kv-cache-tester (Weka) conversations: one JSON object a program.
+"""Export to kv-cache-tester (Weka) conversations: one JSON object per program.
 
-What only we have goes into ``totals``, which its readers pass over (github.com/ai-dynamo/aiperf,
-``weka_trace_models.py``: opaque).
+Our own fields go into ``totals``, which its readers treat as opaque (github.com/ai-dynamo/aiperf,
+``weka_trace_models.py``).
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from continuum_sim.traces.exporters.own import OWN, own_program, own_turn
 from continuum_sim.traces.schema import Program
 
 _MODEL: Final = "any"
-"""A trace does not say which model it was; replayers send the one they serve."""
+"""A trace does not name its model; replayers send the one they serve."""
 
 
 def weka_documents(programs: Iterable[Program], block_size: int) -> Iterator[dict[str, Any]]:
-    """Yield one conversation a program, with ids that count within it."""
+    """Yield one conversation per program, with block ids that count from its start."""
     for program in programs:
         blocks = BlockIds(block_size, whole_only=True)
         requests = _requests(program, blocks)
-        # One level is all the format has: sub-agents of sub-agents stand beside them, after the same request.
+        # The format has one level only: sub-agents of sub-agents stand beside them, after the same request.
         for child in sorted(program.children, key=lambda child: -child.after_turn):
             entries = [_agent(member, requests[child.after_turn]["t"], blocks) for member in child.program.family()]
             requests[child.after_turn + 1 : child.after_turn + 1] = entries

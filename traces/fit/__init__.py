@@ -1,6 +1,6 @@
-"""Fits: what a trace is like, in distributions that more programs of its kind can be drawn from.
+"""Fits: a trace as distributions, from which more programs of its kind can be drawn.
 
-`fit_trace` makes one of a trace, `load_fit` and `save_fit` read and write it, `generate_programs` draws from it.
+`fit_trace` fits a trace, `load_fit` and `save_fit` read and write the fit, `generate_programs` draws from it.
 """
 
 from __future__ import annotations

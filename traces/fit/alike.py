@@ -1,4 +1,4 @@
-"""How much alike the numbers of one program are."""
+"""How similar the numbers of one program are."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Final
 
 import numpy as np
 
-# As good as equal; beyond it a program would be drawn as one number repeated.
+# Practically equal; beyond this a program would be drawn as one number repeated.
 _MOST: Final = 0.95
 
 
 def intraclass_correlation(samples: Sequence[tuple[array[float], array[float]]]) -> float:
     """Return the share of variance that lies between programs, from 0 to 0.95.
 
-    Every sample (one a tool) is pairs of a number and its program. Numbers become normal scores within their sample,
-    Φ⁻¹((rank - 1/2) / n), so that neither a tool's own size nor a long tail counts. The one-way random-effects
-    estimate for groups of unequal size (Donner, International Statistical Review 54, 1986), cut off at 0.
+    A sample (one per tool) pairs each number with its program. Numbers become normal scores within their sample,
+    Φ⁻¹((rank - 1/2) / n), so that neither a tool's typical size nor a long tail matters. Uses the one-way
+    random-effects estimate for groups of unequal size (Donner, International Statistical Review 54, 1986), at least 0.
     """
     from scipy.special import ndtri
     from scipy.stats import rankdata

@@ -1,4 +1,4 @@
-"""From a trace to its fit."""
+"""Fit distributions to a trace."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ def fit_trace(
     limit: int | None = None,
     watch: Callable[[Iterator[Program]], Iterator[Program]] = lambda programs: programs,
 ) -> TraceFit:
-    """Fit a trace file; reads it once, and keeps some forty bytes a turn.
+    """Fit a trace file; reads it once, and keeps some forty bytes per turn.
 
     Parameters
     ----------
     path
         The trace; see `find_trace` for names.
     about
-        Where it came from and under which licence, for whoever gets the fit.
+        Where it came from and under which licence, for users of the fit.
     limit
-        Only the first so many programs.
+        Number of programs to read, from the first on; by default all.
     watch
-        Sees the programs pass by, to show how far the reading is.
+        Sees the programs pass by, to show progress.
 
     Raises
     ------
@@ -62,12 +62,12 @@ def fit_trace(
 
 
 def fit_programs(programs: Iterable[Program], source: FitSource) -> TraceFit:
-    """Fit programs that are in no file.
+    """Fit programs that do not come from a file.
 
     Raises
     ------
     TraceError
-        If there is none.
+        If there are no programs.
     """
     sample = Sample()
     for program in programs:
@@ -76,12 +76,12 @@ def fit_programs(programs: Iterable[Program], source: FitSource) -> TraceFit:
 
 
 def fit_sample(sample: Sample, source: FitSource) -> TraceFit:
-    """Turn a sample into distributions.
+    """Fit distributions to a sample.
 
     Raises
     ------
     TraceError
-        If it is empty.
+        If the sample is empty.
     """
     if not sample.programs:
         raise TraceError("no program to fit, expected at least one")
@@ -108,13 +108,13 @@ def fit_sample(sample: Sample, source: FitSource) -> TraceFit:
 
 
 def _rare(tools: list[ToolSample]) -> ToolSample:
-    """Take the tools of few calls together."""
+    """Merge the tools with few calls."""
     rare = ToolSample()
     for tool in tools:
         if not _is_frequent(tool):
             rare.add(tool)
     if rare.calls and not rare.new_tokens:
-        # Not one prompt after them kept its whole context; where a drawn one does, nothing is new in it.
+        # No prompt after these tools kept its whole context; a drawn one that does has nothing new.
         rare.new_tokens.append(0)
         rare.new_program.append(0)
     return rare
@@ -153,8 +153,8 @@ def _breaks(sample: Sample) -> Breaks:
 
 
 def _prefixes(sample: Sample) -> tuple[Prefix, ...]:
-    """Return the most common prefixes, without their names, which may say whose they are."""
-    # A prefix that a single program has is shared with none.
+    """Return the most common prefixes, without their names, which may identify their owner."""
+    # A prefix of a single program is not shared.
     common = sorted((tokens for tokens in sample.prefixes.values() if len(tokens) > 1), key=len, reverse=True)
     return tuple(
         Prefix(len(tokens) / sample.members, round(float(np.median(tokens)))) for tokens in common[:_MOST_PREFIXES]

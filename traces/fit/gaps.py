@@ -1,7 +1,7 @@
-"""How long a tool takes: log-normal, two log-normals mixed, or the sample's own quantiles, and how well each fits.
+"""Tool times as a log-normal, a mixture of two log-normals, or the sample's own quantiles, and how well each fits.
 
-Tool times are skewed, as products of many factors are, and often of two kinds: a command that hits its cache or
-misses it, a search or a page. A log-normal has the first property, a mixture of two both.
+Tool times are skewed, like products of many factors, and often of two kinds: a command that hits or misses its cache,
+a search or a page. A log-normal is skewed; a mixture of two also has two kinds.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ Family = Literal["empirical", "lognormal", "mixture"]
 _Array = NDArray[np.float64]
 
 LEAST_CALLS: Final = 20
-"""Fewer calls of a tool say too little about the shape of its times: they are pooled with other such tools'."""
-# Narrower than 1 % is equal values, whose density has no bound: the likelihood would only chase them.
+"""A tool with fewer calls says too little about the shape of its times; such tools are pooled."""
+# Anything narrower than 1 % is equal values, whose density is unbounded, so that the likelihood would chase them.
 _LEAST_SIGMA: Final = 0.01
 _NOTHING_S: Final = 1e-9
-# What rounding to six figures can take off a quantile.
+# The most that rounding to six figures changes a quantile by, relative to it.
 _HALF_FIGURE: Final = 5e-6
 _STARTS: Final = (0.1, 0.25, 0.5, 0.75, 0.9)
 _ROUNDS: Final = 500
 _KS_5_PERCENT: Final = 1.358
-"""D·√n that a sample of the very distribution exceeds in 5 % of cases (Kolmogorov's distribution)."""
+"""D·√n that a sample of the distribution itself exceeds in 5 % of cases (Kolmogorov's distribution)."""
 
-# A difference of AIC that leaves the worse model essentially no support (Burnham and Anderson, Model Selection and
-# Multimodel Inference, 2002, section 2.6): three more parameters must earn their place, or two would follow noise.
+# A difference in AIC that leaves the worse model essentially no support (Burnham and Anderson, Model Selection and
+# Multimodel Inference, 2002, section 2.6): three more parameters must be worth it, or the mixture would follow noise.
 _CLEARLY: Final = 10.0
-# Far beyond any fit, and exp of any draw from them is a number.
+# Far beyond any fit, but exp of any draw still fits a float.
 _Mu = Annotated[float, msgspec.Meta(ge=-100, le=100)]
 _Sigma = Annotated[float, msgspec.Meta(gt=0, le=50)]
 _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 class LogNormal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The logarithm of the seconds is normal, of mean `mu` and sd `sigma`; `ks` and `aic` as in `GapFit`."""
+    """The logarithm of the seconds is normal, with mean `mu` and sd `sigma`; `ks` and `aic` as in `GapFit`."""
 
     mu: _Mu
     sigma: _Sigma
@@ -50,7 +50,7 @@ class LogNormal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LogNormalMixture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """With probability `weight` log-normal of `mu`, `sigma`, else of `slow_mu`, `slow_sigma`, the slower one."""
+    """Log-normal with `mu`, `sigma` with probability `weight`, otherwise with the slower `slow_mu`, `slow_sigma`."""
 
     weight: _Share
     mu: _Mu
@@ -62,29 +62,29 @@ class LogNormalMixture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class GapFit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The times of one tool.
+    """Fit of one tool's times.
 
     Attributes
     ----------
     calls
-        In the sample.
+        Number of calls in the sample.
     mean_s
-        Its mean, in seconds.
+        The sample's mean, in seconds.
     zero_share
-        Share of calls that take no time at all (less than 1 ns); the log-normals are of the others.
+        Share of calls that take no time (less than 1 ns); the log-normals describe the others.
     empirical
         Quantiles of all calls.
     empirical_ks
-        Largest distance between the distribution function of these quantiles and the sample's.
+        Largest distance between these quantiles' distribution function and the sample's.
     lognormal, mixture
-        Fitted by maximum likelihood; ``None`` where the calls are too few or all alike. Their `ks` is the same
+        Fitted by maximum likelihood; ``None`` if the calls are too few or all alike. Their `ks` is the same
         distance (Kolmogorov-Smirnov's D), their `aic` Akaike's criterion, 2 k - 2 ln L with k parameters: of two fits
-        of one sample the smaller one is the better for its number of parameters.
+        to one sample, the one with the smaller AIC is better for its number of parameters.
     used
-        The one that generating draws from. Of the log-normals that the sample does not contradict (D below the 5 %
-        point of Kolmogorov's distribution), the mixture if its AIC is smaller by 10, else the single one; where it
-        contradicts both, the quantiles. As the parameters come from the same sample, true log-normals pass more often
-        than in 95 % of cases.
+        The distribution that programs are generated from. Among the log-normals that the sample does not contradict
+        (D below the 5 % point of Kolmogorov's distribution), it is the mixture if its AIC is smaller by 10, otherwise
+        the single one; if the sample contradicts both, it is the quantiles. Because the parameters come from the same
+        sample, true log-normals pass in more than 95 % of cases.
     """
 
     calls: int
@@ -98,11 +98,11 @@ class GapFit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if self.used != "empirical" and getattr(self, self.used) is None:
-            raise ValueError(f"used is {self.used!r}, which is null, expected one that is there")
+            raise ValueError(f"used is {self.used!r}, which is null, expected a fitted one")
 
 
 def fit_gaps(calls_s: Sequence[float] | _Array) -> GapFit:
-    """Fit the times of a tool, at least one of them, in seconds from 0."""
+    """Fit the times of a tool, in seconds from 0; there must be at least one."""
     sample = np.asarray(calls_s, dtype=float)
     positive = sample[sample > _NOTHING_S]
     quantiles = Quantiles.of(sample)
@@ -139,7 +139,7 @@ def _lognormal(sample_s: _Array) -> LogNormal:
 
 
 def _mixture(sample_s: _Array) -> LogNormalMixture:
-    """Fit by expectation and maximisation (Dempster, Laird and Rubin, 1977), from several splits of the sample."""
+    """Fit by expectation-maximisation (Dempster, Laird and Rubin, 1977), from several splits of the sample."""
     from scipy.special import ndtr
 
     logs = np.log(np.sort(sample_s))
@@ -152,7 +152,7 @@ def _mixture(sample_s: _Array) -> LogNormalMixture:
 
 
 def _climb(logs: _Array, start: float) -> tuple[_Array, _Array, _Array, float]:
-    """Climb to a maximum of the likelihood, from the sorted sample cut in two at the quantile `start`."""
+    """Climb to a maximum of the likelihood, starting from the sorted sample cut in two at the quantile `start`."""
     cut = min(max(round(start * len(logs)), 1), len(logs) - 1)
     parts = (logs[:cut], logs[cut:])
     weight = np.array([start, 1 - start])
@@ -176,7 +176,7 @@ def _climb(logs: _Array, start: float) -> tuple[_Array, _Array, _Array, float]:
 
 
 def _log_density(logs: _Array, mu: float | _Array, sigma: float | _Array) -> _Array:
-    """Logarithm of the normal density."""
+    """Return the logarithm of the normal density."""
     return np.asarray(-0.5 * ((logs - mu) / sigma) ** 2 - np.log(sigma) - 0.5 * math.log(2 * math.pi))
 
 

@@ -1,4 +1,4 @@
-"""The numbers of a trace that a fit is made of, gathered program by program."""
+"""Gather the numbers for a fit, program by program."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _arrays() -> defaultdict[str, array[float]]:
 
 @dataclass(slots=True)
 class ToolSample:
-    """Eight bytes a number; `..._program` says of which program it is."""
+    """Samples of one tool, eight bytes per number; `..._program` holds each number's program."""
 
     calls: int = 0
     gap_s: array[float] = field(default_factory=_array)
@@ -31,7 +31,7 @@ class ToolSample:
     followed_by: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: ToolSample) -> None:
-        """Take in the numbers of another tool, but for what follows it."""
+        """Add the numbers of another tool, except for what follows it."""
         self.calls += other.calls
         for name in ("gap_s", "output_tokens", "output_program", "new_tokens", "new_program"):
             getattr(self, name).extend(getattr(other, name))
@@ -39,7 +39,7 @@ class ToolSample:
 
 @dataclass(slots=True)
 class Sample:
-    """A trace's numbers, sub-agents as programs of their own."""
+    """A trace's numbers; sub-agents count as programs of their own."""
 
     programs: int = 0
     members: int = 0
@@ -57,7 +57,7 @@ class Sample:
     longest_context_tokens: int = 0
 
     def add(self, program: Program) -> None:
-        """Take in a program and its sub-agents."""
+        """Add a program and its sub-agents."""
         self.programs += 1
         for member in program.family():
             self._add(member)

@@ -1,4 +1,4 @@
-"""What a fit says, as it stands in its file."""
+"""Contents of a fit, as stored in its file."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _MOST_TURNS: Final = 1_000_000
 _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _Count = Annotated[int, msgspec.Meta(ge=1)]
 _Counts = dict[str, _Count]
-"""How often each was seen; draws are in proportion."""
+"""Occurrences of each key; draws are in proportion to them."""
 
 
 class FitSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a fit was made of.
+    """What a fit was made from.
 
     Attributes
     ----------
     trace
         Name of the file, and its SHA-256 in hexadecimal.
     programs, children, turns
-        How many were read; sub-agents are ``children``.
+        Counts of what was read; sub-agents are ``children``.
     about
-        Where the trace came from and under which licence, in the words of who made the fit.
+        Where the trace came from and under which licence, as given by the maker of the fit.
     """
 
     trace: str
@@ -39,17 +39,17 @@ class FitSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ToolFit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One tool: what follows it, how long it takes, and the turns around it.
+    """One tool: what follows it, how long it takes, and the sizes of the turns around it.
 
     Attributes
     ----------
     calls
-        Turns that call it. Several tools called at once are one, under their label.
+        Turns that call it. Several tools called at once count as one tool, under their label.
     followed_by
-        Which tool the next turn calls, where that is not the last.
+        Which tool the next turn calls, if that turn is not the last.
     gap_s, output_tokens, new_tokens
-        Its seconds, the output of the turns that call it, and what is new in the prompts after it where they keep
-        their whole context. ``None`` for a tool of few calls, which takes those of `TraceFit.rare_tools`.
+        Its seconds, the output of the turns that call it, and the new tokens of the prompts after it that keep
+        their whole context. ``None`` for a tool with few calls, which uses those of `TraceFit.rare_tools`.
     """
 
     calls: _Count
@@ -60,18 +60,18 @@ class ToolFit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Breaks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Turns that do not keep the whole context before them, the first of a program aside.
+    """Turns that do not keep the whole context before them; a program's first turn is not counted.
 
     Attributes
     ----------
     output_share
-        Share of turns that lose output of the turn before (hidden reasoning that was not sent back), and no more.
+        Share of turns that lose output of the turn before (hidden reasoning that was not sent back), and nothing else.
     lost_output_share, lost_output_new_tokens
-        Of those: the share of that output that is lost, and the new prompt tokens.
+        For these: the lost share of that output, and the new prompt tokens.
     cut_share
         Share of turns that lose more (a compacted context).
     cut_kept_share, cut_refill
-        Of those: the share of the context that is kept, and the new prompt tokens for each token lost.
+        For these: the kept share of the context, and the new prompt tokens per token lost.
     """
 
     output_share: _Share = 0.0
@@ -94,42 +94,42 @@ class Breaks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Correlation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How much alike the turns of one program are: intraclass correlations of normal scores, 0 where not at all."""
+    """How similar the turns of one program are: intraclass correlations of normal scores, 0 for not at all."""
 
     new_tokens: _Share = 0.0
     output_tokens: _Share = 0.0
 
 
 class Prefix(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A prefix that a share of the programs have in common, of so many tokens in its median program."""
+    """A prefix that a share of the programs have in common, with its length in the median program."""
 
     share: _Share
     tokens: _Count
 
 
 class TraceFit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A workload in distributions.
+    """A workload as distributions.
 
     Attributes
     ----------
     turns
-        Programs by their number of turns.
+        Number of programs by their number of turns.
     first_prompt_tokens
-        Prompt of the first turn.
+        Prompt length of the first turn.
     first_tools
-        Which tool the first turn calls, where it is not the last.
+        Which tool the first turn calls, if it is not the last turn.
     tools
-        By name.
+        The tools, by name.
     rare_tools
-        Seconds, outputs and new tokens of the tools of few calls, taken together; ``None`` where there are none.
+        Seconds, outputs and new tokens of all tools with few calls, merged; ``None`` if there are none.
     last_output_tokens
-        Output of a program's last turn.
+        Output of programs' last turns.
     breaks, correlation, shared_prefixes
-        See there.
+        See the classes.
     longest_context_tokens
-        Of any turn; a drawn program that grows beyond is drawn again.
+        Largest context of any turn; a drawn program that exceeds it is drawn again.
     source
-        What it was made of.
+        What the fit was made from.
     continuum_fit
         Version of this format.
     """
@@ -164,7 +164,7 @@ class TraceFit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("the shares of shared_prefixes add up to more than 1")
 
     def of(self, tool: str) -> ToolFit:
-        """Return the distributions of a tool: its own, or those of the rare ones."""
+        """Return the distributions of a tool: its own, or those of the rare tools."""
         fit = self.tools[tool]
         if fit.gap_s is None or fit.output_tokens is None or fit.new_tokens is None:
             assert self.rare_tools is not None

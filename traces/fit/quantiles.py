@@ -1,4 +1,4 @@
-"""A distribution as the quantiles of a sample: whatever its shape."""
+"""A distribution of any shape, as the quantiles of a sample."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import msgspec
 import numpy as np
 
 LEVELS: Final = (*(i / 100 for i in range(100)), *(0.99 + i / 1000 for i in range(1, 11)))
-"""Every hundredth, and every thousandth of the last: tails carry much of what a workload costs."""
+"""Every hundredth, and every thousandth in the last hundredth: tails cause much of a workload's cost."""
 _FIGURES: Final = 6
 
 
 class Quantiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The quantiles of a sample at `LEVELS`; in between it is taken to be even.
+    """The quantiles of a sample at `LEVELS`, uniform between them.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class Quantiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @classmethod
     def of(cls, sample: Iterable[float]) -> Quantiles:
-        """Return the quantiles of a sample that is not empty, interpolated linearly."""
+        """Return the quantiles of a non-empty sample, interpolated linearly."""
         values = np.quantile(np.fromiter(sample, dtype=float), LEVELS)
         return cls(tuple(float(f"{value:.{_FIGURES}g}") for value in values))
 

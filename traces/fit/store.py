@@ -1,4 +1,4 @@
-"""Fits as files: JSON, checked when read."""
+"""Read and write fits as JSON files, checked when read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from continuum_sim.traces.write import replacing
 
 
 def save_fit(fit: TraceFit, path: str | os.PathLike[str]) -> None:
-    """Write a fit, as a whole or not at all; the same fit gives the same bytes.
+    """Write a fit, whole or not at all; the same fit gives the same bytes.
 
     Raises
     ------
@@ -25,7 +25,7 @@ def save_fit(fit: TraceFit, path: str | os.PathLike[str]) -> None:
 
 
 def encode_fit(fit: TraceFit) -> bytes:
-    """Return what `save_fit` writes: a key a line, the many numbers of a distribution on one."""
+    """Return what `save_fit` writes: one key per line, but all numbers of a distribution on one line."""
     text = msgspec.json.format(msgspec.json.encode(fit), indent=1).decode()
     lines: list[str] = []
     inside: list[str] | None = None
@@ -48,7 +48,7 @@ def load_fit(path: str | os.PathLike[str]) -> TraceFit:
     Raises
     ------
     TraceError
-        If the file cannot be read or is no fit, with the place in it.
+        If the file cannot be read or is not a fit; the message names the place in it.
     """
     try:
         content = Path(path).read_bytes()
@@ -57,4 +57,4 @@ def load_fit(path: str | os.PathLike[str]) -> TraceFit:
     try:
         return msgspec.json.decode(content, type=TraceFit)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise TraceError(f"no fit of a trace: {error}; `trace fit` makes one", path=path) from None
+        raise TraceError(f"not a fit of a trace: {error}; `trace fit` makes one", path=path) from None

@@ -1,37 +1,37 @@
-"""Web-search agents as in BFCL v4: generated programs that match what is published about them.
+"""Generate web-search agents as in BFCL v4: programs that match what is published about them.
 
-No trace of this workload is public, only figures. The Continuum paper (arXiv 2511.02230, Table 2) gives, for
+No trace of this workload is public, only summary figures. The Continuum paper (arXiv 2511.02230, Table 2) gives, for
 100 programs of GPT-5 on BFCL v4 web search, mean and sd of
 
 * turns per program: 6.3, 2.3;
 * seconds per tool call: 1.923, 2.133;
 * tokens per program, summed over turns: 93,256, 68,687.
 
-The slowest 10 % of ``fetch_url`` calls make 52.5 % of that tool's time, and for serving the authors scaled
+The slowest 10 % of ``fetch_url`` calls make up 52.5 % of that tool's time. For serving, the authors scaled
 token counts by 0.4, to fit contexts of 128 k. We read "summed over turns" as prompt + output of every turn,
-added up. Read as a final context instead, the same table's SWE-Bench row (70,126 tokens in 10.9 turns) would
-mean 6,400 new tokens a turn, ten times what that agent adds in the bundled ``swebench.jsonl``.
+added up. If it meant the final context, the same table's SWE-Bench row (70,126 tokens in 10.9 turns) would
+imply 6,400 new tokens per turn, ten times what that agent adds in the bundled ``swebench.jsonl``.
 
-Everything else is a choice: parts that look like the benchmark's, sized to meet those figures.
+Everything else is our choice: parts that resemble the benchmark's, sized to meet those figures.
 
 **Turns**: 1 + Poisson(5.3). Mean 6.3 and sd √5.3 = 2.302: both published figures from one parameter.
 
-**Tools**: every turn but the last calls one. The first call is a search, as there is no address to fetch
+**Tools**: every turn but the last calls one. The first call is a search, because there is no address to fetch
 before it. A program wants 1 + Binomial(2, 0.59) pages, 2.18 on average, and fetches that many, or as many as
 it has calls left, at random places after the first call; 37.5 % of all calls are then ``fetch_url``. The
-number of pages does not grow with the number of turns: what makes a program long is searching, not reading.
-The figures ask for this: if every later call were a fetch with the same chance, summed tokens would grow with
-the square of the turns and their sd would be near 80,000 even with pages all of one size.
+number of pages does not grow with the number of turns: programs are long because they search, not because they read.
+The figures require this: if every later call were a fetch with the same probability, summed tokens would grow with
+the square of the turns and their sd would be near 80,000 even with pages of equal size.
 
-**Tool seconds**: ``fetch_url`` log-normal of mean 1.34 s and sigma 1.344; ``search`` log-normal of mean
+**Tool seconds**: ``fetch_url`` log-normal with mean 1.34 s and sigma 1.344; ``search`` log-normal with mean
 2.27 s and sigma 0.5; independent of sizes. The mixture has mean 1.921 s and sd 2.130 s, and the slowest tenth
-of fetches make Φ(1.344 - 1.2816) = 52.5 % of their time.
+of fetches makes up Φ(1.344 - 1.2816) = 52.5 % of their time.
 
 **Tokens**, before scaling. First prompt: 1,400 (system prompt and the documentation of two functions) plus a
-question, log-normal of mean 100, sigma 0.5. Output, hidden reasoning included: log-normal of mean 500, sigma
-0.9, a short call behind some reasoning. Search result: log-normal of mean 1,100, sigma 0.25 (ten hits of
+question, log-normal with mean 100, sigma 0.5. Output, hidden reasoning included: log-normal with mean 500, sigma
+0.9, a short call after some reasoning. Search result: log-normal with mean 1,100, sigma 0.25 (ten hits of
 title, address and snippet: the default of ``web_search.py`` in github.com/ShishirPatil/gorilla). Page:
-log-normal of mean 9,950 and sigma 0.7, the two numbers left to fit: with them summed tokens have mean 93,119
+log-normal with mean 9,950 and sigma 0.7, the two parameters left to fit: with them summed tokens have mean 93,119
 and sd 68,594.
 
 **Reuse**: the whole prompt and output come back in the next prompt (``kept_tokens`` is their sum), because
@@ -40,11 +40,11 @@ the benchmark's client for OpenAI models sends the reasoning items back with the
 shared is not published.
 
 **Scale**: 0.4 by default, as the published BFCL results were served, so summed tokens have mean 37,247 and sd
-27,437. ``token_scale=1.0`` gives the agents' own sizes. A program whose context would pass 128 k tokens after
-the ×0.4 (327,680 before it) is drawn again; that is rarer than one in a million.
+27,437. ``token_scale=1.0`` gives the agents' own sizes. A program whose context would exceed 128 k tokens after
+scaling by 0.4 (327,680 before) is drawn again; that is rarer than one in a million.
 
-The 100 bundled programs come from the first seed, counting from 0, whose sample lies within 5 % of the six
-figures above, of the 52.5 % and of the 37.5 %; a sample of 100 from such tails mostly strays further.
+The 100 bundled programs come from the lowest seed whose sample lies within 5 % of the six figures above, of the
+52.5 % and of the 37.5 %; most samples of 100 from such tails lie further off.
 """
 
 from __future__ import annotations
@@ -83,11 +83,11 @@ def generate_bfcl(
     Parameters
     ----------
     n_programs
-        How many.
+        Number of programs.
     rng
         Source of all draws.
     token_scale
-        Factor on every token count: 0.4 as the paper served them, 1.0 as the agents ran.
+        Factor on every token count: 0.4 as the paper served them, 1.0 as the agents ran them.
 
     Raises
     ------

@@ -1,13 +1,13 @@
-"""Programs drawn from a fit: any number of them, each like those of the trace it was made of.
+"""Draw any number of programs from a fit, each similar to those of the fitted trace.
 
-A program is drawn in the order it would run: how many turns, its first prompt, and turn by turn the tool, given the
-one before; the output, given the tool it calls; the tool's seconds; what is new in the next prompt, given the tool; and
-whether that prompt keeps the whole context. Turns of one program are alike as in the trace: a normal number of the
-program and one of the turn, mixed in proportion to the fit's correlation, give the level at which the
-quantiles are read (a Gaussian copula), which leaves each distribution what it is.
+A program is drawn in the order it would run: the number of turns, the first prompt, and for each turn the tool, given
+the one before; the output, given the tool it calls; the tool's seconds; the new tokens of the next prompt, given the
+tool; and whether that prompt keeps the whole context. Turns of one program are as similar as in the trace: one normal
+number per program and one per turn, mixed in proportion to the fit's correlation, give the level at which the
+quantiles are read (a Gaussian copula), which leaves each distribution unchanged.
 
-Not drawn, as no fit holds it: arrival times, sub-agents (in the fit they are programs of their own), several tools at
-once (one tool under their common label), and how the sizes of turns change in the course of a program.
+Not drawn, because no fit holds it: arrival times, sub-agents (programs of their own in the fit), several tools at
+once (one tool under their common label), and how turn sizes change over a program.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ def generate_programs(
     Parameters
     ----------
     fit
-        What to draw from.
+        Distributions to draw from.
     n_programs
-        How many; the first of a larger number are the same.
+        Number of programs; a larger number begins with the same ones.
     rng
         Source of all draws.
     name
-        What their ids begin with.
+        Prefix of their ids.
 
     Raises
     ------
     ValueError
-        At once, if `n_programs` is below 1.
+        Immediately, if `n_programs` is below 1.
     TraceError
         If the fit's programs hardly ever stay within its longest context.
     """
@@ -64,7 +64,7 @@ def generate_programs(
 
 
 class _Choice(Generic[_Key]):
-    """Draws keys in proportion to their counts."""
+    """Draws keys with probability proportional to their counts."""
 
     def __init__(self, counts: Mapping[_Key, float]) -> None:
         self._keys = list(counts)
@@ -76,7 +76,7 @@ class _Choice(Generic[_Key]):
 
 
 class _Alike:
-    """Levels of the turns of one program."""
+    """Correlated quantile levels for the turns of one program."""
 
     def __init__(self, rng: np.random.Generator, correlation: float) -> None:
         self._rng = rng
@@ -88,12 +88,12 @@ class _Alike:
 
 
 class _Drawing:
-    """A fit, made ready to draw from."""
+    """A fit prepared for drawing."""
 
     def __init__(self, fit: TraceFit, rng: np.random.Generator) -> None:
         self._fit, self._rng = fit, rng
         self._turns = _Choice(fit.turns)
-        # After a tool that only ever came last, any tool may follow.
+        # After a tool that was only ever called last, any tool may follow.
         any_tool = {name: tool.calls for name, tool in fit.tools.items()}
         self._first_tool = _Choice(fit.first_tools)
         self._next_tool = {name: _Choice(tool.followed_by or any_tool) for name, tool in fit.tools.items()}
@@ -136,7 +136,7 @@ class _Drawing:
         return Program(program_id, tuple(turns), None, shared)
 
     def _next_prompt(self, turn: Turn, tool: ToolFit, level: float) -> tuple[int, int]:
-        """Draw the kept and the new tokens of the prompt after a turn."""
+        """Draw the kept and new tokens of the prompt after a turn."""
         rng, breaks, context = self._rng, self._fit.breaks, turn.context_tokens
         kind = rng.random()
         if kind < breaks.output_share:
@@ -163,7 +163,7 @@ class _Drawing:
 
 
 def draw_gap_s(fit: GapFit, rng: np.random.Generator) -> float:
-    """Draw the seconds of a call from the distribution that the fit uses."""
+    """Draw the seconds of a call from the fit's `used` distribution."""
     if fit.used == "empirical":
         return fit.empirical.at(rng.random())
     if fit.zero_share and rng.random() < fit.zero_share:

@@ -1,11 +1,11 @@
-"""The bundled traces with longer contexts: the other reading of the sizes that the Continuum paper publishes.
+"""The bundled traces with longer contexts: another reading of the sizes published in the Continuum paper.
 
-Its Table 2 (arXiv 2511.02230) gives "tokens" a program: 70,126 on average for SWE-Bench, 93,256 for BFCL, served times
-0.4. Read as prompt and output added up over the turns, a B200 serves such programs at the paper's rates without ever
-being short of memory, and no policy can differ. Read as the final context, memory is scarce and JCT is of the published
-size. Only the authors can tell. `swebench-long.jsonl` and `bfcl-long.jsonl` are this second reading: the programs of
-`swebench.jsonl` and `bfcl.jsonl` with every count multiplied, so that the mean final context comes within 3 % of that
-figure.
+Its Table 2 (arXiv 2511.02230) gives "tokens" per program: 70,126 on average for SWE-Bench, 93,256 for BFCL, served
+scaled by 0.4. If these are prompts and outputs summed over turns, a B200 serves such programs at the paper's rates
+without ever running short of memory, and policies cannot differ. If they are final contexts, memory is scarce and JCT
+is of the published size. Only the authors know. `swebench-long.jsonl` and `bfcl-long.jsonl` follow the second reading:
+the programs of `swebench.jsonl` and `bfcl.jsonl` with every count multiplied, so that the mean final context is within
+3 % of that figure.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from typing import Final
 from continuum_sim.traces.schema import Program, Turn
 
 SWEBENCH_FACTOR: Final = 3.0
-"""From 23,624 tokens in the mean final context (prompt and output) of `swebench.jsonl` to 68,147; published: 70,126."""
+"""Raises the mean final context (prompt and output) of `swebench.jsonl` from 23,624 to 68,147; published: 70,126."""
 BFCL_FACTOR: Final = 3.5
-"""From 10,791 tokens in that of `bfcl.jsonl` to 37,769; published: 93,256 times 0.4, which is 37,302."""
+"""Raises that of `bfcl.jsonl` from 10,791 tokens to 37,769; published: 93,256 times 0.4, which is 37,302."""
 LONGEST_TOKENS: Final = 131_072
-"""Programs that grow beyond Llama-3.1's context are left out, as in the paper."""
+"""Programs that exceed Llama-3.1's context are left out, as in the paper."""
 
 
 def longer(
     programs: Iterable[Program], factor: float, longest_tokens: int | None = LONGEST_TOKENS
 ) -> Iterator[Program]:
-    """Multiply all token counts of programs; turns, tools and gaps stay.
+    """Multiply all token counts of programs; turns, tools and gaps stay the same.
 
     Parameters
     ----------
     factor
-        Above 0. A prompt that kept the whole of the turn before still does.
+        Above 0. A prompt that kept the whole previous context still does.
     longest_tokens
-        Programs whose context grows beyond it are left out; None keeps all.
+        Programs whose context exceeds it are left out; None keeps all.
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""Workloads that come with the package, to draw any number of programs from: fits of traces, and recipes.
+"""Bundled workloads from which any number of programs can be drawn: fits of traces, and recipes.
 
-A recipe draws programs that match published figures, where the trace behind them is not public.
+A recipe draws programs that match published figures, for traces that are not public.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ _PROFILES: Final = Path(__file__).parent / "profiles"
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Programs made to match published figures.
+    """Generator of programs that match published figures.
 
     Attributes
     ----------
     name
-        What ``trace generate`` calls it.
+        Its name for ``trace generate``.
     figures
-        Which figures, and where they are published.
+        Which figures it matches, and where they are published.
     draw
-        Yields so many programs, drawn from a generator of random numbers.
+        Yields a given number of programs, drawn from a random generator.
     """
 
     name: str
@@ -58,7 +58,7 @@ def profiles() -> dict[str, Path]:
 
 
 def recipes() -> dict[str, Recipe]:
-    """Return the workloads made to match published figures, by name."""
+    """Return the recipes, by name."""
     return {recipe.name: recipe for recipe in _RECIPES}
 
 
@@ -68,19 +68,19 @@ def find_profile(name: str | os.PathLike[str]) -> TraceFit | Recipe:
     Raises
     ------
     TraceError
-        If there is neither, or the file is no fit.
+        If there is neither, or the file is not a fit.
     """
     recipe = None if Path(name).exists() else recipes().get(str(name))
     return find_fit(name) if recipe is None else recipe
 
 
 def find_fit(name: str | os.PathLike[str]) -> TraceFit:
-    """Return the fit that `name` means: that of a local file of that name, else the bundled profile.
+    """Return the fit that `name` means: a local file of that name, otherwise the bundled profile.
 
     Raises
     ------
     TraceError
-        If there is neither, or the file is no fit.
+        If there is neither, or the file is not a fit.
     """
     local = Path(name)
     if local.exists() and not local.is_dir():
@@ -93,6 +93,6 @@ def find_fit(name: str | os.PathLike[str]) -> TraceFit:
     known = sorted([*bundled, *recipes()])
     guess = nearest(str(name), known) or ","
     raise TraceError(
-        f"fit {shown(str(name))} is no file here and no profile{guess} profiles: {', '.join(known)} "
+        f"fit {shown(str(name))} is neither a file here nor a profile{guess} profiles: {', '.join(known)} "
         "(`trace fit` makes a fit of a trace)"
     )

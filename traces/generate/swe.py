@@ -1,32 +1,31 @@
-"""Coding agents as in the Continuum paper: generated programs that match what is published about its SWE-Bench trace.
+"""Generate coding agents as in the Continuum paper: programs that match what is published of its SWE-Bench trace.
 
-The trace is not public, its figures are. The paper (arXiv 2511.02230, Table 2) gives, for 100 programs of GPT-5 with
-mini-swe-agent on SWE-Bench, mean and sd of
+The trace is not public, but its figures are. The paper (arXiv 2511.02230, Table 2) gives, for 100 programs of GPT-5
+with mini-swe-agent on SWE-Bench, mean and sd of
 
 * turns per program: 10.9, 2.1;
 * seconds per tool call: 0.925, 3.550;
 * tokens per program, summed over turns (prompt + output of every turn, see `bfcl`): 70,126, 19,732;
 
-and says that the slowest 10 % of ``cd`` calls make 94.1 % of that tool's time. Everything else is a choice of ours.
+and says that the slowest 10 % of ``cd`` calls make up 94.1 % of that tool's time. Everything else is our choice.
 
-**Turns**: a rounded normal of those figures, at least 2.
+**Turns**: a rounded normal with those figures, at least 2.
 
 **Tools**: every turn but the last calls one, ``cd`` or ``other`` (the first word of its command, as the paper's server
-reads it), with equal chances. ``other`` is log-normal of mean 0.58 s and sigma 0.67, which are the mean and the sd of
-the logarithm of the bundled ``swebench.jsonl``'s commands but ``pytest``. ``cd`` is whatever was run after changing the
-directory: nine in ten are quick (log-normal of mean 0.083 s, sigma 0.5), one in ten is not (mean 11.95 s, sigma 0.785,
-a run of tests). These four numbers are left to fit: with them calls take 0.925 s with sd 3.555, and the slowest tenth
-of ``cd`` calls makes 94.1 % of its time.
+reads it), with equal probability. ``other`` is log-normal with mean 0.58 s and sigma 0.67, the mean and the sd of
+the logarithm of all commands but ``pytest`` in the bundled ``swebench.jsonl``. ``cd`` is whatever ran after changing
+the directory: nine in ten are quick (log-normal with mean 0.083 s, sigma 0.5), one in ten is slow (mean 11.95 s,
+sigma 0.785, a test run). These four numbers are left to fit: with them calls take 0.925 s with sd 3.555, and the
+slowest tenth of ``cd`` calls makes up 94.1 % of its time.
 
-**Tokens**: first prompt log-normal of mean 1,900 and sigma 0.25 (``swebench.jsonl``: mean 1,876). Output, hidden
-reasoning included: log-normal of mean 300 and sigma 0.9 (there: mean 278). What a program reads is drawn for the
-program, log-normal of mean 9,320 and sigma 0.178, and spread over its turns in shares that are log-normal of sigma 0.5;
-the two numbers of it are left to fit. It does not grow with the number of turns: were it drawn turn by turn, summed
-tokens would grow with the square of the turns, and their sd would exceed the published one even with turns all of one
-size.
+**Tokens**: first prompt log-normal with mean 1,900 and sigma 0.25 (``swebench.jsonl``: mean 1,876). Output, hidden
+reasoning included: log-normal with mean 300 and sigma 0.9 (there: mean 278). The tokens a program reads are drawn per
+program, log-normal with mean 9,320 and sigma 0.178, both left to fit, and spread over its turns in shares that are
+log-normal with sigma 0.5. They do not grow with the number of turns: drawn turn by turn, summed tokens would grow with
+the square of the turns, and their sd would exceed the published one even with turns of equal size.
 
-**Reuse**: reasoning is not sent back over chat completions, so a prompt keeps the prompt before it and not its output;
-the visible part of that counts among what the turn reads. No prefix is declared shared: that is not published.
+**Reuse**: reasoning is not sent back over chat completions, so a prompt keeps the previous prompt but not its output;
+the visible part of the output counts among what the turn reads. No prefix is declared shared: none is published.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ import numpy as np
 from continuum_sim.traces.generate.draws import lognormal, standard_normal
 from continuum_sim.traces.schema import Program, Turn
 
-# A rounded number has 1/12 more variance.
+# Rounding adds 1/12 to the variance.
 _TURNS: Final = (10.9, math.sqrt(2.1**2 - 1 / 12))
 _LEAST_TURNS: Final = 2
 
@@ -62,7 +61,7 @@ def generate_swe(n_programs: int, rng: np.random.Generator) -> Iterator[Program]
     Parameters
     ----------
     n_programs
-        How many.
+        Number of programs.
     rng
         Source of all draws.
 

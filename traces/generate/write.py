@@ -1,4 +1,4 @@
-"""Drawn programs as a trace file."""
+"""Write drawn programs to a trace file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def generate_trace(
 ) -> int:
     """Write programs drawn from a fit or a recipe to a trace file; the same seed gives the same bytes.
 
-    Returns how many there were.
+    Returns the number of programs.
 
     Parameters
     ----------
@@ -38,14 +38,14 @@ def generate_trace(
     out
         The file; see `write_programs`.
     watch
-        Sees the programs pass by, to show how far the drawing is.
+        Sees the programs pass by, to show progress.
 
     Raises
     ------
     ValueError
         If `n_programs` is below 1 or `seed` below 0.
     TraceError
-        If the fit gives no valid programs: nothing is written then.
+        If the fit gives no valid programs; nothing is written then.
     """
     rng = np.random.Generator(np.random.PCG64(seed))
     if isinstance(fit, Recipe):

@@ -1,7 +1,7 @@
 """Importers: traces from the logs of agents and the formats of other tools.
 
-One file a format, each an `Importer`; a further one is one more file here, or in another package an entry point of the
-group ``continuum_sim.importers``. What each one measures, derives and lacks goes into the
+One file per format, each an `Importer`. Another one is a new file here, or in another package an entry point of the
+group ``continuum_sim.importers``. What each measures, derives and lacks goes into the
 header of the trace. The formats: ``docs/import.md``.
 """
 

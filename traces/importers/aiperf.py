@@ -1,8 +1,8 @@
-"""AIPerf ``multi_turn``: one conversation a line, in text.
+"""AIPerf ``multi_turn``: one conversation per line, as text.
 
 Source: github.com/ai-dynamo/aiperf, ``src/aiperf/dataset/loader/models.py`` (``MultiTurn``, ``SingleTurn``) and
 ``multi_turn.py``: ``delay`` in ms before a turn is sent, ``timestamp`` in ms, ``output_length``; a turn's text is
-what the user adds, a leading ``role: system`` turn is put before every prompt, and the server's answers stay in the
+what the user adds, a leading ``role: system`` turn precedes every prompt, and the server's answers stay in the
 conversation.
 """
 
@@ -28,7 +28,7 @@ _NOT_TEXT = ("image", "images", "audio", "audios", "video", "videos")
 def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
     for source, number, value in each_row(sources, state):
         if isinstance(value, dict) and own_parent(value.get(OWN)):
-            continue  # the program that started it brings it along
+            continue  # part of the program that started it
         try:
             program = _program(value, f"{source.stem}-{number}", state)
         except TraceError as error:
@@ -74,7 +74,7 @@ def _program(value: Any, default_name: str, state: ImportState) -> Program:
 
 
 def _is_system(turn: dict[str, Any]) -> bool:
-    """Whether AIPerf takes a first turn for the conversation's system prompt."""
+    """Return True if AIPerf treats a first turn as the conversation's system prompt."""
     others = ("timestamp", "delay", "output_length", "extra")
     return turn.get("role") == "system" and all(turn.get(name) is None for name in others)
 
@@ -105,7 +105,7 @@ def _text(turn: dict[str, Any], place: str) -> str:
 
 def _sniff(head: Head) -> float:
     if not head.has("turns") or head.has("program_id") or {"forks", "spawns"} & head.names:
-        return 0.0  # turns that fork are its other format, the dag
+        return 0.0  # turns that fork belong to its other format, the dag
     return 0.9 if {"text", "texts"} & head.names else 0.4
 
 

@@ -1,12 +1,12 @@
-"""AIPerf's records of a run, one request a line: what it sent from its lanes, in the warm-up and in the window.
+"""AIPerf's records of a run, one request per line: what its lanes sent during warm-up and measurement.
 
 Source: github.com/ai-dynamo/aiperf, ``src/aiperf/common/models/record_models.py`` (``MetricRecordMetadata``) and
 ``docs/tutorials/working-with-profile-exports.md``; of AgentX runs, github.com/SemiAnalysisAI/agentx-harness,
 ``docs/tutorials/agentx-mvp.md`` and ``docs/benchmark-modes/semianalysis-agentx-faq.md``. ``profile_export.jsonl`` holds
 ``metadata`` and ``metrics`` of every request. A lane plays one session after the other, each with its sub-agents:
 ``x_correlation_id`` names the session, ``parent_correlation_id`` the one that started it, ``root_correlation_id`` the
-outermost. ``benchmark_phase`` is ``warmup`` until the measured window opens: a session in its middle is brought in with
-a request of the warm-up, which is its first turn here.
+outermost. ``benchmark_phase`` is ``warmup`` until the measured window opens: a session that has begun by then is primed
+by a warm-up request, which is its first turn here.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from continuum_sim.traces.schema import Program
 _NANOSECONDS: Final = 1e9
 _PROMPTS: Final = ("usage_prompt_tokens", "input_sequence_length")
 _ANSWERS: Final = ("usage_completion_tokens", "output_sequence_length", "output_token_count")
-"""What the server counted before what the client counted."""
+"""The server's counts, then the client's."""
 
 
 class _Line(msgspec.Struct, gc=False):
@@ -62,7 +62,7 @@ def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
     for source, number, line in each_row(sources, state, _LINES):
         try:
             if type(line) is not _Line:
-                raise TraceError("the line is no object, expected an object")
+                raise TraceError("the line is not an object, expected a JSON object")
             metadata = as_object(line.metadata, "metadata")
             if line.error is not None or metadata.get("was_cancelled") or metadata.get("context_overflow_skip"):
                 state.note("calls that failed, left out")
@@ -125,7 +125,7 @@ def _count(metrics: dict[str, Any], names: tuple[str, ...], low: int, default: i
 
 
 def _family(root: str, records: list[_Record], zero_ns: int, state: ImportState) -> list[Program]:
-    """Return the programs of one session with its sub-agents."""
+    """Return the programs of one session and its sub-agents."""
     by_name: dict[str, list[_Record]] = {}
     for record in records:
         by_name.setdefault(record.session, []).append(record)
@@ -160,7 +160,7 @@ def _family(root: str, records: list[_Record], zero_ns: int, state: ImportState)
 
 
 def _call(own: list[_Record], index: int, waits: set[int]) -> Call:
-    """Return one turn; before one that waits for sub-agents nothing tells how long the session's own tools took."""
+    """Return one turn; if the next one waits for sub-agents, the time of the session's own tools is unknown."""
     one = own[index]
     gap_s: float | None = 0.0
     if index + 1 < len(own):

@@ -1,4 +1,4 @@
-"""What a server answered, in the shapes of OpenAI's chat completions and responses and of Anthropic's messages.
+"""Servers' answers, in the shapes of OpenAI's chat completions and responses and of Anthropic's messages.
 
 Source: github.com/openai/openai-python, ``src/openai/types/chat/chat_completion.py``, ``chat_completion_chunk.py`` and
 ``types/responses/response.py``; github.com/anthropics/anthropic-sdk-python, ``src/anthropic/types/message.py`` and
@@ -19,11 +19,11 @@ _CLIENT_ITEMS: Final = (
     *("function_call", "custom_tool_call", "local_shell_call", "shell_call"),
     *("apply_patch_call", "computer_call"),
 )
-"""Items of a response that the client carries out; the others (searches, code interpreters) run on the server."""
+"""Items of a response that the client executes; the others (searches, code interpreters) run on the server."""
 
 
 def answer_of(value: Any) -> dict[str, Any]:
-    """Return an answer as one object: what was logged as JSON in a string, or piece by piece, is put together."""
+    """Return an answer as one object, decoding JSON in a string and merging the pieces of a stream."""
     if isinstance(value, str):
         value = _from_text(value)
     if isinstance(value, list):
@@ -32,7 +32,7 @@ def answer_of(value: Any) -> dict[str, Any]:
 
 
 def tool_names(answer: dict[str, Any]) -> str:
-    """Return the names of the tools that an answer has its client call, several joined by ``+``."""
+    """Return the names of the tools that an answer makes its client call, joined by ``+``."""
     names: list[Any] = []
     for choice in optional_array(answer.get("choices")):
         message = optional_object(optional_object(choice).get("message"))
@@ -52,7 +52,7 @@ def tool_names(answer: dict[str, Any]) -> str:
 
 
 def shows_reasoning(answer: dict[str, Any]) -> bool:
-    """Whether an answer holds its reasoning, in the open or encrypted: a client may send it back."""
+    """Return True if an answer holds its reasoning, readable or encrypted, so that a client may send it back."""
     for choice in optional_array(answer.get("choices")):
         message = optional_object(optional_object(choice).get("message"))
         if any(message.get(name) for name in REASONING):
@@ -65,7 +65,7 @@ def shows_reasoning(answer: dict[str, Any]) -> bool:
 
 
 def _from_text(text: str) -> Any:
-    """Return what a string holds: JSON, or the events of a stream."""
+    """Return the contents of a string: JSON, or the events of a stream."""
     try:
         if text.lstrip()[:1] in ("{", "["):
             return decode(text.encode("utf-8", "replace"))
@@ -76,14 +76,14 @@ def _from_text(text: str) -> Any:
 
 
 def _merged(pieces: list[dict[str, Any]]) -> dict[str, Any]:
-    """Put the pieces of a streamed answer together, as far as an import needs it."""
+    """Merge the pieces of a streamed answer, as far as an import needs them."""
     whole: dict[str, Any] = {}
     calls: list[Any] = []
     blocks: list[Any] = []
     message: dict[str, Any] = {}
     usage: dict[str, Any] = {}
     for piece in pieces:
-        if isinstance(piece.get("response"), dict):  # an event of the responses API; the last one has all of it
+        if isinstance(piece.get("response"), dict):  # an event of the responses API; the last one is complete
             whole = piece["response"]
             continue
         begun = optional_object(piece.get("message"))

@@ -1,4 +1,4 @@
-"""Counts of which it is not said whether a part is in the whole: cached input, and reasoning."""
+"""Counts that may or may not include a part: cached input, and reasoning."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def settled_usage(
     cache_apart: bool,
     place: str,
 ) -> Usage:
-    """Return the whole prompt and the whole output, as the total tells.
+    """Return whole prompt and whole output, using the total to find out what they include.
 
-    Some providers count what came from a cache (``read``) or went into it (``made``) in the prompt, others apart; so it
-    is with reasoning and the output. What prompt and output leave of the total is what was counted apart. Where there
-    is no total, or it fits neither, ``cache_apart`` decides for the prompt, and reasoning is apart if it is more than
-    the output.
+    Some providers include the tokens read from a cache (``read``) or written to it (``made``) in the prompt, others
+    count them apart; the same holds for reasoning and the output. Whatever the total has beyond prompt and output was
+    counted apart. If there is no total, or it matches no combination, ``cache_apart`` decides for the prompt, and
+    reasoning counts as apart if it exceeds the output.
 
     Raises
     ------
     TraceError
-        If something is no count.
+        If a value is not a count.
     """
     inputs = as_count(prompt, f"{place}: input tokens")
     outputs = as_count(output, f"{place}: output tokens")

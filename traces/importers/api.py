@@ -1,4 +1,4 @@
-"""What an importer is."""
+"""The interface of an importer."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from continuum_sim.traces.schema import Program
 
 @dataclass(frozen=True, slots=True)
 class Importer:
-    """One format.
+    """One import format.
 
     Attributes
     ----------
     name
-        What ``--from`` calls it.
+        Its name for ``--from``.
     title
-        What it is, in a few words.
+        A description in a few words.
     source
-        Where the format is laid down: repository and file.
+        Where the format is defined: repository and file.
     patterns
-        Names of files looked for in folders.
+        Patterns of file names to look for in folders.
     sniff
-        From the beginning of a file, how sure it is that this is the format: 0 (it is not) to 1.
+        Returns how sure it is, from the beginning of a file, that this is the format: 0 (it is not) to 1.
     read
-        Yields the programs of files of this format. One that cannot be used goes to `ImportState.bad`.
+        Yields the programs of files of this format, and reports unusable ones to `ImportState.bad`.
     measured, derived, missing
-        What the format records, what the importer works out from that, and what there is not.
+        What the format records, what the importer derives from that, and what is not available.
     """
 
     name: str

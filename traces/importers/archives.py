@@ -1,4 +1,4 @@
-"""Files in a zip archive, in memory one at a time."""
+"""Read the files of a zip archive, one in memory at a time."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from continuum_sim.traces.importers.values import MAX_DOCUMENT_BYTES
 
 MAGIC: Final = b"PK\x03\x04"
 _ZSTD: Final = 93
-"""The method of zstd (APPNOTE.TXT of PKWARE, 4.4.5), which ``zipfile`` reads from Python 3.14 on."""
+"""Compression method of zstd (APPNOTE.TXT of PKWARE, 4.4.5), which ``zipfile`` reads from Python 3.14 on."""
 _HEADER_BYTES: Final = 30
 _MOST_RATIO: Final = {zipfile.ZIP_DEFLATED: 250, _ZSTD: 5_000}
 _FREE_BYTES: Final = 32 * 2**20
-"""Of a file in it whose ratio is not looked at (see `continuum_sim.traces.lines`)."""
+"""Bytes of an archived file before its ratio is checked (see `continuum_sim.traces.lines`)."""
 _ERRORS: Final = (zipfile.BadZipFile, OSError, EOFError, zlib.error, NotImplementedError, RuntimeError, ValueError)
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file begins as a zip archive does; one that cannot be read is none."""
+    """Return True if a file begins like a zip archive; False if it cannot be read."""
     try:
         if not path.is_file():
             return False
@@ -34,9 +34,9 @@ def is_archive(path: Path) -> bool:
 
 
 def archived(path: Path, most_bytes: int | None = None) -> Iterator[tuple[str, int, bytes]]:
-    """Yield ``(name, stored bytes, content)`` of the JSON files in an archive, or the beginnings of them.
+    """Yield ``(name, stored bytes, content)`` of the JSON files in an archive, or their first ``most_bytes``.
 
-    Of several files of one name the last is meant. A file that grows far beyond what text is compressed to is refused,
+    The last of several files with one name counts. A file that grows far beyond any ratio that text reaches is refused,
     and so is one of over 512 MiB, unless only its beginning is wanted.
 
     Raises
@@ -59,7 +59,7 @@ def _content(archive: zipfile.ZipFile, path: Path, info: zipfile.ZipInfo, most_b
         raise OSError(f"{info.filename} decompresses to over {ratio:,} times its size; unpack it first if it may")
     if most_bytes is None and info.file_size > MAX_DOCUMENT_BYTES:
         raise OSError(f"{info.filename} is over {MAX_DOCUMENT_BYTES >> 20} MiB")
-    # Not more than the archive says, whatever there is.
+    # Read no more than the archive declares.
     size = info.file_size if most_bytes is None else min(most_bytes, info.file_size)
     if info.compress_type == _ZSTD and not info.flag_bits & 1:
         data = _unzstd(_packed(path, info), size)
@@ -77,7 +77,7 @@ def _packed(path: Path, info: zipfile.ZipInfo) -> bytes:
         header = file.read(_HEADER_BYTES)
         if len(header) < _HEADER_BYTES or not header.startswith(MAGIC):
             raise zipfile.BadZipFile(f"{info.filename} is not where the archive says")
-        # After the fixed part come a name and extra fields, each of a length that is said there.
+        # The fixed part is followed by a name and extra fields; the header holds the length of each.
         skipped = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
         file.seek(skipped, io.SEEK_CUR)
         return file.read(info.compress_size)

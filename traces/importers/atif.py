@@ -1,12 +1,12 @@
-"""ATIF, the Agent Trajectory Interchange Format of Harbor (Terminal-Bench): one trajectory a file.
+"""ATIF, the Agent Trajectory Interchange Format of Harbor (Terminal-Bench): one trajectory per file.
 
 Source: github.com/laude-institute/harbor, ``docs/rfcs/0001-trajectory-format.md`` (versions 1.0 to 1.7; read in the
 copy of github.com/OpenAgentsInc/openagents, ``docs/atif``). A step of the agent is an LLM call if its ``metrics`` have
 counts: ``prompt_tokens`` (cached part included), ``completion_tokens`` (reasoning included), ``cached_tokens``;
-converters that write an event a step give them to one of the steps of a call. Tools are in ``tool_calls``. The format
-has no time of a tool: there is when each step was recorded, so gaps are from step to step, the next request included.
-Steps that are there for context only (``is_copied_context``) were served in another trajectory. Sub-agents are
-trajectories of their own, in ``subagent_trajectories`` where they are in the same file, and named by an observation
+converters that write one step per event attach them to one of the call's steps. Tools are in ``tool_calls``. The format
+records no tool times, only when each step was recorded, so gaps run from step to step and include the next request.
+Steps present for context only (``is_copied_context``) were served in another trajectory. Sub-agents are
+trajectories of their own, in ``subagent_trajectories`` if they are in the same file, and named by an observation
 (``subagent_trajectory_ref``) of the step that waited for them.
 """
 
@@ -92,7 +92,7 @@ def _programs(found: _Trajectory, stem: str, state: ImportState) -> list[Program
 
 
 def _names(found: _Trajectory, stem: str) -> list[str]:
-    """Return what a trajectory is called, by itself and by those that refer to it."""
+    """Return a trajectory's own name and the names by which others refer to it."""
     names = [one for one in (found.trajectory_id, found.session_id) if isinstance(one, str) and one]
     return [names[-1] if names else stem, *names]
 
@@ -100,7 +100,7 @@ def _names(found: _Trajectory, stem: str) -> list[str]:
 def _program(
     found: _Trajectory, steps: list[_Step], name: str, state: ImportState, apart: list[Program], depth: int
 ) -> Program:
-    """Make the program of a trajectory, with the sub-agents in it that a step waited for; others go to ``apart``."""
+    """Make the program of a trajectory with the sub-agents that one of its steps waited for; others go to ``apart``."""
     calls: list[int] = []
     referred: dict[str, int] = {}
     copied = 0
@@ -139,7 +139,7 @@ def _program(
 
 
 def _referred(step: _Step) -> Iterator[str]:
-    """Yield the names of the sub-agents that a step's observation refers to; some writers have text there."""
+    """Yield the names of the sub-agents that a step's observation refers to; some writers put text there."""
     if bytes(memoryview(step.observation)[:1]) != b"{":
         return
     for result in _observation(step.observation).results or []:
@@ -185,7 +185,7 @@ def _call(steps: list[_Step], at: int, until: int | None, waits: bool, state: Im
 
 
 def _compare(found: _Trajectory, calls: list[Call], state: ImportState) -> None:
-    """Note where the file's own sums are others: a call is missing, or there is one too many."""
+    """Note a mismatch with the file's own sums: a call is missing, or there is one too many."""
     final = optional_object(found.final_metrics)
     sums = {
         "total_prompt_tokens": sum(call.input_tokens for call in calls),

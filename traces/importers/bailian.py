@@ -1,4 +1,4 @@
-"""Bailian: requests to Qwen models in Alibaba's cloud, one a line, with the hashes of their prompts' blocks.
+"""Bailian: requests to Qwen models in Alibaba's cloud, one per line, with the hashes of their prompts' blocks.
 
 Source: github.com/alibaba-edu/qwen-bailian-usagetraces-anon, README (its data specification): ``timestamp`` in
 seconds, ``chat_id`` and ``parent_chat_id`` (-1 for the first request of a conversation), ``turn``, ``type``,
@@ -23,19 +23,19 @@ from continuum_sim.traces.importers.state import ImportState
 from continuum_sim.traces.schema import Program
 
 BLOCK_SIZE: Final = 16
-"""Tokens in a block, as the names of the published files say (``qwen_traceA_blksz_16.jsonl``)."""
+"""Tokens per block, according to the names of the published files (``qwen_traceA_blksz_16.jsonl``)."""
 
 
 def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
     groups = Groups()
     prefixes = Prefixes()
     size = state.block_size or BLOCK_SIZE
-    last: dict[Any, str] = {}  # by the chat that a conversation ended with so far
+    last: dict[Any, str] = {}  # by the chat that each conversation has ended with so far
     path, begun = Path(), 0
     for source, number, line in each_row_as(sources, state, read_line):
         if source.path != path:
             path = source.path
-            last.clear()  # every file counts its chats anew
+            last.clear()  # chat ids are unique within a file only
         chat, parent = _chat(line, "chat_id"), _chat(line, "parent_chat_id")
         key = last.pop(parent, None)
         if key is None:
@@ -45,13 +45,13 @@ def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
                 state.note("requests whose parent is not there, or has gone on otherwise, programs of their own")
         try:
             if not isinstance(line, Line):
-                raise TraceError("the line is no object, expected an object")
+                raise TraceError("the line is not an object, expected a JSON object")
             if chat is None:
                 refuse("chat_id", line.chat_id, "a number or a string")
             last[chat] = key
             groups.add(key, [str(path), number, f"{source.stem}-{chat}", checked(line, size, 1.0)])
         except TraceError as error:
-            groups.drop(key)  # a conversation with a turn missing would be another conversation
+            groups.drop(key)  # without one of its turns it would be another conversation
             state.bad(error, source.path, number)
     for _, rows in groups:
         file, number, name, _ = rows[0]

@@ -1,10 +1,10 @@
-"""Results of the Berkeley Function-Calling Leaderboard (``BFCL_v4_*_result.json``): one entry a line.
+"""Results of the Berkeley Function-Calling Leaderboard (``BFCL_v4_*_result.json``): one entry per line.
 
 Source: github.com/ShishirPatil/gorilla,
 ``berkeley-function-call-leaderboard/bfcl_eval/model_handler/base_handler.py``: ``input_token_count``,
-``output_token_count`` and ``latency`` are one number for an entry of one call, else a list (one a turn of the user)
-of lists (one a call). ``latency`` is the model's time. Nothing says how long a function took. An entry that failed has
-the error as its ``result`` and no counts.
+``output_token_count`` and ``latency`` are one number for an entry of one call, otherwise a list (one item per user
+turn) of lists (one per call). ``latency`` is the model's time; function times are not recorded. An entry that failed
+has the error as its ``result`` and no counts.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _program(value: Any, state: ImportState) -> Program | None:
 
 
 def _turns(value: Any, place: str, low: int) -> list[list[int]]:
-    """Return counts by turn and call; one number stands for one call."""
+    """Return counts by turn and call; a single number stands for one call."""
     if not isinstance(value, list):
         return [[as_count(value, place, low)]]
     return [

@@ -1,4 +1,4 @@
-"""LLM calls as logs have them, put together to programs."""
+"""Combine the LLM calls of a log into programs."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ _NOT_A_NAME = re.compile(r"[^\w.:/@+-]+")
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):
-    """One LLM request of a log.
+    """One LLM request in a log.
 
     Attributes
     ----------
     input_tokens, output_tokens
-        Whole prompt, cached part included; all that was generated, hidden reasoning included.
+        Whole prompt, including its cached part; all generated tokens, including hidden reasoning.
     kept_tokens
-        What the prompt keeps of the call before, where the format says so; else it is derived.
+        Tokens that the prompt keeps of the call before, if the format records them; otherwise derived.
     cached_tokens
-        What a provider's cache gave to this prompt, where known: the least it can have kept.
+        Tokens of this prompt that a provider's cache supplied, if known: the least it can have kept.
     compacted
-        Whether the log says that the context was compacted just before this call.
+        True if the log says that the context was compacted just before this call.
     output_dropped
-        Whether its output is known not to come back whole: it holds hidden reasoning, which is not sent back.
+        True if its output is known not to come back whole, because it holds hidden reasoning that is not sent back.
     tool, tool_s
-        What filled the time until the next call, and how long that was: `None` where nothing tells, which is 0 s.
+        What filled the time until the next call, and how long it took: `None` if unknown, which counts as 0 s.
     tools
-        The tool calls one by one, where several were made at once and each has its time.
+        The single tool calls, if several were made at once and each has its time.
     """
 
     input_tokens: int
@@ -57,12 +57,12 @@ def make_program(
     arrival_s: float | None = None,
     shared_prefix: SharedPrefix | None = None,
 ) -> Program:
-    """Put calls together to a program that keeps every rule of the format.
+    """Combine calls into a program that keeps every rule of the format.
 
     Raises
     ------
     TraceError
-        If there is no call, or a number cannot be right.
+        If there is no call, or a number is impossible.
     """
     if not calls:
         raise TraceError("no LLM call with token counts in it, expected at least one")
@@ -96,12 +96,12 @@ def make_program(
 
 
 def _kept(before: Call, left_tokens: int, call: Call) -> int:
-    """Work out what a prompt keeps of ``left_tokens``, the call before with its output, from lengths alone.
+    """Derive from lengths alone what a prompt keeps of ``left_tokens``, the previous call's prompt and output.
 
-    A prompt that is at least as long as everything before it appended to it. One that is at least as long as the
-    prompt before dropped (part of) the output, hidden reasoning that was not sent back: the prefix breaks where that
-    output began, reasoning being what comes first; so does that of a longer one if the log says so
-    (``output_dropped``). A shorter one was compacted: only what a cache is known to have given is sure to be kept.
+    A prompt at least as long as everything before it appended to it. One at least as long as the previous
+    prompt dropped (part of) the output, as hidden reasoning that was not sent back: the prefix breaks where that
+    output began, because reasoning comes first. A longer one breaks there too if the log says so
+    (``output_dropped``). A shorter one was compacted: only what a cache is known to have supplied is surely kept.
     """
     if not call.compacted:
         if call.input_tokens >= left_tokens and not before.output_dropped:
@@ -112,7 +112,7 @@ def _kept(before: Call, left_tokens: int, call: Call) -> int:
 
 
 def joined(names: Iterable[str]) -> str:
-    """Return the names of the tools that filled one gap as one: in order, each once, joined by ``+``."""
+    """Join the names of the tools that filled one gap by ``+``, in order, each once."""
     once = dict.fromkeys(name for name in names if name)
     return tool_name("+".join(once))
 
@@ -125,7 +125,7 @@ def tool_name(text: str) -> str:
 
 
 def command_name(command: str) -> str:
-    """Return the first word of a shell command, past directory changes and settings of variables."""
+    """Return the first word of a shell command, skipping directory changes and variable assignments."""
     words = command.split()
     while words:
         word = words.pop(0)

@@ -1,4 +1,4 @@
-"""Requests of chains that are mixed all through a file, a few numbers each, brought together chain by chain."""
+"""Bring together the requests of chains that are interleaved throughout a file; a few numbers per request."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 UNKNOWN: Final = float("-inf")
 _PACKED: Final = struct.Struct("<qqqqqqd")
 MOST_ROWS: Final = 50_000
-"""To have in memory at a time, unless a single chain has more."""
+"""Rows held in memory at a time, unless a single chain has more."""
 READ_ROWS: Final = 10_000
 
 
 class ChainRow(NamedTuple):
-    """One request: its chain (numbered in the order of their first rows), its own number, and where it is written."""
+    """One request: its chain (numbered in the order of first rows), its own number, and its place in the files."""
 
     chain: int
     number: int
@@ -32,9 +32,9 @@ class ChainRow(NamedTuple):
 
 
 class ChainRows:
-    """Rows in a temporary file, eight bytes a number, and in memory of each chain how many it has.
+    """Rows in a temporary file, eight bytes per number; memory holds only the number of rows of each chain.
 
-    They come back by counting: the file is read once for as many chains as fit into memory.
+    They come back by counting: the file is read once for every set of chains that fits into memory.
     """
 
     def __init__(self) -> None:
@@ -44,14 +44,14 @@ class ChainRows:
     def add(
         self, chain: int, number: int, file: int, line: int, input_tokens: int, output_tokens: int, at_s: float
     ) -> None:
-        """Add a row; the first one of a chain comes before that of the next chain."""
+        """Add a row; chains must be numbered in the order of their first rows."""
         if chain == len(self._lengths):
             self._lengths.append(0)
         self._lengths[chain] += 1
         self._file.write(_PACKED.pack(chain, number, file, line, input_tokens, output_tokens, at_s))
 
     def __iter__(self) -> Iterator[list[ChainRow]]:
-        """Yield the rows of every chain, as they were added; nothing is added after that."""
+        """Yield the rows of every chain, as they were added; nothing may be added after that."""
         import numpy as np
 
         ends = np.cumsum(np.array(self._lengths))

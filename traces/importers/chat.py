@@ -1,4 +1,4 @@
-"""Chat messages: their text, and the tokens of it."""
+"""Chat messages: their text and its tokens."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from continuum_sim.traces.schema import SharedPrefix
 
 
 def message_text(message: Any) -> str:
-    """Return everything a model would read of a message: role, text, tool calls.
+    """Return everything that a model would read of a message: role, text, tool calls.
 
-    A server puts its chat template around it, so counts of it are a few tokens a message too low.
+    A server adds its chat template, so token counts of this text are a few tokens per message too low.
     """
     if not isinstance(message, dict):
         return str(message)
@@ -41,7 +41,7 @@ def _part(part: Any) -> str:
 
 
 def system_prefix(messages: Sequence[Any], state: ImportState) -> SharedPrefix | None:
-    """Return the system prompt at the beginning of a conversation as a shared prefix, if its tokens can be counted."""
+    """Return a conversation's leading system prompt as a shared prefix, if its tokens can be counted."""
     if state.tokens is None or not messages:
         return None
     first = messages[0]

@@ -1,4 +1,4 @@
-"""What an import says of where its numbers come from: what a format can have, as far as these files had it."""
+"""What an import reports of where its numbers come from: a format's fields, as far as these files had them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from continuum_sim.traces.importers.state import ImportState
 from continuum_sim.traces.schema import Program
 
 _NO_NAMES: Final = frozenset((None, "unknown", "client", "delay"))
-"""What importers call a gap of which the file says nothing but its length, or that there is none."""
+"""Importers' names for a gap whose length alone is known, or for no gap."""
 _BETWEEN: Final = re.compile(r", | and ")
 
 
@@ -22,13 +22,13 @@ class Seen:
 
     programs: int = 0
     timed: int = 0
-    """Programs with a time of arrival."""
+    """Programs with an arrival time."""
     turns: int = 0
     fields: set[str] = field(default_factory=set)
-    """Of ``tool``, ``shared_prefix`` and ``children``, what any program has."""
+    """Those of ``tool``, ``shared_prefix`` and ``children`` that any program has."""
 
     def take(self, program: Program) -> None:
-        """Take in one program."""
+        """Record what one program has."""
         self.programs += 1
         self.timed += program.arrival_s is not None
         for member in program.family():
@@ -50,9 +50,9 @@ class Claims(NamedTuple):
 
 
 def claims(importer: Importer, state: ImportState, seen: Seen) -> Claims:
-    """Return what these files had of what the format can have.
+    """Return those of the format's claims that hold for these files.
 
-    What none of them had goes from ``measured`` to ``missing``; what some had says of how many.
+    A field that none of them had moves from ``measured`` to ``missing``; one that some had is given with its share.
     """
     absent = _absent(state, seen)
     shares = {
@@ -68,7 +68,7 @@ def claims(importer: Importer, state: ImportState, seen: Seen) -> Claims:
 
 
 def _absent(state: ImportState, seen: Seen) -> dict[str, str]:
-    """Return the fields that no record had, each with what stands in its place."""
+    """Return the fields that no record had, each with what replaces it."""
     untrue = sorted(state.not_measured)
     absent = {name: f"{name}: recorded too low at times, see what was adjusted" for name in untrue}
     if not state.gaps:
@@ -97,7 +97,7 @@ def _names(entry: str) -> set[str]:
 
 
 def _without(entry: str, absent: Iterable[str]) -> str:
-    """Return the entry for the fields that are there; empty where none is."""
+    """Return the entry for the fields that are present; empty if none is."""
     heads, colon, how = entry.partition(":")
     names = _BETWEEN.split(heads)
     kept = [name for name in names if name not in absent]

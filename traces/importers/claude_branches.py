@@ -1,4 +1,4 @@
-"""What a response of Claude Code keeps of the one before it where a person went back and asked anew, or forked."""
+"""What a Claude Code response keeps of the one before it after a person went back and asked anew, or forked."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from continuum_sim.traces.importers.claude_parts import Response
 
 
 def kept_of_branch(responses: Sequence[Response], index: int) -> int | None:
-    """Return the tokens that a response's prompt has in common with the response before it in time.
+    """Return how many tokens a response's prompt shares with the response before it in time.
 
-    ``None`` where it goes on from that one, as nearly all do, or where the log does not say: then lengths decide. Two
-    branches have in common what was there when the last response of both had been given. Where a compaction lies in
-    between, that is what the cache is known to have given, as ever.
+    ``None`` if it continues that one, as nearly all do, or if the log does not say: then lengths decide. Two
+    branches share what existed once their last common response had been given. If a compaction lies in
+    between, they share only what the cache is known to have supplied.
     """
     one, before = responses[index], responses[index - 1] if index else None
     if before is None or one.compacted or one.goes_on_from in (None, index - 1):
@@ -26,7 +26,7 @@ def kept_of_branch(responses: Sequence[Response], index: int) -> int | None:
         if place in above:
             common, after = responses[place], responses[last]
             context = common.input_tokens + max(1, common.output_tokens)
-            # What the other branch kept of it bounds what this one can find there.
+            # This one can find no more of it than the other branch kept.
             return min(most, context if after.input_tokens >= context else common.input_tokens)
         if responses[place].compacted:
             break
@@ -35,7 +35,7 @@ def kept_of_branch(responses: Sequence[Response], index: int) -> int | None:
 
 
 def _branch(responses: Sequence[Response], index: int | None) -> Iterator[int]:
-    """Yield a response and those it goes on from, the last first."""
+    """Yield a response and those it continues, latest first."""
     while index is not None and index >= 0:
         yield index
         index = responses[index].goes_on_from

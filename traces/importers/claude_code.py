@@ -1,28 +1,28 @@
-"""Claude Code sessions: one record a line, one session a file, sub-agents beside it or in it.
+"""Claude Code sessions: one record per line, one session per file, sub-agents beside it or in it.
 
-Source: the files themselves have no published definition. The fields were taken from github.com/uw-syfi/TraceLab,
+Source: the format has no published definition. The fields come from github.com/uw-syfi/TraceLab,
 ``scripts/extract_claude_rounds.py``, ``docs/prompt_cache_accounting.md`` and ``example_sessions/claude/trace.json``
 (version 2.1.157), and from sessions, tests and notes in public repositories (versions 1.0.29 to 2.1.291):
 
 * one response is several ``assistant`` records with one ``message.id``; each repeats ``message.usage``, early ones
-  with placeholders: the largest is taken. Often the true number is never written: an output that cannot hold what
+  with placeholders, so the largest counts. Often the true number is never written: an output too small for what
   the records show is a placeholder too. The prompt is ``input_tokens`` + ``cache_creation_input_tokens`` +
   ``cache_read_input_tokens``;
 * a tool is called in a ``tool_use`` block and answered in a ``tool_result`` block of a ``user`` record;
 * a compaction is a ``system`` record ``compact_boundary`` and a ``user`` record with ``isCompactSummary``;
-* a sub-agent's answer to its parent names it (``toolUseResult.agentId``), with ``status`` ``async_launched`` where the
-  parent went on. That it has ended is then told by a ``<task-notification>`` (in a ``user`` record, or where other
-  tools ran in a ``queued_command`` attachment), or by ``TaskOutput``, which waits for it; shells in the background
-  (``run_in_background``) are told of in the same ways;
+* a sub-agent's answer to its parent names it (``toolUseResult.agentId``), with ``status`` ``async_launched`` if the
+  parent went on. Its end is then reported by a ``<task-notification>`` (in a ``user`` record, or in a
+  ``queued_command`` attachment if other tools were running), or by ``TaskOutput``, which waits for it; background
+  shells (``run_in_background``) are reported in the same ways;
 * sub-agents have ``isSidechain`` and, in newer versions, ``agentId`` and files of their own
   (``SESSION/subagents/agent-ID.jsonl``; those of a workflow, which a tool's answer names as ``toolUseResult.runId``, in
   ``SESSION/subagents/workflows/RUN``). In older versions they are in the session's file without an id, and begin with
-  the very text of the ``prompt`` that a ``Task`` call was given. In the stream that ``claude -p --output-format
+  exactly the text of the ``prompt`` that a ``Task`` call was given. In the stream that ``claude -p --output-format
   stream-json`` writes, ``parent_tool_use_id`` names that call;
-* records point to the one before (``parentUuid``); where a person went back and asked anew, two branches begin at one
+* records point to the one before (``parentUuid``); if a person went back and asked anew, two branches begin at one
   record. They were served one after the other, so they stay turns of one program, and the first turn of another branch
-  keeps what both have in common. Sessions that were resumed or forked are branches in the same way (`claude_sessions`);
-* a history that was copied without its times has one time on all its records: gaps in it are unknown.
+  keeps what both have in common. Resumed and forked sessions are branches in the same way (`claude_sessions`);
+* a history that was copied without its times has the same time on all its records: gaps in it are unknown.
 
 Branches, workflows and ``agentId`` beside ``toolUseResult`` are as in the sessions that
 github.com/daaain/claude-code-log has for its tests (versions 2.0.46 to 2.1.2).
@@ -55,12 +55,12 @@ def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
         except TraceError as error:
             state.bad(error, Path(part.path))
             continue
-        del part  # which may be large
+        del part  # may be large
         yield from programs
 
 
 def _family(part: Part, state: ImportState) -> list[Program]:
-    """Return a session's programs: the main conversation with its sub-agents, and those that nothing ties to it."""
+    """Return a session's programs: the main conversation with its sub-agents, and those without a link to it."""
     links = links_of(part)
     roots = [key for key in part.agents if not _ends_at_a_root(key, links)]
     for key in roots:
@@ -73,7 +73,7 @@ def _family(part: Part, state: ImportState) -> list[Program]:
 
 
 def _ends_at_a_root(key: str, links: dict[str, Link]) -> bool:
-    """Whether following the parents comes to an end soon; agents that start each other in a circle do not."""
+    """Return True if following the parents ends; False for agents that start each other in a circle."""
     seen = {key}
     while key in links:
         key = links[key].parent
@@ -90,7 +90,7 @@ class _Maker:
         self._part, self._links, self._state = part, links, state
 
     def program(self, key: str) -> Program:
-        """Make the program of an agent, its sub-agents in it."""
+        """Make the program of an agent, including its sub-agents."""
         agent = self._part.agents[key]
         children = {child: link for child, link in self._links.items() if link.parent == key}
         started = [Started(self.program(child), link.after, link.join) for child, link in children.items()]
@@ -99,7 +99,7 @@ class _Maker:
         first = agent.responses[0]
         prefix = None
         if first.cached_tokens:
-            # A first prompt finds only what other sessions left: the same number in the same version is the same text.
+            # A first prompt hits only what other sessions left: the same count in the same version means the same text.
             prompt = "-".join(part for part in ("claude-code", agent.version, agent.model) if part)
             prefix = SharedPrefix(f"{prompt}-{first.cached_tokens}", first.cached_tokens)
         name = self._state.unique("/".join(part for part in (self._part.name, key) if part))
@@ -107,9 +107,9 @@ class _Maker:
         return with_children(made, started)
 
     def _outputs(self, agent: Agent) -> list[int]:
-        """Return the output tokens of every response: those counted in what is shown where the record is a placeholder.
+        """Return every response's output tokens; where the record is a placeholder, count them in what is shown.
 
-        What is shown comes back in the next prompt, so that cannot have grown by less.
+        What is shown comes back in the next prompt, which cannot have grown by less.
         """
         found: list[int] = []
         for index, one in enumerate(agent.responses):
@@ -129,7 +129,7 @@ class _Maker:
         return found
 
     def _call(self, agent: Agent, index: int, output_tokens: int, children: dict[str, Link]) -> Call:
-        """Make the call of a response; where the next one waits for sub-agents, the gap is what other tools took."""
+        """Make the call of a response; if the next one waits for sub-agents, the gap is the time of the other tools."""
         one = agent.responses[index]
         names, gap_s = list(one.tools), None
         if index + 1 < len(agent.responses):
@@ -159,18 +159,18 @@ class _Maker:
         )
 
     def _gap_s(self, one: Response, following: Response, of_children: set[int]) -> float | None:
-        """Return how long the parent's own part of a gap was, if anything tells."""
+        """Return how long the parent's own part of a gap took, or None if unknown."""
         own = [following.other, *(came.at for came in following.came or () if id(came) not in of_children)]
         until = max((at for at in own if at is not None), default=None)
         if until is None or one.answered is None:
             return 0.0 if of_children else None
         if until == one.answered == one.asked:
-            return None  # a copied history: nothing answers in no time
+            return None  # a copied history: no answer takes no time
         return max(0.0, until - one.answered) if of_children else until - one.answered
 
 
 def _told_of(came: list[Came], agent: Agent) -> list[str]:
-    """Return the tools that started what a response was told the end of, where that is all it waited for."""
+    """Return the tools that started what a response was told the end of, if it waited for nothing else."""
     news = [one for one in came if one.is_news]
     calls = [one.tool or agent.launched.get(one.task, "") for one in news]
     return [agent.names.get(call, "task-notification") for call in calls]
@@ -179,7 +179,7 @@ def _told_of(came: list[Came], agent: Agent) -> list[str]:
 def _sniff(head: Head) -> float:
     has_usage = "input_tokens" in head.names
     if not has_usage and head.names & {"usageMetadata", "projectHash", "parts"}:
-        return 0.0  # Qwen Code and Gemini CLI write some of the same fields, and no usage
+        return 0.0  # Qwen Code and Gemini CLI share some fields, but write no usage
     if head.has("sessionId") and {"parentUuid", "isSidechain"} & head.top:
         return 1.0
     if head.has("type", "session_id", "message") and has_usage:

@@ -1,4 +1,4 @@
-"""The JSON of a Claude Code record, as far as it is read: text is passed over rather than taken in."""
+"""Decode Claude Code records, reading only the fields that are needed and skipping text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NOTHING: Final = msgspec.Raw(b"null")
 
 
 class Counts(msgspec.Struct):
-    """``usage`` of a message, where it is as it should be."""
+    """``usage`` of a message, if it is well-formed."""
 
     input_tokens: int
     output_tokens: int
@@ -81,7 +81,7 @@ class Line(msgspec.Struct, rename="camel"):
     version: str | None = None
     claude_code_version: str | None = msgspec.field(default=None, name="claude_code_version")
     parent_tool_use_id: str | None = msgspec.field(default=None, name="parent_tool_use_id")
-    """Of the stream: the call whose sub-agent this is of."""
+    """In the stream: the call that started the sub-agent which this record belongs to."""
     origin: Any = None
     message: Message | None = None
     tool_use_result: _Noted | str | list[msgspec.Raw] | None = None
@@ -105,17 +105,17 @@ class Line(msgspec.Struct, rename="camel"):
 
     @property
     def has_result(self) -> bool:
-        """Whether anything is noted beside a tool's answer."""
+        """Return True if anything is recorded beside a tool's answer."""
         return self.tool_use_result is not None or self.stream_tool_use_result is not None
 
     @property
     def origin_kind(self) -> str:
-        """Who a message came from, in newer versions: ``human``, ``task-notification``, ``peer``."""
+        """Return who a message came from, in newer versions: ``human``, ``task-notification``, ``peer``."""
         return text(self.origin.get("kind")) if isinstance(self.origin, dict) else ""
 
 
 class Input(msgspec.Struct):
-    """Of a tool's input, what says which agent or shell it is about."""
+    """The parts of a tool's input that name an agent or a shell."""
 
     prompt: Any = None
     task_id: Any = None
@@ -126,20 +126,20 @@ class Input(msgspec.Struct):
 
 
 class Result(NamedTuple):
-    """What Claude Code notes beside a tool's answer."""
+    """What Claude Code records beside a tool's answer."""
 
     agent: str = ""
-    """The sub-agent that it is the answer of, or that was launched."""
+    """The sub-agent that answered or was launched."""
     run: str = ""
     """The workflow that was launched."""
     task: str = ""
     """The shell that was sent to the background."""
     launched: bool = False
-    """Whether the answer is the mere news that something runs."""
+    """True if the answer only says that something runs."""
     retrieved: tuple[str, ...] = ()
-    """What the tool was asked to wait for, where that has ended."""
+    """What the tool was asked to wait for and has ended."""
     unfinished: bool = False
-    """Whether that went on when the tool gave up waiting."""
+    """True if that was still running when the tool gave up waiting."""
 
 
 class _Attachment(msgspec.Struct):
@@ -177,7 +177,7 @@ _LAUNCHED: Final = ("async_launched", "teammate_spawned", "forked", "remote_laun
 
 
 class Notification(NamedTuple):
-    """The news that a background agent or shell has ended."""
+    """A notification that a background agent or shell has ended."""
 
     task: str
     tool: str
@@ -186,12 +186,12 @@ class Notification(NamedTuple):
 
 
 def read_line(data: bytes | msgspec.Raw) -> Line:
-    """Return the record in ``data``; what is not of the type that it should be is passed over where it can be.
+    """Return the record in ``data``, skipping fields of a wrong type where possible.
 
     Raises
     ------
     TraceError
-        Without a place, if it is no JSON object, or a response's ``usage`` is none.
+        Without a place, if ``data`` is not a JSON object, or a response's ``usage`` is malformed.
     """
     try:
         return _LINE.decode(data)
@@ -200,7 +200,7 @@ def read_line(data: bytes | msgspec.Raw) -> Line:
 
 
 def _loosely(data: bytes | msgspec.Raw) -> Line:
-    """Read a record field by field: records of no interest hold anything, under any name."""
+    """Read a record field by field: records that do not matter may hold anything, under any name."""
     fields = as_object(decode(data), "the line")
     message = fields.get("message")
     usage: Any = None
@@ -223,7 +223,7 @@ def _loosely(data: bytes | msgspec.Raw) -> Line:
 
 
 def _fitting(type: Any, fields: dict[str, Any]) -> Any:
-    """Return a record of ``type`` with those of its fields that are of the right type."""
+    """Return a record of ``type`` with those of its fields that have the right type."""
     fitting: dict[str, Any] = {}
     for name, one in {field.encode_name: field for field in msgspec.structs.fields(type)}.items():
         if name not in fields:
@@ -240,18 +240,18 @@ def _fitting(type: Any, fields: dict[str, Any]) -> Any:
 
 
 def blocks_of(message: Message) -> list[Block]:
-    """Return the blocks of a message's content: of a mere text, the one block that it stands for."""
+    """Return the blocks of a message's content; plain text counts as one block."""
     content = message.content
     return [Block("text", content)] if isinstance(content, str) else content or []
 
 
 def input_of(block: Block) -> Input:
-    """Return what a tool was given."""
+    """Return the input of a tool call."""
     return _if_object(block.input, _INPUT) or Input()
 
 
 def result_of(line: Line) -> Result:
-    """Return what is noted beside a tool's answer."""
+    """Return what is recorded beside a tool's answer."""
     found = line.tool_use_result or line.stream_tool_use_result
     if not isinstance(found, _Noted):
         return _NO_RESULT
@@ -271,18 +271,18 @@ def result_of(line: Line) -> Result:
 
 
 def launched_in_text(block: Block) -> tuple[str, str]:
-    """Return the sub-agent and the shell that the text of an answer says were launched."""
+    """Return the sub-agent and the shell that an answer's text says were launched."""
     agent, shell = (found.search(bytes(block.content)) for found in (_AGENT_LAUNCHED, _SHELL_LAUNCHED))
     return agent.group(1).decode() if agent else "", shell.group(1).decode() if shell else ""
 
 
 def still_running(block: Block) -> bool:
-    """Whether a tool's answer says in its text that what it waited for goes on."""
+    """Return True if a tool's answer says in its text that what it waited for is still running."""
     return _STILL_RUNNING.search(bytes(block.content)) is not None
 
 
 def notifications(value: Any) -> Iterator[Notification]:
-    """Yield the news that a text consists of, if it does."""
+    """Yield the notifications in a text that consists of nothing else."""
     if not isinstance(value, str) or not _NOTIFICATION.match(value):
         return
     for one in _NOTIFICATION.split(value)[1:]:
@@ -292,39 +292,39 @@ def notifications(value: Any) -> Iterator[Notification]:
 
 
 def attached(line: Line) -> Iterator[Notification]:
-    """Yield the news that came while other tools ran."""
+    """Yield the notifications that came while other tools ran."""
     found: _Attachment | None = _if_object(line.attachment, _ATTACHMENT)
     if found is not None and found.type == "queued_command":
         yield from notifications(found.prompt)
 
 
 def queued(line: Line) -> Iterator[Notification]:
-    """Yield the news that was put into the queue of what to tell the model."""
+    """Yield the notifications that were queued for the model."""
     data = bytes(line.content)
     if data.startswith(b'"') and b"-notification>" in data[:64]:
         yield from notifications(decode(data, _TEXT))
 
 
 def progress_of(line: Line) -> str:
-    """Return the sub-agent whose progress a record tells."""
+    """Return the sub-agent whose progress a record reports."""
     found: _Progress | None = _if_object(line.data, _PROGRESS)
     return text(found.agent_id) if found else ""
 
 
 def stream_event(line: Line) -> tuple[str, str, Any]:
-    """Return kind, message id and usage of an event of the API's stream."""
+    """Return kind, message id and usage of an event in the API's stream."""
     event: _Event = _if_object(line.event, _EVENT) or _Event()
     message = event.message if isinstance(event.message, dict) else {}
     return text(event.type), text(message.get("id")), event.usage
 
 
 def usage_of(line: Line) -> Any:
-    """Return the usage beside a result of the stream."""
+    """Return the usage beside a result in the stream."""
     return decode(line.usage)
 
 
 def text(value: Any) -> str:
-    """Return ``value`` if it is text, else none."""
+    """Return ``value`` if it is a string, otherwise an empty one."""
     return value if isinstance(value, str) else ""
 
 

@@ -1,4 +1,4 @@
-"""Which call of Claude Code started a sub-agent, and which response waited for it."""
+"""Find which call of Claude Code started a sub-agent, and which response waited for it."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from continuum_sim.traces.importers.claude_parts import Agent, Came, Part, Respo
 
 @dataclass(frozen=True)
 class Link:
-    """How a sub-agent stands to its parent."""
+    """Where a sub-agent starts and joins in its parent."""
 
     parent: str
     after: int
     """Index of the response that started it."""
     join: int | None
-    """Index of the response that waited for it, if one did."""
+    """Index of the response that waited for it, if any."""
     told: list[Came] = field(default_factory=list)
-    """What told that response that the sub-agent had ended."""
+    """What told that response of the sub-agent's end."""
 
 
 def links_of(part: Part) -> dict[str, Link]:
-    """Return the links of the sub-agents that something ties to a parent.
+    """Return the links of all sub-agents for which a parent can be found.
 
-    That is its id in an answer, or in a stream the id of the call; else the text that it was told, word for word, or
-    that only one call can have started it.
+    The link is the sub-agent's id in an answer, or the call's id in a stream; otherwise its prompt, word for word,
+    or the fact that only one call can have started it.
     """
     calls = _calls(part)
     found: dict[str, Link] = {}
@@ -47,7 +47,7 @@ def links_of(part: Part) -> dict[str, Link]:
 
 
 def _calls(part: Part) -> dict[str, tuple[str, int]]:
-    """Return the agent and the index of the response that made a call which started something, by its id."""
+    """Return, by id, the agent and response index of every call that started something."""
     found: dict[str, tuple[str, int]] = {}
     for key, agent in part.agents.items():
         for index, one in enumerate(agent.responses):
@@ -57,7 +57,7 @@ def _calls(part: Part) -> dict[str, tuple[str, int]]:
 
 
 def _by_prompt(part: Part, children: set[str], taken: set[str]) -> list[tuple[str, str]]:
-    """Return the call by which a sub-agent was started, for those that nothing names."""
+    """Return the calls that started sub-agents, for sub-agents that no record names."""
     if not children:
         return []
     calls = _calls(part)
@@ -84,7 +84,7 @@ def _by_prompt(part: Part, children: set[str], taken: set[str]) -> list[tuple[st
 
 
 def _link(agent: Agent, child: str, parent: str, parent_agent: Agent, tool: str, call: tuple[str, int]) -> Link | None:
-    """Return the link of a sub-agent, or none if no response is known to have started it."""
+    """Return the link of a sub-agent, or None if no response is known to have started it."""
     responses = parent_agent.responses
     ends = [
         (index, [came for came in one.came or () if _tells_end(came, child, tool)])
@@ -110,5 +110,5 @@ def _tells_end(came: Came, child: str, tool: str) -> bool:
 
 
 def _began_before(response: Response, last: float | None) -> bool:
-    """Whether a response was there before the last record of a sub-agent: then it did not wait for that."""
+    """Return True if a response began before a sub-agent's last record, and so did not wait for it."""
     return last is not None and response.first is not None and last > response.first

@@ -1,4 +1,4 @@
-"""What is kept of a Claude Code session: its agents, and of each its responses and what came before them."""
+"""What is kept of a Claude Code session: its agents, their responses, and what came before each response."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from typing import Final
 import msgspec
 
 CHARS_PER_TOKEN: Final = 10
-"""No text has so many once runs of a character count as one: an output that would need it was not recorded."""
+"""No text reaches this once runs of one character count as one; an output that would need it was not recorded."""
 
 
 class Came(msgspec.Struct, array_like=True, gc=False):
-    """What told, before a response, of a sub-agent or of something in the background."""
+    """A message before a response that concerns a sub-agent or a background task."""
 
     at: float | None
     """Seconds since 1970."""
     tool: str = ""
-    """Id of the call of a sub-agent or shell that it answers, or that launched what has ended."""
+    """Id of the call that it answers (of a sub-agent or shell), or that launched what has ended."""
     task: str = ""
     """The sub-agent or shell that has ended."""
     ended: bool = False
-    """Whether it says that what the call started has ended."""
+    """True if it says that what the call started has ended."""
     is_news: bool = False
-    """Whether it came by itself rather than as an answer."""
+    """True if it came as a notification rather than as an answer."""
 
 
 class Response(msgspec.Struct, array_like=True, gc=False):
-    """One LLM call, put together from its records; times in seconds since 1970."""
+    """One LLM call, assembled from its records; times in seconds since 1970."""
 
     id: int
     """Hash of its ``message.id``."""
@@ -35,36 +35,36 @@ class Response(msgspec.Struct, array_like=True, gc=False):
     output_tokens: int
     compacted: bool
     came: list[Came] | None
-    """What told of sub-agents and the like before it."""
+    """What concerned sub-agents or background tasks before it."""
     other: float | None
-    """When the last of anything else came: answers of other tools, messages."""
+    """Time of the last other input: answers of other tools, messages."""
     from_user: bool
-    """Whether a person's message was among that."""
+    """True if a person's message was among those."""
     parent: int
-    """Which record it answers, 0 if that is not known."""
+    """Record that it answers, 0 if unknown."""
     goes_on_from: int | None
-    """Index of the response before it in its branch: -1 if it has none, ``None`` if that is not known."""
+    """Index of the response before it in its branch: -1 if there is none, ``None`` if unknown."""
     first: float | None = None
-    """When its first record was written ..."""
+    """Time of its first record."""
     answered: float | None = None
-    """... and its last."""
+    """Time of its last record."""
     tools: tuple[str, ...] = ()
     """Names of the tools called."""
     starts: list[str] | None = None
-    """Ids of those calls that started a sub-agent, or something in the background."""
+    """Ids of those calls that started a sub-agent or a background task."""
     shown_chars: int = 0
-    """What its records show, in characters."""
+    """Characters that its records show."""
     shown_tokens: int = 0
-    """The same in tokens, with a tokenizer."""
+    """The same in tokens, if there is a tokenizer."""
 
     @property
     def is_placeholder(self) -> bool:
-        """Whether its recorded output cannot hold what its records show."""
+        """True if its recorded output is too small for what its records show."""
         return self.output_tokens * CHARS_PER_TOKEN < self.shown_chars
 
     @property
     def asked(self) -> float | None:
-        """When the last of what came before it was there."""
+        """Time of the last input before it."""
         if not self.came:
             return self.other
         return max((at for at in (self.other, *(one.at for one in self.came)) if at is not None), default=None)
@@ -76,38 +76,38 @@ class Agent(msgspec.Struct):
     responses: list[Response] = []
     version: str = ""
     model: str = ""
-    """Of its first response."""
+    """Model of its first response."""
     run: str = ""
-    """The workflow it is part of."""
+    """The workflow that it belongs to."""
     launched: dict[str, str] = {}
-    """Sub-agent, workflow or shell in the background to the id of the call that started it."""
+    """Sub-agent, workflow or background shell, to the id of the call that started it."""
     prompts: dict[str, int] = {}
-    """Call that starts a sub-agent to a hash of what it is told."""
+    """Call that started a sub-agent, to a hash of its prompt."""
     names: dict[str, str] = {}
-    """Call that started something to the name of its tool."""
+    """Call that started something, to the name of its tool."""
     first_prompt: int = 0
-    """Hash of what it was told itself."""
+    """Hash of this agent's own first prompt."""
     maybe: str = ""
-    """Of one without an id: the only call in its session that had no answer yet when it began."""
+    """For an agent without id: the only call in its session that was still unanswered when it began."""
     queued: list[tuple[int, str, str]] = []
-    """News that was queued: before which response, task and call."""
+    """Queued notifications: the response they precede, the task and the call."""
     last: float | None = None
     """Time of its last record."""
 
     @property
     def began(self) -> float | None:
-        """When its first prompt was there."""
+        """Return when its first prompt was there."""
         first = self.responses[0]
         return first.first if first.asked is None else first.asked
 
 
 class Part(msgspec.Struct):
-    """What one file has of one session, sub-agents included; the main conversation is agent ``""``."""
+    """What one file holds of one session, including sub-agents; the main conversation is agent ``""``."""
 
     name: str
     path: str
     agents: dict[str, Agent] = {}
     results: list[tuple[int, int]] = []
-    """Output tokens so far by a result of the stream, and by the responses before it."""
+    """Output tokens up to each result in the stream, according to it and to the responses before it."""
     goes_on: bool = False
-    """Whether these are more responses of the part before."""
+    """True if these are further responses of the part before."""

@@ -1,4 +1,4 @@
-"""The records of a Claude Code session, taken in one by one (what they are: `claude_code`)."""
+"""Assemble a Claude Code session from its records, one by one (what they are: `claude_code`)."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ from continuum_sim.traces.importers.tokens import Tokens
 from continuum_sim.traces.importers.usage import read_usage
 
 _CALL_CHARS: Final = 40
-"""What a tool call takes beside its name and its input, at the least."""
+"""Characters that a tool call takes beside its name and input, at least."""
 _RUN: Final = re.compile(rb"(.)\1{3,}", re.DOTALL)
 _CHAIN: Final = "sidechain-"
-"""Begins the name of a sub-agent that has no id."""
+"""Prefix of the names of sub-agents without an id."""
 _STARTS_AGENTS: Final = ("Task", "Agent")
 _WAITS_FOR: Final = ("TaskOutput", "AgentOutputTool", "AgentOutput", "BashOutput", "BashOutputTool")
-"""Tools that wait for a sub-agent or a shell in the background, by their names over the versions."""
+"""Tools that wait for a sub-agent or a background shell, by their names over the versions."""
 _NOT_A_PERSON: Final = ("<teammate-message", "<cross-session-message")
 
 
 class Reader:
-    """Puts together a `Part` from its records.
+    """Assembles a `Part` from its records.
 
     Parameters
     ----------
     part
-        What is put together.
+        The part to fill.
     tokens
-        Counts what responses show, if that was asked for.
+        Counts the tokens that responses show, if requested.
     """
 
     def __init__(self, part: Part, tokens: Tokens | None) -> None:
@@ -64,16 +64,16 @@ class Reader:
         self._open_calls: dict[str, None] = {}
 
     def knows(self, record: str | None) -> bool:
-        """Whether a record (by its ``uuid``) is one of these."""
+        """Return True if a record (given by its ``uuid``) is one of these."""
         return record is not None and any(hash(record) in one.responded for one in self._reading.values())
 
     def take(self, line: Line, run: str = "") -> None:
-        """Take in one record; ``run`` is the workflow that its file belongs to, if any.
+        """Process one record; ``run`` is the workflow that its file belongs to, if any.
 
         Raises
         ------
         TraceError
-            If a count or a time in it cannot be right.
+            If a count or a time in it is impossible.
         """
         kind = line.type
         if kind == "result":
@@ -125,7 +125,7 @@ class Reader:
     def _key(self, line: Line) -> str:
         """Return the sub-agent that a record belongs to, or ``""`` for the main conversation.
 
-        Where sub-agents have no id, a chain of records (``parentUuid``) is one, named after its first record.
+        If sub-agents have no id, each chain of records (``parentUuid``) counts as one, named after its first record.
         """
         if line.parent_tool_use_id:
             return line.parent_tool_use_id
@@ -149,48 +149,48 @@ class Reader:
 
 
 _SEEN: Final = -2
-"""In place of a response above: the record has been taken in before."""
+"""In place of a response's index: the record was already processed."""
 
 
 class _Reading:
-    """An agent with what is needed only while it is read."""
+    """An agent, with the state that is needed only while reading it."""
 
     def __init__(self, agent: Agent) -> None:
         self.agent = agent
         self.compacted = False
         self.responded: dict[int, int] = {}
-        """Record (hash of its ``uuid``) to the last response at or above it in its branch; -1 where there is none."""
+        """Record (hash of its ``uuid``) to the last response at or above it in its branch; -1 if there is none."""
         self._came: list[Came] = []
         self._other: float | None = None
         self._from_user = False
         self._index: dict[int, int] = {}
         """Response by the hash of its id."""
         self._calls: dict[str, tuple[int, str]] = {}
-        """Call that has no answer yet to its response and the tool's name."""
+        """Call that is still unanswered, to its response and the tool's name."""
         self._targets: dict[str, str] = {}
-        """Call that waits for something in the background to what that is."""
+        """Call that waits for a background task, to that task."""
         self._streamed = ""
 
     def above(self, line: Line) -> int | None:
-        """Return which response a record comes after in its branch, and keep that for the records after it."""
+        """Return which response a record follows in its branch, and remember it for later records."""
         uuid = None if line.uuid is None else hash(line.uuid)
         if uuid is not None and uuid in self.responded:
             return _SEEN
         if line.parent_uuid is not None:
             known = self.responded.get(hash(line.parent_uuid))
         else:
-            # Records without one begin a conversation; later on they may be anything.
+            # Records without a parent begin a conversation; later on they may be anything.
             known = None if self.agent.responses else -1
         if known is not None and uuid is not None:
             self.responded[uuid] = known
         return known
 
     def news(self, found: list[Notification], at: float | None) -> None:
-        """Take note of what ended in the background."""
+        """Record which background tasks have ended."""
         self._came += [Came(at, one.tool, one.task, one.ended, is_news=True) for one in found]
 
     def ask(self, line: Line, message: Message, open_calls: dict[str, None], agents: Container[str]) -> None:
-        """Take in a ``user`` record: answers of tools, a message, or a summary."""
+        """Process a ``user`` record: answers of tools, a message, or a summary."""
         at = _time(line)
         self._seen_at(at)
         if line.is_compact_summary:
@@ -216,7 +216,7 @@ class _Reading:
     def answer(
         self, line: Line, message: Message, above: int | None, tokens: Tokens | None, open_calls: dict[str, None]
     ) -> None:
-        """Take in an ``assistant`` record: a response, or more of it."""
+        """Process an ``assistant`` record: a response, or more of it."""
         input_tokens, cached_tokens, output_tokens = _counts(message)
         at = _time(line)
         self._seen_at(at)
@@ -246,7 +246,7 @@ class _Reading:
                 self._call(block, one, open_calls)
 
     def stream(self, kind: str, id: str, usage: Any) -> None:
-        """Take in an event of the API's stream, the last of which knows how long the response was."""
+        """Process an event of the API's stream; the last one of a response has its final output count."""
         if kind == "message_start":
             self._streamed = id
         index = self._index.get(hash(self._streamed))
@@ -289,12 +289,12 @@ class _Reading:
             self._targets[id] = next((name for name in names if isinstance(name, str)), "")
 
     def launches(self, started: str, tool: str) -> None:
-        """Take note of which call started a sub-agent, a workflow or a shell in the background."""
+        """Record which call started a sub-agent, a workflow or a background shell."""
         self.agent.launched.setdefault(started, tool)
         self._started(tool)
 
     def _started(self, tool: str) -> None:
-        """Take note that a call started a sub-agent, or something in the background."""
+        """Record that a call started a sub-agent or a background task."""
         index, name = self._calls.get(tool, (-1, ""))
         if index >= 0 and tool not in self.agent.names:
             self.agent.names[tool] = name
@@ -302,7 +302,7 @@ class _Reading:
             one.starts = [*(one.starts or ()), tool]
 
     def _answered(self, line: Line, block: Block, at: float | None, agents: Container[str]) -> None:
-        """Take in an answer of a tool."""
+        """Process a tool's answer."""
         tool = block.tool_use_id
         noted = result_of(line)
         child = noted.agent or ("" if line.is_sidechain else line.agent_id or "")
@@ -326,20 +326,20 @@ class _Reading:
             self._came_too(at)
 
     def _came_too(self, at: float | None) -> None:
-        """Take in what tells of no sub-agent and of nothing in the background: only when it came matters."""
+        """Record when an input arrived that concerns no sub-agent and no background task."""
         if at is not None:
             self._other = at if self._other is None else max(self._other, at)
 
 
 def check_results(part: Part, state: ImportState) -> None:
-    """Hold the output tokens of a stream's results against those of its responses."""
+    """Compare the output tokens of a stream's results with those of its responses."""
     if any(total > own for total, own in part.results):
         state.note("results with more output tokens than their responses have, whose recorded outputs are too low")
         state.unmeasured("output_tokens")
 
 
 def _counts(message: Message) -> tuple[int, int, int]:
-    """Return prompt, cached part and output."""
+    """Return prompt, cached part and output, in tokens."""
     usage = message.usage
     if usage is not None:
         made, cached = usage.cache_creation_input_tokens or 0, usage.cache_read_input_tokens or 0
@@ -356,7 +356,7 @@ def _time(line: Line) -> float | None:
 
 
 def _is_from_user(line: Line, texts: list[str]) -> bool:
-    """Whether a person wrote this, rather than a tool or Claude Code itself."""
+    """Return True if a person wrote this, rather than a tool or Claude Code itself."""
     if line.is_meta or line.is_compact_summary or line.origin_kind not in ("", "human"):
         return False
     return not (texts and texts[0].startswith(_NOT_A_PERSON))

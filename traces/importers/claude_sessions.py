@@ -1,8 +1,8 @@
-"""Claude Code's files put together to conversations: sub-agents' files, and sessions that were resumed or forked.
+"""Assemble Claude Code's files into conversations: files of sub-agents, and resumed or forked sessions.
 
-A session that goes on from another one begins with copies of its records, under a new session id and in some versions
-with new times; the ids of the responses stay (``message.id``). Sessions that have a response in common are one
-conversation: each response counts once, and what each adds follows what was there before.
+A session that continues another one begins with copies of its records, under a new session id and in some versions
+with new times, but with the same response ids (``message.id``). Sessions that share a response are one
+conversation: each response counts once, and what each session adds follows what was there before.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from continuum_sim.traces.importers.state import ImportState
 
 _NEVER: Final = float("inf")
 PIECE: Final = 1000
-"""Responses that are put on disk at once: a session may have tens of thousands."""
+"""Responses written to disk at once: a session may have tens of thousands."""
 _COPIED_WITHIN_S: Final = 0.01
-"""No model answers so soon."""
+"""No model answers this fast."""
 
 
 def read_conversations(sources: Iterable[Source], state: ImportState) -> Iterator[Part]:
     """Yield every conversation with its sub-agents, in the order of their first prompts."""
     groups = Groups(Part, by_time=True)
     seen: dict[int, tuple[str, float | None]] = {}
-    """Response to the first session that has it, and when it was written there."""
+    """Response to the first session that has it, and its time there."""
     for main, files in _files(sources):
         _read_session(main, files, groups, seen, state)
-    del seen  # about as large as what is read of a session
+    del seen  # about as large as what was read of a session
     for _, pieces in groups:
         yield _joined(_whole(pieces), state)
 
@@ -44,7 +44,7 @@ def read_conversations(sources: Iterable[Source], state: ImportState) -> Iterato
 def _read_session(
     main: Source, files: Iterable[Source], groups: Groups, seen: dict[int, tuple[str, float | None]], state: ImportState
 ) -> None:
-    """Read a session's files, and add what they have to ``groups``: nothing where a record is bad."""
+    """Read a session's files and add their contents to ``groups``, or nothing if a record is bad."""
     parts = _parts_of(main, files, state)
     if parts is None:
         state.note("sessions with a bad record, left out")
@@ -59,7 +59,7 @@ def _read_session(
 
 
 def _parts_of(main: Source, files: Iterable[Source], state: ImportState) -> list[Part] | None:
-    """Return what a session's files have, or none where a record is bad; what reading it took is let go of."""
+    """Return the contents of a session's files, or None if a record is bad; frees what reading needed."""
     readers = _Readers(main, state)
     broken = False
     for source in files:
@@ -75,7 +75,7 @@ def _parts_of(main: Source, files: Iterable[Source], state: ImportState) -> list
 
 
 def _files(sources: Iterable[Source]) -> Iterator[tuple[Source, list[Source]]]:
-    """Yield every session's file with those of its sub-agents (anywhere below ``SESSION/subagents``) after it."""
+    """Yield every session's file with those of its sub-agents (anywhere below ``SESSION/subagents``)."""
     sessions: list[Source] = []
     below: dict[Path, list[Source]] = {}
     for source in sources:
@@ -91,16 +91,16 @@ def _files(sources: Iterable[Source]) -> Iterator[tuple[Source, list[Source]]]:
 
 
 class _Readers:
-    """The sessions of one file: nearly always one."""
+    """The sessions in one file, nearly always one."""
 
     def __init__(self, main: Source, state: ImportState) -> None:
         self._main, self._state = main, state
         self._of: dict[str, Reader] = {}
-        """By session id; several where a session went on under another one."""
+        """By session id; several if a session continued under another id."""
         self._last: Reader | None = None
 
     def take(self, line: Line, run: str, *, is_main: bool) -> None:
-        """Take in a record; a message of another session that goes on from no other begins one of its own."""
+        """Process a record; a message of another session that continues no known record begins a new session."""
         name, last = line.session, self._last
         reader = self._of.get(name) if name else last
         is_message = line.type in ("user", "assistant") and not line.is_sidechain
@@ -120,7 +120,7 @@ class _Readers:
         reader.take(line, run)
 
     def parts(self) -> Iterator[Part]:
-        """Yield what has a response in it, a part without an id named after the file."""
+        """Yield the parts with a response; a part without an id is named after the file."""
         readers = {id(one): one for one in (*self._of.values(), self._last) if one is not None}
         for reader in readers.values():
             part = reader.part
@@ -134,7 +134,7 @@ def _add(part: Part, key: str, groups: Groups, seen: dict[int, tuple[str, float 
     began = min((agent.began for agent in part.agents.values() if agent.began is not None), default=_NEVER)
     for piece in _pieces(part):
         groups.add(key, piece, began)
-    # A sub-agent's responses in two files do not make one conversation of the two that started it.
+    # Sub-agent responses shared by two files do not join the conversations that started them.
     main = part.agents.get("")
     for agent in part.agents.values() if main is None else [main]:
         for one in agent.responses:
@@ -145,7 +145,7 @@ def _add(part: Part, key: str, groups: Groups, seen: dict[int, tuple[str, float 
 
 
 def _pieces(part: Part) -> Iterator[Part]:
-    """Take a part apart: the first piece has all of it but for some of the responses, which the others have."""
+    """Split a part: the first piece has everything except some of the responses, which the others have."""
     agents = part.agents
     first = {key: structs.replace(agent, responses=agent.responses[:PIECE]) for key, agent in agents.items()}
     yield structs.replace(part, agents=first)
@@ -156,7 +156,7 @@ def _pieces(part: Part) -> Iterator[Part]:
 
 
 def _whole(pieces: list[Part]) -> list[Part]:
-    """Put parts together again; nothing is left in ``pieces``."""
+    """Rejoin the pieces of a part; empties ``pieces``."""
     parts: list[Part] = []
     for piece in pieces:
         if not piece.goes_on:
@@ -169,20 +169,20 @@ def _whole(pieces: list[Part]) -> list[Part]:
 
 
 def _identity(response: Response) -> tuple[int, int]:
-    # The prompt's length beside the id: ids that are not Anthropic's may be used by one session and another.
+    # The prompt's length is part of it, because sessions may reuse ids that are not Anthropic's.
     return response.id, response.input_tokens
 
 
 def _own_time(response: Response) -> float | None:
-    """Return when a response was written, or ``None`` where it has the time of being copied: it took none."""
+    """Return when a response was written, or ``None`` if it has only the time of its copy and so took no time."""
     asked, first = response.asked, response.first
     return None if asked is None or first is None or first - asked < _COPIED_WITHIN_S else first
 
 
 def _joined(parts: list[Part], state: ImportState) -> Part:
-    """Return the parts of a conversation as one: what was copied from first, then each by what it adds.
+    """Join the parts of a conversation: first what was copied from, then the parts in order of what each adds.
 
-    Nothing is left in ``parts``: a conversation may be large.
+    Empties ``parts``, because a conversation may be large.
     """
     if len(parts) == 1:
         return parts.pop()
@@ -211,10 +211,10 @@ def _joined(parts: list[Part], state: ImportState) -> Part:
 
 
 def _append(into: Agent, key: str, agent: Agent, places: dict[tuple[int, int], tuple[str, int]]) -> int:
-    """Append the responses that are new, and return how many were not."""
+    """Append the new responses, and return how many were already there."""
     copies = 0
     here: list[int | None] = []
-    """Where the responses are now, as far as they are this agent's."""
+    """Where the responses are now, if in this agent."""
     for index, one in enumerate(agent.responses):
         found = places.get(_identity(one))
         if found is not None:

@@ -1,20 +1,20 @@
-"""Codex CLI sessions: one rollout a file (``~/.codex/sessions/*/*/*/rollout-*.jsonl``), one record a line.
+"""Codex CLI sessions: one rollout per file (``~/.codex/sessions/*/*/*/rollout-*.jsonl``), one record per line.
 
 Source: github.com/openai/codex, ``codex-rs/protocol/src/protocol.rs`` (``RolloutLine``: ``timestamp``, ``type``,
 ``payload``; ``SessionMeta``, ``TokenUsageInfo``, ``SubAgentSource``), ``protocol/src/models.rs`` (``ResponseItem``) and
 ``rollout/src/policy.rs`` (what is written):
 
-* every response ends with a ``token_count`` whose ``total_token_usage`` has grown; one that repeats it or has no
-  ``info`` is none. ``input_tokens`` holds the cached part, ``output_tokens`` the reasoning;
-* tools are called in items (``function_call``, ``custom_tool_call``, ``local_shell_call``) and answered in others
+* every response ends with a ``token_count`` whose ``total_token_usage`` has grown; a repetition, or one without
+  ``info``, does not count. ``input_tokens`` includes the cached part, ``output_tokens`` the reasoning;
+* tools are called in some items (``function_call``, ``custom_tool_call``, ``local_shell_call``) and answered in others
   (``..._output``); a person speaks in ``user_message``;
-* a compaction is a ``compacted`` record; the call that wrote the summary, where the client made it, is a turn;
-* a session that goes on from another one (``forked_from_id``) repeats its records with new times. A response is
-  taken once over all files, in the session that began first;
+* a compaction is a ``compacted`` record; the call that wrote the summary, if the client made it, is a turn;
+* a session that continues another one (``forked_from_id``) repeats its records with new times. A response
+  counts once over all files, in the session that began first;
 * a sub-agent's ``source`` names the thread that started it (``subagent.thread_spawn.parent_thread_id``). It begins
   after the response before its start; the response after a ``wait`` during which it ended waited for it.
 
-Rollouts from before ``token_count`` (2025) have text and no counts: refused.
+Rollouts from before ``token_count`` (2025) have text but no counts; they are refused.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from continuum_sim.traces.schema import Program
 
 _NEVER = float("-inf")
 _COPY_S = 1.0
-"""A session that repeats another one's records writes them when it starts, all within this time."""
+"""A session that repeats another's records writes all of them within this time of its start."""
 
 
 def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
@@ -67,7 +67,7 @@ def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
 
 
 def _thread(source: Source, state: ImportState) -> Thread | None:
-    """Return the rollout in a file, or none where something in it cannot be used."""
+    """Return the rollout in a file, or None if something in it cannot be used."""
     thread, skipped = Thread(), state.skipped
     for _, number, (kind, at, payload) in each_row_as([source], state, read_record):
         try:
@@ -86,7 +86,7 @@ def _thread(source: Source, state: ImportState) -> Thread | None:
 
 
 def _families(threads: Groups, lines: _Lines, state: ImportState) -> Groups:
-    """Return the rollouts with what each alone has of its line, by the family that they are of."""
+    """Group the rollouts by family, each reduced to the responses that it alone has of its line."""
     families = Groups(by_time=True)
     for key, rows in threads:
         own = lines.own(key, rows)
@@ -99,7 +99,7 @@ def _families(threads: Groups, lines: _Lines, state: ImportState) -> Groups:
 
 
 class _Lines:
-    """Which rollouts go on from which others, and which are sub-agents of which."""
+    """Which rollouts continue which others, and which are sub-agents of which."""
 
     def __init__(self) -> None:
         self.names: dict[str, str] = {}
@@ -113,13 +113,13 @@ class _Lines:
         self._sharing: Counter[str] = Counter()
 
     def add(self, name: str, thread: Thread) -> str:
-        """Take in a rollout, and return what it is called here: a thread may be in several files."""
+        """Add a rollout and return its name here, because a thread may be in several files."""
         key = f"{name}\0{len(self.names)}"
         self.names[key], self.start_s[key] = name, thread.start_s
         self._of_thread.setdefault(name, key)
         if thread.parent and thread.parent != name:
             self._parents[key] = thread.parent
-        # Copies that do not say of what they are one begin with the same responses.
+        # Copies that do not name their original begin with the same responses.
         began = tuple(one.key for one in thread.responses[:2])
         line = self._line(name)
         others = [*thread.before, thread.parent] if thread.before else []
@@ -133,7 +133,7 @@ class _Lines:
         return key
 
     def own(self, key: str, rows: list[Any]) -> list[Any]:
-        """Return the responses that no session before this one has had."""
+        """Return the responses that no earlier session has had."""
         line = self._line(self.names[key])
         if not self._sharing:
             self._sharing = Counter(self._line(name) for name in self.names.values())
@@ -158,7 +158,7 @@ class _Lines:
         return key
 
     def is_stray(self, key: str) -> bool:
-        """Whether it is a sub-agent of a thread that was not read."""
+        """Return True if it is a sub-agent of a thread that was not read."""
         return key in self._parents and not self.parent(key)
 
     def _line(self, name: str) -> str:
@@ -170,7 +170,7 @@ class _Lines:
 
 
 class _Family:
-    """The rollouts of an agent and of the sub-agents below it."""
+    """The rollouts of an agent and its sub-agents."""
 
     def __init__(self, lines: _Lines, members: dict[str, list[Response]], first_s: float, state: ImportState) -> None:
         self._lines, self._members, self._first_s, self._state = lines, members, first_s, state
@@ -178,7 +178,7 @@ class _Family:
         self._left = set(members)
 
     def programs(self) -> list[Program]:
-        """Return the programs: the agent's with its sub-agents in it, and those that nothing ties to a turn."""
+        """Return the programs: the agent's, including its sub-agents, and those not linked to a turn."""
         found: list[Program] = []
         for key in self._members:
             parent = self._lines.parent(key)
@@ -222,7 +222,7 @@ class _Family:
 
 
 def _join(own: list[Response], after: int, ended: float | None) -> int | None:
-    """Return the turn that waited for a sub-agent: the one after a call to wait during which it ended."""
+    """Return the turn that waited for a sub-agent: the one after a wait call during which it ended."""
     for index, one in enumerate(own[:-1]):
         if index < after or ended is None or one.asked is None or one.answered is None:
             continue
@@ -232,7 +232,7 @@ def _join(own: list[Response], after: int, ended: float | None) -> int | None:
 
 
 def _call(one: Response, waits: bool, last: bool, copied_s: float | None, state: ImportState) -> Call:
-    """Make the call of a response; where the next one waits for sub-agents, the gap is what other tools took."""
+    """Make the call of a response; if the next one waits for sub-agents, the gap is the time of the other tools."""
     names = [*one.names, *(("human",) if one.human else ())]
     gap_s: float | None = None
     until = one.asked_own if waits else one.asked

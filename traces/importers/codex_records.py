@@ -1,4 +1,4 @@
-"""The records of Codex CLI's rollouts, read one at a time, and the responses that they make up."""
+"""Read Codex CLI's rollouts record by record, and assemble their responses."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _CALLS: Final = {
     "web_search_call": "web_search",
     "image_generation_call": "image_generation",
 }
-"""Items that call a tool, and what the tool is called where the item does not name it."""
+"""Items that call a tool, and the name of the tool if the item has none."""
 _COMPACTIONS: Final = ("compaction", "context_compaction", "compaction_summary", "context_compacted")
 _COUNTS: Final = ("input_tokens", "cached_input_tokens", "output_tokens", "reasoning_output_tokens")
 
 
 class Payload(msgspec.Struct):
-    """What is needed of a record's ``payload``, whatever its type; the text of the conversation is passed over."""
+    """The needed fields of a record's ``payload``, whatever its type; the conversation's text is skipped."""
 
     type: Any = None
     id: Any = None
@@ -53,12 +53,12 @@ _READ: Final = ("session_meta", "response_item", "event_msg", "compacted")
 
 
 def read_record(data: bytes | msgspec.Raw) -> tuple[str, float | None, Payload]:
-    """Return a record's type, its time and its payload; an item without a wrapper (until 2025) is a response item.
+    """Return a record's type, time and payload; an item without a wrapper (until 2025) is a response item.
 
     Raises
     ------
     TraceError
-        Without a place, if it is no record.
+        Without a place, if it is not a record.
     """
     line = _line(data)
     at = None if line.timestamp is None else as_time(line.timestamp, "timestamp")
@@ -66,16 +66,16 @@ def read_record(data: bytes | msgspec.Raw) -> tuple[str, float | None, Payload]:
         payload = _payload(data)
         return ("session_meta" if line.type is None and payload.id is not None else "response_item"), at, payload
     kind = line.type if line.type in _READ else ""
-    # `compacted` holds the history that replaces the old one, and nothing that is needed.
+    # `compacted` holds the history that replaces the old one, and nothing that is needed here.
     return kind, at, _payload(line.payload) if kind not in ("", "compacted") else Payload()
 
 
 @dataclass(slots=True)
 class Response:
-    """One request that was served: its counts, and what followed it."""
+    """One served request: its counts, and what followed it."""
 
     key: tuple[int, ...]
-    """The counts of the session so far: equal in a copy of it, and nowhere else in a session."""
+    """The session's counts up to it: equal in copies of it, and different from any other response's in the session."""
     prompt: int
     output: int
     cached: int
@@ -84,7 +84,7 @@ class Response:
     compacted: bool
     names: list[str]
     asked: float | None = None
-    """When the last of what the next prompt adds was there."""
+    """When the last input of the next prompt was there."""
     asked_own: float | None = None
     """The same without the end of waiting for sub-agents."""
     human: bool = False
@@ -92,7 +92,7 @@ class Response:
 
 @dataclass(slots=True)
 class Thread:
-    """One rollout so far.
+    """One rollout read so far.
 
     Attributes
     ----------
@@ -103,7 +103,7 @@ class Thread:
     before
         Threads whose records it repeats.
     responses
-        Those that have ended.
+        The completed responses.
     """
 
     thread_id: str = ""
@@ -119,12 +119,12 @@ class Thread:
     _sums: tuple[int, ...] | None = None
 
     def take(self, kind: str, at: float | None, payload: Payload) -> None:
-        """Take in the next record.
+        """Process the next record.
 
         Raises
         ------
         TraceError
-            Without a place, if a count is none.
+            Without a place, if a count is invalid.
         """
         if kind == "session_meta":
             self._begin(at, payload)
@@ -145,7 +145,7 @@ class Thread:
         name = payload.id if isinstance(payload.id, str) else ""
         forked = payload.forked_from_id if isinstance(payload.forked_from_id, str) else ""
         if self.thread_id:
-            # A copy of the one that it goes on from.
+            # A copy of the `session_meta` that it continues.
             self.before += [one for one in (name, forked) if one and one != self.thread_id]
             return
         self.thread_id = name
@@ -177,7 +177,7 @@ class Thread:
             self._made = at
 
     def _input(self, at: float | None, *, own: bool = True) -> None:
-        """Take in that something for the next prompt was there."""
+        """Record that an input of the next prompt was there."""
         if at is None:
             return
         if self._made is not None:  # a tool that ended before its response was counted
@@ -189,7 +189,7 @@ class Thread:
                 last.asked_own = max(at, last.asked_own or at)
 
     def _count(self, at: float | None, payload: Payload) -> None:
-        """Make a response of the items so far, if these counts are not a repetition."""
+        """Make a response of the items so far, unless these counts are a repetition."""
         if payload.info is None:
             return
         info = as_object(payload.info, "payload.info")

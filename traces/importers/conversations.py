@@ -1,4 +1,4 @@
-"""Conversations that logs keep in files of their own: each response once, sub-agents in what started them."""
+"""Conversations that logs keep in separate files: each response once, sub-agents within what started them."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ class Response(msgspec.Struct, array_like=True):
     Attributes
     ----------
     id
-        Equal in every copy of it.
+        The same in every copy of the response.
     prompt, output, cached
-        Whole prompt, whole output, what a cache gave.
+        Whole prompt, whole output, and tokens supplied by a cache.
     dropped, compacted
-        Of `Call`.
+        As in `Call`.
     sent, answered
-        When it was asked for, where the log says so, and when all of it was there.
+        When it was requested, if the log says so, and when all of it was there.
     copied
-        Whether the log says that it is a copy.
+        True if the log says that it is a copy.
     after
-        Where a person went back: the last response that this one has in common with the one before it, empty if none.
+        If a person went back: the last response that this one shares with the one before it; empty if none.
     names, ended, agents
-        Its tools, when they had ended, and the sub-agents that they ran.
+        Its tools, when they ended, and the sub-agents that they ran.
     human
         When a person spoke after it.
     """
@@ -59,7 +59,7 @@ class Response(msgspec.Struct, array_like=True):
 
 
 class Conversation(msgspec.Struct, array_like=True):
-    """The responses of one agent; ``start`` is when it was first spoken to, ``parent`` what started a sub-agent."""
+    """One agent's responses; ``start`` is its first prompt's time, ``parent`` what started it as a sub-agent."""
 
     name: str
     parent: str = ""
@@ -71,7 +71,7 @@ _decode = msgspec.msgpack.Decoder(Conversation).decode
 
 
 class Conversations:
-    """Conversations until all files have been read: a later one may be the parent of an earlier one, or its copy."""
+    """Keeps conversations until all files are read, because a later one may be an earlier one's parent or copy."""
 
     def __init__(self) -> None:
         self._held = Groups(by_time=True)
@@ -80,7 +80,7 @@ class Conversations:
         self._count = 0
 
     def add(self, one: Conversation) -> None:
-        """Take in a conversation with responses."""
+        """Add a conversation with responses."""
         self._count += 1
         if one.parent and one.parent != one.name:
             self._parents.setdefault(one.name, one.parent)
@@ -88,7 +88,7 @@ class Conversations:
         self._held.add(str(self._count), msgspec.msgpack.encode(one), _AT_START if one.start is None else one.start)
 
     def programs(self, state: ImportState, path: Path) -> Iterator[Program]:
-        """Yield the programs; what cannot be used is a bad record of ``path``."""
+        """Yield the programs; one that cannot be used is a bad record of ``path``."""
         families = Groups(by_time=True)
         seen: set[str] = set()
         for _, (row,) in self._held:
@@ -106,7 +106,7 @@ class Conversations:
             yield from programs
 
     def _keep_own(self, one: Conversation, seen: set[str], state: ImportState) -> None:
-        """Take out of a conversation the responses that it repeats."""
+        """Remove the responses that a conversation repeats."""
         whole = one.responses
         one.responses = [r for r in whole if r.id not in seen and not (r.copied and r.id in self._originals)]
         seen.update(response.id for response in one.responses)
@@ -115,7 +115,7 @@ class Conversations:
         times = len(whole) - len(one.responses)
         state.note("responses that several sessions have (forked or copied), taken once", times)
         if one.responses and one.responses[0] is not whole[0]:
-            # A branch begins when a person went on from what it repeats.
+            # A branch begins where a person continued what it repeats.
             first = one.responses[0]
             spoke = next(r.human for r, following in pairwise(whole) if following is first)
             one.start = spoke if spoke is not None else first.sent if first.sent is not None else first.answered
@@ -129,7 +129,7 @@ class Conversations:
 
 
 class _Family:
-    """The conversations of an agent and of the sub-agents below it."""
+    """The conversations of an agent and its sub-agents."""
 
     def __init__(self, root: str, members: list[Conversation], state: ImportState) -> None:
         self._state = state
@@ -143,7 +143,7 @@ class _Family:
                 self._left[one.name] = one
 
     def programs(self) -> list[Program]:
-        """Return the programs: the agent's with its sub-agents in it, and those that nothing ties to a turn."""
+        """Return the programs: the agent's, including its sub-agents, and those not linked to a turn."""
         found = [self._program(one, "", 0) for one in self._tops]
         while self._left:
             known = [name for name, one in self._left.items() if one.parent not in self._left] or list(self._left)
@@ -175,7 +175,7 @@ class _Family:
 
 
 def _after(parent: Conversation, child: Conversation) -> int:
-    """Return the response that started a sub-agent: the one whose tool names it, else the last one before it."""
+    """Return the response that started a sub-agent: the one whose tool names it, otherwise the last one before it."""
     named = next((index for index, one in enumerate(parent.responses) if child.name in one.agents), None)
     if named is not None or child.start is None:
         return -1 if named is None else named
@@ -183,7 +183,7 @@ def _after(parent: Conversation, child: Conversation) -> int:
 
 
 def _waits(parent: Conversation, after: int, ended: float | None) -> bool:
-    """Whether the response after ``after`` came when a sub-agent had ended."""
+    """Return True if the response after ``after`` came once a sub-agent had ended."""
     if after + 1 >= len(parent.responses):
         return False
     heard = max([*parent.responses[after].ended, parent.responses[after + 1].sent or _AT_START])
@@ -191,7 +191,7 @@ def _waits(parent: Conversation, after: int, ended: float | None) -> bool:
 
 
 def _call(responses: list[Response], index: int, ends: dict[int, float | None], state: ImportState) -> Call:
-    """Make the call of a response; where the next one waits for a sub-agent, the gap is what other tools took."""
+    """Make the call of a response; if the next one waits for a sub-agent, the gap is the time of the other tools."""
     one = responses[index]
     gap_s: float | None = None
     if index + 1 < len(responses):
@@ -218,7 +218,7 @@ def _call(responses: list[Response], index: int, ends: dict[int, float | None], 
 
 
 def _kept(responses: list[Response], index: int, state: ImportState) -> int | None:
-    """Return the tokens in common with the response before, where a person went back; else lengths decide."""
+    """Return the tokens shared with the response before if a person went back; None to let lengths decide."""
     one = responses[index]
     if one.after is None or not index or one.compacted:
         return None

@@ -1,4 +1,4 @@
-"""The rows of CSV files whose first line names the columns."""
+"""Rows of CSV files whose first line names the columns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from continuum_sim.traces.importers.state import ImportState
 def each_csv_row(
     sources: Iterable[Source], state: ImportState, columns: Iterable[str]
 ) -> Iterator[tuple[Source, int, dict[str, str]]]:
-    """Yield ``(file, line number, value by column)``; a file without one of ``columns`` is bad as a whole."""
+    """Yield ``(file, line number, value by column)``; a file that lacks one of ``columns`` is bad as a whole."""
     for source in sources:
         lines = source.lines()
         first, line = next(lines, (1, b""))
@@ -38,12 +38,12 @@ def each_csv_row(
 
 
 def csv_number(row: dict[str, str], column: str) -> float:
-    """Return the number in a column, whole ones as they are.
+    """Return the number in a column, as an integer if it is whole.
 
     Raises
     ------
     TraceError
-        If it is none.
+        If it is not a number.
     """
     text = row[column]
     try:
@@ -61,4 +61,4 @@ def _cells(line: bytes) -> list[str]:
     try:
         return [cell.strip() for cell in next(csv.reader([text]), [])]
     except csv.Error as error:
-        raise TraceError(f"no CSV ({error})") from None
+        raise TraceError(f"not CSV ({error})") from None

@@ -1,4 +1,4 @@
-"""Sub-agents put into the programs that started them."""
+"""Put sub-agents into the programs that started them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from continuum_sim.traces.schema import Child, Program
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A sub-agent that a log ties to its parent: the turn that started it, and the one that waited for it, if any."""
+    """A sub-agent that a log links to its parent: the turn that started it, and the one that waited for it, if any."""
 
     program: Program
     after_turn: int
@@ -19,15 +19,15 @@ class Started:
 
 
 def with_children(parent: Program, started: Sequence[Started]) -> Program:
-    """Return the parent with its sub-agents, in the order in which they were started.
+    """Return the parent with its sub-agents, in the order in which they started.
 
-    The gap before a turn that waits for a sub-agent must hold the parent's own tools alone: how long the sub-agent
-    takes is for the simulation to say.
+    The gap before a turn that waits for a sub-agent must hold only the parent's own tools: the simulation
+    determines how long the sub-agent takes.
 
     Raises
     ------
     TraceError
-        If a rule of the format is broken, such as the one on how deep sub-agents go.
+        If a rule of the format is broken, such as the limit on the depth of sub-agents.
     """
     if not started:
         return parent

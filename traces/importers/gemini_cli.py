@@ -1,21 +1,21 @@
-"""Gemini CLI sessions, and those of Qwen Code, which began as a copy of it: one session a file.
+"""Gemini CLI sessions, and those of Qwen Code, its fork: one session per file.
 
 Source: github.com/google-gemini/gemini-cli, ``packages/core/src/services/chatRecordingTypes.ts`` and
 ``chatRecordingService.ts`` (``~/.gemini/tmp/*/chats/session-*.json``, one document with ``messages``, and since 2026
 ``.jsonl``, one record a line), and github.com/QwenLM/qwen-code, ``packages/core/src/services/chatRecordingService.ts``
 (``~/.qwen/projects/*/chats/*.jsonl``):
 
-* Gemini CLI: a message of type ``gemini`` with ``tokens`` is a response, written when it was there. ``input`` is the
-  whole prompt (``tool`` beside it), ``thoughts`` are beside ``output`` and are not sent back. A message is written
-  anew, under its ``id``, when it gains tokens or ``toolCalls``; a call's own ``timestamp`` is when it had ended.
+* Gemini CLI: a message of type ``gemini`` with ``tokens`` is a response, written when it was complete. ``input`` is the
+  whole prompt (``tool`` is apart), ``thoughts`` are apart from ``output`` and not sent back. A message is written
+  again, under its ``id``, when it gains tokens or ``toolCalls``; a call's own ``timestamp`` is when it ended.
   ``$set`` holds changes, ``$rewindTo`` the message to which a person went back. Sub-agents are files in a folder named
   after their parent; the parent's tool call names them (``agentId``);
-* Qwen Code: a record of type ``assistant`` with ``usageMetadata`` is a response; whether thoughts are in
-  ``candidatesTokenCount`` is told by ``totalTokenCount``. ``tool_result`` records say when tools had ended. A branch
+* Qwen Code: a record of type ``assistant`` with ``usageMetadata`` is a response; ``totalTokenCount`` shows whether
+  ``candidatesTokenCount`` includes thoughts. ``tool_result`` records say when tools ended. A branch
   (``forkedFrom``) repeats the records of its parent; sub-agents have ``isSidechain`` and ``agentId``; compression is a
   ``system`` record.
 
-A message that several files have was served once.
+A message in several files was served once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The records of Gemini CLI and Qwen Code, and the conversations that they make up."""
+"""Read the records of Gemini CLI and Qwen Code, and assemble their conversations."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class _Content(msgspec.Struct):
 
 
 class Record(msgspec.Struct):
-    """A record of either; which fields there are tells which it is."""
+    """A record of either tool; the fields present show which one."""
 
     id: Any = None
     uuid: Any = None
@@ -76,7 +76,7 @@ read_record = reader(Record)
 
 
 class Log:
-    """The conversations of one file: its own, and in Qwen Code's those of sub-agents."""
+    """The conversations in one file: its own, and in Qwen Code's files those of sub-agents."""
 
     def __init__(self, source: Source) -> None:
         self._name, self._folder = source.stem, source.path.parent.name
@@ -87,7 +87,7 @@ class Log:
         self._back: str | None = None
 
     def found(self) -> list[Conversation]:
-        """Return those with responses, each with its parent."""
+        """Return the conversations with responses, each with its parent."""
         for agent, one in self._agents.items():
             if agent:
                 one.name, one.parent = agent, self._name
@@ -96,12 +96,12 @@ class Log:
         return [one for one in self._agents.values() if one.responses]
 
     def take(self, record: Record) -> None:
-        """Take in the next record.
+        """Process the next record.
 
         Raises
         ------
         TraceError
-            Without a place, if something in it is of the wrong kind.
+            Without a place, if a value has the wrong type.
         """
         if isinstance(record.sessionId, str) and record.sessionId:
             self._name = record.sessionId
@@ -133,7 +133,7 @@ class Log:
             one.responses[-1].human = max(at, one.responses[-1].human or at)
 
     def _answer(self, one: Conversation, key: str, at: float | None, record: Record) -> None:
-        """Take in a response, or what has been added to it."""
+        """Process a response, or what has been added to it."""
         usage = _usage(record)
         place = self._places.get(key)
         response = place[0].responses[place[1]] if place and place[1] < len(place[0].responses) else None
@@ -159,7 +159,7 @@ class Log:
     def _tools(self, response: Response | None, record: Record) -> None:
         if response is None:
             return
-        if record.toolCalls is not None:  # all of them each time
+        if record.toolCalls is not None:  # holds all calls each time
             response.names = [tool.name for tool in record.toolCalls if isinstance(tool.name, str)]
             times = (tool.timestamp for tool in record.toolCalls if tool.timestamp is not None)
             response.ended = [as_time(time, "toolCalls: timestamp") for time in times]

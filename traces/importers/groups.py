@@ -1,4 +1,4 @@
-"""Rows of many sessions, mixed in a file, brought together without holding the file in memory."""
+"""Bring together the rows of many sessions mixed in a file, without holding the file in memory."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _BATCH_BYTES: Final = 2**20
 class Groups:
     """Rows by key, kept in a temporary database that SQLite moves to disk as it grows.
 
-    Rows are appended as they come and sorted once, at the end: inserted in their places, they would have SQLite go to
-    and fro on the disk.
+    Rows are appended as they come and sorted once at the end: inserting each in its place would make SQLite seek
+    back and forth on the disk.
 
     Parameters
     ----------
     kind
-        What the rows come back as, if not as plain values.
+        Type of the rows that come back; plain values by default.
     by_time
-        Whether groups come back in the order of their earliest rows, rather than as first seen.
+        True to yield groups in the order of their earliest rows, False in the order in which they were first seen.
     """
 
     def __init__(self, kind: Any = Any, *, by_time: bool = False) -> None:
@@ -52,7 +52,7 @@ class Groups:
         Raises
         ------
         TraceError
-            If it has a number beyond 64 bits.
+            If it holds a number beyond 64 bits.
         """
         try:
             packed = msgspec.msgpack.encode(row)
@@ -67,11 +67,11 @@ class Groups:
             self._write()
 
     def drop(self, key: str) -> None:
-        """Leave out the group of ``key``, whatever is added to it before or after."""
+        """Leave out the group of ``key``, including rows added later."""
         self._dropped.add(self._id(key, 0.0))
 
     def join(self, key: str, other: str) -> None:
-        """Let the rows of ``other`` be rows of ``key``, those that are still to come too; both must have some."""
+        """Make the rows of ``other`` rows of ``key``, including later ones; both must have some."""
         number, gone = self._ids[key], self._ids[other]
         if number == gone:
             return
@@ -82,7 +82,7 @@ class Groups:
         self._ids.update((name, number) for name, one in self._ids.items() if one == gone)
 
     def __iter__(self) -> Iterator[tuple[str, list[Any]]]:
-        """Yield every group that was not dropped, one in memory at a time; nothing is added after that."""
+        """Yield every group that was not dropped, one in memory at a time; nothing may be added after that."""
         self._write()
         self._move()
         keys = list(self._ids)
@@ -98,7 +98,7 @@ class Groups:
                 yield keys[number], [self._read(row) for _, row in rows]
 
     def _move(self) -> None:
-        """Give the rows of groups that were joined to another one its number."""
+        """Renumber the rows of groups that were joined to another one."""
         if not self._moved:
             return
         self._db.execute("CREATE TABLE moved (id INTEGER PRIMARY KEY, number INTEGER)")

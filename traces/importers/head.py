@@ -1,4 +1,4 @@
-"""The beginning of a file, to tell its format by."""
+"""The beginning of a file, from which its format is detected."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _STRING_OR_MARK: Final = re.compile(r'"((?:[^"\\]|\\.)*)"(\s*:)?|[{}\[\]]|\n')
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What the first 64 KiB of a file hold, decompressed; where the first line is longer, some MiB of it.
+    """The first 64 KiB of a file, decompressed; some MiB of it if the first line is longer.
 
     Attributes
     ----------
     text
-        As text; bytes that are not UTF-8 are replaced.
+        Its text; bytes that are not UTF-8 are replaced.
     top
-        Names of fields of the outermost objects, of one JSON value or of one a line.
+        Field names of the outermost objects, of one JSON value or of one per line.
     names
-        Names of fields anywhere.
+        Field names at any depth.
     columns
-        Names of columns, if the first line may be the header of a CSV file.
+        Column names, if the first line may be the header of a CSV file.
     """
 
     text: str
@@ -37,12 +37,12 @@ class Head:
     columns: frozenset[str] = frozenset()
 
     def has(self, *names: str) -> bool:
-        """Whether all of these are fields of an outermost object."""
+        """Return True if all of these are fields of an outermost object."""
         return self.top.issuperset(names)
 
 
 def read_head(source: Source) -> Head:
-    """Read the beginning of a file; of a zip archive, that of the first JSON file in it.
+    """Read the beginning of a file; for a zip archive, that of the first JSON file in it.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def read_head(source: Source) -> Head:
     try:
         with open_decompressed(source.path) as stream:
             data = stream.read(_HEAD_BYTES)
-            if b"\n" not in data:  # the first record is larger, and may have what it is told by at its end
+            if b"\n" not in data:  # the first record is larger, and what identifies it may be at its end
                 data += stream.readline(_FIRST_LINE_BYTES)
     except READ_ERRORS as error:
         raise unreadable(source.path, error) from error
@@ -62,7 +62,7 @@ def read_head(source: Source) -> Head:
 
 
 def head_of(data: bytes) -> Head:
-    """Take in the first bytes of a file."""
+    """Parse the first bytes of a file."""
     text = data.decode("utf-8-sig", "replace")
     first = text.lstrip().partition("\n")[0].strip()
     top: set[str] = set()

@@ -1,4 +1,4 @@
-"""Programs of many files in the order in which they arrived, on a clock that begins with the trace."""
+"""Programs of many files in the order of arrival, on a clock that begins with the trace."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import msgspec
 from continuum_sim.traces.schema import Program
 
 SINCE_1970_S: Final = 1e8
-"""A clock that says more than three years counts from 1970: no log is that long."""
+"""A clock reading of over three years counts from 1970, because no log is that long."""
 
 
 def in_order(programs: Iterable[Program]) -> Iterator[Program]:
-    """Yield programs by ``arrival_s``, those without one first and all else as it was.
+    """Yield programs by ``arrival_s``, those without one first and otherwise in their given order.
 
-    Files are read one after the other, and what ran at the same time in several of them is to arrive at the same time
+    Files are read one after the other, but what ran at the same time in several of them must arrive at the same time
     again. Instants since 1970 become seconds since the first of them.
     """
     rest = iter(programs)
@@ -32,7 +32,7 @@ def in_order(programs: Iterable[Program]) -> Iterator[Program]:
 
 
 def _sorted(programs: Iterable[Program]) -> Iterator[Program]:
-    """Keep programs on disk, and of each a time and a place in memory."""
+    """Sort programs on disk, with one time and one place per program in memory."""
     import numpy as np
 
     arrivals_s, places = array("d"), array("q", [0])
@@ -41,12 +41,12 @@ def _sorted(programs: Iterable[Program]) -> Iterator[Program]:
         for program in programs:
             arrivals_s.append(-1.0 if program.arrival_s is None else program.arrival_s)
             places.append(places[-1] + file.write(encode(program)))
-        del program  # which may be large, and is to be read again
+        del program  # may be large, and is read again later
         zero = min((at for at in arrivals_s if at > SINCE_1970_S), default=0.0)
         file.seek(0)
         place = 0
         for index in np.argsort(np.array(arrivals_s), kind="stable").tolist():
-            if places[index] != place:  # as good as never where they came in order
+            if places[index] != place:  # rare if they came in order
                 file.seek(places[index])
             place = places[index + 1]
             program = read(file.read(place - places[index]))

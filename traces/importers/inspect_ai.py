@@ -1,13 +1,13 @@
-"""Logs of Inspect (the evaluation framework): ``.json``, or ``.eval``, a zip archive with a file for every sample.
+"""Logs of Inspect (the evaluation framework): ``.json``, or ``.eval``, a zip archive with one file per sample.
 
 Source: github.com/UKGovernmentBEIS/inspect_ai, ``src/inspect_ai/log/_log.py`` (``EvalLog``, ``EvalSample``),
-``src/inspect_ai/event`` and ``src/inspect_ai/log/_recorders/eval.py``. One program a sample and epoch:
+``src/inspect_ai/event`` and ``src/inspect_ai/log/_recorders/eval.py``. One program per sample and epoch:
 
-* an event ``model`` with ``output.usage`` is a call, from ``timestamp`` to ``completed`` (before there was that, it was
-  written at the end, and ``output.time`` is how long it took). Providers differ in whether ``input_tokens`` holds what
-  a cache gave and ``output_tokens`` the reasoning: ``total_tokens`` tells;
-* answers of Inspect's own cache (``cache``: ``read``), calls that failed and those of scorers are no turns;
-* tools are events ``tool``. Calls inside one, or inside a ``subtask`` (told by spans, in old logs by events in the
+* an event ``model`` with ``output.usage`` is a call, from ``timestamp`` to ``completed`` (without ``completed``, in old
+  logs, it was written at the end, and ``output.time`` is its duration). Providers differ in whether ``input_tokens``
+  includes the cached part and ``output_tokens`` the reasoning: ``total_tokens`` shows it;
+* answers of Inspect's own cache (``cache``: ``read``), failed calls and those of scorers are not turns;
+* tools are events ``tool``. Calls inside one, or inside a ``subtask`` (given by spans, in old logs by events in the
   event), are a sub-agent's;
 * ``compaction`` events, and ``input`` events where a person was asked.
 """
@@ -39,7 +39,7 @@ from continuum_sim.traces.schema import Program
 
 _SCORER: Final = "~"
 _NO_NUMBER: Final = re.compile(rb"(?<=[:\[,\s])(?:NaN|-?Infinity)(?=[,\]}\s])")
-"""What Inspect writes for scores that are none, and JSON does not have."""
+"""What Inspect writes for undefined scores, and JSON does not allow."""
 
 
 class _Event(msgspec.Struct):
@@ -86,7 +86,7 @@ class _Call:
 
 @dataclass(slots=True)
 class _Agent:
-    """The calls and tools of a sample's own agent, or of a sub-agent."""
+    """The calls and tools of a sample's own agent or of a sub-agent."""
 
     parent: str = ""
     calls: list[_Call] = field(default_factory=list)
@@ -107,7 +107,7 @@ def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
 
 
 def _samples(source: Source, state: ImportState) -> Iterator[tuple[str, bytes | msgspec.Raw]]:
-    """Yield every sample of a log with where it is."""
+    """Yield every sample of a log with its place."""
     if is_archive(source.path):
         for name, size, data in archived(source.path):
             if source.on_read is not None:
@@ -133,7 +133,7 @@ def _samples(source: Source, state: ImportState) -> Iterator[tuple[str, bytes | 
 
 
 def _numbered(data: Any, read: Any) -> Any:
-    """Read JSON in which there may be what is no number."""
+    """Decode JSON that may contain NaN or infinities."""
     try:
         return read(data)
     except TraceError:
@@ -165,7 +165,7 @@ def _of_sample(sample: _Sample, state: ImportState) -> list[Program]:
 
 
 class _Transcript:
-    """Reads the events of a sample, and gives each call and tool to the agent that it is of."""
+    """Reads the events of a sample, and assigns each call and tool to its agent."""
 
     def __init__(self, agents: dict[str, _Agent], state: ImportState) -> None:
         self._agents, self._state = agents, state
@@ -173,7 +173,7 @@ class _Transcript:
         self._steps: list[str] = []
 
     def take(self, events: list[_Event], inside: str, depth: int = 0) -> None:
-        """Take in events that are in the event of ``inside``'s, or in none."""
+        """Process events nested in an event of the agent ``inside``, or at the top level."""
         if depth > MAX_DEPTH:
             raise TraceError(f"events are nested too deeply, expected at most {MAX_DEPTH} levels")
         for event in events:
@@ -181,7 +181,7 @@ class _Transcript:
             if event.event == "span_begin" and isinstance(event.id, str):
                 parent = event.parent_id if isinstance(event.parent_id, str) else ""
                 self._spans[event.id] = (parent, event.type if isinstance(event.type, str) else "")
-            elif event.event == "step":  # what there was before spans
+            elif event.event == "step":  # used before spans
                 if event.action == "begin":
                     self._steps.append(event.type if isinstance(event.type, str) else "")
                 elif self._steps:
@@ -201,7 +201,7 @@ class _Transcript:
                 self._agent(self._owner(span, inside)).humans.append(as_time(event.timestamp, "timestamp of an input"))
 
     def _owner(self, span: str, inside: str) -> str:
-        """Return the agent that acts in a span: the one of the innermost tool or subtask around it."""
+        """Return the agent acting in a span: that of the innermost tool or subtask around it."""
         above: dict[str, str] = {}
         while span and span not in above:
             parent, above[span] = self._spans.get(span, ("", ""))
@@ -246,7 +246,7 @@ class _Transcript:
 
 
 def _is_there(value: msgspec.Raw) -> bool:
-    """Whether a field holds more than ``null`` or ``[]``."""
+    """Return True if a field holds more than ``null`` or ``[]``."""
     return len(memoryview(value)) > len(b"null")
 
 
@@ -267,7 +267,7 @@ def _usage(value: Any, model: Any) -> Usage:
 def _program(
     name: str, key: str, agents: dict[str, _Agent], state: ImportState, apart: list[Program], depth: int
 ) -> Program:
-    """Make the program of an agent, with the sub-agents in it that its calls surround."""
+    """Make the program of an agent, including the sub-agents that its calls surround."""
     if depth > MAX_DEPTH:
         raise TraceError(f"sub-agents are nested too deeply, expected at most {MAX_DEPTH} levels")
     calls = sorted(agents[key].calls, key=lambda call: call.start)
@@ -295,7 +295,7 @@ def _program(
 
 
 def _call(agent: _Agent, calls: list[_Call], index: int, child: tuple[float, float] | None) -> Call:
-    """Make a call; where the next one waits for a sub-agent, the gap is what tools without it took."""
+    """Make a call; if the next one waits for a sub-agent, the gap is the time of the tools without it."""
     one = calls[index]
     names: list[str] = []
     gap_s = 0.0

@@ -1,4 +1,4 @@
-"""Formats that are known and not read, so that a refusal can name them and say what to do."""
+"""Known formats that are not read, so that a refusal can name them and suggest what to do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from continuum_sim.traces.importers.head import Head
 
 
 class Known(NamedTuple):
-    """A format without importer: what it is, what to do instead, and how it is told."""
+    """A format without an importer: what it is, what to do instead, and how to recognise it."""
 
     what: str
     remedy: str
@@ -84,5 +84,5 @@ KNOWN: Final = (
 
 
 def name_known(head: Head) -> str | None:
-    """Return what to say of a file of a known format that has no importer; None where it is none of them."""
+    """Return what to say of a file in a known format without an importer; None if it is in none of them."""
     return next((f"is {one.what}, which no importer reads: {one.remedy}" for one in KNOWN if one.fits(head)), None)

@@ -1,8 +1,8 @@
-"""LiteLLM's table of spend: counts, times and a session of every request that went through a proxy, and no text.
+"""LiteLLM's spend table: counts, times and the session of every request that went through a proxy, but no text.
 
 Source: github.com/BerriAI/litellm, ``litellm-js/spend-logs/src/_types.ts`` (``LiteLLM_SpendLogs``) and
-``litellm/proxy/spend_tracking/spend_tracking_utils.py`` (what of ``usage`` goes into ``metadata``). Read as
-``GET /spend/logs`` returns it (an array), as ``/spend/logs/v2`` does (in ``data``), or one row a line.
+``litellm/proxy/spend_tracking/spend_tracking_utils.py`` (which parts of ``usage`` go into ``metadata``). Read as
+returned by ``GET /spend/logs`` (an array) or ``/spend/logs/v2`` (in ``data``), or one row per line.
 """
 
 from __future__ import annotations
@@ -55,16 +55,16 @@ def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
 
 
 def _with_status(record: dict[str, Any]) -> dict[str, Any]:
-    """Return the row with the status that older versions have in ``metadata`` alone."""
+    """Return the row with its status; older versions store it in ``metadata`` only."""
     status = optional_object(record.get("metadata")).get("status")
     return {**record, "status": status} if record.get("status") is None and status is not None else record
 
 
 def _request(record: dict[str, Any]) -> tuple[str | None, Request]:
-    metadata = answer_of(record.get("metadata"))  # databases give JSON as text
+    metadata = answer_of(record.get("metadata"))  # databases return JSON as text
     response = answer_of(record.get("response"))
     details = optional_object(metadata.get("usage_object")) or optional_object(metadata.get("additional_usage_values"))
-    # The columns count, whatever usage they were taken from.
+    # The columns count, whichever usage they were taken from.
     counts = {
         **{name: details.get(name) for name in ("prompt_tokens_details", "completion_tokens_details")},
         "cache_read_input_tokens": details.get("cache_read_input_tokens"),

@@ -1,12 +1,12 @@
-"""LMCache's agent traces: one request a line with its time, its session, and prompt and answer as text.
+"""LMCache's agent traces: one request per line with its time, its session, and prompt and answer as text.
 
-Source: github.com/LMCache/lmcache-agent-trace: ``timestamp`` (in microseconds since 1970; in others of its folders in
+Source: github.com/LMCache/lmcache-agent-trace: ``timestamp`` (in microseconds since 1970; in some of its folders in
 seconds), ``input`` (the whole prompt), ``output``, ``session_id``; in ``claudecode`` also ``end_time``,
-``input_tokens`` and ``output_tokens``. Rows are in no order.
+``input_tokens`` and ``output_tokens``. Rows are unordered.
 
-A session may hold several conversations: in ``taubench`` an agent and a simulated user, with prompts of their own. Of
-the prompts of its session a request goes on from the one it has most in common with, if that is all of it or half at
-least (what a compaction or an edit leaves); else it begins a conversation, a program of its own.
+A session may hold several conversations: in ``taubench`` an agent and a simulated user, each with its own prompts. A
+request continues the prompt of its session that it shares most with, if it shares all of it or at least half
+(what a compaction or an edit leaves); otherwise it begins a conversation, which is a program of its own.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class _Line(msgspec.Struct, gc=False):
 
 
 class _Turn(NamedTuple):
-    """A request; prompt and answer as token ids, or as bytes where the file itself counts the tokens."""
+    """A request; prompt and answer as token ids, or as bytes if the file itself has token counts."""
 
     start_s: float
     end_s: float | None
@@ -53,7 +53,7 @@ class _Turn(NamedTuple):
 
 _LINES: Final = msgspec.json.Decoder(_Line)
 _GOES_ON: Final = 0.5
-"""Share of a prompt that a later one has to begin with to go on from it, if it does not hold all of it."""
+"""Share of a prompt that a later one must begin with to continue it, unless it holds all of it."""
 
 
 def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
@@ -62,7 +62,7 @@ def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
     for source, number, line in each_row(sources, state, _LINES):
         try:
             if type(line) is not _Line:
-                raise TraceError("the line is no object, expected an object")
+                raise TraceError("the line is not an object, expected a JSON object")
             key = stems.row(source, number) if line.session_id is None else line.session_id
             if type(key) not in (str, int) or key == "":
                 refuse("session_id", key, "a non-empty string")
@@ -102,7 +102,7 @@ def _row(line: _Line, state: ImportState) -> list[Any]:
 
 
 def _conversations(rows: list[Any]) -> list[list[_Turn]]:
-    """Take the requests of a session apart into conversations, in the order in which these began."""
+    """Split the requests of a session into conversations, in the order in which these began."""
     found: list[list[_Turn]] = []
     for _, _, start_s, end_s, input_tokens, output_tokens, kind, prompt, output in rows:
         turn = _Turn(start_s, end_s, input_tokens, output_tokens, array(kind, prompt), array(kind, output))
@@ -136,7 +136,7 @@ def _calls(turns: list[_Turn], state: ImportState) -> Iterator[Call]:
 
 
 def _common(one: array[int], other: array[int]) -> int:
-    """Return how many leading items two arrays have in common, by halving: comparing slices is fast."""
+    """Return how many leading items two arrays share, by bisection: comparing slices is fast."""
     low, high = 0, min(len(one), len(other))
     while low < high:
         middle = (low + high + 1) // 2

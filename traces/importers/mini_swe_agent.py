@@ -1,9 +1,9 @@
-"""mini-swe-agent: one trajectory a file (``*.traj.json``), versions 1 and 2.
+"""mini-swe-agent: one trajectory per file (``*.traj.json``), versions 1 and 2.
 
 Source: github.com/SWE-agent/mini-swe-agent, ``src/minisweagent/agents/default.py`` (``trajectory_format``
 ``mini-swe-agent-1.1``), ``models/litellm_model.py`` (``extra.response`` is the provider's whole response,
-``extra.timestamp`` the time it was there) and ``models/utils/actions_toolcall.py`` (``extra.timestamp`` of an
-observation: when its command had ended). Version 1 (``run/utils/save.py``) has the same messages without any time; its
+``extra.timestamp`` when it arrived) and ``models/utils/actions_toolcall.py`` (``extra.timestamp`` of an
+observation: when its command ended). Version 1 (``run/utils/save.py``) has the same messages without times; its
 last releases, as in the trajectories that github.com/batyr0601/mini-swe-agent publishes, put ``timestamp`` beside
 ``role`` and ``content``.
 """
@@ -48,7 +48,7 @@ def _program(document: Any, source: Source, state: ImportState) -> Program:
     info = optional_object(record.get("info"))
     name = record.get("instance_id") or info.get("instance_id") or source.stem
     if not isinstance(name, str):
-        raise TraceError("instance_id is no string, expected the job's name")
+        raise TraceError("instance_id is not a string, expected the job's name")
     arrival_s = next((at for at in (_time(messages, i) for i in range(len(messages))) if at is not None), None)
     prefix = system_prefix(messages, state)
     return make_program(state.unique(name), calls, state, arrival_s=arrival_s, shared_prefix=prefix)
@@ -60,7 +60,7 @@ def _is_call(message: dict[str, Any]) -> bool:
 
 
 def _call(messages: list[Any], at: int, until: int, state: ImportState) -> Call:
-    """Make the call that answered with message ``at``; the messages up to ``until`` followed it."""
+    """Make the call answered by message ``at``, which the messages up to ``until`` followed."""
     message = messages[at]
     usage = _usage(message, f"messages[{at}]")
     extra = optional_object(message.get("extra"))
@@ -84,7 +84,7 @@ def _call(messages: list[Any], at: int, until: int, state: ImportState) -> Call:
 
 
 def _time(messages: list[Any], index: int) -> float | None:
-    """Return when a message was there, in seconds since 1970, if that is known."""
+    """Return when a message was there, in seconds since 1970, or None if unknown."""
     message = optional_object(messages[index])
     extra = optional_object(message.get("extra"))
     if extra.get("timestamp") is not None:

@@ -1,18 +1,18 @@
-"""Logs of requests to OpenAI-compatible servers: one call a line, request and response.
+"""Logs of requests to OpenAI-compatible servers: one call per line, request and response.
 
 Source: the request (``messages``, or ``input`` with ``instructions`` and ``previous_response_id``) and response
 (``id``, ``created``, ``usage``) are OpenAI's chat completion and response objects (github.com/openai/openai-python,
 ``src/openai/types/chat/chat_completion.py``, ``types/responses/response.py``, ``types/completion_usage.py``), as vLLM
-serves them too, or Anthropic's messages. How a log wraps them is up to whoever writes it, so this much is read:
+serves them too, or Anthropic's messages. Every log wraps them in its own way; these are read:
 ``request`` (or ``body``) and ``response`` (or ``response.body``, as in OpenAI's batch output), or their fields on the
 line itself; a response may be the list of its streamed pieces, or text; ``start_time`` and ``end_time`` (since 1970,
-or ISO 8601), else ``created`` as the start; ``session_id`` if calls have one.
+or ISO 8601), otherwise ``created`` as the start; ``session_id`` if calls have one.
 
-So are LiteLLM's loggers (``StandardLoggingPayload``: ``startTime`` and ``endTime``, ``trace_id``, ``call_type``;
+LiteLLM's loggers are read too (``StandardLoggingPayload``: ``startTime`` and ``endTime``, ``trace_id``, ``call_type``;
 github.com/BerriAI/litellm, ``docs/my-website/docs/proxy/logging_spec.md``).
 
-Without ``session_id`` a call goes on from an earlier one if its messages begin with all messages of that one: exact,
-as that is what an agent sends; or if it names the response before.
+Without ``session_id`` a call continues an earlier one if its messages begin with all of that one's messages, which is
+exact because agents send just that, or if it names the previous response.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _STARTS: Final = ("start_time", "startTime", "started_at", "timestamp")
 _ENDS: Final = ("end_time", "endTime", "ended_at", "completed_at")
 _SESSIONS: Final = ("session_id", "sessionId", "conversation_id", "thread_id")
 NO_GENERATION: Final = ("embedding", "rerank", "moderation", "image", "transcription", "speech", "ocr")
-"""In LiteLLM's ``call_type`` of requests that generate no text."""
+"""Values of LiteLLM's ``call_type`` for requests that generate no text."""
 
 
 def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
@@ -67,7 +67,7 @@ def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
 
 
 def passed_over(record: dict[str, Any], state: ImportState) -> bool:
-    """Whether LiteLLM says of a call that it failed, generated no text, or was answered without the model."""
+    """Return True if LiteLLM says that a call failed, generated no text, or was answered without the model."""
     call_type = record.get("call_type")
     if isinstance(call_type, str) and any(kind in call_type for kind in NO_GENERATION):
         state.note("requests that generate nothing (embeddings), left out")
@@ -82,7 +82,7 @@ def passed_over(record: dict[str, Any], state: ImportState) -> bool:
 
 
 class _Chains:
-    """Conversations known by a hash of all messages of their last call, by its response, or by a trace."""
+    """Conversations, found by a hash of all messages of their last call, by its response, or by a trace id."""
 
     def __init__(self) -> None:
         self._of: dict[bytes, str] = {}
@@ -90,7 +90,7 @@ class _Chains:
         self._by_trace: dict[str, str] = {}
 
     def follow(self, messages: list[Any], trace: str | None, previous: Any, response: Any, new: str) -> str:
-        """Return the conversation that a call goes on from, or begin ``new``."""
+        """Return the conversation that a call continues, or begin ``new``."""
         digest = hashlib.blake2b(digest_size=16)
         found = None
         for message in messages:
@@ -112,7 +112,7 @@ class _Chains:
 
 def _encoded(message: Any) -> bytes:
     encoded = msgspec.json.encode(message, order="sorted")
-    if b'"cache_control"' in encoded:  # Anthropic's mark of how far to cache: it moves on with every call
+    if b'"cache_control"' in encoded:  # Anthropic's mark of how far to cache, which moves with every call
         encoded = msgspec.json.encode(_without_marks(message), order="sorted")
     return encoded
 
@@ -131,7 +131,7 @@ def _request(record: dict[str, Any], default: str, chains: _Chains, state: Impor
     request = optional_object(request.get("body")) or request
     counts = response.get("usage")
     if counts is None and record.get("prompt_tokens") is not None:
-        counts = record  # LiteLLM's own, where the response is not logged
+        counts = record  # LiteLLM's own, if the response is not logged
     usage = read_usage(counts, "response.usage")
     messages = _messages(request)
     start_s = _time(record, _STARTS)
@@ -156,7 +156,7 @@ def _request(record: dict[str, Any], default: str, chains: _Chains, state: Impor
 
 
 def _messages(request: dict[str, Any]) -> list[Any]:
-    """Return the messages of a prompt, a system prompt that is given apart put first."""
+    """Return the messages of a prompt; a separate system prompt comes first."""
     messages = request.get("messages")
     if messages is None:
         messages = request.get("input")

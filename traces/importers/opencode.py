@@ -2,19 +2,19 @@
 
 Source: github.com/anomalyco/opencode, ``packages/opencode/src/session/message-v2.ts`` (messages and their parts) and
 ``session.ts`` (``getUsage``, ``Session.Info``). An export is one document of ``info`` and ``messages`` (each ``info``
-and ``parts``); stored are a file for each session, message and part (``~/.local/share/opencode/storage``); a run writes
-parts, one a line:
+and ``parts``); storage has one file per session, message and part (``~/.local/share/opencode/storage``); a run writes
+parts, one per line:
 
-* a part ``step-finish`` ends a response and has its ``tokens``: ``input`` is what no cache gave or took
-  (``cache.read``, ``cache.write`` are beside it). Whether ``reasoning`` is in ``output`` depends on the version:
-  ``total`` tells. Where a message has no such part, its own ``tokens`` are those of its one response;
-* a part ``tool`` has ``state.time.start`` and ``end``. The answer is over when the last of its tools began; without
-  tools, when the message was ``completed``. The next one is asked for when its message was ``created``;
+* a part ``step-finish`` ends a response and has its ``tokens``: ``input`` excludes what a cache supplied or stored
+  (``cache.read``, ``cache.write``). Whether ``output`` includes ``reasoning`` depends on the version;
+  ``total`` shows it. If a message has no such part, its own ``tokens`` are those of its only response;
+* a part ``tool`` has ``state.time.start`` and ``end``. The answer ended when the last of its tools began; without
+  tools, when the message was ``completed``. The next one is requested when its message was ``created``;
 * ``task`` runs a sub-agent, a session of its own with a ``parentID``, named in ``state.metadata.sessionId``;
 * a message with ``summary`` (or of agent ``compaction``) wrote the summary of a compaction;
-* a fork repeats messages under other ids, with their times: a response is taken once.
+* a fork repeats messages under other ids, but with their times: a response counts once.
 
-Newer versions keep a database: its sessions are read as exports.
+Newer versions keep a database; its sessions are read as exports.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class _State(msgspec.Struct):
 
 
 class _Info(msgspec.Struct):
-    """A session, a message, or a part: what is needed of all three."""
+    """A session, a message, or a part: the needed fields of all three."""
 
     id: Any = None
     sessionID: Any = None
@@ -75,7 +75,7 @@ class _Message(msgspec.Struct):
 
 
 class _Row(_Info):
-    """A line or a document: an export, an event of a run, or one of those three by itself."""
+    """A line or a document: an export, an event of a run, or a single session, message or part."""
 
     info: _Info | None = None
     messages: list[_Message] | None = None
@@ -94,7 +94,7 @@ class _Step(msgspec.Struct, array_like=True):
     ended: float | None = None
     usage: Usage | None = None
     name: str = ""
-    """Of a tool, or the parent of a session."""
+    """Name of a tool, or parent of a session."""
     agent: str = ""
     summary: bool = False
 
@@ -127,7 +127,7 @@ def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
 
 
 def _steps(row: _Row) -> Iterator[tuple[str, _Step]]:
-    """Yield what a line or a document holds, each with its session."""
+    """Yield the contents of a line or a document, each with its session."""
     if row.messages is not None:
         info = row.info or _Info()
         key = info.id if isinstance(info.id, str) else ""
@@ -179,7 +179,7 @@ def _at(value: Any) -> float | None:
 
 
 def _usage(value: Any) -> Usage | None:
-    """Return the counts of a response; one that failed has only zeros."""
+    """Return the counts of a response; None for a failed one, which has only zeros."""
     if value is None:
         return None
     tokens = as_object(value, "tokens")
@@ -199,7 +199,7 @@ def _usage(value: Any) -> Usage | None:
 
 
 def _conversation(key: str, steps: list[_Step]) -> Conversation:
-    """Make a session of its messages in the order of time and the parts of each in their own order."""
+    """Assemble a session from its messages, ordered by time, and the parts of each in their own order."""
     found = Conversation(key, next((one.name for one in steps if one.kind == "session"), ""))
     messages = {one.id: one for one in steps if one.kind in ("user", "assistant")}
     parts: dict[str, list[_Step]] = {}
@@ -213,7 +213,7 @@ def _conversation(key: str, steps: list[_Step]) -> Conversation:
     for message in sorted(messages.values(), key=lambda one: (one.began or 0.0, order[one.id])):
         if message.kind == "user":
             if any(one.kind == "compaction" for one in parts.get(message.id, [])):
-                continue  # asked for by the client
+                continue  # requested by the client
             found.start = message.began if found.start is None else found.start
             if found.responses and message.began is not None:
                 found.responses[-1].human = message.began
@@ -229,7 +229,7 @@ def _conversation(key: str, steps: list[_Step]) -> Conversation:
 
 
 def _responses(message: _Step, parts: list[_Step]) -> list[Response]:
-    """Return the responses of a message: one a step, or one for all of it."""
+    """Return the responses of a message: one per step, or one for all of it."""
     finished = [one for one in parts if one.usage is not None]
     found: list[Response] = []
     tools: list[_Step] = []

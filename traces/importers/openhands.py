@@ -1,14 +1,14 @@
-"""OpenHands: evaluation output, one instance a line (``output.jsonl``), and a conversation's events (``.json``).
+"""OpenHands: evaluation output, one instance per line (``output.jsonl``), and a conversation's events (``.json``).
 
 Source: github.com/All-Hands-AI/OpenHands, ``evaluation/utils/shared.py`` (``EvalOutput``),
 ``openhands/events/serialization/event.py`` (an event's ``id``, ``timestamp``, ``cause``, ``tool_call_metadata``) and
-``openhands/llm/metrics.py`` (``token_usages``: one a call, with ``response_id``; from some version on the last 500
-only). Events of the SDK (github.com/OpenHands/software-agent-sdk, ``openhands/sdk/event``) name the response in
+``openhands/llm/metrics.py`` (``token_usages``: one per call, with ``response_id``; later versions keep only the last
+500). Events of the SDK (github.com/OpenHands/software-agent-sdk, ``openhands/sdk/event``) name the response in
 ``llm_response_id``, the tool in ``tool_name`` and the action that an observation answers in ``action_id``.
 
-A trajectory (what ``SAVE_TRAJECTORY_PATH`` and the download give, ``openhands/core/main.py``) is a list of events of
-version 0: the counts of a call are in ``tool_call_metadata.model_response.usage`` of its actions; of one that calls no
-tool, in what ``llm_metrics.accumulated_token_usage`` has grown by.
+A trajectory (written by ``SAVE_TRAJECTORY_PATH`` and the download, ``openhands/core/main.py``) is a list of events of
+version 0: the counts of a call are in ``tool_call_metadata.model_response.usage`` of its actions; for a call without
+a tool, they are the growth of ``llm_metrics.accumulated_token_usage``.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _ACCUMULATED: Final = ("prompt_tokens", "completion_tokens", "cache_read_tokens"
 
 @dataclass
 class _Step:
-    """What followed one response: its tools, when they were called and when the last of them had answered."""
+    """What followed one response: its tools, when they were called and when the last of them answered."""
 
     names: list[str] = field(default_factory=list)
     called: float = float("inf")
@@ -149,7 +149,7 @@ def _accumulated(event: dict[str, Any], place: str, before: tuple[int, ...]) -> 
 
 
 def _shows_reasoning(response: dict[str, Any]) -> bool:
-    """Whether the answer holds its reasoning, so that it may be sent back."""
+    """Return True if the answer holds its reasoning, so that it may be sent back."""
     choices = optional_array(response.get("choices"))
     messages = (optional_object(optional_object(one).get("message")) for one in choices)
     return any(message.get(name) for message in messages for name in REASONING)

@@ -1,7 +1,7 @@
-"""What our exporters put beside the fields of another format, so that nothing is lost on the way back.
+"""What our exporters add to another format, so that importing it loses nothing.
 
-It is one object by the name ``continuum_sim`` in a place that the format's other readers pass over, with the fields
-of our own format that the other one has no field for. It never overrides a field that the other format does have.
+It is one object named ``continuum_sim``, in a place that the format's other readers ignore, with those fields
+of our own format that the other one lacks. It never overrides a field of the other format.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from continuum_sim.traces.schema import Program, SharedPrefix, ToolCall
 
 OWN: Final = "continuum_sim"
 _NEAR: Final = 1e-9
-"""Two durations closer than this, relatively, are the same one written in other units."""
+"""Durations closer than this, relatively, are the same number written in different units."""
 
 
 def own_call(call: Call, own: dict[str, Any], index: int, state: ImportState) -> Call:
-    """Return the call with what ``own`` (of a whole program, its turns in arrays) knows about it."""
+    """Return the call with what ``own`` (for a whole program, its turns in arrays) knows about it."""
     if not own:
         return call
     turns = as_array(own.get("turns"), f"{OWN}.turns")
@@ -32,7 +32,7 @@ def own_call(call: Call, own: dict[str, Any], index: int, state: ImportState) ->
 
 
 def refined(call: Call, value: Any, place: str, state: ImportState) -> Call:
-    """Return the call with what an object of ours knows about it, if there is one."""
+    """Return the call with what our object knows about it, if there is one."""
     if value is None:
         return call
     own = as_object(value, place)
@@ -47,7 +47,7 @@ def refined(call: Call, value: Any, place: str, state: ImportState) -> Call:
         times = [as_seconds(value.get("tool_s"), f"{place}.tools.tool_s") for value in calls]
         call = msgspec.structs.replace(call, tools=tuple(map(ToolCall, names, times)))
     if own.get("tool_s") is not None:
-        # More exact than the same number in milliseconds; but where someone changed that one, it holds.
+        # More exact than the same number in milliseconds; but if someone changed that number, the change counts.
         exact = as_seconds(own["tool_s"], f"{place}.tool_s")
         written_s = call.tool_s or 0.0
         if abs(exact - written_s) <= _NEAR * max(exact, written_s, 1e-9):
@@ -58,13 +58,13 @@ def refined(call: Call, value: Any, place: str, state: ImportState) -> Call:
 
 
 def own_arrival(own: dict[str, Any]) -> float | None:
-    """Return the arrival that ``own`` has."""
+    """Return the arrival time in ``own``."""
     value = own.get("arrival_s")
     return None if value is None else as_seconds(value, f"{OWN}.arrival_s")
 
 
 def with_own_children(program: Program, own: dict[str, Any]) -> Program:
-    """Return the program with the sub-agents that ``own`` has."""
+    """Return the program with the sub-agents in ``own``."""
     if own.get("children") is None:
         return program
     program = replace(program, children=decode_children(own["children"]))
@@ -73,12 +73,12 @@ def with_own_children(program: Program, own: dict[str, Any]) -> Program:
 
 
 def own_parent(own: Any) -> bool:
-    """Whether this is a sub-agent, which the program that started it brings along."""
+    """Return True for a sub-agent, which is part of the program that started it."""
     return isinstance(own, dict) and own.get("sub_agent_of") is not None
 
 
 def own_prefix(own: dict[str, Any]) -> SharedPrefix | None:
-    """Return the shared prefix that ``own`` has."""
+    """Return the shared prefix in ``own``."""
     value = own.get("shared_prefix")
     if value is None:
         return None

@@ -1,12 +1,12 @@
-"""Sessions of the coding agent pi: one a file (``~/.pi/agent/sessions/*/*.jsonl``), one entry a line.
+"""Sessions of the coding agent pi: one per file (``~/.pi/agent/sessions/*/*.jsonl``), one entry per line.
 
 Source: github.com/badlogic/pi-mono, ``packages/coding-agent/docs/session.md``, ``packages/ai/src/types.ts`` and the
 session in ``packages/coding-agent/test/fixtures``. An entry ``message`` of role ``assistant`` with ``usage`` is a
-response: ``message.timestamp`` is when it was asked for, the entry's own ``timestamp`` when it was there. ``input`` is
-what no cache gave or took (``cacheRead``, ``cacheWrite`` are beside it; ``totalTokens`` tells). Tools answer in
+response: ``message.timestamp`` is when it was requested, the entry's own ``timestamp`` when it arrived. ``input``
+excludes what a cache supplied or stored (``cacheRead``, ``cacheWrite``; ``totalTokens`` shows it). Tools answer in
 messages of role ``toolResult``; ``bashExecution`` is a person's own command. Entries point to the one before
-(``parentId``): where a person went back, both branches were served. ``compaction`` is an entry. A session that goes on
-from another one (``branchedFrom``, ``parentSession``) repeats its entries as they were: a response is taken once.
+(``parentId``): if a person went back, both branches were served. ``compaction`` is an entry. A session that continues
+another one (``branchedFrom``, ``parentSession``) repeats its entries unchanged: a response counts once.
 """
 
 from __future__ import annotations
@@ -82,22 +82,22 @@ def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
 
 
 class _Log:
-    """The conversation of one file so far."""
+    """The conversation in one file, as far as it is read."""
 
     def __init__(self, name: str) -> None:
         self.found = Conversation(name)
         self._compacted = False
         self._at: dict[str, int] = {}
-        """What an entry is on the way from: the last response up to it, -1 before the first."""
+        """Entry to the last response on the path up to it, -1 before the first."""
         self._from: list[int] = []
 
     def take(self, entry: _Entry) -> None:
-        """Take in the next entry.
+        """Process the next entry.
 
         Raises
         ------
         TraceError
-            Without a place, if something in it is of the wrong kind.
+            Without a place, if a value has the wrong type.
         """
         responses = self.found.responses
         above = len(responses) - 1
@@ -148,7 +148,7 @@ class _Log:
             self.found.start = sent if sent is not None else at
 
     def _ways(self, index: int) -> list[int]:
-        """Return a response and those that it goes on from, the last first."""
+        """Return a response and those it continues, latest first."""
         found = []
         while index >= 0:
             found.append(index)
@@ -157,14 +157,14 @@ class _Log:
 
 
 def _names(content: msgspec.Raw) -> list[str]:
-    """Return the tools that an answer calls; one that is mere text calls none."""
+    """Return the tools that an answer calls; none if it is plain text."""
     if bytes(memoryview(content)[:1]) != b"[":
         return []
     return [one.name for one in _blocks(content) if one.type == "toolCall" and isinstance(one.name, str)]
 
 
 def _usage(value: _Usage | None) -> Usage | None:
-    """Return the counts of a response; one that failed has none, or only zeros."""
+    """Return the counts of a response; None for a failed one, which has none or only zeros."""
     if value is None or not (value.input or value.cacheRead or value.cacheWrite):
         return None
     return settled_usage(

@@ -1,4 +1,4 @@
-"""Which earlier request a prompt goes on from, told by the hashes of its blocks alone."""
+"""Find the earlier request that a prompt continues, from the hashes of its blocks alone."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Final
 import msgspec
 
 MOST_OPEN: Final = 50_000
-"""Requests that a later one can go on from: the last so many. Bounds the memory."""
+"""How many of the latest requests can be continued. Bounds the memory."""
 
 
 class End(msgspec.Struct, gc=False):
-    """The full blocks that a request's prompt ends with, and whether a later one may go on from there.
+    """The full blocks at the end of a request's prompt, and whether a later request may continue it.
 
     Attributes
     ----------
     chain
-        The number of the conversation it belongs to.
+        Number of the conversation it belongs to.
     blocks, digest
-        How many full blocks the prompt has, and a hash of all their hashes.
+        Number of full blocks of the prompt, and a hash of all their hashes.
     last_id
         Hash of the last block, full or not.
     input_tokens
@@ -30,11 +30,11 @@ class End(msgspec.Struct, gc=False):
     at_s
         When it was sent.
     only_prefix
-        Whether nothing shows yet that these blocks are this conversation's own: it is the first of its family.
+        True while nothing shows that these blocks are this conversation's own: it is the first of its family.
     next_number
-        Row that went on from it.
+        Row that continued it.
     common
-        Whether several conversations have these blocks in common: then going on from here tells nothing.
+        True if several conversations share these blocks, so that continuing them tells nothing.
     """
 
     chain: int
@@ -50,19 +50,19 @@ class End(msgspec.Struct, gc=False):
 
 @dataclass(slots=True)
 class PrefixChains:
-    """Conversations without a name: a prompt that holds all full blocks of an earlier one, and more, goes on from it.
+    """Unnamed conversations: a prompt that holds all full blocks of an earlier one, and more, continues it.
 
-    Of several the longest counts, and of those the latest. A prompt whose full blocks are nothing but what several
-    conversations begin with (a system prompt) is nobody's to go on from: a chain begins where a prompt has a block that
-    the first of its family has not. Of the first one itself nothing is known at first; as soon as a second prompt goes
-    on from it otherwise, the one that did so before is cut off again (`cuts`).
+    The longest such prompt counts, and the latest of equally long ones. A prompt whose full blocks are only what
+    several conversations begin with (a system prompt) cannot be continued: a chain begins where a prompt has a block
+    that the first of its family lacks. For the first prompt itself this is unknown until a second, different prompt
+    continues it; the row that continued it before is then cut off again (`cuts`).
 
     Attributes
     ----------
     cuts
-        Rows that were taken to go on from another one, which turned out to be a common beginning.
+        Rows assigned to an earlier request that turned out to be a common beginning.
     forks
-        How many prompts went on from one that another had gone on from: they begin conversations of their own.
+        Number of prompts that continue one already continued: they begin conversations of their own.
     """
 
     cuts: set[int] = field(default_factory=set)
@@ -70,8 +70,8 @@ class PrefixChains:
     _ends: OrderedDict[int, End] = field(default_factory=OrderedDict)
 
     def find(self, ids: Sequence[int], full: int, input_tokens: int, at_s: float, number: int) -> End | None:
-        """Return the request that this one goes on from, if there is one, and close it."""
-        # The longest first; that is nearly always one of the last few blocks.
+        """Return the request that this one continues, if there is one, and close it."""
+        # The longest first, which is nearly always one of the last few blocks.
         for blocks in compress(range(full, 0, -1), map(self._ends.__contains__, reversed(ids[:full]))):
             end = self._ends[ids[blocks - 1]]
             if end.blocks != blocks or end.digest != digest(ids, blocks):
@@ -94,9 +94,9 @@ class PrefixChains:
         return None
 
     def add(self, end: End, block: int, *, own: bool) -> None:
-        """Let later requests go on from this one, whose last full block is ``block``.
+        """Allow later requests to continue this one, whose last full block is ``block``.
 
-        Where no block of it is its ``own``, that holds only if it is a request that came before once more.
+        If none of its blocks is its ``own``, this applies only if it repeats an earlier request.
         """
         there = before = self._ends.get(block)
         if before is not None and (before.digest, before.blocks) != (end.digest, end.blocks):
@@ -105,7 +105,7 @@ class PrefixChains:
             if not own:
                 return
         elif before.common or (before.input_tokens, before.last_id) != (end.input_tokens, end.last_id):
-            # Other requests end with the same full blocks: these are what they all begin with.
+            # Other requests end with the same full blocks, so these are a common beginning.
             if before.only_prefix and before.next_number is not None:
                 self.cuts.add(before.next_number)
             before.common = True
@@ -119,7 +119,7 @@ class PrefixChains:
             self._ends.popitem(last=False)
 
     def forget(self) -> None:
-        """Let go of what is needed only while requests come."""
+        """Free what is needed only while requests are being added."""
         self._ends.clear()
 
 

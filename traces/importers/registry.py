@@ -1,4 +1,4 @@
-"""Importers by name, and which of them fits a file."""
+"""Importers by name, and detection of the one that fits a file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ IMPORTERS: Final = Registry(
 )
 _SURE_ENOUGH: Final = 0.4
 _APART: Final = 0.15
-"""Two formats closer than this are both named rather than one guessed."""
+"""If two formats score closer than this, both are named instead of guessing one."""
 
 
 def importers() -> Mapping[str, Importer]:
@@ -37,13 +37,13 @@ def find_importer(name: str) -> Importer:
     Raises
     ------
     TraceError
-        If there is none, with the nearest name and all of them.
+        If there is none; the message has the nearest name and all names.
     """
     return IMPORTERS.find(name)
 
 
 def detect(head: Head) -> tuple[Importer, float]:
-    """Return the importer that fits the beginning of a file, and how sure it is.
+    """Return the importer that fits the beginning of a file, and how sure that is.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def detect(head: Head) -> tuple[Importer, float]:
     if sure < _SURE_ENOUGH and (known := name_known(head)):
         raise TraceError(known)
     if sure < _SURE_ENOUGH:
-        raise TraceError("of no format known here (`trace import --formats` lists those that are; --from names one)")
+        raise TraceError("unknown format (`trace import --formats` lists the known ones; --from names one)")
     close = [f"{one.name} ({score:.0%})" for score, one in ranked if score > sure - _APART and score >= _SURE_ENOUGH]
     if len(close) > 1:
         raise TraceError(f"may be {' or '.join(close)}, say which with --from")

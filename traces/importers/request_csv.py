@@ -1,8 +1,8 @@
-"""Published tables of requests, without conversations for the most part: background load, and little else.
+"""Published tables of requests, mostly without conversations: background load and little else.
 
 Sources: github.com/Azure/AzurePublicDataset (``AzureLLMInferenceDataset2023.md`` and ``…2024.md``): ``TIMESTAMP``,
 ``ContextTokens``, ``GeneratedTokens``; github.com/HPMLL/BurstGPT: ``Timestamp`` in seconds, ``Request tokens``,
-``Response tokens``, 0 where a request failed, since the second version with ``Session ID`` and ``Elapsed time``.
+``Response tokens``, 0 for failed requests, since the second version with ``Session ID`` and ``Elapsed time``.
 """
 
 from __future__ import annotations

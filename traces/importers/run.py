@@ -1,4 +1,4 @@
-"""From files of another format to a trace."""
+"""Import files of another format as a trace."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _REPORT_BYTES: Final = 2**20
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import made.
+    """Result of an import.
 
     Attributes
     ----------
@@ -36,17 +36,17 @@ class Imported:
     format
         The format it was imported from.
     sure
-        How sure the detection was, 0 to 1; 1 where the format was given.
+        How sure the detection was, 0 to 1; 1 if the format was given.
     programs, turns
-        How many; turns of sub-agents are counted, sub-agents themselves are not.
+        Counts; turns of sub-agents are included, sub-agents themselves are not.
     header
-        What was written at the beginning of the trace.
+        Header written at the beginning of the trace.
     plausibility
-        What the trace asks of an engine, and what in it can hardly be true.
+        What the trace requires of an engine, and which of its numbers are hardly credible.
     first_skipped
-        What was wrong with the first few bad records, where those were skipped.
+        Errors of the first few bad records, if those were skipped.
     passed_over
-        Files in folders that are of no known format.
+        Number of files in folders that are of no known format.
     """
 
     path: Path
@@ -70,30 +70,30 @@ def import_trace(
     block_size: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Imported:
-    """Read files of another format and write one trace, streamed and whole or not at all.
+    """Read files of another format and write one trace, streamed, whole or not at all.
 
     Parameters
     ----------
     paths
-        Files, or folders of them; plain, gzip or zstd.
+        Files, or folders of files; plain, gzip or zstd.
     out
-        The trace to write; ``.gz`` and ``.zst`` are compressed.
+        The trace to write; names ending in ``.gz`` and ``.zst`` are compressed.
     format
-        Name of the format (see `importers`); told by the beginning of the files if not given.
+        Name of the format (see `importers`); by default detected from the beginning of the files.
     tokenizer
-        A ``tokenizer.json`` or its folder, for formats that hold text and no token counts.
+        A ``tokenizer.json`` or its folder, for formats with text but no token counts.
     skip_bad
-        Leave out records that cannot be used, and count them, rather than stop at the first.
+        Leave out and count unusable records instead of stopping at the first.
     block_size
-        Tokens a block of ``hash_ids`` has, where the format does not say.
+        Tokens per block of ``hash_ids``, if the format does not say.
     progress
-        Called with bytes read and bytes in all, about once a MiB.
+        Called with the bytes read and the total, about once per MiB.
 
     Raises
     ------
     TraceError
-        At the first record that cannot be used (file, line, field, expected), if there is no program at all, or if the
-        format cannot be told.
+        At the first unusable record (file, line, field, expected), if there is no program, or if the
+        format cannot be detected.
     """
     if block_size is not None and block_size < 1:
         raise TraceError(f"block_size is {block_size}, expected at least 1")
@@ -103,7 +103,7 @@ def import_trace(
     importer, sources, sure, passed_over = _choose(list(paths), format)
     for source in sources:
         if Path(out).exists() and source.path.samefile(out):
-            raise TraceError("is to be imported and written over, expected another file for the trace (-o)", path=out)
+            raise TraceError("is an input and would be overwritten, expected another file for the trace (-o)", path=out)
     counted = [replace(source, on_read=count) for source, count in _counters(sources, progress)]
     seen, plausibility = Seen(), Plausibility()
 
@@ -143,7 +143,7 @@ def import_trace(
 
 
 def _nothing_in(sources: list[Source], importer: Importer, state: ImportState) -> TraceError:
-    """Say of files that an importer read to their end why no program came of them."""
+    """Say why an importer that read its files to the end found no program in them."""
     if state.skipped:
         return TraceError(f"every record was bad, {state.skipped} in all; the first: {state.first_skipped[0]}")
     more = f" (nor in {len(sources) - 1:,} more files)" if len(sources) > 1 else ""
@@ -153,7 +153,7 @@ def _nothing_in(sources: list[Source], importer: Importer, state: ImportState) -
 
 
 def _choose(paths: list[str | os.PathLike[str]], format: str | None) -> tuple[Importer, list[Source], float, int]:
-    """Return the importer, its files, how sure that is, and how many files in folders were passed over."""
+    """Return the importer, its files, how sure that is, and how many files in folders were ignored."""
     if format is not None:
         importer = find_importer(format)
         return importer, find_sources(paths, importer.patterns), 1.0, 0
@@ -165,7 +165,7 @@ def _choose(paths: list[str | os.PathLike[str]], format: str | None) -> tuple[Im
     for source in find_sources(paths, patterns):
         if not source.path.is_file():
             raise TraceError(
-                "is no regular file, so it can be read once only: give its format with --from", path=source.path
+                "is not a regular file, so it can be read once only: give its format with --from", path=source.path
             )
         try:
             found = detect(read_head(source))

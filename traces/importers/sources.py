@@ -1,4 +1,4 @@
-"""The files of an import: found in folders, read with a count of bytes, as JSON."""
+"""The files of an import: found in folders, read as JSON, with a count of the bytes read."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class Source:
     Attributes
     ----------
     path
-        Where it is.
+        The file's path.
     named
-        Whether the user named it, rather than a folder that it is in.
+        True if the user named the file itself, rather than its folder.
     on_read
-        Told the bytes read, as stored.
+        Called with the number of stored bytes read.
     stem
-        The file's name without what says how it is stored: ``a`` for ``a.traj.json.gz``.
+        The file's name without storage suffixes: ``a`` for ``a.traj.json.gz``.
     """
 
     path: Path
@@ -48,7 +48,7 @@ class Source:
         name = self.path.name
         for suffix in (*_COMPRESSED, ".json", ".jsonl", ".traj", ".csv"):
             name = name.removesuffix(suffix) or name
-        object.__setattr__(self, "stem", name)  # asked for with every row
+        object.__setattr__(self, "stem", name)  # needed for every row
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
         """Yield the lines with their numbers."""
@@ -56,7 +56,7 @@ class Source:
 
 
 class Stems:
-    """Names of files that tell them apart: the second ``a.jsonl`` is ``a#2``."""
+    """Distinct names for files: the second ``a.jsonl`` is ``a#2``."""
 
     def __init__(self) -> None:
         self._of: dict[Path, str] = {}
@@ -64,7 +64,7 @@ class Stems:
         self._row, self._on_line = "", 0
 
     def of(self, source: Source) -> str:
-        """Return the name of a file, the same one every time."""
+        """Return the name of a file, the same every time."""
         name = self._of.get(source.path)
         if name is None:
             name, number = source.stem, 1
@@ -76,7 +76,7 @@ class Stems:
         return name
 
     def row(self, source: Source, number: int) -> str:
-        """Return a name for the next row of a file, by its line; an array may have many on one line."""
+        """Return a name for a file's next row, from its line number; an array may have many rows on one line."""
         before, self._row = self._row, f"{self.of(source)}-{number}"
         self._on_line = self._on_line + 1 if self._row == before else 1
         return self._row if self._on_line == 1 else f"{self._row}.{self._on_line}"
@@ -88,7 +88,7 @@ def each_document(
     convert: Callable[[T, Source], Iterable[Program]],
     read: Callable[[bytes | msgspec.Raw], T] = decode,
 ) -> Iterator[Program]:
-    """Yield the programs of files that are one JSON value each, or several one after the other."""
+    """Yield the programs of files that hold one JSON value, or several in sequence."""
     for source in sources:
         for number, value in _values(source, state):
             try:
@@ -102,10 +102,10 @@ def each_document(
 def each_row(
     sources: Iterable[Source], state: ImportState, typed: msgspec.json.Decoder[Any] | None = None
 ) -> Iterator[tuple[Source, int, Any]]:
-    """Yield ``(file, line number, JSON value)`` of files of many JSON values: a line each, several, or in an array.
+    """Yield ``(file, line number, JSON value)`` of files with many JSON values: by line, in sequence, or in an array.
 
-    With ``typed`` a value comes as that decoder makes it, which costs a fraction where most of it is passed over; one
-    that is not of its type comes as plain JSON.
+    With ``typed``, values are decoded by it, which costs a fraction if most of a value is skipped; one that does not
+    match its type is returned as plain JSON.
     """
     return each_row_as(sources, state, decode if typed is None else partial(decode_if, typed))
 
@@ -113,21 +113,21 @@ def each_row(
 def each_row_as(
     sources: Iterable[Source], state: ImportState, read: Callable[[bytes | msgspec.Raw], T]
 ) -> Iterator[tuple[Source, int, T]]:
-    """Yield the same, each value as ``read`` returns it (see `reader`)."""
+    """Yield the same, with each value converted by ``read`` (see `reader`)."""
     return _each(each_item, sources, state, read)
 
 
 def each_item(source: Source, state: ImportState) -> Iterator[tuple[int, bytes | msgspec.Raw]]:
-    """Yield ``(line number, JSON)`` of the values of one file as they are written: a line each, or in an array."""
+    """Yield ``(line number, JSON)`` of the undecoded values in one file: one per line, or in an array."""
     for first, value in _values(source, state):
-        if type(value) is bytes and value[:1] == b"{":  # as nearly always: nothing to split
+        if type(value) is bytes and value[:1] == b"{":  # nearly always: nothing to split
             yield first, value
         else:
             yield from split_items(value, first)
 
 
 def each_value(sources: Iterable[Source], state: ImportState) -> Iterator[tuple[Source, int, Any]]:
-    """Yield ``(file, line number, JSON value)`` of files of JSON values, an array being one of them."""
+    """Yield ``(file, line number, JSON value)`` of files of JSON values; an array counts as one value."""
     return _each(_values, sources, state, decode)
 
 
@@ -148,11 +148,11 @@ def _each(
 
 
 def _values(source: Source, state: ImportState) -> Iterator[tuple[int, bytes | msgspec.Raw]]:
-    """Yield the values of one file; where one over several lines is no JSON, the rest of the file is a bad record."""
+    """Yield the values of one file; after invalid JSON over several lines, the rest of the file is one bad record."""
     try:
         yield from split_values(source.lines())
     except TraceError as error:
-        if error.path is not None:  # the file cannot be read: that is no bad record
+        if error.path is not None:  # the file cannot be read, which is not a bad record
             raise
         state.bad(error, source.path)
 
@@ -160,7 +160,7 @@ def _values(source: Source, state: ImportState) -> Iterator[tuple[int, bytes | m
 def each_program(
     sources: Iterable[Source], state: ImportState, convert: Callable[[Any, ImportState], Program | None]
 ) -> Iterator[Program]:
-    """Yield the programs of files that are one a line; ``convert`` returns none for a line to pass over."""
+    """Yield the programs of files with one per line; ``convert`` returns None for a line to skip."""
     for source, number, value in each_row(sources, state):
         try:
             program = convert(value, state)
@@ -172,12 +172,12 @@ def each_program(
 
 
 def find_sources(paths: Iterable[str | os.PathLike[str]], patterns: Iterable[str]) -> list[Source]:
-    """Return the files named, and in folders those whose names match one of ``patterns``, compressed or not.
+    """Return the files named, and those in named folders whose names match one of ``patterns``, compressed or not.
 
     Raises
     ------
     TraceError
-        If there is no such file, or a folder has none that matches.
+        If a file does not exist, or no name in a folder matches.
     """
     wanted = [pattern + suffix for pattern in patterns for suffix in ("", *_COMPRESSED)]
     sources: list[Source] = []

@@ -1,4 +1,4 @@
-"""What one import knows and counts while it runs."""
+"""Options and counters of one import."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.importers.tokens import Tokens
 
 _FIRST_BAD: Final = 5
-"""Errors kept to be shown: the first few say what is wrong with the rest."""
+"""How many errors are kept to be shown: the first few represent the rest."""
 
 
 class ImportState:
-    """Options of an import, bad records and adjustments so far.
+    """Options of an import, and its bad records and adjustments so far.
 
     Parameters
     ----------
     skip_bad
-        Whether a record that cannot be read is left out and counted, rather than the end of the import.
+        True to leave out and count unreadable records, False to stop at the first.
     tokens
-        Counts tokens in text, if that was asked for.
+        Counts tokens in text, if requested.
     block_size
-        Tokens in a block of `hash_ids`, where a format does not say; its own default if None.
+        Tokens per block of `hash_ids` if the format does not say; None for the format's default.
     """
 
     def __init__(self, *, skip_bad: bool = False, tokens: Tokens | None = None, block_size: int | None = None) -> None:
@@ -38,7 +38,7 @@ class ImportState:
         self._names: Counter[str] = Counter()
 
     def bad(self, error: TraceError, path: Path, line: int | None = None) -> None:
-        """Take note of a record that cannot be used.
+        """Record an unusable record.
 
         Raises
         ------
@@ -53,20 +53,20 @@ class ImportState:
             self.first_skipped.append(str(placed))
 
     def note(self, what: str, times: int = 1) -> None:
-        """Take note of an adjustment."""
+        """Count an adjustment."""
         self.notes[what] += times
 
     def unmeasured(self, field: str) -> None:
-        """Take note that these files do not hold what the format measures: ``output_tokens``, say."""
+        """Record that these files lack a field that the format measures, such as ``output_tokens``."""
         self.not_measured.add(field)
 
     def count_gap(self, *, known: bool) -> None:
-        """Take note of a gap between two calls, and of whether the file tells how long it was."""
+        """Count a gap between two calls, and whether the file tells its length."""
         self.gaps += 1
         self.unknown_gaps += not known
 
     def unique(self, name: str) -> str:
-        """Return ``name``, or with a number behind it if it has been used."""
+        """Return ``name``, with a number appended if it has been used."""
         while True:
             self._names[name] += 1
             if self._names[name] == 1:
@@ -80,7 +80,7 @@ class ImportState:
         Raises
         ------
         TraceError
-            If none was given, saying what needs one.
+            If there is none; the message says what needs it.
         """
         if self.tokens is None:
             raise TraceError(f"{where} has text and no token counts: say what counts them with --tokenizer DIR")

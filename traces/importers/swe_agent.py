@@ -1,8 +1,8 @@
-"""SWE-agent: one trajectory a file (``*.traj``).
+"""SWE-agent: one trajectory per file (``*.traj``).
 
 Source: github.com/SWE-agent/SWE-agent, ``sweagent/types.py`` (``TrajectoryStep``: ``query`` is the exact prompt since
 1.1.0, ``messages`` in 1.0; ``response``, ``action``, ``execution_time``) and ``docs/usage/trajectories.md``. The only
-counts are the sums of a run (``info.model_stats``), so tokens are counted in the text.
+counts are sums over a run (``info.model_stats``), so tokens are counted in the text.
 """
 
 from __future__ import annotations
@@ -63,12 +63,12 @@ def _program(document: Any, source: Source, state: ImportState) -> Program:
 
 def _tokens(query: list[Any], response: str, state: ImportState) -> tuple[list[int], list[int]]:
     tokens = state.needed_tokens("a SWE-agent trajectory")
-    # Message by message, so that a prompt that goes on has the tokens of the one before at its beginning.
+    # Message by message, so that a prompt that continues another begins with its tokens.
     prompt: list[int] = []
     for message in query:
         text = message_text(message)
         if isinstance(message, dict) and message.get("role") == "assistant":
-            # As it was generated: the role is the template's, and the tool calls are told apart from the text.
+            # As generated: the template adds the role, and tool calls are separate from the text.
             text = text.removeprefix("assistant\n")
         prompt += tokens.ids(text)
     return prompt, tokens.ids(response)

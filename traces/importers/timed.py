@@ -1,4 +1,4 @@
-"""Requests that a log has one by one, with their times: brought together by session, in the order of their starts."""
+"""Requests that a log records with their times, grouped by session in the order of their starts."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Request(msgspec.Struct, array_like=True, gc=False, kw_only=True):
     Attributes
     ----------
     start_s, end_s
-        When it was sent, and when all of its answer was there; none if unknown.
+        When it was sent, and when all of its answer had arrived; None if unknown.
     input_tokens, output_tokens, kept_tokens, cached_tokens, output_dropped, tool
-        As of a `Call`.
+        As in `Call`.
     prefix
-        Id and tokens of a prefix that it shares with other sessions.
+        Id and tokens of a prefix shared with other sessions.
     """
 
     start_s: float | None
@@ -47,9 +47,9 @@ class TimedRequests:
     Parameters
     ----------
     session
-        Of the import.
+        State of the import.
     what
-        What a session is called in errors.
+        Word for a session in errors.
     """
 
     def __init__(self, state: ImportState, what: str = "session") -> None:
@@ -58,22 +58,22 @@ class TimedRequests:
         self._groups = Groups(by_time=True)
 
     def add(self, key: str, request: Request, path: Path, line: int) -> None:
-        """Add a request of the session of that name.
+        """Add a request to the session named ``key``.
 
         Raises
         ------
         TraceError
-            If it has a number beyond 64 bits.
+            If it holds a number beyond 64 bits.
         """
         start_s = _UNKNOWN if request.start_s is None else request.start_s
         self._groups.add(key, [str(path), line, msgspec.msgpack.encode(request)], start_s)
 
     def drop(self, key: str) -> None:
-        """Leave a session out: with a request missing it would be another one."""
+        """Leave out a session, which would be a different one with a request missing."""
         self._groups.drop(key)
 
     def programs(self) -> Iterator[Program]:
-        """Yield the programs, in the order of their first requests, once all requests are there."""
+        """Yield the programs in the order of their first requests, once all requests are added."""
         session = self._state
         decoder = msgspec.msgpack.Decoder(Request)
         zero_s: float | None = None

@@ -1,4 +1,4 @@
-"""Counting tokens in text, on request, with a tokenizer from a local file."""
+"""Count tokens in text, on request, with a tokenizer from a local file."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class Tokens:
     Parameters
     ----------
     path
-        A ``tokenizer.json``, or a folder that has one (as every model repository does). Nothing is fetched.
+        A ``tokenizer.json``, or a folder with one (as in every model repository). Nothing is downloaded.
 
     Raises
     ------
     TraceError
-        If the library or the file is missing, or the file is no tokenizer.
+        If the library or the file is missing, or the file is not a tokenizer.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -43,7 +43,7 @@ class Tokens:
 
     def ids(self, text: str) -> list[int]:
         """Return the token ids of ``text``, without special tokens."""
-        # A lone surrogate, which JSON can spell, has no bytes and so no tokens.
+        # A lone surrogate, which JSON can spell, has no bytes and therefore no tokens.
         clean = text.encode("utf-8", "replace").decode("utf-8")
         ids: list[int] = self._tokenizer.encode(clean, add_special_tokens=False).ids
         return ids

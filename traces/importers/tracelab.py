@@ -1,7 +1,7 @@
-"""TraceLab: one LLM round of a Claude Code or Codex session a line.
+"""TraceLab: one LLM round of a Claude Code or Codex session per line.
 
 Source: github.com/uw-syfi/TraceLab, ``README.md`` (Data format) and ``docs/prompt_cache_accounting.md``:
-``input_tokens_total`` = ``prefix_tokens`` (what the provider's cache gave) + ``newly_append_tokens``;
+``input_tokens_total`` = ``prefix_tokens`` (supplied by the provider's cache) + ``newly_append_tokens``;
 ``timing_events`` in order; ``tools`` with their times. Checked on its
 ``example_sessions/sanitized/round_trace.jsonl``.
 """
@@ -27,15 +27,15 @@ _OUTPUT: Final = ("text", "reasoning", "tool_call")
 
 
 class _Round(NamedTuple):
-    """What is kept of a row: times in seconds since 1970, or -1 where there is none."""
+    """What is kept of a row: times in seconds since 1970, or -1 if unknown."""
 
     prompt: int
     output: int
     cached: int
     asked: float
-    """When the last of its input was there."""
+    """When the last of its input had arrived."""
     answered: float
-    """When the last of its output was there."""
+    """When the last of its output had arrived."""
     from_user: bool
     tools: tuple[str, ...]
 
@@ -54,7 +54,7 @@ def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
                 groups.drop(key)
             state.bad(error, source.path, number)
             continue
-        # By the time of the request, and rounds without one where they stand.
+        # Sorted by the time of the request; rounds without one stay where they are.
         groups.add(name, list(row), row.asked)
     for name, rows in groups:
         rounds = [_Round._make([*row[:-1], tuple(row[-1])]) for row in rows]

@@ -8,31 +8,31 @@ from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.importers.fields import as_count, as_object, optional_object
 
 REASONING: Final = ("reasoning_content", "reasoning", "thinking_blocks")
-"""Where servers and litellm put reasoning in a message: there it may be sent back, hidden reasoning cannot be."""
+"""Message fields where servers and litellm put reasoning that may be sent back, unlike hidden reasoning."""
 
 
 class Usage(NamedTuple):
-    """What one call cost: the whole prompt, cached part included, and all output, reasoning included."""
+    """Tokens of one call: the whole prompt, including its cached part, and all output, including reasoning."""
 
     input_tokens: int
     output_tokens: int
     cached_tokens: int
     reasoning_tokens: int = 0
-    """Of the output, reasoning that is not part of the answer, where a provider says so."""
+    """Reasoning tokens in the output that are not part of the answer, if a provider counts them."""
 
 
 def read_usage(value: Any, place: str) -> Usage:
     """Read the ``usage`` of OpenAI's chat completions or responses, of litellm, or of Anthropic's messages.
 
-    OpenAI counts what came from a cache among the prompt tokens (``prompt_tokens_details.cached_tokens`` of them;
-    in the responses API ``input_tokens_details.cached_tokens``). Anthropic counts it apart: the prompt is
+    OpenAI includes tokens from a cache in the prompt tokens (``prompt_tokens_details.cached_tokens`` of them;
+    in the responses API ``input_tokens_details.cached_tokens``). Anthropic counts them apart: the prompt is
     ``input_tokens`` + ``cache_creation_input_tokens`` + ``cache_read_input_tokens`` (github.com/uw-syfi/TraceLab,
     docs/prompt_cache_accounting.md).
 
     Raises
     ------
     TraceError
-        If there are no such counts, or they are no counts.
+        If the counts are absent or invalid.
     """
     usage = as_object(value, place)
     if usage.get("prompt_tokens") is not None:
@@ -40,7 +40,7 @@ def read_usage(value: Any, place: str) -> Usage:
         output = as_count(usage.get("completion_tokens"), f"{place}.completion_tokens")
         details = optional_object(usage.get("prompt_tokens_details"))
         cached = _part(details, "cached_tokens", f"{place}.prompt_tokens_details", prompt)
-        if not cached:  # as LiteLLM passes Anthropic's counts on, here among the prompt tokens
+        if not cached:  # LiteLLM passes Anthropic's counts on like this, here included in the prompt tokens
             cached = _part(usage, "cache_read_input_tokens", place, prompt)
         details = optional_object(usage.get("completion_tokens_details"))
         return Usage(

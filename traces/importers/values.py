@@ -1,4 +1,4 @@
-"""The JSON values of a file: one a line, one over several lines, or several of those one after the other."""
+"""The JSON values of a file: one per line, one over several lines, or several of those in sequence."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.lines import MOST_CONTAINERS, check_containers
 
 MAX_DOCUMENT_BYTES: Final = 512 * 2**20
-"""The largest JSON value; it has to be in memory whole."""
+"""The largest JSON value; it must fit in memory whole."""
 
 _TRAILING: Final = re.compile(r"trailing characters \(byte (\d+)\)")
-"""What msgspec says of a second value: how many bytes it had read, the first of that value included."""
+"""What msgspec says of a second value: how many bytes it had read, including the first of that value."""
 _AT_BYTE: Final = re.compile(r" \(byte (\d+)\)")
 _CUT_OFF: Final = "Input data was truncated"
 _ARRAY: Final = re.compile(rb"\s*\[")
 _NOT_BLANK: Final = re.compile(rb"\S")
 _OF_A_FIELD: Final = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?", re.DOTALL)
-"""What msgspec says of a value that is of another type than its field."""
+"""What msgspec says of a value whose type is not its field's."""
 
 T = TypeVar("T")
 _ANYTHING: Final = msgspec.json.Decoder()
 
 
 def decode(data: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[Any] = _ANYTHING) -> Any:
-    """Return the JSON value in ``data``, or what ``decoder`` makes of it, passing over what it does not name.
+    """Return the JSON value in ``data``, decoded by ``decoder``, which skips the fields it does not name.
 
     Raises
     ------
     TraceError
-        Without a place, if it is no JSON.
+        Without a place, if it is not JSON.
     """
     if len(memoryview(data)) > MOST_CONTAINERS:
         check_containers(bytes(data))
@@ -50,7 +50,7 @@ def decode(data: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[Any] = _ANYT
 
 
 def decode_if(typed: msgspec.json.Decoder[Any], data: bytes | msgspec.Raw) -> Any:
-    """Return what ``typed`` makes of the JSON value in ``data``, or the value itself where it is of another type.
+    """Decode the JSON value in ``data`` with ``typed``, or as a plain value if it has another type.
 
     Raises
     ------
@@ -64,9 +64,9 @@ def decode_if(typed: msgspec.json.Decoder[Any], data: bytes | msgspec.Raw) -> An
 
 
 def reader(kind: type[T]) -> Callable[[bytes | msgspec.Raw], T]:
-    """Return what reads a JSON value as ``kind``, a struct of the fields that are needed: the rest is passed over.
+    """Return a function that reads a JSON value as ``kind``, a struct of the needed fields, and skips the rest.
 
-    It raises a `TraceError` without a place where a value is no JSON, or not of that kind.
+    The function raises a `TraceError` without a place if a value is not JSON, or not of that kind.
     """
     decoder = msgspec.json.Decoder(kind)
     return lambda data: decode(data, decoder)
@@ -75,13 +75,13 @@ def reader(kind: type[T]) -> Callable[[bytes | msgspec.Raw], T]:
 def split_values(lines: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, bytes | msgspec.Raw]]:
     """Yield ``(line number, bytes)`` of every JSON value in the numbered lines of a file.
 
-    A line is a value, sound or not, unless the first one is the mere beginning of a value and the second one is none
-    by itself either: then the file is read whole.
+    Each line is a value, valid or not, unless the first is only the beginning of a value and the second is not a value
+    either; then the whole file is read at once.
 
     Raises
     ------
     TraceError
-        With a line and no path, where values over several lines are no JSON, or larger than 512 MiB.
+        With a line and no path, if values over several lines are not JSON, or exceed 512 MiB.
     """
     first = next(lines, None)
     if first is None:
@@ -96,7 +96,7 @@ def split_values(lines: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, byte
     number, line = first
     data = bytearray(line)
     while second is not None:
-        # Blank lines are not handed on, and count.
+        # Blank lines are not passed on, but they count.
         data += b"\n" * (second[0] - number - 1) + second[1]
         number = second[0]
         if len(data) > MAX_DOCUMENT_BYTES:
@@ -106,7 +106,7 @@ def split_values(lines: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, byte
 
 
 def split_items(value: bytes | msgspec.Raw, line: int) -> Iterator[tuple[int, bytes | msgspec.Raw]]:
-    """Yield the items of an array with the numbers of their lines, or what is no array as it is."""
+    """Yield the items of an array with their line numbers; anything else unchanged."""
     data = memoryview(value)
     if not _ARRAY.match(data):
         yield line, value
@@ -119,7 +119,7 @@ def split_items(value: bytes | msgspec.Raw, line: int) -> Iterator[tuple[int, by
     text = bytes(data)
     counted = start = 0
     for item in items:
-        # Before an item come a comma and blanks, so the first place where its bytes are is its own.
+        # A comma and blanks precede an item, so the first place where its bytes occur is its own.
         start = text.find(item, start)
         line += text.count(b"\n", counted, start)
         counted = start
@@ -146,7 +146,7 @@ def _split(data: bytearray, line: int) -> Iterator[tuple[int, msgspec.Raw]]:
 
 
 def _fault(data: bytes | memoryview) -> str:
-    """Return what is wrong with ``data`` as one JSON value, in msgspec's words; empty where nothing is."""
+    """Return what is wrong with ``data`` as one JSON value, in msgspec's words; empty if nothing is."""
     try:
         msgspec.json.decode(data, type=msgspec.Raw)
     except RecursionError:

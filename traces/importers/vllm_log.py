@@ -4,12 +4,12 @@ Source: github.com/vllm-project/vllm, ``vllm/entrypoints/logger.py`` (``RequestL
 format of the time, which has no year). ``Received request ID: prompt: …, params: …, prompt_token_ids: […]`` up to
 0.11 (before 0.3 ``prompt token ids: […]``); since then the ids are in ``Request ID details: …`` and need
 ``VLLM_LOGGING_LEVEL=DEBUG``. ``Generated response ID…: output: …, output_token_ids: […]`` follows; of a streamed answer
-the ids are in its deltas. Ids must be whole: no ``--max-log-len``. Of chats, servers log the text and
+the ids are in its deltas. Ids must be complete: no ``--max-log-len``. For chats, servers log the text and
 ``prompt_token_ids: None`` (as logs in public issues show): that text is counted with ``--tokenizer``.
 
-A request goes on from an earlier one if its prompt begins with all of that one's prompt: exact, as the ids are there.
-Where no answers are logged, as before 0.9 and without ``--enable-log-outputs``, an answer is what follows its prompt in
-the next one of its conversation, up to the mark with which the chat template ends it.
+A request continues an earlier one if its prompt begins with that one's whole prompt, which is exact because the ids
+are known. If no answers are logged, as before 0.9 and without ``--enable-log-outputs``, an answer is what follows its
+prompt in the conversation's next one, up to the mark with which the chat template ends it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _GENERATED: Final = re.compile(rb"Generated response (\S+?)( \(streaming (?:comp
 _PROMPT_IDS: Final = re.compile(rb"prompt[_ ]token[_ ]ids: \[([\d, ]*)\]")
 _OUTPUT_IDS: Final = re.compile(rb"output_token_ids: (?:\[|array\('[a-zA-Z]', \[)([\d, ]*)\]")
 _TEXT: Final = re.compile(rb"(?:prompt|output): ('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")")
-"""As Python writes strings."""
+"""A string as Python writes it."""
 _LOOKS: Final = re.compile(
     r"(?:Received request|Request) \S+?(?::| details:) prompt: |Received request \S+?: params: |"
     r"Generated response \S+.*?: output: "
@@ -50,24 +50,24 @@ _END_OF_ANSWER: Final = re.compile(
     r"<\|(?!channel|message|constrain|tool_call|python_tag)[^|<>\s]{1,40}\|>|<｜(?!tool)[^｜<>]{1,40}｜>|</?s>|"
     r"<(?:end|start)_of_turn>|\[/?INST\]|\n(?:User|Human|USER): "
 )
-"""With what chat templates end an answer, or begin what comes after it; what stands inside of answers is left out."""
+"""How chat templates end an answer, or begin what follows it; marks used inside answers are not included."""
 _MOST_OPEN: Final = 10_000
-"""Conversations that a request can go on from: the last so many. Bounds the memory for their tokens."""
+"""How many of the latest conversations a request can continue. Bounds the memory for their tokens."""
 
 
 _UNKNOWN: Final = array("q", [-1])
-"""An answer of which nothing is known but that there was one: no token of a prompt has this id."""
+"""An answer of which only its existence is known: no token of a prompt has this id."""
 
 
 class _Open(NamedTuple):
-    """A request that a later one may go on from."""
+    """A request that a later one may continue."""
 
     key: str
-    """Its conversation; of one without an answer its id."""
+    """Its conversation, or its own id if it has no answer."""
     prompt: array[int]
     output: array[int]
     ended: float
-    """When its answer was logged; where none was, when it was received."""
+    """When its answer was logged; if none was, when it was received."""
     answered: bool = True
 
 
@@ -79,7 +79,7 @@ class _Waiting(NamedTuple):
     text: str
     deltas: array[int]
     before: _Open | None
-    """What it goes on from, where no answers are logged."""
+    """The request that it continues, if no answers are logged."""
 
 
 def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
@@ -111,7 +111,7 @@ def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
 
 
 class _Log:
-    """One log, line by line: requests until their answers come, and the conversations that they belong to."""
+    """One log, read line by line: requests waiting for their answers, and the conversations they belong to."""
 
     def __init__(self, stem: str, state: ImportState) -> None:
         self.groups = Groups(by_time=True)
@@ -129,7 +129,7 @@ class _Log:
         Raises
         ------
         TraceError
-            If it is one of a request that cannot be used.
+            If it belongs to a request that cannot be used.
         """
         try:
             if found := _RECEIVED.search(line):
@@ -146,7 +146,7 @@ class _Log:
             raise
 
     def end(self) -> None:
-        """Take in what has no answer."""
+        """Finish the requests without an answer."""
         left_out = 0
         for request in self._waiting.values():
             if request.before is not None:
@@ -159,7 +159,7 @@ class _Log:
             self._state.note("requests without a logged response, left out", left_out)
 
     def nothing(self) -> str:
-        """Say why there is no conversation in the log."""
+        """Say why no conversation was found in the log."""
         if self._requests:
             count = f"{self._requests} request{'s' * (self._requests != 1)}"
             return f"{count}, none with a logged response: run the server with --enable-log-outputs"
@@ -181,10 +181,10 @@ class _Log:
         if not ids:
             raise TraceError("prompt_token_ids is empty, expected at least one")
         received = _clock(line)
-        # By the text, as tokens may merge where a prompt ends.
+        # Compare text, because tokens may merge where a prompt ends.
         asked = array("B", text.encode("utf-8", "replace")) if text else ids
         before = None
-        if not self._answers:  # in a log that has answers, a request without one was given up
+        if not self._answers:  # if the log has answers, a request without one was aborted
             before = self._infer(asked, ids, text or "")
         digest = self._unanswered.put(_Open(name, asked, array("q"), received))
         self._waiting[name] = _Waiting(received, ids, number, digest, text or "", array("q"), before)
@@ -194,7 +194,7 @@ class _Log:
             self._state.note("requests without a logged response, left out")
 
     def _infer(self, asked: array[int], prompt: array[int], text: str) -> _Open | None:
-        """Return the request that this one goes on from, with the answer that it has here."""
+        """Return the request that this one continues, with the answer found in this one's prompt."""
         found = self._unanswered.take(asked)
         request = None if found is None else self._waiting.pop(found.key, None)
         if request is None:
@@ -241,7 +241,7 @@ class _Log:
     def _finish(
         self, request: _Waiting, output: array[int], ended: float, before: _Open | None, *, answered: bool = True
     ) -> _Open:
-        """Add a request to the conversation it goes on from, or begin one."""
+        """Add a request to the conversation it continues, or begin one."""
         kept, gap_s, key = 0, 0.0, f"{self._stem}-{request.line}"
         prompt = request.prompt
         if before is not None:
@@ -262,18 +262,18 @@ class _Log:
 
 
 class _Conversations:
-    """The last requests of conversations, by their prompts; at most `_MOST_OPEN` of them."""
+    """The latest requests of conversations, by their prompts; at most `_MOST_OPEN` of them."""
 
     def __init__(self) -> None:
         self._last: OrderedDict[bytes, _Open] = OrderedDict()
         self._lengths: Counter[int] = Counter()
 
     def take(self, prompt: array[int]) -> _Open | None:
-        """Find the longest earlier prompt that this one begins with, and close it: it has one next request."""
+        """Find and close the longest earlier prompt that this one begins with: each is continued only once."""
         digest = hashlib.blake2b(digest_size=16)
         found = None
         done = 0
-        # One pass over the prompt, however many prompts there are to compare it with.
+        # One pass over the prompt, however many prompts it is compared with.
         for length in sorted(length for length in self._lengths if length < len(prompt)):
             digest.update(prompt[done:length].tobytes())
             done = length
@@ -282,7 +282,7 @@ class _Conversations:
         return None if found is None else self._close(found)
 
     def put(self, one: _Open) -> bytes:
-        """Remember the last request of a conversation, in place of an equal one, and return by what it is known."""
+        """Store a conversation's latest request, replacing an equal one, and return its key."""
         key = hashlib.blake2b(one.prompt.tobytes(), digest_size=16).digest()
         self.close(key)
         self._last[key] = one
@@ -292,7 +292,7 @@ class _Conversations:
         return key
 
     def close(self, key: bytes) -> None:
-        """Forget one, if it is there."""
+        """Forget one, if present."""
         if key in self._last:
             self._close(key)
 
@@ -307,7 +307,7 @@ class _Conversations:
 def _tokens(
     pattern: re.Pattern[bytes], line: bytes, state: ImportState, *, text_too: bool
 ) -> tuple[array[int] | None, str | None]:
-    """Return token ids of a prompt or an answer, as logged or else counted in its text, and the text where needed."""
+    """Return a prompt's or an answer's token ids, logged or counted in its text, and the text if needed."""
     ids = _ids(pattern, line)
     found = _TEXT.search(line) if text_too or ids is None else None
     if found is None:
@@ -317,21 +317,21 @@ def _tokens(
     except (ValueError, SyntaxError):
         if ids is not None:
             return ids, None
-        raise TraceError("the text in the line is cut off or no string, expected it as vLLM logs it") from None
+        raise TraceError("the text in the line is cut off or not a string, expected it as vLLM logs it") from None
     if ids is None and state.tokens is not None:
         ids = array("q", state.tokens.ids(text))
     return ids, text
 
 
 def _ids(pattern: re.Pattern[bytes], line: bytes) -> array[int] | None:
-    # The last one: the text of a prompt may quote a log.
+    # Take the last match, because the text of a prompt may quote a log.
     found: list[bytes] = pattern.findall(line)
     if not found:
         return None
     try:
         return array("q", [int(item) for item in found[-1].split(b",") if item.strip()])
     except (ValueError, OverflowError):
-        raise TraceError("a token id is no number below 2**63, expected token ids") from None
+        raise TraceError("a token id is not a number below 2**63, expected token ids") from None
 
 
 def _name(text: bytes) -> str:
@@ -339,7 +339,7 @@ def _name(text: bytes) -> str:
 
 
 def _clock(line: bytes) -> float:
-    """Return the time of a line in seconds since the beginning of a (leap) year: vLLM logs none."""
+    """Return the time of a line in seconds since the beginning of a (leap) year: vLLM logs no year."""
     found = _TIME.search(line)
     if found is None:
         raise TraceError("no time in the line, expected vLLM's MM-DD HH:MM:SS")
@@ -347,7 +347,7 @@ def _clock(line: bytes) -> float:
     try:
         moment = datetime(2024, month, day, hour, minute, second, tzinfo=UTC)
     except ValueError:
-        raise TraceError("the time in the line is none, expected vLLM's MM-DD HH:MM:SS") from None
+        raise TraceError("the time in the line is not valid, expected vLLM's MM-DD HH:MM:SS") from None
     fraction = float(b"0." + found.group(6)[:9]) if found.group(6) else 0.0
     return (moment - datetime(2024, 1, 1, tzinfo=UTC)).total_seconds() + fraction
 

@@ -1,8 +1,8 @@
-"""kv-cache-tester (Weka): recorded Claude Code traffic, one conversation a JSON file, or one a line (`traces.jsonl`).
+"""kv-cache-tester (Weka): recorded Claude Code traffic, one conversation per JSON file, or per line (`traces.jsonl`).
 
 Source: github.com/callanjfox/kv-cache-tester, ``docs/trace_replay_tester.md`` and ``traces/``; the fields with their
 types in github.com/ai-dynamo/aiperf, ``src/aiperf/dataset/loader/weka_trace_models.py``. ``think_time`` is the
-client's delay before a request, ``api_time`` the server's time for it; hash ids count within a file unless
+client's delay before a request, ``api_time`` the server's time for it; hash ids are unique within a file unless
 ``hash_id_scope`` is ``global``.
 """
 
@@ -39,14 +39,14 @@ def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
 
 @dataclass
 class _Agent:
-    """A sub-agent where it stands among its parent's requests."""
+    """A sub-agent in its place among its parent's requests."""
 
     place: str
     record: dict[str, Any]
     after_turn: int
     """Index of the request before it, -1 if there is none."""
     waited: bool
-    """Whether the request after it waits for it (all but those launched to run on by themselves)."""
+    """True if the request after it waits for it (all but those launched to run in the background)."""
 
 
 def _programs(document: Any, state: ImportState) -> Iterator[Program]:
@@ -92,7 +92,7 @@ def _programs(document: Any, state: ImportState) -> Iterator[Program]:
 def _once(
     requests: list[tuple[str, dict[str, Any]]], agents: list[_Agent], state: ImportState
 ) -> tuple[list[tuple[str, dict[str, Any]]], list[_Agent]]:
-    """Leave out the second record of a request that was recorded twice, and count the places of sub-agents anew.
+    """Leave out the second record of requests recorded twice, and renumber the places of sub-agents.
 
     Older traces have a streaming and a non-streaming record of the same request, with the same hashes; the streaming
     one counts (`traces/cache_hit_rates_no_pairs.txt` in the source's repository).
@@ -130,7 +130,7 @@ def _prefix(agent: dict[str, Any], place: str) -> SharedPrefix | None:
     models = optional_array(agent.get("models"))
     if not tools + system:
         return None
-    # Tools and instructions of the same lengths for the same model are taken to be the same ones.
+    # Tools and instructions with the same lengths for the same model are taken to be the same.
     return SharedPrefix(f"{models[0] if models else 'model'}-{tools}-{system}", tools + system)
 
 
@@ -151,7 +151,7 @@ def _calls(
             kept = kept_tokens(*before, ids, prompt, size) if before else None
             before = (ids, prompt, max(1, output))
         else:
-            # Prompts below one block have none; others may have been recorded without.
+            # Prompts shorter than a block have no hashes; others may have been recorded without.
             before = None
         tool, tool_s = "", 0.0
         if index + 1 < len(requests):
@@ -178,7 +178,7 @@ def _gap(
 
 
 def _own_time(gap_s: float, agent: _Agent, state: ImportState) -> float:
-    """Return what is left of a gap without the sub-agent that ran in it."""
+    """Return the part of a gap that remains without the sub-agent that ran in it."""
     duration_ms = agent.record.get("duration_ms")
     if duration_ms is None:
         state.note("gaps with a sub-agent of unknown duration, the parent's own part taken as 0 s")

@@ -1,4 +1,4 @@
-"""`calibrate`: measure an engine point by point, say how long it takes, fit, and write the model with its origin."""
+"""`calibrate`: estimate the duration, measure an engine point by point, fit, and write model and provenance."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from continuum_sim.validate.calibration.store import PointStore
 from continuum_sim.validate.engines.interface import Engine
 
 Say = Callable[[str], None]
-"""Told one line about the progress now and then."""
+"""Called with one line of progress from time to time."""
 
 _SAY_EVERY_S = 10.0
 
 
 async def calibrate(engine: Engine, points_file: Path, say: Say, seed: int = 0) -> tuple[Calibrated, list[Measured]]:
-    """Measure what `points_file` does not hold yet, and fit; the model and the steps it was fitted to.
+    """Measure the points missing from `points_file`, and fit; return the model and the steps it was fitted to.
 
     Raises
     ------
     ConfigError
-        If the file is of another engine, or the engine is too small for a calibration.
+        If the file belongs to another engine, or the engine is too small for a calibration.
     EngineError
         If the engine fails; finished points stay in the file.
     """
@@ -76,22 +76,22 @@ async def _measure_all(
         return sum(tokens * prefill_s + steps * step_s for tokens, steps in work)
 
     done = planned - len(missing)
-    kept = f" ({done} of {planned} points are there already)" if done else ""
+    kept = f" ({done} of {planned} points are measured already)" if done else ""
     say(f"measuring {len(missing)} points{kept}: about {expected_s(missing):.0f} s")
     said_s = started_s = loop.time()
     for number, point in enumerate(missing, start=1):
         store.add(point, await probe.measure(point, prompts))
         if loop.time() - said_s > _SAY_EVERY_S and number < len(missing):
             said_s = loop.time()
-            # What was measured so far corrects the guess.
+            # Correct the guess by what was measured so far.
             pace = (said_s - started_s) / max(expected_s(missing[:number]), 1e-9)
             say(f"  {number} of {len(missing)} points, about {expected_s(missing[number:]) * pace:.0f} s to go")
 
 
 async def _rates(probe: Probe, engine: Engine, prompts: Prompts) -> tuple[float, float]:
-    """Rough seconds a prefilled token and a decode step of this engine take, for the estimate.
+    """Return roughly how many seconds a prefilled token and a decode step take, for the estimate.
 
-    From outside, a short prefill can drown in the round trip of a busy machine; its time is then next to nothing.
+    Seen from outside, a short prefill can be hidden by the round trip of a busy machine; its time is then almost 0.
     """
     facts = engine.facts
     tokens = max(1, min(facts.max_num_batched_tokens, facts.max_model_len // 2))
@@ -103,13 +103,13 @@ async def _rates(probe: Probe, engine: Engine, prompts: Prompts) -> tuple[float,
 
 
 def delays_of(model: Any) -> ClientDelays:
-    """Return the client's delays that a calibrated model's provenance holds, if it does."""
+    """Return the client delays in a calibrated model's provenance, if there are any."""
     provenance = getattr(model, "provenance", None)
     return read_delays(provenance.get("delays") if isinstance(provenance, dict) else None)
 
 
 def write_calibration(model: Calibrated, steps: Sequence[Measured], out: Path) -> Path:
-    """Write the model to `out` and the picture of its fit beside it; returns the picture's path."""
+    """Write the model to `out` and a figure of its fit beside it; return the figure's path."""
     from continuum_sim.validate.calibration.picture import draw_fit
 
     out.parent.mkdir(parents=True, exist_ok=True)

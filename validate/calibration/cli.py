@@ -1,4 +1,4 @@
-"""`continuum-sim calibrate`: how long the steps of a real engine take."""
+"""`continuum-sim calibrate`: measure how long the steps of a real engine take."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def calibrate(
 ) -> None:
     """Measure how long an engine's steps take, and fit a model that `run --step-time fitted:FILE` takes.
 
-    Goes on where an interrupted calibration with the same --out stopped.
+    Continues where an interrupted calibration with the same --out stopped.
     """
     from continuum_sim.cli.console import say
     from continuum_sim.cli.outcome import print_written
@@ -37,7 +37,7 @@ def calibrate(
 
     engine.check(context, served=base_url is not None)
     if out.exists() and not force:
-        raise ConfigError(f"--out {out} is there already; replace it with --force")
+        raise ConfigError(f"--out {out} exists already; replace it with --force")
     start = None if base_url is None else Servers({"": base_url}, engine.server())
     with orderly():
         model = calibrate_engine(out, engine.options(TINY), start, seed=seed, force=force, say=say)

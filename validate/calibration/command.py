@@ -1,4 +1,4 @@
-"""`calibrate` from start to end: engine up, measure, engine down, model and picture written."""
+"""`calibrate` from start to end: start the engine, measure, stop it, write model and figure."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def calibrate_engine(
     force: bool,
     say: Callable[[str], None],
 ) -> Calibrated:
-    """Measure an engine into `out`; points measured by an earlier, interrupted call are used.
+    """Measure an engine into `out`, continuing with the points of an earlier, interrupted call.
 
     Parameters
     ----------
     start
-        Where to get the engine from; None starts vLLM in this process with `options`.
+        How to get the engine; None starts vLLM in this process with `options`.
     force
-        Whether to measure everything anew.
+        True to measure everything anew.
 
     Raises
     ------
     ConfigError, EngineError
-        See `calibrate`; what was measured is kept beside `out`.
+        See `calibrate`; finished points are kept beside `out`.
     """
     points = out.with_suffix(".points.jsonl")
     folder = out.with_suffix(".engine")

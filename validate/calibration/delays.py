@@ -1,4 +1,4 @@
-"""What passes between an engine and its client around every turn: not the engine's time, but part of every gap."""
+"""Delays between an engine and its client around every turn: not the engine's time, but part of every gap."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _GAP_S = 0.02
 
 @dataclass(frozen=True)
 class ClientDelays:
-    """Samples of three delays, in seconds, on an idle engine; empty where they were not measured."""
+    """Samples of three delays on an idle engine, in seconds; empty if not measured."""
 
     submit_s: tuple[float, ...] = ()
     """From the client's call to the scheduler's queue."""
     answer_s: tuple[float, ...] = ()
     """From the last token in the engine to the client."""
     timer_s: tuple[float, ...] = ()
-    """By which the client wakes up late from a tool call."""
+    """How late the client wakes up from a tool call."""
 
     def mean_gap_s(self) -> float:
-        """Seconds that a tool call is longer for the engine than for the client."""
+        """Seconds by which a tool call is longer for the engine than for the client."""
         return _mean(self.answer_s) + _mean(self.timer_s) + _mean(self.submit_s)
 
     def mean_submit_s(self) -> float:
@@ -42,23 +42,23 @@ class ClientDelays:
         return _mean(self.answer_s)
 
     def draw_gap_s(self, rng: np.random.Generator) -> float:
-        """Draw one gap's delay from what was measured."""
+        """Draw the delay of one gap from the measured ones."""
         return sum(float(rng.choice(sample)) for sample in (self.answer_s, self.timer_s, self.submit_s) if sample)
 
     def describe(self) -> dict[str, Any]:
-        """Return the samples, and their medians for a reader, in a form fit for JSON."""
+        """Return the samples, and their medians for readers, as plain values for JSON."""
         fields = {"submit_s": self.submit_s, "answer_s": self.answer_s, "timer_s": self.timer_s}
         medians = {f"median_{name}": median(sample) for name, sample in fields.items() if sample}
         return {**medians, **{name: list(sample) for name, sample in fields.items()}}
 
 
 def read_delays(value: object) -> ClientDelays:
-    """Read back what `describe` gave; nothing at all means no delays.
+    """Read back what `describe` returned; None means no delays.
 
     Raises
     ------
     ConfigError
-        If something else is there.
+        For any other value.
     """
     if value is None:
         return ClientDelays()
@@ -71,7 +71,7 @@ def read_delays(value: object) -> ClientDelays:
 
 
 async def measure_delays(engine: Engine, prompts: Prompts, turns: int = TURNS) -> ClientDelays:
-    """Measure on an engine that has nothing else to do; empty if it does not tell its own times."""
+    """Measure on an otherwise idle engine; empty if the engine does not report its own times."""
     loop = asyncio.get_running_loop()
     submit_s, answer_s, timer_s = [], [], []
     for _ in range(turns):

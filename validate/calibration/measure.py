@@ -1,4 +1,4 @@
-"""Putting an engine into the situation of a point and reading off how long its steps took."""
+"""Put an engine into the situation of a point, and read how long its steps took."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from continuum_sim.validate.engines.interface import Engine, TurnAnswer, TurnReq
 _SPECIAL = 8
 """Token ids below this may mean something to a model (padding, end of text); prompts avoid them."""
 _WARM_PREFILL_TOKENS = 65_536
-"""At most so many tokens are prefilled to touch the KV cache's memory."""
+"""Most tokens prefilled to touch the KV cache's memory."""
 
 
 class Measured(NamedTuple):
@@ -27,7 +27,7 @@ class Measured(NamedTuple):
 
 
 class Prompts:
-    """Makes up requests that share nothing, so that the prefix cache helps only where it is meant to."""
+    """Makes requests that share nothing, so that the prefix cache hits only where intended."""
 
     def __init__(self, vocab_size: int, rng: np.random.Generator) -> None:
         self._vocab_size = vocab_size
@@ -35,16 +35,16 @@ class Prompts:
         self._numbers = count()
 
     def tokens(self, number: int) -> list[int]:
-        """Return so many random token ids."""
+        """Return this many random token ids."""
         return fresh_tokens(self._rng, number, self._vocab_size)
 
     def request(self, token_ids: list[int], output_tokens: int) -> TurnRequest:
-        """Return a request of no program."""
+        """Return a request without a program."""
         return TurnRequest(f"calibrate-{next(self._numbers)}", token_ids, output_tokens)
 
 
 def fresh_tokens(rng: np.random.Generator, number: int, vocab_size: int) -> list[int]:
-    """Draw token ids that appear nowhere else but by chance."""
+    """Draw token ids that occur elsewhere only by chance."""
     low = min(_SPECIAL, vocab_size // 2)
     drawn: list[int] = rng.integers(low, vocab_size, size=number).tolist()
     return drawn
@@ -53,7 +53,7 @@ def fresh_tokens(rng: np.random.Generator, number: int, vocab_size: int) -> list
 async def warm_up(engine: Engine, prompts: Prompts) -> None:
     """Touch all KV memory, run batches of many shapes, and leave the cache empty.
 
-    The first use of a KV block is a page fault on a CPU, and kernels are picked or compiled at first use.
+    The first use of a KV block is a page fault on a CPU, and kernels are chosen or compiled at first use.
     """
     facts = engine.facts
     capacity = min((facts.num_gpu_blocks - 1) * facts.block_size, _WARM_PREFILL_TOKENS)
@@ -69,21 +69,21 @@ async def warm_up(engine: Engine, prompts: Prompts) -> None:
 
 
 class Asked(NamedTuple):
-    """A request of a point with its answer."""
+    """A point's request and its answer."""
 
     called_s: float
     answer: TurnAnswer
 
 
 class PointAnswers(NamedTuple):
-    """What the client saw of a point."""
+    """What the client saw of a point's requests."""
 
     decoding: list[Asked]
     prefills: list[Asked]
 
 
 async def run_point(engine: Engine, point: Point, prompts: Prompts) -> PointAnswers:
-    """Put the engine into this situation."""
+    """Put the engine into the point's situation."""
     output_tokens = point.decode_tokens(engine.facts.max_num_batched_tokens)
     decoding = [
         asyncio.create_task(_ask(engine, prompts.request(prompts.tokens(point.context), output_tokens)))
@@ -104,9 +104,10 @@ async def _ask(engine: Engine, request: TurnRequest) -> Asked:
 
 
 def wanted(point: Point, steps: Sequence[Measured]) -> list[Measured]:
-    """Keep the steps a point is about; those that led there differ from run to run.
+    """Keep the steps a point is about; the steps leading up to them differ between runs.
 
-    A decode point keeps its last steps with all turns decoding, which are warm; the others every step with a prefill.
+    A decode point keeps its last steps in which all turns decode, which are warm; other points keep every step with a
+    prefill.
     """
     if point.new:
         return [step for step in steps if step.batch.prefill_tokens]

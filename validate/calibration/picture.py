@@ -1,4 +1,4 @@
-"""The picture of a fit: every measured step against the model, and the model's error by kind of step."""
+"""Draw a fit: every measured step against the model, and the model's error by kind of step."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _COLOURS = (BLUE, ORANGE, GREEN)
 
 
 def draw_fit(model: StepTime, steps: Sequence[Measured], path: Path) -> None:
-    """Draw measured against modelled step times, and relative errors over the step's length."""
+    """Draw modelled against measured step times, and relative errors over the step time."""
     measured = np.array([step.seconds for step in steps]) * 1e3
     modelled = np.array([model.step_s(step.batch) for step in steps]) * 1e3
     kinds = np.array([_kind(step) for step in steps])

@@ -1,4 +1,4 @@
-"""The grid a calibration measures: prefill lengths over cached contexts, decode batches over contexts, and both."""
+"""The grid that a calibration measures: prefill lengths by cached context, decode batches by context, and both."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import numpy as np
 from continuum_sim.validate.engines.interface import EngineFacts
 
 DECODE_STEPS = 20
-"""Steps with a whole decode batch that a visit to a point asks for. On a CPU the first ones after a prefill take longer
-than those that follow (caches warm up); agents' turns are short, and have both."""
+"""Steps with the whole decode batch per visit to a point. On a CPU the first ones after a prefill take longer
+than later ones (caches warm up); agents' turns are short, and have both."""
 VISITS = 3
-"""Times every point is measured, far apart: a shared machine can be hardly more than half as fast for seconds,
-and what is measured in one go is all from such a spell, or none of it."""
+"""Times every point is measured, far apart: a shared machine can run at little more than half its speed for seconds,
+and what is measured in one go falls entirely into such a spell, or entirely outside it."""
 _SEED = 0
-"""Of the order of the points: the same at every attempt."""
+"""Seed of the order of the points, the same at every attempt."""
 _ROOM = 0.9
-"""Share of the KV cache a point may fill: a preemption would spoil it."""
+"""Share of the KV cache that a point may fill: a preemption would spoil it."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One situation: `decodes` turns of `context` tokens decode; a prompt of `new` tokens on `cached` ones prefills."""
+    """One situation: `decodes` turns decode at `context` tokens; a prompt of `new` tokens prefills on `cached` ones."""
 
     decodes: int = 0
     context: int = 0
@@ -40,13 +40,13 @@ class Point:
         return " beside ".join(parts)
 
     def decode_tokens(self, chunk: int) -> int:
-        """Tokens each decoding turn generates: enough to last until all decode and the prefill is through."""
+        """Tokens each decoding turn generates: enough to last until all decode and the prefill is complete."""
         rounds = -(-self.decodes * self.context // chunk)
         chunks = -(-(self.new + self.cached) // max(1, chunk - self.decodes)) if self.new else 0
         return rounds + DECODE_STEPS + 4 * chunks
 
     def kv_tokens(self, chunk: int) -> int:
-        """Tokens in the KV cache at once, at most."""
+        """Most tokens in the KV cache at once."""
         decoding = self.decodes * (self.context + self.decode_tokens(chunk)) if self.decodes else 0
         return decoding + self.new + self.cached
 
@@ -56,13 +56,13 @@ class Point:
         return max(decoding, self.new + self.cached + 1)
 
     def computed_tokens(self, chunk: int) -> tuple[int, int]:
-        """(prefilled tokens, decode steps) it takes, for an estimate of its duration."""
+        """Return (prefilled tokens, decode steps), for an estimate of the point's duration."""
         prefilled = self.decodes * self.context + self.new + self.cached
         return prefilled, self.decode_tokens(chunk) if self.decodes else 0
 
 
 def plan_points(facts: EngineFacts) -> list[Point]:
-    """Lay out the grid that fits this engine: every point once in each visit, in random order."""
+    """Return the grid that fits this engine: every point once per visit, in random order."""
     chunk, longest = facts.max_num_batched_tokens, facts.max_model_len
     room = int(_ROOM * (facts.num_gpu_blocks - 1) * facts.block_size)
     fitting = [
@@ -72,7 +72,7 @@ def plan_points(facts: EngineFacts) -> list[Point]:
         and point.longest_tokens(chunk) <= longest
         and point.decodes + bool(point.new) <= facts.max_num_seqs
     ]
-    # A machine that changes its pace meanwhile must not look like a price of contexts or batches.
+    # A machine that changes its speed meanwhile must not look like a cost of contexts or batches.
     rng = np.random.default_rng(_SEED)
     orders = [rng.permutation(len(fitting)) for _ in range(VISITS)]
     return [replace(fitting[at], visit=visit) for visit, order in enumerate(orders) for at in order]
@@ -97,5 +97,5 @@ def _grid(facts: EngineFacts) -> Iterator[Point]:
 
 
 def _aligned(tokens: int, block_size: int) -> int:
-    """Whole blocks: only those are found in the cache."""
+    """Round to whole blocks, because only those are found in the cache."""
     return tokens // block_size * block_size

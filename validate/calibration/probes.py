@@ -1,4 +1,4 @@
-"""Two ways to learn how long the steps of a point took: from the engine's own log, or from the client's side."""
+"""Two ways to measure the steps of a point: from the engine's own log, or from the client's side."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Probe(Protocol):
     """Measures points on one engine."""
 
     async def measure(self, point: Point, prompts: Prompts) -> list[Measured]:
-        """Put the engine into the situation and return the steps it is about."""
+        """Put the engine into the point's situation and return the steps that count."""
 
 
 class LogProbe:
@@ -36,7 +36,7 @@ class LogProbe:
         self._decode = msgspec.json.Decoder(LoggedStep).decode
 
     async def measure(self, point: Point, prompts: Prompts) -> list[Measured]:
-        """Run the point and take its steps from the log."""
+        """Run the point and read its steps from the log."""
         self._new_steps()
         await run_point(self._engine, point, prompts)
         return wanted(point, [Measured(step.batch, step.seconds) for step in time_steps(self._new_steps())])
@@ -53,8 +53,8 @@ class LogProbe:
 class ClientProbe:
     """Times tokens as they reach the client of a server; sees prefills of one step and decoding batches.
 
-    A prefill's step is its time to first token less the round trip, which is what the first token of a one-token
-    prompt takes beyond the step of one decoding turn: those two steps compute the same.
+    A prefill's step time is its time to first token less the round trip. The round trip is the time to first token of a
+    one-token prompt less the step of a single decoding turn: those two steps compute the same.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -90,10 +90,10 @@ class ClientProbe:
 
 
 def _decodes(point: Point, answers: PointAnswers) -> list[Measured]:
-    """Steps from the moment at which all decode until the first is done, as one average step."""
+    """Return the steps from when all turns decode until the first one ends, as one average step."""
     times = [asked.answer.token_times_s for asked in answers.decoding]
     start_s, end_s = max(t[0] for t in times), min(t[-1] for t in times)
-    # The step that brings token k (from 0) attends to the prompt and k tokens.
+    # The step that yields token k (from 0) attends to the prompt and k tokens.
     brought = [[k for k, at_s in enumerate(t) if start_s < at_s <= end_s] for t in times]
     steps = min(map(len, brought))
     if steps < 2:
@@ -107,5 +107,5 @@ def _gaps(times_s: Sequence[float]) -> list[float]:
 
 
 def make_probe(engine: Engine) -> Probe:
-    """Choose the better probe the engine allows."""
+    """Choose the best probe that the engine allows."""
     return ClientProbe(engine) if engine.step_log is None else LogProbe(engine, engine.step_log)

@@ -1,4 +1,4 @@
-"""The points measured so far, one JSON line each, so that a calibration can go on where it was cut off."""
+"""The points measured so far, one JSON line each, so that an interrupted calibration can continue."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from continuum_sim.validate.engines.interface import EngineFacts
 
 
 class PointStore:
-    """A file whose first line says what engine it belongs to and every other one holds a finished point.
+    """A file whose first line identifies its engine; every other line holds a finished point.
 
     Raises
     ------
     ConfigError
-        If the file is of another engine or other settings, or is none of ours.
+        If the file belongs to another engine or other settings, or is not a file of ours.
     """
 
     def __init__(self, path: Path, facts: EngineFacts) -> None:
         self._path = path
         self.points: dict[Point, list[Measured]] = {}
-        """Finished points."""
+        """The finished points."""
         self.delays: ClientDelays | None = None
         head = {"calibration": 1, "facts": asdict(facts)}
         if path.exists():
@@ -39,18 +39,18 @@ class PointStore:
             self._append(head)
 
     def add(self, point: Point, steps: Sequence[Measured]) -> None:
-        """Keep a finished point."""
+        """Store a finished point."""
         self.points[point] = list(steps)
         self._append({"point": asdict(point), "steps": [[*step.batch, step.seconds] for step in steps]})
 
     def set_delays(self, delays: ClientDelays) -> None:
-        """Keep the client's delays."""
+        """Store the client's delays."""
         self.delays = delays
         self._append({"delays": delays.describe()})
 
     @property
     def steps(self) -> list[Measured]:
-        """All steps of all points."""
+        """Steps of all points."""
         return [step for steps in self.points.values() for step in steps]
 
     def _append(self, entry: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Everything an engine prints, kept in a file, and its last words when it dies."""
+"""Keep everything an engine prints in a file, and find its last words when it dies."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Final
 
 _ERROR: Final = re.compile(r"(?:^|\s)((?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Exit|Killed)): (.+)")
 _WRAPPERS: Final = ("Engine core initialization failed", "EngineCore encountered", "Exception in ")
-"""Errors that only say that another one came before."""
+"""Errors that only report an earlier one."""
 
 
 @contextmanager
 def printed_to(path: Path) -> Iterator[None]:
-    """Send what this process, and whatever it starts meanwhile, prints to a file (appending).
+    """Append to a file what this process, and any process it starts meanwhile, prints.
 
-    Works on the file descriptors: an engine's processes inherit them and keep the file for life.
+    Redirects file descriptors: an engine's processes inherit them and keep the file for as long as they live.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -38,9 +38,9 @@ def printed_to(path: Path) -> Iterator[None]:
 
 
 def last_words(path: Path) -> str:
-    """Return the error in an engine's log that explains the others, in one line; empty if there is none.
+    """Return the error in an engine's log that caused the others, in one line; empty if there is none.
 
-    An engine that fails prints a traceback in the process at fault, then one in every process that waited for it:
+    An engine that fails prints a traceback in the process at fault, then one in every process that waited for it, so
     the first error is the cause.
     """
     try:

@@ -1,4 +1,4 @@
-"""vLLM in this process: `AsyncLLM`, with the scheduler plug-in, a step log and an orderly end."""
+"""vLLM in this process: `AsyncLLM`, with the scheduler plug-in, a step log and an orderly shutdown."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ ENGINE_LOG = "engine.log"
 STEPS = "steps.jsonl"
 DECISIONS = "decisions.jsonl"
 COUNTS = "counts.json"
-"""Names of what an engine writes into its folder."""
+"""File that an engine writes into its folder."""
 
 _ENVIRONMENT = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
-"""Set for the engine where the user has not said otherwise."""
+"""Set for the engine unless the user has set them."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,14 @@ class InProcess:
 
     options: EngineOptions
     home: Path
-    """Folder for what all engines share (a tiny model)."""
+    """Folder for files that all engines share (a tiny model)."""
     pace: Pace | None = None
-    """What every step is held to; None lets the engine run as fast as it can."""
+    """Pace that every step is held to; None lets the engine run as fast as it can."""
 
     async def __call__(
         self, policy: str | None, settings: Mapping[str, Any], folder: Path, like: EngineFacts | None
     ) -> InProcessEngine:
-        """Start one; see `EngineStarter`."""
+        """Start an engine; see `EngineStarter`."""
         check_vllm()
         folder.mkdir(parents=True, exist_ok=True)
         log = folder / ENGINE_LOG
@@ -74,7 +74,7 @@ class InProcess:
                 raise EngineError(f"vLLM did not start: {last_words(log) or error}; its output is in {log}") from None
             raise
         if _ENVIRONMENT["VLLM_LOGGING_LEVEL"] == os.environ["VLLM_LOGGING_LEVEL"]:
-            # The engine's own processes write to its log; this one shares the terminal with the user.
+            # The engine's own processes write to its log; this process shares the terminal with the user.
             logging.getLogger("vllm").setLevel(logging.ERROR)
         return InProcessEngine(llm, folder, _facts(llm), frozenset(descendants()) - others)
 
@@ -87,7 +87,7 @@ class InProcessEngine:
     _folder: Path
     facts: EngineFacts
     pids: frozenset[int]
-    """Processes the engine consists of, besides this one."""
+    """Processes of the engine, besides this one."""
     _closed: bool = field(default=False, init=False)
 
     @property
@@ -106,7 +106,7 @@ class InProcessEngine:
             ignore_eos=True,
             temperature=0.0,
             detokenize=False,
-            # One answer at the end: the engine itself tells when the first token was there.
+            # One answer at the end; the engine itself reports when the first token was there.
             output_kind=RequestOutputKind.FINAL_ONLY,
             extra_args=request.identity() or None,
         )
@@ -143,7 +143,7 @@ class InProcessEngine:
             raise EngineError("vLLM did not reset its prefix cache: blocks are still in use")
 
     async def close(self) -> None:
-        """Shut vLLM down and see to it that no process of it stays."""
+        """Shut vLLM down and end every process of it."""
         if self._closed:
             return
         self._closed = True
@@ -151,7 +151,7 @@ class InProcessEngine:
             try:
                 self._llm.shutdown()
             finally:
-                self._llm.shutdown = _nothing  # its finaliser calls it once more when Python ends, and would stumble
+                self._llm.shutdown = _nothing  # its finaliser calls this again when Python exits, and would fail
                 end_processes(self.pids)
 
     def _what_happened(self, request: TurnRequest, error: Exception) -> str:
@@ -163,12 +163,12 @@ class InProcessEngine:
 
 
 def check_vllm() -> None:
-    """Refuse to go on without vLLM.
+    """Refuse to continue without vLLM.
 
     Raises
     ------
     ConfigError
-        Saying how to install it.
+        The message says how to install it.
     """
     from importlib.util import find_spec
 
@@ -192,7 +192,7 @@ def _start(arguments: dict[str, Any]) -> Any:
 
 @contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set variables for the processes that are started meanwhile: what vLLM hashes stays the same from run to run."""
+    """Set variables for processes started meanwhile; what vLLM hashes stays the same from run to run."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -206,7 +206,7 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 def _nothing(*args: object, **kwargs: object) -> None:
-    """Stand in for a method that has done its work."""
+    """Replace a method that has done its work."""
 
 
 def _facts(llm: Any) -> EngineFacts:

@@ -1,4 +1,4 @@
-"""What a replay needs of an engine, whichever way it is reached."""
+"""What a replay needs of an engine, in this process or on a server."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from continuum_sim.engine.config import EngineConfig
 
 
 class EngineError(RuntimeError):
-    """The engine did not start, died, did not answer or refused; the text is one clear line."""
+    """The engine did not start, died, did not answer or refused; the message is one clear line."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineFacts:
-    """What an engine says about itself: provenance of everything measured on it, and the simulator's settings."""
+    """An engine's account of itself: provenance of everything measured on it, and the simulator's settings."""
 
     engine: str
     """`vLLM in this process` or `vLLM server at URL`."""
@@ -24,7 +24,7 @@ class EngineFacts:
     model: str
     device: str
     num_gpu_blocks: int
-    """KV blocks, vLLM's null block included."""
+    """KV blocks, including vLLM's null block."""
     block_size: int
     max_num_batched_tokens: int
     max_num_seqs: int
@@ -32,7 +32,7 @@ class EngineFacts:
     vocab_size: int
     dtype: str | None = None
     tensor_parallel_size: int | None = None
-    """GPUs the model is split over; None where the engine does not say."""
+    """GPUs the model is split over; None if the engine does not say."""
     async_scheduling: bool = False
     watermark: float = 0.0
     scheduler_reserve_full_isl: bool = True
@@ -51,7 +51,7 @@ class EngineFacts:
 
 
 class TurnRequest(NamedTuple):
-    """One turn as the client sends it. With no program it is a stranger to the policy (warm-up, calibration)."""
+    """One turn as the client sends it. Without a program, a policy does not know it (warm-up, calibration)."""
 
     request_id: str
     prompt_token_ids: list[int]
@@ -61,7 +61,7 @@ class TurnRequest(NamedTuple):
     last_turn: bool = False
 
     def identity(self) -> dict[str, Any]:
-        """Return what the scheduler plug-in reads: vLLM's `extra_args`, over HTTP `vllm_xargs`."""
+        """Return the fields that the scheduler plug-in reads: vLLM's `extra_args`, over HTTP `vllm_xargs`."""
         if self.program_id is None:
             return {}
         identity: dict[str, Any] = {"program_id": self.program_id, "last_turn": int(self.last_turn)}
@@ -69,12 +69,12 @@ class TurnRequest(NamedTuple):
 
 
 class TurnAnswer(NamedTuple):
-    """What came back. Times on the clock of the event loop; None where the engine does not tell."""
+    """The answer to a turn. Times on the event loop's clock; None if the engine does not report them."""
 
     token_ids: list[int]
     first_token_s: float
     finish_s: float
-    """When the client had the last token."""
+    """When the client had received the last token."""
     cached_tokens: int | None = None
     preemptions: int | None = None
     queued_s: float | None = None
@@ -83,7 +83,7 @@ class TurnAnswer(NamedTuple):
     last_token_s: float | None = None
     """When the engine had the last token."""
     token_times_s: tuple[float, ...] = ()
-    """When the client had each token, if they came one by one."""
+    """When the client received each token, if they came one by one."""
 
 
 class Engine(Protocol):
@@ -103,23 +103,23 @@ class Engine(Protocol):
         Raises
         ------
         EngineError
-            If it does not come back whole.
+            If the answer is incomplete.
         """
 
     async def forget(self) -> None:
-        """Empty the prefix cache; nothing runs."""
+        """Empty the prefix cache while nothing runs."""
 
     async def close(self) -> None:
-        """End the engine and every process of it; harmless when called again."""
+        """End the engine with all its processes; may be called again."""
 
 
 class EngineStarter(Protocol):
-    """Starts an engine under a policy (None: vLLM's own scheduler), which writes its files into a folder."""
+    """Starts an engine under a policy (None for vLLM's own scheduler); the engine writes its files into a folder."""
 
     async def __call__(
         self, policy: str | None, settings: Mapping[str, Any], folder: Path, like: EngineFacts | None
     ) -> Engine:
-        """Start it.
+        """Start an engine.
 
         Parameters
         ----------
@@ -128,10 +128,10 @@ class EngineStarter(Protocol):
         folder
             Receives the engine's log, its step log and its decision log.
         like
-            An engine started before, to be repeated to the block: vLLM counts them anew at every start.
+            An earlier engine whose number of blocks is to be repeated: vLLM computes it anew at every start.
 
         Raises
         ------
         EngineError
-            If it does not start, with the engine's own last words.
+            If it does not start; the message has the engine's own last words.
         """

@@ -1,4 +1,4 @@
-"""Settings of an engine that is to be started, under vLLM's names."""
+"""Settings of an engine to be started, under vLLM's names."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from continuum_sim.errors import ConfigError
 from continuum_sim.validate.session.tiny import write_tiny_model
 
 TINY = "tiny"
-"""Model name that stands for a small random-weight Llama, written into a folder when it is needed."""
+"""Name of a small random-weight Llama, written into a folder when it is needed."""
 NANO = "nano"
-"""The same, so small that computing hardly takes time: for an engine that is held to another machine's pace."""
+"""Name of an even smaller one that takes almost no time to compute: for an engine held to another machine's pace."""
 _SIZES: Mapping[str, Mapping[str, int]] = {
     TINY: {},
     NANO: {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1},
@@ -42,7 +42,7 @@ class EngineOptions:
     """Any other field of vLLM's `AsyncEngineArgs`."""
 
     def arguments(self, folder: Path) -> dict[str, Any]:
-        """Return the arguments of `AsyncEngineArgs`; a model of ours is written below `folder`."""
+        """Return the arguments of `AsyncEngineArgs`; tiny and nano models are written below `folder`."""
         arguments: dict[str, Any] = {
             "model": self.model,
             "tensor_parallel_size": self.tensor_parallel_size,
@@ -70,7 +70,7 @@ class EngineOptions:
 
 
 def parse_engine_args(items: Iterable[str]) -> dict[str, Any]:
-    """Read `key=value` settings; values are JSON where they can be, else text.
+    """Parse `key=value` settings; values are JSON if possible, otherwise text.
 
     Raises
     ------

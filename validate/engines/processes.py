@@ -1,4 +1,4 @@
-"""No process left behind: ends the processes an engine consists of, and nothing else."""
+"""End the processes of an engine, and no others."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Final
 
 _GRACE_S: Final = 5.0
-"""Seconds between the polite request and the kill."""
+"""Seconds between terminating and killing a process."""
 
 
 def descendants(of: Iterable[int] | None = None) -> list[int]:
-    """Return the living processes that descend from these (default: this one), parents before children.
+    """Return the living descendants of these processes (default: this one), parents before children.
 
-    Reads Linux's /proc; elsewhere there is nothing to read and vLLM's own shutdown has to do.
+    Reads Linux's /proc; elsewhere there is nothing to read and vLLM's own shutdown must suffice.
     """
     parents: dict[int, int] = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
@@ -37,9 +37,9 @@ def descendants(of: Iterable[int] | None = None) -> list[int]:
 
 
 def end_processes(pids: Iterable[int]) -> None:
-    """End these processes and their descendants, killing what does not go within seconds.
+    """End these processes and their descendants; kill those that do not end within seconds.
 
-    Python's resource tracker is spared: it cleans shared memory up and goes with its parent.
+    Python's resource tracker is spared: it cleans up shared memory and ends with its parent.
     """
     roots = list(pids)
     doomed = {pid for pid in (*roots, *descendants(roots)) if _is_alive(pid) and not _is_tracker(pid)}

@@ -26,7 +26,7 @@ _LABEL: Final = re.compile(r'(\w+)="([^"]*)"')
 
 @dataclass(frozen=True, kw_only=True)
 class ServerSettings:
-    """What a server does not tell of itself."""
+    """Settings that a server does not report."""
 
     max_num_batched_tokens: int | None = None
     max_num_seqs: int | None = None
@@ -36,12 +36,12 @@ class ServerSettings:
     block_size: int | None = None
     max_model_len: int | None = None
     timeout_s: float = 600.0
-    """Silence of the server, in seconds, that ends the run."""
+    """Seconds without an answer after which the run ends."""
 
 
 @dataclass(frozen=True)
 class Servers:
-    """Connects to servers that run already, one a policy."""
+    """Connects to running servers, one per policy."""
 
     urls: Mapping[str, str]
     """Policy to base URL, such as `http://localhost:8000`."""
@@ -50,7 +50,7 @@ class Servers:
     async def __call__(
         self, policy: str | None, settings: Mapping[str, Any], folder: Path, like: EngineFacts | None
     ) -> ServerEngine:
-        """Connect; see `EngineStarter`. A survey (no policy) goes to the first server."""
+        """Connect; see `EngineStarter`. A survey (no policy) uses the first server."""
         url = next(iter(self.urls.values())) if policy is None else self.urls[policy]
         link = _Link(url, self.settings.timeout_s)
         facts = await asyncio.to_thread(read_facts, link, self.settings)
@@ -59,7 +59,7 @@ class Servers:
 
 @dataclass
 class ServerEngine:
-    """A server; see `Engine`. Its step log, if it keeps one, is out of reach."""
+    """A server; see `Engine`. Its step log, if there is one, is not accessible."""
 
     _link: _Link
     facts: EngineFacts
@@ -90,22 +90,22 @@ class ServerEngine:
             raise
 
     async def forget(self) -> None:
-        """Empty the prefix cache, where the server lets clients do that (VLLM_SERVER_DEV_MODE=1)."""
+        """Empty the prefix cache, if the server allows clients to (VLLM_SERVER_DEV_MODE=1)."""
         with suppress(EngineError):
             await asyncio.to_thread(self._link.send, "POST", "/reset_prefix_cache")
 
     async def close(self) -> None:
-        """Let the connections go; the server itself runs on."""
+        """Close the connections; the server itself keeps running."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 def read_facts(link: _Link, settings: ServerSettings) -> EngineFacts:
-    """Ask a server what it is; what it does not tell comes from the settings.
+    """Ask a server for its settings; those it does not report come from `settings`.
 
     Raises
     ------
     ConfigError
-        Naming what neither says.
+        Naming the settings that are in neither.
     EngineError
         If the server does not answer.
     """
@@ -140,7 +140,7 @@ def read_facts(link: _Link, settings: ServerSettings) -> EngineFacts:
 
 
 def _cache_config(metrics: bytes) -> dict[str, str]:
-    """Read the labels under which vLLM publishes its cache settings to Prometheus."""
+    """Read the labels of the Prometheus metric in which vLLM publishes its cache settings."""
     for line in metrics.decode("utf-8", "replace").splitlines():
         if line.startswith("vllm:cache_config_info{"):
             return dict(_LABEL.findall(line))
@@ -155,13 +155,13 @@ def _whole(value: object) -> int | None:
 
 
 class _Link:
-    """Where a server is."""
+    """The address of a server."""
 
     def __init__(self, url: str, timeout_s: float) -> None:
         parts = urlsplit(url if "//" in url else f"http://{url}")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ConfigError(f"--base-url {url!r}: expected something like http://localhost:8000")
-        # `…/v1` is what OpenAI clients take; the other pages lie beside it.
+        # OpenAI clients take `…/v1`; the other pages are beside it.
         self._path = parts.path.rstrip("/").removesuffix("/v1")
         self._parts = parts
         self.url = f"{parts.scheme}://{parts.netloc}{self._path}"
@@ -173,7 +173,7 @@ class _Link:
         return kind(self._parts.hostname, self._parts.port, timeout=self.timeout_s)
 
     def ask(self, connection: HTTPConnection, method: str, path: str, body: object = None) -> HTTPResponse:
-        """Send a request and see to it that the answer is no error."""
+        """Send a request and raise if the answer is an error."""
         data = None if body is None else json.dumps(body).encode()
         headers = {} if data is None else {"Content-Type": "application/json"}
         connection.request(method, self._path + path, data, headers)
@@ -183,12 +183,12 @@ class _Link:
         return response
 
     def send(self, method: str, path: str) -> bytes:
-        """Ask for a whole page.
+        """Request a whole page.
 
         Raises
         ------
         EngineError
-            If it does not come.
+            If it does not arrive.
         """
         connection = self.connect()
         try:
@@ -200,14 +200,14 @@ class _Link:
 
 
 class _Call:
-    """One streamed completion, in a thread of its own."""
+    """One streamed completion, in its own thread."""
 
     def __init__(self, link: _Link, body: dict[str, Any], request: TurnRequest) -> None:
         self._link, self._body, self._request = link, body, request
         self._connection = link.connect()
 
     def cancel(self) -> None:
-        """Break the connection off, which ends the request in the server and the thread here."""
+        """Close the connection, which ends the request in the server and the thread here."""
         with suppress(OSError, AttributeError):
             self._connection.sock.shutdown(socket.SHUT_RDWR)
         self._connection.close()
@@ -242,7 +242,7 @@ class _Call:
 
 
 def _events(response: HTTPResponse) -> Iterator[dict[str, Any]]:
-    """Yield the JSON of server-sent events as they come."""
+    """Yield the JSON of server-sent events as they arrive."""
     for line in response:
         if line.startswith(b"data:"):
             data = line[5:].strip()

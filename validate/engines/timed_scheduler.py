@@ -1,7 +1,7 @@
-"""Runs inside the engine: puts a clock around the scheduler's two calls and logs every step.
+"""Runs inside the engine: times the scheduler's two calls and logs every step.
 
-vLLM calls whatever `scheduler_cls` names with the arguments of a scheduler and uses what comes back, so a function
-does as well as a class. It builds the scheduler that would have been built anyway (vLLM's own, or the plug-in) and
+vLLM calls whatever `scheduler_cls` names with a scheduler's arguments and uses the result, so a function
+works as well as a class. This one builds the scheduler that would be used anyway (vLLM's own, or the plug-in) and
 wraps two methods of that one object.
 """
 
@@ -23,7 +23,7 @@ from continuum_sim.validate.steplog import ENVIRONMENT, LoggedStep, computes, sc
 def make_timed_scheduler(vllm_config: Any, *args: Any, **kwargs: Any) -> Any:
     """Build the scheduler that the environment asks for and log its steps.
 
-    `CONTINUUM_SIM_STEP_LOG` holds `path`, the file to write; `policy`, whether to build the plug-in
+    `CONTINUUM_SIM_STEP_LOG` holds `path`, the file to write; `policy`, true to build the plug-in
     instead of vLLM's own scheduler; and `pace`, the fields of a `Pace` to hold the steps to, or None.
     """
     end_with_parent()
@@ -59,13 +59,13 @@ class StepClock:
         self._update = scheduler.update_from_output
         self._shutdown = scheduler.shutdown
         self._under_way: deque[tuple[float, float, StepBatch]] = deque()
-        """Steps scheduled and not finished: one, or two under asynchronous scheduling."""
+        """Steps scheduled but not finished: one, or two under asynchronous scheduling."""
         scheduler.schedule = self.schedule
         scheduler.update_from_output = self.update_from_output
         scheduler.shutdown = self.shutdown
 
     def schedule(self, *args: Any, **kwargs: Any) -> Any:
-        """Schedule a step and take note of when, and of what it computes."""
+        """Schedule a step, and record when it was scheduled and what it computes."""
         start_s = time.monotonic()
         output = self._schedule(*args, **kwargs)
         scheduled_s = time.monotonic()

@@ -1,4 +1,4 @@
-"""How well the simulator foretold the engine: errors, their causes, and whether the ranking holds."""
+"""How well the simulation predicted the engine: errors, their causes, and whether the ranking holds."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from continuum_sim.validate.judge.statistics import (
 from continuum_sim.world.records import TurnRecord
 
 Simulate = Callable[[str, StepTime], list[Forecast]]
-"""Simulates the workload again under a policy with other step times."""
+"""Simulates the workload again under a policy, with other step times."""
 Reenact = Callable[[str, Observation], Reenactment | None]
-"""Simulates a measured run again with what its engine logged; None where it logged nothing."""
+"""Simulates a measured run again from its engine's log; None if the engine logged nothing."""
 
 
 class Compared(msgspec.Struct, frozen=True):
@@ -46,22 +46,22 @@ class Compared(msgspec.Struct, frozen=True):
 
 
 class ErrorSplit(msgspec.Struct, frozen=True):
-    """Where the error of the mean JCT comes from, as shares of the measured mean JCT; the parts add up to it."""
+    """Causes of the error of the mean JCT, as shares of the measured mean JCT; the parts add up to the error."""
 
     step_time: float
-    """What goes away when the simulation runs with step times fitted to the steps measured during the runs."""
+    """What disappears when the simulation uses step times fitted to the steps measured during the runs."""
     cache: float
-    """In a simulation with the engine's own step times and gaps: own prefill time of tokens that only one of the two
-    found in the cache."""
+    """In a simulation with the engine's own step times and gaps: prefill time of the tokens that only one of the two
+    found in the cache, each turn taken alone."""
     scheduling: float
     """In that same simulation: all other error."""
     timing: float
-    """What is left: an engine whose pace changes within a run, delays of the client, and which of two turns came first
+    """The rest: an engine whose speed changes within a run, delays of the client, and which of two turns came first
     by a millisecond."""
 
 
 class Reenacted(msgspec.Struct, frozen=True):
-    """Simulations with the engine's own step times and gaps: nothing but decisions can differ."""
+    """Simulations with the engine's own step times and gaps, in which only decisions can differ."""
 
     jct_error: float
     """Simulated over measured mean JCT on the engine's clock, less 1."""
@@ -87,22 +87,22 @@ class PolicyReport(msgspec.Struct, frozen=True):
     noise: float
     """Spread of the mean JCT over repeats, as a share of it."""
     simulated_spread: float
-    """The same over the draws of the simulation."""
+    """The same over the simulation's draws."""
     cached_tokens: Compared | None
-    """Over all turns; None, as the following, where the engine does not tell."""
+    """Sum over all turns; None, like the following, if the engine does not report it."""
     cached_equal: float | None
     """Share of turns with the same cached tokens in simulation and measurement."""
     cached_equal_repeats: float | None
-    """The same between two repeats of the measurement: the most one can ask for."""
+    """The same between two repeats of the measurement: the best that can be expected."""
     fates_equal: float | None
     """Share of turns whose blocks had the same fate: released, evicted, or a pin that was hit, expired or broken."""
     fates_equal_repeats: float | None
     """The same between two repeats of the measurement."""
     preemptions: Compared | None
     pins: dict[str, Compared]
-    """Made, hit, expired, broken; empty where the engine did not count."""
+    """Pins made, hit, expired, broken; empty if the engine did not count."""
     engine_pace: float | None
-    """Measured over modelled time of all steps: above 1 the engine was slower than when it was calibrated."""
+    """Measured over modelled time of all steps: above 1 if the engine was slower than when it was calibrated."""
     error_split: ErrorSplit | None
     reenacted: Reenacted | None
     within_tolerance: bool
@@ -119,14 +119,14 @@ class Improvement(msgspec.Struct, frozen=True):
 
 
 class Ranking(msgspec.Struct, frozen=True):
-    """Whether the best policy of the simulation is the best on the engine."""
+    """Whether the best policy in simulation is the best on the engine."""
 
     simulated: list[str]
     """Policies by mean JCT, best first."""
     measured: list[str]
     winner_holds: bool
     winner_clear: bool
-    """Whether the measured winner's interval is below that of every other policy."""
+    """True if the measured winner's interval lies below that of every other policy."""
     kendall_tau: float | None
     improvements: list[Improvement]
     baseline: str
@@ -140,11 +140,11 @@ class ValidationReport(msgspec.Struct, Shown, frozen=True):
     policies: list[PolicyReport]
     ranking: Ranking
     steps: dict[str, float | int] | None
-    """How the step-time model fits the steps of all runs."""
+    """How well the step-time model fits the steps of all runs."""
     notes: list[str]
 
     def view(self) -> View:
-        """Return what terminal, page and notebook show of the report, as rows of text."""
+        """Return the report as rows of text, for terminal, page and notebook."""
         from continuum_sim.validate.report.rows import report_view
 
         return report_view(self)
@@ -159,7 +159,7 @@ def assess(
     simulate: Simulate,
     reenact: Reenact,
 ) -> ValidationReport:
-    """Set simulation against measurement for every policy.
+    """Compare simulation and measurement for every policy.
 
     Parameters
     ----------
@@ -296,7 +296,7 @@ def _split(
     chunk = config.max_num_batched_tokens
 
     def prefill_s(turns: Sequence[TurnRecord]) -> float:
-        """Own prefill time of all turns, per program."""
+        """Prefill time of all turns, each taken alone, per program."""
         sizes = ((turn.prompt_tokens - turn.cached_tokens, turn.cached_tokens) for turn in turns)
         return sum(prefill_alone_s(refit, new, cached, chunk) for new, cached in sizes) / programs
 
@@ -314,7 +314,7 @@ def _split(
 
 
 def _refit(measured: Sequence[Observation]) -> Calibrated | None:
-    """Fit the steps of the runs, and make the whole of them as long as it was, stalls of the machine included."""
+    """Fit the steps of the runs and match their total time, stalls of the machine included."""
     steps = [step for run in measured for step in run.steps]
     try:
         fitted = fit_calibrated([step.batch for step in steps], [step.seconds for step in steps])
@@ -367,7 +367,7 @@ def _rank(observations: Sequence[PolicyObservations]) -> Ranking:
 def _improvement(
     one: PolicyObservations, baseline: PolicyObservations, simulated_s: float, baseline_s: float
 ) -> Improvement:
-    """Compare repeat by repeat: those of one round ran side by side."""
+    """Compare repeat by repeat: runs of the same round ran side by side."""
     rounds = [
         np.array([1.0 - mean(run.jct_s) / mean(base.jct_s)])
         for run, base in zip(one.measured, baseline.measured, strict=False)

@@ -1,5 +1,5 @@
-"""A replay on the engine's own clock: when it saw every turn come, when it ended it, how long it was busy with every
-step. All of it such that a simulation with these numbers meets every turn in the same step as the engine did.
+"""A replay on the engine's own clock: when it received and ended every turn, and how long it was busy with every
+step. A simulation with these numbers meets every turn in the same step as the engine did.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from continuum_sim.traces.schema import Program
 from continuum_sim.validate.steplog import LoggedStep, TimedStep, begins, computes
 
 _APART_S = 2 * SAME_INSTANT_S
-"""Between two turns that one step finds, so that they keep the order in which they came."""
+"""Distance between two turns that the same step finds, so that they keep their order."""
 
 
 class EngineTimes(NamedTuple):
@@ -38,15 +38,15 @@ class EngineLog:
     start_s: float
     """Time 0 of the replay's records on the machine's monotonic clock."""
     decisions: Sequence[DecisionRecord] = ()
-    """The plug-in's log, on the plug-in's own clock; nothing where vLLM's own scheduler decided."""
+    """The plug-in's log, on the plug-in's own clock; empty if vLLM's own scheduler decided."""
 
 
 class EngineClock:
     """Puts arrivals and ends of turns where the simulator has them. Times in seconds since the start of the replay.
 
-    vLLM takes requests in between the end of a step and the start of the next: to the simulator that is one moment.
-    The plug-in dates a turn back to when it reached the server; that is the arrival its policy learns from, so it is
-    the one given here wherever the same step would still be the first to see the turn.
+    vLLM receives requests between the end of a step and the start of the next; to the simulator that is one moment.
+    The plug-in dates a turn back to when it reached the server. Its policy learns from that arrival, so it is
+    used here whenever the same step would still be the first to see the turn.
     """
 
     def __init__(self, log: EngineLog) -> None:
@@ -61,7 +61,7 @@ class EngineClock:
         self.end_s: dict[tuple[str, int], float] = {}
         """End of the step that brought a turn's last token."""
         self.arrival_s: dict[tuple[str, int], float] = {}
-        """When the turn came."""
+        """Arrival of every turn."""
         for turn in log.times:
             step = min(bisect_left(self._ends_s, turn.last_token_s - log.start_s), len(self._steps) - 1)
             self.end_s[turn.program, turn.turn] = self._ends_s[step]
@@ -98,7 +98,7 @@ class EngineClock:
                 self._begins_s[step] = self.arrival_s[turns[0].program, turns[0].turn]
 
     def _told_arrivals(self, log: EngineLog) -> dict[tuple[str, int], float]:
-        """Arrivals by the plug-in's log, such that every gap is as long as its policy took it to be."""
+        """Return arrivals from the plug-in's log, so that every gap is as long as its policy saw it."""
         arrived = {(d.program, d.turn): d.time_s for d in log.decisions if d.event == "arrive"}
         ended = {(d.program, d.turn): d.time_s for d in log.decisions if d.event in ("pin", "release", "evict")}
         offsets = [

@@ -1,4 +1,4 @@
-"""What was seen of a replay, simulated or measured: its records, and what became of every turn's blocks."""
+"""Observations of a replay, simulated or measured: its records, and the fate of every turn's blocks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from continuum_sim.validate.steplog import TimedStep, read_steps, time_steps
 from continuum_sim.world.records import ProgramRecord, TimelineRecord, TurnRecord
 
 PINS = ("pins_made", "pins_hit", "pins_expired", "pins_broken")
-"""Counts that the simulator and the plug-in both keep."""
+"""Counts that both the simulator and the plug-in keep."""
 
 Fates = dict[tuple[str, int], str]
 """(program, turn) to `release`, `evict`, `hit`, `expire` or `break`; the last three are ends of a pin."""
@@ -42,13 +42,13 @@ class KeptRecords:
         self.programs.append(record)
 
     def timeline(self, record: TimelineRecord) -> None:
-        """Nothing is asked of the timeline."""
+        """Ignore the timeline."""
 
 
 def turn_fates(decisions: Iterable[DecisionRecord]) -> Fates:
-    """Say for every finished turn what happened to its blocks; a pin that nothing ended counts as hit.
+    """Return the fate of every finished turn's blocks; a pin that nothing ended counts as hit.
 
-    Last turns are left out: they are released whatever the policy.
+    Last turns are left out: their blocks are released under any policy.
     """
     fates: Fates = {}
     for decision in decisions:
@@ -68,23 +68,23 @@ class Observation:
     programs: list[ProgramRecord]
     turns: list[TurnRecord]
     counts: Mapping[str, float] | None = None
-    """What the policy did, where it is known."""
+    """What the policy did, if known."""
     log: EngineLog | None = None
-    """What the engine of a measured replay logged, if it did."""
+    """What the engine logged of a measured replay, if anything."""
     fates: Fates | None = None
-    """What became of every turn's blocks, where the decisions were logged."""
+    """Fate of every turn's blocks, if decisions were logged."""
     tells_cached: bool = True
-    """Whether the cached tokens of the turns are known."""
+    """True if the turns' cached tokens are known."""
     tells_preemptions: bool = True
 
     @cached_property
     def steps(self) -> list[TimedStep]:
-        """Steps of the replay that computed something, where the engine logged them."""
+        """Steps of the replay that computed something, if the engine logged them."""
         return [] if self.log is None else time_steps(self.log.steps, self.log.start_s)
 
     @cached_property
     def jct_s(self) -> Array:
-        """Job completion times, programs in the order of their names."""
+        """Job completion times, sorted by program name."""
         return np.array([p.jct_s for p in sorted(self.programs)])
 
     @cached_property
@@ -99,7 +99,7 @@ class Observation:
 
     @property
     def end_s(self) -> float:
-        """Last token of all."""
+        """Time of the last token."""
         return max(program.finish_s for program in self.programs)
 
     @property
@@ -109,13 +109,13 @@ class Observation:
 
     @property
     def preemptions(self) -> int:
-        """Preemptions of all turns."""
+        """Number of preemptions over all turns."""
         return sum(turn.preemptions for turn in self.turns)
 
 
 @dataclass(frozen=True)
 class PolicyObservations:
-    """Everything about one policy."""
+    """All observations of one policy."""
 
     policy: str
     simulated: list[Observation]
@@ -153,7 +153,7 @@ def read_measured(folder: Path, run: Mapping[str, Any]) -> Observation:
 
 
 def read_observations(files: SessionFiles, policies: list[str]) -> list[PolicyObservations]:
-    """Read all that is finished, policies in the order asked for; those without a run are left out."""
+    """Read all finished runs, policies in the given order; policies without a run are left out."""
     finished = sorted(files.finished(), key=lambda item: item[0].repeat)
     found = []
     for policy in policies:

@@ -1,4 +1,4 @@
-"""What the simulator says about a workload on an engine, drawn several times over the client's random delays."""
+"""Simulate a workload on an engine, several times with random client delays drawn from the measured ones."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def forecast(
 ) -> list[Forecast]:
     """Simulate a replay `draws` times.
 
-    The first draw gives every gap the mean delay between engine and client; each further one draws every gap's delay
-    from what was measured. Where the engine is saturated such milliseconds decide who comes first, and one
-    simulation is no more the truth than one replay: their mean is the forecast.
+    The first draw adds the mean delay between engine and client to every gap; each further one draws every gap's delay
+    from the measured ones. On a saturated engine such milliseconds decide which turn comes first, and one
+    simulation is no closer to the truth than one replay, so their mean is the forecast.
     """
     rng = np.random.default_rng(seed)
     found = []
@@ -86,7 +86,7 @@ def _simulate(
 
 
 def _with_delays(program: Program, delays: ClientDelays, rng: np.random.Generator | None) -> Program:
-    """The program as the engine sees it: it arrives a little later, and every gap is a little longer."""
+    """Return the program as the engine sees it: it arrives a little later, and every gap is a little longer."""
     mean_s = delays.mean_gap_s()
     *gaps, last = program.turns
     turns = [
@@ -101,7 +101,7 @@ def _with_delays(program: Program, delays: ClientDelays, rng: np.random.Generato
 
 
 def _program_seen(record: ProgramRecord, submit_s: float, answer_s: float, tool_s: float) -> ProgramRecord:
-    """The record of the engine's side as the client sees it; delays within gaps are no tool time."""
+    """Return the client's view of an engine-side record; delays within gaps do not count as tool time."""
     arrival_s, finish_s = record.arrival_s - submit_s, record.finish_s + answer_s
     return record._replace(
         arrival_s=arrival_s,
@@ -114,7 +114,7 @@ def _program_seen(record: ProgramRecord, submit_s: float, answer_s: float, tool_
 
 
 def prefill_alone_s(step_time: StepTime, new: int, cached: int, chunk_tokens: int) -> float:
-    """Seconds it takes to compute `new` prompt tokens on `cached` ones on an otherwise idle engine."""
+    """Return the seconds to compute `new` prompt tokens after `cached` ones on an otherwise idle engine."""
     return sum(step_time.step_s(batch) for batch in _chunks(new, cached, chunk_tokens))
 
 

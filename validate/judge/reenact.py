@@ -1,6 +1,6 @@
-"""A measured run once more in the simulator, with the engine's own step times and the gaps the engine saw.
+"""Simulate a measured run once more, with the engine's own step times and the gaps that the engine saw.
 
-What is left between this and the measurement is no matter of step times, of the client or of the machine: it is the
+Any remaining difference from the measurement is due neither to step times nor to client or machine, but to the
 scheduler and the cache, decision by decision.
 """
 
@@ -27,25 +27,25 @@ from continuum_sim.validate.steplog import TimedStep
 from continuum_sim.world.simulation import Simulation
 
 _LOOK_AHEAD: Final = 50
-"""Logged steps among which a batch is looked for after the two went apart."""
+"""Logged steps among which a batch is searched for after the two diverged."""
 _PACE_STEPS: Final = 40
-"""Steps around a moment that say how fast the engine was then."""
+"""Steps around a moment that show how fast the engine was then."""
 
 
 @dataclass(frozen=True)
 class Reenactment:
-    """A run seen again by the simulator."""
+    """A measured run, simulated again."""
 
     forecast: Forecast
     same_steps: float
-    """Share of the engine's steps that the simulator took as well: the same batch, in the same order."""
+    """Share of the engine's steps that the simulator took too: the same batch, in the same order."""
     measured_jct_s: dict[str, float]
-    """Job completion times on the engine's own clock, which the simulated ones are to be compared with."""
+    """Job completion times on the engine's own clock, for comparison with the simulated ones."""
 
 
 class LoggedStepTime:
-    """Step times read from a log, step after step; a model's, at the engine's pace of the moment, where the
-    simulated batch is not the logged one.
+    """Step times read from a log, one after the other; if the simulated batch differs from the logged one, the
+    model's, scaled to the engine's speed at that moment.
     """
 
     def __init__(self, timed: Sequence[TimedStep], model: StepTime) -> None:
@@ -58,13 +58,13 @@ class LoggedStepTime:
         self._model = model
         self._at = 0
         self.running = False
-        """Whether steps are being taken; before, questions are about the model."""
+        """True while steps are being taken; before, questions are answered by the model."""
         self.same = 0
-        """Steps that were the logged ones."""
+        """Number of steps that matched the log."""
 
     @property
     def logged(self) -> int:
-        """Steps in the log that computed something."""
+        """Number of logged steps that computed something."""
         return len(self._seconds)
 
     def step_s(self, batch: StepBatch) -> float:
@@ -72,7 +72,7 @@ class LoggedStepTime:
         return self.run_s(batch, 1)
 
     def run_s(self, batch: StepBatch, n_steps: int) -> float:
-        """Seconds of the next step; a run is asked for only before the first one, and is the model's."""
+        """Seconds of the next step; longer runs are asked for only before the first step, and are the model's."""
         if not self.running:
             return self._model.run_s(batch, n_steps)
         assert n_steps == 1, "logged steps are taken one at a time"
@@ -85,11 +85,11 @@ class LoggedStepTime:
         return self._model.step_s(batch) * float(self._pace[min(self._at, self.logged) - 1])
 
     def steps_to_reach(self, batch: StepBatch, n_steps: int, elapsed_s: float) -> int:
-        """Least number of steps that take so long; asked of the model."""
+        """Return the least number of steps that take `elapsed_s`, according to the model."""
         return self._model.steps_to_reach(batch, n_steps, elapsed_s)
 
     def describe(self) -> dict[str, Any]:
-        """Say what this is."""
+        """Return the kind of this model."""
         return {"kind": "logged", "steps": self.logged, "otherwise": self._model.describe()}
 
 
@@ -100,7 +100,7 @@ def reenact(
     model: StepTime,
     log: EngineLog,
 ) -> Reenactment:
-    """Simulate a run with what its engine logged; times count from `log.start_s`, as in the run's records."""
+    """Simulate a run from its engine's log; times count from `log.start_s`, as in the run's records."""
     clock = EngineClock(log)
     logged = LoggedStepTime(clock.steps, model)
     kept = KeptRecords()

@@ -1,4 +1,4 @@
-"""The statistics of a validation: intervals over repeats, agreement of rankings, noise."""
+"""Statistics of a validation: intervals over repeats, agreement of rankings, noise."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 
 class Interval(msgspec.Struct, frozen=True):
-    """A value with its bootstrap interval; the ends are the value itself where there is one repeat only."""
+    """A value with its bootstrap interval; with a single repeat both ends are the value itself."""
 
     value: float
     low: float
@@ -27,7 +27,7 @@ class Interval(msgspec.Struct, frozen=True):
 def interval_over_repeats(repeats: Sequence[Array], statistic: Callable[[Array], float], seed: int = 0) -> Interval:
     """Return the mean over repeats of a statistic, with the percentile bootstrap interval over repeats.
 
-    Resamples whole repeats: their programs ran together and are not independent of each other.
+    Whole repeats are resampled: their programs ran together and are not independent of each other.
     """
     values = np.array([statistic(sample) for sample in repeats])
     if len(values) == 1:
@@ -40,13 +40,13 @@ def interval_over_repeats(repeats: Sequence[Array], statistic: Callable[[Array],
 
 
 def spread(values: Sequence[float]) -> float:
-    """Largest less smallest, as a share of the mean: how much repeats of the same thing differ. 0 for one."""
+    """Return largest less smallest, as a share of the mean: how much repeats differ. 0 for a single value."""
     sample = np.asarray(values, dtype=float)
     return float((sample.max() - sample.min()) / sample.mean()) if sample.mean() else 0.0
 
 
 def kendall_tau(one: Sequence[float], other: Sequence[float]) -> float | None:
-    """Kendall's τ-b of two rankings; None where it is undefined (fewer than two, or all equal)."""
+    """Return Kendall's τ-b of two rankings; None if it is undefined (fewer than two values, or all equal)."""
     from scipy.stats import kendalltau
 
     if len(one) < 2:
@@ -56,13 +56,13 @@ def kendall_tau(one: Sequence[float], other: Sequence[float]) -> float | None:
 
 
 def share_equal(pairs: Sequence[tuple[Mapping[Any, object], Mapping[Any, object]]]) -> float | None:
-    """Share of keys whose values are equal, over pairs of tables with the same keys; None without a pair."""
+    """Return the share of equal values over pairs of tables with the same keys; None if there are no pairs."""
     equal = [one[key] == other[key] for one, other in pairs for key in one.keys() & other.keys()]
     return float(np.mean(equal)) if equal else None
 
 
 def among_themselves(tables: Sequence[Mapping[Any, object]]) -> float | None:
-    """Share of equal values between every two of the tables: how far repeats agree with each other."""
+    """Return the share of equal values between any two of the tables: how far repeats agree with each other."""
     return share_equal(list(combinations(tables, 2)))
 
 
@@ -82,4 +82,4 @@ STATISTICS: Mapping[str, Callable[[Array], float]] = {
     "p90": quantile(0.9),
     "p95": quantile(0.95),
 }
-"""What is compared of a sample of job completion times."""
+"""Statistics that are compared for samples of job completion times."""

@@ -1,4 +1,4 @@
-"""`continuum-sim parity`: does the simulated scheduler decide as vLLM's own does, step by step?"""
+"""`continuum-sim parity`: compare the simulated scheduler's decisions with vLLM's own, step by step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drive both schedulers over one trace and say whether they ever disagree."""
+"""Drive both schedulers over one trace and report whether they ever disagree."""
 
 from __future__ import annotations
 
@@ -56,15 +56,15 @@ class _TurnCount:
         self.turns += 1
 
     def program(self, record: ProgramRecord) -> None:
-        """Not needed."""
+        """Ignore programs."""
 
     def timeline(self, record: TimelineRecord) -> None:
-        """Not needed."""
+        """Ignore the timeline."""
 
 
 @dataclass(frozen=True)
 class _Given:
-    """Arrivals at times given beforehand."""
+    """Arrivals at given times."""
 
     name: ClassVar[str] = "given"
     times_s: Sequence[float]
@@ -88,7 +88,7 @@ def compare_on_trace(
     Parameters
     ----------
     policy
-        What the simulator runs. Against vLLM's own scheduler that can only be `lru`; a policy of ours needs
+        Policy that the simulator runs. Against vLLM's own scheduler it must be `lru`; any other policy needs
         the plug-in as `scheduler_cls`.
     """
     settings = None

@@ -1,4 +1,4 @@
-"""Random traces and engine settings that reach the corners of a scheduler: scarce memory, ties, shrinking contexts."""
+"""Random traces and engine settings for a scheduler's corner cases: scarce memory, ties, shrinking contexts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Case:
 
 
 def random_case(rng: np.random.Generator) -> Case:
-    """Draw a trace of 3 to 12 programs, arrival times with ties, and an engine barely or amply large enough."""
+    """Draw a trace of 3 to 12 programs, arrival times with ties, and an engine that is barely or amply large enough."""
     block_size = int(rng.choice([16, 32]))
     chunk = int(rng.choice([256, 512, 2048, 8192]))
     outputs = int(rng.choice([200, 900]))  # long outputs outgrow memory that admitted their prompts: preemption

@@ -1,4 +1,4 @@
-"""vLLM's scheduler run beside the simulated one, step by step, as an observer of the simulation."""
+"""vLLM's scheduler, run beside the simulated one step by step as an observer of the simulation."""
 
 from __future__ import annotations
 
@@ -63,10 +63,10 @@ class Mismatch(Exception):
 
 
 class VllmShadow:
-    """Feeds vLLM's scheduler with what the simulated one gets and compares every step of the two.
+    """Feeds vLLM's scheduler the same input as the simulated one, and compares every step of the two.
 
     A `StepObserver` for stepwise simulation. vLLM decides from token ids and block hashes, the simulator from
-    counts, so nothing but the trace is common to both.
+    counts, so the two have only the trace in common.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class VllmShadow:
             self.vllm.continuum_clock = lambda: self._now_s
 
     def on_submit(self, program_id: str, request: Request, now_s: float) -> None:
-        """Hand the same turn to vLLM."""
+        """Submit the same turn to vLLM."""
         self._now_s = now_s
         index = request.turn.index
         program = self._programs[program_id]
@@ -103,7 +103,7 @@ class VllmShadow:
         self.vllm_s += time.perf_counter() - start_s
 
     def on_plan(self, scheduler: Scheduler, plan: Plan, now_s: float) -> None:
-        """Let vLLM schedule the same step and compare."""
+        """Schedule the same step with vLLM and compare."""
         self._now_s = now_s
         running_before = [request.request_id for request in self.vllm.running]
         start_s = time.perf_counter()
@@ -129,7 +129,7 @@ class VllmShadow:
         end_s: float,
         finished: list[Request],
     ) -> None:
-        """Give vLLM the samples of the step and compare which turns ended and what memory is left."""
+        """Give vLLM the step's samples, and compare which turns ended and what memory is left."""
         assert steps == 1, "parity compares step by step; run the simulation stepwise"
         self._now_s = end_s
         sampled = {}

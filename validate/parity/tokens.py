@@ -1,4 +1,4 @@
-"""Token ids for a trace that has only counts: equal where the trace says kept or shared, new elsewhere."""
+"""Token ids for a trace of counts: equal where the trace says kept or shared, new everywhere else."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from continuum_sim.traces.schema import Program
 
 
 class TokenStory:
-    """The token ids of every program's context, turn by turn; every new token is a new number."""
+    """Token ids of every program's context, turn by turn; every new token is a new number."""
 
     def __init__(self) -> None:
         self._fresh = count(1)
@@ -16,7 +16,7 @@ class TokenStory:
         self._contexts: dict[str, list[int]] = {}
 
     def prompt(self, program: Program, index: int) -> list[int]:
-        """Prompt of a turn; call it once a turn, in order."""
+        """Return the prompt of a turn; call it once per turn, in order."""
         turn = program.turns[index]
         if index:
             tokens = self._contexts[program.program_id][: turn.kept_tokens]
@@ -29,7 +29,7 @@ class TokenStory:
         return list(tokens)
 
     def sample(self, program_id: str) -> int:
-        """Next generated token of a program's running turn."""
+        """Return the next generated token of a program's running turn."""
         token = next(self._fresh)
         self._contexts[program_id].append(token)
         return token

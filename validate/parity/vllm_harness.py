@@ -1,6 +1,6 @@
 """vLLM's scheduler without an engine: built on a tiny model, fed with made-up samples, on any clock.
 
-The only file of this folder that imports vLLM, and only inside functions.
+The only file in this folder that imports vLLM, and only inside functions.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ def make_vllm_scheduler(
     scheduler_cls: type | None = None,
     additional_config: dict[str, Any] | None = None,
 ) -> Any:
-    """Build a vLLM V1 scheduler with these settings and prefix caching on, async scheduling off.
+    """Build a vLLM V1 scheduler with these settings, prefix caching on and async scheduling off.
 
     Parameters
     ----------
     scheduler_cls
         The class to build; vLLM's own `Scheduler` by default.
     additional_config
-        Passed on as `VllmConfig.additional_config`, where the plug-in finds its settings.
+        Passed on as `VllmConfig.additional_config`, from which the plug-in reads its settings.
     """
     import torch
     from vllm.config import CacheConfig, DeviceConfig, ModelConfig, SchedulerConfig, VllmConfig
@@ -96,7 +96,7 @@ class RequestFactory:
         max_tokens: int,
         extra_args: dict[str, Any] | None = None,
     ) -> Any:
-        """Make a request; `extra_args` is where a plug-in finds the program's identity."""
+        """Make a request; a plug-in finds the program's identity in `extra_args`."""
         params = self._params(max_tokens=max_tokens, min_tokens=max_tokens, ignore_eos=True, extra_args=extra_args)
         return self._request(
             request_id=request_id,
@@ -108,7 +108,7 @@ class RequestFactory:
 
 
 def model_output(sampled: dict[str, list[int]]) -> Any:
-    """Wrap what each scheduled request sampled (an empty list mid-prefill) as vLLM's model runner output."""
+    """Wrap each scheduled request's samples (an empty list mid-prefill) as vLLM's model runner output."""
     from vllm.v1.outputs import ModelRunnerOutput
 
     return ModelRunnerOutput(

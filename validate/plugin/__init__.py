@@ -1,4 +1,4 @@
-"""The scheduler plug-in for stock vLLM: the simulator's policy objects decide in a real engine.
+"""Scheduler plug-in for stock vLLM: the simulator's policy objects decide in a real engine.
 
 Start vLLM with `--scheduler-cls continuum_sim.validate.plugin.ContinuumScheduler` and
 `--additional-config '{"continuum": {"policy": "ttl"}}'`; docs/deploy.md tells the rest. Importing this package
@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 SCHEDULER_CLS = "continuum_sim.validate.plugin.ContinuumScheduler"
-"""What `--scheduler-cls` takes; the class itself picks its asynchronous twin where the engine schedules so."""
+"""Value for `--scheduler-cls`; the class itself picks its asynchronous twin if the engine schedules asynchronously."""
 
 _CLASSES = ("ContinuumScheduler", "ContinuumAsyncScheduler")
 

@@ -1,4 +1,4 @@
-"""A vLLM scheduler as policies see an engine."""
+"""A policy's view of a vLLM scheduler."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class VllmEngineView:
 
     @property
     def block_size(self) -> int:
-        """Tokens a block holds."""
+        """Tokens per block."""
         return int(self._scheduler.block_size)
 
     @property

@@ -1,4 +1,4 @@
-"""Whether a policy can run on this vLLM engine at all, asked once at start."""
+"""Check once at start whether a policy can run on this vLLM engine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from continuum_sim.policies.planes import Order, Policy, Retention
 
 
 def check_fitness(scheduler: Any, policy: Policy) -> None:
-    """Refuse combinations that would not do what they say.
+    """Refuse combinations of policy and engine that would not work as intended.
 
     Raises
     ------

@@ -6,33 +6,33 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 Complain = Callable[[str], None]
-"""Called with one line about a field that cannot be used; the request is served without it."""
+"""Called with one line about an unusable field; the request is served without it."""
 
 _TRUTH = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False, "none": False, "": False}
 """JSON has booleans, but `vllm_xargs` may carry them as numbers or text."""
 
 
 class TurnIdentity(NamedTuple):
-    """What a client tells about a request."""
+    """A client's description of a request."""
 
     program_id: str
     tool: str | None = None
-    """Tool that this turn will call, where the client knows it beforehand (a replayed trace)."""
+    """Tool that this turn will call, if the client knows it in advance (a replayed trace)."""
     last_turn: bool = False
-    """Whether the program ends with this turn, where the client knows it beforehand."""
+    """True if the program ends with this turn, as far as the client knows in advance."""
     previous_tool: str | None = None
-    """Tool whose result this turn brings: what a live agent knows."""
+    """Tool whose result this turn brings, which a live agent knows."""
     kept_tokens: int | None = None
-    """Most leading prompt tokens that equal the program's context, if the client wants to say so."""
+    """Most leading prompt tokens that equal the program's context, if the client says so."""
     parent: str | None = None
     """Program that started this one as a sub-agent and waits for it."""
 
 
 def identify(request: Any, complain: Complain) -> TurnIdentity | None:
-    """Read a request's identity; None for a request that names no program, which vLLM then treats as ever.
+    """Read a request's identity; None for a request without a program, which vLLM then serves as usual.
 
-    The program is vLLM's own `session_id` where the request has one, else `program_id` of the sampling
-    parameters' `extra_args` (over HTTP: `vllm_xargs`), where all other fields are looked for.
+    The program is vLLM's own `session_id` if the request has one, otherwise `program_id` in the sampling
+    parameters' `extra_args` (over HTTP: `vllm_xargs`), which also hold all other fields.
     """
     params = request.sampling_params
     if params is None or request.resumable:

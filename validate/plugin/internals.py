@@ -1,7 +1,7 @@
 """The parts of vLLM that the plug-in builds on, checked by name before anything else happens.
 
-vLLM's scheduler is no public interface, so a version counts as supported if every part listed here is there. A
-missing one is reported in one line instead of failing somewhere in the middle of serving.
+vLLM's scheduler is not a public interface, so a version counts as supported if it has every part listed here. A
+missing part is reported in one line instead of failing in the middle of serving.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Final
 from continuum_sim.errors import ConfigError
 
 TESTED: Final = ("0.32", "0.33")
-"""Versions whose scheduler the plug-in's tests ran against."""
+"""Versions on whose scheduler the plug-in's tests ran."""
 
 _SCHEDULER: Final = "vllm.v1.core.sched.scheduler:Scheduler"
 _PARTS: Final[dict[str, Sequence[str]]] = {
@@ -34,7 +34,7 @@ _PARTS: Final[dict[str, Sequence[str]]] = {
         *("RUNNING", "FINISHED_STOPPED", "FINISHED_LENGTH_CAPPED", "FINISHED_ABORTED", "FINISHED_REPETITION"),
     ),
 }
-"""Attributes needed of each class (none: that it exists)."""
+"""Attributes needed of each class (empty: it must exist)."""
 
 _ARGUMENTS: Final = {
     ("vllm.v1.core.kv_cache_manager:KVCacheManager", "allocate_slots"): (
@@ -46,7 +46,7 @@ _QUEUE_METHODS: Final = {
     *("add_request", "pop_request", "peek_request", "prepend_request", "prepend_requests"),
     *("remove_request", "remove_requests", "__bool__", "__len__", "__iter__"),
 }
-"""What vLLM may ask of a waiting queue; `PolicyQueue` answers exactly these."""
+"""What vLLM may call on a waiting queue; `PolicyQueue` has exactly these methods."""
 
 _INSTANCE: Final = (
     *("waiting", "kv_holding_waiting", "running", "requests", "policy", "block_size", "hash_block_size"),
@@ -55,11 +55,11 @@ _INSTANCE: Final = (
     *("kv_cache_manager.block_pool.num_gpu_blocks", "kv_cache_config.has_mamba_layers"),
     *("vllm_config", "parallel_config.data_parallel_index"),
 )
-"""Attributes a scheduler must have once it is built."""
+"""Attributes that a scheduler must have once it is built."""
 
 
 def check_classes() -> None:
-    """Refuse a vLLM whose classes lack something.
+    """Refuse a vLLM whose classes lack a part.
 
     Raises
     ------
@@ -70,12 +70,12 @@ def check_classes() -> None:
 
 
 def check_instance(scheduler: object) -> None:
-    """Refuse a scheduler object that lacks something.
+    """Refuse a scheduler object that lacks a part.
 
     Raises
     ------
     ConfigError
-        As `check_classes`.
+        See `check_classes`.
     """
     _refuse([f"attribute {path} of the scheduler" for path in _INSTANCE if not _has(scheduler, path)])
 
@@ -89,7 +89,7 @@ def vllm_version() -> str:
 
 
 def is_tested(version: str) -> bool:
-    """Whether the plug-in was tested on this version of vLLM."""
+    """Return True if the plug-in was tested on this version of vLLM."""
     return ".".join(version.split(".")[:2]) in TESTED
 
 

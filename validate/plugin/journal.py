@@ -1,4 +1,4 @@
-"""What the plug-in leaves on disk, readable while the engine runs or after it died: decision log and counts."""
+"""Files that the plug-in writes, readable while the engine runs or after it died: decision log and counts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from continuum_sim.traces.files import write_text
 
 
 class Journal:
-    """Appends decisions to a file and replaces the counts file as a whole."""
+    """Appends decisions to a file and replaces the counts file whole."""
 
     def __init__(
         self,
@@ -24,7 +24,7 @@ class Journal:
         complain: Callable[[str], None],
         wall_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Open the files; `complain` hears of a disk that fails later, which must not stop the engine.
+        """Open the files; `complain` is called if a disk fails later, which must not stop the engine.
 
         Raises
         ------
@@ -39,14 +39,14 @@ class Journal:
         if counts is not None and not counts.parent.is_dir():
             raise ConfigError(f"counts file {counts}: the folder {counts.parent} does not exist; make it first")
         try:
-            # Unbuffered: a line is on its way to the disk before the next decision is made.
+            # Unbuffered, so that a line is written before the next decision is made.
             self._log = None if decisions is None else decisions.open("ab", buffering=0)
         except OSError as error:
             raise ConfigError(f"decision log {decisions}: cannot be opened ({error.strerror})") from None
 
     @property
     def logs(self) -> bool:
-        """Whether decisions are kept."""
+        """True if decisions are logged."""
         return self._log is not None
 
     def decided(self, record: DecisionRecord) -> None:
@@ -60,7 +60,7 @@ class Journal:
             self.close()
 
     def counts_due(self) -> bool:
-        """Whether the counts file is older than its period."""
+        """Return True if the counts file is older than its period."""
         return self._counts is not None and self._wall_s() - self._written_s >= self._period_s
 
     def write_counts(self, values: dict[str, Any]) -> None:
@@ -82,7 +82,7 @@ class Journal:
 
 
 def for_rank(path: Path | None, rank: int) -> Path | None:
-    """Give every data-parallel engine a file of its own: `decisions.jsonl`, `decisions.dp1.jsonl`, …"""
+    """Return a separate file for every data-parallel engine: `decisions.jsonl`, `decisions.dp1.jsonl`, …"""
     if path is None or rank == 0:
         return path
     stem, dot, suffixes = path.name.partition(".")

@@ -1,4 +1,4 @@
-"""R(C) in a running engine: given, from a calibration, or learnt from the engine's own steps."""
+"""R(C) in a running engine: given, taken from a calibration, or learnt from the engine's own steps."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from continuum_sim.validate.plugin.settings import PluginSettings
 from continuum_sim.validate.steplog import scheduled_batch
 
 _KEPT = 256
-"""Steps remembered of each kind (with and without prefill); older ones, such as warm-up steps, fall out."""
+"""Steps remembered of each kind (with and without prefill); older ones, such as warm-up steps, are dropped."""
 
 _FEWEST = 16
-"""Prefilling steps before an estimate is ventured."""
+"""Prefilling steps needed before the first estimate."""
 
 _REFIT_STEPS = 64
 """Steps between two fits."""
 
 
 class LearntRebuild:
-    """Fits step times to the steps the engine runs and derives R(C) from the fit, anew as steps come in.
+    """Fits step times to the steps that the engine runs, derives R(C) from the fit, and refits as steps come in.
 
-    Zero until enough prefilling steps were seen: the policy then weighs the queueing delay alone.
+    R(C) is zero until enough prefilling steps were seen: the policy then weighs only the queueing delay.
     """
 
     def __init__(self, chunk_tokens: int, longest_tokens: int, wall_s: Callable[[], float] = time.perf_counter) -> None:
@@ -41,7 +41,7 @@ class LearntRebuild:
         self._fit: RebuildTime | None = None
 
     def __call__(self, context_tokens: int) -> float:
-        """Seconds to prefill a context of so many tokens, as far as known."""
+        """Return the estimated seconds to prefill a context of this many tokens."""
         if len(self._prefills) < _FEWEST:
             return 0.0
         if self._fit is None or self._new_steps >= _REFIT_STEPS:
@@ -52,13 +52,13 @@ class LearntRebuild:
         return self._fit(context_tokens)
 
     def step_scheduled(self, requests: dict[str, Any], scheduled_tokens: dict[str, int]) -> None:
-        """Take note of a step's work; call it once it is scheduled, before it runs."""
+        """Record a step's work; call it once the step is scheduled, before it runs."""
         self._under_way.append((self._wall_s(), scheduled_batch(requests, scheduled_tokens)))
 
     def step_ran(self) -> None:
-        """Take note that the oldest step under way has run.
+        """Record that the oldest step under way has run.
 
-        Steps may be scheduled ahead of time (asynchronous scheduling); such a one starts when its
+        Steps may be scheduled ahead of time (asynchronous scheduling); such a step starts when its
         predecessor ends.
         """
         if not self._under_way:
@@ -73,7 +73,7 @@ class LearntRebuild:
 
 
 def make_rebuild(settings: PluginSettings, chunk_tokens: int, longest_tokens: int) -> RebuildTime | LearntRebuild:
-    """Choose the source of R(C) that the settings name, or learn it."""
+    """Return R(C) from the source that the settings name, or learn it."""
     if settings.rebuild is not None:
         return settings.rebuild
     if settings.step_time is not None:

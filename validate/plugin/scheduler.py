@@ -1,4 +1,4 @@
-"""The classes that vLLM's `--scheduler-cls` takes. Importing this module imports vLLM."""
+"""The classes for vLLM's `--scheduler-cls`. Importing this module imports vLLM."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from vllm.v1.core.sched.scheduler import Scheduler  # noqa: E402
 from continuum_sim.validate.plugin.host import PolicyHost  # noqa: E402
 from continuum_sim.validate.plugin.settings import read_settings  # noqa: E402
 
-# Under vLLM's own logger, so that its log settings hold for the plug-in as well.
+# A child of vLLM's own logger, so that vLLM's log settings apply to the plug-in too.
 _logger = init_logger("vllm.continuum_sim")
 
 
 class _PolicyScheduling:
-    """What a policy needs to hear of vLLM's scheduler, put in front of either of its classes."""
+    """Reports the events of vLLM's scheduler to a policy; mixed in before either of vLLM's classes."""
 
     continuum_clock: Callable[[], float]
-    """Seconds on the clock that policies live by; replaced by a virtual one in parity checks."""
+    """Seconds on the policies' clock; replaced by a virtual clock in parity checks."""
     requests: dict[str, Any]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -40,7 +40,7 @@ class _PolicyScheduling:
         _logger.info("%s schedules by policy %s: %s", type(self).__name__, policy.name, policy.describe())
 
     def add_request(self, request: Any) -> None:
-        if request.request_id not in self.requests:  # else more input of a streaming session
+        if request.request_id not in self.requests:  # otherwise: more input of a streaming session
             self.continuum.turn_arrives(request)
         super().add_request(request)  # type: ignore[misc]
 
@@ -86,10 +86,10 @@ class ContinuumAsyncScheduler(_PolicyScheduling, AsyncScheduler):  # type: ignor
 
 
 class ContinuumScheduler(_PolicyScheduling, Scheduler):  # type: ignore[misc]
-    """vLLM's scheduler under a policy of `continuum_sim.policies`; the asynchronous one where that is on."""
+    """vLLM's scheduler under a policy of `continuum_sim.policies`, asynchronous if the engine is."""
 
     def __new__(cls, vllm_config: Any, *args: Any, **kwargs: Any) -> Any:
-        """Make the object that suits the engine's way of scheduling."""
+        """Make an object of the class that matches the engine's way of scheduling."""
         if cls is ContinuumScheduler and vllm_config.scheduler_config.async_scheduling:
             return ContinuumAsyncScheduler(vllm_config, *args, **kwargs)
         return super().__new__(cls)

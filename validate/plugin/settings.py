@@ -1,7 +1,7 @@
-"""What a user may set: the `continuum` part of vLLM's `--additional-config`, or an environment variable.
+"""User settings: the `continuum` part of vLLM's `--additional-config`, or an environment variable.
 
 vLLM hashes `additional_config` into the key of its compile cache (`VllmConfig.compute_hash`): engines that differ in
-it, if only in where they log, each compile their model anew. What is in the variable it does not see.
+it, even if only in their log file, each compile their model anew. vLLM does not hash the variable.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from continuum_sim.policies import Policy, PolicyError
 from continuum_sim.setup.notation import parse_policy
 
 SECTION = "continuum"
-"""Key of `additional_config` under which the settings lie."""
+"""Key of `additional_config` that holds the settings."""
 
 ENVIRONMENT = "CONTINUUM_SIM_PLUGIN"
-"""Variable that holds the settings as JSON where `additional_config` has none; `validate` sets it for its engines."""
+"""Variable that holds the settings as JSON if `additional_config` has none; `validate` sets it for its engines."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PluginSettings:
-    """Settings of the plug-in; the names are the keys a user writes."""
+    """Settings of the plug-in; the names are the keys that users write."""
 
     policy: str
     """Policy in the notation of the command line, such as `ttl` or `ttl-static:ttl=2`."""
     decisions: Path | None = None
-    """Decision log to append to (JSON lines, as the simulator writes them)."""
+    """Decision log to append to (JSON lines, in the simulator's format)."""
     counts: Path | None = None
-    """JSON file of what the policy did so far; beside the decision log unless given."""
+    """JSON file of what the policy has done so far; by default beside the decision log."""
     rebuild: RebuildTime | None = None
     """R(C) = constant_s + linear_s·C + quadratic_s·C², given directly."""
     step_time: Path | None = None
-    """Step-time coefficients that `continuum-sim calibrate` wrote; R(C) follows from them."""
+    """Step-time coefficients written by `continuum-sim calibrate`; R(C) follows from them."""
     forget_after_s: float = 3600.0
-    """Seconds without a turn after which a program is taken to have ended."""
+    """Seconds without a turn after which a program counts as ended."""
     counts_period_s: float = 5.0
     """Seconds between two writes of `counts` while the engine is busy."""
 
@@ -78,12 +78,12 @@ class PluginSettings:
 
 
 def read_settings(additional_config: object, environ: Mapping[str, str] | None = None) -> PluginSettings:
-    """Take the settings from vLLM's `additional_config`, else from the environment.
+    """Read the settings from vLLM's `additional_config`, or else from the environment.
 
     Raises
     ------
     ConfigError
-        If neither names a policy, or a key or value is wrong; the text names the key and what was expected.
+        If neither names a policy, or a key or value is wrong; the message names the key and what was expected.
     """
     section = additional_config.get(SECTION) if isinstance(additional_config, Mapping) else None
     where = f"additional_config[{SECTION!r}]"

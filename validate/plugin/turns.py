@@ -1,4 +1,4 @@
-"""The requests inside the engine as turns of programs."""
+"""Requests inside the engine, seen as turns of programs."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class LiveTurn:
     """Whether this request is the program's current turn, which takes over the pin and whose end is the turn's end.
     False for requests without a program and for those that arrive while another of the program waits or runs."""
     running: bool = False
-    """Whether it is in the batch."""
+    """True while it is in the batch."""
     start_tokens: int = 0
-    """Cached tokens it was admitted with."""
+    """Cached tokens when it was admitted."""
     computed_tokens: int = 0
     """Tokens computed for it before it was preempted."""
 

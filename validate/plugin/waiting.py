@@ -15,13 +15,13 @@ from continuum_sim.policies.views import ProgramView, TurnView
 
 @dataclass(frozen=True)
 class QueueHost:
-    """What the queue asks of the plug-in."""
+    """What the queue needs from the plug-in."""
 
     view: Callable[[Any], TurnView]
     """The policy's view of a request."""
     now_s: Callable[[], float]
     has_seat: Callable[[], bool]
-    """Whether the batch can take another request at all."""
+    """Returns True if the batch has room for another request."""
     gated: Callable[[TurnView], bool]
     """Whether the gate applies to a turn; it does not apply to requests without a program."""
 

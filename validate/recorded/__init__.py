@@ -1,6 +1,6 @@
-"""Backtests: the simulator against the log of a run that is over; no engine, only what one wrote down.
+"""Backtests: compare the simulator with the log of a finished run; needs no engine.
 
-Names are imported when they are first used, since the command is found in this package at every start.
+Names are imported on first use, because every start of the command line imports this package.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A backtest: read a log, simulate it, compare, write it down."""
+"""Run a backtest: read a log, simulate it, compare, write the results."""
 
 from __future__ import annotations
 
@@ -44,37 +44,37 @@ def run_backtest(
     seed: int = 0,
     command: Sequence[str] | None = None,
 ) -> BacktestReport:
-    """Set the simulator against a recorded run of a real engine.
+    """Compare the simulator with a recorded run of a real engine.
 
     Parameters
     ----------
     path
         The log. `meta.json` and `timeseries.csv` beside a log of LLMServingSim are read too.
     format
-        One of `FORMATS`; None tells it from the file.
+        One of `FORMATS`; None detects it from the file.
     step_time
-        How long steps take: `profiled:DIR`, `fitted:FILE`, `roofline` or a model.
+        Step-time model: `profiled:DIR`, `fitted:FILE`, `roofline` or a model object.
     model, gpu, tensor_parallel_size, kv_blocks, block_size, max_num_batched_tokens, max_num_seqs, max_model_len
-        The engine. None takes what the log says, and vLLM's default where it says nothing.
+        The engine. None takes what the log says, otherwise vLLM's default.
     tolerance
-        Largest allowed error of the means of end to end, TTFT and TPOT, as a share of what was recorded.
+        Largest allowed error of the means of end to end, TTFT and TPOT, as a share of the recorded value.
     out
-        Directory for report, pictures and the table of requests; None writes nothing.
+        Directory for report, figures and the table of requests; None writes nothing.
     force
-        Whether `out` may replace earlier results.
+        True if `out` may replace earlier results.
     seed
-        Of the bootstrap.
+        Seed of the bootstrap.
     command
         The command line, for the manifest.
 
     Raises
     ------
     TraceError
-        For a log that cannot be used, with line and field.
+        For an unusable log; the message names line and field.
     ConfigError
-        For settings that cannot work, before anything runs.
+        For invalid settings, before anything runs.
     SimulationError
-        If the simulated engine stands still with work left.
+        If the simulated engine is stuck with unfinished work.
     OSError
         If `out` cannot be written.
     """
@@ -105,7 +105,7 @@ def run_backtest(
 
 
 def _series(log: RecordedLog) -> tuple[tuple[EngineSeries, float, float] | None, list[str]]:
-    """Return the engine's gauges on the log's clock, the shift and what is left of it, if there are any."""
+    """Return the engine's gauges on the log's clock with the clock's remaining error, if there are any, and notes."""
     path = log.path.with_name(TIMESERIES)
     if log.format != llmservingsim.NAME or not path.is_file():
         return None, []

@@ -1,4 +1,4 @@
-"""`continuum-sim backtest`: the simulator against the log of a run that is over."""
+"""`continuum-sim backtest`: compare the simulator with the log of a finished run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a log and its simulation to the numbers of the report."""
+"""Compute a report's numbers from a log and its simulation."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class Sample:
 
 
 def samples(log: RecordedLog, simulated: Replay) -> list[Sample]:
-    """Return every metric the log has.
+    """Return every metric that the log has.
 
     End to end is arrival to last token, TTFT arrival to first token, queue wait arrival to first scheduling. TPOT is
-    first to last token over the output tokens less one, of requests with more than one, as vLLM's benchmark has it.
+    first to last token over the output tokens less one, for requests with more than one, as in vLLM's benchmark.
     """
     found = [Sample(name, _metric(log.requests, name), _metric(simulated.requests, name)) for name in JUDGED]
     if all(request.scheduled_s is not None for request in log.requests):
@@ -47,11 +47,11 @@ def samples(log: RecordedLog, simulated: Replay) -> list[Sample]:
 
 
 def metric(one: Sample, tolerance: float, rng: np.random.Generator) -> Metric:
-    """Compare one metric, and say how much its errors hang on single requests."""
+    """Compare one metric, and estimate how much its errors depend on single requests."""
     from scipy.stats import DegenerateDataWarning
 
     with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", DegenerateDataWarning)  # waits may be 0, and have no relative error then
+        warnings.simplefilter("ignore", DegenerateDataWarning)  # waits may be 0, which have no relative error
         recorded, simulated = statistics(one.recorded), statistics(one.simulated)
         errors = simulated / recorded - 1
         low, high = ratio_bounds(one.simulated, one.recorded, rng)
@@ -81,7 +81,7 @@ def verdicts(metrics: Sequence[Metric], tolerance: float) -> list[Verdict]:
 
 
 def run_figures(log: RecordedLog, simulated: Replay) -> list[Figure]:
-    """Compare the run as a whole: how long it took, and what came out a second."""
+    """Compare the run as a whole: its duration and its throughput."""
     tokens = sum(request.output_tokens for request in log.requests)
     ends = (log.end_s, simulated.end_s)
     return [
@@ -133,7 +133,7 @@ def _agreement(one: Sample, tolerance: float) -> Agreement:
 
 
 def _settled(figure: Figure, tolerance: float) -> bool:
-    """Whether no single requests decide: all that resampling gives is within the tolerance, or beyond on one side."""
+    """Return True if single requests cannot change the verdict: resampled errors lie on one side of the tolerance."""
     low, high = figure.error_low, figure.error_high
     if low is None or high is None:
         return False

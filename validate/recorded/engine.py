@@ -1,4 +1,4 @@
-"""The engine to simulate: what the user says, else what the log says, else vLLM's default."""
+"""The engine to simulate: settings given by the user, otherwise the log's, otherwise vLLM's defaults."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Choices:
-    """Settings of the engine to simulate, and where each is from."""
+    """Settings of the engine to simulate, and the origin of each."""
 
     settings: dict[str, Any]
-    """By the names of `EngineSetup`; None takes vLLM's default."""
+    """Keyed by the names of `EngineSetup`; None takes vLLM's default."""
     origins: dict[str, str]
     """`given`, `recorded` or `default`."""
     notes: tuple[str, ...]
@@ -32,12 +32,12 @@ class Choices:
 
 
 def choose(log: RecordedLog, given: EngineSetup) -> Choices:
-    """Decide on each setting.
+    """Choose every setting.
 
     Raises
     ------
     ConfigError
-        If nobody says which model or GPU it was: no default could be right.
+        If neither user nor log names the model or the GPU, which have no sensible default.
     """
     settings, origins, notes = {}, {}, []
     for name in (field.name for field in fields(EngineSetup) if field.name != "source"):
@@ -58,14 +58,14 @@ def choose(log: RecordedLog, given: EngineSetup) -> Choices:
 
 
 def resolve_recorded(log: RecordedLog, choices: Choices, step_time: str | StepTime) -> ResolvedRun:
-    """Make the run that replays a log: every request a program of one turn that arrives when it did.
+    """Build the run that replays a log: every request is a program of one turn with its recorded arrival.
 
-    Prompts are taken to share nothing with each other, since a log has their lengths only.
+    Prompts are assumed to share nothing with each other, because a log has only their lengths.
 
     Raises
     ------
     ConfigError
-        For unknown names, settings that cannot work together, or a request that does not fit the engine.
+        For unknown names, incompatible settings, or a request that does not fit the engine.
     """
     settings = {name: value for name, value in choices.settings.items() if value is not None}
     settings["model"] = _named(find_model, "model", log, choices)
@@ -77,7 +77,7 @@ def resolve_recorded(log: RecordedLog, choices: Choices, step_time: str | StepTi
 
 
 def _named(find: Callable[[str], T], name: str, log: RecordedLog, choices: Choices) -> T:
-    """Look up a name; where the log gave it, an error says so."""
+    """Look up a name; if the log supplied it, errors say so."""
     try:
         return find(choices.settings[name])
     except ConfigError as error:

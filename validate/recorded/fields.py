@@ -1,4 +1,4 @@
-"""Values out of JSON, each checked where it stands: a wrong one is refused with file, line and field."""
+"""Checked values from JSON: a wrong one is refused with file, line and field."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from continuum_sim.traces.importers.values import MAX_DOCUMENT_BYTES
 
 
 class Fields:
-    """The fields of one JSON object and the place it was read from."""
+    """The fields of one JSON object, and where it was read."""
 
     def __init__(self, values: Mapping[str, Any], path: Path, line: int | None = None) -> None:
         self.values = values
@@ -21,11 +21,11 @@ class Fields:
         self.line = line
 
     def __contains__(self, name: str) -> bool:
-        """Whether the field is there and not null."""
+        """Return True if the field is present and not null."""
         return self.values.get(name) is not None
 
     def text(self, name: str) -> str:
-        """Return a string that is not empty."""
+        """Return a non-empty string."""
         value = self.values.get(name)
         if not isinstance(value, str) or not value:
             self.refuse(name, value, "a non-empty string")
@@ -47,7 +47,7 @@ class Fields:
         return self._seconds(name, self.values.get(name))
 
     def array(self, name: str, length: int | None = None) -> list[Any]:
-        """Return an array, of `length` elements if that is given."""
+        """Return an array, of `length` elements if given."""
         value = self.values.get(name)
         if not isinstance(value, list):
             self.refuse(name, value, "an array")
@@ -56,15 +56,15 @@ class Fields:
         return value
 
     def tokens_at(self, name: str, index: int) -> int:
-        """Return the count at a place of an array."""
+        """Return the count at an index of an array."""
         return self._tokens(f"{name}[{index}]", self.values[name][index])
 
     def seconds_at(self, name: str, index: int) -> float:
-        """Return the finite number at a place of an array."""
+        """Return the finite number at an index of an array."""
         return self._seconds(f"{name}[{index}]", self.values[name][index])
 
     def refuse(self, name: str, value: object, expected: str) -> NoReturn:
-        """Raise the error that says what is in a field and what was expected."""
+        """Raise an error that says what is in a field and what was expected."""
         in_array = "[" in name
         found = "missing" if value is None and not in_array and name not in self.values else shown(value)
         raise TraceError(f"{name} is {found}, expected {expected}", path=self.path, line=self.line)
@@ -76,7 +76,7 @@ class Fields:
         return value
 
     def _seconds(self, name: str, value: object) -> float:
-        # The bound before the conversion, which an integer of hundreds of digits does not survive.
+        # Check the bound before the conversion, which would fail for an integer of hundreds of digits.
         if type(value) not in (int, float) or not abs(value) <= MAX_SECONDS:  # type: ignore[arg-type]
             self.refuse(name, value, "a finite number of seconds")
         return float(value)  # type: ignore[arg-type]
@@ -88,7 +88,7 @@ def parse_object(text: bytes, path: Path, line: int | None = None) -> dict[str, 
     Raises
     ------
     TraceError
-        With file, line and column if it is anything else.
+        With file, line and column, for anything else.
     """
     try:
         value = json.loads(text.decode("utf-8"))
@@ -99,7 +99,7 @@ def parse_object(text: bytes, path: Path, line: int | None = None) -> dict[str, 
         raise TraceError(f"not valid JSON at column {error.colno} ({error.msg})", path=path, line=place) from None
     except RecursionError:
         raise TraceError("nested too deeply, expected a JSON object", path=path, line=line) from None
-    except ValueError:  # the only one left: Python's limit on the digits of an integer
+    except ValueError:  # the only cause left: Python's limit on the digits of an integer
         raise TraceError("a number in it has too many digits to read", path=path, line=line) from None
     if not isinstance(value, dict):
         raise TraceError(f"is {shown(value)}, expected a JSON object", path=path, line=line)
@@ -107,7 +107,7 @@ def parse_object(text: bytes, path: Path, line: int | None = None) -> dict[str, 
 
 
 def read_bytes(path: Path) -> bytes:
-    """Read a file whole.
+    """Read a whole file.
 
     Raises
     ------
@@ -125,6 +125,6 @@ def read_bytes(path: Path) -> bytes:
 
 
 def numbered_lines(data: bytes) -> list[tuple[int, bytes]]:
-    """Return the lines that are not blank with their numbers, from 1."""
+    """Return the lines that are not blank, with their numbers from 1."""
     lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
     return [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]

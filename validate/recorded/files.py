@@ -1,4 +1,4 @@
-"""The directory of a comparison: report, page, pictures, and one row a request."""
+"""The directory of a comparison: report, page, figures, and one row per request."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def write_backtest(
     force: bool = False,
     command: Sequence[str] | None = None,
 ) -> None:
-    """Write everything into a directory that appears when all of it is there.
+    """Write everything into a directory, which appears only once it is complete.
 
     Raises
     ------
     ConfigError
-        If the place is taken.
+        If the directory is in use.
     OSError
         If it cannot be written.
     """
@@ -63,7 +63,7 @@ def write_backtest(
 
 
 def _table(log: RecordedLog, simulated: Replay) -> pa.Table:
-    """One row a request, in the order of arrival; times in seconds since the first arrival."""
+    """Return one row per request, in order of arrival; times in seconds since the first arrival."""
     import pyarrow as pa
 
     columns: dict[str, list[object]] = {

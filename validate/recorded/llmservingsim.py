@@ -1,6 +1,6 @@
-"""JSON lines as LLMServingSim's `bench` writes them: one request a line, timestamps of vLLM's own statistics.
+"""JSON lines written by LLMServingSim's `bench`: one request per line, timestamps from vLLM's own statistics.
 
-Field meanings: vLLM 0.32, `vllm/v1/metrics/stats.py` (`RequestStateStats`), which LLMServingSim copies out
+Field meanings: vLLM 0.32, `vllm/v1/metrics/stats.py` (`RequestStateStats`), which LLMServingSim copies
 (github.com/casys-kaist/LLMServingSim, `bench/core/recorder.py`).
 """
 
@@ -18,10 +18,10 @@ from continuum_sim.validate.recorded.meta import META, read_meta
 
 NAME: Final = "llmservingsim"
 MARKS: Final = frozenset({"input_toks", "output_toks", "first_token_ts", "last_token_ts"})
-"""Fields that tell a line of this format from others."""
+"""Fields that distinguish a line of this format from others."""
 
 _OTHER_CLOCK_S: Final = 1e6
-"""Clocks that differ by more are different clocks. The wall clock counts from 1970, a monotonic one from the last
+"""Offset beyond which two clocks are different clocks. The wall clock counts from 1970, a monotonic one from the last
 boot, so they differ by decades; no request waits eleven days to be queued."""
 
 
@@ -31,7 +31,7 @@ def read_llmservingsim(path: Path) -> RecordedLog:
     Raises
     ------
     TraceError
-        With line and field, if something in it is missing, of a wrong type, or out of order.
+        With line and field, if a value is missing, of a wrong type, or out of order.
     """
     rows = [_row(Fields(parse_object(line, path, number), path, number)) for number, line in _lines(path)]
     _check_unique(path, rows)
@@ -79,7 +79,7 @@ class _Row:
     input_tokens: int
     output_tokens: int
     arrival_s: float
-    """On the clock of the one who asked; all other times are on the engine's."""
+    """On the client's clock; all other times are on the engine's."""
     queued_s: float
     scheduled_s: float | None
     first_token_s: float
@@ -136,10 +136,10 @@ def _check_unique(path: Path, rows: Sequence[_Row]) -> None:
 
 
 def _clock(rows: Sequence[_Row]) -> tuple[bool, float]:
-    """Whether arrivals are on another clock than the rest, and what to add to them.
+    """Return whether arrivals are on another clock than the rest, and what to add to them.
 
-    A request cannot be queued before it arrives, so the clocks differ by at most the smallest difference; somebody
-    is always taken in at once, which makes it the best estimate.
+    A request cannot be queued before it arrives, so the clocks differ by at most the smallest difference; some request
+    is always queued at once, which makes that the best estimate.
     """
     smallest_s = min((row.queued_s - row.arrival_s for row in rows), default=0.0)
     return (True, smallest_s) if abs(smallest_s) > _OTHER_CLOCK_S else (False, 0.0)

@@ -1,4 +1,4 @@
-"""What a log says: the requests of one run, how each number was come by, and the engine that served them."""
+"""Contents of a log: the requests of one run, the origin of each number, and the engine that served them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from continuum_sim.traces.errors import TraceError
 
 @dataclass(frozen=True, slots=True)
 class RecordedRequest:
-    """One request. Times in seconds since the first arrival of the run."""
+    """One request. Times in seconds since the run's first arrival."""
 
     request_id: str
     arrival_s: float
@@ -20,22 +20,22 @@ class RecordedRequest:
     first_token_s: float
     last_token_s: float
     scheduled_s: float | None = None
-    """When it first entered the running batch; None where the log does not know."""
+    """When it first entered the running batch; None if the log does not say."""
 
 
 @dataclass(frozen=True)
 class EngineSetup:
-    """The engine of a recorded run as far as something says; None is unknown. Names and meanings are vLLM's."""
+    """The engine of a recorded run, as far as known; None is unknown. Names and meanings are vLLM's."""
 
     source: Path | None = None
-    """File that says so."""
+    """File that these settings come from."""
     model: str | None = None
     gpu: str | None = None
     tensor_parallel_size: int | None = None
     kv_blocks: int | None = None
     """`num_gpu_blocks`."""
     gpu_memory_utilization: float | None = None
-    """What `kv_blocks` is estimated with where it is unknown: versions of vLLM differ in their default."""
+    """Used to estimate `kv_blocks` if that is unknown: vLLM's default differs between versions."""
     block_size: int | None = None
     max_num_batched_tokens: int | None = None
     max_num_seqs: int | None = None
@@ -44,7 +44,7 @@ class EngineSetup:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Which numbers of a log were measured, which follow from others, and which nobody wrote down."""
+    """Which numbers of a log were measured, which were derived, and which were not recorded."""
 
     measured: tuple[str, ...]
     derived: tuple[str, ...] = ()
@@ -53,20 +53,20 @@ class Provenance:
 
 @dataclass(frozen=True)
 class RecordedLog:
-    """A log, read and checked."""
+    """A log that was read and checked."""
 
     path: Path
     format: str
     requests: tuple[RecordedRequest, ...]
-    """In the order of their arrivals, the first at 0."""
+    """In order of arrival, the first at 0."""
     provenance: Provenance
     setup: EngineSetup = EngineSetup()
     notes: tuple[str, ...] = field(default=())
-    """What is known of the run that the simulator does not do, or that went wrong in it."""
+    """What is known of the run that the simulator does not model, or that went wrong in it."""
 
     @property
     def end_s(self) -> float:
-        """When the last token of all was out."""
+        """Time of the run's last token."""
         return max(request.last_token_s for request in self.requests)
 
 
@@ -76,7 +76,7 @@ def in_order(path: Path, requests: Iterable[RecordedRequest]) -> tuple[RecordedR
     Raises
     ------
     TraceError
-        If there is none.
+        If there are no requests.
     """
     ordered = sorted(requests, key=lambda request: request.arrival_s)
     if not ordered:

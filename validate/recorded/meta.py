@@ -1,4 +1,4 @@
-"""`meta.json`, which LLMServingSim's `bench` writes beside a log: the engine as vLLM had resolved it."""
+"""`meta.json`, which LLMServingSim's `bench` writes beside a log: the engine as vLLM resolved it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ META: Final = "meta.json"
 
 
 def read_meta(path: Path, requests: int) -> tuple[EngineSetup, tuple[str, ...]]:
-    """Read the engine's settings, and remarks about what the simulator does not do; nothing if there is no file.
+    """Read the engine's settings, and notes on what the simulator does not model; nothing if there is no file.
 
     Parameters
     ----------
     requests
-        How many the log holds.
+        Number of requests in the log.
 
     Raises
     ------
     TraceError
-        If the file is no JSON object or a setting in it is of a wrong type.
+        If the file is not a JSON object or a setting in it has a wrong type.
     ConfigError
-        If the run was not one engine, so that no simulation of one can be set against it.
+        If the run used several engines, so that the simulation of one cannot be compared with it.
     """
     if not path.is_file():
         return EngineSetup(), ()
@@ -92,7 +92,7 @@ def _notes(meta: dict[str, Any], resolved: dict[str, Any], cache: dict[str, Any]
 
 
 def _table(values: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return a part of the file; LLMServingSim leaves out or empties what it could not find."""
+    """Return a part of the file; LLMServingSim omits or empties what it could not find."""
     value = values.get(name)
     return value if isinstance(value, dict) else {}
 

@@ -1,4 +1,4 @@
-"""The report as one HTML file, pictures inside."""
+"""The report as a single HTML file, including its figures."""
 
 from __future__ import annotations
 

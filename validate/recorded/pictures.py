@@ -1,4 +1,4 @@
-"""Two pictures: every request simulated over recorded with the distributions, and the engine over time."""
+"""Two figures: simulated over recorded for every request with the distributions, and the engine over time."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 RECORDED: Final = BLACK
 SIMULATED: Final = RED
 _TIMES: Final = 600
-"""Points of time drawn where the log gives none."""
+"""Number of times drawn if the log has no series."""
 
 
 def draw_requests(log: RecordedLog, simulated: Replay, tolerance: float, path: Path) -> None:
-    """Draw simulated over recorded, a dot a request, and below it both distributions."""
+    """Draw simulated over recorded, one dot per request, and both distributions below."""
     found = samples(log, simulated)
     figure = new_figure(4.2 * len(found), 7.6)
     axes = figure.subplots(2, len(found), squeeze=False)
@@ -35,7 +35,7 @@ def draw_requests(log: RecordedLog, simulated: Replay, tolerance: float, path: P
 
 
 def draw_engine(log: RecordedLog, simulated: Replay, series: EngineSeries | None, path: Path) -> None:
-    """Draw requests in the system, and running, waiting and KV cache where the log has them."""
+    """Draw requests in the system; also running, waiting and KV cache if the log has them."""
     end_s = max(log.end_s, simulated.end_s)
     at_s = np.linspace(0, end_s, _TIMES)
     made = gauges_at(simulated, at_s)

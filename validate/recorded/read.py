@@ -1,4 +1,4 @@
-"""Which format a log is in, and its reader."""
+"""Detect the format of a log, and read it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FORMATS: Final[Mapping[str, Callable[[Path], RecordedLog]]] = {
     llmservingsim.NAME: llmservingsim.read_llmservingsim,
     vllm_bench.NAME: vllm_bench.read_vllm_bench,
 }
-"""Readers by the name of their format."""
+"""Readers by format name."""
 
 
 def read_recorded(path: str | os.PathLike[str], format: str | None = None) -> RecordedLog:
@@ -27,14 +27,14 @@ def read_recorded(path: str | os.PathLike[str], format: str | None = None) -> Re
     Parameters
     ----------
     format
-        One of `FORMATS`; None tells it from what is in the file.
+        One of `FORMATS`; None detects it from the file's contents.
 
     Raises
     ------
     TraceError
-        If the file cannot be read or something in it is wrong, with line and field.
+        If the file cannot be read or a value is wrong; the message names line and field.
     ConfigError
-        For an unknown format, or a run that one simulated engine cannot be set against.
+        For an unknown format, or a run with which one simulated engine cannot be compared.
     """
     path = Path(path)
     if format is None:
@@ -55,7 +55,7 @@ def _detect(path: Path) -> str:
     except TraceError as error:
         first = _whole(data, path, error)
     found = set(first)
-    # Most of the marks rather than all: a field that is missing is the reader's to report.
+    # Most marks suffice, because a missing field is the reader's to report.
     for name, marks in ((llmservingsim.NAME, llmservingsim.MARKS), (vllm_bench.NAME, vllm_bench.MARKS)):
         if len(found & marks) > len(marks) // 2:
             return name
@@ -68,7 +68,7 @@ def _detect(path: Path) -> str:
 
 
 def _whole(data: bytes, path: Path, first_line: TraceError) -> dict[str, Any]:
-    """Decode a file that may be one object over many lines; if it is not, its first line is at fault."""
+    """Decode a file that may be one object over many lines; if it is not, the error is its first line's."""
     try:
         return parse_object(data.removeprefix(b"\xef\xbb\xbf"), path)
     except TraceError as of_whole:

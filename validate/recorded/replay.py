@@ -1,4 +1,4 @@
-"""The simulated side: the log's requests through the simulator, and the engine's state at given times."""
+"""Simulate a log's requests, and read the simulated engine's state at given times."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Replay:
-    """A log, simulated."""
+    """A simulated log."""
 
     requests: tuple[RecordedRequest, ...]
     """The same requests in the same order, with simulated times."""
     preemptions: tuple[int, ...]
-    """Of each request."""
+    """Preemptions of each request."""
     totals: EngineTotals
     after_steps: EngineSeries
-    """The engine's gauges, a row a step, as of its end."""
+    """The engine's gauges at the end of every step, one row per step."""
     wall_s: float
-    """Real seconds the simulation took."""
+    """Wall-clock seconds that the simulation took."""
 
     @property
     def end_s(self) -> float:
-        """When the last token of all was out."""
+        """Time of the last token."""
         return max(request.last_token_s for request in self.requests)
 
 
 def replay(log: RecordedLog, run: ResolvedRun) -> Replay:
-    """Simulate a log, step by step, since the gauges of a real engine are as of its last step.
+    """Simulate a log step by step, because the gauges of a real engine show its last step.
 
     Raises
     ------
     SimulationError
-        If the engine stands still with work left.
+        If the engine is stuck with unfinished work.
     """
     kept = _WithGauges()
     started_s = time.perf_counter()
@@ -67,7 +67,7 @@ def replay(log: RecordedLog, run: ResolvedRun) -> Replay:
 
 
 def gauges_at(replay: Replay, at_s: Array) -> EngineSeries:
-    """Read the simulated engine's gauges at given times, as of the last step before; 0 where there was none."""
+    """Return the simulated engine's gauges at given times, as of the last step before; 0 if there was none."""
     steps = replay.after_steps
     index = np.searchsorted(steps.at_s, at_s, side="right") - 1
     some = index >= 0
@@ -75,7 +75,7 @@ def gauges_at(replay: Replay, at_s: Array) -> EngineSeries:
 
 
 def in_system(requests: Sequence[RecordedRequest], at_s: Array) -> Array:
-    """How many requests had arrived and not ended, at given times."""
+    """Return how many requests had arrived and not ended, at given times."""
     arrivals = np.sort([one.arrival_s for one in requests])
     ends = np.sort([one.last_token_s for one in requests])
     arrived = np.searchsorted(arrivals, at_s, side="right")
@@ -83,7 +83,7 @@ def in_system(requests: Sequence[RecordedRequest], at_s: Array) -> Array:
 
 
 class _WithGauges(KeptRecords):
-    """Keeps the engine's state after every step as well, in plain arrays: a long run has a million of them."""
+    """Keeps also the engine's state after every step, in plain arrays because a long run has a million steps."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,12 +99,12 @@ class _WithGauges(KeptRecords):
             self._free_blocks.append(record.free_blocks)
 
     def gauges(self, requests: Sequence[RecordedRequest], usable_blocks: int) -> EngineSeries:
-        """Return the gauges: those that ended with a step no longer run, and whoever is there and not running waits."""
+        """Return the gauges: requests that ended with a step no longer run; those present but not running wait."""
         end_s = np.array(self._end_s)
         ends = np.sort([request.last_token_s for request in requests])
         ended = np.searchsorted(ends, end_s, side="right") - np.searchsorted(ends, end_s, side="left")
         running = np.array(self._in_batch, dtype=float) - ended
-        # Nothing but running turns references blocks here, since the policy makes no pins.
+        # Only running turns reference blocks here, because the policy makes no pins.
         used = usable_blocks - np.array(self._free_blocks, dtype=float)
         return EngineSeries(end_s, running, in_system(requests, end_s) - running, used / usable_blocks)
 

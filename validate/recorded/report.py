@@ -1,4 +1,4 @@
-"""What comes out: simulated against recorded, number by number, and whether it is close enough."""
+"""Results of a backtest: simulated against recorded, number by number, and whether they are close enough."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from continuum_sim.results.view import Shown, View
 
 
 class Figure(msgspec.Struct, frozen=True):
-    """One number of the run, on both sides."""
+    """One number, recorded and simulated."""
 
     name: str
     recorded: float
     simulated: float
     error: float | None
-    """Simulated over recorded, less 1; None where the recorded number is 0."""
+    """Simulated over recorded, less 1; None if the recorded number is 0."""
     error_low: float | None = None
-    """95 % of the errors lie between these if requests of this log are resampled: how much hangs on single ones, not an
-    interval for another log. None for a number of the run as a whole."""
+    """95 % of the errors lie between `error_low` and `error_high` when this log's requests are resampled: how much
+    depends on single requests, not an interval for another log. None for a number of the run as a whole."""
     error_high: float | None = None
 
 
 class Agreement(msgspec.Struct, frozen=True):
-    """How the two sides agree request by request, and as distributions."""
+    """How both sides agree request by request, and as distributions."""
 
     median_error: float | None
     """Median of |simulated over recorded, less 1|."""
@@ -33,7 +33,7 @@ class Agreement(msgspec.Struct, frozen=True):
     """Share of requests whose own error is within the tolerance."""
     kendall_tau: float | None
     distribution_error: float | None
-    """Mean distance between the k-th smallest of both sides (Wasserstein-1), as a share of the recorded mean."""
+    """Mean distance between both sides' k-th smallest values (Wasserstein-1), as a share of the recorded mean."""
 
 
 class Metric(msgspec.Struct, frozen=True):
@@ -53,18 +53,18 @@ class Metric(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """One judged number."""
+    """The judgement of one number."""
 
     metric: str
     error: float
     within: bool
-    """Whether the error is within the tolerance."""
+    """True if the error is within the tolerance."""
     settled: bool
-    """Whether both bounds of the error are on the same side of the tolerance."""
+    """True if both bounds of the error are on the same side of the tolerance."""
 
 
 class Gauge(msgspec.Struct, frozen=True):
-    """A gauge of the engine over the run, on both sides, at the recorded times."""
+    """One of the engine's gauges over the run, recorded and simulated, at the recorded times."""
 
     name: str
     recorded_mean: float
@@ -74,13 +74,13 @@ class Gauge(msgspec.Struct, frozen=True):
 
 
 class Gauges(msgspec.Struct, frozen=True):
-    """The engine over time."""
+    """The engine's gauges over time."""
 
     rows: int
     clock_s: float
-    """Time of the first arrival on the clock of the rows."""
+    """Time of the first arrival on the series' clock."""
     clock_distance: float
-    """Mean difference between running + waiting of the rows and the requests in the system by the log."""
+    """Mean difference between running + waiting in the series and the requests in the system according to the log."""
     gauges: list[Gauge]
 
 
@@ -93,7 +93,7 @@ class Setting(msgspec.Struct, frozen=True):
 
 
 class Source(msgspec.Struct, frozen=True):
-    """The log."""
+    """The log that was read."""
 
     path: str
     sha256: str
@@ -107,10 +107,10 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class BacktestReport(msgspec.Struct, Shown, frozen=True):
-    """A simulation set against a recorded run."""
+    """Comparison of a simulation with a recorded run."""
 
     passed: bool
-    """Whether every verdict is within the tolerance."""
+    """True if every verdict is within the tolerance."""
     tolerance: float
     verdicts: list[Verdict]
     source: Source
@@ -121,15 +121,15 @@ class BacktestReport(msgspec.Struct, Shown, frozen=True):
     """Numbers of the run as a whole."""
     simulated_preemptions: int
     recorded_preemptions: int | None
-    """None where nobody counted them."""
+    """None if they were not recorded."""
     simulated_steps: int
     gauges: Gauges | None
     wall_s: float
-    """Real seconds the simulation took."""
+    """Wall-clock seconds that the simulation took."""
     notes: list[str]
 
     def view(self) -> View:
-        """Return what terminal, page and notebook show of the report, as rows of text."""
+        """Return the report as rows of text, for terminal, page and notebook."""
         from continuum_sim.validate.recorded.rows import backtest_view
 
         return backtest_view(self)
@@ -140,5 +140,5 @@ class BacktestReport(msgspec.Struct, Shown, frozen=True):
         return 0 if self.passed else 1
 
     def metric(self, name: str) -> Metric | None:
-        """Return one of the metrics by name, None if the log does not have it."""
+        """Return a metric by name, None if the log does not have it."""
         return next((metric for metric in self.metrics if metric.name == name), None)

@@ -1,4 +1,4 @@
-"""How much the error of a simulation hangs on single requests of a log."""
+"""Estimate how much the error of a simulation depends on single requests of a log."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ _PERCENTILES: Final = tuple(int(metric[1:]) for metric in METRICS if metric != "
 _LEVEL: Final = 0.95
 _RESAMPLES: Final = 9_999
 _MOST_DRAWS: Final = 20_000_000
-"""Resamples are fewer where there are so many requests that the draws would take more than seconds."""
+"""Most random draws: with very many requests there are fewer resamples, so that this takes seconds at most."""
 _FEWEST_RESAMPLES: Final = 999
 _BATCH_DRAWS: Final = 1_000_000
-"""Drawn at a time: bounds memory to a few times 8 MB."""
+"""Draws at a time: bounds memory to a few times 8 MB."""
 
 
 def statistics(sample: Array) -> Array:
-    """Return the mean and percentiles of `METRICS` of samples along the last axis, statistics first."""
+    """Return mean and percentiles of `METRICS` for samples along the last axis; statistics come first."""
     return np.concatenate([sample.mean(axis=-1)[np.newaxis], np.percentile(sample, _PERCENTILES, axis=-1)])
 
 
 def ratio_bounds(above: Array, below: Array, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Return between what bounds 95 % of the ratios of `statistics` lie if the same requests are drawn anew.
+    """Return bounds of 95 % of the ratios of `statistics` when the same requests are resampled.
 
-    That is no interval for another log: requests of one log shared its queue, and another has other requests.
+    This is not an interval for another log: the requests of one log shared its queue, and another has other requests.
     """
     from scipy.stats import bootstrap  # scipy.stats takes longer to import than most runs take
 
@@ -58,11 +58,11 @@ def ratio_bounds(above: Array, below: Array, rng: np.random.Generator) -> tuple[
 
 
 def _expanded(n: int) -> float:
-    """Level to ask of the percentile bootstrap so that its interval is not too narrow for a sample of n.
+    """Return the level that makes the percentile bootstrap interval wide enough for a sample of n.
 
-    Plain percentile intervals use z for Student's t and divisor n for n − 1; for the mean this undoes both: the
-    expanded percentile interval of T. Hesterberg, "What Teachers Should Know About the Bootstrap", The American
-    Statistician 69 (2015) 371-386.
+    Plain percentile intervals use z instead of Student's t and divisor n instead of n − 1; for the mean this corrects
+    both: the expanded percentile interval of T. Hesterberg, "What Teachers Should Know About the Bootstrap", The
+    American Statistician 69 (2015) 371-386.
     """
     from scipy.stats import norm, t
 

@@ -1,4 +1,4 @@
-"""The rows of a report on a recorded run."""
+"""Turn a backtest's report into rows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _UNKNOWN = "–"
 
 
 def backtest_view(report: BacktestReport) -> View:
-    """Say how well the simulation meets what was recorded."""
+    """Return the report's view: how well the simulation matches the recording."""
     return View(
         title=f"Backtest of {Path(report.source.path).name}: simulated against recorded",
         blocks=[_metrics(report), _run(report), _agreement(report)],
@@ -45,7 +45,7 @@ def _verdict(report: BacktestReport) -> str:
 
 
 def _setting(report: BacktestReport) -> Iterator[str]:
-    """Say in lines what was compared with what."""
+    """Yield lines that say what was compared with what."""
     source = report.source
     yield (
         f"{source.path} ({source.format}): {source.requests:,} requests, {source.input_tokens:,} prompt and "

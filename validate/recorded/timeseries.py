@@ -1,4 +1,4 @@
-"""`timeseries.csv`, which LLMServingSim's `bench` writes beside a log: the engine's gauges, a row a second or so."""
+"""`timeseries.csv`, which LLMServingSim's `bench` writes beside a log: the engine's gauges, about a row per second."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ Array = NDArray[np.float64]
 TIMESERIES: Final = "timeseries.csv"
 _COLUMNS: Final = ("t", "running", "waiting", "kv_cache_pct")
 _UNEXPLAINED: Final = 0.15
-"""Share of running + waiting that may differ between a series and its log. The gauges are as of the last step before
-each row, so it is no more than the arrivals and ends of one step."""
+"""Share of running + waiting that may differ between a series and its log. The gauges show the last step before
+each row, so the true difference is at most the arrivals and ends of one step."""
 _FINE: Final = 100
-"""Tries within one tick of the rows when their clock is looked for."""
+"""Offsets tried within one tick of the rows when matching their clock."""
 
 
 @dataclass(frozen=True)
 class EngineSeries:
-    """Gauges of an engine at some times."""
+    """Gauges of an engine over time."""
 
     at_s: Array
     running: Array
     waiting: Array
     kv_share: Array
-    """Referenced blocks as a share of the usable ones."""
+    """Referenced blocks as a share of usable ones."""
     preemptions: int | None = None
-    """Of the whole run, where they were counted."""
+    """Preemptions of the whole run, if they were counted."""
 
 
 def read_timeseries(path: Path) -> EngineSeries:
@@ -45,7 +45,7 @@ def read_timeseries(path: Path) -> EngineSeries:
     Raises
     ------
     TraceError
-        With line and column, for a column that is missing or a value that is no number.
+        With line and column, for a missing column or a value that is not a number.
     """
     text = io.StringIO(read_bytes(path).decode("utf-8", errors="replace"), newline="")
     reader = csv.DictReader(text)
@@ -74,10 +74,10 @@ def read_timeseries(path: Path) -> EngineSeries:
 
 
 def align(series: EngineSeries, in_system: Callable[[Array], Array], end_s: float) -> tuple[EngineSeries, float] | None:
-    """Put a series, whose clock started with the engine, on the clock of its log.
+    """Move a series, whose clock started with the engine, to the clock of its log.
 
-    The log itself tells how many requests were in the system at any time, and running + waiting must be that. So the
-    shift is the one under which the two agree best; nothing simulated takes part.
+    The log itself shows how many requests were in the system at any time, and running + waiting must equal that. So the
+    shift is the one under which the two agree best; the simulation plays no part.
 
     Parameters
     ----------
@@ -88,8 +88,8 @@ def align(series: EngineSeries, in_system: Callable[[Array], Array], end_s: floa
 
     Returns
     -------
-    The series on the log's clock and the mean difference of the two counts that is left, or None if they do not agree:
-    then the series is of another run.
+    The series on the log's clock and the mean difference that remains between the two counts, or None if they do not
+    agree, because the series belongs to another run.
     """
     gauge = series.running + series.waiting
     tick_s = float(np.median(np.diff(series.at_s))) if len(series.at_s) > 1 else 1.0
@@ -102,7 +102,7 @@ def align(series: EngineSeries, in_system: Callable[[Array], Array], end_s: floa
     fine = near_s + np.linspace(-tick_s, tick_s, 2 * _FINE + 1)
     shift_s = float(min(fine, key=difference))
     left = difference(shift_s)
-    # Were the series of another run, hardly anything of it could be explained.
+    # A series of another run would leave most of the counts unexplained.
     if not left < _UNEXPLAINED * float(gauge.mean()):
         return None
     aligned = EngineSeries(series.at_s - shift_s, series.running, series.waiting, series.kv_share, series.preemptions)

@@ -14,18 +14,18 @@ from continuum_sim.validate.recorded.log import EngineSetup, Provenance, Recorde
 
 NAME: Final = "vllm-bench"
 MARKS: Final = frozenset({"request_throughput", "total_input_tokens", "completed"})
-"""Fields that tell a result of this benchmark from others."""
+"""Fields that distinguish a result of this benchmark from others."""
 
 _MORE: Final = "save it with --save-result --save-detailed"
 
 
 def read_vllm_bench(path: Path) -> RecordedLog:
-    """Read a result.
+    """Read a benchmark's result.
 
     Raises
     ------
     TraceError
-        Naming the field and the place in it, if something is missing, of a wrong type, or cannot be.
+        Naming the field and its place, if a value is missing, of a wrong type, or impossible.
     """
     fields = _result(path)
     if "input_lens" not in fields:
@@ -88,13 +88,13 @@ def _more(fields: Fields) -> str:
 
 
 def _failed(fields: Fields, count: int) -> list[bool]:
-    """Which requests failed: vLLM writes an error, and counts no output."""
+    """Return which requests failed: vLLM writes an error and counts no output for them."""
     errors = fields.array("errors", count) if "errors" in fields else [""] * count
     return [bool(error) or fields.values["output_lens"][index] == 0 for index, error in enumerate(errors)]
 
 
 def _sent_at_once(fields: Fields, count: int) -> bool:
-    """Whether arrivals follow from the settings because an older version did not write them."""
+    """Return True if arrivals follow from the settings, because an older version did not write them."""
     if "start_times" in fields:
         fields.array("start_times", count)
         return False
@@ -128,7 +128,7 @@ def _request(fields: Fields, index: int, *, at_once: bool, latencies: bool) -> R
 
 
 def _between_tokens(fields: Fields, index: int) -> float:
-    """Sum the inter-token latencies of one request, in seconds."""
+    """Return the sum of one request's inter-token latencies, in seconds."""
     place = f"itls[{index}]"
     own = Fields({place: fields.values["itls"][index]}, fields.path)
     total_s = 0.0

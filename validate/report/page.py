@@ -1,4 +1,4 @@
-"""A validation as one HTML file with everything in it, pictures included."""
+"""A validation's report as a single HTML file, including its figures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ dl{display:grid;grid-template-columns:max-content auto;gap:.1em 1em}dt{color:#55
 
 _CAPTIONS: Final = {
     "jct": "Job completion times, simulated before the runs and measured.",
-    "programs": "Every program: simulated against measured (mean and range of the repeats). On the line: foretold.",
+    "programs": "Every program: simulated against measured (mean and range of the repeats). On the line: as predicted.",
     "distribution": "Distribution of job completion times over programs.",
     "error_split": "Where the error of the mean comes from.",
     "steps": "Pace of the engine during the runs: 1 is as fast as when it was calibrated.",

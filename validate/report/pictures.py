@@ -1,4 +1,4 @@
-"""The pictures of a validation."""
+"""The figures of a validation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PART_COLOURS = {"step_time": SKY, "cache": GREEN, "scheduling": PURPLE}
 def draw_all(
     report: ValidationReport, observations: Sequence[PolicyObservations], step_time: StepTime
 ) -> dict[str, bytes]:
-    """Draw every picture; name to PNG."""
+    """Draw every figure; return name to PNG."""
     pictures = {
         "jct": draw_jct(report),
         "programs": draw_programs(observations),
@@ -34,7 +34,7 @@ def draw_all(
 
 
 def draw_jct(report: ValidationReport) -> bytes:
-    """Mean and p95 JCT by policy, with the interval of the measurement."""
+    """Draw mean and p95 JCT by policy, with the interval of the measurement."""
     figure, axes = _figure(1, 2, height=0.9 + 0.55 * len(report.policies))
     names = [policy.policy for policy in report.policies]
     at = np.arange(len(names))
@@ -50,14 +50,14 @@ def draw_jct(report: ValidationReport) -> bytes:
         axis.set_yticks(at, names)
         axis.invert_yaxis()
         axis.set(xlabel=f"{statistic} JCT (s)")
-    # Above the bars: inside it would lie on one of them.
+    # Above the bars, because inside it would cover one of them.
     axes[0].legend(fontsize="small", loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
     axes[1].set_yticks(at, [""] * len(names))
     return _png(figure)
 
 
 def draw_programs(observations: Sequence[PolicyObservations]) -> bytes:
-    """Measured against simulated JCT, one point a program, with the range over repeats."""
+    """Draw measured against simulated JCT, one point per program, with the range over repeats."""
     figure, axes = _figure(1, len(observations), height=3.3)
     for axis, one in zip(axes, observations, strict=True):
         simulated = np.mean([run.jct_s for run in one.simulated], axis=0)
@@ -74,7 +74,7 @@ def draw_programs(observations: Sequence[PolicyObservations]) -> bytes:
 
 
 def draw_distributions(observations: Sequence[PolicyObservations]) -> bytes:
-    """Distribution of JCT by policy: every simulated draw and every measured repeat."""
+    """Draw the distribution of JCT by policy: every simulated draw and every measured repeat."""
     figure, axes = _figure(1, len(observations), height=3.0)
     for axis, one in zip(axes, observations, strict=True):
         for runs, colour, label in ((one.simulated, _SIMULATED, "simulated"), (one.measured, _MEASURED, "measured")):
@@ -89,7 +89,7 @@ def draw_distributions(observations: Sequence[PolicyObservations]) -> bytes:
 
 
 def draw_split(report: ValidationReport) -> bytes:
-    """Parts of the error of the mean JCT, side by side."""
+    """Draw the parts of the mean JCT's error, side by side."""
     figure, axes = _figure(1, 1, height=0.9 + 0.55 * len(report.policies))
     axis = axes[0]
     policies = [policy for policy in report.policies if policy.error_split is not None]
@@ -109,7 +109,7 @@ def draw_split(report: ValidationReport) -> bytes:
 
 
 def draw_steps(observations: Sequence[PolicyObservations], step_time: StepTime) -> bytes:
-    """How fast the engine was over time, against the model: 1 is as calibrated."""
+    """Draw the engine's speed over time against the model: 1 is as calibrated."""
     figure, axes = _figure(1, 1, height=3.0)
     axis = axes[0]
     for number, one in enumerate(observations):
@@ -130,7 +130,7 @@ def draw_steps(observations: Sequence[PolicyObservations], step_time: StepTime) 
 
 
 def _pace_over_time(run: Observation, step_time: StepTime) -> tuple[Array, Array]:
-    """Pace in stretches of equally many steps, about forty a run; times on the log's own clock."""
+    """Return the pace over about forty stretches of equally many steps per run; times on the log's own clock."""
     end_s = np.array([step.end_s for step in run.steps])
     measured = np.array([step.seconds for step in run.steps])
     modelled = np.array([step_time.step_s(step.batch) for step in run.steps])

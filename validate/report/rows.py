@@ -1,4 +1,4 @@
-"""The rows of a validation."""
+"""Turn a validation's report into rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def report_view(report: ValidationReport) -> View:
-    """Say how well the simulation predicted the engine."""
+    """Return the report's view: how well the simulation predicted the engine."""
     of_policies = [Note(note, policy.policy) for policy in report.policies for note in policy.notes]
     return View(
         title="Simulation against a real engine",
@@ -24,7 +24,7 @@ def report_view(report: ValidationReport) -> View:
 
 
 def table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") -> Table:
-    """Make a table whose first column says what a row is about, as "JCT" does and a column without a head."""
+    """Make a table whose first column names a row's subject, such as "JCT" or a column without a head."""
     kinds = {"JCT": label, "": name}
     columns = [name(heads[0]), *(kinds.get(head, Column)(head) for head in heads[1:])]
     return Table(columns, rows, title, note, groups=not heads[1])
@@ -42,7 +42,7 @@ def _tables(report: ValidationReport) -> Iterator[Table]:
 
 
 def _verdict(report: ValidationReport) -> str:
-    """Say in one line whether the tolerance was kept, and whether the winner won."""
+    """Say in one line whether the tolerance was kept, and whether the predicted winner won."""
     worst = max(report.policies, key=lambda policy: abs(policy.jct_s["mean"].error))
     error = worst.jct_s["mean"].error
     kept = "every mean JCT is within" if report.passed else "a mean JCT is not within"
@@ -58,7 +58,7 @@ def _verdict(report: ValidationReport) -> str:
 
 
 def signed_percent(share: float) -> str:
-    """A relative error with its sign."""
+    """Format a relative error with its sign."""
     if share == float("inf"):
         return "∞"
     rounded = round(100 * share, 1)

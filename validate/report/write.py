@@ -1,4 +1,4 @@
-"""Puts a finished session's report into its directory: JSON, HTML, and the pictures by themselves."""
+"""Write the report of a finished session into its directory: JSON, HTML, and the figures as files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PICTURES: Final = "pictures"
 
 
 def write_report(session: Validation, files: SessionFiles, tolerance: float) -> ValidationReport:
-    """Assess what the directory holds, write it there, and return it."""
+    """Assess the runs in the directory, write the report there, and return it."""
     facts = EngineFacts(**read_json(files.root / FACTS))
     config = facts.config()
     step_time, delays = step_times(session, files)

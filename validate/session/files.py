@@ -1,4 +1,4 @@
-"""The directory of a validation: what was asked, what was predicted, and one folder a finished run."""
+"""The directory of a validation: what was asked, what was predicted, and one folder per finished run."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ ENGINE_TIMES: Final = "engine_times.json"
 FACTS: Final = "engine.json"
 """The engine's settings, as surveyed."""
 STEP_TIME: Final = "fitted.json"
-"""The step-time model the predictions were made with, unless the engine is held to one."""
+"""The step-time model of the predictions, unless the engine is held to a pace."""
 DELAYS: Final = "delays.json"
-"""What passes between engine and client, where there is no calibration to tell."""
+"""Delays between engine and client, if there is no calibration that has them."""
 
 
 class RunKey(NamedTuple):
@@ -42,12 +42,12 @@ class RunKey(NamedTuple):
 
     @property
     def folder(self) -> str:
-        """Name of its folder."""
+        """Name of the replay's folder."""
         return f"r{self.repeat}-{slug(self.policy)}"
 
 
 def slug(name: str) -> str:
-    """Make a policy's name fit for a file; a digest keeps names apart that differ in odd characters only."""
+    """Make a policy's name fit for a file; a digest distinguishes names that differ only in odd characters."""
     plain = re.sub(r"[^A-Za-z0-9._=-]+", "_", name)
     return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
@@ -62,12 +62,12 @@ class SessionFiles:
     # What was asked -------------------------------------------------------------------------------------
 
     def open(self, settings: dict[str, Any], *, resume: bool) -> None:
-        """Start a new directory, or go on in one of the same settings.
+        """Start a new directory, or continue one with the same settings.
 
         Raises
         ------
         ConfigError
-            If the directory is taken, or was started with other settings.
+            If the directory is in use, or was started with other settings.
         """
         path = self.root / MANIFEST
         if not path.exists():
@@ -78,14 +78,14 @@ class SessionFiles:
             return
         other = _difference(self.manifest(), settings)
         if not (self.root / PREDICTIONS_HASH).exists():
-            # Nothing binding yet: an earlier call failed before it could predict. Its survey may be of another engine.
+            # Nothing is binding yet: an earlier call failed before predicting. Its survey may be of another engine.
             if other is not None:
                 for name in (FACTS, STEP_TIME, DELAYS):
                     (self.root / name).unlink(missing_ok=True)
                 write_text(path, to_json(settings))
             return
         if not resume:
-            raise ConfigError(f"--out {self.root} holds a validation; go on with it by --resume, or choose another")
+            raise ConfigError(f"--out {self.root} holds a validation; continue it with --resume, or choose another")
         if other is not None:
             name, kept, wanted = other
             raise ConfigError(
@@ -94,17 +94,17 @@ class SessionFiles:
             )
 
     def repeats(self) -> int:
-        """How many repeats were asked for or begun so far."""
+        """Return how many repeats were requested or begun so far."""
         asked = self.manifest()["repeats"] if (self.root / MANIFEST).exists() else 0
         return max(asked, self._begun())
 
     def set_repeats(self, repeats: int) -> None:
-        """Write down how many repeats are wanted now.
+        """Store how many repeats are wanted now.
 
         Raises
         ------
         ConfigError
-            If more were run already: the report is over all that there are.
+            If more were run already, because the report covers all of them.
         """
         if repeats < self._begun():
             raise ConfigError(
@@ -119,27 +119,27 @@ class SessionFiles:
         return max((key.repeat + 1 for key, _, _ in self.finished()), default=0)
 
     def manifest(self) -> dict[str, Any]:
-        """Read what was asked."""
+        """Read the manifest: what was asked."""
         return read_json(self.root / MANIFEST)
 
     # What was predicted ---------------------------------------------------------------------------------
 
     def write_predictions(self, predictions: dict[str, Any]) -> str:
-        """Write the predictions, which must not change any more, with their hash; returns it."""
+        """Write the predictions, which must not change afterwards, with their hash; return the hash."""
         text = to_json(predictions)
         digest = hashlib.sha256(text.encode()).hexdigest()
         write_text(self.root / PREDICTIONS, text)
-        # As `sha256sum -c` reads it.
+        # In the format of `sha256sum -c`.
         write_text(self.root / PREDICTIONS_HASH, f"{digest}  {PREDICTIONS}\n")
         return digest
 
     def predictions(self) -> dict[str, Any] | None:
-        """Read the predictions, None before there are any.
+        """Read the predictions, None if there are none yet.
 
         Raises
         ------
         ConfigError
-            If they were changed since they were made.
+            If they were changed after they were written.
         """
         if not (self.root / PREDICTIONS_HASH).exists():
             return None
@@ -151,12 +151,12 @@ class SessionFiles:
     # What was run ---------------------------------------------------------------------------------------
 
     def has(self, key: RunKey) -> bool:
-        """Whether this run is finished."""
+        """Return True if this run is finished."""
         return (self.runs / key.folder / RUN).exists()
 
     @contextmanager
     def staged(self, key: RunKey) -> Iterator[Path]:
-        """Give a folder for a run under way; it takes its place if the block succeeds, and stays aside if not."""
+        """Yield a folder for a run; it takes its final place if the block succeeds, and is left aside if not."""
         folder = self.runs / f"{key.folder}.unfinished"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -164,7 +164,7 @@ class SessionFiles:
         folder.replace(self.runs / key.folder)
 
     def finished(self) -> list[tuple[RunKey, Path, dict[str, Any]]]:
-        """Every finished run with its folder and what it says of itself, in the order in which they ran."""
+        """Return every finished run with its folder and its own summary, in the order in which they ran."""
         found = []
         for path in self.runs.glob(f"*/{RUN}"):
             if path.parent.suffix != ".unfinished":
@@ -193,7 +193,7 @@ def read_records(folder: Path) -> tuple[list[ProgramRecord], list[TurnRecord]]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object this package wrote."""
+    """Read a JSON object that this package wrote."""
     value = readers.read_json(path)
     if not isinstance(value, dict):
         raise ConfigError(f"{path}: expected a JSON object that this program wrote")
@@ -201,15 +201,16 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _difference(kept: dict[str, Any], settings: dict[str, Any]) -> tuple[str, Any, Any] | None:
-    """Name a setting that makes this another experiment, with its value there and here.
+    """Return a setting that makes this another experiment, with its old and new value, or None.
 
-    Repeats may be added, and the tolerance is the report's. What an earlier version did not write down is not compared.
+    Repeats may be added, and the tolerance concerns only the report. Settings that an earlier version did not write are
+    not compared.
     """
     wanted: dict[str, Any] = json.loads(to_json(settings))  # as it would be after writing and reading
     for name, now in wanted.items():

@@ -1,9 +1,9 @@
 """Another machine's pace: every step of a real engine takes as long as a step-time model says a GPU would.
 
-vLLM runs as it is, scheduler, KV cache, engine loop and clients, on a model that computes next to nothing; each step
-then waits until the time is over that the GPU would have needed. So a machine without the GPU, or one whose neighbours
-make it fast and slow by turns, shows how far the simulator's decisions and the real engine's agree at the GPU's speed.
-It says nothing about how well the step times fit the GPU: they are given.
+vLLM runs unchanged, with its scheduler, KV cache, engine loop and clients, on a model that computes almost nothing;
+each step then waits until the GPU's time for it is over. So a machine without the GPU, or one whose speed varies with
+its other load, shows how far the decisions of simulator and real engine agree at the GPU's speed.
+It says nothing about how well the step times match the GPU: they are given.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from continuum_sim.steptime.named import make_step_time
 from continuum_sim.validate.steplog import TimedStep
 
 _CATCH_UP_S: Final = 0.05
-"""How far behind its times an engine may fall and still make up for it. A step that a neighbour held up is one that
-the GPU would have done in time; an engine that is too slow all along must not sprint once it can."""
+"""How far behind its times an engine may fall and still catch up. A step held up by other load is one that
+the GPU would have finished in time; an engine that is always too slow must not sprint once it can."""
 _LATE: Final = 0.05
-"""Share of its time by which a step may be over it and still count as kept; timers wake up a little late."""
+"""Share of its time by which a step may exceed it and still count as kept, because timers wake up a little late."""
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Whose pace."""
+    """The machine whose pace is kept."""
 
     step_time: str
     """A step-time model, as for `run --step-time`."""
@@ -48,7 +48,7 @@ class Pace:
         Raises
         ------
         ConfigError
-            For names that are not known, or a model that does not know the pair.
+            For unknown names, or a model that does not know the pair.
         """
         return make_step_time(
             self.step_time,
@@ -59,12 +59,12 @@ class Pace:
 
 
 def parse_pace(text: str, step_time: str = "roofline") -> Pace:
-    """Read `MODEL@GPU`, or `MODEL@4xGPU` for a model split over four.
+    """Parse `MODEL@GPU`, or `MODEL@4xGPU` for a model split over four GPUs.
 
     Raises
     ------
     ConfigError
-        For another form, or names that are not known.
+        For another form, or unknown names.
     """
     model, sign, machine = text.strip().rpartition("@")
     if not sign or not model or not machine:
@@ -77,7 +77,7 @@ def parse_pace(text: str, step_time: str = "roofline") -> Pace:
 
 
 class Pacer:
-    """Holds one engine's steps to their times. Times in seconds on the clock that it is given."""
+    """Holds one engine's steps to their times, in seconds on the given clock."""
 
     def __init__(
         self,
@@ -89,10 +89,10 @@ class Pacer:
         self._clock = clock
         self._sleep = sleep
         self._due_s: float | None = None
-        """When the last step was due, while steps follow one another; late ones are made up for."""
+        """When the last step was due, while steps follow one another, so that late ones are caught up."""
 
     def hold(self, start_s: float, batch: StepBatch) -> None:
-        """Return when a step is over that began at `start_s`, or with the end of the one before it."""
+        """Return when a step ends that began at `start_s`, or at the end of the step before it."""
         due_s = (start_s if self._due_s is None else self._due_s) + self._step_time.step_s(batch)
         now_s = self._clock()
         if due_s > now_s:
@@ -100,7 +100,7 @@ class Pacer:
         self._due_s = max(due_s, now_s - _CATCH_UP_S)
 
     def rest(self) -> None:
-        """Take note that no step follows at once."""
+        """Record that no step follows immediately."""
         self._due_s = None
 
 

@@ -1,4 +1,4 @@
-"""Replaying programs on an engine in real time, with the records a simulation of them would leave."""
+"""Replay programs on an engine in real time, producing the records that a simulation would."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from continuum_sim.world.records import ProgramRecord, Recorder, TurnRecord
 
 @dataclass(frozen=True)
 class Replay:
-    """What one replay was, besides its records."""
+    """Result of one replay, besides its records."""
 
     start_s: float
     """Time 0 of the records, on the event loop's clock."""
     end_s: float
-    """Last token, since the start."""
+    """Time of the last token, since the start."""
     tells_cached: bool
-    """Whether the engine told the cached tokens of every turn; the records say 0 where it did not."""
+    """True if the engine reported the cached tokens of every turn; otherwise the records say 0."""
     tells_preemptions: bool
     engine_times: tuple[EngineTimes, ...]
-    """When the engine itself had every turn, if it tells."""
+    """When the engine itself had every turn, if it reports that."""
 
 
 async def replay(engine: Engine, workload: Workload, recorder: Recorder, seed: int) -> Replay:
@@ -73,13 +73,13 @@ class _Run:
         self.engine_times: list[EngineTimes] = []
 
     async def work(self, programs: Iterator[Program]) -> None:
-        """One worker of a closed loop: one program after the other."""
+        """Run one worker of a closed loop: one program after the other."""
         now_s = 0.0
         for program in programs:
             now_s = await self.serve(program, now_s)
 
     async def serve(self, program: Program, arrival_s: float) -> float:
-        """Live through one program; returns when its last token came. Times count from the start of the run."""
+        """Serve one program; return when its last token came. Times count from the start of the run."""
         conversation = Conversation(program, self._engine.facts.vocab_size, self._seed)
         due_s = arrival_s
         queue_s = prefill_s = decode_s = tool_s = 0.0
@@ -128,12 +128,12 @@ class _Run:
     def _record(
         self, program: str, index: int, turn: Turn, due_s: float, answer: TurnAnswer, known_tokens: int
     ) -> TurnRecord:
-        """Put an answer in the form of the simulator's record; what a server does not tell is taken as none."""
+        """Convert an answer to the simulator's record; what a server does not report counts as none."""
         cached = answer.cached_tokens or 0
         self.tells_cached &= answer.cached_tokens is not None
         self.tells_preemptions &= answer.preemptions is not None
         first_token_s = answer.first_token_s - self.start_s
-        # A server does not tell when a turn left the queue: all its time to first token then counts as prefill.
+        # A server does not report when a turn left the queue, so all its time to first token counts as prefill.
         scheduled_s = due_s if answer.scheduled_s is None else answer.scheduled_s - self.start_s
         return TurnRecord(
             program,

@@ -1,4 +1,4 @@
-"""A Llama of random weights, small enough for vLLM on a CPU."""
+"""A random-weight Llama, small enough for vLLM on a CPU."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def write_tiny_model(
 ) -> Path:
     """Write the `config.json` of a small Llama into a folder, for vLLM's `load_format="dummy"`.
 
-    Returns the folder. A file that is there already and differs is replaced at once (write, then rename).
+    Returns the folder. An existing file that differs is replaced atomically (write, then rename).
     """
     config = {
         "architectures": ["LlamaForCausalLM"],

@@ -13,7 +13,7 @@ from continuum_sim.validate.calibration.measure import fresh_tokens
 class Conversation:
     """The context of one program as it grows.
 
-    The random parts depend on the seed and the program alone: every policy and every repeat sends the same ones.
+    The random parts depend only on the seed and the program: every policy and every repeat sends the same ones.
     """
 
     def __init__(self, program: Program, vocab_size: int, seed: int) -> None:
@@ -34,7 +34,7 @@ class Conversation:
         return list(self._context)
 
     def generated(self, token_ids: list[int]) -> None:
-        """Take in what the engine generated."""
+        """Append what the engine generated."""
         self._context += token_ids
 
     def _prefix(self, prefix: SharedPrefix) -> list[int]:

@@ -48,25 +48,25 @@ CALIBRATION: Final = "calibration"
 
 T = TypeVar("T")
 Runner = Callable[[Coroutine[Any, Any, T]], T]
-"""Runs a coroutine to its end: `run_async`, or a loop on a virtual clock in tests."""
+"""Runs a coroutine to completion: `run_async`, or a loop on a virtual clock in tests."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """What is validated."""
+    """What to validate."""
 
     workload: Workload
     policies: tuple[str, ...]
     repeats: int
     seed: int
     draws: int
-    """Simulations a prediction is the mean of."""
+    """Number of simulations whose mean is the prediction."""
     step_time: Path | None
     """Step-time model to use; None calibrates the engine, unless there is a pace."""
     pace: Pace | None = None
-    """What the engine's steps are held to, and so the step-time model."""
+    """Pace that the engine's steps are held to; it also supplies the step-time model."""
     settings: dict[str, Any]
-    """Everything that makes this experiment what it is, for the manifest."""
+    """Everything that identifies this experiment, for the manifest."""
 
 
 def run_validation(
@@ -78,14 +78,14 @@ def run_validation(
     runner: Runner[Any] = run_async,
     resume: bool = False,
 ) -> None:
-    """Carry out whatever of the session is not in its directory yet.
+    """Carry out the parts of the session that its directory does not hold yet.
 
     Raises
     ------
     ConfigError
-        For settings that cannot work, before anything runs.
+        For invalid settings, before anything runs.
     EngineError
-        If an engine fails; what was finished is kept, and `resume` goes on from there.
+        If an engine fails; finished parts are kept, and `resume` continues from there.
     """
     files.open(session.settings, resume=resume)
     files.set_repeats(session.repeats)
@@ -107,9 +107,9 @@ def run_validation(
 
 
 def schedule(policies: Sequence[str], repeats: int) -> Iterator[RunKey]:
-    """Order of the runs: every round runs each policy once, and each round starts one policy further on.
+    """Yield the runs in order: every round runs each policy once, starting one policy further than the round before.
 
-    A machine that slows down over the hours, or between one run and the next, then treats all policies alike.
+    A machine that slows down over the hours, or between two runs, then affects all policies alike.
     """
     for repeat in range(repeats):
         shift = repeat % len(policies)
@@ -121,7 +121,7 @@ def schedule(policies: Sequence[str], repeats: int) -> Iterator[RunKey]:
 
 
 def step_times(session: Validation, files: SessionFiles) -> tuple[StepTime, ClientDelays]:
-    """Return what a survey found: how long steps take, and what passes between engine and client."""
+    """Return the results of a survey: step times, and the delays between engine and client."""
     if session.pace is not None:
         return session.pace.times(), read_delays(read_json(files.root / DELAYS))
     model = load_fitted(files.root / STEP_TIME)
@@ -131,7 +131,7 @@ def step_times(session: Validation, files: SessionFiles) -> tuple[StepTime, Clie
 def _survey(
     session: Validation, start: EngineStarter, files: SessionFiles, say: Callable[[str], None], runner: Runner[Any]
 ) -> EngineFacts:
-    """Learn the engine's settings and times, once a session."""
+    """Measure the engine's settings and times, once per session."""
     place = files.root / FACTS
     found = files.root / (STEP_TIME if session.pace is None else DELAYS)
     if not (place.exists() and found.exists()):
@@ -176,7 +176,7 @@ def _predict(
     delays: ClientDelays,
     say: Callable[[str], None],
 ) -> str:
-    """Simulate every policy and write it down, unless that was done; returns the hash."""
+    """Simulate every policy and write the predictions, unless that was done; return their hash."""
     if files.predictions() is None:
         say(f"simulating {len(session.policies)} policies, {session.draws} times each")
         config = facts.config()
@@ -205,7 +205,7 @@ def _predict(
 def predict_policy(
     session: Validation, policy: str, config: EngineConfig, step_time: StepTime, delays: ClientDelays
 ) -> list[Forecast]:
-    """Simulate one policy as often as the session says."""
+    """Simulate one policy `session.draws` times."""
     return forecast(session.workload, policy, config, step_time, delays, draws=session.draws, seed=session.seed)
 
 
@@ -226,7 +226,7 @@ def _numbers(one: Forecast) -> dict[str, Any]:
 async def _run(
     session: Validation, start: EngineStarter, key: RunKey, facts: EngineFacts, step_time: StepTime, folder: Path
 ) -> None:
-    """Start an engine under the policy, warm it up, replay, and write what was seen into the folder."""
+    """Start an engine under the policy, warm it up, replay, and write the observations into the folder."""
     # The policy weighs pins against the same R(C) here and in the simulator.
     rebuild = fit_rebuild_time(step_time, facts.max_num_batched_tokens, facts.max_model_len)
     engine = await start(key.policy, {"rebuild": asdict(rebuild)}, folder, facts)

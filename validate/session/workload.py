@@ -1,4 +1,4 @@
-"""What is replayed: the programs, each with its arrival time, the same for the simulator and for every engine run."""
+"""What is replayed: the programs with their arrival times, the same for the simulator and for every engine run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Workload:
     programs: tuple[Program, ...]
     """With `arrival_s` set, unless workers pull them."""
     workers: int | None = None
-    """Programs at a time in a closed loop; None where arrivals have times."""
+    """Concurrent programs of a closed loop; None if arrivals have times."""
 
     @property
     def arrivals(self) -> FromTrace | Closed:
@@ -27,7 +27,7 @@ class Workload:
 
 
 def make_workload(programs: Sequence[Program], arrivals: OpenArrivals | Closed, seed: int) -> Workload:
-    """Draw the arrival times once and for all."""
+    """Draw the arrival times, once for all runs."""
     if isinstance(arrivals, Closed):
         return Workload(tuple(programs), arrivals.workers)
     times = arrivals.times(programs, np.random.default_rng(seed))

@@ -1,4 +1,4 @@
-"""Which of vLLM's classes serves a configuration: those that write text, and the refusals of the others."""
+"""Find vLLM's class for a configuration: accept those that generate text, refuse the others."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _POOLED: Final = (
     "ForMaskedLM",
     "Model",
 )
-"""Ends of names that vLLM serves for vectors or scores (`_SUFFIX_TO_DEFAULTS` of `vllm/config/model.py`)."""
+"""Suffixes of names that vLLM serves for vectors or scores (`_SUFFIX_TO_DEFAULTS` of `vllm/config/model.py`)."""
 
 
 def is_text_only(outer: Fields) -> bool:
-    """Whether the class named is one for text, so that vLLM loads no towers."""
+    """Return True if the named class is for text only, so that vLLM loads no towers."""
     table = _table()
     return any(name in table["text"] for name in _named(outer))
 
@@ -36,7 +36,7 @@ def check_architecture(outer: Fields) -> tuple[str, ...]:
     Raises
     ------
     ConfigError
-        If vLLM does not write text with the class named, or the field is no list.
+        If vLLM does not generate text with the named class, or the field is not a list.
     """
     if outer.own.get("is_encoder_decoder") is True:
         raise ConfigError(f"{outer.path}: an encoder-decoder model; only decoder-only models can be simulated")
@@ -74,7 +74,7 @@ def _named(outer: Fields) -> Sequence[str]:
 
 @cache
 def _table() -> Mapping[str, Mapping[str, str]]:
-    """Names of vLLM 0.32's `ModelRegistry`, and of transformers' classes that its backend takes or refuses."""
+    """Names in vLLM 0.32's `ModelRegistry`, and transformers classes that vLLM's backend accepts or refuses."""
     text = files("continuum_sim.hardware.hf").joinpath("architectures.json").read_text(encoding="utf-8")
     table = json.loads(text)
     return {kind: names if isinstance(names, dict) else dict.fromkeys(names, "") for kind, names in table.items()}

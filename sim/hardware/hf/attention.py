@@ -1,4 +1,4 @@
-"""Attention over keys and values: its projections, and what it keeps."""
+"""Attention over keys and values: its projections, and its cache."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from continuum_sim.hardware.weights import Weight
 
 
 def attention_shapes(fields: Fields) -> tuple[int, int, int]:
-    """Return query heads, KV heads and the numbers of a head, of a model whose layers are alike.
+    """Return query heads, KV heads and head dimension of a model whose layers are all alike.
 
     Raises
     ------
     ConfigError
-        If one is missing or cannot be.
+        If one is missing or impossible.
     """
     heads = common_heads(fields)
     return heads.n_heads, heads.n_kv_heads, heads.head_dim
 
 
 def full_attention(fields: Fields, layers: Sequence[int]) -> tuple[list[CacheLayers], list[Weight]]:
-    """Return caches and weights of layers that attend to everything."""
+    """Return caches and weights of layers with full attention."""
     return _attention(fields, "full", layers, None)
 
 
 def sliding_attention(fields: Fields, layers: Sequence[int]) -> tuple[list[CacheLayers], list[Weight]]:
-    """Return caches and weights of layers that attend to the last tokens."""
+    """Return caches and weights of layers with sliding-window attention."""
     return _attention(fields, "sliding", layers, window(fields))
 
 
 def chunked_attention(fields: Fields, layers: Sequence[int]) -> tuple[list[CacheLayers], list[Weight]]:
-    """Return caches and weights of layers that attend to the chunk a token lies in."""
+    """Return caches and weights of layers with chunked local attention."""
     return _attention(fields, "chunked", layers, fields.count("attention_chunk_size"))
 
 
@@ -58,7 +58,7 @@ def _attention(
 
 
 def attention_weights(fields: Fields, cache: CacheLayers, *, keeps: bool = True) -> list[Weight]:
-    """Return the projections of attention layers, and their norms; of queries alone where others keep the rest."""
+    """Return the projections and norms of attention layers; only the queries' if other layers keep the keys."""
     hidden, layers, family = fields.count("hidden_size"), cache.layers, family_of(fields.model_type)
     value_dim = cache.head_dim if cache.value_dim is None else cache.value_dim
     at = "model.layers.{}.self_attn."
@@ -104,13 +104,13 @@ def _norms(fields: Fields, cache: CacheLayers, keeps: bool) -> list[Weight]:
 
 
 def has_qkv_bias(fields: Fields) -> bool:
-    """Whether queries, keys and values have a bias."""
+    """Return whether queries, keys and values have a bias."""
     family = family_of(fields.model_type)
     return family.qkv_bias or _any(fields, family.qkv_bias_flags)
 
 
 def has_qk_norm(fields: Fields) -> bool:
-    """Whether there are norms over queries and keys."""
+    """Return whether there are norms over queries and keys."""
     family = family_of(fields.model_type)
     return family.qk_norm != "none" and (not family.qk_norm_flag or bool(fields.get(family.qk_norm_flag)))
 

@@ -1,4 +1,4 @@
-"""Attention to blocks of tokens that an indexer picks (MiniMax M3): heads as elsewhere, and a key for the indexer."""
+"""Attention to blocks of tokens chosen by an indexer (MiniMax M3): ordinary heads, and a key for the indexer."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from continuum_sim.hardware.hf.heads import common_heads
 from continuum_sim.hardware.weights import Weight
 
 _KEY_BYTES = 2
-"""Of a number of the indexer's key, whatever type the KV cache has (`indexer_kv_dtype`)."""
+"""Bytes per element of the indexer's key, whatever the KV cache's type (`indexer_kv_dtype`)."""
 
 
 def block_sparse_attention(fields: Fields, layers: Sequence[int]) -> tuple[list[CacheLayers], list[Weight]]:
-    """Return caches and weights of the layers and their indexers, which have a query for each KV head."""
+    """Return caches and weights of the layers and of their indexers, which have one query per KV head."""
     caches, weights = full_attention(fields, layers)
     hidden, where, n_heads = fields.count("hidden_size"), tuple(layers), common_heads(fields).n_kv_heads
     sparse = fields.part("sparse_attention_config") or fields

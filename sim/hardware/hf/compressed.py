@@ -1,7 +1,7 @@
 """DeepSeek V4: a window of latent vectors, and beyond it one vector for every 4 or 128 tokens.
 
-What vLLM 0.32 keeps of it (`models/deepseek_v4`): the window, the compressed vectors, for those of 4 tokens also an
-indexer's, and for each compressor the tokens that are not compressed yet.
+vLLM 0.32 keeps (`models/deepseek_v4`) the window, the compressed vectors, for those of 4 tokens also an
+indexer's, and for each compressor the tokens not compressed yet.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from continuum_sim.hardware.hf.fields import Fields
 from continuum_sim.hardware.weights import FP32, Weight
 
 _TOKEN_BYTES: Final = 584
-"""A latent vector of 512 as stored: 448 numbers in fp8, 64 rotary ones in bf16, 7 scales and a byte of padding."""
+"""A stored latent vector of 512: 448 elements in fp8, 64 rotary ones in bf16, 7 scales and a byte of padding."""
 
 _ALIGNED_BYTES: Final = 576
-"""Pages are filled up to a multiple of this."""
+"""Pages are padded to a multiple of this."""
 
 _INDEXED: Final = 4
-"""How many tokens become one where an indexer picks those to attend to."""
+"""Compression ratio of the vectors among which an indexer chooses."""
 
 _WINDOW_BLOCK: Final = 64
 _STATE_BLOCKS: Final = {4: 4, 128: 8}
-"""Tokens of a page of what is not compressed yet, by how many tokens become one."""
+"""Tokens per page of those not compressed yet, by compression ratio."""
 
 
 def compressed_attention(fields: Fields, layers: Sequence[int]) -> tuple[list[CacheLayers], list[Weight]]:
-    """Return caches and weights of the layers, and what connects them (`hc_mult` streams)."""
+    """Return caches and weights of the layers, and of the `hc_mult` streams that connect them."""
     ratios = fields.each("compress_ratios")
     if ratios is None or len(ratios) < len(layers) or not all(isinstance(ratio, int) for ratio in ratios):
         raise fields.error("compress_ratios", ratios, f"{len(layers)} numbers, one a layer")
@@ -68,7 +68,7 @@ def _compressor(fields: Fields, layers: tuple[int, ...], ratio: int) -> tuple[li
         key, n_keys = fields.count("index_head_dim", default=128), fields.count("index_n_heads")
         stored = key + key // 128 * 4  # fp8, and a scale in fp32 for each 128
         index = _vectors(fields, layers, stored, state_content_bytes=stored, tokens_per_state=ratio)
-        caches = [index, _uncompressed(fields, layers, key, ratio), *caches]  # vLLM's order
+        caches = [index, _uncompressed(fields, layers, key, ratio), *caches]  # in vLLM's order
         weights += [
             Weight(f"{at}indexer.wq_b", n_keys * key, fields.count("q_lora_rank"), layers),
             Weight(f"{at}indexer.weights_proj", n_keys, fields.count("hidden_size"), layers),
@@ -78,12 +78,12 @@ def _compressor(fields: Fields, layers: tuple[int, ...], ratio: int) -> tuple[li
 
 
 def _overlap(ratio: int) -> int:
-    """Compressors of 4 tokens look at the 4 before as well, with weights of their own."""
+    """Return 2 for compressors of 4 tokens, which also read the 4 before with separate weights, otherwise 1."""
     return 2 if ratio == _INDEXED else 1
 
 
 def _uncompressed(fields: Fields, layers: tuple[int, ...], head_dim: int, ratio: int) -> CacheLayers:
-    """Values and gates of the tokens that the next vector is made of, in fp32."""
+    """Return the cache of values and gates, in fp32, of the tokens that the next vector will be made of."""
     numbers, window = 2 * _overlap(ratio) * head_dim, _overlap(ratio) * ratio
     block = _STATE_BLOCKS[ratio]
     return _vectors(fields, layers, numbers, window=window, block_size=block, state_content_bytes=4 * numbers)
@@ -119,7 +119,7 @@ def _projections(fields: Fields, layers: tuple[int, ...]) -> list[Weight]:
 
 
 def _streams(fields: Fields, layers: tuple[int, ...]) -> list[Weight]:
-    """Hyper-connections: matrices that mix several residual streams before and after each part of a layer."""
+    """Return hyper-connections: matrices that mix several residual streams before and after each part of a layer."""
     streams, hidden = fields.count("hc_mult", default=1), fields.count("hidden_size")
     rows, columns = (2 + streams) * streams, streams * hidden
 

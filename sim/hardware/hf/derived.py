@@ -1,4 +1,4 @@
-"""Fields that a class spells otherwise, or makes of others: where `class_defaults.json` cannot say it."""
+"""Fields that a class spells differently or derives from others, where `class_defaults.json` cannot express it."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ SPELLED: Final[Mapping[str, Mapping[str, str]]] = {
     "gpt_bigcode": {"intermediate_size": "n_inner"},
 }
 """Spellings of types whose class is code beside the weights, or that vLLM reads by that name; `class_defaults.json`
-holds those of transformers."""
+has those of transformers."""
 
 
 def _four_times(*names: str) -> Derive:
-    """The width of an MLP that is four times the stream's where none of some fields says it."""
+    """The width of an MLP, four times the stream's if none of the named fields gives it."""
 
     def derive(fields: Fields) -> Any:
         given = next((fields.own[name] for name in names if fields.own.get(name) is not None), None)
@@ -42,7 +42,7 @@ def _four_times(*names: str) -> Derive:
 
 
 def _one_if(flag: str, otherwise: tuple[str, ...] = (), unless: str = "") -> Derive:
-    """KV heads where a flag makes them one; the first of some fields otherwise, or as many as query heads."""
+    """KV heads: one if a flag says so; otherwise the first of some fields, or as many as query heads."""
 
     def derive(fields: Fields) -> Any:
         if fields.flag(flag) and not (unless and fields.flag(unless)):
@@ -54,7 +54,7 @@ def _one_if(flag: str, otherwise: tuple[str, ...] = (), unless: str = "") -> Der
 
 
 def _within(part: str, name: str, default: int) -> Derive:
-    """A field of a part, such as `ffn_config` of DBRX."""
+    """A field inside a part, such as `ffn_config` of DBRX."""
 
     def derive(fields: Fields) -> Any:
         nested = fields.own.get(part)
@@ -71,7 +71,7 @@ _FALCON: Final[Mapping[str, Derive]] = {
 
 
 def _named(name: str) -> Derive:
-    """A field that goes before the common one."""
+    """A field that takes precedence over the common one."""
     return lambda fields: fields.own.get(name)
 
 
@@ -93,11 +93,11 @@ DERIVED: Final[Mapping[str, Mapping[str, Derive]]] = {
         "num_experts_per_tok": _within("ffn_config", "moe_top_k", 1),
     },
 }
-"""A model type -> the fields that its class makes of others. A function that returns None leaves the field as it is."""
+"""A model type -> fields that its class derives from others. A function that returns None leaves a field unchanged."""
 
 _MINICPM: Final = {"2.6": "qwen2", "4.0": "llama", "4.5": "qwen3"}
 
 
 def language_model_of(model_type: str, own: Mapping[str, Any]) -> str:
-    """Return the kind of the language model that a flat configuration of another kind holds; empty for others."""
+    """Return the type of the language model in a flat configuration of another type; empty if there is none."""
     return _MINICPM.get(str(own.get("version")), "llama") if model_type in ("minicpmv", "minicpmo") else ""

@@ -1,4 +1,4 @@
-"""Mixtures of experts: which layers have them, and their weights."""
+"""Mixtures of experts: which layers have one, and their weights."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from continuum_sim.hardware.hf.widths import each_layer, whole_numbers
 from continuum_sim.hardware.weights import Weight
 
 _COUNTS: Final = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
-"""Where configurations say how many experts a layer has."""
+"""Fields that may hold the number of experts of a layer."""
 
 _FFN_CONFIG: Final = {"moe_num_experts": 4, "ffn_hidden_size": 3584}
-"""What transformers' DbrxFFNConfig holds where the file is silent."""
+"""Defaults of transformers' DbrxFFNConfig, for fields missing in the file."""
 
 
 def n_experts(fields: Fields) -> int:
-    """Return how many experts a layer routes to, in most of its layers; 0 for a dense model."""
+    """Return the number of experts in most of the layers with experts; 0 for a dense model."""
     given = _part(fields).get(*_COUNTS)
     if isinstance(given, list):
         given = max((each for each in given if isinstance(each, int)), default=0)
@@ -32,12 +32,12 @@ def n_experts(fields: Fields) -> int:
 
 
 def expert_layers(fields: Fields, layers: Sequence[int]) -> tuple[int, ...]:
-    """Return those of some layers that route tokens to experts.
+    """Return those of the given layers that route tokens to experts.
 
     Raises
     ------
     ConfigError, Unread
-        If a field that says so cannot be, or the mixture is not known.
+        If a field about it is invalid, or the mixture is not known.
     """
     routed: tuple[int, ...] = ()
     if n_experts(fields):
@@ -50,7 +50,7 @@ def expert_layers(fields: Fields, layers: Sequence[int]) -> tuple[int, ...]:
 
 
 def dense_layers(fields: Fields, layers: Sequence[int]) -> tuple[int, ...]:
-    """Return those of some layers that have a dense MLP, in place of a mixture or beside it."""
+    """Return those of the given layers that have a dense MLP, instead of a mixture or beside it."""
     routed = expert_layers(fields, layers)
     if routed and _mixture(fields).beside:
         return tuple(layers)
@@ -58,19 +58,19 @@ def dense_layers(fields: Fields, layers: Sequence[int]) -> tuple[int, ...]:
 
 
 def expert_weights(fields: Fields, layers: Sequence[int]) -> list[Weight]:
-    """Return routers, experts and shared experts of layers that route.
+    """Return routers, experts and shared experts of the layers that have them.
 
     Raises
     ------
     ConfigError, Unread
-        If a field cannot be, or the mixture is not known.
+        If a field is invalid, or the mixture is not known.
     """
     if not layers:
         return []
     mixture, part = _mixture(fields), _part(fields)
     counts, widths = part.get(*_COUNTS), part.get(*mixture.width)
     if widths is None:
-        part.count(*mixture.width)  # says that it is missing
+        part.count(*mixture.width)  # raises that it is missing
     for names, given in ((_COUNTS, counts), (mixture.width, widths)):
         _check_kind(part, names, given)
     if isinstance(counts, list) and mixture.layers == "between":
@@ -88,7 +88,7 @@ def expert_weights(fields: Fields, layers: Sequence[int]) -> list[Weight]:
 
 
 def _routed(fields: Fields, mixture: Mixture, count: int, width: int, layers: Sequence[int]) -> list[Weight]:
-    """The experts themselves, and what takes tokens to the width they work in and back."""
+    """Return the experts themselves, and the projections to the width they work in and back."""
     at, hidden = f"{mixture.at}.experts".lstrip("."), fields.count("hidden_size")
     latent = bool(mixture.latent and fields.get(mixture.latent))
     inner, where = fields.count(mixture.latent) if latent else hidden, tuple(layers)
@@ -106,7 +106,7 @@ def _routed(fields: Fields, mixture: Mixture, count: int, width: int, layers: Se
 
 
 def _check_kind(fields: Fields, names: Sequence[str], given: object) -> None:
-    """Refuse a list where the class asks for a number, as transformers does."""
+    """Refuse a list where the class expects a number, as transformers does."""
     if isinstance(given, list):
         name = next(name for name in names if fields.has(name))
         if any(isinstance(fields.defaults.get(spelling), int) for spelling in (name, fields.spelled.get(name, name))):
@@ -114,7 +114,7 @@ def _check_kind(fields: Fields, names: Sequence[str], given: object) -> None:
 
 
 def _part(fields: Fields) -> Fields:
-    """Where the fields of the mixture lie: DBRX has a part for them, of a class of its own."""
+    """Return the part with the mixture's fields: DBRX has a separate part for them, with its own class."""
     part = fields.part("ffn_config")
     return fields if part is None else Fields(fields.path, {**_FFN_CONFIG, **part.own}, fields)
 

@@ -1,4 +1,4 @@
-"""Step 3: queries of all heads grow out of one shared vector, and one head has the keys and values of all."""
+"""Step 3: queries of all heads are projected from one shared vector, and all heads share the keys and values of one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from continuum_sim.hardware.weights import Weight
 
 
 def factorised_attention(fields: Fields, layers: Sequence[int]) -> tuple[list[CacheLayers], list[Weight]]:
-    """Return caches and weights of the layers; every rank has the shared vector, the keys and the values."""
+    """Return caches and weights of the layers; every rank holds the shared vector, the keys and the values."""
     hidden, where, n_heads = fields.count("hidden_size"), tuple(layers), fields.count("num_attention_heads")
     head_dim = fields.count("head_dim", default=256)
     shared, at = fields.count("share_q_dim", default=head_dim), "model.layers.{}.self_attn."

@@ -1,4 +1,4 @@
-"""What follows the mixing of tokens in the layers of a kind of model: an MLP or a mixture of experts."""
+"""The feed-forward part of the layers of a model type: an MLP or a mixture of experts."""
 
 from __future__ import annotations
 
@@ -23,39 +23,39 @@ Routed = Literal[
     "enumerated",
     "patterned",
 ]
-"""How a class tells the layers with experts from those without (`sparse.py` has a function for each)."""
+"""How a class distinguishes layers with experts from those without (`sparse.py` has a function for each)."""
 
 
 @dataclass(frozen=True)
 class Mlp:
-    """The dense MLP of some kinds."""
+    """The dense MLP of some model types."""
 
     types: tuple[str, ...]
     at: str = "mlp"
     """Its module in a layer."""
     width: tuple[str, ...] = ("intermediate_size",)
-    """The fields that may hold the width; the first there is counts."""
+    """The fields that may hold the width; the first one present counts."""
     times_hidden: int = 0
-    """Times the residual stream it is wide where no field says it."""
+    """Width in multiples of the residual stream's, if no field gives it."""
     silent: int = 0
-    """How wide it is where no field says it."""
+    """Width if no field gives it."""
     bias: str = "mlp_bias"
     """The flag that gives its matrices biases; `always`, or empty for never."""
     divided: bool = True
-    """Whether tensor parallelism divides it. Classes of transformers without a plan for it do not."""
+    """Whether tensor parallelism divides it, which transformers classes without a plan for it do not allow."""
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """The mixture of experts of some kinds."""
+    """The mixture of experts of some model types."""
 
     types: tuple[str, ...]
     layers: Routed = "all"
     """Which layers have one."""
     first: int = 0
-    """Dense layers before the first of them, where no field says it."""
+    """Dense layers before the first mixture, if no field gives their number."""
     needed: bool = False
-    """Whether vLLM refuses a model of which no layer has one."""
+    """Whether vLLM refuses a model without any mixture."""
     at: str = "mlp"
     """Its module in a layer; empty: the layer itself."""
     width: tuple[str, ...] = ("moe_intermediate_size",)
@@ -63,42 +63,42 @@ class Mixture:
     bias: bool = False
     """Whether experts have biases."""
     least: int = 1
-    """How much of an expert's width a rank holds at least: vLLM fills up what is less."""
+    """Least part of an expert's width on a rank: vLLM pads anything less."""
     router: str = ""
     """Module of the router; empty: `gate` in the mixture."""
     router_bits: int = 16
-    """Of a number of the router; 32 where the class keeps it in float32 whatever the model's type."""
+    """Bits per element of the router; 32 if the class keeps it in float32 whatever the model's type."""
     router_type: str = ""
     """The field that may name the router's type instead."""
     router_bias: bool = False
     correction: str = ""
-    """What gives each expert a correction of its score, in float32: `always`, a flag, or FIELD=VALUE."""
+    """What gives each expert a score correction, in float32: `always`, a flag, or FIELD=VALUE."""
     scales: bool = False
-    """Whether the router scales its input and each expert's output, and there are norms about both (Gemma 4)."""
+    """Whether the router scales its input and each expert's output, with norms around both (Gemma 4)."""
     hashed: str = ""
-    """The field that counts the first layers whose experts are looked up by token instead (DeepSeek V4)."""
+    """The field with the number of first layers whose experts are looked up by token instead (DeepSeek V4)."""
     latent: str = ""
-    """The field that holds the width experts work in, where it is not the residual stream's."""
+    """The field with the width that experts work in, if it is not the residual stream's."""
     latent_norm: str = ""
-    """The flag that puts a norm behind it."""
+    """The flag that adds a norm after it."""
     latent_projections: tuple[str, str] = ("fc1_latent_proj", "fc2_latent_proj")
-    """Modules that take tokens to that width, and back."""
+    """Modules that project tokens to that width, and back."""
     shared_at: str = ""
-    """Module of the experts that every token goes to; empty: there are none."""
+    """Module of the experts that every token visits; empty: there are none."""
     shared_width: tuple[str, ...] = ()
     """The fields that may hold their width."""
     shared_times: tuple[str, ...] = ()
-    """The field that counts them; empty: the width is that of all."""
+    """The fields with their number; empty: the width is that of all of them."""
     shared_total: str = ""
     """The field that may hold the width of all of them instead."""
     shared_gate: bool = False
-    """Whether a gate of one number scales what they say."""
+    """Whether a gate with one number scales their output."""
     beside: bool = False
-    """Whether a dense MLP stands beside the mixture."""
+    """Whether there is a dense MLP beside the mixture."""
 
 
 LLAMA: Final = Mlp(())
-"""The MLP of a kind without a row."""
+"""The MLP of a type without a row."""
 
 
 @cache
@@ -112,10 +112,10 @@ def _mixtures() -> Mapping[str, Mixture]:
 
 
 def mlp_of(model_type: str) -> Mlp:
-    """Return the dense MLP of a kind."""
+    """Return the dense MLP of a model type."""
     return _mlps().get(model_type, LLAMA)
 
 
 def mixture_of(model_type: str) -> Mixture | None:
-    """Return the mixture of a kind; None where none is known."""
+    """Return the mixture of a model type; None if none is known."""
     return _mixtures().get(model_type)

@@ -1,4 +1,4 @@
-"""The fields of a Hugging Face `config.json`, as its class would hold them: nested, spelled otherwise, or left out."""
+"""Fields of a Hugging Face `config.json` as its class would hold them: nested, under other names, or defaulted."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from continuum_sim.hardware.hf.unread import MissingField
 from continuum_sim.readers import read_json
 
 _MOST: Final = 2**31
-"""No dimension of a model comes near."""
+"""Above any dimension of a model."""
 
 _MOST_LAYERS: Final = 10_000
-"""Nor does a number of layers come near this, each of which is listed."""
+"""Above any number of layers, each of which is listed."""
 
 _NESTED: Final = ("thinker_config", "text_config", "llm_config", "language_config")
-"""Where multimodal configurations keep the language model's fields (the first of them may hold another)."""
+"""Where multimodal configurations keep the language model's fields (the first of them may be nested again)."""
 
 _OF_THE_WHOLE: Final = ("model_type", "architectures", "auto_map", "_name_or_path", "quantization_config")
-"""Fields of a flat multimodal configuration that are not its language model's."""
+"""Fields of a flat multimodal configuration that do not belong to its language model."""
 
 _MISSING: Final = object()
 
@@ -32,9 +32,9 @@ _MISSING: Final = object()
 class Fields:
     """The fields of one model, or of a part of it.
 
-    A field is what the class makes of others (`derived.py`); or it is looked for under its common name and as its class
-    spells it, in the part itself, then among the class's defaults. `null` in a file is an answer, nothing, unless the
-    class takes none for it.
+    A field is derived from others if its class does so (`derived.py`); otherwise it is looked up under its common name
+    and its class's spelling, first in the part itself, then among the class's defaults. `null` in a file means that
+    there is no value, unless the class does not accept None.
     """
 
     def __init__(self, path: Path, own: Mapping[str, Any], around: Fields | None = None, kind: str = "") -> None:
@@ -55,29 +55,29 @@ class Fields:
         return bool(self.defaults or self.spelled)
 
     def part(self, name: str) -> Fields | None:
-        """Return a part such as `vision_config`; None where there is none."""
+        """Return a part such as `vision_config`; None if there is none."""
         value = self.own.get(name)
         return Fields(self.path, value, self, self._parts.get(name, "")) if isinstance(value, dict) else None
 
     def part_or_default(self, name: str) -> Fields | None:
-        """Return a part, as the class makes it where the file has none; None where it makes none either."""
+        """Return a part, or the class's default for it if the file has none; None if neither exists."""
         if (part := self.part(name)) is not None or name not in self._parts:
             return part
         return Fields(self.path, {}, self, self._parts[name])
 
     def text(self) -> Fields:
-        """Return the part that is the language model; all of it where nothing is nested."""
+        """Return the part that holds the language model; the whole if nothing is nested."""
         for name in _NESTED:
             if (part := self.part(name)) is not None:
                 return part.text()
-        # An older file, which is flat, or one that leaves all to the class.
+        # An older, flat file, or one that leaves everything to the class.
         if kind := self._parts.get("text_config") or language_model_of(self.model_type, self.own):
             flat = {name: value for name, value in self.own.items() if name not in _OF_THE_WHOLE}
             return Fields(self.path, flat, self, kind)
         return self
 
     def get(self, *names: str) -> Any:
-        """Return the first of some names that is there; None where none is, or the file says null."""
+        """Return the first of some names that is present; None if none is, or if the file says null."""
         for name in names:
             if (value := self._derived(name)) is not None:
                 return value
@@ -89,16 +89,16 @@ class Fields:
         return None
 
     def has(self, *names: str) -> bool:
-        """Whether the file itself has one of some names, and not null."""
+        """Return True if the file itself has one of some names, other than as null."""
         return any(self._given(name) not in (_MISSING, None) for name in names)
 
     def count(self, *names: str, default: int | None = None, least: int = 1) -> int:
-        """Return a whole number, the default where none is given.
+        """Return a whole number, or the default if none is given.
 
         Raises
         ------
         ConfigError
-            If it is missing without a default, or is no whole number from `least` on.
+            If it is missing without a default, or not a whole number of at least `least`.
         """
         value = self.get(*names)
         if value is None:
@@ -112,7 +112,7 @@ class Fields:
         return value
 
     def flag(self, *names: str, default: bool = False) -> bool:
-        """Return a truth value, the default where none is given.
+        """Return a truth value, or the default if none is given.
 
         Raises
         ------
@@ -127,12 +127,12 @@ class Fields:
         return value
 
     def each(self, *names: str) -> list[Any] | None:
-        """Return a list, None where none is given.
+        """Return a list, or None if none is given.
 
         Raises
         ------
         ConfigError
-            If it is something else.
+            If it is not a list.
         """
         value = self.get(*names)
         if value is None or isinstance(value, list):
@@ -140,11 +140,11 @@ class Fields:
         raise self.error(names[0], value, "a list")
 
     def error(self, name: str, value: object, expected: str) -> ConfigError:
-        """Make the error about a field."""
+        """Return the error about a field."""
         return ConfigError(f"{self.path}: {name} is {shown(value)}, expected {expected}")
 
     def _refuse_nulls(self, nullable: Collection[str]) -> None:
-        """Raise an error where the file says null and the class, which has a default, takes none."""
+        """Raise an error if the file says null but the class, which has a default, does not accept None."""
         for name, default in self.defaults.items():
             if default is not None and name not in nullable and name in self.own and self.own[name] is None:
                 raise ConfigError(f"{self.path}: {name} is null, expected a value, or no such field")
@@ -186,7 +186,7 @@ def read_fields(path: Path) -> Fields:
 
 @cache
 def _class_defaults() -> Mapping[str, Any]:
-    """Numbers and flags of transformers 5.19 and vLLM 0.32's configuration classes, made without arguments."""
+    """Defaults of the configuration classes of transformers 5.19 and vLLM 0.32: their numbers and flags."""
     text = files("continuum_sim.hardware.hf").joinpath("class_defaults.json").read_text(encoding="utf-8")
     found: Mapping[str, Any] = json.loads(text)
     return found

@@ -1,4 +1,4 @@
-"""How the heads of attention are laid out, which may differ from layer to layer, and whose keys and values are kept."""
+"""Layout of attention heads, which may differ between layers, and whose keys and values are kept."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ class Heads:
     """The heads of one layer."""
 
     n_heads: int
-    """Of queries."""
+    """Query heads."""
     n_kv_heads: int
     head_dim: int
-    """Numbers of a key."""
+    """Elements of a key."""
     value_dim: int | None = None
-    """Numbers of a value; None: as many."""
+    """Elements of a value; None: as many as a key."""
 
 
 def heads_of(fields: Fields, layer: int, mixer: Mixer) -> Heads:
-    """Return the heads of a layer that attends in the given way.
+    """Return the heads of a layer with the given mixer.
 
     Raises
     ------
     ConfigError
-        If a count is missing or cannot be.
+        If a count is missing or impossible.
     """
     read = _LAYOUTS.get(fields.model_type)
     return common_heads(fields) if read is None else read(fields, layer, mixer)
 
 
 def common_heads(fields: Fields) -> Heads:
-    """Return the heads that the usual fields tell.
+    """Return the heads given by the usual fields.
 
     Raises
     ------
     ConfigError
-        If a count is missing or cannot be.
+        If a count is missing or impossible.
     """
     n_heads = fields.count("num_attention_heads")
     n_kv_heads = _ONE_FOR_ALL[fields.model_type](fields, n_heads) if fields.model_type in _ONE_FOR_ALL else None
@@ -50,12 +50,12 @@ def common_heads(fields: Fields) -> Heads:
 
 
 def shares_kv(fields: Fields, layer: int, n_layers: int) -> bool:
-    """Whether a layer uses the keys and values that an earlier one keeps: of Gemma 3n and 4, the last layers."""
+    """Return True if a layer uses an earlier layer's keys and values: the last layers of Gemma 3n and 4."""
     return layer >= n_layers - fields.count("num_kv_shared_layers", default=0, least=0)
 
 
 _WITHOUT_HEAD_DIM: Final = ("cohere2", "cohere_compass_text")
-"""Kinds whose class divides the width by the heads, whatever the file says."""
+"""Types whose class divides the width by the heads, whatever the file says."""
 
 
 def _heads(fields: Fields, n_heads: int, n_kv_heads: int | None = None, head_dim: int | None = None) -> Heads:
@@ -98,7 +98,7 @@ _ONE_FOR_ALL: Final[Mapping[str, Callable[[Fields, int], int]]] = {
     "falcon": _falcon,
     "gpt_bigcode": _multi_query,
 }
-"""Kinds that say otherwise how many KV heads there are."""
+"""Types that give the number of KV heads in another way."""
 
 
 def _gemma4(fields: Fields, _layer: int, mixer: Mixer) -> Heads:
@@ -151,4 +151,4 @@ _LAYOUTS: Final[Mapping[str, Callable[[Fields, int, Mixer], Heads]]] = {
     "nemotron-nas": _nas,
     "step3p5": _step3p5,
 }
-"""Kinds whose layers differ."""
+"""Types whose layers differ."""

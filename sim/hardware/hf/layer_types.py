@@ -1,4 +1,4 @@
-"""Layers by `layer_types`, or as a class makes them up from windows: which of them see the whole context."""
+"""Layer kinds from `layer_types`, or from windows as a class derives them: which layers have full attention."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _LAYER_TYPES: Final[Mapping[str, Mixer]] = {
     "chunked_attention": "chunked",
     "conv": "conv",
 }
-"""Words of `layer_types`, of any kind."""
+"""Words in `layer_types`, of any model type."""
 
 _RECURRENT: Final = ("linear_attention", "mamba")
-"""Words of `layer_types` for what the kind of model decides (`Family.recurrence`)."""
+"""Words in `layer_types` whose meaning depends on the model type (`Family.recurrence`)."""
 
 _OTHER: Final = {
     "kv_lora_rank": "latent attention (MLA)",
@@ -36,11 +36,11 @@ _OTHER: Final = {
     "hc_": "hyper-connections",
     "swa_num_": "heads of sliding layers",
 }
-"""How fields begin of layers that mix tokens otherwise, in the file or in the class."""
+"""Prefixes of fields, in the file or the class, of layers that mix tokens in other ways."""
 
 
 def window(fields: Fields) -> int | None:
-    """Return the tokens that sliding layers attend to; None where no layer slides."""
+    """Return the tokens that sliding layers attend to; None if no layer slides."""
     if family_of(fields.model_type).window_flag != "none" and not fields.flag("use_sliding_window"):
         return None
     if not fields.get("sliding_window"):
@@ -52,12 +52,12 @@ def window(fields: Fields) -> int | None:
 
 
 def layers_by_type(fields: Fields, n_layers: int) -> Sequence[Mixer]:
-    """Return what `layer_types` says of each layer, or what the class makes up; layers of one kind without either.
+    """Return the kind of each layer from `layer_types`, or as the class derives it; all of one kind without either.
 
     Raises
     ------
     ConfigError, Unread
-        If there are too few, vLLM does not serve them together, or one is of a kind that is not known.
+        If there are too few, vLLM does not serve them together, or a kind is not known.
     """
     types = _layer_types(fields, n_layers)
     slides = window(fields) is not None
@@ -69,7 +69,7 @@ def layers_by_type(fields: Fields, n_layers: int) -> Sequence[Mixer]:
 
 
 def _layer_types(fields: Fields, n_layers: int) -> list[Mixer] | None:
-    """What each layer is; None where neither the file nor the class says it."""
+    """Return each layer's kind; None if neither the file nor the class gives it."""
     family = family_of(fields.model_type)
     types = fields.each("layer_types", "layers_block_type")
     if types is not None:
@@ -104,7 +104,7 @@ def _read_types(fields: Fields, types: Sequence[object], n_layers: int) -> list[
 
 
 def _after(fields: Fields, n_layers: int) -> list[Mixer]:
-    """Of Qwen: the layers from `max_window_layers` on slide."""
+    """Make the layers from `max_window_layers` on slide, as in Qwen's classes."""
     if window(fields) is None:
         return ["full"] * n_layers
     first = fields.count("max_window_layers", default=n_layers, least=0)
@@ -119,12 +119,12 @@ def _some_slide(fields: Fields, n_layers: int) -> ConfigError:
 
 
 def check_attends(fields: Fields) -> None:
-    """Check that nothing says that layers mix tokens in a way that is not known.
+    """Check that no field indicates layers that mix tokens in an unknown way.
 
     Raises
     ------
     Unread
-        Naming the way.
+        Naming that way.
     """
     for prefix, what in _OTHER.items():
         if any(name.startswith(prefix) and value for name, value in {**fields.defaults, **fields.own}.items()):

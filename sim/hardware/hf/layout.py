@@ -1,4 +1,4 @@
-"""Which layer does what: how it mixes tokens (attention of some kind, a recurrence) and whether an MLP follows."""
+"""The role of each layer: how it mixes tokens (some attention, a recurrence) and whether an MLP follows."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _LATENT: Final = (
     "longcat_flash",
     "pangu_ultra_moe",
 )
-"""Kinds for which vLLM keeps the latent vector alone (`is_deepseek_mla`), where `kv_lora_rank` is given."""
+"""Types for which vLLM keeps only the latent vector (`is_deepseek_mla`), if `kv_lora_rank` is given."""
 
 
 def layer_count(fields: Fields) -> int:
-    """Return how many layers there are; 1 where nothing says it."""
+    """Return the number of layers; 1 if nothing gives it."""
     if not fields.has("num_hidden_layers") and (pattern := _nemotron_pattern(fields)):
         return len(pattern)
-    if fields.model_type == "longcat_flash":  # each layer of its own attends twice
+    if fields.model_type == "longcat_flash":  # each of its layers attends twice
         return 2 * fields.count("num_layers")
     return fields.count("num_hidden_layers", default=1)
 
@@ -39,7 +39,7 @@ def mixers(fields: Fields, n_layers: int) -> tuple[Mixer, ...]:
     Raises
     ------
     ConfigError, Unread
-        For a field that is malformed, or a kind of layer that is not known.
+        For a malformed field, or an unknown kind of layer.
     """
     if (layout := _LAYOUTS.get(fields.model_type)) is not None:
         return tuple(layout(fields, n_layers))
@@ -57,12 +57,12 @@ def mlp_layers(fields: Fields, n_layers: int) -> tuple[int, ...]:
         return tuple(layer for layer in layers if pattern[layer] in "-E")
     if blocks := fields.each("block_configs"):
         return tuple(layer for layer in layers if not (_sub(blocks, layer, "ffn").get("no_op")))
-    # Of Zamba 2 the shared blocks have it.
+    # In Zamba 2 the shared blocks have it.
     return () if fields.model_type in ("falcon_mamba", "mamba", "mamba2", "zamba2") else tuple(layers)
 
 
 def block_config(fields: Fields, layer: int, part: str) -> Mapping[str, Any]:
-    """Return a part of the layer's entry in `block_configs`, of models from an architecture search.
+    """Return a part of the layer's entry in `block_configs`, for models found by an architecture search.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def _sub(blocks: Sequence[Any], layer: int, part: str) -> Mapping[str, Any]:
 
 
 def _llama4(fields: Fields, n_layers: int) -> Sequence[Mixer]:
-    """Layers with positions attend to chunks."""
+    """Layers with positions have chunked attention."""
     if not fields.get("attention_chunk_size"):
         return ("full",) * n_layers
     if rope := fields.each("no_rope_layers"):
@@ -105,7 +105,7 @@ def _cwm(fields: Fields, n_layers: int) -> Sequence[Mixer]:
 
 
 def _cohere2_moe(fields: Fields, n_layers: int) -> Sequence[Mixer]:
-    """The dense layers in front have a pattern of their own, after which the other one begins."""
+    """The dense layers in front have their own pattern, after which the other one begins."""
     if fields.each("layer_types") is not None:
         return layers_by_type(fields, n_layers)
     slides, first = window(fields) is not None, fields.count("first_k_dense_replace", default=0, least=0)
@@ -116,7 +116,7 @@ def _cohere2_moe(fields: Fields, n_layers: int) -> Sequence[Mixer]:
 
 
 def _smollm3(fields: Fields, n_layers: int) -> Sequence[Mixer]:
-    """Layers without positions slide, where any does."""
+    """Layers without positions slide, if any do."""
     if fields.each("layer_types") is not None:
         return layers_by_type(fields, n_layers)
     if window(fields) is None or not fields.flag("use_sliding_window"):
@@ -128,7 +128,7 @@ def _smollm3(fields: Fields, n_layers: int) -> Sequence[Mixer]:
 
 
 def _minimax_m3(fields: Fields, n_layers: int) -> Sequence[Mixer]:
-    """The first layers see everything, the others what their indexers pick."""
+    """The first layers have full attention, the others attend to what their indexers choose."""
     given = fields.get("sparse_attention_config")
     sparse = given.get("sparse_attention_freq") if isinstance(given, dict) else None
     if not isinstance(sparse, list):
@@ -146,7 +146,7 @@ def _mimo_v2(fields: Fields, n_layers: int) -> Sequence[Mixer]:
 
 
 def _nas(fields: Fields, n_layers: int) -> Sequence[Mixer]:
-    """A layer may attend, replace attention by a linear layer, or leave it out."""
+    """A layer may attend, replace attention by a linear layer, or omit it."""
     found = []
     for layer in range(n_layers):
         attention = block_config(fields, layer, "attention")
@@ -184,7 +184,7 @@ def _kimi_linear(fields: Fields, n_layers: int) -> Sequence[Mixer]:
 
 
 def _bailing(fields: Fields, n_layers: int) -> Sequence[Mixer]:
-    """Every so many layers one attends to latent vectors, in version 3 those left over at the end too."""
+    """One layer in each group attends to latent vectors; in version 3, so do the layers left over at the end."""
     every, third = fields.count("layer_group_size", default=1), fields.flag("no_kda_lora")
     recurrence, whole = ("kda", n_layers // every * every) if third else ("lightning", n_layers)
     return ["mla" if (layer + 1) % every == 0 or layer >= whole else recurrence for layer in range(n_layers)]
@@ -210,7 +210,7 @@ def _nemotron_h(fields: Fields, n_layers: int) -> Sequence[Mixer]:
 
 
 def _nemotron_pattern(fields: Fields) -> str | None:
-    """The letters of Nemotron-H: M a state-space layer, * attention, - an MLP, E a mixture."""
+    """Return the letters of Nemotron-H: M a state-space layer, * attention, - an MLP, E a mixture."""
     if "nemotron_h" not in fields.model_type:
         return None
     pattern = fields.get("hybrid_override_pattern")
@@ -252,9 +252,9 @@ _LAYOUTS: Final[Mapping[str, Callable[[Fields, int], Sequence[Mixer]]]] = {
     "qwen3_5_moe_text": _qwen_next,
     "qwen3_5_text": _qwen_next,
     "qwen3_next": _qwen_next,
-    "qwen2_moe": _all("full"),  # its class makes every other layer slide, and vLLM then none
+    "qwen2_moe": _all("full"),  # its class makes every other layer slide, but vLLM makes none slide
     "smollm3": _smollm3,
     "step3_text": _all("factorised"),
     "zamba2": _zamba2,
 }
-"""Kinds whose layers no common field tells apart."""
+"""Types whose layers cannot be told apart by common fields."""

@@ -1,4 +1,4 @@
-"""How long a request may be, as vLLM derives it (`_get_and_verify_max_len` of `vllm/config/model.py`, 0.32)."""
+"""The longest request, as vLLM derives it (`_get_and_verify_max_len` of `vllm/config/model.py`, 0.32)."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ _LENGTHS: Final = (
     "max_seq_length",
     "seq_len",
 )
-"""The fields that vLLM takes the shortest of."""
+"""The fields of which vLLM takes the smallest value."""
 
 _WITHOUT: Final = 2048
-"""Tokens where the configuration says nothing."""
+"""Tokens if the configuration has none of these."""
 
 _ANY: Final = 2**31
-"""As far as `--max-model-len` may raise it then."""
+"""How far `--max-model-len` may then raise it."""
 
 _FACTOR_HELD: Final = ("longrope", "llama3", "yarn", "deepseek_yarn", "deepseek_llama_scaling")
-"""Types of RoPE scaling whose factor is in the length already."""
+"""Types of RoPE scaling whose factor is already in the length."""
 
 
 def model_lengths(fields: Fields) -> tuple[int, int]:
-    """Return the length without `--max-model-len`, and up to where that may raise it.
+    """Return the length without `--max-model-len`, and the limit to which that may raise it.
 
-    `tokenizer_config.json` has no part in it: vLLM looks there for embedding models only.
+    `tokenizer_config.json` plays no part: vLLM reads it for embedding models only.
 
     Raises
     ------
     ConfigError
-        If a field is no positive number.
+        If a field is not a positive number.
     """
     told = _told(fields)
     scaled = ropes(fields)
     longest = float(_WITHOUT if told is None else told)
-    if "gemma3" not in fields.model_type:  # whose length is scaled already
+    if "gemma3" not in fields.model_type:  # its length is scaled already
         for rope in scaled:
             if rope.kind not in _FACTOR_HELD and rope.factor is not None:
                 longest = float(_WITHOUT if told is None else told) * rope.factor
@@ -62,7 +62,7 @@ def model_lengths(fields: Fields) -> tuple[int, int]:
 
 
 def _told(fields: Fields) -> int | None:
-    """The length before scaling; None where no field says it."""
+    """Return the length before scaling; None if no field gives it."""
     given = {name: fields.count(name) for name in _LENGTHS if fields.get(name) is not None}
-    # Of Command-R: longer than the positions.
+    # In Command-R, longer than the positions.
     return given.get("model_max_length", min(given.values(), default=None))

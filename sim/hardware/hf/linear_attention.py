@@ -1,4 +1,4 @@
-"""Linear attention: a state of keys by values for each head, which every token updates."""
+"""Linear attention: one state of keys by values per head, which every token updates."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def gated_delta(fields: Fields, layers: Sequence[int]) -> tuple[list[CacheLayers
     n_heads = fields.count("num_attention_heads")
     n_keys = fields.count("linear_num_key_heads", default=n_heads)
     n_values = fields.count("linear_num_value_heads", default=n_heads)
-    key = fields.count("linear_key_head_dim", default=3 * hidden // (4 * n_keys))  # as OLMo's class has it
+    key = fields.count("linear_key_head_dim", default=3 * hidden // (4 * n_keys))  # as in OLMo's class
     value = fields.count("linear_value_head_dim", default=2 * key)
     kernel = fields.count("linear_conv_kernel_dim", default=4)
     keys, values, at = n_keys * key, n_values * value, "model.layers.{}.linear_attn."
@@ -37,7 +37,7 @@ def gated_delta(fields: Fields, layers: Sequence[int]) -> tuple[list[CacheLayers
 
 
 def kimi_delta(fields: Fields, layers: Sequence[int]) -> tuple[list[CacheLayers], list[Weight]]:
-    """Return states and weights of Kimi's delta attention (KDA, of Bailing 3 too), with gates of low or full rank."""
+    """Return states and weights of Kimi's delta attention (KDA, also in Bailing 3), with full- or low-rank gates."""
     hidden, where = fields.count("hidden_size"), tuple(layers)
     linear = fields.part("linear_attn_config") or fields
     n_heads, head_dim = linear.count("num_heads", "num_attention_heads"), linear.count("head_dim")
@@ -71,7 +71,7 @@ def kimi_delta(fields: Fields, layers: Sequence[int]) -> tuple[list[CacheLayers]
 
 
 def lightning(fields: Fields, layers: Sequence[int]) -> tuple[list[CacheLayers], list[Weight]]:
-    """Return states and weights of lightning attention (Bailing 2.5), every head of which has keys of its own."""
+    """Return states and weights of lightning attention (Bailing 2.5), in which every head has its own keys."""
     hidden, where, heads = fields.count("hidden_size"), tuple(layers), common_heads(fields)
     n_heads, head_dim, at = heads.n_heads, heads.head_dim, "model.layers.{}.self_attn."
     inner = n_heads * head_dim

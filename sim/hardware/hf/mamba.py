@@ -13,7 +13,7 @@ from continuum_sim.hardware.weights import FP32, Weight
 
 
 def mamba(fields: Fields, layers: Sequence[int]) -> tuple[list[CacheLayers], list[Weight]]:
-    """Return states and weights of layers of Mamba 1."""
+    """Return states and weights of Mamba 1 layers."""
     hidden, where = fields.count("hidden_size"), tuple(layers)
     inner = fields.count("mamba_expand", "expand", default=2) * hidden
     if fields.model_type in ("falcon_mamba", "mamba"):
@@ -61,17 +61,17 @@ def _time_step_rank(fields: Fields, hidden: int) -> int:
 
 @dataclass(frozen=True)
 class _Shape2:
-    """The sizes of a layer of Mamba 2."""
+    """The sizes of a Mamba 2 layer."""
 
     inner: int
     n_heads: int
     head_dim: int
     n_groups: int
-    """Of heads that share what goes into and comes out of their states."""
+    """Groups of heads that share the projections into and out of their states."""
     state: int
     kernel: int
     normed: bool
-    """Whether the output passes a norm."""
+    """Whether there is a norm on the output."""
 
     @classmethod
     def of(cls, fields: Fields) -> _Shape2:
@@ -95,9 +95,9 @@ class _Shape2:
 
 
 def mamba2(fields: Fields, layers: Sequence[int]) -> tuple[list[CacheLayers], list[Weight]]:
-    """Return states and weights of layers of Mamba 2.
+    """Return states and weights of Mamba 2 layers.
 
-    Where all heads share one group, every rank of tensor parallelism has it.
+    If all heads share one group, every rank of tensor parallelism holds it.
     """
     shape, where, hidden = _Shape2.of(fields), tuple(layers), fields.count("hidden_size")
     at, heads, groups = "model.layers.{}.mamba.", shape.n_heads, shape.n_groups
@@ -133,7 +133,7 @@ def mamba2(fields: Fields, layers: Sequence[int]) -> tuple[list[CacheLayers], li
 
 
 def mamba2_beside_attention(fields: Fields, layers: Sequence[int]) -> tuple[list[CacheLayers], list[Weight]]:
-    """Return caches, states and weights of layers that attend and have a state (Falcon H1)."""
+    """Return caches, states and weights of layers with both attention and a state (Falcon H1)."""
     caches, weights = full_attention(fields, layers)
     states, of_states = mamba2(fields, layers)
     return caches + states, weights + of_states

@@ -1,4 +1,4 @@
-"""What the layers of one kind keep of a context, and the weights they mix tokens with."""
+"""Caches of each kind of layer, and the weights with which it mixes tokens."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ MIXERS: Final[Mapping[Mixer, Callable[[Fields, Sequence[int]], Mixed]]] = {
     "conv": short_conv,
     "none": _nothing,
 }
-"""Kind of a layer -> who reads it."""
+"""Kind of a layer -> function that reads it."""
 
 
 def mixed(fields: Fields, n_layers: int) -> Mixed:
-    """Return what all layers keep, and the weights they mix tokens with.
+    """Return the caches of all layers, and the weights with which they mix tokens.
 
     Raises
     ------
     ConfigError, Unread
-        For a field that is malformed, or a kind of layer that is not known.
+        For a malformed field, or an unknown kind of layer.
     """
     caches: list[CacheLayers] = []
     weights: list[Weight] = []

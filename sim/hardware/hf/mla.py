@@ -1,7 +1,7 @@
-"""Latent attention (MLA): one vector a token stands for the keys and values of all heads.
+"""Latent attention (MLA): one vector per token represents the keys and values of all heads.
 
-vLLM 0.32 keeps that vector, which every rank of tensor parallelism holds whole, and sparse attention (DeepSeek V3.2)
-keeps one more for the indexer that picks the tokens to attend to.
+vLLM 0.32 keeps that vector, whole on every rank of tensor parallelism; sparse attention (DeepSeek V3.2)
+also keeps one for the indexer that chooses the tokens to attend to.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from continuum_sim.hardware.hf.fields import Fields
 from continuum_sim.hardware.weights import FP32, Weight
 
 _SPARSE_FP8_TOKEN_BYTES = 656
-"""Of sparse attention in an fp8 cache (`fp8_ds_mla`): 512 numbers, 4 scales in fp32, 64 rotary numbers in bf16."""
+"""Sparse attention in an fp8 cache (`fp8_ds_mla`): 512 elements, 4 scales in fp32, 64 rotary elements in bf16."""
 
 _INDEXER_BLOCK = 128
-"""Numbers of an indexer's key that share a scale in fp32; the numbers are fp8, whatever the cache is."""
+"""Elements of an indexer's key that share a scale in fp32; the elements are fp8, whatever the cache's type."""
 
 
 @dataclass(frozen=True)
 class _Shape:
-    """What the projections of a layer lead to."""
+    """Dimensions of a layer's projections."""
 
     n_heads: int
     latent: int
     rotary: int
-    """Numbers of a key that carry positions, which heads share."""
+    """Elements of a key that carry positions, which all heads share."""
     plain: int
-    """Numbers of a key that do not."""
+    """Elements of a key that do not."""
     value: int
     query_latent: int | None
 
@@ -67,13 +67,13 @@ def latent_attention(fields: Fields, layers: Sequence[int]) -> tuple[list[CacheL
         key = fields.count("index_head_dim", default=128)
         stored = key + key // _INDEXER_BLOCK * 4
         index = CacheLayers("mla", indexed, 0, 1, stored, value_dim=0, state_content_bytes=stored)
-        caches = [index, cache]  # vLLM's order
+        caches = [index, cache]  # in vLLM's order
         weights += _indexer(fields, shape, indexed, key)
     return caches, weights
 
 
 def latent_projections(fields: Fields, layers: Sequence[int]) -> tuple[list[CacheLayers], list[Weight]]:
-    """Return caches and weights of layers with latent projections whose heads vLLM keeps in full (MiniCPM 3)."""
+    """Return caches and weights of layers with latent projections but full heads in vLLM's cache (MiniCPM 3)."""
     shape, where = _Shape.of(fields), tuple(layers)
     cache = CacheLayers("full", where, shape.n_heads, shape.n_heads, shape.rotary + shape.plain)
     return [cache], _projections(fields, shape, where)
@@ -114,7 +114,7 @@ def _projections(fields: Fields, shape: _Shape, layers: tuple[int, ...]) -> list
 
 
 def _has_indexer(fields: Fields, layer: int) -> bool:
-    """Whether a layer picks tokens itself rather than taking the choice of an earlier one."""
+    """Return True if a layer chooses tokens itself instead of reusing an earlier layer's choice."""
     pattern = fields.get("index_topk_pattern")
     if pattern is not None:
         if not isinstance(pattern, str | list):
@@ -126,7 +126,7 @@ def _has_indexer(fields: Fields, layer: int) -> bool:
 
 
 def _indexer(fields: Fields, shape: _Shape, layers: tuple[int, ...], key: int) -> list[Weight]:
-    """Weights that every rank holds whole."""
+    """Return the indexer's weights, which every rank holds whole."""
     hidden, n_heads, at = (
         fields.count("hidden_size"),
         fields.count("index_n_heads"),

@@ -13,12 +13,12 @@ from continuum_sim.hardware.weights import Weight, WeightUse
 
 
 def mlp_weights(fields: Fields, layers: Sequence[int]) -> list[Weight]:
-    """Return the MLPs of some layers, each as wide as the configuration says for it.
+    """Return the MLPs of the given layers, each as wide as the configuration says.
 
     Raises
     ------
     ConfigError
-        If a width is missing or cannot be.
+        If a width is missing or impossible.
     """
     alike: dict[int, list[int]] = defaultdict(list)
     for layer, width in zip(layers, mlp_widths(fields, layers) if layers else (), strict=True):
@@ -47,7 +47,7 @@ def mlp_matrices(
 ) -> list[Weight]:
     """Return the matrices of an MLP or of `count` experts: up to `inner`, with or without a gate, and down again.
 
-    A rank holds at least `least` of the numbers inside, filled up where its share is less.
+    A rank holds at least `least` of the inner width, padded if its share is less.
     """
     where, parts = tuple(layers), max(1, inner // least)
     ups = ("gate_proj", "up_proj") if family_of(fields.model_type).gated else ("up_proj",)

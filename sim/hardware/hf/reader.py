@@ -1,4 +1,4 @@
-"""A Hugging Face `config.json` as a `ModelSpec`: each part is read by a file of its own, and put together here."""
+"""Read a Hugging Face `config.json` as a `ModelSpec`: other files read its parts, this one combines them."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from continuum_sim.hardware.weights import Weight
 def read_hf_config(path: Path) -> ModelSpec:
     """Read a model as vLLM 0.32 would build it.
 
-    A configuration whose layers are not known here gives a model without weights (`ModelSpec.unread`), which runs with
-    step times and a number of KV blocks that were measured.
+    A configuration with unknown layers gives a model without weights (`ModelSpec.unread`), which runs only with
+    measured step times and a measured number of KV blocks.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def _with_weights(spec: ModelSpec, outer: Fields, fields: Fields, mixing: list[W
 
 
 def _plain_caches(fields: Fields) -> tuple[CacheLayers, ...]:
-    """What the layers would keep if all of them attended to everything; nothing where the shapes are not told."""
+    """Return the caches if all layers had full attention; nothing if the shapes are not given."""
     try:
         layers, shapes = range(fields.count("num_hidden_layers")), attention_shapes(fields)
     except MissingField:

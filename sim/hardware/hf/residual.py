@@ -1,4 +1,4 @@
-"""What layers do to the residual stream beside mixing tokens and their MLP (Gemma 3n and 4)."""
+"""What layers do to the residual stream besides mixing tokens and the MLP (Gemma 3n and 4)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from continuum_sim.hardware.weights import FP32, Weight
 
 
 def residual_weights(fields: Fields, n_layers: int) -> list[Weight]:
-    """Return inputs of each layer's own, alternating streams (AltUp) and low-rank residuals (LAuReL).
+    """Return per-layer inputs, alternating streams (AltUp) and low-rank residuals (LAuReL).
 
     Raises
     ------
     ConfigError
-        If a field of theirs cannot be.
+        If one of their fields is invalid.
     """
     layers = tuple(range(n_layers))
     found: list[Weight] = []

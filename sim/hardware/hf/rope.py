@@ -1,4 +1,4 @@
-"""Rotary embeddings as a configuration scales them, with what transformers and vLLM refuse."""
+"""Rotary embeddings and their scaling, with the checks of transformers and vLLM."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NEEDED: Final = {
     "llama3": ("factor", "low_freq_factor", "high_freq_factor"),
     "longrope": ("short_factor", "long_factor"),
 }
-"""What a type cannot do without (`RotaryEmbeddingConfigMixin` of transformers)."""
+"""Fields that a type requires (`RotaryEmbeddingConfigMixin` of transformers)."""
 
 _WITHOUT_NEED: Final = (
     "default",
@@ -34,26 +34,26 @@ _WITHOUT_NEED: Final = (
 )
 
 _TAKES_MROPE: Final = ("qwen2_vl_text", "qwen2_5_vl_text")
-"""Kinds whose class takes `mrope` for `default` before vLLM looks for its section."""
+"""Types whose class reads `mrope` as `default` before vLLM looks for its section."""
 
 
 @dataclass(frozen=True)
 class Rope:
-    """One setting; models whose layers differ have one for each type of layer."""
+    """One setting; models whose layers differ have one per type of layer."""
 
     kind: str
     factor: float | None
     original: int | None
-    """`original_max_position_embeddings` inside of it."""
+    """`original_max_position_embeddings` inside it."""
 
 
 def ropes(fields: Fields) -> list[Rope]:
-    """Return the settings: `rope_scaling`, or what newer files call `rope_parameters`.
+    """Return the settings: `rope_scaling`, or `rope_parameters` in newer files.
 
     Raises
     ------
     ConfigError
-        If one is malformed, or none that vLLM takes.
+        If a setting is malformed, or vLLM does not accept it.
     """
     given = fields.own.get("rope_scaling") or fields.own.get("rope_parameters")
     if not given:
@@ -81,7 +81,7 @@ def _rope(fields: Fields, rope: dict[str, Any]) -> Rope:
 
 
 def _kind(fields: Fields, rope: dict[str, Any]) -> str:
-    """Its type, after what older files call it."""
+    """Return its type, also under the key of older files."""
     kind, older = rope.get("rope_type", rope.get("type", "default")), rope.get("type")
     if older is not None and older != kind and (older, kind) not in (("su", "longrope"), ("mrope", "default")):
         raise ConfigError(f"{fields.path}: RoPE scaling has rope_type {kind!r} and type {older!r}: give one of them")
@@ -93,7 +93,7 @@ def _kind(fields: Fields, rope: dict[str, Any]) -> str:
 
 
 def _check_phi3(fields: Fields, rope: dict[str, Any], kind: str) -> None:
-    """Phi-3's class takes LongRoPE only, and under its old name with its length inside."""
+    """Check that Phi-3 has only LongRoPE; its class also takes the old name, with its length inside."""
     if kind not in ("default", "longrope"):
         raise ConfigError(
             f"{fields.path}: RoPE scaling is of type {kind!r}, which Phi-3 does not take, only 'longrope'"

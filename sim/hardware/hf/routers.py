@@ -1,4 +1,4 @@
-"""What every token of a layer with experts goes through: the router, and the experts that all of them share."""
+"""What every token of a layer with experts passes: the router, and the experts shared by all tokens."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from continuum_sim.hardware.hf.mlp import mlp_matrices
 from continuum_sim.hardware.weights import BF16, FP32, Stored, Weight
 
 _FP32: Final = ("float32", "fp32", "float")
-"""How fields call float32."""
+"""Names of float32 in fields."""
 
 
 def router(fields: Fields, mixture: Mixture, count: int, layers: Sequence[int]) -> list[Weight]:
-    """Return what scores `count` experts for a token, which every rank holds whole.
+    """Return the weights that score `count` experts for a token, which every rank holds whole.
 
     Raises
     ------
     ConfigError
-        If a field cannot be.
+        If a field is invalid.
     """
     name = "model.layers.{}." + (mixture.router or f"{mixture.at}.gate")
     hidden, where, stored = fields.count("hidden_size"), tuple(layers), router_stored(fields, mixture)
@@ -44,7 +44,7 @@ def router(fields: Fields, mixture: Mixture, count: int, layers: Sequence[int]) 
 
 
 def router_stored(fields: Fields, mixture: Mixture) -> Stored:
-    """Return how a router is stored, which no quantisation changes."""
+    """Return how a router is stored; quantisation never changes it."""
     named = fields.get(mixture.router_type) if mixture.router_type else None
     if named is not None:
         return FP32 if named in _FP32 else BF16
@@ -52,7 +52,7 @@ def router_stored(fields: Fields, mixture: Mixture) -> Stored:
 
 
 def corrects(fields: Fields, mixture: Mixture) -> bool:
-    """Whether each expert has a correction of its score."""
+    """Return True if each expert has a score correction."""
     if mixture.correction in ("", "always"):
         return bool(mixture.correction)
     name, _, value = mixture.correction.partition("=")
@@ -60,12 +60,12 @@ def corrects(fields: Fields, mixture: Mixture) -> bool:
 
 
 def shared_experts(fields: Fields, mixture: Mixture, layers: Sequence[int]) -> list[Weight]:
-    """Return the experts that every token goes to: one MLP as wide as all of them.
+    """Return the experts that every token visits, as one MLP as wide as all of them.
 
     Raises
     ------
     ConfigError
-        If a field cannot be.
+        If a field is invalid.
     """
     if not mixture.shared_at or not (width := _shared_width(fields, mixture)):
         return []
@@ -81,7 +81,7 @@ def _shared_width(fields: Fields, mixture: Mixture) -> int:
         return fields.count(mixture.shared_total)
     times = fields.count(*mixture.shared_times, default=0, least=0) if mixture.shared_times else 1
     given = fields.get(*mixture.shared_width)
-    if isinstance(given, list):  # of ERNIE-VL and Hunyuan: the same for all layers, that of text first
+    if isinstance(given, list):  # in ERNIE-VL and Hunyuan: the same for all layers, text first
         given = given[0] if given else None
     if given is None:
         return 0

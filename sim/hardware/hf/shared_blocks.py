@@ -1,4 +1,4 @@
-"""Zamba 2: a few blocks of attention and MLP that many layers take turns in, beside a state-space layer in each."""
+"""Zamba 2: a few blocks of attention and MLP that many layers share in turn, beside each layer's state-space layer."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from continuum_sim.hardware.weights import Weight
 
 
 def mamba2_with_shared_block(fields: Fields, layers: Sequence[int]) -> tuple[list[CacheLayers], list[Weight]]:
-    """Return caches and weights of layers that put a shared block before their state-space layer.
+    """Return caches and weights of layers with a shared block before their state-space layer.
 
-    The block sees the stream and the embeddings side by side. Its weights are counted once, with the first layer that
-    uses it; every layer keeps keys and values of its own, and has adapters of its own for the shared matrices.
+    The block reads the stream and the embeddings side by side. Its weights are counted once, in the first layer that
+    uses it; every layer keeps its own keys and values, and has its own adapters for the shared matrices.
     """
     caches, weights = mamba2(fields, layers)
     hidden, inner = fields.count("hidden_size"), fields.count("intermediate_size")

@@ -10,7 +10,7 @@ from continuum_sim.hardware.weights import Weight
 
 
 def short_conv(fields: Fields, layers: Sequence[int]) -> tuple[list[CacheLayers], list[Weight]]:
-    """Return states and weights of layers that are a gated convolution."""
+    """Return states and weights of gated convolution layers."""
     hidden, where, kernel = fields.count("hidden_size"), tuple(layers), fields.count("conv_L_cache", default=3)
     width, at = fields.count("conv_dim", default=hidden), "model.layers.{}.conv."
     weights = [

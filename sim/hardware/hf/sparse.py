@@ -1,4 +1,4 @@
-"""Which layers route tokens to experts: a rule for each way that classes tell them from dense ones."""
+"""Which layers route tokens to experts: one rule for each way in which classes distinguish them from dense layers."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Rule = Callable[[Fields, Mixture, int], bool]
 
 
 def routes(fields: Fields, mixture: Mixture, layer: int) -> bool:
-    """Whether a layer has experts.
+    """Return True if a layer has experts.
 
     Raises
     ------
     ConfigError
-        If a field that says so cannot be.
+        If a field about it is invalid.
     """
     return RULES[mixture.layers](fields, mixture, layer)
 
@@ -43,7 +43,7 @@ def _interleaved(fields: Fields, mixture: Mixture, layer: int) -> bool:
 
 
 def _between(fields: Fields, mixture: Mixture, layer: int) -> bool:
-    """From one layer to another, of which ERNIE-VL has two: for text and for images."""
+    """A range of layers; ERNIE-VL has two of them, for text and for images."""
     if not fields.flag("use_moe", default=True):
         return False
     start, end = min(_numbers(fields, "moe_layer_start_index")), max(_numbers(fields, "moe_layer_end_index"))
@@ -73,7 +73,7 @@ def _typed(fields: Fields, mixture: Mixture, layer: int) -> bool:
 
 
 def _enumerated(fields: Fields, mixture: Mixture, layer: int) -> bool:
-    """The numbers of the layers, in a text."""
+    """Layer numbers listed in a string."""
     given = fields.get("moe_layers_enum")
     if given is None:
         return layer >= mixture.first
@@ -84,7 +84,7 @@ def _enumerated(fields: Fields, mixture: Mixture, layer: int) -> bool:
 
 
 def _patterned(fields: Fields, mixture: Mixture, layer: int) -> bool:
-    """One letter or word a layer, of which an E has experts."""
+    """One letter or word per layer; those with an E have experts."""
     pattern = fields.get("hybrid_override_pattern", "layer_types", "layers_block_type")
     return pattern is not None and layer < len(pattern) and pattern[layer] in ("E", "moe")
 
@@ -111,4 +111,4 @@ RULES: Final[Mapping[Routed, Rule]] = {
     "enumerated": _enumerated,
     "patterned": _patterned,
 }
-"""The ways that `Mixture.layers` names."""
+"""The rules named by `Mixture.layers`."""

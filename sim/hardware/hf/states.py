@@ -1,4 +1,4 @@
-"""What type the states of recurrent layers have."""
+"""Element types of the states of recurrent layers."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from continuum_sim.hardware.hf.fields import Fields
 
 _BYTES: Final = {"float32": 4, "bfloat16": 2, "float16": 2, "fp8_e4m3": 1}
 _MODEL: Final = 2
-"""Bytes of a number in the model's own type."""
+"""Bytes per element in the model's own type."""
 
 
 def state_bytes(fields: Fields) -> tuple[int, int]:
-    """Return the bytes of a number in the convolution's state and in the recurrence's.
+    """Return the bytes per element of the convolution's state and of the recurrence's.
 
-    vLLM keeps both in the model's type unless the configuration asks for another for the recurrence; Nemotron-H's is
-    exact where it does not, and that of KDA always.
+    vLLM keeps both in the model's type unless the configuration requests another for the recurrence; by default
+    Nemotron-H's is exact, and KDA's always is.
     """
     asked = fields.get("mamba_ssm_cache_dtype") if "nemotron_h" in fields.model_type else None
     if fields.model_type.startswith("qwen3_5"):

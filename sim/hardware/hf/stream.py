@@ -1,4 +1,4 @@
-"""Norms over the residual stream, which are not where a configuration would say them."""
+"""Norms over the residual stream, which configurations do not describe."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from continuum_sim.hardware.weights import Weight
 
 @dataclass(frozen=True)
 class Stream:
-    """What vLLM 0.32's class of a `model_type` has about its residual stream."""
+    """Residual stream of vLLM 0.32's class for a `model_type`."""
 
     types: tuple[str, ...]
     norms: int = 2
-    """Norms a layer."""
+    """Norms per layer."""
     layer_norm: bool = False
     """Whether they are layer norms, with a bias, rather than RMS norms."""
     final_norm: bool = True
-    """Whether there is one behind the last layer."""
+    """Whether there is a norm after the last layer."""
     numbers: int = 0
-    """Numbers a layer has beside, such as an activation's."""
+    """Further numbers in a layer, such as an activation's."""
     positions: int | None = None
-    """Rows that a learned table of positions has more than positions; None: there is no such table."""
+    """Rows of a learned position table beyond the number of positions; None: there is no such table."""
     embedding_norm: bool = False
-    """Whether embeddings are normed."""
+    """Whether there is a norm on the embeddings."""
     head_bias: bool = False
     """Whether the LM head has a bias."""
     tied: bool | None = None
-    """Whether the LM head is the table, whatever the fields say."""
+    """Whether the LM head is the embedding table, whatever the fields say."""
 
 
 @cache
@@ -44,7 +44,7 @@ _PLAIN: Final = Stream(())
 
 
 def stream_of(model_type: str) -> Stream:
-    """Return what is known of a kind."""
+    """Return what is known of a model type."""
     return _by_type().get(model_type, _PLAIN)
 
 
@@ -57,11 +57,11 @@ def n_norms(fields: Fields) -> int:
 
 
 def norm_weights(fields: Fields, n_layers: int, weights: Iterable[Weight]) -> list[Weight]:
-    """Return the norms over the residual stream of layers whose other weights are given."""
+    """Return the norms over the residual stream, for layers whose other weights are given."""
     stream, hidden, layers = stream_of(fields.model_type), fields.count("hidden_size"), tuple(range(n_layers))
     each = 2 if stream.layer_norm else 1
     found = []
-    if fields.own.get("block_configs"):  # of DeciLM: what a layer leaves out has no norm before it either
+    if fields.own.get("block_configs"):  # DeciLM: a part that a layer omits has no norm either
         for half in ("self_attn", "mlp"):
             having = {layer for weight in weights if f".{half}." in weight.name for layer in weight.layers}
             found.append(Weight(f"model.layers.{{}}.{half}_norm", hidden, layers=tuple(sorted(having)), use="vector"))
@@ -69,6 +69,6 @@ def norm_weights(fields: Fields, n_layers: int, weights: Iterable[Weight]) -> li
         found.append(Weight("model.layers.{}.norm", hidden, layers=layers, count=each * norms, use="vector"))
     if stream.numbers:
         found.append(Weight("model.layers.{}.numbers", stream.numbers, layers=layers, use="vector"))
-    if stream.final_norm and fields.get("do_layer_norm_before") is not False:  # of OPT-350m
+    if stream.final_norm and fields.get("do_layer_norm_before") is not False:  # false in OPT-350m
         found.append(Weight("model.norm", hidden, count=each, use="vector"))
     return found

@@ -1,4 +1,4 @@
-"""The tables a token or a position is looked up in, and the LM head."""
+"""The tables in which tokens or positions are looked up, and the LM head."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from continuum_sim.hardware.hf.stream import stream_of
 from continuum_sim.hardware.weights import Weight
 
 VOCAB_PADDING: Final = 64
-"""vLLM fills vocabularies up to a multiple (`DEFAULT_VOCAB_PADDING_SIZE`)."""
+"""vLLM pads vocabularies to a multiple of this (`DEFAULT_VOCAB_PADDING_SIZE`)."""
 
 
 def table_weights(outer: Fields, fields: Fields) -> list[Weight]:
-    """Return the embedding table, those of positions, and the LM head unless it is the table."""
+    """Return the embedding table, those of positions, and the LM head unless it is tied."""
     vocab, hidden = fields.count("vocab_size"), fields.count("hidden_size")
     stream = stream_of(fields.model_type)
-    width = fields.count("word_embed_proj_dim", default=hidden)  # of OPT-350m: narrower than the stream
+    width = fields.count("word_embed_proj_dim", default=hidden)  # OPT-350m's is narrower than the stream
     table = Weight("model.embed_tokens", vocab, width, parts=vocab, use="table", pad_rows=VOCAB_PADDING)
     found = [table]
     if stream.positions is not None:
@@ -40,10 +40,10 @@ def table_weights(outer: Fields, fields: Fields) -> list[Weight]:
 
 
 def is_tied(outer: Fields, fields: Fields) -> bool:
-    """Whether the LM head is the embedding table.
+    """Return True if the LM head is the embedding table.
 
-    Of a nested configuration the outer one decides where its class knows the field (`VllmConfig.with_hf_config`); older
-    files of some have it in the language model's part, which counts where it says true.
+    In a nested configuration the outer one decides if its class knows the field (`VllmConfig.with_hf_config`); some
+    older files have it in the language model's part, where it counts if true.
     """
     if (tied := stream_of(fields.model_type).tied) is not None:
         return tied
@@ -69,11 +69,11 @@ _FROM_WITHIN: Final = (
     "qwen2_vl",
     "video_llama_3",
 )
-"""Kinds whose class takes over `tie_word_embeddings: true` of the language model's part."""
+"""Types whose class adopts `tie_word_embeddings: true` from the language model's part."""
 
 
 def _of_every_layer(fields: Fields) -> list[Weight]:
-    """The table of Gemma 3n and 4 that has a row for every layer, and the projection it is added to."""
+    """Return the table of Gemma 3n and 4 with a row for every layer, and the projection it is added to."""
     each, rows = fields.count("hidden_size_per_layer_input"), fields.count("vocab_size_per_layer_input")
     width = each * fields.count("num_hidden_layers")
     return [
@@ -84,10 +84,10 @@ def _of_every_layer(fields: Fields) -> list[Weight]:
 
 
 def _of_ngrams(fields: Fields) -> list[Weight]:
-    """The tables of LongCat that several tokens at once are looked up in, laid end to end, and their projections."""
+    """Return LongCat's tables for several tokens at once, concatenated, and their projections."""
     vocab, hidden = fields.count("vocab_size"), fields.count("hidden_size")
     tables = fields.count("emb_split_num") * (fields.count("emb_neighbor_num", least=2) - 1)
-    # Each is a little larger than the one before, so that hashes differ.
+    # Each table is slightly larger than the one before, so that hashes differ.
     rows = sum(fields.count("ngram_vocab_size_ratio") * vocab + 2 * table + 1 for table in range(tables))
     width = hidden // tables
     return [

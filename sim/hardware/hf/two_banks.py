@@ -1,4 +1,4 @@
-"""Two banks of experts in one layer, for text and for images, which share experts (ERNIE 4.5 VL)."""
+"""Two banks of experts in one layer, for text and for images, with shared experts (ERNIE 4.5 VL)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from continuum_sim.hardware.weights import FP32, Weight
 
 
 def two_banks(fields: Fields, mixture: Mixture, counts: list[Any], widths: Any, layers: Sequence[int]) -> list[Weight]:
-    """Return routers and experts of both banks, and what they share.
+    """Return routers and experts of both banks, and their shared experts.
 
     Raises
     ------
     ConfigError
-        If a field does not hold a number for text and one for images.
+        If a field does not hold one number for text and one for images.
     """
     hidden, where, last = fields.count("hidden_size"), tuple(layers), fields.count("num_hidden_layers") - 1
     counts, widths = _pair(fields, "moe_num_experts", counts), _pair(fields, mixture.width[0], widths)
@@ -32,7 +32,7 @@ def two_banks(fields: Fields, mixture: Mixture, counts: list[Any], widths: Any, 
         name = f"mlp.{bank}_experts"
         found.append(Weight(f"model.layers.{{}}.{name}_gate", count, hidden, routed, stored=FP32))
         found += mlp_matrices(fields, name, width, hidden, routed, count=count, use="expert")
-        # A layer with experts of the other bank only has an MLP in place of these.
+        # A layer that has experts only in the other bank has an MLP instead of these.
         found += mlp_weights(fields, [layer for layer in where if layer not in routed])
     return [weight for weight in found if weight.layers]
 

@@ -1,4 +1,4 @@
-"""How wide the MLPs of a model are inside, which may differ by layer."""
+"""Inner widths of a model's MLPs, which may differ between layers."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from continuum_sim.hardware.weights import filled
 
 
 def mlp_widths(fields: Fields, layers: Sequence[int]) -> list[int]:
-    """Return the width of the MLP of each of some layers; 0 where a layer has none after all.
+    """Return the MLP width of each of the given layers; 0 if a layer has none after all.
 
     Raises
     ------
     ConfigError
-        If a width is missing or cannot be.
+        If a width is missing or impossible.
     """
     if fields.has("block_configs"):
         blocks = each_layer(fields, fields.each("block_configs"), layers, "block_configs")
         return [_of_block(fields, block) for block in blocks]
     kind = mlp_of(fields.model_type)
     given = fields.get(*kind.width)
-    if isinstance(given, list) and fields.model_type.startswith("nemotron_h"):  # one for each MLP, or for all of them
+    if isinstance(given, list) and fields.model_type.startswith("nemotron_h"):  # one per MLP, or one for all
         given = given * len(layers) if len(given) == 1 else given
         return whole_numbers(fields, each_layer(fields, given, range(len(layers)), kind.width[0]), kind.width[0])
     if given is None and not (given := _silent(fields, kind)):
-        fields.count(*kind.width)  # says that it is missing
+        fields.count(*kind.width)  # raises that it is missing
     widths = whole_numbers(fields, each_layer(fields, given, layers, kind.width[0]), kind.width[0])
     if fields.model_type == "lfm2" and fields.flag("block_auto_adjust_ff_dim"):
         return [_adjusted(fields, width) for width in widths]
@@ -38,12 +38,12 @@ def mlp_widths(fields: Fields, layers: Sequence[int]) -> list[int]:
 
 
 def widest_mlp(fields: Fields) -> int:
-    """Return the width of the widest MLP that a field says, 1 where none does.
+    """Return the width of the widest MLP given by a field, 1 if none is given.
 
     Raises
     ------
     ConfigError
-        If it cannot be.
+        If it is impossible.
     """
     kind = mlp_of(fields.model_type)
     given = fields.get(*kind.width)
@@ -53,7 +53,7 @@ def widest_mlp(fields: Fields) -> int:
 
 
 def each_layer(fields: Fields, given: Any, layers: Sequence[int], what: str) -> list[Any]:
-    """Return what a field says of each of some layers: one value for all, or a list of one a layer.
+    """Return a field's value for each of the given layers: one value for all, or a list with one per layer.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def each_layer(fields: Fields, given: Any, layers: Sequence[int], what: str) -> 
 
 
 def whole_numbers(fields: Fields, values: list[Any], what: str) -> list[int]:
-    """Check that values of a field are counts.
+    """Check that a field's values are counts.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def _silent(fields: Fields, kind: Mlp) -> int:
 
 
 def _of_block(fields: Fields, block: Any) -> int:
-    """One of `block_configs`: no MLP, a width, or a multiple of the residual stream (DeciLM, Nemotron)."""
+    """Return the width from one of `block_configs`: none, a width, or a multiple of the stream's (DeciLM, Nemotron)."""
     mlp = block.get("ffn") if isinstance(block, dict) else None
     if not isinstance(mlp, dict):
         raise fields.error("block_configs", block, "an object with 'ffn' for each layer")
@@ -101,7 +101,7 @@ def _of_block(fields: Fields, block: Any) -> int:
 
 
 def _adjusted(fields: Fields, width: int) -> int:
-    """Two thirds of what the file says, times a factor, up to a multiple (LFM2)."""
+    """Return two thirds of the file's width, times a factor, rounded up to a multiple (LFM2)."""
     times = fields.get("block_ffn_dim_multiplier")
     if times is not None and (isinstance(times, bool) or not isinstance(times, int | float) or not 0 < times < 2**16):
         raise fields.error("block_ffn_dim_multiplier", times, "a positive number")

@@ -59,14 +59,14 @@ def test_compare_in_json(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["fit", "nowhere", "-o", "f.json"], 'trace "nowhere" is no file here'),
+        (["fit", "nowhere", "-o", "f.json"], 'trace "nowhere" is neither a file here'),
         (["fit", "bfcl", "-o", "f.json", "--picture", "f.gif"], "picture 'f.gif' has no format"),
         (["fit", "bfcl", "-o", "f.json", "--limit", "0"], "limit is 0"),
-        (["generate", "nowhere", "-o", "t.jsonl"], 'fit "nowhere" is no file here and no profile'),
+        (["generate", "nowhere", "-o", "t.jsonl"], 'fit "nowhere" is neither a file here nor a profile'),
         (["generate", "bfcl", "-n", "0", "-o", "t.jsonl"], "--programs is 0, expected at least 1"),
         (["generate", "bfcl", "--seed", "-1", "-o", "t.jsonl"], "--seed is -1, expected at least 0"),
-        (["generate", "bfcl", "-o", "t.jsonl", "--compare", "nowhere"], 'trace "nowhere" is no file here'),
-        (["compare", "bfcl", "nowhere"], 'trace "nowhere" is no file here'),
+        (["generate", "bfcl", "-o", "t.jsonl", "--compare", "nowhere"], 'trace "nowhere" is neither a file here'),
+        (["compare", "bfcl", "nowhere"], 'trace "nowhere" is neither a file here'),
     ],
 )
 def test_what_is_wrong_is_one_line(

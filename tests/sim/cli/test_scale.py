@@ -59,7 +59,10 @@ def test_scale_writes_what_validate_would_run(tmp_path: Path, capsys: pytest.Cap
             "--scale 'token=8': 'token=8' is not tokens=NUMBER, gaps=NUMBER or",
         ),
         (["swebench", "--tail", "quantile=2,stretch=3"], "tail quantile=2: expected a number from 0 to below 1"),
-        (["swebenhc", "--scale", "tokens=8"], 'trace "swebenhc" is no file here and no bundled trace, did you mean'),
+        (
+            ["swebenhc", "--scale", "tokens=8"],
+            'trace "swebenhc" is neither a file here nor a bundled trace, did you mean',
+        ),
         (["swebench", "--scale", "tokens=8", "--limit", "0"], "limit is 0, expected at least 1"),
         (["swebench", "--scale", "tokens=0"], "scale tokens=0: expected a number above 0 to divide by, from 1e-09 to"),
     ],

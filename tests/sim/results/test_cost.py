@@ -73,7 +73,7 @@ def test_what_is_no_price_is_refused(value: object) -> None:
 
 
 def test_a_price_is_of_one_gpu_of_the_catalogue(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "is there twice" in refused(capsys, "run", *_flags("a100"), "--price", "a100=1,A100-80=2")
+    assert "appears twice" in refused(capsys, "run", *_flags("a100"), "--price", "a100=1,A100-80=2")
     assert "unknown GPU 'mi300x'" in refused(capsys, "run", *_flags("a100"), "--price", "mi300x=2")
 
 

@@ -11,7 +11,7 @@ from support.logs import NEED_TOKENIZER, SAMPLES, word_tokenizer
 
 @pytest.fixture
 def imported(tmp_path: Path) -> Callable[..., list[Program]]:
-    """Import bytes as the format of that name, and return the programs of the trace."""
+    """Import bytes as the named format, and return the programs of the trace."""
 
     def run(name: str, content: bytes | None = None, **options: object) -> list[Program]:
         file, sample = SAMPLES[name]
@@ -32,7 +32,7 @@ _CASES = Path(__file__).parents[4] / "shared" / "cases" / "traces"
 
 @pytest.fixture
 def case() -> Callable[[str], Path]:
-    """Return where a case is that is kept outside the repository; the test is skipped where they are not."""
+    """Return the place of a case that is kept outside the repository; without such cases the test is skipped."""
 
     def find(name: str) -> Path:
         path = _CASES / name

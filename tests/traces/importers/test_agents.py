@@ -1,4 +1,4 @@
-"""What becomes of the logs of coding agents, worked out by hand (the samples: `support.agent_logs`)."""
+"""Imported logs of coding agents, computed by hand (the samples: `support.agent_logs`)."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def test_mini_swe_agent(imported: Imported) -> None:
     assert program.program_id == "a"
     assert program.turns == (
         Turn(1000, 0, 50, "find", 0.25),
-        # Both commands have ended when the second observation is there.
+        # Both commands have ended by the second observation.
         Turn(1200, 1050, 80, "pytest+git", 2.5),
-        # 1260 is less than 1200 + 80: what was generated did not come back whole, so the prefix breaks before it.
+        # 1260 is less than 1200 + 80: the output did not come back whole, so the prefix breaks before it.
         Turn(1260, 1200, 30),
     )
 
@@ -47,7 +47,7 @@ def test_hidden_reasoning_does_not_come_back(imported: Imported) -> None:
     first = record["messages"][2]
     first["extra"]["response"]["usage"]["completion_tokens_details"] = {"reasoning_tokens": 30}
     (program,) = imported("mini-swe-agent", json.dumps(record).encode())
-    # 1200 has room for 1000 + 50, and 30 of those 50 were not sent.
+    # 1200 has room for 1000 + 50, but 30 of those 50 were not sent.
     assert program.turns[1].kept_tokens == 1000
     first["reasoning_content"] = "as it goes back"
     (program,) = imported("mini-swe-agent", json.dumps(record).encode())
@@ -88,7 +88,7 @@ def test_openhands(imported: Imported) -> None:
     # From the first action of the response to the last observation.
     assert (second.tool, second.kept_tokens) == ("think+str_replace_editor", 6048)
     assert second.tool_s == pytest.approx(1.5)
-    # Condensed: only what the cache gave is sure to be kept.
+    # Condensed: only what the cache supplied is surely kept.
     assert third == Turn(3000, 2048, 40)
 
 
@@ -112,7 +112,7 @@ def test_claude_code(imported: Imported) -> None:
         # The larger usage of the same message; from its last record (6.5) to the last result but the sub-agent's (7.0).
         Turn(2000, 0, 90, "Bash+Task", 0.5),
         Turn(2300, 2090, 60, "human", 30.0),
-        # Compacted: what the cache gave.
+        # Compacted: what the cache supplied.
         Turn(2200, 1500, 10),
     )
     assert main.shared_prefix == SharedPrefix("claude-code-2.1.157-claude-opus-4-8-1500", 1500)
@@ -153,11 +153,11 @@ def test_a_sub_agent_named_beside_the_answer(imported: Imported) -> None:
 
 
 def claude_branches(*answers: tuple[str, str, int, int]) -> bytes:
-    """One question and one answer (``uuid``, ``uuid`` it goes on from, prompt, output) after the other."""
+    """Return pairs of question and answer, each given as (``uuid``, parent's ``uuid``, prompt, output)."""
     records: list[dict[str, Any]] = []
     for minute, (uuid, parent, prompt, output) in enumerate(answers):
         common = {"sessionId": "s", "isSidechain": False, "timestamp": f"2026-06-01T05:{minute:02d}:00Z"}
-        # A question with a name of its own may be asked twice.
+        # A question with its own name may be asked twice.
         ask = parent if parent.startswith("ask") else f"ask-{uuid}"
         if ask not in [record["uuid"] for record in records]:
             above = records[0]["uuid"].replace("ask-", "") if ask == parent else parent or None
@@ -174,10 +174,10 @@ def test_going_back_in_a_conversation(imported: Imported) -> None:
         ("a", "", 1000, 50),
         ("b", "a", 1100, 60),
         ("c", "b", 1200, 70),
-        # Back to the first answer: all that was there then, though the prompt is long enough for 1200 + 70.
+        # Back to the first answer: everything up to it, although the prompt is long enough for 1200 + 70.
         ("d", "a", 1500, 80),
         ("e", "d", 1700, 10),
-        # And back to the branch before: still the first answer is what both have in common.
+        # And back to the other branch: both still share everything up to the first answer.
         ("f", "c", 1400, 10),
     )
     (program,) = imported("claude-code", content)

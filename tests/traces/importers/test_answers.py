@@ -1,4 +1,4 @@
-"""Answers in every shape that servers and loggers give them."""
+"""Answers in every shape in which servers and loggers write them."""
 
 from __future__ import annotations
 

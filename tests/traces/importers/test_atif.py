@@ -1,4 +1,4 @@
-"""ATIF trajectories: which steps are calls, what a gap is, sub-agents."""
+"""ATIF trajectories: which steps are calls, how long gaps are, sub-agents."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def test_atif(imported: Imported) -> None:
     assert program == Program(
         "job",
         (
-            # A step without counts belongs to the call before it; from step to step.
+            # A step without counts belongs to the call before it; gaps run from step to step.
             Turn(700, 0, 60, "bash_command+read_file", 12.0),
-            # Nothing of its own while a sub-agent runs.
+            # No time of its own while a sub-agent runs.
             Turn(800, 760, 50, "task", 0.0),
             Turn(860, 850, 40, "human", 60.0),
             Turn(930, 900, 10),

@@ -1,4 +1,4 @@
-"""What an import says of itself: what these files had measured, what is odd in them, why nothing came of them."""
+"""What an import reports of itself: what its files had measured, what is odd in them, why they held no program."""
 
 from __future__ import annotations
 

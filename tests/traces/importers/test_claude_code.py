@@ -1,4 +1,4 @@
-"""What becomes of Claude Code's sub-agents, background work, placeholders, streams, and sessions that go on."""
+"""Claude Code's sub-agents, background work, placeholders, streams, and continued sessions."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def case(name: str, folder: Path, **options: Any) -> list[Program]:
 
 
 def launching(at: float = 5.0) -> Log:
-    """A main conversation that has launched a sub-agent in the background and has gone on."""
+    """A main conversation that has launched a background sub-agent and continued."""
     log = Log().says(0, "do it").answers(at, "m1", 20_000, 200, call("t1", "Agent", prompt="look"))
     return log.result(at + 0.2, "t1", LAUNCHED).answers(at + 3, "m2", 20_300, 60, said("I wait"))
 
@@ -81,7 +81,7 @@ def test_a_background_agent_that_ends_while_other_tools_run(tmp_path: Path) -> N
     log.record("attachment", 30, attachment={"type": "queued_command", "prompt": news("ag", "t1")})
     log.result(38, "t2").answers(40, "m3", 21_000, 120)
     main = with_child(tmp_path, log, side("ag", 5.2, 30))
-    # Joined, and the shell ran for 30 s whatever the sub-agent does.
+    # Joined, and the shell ran for 30 s regardless of the sub-agent.
     assert (gaps(main)[1], main.children[0].join_turn) == (("Bash", 30.0), 2)
 
 
@@ -105,7 +105,7 @@ def test_a_tool_that_waits_for_a_background_agent(tmp_path: Path, name: str, is_
     log = launching().answers(8, "m2", 20_300, 60, call("t2", name, task_id="ag"))
     task = {"task_id": "ag", "status": "completed" if is_over else "running"}
     noted = {"retrieval_status": "success" if is_over else "timeout", "task": task}
-    # Where the tool gave up, the sub-agent ended while the response was on its way.
+    # When the tool gave up, the sub-agent ended while the response was on its way.
     main = with_child(
         tmp_path, log.result(38, "t2", noted).answers(40, "m3", 21_000, 9), side("ag", 5.2, 37 if is_over else 39.9)
     )
@@ -142,7 +142,7 @@ def test_a_sub_agent_in_the_foreground(tmp_path: Path) -> None:
 
 
 def test_sub_agents_beside_the_session(tmp_path: Path) -> None:
-    """Versions 2.0.2x to 2.0.5x: ``agent-ID.jsonl`` in the folder of the session, tied to it by ``sessionId``."""
+    """Versions 2.0.2x to 2.0.5x: ``agent-ID.jsonl`` in the session's folder, linked to it by ``sessionId``."""
     log = Log().says(0, "do it").answers(5, "m1", 20_000, 200, call("t1", "Task", prompt="look"))
     log.result(61, "t1", {"status": "completed", "agentId": "ag"}).answers(64, "m2", 20_400, 9)
     (main,) = imported_folder(tmp_path, **{"agent-ag": side("ag", 5.2, 60), "s1": log})
@@ -266,7 +266,7 @@ def test_placeholders_are_counted(imported: Imported, tmp_path: Path) -> None:
 def test_placeholders_are_counted_in_their_text_with_a_tokenizer(imported: Imported, tmp_path: Path) -> None:
     pytest.importorskip("tokenizers", reason="counting tokens needs the library tokenizers")
     (program,) = imported("claude-code", placeholders().bytes(), tokenizer=word_tokenizer(tmp_path))
-    # Words here: 8 of the text, the tool's name, and its input as JSON.
+    # In words: 8 of the text, the tool's name, and its input as JSON.
     first, second, third = (turn.output_tokens for turn in program.turns)
     assert first > 100
     assert second > 2
@@ -299,7 +299,7 @@ def test_a_history_with_one_time_on_all_of_it(imported: Imported, tmp_path: Path
     log = Log().says(0, "do it").answers(0, "m1", 20_000, 200, call("t1", "Bash")).result(0, "t1")
     log.answers(0, "m2", 20_500, 80).says(120, "go on").answers(126, "m3", 21_100, 50, call("t2", "Read"))
     (program,) = imported("claude-code", log.result(126, "t2").answers(130, "m4", 21_400, 30).bytes())
-    # The last gap took no time that a clock of ms could see; the first is unknown.
+    # The last gap was shorter than a clock of ms resolves; the first is unknown.
     assert gaps(program) == [("Bash", 0.0), ("human", 120.0), ("Read", 0.0), (None, 0.0)]
     assert notes(tmp_path)["responses without times around them, gap taken as 0 s"] == 1
 
@@ -310,7 +310,7 @@ def begun(session: str = "s1", shift: float = 0.0) -> Log:
 
 
 def copied(log: Log, session: str, at: float | None = None) -> Log:
-    """A session that begins with copies of another one's records."""
+    """Return a session that begins with copies of another one's records."""
     copy = Log(session)
     times = {} if at is None else {"timestamp": Log().record("user", at).records[0]["timestamp"]}
     copy.records = [{**one, "sessionId": session, **times} for one in log.records]
@@ -377,7 +377,7 @@ def test_a_session_that_only_repeats_another_adds_nothing(tmp_path: Path) -> Non
 
 
 def test_sessions_that_use_the_same_ids_are_not_one(tmp_path: Path) -> None:
-    """Anthropic's ids are unique; those of a gateway or a local server that count up are not."""
+    """Anthropic's ids are unique; those of a gateway or a local server that counts up are not."""
     programs = imported_folder(tmp_path, a=begun("s1"), b=begun("s2", shift=50.0))
     assert [(one.program_id, one.arrival_s, len(one.turns)) for one in programs] == [("s1", 0.0, 2), ("s2", 50.0, 2)]
 
@@ -400,7 +400,7 @@ def test_sessions_of_one_file_that_have_nothing_in_common(imported: Imported) ->
 def test_a_file_in_which_the_session_goes_on_under_another_id(imported: Imported) -> None:
     log = begun()
     log.common["sessionId"] = "s2"
-    # What has no place in the conversation says nothing about it.
+    # Records without a place in the conversation say nothing about it.
     before, log.at = log.at, None
     log.record("queue-operation", 19, operation="dequeue")
     log.at = before
@@ -440,7 +440,7 @@ def test_the_order_of_the_files_does_not_matter(tmp_path: Path) -> None:
 
 
 def stream() -> list[Record]:
-    """What ``claude -p --output-format stream-json`` writes: no times, and sub-agents by the call that started them."""
+    """Output of ``claude -p --output-format stream-json``: no times, and sub-agents by the call that started them."""
     sid = {"session_id": "x1"}
 
     def one(kind: str, message: Record, parent: str | None = None) -> Record:
@@ -480,7 +480,7 @@ def test_the_stream(imported: Imported, tmp_path: Path) -> None:
     (child,) = main.children
     assert (child.after_turn, child.join_turn, child.program.program_id) == (0, 1, "x1/t1")
     assert [turn.input_tokens for turn in child.program.turns] == [9_000, 9_200]
-    # `--output-format json --verbose` writes the same as one array.
+    # `--output-format json --verbose` writes the same records as one array.
     assert imported("claude-code", json.dumps(stream(), indent=1).encode()) == [main]
 
 
@@ -604,7 +604,7 @@ def test_case_30_stream_json(tmp_path: Path) -> None:
     assert notes(tmp_path) == {"responses without times around them, gap taken as 0 s": 1}
 
 
-# Its own peak: getrusage also counts what the process was forked from.
+# This process's own peak: getrusage also counts the process it was forked from.
 _PEAK = r"""
 import re, sys
 from continuum_sim.traces import import_trace

@@ -1,4 +1,4 @@
-"""Codex rollouts: what is a response, forks, sub-agents, what is refused."""
+"""Codex rollouts: what counts as a response, forks, sub-agents, refusals."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_codex(imported: Imported) -> None:
     # From the last call (6.0) to the last output (10.0).
     assert first == Turn(9000, 0, 400, "exec_command+apply_patch", 4.0)
     assert (second.kept_tokens, second.tool, second.tool_s) == (9400, "human", pytest.approx(30.0))
-    # What wrote the summary had the whole conversation; what came after it, what the cache gave.
+    # The call that wrote the summary saw the whole conversation; the next one keeps what the cache supplied.
     assert (third.input_tokens, third.kept_tokens) == (10000, 9920)
     assert fourth == Turn(4000, 2048, 30)
 
@@ -58,7 +58,7 @@ def test_a_fork_is_served_once(tmp_path: Path) -> None:
     first, second, third = write(tmp_path / "in", a=parent, b=fork, c=again)
     assert [len(program.turns) for program in (first, second, third)] == [4, 1, 1]
     assert second == Program("th-2", (Turn(4100, 0, 60),), 100.0)
-    # In whatever order the files are read.
+    # In any order of the files.
     assert write(tmp_path / "other", c=parent, b=fork, a=again) == [first, second, third]
 
 
@@ -74,7 +74,7 @@ def test_a_fork_of_a_session_that_is_not_there(tmp_path: Path, imported: Importe
     fork = codex_session().copied_to("th-2", 100.0).user(101.0).said(105.0).counted(105.1, 4100, 60, 4000)
     (program,) = imported("codex", fork.bytes())
     assert [turn.input_tokens for turn in program.turns] == [9000, 9800, 10000, 4000, 4100]
-    # The times of what was copied are those of copying.
+    # Copied records have the times of copying.
     assert [turn.tool_s for turn in program.turns] == [0, 0, 0, 0, 0]
 
 
@@ -94,7 +94,7 @@ def test_a_sub_agent_that_is_waited_for(tmp_path: Path) -> None:
     (found,) = program.children
     assert (found.after_turn, found.join_turn, found.program.program_id) == (0, 2, "p/c")
     assert found.program.turns == (Turn(2000, 0, 70, "shell", 1.0), Turn(2200, 2070, 40))
-    # How long the wait took is for the simulation to say.
+    # The simulation determines how long the wait takes.
     assert [turn.tool_s for turn in program.turns] == [0.5, 0.0, 0.0]
 
 

@@ -1,4 +1,4 @@
-"""Nothing of what agents and people wrote gets into a trace: only counts, seconds, and names of jobs and tools."""
+"""No text by agents or people gets into a trace: only counts, seconds, and names of jobs and tools."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from support.logs import SAMPLES, word_tokenizer
 
 MARK = "zq7secret"
 A_NAME = re.compile(r"(?i)(name|id|models?|version|types?|function|tool)$")
-"""Fields whose words are names of jobs, tools and models, which a trace does tell."""
+"""Fields that hold names of jobs, tools and models, which a trace does contain."""
 
 
 def marked(value: Any, key: str, at: str = "") -> Any:
-    """Return JSON with a secret word behind every string of the fields of that name."""
+    """Return JSON with a secret word appended to every string in the fields of that name."""
     if isinstance(value, dict):
         return {name: marked(item, key, field_of(value, name, at)) for name, item in value.items()}
     if isinstance(value, list):
@@ -35,14 +35,14 @@ def keys_of_text(value: Any, at: str = "") -> set[str]:
 
 
 def field_of(record: dict[str, Any], name: str, at: str) -> str:
-    """Return what a field is called; the values of OpenTelemetry's attributes by the key beside them."""
+    """Return a field's name; for OpenTelemetry's attributes, the key beside the value."""
     if name == "value" and isinstance(record.get("key"), str):
         return str(record["key"])
     return at if name == "stringValue" else name
 
 
 def as_values(content: bytes) -> list[Any]:
-    """Return the JSON values of a sample; none of one that is something else."""
+    """Return the JSON values of a sample; none if it is not JSON."""
     try:
         return [json.loads(content)]
     except ValueError:

@@ -1,4 +1,4 @@
-"""docs/import.md: the example runs, and no format is left out."""
+"""docs/import.md: its example runs, and no format is missing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PAGE = (Path(__file__).parents[3] / "docs" / "import.md").read_text(encoding="ut
 
 def test_every_format_has_its_row() -> None:
     rows = re.findall(r"^\| `([a-z][a-z0-9-]*)` \| ", PAGE, flags=re.MULTILINE)
-    # The last one is of runs, which is for `sim` to write.
+    # The last example is about runs, which `sim` tests.
     assert set(rows) == {*importers(), *EXPORTERS.load(), "continuum"}
 
 

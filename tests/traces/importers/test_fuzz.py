@@ -1,4 +1,4 @@
-"""No input makes an importer fail in any way but a TraceError in one line, or write a trace that breaks a rule."""
+"""Whatever the input, an importer fails only with a one-line TraceError, and never writes an invalid trace."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ odd_values = st.sampled_from(
 
 
 def import_or_refuse(folder: Path, name: str, content: bytes, *, given: bool = True) -> None:
-    """Import with and without --skip-bad: what comes out is sound, and a refusal is one line."""
+    """Import with and without --skip-bad: the result is valid, and a refusal is one line."""
     source, out = folder / SAMPLES[name][0], folder / "out.jsonl"
     source.write_bytes(content)
     tokenizer = folder / "tokenizer.json" if name in NEED_TOKENIZER else None
@@ -103,7 +103,7 @@ def test_wrong_values_anywhere(tmp_path: Path, name: str, data: st.DataObject) -
 
 
 def _places(value: Any) -> list[tuple[Any, Any]]:
-    """Every (object or array, key) below a value."""
+    """Return every (object or array, key) inside a value."""
     found: list[tuple[Any, Any]] = []
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in items:

@@ -1,4 +1,4 @@
-"""Sessions of Gemini CLI and Qwen Code: messages written anew, going back, sub-agents, branches."""
+"""Sessions of Gemini CLI and Qwen Code: rewritten messages, going back, sub-agents, branches."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_going_back(imported: Imported) -> None:
         gemini_message("a3", 24.0, (1300, 20, 0, 0)),
     )
     (program,) = imported("gemini-cli", content)
-    # Both branches were served; the second keeps what was there when the first answer had been given.
+    # Both branches were served; the second keeps everything up to the first answer.
     assert [turn.kept_tokens for turn in program.turns] == [0, 1050, 1050]
 
 
@@ -86,7 +86,7 @@ def test_a_sub_agent_in_the_folder_of_its_parent(tmp_path: Path) -> None:
     (program,) = read_programs(tmp_path / "o.jsonl")
     child = Program("g-1/sub-1", (Turn(500, 0, 20, "grep", 1.0), Turn(600, 520, 30)))
     assert program.children == (Child(child, 0, 1),)
-    # What the other tool took.
+    # The time of the other tool.
     assert program.turns[0] == Turn(8000, 0, 60, "read_file+investigate", 1.0)
 
 
@@ -98,10 +98,10 @@ def test_qwen_code(imported: Imported) -> None:
     assert program == Program(
         "q-1",
         (
-            # The total says that the thoughts are in the output here, ...
+            # The total shows that the output includes the thoughts here, ...
             Turn(6000, 0, 90, "read_file+agent", 1.0),
             Turn(6400, 6000, 40, "human", 11.0),
-            # ... and here beside it. Compressed: what the cache gave.
+            # ... and here it does not. Compressed: what the cache supplied.
             Turn(6500, 1024, 35),
         ),
         0.0,

@@ -1,4 +1,4 @@
-"""Counts of Claude Code's and OpenTelemetry's samples as a few lines of plain Python have them."""
+"""Counts of Claude Code's and OpenTelemetry's samples, compared with a few lines of plain Python."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.otel_logs import copilot, export
 from support.request_logs import otel
 
 Counts = tuple[int, int, int, int]
-"""Programs with sub-agents, turns, input and output tokens."""
+"""Programs including sub-agents, turns, input and output tokens."""
 
 
 def of_claude_code(content: bytes) -> Counts:

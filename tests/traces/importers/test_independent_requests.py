@@ -1,4 +1,4 @@
-"""The samples of requests counted once more, by readers of a few lines that know nothing of the importers."""
+"""Counts of request samples, compared with readers of a few lines that share no code with the importers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support.logs import SAMPLES, word_tokenizer
 from support.request_tables import litellm_payload
 
 Counts = tuple[int, int, int, int]
-"""Programs with sub-agents, turns, input tokens, output tokens."""
+"""Programs including sub-agents, turns, input tokens, output tokens."""
 
 
 def rows_of(content: bytes) -> list[Any]:
@@ -28,7 +28,7 @@ def rows_of(content: bytes) -> list[Any]:
 
 
 def counted(requests: Iterable[tuple[Any, int, int]]) -> Counts:
-    """From (conversation, input, output) of each request; an answer of nothing counts as one token."""
+    """Count (conversation, input, output) of each request; an empty answer counts as one token."""
     by_key: dict[Any, list[tuple[int, int]]] = defaultdict(list)
     for key, prompt, output in requests:
         by_key[key].append((prompt, max(1, output)))
@@ -79,7 +79,7 @@ def table(content: bytes) -> Counts:
 
 
 def lmcache(content: bytes) -> Counts:
-    """A word is a token; who plays an agent and who its user is told by the first word of the prompt."""
+    """A word is a token; the first word of the prompt shows who is the agent and who its user."""
     rows = rows_of(content)
     return counted(
         ((row["session_id"], row["input"].split()[0]), len(row["input"].split()), len(row["output"].split()))
@@ -108,7 +108,7 @@ def weka(content: bytes) -> Counts:
 
 
 def vllm(content: bytes) -> Counts:
-    """All that has an answer is one conversation."""
+    """Everything with an answer is one conversation."""
     text = content.decode()
     prompts = dict(re.findall(r"Request (\w+) details: .*prompt_token_ids: \[([\d, ]*)\], prompt_embeds", text))
     answers = dict(re.findall(r"Generated response (\w+).*output_token_ids: \[([\d, ]*)\]", text))
@@ -117,7 +117,7 @@ def vllm(content: bytes) -> Counts:
 
 
 def aiperf(content: bytes) -> Counts:
-    """Three words of system prompt, and every prompt holds all that went before."""
+    """Three words of system prompt, and every prompt contains everything before it."""
     (row,) = rows_of(content)
     system, *turns = row["turns"]
     context, found = len(system["text"].split()), []

@@ -1,4 +1,4 @@
-"""Logs of Inspect: JSON and the archive of samples, which calls are turns, sub-agents, counts that are apart."""
+"""Inspect logs, as JSON and as an archive of samples: which calls are turns, sub-agents, counts kept apart."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Imported = Callable[..., list[Program]]
 
 
 def archive(samples: list[dict[str, Any]], method: int = zipfile.ZIP_DEFLATED) -> bytes:
-    """The samples as Inspect's ``.eval`` holds them."""
+    """Return the samples as an ``.eval`` file of Inspect."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", method) as found:
         found.writestr("_journal/start.json", json.dumps({**inspect_header()}))
@@ -45,10 +45,10 @@ def test_inspect(imported: Imported) -> None:
         (2000, 0, 90, "bash"),
         (2200, 2090, 60, "researcher"),
         (2500, 2260, 40, "client"),
-        # Compacted, though it is long enough to have all of it: what the cache gave.
+        # Compacted, although it is long enough for everything: what the cache supplied.
         (2600, 640, 20, None),
     ]
-    # The gap of the second holds the sub-agent, and nothing beside it.
+    # The second gap contains the sub-agent and nothing else.
     assert [t.tool_s for t in first.turns] == pytest.approx([2.75, 0.0, 1.0, 0.0])
     assert (child.after_turn, child.join_turn) == (1, 2)
     assert [(t.input_tokens, t.kept_tokens, t.tool) for t in child.program.turns] == [(400, 0, "web"), (480, 430, None)]
@@ -70,7 +70,7 @@ def test_an_archive_compressed_with_zstd(tmp_path: Path, imported: Imported) -> 
 
 
 def zstd_archive() -> bytes:
-    # Python writes such archives from 3.14 on: the entries of one that is not compressed are given the method and data.
+    # Python writes such archives from 3.14 on: here the entries of an uncompressed one get the method and the data.
     packed = archive(inspect_samples(), zipfile.ZIP_STORED)
     changed = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(packed)) as old, zipfile.ZipFile(changed, "w", zipfile.ZIP_STORED) as new:

@@ -1,4 +1,4 @@
-"""Memory does not grow with a file, though its conversations are mixed all through it."""
+"""Memory does not grow with a file, although its conversations are interleaved throughout."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-# Its own peak: getrusage also counts what the process was forked from.
+# This process's own peak: getrusage also counts the process it was forked from.
 _IMPORT = r"""
 import re, sys
 from continuum_sim.traces import import_trace
@@ -19,7 +19,7 @@ print(made.turns, re.search(r"VmHWM:\s*(\d+)", open("/proc/self/status").read())
 
 
 def peak_kib(folder: Path, conversations: int, turns: int) -> int:
-    """Import conversations that all begin before any of them goes on, in a process of its own."""
+    """Import conversations that all begin before any of them continues, in a separate process."""
     source = folder / "m.jsonl"
     with source.open("w") as file:
         for turn in range(turns):

@@ -1,4 +1,4 @@
-"""opencode's sessions, exported, stored and as a run writes them; pi's, with its tree of entries."""
+"""opencode sessions (exported, stored, and as written by a run) and pi's, with its tree of entries."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SESSION = Program(
         Turn(6700, 0, 90, "read+bash", 3.5),
         Turn(7000, 6790, 80, "human", 26.5),
         Turn(7100, 7080, 50, "client", 1.0),
-        # After the summary that the one before wrote, though long enough to have all of it: what the cache gave.
+        # After the summary that the call before wrote, although long enough for everything: what the cache supplied.
         Turn(7400, 500, 10),
     ),
     0.0,
@@ -84,7 +84,7 @@ def test_opencode_as_a_run_writes_it(imported: Imported) -> None:
     assert [(t.input_tokens, t.output_tokens) for t in program.turns] == [
         (t.input_tokens, t.output_tokens) for t in SESSION.turns
     ]
-    # Nothing in it says when a person spoke: to the start of the next step.
+    # It does not say when a person spoke: to the start of the next step.
     assert [t.tool_s for t in program.turns] == [3.5, 26.5, 1.0, 0.0]
 
 
@@ -95,7 +95,7 @@ def test_opencode_several_steps_in_one_message(imported: Imported) -> None:
     one["info"]["time"]["completed"] = two["info"]["time"]["completed"]
     del export["messages"][2]
     (program,) = imported("opencode", json.dumps(export).encode())
-    # The second step was asked for when the last tool had ended.
+    # The second step was requested when the last tool had ended.
     assert [turn.tool_s for turn in program.turns] == [3.0, 26.5, 1.0, 0.0]
 
 
@@ -108,7 +108,7 @@ def test_opencode_sub_agents_and_forks(tmp_path: Path) -> None:
         "info": {**main["info"], "id": "ses_2", "parentID": "ses_1"},
         "messages": [opencode_user("x1", 6.1), opencode_answer("x2", 6.2, 30.0, (400, 30, 0, 0, 0, 430))],
     }
-    # A fork has other ids and the same times.
+    # A fork has other ids but the same times.
     copied = [{**m, "info": {**m["info"], "id": f"f-{m['info']['id']}"}} for m in main["messages"][:3]]
     for message in copied:
         name = message["info"]["id"]

@@ -1,4 +1,4 @@
-"""OpenHands' trajectories (a list of events), and SWE-agent 1.0, whose prompts have another name."""
+"""OpenHands trajectories (a list of events), and SWE-agent 1.0, whose prompts are under another name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_openhands_trajectory(imported: Imported) -> None:
         "output",
         (
             Turn(6000, 0, 200, "execute_bash", 1.5),
-            # 150 of the 200 were reasoning that is not sent back. Its own counts: what the sums grew by.
+            # 150 of the 200 were reasoning that is not sent back. Its own counts: the growth of the sums.
             Turn(6300, 6000, 60, "human", 30.0),
             Turn(6500, 6360, 90, "think+execute_bash", 3.0),
             Turn(6700, 6590, 20),
@@ -82,7 +82,7 @@ def test_the_case_of_swe_agent(tmp_path: Path, case: Callable[[str], Path]) -> N
     source, tokenizer = case("29-swe-agent-1.0-messages.traj"), word_tokenizer(tmp_path)
     import_trace([source], tmp_path / "o.jsonl", tokenizer=tokenizer)
     (program,) = read_programs(tmp_path / "o.jsonl")
-    # In words: system and user; the response that both begin with, and the answer to it.
+    # In words: system and user; then the response that both begin with, and the answer to it.
     assert [(t.input_tokens, t.kept_tokens, t.output_tokens, t.tool, t.tool_s) for t in program.turns] == [
         (7, 0, 5, "ls", 0.116),
         (14, 12, 4, None, 0.0),

@@ -1,4 +1,4 @@
-"""What becomes of spans that writers write each in their own way (`support.otel_logs`)."""
+"""Imported spans of writers that each have their own way (`support.otel_logs`)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def imported_case(path: Path, folder: Path) -> list[Program]:
 
 def test_tools_inside_the_span_of_their_call(imported: Imported, tmp_path: Path) -> None:
     (main,) = imported("otel", export(*copilot()))
-    # From the first tool's start to the next call's; where a sub-agent ran, what the other tools took.
+    # From the first tool's start to the next call's; if a sub-agent ran, the time of the other tools.
     assert [(turn.tool, turn.tool_s) for turn in main.turns] == [
         ("report_intent+shell", pytest.approx(8.02)),
         ("task", 0.0),
@@ -73,7 +73,7 @@ def test_calls_beside_the_sums_of_their_agent(imported: Imported) -> None:
 
 
 def test_tools_and_sub_agents_below_the_call_that_started_them(imported: Imported) -> None:
-    """A call is no sum of what a tool that it called does."""
+    """A call does not include what a tool that it called does."""
     spans = copilot()
     for one in spans:
         one["parentSpanId"] = {"t1": "c1", "t2": "c1", "t3": "c2", "t4": "s1", "s": "t3"}.get(
@@ -116,7 +116,7 @@ def cached(read: int, made: int = 0) -> dict[str, int]:
 def test_cached_input_counted_apart(imported: Imported, tmp_path: Path) -> None:
     spans = [
         chat("a", "", 0, 1, 40, 20, **cached(0, 3_000)),
-        # By itself this one might have its 500 in its 900: the writer's other spans say that it has not.
+        # Alone, this span's 900 could include its 500; the writer's other spans show that they do not.
         chat("b", "", 2, 3, 900, 20, **cached(500, 100)),
         chat("c", "", 4, 5, 0, 20, **cached(3_900, 60)),
         chat("d", "", 6, 7, 4_100, 20, **cached(0)),
@@ -127,7 +127,7 @@ def test_cached_input_counted_apart(imported: Imported, tmp_path: Path) -> None:
 
 
 def test_cached_input_in_the_prompt(imported: Imported) -> None:
-    """Another provider's spans of the same writer do not count with those."""
+    """Spans by the same writer for another provider do not count with those."""
     spans = [
         chat("a", "", 0, 1, 900, 20, provider__name="openai", **cached(500)),
         chat("b", "", 2, 3, 40, 20, provider__name="anthropic", **cached(3_000)),
@@ -167,13 +167,13 @@ def test_claude_codes_own_spans(imported: Imported) -> None:
         own("x", "i", 5.5, 7, "llm_request", agent_id="k", **counts),
     ]
     (program,) = imported("otel", export(*spans))
-    # The next call waits for the sub-agent, so the gap is what the shell took.
+    # The next call waits for the sub-agent, so the gap is the shell's time.
     assert program.turns == (Turn(1_000, 0, 120, "Bash", 3.0), Turn(1_202, 1_120, 120))
     assert [child.program.turns for child in program.children] == [(Turn(1_000, 0, 120),)]
 
 
 def test_several_traces_of_one_conversation(imported: Imported) -> None:
-    """Copilot begins a trace with every message of the user; only agents and calls name the conversation."""
+    """Copilot begins a trace with every user message; only agents and calls name the conversation."""
     first = [chat("a", "m", 1, 2, 100, 10), tool("t", "m", 2, 3, "ls"), chat("b", "m", 3, 4, 150, 10)]
     second = [{**one, "traceId": "f" * 32} for one in (chat("c", "n", 11, 12, 200, 10),)]
     roots = [agent("m", "", 0, 4, conversation__id="c"), agent("n", "", 10, 12, conversation__id="c")]
@@ -215,7 +215,7 @@ def test_gaps_of_no_length(imported: Imported, tmp_path: Path) -> None:
         (tmp_path / "spans.jsonl").write_bytes(export(spans[0], *between, spans[2]))
         session = ImportState()
         list(OTEL.read([Source(tmp_path / "spans.jsonl")], session))
-        # That a client took no time may be; a tool did not.
+        # A client may take no time, a tool cannot.
         assert (session.gaps, session.unknown_gaps) == (1, unknown)
 
 

@@ -24,14 +24,14 @@ def numbers(program: Program) -> list[tuple[int, int, int, str | None]]:
 
 def test_claude_code(imported: Imported) -> None:
     main, side = imported("otel-logs")
-    # What went into the cache and what came from it are counted apart.
+    # Tokens written to the cache and tokens read from it are counted apart.
     assert numbers(main) == [
         (18010, 0, 300, "Read+Bash"),
         (18410, 18310, 200, "Task"),
         (18910, 18610, 150, "human"),
         (19210, 19060, 90, None),
     ]
-    # From the first tool's start (5.5) to the last one's end; nothing while a sub-agent runs; to the next request.
+    # From the first tool's start (5.5) to the last one's end; 0 while a sub-agent runs; to the next request.
     assert [turn.tool_s for turn in main.turns] == pytest.approx([3.5, 0.0, 29.5, 0.0])
     (child,) = main.children
     assert (child.after_turn, child.join_turn) == (1, 2)
@@ -79,7 +79,7 @@ def codex_logs() -> list[dict[str, Any]]:
     def done(at: float, prompt: int, output: int, cached: int) -> list[dict[str, Any]]:
         counts = {"input_token_count": str(prompt), "output_token_count": str(output), "cached_token_count": cached}
         event = {"event__kind": "response.completed", "event__timestamp": stamp(at), **common, **counts}
-        # The same event for the log and for the trace.
+        # The same event, once for the log and once for the trace.
         return [log_event("codex.sse_event", at, **event), log_event("codex.sse_event", at + 0.001, **event)]
 
     return [
@@ -130,7 +130,7 @@ def gemini_logs() -> list[dict[str, Any]]:
 
 
 def gemini_outfile() -> bytes:
-    """The same as Gemini CLI itself writes it: the records of its SDK one after the other, over several lines."""
+    """The same as written by Gemini CLI itself: the records of its SDK in sequence, over several lines."""
     found = []
     for record in gemini_logs():
         held = {item["key"]: next(iter(item["value"].values())) for item in record["attributes"]}
@@ -143,7 +143,7 @@ def gemini_outfile() -> bytes:
 @pytest.mark.parametrize("content", [lines(exported_logs(*gemini_logs())), gemini_outfile()])
 def test_gemini_cli(imported: Imported, content: bytes) -> None:
     (program,) = imported("otel-logs", content)
-    # Thoughts are beside the output, and each response is there once.
+    # Thoughts are apart from the output, and each response occurs once.
     assert numbers(program) == [(12000, 0, 770, "read_file"), (12500, 12000, 40, None)]
     assert program.turns[0].tool_s == pytest.approx(0.5)
     assert detect(head_of(content))[0].name == "otel-logs"

@@ -1,4 +1,4 @@
-"""Requests without a session: which become one program, and how much of their reuse is left."""
+"""Requests without a session: which become one program, and how much of their reuse is preserved."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def row(at_ms: int, ids: list[int], *, tokens: int | None = None, output: int = 
 
 
 def two_conversations(size: int) -> list[dict[str, Any]]:
-    """Four rows each of two conversations that begin alike, by turns."""
+    """Return four rows each of two conversations with the same beginning, alternating."""
     one, other = [1, 2, 11], [1, 2, 51, 52]
     rows = []
     for turn in range(4):
@@ -50,7 +50,7 @@ def test_prompts_that_go_on_become_programs(imported: Imported) -> None:
 
 
 def made(seed: int) -> list[dict[str, Any]]:
-    """Conversations under three system prompts, mixed, with single requests that have a system prompt in common."""
+    """Return conversations under three system prompts, mixed with single requests that share a system prompt."""
     rng = random.Random(seed)
     fresh = iter(range(1000, 10**6))
     systems = [[next(fresh) for _ in range(n)] for n in (3, 5, 8)]
@@ -70,7 +70,7 @@ def made(seed: int) -> list[dict[str, Any]]:
 
 
 def ideal(rows: list[dict[str, Any]]) -> float:
-    """Share of the prompts' blocks that an infinite cache of these hashes has already."""
+    """Return the share of the prompts' blocks that an infinite cache of these hashes already holds."""
     seen: set[int] = set()
     hits = total = 0
     for one in rows:
@@ -94,7 +94,7 @@ def test_an_infinite_cache_finds_what_the_hashes_say(imported: Imported, seed: i
 
 
 def test_requests_that_share_a_system_prompt_alone_are_not_chained(imported: Imported) -> None:
-    # The third shows that the first two blocks are no conversation's own; so do the later ones that end with them.
+    # The third shows that the first two blocks belong to no conversation; so do later ones that end with them.
     rows = [
         row(0, [1, 2, 3], tokens=40),
         row(1000, [1, 2, 4, 5]),
@@ -117,7 +117,7 @@ def test_requests_that_share_a_system_prompt_alone_are_not_chained(imported: Imp
 
 
 def test_prompts_that_end_with_the_same_full_blocks_are_a_common_beginning(imported: Imported) -> None:
-    # [1, 2, 7] is a longer system prompt of the family of [1, 2, 3, 4]: two prompts end with it and differ thereafter.
+    # [1, 2, 7] is a longer system prompt in the family of [1, 2, 3, 4]: two prompts end with it and then diverge.
     rows = [row(0, [1, 2, 3, 4]), row(1, [1, 2, 7, 8], tokens=50), row(2, [1, 2, 7, 9], tokens=50)]
     rows += [row(3, [1, 2, 7, 10, 11]), row(4, [1, 2, 7, 12], tokens=51), row(5, [1, 2, 7, 13, 14])]
     programs = imported("mooncake", lines(*rows), block_size=16)
@@ -151,7 +151,7 @@ def test_a_second_prompt_that_goes_on_is_a_program_of_its_own(imported: Imported
 
 
 def test_the_same_prompt_again_is_another_conversation(imported: Imported) -> None:
-    # A task run twice: each run goes on from its own first request, the later one from the later.
+    # A task that ran twice: each run continues its own first request, the later one the later.
     rows = [row(0, [1, 2]), row(10, [1, 2, 3]), row(20, [1, 2]), row(30, [1, 2, 4]), row(40, [1, 2, 4])]
     programs = imported("mooncake", lines(*rows), block_size=16)
     assert [[turn.input_tokens for turn in program.turns] for program in programs] == [[32, 48], [32, 48], [48]]
@@ -188,7 +188,7 @@ def test_hashes_of_64_bits_without_a_sign(imported: Imported) -> None:
 
 def test_bailian(imported: Imported) -> None:
     first, other = imported("bailian")
-    # Three full blocks of 16 are there again, so the answer counts as kept; then three of six are.
+    # Three full blocks of 16 recur, so the answer counts as kept; then three of six do.
     assert first.turns == (Turn(50, 0, 14, "delay", 30.0), Turn(100, 64, 20, "delay", 60.5), Turn(60, 48, 8))
     assert (first.program_id, first.arrival_s, first.shared_prefix) == ("qwen-71", 1.5, SharedPrefix("block-3", 48))
     assert other == Program("qwen-72", (Turn(20, 0, 5),), 4.0, SharedPrefix("block-3", 16))
@@ -202,7 +202,7 @@ def test_bailian_is_not_mooncake(imported: Imported) -> None:
 def test_bailian_parents_that_are_not_there(imported: Imported, tmp_path: Path) -> None:
     rows = [json.loads(line) for line in bailian().splitlines()]
     rows[1]["parent_chat_id"] = 5  # before the trace began
-    rows.append(rows[2] | {"chat_id": 90, "timestamp": 99.0})  # 71 has gone on with 75
+    rows.append(rows[2] | {"chat_id": 90, "timestamp": 99.0})  # 71 was continued by 75
     programs = imported("bailian", lines(*rows))
     assert [len(program.turns) for program in programs] == [3, 1, 1]
     made = import_trace([tmp_path / "qwen.jsonl"], tmp_path / "o.jsonl")

@@ -1,4 +1,4 @@
-"""What becomes of tables of requests, and of servers' logs without answers, worked out by hand."""
+"""Imported tables of requests, and servers' logs without answers, computed by hand."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_tables_that_are_bad(imported: Imported, content: bytes, message: str) -
 
 def test_lmcache(imported: Imported, tmp_path: Path) -> None:
     agent, user, other = imported("lmcache")
-    # Three words of prompt and three of answer, which are there again; the simulated user has prompts of its own.
+    # Three words of prompt and three of answer, which recur; the simulated user has its own prompts.
     assert agent == Program("s", (Turn(3, 0, 3, "client", 5.0), Turn(10, 6, 1)), 0.0)
     assert user == Program("s/2", (Turn(4, 0, 3, "client", 4.5), Turn(9, 7, 2)), 2.5)
     assert other == Program("t", (Turn(3, 0, 1),), 9.0)
@@ -103,7 +103,7 @@ def test_files_of_one_name_are_kept_apart(tmp_path: Path) -> None:
         (tmp_path / name / "burst.csv").write_bytes(burstgpt())
     import_trace([tmp_path / "one", tmp_path / "other"], tmp_path / "o.jsonl")
     programs = list(read_programs(tmp_path / "o.jsonl"))
-    # The session goes on in the other file; what has none does not.
+    # The session continues in the other file; requests without a session do not.
     assert sorted(one.program_id for one in programs) == ["aa", "burst#2-2", "burst-2"]
 
 
@@ -113,7 +113,7 @@ def test_lmcache_prompts_that_begin_alike_are_not_one_conversation(imported: Imp
         for at, text in enumerate(["you are an agent", "you look", "you are terse and done", "you look at it"])
     ]
     programs = imported("lmcache", lines(*rows))
-    # Two of four words in common: the second prompt was cut short and goes on.
+    # Two of four words in common: the second prompt was truncated and continues the first.
     assert [[(t.input_tokens, t.kept_tokens) for t in one.turns] for one in programs] == [
         [(4, 0), (5, 2)],
         [(2, 0), (4, 2)],
@@ -139,7 +139,7 @@ def test_lmcache_with_counts_of_its_own(imported: Imported) -> None:
 
 def test_aiperf_records(imported: Imported, tmp_path: Path) -> None:
     first, second = imported("aiperf-records")
-    # Before the turn that waits for the sub-agent nothing tells what the session's own tools took.
+    # Before the turn that waits for the sub-agent, the time of the session's own tools is unknown.
     assert first.turns == (Turn(1000, 0, 50, "delay", 0.0), Turn(1200, 1050, 40, "delay", 1.5), Turn(1400, 1240, 30))
     assert first.arrival_s == 0.0
     assert first.children == (Child(Program("A/A/x", (Turn(200, 0, 10),)), 0, 1),)

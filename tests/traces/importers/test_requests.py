@@ -1,4 +1,4 @@
-"""What becomes of requests, spans and the traces of other tools, worked out by hand."""
+"""Imported requests, spans and traces of other tools, computed by hand."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def test_weka(imported: Imported) -> None:
     assert main.shared_prefix == prefix
     assert main.turns == (
         Turn(200, 0, 30, "tool", 7.0),
-        # All three full blocks of the prompt before are there: what was generated after them is kept as well.
+        # All three full blocks of the previous prompt recur, so what was generated after them counts as kept.
         # Of the 9 s before the next request the sub-agent took 6.
         Turn(300, 230, 40, "human", 3.0),
-        # Two blocks of 64 are.
+        # Two blocks of 64 do.
         Turn(200, 128, 20),
     )
     assert main.children == (Child(Program("trace_0001/agent_001", (Turn(130, 0, 5),)), 1, 2),)
@@ -96,7 +96,7 @@ def test_mooncake_rows_whose_hashes_are_of_what_they_add(imported: Imported) -> 
     (program,) = imported("mooncake", lines(*rows))
     assert program.turns == (Turn(1100, 0, 40, "delay", 1.5), Turn(1840, 1140, 20, "delay", 0.01), Turn(1950, 1860, 5))
     assert program.shared_prefix == SharedPrefix("block-0", 1024)
-    # One prompt that begins as the first did, and they are whole prompts.
+    # One prompt begins like the first, so they are whole prompts.
     rows[2] = rows[2] | {"input_length": 1300, "hash_ids": [0, 1, 5]}
     (program,) = imported("mooncake", lines(*rows))
     assert [(turn.input_tokens, turn.kept_tokens) for turn in program.turns] == [(1100, 0), (700, 0), (1300, 0)]
@@ -122,14 +122,14 @@ def test_aiperf(imported: Imported) -> None:
 def test_otel(imported: Imported) -> None:
     (main,) = imported("otel")
     assert main.program_id == "conv"
-    # The helper ran in `ask`; `search` alone took 0.5 s, and nobody waits for anything else.
+    # The helper ran in `ask`; `search` alone took 0.5 s, and nothing else is waited for.
     assert main.turns == (Turn(500, 0, 40, "search+ask", 0.5), Turn(600, 540, 20))
     assert main.arrival_s == 0.0
     assert main.children == (Child(Program("conv/b", (Turn(80, 0, 8),)), 0, 1),)
 
 
 def test_otel_by_other_names(imported: Imported) -> None:
-    """Spans without an operation, by OpenInference's names, of a session, and with a span that sums up the calls."""
+    """Spans without an operation, with OpenInference's names, in a session, and with a span that sums up the calls."""
     (main,) = imported("otel")
     content = otel().replace(b"gen_ai.operation.name", b"other").replace(b"gen_ai.conversation.id", b"session.id")
     content = content.replace(b"gen_ai.tool.name", b"tool.name").replace(

@@ -1,4 +1,4 @@
-"""Finding files, telling formats, packed files, bad records, and what is written of it."""
+"""Finding files, detecting formats, compressed files, bad records, and what is written."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_one_format_at_a_time(tmp_path: Path) -> None:
 def test_a_log_is_not_written_over(tmp_path: Path) -> None:
     source = tmp_path / "trace.jsonl"
     source.write_bytes(SAMPLES["mooncake"][1])
-    with pytest.raises(TraceError, match=r"trace\.jsonl: is to be imported and written over, .*\(-o\)"):
+    with pytest.raises(TraceError, match=r"trace\.jsonl: is an input and would be overwritten, .*\(-o\)"):
         import_trace([tmp_path], source)
     assert source.read_bytes() == SAMPLES["mooncake"][1]
 
@@ -90,7 +90,7 @@ def test_names_that_several_files_have_are_numbered(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"hello", "of no format known here"),
+        (b"hello", "unknown format"),
         (b'{"program_id":"a","turns":[]}', "is a trace of continuum-sim already"),
         (b'{"continuum_trace":1}', "is a trace of continuum-sim already"),
     ],

@@ -1,4 +1,4 @@
-"""A file's JSON values, however they are laid out over its lines."""
+"""A file's JSON values, in any layout over its lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calibration: the grid, the measurement, going on after a break, the picture."""
+"""Calibration: the grid, the measurement, resuming after an interruption, the figure."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_it_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
     before = points.read_text().splitlines()[: done + 2]
     said: list[str] = []
     model, _ = measure(engines, tmp_path, said)
-    assert any(f"{done} of {len(plan_points(SMALL))} points are there already" in line for line in said)
+    assert any(f"{done} of {len(plan_points(SMALL))} points are measured already" in line for line in said)
     lines = points.read_text().splitlines()
     assert lines[: done + 2] == before
     assert len(lines) == 2 + len(plan_points(SMALL))
@@ -137,7 +137,7 @@ def test_the_model_and_its_picture_are_written(tmp_path: Path) -> None:
 
 
 class SeenFromOutside:
-    """A server on a machine that is busy while the round trip is measured, and quick for the first prefill after it."""
+    """A server on a machine that is busy while the round trip is measured, and fast for the first prefill after it."""
 
     def __init__(self) -> None:
         self.facts = SMALL

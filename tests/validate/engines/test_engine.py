@@ -42,7 +42,7 @@ PROGRAMS = [
 
 
 def engine_processes() -> list[int]:
-    """What is left of engines that this process started (Python's resource tracker is none of theirs)."""
+    """Return the processes left of engines that this process started (Python's resource tracker is not theirs)."""
     return [pid for pid in descendants() if b"resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
@@ -54,7 +54,7 @@ def run(*arguments: str) -> int:
 
 
 def test_engines_of_other_policies_and_folders_compile_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """vLLM's compile cache goes by a hash of the configuration, `additional_config` included."""
+    """vLLM's compile cache is keyed by a hash of the configuration, `additional_config` included."""
     from vllm import AsyncEngineArgs
 
     started: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
@@ -97,7 +97,7 @@ def small_flags() -> list[str]:
 
 
 def test_policies_run_and_the_caches_agree_turn_by_turn(trace: Path) -> None:
-    """Memory for all: what a turn finds in the cache then does not depend on time, so all of it must agree."""
+    """With ample memory, cache hits do not depend on time, so all of them must agree."""
     code = run(
         *("validate", "--trace", "trace.jsonl", "--policies", "lru,ttl-static:ttl=60", "--repeats", "1"),
         *("--kv-blocks", "200", "--step-time", "fitted:rough.json", "--tolerance", "100", "--out", "v"),
@@ -152,14 +152,14 @@ def test_scarce_memory_and_every_step_is_the_simulators(trace: Path, policy: str
     assert again["same_steps"] > 0.98
     assert again["cached_equal"] > 0.98
     assert abs(again["jct_error"]) < 0.01
-    # It was scarce: some turn found less than it had left behind.
+    # Memory was scarce: some turn found less than it had left behind.
     _, turns = read_records(next(Path("v/runs").iterdir()))
     assert any(t.turn and t.cached_tokens < 96 for t in turns)
 
 
 @pytest.mark.repeats  # CI runs a paced validation every day
 def test_an_engine_is_held_to_a_gpus_pace(trace: Path) -> None:
-    """Nothing is calibrated, no step is quicker than the GPU's, and times come out as predicted."""
+    """Nothing is calibrated, no step is faster than the GPU's, and times come out as predicted."""
     code = run(
         *("validate", "--trace", "trace.jsonl", "--policies", "program-fifo", "--repeats", "1", "--kv-blocks", "200"),
         *("--pace", "llama-3.1-8b@rtx-4090", "--tolerance", "0.5", "--out", "v", *small_flags()),
@@ -173,7 +173,7 @@ def test_an_engine_is_held_to_a_gpus_pace(trace: Path) -> None:
     steps = time_steps(read_steps(next(Path("v/runs").iterdir()) / "steps.jsonl"))
     decodes = [step.seconds for step in steps if step.batch.decode_requests and not step.batch.prefill_tokens]
     times = parse_pace("llama-3.1-8b@rtx-4090").times()
-    # Not one by one: a late step is made up for by the next.
+    # Only on average, because the step after a late one catches up.
     assert sum(decodes) > 0.95 * len(decodes) * times.step_s(StepBatch(0, 0, 0, 0, 1, 100))
 
 
@@ -188,7 +188,7 @@ def test_a_calibration_of_the_real_engine(trace: Path, capsys: pytest.CaptureFix
     assert provenance["version"]
     assert provenance["num_gpu_blocks"] == 60
     assert provenance["residuals"]["steps"] > 100
-    # Engine to client and back takes some time, but not long.
+    # From engine to client and back takes some time, but not long.
     assert 0 < provenance["delays"]["median_submit_s"] < 0.1
     assert 0 < provenance["delays"]["median_answer_s"] < 0.1
     assert sorted(p.name for p in Path("cal").iterdir()) == ["fitted.json", "fitted.png", "fitted.points.jsonl"]
@@ -243,7 +243,7 @@ def test_an_interrupted_validation_takes_its_engine_along(trace: Path, number: s
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     family: set[int] = set()
     deadline_s = time.monotonic() + 180
-    # The run's step log shows that its engine is up and the replay near.
+    # The run's step log shows that its engine is up and the replay about to start.
     while not list(Path("v/runs").glob("*/steps.jsonl")) and time.monotonic() < deadline_s:
         assert process.poll() is None
         time.sleep(0.1)

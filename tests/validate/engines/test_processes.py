@@ -1,4 +1,4 @@
-"""Processes are ended to the last one, and nobody else's."""
+"""All processes of an engine are ended, and no others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Servers behind the OpenAI completions API: what is sent, what is read, and everything that can go wrong."""
+"""Servers behind the OpenAI completions API: what is sent, what is read, and everything that can fail."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_steps_are_measured_from_outside() -> None:
 
     with serving(FakeServer(first_token_s=0.05, token_s=0.01)) as server:
         prefill, decode, mixed = asyncio.run(run(server))
-    # To the fake server a prefill takes 50 ms whatever its length: 10 ms of a decode step and 40 ms of way there.
+    # In the fake server any prefill takes 50 ms: 10 ms of a decode step and 40 ms of round trip.
     assert [step.seconds for step in prefill] == pytest.approx([0.01], abs=0.02)
     assert {step.batch.prefill_tokens for step in prefill} == {100}
     # A server that sleeps 10 ms is late on a busy machine, never early.

@@ -1,4 +1,4 @@
-"""Latency by token and goodput, against what vLLM's own benchmark makes of the same turns."""
+"""Token latencies and goodput agree with what vLLM's own benchmark computes for the same turns."""
 
 from __future__ import annotations
 

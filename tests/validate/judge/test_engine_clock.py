@@ -1,4 +1,4 @@
-"""Where the simulator has to put what an engine's clock shows."""
+"""Where the simulator must place the events on an engine's clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What became of every turn's blocks."""
+"""The fate of every turn's blocks."""
 
 from __future__ import annotations
 

@@ -24,11 +24,11 @@ def test_the_interval_covers_the_true_mean_about_as_often_as_it_says() -> None:
         found = interval_over_repeats(repeats, mean)
         assert found.low <= found.value <= found.high
         inside += found.low <= 10 <= found.high
-    assert 175 <= inside <= 198  # percentile intervals of 15 are a little too short
+    assert 175 <= inside <= 198  # percentile intervals of 15 values are slightly too short
 
 
 def test_whole_repeats_are_resampled() -> None:
-    """Programs of one run rise and fall together, so many of them do not make the interval narrow."""
+    """Programs of one run vary together, so a large number of them does not make the interval narrow."""
     repeats = [np.full(1000, 9.0), np.full(1000, 11.0)]
     found = interval_over_repeats(repeats, mean)
     assert (found.low, found.value, found.high) == (9.0, 10.0, 11.0)

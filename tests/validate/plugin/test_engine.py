@@ -1,4 +1,4 @@
-"""The plug-in in a real engine on the CPU: in this process under both ways of scheduling, and behind vLLM's server."""
+"""The plug-in in a real engine on the CPU: in this process, scheduling in both ways, and behind vLLM's server."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.slow]
 TESTS = Path(__file__).parents[2]
 START_S = 240.0
 END_S = 20.0
-"""Within which an engine's processes are gone after it was shut down, on a busy machine."""
+"""Time within which an engine's processes end after its shutdown, on a busy machine."""
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +49,7 @@ def environment() -> dict[str, str]:
 
 
 def members(group: int) -> list[str]:
-    """Command lines of the living processes of a group (zombies wait for init, not for us)."""
+    """Return command lines of a group's living processes (zombies wait for init, not for us)."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -57,12 +57,12 @@ def members(group: int) -> list[str]:
             if int(pgrp) == group and state != "Z":
                 found.append((stat.parent / "cmdline").read_text().replace("\0", " "))
         except OSError:
-            continue  # it ended meanwhile
+            continue  # it has ended meanwhile
     return found
 
 
 def ended(group: int, within_s: float = 20.0) -> bool:
-    """Whether every process of a group ends in time."""
+    """Return True if every process of a group ends in time."""
     until_s = time.monotonic() + within_s
     while members(group) and time.monotonic() < until_s:
         time.sleep(0.2)
@@ -84,7 +84,7 @@ def test_pins_survive_in_an_engine_and_nothing_leaks(
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
     others = set(descendants())
     found = asyncio.run(engine_run.run(tmp_path, "pin-forever", asynchronous))
-    # Strangers went through all of the memory: only what was pinned is left of what had been computed.
+    # Other requests used all of the memory, so only pinned blocks remain of what had been computed.
     assert found["cached"]["a1"] == 10 * 32
     assert found["cached"]["b1"] == 0
     assert found["reset"]
@@ -105,11 +105,11 @@ def test_pins_survive_in_an_engine_and_nothing_leaks(
 
 
 def running(pids: set[int]) -> dict[int, bytes]:
-    """Command lines of those that still run; Python's own tracker of shared memory ends with this process."""
+    """Return command lines of those still running; Python's tracker of shared memory ends with this process."""
     found = {}
     for pid in pids:
         with contextlib.suppress(OSError):
-            found[pid] = Path(f"/proc/{pid}/cmdline").read_bytes()  # nothing of one that has ended
+            found[pid] = Path(f"/proc/{pid}/cmdline").read_bytes()  # empty for one that has ended
     return {pid: line for pid, line in found.items() if line and b"resource_tracker" not in line}
 
 
@@ -179,7 +179,7 @@ class Server:
 
 
 def write_model_with_tokenizer(folder: Path) -> Path:
-    """A tiny model that speaks in words w0, w1, …, so that the chat route can be asked."""
+    """Write a tiny model with the words w0, w1, … as vocabulary, so that the chat route works."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -194,7 +194,7 @@ def write_model_with_tokenizer(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One for all that is asked of it: a start takes a minute."""
+    """One server for all tests, because a start takes a minute."""
     running = Server(tmp_path_factory.mktemp("server"), "ttl-static:ttl=60")
     try:
         running.wait()
@@ -255,14 +255,14 @@ def test_a_server_takes_programs_over_http_and_stops_without_orphans(server: Ser
     assert [e.detail["tool"] for e in log if e.event == "pin"] == [None, None, "cat"]
     assert {entry.program for entry in log} == {"chat", "by-header", "by-field"}
 
-    # The front end finds stop strings and aborts the request, which is the end of a turn all the same.
+    # The front end finds stop strings and aborts the request, which still ends the turn.
     word = server.ask("/v1/completions", plain)["choices"][0]["text"].split()[2]
     server.ask("/v1/completions", {**plain, "stop": [word], "vllm_xargs": {"program_id": "stopped"}})
     answer = server.open(
         "/v1/completions", {**plain, "max_tokens": 1500, "stream": True, "vllm_xargs": {"program_id": "gone"}}
     )
     answer.readline()
-    answer.close()  # the client hangs up
+    answer.close()  # the client disconnects
     until_s = time.monotonic() + 20
     while "abort" not in events(server.log()[before:], "gone") and time.monotonic() < until_s:
         time.sleep(0.2)

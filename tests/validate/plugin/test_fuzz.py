@@ -1,4 +1,4 @@
-"""Clients that overlap, hang up, shrink their contexts and stay away, under every kind of policy: nothing leaks."""
+"""Clients that overlap, disconnect, shrink their contexts and stay away, under every kind of policy: nothing leaks."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ PROGRAMS = [f"p{number}" for number in range(7)]
 
 
 class Clients:
-    """Clients that do as they please."""
+    """Clients that act at random."""
 
     def __init__(self, bench: Bench, rng: np.random.Generator) -> None:
         self.bench = bench
         self.rng = rng
         self.contexts: dict[str, list[int]] = {}
         self.under_way: dict[str, tuple[str | None, list[int]]] = {}
-        """Program and prompt of every request not seen to its end."""
+        """Program and prompt of every unfinished request."""
         self._requests = 0
         self._token = 1
 
@@ -106,7 +106,7 @@ def test_nothing_leaks_whatever_clients_do(policy: str, asynchronous: bool, tmp_
         bench = Bench(
             policy, tmp_path, num_gpu_blocks=40, max_num_seqs=4, asynchronous=asynchronous, forget_after_s=150
         )
-        bench.step_s, bench.idle_s = 0.5, 5.0  # a gate may wait for a client that stays away to be forgotten
+        bench.step_s, bench.idle_s = 0.5, 5.0  # a gate may wait until a client that stays away is forgotten
         clients = Clients(bench, np.random.default_rng([seed, POLICIES.index(policy)]))
         for _ in range(400):
             clients.act()

@@ -1,4 +1,4 @@
-"""The plug-in inside vLLM's own scheduler decides what the simulator decides: every step, every line of the log."""
+"""The plug-in inside vLLM's own scheduler decides like the simulator: every step, every line of the log."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SEEDS = range(4)
 
 @dataclass(frozen=True)
 class Ageing(Order):
-    """Keys that cross as time passes."""
+    """Keys whose order changes as time passes."""
 
     time_varying: ClassVar[bool] = True
 
@@ -43,7 +43,7 @@ class Ageing(Order):
 
 @dataclass(frozen=True)
 class FewNewcomers(Admission):
-    """Lets first turns in only while at most one turn runs."""
+    """Admits first turns only while at most one turn runs."""
 
     def allows(self, turn: TurnView, moment: Moment) -> bool:
         return turn.index > 0 or moment.engine.num_running < 2
@@ -51,14 +51,14 @@ class FewNewcomers(Admission):
 
 @dataclass(frozen=True)
 class YieldingToGrowth(TtlStatic):
-    """Gives pins up before any running turn is preempted."""
+    """Breaks pins before any running turn is preempted."""
 
     yields_to_growth: ClassVar[bool] = True
 
 
 @pytest.fixture(autouse=True)
 def named() -> Iterator[None]:
-    """Name the rules above as policies name theirs."""
+    """Register the rules above under the names that policies use."""
     with registered(
         order={"oldest-yields": OldestYields, "ageing": Ageing},
         admission={"few-newcomers": FewNewcomers},
@@ -79,7 +79,7 @@ class Given:
 
 
 def lockstep(case: Case, spec: str, folder: Path) -> tuple[list[bytes], list[bytes], dict[str, Any], dict[str, Any]]:
-    """Run both sides in lockstep; returns both logs and both counts. A differing step raises `Mismatch`."""
+    """Run both sides in lockstep; return both logs and both counts. A differing step raises `Mismatch`."""
     from continuum_sim.validate.parity.shadow import VllmShadow
     from continuum_sim.validate.plugin import ContinuumScheduler
 
@@ -132,11 +132,11 @@ MUST_HAPPEN = {
     "admission=few-newcomers": {"holds", "reorders"},
     "order=pinned-first,retention=yielding-to-growth:ttl=4": {"pins_hit", "pins_broken"},
 }
-"""What each policy must have done over all seeds, or agreeing on it would prove nothing."""
+"""What each policy must have done over all seeds; otherwise agreement would prove nothing."""
 
 
 def case_of(seed: int) -> Case:
-    """A random case; every other one without shared prefixes."""
+    """Return a random case; every other one without shared prefixes."""
     case = random_case(np.random.default_rng([7, seed]))
     if seed % 2:
         return case
@@ -151,7 +151,7 @@ def test_the_log_agrees_line_by_line(spec: str, tmp_path: Path) -> None:
         simulated, real, simulated_counts, real_counts = lockstep(case_of(seed), spec, tmp_path)
         assert real == simulated
         if seed % 2:
-            # The simulator leaves a shared prefix out when it shrinks a pin; the plug-in counts what it holds.
+            # The simulator excludes a shared prefix when it shrinks a pin; the plug-in counts what it holds.
             del simulated_counts["pinned_block_seconds"], real_counts["pinned_block_seconds"]
         assert real_counts == simulated_counts
         total.update(real_counts)
@@ -163,7 +163,7 @@ RUNNABLE = [name for name in PRESETS if not (parse_policy(name).oracle or parse_
 
 @pytest.mark.parametrize("preset", sorted(RUNNABLE))
 def test_every_preset_agrees_as_it_is(preset: str, tmp_path: Path) -> None:
-    """Without shared prefixes, which the simulator leaves out of the pinned blocks that some policies look at."""
+    """Without shared prefixes, which the simulator excludes from the pinned blocks that some policies look at."""
     pytest.importorskip("vllm", reason="vLLM is not installed")
     for seed in (8, 10):
         simulated, real, _, _ = lockstep(case_of(seed), preset, tmp_path)
@@ -172,7 +172,7 @@ def test_every_preset_agrees_as_it_is(preset: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("policy", ["session-gate:limit=1", "concur:window=1,period=2", "thunderagent:period=2"])
 def test_a_gate_lets_sub_agents_in_on_both_sides(policy: str, tmp_path: Path) -> None:
-    """Clients name the parent; without it the plug-in would keep the sub-agent out that the parent waits for."""
+    """Clients name the parent; otherwise the plug-in would keep out the sub-agent that the parent waits for."""
     pytest.importorskip("vllm", reason="vLLM is not installed")
     case = case_of(8)
     tops, others = case.programs[::2], case.programs[1::2]

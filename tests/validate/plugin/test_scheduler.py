@@ -1,4 +1,4 @@
-"""The plug-in's scheduler without an engine: what a trace never holds, and what must never leak."""
+"""The plug-in's scheduler without an engine: what no trace contains, and what must never leak."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def bench(tmp_path: Path) -> Iterator[Make]:
 
 
 def end_turn(bench: Bench, name: str, prompt: list[int], **extra: Any) -> list[int]:
-    """Serve one request to its end; returns the context it leaves."""
+    """Serve one request to its end; return the context it leaves."""
     bench.add(name, prompt, 2, **extra)
     bench.run()
     return prompt + bench.outputs[name]
@@ -71,7 +71,7 @@ class TestPins:
         b.add("other", tokens(2, 40), 10)
         b.step()
         b.now_s += 4
-        b.add("a1", context, 2, program_id="a")  # in time, though it waits for the only seat until long after
+        b.add("a1", context, 2, program_id="a")  # in time, although it waits for the only seat until long after
         b.run()
         assert "expire" not in b.events("a")
         b.now_s += 100
@@ -99,7 +99,7 @@ class TestPins:
         prompt = tokens(1, 4 * BLOCK)
         end_turn(b, "a0", prompt, program_id="a")
         b.add("a1", prompt, program_id="a")
-        assert b.host.pins.num_blocks == 3  # the prompt's last token is computed anew, and so is its block
+        assert b.host.pins.num_blocks == 3  # the prompt's last token is recomputed, and with it its block
         b.run()
         assert b.log()[4].detail == {"cached_tokens": 3 * BLOCK}
 
@@ -333,7 +333,7 @@ def test_turns_that_end_together_see_each_other_leave(bench: Make) -> None:
     seen = Recorder()
 
     class Onlooker(Retention):
-        """Looks at the engine whenever a turn ends."""
+        """Records the engine's state whenever a turn ends."""
 
         def at_turn_end(self, program: ProgramView, moment: Moment) -> Decision:
             seen.look("end", moment)
@@ -350,7 +350,7 @@ def test_turns_that_end_together_see_each_other_leave(bench: Make) -> None:
 
 
 def random_requests(rng: np.random.Generator, count: int) -> list[tuple[int, list[int], int]]:
-    """(step of arrival, prompt, output tokens); a third share a prefix."""
+    """Return (step of arrival, prompt, output tokens); a third share a prefix."""
     return [
         (
             int(rng.integers(0, 150)),
@@ -392,7 +392,7 @@ class TestStock:
 
     @pytest.mark.parametrize("policy", ["ttl", "program-fifo", "pin-forever", "session-gate:limit=1"])
     def test_policies_with_an_order_serve_strangers_first_come_first_served(self, tmp_path: Path, policy: str) -> None:
-        """Ample memory: the place of a preempted stranger among strangers is the policy's."""
+        """With ample memory, the policy determines the place of a preempted stranger among strangers."""
         pytest.importorskip("vllm", reason="vLLM is not installed")
         from vllm.v1.core.sched.scheduler import Scheduler
 

@@ -1,4 +1,4 @@
-"""What a user may set, how a request is identified, and what needs no vLLM."""
+"""User settings, the identity of requests, and everything else that needs no vLLM."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The simulator's waiting queue and the plug-in's, through the same histories."""
+"""The same histories on the simulator's waiting queue and the plug-in's."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _request(now_s: float) -> Request:
 
 
 class PluggedIn:
-    """vLLM's way of asking: look, peek, allocate, pop."""
+    """vLLM's way of using a queue: check, peek, allocate, pop."""
 
     def __init__(self, policy: Policy) -> None:
         from continuum_sim.validate.plugin.waiting import PolicyQueue, QueueHost
@@ -77,7 +77,7 @@ class PluggedIn:
         if not self.queue:
             return None
         head: TurnView = self.queue.peek_request()
-        self.queue.pop_request()  # set aside for the rest of a step, and taken back at its end
+        self.queue.pop_request()  # set aside for the rest of a step, and put back at its end
         self.queue.prepend_requests([head])
         return head
 

@@ -1,4 +1,4 @@
-"""A log against its simulation: what the simulator made itself it must find again, and a bent log must be noticed."""
+"""A log against its simulation: the simulator must reproduce its own runs, and notice a distorted log."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def errors(report: BacktestReport) -> list[float]:
 def test_the_simulators_own_run_is_found_again(tmp_path: Path, rows: list[Row]) -> None:
     report = compare(write_lines(tmp_path / "r.jsonl", rows), tolerance=1e-4)
     assert report.simulated_preemptions > 0, "the test wants an engine short of memory"
-    assert max(errors(report)) < 1e-4  # a wall clock in a double is good to a quarter of a microsecond
+    assert max(errors(report)) < 1e-4  # a double resolves a wall clock to a quarter of a microsecond
     assert [figure.error for figure in report.run] == pytest.approx([0.0] * 3, abs=1e-5)
     assert report.passed
     assert all(verdict.settled for verdict in report.verdicts)
@@ -59,7 +59,7 @@ def test_so_is_any_other(tmp_path_factory: pytest.TempPathFactory, seed: int, co
 
 
 def test_closed_form(tmp_path: Path) -> None:
-    # Steps of 10 ms: the prompt takes one, each further token another, so 11 tokens are out after 10 + 100 ms.
+    # Steps of 10 ms: the prompt takes one, each further token another, so all 11 tokens are out after 10 + 100 ms.
     row = simulated_rows([Program("a", (Turn(8, 0, 11),), 0.0)], constant(0.01))[0]
     row["first_token_ts"] = row["queued_ts"] + 0.02
     row["last_token_ts"] = row["queued_ts"] + 0.22
@@ -214,7 +214,7 @@ def test_a_tolerance_is_a_share(tmp_path: Path, rows: list[Row], tolerance: floa
 
 
 def write_series(folder: Path, rows: list[Row], shift_s: float, columns: str = "", cells: str = "") -> None:
-    """Gauges every 50 ms on a clock that is `shift_s` ahead of the log's; all requests count as running."""
+    """Write gauges every 50 ms on a clock `shift_s` ahead of the log's; all requests count as running."""
     zero_s = min(row["queued_ts"] for row in rows)
     end_s = max(row["last_token_ts"] for row in rows) - zero_s
     lines = [f"t,running,waiting,kv_cache_pct{columns}"]
@@ -225,7 +225,7 @@ def write_series(folder: Path, rows: list[Row], shift_s: float, columns: str = "
 
 
 def test_gauges_in_closed_form(tmp_path: Path) -> None:
-    # Steps of 10 ms; 100 tokens take 7 of the 59 usable blocks, and the 13th token of the output opens the 8th.
+    # Steps of 10 ms; 100 tokens take 7 of the 59 usable blocks, and the output's 13th token opens the 8th.
     rows = simulated_rows([Program("a", (Turn(100, 0, 21),), 0.0), Program("b", (Turn(1, 0, 1),), 1.0)], constant(0.01))
     lines = ["t,running,waiting,kv_cache_pct"]
     blocks = [7] * 13 + [8] * 7
@@ -248,7 +248,7 @@ def test_the_clock_of_a_time_series_is_found(tmp_path: Path, rows: list[Row], sh
     assert report.recorded_preemptions is None
     gauges = {gauge.name: gauge for gauge in report.gauges.gauges}
     assert gauges["kv_share"].recorded_mean == pytest.approx(0.5)
-    # The log's clock is exact, so running and waiting of the simulation add up to what the series has as running.
+    # The log's clock is exact, so running and waiting in the simulation add up to running in the series.
     in_system = gauges["running"].simulated_mean + gauges["waiting"].simulated_mean
     assert in_system == pytest.approx(gauges["running"].recorded_mean, rel=0.05)
     assert 0.5 < gauges["kv_share"].simulated_mean <= 1.0

@@ -44,7 +44,7 @@ def test_means_are_within_three_per_cent(report: BacktestReport, name: str) -> N
 
 
 def test_so_are_whole_distributions(report: BacktestReport) -> None:
-    # Single percentiles may fall into a gap between two waves of admissions; the curves as a whole may not differ.
+    # Single percentiles may fall into a gap between two waves of admissions; whole distributions must agree.
     for metric in report.metrics:
         assert metric.agreement.distribution_error is not None
         assert metric.agreement.distribution_error < 0.03
@@ -55,7 +55,7 @@ def test_so_are_whole_distributions(report: BacktestReport) -> None:
 
 def test_the_engine_was_as_full(report: BacktestReport) -> None:
     assert report.gauges is not None
-    # running + waiting of the series is what the log says was in the system: the clocks are one.
+    # running + waiting in the series equals the requests in the system in the log: both use the same clock.
     assert report.gauges.clock_distance < 0.2
     for gauge in report.gauges.gauges:
         assert gauge.simulated_mean == pytest.approx(gauge.recorded_mean, rel=0.02)

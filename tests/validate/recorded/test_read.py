@@ -1,4 +1,4 @@
-"""Reading logs: what is in them, what follows from it, and what is refused, with line and field."""
+"""Reading logs: what they hold, what follows from it, and what is refused, with line and field."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from support.recorded_logs import BOOT_S, WALL_S, Row, bench_result, write_lines
 
 
 def line(number: int = 0, **more: Any) -> Row:
-    """A request that arrives at `number` seconds, is queued 10 ms late, and takes 0.1 s and 1 s."""
+    """Return a request that arrives at `number` seconds, is queued 10 ms late, and takes 0.1 s and 1 s."""
     at_s = float(number)
     return {
         "request_id": f"bench-{number}",
@@ -40,8 +40,8 @@ def test_arrivals_move_onto_the_engines_clock_by_the_smallest_delay(tmp_path: Pa
     log = read_recorded(write_lines(tmp_path / "requests.jsonl", [late, line(0), line(2)]))
     assert log.format == "llmservingsim"
     assert [one.request_id for one in log.requests] == ["bench-0", "bench-1", "bench-2"]
-    # The clocks differ by the 10 ms of the two that were taken in at once, so the first token of bench-1 came 0.49 s
-    # after its arrival, and it had waited 0.24 s to be queued.
+    # The clocks differ by the 10 ms of the two requests queued at once, so the first token of bench-1 came 0.49 s
+    # after its arrival, of which it had waited 0.24 s to be queued.
     first = log.requests[1]
     assert first.arrival_s == pytest.approx(1.0, abs=1e-6)
     assert first.first_token_s - first.arrival_s == pytest.approx(0.49, abs=1e-6)
@@ -127,7 +127,7 @@ def test_neither_the_order_of_lines_nor_the_clocks_matter(
     for one, two in zip(plain.requests, other.requests, strict=True):
         assert one.request_id == two.request_id
         times = (one.arrival_s, one.first_token_s, one.last_token_s)
-        # A double resolves a wall clock of today to a quarter of a microsecond.
+        # A double resolves today's wall clock to a quarter of a microsecond.
         assert (two.arrival_s, two.first_token_s, two.last_token_s) == pytest.approx(times, abs=2e-6)
 
 

@@ -1,4 +1,4 @@
-"""Engines held to the pace of another machine: the clockwork by hand, and whole validations at a pace."""
+"""Engines held to another machine's pace: the mechanism by hand, and whole validations at a pace."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PACE = Pace("roofline", "Llama-3.1-8B", "RTX-4090")
 
 @dataclass
 class Desk:
-    """A clock that moves when something computes or sleeps."""
+    """A clock that advances when something computes or sleeps."""
 
     now_s: float = 5.0
     slept_s: list[float] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Desk:
         self.now_s += seconds
 
     def step(self, pacer: Pacer, computing_s: float) -> float:
-        """One step; returns when it was over."""
+        """Run one step; return when it ended."""
         start_s = self.now_s
         self.now_s += computing_s
         pacer.hold(start_s, DECODE)
@@ -59,7 +59,7 @@ def test_a_step_waits_until_its_time_is_over() -> None:
 
 
 def test_the_next_step_begins_where_the_last_one_was_due() -> None:
-    """What passes between two steps, results and scheduling, is part of the second one's time."""
+    """Time between two steps, for results and scheduling, is part of the second step's time."""
     desk = Desk()
     pacer = desk.pacer()
     desk.step(pacer, 0.03)
@@ -78,7 +78,7 @@ def test_an_engine_that_is_too_slow_does_not_sprint_afterwards() -> None:
     desk = Desk()
     pacer = desk.pacer()
     assert desk.step(pacer, 0.5) == pytest.approx(5.5)
-    # 0.4 s behind; 50 ms of it may be made up for.
+    # 0.4 s behind, of which 50 ms may be caught up.
     assert desk.step(pacer, 0.0) == pytest.approx(5.55)
     assert desk.step(pacer, 0.0) == pytest.approx(5.65)
 
@@ -156,6 +156,6 @@ def test_at_a_pace_nothing_is_calibrated_and_an_engine_that_keeps_it_shows_no_er
     for policy in report.policies:
         assert policy.jct_s["mean"].error == pytest.approx(0.0, abs=1e-5)
         assert policy.engine_pace == pytest.approx(1.0, abs=1e-6)
-    # What was surveyed and predicted is not done again.
+    # The survey and the predictions are not repeated.
     run_validation(session(), engines, files, say=said.append, runner=run_virtually, resume=True)
     assert len(engines.started) == 3

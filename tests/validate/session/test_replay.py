@@ -80,10 +80,10 @@ def test_a_tool_is_waited_for_from_the_last_token_on(tmp_path: Path) -> None:
 
 
 def test_only_what_is_kept_is_found_in_the_cache(tmp_path: Path) -> None:
-    """The fake engine compares token ids, so hits prove that the prompts hold what the engine generated."""
+    """The fake engine compares token ids, so hits prove that prompts contain what the engine generated."""
     one = program("p", turn(64, 33), turn(128, 1), turn(100, 1, kept=70))
     kept, _ = play(Workload((one,)), "lru", tmp_path)
-    # 96 of the 97 known tokens are full blocks with KV; of the 70 kept ones 64 are.
+    # 96 of the 97 known tokens are in full blocks with KV; of the 70 kept ones 64 are.
     assert [record.cached_tokens for record in kept.turns] == [0, 96, 64]
 
 

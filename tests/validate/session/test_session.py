@@ -1,5 +1,5 @@
-"""Whole validations against engines whose truth is known: the validator must find no error where there is none, and
-the right one where there is one."""
+"""Whole validations against engines whose truth is known: the validator must find the right error, and none where
+there is none."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_a_slow_engine_misses_the_tolerance_and_the_step_times_are_to_blame(tmp_
 
 
 def test_a_policy_that_is_not_run_is_found_out(tmp_path: Path) -> None:
-    """The engine runs lru whatever it is told: cached tokens and pins give it away, not the step times."""
+    """The engine always runs lru: cached tokens and pins reveal it, not the step times."""
 
     class Stubborn(FakeEngines):
         async def __call__(self, policy, settings, folder, like):  # type: ignore[no-untyped-def]
@@ -157,7 +157,7 @@ def test_a_policy_that_is_not_run_is_found_out(tmp_path: Path) -> None:
 
 
 def test_an_unsteady_engine_is_followed_step_by_step_with_its_own_step_times(tmp_path: Path) -> None:
-    """Every step takes a random time, so prediction and run go apart; the same run again must not."""
+    """Every step takes a random time, so prediction and run diverge; reenacting the run must not."""
     lab = Lab(tmp_path, policies=("lru", "program-fifo", "ttl-static:ttl=0.1", "ttl:cold_start=5"))
     fakes = engines()
     fakes.jitter = 0.3
@@ -235,7 +235,7 @@ def test_an_engine_that_dies_keeps_what_was_finished_and_resume_goes_on(tmp_path
     fresh = engines()
     lab.said.clear()
     lab.run(fresh, resume=True)
-    # Round 0 is there; round 1 starts one policy further on. No survey: what was learnt holds.
+    # Round 0 is complete; round 1 starts one policy further on. No survey, because its results are kept.
     assert fresh.started == ["program-fifo", "ttl-static:ttl=0.1", "lru"]
     assert sum("finished before" in line for line in lab.said) == 3
     for _, folder, _ in lab.files.finished():
@@ -268,10 +268,10 @@ def test_a_validation_knows_its_repeats_and_one_of_an_earlier_version_too(tmp_pa
     lab.run(engines(), resume=True)
     assert lab.files.manifest()["repeats"] == 2
     manifest = lab.files.root / "manifest.json"
-    before = {**lab.files.manifest(), "repeats": 1}  # earlier versions left it at what was asked for first
+    before = {**lab.files.manifest(), "repeats": 1}  # earlier versions kept the number requested first
     manifest.write_text(json.dumps(before))
     assert lab.files.repeats() == 2
-    lab.settings = {"seed": 0, "server": {"vocab_size": 7}}  # and did not write this down
+    lab.settings = {"seed": 0, "server": {"vocab_size": 7}}  # and did not store this
     lab.run(engines(), resume=True)
 
 
@@ -279,7 +279,7 @@ def test_an_engine_that_does_not_start_leaves_nothing_in_the_way(tmp_path: Path)
     lab = Lab(tmp_path)
     with pytest.raises(EngineError, match="no memory"):
         lab.run(engines(refuses=lambda number: "no memory"))
-    lab.settings = {"seed": 0, "kv_blocks": 90}  # mended
+    lab.settings = {"seed": 0, "kv_blocks": 90}  # corrected
     lab.run(engines())
     assert lab.report().passed
 

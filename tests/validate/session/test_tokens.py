@@ -9,7 +9,7 @@ PROGRAM = Program("p", (Turn(40, 0, 10, "bash", 1.0), Turn(60, 45, 5, "bash", 1.
 
 
 def play(program: Program, seed: int = 0) -> list[list[int]]:
-    """Prompts when the engine generates 9001, 9002, …"""
+    """Return the prompts when the engine generates 9001, 9002, …"""
     conversation = Conversation(program, 8000, seed)
     prompts, made = [], 9000
     for index, turn in enumerate(program.turns):

@@ -1,6 +1,6 @@
 """How weights are stored: `quantization_config`, its older spellings, and the file that ModelOpt writes beside it.
 
-One file a method. Which of them takes a checkpoint, and which modules it leaves alone, is as in vLLM 0.32.
+One file per method. Which method applies to a checkpoint, and which modules it skips, is as in vLLM 0.32.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ __all__ = ["Quantised", "quantised"]
 
 @dataclass(frozen=True)
 class Quantised:
-    """The weights as they are stored."""
+    """Weights as they are stored."""
 
     weights: tuple[Weight, ...]
     name: str | None = None
-    """As vLLM calls it."""
+    """vLLM's name of the method."""
     kv_scheme: str | None = None
-    """Type of the KV cache that the configuration asks for."""
+    """KV cache type requested by the configuration."""
     notes: tuple[str, ...] = ()
-    """What vLLM does with the weights that may surprise, a line each."""
+    """Surprising things that vLLM does with the weights, one per line."""
 
 
 METHODS: Final[Mapping[str, Callable[[Settings], Rule]]] = {
@@ -57,7 +57,7 @@ METHODS: Final[Mapping[str, Callable[[Settings], Rule]]] = {
     "quark": quark,
     "torchao": torchao,
 }
-"""What vLLM calls a method -> who reads its settings."""
+"""vLLM's name of a method -> function that reads its settings."""
 
 _CALLED: Final = {
     "auto-round": "inc",
@@ -66,10 +66,10 @@ _CALLED: Final = {
     "gptq": "auto_gptq",
     "gptq_marlin": "auto_gptq",
 }
-"""`quant_method` of checkpoints -> what vLLM makes of it on a GPU."""
+"""`quant_method` of checkpoints -> the method that vLLM uses for it on a GPU."""
 
 _DEPRECATED: Final = ("fbgemm_fp8", "fp_quant")
-"""Served with `--allow-deprecated-quantization` only (`DEPRECATED_QUANTIZATION_METHODS`)."""
+"""Served only with `--allow-deprecated-quantization` (`DEPRECATED_QUANTIZATION_METHODS`)."""
 
 _TOWERS: Final[Mapping[str, tuple[str, ...]]] = {
     "gemma4": ("compressed-tensors", "torchao"),  # 4,304 wide, which other methods' kernels do not take
@@ -79,21 +79,21 @@ _TOWERS: Final[Mapping[str, tuple[str, ...]]] = {
     "pixtral": (),
     "step3_vl": (),
 }
-"""Kinds whose classes keep most methods from their towers -> those that they hand on to them."""
+"""Types whose classes apply only some methods to their towers -> those methods."""
 
 _OTHERS: Final = ("experts_int8", "humming", "moe_wna16", "online")
-"""Methods of vLLM that no checkpoint names, or whose bytes the settings do not tell."""
+"""Methods of vLLM that no checkpoint names, or whose bytes do not follow from the settings."""
 
 
 def quantised(outer: Fields, weights: Sequence[Weight]) -> Quantised:
-    """Return the weights stored as the configuration says.
+    """Return the weights, stored as the configuration says.
 
     Raises
     ------
     ConfigError
         If it is malformed, or vLLM refuses it.
     Unread
-        For a way that is not known.
+        For an unknown method.
     """
     settings = find_settings(outer)
     if settings is None:
@@ -155,7 +155,7 @@ def _kv_scheme(name: str, settings: Settings, weights: Sequence[Weight]) -> str 
     if name != "compressed-tensors":
         return None
     asked = ct.kv_scheme(settings)
-    # Latent attention (MLA) does not look at the scheme of a checkpoint.
+    # Latent attention (MLA) ignores a checkpoint's scheme.
     return None if any(weight.name.endswith("kv_b_proj") for weight in weights) else asked
 
 
@@ -178,7 +178,7 @@ def _is_filled(weight: Weight) -> bool:
 
 
 def _is_filled_by_marlin(weight: Weight) -> bool:
-    """Whether integers do not fit its tiles (`marlin_padded_nk`): those with scales of the model's own type."""
+    """Return True if integers do not fit Marlin's tiles (`marlin_padded_nk`): those with scales in the model's type."""
     if not weight.stored.name.startswith("int") or not 0 < weight.stored.scale_bits < 32:
         return False
     rows, columns = weight.rows, weight.columns

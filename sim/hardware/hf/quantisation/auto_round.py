@@ -12,19 +12,19 @@ from continuum_sim.hardware.hf.quantisation.settings import Settings
 from continuum_sim.hardware.weights import Stored
 
 _SPECIAL: Final = frozenset("*+?^$()[]{}|\\")
-"""What makes a name in `extra_config` a pattern."""
+"""Characters that make a name in `extra_config` a pattern."""
 
 
 @dataclass(frozen=True)
 class _Given:
-    """How the numbers of a module are quantised."""
+    """How a module's numbers are quantised."""
 
     bits: int
     group: int | tuple[int, int]
 
 
 def auto_round(settings: Settings) -> Rule:
-    """Modules of the blocks to quantise, with the exceptions of `extra_config`."""
+    """Quantise modules of the chosen blocks, with the exceptions in `extra_config`."""
     settings.flag("sym", default=True)  # zero points are stored either way
     base = _Given(settings.count("bits"), _group(settings))
     _stored(settings, base)
@@ -65,7 +65,7 @@ def auto_round(settings: Settings) -> Rule:
 
 
 def _group(settings: Settings) -> int | tuple[int, int]:
-    """The size of groups; that of blocks where there are two numbers."""
+    """Return the group size, or the block size if there are two numbers."""
     value = settings.need("group_size")
     if isinstance(value, list) and len(value) == 2 and all(isinstance(size, int) and size > 0 for size in value):
         return value[0], value[1]
@@ -73,7 +73,7 @@ def _group(settings: Settings) -> int | tuple[int, int]:
 
 
 def _explicit(name: str, extra: Mapping[str, Settings], where: str) -> Settings | None:
-    """What is said of a name itself, of its end, or of a pattern it has."""
+    """Return the entry for a name itself, for its end, or for a pattern that matches it."""
     if name in extra:
         return extra[name]
     for key, its in extra.items():

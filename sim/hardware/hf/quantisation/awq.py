@@ -9,9 +9,9 @@ from continuum_sim.hardware.weights import Stored
 
 
 def awq(settings: Settings) -> Rule:
-    """All linear modules but those listed; the LM head where `lm_head` says so."""
+    """Quantise all linear modules but those listed; the LM head too if `lm_head` says so."""
     bits, group = settings.count("w_bit", "bits"), settings.count("q_group_size", "group_size")
-    settings.flag("zero_point")  # needed, yet zero points are stored either way
+    settings.flag("zero_point")  # required, although zero points are stored either way
     if bits != 4:
         raise settings.refuse(f"Unsupported num_bits = {bits}. Supported: 4.")
     stored, head = packed(bits, group, zeros=True), settings.flag("lm_head", default=False)
@@ -21,7 +21,7 @@ def awq(settings: Settings) -> Rule:
     def rule(module: Module) -> Stored | None:
         if module.kind == "table" or (module.kind == "head" and not head):
             return None
-        # Without a list vLLM looks into the files for what is quantised, and towers are not.
+        # Without a list vLLM finds what is quantised from the files, and towers are not.
         if module.tower and not listed:
             return None
         return None if is_skipped(module, skipped, where=str(settings.path), partly=True) else stored

@@ -1,4 +1,4 @@
-"""compressed-tensors: groups of modules, each with a scheme that follows from the arguments of weights and activations
+"""compressed-tensors: groups of modules, each with a scheme that follows from the arguments for weights and inputs
 (`compressed_tensors.py`, `compressed_tensors_moe.py` and the `QuantizationArgs` of compressed-tensors 0.17).
 """
 
@@ -32,7 +32,7 @@ _CLASSES: Final[Mapping[ModuleKind, str]] = {
     "head": "parallellmhead",
     "table": "vocabparallelembedding",
 }
-"""How vLLM's classes of modules are called, for targets such as `Linear`."""
+"""vLLM's class names of modules, for targets such as `Linear`."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class _Scheme:
 
 
 def compressed_tensors(settings: Settings) -> Rule:
-    """The scheme of the group that targets a module, by its name or its class."""
+    """Use the scheme of the group that targets a module, by its name or its class."""
     if settings.mapping("sparsity_config").get("targets"):
         raise settings.refuse(
             "Sparsity support has been removed from compressed-tensors. "
@@ -126,7 +126,7 @@ def _targets(settings: Settings) -> dict[str, _Scheme]:
         group = settings.within(f"config_groups.{name}", raw)
         targets = group.names("targets")
         if len(targets) == 1 and targets[0].endswith("Attention"):
-            continue  # queries, keys and values as such: comes with the KV cache
+            continue  # quantises queries, keys and values: belongs to the KV cache
         weights = _args(group.within("weights", group.raw.get("weights")))
         form = str(group.get("format") or settings.get("format") or "")
         inputs, outputs = (_optional(group, key) for key in ("input_activations", "output_activations"))
@@ -256,7 +256,7 @@ def _of_int8(scheme: _Scheme) -> Stored | None:
 
 
 def _of_int4_in_bytes(scheme: _Scheme) -> Stored | None:
-    """4 bits that take a byte each (`CompressedTensorsW4A8Int`)."""
+    """4 bits stored in a byte each (`CompressedTensorsW4A8Int`)."""
     weights, inputs = scheme.weights, scheme.inputs
     if inputs is None or (inputs.kind, inputs.bits, inputs.strategy) != ("int", 8, "token") or not inputs.dynamic:
         return None
@@ -276,7 +276,7 @@ def _is_weight_only(scheme: _Scheme) -> bool:
 
 
 def _is_int4_by_fp8(scheme: _Scheme) -> bool:
-    """4 bits in groups with activations in FP8, which vLLM serves on Hopper."""
+    """4 bits in groups with FP8 activations, which vLLM serves on Hopper."""
     weights, inputs = scheme.weights, scheme.inputs
     if inputs is None or (inputs.kind, inputs.bits, inputs.strategy) != ("float", 8, "token") or not inputs.dynamic:
         return False
@@ -291,7 +291,7 @@ def _told(scheme: _Scheme) -> str:
 
 
 def kv_scheme(settings: Settings) -> str | None:
-    """Return `fp8` where `kv_cache_scheme` asks for it, which attention honours unless told otherwise."""
+    """Return `fp8` if `kv_cache_scheme` requests it, which attention follows by default."""
     raw: Any = settings.raw.get("kv_cache_scheme")
     if raw is None:
         return None

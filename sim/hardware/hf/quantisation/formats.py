@@ -1,4 +1,4 @@
-"""The ways in which vLLM's methods store the numbers of a matrix, `rows` outputs by `columns` inputs."""
+"""How vLLM's methods store the elements of a matrix of `rows` outputs by `columns` inputs."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ from continuum_sim.hardware.hf.quantisation.modules import Module
 from continuum_sim.hardware.weights import Stored
 
 Rule = Callable[[Module], Stored | None]
-"""Module -> how it is stored; None: as it is without a method."""
+"""Module -> how it is stored; None: not quantised."""
 
 _FLOAT32: Final = 32
 _SCALE: Final = 16
-"""Bits of a scale of the model's own type."""
+"""Bits of a scale in the model's own type."""
 
 MXFP4: Final = Stored("mxfp4", 4, scale_bits=8, scale_rows=1, scale_columns=32)
-"""Pairs in a byte, and an exponent of 8 bits for 32 numbers (OCP Microscaling Formats 1.0)."""
+"""Two in a byte, and an 8-bit exponent per 32 elements (OCP Microscaling Formats 1.0)."""
 
 MXFP8: Final = Stored("mxfp8", 8, scale_bits=8, scale_rows=1, scale_columns=32)
 
 
 def of_tensor(name: str, *, static: bool = False) -> Stored:
-    """8 bits with one scale; `static`: with one for the input as well."""
+    """8 bits with one scale; `static`: and one for the input."""
     return Stored(name, 8, tensor_bits=_FLOAT32 * (2 if static else 1))
 
 
 def of_channels(name: str, *, static: bool = False) -> Stored:
-    """8 bits with a scale for each output."""
+    """8 bits with one scale per output."""
     return Stored(name, 8, scale_bits=_FLOAT32, scale_rows=1, tensor_bits=_FLOAT32 if static else 0)
 
 
 def of_blocks(rows: int, columns: int, *, scale_bits: int = _FLOAT32) -> Stored:
-    """FP8 with a scale for each block."""
+    """FP8 with one scale per block."""
     return Stored("fp8", 8, scale_bits=scale_bits, scale_rows=rows, scale_columns=columns)
 
 
 def packed(bits: int, group: int, *, zeros: bool) -> Stored:
-    """Integers with a scale for a group of inputs of one output (-1: all of them), and a zero point of as many bits."""
+    """Integers with one scale per group of an output's inputs (-1: all of them), and a zero point of as many bits."""
     scale_bits = _SCALE + (bits if zeros else 0)
     return Stored(f"int{bits}", bits, scale_bits=scale_bits, scale_rows=1, scale_columns=group if group > 0 else None)
 
 
 def nvfp4(*, group: int = 16, scales: int = 2) -> Stored:
-    """Pairs in a byte, an FP8 scale for a group, and scales of all of the tensor: its own, and that of its input."""
+    """Two in a byte, an FP8 scale per group, and scales of the whole tensor: its own, and that of its input."""
     return Stored("nvfp4", 4, scale_bits=8, scale_rows=1, scale_columns=group, tensor_bits=_FLOAT32 * scales)

@@ -1,4 +1,4 @@
-"""FP8 as DeepSeek, Qwen and MiniMax publish it (`fp8.py`, `fbgemm_fp8.py` and DeepSeek V4's `quant_config.py`)."""
+"""FP8 as published by DeepSeek, Qwen and MiniMax (`fp8.py`, `fbgemm_fp8.py` and DeepSeek V4's `quant_config.py`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from continuum_sim.hardware.weights import Stored
 
 
 def fp8(settings: Settings) -> Rule:
-    """FP8 with a scale for each tensor, or for each block (`weight_block_size`)."""
+    """FP8 with one scale per tensor, or per block (`weight_block_size`)."""
     stored, skipped = _stored(settings), _ignored(settings)
     store_dtype = settings.get("store_dtype")
 
@@ -25,7 +25,7 @@ def fp8(settings: Settings) -> Rule:
 
 
 def deepseek_v4_fp8(settings: Settings) -> Rule:
-    """FP8 in blocks with scales of 8 bits, and experts in MXFP4 unless `expert_dtype` is fp8."""
+    """FP8 in blocks with 8-bit scales, and experts in MXFP4 unless `expert_dtype` is fp8."""
     expert_dtype = settings.expert_dtype or "fp4"
     if expert_dtype not in ("fp4", "fp8"):
         raise settings.refuse(f"Unsupported DeepSeek V4 expert_dtype={expert_dtype!r}; expected one of ('fp4', 'fp8').")

@@ -1,4 +1,4 @@
-"""GPTQ: 4 or 8 bits with a scale and a zero point for each group, stored though it is symmetric (`auto_gptq.py`)."""
+"""GPTQ: 4 or 8 bits with a scale and a zero point per group; both are stored even if symmetric (`auto_gptq.py`)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from continuum_sim.hardware.weights import Stored
 
 
 def gptq(settings: Settings) -> Rule:
-    """All linear modules, or those of `modules_in_block_to_quantize`, with the exceptions of `dynamic`."""
+    """Quantise all linear modules, or those in `modules_in_block_to_quantize`, with the exceptions in `dynamic`."""
     dynamic = settings.mapping("dynamic")
     base = {name: settings.need(name) for name in ("bits", "group_size", "desc_act", "sym")}
     stored = _stored(settings, base)
@@ -67,7 +67,7 @@ def _quantised(settings: Settings) -> list[str]:
 
 def _is_quantised(module: Module, quantised: list[str], where: str) -> bool:
     if not quantised:
-        # vLLM then looks into the files for what is quantised, and towers are not.
+        # vLLM then finds what is quantised from the files, and towers are not.
         return not module.tower
     if any(each in module.name for each in quantised):
         return True

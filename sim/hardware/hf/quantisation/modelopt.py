@@ -1,4 +1,4 @@
-"""NVIDIA's ModelOpt: FP8, NVFP4, MXFP8, or one of them for each module (`modelopt.py`)."""
+"""NVIDIA's ModelOpt: FP8, NVFP4, MXFP8, or one of them per module (`modelopt.py`)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OF: Final = {
     "W4A16_NVFP4": "modelopt_fp4",
     "MXFP8": "modelopt_mxfp8",
 }
-"""`quant_algo` -> the method that takes it."""
+"""`quant_algo` -> the method that handles it."""
 
 _MIXED: Final = "MIXED_PRECISION"
 _KV: Final = ("kv_cache_scheme", "kv_cache_quant_algo")
@@ -34,14 +34,14 @@ _NEEDED: Final = {
     "NVFP4": ("group_size", "kv_cache_quant_algo", "exclude_modules"),
     "MXFP8": ("kv_cache_quant_algo", "exclude_modules"),
 }
-"""Fields that vLLM insists on in a file of ModelOpt's own."""
+"""Fields that vLLM requires in ModelOpt's own file."""
 _BLOCK_FP8: Final = ("FP8_PB_WO", "FP8_BLOCK_SCALES")
 _TOWERS: Final = ("vision_tower", "vision_model", "vit_large_projector")
-"""Parts of names that vLLM never quantises here."""
+"""Parts of names that vLLM never quantises with ModelOpt."""
 
 
 def method_of(settings: Settings) -> str:
-    """Return the method that takes a checkpoint's `quant_algo`, whichever of ModelOpt's it names."""
+    """Return the method for a checkpoint's `quant_algo`, whichever ModelOpt method it names."""
     algorithm = str(_inner(settings).get("quant_algo", default="")).upper()
     if settings.method == "modelopt" or settings.method.startswith("modelopt_"):
         if algorithm == "FP8":
@@ -56,9 +56,9 @@ def method_of(settings: Settings) -> str:
 
 
 def modelopt(settings: Settings) -> Rule:
-    """One algorithm for all modules that are not excluded."""
+    """Use one algorithm for all modules that are not excluded."""
     is_bare = "quantization" not in settings.raw and not settings.get("quant_algo")
-    if is_bare and settings.method in ("mxfp8", "modelopt_mxfp8"):  # as MiniMax writes it
+    if is_bare and settings.method in ("mxfp8", "modelopt_mxfp8"):  # MiniMax writes it like this
         return _everywhere(settings, "MXFP8", settings, settings.names("ignored_layers"))
     inner = _inner(settings)
     algorithm = _algorithm(inner)
@@ -75,7 +75,7 @@ def modelopt(settings: Settings) -> Rule:
 
 
 def modelopt_mixed(settings: Settings) -> Rule:
-    """An algorithm for each module of `quantized_layers`, none for the others."""
+    """Use the algorithm that `quantized_layers` gives for each module, none for the others."""
     if "quantized_layers" not in settings.raw and "quantization" not in settings.raw:
         beside = settings.path.with_name("hf_quant_config.json")
         if not beside.is_file():
@@ -158,7 +158,7 @@ def _excluded(settings: Settings) -> list[str]:
 
 
 def _both(excluded: list[str]) -> list[str]:
-    """`module*` stands for the module and what is inside."""
+    """Expand `module*`, which stands for the module and what is inside it."""
     found: list[str] = []
     for each in excluded:
         is_root = len(each) >= 2 and each[-1] == "*" and each[-2] != "."
@@ -187,7 +187,7 @@ def _is_fp4(its: Settings) -> bool:
 
 
 def _parents(layers: Mapping[str, Settings]) -> dict[str, str]:
-    """Every module that holds a listed one -> the algorithm of the first that it holds."""
+    """Return every module that contains a listed one -> the algorithm of the first that it contains."""
     found: dict[str, str] = {}
     for name, its in layers.items():
         parent = name
@@ -212,14 +212,14 @@ def _algorithm_of(
             return found.pop()
     if module.name in parents:
         return parents[module.name]
-    # Some list the projections of experts without `experts`.
+    # Some checkpoints list the projections of experts without `experts`.
     return parents.get(module.name.removesuffix(".experts")) if module.name.endswith(".experts") else None
 
 
 def kv_scheme(settings: Settings) -> str | None:
-    """Return the type of the KV cache that the checkpoint asks for (`get_kv_cache_quant_algo_string`)."""
+    """Return the KV cache type requested by the checkpoint (`get_kv_cache_quant_algo_string`)."""
     if settings.name.startswith("text_config"):
-        return None  # vLLM does not look there
+        return None  # vLLM does not read it then
     inner = _inner(settings)
     sources = (inner, settings)
     asked = next((one.get(name) for name in _KV for one in sources if one.get(name)), None)

@@ -1,7 +1,7 @@
-"""The modules that vLLM asks its quantisation methods about, and the lists of names that checkpoints keep.
+"""The modules that vLLM's quantisation methods are asked about, and the lists of names in checkpoints.
 
-A checkpoint names `model.layers.3.self_attn.q_proj` where vLLM has one module for queries, keys and values, and a model
-with images puts `model.language_model.` before it or `language_model.`: names and lists are brought to one spelling.
+A checkpoint names `model.layers.3.self_attn.q_proj` where vLLM has one module for queries, keys and values, and a
+multimodal model prefixes `model.language_model.` or `language_model.`: names and lists are normalised to one spelling.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _FUSED: Final[Mapping[str, tuple[str, ...]]] = {
     "in_proj_qkvz": ("in_proj_qkv", "in_proj_z"),
     "in_proj_ba": ("in_proj_b", "in_proj_a"),
 }
-"""Modules of vLLM's models -> what they are in a checkpoint (`packed_modules_mapping`)."""
+"""Modules of vLLM's models -> their parts in a checkpoint (`packed_modules_mapping`)."""
 
 _NEVER: Final = frozenset(
     ("gate", "router", "shared_expert_gate", "conv1d", "weights_proj", "wk_weights_proj", "fused_wkv_wgate")
 )
-"""Modules that vLLM's models make without a method, whatever the checkpoint says."""
+"""Modules that vLLM's models create without a method, whatever the checkpoint says."""
 
 _NEVER_IN_TOWERS: Final = frozenset(
     (
@@ -39,11 +39,11 @@ _NEVER_IN_TOWERS: Final = frozenset(
         *("positional_embedding_vlm", "norm", "mlp1", "mm_input_projection_weight"),
     )
 )
-"""Parts of names of convolutions, tables and projections there that take no method."""
+"""Parts of names, in towers, of convolutions, tables and projections that take no method."""
 
 _MIXER: Final = {".mamba.": ".mixer.", ".self_attn.": ".mixer.", ".mlp.": ".mixer."}
 _HOLDERS: Final[Mapping[str, Mapping[str, str]]] = {"nemotron_h": _MIXER, "nemotron_h_puzzle": _MIXER}
-"""Kind -> parts of our names -> as its checkpoints name them."""
+"""Model type -> parts of our names -> their names in its checkpoints."""
 
 _ROW_PARALLEL: Final = frozenset(("o_proj", "down_proj", "out_proj", "dense", "dense_4h_to_h", "c_proj", "fc2", "w2"))
 """Modules whose inputs tensor parallelism divides."""
@@ -60,12 +60,12 @@ _SPELLINGS: Final = (
     ("layers.", "model.layers."),
     ("model.lm_head", "lm_head"),
 )
-"""How a name begins -> how it begins here."""
+"""Prefix of a name -> its replacement here."""
 
 _WILD: Final = frozenset("*?[")
 
 _OF_TEXT: Final = frozenset(("layers", "embed_tokens", "norm"))
-"""What is inside `model.` of a language model; the rest are towers, which some put there too."""
+"""Modules inside `model.` of a language model; any others are towers, which some checkpoints also put there."""
 
 
 @dataclass(frozen=True)
@@ -73,35 +73,35 @@ class Module:
     """One module of one layer."""
 
     name: str
-    """As vLLM has it: `model.layers.3.self_attn.qkv_proj`, `model.layers.3.mlp.experts`."""
+    """vLLM's name: `model.layers.3.self_attn.qkv_proj`, `model.layers.3.mlp.experts`."""
     kind: ModuleKind
     shards: tuple[str, ...]
-    """What a checkpoint calls it: the parts that vLLM fuses, the projections of the first expert, or as vLLM does."""
+    """Its names in a checkpoint: the parts that vLLM fuses, the first expert's projections, or vLLM's own name."""
     splits: Literal["rows", "columns"] = "rows"
-    """What tensor parallelism divides."""
+    """The dimension that tensor parallelism divides."""
     tower: str = ""
-    """The first part of its name, if it takes no part in text."""
+    """The first part of its name, if it plays no part in text."""
 
     @property
     def is_fused(self) -> bool:
-        """Whether it is made of several that a checkpoint names."""
+        """Whether it consists of several modules of a checkpoint."""
         return self.kind != "experts" and len(self.shards) > 1
 
 
 def modules_of(weights: Sequence[Weight], model_type: str) -> list[list[tuple[int | None, Module]]]:
-    """Return for each weight its module in every layer; nothing for one that is never quantised."""
+    """Return every weight's module in each layer; nothing for a weight that is never quantised."""
     names = {weight.name for weight in weights}
     return [_modules(weight, names, _HOLDERS.get(model_type, {})) for weight in weights]
 
 
 def split_of(weight: Weight) -> Literal["rows", "columns"]:
-    """Return what tensor parallelism divides of a weight."""
+    """Return the dimension of a weight that tensor parallelism divides."""
     return "columns" if weight.name.rpartition(".")[2] in _ROW_PARALLEL else weight.split
 
 
 def _modules(weight: Weight, names: set[str], holders: Mapping[str, str]) -> list[tuple[int | None, Module]]:
     parent, _, last = weight.name.rpartition(".")
-    # What is kept exact in a model of any type is no product that a method could take.
+    # What is kept exact in a model of any type is not a product to which a method could apply.
     if weight.use == "vector" or weight.columns == 1 or last in _NEVER or weight.stored != BF16:
         return []
     if weight.use == "tower" and not _NEVER_IN_TOWERS.isdisjoint(weight.name.split(".")):
@@ -138,7 +138,7 @@ def _siblings(experts: str, last: str, names: set[str]) -> Sequence[str]:
 
 
 def one_spelling(name: str) -> str:
-    """Return a name, or a pattern of names, as it is written here."""
+    """Return a name, or a pattern of names, in the spelling used here."""
     for begins, instead in _SPELLINGS:
         if name.startswith(begins):
             return instead + name[len(begins) :]
@@ -156,23 +156,23 @@ class Listed:
         self._where = where
 
     def exactly(self, name: str) -> bool:
-        """Whether a name is in the list."""
+        """Return whether a name is in the list."""
         return name in self._exact
 
     def partly(self, name: str) -> bool:
-        """Whether one of the list is part of a name."""
+        """Return True if an entry is part of a name."""
         return any(each in name for each in self.names)
 
     def wildly(self, name: str) -> bool:
-        """Whether a name matches one of the list with `*` and `?`."""
+        """Return True if a name matches an entry with `*` and `?`."""
         return self._wild.match(name) is not None
 
     def by_pattern(self, name: str) -> bool:
-        """Whether a name is in the list, or matches one that begins with `re:`."""
+        """Return True if a name is in the list, or matches an entry that begins with `re:`."""
         return name in self._exact or any(pattern.match(each) for pattern in self._patterns for each in spellings(name))
 
     def names_tower(self, tower: str) -> bool:
-        """Whether the list speaks of a tower, or of modules inside."""
+        """Return True if the list names a tower, or modules inside it."""
         return any(each.startswith(tower) for each in self.names) or self.by_pattern(f"{tower}.any")
 
     @cached_property
@@ -191,16 +191,16 @@ def pattern_of(text: str, where: str) -> re.Pattern[str]:
     Raises
     ------
     ConfigError
-        If it is none.
+        If it is not a valid pattern.
     """
     try:
         return re.compile(text.removeprefix("re:"))
     except re.error as error:
-        raise ConfigError(f"{where}: {text!r} is no regular expression ({error})") from None
+        raise ConfigError(f"{where}: {text!r} is not a regular expression ({error})") from None
 
 
 def spellings(name: str) -> tuple[str, ...]:
-    """Return a name as different models spell it, for patterns, which cannot be brought to one spelling."""
+    """Return a name in the spellings of different models, for patterns, which cannot be normalised."""
     rest = name.removeprefix("model.")
     if rest == name:
         return (name, f"model.{name}", f"language_model.{name}")
@@ -208,12 +208,12 @@ def spellings(name: str) -> tuple[str, ...]:
 
 
 def is_skipped(module: Module, listed: Listed, *, where: str, partly: bool = False) -> bool:
-    """Whether a list exempts a module, as vLLM's `is_layer_skipped` has it.
+    """Return True if a list exempts a module, as in vLLM's `is_layer_skipped`.
 
     Raises
     ------
     ConfigError
-        If it exempts some of what is fused.
+        If it exempts only some parts of a fused module.
     """
     if module.tower and listed.names_tower(module.tower):
         return True
@@ -226,12 +226,12 @@ def is_skipped(module: Module, listed: Listed, *, where: str, partly: bool = Fal
 
 
 def all_or_none(module: Module, found: Sequence[bool], where: str) -> bool:
-    """Return what is true of all parts of a module.
+    """Return the value that all parts of a module share.
 
     Raises
     ------
     ConfigError
-        If it is true of some.
+        If the parts differ.
     """
     if any(found) and not all(found):
         raise ConfigError(

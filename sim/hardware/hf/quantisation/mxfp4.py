@@ -1,4 +1,4 @@
-"""MXFP4 as gpt-oss and Kimi K3 have it: experts only, whatever else the checkpoint lists (`mxfp4.py`)."""
+"""MXFP4 as in gpt-oss and Kimi K3: experts only, whatever else the checkpoint lists (`mxfp4.py`)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from continuum_sim.hardware.hf.quantisation.settings import Settings
 from continuum_sim.hardware.weights import Stored
 
 INNER, HIDDEN = 128, 256
-"""Multiples that experts are filled up to (`mxfp4_round_up_hidden_size_and_intermediate_size`, Marlin and FlashInfer's
-TRT-LLM kernels): their width on a rank, and that of the model."""
+"""Experts are padded to multiples of these (`mxfp4_round_up_hidden_size_and_intermediate_size`, Marlin and FlashInfer's
+TRT-LLM kernels): their width on a rank, and the model's."""
 
 
 def mxfp4(settings: Settings) -> Rule:
-    """Experts in MXFP4, all else as it is: vLLM reads no list for them."""
+    """Store experts in MXFP4 and all else unchanged: vLLM reads no list of exceptions."""
 
     def rule(module: Module) -> Stored | None:
         return filled(MXFP4, module) if module.kind == "experts" else None
@@ -24,6 +24,6 @@ def mxfp4(settings: Settings) -> Rule:
 
 
 def filled(stored: Stored, module: Module) -> Stored:
-    """Return how experts are stored once filled up for the kernels."""
+    """Return how experts are stored once padded for the kernels."""
     rows, columns = (HIDDEN, INNER) if module.splits == "columns" else (INNER, HIDDEN)
     return replace(stored, fill_rows=rows, fill_columns=columns)

@@ -1,4 +1,4 @@
-"""AMD's Quark: a scheme for all modules, with exceptions by name (`quark/quark.py`)."""
+"""AMD's Quark: one scheme for all modules, with exceptions by name (`quark/quark.py`)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from continuum_sim.hardware.weights import Stored
 
 
 def quark(settings: Settings) -> Rule:
-    """`layer_quant_config` where one of its patterns matches, else `global_quant_config`."""
+    """Use `layer_quant_config` where one of its patterns matches, otherwise `global_quant_config`."""
     if settings.get("export") is None:
         raise settings.refuse("The export key should be included in the configurations of Quark quantized model")
     where, excluded = str(settings.path), Listed(settings.names("exclude"), where=str(settings.path))
@@ -52,7 +52,7 @@ def quark(settings: Settings) -> Rule:
 
 
 def _of_inputs(config: Mapping[str, Any]) -> dict[str, Any]:
-    """All but what is said of outputs, which is how keys and values are kept in the cache."""
+    """Return all settings except those of outputs, which concern the cached keys and values."""
     return {name: value for name, value in config.items() if name != "output_tensors"}
 
 

@@ -1,4 +1,4 @@
-"""What a checkpoint says about how it is quantised, found and named as vLLM 0.32 finds and names it.
+"""A checkpoint's quantisation settings, found and named as in vLLM 0.32.
 
 Sources: `transformers_utils/config.py` (`hf_quant_config.json`), `transformers_utils/model_arch_config_convertor.py`
 (`_normalize_quantization_config`) and `config/model.py` (`_verify_quantization`).
@@ -22,7 +22,7 @@ _LEGACY: Final = {
     "FP8_PB_WO": "modelopt",
     "NVFP4": "modelopt_fp4",
 }
-"""ModelOpt's `quant_algo` in a file of its own -> what vLLM calls it; it refuses others."""
+"""ModelOpt's `quant_algo` in its own file -> vLLM's name for it; vLLM refuses others."""
 
 
 @dataclass(frozen=True)
@@ -30,27 +30,27 @@ class Settings:
     """One object of settings such as `quantization_config`."""
 
     path: Path
-    """The file it is in."""
+    """The file that holds it."""
     name: str
-    """What the object is called there; empty for the whole file."""
+    """Its name in the file; empty for the whole file."""
     raw: Mapping[str, Any]
     method: str
-    """`quant_method`, in lower case; empty where none is named."""
+    """`quant_method`, in lower case; empty if none is named."""
     model_type: str
     expert_dtype: str = ""
-    """DeepSeek V4's, which stands beside the settings."""
+    """DeepSeek V4's, which is beside the settings."""
 
     def get(self, *names: str, default: Any = None) -> Any:
-        """Return the first of some settings that is there."""
+        """Return the first of some settings that is present."""
         return next((self.raw[name] for name in names if name in self.raw), default)
 
     def need(self, *names: str) -> Any:
-        """Return the first of some settings that is there.
+        """Return the first of some settings that is present.
 
         Raises
         ------
         ConfigError
-            As vLLM does, if none is.
+            As in vLLM, if none is.
         """
         if all(name not in self.raw for name in names):
             raise self.refuse(f"Cannot find any of {list(names)} in the model's quantization config.")
@@ -62,7 +62,7 @@ class Settings:
         Raises
         ------
         ConfigError
-            If it is something else, or missing without a default.
+            If it is anything else, or missing without a default.
         """
         value = self.need(*names) if default is None else self._or(default, *names)
         if isinstance(value, bool) or not isinstance(value, int) or not (value == -1 or 0 < value < 2**31):
@@ -75,7 +75,7 @@ class Settings:
         Raises
         ------
         ConfigError
-            If it is something else, or missing without a default.
+            If it is anything else, or missing without a default.
         """
         value = self.need(*names) if default is None else self._or(default, *names)
         if not isinstance(value, bool):
@@ -83,12 +83,12 @@ class Settings:
         return value
 
     def names(self, *names: str) -> list[str]:
-        """Return the first list of module names that is not empty.
+        """Return the first non-empty list of module names.
 
         Raises
         ------
         ConfigError
-            If it is something else.
+            If it is anything else.
         """
         value: Any = next((self.raw[name] for name in names if self.raw.get(name)), [])
         if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
@@ -96,12 +96,12 @@ class Settings:
         return value
 
     def mapping(self, name: str) -> Mapping[str, Any]:
-        """Return an object, empty where there is none.
+        """Return an object, empty if there is none.
 
         Raises
         ------
         ConfigError
-            If it is something else.
+            If it is anything else.
         """
         value = self.raw.get(name) or {}
         if not isinstance(value, dict):
@@ -109,28 +109,28 @@ class Settings:
         return value
 
     def within(self, name: str, raw: object) -> Settings:
-        """Return settings that these hold.
+        """Return nested settings.
 
         Raises
         ------
         ConfigError
-            If they are no object.
+            If they are not an object.
         """
         if not isinstance(raw, dict):
             raise self.error(name, raw, "an object")
         return replace(self, name=self._at(name) if name else self.name, raw=raw)
 
     def error(self, name: str, value: object, expected: str) -> ConfigError:
-        """Make the error about a malformed setting."""
+        """Return the error about a malformed setting."""
         return ConfigError(f"{self.path}: {self._at(name)} is {shown(value)}, expected {expected}")
 
     def refuse(self, why: str) -> ConfigError:
-        """Make the error about what vLLM does not serve, in its words."""
+        """Return the error about what vLLM does not serve, in vLLM's words."""
         at = f"{self.path}: {self.name}" if self.name else str(self.path)
         return ConfigError(f"{at}: vLLM 0.32 refuses it: {why}")
 
     def unread(self, why: str) -> Unread:
-        """Make the reason why the bytes of weights cannot be told."""
+        """Return the reason why the bytes of the weights are unknown."""
         return Unread(f"{self.path}: {why}")
 
     def _or(self, default: object, *names: str) -> Any:
@@ -142,12 +142,12 @@ class Settings:
 
 
 def find_settings(outer: Fields) -> Settings | None:
-    """Return how a checkpoint is quantised; None where nothing says that it is.
+    """Return how a checkpoint is quantised; None if nothing says that it is.
 
     Raises
     ------
     ConfigError
-        If it is malformed, or a kind that vLLM refuses.
+        If the settings are malformed, or of a kind that vLLM refuses.
     """
     own, text = outer.own, outer.own.get("text_config")
     found = own.get("quantization_config")

@@ -1,4 +1,4 @@
-"""torchao, where the bytes follow from the name of its configuration (`torchao.py`, and torchao's own layouts)."""
+"""torchao, whose bytes follow from its configuration's name (`torchao.py`, and torchao's own layouts)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _BYTES: Final = {
     "Float8WeightOnlyConfig": "fp8",
     "Float8DynamicActivationFloat8WeightConfig": "fp8",
 }
-"""A byte a number, and a scale for each output."""
+"""One byte per element, and one scale per output."""
 
 _BY_MODULE: Final = ("ModuleFqnToConfig", "FqnToConfig")
 
 
 def torchao(settings: Settings) -> Rule:
-    """One configuration for all linear modules, or one by name."""
+    """Use one configuration for all linear modules, or one by name."""
     by_type = settings.mapping("quant_type")
     if list(by_type) != ["default"]:
         raise settings.refuse("Expected only one key 'default' in quant_type dictionary")

@@ -9,7 +9,7 @@ from continuum_sim.hardware.weights import Weight
 
 
 def gemma3(outer: Fields, text: Fields) -> list[Weight]:
-    """Return SigLIP and the projection behind it."""
+    """Return SigLIP and its projection."""
     vision = part_of(outer)
     width = vision.count("hidden_size", default=768)
     return [
@@ -20,7 +20,7 @@ def gemma3(outer: Fields, text: Fields) -> list[Weight]:
 
 
 def paligemma(outer: Fields, text: Fields) -> list[Weight]:
-    """Return SigLIP and the projection behind it."""
+    """Return SigLIP and its projection."""
     vision = part_of(outer)
     width = vision.count("hidden_size", default=768)
     projected = vision.count("projection_dim", default=text.count("hidden_size"))
@@ -31,7 +31,7 @@ def paligemma(outer: Fields, text: Fields) -> list[Weight]:
 
 
 def gemma4(outer: Fields, text: Fields) -> list[Weight]:
-    """Return the towers for images and, where there is one, for sound; every rank holds all of them."""
+    """Return the towers for images and, if there is one, for sound; every rank holds all of them."""
     found = _gemma4_vision(part_of(outer), text)
     audio = outer.part("audio_config")
     return found if audio is None else [*found, *_gemma4_audio(audio, text)]
@@ -67,7 +67,7 @@ def _gemma4_vision(vision: Fields, text: Fields) -> list[Weight]:
 
 
 def _gemma4_audio(audio: Fields, text: Fields) -> list[Weight]:
-    """A conformer: two feed-forward parts and a convolution about attention."""
+    """Return a conformer: two feed-forward parts and a convolution around attention."""
     hidden, heads = audio.count("hidden_size", default=1024), audio.count("num_attention_heads", default=8)
     layers = range(audio.count("num_hidden_layers", default=12))
     first, second = pair(audio, "subsampling_conv_channels", (128, 32))

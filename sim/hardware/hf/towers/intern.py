@@ -1,4 +1,4 @@
-"""InternViT, the tower of InternVL's models, as Hugging Face's class has it and as the models' own code does."""
+"""InternViT, the tower of InternVL models, as in Hugging Face's class and in the models' own code."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from continuum_sim.hardware.weights import Weight
 
 
 def internvl(outer: Fields, text: Fields) -> list[Weight]:
-    """Return the tower in Hugging Face's class, whose attention every rank holds whole."""
+    """Return the tower of Hugging Face's class, whose attention every rank holds whole."""
     vision = part_of(outer)
     hidden, n_layers = vision.count("hidden_size", default=1024), vision.count("num_hidden_layers", default=24)
     return [
@@ -19,7 +19,7 @@ def internvl(outer: Fields, text: Fields) -> list[Weight]:
 
 
 def internvl_chat(outer: Fields, text: Fields) -> list[Weight]:
-    """Return the tower in the models' own code, up to the layer that features are taken from."""
+    """Return the tower of the models' own code, up to the layer that supplies features."""
     vision = part_of(outer)
     hidden, n_layers = vision.count("hidden_size", default=1024), vision.count("num_hidden_layers", default=24)
     wanted = outer.get("select_layer")

@@ -1,4 +1,4 @@
-"""Models after LLaVA: a tower taken up to one of its layers, and a projector."""
+"""LLaVA and similar models: a tower used up to one of its layers, and a projector."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def cohere2_vision(outer: Fields, text: Fields) -> list[Weight]:
 
 
 def minicpmv(outer: Fields, text: Fields) -> list[Weight]:
-    """Return the towers of MiniCPM-V from 2.5 on: SigLIP, and queries that attend to what it sees."""
+    """Return the towers of MiniCPM-V from 2.5 on: SigLIP, and queries that attend to its output."""
     vision = part_of(outer)
     seen, hidden = vision.count("hidden_size", default=1152), text.count("hidden_size")
     n_layers = vision.count("num_hidden_layers", default=27) - outer.flag("drop_vision_last_layer")
@@ -75,7 +75,7 @@ def minicpmv(outer: Fields, text: Fields) -> list[Weight]:
 
 
 def phi3_v(outer: Fields, text: Fields) -> list[Weight]:
-    """Return the tower of Phi-3.5-vision: CLIP as it was published, a projection, and a table of tokens once more."""
+    """Return the tower of Phi-3.5-vision: CLIP as published, a projection, and a second table of tokens."""
     processor = part_of(outer, "img_processor")
     wanted, wide = processor.get("layer_idx"), 4 * processor.count("image_dim_out", default=1024)
     wanted = wanted if isinstance(wanted, int) and -25 < wanted < 24 else -2
@@ -104,7 +104,7 @@ def _tower(outer: Fields) -> list[Weight]:
 
 
 def _up_to(outer: Fields, vision: Fields) -> int:
-    """Layers up to the deepest that features are taken from."""
+    """Return the number of layers up to the deepest one that supplies features."""
     n_layers = vision.count("num_hidden_layers")
     wanted = outer.get("vision_feature_layer")
     indices = [index for index in (wanted if isinstance(wanted, list) else [wanted]) if isinstance(index, int)]

@@ -1,4 +1,4 @@
-"""MoonViT, the tower of Kimi's models; every rank holds all of it unless the ranks divide its heads."""
+"""MoonViT, the tower of Kimi models; every rank holds all of it unless its heads divide over the ranks."""
 
 from __future__ import annotations
 

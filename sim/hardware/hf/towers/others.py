@@ -1,4 +1,4 @@
-"""Towers of a single family: Llama 4, GLM-4.1V and its successors, ERNIE 4.5 VL."""
+"""Towers of a single model family: Llama 4, GLM-4.1V and its successors, ERNIE 4.5 VL."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def glm4v(outer: Fields, text: Fields) -> list[Weight]:
 
 
 def ernie_vl(outer: Fields, text: Fields) -> list[Weight]:
-    """Return the tower of ERNIE 4.5 VL and the resampler behind it."""
+    """Return the tower of ERNIE 4.5 VL and its resampler."""
     vision = part_of(outer)
     hidden, ratio = vision.count("embed_dim", "hidden_size", default=1280), vision.count("mlp_ratio", default=4)
     patch, channels = vision.count("patch_size", default=14), vision.count("in_channels", "in_chans", default=3)

@@ -1,4 +1,4 @@
-"""What towers are made of: matrices with a bias, norms, blocks of a transformer, each as vLLM divides it over ranks."""
+"""Building blocks of towers: matrices with a bias, norms, transformer blocks, each divided over ranks as in vLLM."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from continuum_sim.hardware.hf.unread import Unread
 from continuum_sim.hardware.weights import Weight
 
 By = Literal["rows", "columns"] | None
-"""What of a matrix is divided: its outputs and their biases, its inputs, or nothing."""
+"""Dimension of a matrix that is divided: outputs with their biases, inputs, or nothing."""
 
 _NONE: Final = ()
 
@@ -78,7 +78,7 @@ def blocks(
     norm_bias: bool = True,
     evenly: bool = False,
 ) -> list[Weight]:
-    """Return blocks of attention and an MLP, `width` wide where that differs from the stream, divided or whole."""
+    """Return blocks of attention and an MLP, divided or whole; `width` is used if it differs from the stream's."""
     layers, at, width = range(n_layers), f"{at}.{{}}.", width or hidden
     out: By = "columns" if attention else None
     down: By = "columns" if mlp else None
@@ -114,7 +114,7 @@ def blocks(
 def patches(
     fields: Fields, name: str, hidden: int, *, bias: bool = True, times: int = 1, patch: int = 14
 ) -> list[Weight]:
-    """Return the convolution that makes patches of an image, of `times` images at once."""
+    """Return the convolution that makes patches of an image, or of `times` images at once."""
     size = _one(fields, "patch_size", patch)
     channels = fields.count("num_channels", "in_channels", "in_chans", default=3)
     return matrix(name, hidden, channels * times * size * size, bias=bias)
@@ -146,7 +146,7 @@ def pair(fields: Fields, name: str, default: tuple[int, int]) -> tuple[int, int]
 
 
 def _one(fields: Fields, name: str, default: int) -> int:
-    """A side of a square, which some files give twice."""
+    """Return a side of a square, which some files give twice."""
     if isinstance(fields.get(name), list):
         return pair(fields, name, (default, default))[0]
     return fields.count(name, default=default)

@@ -41,7 +41,7 @@ def qwen2_5_vl(outer: Fields, text: Fields) -> list[Weight]:
 
 
 def qwen3_vl(outer: Fields, text: Fields) -> list[Weight]:
-    """Return the tower of Qwen3-VL and Qwen3.5, with a merger for each layer that is handed on (deepstack)."""
+    """Return the tower of Qwen3-VL and Qwen3.5, with a merger for each layer whose output is passed on (deepstack)."""
     vision = part_of(outer)
     hidden, out = vision.count("hidden_size", default=1152), _out(vision, text)
     wide = hidden * _merged(vision)
@@ -71,7 +71,7 @@ def qwen2_audio(outer: Fields, text: Fields) -> list[Weight]:
 
 
 def qwen2_5_omni(outer: Fields, text: Fields) -> list[Weight]:
-    """Return the thinker's towers, which are what vLLM loads."""
+    """Return the thinker's towers, the ones that vLLM loads."""
     thinker = _thinker(outer)
     audio = part_of(thinker, "audio_config")
     hidden, _ = _audio_shape(audio)
@@ -85,7 +85,7 @@ def qwen2_5_omni(outer: Fields, text: Fields) -> list[Weight]:
 
 
 def qwen3_omni(outer: Fields, text: Fields) -> list[Weight]:
-    """Return the thinker's towers, which are what vLLM loads."""
+    """Return the thinker's towers, the ones that vLLM loads."""
     thinker = _thinker(outer)
     audio = part_of(thinker, "audio_config")
     hidden, layers = _audio_shape(audio)
@@ -113,7 +113,7 @@ def qwen3_omni(outer: Fields, text: Fields) -> list[Weight]:
 
 
 def _whisper(audio: Fields) -> list[Weight]:
-    """Whisper's encoder, which every rank holds whole."""
+    """Return Whisper's encoder, which every rank holds whole."""
     hidden, layers = _audio_shape(audio)
     inner, at = audio.count("encoder_ffn_dim", default=5120), "audio_tower.layers.{}."
     return [

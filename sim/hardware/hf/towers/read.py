@@ -1,4 +1,4 @@
-"""Which towers a kind of model has, and the note about those that are not known."""
+"""Which towers a model type has, and a note about unknown ones."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _TOWERS: Final[Mapping[str, Callable[[Fields, Fields], list[Weight]]]] = {
     "qwen3_vl_moe": qwen3_vl,
     "smolvlm": smolvlm,
 }
-"""`model_type` of a whole configuration -> who reads its towers, given it and its language model's part."""
+"""`model_type` of a whole configuration -> function that reads its towers from it and the language model's part."""
 
 _SIGNS: Final = (
     "vision_config",
@@ -75,11 +75,11 @@ _SIGNS: Final = (
     "encoder_config",
     "mm_vision_tower",
 )
-"""Fields of a configuration that has towers."""
+"""Fields that only configurations with towers have."""
 
 
 def tower_weights(outer: Fields) -> tuple[list[Weight], tuple[str, ...]]:
-    """Return the weights that take no part in steps of text, and a note about those that are not known.
+    """Return the weights that play no part in steps of text, and a note about unknown towers.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Vision towers that many models take from others: SigLIP, CLIP and Pixtral's."""
+"""Vision towers used by many models: SigLIP, CLIP and Pixtral's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from continuum_sim.hardware.weights import Weight
 
 
 def siglip(vision: Fields, at: str, *, n_layers: int | None = None, post_norm: bool = True) -> list[Weight]:
-    """Return a SigLIP tower, up to a layer and with the norm behind it or without."""
+    """Return a SigLIP tower up to a layer, with or without the norm after it."""
     hidden = vision.count("hidden_size", default=768)
     return [
         *patches(vision, f"{at}.embeddings.patch_embedding", hidden, patch=16),
@@ -19,7 +19,7 @@ def siglip(vision: Fields, at: str, *, n_layers: int | None = None, post_norm: b
 
 
 def clip(vision: Fields, at: str, *, n_layers: int | None = None, post_norm: bool = True) -> list[Weight]:
-    """Return a CLIP tower, up to a layer and with the norm behind it or without."""
+    """Return a CLIP tower up to a layer, with or without the norm after it."""
     hidden = vision.count("hidden_size", default=768)
     return [
         *vector(f"{at}.embeddings.class_embedding", hidden),

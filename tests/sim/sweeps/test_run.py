@@ -208,7 +208,7 @@ def test_a_fault_in_somebodys_policy_is_that_cells_alone() -> None:
     reasons = [failure.reason for failure in result.failures]
     assert reasons[0].startswith("ZeroDivisionError: no tools (")
     assert "test_run.py:" in reasons[0]
-    assert "holds" in reasons[1]
+    assert "is stuck" in reasons[1]
 
 
 def test_differences_are_those_of_compare() -> None:

@@ -47,5 +47,5 @@ def point_to_new_places(package: str) -> None:
 def missing(module: str, name: str) -> Exception:
     """Return the error for a name that a module does not have, or no longer has."""
     if name in _GONE:
-        return ImportError(f"there is no {name} any more: {_GONE[name]}")
+        return ImportError(f"there is no {name} any more: {_GONE[name]}", name=module)
     return AttributeError(f"module {module!r} has no attribute {name!r}")

@@ -225,10 +225,7 @@ def _not_registered(text: str) -> ConfigError:
 def _import_policy(text: str, place: re.Match[str]) -> Policy:
     """Make a policy from the object that a module holds under a name."""
     where = f"{place['module']}:{place['name']}"
-    try:
-        found = getattr(import_module(place["module"]), place["name"])
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"policy {where} cannot be imported: {error}; is its folder in PYTHONPATH?") from None
+    found = _imported(f"policy {where}", place["module"], place["name"])
     if isinstance(found, Preset):
         _, settings = split_spec(f"{found.name}:{place['settings']}" if place["settings"] else found.name)
         return found.build(**policy_settings(found, settings))
@@ -240,14 +237,20 @@ def _import_policy(text: str, place: re.Match[str]) -> Policy:
     raise ConfigError(f"policy {where} is not a Preset, a Policy (which takes no parameters) or a class of a plane")
 
 
+def _imported(what: str, module: str, name: str) -> Any:
+    """Return what a module of somebody else's holds under a name."""
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        # What it lacks of this package has moved, and the error says where to.
+        ours = isinstance(error, ImportError) and (error.name or "").startswith("continuum_sim.")
+        remedy = "" if ours else "; is its folder in PYTHONPATH?"
+        raise ConfigError(f"{what} cannot be imported: {error}{remedy}") from None
+
+
 def _import_plane(plane: str, module: str, name: str) -> type:
     """Import a rule from the module that defines it."""
-    try:
-        found = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(
-            f"{plane}={module}:{name} cannot be imported: {error}; is its folder in PYTHONPATH?"
-        ) from None
+    found = _imported(f"{plane}={module}:{name}", module, name)
     base = BASES[plane]
     if not (isinstance(found, type) and issubclass(found, base) and is_dataclass(found)):
         raise ConfigError(f"{plane}={module}:{name} is not a rule of this plane: expected a {base.__name__} dataclass")

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 import continuum_sim as cs
 from continuum_sim.policies import Admission, Gate, Order, Policy, PolicyError, Retention, Review
 from continuum_sim.policies.views import Moment, ProgramView, TurnView
+from support.cli import refused
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,17 @@ def test_a_recall_is_told_where_it_went() -> None:
 def test_a_review_without_what_is_away_is_told_what_to_take() -> None:
     with pytest.raises(PolicyError, match=r"expected \(self, pinned, away, moment\)"):
         type("Old", (Retention,), {"review": lambda self, pinned, moment: Review()})
+
+
+def test_a_policy_of_somebody_else_is_told_so_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "pins_of_old.py").write_text("from continuum_sim.policies.pressure import YieldingPins\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    said = refused(capsys, "run", "--policy", "pins_of_old:Pins")
+    assert said.endswith(
+        "is continuum_sim.policies.parts.pressure now; import what a policy needs from continuum_sim.policies itself"
+    )
 
 
 @pytest.mark.parametrize(("module", "room"), [("pressure", "parts"), ("ttl", "rules"), ("governor", "host")])

@@ -53,10 +53,11 @@ class PolicyHost:
             self._complain,
         )
         self._rebuild = make_rebuild(settings, scheduler.max_num_scheduled_tokens, scheduler.max_model_len)
-        self.pins = PinnedBlocks(scheduler.kv_cache_manager, scheduler.hash_block_size)
+        ledger = PinLedger(self)
+        self.pins = PinnedBlocks(scheduler.kv_cache_manager, scheduler.hash_block_size, ledger)
         self.engine = VllmEngineView(scheduler, self.pins, self._rebuild)
         log = self._log if self._journal.logs else None
-        self.governor = Governor(policy, self.engine, PinLedger(self), log)
+        self.governor = Governor(policy, self.engine, ledger, log)
         self.clients = Clients(self.governor, settings.forget_after_s)
         self.step = 0
         """Number of steps that have run."""
@@ -108,9 +109,7 @@ class PolicyHost:
         if program_id in self.pins:
             # vLLM always computes at least the prompt's last token.
             usable = tokens - 1 if identity.kept_tokens is None else min(tokens - 1, identity.kept_tokens)
-            left = self.pins.shrink(program_id, request, usable)
-            if left is not None:
-                self.governor.pins.shrink(view.program, left, now_s)
+            self.pins.shrink(view.program, request, usable, now_s)
         return LiveTurn(view, identity, leads=True)
 
     def begin_step(self) -> None:
@@ -238,8 +237,7 @@ class PolicyHost:
             now_s=now_s,
         )
         if isinstance(decision, PinFor):
-            self.pins.hold(live.identity.program_id, groups)
-            self.governor.pins.start(live.view.program, decision.ttl_s, size(groups), now_s)
+            self.pins.hold(live.view.program, groups, decision.ttl_s, now_s)
         elif decision is Fate.EVICT:
             self.pins.forget_content(groups)
 

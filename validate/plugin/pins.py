@@ -6,6 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+from continuum_sim.policies.host.pins import PinLedger
+from continuum_sim.policies.views import ProgramView
+
 
 class _GroupPin(NamedTuple):
     """Pinned blocks of one KV cache group, front first, with the index of each in the block table."""
@@ -18,12 +21,14 @@ class PinnedBlocks:
     """An extra reference to each full block of every pinned program, taken before vLLM drops its own.
 
     A referenced block is not in the free queue, so nothing evicts it; and because it stays hashed, the program's next
-    turn finds it by an ordinary prefix lookup.
+    turn finds it by an ordinary prefix lookup. A pin is entered in the ledger as its blocks are held here; when it ends
+    there, the host calls `release`.
     """
 
-    def __init__(self, kv_cache_manager: Any, hash_block_size: int) -> None:
+    def __init__(self, kv_cache_manager: Any, hash_block_size: int, ledger: PinLedger) -> None:
         from vllm.v1.core.kv_cache_utils import get_block_hash, resolve_block_hashes
 
+        self._ledger = ledger
         self._pool = kv_cache_manager.block_pool
         self._manager = kv_cache_manager
         self._group_block_sizes = [m.block_size for m in kv_cache_manager.coordinator.single_type_managers]
@@ -42,27 +47,29 @@ class PinnedBlocks:
             groups.append(_GroupPin(places, [table[i] for i in places]))
         return groups
 
-    def hold(self, program_id: str, groups: list[_GroupPin]) -> None:
+    def hold(self, program: ProgramView, groups: list[_GroupPin], ttl_s: float, now_s: float) -> None:
         """Pin these blocks for a program that has no pin."""
-        assert program_id not in self._pins
+        assert program.program_id not in self._pins
         for group in groups:
             self._pool.touch(group.blocks)
             self._holders.update(block.block_id for block in group.blocks)
-        self._pins[program_id] = groups
+        self._pins[program.program_id] = groups
+        self._ledger.start(program, ttl_s, size(groups), now_s)
 
-    def shrink(self, program_id: str, request: Any, most_tokens: int) -> int | None:
+    def shrink(self, program: ProgramView, request: Any, most_tokens: int, now_s: float) -> None:
         """Free what a program's next prompt cannot use of its pin: everything from the first block that differs.
 
-        At most `most_tokens` tokens are usable. Returns the number of blocks left, or None if nothing had to be freed.
+        At most `most_tokens` tokens are usable.
         """
-        shrunk = False
-        for group, block_size in zip(self._pins[program_id], self._group_block_sizes, strict=True):
+        groups, shrunk = self._pins[program.program_id], False
+        for group, block_size in zip(groups, self._group_block_sizes, strict=True):
             keep = self._usable(group, request, block_size, most_tokens // block_size)
             if keep < len(group.blocks):
                 shrunk = True
                 self._let_go(group.blocks[keep:])
                 del group.places[keep:], group.blocks[keep:]
-        return size(self._pins[program_id]) if shrunk else None
+        if shrunk:
+            self._ledger.shrink(program, size(groups), now_s)
 
     def _usable(self, group: _GroupPin, request: Any, block_size: int, stop: int) -> int:
         """Return how many of a group's pinned blocks lie before block `stop` and before the first that differs."""

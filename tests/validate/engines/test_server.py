@@ -51,7 +51,7 @@ def test_a_turn_is_sent_with_its_identity_and_read_token_by_token() -> None:
     assert answer.cached_tokens == 16
     assert answer.queued_s is None
     assert called_s + 0.02 <= answer.first_token_s < answer.finish_s
-    assert answer.finish_s - answer.first_token_s >= 5 * 0.005
+    assert answer.finish_s >= called_s + 0.02 + 5 * 0.005  # a busy machine reads the first token late
     assert len(answer.token_times_s) == 6
 
 
@@ -121,7 +121,7 @@ def test_a_cancelled_turn_breaks_its_connection_off() -> None:
         return time.monotonic() - start_s
 
     with serving(FakeServer(fault="silence")) as server:
-        assert asyncio.run(run(server)) < 0.4
+        assert asyncio.run(run(server)) < 10  # of the 30 s for which the server is silent
 
 
 def test_a_base_url_may_end_in_v1() -> None:
@@ -141,12 +141,12 @@ def test_steps_are_measured_from_outside() -> None:
         await engine.close()
         return prefill, decode, mixed
 
-    with serving(FakeServer(first_token_s=0.05, token_s=0.01)) as server:
+    with serving(FakeServer(first_token_s=0.25, token_s=0.01)) as server:
         prefill, decode, mixed = asyncio.run(run(server))
-    # In the fake server any prefill takes 50 ms: 10 ms of a decode step and 40 ms of round trip.
-    assert [step.seconds for step in prefill] == pytest.approx([0.01], abs=0.02)
+    # In the fake server any prefill takes 250 ms: 10 ms of a decode step and 240 ms of round trip.
+    assert [step.seconds for step in prefill] == pytest.approx([0.01], abs=0.12)
     assert {step.batch.prefill_tokens for step in prefill} == {100}
     # A server that sleeps 10 ms is late on a busy machine, never early.
-    assert 0.008 < decode[0].seconds < 0.05
+    assert 0.008 < decode[0].seconds < 0.12
     assert decode[0].batch.decode_requests == 3
     assert mixed == []

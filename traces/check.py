@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, NoReturn
 
 from continuum_sim.traces.errors import TraceError, shown
-from continuum_sim.traces.schema import Child, Program, SharedPrefix, Turn
+from continuum_sim.traces.schema import FINISHES, STOP, Child, Program, SharedPrefix, Turn
 
 # Beyond this, JSON readers that hold numbers as doubles (most do) would silently round a count.
 MAX_TOKENS: Final = 2**53
@@ -111,6 +111,8 @@ def _check_tokens(turn: Turn, left_tokens: int) -> int:
         _refuse("input_tokens", prompt, "an integer from 1 to 2**53")
     if type(output) is not int or not 1 <= output <= MAX_TOKENS:
         _refuse("output_tokens", output, "an integer from 1 to 2**53")
+    if turn.finish != STOP and turn.finish not in FINISHES:
+        _refuse("finish", turn.finish, f"one of {', '.join(FINISHES)}")
     if type(kept) is not int or not 0 <= kept <= left_tokens or kept > prompt:
         _refuse("kept_tokens", kept, _keepable(prompt, left_tokens))
     return prompt + output

@@ -10,7 +10,7 @@ from typing import Any, Final, NoReturn
 from continuum_sim.traces.check import MAX_DEPTH, MAX_TOKENS, MISSING, check_program
 from continuum_sim.traces.errors import TraceError, nearest, shown
 from continuum_sim.traces.lines import check_containers
-from continuum_sim.traces.schema import Child, Program, SharedPrefix, ToolCall, Turn, tool_label
+from continuum_sim.traces.schema import STOP, Child, Program, SharedPrefix, ToolCall, Turn, tool_label
 
 PROGRAM_FIELDS: Final = (*(field.name for field in fields(Program)), "meta")
 TURN_FIELDS: Final = tuple(field.name for field in fields(Turn))
@@ -108,6 +108,7 @@ def _turn(value: Any, index: int, *, is_last: bool) -> Turn:
         record.get("tool", None if is_last else MISSING),
         _seconds(record.get("tool_s", 0.0 if is_last else MISSING)),
         tools,
+        record.get("finish", STOP),
     )
 
 

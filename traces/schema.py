@@ -6,6 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
+STOP: Final = "stop"
+MAX_TOKENS_FINISH: Final = "max_tokens"
+FINISHES: Final = (STOP, MAX_TOKENS_FINISH)
+"""What can end a turn: the model, or the limit that the request sets."""
+
 MOST_PROGRAMS: Final = 10**7
 """Most programs of a run, or of a trace that is made: hours of work, and beyond it a typo."""
 
@@ -39,6 +44,9 @@ class Turn:
         Duration of that call in seconds, the longest one if there are several; 0 on the last turn.
     tools
         The calls made at once, if there are several; empty for a single one.
+    finish
+        What ends the turn: ``stop``, the model's own end, which no engine knows before the last token is sampled, or
+        ``max_tokens``, the request's limit.
     """
 
     input_tokens: int
@@ -47,6 +55,7 @@ class Turn:
     tool: str | None = None
     tool_s: float = 0.0
     tools: tuple[ToolCall, ...] = ()
+    finish: str = STOP
 
     @property
     def calls(self) -> tuple[ToolCall, ...]:

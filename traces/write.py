@@ -16,7 +16,7 @@ from continuum_sim.traces.check import check_program
 from continuum_sim.traces.errors import TraceError, shown
 from continuum_sim.traces.files import spool, whole_file
 from continuum_sim.traces.header import TraceHeader, encode_header
-from continuum_sim.traces.schema import Child, Program, ToolCall, Turn
+from continuum_sim.traces.schema import STOP, Child, Program, ToolCall, Turn
 
 _QUOTE: Final = json.JSONEncoder(ensure_ascii=False).encode
 """Encodes a string as JSON."""
@@ -107,9 +107,10 @@ def _program(program: Program, end: str = "") -> str:
 def _turn(turn: Turn) -> str:
     tool = "null" if turn.tool is None else _quoted(turn.tool)
     tools = f',"tools":[{",".join(map(_call, turn.tools))}]' if turn.tools else ""
+    finish = "" if turn.finish == STOP else f',"finish":{_QUOTE(turn.finish)}'
     return (
         f'{{"input_tokens":{turn.input_tokens},"kept_tokens":{turn.kept_tokens},"output_tokens":{turn.output_tokens},'
-        f'"tool":{tool},"tool_s":{float(turn.tool_s)!r}{tools}}}'
+        f'"tool":{tool},"tool_s":{float(turn.tool_s)!r}{tools}{finish}}}'
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
 
 import typer
 
-from continuum_sim.cli.setting_flags import Flags, takes_settings, with_parameters
+from continuum_sim.cli.setting_flags import Flags, option_of, takes_settings, with_parameters
 from continuum_sim.cli.unused import refuse_unused
 from continuum_sim.setup.settings import ENGINE
 
@@ -40,14 +40,7 @@ class EngineFlags:
             rich_help_panel=ENGINE,
         ),
     ] = None
-    async_scheduling: Annotated[
-        bool,
-        typer.Option(
-            "--async-scheduling",
-            help="Let vLLM schedule a step ahead. The simulator does not: expect arrivals to act one step later.",
-            rich_help_panel=ENGINE,
-        ),
-    ] = False
+    async_scheduling: Annotated[bool, option_of("async_scheduling", unset="")] = False
     engine_arg: Annotated[
         list[str] | None,
         typer.Option(help="Any other engine argument of vLLM, as dtype=bfloat16; repeatable.", rich_help_panel=ENGINE),

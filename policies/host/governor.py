@@ -140,7 +140,8 @@ class Governor:
             What oracles are told about the future; only the simulator passes it.
         """
         program = turn.program
-        ran_s = now_s - turn.since_s
+        # A turn may get its last token after it was preempted, if a step computed it meanwhile.
+        ran_s = now_s - turn.since_s if turn.running else 0.0
         program.service_s += ran_s
         program.last_service_s = turn.service_s + ran_s
         program.turn = None

@@ -72,7 +72,7 @@ def option_of(name: str, *, unset: str | None = None, panel: str | None = None) 
     item = run_settings()[name]
     own = f"{item.about.help} Default: {unset}." if unset else item.about.help
     return typer.Option(
-        item.flag,
+        item.declared,
         *item.about.flags,
         help=item.help if unset is None else own,
         show_default=not unset if unset is not None else item.default is not None,

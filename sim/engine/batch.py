@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from continuum_sim.engine.decoding import Decoding
 from continuum_sim.engine.plan import Plan
 from continuum_sim.engine.request import Request
 from continuum_sim.policies.views import TurnView
+from continuum_sim.steptime.batch import grown
 
 
 class Batch:
     """Turns that hold blocks and compute: at most one with a partly computed prompt, and any number that decode."""
 
-    def __init__(self, block_size: int) -> None:
+    def __init__(self, block_size: int, *, foresees: bool) -> None:
+        """Start empty.
+
+        Parameters
+        ----------
+        foresees
+            Whether turns that stop at a given length are left out of steps planned before their last token is there
+            (asynchronous scheduling).
+        """
         self.running: dict[int, Request] = {}
         """Running turns by rank of admission, which is also the order of iteration."""
         self.decoding = Decoding(block_size)
@@ -21,6 +32,7 @@ class Batch:
         self.resumed_s: list[float] = []
         """Gaps between two tokens with a preemption in between; whatever counts gaps clears the list."""
         self._block_size = block_size
+        self._foresees = foresees
         self._admissions = 0
 
     def enter(self, request: Request, now_s: float) -> None:
@@ -41,7 +53,7 @@ class Batch:
             self.prefilling = None
 
     def computed(self, request: Request) -> int:
-        """Return how many tokens of a turn have KV."""
+        """Return how many tokens of a turn have KV once every planned step has run."""
         return self.decoding.computed(request) if request.decoding else request.num_computed_tokens
 
     def turn_so_far(self, request: Request) -> TurnView:
@@ -53,49 +65,95 @@ class Batch:
         return request.turn
 
     def compute(self, request: Request, tokens: int) -> None:
-        """Record that `tokens` more tokens of a prompt have been computed."""
+        """Record that `tokens` more tokens of a prompt are computed."""
         start = request.num_computed_tokens
         request.num_computed_tokens = stop = start + tokens
         request.work_tokens += tokens
         if start < request.known_tokens:
             request.recomputed_tokens += min(stop, request.known_tokens) - start
 
-    def prompt_advanced(self, request: Request, now_s: float) -> bool:
-        """Update a turn after more of its prompt was computed; return True if that gave it its last token."""
-        if request.num_computed_tokens < request.num_tokens:
-            self.prefilling = request
-            return False
-        if self.prefilling is request:
-            self.prefilling = None
-        if request.preempted_from_s >= 0:
-            self._recover(request, now_s)
-        if request.num_output_tokens == 0:
-            request.first_token_s = now_s
-        request.num_output_tokens += 1
-        if request.num_output_tokens == request.max_tokens:
-            return True
-        self.decoding.add(request)
-        return False
+    def update_after_schedule(self, plan: Plan, before: Plan | None) -> None:
+        """Count what a planned step computes, and note in the plan which turns it gives their first or last token.
 
-    def growth_blocks(self, plan: Plan, steps: int) -> int:
-        """Return the blocks that steps 2 to `steps` of a plan take; a plan for several steps has one prompt at most."""
-        if steps <= 1:
-            return 0
-        blocks = self.decoding.new_blocks(1, steps - 1)
+        Parameters
+        ----------
+        before
+            The step planned before and not over, if any.
+        """
+        if before is not None and before.ended:
+            plan.wasted_tokens = sum([r.decoding and r not in plan.skipped for r in before.ended])
+        ended = self.decoding.advance(1)
+        for request, tokens in plan.chunks:
+            self.compute(request, tokens)
+            if request.num_computed_tokens < request.num_tokens:
+                self.prefilling = request
+                continue
+            if self.prefilling is request:
+                self.prefilling = None
+            plan.sampling.append(request)
+            request.num_output_tokens += 1
+            self.decoding.add(request)
+            if request.num_output_tokens == request.max_tokens:
+                ended.append(request)
+        self._note_ends(plan, ended)
+
+    def repeat(self, plan: Plan, steps: int) -> None:
+        """Count `steps` more steps like a planned one, whose prompt, if it has one, they do not complete."""
+        ended = self.decoding.advance(steps)
         if plan.chunks:
             request, chunk = plan.chunks[0]
-            first = request.num_computed_tokens + chunk
-            size = self._block_size
-            blocks += -(-(first + chunk * (steps - 1)) // size) + (-first // size)
+            self.compute(request, chunk * steps)
+        plan.batch = grown(plan.batch, steps)
+        self._note_ends(plan, ended)
+
+    def _note_ends(self, plan: Plan, ended: list[Request]) -> None:
+        if not ended:
+            return
+        if len(ended) > 1:
+            ended.sort(key=_rank)
+        plan.ended = ended
+        for request in ended:
+            request.has_all_tokens = True
+            if self._foresees and not request.stops:
+                self.decoding.remove(request)
+
+    def growth_blocks(self, plan: Plan, steps: int) -> int:
+        """Return the blocks that `steps` more steps like a planned one take; it has one prompt at most."""
+        blocks = self.decoding.new_blocks(0, steps)
+        if plan.chunks:
+            request, chunk = plan.chunks[0]
+            start, size = request.num_computed_tokens, self._block_size
+            blocks += -(-(start + chunk * steps) // size) + (-start // size)
         return blocks
+
+    def got_token(self, request: Request, now_s: float) -> None:
+        """Record the time of the first token of a turn, or of the first one since it was preempted."""
+        if request.preempted_from_s >= 0:
+            self._recover(request, now_s)
+        if request.first_token_s < 0:
+            request.first_token_s = now_s
+
+    def with_late_tokens(self, plan: Plan, now_s: float) -> Iterator[Request]:
+        """Yield the turns that end with a step, each after late tokens of turns that precede it in the batch."""
+        ranks = {request: rank for rank, request in plan.late}
+        for request in sorted({**ranks, **dict.fromkeys(plan.ended)}, key=lambda r: ranks.get(r, r.rank)):
+            if request in ranks:
+                request.num_output_tokens += 1
+                request.preempted_from_s = now_s
+            if request.has_all_tokens:
+                yield request
 
     def _recover(self, request: Request, now_s: float) -> None:
         """Record the time lost to preemptions by a turn that samples its next token now."""
         lost_s = now_s - request.preempted_from_s
         request.preempted_from_s = -1.0
         request.preempted_s += lost_s
-        if request.num_output_tokens == 0:
+        if request.first_token_s < 0:
             request.preempted_first_s = request.preempted_s
         else:
             self.resumed_s.append(request.behind_s + lost_s)
             request.behind_s = 0.0
+
+
+def _rank(request: Request) -> int:
+    return request.rank

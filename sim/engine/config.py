@@ -26,6 +26,8 @@ class EngineConfig:
     """Share of all blocks that must stay free when a turn is admitted while others run."""
     scheduler_reserve_full_isl: bool = True
     """Admit a turn only when its whole prompt fits now, not just its first chunk."""
+    async_scheduling: bool = False
+    """Plan each step while the one before it runs."""
     tiers: TierConfig | None = None
     """Memory tiers below the KV cache, if any."""
 
@@ -46,6 +48,11 @@ class EngineConfig:
                 f"max_num_batched_tokens ({self.max_num_batched_tokens}) is below max_num_seqs "
                 f"({self.max_num_seqs}), which vLLM refuses; lower --max-num-seqs"
             )
+
+    @property
+    def max_concurrent_batches(self) -> int:
+        """Most steps that may be planned and not over at any time."""
+        return 2 if self.async_scheduling else 1
 
     @property
     def usable_blocks(self) -> int:

@@ -1,8 +1,9 @@
 """All decoding turns of a batch as one aggregate.
 
 Every decoding turn gains one token per step. So a turn's computed tokens are a common counter plus the turn's own
-offset; it ends at a fixed value of the counter; and it enters a new block whenever the counter has a certain residue
-modulo the block size. Any number of steps costs the same as one.
+offset; it gets its last token at a fixed value of the counter; and it enters a new block whenever the counter has a
+certain residue modulo the block size. Any number of steps costs the same as one. The counter runs ahead of the engine:
+it counts a step when that is planned.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Decoding:
         return blocks + sum(self._residues[first:]) + sum(self._residues[: stop - size])
 
     def steps_to_first_end(self) -> int:
-        """Return the number of steps until some turn has all its tokens; at least one turn must be decoding."""
+        """Return the number of steps until some turn has all its tokens; at least one turn must lack some."""
         ends = self._ends
         while True:
             end, rank, request = ends[0]
@@ -60,20 +61,15 @@ class Decoding:
             heapq.heappop(ends)
 
     def add(self, request: Request) -> None:
-        """Add a turn whose prompt is computed and whose first token is sampled."""
-        request.offset = request.num_computed_tokens - self._counter
-        request.last_decode = self._counter + request.max_tokens - request.num_output_tokens
-        self.count += 1
-        self._offsets += request.offset
-        self._residues[-request.offset % self._block_size] += 1
-        heapq.heappush(self._ends, (request.last_decode, request.rank, request))
+        """Add a turn whose prompt is computed and whose first token, at least, is planned."""
+        self._place(request, request.num_computed_tokens - self._counter, self._counter)
 
     def remove(self, request: Request) -> None:
         """Remove a turn and record in it what it has computed and sampled."""
         computed = self._counter + request.offset
         request.work_tokens += computed - request.num_computed_tokens
         request.num_computed_tokens = computed
-        request.num_output_tokens = request.max_tokens - (request.last_decode - self._counter)
+        request.num_output_tokens = request.max_tokens - max(0, request.last_decode - self._counter)
         request.last_decode = -1
         self.count -= 1
         self._offsets -= request.offset
@@ -83,16 +79,11 @@ class Decoding:
         """Leave a turn out of the next step."""
         rank = request.rank
         self.remove(request)
-        request.offset -= 1
-        request.last_decode = self._counter + 1 + request.max_tokens - request.num_output_tokens
         request.rank = rank
-        self.count += 1
-        self._offsets += request.offset
-        self._residues[-request.offset % self._block_size] += 1
-        heapq.heappush(self._ends, (request.last_decode, rank, request))
+        self._place(request, request.offset - 1, self._counter + 1)
 
     def advance(self, steps: int) -> list[Request]:
-        """Advance by `steps` steps; return the turns that sampled their last token, which are not removed yet."""
+        """Advance by `steps` steps; return the turns that got their last token, which are not removed yet."""
         self._counter += steps
         finished = []
         ends = self._ends
@@ -101,3 +92,14 @@ class Decoding:
             if request.last_decode == end and request.rank == rank:
                 finished.append(request)
         return finished
+
+    def _place(self, request: Request, offset: int, counter: int) -> None:
+        """Let a turn decode from this value of the counter on, unless it has all its tokens already."""
+        left = request.max_tokens - request.num_output_tokens
+        request.offset = offset
+        request.last_decode = counter + left if left else self._counter
+        self.count += 1
+        self._offsets += offset
+        self._residues[-offset % self._block_size] += 1
+        if left:
+            heapq.heappush(self._ends, (request.last_decode, request.rank, request))

@@ -11,7 +11,7 @@ class KVCacheManager:
 
     def __init__(self, pool: BlockPool, block_size: int) -> None:
         self.peak_used_blocks = 0
-        """Most blocks in use at the end of any step."""
+        """Most blocks in use when any step was planned."""
         self._pool = pool
         self._block_size = block_size
 
@@ -33,10 +33,8 @@ class KVCacheManager:
         if request.scheduled_s < 0:
             request.cached_tokens = cached_blocks * self._block_size
 
-    def grow(self, blocks: int) -> None:
-        """Allocate the blocks of the steps after the planned one, and update the peak."""
-        if blocks:
-            self._pool.allocate(blocks)
+    def note_peak(self) -> None:
+        """Update the peak after a step was planned."""
         used = self._pool.num_blocks - self._pool.free
         if used > self.peak_used_blocks:
             self.peak_used_blocks = used

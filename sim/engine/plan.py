@@ -14,23 +14,57 @@ _NOTHING: Final = StepBatch(0, 0, 0, 0, 0, 0)
 class Plan:
     """What the scheduler decided for one step."""
 
-    __slots__ = ("admitted", "batch", "changed", "chunks", "empty", "preempted", "skipped", "spent")
+    __slots__ = (
+        "admitted",
+        "batch",
+        "changed",
+        "chunks",
+        "empty",
+        "ended",
+        "late",
+        "preempted",
+        "sampling",
+        "skipped",
+        "spent",
+        "wasted_tokens",
+    )
 
     def __init__(self) -> None:
         self.chunks: list[tuple[Request, int]] = []
         """Prefilling turns and the tokens each computes, in order of admission."""
         self.preempted: Sequence[Request] = ()
         self.skipped: Sequence[Request] = ()
-        """Running turns that get no token in this step."""
+        """Decoding turns that get no token in this step."""
         self.admitted: Sequence[Request] = ()
         """Turns that entered the batch in this step; their entries are the last of `chunks`."""
         self.spent = False
         """Whether the token budget is used up, so that not every waiting turn may have been tried."""
         self.changed = False
         """Whether the state changed even if nothing is scheduled (a preemption, a pin that ended)."""
+        self.sampling: list[Request] = []
+        """Turns whose prompt this step completes: it gives them a token, and they decode from the next one on."""
+        self.ended: list[Request] = []
+        """Turns that get their last token from this step, in the order of the batch."""
+        self.late: list[tuple[int, Request]] = []
+        """Turns preempted after this step was planned, whose token is still to come, with their ranks in the batch."""
+        self.wasted_tokens = 0
+        """Tokens that this step computes for turns which, by then, have ended."""
         self.batch = _NOTHING
         self.empty = True
         """Whether the step computes nothing."""
+
+    def tokens_for(self, request: Request) -> int:
+        """Return the tokens that a running turn computes, as long as the step is not counted yet."""
+        for prefilling, tokens in self.chunks:
+            if prefilling is request:
+                return tokens
+        return 1 if request.decoding and request not in self.skipped else 0
+
+    def gives_token_to(self, request: Request) -> bool:
+        """Return whether this step, which is planned and not over, gives a turn that still runs a token."""
+        return request in self.sampling or (
+            (request.decoding or request.has_all_tokens) and request not in self.skipped
+        )
 
     def computes(self, decode_requests: int, decode_context_tokens: int) -> None:
         """Sum up what the step computes; if that is nothing, the plan stays empty."""

@@ -1,4 +1,4 @@
-"""One engine as a SimPy process: plan a step, let its time pass, hand back the turns that finished."""
+"""One engine as a SimPy process: plan steps, let their time pass, hand back the turns that finished."""
 
 from __future__ import annotations
 
@@ -46,6 +46,9 @@ class StepObserver(Protocol):
 class Replica:
     """One engine: a scheduler, a step-time model and the clock that joins them.
 
+    With asynchronous scheduling a step is planned while the one before it runs, as vLLM's
+    `EngineCore.step_with_batch_queue` does.
+
     All times it reports are the engine's own (`now_s`). At a step boundary SimPy's clock is `SAME_INSTANT_S` ahead of
     them, so that the next step sees an arrival at the same instant, whatever the rounding.
     """
@@ -73,6 +76,7 @@ class Replica:
         # When steps of several engines end at one instant, those that end a turn come first: the program's next
         # turn may go to any engine, and must find it in the same state whether it is mid-jump or between steps.
         self._ends_first, self._ends_later = step_rank(number), step_rank(replicas + number)
+        self._most_plans = scheduler.config.max_concurrent_batches
         self.env = env
         self.scheduler = scheduler
         self.step_time = step_time
@@ -129,33 +133,30 @@ class Replica:
 
     def _run(self) -> Generator[simpy.Event, Any, None]:
         scheduler, observer, gaps = self.scheduler, self.observer, self.gaps
+        plans = scheduler.plans
         asked = False  # whether the policy has seen the engine's current state since it ran out of work
         while True:
-            if not scheduler.has_work and (asked or not scheduler.governor.has_away):
+            if not plans and not scheduler.has_work and (asked or not scheduler.governor.has_away):
                 yield from self._sleep(self._wake_up_s())
-            plan = scheduler.schedule(self.now_s)
-            if observer is not None:
-                observer.on_plan(scheduler, plan, self.now_s)
-            if plan.empty:
-                if plan.changed:
-                    scheduler.step += 1  # the next step starts at once
-                elif scheduler.has_work:
+            changed = self._plan_ahead()
+            if not plans:
+                if not changed and scheduler.has_work:  # if it has changed, the next step starts at once
                     yield from self._sleep(self._next_try_s())
-                asked = not plan.changed
+                asked = not changed
                 continue
             asked = False
             self._idle_ticks = 0
-            self._jump = jump = Jump(scheduler, self.step_time, plan, self.now_s, stepwise=self.stepwise)
+            self._jump = jump = Jump(scheduler, self.step_time, self.now_s, stepwise=self.stepwise)
             self._end = self.env.boundary(jump.end_s, self._rank_of_end(jump))
             yield self._end
             self._jump = None
             self.now_s = end_s = jump.end_s
             self.busy_s += end_s - jump.start_s
-            finished = scheduler.advance(plan, jump.steps_left, end_s)
+            finished = jump.finish()
             if observer is not None:
-                observer.on_advance(scheduler, plan, jump.steps, jump.start_s, end_s, finished)
+                observer.on_advance(scheduler, jump.plan, jump.steps, jump.start_s, end_s, finished)
             if gaps is not None:
-                gaps.steps(scheduler, plan, jump.steps, jump.start_s, end_s)
+                gaps.steps(scheduler, jump.plan, jump.steps, jump.start_s, end_s)
             if finished:
                 followed = not self._alone
                 for request in finished:
@@ -164,6 +165,24 @@ class Replica:
                     followed = followed or request.followed_at_once
                 if followed:  # the next step must see turns that follow at once
                     yield self.env.boundary(end_s, self._ends_later)
+
+    def _plan_ahead(self) -> bool:
+        """Plan as many steps as may be under way at once; return True if the last plan is empty but changed the state.
+
+        An empty plan takes a place among them, so while others are under way no further step is planned after it.
+        """
+        scheduler = self.scheduler
+        while len(scheduler.plans) < self._most_plans:
+            if scheduler.plans and not scheduler.has_work:
+                break
+            plan = scheduler.schedule(self.now_s)
+            if self.observer is not None:
+                self.observer.on_plan(scheduler, plan, self.now_s)
+            if plan.empty:
+                scheduler.step += plan.changed
+                return plan.changed
+            scheduler.update_after_schedule(plan)
+        return False
 
     def _rank_of_end(self, jump: Jump) -> EventPriority:
         """Return the rank of the jump's end among events at the same instant."""

@@ -78,6 +78,7 @@ class Request:
         "first_token_s",
         "followed_at_once",
         "foresight",
+        "has_all_tokens",
         "kept_tokens",
         "known_tokens",
         "last",
@@ -99,6 +100,7 @@ class Request:
         "reload_s",
         "reloaded_tokens",
         "scheduled_s",
+        "stops",
         "table",
         "tool",
         "turn",
@@ -120,6 +122,7 @@ class Request:
         ended: simpy.Event | None = None,
         followed_at_once: bool = True,
         parent: str | None = None,
+        stops: bool = True,
     ) -> None:
         self.context = context
         self.prompt_tokens = prompt_tokens
@@ -142,19 +145,24 @@ class Request:
         """Whether another turn may arrive at the instant this one ends."""
         self.parent = parent
         """Program that started this turn's program as a sub-agent."""
+        self.stops = stops
+        """Whether the model ends the turn, which no step planned earlier foresees, or else the token limit does."""
         self.turn: TurnView
         self.table: list[BlockRun] = []
         """Blocks with content; the turn's other blocks are blank until it gives them up."""
         self.num_computed_tokens = 0
-        """Tokens with KV after the last step; while decoding, those when decoding began (see `offset`)."""
+        """Tokens with KV after every planned step; while decoding, those when decoding began (see `offset`)."""
         self.num_output_tokens = 0
+        """Tokens sampled, including those of planned steps; while decoding, those when decoding began."""
+        self.has_all_tokens = False
+        """Whether its last token is sampled, or will be by a planned step."""
         self.num_preemptions = 0
         self.rank = -1
         """Rank in the order of admission to the batch; -1 while waiting."""
         self.offset = 0
         """While decoding: computed tokens minus the engine's decode counter."""
         self.last_decode = -1
-        """While decoding: decode counter at which the last token is sampled; -1 otherwise."""
+        """While decoding: decode counter at which the last token is planned; -1 otherwise."""
         self.cached_tokens = 0
         """Tokens of the prefix hit at first admission."""
         self.work_tokens = 0
@@ -182,7 +190,7 @@ class Request:
 
     @property
     def decoding(self) -> bool:
-        """Whether the prompt is computed and tokens are being sampled."""
+        """Whether steps are planned that give it one token each."""
         return self.last_decode >= 0
 
     @property

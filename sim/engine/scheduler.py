@@ -1,12 +1,14 @@
 """vLLM V1's scheduler over counted blocks: what one step does.
 
 `schedule` mirrors `Scheduler.schedule` of `vllm/v1/core/sched/scheduler.py` (0.32): running turns first, in order of
-admission, then waiting ones while token budget, seats (`max_num_seqs`) and blocks last. `advance` carries out the plan
-for as many steps as it holds (`jump.py`).
+admission, then waiting ones while token budget, seats (`max_num_seqs`) and blocks last. `update_after_schedule` counts
+the plan's tokens as computed, `repeat` plans it again for as many steps as it holds (`jump.py`), and
+`update_from_output` ends turns once a step is over. With asynchronous scheduling the next step is planned in between.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -44,7 +46,8 @@ class Scheduler:
     >>> plan = scheduler.schedule(now_s=0.0)
     >>> plan.batch.prefill_tokens, scheduler.num_waiting
     (100, 1)
-    >>> [request.turn.program.program_id for request in scheduler.advance(plan, steps=1, now_s=1.0)]
+    >>> scheduler.update_after_schedule(plan)
+    >>> [request.turn.program.program_id for request in scheduler.update_from_output(now_s=1.0)]
     ['a']
     >>> scheduler.schedule(now_s=1.0).batch.prefill_tokens
     40
@@ -79,9 +82,12 @@ class Scheduler:
         """Access to the memory tiers below the KV cache."""
         self.contexts = Contexts(self.pool, self.connector, config.block_size)
         self.rebuild_s = self.connector.rebuild_s
-        self.batch = Batch(config.block_size)
+        self.plans: deque[Plan] = deque()
+        """Steps that are planned and not over, oldest first (vLLM's batch queue)."""
+        self.batch = Batch(config.block_size, foresees=config.async_scheduling)
         self.running, self.decoding = self.batch.running, self.batch.decoding
         self.kv_cache_manager = KVCacheManager(self.pool, config.block_size)
+        self._blocks = self.kv_cache_manager.blocks_of
         self.preemptions = 0
         with_step = None if log is None else self._with_step(log)
         self.governor: Governor = Governor(
@@ -192,8 +198,7 @@ class Scheduler:
 
     def next_event_s(self) -> float:
         """Return the earliest time at which the policy or a lower tier acts without another event; may be infinite."""
-        own_s = min(self.governor.next_event_s(), self.waiting.next_change_s)
-        return min(own_s, self.connector.next_event_s() - EARLY_S)
+        return min(self.governor.next_event_s(), self.waiting.next_change_s, self.connector.next_event_s() - EARLY_S)
 
     # One step -------------------------------------------------------------------------------------------
 
@@ -206,9 +211,8 @@ class Scheduler:
         decoding = self.decoding
         decode_requests, decode_context = decoding.count, decoding.context_tokens()
         for request in plan.skipped:
-            if request.decoding:
-                decode_requests -= 1
-                decode_context -= self.batch.computed(request) + 1
+            decode_requests -= 1
+            decode_context -= self.batch.computed(request) + 1
         if plan.preempted:
             plan.changed = True
         elif budget and (self.waiting.queued or self.reloads.ready):
@@ -217,21 +221,31 @@ class Scheduler:
         plan.computes(decode_requests, decode_context)
         return plan
 
-    def advance(self, plan: Plan, steps: int, now_s: float) -> list[Request]:
-        """Carry out the plan for `steps` steps, the last of which ends now; return the turns that finished."""
-        self.kv_cache_manager.grow(self.batch.growth_blocks(plan, steps))
+    def update_after_schedule(self, plan: Plan) -> None:
+        """Count what a step will compute, so that the next one can be planned before it is over."""
+        self.batch.update_after_schedule(plan, self.plans[-1] if self.plans else None)
+        self.plans.append(plan)
+        self.kv_cache_manager.note_peak()
+
+    def repeat(self, steps: int) -> None:
+        """Carry out `steps` steps, and plan as many like the latest one, which holds that long (see `jump.py`)."""
+        plan = self.plans[-1]
         self.step += steps
-        finished = self.decoding.advance(steps)
-        for request, tokens in plan.chunks:
-            self.batch.compute(request, tokens * steps)
+        self.pool.allocate(self.batch.growth_blocks(plan, steps))
+        self.batch.repeat(plan, steps)
+        for request, _ in plan.chunks:
             self.kv_cache_manager.cache_shared(request, request.num_computed_tokens)
-            if self.batch.prompt_advanced(request, now_s):
-                finished.append(request)
-        if len(finished) > 1:
-            finished.sort(key=_rank)
-        for request in finished:
+        self.kv_cache_manager.note_peak()
+
+    def update_from_output(self, now_s: float) -> list[Request]:
+        """Hand out the tokens of the oldest planned step, which ends now; return the turns that ended."""
+        plan = self.plans.popleft()
+        self.step += 1
+        for request in plan.sampling:
+            self.batch.got_token(request, now_s)
+        for request in self.batch.with_late_tokens(plan, now_s) if plan.late else plan.ended:
             self._finish(request, now_s)
-        return finished
+        return plan.ended
 
     # Running turns --------------------------------------------------------------------------------------
 
@@ -262,6 +276,9 @@ class Scheduler:
         at = 0
         while at < len(order) and budget:
             request = order[at]
+            if request.has_all_tokens and not request.decoding:
+                at += 1  # its last token is on its way; it keeps seat and blocks until then
+                continue
             start = self.batch.computed(request)
             tokens = 1 if request.decoding else min(request.num_tokens - start, budget)
             blocks = self._blocks(start + tokens) - self._blocks(start)
@@ -288,7 +305,9 @@ class Scheduler:
         for request in order:
             tokens = scheduled.get(request.rank, 0)
             if not tokens:
-                if request.decoding and scheduled:  # if nothing is scheduled, no step runs that it could miss
+                if not request.decoding:
+                    continue
+                if scheduled:  # else no step runs that it could miss
                     self.decoding.skip(request)
                 skipped.append(request)
             elif not request.decoding:
@@ -302,16 +321,23 @@ class Scheduler:
 
     def _preempt(self, request: Request, scheduled_tokens: int, now_s: float) -> None:
         """Free a running turn's blocks and queue it again; it must recompute whatever is evicted meanwhile."""
-        computed = self.batch.computed(request)
+        computed, rank = self.batch.computed(request), request.rank
+        findable = computed + scheduled_tokens
+        late = bool(self.plans) and self.plans[-1].gives_token_to(request)
+        if late and (scheduled_tokens or request not in self.plans[-1].sampling):
+            findable -= 1  # vLLM hashes a block of decoded tokens when it knows them all
         self.batch.leave(request)
-        self.kv_cache_manager.cache_own(request, computed + scheduled_tokens)
+        self.kv_cache_manager.cache_own(request, findable)
         self.connector.request_preempted(request, now_s)
         self.pool.release(request.table, self.kv_cache_manager.blank_blocks(request, computed + scheduled_tokens))
         request.turn.computed_tokens = request.work_tokens
         request.known_tokens = max(request.known_tokens, computed)
         request.num_computed_tokens = 0
         request.num_preemptions += 1
-        if request.preempted_from_s < 0:  # else it has sampled no token since its last preemption
+        if late:
+            request.num_output_tokens -= 1
+            self.plans[-1].late.append((rank, request))
+        elif request.preempted_from_s < 0:  # else it has sampled no token since its last preemption
             request.preempted_from_s = now_s
         self.preemptions += 1
         self.governor.turn_preempted(request.turn, now_s)
@@ -402,8 +428,12 @@ class Scheduler:
     def _finish(self, request: Request, now_s: float) -> None:
         """End a turn; the policy decides whether its blocks are pinned, released, offloaded or evicted."""
         request.finish_s = now_s
-        self.batch.leave(request)
-        computed = request.num_computed_tokens
+        if request.rank < 0:
+            self.waiting.drop(request)  # preempted while its last token was computed
+        else:
+            self.batch.leave(request)
+        held_tokens = request.num_computed_tokens
+        computed = min(held_tokens, request.num_tokens - 1)  # a token after the last one is of no use
         table = request.table
         decision = self.governor.turn_ended(
             request.turn,
@@ -419,10 +449,10 @@ class Scheduler:
             self.contexts.close(request.turn.program.program_id)
         if decision is Fate.EVICT:
             self.connector.request_finished(request, decision, now_s)
-            self.pool.evict(table, self.kv_cache_manager.blank_blocks(request, computed))
+            self.pool.evict(table, self.kv_cache_manager.blank_blocks(request, held_tokens))
             return
         self.kv_cache_manager.cache_own(request, computed)
-        blank = self.kv_cache_manager.blank_blocks(request, computed)
+        blank = self.kv_cache_manager.blank_blocks(request, held_tokens)
         self.connector.request_finished(request, decision, now_s)
         self.pool.merge(table)
         if isinstance(decision, PinFor):
@@ -431,17 +461,8 @@ class Scheduler:
         else:
             self.pool.release(table, blank)
 
-    # Blocks ---------------------------------------------------------------------------------------------
-
-    def _blocks(self, tokens: int) -> int:
-        return -(-tokens // self.block_size)
-
     def _with_step(self, log: LogStep) -> Callable[[float, str, int, str, dict[str, Any]], None]:
         def write(time_s: float, program: str, turn: int, event: str, detail: dict[str, Any]) -> None:
             log(time_s, self.step, program, turn, event, detail)
 
         return write
-
-
-def _rank(request: Request) -> int:
-    return request.rank

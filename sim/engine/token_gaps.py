@@ -53,7 +53,7 @@ class EngineGaps:
     def steps(self, scheduler: Scheduler, plan: Plan, steps: int, start_s: float, end_s: float) -> None:
         """Record `steps` equal steps that have run."""
         batch = plan.batch
-        requests = batch.decode_requests
+        requests = batch.decode_requests - plan.wasted_tokens
         if plan.skipped or self._behind or scheduler.batch.resumed_s:
             self._single(scheduler, plan, steps, start_s, end_s)
         elif start_s == self._end_s and requests == self._requests and batch.prefill_tokens == self._prefill_tokens:
@@ -78,17 +78,17 @@ class EngineGaps:
             self._gaps.add(gap_s, 1, end_s)
         scheduler.batch.resumed_s.clear()
         step_s = (end_s - start_s) / steps
-        number = steps * plan.batch.decode_requests
+        number = steps * (plan.batch.decode_requests - plan.wasted_tokens)
         behind = self._behind
         self._behind = []
+        late = [request for _, request in plan.late]
         for request in behind:
-            if request.preempted_from_s < 0 and request not in plan.skipped:
+            if (request.preempted_from_s < 0 or request in late) and request not in plan.skipped:
                 self._gaps.add(request.behind_s + step_s, 1, end_s)
                 request.behind_s = 0.0
                 number -= 1
         for request in plan.skipped:
-            if request.decoding:
-                request.behind_s += end_s - start_s
-                self._behind.append(request)
+            request.behind_s += end_s - start_s
+            self._behind.append(request)
         if number:
             self._gaps.add(step_s, number, end_s)

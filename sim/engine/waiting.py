@@ -42,6 +42,10 @@ class WaitingQueue:
         """Remove a turn that enters the batch, or that is admitted and waits for its blocks."""
         self._turns.admit(request)
 
+    def drop(self, request: Request) -> None:
+        """Remove a turn that ended while it waited."""
+        self._turns.drop(request)
+
     def may_be_next(self, request: Request) -> bool:
         """Return whether a turn just queued may be the next one to be tried."""
         return self._turns.may_be_next(request)

@@ -14,7 +14,7 @@ from continuum_sim.setup.resolve import ResolvedRun
 from continuum_sim.steptime.batch import StepBatch, prefill_of
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.traces.arrivals import Burst
-from continuum_sim.traces.schema import Child, Program, SharedPrefix, Turn
+from continuum_sim.traces.schema import STOP, Child, Program, SharedPrefix, Turn
 from continuum_sim.world.fits import fits
 from continuum_sim.world.records import ProgramRecord
 from continuum_sim.world.simulation import Simulation
@@ -79,25 +79,55 @@ def lone_jct_s(turns: tuple[Turn, ...], engine: EngineConfig, step_time: StepTim
     """Return the JCT in seconds of a lone program without sub-agents, equal to the simulator's to the last bit.
 
     No events are needed: a lone turn is prefilled in chunks of the token budget, then decodes, and nothing is evicted.
+    Steps are timed in the same runs as the simulator's jumps, so that sums are rounded alike. With asynchronous
+    scheduling a turn that the model ends is followed by a step planned in vain, and the next turn waits for that.
     """
-    now_s, computed_tokens = 0.0, 0
+    now_s, free_s, computed_tokens = 0.0, 0.0, 0
     size, budget = engine.block_size, engine.max_num_batched_tokens
+    runs = _runs_planned_ahead if engine.async_scheduling else _runs
     for number, turn in enumerate(turns):
         # Hits are full blocks of kept tokens already computed; the last token of a prompt is always computed.
         tokens = turn.input_tokens
         start = min(turn.kept_tokens if number else 0, computed_tokens, tokens - 1) // size * size
-        steps = 1  # the step that admits the turn is timed separately, and so is the one that completes the prefill
-        while start < tokens:
+        now_s = max(now_s, free_s)
+        prefill_steps, decode_steps = runs(-(-(tokens - start) // budget), turn.output_tokens - 1)
+        for steps in prefill_steps:
             chunk = min(tokens - start, budget)
             now_s += step_time.run_s(prefill_of(chunk, start), steps)
             start += chunk * steps
-            steps = max(1, (tokens - start - 1) // budget)
-        if turn.output_tokens > 1:
-            now_s += step_time.run_s(StepBatch(0, 0, 0, 0, 1, tokens + 1), turn.output_tokens - 1)
-        computed_tokens = tokens + turn.output_tokens - 1
+        for steps in decode_steps:
+            now_s += step_time.run_s(_decode_of(start + 1), steps)
+            start += steps
+        computed_tokens = start
+        if engine.async_scheduling and turn.finish == STOP:
+            free_s = now_s + _vain_step_s(turn.context_tokens, engine, step_time)
         if number < len(turns) - 1:
             now_s += turn.tool_s
     return now_s
+
+
+def _runs(chunks: int, decodes: int) -> tuple[list[int], list[int]]:
+    """Return the steps of each run: those that admit a turn and that complete its prefill are timed by themselves."""
+    prefill = [1] * chunks if chunks < 3 else [1, chunks - 2, 1]
+    return prefill, [decodes] if decodes else []
+
+
+def _runs_planned_ahead(chunks: int, decodes: int) -> tuple[list[int], list[int]]:
+    """Return the steps of each run if two are under way: one ends when a step is planned that does not continue it."""
+    prefill = [1] * chunks if chunks < 3 else [chunks - 2, 1, 1]
+    return prefill, [1] * decodes if decodes < 2 else [decodes - 1, 1]
+
+
+def _vain_step_s(context_tokens: int, engine: EngineConfig, step_time: StepTime) -> float:
+    """Return the seconds of the step that gives a turn a token after its last; 0 if none is planned."""
+    has_room = -(-context_tokens // engine.block_size) <= engine.usable_blocks
+    if context_tokens >= engine.max_model_len or not has_room:
+        return 0.0
+    return step_time.run_s(_decode_of(context_tokens), 1)
+
+
+def _decode_of(context_tokens: int) -> StepBatch:
+    return StepBatch(0, 0, 0, 0, 1, context_tokens)
 
 
 def _simulated_jct_s(program: Program, engine: EngineConfig, step_time: StepTime) -> float:

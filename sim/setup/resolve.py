@@ -254,6 +254,7 @@ def resolve_engine(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> EngineC
         max_num_seqs=seqs,
         max_model_len=config.max_model_len or model.max_model_len,
         watermark=config.watermark,
+        async_scheduling=config.async_scheduling,
         tiers=resolve_tiers(config, model),
     )
 

@@ -129,6 +129,10 @@ class RunConfig:
         "auto", "Type of the KV cache's elements: fp8 halves its bytes; auto: the model's own.", ENGINE
     )
     """As vLLM's `--kv-cache-dtype`: determines the bytes of blocks, of attention's reads and of memory tiers."""
+    async_scheduling: bool = setting(
+        False, "Plan each step while the one before it runs, as vLLM does on GPUs.", ENGINE, page="engine.md"
+    )
+    """Plan each step while the one before it runs (vLLM's `--async-scheduling`), or when that is over."""
     watermark: float = setting(
         0.0,
         "Share of blocks kept free when a turn is admitted beside others.",

@@ -80,6 +80,11 @@ class Setting:
         return "/".join(self.switches) or f"--{self.name.replace('_', '-')}"
 
     @property
+    def declared(self) -> str:
+        """Its flag as declared: a setting that is on or off has one for each."""
+        return f"{self.flag}/--no-{self.flag[2:]}" if self.kind.types == (bool,) else self.flag
+
+    @property
     def switches(self) -> dict[str, str]:
         """Flags without an argument -> the value each stands for, if any: `--drop-unfit` -> `drop`."""
         return {f"--{value}-{self.name}".replace("_", "-"): value for value in self.about.switches}

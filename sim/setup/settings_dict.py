@@ -50,6 +50,8 @@ class Service(TypedDict, total=False):
     """KV blocks, as vLLM's num_gpu_blocks."""
     kv_cache_dtype: KvCacheDtype
     """Type of the KV cache's elements: fp8 halves its bytes; auto: the model's own."""
+    async_scheduling: bool
+    """Plan each step while the one before it runs, as vLLM does on GPUs."""
     watermark: float
     """Share of blocks kept free when a turn is admitted beside others."""
     replicas: Replicas

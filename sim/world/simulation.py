@@ -19,7 +19,7 @@ from continuum_sim.policies import Policy, Routing
 from continuum_sim.policies.instants import SAME_INSTANT_S
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.traces.arrivals import Closed, OpenArrivals
-from continuum_sim.traces.schema import Program
+from continuum_sim.traces.schema import STOP, Program
 from continuum_sim.world.cluster import Cluster, LogLine, ReplicaSetup
 from continuum_sim.world.families import SubAgents
 from continuum_sim.world.fits import check_fits
@@ -216,6 +216,9 @@ class Simulation:
                 ended=done,
                 followed_at_once=watched or (awaited if index == last else turn.tool_s < SAME_INSTANT_S),
                 parent=parent,
+                # One that reaches the longest context ends there, as the engine knows beforehand.
+                stops=turn.finish == STOP
+                and turn.input_tokens + turn.output_tokens < replica.scheduler.config.max_model_len,
             )
             replica.submit(name, request, now_s)
             finish_s: float = yield done

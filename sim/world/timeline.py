@@ -35,9 +35,7 @@ class Timeline:
             if now_s > start_s:
                 waiting = self._mean_waiting(start_s, now_s)
                 self._recorder.timeline(TimelineRecord(start_s, now_s, 0, 0, waiting, 0, 0, *blocks, self._replica))
-        self._running = len(scheduler.running)
-        self._waiting = scheduler.num_waiting + len(scheduler.reloading)
-        self._late, self._late_sum_s = 0, 0.0
+        self._count(scheduler)
         if plan.empty and self._waiting:
             self._stalled = (now_s, _blocks(scheduler))
 
@@ -45,6 +43,7 @@ class Timeline:
         self, scheduler: Scheduler, plan: Plan, steps: int, start_s: float, end_s: float, finished: list[Request]
     ) -> None:
         """Record the stretch, with the block counts after it."""
+        self._stalled = None  # a plan made meanwhile may be empty, but a step was under way
         batch = plan.batch
         self._recorder.timeline(
             TimelineRecord(
@@ -59,6 +58,12 @@ class Timeline:
                 self._replica,
             )
         )
+        self._count(scheduler)
+
+    def _count(self, scheduler: Scheduler) -> None:
+        self._running = len(scheduler.running)
+        self._waiting = scheduler.num_waiting + len(scheduler.reloading)
+        self._late, self._late_sum_s = 0, 0.0
 
     def _mean_waiting(self, start_s: float, end_s: float) -> float:
         if not self._late:

@@ -197,6 +197,7 @@ class FakeEngine:
                 else:
                     await self._idle(scheduler.governor.next_event_s() + SAME_INSTANT_S - now_s)
                 continue
+            scheduler.update_after_schedule(plan)
             noise = float(np.exp(self._rng.normal(0.0, self._owner.jitter))) if self._owner.jitter else 1.0
             await asyncio.sleep(self._owner.step_time.step_s(plan.batch) * self._pace * noise)
             self._finish(scheduler, plan, now_s)
@@ -205,7 +206,7 @@ class FakeEngine:
     def _finish(self, scheduler: Scheduler, plan: Plan, start_s: float) -> None:
         now_s = self._loop.time()
         batch: StepBatch = plan.batch
-        for request in scheduler.advance(plan, 1, now_s):
+        for request in scheduler.update_from_output(now_s):
             self._ends.pop(request).set_result(now_s)
         unfinished = scheduler.num_running + scheduler.num_waiting
         self._log.write(step_line(LoggedStep(start_s, start_s, now_s, now_s, batch, unfinished)))

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.plan import Plan
 from continuum_sim.engine.request import Context, Request
 from continuum_sim.engine.scheduler import Scheduler
 from continuum_sim.policies.instants import SAME_INSTANT_S
+from continuum_sim.traces.schema import STOP, Turn
+
+
+def most_wasted_tokens(asked: Turn, config: EngineConfig) -> int:
+    """Return how many tokens may be computed for a turn after its last one: the end that nobody foresaw costs one."""
+    return int(config.async_scheduling and asked.finish == STOP)
 
 
 class InvariantObserver:
@@ -18,8 +24,11 @@ class InvariantObserver:
         self.config = config
         self.steps = 0
         self.now_s = 0.0
+        self._over_s = 0.0
         self.tokens: dict[Request, int] = {}
-        """Tokens with KV of every running turn, by our own count."""
+        """Tokens with KV of every running turn once all planned steps have run, by our own count."""
+        self._planned: deque[dict[Request, int]] = deque()
+        """Tokens by turn of every step under way."""
         self.contexts: dict[str, Context] = {}
 
     def on_submit(self, program_id: str, request: Request, now_s: float) -> None:
@@ -35,9 +44,13 @@ class InvariantObserver:
             assert request.num_computed_tokens % self.config.block_size == 0
             assert request.num_computed_tokens < request.num_tokens
             self.tokens[request] = request.num_computed_tokens
-        scheduled = self._scheduled(scheduler, plan)
+        scheduled = {request: plan.tokens_for(request) for request in scheduler.running.values()}
         self._check_plan(scheduler, plan, scheduled)
-        self._check_blocks(scheduler, {request: self.tokens[request] + n for request, n in scheduled.items()})
+        for request, tokens in scheduled.items():
+            self.tokens[request] += tokens
+        self._check_blocks(scheduler, self.tokens)
+        if not plan.empty:
+            self._planned.append(scheduled)
         self._check_pins(scheduler, now_s)
         self._check_work(scheduler, plan, now_s)
 
@@ -45,21 +58,20 @@ class InvariantObserver:
         self, scheduler: Scheduler, plan: Plan, steps: int, start_s: float, end_s: float, finished: list[Request]
     ) -> None:
         assert steps >= 1
-        assert start_s == self.now_s
+        assert start_s == max(self.now_s, self._over_s), "a step starts when it is planned, or after the one before"
         assert end_s > start_s
+        self._over_s = end_s
         self.steps += steps
-        scheduled = self._scheduled(scheduler, plan, set(finished))
-        for request in list(self.tokens):
-            self.tokens[request] += steps * scheduled[request]
-            if request in finished:
-                assert self.tokens.pop(request) == request.prompt_tokens + request.max_tokens - 1
+        if steps > 1:
+            for request, tokens in self._planned[-1].items():
+                self.tokens[request] += (steps - 1) * tokens
+        self._planned.popleft()
+        for request in finished:
+            if request in self.tokens:  # else it was preempted before its last token came
+                wasted = self._planned[-1].get(request, 0) if self._planned else 0
+                assert self.tokens.pop(request) - wasted == request.prompt_tokens + request.max_tokens - 1
+                assert wasted <= request.stops, "no step is planned in vain where the end is foreseen"
         self._check_blocks(scheduler, self.tokens)
-
-    def _scheduled(self, scheduler: Scheduler, plan: Plan, ended: set[Request] = frozenset()) -> dict[Request, int]:  # type: ignore[assignment]
-        """Return the tokens that a step of the plan gives to each running turn."""
-        chunks = dict(plan.chunks)
-        running = [*scheduler.running.values(), *ended]
-        return {r: chunks.get(r, 0 if r in plan.skipped else 1) for r in running}
 
     def _check_plan(self, scheduler: Scheduler, plan: Plan, scheduled: dict[Request, int]) -> None:
         config, batch = self.config, plan.batch
@@ -120,7 +132,8 @@ class InvariantObserver:
         if scheduler.governor.policy.admission.gated or not scheduler.num_waiting:
             return
         uploads = scheduler.connector.uploads
-        assert not plan.empty or plan.changed or scheduler.reloading or uploads, "nothing runs although something waits"
+        under_way = scheduler.plans or scheduler.reloading or uploads
+        assert not plan.empty or plan.changed or under_way, "nothing runs although something waits"
         if plan.spent or plan.preempted or len(scheduler.running) == self.config.max_num_seqs:
             return
         assert scheduler.running or scheduler.reloading or uploads, "with an empty engine every turn fits"

@@ -35,12 +35,8 @@ class ScheduleObserver:
         """Ignore arrivals, which show in later steps."""
 
     def on_plan(self, scheduler: Scheduler, plan: Plan, now_s: float) -> None:
-        chunks = {_name(request): tokens for request, tokens in plan.chunks}
-        batch = {
-            _name(request): chunks.get(_name(request), 1)
-            for request in scheduler.running.values()
-            if request not in plan.skipped
-        }
+        tokens = {_name(request): plan.tokens_for(request) for request in scheduler.running.values()}
+        batch = {name: count for name, count in tokens.items() if count}
         admitted = {_name(request): request.num_computed_tokens for request in plan.admitted}
         preempted = [_name(request) for request in plan.preempted]
         self.steps.append(Step(now_s, batch, scheduler.pool.free, admitted, preempted))

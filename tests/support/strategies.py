@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.offload.config import TierConfig
 from continuum_sim.policies import PRESETS
-from continuum_sim.traces.schema import Child, Program, SharedPrefix, ToolCall, Turn
+from continuum_sim.traces.schema import MAX_TOKENS_FINISH, STOP, Child, Program, SharedPrefix, ToolCall, Turn
 from continuum_sim.world.tools import ToolConfig, make_tool_config
 
 VARIANTS = (
@@ -46,7 +46,8 @@ def turns(draw: st.DrawFn, gaps: st.SearchStrategy[float], prefix_tokens: int) -
         output = draw(st.one_of(st.integers(1, 60), st.integers(1, 4)))
         last = index == count - 1
         tool = None if last else draw(st.sampled_from(["ls", "grep"]))
-        made.append(Turn(prompt, kept, output, tool, 0.0 if last else draw(gaps)))
+        finish = draw(st.sampled_from([STOP, STOP, MAX_TOKENS_FINISH]))
+        made.append(Turn(prompt, kept, output, tool, 0.0 if last else draw(gaps), finish=finish))
         left = prompt + output
     return tuple(made)
 
@@ -87,6 +88,7 @@ def engines(draw: st.DrawFn, programs: list[Program]) -> EngineConfig:
         max_model_len=max(longest, 2),
         watermark=draw(st.sampled_from([0.0, 0.0, 0.05, 0.2])),
         scheduler_reserve_full_isl=draw(st.integers(0, 3)) > 0,
+        async_scheduling=draw(st.booleans()),
     )
 
 

@@ -31,6 +31,8 @@ counts = st.integers(1, 2**53)
 seconds = st.floats(0, 1e12)
 calls = st.builds(ToolCall, names, seconds)
 
+finishes = st.sampled_from(["stop", "max_tokens"])
+
 
 @st.composite
 def programs(draw: st.DrawFn) -> Program:
@@ -43,7 +45,7 @@ def programs(draw: st.DrawFn) -> Program:
         tools = () if is_last else tuple(draw(st.lists(calls, max_size=3)))
         tool, tool_s = (None, 0.0) if is_last else (draw(names), draw(seconds))
         tool_s = max((call.tool_s for call in tools), default=tool_s)
-        turns.append(Turn(input_tokens, kept_tokens, draw(counts), tool, tool_s, tools))
+        turns.append(Turn(input_tokens, kept_tokens, draw(counts), tool, tool_s, tools, draw(finishes)))
     shared = st.builds(SharedPrefix, names, st.integers(1, turns[0].input_tokens))
     return Program(draw(names), tuple(turns), draw(st.none() | seconds), draw(st.none() | shared))
 

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from continuum_sim.traces.importers.own import OWN
-from continuum_sim.traces.schema import Program, Turn
+from continuum_sim.traces.schema import STOP, Program, Turn
 from continuum_sim.traces.write import program_record
 
 __all__ = ["OWN", "family", "own_program", "own_turn"]
@@ -44,4 +44,6 @@ def own_turn(turn: Turn) -> dict[str, Any]:
         own |= {"tool": turn.tool, "tool_s": float(turn.tool_s)}
     if turn.tools:
         own["tools"] = [{"tool": call.tool, "tool_s": float(call.tool_s)} for call in turn.tools]
+    if turn.finish != STOP:
+        own["finish"] = turn.finish
     return own

@@ -11,7 +11,7 @@ import msgspec
 from continuum_sim.traces.check import check_program
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.importers.state import ImportState
-from continuum_sim.traces.schema import Program, SharedPrefix, ToolCall, Turn
+from continuum_sim.traces.schema import STOP, Program, SharedPrefix, ToolCall, Turn
 
 _MAX_NAME_CHARS = 80
 _NOT_A_NAME = re.compile(r"[^\w.:/@+-]+")
@@ -36,6 +36,8 @@ class Call(msgspec.Struct, frozen=True, gc=False):
         What filled the time until the next call, and how long it took: `None` if unknown, which counts as 0 s.
     tools
         The single tool calls, if several were made at once and each has its time.
+    finish
+        What ended it: the model (``stop``), or the request's limit (``max_tokens``).
     """
 
     input_tokens: int
@@ -47,6 +49,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     tool: str = ""
     tool_s: float | None = 0.0
     tools: tuple[ToolCall, ...] = ()
+    finish: str = STOP
 
 
 def make_program(
@@ -79,14 +82,14 @@ def make_program(
         if before is not None:
             kept = _kept(before, left_tokens, call) if call.kept_tokens is None else call.kept_tokens
         if index == last:
-            turns.append(Turn(prompt, kept, output))
+            turns.append(Turn(prompt, kept, output, finish=call.finish))
         else:
             tool_s = call.tool_s or 0.0
             state.count_gap(known=call.tool_s is not None)
             if tool_s < 0:
                 state.note("gaps below 0 (requests that overlap, or clocks that differ), taken as 0 s")
                 tool_s = 0.0
-            turns.append(Turn(prompt, kept, output, call.tool or "unknown", tool_s, call.tools))
+            turns.append(Turn(prompt, kept, output, call.tool or "unknown", tool_s, call.tools, call.finish))
         before, left_tokens = call, prompt + output
     if shared_prefix is not None:
         shared_prefix = SharedPrefix(shared_prefix.id, min(shared_prefix.tokens, turns[0].input_tokens))

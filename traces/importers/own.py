@@ -46,6 +46,8 @@ def refined(call: Call, value: Any, place: str, state: ImportState) -> Call:
         names = [as_text(value.get("tool"), f"{place}.tools.tool") for value in calls]
         times = [as_seconds(value.get("tool_s"), f"{place}.tools.tool_s") for value in calls]
         call = msgspec.structs.replace(call, tools=tuple(map(ToolCall, names, times)))
+    if own.get("finish") is not None:
+        call = msgspec.structs.replace(call, finish=as_text(own["finish"], f"{place}.finish"))
     if own.get("tool_s") is not None:
         # More exact than the same number in milliseconds; but if someone changed that number, the change counts.
         exact = as_seconds(own["tool_s"], f"{place}.tool_s")

@@ -47,6 +47,7 @@ class EngineFacts:
             max_model_len=self.max_model_len,
             watermark=self.watermark,
             scheduler_reserve_full_isl=self.scheduler_reserve_full_isl,
+            async_scheduling=self.async_scheduling,
         )
 
 

@@ -37,6 +37,7 @@ def parity(
     max_num_batched_tokens: Annotated[int, option_of("max_num_batched_tokens", unset="")] = 2048,
     max_num_seqs: Annotated[int, option_of("max_num_seqs", unset="")] = 256,
     max_model_len: Annotated[int, option_of("max_model_len", unset="")] = 131072,
+    async_scheduling: Annotated[bool, option_of("async_scheduling", unset="")] = False,
     json: Json = False,
 ) -> None:
     """Compare every step of the simulated scheduler with vLLM's own: batch, tokens, preemptions, hits, free blocks.
@@ -71,20 +72,22 @@ def parity(
             max_num_batched_tokens=max_num_batched_tokens,
             max_num_seqs=max_num_seqs,
             max_model_len=max_model_len,
+            async_scheduling=async_scheduling,
         )
         arrivals = parse_arrivals(load["arrivals"] or _ARRIVALS)
         programs = list(read_programs(find_trace(trace), limit=load["limit"], max_turns=load["max_turns"]))
         total += compare_on_trace(programs, arrivals, config, chosen, times, seed, plugin)
     if random and total.difference is None:
-        total += compare_on_random_cases(random, chosen, times, seed, plugin)
+        total += compare_on_random_cases(random, chosen, times, seed, plugin, async_scheduling=async_scheduling)
     if json:
         difference = None if total.difference is None else str(total.difference)
         told = {**asdict(total), "vllm": installed, "policy": chosen.name, "difference": difference}
         typer.echo(to_json(told), nl=False)
         raise typer.Exit(0 if difference is None else 1)
+    wasted = f", {total.wasted_tokens} wasted tokens" if async_scheduling else ""
     typer.echo(
         f"parity with vLLM {installed}, policy {chosen.name}: {total.steps} steps of {total.runs} runs, "
-        f"{total.turns} turns, {total.preemptions} preemptions; "
+        f"{total.turns} turns, {total.preemptions} preemptions{wasted}; "
         f"simulator (stepwise) {total.simulator_s:.1f} s, vLLM's scheduler {total.vllm_s:.1f} s"
     )
     if total.difference is not None:

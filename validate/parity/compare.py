@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -33,6 +33,8 @@ class ParityReport:
     """Wall-clock seconds of the simulator's side (stepwise)."""
     vllm_s: float
     """Wall-clock seconds inside vLLM's scheduler."""
+    wasted_tokens: int = 0
+    """Tokens computed for turns that had ended (asynchronous scheduling)."""
     difference: Difference | None = None
 
     def __add__(self, other: ParityReport) -> ParityReport:
@@ -43,6 +45,7 @@ class ParityReport:
             self.runs + other.runs,
             self.simulator_s + other.simulator_s,
             self.vllm_s + other.vllm_s,
+            self.wasted_tokens + other.wasted_tokens,
             self.difference or other.difference,
         )
 
@@ -109,7 +112,16 @@ def compare_on_trace(
         difference = mismatch.difference
     wall_s = time.perf_counter() - start_s
     preemptions = simulation.scheduler.preemptions
-    return ParityReport(shadow.steps, count.turns, preemptions, 1, wall_s - shadow.vllm_s, shadow.vllm_s, difference)
+    return ParityReport(
+        steps=shadow.steps,
+        turns=count.turns,
+        preemptions=preemptions,
+        runs=1,
+        simulator_s=wall_s - shadow.vllm_s,
+        vllm_s=shadow.vllm_s,
+        wasted_tokens=shadow.wasted_tokens,
+        difference=difference,
+    )
 
 
 def compare_on_random_cases(
@@ -119,13 +131,14 @@ def compare_on_random_cases(
     seed: int = 0,
     scheduler_cls: type | None = None,
     on_run: Callable[[ParityReport], None] | None = None,
+    async_scheduling: bool = False,
 ) -> ParityReport:
     """Compare many random cases (see `random_case`); stops at the first difference."""
     total = ParityReport(0, 0, 0, 0, 0.0, 0.0)
     for number in range(runs):
         case = random_case(np.random.default_rng([seed, number]))
-        arrivals = _Given(case.arrivals_s)
-        total += compare_on_trace(case.programs, arrivals, case.config, policy, step_time, seed, scheduler_cls)
+        arrivals, config = _Given(case.arrivals_s), replace(case.config, async_scheduling=async_scheduling)
+        total += compare_on_trace(case.programs, arrivals, config, policy, step_time, seed, scheduler_cls)
         if on_run is not None:
             on_run(total)
         if total.difference is not None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from continuum_sim.engine.config import EngineConfig
-from continuum_sim.traces.schema import Program, SharedPrefix, Turn
+from continuum_sim.traces.schema import MAX_TOKENS_FINISH, STOP, Program, SharedPrefix, Turn
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,14 @@ def random_case(rng: np.random.Generator) -> Case:
     )
     spread_s = float(rng.choice([0.0, 0.5, 5.0, 30.0]))
     arrivals_s = np.sort(np.round(rng.random(len(programs)) * spread_s, 1))  # tenths: some coincide
-    return Case(programs, [float(t) for t in arrivals_s], config)
+    return Case([_with_ends(program, rng) for program in programs], [float(t) for t in arrivals_s], config)
+
+
+def _with_ends(program: Program, rng: np.random.Generator) -> Program:
+    """Let the token limit end some turns, and the model the others."""
+    finishes = np.where(rng.random(len(program.turns)) < 0.3, MAX_TOKENS_FINISH, STOP)
+    turns = [replace(turn, finish=str(finish)) for turn, finish in zip(program.turns, finishes, strict=True)]
+    return replace(program, turns=tuple(turns))
 
 
 def _program(name: str, rng: np.random.Generator, block_size: int, outputs: int) -> Program:

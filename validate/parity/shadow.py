@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.plan import Plan
 from continuum_sim.engine.request import Request
 from continuum_sim.engine.scheduler import Scheduler
 from continuum_sim.traces.schema import Program
-from continuum_sim.validate.parity.tokens import TokenStory
+from continuum_sim.validate.parity.tokens import STOP_TOKEN, TokenStory
 from continuum_sim.validate.parity.vllm_harness import RequestFactory, make_vllm_scheduler, model_output
+
+_NOBODYS_TOKEN: Final = -1
+"""Sampled for a request that has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,14 @@ class Mismatch(Exception):
         self.difference = difference
 
 
+@dataclass(frozen=True, slots=True)
+class _Flying:
+    """A step that runs: vLLM's plan, and for each of its requests whether the step gives it a token."""
+
+    output: Any
+    samples: dict[str, bool]
+
+
 class VllmShadow:
     """Feeds vLLM's scheduler the same input as the simulated one, and compares every step of the two.
 
@@ -81,12 +93,17 @@ class VllmShadow:
         self.steps = 0
         self.vllm_s = 0.0
         """Wall-clock seconds spent inside vLLM's scheduler (adding requests, scheduling, updating)."""
+        self.wasted_tokens = 0
+        """Tokens that vLLM sampled for requests which had ended."""
         self._requests = RequestFactory(config.block_size)
         self._programs = programs
         self._story = TokenStory()
-        self._output: Any = None
+        self._max_model_len = config.max_model_len
+        self._flying: deque[_Flying] = deque()
+        """Steps that vLLM has scheduled and not been told the outcome of."""
         self._before: StepState | None = None
-        self._sampled: dict[str, int] = {}
+        self._ends: dict[str, Request] = {}
+        """Requests that vLLM holds, by name."""
         self._now_s = 0.0
         if hasattr(self.vllm, "continuum_clock"):
             self.vllm.continuum_clock = lambda: self._now_s
@@ -97,7 +114,14 @@ class VllmShadow:
         index = request.turn.index
         program = self._programs[program_id]
         extra = {"program_id": program_id, "tool": request.tool, "last_turn": request.last, "parent": request.parent}
-        made = self._requests.make(_name(request), self._story.prompt(program, index), request.max_tokens, extra)
+        name = _name(request)
+        prompt = self._story.prompt(program, index)
+        if request.stops:
+            most_tokens = self._max_model_len - len(prompt)
+            made = self._requests.make(name, prompt, most_tokens, extra, STOP_TOKEN)
+        else:
+            made = self._requests.make(name, prompt, request.max_tokens, extra)
+        self._ends[name] = request
         start_s = time.perf_counter()
         self.vllm.add_request(made)
         self.vllm_s += time.perf_counter() - start_s
@@ -107,18 +131,21 @@ class VllmShadow:
         self._now_s = now_s
         running_before = [request.request_id for request in self.vllm.running]
         start_s = time.perf_counter()
-        self._output = self.vllm.schedule()
+        output = self.vllm.schedule()
         self.vllm_s += time.perf_counter() - start_s
         self.steps += 1
         ours = self._simulated(scheduler, plan)
-        theirs = self._real(running_before)
+        theirs = self._real(output.num_scheduled_tokens, running_before)
         for field in StepState.__dataclass_fields__:
             one, other = getattr(ours, field), getattr(theirs, field)
             if one != other or (isinstance(one, dict) and list(one) != list(other)):
                 raise Mismatch(Difference(self.steps, now_s, field, ours, theirs, self._before))
         self._before = ours
         if plan.empty:
-            self.vllm.update_from_output(self._output, model_output({}))
+            self.vllm.update_from_output(output, model_output({}))
+        else:
+            samples = {name: not self.vllm.requests[name].is_prefill_chunk for name in output.num_scheduled_tokens}
+            self._flying.append(_Flying(output, samples))
 
     def on_advance(
         self,
@@ -132,58 +159,55 @@ class VllmShadow:
         """Give vLLM the step's samples, and compare which turns ended and what memory is left."""
         assert steps == 1, "parity compares step by step; run the simulation stepwise"
         self._now_s = end_s
-        sampled = {}
-        for name in self._output.num_scheduled_tokens:
-            request = self.vllm.requests[name]
-            done = request.num_computed_tokens >= request.num_tokens
-            sampled[name] = [self._story.sample(name.rpartition("/")[0])] if done else []
-        made = model_output(sampled)
+        flying = self._flying.popleft()
+        made = model_output({name: self._sample(name) if due else [] for name, due in flying.samples.items()})
         wall_s = time.perf_counter()
-        self.vllm.update_from_output(self._output, made)
+        self.vllm.update_from_output(flying.output, made)
         self.vllm_s += time.perf_counter() - wall_s
         for request in finished:
             name = _name(request)
             if name in self.vllm.requests:
-                state = self._simulated(scheduler, plan)
+                state = self._state(scheduler)
                 raise Mismatch(Difference(self.steps, end_s, f"end of {name}", state, state, self._before))
+            del self._ends[name]
             if request.last:
                 self._story.forget(request.turn.program.program_id)
         free = self.vllm.kv_cache_manager.block_pool.get_num_free_blocks()
         if len(self.vllm.requests) != scheduler.num_running + scheduler.num_waiting or free != scheduler.pool.free:
-            ours = self._simulated(scheduler, plan)
-            theirs = self._real([])
+            ours, theirs = self._state(scheduler), self._real({}, [])
             raise Mismatch(Difference(self.steps, end_s, "state after the step", ours, theirs, self._before))
 
+    def _sample(self, name: str) -> list[int]:
+        request = self.vllm.requests.get(name)
+        if request is None:
+            self.wasted_tokens += 1  # it has ended, as vLLM did not foresee
+            return [_NOBODYS_TOKEN]
+        simulated = self._ends[name]
+        stops = simulated.stops and request.num_output_tokens + 1 == simulated.max_tokens
+        return [self._story.sample(name.rpartition("/")[0], stops=stops)]
+
     def _simulated(self, scheduler: Scheduler, plan: Plan) -> StepState:
-        chunks = {_name(request): tokens for request, tokens in plan.chunks}
-        skipped = {_name(request) for request in plan.skipped}
-        scheduled = {}
-        for request in scheduler.running.values():
-            name = _name(request)
-            if name in chunks:
-                scheduled[name] = chunks[name]
-            elif request.decoding and name not in skipped:
-                scheduled[name] = 1
-        admitted = {_name(request): request.num_computed_tokens for request in plan.admitted}
-        return StepState(
-            scheduled,
-            sorted(_name(request) for request in plan.preempted),
-            admitted,
-            [_name(request) for request in scheduler.running.values()],
-            scheduler.num_waiting,
-            scheduler.pool.free,
+        scheduled = {_name(request): plan.tokens_for(request) for request in scheduler.running.values()}
+        return replace(
+            self._state(scheduler),
+            scheduled={name: tokens for name, tokens in scheduled.items() if tokens},
+            preempted=sorted(_name(request) for request in plan.preempted),
+            admitted={_name(request): request.num_computed_tokens for request in plan.admitted},
         )
 
-    def _real(self, running_before: list[str]) -> StepState:
-        output = self._output
+    def _state(self, scheduler: Scheduler) -> StepState:
+        running = [_name(request) for request in scheduler.running.values()]
+        return StepState({}, [], {}, running, scheduler.num_waiting, scheduler.pool.free)
+
+    def _real(self, scheduled: dict[str, int], running_before: list[str]) -> StepState:
         running = [request.request_id for request in self.vllm.running]
         admitted = {}
         for name in running:
             if name not in running_before:
                 request = self.vllm.requests[name]
-                admitted[name] = request.num_computed_tokens - output.num_scheduled_tokens[name]
+                admitted[name] = request.num_computed_tokens - scheduled[name]
         return StepState(
-            dict(output.num_scheduled_tokens),
+            dict(scheduled),
             sorted(name for name in running_before if name not in running),
             admitted,
             running,

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from itertools import count
+from typing import Final
 
 from continuum_sim.traces.schema import Program
+
+STOP_TOKEN: Final = 0
+"""The token that ends a turn: no other token is equal to it."""
 
 
 class TokenStory:
@@ -28,9 +32,9 @@ class TokenStory:
         self._contexts[program.program_id] = tokens
         return list(tokens)
 
-    def sample(self, program_id: str) -> int:
-        """Return the next generated token of a program's running turn."""
-        token = next(self._fresh)
+    def sample(self, program_id: str, *, stops: bool = False) -> int:
+        """Return the next generated token of a program's running turn; the stop token if the model ends the turn."""
+        token = STOP_TOKEN if stops else next(self._fresh)
         self._contexts[program_id].append(token)
         return token
 

@@ -19,17 +19,18 @@ def make_vllm_scheduler(
     scheduler_cls: type | None = None,
     additional_config: dict[str, Any] | None = None,
 ) -> Any:
-    """Build a vLLM V1 scheduler with these settings, prefix caching on and async scheduling off.
+    """Build a vLLM V1 scheduler with these settings and prefix caching on.
 
     Parameters
     ----------
     scheduler_cls
-        The class to build; vLLM's own `Scheduler` by default.
+        The class to build; by default vLLM's own `Scheduler`, or `AsyncScheduler` with asynchronous scheduling.
     additional_config
         Passed on as `VllmConfig.additional_config`, from which the plug-in reads its settings.
     """
     import torch
     from vllm.config import CacheConfig, DeviceConfig, ModelConfig, SchedulerConfig, VllmConfig
+    from vllm.v1.core.sched.async_scheduler import AsyncScheduler
     from vllm.v1.core.sched.scheduler import Scheduler
     from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheGroupSpec
     from vllm.v1.structured_output import StructuredOutputManager
@@ -53,20 +54,21 @@ def make_vllm_scheduler(
             max_num_seqs=config.max_num_seqs,
             max_model_len=config.max_model_len,
             is_encoder_decoder=False,
-            async_scheduling=False,
+            async_scheduling=config.async_scheduling,
             watermark=config.watermark,
             scheduler_reserve_full_isl=config.scheduler_reserve_full_isl,
         ),
         device_config=DeviceConfig("cpu"),
         additional_config=additional_config or {},
     )
+    vllm_config.scheduler_config.async_scheduling = config.async_scheduling  # the CPU platform has turned it off
     spec = FullAttentionSpec(block_size=config.block_size, num_kv_heads=1, head_size=1, dtype=torch.float32)
     kv_cache_config = KVCacheConfig(
         num_blocks=config.num_gpu_blocks,
         kv_cache_tensors=[],
         kv_cache_groups=[KVCacheGroupSpec(["layer"], spec)],
     )
-    return (scheduler_cls or Scheduler)(
+    return (scheduler_cls or (AsyncScheduler if config.async_scheduling else Scheduler))(
         vllm_config=vllm_config,
         kv_cache_config=kv_cache_config,
         structured_output_manager=StructuredOutputManager(vllm_config),
@@ -75,7 +77,7 @@ def make_vllm_scheduler(
 
 
 class RequestFactory:
-    """Makes vLLM requests that generate a fixed number of tokens."""
+    """Makes vLLM requests that generate a fixed number of tokens, or as many as come before a stop token."""
 
     def __init__(self, block_size: int) -> None:
         from vllm.sampling_params import SamplingParams
@@ -95,9 +97,16 @@ class RequestFactory:
         prompt_token_ids: Sequence[int],
         max_tokens: int,
         extra_args: dict[str, Any] | None = None,
+        stop_token: int | None = None,
     ) -> Any:
         """Make a request; a plug-in finds the program's identity in `extra_args`."""
-        params = self._params(max_tokens=max_tokens, min_tokens=max_tokens, ignore_eos=True, extra_args=extra_args)
+        params = self._params(
+            max_tokens=max_tokens,
+            min_tokens=max_tokens if stop_token is None else 0,
+            stop_token_ids=None if stop_token is None else [stop_token],
+            ignore_eos=True,
+            extra_args=extra_args,
+        )
         return self._request(
             request_id=request_id,
             prompt_token_ids=list(prompt_token_ids),

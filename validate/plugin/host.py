@@ -60,7 +60,7 @@ class PolicyHost:
         self.governor = Governor(policy, self.engine, ledger, log)
         self.clients = Clients(self.governor, settings.forget_after_s)
         self.step = 0
-        """Number of steps that have run."""
+        """Number of steps that have run; one that only changes the state counts when it is scheduled."""
         self.turns: dict[str, LiveTurn] = {}
         """Every request inside the engine, by request id."""
         self._start_s = time.monotonic()
@@ -122,8 +122,11 @@ class PolicyHost:
     def scheduled(self, output: Any) -> None:
         """Record what a step will compute."""
         self._victim.release()
-        if isinstance(self._rebuild, LearntRebuild) and output.total_num_scheduled_tokens:
-            self._rebuild.step_scheduled(self._scheduler.requests, output.num_scheduled_tokens)
+        if output.total_num_scheduled_tokens:
+            if isinstance(self._rebuild, LearntRebuild):
+                self._rebuild.step_scheduled(self._scheduler.requests, output.num_scheduled_tokens)
+        elif self._changed:
+            self.step += 1
 
     def step_ran(self, output: Any) -> None:
         """Count a step that has run; its results are about to be processed."""
@@ -132,9 +135,6 @@ class PolicyHost:
             self.step += 1
             if isinstance(self._rebuild, LearntRebuild):
                 self._rebuild.step_ran()
-        elif self._changed:
-            self.step += 1
-        self._changed = False
         self._updating = True
 
     def step_processed(self) -> None:

@@ -38,6 +38,7 @@ def run_backtest(
     max_num_batched_tokens: int | None = None,
     max_num_seqs: int | None = None,
     max_model_len: int | None = None,
+    async_scheduling: bool | None = None,
     tolerance: float = 0.05,
     out: str | os.PathLike[str] | None = None,
     force: bool = False,
@@ -54,7 +55,8 @@ def run_backtest(
         One of `FORMATS`; None detects it from the file.
     step_time
         Step-time model: `profiled:DIR`, `fitted:FILE`, `roofline` or a model object.
-    model, gpu, tensor_parallel_size, kv_blocks, block_size, max_num_batched_tokens, max_num_seqs, max_model_len
+    model, gpu, tensor_parallel_size, kv_blocks, block_size, max_num_batched_tokens, max_num_seqs, max_model_len, \
+    async_scheduling
         The engine. None takes what the log says, otherwise vLLM's default.
     tolerance
         Largest allowed error of the means of end to end, TTFT and TPOT, as a share of the recorded value.
@@ -92,6 +94,7 @@ def run_backtest(
         max_num_batched_tokens=max_num_batched_tokens,
         max_num_seqs=max_num_seqs,
         max_model_len=max_model_len,
+        async_scheduling=async_scheduling,
     )
     choices = choose(log, given)
     run = resolve_recorded(log, choices, step_time)
@@ -175,5 +178,6 @@ def _engine(choices: Choices, run: ResolvedRun) -> dict[str, Setting]:
         "max_num_batched_tokens": run.engine.max_num_batched_tokens,
         "max_num_seqs": run.engine.max_num_seqs,
         "max_model_len": run.engine.max_model_len,
+        "async_scheduling": run.engine.async_scheduling,
     }
     return {name: Setting(value, choices.origins[name]) for name, value in values.items()}

@@ -11,7 +11,7 @@ from continuum_sim.hardware import find_gpu, find_model
 from continuum_sim.setup.resolve import ResolvedRun, resolve
 from continuum_sim.setup.run_config import RunConfig
 from continuum_sim.steptime.model import StepTime
-from continuum_sim.traces.schema import Program, Turn
+from continuum_sim.traces.schema import MAX_TOKENS_FINISH, Program, Turn
 from continuum_sim.validate.recorded.log import EngineSetup, RecordedLog
 
 POLICY: Final = "lru"
@@ -71,7 +71,10 @@ def resolve_recorded(log: RecordedLog, choices: Choices, step_time: str | StepTi
     settings["model"] = _named(find_model, "model", log, choices)
     settings["gpu"] = _named(find_gpu, "gpu", log, choices)
     programs = [
-        Program(one.request_id, (Turn(one.input_tokens, 0, one.output_tokens),), one.arrival_s) for one in log.requests
+        Program(one.request_id, (turn,), one.arrival_s)
+        for one in log.requests
+        # Benchmarks ask for the length that they want, which the engine foresees.
+        for turn in (Turn(one.input_tokens, 0, one.output_tokens, finish=MAX_TOKENS_FINISH),)
     ]
     return resolve(RunConfig(trace=programs, policy=POLICY, arrivals="trace", step_time=step_time, **settings))
 

@@ -40,6 +40,7 @@ class EngineSetup:
     max_num_batched_tokens: int | None = None
     max_num_seqs: int | None = None
     max_model_len: int | None = None
+    async_scheduling: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ def read_meta(path: Path, requests: int) -> tuple[EngineSetup, tuple[str, ...]]:
         return None if found is None else Fields(found, path).tokens(name)
 
     utilization = next((table for table in (cache, given) if table.get("gpu_memory_utilization") is not None), None)
+    name = "async_scheduling"
     setup = EngineSetup(
         source=path,
         model=_text(meta.get("model")),
@@ -59,6 +60,7 @@ def read_meta(path: Path, requests: int) -> tuple[EngineSetup, tuple[str, ...]]:
         max_num_batched_tokens=count("max_num_batched_tokens", scheduler, given),
         max_num_seqs=count("max_num_seqs", scheduler, given),
         max_model_len=count("max_model_len", _table(resolved, "model_config"), given),
+        async_scheduling=next((bool(table[name]) for table in (scheduler, given) if table.get(name) is not None), None),
     )
     return setup, tuple(_notes(meta, resolved, cache, requests))
 
@@ -71,10 +73,6 @@ def _notes(meta: dict[str, Any], resolved: dict[str, Any], cache: dict[str, Any]
     if meta.get("num_requests", requests) != requests:
         notes.append(
             f"{META} says {meta['num_requests']} requests, the log holds {requests}: those missing are not simulated"
-        )
-    if scheduler.get("async_scheduling"):
-        notes.append(
-            "recorded with asynchronous scheduling, which is not modelled: there arrivals and ends act one step later"
         )
     if scheduler.get("policy", "fcfs") != "fcfs":
         notes.append(f"recorded with --scheduling-policy {scheduler['policy']}, simulated with fcfs")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from continuum_sim.traces.arrivals import Closed, FromTrace, OpenArrivals
-from continuum_sim.traces.schema import Program
+from continuum_sim.traces.schema import MAX_TOKENS_FINISH, Program
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,13 @@ class Workload:
 
 
 def make_workload(programs: Sequence[Program], arrivals: OpenArrivals | Closed, seed: int) -> Workload:
-    """Draw the arrival times, once for all runs."""
+    """Draw the arrival times, once for all runs; the client asks for each turn's length, so the token limit ends it."""
+    programs = [_cut_by_limit(program) for program in programs]
     if isinstance(arrivals, Closed):
         return Workload(tuple(programs), arrivals.workers)
     times = arrivals.times(programs, np.random.default_rng(seed))
     return Workload(tuple(replace(program, arrival_s=arrival_s) for arrival_s, program in times))
+
+
+def _cut_by_limit(program: Program) -> Program:
+    return replace(program, turns=tuple([replace(turn, finish=MAX_TOKENS_FINISH) for turn in program.turns]))

@@ -34,9 +34,9 @@ def test_random_cases_are_valid_traces_that_fit_and_repeat() -> None:
 def test_its_result_as_json(
     difference: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = ParityReport(7, 6, 5, 1, 0.5, 0.25, difference)  # type: ignore[arg-type]
+    found = ParityReport(7, 6, 5, 1, 0.5, 0.25, 0, difference)  # type: ignore[arg-type]
     monkeypatch.setattr("continuum_sim.validate.parity.cli._vllm_version", lambda: "0.32.0")
-    monkeypatch.setattr("continuum_sim.validate.parity.compare.compare_on_random_cases", lambda *_: found)
+    monkeypatch.setattr("continuum_sim.validate.parity.compare.compare_on_random_cases", lambda *_, **__: found)
     code, out, _ = cli(capsys, "parity", "--random", "1", "--json")
     told = json.loads(out)
     assert code == (difference is not None)

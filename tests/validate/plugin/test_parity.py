@@ -29,6 +29,7 @@ pytestmark = pytest.mark.engine
 
 STEP_TIME = Fitted(0.01, 1e-4, 1e-7, 2e-9)
 SEEDS = range(4)
+MODES = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,14 @@ class Given:
         return zip(self.times_s, programs, strict=True)
 
 
-def lockstep(case: Case, spec: str, folder: Path) -> tuple[list[bytes], list[bytes], dict[str, Any], dict[str, Any]]:
+def lockstep(
+    case: Case, spec: str, folder: Path, *, asynchronous: bool
+) -> tuple[list[bytes], list[bytes], dict[str, Any], dict[str, Any]]:
     """Run both sides in lockstep; return both logs and both counts. A differing step raises `Mismatch`."""
     from continuum_sim.validate.parity.shadow import VllmShadow
     from continuum_sim.validate.plugin import ContinuumScheduler
 
-    config, log = case.config, folder / "decisions.jsonl"
+    config, log = replace(case.config, async_scheduling=asynchronous), folder / "decisions.jsonl"
     log.unlink(missing_ok=True)
     rebuild = fit_rebuild_time(STEP_TIME, config.max_num_batched_tokens, config.max_model_len)
     shadow = VllmShadow(
@@ -143,12 +146,15 @@ def case_of(seed: int) -> Case:
     return replace(case, programs=[replace(program, shared_prefix=None) for program in case.programs])
 
 
+@MODES
 @pytest.mark.parametrize("spec", MUST_HAPPEN)
-def test_the_log_agrees_line_by_line(spec: str, tmp_path: Path) -> None:
+def test_the_log_agrees_line_by_line(spec: str, asynchronous: bool, tmp_path: Path) -> None:
     pytest.importorskip("vllm", reason="vLLM is not installed")
     total: Counter[str] = Counter()
     for seed in SEEDS:
-        simulated, real, simulated_counts, real_counts = lockstep(case_of(seed), spec, tmp_path)
+        simulated, real, simulated_counts, real_counts = lockstep(
+            case_of(seed), spec, tmp_path, asynchronous=asynchronous
+        )
         assert real == simulated
         if seed % 2:
             # The simulator excludes a shared prefix when it shrinks a pin; the plug-in counts what it holds.
@@ -161,17 +167,19 @@ def test_the_log_agrees_line_by_line(spec: str, tmp_path: Path) -> None:
 RUNNABLE = [name for name in PRESETS if not (parse_policy(name).oracle or parse_policy(name).retention.needs_tier)]
 
 
+@MODES
 @pytest.mark.parametrize("preset", sorted(RUNNABLE))
-def test_every_preset_agrees_as_it_is(preset: str, tmp_path: Path) -> None:
+def test_every_preset_agrees_as_it_is(preset: str, asynchronous: bool, tmp_path: Path) -> None:
     """Without shared prefixes, which the simulator excludes from the pinned blocks that some policies look at."""
     pytest.importorskip("vllm", reason="vLLM is not installed")
     for seed in (8, 10):
-        simulated, real, _, _ = lockstep(case_of(seed), preset, tmp_path)
+        simulated, real, _, _ = lockstep(case_of(seed), preset, tmp_path, asynchronous=asynchronous)
         assert real == simulated
 
 
+@MODES
 @pytest.mark.parametrize("policy", ["session-gate:limit=1", "concur:window=1,period=2", "thunderagent:period=2"])
-def test_a_gate_lets_sub_agents_in_on_both_sides(policy: str, tmp_path: Path) -> None:
+def test_a_gate_lets_sub_agents_in_on_both_sides(policy: str, asynchronous: bool, tmp_path: Path) -> None:
     """Clients name the parent; otherwise the plug-in would keep out the sub-agent that the parent waits for."""
     pytest.importorskip("vllm", reason="vLLM is not installed")
     case = case_of(8)
@@ -181,6 +189,6 @@ def test_a_gate_lets_sub_agents_in_on_both_sides(policy: str, tmp_path: Path) ->
         for top, other in zip(tops, others, strict=False)
     ]
     case = replace(case, programs=families, arrivals_s=case.arrivals_s[: len(families)])
-    simulated, live, counts, live_counts = lockstep(case, policy, tmp_path)
+    simulated, live, counts, live_counts = lockstep(case, policy, tmp_path, asynchronous=asynchronous)
     assert live == simulated
     assert live_counts == counts

@@ -29,6 +29,7 @@ def test_the_engine_is_the_recorded_one(report: BacktestReport) -> None:
         "max_num_batched_tokens": 2048,
         "max_num_seqs": 256,
         "max_model_len": 32768,
+        "async_scheduling": True,
     }
     assert {setting.origin for setting in report.engine.values()} == {"recorded"}
     assert (report.source.requests, report.source.output_tokens) == (300, 195_753)

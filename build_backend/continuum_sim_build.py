@@ -56,6 +56,7 @@ COMPILED = (
     "engine/request",
     "engine/scheduler",
     "engine/token_gaps",
+    "engine/visible",
     "engine/waiting",
     # The life of a program, and the engines it goes to: several calls a turn.
     "world/cluster",

@@ -97,14 +97,26 @@ class Batch:
                 ended.append(request)
         self._note_ends(plan, ended)
 
-    def repeat(self, plan: Plan, steps: int) -> None:
-        """Count `steps` more steps like a planned one, whose prompt, if it has one, they do not complete."""
-        ended = self.decoding.advance(steps)
+    def repeat(self, plan: Plan, steps: int, before: Plan | None) -> None:
+        """Count `steps` more steps like a planned one, whose prompt, if it has one, they do not complete.
+
+        Parameters
+        ----------
+        before
+            The step under way before it, if any: if the last of the steps is planned in vain, this one ends the turns.
+        """
         if plan.chunks:
             request, chunk = plan.chunks[0]
             self.compute(request, chunk * steps)
         plan.batch = grown(plan.batch, steps)
-        self._note_ends(plan, ended)
+        if before is not None and self.decoding.count:
+            to_end = 0 if plan.ended else self.decoding.steps_to_first_end()
+            if to_end < steps:
+                self._note_ends(plan, self.decoding.advance(to_end))
+                before.ended, plan.ended = plan.ended, []
+                plan.wasted_tokens = len(before.ended)
+                steps -= to_end
+        self._note_ends(plan, self.decoding.advance(steps))
 
     def _note_ends(self, plan: Plan, ended: list[Request]) -> None:
         if not ended:
@@ -126,12 +138,13 @@ class Batch:
             blocks += -(-(start + chunk * steps) // size) + (-start // size)
         return blocks
 
-    def got_token(self, request: Request, now_s: float) -> None:
-        """Record the time of the first token of a turn, or of the first one since it was preempted."""
-        if request.preempted_from_s >= 0:
-            self._recover(request, now_s)
-        if request.first_token_s < 0:
-            request.first_token_s = now_s
+    def hand_out(self, plan: Plan, now_s: float) -> None:
+        """Record the time of turns' first tokens, or of their first ones since they were preempted."""
+        for request in plan.sampling:
+            if request.preempted_from_s >= 0:
+                self._recover(request, now_s)
+            if request.first_token_s < 0:
+                request.first_token_s = now_s
 
     def with_late_tokens(self, plan: Plan, now_s: float) -> Iterator[Request]:
         """Yield the turns that end with a step, each after late tokens of turns that precede it in the batch."""

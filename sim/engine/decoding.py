@@ -19,6 +19,8 @@ class Decoding:
     def __init__(self, block_size: int) -> None:
         self.count = 0
         """Number of decoding turns."""
+        self.limited = 0
+        """Number of those that end by the token limit."""
         self._block_size = block_size
         self._counter = 0
         self._offsets = 0
@@ -72,6 +74,7 @@ class Decoding:
         request.num_output_tokens = request.max_tokens - max(0, request.last_decode - self._counter)
         request.last_decode = -1
         self.count -= 1
+        self.limited -= not request.stops
         self._offsets -= request.offset
         self._residues[-request.offset % self._block_size] -= 1
 
@@ -99,6 +102,7 @@ class Decoding:
         request.offset = offset
         request.last_decode = counter + left if left else self._counter
         self.count += 1
+        self.limited += not request.stops
         self._offsets += offset
         self._residues[-offset % self._block_size] += 1
         if left:

@@ -11,13 +11,15 @@ A plan holds until
   or contexts are recalled is then taken alone;
 * the policy may admit a waiting turn as time passes (it is not `steady`): then every step is taken alone.
 
-With asynchronous scheduling two plans are under way, and a jump begins if the second one continues the first: then each
-of its steps ends one and plans the next. Stepwise mode is a jump of one step, whatever the plan.
+With asynchronous scheduling two plans are under way. A jump then carries out the first, which may differ, and the
+second for as many steps as it holds: each step that ends lets one more be planned. Stepwise mode is a jump of one
+step, whatever the plan.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Final
 
 from continuum_sim.engine.plan import Plan
@@ -31,29 +33,41 @@ _BEFORE_S: Final = (2 - EDGE) * SAME_INSTANT_S
 """A step's boundary has passed if the step ended at least this long before the clock's current time."""
 
 
-class Jump:
-    """One or more steps, of which the first is the oldest one planned; events may cut it short."""
+Report = Callable[[Plan, int, float, float, list[Request]], None]
+"""Called with (plan, steps, start in s, end in s, turns that ended) for equal steps that have run."""
 
-    def __init__(self, scheduler: Scheduler, step_time: StepTime, start_s: float, *, stepwise: bool) -> None:
+
+class Jump:
+    """One or more steps: the oldest one planned, then more like the latest one; events may cut it short."""
+
+    def __init__(
+        self, scheduler: Scheduler, step_time: StepTime, start_s: float, report: Report, *, stepwise: bool
+    ) -> None:
         """Determine for how many steps the plan holds and when they end."""
-        self.plan = plan = scheduler.plans[0]
-        self._batch = batch = plan.batch
+        first, latest = scheduler.plans[0], scheduler.plans[-1]
+        self._scheduler = scheduler
+        self._step_time = step_time
+        self._report = report
+        self._batch = first.batch
+        self._first_s = 0.0
+        """Seconds of the first step, if it is unlike those that follow."""
         steps = 1 if stepwise else 1 + repetitions(scheduler)
+        if steps > 1 and first is not latest and (first.sampling or latest.batch != grown(first.batch, 1)):
+            self._batch = latest.batch
+            self._first_s = step_time.run_s(first.batch, 1)
         event_s = scheduler.next_event_s() if steps > 1 else math.inf
         if event_s <= start_s:
             steps, event_s = 1, math.inf
-        run_s = step_time.run_s(batch, steps)
-        if start_s + run_s > event_s:
-            steps = step_time.steps_to_reach(batch, steps, event_s - start_s)
-            run_s = step_time.run_s(batch, steps)
-        self._scheduler = scheduler
-        self._step_time = step_time
         self.steps = steps
         """Number of steps in the jump."""
+        run_s = self._run_s(steps)
+        if start_s + run_s > event_s:
+            self.steps = self._steps_to_reach(event_s - start_s)
+            run_s = self._run_s(self.steps)
         self._passed = 0
         """Number of them that the scheduler has already carried out."""
         self.start_s, self.end_s = start_s, start_s + run_s
-        self.open = steps > 1 and (not scheduler.plans[-1].spent or scheduler.governor.reviews)
+        self.open = self.steps > 1 and (not latest.spent or scheduler.governor.reviews)
         """Whether an event that may change the next step cuts the jump short."""
 
     def catch_up(self, clock_s: float) -> None:
@@ -68,43 +82,68 @@ class Jump:
         if steps == self.steps:
             return False
         self.steps = steps
-        self.end_s = self.start_s + self._step_time.run_s(self._batch, steps)
+        self.end_s = self.start_s + self._run_s(steps)
         return True
 
     def ends_turn(self) -> bool:
         """Return whether some turn has all its tokens when the jump ends."""
-        repeated = self.steps - 1 - self._passed
-        if not repeated:
-            return bool(self.plan.ended)
-        plans, decoding = self._scheduler.plans, self._scheduler.decoding
-        return len(plans) == 1 and bool(decoding.count) and decoding.steps_to_first_end() <= repeated
+        plans, left = self._scheduler.plans, self.steps - 1 - self._passed
+        return left >= steps_to_end(self._scheduler) + len(plans) - 1 if left else bool(plans[0].ended)
 
     def finish(self) -> list[Request]:
         """Carry out the rest; return the turns that ended."""
         self._pass(self.steps - 1)
-        return self._scheduler.update_from_output(self.end_s)
+        plan = self._scheduler.plans[0]
+        ended = self._scheduler.update_from_output(self.end_s)
+        apart = self._first_s if self.steps > 1 else 0.0
+        self._report(plan, self.steps - (apart > 0), self.start_s + apart, self.end_s, ended)
+        return ended
 
     def _pass(self, over: int) -> None:
-        if over > self._passed:
-            self._scheduler.repeat(over - self._passed)
-            self._passed = over
+        if over <= self._passed:
+            return
+        if not self._passed and self._first_s:
+            first_end_s = self.start_s + self._first_s
+            self._report(self._scheduler.pass_first(first_end_s), 1, self.start_s, first_end_s, [])
+        self._scheduler.repeat(over - self._passed)
+        self._passed = over
+
+    def _run_s(self, steps: int) -> float:
+        if not self._first_s:
+            return self._step_time.run_s(self._batch, steps)
+        return self._first_s + self._step_time.run_s(self._batch, steps - 1) if steps > 1 else self._first_s
+
+    def _steps_to_reach(self, elapsed_s: float) -> int:
+        """Return the least number of steps that take so long; all if even these do not."""
+        if not self._first_s:
+            return self._step_time.steps_to_reach(self._batch, self.steps, elapsed_s)
+        if self.steps == 1 or elapsed_s <= self._first_s:
+            return 1
+        return 1 + self._step_time.steps_to_reach(self._batch, self.steps - 1, elapsed_s - self._first_s)
 
     def _steps_begun(self, clock_s: float) -> int:
         # A step that ends exactly at the clock's current time is still under way.
-        return self._step_time.steps_to_reach(self._batch, self.steps, clock_s - _BEFORE_S - self.start_s)
+        return self._steps_to_reach(clock_s - _BEFORE_S - self.start_s)
 
 
 def repetitions(scheduler: Scheduler) -> int:
     """Return how many more steps like the latest plan would follow it if nothing arrives."""
-    plans = scheduler.plans
-    plan, governor, decoding = plans[-1], scheduler.governor, scheduler.decoding
-    if plan.admitted or plan.preempted or plan.ended or plan.sampling or (plan.changed and governor.reviews):
+    plans, governor, decoding = scheduler.plans, scheduler.governor, scheduler.decoding
+    plan = plans[-1]
+    if plan.admitted or plan.preempted or plan.sampling or (plan.changed and governor.reviews):
         return 0
-    if scheduler.config.async_scheduling and not (len(plans) == 2 and _continues(plans[0], plan)):
+    if scheduler.config.async_scheduling:
+        if len(plans) < 2 or plans[0].ended or plans[0].skipped:
+            return 0
+        # An end that is not foreseen changes nothing until the step after it has been planned as well.
+        foreseen = decoding.limited or not all(request.stops for request in plan.ended)
+        steps = steps_to_end(scheduler) + (not foreseen)
+    elif plan.ended:
         return 0
+    else:
+        steps = steps_to_end(scheduler)
     if scheduler.waiting.queued and not plan.spent and not _refusal_stands(scheduler):
         return 0
-    steps = decoding.steps_to_first_end() if decoding.count else 1 << 60
     chunk = 0
     if plan.chunks:
         request, chunk = plan.chunks[0]
@@ -126,9 +165,11 @@ def repetitions(scheduler: Scheduler) -> int:
     return low
 
 
-def _continues(plan: Plan, later: Plan) -> bool:
-    """Return whether two plans under way are steps of one run, in the first of which no turn changes."""
-    return not (plan.sampling or plan.ended or plan.skipped) and later.batch == grown(plan.batch, 1)
+def steps_to_end(scheduler: Scheduler) -> int:
+    """Return after how many more steps like the latest plan one gives some turn its last token."""
+    if scheduler.plans[-1].ended:
+        return 0
+    return scheduler.decoding.steps_to_first_end() if scheduler.decoding.count else 1 << 60
 
 
 def _refusal_stands(scheduler: Scheduler) -> bool:

@@ -53,6 +53,12 @@ class Plan:
         self.empty = True
         """Whether the step computes nothing."""
 
+    def twin(self) -> Plan:
+        """Return a plan of the same work, for a step in which no turn begins or ends."""
+        twin = Plan()
+        twin.chunks, twin.batch, twin.empty = self.chunks, self.batch, False
+        return twin
+
     def tokens_for(self, request: Request) -> int:
         """Return the tokens that a running turn computes, as long as the step is not counted yet."""
         for prefilling, tokens in self.chunks:

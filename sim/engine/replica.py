@@ -76,7 +76,6 @@ class Replica:
         # When steps of several engines end at one instant, those that end a turn come first: the program's next
         # turn may go to any engine, and must find it in the same state whether it is mid-jump or between steps.
         self._ends_first, self._ends_later = step_rank(number), step_rank(replicas + number)
-        self._most_plans = scheduler.config.max_concurrent_batches
         self.env = env
         self.scheduler = scheduler
         self.step_time = step_time
@@ -99,7 +98,7 @@ class Replica:
 
     def submit(self, program_id: str, request: Request, now_s: float) -> None:
         """Queue a turn that arrives now; its `ended` event succeeds when it ends."""
-        if self.scheduler.state_matters_to(request):
+        if self.scheduler.state_matters_to(request.context):
             self.catch_up()
         matters = self.scheduler.add(program_id, request, now_s)
         if self.observer is not None:
@@ -108,7 +107,7 @@ class Replica:
 
     def hand_over(self, program_id: str, to: int, now_s: float) -> ProgramView:
         """Remove and return a program in a tool call whose next turn goes to another replica."""
-        if self.scheduler.state_matters_to_leaving(program_id):
+        if self.scheduler.state_matters_to(self.scheduler.contexts[program_id]):
             self.catch_up()
         program, matters = self.scheduler.hand_over(program_id, to, now_s)
         if matters and self.scheduler.has_work:
@@ -132,7 +131,7 @@ class Replica:
             self.env.bring_forward(self._end, jump.end_s, self._rank_of_end(jump))
 
     def _run(self) -> Generator[simpy.Event, Any, None]:
-        scheduler, observer, gaps = self.scheduler, self.observer, self.gaps
+        scheduler = self.scheduler
         plans = scheduler.plans
         asked = False  # whether the policy has seen the engine's current state since it ran out of work
         while True:
@@ -146,17 +145,13 @@ class Replica:
                 continue
             asked = False
             self._idle_ticks = 0
-            self._jump = jump = Jump(scheduler, self.step_time, self.now_s, stepwise=self.stepwise)
+            self._jump = jump = Jump(scheduler, self.step_time, self.now_s, self._report, stepwise=self.stepwise)
             self._end = self.env.boundary(jump.end_s, self._rank_of_end(jump))
             yield self._end
             self._jump = None
             self.now_s = end_s = jump.end_s
             self.busy_s += end_s - jump.start_s
             finished = jump.finish()
-            if observer is not None:
-                observer.on_advance(scheduler, jump.plan, jump.steps, jump.start_s, end_s, finished)
-            if gaps is not None:
-                gaps.steps(scheduler, jump.plan, jump.steps, jump.start_s, end_s)
             if finished:
                 followed = not self._alone
                 for request in finished:
@@ -172,7 +167,7 @@ class Replica:
         An empty plan takes a place among them, so while others are under way no further step is planned after it.
         """
         scheduler = self.scheduler
-        while len(scheduler.plans) < self._most_plans:
+        while len(scheduler.plans) < scheduler.most_plans:
             if scheduler.plans and not scheduler.has_work:
                 break
             plan = scheduler.schedule(self.now_s)
@@ -183,6 +178,12 @@ class Replica:
                 return plan.changed
             scheduler.update_after_schedule(plan)
         return False
+
+    def _report(self, plan: Plan, steps: int, start_s: float, end_s: float, finished: list[Request]) -> None:
+        if self.observer is not None:
+            self.observer.on_advance(self.scheduler, plan, steps, start_s, end_s, finished)
+        if self.gaps is not None:
+            self.gaps.steps(self.scheduler, plan, steps, start_s, end_s)
 
     def _rank_of_end(self, jump: Jump) -> EventPriority:
         """Return the rank of the jump's end among events at the same instant."""

@@ -20,18 +20,19 @@ from continuum_sim.engine.kv_cache_manager import KVCacheManager
 from continuum_sim.engine.offload.connector import make_connector
 from continuum_sim.engine.offload.reloads import Reloads
 from continuum_sim.engine.plan import Plan
-from continuum_sim.engine.request import Hits, Request
+from continuum_sim.engine.request import Context, Hits, Request
+from continuum_sim.engine.visible import VisibleEngine
 from continuum_sim.engine.waiting import WaitingQueue
 from continuum_sim.policies.host.governor import Governor
 from continuum_sim.policies.instants import EARLY_S
 from continuum_sim.policies.planes import Fate, PinFor, Policy
-from continuum_sim.policies.views import ProgramView, TierView
+from continuum_sim.policies.views import ProgramView
 
 LogStep = Callable[[float, int, str, int, str, dict[str, Any]], None]
 """Called with (time in s, step, program, turn index, event, detail) for every decision."""
 
 
-class Scheduler:
+class Scheduler(VisibleEngine):
     """Batch, waiting queue and blocks of one engine; to policies it is the `EngineView`.
 
     Examples
@@ -82,6 +83,7 @@ class Scheduler:
         """Access to the memory tiers below the KV cache."""
         self.contexts = Contexts(self.pool, self.connector, config.block_size)
         self.rebuild_s = self.connector.rebuild_s
+        self.most_plans = config.max_concurrent_batches
         self.plans: deque[Plan] = deque()
         """Steps that are planned and not over, oldest first (vLLM's batch queue)."""
         self.batch = Batch(config.block_size, foresees=config.async_scheduling)
@@ -109,43 +111,6 @@ class Scheduler:
         self._shows_arrivals = log is not None or policy.order.sees_cache or policy.admission.gated
         self._yields_to_growth = policy.retention.yields_to_growth
 
-    # What policies see ----------------------------------------------------------------------------------
-
-    @property
-    def total_blocks(self) -> int:
-        """Blocks that can hold KV."""
-        return self.pool.num_blocks
-
-    @property
-    def free_blocks(self) -> int:
-        """Blocks without references, cached or not."""
-        return self.pool.free
-
-    @property
-    def pinned_blocks(self) -> int:
-        """Blocks that pins hold."""
-        return self.pool.pinned
-
-    @property
-    def num_running(self) -> int:
-        """Turns in the batch, plus admitted turns that wait for blocks from a lower tier."""
-        return len(self.running) + len(self.reloading)
-
-    @property
-    def num_waiting(self) -> int:
-        """Turns in the waiting queue."""
-        return len(self.waiting.queued)
-
-    @property
-    def shortest_waiting_tokens(self) -> int:
-        """Tokens of the shortest waiting turn; 0 if none waits."""
-        return self.waiting.shortest_tokens()
-
-    @property
-    def tier(self) -> TierView | None:
-        """Host memory below the KV cache, if any."""
-        return self.connector.tiers
-
     # Programs and turns ---------------------------------------------------------------------------------
 
     def add(self, program_id: str, request: Request, now_s: float) -> bool:
@@ -170,9 +135,9 @@ class Scheduler:
         self.waiting.add(request, now_s)
         return self.pool.free != free_before or self.waiting.may_be_next(request) or self.governor.reviews
 
-    def state_matters_to(self, request: Request) -> bool:
-        """Return whether the arrival of this turn reads the engine's current state or frees blocks."""
-        return self._shows_arrivals or bool(request.context.pinned) or request.context.upload is not None
+    def state_matters_to(self, context: Context) -> bool:
+        """Return whether this context's program, if it comes or goes, reads the engine's state or frees blocks."""
+        return self._shows_arrivals or bool(context.pinned) or context.upload is not None
 
     def hand_over(self, program_id: str, to: int, now_s: float) -> tuple[ProgramView, bool]:
         """Remove a program in a tool call that moves to another engine.
@@ -183,13 +148,8 @@ class Scheduler:
         free_before = self.pool.free
         program = self.governor.hand_over(program_id, to, now_s)
         self.connector.leaves(self.contexts[program_id])
-        matters = self.governor.policy.admission.gated or self.governor.reviews
-        return program, self.pool.free != free_before or matters
-
-    def state_matters_to_leaving(self, program_id: str) -> bool:
-        """Return whether removing this program reads the engine's current state or frees blocks."""
-        context = self.contexts[program_id]
-        return self._shows_arrivals or bool(context.pinned) or context.upload is not None
+        frees = self.pool.free != free_before
+        return program, frees or self.governor.policy.admission.gated or self.governor.reviews
 
     @property
     def has_work(self) -> bool:
@@ -227,12 +187,22 @@ class Scheduler:
         self.plans.append(plan)
         self.kv_cache_manager.note_peak()
 
+    def pass_first(self, now_s: float) -> Plan:
+        """Hand out the tokens of the older of two steps, which ended at that time without ending a turn; return it."""
+        plan = self.plans.popleft()
+        self.step += 1
+        self.batch.hand_out(plan, now_s)
+        return plan
+
     def repeat(self, steps: int) -> None:
         """Carry out `steps` steps, and plan as many like the latest one, which holds that long (see `jump.py`)."""
         plan = self.plans[-1]
         self.step += steps
+        if len(self.plans) < self.most_plans:  # the first of two is over already
+            self.plans.appendleft(plan.twin())
+            self.step -= 1
         self.pool.allocate(self.batch.growth_blocks(plan, steps))
-        self.batch.repeat(plan, steps)
+        self.batch.repeat(plan, steps, None if self.plans[0] is plan else self.plans[0])
         for request, _ in plan.chunks:
             self.kv_cache_manager.cache_shared(request, request.num_computed_tokens)
         self.kv_cache_manager.note_peak()
@@ -241,8 +211,7 @@ class Scheduler:
         """Hand out the tokens of the oldest planned step, which ends now; return the turns that ended."""
         plan = self.plans.popleft()
         self.step += 1
-        for request in plan.sampling:
-            self.batch.got_token(request, now_s)
+        self.batch.hand_out(plan, now_s)
         for request in self.batch.with_late_tokens(plan, now_s) if plan.late else plan.ended:
             self._finish(request, now_s)
         return plan.ended

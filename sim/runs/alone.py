@@ -79,51 +79,52 @@ def lone_jct_s(turns: tuple[Turn, ...], engine: EngineConfig, step_time: StepTim
     """Return the JCT in seconds of a lone program without sub-agents, equal to the simulator's to the last bit.
 
     No events are needed: a lone turn is prefilled in chunks of the token budget, then decodes, and nothing is evicted.
-    Steps are timed in the same runs as the simulator's jumps, so that sums are rounded alike. With asynchronous
-    scheduling a turn that the model ends is followed by a step planned in vain, and the next turn waits for that.
+    Steps are summed up as the simulator's jumps do, so that both round alike. With asynchronous scheduling a turn that
+    the model ends is followed by a step planned in vain, and the next turn waits for that.
     """
     now_s, free_s, computed_tokens = 0.0, 0.0, 0
     size, budget = engine.block_size, engine.max_num_batched_tokens
-    runs = _runs_planned_ahead if engine.async_scheduling else _runs
     for number, turn in enumerate(turns):
         # Hits are full blocks of kept tokens already computed; the last token of a prompt is always computed.
         tokens = turn.input_tokens
         start = min(turn.kept_tokens if number else 0, computed_tokens, tokens - 1) // size * size
         now_s = max(now_s, free_s)
-        prefill_steps, decode_steps = runs(-(-(tokens - start) // budget), turn.output_tokens - 1)
-        for steps in prefill_steps:
-            chunk = min(tokens - start, budget)
-            now_s += step_time.run_s(prefill_of(chunk, start), steps)
-            start += chunk * steps
-        for steps in decode_steps:
-            now_s += step_time.run_s(_decode_of(start + 1), steps)
-            start += steps
+        vain = engine.async_scheduling and _is_followed_in_vain(turn, engine)
+        for run in _jumps(-(-(tokens - start) // budget), turn.output_tokens - 1, engine.async_scheduling, vain):
+            jump_s = 0.0
+            for steps, prefills in run:
+                chunk = min(tokens - start, budget) if prefills else 1
+                batch = prefill_of(chunk, start) if prefills else _decode_of(start + 1)
+                jump_s += step_time.run_s(batch, steps)
+                start += chunk * steps
+            now_s += jump_s
         computed_tokens = start
-        if engine.async_scheduling and turn.finish == STOP:
-            free_s = now_s + _vain_step_s(turn.context_tokens, engine, step_time)
+        if vain:
+            free_s = now_s + step_time.run_s(_decode_of(turn.context_tokens), 1)
         if number < len(turns) - 1:
             now_s += turn.tool_s
     return now_s
 
 
-def _runs(chunks: int, decodes: int) -> tuple[list[int], list[int]]:
-    """Return the steps of each run: those that admit a turn and that complete its prefill are timed by themselves."""
-    prefill = [1] * chunks if chunks < 3 else [1, chunks - 2, 1]
-    return prefill, [decodes] if decodes else []
+def _jumps(chunks: int, decodes: int, ahead: bool, vain: bool) -> list[list[tuple[int, bool]]]:
+    """Return the jumps of a lone turn, each with its equal steps: (number, whether they prefill).
+
+    The steps that admit a turn and that complete its prefill are jumps of their own. If they are planned ahead, the
+    latter begins the jump that decodes, and an end that is foreseen has one of its own.
+    """
+    if not ahead:
+        prefill = [1] * chunks if chunks < 3 else [1, chunks - 2, 1]
+        return [[(steps, True)] for steps in prefill] + [[(decodes, False)]] * (decodes > 0)
+    before = [1] * (chunks - 1) if chunks < 3 else [chunks - 2, 1]
+    joined = decodes if vain else max(0, decodes - 1)
+    last = [(1, True), (joined, False)] if joined else [(1, True)]
+    return [*[[(steps, True)] for steps in before], last, *[[(1, False)]] * (decodes - joined)]
 
 
-def _runs_planned_ahead(chunks: int, decodes: int) -> tuple[list[int], list[int]]:
-    """Return the steps of each run if two are under way: one ends when a step is planned that does not continue it."""
-    prefill = [1] * chunks if chunks < 3 else [chunks - 2, 1, 1]
-    return prefill, [1] * decodes if decodes < 2 else [decodes - 1, 1]
-
-
-def _vain_step_s(context_tokens: int, engine: EngineConfig, step_time: StepTime) -> float:
-    """Return the seconds of the step that gives a turn a token after its last; 0 if none is planned."""
-    has_room = -(-context_tokens // engine.block_size) <= engine.usable_blocks
-    if context_tokens >= engine.max_model_len or not has_room:
-        return 0.0
-    return step_time.run_s(_decode_of(context_tokens), 1)
+def _is_followed_in_vain(turn: Turn, engine: EngineConfig) -> bool:
+    """Return whether a step is planned that gives a turn a token after its last."""
+    has_room = -(-turn.context_tokens // engine.block_size) <= engine.usable_blocks
+    return turn.finish == STOP and turn.context_tokens < engine.max_model_len and has_room
 
 
 def _decode_of(context_tokens: int) -> StepBatch:

@@ -62,10 +62,13 @@ class InvariantObserver:
         assert end_s > start_s
         self._over_s = end_s
         self.steps += steps
-        if steps > 1:
-            for request, tokens in self._planned[-1].items():
-                self.tokens[request] += (steps - 1) * tokens
-        self._planned.popleft()
+        done, more = self._planned.popleft(), steps - 1
+        if len(self._planned) < len(scheduler.plans):
+            self._planned.append(done)  # each of these steps has let one more like it be planned
+            more = steps
+        if more:
+            for request, tokens in (self._planned[-1] if self._planned else done).items():
+                self.tokens[request] += more * tokens
         for request in finished:
             if request in self.tokens:  # else it was preempted before its last token came
                 wasted = self._planned[-1].get(request, 0) if self._planned else 0

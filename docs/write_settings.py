@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         Population,
         Price,
         Replicas,
+        SchedulingPolicy,
         StartMode,
         Trace,
         Unfit,
@@ -85,9 +86,12 @@ def table(panel: str) -> str:
     """Flags, defaults and meanings of the settings of a panel."""
     rows = ["| flag | default | meaning |", "| --- | --- | --- |"]
     for item in (item for item in run_settings().values() if item.about.panel == panel):
-        flags = ", ".join(f"`{flag}`" for flag in (*(item.switches or [item.flag]), *item.about.flags))
+        named = [item.flag] if item.is_switch else item.switches or [item.flag]
+        flags = ", ".join(f"`{flag}`" for flag in (*named, *item.about.flags))
         flags = f"[{flags}]({item.about.page})" if item.about.page else flags
-        plain = f"{item.default:g}" if isinstance(item.default, float) else str(item.default)
+        plain = (
+            "off" if item.is_switch else f"{item.default:g}" if isinstance(item.default, float) else str(item.default)
+        )
         default = item.about.unset or ("" if item.default is None else f"`{plain}`")
         rows.append(f"| {flags} | {default} | {item.about.help} |")
     return "\n".join(rows) + "\n"

@@ -282,6 +282,11 @@ class Routing(ABC):
         """Make the router of one cluster."""
 
 
+def keeps_contexts(retention: Retention) -> bool:
+    """Return whether a rule keeps contexts for their next turns, which find them through the prefix cache."""
+    return type(retention).at_turn_end is not Retention.at_turn_end and not retention.keeps_nothing
+
+
 @dataclass(frozen=True)
 class Policy:
     """A composition of planes with the name it is known by.

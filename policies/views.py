@@ -116,6 +116,10 @@ class TurnView:
     """Tokens computed for it, as of its last preemption or the latest call of `Order.victim`."""
     held: bool = False
     """Whether a gate ever held it back."""
+    priority: int = 0
+    """Its request's priority: lower goes first under an order that asks."""
+    seq: int = 0
+    """Number of turns that arrived at this engine before it."""
 
     def __post_init__(self) -> None:
         self.since_s = self.arrival_s

@@ -13,6 +13,7 @@ MAX_TOKENS: Final = 2**53
 MAX_SECONDS: Final = 1e12
 # Sub-agents of sub-agents of ...: no agent goes half as deep, and a reader of the file must not run out of stack.
 MAX_DEPTH: Final = 16
+MAX_PRIORITY: Final = 10**6
 
 
 class _Missing:
@@ -46,6 +47,8 @@ def _check_program(program: Program, depth: int) -> None:
         raise TraceError("turns is empty, expected at least one turn")
     if program.arrival_s is not None:
         _check_seconds("arrival_s", program.arrival_s)
+    if not _is_count(program.priority, -MAX_PRIORITY, MAX_PRIORITY):
+        _refuse("priority", program.priority, f"an integer from -{MAX_PRIORITY} to {MAX_PRIORITY}")
     _check_turns(program.turns)
     if program.shared_prefix is not None:
         _check_shared_prefix(program.shared_prefix, program.turns[0])

@@ -72,6 +72,7 @@ def _program(value: Any, depth: int = 0) -> Program:
         arrival_s=_seconds(record.get("arrival_s")),
         shared_prefix=_shared_prefix(record.get("shared_prefix")),
         children=_children(record["children"], depth) if "children" in record else (),
+        priority=record.get("priority", 0),
     )
 
 

@@ -103,6 +103,8 @@ class Program:
         What its first prompt shares with other programs, if anything.
     children
         The sub-agents that its turns start.
+    priority
+        What an engine under ``--scheduling-policy priority`` orders its turns by: the lowest first.
     """
 
     program_id: str
@@ -110,6 +112,7 @@ class Program:
     arrival_s: float | None = None
     shared_prefix: SharedPrefix | None = None
     children: tuple[Child, ...] = ()
+    priority: int = 0
 
     def family(self) -> Iterator[Program]:
         """Yield this program and all its sub-agents, parents first."""

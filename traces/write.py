@@ -101,7 +101,10 @@ def _program(program: Program, end: str = "") -> str:
     shared = "" if prefix is None else f',"shared_prefix":{{"id":{_quoted(prefix.id)},"tokens":{prefix.tokens}}}'
     turns = ",".join(map(_turn, program.turns))
     children = f',"children":[{",".join(map(_child, program.children))}]' if program.children else ""
-    return f'{{"program_id":{_QUOTE(program.program_id)}{arrival_s}{shared},"turns":[{turns}]{children}}}{end}'
+    priority = f',"priority":{program.priority}' if program.priority else ""
+    return (
+        f'{{"program_id":{_QUOTE(program.program_id)}{arrival_s}{priority}{shared},"turns":[{turns}]{children}}}{end}'
+    )
 
 
 def _turn(turn: Turn) -> str:

@@ -51,6 +51,7 @@ class Governor:
         self.programs: dict[str, ProgramView] = {}
         self.log = DecisionLog(log)
         self._seen: Iterator[int] = count() if sibling is None else sibling._seen
+        self._arrivals = count()
         self._gated = policy.admission.gated
         self._reviews = policy.retention.reviews
         self._gate = policy.admission.start()
@@ -81,6 +82,7 @@ class Governor:
             program.turn_end_s = None
             self._away.pop(program, None)
         turn = TurnView(program, program.turns_done, now_s, prompt_tokens, program.pin is not None)
+        turn.seq = next(self._arrivals)
         program.turn = turn
         self.log.arrived(turn, now_s)
         if self._gated:
@@ -211,7 +213,8 @@ class Governor:
 
     def stranger(self, name: str, prompt_tokens: int, now_s: float) -> TurnView:
         """Return a view of a request that belongs to no program: a one-turn job that leaves no trace in the history."""
-        return TurnView(ProgramView(name, now_s, next(self._seen)), 0, now_s, prompt_tokens)
+        program = ProgramView(name, now_s, next(self._seen))
+        return TurnView(program, 0, now_s, prompt_tokens, seq=next(self._arrivals))
 
     def program_left(self, program: ProgramView) -> None:
         """Remove a program that has ended or that is not expected to send another turn."""

@@ -83,9 +83,14 @@ def option_of(name: str, *, unset: str | None = None, panel: str | None = None) 
 
 def switch_of(name: str, flag: str) -> Any:
     """Return the option for a flag that stands for one value of a setting."""
-    about = run_settings()[name].about
+    item = run_settings()[name]
+    value, about = item.switches[flag], item.about
     return typer.Option(
-        flag, help=about.switches[run_settings()[name].switches[flag]], rich_help_panel=about.panel, show_default=False
+        flag,
+        help=item.help if item.is_switch else about.switches[value],
+        rich_help_panel=about.panel,
+        show_default=False,
+        hidden=about.rare or (item.is_switch and value is item.default),
     )
 
 
@@ -118,6 +123,9 @@ def takes_settings(
         def call(given: dict[str, Any]) -> None:
             join_switches(given)
             flags = Flags({name: given.pop(name) for name in names})
+            for name in names:
+                if flags[name] is None and run_settings()[name].is_switch and name not in unset:
+                    flags[name] = run_settings()[name].default
             for name, value in flags.items():
                 if name == "seed":
                     _check_one_seed(given["context"])
@@ -213,7 +221,7 @@ def join_switches(given: dict[str, Any]) -> None:
     """
     for name, item in run_settings().items():
         present = [flag for flag in item.switches if parameter_of(flag) in given]
-        if present:
+        if present and len(present) == len(item.switches):
             given[name] = value_of_switches(name, {flag: given.pop(parameter_of(flag)) for flag in present})
 
 

@@ -12,7 +12,7 @@ from continuum_sim.steptime.batch import grown
 
 
 class Batch:
-    """Turns that hold blocks and compute: at most one with a partly computed prompt, and any number that decode."""
+    """Turns that hold blocks and compute: some with a partly computed prompt, and others that decode."""
 
     def __init__(self, block_size: int, *, foresees: bool) -> None:
         """Start empty.
@@ -26,9 +26,9 @@ class Batch:
         self.running: dict[int, Request] = {}
         """Running turns by rank of admission, which is also the order of iteration."""
         self.decoding = Decoding(block_size)
-        self.prefilling: Request | None = None
-        """The one turn whose prompt is partly computed, always the last one admitted: a prompt is cut only when the
-        budget is used up, and then nothing is admitted after it."""
+        self.prefilling: dict[int, Request] = {}
+        """Turns whose prompt is partly computed, by rank. Unless a threshold cuts prompts, that is at most the one
+        admitted last: a prompt is cut only when the budget is used up, and then nothing is admitted after it."""
         self.resumed_s: list[float] = []
         """Gaps between two tokens with a preemption in between; whatever counts gaps clears the list."""
         self._block_size = block_size
@@ -46,11 +46,10 @@ class Batch:
     def leave(self, request: Request) -> None:
         """Remove a turn that ended or is preempted."""
         del self.running[request.rank]
+        self.prefilling.pop(request.rank, None)
         request.rank = -1
         if request.decoding:
             self.decoding.remove(request)
-        elif self.prefilling is request:
-            self.prefilling = None
 
     def computed(self, request: Request) -> int:
         """Return how many tokens of a turn have KV once every planned step has run."""
@@ -86,10 +85,9 @@ class Batch:
         for request, tokens in plan.chunks:
             self.compute(request, tokens)
             if request.num_computed_tokens < request.num_tokens:
-                self.prefilling = request
+                self.prefilling[request.rank] = request
                 continue
-            if self.prefilling is request:
-                self.prefilling = None
+            self.prefilling.pop(request.rank, None)
             plan.sampling.append(request)
             request.num_output_tokens += 1
             self.decoding.add(request)

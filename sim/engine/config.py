@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from continuum_sim.engine.offload.config import TierConfig
 from continuum_sim.errors import ConfigError
+
+SCHEDULING_POLICIES: Final = ("fcfs", "priority")
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,18 @@ class EngineConfig:
     """Token budget of a step (the chunk size of prefill)."""
     max_num_seqs: int = 1024
     """Most turns that may run at once."""
+    max_num_active_seqs: int | None = None
+    """Most turns that are admitted to the batch; None for `max_num_seqs`."""
+    long_prefill_token_threshold: int = 0
+    """Most prompt tokens of one turn in a step while other turns run or wait; 0 for no limit of its own."""
+    long_prefill_token_threshold_adaptive: bool = False
+    """Raise that limit to the budget's fair share of every turn that runs or waits."""
+    enable_chunked_prefill: bool = True
+    """Admit a turn although its prompt exceeds the rest of the budget, and cut it."""
+    enable_prefix_caching: bool = True
+    """Find blocks of earlier turns again."""
+    scheduling_policy: str = "fcfs"
+    """`fcfs`, or `priority`: by the priority of programs, lowest first, then by arrival."""
     max_model_len: int = 131072
     """Longest prompt plus output, in tokens."""
     watermark: float = 0.0
@@ -41,12 +56,38 @@ class EngineConfig:
         ):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected at least {least}")
+        self._check_prefills()
         if not 0.0 <= self.watermark < 1.0:
             raise ConfigError(f"watermark is {self.watermark}, expected a share from 0 to below 1")
         if self.max_num_batched_tokens < self.max_num_seqs:
             raise ConfigError(
                 f"max_num_batched_tokens ({self.max_num_batched_tokens}) is below max_num_seqs "
                 f"({self.max_num_seqs}), which vLLM refuses; lower --max-num-seqs"
+            )
+
+    def _check_prefills(self) -> None:
+        """Refuse what vLLM's `SchedulerConfig` refuses."""
+        active = self.max_num_active_seqs
+        if active is not None and not 1 <= active <= self.max_num_seqs:
+            raise ConfigError(f"max_num_active_seqs is {active}, expected 1 to max_num_seqs ({self.max_num_seqs})")
+        if not 0 <= self.long_prefill_token_threshold <= self.max_model_len:
+            raise ConfigError(
+                f"long_prefill_token_threshold is {self.long_prefill_token_threshold}, expected 0 to max_model_len "
+                f"({self.max_model_len})"
+            )
+        if not self.enable_chunked_prefill and self.max_num_batched_tokens < self.max_model_len:
+            raise ConfigError(
+                f"without chunked prefill a step must hold the longest prompt, but max_num_batched_tokens "
+                f"({self.max_num_batched_tokens}) is below max_model_len ({self.max_model_len}): raise the one or "
+                "lower the other"
+            )
+        if self.tiers is not None and not self.enable_prefix_caching:
+            raise ConfigError(
+                "memory tiers hold what the prefix cache finds again: leave --no-enable-prefix-caching out"
+            )
+        if self.scheduling_policy not in SCHEDULING_POLICIES:
+            raise ConfigError(
+                f"scheduling_policy is {self.scheduling_policy!r}, expected {' or '.join(SCHEDULING_POLICIES)}"
             )
 
     @property

@@ -2,11 +2,12 @@
 
 A plan holds until
 
-* a decoding turn samples its last token, or a prefill reaches its last chunk;
+* a decoding turn samples its last token, or a prefill reaches its last chunk (a step with the prompts of several turns
+  is taken alone);
 * the free blocks would run out (a step that preempts is always taken alone);
 * the policy acts although nothing else happens: a pin expires, a gate's period passes, a key ages, a review is due;
 * a turn arrives that frees blocks or that may be tried in the next step (behind a waiting head only if the order or a
-  gate may prefer it), unless the token budget is used up;
+  gate may prefer it), unless the token budget is used up; while a threshold cuts a prompt, any turn that arrives;
 * while the policy reviews contexts of paused programs (`reviews`), any turn arrives; a step in which pins end or break
   or contexts are recalled is then taken alone;
 * the policy may admit a waiting turn as time passes (it is not `steady`): then every step is taken alone.
@@ -67,7 +68,7 @@ class Jump:
         self._passed = 0
         """Number of them that the scheduler has already carried out."""
         self.start_s, self.end_s = start_s, start_s + run_s
-        self.open = self.steps > 1 and (not latest.spent or scheduler.governor.reviews)
+        self.open = self.steps > 1 and (not latest.spent or scheduler.governor.reviews or scheduler.counts_turns)
         """Whether an event that may change the next step cuts the jump short."""
 
     def catch_up(self, clock_s: float) -> None:
@@ -131,6 +132,8 @@ def repetitions(scheduler: Scheduler) -> int:
     plans, governor, decoding = scheduler.plans, scheduler.governor, scheduler.decoding
     plan = plans[-1]
     if plan.admitted or plan.preempted or plan.sampling or (plan.changed and governor.reviews):
+        return 0
+    if plan.skipped or len(plan.chunks) > 1:
         return 0
     if scheduler.config.async_scheduling:
         if len(plans) < 2 or plans[0].ended or plans[0].skipped:

@@ -9,11 +9,13 @@ from continuum_sim.engine.request import Hits, Request
 class KVCacheManager:
     """Allocates blocks to turns. A turn's table lists its blocks with content; its other blocks are blank."""
 
-    def __init__(self, pool: BlockPool, block_size: int) -> None:
+    def __init__(self, pool: BlockPool, block_size: int, *, caches: bool = True) -> None:
+        """Start empty; unless it `caches`, no block is ever found again."""
         self.peak_used_blocks = 0
         """Most blocks in use when any step was planned."""
         self._pool = pool
         self._block_size = block_size
+        self._caches = caches
 
     def blocks_of(self, tokens: int) -> int:
         """Return how many blocks `tokens` tokens take."""
@@ -46,7 +48,7 @@ class KVCacheManager:
     def cache_shared(self, request: Request, tokens: int) -> None:
         """Cache a turn's full blocks of a shared prefix, so that others can hit them as soon as they are scheduled."""
         context = request.context
-        if context.shared is None:
+        if context.shared is None or not self._caches:
             return
         done = request.table[-1].stop if request.table else 0
         full = min(tokens // self._block_size, context.shared_blocks)
@@ -60,5 +62,5 @@ class KVCacheManager:
         """
         done = request.table[-1].stop if request.table else 0
         full = tokens // self._block_size
-        if full > done:
+        if full > done and self._caches:
             self._pool.cache(request.context.own, done, full, request.table)

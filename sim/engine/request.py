@@ -92,6 +92,7 @@ class Request:
         "preempted_first_s",
         "preempted_from_s",
         "preempted_s",
+        "priority",
         "prompt_tokens",
         "rank",
         "recomputed_tokens",
@@ -123,6 +124,7 @@ class Request:
         followed_at_once: bool = True,
         parent: str | None = None,
         stops: bool = True,
+        priority: int = 0,
     ) -> None:
         self.context = context
         self.prompt_tokens = prompt_tokens
@@ -145,6 +147,8 @@ class Request:
         """Whether another turn may arrive at the instant this one ends."""
         self.parent = parent
         """Program that started this turn's program as a sub-agent."""
+        self.priority = priority
+        """Its program's priority."""
         self.stops = stops
         """Whether the model ends the turn, which no step planned earlier foresees, or else the token limit does."""
         self.turn: TurnView

@@ -26,6 +26,7 @@ from continuum_sim.engine.waiting import WaitingQueue
 from continuum_sim.policies.host.governor import Governor
 from continuum_sim.policies.instants import EARLY_S
 from continuum_sim.policies.planes import Fate, PinFor, Policy
+from continuum_sim.policies.rules.priority import by_priority
 from continuum_sim.policies.views import ProgramView
 
 LogStep = Callable[[float, int, str, int, str, dict[str, Any]], None]
@@ -73,6 +74,8 @@ class Scheduler(VisibleEngine):
         sibling
             Scheduler of another engine of the same cluster (see `Governor`).
         """
+        if config.scheduling_policy == "priority":
+            policy = by_priority(policy)
         self.config = config
         self.block_size = config.block_size
         """Tokens per block."""
@@ -88,7 +91,7 @@ class Scheduler(VisibleEngine):
         """Steps that are planned and not over, oldest first (vLLM's batch queue)."""
         self.batch = Batch(config.block_size, foresees=config.async_scheduling)
         self.running, self.decoding = self.batch.running, self.batch.decoding
-        self.kv_cache_manager = KVCacheManager(self.pool, config.block_size)
+        self.kv_cache_manager = KVCacheManager(self.pool, config.block_size, caches=config.enable_prefix_caching)
         self._blocks = self.kv_cache_manager.blocks_of
         self.preemptions = 0
         with_step = None if log is None else self._with_step(log)
@@ -107,6 +110,9 @@ class Scheduler(VisibleEngine):
         )
         self.reloading = self.reloads.waiting
         self._watermark_blocks = config.watermark_blocks
+        self._most_active = config.max_num_active_seqs or config.max_num_seqs
+        self._most_tokens = config.max_num_batched_tokens
+        """Most prompt tokens of one turn in the step being planned."""
         self._order = policy.order
         self._shows_arrivals = log is not None or policy.order.sees_cache or policy.admission.gated
         self._yields_to_growth = policy.retention.yields_to_growth
@@ -121,6 +127,7 @@ class Scheduler(VisibleEngine):
         """
         free_before = self.pool.free
         request.turn = turn = self.governor.turn_arrived(program_id, request.prompt_tokens, now_s, request.parent)
+        turn.priority = request.priority
         if request.foresight:
             turn.program.foresight = request.foresight[0]
         context = request.context
@@ -133,7 +140,8 @@ class Scheduler(VisibleEngine):
         if self._order.sees_cache:
             turn.cached_tokens = self.kv_cache_manager.get_computed_blocks(request)[1]
         self.waiting.add(request, now_s)
-        return self.pool.free != free_before or self.waiting.may_be_next(request) or self.governor.reviews
+        matters = self.waiting.may_be_next(request) or self.governor.reviews or self.counts_turns
+        return self.pool.free != free_before or matters
 
     def state_matters_to(self, context: Context) -> bool:
         """Return whether this context's program, if it comes or goes, reads the engine's state or frees blocks."""
@@ -152,6 +160,11 @@ class Scheduler(VisibleEngine):
         return program, frees or self.governor.policy.admission.gated or self.governor.reviews
 
     @property
+    def counts_turns(self) -> bool:
+        """Whether the number of turns in the engine decides how much of some prompt the next step computes."""
+        return bool(self.config.long_prefill_token_threshold and (self.batch.prefilling or self.waiting.queued))
+
+    @property
     def has_work(self) -> bool:
         """Whether any turn runs, waits or reloads."""
         return bool(self.running or self.waiting.queued or self.reloading)
@@ -167,6 +180,7 @@ class Scheduler(VisibleEngine):
         plan = Plan()
         self.reloads.take_in(now_s)
         plan.changed = self.governor.begin_step(now_s)
+        self._most_tokens = self._long_prefill_tokens()
         budget = self._schedule_running(plan, now_s)
         decoding = self.decoding
         decode_requests, decode_context = decoding.count, decoding.context_tokens()
@@ -223,19 +237,32 @@ class Scheduler(VisibleEngine):
         decoding = self.decoding
         blocks = decoding.blocks_of_next_step()
         budget = self.config.max_num_batched_tokens - decoding.count
-        request = self.batch.prefilling
-        chunk = 0
-        if request is not None:
+        chunks = []
+        for request in self.batch.prefilling.values():
             start = request.num_computed_tokens
-            chunk = min(request.num_tokens - start, budget)
+            chunk = min(request.num_tokens - start, self._most_tokens)
+            if chunk > budget:
+                if self.config.long_prefill_token_threshold:
+                    return self._schedule_running_one_by_one(plan, now_s)  # the order decides who goes without
+                chunk = budget
             blocks += self._blocks(start + chunk) - self._blocks(start)
+            budget -= chunk
+            chunks.append((request, chunk))
         if blocks > self.pool.free:
             return self._schedule_running_one_by_one(plan, now_s)
         if blocks:
             self.pool.allocate(blocks)
-        if request is not None:
+        for request, chunk in chunks:
             self._take_chunk(plan, request, chunk)
-        return budget - chunk
+        return budget
+
+    def _long_prefill_tokens(self) -> int:
+        """Return the most prompt tokens of one turn: a turn that is alone has nobody to starve."""
+        config = self.config
+        if not config.long_prefill_token_threshold or (turns := self.num_running + self.num_waiting) <= 1:
+            return config.max_num_batched_tokens
+        share = config.max_num_batched_tokens // turns if config.long_prefill_token_threshold_adaptive else 0
+        return max(config.long_prefill_token_threshold, share)
 
     def _schedule_running_one_by_one(self, plan: Plan, now_s: float) -> int:
         """Schedule running turns one by one, preempting until each fits (vLLM's own loop); return the budget left."""
@@ -249,7 +276,7 @@ class Scheduler(VisibleEngine):
                 at += 1  # its last token is on its way; it keeps seat and blocks until then
                 continue
             start = self.batch.computed(request)
-            tokens = 1 if request.decoding else min(request.num_tokens - start, budget)
+            tokens = 1 if request.decoding else min(request.num_tokens - start, self._most_tokens, budget)
             blocks = self._blocks(start + tokens) - self._blocks(start)
             while blocks > self.pool.free:
                 if self._yields_to_growth and self._break_pin(plan, request, now_s):
@@ -316,9 +343,9 @@ class Scheduler(VisibleEngine):
 
     def _schedule_waiting(self, plan: Plan, budget: int, now_s: float) -> int:
         """Admit waiting turns until one does not fit; return the remaining token budget."""
-        while budget and len(self.running) < self.config.max_num_seqs:
+        while budget and len(self.running) < self._most_active:
             if self.reloads.ready:
-                request, tokens = self.reloads.next(budget)
+                request, tokens = self.reloads.next(min(self._most_tokens, budget))
                 self._enter_batch(plan, request, now_s)
                 self._take_chunk(plan, request, tokens)
                 budget -= tokens
@@ -343,7 +370,11 @@ class Scheduler(VisibleEngine):
                 self.reloads.begin(request, cached, external, hits, now_s)
                 plan.changed = True
                 continue
-            tokens = min(num_tokens - cached, budget)
+            tokens = min(num_tokens - cached, self._most_tokens)
+            if tokens > budget:
+                if not self.config.enable_chunked_prefill:
+                    break
+                tokens = budget
             # If nothing runs but pins hold blocks, the whole turn must fit. Admitted for its first chunk, it could lack
             # a block for the next one, preempt itself and be admitted again, forever, as pins yield to waiting turns.
             alone = not self.running and self.governor.has_pins

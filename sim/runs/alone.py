@@ -87,7 +87,8 @@ def lone_jct_s(turns: tuple[Turn, ...], engine: EngineConfig, step_time: StepTim
     for number, turn in enumerate(turns):
         # Hits are full blocks of kept tokens already computed; the last token of a prompt is always computed.
         tokens = turn.input_tokens
-        start = min(turn.kept_tokens if number else 0, computed_tokens, tokens - 1) // size * size
+        kept_tokens = turn.kept_tokens if number and engine.enable_prefix_caching else 0
+        start = min(kept_tokens, computed_tokens, tokens - 1) // size * size
         now_s = max(now_s, free_s)
         vain = engine.async_scheduling and _is_followed_in_vain(turn, engine)
         for run in _jumps(-(-(tokens - start) // budget), turn.output_tokens - 1, engine.async_scheduling, vain):

@@ -17,6 +17,8 @@ from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import GpuSpec, ModelSpec, find_gpu, find_model, kv_blocks, kv_bytes_per_token
 from continuum_sim.hardware.kv import served_with
 from continuum_sim.policies import Policy, Routing
+from continuum_sim.policies.planes import keeps_contexts
+from continuum_sim.policies.rules.priority import by_priority
 from continuum_sim.setup.engine_notes import engine_notes
 from continuum_sim.setup.notation import parse_arrivals, parse_policy, parse_routing
 from continuum_sim.setup.replicas import ReplicaSpec, parse_replicas
@@ -100,6 +102,7 @@ def resolve(config: RunConfig, *, draws: bool = False) -> ResolvedRun:
     first = replicas[0]
     if policy.retention.needs_tier and all(replica.engine.tiers is None for replica in replicas):
         raise ConfigError(f"policy {policy.name!r} moves contexts to host memory: give it some with --dram-gb")
+    _check_policy(policy, config)
     engines = tuple(dict.fromkeys(replica.engine for replica in replicas))
     if config.unfit is None:
         source.survey(*engines, remedies=partial(_remedies, engines=engines, model=model, config=config))
@@ -151,6 +154,17 @@ def _with_population(config: RunConfig, arrivals: OpenArrivals | Closed, *, draw
         return config
     drawn = draws and config.length.repeats and not isinstance(arrivals, FromTrace)
     return replace(config, population="drawn" if drawn else "trace")
+
+
+def _check_policy(policy: Policy, config: RunConfig) -> None:
+    """Refuse a policy that the engine's own settings leave no room for."""
+    if keeps_contexts(policy.retention) and not config.enable_prefix_caching:
+        raise ConfigError(
+            f"policy {policy.name!r} keeps contexts for the next turn, which finds them through the prefix cache; "
+            "leave --no-enable-prefix-caching out"
+        )
+    if config.scheduling_policy == "priority":
+        by_priority(policy)
 
 
 def open_trace(config: RunConfig) -> TraceSource:
@@ -233,7 +247,10 @@ def resolve_engine(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> EngineC
     ConfigError
         If the settings cannot work together or the model does not fit the GPU.
     """
+    max_model_len = config.max_model_len or model.max_model_len
     tokens = config.max_num_batched_tokens or gpu.default_max_num_batched_tokens
+    if not config.enable_chunked_prefill and config.max_num_batched_tokens is None:
+        tokens = max(tokens, max_model_len)  # as vLLM does: a prompt must fit one step
     # vLLM caps its own default at the token budget, but refuses a larger value given by the user.
     seqs = config.max_num_seqs or min(gpu.default_max_num_seqs, tokens)
     blocks = config.kv_blocks
@@ -252,8 +269,14 @@ def resolve_engine(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> EngineC
         block_size=config.block_size,
         max_num_batched_tokens=tokens,
         max_num_seqs=seqs,
-        max_model_len=config.max_model_len or model.max_model_len,
+        max_model_len=max_model_len,
         watermark=config.watermark,
+        max_num_active_seqs=config.max_num_active_seqs,
+        long_prefill_token_threshold=config.long_prefill_token_threshold,
+        long_prefill_token_threshold_adaptive=config.long_prefill_token_threshold_adaptive,
+        enable_chunked_prefill=config.enable_chunked_prefill,
+        enable_prefix_caching=config.enable_prefix_caching,
+        scheduling_policy=config.scheduling_policy,
         async_scheduling=config.async_scheduling,
         tiers=resolve_tiers(config, model),
     )

@@ -20,6 +20,7 @@ from continuum_sim.setup.setting_types import (
     Population,
     Price,
     Replicas,
+    SchedulingPolicy,
     StartMode,
     Trace,
     Unfit,
@@ -129,6 +130,34 @@ class RunConfig:
         "auto", "Type of the KV cache's elements: fp8 halves its bytes; auto: the model's own.", ENGINE
     )
     """As vLLM's `--kv-cache-dtype`: determines the bytes of blocks, of attention's reads and of memory tiers."""
+    max_num_active_seqs: int | None = setting(
+        None, "Most turns admitted to the batch.", ENGINE, unset="--max-num-seqs", least=1, most=10**6
+    )
+    """Most turns admitted to the batch, if fewer than `max_num_seqs`."""
+    long_prefill_token_threshold: int = setting(
+        0,
+        "Most prompt tokens of one turn in a step while others are there (-adaptive: or a fair share); 0: no limit.",
+        ENGINE,
+        least=0,
+        most=MOST,
+    )
+    """Most prompt tokens of one turn in a step, unless it is alone; 0 for no limit but the budget."""
+    long_prefill_token_threshold_adaptive: bool = setting(
+        False,
+        "Raise that threshold to the budget's fair share of each turn that runs or waits.",
+        ENGINE,
+        needs=("long_prefill_token_threshold",),
+        rare=True,
+    )
+    """Raise the threshold to the budget divided by the turns that run or wait."""
+    enable_chunked_prefill: bool = setting(True, "Give no turn a part of its prompt; a step holds whole ones.", ENGINE)
+    """Admit a prompt that exceeds the rest of the step's budget, and cut it; off, it waits for a step of its own."""
+    enable_prefix_caching: bool = setting(True, "Find no block of an earlier turn again.", ENGINE)
+    """Find the blocks of earlier turns again; off, every turn computes its whole prompt."""
+    scheduling_policy: SchedulingPolicy = setting(
+        "fcfs", "First come first served, or by the priority of programs in the trace.", ENGINE, page="traces.md"
+    )
+    """vLLM's own order of waiting turns: `fcfs`, or `priority`, the lowest of the trace's first."""
     async_scheduling: bool = setting(
         False, "Plan each step while the one before it runs, as vLLM does on GPUs.", ENGINE, page="engine.md"
     )

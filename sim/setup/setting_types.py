@@ -15,6 +15,7 @@ else:  # `--help` evaluates these types to see what text can express, and must n
     GpuSpec = TraceSource = Closed = OpenArrivals = Program = object
 
 EngineMode = Literal["fast", "stepwise"]
+SchedulingPolicy = Literal["fcfs", "priority"]
 StartMode = Literal["empty", "loaded"]
 KvCacheDtype = Literal["auto", "bfloat16", "float16", "fp8", "fp8_e4m3", "fp8_e5m2"]
 """The values of vLLM's ``--kv-cache-dtype`` whose blocks hold nothing but elements."""

@@ -40,6 +40,7 @@ class About:
     expected: str
     positive: bool
     switches: Mapping[str, str]
+    rare: bool
 
 
 @dataclass(frozen=True)
@@ -76,17 +77,30 @@ class Setting:
 
     @property
     def flag(self) -> str:
-        """Its flag on the command line; all of them, joined by `/`, if its values have flags of their own."""
+        """Its flag on the command line; all of them, joined by `/`, if its values have flags of their own.
+
+        Of a setting that is on or off, the flag that changes the default.
+        """
+        if self.is_switch:
+            return next(flag for flag, value in self.switches.items() if value is not self.default)
         return "/".join(self.switches) or f"--{self.name.replace('_', '-')}"
 
     @property
-    def declared(self) -> str:
-        """Its flag as declared: a setting that is on or off has one for each."""
-        return f"{self.flag}/--no-{self.flag[2:]}" if self.kind.types == (bool,) else self.flag
+    def is_switch(self) -> bool:
+        """Whether it is on or off."""
+        return self.kind.types == (bool,)
 
     @property
-    def switches(self) -> dict[str, str]:
+    def declared(self) -> str:
+        """Its flag as declared where it is a parameter of its own."""
+        return "/".join(self.switches) if self.is_switch else self.flag
+
+    @property
+    def switches(self) -> dict[str, Any]:
         """Flags without an argument -> the value each stands for, if any: `--drop-unfit` -> `drop`."""
+        if self.is_switch:
+            name = self.name.replace("_", "-")
+            return {f"--{name}": True, f"--no-{name}": False}
         return {f"--{value}-{self.name}".replace("_", "-"): value for value in self.about.switches}
 
     @property
@@ -113,6 +127,7 @@ def setting(
     expected: str = "",
     positive: bool = False,
     switches: Mapping[str, str] = MappingProxyType({}),
+    rare: bool = False,
 ) -> T:
     """Declare a setting as a field of a dataclass.
 
@@ -142,8 +157,10 @@ def setting(
         Whether 0 is refused although it is `least`.
     switches
         Values that have a flag of their own, `--drop-unfit` for `drop`, and the help text of each flag.
+    rare
+        Whether the help text of commands leaves it to the docs.
     """
-    about = About(help, panel, unset, page, names, flags, needs, least, most, expected, positive, switches)
+    about = About(help, panel, unset, page, names, flags, needs, least, most, expected, positive, switches, rare)
     return field(default=default, metadata={_ABOUT: about})
 
 

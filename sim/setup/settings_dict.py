@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Population,
         Price,
         Replicas,
+        SchedulingPolicy,
         StartMode,
         Trace,
         Unfit,
@@ -50,6 +51,18 @@ class Service(TypedDict, total=False):
     """KV blocks, as vLLM's num_gpu_blocks."""
     kv_cache_dtype: KvCacheDtype
     """Type of the KV cache's elements: fp8 halves its bytes; auto: the model's own."""
+    max_num_active_seqs: int | None
+    """Most turns admitted to the batch."""
+    long_prefill_token_threshold: int
+    """Most prompt tokens of one turn in a step while others are there (-adaptive: or a fair share); 0: no limit."""
+    long_prefill_token_threshold_adaptive: bool
+    """Raise that threshold to the budget's fair share of each turn that runs or waits."""
+    enable_chunked_prefill: bool
+    """Give no turn a part of its prompt; a step holds whole ones."""
+    enable_prefix_caching: bool
+    """Find no block of an earlier turn again."""
+    scheduling_policy: SchedulingPolicy
+    """First come first served, or by the priority of programs in the trace."""
     async_scheduling: bool
     """Plan each step while the one before it runs, as vLLM does on GPUs."""
     watermark: float

@@ -216,6 +216,7 @@ class Simulation:
                 ended=done,
                 followed_at_once=watched or (awaited if index == last else turn.tool_s < SAME_INSTANT_S),
                 parent=parent,
+                priority=program.priority,
                 # One that reaches the longest context ends there, as the engine knows beforehand.
                 stops=turn.finish == STOP
                 and turn.input_tokens + turn.output_tokens < replica.scheduler.config.max_model_len,

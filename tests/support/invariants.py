@@ -137,7 +137,8 @@ class InvariantObserver:
         uploads = scheduler.connector.uploads
         under_way = scheduler.plans or scheduler.reloading or uploads
         assert not plan.empty or plan.changed or under_way, "nothing runs although something waits"
-        if plan.spent or plan.preempted or len(scheduler.running) == self.config.max_num_seqs:
+        seats = self.config.max_num_active_seqs or self.config.max_num_seqs
+        if plan.spent or plan.preempted or len(scheduler.running) == seats:
             return
         assert scheduler.running or scheduler.reloading or uploads, "with an empty engine every turn fits"
         head = scheduler.waiting.head(now_s)
@@ -147,9 +148,17 @@ class InvariantObserver:
         held = upload.stop if upload else sum(stop - start for run, start, stop in hits if run.refs)
         cached = hits[-1][2] * self.config.block_size if hits else 0
         budget = self.config.max_num_batched_tokens - plan.batch.prefill_tokens - plan.batch.decode_requests
+        most = head.num_tokens - cached
+        if self.config.long_prefill_token_threshold and scheduler.num_running + scheduler.num_waiting > 1:
+            turns = scheduler.num_running + scheduler.num_waiting
+            share = self.config.max_num_batched_tokens // turns
+            share *= self.config.long_prefill_token_threshold_adaptive
+            most = min(most, max(self.config.long_prefill_token_threshold, share))
+        if most > budget and not self.config.enable_chunked_prefill:
+            return
         whole = head.num_tokens
         if not self.config.scheduler_reserve_full_isl and self.config.tiers is None:
-            whole = min(whole, cached + budget)
+            whole = min(whole, cached + min(most, budget))
         needed = -(-whole // self.config.block_size) - held
         needed += self.config.watermark_blocks if scheduler.running else 0
         assert needed > scheduler.pool.free, "a turn that fits was left waiting"

@@ -80,11 +80,19 @@ def engines(draw: st.DrawFn, programs: list[Program]) -> EngineConfig:
     least = max(1, -(-(longest - 1) // block_size))
     spare = draw(st.one_of(st.integers(0, least), st.just(0), st.integers(0, 6 * least)))
     budget = draw(st.one_of(st.integers(16, 300), st.integers(1, 16)))
+    whole = draw(st.integers(0, 5)) == 0
+    if whole:
+        budget = max(budget, longest, 2)
+    seats = draw(st.one_of(st.just(min(budget, 8)), st.integers(1, min(budget, 8))))
     return EngineConfig(
         num_gpu_blocks=least + spare + 1,
         block_size=block_size,
         max_num_batched_tokens=budget,
-        max_num_seqs=draw(st.one_of(st.just(min(budget, 8)), st.integers(1, min(budget, 8)))),
+        max_num_seqs=seats,
+        max_num_active_seqs=draw(st.one_of(st.none(), st.none(), st.integers(1, seats))),
+        long_prefill_token_threshold=min(draw(st.sampled_from([0, 0, 1, 5, 30])), longest),
+        long_prefill_token_threshold_adaptive=draw(st.booleans()),
+        enable_chunked_prefill=not whole,
         max_model_len=max(longest, 2),
         watermark=draw(st.sampled_from([0.0, 0.0, 0.05, 0.2])),
         scheduler_reserve_full_isl=draw(st.integers(0, 3)) > 0,

@@ -38,7 +38,7 @@ NO_NAME = "expecting property name enclosed in double quotes"
 TOKENS = "an integer from 1 to 2**53"
 SECONDS = "a finite number of seconds from 0 to 1e+12"
 TURN_FIELDS = "input_tokens, kept_tokens, output_tokens, tool, tool_s, tools, finish"
-PROGRAM_FIELDS = "program_id, turns, arrival_s, shared_prefix, children, meta"
+PROGRAM_FIELDS = "program_id, turns, arrival_s, shared_prefix, children, priority, meta"
 
 
 def error_of(path: Path) -> str:
@@ -81,6 +81,8 @@ def test_optional_fields_may_be_absent_and_times_are_floats(write_lines: WriteLi
         (("program_id",), "", 'program_id is "", expected a non-empty string'),
         (("program_id",), 7, "program_id is 7, expected a non-empty string"),
         (("program_id",), "\ud800", 'program_id is "\\ud800", expected a string of valid Unicode'),
+        (("priority",), 0.5, "priority is 0.5, expected an integer from -1000000 to 1000000"),
+        (("priority",), False, "priority is false, expected an integer from -1000000 to 1000000"),
         (("arrival_s",), -1, f"arrival_s is -1.0, expected {SECONDS}"),
         (("arrival_s",), True, f"arrival_s is true, expected {SECONDS}"),
         (("arrival_s",), 10**300, f"arrival_s is a number of about 301 digits, expected {SECONDS}"),

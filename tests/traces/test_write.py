@@ -47,7 +47,8 @@ def programs(draw: st.DrawFn) -> Program:
         tool_s = max((call.tool_s for call in tools), default=tool_s)
         turns.append(Turn(input_tokens, kept_tokens, draw(counts), tool, tool_s, tools, draw(finishes)))
     shared = st.builds(SharedPrefix, names, st.integers(1, turns[0].input_tokens))
-    return Program(draw(names), tuple(turns), draw(st.none() | seconds), draw(st.none() | shared))
+    priority = draw(st.sampled_from([0, 0, 3, -2]))
+    return Program(draw(names), tuple(turns), draw(st.none() | seconds), draw(st.none() | shared), priority=priority)
 
 
 @st.composite

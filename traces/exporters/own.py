@@ -21,6 +21,8 @@ def own_program(program: Program) -> dict[str, Any]:
         own["arrival_s"] = float(program.arrival_s)
     if program.shared_prefix is not None:
         own["shared_prefix"] = {"id": program.shared_prefix.id, "tokens": program.shared_prefix.tokens}
+    if program.priority:
+        own["priority"] = program.priority
     if program.children:
         own["children"] = program_record(program)["children"]
     return own

@@ -66,10 +66,12 @@ def own_arrival(own: dict[str, Any]) -> float | None:
 
 
 def with_own_children(program: Program, own: dict[str, Any]) -> Program:
-    """Return the program with the sub-agents in ``own``."""
-    if own.get("children") is None:
+    """Return the program with the sub-agents and the priority in ``own``."""
+    if own.get("children") is not None:
+        program = replace(program, children=decode_children(own["children"]))
+    elif not own.get("priority"):
         return program
-    program = replace(program, children=decode_children(own["children"]))
+    program = replace(program, priority=own.get("priority", 0))
     check_program(program)
     return program
 

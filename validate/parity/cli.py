@@ -78,7 +78,9 @@ def parity(
         programs = list(read_programs(find_trace(trace), limit=load["limit"], max_turns=load["max_turns"]))
         total += compare_on_trace(programs, arrivals, config, chosen, times, seed, plugin)
     if random and total.difference is None:
-        total += compare_on_random_cases(random, chosen, times, seed, plugin, async_scheduling=async_scheduling)
+        total += compare_on_random_cases(
+            random, chosen, times, seed, plugin, async_scheduling=async_scheduling, controls=True
+        )
     if json:
         difference = None if total.difference is None else str(total.difference)
         told = {**asdict(total), "vllm": installed, "policy": chosen.name, "difference": difference}

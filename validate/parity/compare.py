@@ -12,6 +12,8 @@ import numpy as np
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.rebuild import fit_rebuild_time
 from continuum_sim.policies import Policy
+from continuum_sim.policies.planes import keeps_contexts
+from continuum_sim.policies.rules.priority import leaves_order
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.traces.arrivals import Closed, OpenArrivals
 from continuum_sim.traces.schema import Program
@@ -132,15 +134,30 @@ def compare_on_random_cases(
     scheduler_cls: type | None = None,
     on_run: Callable[[ParityReport], None] | None = None,
     async_scheduling: bool = False,
+    controls: bool = False,
 ) -> ParityReport:
-    """Compare many random cases (see `random_case`); stops at the first difference."""
+    """Compare many random cases (see `random_case`); stops at the first difference.
+
+    Parameters
+    ----------
+    controls
+        Whether every other case also draws vLLM's controls of prefills, seats and order.
+    """
     total = ParityReport(0, 0, 0, 0, 0.0, 0.0)
     for number in range(runs):
-        case = random_case(np.random.default_rng([seed, number]))
-        arrivals, config = _Given(case.arrivals_s), replace(case.config, async_scheduling=async_scheduling)
+        case = random_case(np.random.default_rng([seed, number]), controls=controls and number % 2 == 1)
+        config = replace(_fitting(case.config, policy), async_scheduling=async_scheduling)
+        arrivals = _Given(case.arrivals_s)
         total += compare_on_trace(case.programs, arrivals, config, policy, step_time, seed, scheduler_cls)
         if on_run is not None:
             on_run(total)
         if total.difference is not None:
             break
     return total
+
+
+def _fitting(config: EngineConfig, policy: Policy) -> EngineConfig:
+    """Return the settings without those that leave this policy no room."""
+    if keeps_contexts(policy.retention):
+        config = replace(config, enable_prefix_caching=True)
+    return config if leaves_order(policy) else replace(config, scheduling_policy="fcfs")

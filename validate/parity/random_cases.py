@@ -19,8 +19,11 @@ class Case:
     config: EngineConfig
 
 
-def random_case(rng: np.random.Generator) -> Case:
-    """Draw a trace of 3 to 12 programs, arrival times with ties, and an engine that is barely or amply large enough."""
+def random_case(rng: np.random.Generator, *, controls: bool = False) -> Case:
+    """Draw a trace of 3 to 12 programs, arrival times with ties, and an engine that is barely or amply large enough.
+
+    With `controls`, some of the settings that bound prefills, seats and order are drawn as well.
+    """
     block_size = int(rng.choice([16, 32]))
     chunk = int(rng.choice([256, 512, 2048, 8192]))
     outputs = int(rng.choice([200, 900]))  # long outputs outgrow memory that admitted their prompts: preemption
@@ -38,7 +41,34 @@ def random_case(rng: np.random.Generator) -> Case:
     )
     spread_s = float(rng.choice([0.0, 0.5, 5.0, 30.0]))
     arrivals_s = np.sort(np.round(rng.random(len(programs)) * spread_s, 1))  # tenths: some coincide
-    return Case([_with_ends(program, rng) for program in programs], [float(t) for t in arrivals_s], config)
+    programs = [_with_ends(program, rng) for program in programs]
+    if controls:
+        programs, config = _with_controls(programs, config, rng)
+    return Case(programs, [float(t) for t in arrivals_s], config)
+
+
+def _with_controls(
+    programs: list[Program], config: EngineConfig, rng: np.random.Generator
+) -> tuple[list[Program], EngineConfig]:
+    """Draw which of vLLM's controls act, so that pairs of them do."""
+    threshold, seats, whole, uncached, ordered = rng.random(5) < (0.6, 0.3, 0.15, 0.15, 0.3)
+    if threshold:
+        config = replace(
+            config,
+            long_prefill_token_threshold=min(int(rng.choice([16, 50, 200, 700])), config.max_model_len),
+            long_prefill_token_threshold_adaptive=bool(rng.random() < 0.4),
+        )
+    if seats:
+        config = replace(config, max_num_active_seqs=int(rng.integers(1, config.max_num_seqs + 1)))
+    if whole:
+        budget = max(config.max_num_batched_tokens, config.max_model_len)
+        config = replace(config, enable_chunked_prefill=False, max_num_batched_tokens=budget)
+    if uncached:
+        config = replace(config, enable_prefix_caching=False)
+    if ordered:
+        config = replace(config, scheduling_policy="priority")
+        programs = [replace(program, priority=int(rng.integers(-1, 3))) for program in programs]
+    return programs, config
 
 
 def _with_ends(program: Program, rng: np.random.Generator) -> Program:

@@ -95,7 +95,7 @@ class VllmShadow:
         """Wall-clock seconds spent inside vLLM's scheduler (adding requests, scheduling, updating)."""
         self.wasted_tokens = 0
         """Tokens that vLLM sampled for requests which had ended."""
-        self._requests = RequestFactory(config.block_size)
+        self._requests = RequestFactory(config.block_size, caches=config.enable_prefix_caching)
         self._programs = programs
         self._story = TokenStory()
         self._max_model_len = config.max_model_len
@@ -116,11 +116,10 @@ class VllmShadow:
         extra = {"program_id": program_id, "tool": request.tool, "last_turn": request.last, "parent": request.parent}
         name = _name(request)
         prompt = self._story.prompt(program, index)
-        if request.stops:
-            most_tokens = self._max_model_len - len(prompt)
-            made = self._requests.make(name, prompt, most_tokens, extra, STOP_TOKEN)
-        else:
-            made = self._requests.make(name, prompt, request.max_tokens, extra)
+        most_tokens, stop = (
+            (self._max_model_len - len(prompt), STOP_TOKEN) if request.stops else (request.max_tokens, None)
+        )
+        made = self._requests.make(name, prompt, most_tokens, extra, stop, request.priority)
         self._ends[name] = request
         start_s = time.perf_counter()
         self.vllm.add_request(made)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ def make_vllm_scheduler(
     scheduler_cls: type | None = None,
     additional_config: dict[str, Any] | None = None,
 ) -> Any:
-    """Build a vLLM V1 scheduler with these settings and prefix caching on.
+    """Build a vLLM V1 scheduler with these settings.
 
     Parameters
     ----------
@@ -44,7 +45,7 @@ def make_vllm_scheduler(
             max_model_len=config.max_model_len,
             seed=0,
         )
-    cache_config = CacheConfig(block_size=config.block_size, enable_prefix_caching=True)
+    cache_config = CacheConfig(block_size=config.block_size, enable_prefix_caching=config.enable_prefix_caching)
     cache_config.num_gpu_blocks = config.num_gpu_blocks
     vllm_config = VllmConfig(
         model_config=model_config,
@@ -57,6 +58,11 @@ def make_vllm_scheduler(
             async_scheduling=config.async_scheduling,
             watermark=config.watermark,
             scheduler_reserve_full_isl=config.scheduler_reserve_full_isl,
+            max_num_active_seqs=config.max_num_active_seqs,
+            long_prefill_token_threshold=config.long_prefill_token_threshold,
+            long_prefill_token_threshold_adaptive=config.long_prefill_token_threshold_adaptive,
+            enable_chunked_prefill=config.enable_chunked_prefill,
+            policy=config.scheduling_policy,
         ),
         device_config=DeviceConfig("cpu"),
         additional_config=additional_config or {},
@@ -79,7 +85,7 @@ def make_vllm_scheduler(
 class RequestFactory:
     """Makes vLLM requests that generate a fixed number of tokens, or as many as come before a stop token."""
 
-    def __init__(self, block_size: int) -> None:
+    def __init__(self, block_size: int, *, caches: bool = True) -> None:
         from vllm.sampling_params import SamplingParams
         from vllm.utils.hashing import get_hash_fn_by_name
         from vllm.v1.core.kv_cache_utils import get_request_block_hasher, init_none_hash
@@ -87,7 +93,8 @@ class RequestFactory:
 
         hash_function = get_hash_fn_by_name("sha256")  # vLLM's default
         init_none_hash(hash_function)
-        self._hasher = get_request_block_hasher(block_size, hash_function)
+        self._hasher = get_request_block_hasher(block_size, hash_function) if caches else None
+        self._arrivals = count()
         self._request = Request
         self._params = SamplingParams
 
@@ -98,6 +105,7 @@ class RequestFactory:
         max_tokens: int,
         extra_args: dict[str, Any] | None = None,
         stop_token: int | None = None,
+        priority: int = 0,
     ) -> Any:
         """Make a request; a plug-in finds the program's identity in `extra_args`."""
         params = self._params(
@@ -113,6 +121,8 @@ class RequestFactory:
             sampling_params=params,
             pooling_params=None,
             block_hasher=self._hasher,
+            priority=priority,
+            arrival_time=float(next(self._arrivals)),  # in order, without ties
         )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from continuum_sim.errors import ConfigError
-from continuum_sim.policies.planes import Order, Policy, Retention
+from continuum_sim.policies.planes import Policy, keeps_contexts
+from continuum_sim.policies.rules.priority import leaves_order
 
 
 def check_fitness(scheduler: Any, policy: Policy) -> None:
@@ -18,7 +19,7 @@ def check_fitness(scheduler: Any, policy: Policy) -> None:
     """
     config = scheduler.vllm_config
     name = f"policy {policy.name!r}"
-    keeps = type(policy.retention).at_turn_end is not Retention.at_turn_end and not policy.retention.keeps_nothing
+    keeps = keeps_contexts(policy.retention)
     if keeps and not config.cache_config.enable_prefix_caching:
         raise ConfigError(
             f"{name} keeps contexts for the next turn, which finds them through the prefix cache; start vLLM with "
@@ -29,8 +30,7 @@ def check_fitness(scheduler: Any, policy: Policy) -> None:
             f"{name} pins blocks of attention KV, but {config.model_config.model} has Mamba layers, whose states are "
             "no such blocks; serve it with a policy that pins nothing, such as program-fifo"
         )
-    orders = policy.order.keyed or policy.admission.gated or type(policy.order).victim is not Order.victim
-    if orders and config.scheduler_config.policy != "fcfs":
+    if not leaves_order(policy) and config.scheduler_config.policy != "fcfs":
         raise ConfigError(
             f"{name} has an order of its own, and so has --scheduling-policy {config.scheduler_config.policy}; "
             "leave out that flag"

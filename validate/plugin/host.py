@@ -92,6 +92,7 @@ class PolicyHost:
     def turn_arrives(self, request: Any) -> None:
         """Take in a new request, before it is queued."""
         live = self.turns[request.request_id] = self._take_in(request, self._arrival_s(request))
+        live.view.priority = request.priority
         if self.governor.policy.order.sees_cache:
             live.view.cached_tokens = self._scheduler.kv_cache_manager.get_computed_blocks(request)[1]
 

@@ -180,4 +180,8 @@ def _engine(choices: Choices, run: ResolvedRun) -> dict[str, Setting]:
         "max_model_len": run.engine.max_model_len,
         "async_scheduling": run.engine.async_scheduling,
     }
+    if not run.engine.enable_prefix_caching:
+        values["enable_prefix_caching"] = False
+    if run.engine.long_prefill_token_threshold:
+        values["long_prefill_token_threshold"] = run.engine.long_prefill_token_threshold
     return {name: Setting(value, choices.origins[name]) for name, value in values.items()}

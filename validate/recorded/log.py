@@ -41,6 +41,8 @@ class EngineSetup:
     max_num_seqs: int | None = None
     max_model_len: int | None = None
     async_scheduling: bool | None = None
+    enable_prefix_caching: bool | None = None
+    long_prefill_token_threshold: int | None = None
 
 
 @dataclass(frozen=True)

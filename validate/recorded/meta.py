@@ -45,8 +45,10 @@ def read_meta(path: Path, requests: int) -> tuple[EngineSetup, tuple[str, ...]]:
         found = next((table for table in tables if table.get(name) is not None), None)
         return None if found is None else Fields(found, path).tokens(name)
 
+    def switch(name: str, *tables: dict[str, Any]) -> bool | None:
+        return next((bool(table[name]) for table in tables if table.get(name) is not None), None)
+
     utilization = next((table for table in (cache, given) if table.get("gpu_memory_utilization") is not None), None)
-    name = "async_scheduling"
     setup = EngineSetup(
         source=path,
         model=_text(meta.get("model")),
@@ -60,7 +62,10 @@ def read_meta(path: Path, requests: int) -> tuple[EngineSetup, tuple[str, ...]]:
         max_num_batched_tokens=count("max_num_batched_tokens", scheduler, given),
         max_num_seqs=count("max_num_seqs", scheduler, given),
         max_model_len=count("max_model_len", _table(resolved, "model_config"), given),
-        async_scheduling=next((bool(table[name]) for table in (scheduler, given) if table.get(name) is not None), None),
+        async_scheduling=switch("async_scheduling", scheduler, given),
+        enable_prefix_caching=switch("enable_prefix_caching", cache, given),
+        long_prefill_token_threshold=scheduler.get("long_prefill_token_threshold")
+        and count("long_prefill_token_threshold", scheduler),
     )
     return setup, tuple(_notes(meta, resolved, cache, requests))
 
@@ -78,12 +83,6 @@ def _notes(meta: dict[str, Any], resolved: dict[str, Any], cache: dict[str, Any]
         notes.append(f"recorded with --scheduling-policy {scheduler['policy']}, simulated with fcfs")
     if scheduler.get("scheduler_cls"):
         notes.append(f"recorded under the scheduler {scheduler['scheduler_cls']}, simulated with vLLM's own")
-    if scheduler.get("long_prefill_token_threshold"):
-        notes.append("recorded with a long_prefill_token_threshold, which is not modelled")
-    if cache.get("enable_prefix_caching") is False:
-        notes.append(
-            "recorded without prefix caching; in the simulation a preempted request finds its own blocks again"
-        )
     if resolved.get("speculative_config"):
         notes.append("recorded with speculative decoding, which is not modelled")
     return notes

@@ -74,7 +74,9 @@ def test_every_setting_is_a_flag_of_its_words_and_default(command: str) -> None:
         if several in options or (name in ("policy", "seed", "rate") and command != "run"):
             continue
         for flag, value in item.switches.items():
-            assert options[flag.removeprefix("--").replace("-", "_")].help == item.about.switches[value]
+            assert options[flag.removeprefix("--").replace("-", "_")].help == (
+                item.help if item.is_switch else item.about.switches[value]
+            )
         if item.switches:
             continue
         assert item.flag in options[name].opts

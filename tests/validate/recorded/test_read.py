@@ -299,13 +299,18 @@ def test_an_older_meta_knows_what_was_asked_for_only(tmp_path: Path) -> None:
     assert (setup.max_num_seqs, setup.kv_blocks, setup.gpu) == (99, None, None)
 
 
+def test_what_bounds_prefills_is_read(tmp_path: Path) -> None:
+    scheduler, cache = {"long_prefill_token_threshold": 512}, {"enable_prefix_caching": False}
+    log = read_beside(tmp_path, {"resolved_config": {"scheduler_config": scheduler, "cache_config": cache}})
+    assert (log.setup.long_prefill_token_threshold, log.setup.enable_prefix_caching) == (512, False)
+    assert log.notes == ()
+
+
 @pytest.mark.parametrize(
     ("part", "change", "said"),
     [
         ("scheduler_config", {"policy": "priority"}, "--scheduling-policy priority"),
         ("scheduler_config", {"scheduler_cls": "my.Scheduler"}, "under the scheduler my.Scheduler"),
-        ("scheduler_config", {"long_prefill_token_threshold": 512}, "long_prefill_token_threshold"),
-        ("cache_config", {"enable_prefix_caching": False}, "without prefix caching"),
         ("speculative_config", {"method": "ngram"}, "speculative decoding"),
     ],
 )

@@ -43,12 +43,14 @@ def force_async_scheduling(vllm_config: Any) -> bool:
 
     vLLM's `EngineCore` asks for the number of steps in flight only once it has its scheduler. The worker was started
     before, as for synchronous steps; it is a process of its own and carries out one step after the other, keeping the
-    sampled tokens, so steps overlap with their planning as on a GPU.
+    sampled tokens, so steps overlap with their planning as on a GPU. A worker in the engine's own process (`uni`) would
+    run the next step before the engine sees the output of the last: there nothing is forced.
     """
     from vllm.platforms import current_platform
 
     config = vllm_config.scheduler_config
-    if config.async_scheduling or not current_platform.is_cpu():
+    in_process = vllm_config.parallel_config.distributed_executor_backend == "uni"
+    if config.async_scheduling or in_process or not current_platform.is_cpu():
         return False
     config.async_scheduling = True
     return True

@@ -97,16 +97,28 @@ def vllm(monkeypatch: pytest.MonkeyPatch, cpu: bool) -> None:
     monkeypatch.setitem(sys.modules, "vllm.platforms", platforms)
 
 
+def settings_of_vllm(executor: str, async_scheduling: bool) -> Any:
+    return SimpleNamespace(
+        scheduler_config=SimpleNamespace(async_scheduling=async_scheduling),
+        parallel_config=SimpleNamespace(distributed_executor_backend=executor),
+    )
+
+
 @pytest.mark.parametrize(
-    ("cpu", "before", "after", "forced"),
-    [(True, False, True, True), (False, False, False, False), (False, True, True, False)],
+    ("cpu", "executor", "before", "after", "forced"),
+    [
+        (True, "mp", False, True, True),
+        (True, "uni", False, False, False),
+        (False, "mp", False, False, False),
+        (False, "mp", True, True, False),
+    ],
 )
-def test_only_a_cpu_is_forced(
-    cpu: bool, before: bool, after: bool, forced: bool, monkeypatch: pytest.MonkeyPatch
+def test_only_a_cpu_whose_worker_is_a_process_is_forced(
+    cpu: bool, executor: str, before: bool, after: bool, forced: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On other platforms vLLM has its reasons to turn it off."""
     vllm(monkeypatch, cpu)
-    config = SimpleNamespace(scheduler_config=SimpleNamespace(async_scheduling=before))
+    config = settings_of_vllm(executor, before)
     assert force_async_scheduling(config) is forced
     assert config.scheduler_config.async_scheduling is after
 
@@ -118,5 +130,5 @@ def test_the_engine_says_how_it_schedules(asked: bool, tmp_path: Path, monkeypat
     monkeypatch.setattr(timed_scheduler, "_scheduler_class", lambda *args: lambda config: Scheduler([], []))
     told = {"path": str(tmp_path / "log"), "scheduling": str(tmp_path / "how"), "policy": False}
     monkeypatch.setenv(ENVIRONMENT, json.dumps({**told, "async_scheduling": asked}))
-    make_timed_scheduler(SimpleNamespace(scheduler_config=SimpleNamespace(async_scheduling=False)))
+    make_timed_scheduler(settings_of_vllm("mp", async_scheduling=False))
     assert json.loads((tmp_path / "how").read_text()) == {"async_scheduling": asked, "forced": asked}

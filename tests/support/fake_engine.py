@@ -216,7 +216,8 @@ class FakeEngine:
             if not plan.empty:
                 noise = float(np.exp(self._rng.normal(0.0, self._owner.jitter))) if self._owner.jitter else 1.0
                 seconds = self._owner.step_time.step_s(plan.batch) * self._pace * noise
-                await asyncio.sleep(max(start_s, ended_s) + seconds - self._loop.time())
+                left_s = max(start_s, ended_s) + seconds - self._loop.time()
+                await asyncio.sleep(max(left_s, SAME_INSTANT_S))  # it ends after the next one was planned
                 ended_s = self._loop.time()
             self._finish(scheduler, plan, start_s)
             await asyncio.sleep(SAME_INSTANT_S)  # the next step sees turns that follow immediately

@@ -158,6 +158,8 @@ def _engine_settings(asked: Asked) -> dict[str, Any]:
     if not asked.base_urls:
         return {"engine": asdict(asked.engine)}
     server = {name: value for name, value in asdict(asked.server).items() if name != "timeout_s"}
+    if not asked.server.async_scheduling:
+        del server["async_scheduling"]  # earlier versions did not write it
     return {"engine": {"base_url": list(asked.base_urls)}, "server": server}
 
 

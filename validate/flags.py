@@ -62,7 +62,7 @@ class EngineFlags:
             Naming the options.
         """
         if served:
-            started = ("model", *_OF_STARTED, "async_scheduling", "engine_arg")
+            started = ("model", *_OF_STARTED, "engine_arg")
             refuse_unused(context, started, "the server of --base-url was started with its own")
         else:
             refuse_unused(context, ("timeout", "vocab_size"), "used only with --base-url")
@@ -87,7 +87,11 @@ class EngineFlags:
 
         settings = {name: self.settings[name] for name in BATCHES_AND_BLOCKS}
         return ServerSettings(
-            num_gpu_blocks=settings.pop("kv_blocks"), vocab_size=self.vocab_size, timeout_s=self.timeout, **settings
+            num_gpu_blocks=settings.pop("kv_blocks"),
+            async_scheduling=self.async_scheduling,
+            vocab_size=self.vocab_size,
+            timeout_s=self.timeout,
+            **settings,
         )
 
 

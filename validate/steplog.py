@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -44,18 +45,18 @@ class TimedStep(NamedTuple):
 
 
 def scheduled_batch(
-    requests: Mapping[str, Any], scheduled_tokens: Mapping[str, int], resumed: Container[str] = ()
+    requests: Mapping[str, Any], scheduled_tokens: Mapping[str, int], entering: Container[str] = ()
 ) -> StepBatch:
     """Summarise a scheduled step as the simulator does; vLLM has already advanced `num_computed_tokens` past it.
 
-    A request decodes if the only token it lacks is the one it sampled last. A request resumed after preemption is
-    prefilling, even if all but its last token was still in the cache.
+    A request decodes if the only token it lacks is the one it sampled last. A request resumed after preemption (it is
+    among those `entering`) is prefilling, even if all but its last token was still in the cache.
     """
     prefills = tokens = context = pairs = decodes = decode_context = 0
     for name, chunk in scheduled_tokens.items():
         request = requests[name]
         start = request.num_computed_tokens - chunk
-        if chunk == 1 and start >= request.num_prompt_tokens and name not in resumed:
+        if chunk == 1 and start >= request.num_prompt_tokens and name not in entering:
             decodes += 1
             decode_context += start + 1
         else:
@@ -64,6 +65,14 @@ def scheduled_batch(
             context += start
             pairs += prefill_pairs(chunk, start)
     return StepBatch(prefills, tokens, context, pairs, decodes, decode_context)
+
+
+def entering(output: Any) -> set[str]:
+    """Return the requests that enter the batch in a step, for the first time or after a preemption.
+
+    vLLM's Model Runner V1 lists the latter among the known requests, V2, the default on GPUs, among the new ones.
+    """
+    return {*output.scheduled_cached_reqs.resumed_req_ids, *(new.req_id for new in output.scheduled_new_reqs)}
 
 
 def step_line(step: LoggedStep) -> bytes:
@@ -98,14 +107,18 @@ def begins(steps: Sequence[LoggedStep]) -> list[float]:
 
     While work is left that is the end of the step before: the time until the next end is the model's, and whatever the
     engine's loop does between two forward passes. After a pause, or a step that computed nothing, it is the start of
-    the step's own scheduling.
+    the step's own scheduling. Asynchronous scheduling plans a step while another runs: if the earlier one computes
+    something, the later begins at its end; if the later computes nothing, it holds up none after it.
     """
     found = []
-    before: LoggedStep | None = None
+    computed_s, work_left = -math.inf, False
     for step in steps:
-        busy = before is not None and before.unfinished > 0 and computes(before.batch)
-        found.append(before.end_s if busy and before is not None else step.start_s)
-        before = step
+        ahead = step.start_s < computed_s
+        found.append(computed_s if ahead or work_left else step.start_s)
+        if computes(step.batch):
+            computed_s, work_left = step.end_s, step.unfinished > 0
+        elif not ahead:
+            work_left = False
     return found
 
 

@@ -10,6 +10,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+from continuum_sim.validate.engines.timed_scheduler import force_async_scheduling
 from continuum_sim.validate.plugin import SCHEDULER_CLS
 from continuum_sim.validate.session.tiny import write_tiny_model
 
@@ -20,6 +21,14 @@ BLOCKS = 64
 def ids(start: int, count: int) -> list[int]:
     """Return token ids of the tiny vocabulary whose first token differs for every `start`."""
     return [2 + (start * 97 + n * (start + 1)) % 1000 for n in range(count)]
+
+
+def make_async_scheduler(vllm_config: Any, *args: Any, **kwargs: Any) -> Any:
+    """Make the plug-in's scheduler, asynchronous even on a CPU."""
+    from continuum_sim.validate.plugin import ContinuumScheduler
+
+    force_async_scheduling(vllm_config)
+    return ContinuumScheduler(vllm_config, *args, **kwargs)
 
 
 async def run(folder: Path, policy: str, asynchronous: bool) -> dict[str, Any]:
@@ -39,7 +48,7 @@ async def run(folder: Path, policy: str, asynchronous: bool) -> dict[str, Any]:
             max_num_batched_tokens=512,
             max_num_seqs=4,
             async_scheduling=asynchronous,
-            scheduler_cls=SCHEDULER_CLS,
+            scheduler_cls=f"{__name__}.make_async_scheduler" if asynchronous else SCHEDULER_CLS,
             additional_config={"continuum": {"policy": policy, "decisions": str(folder / "decisions.jsonl")}},
         )
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -56,6 +57,8 @@ class FakeEngines:
     """Why the n-th engine does not start."""
     jitter: float = 0.0
     """Standard deviation of the logarithm of each step's time."""
+    planning_s: float = 0.0
+    """Time between the first two plannings of an idle engine, if it schedules asynchronously."""
     started: list[str | None] = field(default_factory=list)
     """Policies of the engines, in the order of their start."""
     open: int = 0
@@ -135,6 +138,7 @@ class FakeEngine:
             arrival_s=self._loop.time(),
             tool=request.tool,
             last=request.last_turn or request.program_id is None,
+            stops=False,  # the client asks for its length
         )
         self._ends[made] = future
         queued_s = self._loop.time()
@@ -183,31 +187,47 @@ class FakeEngine:
                 future.set_exception(EngineError("the engine died"))
 
     async def _run(self) -> None:
+        """Plan and run steps as vLLM's loop does: an empty plan takes a place in the queue too."""
+        under_way: deque[tuple[Plan, float]] = deque()
+        most = self.facts.config().max_concurrent_batches
+        ended_s = 0.0
         while True:
             scheduler = self.scheduler
-            if not scheduler.has_work:
+            if not under_way and not scheduler.has_work:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            now_s = self._loop.time()
-            plan = scheduler.schedule(now_s)
-            if plan.empty:
-                if plan.changed:
-                    scheduler.step += 1
+            if scheduler.has_work:
+                now_s = self._loop.time()
+                plan = scheduler.schedule(now_s)
+                if plan.empty:
+                    scheduler.step += plan.changed
+                    if not under_way:
+                        if not plan.changed:
+                            await self._idle(scheduler.governor.next_event_s() + SAME_INSTANT_S - now_s)
+                        continue
                 else:
-                    await self._idle(scheduler.governor.next_event_s() + SAME_INSTANT_S - now_s)
-                continue
-            scheduler.update_after_schedule(plan)
-            noise = float(np.exp(self._rng.normal(0.0, self._owner.jitter))) if self._owner.jitter else 1.0
-            await asyncio.sleep(self._owner.step_time.step_s(plan.batch) * self._pace * noise)
-            self._finish(scheduler, plan, now_s)
+                    scheduler.update_after_schedule(plan)
+                under_way.append((plan, now_s))
+                if len(under_way) < most:
+                    await asyncio.sleep(self._owner.planning_s)
+                    continue
+            plan, start_s = under_way.popleft()
+            if not plan.empty:
+                noise = float(np.exp(self._rng.normal(0.0, self._owner.jitter))) if self._owner.jitter else 1.0
+                seconds = self._owner.step_time.step_s(plan.batch) * self._pace * noise
+                left_s = max(start_s, ended_s) + seconds - self._loop.time()
+                await asyncio.sleep(max(left_s, SAME_INSTANT_S))  # it ends after the next one was planned
+                ended_s = self._loop.time()
+            self._finish(scheduler, plan, start_s)
             await asyncio.sleep(SAME_INSTANT_S)  # the next step sees turns that follow immediately
 
     def _finish(self, scheduler: Scheduler, plan: Plan, start_s: float) -> None:
         now_s = self._loop.time()
         batch: StepBatch = plan.batch
-        for request in scheduler.update_from_output(now_s):
-            self._ends.pop(request).set_result(now_s)
+        if not plan.empty:
+            for request in scheduler.update_from_output(now_s):
+                self._ends.pop(request).set_result(now_s)
         unfinished = scheduler.num_running + scheduler.num_waiting
         self._log.write(step_line(LoggedStep(start_s, start_s, now_s, now_s, batch, unfinished)))
         if not unfinished:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from continuum_sim.steptime.batch import StepBatch
-from continuum_sim.validate.steplog import LoggedStep, read_steps, step_line, time_steps
+from continuum_sim.validate.steplog import LoggedStep, entering, read_steps, scheduled_batch, step_line, time_steps
 
 DECODE = StepBatch(0, 0, 0, 0, 2, 100)
 NOTHING = StepBatch(0, 0, 0, 0, 0, 0)
@@ -35,6 +36,40 @@ def test_steps_that_compute_nothing_are_no_samples_and_no_beginnings() -> None:
 def test_steps_scheduled_ahead_count_from_end_to_end() -> None:
     timed = time_steps([step(0.0, 1.0), step(0.4, 2.1), step(1.5, 3.0)])
     assert [one.seconds for one in timed] == pytest.approx([1.0, 1.1, 0.9])
+
+
+def test_a_step_planned_ahead_follows_at_once_even_if_nothing_was_left() -> None:
+    timed = time_steps([step(0.0, 1.0, unfinished=0), step(0.5, 2.0, unfinished=0), step(2.1, 3.0)])
+    assert [one.seconds for one in timed] == pytest.approx([1.0, 1.0, 0.9])
+
+
+def test_an_empty_step_planned_ahead_holds_up_none_after_it() -> None:
+    """vLLM plans the next one a millisecond later, but the engine had work all the time."""
+    timed = time_steps([step(0.0, 1.0), step(0.5, 1.1, batch=NOTHING), step(1.05, 2.0)])
+    assert [one.seconds for one in timed] == pytest.approx([1.0, 1.0])
+    # Unless nothing was left, or another empty step shows that nothing could run.
+    timed = time_steps([step(0.0, 1.0, 0), step(0.5, 1.1, 0, NOTHING), step(1.5, 2.0)])
+    assert [one.seconds for one in timed] == pytest.approx([1.0, 0.5])
+    timed = time_steps([step(0.0, 1.0), step(0.5, 1.1, 1, NOTHING), step(1.1, 1.2, 1, NOTHING), step(1.5, 2.0)])
+    assert [one.seconds for one in timed] == pytest.approx([1.0, 0.5])
+
+
+@pytest.mark.parametrize("runner", [1, 2])
+def test_a_resumed_request_prefills_wherever_vllm_lists_it(runner: int) -> None:
+    """Model Runner V1 lists it among the known requests, V2 among the new ones."""
+    requests = {
+        "new": SimpleNamespace(num_computed_tokens=64, num_prompt_tokens=100),
+        "decodes": SimpleNamespace(num_computed_tokens=41, num_prompt_tokens=40),
+        # All but the last of its tokens was still in the cache.
+        "resumed": SimpleNamespace(num_computed_tokens=65, num_prompt_tokens=50),
+    }
+    output = SimpleNamespace(
+        scheduled_new_reqs=[SimpleNamespace(req_id=name) for name in ("new", "resumed")[:runner]],
+        scheduled_cached_reqs=SimpleNamespace(resumed_req_ids={"resumed"} if runner == 1 else set()),
+    )
+    batch = scheduled_batch(requests, {"new": 64, "decodes": 1, "resumed": 1}, entering(output))
+    assert (batch.prefill_requests, batch.prefill_tokens, batch.prefill_context_tokens) == (2, 65, 64)
+    assert (batch.decode_requests, batch.decode_context_tokens) == (1, 41)
 
 
 def test_only_steps_that_end_after_the_start_count() -> None:

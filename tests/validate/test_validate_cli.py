@@ -87,7 +87,6 @@ SERVER = ("--base-url", "http://127.0.0.1:1")
         (("validate", *SERVER), ("--model", "tiny"), "the server of --base-url was started with its own"),
         (("validate", *SERVER), ("--tensor-parallel-size", "1"), "started with its own"),
         (("validate", *SERVER), ("--engine-arg", "dtype=float16"), "started with its own"),
-        (("validate", *SERVER), ("--async-scheduling",), "started with its own"),
         (("validate", *SERVER), ("--pace", "llama-3.1-8b@rtx-4090"), "the server of --base-url runs at its own pace"),
         (("validate",), ("--timeout", "600"), "used only with --base-url"),
         (("validate",), ("--vocab-size", "32000"), "used only with --base-url"),
@@ -170,7 +169,9 @@ def test_all_options_that_would_do_nothing_are_named_at_once(capsys: pytest.Capt
 
 def test_the_answer_continues_the_conversation() -> None:
     with serving(FakeServer(first_token_s=0.01, token_s=0.001)) as server:
-        validate(server, "--tolerance", "10")
+        validate(server, "--tolerance", "10", "--async-scheduling")
+    assert json.loads(Path("validation/engine.json").read_text())["async_scheduling"] is True
+    assert json.loads(Path("validation/manifest.json").read_text())["server"]["async_scheduling"] is True
     first, second = (next(b for b in server.asked if b["request_id"] == f"a/{index}") for index in (0, 1))
     assert second["prompt"][:76] == first["prompt"] + list(range(20, 32))
     assert second["vllm_xargs"]["last_turn"] == 1

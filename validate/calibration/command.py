@@ -48,6 +48,8 @@ def calibrate_engine(
     async def measure() -> tuple[Calibrated, list[Measured]]:
         say("starting the engine")
         engine = await engines(None, {}, folder, None)
+        if engine.facts.async_forced is not None:
+            say(engine.facts.async_forced)
         try:
             return await calibrate(engine, points, say, seed)
         finally:

@@ -25,7 +25,14 @@ ENGINE_LOG = "engine.log"
 STEPS = "steps.jsonl"
 DECISIONS = "decisions.jsonl"
 COUNTS = "counts.json"
+SCHEDULING = "scheduling.json"
 """File that an engine writes into its folder."""
+
+FORCED = (
+    "asynchronous scheduling was forced: vLLM turns it off on a CPU, and it was turned on again as the engine built "
+    "its scheduler; the model runs in a process of its own, so steps overlap with their planning as on a GPU"
+)
+"""How an engine came to schedule asynchronously where vLLM does not."""
 
 _ENVIRONMENT = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
 """Set for the engine unless the user has set them."""
@@ -49,7 +56,7 @@ class InProcess:
         folder.mkdir(parents=True, exist_ok=True)
         log = folder / ENGINE_LOG
         pace = None if self.pace is None else asdict(self.pace)
-        told = {steplog.ENVIRONMENT: {"path": str(folder / STEPS), "policy": policy is not None, "pace": pace}}
+        told: dict[str, dict[str, Any]] = {}
         if policy is not None:
             files = {"decisions": str(folder / DECISIONS), "counts": str(folder / COUNTS)}
             told[PLUGIN_SETTINGS] = {"policy": policy, **files, **settings}
@@ -59,6 +66,13 @@ class InProcess:
             **self.options.arguments(self.home),
             **({} if like is None else {"num_gpu_blocks_override": like.num_gpu_blocks}),
             "scheduler_cls": steplog.SCHEDULER_CLS,
+        }
+        told[steplog.ENVIRONMENT] = {
+            "path": str(folder / STEPS),
+            "scheduling": str(folder / SCHEDULING),
+            "policy": policy is not None,
+            "pace": pace,
+            "async_scheduling": bool(arguments["async_scheduling"]),
         }
         others = set(descendants())
         try:
@@ -76,7 +90,7 @@ class InProcess:
         if _ENVIRONMENT["VLLM_LOGGING_LEVEL"] == os.environ["VLLM_LOGGING_LEVEL"]:
             # The engine's own processes write to its log; this process shares the terminal with the user.
             logging.getLogger("vllm").setLevel(logging.ERROR)
-        return InProcessEngine(llm, folder, _facts(llm), frozenset(descendants()) - others)
+        return InProcessEngine(llm, folder, _facts(llm, folder), frozenset(descendants()) - others)
 
 
 @dataclass
@@ -209,12 +223,14 @@ def _nothing(*args: object, **kwargs: object) -> None:
     """Replace a method that has done its work."""
 
 
-def _facts(llm: Any) -> EngineFacts:
+def _facts(llm: Any, folder: Path) -> EngineFacts:
     import vllm
     from vllm.platforms import current_platform
 
     config = llm.vllm_config
     cache, scheduler, model = config.cache_config, config.scheduler_config, config.model_config
+    # The engine's own process decides how it schedules, whatever this process was told.
+    scheduling = json.loads((folder / SCHEDULING).read_text(encoding="utf-8"))
     return EngineFacts(
         engine="vLLM in this process",
         version=vllm.__version__,
@@ -228,7 +244,8 @@ def _facts(llm: Any) -> EngineFacts:
         vocab_size=model.get_vocab_size(),
         dtype=str(model.dtype).removeprefix("torch."),
         tensor_parallel_size=config.parallel_config.tensor_parallel_size,
-        async_scheduling=bool(scheduler.async_scheduling),
+        async_scheduling=scheduling["async_scheduling"],
+        async_forced=FORCED if scheduling["forced"] else None,
         watermark=getattr(scheduler, "watermark", 0.0),
         scheduler_reserve_full_isl=getattr(scheduler, "scheduler_reserve_full_isl", True),
     )

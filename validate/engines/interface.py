@@ -34,6 +34,8 @@ class EngineFacts:
     tensor_parallel_size: int | None = None
     """GPUs the model is split over; None if the engine does not say."""
     async_scheduling: bool = False
+    async_forced: str | None = None
+    """How it was made to schedule asynchronously where vLLM does not; None if it was not."""
     watermark: float = 0.0
     scheduler_reserve_full_isl: bool = True
 

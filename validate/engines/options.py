@@ -57,7 +57,8 @@ class EngineOptions:
                 load_format="dummy",
                 enforce_eager=True,
                 dtype="float32",
-                distributed_executor_backend="uni",
+                # One process less, except on a CPU. There only a worker of its own computes while a step is planned.
+                distributed_executor_backend="mp" if self.async_scheduling else "uni",
                 **_TINY,
             )
         for name in (

@@ -35,6 +35,7 @@ class ServerSettings:
     num_gpu_blocks: int | None = None
     block_size: int | None = None
     max_model_len: int | None = None
+    async_scheduling: bool = False
     timeout_s: float = 600.0
     """Seconds without an answer after which the run ends."""
 
@@ -136,6 +137,7 @@ def read_facts(link: _Link, settings: ServerSettings) -> EngineFacts:
         max_num_seqs=told["--max-num-seqs"],
         max_model_len=told["--max-model-len"],
         vocab_size=settings.vocab_size,
+        async_scheduling=settings.async_scheduling,
     )
 
 

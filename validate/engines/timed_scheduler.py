@@ -17,21 +17,43 @@ from typing import Any
 from continuum_sim.processes import end_with_parent
 from continuum_sim.steptime.batch import StepBatch
 from continuum_sim.validate.session.pace import Pace, Pacer
-from continuum_sim.validate.steplog import ENVIRONMENT, LoggedStep, computes, scheduled_batch, step_line
+from continuum_sim.validate.steplog import ENVIRONMENT, LoggedStep, computes, entering, scheduled_batch, step_line
 
 
 def make_timed_scheduler(vllm_config: Any, *args: Any, **kwargs: Any) -> Any:
     """Build the scheduler that the environment asks for and log its steps.
 
     `CONTINUUM_SIM_STEP_LOG` holds `path`, the file to write; `policy`, true to build the plug-in
-    instead of vLLM's own scheduler; and `pace`, the fields of a `Pace` to hold the steps to, or None.
+    instead of vLLM's own scheduler; `pace`, the fields of a `Pace` to hold the steps to, or None; `async_scheduling`,
+    true to schedule asynchronously even on a CPU; and `scheduling`, the file that receives how it is done.
     """
     end_with_parent()
     settings = json.loads(os.environ[ENVIRONMENT])
+    forced = settings["async_scheduling"] and force_async_scheduling(vllm_config)
+    how = {"async_scheduling": bool(vllm_config.scheduler_config.async_scheduling), "forced": forced}
+    Path(settings["scheduling"]).write_text(json.dumps(how), encoding="utf-8")
     scheduler = _scheduler_class(vllm_config, settings["policy"])(vllm_config, *args, **kwargs)
     pace = settings.get("pace")
     StepClock(scheduler, Path(settings["path"]), None if pace is None else Pacer(Pace(**pace).times()))
     return scheduler
+
+
+def force_async_scheduling(vllm_config: Any) -> bool:
+    """Turn asynchronous scheduling on again where vLLM turned it off because the platform is a CPU; True if so.
+
+    vLLM's `EngineCore` asks for the number of steps in flight only once it has its scheduler. The worker was started
+    before, as for synchronous steps; it is a process of its own and carries out one step after the other, keeping the
+    sampled tokens, so steps overlap with their planning as on a GPU. A worker in the engine's own process (`uni`) would
+    run the next step before the engine sees the output of the last: there nothing is forced.
+    """
+    from vllm.platforms import current_platform
+
+    config = vllm_config.scheduler_config
+    in_process = vllm_config.parallel_config.distributed_executor_backend == "uni"
+    if config.async_scheduling or in_process or not current_platform.is_cpu():
+        return False
+    config.async_scheduling = True
+    return True
 
 
 def _scheduler_class(vllm_config: Any, policy: bool) -> Any:
@@ -60,6 +82,8 @@ class StepClock:
         self._shutdown = scheduler.shutdown
         self._under_way: deque[tuple[float, float, StepBatch]] = deque()
         """Steps scheduled but not finished: one, or two under asynchronous scheduling."""
+        self._computed_s = 0.0
+        """When the last step that computed something ended."""
         scheduler.schedule = self.schedule
         scheduler.update_from_output = self.update_from_output
         scheduler.shutdown = self.shutdown
@@ -69,8 +93,7 @@ class StepClock:
         start_s = time.monotonic()
         output = self._schedule(*args, **kwargs)
         scheduled_s = time.monotonic()
-        resumed = output.scheduled_cached_reqs.resumed_req_ids
-        batch = scheduled_batch(self._scheduler.requests, output.num_scheduled_tokens, resumed)
+        batch = scheduled_batch(self._scheduler.requests, output.num_scheduled_tokens, entering(output))
         self._under_way.append((start_s, scheduled_s, batch))
         return output
 
@@ -82,10 +105,16 @@ class StepClock:
             self._pacer.hold(start_s, batch)
         outputs = self._update(*args, **kwargs)
         unfinished = self._scheduler.get_num_unfinished_requests()
-        self._file.write(step_line(LoggedStep(start_s, scheduled_s, ran_s, time.monotonic(), batch, unfinished)))
+        end_s = time.monotonic()
+        self._file.write(step_line(LoggedStep(start_s, scheduled_s, ran_s, end_s, batch, unfinished)))
         if not unfinished:
             self._file.flush()
-        if self._pacer is not None and not (unfinished and computes(batch)):
+        if computes(batch):
+            self._computed_s = end_s
+            followed = unfinished > 0
+        else:  # one planned while another ran holds up nothing
+            followed = start_s < self._computed_s
+        if self._pacer is not None and not followed:
             self._pacer.rest()
         return outputs
 

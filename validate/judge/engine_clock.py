@@ -29,6 +29,16 @@ class EngineTimes(NamedTuple):
     last_token_s: float
 
 
+class _Planning(NamedTuple):
+    """A call of vLLM's scheduler that may have been the first to see a turn."""
+
+    start_s: float
+    step: int
+    """The step whose begin is its time in the simulator."""
+    ahead: bool
+    """Whether another step ran meanwhile."""
+
+
 @dataclass(frozen=True)
 class EngineLog:
     """One replay as its engine saw it."""
@@ -44,24 +54,29 @@ class EngineLog:
 class EngineClock:
     """Puts arrivals and ends of turns where the simulator has them. Times in seconds since the start of the replay.
 
-    vLLM receives requests between the end of a step and the start of the next; to the simulator that is one moment.
+    vLLM receives requests between the end of a step and the planning of another; to the simulator that is one moment.
+    Asynchronous scheduling plans a step when the one before the running one ends, an idle engine's first two at once;
+    what vLLM receives between those two is in `between_s`.
     The plug-in dates a turn back to when it reached the server. Its policy learns from that arrival, so it is
-    used here whenever the same step would still be the first to see the turn.
+    used here whenever the same planning would still be the first to see the turn.
     """
 
     def __init__(self, log: EngineLog) -> None:
-        self._steps = [step for step in log.steps if computes(step.batch) and step.end_s > log.start_s]
-        kept = {id(step) for step in self._steps}
-        at = [begin_s for step, begin_s in zip(log.steps, begins(log.steps), strict=True) if id(step) in kept]
-        self._begins_s = [begin_s - log.start_s for begin_s in at]
-        self._starts_s = [step.start_s - log.start_s for step in self._steps]
-        self._ends_s = [step.end_s - log.start_s for step in self._steps]
+        self._steps: list[LoggedStep] = []
+        self._begins_s: list[float] = []
+        self._ends_s: list[float] = []
+        self._plannings: list[_Planning] = []
+        for logged, begin_s in zip(log.steps, begins(log.steps), strict=True):
+            if logged.end_s > log.start_s:
+                self._take(logged, logged.start_s - log.start_s, begin_s - log.start_s, logged.end_s - log.start_s)
         if not self._steps:
             raise ValueError("the log holds no step of the replay")
         self.end_s: dict[tuple[str, int], float] = {}
         """End of the step that brought a turn's last token."""
         self.arrival_s: dict[tuple[str, int], float] = {}
         """Arrival of every turn."""
+        self.between_s: list[float] = []
+        """Arrivals, ascending, that only the second of two plannings at one moment saw: just after that moment."""
         for turn in log.times:
             step = min(bisect_left(self._ends_s, turn.last_token_s - log.start_s), len(self._steps) - 1)
             self.end_s[turn.program, turn.turn] = self._ends_s[step]
@@ -78,21 +93,43 @@ class EngineClock:
         name = program.program_id
         return self.end_s[name, len(program.turns) - 1] - self.arrival_s[name, 0]
 
+    def _take(self, step: LoggedStep, start_s: float, begin_s: float, end_s: float) -> None:
+        """Take a step of the replay from the log."""
+        ahead = bool(self._ends_s) and start_s < self._ends_s[-1]
+        if computes(step.batch):
+            self._steps.append(step)
+            self._begins_s.append(begin_s)
+            self._ends_s.append(end_s)
+        elif not ahead:
+            return  # the simulator sleeps where vLLM tries again every millisecond
+        # One planned ahead is planned as the running step begins.
+        running = len(self._steps) - (2 if ahead and computes(step.batch) else 1)
+        self._plannings.append(_Planning(start_s, running, ahead))
+
     def _arrive(self, log: EngineLog) -> None:
         told_s = self._told_arrivals(log)
         seen_by: defaultdict[int, list[EngineTimes]] = defaultdict(list)
+        starts_s = [planning.start_s for planning in self._plannings]
         for turn in sorted(log.times, key=lambda turn: turn.queued_s):
-            step = bisect_left(self._starts_s, turn.queued_s - log.start_s)
-            seen_by[min(step, len(self._steps) - 1)].append(turn)
-        for step, turns in seen_by.items():
-            idle = step == 0 or self._begins_s[step] > self._ends_s[step - 1]
-            earliest_s = (self._ends_s[step - 1] if idle else self._begins_s[step - 1]) + _APART_S if step else 0.0
+            planning = bisect_left(starts_s, turn.queued_s - log.start_s)
+            seen_by[min(planning, len(starts_s) - 1)].append(turn)
+        for number, turns in seen_by.items():
+            _, step, ahead = self._plannings[number]
+            idle = not ahead and (step == 0 or self._begins_s[step] > self._ends_s[step - 1])
+            if idle:
+                earliest_s = self._ends_s[step - 1] + _APART_S if step else 0.0
+            else:
+                earliest_s = self._begins_s[self._plannings[number - 1].step] + _APART_S
+            second = ahead and self._plannings[number - 1].step == step
+            last_s = self._begins_s[step] + second * len(turns) * _APART_S
             for rank, turn in enumerate(turns):
-                latest_s = self._begins_s[step] - (len(turns) - 1 - rank) * _APART_S
+                latest_s = last_s - (len(turns) - 1 - rank) * _APART_S
                 wanted_s = told_s.get((turn.program, turn.turn), latest_s)
                 arrival_s = min(latest_s, max(earliest_s, wanted_s))
                 self.arrival_s[turn.program, turn.turn] = arrival_s
                 earliest_s = arrival_s + _APART_S
+                if second:
+                    self.between_s.append(arrival_s)
             if idle:
                 # The simulator starts with the turn that wakes it.
                 self._begins_s[step] = self.arrival_s[turns[0].program, turns[0].turn]

@@ -6,13 +6,19 @@ scheduler and the cache, decision by decision.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 
+from continuum_sim.engine.clock import Clock
 from continuum_sim.engine.config import EngineConfig
+from continuum_sim.engine.plan import Plan
+from continuum_sim.engine.request import Request
+from continuum_sim.engine.scheduler import Scheduler
+from continuum_sim.policies.instants import SAME_INSTANT_S
 from continuum_sim.results.decisions import DecisionRecord, keep_decisions
 from continuum_sim.setup.notation import parse_policy
 from continuum_sim.steptime.batch import StepBatch
@@ -30,6 +36,8 @@ _LOOK_AHEAD: Final = 50
 """Logged steps among which a batch is searched for after the two diverged."""
 _PACE_STEPS: Final = 40
 """Steps around a moment that show how fast the engine was then."""
+_AT_ONCE_S: Final = 1e-6
+"""Arrivals less than this after a planning are placed there for the one that follows at once; steps take longer."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +101,33 @@ class LoggedStepTime:
         return {"kind": "logged", "steps": self.logged, "otherwise": self._model.describe()}
 
 
+class _Between:
+    """Lets turns in between the first two plannings of an idle engine, as vLLM does with asynchronous scheduling.
+
+    The simulator makes both at one moment, so the events that let these turns in are processed early.
+    """
+
+    def __init__(self, between_s: Sequence[float]) -> None:
+        self._between_s = between_s
+        self.env: Clock
+
+    def on_submit(self, program_id: str, request: Request, now_s: float) -> None:
+        """Ignore arrivals."""
+
+    def on_plan(self, scheduler: Scheduler, plan: Plan, now_s: float) -> None:
+        """Let in what vLLM received before the next planning."""
+        last = bisect_left(self._between_s, now_s + _AT_ONCE_S) - 1
+        if last >= 0 and self._between_s[last] > now_s and not plan.empty and not scheduler.plans:
+            until_s = self._between_s[last] + SAME_INSTANT_S
+            while self.env.peek() <= until_s:
+                self.env.step()
+
+    def on_advance(
+        self, scheduler: Scheduler, plan: Plan, steps: int, start_s: float, end_s: float, finished: list[Request]
+    ) -> None:
+        """Ignore steps."""
+
+
 def reenact(
     workload: Workload,
     policy: str,
@@ -105,15 +140,17 @@ def reenact(
     logged = LoggedStepTime(clock.steps, model)
     kept = KeptRecords()
     decisions: list[DecisionRecord] = []
+    between = _Between(clock.between_s)
     simulation = Simulation(
         policy=parse_policy(policy),
         config=config,
         step_time=logged,
         recorder=kept,
         stepwise=True,
-        timeline=False,
+        observer=between,
         log=keep_decisions(decisions),
     )
+    between.env = simulation.env
     logged.running = True
     programs = [_as_the_engine_saw(program, clock) for program in workload.programs]
     programs.sort(key=lambda program: program.arrival_s or 0.0)

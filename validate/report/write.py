@@ -47,6 +47,8 @@ def write_report(session: Validation, files: SessionFiles, tolerance: float) -> 
         steps = [step for one in observations for run in one.measured for step in run.steps]
         kept = how_kept(session.pace, step_time, steps)
         report = msgspec.structs.replace(report, notes=[kept, *report.notes])
+    if facts.async_forced is not None:
+        report = msgspec.structs.replace(report, notes=[*report.notes, facts.async_forced])
     pictures = draw_all(report, observations, step_time)
     folder = files.root / PICTURES
     folder.mkdir(exist_ok=True)

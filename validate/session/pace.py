@@ -8,6 +8,7 @@ It says nothing about how well the step times match the GPU: they are given.
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -88,20 +89,27 @@ class Pacer:
         self._step_time = step_time
         self._clock = clock
         self._sleep = sleep
-        self._due_s: float | None = None
-        """When the last step was due, while steps follow one another, so that late ones are caught up."""
+        self._due_s = -math.inf
+        """When the last step was due."""
+        self._rests = True
+        """Whether the next step begins when it is planned; if not, late steps are caught up."""
 
-    def hold(self, start_s: float, batch: StepBatch) -> None:
-        """Return when a step ends that began at `start_s`, or at the end of the step before it."""
-        due_s = (start_s if self._due_s is None else self._due_s) + self._step_time.step_s(batch)
+    def hold(self, planned_s: float, batch: StepBatch) -> None:
+        """Return when a step ends that was planned at `planned_s`.
+
+        It begins when the step before it was due if it follows at once, or was planned while that one ran.
+        """
+        begin_s = max(planned_s, self._due_s) if self._rests else self._due_s
+        due_s = begin_s + self._step_time.step_s(batch)
         now_s = self._clock()
         if due_s > now_s:
             self._sleep(due_s - now_s)
         self._due_s = max(due_s, now_s - _CATCH_UP_S)
+        self._rests = False
 
     def rest(self) -> None:
-        """Record that no step follows immediately."""
-        self._due_s = None
+        """Record that no step follows immediately, unless it is planned already."""
+        self._rests = True
 
 
 def how_kept(pace: Pace, step_time: StepTime, steps: Sequence[TimedStep]) -> str:

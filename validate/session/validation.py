@@ -90,6 +90,8 @@ def run_validation(
     files.open(session.settings, resume=resume)
     files.set_repeats(session.repeats)
     facts = _survey(session, start, files, say, runner)
+    if facts.async_forced is not None:
+        say(facts.async_forced)
     step_time, delays = step_times(session, files)
     config = facts.config()
     for program in session.workload.programs:

@@ -20,7 +20,7 @@ from continuum_sim.errors import ConfigError
 from continuum_sim.steptime import Calibrated, save_fitted
 from continuum_sim.steptime.batch import StepBatch
 from continuum_sim.traces import write_programs
-from continuum_sim.validate.engines.in_process import InProcess
+from continuum_sim.validate.engines.in_process import FORCED, InProcess
 from continuum_sim.validate.engines.interface import EngineError, TurnRequest
 from continuum_sim.validate.engines.options import EngineOptions
 from continuum_sim.validate.engines.processes import descendants
@@ -137,24 +137,39 @@ def test_policies_run_and_the_caches_agree_turn_by_turn(trace: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "policy", [pytest.param("program-fifo", marks=pytest.mark.repeats(share=3)), "ttl-static:ttl=0.2"]
+    ("policy", "asynchronous"),
+    [("program-fifo", True), ("ttl-static:ttl=0.2", False)],
 )
-def test_scarce_memory_and_every_step_is_the_simulators(trace: Path, policy: str) -> None:
+def test_scarce_memory_and_every_step_is_the_simulators(
+    trace: Path, policy: str, asynchronous: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
     """With the engine's own step times and gaps the simulator takes the same steps, however unsteady the machine."""
     code = run(
         *("validate", "--trace", "trace.jsonl", "--policies", policy, "--repeats", "1"),
         *("--kv-blocks", "20", "--step-time", "fitted:rough.json", "--tolerance", "100", "--out", "v"),
-        *small_flags(),
+        *("--async-scheduling" if asynchronous else "--no-async-scheduling", *small_flags()),
     )
     assert code == 0
+    from vllm.platforms import current_platform
+
+    forced = asynchronous and current_platform.is_cpu()
+    assert (FORCED in capsys.readouterr().err.splitlines()) is forced
+    facts = json.loads(Path("v/engine.json").read_text())
+    assert (facts["async_scheduling"], facts["async_forced"]) == (asynchronous, FORCED if forced else None)
     (found,) = json.loads(Path("v/report.json").read_text())["policies"]
     again = found["reenacted"]
     assert again["same_steps"] > 0.98
     assert again["cached_equal"] > 0.98
     assert abs(again["jct_error"]) < 0.01
     # Memory was scarce: some turn found less than it had left behind.
-    _, turns = read_records(next(Path("v/runs").iterdir()))
+    folder = next(Path("v/runs").iterdir())
+    _, turns = read_records(folder)
     assert any(t.turn and t.cached_tokens < 96 for t in turns)
+    counts = json.loads((folder / "counts.json").read_text())
+    assert counts["scheduler"] == ("ContinuumAsyncScheduler" if asynchronous else "ContinuumScheduler")
+    steps = read_steps(folder / "steps.jsonl")
+    ahead = [after.start_s < before.end_s for before, after in pairwise(steps)]
+    assert sum(ahead) > 0.9 * len(ahead) if asynchronous else not any(ahead)
 
 
 @pytest.mark.repeats  # CI runs a paced validation every day

@@ -74,9 +74,11 @@ def test_a_server_tells_its_settings_and_the_user_the_rest() -> None:
         server.metrics = ""
         with pytest.raises(ConfigError, match="give --kv-blocks, --block-size as"):
             asyncio.run(connect(server))
-        told = replace(SETTINGS, num_gpu_blocks=30, block_size=32, max_model_len=512)
+        told = replace(SETTINGS, num_gpu_blocks=30, block_size=32, max_model_len=512, async_scheduling=True)
         facts = asyncio.run(connect(server, told)).facts
         assert (facts.num_gpu_blocks, facts.block_size, facts.max_model_len) == (30, 32, 512)
+        assert facts.async_scheduling
+        assert facts.async_forced is None
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,45 @@ def test_an_arrival_never_leaves_the_step_that_found_it() -> None:
     assert 3.0 < found.arrival_s["a", 1] <= 4.0
 
 
+# Planned ahead: an idle engine plans two steps at once, then one at the end of each; the last turns end at 14 and 15 s.
+AHEAD = [
+    step(10.0, 11.0),
+    step(10.01, 12.0),
+    step(11.01, 13.0),
+    step(12.01, 14.0),
+    step(13.01, 14.02, batch=NOTHING),
+    step(14.015, 15.0),
+    step(14.025, 15.01, 0, NOTHING),
+]
+
+
+def ahead(**queued_s: float) -> EngineClock:
+    times = [EngineTimes(name, 0, at_s, 14.99) for name, at_s in queued_s.items()]
+    return EngineClock(EngineLog(AHEAD, times, 8.0))
+
+
+def test_a_turn_seen_by_a_planning_ahead_comes_when_the_running_step_begins() -> None:
+    found = ahead(a=9.9, b=11.005, c=12.005)
+    assert [(one.end_s, one.seconds) for one in found.steps] == [
+        (pytest.approx(end_s), pytest.approx(1.0)) for end_s in (3.0, 4.0, 5.0, 6.0, 7.0)
+    ]
+    assert [found.arrival_s[name, 0] for name in "abc"] == pytest.approx([2.0, 3.0, 4.0])
+    assert found.between_s == []
+
+
+def test_a_turn_first_seen_by_an_empty_planning_comes_before_the_step_that_admits_it() -> None:
+    assert ahead(a=9.9, b=13.005).arrival_s["b", 0] == pytest.approx(5.0)
+    assert ahead(a=9.9, b=14.01).arrival_s["b", 0] == pytest.approx(6.0)
+
+
+def test_a_turn_between_two_plannings_of_one_moment_comes_just_after_it() -> None:
+    found = ahead(a=9.9, b=10.003, c=10.006)
+    assert found.between_s == [found.arrival_s["b", 0], found.arrival_s["c", 0]]
+    assert found.arrival_s["a", 0] == pytest.approx(2.0)
+    assert 2.0 < found.arrival_s["b", 0] < found.arrival_s["c", 0] < 2.0 + 1e-7
+    assert found.steps[0].seconds == pytest.approx(1.0)
+
+
 def test_a_log_without_steps_of_the_replay_is_refused() -> None:
     with pytest.raises(ValueError, match="no step"):
         EngineClock(EngineLog(STEPS[:1], [], 10.0))

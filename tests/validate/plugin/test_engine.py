@@ -73,14 +73,10 @@ def events(log: list[DecisionRecord], program: str) -> list[str]:
     return [entry.event for entry in log if entry.program == program]
 
 
-@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("asynchronous", [pytest.param(False, marks=pytest.mark.repeats(share=2)), True])
 def test_pins_survive_in_an_engine_and_nothing_leaks(
     tmp_path: Path, asynchronous: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vllm.platforms import current_platform
-
-    if asynchronous and current_platform.is_cpu():
-        pytest.skip("vLLM schedules synchronously on a CPU, whatever it is told")
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
     others = set(descendants())
     found = asyncio.run(engine_run.run(tmp_path, "pin-forever", asynchronous))

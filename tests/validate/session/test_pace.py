@@ -92,6 +92,19 @@ def test_after_a_rest_a_step_begins_when_it_is_scheduled() -> None:
     assert desk.step(pacer, 0.03) == pytest.approx(7.1)
 
 
+def test_a_step_planned_while_another_runs_begins_when_that_one_is_due() -> None:
+    desk = Desk()
+    pacer = desk.pacer()
+    desk.step(pacer, 0.03)  # due at 5.1; meanwhile the next one was planned, at 5.01
+    desk.now_s += 0.02
+    pacer.hold(5.01, DECODE)
+    assert desk.now_s == pytest.approx(5.2)
+    # Nothing is left then but a step planned at 5.15 that turns out to be wasted: it still follows at once.
+    pacer.rest()
+    pacer.hold(5.15, DECODE)
+    assert desk.now_s == pytest.approx(5.3)
+
+
 def test_paces_are_read_from_text() -> None:
     assert parse_pace("llama-3.1-8b@4090") == PACE
     four = parse_pace("llama-3.1-70b@4xh100", "roofline:host_overhead_s=0.001")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
@@ -156,13 +156,20 @@ def test_a_policy_that_is_not_run_is_found_out(tmp_path: Path) -> None:
     assert other.reenacted.cached_equal < 1.0
 
 
-def test_an_unsteady_engine_is_followed_step_by_step_with_its_own_step_times(tmp_path: Path) -> None:
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_an_unsteady_engine_is_followed_step_by_step_with_its_own_step_times(
+    tmp_path: Path, asynchronous: bool
+) -> None:
     """Every step takes a random time, so prediction and run diverge; reenacting the run must not."""
     lab = Lab(tmp_path, policies=("lru", "program-fifo", "ttl-static:ttl=0.1", "ttl:cold_start=5"))
     fakes = engines()
+    fakes.facts = replace(SCARCE, async_scheduling=asynchronous, async_forced="by force" if asynchronous else None)
     fakes.jitter = 0.3
+    fakes.planning_s = 0.01  # turns come in between
     lab.run(fakes)
     report = lab.report(tolerance=1.0)
+    assert ("by force" in lab.said) is asynchronous
+    assert (report.notes[-1:] == ["by force"]) is asynchronous
     assert any(policy.cached_equal != 1.0 for policy in report.policies)
     for policy in report.policies:
         again = policy.reenacted

@@ -93,7 +93,8 @@ class Batch:
             self.decoding.add(request)
             if request.num_output_tokens == request.max_tokens:
                 ended.append(request)
-        self._note_ends(plan, ended)
+        if ended:
+            self._note_ends(plan, ended)
 
     def repeat(self, plan: Plan, steps: int, before: Plan | None) -> None:
         """Count `steps` more steps like a planned one, whose prompt, if it has one, they do not complete.
@@ -106,19 +107,22 @@ class Batch:
         if plan.chunks:
             request, chunk = plan.chunks[0]
             self.compute(request, chunk * steps)
-        plan.batch = grown(plan.batch, steps)
+        if before is not None:
+            plan.batch = grown(plan.batch, steps)
         if before is not None and self.decoding.count:
             to_end = 0 if plan.ended else self.decoding.steps_to_first_end()
             if to_end < steps:
-                self._note_ends(plan, self.decoding.advance(to_end))
+                ended = self.decoding.advance(to_end)
+                if ended:
+                    self._note_ends(plan, ended)
                 before.ended, plan.ended = plan.ended, []
                 plan.wasted_tokens = len(before.ended)
                 steps -= to_end
-        self._note_ends(plan, self.decoding.advance(steps))
+        ended = self.decoding.advance(steps)
+        if ended:
+            self._note_ends(plan, ended)
 
     def _note_ends(self, plan: Plan, ended: list[Request]) -> None:
-        if not ended:
-            return
         if len(ended) > 1:
             ended.sort(key=_rank)
         plan.ended = ended

@@ -61,7 +61,7 @@ class Jump:
             steps, event_s = 1, math.inf
         self.steps = steps
         """Number of steps in the jump."""
-        run_s = self._run_s(steps)
+        run_s = self._run_s(steps) if self._first_s else step_time.run_s(self._batch, steps)
         if start_s + run_s > event_s:
             self.steps = self._steps_to_reach(event_s - start_s)
             run_s = self._run_s(self.steps)

@@ -109,7 +109,6 @@ class Scheduler(VisibleEngine):
             config.block_size,
         )
         self.reloading = self.reloads.waiting
-        self._watermark_blocks = config.watermark_blocks
         self._most_active = config.max_num_active_seqs or config.max_num_seqs
         self._most_tokens = config.max_num_batched_tokens
         """Most prompt tokens of one turn in the step being planned."""
@@ -180,7 +179,8 @@ class Scheduler(VisibleEngine):
         plan = Plan()
         self.reloads.take_in(now_s)
         plan.changed = self.governor.begin_step(now_s)
-        self._most_tokens = self._long_prefill_tokens()
+        if self.config.long_prefill_token_threshold:
+            self._most_tokens = self._long_prefill_tokens()
         budget = self._schedule_running(plan, now_s)
         decoding = self.decoding
         decode_requests, decode_context = decoding.count, decoding.context_tokens()
@@ -225,7 +225,8 @@ class Scheduler(VisibleEngine):
         """Hand out the tokens of the oldest planned step, which ends now; return the turns that ended."""
         plan = self.plans.popleft()
         self.step += 1
-        self.batch.hand_out(plan, now_s)
+        if plan.sampling:
+            self.batch.hand_out(plan, now_s)
         for request in self.batch.with_late_tokens(plan, now_s) if plan.late else plan.ended:
             self._finish(request, now_s)
         return plan.ended
@@ -258,8 +259,8 @@ class Scheduler(VisibleEngine):
 
     def _long_prefill_tokens(self) -> int:
         """Return the most prompt tokens of one turn: a turn that is alone has nobody to starve."""
-        config = self.config
-        if not config.long_prefill_token_threshold or (turns := self.num_running + self.num_waiting) <= 1:
+        config, turns = self.config, self.num_running + self.num_waiting
+        if turns <= 1:
             return config.max_num_batched_tokens
         share = config.max_num_batched_tokens // turns if config.long_prefill_token_threshold_adaptive else 0
         return max(config.long_prefill_token_threshold, share)
@@ -388,7 +389,7 @@ class Scheduler(VisibleEngine):
     def _make_room(self, plan: Plan, request: Request, tokens: int, hits: Hits, now_s: float) -> bool:
         """Return True if `tokens` tokens of this turn fit, breaking pins as far as the policy allows."""
         upload = request.context.upload
-        blocks = self._blocks(tokens) + (self._watermark_blocks if self.running else 0)
+        blocks = self._blocks(tokens) + (self.config.watermark_blocks if self.running else 0)
         while True:
             # The turn need not allocate the blocks it hits, but those without references still count as free.
             held = 0 if upload is None else upload.stop

@@ -58,7 +58,8 @@ class Timeline:
                 self._replica,
             )
         )
-        self._count(scheduler)
+        if scheduler.plans:  # else the next stretch begins when a step is planned
+            self._count(scheduler)
 
     def _count(self, scheduler: Scheduler) -> None:
         self._running = len(scheduler.running)

@@ -248,6 +248,11 @@ def _facts(llm: Any, folder: Path) -> EngineFacts:
         async_forced=FORCED if scheduling["forced"] else None,
         watermark=getattr(scheduler, "watermark", 0.0),
         scheduler_reserve_full_isl=getattr(scheduler, "scheduler_reserve_full_isl", True),
+        max_num_active_seqs=getattr(scheduler, "max_num_active_seqs", None),
+        long_prefill_token_threshold=scheduler.long_prefill_token_threshold,
+        long_prefill_token_threshold_adaptive=getattr(scheduler, "long_prefill_token_threshold_adaptive", False),
+        enable_chunked_prefill=scheduler.enable_chunked_prefill,
+        enable_prefix_caching=bool(cache.enable_prefix_caching),
     )
 
 

@@ -38,6 +38,11 @@ class EngineFacts:
     """How it was made to schedule asynchronously where vLLM does not; None if it was not."""
     watermark: float = 0.0
     scheduler_reserve_full_isl: bool = True
+    max_num_active_seqs: int | None = None
+    long_prefill_token_threshold: int = 0
+    long_prefill_token_threshold_adaptive: bool = False
+    enable_chunked_prefill: bool = True
+    enable_prefix_caching: bool = True
 
     def config(self) -> EngineConfig:
         """Return the settings under which the simulator mirrors this engine."""
@@ -49,6 +54,11 @@ class EngineFacts:
             max_model_len=self.max_model_len,
             watermark=self.watermark,
             scheduler_reserve_full_isl=self.scheduler_reserve_full_isl,
+            max_num_active_seqs=self.max_num_active_seqs,
+            long_prefill_token_threshold=self.long_prefill_token_threshold,
+            long_prefill_token_threshold_adaptive=self.long_prefill_token_threshold_adaptive,
+            enable_chunked_prefill=self.enable_chunked_prefill,
+            enable_prefix_caching=self.enable_prefix_caching,
             async_scheduling=self.async_scheduling,
         )
 

@@ -23,6 +23,7 @@ from continuum_sim.validate.plugin.rebuild import LearntRebuild, make_rebuild
 from continuum_sim.validate.plugin.settings import PluginSettings
 from continuum_sim.validate.plugin.turns import LiveTurn, ended_well
 from continuum_sim.validate.plugin.victim import VictimChoice
+from continuum_sim.validate.steplog import entering
 
 
 class PolicyHost:
@@ -125,7 +126,7 @@ class PolicyHost:
         self._victim.release()
         if output.total_num_scheduled_tokens:
             if isinstance(self._rebuild, LearntRebuild):
-                self._rebuild.step_scheduled(self._scheduler.requests, output.num_scheduled_tokens)
+                self._rebuild.step_scheduled(self._scheduler.requests, output.num_scheduled_tokens, entering(output))
         elif self._changed:
             self.step += 1
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 from continuum_sim.engine.rebuild import RebuildTime, fit_rebuild_time
@@ -51,9 +51,11 @@ class LearntRebuild:
             self._new_steps = 0
         return self._fit(context_tokens)
 
-    def step_scheduled(self, requests: dict[str, Any], scheduled_tokens: dict[str, int]) -> None:
+    def step_scheduled(
+        self, requests: dict[str, Any], scheduled_tokens: dict[str, int], entering: Container[str] = ()
+    ) -> None:
         """Record a step's work; call it once the step is scheduled, before it runs."""
-        self._under_way.append((self._wall_s(), scheduled_batch(requests, scheduled_tokens)))
+        self._under_way.append((self._wall_s(), scheduled_batch(requests, scheduled_tokens, entering)))
 
     def step_ran(self) -> None:
         """Record that the oldest step under way has run.

@@ -20,7 +20,8 @@ in_vllm() { # in_vllm COMMAND ARGUMENT...: a command of that environment
 }
 
 parity() {
-    in_vllm continuum-sim parity --random 80 --seed "$(day_of_year)"
+    in_vllm continuum-sim parity --random 50 --seed "$(day_of_year)"
+    in_vllm continuum-sim parity --random 50 --seed "$(day_of_year)" --async-scheduling
     in_vllm continuum-sim parity --trace swebench.jsonl --limit 6 --kv-blocks 3200
 }
 

@@ -17,12 +17,18 @@ from continuum_sim.validate.flags import BATCHES_AND_BLOCKS
 
 _ARRIVALS: Final = "poisson:rate=0.5"
 _UNSET: Final = {"trace": "none", "arrivals": _ARRIVALS}
+_CONTROLS: Final = (
+    *("max_num_active_seqs", "long_prefill_token_threshold", "long_prefill_token_threshold_adaptive"),
+    *("enable_chunked_prefill", "enable_prefix_caching", "scheduling_policy"),
+)
 
 
+@takes_settings(*_CONTROLS, "async_scheduling", into="controls")
 @takes_settings("trace", "arrivals", "rate", "limit", "max_turns", into="load", unset=_UNSET)
 def parity(
     context: typer.Context,
     load: Flags,
+    controls: Flags,
     random: Annotated[int, typer.Option(min=0, help="Random traces and settings to compare.")] = 0,
     policy: Annotated[
         str,
@@ -37,7 +43,6 @@ def parity(
     max_num_batched_tokens: Annotated[int, option_of("max_num_batched_tokens", unset="")] = 2048,
     max_num_seqs: Annotated[int, option_of("max_num_seqs", unset="")] = 256,
     max_model_len: Annotated[int, option_of("max_model_len", unset="")] = 131072,
-    async_scheduling: Annotated[bool, option_of("async_scheduling", unset="")] = False,
     json: Json = False,
 ) -> None:
     """Compare every step of the simulated scheduler with vLLM's own: batch, tokens, preemptions, hits, free blocks.
@@ -55,9 +60,8 @@ def parity(
 
     trace = load["trace"]
     if not trace:
-        refuse_unused(
-            context, ("arrivals", "rate", "limit", "max_turns", *BATCHES_AND_BLOCKS), "used only with --trace"
-        )
+        of_a_trace = ("arrivals", "rate", "limit", "max_turns", *BATCHES_AND_BLOCKS, *_CONTROLS)
+        refuse_unused(context, of_a_trace, "used only with --trace")
     if not trace and not random:
         raise ConfigError("nothing to compare: give --trace NAME, --random COUNT or both")
     installed = _vllm_version()
@@ -72,21 +76,21 @@ def parity(
             max_num_batched_tokens=max_num_batched_tokens,
             max_num_seqs=max_num_seqs,
             max_model_len=max_model_len,
-            async_scheduling=async_scheduling,
+            **controls,
         )
         arrivals = parse_arrivals(load["arrivals"] or _ARRIVALS)
         programs = list(read_programs(find_trace(trace), limit=load["limit"], max_turns=load["max_turns"]))
         total += compare_on_trace(programs, arrivals, config, chosen, times, seed, plugin)
     if random and total.difference is None:
         total += compare_on_random_cases(
-            random, chosen, times, seed, plugin, async_scheduling=async_scheduling, controls=True
+            random, chosen, times, seed, plugin, async_scheduling=controls["async_scheduling"], controls=True
         )
     if json:
         difference = None if total.difference is None else str(total.difference)
         told = {**asdict(total), "vllm": installed, "policy": chosen.name, "difference": difference}
         typer.echo(to_json(told), nl=False)
         raise typer.Exit(0 if difference is None else 1)
-    wasted = f", {total.wasted_tokens} wasted tokens" if async_scheduling else ""
+    wasted = f", {total.wasted_tokens} wasted tokens" if controls["async_scheduling"] else ""
     typer.echo(
         f"parity with vLLM {installed}, policy {chosen.name}: {total.steps} steps of {total.runs} runs, "
         f"{total.turns} turns, {total.preemptions} preemptions{wasted}; "

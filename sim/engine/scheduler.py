@@ -110,8 +110,7 @@ class Scheduler(VisibleEngine):
         )
         self.reloading = self.reloads.waiting
         self._most_active = config.max_num_active_seqs or config.max_num_seqs
-        self._most_tokens = config.max_num_batched_tokens
-        """Most prompt tokens of one turn in the step being planned."""
+        self._most_tokens = config.max_num_batched_tokens  # of one prompt in the step being planned
         self._order = policy.order
         self._shows_arrivals = log is not None or policy.order.sees_cache or policy.admission.gated
         self._yields_to_growth = policy.retention.yields_to_growth

@@ -16,6 +16,7 @@ from typing import Any
 
 from continuum_sim.processes import end_with_parent
 from continuum_sim.steptime.batch import StepBatch
+from continuum_sim.traces.files import write_text
 from continuum_sim.validate.session.pace import Pace, Pacer
 from continuum_sim.validate.steplog import ENVIRONMENT, LoggedStep, computes, entering, scheduled_batch, step_line
 
@@ -31,7 +32,7 @@ def make_timed_scheduler(vllm_config: Any, *args: Any, **kwargs: Any) -> Any:
     settings = json.loads(os.environ[ENVIRONMENT])
     forced = settings["async_scheduling"] and force_async_scheduling(vllm_config)
     how = {"async_scheduling": bool(vllm_config.scheduler_config.async_scheduling), "forced": forced}
-    Path(settings["scheduling"]).write_text(json.dumps(how), encoding="utf-8")
+    write_text(settings["scheduling"], json.dumps(how))
     scheduler = _scheduler_class(vllm_config, settings["policy"])(vllm_config, *args, **kwargs)
     pace = settings.get("pace")
     StepClock(scheduler, Path(settings["path"]), None if pace is None else Pacer(Pace(**pace).times()))

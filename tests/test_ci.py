@@ -32,6 +32,13 @@ def lowest(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
 
 
+@pytest.fixture(autouse=True)
+def of_no_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the tests run by these tests be chosen by none of CI's own settings."""
+    for name in ("CONTINUUM_CI_DATE", "CONTINUUM_CI_SHARE", "CONTINUUM_EXAMPLES"):
+        monkeypatch.delenv(name, raising=False)
+
+
 def test_the_lowest_versions_are_pyprojects(lowest: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     pins = lowest().stdout.split()
     assert {"scipy==1.15", "joblib==1.5", "ray==2.45", "pytest==8.2"} <= set(pins)
@@ -69,7 +76,6 @@ def test_every_test_that_repeats_has_its_day(pytester: pytest.Pytester, monkeypa
         lines = pytester.runpytest_inprocess("-v", "-p", "no:cacheprovider").outlines
         return {line.split()[0] for line in lines if "PASSED" in line}
 
-    monkeypatch.delenv("CONTINUUM_CI_DATE", raising=False)
     everything = ran()
     assert len(everything) == 31
     days = []

@@ -23,6 +23,14 @@ class EngineConfig:
     """Token budget of a step (the chunk size of prefill)."""
     max_num_seqs: int = 1024
     """Most turns that may run at once."""
+    max_model_len: int = 131072
+    """Longest prompt plus output, in tokens."""
+    watermark: float = 0.0
+    """Share of all blocks that must stay free when a turn is admitted while others run."""
+    scheduler_reserve_full_isl: bool = True
+    """Admit a turn only when its whole prompt fits now, not just its first chunk."""
+    tiers: TierConfig | None = None
+    """Memory tiers below the KV cache, if any."""
     max_num_active_seqs: int | None = None
     """Most turns that are admitted to the batch; None for `max_num_seqs`."""
     long_prefill_token_threshold: int = 0
@@ -35,16 +43,8 @@ class EngineConfig:
     """Find blocks of earlier turns again."""
     scheduling_policy: str = "fcfs"
     """`fcfs`, or `priority`: by the priority of programs, lowest first, then by arrival."""
-    max_model_len: int = 131072
-    """Longest prompt plus output, in tokens."""
-    watermark: float = 0.0
-    """Share of all blocks that must stay free when a turn is admitted while others run."""
-    scheduler_reserve_full_isl: bool = True
-    """Admit a turn only when its whole prompt fits now, not just its first chunk."""
     async_scheduling: bool = False
     """Plan each step while the one before it runs."""
-    tiers: TierConfig | None = None
-    """Memory tiers below the KV cache, if any."""
 
     def __post_init__(self) -> None:
         for name, least in (

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import typer
 
 from continuum_sim.cli.scenario_flags import is_given
+from continuum_sim.setup.run_config import run_settings
 
 
 def refuse_unused(context: typer.Context, names: Iterable[str], why: str) -> None:
@@ -26,6 +27,11 @@ def refuse_unused(context: typer.Context, names: Iterable[str], why: str) -> Non
     """
     from continuum_sim.errors import ConfigError
 
-    given = [f"--{name.replace('_', '-')}" for name in names if is_given(context, name)]
+    known = run_settings()
+    given = [
+        known[name].flag if name in known and known[name].is_switch else f"--{name.replace('_', '-')}"
+        for name in names
+        if is_given(context, name)
+    ]
     if given:
         raise ConfigError(f"{', '.join(given)}: {why}; leave {'them' if len(given) > 1 else 'it'} out")

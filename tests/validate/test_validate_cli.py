@@ -106,6 +106,8 @@ def test_an_option_that_would_do_nothing_is_refused_by_name(
 def test_of_random_cases_parity_takes_no_trace_and_no_engine(capsys: pytest.CaptureFixture[str]) -> None:
     error = refused(capsys, "parity", "--random", "3", "--limit", "4", "--rate", "1", "--kv-blocks", "8000")
     assert error == "error: --rate, --limit, --kv-blocks: used only with --trace; leave them out\n"
+    error = refused(capsys, "parity", "--random", "3", "--no-enable-prefix-caching")
+    assert error == "error: --no-enable-prefix-caching: used only with --trace; leave it out\n"
 
 
 @pytest.mark.parametrize("command", ["validate", "calibrate", "backtest", "parity"])
@@ -116,8 +118,11 @@ def test_settings_of_a_run_are_called_and_explained_as_run_does(command: str) ->
     assert shared >= {"kv_blocks", "block_size", "max_num_batched_tokens", "max_num_seqs", "max_model_len"}
     for name in shared:
         setting = run_settings()[name]
-        assert options[name].opts == [setting.flag, *setting.about.flags]
-        assert options[name].help.startswith(setting.about.help.removesuffix("."))
+        # An option of its own may be switched off as well; as in run, each of the two flags is one.
+        both = setting.is_switch and not options[name].secondary_opts
+        option = options[setting.flag.removeprefix("--").replace("-", "_")] if both else options[name]
+        assert option.opts == [setting.flag, *setting.about.flags]
+        assert option.help.startswith(setting.about.help.removesuffix("."))
 
 
 @pytest.mark.parametrize(

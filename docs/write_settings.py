@@ -86,8 +86,7 @@ def table(panel: str) -> str:
     """Flags, defaults and meanings of the settings of a panel."""
     rows = ["| flag | default | meaning |", "| --- | --- | --- |"]
     for item in (item for item in run_settings().values() if item.about.panel == panel):
-        named = [item.flag] if item.is_switch else item.switches or [item.flag]
-        flags = ", ".join(f"`{flag}`" for flag in (*named, *item.about.flags))
+        flags = ", ".join(f"`{flag}`" for flag in (*item.listed, *item.about.flags))
         flags = f"[{flags}]({item.about.page})" if item.about.page else flags
         plain = (
             "off" if item.is_switch else f"{item.default:g}" if isinstance(item.default, float) else str(item.default)

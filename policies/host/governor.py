@@ -81,8 +81,8 @@ class Governor:
             program.cycles.append((program.last_service_s, gap_s))
             program.turn_end_s = None
             self._away.pop(program, None)
-        turn = TurnView(program, program.turns_done, now_s, prompt_tokens, program.pin is not None)
-        turn.seq = next(self._arrivals)
+        pinned, seq = program.pin is not None, next(self._arrivals)
+        turn = TurnView(program, program.turns_done, now_s, prompt_tokens, pinned, seq=seq)
         program.turn = turn
         self.log.arrived(turn, now_s)
         if self._gated:

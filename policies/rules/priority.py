@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from continuum_sim.policies import Order, Policy, PolicyError, TurnView, register_order
+from continuum_sim.policies.planes import leaves_order
 
 
 @register_order("priority")
@@ -21,11 +22,6 @@ class Priority(Order):
     def victim(self, running: Sequence[TurnView]) -> int:
         """Return the running turn that this order puts last."""
         return max(range(len(running)), key=lambda at: self.key(running[at], 0.0))
-
-
-def leaves_order(policy: Policy) -> bool:
-    """Return whether a policy leaves it to the engine which turn goes first and which is preempted."""
-    return not (policy.order.keyed or policy.admission.gated or type(policy.order).victim is not Order.victim)
 
 
 def by_priority(policy: Policy) -> Policy:

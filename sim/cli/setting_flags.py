@@ -220,9 +220,10 @@ def join_switches(given: dict[str, Any]) -> None:
         If two of these flags are given.
     """
     for name, item in run_settings().items():
-        present = [flag for flag in item.switches if parameter_of(flag) in given]
-        if present and len(present) == len(item.switches):
-            given[name] = value_of_switches(name, {flag: given.pop(parameter_of(flag)) for flag in present})
+        flags = item.switches
+        # Where they are joined already, a setting that is on or off has the name of one of its flags.
+        if flags and all(parameter_of(flag) in given for flag in flags):
+            given[name] = value_of_switches(name, {flag: given.pop(parameter_of(flag)) for flag in flags})
 
 
 def value_of_switches(name: str, given: Mapping[str, bool]) -> Any:

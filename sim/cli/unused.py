@@ -29,7 +29,7 @@ def refuse_unused(context: typer.Context, names: Iterable[str], why: str) -> Non
 
     known = run_settings()
     given = [
-        known[name].flag if name in known and known[name].is_switch else f"--{name.replace('_', '-')}"
+        known[name].flag if name in known else f"--{name.replace('_', '-')}"
         for name in names
         if is_given(context, name)
     ]

@@ -56,7 +56,7 @@ class EngineConfig:
         ):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected at least {least}")
-        self._check_prefills()
+        self._check_controls()
         if not 0.0 <= self.watermark < 1.0:
             raise ConfigError(f"watermark is {self.watermark}, expected a share from 0 to below 1")
         if self.max_num_batched_tokens < self.max_num_seqs:
@@ -65,8 +65,8 @@ class EngineConfig:
                 f"({self.max_num_seqs}), which vLLM refuses; lower --max-num-seqs"
             )
 
-    def _check_prefills(self) -> None:
-        """Refuse what vLLM's `SchedulerConfig` refuses."""
+    def _check_controls(self) -> None:
+        """Refuse controls that exclude each other, as vLLM's `SchedulerConfig` does, or the tiers."""
         active = self.max_num_active_seqs
         if active is not None and not 1 <= active <= self.max_num_seqs:
             raise ConfigError(f"max_num_active_seqs is {active}, expected 1 to max_num_seqs ({self.max_num_seqs})")

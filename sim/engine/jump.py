@@ -61,7 +61,7 @@ class Jump:
             steps, event_s = 1, math.inf
         self.steps = steps
         """Number of steps in the jump."""
-        run_s = self._run_s(steps) if self._first_s else step_time.run_s(self._batch, steps)
+        run_s = self._run_s(steps)
         if start_s + run_s > event_s:
             self.steps = self._steps_to_reach(event_s - start_s)
             run_s = self._run_s(self.steps)
@@ -135,16 +135,14 @@ def repetitions(scheduler: Scheduler) -> int:
         return 0
     if plan.skipped or len(plan.chunks) > 1:
         return 0
-    if scheduler.config.async_scheduling:
-        if len(plans) < 2 or plans[0].ended or plans[0].skipped:
-            return 0
+    ahead = scheduler.most_plans > 1
+    if ahead and (len(plans) < scheduler.most_plans or plans[0].ended or plans[0].skipped):
+        return 0
+    steps = steps_to_end(scheduler)
+    if ahead:
         # An end that is not foreseen changes nothing until the step after it has been planned as well.
         foreseen = decoding.limited or not all(request.stops for request in plan.ended)
-        steps = steps_to_end(scheduler) + (not foreseen)
-    elif plan.ended:
-        return 0
-    else:
-        steps = steps_to_end(scheduler)
+        steps += not foreseen
     if scheduler.waiting.queued and not plan.spent and not _refusal_stands(scheduler):
         return 0
     chunk = 0

@@ -96,6 +96,11 @@ class Setting:
         return "/".join(self.switches) if self.is_switch else self.flag
 
     @property
+    def listed(self) -> list[str]:
+        """Its flags as the docs list them."""
+        return list(self.switches) if self.switches and not self.is_switch else [self.flag]
+
+    @property
     def switches(self) -> dict[str, Any]:
         """Flags without an argument -> the value each stands for, if any: `--drop-unfit` -> `drop`."""
         if self.is_switch:

@@ -17,7 +17,7 @@ from continuum_sim.traces.importers.api import Importer
 from continuum_sim.traces.importers.calls import Call, make_program
 from continuum_sim.traces.importers.fields import as_array, as_count, as_object, as_seconds, as_text, optional_object
 from continuum_sim.traces.importers.head import Head
-from continuum_sim.traces.importers.own import OWN, own_arrival, own_parent, own_prefix, refined, with_own_children
+from continuum_sim.traces.importers.own import OWN, own_arrival, own_parent, own_prefix, refined, with_own_rest
 from continuum_sim.traces.importers.sources import Source, each_row
 from continuum_sim.traces.importers.state import ImportState
 from continuum_sim.traces.schema import Program, SharedPrefix
@@ -70,7 +70,7 @@ def _program(value: Any, default_name: str, state: ImportState) -> Program:
     if arrival_s is None and turns and turns[0].get("timestamp") is not None:
         arrival_s = as_seconds(turns[0]["timestamp"], "turns[0].timestamp", 1e3)
     program = make_program(state.unique(name), calls, state, arrival_s=arrival_s, shared_prefix=prefix)
-    return with_own_children(program, own)
+    return with_own_rest(program, own)
 
 
 def _is_system(turn: dict[str, Any]) -> bool:

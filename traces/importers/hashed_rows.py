@@ -10,7 +10,7 @@ import msgspec
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.importers.calls import Call, make_program
 from continuum_sim.traces.importers.fields import as_count, as_seconds, as_time, optional_object
-from continuum_sim.traces.importers.own import OWN, own_prefix, refined, with_own_children
+from continuum_sim.traces.importers.own import OWN, own_prefix, refined, with_own_rest
 from continuum_sim.traces.importers.prefixes import HashIds, Prefixes, as_hash_ids, kept_tokens
 from continuum_sim.traces.importers.state import ImportState
 from continuum_sim.traces.importers.values import decode, decode_if
@@ -151,7 +151,7 @@ def conversation(name: str, rows: list[Row], prefixes: Prefixes, state: ImportSt
         arrival_s=_arrival(first),
         shared_prefix=_prefix(first, calls[0].input_tokens, prefixes, sizes[0]),
     )
-    return with_own_children(program, optional_object(first.own))
+    return with_own_rest(program, optional_object(first.own))
 
 
 def gap_between(before_s: float | None, after_s: float | None, state: ImportState) -> float | None:

@@ -65,13 +65,16 @@ def own_arrival(own: dict[str, Any]) -> float | None:
     return None if value is None else as_seconds(value, f"{OWN}.arrival_s")
 
 
-def with_own_children(program: Program, own: dict[str, Any]) -> Program:
+def with_own_rest(program: Program, own: dict[str, Any]) -> Program:
     """Return the program with the sub-agents and the priority in ``own``."""
+    rest: dict[str, Any] = {}
     if own.get("children") is not None:
-        program = replace(program, children=decode_children(own["children"]))
-    elif not own.get("priority"):
+        rest["children"] = decode_children(own["children"])
+    if own.get("priority") is not None:
+        rest["priority"] = own["priority"]
+    if not rest:
         return program
-    program = replace(program, priority=own.get("priority", 0))
+    program = replace(program, **rest)
     check_program(program)
     return program
 

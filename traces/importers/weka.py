@@ -26,7 +26,7 @@ from continuum_sim.traces.importers.fields import (
     optional_object,
 )
 from continuum_sim.traces.importers.head import Head
-from continuum_sim.traces.importers.own import OWN, own_arrival, own_call, own_prefix, with_own_children
+from continuum_sim.traces.importers.own import OWN, own_arrival, own_call, own_prefix, with_own_rest
 from continuum_sim.traces.importers.prefixes import as_hash_ids, kept_tokens
 from continuum_sim.traces.importers.sources import Source, each_document
 from continuum_sim.traces.importers.state import ImportState
@@ -73,7 +73,7 @@ def _programs(document: Any, state: ImportState) -> Iterator[Program]:
         shared_prefix=own_prefix(own) if own else _prefix(trace, "the file"),
     )
     if own:
-        yield with_own_children(program, own)
+        yield with_own_rest(program, own)
         return
     started: list[Started] = []
     for agent in agents:

@@ -12,8 +12,7 @@ import numpy as np
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.rebuild import fit_rebuild_time
 from continuum_sim.policies import Policy
-from continuum_sim.policies.planes import keeps_contexts
-from continuum_sim.policies.rules.priority import leaves_order
+from continuum_sim.policies.planes import keeps_contexts, leaves_order
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.traces.arrivals import Closed, OpenArrivals
 from continuum_sim.traces.schema import Program

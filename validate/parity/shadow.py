@@ -102,7 +102,7 @@ class VllmShadow:
         self._flying: deque[_Flying] = deque()
         """Steps that vLLM has scheduled and not been told the outcome of."""
         self._before: StepState | None = None
-        self._ends: dict[str, Request] = {}
+        self._held: dict[str, Request] = {}
         """Requests that vLLM holds, by name."""
         self._now_s = 0.0
         if hasattr(self.vllm, "continuum_clock"):
@@ -120,7 +120,7 @@ class VllmShadow:
             (self._max_model_len - len(prompt), STOP_TOKEN) if request.stops else (request.max_tokens, None)
         )
         made = self._requests.make(name, prompt, most_tokens, extra, stop, request.priority)
-        self._ends[name] = request
+        self._held[name] = request
         start_s = time.perf_counter()
         self.vllm.add_request(made)
         self.vllm_s += time.perf_counter() - start_s
@@ -168,7 +168,7 @@ class VllmShadow:
             if name in self.vllm.requests:
                 state = self._state(scheduler)
                 raise Mismatch(Difference(self.steps, end_s, f"end of {name}", state, state, self._before))
-            del self._ends[name]
+            del self._held[name]
             if request.last:
                 self._story.forget(request.turn.program.program_id)
         free = self.vllm.kv_cache_manager.block_pool.get_num_free_blocks()
@@ -181,7 +181,7 @@ class VllmShadow:
         if request is None:
             self.wasted_tokens += 1  # it has ended, as vLLM did not foresee
             return [_NOBODYS_TOKEN]
-        simulated = self._ends[name]
+        simulated = self._held[name]
         stops = simulated.stops and request.num_output_tokens + 1 == simulated.max_tokens
         return [self._story.sample(name.rpartition("/")[0], stops=stops)]
 

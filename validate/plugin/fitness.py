@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from continuum_sim.errors import ConfigError
-from continuum_sim.policies.planes import Policy, keeps_contexts
-from continuum_sim.policies.rules.priority import leaves_order
+from continuum_sim.policies.planes import Policy, keeps_contexts, leaves_order
 
 
 def check_fitness(scheduler: Any, policy: Policy) -> None:

@@ -70,12 +70,9 @@ def resolve_recorded(log: RecordedLog, choices: Choices, step_time: str | StepTi
     settings = {name: value for name, value in choices.settings.items() if value is not None}
     settings["model"] = _named(find_model, "model", log, choices)
     settings["gpu"] = _named(find_gpu, "gpu", log, choices)
-    programs = [
-        Program(one.request_id, (turn,), one.arrival_s)
-        for one in log.requests
-        # Benchmarks ask for the length that they want, which the engine foresees.
-        for turn in (Turn(one.input_tokens, 0, one.output_tokens, finish=MAX_TOKENS_FINISH),)
-    ]
+    # Benchmarks ask for the length that they want, which the engine foresees.
+    turns = [Turn(one.input_tokens, 0, one.output_tokens, finish=MAX_TOKENS_FINISH) for one in log.requests]
+    programs = [Program(one.request_id, (turn,), one.arrival_s) for one, turn in zip(log.requests, turns, strict=True)]
     return resolve(RunConfig(trace=programs, policy=POLICY, arrivals="trace", step_time=step_time, **settings))
 
 

@@ -41,14 +41,19 @@ def read_meta(path: Path, requests: int) -> tuple[EngineSetup, tuple[str, ...]]:
             "does not say which served which; record one engine"
         )
 
+    def first(name: str, *tables: dict[str, Any]) -> dict[str, Any] | None:
+        return next((table for table in tables if table.get(name) is not None), None)
+
     def count(name: str, *tables: dict[str, Any]) -> int | None:
-        found = next((table for table in tables if table.get(name) is not None), None)
+        found = first(name, *tables)
         return None if found is None else Fields(found, path).tokens(name)
 
     def switch(name: str, *tables: dict[str, Any]) -> bool | None:
-        return next((bool(table[name]) for table in tables if table.get(name) is not None), None)
+        found = first(name, *tables)
+        return None if found is None else bool(found[name])
 
-    utilization = next((table for table in (cache, given) if table.get("gpu_memory_utilization") is not None), None)
+    utilization = first("gpu_memory_utilization", cache, given)
+    has_threshold = bool(scheduler.get("long_prefill_token_threshold"))
     setup = EngineSetup(
         source=path,
         model=_text(meta.get("model")),
@@ -64,8 +69,7 @@ def read_meta(path: Path, requests: int) -> tuple[EngineSetup, tuple[str, ...]]:
         max_model_len=count("max_model_len", _table(resolved, "model_config"), given),
         async_scheduling=switch("async_scheduling", scheduler, given),
         enable_prefix_caching=switch("enable_prefix_caching", cache, given),
-        long_prefill_token_threshold=scheduler.get("long_prefill_token_threshold")
-        and count("long_prefill_token_threshold", scheduler),
+        long_prefill_token_threshold=count("long_prefill_token_threshold", scheduler) if has_threshold else None,
     )
     return setup, tuple(_notes(meta, resolved, cache, requests))
 

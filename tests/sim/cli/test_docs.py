@@ -20,9 +20,7 @@ def test_every_flag_is_explained() -> None:
     page = (ROOT / "docs" / "cli.md").read_text()
     own = ["--scenario", "--seed", "--seeds", "--policy", "--policies", "--baseline", "--jobs"]
     own += ["--out", "--force", "--decisions", "--json", "--debug", "--from", "--set"]
-    shared = [
-        flag for item in run_settings().values() for flag in ((not item.is_switch and item.switches) or [item.flag])
-    ]
+    shared = [flag for item in run_settings().values() for flag in item.listed]
     assert set(own + shared) <= set(re.findall(r"--[a-z-]+", page))
 
 

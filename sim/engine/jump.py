@@ -133,7 +133,7 @@ def repetitions(scheduler: Scheduler) -> int:
     plan = plans[-1]
     if plan.admitted or plan.preempted or plan.sampling or (plan.changed and governor.reviews):
         return 0
-    if plan.skipped or len(plan.chunks) > 1:
+    if plan.skipped or plan.follows_skip or plans[0].follows_skip or len(plan.chunks) > 1:
         return 0
     ahead = scheduler.most_plans > 1
     if ahead and (len(plans) < scheduler.most_plans or plans[0].ended or plans[0].skipped):

@@ -21,6 +21,7 @@ class Plan:
         "chunks",
         "empty",
         "ended",
+        "follows_skip",
         "late",
         "preempted",
         "sampling",
@@ -35,6 +36,8 @@ class Plan:
         self.preempted: Sequence[Request] = ()
         self.skipped: Sequence[Request] = ()
         """Decoding turns that get no token in this step."""
+        self.follows_skip = False
+        """Whether the step before left turns out, so that their gaps between tokens end in this one."""
         self.admitted: Sequence[Request] = ()
         """Turns that entered the batch in this step; their entries are the last of `chunks`."""
         self.spent = False

@@ -78,12 +78,10 @@ class Scheduler(VisibleEngine):
             policy = by_priority(policy)
         self.config = config
         self.block_size = config.block_size
-        """Tokens per block."""
         self.step = 0
         """Steps carried out so far."""
         self.pool = BlockPool(config.usable_blocks)
         self.connector = make_connector(config, self.pool, policy.retention, rebuild_s)
-        """Access to the memory tiers below the KV cache."""
         self.contexts = Contexts(self.pool, self.connector, config.block_size)
         self.rebuild_s = self.connector.rebuild_s
         self.most_plans = config.max_concurrent_batches
@@ -111,6 +109,7 @@ class Scheduler(VisibleEngine):
         self.reloading = self.reloads.waiting
         self._most_active = config.max_num_active_seqs or config.max_num_seqs
         self._most_tokens = config.max_num_batched_tokens  # of one prompt in the step being planned
+        self._skips = False
         self._order = policy.order
         self._shows_arrivals = log is not None or policy.order.sees_cache or policy.admission.gated
         self._yields_to_growth = policy.retention.yields_to_growth
@@ -154,8 +153,8 @@ class Scheduler(VisibleEngine):
         free_before = self.pool.free
         program = self.governor.hand_over(program_id, to, now_s)
         self.connector.leaves(self.contexts[program_id])
-        frees = self.pool.free != free_before
-        return program, frees or self.governor.policy.admission.gated or self.governor.reviews
+        gated = self.governor.policy.admission.gated
+        return program, self.pool.free != free_before or gated or self.governor.reviews
 
     @property
     def counts_turns(self) -> bool:
@@ -192,6 +191,7 @@ class Scheduler(VisibleEngine):
             budget = self._schedule_waiting(plan, budget, now_s)
         plan.spent = budget == 0
         plan.computes(decode_requests, decode_context)
+        plan.follows_skip, self._skips = self._skips, bool(plan.skipped)
         return plan
 
     def update_after_schedule(self, plan: Plan) -> None:

@@ -77,6 +77,8 @@ class ProgramView:
     last_tool: str | None = None
     turn_end_s: float | None = None
     """End of the last turn while the program is in a tool call, otherwise None."""
+    aborted: bool = False
+    """Whether the client aborted the latest turn: the pause then says nothing about a tool."""
     turn: TurnView | None = None
     """The turn that waits or runs; None in a tool call."""
     parent: str | None = None

@@ -13,6 +13,9 @@ GPU_MEMORY_UTILIZATION: Final = 0.92
 BLOCK_SIZE: Final = 16
 """`CacheConfig.DEFAULT_BLOCK_SIZE` (vllm/config/cache.py), in tokens."""
 
+CLIENT_RETRIES: Final = 2
+"""`DEFAULT_MAX_RETRIES` of openai-python (src/openai/_constants.py), the client that most agents call vLLM with."""
+
 _ATTENTION_BLOCK_TOKENS: Final = 16
 """KV blocks on CUDA are multiples of this (`FlashAttentionBackend.get_supported_kernel_block_sizes`,
 vllm/v1/attention/backends/flash_attn.py)."""

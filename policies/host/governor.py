@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from itertools import count
+from typing import Final
 
 from continuum_sim.policies.history import History
 from continuum_sim.policies.host.log import DecisionLog, LogDecision
@@ -17,6 +18,9 @@ from continuum_sim.policies.host.pins import PinLedger
 from continuum_sim.policies.instants import EARLY_S, LATE_S, SAME_INSTANT_S
 from continuum_sim.policies.planes import Decision, Fate, PinFor, Policy, Review, check_period
 from continuum_sim.policies.views import EngineView, Foresight, Moment, ProgramView, TurnView
+
+FORGET_AFTER_S: Final = 3600.0
+"""Seconds without a turn after which a host treats a program as ended, unless it is told otherwise."""
 
 
 class Governor:
@@ -77,9 +81,11 @@ class Governor:
             self.programs[program_id] = program
         elif program.turn_end_s is not None:
             gap_s = now_s - program.turn_end_s
-            self.history.tool_returned(program.last_tool, gap_s)
-            program.cycles.append((program.last_service_s, gap_s))
+            if not program.aborted:
+                self.history.tool_returned(program.last_tool, gap_s)
+                program.cycles.append((program.last_service_s, gap_s))
             program.turn_end_s = None
+            program.aborted = False
             self._away.pop(program, None)
         pinned, seq = program.pin is not None, next(self._arrivals)
         turn = TurnView(program, program.turns_done, now_s, prompt_tokens, pinned, seq=seq)
@@ -189,6 +195,7 @@ class Governor:
             program.service_s += now_s - turn.since_s
         program.turn = None
         self.log.aborted(turn, unpinned, now_s)
+        program.aborted = True
         if program.turns_done:
             program.turn_end_s = now_s
             if self._gated:

@@ -23,6 +23,7 @@ _GLYPHS: Final = {
     "tool wait": ("▘", "blue"),
     "join": ("▞", "cyan"),
     "reload": ("▚", "magenta"),
+    "retry": ("▖", "magenta"),
 }
 _OTHER: Final = ("▪", "white")
 _STYLES: Final = {"good": "green", "bad": "red", "faint": "dim"}

@@ -93,8 +93,11 @@ class Batch:
             self.decoding.add(request)
             if request.num_output_tokens == request.max_tokens:
                 ended.append(request)
+            elif request.num_output_tokens == request.wanted_tokens:
+                plan.hung_up = [*plan.hung_up, request]
         if ended:
             self._note_ends(plan, ended)
+        self._note_hang_ups(plan)
 
     def repeat(self, plan: Plan, steps: int, before: Plan | None) -> None:
         """Count `steps` more steps like a planned one, whose prompt, if it has one, they do not complete.
@@ -121,6 +124,11 @@ class Batch:
         ended = self.decoding.advance(steps)
         if ended:
             self._note_ends(plan, ended)
+        self._note_hang_ups(plan)
+
+    def _note_hang_ups(self, plan: Plan) -> None:
+        if found := self.decoding.hang_ups():
+            plan.hung_up = [*plan.hung_up, *found]
 
     def _note_ends(self, plan: Plan, ended: list[Request]) -> None:
         if len(ended) > 1:

@@ -45,6 +45,10 @@ class EngineConfig:
     """`fcfs`, or `priority`: by the priority of programs, lowest first, then by arrival."""
     async_scheduling: bool = False
     """Plan each step while the one before it runs."""
+    max_num_queued_reqs: int | None = None
+    """Most unfinished requests at the API server, which refuses others with HTTP 503; None for no limit."""
+    max_num_queued_tokens: int | None = None
+    """Prompt tokens, of requests without a token yet, from which on it refuses others; None for no limit."""
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -89,6 +93,11 @@ class EngineConfig:
             raise ConfigError(
                 f"scheduling_policy is {self.scheduling_policy!r}, expected {' or '.join(SCHEDULING_POLICIES)}"
             )
+
+    @property
+    def may_refuse(self) -> bool:
+        """Whether the API server may refuse requests."""
+        return self.max_num_queued_reqs is not None or self.max_num_queued_tokens is not None
 
     @property
     def max_concurrent_batches(self) -> int:

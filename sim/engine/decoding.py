@@ -28,6 +28,8 @@ class Decoding:
         """By residue of the counter: number of turns that enter a new block in the next step."""
         self._ends: list[tuple[int, int, Request]] = []
         """Heap of (counter at the last token, rank of admission, turn); entries of turns that have left are stale."""
+        self._hang_ups: list[tuple[int, int, Request]] = []
+        """The same for the last token that a turn's client waits for, if that is not the turn's last."""
 
     def computed(self, request: Request) -> int:
         """Return how many tokens of a decoding turn have KV."""
@@ -62,6 +64,16 @@ class Decoding:
                 return end - self._counter
             heapq.heappop(ends)
 
+    def steps_to_hang_up(self) -> int:
+        """Return the number of steps until some turn has all tokens that its client waits for."""
+        entries = self._hang_ups
+        while entries:
+            end, rank, request = entries[0]
+            if request.last_wanted == end and request.rank == rank:
+                return end - self._counter
+            heapq.heappop(entries)
+        return 1 << 60
+
     def add(self, request: Request) -> None:
         """Add a turn whose prompt is computed and whose first token, at least, is planned."""
         self._place(request, request.num_computed_tokens - self._counter, self._counter)
@@ -72,7 +84,7 @@ class Decoding:
         request.work_tokens += computed - request.num_computed_tokens
         request.num_computed_tokens = computed
         request.num_output_tokens = request.max_tokens - max(0, request.last_decode - self._counter)
-        request.last_decode = -1
+        request.last_decode = request.last_wanted = -1
         self.count -= 1
         self.limited -= not request.stops
         self._offsets -= request.offset
@@ -96,6 +108,15 @@ class Decoding:
                 finished.append(request)
         return finished
 
+    def hang_ups(self) -> list[Request]:
+        """Return the turns that have just got the last token that their client waits for."""
+        found = []
+        while self._hang_ups and self.steps_to_hang_up() <= 0:
+            request = heapq.heappop(self._hang_ups)[2]
+            request.last_wanted = -1
+            found.append(request)
+        return found
+
     def _place(self, request: Request, offset: int, counter: int) -> None:
         """Let a turn decode from this value of the counter on, unless it has all its tokens already."""
         left = request.max_tokens - request.num_output_tokens
@@ -107,3 +128,7 @@ class Decoding:
         self._residues[-offset % self._block_size] += 1
         if left:
             heapq.heappush(self._ends, (request.last_decode, request.rank, request))
+        wanted = request.wanted_tokens - request.num_output_tokens
+        if wanted > 0:
+            request.last_wanted = counter + wanted
+            heapq.heappush(self._hang_ups, (request.last_wanted, request.rank, request))

@@ -10,6 +10,7 @@ A plan holds until
   gate may prefer it), unless the token budget is used up; while a threshold cuts a prompt, any turn that arrives;
 * while the policy reviews contexts of paused programs (`reviews`), any turn arrives; a step in which pins end or break
   or contexts are recalled is then taken alone;
+* a client hangs up: the engine hears of it while the step under way, or the next one, runs;
 * the policy may admit a waiting turn as time passes (it is not `steady`): then every step is taken alone.
 
 With asynchronous scheduling two plans are under way. A jump then carries out the first, which may differ, and the
@@ -68,6 +69,8 @@ class Jump:
         self._passed = 0
         """Number of them that the scheduler has already carried out."""
         self.start_s, self.end_s = start_s, start_s + run_s
+        self._reported, self._reported_s = 0, start_s
+        """Number of steps that have been reported, and their end."""
         self.open = self.steps > 1 and (not latest.spent or scheduler.governor.reviews or scheduler.counts_turns)
         """Whether an event that may change the next step cuts the jump short."""
 
@@ -91,21 +94,31 @@ class Jump:
         plans, left = self._scheduler.plans, self.steps - 1 - self._passed
         return left >= steps_to_end(self._scheduler) + len(plans) - 1 if left else bool(plans[0].ended)
 
+    def reach_last(self) -> None:
+        """Carry out and report all steps but the last, which is unlike them."""
+        self._pass(self.steps - 1)
+        if self.steps - 1 > self._reported:
+            self._tell(self._scheduler.plans[0], self.steps - 1, self.start_s + self._run_s(self.steps - 1), [])
+
     def finish(self) -> list[Request]:
         """Carry out the rest; return the turns that ended."""
         self._pass(self.steps - 1)
         plan = self._scheduler.plans[0]
         ended = self._scheduler.update_from_output(self.end_s)
-        apart = self._first_s if self.steps > 1 else 0.0
-        self._report(plan, self.steps - (apart > 0), self.start_s + apart, self.end_s, ended)
+        self._tell(plan, self.steps, self.end_s, ended)
         return ended
+
+    def _tell(self, plan: Plan, steps: int, end_s: float, ended: list[Request]) -> None:
+        """Report the first `steps` steps, as far as they have not been."""
+        self._report(plan, steps - self._reported, self._reported_s, end_s, ended)
+        self._reported, self._reported_s = steps, end_s
 
     def _pass(self, over: int) -> None:
         if over <= self._passed:
             return
         if not self._passed and self._first_s:
             first_end_s = self.start_s + self._first_s
-            self._report(self._scheduler.pass_first(first_end_s), 1, self.start_s, first_end_s, [])
+            self._tell(self._scheduler.pass_first(first_end_s), 1, first_end_s, [])
         self._scheduler.repeat(over - self._passed)
         self._passed = over
 
@@ -135,6 +148,8 @@ def repetitions(scheduler: Scheduler) -> int:
         return 0
     if plan.skipped or plan.follows_skip or plans[0].follows_skip or len(plan.chunks) > 1:
         return 0
+    if plan.hung_up or plans[0].hung_up or scheduler.leaving:
+        return 0
     ahead = scheduler.most_plans > 1
     if ahead and (len(plans) < scheduler.most_plans or plans[0].ended or plans[0].skipped):
         return 0
@@ -150,6 +165,7 @@ def repetitions(scheduler: Scheduler) -> int:
         request, chunk = plan.chunks[0]
         # The chunk that ends a prompt is a step of its own: the turn decodes from then on.
         steps = min(steps, (request.num_tokens - request.num_computed_tokens - 1) // chunk)
+    steps = min(steps, decoding.steps_to_hang_up())
     if steps <= 0:
         return 0
     free, block_size = scheduler.pool.free, scheduler.block_size

@@ -22,6 +22,7 @@ class Plan:
         "empty",
         "ended",
         "follows_skip",
+        "hung_up",
         "late",
         "preempted",
         "sampling",
@@ -50,6 +51,8 @@ class Plan:
         """Turns that get their last token from this step, in the order of the batch."""
         self.late: list[tuple[int, Request]] = []
         """Turns preempted after this step was planned, whose token is still to come, with their ranks in the batch."""
+        self.hung_up: Sequence[Request] = ()
+        """Turns that get the last token their client waits for from this step, but not their own last one."""
         self.wasted_tokens = 0
         """Tokens that this step computes for turns which, by then, have ended."""
         self.batch = _NOTHING

@@ -9,12 +9,14 @@ from typing import Any, Protocol
 import simpy
 from simpy.events import EventPriority
 
+from continuum_sim.engine.aborts import abort_requests, forget
 from continuum_sim.engine.clock import Clock, step_rank
 from continuum_sim.engine.jump import Jump
 from continuum_sim.engine.plan import Plan
 from continuum_sim.engine.request import Request
 from continuum_sim.engine.scheduler import Scheduler
 from continuum_sim.engine.token_gaps import EngineGaps
+from continuum_sim.policies.host.governor import FORGET_AFTER_S
 from continuum_sim.policies.views import ProgramView
 from continuum_sim.steptime.model import StepTime
 
@@ -27,6 +29,9 @@ class StepObserver(Protocol):
 
     def on_submit(self, program_id: str, request: Request, now_s: float) -> None:
         """A turn has entered the waiting queue."""
+
+    def on_abort(self, scheduler: Scheduler, request: Request, now_s: float) -> None:
+        """A turn whose client has left was removed."""
 
     def on_plan(self, scheduler: Scheduler, plan: Plan, now_s: float) -> None:
         """A step has been planned and is about to run."""
@@ -96,6 +101,21 @@ class Replica:
         """Times in a row that the engine slept with turns waiting and nothing pending but the policy's own events."""
         self.process = env.process(self._run())
 
+    def accepts(self) -> bool:
+        """Return whether the API server takes another request, as `AsyncLLM.check_admission` decides; else HTTP 503.
+
+        It counts the whole prompt of every request without a token, and no request whose client has left.
+        """
+        scheduler, config = self.scheduler, self.scheduler.config
+        if config.max_num_queued_reqs is not None:
+            unfinished = scheduler.num_running + scheduler.num_waiting - len(scheduler.leaving)
+            if unfinished + 1 > config.max_num_queued_reqs:
+                return False
+        if config.max_num_queued_tokens is None:
+            return True
+        self.catch_up()
+        return scheduler.queued_tokens() < config.max_num_queued_tokens
+
     def submit(self, program_id: str, request: Request, now_s: float) -> None:
         """Queue a turn that arrives now; its `ended` event succeeds when it ends."""
         if self.scheduler.state_matters_to(request.context):
@@ -113,6 +133,27 @@ class Replica:
         if matters and self.scheduler.has_work:
             self._notice(True, now_s)
         return program
+
+    def abort(self, request: Request, now_s: float) -> None:
+        """Let a turn's client hang up; its `ended` event succeeds once the engine has heard of it (`aborted`)."""
+        self.scheduler.leaving.append(request)
+        self._notice(False, now_s)
+        jump = self._jump
+        if jump is not None:
+            jump.cut(self.env.now)
+            self.env.bring_forward(self._end, jump.end_s, self._rank_of_end(jump))
+
+    def miss(self, program_id: str) -> None:
+        """Forget a program whose client has left without a word, after as long as the plug-in in vLLM does."""
+        silence = self.env.after(self.env.now, FORGET_AFTER_S)
+        assert silence.callbacks is not None
+        silence.callbacks.append(lambda _: self._forget(program_id))
+
+    def _forget(self, program_id: str) -> None:
+        self.catch_up()
+        forget(self.scheduler, program_id, self.env.now)
+        if self.scheduler.has_work:
+            self._notice(True, self.env.now)
 
     def catch_up(self) -> None:
         """Carry out the steps of the current jump that are over, so that the scheduler's state is up to date."""
@@ -139,6 +180,10 @@ class Replica:
                 yield from self._sleep(self._wake_up_s())
             changed = self._plan_ahead()
             if not plans:
+                if scheduler.leaving:
+                    yield from self._hand_back(self._abort_requests())
+                    asked = False
+                    continue
                 if not changed and scheduler.has_work:  # if it has changed, the next step starts at once
                     yield from self._sleep(self._next_try_s())
                 asked = not changed
@@ -151,15 +196,31 @@ class Replica:
             self._jump = None
             self.now_s = end_s = jump.end_s
             self.busy_s += end_s - jump.start_s
+            aborted: list[Request] = []
+            if scheduler.leaving:
+                jump.reach_last()
+                aborted = self._abort_requests()
             finished = jump.finish()
-            if finished:
-                followed = not self._alone
-                for request in finished:
-                    assert request.ended is not None
-                    request.ended.succeed(end_s)
-                    followed = followed or request.followed_at_once
-                if followed:  # the next step must see turns that follow at once
-                    yield self.env.boundary(end_s, self._ends_later)
+            if finished or aborted:
+                yield from self._hand_back(aborted + finished)
+
+    def _abort_requests(self) -> list[Request]:
+        """Remove the turns whose clients have left, as vLLM does before it processes the output of a step."""
+        aborted = abort_requests(self.scheduler, self.now_s)
+        if self.observer is not None:
+            for request in aborted:
+                self.observer.on_abort(self.scheduler, request, self.now_s)
+        return aborted
+
+    def _hand_back(self, ended: list[Request]) -> Generator[simpy.Event, Any, None]:
+        """Tell the clients of turns that ended or were aborted."""
+        followed = not self._alone
+        for request in ended:
+            assert request.ended is not None
+            request.ended.succeed(self.now_s)
+            followed = followed or request.followed_at_once
+        if followed:  # the next step must see turns that follow at once
+            yield self.env.boundary(self.now_s, self._ends_later)
 
     def _plan_ahead(self) -> bool:
         """Plan as many steps as may be under way at once; return True if the last plan is empty but changed the state.
@@ -187,7 +248,8 @@ class Replica:
 
     def _rank_of_end(self, jump: Jump) -> EventPriority:
         """Return the rank of the jump's end among events at the same instant."""
-        return self._ends_later if self._alone or not jump.ends_turn() else self._ends_first
+        ends = jump.ends_turn() or self.scheduler.leaving
+        return self._ends_first if ends and not self._alone else self._ends_later
 
     def _wake_up_s(self) -> float:
         """Return when to take a step although no turn is here: an upload arrives or the policy may recall a context."""

@@ -69,6 +69,8 @@ class Request:
     """A turn from its arrival at the engine to its last token. Names follow vLLM's `Request`."""
 
     __slots__ = (
+        "aborted",
+        "aborts",
         "arrival_s",
         "behind_s",
         "cached_tokens",
@@ -83,6 +85,7 @@ class Request:
         "known_tokens",
         "last",
         "last_decode",
+        "last_wanted",
         "max_tokens",
         "num_computed_tokens",
         "num_output_tokens",
@@ -105,6 +108,7 @@ class Request:
         "table",
         "tool",
         "turn",
+        "wanted_tokens",
         "work_tokens",
     )
 
@@ -125,6 +129,8 @@ class Request:
         parent: str | None = None,
         stops: bool = True,
         priority: int = 0,
+        aborts: int = 0,
+        wanted_tokens: int = 0,
     ) -> None:
         self.context = context
         self.prompt_tokens = prompt_tokens
@@ -151,6 +157,12 @@ class Request:
         """Its program's priority."""
         self.stops = stops
         """Whether the model ends the turn, which no step planned earlier foresees, or else the token limit does."""
+        self.aborts = aborts
+        """Requests of its program that were aborted before it."""
+        self.wanted_tokens = wanted_tokens
+        """Output tokens after which its client hangs up; 0 if it waits for all."""
+        self.aborted = False
+        """Whether its client left before its last token."""
         self.turn: TurnView
         self.table: list[BlockRun] = []
         """Blocks with content; the turn's other blocks are blank until it gives them up."""
@@ -167,6 +179,8 @@ class Request:
         """While decoding: computed tokens minus the engine's decode counter."""
         self.last_decode = -1
         """While decoding: decode counter at which the last token is planned; -1 otherwise."""
+        self.last_wanted = -1
+        """While decoding: decode counter at which the last token that its client waits for is planned; -1 if none."""
         self.cached_tokens = 0
         """Tokens of the prefix hit at first admission."""
         self.work_tokens = 0

@@ -87,6 +87,7 @@ class Scheduler(VisibleEngine):
         self.most_plans = config.max_concurrent_batches
         self.plans: deque[Plan] = deque()
         """Steps that are planned and not over, oldest first (vLLM's batch queue)."""
+        self.leaving: list[Request] = []
         self.batch = Batch(config.block_size, foresees=config.async_scheduling)
         self.running, self.decoding = self.batch.running, self.batch.decoding
         self.kv_cache_manager = KVCacheManager(self.pool, config.block_size, caches=config.enable_prefix_caching)
@@ -97,15 +98,8 @@ class Scheduler(VisibleEngine):
             policy, self, self.contexts.pins, with_step, None if sibling is None else sibling.governor
         )
         self.waiting = WaitingQueue(self.governor)
-        self.reloads = Reloads(
-            self.connector,
-            self.pool,
-            self.contexts,
-            self.kv_cache_manager,
-            self.governor,
-            self.waiting,
-            config.block_size,
-        )
+        parts = (self.connector, self.pool, self.contexts, self.kv_cache_manager, self.governor, self.waiting)
+        self.reloads = Reloads(*parts, config.block_size)
         self.reloading = self.reloads.waiting
         self._most_active = config.max_num_active_seqs or config.max_num_seqs
         self._most_tokens = config.max_num_batched_tokens  # of one prompt in the step being planned
@@ -129,7 +123,7 @@ class Scheduler(VisibleEngine):
             turn.program.foresight = request.foresight[0]
         context = request.context
         kept_blocks = request.kept_tokens // self.block_size
-        if turn.index:
+        if turn.index or request.aborts:
             self.contexts.keep_to(context, kept_blocks)
             usable_blocks = min(kept_blocks, (request.prompt_tokens - 1) // self.block_size)
             self.contexts.shrink_pin(turn.program, usable_blocks, now_s)
@@ -226,6 +220,7 @@ class Scheduler(VisibleEngine):
         self.step += 1
         if plan.sampling:
             self.batch.hand_out(plan, now_s)
+        self.leaving += plan.hung_up
         for request in self.batch.with_late_tokens(plan, now_s) if plan.late else plan.ended:
             self._finish(request, now_s)
         return plan.ended

@@ -83,7 +83,8 @@ class EngineGaps:
         self._behind = []
         late = [request for _, request in plan.late]
         for request in behind:
-            if (request.preempted_from_s < 0 or request in late) and request not in plan.skipped:
+            shown = request.preempted_from_s < 0 or request in late
+            if shown and not request.aborted and request not in plan.skipped:
                 self._gaps.add(request.behind_s + step_s, 1, end_s)
                 request.behind_s = 0.0
                 number -= 1

@@ -20,6 +20,8 @@ class VisibleEngine:
     running: dict[int, Request]
     reloading: dict[Request, None]
     waiting: WaitingQueue
+    leaving: list[Request]
+    """Turns whose clients have hung up, which the engine hears of while its next step runs."""
     connector: NoConnector
     """Access to the memory tiers below the KV cache."""
     rebuild_s: Callable[[int], float]
@@ -54,6 +56,11 @@ class VisibleEngine:
     def shortest_waiting_tokens(self) -> int:
         """Tokens of the shortest waiting turn; 0 if none waits."""
         return self.waiting.shortest_tokens()
+
+    def queued_tokens(self) -> int:
+        """Return the prompt tokens, cached or not, of the turns whose clients wait for a first token."""
+        turns = [*self.running.values(), *self.reloading, *self.waiting.requests()]
+        return sum([turn.prompt_tokens for turn in turns if turn.first_token_s < 0 and turn not in self.leaving])
 
     @property
     def tier(self) -> TierView | None:

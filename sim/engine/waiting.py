@@ -54,6 +54,10 @@ class WaitingQueue:
         """Move the program's waiting turn to the place its key gives it after a pin started or ended."""
         self._turns.pin_changed(program, now_s)
 
+    def requests(self) -> list[Request]:
+        """Return the turns that wait."""
+        return [entry[3] for entry in self._turns.entries]
+
     def shortest_tokens(self) -> int:
         """Return the tokens of the shortest waiting turn; 0 if none waits."""
         return min([entry[3].num_tokens for entry in self._turns.entries], default=0)

@@ -21,6 +21,7 @@ _COLOURS: Final = {
     "join": "#d55e00",
     "reload": "#56b4e9",
     "preempted": "#f0e442",
+    "retry": "#000000",
 }
 """Part of the JCT -> its colour, from Okabe and Ito's colour-blind-safe palette; readable on white and on black."""
 _OTHER: Final = "#888888"

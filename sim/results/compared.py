@@ -78,6 +78,7 @@ class ComparisonRow(msgspec.Struct, frozen=True, kw_only=True):
     """Turns of the replica that served most, divided by the mean over all replicas."""
     reload_s: float
     preempted_s: float = 0.0
+    retry_s: float = 0.0
     reloaded_tokens: float
     verdict: Verdict | None = None
     """Verdict on its runs together; None if the version of one had no verdicts."""

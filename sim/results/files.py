@@ -22,7 +22,9 @@ MANIFEST: Final = "manifest.json"
 SUMMARY: Final = "summary.json"
 DECISIONS: Final = "decisions.jsonl"
 
-_LATER: Final = frozenset({"replica", "reload_s", "reloaded_tokens", "preempted_s", "alone_s"})
+_LATER: Final = frozenset(
+    {"replica", "reload_s", "reloaded_tokens", "preempted_s", "alone_s", "requests", "retry_s", "aborted", "given_up"}
+)
 """Columns that runs of one engine or of earlier versions may lack."""
 _MAY_LACK: Final = frozenset({"parent", "tool", "alone_s"})
 """Columns in which values may be missing."""

@@ -9,6 +9,7 @@ from continuum_sim.policies.planes import Policy, Retention
 from continuum_sim.results.summary import ReplicaSummary
 from continuum_sim.results.tally import Tally
 from continuum_sim.traces.unfit import Fitting
+from continuum_sim.world.clients import ClientTotals
 from continuum_sim.world.totals import EngineTotals
 
 _LOST_PINS: Final = 0.1
@@ -61,6 +62,15 @@ def cluster_notes(policy: Policy, replicas: Sequence[ReplicaSummary]) -> list[st
 def unfit_notes(fitting: Fitting | None) -> list[str]:
     """Return a note on the programs left out or cut."""
     return [str(fitting)] if fitting is not None and fitting.named else []
+
+
+def client_notes(totals: ClientTotals | None, programs: int) -> list[str]:
+    """Return a note if programs were given up."""
+    if totals is None or not totals.given_up:
+        return []
+    return [
+        f"{totals.given_up:,} of {programs:,} programs were given up by their clients: their JCT is the time until then"
+    ]
 
 
 def load_notes(tally: Tally, *, block_size: int) -> list[str]:

@@ -13,6 +13,7 @@ from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.offload.tiers import TierTotals
 from continuum_sim.policies.host.counts import PolicyCounts
 from continuum_sim.results.summary import (
+    Clients,
     Cost,
     Interactivity,
     Kv,
@@ -31,6 +32,7 @@ from continuum_sim.results.tally import ReplicaTally, Tally
 from continuum_sim.setup.slo import NO_SLO, Slo
 from continuum_sim.steady.served import Served
 from continuum_sim.traces.unfit import Fitting
+from continuum_sim.world.clients import ClientTotals
 from continuum_sim.world.cluster import Cluster
 from continuum_sim.world.tools import ToolTotals
 from continuum_sim.world.totals import EngineTotals, totals_of
@@ -43,6 +45,7 @@ def summarise(
     totals: EngineTotals,
     engines: Sequence[EngineConfig],
     tools: ToolTotals | None = None,
+    clients: ClientTotals | None = None,
     *,
     policy: str,
     trace: str,
@@ -94,6 +97,7 @@ def summarise(
         time_s=tally.time_s,
         time_share=tally.time_share,
         tools=UNSET if tools is None else ToolCalls(**asdict(tools)),
+        clients=UNSET if clients is None else Clients(**asdict(clients)),
         prefill=tally.prefill,
         preemptions=tally.preemptions,
         pins=_counted(Pins, totals.counts, "pins_"),

@@ -179,7 +179,7 @@ class Cost(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class TimeSplit(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where a program's time goes. In JSON the last four are left out if they are 0."""
+    """Where a program's time goes. In JSON the last five are left out if they are 0."""
 
     queue: Number
     """Turns have arrived but are not scheduled yet, without reloads."""
@@ -197,6 +197,8 @@ class TimeSplit(msgspec.Struct, frozen=True, omit_defaults=True):
     """Turns wait for their blocks to come back from a lower memory tier."""
     preempted: Number = 0.0
     """From each preemption of a turn to its next token: waiting and recomputing."""
+    retry: Number = 0.0
+    """From a turn's first request to the one that was answered, or to when the program was given up."""
 
 
 RARE_PARTS: Final = TimeSplit.__struct_fields__[-len(TimeSplit.__struct_defaults__) :]
@@ -219,6 +221,23 @@ class ToolCalls(msgspec.Struct, frozen=True):
     """Tries that found every worker busy."""
     wait_s: Number
     """Seconds that these waited, summed; calls made at once may wait in parallel."""
+
+
+class Clients(msgspec.Struct, frozen=True):
+    """What clients did, if they can hang up, time out or be refused."""
+
+    aborted: Count
+    """Turns whose clients hung up before the last token; their programs went on."""
+    timed_out: Count
+    """Requests that a client gave up on, after its own time-out or its job's."""
+    refused: Count
+    """Requests that the server answered with HTTP 503."""
+    retries: Count
+    """Requests sent again."""
+    given_up: Count
+    """Programs given up: their JCT is the time until then, and they meet no objective."""
+    lost_tokens: Count
+    """Tokens computed for requests that timed out."""
 
 
 class TierUse(msgspec.Struct, frozen=True):
@@ -411,6 +430,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The same as shares of the mean JCT."""
     tools: ToolCalls | msgspec.UnsetType = msgspec.UNSET
     """Only if tools have bounds, timeouts or failures."""
+    clients: Clients | msgspec.UnsetType = msgspec.UNSET
+    """Only if clients may leave or be refused."""
     prefill: Prefill
     preemptions: Count
     pins: Pins

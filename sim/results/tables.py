@@ -29,6 +29,8 @@ COLUMNS: Final[dict[str, dict[str, str]]] = {
         "reload_s": "float64",
         "preempted_s": "float64",
         "alone_s": "float64",
+        "retry_s": "float64",
+        "given_up": "bool",
     },
     "turns": {
         "program": "string",
@@ -49,6 +51,9 @@ COLUMNS: Final[dict[str, dict[str, str]]] = {
         "reloaded_tokens": "int64",
         "reload_s": "float64",
         "preempted_s": "float64",
+        "requests": "int32",
+        "retry_s": "float64",
+        "aborted": "bool",
     },
     "timeline": {
         "start_s": "float64",

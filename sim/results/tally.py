@@ -67,6 +67,8 @@ class Tally:
         """Arrival of each program in `_jct_s`."""
         self._alone_s = array("d")
         """JCT alone of each program in `_jct_s`; NaN if unknown."""
+        self._given_up = array("b")
+        """Whether each program in `_jct_s` was given up."""
         self._keep = self._length.cuts
         """Whether to keep what `select` needs, at a few more bytes per sample."""
         self._eligible = array("b")
@@ -124,7 +126,14 @@ class Tally:
 
         `fresh_tokens` has one entry per program that is not a sub-agent, with its sub-agents' tokens included.
         """
-        names = ("program", "jct_s", "arrival_s", "alone_s", *(f"{part}_s" for part in TimeSplit.__struct_fields__))
+        names = (
+            "program",
+            "jct_s",
+            "arrival_s",
+            "alone_s",
+            "given_up",
+            *(f"{part}_s" for part in TimeSplit.__struct_fields__),
+        )
         children = sum(parent is not None for parent in columns["parent"])
         if children:
             self.children += children
@@ -136,7 +145,8 @@ class Tally:
             self._alone_s.frombytes(np.array(columns["alone_s"], dtype=float).tobytes())  # None becomes NaN
             self.backlog.arrived(columns["arrival_s"], fresh_tokens)
             self.fresh_tokens += sum(fresh_tokens)
-            split_s = np.array([columns[name] for name in names[4:]])
+            self._given_up.extend(columns["given_up"])
+            split_s = np.array([columns[name] for name in names[5:]])
             self._split_s += split_s.sum(axis=1)
             if self._keep:
                 self._kept_split_s.frombytes(split_s.T.tobytes())
@@ -259,6 +269,8 @@ class Tally:
             sample = self._sample(item.sample)
             known = _known(sample)
             within.append(np.isnan(sample) | (sample <= item.most))
+            if item.sample in PROGRAM_SAMPLES:
+                within[-1] &= ~np.frombuffer(self._given_up, bool)[self._programs]
             share = float(within[-1].mean()) if len(sample) else 1.0
             objectives.append(KeptObjective(item.name, item.most, item.kept(known), share, item.value(known)))
         from_s, to_s = self._window_s if self._window_s[1] > self._window_s[0] > -np.inf else (0.0, end_s)

@@ -18,7 +18,7 @@ from continuum_sim.results.cost import cost_of
 from continuum_sim.results.decisions import DecisionRecord, decision_file, keep_decisions
 from continuum_sim.results.files import DECISIONS, staged_directory, table_files
 from continuum_sim.results.manifest import make_manifest
-from continuum_sim.results.notes import activity_notes, cluster_notes, load_notes, unfit_notes
+from continuum_sim.results.notes import activity_notes, client_notes, cluster_notes, load_notes, unfit_notes
 from continuum_sim.results.recorder import Progress, RunRecorder
 from continuum_sim.results.recovered import recovery_of
 from continuum_sim.results.result import RunResult, write_texts
@@ -32,6 +32,7 @@ from continuum_sim.setup.resolve import ResolvedRun
 from continuum_sim.steady.burst import WithBurst
 from continuum_sim.traces.arrivals import Closed, OpenArrivals
 from continuum_sim.traces.schema import Program
+from continuum_sim.world.clients import ClientDraws
 from continuum_sim.world.cluster import LogLine, ReplicaSetup
 from continuum_sim.world.records import Recorder
 from continuum_sim.world.simulation import Simulation
@@ -124,12 +125,14 @@ def simulate(
     recovery = _recovery(run, recorder, progress)
     parts = summarise_replicas(simulation.cluster, recorder.replica_tally, [r.gpu.name for r in run.replicas])
     tools = None if simulation.tools is None else simulation.tools.totals
+    clients = None if simulation.clients is None else simulation.clients.totals
     gaps_grew = tally.children > 0 or (tools is not None and tools.waits > 0)
     return summarise(
         tally,
         totals,
         [replica.engine for replica in run.replicas],
         tools,
+        clients,
         policy=run.policy.name,
         trace=run.trace.name,
         arrivals=run.arrivals_spec,
@@ -139,6 +142,7 @@ def simulate(
             *activity_notes(simulation.policy, totals, gaps_grew=gaps_grew),
             *(cluster_notes(simulation.policy, parts) if parts else ()),
             *load_notes(tally, block_size=run.engine.block_size),
+            *client_notes(clients, tally.programs),
             *unfit_notes(run.trace.fitting),
             *run.notes,
         ],
@@ -195,6 +199,7 @@ def serve(
         others=[ReplicaSetup(replica.engine, replica.step_time) for replica in run.replicas[1:]],
         routing=routing,
         tools=ToolOutcomes(run.tools, run.config.seed),
+        clients=ClientDraws(run.config.clients, run.config.seed),
         gaps=gaps,
         alone_s=alone_s,
     )

@@ -103,6 +103,11 @@ def resolve(config: RunConfig, *, draws: bool = False) -> ResolvedRun:
     if policy.retention.needs_tier and all(replica.engine.tiers is None for replica in replicas):
         raise ConfigError(f"policy {policy.name!r} moves contexts to host memory: give it some with --dram-gb")
     _check_policy(policy, config)
+    if not config.clients.patient and any(replica.engine.tiers is not None for replica in replicas):
+        raise ConfigError(
+            "clients that leave are simulated without memory tiers: leave --dram-gb out, or --abort-rate, "
+            "--request-timeout and --job-timeout"
+        )
     engines = tuple(dict.fromkeys(replica.engine for replica in replicas))
     if config.unfit is None:
         source.survey(*engines, remedies=partial(_remedies, engines=engines, model=model, config=config))
@@ -278,6 +283,8 @@ def resolve_engine(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> EngineC
         enable_prefix_caching=config.enable_prefix_caching,
         scheduling_policy=config.scheduling_policy,
         async_scheduling=config.async_scheduling,
+        max_num_queued_reqs=config.max_num_queued_reqs,
+        max_num_queued_tokens=config.max_num_queued_tokens,
         tiers=resolve_tiers(config, model),
     )
 

@@ -25,8 +25,8 @@ from continuum_sim.setup.setting_types import (
     Trace,
     Unfit,
 )
-from continuum_sim.setup.settings import ENGINE, LOAD, TOOLS, Setting, setting, settings_of
-from continuum_sim.vllm_defaults import BLOCK_SIZE, GPU_MEMORY_UTILIZATION
+from continuum_sim.setup.settings import CLIENTS, ENGINE, LOAD, TOOLS, Setting, setting, settings_of
+from continuum_sim.vllm_defaults import BLOCK_SIZE, CLIENT_RETRIES, GPU_MEMORY_UTILIZATION
 
 if TYPE_CHECKING:  # `--help` reads this class, and must start fast
     from continuum_sim.hardware import GpuSpec, ModelSpec
@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # `--help` reads this class, and must start fast
     from continuum_sim.setup.slo import Slo
     from continuum_sim.steady.length import RunLength
     from continuum_sim.steptime.model import StepTime
+    from continuum_sim.world.clients.config import ClientConfig
     from continuum_sim.world.tools.config import ToolConfig
 
 DEFAULT_ARRIVALS: Final = "poisson:rate=0.1"
@@ -382,6 +383,73 @@ class RunConfig:
     )
     """How often a call that timed out or failed is tried again, in the same forms; None for once."""
 
+    max_num_queued_reqs: int | None = setting(
+        None,
+        "Unfinished requests at which a server answers others with 503.",
+        CLIENTS,
+        unset="no limit",
+        page="tools.md#clients",
+        least=0,
+        most=MOST,
+        rare=True,
+    )
+    """Most unfinished requests of each replica's API server, which refuses others with HTTP 503."""
+    max_num_queued_tokens: int | None = setting(
+        None,
+        "Prompt tokens still without an answer at which a server answers requests with 503.",
+        CLIENTS,
+        unset="no limit",
+        page="tools.md#clients",
+        least=0,
+        most=MOST,
+        rare=True,
+    )
+    """Prompt tokens, of requests without a token yet, from which on it refuses others."""
+    abort_rate: float = setting(
+        0.0,
+        "Probability that a client hangs up before the last token of a turn; its program goes on.",
+        CLIENTS,
+        page="tools.md#clients",
+        least=0,
+        most=1,
+        expected="a probability from 0 to 1",
+    )
+    """Probability, drawn with the seed, that a client hangs up before the last token of a turn."""
+    request_timeout: float | None = setting(
+        None,
+        "Seconds after which a client gives up on a request.",
+        CLIENTS,
+        unset="never",
+        page="tools.md#clients",
+        least=0,
+        most=MOST,
+        expected="a number of seconds above 0",
+        positive=True,
+    )
+    """Seconds after which a client gives up on a request, and sends it again or gives up its program."""
+    job_timeout: float | None = setting(
+        None,
+        "Seconds after its arrival when a program is given up.",
+        CLIENTS,
+        unset="never",
+        page="tools.md#clients",
+        least=0,
+        most=MOST,
+        expected="a number of seconds above 0",
+        positive=True,
+    )
+    """Seconds after its arrival when a program is given up, whatever it is doing."""
+    retry: int = setting(
+        CLIENT_RETRIES,
+        "Times a request that timed out or got 503 is sent again, after waits as OpenAI's client has them.",
+        CLIENTS,
+        needs=("request_timeout", "max_num_queued_reqs", "max_num_queued_tokens"),
+        page="tools.md#clients",
+        least=0,
+        most=1000,
+    )
+    """How often a request that timed out or was refused is sent again before its program is given up."""
+
     def __post_init__(self, rate: float | None) -> None:
         _check_names(self)
         for name, item in run_settings().items():
@@ -396,6 +464,18 @@ class RunConfig:
         from continuum_sim.world.tools.config import make_tool_config
 
         return make_tool_config(self.tool_workers, self.tool_timeout, self.tool_failure_rate, self.tool_retries)
+
+    @property
+    def clients(self) -> ClientConfig:
+        """Settings of clients, combined."""
+        from continuum_sim.world.clients.config import ClientConfig
+
+        return ClientConfig(
+            self.abort_rate,
+            math.inf if self.request_timeout is None else self.request_timeout,
+            math.inf if self.job_timeout is None else self.job_timeout,
+            self.retry,
+        )
 
     @property
     def prices(self) -> Prices:

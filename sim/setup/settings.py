@@ -16,6 +16,7 @@ T = TypeVar("T")
 LOAD: Final = "Load"
 ENGINE: Final = "Engine"
 TOOLS: Final = "Tools"
+CLIENTS: Final = "Clients"
 _ABOUT: Final = "about"
 _LISTED: Final = {
     "router": ("continuum_sim.policies", "register_routing", "rules/*.py"),
@@ -143,7 +144,7 @@ def setting(
     help
         One sentence with a full stop; `Setting.help` adds the names there are.
     panel
-        `LOAD`, `ENGINE` or `TOOLS`; empty if each command declares the flag itself.
+        `LOAD`, `ENGINE`, `TOOLS` or `CLIENTS`; empty if each command declares the flag itself.
     unset
         What the default None stands for.
     page

@@ -101,6 +101,18 @@ class Service(TypedDict, total=False):
     """Probability that a tool call fails at its end, drawn with the seed; one number, or per tool."""
     tool_retries: PerToolSetting
     """Retries of a call that timed out or failed; one number, or per tool."""
+    max_num_queued_reqs: int | None
+    """Unfinished requests at which a server answers others with 503."""
+    max_num_queued_tokens: int | None
+    """Prompt tokens still without an answer at which a server answers requests with 503."""
+    abort_rate: float
+    """Probability that a client hangs up before the last token of a turn; its program goes on."""
+    request_timeout: float | None
+    """Seconds after which a client gives up on a request."""
+    job_timeout: float | None
+    """Seconds after its arrival when a program is given up."""
+    retry: int
+    """Times a request that timed out or got 503 is sent again, after waits as OpenAI's client has them."""
 
 
 class LoadAndEngine(Service, total=False):

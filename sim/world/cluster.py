@@ -102,7 +102,16 @@ class Cluster:
 class Stay:
     """The stay of one program in a cluster: which replicas its turns go to, and which hold its context."""
 
-    __slots__ = ("_cluster", "_contexts", "_kept", "_name", "_prefix_id", "_prefix_left", "_prefix_tokens", "home")
+    __slots__ = (
+        "_cluster",
+        "_contexts",
+        "_kept",
+        "_name",
+        "_prefix_id",
+        "_prefix_left",
+        "_prefix_tokens",
+        "home",
+    )
 
     def __init__(self, cluster: Cluster, program: Program) -> None:
         prefix = program.shared_prefix
@@ -117,11 +126,11 @@ class Stay:
         self.home: int | None = None
         """Replica of the latest turn."""
 
-    def place(self, index: int, turn: Turn, now_s: float) -> tuple[Replica, Context, int]:
-        """Return the replica for a turn, the program's context there, and how many leading prompt tokens it covers."""
+    def place(self, index: int, turn: Turn, now_s: float) -> Replica:
+        """Return the replica for a turn."""
         cluster = self._cluster
         if cluster.router is None:
-            return cluster.replicas[0], self._context_at(0), turn.kept_tokens
+            return cluster.replicas[0]
         if index:
             self._kept = [min(kept, turn.kept_tokens) for kept in self._kept]
             self._prefix_left = min(self._prefix_left, turn.kept_tokens)
@@ -135,12 +144,18 @@ class Stay:
             self._prefix_left,
             self.home,
         )
-        number = cluster.route(arrival, self, turn.input_tokens + turn.output_tokens)
+        return cluster.replicas[cluster.route(arrival, self, turn.input_tokens + turn.output_tokens)]
+
+    def enter(self, replica: Replica, index: int, turn: Turn, now_s: float) -> tuple[Context, int]:
+        """Send a turn to a replica; return the program's context there, and the leading prompt tokens it covers."""
+        if self._cluster.router is None:
+            return self._context_at(0), turn.kept_tokens
+        number = replica.number
         if number != self.home:
             self._move(number, now_s)
         kept = self._kept[number]
         self._kept[number] = math.inf
-        return cluster.replicas[number], self._context_at(number), int(kept) if index else turn.kept_tokens
+        return self._context_at(number), int(kept) if index else turn.kept_tokens
 
     def cached_blocks(self, scheduler: Scheduler, number: int, blocks: int) -> int:
         """Return how many leading blocks, of the first `blocks` of the turn being placed, a replica has cached."""
@@ -149,9 +164,11 @@ class Stay:
         hits = scheduler.contexts.find(self._name, self._prefix_id, self._prefix_tokens).find(stop)
         return hits[-1][2] if hits else 0
 
-    def close(self) -> None:
-        """End the stay, after the program's last turn."""
+    def close(self, *, silently: bool = False) -> None:
+        """End the stay after the program's last turn, or `silently`: its engine waits in vain for another one."""
         cluster = self._cluster
+        if silently and self._contexts:
+            cluster.replicas[self.home or 0].miss(self._name)
         if cluster.router is None:
             return
         cluster.router.program_left(self._name)
@@ -164,8 +181,10 @@ class Stay:
     def _move(self, number: int, now_s: float) -> None:
         cluster = self._cluster
         if self.home is not None:
-            program = cluster.replicas[self.home].hand_over(self._name, number, now_s)
-            cluster.replicas[number].scheduler.governor.take_over(program)
+            home = cluster.replicas[self.home]
+            if self._name in home.scheduler.governor.programs:  # not if its first turn was aborted
+                program = home.hand_over(self._name, number, now_s)
+                cluster.replicas[number].scheduler.governor.take_over(program)
             cluster._views[self.home].open_programs -= 1
             cluster.moved_in[number] += 1
         cluster._views[number].open_programs += 1

@@ -34,6 +34,12 @@ class TurnRecord(NamedTuple):
     """The part of the time before first scheduling in which it waited for reloads."""
     preempted_s: float = 0.0
     """The part of the time after first scheduling from each preemption to the next token: waiting and recomputing."""
+    requests: int = 1
+    """How often its client sent it; what stands above is about the last time, but for `arrival_s`."""
+    retry_s: float = 0.0
+    """Seconds from its first request to the last."""
+    aborted: bool = False
+    """Whether its client hung up after `output_tokens`, before the last token."""
 
 
 class ProgramRecord(NamedTuple):
@@ -63,7 +69,11 @@ class ProgramRecord(NamedTuple):
     preempted_s: float = 0.0
     """Σ over turns of the time from each preemption to the next token."""
     alone_s: float | None = None
-    """Its JCT with the engine to itself; None for sub-agents, and if it was not asked for."""
+    """Its JCT with the engine to itself; None for sub-agents, if it was not asked for, and if a turn was aborted."""
+    retry_s: float = 0.0
+    """Σ over turns of the time from the first request to the last, or to when the program was given up."""
+    given_up: bool = False
+    """Whether its client gave it up at `finish_s`, before its end."""
 
 
 class TimelineRecord(NamedTuple):

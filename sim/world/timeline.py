@@ -27,6 +27,9 @@ class Timeline:
         self._late += 1
         self._late_sum_s += now_s
 
+    def on_abort(self, scheduler: Scheduler, request: Request, now_s: float) -> None:
+        """Do nothing: until now the turn was there."""
+
     def on_plan(self, scheduler: Scheduler, plan: Plan, now_s: float) -> None:
         """Start a stretch, and end one without steps."""
         if self._stalled is not None:

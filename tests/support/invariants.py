@@ -34,6 +34,10 @@ class InvariantObserver:
     def on_submit(self, program_id: str, request: Request, now_s: float) -> None:
         self.contexts[program_id] = request.context
 
+    def on_abort(self, scheduler: Scheduler, request: Request, now_s: float) -> None:
+        for tokens in (self.tokens, *self._planned):
+            tokens.pop(request, None)
+
     def on_plan(self, scheduler: Scheduler, plan: Plan, now_s: float) -> None:
         assert now_s >= self.now_s, "time never goes back"
         self.now_s = now_s
@@ -62,12 +66,13 @@ class InvariantObserver:
         assert end_s > start_s
         self._over_s = end_s
         self.steps += steps
-        done, more = self._planned.popleft(), steps - 1
-        if len(self._planned) < len(scheduler.plans):
-            self._planned.append(done)  # each of these steps has let one more like it be planned
-            more = steps
+        more = steps - (len(self._planned) - len(scheduler.plans))  # planned meanwhile, like the latest
+        done = self._planned.popleft()
+        latest = self._planned[-1] if self._planned else done
+        while len(self._planned) < len(scheduler.plans):
+            self._planned.append(latest)
         if more:
-            for request, tokens in (self._planned[-1] if self._planned else done).items():
+            for request, tokens in latest.items():
                 self.tokens[request] += more * tokens
         for request in finished:
             if request in self.tokens:  # else it was preempted before its last token came

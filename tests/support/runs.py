@@ -16,6 +16,7 @@ from continuum_sim.setup.notation import parse_policy, parse_routing
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.traces.arrivals import Closed, FromTrace, OpenArrivals
 from continuum_sim.traces.schema import Program
+from continuum_sim.world.clients import PATIENT, ClientConfig, ClientDraws
 from continuum_sim.world.cluster import ReplicaSetup
 from continuum_sim.world.records import ProgramRecord, TimelineRecord, TurnRecord
 from continuum_sim.world.simulation import Simulation
@@ -80,6 +81,7 @@ def simulate(
     routing: str | Routing | None = None,
     observers: Sequence[StepObserver] = (),
     tools: ToolConfig | None = None,
+    clients: ClientConfig = PATIENT,
 ) -> Outcome:
     """Run programs to their end; by default with constant steps of 1 s and the programs' own arrivals.
 
@@ -102,6 +104,7 @@ def simulate(
         others=[ReplicaSetup(other, steps) for other in others],
         routing=parse_routing(routing) if isinstance(routing, str) else routing,
         tools=None if tools is None else ToolOutcomes(tools, seed),
+        clients=ClientDraws(clients, seed),
         gaps=outcome.gaps,
     )
     for replica, watching in zip(outcome.simulation.cluster.replicas, observers, strict=False):

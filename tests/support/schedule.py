@@ -34,6 +34,9 @@ class ScheduleObserver:
     def on_submit(self, program_id: str, request: Request, now_s: float) -> None:
         """Ignore arrivals, which show in later steps."""
 
+    def on_abort(self, scheduler: Scheduler, request: Request, now_s: float) -> None:
+        """Ignore turns whose clients left."""
+
     def on_plan(self, scheduler: Scheduler, plan: Plan, now_s: float) -> None:
         tokens = {_name(request): plan.tokens_for(request) for request in scheduler.running.values()}
         batch = {name: count for name, count in tokens.items() if count}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.offload.config import TierConfig
 from continuum_sim.policies import PRESETS
 from continuum_sim.traces.schema import MAX_TOKENS_FINISH, STOP, Child, Program, SharedPrefix, ToolCall, Turn
+from continuum_sim.world.clients import ClientConfig
 from continuum_sim.world.tools import ToolConfig, make_tool_config
 
 VARIANTS = (
@@ -152,6 +154,23 @@ def _with_calls(draw: st.DrawFn, turn: Turn, gaps: st.SearchStrategy[float]) -> 
     calls = [ToolCall(turn.tool, turn.tool_s)]
     calls += [ToolCall(draw(st.sampled_from(["ls", "grep"])), draw(gaps)) for _ in range(draw(st.integers(1, 2)))]
     return replace(turn, tools=tuple(calls), tool_s=max(call.tool_s for call in calls))
+
+
+@st.composite
+def impatient(draw: st.DrawFn, config: EngineConfig) -> tuple[ClientConfig, EngineConfig]:
+    """Clients that hang up, time out or are refused, and the engine that refuses them."""
+    some = st.sampled_from([math.inf, math.inf, 0.05, 0.3, 1.0, 3.0])
+    clients = ClientConfig(
+        abort_rate=draw(st.sampled_from([0.0, 0.3, 1.0])),
+        request_timeout_s=draw(some),
+        job_timeout_s=draw(some) * 4,
+        retries=draw(st.integers(0, 4)),
+    )
+    return clients, replace(
+        config,
+        max_num_queued_reqs=draw(st.sampled_from([None, None, 1, 3])),
+        max_num_queued_tokens=draw(st.sampled_from([None, None, 1, 30])),
+    )
 
 
 @st.composite

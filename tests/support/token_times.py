@@ -21,6 +21,9 @@ class TokenTimes:
     def on_submit(self, program_id: str, request: Request, now_s: float) -> None:
         """Ignore arrivals."""
 
+    def on_abort(self, scheduler: Scheduler, request: Request, now_s: float) -> None:
+        """Ignore turns whose clients left."""
+
     def on_plan(self, scheduler: Scheduler, plan: Plan, now_s: float) -> None:
         if plan.empty:
             return

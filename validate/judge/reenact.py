@@ -114,6 +114,9 @@ class _Between:
     def on_submit(self, program_id: str, request: Request, now_s: float) -> None:
         """Ignore arrivals."""
 
+    def on_abort(self, scheduler: Scheduler, request: Request, now_s: float) -> None:
+        """Ignore the end of a turn: clients of a validation wait for every token."""
+
     def on_plan(self, scheduler: Scheduler, plan: Plan, now_s: float) -> None:
         """Let in what vLLM received before the next planning."""
         last = bisect_left(self._between_s, now_s + _AT_ONCE_S) - 1

@@ -18,6 +18,7 @@ from continuum_sim.traces.arrivals import Closed, OpenArrivals
 from continuum_sim.traces.schema import Program
 from continuum_sim.validate.parity.random_cases import random_case
 from continuum_sim.validate.parity.shadow import Difference, Mismatch, VllmShadow
+from continuum_sim.world.clients import PATIENT, ClientConfig, ClientDraws
 from continuum_sim.world.records import ProgramRecord, TimelineRecord, TurnRecord
 from continuum_sim.world.simulation import Simulation
 
@@ -34,6 +35,11 @@ class ParityReport:
     """Wall-clock seconds of the simulator's side (stepwise)."""
     vllm_s: float
     """Wall-clock seconds inside vLLM's scheduler."""
+    aborts: int = 0
+    """Requests whose clients left."""
+    refused: int = 0
+    """Requests refused with 503."""
+    retries: int = 0
     wasted_tokens: int = 0
     """Tokens computed for turns that had ended (asynchronous scheduling)."""
     difference: Difference | None = None
@@ -46,6 +52,9 @@ class ParityReport:
             self.runs + other.runs,
             self.simulator_s + other.simulator_s,
             self.vllm_s + other.vllm_s,
+            self.aborts + other.aborts,
+            self.refused + other.refused,
+            self.retries + other.retries,
             self.wasted_tokens + other.wasted_tokens,
             self.difference or other.difference,
         )
@@ -86,6 +95,7 @@ def compare_on_trace(
     step_time: StepTime,
     seed: int = 0,
     scheduler_cls: type | None = None,
+    clients: ClientConfig = PATIENT,
 ) -> ParityReport:
     """Compare every step of one run; stops at the first difference.
 
@@ -103,7 +113,13 @@ def compare_on_trace(
     shadow = VllmShadow(config, by_name, scheduler_cls=scheduler_cls, additional_config=settings)
     count = _TurnCount()
     simulation = Simulation(
-        policy=policy, config=config, step_time=step_time, recorder=count, stepwise=True, observer=shadow
+        policy=policy,
+        config=config,
+        step_time=step_time,
+        recorder=count,
+        stepwise=True,
+        observer=shadow,
+        clients=ClientDraws(clients, seed),
     )
     difference = None
     start_s = time.perf_counter()
@@ -120,6 +136,9 @@ def compare_on_trace(
         runs=1,
         simulator_s=wall_s - shadow.vllm_s,
         vllm_s=shadow.vllm_s,
+        aborts=shadow.aborts,
+        refused=0 if simulation.clients is None else simulation.clients.totals.refused,
+        retries=0 if simulation.clients is None else simulation.clients.totals.retries,
         wasted_tokens=shadow.wasted_tokens,
         difference=difference,
     )
@@ -140,14 +159,15 @@ def compare_on_random_cases(
     Parameters
     ----------
     controls
-        Whether every other case also draws vLLM's controls of prefills, seats and order.
+        Whether every other case also draws vLLM's controls of prefills, seats, order and queues, and clients that
+        leave.
     """
     total = ParityReport(0, 0, 0, 0, 0.0, 0.0)
     for number in range(runs):
         case = random_case(np.random.default_rng([seed, number]), controls=controls and number % 2 == 1)
         config = replace(_fitting(case.config, policy), async_scheduling=async_scheduling)
         arrivals = _Given(case.arrivals_s)
-        total += compare_on_trace(case.programs, arrivals, config, policy, step_time, seed, scheduler_cls)
+        total += compare_on_trace(case.programs, arrivals, config, policy, step_time, seed, scheduler_cls, case.clients)
         if on_run is not None:
             on_run(total)
         if total.difference is not None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.traces.schema import MAX_TOKENS_FINISH, STOP, Program, SharedPrefix, Turn
+from continuum_sim.world.clients import PATIENT, ClientConfig
 
 
 @dataclass(frozen=True)
@@ -17,12 +19,14 @@ class Case:
     programs: list[Program]
     arrivals_s: list[float]
     config: EngineConfig
+    clients: ClientConfig = PATIENT
 
 
 def random_case(rng: np.random.Generator, *, controls: bool = False) -> Case:
     """Draw a trace of 3 to 12 programs, arrival times with ties, and an engine that is barely or amply large enough.
 
-    With `controls`, some of the settings that bound prefills, seats and order are drawn as well.
+    With `controls`, some of the settings that bound prefills, seats, order and queues are drawn as well, and clients
+    that leave.
     """
     block_size = int(rng.choice([16, 32]))
     chunk = int(rng.choice([256, 512, 2048, 8192]))
@@ -42,9 +46,11 @@ def random_case(rng: np.random.Generator, *, controls: bool = False) -> Case:
     spread_s = float(rng.choice([0.0, 0.5, 5.0, 30.0]))
     arrivals_s = np.sort(np.round(rng.random(len(programs)) * spread_s, 1))  # tenths: some coincide
     programs = [_with_ends(program, rng) for program in programs]
+    clients = PATIENT
     if controls:
         programs, config = _with_controls(programs, config, rng)
-    return Case(programs, [float(t) for t in arrivals_s], config)
+        clients, config = _with_clients(config, rng)
+    return Case(programs, [float(t) for t in arrivals_s], config, clients)
 
 
 def _with_controls(
@@ -69,6 +75,22 @@ def _with_controls(
         config = replace(config, scheduling_policy="priority")
         programs = [replace(program, priority=int(rng.integers(-1, 3))) for program in programs]
     return programs, config
+
+
+def _with_clients(config: EngineConfig, rng: np.random.Generator) -> tuple[ClientConfig, EngineConfig]:
+    """Draw whether clients hang up, time out or are refused."""
+    aborts, requests, jobs, refused, backlog = rng.random(5) < (0.4, 0.4, 0.15, 0.2, 0.2)
+    clients = ClientConfig(
+        abort_rate=float(rng.choice([0.1, 0.5])) if aborts else 0.0,
+        request_timeout_s=float(rng.choice([0.2, 1.0, 5.0])) if requests else math.inf,
+        job_timeout_s=float(rng.choice([3.0, 20.0])) if jobs else math.inf,
+        retries=int(rng.integers(0, 5)),
+    )
+    if refused:
+        config = replace(config, max_num_queued_reqs=int(rng.integers(1, 8)))
+    if backlog:
+        config = replace(config, max_num_queued_tokens=int(rng.choice([1, 500, 4000])))
+    return clients, config
 
 
 def _with_ends(program: Program, rng: np.random.Generator) -> Program:

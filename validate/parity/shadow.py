@@ -14,7 +14,12 @@ from continuum_sim.engine.request import Request
 from continuum_sim.engine.scheduler import Scheduler
 from continuum_sim.traces.schema import Program
 from continuum_sim.validate.parity.tokens import STOP_TOKEN, TokenStory
-from continuum_sim.validate.parity.vllm_harness import RequestFactory, make_vllm_scheduler, model_output
+from continuum_sim.validate.parity.vllm_harness import (
+    RequestFactory,
+    abort_request,
+    make_vllm_scheduler,
+    model_output,
+)
 
 _NOBODYS_TOKEN: Final = -1
 """Sampled for a request that has ended."""
@@ -93,6 +98,8 @@ class VllmShadow:
         self.steps = 0
         self.vllm_s = 0.0
         """Wall-clock seconds spent inside vLLM's scheduler (adding requests, scheduling, updating)."""
+        self.aborts = 0
+        """Requests whose clients left."""
         self.wasted_tokens = 0
         """Tokens that vLLM sampled for requests which had ended."""
         self._requests = RequestFactory(config.block_size, caches=config.enable_prefix_caching)
@@ -111,11 +118,10 @@ class VllmShadow:
     def on_submit(self, program_id: str, request: Request, now_s: float) -> None:
         """Submit the same turn to vLLM."""
         self._now_s = now_s
-        index = request.turn.index
         program = self._programs[program_id]
         extra = {"program_id": program_id, "tool": request.tool, "last_turn": request.last, "parent": request.parent}
         name = _name(request)
-        prompt = self._story.prompt(program, index)
+        prompt = self._story.prompt(program, request.prompt_tokens, request.kept_tokens)
         most_tokens, stop = (
             (self._max_model_len - len(prompt), STOP_TOKEN) if request.stops else (request.max_tokens, None)
         )
@@ -124,6 +130,14 @@ class VllmShadow:
         start_s = time.perf_counter()
         self.vllm.add_request(made)
         self.vllm_s += time.perf_counter() - start_s
+
+    def on_abort(self, scheduler: Scheduler, request: Request, now_s: float) -> None:
+        """Abort the same turn in vLLM."""
+        self._now_s = now_s
+        self.aborts += 1
+        name = _name(request)
+        abort_request(self.vllm, name)
+        del self._held[name]
 
     def on_plan(self, scheduler: Scheduler, plan: Plan, now_s: float) -> None:
         """Schedule the same step with vLLM and compare."""
@@ -216,4 +230,5 @@ class VllmShadow:
 
 
 def _name(request: Request) -> str:
-    return f"{request.turn.program.program_id}/{request.turn.index}"
+    tried = f"!{request.aborts}" if request.aborts else ""
+    return f"{request.turn.program.program_id}/{request.turn.index}{tried}"

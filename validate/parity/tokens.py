@@ -19,16 +19,16 @@ class TokenStory:
         self._shared: dict[str, list[int]] = {}
         self._contexts: dict[str, list[int]] = {}
 
-    def prompt(self, program: Program, index: int) -> list[int]:
-        """Return the prompt of a turn; call it once per turn, in order."""
-        turn = program.turns[index]
-        if index:
-            tokens = self._contexts[program.program_id][: turn.kept_tokens]
+    def prompt(self, program: Program, prompt_tokens: int, kept_tokens: int) -> list[int]:
+        """Return the prompt of a request, with leading tokens kept of the one before; call it once each, in order."""
+        context = self._contexts.get(program.program_id)
+        if context is not None:
+            tokens = context[:kept_tokens]
         elif program.shared_prefix is not None:
             tokens = self._prefix(program.shared_prefix.id, program.shared_prefix.tokens)
         else:
             tokens = []
-        tokens += self._new(turn.input_tokens - len(tokens))
+        tokens += self._new(prompt_tokens - len(tokens))
         self._contexts[program.program_id] = tokens
         return list(tokens)
 

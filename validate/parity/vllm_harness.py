@@ -126,6 +126,13 @@ class RequestFactory:
         )
 
 
+def abort_request(scheduler: Any, request_id: str) -> None:
+    """Abort a request as the engine does when it hears that the client has left."""
+    from vllm.v1.request import RequestStatus
+
+    scheduler.finish_requests(request_id, RequestStatus.FINISHED_ABORTED)
+
+
 def model_output(sampled: dict[str, list[int]]) -> Any:
     """Wrap each scheduled request's samples (an empty list mid-prefill) as vLLM's model runner output."""
     from vllm.v1.outputs import ModelRunnerOutput

@@ -15,8 +15,6 @@ class Clients:
     def __init__(self, governor: Governor, forget_after_s: float) -> None:
         self._governor = governor
         self._forget_after_s = forget_after_s
-        self._aborted: set[str] = set()
-        """Programs whose latest turn was aborted, so that their pause says nothing about a tool."""
         self._seen_s: dict[str, float] = {}
         """When each program was last heard from, longest ago first."""
 
@@ -25,9 +23,6 @@ class Clients:
 
     def turn_arrived(self, program_id: str, prompt_tokens: int, now_s: float, parent: str | None = None) -> TurnView:
         """Report a turn that arrives while no other turn of its program waits or runs."""
-        if program_id in self._aborted:
-            self._aborted.remove(program_id)
-            self._governor.programs[program_id].turn_end_s = None
         turn = self._governor.turn_arrived(program_id, prompt_tokens, now_s, parent)
         self._heard_of(program_id, now_s)
         return turn
@@ -41,10 +36,7 @@ class Clients:
     def turn_aborted(self, turn: TurnView, now_s: float) -> None:
         """Report that a turn was aborted."""
         self._governor.turn_aborted(turn, now_s)
-        program = turn.program
-        if program.turns_done:
-            self._aborted.add(program.program_id)
-        self._heard_of(program.program_id, now_s)
+        self._heard_of(turn.program.program_id, now_s)
 
     def is_busy(self, program_id: str) -> bool:
         """Return whether a turn of this program waits or runs."""
@@ -82,7 +74,6 @@ class Clients:
                 break
             if not self.is_busy(name):
                 program = self._governor.programs[name]
-                self._aborted.discard(name)
                 self._governor.program_forgotten(program, now_s)
             self._heard_of(name, now_s)
 

@@ -18,6 +18,7 @@ from continuum_sim.engine.rebuild import RebuildTime
 from continuum_sim.errors import ConfigError
 from continuum_sim.names import check_names
 from continuum_sim.policies import Policy, PolicyError
+from continuum_sim.policies.host.governor import FORGET_AFTER_S
 from continuum_sim.setup.notation import parse_policy
 
 SECTION = "continuum"
@@ -41,7 +42,7 @@ class PluginSettings:
     """R(C) = constant_s + linear_s·C + quadratic_s·C², given directly."""
     step_time: Path | None = None
     """Step-time coefficients written by `continuum-sim calibrate`; R(C) follows from them."""
-    forget_after_s: float = 3600.0
+    forget_after_s: float = FORGET_AFTER_S
     """Seconds without a turn after which a program counts as ended."""
     counts_period_s: float = 5.0
     """Seconds between two writes of `counts` while the engine is busy."""

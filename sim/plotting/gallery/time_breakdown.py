@@ -12,7 +12,7 @@ from continuum_sim.plotting.estimates import estimate_each, interval_note
 from continuum_sim.plotting.held import hold
 from continuum_sim.plotting.marks import bar_height, held_title, legend_above, name_bars
 from continuum_sim.plotting.spec import FigureOptions, FigureSpec, FigureTable
-from continuum_sim.plotting.style import BLUE, COLUMN_IN, GREEN, GREY, ORANGE, PURPLE, RED, new_figure
+from continuum_sim.plotting.style import BLACK, BLUE, COLUMN_IN, GREEN, GREY, ORANGE, PURPLE, RED, new_figure
 from continuum_sim.results.summary import RARE_PARTS
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ _FILLS: Final = {
     "tool": (GREY, ""),
     "tool_wait": (GREY, "xxxx"),
     "join": (GREY, "||||"),
+    "retry": (BLACK, ""),
 }
 """Parts and their colours, in the order of a turn's life."""
 

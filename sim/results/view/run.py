@@ -12,6 +12,7 @@ from msgspec.structs import asdict
 from continuum_sim.results.numbers import count, percent, seconds, times
 from continuum_sim.results.summary import (
     RARE_PARTS,
+    Clients,
     Cost,
     Fairness,
     Interactivity,
@@ -153,6 +154,8 @@ def _facts(s: Summary) -> Iterator[Fact | Bar]:
     yield Bar("where the time went", time_parts(asdict(s.time_s)))
     if isinstance(s.tools, ToolCalls):
         yield Fact("tool calls", _tools(s.tools))
+    if isinstance(s.clients, Clients):
+        yield Fact("clients", _clients(s.clients))
     yield Fact(
         "prefill",
         f"{count(s.prefill.computed_tokens)} tokens computed, {count(s.prefill.recomputed_tokens)} of them again; "
@@ -191,6 +194,15 @@ def _facts(s: Summary) -> Iterator[Fact | Bar]:
     yield Fact(
         "simulated in",
         f"{seconds(s.wall_s)} s: {_over(s.turns, s.wall_s):,.0f} turns/s, {count(s.steps)} engine steps",
+    )
+
+
+def _clients(did: Clients) -> str:
+    """Return what clients did as text."""
+    return (
+        f"{count(did.aborted)} answers cut short, {count(did.timed_out)} requests timed out "
+        f"({count(did.lost_tokens)} tokens computed in vain), {count(did.refused)} refused, {count(did.retries)} sent "
+        f"again; {count(did.given_up)} programs given up"
     )
 
 

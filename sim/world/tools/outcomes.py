@@ -6,12 +6,12 @@ are compared on the same failures (common random numbers), and both modes of the
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from continuum_sim.traces.schema import ToolCall, Turn
+from continuum_sim.world.draws import generator_for
 from continuum_sim.world.tools.config import ToolConfig
 
 _STREAM: Final = 0x746F6F6C
@@ -77,11 +77,7 @@ class ToolOutcomes:
         if not rate:
             return CallPlan(tool, (call.tool_s,))
         # Tries are drawn one after another, so that more retries do not change how the first ones end.
-        draws = self._generator(program_id, index, number).random(tries)
+        draws = generator_for(self._seed, _STREAM, program_id, index, number).random(tries)
         good = np.flatnonzero(draws >= rate)
         failures = int(good[0]) if good.size else tries
         return CallPlan(tool, (call.tool_s,) * min(failures + 1, tries), failures=failures)
-
-    def _generator(self, program_id: str, index: int, number: int) -> np.random.Generator:
-        name = int.from_bytes(blake2b(program_id.encode(), digest_size=8).digest(), "little")
-        return np.random.default_rng([self._seed, _STREAM, name, index, number])

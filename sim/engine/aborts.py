@@ -1,0 +1,56 @@
+"""Turns whose clients leave before their end (vLLM's `finish_requests` with `FINISHED_ABORTED`)."""
+
+from __future__ import annotations
+
+from continuum_sim.engine.request import Request
+from continuum_sim.engine.scheduler import Scheduler
+
+
+def abort_requests(scheduler: Scheduler, now_s: float) -> list[Request]:
+    """Remove the turns whose clients have hung up; what planned steps compute for them is lost. Return them.
+
+    Their full blocks stay findable, as those of any turn: a client that sends the same turn again finds its prompt.
+    """
+    aborted, scheduler.leaving = list(dict.fromkeys(scheduler.leaving)), []
+    for request in aborted:
+        request.aborted, request.finish_s = True, now_s
+        findable = _withdraw(scheduler, request)
+        if request.rank < 0:
+            scheduler.waiting.drop(request)
+            scheduler.governor.turn_aborted(request.turn, now_s)
+            continue
+        scheduler.batch.leave(request)
+        scheduler.governor.turn_aborted(request.turn, now_s)
+        manager = scheduler.kv_cache_manager
+        manager.cache_own(request, findable)
+        scheduler.pool.release(request.table, manager.blank_blocks(request, request.num_computed_tokens))
+    return aborted
+
+
+def forget(scheduler: Scheduler, program_id: str, now_s: float) -> None:
+    """Treat a program as ended that has been silent for too long."""
+    program = scheduler.governor.programs.get(program_id)
+    if program is not None:
+        scheduler.governor.program_forgotten(program, now_s)
+    scheduler.contexts.close(program_id)
+
+
+def _withdraw(scheduler: Scheduler, request: Request) -> int:
+    """Let no planned step hand a turn a token; return how many of its tokens others may find."""
+    findable = scheduler.batch.computed(request)
+    decodes, latest = request.decoding, scheduler.most_plans > 1
+    for plan in reversed(scheduler.plans):
+        decodes = decodes or request in plan.ended
+        late = [entry for entry in plan.late if entry[1] is request]
+        if request in plan.sampling:
+            plan.sampling.remove(request)
+            decodes = latest = False
+        elif late or (decodes and request not in plan.skipped):
+            in_vain = plan is not scheduler.plans[0] and request in scheduler.plans[0].ended
+            plan.wasted_tokens += not in_vain
+            findable -= latest  # vLLM hashes a block of decoded tokens when it knows them all
+            latest = False
+        plan.late = [entry for entry in plan.late if entry[1] is not request]
+        plan.ended = [ended for ended in plan.ended if ended is not request]
+        plan.hung_up = [hung_up for hung_up in plan.hung_up if hung_up is not request]
+    return findable

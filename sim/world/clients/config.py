@@ -1,0 +1,31 @@
+"""Settings of clients."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+from continuum_sim.vllm_defaults import CLIENT_RETRIES
+
+
+@dataclass(frozen=True)
+class ClientConfig:
+    """How patient clients are; by default they wait for every token."""
+
+    abort_rate: float = 0.0
+    """Probability that a client hangs up before the last token of a turn; its program then goes on."""
+    request_timeout_s: float = math.inf
+    """Seconds after which a client gives up on a request."""
+    job_timeout_s: float = math.inf
+    """Seconds after its arrival when a program is given up, sub-agents included."""
+    retries: int = CLIENT_RETRIES
+    """How often a turn that timed out or was refused is sent again before its program is given up."""
+
+    @property
+    def patient(self) -> bool:
+        """Whether every client waits for every token."""
+        return not self.abort_rate and math.isinf(self.request_timeout_s) and math.isinf(self.job_timeout_s)
+
+
+PATIENT: Final = ClientConfig()

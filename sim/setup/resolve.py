@@ -279,6 +279,8 @@ def resolve_engine(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> EngineC
         scheduling_policy=config.scheduling_policy,
         async_scheduling=config.async_scheduling,
         tiers=resolve_tiers(config, model),
+        vllm_version=config.vllm_version,
+        prefill_schedule_interval=config.prefill_schedule_interval,
     )
 
 

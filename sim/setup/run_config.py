@@ -24,6 +24,7 @@ from continuum_sim.setup.setting_types import (
     StartMode,
     Trace,
     Unfit,
+    VllmVersion,
 )
 from continuum_sim.setup.settings import ENGINE, LOAD, TOOLS, Setting, setting, settings_of
 from continuum_sim.vllm_defaults import BLOCK_SIZE, GPU_MEMORY_UTILIZATION
@@ -381,6 +382,17 @@ class RunConfig:
         page="tools.md#timeouts-failures-retries",
     )
     """How often a call that timed out or failed is tried again, in the same forms; None for once."""
+    vllm_version: VllmVersion = setting("0.32", "vLLM whose scheduler decides.", ENGINE, page="parity.md")
+    """The vLLM whose scheduler decides, as major.minor."""
+    prefill_schedule_interval: int = setting(
+        1,
+        "Steps from one that computes a prompt to the next that may, while turns decode (0.33); 1: any.",
+        ENGINE,
+        page="engine.md",
+        least=1,
+        most=MOST,
+    )
+    """Steps from one that computes a prompt to the next that may while turns decode (vLLM 0.33); 1 for any step."""
 
     def __post_init__(self, rate: float | None) -> None:
         _check_names(self)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -13,6 +13,7 @@ from continuum_sim.engine.plan import Plan
 from continuum_sim.engine.request import Request
 from continuum_sim.engine.scheduler import Scheduler
 from continuum_sim.traces.schema import Program
+from continuum_sim.validate.parity.events import EVENTS, count_events
 from continuum_sim.validate.parity.tokens import STOP_TOKEN, TokenStory
 from continuum_sim.validate.parity.vllm_harness import RequestFactory, make_vllm_scheduler, model_output
 
@@ -93,8 +94,8 @@ class VllmShadow:
         self.steps = 0
         self.vllm_s = 0.0
         """Wall-clock seconds spent inside vLLM's scheduler (adding requests, scheduling, updating)."""
-        self.wasted_tokens = 0
-        """Tokens that vLLM sampled for requests which had ended."""
+        self.events: Counter[str] = Counter(dict.fromkeys(EVENTS, 0))
+        """What happened in the steps, see `EVENTS`."""
         self._requests = RequestFactory(config.block_size, caches=config.enable_prefix_caching)
         self._programs = programs
         self._story = TokenStory()
@@ -121,6 +122,7 @@ class VllmShadow:
         )
         made = self._requests.make(name, prompt, most_tokens, extra, stop, request.priority)
         self._held[name] = request
+        self.events["held_arrivals"] += bool(self._flying)
         start_s = time.perf_counter()
         self.vllm.add_request(made)
         self.vllm_s += time.perf_counter() - start_s
@@ -140,6 +142,7 @@ class VllmShadow:
             if one != other or (isinstance(one, dict) and list(one) != list(other)):
                 raise Mismatch(Difference(self.steps, now_s, field, ours, theirs, self._before))
         self._before = ours
+        count_events(self.events, scheduler, plan, self._held.values())
         if plan.empty:
             self.vllm.update_from_output(output, model_output({}))
         else:
@@ -179,7 +182,7 @@ class VllmShadow:
     def _sample(self, name: str) -> list[int]:
         request = self.vllm.requests.get(name)
         if request is None:
-            self.wasted_tokens += 1  # it has ended, as vLLM did not foresee
+            self.events["wasted_tokens"] += 1  # it has ended, as vLLM did not foresee
             return [_NOBODYS_TOKEN]
         simulated = self._held[name]
         stops = simulated.stops and request.num_output_tokens + 1 == simulated.max_tokens

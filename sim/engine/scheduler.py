@@ -182,8 +182,7 @@ class Scheduler(VisibleEngine):
         plan.changed = self.governor.begin_step(now_s)
         if self.config.long_prefill_token_threshold:
             self._most_tokens = self.config.most_prefill_tokens(self.num_running + self.num_waiting)
-        if self.cadence.active:
-            plan.held = self.cadence.holds(self.batch)
+        plan.held = self.cadence.active and self.cadence.holds(self.batch)
         budget = self._schedule_running(plan, now_s)
         decoding = self.decoding
         decode_requests, decode_context = decoding.count, decoding.context_tokens()
@@ -376,12 +375,9 @@ class Scheduler(VisibleEngine):
                 plan.changed = True
                 continue
             tokens = min(num_tokens - cached, self._most_tokens)
-            if plan.held and num_tokens - cached > 1:
+            if (plan.held and num_tokens - cached > 1) or (tokens > budget and not self.config.enable_chunked_prefill):
                 break
-            if tokens > budget:
-                if not self.config.enable_chunked_prefill:
-                    break
-                tokens = budget
+            tokens = min(tokens, budget)
             # If nothing runs but pins hold blocks, the whole turn must fit. Admitted for its first chunk, it could lack
             # a block for the next one, preempt itself and be admitted again, forever, as pins yield to waiting turns.
             alone = not self.running and self.governor.has_pins

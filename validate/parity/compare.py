@@ -138,7 +138,7 @@ def compare_on_random_cases(
     Parameters
     ----------
     controls
-        Whether every other case also draws vLLM's controls of prefills, seats and order, and half of both are crowded.
+        Whether every other case also draws vLLM's controls of prefills, seats and order, and three of four are crowded.
     vllm_version
         The mirrored version that the installed vLLM is.
     """
@@ -148,7 +148,7 @@ def compare_on_random_cases(
         case = random_case(
             rng,
             controls=controls and number % 2 == 1,
-            crowded=controls and number % 4 > 1,
+            crowded=controls and number % 8 > 1,
             vllm_version=vllm_version,
         )
         config = _fitting(case.config, policy)

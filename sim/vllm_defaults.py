@@ -7,6 +7,9 @@ from typing import Final
 MIRRORED_VLLM: Final = "0.32"
 """Version whose scheduler, block pool and memory planning the simulator follows. Defaults are the same in 0.33."""
 
+MIRRORED_VERSIONS: Final = (MIRRORED_VLLM, "0.33")
+"""Versions whose schedulers the simulator can follow, oldest first."""
+
 GPU_MEMORY_UTILIZATION: Final = 0.92
 """`CacheConfig.gpu_memory_utilization` (vllm/config/cache.py of 0.32 and 0.33); 0.10 and earlier versions have 0.9."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -121,6 +122,30 @@ def test_the_readmes_commands_are_found() -> None:
     assert found("readme_installation").endswith("pip install -e '.[dev]'")
     assert found("readme_tests").endswith("pytest -n auto -m 'not slow'")
     assert "pip install ." in found("readme_command 'Install and run'")
+
+
+def test_a_vllm_release_that_cannot_be_fetched_is_said_so(tmp_path: Path) -> None:
+    offline = tmp_path / "python"
+    offline.write_text("#!/bin/sh\necho 'no such version' >&2; exit 1\n", "utf-8")
+    offline.chmod(0o755)
+    script = [ROOT / ".ci" / "vllm-release", offline, "9.9.9", tmp_path / "into"]
+    done = subprocess.run(script, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("no such version\nvLLM 9.9.9 could not be downloaded")
+    assert not (tmp_path / "into").exists()
+
+
+def test_functions_that_a_release_changes_are_named(tmp_path: Path) -> None:
+    before = "class Scheduler:\n def same(self): return 1\n def old(self): pass\n def plan(self): return 1\n"
+    after = "class Scheduler:\n def same(self):\n  'Said.'\n  return 1\n def plan(self): return 2\ndef more(): pass\n"
+    for name, text in (("base", before), ("new", after)):
+        file = tmp_path / name / "sched" / "scheduler.py"
+        file.parent.mkdir(parents=True)
+        file.write_text(text, "utf-8")
+    changes = runpy.run_path(str(ROOT / ".ci" / "parity-release"))["changes"]
+    assert changes(tmp_path / "base", tmp_path / "new") == [
+        "sched/scheduler.py: changed Scheduler.plan; new more; gone Scheduler.old"
+    ]
 
 
 @pytest.mark.parametrize(("ends", "said"), [("true", "passed"), ("false", "one: break (exit code 1)")])

@@ -7,6 +7,7 @@ from typing import Final
 
 from continuum_sim.engine.offload.config import TierConfig
 from continuum_sim.errors import ConfigError
+from continuum_sim.vllm_defaults import MIRRORED_VERSIONS, MIRRORED_VLLM
 
 SCHEDULING_POLICIES: Final = ("fcfs", "priority")
 
@@ -49,6 +50,10 @@ class EngineConfig:
     """Most unfinished requests at the API server, which refuses others with HTTP 503; None for no limit."""
     max_num_queued_tokens: int | None = None
     """Prompt tokens, of requests without a token yet, from which on it refuses others; None for no limit."""
+    vllm_version: str = MIRRORED_VLLM
+    """The vLLM whose scheduler decides, as major.minor: one of `MIRRORED_VERSIONS`."""
+    prefill_schedule_interval: int = 1
+    """Steps from one that computes a prompt to the next that may, while other turns decode; 1 holds none (0.33)."""
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -89,10 +94,36 @@ class EngineConfig:
             raise ConfigError(
                 "memory tiers hold what the prefix cache finds again: leave --no-enable-prefix-caching out"
             )
+        self._check_version()
         if self.scheduling_policy not in SCHEDULING_POLICIES:
             raise ConfigError(
                 f"scheduling_policy is {self.scheduling_policy!r}, expected {' or '.join(SCHEDULING_POLICIES)}"
             )
+
+    def _check_version(self) -> None:
+        """Refuse what the chosen vLLM lacks."""
+        if self.vllm_version not in MIRRORED_VERSIONS:
+            raise ConfigError(f"vllm_version is {self.vllm_version!r}, expected {' or '.join(MIRRORED_VERSIONS)}")
+        if self.prefill_schedule_interval < 1:
+            raise ConfigError(f"prefill_schedule_interval is {self.prefill_schedule_interval}, expected at least 1")
+        if self.prefill_schedule_interval > 1 and self.vllm_version == "0.32":
+            raise ConfigError(
+                f"prefill_schedule_interval is {self.prefill_schedule_interval}, but on vLLM 0.32 it acts with data "
+                "parallelism only: give --vllm-version 0.33, where it acts on every engine"
+            )
+
+    def most_prefill_tokens(self, turns: int) -> int:
+        """Return the most prompt tokens of one turn in a step, if so many run or wait: one alone starves nobody."""
+        threshold = self.long_prefill_token_threshold
+        if not threshold or turns <= 1:
+            return self.max_num_batched_tokens
+        share = self.max_num_batched_tokens // turns if self.long_prefill_token_threshold_adaptive else 0
+        return max(threshold, share)
+
+    @property
+    def outlives_own_preemption(self) -> bool:
+        """Whether the running pass goes on after a turn that had to preempt itself."""
+        return self.scheduling_policy == "priority" and self.vllm_version != "0.32"
 
     @property
     def may_refuse(self) -> bool:

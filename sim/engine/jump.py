@@ -11,6 +11,7 @@ A plan holds until
 * while the policy reviews contexts of paused programs (`reviews`), any turn arrives; a step in which pins end or break
   or contexts are recalled is then taken alone;
 * a client hangs up: the engine hears of it while the step under way, or the next one, runs;
+* prompts begin or cease to be held back by `prefill_schedule_interval`, with which any turn that arrives counts;
 * the policy may admit a waiting turn as time passes (it is not `steady`): then every step is taken alone.
 
 With asynchronous scheduling two plans are under way. A jump then carries out the first, which may differ, and the
@@ -160,6 +161,8 @@ def repetitions(scheduler: Scheduler) -> int:
         steps += not foreseen
     if scheduler.waiting.queued and not plan.spent and not _refusal_stands(scheduler):
         return 0
+    if scheduler.cadence.active and (scheduler.batch.prefilling or scheduler.waiting.queued or scheduler.reloads.ready):
+        steps = min(steps, scheduler.cadence.steps_alike(plan, scheduler.batch))
     chunk = 0
     if plan.chunks:
         request, chunk = plan.chunks[0]

@@ -22,9 +22,11 @@ class Plan:
         "empty",
         "ended",
         "follows_skip",
+        "held",
         "hung_up",
         "late",
         "preempted",
+        "prefills",
         "sampling",
         "skipped",
         "spent",
@@ -39,6 +41,10 @@ class Plan:
         """Decoding turns that get no token in this step."""
         self.follows_skip = False
         """Whether the step before left turns out, so that their gaps between tokens end in this one."""
+        self.held = False
+        """Whether it computes no prompt because the last one is too recent (see `cadence.py`)."""
+        self.prefills = False
+        """Whether it was to go on with a prompt, even of a turn that it preempted later."""
         self.admitted: Sequence[Request] = ()
         """Turns that entered the batch in this step; their entries are the last of `chunks`."""
         self.spent = False

@@ -215,3 +215,8 @@ class Request:
     def num_tokens(self) -> int:
         """Prompt plus sampled tokens."""
         return self.prompt_tokens + self.num_output_tokens
+
+    @property
+    def uncached_tokens(self) -> int:
+        """Tokens it has yet to compute before it samples the next one, unless it decodes."""
+        return self.num_tokens - self.num_computed_tokens

@@ -1,9 +1,10 @@
 """vLLM V1's scheduler over counted blocks: what one step does.
 
-`schedule` mirrors `Scheduler.schedule` of `vllm/v1/core/sched/scheduler.py` (0.32): running turns first, in order of
-admission, then waiting ones while token budget, seats (`max_num_seqs`) and blocks last. `update_after_schedule` counts
-the plan's tokens as computed, `repeat` plans it again for as many steps as it holds (`jump.py`), and
-`update_from_output` ends turns once a step is over. With asynchronous scheduling the next step is planned in between.
+`schedule` mirrors `Scheduler.schedule` of `vllm/v1/core/sched/scheduler.py` (0.32 or 0.33): running turns first, in
+order of admission, then waiting ones while token budget, seats (`max_num_seqs`) and blocks last.
+`update_after_schedule` counts the plan's tokens as computed, `repeat` plans it again for as many steps as it holds
+(`jump.py`), and `update_from_output` ends turns once a step is over. With asynchronous scheduling the next step is
+planned in between.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from continuum_sim.engine.batch import Batch
 from continuum_sim.engine.block_pool import BlockPool
+from continuum_sim.engine.cadence import PrefillCadence
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.contexts import Contexts
 from continuum_sim.engine.kv_cache_manager import KVCacheManager
@@ -90,16 +92,23 @@ class Scheduler(VisibleEngine):
         self.leaving: list[Request] = []
         self.batch = Batch(config.block_size, foresees=config.async_scheduling)
         self.running, self.decoding = self.batch.running, self.batch.decoding
-        self.kv_cache_manager = KVCacheManager(self.pool, config.block_size, caches=config.enable_prefix_caching)
-        self._blocks = self.kv_cache_manager.blocks_of
+        self.kv_cache_manager = manager = KVCacheManager(
+            self.pool, config.block_size, caches=config.enable_prefix_caching
+        )
+        self._blocks = manager.blocks_of
         self.preemptions = 0
-        with_step = None if log is None else self._with_step(log)
+        self.cadence = PrefillCadence(config.prefill_schedule_interval)
         self.governor: Governor = Governor(
-            policy, self, self.contexts.pins, with_step, None if sibling is None else sibling.governor
+            policy,
+            self,
+            self.contexts.pins,
+            None if log is None else lambda time_s, *what: log(time_s, self.step, *what),
+            None if sibling is None else sibling.governor,
         )
         self.waiting = WaitingQueue(self.governor)
-        parts = (self.connector, self.pool, self.contexts, self.kv_cache_manager, self.governor, self.waiting)
-        self.reloads = Reloads(*parts, config.block_size)
+        self.reloads = Reloads(
+            self.connector, self.pool, self.contexts, manager, self.governor, self.waiting, config.block_size
+        )
         self.reloading = self.reloads.waiting
         self._most_active = config.max_num_active_seqs or config.max_num_seqs
         self._most_tokens = config.max_num_batched_tokens  # of one prompt in the step being planned
@@ -153,7 +162,8 @@ class Scheduler(VisibleEngine):
     @property
     def counts_turns(self) -> bool:
         """Whether the number of turns in the engine decides how much of some prompt the next step computes."""
-        return bool(self.config.long_prefill_token_threshold and (self.batch.prefilling or self.waiting.queued))
+        threshold = self.config.long_prefill_token_threshold
+        return self.cadence.active or bool(threshold and (self.batch.prefilling or self.waiting.queued))
 
     @property
     def has_work(self) -> bool:
@@ -172,7 +182,8 @@ class Scheduler(VisibleEngine):
         self.reloads.take_in(now_s)
         plan.changed = self.governor.begin_step(now_s)
         if self.config.long_prefill_token_threshold:
-            self._most_tokens = self._long_prefill_tokens()
+            self._most_tokens = self.config.most_prefill_tokens(self.num_running + self.num_waiting)
+        plan.held = self.cadence.active and self.cadence.holds(self.batch)
         budget = self._schedule_running(plan, now_s)
         decoding = self.decoding
         decode_requests, decode_context = decoding.count, decoding.context_tokens()
@@ -185,6 +196,8 @@ class Scheduler(VisibleEngine):
             budget = self._schedule_waiting(plan, budget, now_s)
         plan.spent = budget == 0
         plan.computes(decode_requests, decode_context)
+        if self.cadence.active:
+            self.cadence.planned(plan, self.batch, waits=bool(self.waiting.queued))
         plan.follows_skip, self._skips = self._skips, bool(plan.skipped)
         return plan
 
@@ -209,6 +222,8 @@ class Scheduler(VisibleEngine):
             self.plans.appendleft(plan.twin())
             self.step -= 1
         self.pool.allocate(self.batch.growth_blocks(plan, steps))
+        if self.cadence.active:
+            self.cadence.repeated(plan, steps)
         self.batch.repeat(plan, steps, None if self.plans[0] is plan else self.plans[0])
         for request, _ in plan.chunks:
             self.kv_cache_manager.cache_shared(request, request.num_computed_tokens)
@@ -233,7 +248,7 @@ class Scheduler(VisibleEngine):
         blocks = decoding.blocks_of_next_step()
         budget = self.config.max_num_batched_tokens - decoding.count
         chunks = []
-        for request in self.batch.prefilling.values():
+        for request in () if plan.held else self.batch.prefilling.values():
             start = request.num_computed_tokens
             chunk = min(request.num_tokens - start, self._most_tokens)
             if chunk > budget:
@@ -251,14 +266,6 @@ class Scheduler(VisibleEngine):
             self._take_chunk(plan, request, chunk)
         return budget
 
-    def _long_prefill_tokens(self) -> int:
-        """Return the most prompt tokens of one turn: a turn that is alone has nobody to starve."""
-        config, turns = self.config, self.num_running + self.num_waiting
-        if turns <= 1:
-            return config.max_num_batched_tokens
-        share = config.max_num_batched_tokens // turns if config.long_prefill_token_threshold_adaptive else 0
-        return max(config.long_prefill_token_threshold, share)
-
     def _schedule_running_one_by_one(self, plan: Plan, now_s: float) -> int:
         """Schedule running turns one by one, preempting until each fits (vLLM's own loop); return the budget left."""
         budget = self.config.max_num_batched_tokens
@@ -267,8 +274,8 @@ class Scheduler(VisibleEngine):
         at = 0
         while at < len(order) and budget:
             request = order[at]
-            if request.has_all_tokens and not request.decoding:
-                at += 1  # its last token is on its way; it keeps seat and blocks until then
+            if not request.decoding and (plan.held or request.has_all_tokens):
+                at += 1  # its prompt is held, or its last token on its way; it keeps seat and blocks until then
                 continue
             start = self.batch.computed(request)
             tokens = 1 if request.decoding else min(request.num_tokens - start, self._most_tokens, budget)
@@ -288,10 +295,12 @@ class Scheduler(VisibleEngine):
             else:
                 self.pool.allocate(blocks)
                 scheduled[request.rank] = tokens
+                plan.prefills = plan.prefills or not request.decoding
                 budget -= tokens
                 at += 1
                 continue
-            break
+            if not self.config.outlives_own_preemption:
+                break
         skipped = []
         for request in order:
             tokens = scheduled.get(request.rank, 0)
@@ -340,6 +349,8 @@ class Scheduler(VisibleEngine):
         """Admit waiting turns until one does not fit; return the remaining token budget."""
         while budget and len(self.running) < self._most_active:
             if self.reloads.ready:
+                if plan.held and self.reloads.ready[0].uncached_tokens > 1:
+                    break
                 request, tokens = self.reloads.next(min(self._most_tokens, budget))
                 self._enter_batch(plan, request, now_s)
                 self._take_chunk(plan, request, tokens)
@@ -366,10 +377,9 @@ class Scheduler(VisibleEngine):
                 plan.changed = True
                 continue
             tokens = min(num_tokens - cached, self._most_tokens)
-            if tokens > budget:
-                if not self.config.enable_chunked_prefill:
-                    break
-                tokens = budget
+            if (plan.held and num_tokens - cached > 1) or (tokens > budget and not self.config.enable_chunked_prefill):
+                break
+            tokens = min(tokens, budget)
             # If nothing runs but pins hold blocks, the whole turn must fit. Admitted for its first chunk, it could lack
             # a block for the next one, preempt itself and be admitted again, forever, as pins yield to waiting turns.
             alone = not self.running and self.governor.has_pins
@@ -455,9 +465,3 @@ class Scheduler(VisibleEngine):
             self.contexts.pin(request.turn.program, table, decision.ttl_s, now_s)
         else:
             self.pool.release(table, blank)
-
-    def _with_step(self, log: LogStep) -> Callable[[float, str, int, str, dict[str, Any]], None]:
-        def write(time_s: float, program: str, turn: int, event: str, detail: dict[str, Any]) -> None:
-            log(time_s, self.step, program, turn, event, detail)
-
-        return write

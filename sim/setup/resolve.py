@@ -286,6 +286,8 @@ def resolve_engine(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> EngineC
         max_num_queued_reqs=config.max_num_queued_reqs,
         max_num_queued_tokens=config.max_num_queued_tokens,
         tiers=resolve_tiers(config, model),
+        vllm_version=config.vllm_version,
+        prefill_schedule_interval=config.prefill_schedule_interval,
     )
 
 

@@ -24,6 +24,7 @@ from continuum_sim.setup.setting_types import (
     StartMode,
     Trace,
     Unfit,
+    VllmVersion,
 )
 from continuum_sim.setup.settings import CLIENTS, ENGINE, LOAD, TOOLS, Setting, setting, settings_of
 from continuum_sim.vllm_defaults import BLOCK_SIZE, CLIENT_RETRIES, GPU_MEMORY_UTILIZATION
@@ -382,6 +383,17 @@ class RunConfig:
         page="tools.md#timeouts-failures-retries",
     )
     """How often a call that timed out or failed is tried again, in the same forms; None for once."""
+    vllm_version: VllmVersion = setting("0.32", "vLLM whose scheduler decides.", ENGINE, page="parity.md")
+    """The vLLM whose scheduler decides, as major.minor."""
+    prefill_schedule_interval: int = setting(
+        1,
+        "Steps from one that computes a prompt to the next that may, while turns decode (0.33); 1: any.",
+        ENGINE,
+        page="engine.md",
+        least=1,
+        most=MOST,
+    )
+    """Steps from one that computes a prompt to the next that may while turns decode (vLLM 0.33); 1 for any step."""
 
     max_num_queued_reqs: int | None = setting(
         None,
@@ -468,14 +480,9 @@ class RunConfig:
     @property
     def clients(self) -> ClientConfig:
         """Settings of clients, combined."""
-        from continuum_sim.world.clients.config import ClientConfig
+        from continuum_sim.world.clients.config import client_config
 
-        return ClientConfig(
-            self.abort_rate,
-            math.inf if self.request_timeout is None else self.request_timeout,
-            math.inf if self.job_timeout is None else self.job_timeout,
-            self.retry,
-        )
+        return client_config(self.abort_rate, self.request_timeout, self.job_timeout, self.retry)
 
     @property
     def prices(self) -> Prices:

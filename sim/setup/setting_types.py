@@ -16,6 +16,8 @@ else:  # `--help` evaluates these types to see what text can express, and must n
 
 EngineMode = Literal["fast", "stepwise"]
 SchedulingPolicy = Literal["fcfs", "priority"]
+VllmVersion = Literal["0.32", "0.33"]
+"""Same as `MIRRORED_VERSIONS`."""
 StartMode = Literal["empty", "loaded"]
 KvCacheDtype = Literal["auto", "bfloat16", "float16", "fp8", "fp8_e4m3", "fp8_e5m2"]
 """The values of vLLM's ``--kv-cache-dtype`` whose blocks hold nothing but elements."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         StartMode,
         Trace,
         Unfit,
+        VllmVersion,
     )
     from continuum_sim.steptime.model import StepTime
 
@@ -101,6 +102,10 @@ class Service(TypedDict, total=False):
     """Probability that a tool call fails at its end, drawn with the seed; one number, or per tool."""
     tool_retries: PerToolSetting
     """Retries of a call that timed out or failed; one number, or per tool."""
+    vllm_version: VllmVersion
+    """vLLM whose scheduler decides."""
+    prefill_schedule_interval: int
+    """Steps from one that computes a prompt to the next that may, while turns decode (0.33); 1: any."""
     max_num_queued_reqs: int | None
     """Unfinished requests at which a server answers others with 503."""
     max_num_queued_tokens: int | None

@@ -89,6 +89,7 @@ class InvariantObserver:
         chunks = dict(plan.chunks)
         decodes = [r for r, n in scheduled.items() if n and r not in chunks]
         assert batch.prefill_requests == len(plan.chunks)
+        assert not plan.held or set(chunks.values()) <= {1}, "a prompt is computed although the last one is too recent"
         assert batch.prefill_tokens == sum(chunks.values())
         assert batch.prefill_context_tokens == sum(self.tokens[r] for r in chunks)
         assert batch.prefill_pairs == sum(
@@ -143,7 +144,7 @@ class InvariantObserver:
         under_way = scheduler.plans or scheduler.reloading or uploads
         assert not plan.empty or plan.changed or under_way, "nothing runs although something waits"
         seats = self.config.max_num_active_seqs or self.config.max_num_seqs
-        if plan.spent or plan.preempted or len(scheduler.running) == seats:
+        if plan.spent or plan.preempted or plan.held or len(scheduler.running) == seats:
             return
         assert scheduler.running or scheduler.reloading or uploads, "with an empty engine every turn fits"
         head = scheduler.waiting.head(now_s)

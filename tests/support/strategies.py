@@ -11,6 +11,7 @@ from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.offload.config import TierConfig
 from continuum_sim.policies import PRESETS
 from continuum_sim.traces.schema import MAX_TOKENS_FINISH, STOP, Child, Program, SharedPrefix, ToolCall, Turn
+from continuum_sim.vllm_defaults import MIRRORED_VERSIONS
 from continuum_sim.world.clients import ClientConfig
 from continuum_sim.world.tools import ToolConfig, make_tool_config
 
@@ -86,6 +87,7 @@ def engines(draw: st.DrawFn, programs: list[Program]) -> EngineConfig:
     if whole:
         budget = max(budget, longest, 2)
     seats = draw(st.one_of(st.just(min(budget, 8)), st.integers(1, min(budget, 8))))
+    interval = draw(st.one_of(st.just(1), st.integers(2, 4), st.integers(2, 40)))
     return EngineConfig(
         num_gpu_blocks=least + spare + 1,
         block_size=block_size,
@@ -99,6 +101,8 @@ def engines(draw: st.DrawFn, programs: list[Program]) -> EngineConfig:
         watermark=draw(st.sampled_from([0.0, 0.0, 0.05, 0.2])),
         scheduler_reserve_full_isl=draw(st.integers(0, 3)) > 0,
         async_scheduling=draw(st.booleans()),
+        vllm_version="0.33" if interval > 1 else draw(st.sampled_from(MIRRORED_VERSIONS)),
+        prefill_schedule_interval=interval,
     )
 
 

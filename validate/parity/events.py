@@ -1,0 +1,63 @@
+"""What happened in compared steps: agreement says little about what never occurred."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from typing import Final
+
+from continuum_sim.engine.plan import Plan
+from continuum_sim.engine.request import Request
+from continuum_sim.engine.scheduler import Scheduler
+
+EVENTS: Final = (
+    "preemptions",
+    "resumed_turns",
+    "prefix_hits",
+    "held_arrivals",
+    "wasted_tokens",
+    "threshold_cuts",
+    "priority_swaps",
+    "held_prefills",
+    "aborts",
+    "refusals",
+    "retries",
+)
+"""Preempted turns, and those admitted again; admitted turns that found a prefix; arrivals while a step was under way;
+tokens computed for turns that had ended; prompts cut by a threshold; turns admitted before one that arrived earlier;
+prompts that `prefill_schedule_interval` kept from a step; requests that their clients left, requests refused with 503,
+and requests sent again."""
+
+
+def count_events(events: Counter[str], scheduler: Scheduler, plan: Plan, held: Collection[Request]) -> None:
+    """Count what a step that was just planned brings.
+
+    Parameters
+    ----------
+    held
+        Every turn in the engine, in order of arrival.
+    """
+    events["preemptions"] += len(plan.preempted)
+    for request in plan.admitted:
+        events["resumed_turns"] += request.num_preemptions > 0
+        events["prefix_hits"] += request.num_computed_tokens > 0
+        events["priority_swaps"] += _overtakes(request, held)
+    config = scheduler.config
+    if config.long_prefill_token_threshold:
+        most = config.most_prefill_tokens(scheduler.num_running + scheduler.num_waiting)
+        if most < config.max_num_batched_tokens:
+            events["threshold_cuts"] += sum(tokens == most < request.uncached_tokens for request, tokens in plan.chunks)
+    if plan.held:
+        seats = config.max_num_active_seqs or config.max_num_seqs
+        tried = not plan.spent and not plan.preempted and scheduler.num_running < seats
+        events["held_prefills"] += len(scheduler.batch.prefilling) + (tried and scheduler.num_waiting > 0)
+
+
+def _overtakes(request: Request, held: Collection[Request]) -> bool:
+    """Return whether a turn is admitted before one that arrived earlier."""
+    for earlier in held:
+        if earlier is request:
+            break
+        if earlier.rank < 0 or earlier.rank > request.rank:
+            return True
+    return False

@@ -1,0 +1,182 @@
+"""Faults sown into the mirror are found by comparing random cases with vLLM's scheduler."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+import pytest
+
+from continuum_sim.setup.notation import parse_policy
+from continuum_sim.steptime import Fitted
+from continuum_sim.validate.parity.compare import compare_on_random_cases
+from continuum_sim.validate.parity.vllm_harness import installed_vllm, mirrored_version
+
+pytestmark = pytest.mark.engine
+
+STEP_TIME = Fitted(0.006, 3e-5, 4e-8, 2e-9)
+MOST_CASES = 80
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Text of a file, and what a mistake would have made of it."""
+
+    file: str
+    right: str
+    wrong: str
+    planned_ahead: bool = False
+    """Whether only asynchronous scheduling shows it."""
+    since: str = "0.32"
+    """First version in which it shows."""
+
+
+FAULTS = {
+    "decoding turns cost no budget": Fault(
+        "scheduler", "budget = self.config.max_num_batched_tokens - decoding.count", "budget = self._most_tokens"
+    ),
+    "a turn is admitted in a step that preempts": Fault(
+        "scheduler",
+        "            plan.changed = True\n        elif budget and",
+        "            pass\n        if budget and",
+    ),
+    "waiting turns are tried beyond the seats for them": Fault(
+        "scheduler", "len(self.running) < self._most_active", "len(self.running) < self.config.max_num_seqs"
+    ),
+    "a prompt is cut although chunks are off": Fault(
+        "scheduler", "(tokens > budget and not self.config.enable_chunked_prefill)", "False"
+    ),
+    "a turn is admitted with room for its first chunk": Fault(
+        "scheduler", "alone or self.config.scheduler_reserve_full_isl", "alone"
+    ),
+    "no block is kept free beside running turns": Fault(
+        "scheduler", "(self.config.watermark_blocks if self.running else 0)", "0"
+    ),
+    "blocks that are hit do not count as free": Fault(
+        "scheduler", "                if run.refs:\n", "                if 1:\n"
+    ),
+    "a threshold holds for a turn that is alone": Fault(
+        "config", "if not threshold or turns <= 1:", "if not threshold:"
+    ),
+    "an adaptive threshold shares the budget among running turns": Fault(
+        "scheduler", "most_prefill_tokens(self.num_running + self.num_waiting)", "most_prefill_tokens(self.num_running)"
+    ),
+    "a preempted turn keeps its last block findable": Fault(
+        "scheduler", "            findable -= 1  #", "            findable -= 0  #", planned_ahead=True
+    ),
+    "a preempted turn loses the token on its way": Fault(
+        "scheduler",
+        "            self.plans[-1].late.append((rank, request))\n",
+        "            pass\n",
+        planned_ahead=True,
+    ),
+    "a turn whose last token is on its way takes another": Fault(
+        "batch", "if self._foresees and not request.stops:", "if False:", planned_ahead=True
+    ),
+    "an end by a stop token is foreseen": Fault(
+        "batch", "if self._foresees and not request.stops:", "if self._foresees:", planned_ahead=True
+    ),
+    "a full hit computes nothing": Fault(
+        "kv_cache_manager", "(request.num_tokens - 1) // self", "request.num_tokens // self"
+    ),
+    "the front of a table is freed first": Fault(
+        "block_pool", "self._drop(table.pop(), table)", "self._drop(table.pop(0), table)"
+    ),
+    "the next block of a turn is taken a token late": Fault(
+        "decoding",
+        "return self._residues[self._counter % self._block_size]",
+        "return self._residues[self._counter - 1]",
+    ),
+    "a turn preempted last waits behind the others": Fault(
+        "policies.host.queue",
+        "self.entries.insert(0, ((), self._first, turn, request))",
+        "self.entries.append(((), self._first, turn, request))",
+    ),
+    "priority leaves out the time of arrival": Fault(
+        "policies.rules.priority",
+        "return (turn.priority, turn.arrival_s, turn.seq)",
+        "return (turn.priority, -turn.seq)",
+    ),
+    "a turn whose client has left keeps its blocks to itself": Fault(
+        "aborts", "        manager.cache_own(request, findable)\n", ""
+    ),
+    "a turn whose client has left keeps its last block findable": Fault(
+        "aborts", "            findable -= latest", "            findable -= 0", planned_ahead=True
+    ),
+    "an abort is heard of after the step": Fault(
+        "replica", "            if scheduler.leaving:\n                jump", "            if 0:\n                jump"
+    ),
+    "a prompt waits a step less than the interval": Fault(
+        "cadence",
+        "self._num_executed_steps + 1 - self._last",
+        "self._num_executed_steps + 2 - self._last",
+        since="0.33",
+    ),
+    "a turn that preempts itself ends the running pass": Fault(
+        "config", 'self.scheduling_policy == "priority" and', "False and", since="0.33"
+    ),
+}
+
+
+def sow(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the functions of a module the code that its faulty text compiles to."""
+    path = fault.file if "." in fault.file else f"engine.{fault.file}"
+    module = importlib.import_module(f"continuum_sim.{path}")
+    source = Path(str(module.__file__)).read_text("utf-8")
+    assert source.count(fault.right) == 1, "the text of a fault is stale: find its place again"
+    right, wrong = (
+        functions(compile(text, "mirror", "exec")) for text in (source, source.replace(fault.right, fault.wrong))
+    )
+    changed = [name for name in right if right[name] != wrong[name]]
+    assert changed
+    for name in changed:
+        owner: Any = module
+        *owners, last = name.split(".")
+        for step in owners:
+            owner = getattr(owner, step)
+        found = vars(owner)[last]
+        monkeypatch.setattr(found.fget if isinstance(found, property) else found, "__code__", wrong[name])
+
+
+def functions(code: CodeType) -> dict[str, CodeType]:
+    """Return the code of every function and method of a module by its qualified name."""
+    found = {}
+    for const in code.co_consts:
+        if isinstance(const, CodeType) and "<" not in const.co_name:
+            inside = functions(const)
+            if (
+                const.co_qualname in [name.rpartition(".")[0] for name in inside]
+                and const.co_argcount == 0
+                and not const.co_varnames
+            ):
+                found.update(inside)
+            else:
+                found[const.co_qualname] = const
+    return found
+
+
+@pytest.mark.repeats(share=8)
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fault = FAULTS[name]
+    version = mirrored_version(str(installed_vllm()))
+    if version < fault.since:
+        pytest.skip(f"shows on vLLM {fault.since}")
+    sow(fault, monkeypatch)
+    try:
+        report = compare_on_random_cases(
+            MOST_CASES,
+            parse_policy("lru"),
+            STEP_TIME,
+            seed=1,
+            async_scheduling=fault.planned_ahead,
+            controls=True,
+            vllm_version=version,
+        )
+    except Exception as error:  # a fault may as well bring the mirror to a halt
+        assert not isinstance(error, ModuleNotFoundError)
+        return
+    assert report.difference is not None, f"{report.steps} steps of {report.runs} cases did not show it"

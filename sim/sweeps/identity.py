@@ -18,9 +18,19 @@ from continuum_sim.setup.resolve import arrivals_spec, resolve_policy
 from continuum_sim.setup.run_config import RunConfig
 from continuum_sim.steptime.named import make_step_time
 from continuum_sim.steptime.timed import untimed
+from continuum_sim.vllm_defaults import MIRRORED_VLLM
 
 _ID_DIGITS: Final = 20
 """80 bits: two of a billion cells share an identity with a chance below 1e-6 (birthday bound n²/2^81)."""
+
+_LATER: Final = {
+    "slo": None,
+    "unfit": None,
+    "kv_cache_dtype": "auto",
+    "vllm_version": MIRRORED_VLLM,
+    "prefill_schedule_interval": 1,
+}
+"""Settings left out where they are as in versions without them, whose identities are kept."""
 
 T = TypeVar("T")
 
@@ -60,9 +70,9 @@ class Lookup:
         model = config.model if isinstance(config.model, ModelSpec) else self._found(find_model, config.model)
         gpu = config.gpu if isinstance(config.gpu, GpuSpec) else self._found(find_gpu, config.gpu)
         facts: dict[str, Any] = {item.name: getattr(config, item.name) for item in fields(config)}
-        for name, none in (("slo", None), ("unfit", None), ("kv_cache_dtype", "auto")):
+        for name, none in _LATER.items():
             if not facts[name] or facts[name] == none:
-                del facts[name]  # keeps the identities of versions without this setting
+                del facts[name]
         facts |= {
             "trace": trace_sha256,
             "policy": self._once(("described", id(policy)), lambda: (policy, _of_policy(policy)))[1],

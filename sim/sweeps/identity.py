@@ -18,7 +18,7 @@ from continuum_sim.setup.resolve import arrivals_spec, resolve_policy
 from continuum_sim.setup.run_config import RunConfig
 from continuum_sim.steptime.named import make_step_time
 from continuum_sim.steptime.timed import untimed
-from continuum_sim.vllm_defaults import MIRRORED_VLLM
+from continuum_sim.vllm_defaults import CLIENT_RETRIES, MIRRORED_VLLM
 
 _ID_DIGITS: Final = 20
 """80 bits: two of a billion cells share an identity with a chance below 1e-6 (birthday bound n²/2^81)."""
@@ -29,6 +29,12 @@ _LATER: Final = {
     "kv_cache_dtype": "auto",
     "vllm_version": MIRRORED_VLLM,
     "prefill_schedule_interval": 1,
+    "max_num_queued_reqs": None,
+    "max_num_queued_tokens": None,
+    "abort_rate": 0,
+    "request_timeout": None,
+    "job_timeout": None,
+    "retry": CLIENT_RETRIES,
 }
 """Settings left out where they are as in versions without them, whose identities are kept."""
 
@@ -71,7 +77,7 @@ class Lookup:
         gpu = config.gpu if isinstance(config.gpu, GpuSpec) else self._found(find_gpu, config.gpu)
         facts: dict[str, Any] = {item.name: getattr(config, item.name) for item in fields(config)}
         for name, none in _LATER.items():
-            if not facts[name] or facts[name] == none:
+            if facts[name] == none or facts[name] in ("", [], {}):
                 del facts[name]
         facts |= {
             "trace": trace_sha256,

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from continuum_sim.errors import SimulationError
 from continuum_sim.setup.notation import parse_policy
 from continuum_sim.steptime import Fitted
 from continuum_sim.validate.parity.compare import compare_on_random_cases
@@ -176,7 +177,6 @@ def test_a_fault_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
             controls=True,
             vllm_version=version,
         )
-    except Exception as error:  # a fault may as well bring the mirror to a halt
-        assert not isinstance(error, ModuleNotFoundError)
-        return
+    except (AssertionError, LookupError, AttributeError, SimulationError):
+        return  # a fault may as well bring the mirror to a halt
     assert report.difference is not None, f"{report.steps} steps of {report.runs} cases did not show it"

@@ -44,7 +44,8 @@ class EngineConfig:
     scheduling_policy: str = "fcfs"
     """`fcfs`, or `priority`: by the priority of programs, lowest first, then by arrival."""
     async_scheduling: bool = False
-    """Plan each step while the one before it runs."""
+    """Plan each step while the one before it runs. Off unless asked for, as a schedule is then worked out step by step;
+    what vLLM does by default is for `RunConfig` to say, or for the engine that is mirrored."""
 
     def __post_init__(self) -> None:
         for name, least in (

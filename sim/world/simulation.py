@@ -284,6 +284,8 @@ class Simulation:
 
 
 def _turn_record(program: str, index: int, request: Request, tool_s: float, replica: int) -> TurnRecord:
+    # A step planned in vain computes the KV of the last token, which is no part of the turn's work.
+    wasted = max(0, request.num_computed_tokens - (request.num_tokens - 1))
     return TurnRecord(
         program,
         index,
@@ -294,7 +296,7 @@ def _turn_record(program: str, index: int, request: Request, tool_s: float, repl
         request.prompt_tokens,
         request.max_tokens,
         request.cached_tokens,
-        request.work_tokens,
+        request.work_tokens - wasted,
         request.recomputed_tokens,
         request.num_preemptions,
         request.tool,

@@ -22,7 +22,7 @@ from continuum_sim.validate.engines.interface import EngineStarter
 from continuum_sim.validate.engines.options import EngineOptions
 from continuum_sim.validate.engines.server import Servers, ServerSettings
 from continuum_sim.validate.report.write import PAGE, write_report
-from continuum_sim.validate.session.files import SessionFiles, hash_file
+from continuum_sim.validate.session.files import MANIFEST, SessionFiles, hash_file
 from continuum_sim.validate.session.pace import Pace
 from continuum_sim.validate.session.validation import Validation, run_validation
 from continuum_sim.validate.session.workload import make_workload
@@ -73,6 +73,8 @@ def validate_engine(asked: Asked, out: Path, *, resume: bool, json: bool, say: C
     programs = list(parse_scale(asked.scale).apply(programs))
     asked = _with_longest(asked, programs)
     files = SessionFiles(out)
+    if resume:
+        asked = _as_planned(asked, files)
     repeats = asked.repeats or (files.repeats() if resume else 0) or REPEATS
     session = make_session(asked, programs, trace_sha256(path), repeats)
     if not asked.base_urls:
@@ -161,6 +163,19 @@ def _engine_settings(asked: Asked) -> dict[str, Any]:
     if not asked.server.async_scheduling:
         del server["async_scheduling"]  # earlier versions did not write it
     return {"engine": {"base_url": list(asked.base_urls)}, "server": server}
+
+
+def _as_planned(asked: Asked, files: SessionFiles) -> Asked:
+    """Continue in the mode in which the validation began, unless a flag names one; the default was another before.
+
+    The manifest holds nothing of a server that plans one step after the other.
+    """
+    if asked.engine.async_scheduling is not None or not (files.root / MANIFEST).exists():
+        return asked
+    planned = files.manifest()
+    engine = replace(asked.engine, async_scheduling=planned.get("engine", {}).get("async_scheduling"))
+    server = replace(asked.server, async_scheduling=planned.get("server", {}).get("async_scheduling", False))
+    return replace(asked, engine=engine, server=server)
 
 
 def _with_longest(asked: Asked, programs: list[Program]) -> Asked:

@@ -40,7 +40,9 @@ class EngineFlags:
             rich_help_panel=ENGINE,
         ),
     ] = None
-    async_scheduling: Annotated[bool, option_of("async_scheduling", unset="")] = False
+    async_scheduling: Annotated[
+        bool | None, option_of("async_scheduling", unset="vLLM's, on unless it starts on a CPU")
+    ] = None
     engine_arg: Annotated[
         list[str] | None,
         typer.Option(help="Any other engine argument of vLLM, as dtype=bfloat16; repeatable.", rich_help_panel=ENGINE),
@@ -88,7 +90,7 @@ class EngineFlags:
         settings = {name: self.settings[name] for name in BATCHES_AND_BLOCKS}
         return ServerSettings(
             num_gpu_blocks=settings.pop("kv_blocks"),
-            async_scheduling=self.async_scheduling,
+            async_scheduling=self.async_scheduling is not False,
             vocab_size=self.vocab_size,
             timeout_s=self.timeout,
             **settings,

@@ -35,7 +35,7 @@ INSTALLS = re.compile(r"python3?[\d.]* -m venv |(\S*/)?pip (un)?install |(\.|sou
 SIMULATES = re.compile(r"continuum-sim (run|compare|sweep|capacity)\b|python (benchmarks|docs)/\w+\.py( [a-z]\w*)?")
 RUNS = re.compile(r"continuum-sim run\b")
 BLOCK = re.compile(
-    r"(?P<notes>(?:^<!-- .*? -->\n+)*)"
+    r"(?P<notes>(?:^<!-- (?:(?!-->).)* -->\n+)*)"
     r"^(?P<indent> *)```(?P<language>bash|console|python)\n(?P<body>.*?)^(?P=indent)```\n"
     r"(?P<below>\n```text\n(?P<text>.*?)^```\n)?",
     re.MULTILINE | re.DOTALL,

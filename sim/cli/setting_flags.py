@@ -70,7 +70,8 @@ def option_of(name: str, *, unset: str | None = None, panel: str | None = None) 
         Panel of the help text; None for the setting's own, empty for none.
     """
     item = run_settings()[name]
-    own = f"{item.about.help} Default: {unset}." if unset else item.about.help
+    text = (item.is_switch and item.about.either) or item.about.help
+    own = f"{text} Default: {unset}." if unset else text
     return typer.Option(
         item.declared,
         *item.about.flags,
@@ -243,6 +244,8 @@ def value_of_switches(name: str, given: Mapping[str, bool]) -> Any:
 
 
 def _parameters(item: Setting, unset: str | None) -> list[inspect.Parameter]:
+    if item.is_switch and unset is not None:
+        return [_parameter(item, unset)]
     return [
         inspect.Parameter(
             parameter_of(flag),

@@ -45,7 +45,8 @@ class EngineConfig:
     scheduling_policy: str = "fcfs"
     """`fcfs`, or `priority`: by the priority of programs, lowest first, then by arrival."""
     async_scheduling: bool = False
-    """Plan each step while the one before it runs."""
+    """Plan each step while the one before it runs. Off unless asked for, as a schedule is then worked out step by step;
+    what vLLM does by default is for `RunConfig` to say, or for the engine that is mirrored."""
     max_num_queued_reqs: int | None = None
     """Most unfinished requests at the API server, which refuses others with HTTP 503; None for no limit."""
     max_num_queued_tokens: int | None = None

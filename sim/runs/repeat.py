@@ -31,6 +31,8 @@ from continuum_sim.traces.load import bundled_traces, find_trace
 _MOST_LISTED: Final = 12
 _SHOWN_DIGITS: Final = 12
 """Digits of a hash shown in a message."""
+_BEFORE: Final = {"async_scheduling": False}
+"""Settings that are not in manifests of versions without them, where these ran otherwise than by default now."""
 
 
 def rerun(
@@ -165,7 +167,7 @@ def find_kept_run(place: str | PathLike[str]) -> KeptRun:
     settings = _of_earlier_version(path, manifest, parts) if parts.settings is None else parts.settings
     known = kinds().keys() - {RATE}
     check_names([*settings, *parts.objects], sorted(known), "setting", of=str(path), error=ConfigError)
-    return KeptRun(path, settings, parts.objects, sha256 if isinstance(sha256, str) else None)
+    return KeptRun(path, {**_BEFORE, **settings}, parts.objects, sha256 if isinstance(sha256, str) else None)
 
 
 def _refuse_several(path: Path, manifest: Mapping[str, Any]) -> None:

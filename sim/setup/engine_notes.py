@@ -65,7 +65,7 @@ def _memory_notes(model: ModelSpec, engine: EngineConfig, tensor_parallel_size: 
             )
         return
     whole = kv_bytes_per_token(model, tensor_parallel_size) * engine.block_size * engine.num_gpu_blocks
-    asked = (int(whole), engine.max_model_len, engine.max_num_batched_tokens)
+    asked = (int(whole), engine.max_model_len, engine.max_num_batched_tokens, engine.max_concurrent_batches)
     groups = model_groups(
         model,
         tensor_parallel_size=tensor_parallel_size,

@@ -161,9 +161,14 @@ class RunConfig:
     )
     """vLLM's own order of waiting turns: `fcfs`, or `priority`, the lowest of the trace's first."""
     async_scheduling: bool = setting(
-        False, "Plan each step while the one before it runs, as vLLM does on GPUs.", ENGINE, page="engine.md"
+        True,
+        "Plan each step when the one before it is over, not while it runs.",
+        ENGINE,
+        page="engine.md",
+        either="Plan each step while the one before it runs, or when that is over.",
     )
-    """Plan each step while the one before it runs (vLLM's `--async-scheduling`), or when that is over."""
+    """Plan each step while the one before it runs, as vLLM does wherever its executor can (all GPUs), or, with
+    `--no-async-scheduling`, when that is over."""
     watermark: float = setting(
         0.0,
         "Share of blocks kept free when a turn is admitted beside others.",

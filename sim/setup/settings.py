@@ -42,6 +42,7 @@ class About:
     positive: bool
     switches: Mapping[str, str]
     rare: bool
+    either: str
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,7 @@ def setting(
     positive: bool = False,
     switches: Mapping[str, str] = MappingProxyType({}),
     rare: bool = False,
+    either: str = "",
 ) -> T:
     """Declare a setting as a field of a dataclass.
 
@@ -165,8 +167,12 @@ def setting(
         Values that have a flag of their own, `--drop-unfit` for `drop`, and the help text of each flag.
     rare
         Whether the help text of commands leaves it to the docs.
+    either
+        Of a setting that is on or off: help text of both its flags, for commands with another default.
     """
-    about = About(help, panel, unset, page, names, flags, needs, least, most, expected, positive, switches, rare)
+    about = About(
+        help, panel, unset, page, names, flags, needs, least, most, expected, positive, switches, rare, either
+    )
     return field(default=default, metadata={_ABOUT: about})
 
 

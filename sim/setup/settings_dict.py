@@ -65,7 +65,7 @@ class Service(TypedDict, total=False):
     scheduling_policy: SchedulingPolicy
     """First come first served, or by the priority of programs in the trace."""
     async_scheduling: bool
-    """Plan each step while the one before it runs, as vLLM does on GPUs."""
+    """Plan each step when the one before it is over, not while it runs."""
     watermark: float
     """Share of blocks kept free when a turn is admitted beside others."""
     replicas: Replicas

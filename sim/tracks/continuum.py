@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -175,11 +176,14 @@ def _runs(turn: Mapping[str, Any], steps: Iterable[tuple[str, Mapping[str, Any]]
     hit = admissions[0][1] if admissions else turn["cached_tokens"] + turn.get("reloaded_tokens", 0)
     prompt = turn["prompt_tokens"]
     yield turn["scheduled_s"], _running("waiting_to_running", turn["scheduled_s"], prompt, hit)
-    if len(evictions) != max(0, len(admissions) - 1):
+    # The last token of a turn may have been on its way when it was preempted: then it never runs again.
+    if len(evictions) not in (len(admissions), max(0, len(admissions) - 1)):
         raise _Torn
-    for evicted_s, (back_s, hit_again) in zip(evictions, admissions[1:], strict=True):
+    for evicted_s, again in zip_longest(evictions, admissions[1:]):
         yield evicted_s, {"Request_evicted_from_running_queue_time": evicted_s}
-        yield back_s, _running("evicted_to_running", back_s, prompt, hit_again)
+        if again is not None:
+            back_s, hit_again = again
+            yield back_s, _running("evicted_to_running", back_s, prompt, hit_again)
 
 
 def _running(name: str, at_s: float, prompt_tokens: int, hit_tokens: int) -> Event:

@@ -213,6 +213,8 @@ class Course:
             to_last_s = max(0.0, to_last_s - (lost_s - lost_first_s))
         self._prefill_s += to_first_s
         self._decode_s += to_last_s
+        # A step planned in vain computes the KV of the last token, which is no part of the turn's work.
+        wasted = max(0, request.num_computed_tokens - (request.num_tokens - 1))
         self._world.recorder.turn(
             TurnRecord(
                 self._program.program_id,
@@ -224,7 +226,7 @@ class Course:
                 request.prompt_tokens,
                 request.max_tokens if answer is None else answer.output_tokens,
                 request.cached_tokens,
-                request.work_tokens,
+                request.work_tokens - wasted,
                 request.recomputed_tokens,
                 request.num_preemptions,
                 request.tool,

@@ -15,17 +15,14 @@ class Timeline:
         self._recorder = recorder
         self._replica = replica
         self._running = self._waiting = 0
-        self._late = 0
-        """Number of turns that arrived since the plan was made."""
-        self._late_sum_s = 0.0
-        """Sum of their arrival times."""
+        self._late_s: list[float] = []
+        """When turns arrived since the stretch began that is to be recorded next, and since it ended."""
         self._stalled: tuple[float, tuple[int, int, int]] | None = None
         """Start of a stretch without steps in which turns wait, and the block counts then."""
 
     def on_submit(self, program_id: str, request: Request, now_s: float) -> None:
         """Count a turn that waits for a part of the current stretch."""
-        self._late += 1
-        self._late_sum_s += now_s
+        self._late_s.append(now_s)
 
     def on_abort(self, scheduler: Scheduler, request: Request, now_s: float) -> None:
         """Do nothing: until now the turn was there."""
@@ -38,7 +35,7 @@ class Timeline:
             if now_s > start_s:
                 waiting = self._mean_waiting(start_s, now_s)
                 self._recorder.timeline(TimelineRecord(start_s, now_s, 0, 0, waiting, 0, 0, *blocks, self._replica))
-        self._count(scheduler)
+        self._count(scheduler, [])
         if plan.empty and self._waiting:
             self._stalled = (now_s, _blocks(scheduler))
 
@@ -62,17 +59,17 @@ class Timeline:
             )
         )
         if scheduler.plans:  # else the next stretch begins when a step is planned
-            self._count(scheduler)
+            # A jump may be carried out, and its first step recorded, only after turns came in a later one.
+            self._count(scheduler, [at_s for at_s in self._late_s if at_s >= end_s])
 
-    def _count(self, scheduler: Scheduler) -> None:
+    def _count(self, scheduler: Scheduler, late_s: list[float]) -> None:
         self._running = len(scheduler.running)
-        self._waiting = scheduler.num_waiting + len(scheduler.reloading)
-        self._late, self._late_sum_s = 0, 0.0
+        self._waiting = scheduler.num_waiting + len(scheduler.reloading) - len(late_s)
+        self._late_s = late_s
 
     def _mean_waiting(self, start_s: float, end_s: float) -> float:
-        if not self._late:
-            return float(self._waiting)
-        return self._waiting + (self._late * end_s - self._late_sum_s) / (end_s - start_s)
+        waited_s = [end_s - at_s for at_s in self._late_s if at_s < end_s]
+        return self._waiting + sum(waited_s) / (end_s - start_s) if waited_s else float(self._waiting)
 
 
 def _blocks(scheduler: Scheduler) -> tuple[int, int, int]:

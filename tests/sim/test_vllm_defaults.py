@@ -56,12 +56,22 @@ def test_the_share_of_the_memory_is_092_wherever_it_has_a_default(capsys: pytest
     assert listed == printed(capsys, "hardware", "--gpu", "h100", "--gpu-memory-utilization", "0.92")
 
 
-def test_scenarios_of_an_older_vllm_keep_its_share() -> None:
+def test_steps_are_planned_while_others_run_unless_told() -> None:
+    steps = [
+        cs.run(policy="lru", limit=2, max_turns=2, **asked).summary.steps  # type: ignore[arg-type]
+        for asked in ({}, {"async_scheduling": True}, {"async_scheduling": False})
+    ]
+    assert steps[0] == steps[1] > steps[2]  # some are planned in vain
+
+
+def test_scenarios_of_an_older_vllm_keep_its_defaults() -> None:
     older = [scenario for scenario in scenarios() if scenario.published]
     assert older
     for scenario in older:
         assert scenario.base["gpu_memory_utilization"] == 0.9, scenario.name
         assert "0.10.2" in scenario.choices["gpu_memory_utilization"]
+        assert scenario.base["async_scheduling"] is False, scenario.name
+        assert "0.10.2" in scenario.choices["async_scheduling"]
 
 
 @pytest.mark.parametrize(
@@ -82,8 +92,9 @@ def test_a_run_says_which_vllm_it_follows(tmp_path: Path, capsys: pytest.Capture
 @pytest.mark.engine
 def test_they_are_those_of_the_installed_vllm() -> None:
     vllm = pytest.importorskip("vllm", reason="vLLM is not installed")
-    from vllm.config import CacheConfig
+    from vllm.config import CacheConfig, SchedulerConfig
 
     assert vllm.__version__.startswith((MIRRORED_VLLM, "0.33"))
     assert CacheConfig.gpu_memory_utilization == GPU_MEMORY_UTILIZATION
     assert RunConfig.block_size == CacheConfig.DEFAULT_BLOCK_SIZE
+    assert SchedulerConfig.async_scheduling is None  # `VllmConfig` turns it on where the executor supports it

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Iterable
 
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.plan import Plan
 from continuum_sim.engine.request import Context, Request
 from continuum_sim.engine.scheduler import Scheduler
 from continuum_sim.policies.instants import SAME_INSTANT_S
-from continuum_sim.traces.schema import STOP, Turn
+from continuum_sim.traces.schema import STOP, Program
 
 
-def most_wasted_tokens(asked: Turn, config: EngineConfig) -> int:
-    """Return how many tokens may be computed for a turn after its last one: the end that nobody foresaw costs one."""
-    return int(config.async_scheduling and asked.finish == STOP)
+def most_wasted_tokens(programs: Iterable[Program], config: EngineConfig) -> int:
+    """Return how many tokens may be computed after the last ones of turns: each end that nobody foresaw costs one."""
+    turns = [turn for program in programs for member in program.family() for turn in member.turns]
+    return sum(turn.finish == STOP for turn in turns) if config.async_scheduling else 0
 
 
 class InvariantObserver:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 import continuum_sim as cs
 from continuum_sim.steptime.model import StepTime
-from continuum_sim.traces.schema import Program, Turn
+from continuum_sim.traces.schema import MAX_TOKENS_FINISH, Program, Turn
 from support.steptimes import affine
 
 WALL_S = 1.7e9
@@ -45,7 +46,9 @@ def requests(count: int = 40, seed: int = 0, rate: float = 6.0) -> list[Program]
 def simulated_rows(programs: Iterable[Program], step_time: StepTime | None = None, **engine: Any) -> list[Row]:
     """Return what LLMServingSim's `bench` would write if the engine were the simulator."""
     settings = {**ENGINE, **NAMES, **engine}
-    result = cs.run(list(programs), "lru", arrivals="trace", step_time=step_time or affine(), **settings)
+    # A benchmark asks for lengths, so the engine foresees where they end.
+    asked = [replace(p, turns=tuple(replace(turn, finish=MAX_TOKENS_FINISH) for turn in p.turns)) for p in programs]
+    result = cs.run(asked, "lru", arrivals="trace", step_time=step_time or affine(), **settings)
     return [
         {
             "request_id": turn.program,

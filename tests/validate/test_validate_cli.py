@@ -51,12 +51,13 @@ def validate(server: FakeServer, *arguments: str, step_time: str = "right.json")
 
 def test_within_the_tolerance_is_0_and_beyond_it_is_1(capsys: pytest.CaptureFixture[str]) -> None:
     with serving(FakeServer(first_token_s=0.04, token_s=0.01)) as server:
-        assert validate(server, "--tolerance", "0.2", "--out", "good", "--json") == 0
+        asked = ("--no-async-scheduling", "--tolerance", "0.2", "--out")  # it takes no time to plan
+        assert validate(server, *asked, "good", "--json") == 0
         report = json.loads(capsys.readouterr().out)
         assert report["passed"] is True
         assert report["policies"][0]["error_split"] is None  # a server shows no steps
         assert report["policies"][0]["pins"] == {}
-        assert validate(server, "--tolerance", "0.2", "--out", "bad", step_time="wrong.json") == 1
+        assert validate(server, *asked, "bad", step_time="wrong.json") == 1
         shown = capsys.readouterr().out
         assert "a mean JCT is not within 20.0%" in shown
         assert "unknown" in shown  # preemptions
@@ -121,8 +122,9 @@ def test_settings_of_a_run_are_called_and_explained_as_run_does(command: str) ->
         # An option of its own may be switched off as well; as in run, each of the two flags is one.
         both = setting.is_switch and not options[name].secondary_opts
         option = options[setting.flag.removeprefix("--").replace("-", "_")] if both else options[name]
-        assert option.opts == [setting.flag, *setting.about.flags]
-        assert option.help.startswith(setting.about.help.removesuffix("."))
+        pair = [*option.opts, *option.secondary_opts] == list(setting.switches)
+        assert pair or option.opts == [setting.flag, *setting.about.flags]
+        assert option.help.startswith((setting.about.either if pair else setting.about.help).removesuffix("."))
 
 
 @pytest.mark.parametrize(
@@ -174,12 +176,30 @@ def test_all_options_that_would_do_nothing_are_named_at_once(capsys: pytest.Capt
 
 def test_the_answer_continues_the_conversation() -> None:
     with serving(FakeServer(first_token_s=0.01, token_s=0.001)) as server:
-        validate(server, "--tolerance", "10", "--async-scheduling")
-    assert json.loads(Path("validation/engine.json").read_text())["async_scheduling"] is True
-    assert json.loads(Path("validation/manifest.json").read_text())["server"]["async_scheduling"] is True
+        validate(server, "--tolerance", "10")
     first, second = (next(b for b in server.asked if b["request_id"] == f"a/{index}") for index in (0, 1))
     assert second["prompt"][:76] == first["prompt"] + list(range(20, 32))
     assert second["vllm_xargs"]["last_turn"] == 1
+
+
+def test_a_server_is_taken_to_plan_ahead_unless_told_and_resumed_as_it_was(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def planned(out: str) -> tuple[object, object]:
+        facts, manifest = (json.loads(Path(out, name).read_text()) for name in ("engine.json", "manifest.json"))
+        return facts["async_scheduling"], manifest["server"].get("async_scheduling")
+
+    with serving(FakeServer(first_token_s=0.01, token_s=0.001)) as server:
+        assert validate(server, "--tolerance", "10", "--out", "ahead") == 0
+        assert planned("ahead") == (True, True)
+        # Earlier versions wrote nothing of a server that plans one step after the other, their default.
+        assert validate(server, "--tolerance", "10", "--out", "after", "--no-async-scheduling") == 0
+        assert planned("after") == (False, None)
+        assert validate(server, "--tolerance", "10", "--out", "after", "--resume") == 0
+        assert planned("after") == (False, None)
+        capsys.readouterr()
+        assert validate(server, "--tolerance", "10", "--out", "after", "--resume", "--async-scheduling") == 2
+        assert "after was started with server" in capsys.readouterr().err
 
 
 def test_a_server_that_fails_in_the_middle_is_2_and_resume_goes_on(capsys: pytest.CaptureFixture[str]) -> None:

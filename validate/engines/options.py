@@ -37,7 +37,8 @@ class EngineOptions:
     num_gpu_blocks_override: int | None = None
     tensor_parallel_size: int = 1
     gpu_memory_utilization: float | None = None
-    async_scheduling: bool = False
+    async_scheduling: bool | None = None
+    """None is on, except on a CPU."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Any other field of vLLM's `AsyncEngineArgs`."""
 

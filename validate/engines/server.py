@@ -35,7 +35,7 @@ class ServerSettings:
     num_gpu_blocks: int | None = None
     block_size: int | None = None
     max_model_len: int | None = None
-    async_scheduling: bool = False
+    async_scheduling: bool = True
     timeout_s: float = 600.0
     """Seconds without an answer after which the run ends."""
 

@@ -15,7 +15,7 @@ from continuum_sim.errors import ConfigError
 from continuum_sim.validate.flags import BATCHES_AND_BLOCKS
 
 _ARRIVALS: Final = "poisson:rate=0.5"
-_UNSET: Final = {"trace": "none", "arrivals": _ARRIVALS}
+_UNSET: Final = {"trace": "none", "arrivals": _ARRIVALS, "async_scheduling": "when that is over"}
 _CONTROLS: Final = (
     *("max_num_active_seqs", "long_prefill_token_threshold", "long_prefill_token_threshold_adaptive"),
     *("enable_chunked_prefill", "enable_prefix_caching", "scheduling_policy", "prefill_schedule_interval"),
@@ -24,7 +24,7 @@ _CONTROLS: Final = (
 _CLIENTS: Final = ("abort_rate", "request_timeout", "job_timeout", "retry")
 
 
-@takes_settings(*_CONTROLS, "async_scheduling", into="controls")
+@takes_settings(*_CONTROLS, "async_scheduling", into="controls", unset=_UNSET)
 @takes_settings(*_CLIENTS, into="clients")
 @takes_settings("trace", "arrivals", "rate", "limit", "max_turns", into="load", unset=_UNSET)
 def parity(
@@ -63,7 +63,7 @@ def parity(
     from continuum_sim.validate.parity.vllm_harness import mirrored_version
     from continuum_sim.world.clients import client_config
 
-    trace = load["trace"]
+    trace, controls["async_scheduling"] = load["trace"], bool(controls["async_scheduling"])
     if not trace:
         of_a_trace = ("arrivals", "rate", "limit", "max_turns", *BATCHES_AND_BLOCKS, *_CONTROLS, *_CLIENTS)
         refuse_unused(context, of_a_trace, "used only with --trace")

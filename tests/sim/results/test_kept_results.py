@@ -33,6 +33,12 @@ def test_a_run(kept: Path) -> None:
     assert len(run.timeline)
 
 
+def test_a_run_is_repeated_as_its_version_ran_it(kept: Path) -> None:
+    then, again = cs.load_run(kept / "run").summary, cs.rerun(kept / "run").summary
+    assert (again.jct_s.mean, again.steps) == (then.jct_s.mean, then.steps)
+    assert cs.rerun(kept / "run", async_scheduling=True).summary.jct_s.mean > then.jct_s.mean
+
+
 def test_a_sweep(kept: Path) -> None:
     frame = cs.load_sweep(kept / "sweep").frame()
     assert sorted(zip(frame["policy"], frame["rate_per_s"], strict=True)) == [

@@ -27,7 +27,9 @@ HAND: dict[str, Any] = {
     "kv_blocks": 6,
     "max_num_batched_tokens": 64,
     "max_num_seqs": 8,
+    "async_scheduling": False,
 }
+"""Schedules worked out by hand, one step after the other."""
 SHORT = ("--limit", "6", "--max-turns", "5", "--rate", "2", "--kv-blocks", "1500")
 
 

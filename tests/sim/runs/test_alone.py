@@ -57,8 +57,12 @@ def test_it_does_not_depend_on_the_policy_nor_on_what_the_tools_do() -> None:
 def test_sub_agents_have_none_and_their_time_is_their_parents() -> None:
     child = program("child", turn(8, 31), at=None)
     parent = replace(program("parent", turn(8, 1), turn(16, 1), at=None), children=(Child(child, 0, 1),))
-    rows = cs.run([parent], "lru", arrivals="burst", step_time=constant(), **SMALL).programs.set_index("program")
+    settings: dict[str, Any] = {"arrivals": "burst", "step_time": constant(), **SMALL}
+    rows = cs.run([parent], "lru", **settings, async_scheduling=False).programs.set_index("program")
     assert rows["alone_s"]["parent"] == rows["jct_s"]["parent"] == 1 + 31 + 1
+    rows = cs.run([parent], "lru", **settings).programs.set_index("program")
+    # A step is planned in vain behind each end that only the model decides, and the next turn waits for it.
+    assert rows["alone_s"]["parent"] == rows["jct_s"]["parent"] == 1 + 1 + 31 + 1 + 1
     assert rows["alone_s"].isna()["child"]
 
 

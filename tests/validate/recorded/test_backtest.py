@@ -174,6 +174,7 @@ def test_settings_come_from_the_user_then_the_log_then_vllm(tmp_path: Path, rows
     assert (engine["kv_blocks"].value, engine["kv_blocks"].origin) == (60, "recorded")
     assert (engine["gpu"].value, engine["gpu"].origin) == ("A100-80", "recorded")
     assert (engine["tensor_parallel_size"].value, engine["tensor_parallel_size"].origin) == (1, "default")
+    assert (engine["async_scheduling"].value, engine["async_scheduling"].origin) == (True, "default")
     other = run_backtest(path, step_time=affine(), kv_blocks=80)
     assert (other.engine["kv_blocks"].value, other.engine["kv_blocks"].origin) == (80, "given")
     assert "recorded with kv_blocks 60, simulated with 80 as given" in other.notes
@@ -225,10 +226,11 @@ def write_series(folder: Path, rows: list[Row], shift_s: float, columns: str = "
 
 
 def test_gauges_in_closed_form(tmp_path: Path) -> None:
-    # Steps of 10 ms; 100 tokens take 7 of the 59 usable blocks, and the output's 13th token opens the 8th.
+    # Steps of 10 ms; 100 tokens take 7 of the 59 usable blocks, and the output's 13th token opens the 8th, which
+    # is taken a step ahead.
     rows = simulated_rows([Program("a", (Turn(100, 0, 21),), 0.0), Program("b", (Turn(1, 0, 1),), 1.0)], constant(0.01))
     lines = ["t,running,waiting,kv_cache_pct"]
-    blocks = [7] * 13 + [8] * 7
+    blocks = [7] * 12 + [8] * 8
     lines += [f"{step / 100 + 0.005},1,0,{100 * used / 59:.6f}" for step, used in enumerate(blocks, start=1)]
     lines.append("0.215,0,0,0.0")
     (tmp_path / "timeseries.csv").write_text("\n".join(lines) + "\n")

@@ -86,10 +86,10 @@ def test_token_story_repeats_what_is_kept_and_shared_and_nothing_else() -> None:
     turns = (Turn(12, 0, 2, "ls", 1.0), Turn(16, 11, 1))
     one, other = (Program(name, turns, None, prefix) for name in ("a", "b"))
     story = TokenStory()
-    first = story.prompt(one, 0)
+    first = story.prompt(one, 12, 0)
     samples = [story.sample("a"), story.sample("a")]
-    second = story.prompt(one, 1)
-    stranger = story.prompt(other, 0)
+    second = story.prompt(one, 16, 11)
+    stranger = story.prompt(other, 12, 0)
     assert len(first) == 12
     assert len(second) == 16
     assert second[:11] == first[:11]

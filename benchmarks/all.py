@@ -1,7 +1,6 @@
-r"""Run every benchmark and write its output into docs/speed.md, between the markers with its name.
+"""Run every benchmark and write its output into docs/speed.md, between the markers with its name.
 
-python benchmarks/all.py --vllm-python /opt/vllm-env/bin/python --dynamo-python /opt/dynamo/bin/python \
-    --compiled-python /opt/compiled/bin/python
+python benchmarks/all.py --vllm-python /opt/vllm-env/bin/python --dynamo-python /opt/dynamo/bin/python
 
 The figures need a quiet machine: nothing else should run meanwhile. A benchmark whose counterpart is missing leaves its
 figures on the page unchanged.
@@ -31,8 +30,6 @@ class Benchmark:
     script: str
     arguments: tuple[str, ...] = ()
     small: tuple[str, ...] = ()
-    compiled: tuple[str, ...] | None = None
-    """Arguments for the compiled build, which has its own figures; None if it is not measured."""
     on_page: bool = True
     """Whether its output belongs on the page."""
 
@@ -42,14 +39,13 @@ BENCHMARKS = {
         "turns_per_second.py",
         ("--repeats", "8", "--stepwise-repeats", "3"),
         ("--limit", "4", "--repeats", "1", "--policies", "lru,ttl"),
-        compiled=("--repeats", "8", "--stepwise-repeats", "3"),
     ),
     "vllm_scheduler": Benchmark(
         "vllm_scheduler.py",
         (),
         ("--limit", "3", "--rates", "0.2", "--repeats", "1"),
     ),
-    "dynosim": Benchmark("dynosim.py", (), ("--limit", "4", "--requests", "50", "--repeats", "1"), compiled=()),
+    "dynosim": Benchmark("dynosim.py", (), ("--limit", "4", "--requests", "50", "--repeats", "1")),
     "scale": Benchmark(
         "scale.py",
         ("--picture", "docs/img/scale.png"),
@@ -66,7 +62,6 @@ def main(
     dynamo_python: Annotated[
         Path | None, typer.Option(envvar="DYNAMO_PYTHON", help="A Python that has ai-dynamo-runtime.")
     ] = None,
-    compiled_python: Annotated[Path | None, typer.Option(help="A Python that has the compiled build.")] = None,
     page: Annotated[Path, typer.Option(help="The page to rewrite.")] = ROOT / "docs" / "speed.md",
     small: Annotated[bool, typer.Option("--small", help="See that all run, in seconds; writes no page.")] = False,
 ) -> None:
@@ -75,15 +70,12 @@ def main(
         benchmark = BENCHMARKS[name]
         python = vllm_python if name == "vllm_scheduler" else Path(sys.executable)
         peer = ["--dynamo-python", str(dynamo_python)] if name == "dynosim" and dynamo_python else []
-        runs = [(name, python, benchmark.small if small else benchmark.arguments)]
-        if compiled_python and benchmark.compiled is not None and not small:
-            runs.append((f"{name} compiled", compiled_python, benchmark.compiled))
-        for place, runs_on, arguments in runs:
-            text, figures = _run([str(runs_on), f"benchmarks/{benchmark.script}", *arguments, *peer], place)
-            if benchmark.on_page and not small and "missing" not in figures:
-                hidden = ["--dynamo-python", "…"] if peer else []
-                shown = " ".join(["python", f"benchmarks/{benchmark.script}", *arguments, *hidden])
-                write_block(page, place, _block(shown, text, figures))
+        arguments = benchmark.small if small else benchmark.arguments
+        text, figures = _run([str(python), f"benchmarks/{benchmark.script}", *arguments, *peer], name)
+        if benchmark.on_page and not small and "missing" not in figures:
+            hidden = ["--dynamo-python", "…"] if peer else []
+            shown = " ".join(["python", f"benchmarks/{benchmark.script}", *arguments, *hidden])
+            write_block(page, name, _block(shown, text, figures))
 
 
 def _run(command: list[str], name: str) -> tuple[str, dict[str, Any]]:

@@ -93,7 +93,7 @@ class Course:
         self._join_s = self._reload_s = self._preempted_s = self._retry_s = 0.0
 
     def run(self, now_s: float) -> Generator[simpy.Event, Any, float]:
-        """Serve the program from its arrival on; return the time in s of its end."""
+        """Serve the program from its arrival on; return the time in s from which another may follow on it."""
         world, clients, children = self._world, self._world.clients, self._children
         arrival_s = now_s
         if clients is not None and self._parent is None:
@@ -148,7 +148,8 @@ class Course:
         if clients is not None:
             clients.totals.given_up += given_up and self._parent is None
         self._end(arrival_s, now_s, given_up)
-        return now_s
+        # The engine may have heard of it a step later; whatever follows on it must not be sent before.
+        return max(now_s, world.env.now) if given_up else now_s
 
     # Turns ----------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Final
 
 STOP: Final = "stop"
@@ -116,9 +117,8 @@ class Program:
 
     def family(self) -> Iterator[Program]:
         """Yield this program and all its sub-agents, parents first."""
-        yield self
-        for child in self.children:
-            yield from child.program.family()
+        below = (member for child in self.children for member in child.program.family())
+        return chain((self,), below) if self.children else iter((self,))
 
     @property
     def max_context_tokens(self) -> int:

@@ -6,10 +6,8 @@ import struct
 import tempfile
 from array import array
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final, NamedTuple
-
-if TYPE_CHECKING:
-    import numpy as np
+from itertools import islice
+from typing import Any, Final, NamedTuple
 
 UNKNOWN: Final = float("-inf")
 _PACKED: Final = struct.Struct("<qqqqqqd")
@@ -59,15 +57,13 @@ class ChainRows:
         with self._file:
             while low < len(ends):
                 high = max(low + 1, int(np.searchsorted(ends, done + MOST_ROWS, side="right")))
-                rows = self._between(low, high)
-                start = 0
+                rows = map(ChainRow._make, self._between(low, high))
                 for length in self._lengths[low:high]:
-                    yield list(map(ChainRow._make, rows[start : start + length].tolist()))
-                    start += length
+                    yield list(islice(rows, length))
                 low, done = high, int(ends[high - 1])
 
-    def _between(self, low: int, high: int) -> np.ndarray:
-        """Return the rows of some chains, chain by chain."""
+    def _between(self, low: int, high: int) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of some chains, chain by chain."""
         import numpy as np
 
         kind = np.dtype([(name, "<f8" if name == "at_s" else "<i8") for name in ChainRow._fields])
@@ -77,4 +73,6 @@ class ChainRows:
             rows = np.frombuffer(data, kind)
             found.append(rows[(low <= rows["chain"]) & (rows["chain"] < high)])
         rows = np.concatenate(found)
-        return rows[np.argsort(rows["chain"], kind="stable")]
+        rows = rows[np.argsort(rows["chain"], kind="stable")]
+        for start in range(0, len(rows), READ_ROWS):
+            yield from rows[start : start + READ_ROWS].tolist()

@@ -49,6 +49,11 @@ _CREATED: Final = (
     "gen_ai.usage.details.cache_write_tokens",
     "llm.token_count.prompt_details.cache_write",
 )
+_COUNTS: Final = (_PROMPT, _OUTPUT, _CACHED, _CREATED)
+_COUNTS_OF_CLAUDE_CODE: Final = (
+    *(("input_tokens",), ("output_tokens",)),
+    *(("cache_read_tokens",), ("cache_creation_tokens",)),
+)
 _TOTAL: Final = ("gen_ai.usage.total_tokens", "llm.usage.total_tokens", "llm.token_count.total")
 _CONVERSATION: Final = ("gen_ai.conversation.id", "session.id")
 _TOOL_NAME: Final = ("gen_ai.tool.name", "tool.name", "tool_name")
@@ -159,16 +164,12 @@ def _span(value: Any, place: str, writer: str) -> tuple[str, Span]:
     own = _OF_CLAUDE_CODE.get(str(attributes.get("span.type")), "other") if of_claude_code else ""
     operation = own or attributes.get("gen_ai.operation.name") or _named_operation(span, attributes)
     if own:
-        prompt, output, cached, created = (
-            _counted(attributes, (f"{what}_tokens",), place)
-            for what in ("input", "output", "cache_read", "cache_creation")
-        )
+        counts: tuple[tuple[str, ...], ...] = _COUNTS_OF_CLAUDE_CODE
         writer = CLAUDE_CODE
     else:
-        prompt, output, cached, created = (
-            _counted(attributes, names, place) for names in (_PROMPT, _OUTPUT, _CACHED, _CREATED)
-        )
+        counts = _COUNTS
         writer = f"{writer} {_text_of(attributes, _PROVIDER)}"
+    prompt, output, cached, created = [_counted(attributes, names, place) for names in counts]
     tool = _text_of(attributes, _TOOL_NAME)
     kind = OTHER
     if operation == "execute_tool" or (operation is None and tool and prompt is None):
@@ -211,26 +212,33 @@ def _named_operation(span: dict[str, Any], attributes: dict[str, Any]) -> str | 
 
 def _attributes(value: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for item in optional_array(value):
-        entry = optional_object(item)
-        if isinstance(entry.get("key"), str):
+    for entry in optional_array(value):
+        if type(entry) is dict and type(entry.get("key")) is str:
             held = optional_object(entry.get("value"))
-            found[entry["key"]] = next((v for k, v in held.items() if k in _VALUES), None)
+            found[entry["key"]] = None
+            for name, one in held.items():
+                if name in _VALUES:
+                    found[entry["key"]] = one
+                    break
     return found
 
 
 def _text_of(attributes: dict[str, Any], names: tuple[str, ...]) -> str:
-    values = (attributes.get(name) for name in names)
-    return next((value for value in values if isinstance(value, str) and value), "")
+    for name in names:
+        value = attributes.get(name)
+        if type(value) is str and value:
+            return value
+    return ""
 
 
 def _counted(attributes: dict[str, Any], names: tuple[str, ...], place: str) -> int | None:
     for name in names:
         value = attributes.get(name)
-        if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 16:
+        if value is None:
+            continue
+        if type(value) is str and value.isascii() and value.isdigit() and len(value) <= 16:
             value = int(value)
-        if value is not None:
-            return as_count(value, f"{place}.attributes.{name}")
+        return as_count(value, f"{place}.attributes.{name}")
     return None
 
 

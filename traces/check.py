@@ -94,26 +94,6 @@ def _check_turns(turns: tuple[Turn, ...]) -> None:
     left_tokens = 0
     last = len(turns) - 1
     for index, turn in enumerate(turns):
-        prompt, kept, output = turn.input_tokens, turn.kept_tokens, turn.output_tokens
-        tool, tool_s = turn.tool, turn.tool_s
-        # Nearly all turns pass here, at half the cost of the rules one by one, which say what is wrong with the others.
-        if (
-            type(prompt) is type(kept) is type(output) is int
-            and 1 <= prompt <= MAX_TOKENS
-            and 1 <= output <= MAX_TOKENS
-            and 0 <= kept <= prompt
-            and kept <= left_tokens
-            and turn.finish == STOP
-            and turn.tools == ()
-            and type(tool_s) is float
-            and (
-                type(tool) is str and tool and tool.isascii() and 0.0 <= tool_s <= MAX_SECONDS
-                if index < last
-                else tool is None and tool_s == 0.0
-            )
-        ):
-            left_tokens = prompt + output
-            continue
         try:
             left_tokens = _check_tokens(turn, left_tokens)
             if index < last:
@@ -125,7 +105,10 @@ def _check_turns(turns: tuple[Turn, ...]) -> None:
 
 
 def _check_tokens(turn: Turn, left_tokens: int) -> int:
-    """Check a turn's counts, given the tokens that the turn before left behind; return what this turn leaves."""
+    """Check a turn's counts, given the tokens that the turn before left behind; return what this turn leaves.
+
+    `_is_count` is written out here: this runs for every turn of every trace, and the calls would take most of the time.
+    """
     prompt, kept, output = turn.input_tokens, turn.kept_tokens, turn.output_tokens
     if type(prompt) is not int or not 1 <= prompt <= MAX_TOKENS:
         _refuse("input_tokens", prompt, "an integer from 1 to 2**53")

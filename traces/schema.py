@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import Final
 
 STOP: Final = "stop"
@@ -117,8 +116,9 @@ class Program:
 
     def family(self) -> Iterator[Program]:
         """Yield this program and all its sub-agents, parents first."""
-        below = (member for child in self.children for member in child.program.family())
-        return chain((self,), below) if self.children else iter((self,))
+        yield self
+        for child in self.children:
+            yield from child.program.family()
 
     @property
     def max_context_tokens(self) -> int:

@@ -18,8 +18,8 @@ from continuum_sim.traces.files import spool, whole_file
 from continuum_sim.traces.header import TraceHeader, encode_header
 from continuum_sim.traces.schema import STOP, Child, Program, ToolCall, Turn
 
-_QUOTE: Final = json.encoder.encode_basestring
-"""Encodes a string as JSON, in C."""
+_QUOTE: Final = json.JSONEncoder(ensure_ascii=False).encode
+"""Encodes a string as JSON."""
 _quoted: Final = lru_cache(4096)(_QUOTE)
 """The same, cached for names, which repeat."""
 

@@ -91,8 +91,8 @@ def make_program(
                 tool_s = 0.0
             turns.append(Turn(prompt, kept, output, call.tool or "unknown", tool_s, call.tools, call.finish))
         before, left_tokens = call, prompt + output
-    if shared_prefix is not None and shared_prefix.tokens > turns[0].input_tokens:
-        shared_prefix = SharedPrefix(shared_prefix.id, turns[0].input_tokens)
+    if shared_prefix is not None:
+        shared_prefix = SharedPrefix(shared_prefix.id, min(shared_prefix.tokens, turns[0].input_tokens))
     program = Program(program_id, tuple(turns), arrival_s, shared_prefix)
     check_program(program)
     return program

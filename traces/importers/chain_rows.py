@@ -6,8 +6,10 @@ import struct
 import tempfile
 from array import array
 from collections.abc import Iterator
-from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
 
 UNKNOWN: Final = float("-inf")
 _PACKED: Final = struct.Struct("<qqqqqqd")
@@ -57,13 +59,15 @@ class ChainRows:
         with self._file:
             while low < len(ends):
                 high = max(low + 1, int(np.searchsorted(ends, done + MOST_ROWS, side="right")))
-                rows = map(ChainRow._make, self._between(low, high))
+                rows = self._between(low, high)
+                start = 0
                 for length in self._lengths[low:high]:
-                    yield list(islice(rows, length))
+                    yield list(map(ChainRow._make, rows[start : start + length].tolist()))
+                    start += length
                 low, done = high, int(ends[high - 1])
 
-    def _between(self, low: int, high: int) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows of some chains, chain by chain."""
+    def _between(self, low: int, high: int) -> np.ndarray:
+        """Return the rows of some chains, chain by chain."""
         import numpy as np
 
         kind = np.dtype([(name, "<f8" if name == "at_s" else "<i8") for name in ChainRow._fields])
@@ -73,6 +77,4 @@ class ChainRows:
             rows = np.frombuffer(data, kind)
             found.append(rows[(low <= rows["chain"]) & (rows["chain"] < high)])
         rows = np.concatenate(found)
-        rows = rows[np.argsort(rows["chain"], kind="stable")]
-        for start in range(0, len(rows), READ_ROWS):
-            yield from rows[start : start + READ_ROWS].tolist()
+        return rows[np.argsort(rows["chain"], kind="stable")]

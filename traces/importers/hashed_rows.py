@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
 
-from continuum_sim.traces.check import MAX_TOKENS
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.importers.calls import Call, make_program
 from continuum_sim.traces.importers.fields import as_count, as_seconds, as_time, optional_object
@@ -47,11 +46,7 @@ class Line(msgspec.Struct, gc=False):
     parent_chat_id: Any = None
 
 
-class _UsualLine(Line, gc=False, kw_only=True):
-    """A line as nearly all are, whose counts need no further check."""
-
-    input_length: Annotated[int, msgspec.Meta(ge=1, le=MAX_TOKENS)]
-    output_length: Annotated[int, msgspec.Meta(ge=0, le=MAX_TOKENS)]
+class _UsualLine(Line, gc=False):
     hash_ids: HashIds | None = None
 
 
@@ -105,16 +100,15 @@ def checked(line: Line, size: int, per_second: float) -> Row:
             if bytes(getattr(line, name)) != b"null":
                 raise TraceError(f"the row has {name} and no input_length, expected token counts")
     adds = None if line.context_mode is None else line.context_mode == DELTAS
-    is_usual = type(line) is _UsualLine
-    input_tokens = prompt if is_usual else as_count(prompt, "input_length", 0 if adds else 1)
+    input_tokens = as_count(prompt, "input_length", 0 if adds else 1)
     return Row(
-        None if at is None else as_time(at, "timestamp", per_second),
-        None if delay is None else as_seconds(delay, "delay", per_second),
-        input_tokens,
-        output if is_usual else as_count(output, "output_length"),
-        None if line.hash_ids is None else as_hash_ids(line.hash_ids, "hash_ids", input_tokens, size),
-        adds,
-        line.continuum_sim,
+        at_s=None if at is None else as_time(at, "timestamp", per_second),
+        delay_s=None if delay is None else as_seconds(delay, "delay", per_second),
+        input_tokens=input_tokens,
+        output_tokens=as_count(output, "output_length"),
+        ids=None if line.hash_ids is None else as_hash_ids(line.hash_ids, "hash_ids", input_tokens, size),
+        adds=adds,
+        own=line.continuum_sim,
     )
 
 

@@ -98,14 +98,9 @@ class Prefixes:
 
     def join(self, hash_ids: Sequence[int], full: int, block_size: int) -> tuple[SharedPrefix, bool]:
         """Return what a first prompt of ``full`` whole blocks shares, and whether it is the first of its family."""
-        family, blocks = hash_ids[0], hash_ids[:full]
-        first = self._first.get(family)
-        is_first = first is None
-        if first is None:
-            first = self._first[family] = array("Q", [hash_id & _64_BITS for hash_id in blocks])
-        shared = 0
-        for one, other in zip(first, blocks, strict=False):
-            if one != other and one != other & _64_BITS:
-                break
-            shared += 1
-        return SharedPrefix(family_name(family), shared * block_size), is_first
+        try:
+            blocks = array("Q", hash_ids[:full])
+        except OverflowError:
+            blocks = array("Q", [hash_id & _64_BITS for hash_id in hash_ids[:full]])
+        first = self._first.setdefault(hash_ids[0], blocks)
+        return SharedPrefix(family_name(hash_ids[0]), common(first, blocks) * block_size), first is blocks

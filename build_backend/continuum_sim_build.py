@@ -37,6 +37,7 @@ VARIABLE = "CONTINUUM_SIM_COMPILE"
 
 COMPILED = (
     # Scheduler, blocks, memory tiers and clock: most of a turn's time.
+    "engine/aborts",
     "engine/batch",
     "engine/block_pool",
     "engine/cadence",
@@ -61,6 +62,7 @@ COMPILED = (
     "engine/waiting",
     # The life of a program, and the engines it goes to: several calls a turn.
     "world/cluster",
+    "world/course",
     "world/simulation",
     "world/timeline",
     # What policies see, updated at every event. Policies themselves are not included: their time is spent in numpy, and

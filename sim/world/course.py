@@ -99,7 +99,7 @@ class Course:
         if clients is not None and self._parent is None:
             self._deadline_s = clients.deadline_s(now_s)
         vanishes = given_up = False
-        taken_tokens = math.inf
+        taken_tokens: int | None = None
         world.open += 1
         for index, turn in enumerate(self._program.turns):
             if clients is None:
@@ -109,8 +109,8 @@ class Course:
                 self._record(index, request, replica, now_s)
                 now_s, output_tokens = finish_s, turn.output_tokens
             else:
-                if turn.kept_tokens > taken_tokens:  # the last answer was cut short
-                    turn = replace(turn, kept_tokens=int(taken_tokens))
+                if taken_tokens is not None and turn.kept_tokens > taken_tokens:  # the last answer was cut short
+                    turn = replace(turn, kept_tokens=taken_tokens)
                 name = self._program.program_id
                 answer = yield from clients.send(
                     name, index, turn, now_s, self._deadline_s, partial(self._try, index, turn)

@@ -329,12 +329,12 @@ class Policy:
         return planes if self.routing is None else {**planes, "routing": repr(self.routing)}
 
 
+def leaves_order(policy: Policy) -> bool:
+    """Return whether a policy leaves it to the engine which turn goes first and which is preempted."""
+    return not (policy.order.keyed or policy.admission.gated or type(policy.order).victim is not Order.victim)
+
+
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
         raise missing(__name__, name)
-
-
-def leaves_order(policy: Policy) -> bool:
-    """Return whether a policy leaves it to the engine which turn goes first and which is preempted."""
-    return not (policy.order.keyed or policy.admission.gated or type(policy.order).victim is not Order.victim)

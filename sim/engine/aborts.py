@@ -11,7 +11,8 @@ def abort_requests(scheduler: Scheduler, now_s: float) -> list[Request]:
 
     Their full blocks stay findable, as those of any turn: a client that sends the same turn again finds its prompt.
     """
-    aborted, scheduler.leaving = list(dict.fromkeys(scheduler.leaving)), []
+    aborted = list(scheduler.leaving)
+    scheduler.leaving.clear()
     for request in aborted:
         request.aborted, request.finish_s = True, now_s
         findable = _withdraw(scheduler, request)

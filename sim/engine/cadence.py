@@ -5,12 +5,9 @@ Names follow `Scheduler.schedule` of `vllm/v1/core/sched/scheduler.py` (0.33).
 
 from __future__ import annotations
 
-from typing import Final
-
 from continuum_sim.engine.batch import Batch
+from continuum_sim.engine.decoding import NEVER
 from continuum_sim.engine.plan import Plan
-
-_NO_END: Final = 1 << 60
 
 
 class PrefillCadence:
@@ -62,5 +59,5 @@ class PrefillCadence:
         if self.holds(batch) != plan.held:
             return 0
         if not plan.held:
-            return _NO_END
+            return NEVER
         return self._interval - 1 - (self._num_executed_steps - self._last_prefill_step)

@@ -9,8 +9,12 @@ it counts a step when that is planned.
 from __future__ import annotations
 
 import heapq
+from typing import Final
 
 from continuum_sim.engine.request import Request
+
+NEVER: Final = 1 << 60
+"""More steps than any run has."""
 
 
 class Decoding:
@@ -72,7 +76,7 @@ class Decoding:
             if request.last_wanted == end and request.rank == rank:
                 return end - self._counter
             heapq.heappop(entries)
-        return 1 << 60
+        return NEVER
 
     def add(self, request: Request) -> None:
         """Add a turn whose prompt is computed and whose first token, at least, is planned."""

@@ -25,6 +25,7 @@ import math
 from collections.abc import Callable
 from typing import Final
 
+from continuum_sim.engine.decoding import NEVER
 from continuum_sim.engine.plan import Plan
 from continuum_sim.engine.request import Request
 from continuum_sim.engine.scheduler import Scheduler
@@ -189,7 +190,7 @@ def steps_to_end(scheduler: Scheduler) -> int:
     """Return after how many more steps like the latest plan one gives some turn its last token."""
     if scheduler.plans[-1].ended:
         return 0
-    return scheduler.decoding.steps_to_first_end() if scheduler.decoding.count else 1 << 60
+    return scheduler.decoding.steps_to_first_end() if scheduler.decoding.count else NEVER
 
 
 def _refusal_stands(scheduler: Scheduler) -> bool:

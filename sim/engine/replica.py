@@ -136,7 +136,7 @@ class Replica:
 
     def abort(self, request: Request, now_s: float) -> None:
         """Let a turn's client hang up; its `ended` event succeeds once the engine has heard of it (`aborted`)."""
-        self.scheduler.leaving.append(request)
+        self.scheduler.leaving[request] = None
         self._notice(False, now_s)
         jump = self._jump
         if jump is not None:

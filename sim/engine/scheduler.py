@@ -89,7 +89,7 @@ class Scheduler(VisibleEngine):
         self.most_plans = config.max_concurrent_batches
         self.plans: deque[Plan] = deque()
         """Steps that are planned and not over, oldest first (vLLM's batch queue)."""
-        self.leaving: list[Request] = []
+        self.leaving: dict[Request, None] = {}
         self.batch = Batch(config.block_size, foresees=config.async_scheduling)
         self.running, self.decoding = self.batch.running, self.batch.decoding
         self.kv_cache_manager = manager = KVCacheManager(
@@ -235,7 +235,8 @@ class Scheduler(VisibleEngine):
         self.step += 1
         if plan.sampling:
             self.batch.hand_out(plan, now_s)
-        self.leaving += plan.hung_up
+        if plan.hung_up:
+            self.leaving.update(dict.fromkeys(plan.hung_up))
         for request in self.batch.with_late_tokens(plan, now_s) if plan.late else plan.ended:
             self._finish(request, now_s)
         return plan.ended

@@ -20,7 +20,7 @@ class VisibleEngine:
     running: dict[int, Request]
     reloading: dict[Request, None]
     waiting: WaitingQueue
-    leaving: list[Request]
+    leaving: dict[Request, None]
     """Turns whose clients have hung up, which the engine hears of while its next step runs."""
     connector: NoConnector
     """Access to the memory tiers below the KV cache."""

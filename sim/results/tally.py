@@ -126,19 +126,15 @@ class Tally:
 
         `fresh_tokens` has one entry per program that is not a sub-agent, with its sub-agents' tokens included.
         """
-        names = (
-            "program",
-            "jct_s",
-            "arrival_s",
-            "alone_s",
-            "given_up",
-            *(f"{part}_s" for part in TimeSplit.__struct_fields__),
-        )
+        parts = [f"{part}_s" for part in TimeSplit.__struct_fields__]
         children = sum(parent is not None for parent in columns["parent"])
         if children:
             self.children += children
             root = [parent is None for parent in columns["parent"]]
-            columns = {name: list(compress(columns[name], root)) for name in names}
+            columns = {
+                name: list(compress(columns[name], root))
+                for name in ("program", "jct_s", "arrival_s", "alone_s", "given_up", *parts)
+            }
         if columns["jct_s"]:
             self._jct_s.extend(columns["jct_s"])
             self._arrival_s.extend(columns["arrival_s"])
@@ -146,7 +142,7 @@ class Tally:
             self.backlog.arrived(columns["arrival_s"], fresh_tokens)
             self.fresh_tokens += sum(fresh_tokens)
             self._given_up.extend(columns["given_up"])
-            split_s = np.array([columns[name] for name in names[5:]])
+            split_s = np.array([columns[part] for part in parts])
             self._split_s += split_s.sum(axis=1)
             if self._keep:
                 self._kept_split_s.frombytes(split_s.T.tobytes())

@@ -27,7 +27,7 @@ from continuum_sim.setup.setting_types import (
     VllmVersion,
 )
 from continuum_sim.setup.settings import CLIENTS, ENGINE, LOAD, TOOLS, Setting, setting, settings_of
-from continuum_sim.vllm_defaults import BLOCK_SIZE, CLIENT_RETRIES, GPU_MEMORY_UTILIZATION
+from continuum_sim.vllm_defaults import BLOCK_SIZE, CLIENT_RETRIES, GPU_MEMORY_UTILIZATION, MIRRORED_VLLM
 
 if TYPE_CHECKING:  # `--help` reads this class, and must start fast
     from continuum_sim.hardware import GpuSpec, ModelSpec
@@ -42,6 +42,12 @@ if TYPE_CHECKING:  # `--help` reads this class, and must start fast
 DEFAULT_ARRIVALS: Final = "poisson:rate=0.1"
 MOST: Final = 10**9
 """Upper bound of most whole numbers: more is likelier a typo than an engine, and a run would never end."""
+
+
+def _seconds(help: str, panel: str, *, unset: str, page: str = "") -> float | None:
+    """Declare an optional number of seconds above 0."""
+    expected = "a number of seconds above 0"
+    return setting(None, help, panel, unset=unset, page=page, least=0, most=MOST, expected=expected, positive=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,15 +279,10 @@ class RunConfig:
         most=10**7,
     )
     """Programs in all: the trace in whole passes, each in an order drawn with the seed; None replays it once."""
-    duration: float | None = setting(
-        None,
+    duration: float | None = _seconds(
         "Seconds after which no more programs arrive; the trace repeats until then.",
         LOAD,
         unset="no end but the trace's",
-        least=0,
-        most=MOST,
-        expected="a number of seconds above 0",
-        positive=True,
     )
     """Seconds after which no program arrives or, in a closed load, starts; the trace repeats as for `programs`."""
     population: Population | None = setting(
@@ -388,7 +389,7 @@ class RunConfig:
         page="tools.md#timeouts-failures-retries",
     )
     """How often a call that timed out or failed is tried again, in the same forms; None for once."""
-    vllm_version: VllmVersion = setting("0.32", "vLLM whose scheduler decides.", ENGINE, page="parity.md")
+    vllm_version: VllmVersion = setting(MIRRORED_VLLM, "vLLM whose scheduler decides.", ENGINE, page="parity.md")
     """The vLLM whose scheduler decides, as major.minor."""
     prefill_schedule_interval: int = setting(
         1,
@@ -432,28 +433,18 @@ class RunConfig:
         expected="a probability from 0 to 1",
     )
     """Probability, drawn with the seed, that a client hangs up before the last token of a turn."""
-    request_timeout: float | None = setting(
-        None,
+    request_timeout: float | None = _seconds(
         "Seconds after which a client gives up on a request.",
         CLIENTS,
         unset="never",
         page="tools.md#clients",
-        least=0,
-        most=MOST,
-        expected="a number of seconds above 0",
-        positive=True,
     )
     """Seconds after which a client gives up on a request, and sends it again or gives up its program."""
-    job_timeout: float | None = setting(
-        None,
+    job_timeout: float | None = _seconds(
         "Seconds after its arrival when a program is given up.",
         CLIENTS,
         unset="never",
         page="tools.md#clients",
-        least=0,
-        most=MOST,
-        expected="a number of seconds above 0",
-        positive=True,
     )
     """Seconds after its arrival when a program is given up, whatever it is doing."""
     retry: int = setting(

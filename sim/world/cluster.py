@@ -102,16 +102,7 @@ class Cluster:
 class Stay:
     """The stay of one program in a cluster: which replicas its turns go to, and which hold its context."""
 
-    __slots__ = (
-        "_cluster",
-        "_contexts",
-        "_kept",
-        "_name",
-        "_prefix_id",
-        "_prefix_left",
-        "_prefix_tokens",
-        "home",
-    )
+    __slots__ = ("_cluster", "_contexts", "_kept", "_name", "_prefix_id", "_prefix_left", "_prefix_tokens", "home")
 
     def __init__(self, cluster: Cluster, program: Program) -> None:
         prefix = program.shared_prefix

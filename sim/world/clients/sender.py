@@ -35,7 +35,7 @@ class ClientTotals:
     given_up: int = 0
     """Programs, without sub-agents, that their clients gave up."""
     lost_tokens: int = 0
-    """Tokens computed for requests whose answer nobody took."""
+    """Tokens computed for requests that timed out."""
 
 
 class Answer(NamedTuple):

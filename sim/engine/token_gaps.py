@@ -89,7 +89,8 @@ class EngineGaps:
                 request.behind_s = 0.0
                 number -= 1
         for request in plan.skipped:
-            request.behind_s += end_s - start_s
-            self._behind.append(request)
+            if request.finish_s < 0:  # else the step before, whose last token it was, ended when this one was planned
+                request.behind_s += end_s - start_s
+                self._behind.append(request)
         if number:
             self._gaps.add(step_s, number, end_s)

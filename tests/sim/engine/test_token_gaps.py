@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given, settings
@@ -75,3 +75,20 @@ def test_a_turn_left_out_of_a_step_waits_for_its_token() -> None:
     assert watch.times_s["a", 0] == [1.0, 2.0, 3.0]
     assert watch.times_s["b", 0] == [1.0, 2.0, 4.0]
     assert rows(outcome) == watch.gaps_s() == [1.0] * 5 + [2.0] * 2
+
+
+def test_a_turn_left_out_when_its_last_token_was_under_way_waits_for_none() -> None:
+    # Steps are planned one ahead. At 2 s the fourth is planned: a takes the last block, b gives up its own, and c is
+    # left out, whose only token is that of the third, which ends at 3 s. b has its last token with the fifth, at 5 s.
+    programs = [program("a", turn(2, 4)), program("b", turn(2, 4)), program("c", turn(3, 1), at=0.5)]
+    watch = TokenTimes()
+    outcome = simulate(
+        programs,
+        Policy("second yields", order=SecondYields()),
+        config=replace(engine(4), async_scheduling=True),
+        step_time=constant(),
+        observer=watch,
+    )
+    assert watch.times_s["c", 0] == [3.0]
+    assert watch.times_s["b", 0] == [1.0, 2.0, 3.0, 5.0]
+    assert rows(outcome) == watch.gaps_s() == [1.0] * 5 + [2.0]

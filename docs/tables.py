@@ -32,9 +32,7 @@ ROUTERS = (
     *("session-affinity", "prefix-aware", "prefix-aware:index=events", "autellix", "saga-placement"),
     *("least-loaded", "round-robin"),
 )
-BETWEEN_STEPS: dict[str, Any] = {"async_scheduling": False}
-"""Steps are not planned ahead, as the pages with these tables say."""
-SCARCE: dict[str, Any] = {"arrivals": "poisson:rate=0.08", "kv_blocks": 28_292, **BETWEEN_STEPS}
+SCARCE: dict[str, Any] = {"arrivals": "poisson:rate=0.08", "kv_blocks": 28_292}
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class Size:
 
 def overload(size: Size) -> None:
     """Print the mean JCT of every policy over that of lru."""
-    result = size.compare(OVERLOADED, arrivals="poisson:rate=0.2", kv_blocks=20_000, **BETWEEN_STEPS)
+    result = size.compare(OVERLOADED, arrivals="poisson:rate=0.2", kv_blocks=20_000)
     found = sorted((one for one in result.paired if one.metric == "mean"), key=lambda one: one.ratio)
     rows = [(f"`{one.policy}`", f"{one.ratio:.3f}", f"{one.ratio_low:.3f} to {one.ratio_high:.3f}") for one in found]
     show(("policy", "mean JCT against `lru`", "95 % interval"), rows)

@@ -104,6 +104,7 @@ def parity(
         difference = None if total.difference is None else str(total.difference)
         told = {
             **asdict(total),
+            "together": [{"settings": pair, "steps": steps} for pair, steps in total.together.items()],
             "vllm": installed,
             "mirrored": mirrored,
             "policy": chosen.name,
@@ -117,6 +118,9 @@ def parity(
         f"{total.turns} turns; simulator (stepwise) {total.simulator_s:.1f} s, vLLM's scheduler {total.vllm_s:.1f} s"
     )
     typer.echo("events: " + ", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in total.events.items()))
+    if random:
+        (one, other), steps = min(total.together.items(), key=lambda found: found[1])
+        typer.echo(f"any two of the settings acted together in {steps} steps or more ({one} with {other})")
     if total.difference is not None:
         typer.echo(str(total.difference))
         raise typer.Exit(1)

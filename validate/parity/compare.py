@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 
@@ -16,12 +16,15 @@ from continuum_sim.policies.planes import keeps_contexts, leaves_order
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.traces.arrivals import Closed, OpenArrivals
 from continuum_sim.traces.schema import Program
+from continuum_sim.validate.parity.pairs import Pair, acting, steps_together
 from continuum_sim.validate.parity.random_cases import random_case
 from continuum_sim.validate.parity.shadow import Difference, Mismatch, VllmShadow
 from continuum_sim.vllm_defaults import MIRRORED_VLLM
 from continuum_sim.world.clients import PATIENT, ClientConfig, ClientDraws, ClientTotals
 from continuum_sim.world.records import ProgramRecord, TimelineRecord, TurnRecord
 from continuum_sim.world.simulation import Simulation
+
+_Key = TypeVar("_Key")
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class ParityReport:
     """Wall-clock seconds inside vLLM's scheduler."""
     events: Mapping[str, int] = field(default_factory=dict)
     """How often happened what the steps were compared over, by kind (see `events.py`)."""
+    together: Mapping[Pair, int] = field(default_factory=dict)
+    """In how many steps any two settings acted together."""
     difference: Difference | None = None
 
     def __add__(self, other: ParityReport) -> ParityReport:
@@ -46,9 +51,14 @@ class ParityReport:
             self.runs + other.runs,
             self.simulator_s + other.simulator_s,
             self.vllm_s + other.vllm_s,
-            {kind: self.events.get(kind, 0) + other.events.get(kind, 0) for kind in {**self.events, **other.events}},
+            _added(self.events, other.events),
+            _added(self.together, other.together),
             self.difference or other.difference,
         )
+
+
+def _added(some: Mapping[_Key, int], more: Mapping[_Key, int]) -> dict[_Key, int]:
+    return {key: some.get(key, 0) + more.get(key, 0) for key in {**some, **more}}
 
 
 class _TurnCount:
@@ -127,6 +137,7 @@ def compare_on_trace(
         simulator_s=wall_s - shadow.vllm_s,
         vllm_s=shadow.vllm_s,
         events={**shadow.events, "refusals": sent.refused, "retries": sent.retries},
+        together=steps_together(acting(config, clients), shadow.steps),
         difference=difference,
     )
 

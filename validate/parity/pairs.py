@@ -1,0 +1,41 @@
+"""Which settings acted together in compared runs: two that each agree may differ together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from itertools import combinations
+
+from continuum_sim.engine.config import EngineConfig
+from continuum_sim.vllm_defaults import MIRRORED_VLLM
+from continuum_sim.world.clients import ClientConfig
+
+Pair = tuple[str, str]
+"""The flags of two settings."""
+
+
+def acting(config: EngineConfig, clients: ClientConfig) -> dict[str, bool]:
+    """Return for every setting that the mirrored version has, by its flag, whether it acts."""
+    found = {
+        "--watermark": config.watermark > 0,
+        "--no-scheduler-reserve-full-isl": not config.scheduler_reserve_full_isl,
+        "--max-num-active-seqs": config.max_num_active_seqs is not None,
+        "--long-prefill-token-threshold": config.long_prefill_token_threshold > 0,
+        "--long-prefill-token-threshold-adaptive": config.long_prefill_token_threshold_adaptive,
+        "--no-enable-chunked-prefill": not config.enable_chunked_prefill,
+        "--no-enable-prefix-caching": not config.enable_prefix_caching,
+        "--scheduling-policy": config.scheduling_policy == "priority",
+        "--max-num-queued-reqs": config.max_num_queued_reqs is not None,
+        "--max-num-queued-tokens": config.max_num_queued_tokens is not None,
+        "--abort-rate": clients.abort_rate > 0,
+        "--request-timeout": clients.request_timeout_s < math.inf,
+        "--job-timeout": clients.job_timeout_s < math.inf,
+    }
+    if config.vllm_version != MIRRORED_VLLM:
+        found["--prefill-schedule-interval"] = config.prefill_schedule_interval > 1
+    return found
+
+
+def steps_together(acts: Mapping[str, bool], steps: int) -> dict[Pair, int]:
+    """Return for any two settings the steps in which both acted: all `steps`, or none."""
+    return {(one, other): steps * (acts[one] and acts[other]) for one, other in combinations(acts, 2)}

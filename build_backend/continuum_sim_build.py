@@ -44,6 +44,8 @@ COMPILED = (
     "engine/clock",
     "engine/contexts",
     "engine/decoding",
+    "engine/groups/lookup",
+    "engine/groups/manager",
     "engine/jump",
     "engine/kv_cache_manager",
     "engine/offload/connector",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
 from continuum_sim.capacities.probe import Watch, observe
+from continuum_sim.engine.config import EngineConfig
 from continuum_sim.errors import ConfigError
 from continuum_sim.setup.resolve import ResolvedRun
 from continuum_sim.setup.slo import Slo
@@ -38,9 +40,14 @@ _WARMUP: Final = 0.1
 
 def fits_of(run: ResolvedRun) -> float:
     """Return how many programs, with their final contexts, fit the KV caches of all replicas together."""
-    tokens = sum(replica.engine.usable_blocks * replica.engine.block_size for replica in run.replicas)
     contexts = [program.turns[-1].context_tokens for program in run.trace]
-    return max(1.0, tokens / float(np.mean(contexts)))
+    return max(1.0, sum([_fitting(replica.engine, contexts) for replica in run.replicas]))
+
+
+def _fitting(engine: EngineConfig, contexts: Sequence[int]) -> float:
+    if engine.kv_cache_groups:
+        return engine.usable_blocks / float(np.mean([engine.blocks_of(tokens) for tokens in contexts]))
+    return engine.usable_blocks * engine.block_size / float(np.mean(contexts))
 
 
 def counted_of_point(n: int, fits: float) -> int:

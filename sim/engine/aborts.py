@@ -22,9 +22,8 @@ def abort_requests(scheduler: Scheduler, now_s: float) -> list[Request]:
             continue
         scheduler.batch.leave(request)
         scheduler.governor.turn_aborted(request.turn, now_s)
-        manager = scheduler.kv_cache_manager
-        manager.cache_own(request, findable)
-        scheduler.pool.release(request.table, manager.blank_blocks(request, request.num_computed_tokens))
+        scheduler.kv_cache_manager.cache(request, findable, leaves=True)
+        scheduler.kv_cache_manager.free(request, request.num_computed_tokens)
     return aborted
 
 

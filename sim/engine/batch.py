@@ -81,6 +81,8 @@ class Batch:
         """
         if before is not None and before.ended:
             plan.wasted_tokens = sum([r.decoding and r not in plan.skipped for r in before.ended])
+        if self.decoding.due is not None:
+            self.decoding.due.settle()
         ended = self.decoding.advance(1)
         for request, tokens in plan.chunks:
             self.compute(request, tokens)

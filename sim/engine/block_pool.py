@@ -15,7 +15,8 @@ The rules it follows, with their place in vLLM:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 
 
 class BlockRun:
@@ -49,24 +50,171 @@ class Chain:
     def __init__(self) -> None:
         self.runs: list[BlockRun] = []
 
+    def add(self, run: BlockRun) -> None:
+        """Add a run of this content."""
+        self.runs.append(run)
+
+    def discard(self, run: BlockRun) -> None:
+        """Remove a run, which is there."""
+        self.runs.remove(run)
+
     def find(self, start: int, stop: int) -> list[tuple[BlockRun, int, int]]:
         """Return the cached stretches (run, from, to) that cover [start, stop), from the front up to the first gap."""
+        return _cover(self.runs, start, stop)
+
+    def from_block(self, start: int) -> list[BlockRun]:
+        """Return the runs that have blocks from `start` on."""
+        return [run for run in self.runs if run.stop > start]
+
+    def grew(self, run: BlockRun) -> None:
+        """Note that a run takes the blocks of the next one, which is then removed."""
+
+    def shrank(self, run: BlockRun, stop: int) -> None:
+        """Note that a run has lost its last blocks, up to `stop`."""
+
+    def has_copies(self, runs: int, start: int, stop: int) -> bool:
+        """Return whether other blocks than those of a table, which has so many runs in [start, stop), may be copies."""
+        return len(self.runs) > runs
+
+
+class WindowChain(Chain):
+    """Content of which old windows stay cached in many short runs, which are therefore kept in order."""
+
+    __slots__ = ("_longest", "_span_starts", "_span_stops", "_starts")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._starts: list[int] = []
+        """The runs' first blocks."""
+        self._longest = 0
+        """Blocks of the longest run that there has been."""
+        self._span_starts: list[int] = []
+        self._span_stops: list[int] = []
+        """What is cached, as stretches of blocks in order that do not touch."""
+
+    def add(self, run: BlockRun) -> None:
+        """Add a run of this content."""
+        at = bisect_right(self._starts, run.start)
+        self._starts.insert(at, run.start)
+        self.runs.insert(at, run)
+        self._longest = max(self._longest, run.stop - run.start)
+        self._cached(run.start, run.stop)
+
+    def discard(self, run: BlockRun) -> None:
+        """Remove a run, which is there."""
+        at = bisect_left(self._starts, run.start)
+        while self.runs[at] is not run:
+            at += 1
+        del self.runs[at], self._starts[at]
+        self._gone(run.start, run.stop)
+
+    def shrank(self, run: BlockRun, stop: int) -> None:
+        """Note that a run has lost its last blocks, up to `stop`."""
+        self._gone(run.stop, stop)
+
+    def grew(self, run: BlockRun) -> None:
+        """Note that a run takes the blocks of the next one, which is then removed."""
+        self._longest = max(self._longest, run.stop - run.start)
+
+    def from_block(self, start: int) -> list[BlockRun]:
+        """Return the runs that have blocks from `start` on."""
+        first = bisect_left(self._starts, start - self._longest + 1)
+        return [run for run in self.runs[first:] if run.stop > start]
+
+    def find(self, start: int, stop: int) -> list[tuple[BlockRun, int, int]]:
+        """Return the cached stretches (run, from, to) that cover [start, stop), from the front up to the first gap."""
+        near = self._within(start, stop)
         found: list[tuple[BlockRun, int, int]] = []
-        at = start if self.runs else stop
-        while at < stop:
-            best: BlockRun | None = None
-            for run in self.runs:
-                if run.start <= at < run.stop and (best is None or run.stamp < best.stamp):
-                    best = run
-            if best is None:
-                break
-            end = min(best.stop, stop)
-            for run in self.runs:
-                if run.stamp < best.stamp and at < run.start < end:
-                    end = run.start
-            found.append((best, at, end))
-            at = end
+        at = start
+        for run in near:
+            if run.start > at:
+                return found
+            if run.start < at and found:
+                return _cover_in_order(near, start, stop)  # there are copies
+            found.append((run, at, min(run.stop, stop)))
+            at = run.stop
         return found
+
+    def has_copies(self, runs: int, start: int, stop: int) -> bool:
+        """Return whether other blocks than those of a table, which has so many runs in [start, stop), may be copies."""
+        return len(self._within(start, stop)) > runs
+
+    def span_before(self, stop: int) -> tuple[int, int]:
+        """Return the last stretch of cached blocks that begins before `stop`; (0, 0) if there is none."""
+        at = bisect_left(self._span_starts, stop) - 1
+        return (0, 0) if at < 0 else (self._span_starts[at], self._span_stops[at])
+
+    def _within(self, start: int, stop: int) -> list[BlockRun]:
+        first = bisect_left(self._starts, start - self._longest + 1)
+        return [run for run in self.runs[first : bisect_left(self._starts, stop)] if run.stop > start]
+
+    def _cached(self, start: int, stop: int) -> None:
+        """Extend the stretches by [start, stop)."""
+        first = bisect_left(self._span_stops, start)  # of those that touch it
+        last = bisect_right(self._span_starts, stop)
+        if first < last:
+            start = min(start, self._span_starts[first])
+            stop = max(stop, self._span_stops[last - 1])
+        self._span_starts[first:last] = [start]
+        self._span_stops[first:last] = [stop]
+
+    def _gone(self, start: int, stop: int) -> None:
+        """Take blocks [start, stop) out of the stretches, but for copies."""
+        kept = [(max(start, run.start), min(stop, run.stop)) for run in self._within(start, stop)]
+        at = bisect_right(self._span_starts, start) - 1
+        first, last = self._span_starts[at], self._span_stops[at]
+        self._span_starts[at : at + 1] = [first] * (first < start) + [stop] * (stop < last)
+        self._span_stops[at : at + 1] = [start] * (first < start) + [last] * (stop < last)
+        for one in kept:
+            self._cached(*one)
+
+
+def _cover_in_order(runs: Sequence[BlockRun], start: int, stop: int) -> list[tuple[BlockRun, int, int]]:
+    """Return the same as `_cover` of runs in the order of their first blocks."""
+    found: list[tuple[BlockRun, int, int]] = []
+    at, seen = start, 0
+    there: list[BlockRun] = []
+    while at < stop:
+        while seen < len(runs) and runs[seen].start <= at:
+            there.append(runs[seen])
+            seen += 1
+        there = [run for run in there if run.stop > at]
+        if not there:
+            break
+        best = min(there, key=_stamp)
+        end = min(best.stop, stop)
+        for run in runs[seen:]:
+            if run.start >= end:
+                break
+            if run.stamp < best.stamp:
+                end = run.start
+        found.append((best, at, end))
+        at = end
+    return found
+
+
+def _stamp(run: BlockRun) -> int:
+    return run.stamp
+
+
+def _cover(runs: Sequence[BlockRun], start: int, stop: int) -> list[tuple[BlockRun, int, int]]:
+    """Return the stretches that cover [start, stop) up to the first gap; the copy cached first is taken."""
+    found: list[tuple[BlockRun, int, int]] = []
+    at = start if runs else stop
+    while at < stop:
+        best: BlockRun | None = None
+        for run in runs:
+            if run.start <= at < run.stop and (best is None or run.stamp < best.stamp):
+                best = run
+        if best is None:
+            break
+        end = min(best.stop, stop)
+        for run in runs:
+            if run.stamp < best.stamp and at < run.start < end:
+                end = run.start
+        found.append((best, at, end))
+        at = end
+    return found
 
 
 class BlockPool:
@@ -118,6 +266,8 @@ class BlockPool:
                 _forget(run)
             else:
                 run.stop -= blocks
+                if run.chain is not None:
+                    run.chain.shrank(run, run.stop + blocks)
                 return
 
     def touch(self, run: BlockRun, start: int, stop: int, table: list[BlockRun]) -> None:
@@ -143,7 +293,7 @@ class BlockPool:
         run = BlockRun(chain, start, stop, self._stamp)
         run.refs = 1
         run.holders.append(table)
-        chain.runs.append(run)
+        chain.add(run)
         table.append(run)
 
     # Giving blocks back --------------------------------------------------------------------------------
@@ -154,6 +304,21 @@ class BlockPool:
         self.free += blank
         while table:
             self._drop(table.pop(), table)
+
+    def release_front(self, table: list[BlockRun], stop: int) -> int:
+        """Drop a table's references to its blocks before index `stop`, the last first; return how many these are."""
+        if not table or table[0].start >= stop:
+            return 0
+        cut = next((run for run in table if run.stop > stop), None)
+        if cut is not None and cut.start < stop:
+            self._split(cut, stop)
+        number = sum([run.start < stop for run in table])
+        blocks = 0
+        for run in reversed(table[:number]):
+            blocks += run.stop - run.start
+            self._drop(run, table)
+        del table[:number]
+        return blocks
 
     def evict(self, table: list[BlockRun], blank: int = 0) -> None:
         """Like `release`, but forget the content of every block that is left without references."""
@@ -170,11 +335,10 @@ class BlockPool:
 
     def abandon(self, chain: Chain, start: int) -> None:
         """Make the content of a chain from block `start` on impossible to hit; its blocks stay where they are."""
-        for run in list(chain.runs):
-            if run.stop > start:
-                if run.start < start:
-                    run = self._split(run, start)
-                _forget(run)
+        for run in chain.from_block(start):
+            if run.start < start:
+                run = self._split(run, start)
+            _forget(run)
 
     def merge(self, table: list[BlockRun]) -> None:
         """Join adjacent runs that only this table holds, so that a context stays a few runs however it grew.
@@ -189,7 +353,8 @@ class BlockPool:
             if run.refs == 1 == last.refs and run.chain is last.chain and run.start == last.stop:
                 last.stop = run.stop
                 if run.chain is not None:
-                    run.chain.runs.remove(run)
+                    run.chain.grew(last)
+                    run.chain.discard(run)
             else:
                 joined.append(run)
         table[:] = joined
@@ -232,7 +397,7 @@ class BlockPool:
         tail.refs = run.refs
         tail.pins = run.pins
         if run.chain is not None:
-            run.chain.runs.append(tail)
+            run.chain.add(tail)
         for table in run.holders:
             tail.holders.append(table)
             table.insert(_index(table, run) + 1, tail)
@@ -265,17 +430,17 @@ class BlockPool:
 
 def _forget(run: BlockRun) -> None:
     if run.chain is not None:
-        run.chain.runs.remove(run)
+        run.chain.discard(run)
         run.chain = None
 
 
 def _has_copies(table: list[BlockRun]) -> bool:
     """Return whether any content of this table has cached blocks outside it, which may be copies."""
-    held: dict[Chain, int] = {}
+    held: dict[Chain, list[BlockRun]] = {}
     for run in table:
         if run.chain is not None:
-            held[run.chain] = held.get(run.chain, 0) + 1
-    return any(len(chain.runs) > runs for chain, runs in held.items())
+            held.setdefault(run.chain, []).append(run)
+    return any(chain.has_copies(len(runs), runs[0].start, runs[-1].stop) for chain, runs in held.items())
 
 
 def _index(table: list[BlockRun], run: BlockRun) -> int:

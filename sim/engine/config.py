@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
+from continuum_sim.engine.groups.spec import GroupSpec
 from continuum_sim.engine.offload.config import TierConfig
 from continuum_sim.errors import ConfigError
 from continuum_sim.vllm_defaults import MIRRORED_VERSIONS, MIRRORED_VLLM
@@ -53,6 +55,11 @@ class EngineConfig:
     """Prompt tokens, of requests without a token yet, from which on it refuses others; None for no limit."""
     vllm_version: str = MIRRORED_VLLM
     """The vLLM whose scheduler decides, as major.minor: one of `MIRRORED_VERSIONS`."""
+    kv_cache_groups: tuple[GroupSpec, ...] = ()
+    """KV cache groups in vLLM's order; none stands for one whose layers keep all tokens, in blocks of `block_size`."""
+    prefix_cache_retention_interval: int | None = 0
+    """Which windows of a prompt can be found again: 0 the last one, and those at which prompts part; None all of them;
+    otherwise one in so many tokens as well."""
     prefill_schedule_interval: int = 1
     """Steps from one that computes a prompt to the next that may, while other turns decode; 1 holds none (0.33)."""
 
@@ -96,9 +103,27 @@ class EngineConfig:
                 "memory tiers hold what the prefix cache finds again: leave --no-enable-prefix-caching out"
             )
         self._check_version()
+        self._check_groups()
         if self.scheduling_policy not in SCHEDULING_POLICIES:
             raise ConfigError(
                 f"scheduling_policy is {self.scheduling_policy!r}, expected {' or '.join(SCHEDULING_POLICIES)}"
+            )
+
+    def _check_groups(self) -> None:
+        """Refuse groups that vLLM does not serve together, or that this version does not know beside other settings."""
+        if self.tiers is not None and self.kv_cache_groups:
+            raise ConfigError("memory tiers below a KV cache of several groups are not modelled: leave the tiers out")
+        sizes = [group.block_size for group in self.kv_cache_groups]
+        if len(set(sizes)) > 1 and any(group.kind == "chunked" for group in self.kv_cache_groups):
+            raise ConfigError("vLLM finds no prefix of chunked attention beside groups with blocks of another size")
+        interval, size = self.prefix_cache_retention_interval, math.lcm(self.block_size, *sizes)
+        if interval and (interval < 0 or interval % size):
+            raise ConfigError(
+                f"prefix_cache_retention_interval is {interval}, expected a multiple of {size}, the tokens in a block"
+            )
+        if interval and not any(group.kind == "sliding" for group in self.kv_cache_groups):
+            raise ConfigError(
+                f"prefix_cache_retention_interval is {interval}, but no KV cache group slides: leave it at 0"
             )
 
     def _check_version(self) -> None:
@@ -140,6 +165,36 @@ class EngineConfig:
     def usable_blocks(self) -> int:
         """Blocks that can hold KV."""
         return self.num_gpu_blocks - 1
+
+    def blocks_of(self, tokens: int) -> int:
+        """Return the most blocks that a turn of so many tokens holds at once."""
+        if not self.kv_cache_groups:
+            return -(-tokens // self.block_size)
+        blocks = 0
+        for group in self.kv_cache_groups:
+            most = group.most_blocks(self.max_in_flight_tokens, self.max_model_len)
+            needed = -(-tokens // group.block_size)
+            blocks += needed if most is None else min(needed, most)
+        return blocks
+
+    @property
+    def max_in_flight_tokens(self) -> int:
+        """Most tokens in steps that are planned and not over (`VllmConfig.max_in_flight_tokens`)."""
+        return self.max_num_batched_tokens * self.max_concurrent_batches
+
+    @property
+    def most_tokens(self) -> int:
+        """Most tokens of one turn whose blocks there are, up to `max_model_len`."""
+        if not self.kv_cache_groups:
+            return min(self.max_model_len, self.usable_blocks * self.block_size)
+        fit, too_many = 0, self.max_model_len + 1
+        while too_many - fit > 1:
+            middle = (fit + too_many) // 2
+            if self.blocks_of(middle) <= self.usable_blocks:
+                fit = middle
+            else:
+                too_many = middle
+        return fit
 
     @property
     def watermark_blocks(self) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from continuum_sim.engine.block_pool import BlockPool, BlockRun, Chain
+from continuum_sim.engine.block_pool import BlockPool, BlockRun
+from continuum_sim.engine.kv_cache_manager import KVCacheManager
 from continuum_sim.engine.offload.connector import NoConnector
 from continuum_sim.engine.request import Context
 from continuum_sim.policies.host.pins import PinLedger
@@ -16,28 +17,21 @@ class Contexts:
     frees the blocks through `unpin`.
     """
 
-    def __init__(self, pool: BlockPool, connector: NoConnector, block_size: int) -> None:
+    def __init__(self, pool: BlockPool, connector: NoConnector, manager: KVCacheManager) -> None:
         self.pins = PinLedger(self)
         self._pool = pool
         self._connector = connector
-        self._block_size = block_size
+        self._manager = manager
         self._contexts: dict[str, Context] = {}
-        self._shared: dict[str, Chain] = {}
 
     def open(self, program_id: str, prefix_id: str | None, prefix_tokens: int) -> Context:
         """Start tracking a program's content and return its context."""
-        shared = None if prefix_id is None else self._shared.setdefault(prefix_id, Chain())
-        context = Context(shared, prefix_tokens // self._block_size)
-        self._contexts[program_id] = context
+        context = self._contexts[program_id] = self._manager.open_context(prefix_id, prefix_tokens)
         return context
 
     def find(self, program_id: str, prefix_id: str | None, prefix_tokens: int) -> Context:
         """Return a program's context, or the one it would get if it came here now."""
-        context = self._contexts.get(program_id)
-        if context is None:
-            shared = self._shared.get(prefix_id) if prefix_id else None
-            context = Context(shared, prefix_tokens // self._block_size)
-        return context
+        return self._contexts.get(program_id) or self._manager.seen_context(prefix_id, prefix_tokens)
 
     def __len__(self) -> int:
         return len(self._contexts)
@@ -49,24 +43,20 @@ class Contexts:
         """Stop tracking a program that ended here or moved elsewhere."""
         del self._contexts[program_id]
 
-    def keep_to(self, context: Context, kept_blocks: int) -> None:
-        """Forget a program's own content from block `kept_blocks` on; none of its later turns asks for it."""
-        self._pool.abandon(context.own, kept_blocks)
-        context.shared_blocks = min(context.shared_blocks, kept_blocks)
-
     # Pins -----------------------------------------------------------------------------------------------
 
     def pin(self, program: ProgramView, table: list[BlockRun], ttl_s: float, now_s: float) -> None:
         """Pin the blocks of a table, which a turn or an upload has held until now."""
         self._contexts[program.program_id].pinned = table
         self._pool.pin(table)
-        self.pins.start(program, ttl_s, table[-1].stop, now_s)
+        self.pins.start(program, ttl_s, sum([len(run) for run in table]), now_s)
 
-    def shrink_pin(self, program: ProgramView, blocks: int, now_s: float) -> None:
-        """Free the pinned blocks of a program from index `blocks` on, if it has any."""
-        if program.pin is not None and program.pin.blocks > blocks:
-            self._pool.unpin(self._contexts[program.program_id].pinned, blocks)
-            self.pins.shrink(program, blocks, now_s)
+    def shrink_pin(self, program: ProgramView, tokens: int, now_s: float) -> None:
+        """Free the pinned blocks of a program, if it has any, that are of no use if so many tokens can be hit."""
+        if program.pin is not None:
+            blocks = self._manager.shrink(self._contexts[program.program_id], tokens)
+            if blocks < program.pin.blocks:
+                self.pins.shrink(program, blocks, now_s)
 
     def unpin(self, program: ProgramView) -> None:
         """Free the blocks of a pin that ends."""

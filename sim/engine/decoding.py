@@ -11,6 +11,7 @@ from __future__ import annotations
 import heapq
 from typing import Final
 
+from continuum_sim.engine.groups.due import DueTurns
 from continuum_sim.engine.request import Request
 
 NEVER: Final = 1 << 60
@@ -23,6 +24,8 @@ class Decoding:
     def __init__(self, block_size: int) -> None:
         self.count = 0
         """Number of decoding turns."""
+        self.due: DueTurns | None = None
+        """The turns by the steps in which they take or free blocks, if there are several KV cache groups."""
         self.limited = 0
         """Number of those that end by the token limit."""
         self._block_size = block_size
@@ -34,6 +37,11 @@ class Decoding:
         """Heap of (counter at the last token, rank of admission, turn); entries of turns that have left are stale."""
         self._hang_ups: list[tuple[int, int, Request]] = []
         """The same for the last token that a turn's client waits for, if that is not the turn's last."""
+
+    @property
+    def counter(self) -> int:
+        """Steps planned so far."""
+        return self._counter
 
     def computed(self, request: Request) -> int:
         """Return how many tokens of a decoding turn have KV."""
@@ -88,6 +96,8 @@ class Decoding:
         request.work_tokens += computed - request.num_computed_tokens
         request.num_computed_tokens = computed
         request.num_output_tokens = request.max_tokens - max(0, request.last_decode - self._counter)
+        if self.due is not None:
+            self.due.remove(request, request.offset)
         request.last_decode = request.last_wanted = -1
         self.count -= 1
         self.limited -= not request.stops
@@ -125,6 +135,8 @@ class Decoding:
         """Let a turn decode from this value of the counter on, unless it has all its tokens already."""
         left = request.max_tokens - request.num_output_tokens
         request.offset = offset
+        if self.due is not None:
+            self.due.add(request, offset)
         request.last_decode = counter + left if left else self._counter
         self.count += 1
         self.limited += not request.stops

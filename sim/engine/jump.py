@@ -146,6 +146,8 @@ def repetitions(scheduler: Scheduler) -> int:
     """Return how many more steps like the latest plan would follow it if nothing arrives."""
     plans, governor, decoding = scheduler.plans, scheduler.governor, scheduler.decoding
     plan = plans[-1]
+    if scheduler.kv_cache_manager.grouped and not _windows_only_slide(scheduler):
+        return 0
     if plan.admitted or plan.preempted or plan.sampling or (plan.changed and governor.reviews):
         return 0
     if plan.skipped or plan.follows_skip or plans[0].follows_skip or len(plan.chunks) > 1:
@@ -174,12 +176,13 @@ def repetitions(scheduler: Scheduler) -> int:
         return 0
     free, block_size = scheduler.pool.free, scheduler.block_size
     most = decoding.count * (steps // block_size + 1) + chunk * steps // block_size + 1
-    if most <= free or scheduler.batch.growth_blocks(plan, steps) <= free:
+    manager, batch = scheduler.kv_cache_manager, scheduler.batch
+    if (most <= free and not manager.grouped) or manager.blocks_of_steps(batch, plan, steps) <= free:
         return steps
     low, high = 0, steps
     while high - low > 1:
         middle = (low + high) // 2
-        if scheduler.batch.growth_blocks(plan, middle) <= free:
+        if manager.blocks_of_steps(batch, plan, middle) <= free:
             low = middle
         else:
             high = middle
@@ -191,6 +194,18 @@ def steps_to_end(scheduler: Scheduler) -> int:
     if scheduler.plans[-1].ended:
         return 0
     return scheduler.decoding.steps_to_first_end() if scheduler.decoding.count else NEVER
+
+
+def _windows_only_slide(scheduler: Scheduler) -> bool:
+    """Return whether every window moves by a token a step, and what it frees lets no waiting turn in."""
+    plan, manager, governor = scheduler.plans[-1], scheduler.kv_cache_manager, scheduler.governor
+    if plan.chunks or scheduler.plans[0].chunks or not manager.settled or governor.reviews:
+        return False
+    if not scheduler.waiting.queued:
+        return True
+    if governor.policy.admission.gated:
+        return False
+    return not plan.lacks or plan.lacks > scheduler.pool.free + scheduler.decoding.count * manager.most_freed_by_sliding
 
 
 def _refusal_stands(scheduler: Scheduler) -> bool:

@@ -24,6 +24,7 @@ class Plan:
         "follows_skip",
         "held",
         "hung_up",
+        "lacks",
         "late",
         "preempted",
         "prefills",
@@ -39,6 +40,8 @@ class Plan:
         self.preempted: Sequence[Request] = ()
         self.skipped: Sequence[Request] = ()
         """Decoding turns that get no token in this step."""
+        self.lacks = 0
+        """Blocks that must be free before the first waiting turn can be admitted; 0 if it waits for something else."""
         self.follows_skip = False
         """Whether the step before left turns out, so that their gaps between tokens end in this one."""
         self.held = False
@@ -77,6 +80,13 @@ class Plan:
             if prefilling is request:
                 return tokens
         return 1 if request.decoding and request not in self.skipped else 0
+
+    def tokens_in_flight(self, request: Request) -> int:
+        """Return the tokens that this step, which is planned and not over, computes of a turn that still runs."""
+        for prefilling, tokens in self.chunks:
+            if prefilling is request:
+                return tokens
+        return 1 if (request.decoding or request.has_all_tokens) and request not in self.skipped else 0
 
     def gives_token_to(self, request: Request) -> bool:
         """Return whether this step, which is planned and not over, gives a turn that still runs a token."""

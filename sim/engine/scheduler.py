@@ -18,7 +18,8 @@ from continuum_sim.engine.block_pool import BlockPool
 from continuum_sim.engine.cadence import PrefillCadence
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.contexts import Contexts
-from continuum_sim.engine.kv_cache_manager import KVCacheManager
+from continuum_sim.engine.groups.choice import make_kv_cache_manager
+from continuum_sim.engine.groups.running import schedule_running
 from continuum_sim.engine.offload.connector import make_connector
 from continuum_sim.engine.offload.reloads import Reloads
 from continuum_sim.engine.plan import Plan
@@ -84,7 +85,8 @@ class Scheduler(VisibleEngine):
         """Steps carried out so far."""
         self.pool = BlockPool(config.usable_blocks)
         self.connector = make_connector(config, self.pool, policy.retention, rebuild_s)
-        self.contexts = Contexts(self.pool, self.connector, config.block_size)
+        self.kv_cache_manager = manager = make_kv_cache_manager(config, self.pool)
+        self.contexts = Contexts(self.pool, self.connector, manager)
         self.rebuild_s = self.connector.rebuild_s
         self.most_plans = config.max_concurrent_batches
         self.plans: deque[Plan] = deque()
@@ -92,9 +94,7 @@ class Scheduler(VisibleEngine):
         self.leaving: dict[Request, None] = {}
         self.batch = Batch(config.block_size, foresees=config.async_scheduling)
         self.running, self.decoding = self.batch.running, self.batch.decoding
-        self.kv_cache_manager = manager = KVCacheManager(
-            self.pool, config.block_size, caches=config.enable_prefix_caching
-        )
+        self.decoding.due = manager.due
         self._blocks = manager.blocks_of
         self.preemptions = 0
         self.cadence = PrefillCadence(config.prefill_schedule_interval)
@@ -131,12 +131,12 @@ class Scheduler(VisibleEngine):
         if request.foresight:
             turn.program.foresight = request.foresight[0]
         context = request.context
-        kept_blocks = request.kept_tokens // self.block_size
         if turn.index or request.aborts:
-            self.contexts.keep_to(context, kept_blocks)
-            usable_blocks = min(kept_blocks, (request.prompt_tokens - 1) // self.block_size)
-            self.contexts.shrink_pin(turn.program, usable_blocks, now_s)
-            self.connector.prompt_keeps(context, kept_blocks, usable_blocks)
+            usable_tokens = min(request.kept_tokens, request.prompt_tokens - 1)
+            self.kv_cache_manager.keep_to(context, request.kept_tokens)
+            self.contexts.shrink_pin(turn.program, usable_tokens, now_s)
+            size = self.block_size
+            self.connector.prompt_keeps(context, request.kept_tokens // size, usable_tokens // size)
         if self._order.sees_cache:
             turn.cached_tokens = self.kv_cache_manager.get_computed_blocks(request)[1]
         self.waiting.add(request, now_s)
@@ -221,12 +221,12 @@ class Scheduler(VisibleEngine):
         if len(self.plans) < self.most_plans:  # the first of two is over already
             self.plans.appendleft(plan.twin())
             self.step -= 1
-        self.pool.allocate(self.batch.growth_blocks(plan, steps))
+        self.kv_cache_manager.take_steps(self.batch, plan, steps)
         if self.cadence.active:
             self.cadence.repeated(plan, steps)
         self.batch.repeat(plan, steps, None if self.plans[0] is plan else self.plans[0])
         for request, _ in plan.chunks:
-            self.kv_cache_manager.cache_shared(request, request.num_computed_tokens)
+            self.kv_cache_manager.cache(request, request.num_computed_tokens)
         self.kv_cache_manager.note_peak()
 
     def update_from_output(self, now_s: float) -> list[Request]:
@@ -245,6 +245,9 @@ class Scheduler(VisibleEngine):
 
     def _schedule_running(self, plan: Plan, now_s: float) -> int:
         """Give every running turn its tokens, all at once if the blocks suffice; return the remaining token budget."""
+        if self.kv_cache_manager.grouped:
+            left = schedule_running(self, plan, self._most_tokens)
+            return self._schedule_running_one_by_one(plan, now_s) if left is None else left
         decoding = self.decoding
         blocks = decoding.blocks_of_next_step()
         budget = self.config.max_num_batched_tokens - decoding.count
@@ -264,7 +267,7 @@ class Scheduler(VisibleEngine):
         if blocks:
             self.pool.allocate(blocks)
         for request, chunk in chunks:
-            self._take_chunk(plan, request, chunk)
+            self.take_chunk(plan, request, chunk)
         return budget
 
     def _schedule_running_one_by_one(self, plan: Plan, now_s: float) -> int:
@@ -280,7 +283,8 @@ class Scheduler(VisibleEngine):
                 continue
             start = self.batch.computed(request)
             tokens = 1 if request.decoding else min(request.num_tokens - start, self._most_tokens, budget)
-            blocks = self._blocks(start + tokens) - self._blocks(start)
+            in_flight = self.plans[-1].tokens_in_flight(request) if self.plans else 0
+            blocks = self.kv_cache_manager.growth(request, start, tokens, in_flight)
             while blocks > self.pool.free:
                 if self._yields_to_growth and self._break_pin(plan, request, now_s):
                     continue
@@ -294,7 +298,7 @@ class Scheduler(VisibleEngine):
                 if victim is request:
                     break
             else:
-                self.pool.allocate(blocks)
+                self.kv_cache_manager.extend(request, start + tokens, blocks, in_flight)
                 scheduled[request.rank] = tokens
                 plan.prefills = plan.prefills or not request.decoding
                 budget -= tokens
@@ -312,13 +316,14 @@ class Scheduler(VisibleEngine):
                     self.decoding.skip(request)
                 skipped.append(request)
             elif not request.decoding:
-                self._take_chunk(plan, request, tokens)
+                self.take_chunk(plan, request, tokens)
         plan.skipped = skipped
         return budget
 
-    def _take_chunk(self, plan: Plan, request: Request, tokens: int) -> None:
+    def take_chunk(self, plan: Plan, request: Request, tokens: int) -> None:
+        """Let a step compute tokens of a prompt."""
         plan.chunks.append((request, tokens))
-        self.kv_cache_manager.cache_shared(request, request.num_computed_tokens + tokens)
+        self.kv_cache_manager.cache(request, request.num_computed_tokens + tokens)
 
     def _preempt(self, request: Request, scheduled_tokens: int, now_s: float) -> None:
         """Free a running turn's blocks and queue it again; it must recompute whatever is evicted meanwhile."""
@@ -328,9 +333,9 @@ class Scheduler(VisibleEngine):
         if late and (scheduled_tokens or request not in self.plans[-1].sampling):
             findable -= 1  # vLLM hashes a block of decoded tokens when it knows them all
         self.batch.leave(request)
-        self.kv_cache_manager.cache_own(request, findable)
+        self.kv_cache_manager.cache(request, findable, leaves=True)
         self.connector.request_preempted(request, now_s)
-        self.pool.release(request.table, self.kv_cache_manager.blank_blocks(request, computed + scheduled_tokens))
+        self.kv_cache_manager.free(request, computed + scheduled_tokens)
         request.turn.computed_tokens = request.work_tokens
         request.known_tokens = max(request.known_tokens, computed)
         request.num_computed_tokens = 0
@@ -354,7 +359,7 @@ class Scheduler(VisibleEngine):
                     break
                 request, tokens = self.reloads.next(min(self._most_tokens, budget))
                 self._enter_batch(plan, request, now_s)
-                self._take_chunk(plan, request, tokens)
+                self.take_chunk(plan, request, tokens)
                 budget -= tokens
                 continue
             head = self.waiting.head(now_s)
@@ -362,7 +367,7 @@ class Scheduler(VisibleEngine):
                 break
             request, upload = head, head.context.upload
             if upload is not None:
-                if not self._make_room(plan, request, request.num_tokens, [], now_s):
+                if not self._make_room(plan, request, [], request.num_tokens, 0, now_s):
                     break
                 self.reloads.join(upload, request, now_s)
                 plan.changed = True
@@ -372,7 +377,7 @@ class Scheduler(VisibleEngine):
             external = self.connector.get_num_new_matched_tokens(request, cached, now_s)
             if external:
                 # While its blocks are loaded it cannot be preempted, so what it needs to run afterwards must fit now.
-                if not self._make_room(plan, request, num_tokens, hits, now_s):
+                if not self._make_room(plan, request, hits, num_tokens, 0, now_s):
                     break
                 self.reloads.begin(request, cached, external, hits, now_s)
                 plan.changed = True
@@ -385,26 +390,24 @@ class Scheduler(VisibleEngine):
             # a block for the next one, preempt itself and be admitted again, forever, as pins yield to waiting turns.
             alone = not self.running and self.governor.has_pins
             whole = num_tokens if alone or self.config.scheduler_reserve_full_isl else cached + tokens
-            if not self._make_room(plan, request, whole, hits, now_s):
+            if not self._make_room(plan, request, hits, whole, cached + tokens, now_s, surely=alone):
                 break
             self._admit(plan, request, cached, tokens, hits, now_s)
             budget -= tokens
         return budget
 
-    def _make_room(self, plan: Plan, request: Request, tokens: int, hits: Hits, now_s: float) -> bool:
-        """Return True if `tokens` tokens of this turn fit, breaking pins as far as the policy allows."""
+    def _make_room(
+        self, plan: Plan, request: Request, hits: Hits, whole: int, step: int, now_s: float, *, surely: bool = False
+    ) -> bool:
+        """Return True if `whole` tokens of a turn fit, and `step`, breaking pins as far as the policy allows."""
         upload = request.context.upload
-        blocks = self._blocks(tokens) + (self.config.watermark_blocks if self.running else 0)
-        while True:
-            # The turn need not allocate the blocks it hits, but those without references still count as free.
-            held = 0 if upload is None else upload.stop
-            for run, start, stop in hits:
-                if run.refs:
-                    held += stop - start
-            if blocks - held <= self.pool.free:
-                return True
+        blocks = (self.config.watermark_blocks if self.running else 0) - (0 if upload is None else upload.stop)
+        manager = self.kv_cache_manager
+        while (needed := blocks + manager.room_for(hits, whole, step, surely=surely)) > self.pool.free:
             if not self._break_pin(plan, request, now_s):
+                plan.lacks = needed
                 return False
+        return True
 
     def _break_pin(self, plan: Plan, request: Request, now_s: float) -> bool:
         """Break one pin for a turn that lacks room; return False if the policy allows none."""
@@ -419,11 +422,11 @@ class Scheduler(VisibleEngine):
 
     def _admit(self, plan: Plan, request: Request, cached: int, tokens: int, hits: Hits, now_s: float) -> None:
         self.waiting.admit(request)
-        self.kv_cache_manager.allocate(request, hits, self._blocks(cached + tokens))
+        self.kv_cache_manager.allocate(request, hits, cached + tokens)
         request.num_computed_tokens = cached
         self._enter_batch(plan, request, now_s)
         self.governor.turn_admitted(request.turn, cached, now_s)
-        self._take_chunk(plan, request, tokens)
+        self.take_chunk(plan, request, tokens)
 
     def _enter_batch(self, plan: Plan, request: Request, now_s: float) -> None:
         self.batch.enter(request, now_s)
@@ -440,14 +443,14 @@ class Scheduler(VisibleEngine):
             self.batch.leave(request)
         held_tokens = request.num_computed_tokens
         computed = min(held_tokens, request.num_tokens - 1)  # a token after the last one is of no use
-        table = request.table
+        manager = self.kv_cache_manager
         decision = self.governor.turn_ended(
             request.turn,
             context_tokens=request.num_tokens,
             computed_tokens=request.work_tokens,
             tool=request.tool,
             last=request.last,
-            blocks=computed // self.block_size,
+            blocks=manager.blocks_to_keep(request, computed),
             now_s=now_s,
             foresight=request.foresight[1] if request.foresight else None,
         )
@@ -455,14 +458,11 @@ class Scheduler(VisibleEngine):
             self.contexts.close(request.turn.program.program_id)
         if decision is Fate.EVICT:
             self.connector.request_finished(request, decision, now_s)
-            self.pool.evict(table, self.kv_cache_manager.blank_blocks(request, held_tokens))
+            manager.evict(request, held_tokens)
             return
-        self.kv_cache_manager.cache_own(request, computed)
-        blank = self.kv_cache_manager.blank_blocks(request, held_tokens)
+        manager.cache(request, computed, leaves=True)
         self.connector.request_finished(request, decision, now_s)
-        self.pool.merge(table)
         if isinstance(decision, PinFor):
-            self.pool.release([], blank)
-            self.contexts.pin(request.turn.program, table, decision.ttl_s, now_s)
+            self.contexts.pin(request.turn.program, manager.keep(request, held_tokens), decision.ttl_s, now_s)
         else:
-            self.pool.release(table, blank)
+            manager.free(request, held_tokens)

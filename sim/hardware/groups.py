@@ -190,5 +190,18 @@ def model_groups(
     )
 
 
+def hybrid_groups(model: ModelSpec, tensor_parallel_size: int, block_size: int, max_model_len: int) -> Groups | None:
+    """Return the groups of a model whose layers keep different parts of a context; None if they keep it whole.
+
+    None as well for models with recurrent layers, whose states the engine does not track.
+    """
+    caches = model.caches
+    if not any(cache.window for cache in caches) or any(cache.kind == "recurrent" for cache in caches):
+        return None
+    return model_groups(
+        model, tensor_parallel_size=tensor_parallel_size, block_size=block_size, max_model_len=max_model_len
+    )
+
+
 def _group(layers: Sequence[CachedLayer]) -> KVCacheGroup:
     return KVCacheGroup(tuple(layer for layer, _ in layers), tuple(spec for _, spec in layers))

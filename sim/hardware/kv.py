@@ -9,6 +9,7 @@ from typing import Final
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.caches import CacheLayers
 from continuum_sim.hardware.gpus import GIB, GpuSpec
+from continuum_sim.hardware.groups import hybrid_groups
 from continuum_sim.hardware.model_spec import ModelSpec
 from continuum_sim.vllm_defaults import GPU_MEMORY_UTILIZATION
 
@@ -44,7 +45,7 @@ class KvMemory:
     runtime_bytes: int
     """CUDA graphs, communication buffers and other memory outside PyTorch."""
     block_bytes: int
-    """One KV block over all layers."""
+    """One KV block over all layers of its group."""
 
     @property
     def kv_bytes(self) -> int:
@@ -99,8 +100,12 @@ def kv_memory(
     max_num_seqs: int | None = None,
     kv_dtype: str = "auto",
     context_tokens: int | None = None,
+    hybrid: bool = True,
 ) -> KvMemory:
     """Estimate how `vllm serve` uses each GPU's memory; None takes its default for the GPU.
+
+    Where layers attend to windows a block belongs to one of several groups, unless `hybrid` is False, as with vLLM's
+    ``--disable-hybrid-kv-cache-manager``, or `context_tokens` asks for an average.
 
     Raises
     ------
@@ -114,12 +119,16 @@ def kv_memory(
     tokens = max_num_batched_tokens or gpu.default_max_num_batched_tokens
     requests = min(max_num_seqs or gpu.default_max_num_seqs, tokens)
     per_token = kv_bytes_per_token(model, tensor_parallel_size, kv_dtype, context_tokens)
+    block_bytes = ceil(per_token * block_size)
+    if hybrid and context_tokens is None and kv_dtype == "auto":
+        groups = hybrid_groups(model, tensor_parallel_size, block_size, model.max_model_len)
+        block_bytes = block_bytes if groups is None else groups.bytes_per_block
     memory = KvMemory(
         usable_bytes=int(gpu_memory_utilization * gpu.memory_bytes),
         weights_bytes=model.weight_bytes_per_rank(tensor_parallel_size),
         activations_bytes=_activation_peak_bytes(model, tensor_parallel_size, tokens, requests),
         runtime_bytes=_NON_TORCH_BYTES + _CUDA_GRAPH_BYTES + _nccl_bytes(tensor_parallel_size),
-        block_bytes=ceil(per_token * block_size),
+        block_bytes=block_bytes,
     )
     if not memory.block_bytes:
         raise ConfigError(
@@ -141,6 +150,7 @@ def kv_blocks(
     max_num_seqs: int | None = None,
     kv_dtype: str = "auto",
     context_tokens: int | None = None,
+    hybrid: bool = True,
 ) -> int:
     """Return the KV blocks of one engine, as vLLM's `num_gpu_blocks`; for parameters and errors see `kv_memory`."""
     return kv_memory(
@@ -153,6 +163,7 @@ def kv_blocks(
         max_num_seqs=max_num_seqs,
         kv_dtype=kv_dtype,
         context_tokens=context_tokens,
+        hybrid=hybrid,
     ).blocks
 
 

@@ -68,7 +68,7 @@ def _alone_on_engine(engine: EngineConfig, same: _Same) -> Callable[[Family], fl
     @lru_cache(maxsize=_MOST_KEPT)
     def jct_s(family: Family) -> float:
         turns, _, children = family
-        if not children:
+        if not children and not engine.kv_cache_groups:
             return lone_jct_s(turns, engine, same.step_time)
         return _simulated_jct_s(_program(family, itertools.count()), engine, same.step_time)
 
@@ -124,7 +124,7 @@ def _jumps(chunks: int, decodes: int, ahead: bool, vain: bool) -> list[list[tupl
 
 def _is_followed_in_vain(turn: Turn, engine: EngineConfig) -> bool:
     """Return whether a step is planned that gives a turn a token after its last."""
-    has_room = -(-turn.context_tokens // engine.block_size) <= engine.usable_blocks
+    has_room = engine.blocks_of(turn.context_tokens) <= engine.usable_blocks
     return turn.finish == STOP and turn.context_tokens < engine.max_model_len and has_room
 
 

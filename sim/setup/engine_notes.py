@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.hardware import GpuSpec, ModelSpec
 from continuum_sim.hardware.caches import CacheKind
-from continuum_sim.hardware.groups import model_groups
+from continuum_sim.hardware.groups import hybrid_groups, model_groups
 from continuum_sim.hardware.kv import kv_bytes_per_token
 from continuum_sim.steptime.measured import measured_elsewhere
 from continuum_sim.steptime.model import StepTime
@@ -31,8 +31,10 @@ def engine_notes(
     """Yield a line for each point where vLLM on this model and GPU would behave differently from the simulation."""
     yield from _length_notes(model, engine)
     yield from block_size_notes(engine.block_size)
-    yield from model_notes(model)
-    yield from _memory_notes(model, engine, config.tensor_parallel_size)
+    yield from model_notes(model, grouped=bool(engine.kv_cache_groups) or config.disable_hybrid_kv_cache_manager)
+    if engine.tiers is not None and hybrid_groups(model, 1, engine.block_size, engine.max_model_len) is not None:
+        yield "memory tiers are modelled as with vLLM's --disable-hybrid-kv-cache-manager"
+    yield from _memory_notes(config, model, engine)
     yield from _quantised_notes(config, model)
     yield from _kv_dtype_notes(config, model)
     if isinstance(config.step_time, str) and measured_on_one_gpu(config.step_time):
@@ -54,21 +56,22 @@ def _length_notes(model: ModelSpec, engine: EngineConfig) -> Iterator[str]:
         )
 
 
-def _memory_notes(model: ModelSpec, engine: EngineConfig, tensor_parallel_size: int) -> Iterator[str]:
+def _memory_notes(config: RunConfig, model: ModelSpec, engine: EngineConfig) -> Iterator[str]:
     """Yield whether vLLM would refuse to start, and vLLM's own token capacity where its KV cache groups change it."""
-    if all(cache.kind in ("full", "mla") and not cache.window for cache in model.caches):
-        needed, longest = -(-engine.max_model_len // engine.block_size), engine.usable_blocks * engine.block_size
+    whole = all(cache.kind in ("full", "mla") and not cache.window for cache in model.caches)
+    if engine.kv_cache_groups or whole or config.disable_hybrid_kv_cache_manager:
+        needed = engine.blocks_of(engine.max_model_len)
         if needed > engine.usable_blocks:
             yield (
                 f"vLLM would not start: one request of max_model_len {engine.max_model_len} needs {needed} KV blocks, "
-                f"above the {engine.usable_blocks} there are; set --max-model-len to {longest} or less"
+                f"above the {engine.usable_blocks} there are; set --max-model-len to {engine.most_tokens} or less"
             )
         return
-    whole = kv_bytes_per_token(model, tensor_parallel_size) * engine.block_size * engine.num_gpu_blocks
-    asked = (int(whole), engine.max_model_len, engine.max_num_batched_tokens, engine.max_concurrent_batches)
+    kv_bytes = kv_bytes_per_token(model, config.tensor_parallel_size) * engine.block_size * engine.num_gpu_blocks
+    asked = (int(kv_bytes), engine.max_model_len, engine.max_num_batched_tokens, engine.max_concurrent_batches)
     groups = model_groups(
         model,
-        tensor_parallel_size=tensor_parallel_size,
+        tensor_parallel_size=config.tensor_parallel_size,
         block_size=engine.block_size,
         max_model_len=engine.max_model_len,
     )
@@ -83,11 +86,17 @@ def _memory_notes(model: ModelSpec, engine: EngineConfig, tensor_parallel_size: 
     )
 
 
-def model_notes(model: ModelSpec) -> Iterator[str]:
-    """Yield a line for each part of a model that is counted differently from vLLM."""
+def model_notes(model: ModelSpec, *, grouped: bool = True) -> Iterator[str]:
+    """Yield a line for each part of a model that is counted differently from vLLM.
+
+    Parameters
+    ----------
+    grouped
+        Whether windows and chunks are kept as asked for.
+    """
     yield from model.notes
     for cache in model.caches:
-        if cache.kind in _KEPT:
+        if cache.kind in _KEPT and not (grouped and cache.window):
             what = _KEPT[cache.kind].format(window=cache.window or 0)
             yield f"{cache.n_layers} of {model.n_layers} layers of {model.name} {what}"
 

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from continuum_sim.engine.config import EngineConfig
+from continuum_sim.engine.groups.spec import GroupKind, GroupSpec
 from continuum_sim.engine.offload.config import TierConfig
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import GpuSpec, ModelSpec, find_gpu, find_model, kv_blocks, kv_bytes_per_token
+from continuum_sim.hardware.groups import KVCacheGroup, hybrid_groups
 from continuum_sim.hardware.kv import served_with
 from continuum_sim.policies import Policy, Routing
 from continuum_sim.policies.planes import keeps_contexts
@@ -258,6 +260,7 @@ def resolve_engine(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> EngineC
         tokens = max(tokens, max_model_len)  # as vLLM does: a prompt must fit one step
     # vLLM caps its own default at the token budget, but refuses a larger value given by the user.
     seqs = config.max_num_seqs or min(gpu.default_max_num_seqs, tokens)
+    hybrid = not config.disable_hybrid_kv_cache_manager and not config.dram_gb
     blocks = config.kv_blocks
     if blocks is None:
         blocks = kv_blocks(
@@ -268,6 +271,7 @@ def resolve_engine(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> EngineC
             block_size=config.block_size,
             max_num_batched_tokens=tokens,
             max_num_seqs=seqs,
+            hybrid=hybrid,
         )
     return EngineConfig(
         num_gpu_blocks=blocks,
@@ -286,9 +290,37 @@ def resolve_engine(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> EngineC
         max_num_queued_reqs=config.max_num_queued_reqs,
         max_num_queued_tokens=config.max_num_queued_tokens,
         tiers=resolve_tiers(config, model),
+        kv_cache_groups=_engine_groups(config, model, max_model_len) if hybrid else (),
+        prefix_cache_retention_interval=_retention_interval(config.prefix_cache_retention_interval),
         vllm_version=config.vllm_version,
         prefill_schedule_interval=config.prefill_schedule_interval,
     )
+
+
+def _engine_groups(config: RunConfig, model: ModelSpec, max_model_len: int) -> tuple[GroupSpec, ...]:
+    """Return the model's KV cache groups; none if they are one that keeps all tokens, or recurrent."""
+    groups = hybrid_groups(model, config.tensor_parallel_size, config.block_size, max_model_len)
+    if groups is None:
+        return ()
+    return tuple(GroupSpec(_kept(group), group.block_size, group.window or 0) for group in groups.groups)
+
+
+def _kept(group: KVCacheGroup) -> GroupKind:
+    if group.window is None:
+        return "full"
+    return "chunked" if group.kind == "chunked" else "sliding"
+
+
+def _retention_interval(asked: str | int) -> int | None:
+    """Return the tokens; None for `none`."""
+    if asked == "none":
+        return None
+    try:
+        return int(asked)
+    except ValueError:
+        raise ConfigError(
+            f"prefix_cache_retention_interval is {asked!r}, expected a number of tokens, 0 or none"
+        ) from None
 
 
 def resolve_tiers(config: RunConfig, model: ModelSpec) -> TierConfig | None:

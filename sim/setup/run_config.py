@@ -162,6 +162,19 @@ class RunConfig:
     """Admit a prompt that exceeds the rest of the step's budget, and cut it; off, it waits for a step of its own."""
     enable_prefix_caching: bool = setting(True, "Find no block of an earlier turn again.", ENGINE)
     """Find the blocks of earlier turns again; off, every turn computes its whole prompt."""
+    disable_hybrid_kv_cache_manager: bool = setting(
+        False, "Keep every token in every layer, windows or not.", ENGINE, page="engine.md", rare=True
+    )
+    """Keep every token in layers that attend to a window as well, as vLLM's flag of this name does."""
+    prefix_cache_retention_interval: str | int = setting(
+        0,
+        "Windows that later prompts find: the last one (0), one in so many tokens too, or all (none).",
+        ENGINE,
+        page="engine.md",
+        rare=True,
+    )
+    """Which windows of a prompt can be found again: 0 for the last one and those at which prompts part, a number of
+    tokens for one in so many as well, `none` for all, as before vLLM made them sparse."""
     scheduling_policy: SchedulingPolicy = setting(
         "fcfs", "First come first served, or by the priority of programs in the trace.", ENGINE, page="traces.md"
     )

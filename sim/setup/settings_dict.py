@@ -62,6 +62,10 @@ class Service(TypedDict, total=False):
     """Give no turn a part of its prompt; a step holds whole ones."""
     enable_prefix_caching: bool
     """Find no block of an earlier turn again."""
+    disable_hybrid_kv_cache_manager: bool
+    """Keep every token in every layer, windows or not."""
+    prefix_cache_retention_interval: str | int
+    """Windows that later prompts find: the last one (0), one in so many tokens too, or all (none)."""
     scheduling_policy: SchedulingPolicy
     """First come first served, or by the priority of programs in the trace."""
     async_scheduling: bool

@@ -29,6 +29,8 @@ _LATER: Final = {
     "kv_cache_dtype": "auto",
     "vllm_version": MIRRORED_VLLM,
     "prefill_schedule_interval": 1,
+    "disable_hybrid_kv_cache_manager": False,
+    "prefix_cache_retention_interval": 0,
     "max_num_queued_reqs": None,
     "max_num_queued_tokens": None,
     "abort_rate": 0,

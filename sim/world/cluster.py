@@ -152,8 +152,9 @@ class Stay:
         """Return how many leading blocks, of the first `blocks` of the turn being placed, a replica has cached."""
         kept = self._kept[number]
         stop = blocks if kept == math.inf else min(blocks, int(kept) // scheduler.block_size)
-        hits = scheduler.contexts.find(self._name, self._prefix_id, self._prefix_tokens).find(stop)
-        return hits[-1][2] if hits else 0
+        context = scheduler.contexts.find(self._name, self._prefix_id, self._prefix_tokens)
+        size = scheduler.block_size
+        return scheduler.kv_cache_manager.cached_tokens(context, stop * size) // size
 
     def close(self, *, silently: bool = False) -> None:
         """End the stay after the program's last turn, or `silently`: its engine waits in vain for another one."""

@@ -60,11 +60,11 @@ def remedies(tokens: int, engines: Sequence[EngineConfig], *, model: str, model_
     if tokens > model_len:
         longer = f"take a model of longer contexts ({model} ends at {model_len}, the longest here has {tokens})"
     else:
-        needed = min(math.ceil(tokens / config.block_size) - config.usable_blocks for config in engines)
+        needed = min(config.blocks_of(tokens) - config.usable_blocks for config in engines)
         if tokens > max(config.max_model_len for config in engines):
             found.append(f"--max-model-len {tokens}")
         if needed > 0:
-            blocks = min(math.ceil(tokens / config.block_size) + 1 for config in engines)
+            blocks = min(config.blocks_of(tokens) + 1 for config in engines)
             more = f"--kv-blocks {blocks}" if kv_blocks else f"KV memory for {blocks} blocks (more GPUs or larger ones)"
             found.append(more)
         longer = f"give {' and '.join(found)}"
@@ -83,11 +83,11 @@ def fitting(tokens: int, engines: Sequence[EngineConfig]) -> list[int]:
 
 def longest_context(engines: Sequence[EngineConfig]) -> int:
     """Return the longest context, in tokens, that any of the engines can hold."""
-    return max(min(config.max_model_len, config.usable_blocks * config.block_size + 1) for config in engines)
+    return max(min(config.max_model_len, config.most_tokens + 1) for config in engines)
 
 
 def _blocks(tokens: int, config: EngineConfig) -> int:
-    return -(-(tokens - 1) // config.block_size)  # the last sampled token has no KV
+    return config.blocks_of(tokens - 1)  # the last sampled token has no KV
 
 
 def _check_tiers(program: Program, config: EngineConfig) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterable
+from itertools import groupby
 
 from continuum_sim.engine.config import EngineConfig
+from continuum_sim.engine.groups.manager import BandTable, GroupedKVCacheManager
 from continuum_sim.engine.plan import Plan
 from continuum_sim.engine.request import Context, Request
 from continuum_sim.engine.scheduler import Scheduler
@@ -17,6 +19,12 @@ def most_wasted_tokens(programs: Iterable[Program], config: EngineConfig) -> int
     """Return how many tokens may be computed after the last ones of turns: each end that nobody foresaw costs one."""
     turns = [turn for program in programs for member in program.family() for turn in member.turns]
     return sum(turn.finish == STOP for turn in turns) if config.async_scheduling else 0
+
+
+def tables_of(scheduler: Scheduler, request: Request) -> list[BandTable]:
+    """Return what a turn holds of each group; nothing on an engine of one group that keeps all tokens."""
+    manager = scheduler.kv_cache_manager
+    return manager.tables[request] if isinstance(manager, GroupedKVCacheManager) else []
 
 
 class InvariantObserver:
@@ -106,7 +114,9 @@ class InvariantObserver:
         queued = list(pool.queued())
         assert pool.free == pool.blank + sum(len(run) for run in queued)
         assert all(run.refs == 0 and len(run) > 0 for run in queued)
-        tables = [request.table for request in (*tokens, *scheduler.reloading)]
+        grouped = [table for request in tokens for table in tables_of(scheduler, request)]
+        tables = [runs for table in grouped for runs in table.runs]
+        tables += [request.table for request in (*tokens, *scheduler.reloading)]
         uploads = scheduler.connector.uploads
         tables += [upload.table for upload in uploads]
         tables += [context.pinned for context in self.contexts.values()]
@@ -116,8 +126,11 @@ class InvariantObserver:
         assert all(run.refs == references[key] == len(run.holders) for key, run in held.items())
         assert all(upload.context.upload is upload for upload in uploads)
         blank = sum(upload.stop - sum(map(len, upload.table)) for upload in uploads)
+        for request in tokens if self.config.kv_cache_groups else ():
+            blank += self._blank_of_groups(scheduler, request)
         # A turn whose blocks come from a lower tier holds room for its whole prompt.
-        for request, computed in (tokens | {request: request.num_tokens for request in scheduler.reloading}).items():
+        whole = {request: request.num_tokens for request in scheduler.reloading}
+        for request, computed in ({} if self.config.kv_cache_groups else tokens | whole).items():
             stops = [run.stop for run in request.table]
             starts = [run.start for run in request.table]
             assert starts == [0, *stops[:-1]] if stops else not starts
@@ -128,12 +141,29 @@ class InvariantObserver:
         pinned = sum(len(held[key]) for key in pins)
         assert scheduler.pinned_blocks == pinned
 
+    def _blank_of_groups(self, scheduler: Scheduler, request: Request) -> int:
+        """Check the blocks that a turn holds in each group; return those without content."""
+        blank = 0
+        tables = iter(tables_of(scheduler, request))
+        for spec, same in groupby(self.config.kv_cache_groups):
+            table = next(tables)
+            assert len(table.runs) == len(list(same))
+            assert 0 <= table.first <= table.stop
+            assert table.stop == -(-self.tokens[request] // spec.block_size)
+            assert table.first <= spec.skipped_blocks(self.tokens[request]), "what the window reaches is held"
+            for runs in table.runs:
+                edges = [table.first, *(edge for run in runs for edge in (run.start, run.stop)), table.stop]
+                assert edges == sorted(edges), "stretches with content are in order, inside what is held"
+                blank += table.stop - table.first - sum(map(len, runs))
+        assert next(tables, None) is None
+        return blank
+
     def _check_pins(self, scheduler: Scheduler, now_s: float) -> None:
         programs = scheduler.governor.programs
         for name, context in self.contexts.items():
             view = programs.get(name)
             pin = view.pin if view is not None else None
-            held = context.pinned[-1].stop if context.pinned else 0
+            held = sum(map(len, context.pinned))
             assert held == (0 if pin is None else pin.blocks), "policy and pool agree on what a pin holds"
             if view is not None and pin is not None and view.turn_end_s is not None:
                 assert now_s < pin.expires_s + 2 * SAME_INSTANT_S, "a pin outlived its time in a gap"
@@ -151,10 +181,10 @@ class InvariantObserver:
         assert scheduler.running or scheduler.reloading or uploads, "with an empty engine every turn fits"
         head = scheduler.waiting.head(now_s)
         assert head is not None
-        hits = head.context.find((head.num_tokens - 1) // self.config.block_size)
+        manager = scheduler.kv_cache_manager
+        hits, cached = manager.get_computed_blocks(head)
         upload = head.context.upload
         held = upload.stop if upload else sum(stop - start for run, start, stop in hits if run.refs)
-        cached = hits[-1][2] * self.config.block_size if hits else 0
         budget = self.config.max_num_batched_tokens - plan.batch.prefill_tokens - plan.batch.decode_requests
         most = head.num_tokens - cached
         if self.config.long_prefill_token_threshold and scheduler.num_running + scheduler.num_waiting > 1:
@@ -168,5 +198,8 @@ class InvariantObserver:
         if not self.config.scheduler_reserve_full_isl and self.config.tiers is None:
             whole = min(whole, cached + min(most, budget))
         needed = -(-whole // self.config.block_size) - held
+        if self.config.kv_cache_groups:
+            alone = not scheduler.running and scheduler.governor.has_pins
+            needed = manager.room_for(hits, whole, cached + min(most, budget), surely=alone)
         needed += self.config.watermark_blocks if scheduler.running else 0
         assert needed > scheduler.pool.free, "a turn that fits was left waiting"

@@ -8,6 +8,7 @@ from dataclasses import replace
 from hypothesis import strategies as st
 
 from continuum_sim.engine.config import EngineConfig
+from continuum_sim.engine.groups.spec import GroupSpec
 from continuum_sim.engine.offload.config import TierConfig
 from continuum_sim.policies import PRESETS
 from continuum_sim.traces.schema import MAX_TOKENS_FINISH, STOP, Child, Program, SharedPrefix, ToolCall, Turn
@@ -107,9 +108,37 @@ def engines(draw: st.DrawFn, programs: list[Program]) -> EngineConfig:
 
 
 @st.composite
+def grouped(draw: st.DrawFn, config: EngineConfig) -> EngineConfig:
+    """The same engine for a model of several KV cache groups, with exactly enough blocks or with some to spare."""
+    size = config.block_size
+    window = st.integers(1, 60)
+    full = st.just(GroupSpec("full", size))
+    slides = st.builds(GroupSpec, st.just("sliding"), st.sampled_from([size, size, 2 * size]), window)
+    chunked = st.builds(GroupSpec, st.just("chunked"), st.just(size), st.sampled_from([size, 4 * size, 30]))
+    layouts = st.one_of(
+        st.tuples(slides, full),
+        slides.map(lambda group: (group, group, GroupSpec("full", size))),
+        st.tuples(full, slides, slides),
+        st.tuples(slides),
+        st.tuples(chunked, full),
+    )
+    groups = draw(layouts)
+    alignment = math.lcm(size, *(group.block_size for group in groups))
+    slide = any(group.kind == "sliding" for group in groups)
+    interval = draw(st.sampled_from([0, 0, None, alignment, 3 * alignment])) if slide else 0
+    config = replace(config, kv_cache_groups=groups, prefix_cache_retention_interval=interval, tiers=None)
+    least = config.blocks_of(config.max_model_len)
+    spare = draw(st.one_of(st.integers(0, least), st.just(0), st.integers(0, 6 * least)))
+    return replace(config, num_gpu_blocks=least + spare + 1)
+
+
+@st.composite
 def tiered(draw: st.DrawFn, config: EngineConfig) -> EngineConfig:
     """The same engine with memory tiers that hold its largest context exactly, or with room to spare."""
     least = -(-(config.max_model_len - 1) // config.block_size)
+    if config.kv_cache_groups:
+        enough = max(config.num_gpu_blocks, least + 1)
+        config = replace(config, kv_cache_groups=(), prefix_cache_retention_interval=0, num_gpu_blocks=enough)
     sizes = st.one_of(st.just(0), st.integers(0, 4 * least))
     with_ssd = draw(st.booleans())
     tiers = TierConfig(
@@ -127,10 +156,13 @@ def cases(
     draw: st.DrawFn,
     gaps: st.SearchStrategy[float] | None = None,
     arrivals: st.SearchStrategy[float] | None = None,
+    *,
+    several_groups: bool = True,
 ) -> tuple[list[Program], EngineConfig]:
-    """A trace and an engine that can serve it."""
+    """A trace and an engine that can serve it, for a model of one KV cache group or, one in four, of several."""
     programs = draw(traces(gaps, arrivals))
-    return programs, draw(engines(programs))
+    config = draw(engines(programs))
+    return programs, draw(grouped(config)) if several_groups and not draw(st.integers(0, 3)) else config
 
 
 @st.composite

@@ -118,7 +118,7 @@ def parity(
         f"{total.turns} turns; simulator (stepwise) {total.simulator_s:.1f} s, vLLM's scheduler {total.vllm_s:.1f} s"
     )
     typer.echo("events: " + ", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in total.events.items()))
-    if random:
+    if random and total.together:
         (one, other), steps = min(total.together.items(), key=lambda found: found[1])
         typer.echo(f"any two of the settings acted together in {steps} steps or more ({one} with {other})")
     if total.difference is not None:

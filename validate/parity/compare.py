@@ -40,9 +40,9 @@ class ParityReport:
     """Wall-clock seconds inside vLLM's scheduler."""
     events: Mapping[str, int] = field(default_factory=dict)
     """How often happened what the steps were compared over, by kind (see `events.py`)."""
+    difference: Difference | None = None
     together: Mapping[Pair, int] = field(default_factory=dict)
     """In how many steps any two settings acted together."""
-    difference: Difference | None = None
 
     def __add__(self, other: ParityReport) -> ParityReport:
         return ParityReport(
@@ -52,8 +52,8 @@ class ParityReport:
             self.simulator_s + other.simulator_s,
             self.vllm_s + other.vllm_s,
             _added(self.events, other.events),
-            _added(self.together, other.together),
             self.difference or other.difference,
+            _added(self.together, other.together),
         )
 
 
@@ -159,7 +159,7 @@ def compare_on_random_cases(
     ----------
     controls
         Whether every other case also draws vLLM's controls of prefills, seats, order and queues, and clients that
-        leave, and three of four are crowded.
+        leave, three of four are crowded, and a third has several KV cache groups.
     vllm_version
         The mirrored version that the installed vLLM is.
     """
@@ -170,10 +170,14 @@ def compare_on_random_cases(
             rng,
             controls=controls and number % 2 == 1,
             crowded=controls and number % 8 > 1,
+            groups=controls and number % 3 == 2,
             vllm_version=vllm_version,
         )
         config = _fitting(case.config, policy)
         config = replace(config, async_scheduling=async_scheduling, vllm_version=vllm_version)
+        if config.kv_cache_groups:  # windows reserve more where steps are planned ahead
+            least = config.blocks_of(config.max_model_len) + 1
+            config = replace(config, num_gpu_blocks=max(config.num_gpu_blocks, least))
         arrivals = _Given(case.arrivals_s)
         total += compare_on_trace(case.programs, arrivals, config, policy, step_time, seed, scheduler_cls, case.clients)
         if on_run is not None:

@@ -14,6 +14,8 @@ EVENTS: Final = (
     "preemptions",
     "resumed_turns",
     "prefix_hits",
+    "junctions",
+    "freed_blocks",
     "held_arrivals",
     "wasted_tokens",
     "threshold_cuts",
@@ -23,10 +25,11 @@ EVENTS: Final = (
     "refusals",
     "retries",
 )
-"""Preempted turns, and those admitted again; admitted turns that found a prefix; arrivals while a step was under way;
-tokens computed for turns that had ended; prompts cut by a threshold; turns admitted before one that arrived earlier;
-prompts that `prefill_schedule_interval` kept from a step; requests that their clients left, requests refused with 503,
-and requests sent again."""
+"""Preempted turns, and those admitted again; admitted turns that found a prefix, and those of which some KV cache group
+had more than another; blocks freed behind windows; arrivals while a step was under way; tokens computed for turns that
+had ended; prompts cut by a threshold; turns admitted before one that arrived earlier; prompts that
+`prefill_schedule_interval` kept from a step; requests that their clients left, requests refused with 503, and requests
+sent again."""
 
 
 def count_events(events: Counter[str], scheduler: Scheduler, plan: Plan, held: Collection[Request]) -> None:
@@ -42,6 +45,8 @@ def count_events(events: Counter[str], scheduler: Scheduler, plan: Plan, held: C
         events["resumed_turns"] += request.num_preemptions > 0
         events["prefix_hits"] += request.num_computed_tokens > 0
         events["priority_swaps"] += _overtakes(request, held)
+        events["junctions"] += scheduler.kv_cache_manager.junction_tokens(request) > 0
+    events["freed_blocks"] = scheduler.kv_cache_manager.freed_blocks
     config = scheduler.config
     if config.long_prefill_token_threshold:
         most = config.most_prefill_tokens(scheduler.num_running + scheduler.num_waiting)

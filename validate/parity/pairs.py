@@ -15,7 +15,7 @@ Pair = tuple[str, str]
 
 
 def acting(config: EngineConfig, clients: ClientConfig) -> dict[str, bool]:
-    """Return for every setting that the mirrored version has, by its flag, whether it acts."""
+    """Return for every setting that the mirrored version has, by its flag if it has one, whether it acts."""
     found = {
         "--watermark": config.watermark > 0,
         "--no-scheduler-reserve-full-isl": not config.scheduler_reserve_full_isl,
@@ -25,6 +25,8 @@ def acting(config: EngineConfig, clients: ClientConfig) -> dict[str, bool]:
         "--no-enable-chunked-prefill": not config.enable_chunked_prefill,
         "--no-enable-prefix-caching": not config.enable_prefix_caching,
         "--scheduling-policy": config.scheduling_policy == "priority",
+        "KV cache groups": bool(config.kv_cache_groups),
+        "--prefix-cache-retention-interval": config.prefix_cache_retention_interval != 0,
         "--max-num-queued-reqs": config.max_num_queued_reqs is not None,
         "--max-num-queued-tokens": config.max_num_queued_tokens is not None,
         "--abort-rate": clients.abort_rate > 0,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from continuum_sim.engine.config import EngineConfig
+from continuum_sim.engine.groups.spec import GroupSpec
 from continuum_sim.traces.schema import MAX_TOKENS_FINISH, STOP, Program, SharedPrefix, Turn
 from continuum_sim.vllm_defaults import MIRRORED_VLLM
 from continuum_sim.world.clients import PATIENT, ClientConfig
@@ -24,13 +25,18 @@ class Case:
 
 
 def random_case(
-    rng: np.random.Generator, *, controls: bool = False, crowded: bool = False, vllm_version: str = MIRRORED_VLLM
+    rng: np.random.Generator,
+    *,
+    controls: bool = False,
+    crowded: bool = False,
+    groups: bool = False,
+    vllm_version: str = MIRRORED_VLLM,
 ) -> Case:
     """Draw a trace of 3 to 12 programs, arrival times with ties, and an engine that is barely or amply large enough.
 
     With `controls`, some of the settings that bound prefills, seats, order and queues are drawn as well, of what
     `vllm_version` has, and clients that leave. A `crowded` case has more and smaller turns in scarce memory: more
-    events in fewer steps.
+    events in fewer steps. With `groups` the layers of the model keep different parts of a context.
     """
     block_size = int(rng.choice([16, 32]))
     chunk = int(rng.choice([256, 512, 2048, 8192]))
@@ -58,6 +64,8 @@ def random_case(
         programs, config = _with_controls(programs, config, rng)
         config = _of_version(config, vllm_version, rng)
         clients, config = _with_clients(config, rng)
+    if groups:
+        config = _with_groups(config, rng)
     return Case(programs, [float(t) for t in arrivals_s], config, clients)
 
 
@@ -83,6 +91,38 @@ def _with_controls(
         config = replace(config, scheduling_policy="priority")
         programs = [replace(program, priority=int(rng.integers(-1, 3))) for program in programs]
     return programs, config
+
+
+def _with_groups(config: EngineConfig, rng: np.random.Generator) -> EngineConfig:
+    """Draw KV cache groups like those of models there are, and others; with memory as scarce as before."""
+    size = config.block_size
+    window, wide = (int(tokens) for tokens in rng.choice([24, 64, 100, 256, 512], 2, replace=False))
+    full, slides, slides_wide = (
+        GroupSpec("full", size),
+        GroupSpec("sliding", size, window),
+        GroupSpec("sliding", size, wide),
+    )
+    chunked = GroupSpec("chunked", size, int(rng.choice([4, 16])) * size)
+    layouts = (
+        (*[slides] * 5, full),  # Gemma 3
+        (full, slides),  # gpt-oss
+        (*[chunked] * 3, full),  # Llama 4
+        (slides, slides_wide, full),
+        (slides,),
+        (chunked, chunked),
+        (full, replace(slides, block_size=2 * size)),
+        (replace(full, block_size=2 * size), slides, slides_wide),
+        (full, chunked, slides),
+        (slides, full, slides),
+    )
+    groups = layouts[int(rng.integers(len(layouts)))]
+    alignment = math.lcm(*(group.block_size for group in groups))
+    interval = (0, 0, None, alignment * int(rng.integers(1, 9)))[int(rng.integers(4))]
+    if interval and not any(group.kind == "sliding" for group in groups):
+        interval = 0
+    config = replace(config, kv_cache_groups=groups, prefix_cache_retention_interval=interval)
+    least = config.blocks_of(config.max_model_len)
+    return replace(config, num_gpu_blocks=int(least * rng.choice([1.0, 1.2, 1.6, 2.5])) + 2)
 
 
 def _with_clients(config: EngineConfig, rng: np.random.Generator) -> tuple[ClientConfig, EngineConfig]:

@@ -18,6 +18,7 @@ from continuum_sim.validate.parity.tokens import STOP_TOKEN, TokenStory
 from continuum_sim.validate.parity.vllm_harness import (
     RequestFactory,
     abort_request,
+    hashed_blocks,
     make_vllm_scheduler,
     model_output,
 )
@@ -101,7 +102,7 @@ class VllmShadow:
         """Wall-clock seconds spent inside vLLM's scheduler (adding requests, scheduling, updating)."""
         self.events: Counter[str] = Counter(dict.fromkeys(EVENTS, 0))
         """What happened in the steps, see `EVENTS`."""
-        self._requests = RequestFactory(config.block_size, caches=config.enable_prefix_caching)
+        self._requests = RequestFactory(hashed_blocks(config)[1], caches=config.enable_prefix_caching)
         self._programs = programs
         self._story = TokenStory()
         self._max_model_len = config.max_model_len

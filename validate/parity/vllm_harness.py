@@ -6,6 +6,7 @@ The only file in this folder that imports vLLM, and only inside functions.
 from __future__ import annotations
 
 import importlib
+import math
 import tempfile
 from collections.abc import Sequence
 from itertools import count
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from continuum_sim.engine.config import EngineConfig
+from continuum_sim.engine.groups.spec import GroupSpec
 from continuum_sim.errors import ConfigError
 from continuum_sim.validate.session.tiny import write_tiny_model
 from continuum_sim.vllm_defaults import MIRRORED_VERSIONS
@@ -60,11 +62,10 @@ def make_vllm_scheduler(
     additional_config
         Passed on as `VllmConfig.additional_config`, from which the plug-in reads its settings.
     """
-    import torch
     from vllm.config import CacheConfig, DeviceConfig, ModelConfig, SchedulerConfig, VllmConfig
     from vllm.v1.core.sched.async_scheduler import AsyncScheduler
     from vllm.v1.core.sched.scheduler import Scheduler
-    from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheGroupSpec
+    from vllm.v1.kv_cache_interface import KVCacheConfig, KVCacheGroupSpec
     from vllm.v1.structured_output import StructuredOutputManager
 
     with tempfile.TemporaryDirectory() as folder:
@@ -100,18 +101,41 @@ def make_vllm_scheduler(
         additional_config=additional_config or {},
     )
     vllm_config.scheduler_config.async_scheduling = config.async_scheduling  # the CPU platform has turned it off
-    spec = FullAttentionSpec(block_size=config.block_size, num_kv_heads=1, head_size=1, dtype=torch.float32)
+    groups = config.kv_cache_groups or (GroupSpec("full", config.block_size),)
     kv_cache_config = KVCacheConfig(
         num_blocks=config.num_gpu_blocks,
         kv_cache_tensors=[],
-        kv_cache_groups=[KVCacheGroupSpec(["layer"], spec)],
+        kv_cache_groups=[KVCacheGroupSpec([f"layer {n}"], _kv_cache_spec(group)) for n, group in enumerate(groups)],
+        prefix_cache_retention_interval=config.prefix_cache_retention_interval,
     )
+    scheduler_block_size, hash_block_size = hashed_blocks(config)
     return (scheduler_cls or (AsyncScheduler if config.async_scheduling else Scheduler))(
         vllm_config=vllm_config,
         kv_cache_config=kv_cache_config,
         structured_output_manager=StructuredOutputManager(vllm_config),
-        block_size=config.block_size,
+        block_size=scheduler_block_size,
+        hash_block_size=hash_block_size,
     )
+
+
+def hashed_blocks(config: EngineConfig) -> tuple[int, int]:
+    """Return the tokens that hits are a multiple of, and those of a hash (`resolve_kv_cache_block_sizes`)."""
+    sizes = [group.block_size for group in config.kv_cache_groups] or [config.block_size]
+    alignment = math.lcm(*sizes)
+    return alignment, math.gcd(*sizes) if config.enable_prefix_caching else alignment
+
+
+def _kv_cache_spec(group: GroupSpec) -> Any:
+    """Return vLLM's spec of a group's layers, as small as possible."""
+    import torch
+    from vllm.v1.kv_cache_interface import ChunkedLocalAttentionSpec, FullAttentionSpec, SlidingWindowSpec
+
+    shape = {"block_size": group.block_size, "num_kv_heads": 1, "head_size": 1, "dtype": torch.float32}
+    if group.kind == "sliding":
+        return SlidingWindowSpec(**shape, sliding_window=group.window)
+    if group.kind == "chunked":
+        return ChunkedLocalAttentionSpec(**shape, attention_chunk_size=group.window)
+    return FullAttentionSpec(**shape)
 
 
 class RequestFactory:

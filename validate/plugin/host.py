@@ -55,7 +55,7 @@ class PolicyHost:
         )
         self._rebuild = make_rebuild(settings, scheduler.max_num_scheduled_tokens, scheduler.max_model_len)
         ledger = PinLedger(self)
-        self.pins = PinnedBlocks(scheduler.kv_cache_manager, scheduler.hash_block_size, ledger)
+        self.pins = PinnedBlocks(scheduler.kv_cache_manager, scheduler.requests, scheduler.hash_block_size, ledger)
         self.engine = VllmEngineView(scheduler, self.pins, self._rebuild)
         log = self._log if self._journal.logs else None
         self.governor = Governor(policy, self.engine, ledger, log)
@@ -191,6 +191,9 @@ class PolicyHost:
             # A request admitted for its first chunk alone could lack a block for the next one, preempt itself and be
             # admitted for the same chunk again, forever, because pins give way to waiting requests only.
             kwargs["full_sequence_must_fit"] = True
+            while self.pins.lacks(request, kwargs.get("new_computed_blocks")):
+                if not self._break_pin(request):
+                    return None
         blocks = self._allocate(request, *args, **kwargs)
         if request.status == self._status.RUNNING:
             if blocks is None and self.governor.policy.retention.yields_to_growth:
@@ -228,7 +231,7 @@ class PolicyHost:
     def _turn_ended(self, request: Any, live: LiveTurn, now_s: float) -> None:
         """Ask the policy what happens to the blocks, and do it."""
         assert live.identity is not None
-        groups = self.pins.full_blocks(request.request_id)
+        groups = self.pins.blocks_to_keep(request.request_id)
         decision = self.clients.turn_ended(
             live.view,
             context_tokens=request.num_tokens,
@@ -241,7 +244,7 @@ class PolicyHost:
         if isinstance(decision, PinFor):
             self.pins.hold(live.view.program, groups, decision.ttl_s, now_s)
         elif decision is Fate.EVICT:
-            self.pins.forget_content(groups)
+            self.pins.forget_content(self.pins.full_blocks(request.request_id))
 
     # The blocks of pins, for the ledger -------------------------------------------------------------------
 

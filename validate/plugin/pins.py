@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from continuum_sim.policies.host.pins import PinLedger
@@ -25,13 +25,19 @@ class PinnedBlocks:
     there, the host calls `release`.
     """
 
-    def __init__(self, kv_cache_manager: Any, hash_block_size: int, ledger: PinLedger) -> None:
+    def __init__(
+        self, kv_cache_manager: Any, requests: Mapping[str, Any], hash_block_size: int, ledger: PinLedger
+    ) -> None:
         from vllm.v1.core.kv_cache_utils import get_block_hash, resolve_block_hashes
 
         self._ledger = ledger
         self._pool = kv_cache_manager.block_pool
         self._manager = kv_cache_manager
-        self._group_block_sizes = [m.block_size for m in kv_cache_manager.coordinator.single_type_managers]
+        self._managers = kv_cache_manager.coordinator.single_type_managers
+        self._group_block_sizes = [manager.block_size for manager in self._managers]
+        self._frees = any(manager.get_num_skipped_tokens(1 << 30) for manager in self._managers)
+        """Whether some group frees blocks of running requests."""
+        self._requests = requests
         self._hash_block_size = hash_block_size
         self._hash_of: Callable[[Any], bytes] = get_block_hash
         self._resolve: Callable[[Any, int, int], Sequence[bytes]] = resolve_block_hashes
@@ -39,8 +45,16 @@ class PinnedBlocks:
         self._holders: Counter[int] = Counter()
         """Number of pins that hold each pinned block, by block id."""
 
+    def blocks_to_keep(self, request_id: str) -> list[_GroupPin]:
+        """Return the blocks that a pin of a request that ends would hold: those that its next turn can hit."""
+        if not self._frees:
+            return self.full_blocks(request_id)
+        request = self._requests[request_id]
+        # The last token was sampled and is not computed; one more may be on its way.
+        return self._hit(request, min(request.num_computed_tokens, request.num_tokens - 1))
+
     def full_blocks(self, request_id: str) -> list[_GroupPin]:
-        """Return the full, hashed blocks of a request: those that a pin of it would hold."""
+        """Return the full, hashed blocks of a request."""
         groups = []
         for table in self._manager.get_blocks(request_id).blocks:
             places = [i for i, block in enumerate(table) if block.block_hash is not None and not block.is_null]
@@ -61,6 +75,9 @@ class PinnedBlocks:
 
         At most `most_tokens` tokens are usable.
         """
+        if self._frees:
+            self._find_again(program, request, most_tokens, now_s)
+            return
         groups, shrunk = self._pins[program.program_id], False
         for group, block_size in zip(groups, self._group_block_sizes, strict=True):
             keep = self._usable(group, request, block_size, most_tokens // block_size)
@@ -70,6 +87,47 @@ class PinnedBlocks:
                 del group.places[keep:], group.blocks[keep:]
         if shrunk:
             self._ledger.shrink(program, size(groups), now_s)
+
+    def _find_again(self, program: ProgramView, request: Any, most_tokens: int, now_s: float) -> None:
+        """Let a pin hold what a request hits of which at most `most_tokens` tokens can be hit."""
+        before = size(self._pins[program.program_id])
+        self.release(program.program_id)
+        groups = self._pins[program.program_id] = self._hit(request, most_tokens)
+        for group in groups:
+            self._pool.touch(group.blocks)
+            self._holders.update(block.block_id for block in group.blocks)
+        if size(groups) < before:
+            self._ledger.shrink(program, size(groups), now_s)
+
+    def _hit(self, request: Any, most_tokens: int) -> list[_GroupPin]:
+        """Return the blocks that the longest hit of at most so many tokens takes.
+
+        Where windows free blocks, a turn no longer holds what its program's next turn will look for.
+        """
+        tables, tokens, _ = self._manager.coordinator.find_longest_cache_hit(request.block_hashes, most_tokens)
+        groups = []
+        for table, manager in zip(tables, self._managers, strict=True):
+            skipped = manager.get_num_skipped_tokens(tokens) // manager.block_size
+            places = [i for i, block in enumerate(table) if i >= skipped and not block.is_null]
+            groups.append(_GroupPin(places, [table[i] for i in places]))
+        return groups
+
+    def lacks(self, request: Any, hits: Any) -> bool:
+        """Return whether a request's whole prompt may take more blocks than are free, as only windows can.
+
+        vLLM takes hits that lie behind a window for blocks that the request need not allocate.
+        """
+        if not self._frees:
+            return False
+        needed = 0
+        for group, manager in enumerate(self._managers):
+            table = hits.blocks[group] if hits is not None else ()
+            whole = -(-request.num_tokens // manager.block_size)
+            if manager.max_admission_blocks_per_request is not None:
+                whole = min(whole, manager.max_admission_blocks_per_request + len(table))
+            needed += max(whole - len(table), 0)
+            needed += sum(block.ref_cnt == 0 and not block.is_null for block in table)
+        return bool(needed > self._pool.get_num_free_blocks())
 
     def _usable(self, group: _GroupPin, request: Any, block_size: int, stop: int) -> int:
         """Return how many of a group's pinned blocks lie before block `stop` and before the first that differs."""

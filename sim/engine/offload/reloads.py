@@ -41,7 +41,7 @@ class Reloads:
 
     def begin(self, request: Request, cached_tokens: int, external_tokens: int, hits: Hits, now_s: float) -> None:
         """Admit a turn that has to wait for blocks from a lower tier."""
-        self._manager.allocate(request, hits, self._manager.blocks_of(request.num_tokens))
+        self._manager.allocate(request, hits, request.num_tokens)
         self._connector.update_state_after_alloc(request, cached_tokens, external_tokens, now_s)
         start, stop = cached_tokens // self._block_size, (cached_tokens + external_tokens) // self._block_size
         self._await(request, start, stop, now_s)

@@ -208,7 +208,10 @@ def test_fcfs_finds_nothing_but_shared_prefixes(case: Case) -> None:
 
 
 @settings(max_examples=6)
-@given(case=cases(), policy=st.sampled_from(["lru", "program-fifo", "ttl", "pin-forever", "ttl-static"]))
+@given(
+    case=cases(several_groups=False),
+    policy=st.sampled_from(["lru", "program-fifo", "ttl", "pin-forever", "ttl-static"]),
+)
 def test_with_plenty_of_memory_every_kept_block_is_found(case: Case, policy: str) -> None:
     programs, config = case
     blocks = 1 + sum(-(-t.context_tokens // config.block_size) + 1 for p in programs for t in p.turns)

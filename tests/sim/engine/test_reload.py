@@ -217,7 +217,7 @@ def test_rules_that_offload_by_themselves(policy: str, case: Case, seconds: floa
 
 
 @settings(max_examples=6)
-@given(case=cases(), policy=policies)
+@given(case=cases(several_groups=False), policy=policies)
 def test_a_tier_too_slow_to_use_changes_no_decision(case: Case, policy: str) -> None:
     programs, config = case
     least = -(-(config.max_model_len - 1) // config.block_size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -19,15 +20,26 @@ def case(name: str) -> Path:
     return CASES / name
 
 
-def test_gemma_3_says_what_is_counted_whole_and_starts(capsys: pytest.CaptureFixture[str]) -> None:
-    """Its own sliding layers made the KV memory look five times too small, and vLLM not start."""
-    for command in ([*RUN, "--gpu", "a100-80"], ["hardware", "--gpu", "h100"]):
-        said = printed(capsys, *command, "--model", "gemma-3-12b")
-        assert "40 of 48 layers of Gemma-3-12B attend to a window of 1,024 tokens" in said
+def test_gemma_3_has_its_groups_and_starts(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its sliding layers, kept whole, made the KV memory look five times too small, and vLLM not start."""
+    run = [*RUN, "--gpu", "a100-80", "--model", "gemma-3-12b"]
+    for command in (run, ["hardware", "--gpu", "h100", "--model", "gemma-3-12b"]):
+        said = printed(capsys, *command)
+        assert "attend to a window" not in said
         assert "would not start" not in said
+    blocks, whole = (
+        int(re.findall(r"([0-9,]+) KV blocks", printed(capsys, *run, *flags))[0].replace(",", ""))
+        for flags in ([], ["--disable-hybrid-kv-cache-manager"])
+    )
+    assert blocks // 6 == whole, "a block of one of six groups holds a sixth of the layers"
+
+
+def test_tiers_keep_windows_whole_and_say_so(capsys: pytest.CaptureFixture[str]) -> None:
     # Each request may hold the tokens of all steps under way beside its windows.
     for mode, tokens in ([], "666,504"), (["--no-async-scheduling"], "713,087"):
-        said = printed(capsys, *RUN, "--gpu", "a100-80", "--model", "gemma-3-12b", *mode)
+        said = printed(capsys, *RUN, "--gpu", "a100-80", "--model", "gemma-3-12b", "--dram-gb", "100", *mode)
+        assert "as with vLLM's --disable-hybrid-kv-cache-manager" in said
+        assert "40 of 48 layers of Gemma-3-12B attend to a window of 1,024 tokens" in said
         assert f"here vLLM makes {tokens}" in said
 
 

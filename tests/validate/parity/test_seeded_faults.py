@@ -57,7 +57,7 @@ FAULTS = {
         "scheduler", "(self.config.watermark_blocks if self.running else 0)", "0"
     ),
     "blocks that are hit do not count as free": Fault(
-        "scheduler", "                if run.refs:\n", "                if 1:\n"
+        "kv_cache_manager", "            if run.refs:\n", "            if 1:\n"
     ),
     "a threshold holds for a turn that is alone": Fault(
         "config", "if not threshold or turns <= 1:", "if not threshold:"
@@ -102,7 +102,7 @@ FAULTS = {
         "return (turn.priority, -turn.seq)",
     ),
     "a turn whose client has left keeps its blocks to itself": Fault(
-        "aborts", "        manager.cache_own(request, findable)\n", ""
+        "aborts", "        scheduler.kv_cache_manager.cache(request, findable, leaves=True)\n", ""
     ),
     "a turn whose client has left keeps its last block findable": Fault(
         "aborts", "            findable -= latest", "            findable -= 0", planned_ahead=True
@@ -118,6 +118,50 @@ FAULTS = {
     ),
     "a turn that preempts itself ends the running pass": Fault(
         "config", 'self.scheduling_policy == "priority" and', "False and", since="0.33"
+    ),
+    "a window is a token shorter": Fault(
+        "engine.groups.spec", "computed_tokens - self.window + 1) //", "computed_tokens - self.window + 2) //"
+    ),
+    "a window is found with a block less": Fault(
+        "engine.groups.spec", "-(-(self.window - 1) // self.block_size)", "(self.window - 1) // self.block_size"
+    ),
+    "a chunk is freed before its last token is computed": Fault(
+        "engine.groups.spec", "return computed_tokens // self.window", "return (computed_tokens + 1) // self.window"
+    ),
+    "windows between the boundaries are lost": Fault(
+        "engine.groups.spec", "interval is None else interval", "interval is None else 0"
+    ),
+    "a window is kept where none can be hit": Fault(
+        "engine.groups.spec", "tokens // alignment_tokens * alignment_tokens // size", "-(-tokens // size)"
+    ),
+    "a step under way reads what its window frees": Fault(
+        "engine.groups.manager", "0, start - in_flight_tokens", "0, start", planned_ahead=True
+    ),
+    "a window is reserved for one step": Fault(
+        "config",
+        "return self.max_num_batched_tokens * self.max_concurrent_batches",
+        "return self.max_num_batched_tokens",
+        planned_ahead=True,
+    ),
+    "a turn is admitted with room for all windows of its prompt": Fault(
+        "engine.groups.manager", "            if band.most_blocks is not None:\n", "            if False:\n"
+    ),
+    "the first step is admitted without room": Fault("engine.groups.manager", "max(needed, first)", "needed"),
+    "no window is kept where prompts part": Fault(
+        "engine.groups.manager", "(request.prompt_tokens - 1, self._junctions[request])", "(request.prompt_tokens - 1,)"
+    ),
+    "a prompt that ends with a block keeps no window to be sent again": Fault(
+        "engine.groups.manager", "(request.prompt_tokens - 1, self", "(request.prompt_tokens, self"
+    ),
+    "the last group decides alone": Fault(
+        "engine.groups.manager", "            if tokens >= agreed:\n", "            if agreed < most_tokens:\n"
+    ),
+    "hits end inside the blocks of another group": Fault(
+        "engine.groups.lookup", "return blocks * size // self._alignment * self._alignment // size", "return blocks"
+    ),
+    "a window frees its first block first": Fault("block_pool", "in reversed(table[:number])", "in table[:number]"),
+    "the blocks of one group are found without the others'": Fault(
+        "engine.groups.lookup", "min(before, min([span[1] for span in spans]))", "min(before, spans[0][1])"
     ),
 }
 

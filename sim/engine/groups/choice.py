@@ -1,0 +1,15 @@
+"""Which manager of blocks an engine has."""
+
+from __future__ import annotations
+
+from continuum_sim.engine.block_pool import BlockPool
+from continuum_sim.engine.config import EngineConfig
+from continuum_sim.engine.groups.manager import GroupedKVCacheManager
+from continuum_sim.engine.kv_cache_manager import KVCacheManager
+
+
+def make_kv_cache_manager(config: EngineConfig, pool: BlockPool) -> KVCacheManager:
+    """Return the manager for one group that keeps all tokens, or for other groups."""
+    if config.kv_cache_groups:
+        return GroupedKVCacheManager(pool, config)
+    return KVCacheManager(pool, config.block_size, caches=config.enable_prefix_caching)

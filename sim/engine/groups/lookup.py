@@ -1,0 +1,99 @@
+"""The longest prefix that all groups have cached (`HybridKVCacheCoordinator.find_longest_cache_hit`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from continuum_sim.engine.block_pool import BlockRun, WindowChain
+from continuum_sim.engine.groups.spec import GroupSpec
+
+Stretches = list[tuple[BlockRun, int, int]]
+"""Cached stretches (run, from block, to block) of one group."""
+
+
+class Content:
+    """Where one group's part of a program's context is: in a prefix that programs share, then in its own blocks."""
+
+    __slots__ = ("own", "shared", "shared_blocks")
+
+    def __init__(self, shared: WindowChain | None, shared_blocks: int) -> None:
+        self.shared = shared
+        self.shared_blocks = shared_blocks
+        """Leading blocks that hold nothing but the shared prefix."""
+        self.own = WindowChain()
+
+    def parts(self, start: int, stop: int) -> list[tuple[WindowChain, int, int]]:
+        """Return blocks [start, stop) as stretches of the shared prefix, then of the program's own content."""
+        parts: list[tuple[WindowChain, int, int]] = []
+        if self.shared is not None and start < self.shared_blocks:
+            parts.append((self.shared, start, min(stop, self.shared_blocks)))
+            start = self.shared_blocks
+        if start < stop:
+            parts.append((self.own, start, stop))
+        return parts
+
+    def find(self, start: int, stop: int) -> Stretches:
+        """Return the cached stretches that cover [start, stop), up to the first gap."""
+        found: Stretches = []
+        for chain, first, last in self.parts(start, stop):
+            found += chain.find(first, last)
+            if (found[-1][2] if found else start) < last:
+                break
+        return found
+
+    def span_before(self, stop: int) -> tuple[int, int]:
+        """Return the last stretch of cached blocks that begins before `stop`; (0, 0) if there is none."""
+        begin, end = self.own.span_before(stop)
+        if self.shared is None or (end and begin > self.shared_blocks):
+            return begin, end
+        first, last = self.shared.span_before(min(stop, self.shared_blocks))
+        last = min(last, self.shared_blocks)
+        if not end:
+            return first, last
+        return (first, end) if last == self.shared_blocks else (begin, end)
+
+
+class Alike:
+    """Groups with one spec, whose hits must be equal (vLLM's `SpecGroup`)."""
+
+    def __init__(self, spec: GroupSpec, members: Sequence[int], alignment_tokens: int) -> None:
+        self.spec = spec
+        self.members = members
+        """Their numbers in vLLM's order of groups."""
+        self._alignment = alignment_tokens
+
+    def hit(self, contents: Sequence[Content], most_tokens: int) -> tuple[int, int]:
+        """Return the blocks [start, stop) of the longest hit of at most so many tokens; those before are not needed."""
+        most = most_tokens // self.spec.block_size
+        found = [contents[member] for member in self.members]
+        if self.spec.kind == "full":
+            return 0, self._aligned(min(_covered(content, 0, most) for content in found))
+        if self.spec.kind == "chunked":
+            start = most_tokens // self.spec.window * self.spec.window // self.spec.block_size
+            return start, min(_covered(content, start, most) for content in found)
+        return self._window(found, most)
+
+    def _window(self, contents: Sequence[Content], most: int) -> tuple[int, int]:
+        """Return the last window that all have cached, or else what they have cached from the first block on."""
+        need = max(1, self.spec.blocks_for_hit)
+        before = most
+        while before > 0:
+            spans = [content.span_before(before) for content in contents]
+            start = max([span[0] for span in spans])
+            stop = self._aligned(min(before, min([span[1] for span in spans])))
+            if stop - start >= need:
+                return stop - need, stop
+            if not start:
+                return 0, max(0, stop)
+            before = start
+        return 0, 0
+
+    def _aligned(self, blocks: int) -> int:
+        """Return the blocks of the longest hit among so many."""
+        size = self.spec.block_size
+        return blocks * size // self._alignment * self._alignment // size
+
+
+def _covered(content: Content, start: int, stop: int) -> int:
+    found = content.find(start, stop) if start < stop else []
+    return found[-1][2] if found else start

@@ -1,0 +1,370 @@
+"""The blocks that turns hold in several KV cache groups (vLLM's `KVCacheManager` with its hybrid coordinator)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import groupby
+
+from continuum_sim.engine.batch import Batch
+from continuum_sim.engine.block_pool import BlockPool, BlockRun, WindowChain
+from continuum_sim.engine.config import EngineConfig
+from continuum_sim.engine.groups.due import DueTurns
+from continuum_sim.engine.groups.lookup import Alike, Content, Stretches
+from continuum_sim.engine.groups.spec import GroupSpec
+from continuum_sim.engine.kv_cache_manager import KVCacheManager
+from continuum_sim.engine.plan import Plan
+from continuum_sim.engine.request import Context, Hits, Request
+
+
+class GroupedContext(Context):
+    """Where the parts of a program's context are that the groups keep."""
+
+    __slots__ = ("contents",)
+
+    def __init__(self, contents: Sequence[Content]) -> None:
+        super().__init__()
+        self.contents = contents
+
+
+class Band:
+    """Adjacent groups of one spec, which take and free blocks together."""
+
+    __slots__ = ("groups", "most_blocks", "spec", "width")
+
+    def __init__(self, spec: GroupSpec, groups: range, most_blocks: int | None) -> None:
+        self.spec = spec
+        self.groups = groups
+        self.width = len(groups)
+        self.most_blocks = most_blocks
+        """Most blocks of each that admission reserves for a turn; None for no limit."""
+
+
+class BandTable:
+    """The blocks that a turn holds in each group of a band: [first, stop), of which `runs` have content."""
+
+    __slots__ = ("cached", "first", "runs", "stop")
+
+    def __init__(self, width: int) -> None:
+        self.first = 0
+        self.stop = 0
+        self.cached = 0
+        """Leading blocks that are cached, or will never be."""
+        self.runs: list[list[BlockRun]] = [[] for _ in range(width)]
+
+    def blank(self, group: int) -> int:
+        """Blocks of a group without content."""
+        return self.stop - self.first - sum([len(run) for run in self.runs[group]])
+
+
+class Found:
+    """The longest prefix that all groups have cached of one context."""
+
+    __slots__ = ("by_group", "junction_tokens", "stops", "tokens")
+
+    def __init__(self, by_group: Sequence[Stretches], stops: Sequence[int], tokens: int, junction_tokens: int) -> None:
+        self.by_group = by_group
+        """The stretches that a hit takes of each group."""
+        self.stops = stops
+        """Leading blocks of each group that need not be computed."""
+        self.tokens = tokens
+        self.junction_tokens = junction_tokens
+        """Tokens that some group has cached, if another has fewer; 0 if all agree (`shared_prefix_boundary`)."""
+
+    def stretches(self) -> Stretches:
+        """Return the stretches of all groups."""
+        return [stretch for stretches in self.by_group for stretch in stretches]
+
+
+class GroupedKVCacheManager(KVCacheManager):
+    """Allocates blocks of every group to turns."""
+
+    grouped = True
+
+    def __init__(self, pool: BlockPool, config: EngineConfig) -> None:
+        super().__init__(pool, config.block_size, caches=config.enable_prefix_caching)
+        self.specs = specs = config.kv_cache_groups
+        self._alignment = alignment = math.lcm(*(spec.block_size for spec in specs))
+        self._lags = any(spec.block_size != alignment for spec in specs)
+        """Whether blocks may be full before they can be hit."""
+        self._interval = config.prefix_cache_retention_interval
+        self._in_flight = config.max_concurrent_batches - 1
+        """Tokens of a decoding turn in steps that are not over when the next one is planned."""
+        self._bands: list[Band] = []
+        for spec, numbers in groupby(range(len(specs)), key=specs.__getitem__):
+            together = list(numbers)
+            most = spec.most_blocks(config.max_in_flight_tokens, config.max_model_len)
+            self._bands.append(Band(spec, range(together[0], together[-1] + 1), most))
+        self.due = self._due = DueTurns(specs, alignment, ahead=config.async_scheduling)
+        self.most_freed_by_sliding = sum([spec.most_freed_by_sliding for spec in specs])
+        members: dict[GroupSpec, list[int]] = {}
+        for number, spec in enumerate(specs):
+            members.setdefault(spec, []).append(number)
+        self._alike = [Alike(spec, numbers, alignment) for spec, numbers in members.items()]
+        self._alike.sort(key=lambda alike: alike.spec.kind != "full")
+        self._once = len(self._alike) == 2 and self._alike[0].spec.kind == "full"
+        self._shared_parts: dict[str, list[WindowChain]] = {}
+        self.tables: dict[Request, list[BandTable]] = {}
+        self._junctions: dict[Request, int] = {}
+        """Where prompts part, of each turn in the batch; see `Found`."""
+        self._latest = Found([], [], 0, 0)
+        """What the latest look-up found: a turn is admitted, if at all, right after it."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether every decoding turn has at most one token in steps that are not over."""
+        return self._due.settled
+
+    # Contexts -------------------------------------------------------------------------------------------
+
+    def open_context(self, prefix_id: str | None, prefix_tokens: int) -> Context:
+        """Return an empty context that begins with a shared prefix."""
+        chains: Sequence[WindowChain | None] = [None] * len(self.specs)
+        if prefix_id is not None:
+            chains = self._shared_parts.setdefault(prefix_id, [WindowChain() for _ in self.specs])
+        return self._context(chains, prefix_tokens)
+
+    def seen_context(self, prefix_id: str | None, prefix_tokens: int) -> Context:
+        """Return the context that a program would get, without opening one."""
+        chains: Sequence[WindowChain | None] = self._shared_parts.get(prefix_id or "") or [None] * len(self.specs)
+        return self._context(chains, prefix_tokens)
+
+    def _context(self, chains: Sequence[WindowChain | None], prefix_tokens: int) -> GroupedContext:
+        specs = zip(self.specs, chains, strict=True)
+        return GroupedContext([Content(chain, prefix_tokens // spec.block_size) for spec, chain in specs])
+
+    def keep_to(self, context: Context, kept_tokens: int) -> None:
+        """Forget a program's own content beyond its first tokens."""
+        for spec, content in zip(self.specs, _contents(context), strict=True):
+            kept = kept_tokens // spec.block_size
+            self._pool.abandon(content.own, kept)
+            content.shared_blocks = min(content.shared_blocks, kept)
+
+    # Hits -----------------------------------------------------------------------------------------------
+
+    def get_computed_blocks(self, request: Request) -> tuple[Hits, int]:
+        """Return the longest prefix that all groups have cached and its tokens; the last token is always computed."""
+        self._latest = found = self._find(request.context, request.num_tokens - 1)
+        return found.stretches(), found.tokens
+
+    def cached_tokens(self, context: Context, most_tokens: int) -> int:
+        """Return the tokens of the longest hit of at most so many."""
+        return self._longest_hit(_contents(context), most_tokens)[1]
+
+    def _find(self, context: Context, most_tokens: int) -> Found:
+        contents = _contents(context)
+        spans, tokens, longest = self._longest_hit(contents, most_tokens)
+        by_group = []
+        for spec, content, (start, stop) in zip(self.specs, contents, spans, strict=True):
+            start = max(start, spec.skipped_blocks(tokens))
+            by_group.append(content.find(start, stop) if start < stop else [])
+        return Found(by_group, [stop for _, stop in spans], tokens, longest if longest > tokens else 0)
+
+    def _longest_hit(self, contents: Sequence[Content], most_tokens: int) -> tuple[list[tuple[int, int]], int, int]:
+        """Return each group's blocks, the tokens of the hit, and those of the longest that some group has."""
+        spans: list[tuple[int, int]] = [(0, 0)] * len(self.specs)
+        if not self._caches:
+            return spans, 0, 0
+        agreed, longest = most_tokens, 0
+        while True:
+            tokens = agreed
+            for alike in self._alike:
+                size, known = alike.spec.block_size, spans[alike.members[0]][1]
+                if alike.spec.kind == "full" and known:  # what is shorter is cached too
+                    tokens = min(tokens, known * size)
+                    continue
+                found = alike.hit(contents, tokens)
+                tokens = found[1] * size
+                for member in alike.members:
+                    spans[member] = found
+                longest = max(longest, tokens)
+            if tokens >= agreed:
+                break
+            agreed = tokens
+            if self._once:
+                break
+        for number, spec in enumerate(self.specs):
+            if spec.kind == "full":
+                spans[number] = (0, -(-agreed // spec.block_size))
+        return spans, agreed, longest
+
+    # Room -----------------------------------------------------------------------------------------------
+
+    def room_for(self, hits: Hits, whole_tokens: int, step_tokens: int, *, surely: bool = False) -> int:
+        """Return the free blocks that admission takes: for the whole turn, or for its first step if those are more.
+
+        Of the whole turn windows hold a part at a time, so vLLM checks both. It takes hits that lie behind the window
+        for blocks that a turn need not allocate; `surely` counts what the turn may really take.
+        """
+        needed = hit = sum([stop - start for run, start, stop in hits if not run.refs])
+        first = hit
+        for band in self._bands:
+            size, stop = band.spec.block_size, self._latest.stops[band.groups[0]]
+            whole = -(-whole_tokens // size)
+            if band.most_blocks is not None:
+                whole = min(whole, band.most_blocks + surely * stop)
+            needed += max(whole - stop, 0) * band.width
+            first += max(-(-step_tokens // size) - stop, 0) * band.width
+        return max(needed, first)
+
+    def growth(self, request: Request, start: int, tokens: int, in_flight_tokens: int) -> int:
+        """Free the blocks behind a running turn's windows; return how many it needs for its next `tokens` tokens."""
+        blocks, over = 0, start - in_flight_tokens
+        for band, table in zip(self._bands, self.tables[request], strict=True):
+            spec = band.spec
+            if spec.frees:
+                skipped = min(spec.skipped_blocks(over), table.stop)
+                if skipped > table.first:
+                    if table.cached * spec.block_size < over:  # vLLM has cached it step by step
+                        self.cache(request, over)
+                    self._drop(table, skipped)
+            missing = -(-(start + tokens) // spec.block_size) - table.stop
+            if missing > 0:
+                blocks += missing * band.width
+        return blocks
+
+    def blocks_of_steps(self, batch: Batch, plan: Plan, steps: int) -> int:
+        """Return the blocks that `steps` more steps, in which turns only decode, take if they free none."""
+        return self._due.blocks(batch.decoding.counter, steps)
+
+    def take_steps(self, batch: Batch, plan: Plan, steps: int) -> None:
+        """Take and free the blocks of these steps in vLLM's order."""
+        decoding, latest = batch.decoding, 0
+        for step, request in self._due.within(decoding.counter, steps):
+            if step > latest:
+                self.note_peak()
+                latest = step
+            start = decoding.computed(request) + step
+            self.extend(request, start + 1, self.growth(request, start, 1, self._in_flight), self._in_flight)
+
+    def junction_tokens(self, request: Request) -> int:
+        """Return the tokens of a turn in the batch that some group had cached, if another had fewer; otherwise 0."""
+        return self._junctions[request]
+
+    # Taking and giving back -----------------------------------------------------------------------------
+
+    def allocate(self, request: Request, hits: Hits, tokens: int) -> None:
+        """Reference the hit blocks of all groups, then allocate the rest of the blocks for so many tokens."""
+        found = self._latest
+        tables = self.tables[request] = [BandTable(band.width) for band in self._bands]
+        self._junctions[request] = found.junction_tokens
+        missing = 0
+        for band, table in zip(self._bands, tables, strict=True):
+            for group, runs in zip(band.groups, table.runs, strict=True):
+                for run, start, stop in reversed(found.by_group[group]):
+                    self._pool.touch(run, start, stop, runs)
+                self._pool.merge(runs)
+            table.cached = table.stop = found.stops[band.groups[0]]
+            table.first = min(band.spec.skipped_blocks(found.tokens), table.stop)
+            missing += max(-(-tokens // band.spec.block_size) - table.stop, 0) * band.width
+        self.extend(request, tokens, missing)
+        if request.scheduled_s < 0:
+            request.cached_tokens = found.tokens
+
+    def extend(self, request: Request, tokens: int, blocks: int, in_flight_tokens: int = 0) -> None:
+        """Give a turn `blocks` more blocks, so that it has those for so many tokens in every group.
+
+        Blocks of a shared prefix may become findable only as the turn decodes, if groups have blocks of several sizes.
+        """
+        if blocks:
+            self._pool.allocate(blocks)
+            for band, table in zip(self._bands, self.tables[request], strict=True):
+                table.stop = max(table.stop, -(-tokens // band.spec.block_size))
+        if self._lags and request.decoding:
+            self.cache(request, tokens - (in_flight_tokens > 0))
+
+    def _drop(self, table: BandTable, stop: int) -> None:
+        """Free a table's blocks before `stop`, group by group, the last of them first."""
+        blank = 0
+        for runs in table.runs:
+            blank += stop - table.first
+            if runs and runs[0].start < stop:
+                blank -= self._pool.release_front(runs, stop)
+        self._pool.release([], blank)
+        self.freed_blocks += (stop - table.first) * len(table.runs)
+        table.first = stop
+
+    def free(self, request: Request, tokens: int) -> None:
+        """Free a turn's blocks, group by group."""
+        for table in self._taken_from(request):
+            for group, runs in enumerate(table.runs):
+                self._pool.merge(runs)
+                self._pool.release(runs, table.blank(group))
+
+    def evict(self, request: Request, tokens: int) -> None:
+        """Free a turn's blocks and forget what nothing else holds."""
+        for table in self._taken_from(request):
+            for group, runs in enumerate(table.runs):
+                self._pool.evict(runs, table.blank(group))
+
+    def _taken_from(self, request: Request) -> list[BandTable]:
+        self._junctions.pop(request, None)
+        return self.tables.pop(request, [])  # empty if it was preempted and its last token came late
+
+    # Content --------------------------------------------------------------------------------------------
+
+    def cache(self, request: Request, tokens: int, *, leaves: bool = False) -> None:
+        """Make full blocks findable.
+
+        Of what no other program looks for, groups that keep all tokens are served when the turn `leaves` the batch.
+        """
+        tables = self.tables.get(request)
+        if tables is None or not self._caches:
+            return
+        tokens = tokens // self._alignment * self._alignment
+        contents = _contents(request.context)
+        for band, table in zip(self._bands, tables, strict=True):
+            full = tokens // band.spec.block_size
+            if not (leaves or band.spec.frees):
+                full = min(full, contents[band.groups[0]].shared_blocks)
+            if full > table.cached:
+                self._cache_band(request, band, table, full)
+
+    def _cache_band(self, request: Request, band: Band, table: BandTable, full: int) -> None:
+        boundaries = (request.prompt_tokens - 1, self._junctions[request])
+        spans = band.spec.findable(table.cached, full, boundaries, self._alignment, self._interval)
+        table.cached = full
+        contents = _contents(request.context)
+        for start, stop in spans:
+            start = max(start, table.first)
+            if start < stop:
+                for group, runs in zip(band.groups, table.runs, strict=True):
+                    for chain, first, last in contents[group].parts(start, stop):
+                        self._pool.cache(chain, first, last, runs)
+
+    # Pins -----------------------------------------------------------------------------------------------
+
+    def blocks_to_keep(self, request: Request, tokens: int) -> int:
+        """Return how many blocks a pin of a turn that ends would hold: those that the next turn can hit."""
+        self.cache(request, tokens, leaves=True)
+        spans, found, _ = self._longest_hit(_contents(request.context), tokens)
+        return sum(
+            [
+                max(0, stop - max(start, spec.skipped_blocks(found)))
+                for spec, (start, stop) in zip(self.specs, spans, strict=True)
+            ]
+        )
+
+    def keep(self, request: Request, tokens: int) -> list[BlockRun]:
+        """Free a turn's blocks but for those of the next turn's hit; return these, still referenced."""
+        self.free(request, tokens)
+        return self._hold(request.context, tokens)
+
+    def shrink(self, context: Context, tokens: int) -> int:
+        """Let a pin hold only what a prompt of which so many tokens can be hit finds; return its blocks."""
+        self._pool.unpin(context.pinned)
+        context.pinned = self._hold(context, tokens)
+        self._pool.pin(context.pinned)
+        return sum([len(run) for run in context.pinned])
+
+    def _hold(self, context: Context, tokens: int) -> list[BlockRun]:
+        table: list[BlockRun] = []
+        for found in self._find(context, tokens).by_group:
+            for run, start, stop in reversed(found):
+                self._pool.touch(run, start, stop, table)
+        return table
+
+
+def _contents(context: Context) -> Sequence[Content]:
+    assert isinstance(context, GroupedContext)
+    return context.contents

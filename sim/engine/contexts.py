@@ -51,10 +51,10 @@ class Contexts:
         self._pool.pin(table)
         self.pins.start(program, ttl_s, sum([len(run) for run in table]), now_s)
 
-    def shrink_pin(self, program: ProgramView, tokens: int, now_s: float) -> None:
-        """Free the pinned blocks of a program, if it has any, that are of no use if so many tokens can be hit."""
+    def shrink_pin(self, program: ProgramView, kept_tokens: int, prompt_tokens: int, now_s: float) -> None:
+        """Free the pinned blocks of a program, if it has any, that its next prompt cannot hit."""
         if program.pin is not None:
-            blocks = self._manager.shrink(self._contexts[program.program_id], tokens)
+            blocks = self._manager.shrink(self._contexts[program.program_id], kept_tokens, prompt_tokens)
             if blocks < program.pin.blocks:
                 self.pins.shrink(program, blocks, now_s)
 

@@ -203,8 +203,8 @@ def _windows_only_slide(scheduler: Scheduler) -> bool:
         return False
     if not scheduler.waiting.queued:
         return True
-    if governor.policy.admission.gated:
-        return False
+    if governor.policy.admission.gated or plan.held or not scheduler.config.scheduler_reserve_full_isl:
+        return False  # what is held back may fit meanwhile; and a first chunk is smaller if hits are evicted
     return not plan.lacks or plan.lacks > scheduler.pool.free + scheduler.decoding.count * manager.most_freed_by_sliding
 
 

@@ -28,6 +28,8 @@ class KVCacheManager:
         """Most blocks in use when any step was planned."""
         self.freed_blocks = 0
         """Blocks that running turns have freed behind their windows."""
+        self.lasting_room = 0
+        """Of the latest answer of `room_for`: blocks that are needed even if some of the hits are evicted."""
         self.due: DueTurns | None = None
         """The decoding turns by the steps in which they take or free blocks, if windows free any."""
         self._pool = pool
@@ -90,7 +92,8 @@ class KVCacheManager:
         for run, start, stop in hits:
             if run.refs:
                 held += stop - start
-        return -(-whole_tokens // self._block_size) - held
+        self.lasting_room = -(-whole_tokens // self._block_size) - held
+        return self.lasting_room
 
     def growth(self, request: Request, start: int, tokens: int, in_flight_tokens: int) -> int:
         """Return how many blocks a running turn with `start` computed tokens needs for its next `tokens` tokens.
@@ -170,10 +173,10 @@ class KVCacheManager:
         self._pool.release([], self.blank_blocks(request, tokens))
         return table
 
-    def shrink(self, context: Context, tokens: int) -> int:
-        """Free the blocks of a pin that a prompt of which only so many tokens can be hit has no use for.
+    def shrink(self, context: Context, kept_tokens: int, prompt_tokens: int) -> int:
+        """Free the blocks of a pin that the program's next prompt cannot hit; return the blocks that it still holds.
 
-        Returns the blocks that the pin still holds.
+        It keeps the first `kept_tokens` of the context, and its last token is always computed.
         """
-        self._pool.unpin(context.pinned, tokens // self._block_size)
+        self._pool.unpin(context.pinned, min(kept_tokens, prompt_tokens - 1) // self._block_size)
         return context.pinned[-1].stop if context.pinned else 0

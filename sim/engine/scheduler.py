@@ -134,7 +134,7 @@ class Scheduler(VisibleEngine):
         if turn.index or request.aborts:
             usable_tokens = min(request.kept_tokens, request.prompt_tokens - 1)
             self.kv_cache_manager.keep_to(context, request.kept_tokens)
-            self.contexts.shrink_pin(turn.program, usable_tokens, now_s)
+            self.contexts.shrink_pin(turn.program, request.kept_tokens, request.prompt_tokens, now_s)
             size = self.block_size
             self.connector.prompt_keeps(context, request.kept_tokens // size, usable_tokens // size)
         if self._order.sees_cache:
@@ -403,9 +403,9 @@ class Scheduler(VisibleEngine):
         upload = request.context.upload
         blocks = (self.config.watermark_blocks if self.running else 0) - (0 if upload is None else upload.stop)
         manager = self.kv_cache_manager
-        while (needed := blocks + manager.room_for(hits, whole, step, surely=surely)) > self.pool.free:
+        while blocks + manager.room_for(hits, whole, step, surely=surely) > self.pool.free:
             if not self._break_pin(plan, request, now_s):
-                plan.lacks = needed
+                plan.lacks = blocks + manager.lasting_room
                 return False
         return True
 

@@ -189,7 +189,7 @@ class VllmShadow:
                 self._story.forget(request.turn.program.program_id)
         free = self.vllm.kv_cache_manager.block_pool.get_num_free_blocks()
         if len(self.vllm.requests) != scheduler.num_running + scheduler.num_waiting or free != scheduler.pool.free:
-            ours, theirs = self._state(scheduler), self._real({}, [])
+            ours, theirs = self._state(scheduler), self._real({}, [request.request_id for request in self.vllm.running])
             raise Mismatch(Difference(self.steps, end_s, "state after the step", ours, theirs, self._before))
 
     def _sample(self, name: str) -> list[int]:

@@ -191,7 +191,8 @@ class PolicyHost:
             # A request admitted for its first chunk alone could lack a block for the next one, preempt itself and be
             # admitted for the same chunk again, forever, because pins give way to waiting requests only.
             kwargs["full_sequence_must_fit"] = True
-            while self.pins.lacks(request, kwargs.get("new_computed_blocks")):
+            hits, hit_tokens = kwargs.get("new_computed_blocks"), kwargs.get("num_new_computed_tokens", 0)
+            while self.pins.lacks(request, hits, hit_tokens):
                 if not self._break_pin(request):
                     return None
         blocks = self._allocate(request, *args, **kwargs)

@@ -76,7 +76,7 @@ class PinnedBlocks:
         At most `most_tokens` tokens are usable.
         """
         if self._frees:
-            self._find_again(program, request, most_tokens, now_s)
+            self._find_again(program, request, now_s)
             return
         groups, shrunk = self._pins[program.program_id], False
         for group, block_size in zip(groups, self._group_block_sizes, strict=True):
@@ -88,11 +88,11 @@ class PinnedBlocks:
         if shrunk:
             self._ledger.shrink(program, size(groups), now_s)
 
-    def _find_again(self, program: ProgramView, request: Any, most_tokens: int, now_s: float) -> None:
-        """Let a pin hold what a request hits of which at most `most_tokens` tokens can be hit."""
+    def _find_again(self, program: ProgramView, request: Any, now_s: float) -> None:
+        """Let a pin hold what the program's next request hits."""
         before = size(self._pins[program.program_id])
         self.release(program.program_id)
-        groups = self._pins[program.program_id] = self._hit(request, most_tokens)
+        groups = self._pins[program.program_id] = self._hit(request, request.num_prompt_tokens - 1)
         for group in groups:
             self._pool.touch(group.blocks)
             self._holders.update(block.block_id for block in group.blocks)
@@ -112,7 +112,7 @@ class PinnedBlocks:
             groups.append(_GroupPin(places, [table[i] for i in places]))
         return groups
 
-    def lacks(self, request: Any, hits: Any) -> bool:
+    def lacks(self, request: Any, hits: Any, hit_tokens: int) -> bool:
         """Return whether a request's whole prompt may take more blocks than are free, as only windows can.
 
         vLLM takes hits that lie behind a window for blocks that the request need not allocate.
@@ -124,7 +124,8 @@ class PinnedBlocks:
             table = hits.blocks[group] if hits is not None else ()
             whole = -(-request.num_tokens // manager.block_size)
             if manager.max_admission_blocks_per_request is not None:
-                whole = min(whole, manager.max_admission_blocks_per_request + len(table))
+                behind = manager.get_num_skipped_tokens(hit_tokens) // manager.block_size
+                whole = min(whole, manager.max_admission_blocks_per_request + behind)
             needed += max(whole - len(table), 0)
             needed += sum(block.ref_cnt == 0 and not block.is_null for block in table)
         return bool(needed > self._pool.get_num_free_blocks())

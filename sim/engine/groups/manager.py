@@ -194,7 +194,7 @@ class GroupedKVCacheManager(KVCacheManager):
         """Return the free blocks that admission takes: for the whole turn, or for its first step if those are more.
 
         Of the whole turn windows hold a part at a time, so vLLM checks both. It takes hits that lie behind the window
-        for blocks that a turn need not allocate; `surely` counts what the turn may really take.
+        for blocks that a turn need not allocate; `surely` leaves these out.
         """
         needed = hit = sum([stop - start for run, start, stop in hits if not run.refs])
         first = hit
@@ -202,9 +202,11 @@ class GroupedKVCacheManager(KVCacheManager):
             size, stop = band.spec.block_size, self._latest.stops[band.groups[0]]
             whole = -(-whole_tokens // size)
             if band.most_blocks is not None:
-                whole = min(whole, band.most_blocks + surely * stop)
+                behind = band.spec.skipped_blocks(self._latest.tokens) if surely else 0
+                whole = min(whole, band.most_blocks + behind)
             needed += max(whole - stop, 0) * band.width
             first += max(-(-step_tokens // size) - stop, 0) * band.width
+        self.lasting_room = needed
         return max(needed, first)
 
     def growth(self, request: Request, start: int, tokens: int, in_flight_tokens: int) -> int:
@@ -350,10 +352,10 @@ class GroupedKVCacheManager(KVCacheManager):
         self.free(request, tokens)
         return self._hold(request.context, tokens)
 
-    def shrink(self, context: Context, tokens: int) -> int:
-        """Let a pin hold only what a prompt of which so many tokens can be hit finds; return its blocks."""
+    def shrink(self, context: Context, kept_tokens: int, prompt_tokens: int) -> int:
+        """Let a pin hold only what the program's next prompt hits; return the blocks that it still holds."""
         self._pool.unpin(context.pinned)
-        context.pinned = self._hold(context, tokens)
+        context.pinned = self._hold(context, prompt_tokens - 1)
         self._pool.pin(context.pinned)
         return sum([len(run) for run in context.pinned])
 

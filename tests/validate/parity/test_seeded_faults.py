@@ -153,16 +153,7 @@ FAULTS = {
     "a prompt that ends with a block keeps no window to be sent again": Fault(
         "engine.groups.manager", "(request.prompt_tokens - 1, self", "(request.prompt_tokens, self"
     ),
-    "the last group decides alone": Fault(
-        "engine.groups.manager", "            if tokens >= agreed:\n", "            if agreed < most_tokens:\n"
-    ),
-    "hits end inside the blocks of another group": Fault(
-        "engine.groups.lookup", "return blocks * size // self._alignment * self._alignment // size", "return blocks"
-    ),
     "a window frees its first block first": Fault("block_pool", "in reversed(table[:number])", "in table[:number]"),
-    "the blocks of one group are found without the others'": Fault(
-        "engine.groups.lookup", "min(before, min([span[1] for span in spans]))", "min(before, spans[0][1])"
-    ),
 }
 
 

@@ -155,13 +155,14 @@ def _check_settings(where: str, base: Mapping[str, Any], grid: Mapping[str, Any]
     from continuum_sim.setup.run_config import RunConfig
 
     known = {item.name: item.default for item in fields(RunConfig)}
+    takes_text = {item.name for item in fields(RunConfig) if "str" in str(item.type).split(" | ")}
     for table, settings, names in (
         ("base", base, {*known, "rate"} - {"policy", "seed"}),
         ("grid", grid, {*known, "rate"}),
     ):
         check_names(settings, sorted(names), "setting", of=f"scenario {where}, table {table}", error=ConfigError)
     for key, value in base.items():
-        if key == "rate":
+        if key == "rate" or (key in takes_text and isinstance(value, str)):
             continue
         kind = type(known[key])
         if kind is not type(None) and not isinstance(value, (int, float) if kind is float else kind):

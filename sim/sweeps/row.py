@@ -88,7 +88,7 @@ def _settings(run: ResolvedRun) -> dict[str, Any]:
     engine = {item.name: getattr(run.engine, item.name) for item in fields(EngineConfig)}
     return {
         **given,
-        **{name: value for name, value in engine.items() if name in given},
+        **{name: value for name, value in engine.items() if name in given and given[name] is None},
         RATE_COLUMN: getattr(run.arrivals, "rate", None),
         "model": run.model.name,
         "gpu": run.gpu.name,

@@ -46,6 +46,14 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return done
 
 
+def test_a_row_has_settings_as_they_were_asked_for() -> None:
+    vary = {"prefix_cache_retention_interval": [0, "none", 1024]}
+    small = TINY | {"limit": 1, "max_turns": 2, "kv_blocks": 20_000}
+    frame = cs.sweep(["lru"], [1.0], [0], vary=vary, model="gemma-3-12b", **small).frame()
+    assert list(frame["prefix_cache_retention_interval"]) == ["0", "none", "1024"]
+    assert list(frame["max_num_seqs"]) == [256] * 3, "and defaults filled in"
+
+
 def test_a_row_is_the_run_of_its_cell() -> None:
     result = cs.sweep(["lru", "ttl-static:ttl=1"], [1.0, 2.0], [3], **TINY)
     frame = result.frame(programs=True)

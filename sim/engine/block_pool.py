@@ -60,7 +60,7 @@ class Chain:
 
     def find(self, start: int, stop: int) -> list[tuple[BlockRun, int, int]]:
         """Return the cached stretches (run, from, to) that cover [start, stop), from the front up to the first gap."""
-        return _cover(self.runs, start, stop)
+        return _cover(sorted(self.runs, key=_start), start, stop)
 
     def from_block(self, start: int) -> list[BlockRun]:
         """Return the runs that have blocks from `start` on."""
@@ -123,17 +123,7 @@ class WindowChain(Chain):
 
     def find(self, start: int, stop: int) -> list[tuple[BlockRun, int, int]]:
         """Return the cached stretches (run, from, to) that cover [start, stop), from the front up to the first gap."""
-        near = self._within(start, stop)
-        found: list[tuple[BlockRun, int, int]] = []
-        at = start
-        for run in near:
-            if run.start > at:
-                return found
-            if run.start < at and found:
-                return _cover_in_order(near, start, stop)  # there are copies
-            found.append((run, at, min(run.stop, stop)))
-            at = run.stop
-        return found
+        return _cover(self._within(start, stop), start, stop)
 
     def has_copies(self, runs: int, start: int, stop: int) -> bool:
         """Return whether other blocks than those of a table, which has so many runs in [start, stop), may be copies."""
@@ -169,8 +159,26 @@ class WindowChain(Chain):
             self._cached(*one)
 
 
-def _cover_in_order(runs: Sequence[BlockRun], start: int, stop: int) -> list[tuple[BlockRun, int, int]]:
-    """Return the same as `_cover` of runs in the order of their first blocks."""
+def _cover(runs: Sequence[BlockRun], start: int, stop: int) -> list[tuple[BlockRun, int, int]]:
+    """Return the stretches that cover [start, stop) up to the first gap; the copy cached first is taken.
+
+    `runs` are in the order of their first blocks.
+    """
+    found: list[tuple[BlockRun, int, int]] = []
+    at = start
+    for run in runs:
+        if run.stop <= start or run.start >= stop:
+            continue
+        if run.start > at:
+            break
+        if run.start < at and found:
+            return _cover_with_copies(runs, start, stop)
+        found.append((run, at, min(run.stop, stop)))
+        at = run.stop
+    return found
+
+
+def _cover_with_copies(runs: Sequence[BlockRun], start: int, stop: int) -> list[tuple[BlockRun, int, int]]:
     found: list[tuple[BlockRun, int, int]] = []
     at, seen = start, 0
     there: list[BlockRun] = []
@@ -183,11 +191,11 @@ def _cover_in_order(runs: Sequence[BlockRun], start: int, stop: int) -> list[tup
             break
         best = min(there, key=_stamp)
         end = min(best.stop, stop)
-        for run in runs[seen:]:
-            if run.start >= end:
+        for number in range(seen, len(runs)):
+            if runs[number].start >= end:
                 break
-            if run.stamp < best.stamp:
-                end = run.start
+            if runs[number].stamp < best.stamp:
+                end = runs[number].start
         found.append((best, at, end))
         at = end
     return found
@@ -197,24 +205,8 @@ def _stamp(run: BlockRun) -> int:
     return run.stamp
 
 
-def _cover(runs: Sequence[BlockRun], start: int, stop: int) -> list[tuple[BlockRun, int, int]]:
-    """Return the stretches that cover [start, stop) up to the first gap; the copy cached first is taken."""
-    found: list[tuple[BlockRun, int, int]] = []
-    at = start if runs else stop
-    while at < stop:
-        best: BlockRun | None = None
-        for run in runs:
-            if run.start <= at < run.stop and (best is None or run.stamp < best.stamp):
-                best = run
-        if best is None:
-            break
-        end = min(best.stop, stop)
-        for run in runs:
-            if run.stamp < best.stamp and at < run.start < end:
-                end = run.start
-        found.append((best, at, end))
-        at = end
-    return found
+def _start(run: BlockRun) -> int:
+    return run.start
 
 
 class BlockPool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Final
 
@@ -187,14 +188,7 @@ class EngineConfig:
         """Most tokens of one turn whose blocks there are, up to `max_model_len`."""
         if not self.kv_cache_groups:
             return min(self.max_model_len, self.usable_blocks * self.block_size)
-        fit, too_many = 0, self.max_model_len + 1
-        while too_many - fit > 1:
-            middle = (fit + too_many) // 2
-            if self.blocks_of(middle) <= self.usable_blocks:
-                fit = middle
-            else:
-                too_many = middle
-        return fit
+        return bisect_right(range(self.max_model_len + 1), self.usable_blocks, key=self.blocks_of) - 1
 
     @property
     def watermark_blocks(self) -> int:

@@ -199,7 +199,8 @@ def steps_to_end(scheduler: Scheduler) -> int:
 def _windows_only_slide(scheduler: Scheduler) -> bool:
     """Return whether every window moves by a token a step, and what it frees lets no waiting turn in."""
     plan, manager, governor = scheduler.plans[-1], scheduler.kv_cache_manager, scheduler.governor
-    if plan.chunks or scheduler.plans[0].chunks or not manager.settled or governor.reviews:
+    settled = manager.due is not None and manager.due.settled
+    if plan.chunks or scheduler.plans[0].chunks or not settled or governor.reviews:
         return False
     if not scheduler.waiting.queued:
         return True

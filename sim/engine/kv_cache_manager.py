@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from continuum_sim.engine.batch import Batch
@@ -36,11 +37,6 @@ class KVCacheManager:
         self._block_size = block_size
         self._caches = caches
         self._shared: dict[str, Chain] = {}
-
-    @property
-    def settled(self) -> bool:
-        """Whether windows free what one more token of each decoding turn allows, and no more."""
-        return True
 
     def blocks_of(self, tokens: int) -> int:
         """Return how many blocks `tokens` tokens take."""
@@ -120,6 +116,25 @@ class KVCacheManager:
     def extend(self, request: Request, tokens: int, blocks: int, in_flight_tokens: int = 0) -> None:
         """Give a turn `blocks` more blocks, so that it has those for so many tokens."""
         self._pool.allocate(blocks)
+
+    def take_step(self, batch: Batch, chunks: Sequence[tuple[Request, int]], ahead: Plan | None) -> bool:
+        """Take the blocks of a step in which every decoding turn gets a token, and some prompts a chunk.
+
+        Returns False if not all of them are free.
+
+        Parameters
+        ----------
+        ahead
+            The step planned before and not over, if any.
+        """
+        blocks = batch.decoding.blocks_of_next_step()
+        for request, tokens in chunks:
+            blocks += self.growth(request, request.num_computed_tokens, tokens, 0)
+        if blocks > self._pool.free:
+            return False
+        if blocks:
+            self._pool.allocate(blocks)
+        return True
 
     def blocks_of_steps(self, batch: Batch, plan: Plan, steps: int) -> int:
         """Return the blocks that `steps` more steps like a planned one take at most."""

@@ -76,17 +76,17 @@ class Plan:
 
     def tokens_for(self, request: Request) -> int:
         """Return the tokens that a running turn computes, as long as the step is not counted yet."""
-        for prefilling, tokens in self.chunks:
-            if prefilling is request:
-                return tokens
-        return 1 if request.decoding and request not in self.skipped else 0
+        return self._prompt_tokens(request) or int(request.decoding and request not in self.skipped)
 
     def tokens_in_flight(self, request: Request) -> int:
         """Return the tokens that this step, which is planned and not over, computes of a turn that still runs."""
+        return self._prompt_tokens(request) or int(self.gives_token_to(request))
+
+    def _prompt_tokens(self, request: Request) -> int:
         for prefilling, tokens in self.chunks:
             if prefilling is request:
                 return tokens
-        return 1 if (request.decoding or request.has_all_tokens) and request not in self.skipped else 0
+        return 0
 
     def gives_token_to(self, request: Request) -> bool:
         """Return whether this step, which is planned and not over, gives a turn that still runs a token."""

@@ -19,7 +19,6 @@ from continuum_sim.engine.cadence import PrefillCadence
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.contexts import Contexts
 from continuum_sim.engine.groups.choice import make_kv_cache_manager
-from continuum_sim.engine.groups.running import schedule_running
 from continuum_sim.engine.offload.connector import make_connector
 from continuum_sim.engine.offload.reloads import Reloads
 from continuum_sim.engine.plan import Plan
@@ -245,29 +244,21 @@ class Scheduler(VisibleEngine):
 
     def _schedule_running(self, plan: Plan, now_s: float) -> int:
         """Give every running turn its tokens, all at once if the blocks suffice; return the remaining token budget."""
-        if self.kv_cache_manager.grouped:
-            left = schedule_running(self, plan, self._most_tokens)
-            return self._schedule_running_one_by_one(plan, now_s) if left is None else left
         decoding = self.decoding
-        blocks = decoding.blocks_of_next_step()
         budget = self.config.max_num_batched_tokens - decoding.count
         chunks = []
         for request in () if plan.held else self.batch.prefilling.values():
-            start = request.num_computed_tokens
-            chunk = min(request.num_tokens - start, self._most_tokens)
+            chunk = min(request.num_tokens - request.num_computed_tokens, self._most_tokens)
             if chunk > budget:
                 if self.config.long_prefill_token_threshold:
                     return self._schedule_running_one_by_one(plan, now_s)  # the order decides who goes without
                 chunk = budget
-            blocks += self._blocks(start + chunk) - self._blocks(start)
             budget -= chunk
             chunks.append((request, chunk))
-        if blocks > self.pool.free:
+        if not self.kv_cache_manager.take_step(self.batch, chunks, self.plans[-1] if self.plans else None):
             return self._schedule_running_one_by_one(plan, now_s)
-        if blocks:
-            self.pool.allocate(blocks)
         for request, chunk in chunks:
-            self.take_chunk(plan, request, chunk)
+            self._take_chunk(plan, request, chunk)
         return budget
 
     def _schedule_running_one_by_one(self, plan: Plan, now_s: float) -> int:
@@ -275,6 +266,7 @@ class Scheduler(VisibleEngine):
         budget = self.config.max_num_batched_tokens
         order = list(self.running.values())
         scheduled: dict[int, int] = {}
+        ahead = self.plans[-1] if self.plans and self.kv_cache_manager.grouped else None
         at = 0
         while at < len(order) and budget:
             request = order[at]
@@ -283,7 +275,7 @@ class Scheduler(VisibleEngine):
                 continue
             start = self.batch.computed(request)
             tokens = 1 if request.decoding else min(request.num_tokens - start, self._most_tokens, budget)
-            in_flight = self.plans[-1].tokens_in_flight(request) if self.plans else 0
+            in_flight = 0 if ahead is None else ahead.tokens_in_flight(request)
             blocks = self.kv_cache_manager.growth(request, start, tokens, in_flight)
             while blocks > self.pool.free:
                 if self._yields_to_growth and self._break_pin(plan, request, now_s):
@@ -316,12 +308,11 @@ class Scheduler(VisibleEngine):
                     self.decoding.skip(request)
                 skipped.append(request)
             elif not request.decoding:
-                self.take_chunk(plan, request, tokens)
+                self._take_chunk(plan, request, tokens)
         plan.skipped = skipped
         return budget
 
-    def take_chunk(self, plan: Plan, request: Request, tokens: int) -> None:
-        """Let a step compute tokens of a prompt."""
+    def _take_chunk(self, plan: Plan, request: Request, tokens: int) -> None:
         plan.chunks.append((request, tokens))
         self.kv_cache_manager.cache(request, request.num_computed_tokens + tokens)
 
@@ -359,7 +350,7 @@ class Scheduler(VisibleEngine):
                     break
                 request, tokens = self.reloads.next(min(self._most_tokens, budget))
                 self._enter_batch(plan, request, now_s)
-                self.take_chunk(plan, request, tokens)
+                self._take_chunk(plan, request, tokens)
                 budget -= tokens
                 continue
             head = self.waiting.head(now_s)
@@ -426,7 +417,7 @@ class Scheduler(VisibleEngine):
         request.num_computed_tokens = cached
         self._enter_batch(plan, request, now_s)
         self.governor.turn_admitted(request.turn, cached, now_s)
-        self.take_chunk(plan, request, tokens)
+        self._take_chunk(plan, request, tokens)
 
     def _enter_batch(self, plan: Plan, request: Request, now_s: float) -> None:
         self.batch.enter(request, now_s)

@@ -70,10 +70,8 @@ class KVCacheSpec:
             return 2 + self.num_prefill_checkpoint_blocks if mamba_cache_mode == "align" else 1
         if self.window is None:
             return -(-tokens // self.block_size)
-        if self.kind == "chunked":
-            return -(-min(self.window + max_in_flight_tokens, tokens) // self.block_size)
-        # A window need not begin at a block boundary, so one more block.
-        return -(-min(self.window - 1 + max_in_flight_tokens, tokens) // self.block_size) + 1
+        chunked = self.kind == "chunked"
+        return window_blocks(self.window, self.block_size, tokens, max_in_flight_tokens, chunked=chunked)
 
     def is_uniform_with(self, other: KVCacheSpec) -> bool:
         """Return True if `other` needs a block whenever this one does (`UniformTypeKVCacheSpecs.is_uniform_type`)."""
@@ -94,6 +92,17 @@ class KVCacheSpec:
             "chunked": ("chunked",),
         }
         return other.kind in alike[self.kind]
+
+
+def window_blocks(window: int, block_size: int, tokens: int, max_in_flight_tokens: int, *, chunked: bool) -> int:
+    """Return the most blocks that a request of `tokens` tokens holds of a window, or of a chunk.
+
+    vLLM sizes the pool and admits requests by the same number (`max_admission_blocks_per_request`).
+    """
+    if chunked:
+        return -(-min(window + max_in_flight_tokens, tokens) // block_size)
+    # A window need not begin at a block boundary, so one more block.
+    return -(-min(window - 1 + max_in_flight_tokens, tokens) // block_size) + 1
 
 
 class CachedLayer(NamedTuple):

@@ -182,7 +182,10 @@ class InvariantObserver:
         head = scheduler.waiting.head(now_s)
         assert head is not None
         manager = scheduler.kv_cache_manager
-        hits, cached = manager.get_computed_blocks(head)
+        hits = head.context.find((head.num_tokens - 1) // self.config.block_size)
+        cached = hits[-1][2] * self.config.block_size if hits else 0
+        if self.config.kv_cache_groups:
+            hits, cached = manager.get_computed_blocks(head)
         upload = head.context.upload
         held = upload.stop if upload else sum(stop - start for run, start, stop in hits if run.refs)
         budget = self.config.max_num_batched_tokens - plan.batch.prefill_tokens - plan.batch.decode_requests

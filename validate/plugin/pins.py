@@ -64,11 +64,14 @@ class PinnedBlocks:
     def hold(self, program: ProgramView, groups: list[_GroupPin], ttl_s: float, now_s: float) -> None:
         """Pin these blocks for a program that has no pin."""
         assert program.program_id not in self._pins
+        self._take(program, groups)
+        self._ledger.start(program, ttl_s, size(groups), now_s)
+
+    def _take(self, program: ProgramView, groups: list[_GroupPin]) -> None:
+        self._pins[program.program_id] = groups
         for group in groups:
             self._pool.touch(group.blocks)
             self._holders.update(block.block_id for block in group.blocks)
-        self._pins[program.program_id] = groups
-        self._ledger.start(program, ttl_s, size(groups), now_s)
 
     def shrink(self, program: ProgramView, request: Any, most_tokens: int, now_s: float) -> None:
         """Free what a program's next prompt cannot use of its pin: everything from the first block that differs.
@@ -92,10 +95,8 @@ class PinnedBlocks:
         """Let a pin hold what the program's next request hits."""
         before = size(self._pins[program.program_id])
         self.release(program.program_id)
-        groups = self._pins[program.program_id] = self._hit(request, request.num_prompt_tokens - 1)
-        for group in groups:
-            self._pool.touch(group.blocks)
-            self._holders.update(block.block_id for block in group.blocks)
+        groups = self._hit(request, request.num_prompt_tokens - 1)
+        self._take(program, groups)
         if size(groups) < before:
             self._ledger.shrink(program, size(groups), now_s)
 

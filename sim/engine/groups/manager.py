@@ -110,11 +110,6 @@ class GroupedKVCacheManager(KVCacheManager):
         self._latest = Found([], [], 0, 0)
         """What the latest look-up found: a turn is admitted, if at all, right after it."""
 
-    @property
-    def settled(self) -> bool:
-        """Whether every decoding turn has at most one token in steps that are not over."""
-        return self._due.settled
-
     # Contexts -------------------------------------------------------------------------------------------
 
     def open_context(self, prefix_id: str | None, prefix_tokens: int) -> Context:
@@ -154,14 +149,17 @@ class GroupedKVCacheManager(KVCacheManager):
     def _find(self, context: Context, most_tokens: int) -> Found:
         contents = _contents(context)
         spans, tokens, longest = self._longest_hit(contents, most_tokens)
-        by_group = []
-        for spec, content, (start, stop) in zip(self.specs, contents, spans, strict=True):
-            start = max(start, spec.skipped_blocks(tokens))
-            by_group.append(content.find(start, stop) if start < stop else [])
+        by_group = [
+            content.find(start, stop) if start < stop else []
+            for content, (start, stop) in zip(contents, spans, strict=True)
+        ]
         return Found(by_group, [stop for _, stop in spans], tokens, longest if longest > tokens else 0)
 
     def _longest_hit(self, contents: Sequence[Content], most_tokens: int) -> tuple[list[tuple[int, int]], int, int]:
-        """Return each group's blocks, the tokens of the hit, and those of the longest that some group has."""
+        """Return each group's blocks, the tokens of the hit, and those of the longest that some group has.
+
+        Blocks are those from the first that the next token attends to, until the last that need not be computed.
+        """
         spans: list[tuple[int, int]] = [(0, 0)] * len(self.specs)
         if not self._caches:
             return spans, 0, 0
@@ -184,8 +182,8 @@ class GroupedKVCacheManager(KVCacheManager):
             if self._once:
                 break
         for number, spec in enumerate(self.specs):
-            if spec.kind == "full":
-                spans[number] = (0, -(-agreed // spec.block_size))
+            start, stop = (0, -(-agreed // spec.block_size)) if spec.kind == "full" else spans[number]
+            spans[number] = (max(start, spec.skipped_blocks(agreed)), stop)
         return spans, agreed, longest
 
     # Room -----------------------------------------------------------------------------------------------
@@ -224,6 +222,23 @@ class GroupedKVCacheManager(KVCacheManager):
             if missing > 0:
                 blocks += missing * band.width
         return blocks
+
+    def take_step(self, batch: Batch, chunks: Sequence[tuple[Request, int]], ahead: Plan | None) -> bool:
+        """Take and free the blocks of a step in vLLM's order, as far as there are enough.
+
+        If not, vLLM's own loop, turn by turn, finds what it would have done itself up to there.
+        """
+        due = [(request, 1) for request in self._due.now(batch.decoding.counter)]
+        if chunks:
+            due = sorted([*due, *chunks], key=_rank)
+        for request, tokens in due:
+            start = batch.computed(request)
+            in_flight = 0 if ahead is None else ahead.tokens_in_flight(request)
+            blocks = self.growth(request, start, tokens, in_flight)
+            if blocks > self._pool.free:
+                return False
+            self.extend(request, start + tokens, blocks, in_flight)
+        return True
 
     def blocks_of_steps(self, batch: Batch, plan: Plan, steps: int) -> int:
         """Return the blocks that `steps` more steps, in which turns only decode, take if they free none."""
@@ -339,13 +354,8 @@ class GroupedKVCacheManager(KVCacheManager):
     def blocks_to_keep(self, request: Request, tokens: int) -> int:
         """Return how many blocks a pin of a turn that ends would hold: those that the next turn can hit."""
         self.cache(request, tokens, leaves=True)
-        spans, found, _ = self._longest_hit(_contents(request.context), tokens)
-        return sum(
-            [
-                max(0, stop - max(start, spec.skipped_blocks(found)))
-                for spec, (start, stop) in zip(self.specs, spans, strict=True)
-            ]
-        )
+        spans = self._longest_hit(_contents(request.context), tokens)[0]
+        return sum([max(0, stop - start) for start, stop in spans])
 
     def keep(self, request: Request, tokens: int) -> list[BlockRun]:
         """Free a turn's blocks but for those of the next turn's hit; return these, still referenced."""
@@ -365,6 +375,10 @@ class GroupedKVCacheManager(KVCacheManager):
             for run, start, stop in reversed(found):
                 self._pool.touch(run, start, stop, table)
         return table
+
+
+def _rank(entry: tuple[Request, int]) -> int:
+    return entry[0].rank
 
 
 def _contents(context: Context) -> Sequence[Content]:

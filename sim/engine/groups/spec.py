@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from continuum_sim.errors import ConfigError
+from continuum_sim.hardware.kv_cache_spec import window_blocks
 
 GroupKind = Literal["full", "sliding", "chunked"]
 """All tokens (also MLA), a window of the latest ones, or those of the chunk that the next token is in."""
@@ -66,10 +67,8 @@ class GroupSpec:
         """Return the most blocks that admission reserves (`max_admission_blocks_per_request`); None for no limit."""
         if self.kind == "full":
             return None
-        if self.kind == "chunked":
-            return -(-min(self.window + max_in_flight_tokens, max_model_len) // self.block_size)
-        # The window may begin inside a block.
-        return -(-min(self.window - 1 + max_in_flight_tokens, max_model_len) // self.block_size) + 1
+        chunked = self.kind == "chunked"
+        return window_blocks(self.window, self.block_size, max_model_len, max_in_flight_tokens, chunked=chunked)
 
     def findable(
         self, start: int, stop: int, boundaries: Collection[int], alignment_tokens: int, interval: int | None

@@ -122,10 +122,30 @@ class EngineConfig:
             raise ConfigError(
                 f"prefix_cache_retention_interval is {interval}, expected a multiple of {size}, the tokens in a block"
             )
-        if interval and not any(group.kind == "sliding" for group in self.kv_cache_groups):
+        if interval and not any(group.reach for group in self.kv_cache_groups):
             raise ConfigError(
-                f"prefix_cache_retention_interval is {interval}, but no KV cache group slides: leave it at 0"
+                f"prefix_cache_retention_interval is {interval}, but no KV cache group slides or keeps states: leave "
+                "it at 0"
             )
+        for group in self.kv_cache_groups:
+            if group.kind == "recurrent":
+                self._check_states(group, sizes)
+
+    def _check_states(self, group: GroupSpec, sizes: list[int]) -> None:
+        """Refuse blocks of states that vLLM's mode `align`, or `none` without prefix caching, does not have."""
+        if not self.enable_prefix_caching:
+            if group.block_size < self.max_model_len:
+                raise ConfigError(
+                    f"recurrent layers have blocks of {group.block_size} tokens: without prefix caching one block "
+                    f"holds the state of a whole turn, of up to {self.max_model_len} tokens"
+                )
+        elif set(sizes) != {self.block_size}:
+            raise ConfigError(
+                f"KV cache groups have blocks of {', '.join(str(size) for size in sorted(set(sizes)))} tokens: hits "
+                f"inside blocks of recurrent layers are not modelled; give all groups block_size ({self.block_size})"
+            )
+        elif not self.enable_chunked_prefill:
+            raise ConfigError("vLLM needs chunked prefill to cache states of recurrent layers: leave it on")
 
     def _check_version(self) -> None:
         """Refuse what the chosen vLLM lacks."""
@@ -173,7 +193,7 @@ class EngineConfig:
             return -(-tokens // self.block_size)
         blocks = 0
         for group in self.kv_cache_groups:
-            most = group.most_blocks(self.max_in_flight_tokens, self.max_model_len)
+            most = group.most_blocks(self.max_in_flight_tokens, self.max_model_len, ahead=self.async_scheduling)
             needed = -(-tokens // group.block_size)
             blocks += needed if most is None else min(needed, most)
         return blocks

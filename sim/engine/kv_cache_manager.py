@@ -20,6 +20,8 @@ class KVCacheManager:
 
     grouped: ClassVar[bool] = False
     """Whether there are several KV cache groups, or blocks that are freed while a turn runs."""
+    cuts_prompts: bool = False
+    """Whether steps must end at certain tokens of a prompt, so that states of recurrent layers can be found again."""
     most_freed_by_sliding: int = 0
     """Most blocks by which what a decoding turn holds may shrink, however many steps it decodes."""
 
@@ -29,6 +31,8 @@ class KVCacheManager:
         """Most blocks in use when any step was planned."""
         self.freed_blocks = 0
         """Blocks that running turns have freed behind their windows."""
+        self.copied_states = 0
+        """States of recurrent layers that were copied to another block, so that what was there can be found again."""
         self.lasting_room = 0
         """Of the latest answer of `room_for`: blocks that are needed even if some of the hits are evicted."""
         self.due: DueTurns | None = None
@@ -97,6 +101,17 @@ class KVCacheManager:
         Of those `start` tokens the last `in_flight_tokens` are those of a step that is not over.
         """
         return -(-(start + tokens) // self._block_size) + (-start // self._block_size)
+
+    def new_step_starts(self) -> None:
+        """Note that a step is being planned."""
+
+    def cut_prompt(self, request: Request, start: int, tokens: int) -> int:
+        """Return how many of the next `tokens` tokens of a prompt a step may compute."""
+        return tokens
+
+    def must_wait(self, request: Request) -> bool:
+        """Return whether a turn hits, as just looked up, what only the step being planned will compute."""
+        return False
 
     def junction_tokens(self, request: Request) -> int:
         """Return the tokens of a turn in the batch that some group had cached, if another had fewer; otherwise 0."""

@@ -95,6 +95,7 @@ class Scheduler(VisibleEngine):
         self.running, self.decoding = self.batch.running, self.batch.decoding
         self.decoding.due = manager.due
         self._blocks = manager.blocks_of
+        self._cuts = manager.cuts_prompts
         self.preemptions = 0
         self.cadence = PrefillCadence(config.prefill_schedule_interval)
         self.governor: Governor = Governor(
@@ -178,6 +179,8 @@ class Scheduler(VisibleEngine):
     def schedule(self, now_s: float) -> Plan:
         """Decide what the step that starts now computes, and allocate the blocks it needs."""
         plan = Plan()
+        if self._cuts:
+            self.kv_cache_manager.new_step_starts()
         self.reloads.take_in(now_s)
         plan.changed = self.governor.begin_step(now_s)
         if self.config.long_prefill_token_threshold:
@@ -250,9 +253,14 @@ class Scheduler(VisibleEngine):
         for request in () if plan.held else self.batch.prefilling.values():
             chunk = min(request.num_tokens - request.num_computed_tokens, self._most_tokens)
             if chunk > budget:
-                if self.config.long_prefill_token_threshold:
+                cut = self.config.long_prefill_token_threshold or self._cuts
+                if cut and next(reversed(self.running)) != request.rank:
                     return self._schedule_running_one_by_one(plan, now_s)  # the order decides who goes without
                 chunk = budget
+            if self._cuts:
+                chunk = self.kv_cache_manager.cut_prompt(request, request.num_computed_tokens, chunk)
+            if not chunk:
+                continue
             budget -= chunk
             chunks.append((request, chunk))
         if not self.kv_cache_manager.take_step(self.batch, chunks, self.plans[-1] if self.plans else None):
@@ -275,6 +283,11 @@ class Scheduler(VisibleEngine):
                 continue
             start = self.batch.computed(request)
             tokens = 1 if request.decoding else min(request.num_tokens - start, self._most_tokens, budget)
+            if self._cuts and not request.decoding:
+                tokens = self.kv_cache_manager.cut_prompt(request, start, tokens)
+                if not tokens:
+                    at += 1
+                    continue
             in_flight = 0 if ahead is None else ahead.tokens_in_flight(request)
             blocks = self.kv_cache_manager.growth(request, start, tokens, in_flight)
             while blocks > self.pool.free:
@@ -377,6 +390,10 @@ class Scheduler(VisibleEngine):
             if (plan.held and num_tokens - cached > 1) or (tokens > budget and not self.config.enable_chunked_prefill):
                 break
             tokens = min(tokens, budget)
+            if self._cuts:
+                tokens = self.kv_cache_manager.cut_prompt(request, cached, tokens)
+                if not tokens or self.kv_cache_manager.must_wait(request):
+                    break
             # If nothing runs but pins hold blocks, the whole turn must fit. Admitted for its first chunk, it could lack
             # a block for the next one, preempt itself and be admitted again, forever, as pins yield to waiting turns.
             alone = not self.running and self.governor.has_pins

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 
+from continuum_sim.engine.block_pool import BlockRun
 from continuum_sim.engine.config import EngineConfig
-from continuum_sim.engine.groups.manager import BandTable, GroupedKVCacheManager
+from continuum_sim.engine.groups.manager import GroupedKVCacheManager
+from continuum_sim.engine.groups.table import BandTable, StateTable
 from continuum_sim.engine.plan import Plan
 from continuum_sim.engine.request import Context, Request
 from continuum_sim.engine.scheduler import Scheduler
@@ -25,6 +27,10 @@ def tables_of(scheduler: Scheduler, request: Request) -> list[BandTable]:
     """Return what a turn holds of each group; nothing on an engine of one group that keeps all tokens."""
     manager = scheduler.kv_cache_manager
     return manager.tables[request] if isinstance(manager, GroupedKVCacheManager) else []
+
+
+def _blocks(run: BlockRun) -> range:
+    return range(run.start, run.stop)
 
 
 class InvariantObserver:
@@ -151,10 +157,17 @@ class InvariantObserver:
             assert 0 <= table.first <= table.stop
             assert table.stop == -(-self.tokens[request] // spec.block_size)
             assert table.first <= spec.skipped_blocks(self.tokens[request]), "what the window reaches is held"
+            held: Sequence[int] = range(table.first, table.stop)
+            if isinstance(table, StateTable):
+                assert set(table.states) <= set(held)
+                assert table.states == sorted(set(table.states))
+                assert table.stop - 1 in table.states, "the state to go on from is held"
+                assert all(block in table.states for runs in table.runs for run in runs for block in _blocks(run))
+                held = table.states
             for runs in table.runs:
                 edges = [table.first, *(edge for run in runs for edge in (run.start, run.stop)), table.stop]
                 assert edges == sorted(edges), "stretches with content are in order, inside what is held"
-                blank += table.stop - table.first - sum(map(len, runs))
+                blank += len(held) - sum(map(len, runs))
         assert next(tables, None) is None
         return blank
 
@@ -202,6 +215,9 @@ class InvariantObserver:
             whole = min(whole, cached + min(most, budget))
         needed = -(-whole // self.config.block_size) - held
         if self.config.kv_cache_groups:
+            most = manager.cut_prompt(head, cached, min(most, budget))
+            if not most or manager.must_wait(head):
+                return
             alone = not scheduler.running and scheduler.governor.has_pins
             needed = manager.room_for(hits, whole, cached + min(most, budget), surely=alone)
         needed += self.config.watermark_blocks if scheduler.running else 0

@@ -122,9 +122,19 @@ def grouped(draw: st.DrawFn, config: EngineConfig) -> EngineConfig:
         st.tuples(slides),
         st.tuples(chunked, full),
     )
+    state = st.builds(GroupSpec, st.just("recurrent"), st.just(size), checkpoints=st.booleans())
+    narrow = st.builds(GroupSpec, st.just("sliding"), st.just(size), window)
+    with_states = st.one_of(
+        state.map(lambda group: (GroupSpec("full", size), group, group)),
+        st.tuples(state, full),
+        st.tuples(full, narrow, state),
+        st.tuples(state),
+    )
+    if config.enable_prefix_caching and config.enable_chunked_prefill:
+        layouts = st.one_of(layouts, with_states)
     groups = draw(layouts)
     alignment = math.lcm(size, *(group.block_size for group in groups))
-    slide = any(group.kind == "sliding" for group in groups)
+    slide = any(group.reach for group in groups)
     interval = draw(st.sampled_from([0, 0, None, alignment, 3 * alignment])) if slide else 0
     config = replace(config, kv_cache_groups=groups, prefix_cache_retention_interval=interval, tiers=None)
     least = config.blocks_of(config.max_model_len)

@@ -190,5 +190,9 @@ def compare_on_random_cases(
 def _fitting(config: EngineConfig, policy: Policy) -> EngineConfig:
     """Return the settings without those that leave this policy no room."""
     if keeps_contexts(policy.retention):
-        config = replace(config, enable_prefix_caching=True)
+        groups = tuple(
+            replace(group, block_size=config.block_size) if group.kind == "recurrent" else group
+            for group in config.kv_cache_groups
+        )
+        config = replace(config, enable_prefix_caching=True, kv_cache_groups=groups)
     return config if leaves_order(policy) else replace(config, scheduling_policy="fcfs")

@@ -16,6 +16,7 @@ EVENTS: Final = (
     "prefix_hits",
     "junctions",
     "freed_blocks",
+    "copied_states",
     "held_arrivals",
     "wasted_tokens",
     "threshold_cuts",
@@ -26,10 +27,10 @@ EVENTS: Final = (
     "retries",
 )
 """Preempted turns, and those admitted again; admitted turns that found a prefix, and those of which some KV cache group
-had more than another; blocks freed behind windows; arrivals while a step was under way; tokens computed for turns that
-had ended; prompts cut by a threshold; turns admitted before one that arrived earlier; prompts that
-`prefill_schedule_interval` kept from a step; requests that their clients left, requests refused with 503, and requests
-sent again."""
+had more than another; blocks freed behind windows; states of recurrent layers copied to the next block; arrivals
+while a step was under way; tokens computed for turns that had ended; prompts cut by a threshold; turns admitted
+before one that arrived earlier; prompts that `prefill_schedule_interval` kept from a step; requests that their
+clients left, requests refused with 503, and requests sent again."""
 
 
 def count_events(events: Counter[str], scheduler: Scheduler, plan: Plan, held: Collection[Request]) -> None:
@@ -47,6 +48,7 @@ def count_events(events: Counter[str], scheduler: Scheduler, plan: Plan, held: C
         events["priority_swaps"] += _overtakes(request, held)
         events["junctions"] += scheduler.kv_cache_manager.junction_tokens(request) > 0
     events["freed_blocks"] = scheduler.kv_cache_manager.freed_blocks
+    events["copied_states"] = scheduler.kv_cache_manager.copied_states
     config = scheduler.config
     if config.long_prefill_token_threshold:
         most = config.most_prefill_tokens(scheduler.num_running + scheduler.num_waiting)

@@ -103,6 +103,7 @@ def _with_groups(config: EngineConfig, rng: np.random.Generator) -> EngineConfig
         GroupSpec("sliding", size, wide),
     )
     chunked = GroupSpec("chunked", size, int(rng.choice([4, 16])) * size)
+    state = GroupSpec("recurrent", size, checkpoints=bool(rng.random() < 0.4))
     layouts = (
         (*[slides] * 5, full),  # Gemma 3
         (full, slides),  # gpt-oss
@@ -114,12 +115,23 @@ def _with_groups(config: EngineConfig, rng: np.random.Generator) -> EngineConfig
         (replace(full, block_size=2 * size), slides, slides_wide),
         (full, chunked, slides),
         (slides, full, slides),
+        (full, *[state] * 3),  # Qwen3-Next
+        (state, state, full),
+        (full, slides, state),
+        (state,),
     )
     groups = layouts[int(rng.integers(len(layouts)))]
     alignment = math.lcm(*(group.block_size for group in groups))
     interval = (0, 0, None, alignment * int(rng.integers(1, 9)))[int(rng.integers(4))]
-    if interval and not any(group.kind == "sliding" for group in groups):
+    if interval and not any(group.reach for group in groups):
         interval = 0
+    if any(group.kind == "recurrent" for group in groups):
+        if not config.enable_chunked_prefill:
+            config = replace(config, enable_chunked_prefill=True)
+        if not config.enable_prefix_caching:  # one block holds the state of a whole turn
+            whole = -(-config.max_model_len // size) * size
+            groups = tuple(replace(group, block_size=whole) if group.kind == "recurrent" else group for group in groups)
+            interval = 0
     config = replace(config, kv_cache_groups=groups, prefix_cache_retention_interval=interval)
     least = config.blocks_of(config.max_model_len)
     return replace(config, num_gpu_blocks=int(least * rng.choice([1.0, 1.2, 1.6, 2.5])) + 2)

@@ -79,6 +79,9 @@ def make_vllm_scheduler(
         )
     cache_config = CacheConfig(block_size=config.block_size, enable_prefix_caching=config.enable_prefix_caching)
     cache_config.num_gpu_blocks = config.num_gpu_blocks
+    if any(group.kind == "recurrent" for group in config.kv_cache_groups) and config.enable_prefix_caching:
+        cache_config.mamba_cache_mode = "align"
+        cache_config.mamba_block_size = config.block_size
     vllm_config = VllmConfig(
         model_config=model_config,
         cache_config=cache_config,
@@ -105,7 +108,9 @@ def make_vllm_scheduler(
     kv_cache_config = KVCacheConfig(
         num_blocks=config.num_gpu_blocks,
         kv_cache_tensors=[],
-        kv_cache_groups=[KVCacheGroupSpec([f"layer {n}"], _kv_cache_spec(group)) for n, group in enumerate(groups)],
+        kv_cache_groups=[
+            KVCacheGroupSpec([f"layer {n}"], _kv_cache_spec(group, cache_config)) for n, group in enumerate(groups)
+        ],
         prefix_cache_retention_interval=config.prefix_cache_retention_interval,
     )
     scheduler_block_size, hash_block_size = hashed_blocks(config)
@@ -125,11 +130,20 @@ def hashed_blocks(config: EngineConfig) -> tuple[int, int]:
     return alignment, math.gcd(*sizes) if config.enable_prefix_caching else alignment
 
 
-def _kv_cache_spec(group: GroupSpec) -> Any:
+def _kv_cache_spec(group: GroupSpec, cache_config: Any) -> Any:
     """Return vLLM's spec of a group's layers, as small as possible."""
     import torch
-    from vllm.v1.kv_cache_interface import ChunkedLocalAttentionSpec, FullAttentionSpec, SlidingWindowSpec
+    from vllm.v1.kv_cache_interface import ChunkedLocalAttentionSpec, FullAttentionSpec, MambaSpec, SlidingWindowSpec
 
+    if group.kind == "recurrent":
+        return MambaSpec(
+            block_size=group.block_size,
+            shapes=((1,),),
+            dtypes=(torch.float32,),
+            mamba_cache_mode=cache_config.mamba_cache_mode,
+            num_prefill_checkpoint_blocks=int(group.checkpoints),
+            prefill_checkpoint_alignment=1 if group.checkpoints else None,
+        )
     shape = {"block_size": group.block_size, "num_kv_heads": 1, "head_size": 1, "dtype": torch.float32}
     if group.kind == "sliding":
         return SlidingWindowSpec(**shape, sliding_window=group.window)

@@ -24,11 +24,6 @@ def check_fitness(scheduler: Any, policy: Policy) -> None:
             f"{name} keeps contexts for the next turn, which finds them through the prefix cache; start vLLM with "
             "--enable-prefix-caching"
         )
-    if keeps and scheduler.kv_cache_config.has_mamba_layers:
-        raise ConfigError(
-            f"{name} pins blocks of attention KV, but {config.model_config.model} has Mamba layers, whose states are "
-            "no such blocks; serve it with a policy that pins nothing, such as program-fifo"
-        )
     if not leaves_order(policy) and config.scheduler_config.policy != "fcfs":
         raise ConfigError(
             f"{name} has an order of its own, and so has --scheduling-policy {config.scheduler_config.policy}; "

@@ -55,7 +55,13 @@ class PolicyHost:
         )
         self._rebuild = make_rebuild(settings, scheduler.max_num_scheduled_tokens, scheduler.max_model_len)
         ledger = PinLedger(self)
-        self.pins = PinnedBlocks(scheduler.kv_cache_manager, scheduler.requests, scheduler.hash_block_size, ledger)
+        self.pins = PinnedBlocks(
+            scheduler.kv_cache_manager,
+            scheduler.requests,
+            scheduler.hash_block_size,
+            ledger,
+            ahead=scheduler.vllm_config.scheduler_config.async_scheduling,
+        )
         self.engine = VllmEngineView(scheduler, self.pins, self._rebuild)
         log = self._log if self._journal.logs else None
         self.governor = Governor(policy, self.engine, ledger, log)
@@ -187,6 +193,8 @@ class PolicyHost:
 
     def _allocate_slots(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         """Allocate as vLLM does, breaking pins where the policy lets them go."""
+        if self.pins.waits_for_state(kwargs.get("new_computed_blocks")):
+            return None
         if self.governor.has_pins and not self._scheduler.running:
             # A request admitted for its first chunk alone could lack a block for the next one, preempt itself and be
             # admitted for the same chunk again, forever, because pins give way to waiting requests only.

@@ -26,7 +26,13 @@ class PinnedBlocks:
     """
 
     def __init__(
-        self, kv_cache_manager: Any, requests: Mapping[str, Any], hash_block_size: int, ledger: PinLedger
+        self,
+        kv_cache_manager: Any,
+        requests: Mapping[str, Any],
+        hash_block_size: int,
+        ledger: PinLedger,
+        *,
+        ahead: bool = False,
     ) -> None:
         from vllm.v1.core.kv_cache_utils import get_block_hash, resolve_block_hashes
 
@@ -37,6 +43,7 @@ class PinnedBlocks:
         self._group_block_sizes = [manager.block_size for manager in self._managers]
         self._frees = any(manager.get_num_skipped_tokens(1 << 30) for manager in self._managers)
         """Whether some group frees blocks of running requests."""
+        self._most_states = [_most_states(manager.kv_cache_spec, ahead=ahead) for manager in self._managers]
         self._requests = requests
         self._hash_block_size = hash_block_size
         self._hash_of: Callable[[Any], bytes] = get_block_hash
@@ -124,12 +131,21 @@ class PinnedBlocks:
         for group, manager in enumerate(self._managers):
             table = hits.blocks[group] if hits is not None else ()
             whole = -(-request.num_tokens // manager.block_size)
-            if manager.max_admission_blocks_per_request is not None:
+            if self._most_states[group]:
+                whole = min(whole, self._most_states[group] - bool(table) + len(table))
+            elif manager.max_admission_blocks_per_request is not None:
                 behind = manager.get_num_skipped_tokens(hit_tokens) // manager.block_size
                 whole = min(whole, manager.max_admission_blocks_per_request + behind)
             needed += max(whole - len(table), 0)
             needed += sum(block.ref_cnt == 0 and not block.is_null for block in table)
         return bool(needed > self._pool.get_num_free_blocks())
+
+    def waits_for_state(self, hits: Any) -> bool:
+        """Return whether a request hits a recurrent state that only this step computes, whatever is free."""
+        return hits is not None and any(
+            most and table and table[-1].block_hash in manager.cached_blocks_this_step
+            for manager, table, most in zip(self._managers, hits.blocks, self._most_states, strict=True)
+        )
 
     def _usable(self, group: _GroupPin, request: Any, block_size: int, stop: int) -> int:
         """Return how many of a group's pinned blocks lie before block `stop` and before the first that differs."""
@@ -166,6 +182,14 @@ class PinnedBlocks:
 
     def __len__(self) -> int:
         return len(self._pins)
+
+
+def _most_states(spec: Any, *, ahead: bool) -> int:
+    """Return how many blocks with recurrent states a request needs at once; 0 if it holds no states."""
+    if not hasattr(spec, "mamba_cache_mode"):
+        return 0
+    # The one to go on from, the new one, one that a step under way reads, and one saved inside a step.
+    return 2 + ahead + int(spec.num_prefill_checkpoint_blocks)
 
 
 def size(groups: Iterable[_GroupPin]) -> int:

@@ -25,13 +25,14 @@ class DueTurns:
         ahead
             Whether each step is planned while the one before it runs.
         """
+        self._ahead = ahead
         in_flight = 1 if ahead else 0
         phases = {(spec.block_size, 0) for spec in specs}
         if any(spec.block_size != alignment_tokens for spec in specs):
             phases.add((alignment_tokens, (in_flight - 1) % alignment_tokens))
         for spec in specs:
-            if spec.kind == "sliding":
-                phases.add((spec.block_size, (in_flight + spec.window - 1) % spec.block_size))
+            if spec.reach:
+                phases.add((spec.block_size, (in_flight + spec.reach - 1) % spec.block_size))
             elif spec.kind == "chunked":
                 phases.add((spec.window, in_flight % spec.window))
         self._phases = sorted(phases)
@@ -72,13 +73,23 @@ class DueTurns:
         """Count a step that was planned."""
         self._settling = {request: left - 1 for request, left in self._settling.items() if left > 1}
 
-    def now(self, counter: int) -> list[Request]:
-        """Return the turns that may take or free blocks in the next step, in order of admission."""
+    def now(self, counter: int, *, in_flight: bool) -> list[Request]:
+        """Return the turns that may take or free blocks in the next step, in order of admission.
+
+        Parameters
+        ----------
+        in_flight
+            Whether the step before it is not over. If steps are planned ahead and it is, as one step planned nothing,
+            each turn may free earlier than it is expected to.
+        """
         due = dict(self._settling)
-        for modulus in {modulus for modulus, _ in self._phases}:
-            turns = self._turns.get((modulus, counter % modulus))
-            if turns:
+        if self._ahead and not in_flight:
+            for turns in self._turns.values():
                 due.update(dict.fromkeys(turns, 0))
+        for modulus in {modulus for modulus, _ in self._phases}:
+            found = self._turns.get((modulus, counter % modulus))
+            if found:
+                due.update(dict.fromkeys(found, 0))
         return sorted(due, key=_rank)
 
     def within(self, counter: int, steps: int) -> list[tuple[int, Request]]:

@@ -9,9 +9,11 @@ from itertools import groupby
 from continuum_sim.engine.batch import Batch
 from continuum_sim.engine.block_pool import BlockPool, BlockRun, WindowChain
 from continuum_sim.engine.config import EngineConfig
+from continuum_sim.engine.groups.boundaries import BlockBoundaries
 from continuum_sim.engine.groups.due import DueTurns
 from continuum_sim.engine.groups.lookup import Alike, Content, Stretches
 from continuum_sim.engine.groups.spec import GroupSpec
+from continuum_sim.engine.groups.table import Band, BandTable, StateTable
 from continuum_sim.engine.kv_cache_manager import KVCacheManager
 from continuum_sim.engine.plan import Plan
 from continuum_sim.engine.request import Context, Hits, Request
@@ -25,36 +27,6 @@ class GroupedContext(Context):
     def __init__(self, contents: Sequence[Content]) -> None:
         super().__init__()
         self.contents = contents
-
-
-class Band:
-    """Adjacent groups of one spec, which take and free blocks together."""
-
-    __slots__ = ("groups", "most_blocks", "spec", "width")
-
-    def __init__(self, spec: GroupSpec, groups: range, most_blocks: int | None) -> None:
-        self.spec = spec
-        self.groups = groups
-        self.width = len(groups)
-        self.most_blocks = most_blocks
-        """Most blocks of each that admission reserves for a turn; None for no limit."""
-
-
-class BandTable:
-    """The blocks that a turn holds in each group of a band: [first, stop), of which `runs` have content."""
-
-    __slots__ = ("cached", "first", "runs", "stop")
-
-    def __init__(self, width: int) -> None:
-        self.first = 0
-        self.stop = 0
-        self.cached = 0
-        """Leading blocks that are cached, or will never be."""
-        self.runs: list[list[BlockRun]] = [[] for _ in range(width)]
-
-    def blank(self, group: int) -> int:
-        """Blocks of a group without content."""
-        return self.stop - self.first - sum([len(run) for run in self.runs[group]])
 
 
 class Found:
@@ -93,7 +65,7 @@ class GroupedKVCacheManager(KVCacheManager):
         self._bands: list[Band] = []
         for spec, numbers in groupby(range(len(specs)), key=specs.__getitem__):
             together = list(numbers)
-            most = spec.most_blocks(config.max_in_flight_tokens, config.max_model_len)
+            most = spec.most_blocks(config.max_in_flight_tokens, config.max_model_len, ahead=config.async_scheduling)
             self._bands.append(Band(spec, range(together[0], together[-1] + 1), most))
         self.due = self._due = DueTurns(specs, alignment, ahead=config.async_scheduling)
         self.most_freed_by_sliding = sum([spec.most_freed_by_sliding for spec in specs])
@@ -109,6 +81,15 @@ class GroupedKVCacheManager(KVCacheManager):
         """Where prompts part, of each turn in the batch; see `Found`."""
         self._latest = Found([], [], 0, 0)
         """What the latest look-up found: a turn is admitted, if at all, right after it."""
+        self._sought: Request
+        """The turn of that look-up."""
+        recurrent = any(spec.kind == "recurrent" for spec in specs)
+        self._boundaries = BlockBoundaries(config) if recurrent and self._caches else None
+        self.cuts_prompts = self._boundaries is not None
+        self._states_to_come: set[tuple[WindowChain, int]] = set()
+        """States (content, block) that only the step being planned computes (`cached_blocks_this_step`)."""
+        self._defers_again = config.vllm_version == "0.32" and self.cuts_prompts and len(specs) > 1
+        """Whether a turn that still holds the state at the end of its prompt counts as computing it in every step."""
 
     # Contexts -------------------------------------------------------------------------------------------
 
@@ -139,6 +120,7 @@ class GroupedKVCacheManager(KVCacheManager):
 
     def get_computed_blocks(self, request: Request) -> tuple[Hits, int]:
         """Return the longest prefix that all groups have cached and its tokens; the last token is always computed."""
+        self._sought = request
         self._latest = found = self._find(request.context, request.num_tokens - 1)
         return found.stretches(), found.tokens
 
@@ -195,40 +177,73 @@ class GroupedKVCacheManager(KVCacheManager):
         for blocks that a turn need not allocate; `surely` leaves these out.
         """
         needed = hit = sum([stop - start for run, start, stop in hits if not run.refs])
-        first = hit
+        first, cached = hit, self._latest.tokens
+        prefill_end = self._prefill_end(self._sought)
         for band in self._bands:
             size, stop = band.spec.block_size, self._latest.stops[band.groups[0]]
-            whole = -(-whole_tokens // size)
-            if band.most_blocks is not None:
-                behind = band.spec.skipped_blocks(self._latest.tokens) if surely else 0
-                whole = min(whole, band.most_blocks + behind)
-            needed += max(whole - stop, 0) * band.width
-            first += max(-(-step_tokens // size) - stop, 0) * band.width
+            whole, step = -(-whole_tokens // size) - stop, -(-step_tokens // size) - stop
+            if band.spec.kind == "recurrent":
+                most = 1 + band.spec.saves_checkpoint(cached, whole_tokens, prefill_end)
+                if surely and band.most_blocks is not None:
+                    most = band.most_blocks - bool(stop)  # a state that is hit is one of them
+                whole = min(whole, most)
+                step = min(step, 1 + band.spec.saves_checkpoint(cached, step_tokens, prefill_end))
+            elif band.most_blocks is not None:
+                behind = band.spec.skipped_blocks(cached) if surely else 0
+                whole = min(whole, band.most_blocks + behind - stop)
+            needed += max(whole, 0) * band.width
+            first += max(step, 0) * band.width
         self.lasting_room = needed
         return max(needed, first)
 
     def growth(self, request: Request, start: int, tokens: int, in_flight_tokens: int) -> int:
         """Free the blocks behind a running turn's windows; return how many it needs for its next `tokens` tokens."""
         blocks, over = 0, start - in_flight_tokens
-        for band, table in zip(self._bands, self.tables[request], strict=True):
-            spec = band.spec
+        prefill_end = self._prefill_end(request)
+        for table in self.tables[request]:
+            spec = table.band.spec
             if spec.frees:
                 skipped = min(spec.skipped_blocks(over), table.stop)
                 if skipped > table.first:
                     if table.cached * spec.block_size < over:  # vLLM has cached it step by step
                         self.cache(request, over)
                     self._drop(table, skipped)
-            missing = -(-(start + tokens) // spec.block_size) - table.stop
-            if missing > 0:
-                blocks += missing * band.width
+            blocks += table.missing(start, start + tokens, prefill_end) * table.band.width
         return blocks
+
+    def _prefill_end(self, request: Request) -> int:
+        """Return the end of a prompt if only there a state is saved inside a step, otherwise 0."""
+        return 0 if self._interval != 0 else max(request.prompt_tokens, request.num_tokens - 1)
+
+    def cut_prompt(self, request: Request, start: int, tokens: int) -> int:
+        """Return how many of the next `tokens` tokens of a prompt a step may compute, so that states can be cached."""
+        if self._boundaries is None:
+            return tokens
+        junction = self._junctions.get(request, self._latest.junction_tokens)  # the latter of a turn yet to be admitted
+        return self._boundaries.cut(request, start, tokens, junction)
+
+    def new_step_starts(self) -> None:
+        """Note that states that are cached from now on cannot be hit in the same step."""
+        self._states_to_come.clear()
+
+    def must_wait(self, request: Request) -> bool:
+        """Return whether a turn hits, as just looked up, a state that only the step being planned computes."""
+        if not self._states_to_come or not self._latest.tokens:
+            return False
+        contents, stops = _contents(request.context), self._latest.stops
+        for number, spec in enumerate(self.specs):
+            if spec.kind == "recurrent":
+                last = stops[number] - 1
+                if (contents[number].parts(last, last + 1)[0][0], last) in self._states_to_come:
+                    return True
+        return False
 
     def take_step(self, batch: Batch, chunks: Sequence[tuple[Request, int]], ahead: Plan | None) -> bool:
         """Take and free the blocks of a step in vLLM's order, as far as there are enough.
 
         If not, vLLM's own loop, turn by turn, finds what it would have done itself up to there.
         """
-        due = [(request, 1) for request in self._due.now(batch.decoding.counter)]
+        due = [(request, 1) for request in self._due.now(batch.decoding.counter, in_flight=ahead is not None)]
         if chunks:
             due = sorted([*due, *chunks], key=_rank)
         for request, tokens in due:
@@ -263,7 +278,7 @@ class GroupedKVCacheManager(KVCacheManager):
     def allocate(self, request: Request, hits: Hits, tokens: int) -> None:
         """Reference the hit blocks of all groups, then allocate the rest of the blocks for so many tokens."""
         found = self._latest
-        tables = self.tables[request] = [BandTable(band.width) for band in self._bands]
+        tables = self.tables[request] = [band.open_table() for band in self._bands]
         self._junctions[request] = found.junction_tokens
         missing = 0
         for band, table in zip(self._bands, tables, strict=True):
@@ -271,9 +286,8 @@ class GroupedKVCacheManager(KVCacheManager):
                 for run, start, stop in reversed(found.by_group[group]):
                     self._pool.touch(run, start, stop, runs)
                 self._pool.merge(runs)
-            table.cached = table.stop = found.stops[band.groups[0]]
-            table.first = min(band.spec.skipped_blocks(found.tokens), table.stop)
-            missing += max(-(-tokens // band.spec.block_size) - table.stop, 0) * band.width
+            table.begin(found.stops[band.groups[0]], found.tokens)
+            missing += table.missing(found.tokens, tokens, self._prefill_end(request)) * band.width
         self.extend(request, tokens, missing)
         if request.scheduled_s < 0:
             request.cached_tokens = found.tokens
@@ -285,21 +299,23 @@ class GroupedKVCacheManager(KVCacheManager):
         """
         if blocks:
             self._pool.allocate(blocks)
-            for band, table in zip(self._bands, self.tables[request], strict=True):
-                table.stop = max(table.stop, -(-tokens // band.spec.block_size))
+            for table in self.tables[request]:
+                self.copied_states += table.extend(tokens) * table.band.width
+        known = tokens - (request.decoding and in_flight_tokens > 0)
         if self._lags and request.decoding:
-            self.cache(request, tokens - (in_flight_tokens > 0))
+            self.cache(request, known)
+        if self._defers_again:
+            self._defer_again(request, known)
 
     def _drop(self, table: BandTable, stop: int) -> None:
         """Free a table's blocks before `stop`, group by group, the last of them first."""
-        blank = 0
+        dropped = table.drop_before(stop) * len(table.runs)
+        blank = dropped
         for runs in table.runs:
-            blank += stop - table.first
             if runs and runs[0].start < stop:
                 blank -= self._pool.release_front(runs, stop)
         self._pool.release([], blank)
-        self.freed_blocks += (stop - table.first) * len(table.runs)
-        table.first = stop
+        self.freed_blocks += dropped
 
     def free(self, request: Request, tokens: int) -> None:
         """Free a turn's blocks, group by group."""
@@ -342,12 +358,24 @@ class GroupedKVCacheManager(KVCacheManager):
         spans = band.spec.findable(table.cached, full, boundaries, self._alignment, self._interval)
         table.cached = full
         contents = _contents(request.context)
-        for start, stop in spans:
-            start = max(start, table.first)
-            if start < stop:
-                for group, runs in zip(band.groups, table.runs, strict=True):
-                    for chain, first, last in contents[group].parts(start, stop):
-                        self._pool.cache(chain, first, last, runs)
+        for start, stop in table.held(spans):
+            for group, runs in zip(band.groups, table.runs, strict=True):
+                for chain, first, last in contents[group].parts(start, stop):
+                    self._pool.cache(chain, first, last, runs)
+                    if band.spec.kind == "recurrent":
+                        self._states_to_come.add((chain, first))
+
+    def _defer_again(self, request: Request, tokens: int) -> None:
+        """Let nobody hit in this step the state at the end of a prompt, with `tokens` tokens computed, once more."""
+        size = self._alignment
+        end = (request.prompt_tokens - 1) // size
+        if not end or tokens // size != end:
+            return
+        for table in self.tables[request]:
+            if isinstance(table, StateTable) and end - 1 in table.states:
+                for group in table.band.groups:
+                    content = _contents(request.context)[group]
+                    self._states_to_come.add((content.parts(end - 1, end)[0][0], end - 1))
 
     # Pins -----------------------------------------------------------------------------------------------
 

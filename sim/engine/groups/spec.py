@@ -12,9 +12,9 @@ from typing import Final, Literal
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.kv_cache_spec import window_blocks
 
-GroupKind = Literal["full", "sliding", "chunked"]
-"""All tokens (also MLA), a window of the latest ones, or those of the chunk that the next token is in."""
-KINDS: Final = ("full", "sliding", "chunked")
+GroupKind = Literal["full", "sliding", "chunked", "recurrent"]
+"""All tokens (also MLA), a window of the latest ones, those of the chunk that the next token is in, or a state."""
+KINDS: Final = ("full", "sliding", "chunked", "recurrent")
 
 
 @dataclass(frozen=True)
@@ -25,18 +25,23 @@ class GroupSpec:
     block_size: int
     """Tokens per block."""
     window: int = 0
-    """Tokens of the window or chunk; 0 for full attention."""
+    """Tokens of the window or chunk; 0 for full attention and recurrent layers."""
+    checkpoints: bool = False
+    """Whether recurrent layers save the state at the last block boundary of a prompt without a step that ends there
+    (`num_prefill_checkpoint_blocks`: Mamba 2, and Kimi's linear attention on some GPUs)."""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ConfigError(f"the kind of a KV cache group is {self.kind!r}, expected {', '.join(KINDS)}")
         if self.block_size < 1:
             raise ConfigError(f"a KV cache group has blocks of {self.block_size} tokens, expected at least 1")
-        if (self.kind == "full") != (self.window == 0) or self.window < 0:
+        if (self.kind in ("full", "recurrent")) != (self.window == 0) or self.window < 0:
             raise ConfigError(
-                f"a KV cache group of kind {self.kind} has a window of {self.window} tokens: full attention has none, "
-                "the others at least 1"
+                f"a KV cache group of kind {self.kind} has a window of {self.window} tokens: full attention and "
+                "recurrent layers have none, the others at least 1"
             )
+        if self.checkpoints and self.kind != "recurrent":
+            raise ConfigError(f"a KV cache group of kind {self.kind} saves no states: leave checkpoints out")
 
     @property
     def frees(self) -> bool:
@@ -44,31 +49,71 @@ class GroupSpec:
         return self.kind != "full"
 
     @property
+    def reach(self) -> int:
+        """Latest tokens, with the one to come, whose blocks are needed, if these slide; otherwise 0.
+
+        vLLM keeps the block with the last computed token for the state (`MambaManager.get_num_skipped_tokens`).
+        """
+        if self.kind == "recurrent":
+            return 2
+        return self.window if self.kind == "sliding" else 0
+
+    @property
     def most_freed_by_sliding(self) -> int:
-        """Most blocks by which what a decoding turn holds may shrink: a chunk, or one of a window."""
+        """Most blocks by which what a decoding turn holds may shrink: a chunk, or one of a window or state."""
         if self.kind == "chunked":
             return -(-self.window // self.block_size)
-        return 1 if self.kind == "sliding" else 0
+        return 1 if self.reach else 0
 
     @property
     def blocks_for_hit(self) -> int:
         """Cached blocks in a row that a window needs to be found (`_contiguous_blocks_for_hit`)."""
-        return -(-(self.window - 1) // self.block_size)
+        return -(-(self.reach - 1) // self.block_size)
 
     def skipped_blocks(self, computed_tokens: int) -> int:
         """Return the leading blocks that no later token attends to (`get_num_skipped_tokens`)."""
         if self.kind == "full":
             return 0
-        if self.kind == "sliding":
-            return max(0, computed_tokens - self.window + 1) // self.block_size
+        if self.reach:
+            return max(0, computed_tokens - self.reach + 1) // self.block_size
         return computed_tokens // self.window * self.window // self.block_size
 
-    def most_blocks(self, max_in_flight_tokens: int, max_model_len: int) -> int | None:
-        """Return the most blocks that admission reserves (`max_admission_blocks_per_request`); None for no limit."""
+    def most_blocks(self, max_in_flight_tokens: int, max_model_len: int, *, ahead: bool) -> int | None:
+        """Return the most blocks that a turn needs at once; None for no limit.
+
+        Admission reserves those of a window (`max_admission_blocks_per_request`); of states what the next step takes.
+        """
         if self.kind == "full":
             return None
+        if self.kind == "recurrent":  # the state to go on from, the new one, and one that a step under way reads
+            return 2 + ahead + self.checkpoints
         chunked = self.kind == "chunked"
         return window_blocks(self.window, self.block_size, max_model_len, max_in_flight_tokens, chunked=chunked)
+
+    def can_save(self, start: int, end: int, boundary: int) -> bool:
+        """Return whether a step of tokens [start, end) can save the state at `boundary`.
+
+        Mirrors `is_mamba_prefill_checkpoint_valid`. Some kernels need multiples of 16 tokens between start and
+        boundary, which blocks are.
+        """
+        size = self.block_size
+        return (
+            self.checkpoints
+            and start % size == 0
+            and -(-end // size) - 2 > (start - 1) // size
+            and start + size <= boundary < end
+        )
+
+    def saves_checkpoint(self, start: int, end: int, prefill_end: int) -> bool:
+        """Return whether it does so, which takes a block more (`MambaManager._needs_internal_checkpoint`).
+
+        Parameters
+        ----------
+        prefill_end
+            The end of the prompt, the only one at which a state is saved; 0 if every step saves one.
+        """
+        boundary = (end - 1) // self.block_size * self.block_size
+        return self.checkpoints and end >= prefill_end and self.can_save(start, end, boundary)
 
     def findable(
         self, start: int, stop: int, boundaries: Collection[int], alignment_tokens: int, interval: int | None
@@ -86,7 +131,7 @@ class GroupSpec:
             boundary, and a number of tokens one window in so many as well.
         """
         size = self.block_size
-        if self.kind != "sliding" or alignment_tokens % size:
+        if not self.reach or alignment_tokens % size or (self.kind == "recurrent" and interval is None):
             return [(start, stop)]
         need = self.blocks_for_hit
         spans: list[tuple[int, int]] = []

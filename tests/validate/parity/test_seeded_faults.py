@@ -120,10 +120,10 @@ FAULTS = {
         "config", 'self.scheduling_policy == "priority" and', "False and", since="0.33"
     ),
     "a window is a token shorter": Fault(
-        "engine.groups.spec", "computed_tokens - self.window + 1) //", "computed_tokens - self.window + 2) //"
+        "engine.groups.spec", "computed_tokens - self.reach + 1) //", "computed_tokens - self.reach + 2) //"
     ),
     "a window is found with a block less": Fault(
-        "engine.groups.spec", "-(-(self.window - 1) // self.block_size)", "(self.window - 1) // self.block_size"
+        "engine.groups.spec", "-(-(self.reach - 1) // self.block_size)", "(self.reach - 1) // self.block_size"
     ),
     "a chunk is freed before its last token is computed": Fault(
         "engine.groups.spec", "return computed_tokens // self.window", "return (computed_tokens + 1) // self.window"
@@ -144,7 +144,7 @@ FAULTS = {
         planned_ahead=True,
     ),
     "a turn is admitted with room for all windows of its prompt": Fault(
-        "engine.groups.manager", "            if band.most_blocks is not None:\n", "            if False:\n"
+        "engine.groups.manager", "            elif band.most_blocks is not None:\n", "            elif False:\n"
     ),
     "the first step is admitted without room": Fault("engine.groups.manager", "max(needed, first)", "needed"),
     "no window is kept where prompts part": Fault(
@@ -152,6 +152,26 @@ FAULTS = {
     ),
     "a prompt that ends with a block keeps no window to be sent again": Fault(
         "engine.groups.manager", "(request.prompt_tokens - 1, self", "(request.prompt_tokens, self"
+    ),
+    "a step ends anywhere in a prompt with states": Fault(
+        "engine.groups.boundaries", "if end < prefill_end:", "if False:"
+    ),
+    "no step ends where the state of a whole prompt is saved": Fault(
+        "engine.groups.boundaries", "(request.num_tokens - 1) // size * size)", "0)"
+    ),
+    "no step ends where prompts part": Fault(
+        "engine.groups.boundaries", "start < junction_tokens < end", "start < junction_tokens < 0"
+    ),
+    "a state is hit in the step that computes it": Fault(
+        "engine.groups.manager", "self._states_to_come.add((chain, first))", "pass"
+    ),
+    "a state that is saved inside a step takes no block": Fault(
+        "engine.groups.table", "return 1 + self._checkpoint if", "return 1 if"
+    ),
+    "a turn holds its states from all steps": Fault(
+        "engine.groups.spec",
+        '        if self.kind == "recurrent":\n            return 2\n',
+        '        if self.kind == "recurrent":\n            return 1 << 20\n',
     ),
     "a window frees its first block first": Fault("block_pool", "in reversed(table[:number])", "in table[:number]"),
 }

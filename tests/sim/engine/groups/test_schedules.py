@@ -68,3 +68,64 @@ def test_chunks_are_freed_whole() -> None:
     groups = (GroupSpec("chunked", 4, 16), GroupSpec("full", 4))
     outcome = simulate([program("a", turn(20, 8))], config=with_groups(100, groups))
     assert outcome.totals.peak_used_blocks == 5 + 5
+
+
+STATES = (GroupSpec("full", 4), GroupSpec("recurrent", 4))
+SAVED = (GroupSpec("full", 4), GroupSpec("recurrent", 4, checkpoints=True))
+"""States that are saved at the last block boundary of a prompt without a step that ends there."""
+
+
+def test_of_states_a_turn_holds_the_last_and_while_it_moves_on_the_one_before() -> None:
+    # 40 tokens: a step ends at 36, the last boundary before the token that is always computed; then the other 4.
+    for groups, steps in ((STATES, 2 + 23), (SAVED, 1 + 23)):
+        outcome = simulate([program("a", turn(40, 24))], config=with_groups(100, groups))
+        assert outcome.totals.steps == steps
+        assert outcome.totals.peak_used_blocks == 16 + 2
+    outcome = simulate([program("a", turn(40, 1))], config=with_groups(100, SAVED))
+    assert outcome.totals.peak_used_blocks == 10 + 2, "the state at 36 and the one at 40"
+
+
+@pytest.mark.parametrize("groups", [STATES, SAVED])
+def test_the_next_turn_goes_on_from_the_state_before_the_last_output(groups: tuple[GroupSpec, ...]) -> None:
+    agent = program("a", turn(40, 24), turn(70, 1))
+    for interval, cached in ((0, 36), (None, 60), (16, 48)):
+        outcome = simulate([agent], config=with_groups(100, groups, interval=interval))
+        assert [record.cached_tokens for record in outcome.turns] == [0, cached]
+
+
+def test_where_prompts_part_the_second_leaves_a_state_for_the_third() -> None:
+    programs = [
+        program(name, turn(50, 1), at=at, shared=("system", 20)) for name, at in (("a", 0), ("b", 10), ("c", 20))
+    ]
+    outcome = simulate(programs, config=with_groups(100, STATES))
+    assert [record.cached_tokens for record in outcome.turns] == [0, 0, 20]
+
+
+def test_a_state_is_found_in_the_step_after_the_one_that_computes_it() -> None:
+    # Both arrive at once. The first computes 36 of 40 shared tokens, and 28 more fit in that step, but the other waits.
+    programs = [program(name, turn(40 + more, 1), shared=("system", 40)) for name, more in (("a", 0), ("b", 1))]
+    attention = simulate(programs, config=with_groups(100, (GroupSpec("full", 4), GroupSpec("full", 4))))
+    assert [record.cached_tokens for record in attention.turns] == [0, 40]
+    assert len({record.scheduled_s for record in attention.turns}) == 1
+    outcome = simulate(programs, config=with_groups(100, STATES))
+    assert [record.cached_tokens for record in outcome.turns] == [0, 36]
+    assert len({record.scheduled_s for record in outcome.turns}) == 2
+
+
+def test_a_step_too_full_for_a_block_leaves_a_prompt_with_states_waiting() -> None:
+    # Blocks of 32 tokens, 40 a step: beside 10 turns that decode, 30 tokens are left, which end inside a block.
+    config = replace(engine(200, budget=40, max_model_len=256), block_size=32)
+    config = replace(config, kv_cache_groups=(GroupSpec("full", 32), GroupSpec("recurrent", 32)))
+    programs = [program(f"p{n}", turn(1, 20)) for n in range(10)] + [program("long", turn(100, 1), at=1.5)]
+    outcome = simulate(programs, config=config)
+    ends = {record.program: record.finish_s for record in outcome.turns}
+    began = next(record.scheduled_s for record in outcome.turns if record.program == "long")
+    assert began == max(finish_s for name, finish_s in ends.items() if name != "long")
+
+
+def test_without_prefix_caching_a_state_takes_one_block() -> None:
+    config = replace(with_groups(100), enable_prefix_caching=False)
+    config = replace(config, kv_cache_groups=(GroupSpec("full", 4), GroupSpec("recurrent", 256)))
+    outcome = simulate([program("a", turn(40, 24))], config=config)
+    assert outcome.totals.peak_used_blocks == 16 + 1
+    assert outcome.totals.steps == 24

@@ -29,10 +29,10 @@ def test_what_no_later_token_attends_to(spec: GroupSpec, computed: int, skipped:
 
 def test_admission_reserves_a_window_and_what_is_in_flight() -> None:
     # Gemma 3 12B: windows of 1,024 tokens, 2,048 a step, planned ahead: 1,023 + 4,096 tokens, and one block more.
-    assert GroupSpec("sliding", 16, 1024).most_blocks(4096, 131_072) == 320 + 1
-    assert GroupSpec("sliding", 16, 1024).most_blocks(4096, 160) == 10 + 1
-    assert GroupSpec("chunked", 16, 8192).most_blocks(2048, 131_072) == 640
-    assert GroupSpec("full", 16).most_blocks(4096, 131_072) is None
+    assert GroupSpec("sliding", 16, 1024).most_blocks(4096, 131_072, ahead=False) == 320 + 1
+    assert GroupSpec("sliding", 16, 1024).most_blocks(4096, 160, ahead=False) == 10 + 1
+    assert GroupSpec("chunked", 16, 8192).most_blocks(2048, 131_072, ahead=False) == 640
+    assert GroupSpec("full", 16).most_blocks(4096, 131_072, ahead=False) is None
 
 
 @pytest.mark.parametrize(
@@ -61,10 +61,11 @@ def test_groups_that_keep_chunks_or_all_tokens_cache_every_block() -> None:
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"kind": "recurrent", "block_size": 16}, "expected full, sliding, chunked"),
+        ({"kind": "ring", "block_size": 16}, "expected full, sliding, chunked, recurrent"),
         ({"kind": "full", "block_size": 0}, "blocks of 0 tokens"),
-        ({"kind": "full", "block_size": 16, "window": 4}, "full attention has none"),
+        ({"kind": "full", "block_size": 16, "window": 4}, "full attention and recurrent layers have none"),
         ({"kind": "sliding", "block_size": 16}, "the others at least 1"),
+        ({"kind": "full", "block_size": 16, "checkpoints": True}, "saves no states"),
     ],
 )
 def test_impossible_groups_are_refused(settings: dict[str, Any], says: str) -> None:
@@ -84,6 +85,28 @@ def test_impossible_groups_are_refused(settings: dict[str, Any], says: str) -> N
 def test_settings_that_vllm_refuses_are_refused(groups: tuple[GroupSpec, ...], interval: int, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         EngineConfig(100, kv_cache_groups=groups, prefix_cache_retention_interval=interval)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"enable_prefix_caching": False}, "one block holds the state of a whole turn, of up to 131072"),
+        ({"enable_chunked_prefill": False, "max_num_batched_tokens": 1 << 18}, "needs chunked prefill"),
+        ({"kv_cache_groups": (GroupSpec("full", 32), GroupSpec("recurrent", 16))}, "inside blocks of recurrent layers"),
+    ],
+)
+def test_states_need_prefixes_that_end_with_blocks(settings: dict[str, Any], says: str) -> None:
+    groups = (GroupSpec("full", 16), GroupSpec("recurrent", 16))
+    with pytest.raises(ConfigError, match=says):
+        EngineConfig(**{"num_gpu_blocks": 100, "kv_cache_groups": groups, **settings})
+
+
+def test_of_states_a_turn_holds_a_few_blocks_however_long_it_is() -> None:
+    for checkpoints, ahead, blocks in ((False, False, 2), (False, True, 3), (True, True, 4)):
+        state = GroupSpec("recurrent", 16, checkpoints=checkpoints)
+        config = EngineConfig(101, kv_cache_groups=(state, state), async_scheduling=ahead)
+        assert config.blocks_of(10_000) == 2 * blocks
+        assert config.blocks_of(17) == 2 * 2
 
 
 def test_a_turn_holds_a_window_of_each_group() -> None:

@@ -24,6 +24,20 @@ _ATTENTION_BLOCK_TOKENS: Final = 16
 vllm/v1/attention/backends/flash_attn.py)."""
 
 
+def version_numbers(version: str) -> list[int]:
+    """Return major and minor of a version."""
+    return [int(part) for part in version.split(".")[:2] if part.isdigit()]
+
+
+def nearest_mirrored(version: str) -> str:
+    """Return the mirrored version that is this one, or the oldest for earlier ones and the newest for others."""
+    minor = ".".join(version.split(".")[:2])
+    if minor in MIRRORED_VERSIONS:
+        return minor
+    older = version_numbers(version) < version_numbers(MIRRORED_VERSIONS[0])
+    return MIRRORED_VERSIONS[0] if older else MIRRORED_VERSIONS[-1]
+
+
 def block_size_notes(block_size: int) -> list[str]:
     """Return a note if vLLM does not start with KV blocks of `block_size` tokens."""
     if block_size % _ATTENTION_BLOCK_TOKENS == 0:

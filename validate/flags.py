@@ -34,8 +34,8 @@ class EngineFlags:
     model: Annotated[
         str | None,
         typer.Option(
-            help="Folder or name of a model that vLLM loads; tiny, a small Llama of random weights, for any CPU; or "
-            "nano, a smaller one still. Default: tiny, with --pace nano.",
+            help="Folder or name of a model that vLLM loads; tiny, a small Llama of random weights, for any CPU; "
+            "tiny-gemma3, with sliding windows; or nano, a smaller Llama still. Default: tiny, with --pace nano.",
             show_default=False,
             rich_help_panel=ENGINE,
         ),

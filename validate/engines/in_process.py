@@ -253,6 +253,8 @@ def _facts(llm: Any, folder: Path) -> EngineFacts:
         long_prefill_token_threshold_adaptive=getattr(scheduler, "long_prefill_token_threshold_adaptive", False),
         enable_chunked_prefill=scheduler.enable_chunked_prefill,
         enable_prefix_caching=bool(cache.enable_prefix_caching),
+        kv_cache_groups=scheduling["kv_cache_groups"],
+        prefix_cache_retention_interval=scheduling["prefix_cache_retention_interval"],
     )
 
 

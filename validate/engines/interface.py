@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from continuum_sim.engine.config import EngineConfig
+from continuum_sim.engine.groups.spec import GroupSpec
+from continuum_sim.vllm_defaults import nearest_mirrored
 
 
 class EngineError(RuntimeError):
@@ -43,6 +45,13 @@ class EngineFacts:
     long_prefill_token_threshold_adaptive: bool = False
     enable_chunked_prefill: bool = True
     enable_prefix_caching: bool = True
+    kv_cache_groups: tuple[GroupSpec, ...] = ()
+    """KV cache groups; none stands for one whose layers keep all tokens, and is assumed of a server."""
+    prefix_cache_retention_interval: int | None = 0
+
+    def __post_init__(self) -> None:
+        groups = [GroupSpec(**group) if isinstance(group, Mapping) else group for group in self.kv_cache_groups]
+        object.__setattr__(self, "kv_cache_groups", tuple(groups))  # read from JSON they are plain
 
     def config(self) -> EngineConfig:
         """Return the settings under which the simulator mirrors this engine."""
@@ -60,6 +69,9 @@ class EngineFacts:
             enable_chunked_prefill=self.enable_chunked_prefill,
             enable_prefix_caching=self.enable_prefix_caching,
             async_scheduling=self.async_scheduling,
+            vllm_version=nearest_mirrored(self.version),
+            kv_cache_groups=self.kv_cache_groups,
+            prefix_cache_retention_interval=self.prefix_cache_retention_interval,
         )
 
 

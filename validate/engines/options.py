@@ -15,8 +15,11 @@ TINY = "tiny"
 """Name of a small random-weight Llama, written into a folder when it is needed."""
 NANO = "nano"
 """Name of an even smaller one that takes almost no time to compute: for an engine held to another machine's pace."""
+TINY_GEMMA = "tiny-gemma3"
+"""Name of a small Gemma 3, whose layers with sliding windows have KV cache groups of their own."""
 _SIZES: Mapping[str, Mapping[str, int]] = {
     TINY: {},
+    TINY_GEMMA: {"hidden_size": 256, "num_hidden_layers": 6, "sliding_window": 128},
     NANO: {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1},
 }
 
@@ -29,7 +32,7 @@ class EngineOptions:
     """How to start vLLM; None leaves a setting to vLLM."""
 
     model: str
-    """A folder, a name vLLM can load, `tiny` or `nano`."""
+    """A folder, a name vLLM can load, `tiny`, `tiny-gemma3` or `nano`."""
     max_model_len: int | None = None
     max_num_batched_tokens: int | None = None
     max_num_seqs: int | None = None

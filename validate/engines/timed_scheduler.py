@@ -17,6 +17,7 @@ from typing import Any
 from continuum_sim.processes import end_with_parent
 from continuum_sim.steptime.batch import StepBatch
 from continuum_sim.traces.files import write_text
+from continuum_sim.validate.engines.vllm_groups import groups_of
 from continuum_sim.validate.session.pace import Pace, Pacer
 from continuum_sim.validate.steplog import ENVIRONMENT, LoggedStep, computes, entering, scheduled_batch, step_line
 
@@ -24,16 +25,17 @@ from continuum_sim.validate.steplog import ENVIRONMENT, LoggedStep, computes, en
 def make_timed_scheduler(vllm_config: Any, *args: Any, **kwargs: Any) -> Any:
     """Build the scheduler that the environment asks for and log its steps.
 
-    `CONTINUUM_SIM_STEP_LOG` holds `path`, the file to write; `policy`, true to build the plug-in
-    instead of vLLM's own scheduler; `pace`, the fields of a `Pace` to hold the steps to, or None; `async_scheduling`,
-    true to schedule asynchronously even on a CPU; and `scheduling`, the file that receives how it is done.
+    `CONTINUUM_SIM_STEP_LOG` holds `path`, the file to write; `policy`, true to build the plug-in instead of vLLM's
+    own scheduler; `pace`, the fields of a `Pace` to hold the steps to, or None; `async_scheduling`, true to
+    schedule asynchronously even on a CPU; and `scheduling`, the file that receives how it is done, and in which KV
+    cache groups.
     """
     end_with_parent()
     settings = json.loads(os.environ[ENVIRONMENT])
     forced = settings["async_scheduling"] and force_async_scheduling(vllm_config)
-    how = {"async_scheduling": bool(vllm_config.scheduler_config.async_scheduling), "forced": forced}
-    write_text(settings["scheduling"], json.dumps(how))
     scheduler = _scheduler_class(vllm_config, settings["policy"])(vllm_config, *args, **kwargs)
+    how = {"async_scheduling": bool(vllm_config.scheduler_config.async_scheduling), "forced": forced}
+    write_text(settings["scheduling"], json.dumps({**how, **groups_of(scheduler.kv_cache_config)}))
     pace = settings.get("pace")
     StepClock(scheduler, Path(settings["path"]), None if pace is None else Pacer(Pace(**pace).times()))
     return scheduler

@@ -17,7 +17,7 @@ from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.groups.spec import GroupSpec
 from continuum_sim.errors import ConfigError
 from continuum_sim.validate.session.tiny import write_tiny_model
-from continuum_sim.vllm_defaults import MIRRORED_VERSIONS
+from continuum_sim.vllm_defaults import MIRRORED_VERSIONS, nearest_mirrored, version_numbers
 
 
 def installed_vllm() -> str | None:
@@ -36,16 +36,9 @@ def mirrored_version(installed: str) -> str:
     ConfigError
         If the installed version is older than any mirrored.
     """
-    minor = ".".join(installed.split(".")[:2])
-    if minor in MIRRORED_VERSIONS:
-        return minor
-    if _numbers(installed) < _numbers(MIRRORED_VERSIONS[0]):
+    if version_numbers(installed) < version_numbers(MIRRORED_VERSIONS[0]):
         raise ConfigError(f"vLLM {installed} is older than {MIRRORED_VERSIONS[0]}, the oldest that is mirrored")
-    return MIRRORED_VERSIONS[-1]
-
-
-def _numbers(version: str) -> list[int]:
-    return [int(part) for part in version.split(".")[:2] if part.isdigit()]
+    return nearest_mirrored(installed)
 
 
 def make_vllm_scheduler(

@@ -1,4 +1,4 @@
-"""A random-weight Llama, small enough for vLLM on a CPU."""
+"""A random-weight Llama or Gemma 3, small enough for vLLM on a CPU."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ def write_tiny_model(
     num_key_value_heads: int = 4,
     vocab_size: int = 1024,
     max_position_embeddings: int = 32768,
+    sliding_window: int = 0,
 ) -> Path:
-    """Write the `config.json` of a small Llama into a folder, for vLLM's `load_format="dummy"`.
+    """Write the `config.json` of a small model into a folder, for vLLM's `load_format="dummy"`.
 
-    Returns the folder. An existing file that differs is replaced atomically (write, then rename).
+    It is a Llama, or with a sliding window a Gemma 3, of whose layers every sixth keeps all tokens. Returns the folder.
+    An existing file that differs is replaced atomically (write, then rename).
     """
     config = {
         "architectures": ["LlamaForCausalLM"],
@@ -41,6 +43,17 @@ def write_tiny_model(
         "eos_token_id": 1,
         "torch_dtype": "float32",
     }
+    if sliding_window:
+        config |= {
+            "architectures": ["Gemma3ForCausalLM"],
+            "model_type": "gemma3_text",
+            "sliding_window": sliding_window,
+            "sliding_window_pattern": 6,
+            "rope_local_base_freq": 10000.0,
+            "query_pre_attn_scalar": hidden_size // num_attention_heads,
+            "hidden_activation": "gelu_pytorch_tanh",
+            "tie_word_embeddings": True,
+        }
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "config.json", json.dumps(config, indent=1))
     return folder

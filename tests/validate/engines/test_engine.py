@@ -172,6 +172,24 @@ def test_scarce_memory_and_every_step_is_the_simulators(
     assert sum(ahead) > 0.9 * len(ahead) if asynchronous else not any(ahead)
 
 
+def test_pins_of_a_gemma_hold_the_same_blocks_in_every_group(trace: Path) -> None:
+    """Five groups with windows of 128 tokens and one that keeps all, in memory that holds some programs at a time."""
+    code = run(
+        *("validate", "--trace", "trace.jsonl", "--policies", "ttl-static:ttl=0.2", "--repeats", "1"),
+        *("--model", "tiny-gemma3", "--kv-blocks", "90", "--step-time", "fitted:rough.json", "--tolerance", "100"),
+        *("--engine-arg", "prefix_cache_retention_interval=32", "--out", "v", *small_flags()),
+    )
+    assert code == 0
+    facts = json.loads(Path("v/engine.json").read_text())
+    assert [group["kind"] for group in facts["kv_cache_groups"]] == ["sliding"] * 5 + ["full"]
+    assert {group["window"] for group in facts["kv_cache_groups"]} == {0, 128}
+    (found,) = json.loads(Path("v/report.json").read_text())["policies"]
+    again = found["reenacted"]
+    assert again["same_steps"] > 0.98
+    assert again["cached_equal"] > 0.98
+    assert found["pins"]["pins_made"]["measured"]["value"] > 0
+
+
 @pytest.mark.repeats  # CI runs a paced validation every day
 def test_an_engine_is_held_to_a_gpus_pace(trace: Path) -> None:
     """Nothing is calibrated, no step is faster than the GPU's, and times come out as predicted."""

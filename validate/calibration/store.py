@@ -31,7 +31,7 @@ class PointStore:
         self.points: dict[Point, list[Measured]] = {}
         """The finished points."""
         self.delays: ClientDelays | None = None
-        head = {"calibration": 1, "facts": asdict(facts)}
+        head = json.loads(json.dumps({"calibration": 1, "facts": asdict(facts)}))  # as it is read back
         if path.exists():
             self._read(head)
         if not path.exists():

@@ -24,6 +24,8 @@ TENTH = Calibrated(0.1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0)
 class Scheduler:
     """Plans a prompt of so many tokens at every call; 0 is a step that computes nothing."""
 
+    kv_cache_config = SimpleNamespace(kv_cache_groups=[], prefix_cache_retention_interval=0)
+
     def __init__(self, tokens: Sequence[int], unfinished: Sequence[int]) -> None:
         self._tokens, self._unfinished = iter(tokens), iter(unfinished)
         self.requests: dict[str, Any] = {}
@@ -131,4 +133,9 @@ def test_the_engine_says_how_it_schedules(asked: bool, tmp_path: Path, monkeypat
     told = {"path": str(tmp_path / "log"), "scheduling": str(tmp_path / "how"), "policy": False}
     monkeypatch.setenv(ENVIRONMENT, json.dumps({**told, "async_scheduling": asked}))
     make_timed_scheduler(settings_of_vllm("mp", async_scheduling=False))
-    assert json.loads((tmp_path / "how").read_text()) == {"async_scheduling": asked, "forced": asked}
+    assert json.loads((tmp_path / "how").read_text()) == {
+        "async_scheduling": asked,
+        "forced": asked,
+        "kv_cache_groups": [],
+        "prefix_cache_retention_interval": 0,
+    }

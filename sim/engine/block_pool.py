@@ -66,8 +66,13 @@ class Chain:
         """Return the runs that have blocks from `start` on."""
         return [run for run in self.runs if run.stop > start]
 
-    def grew(self, run: BlockRun) -> None:
-        """Note that a run takes the blocks of the next one, which is then removed."""
+    def split(self, run: BlockRun, tail: BlockRun) -> None:
+        """Add a run of the last blocks of another, which has given them up."""
+        self.runs.append(tail)
+
+    def join(self, run: BlockRun, tail: BlockRun) -> None:
+        """Remove a run whose blocks the one before it has taken."""
+        self.runs.remove(tail)
 
     def shrank(self, run: BlockRun, stop: int) -> None:
         """Note that a run has lost its last blocks, up to `stop`."""
@@ -102,19 +107,29 @@ class WindowChain(Chain):
 
     def discard(self, run: BlockRun) -> None:
         """Remove a run, which is there."""
+        self._take_out(run)
+        self._gone(run.start, run.stop)
+
+    def _take_out(self, run: BlockRun) -> None:
         at = bisect_left(self._starts, run.start)
         while self.runs[at] is not run:
             at += 1
         del self.runs[at], self._starts[at]
-        self._gone(run.start, run.stop)
+
+    def split(self, run: BlockRun, tail: BlockRun) -> None:
+        """Add a run of the last blocks of another, which has given them up; what is cached stays the same."""
+        at = bisect_right(self._starts, tail.start)
+        self._starts.insert(at, tail.start)
+        self.runs.insert(at, tail)
+
+    def join(self, run: BlockRun, tail: BlockRun) -> None:
+        """Remove a run whose blocks the one before it has taken; what is cached stays the same."""
+        self._take_out(tail)
+        self._longest = max(self._longest, run.stop - run.start)
 
     def shrank(self, run: BlockRun, stop: int) -> None:
         """Note that a run has lost its last blocks, up to `stop`."""
         self._gone(run.stop, stop)
-
-    def grew(self, run: BlockRun) -> None:
-        """Note that a run takes the blocks of the next one, which is then removed."""
-        self._longest = max(self._longest, run.stop - run.start)
 
     def from_block(self, start: int) -> list[BlockRun]:
         """Return the runs that have blocks from `start` on."""
@@ -150,13 +165,18 @@ class WindowChain(Chain):
 
     def _gone(self, start: int, stop: int) -> None:
         """Take blocks [start, stop) out of the stretches, but for copies."""
-        kept = [(max(start, run.start), min(stop, run.stop)) for run in self._within(start, stop)]
-        at = bisect_right(self._span_starts, start) - 1
-        first, last = self._span_starts[at], self._span_stops[at]
-        self._span_starts[at : at + 1] = [first] * (first < start) + [stop] * (stop < last)
-        self._span_stops[at : at + 1] = [start] * (first < start) + [last] * (stop < last)
-        for one in kept:
-            self._cached(*one)
+        starts, stops = self._span_starts, self._span_stops
+        at = bisect_right(starts, start) - 1
+        first, last = starts[at], stops[at]
+        if first == start and stop < last:
+            starts[at] = stop
+        elif first < start and stop == last:
+            stops[at] = start
+        else:
+            starts[at : at + 1] = [first] * (first < start) + [stop] * (stop < last)
+            stops[at : at + 1] = [start] * (first < start) + [last] * (stop < last)
+        for run in self._within(start, stop):
+            self._cached(max(start, run.start), min(stop, run.stop))
 
 
 def _cover(runs: Sequence[BlockRun], start: int, stop: int) -> list[tuple[BlockRun, int, int]]:
@@ -301,11 +321,11 @@ class BlockPool:
         """Drop a table's references to its blocks before index `stop`, the last first; return how many these are."""
         if not table or table[0].start >= stop:
             return 0
-        cut = next((run for run in table if run.stop > stop), None)
-        if cut is not None and cut.start < stop:
-            self._split(cut, stop)
-        number = sum([run.start < stop for run in table])
-        blocks = 0
+        number, blocks = 1, 0
+        while number < len(table) and table[number].start < stop:
+            number += 1
+        if table[number - 1].stop > stop:
+            self._split(table[number - 1], stop)
         for run in reversed(table[:number]):
             blocks += run.stop - run.start
             self._drop(run, table)
@@ -345,8 +365,7 @@ class BlockPool:
             if run.refs == 1 == last.refs and run.chain is last.chain and run.start == last.stop:
                 last.stop = run.stop
                 if run.chain is not None:
-                    run.chain.grew(last)
-                    run.chain.discard(run)
+                    run.chain.join(last, run)
             else:
                 joined.append(run)
         table[:] = joined
@@ -389,7 +408,7 @@ class BlockPool:
         tail.refs = run.refs
         tail.pins = run.pins
         if run.chain is not None:
-            run.chain.add(tail)
+            run.chain.split(run, tail)
         for table in run.holders:
             tail.holders.append(table)
             table.insert(_index(table, run) + 1, tail)

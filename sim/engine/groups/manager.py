@@ -60,6 +60,8 @@ class GroupedKVCacheManager(KVCacheManager):
         self._lags = any(spec.block_size != alignment for spec in specs)
         """Whether blocks may be full before they can be hit."""
         self._interval = config.prefix_cache_retention_interval
+        self._sparse = self._interval == 0
+        """Whether of windows and states nothing can be found that lies behind the end of a prompt."""
         self._in_flight = config.max_concurrent_batches - 1
         """Tokens of a decoding turn in steps that are not over when the next one is planned."""
         self._bands: list[Band] = []
@@ -205,8 +207,8 @@ class GroupedKVCacheManager(KVCacheManager):
             if spec.frees:
                 skipped = min(spec.skipped_blocks(over), table.stop)
                 if skipped > table.first:
-                    if table.cached * spec.block_size < over:  # vLLM has cached it step by step
-                        self.cache(request, over)
+                    if table.cached * spec.block_size < over and not (request.decoding and self._sparse and spec.reach):
+                        self.cache(request, over)  # as vLLM has done step by step
                     self._drop(table, skipped)
             blocks += table.missing(start, start + tokens, prefill_end) * table.band.width
         return blocks

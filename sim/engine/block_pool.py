@@ -77,9 +77,9 @@ class Chain:
     def shrank(self, run: BlockRun, stop: int) -> None:
         """Note that a run has lost its last blocks, up to `stop`."""
 
-    def has_copies(self, runs: int, start: int, stop: int) -> bool:
-        """Return whether other blocks than those of a table, which has so many runs in [start, stop), may be copies."""
-        return len(self.runs) > runs
+    def has_older_copy(self, run: BlockRun) -> bool:
+        """Return whether a look-up of some block of a run finds another, which was cached before it."""
+        return len(self.runs) > 1 and _is_hidden(run, self.runs)
 
 
 class WindowChain(Chain):
@@ -140,9 +140,9 @@ class WindowChain(Chain):
         """Return the cached stretches (run, from, to) that cover [start, stop), from the front up to the first gap."""
         return _cover(self._within(start, stop), start, stop)
 
-    def has_copies(self, runs: int, start: int, stop: int) -> bool:
-        """Return whether other blocks than those of a table, which has so many runs in [start, stop), may be copies."""
-        return len(self._within(start, stop)) > runs
+    def has_older_copy(self, run: BlockRun) -> bool:
+        """Return whether a look-up of some block of a run finds another, which was cached before it."""
+        return _is_hidden(run, self._within(run.start, run.stop))
 
     def span_before(self, stop: int) -> tuple[int, int]:
         """Return the last stretch of cached blocks that begins before `stop`; (0, 0) if there is none."""
@@ -192,7 +192,11 @@ def _cover(runs: Sequence[BlockRun], start: int, stop: int) -> list[tuple[BlockR
         if run.start > at:
             break
         if run.start < at and found:
-            return _cover_with_copies(runs, start, stop)
+            last, since, _ = found[-1]
+            if run.start < since or run.stamp < last.stamp:
+                return _cover_with_copies(runs, start, stop)
+            if run.stop <= at:
+                continue
         found.append((run, at, min(run.stop, stop)))
         at = run.stop
     return found
@@ -355,15 +359,18 @@ class BlockPool:
     def merge(self, table: list[BlockRun]) -> None:
         """Join adjacent runs that only this table holds, so that a context stays a few runs however it grew.
 
-        A table whose content may exist twice is left alone: which copy a lookup finds depends on when each was cached.
+        Runs of which a lookup finds an older copy are left alone; others may count as cached with the oldest of them.
         """
-        if len(table) < 2 or _has_copies(table):
+        if len(table) < 2:
             return
         joined = [table[0]]
+        hidden = _is_copy(table[0])
         for run in table[1:]:
-            last = joined[-1]
-            if run.refs == 1 == last.refs and run.chain is last.chain and run.start == last.stop:
+            last, before, hidden = joined[-1], hidden, _is_copy(run)
+            alike = run.refs == 1 == last.refs and run.chain is last.chain and run.start == last.stop
+            if alike and not (before or hidden):
                 last.stop = run.stop
+                last.stamp = min(last.stamp, run.stamp)
                 if run.chain is not None:
                     run.chain.join(last, run)
             else:
@@ -445,13 +452,12 @@ def _forget(run: BlockRun) -> None:
         run.chain = None
 
 
-def _has_copies(table: list[BlockRun]) -> bool:
-    """Return whether any content of this table has cached blocks outside it, which may be copies."""
-    held: dict[Chain, list[BlockRun]] = {}
-    for run in table:
-        if run.chain is not None:
-            held.setdefault(run.chain, []).append(run)
-    return any(chain.has_copies(len(runs), runs[0].start, runs[-1].stop) for chain, runs in held.items())
+def _is_copy(run: BlockRun) -> bool:
+    return run.chain is not None and run.chain.has_older_copy(run)
+
+
+def _is_hidden(run: BlockRun, runs: Sequence[BlockRun]) -> bool:
+    return any(one.stamp < run.stamp and one.start < run.stop and one.stop > run.start for one in runs)
 
 
 def _index(table: list[BlockRun], run: BlockRun) -> int:

@@ -27,7 +27,7 @@ from continuum_sim.engine.visible import VisibleEngine
 from continuum_sim.engine.waiting import WaitingQueue
 from continuum_sim.policies.host.governor import Governor
 from continuum_sim.policies.instants import EARLY_S
-from continuum_sim.policies.planes import Fate, PinFor, Policy
+from continuum_sim.policies.planes import Fate, PinFor, Policy, keeps_contexts
 from continuum_sim.policies.rules.priority import by_priority
 from continuum_sim.policies.views import ProgramView
 
@@ -115,6 +115,7 @@ class Scheduler(VisibleEngine):
         self._skips = False
         self._order = policy.order
         self._shows_arrivals = log is not None or policy.order.sees_cache or policy.admission.gated
+        self._keeps = keeps_contexts(policy.retention)
         self._yields_to_growth = policy.retention.yields_to_growth
 
     # Programs and turns ---------------------------------------------------------------------------------
@@ -458,7 +459,7 @@ class Scheduler(VisibleEngine):
             computed_tokens=request.work_tokens,
             tool=request.tool,
             last=request.last,
-            blocks=manager.blocks_to_keep(request, computed),
+            blocks=manager.blocks_to_keep(request, computed) if self._keeps else 0,
             now_s=now_s,
             foresight=request.foresight[1] if request.foresight else None,
         )

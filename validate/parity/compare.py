@@ -21,6 +21,7 @@ from continuum_sim.validate.parity.random_cases import random_case
 from continuum_sim.validate.parity.shadow import Difference, Mismatch, VllmShadow
 from continuum_sim.vllm_defaults import MIRRORED_VLLM
 from continuum_sim.world.clients import PATIENT, ClientConfig, ClientDraws, ClientTotals
+from continuum_sim.world.drafts import DraftDraws
 from continuum_sim.world.records import ProgramRecord, TimelineRecord, TurnRecord
 from continuum_sim.world.simulation import Simulation
 
@@ -121,6 +122,7 @@ def compare_on_trace(
         stepwise=True,
         observer=shadow,
         clients=ClientDraws(clients, seed),
+        drafts=DraftDraws(seed),
     )
     difference = None
     start_s = time.perf_counter()

@@ -27,6 +27,7 @@ def acting(config: EngineConfig, clients: ClientConfig) -> dict[str, bool]:
         "--scheduling-policy": config.scheduling_policy == "priority",
         "KV cache groups": bool(config.kv_cache_groups),
         "--prefix-cache-retention-interval": config.prefix_cache_retention_interval != 0,
+        "--speculative-config": config.speculation is not None,
         "--max-num-queued-reqs": config.max_num_queued_reqs is not None,
         "--max-num-queued-tokens": config.max_num_queued_tokens is not None,
         "--abort-rate": clients.abort_rate > 0,

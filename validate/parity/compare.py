@@ -161,7 +161,7 @@ def compare_on_random_cases(
     ----------
     controls
         Whether every other case also draws vLLM's controls of prefills, seats, order and queues, and clients that
-        leave, three of four are crowded, and a third has several KV cache groups.
+        leave, three of four are crowded, a third has several KV cache groups, and another drafts.
     vllm_version
         The mirrored version that the installed vLLM is.
     """
@@ -173,11 +173,14 @@ def compare_on_random_cases(
             controls=controls and number % 2 == 1,
             crowded=controls and number % 8 > 1,
             groups=controls and number % 3 == 2,
+            drafts=controls and number % 3 == 1,
             vllm_version=vllm_version,
         )
         config = _fitting(case.config, policy)
+        if async_scheduling and config.speculation is not None and not config.speculation.plans_ahead(vllm_version):
+            config = replace(config, speculation=replace(config.speculation, method="ngram_gpu"))
         config = replace(config, async_scheduling=async_scheduling, vllm_version=vllm_version)
-        if config.kv_cache_groups:  # windows reserve more where steps are planned ahead
+        if config.kv_cache_groups or config.speculation is not None:  # these need more where steps are planned ahead
             least = config.blocks_of(config.max_model_len) + 1
             config = replace(config, num_gpu_blocks=max(config.num_gpu_blocks, least))
         arrivals = _Given(case.arrivals_s)

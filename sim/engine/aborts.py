@@ -38,6 +38,8 @@ def forget(scheduler: Scheduler, program_id: str, now_s: float) -> None:
 def _withdraw(scheduler: Scheduler, request: Request) -> int:
     """Let no planned step hand a turn a token; return how many of its tokens others may find."""
     findable = scheduler.batch.computed(request)
+    if request.drafted is not None:  # only the tokens of steps that are over are known
+        request.drafted.coming_tokens = sum([plan.given.get(request, 0) for plan in scheduler.plans])
     decodes, latest = request.decoding, scheduler.most_plans > 1
     for plan in reversed(scheduler.plans):
         decodes = decodes or request in plan.ended
@@ -45,7 +47,7 @@ def _withdraw(scheduler: Scheduler, request: Request) -> int:
         if request in plan.sampling:
             plan.sampling.remove(request)
             decodes = latest = False
-        elif late or (decodes and request not in plan.skipped):
+        elif late or (decodes and plan.takes_part(request)):
             in_vain = plan is not scheduler.plans[0] and request in scheduler.plans[0].ended
             plan.wasted_tokens += not in_vain
             findable -= latest  # vLLM hashes a block of decoded tokens when it knows them all

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from continuum_sim.engine.decoding import Decoding
 from continuum_sim.engine.plan import Plan
 from continuum_sim.engine.request import Request
+from continuum_sim.engine.speculation.decoding import SpeculativeDecoding
 from continuum_sim.policies.views import TurnView
 from continuum_sim.steptime.batch import grown
 
@@ -14,7 +15,7 @@ from continuum_sim.steptime.batch import grown
 class Batch:
     """Turns that hold blocks and compute: some with a partly computed prompt, and others that decode."""
 
-    def __init__(self, block_size: int, *, foresees: bool) -> None:
+    def __init__(self, block_size: int, *, foresees: bool, drafts: SpeculativeDecoding | None = None) -> None:
         """Start empty.
 
         Parameters
@@ -22,10 +23,13 @@ class Batch:
         foresees
             Whether turns that stop at a given length are left out of steps planned before their last token is there
             (asynchronous scheduling).
+        drafts
+            The decoding turns of an engine with speculative decoding.
         """
         self.running: dict[int, Request] = {}
         """Running turns by rank of admission, which is also the order of iteration."""
-        self.decoding = Decoding(block_size)
+        self.decoding: Decoding = Decoding(block_size) if drafts is None else drafts
+        self.drafts = drafts
         self.prefilling: dict[int, Request] = {}
         """Turns whose prompt is partly computed, by rank. Unless a threshold cuts prompts, that is at most the one
         admitted last: a prompt is cut only when the budget is used up, and then nothing is admitted after it."""
@@ -71,6 +75,31 @@ class Batch:
         if start < request.known_tokens:
             request.recomputed_tokens += min(stop, request.known_tokens) - start
 
+    def take_part(self, plan: Plan, order: Sequence[Request], scheduled: Mapping[int, int]) -> Iterator[Request]:
+        """Yield the prompts that a planned step goes on with, and note which decoding turns take part in it, or not.
+
+        Parameters
+        ----------
+        order
+            The running turns.
+        scheduled
+            The tokens that the step computes, by the turn's rank.
+        """
+        skipped = []
+        for request in order:
+            tokens = scheduled.get(request.rank, 0)
+            if not request.decoding:
+                if tokens:
+                    yield request
+            elif tokens:
+                if self.drafts is not None:
+                    plan.verified[request] = tokens
+            elif self.drafts is None or not request.has_all_tokens:
+                if scheduled:  # else no step runs that it could miss
+                    self.decoding.skip(request)
+                skipped.append(request)
+        plan.skipped = skipped
+
     def update_after_schedule(self, plan: Plan, before: Plan | None) -> None:
         """Count what a planned step computes, and note in the plan which turns it gives their first or last token.
 
@@ -80,10 +109,11 @@ class Batch:
             The step planned before and not over, if any.
         """
         if before is not None and before.ended:
-            plan.wasted_tokens = sum([r.decoding and r not in plan.skipped for r in before.ended])
+            plan.wasted_tokens = sum([plan.tokens_for(request) > 0 for request in before.ended])
         if self.decoding.due is not None:
             self.decoding.due.settle()
-        ended = self.decoding.advance(1)
+        drafts = self.drafts
+        ended = self.decoding.advance(1) if drafts is None else drafts.verify(plan)
         for request, tokens in plan.chunks:
             self.compute(request, tokens)
             if request.num_computed_tokens < request.num_tokens:
@@ -93,6 +123,8 @@ class Batch:
             plan.sampling.append(request)
             request.num_output_tokens += 1
             self.decoding.add(request)
+            if drafts is not None:
+                drafts.sampled(plan, request)
             if request.num_output_tokens == request.max_tokens:
                 ended.append(request)
             elif request.num_output_tokens == request.wanted_tokens:
@@ -138,7 +170,7 @@ class Batch:
         plan.ended = ended
         for request in ended:
             request.has_all_tokens = True
-            if self._foresees and not request.stops:
+            if self._foresees and not request.stops and self.drafts is None:
                 self.decoding.remove(request)
 
     def growth_blocks(self, plan: Plan, steps: int) -> int:
@@ -163,7 +195,7 @@ class Batch:
         ranks = {request: rank for rank, request in plan.late}
         for request in sorted({**ranks, **dict.fromkeys(plan.ended)}, key=lambda r: ranks.get(r, r.rank)):
             if request in ranks:
-                request.num_output_tokens += 1
+                request.num_output_tokens += plan.tokens_given_to(request)
                 request.preempted_from_s = now_s
             if request.has_all_tokens:
                 yield request

@@ -9,6 +9,7 @@ from typing import Final
 
 from continuum_sim.engine.groups.spec import GroupSpec
 from continuum_sim.engine.offload.config import TierConfig
+from continuum_sim.engine.speculation.config import SpeculationConfig
 from continuum_sim.errors import ConfigError
 from continuum_sim.vllm_defaults import MIRRORED_VERSIONS, MIRRORED_VLLM
 
@@ -61,6 +62,8 @@ class EngineConfig:
     prefix_cache_retention_interval: int | None = 0
     """Which windows of a prompt can be found again: 0 the last one, and those at which prompts part; None all of them;
     otherwise one in so many tokens as well."""
+    speculation: SpeculationConfig | None = None
+    """Speculative decoding, if any."""
     prefill_schedule_interval: int = 1
     """Steps from one that computes a prompt to the next that may, while other turns decode; 1 holds none (0.33)."""
 
@@ -105,6 +108,7 @@ class EngineConfig:
             )
         self._check_version()
         self._check_groups()
+        self._check_speculation()
         if self.scheduling_policy not in SCHEDULING_POLICIES:
             raise ConfigError(
                 f"scheduling_policy is {self.scheduling_policy!r}, expected {' or '.join(SCHEDULING_POLICIES)}"
@@ -146,6 +150,29 @@ class EngineConfig:
             )
         elif not self.enable_chunked_prefill:
             raise ConfigError("vLLM needs chunked prefill to cache states of recurrent layers: leave it on")
+
+    def _check_speculation(self) -> None:
+        """Refuse what vLLM does not combine with drafts, or what is not modelled beside them."""
+        speculation = self.speculation
+        if speculation is None:
+            return
+        if self.async_scheduling and not speculation.plans_ahead(self.vllm_version):
+            raise ConfigError(
+                f"vLLM {self.vllm_version} plans no step ahead with {speculation.method} drafts: "
+                "turn async_scheduling off"
+            )
+        if self.kv_cache_groups:
+            raise ConfigError("speculative decoding beside several KV cache groups is not modelled")
+        if self.tiers is not None:
+            raise ConfigError("speculative decoding above memory tiers is not modelled: leave the tiers out")
+        rows, threshold = 1 + speculation.num_speculative_tokens, self.long_prefill_token_threshold
+        if 0 < threshold < rows:
+            raise ConfigError(
+                f"long_prefill_token_threshold is {threshold}, below the {rows} tokens of a turn in a step: vLLM cuts "
+                "its drafts, and stops where it has padded a turn"
+            )
+        if self.max_num_batched_tokens <= speculation.draft_slots:
+            raise ConfigError(f"max_num_batched_tokens is {self.max_num_batched_tokens}, which leaves none for drafts")
 
     def _check_version(self) -> None:
         """Refuse what the chosen vLLM lacks."""
@@ -189,6 +216,11 @@ class EngineConfig:
 
     def blocks_of(self, tokens: int) -> int:
         """Return the most blocks that a turn of so many tokens holds at once."""
+        if self.speculation is not None:
+            # A step reckons with all drafts, those of the step under way too, and with the slots of the drafter.
+            drafts = self.speculation.num_speculative_tokens * self.max_concurrent_batches
+            ahead = drafts + self.speculation.num_lookahead_tokens + self.max_concurrent_batches - 1
+            tokens = min(tokens + ahead, self.max_model_len)
         if not self.kv_cache_groups:
             return -(-tokens // self.block_size)
         blocks = 0
@@ -206,7 +238,7 @@ class EngineConfig:
     @property
     def most_tokens(self) -> int:
         """Most tokens of one turn whose blocks there are, up to `max_model_len`."""
-        if not self.kv_cache_groups:
+        if not self.kv_cache_groups and self.speculation is None:
             return min(self.max_model_len, self.usable_blocks * self.block_size)
         return bisect_right(range(self.max_model_len + 1), self.usable_blocks, key=self.blocks_of) - 1
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from continuum_sim.engine.block_pool import BlockPool, BlockRun
+from continuum_sim.engine.block_pool import BlockPool
+from continuum_sim.engine.chain import BlockRun
 from continuum_sim.engine.kv_cache_manager import KVCacheManager
 from continuum_sim.engine.offload.connector import NoConnector
 from continuum_sim.engine.request import Context

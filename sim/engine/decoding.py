@@ -12,6 +12,7 @@ import heapq
 from typing import Final
 
 from continuum_sim.engine.groups.due import DueTurns
+from continuum_sim.engine.plan import Plan
 from continuum_sim.engine.request import Request
 
 NEVER: Final = 1 << 60
@@ -47,9 +48,21 @@ class Decoding:
         """Return how many tokens of a decoding turn have KV."""
         return self._counter + request.offset
 
+    def next_tokens(self, request: Request, budget: int) -> int:
+        """Return how many tokens the next step computes of a decoding turn, at most `budget`."""
+        return 1
+
     def context_tokens(self) -> int:
         """Return the tokens that the next step attends to, including the new ones, summed over all decoding turns."""
         return self.count * (self._counter + 1) + self._offsets
+
+    def sum_up(self, plan: Plan) -> None:
+        """Sum up what a planned step computes."""
+        requests, context = self.count, self.context_tokens()
+        for request in plan.skipped:
+            requests -= 1
+            context -= self.computed(request) + 1
+        plan.computes(requests, context)
 
     def blocks_of_next_step(self) -> int:
         """Return how many blocks all turns together enter in the next step."""

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from continuum_sim.engine.batch import Batch
-from continuum_sim.engine.block_pool import BlockPool, BlockRun, Chain
+from continuum_sim.engine.block_pool import BlockPool
+from continuum_sim.engine.chain import BlockRun, Chain
 from continuum_sim.engine.groups.due import DueTurns
 from continuum_sim.engine.plan import Plan
 from continuum_sim.engine.request import Context, Hits, Request

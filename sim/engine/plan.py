@@ -19,18 +19,22 @@ class Plan:
         "batch",
         "changed",
         "chunks",
+        "decodes",
         "empty",
         "ended",
         "follows_skip",
+        "given",
         "held",
         "hung_up",
         "lacks",
         "late",
+        "padded",
         "preempted",
         "prefills",
         "sampling",
         "skipped",
         "spent",
+        "verified",
         "wasted_tokens",
     )
 
@@ -63,7 +67,15 @@ class Plan:
         self.hung_up: Sequence[Request] = ()
         """Turns that get the last token their client waits for from this step, but not their own last one."""
         self.wasted_tokens = 0
-        """Tokens that this step computes for turns which, by then, have ended."""
+        """Tokens that this step computes for turns which, by then, have ended; with drafts, one a turn."""
+        self.verified: dict[Request, int] = {}
+        """With drafts: decoding turns and the tokens each computes, in the order of the batch."""
+        self.padded: dict[Request, int] = {}
+        """With drafts: admitted turns that lack one token, and the rows beside it that stand for drafts."""
+        self.given: dict[Request, int] = {}
+        """With drafts, once the step is counted: the tokens it gives each turn that computes more than a prompt."""
+        self.decodes = 0
+        """Decoding turns of the step."""
         self.batch = _NOTHING
         self.empty = True
         """Whether the step computes nothing."""
@@ -71,12 +83,21 @@ class Plan:
     def twin(self) -> Plan:
         """Return a plan of the same work, for a step in which no turn begins or ends."""
         twin = Plan()
-        twin.chunks, twin.batch, twin.empty = self.chunks, self.batch, False
+        twin.chunks, twin.batch, twin.empty, twin.decodes = self.chunks, self.batch, False, self.decodes
         return twin
 
     def tokens_for(self, request: Request) -> int:
         """Return the tokens that a running turn computes, as long as the step is not counted yet."""
-        return self._prompt_tokens(request) or int(request.decoding and request not in self.skipped)
+        if request in self.verified:
+            return self.verified[request]
+        prompt = self._prompt_tokens(request) + self.padded.get(request, 0)
+        if request.drafted is not None:
+            return prompt
+        return prompt or int(request.decoding and request not in self.skipped)
+
+    def takes_part(self, request: Request) -> bool:
+        """Return whether this step, which is counted, computes a token of a decoding turn."""
+        return request not in self.skipped if request.drafted is None else request in self.verified
 
     def tokens_in_flight(self, request: Request) -> int:
         """Return the tokens that this step, which is planned and not over, computes of a turn that still runs."""
@@ -90,15 +111,22 @@ class Plan:
 
     def gives_token_to(self, request: Request) -> bool:
         """Return whether this step, which is planned and not over, gives a turn that still runs a token."""
+        if request.drafted is not None:
+            return self.given.get(request, 0) > 0
         return request in self.sampling or (
             (request.decoding or request.has_all_tokens) and request not in self.skipped
         )
+
+    def tokens_given_to(self, request: Request) -> int:
+        """Return the tokens that this step, which is counted, gives a turn that it gives any."""
+        return 1 if request.drafted is None else self.given[request]
 
     def computes(self, decode_requests: int, decode_context_tokens: int) -> None:
         """Sum up what the step computes; if that is nothing, the plan stays empty."""
         if not self.chunks and not decode_requests:
             return
         self.empty = False
+        self.decodes = decode_requests
         tokens = context = pairs = 0
         for request, chunk in self.chunks:
             start = request.num_computed_tokens

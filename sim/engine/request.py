@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import simpy
 
-from continuum_sim.engine.block_pool import BlockRun, Chain
+from continuum_sim.engine.chain import BlockRun, Chain
 from continuum_sim.engine.offload.tier import Stretch
+from continuum_sim.engine.speculation.turn import DraftedTurn
 from continuum_sim.policies.views import Foresight, ProgramView, TurnView
 
 Hits = list[tuple[BlockRun, int, int]]
@@ -75,6 +76,7 @@ class Request:
         "behind_s",
         "cached_tokens",
         "context",
+        "drafted",
         "ended",
         "finish_s",
         "first_token_s",
@@ -131,6 +133,7 @@ class Request:
         priority: int = 0,
         aborts: int = 0,
         wanted_tokens: int = 0,
+        drafted: DraftedTurn | None = None,
     ) -> None:
         self.context = context
         self.prompt_tokens = prompt_tokens
@@ -161,6 +164,8 @@ class Request:
         """Requests of its program that were aborted before it."""
         self.wanted_tokens = wanted_tokens
         """Output tokens after which its client hangs up; 0 if it waits for all."""
+        self.drafted = drafted
+        """Its drafts, on an engine with speculative decoding."""
         self.aborted = False
         """Whether its client left before its last token."""
         self.turn: TurnView

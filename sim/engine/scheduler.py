@@ -23,10 +23,10 @@ from continuum_sim.engine.offload.connector import make_connector
 from continuum_sim.engine.offload.reloads import Reloads
 from continuum_sim.engine.plan import Plan
 from continuum_sim.engine.request import Context, Hits, Request
+from continuum_sim.engine.speculation.choice import make_decoding
 from continuum_sim.engine.visible import VisibleEngine
 from continuum_sim.engine.waiting import WaitingQueue
 from continuum_sim.policies.host.governor import Governor
-from continuum_sim.policies.instants import EARLY_S
 from continuum_sim.policies.planes import Fate, PinFor, Policy, keeps_contexts
 from continuum_sim.policies.rules.priority import by_priority
 from continuum_sim.policies.views import ProgramView
@@ -91,7 +91,8 @@ class Scheduler(VisibleEngine):
         self.plans: deque[Plan] = deque()
         """Steps that are planned and not over, oldest first (vLLM's batch queue)."""
         self.leaving: dict[Request, None] = {}
-        self.batch = Batch(config.block_size, foresees=config.async_scheduling)
+        self.drafts = make_decoding(config)
+        self.batch = Batch(config.block_size, foresees=config.async_scheduling, drafts=self.drafts)
         self.running, self.decoding = self.batch.running, self.batch.decoding
         self.decoding.due = manager.due
         self._blocks = manager.blocks_of
@@ -112,6 +113,7 @@ class Scheduler(VisibleEngine):
         self.reloading = self.reloads.waiting
         self._most_active = config.max_num_active_seqs or config.max_num_seqs
         self._most_tokens = config.max_num_batched_tokens  # of one prompt in the step being planned
+        self._draft_slots = 0 if config.speculation is None else config.speculation.draft_slots
         self._skips = False
         self._order = policy.order
         self._shows_arrivals = log is not None or policy.order.sees_cache or policy.admission.gated
@@ -160,21 +162,6 @@ class Scheduler(VisibleEngine):
         gated = self.governor.policy.admission.gated
         return program, self.pool.free != free_before or gated or self.governor.reviews
 
-    @property
-    def counts_turns(self) -> bool:
-        """Whether the number of turns in the engine decides how much of some prompt the next step computes."""
-        threshold = self.config.long_prefill_token_threshold
-        return self.cadence.active or bool(threshold and (self.batch.prefilling or self.waiting.queued))
-
-    @property
-    def has_work(self) -> bool:
-        """Whether any turn runs, waits or reloads."""
-        return bool(self.running or self.waiting.queued or self.reloading)
-
-    def next_event_s(self) -> float:
-        """Return the earliest time at which the policy or a lower tier acts without another event; may be infinite."""
-        return min(self.governor.next_event_s(), self.waiting.next_change_s, self.connector.next_event_s() - EARLY_S)
-
     # One step -------------------------------------------------------------------------------------------
 
     def schedule(self, now_s: float) -> Plan:
@@ -188,17 +175,12 @@ class Scheduler(VisibleEngine):
             self._most_tokens = self.config.most_prefill_tokens(self.num_running + self.num_waiting)
         plan.held = self.cadence.active and self.cadence.holds(self.batch)
         budget = self._schedule_running(plan, now_s)
-        decoding = self.decoding
-        decode_requests, decode_context = decoding.count, decoding.context_tokens()
-        for request in plan.skipped:
-            decode_requests -= 1
-            decode_context -= self.batch.computed(request) + 1
         if plan.preempted:
             plan.changed = True
-        elif budget and (self.waiting.queued or self.reloads.ready):
+        elif budget > self._draft_slots and (self.waiting.queued or self.reloads.ready):
             budget = self._schedule_waiting(plan, budget, now_s)
-        plan.spent = budget == 0
-        plan.computes(decode_requests, decode_context)
+        plan.spent = budget <= self._draft_slots
+        self.decoding.sum_up(plan)
         if self.cadence.active:
             self.cadence.planned(plan, self.batch, waits=bool(self.waiting.queued))
         plan.follows_skip, self._skips = self._skips, bool(plan.skipped)
@@ -236,6 +218,8 @@ class Scheduler(VisibleEngine):
         """Hand out the tokens of the oldest planned step, which ends now; return the turns that ended."""
         plan = self.plans.popleft()
         self.step += 1
+        if self.drafts is not None:
+            self.drafts.over(plan, self.plans[-1] if self.plans else None)
         if plan.sampling:
             self.batch.hand_out(plan, now_s)
         if plan.hung_up:
@@ -248,6 +232,8 @@ class Scheduler(VisibleEngine):
 
     def _schedule_running(self, plan: Plan, now_s: float) -> int:
         """Give every running turn its tokens, all at once if the blocks suffice; return the remaining token budget."""
+        if self.drafts is not None:
+            return self._schedule_running_one_by_one(plan, now_s)
         decoding = self.decoding
         budget = self.config.max_num_batched_tokens - decoding.count
         chunks = []
@@ -272,23 +258,26 @@ class Scheduler(VisibleEngine):
 
     def _schedule_running_one_by_one(self, plan: Plan, now_s: float) -> int:
         """Schedule running turns one by one, preempting until each fits (vLLM's own loop); return the budget left."""
-        budget = self.config.max_num_batched_tokens
+        budget, slots = self.config.max_num_batched_tokens, self._draft_slots
         order = list(self.running.values())
         scheduled: dict[int, int] = {}
         ahead = self.plans[-1] if self.plans and self.kv_cache_manager.grouped else None
         at = 0
-        while at < len(order) and budget:
+        while at < len(order) and budget > slots:
             request = order[at]
             if not request.decoding and (plan.held or request.has_all_tokens):
                 at += 1  # its prompt is held, or its last token on its way; it keeps seat and blocks until then
                 continue
             start = self.batch.computed(request)
-            tokens = 1 if request.decoding else min(request.num_tokens - start, self._most_tokens, budget)
-            if self._cuts and not request.decoding:
-                tokens = self.kv_cache_manager.cut_prompt(request, start, tokens)
-                if not tokens:
-                    at += 1
-                    continue
+            if request.decoding:
+                tokens = self.decoding.next_tokens(request, budget - slots)
+            else:
+                tokens = min(request.num_tokens - start, self._most_tokens, budget - slots)
+                if self._cuts:
+                    tokens = self.kv_cache_manager.cut_prompt(request, start, tokens)
+            if not tokens:
+                at += 1
+                continue
             in_flight = 0 if ahead is None else ahead.tokens_in_flight(request)
             blocks = self.kv_cache_manager.growth(request, start, tokens, in_flight)
             while blocks > self.pool.free:
@@ -298,7 +287,8 @@ class Scheduler(VisibleEngine):
                 victim = order.pop(place)
                 at -= place < at
                 given = scheduled.pop(victim.rank, 0)
-                budget += given
+                if given:
+                    budget += given + slots
                 self._preempt(victim, given, now_s)
                 plan.preempted = [*plan.preempted, victim]
                 if victim is request:
@@ -307,23 +297,13 @@ class Scheduler(VisibleEngine):
                 self.kv_cache_manager.extend(request, start + tokens, blocks, in_flight)
                 scheduled[request.rank] = tokens
                 plan.prefills = plan.prefills or not request.decoding
-                budget -= tokens
+                budget -= tokens + slots
                 at += 1
                 continue
             if not self.config.outlives_own_preemption:
                 break
-        skipped = []
-        for request in order:
-            tokens = scheduled.get(request.rank, 0)
-            if not tokens:
-                if not request.decoding:
-                    continue
-                if scheduled:  # else no step runs that it could miss
-                    self.decoding.skip(request)
-                skipped.append(request)
-            elif not request.decoding:
-                self._take_chunk(plan, request, tokens)
-        plan.skipped = skipped
+        for request in self.batch.take_part(plan, order, scheduled):
+            self._take_chunk(plan, request, scheduled[request.rank])
         return budget
 
     def _take_chunk(self, plan: Plan, request: Request, tokens: int) -> None:
@@ -342,11 +322,11 @@ class Scheduler(VisibleEngine):
         self.connector.request_preempted(request, now_s)
         self.kv_cache_manager.free(request, computed + scheduled_tokens)
         request.turn.computed_tokens = request.work_tokens
-        request.known_tokens = max(request.known_tokens, computed)
+        request.known_tokens = max(request.known_tokens, min(computed, request.num_tokens - 1))
         request.num_computed_tokens = 0
         request.num_preemptions += 1
         if late:
-            request.num_output_tokens -= 1
+            request.num_output_tokens -= self.plans[-1].tokens_given_to(request)
             self.plans[-1].late.append((rank, request))
         elif request.preempted_from_s < 0:  # else it has sampled no token since its last preemption
             request.preempted_from_s = now_s
@@ -358,7 +338,8 @@ class Scheduler(VisibleEngine):
 
     def _schedule_waiting(self, plan: Plan, budget: int, now_s: float) -> int:
         """Admit waiting turns until one does not fit; return the remaining token budget."""
-        while budget and len(self.running) < self._most_active:
+        slots = self._draft_slots
+        while budget > slots and len(self.running) < self._most_active:
             if self.reloads.ready:
                 if plan.held and self.reloads.ready[0].uncached_tokens > 1:
                     break
@@ -388,9 +369,12 @@ class Scheduler(VisibleEngine):
                 plan.changed = True
                 continue
             tokens = min(num_tokens - cached, self._most_tokens)
-            if (plan.held and num_tokens - cached > 1) or (tokens > budget and not self.config.enable_chunked_prefill):
+            if plan.held and num_tokens - cached > 1:
                 break
-            tokens = min(tokens, budget)
+            padding = 0 if self.drafts is None else self.drafts.padding(plan, num_tokens, cached)
+            if padding + 1 > budget - slots or (tokens > budget - slots and not self.config.enable_chunked_prefill):
+                break
+            tokens = min(tokens, budget - slots)
             if self._cuts:
                 tokens = self.kv_cache_manager.cut_prompt(request, cached, tokens)
                 if not tokens or self.kv_cache_manager.must_wait(request):
@@ -399,10 +383,10 @@ class Scheduler(VisibleEngine):
             # a block for the next one, preempt itself and be admitted again, forever, as pins yield to waiting turns.
             alone = not self.running and self.governor.has_pins
             whole = num_tokens if alone or self.config.scheduler_reserve_full_isl else cached + tokens
-            if not self._make_room(plan, request, hits, whole, cached + tokens, now_s, surely=alone):
+            if not self._make_room(plan, request, hits, whole, cached + tokens + padding, now_s, surely=alone):
                 break
-            self._admit(plan, request, cached, tokens, hits, now_s)
-            budget -= tokens
+            self._admit(plan, request, cached, tokens, padding, hits, now_s)
+            budget -= tokens + padding + slots
         return budget
 
     def _make_room(
@@ -429,13 +413,17 @@ class Scheduler(VisibleEngine):
         plan.changed = True
         return True
 
-    def _admit(self, plan: Plan, request: Request, cached: int, tokens: int, hits: Hits, now_s: float) -> None:
+    def _admit(
+        self, plan: Plan, request: Request, cached: int, tokens: int, padding: int, hits: Hits, now_s: float
+    ) -> None:
         self.waiting.admit(request)
-        self.kv_cache_manager.allocate(request, hits, cached + tokens)
+        self.kv_cache_manager.allocate(request, hits, cached + tokens + padding)
         request.num_computed_tokens = cached
         self._enter_batch(plan, request, now_s)
         self.governor.turn_admitted(request.turn, cached, now_s)
         self._take_chunk(plan, request, tokens)
+        if padding:
+            plan.padded[request] = padding
 
     def _enter_batch(self, plan: Plan, request: Request, now_s: float) -> None:
         self.batch.enter(request, now_s)

@@ -12,9 +12,9 @@ from continuum_sim.engine.scheduler import Scheduler
 class TokenGaps:
     """Gaps by length: each row has a length in s, the number of such gaps, and when the last of them ended.
 
-    Every decoding turn of a batch gets one token per step, so a stretch of equal steps is one row, and the length of
-    its gaps is the mean step time. A stretch lasts as long as the batch stays the same, so fast and stepwise mode make
-    the same rows.
+    Every decoding turn of a batch gets one token per step (with drafts one or more, at once), so a stretch of equal
+    steps is one row, and the length of its gaps is the mean step time. A stretch lasts as long as the batch stays the
+    same, so fast and stepwise mode make the same rows.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class EngineGaps:
     def steps(self, scheduler: Scheduler, plan: Plan, steps: int, start_s: float, end_s: float) -> None:
         """Record `steps` equal steps that have run."""
         batch = plan.batch
-        requests = batch.decode_requests - plan.wasted_tokens
+        requests = plan.decodes - plan.wasted_tokens
         if plan.skipped or self._behind or scheduler.batch.resumed_s:
             self._single(scheduler, plan, steps, start_s, end_s)
         elif start_s == self._end_s and requests == self._requests and batch.prefill_tokens == self._prefill_tokens:
@@ -78,7 +78,7 @@ class EngineGaps:
             self._gaps.add(gap_s, 1, end_s)
         scheduler.batch.resumed_s.clear()
         step_s = (end_s - start_s) / steps
-        number = steps * (plan.batch.decode_requests - plan.wasted_tokens)
+        number = steps * (plan.decodes - plan.wasted_tokens)
         behind = self._behind
         self._behind = []
         late = [request for _, request in plan.late]

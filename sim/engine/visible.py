@@ -4,22 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from continuum_sim.engine.batch import Batch
 from continuum_sim.engine.block_pool import BlockPool
+from continuum_sim.engine.cadence import PrefillCadence
+from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.offload.connector import NoConnector
 from continuum_sim.engine.request import Request
 from continuum_sim.engine.waiting import WaitingQueue
+from continuum_sim.policies.host.governor import Governor
+from continuum_sim.policies.instants import EARLY_S
 from continuum_sim.policies.views import TierView
 
 
 class VisibleEngine:
     """The engine's counts; its scheduler sets what they are taken from."""
 
+    config: EngineConfig
     block_size: int
     """Tokens per block."""
     pool: BlockPool
+    batch: Batch
     running: dict[int, Request]
     reloading: dict[Request, None]
     waiting: WaitingQueue
+    governor: Governor
+    cadence: PrefillCadence
     leaving: dict[Request, None]
     """Turns whose clients have hung up, which the engine hears of while its next step runs."""
     connector: NoConnector
@@ -66,3 +75,20 @@ class VisibleEngine:
     def tier(self) -> TierView | None:
         """Host memory below the KV cache, if any."""
         return self.connector.tiers
+
+    # What its clock asks ----------------------------------------------------------------------------------
+
+    @property
+    def has_work(self) -> bool:
+        """Whether any turn runs, waits or reloads."""
+        return bool(self.running or self.waiting.queued or self.reloading)
+
+    def next_event_s(self) -> float:
+        """Return the earliest time at which the policy or a lower tier acts without another event; may be infinite."""
+        return min(self.governor.next_event_s(), self.waiting.next_change_s, self.connector.next_event_s() - EARLY_S)
+
+    @property
+    def counts_turns(self) -> bool:
+        """Whether the number of turns in the engine decides how much of some prompt the next step computes."""
+        threshold = self.config.long_prefill_token_threshold
+        return self.cadence.active or bool(threshold and (self.batch.prefilling or self.waiting.queued))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import ceil
-from typing import Final
+from typing import Final, Protocol
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.caches import CacheLayers
@@ -31,6 +31,16 @@ _NCCL_BYTES = {1: 0, 2: 358_612_992, 4: 411_041_792, 8: 411_041_792}
 _SAMPLER_BYTES_PER_LOGIT = 14
 """Live copies of the logits while the dummy batch is sampled: bf16, fp32, softmax and its noise (vLLM 0.32, Triton
 top-k and top-p). Versions that sort the logits need about 38: 4.76 GiB for 1,024 requests in llm-d-benchmark's logs."""
+
+
+class DraftMemory(Protocol):
+    """What a drafter takes of each GPU's memory."""
+
+    def weight_bytes_per_rank(self, tensor_parallel_size: int) -> int:
+        """Memory of its own weights."""
+
+    def kv_bytes_per_token(self, tensor_parallel_size: int) -> float:
+        """Bytes of its KV cache that a token takes."""
 
 
 @dataclass(frozen=True)
@@ -101,11 +111,13 @@ def kv_memory(
     kv_dtype: str = "auto",
     context_tokens: int | None = None,
     hybrid: bool = True,
+    drafter: DraftMemory | None = None,
 ) -> KvMemory:
     """Estimate how `vllm serve` uses each GPU's memory; None takes its default for the GPU.
 
     Where layers attend to windows a block belongs to one of several groups, unless `hybrid` is False, as with vLLM's
-    ``--disable-hybrid-kv-cache-manager``, or `context_tokens` asks for an average.
+    ``--disable-hybrid-kv-cache-manager``, or `context_tokens` asks for an average. The layers of a `drafter` keep a
+    context too.
 
     Raises
     ------
@@ -123,9 +135,13 @@ def kv_memory(
     if hybrid and context_tokens is None and kv_dtype == "auto":
         groups = hybrid_groups(model, tensor_parallel_size, block_size, model.max_model_len)
         block_bytes = block_bytes if groups is None else groups.bytes_per_block
+    weights_bytes = model.weight_bytes_per_rank(tensor_parallel_size)
+    if drafter is not None:
+        weights_bytes += drafter.weight_bytes_per_rank(tensor_parallel_size)
+        block_bytes += ceil(drafter.kv_bytes_per_token(tensor_parallel_size) * block_size)
     memory = KvMemory(
         usable_bytes=int(gpu_memory_utilization * gpu.memory_bytes),
-        weights_bytes=model.weight_bytes_per_rank(tensor_parallel_size),
+        weights_bytes=weights_bytes,
         activations_bytes=_activation_peak_bytes(model, tensor_parallel_size, tokens, requests),
         runtime_bytes=_NON_TORCH_BYTES + _CUDA_GRAPH_BYTES + _nccl_bytes(tensor_parallel_size),
         block_bytes=block_bytes,
@@ -151,6 +167,7 @@ def kv_blocks(
     kv_dtype: str = "auto",
     context_tokens: int | None = None,
     hybrid: bool = True,
+    drafter: DraftMemory | None = None,
 ) -> int:
     """Return the KV blocks of one engine, as vLLM's `num_gpu_blocks`; for parameters and errors see `kv_memory`."""
     return kv_memory(
@@ -164,6 +181,7 @@ def kv_blocks(
         kv_dtype=kv_dtype,
         context_tokens=context_tokens,
         hybrid=hybrid,
+        drafter=drafter,
     ).blocks
 
 

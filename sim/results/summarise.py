@@ -15,6 +15,7 @@ from continuum_sim.policies.host.counts import PolicyCounts
 from continuum_sim.results.summary import (
     Clients,
     Cost,
+    Drafts,
     Interactivity,
     Kv,
     Pins,
@@ -98,6 +99,7 @@ def summarise(
         time_share=tally.time_share,
         tools=UNSET if tools is None else ToolCalls(**asdict(tools)),
         clients=UNSET if clients is None else Clients(**asdict(clients)),
+        drafts=_drafts(totals, engines),
         prefill=tally.prefill,
         preemptions=tally.preemptions,
         pins=_counted(Pins, totals.counts, "pins_"),
@@ -120,6 +122,14 @@ def summarise(
         tiers=[_use(tier, totals.end_s) for tier in totals.tiers],
         notes=list(notes),
     )
+
+
+def _drafts(totals: EngineTotals, engines: Sequence[EngineConfig]) -> Drafts | UnsetType:
+    if all(engine.speculation is None for engine in engines):
+        return UNSET
+    steps = totals.verifications
+    length = 1 + totals.accepted_tokens / steps if steps else 1.0
+    return Drafts(steps, totals.drafted_tokens, totals.accepted_tokens, length)
 
 
 def summarise_replicas(

@@ -223,6 +223,18 @@ class ToolCalls(msgspec.Struct, frozen=True):
     """Seconds that these waited, summed; calls made at once may wait in parallel."""
 
 
+class Drafts(msgspec.Struct, frozen=True):
+    """What speculative decoding proposed, as vLLM's counters of these names count it."""
+
+    verifications: Count
+    """Steps of a turn that verified drafts (`spec_decode_num_drafts`)."""
+    drafted_tokens: Count
+    accepted_tokens: Count
+    """Drafts accepted, those behind a turn's last token included."""
+    acceptance_length: Number
+    """Tokens of a turn from such a step on average: the accepted drafts and one that the model samples."""
+
+
 class Clients(msgspec.Struct, frozen=True):
     """What clients did, if they can hang up, time out or be refused."""
 
@@ -432,6 +444,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Only if tools have bounds, timeouts or failures."""
     clients: Clients | msgspec.UnsetType = msgspec.UNSET
     """Only if clients may leave or be refused."""
+    drafts: Drafts | msgspec.UnsetType = msgspec.UNSET
+    """Only with speculative decoding."""
     prefill: Prefill
     preemptions: Count
     pins: Pins

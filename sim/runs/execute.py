@@ -34,6 +34,7 @@ from continuum_sim.traces.arrivals import Closed, OpenArrivals
 from continuum_sim.traces.schema import Program
 from continuum_sim.world.clients import ClientDraws
 from continuum_sim.world.cluster import LogLine, ReplicaSetup
+from continuum_sim.world.drafts import DraftDraws
 from continuum_sim.world.records import Recorder
 from continuum_sim.world.simulation import Simulation
 from continuum_sim.world.tools import ToolOutcomes
@@ -200,6 +201,7 @@ def serve(
         routing=routing,
         tools=ToolOutcomes(run.tools, run.config.seed),
         clients=ClientDraws(run.config.clients, run.config.seed),
+        drafts=DraftDraws(run.config.seed),
         gaps=gaps,
         alone_s=alone_s,
     )

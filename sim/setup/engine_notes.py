@@ -35,6 +35,7 @@ def engine_notes(
     if engine.tiers is not None and hybrid_groups(model, 1, engine.block_size, engine.max_model_len) is not None:
         yield "memory tiers are modelled as with vLLM's --disable-hybrid-kv-cache-manager"
     yield from _memory_notes(config, model, engine)
+    yield from _draft_notes(config, model, engine)
     yield from _quantised_notes(config, model)
     yield from _kv_dtype_notes(config, model)
     if isinstance(config.step_time, str) and measured_on_one_gpu(config.step_time):
@@ -99,6 +100,16 @@ def model_notes(model: ModelSpec, *, grouped: bool = True) -> Iterator[str]:
         if cache.kind in _KEPT and not (grouped and cache.window):
             what = _KEPT[cache.kind].format(window=cache.window or 0)
             yield f"{cache.n_layers} of {model.n_layers} layers of {model.name} {what}"
+
+
+def _draft_notes(config: RunConfig, model: ModelSpec, engine: EngineConfig) -> Iterator[str]:
+    speculation = config.speculation
+    if speculation is None:
+        return
+    if config.async_scheduling and not engine.async_scheduling:
+        yield f"vLLM {engine.vllm_version} plans no step ahead with {speculation.config.method} drafts"
+    if speculation.config.method in ("ngram", "ngram_gpu"):
+        yield "n-gram drafts are proposed in every step: where vLLM finds none, its step is shorter"
 
 
 def _quantised_notes(config: RunConfig, model: ModelSpec) -> Iterator[str]:

@@ -217,6 +217,8 @@ def resolve_replicas(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> tuple
             step_time = make_step_time(
                 step_time, model=model, gpu=item, tensor_parallel_size=config.tensor_parallel_size
             )
+        if config.speculation is not None:
+            step_time = config.speculation.timed(step_time, model, item, config.tensor_parallel_size)
         made[spec.name] = ResolvedReplica(spec.name, item, _engine_of(spec, config, model), step_time)
     return tuple(made[spec.name] for spec in specs)
 
@@ -261,6 +263,9 @@ def resolve_engine(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> EngineC
     # vLLM caps its own default at the token budget, but refuses a larger value given by the user.
     seqs = config.max_num_seqs or min(gpu.default_max_num_seqs, tokens)
     hybrid = not config.disable_hybrid_kv_cache_manager and not config.dram_gb
+    asked, speculation = config.speculation, None
+    if asked is not None:
+        speculation = asked.config
     blocks = config.kv_blocks
     if blocks is None:
         blocks = kv_blocks(
@@ -272,6 +277,7 @@ def resolve_engine(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> EngineC
             max_num_batched_tokens=tokens,
             max_num_seqs=seqs,
             hybrid=hybrid,
+            drafter=None if asked is None else asked.drafter(model),
         )
     return EngineConfig(
         num_gpu_blocks=blocks,
@@ -286,7 +292,9 @@ def resolve_engine(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> EngineC
         enable_chunked_prefill=config.enable_chunked_prefill,
         enable_prefix_caching=config.enable_prefix_caching,
         scheduling_policy=config.scheduling_policy,
-        async_scheduling=config.async_scheduling,
+        async_scheduling=config.async_scheduling
+        and (speculation is None or speculation.plans_ahead(config.vllm_version)),
+        speculation=speculation,
         max_num_queued_reqs=config.max_num_queued_reqs,
         max_num_queued_tokens=config.max_num_queued_tokens,
         tiers=resolve_tiers(config, model),

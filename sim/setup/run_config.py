@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # `--help` reads this class, and must start fast
     from continuum_sim.hardware.prices import Prices
     from continuum_sim.policies import Policy, Routing
     from continuum_sim.setup.slo import Slo
+    from continuum_sim.setup.speculation import Speculation
     from continuum_sim.steady.length import RunLength
     from continuum_sim.steptime.model import StepTime
     from continuum_sim.world.clients.config import ClientConfig
@@ -402,6 +403,16 @@ class RunConfig:
         page="tools.md#timeouts-failures-retries",
     )
     """How often a call that timed out or failed is tried again, in the same forms; None for once."""
+    speculative_config: str | None = setting(
+        None,
+        "Drafts that steps verify: eagle3:num_speculative_tokens=3,synthetic_acceptance_rates=0.8/0.6/0.4, or vLLM's "
+        "JSON.",
+        ENGINE,
+        unset="none",
+        page="engine.md#speculative-decoding",
+    )
+    """Speculative decoding: vLLM's JSON of that name, or `method:key=value,…`, with the acceptance that its synthetic
+    rejection sampler takes."""
     vllm_version: VllmVersion = setting(MIRRORED_VLLM, "vLLM whose scheduler decides.", ENGINE, page="parity.md")
     """The vLLM whose scheduler decides, as major.minor."""
     prefill_schedule_interval: int = setting(
@@ -477,7 +488,7 @@ class RunConfig:
             check_value(item, rate if name == "rate" else getattr(self, name))
         if rate is not None:
             object.__setattr__(self, "arrivals", arrivals_at(rate, self.arrivals))
-        _ = self.tools, self.length, self.objectives, self.prices
+        _ = self.tools, self.length, self.objectives, self.prices, self.speculation
 
     @property
     def tools(self) -> ToolConfig:
@@ -492,6 +503,15 @@ class RunConfig:
         from continuum_sim.world.clients.config import client_config
 
         return client_config(self.abort_rate, self.request_timeout, self.job_timeout, self.retry)
+
+    @property
+    def speculation(self) -> Speculation | None:
+        """Speculative decoding, if asked for."""
+        if self.speculative_config is None:
+            return None
+        from continuum_sim.setup.speculation import parse_speculation
+
+        return parse_speculation(self.speculative_config)
 
     @property
     def prices(self) -> Prices:

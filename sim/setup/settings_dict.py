@@ -106,6 +106,9 @@ class Service(TypedDict, total=False):
     """Probability that a tool call fails at its end, drawn with the seed; one number, or per tool."""
     tool_retries: PerToolSetting
     """Retries of a call that timed out or failed; one number, or per tool."""
+    speculative_config: str | None
+    """Drafts that steps verify: eagle3:num_speculative_tokens=3,synthetic_acceptance_rates=0.8/0.6/0.4, or vLLM's
+    JSON."""
     vllm_version: VllmVersion
     """vLLM whose scheduler decides."""
     prefill_schedule_interval: int

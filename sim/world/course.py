@@ -13,10 +13,12 @@ import simpy
 from continuum_sim.engine.clock import Clock
 from continuum_sim.engine.replica import Replica
 from continuum_sim.engine.request import Request
+from continuum_sim.engine.speculation.turn import DraftedTurn
 from continuum_sim.policies.instants import SAME_INSTANT_S
 from continuum_sim.traces.schema import STOP, Program, Turn
 from continuum_sim.world.clients import Answer, Sender
 from continuum_sim.world.cluster import Cluster
+from continuum_sim.world.drafts import DraftDraws
 from continuum_sim.world.families import SubAgents
 from continuum_sim.world.fits import check_fits
 from continuum_sim.world.foresight import foresee
@@ -40,6 +42,7 @@ class World:
     """None if clients wait for every token and no server refuses them."""
     alone_s: Callable[[Program], float | None] | None
     """Returns the JCT of a program that has the engine to itself, for its record."""
+    drafts: DraftDraws
     closed: bool = False
     """Whether a program starts when another ends."""
     open: int = 0
@@ -191,9 +194,16 @@ class Course:
             and turn.input_tokens + turn.output_tokens < replica.scheduler.config.max_model_len,
             aborts=self._aborts,
             wanted_tokens=wanted_tokens,
+            drafted=self._drafts(index, replica),
         )
         replica.submit(self._program.program_id, request, now_s)
         return replica, request
+
+    def _drafts(self, index: int, replica: Replica) -> DraftedTurn | None:
+        speculation = replica.scheduler.config.speculation
+        if speculation is None:
+            return None
+        return self._world.drafts.of_turn(self._program.program_id, index, self._aborts, speculation)
 
     def _record(
         self, index: int, request: Request, replica: Replica, sent_s: float, answer: Answer | None = None

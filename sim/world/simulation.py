@@ -21,6 +21,7 @@ from continuum_sim.traces.schema import Program
 from continuum_sim.world.clients import ClientConfig, ClientDraws, Sender
 from continuum_sim.world.cluster import Cluster, LogLine, ReplicaSetup
 from continuum_sim.world.course import Course, World
+from continuum_sim.world.drafts import DraftDraws
 from continuum_sim.world.records import Recorder
 from continuum_sim.world.timeline import Timeline
 from continuum_sim.world.tools import ToolOutcomes, ToolRunner
@@ -78,6 +79,7 @@ class Simulation:
         clients: ClientDraws | None = None,
         gaps: TokenGaps | None = None,
         alone_s: Callable[[Program], float | None] | None = None,
+        drafts: DraftDraws | None = None,
     ) -> None:
         """Set up idle engines.
 
@@ -105,6 +107,8 @@ class Simulation:
             Collects the gaps between output tokens.
         alone_s
             Returns the JCT of a program that has the engine to itself, for its record.
+        drafts
+            Draws how many drafts are accepted on engines with speculative decoding.
         """
         self.env = Clock()
         self.policy = policy
@@ -126,7 +130,15 @@ class Simulation:
         if any(config.may_refuse for config in self.cluster.configs) or (clients and not clients.config.patient):
             self.clients = Sender(self.env, clients or ClientDraws(ClientConfig()))
         self._world = World(
-            self.env, self.cluster, recorder, policy.oracle, outcomes, self.tools, self.clients, alone_s
+            self.env,
+            self.cluster,
+            recorder,
+            policy.oracle,
+            outcomes,
+            self.tools,
+            self.clients,
+            alone_s,
+            drafts or DraftDraws(),
         )
 
     def run(

@@ -24,6 +24,12 @@ class EngineTotals:
     counts: PolicyCounts
     """Counts of what the policy did."""
     replicas: int = 1
+    verifications: int = 0
+    """Steps of a turn that verified drafts."""
+    drafted_tokens: int = 0
+    """Drafts that they verified."""
+    accepted_tokens: int = 0
+    """Those accepted."""
     tiers: tuple[TierTotals, ...] = ()
     """Lower memory tiers, nearest first."""
 
@@ -36,6 +42,7 @@ class EngineTotals:
 def totals_of(replica: Replica) -> EngineTotals:
     """Return the totals of a replica at the end of a run."""
     scheduler = replica.scheduler
+    drafts = scheduler.drafts
     return EngineTotals(
         steps=scheduler.step,
         end_s=replica.now_s,
@@ -44,6 +51,9 @@ def totals_of(replica: Replica) -> EngineTotals:
         peak_used_blocks=scheduler.kv_cache_manager.peak_used_blocks,
         usable_blocks=scheduler.config.usable_blocks,
         counts=scheduler.governor.counts,
+        verifications=0 if drafts is None else drafts.verifications,
+        drafted_tokens=0 if drafts is None else drafts.drafted_tokens,
+        accepted_tokens=0 if drafts is None else drafts.accepted_tokens,
         tiers=scheduler.connector.totals(replica.now_s),
     )
 

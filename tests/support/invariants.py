@@ -6,7 +6,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from continuum_sim.engine.block_pool import BlockRun
+from continuum_sim.engine.chain import BlockRun
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.groups.manager import GroupedKVCacheManager
 from continuum_sim.engine.groups.table import BandTable, StateTable

@@ -18,6 +18,7 @@ from continuum_sim.traces.arrivals import Closed, FromTrace, OpenArrivals
 from continuum_sim.traces.schema import Program
 from continuum_sim.world.clients import PATIENT, ClientConfig, ClientDraws
 from continuum_sim.world.cluster import ReplicaSetup
+from continuum_sim.world.drafts import DraftDraws
 from continuum_sim.world.records import ProgramRecord, TimelineRecord, TurnRecord
 from continuum_sim.world.simulation import Simulation
 from continuum_sim.world.tools import ToolConfig, ToolOutcomes
@@ -105,6 +106,7 @@ def simulate(
         routing=parse_routing(routing) if isinstance(routing, str) else routing,
         tools=None if tools is None else ToolOutcomes(tools, seed),
         clients=ClientDraws(clients, seed),
+        drafts=DraftDraws(seed),
         gaps=outcome.gaps,
     )
     for replica, watching in zip(outcome.simulation.cluster.replicas, observers, strict=False):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.groups.spec import GroupSpec
 from continuum_sim.engine.offload.config import TierConfig
+from continuum_sim.engine.speculation.config import METHODS, SpeculationConfig
 from continuum_sim.policies import PRESETS
 from continuum_sim.traces.schema import MAX_TOKENS_FINISH, STOP, Child, Program, SharedPrefix, ToolCall, Turn
 from continuum_sim.vllm_defaults import MIRRORED_VERSIONS
@@ -140,6 +141,37 @@ def grouped(draw: st.DrawFn, config: EngineConfig) -> EngineConfig:
     least = config.blocks_of(config.max_model_len)
     spare = draw(st.one_of(st.integers(0, least), st.just(0), st.integers(0, 6 * least)))
     return replace(config, num_gpu_blocks=least + spare + 1)
+
+
+@st.composite
+def drafting(draw: st.DrawFn, config: EngineConfig) -> EngineConfig:
+    """The same engine with speculative decoding, with exactly enough blocks or with some to spare."""
+    method = draw(st.sampled_from(METHODS))
+    drafts = draw(st.integers(1, 5))
+    rates = sorted((draw(st.sampled_from([0.0, 0.3, 0.7, 0.9, 1.0])) for _ in range(drafts)), reverse=True)
+    speculation = SpeculationConfig(
+        method,
+        drafts,
+        tuple(rates),
+        disable_eagle_block_drop=draw(st.integers(0, 4)) == 0,
+        disable_lookahead_block_hashes=draw(st.integers(0, 2)) == 0,
+    )
+    threshold, budget = config.long_prefill_token_threshold, config.max_num_batched_tokens
+    config = replace(
+        config,
+        speculation=speculation,
+        kv_cache_groups=(),
+        prefix_cache_retention_interval=0,
+        tiers=None,
+        async_scheduling=config.async_scheduling and speculation.plans_ahead(config.vllm_version),
+        long_prefill_token_threshold=max(threshold, drafts + 1) if threshold else 0,
+        max_num_batched_tokens=budget + speculation.draft_slots,
+        max_model_len=max(config.max_model_len, drafts + 1),
+    )
+    if not config.enable_chunked_prefill:
+        config = replace(config, max_num_batched_tokens=max(config.max_num_batched_tokens, config.max_model_len))
+    least = config.blocks_of(config.max_model_len)
+    return replace(config, num_gpu_blocks=max(config.num_gpu_blocks, least + 1))
 
 
 @st.composite

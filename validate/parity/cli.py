@@ -19,7 +19,7 @@ _UNSET: Final = {"trace": "none", "arrivals": _ARRIVALS, "async_scheduling": "wh
 _CONTROLS: Final = (
     *("max_num_active_seqs", "long_prefill_token_threshold", "long_prefill_token_threshold_adaptive"),
     *("enable_chunked_prefill", "enable_prefix_caching", "scheduling_policy", "prefill_schedule_interval"),
-    *("max_num_queued_reqs", "max_num_queued_tokens"),
+    *("max_num_queued_reqs", "max_num_queued_tokens", "speculative_config"),
 )
 _CLIENTS: Final = ("abort_rate", "request_timeout", "job_timeout", "retry")
 
@@ -57,6 +57,7 @@ def parity(
     from continuum_sim.hardware import find_gpu, find_model
     from continuum_sim.results.jsonfile import to_json
     from continuum_sim.setup.notation import parse_arrivals, parse_policy
+    from continuum_sim.setup.speculation import parse_speculation
     from continuum_sim.steptime.named import make_step_time
     from continuum_sim.traces import find_trace, read_programs
     from continuum_sim.validate.parity.compare import ParityReport, compare_on_random_cases, compare_on_trace
@@ -64,6 +65,7 @@ def parity(
     from continuum_sim.world.clients import client_config
 
     trace, controls["async_scheduling"] = load["trace"], bool(controls["async_scheduling"])
+    drafted = parse_speculation(controls.pop("speculative_config"))
     if not trace:
         of_a_trace = ("arrivals", "rate", "limit", "max_turns", *BATCHES_AND_BLOCKS, *_CONTROLS, *_CLIENTS)
         refuse_unused(context, of_a_trace, "used only with --trace")
@@ -83,6 +85,7 @@ def parity(
             max_num_seqs=max_num_seqs,
             max_model_len=max_model_len,
             vllm_version=mirrored,
+            speculation=None if drafted is None else drafted.config,
             **controls,
         )
         arrivals = parse_arrivals(load["arrivals"] or _ARRIVALS)

@@ -21,6 +21,7 @@ from continuum_sim.validate.parity.random_cases import random_case
 from continuum_sim.validate.parity.shadow import Difference, Mismatch, VllmShadow
 from continuum_sim.vllm_defaults import MIRRORED_VLLM
 from continuum_sim.world.clients import PATIENT, ClientConfig, ClientDraws, ClientTotals
+from continuum_sim.world.drafts import DraftDraws
 from continuum_sim.world.records import ProgramRecord, TimelineRecord, TurnRecord
 from continuum_sim.world.simulation import Simulation
 
@@ -121,6 +122,7 @@ def compare_on_trace(
         stepwise=True,
         observer=shadow,
         clients=ClientDraws(clients, seed),
+        drafts=DraftDraws(seed),
     )
     difference = None
     start_s = time.perf_counter()
@@ -159,7 +161,7 @@ def compare_on_random_cases(
     ----------
     controls
         Whether every other case also draws vLLM's controls of prefills, seats, order and queues, and clients that
-        leave, three of four are crowded, and a third has several KV cache groups.
+        leave, three of four are crowded, a third has several KV cache groups, and another drafts.
     vllm_version
         The mirrored version that the installed vLLM is.
     """
@@ -171,11 +173,14 @@ def compare_on_random_cases(
             controls=controls and number % 2 == 1,
             crowded=controls and number % 8 > 1,
             groups=controls and number % 3 == 2,
+            drafts=controls and number % 3 == 1,
             vllm_version=vllm_version,
         )
         config = _fitting(case.config, policy)
+        if async_scheduling and config.speculation is not None and not config.speculation.plans_ahead(vllm_version):
+            config = replace(config, speculation=replace(config.speculation, method="ngram_gpu"))
         config = replace(config, async_scheduling=async_scheduling, vllm_version=vllm_version)
-        if config.kv_cache_groups:  # windows reserve more where steps are planned ahead
+        if config.kv_cache_groups or config.speculation is not None:  # these need more where steps are planned ahead
             least = config.blocks_of(config.max_model_len) + 1
             config = replace(config, num_gpu_blocks=max(config.num_gpu_blocks, least))
         arrivals = _Given(case.arrivals_s)

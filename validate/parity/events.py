@@ -25,12 +25,17 @@ EVENTS: Final = (
     "aborts",
     "refusals",
     "retries",
+    "accepted_drafts",
+    "rejected_drafts",
+    "cut_drafts",
+    "padded_turns",
 )
 """Preempted turns, and those admitted again; admitted turns that found a prefix, and those of which some KV cache group
 had more than another; blocks freed behind windows; states of recurrent layers copied to the next block; arrivals
-while a step was under way; tokens computed for turns that had ended; prompts cut by a threshold; turns admitted
-before one that arrived earlier; prompts that `prefill_schedule_interval` kept from a step; requests that their
-clients left, requests refused with 503, and requests sent again."""
+while a step was under way; tokens computed for turns that had ended; prompts cut by a threshold; turns admitted before
+one that arrived earlier; prompts that `prefill_schedule_interval` kept from a step; requests that their clients left,
+requests refused with 503, and requests sent again; drafts accepted, drafts rejected, those accepted behind a turn's
+last token, and turns admitted with rows for drafts that they did not have."""
 
 
 def count_events(events: Counter[str], scheduler: Scheduler, plan: Plan, held: Collection[Request]) -> None:
@@ -47,6 +52,7 @@ def count_events(events: Counter[str], scheduler: Scheduler, plan: Plan, held: C
         events["prefix_hits"] += request.num_computed_tokens > 0
         events["priority_swaps"] += _overtakes(request, held)
         events["junctions"] += scheduler.kv_cache_manager.junction_tokens(request) > 0
+    events["padded_turns"] += len(plan.padded)
     events["freed_blocks"] = scheduler.kv_cache_manager.freed_blocks
     events["copied_states"] = scheduler.kv_cache_manager.copied_states
     config = scheduler.config

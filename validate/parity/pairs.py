@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from itertools import combinations
+from typing import Final
 
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.vllm_defaults import MIRRORED_VLLM
@@ -12,6 +13,9 @@ from continuum_sim.world.clients import ClientConfig
 
 Pair = tuple[str, str]
 """The flags of two settings."""
+_DRAFTS: Final = "--speculative-config"
+_OF_GROUPS: Final = frozenset(("KV cache groups", "--prefix-cache-retention-interval"))
+"""What is refused beside drafts."""
 
 
 def acting(config: EngineConfig, clients: ClientConfig) -> dict[str, bool]:
@@ -27,6 +31,7 @@ def acting(config: EngineConfig, clients: ClientConfig) -> dict[str, bool]:
         "--scheduling-policy": config.scheduling_policy == "priority",
         "KV cache groups": bool(config.kv_cache_groups),
         "--prefix-cache-retention-interval": config.prefix_cache_retention_interval != 0,
+        _DRAFTS: config.speculation is not None,
         "--max-num-queued-reqs": config.max_num_queued_reqs is not None,
         "--max-num-queued-tokens": config.max_num_queued_tokens is not None,
         "--abort-rate": clients.abort_rate > 0,
@@ -39,5 +44,6 @@ def acting(config: EngineConfig, clients: ClientConfig) -> dict[str, bool]:
 
 
 def steps_together(acts: Mapping[str, bool], steps: int) -> dict[Pair, int]:
-    """Return for any two settings the steps in which both acted: all `steps`, or none."""
-    return {(one, other): steps * (acts[one] and acts[other]) for one, other in combinations(acts, 2)}
+    """Return for any two settings that may both be given the steps in which both acted: all `steps`, or none."""
+    pairs = [pair for pair in combinations(acts, 2) if not (_DRAFTS in pair and _OF_GROUPS.intersection(pair))]
+    return {(one, other): steps * (acts[one] and acts[other]) for one, other in pairs}

@@ -21,6 +21,7 @@ from continuum_sim.validate.parity.vllm_harness import (
     hashed_blocks,
     make_vllm_scheduler,
     model_output,
+    propose_drafts,
 )
 
 _NOBODYS_TOKEN: Final = -1
@@ -33,6 +34,8 @@ class StepState:
 
     scheduled: dict[str, int]
     """Tokens by request ("program/turn"), in scheduling order."""
+    drafts: dict[str, int]
+    """Drafts among them."""
     preempted: list[str]
     admitted: dict[str, int]
     """Cached tokens of the requests admitted in this step."""
@@ -102,7 +105,14 @@ class VllmShadow:
         """Wall-clock seconds spent inside vLLM's scheduler (adding requests, scheduling, updating)."""
         self.events: Counter[str] = Counter(dict.fromkeys(EVENTS, 0))
         """What happened in the steps, see `EVENTS`."""
-        self._requests = RequestFactory(hashed_blocks(config)[1], caches=config.enable_prefix_caching)
+        drafts = config.speculation
+        self._drafts = 0 if drafts is None else drafts.num_speculative_tokens
+        self._proposes = drafts is not None and not config.async_scheduling
+        self._requests = RequestFactory(
+            hashed_blocks(config)[1],
+            caches=config.enable_prefix_caching,
+            hashed_ahead=0 if drafts is None else drafts.hash_lookahead_tokens(config.vllm_version),
+        )
         self._programs = programs
         self._story = TokenStory()
         self._max_model_len = config.max_model_len
@@ -149,7 +159,7 @@ class VllmShadow:
         self.vllm_s += time.perf_counter() - start_s
         self.steps += 1
         ours = self._simulated(scheduler, plan)
-        theirs = self._real(output.num_scheduled_tokens, running_before)
+        theirs = self._real(output.num_scheduled_tokens, output.scheduled_spec_decode_tokens, running_before)
         for field in StepState.__dataclass_fields__:
             one, other = getattr(ours, field), getattr(theirs, field)
             if one != other or (isinstance(one, dict) and list(one) != list(other)):
@@ -175,9 +185,11 @@ class VllmShadow:
         assert steps == 1, "parity compares step by step; run the simulation stepwise"
         self._now_s = end_s
         flying = self._flying.popleft()
-        made = model_output({name: self._sample(name) if due else [] for name, due in flying.samples.items()})
+        made = model_output({name: self._sample(name, plan) if due else [] for name, due in flying.samples.items()})
         wall_s = time.perf_counter()
         self.vllm.update_from_output(flying.output, made)
+        if self._proposes:
+            propose_drafts(self.vllm, list(flying.samples), self._drafts)
         self.vllm_s += time.perf_counter() - wall_s
         for request in finished:
             name = _name(request)
@@ -189,22 +201,47 @@ class VllmShadow:
                 self._story.forget(request.turn.program.program_id)
         free = self.vllm.kv_cache_manager.block_pool.get_num_free_blocks()
         if len(self.vllm.requests) != scheduler.num_running + scheduler.num_waiting or free != scheduler.pool.free:
-            ours, theirs = self._state(scheduler), self._real({}, [request.request_id for request in self.vllm.running])
+            ours = self._state(scheduler)
+            theirs = self._real({}, {}, [request.request_id for request in self.vllm.running])
             raise Mismatch(Difference(self.steps, end_s, "state after the step", ours, theirs, self._before))
+        if self._drafts:
+            self._compare_computed(scheduler, end_s)
 
-    def _sample(self, name: str) -> list[int]:
+    def _compare_computed(self, scheduler: Scheduler, now_s: float) -> None:
+        """Compare the tokens that each running turn has once rejected drafts are taken back."""
+        ours = {_name(request): scheduler.batch.computed(request) for request in scheduler.running.values()}
+        theirs = {request.request_id: request.num_computed_tokens for request in self.vllm.running}
+        if ours != theirs:
+            one, other = (replace(self._state(scheduler), scheduled=computed) for computed in (ours, theirs))
+            raise Mismatch(Difference(self.steps, now_s, "computed tokens after the step", one, other, self._before))
+
+    def _sample(self, name: str, plan: Plan) -> list[int]:
         request = self.vllm.requests.get(name)
         if request is None:
             self.events["wasted_tokens"] += 1  # it has ended, as vLLM did not foresee
             return [_NOBODYS_TOKEN]
         simulated = self._held[name]
-        stops = simulated.stops and request.num_output_tokens + 1 == simulated.max_tokens
-        return [self._story.sample(name.rpartition("/")[0], stops=stops)]
+        program_id, sampled = name.rpartition("/")[0], request.num_output_tokens
+        tokens = []
+        for number in range(sampled + 1, sampled + 1 + plan.tokens_given_to(simulated)):
+            stops = simulated.stops and number == simulated.max_tokens
+            tokens.append(self._story.sample(program_id, stops=stops))
+        if simulated.drafted is not None:
+            accepted = len(tokens) - 1
+            verified = plan.verified.get(simulated, 1) - 1
+            if sampled + len(tokens) == simulated.max_tokens:
+                tokens += [_NOBODYS_TOKEN] * (verified - accepted)  # accepted behind the last token
+            self.events["accepted_drafts"] += accepted
+            self.events["rejected_drafts"] += verified + plan.padded.get(simulated, 0) - len(tokens) + 1
+            self.events["cut_drafts"] += len(tokens) - 1 - accepted
+        return tokens
 
     def _simulated(self, scheduler: Scheduler, plan: Plan) -> StepState:
         scheduled = {_name(request): plan.tokens_for(request) for request in scheduler.running.values()}
+        drafts = {**{request: n - 1 for request, n in plan.verified.items()}, **plan.padded}
         return replace(
             self._state(scheduler),
+            drafts={_name(request): number for request, number in drafts.items() if number},
             scheduled={name: tokens for name, tokens in scheduled.items() if tokens},
             preempted=sorted(_name(request) for request in plan.preempted),
             admitted={_name(request): request.num_computed_tokens for request in plan.admitted},
@@ -212,9 +249,9 @@ class VllmShadow:
 
     def _state(self, scheduler: Scheduler) -> StepState:
         running = [_name(request) for request in scheduler.running.values()]
-        return StepState({}, [], {}, running, scheduler.num_waiting, scheduler.pool.free)
+        return StepState({}, {}, [], {}, running, scheduler.num_waiting, scheduler.pool.free)
 
-    def _real(self, scheduled: dict[str, int], running_before: list[str]) -> StepState:
+    def _real(self, scheduled: dict[str, int], drafts: dict[str, list[int]], running_before: list[str]) -> StepState:
         running = [request.request_id for request in self.vllm.running]
         admitted = {}
         for name in running:
@@ -223,6 +260,7 @@ class VllmShadow:
                 admitted[name] = request.num_computed_tokens - scheduled[name]
         return StepState(
             dict(scheduled),
+            {name: len(tokens) for name, tokens in drafts.items()},
             sorted(name for name in running_before if name not in running),
             admitted,
             running,

@@ -55,7 +55,15 @@ def make_vllm_scheduler(
     additional_config
         Passed on as `VllmConfig.additional_config`, from which the plug-in reads its settings.
     """
-    from vllm.config import CacheConfig, DeviceConfig, ModelConfig, SchedulerConfig, VllmConfig
+    from vllm.config import (
+        CacheConfig,
+        DeviceConfig,
+        ModelConfig,
+        ParallelConfig,
+        SchedulerConfig,
+        SpeculativeConfig,
+        VllmConfig,
+    )
     from vllm.v1.core.sched.async_scheduler import AsyncScheduler
     from vllm.v1.core.sched.scheduler import Scheduler
     from vllm.v1.kv_cache_interface import KVCacheConfig, KVCacheGroupSpec
@@ -75,7 +83,17 @@ def make_vllm_scheduler(
     if any(group.kind == "recurrent" for group in config.kv_cache_groups) and config.enable_prefix_caching:
         cache_config.mamba_cache_mode = "align"
         cache_config.mamba_block_size = config.block_size
+    speculative_config = None
+    if config.speculation is not None:
+        speculative_config = SpeculativeConfig(
+            method="ngram",
+            num_speculative_tokens=config.speculation.num_speculative_tokens,
+            disable_eagle_block_drop=config.speculation.disable_eagle_block_drop,
+            target_model_config=model_config,
+            target_parallel_config=ParallelConfig(),
+        )
     vllm_config = VllmConfig(
+        speculative_config=speculative_config,
         model_config=model_config,
         cache_config=cache_config,
         scheduler_config=SchedulerConfig(
@@ -83,7 +101,7 @@ def make_vllm_scheduler(
             max_num_seqs=config.max_num_seqs,
             max_model_len=config.max_model_len,
             is_encoder_decoder=False,
-            async_scheduling=config.async_scheduling,
+            async_scheduling=False,
             watermark=config.watermark,
             scheduler_reserve_full_isl=config.scheduler_reserve_full_isl,
             max_num_active_seqs=config.max_num_active_seqs,
@@ -96,7 +114,11 @@ def make_vllm_scheduler(
         device_config=DeviceConfig("cpu"),
         additional_config=additional_config or {},
     )
-    vllm_config.scheduler_config.async_scheduling = config.async_scheduling  # the CPU platform has turned it off
+    vllm_config.scheduler_config.async_scheduling = config.async_scheduling  # the CPU platform refuses it
+    if config.speculation is not None:  # any method but this one would have wanted a drafter's weights
+        vllm_config.speculative_config.method = config.speculation.method
+        if config.speculation.disable_lookahead_block_hashes:
+            vllm_config.speculative_config.disable_lookahead_block_hashes = True
     groups = config.kv_cache_groups or (GroupSpec("full", config.block_size),)
     kv_cache_config = KVCacheConfig(
         num_blocks=config.num_gpu_blocks,
@@ -148,7 +170,7 @@ def _kv_cache_spec(group: GroupSpec, cache_config: Any) -> Any:
 class RequestFactory:
     """Makes vLLM requests that generate a fixed number of tokens, or as many as come before a stop token."""
 
-    def __init__(self, block_size: int, *, caches: bool = True) -> None:
+    def __init__(self, block_size: int, *, caches: bool = True, hashed_ahead: int = 0) -> None:
         from vllm.sampling_params import SamplingParams
         from vllm.utils.hashing import get_hash_fn_by_name
         from vllm.v1.core.kv_cache_utils import get_request_block_hasher, init_none_hash
@@ -156,7 +178,8 @@ class RequestFactory:
 
         hash_function = get_hash_fn_by_name("sha256")  # vLLM's default
         init_none_hash(hash_function)
-        self._hasher = get_request_block_hasher(block_size, hash_function) if caches else None
+        ahead = {"num_hash_lookahead_tokens": hashed_ahead} if hashed_ahead else {}
+        self._hasher = get_request_block_hasher(block_size, hash_function, **ahead) if caches else None
         self._arrivals = count()
         self._request = Request
         self._params = SamplingParams
@@ -194,6 +217,13 @@ def abort_request(scheduler: Any, request_id: str) -> None:
     from vllm.v1.request import RequestStatus
 
     scheduler.finish_requests(request_id, RequestStatus.FINISHED_ABORTED)
+
+
+def propose_drafts(scheduler: Any, names: Sequence[str], drafts: int) -> None:
+    """Give every request of a step that is over the drafts that its next step verifies, as `EngineCore.post_step`."""
+    from vllm.v1.outputs import DraftTokenIds
+
+    scheduler.update_draft_token_ids(DraftTokenIds(list(names), [[1] * drafts for _ in names]))
 
 
 def model_output(sampled: dict[str, list[int]]) -> Any:

@@ -6,10 +6,13 @@ from continuum_sim.engine.block_pool import BlockPool
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.groups.manager import GroupedKVCacheManager
 from continuum_sim.engine.kv_cache_manager import KVCacheManager
+from continuum_sim.engine.speculation.manager import SpeculativeKVCacheManager
 
 
 def make_kv_cache_manager(config: EngineConfig, pool: BlockPool) -> KVCacheManager:
-    """Return the manager for one group that keeps all tokens, or for other groups."""
+    """Return the manager for one group that keeps all tokens, with drafts or without, or for other groups."""
     if config.kv_cache_groups:
         return GroupedKVCacheManager(pool, config)
+    if config.speculation is not None:
+        return SpeculativeKVCacheManager(pool, config)
     return KVCacheManager(pool, config.block_size, caches=config.enable_prefix_caching)

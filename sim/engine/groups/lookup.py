@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from continuum_sim.engine.block_pool import BlockRun, WindowChain
+from continuum_sim.engine.chain import BlockRun, WindowChain
 from continuum_sim.engine.groups.spec import GroupSpec
 
 Stretches = list[tuple[BlockRun, int, int]]

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from continuum_sim.engine.batch import Batch
-from continuum_sim.engine.block_pool import BlockPool, BlockRun, WindowChain
+from continuum_sim.engine.block_pool import BlockPool
+from continuum_sim.engine.chain import BlockRun, WindowChain
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.groups.boundaries import BlockBoundaries
 from continuum_sim.engine.groups.due import DueTurns

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from continuum_sim.engine.block_pool import BlockRun
+from continuum_sim.engine.chain import BlockRun
 from continuum_sim.engine.groups.spec import GroupSpec
 
 Spans = list[tuple[int, int]]

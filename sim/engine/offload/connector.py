@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from continuum_sim.engine.block_pool import BlockPool, BlockRun
+from continuum_sim.engine.block_pool import BlockPool
+from continuum_sim.engine.chain import BlockRun
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.offload.tiers import Tiers, TierTotals
 from continuum_sim.engine.offload.uploads import Uploads

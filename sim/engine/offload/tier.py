@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from continuum_sim.engine.block_pool import Chain
+from continuum_sim.engine.chain import Chain
 
 _NOTHING: Final[Mapping[Chain, int]] = {}
 

@@ -14,6 +14,7 @@ from continuum_sim.results.summary import (
     RARE_PARTS,
     Clients,
     Cost,
+    Drafts,
     Fairness,
     Interactivity,
     KeptObjective,
@@ -156,6 +157,13 @@ def _facts(s: Summary) -> Iterator[Fact | Bar]:
         yield Fact("tool calls", _tools(s.tools))
     if isinstance(s.clients, Clients):
         yield Fact("clients", _clients(s.clients))
+    if isinstance(s.drafts, Drafts):
+        accepted = s.drafts.accepted_tokens / s.drafts.drafted_tokens if s.drafts.drafted_tokens else 0.0
+        yield Fact(
+            "drafts",
+            f"{count(s.drafts.drafted_tokens)} tokens drafted, {percent(accepted)} of them accepted: "
+            f"{s.drafts.acceptance_length:.2f} tokens a step",
+        )
     yield Fact(
         "prefill",
         f"{count(s.prefill.computed_tokens)} tokens computed, {count(s.prefill.recomputed_tokens)} of them again; "

@@ -11,7 +11,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from continuum_sim.engine.block_pool import BlockPool, BlockRun, Chain
+from continuum_sim.engine.block_pool import BlockPool
+from continuum_sim.engine.chain import BlockRun, Chain
 from continuum_sim.engine.request import Context
 from support.naive_pool import Block, NaivePool
 

@@ -210,7 +210,8 @@ def without_rules(draw: st.DrawFn) -> Case:
     programs, config = draw(cases())
     programs = [replace(each, priority=draw(st.integers(-1, 2))) for each in programs]
     policy = draw(st.sampled_from(["fcfs", "priority"]))
-    return programs, replace(config, scheduling_policy=policy, enable_prefix_caching=draw(st.booleans()))
+    states = any(group.kind == "recurrent" for group in config.kv_cache_groups)  # with blocks for prefixes
+    return programs, replace(config, scheduling_policy=policy, enable_prefix_caching=states or draw(st.booleans()))
 
 
 @settings(max_examples=15)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from continuum_sim.engine.block_pool import Chain
+from continuum_sim.engine.chain import Chain
 from continuum_sim.engine.offload.config import TierConfig
 from continuum_sim.engine.offload.link import Link
 from continuum_sim.engine.offload.tier import Stretch, Tier

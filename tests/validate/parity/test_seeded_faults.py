@@ -41,14 +41,14 @@ FAULTS = {
     ),
     "a turn is admitted in a step that preempts": Fault(
         "scheduler",
-        "            plan.changed = True\n        elif budget and",
-        "            pass\n        if budget and",
+        "            plan.changed = True\n        elif budget > self._draft_slots and",
+        "            pass\n        if budget > self._draft_slots and",
     ),
     "waiting turns are tried beyond the seats for them": Fault(
         "scheduler", "len(self.running) < self._most_active", "len(self.running) < self.config.max_num_seqs"
     ),
     "a prompt is cut although chunks are off": Fault(
-        "scheduler", "(tokens > budget and not self.config.enable_chunked_prefill)", "False"
+        "scheduler", "(tokens > budget - slots and not self.config.enable_chunked_prefill)", "False"
     ),
     "a turn is admitted with room for its first chunk": Fault(
         "scheduler", "alone or self.config.scheduler_reserve_full_isl", "alone"
@@ -75,10 +75,10 @@ FAULTS = {
         planned_ahead=True,
     ),
     "a turn whose last token is on its way takes another": Fault(
-        "batch", "if self._foresees and not request.stops:", "if False:", planned_ahead=True
+        "batch", "if self._foresees and not request.stops and", "if False and", planned_ahead=True
     ),
     "an end by a stop token is foreseen": Fault(
-        "batch", "if self._foresees and not request.stops:", "if self._foresees:", planned_ahead=True
+        "batch", "if self._foresees and not request.stops and", "if self._foresees and", planned_ahead=True
     ),
     "a full hit computes nothing": Fault(
         "kv_cache_manager", "(request.num_tokens - 1) // self", "request.num_tokens // self"
@@ -172,6 +172,52 @@ FAULTS = {
         "engine.groups.spec",
         '        if self.kind == "recurrent":\n            return 2\n',
         '        if self.kind == "recurrent":\n            return 1 << 20\n',
+    ),
+    "drafts cost no budget": Fault(
+        "scheduler", "                budget -= tokens + slots\n", "                budget -= 1\n"
+    ),
+    "a draft model takes no budget": Fault(
+        "engine.speculation.config", 'return 1 if self.method == "draft_model" else 0', "return 0"
+    ),
+    "the drafter writes into no slots": Fault(
+        "engine.speculation.manager", "min(tokens + self._lookahead, ", "min(tokens, "
+    ),
+    "drafts on their way count as rejected": Fault(
+        "engine.speculation.decoding",
+        "return request.num_computed_tokens + turn.in_flight_tokens - turn.coming_tokens",
+        "return request.num_computed_tokens",
+        planned_ahead=True,
+    ),
+    "an end that accepted drafts bring is foreseen": Fault(
+        "engine.speculation.decoding",
+        "request.num_tokens - turn.coming_tokens + 1 >= last",
+        "request.has_all_tokens",
+        planned_ahead=True,
+    ),
+    "a preempted turn has one token on its way": Fault(
+        "scheduler",
+        "request.num_output_tokens -= self.plans[-1].tokens_given_to(request)",
+        "request.num_output_tokens -= 1",
+        planned_ahead=True,
+    ),
+    "the last block of a hit serves a drafter": Fault(
+        "engine.speculation.config",
+        "return self._minds_next_token and not self.hash_lookahead_tokens(vllm_version)",
+        "return False",
+    ),
+    "a block is the same whatever token follows it": Fault(
+        "engine.speculation.manager", "return max(0, tokens - self._hashed_ahead)", "return tokens", since="0.33"
+    ),
+    "accepted drafts are hashed with the step that computes them": Fault(
+        "engine.speculation.manager",
+        'self._hashes_late = config.vllm_version == "0.32" and not config.async_scheduling',
+        'self._hashes_late = config.vllm_version != "0.32"',
+    ),
+    "a prompt that lacks one token enters without rows for drafts": Fault(
+        "engine.speculation.decoding", "return self.drafts if cached + self.drafts + 2", "return 0 if cached"
+    ),
+    "drafts reach beyond the longest context": Fault(
+        "engine.speculation.decoding", "self._max_model_len - self.computed(request) - 1)", "self._max_model_len)"
     ),
     "a window frees its first block first": Fault("block_pool", "in reversed(table[:number])", "in table[:number]"),
 }

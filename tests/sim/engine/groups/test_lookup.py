@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from continuum_sim.engine.block_pool import BlockPool, BlockRun, WindowChain
+from continuum_sim.engine.block_pool import BlockPool
+from continuum_sim.engine.chain import BlockRun, WindowChain
 from continuum_sim.engine.groups.lookup import Alike, Content
 from continuum_sim.engine.groups.spec import GroupSpec
 

@@ -1,0 +1,227 @@
+"""Content of KV blocks as runs: what is cached of a program's context, or of a prefix that programs share.
+
+A lookup finds the copy that was cached first (vLLM's `BlockHashToBlockMap`).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+
+
+class BlockRun:
+    """Blocks [start, stop) of one content with one reference count; without references they are in the free queue."""
+
+    __slots__ = ("chain", "holders", "next", "pins", "prev", "refs", "stamp", "start", "stop")
+
+    def __init__(self, chain: Chain | None, start: int, stop: int, stamp: int) -> None:
+        self.chain = chain
+        self.start = start
+        self.stop = stop
+        self.stamp = stamp
+        """Sequence number of its caching; a lookup finds the copy with the lowest."""
+        self.refs = 0
+        self.pins = 0
+        """How many of the references belong to pins."""
+        self.holders: list[list[BlockRun]] = []
+        """Block tables that contain this run, one per reference."""
+        self.prev: BlockRun | None = None
+        self.next: BlockRun | None = None
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+class Chain:
+    """A sequence of content, indexed by block: a program's own context, or a prefix that programs share."""
+
+    __slots__ = ("runs",)
+
+    def __init__(self) -> None:
+        self.runs: list[BlockRun] = []
+
+    def add(self, run: BlockRun) -> None:
+        """Add a run of this content."""
+        self.runs.append(run)
+
+    def discard(self, run: BlockRun) -> None:
+        """Remove a run, which is there."""
+        self.runs.remove(run)
+
+    def find(self, start: int, stop: int) -> list[tuple[BlockRun, int, int]]:
+        """Return the cached stretches (run, from, to) that cover [start, stop), from the front up to the first gap."""
+        return _cover(sorted(self.runs, key=_start), start, stop)
+
+    def from_block(self, start: int) -> list[BlockRun]:
+        """Return the runs that have blocks from `start` on."""
+        return [run for run in self.runs if run.stop > start]
+
+    def split(self, run: BlockRun, tail: BlockRun) -> None:
+        """Add a run of the last blocks of another, which has given them up."""
+        self.runs.append(tail)
+
+    def join(self, run: BlockRun, tail: BlockRun) -> None:
+        """Remove a run whose blocks the one before it has taken."""
+        self.runs.remove(tail)
+
+    def shrank(self, run: BlockRun, stop: int) -> None:
+        """Note that a run has lost its last blocks, up to `stop`."""
+
+    def has_older_copy(self, run: BlockRun) -> bool:
+        """Return whether a look-up of some block of a run finds another, which was cached before it."""
+        return len(self.runs) > 1 and _is_hidden(run, self.runs)
+
+
+class WindowChain(Chain):
+    """Content of which old windows stay cached in many short runs, which are therefore kept in order."""
+
+    __slots__ = ("_longest", "_span_starts", "_span_stops", "_starts")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._starts: list[int] = []
+        """The runs' first blocks."""
+        self._longest = 0
+        """Blocks of the longest run that there has been."""
+        self._span_starts: list[int] = []
+        self._span_stops: list[int] = []
+        """What is cached, as stretches of blocks in order that do not touch."""
+
+    def add(self, run: BlockRun) -> None:
+        """Add a run of this content."""
+        at = bisect_right(self._starts, run.start)
+        self._starts.insert(at, run.start)
+        self.runs.insert(at, run)
+        self._longest = max(self._longest, run.stop - run.start)
+        self._cached(run.start, run.stop)
+
+    def discard(self, run: BlockRun) -> None:
+        """Remove a run, which is there."""
+        self._take_out(run)
+        self._gone(run.start, run.stop)
+
+    def _take_out(self, run: BlockRun) -> None:
+        at = bisect_left(self._starts, run.start)
+        while self.runs[at] is not run:
+            at += 1
+        del self.runs[at], self._starts[at]
+
+    def split(self, run: BlockRun, tail: BlockRun) -> None:
+        """Add a run of the last blocks of another, which has given them up; what is cached stays the same."""
+        at = bisect_right(self._starts, tail.start)
+        self._starts.insert(at, tail.start)
+        self.runs.insert(at, tail)
+
+    def join(self, run: BlockRun, tail: BlockRun) -> None:
+        """Remove a run whose blocks the one before it has taken; what is cached stays the same."""
+        self._take_out(tail)
+        self._longest = max(self._longest, run.stop - run.start)
+
+    def shrank(self, run: BlockRun, stop: int) -> None:
+        """Note that a run has lost its last blocks, up to `stop`."""
+        self._gone(run.stop, stop)
+
+    def from_block(self, start: int) -> list[BlockRun]:
+        """Return the runs that have blocks from `start` on."""
+        first = bisect_left(self._starts, start - self._longest + 1)
+        return [run for run in self.runs[first:] if run.stop > start]
+
+    def find(self, start: int, stop: int) -> list[tuple[BlockRun, int, int]]:
+        """Return the cached stretches (run, from, to) that cover [start, stop), from the front up to the first gap."""
+        return _cover(self._within(start, stop), start, stop)
+
+    def has_older_copy(self, run: BlockRun) -> bool:
+        """Return whether a look-up of some block of a run finds another, which was cached before it."""
+        return _is_hidden(run, self._within(run.start, run.stop))
+
+    def span_before(self, stop: int) -> tuple[int, int]:
+        """Return the last stretch of cached blocks that begins before `stop`; (0, 0) if there is none."""
+        at = bisect_left(self._span_starts, stop) - 1
+        return (0, 0) if at < 0 else (self._span_starts[at], self._span_stops[at])
+
+    def _within(self, start: int, stop: int) -> list[BlockRun]:
+        first = bisect_left(self._starts, start - self._longest + 1)
+        return [run for run in self.runs[first : bisect_left(self._starts, stop)] if run.stop > start]
+
+    def _cached(self, start: int, stop: int) -> None:
+        """Extend the stretches by [start, stop)."""
+        first = bisect_left(self._span_stops, start)  # of those that touch it
+        last = bisect_right(self._span_starts, stop)
+        if first < last:
+            start = min(start, self._span_starts[first])
+            stop = max(stop, self._span_stops[last - 1])
+        self._span_starts[first:last] = [start]
+        self._span_stops[first:last] = [stop]
+
+    def _gone(self, start: int, stop: int) -> None:
+        """Take blocks [start, stop) out of the stretches, but for copies."""
+        starts, stops = self._span_starts, self._span_stops
+        at = bisect_right(starts, start) - 1
+        first, last = starts[at], stops[at]
+        if first == start and stop < last:
+            starts[at] = stop
+        elif first < start and stop == last:
+            stops[at] = start
+        else:
+            starts[at : at + 1] = [first] * (first < start) + [stop] * (stop < last)
+            stops[at : at + 1] = [start] * (first < start) + [last] * (stop < last)
+        for run in self._within(start, stop):
+            self._cached(max(start, run.start), min(stop, run.stop))
+
+
+def _cover(runs: Sequence[BlockRun], start: int, stop: int) -> list[tuple[BlockRun, int, int]]:
+    """Return the stretches that cover [start, stop) up to the first gap; the copy cached first is taken.
+
+    `runs` are in the order of their first blocks.
+    """
+    found: list[tuple[BlockRun, int, int]] = []
+    at = start
+    for run in runs:
+        if run.stop <= start or run.start >= stop:
+            continue
+        if run.start > at:
+            break
+        if run.start < at and found:
+            last, since, _ = found[-1]
+            if run.start < since or run.stamp < last.stamp:
+                return _cover_with_copies(runs, start, stop)
+            if run.stop <= at:
+                continue
+        found.append((run, at, min(run.stop, stop)))
+        at = run.stop
+    return found
+
+
+def _cover_with_copies(runs: Sequence[BlockRun], start: int, stop: int) -> list[tuple[BlockRun, int, int]]:
+    found: list[tuple[BlockRun, int, int]] = []
+    at, seen = start, 0
+    there: list[BlockRun] = []
+    while at < stop:
+        while seen < len(runs) and runs[seen].start <= at:
+            there.append(runs[seen])
+            seen += 1
+        there = [run for run in there if run.stop > at]
+        if not there:
+            break
+        best = min(there, key=_stamp)
+        end = min(best.stop, stop)
+        for number in range(seen, len(runs)):
+            if runs[number].start >= end:
+                break
+            if runs[number].stamp < best.stamp:
+                end = runs[number].start
+        found.append((best, at, end))
+        at = end
+    return found
+
+
+def _stamp(run: BlockRun) -> int:
+    return run.stamp
+
+
+def _start(run: BlockRun) -> int:
+    return run.start
+
+
+def _is_hidden(run: BlockRun, runs: Sequence[BlockRun]) -> bool:
+    return any(one.stamp < run.stamp and one.start < run.stop and one.stop > run.start for one in runs)

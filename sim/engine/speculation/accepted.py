@@ -1,0 +1,56 @@
+"""How many drafts of a turn each of its steps accepts, drawn for the turn alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+
+_CHUNK: Final = 64
+"""Steps that are drawn at once."""
+
+
+class AcceptedDrafts:
+    """The accepted drafts of a turn, step by step, as vLLM's synthetic rejection sampler accepts them.
+
+    A step accepts at least n drafts with the n-th rate. How many steps are drawn at once changes nothing.
+
+    Parameters
+    ----------
+    rng
+        The turn's own generator: policies and both ways to advance time see the same draws.
+    rates
+        By position: the probability that the drafts up to there are all accepted.
+    """
+
+    def __init__(self, rng: np.random.Generator, rates: Sequence[float]) -> None:
+        self._rng = rng
+        self._rates = np.array(rates[::-1])  # searched in ascending order
+        self._drawn: Any = np.empty(0, dtype=np.int64)
+        self._next = 0
+
+    def next(self) -> int:
+        """Return the accepted drafts of the next step."""
+        if self._next == len(self._drawn):
+            self._draw(_CHUNK)
+        self._next += 1
+        return int(self._drawn[self._next - 1])
+
+    def coming(self, steps: int) -> Any:
+        """Return the accepted drafts of the next `steps` steps, which stay the next."""
+        missing = self._next + steps - len(self._drawn)
+        if missing > 0:
+            self._draw(-(-missing // _CHUNK) * _CHUNK)
+        return self._drawn[self._next : self._next + steps]
+
+    def take(self, steps: int) -> None:
+        """Go on by so many steps."""
+        self.coming(steps)
+        self._next += steps
+
+    def _draw(self, steps: int) -> None:
+        chances = self._rng.random(steps)
+        number = len(self._rates) - np.searchsorted(self._rates, chances, side="right")
+        self._drawn = np.concatenate((self._drawn[self._next :], number))
+        self._next = 0

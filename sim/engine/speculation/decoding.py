@@ -1,0 +1,133 @@
+"""The decoding turns of a batch with drafts: each step computes several tokens of a turn, and keeps those accepted.
+
+A turn's drafts are verified in the step after the one that proposed them. Until that is over vLLM reckons with every
+draft being accepted (`num_computed_tokens`, `num_output_placeholders`), then it takes back what was rejected
+(`Scheduler.update_from_output`).
+"""
+
+from __future__ import annotations
+
+from continuum_sim.engine.decoding import NEVER, Decoding
+from continuum_sim.engine.plan import Plan
+from continuum_sim.engine.request import Request
+from continuum_sim.engine.speculation.config import SpeculationConfig
+from continuum_sim.engine.speculation.turn import DraftedTurn
+
+
+class SpeculativeDecoding(Decoding):
+    """The turns of a batch that decode with drafts.
+
+    A turn's `num_output_tokens` and `num_computed_tokens` are those after every planned step, drafts rejected.
+    """
+
+    def __init__(self, block_size: int, config: SpeculationConfig, max_model_len: int) -> None:
+        super().__init__(block_size)
+        self.drafts = config.num_speculative_tokens
+        self.drafted_tokens = 0
+        """Drafts of all turns that steps have verified, as vLLM counts them: those planned in vain are not."""
+        self.accepted_tokens = 0
+        """Those accepted, as vLLM counts them: some lie behind a turn's last token."""
+        self.verifications = 0
+        """Steps of a turn that verified drafts."""
+        self._max_model_len = max_model_len
+
+    def computed(self, request: Request) -> int:
+        """Return the tokens with KV of a decoding turn as vLLM reckons: every draft on its way may be accepted."""
+        turn = drafted(request)
+        return request.num_computed_tokens + turn.in_flight_tokens - turn.coming_tokens
+
+    def next_tokens(self, request: Request, budget: int) -> int:
+        """Return the tokens that the next step computes of a turn; none if it surely has all, or no room for one."""
+        turn = drafted(request)
+        if turn.in_flight_tokens:
+            # The step under way gives it a token even if it accepts no draft.
+            last = self._max_model_len if request.stops else request.prompt_tokens + request.max_tokens
+            if request.num_tokens - turn.coming_tokens + 1 >= last:
+                return 0
+        return min(1 + self.drafts, budget, self._max_model_len - self.computed(request) - 1)
+
+    def steps_to_first_end(self) -> int:
+        """Return the number of steps until some turn has all its tokens, which is not known so simply."""
+        return NEVER
+
+    def add(self, request: Request) -> None:
+        """Add a turn whose prompt is computed and whose first token, at least, is planned."""
+        request.num_computed_tokens = request.num_tokens - 1
+        request.last_decode = 0
+        self.count += 1
+
+    def remove(self, request: Request) -> None:
+        """Remove a turn."""
+        request.last_decode = -1
+        self.count -= 1
+
+    def skip(self, request: Request) -> None:
+        """Leave a turn out of the next step; its drafts stay the same."""
+
+    def padding(self, plan: Plan, num_tokens: int, cached: int) -> int:
+        """Return the rows beside the only token that an admitted turn lacks: vLLM wants it to look as if it decoded."""
+        if num_tokens - cached > 1 or plan.prefills or not (plan.verified or cached):
+            return 0
+        return self.drafts if cached + self.drafts + 2 <= self._max_model_len else 0
+
+    def sum_up(self, plan: Plan) -> None:
+        """Sum up what a planned step computes.
+
+        Each draft is a row like that of a decoding turn, and the rows of a turn read its context once.
+        """
+        context = sum([self.computed(request) + tokens for request, tokens in plan.verified.items()])
+        plan.computes(len(plan.verified), context)
+        rows = sum(plan.verified.values()) + sum(plan.padded.values())
+        plan.batch = plan.batch._replace(decode_requests=rows)
+
+    def verify(self, plan: Plan) -> list[Request]:
+        """Let a planned step verify drafts; return the turns that get their last token from it."""
+        ended = []
+        for request, tokens in plan.verified.items():
+            turn = drafted(request)
+            turn.in_flight_tokens = tokens
+            turn.coming_tokens = 0
+            plan.given[request] = 0
+            if request.has_all_tokens:
+                continue
+            accepted = min(turn.accepted.next(), tokens - 1)
+            given = min(1 + accepted, request.max_tokens - request.num_output_tokens)
+            self._count(tokens - 1, accepted)
+            plan.given[request] = turn.coming_tokens = given
+            wanted = request.num_output_tokens < request.wanted_tokens
+            request.num_output_tokens += given
+            request.num_computed_tokens += given
+            request.work_tokens += given
+            if request.num_output_tokens == request.max_tokens:
+                ended.append(request)
+            elif wanted and request.num_output_tokens >= request.wanted_tokens:
+                plan.hung_up = [*plan.hung_up, request]
+        return ended
+
+    def sampled(self, plan: Plan, request: Request) -> None:
+        """Note that a planned step completes a prompt, and gives the turn a token."""
+        turn = drafted(request)
+        padding = plan.padded.get(request, 0)
+        if padding:
+            self._count(padding, 0)
+        turn.in_flight_tokens, turn.coming_tokens = 1 + padding, 1
+        plan.given[request] = 1
+
+    def over(self, plan: Plan, following: Plan | None) -> None:
+        """Take back what a step that is over has rejected."""
+        for request in plan.given:
+            if following is None or request not in following.given:
+                turn = drafted(request)
+                turn.in_flight_tokens = turn.coming_tokens = 0
+
+    def _count(self, drafts: int, accepted: int) -> None:
+        if drafts:
+            self.drafted_tokens += drafts
+            self.accepted_tokens += accepted
+            self.verifications += 1
+
+
+def drafted(request: Request) -> DraftedTurn:
+    """Return what the engine knows of a turn's drafts."""
+    assert request.drafted is not None
+    return request.drafted

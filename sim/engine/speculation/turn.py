@@ -1,0 +1,26 @@
+"""What an engine with speculative decoding knows of one turn."""
+
+from __future__ import annotations
+
+from continuum_sim.engine.speculation.accepted import AcceptedDrafts
+
+
+class DraftedTurn:
+    """A turn's drafts and slots.
+
+    The simulator knows what a step will give as soon as it is planned; vLLM does not, and reckons with every draft
+    being accepted until the step is over.
+    """
+
+    __slots__ = ("accepted", "coming_tokens", "in_flight_tokens", "known_tokens", "slots")
+
+    def __init__(self, accepted: AcceptedDrafts) -> None:
+        self.accepted = accepted
+        self.in_flight_tokens = 0
+        """Tokens of the turn in the latest planned step, if that is not over: sampled ones and drafts."""
+        self.coming_tokens = 0
+        """Tokens that this step gives the turn."""
+        self.slots = 0
+        """Tokens that the turn's blocks were allocated for. They are never given back while it runs."""
+        self.known_tokens = 0
+        """Tokens that were known when the turn was last scheduled."""

@@ -1,0 +1,37 @@
+"""How many drafts of each turn are accepted, determined by the seed, the program and the turn alone."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from continuum_sim.engine.speculation.accepted import AcceptedDrafts
+from continuum_sim.engine.speculation.config import SpeculationConfig
+from continuum_sim.engine.speculation.turn import DraftedTurn
+from continuum_sim.world.draws import generator_for
+
+_STREAM: Final = 0x64726674
+"""Separates these draws from all others made with the same seed ("drft" in ASCII)."""
+
+
+class DraftDraws:
+    """Draws accepted drafts.
+
+    Parameters
+    ----------
+    seed
+        Seed of the run.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self._seed = seed
+
+    def of_turn(self, program_id: str, index: int, aborts: int, config: SpeculationConfig) -> DraftedTurn:
+        """Return the drafts of a turn that enters an engine.
+
+        Parameters
+        ----------
+        aborts
+            Requests of its program that were aborted before.
+        """
+        rng = generator_for(self._seed, _STREAM, program_id, index, aborts)
+        return DraftedTurn(AcceptedDrafts(rng, config.acceptance_rates))

@@ -7,11 +7,15 @@ draft being accepted (`num_computed_tokens`, `num_output_placeholders`), then it
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from continuum_sim.engine.decoding import NEVER, Decoding
 from continuum_sim.engine.plan import Plan
 from continuum_sim.engine.request import Request
 from continuum_sim.engine.speculation.config import SpeculationConfig
+from continuum_sim.engine.speculation.forecast import Forecast
 from continuum_sim.engine.speculation.turn import DraftedTurn
+from continuum_sim.steptime.model import StepTime
 
 
 class SpeculativeDecoding(Decoding):
@@ -29,7 +33,11 @@ class SpeculativeDecoding(Decoding):
         """Those accepted, as vLLM counts them: some lie behind a turn's last token."""
         self.verifications = 0
         """Steps of a turn that verified drafts."""
+        self._block_size = block_size
+        self._lookahead = config.num_lookahead_tokens
         self._max_model_len = max_model_len
+        self._turns: dict[Request, None] = {}
+        self._forecast: Forecast | None = None
 
     def computed(self, request: Request) -> int:
         """Return the tokens with KV of a decoding turn as vLLM reckons: every draft on its way may be accepted."""
@@ -47,19 +55,27 @@ class SpeculativeDecoding(Decoding):
         return min(1 + self.drafts, budget, self._max_model_len - self.computed(request) - 1)
 
     def steps_to_first_end(self) -> int:
-        """Return the number of steps until some turn has all its tokens, which is not known so simply."""
-        return NEVER
+        """Return the number of steps until some turn has all tokens, if all drafts are verified."""
+        return min([drafted(r).steps_to_end(r.max_tokens - r.num_output_tokens) for r in self._turns])
+
+    def steps_to_hang_up(self) -> int:
+        """Return the number of steps until some turn has all tokens that its client waits for."""
+        missing = [(request, request.wanted_tokens - request.num_output_tokens) for request in self._turns]
+        return min([drafted(request).accepted.steps_for(n) for request, n in missing if n > 0], default=NEVER)
 
     def add(self, request: Request) -> None:
         """Add a turn whose prompt is computed and whose first token, at least, is planned."""
         request.num_computed_tokens = request.num_tokens - 1
         request.last_decode = 0
+        drafted(request).last_draw = -1
         self.count += 1
+        self._turns[request] = None
 
     def remove(self, request: Request) -> None:
         """Remove a turn."""
         request.last_decode = -1
         self.count -= 1
+        del self._turns[request]
 
     def skip(self, request: Request) -> None:
         """Leave a turn out of the next step; its drafts stay the same."""
@@ -90,6 +106,8 @@ class SpeculativeDecoding(Decoding):
             plan.given[request] = 0
             if request.has_all_tokens:
                 continue
+            if tokens <= self.drafts:
+                turn.last_draw = -1
             accepted = min(turn.accepted.next(), tokens - 1)
             given = min(1 + accepted, request.max_tokens - request.num_output_tokens)
             self._count(tokens - 1, accepted)
@@ -102,6 +120,60 @@ class SpeculativeDecoding(Decoding):
                 ended.append(request)
             elif wanted and request.num_output_tokens >= request.wanted_tokens:
                 plan.hung_up = [*plan.hung_up, request]
+        return ended
+
+    def look_ahead(self, plan: Plan, steps: int, *, ahead: bool, free_blocks: int) -> int:
+        """Return for how many of `steps` more steps like the latest plan there is room; `repeat` carries them out.
+
+        Parameters
+        ----------
+        ahead
+            Whether the plan is under way when the next one is made.
+        """
+        full = 1 + self.drafts
+        if len(plan.verified) < self.count or min(plan.verified.values(), default=full) < full:
+            return 0  # some turns have all their tokens, or too little room for drafts
+        self._forecast = Forecast(
+            plan,
+            steps,
+            ahead=ahead,
+            tokens=full,
+            lookahead=self._lookahead,
+            max_model_len=self._max_model_len,
+            block_size=self._block_size,
+        )
+        return self._forecast.within(free_blocks)
+
+    def ends_s(self, step_time: StepTime, plans: Sequence[Plan], steps: int) -> list[float]:
+        """Return when each of `steps` steps ends, those planned and more of which `look_ahead` told."""
+        assert self._forecast is not None
+        return self._forecast.ends_s(step_time, [plan.batch for plan in plans], steps)
+
+    def take_steps(self, steps: int) -> int:
+        """Count the slots of the next steps as the turns' own; return the blocks they take."""
+        assert self._forecast is not None
+        return self._forecast.take_slots(steps)
+
+    def repeat(self, plan: Plan, steps: int, before: Plan | None) -> list[Request]:
+        """Let so many more steps verify drafts; return the turns that get their last token from the last of them."""
+        assert self._forecast is not None
+        full = 1 + self.drafts
+        total, accepted = self._forecast.repeat(plan, before, steps)
+        ended = []
+        for request, tokens in zip(self._forecast.turns, total, strict=True):
+            turn = drafted(request)
+            turn.accepted.take(steps)
+            turn.in_flight_tokens, turn.coming_tokens = full, plan.given[request]
+            request.num_output_tokens += tokens
+            request.num_computed_tokens += tokens
+            request.work_tokens += tokens
+            if request.num_output_tokens == request.max_tokens:
+                ended.append(request)
+            elif 0 <= request.num_output_tokens - request.wanted_tokens < turn.coming_tokens:
+                plan.hung_up = [*plan.hung_up, request]
+        self.drafted_tokens += self.drafts * steps * len(total)
+        self.accepted_tokens += accepted
+        self.verifications += steps * len(total)
         return ended
 
     def sampled(self, plan: Plan, request: Request) -> None:

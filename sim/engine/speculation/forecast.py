@@ -96,10 +96,11 @@ class Forecast:
         first = [step_time.run_s(batch, 1) for batch in planned]
         more = steps - len(planned)
         if more <= 0:
-            return np.cumsum(first[:steps]).tolist()
+            return [float(end_s) for end_s in np.cumsum(first[:steps])]
         latest = planned[-1]
         contexts = self._contexts[:more]
-        return np.cumsum(np.concatenate((first, self._steps_s(step_time, latest, contexts)))).tolist()
+        ends_s: list[float] = np.cumsum(np.concatenate((first, self._steps_s(step_time, latest, contexts)))).tolist()
+        return ends_s
 
     def _steps_s(self, step_time: StepTime, latest: StepBatch, contexts: Any) -> Any:
         """Return the seconds of steps, in one piece if they grow as a line with the contexts."""

@@ -28,17 +28,19 @@ class AcceptedDrafts:
         self._rng = rng
         self._rates = np.array(rates[::-1])  # searched in ascending order
         self._drawn: Any = np.empty(0, dtype=np.int64)
+        self._listed: list[int] = []
         self._next = 0
         self.taken = 0
         """Steps that were drawn for so far."""
 
     def next(self) -> int:
         """Return the accepted drafts of the next step."""
-        if self._next == len(self._drawn):
+        if self._next == len(self._listed):
             self._draw(_CHUNK)
-        self._next += 1
+        at = self._next
+        self._next = at + 1
         self.taken += 1
-        return int(self._drawn[self._next - 1])
+        return self._listed[at]
 
     def coming(self, steps: int) -> Any:
         """Return the accepted drafts of the next `steps` steps, which stay the next."""
@@ -66,4 +68,5 @@ class AcceptedDrafts:
         chances = self._rng.random(steps)
         number = len(self._rates) - np.searchsorted(self._rates, chances, side="right")
         self._drawn = np.concatenate((self._drawn[self._next :], number))
+        self._listed = self._drawn.tolist()
         self._next = 0

@@ -8,7 +8,9 @@ draft being accepted (`num_computed_tokens`, `num_output_placeholders`), then it
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
+from continuum_sim.engine.block_pool import BlockPool
 from continuum_sim.engine.decoding import NEVER, Decoding
 from continuum_sim.engine.plan import Plan
 from continuum_sim.engine.request import Request
@@ -18,14 +20,43 @@ from continuum_sim.engine.speculation.turn import DraftedTurn
 from continuum_sim.steptime.model import StepTime
 
 
+class HasRunning(Protocol):
+    """The running turns, by rank: all, and those whose prompt is partly computed."""
+
+    running: dict[int, Request]
+    prefilling: dict[int, Request]
+
+
+class KeepsContent(Protocol):
+    """Makes blocks findable."""
+
+    def cache(self, request: Request, tokens: int, *, leaves: bool = False) -> None:
+        """Make full blocks findable."""
+
+
 class SpeculativeDecoding(Decoding):
     """The turns of a batch that decode with drafts.
 
     A turn's `num_output_tokens` and `num_computed_tokens` are those after every planned step, drafts rejected.
     """
 
-    def __init__(self, block_size: int, config: SpeculationConfig, max_model_len: int) -> None:
+    def __init__(
+        self, block_size: int, config: SpeculationConfig, max_model_len: int, budget: int, *, cuts: bool
+    ) -> None:
+        """Start empty.
+
+        Parameters
+        ----------
+        budget
+            Most tokens in a step.
+        cuts
+            Whether a threshold may cut prompts, so that several are computed at a time.
+        """
         super().__init__(block_size)
+        self._budget = budget
+        self._draft_slots = config.draft_slots
+        self._cuts = cuts
+        self._summed: tuple[Plan, int] | None = None
         self.drafts = config.num_speculative_tokens
         self.drafted_tokens = 0
         """Drafts of all turns that steps have verified, as vLLM counts them: those planned in vain are not."""
@@ -86,12 +117,81 @@ class SpeculativeDecoding(Decoding):
             return 0
         return self.drafts if cached + self.drafts + 2 <= self._max_model_len else 0
 
+    def schedule_all(
+        self, plan: Plan, batch: HasRunning, manager: KeepsContent, pool: BlockPool, most_tokens: int
+    ) -> int:
+        """Give every running turn its tokens if they fit, all at once; return the budget left, or -1 if they do not.
+
+        Parameters
+        ----------
+        most_tokens
+            Most tokens of one prompt.
+        """
+        full, longest, size = 1 + self.drafts, self._max_model_len, self._block_size
+        ahead, take, budget = full + self._lookahead, full + self._draft_slots, self._budget
+        blocks = context = 0
+        given: list[tuple[DraftedTurn, int, int]] = []
+        verified: dict[Request, int] = {}
+        for request in batch.running.values():
+            if request.last_decode < 0:
+                continue
+            turn = drafted(request)
+            known = request.prompt_tokens + request.num_output_tokens - turn.coming_tokens
+            start = request.num_computed_tokens - turn.coming_tokens
+            if turn.in_flight_tokens:
+                if known + 1 >= (longest if request.stops else request.prompt_tokens + request.max_tokens):
+                    continue
+                start += turn.in_flight_tokens
+            budget -= take
+            if budget < 0 or start + full >= longest:
+                return -1
+            need = start + ahead
+            if need > longest:
+                need = longest
+            more = -(-need // size) + (-turn.slots // size)
+            if more > 0:
+                blocks += more
+            given.append((turn, need if need > turn.slots else turn.slots, known))
+            verified[request] = full
+            context += start + full
+        chunks = []
+        for request in () if plan.held else batch.prefilling.values():
+            if budget <= self._draft_slots:
+                return -1
+            start, left = request.num_computed_tokens, budget - self._draft_slots
+            tokens = min(request.num_tokens - start, most_tokens)
+            if tokens > left:
+                if self._cuts:
+                    return -1  # the order decides who goes without
+                tokens = left
+            budget -= tokens + self._draft_slots
+            turn = drafted(request)
+            need = min(start + tokens + self._lookahead, longest)
+            blocks += max(0, -(-need // size) + (-turn.slots // size))
+            given.append((turn, max(need, turn.slots), request.num_tokens))
+            chunks.append((request, tokens))
+        if blocks > pool.free:
+            return -1
+        pool.allocate(blocks)
+        for turn, need, known in given:
+            turn.slots, turn.known_tokens = need, known
+        for request, tokens in chunks:
+            plan.chunks.append((request, tokens))
+            manager.cache(request, request.num_computed_tokens + tokens)
+        plan.verified, plan.prefills = verified, bool(chunks)
+        self._summed = plan, context
+        return budget
+
     def sum_up(self, plan: Plan) -> None:
         """Sum up what a planned step computes.
 
         Each draft is a row like that of a decoding turn, and the rows of a turn read its context once.
         """
-        context = sum([self.computed(request) + tokens for request, tokens in plan.verified.items()])
+        if self._summed is not None and self._summed[0] is plan:
+            context = self._summed[1]
+        else:
+            context = sum([self.computed(request) + tokens for request, tokens in plan.verified.items()])
+        self._summed = None
         plan.computes(len(plan.verified), context)
         rows = sum(plan.verified.values()) + sum(plan.padded.values())
         plan.batch = plan.batch._replace(decode_requests=rows)
@@ -99,26 +199,30 @@ class SpeculativeDecoding(Decoding):
     def verify(self, plan: Plan) -> list[Request]:
         """Let a planned step verify drafts; return the turns that get their last token from it."""
         ended = []
+        drafts, gives = self.drafts, plan.given
         for request, tokens in plan.verified.items():
             turn = drafted(request)
             turn.in_flight_tokens = tokens
-            turn.coming_tokens = 0
-            plan.given[request] = 0
             if request.has_all_tokens:
+                gives[request] = turn.coming_tokens = 0
                 continue
-            if tokens <= self.drafts:
+            accepted = turn.accepted.next()
+            if tokens <= drafts:
                 turn.last_draw = -1
-            accepted = min(turn.accepted.next(), tokens - 1)
-            given = min(1 + accepted, request.max_tokens - request.num_output_tokens)
-            self._count(tokens - 1, accepted)
-            plan.given[request] = turn.coming_tokens = given
-            wanted = request.num_output_tokens < request.wanted_tokens
-            request.num_output_tokens += given
+                accepted = min(accepted, tokens - 1)
+            if tokens > 1:
+                self.drafted_tokens += tokens - 1
+                self.accepted_tokens += accepted
+                self.verifications += 1
+            before = request.num_output_tokens
+            given = min(1 + accepted, request.max_tokens - before)
+            gives[request] = turn.coming_tokens = given
+            request.num_output_tokens = after = before + given
             request.num_computed_tokens += given
             request.work_tokens += given
-            if request.num_output_tokens == request.max_tokens:
+            if after == request.max_tokens:
                 ended.append(request)
-            elif wanted and request.num_output_tokens >= request.wanted_tokens:
+            elif before < request.wanted_tokens <= after:
                 plan.hung_up = [*plan.hung_up, request]
         return ended
 
@@ -181,7 +285,8 @@ class SpeculativeDecoding(Decoding):
         turn = drafted(request)
         padding = plan.padded.get(request, 0)
         if padding:
-            self._count(padding, 0)
+            self.drafted_tokens += padding
+            self.verifications += 1
         turn.in_flight_tokens, turn.coming_tokens = 1 + padding, 1
         plan.given[request] = 1
 
@@ -191,12 +296,6 @@ class SpeculativeDecoding(Decoding):
             if following is None or request not in following.given:
                 turn = drafted(request)
                 turn.in_flight_tokens = turn.coming_tokens = 0
-
-    def _count(self, drafts: int, accepted: int) -> None:
-        if drafts:
-            self.drafted_tokens += drafts
-            self.accepted_tokens += accepted
-            self.verifications += 1
 
 
 def drafted(request: Request) -> DraftedTurn:

@@ -144,6 +144,10 @@ class Batch:
         if plan.chunks:
             request, chunk = plan.chunks[0]
             self.compute(request, chunk * steps)
+        if self.drafts is not None:
+            if ended := self.drafts.repeat(plan, steps, before):
+                self._note_ends(plan, ended)
+            return
         if before is not None:
             plan.batch = grown(plan.batch, steps)
         if before is not None and self.decoding.count:

@@ -22,6 +22,7 @@ step, whatever the plan.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable
 from typing import Final
 
@@ -55,8 +56,13 @@ class Jump:
         self._batch = first.batch
         self._first_s = 0.0
         """Seconds of the first step, if it is unlike those that follow."""
+        self._ends_s: list[float] = []
+        """When each step ends, counted from the start, if their contexts do not grow evenly."""
         steps = 1 if stepwise else 1 + repetitions(scheduler)
-        if steps > 1 and first is not latest and (first.sampling or latest.batch != grown(first.batch, 1)):
+        if steps > 1 and scheduler.drafts is not None:
+            self._ends_s = scheduler.drafts.ends_s(step_time, list(scheduler.plans), steps)
+            self._first_s = 0.0 if first is latest else self._ends_s[0]
+        elif steps > 1 and first is not latest and (first.sampling or latest.batch != grown(first.batch, 1)):
             self._batch = latest.batch
             self._first_s = step_time.run_s(first.batch, 1)
         event_s = scheduler.next_event_s() if steps > 1 else math.inf
@@ -125,12 +131,16 @@ class Jump:
         self._passed = over
 
     def _run_s(self, steps: int) -> float:
+        if self._ends_s:
+            return self._ends_s[steps - 1]
         if not self._first_s:
             return self._step_time.run_s(self._batch, steps)
         return self._first_s + self._step_time.run_s(self._batch, steps - 1) if steps > 1 else self._first_s
 
     def _steps_to_reach(self, elapsed_s: float) -> int:
         """Return the least number of steps that take so long; all if even these do not."""
+        if self._ends_s:
+            return min(bisect_left(self._ends_s, elapsed_s) + 1, self.steps)
         if not self._first_s:
             return self._step_time.steps_to_reach(self._batch, self.steps, elapsed_s)
         if self.steps == 1 or elapsed_s <= self._first_s:
@@ -146,8 +156,6 @@ def repetitions(scheduler: Scheduler) -> int:
     """Return how many more steps like the latest plan would follow it if nothing arrives."""
     plans, governor, decoding = scheduler.plans, scheduler.governor, scheduler.decoding
     plan = plans[-1]
-    if scheduler.drafts is not None:
-        return 0
     if scheduler.kv_cache_manager.grouped and not _windows_only_slide(scheduler):
         return 0
     if plan.admitted or plan.preempted or plan.sampling or (plan.changed and governor.reviews):
@@ -160,7 +168,7 @@ def repetitions(scheduler: Scheduler) -> int:
     if ahead and (len(plans) < scheduler.most_plans or plans[0].ended or plans[0].skipped):
         return 0
     steps = steps_to_end(scheduler)
-    if ahead:
+    if ahead and scheduler.drafts is None:
         # An end that is not foreseen changes nothing until the step after it has been planned as well.
         foreseen = decoding.limited or not all(request.stops for request in plan.ended)
         steps += not foreseen
@@ -177,6 +185,8 @@ def repetitions(scheduler: Scheduler) -> int:
     if steps <= 0:
         return 0
     free, block_size = scheduler.pool.free, scheduler.block_size
+    if scheduler.drafts is not None:
+        return scheduler.drafts.look_ahead(plan, steps, ahead=ahead, free_blocks=free)
     most = decoding.count * (steps // block_size + 1) + chunk * steps // block_size + 1
     manager, batch = scheduler.kv_cache_manager, scheduler.batch
     if (most <= free and not manager.grouped) or manager.blocks_of_steps(batch, plan, steps) <= free:

@@ -84,6 +84,7 @@ class Plan:
         """Return a plan of the same work, for a step in which no turn begins or ends."""
         twin = Plan()
         twin.chunks, twin.batch, twin.empty, twin.decodes = self.chunks, self.batch, False, self.decodes
+        twin.verified, twin.given = self.verified, self.given
         return twin
 
     def tokens_for(self, request: Request) -> int:

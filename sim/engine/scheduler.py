@@ -233,7 +233,8 @@ class Scheduler(VisibleEngine):
     def _schedule_running(self, plan: Plan, now_s: float) -> int:
         """Give every running turn its tokens, all at once if the blocks suffice; return the remaining token budget."""
         if self.drafts is not None:
-            return self._schedule_running_one_by_one(plan, now_s)
+            left = self.drafts.schedule_all(plan, self.batch, self.kv_cache_manager, self.pool, self._most_tokens)
+            return left if left >= 0 else self._schedule_running_one_by_one(plan, now_s)
         decoding = self.decoding
         budget = self.config.max_num_batched_tokens - decoding.count
         chunks = []

@@ -10,11 +10,13 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from continuum_sim.engine.config import EngineConfig
+from continuum_sim.runs.alone_drafted import has_room_for_drafts, lone_drafted_jct_s
 from continuum_sim.setup.resolve import ResolvedRun
 from continuum_sim.steptime.batch import StepBatch, prefill_of
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.traces.arrivals import Burst
 from continuum_sim.traces.schema import STOP, Child, Program, SharedPrefix, Turn
+from continuum_sim.world.drafts import DraftDraws
 from continuum_sim.world.fits import fits
 from continuum_sim.world.records import ProgramRecord
 from continuum_sim.world.simulation import Simulation
@@ -35,8 +37,12 @@ def alone_on(run: ResolvedRun) -> Callable[[Program], float | None]:
     """
     kinds = dict.fromkeys((replica.engine, _Same(replica.step_time)) for replica in run.replicas)
     engines = [(engine, _alone_on_engine(engine, step_time)) for engine, step_time in kinds]
+    drafting = [(engine, same.step_time) for engine, same in kinds if engine.speculation is not None]
+    draws = DraftDraws(run.config.seed)
 
     def alone_s(program: Program) -> float | None:
+        if drafting and not program.children and all(has_room_for_drafts(program, engine) for engine, _ in drafting):
+            return min([lone_drafted_jct_s(program, engine, step_time, draws) for engine, step_time in drafting])
         family = _family(program)
         if len(engines) == 1:
             return engines[0][1](family)

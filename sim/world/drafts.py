@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import Final
+
+import numpy as np
 
 from continuum_sim.engine.speculation.accepted import AcceptedDrafts
 from continuum_sim.engine.speculation.config import SpeculationConfig
 from continuum_sim.engine.speculation.turn import DraftedTurn
-from continuum_sim.world.draws import generator_for
 
 _STREAM: Final = 0x64726674
 """Separates these draws from all others made with the same seed ("drft" in ASCII)."""
@@ -33,5 +35,7 @@ class DraftDraws:
         aborts
             Requests of its program that were aborted before.
         """
-        rng = generator_for(self._seed, _STREAM, program_id, index, aborts)
+        about = f"{self._seed}/{_STREAM}/{index}/{aborts}/{program_id}"
+        key = int.from_bytes(blake2b(about.encode(), digest_size=16).digest(), "little")
+        rng = np.random.Generator(np.random.Philox(key=key))  # half the time of `generator_for`
         return DraftedTurn(AcceptedDrafts(rng, config.acceptance_rates))

@@ -28,14 +28,19 @@ class AcceptedDrafts:
         self._rng = rng
         self._rates = np.array(rates[::-1])  # searched in ascending order
         self._drawn: Any = np.empty(0, dtype=np.int64)
+        self._listed: list[int] = []
         self._next = 0
+        self.taken = 0
+        """Steps that were drawn for so far."""
 
     def next(self) -> int:
         """Return the accepted drafts of the next step."""
-        if self._next == len(self._drawn):
+        if self._next == len(self._listed):
             self._draw(_CHUNK)
-        self._next += 1
-        return int(self._drawn[self._next - 1])
+        at = self._next
+        self._next = at + 1
+        self.taken += 1
+        return self._listed[at]
 
     def coming(self, steps: int) -> Any:
         """Return the accepted drafts of the next `steps` steps, which stay the next."""
@@ -48,9 +53,20 @@ class AcceptedDrafts:
         """Go on by so many steps."""
         self.coming(steps)
         self._next += steps
+        self.taken += steps
+
+    def steps_for(self, tokens: int) -> int:
+        """Return how many of the next steps it takes to give so many tokens, one and the accepted drafts each."""
+        steps = int(tokens / (1.0 + self._rates.sum())) + _CHUNK
+        while True:
+            total = np.cumsum(self.coming(steps) + 1)
+            if total[-1] >= tokens:
+                return int(np.searchsorted(total, tokens)) + 1
+            steps *= 2
 
     def _draw(self, steps: int) -> None:
         chances = self._rng.random(steps)
         number = len(self._rates) - np.searchsorted(self._rates, chances, side="right")
         self._drawn = np.concatenate((self._drawn[self._next :], number))
+        self._listed = self._drawn.tolist()
         self._next = 0

@@ -10,4 +10,5 @@ def make_decoding(config: EngineConfig) -> SpeculativeDecoding | None:
     """Return the decoding turns of an engine with speculative decoding; None without."""
     if config.speculation is None:
         return None
-    return SpeculativeDecoding(config.block_size, config.speculation, config.max_model_len)
+    budget, cuts = config.max_num_batched_tokens, config.long_prefill_token_threshold > 0
+    return SpeculativeDecoding(config.block_size, config.speculation, config.max_model_len, budget, cuts=cuts)

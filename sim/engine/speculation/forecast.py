@@ -93,27 +93,18 @@ class Forecast:
 
     def ends_s(self, step_time: StepTime, planned: Sequence[StepBatch], steps: int) -> list[float]:
         """Return when each of `steps` steps ends, counted from the first: those planned, and then these."""
-        seconds = np.array([step_time.run_s(batch, 1) for batch in planned])
+        first = [step_time.run_s(batch, 1) for batch in planned]
         more = steps - len(planned)
-        if more > 0:
-            seconds = np.concatenate((seconds, self._steps_s(step_time, planned[-1], self._contexts[:more])))
-        ends_s: list[float] = np.cumsum(seconds[:steps]).tolist()
+        if more <= 0:
+            return [float(end_s) for end_s in np.cumsum(first[:steps])]
+        latest = planned[-1]
+        contexts = self._contexts[:more]
+        if not latest.prefill_tokens:
+            times_s = steps_s(step_time, latest, contexts)
+        else:
+            times_s = [step_time.run_s(self._batch(latest, column), 1) for column in range(more)]
+        ends_s: list[float] = np.cumsum(np.concatenate((first, times_s))).tolist()
         return ends_s
-
-    def _steps_s(self, step_time: StepTime, latest: StepBatch, contexts: Any) -> Any:
-        """Return the seconds of steps, in one piece if they grow as a line with the contexts."""
-        if not latest.prefill_tokens and len(contexts) > 3:
-            low, high = int(contexts.min()), int(contexts.max())
-            middle = (low + high) // 2
-            low_s, middle_s, high_s = (
-                step_time.run_s(latest._replace(decode_context_tokens=context), 1) for context in (low, middle, high)
-            )
-            if high == low:
-                return np.full(len(contexts), low_s)
-            slope_s = (high_s - low_s) / (high - low)
-            if abs(low_s + slope_s * (middle - low) - middle_s) <= _AFFINE * middle_s:
-                return low_s + slope_s * (contexts - low)
-        return [step_time.run_s(self._batch(latest, j), 1) for j in range(len(contexts))]
 
     def _batch(self, latest: StepBatch, column: int) -> StepBatch:
         """Return the work of a step, counted from the one planned last."""
@@ -156,3 +147,17 @@ class Forecast:
         accepted = int(self._accepted[done : column + 1].sum())
         self.passed += steps
         return total.tolist(), accepted
+
+
+def steps_s(step_time: StepTime, batch: StepBatch, contexts: Any) -> Any:
+    """Return the seconds of steps that differ in decode contexts, in one piece if they grow as a line with these."""
+    if len(contexts) > 3:
+        low, high = int(contexts.min()), int(contexts.max())
+        middle = (low + high) // 2
+        low_s, middle_s, high_s = (
+            step_time.run_s(batch._replace(decode_context_tokens=context), 1) for context in (low, middle, high)
+        )
+        slope_s = (high_s - low_s) / max(1, high - low)
+        if abs(low_s + slope_s * (middle - low) - middle_s) <= _AFFINE * middle_s:
+            return low_s + slope_s * (contexts - low)
+    return [step_time.run_s(batch._replace(decode_context_tokens=int(context)), 1) for context in contexts]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from continuum_sim.engine.batch import Batch
 from continuum_sim.engine.block_pool import BlockPool
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.kv_cache_manager import KVCacheManager
+from continuum_sim.engine.plan import Plan
 from continuum_sim.engine.request import Context, Hits, Request
 from continuum_sim.engine.speculation.decoding import drafted
 
@@ -78,6 +80,11 @@ class SpeculativeKVCacheManager(KVCacheManager):
         turn = drafted(request)
         turn.slots = max(turn.slots, self._slots(tokens))
         turn.known_tokens = request.num_tokens - turn.coming_tokens
+
+    def take_steps(self, batch: Batch, plan: Plan, steps: int) -> None:
+        """Take the blocks of `steps` more steps like a planned one, before these are counted."""
+        assert batch.drafts is not None
+        self._pool.allocate(batch.drafts.take_steps(steps))
 
     def free(self, request: Request, tokens: int) -> None:
         """Free the blocks that a turn holds."""

@@ -12,7 +12,7 @@ class DraftedTurn:
     being accepted until the step is over.
     """
 
-    __slots__ = ("accepted", "coming_tokens", "in_flight_tokens", "known_tokens", "slots")
+    __slots__ = ("accepted", "coming_tokens", "in_flight_tokens", "known_tokens", "last_draw", "slots")
 
     def __init__(self, accepted: AcceptedDrafts) -> None:
         self.accepted = accepted
@@ -24,3 +24,11 @@ class DraftedTurn:
         """Tokens that the turn's blocks were allocated for. They are never given back while it runs."""
         self.known_tokens = 0
         """Tokens that were known when the turn was last scheduled."""
+        self.last_draw = -1
+        """The draw that gives the turn its last token, if every step verifies all drafts; -1 until it is looked up."""
+
+    def steps_to_end(self, tokens: int) -> int:
+        """Return how many of the next steps it takes to give the turn so many tokens, which are all it lacks."""
+        if self.last_draw < 0:
+            self.last_draw = self.accepted.taken + self.accepted.steps_for(tokens)
+        return self.last_draw - self.accepted.taken

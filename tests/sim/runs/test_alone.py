@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,14 +13,16 @@ import continuum_sim as cs
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.results.summary import Quantiles
 from continuum_sim.runs.alone import alone_on, lone_jct_s
+from continuum_sim.runs.alone_drafted import has_room_for_drafts, lone_drafted_jct_s
 from continuum_sim.setup.resolve import resolve
 from continuum_sim.setup.run_config import RunConfig
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.traces.schema import Child, Program
+from continuum_sim.world.drafts import DraftDraws
 from support.programs import program, turn
 from support.runs import simulate
 from support.steptimes import Bent, affine, constant
-from support.strategies import cases, families
+from support.strategies import cases, drafting, families
 
 SMALL: dict[str, Any] = {"block_size": 4, "kv_blocks": 200, "max_num_batched_tokens": 64, "max_num_seqs": 8}
 
@@ -34,6 +37,20 @@ def test_worked_out_it_is_what_the_simulator_takes(
         alone = replace(one, arrival_s=0.0)
         outcome = simulate([alone], config=config, step_time=step_time, stepwise=False)
         assert lone_jct_s(one.turns, config, step_time) == outcome.programs[0].jct_s
+
+
+@settings(max_examples=30)
+@given(data=st.data(), step_time=st.sampled_from([affine(), Bent()]))
+def test_with_drafts_it_is_what_the_simulator_takes(data: st.DataObject, step_time: StepTime) -> None:
+    programs, config = data.draw(cases(several_groups=False))
+    config = replace(data.draw(drafting(config)), enable_chunked_prefill=True, watermark=0.0)
+    config = replace(config, num_gpu_blocks=3_000, max_model_len=1_000)
+    for one in programs:
+        if has_room_for_drafts(one, config):
+            alone = replace(one, arrival_s=0.0)
+            outcome = simulate([alone], config=config, step_time=step_time, seed=7)
+            jct_s = lone_drafted_jct_s(alone, config, step_time, DraftDraws(7))
+            assert jct_s == pytest.approx(outcome.programs[0].jct_s, rel=1e-12)
 
 
 @settings(max_examples=6)

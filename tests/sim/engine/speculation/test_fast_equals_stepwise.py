@@ -1,0 +1,75 @@
+"""With drafts, too, jumping over steps decides the same, at the same times, as taking every step."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from continuum_sim.engine.config import EngineConfig
+from continuum_sim.engine.speculation.config import SpeculationConfig
+from continuum_sim.policies import PRESETS
+from continuum_sim.steptime.model import StepTime
+from continuum_sim.traces.schema import Program
+from support.compare import assert_same_runs
+from support.programs import program, turn
+from support.runs import simulate
+from support.steptimes import Bent, affine, constant
+from support.strategies import cases, drafting, policies
+
+Case = tuple[list[Program], EngineConfig]
+eighths = st.integers(0, 24).map(lambda k: k / 8)
+
+
+def check(case: Case, policy: str, step_time: StepTime) -> None:
+    programs, config = case
+    runs = [
+        simulate(programs, policy, config=config, step_time=step_time, stepwise=stepwise) for stepwise in (True, False)
+    ]
+    assert_same_runs(*runs, answered=False)
+
+
+@settings(max_examples=20)
+@given(data=st.data(), policy=policies, step_time=st.sampled_from([affine(), Bent(), constant(0.125)]))
+def test_of_any_case(data: st.DataObject, policy: str, step_time: StepTime) -> None:
+    programs, config = data.draw(cases(gaps=eighths, arrivals=eighths, several_groups=False))
+    check((programs, data.draw(drafting(config))), policy, step_time)
+
+
+@pytest.mark.slow
+@pytest.mark.repeats
+@settings(max_examples=600)
+@given(data=st.data(), policy=policies, step_time=st.sampled_from([affine(), Bent(), constant(0.125)]))
+def test_of_many_cases(data: st.DataObject, policy: str, step_time: StepTime) -> None:
+    programs, config = data.draw(cases(several_groups=False))
+    check((programs, data.draw(drafting(config))), policy, step_time)
+
+
+@pytest.mark.slow
+@pytest.mark.repeats(share=7)
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_of_every_preset(name: str) -> None:
+    programs = [
+        program(f"p{i}", turn(300 + 40 * i, 90, gap=0.5), turn(500 + 40 * i, 150), at=0.3 * i) for i in range(8)
+    ]
+    for ahead in (False, True):
+        speculation = SpeculationConfig("eagle3", 3, (0.8, 0.6, 0.4))
+        config = EngineConfig(
+            120,
+            max_num_batched_tokens=256,
+            max_num_seqs=64,
+            max_model_len=1400,
+            speculation=speculation,
+            async_scheduling=ahead,
+        )
+        check((programs, config), name, affine())
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_a_lone_turn_takes_a_few_jumps(ahead: bool) -> None:
+    """Not a step each: what a turn costs does not follow its tokens."""
+    speculation = SpeculationConfig("eagle3", 3, (0.8, 0.6, 0.4))
+    config = EngineConfig(1000, speculation=speculation, max_model_len=9000, async_scheduling=ahead)
+    outcome = simulate([program("a", turn(500, 3000))], config=config, step_time=affine(), stepwise=False)
+    assert outcome.totals.steps > 900
+    assert len(outcome.stretches) < 10

@@ -159,7 +159,7 @@ def compare_on_random_cases(
     ----------
     controls
         Whether every other case also draws vLLM's controls of prefills, seats, order and queues, and clients that
-        leave, three of four are crowded, and a third has several KV cache groups.
+        leave, three of four are crowded, a third has several KV cache groups, and a third native offload.
     vllm_version
         The mirrored version that the installed vLLM is.
     """
@@ -171,6 +171,7 @@ def compare_on_random_cases(
             controls=controls and number % 2 == 1,
             crowded=controls and number % 8 > 1,
             groups=controls and number % 3 == 2,
+            offloads=controls and number % 3 == 1,
             vllm_version=vllm_version,
         )
         config = _fitting(case.config, policy)

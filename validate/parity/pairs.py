@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from itertools import combinations
+from typing import Final
 
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.vllm_defaults import MIRRORED_VLLM
@@ -12,6 +13,15 @@ from continuum_sim.world.clients import ClientConfig
 
 Pair = tuple[str, str]
 """The flags of two settings."""
+
+EXCLUSIVE: Final = frozenset(
+    {
+        ("--no-enable-prefix-caching", "--kv-offloading-size"),
+        ("KV cache groups", "--kv-offloading-size"),
+        ("--kv-offloading-size", "--prefix-cache-retention-interval"),
+    }
+)
+"""Pairs that cannot act together."""
 
 
 def acting(config: EngineConfig, clients: ClientConfig) -> dict[str, bool]:
@@ -26,6 +36,7 @@ def acting(config: EngineConfig, clients: ClientConfig) -> dict[str, bool]:
         "--no-enable-prefix-caching": not config.enable_prefix_caching,
         "--scheduling-policy": config.scheduling_policy == "priority",
         "KV cache groups": bool(config.kv_cache_groups),
+        "--kv-offloading-size": config.tiers is not None,
         "--prefix-cache-retention-interval": config.prefix_cache_retention_interval != 0,
         "--max-num-queued-reqs": config.max_num_queued_reqs is not None,
         "--max-num-queued-tokens": config.max_num_queued_tokens is not None,
@@ -40,4 +51,5 @@ def acting(config: EngineConfig, clients: ClientConfig) -> dict[str, bool]:
 
 def steps_together(acts: Mapping[str, bool], steps: int) -> dict[Pair, int]:
     """Return for any two settings the steps in which both acted: all `steps`, or none."""
-    return {(one, other): steps * (acts[one] and acts[other]) for one, other in combinations(acts, 2)}
+    pairs = [pair for pair in combinations(acts, 2) if pair not in EXCLUSIVE]
+    return {(one, other): steps * (acts[one] and acts[other]) for one, other in pairs}

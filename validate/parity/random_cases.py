@@ -9,6 +9,7 @@ import numpy as np
 
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.groups.spec import GroupSpec
+from continuum_sim.engine.offload.config import TierConfig
 from continuum_sim.traces.schema import MAX_TOKENS_FINISH, STOP, Program, SharedPrefix, Turn
 from continuum_sim.vllm_defaults import MIRRORED_VLLM
 from continuum_sim.world.clients import PATIENT, ClientConfig
@@ -30,13 +31,15 @@ def random_case(
     controls: bool = False,
     crowded: bool = False,
     groups: bool = False,
+    offloads: bool = False,
     vllm_version: str = MIRRORED_VLLM,
 ) -> Case:
     """Draw a trace of 3 to 12 programs, arrival times with ties, and an engine that is barely or amply large enough.
 
     With `controls`, some of the settings that bound prefills, seats, order and queues are drawn as well, of what
     `vllm_version` has, and clients that leave. A `crowded` case has more and smaller turns in scarce memory: more
-    events in fewer steps. With `groups` the layers of the model keep different parts of a context.
+    events in fewer steps. With `groups` the layers of the model keep different parts of a context; one that `offloads`
+    has vLLM's native offload to host memory that is small or large, near or far.
     """
     block_size = int(rng.choice([16, 32]))
     chunk = int(rng.choice([256, 512, 2048, 8192]))
@@ -66,6 +69,8 @@ def random_case(
         clients, config = _with_clients(config, rng)
     if groups:
         config = _with_groups(config, rng)
+    if offloads:
+        config = _with_offload(config, rng)
     return Case(programs, [float(t) for t in arrivals_s], config, clients)
 
 
@@ -123,6 +128,20 @@ def _with_groups(config: EngineConfig, rng: np.random.Generator) -> EngineConfig
     config = replace(config, kv_cache_groups=groups, prefix_cache_retention_interval=interval)
     least = config.blocks_of(config.max_model_len)
     return replace(config, num_gpu_blocks=int(least * rng.choice([1.0, 1.2, 1.6, 2.5])) + 2)
+
+
+def _with_offload(config: EngineConfig, rng: np.random.Generator) -> EngineConfig:
+    """Draw host memory, from less than the longest prompt to many, and whether a transfer takes many steps or none."""
+    least = config.blocks_of(config.max_model_len)
+    tiers = TierConfig(
+        dram_blocks=int(least * rng.choice([0.6, 1.0, 2.0, 4.0, 16.0])) + 1,
+        dram_block_s=float(rng.choice([1e-6, 1e-4, 1e-3])),
+        reload="always",
+        stores="steps",
+        eviction_policy="arc" if rng.random() < 0.5 else "lru",
+        offload_prompt_only=bool(rng.random() < 0.5),
+    )
+    return replace(config, tiers=tiers, enable_prefix_caching=True)
 
 
 def _with_clients(config: EngineConfig, rng: np.random.Generator) -> tuple[ClientConfig, EngineConfig]:

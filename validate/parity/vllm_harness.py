@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import math
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -215,25 +215,22 @@ def model_output(sampled: dict[str, list[int]], transferred: Any = None) -> Any:
     )
 
 
-def tell_transferred(scheduler: Any, transfers: Sequence[int], loaded: Sequence[str]) -> None:
-    """Report transfers as a worker does that polls them in a step without tokens.
-
-    Parameters
-    ----------
-    transfers
-        The connector's numbers of those that are over.
-    loaded
-        Requests whose blocks have come.
-    """
+def connector_output(transfers: Iterable[int], loaded: Iterable[str]) -> Any:
+    """Return what a worker reports of transfers that are over, by the connector's numbers, and of requests loaded."""
     from vllm.distributed.kv_transfer.kv_connector.v1.offloading.common import OffloadingWorkerMetadata
-    from vllm.v1.core.sched.output import SchedulerOutput
     from vllm.v1.outputs import KVConnectorOutput
 
     worker = OffloadingWorkerMetadata()
     for number in transfers:
         worker.mark_completed(number)
-    output = KVConnectorOutput(finished_recving=set(loaded), kv_connector_worker_meta=worker)
-    scheduler.update_from_output(SchedulerOutput.make_empty(), model_output({}, output))
+    return KVConnectorOutput(finished_recving=set(loaded), kv_connector_worker_meta=worker)
+
+
+def tell_transferred(scheduler: Any, transfers: Iterable[int], loaded: Iterable[str]) -> None:
+    """Report transfers as a worker does that polls them in a step without tokens."""
+    from vllm.v1.core.sched.output import SchedulerOutput
+
+    scheduler.update_from_output(SchedulerOutput.make_empty(), model_output({}, connector_output(transfers, loaded)))
 
 
 class InOrder(set[str]):

@@ -8,7 +8,7 @@ those that keep the engine from getting stuck.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Final
 
@@ -302,6 +302,10 @@ class Governor:
         self.pins.break_pin(program, now_s)
         self.log.broken(program, head.program, now_s)
         return program
+
+    def first_to_go(self, held: Sequence[ProgramView], head: TurnView, now_s: float) -> ProgramView | None:
+        """Return which program's context the rule would give up for `head`, of those that some memory holds."""
+        return self.policy.retention.pin_to_break(held, head, self._moment(now_s))
 
     def allows(self, turn: TurnView, now_s: float) -> bool:
         """Return whether the gate lets this waiting turn be tried; sub-agents always may.

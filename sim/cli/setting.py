@@ -46,6 +46,10 @@ def _tiers(tiers: TierConfig, each: str) -> str:
     def part(name: str, blocks: int, block_s: float) -> str:
         return f"{name} {blocks:,} blocks at {tiers.block_bytes / block_s / 1e9:g} GB/s"
 
+    if tiers.native:
+        stored = "prompts only" if tiers.offload_prompt_only else "all tokens"
+        offload = f"native offload of {stored}, {tiers.eviction_policy}"
+        return f"{each}{part('DRAM', tiers.dram_blocks, tiers.dram_block_s)} each way, {offload}\n"
     ssd = f", {part('SSD', tiers.ssd_blocks, tiers.ssd_block_s)}" if tiers.ssd_blocks else ""
     return f"{each}{part('DRAM', tiers.dram_blocks, tiers.dram_block_s)}{ssd}, reload {tiers.reload}\n"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from continuum_sim.engine.plan import steps_of
 from continuum_sim.engine.request import Request
 from continuum_sim.engine.scheduler import Scheduler
 
@@ -15,15 +16,22 @@ def abort_requests(scheduler: Scheduler, now_s: float) -> list[Request]:
     scheduler.leaving.clear()
     for request in aborted:
         request.aborted, request.finish_s = True, now_s
+        steps = steps_of(scheduler.plans, request) if request.rank >= 0 else []
         findable = _withdraw(scheduler, request)
         if request.rank < 0:
+            scheduler.connector.request_aborted(request, 0)
+            scheduler.reloads.drop(request)
             scheduler.waiting.drop(request)
             scheduler.governor.turn_aborted(request.turn, now_s)
             continue
         scheduler.batch.leave(request)
         scheduler.governor.turn_aborted(request.turn, now_s)
         scheduler.kv_cache_manager.cache(request, findable, leaves=True)
-        scheduler.kv_cache_manager.free(request, request.num_computed_tokens)
+        known = request.num_computed_tokens
+        if len(steps) > 1 and known > request.prompt_tokens:
+            known -= 1  # the token that the first of two steps samples
+        scheduler.connector.request_aborted(request, known)
+        scheduler.ends.free(request, request.num_computed_tokens, under_way=bool(steps))
     return aborted
 
 

@@ -39,8 +39,9 @@ class Batch:
         self._foresees = foresees
         self._admissions = 0
 
-    def enter(self, request: Request, now_s: float) -> None:
-        """Add a turn that is admitted."""
+    def enter(self, plan: Plan, request: Request, now_s: float) -> None:
+        """Add a turn that a planned step admits."""
+        plan.admitted = [*plan.admitted, request]
         if request.scheduled_s < 0:
             request.scheduled_s = max(now_s, request.arrival_s)  # equal but for rounding
         request.rank = self._admissions
@@ -95,8 +96,6 @@ class Batch:
                 if self.drafts is not None:
                     plan.verified[request] = tokens
             elif self.drafts is None or not request.has_all_tokens:
-                if scheduled:  # else no step runs that it could miss
-                    self.decoding.skip(request)
                 skipped.append(request)
         plan.skipped = skipped
 

@@ -80,6 +80,14 @@ class Decoding:
             return blocks + sum(self._residues[first:stop])
         return blocks + sum(self._residues[first:]) + sum(self._residues[: stop - size])
 
+    def steps_to_fill(self, ahead: int) -> int:
+        """Return in how many steps some turn's computed tokens, and so many beside them, fill a block."""
+        size = self._block_size
+        for steps in range(1, size + 1):
+            if self._residues[(self._counter + steps - 1 + ahead) % size]:
+                return steps
+        return NEVER
+
     def steps_to_first_end(self) -> int:
         """Return the number of steps until some turn has all its tokens; at least one turn must lack some."""
         ends = self._ends

@@ -12,6 +12,7 @@ A plan holds until
   or contexts are recalled is then taken alone;
 * a client hangs up: the engine hears of it while the step under way, or the next one, runs;
 * prompts begin or cease to be held back by `prefill_schedule_interval`, with which any turn that arrives counts;
+* native offload begins to store blocks, or is about to free those of a turn that has ended;
 * the policy may admit a waiting turn as time passes (it is not `steady`): then every step is taken alone.
 
 With asynchronous scheduling two plans are under way. A jump then carries out the first, which may differ, and the
@@ -164,6 +165,8 @@ def repetitions(scheduler: Scheduler) -> int:
         return 0
     if plan.hung_up or plans[0].hung_up or scheduler.leaving:
         return 0
+    if scheduler.connector.native and (scheduler.connector.begins_later or scheduler.ends.deferred or plan.chunks):
+        return 0
     ahead = scheduler.most_plans > 1
     if ahead and (len(plans) < scheduler.most_plans or plans[0].ended or plans[0].skipped):
         return 0
@@ -182,6 +185,8 @@ def repetitions(scheduler: Scheduler) -> int:
         # The chunk that ends a prompt is a step of its own: the turn decodes from then on.
         steps = min(steps, (request.num_tokens - request.num_computed_tokens - 1) // chunk)
     steps = min(steps, decoding.steps_to_hang_up())
+    if scheduler.connector.stores_outputs:
+        steps = min(steps, decoding.steps_to_fill(int(not ahead)) - 1)
     if steps <= 0:
         return 0
     free, block_size = scheduler.pool.free, scheduler.block_size

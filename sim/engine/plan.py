@@ -135,3 +135,16 @@ class Plan:
             context += start
             pairs += prefill_pairs(chunk, start)
         self.batch = StepBatch(len(self.chunks), tokens, context, pairs, decode_requests, decode_context_tokens)
+
+
+def steps_of(plans: Sequence[Plan], request: Request) -> list[Plan]:
+    """Return which of the steps that are planned and not over compute tokens of a running turn."""
+    found: list[Plan] = []
+    for plan in reversed(plans):
+        if request in plan.ended and not request.stops:
+            found.clear()  # its end was foreseen
+        if plan.tokens_in_flight(request):
+            found.append(plan)
+        if request in plan.admitted:
+            break
+    return found

@@ -18,16 +18,17 @@ from continuum_sim.engine.block_pool import BlockPool
 from continuum_sim.engine.cadence import PrefillCadence
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.contexts import Contexts
+from continuum_sim.engine.ends import TurnEnds
 from continuum_sim.engine.groups.choice import make_kv_cache_manager
-from continuum_sim.engine.offload.connector import make_connector
+from continuum_sim.engine.offload.choice import make_connector
 from continuum_sim.engine.offload.reloads import Reloads
-from continuum_sim.engine.plan import Plan
-from continuum_sim.engine.request import Context, Hits, Request
+from continuum_sim.engine.plan import Plan, steps_of
+from continuum_sim.engine.request import Hits, Request
 from continuum_sim.engine.speculation.choice import make_decoding
 from continuum_sim.engine.visible import VisibleEngine
 from continuum_sim.engine.waiting import WaitingQueue
 from continuum_sim.policies.host.governor import Governor
-from continuum_sim.policies.planes import Fate, PinFor, Policy, keeps_contexts
+from continuum_sim.policies.planes import Policy
 from continuum_sim.policies.rules.priority import by_priority
 from continuum_sim.policies.views import ProgramView
 
@@ -107,17 +108,16 @@ class Scheduler(VisibleEngine):
             None if sibling is None else sibling.governor,
         )
         self.waiting = WaitingQueue(self.governor)
-        self.reloads = Reloads(
-            self.connector, self.pool, self.contexts, manager, self.governor, self.waiting, config.block_size
-        )
+        parts = (self.pool, manager, self.contexts, self.connector, self.governor, self.waiting)
+        self.reloads = Reloads(*parts, config)
+        self.ends = TurnEnds(self.plans, self.batch, *parts, defers=self.connector.native and self.most_plans > 1)
         self.reloading = self.reloads.waiting
         self._most_active = config.max_num_active_seqs or config.max_num_seqs
         self._most_tokens = config.max_num_batched_tokens  # of one prompt in the step being planned
         self._draft_slots = 0 if config.speculation is None else config.speculation.draft_slots
         self._skips = False
         self._order = policy.order
-        self._shows_arrivals = log is not None or policy.order.sees_cache or policy.admission.gated
-        self._keeps = keeps_contexts(policy.retention)
+        self.shows_arrivals = log is not None or policy.order.sees_cache or policy.admission.gated
         self._yields_to_growth = policy.retention.yields_to_growth
 
     # Programs and turns ---------------------------------------------------------------------------------
@@ -145,10 +145,6 @@ class Scheduler(VisibleEngine):
         self.waiting.add(request, now_s)
         matters = self.waiting.may_be_next(request) or self.governor.reviews or self.counts_turns
         return self.pool.free != free_before or matters
-
-    def state_matters_to(self, context: Context) -> bool:
-        """Return whether this context's program, if it comes or goes, reads the engine's state or frees blocks."""
-        return self._shows_arrivals or bool(context.pinned) or context.upload is not None
 
     def hand_over(self, program_id: str, to: int, now_s: float) -> tuple[ProgramView, bool]:
         """Remove a program in a tool call that moves to another engine.
@@ -181,8 +177,11 @@ class Scheduler(VisibleEngine):
             budget = self._schedule_waiting(plan, budget, now_s)
         plan.spent = budget <= self._draft_slots
         self.decoding.sum_up(plan)
+        for request in () if plan.empty else plan.skipped:  # else no step runs that it could miss
+            self.decoding.skip(request)
         if self.cadence.active:
-            self.cadence.planned(plan, self.batch, waits=bool(self.waiting.queued))
+            self.cadence.planned(plan, self.batch, waits=self.waiting.binds)
+        self.connector.build_connector_meta(plan, self.batch, self.plans[-1] if self.plans else None, now_s)
         plan.follows_skip, self._skips = self._skips, bool(plan.skipped)
         return plan
 
@@ -218,6 +217,9 @@ class Scheduler(VisibleEngine):
         """Hand out the tokens of the oldest planned step, which ends now; return the turns that ended."""
         plan = self.plans.popleft()
         self.step += 1
+        self.connector.step_over(plan, now_s)
+        if self.ends.deferred:
+            self.ends.step_over(plan)
         if self.drafts is not None:
             self.drafts.over(plan, self.plans[-1] if self.plans else None)
         if plan.sampling:
@@ -225,7 +227,7 @@ class Scheduler(VisibleEngine):
         if plan.hung_up:
             self.leaving.update(dict.fromkeys(plan.hung_up))
         for request in self.batch.with_late_tokens(plan, now_s) if plan.late else plan.ended:
-            self._finish(request, now_s)
+            self.ends.finish(request, now_s)
         return plan.ended
 
     # Running turns --------------------------------------------------------------------------------------
@@ -281,10 +283,14 @@ class Scheduler(VisibleEngine):
                 continue
             in_flight = 0 if ahead is None else ahead.tokens_in_flight(request)
             blocks = self.kv_cache_manager.growth(request, start, tokens, in_flight)
+            stuck = False
             while blocks > self.pool.free:
                 if self._yields_to_growth and self._break_pin(plan, request, now_s):
                     continue
                 place = self._order.victim([self.batch.turn_so_far(r) for r in order])
+                if self.ends.defers and steps_of(self.plans, order[place]):
+                    stuck = True  # its blocks would be free only after that step
+                    break
                 victim = order.pop(place)
                 at -= place < at
                 given = scheduled.pop(victim.rank, 0)
@@ -301,7 +307,7 @@ class Scheduler(VisibleEngine):
                 budget -= tokens + slots
                 at += 1
                 continue
-            if not self.config.outlives_own_preemption:
+            if stuck or not self.config.outlives_own_preemption:
                 break
         for request in self.batch.take_part(plan, order, scheduled):
             self._take_chunk(plan, request, scheduled[request.rank])
@@ -342,10 +348,19 @@ class Scheduler(VisibleEngine):
         slots = self._draft_slots
         while budget > slots and len(self.running) < self._most_active:
             if self.reloads.ready:
-                if plan.held and self.reloads.ready[0].uncached_tokens > 1:
+                request = self.reloads.first()
+                tokens = min(request.uncached_tokens, self._most_tokens)
+                if plan.held and request.uncached_tokens > 1:
                     break
-                request, tokens = self.reloads.next(min(self._most_tokens, budget))
-                self._enter_batch(plan, request, now_s)
+                if self.connector.native:
+                    if tokens > budget and not self.config.enable_chunked_prefill:
+                        break
+                    reach = request.num_computed_tokens + min(tokens, budget)
+                    whole = request.num_tokens if self.config.scheduler_reserve_full_isl else reach
+                    if not self._make_room(plan, request, [], whole, 0, now_s, held=request.reload_blocks[1]):
+                        break
+                tokens = min(tokens, budget)
+                self.batch.enter(plan, self.reloads.next(tokens), now_s)
                 self._take_chunk(plan, request, tokens)
                 budget -= tokens
                 continue
@@ -362,9 +377,14 @@ class Scheduler(VisibleEngine):
             num_tokens = request.num_tokens
             hits, cached = self.kv_cache_manager.get_computed_blocks(request)
             external = self.connector.get_num_new_matched_tokens(request, cached, now_s)
+            if external is None:
+                self.waiting.pass_over(request)
+                continue
             if external:
                 # While its blocks are loaded it cannot be preempted, so what it needs to run afterwards must fit now.
-                if not self._make_room(plan, request, hits, num_tokens, 0, now_s):
+                loads = cached + external if self.connector.native else 0
+                whole = num_tokens if not loads or self.config.scheduler_reserve_full_isl else loads
+                if not self._make_room(plan, request, hits, whole, 0, now_s, loads=loads):
                     break
                 self.reloads.begin(request, cached, external, hits, now_s)
                 plan.changed = True
@@ -388,16 +408,34 @@ class Scheduler(VisibleEngine):
                 break
             self._admit(plan, request, cached, tokens, padding, hits, now_s)
             budget -= tokens + padding + slots
+        self.connector.passed_over = self.waiting.take_back(now_s)
         return budget
 
     def _make_room(
-        self, plan: Plan, request: Request, hits: Hits, whole: int, step: int, now_s: float, *, surely: bool = False
+        self,
+        plan: Plan,
+        request: Request,
+        hits: Hits,
+        whole: int,
+        step: int,
+        now_s: float,
+        *,
+        surely: bool = False,
+        held: int = 0,
+        loads: int = 0,
     ) -> bool:
-        """Return True if `whole` tokens of a turn fit, and `step`, breaking pins as far as the policy allows."""
+        """Return True if `whole` tokens of a turn fit, and `step`, breaking pins as far as the policy allows.
+
+        It `held` some blocks already. Beside those of what it has once native offload has loaded some, `loads`, those
+        must be free that prompts under way lack.
+        """
         upload = request.context.upload
-        blocks = (self.config.watermark_blocks if self.running else 0) - (0 if upload is None else upload.stop)
+        blocks = (self.config.watermark_blocks if self.running else 0) - (held if upload is None else upload.stop)
         manager = self.kv_cache_manager
-        while blocks + manager.room_for(hits, whole, step, surely=surely) > self.pool.free:
+        reserved = self.reloads.reserved_blocks(self.batch, plan) if loads else 0
+        while blocks + manager.room_for(hits, whole, step, surely=surely) > self.pool.free or (
+            loads and blocks + reserved + manager.room_for(hits, loads, 0) > self.pool.free
+        ):
             if not self._break_pin(plan, request, now_s):
                 plan.lacks = blocks + manager.lasting_room
                 return False
@@ -420,47 +458,8 @@ class Scheduler(VisibleEngine):
         self.waiting.admit(request)
         self.kv_cache_manager.allocate(request, hits, cached + tokens + padding)
         request.num_computed_tokens = cached
-        self._enter_batch(plan, request, now_s)
+        self.batch.enter(plan, request, now_s)
         self.governor.turn_admitted(request.turn, cached, now_s)
         self._take_chunk(plan, request, tokens)
         if padding:
             plan.padded[request] = padding
-
-    def _enter_batch(self, plan: Plan, request: Request, now_s: float) -> None:
-        self.batch.enter(request, now_s)
-        plan.admitted = [*plan.admitted, request]
-
-    # The end of a turn ----------------------------------------------------------------------------------
-
-    def _finish(self, request: Request, now_s: float) -> None:
-        """End a turn; the policy decides whether its blocks are pinned, released, offloaded or evicted."""
-        request.finish_s = now_s
-        if request.rank < 0:
-            self.waiting.drop(request)  # preempted while its last token was computed
-        else:
-            self.batch.leave(request)
-        held_tokens = request.num_computed_tokens
-        computed = min(held_tokens, request.num_tokens - 1)  # a token after the last one is of no use
-        manager = self.kv_cache_manager
-        decision = self.governor.turn_ended(
-            request.turn,
-            context_tokens=request.num_tokens,
-            computed_tokens=request.work_tokens,
-            tool=request.tool,
-            last=request.last,
-            blocks=manager.blocks_to_keep(request, computed) if self._keeps else 0,
-            now_s=now_s,
-            foresight=request.foresight[1] if request.foresight else None,
-        )
-        if request.last:
-            self.contexts.close(request.turn.program.program_id)
-        if decision is Fate.EVICT:
-            self.connector.request_finished(request, decision, now_s)
-            manager.evict(request, held_tokens)
-            return
-        manager.cache(request, computed, leaves=True)
-        self.connector.request_finished(request, decision, now_s)
-        if isinstance(decision, PinFor):
-            self.contexts.pin(request.turn.program, manager.keep(request, held_tokens), decision.ttl_s, now_s)
-        else:
-            manager.free(request, held_tokens)

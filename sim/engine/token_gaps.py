@@ -89,7 +89,8 @@ class EngineGaps:
                 request.behind_s = 0.0
                 number -= 1
         for request in plan.skipped:
-            if request.finish_s < 0:  # else the step before, whose last token it was, ended when this one was planned
+            # If it has ended, the step before gave it its last token; if it is preempted, its wait counts from then on.
+            if request.finish_s < 0 and request.preempted_from_s < 0:
                 request.behind_s += end_s - start_s
                 self._behind.append(request)
         if number:

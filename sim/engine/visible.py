@@ -9,7 +9,7 @@ from continuum_sim.engine.block_pool import BlockPool
 from continuum_sim.engine.cadence import PrefillCadence
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.offload.connector import NoConnector
-from continuum_sim.engine.request import Request
+from continuum_sim.engine.request import Context, Request
 from continuum_sim.engine.waiting import WaitingQueue
 from continuum_sim.policies.host.governor import Governor
 from continuum_sim.policies.instants import EARLY_S
@@ -29,6 +29,8 @@ class VisibleEngine:
     waiting: WaitingQueue
     governor: Governor
     cadence: PrefillCadence
+    shows_arrivals: bool
+    """Whether a program that comes or goes is logged, or read by the policy together with the engine's state."""
     leaving: dict[Request, None]
     """Turns whose clients have hung up, which the engine hears of while its next step runs."""
     connector: NoConnector
@@ -81,7 +83,7 @@ class VisibleEngine:
     @property
     def has_work(self) -> bool:
         """Whether any turn runs, waits or reloads."""
-        return bool(self.running or self.waiting.queued or self.reloading)
+        return bool(self.running or self.waiting.queued or self.reloading or self.connector.has_finished)
 
     def next_event_s(self) -> float:
         """Return the earliest time at which the policy or a lower tier acts without another event; may be infinite."""
@@ -92,3 +94,7 @@ class VisibleEngine:
         """Whether the number of turns in the engine decides how much of some prompt the next step computes."""
         threshold = self.config.long_prefill_token_threshold
         return self.cadence.active or bool(threshold and (self.batch.prefilling or self.waiting.queued))
+
+    def state_matters_to(self, context: Context) -> bool:
+        """Return whether this context's program, if it comes or goes, reads the engine's state or frees blocks."""
+        return self.shows_arrivals or bool(context.pinned) or context.upload is not None

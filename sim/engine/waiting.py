@@ -19,6 +19,13 @@ class WaitingQueue:
         self._turns = make_turn_queue(policy.order, governor.counts, allows)
         self.queued: Collection[object] = self._turns.entries
         """The queue's entries, for counting only."""
+        self._aside: list[Request] = []
+        self._deferred: set[Request] = set()
+
+    @property
+    def binds(self) -> bool:
+        """Whether turns wait that were not passed over since they were queued (vLLM's `prefill_capacity_bound`)."""
+        return len(self.queued) > len(self._deferred)
 
     @property
     def next_change_s(self) -> float:
@@ -41,10 +48,26 @@ class WaitingQueue:
     def admit(self, request: Request) -> None:
         """Remove a turn that enters the batch, or that is admitted and waits for its blocks."""
         self._turns.admit(request)
+        self._deferred.discard(request)
+
+    def pass_over(self, request: Request) -> None:
+        """Set a turn aside for the rest of a step, as transfers are under way."""
+        self._turns.set_aside(request)
+        self._aside.append(request)
+        self._deferred.add(request)
+
+    def take_back(self, now_s: float) -> int:
+        """Queue the turns again that were passed over, each at its place; return how many these are."""
+        passed = len(self._aside)
+        for request in self._aside:
+            self._turns.take_back(request, now_s)
+        self._aside.clear()
+        return passed
 
     def drop(self, request: Request) -> None:
         """Remove a turn that ended while it waited."""
         self._turns.drop(request)
+        self._deferred.discard(request)
 
     def may_be_next(self, request: Request) -> bool:
         """Return whether a turn just queued may be the next one to be tried."""

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -34,6 +34,9 @@ from continuum_sim.traces.arrivals import Closed, FromTrace, OpenArrivals
 from continuum_sim.world.cluster import DEFAULT_ROUTING
 from continuum_sim.world.fits import remedies
 from continuum_sim.world.tools import ToolConfig
+
+_PAGE_BYTES: Final = 4096
+"""Blocks in host memory begin at pages (`SharedOffloadRegion.BLOCK_SIZE_ALIGNMENT`)."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +105,11 @@ def resolve(config: RunConfig, *, draws: bool = False) -> ResolvedRun:
     gpu = config.gpu if isinstance(config.gpu, GpuSpec) else find_gpu(config.gpu)
     replicas = resolve_replicas(config, model, gpu)
     first = replicas[0]
-    if policy.retention.needs_tier and all(replica.engine.tiers is None for replica in replicas):
+    tiers = [replica.engine.tiers for replica in replicas if replica.engine.tiers is not None]
+    if policy.retention.needs_tier and all(tier.native for tier in tiers):
         raise ConfigError(f"policy {policy.name!r} moves contexts to host memory: give it some with --dram-gb")
     _check_policy(policy, config)
-    if not config.clients.patient and any(replica.engine.tiers is not None for replica in replicas):
+    if not config.clients.patient and not all(tier.native for tier in tiers):
         raise ConfigError(
             "clients that leave are simulated without memory tiers: leave --dram-gb out, or --abort-rate, "
             "--request-timeout and --job-timeout"
@@ -262,7 +266,7 @@ def resolve_engine(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> EngineC
         tokens = max(tokens, max_model_len)  # as vLLM does: a prompt must fit one step
     # vLLM caps its own default at the token budget, but refuses a larger value given by the user.
     seqs = config.max_num_seqs or min(gpu.default_max_num_seqs, tokens)
-    hybrid = not config.disable_hybrid_kv_cache_manager and not config.dram_gb
+    hybrid = not (config.disable_hybrid_kv_cache_manager or config.dram_gb or config.kv_offloading_size)
     asked, speculation = config.speculation, None
     if asked is not None:
         speculation = asked.config
@@ -337,8 +341,10 @@ def resolve_tiers(config: RunConfig, model: ModelSpec) -> TierConfig | None:
     Raises
     ------
     ConfigError
-        If a tier cannot hold one block, or for an SSD without host memory above it.
+        If a tier cannot hold one block, for an SSD without host memory above it, or for two kinds of host memory.
     """
+    if config.kv_offloading_size:
+        return _native_offload(config, config.kv_offloading_size, model)
     if not config.dram_gb:
         if config.ssd_gb:
             raise ConfigError("the SSD stores what host memory evicts: give --dram-gb as well as --ssd-gb")
@@ -355,6 +361,34 @@ def resolve_tiers(config: RunConfig, model: ModelSpec) -> TierConfig | None:
         ssd_block_s=block_bytes / (config.ssd_gbps * 1e9),
         block_bytes=block_bytes,
         reload=config.reload,
+    )
+
+
+def _native_offload(config: RunConfig, gib: float, model: ModelSpec) -> TierConfig:
+    """Return vLLM's own host memory, as `CPUOffloadingSpec` sizes it (`vllm/v1/kv_offload/cpu/spec.py`).
+
+    Ranks that hold the same (MLA) share one copy, as they do on one node.
+    """
+    if config.dram_gb or config.ssd_gb:
+        raise ConfigError(
+            "host memory is vLLM's (--kv-offloading-size) or the simulator's (--dram-gb): give one of them"
+        )
+    size = config.tensor_parallel_size
+    replicated = kv_bytes_per_token(model, size) == kv_bytes_per_token(model, 1)
+    block_bytes = math.ceil(kv_bytes_per_token(model, size) * config.block_size) * (1 if replicated else size)
+    block_bytes = -(-block_bytes // _PAGE_BYTES) * _PAGE_BYTES
+    if gib * 2**30 < block_bytes:
+        raise ConfigError(
+            f"--kv-offloading-size {gib:g} holds no KV block: one of {model.name} has {block_bytes:,} bytes"
+        )
+    return TierConfig(
+        dram_blocks=int(gib * 2**30) // block_bytes,
+        dram_block_s=block_bytes / (config.dram_gbps * 1e9),
+        block_bytes=block_bytes,
+        reload="always",
+        stores="steps",
+        eviction_policy=config.eviction_policy,
+        offload_prompt_only=config.offload_prompt_only,
     )
 
 

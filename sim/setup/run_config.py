@@ -9,7 +9,7 @@ from dataclasses import InitVar, dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
-from continuum_sim.engine.offload.config import ReloadRule
+from continuum_sim.engine.offload.config import EvictionPolicy, ReloadRule
 from continuum_sim.errors import ConfigError, shown
 from continuum_sim.setup.setting_types import (
     Arrivals,
@@ -229,7 +229,7 @@ class RunConfig:
         31.5,
         "Bandwidth between the GPUs and host memory, in GB/s.",
         ENGINE,
-        needs=("dram_gb",),
+        needs=("dram_gb", "kv_offloading_size"),
         page="tiers.md",
         least=1e-6,
         most=1e9,
@@ -266,6 +266,36 @@ class RunConfig:
         page="tiers.md",
     )
     """Reload what a tier holds if that is faster than computing it, or `always`."""
+    kv_offloading_size: float | None = setting(
+        None,
+        "Host memory for vLLM's native KV offload, in GiB, instead of --dram-gb.",
+        ENGINE,
+        unset="no native offload",
+        page="tiers.md#vllms-native-offload",
+        least=0,
+        most=1e9,
+        expected="more than 0 GiB",
+        positive=True,
+    )
+    """Host memory in GiB for vLLM's native KV offload, by whose rules it is then filled, read and emptied."""
+    eviction_policy: EvictionPolicy = setting(
+        "lru",
+        "What native offload evicts from host memory.",
+        ENGINE,
+        needs=("kv_offloading_size",),
+        page="tiers.md#vllms-native-offload",
+        rare=True,
+    )
+    """What native offload evicts from host memory, as vLLM's `kv_connector_extra_config` has it: `lru` or `arc`."""
+    offload_prompt_only: bool = setting(
+        True,
+        "Let native offload store what turns generate too, as they do.",
+        ENGINE,
+        needs=("kv_offloading_size",),
+        page="tiers.md#vllms-native-offload",
+        rare=True,
+    )
+    """Store prompts only, as native offload does by default; off, what turns generate is stored as they do."""
     step_time: str | StepTime = setting(
         "roofline",
         "How long steps take, with :FILE or :DIR after a model that reads one.",

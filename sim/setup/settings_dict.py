@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
-    from continuum_sim.engine.offload.config import ReloadRule
+    from continuum_sim.engine.offload.config import EvictionPolicy, ReloadRule
     from continuum_sim.hardware import GpuSpec, ModelSpec
     from continuum_sim.policies import Policy, Routing
     from continuum_sim.setup.setting_types import (
@@ -86,6 +86,12 @@ class Service(TypedDict, total=False):
     """Bandwidth between host memory and the SSD, in GB/s."""
     reload: ReloadRule
     """Reload from a tier where that is faster than computing, or always."""
+    kv_offloading_size: float | None
+    """Host memory for vLLM's native KV offload, in GiB, instead of --dram-gb."""
+    eviction_policy: EvictionPolicy
+    """What native offload evicts from host memory."""
+    offload_prompt_only: bool
+    """Let native offload store what turns generate too, as they do."""
     step_time: str | StepTime
     """How long steps take, with :FILE or :DIR after a model that reads one."""
     engine: EngineMode

@@ -92,7 +92,7 @@ def _blocks(tokens: int, config: EngineConfig) -> int:
 
 def _check_tiers(program: Program, config: EngineConfig) -> None:
     """Refuse memory tiers of an engine that cannot hold one context."""
-    if config.tiers is None:
+    if config.tiers is None or config.tiers.native:
         return
     blocks = _blocks(program.max_context_tokens, config)
     for name, room in (("dram", config.tiers.dram_blocks), ("ssd", config.tiers.ssd_blocks)):

@@ -10,6 +10,7 @@ from continuum_sim.engine.chain import BlockRun
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.groups.manager import GroupedKVCacheManager
 from continuum_sim.engine.groups.table import BandTable, StateTable
+from continuum_sim.engine.offload.native import NativeConnector
 from continuum_sim.engine.plan import Plan
 from continuum_sim.engine.request import Context, Request
 from continuum_sim.engine.scheduler import Scheduler
@@ -61,8 +62,9 @@ class InvariantObserver:
             del self.tokens[request]
         for request in plan.admitted:
             assert request not in self.tokens
-            assert request.num_computed_tokens % self.config.block_size == 0
-            assert request.num_computed_tokens < request.num_tokens
+            found = request.num_computed_tokens
+            assert found % self.config.block_size == 0 or scheduler.connector.native
+            assert found < request.num_tokens
             self.tokens[request] = request.num_computed_tokens
         scheduled = {request: plan.tokens_for(request) for request in scheduler.running.values()}
         self._check_plan(scheduler, plan, scheduled)
@@ -122,7 +124,9 @@ class InvariantObserver:
         assert all(run.refs == 0 and len(run) > 0 for run in queued)
         grouped = [table for request in tokens for table in tables_of(scheduler, request)]
         tables = [runs for table in grouped for runs in table.runs]
-        tables += [request.table for request in (*tokens, *scheduler.reloading)]
+        loading = [*scheduler.reloading, *self._aborted_loads(scheduler)]
+        tables += [request.table for request in (*tokens, *loading)]
+        tables += [table for _, table, _ in scheduler.ends.deferred]
         uploads = scheduler.connector.uploads
         tables += [upload.table for upload in uploads]
         tables += [context.pinned for context in self.contexts.values()]
@@ -134,8 +138,10 @@ class InvariantObserver:
         blank = sum(upload.stop - sum(map(len, upload.table)) for upload in uploads)
         for request in tokens if self.config.kv_cache_groups else ():
             blank += self._blank_of_groups(scheduler, request)
-        # A turn whose blocks come from a lower tier holds room for its whole prompt.
-        whole = {request: request.num_tokens for request in scheduler.reloading}
+        blank += sum(blocks for _, _, blocks in scheduler.ends.deferred)
+        # A turn whose blocks come from a lower tier holds room for its whole prompt, or for these in native offload.
+        native = scheduler.connector.native
+        whole = {request: request.reload_blocks[1] * size if native else request.num_tokens for request in loading}
         for request, computed in ({} if self.config.kv_cache_groups else tokens | whole).items():
             stops = [run.stop for run in request.table]
             starts = [run.start for run in request.table]
@@ -146,6 +152,13 @@ class InvariantObserver:
         assert all(run.pins == pins[key] for key, run in held.items())
         pinned = sum(len(held[key]) for key in pins)
         assert scheduler.pinned_blocks == pinned
+
+    def _aborted_loads(self, scheduler: Scheduler) -> list[Request]:
+        """Return the turns that were aborted while they loaded blocks, which therefore still hold them."""
+        connector = scheduler.connector
+        if not isinstance(connector, NativeConnector):
+            return []
+        return [transfer.request for transfer in connector.loads_under_way() if transfer.request.aborted]
 
     def _blank_of_groups(self, scheduler: Scheduler, request: Request) -> int:
         """Check the blocks that a turn holds in each group; return those without content."""
@@ -186,10 +199,10 @@ class InvariantObserver:
         if scheduler.governor.policy.admission.gated or not scheduler.num_waiting:
             return
         uploads = scheduler.connector.uploads
-        under_way = scheduler.plans or scheduler.reloading or uploads
+        under_way = scheduler.plans or scheduler.reloading or uploads or scheduler.connector.passed_over
         assert not plan.empty or plan.changed or under_way, "nothing runs although something waits"
         seats = self.config.max_num_active_seqs or self.config.max_num_seqs
-        if plan.spent or plan.preempted or plan.held or len(scheduler.running) == seats:
+        if plan.spent or plan.preempted or plan.held or len(scheduler.running) == seats or scheduler.connector.native:
             return
         assert scheduler.running or scheduler.reloading or uploads, "with an empty engine every turn fits"
         head = scheduler.waiting.head(now_s)

@@ -194,6 +194,24 @@ def tiered(draw: st.DrawFn, config: EngineConfig) -> EngineConfig:
 
 
 @st.composite
+def offloading(draw: st.DrawFn, config: EngineConfig) -> EngineConfig:
+    """The same engine with vLLM's native offload to host memory that holds less than its largest context, or more."""
+    least = -(-(config.max_model_len - 1) // config.block_size)
+    if config.kv_cache_groups:
+        enough = max(config.num_gpu_blocks, least + 1)
+        config = replace(config, kv_cache_groups=(), prefix_cache_retention_interval=0, num_gpu_blocks=enough)
+    tiers = TierConfig(
+        dram_blocks=draw(st.one_of(st.integers(1, 5 * least), st.just(least))),
+        dram_block_s=draw(st.sampled_from([0.0, 1e-3, 0.0625, 0.5])),
+        reload="always",
+        stores="steps",
+        eviction_policy=draw(st.sampled_from(["lru", "arc"])),
+        offload_prompt_only=draw(st.booleans()),
+    )
+    return replace(config, tiers=tiers)
+
+
+@st.composite
 def cases(
     draw: st.DrawFn,
     gaps: st.SearchStrategy[float] | None = None,

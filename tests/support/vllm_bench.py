@@ -8,8 +8,14 @@ from pathlib import Path
 from typing import Any, cast
 
 from continuum_sim.engine.config import EngineConfig
+from continuum_sim.engine.offload.config import TierConfig
 from continuum_sim.results.decisions import DecisionRecord, read_decisions
-from continuum_sim.validate.parity.vllm_harness import RequestFactory, make_vllm_scheduler, model_output
+from continuum_sim.validate.parity.vllm_harness import (
+    RequestFactory,
+    connector_output,
+    make_vllm_scheduler,
+    model_output,
+)
 
 BLOCK = 16
 
@@ -29,6 +35,7 @@ class Bench:
         asynchronous: bool = False,
         prefix_caching: bool = True,
         scheduling_policy: str = "fcfs",
+        host_blocks: int = 0,
         **settings: Any,
     ) -> None:
         if scheduler_cls is None:
@@ -36,7 +43,8 @@ class Bench:
 
             scheduler_cls = ContinuumScheduler
         self.log_path = folder / "decisions.jsonl"
-        config = EngineConfig(num_gpu_blocks, BLOCK, max_num_batched_tokens, max_num_seqs, 4096)
+        tiers = TierConfig(host_blocks, 0.0, reload="always", stores="steps") if host_blocks else None
+        config = EngineConfig(num_gpu_blocks, BLOCK, max_num_batched_tokens, max_num_seqs, 4096, tiers=tiers)
         rebuild = {"constant_s": 0.0, "linear_s": 1e-3, "quadratic_s": 0.0}
         section = {"policy": policy, "decisions": str(self.log_path), "rebuild": rebuild, **settings}
 
@@ -44,6 +52,10 @@ class Bench:
             parts["vllm_config"].scheduler_config.async_scheduling = asynchronous
             parts["vllm_config"].scheduler_config.policy = scheduling_policy
             parts["vllm_config"].cache_config.enable_prefix_caching = prefix_caching
+            if tiers is not None:
+                module = "continuum_sim.validate.plugin.host_cache"
+                offload = {"eviction_policy": "RetentionCachePolicy", "cache_policy_module_path": module}
+                parts["vllm_config"].kv_transfer_config.kv_connector_extra_config.update(offload)
             return scheduler_cls(**parts)
 
         self.vllm = make_vllm_scheduler(config, cast(type, build), {"continuum": section})
@@ -107,7 +119,12 @@ class Bench:
             sampled[name] = [self._sampled]
             if name in self.vllm.requests:
                 self.outputs[name].append(self._sampled)
-        self.vllm.update_from_output(output, model_output(sampled))
+        transferred = None
+        if self.vllm.connector is not None:  # all that a step begins to move is there when it is over
+            moved = output.kv_connector_metadata
+            loaded = [job.req_id for job in moved.load_jobs.values()]
+            transferred = connector_output([*moved.load_jobs, *moved.store_jobs], loaded)
+        self.vllm.update_from_output(output, model_output(sampled, transferred))
 
     def run(self, limit: int = 2000) -> None:
         """Step until nothing is left to do."""

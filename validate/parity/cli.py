@@ -21,16 +21,19 @@ _CONTROLS: Final = (
     *("enable_chunked_prefill", "enable_prefix_caching", "scheduling_policy", "prefill_schedule_interval"),
     *("max_num_queued_reqs", "max_num_queued_tokens", "speculative_config"),
 )
+_OFFLOAD: Final = ("kv_offloading_size", "eviction_policy", "offload_prompt_only", "dram_gbps")
 _CLIENTS: Final = ("abort_rate", "request_timeout", "job_timeout", "retry")
 
 
 @takes_settings(*_CONTROLS, "async_scheduling", into="controls", unset=_UNSET)
+@takes_settings(*_OFFLOAD, into="offload", unset=_UNSET)
 @takes_settings(*_CLIENTS, into="clients")
 @takes_settings("trace", "arrivals", "rate", "limit", "max_turns", into="load", unset=_UNSET)
 def parity(
     context: typer.Context,
     load: Flags,
     controls: Flags,
+    offload: Flags,
     clients: Flags,
     random: Annotated[int, typer.Option(min=0, help="Random traces and settings to compare.")] = 0,
     policy: Annotated[
@@ -57,6 +60,8 @@ def parity(
     from continuum_sim.hardware import find_gpu, find_model
     from continuum_sim.results.jsonfile import to_json
     from continuum_sim.setup.notation import parse_arrivals, parse_policy
+    from continuum_sim.setup.resolve import resolve_tiers
+    from continuum_sim.setup.run_config import RunConfig
     from continuum_sim.setup.speculation import parse_speculation
     from continuum_sim.steptime.named import make_step_time
     from continuum_sim.traces import find_trace, read_programs
@@ -67,7 +72,7 @@ def parity(
     trace, controls["async_scheduling"] = load["trace"], bool(controls["async_scheduling"])
     drafted = parse_speculation(controls.pop("speculative_config"))
     if not trace:
-        of_a_trace = ("arrivals", "rate", "limit", "max_turns", *BATCHES_AND_BLOCKS, *_CONTROLS, *_CLIENTS)
+        of_a_trace = ("arrivals", "rate", "limit", "max_turns", *BATCHES_AND_BLOCKS, *_CONTROLS, *_OFFLOAD, *_CLIENTS)
         refuse_unused(context, of_a_trace, "used only with --trace")
     if not trace and not random:
         raise ConfigError("nothing to compare: give --trace NAME, --random COUNT or both")
@@ -75,7 +80,8 @@ def parity(
     mirrored = mirrored_version(installed)
     chosen = parse_policy(policy)
     plugin = _plugin_class(chosen.oracle) if chosen.name != "lru" else None
-    times = make_step_time(step_time, model=find_model("llama-3.1-8b"), gpu=find_gpu("a100-80"), tensor_parallel_size=1)
+    model = find_model("llama-3.1-8b")
+    times = make_step_time(step_time, model=model, gpu=find_gpu("a100-80"), tensor_parallel_size=1)
     total = ParityReport()
     if trace:
         config = EngineConfig(
@@ -86,6 +92,7 @@ def parity(
             max_model_len=max_model_len,
             vllm_version=mirrored,
             speculation=None if drafted is None else drafted.config,
+            tiers=resolve_tiers(RunConfig(block_size=block_size, **offload), model),
             **controls,
         )
         arrivals = parse_arrivals(load["arrivals"] or _ARRIVALS)

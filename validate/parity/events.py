@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection
 from typing import Final
 
+from continuum_sim.engine.offload.native import NativeConnector
 from continuum_sim.engine.plan import Plan
 from continuum_sim.engine.request import Request
 from continuum_sim.engine.scheduler import Scheduler
@@ -29,13 +30,22 @@ EVENTS: Final = (
     "rejected_drafts",
     "cut_drafts",
     "padded_turns",
+    "offload_hits",
+    "offload_stores",
+    "host_evictions",
+    "remote_waits",
+    "passed_over",
+    "failed_stores",
+    "deferred_frees",
 )
 """Preempted turns, and those admitted again; admitted turns that found a prefix, and those of which some KV cache group
 had more than another; blocks freed behind windows; states of recurrent layers copied to the next block; arrivals
 while a step was under way; tokens computed for turns that had ended; prompts cut by a threshold; turns admitted before
 one that arrived earlier; prompts that `prefill_schedule_interval` kept from a step; requests that their clients left,
 requests refused with 503, and requests sent again; drafts accepted, drafts rejected, those accepted behind a turn's
-last token, and turns admitted with rows for drafts that they did not have."""
+last token, and turns admitted with rows for drafts that they did not have. Of native offload: turns that load from host
+memory, and the stores begun; blocks evicted there; turns that wait in a step for what they load; those passed over
+because transfers are under way; running turns whose blocks found no room; turns whose blocks are freed a step later."""
 
 
 def count_events(events: Counter[str], scheduler: Scheduler, plan: Plan, held: Collection[Request]) -> None:
@@ -55,6 +65,8 @@ def count_events(events: Counter[str], scheduler: Scheduler, plan: Plan, held: C
     events["padded_turns"] += len(plan.padded)
     events["freed_blocks"] = scheduler.kv_cache_manager.freed_blocks
     events["copied_states"] = scheduler.kv_cache_manager.copied_states
+    if isinstance(scheduler.connector, NativeConnector):
+        _count_offloads(events, scheduler, scheduler.connector)
     config = scheduler.config
     if config.long_prefill_token_threshold:
         most = config.most_prefill_tokens(scheduler.num_running + scheduler.num_waiting)
@@ -64,6 +76,17 @@ def count_events(events: Counter[str], scheduler: Scheduler, plan: Plan, held: C
         seats = config.max_num_active_seqs or config.max_num_seqs
         tried = not plan.spent and not plan.preempted and scheduler.num_running < seats
         events["held_prefills"] += len(scheduler.batch.prefilling) + (tried and scheduler.num_waiting > 0)
+
+
+def _count_offloads(events: Counter[str], scheduler: Scheduler, connector: NativeConnector) -> None:
+    loads = sum(transfer.loads for transfer in connector.new_transfers)
+    events["offload_hits"] += loads
+    events["offload_stores"] += len(connector.new_transfers) - loads
+    events["host_evictions"] = connector.host.evicted_blocks
+    events["remote_waits"] += len(scheduler.reloading)
+    events["passed_over"] += connector.passed_over
+    events["failed_stores"] += connector.failing
+    events["deferred_frees"] += len(scheduler.ends.deferred)
 
 
 def _overtakes(request: Request, held: Collection[Request]) -> bool:

@@ -14,8 +14,19 @@ from continuum_sim.world.clients import ClientConfig
 Pair = tuple[str, str]
 """The flags of two settings."""
 _DRAFTS: Final = "--speculative-config"
-_OF_GROUPS: Final = frozenset(("KV cache groups", "--prefix-cache-retention-interval"))
-"""What is refused beside drafts."""
+_GROUPS: Final = "KV cache groups"
+_OFFLOAD: Final = "--kv-offloading-size"
+EXCLUSIVE: Final = frozenset(
+    {
+        ("--no-enable-prefix-caching", _OFFLOAD),
+        (_GROUPS, _OFFLOAD),
+        (_OFFLOAD, "--prefix-cache-retention-interval"),
+        (_OFFLOAD, _DRAFTS),
+        (_GROUPS, _DRAFTS),
+        ("--prefix-cache-retention-interval", _DRAFTS),
+    }
+)
+"""Pairs that cannot act together."""
 
 
 def acting(config: EngineConfig, clients: ClientConfig) -> dict[str, bool]:
@@ -30,6 +41,7 @@ def acting(config: EngineConfig, clients: ClientConfig) -> dict[str, bool]:
         "--no-enable-prefix-caching": not config.enable_prefix_caching,
         "--scheduling-policy": config.scheduling_policy == "priority",
         "KV cache groups": bool(config.kv_cache_groups),
+        "--kv-offloading-size": config.tiers is not None,
         "--prefix-cache-retention-interval": config.prefix_cache_retention_interval != 0,
         _DRAFTS: config.speculation is not None,
         "--max-num-queued-reqs": config.max_num_queued_reqs is not None,
@@ -45,5 +57,5 @@ def acting(config: EngineConfig, clients: ClientConfig) -> dict[str, bool]:
 
 def steps_together(acts: Mapping[str, bool], steps: int) -> dict[Pair, int]:
     """Return for any two settings that may both be given the steps in which both acted: all `steps`, or none."""
-    pairs = [pair for pair in combinations(acts, 2) if not (_DRAFTS in pair and _OF_GROUPS.intersection(pair))]
+    pairs = [pair for pair in combinations(acts, 2) if pair not in EXCLUSIVE]
     return {(one, other): steps * (acts[one] and acts[other]) for one, other in pairs}

@@ -9,6 +9,7 @@ import numpy as np
 
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.groups.spec import GroupSpec
+from continuum_sim.engine.offload.config import TierConfig
 from continuum_sim.engine.speculation.config import METHODS, SpeculationConfig
 from continuum_sim.traces.schema import MAX_TOKENS_FINISH, STOP, Program, SharedPrefix, Turn
 from continuum_sim.vllm_defaults import MIRRORED_VLLM
@@ -32,6 +33,7 @@ def random_case(
     crowded: bool = False,
     groups: bool = False,
     drafts: bool = False,
+    offloads: bool = False,
     vllm_version: str = MIRRORED_VLLM,
 ) -> Case:
     """Draw a trace of 3 to 12 programs, arrival times with ties, and an engine that is barely or amply large enough.
@@ -39,7 +41,7 @@ def random_case(
     With `controls`, some of the settings that bound prefills, seats, order and queues are drawn as well, of what
     `vllm_version` has, and clients that leave. A `crowded` case has more and smaller turns in scarce memory: more
     events in fewer steps. With `groups` the layers of the model keep different parts of a context; with `drafts` steps
-    verify drafts.
+    verify drafts; one that `offloads` has vLLM's native offload to host memory that is small or large, near or far.
     """
     block_size = int(rng.choice([16, 32]))
     chunk = int(rng.choice([256, 512, 2048, 8192]))
@@ -71,6 +73,8 @@ def random_case(
         config = _with_groups(config, rng)
     if drafts:
         config = _with_drafts(config, rng)
+    if offloads:
+        config = _with_offload(config, rng)
     return Case(programs, [float(t) for t in arrivals_s], config, clients)
 
 
@@ -153,6 +157,20 @@ def _with_drafts(config: EngineConfig, rng: np.random.Generator) -> EngineConfig
         disable_lookahead_block_hashes=bool(rng.random() < 0.3),
     )
     return replace(config, speculation=speculation)
+
+
+def _with_offload(config: EngineConfig, rng: np.random.Generator) -> EngineConfig:
+    """Draw host memory, from less than the longest prompt to many, and whether a transfer takes many steps or none."""
+    least = config.blocks_of(config.max_model_len)
+    tiers = TierConfig(
+        dram_blocks=int(least * rng.choice([0.6, 1.0, 2.0, 4.0, 16.0])) + 1,
+        dram_block_s=float(rng.choice([1e-6, 1e-4, 1e-3])),
+        reload="always",
+        stores="steps",
+        eviction_policy="arc" if rng.random() < 0.5 else "lru",
+        offload_prompt_only=bool(rng.random() < 0.5),
+    )
+    return replace(config, tiers=tiers, enable_prefix_caching=True)
 
 
 def _with_clients(config: EngineConfig, rng: np.random.Generator) -> tuple[ClientConfig, EngineConfig]:

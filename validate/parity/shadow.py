@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from continuum_sim.engine.config import EngineConfig
+from continuum_sim.engine.offload.native import NativeConnector
 from continuum_sim.engine.plan import Plan
 from continuum_sim.engine.request import Request
 from continuum_sim.engine.scheduler import Scheduler
@@ -16,12 +17,14 @@ from continuum_sim.traces.schema import Program
 from continuum_sim.validate.parity.events import EVENTS, count_events
 from continuum_sim.validate.parity.tokens import STOP_TOKEN, TokenStory
 from continuum_sim.validate.parity.vllm_harness import (
+    InOrder,
     RequestFactory,
     abort_request,
     hashed_blocks,
     make_vllm_scheduler,
     model_output,
     propose_drafts,
+    tell_transferred,
 )
 
 _NOBODYS_TOKEN: Final = -1
@@ -42,6 +45,12 @@ class StepState:
     running: list[str]
     waiting: int
     free_blocks: int
+    loads: tuple[tuple[str, int], ...] = ()
+    """Requests and blocks that native offload begins to load in this step."""
+    stores: tuple[tuple[str, int], ...] = ()
+    """Those that it begins to store."""
+    host_blocks: int = 0
+    """Blocks in host memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +72,7 @@ class Difference:
                 lines.append(
                     f"  {name:>9}: batch {state.scheduled} admitted {state.admitted} preempted "
                     f"{state.preempted} running {len(state.running)} waiting {state.waiting} "
-                    f"free {state.free_blocks}"
+                    f"free {state.free_blocks} loads {state.loads} stores {state.stores} host {state.host_blocks}"
                 )
         return "\n".join(lines)
 
@@ -119,6 +128,8 @@ class VllmShadow:
         self._flying: deque[_Flying] = deque()
         """Steps that vLLM has scheduled and not been told the outcome of."""
         self._before: StepState | None = None
+        self._names: dict[Request, str] = {}
+        """Names of requests; those of native offload outlive their requests in vLLM."""
         self._held: dict[str, Request] = {}
         """Requests that vLLM holds, by name."""
         self._now_s = 0.0
@@ -137,6 +148,7 @@ class VllmShadow:
         )
         made = self._requests.make(name, prompt, most_tokens, extra, stop, request.priority)
         self._held[name] = request
+        self._names[request] = name
         self.events["held_arrivals"] += bool(self._flying)
         start_s = time.perf_counter()
         self.vllm.add_request(made)
@@ -153,13 +165,16 @@ class VllmShadow:
     def on_plan(self, scheduler: Scheduler, plan: Plan, now_s: float) -> None:
         """Schedule the same step with vLLM and compare."""
         self._now_s = now_s
+        self._tell_transferred(scheduler)
         running_before = [request.request_id for request in self.vllm.running]
         start_s = time.perf_counter()
         output = self.vllm.schedule()
         self.vllm_s += time.perf_counter() - start_s
         self.steps += 1
         ours = self._simulated(scheduler, plan)
-        theirs = self._real(output.num_scheduled_tokens, output.scheduled_spec_decode_tokens, running_before)
+        drafts = output.scheduled_spec_decode_tokens
+        theirs = self._real(output.num_scheduled_tokens, drafts, running_before, output.kv_connector_metadata)
+        self.vllm.finished_req_ids = InOrder()
         for field in StepState.__dataclass_fields__:
             one, other = getattr(ours, field), getattr(theirs, field)
             if one != other or (isinstance(one, dict) and list(one) != list(other)):
@@ -200,7 +215,9 @@ class VllmShadow:
             if request.last:
                 self._story.forget(request.turn.program.program_id)
         free = self.vllm.kv_cache_manager.block_pool.get_num_free_blocks()
-        if len(self.vllm.requests) != scheduler.num_running + scheduler.num_waiting or free != scheduler.pool.free:
+        if sum(self.vllm.get_request_counts()) != scheduler.num_running + scheduler.num_waiting or (
+            free != scheduler.pool.free
+        ):
             ours = self._state(scheduler)
             theirs = self._real({}, {}, [request.request_id for request in self.vllm.running])
             raise Mismatch(Difference(self.steps, end_s, "state after the step", ours, theirs, self._before))
@@ -236,11 +253,33 @@ class VllmShadow:
             self.events["cut_drafts"] += len(tokens) - 1 - accepted
         return tokens
 
+    def _tell_transferred(self, scheduler: Scheduler) -> None:
+        """Report the transfers to vLLM that ended before the step that is about to be planned."""
+        connector = scheduler.connector
+        if not isinstance(connector, NativeConnector):
+            return
+        done, connector.completed = connector.completed, []
+        if done:
+            loaded = [self._names[transfer.request] for transfer in done if transfer.loads]
+            start_s = time.perf_counter()
+            tell_transferred(self.vllm, [transfer.number for transfer in done], loaded)
+            self.vllm_s += time.perf_counter() - start_s
+
     def _simulated(self, scheduler: Scheduler, plan: Plan) -> StepState:
         scheduled = {_name(request): plan.tokens_for(request) for request in scheduler.running.values()}
+        state = self._state(scheduler)
+        connector = scheduler.connector
+        if isinstance(connector, NativeConnector):
+            moved = [(each.loads, (_name(each.request), each.blocks)) for each in connector.new_transfers]
+            state = replace(
+                state,
+                loads=tuple(one for loads, one in moved if loads),
+                stores=tuple(one for loads, one in moved if not loads),
+                host_blocks=connector.host.used_blocks,
+            )
         drafts = {**{request: n - 1 for request, n in plan.verified.items()}, **plan.padded}
         return replace(
-            self._state(scheduler),
+            state,
             drafts={_name(request): number for request, number in drafts.items() if number},
             scheduled={name: tokens for name, tokens in scheduled.items() if tokens},
             preempted=sorted(_name(request) for request in plan.preempted),
@@ -249,9 +288,16 @@ class VllmShadow:
 
     def _state(self, scheduler: Scheduler) -> StepState:
         running = [_name(request) for request in scheduler.running.values()]
-        return StepState({}, {}, [], {}, running, scheduler.num_waiting, scheduler.pool.free)
+        waiting = scheduler.num_waiting + len(scheduler.reloading)
+        return StepState({}, {}, [], {}, running, waiting, scheduler.pool.free)
 
-    def _real(self, scheduled: dict[str, int], drafts: dict[str, list[int]], running_before: list[str]) -> StepState:
+    def _real(
+        self,
+        scheduled: dict[str, int],
+        drafts: dict[str, list[int]],
+        running_before: list[str],
+        transfers: Any = None,
+    ) -> StepState:
         running = [request.request_id for request in self.vllm.running]
         admitted = {}
         for name in running:
@@ -264,9 +310,18 @@ class VllmShadow:
             sorted(name for name in running_before if name not in running),
             admitted,
             running,
-            len(self.vllm.waiting),
+            self.vllm.get_request_counts()[1],
             self.vllm.kv_cache_manager.block_pool.get_num_free_blocks(),
+            *((), (), 0) if transfers is None else self._transfers(transfers),
         )
+
+    def _transfers(self, transfers: Any) -> tuple[tuple[tuple[str, int], ...], tuple[tuple[str, int], ...], int]:
+        """Return what vLLM's connector begins to load and store, and how many blocks it has in host memory."""
+        manager = self.vllm.connector.connector_scheduler.manager
+        loads = [(job.req_id, len(job.dst_spec.block_ids)) for job in transfers.load_jobs.values()]
+        stores = [(job.req_id, len(job.src_spec.block_ids)) for job in transfers.store_jobs.values()]
+        held = manager._num_allocated_chunks - len(manager._free_list)
+        return tuple(loads), tuple(stores), held
 
 
 def _name(request: Request) -> str:

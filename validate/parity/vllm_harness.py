@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,7 @@ def make_vllm_scheduler(
         SpeculativeConfig,
         VllmConfig,
     )
+    from vllm.config.kv_transfer import KVTransferConfig
     from vllm.v1.core.sched.async_scheduler import AsyncScheduler
     from vllm.v1.core.sched.scheduler import Scheduler
     from vllm.v1.kv_cache_interface import KVCacheConfig, KVCacheGroupSpec
@@ -92,6 +93,11 @@ def make_vllm_scheduler(
             target_model_config=model_config,
             target_parallel_config=ParallelConfig(),
         )
+    transfers = None
+    if config.tiers is not None:
+        cache_config.kv_offloading_size = config.tiers.dram_blocks * _chunk_bytes() / 2**30
+        told = ("eviction_policy", "offload_prompt_only")
+        transfers = KVTransferConfig(kv_connector_extra_config={key: getattr(config.tiers, key) for key in told})
     vllm_config = VllmConfig(
         speculative_config=speculative_config,
         model_config=model_config,
@@ -112,6 +118,7 @@ def make_vllm_scheduler(
             prefill_schedule_interval=config.prefill_schedule_interval,
         ),
         device_config=DeviceConfig("cpu"),
+        kv_transfer_config=transfers,
         additional_config=additional_config or {},
     )
     vllm_config.scheduler_config.async_scheduling = config.async_scheduling  # the CPU platform refuses it
@@ -136,6 +143,13 @@ def make_vllm_scheduler(
         block_size=scheduler_block_size,
         hash_block_size=hash_block_size,
     )
+
+
+def _chunk_bytes() -> int:
+    """Return the bytes to which vLLM rounds a block in host memory, as ours are smaller."""
+    from vllm.v1.kv_offload.cpu.spec import CPUOffloadingSpec
+
+    return int(CPUOffloadingSpec.BLOCK_SIZE_ALIGNMENT)
 
 
 def hashed_blocks(config: EngineConfig) -> tuple[int, int]:
@@ -226,7 +240,7 @@ def propose_drafts(scheduler: Any, names: Sequence[str], drafts: int) -> None:
     scheduler.update_draft_token_ids(DraftTokenIds(list(names), [[1] * drafts for _ in names]))
 
 
-def model_output(sampled: dict[str, list[int]]) -> Any:
+def model_output(sampled: dict[str, list[int]], transferred: Any = None) -> Any:
     """Wrap each scheduled request's samples (an empty list mid-prefill) as vLLM's model runner output."""
     from vllm.v1.outputs import ModelRunnerOutput
 
@@ -234,4 +248,39 @@ def model_output(sampled: dict[str, list[int]]) -> Any:
         req_ids=list(sampled),
         req_id_to_index={name: i for i, name in enumerate(sampled)},
         sampled_token_ids=list(sampled.values()),
+        kv_connector_output=transferred,
     )
+
+
+def connector_output(transfers: Iterable[int], loaded: Iterable[str]) -> Any:
+    """Return what a worker reports of transfers that are over, by the connector's numbers, and of requests loaded."""
+    from vllm.distributed.kv_transfer.kv_connector.v1.offloading.common import OffloadingWorkerMetadata
+    from vllm.v1.outputs import KVConnectorOutput
+
+    worker = OffloadingWorkerMetadata()
+    for number in transfers:
+        worker.mark_completed(number)
+    return KVConnectorOutput(finished_recving=set(loaded), kv_connector_worker_meta=worker)
+
+
+def tell_transferred(scheduler: Any, transfers: Iterable[int], loaded: Iterable[str]) -> None:
+    """Report transfers as a worker does that polls them in a step without tokens."""
+    from vllm.v1.core.sched.output import SchedulerOutput
+
+    scheduler.update_from_output(SchedulerOutput.make_empty(), model_output({}, connector_output(transfers, loaded)))
+
+
+class InOrder(set[str]):
+    """A set that is iterated in the order of insertion; vLLM's order of strings differs from process to process."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._items: dict[str, None] = {}
+
+    def add(self, item: str) -> None:
+        """Add an item at the end."""
+        super().add(item)
+        self._items[item] = None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)

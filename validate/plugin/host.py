@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from continuum_sim.policies.host.governor import Governor
 from continuum_sim.policies.host.pins import PinLedger
@@ -24,6 +24,9 @@ from continuum_sim.validate.plugin.settings import PluginSettings
 from continuum_sim.validate.plugin.turns import LiveTurn, ended_well
 from continuum_sim.validate.plugin.victim import VictimChoice
 from continuum_sim.validate.steplog import entering
+
+if TYPE_CHECKING:
+    from continuum_sim.validate.plugin.host_cache import RetentionCachePolicy
 
 
 class PolicyHost:
@@ -86,6 +89,13 @@ class PolicyHost:
                 lambda turn: not self.clients.is_stranger(turn.program),
             )
             self._queue = scheduler.waiting = PolicyQueue(self.governor, host)
+        self._host_cache: RetentionCachePolicy | None = None
+        if scheduler.connector is not None:
+            from continuum_sim.validate.plugin.host_cache import host_cache_of
+
+            self._host_cache = host_cache_of(scheduler)
+        if self._host_cache is not None:
+            self._host_cache.attach(self.governor, lambda: self._now_s)
         self._victim = VictimChoice(scheduler, policy.order, lambda r: self.turns[r.request_id].so_far(r))
         self._allocate = scheduler.kv_cache_manager.allocate_slots
         scheduler.kv_cache_manager.allocate_slots = self._allocate_slots
@@ -100,6 +110,8 @@ class PolicyHost:
         """Take in a new request, before it is queued."""
         live = self.turns[request.request_id] = self._take_in(request, self._arrival_s(request))
         live.view.priority = request.priority
+        if self._host_cache is not None and live.identity is not None:
+            self._host_cache.turn_arrived(request.request_id, live.view)
         if self.governor.policy.order.sees_cache:
             live.view.cached_tokens = self._scheduler.kv_cache_manager.get_computed_blocks(request)[1]
 

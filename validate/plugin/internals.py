@@ -49,7 +49,7 @@ _QUEUE_METHODS: Final = {
 """What vLLM may call on a waiting queue; `PolicyQueue` has exactly these methods."""
 
 _INSTANCE: Final = (
-    *("waiting", "kv_holding_waiting", "running", "requests", "policy", "block_size", "hash_block_size"),
+    *("waiting", "kv_holding_waiting", "running", "requests", "connector", "policy", "block_size", "hash_block_size"),
     *("max_num_active_reqs", "max_num_scheduled_tokens", "max_model_len", "num_waiting_for_streaming_input"),
     *("kv_cache_manager", "kv_cache_manager.block_pool", "kv_cache_manager.coordinator.single_type_managers"),
     *("kv_cache_manager.block_pool.num_gpu_blocks", "kv_cache_config.has_mamba_layers"),

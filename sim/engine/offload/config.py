@@ -8,6 +8,8 @@ from typing import Literal
 from continuum_sim.errors import ConfigError
 
 ReloadRule = Literal["faster", "always"]
+Stores = Literal["ends", "steps"]
+EvictionPolicy = Literal["lru", "arc"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,13 @@ class TierConfig:
     """Size of one block over all layers and GPUs."""
     reload: ReloadRule = "faster"
     """Whether to reload what a tier holds only where that is faster than computing it, or always."""
+    stores: Stores = "ends"
+    """When contexts are copied to host memory: as their turns end (or as the policy says), or in the steps that compute
+    them, as vLLM's native offload does."""
+    eviction_policy: EvictionPolicy = "lru"
+    """What native offload evicts from host memory."""
+    offload_prompt_only: bool = True
+    """Whether native offload stores prompts alone."""
 
     def __post_init__(self) -> None:
         for name, least in (("dram_blocks", 1), ("ssd_blocks", 0), ("block_bytes", 1)):
@@ -34,3 +43,10 @@ class TierConfig:
         for name in ("dram_block_s", "ssd_block_s"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 or more seconds")
+        if self.native and self.ssd_blocks:
+            raise ConfigError("vLLM's native offload is modelled without an SSD: leave the one or the other out")
+
+    @property
+    def native(self) -> bool:
+        """Whether these are the rules of vLLM's native KV offload."""
+        return self.stores == "steps"

@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from continuum_sim.engine.batch import Batch
 from continuum_sim.engine.block_pool import BlockPool
 from continuum_sim.engine.chain import BlockRun
-from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.offload.tiers import Tiers, TierTotals
 from continuum_sim.engine.offload.uploads import Uploads
+from continuum_sim.engine.plan import Plan
 from continuum_sim.engine.request import Context, Request, Upload
 from continuum_sim.policies.planes import Decision, Fate, Retention
 from continuum_sim.policies.views import ProgramView
@@ -27,6 +28,10 @@ class NoConnector:
         """What policies see of host memory; None without it."""
         self.rebuild_s: Callable[[int], float] = prefill_s
         """Returns the seconds until a context of that many tokens is back on the GPU."""
+        self.native = False
+        """Whether this is vLLM's native offload, by whose rules turns are admitted."""
+        self.passed_over = 0
+        """Turns passed over in the latest step because transfers are under way, whose end the next one must see."""
 
     @property
     def uploads(self) -> Sequence[Upload]:
@@ -35,8 +40,8 @@ class NoConnector:
 
     # A turn's way ---------------------------------------------------------------------------------------
 
-    def get_num_new_matched_tokens(self, request: Request, num_computed_tokens: int, now_s: float) -> int:
-        """Return how many tokens beyond the computed ones to load before the turn runs."""
+    def get_num_new_matched_tokens(self, request: Request, num_computed_tokens: int, now_s: float) -> int | None:
+        """Return how many tokens beyond the computed ones to load before the turn runs; None to be asked later."""
         return 0
 
     def update_state_after_alloc(
@@ -54,6 +59,15 @@ class NoConnector:
 
     def request_finished(self, request: Request, decision: Decision, now_s: float) -> None:
         """Called when a turn has finished, before its blocks are freed; `request.table` has those with content."""
+
+    def request_aborted(self, request: Request, num_computed_tokens: int) -> None:
+        """Called when a turn is aborted, with its tokens that have KV."""
+
+    def build_connector_meta(self, plan: Plan, batch: Batch, under_way: Plan | None, now_s: float) -> None:
+        """Called when a step is planned, before it is counted; `under_way` is the one planned before and not over."""
+
+    def step_over(self, plan: Plan, now_s: float) -> None:
+        """Called when a step is over."""
 
     # A program's context --------------------------------------------------------------------------------
 
@@ -81,6 +95,21 @@ class NoConnector:
         raise AssertionError("nothing is held below")
 
     # When -----------------------------------------------------------------------------------------------
+
+    @property
+    def has_finished(self) -> bool:
+        """Whether turns have ended of which the connector has yet to hear in a step."""
+        return False
+
+    @property
+    def stores_outputs(self) -> bool:
+        """Whether blocks are stored in the steps that fill them with sampled tokens."""
+        return False
+
+    @property
+    def begins_later(self) -> bool:
+        """Whether transfers begin when a step under way is over."""
+        return False
 
     def next_event_s(self) -> float:
         """Return the earliest time at which blocks arrive on the GPU or in host memory; may be infinite."""
@@ -210,13 +239,3 @@ class TierConnector(NoConnector):
     def _store(self, context: Context, table: list[BlockRun], now_s: float) -> None:
         if table:
             self._tiers.store(context, table[-1].stop, now_s)
-
-
-def make_connector(
-    config: EngineConfig, pool: BlockPool, retention: Retention, prefill_s: Callable[[int], float]
-) -> NoConnector:
-    """Return the connector to an engine's tiers, or the null connector if it has none."""
-    if config.tiers is None:
-        return NoConnector(prefill_s)
-    tiers = Tiers(config.tiers, config.block_size, prefill_s)
-    return TierConnector(tiers, pool, config.block_size, retention, prefill_s)

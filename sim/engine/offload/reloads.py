@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections import deque
 
+from continuum_sim.engine.batch import Batch
 from continuum_sim.engine.block_pool import BlockPool
+from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.contexts import Contexts
 from continuum_sim.engine.kv_cache_manager import KVCacheManager
 from continuum_sim.engine.offload.connector import NoConnector
+from continuum_sim.engine.plan import Plan
 from continuum_sim.engine.request import Hits, Request, Upload
 from continuum_sim.engine.waiting import WaitingQueue
 from continuum_sim.policies.host.governor import Governor
@@ -19,29 +22,35 @@ class Reloads:
 
     def __init__(
         self,
-        connector: NoConnector,
         pool: BlockPool,
-        contexts: Contexts,
         manager: KVCacheManager,
+        contexts: Contexts,
+        connector: NoConnector,
         governor: Governor,
         waiting: WaitingQueue,
-        block_size: int,
+        config: EngineConfig,
     ) -> None:
         self.waiting: dict[Request, None] = {}
-        """Turns that hold blocks for their whole prompt and join the batch once a tier has filled some of them."""
+        """Turns that hold blocks for their whole prompt (for what is loaded, in native offload) and join the batch once
+        a tier has filled some of them. vLLM's `kv_holding_waiting`."""
         self.ready: deque[Request] = deque()
-        """Those whose blocks have arrived, in that order; they enter the batch next."""
+        """Those whose blocks have arrived, in that order or, in native offload, that of `waiting`; they enter the batch
+        next."""
         self._connector = connector
         self._pool = pool
         self._contexts = contexts
         self._manager = manager
         self._governor = governor
         self._queue = waiting
-        self._block_size = block_size
+        self._block_size = config.block_size
+        self._by_priority = config.scheduling_policy == "priority"
+        self._cached: set[Request] = set()
+        """Those of `ready` whose blocks others can hit, in native offload."""
 
     def begin(self, request: Request, cached_tokens: int, external_tokens: int, hits: Hits, now_s: float) -> None:
         """Admit a turn that has to wait for blocks from a lower tier."""
-        self._manager.allocate(request, hits, request.num_tokens)
+        tokens = cached_tokens + external_tokens if self._connector.native else request.num_tokens
+        self._manager.allocate(request, hits, tokens)
         self._connector.update_state_after_alloc(request, cached_tokens, external_tokens, now_s)
         start, stop = cached_tokens // self._block_size, (cached_tokens + external_tokens) // self._block_size
         self._await(request, start, stop, now_s)
@@ -61,22 +70,80 @@ class Reloads:
             if isinstance(mover, Upload):
                 self._pin(mover, now_s)
                 continue
-            for part in mover.context.parts(*mover.reload_blocks):
-                self._pool.cache(*part, mover.table)
-            mover.num_computed_tokens = mover.reload_blocks[1] * self._block_size
+            if mover.aborted:
+                self._give_up(mover)
+                continue
+            if not self._connector.native:
+                self._cache(mover)
+            mover.num_computed_tokens = min(mover.reload_blocks[1] * self._block_size, mover.num_tokens - 1)
             if mover.scheduled_s < 0:
                 mover.reload_s = max(0.0, min(end_s, now_s) - mover.reload_began_s)
             self.ready.append(mover)
             self._connector.has_come(mover.context)
+        if self._connector.native and len(self.ready) > 1:
+            self._sort()
 
-    def next(self, budget: int) -> tuple[Request, int]:
-        """Remove and return the turn whose blocks arrived first, with the tokens it computes in its first step."""
+    def first(self) -> Request:
+        """Return the turn that enters the batch next; others can hit its blocks from now on.
+
+        vLLM notices only when it tries a turn that its blocks have come (`_update_waiting_for_remote_kv`).
+        """
+        request = self.ready[0]
+        if self._connector.native and request not in self._cached:
+            self._cache(request)
+            self._cached.add(request)
+        return request
+
+    def next(self, tokens: int) -> Request:
+        """Remove and return that turn, which computes so many tokens in its first step."""
         request = self.ready.popleft()
         del self.waiting[request]
-        tokens = min(request.num_tokens - request.num_computed_tokens, budget)
+        held = request.reload_blocks[1] if self._connector.native else self._manager.blocks_of(request.num_tokens)
         scheduled_blocks = self._manager.blocks_of(request.num_computed_tokens + tokens)
-        self._pool.release([], self._manager.blocks_of(request.num_tokens) - scheduled_blocks)
-        return request, tokens
+        if scheduled_blocks < held:
+            self._pool.release([], held - scheduled_blocks)
+        else:
+            self._pool.allocate(scheduled_blocks - held)
+        self._cached.discard(request)
+        return request
+
+    def reserved_blocks(self, batch: Batch, plan: Plan) -> int:
+        """Return the blocks that prompts under way lack, in native offload (`_inflight_prefill_reserved_blocks`).
+
+        Of a step that is being planned they hold those of its tokens already.
+        """
+        blocks_of = self._manager.blocks_of
+        chunks = dict(plan.chunks)
+        lacking = [blocks_of(request.num_tokens) - request.reload_blocks[1] for request in self.waiting]
+        for request in {**dict.fromkeys(batch.prefilling.values()), **dict.fromkeys(chunks)}:
+            held = blocks_of(request.num_computed_tokens + chunks.get(request, 0))
+            lacking.append(blocks_of(request.num_tokens) - held)
+        return sum(lacking)
+
+    def drop(self, request: Request) -> None:
+        """Remove a turn that is aborted; blocks that are being loaded are freed when they have come."""
+        if request in self.waiting:
+            del self.waiting[request]
+            if request in self.ready:
+                self.ready.remove(request)
+                self._give_up(request)
+
+    def _cache(self, request: Request) -> None:
+        for part in request.context.parts(*request.reload_blocks):
+            self._pool.cache(*part, request.table)
+
+    def _give_up(self, request: Request) -> None:
+        held = request.table[-1].stop if request.table else 0
+        self._pool.release(request.table, request.reload_blocks[1] - held)
+        self._cached.discard(request)
+
+    def _sort(self) -> None:
+        """Put the turns that are ready in the order of vLLM's queue: in which they were admitted, or by priority."""
+        turns = [request for request in self.waiting if request in self.ready]
+        if self._by_priority:
+            turns.sort(key=_priority)
+        self.ready.clear()
+        self.ready.extend(turns)
 
     def _await(self, request: Request, start: int, stop: int, now_s: float) -> None:
         self._queue.admit(request)
@@ -97,3 +164,7 @@ class Reloads:
         self._connector.has_come(context)
         self._governor.context_back(upload.program, now_s)
         self._queue.pin_changed(upload.program, now_s)
+
+
+def _priority(request: Request) -> tuple[float, float, int]:
+    return (request.turn.priority, request.turn.arrival_s, request.turn.seq)

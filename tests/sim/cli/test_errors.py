@@ -220,7 +220,10 @@ def test_a_reader_that_stops_reading_is_no_error() -> None:
 @pytest.mark.parametrize(
     ("command", "complaint"),
     [
-        ("run --dram-gbps 50", "--dram-gbps does nothing without --dram-gb; give that too, or leave it out"),
+        (
+            "run --dram-gbps 50",
+            "--dram-gbps does nothing without --dram-gb or --kv-offloading-size; give that too, or leave it out",
+        ),
         ("run --ssd-gbps 50 --dram-gb 100", "--ssd-gbps does nothing without --ssd-gb"),
         ("compare --reload always", "--reload does nothing without --dram-gb"),
         ("run --tool-retries 2", "--tool-retries does nothing without --tool-timeout or --tool-failure-rate"),

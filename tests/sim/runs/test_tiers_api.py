@@ -113,6 +113,15 @@ def test_a_policy_that_moves_contexts_needs_one_replica_with_a_tier() -> None:
         ({"dram_gb": float("nan")}, "dram_gb is nan"),
         ({"dram_gb": 1, "dram_gbps": 0}, "dram_gbps is 0, expected more than 0 GB/s"),
         ({"ssd_gb": 10}, "give --dram-gb as well"),
+        ({"kv_offloading_size": 1, "dram_gb": 1}, "host memory is vLLM's"),
+        (
+            {"kv_offloading_size": 1e-3},
+            "--kv-offloading-size 0.001 holds no KV block: one of Llama-3.1-8B has 2,097,152",
+        ),
+        (
+            {"kv_offloading_size": 1, "policy": "tokencake"},
+            "moves contexts to host memory: give it some with --dram-gb",
+        ),
         ({"dram_gb": 10, "reload": "never"}, "reload is 'never', expected one of faster, always"),
         ({"dram_gb": 1e-4}, "--dram-gb 0.0001 holds no KV block: one of Llama-3.1-8B has 2,097,152 bytes"),
         ({"dram_gb": 1}, "KV blocks, but the dram tier holds 476; give --dram-gb"),

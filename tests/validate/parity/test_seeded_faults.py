@@ -220,6 +220,58 @@ FAULTS = {
         "engine.speculation.decoding", "self._max_model_len - self.computed(request) - 1)", "self._max_model_len)"
     ),
     "a window frees its first block first": Fault("block_pool", "in reversed(table[:number])", "in table[:number]"),
+    "a turn loads what is still being stored": Fault(
+        "engine.offload.native", "if pending or (blocks and loading)", "if blocks and loading"
+    ),
+    "two turns load the same blocks": Fault(
+        "engine.offload.native", "if pending or (blocks and loading)", "if pending"
+    ),
+    "the last token of a prompt is never loaded": Fault(
+        "engine.offload.native",
+        "request.num_tokens // self._block_size\n",
+        "(request.num_tokens - 1) // self._block_size\n",
+    ),
+    "what turns generate is stored as well": Fault(
+        "engine.offload.native", "tokens = min(tokens, request.prompt_tokens)", "pass"
+    ),
+    "what found no room is not offered again": Fault(
+        "engine.offload.native", "            self._failing[request] = None\n", ""
+    ),
+    "a turn that starts again offers only what is new": Fault(
+        "engine.offload.native", "if self._offers_again:", "if False:", since="0.33"
+    ),
+    "a turn that is passed over ends the pass": Fault(
+        "scheduler", "pass_over(request)\n                continue", "pass_over(request)\n                break"
+    ),
+    "loads take the blocks that prompts under way lack": Fault(
+        "scheduler", "self.reloads.reserved_blocks(self.batch, plan) if loads else 0", "0"
+    ),
+    "a turn that has loaded its blocks needs no more": Fault(
+        "scheduler", "held=request.reload_blocks[1]", "held=1 << 30"
+    ),
+    "a turn is preempted while a step computes its tokens": Fault(
+        "scheduler", "self.ends.defers and steps_of(self.plans, order[place])", "False", planned_ahead=True
+    ),
+    "blocks are freed while a step writes to them": Fault(
+        "ends", "if under_way and self.defers:", "if False:", planned_ahead=True
+    ),
+    "host memory evicts the front of a context first": Fault(
+        "engine.offload.host_policies",
+        "run.rank, run.head_first = self.next_rank(), False\n        ranking",
+        "run.rank, run.head_first = self.next_rank(), True\n        ranking",
+    ),
+    "requests that are served have no common place in host memory": Fault(
+        "engine.offload.host_policies",
+        "if self._ranks_requests else self.next_rank()",
+        "if False else self.next_rank()",
+        since="0.33",
+    ),
+    "a block stored twice is used by several": Fault(
+        "engine.offload.host_policies", "self._t2 if reused else run.ranking", "self._t2"
+    ),
+    "what was evicted too early changes nothing": Fault(
+        "engine.offload.host_policies", "delta = max(1.0, there / here)", "delta = 0.0"
+    ),
 }
 
 

@@ -1,0 +1,312 @@
+"""vLLM's native KV offload (`--kv-offloading-size`): the scheduler side of its `OffloadingConnector`.
+
+Names follow `OffloadingConnectorScheduler` (`vllm/distributed/kv_transfer/kv_connector/v1/offloading/scheduler.py`).
+A turn's blocks are stored in the step that schedules their tokens, prompts only unless asked, and whatever host memory
+has is loaded; nothing is compared with computing it. Blocks are counted in spans.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable, Sequence
+
+from continuum_sim.engine.batch import Batch
+from continuum_sim.engine.chain import Chain
+from continuum_sim.engine.offload.config import TierConfig
+from continuum_sim.engine.offload.connector import NoConnector
+from continuum_sim.engine.offload.host_cache import HostCache
+from continuum_sim.engine.offload.host_policies import Access
+from continuum_sim.engine.offload.link import Link
+from continuum_sim.engine.offload.spans import Spans
+from continuum_sim.engine.offload.tiers import TierTotals
+from continuum_sim.engine.plan import Plan
+from continuum_sim.engine.request import Context, Request, Upload
+from continuum_sim.policies.instants import EARLY_S
+from continuum_sim.policies.planes import Decision
+
+
+class Transfer:
+    """Blocks on their way to or from host memory (vLLM's `TransferJob`)."""
+
+    __slots__ = ("blocks", "loads", "number", "request", "spans")
+
+    def __init__(self, number: int, request: Request, spans: Spans, *, loads: bool) -> None:
+        self.number = number
+        """Number in order of submission, loads and stores together."""
+        self.request = request
+        self.spans = spans
+        self.loads = loads
+        self.blocks = sum([stop - start for start, stop in spans])
+
+
+class _Offloads:
+    """What the connector knows of one request (vLLM's `RequestOffloadState`)."""
+
+    __slots__ = ("access", "finished", "next_stored", "transfers")
+
+    def __init__(self, context: Context) -> None:
+        self.access = Access(context)
+        self.next_stored = 0
+        """First block that has not been offered to host memory."""
+        self.transfers = 0
+        """Transfers under way."""
+        self.finished = False
+
+
+class NativeConnector(NoConnector):
+    """Connector to vLLM's host memory. Policies do not see it, as they do not in vLLM."""
+
+    def __init__(
+        self,
+        config: TierConfig,
+        block_size: int,
+        prefill_s: Callable[[int], float],
+        *,
+        vllm_version: str,
+    ) -> None:
+        super().__init__(prefill_s)
+        self.native = True
+        self.host = HostCache(config.dram_blocks, config.eviction_policy, ranks_requests=vllm_version != "0.32")
+        self.new_transfers: list[Transfer] = []
+        """Those of the step planned last; for observers."""
+        self.completed: list[Transfer] | None = None
+        """Collects those that are over, if an observer asks."""
+        self._config = config
+        self._block_size = block_size
+        self._offers_again = vllm_version != "0.32"
+        self._down = Link(config.dram_block_s)
+        self._up = Link(config.dram_block_s)
+        self._requests: dict[Request, _Offloads] = {}
+        self._by_context: dict[Context, list[_Offloads]] = {}
+        self._failing: dict[Request, None] = {}
+        """Running turns whose blocks found no room, which are offered again in every step."""
+        self._finished: list[tuple[Request, int]] = []
+        """Turns that have ended since a step was planned, with the tokens that may be stored."""
+        self._begun: list[Transfer] = []
+        """Loads begun in the step being planned."""
+        self._unsent: list[tuple[Plan, Transfer]] = []
+        """Transfers that begin when a step is over."""
+        self._arrivals: list[tuple[float, int, Transfer]] = []
+        """Heap of (end in s, number, transfer)."""
+        self._numbered = 0
+        self._written_blocks = self._read_blocks = 0
+
+    # A turn's way ---------------------------------------------------------------------------------------
+
+    def get_num_new_matched_tokens(self, request: Request, num_computed_tokens: int, now_s: float) -> int | None:
+        """Return how many further tokens host memory has; None to be asked again, as transfers are under way."""
+        found = self._requests.get(request)
+        if found is None:
+            found = self._requests[request] = _Offloads(request.context)
+            self._by_context.setdefault(request.context, []).append(found)
+        if self._offers_again:
+            found.next_stored = 0
+        if found.transfers:
+            return None
+        start, stop = num_computed_tokens // self._block_size, request.num_tokens // self._block_size
+        if stop <= start:
+            return 0
+        blocks, pending, loading = self.host.lookup(found.access.parts(start, stop))
+        if pending or (blocks and loading):
+            return None
+        return blocks * self._block_size
+
+    def update_state_after_alloc(
+        self, request: Request, num_computed_tokens: int, num_external_tokens: int, now_s: float
+    ) -> None:
+        """Begin to load these tokens; the next to be stored are those that follow."""
+        found = self._requests[request]
+        start = num_computed_tokens // self._block_size
+        stop = start + num_external_tokens // self._block_size
+        self.host.prepare_load(found.access, start, stop)
+        found.next_stored = stop
+        self._begun.append(self._transfer(request, [(start, stop)], loads=True))
+
+    def build_connector_meta(self, plan: Plan, batch: Batch, under_way: Plan | None, now_s: float) -> None:
+        """Offer to host memory what a planned step computes, and what turns that ended have not stored.
+
+        Loads begin with the step, stores when it is over.
+
+        Parameters
+        ----------
+        under_way
+            The step planned before and not over, if any.
+        """
+        self.new_transfers = [*self._begun]
+        begins = [(under_way, transfer) for transfer in self._begun]
+        after = under_way if plan.empty else plan
+        for request, tokens in self._scheduled(plan, batch, under_way):
+            begins += [(after, transfer) for transfer in self._store(request, tokens)]
+        for request, tokens in self._finished:
+            self._failing.pop(request, None)
+            begins += [(after, transfer) for transfer in self._store(request, tokens)]
+        for request, _ in self._finished:
+            self._failing.pop(request, None)
+            found = self._requests.get(request)
+            if found is not None:
+                found.finished = True
+                self.host.request_finished(found.access)
+                self._clean_up(request, found)
+        self._begun, self._finished = [], []
+        for first, transfer in begins:
+            if first is None:
+                self._send(transfer, now_s)
+            else:
+                self._unsent.append((first, transfer))
+
+    def step_over(self, plan: Plan, now_s: float) -> None:
+        """Begin the transfers that waited for the end of a step."""
+        if self._unsent:
+            for first, transfer in self._unsent:
+                if first is plan:
+                    self._send(transfer, now_s)
+            self._unsent = [entry for entry in self._unsent if entry[0] is not plan]
+
+    def get_finished(self, now_s: float) -> Sequence[tuple[float, Request | Upload]]:
+        """End the transfers that are over by now; return the turns whose blocks have come."""
+        back: list[tuple[float, Request | Upload]] = []
+        while self._arrivals and self._arrivals[0][0] - EARLY_S <= now_s:
+            end_s, _, transfer = heapq.heappop(self._arrivals)
+            found = self._requests[transfer.request]
+            found.transfers -= 1
+            if transfer.loads:
+                self.host.complete_load(found.access, *transfer.spans[0])
+                back.append((end_s, transfer.request))
+            else:
+                self.host.complete_store(found.access, transfer.spans)
+            self._clean_up(transfer.request, found)
+            if self.completed is not None:
+                self.completed.append(transfer)
+        return back
+
+    def request_preempted(self, request: Request, now_s: float) -> None:
+        """Stop offering its blocks until it runs again."""
+        self._failing.pop(request, None)
+
+    def request_finished(self, request: Request, decision: Decision, now_s: float) -> None:
+        """Store what is missing with the next step; the blocks are freed at once."""
+        self._finished.append((request, max(request.prompt_tokens, request.num_tokens - 1)))
+
+    def request_aborted(self, request: Request, num_computed_tokens: int) -> None:
+        """Store what was computed with the next step."""
+        self._finished.append((request, num_computed_tokens))
+
+    def prompt_keeps(self, context: Context, kept_blocks: int, usable_blocks: int) -> None:
+        """Let the rest of a context be a content that nobody asks for; it stays until it is evicted."""
+        dropped = Chain()
+        self.host.drop(context.own, kept_blocks, dropped)
+        for found in self._by_context.get(context, ()):
+            found.access.drop(context.own, kept_blocks, dropped)
+
+    # When -----------------------------------------------------------------------------------------------
+
+    def loads_under_way(self) -> list[Transfer]:
+        """Return the loads that are not over."""
+        unsent = [transfer for _, transfer in self._unsent]
+        return [each for each in [*unsent, *[entry[2] for entry in self._arrivals]] if each.loads]
+
+    @property
+    def failing(self) -> int:
+        """Running turns whose blocks found no room in host memory."""
+        return len(self._failing)
+
+    @property
+    def has_finished(self) -> bool:
+        """Whether turns have ended of which the connector has yet to hear in a step."""
+        return bool(self._finished)
+
+    @property
+    def stores_outputs(self) -> bool:
+        """Whether blocks of sampled tokens are stored."""
+        return not self._config.offload_prompt_only
+
+    @property
+    def begins_later(self) -> bool:
+        """Whether transfers begin when a step under way is over."""
+        return bool(self._unsent)
+
+    def next_event_s(self) -> float:
+        """Return when the next transfer ends, if a turn may wait for it; infinite otherwise."""
+        if self.passed_over or self._failing:
+            return self._arrivals[0][0] if self._arrivals else math.inf
+        return min([end_s for end_s, _, transfer in self._arrivals if transfer.loads], default=math.inf)
+
+    def totals(self, end_s: float) -> tuple[TierTotals, ...]:
+        """Return the use of host memory, over a link in each direction."""
+        busy_s = self._down.busy_s(end_s) + self._up.busy_s(end_s)
+        host = self.host
+        return (
+            TierTotals(
+                "dram",
+                host.num_blocks,
+                host.peak_used_blocks,
+                self._config.block_bytes,
+                self._written_blocks,
+                self._read_blocks,
+                busy_s,
+                2,
+            ),
+        )
+
+    # Within ---------------------------------------------------------------------------------------------
+
+    def _scheduled(self, plan: Plan, batch: Batch, under_way: Plan | None) -> list[tuple[Request, int]]:
+        """Return the turns of a step that may have blocks to store, in its order, with their tokens to store."""
+        chunks = {request: request.num_computed_tokens + tokens for request, tokens in plan.chunks}
+        if self._config.offload_prompt_only:
+            if not self._failing:
+                return list(chunks.items())
+            turns = [request for request in self._failing if request not in chunks]
+        else:
+            turns = [request for request in batch.running.values() if request.decoding]
+        for request in turns:
+            if request.decoding and request not in plan.skipped:
+                in_flight = under_way is not None and bool(under_way.tokens_in_flight(request))
+                chunks[request] = batch.computed(request) + 1 - in_flight
+        return sorted(chunks.items(), key=lambda entry: entry[0].rank)
+
+    def _store(self, request: Request, tokens: int) -> list[Transfer]:
+        """Offer a request's blocks of so many tokens to host memory; return the transfer of those that it takes."""
+        found = self._requests.get(request)
+        if found is None:
+            return []
+        if self._config.offload_prompt_only:
+            tokens = min(tokens, request.prompt_tokens)
+        stop = tokens // self._block_size
+        if stop <= found.next_stored:
+            return []
+        missing = self.host.prepare_store(found.access, found.next_stored, stop)
+        if missing is None:
+            self._failing[request] = None
+            return []
+        self._failing.pop(request, None)
+        found.next_stored = stop
+        if not missing:
+            return []
+        transfer = self._transfer(request, missing, loads=False)
+        self.new_transfers.append(transfer)
+        return [transfer]
+
+    def _transfer(self, request: Request, spans: Spans, *, loads: bool) -> Transfer:
+        self._requests[request].transfers += 1
+        self._numbered += 1
+        return Transfer(self._numbered - 1, request, spans, loads=loads)
+
+    def _send(self, transfer: Transfer, now_s: float) -> None:
+        if transfer.loads:
+            self._read_blocks += transfer.blocks
+            end_s = self._up.send(transfer.blocks, now_s)
+        else:
+            self._written_blocks += transfer.blocks
+            end_s = self._down.send(transfer.blocks, now_s)
+        heapq.heappush(self._arrivals, (end_s, transfer.number, transfer))
+
+    def _clean_up(self, request: Request, found: _Offloads) -> None:
+        """Forget a request that has ended and has no transfer under way."""
+        if found.finished and not found.transfers:
+            del self._requests[request]
+            others = self._by_context[request.context]
+            others.remove(found)
+            if not others:
+                del self._by_context[request.context]

@@ -185,7 +185,7 @@ def _cover(runs: Sequence[BlockRun], start: int, stop: int) -> list[tuple[BlockR
             last, since, _ = found[-1]
             if run.start < since or run.stamp < last.stamp:
                 return _cover_with_copies(runs, start, stop)
-            if run.stop <= at:
+            if run.stop <= at or at >= stop:
                 continue
         found.append((run, at, min(run.stop, stop)))
         at = run.stop

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from continuum_sim.engine.block_pool import BlockPool
-from continuum_sim.engine.chain import BlockRun, Chain
+from continuum_sim.engine.chain import BlockRun, Chain, WindowChain
 from continuum_sim.engine.request import Context
 from support.naive_pool import Block, NaivePool
 
@@ -336,3 +337,30 @@ def test_an_older_copy_of_the_tail_takes_over_where_it_begins() -> None:
     pool.cache(shared, 0, 4, tables[1])
     tail, whole = tables[0][0], tables[1][0]
     assert list(context.find(4)) == [(whole, 0, 2), (tail, 2, 4)]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 8), st.integers(1, 5)), min_size=1, max_size=6),
+    st.integers(0, 4),
+    st.integers(1, 9),
+    st.randoms(use_true_random=False),
+)
+def test_of_any_copies_a_lookup_finds_the_oldest_of_every_block(
+    runs: list[tuple[int, int]], start: int, blocks: int, order: Random
+) -> None:
+    chains, stop = (Chain(), WindowChain()), start + blocks
+    stamps = order.sample(range(len(runs)), len(runs))
+    for (first, length), stamp in zip(runs, stamps, strict=True):
+        for chain in chains:
+            chain.add(BlockRun(chain, first, first + length, stamp))
+    expected = []
+    for block in range(start, stop):
+        copies = [stamp for (first, length), stamp in zip(runs, stamps, strict=True) if first <= block < first + length]
+        if not copies:
+            break
+        expected.append(min(copies))
+    for chain in chains:
+        found = chain.find(start, stop)
+        assert all(begin < end for _, begin, end in found)
+        assert [run.stamp for run, begin, end in found for _ in range(begin, end)] == expected
+        assert [begin for _, begin, _ in found] == [start, *(end for _, _, end in found)][: len(found)]

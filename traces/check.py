@@ -9,6 +9,8 @@ from continuum_sim.traces.schema import FINISHES, STOP, Child, Program, SharedPr
 
 # Beyond this, JSON readers that hold numbers as doubles (most do) would silently round a count.
 MAX_TOKENS: Final = 2**53
+MOST_ACCEPTED: Final = 129
+"""Most tokens of a turn in a step: the drafts that vLLM can verify (`MAX_SPEC_LEN`), and one."""
 # Some 30,000 years: nothing real is longer, and a simulated clock past it could not resolve a step.
 MAX_SECONDS: Final = 1e12
 # Sub-agents of sub-agents of ...: no agent goes half as deep, and a reader of the file must not run out of stack.
@@ -116,6 +118,9 @@ def _check_tokens(turn: Turn, left_tokens: int) -> int:
         _refuse("output_tokens", output, "an integer from 1 to 2**53")
     if turn.finish != STOP and turn.finish not in FINISHES:
         _refuse("finish", turn.finish, f"one of {', '.join(FINISHES)}")
+    length = turn.mean_acceptance_length
+    if length is not None and not (type(length) is float and 1.0 <= length <= MOST_ACCEPTED):
+        _refuse("mean_acceptance_length", length, f"a number from 1 to {MOST_ACCEPTED}")
     if type(kept) is not int or not 0 <= kept <= left_tokens or kept > prompt:
         _refuse("kept_tokens", kept, _keepable(prompt, left_tokens))
     return prompt + output

@@ -110,6 +110,7 @@ def _turn(value: Any, index: int, *, is_last: bool) -> Turn:
         _seconds(record.get("tool_s", 0.0 if is_last else MISSING)),
         tools,
         record.get("finish", STOP),
+        _seconds(record.get("mean_acceptance_length")),
     )
 
 

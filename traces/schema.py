@@ -47,6 +47,9 @@ class Turn:
     finish
         What ends the turn: ``stop``, the model's own end, which no engine knows before the last token is sampled, or
         ``max_tokens``, the request's limit.
+    mean_acceptance_length
+        With speculative decoding, the tokens that a step gave this turn on average, as vLLM's answers tell it
+        (``metrics.speculative_decoding``); ``None`` if it is not known.
     """
 
     input_tokens: int
@@ -56,6 +59,7 @@ class Turn:
     tool_s: float = 0.0
     tools: tuple[ToolCall, ...] = ()
     finish: str = STOP
+    mean_acceptance_length: float | None = None
 
     @property
     def calls(self) -> tuple[ToolCall, ...]:

@@ -111,6 +111,8 @@ def _turn(turn: Turn) -> str:
     tool = "null" if turn.tool is None else _quoted(turn.tool)
     tools = f',"tools":[{",".join(map(_call, turn.tools))}]' if turn.tools else ""
     finish = "" if turn.finish == STOP else f',"finish":{_QUOTE(turn.finish)}'
+    if turn.mean_acceptance_length is not None:
+        finish += f',"mean_acceptance_length":{turn.mean_acceptance_length!r}'
     return (
         f'{{"input_tokens":{turn.input_tokens},"kept_tokens":{turn.kept_tokens},"output_tokens":{turn.output_tokens},'
         f'"tool":{tool},"tool_s":{float(turn.tool_s)!r}{tools}{finish}}}'

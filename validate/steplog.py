@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -45,20 +46,25 @@ class TimedStep(NamedTuple):
 
 
 def scheduled_batch(
-    requests: Mapping[str, Any], scheduled_tokens: Mapping[str, int], entering: Container[str] = ()
+    requests: Mapping[str, Any],
+    scheduled_tokens: Mapping[str, int],
+    entering: Container[str] = (),
+    drafts: Mapping[str, Sequence[int]] = MappingProxyType({}),
 ) -> StepBatch:
     """Summarise a scheduled step as the simulator does; vLLM has already advanced `num_computed_tokens` past it.
 
     A request decodes if the only token it lacks is the one it sampled last. A request resumed after preemption (it is
-    among those `entering`) is prefilling, even if all but its last token was still in the cache.
+    among those `entering`) is prefilling, even if all but its last token was still in the cache. Each of its `drafts`
+    is a row like a decoding request's, and its rows read its context once.
     """
     prefills = tokens = context = pairs = decodes = decode_context = 0
     for name, chunk in scheduled_tokens.items():
         request = requests[name]
         start = request.num_computed_tokens - chunk
-        if chunk == 1 and start >= request.num_prompt_tokens and name not in entering:
-            decodes += 1
-            decode_context += start + 1
+        rows = 1 + len(drafts.get(name, ()))
+        if chunk == rows and start >= request.num_prompt_tokens and name not in entering:
+            decodes += rows
+            decode_context += start + rows
         else:
             prefills += 1
             tokens += chunk

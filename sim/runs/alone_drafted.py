@@ -40,7 +40,7 @@ def lone_drafted_jct_s(program: Program, engine: EngineConfig, step_time: StepTi
             start += chunk
         known_at_last, left = tokens, turn.output_tokens - 1
         if left:
-            accepted = draws.of_turn(program.program_id, number, 0, speculation).accepted
+            accepted = draws.of_turn(program.program_id, number, 0, speculation, turn.mean_acceptance_length).accepted
             steps = accepted.steps_for(left)
             # Tokens known before each step, and where it begins: behind those, or behind the step under way.
             before = tokens + 1 + np.concatenate(([0], np.cumsum(accepted.coming(steps) + 1)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from continuum_sim.engine.speculation.config import EAGLE_METHODS, SpeculationConfig, rates_of_length
@@ -12,6 +13,7 @@ from continuum_sim.errors import ConfigError, shown
 from continuum_sim.hardware import GpuSpec, ModelSpec, find_model
 from continuum_sim.hardware.drafters import Drafter, layer_of
 from continuum_sim.names import check_names
+from continuum_sim.setup.accepted import rates_of_metrics
 from continuum_sim.setup.notation import split_spec
 from continuum_sim.steptime.drafted import Drafted
 from continuum_sim.steptime.model import StepTime
@@ -19,6 +21,8 @@ from continuum_sim.steptime.named import make_step_time
 
 _RATES: Final = "synthetic_acceptance_rates"
 _LENGTH: Final = "synthetic_acceptance_length"
+_METRICS: Final = "metrics"
+"""A file with the text of a server's `/metrics`, whose counters give the rates."""
 _IGNORED: Final = ("rejection_sample_method", "prompt_lookup_max", "prompt_lookup_min")
 """Keys of vLLM's that decide which drafts are accepted, which is given here."""
 _KNOWN: Final = (
@@ -27,6 +31,7 @@ _KNOWN: Final = (
     "model",
     _RATES,
     _LENGTH,
+    _METRICS,
     "disable_eagle_block_drop",
     "disable_lookahead_block_hashes",
     "draft_s",
@@ -98,13 +103,17 @@ def parse_speculation(text: str | None) -> Speculation | None:
     asked = _read(text.strip())
     check_names(list(asked), _KNOWN, "key", of=_OWNER, error=ConfigError)
     method = str(asked.get("method", ""))
-    if "num_speculative_tokens" not in asked:
+    measured = _measured(asked)
+    if "num_speculative_tokens" in asked:
+        drafts = int(_number(asked, "num_speculative_tokens"))
+    elif measured:
+        drafts = len(measured)
+    else:
         raise ConfigError(f"{_OWNER} is {shown(text)}, expected num_speculative_tokens as in {_FORM}")
-    drafts = int(_number(asked, "num_speculative_tokens"))
     config = SpeculationConfig(
         method,
         drafts,
-        _rates(asked, drafts),
+        measured or _rates(asked, drafts),
         disable_eagle_block_drop=_switch(asked, "disable_eagle_block_drop"),
         disable_lookahead_block_hashes=_switch(asked, "disable_lookahead_block_hashes"),
     )
@@ -127,12 +136,24 @@ def _read(text: str) -> Mapping[str, Any]:
     return found
 
 
+def _measured(asked: Mapping[str, Any]) -> tuple[float, ...]:
+    """Return the rates that a server counted; empty if they are given otherwise."""
+    if _METRICS not in asked or _RATES in asked or _LENGTH in asked:
+        return ()
+    path = Path(str(asked[_METRICS])).expanduser()
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{_OWNER}: metrics {path} cannot be read: {error}") from None
+    return rates_of_metrics(text, str(path))
+
+
 def _rates(asked: Mapping[str, Any], drafts: int) -> tuple[float, ...]:
-    given = [key for key in (_RATES, _LENGTH) if key in asked]
+    given = [key for key in (_RATES, _LENGTH, _METRICS) if key in asked]
     if len(given) != 1:
         raise ConfigError(
             f"{_OWNER} has {' and '.join(given) or 'no acceptance'}, expected one of {_RATES}=0.8/0.6/0.4 (for each "
-            f"draft the share of steps that accept it and those before) and {_LENGTH}=2.8"
+            f"draft the share of steps that accept it and those before), {_LENGTH}=2.8 and {_METRICS}=FILE, a server's"
         )
     if given == [_LENGTH]:
         return rates_of_length(_number(asked, _LENGTH), drafts)

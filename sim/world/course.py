@@ -194,16 +194,17 @@ class Course:
             and turn.input_tokens + turn.output_tokens < replica.scheduler.config.max_model_len,
             aborts=self._aborts,
             wanted_tokens=wanted_tokens,
-            drafted=self._drafts(index, replica),
+            drafted=self._drafts(index, turn, replica),
         )
         replica.submit(self._program.program_id, request, now_s)
         return replica, request
 
-    def _drafts(self, index: int, replica: Replica) -> DraftedTurn | None:
+    def _drafts(self, index: int, turn: Turn, replica: Replica) -> DraftedTurn | None:
         speculation = replica.scheduler.config.speculation
         if speculation is None:
             return None
-        return self._world.drafts.of_turn(self._program.program_id, index, self._aborts, speculation)
+        length = turn.mean_acceptance_length
+        return self._world.drafts.of_turn(self._program.program_id, index, self._aborts, speculation, length)
 
     def _record(
         self, index: int, request: Request, replica: Replica, sent_s: float, answer: Answer | None = None

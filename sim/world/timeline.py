@@ -53,7 +53,7 @@ class Timeline:
                 self._running,
                 self._mean_waiting(start_s, end_s),
                 batch.prefill_tokens,
-                batch.decode_requests,
+                plan.decodes,
                 *_blocks(scheduler),
                 self._replica,
             )

@@ -37,7 +37,7 @@ ONE_A_LINE = "expected one program (a JSON object) a line"
 NO_NAME = "expecting property name enclosed in double quotes"
 TOKENS = "an integer from 1 to 2**53"
 SECONDS = "a finite number of seconds from 0 to 1e+12"
-TURN_FIELDS = "input_tokens, kept_tokens, output_tokens, tool, tool_s, tools, finish"
+TURN_FIELDS = "input_tokens, kept_tokens, output_tokens, tool, tool_s, tools, finish, mean_acceptance_length"
 PROGRAM_FIELDS = "program_id, turns, arrival_s, shared_prefix, children, priority, meta"
 
 
@@ -139,6 +139,16 @@ def test_optional_fields_may_be_absent_and_times_are_floats(write_lines: WriteLi
         (("turns", 0, "tool_s"), -0.1, f"turns[0].tool_s is -0.1, expected {SECONDS}"),
         (("turns", 0, "finish"), "length", 'turns[0].finish is "length", expected one of stop, max_tokens'),
         (("turns", 1, "finish"), None, "turns[1].finish is null, expected one of stop, max_tokens"),
+        (
+            ("turns", 1, "mean_acceptance_length"),
+            0.5,
+            "turns[1].mean_acceptance_length is 0.5, expected a number from 1 to 129",
+        ),
+        (
+            ("turns", 0, "mean_acceptance_length"),
+            "2",
+            'turns[0].mean_acceptance_length is "2", expected a number from 1 to 129',
+        ),
         (("turns", 1, "tool"), "ls", f'turns[1].tool is "ls", expected null{NO_TOOL}'),
         (("turns", 1, "tool_s"), 1, f"turns[1].tool_s is 1.0, expected 0{NO_TOOL}"),
         (("turns", 1, "tool_s"), False, f"turns[1].tool_s is false, expected 0{NO_TOOL}"),

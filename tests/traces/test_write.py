@@ -32,6 +32,7 @@ seconds = st.floats(0, 1e12)
 calls = st.builds(ToolCall, names, seconds)
 
 finishes = st.sampled_from(["stop", "max_tokens"])
+lengths = st.none() | st.floats(1.0, 129.0)
 
 
 @st.composite
@@ -45,7 +46,7 @@ def programs(draw: st.DrawFn) -> Program:
         tools = () if is_last else tuple(draw(st.lists(calls, max_size=3)))
         tool, tool_s = (None, 0.0) if is_last else (draw(names), draw(seconds))
         tool_s = max((call.tool_s for call in tools), default=tool_s)
-        turns.append(Turn(input_tokens, kept_tokens, draw(counts), tool, tool_s, tools, draw(finishes)))
+        turns.append(Turn(input_tokens, kept_tokens, draw(counts), tool, tool_s, tools, draw(finishes), draw(lengths)))
     shared = st.builds(SharedPrefix, names, st.integers(1, turns[0].input_tokens))
     priority = draw(st.sampled_from([0, 0, 3, -2]))
     return Program(draw(names), tuple(turns), draw(st.none() | seconds), draw(st.none() | shared), priority=priority)

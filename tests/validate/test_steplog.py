@@ -72,6 +72,16 @@ def test_a_resumed_request_prefills_wherever_vllm_lists_it(runner: int) -> None:
     assert (batch.decode_requests, batch.decode_context_tokens) == (1, 41)
 
 
+def test_drafts_are_rows_that_read_a_context_once() -> None:
+    """As in the simulator; a resumed request that computes as many tokens of its answer again is prefilling."""
+    requests = {
+        "drafts": SimpleNamespace(num_computed_tokens=54, num_prompt_tokens=40),
+        "again": SimpleNamespace(num_computed_tokens=54, num_prompt_tokens=40),
+    }
+    batch = scheduled_batch(requests, {"drafts": 4, "again": 4}, (), {"drafts": [1, 2, 3]})
+    assert batch == StepBatch(1, 4, 50, 4 * 50 + 10, 4, 54)
+
+
 def test_only_steps_that_end_after_the_start_count() -> None:
     timed = time_steps([step(0.0, 1.0), step(1.0, 2.0)], start_s=1.5)
     assert [(one.end_s, one.seconds) for one in timed] == [(2.0, 1.0)]

@@ -48,4 +48,6 @@ def own_turn(turn: Turn) -> dict[str, Any]:
         own["tools"] = [{"tool": call.tool, "tool_s": float(call.tool_s)} for call in turn.tools]
     if turn.finish != STOP:
         own["finish"] = turn.finish
+    if turn.mean_acceptance_length is not None:
+        own["mean_acceptance_length"] = turn.mean_acceptance_length
     return own

@@ -38,6 +38,8 @@ class Call(msgspec.Struct, frozen=True, gc=False):
         The single tool calls, if several were made at once and each has its time.
     finish
         What ended it: the model (``stop``), or the request's limit (``max_tokens``).
+    mean_acceptance_length
+        As in `Turn`.
     """
 
     input_tokens: int
@@ -50,6 +52,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     tool_s: float | None = 0.0
     tools: tuple[ToolCall, ...] = ()
     finish: str = STOP
+    mean_acceptance_length: float | None = None
 
 
 def make_program(
@@ -82,14 +85,16 @@ def make_program(
         if before is not None:
             kept = _kept(before, left_tokens, call) if call.kept_tokens is None else call.kept_tokens
         if index == last:
-            turns.append(Turn(prompt, kept, output, finish=call.finish))
+            accepted = call.mean_acceptance_length
+            turns.append(Turn(prompt, kept, output, finish=call.finish, mean_acceptance_length=accepted))
         else:
             tool_s = call.tool_s or 0.0
             state.count_gap(known=call.tool_s is not None)
             if tool_s < 0:
                 state.note("gaps below 0 (requests that overlap, or clocks that differ), taken as 0 s")
                 tool_s = 0.0
-            turns.append(Turn(prompt, kept, output, call.tool or "unknown", tool_s, call.tools, call.finish))
+            tool, accepted = call.tool or "unknown", call.mean_acceptance_length
+            turns.append(Turn(prompt, kept, output, tool, tool_s, call.tools, call.finish, accepted))
         before, left_tokens = call, prompt + output
     if shared_prefix is not None:
         shared_prefix = SharedPrefix(shared_prefix.id, min(shared_prefix.tokens, turns[0].input_tokens))

@@ -30,6 +30,7 @@ from continuum_sim.traces.importers.chat import system_prefix
 from continuum_sim.traces.importers.fields import (
     as_instant,
     as_object,
+    as_seconds,
     optional_array,
     optional_object,
     refuse,
@@ -152,6 +153,16 @@ def _request(record: dict[str, Any], default: str, chains: _Chains, state: Impor
         output_dropped=bool(usage.reasoning_tokens) and not shows_reasoning(response),
         tool=tool_names(response),
         prefix=(prefix.id, prefix.tokens) if prefix else None,
+        mean_acceptance_length=_accepted(response),
+    )
+
+
+def _accepted(response: dict[str, Any]) -> float | None:
+    """Return the mean acceptance length that vLLM tells with `--per-request-spec-decode-metrics`."""
+    drafts = optional_object(optional_object(response.get("metrics")).get("speculative_decoding"))
+    length = drafts.get("mean_acceptance_length")
+    return (
+        None if length is None else as_seconds(length, "response.metrics.speculative_decoding.mean_acceptance_length")
     )
 
 

@@ -48,6 +48,9 @@ def refined(call: Call, value: Any, place: str, state: ImportState) -> Call:
         call = msgspec.structs.replace(call, tools=tuple(map(ToolCall, names, times)))
     if own.get("finish") is not None:
         call = msgspec.structs.replace(call, finish=as_text(own["finish"], f"{place}.finish"))
+    if own.get("mean_acceptance_length") is not None:
+        length = as_seconds(own["mean_acceptance_length"], f"{place}.mean_acceptance_length")
+        call = msgspec.structs.replace(call, mean_acceptance_length=length)
     if own.get("tool_s") is not None:
         # More exact than the same number in milliseconds; but if someone changed that number, the change counts.
         exact = as_seconds(own["tool_s"], f"{place}.tool_s")

@@ -24,7 +24,7 @@ class Request(msgspec.Struct, array_like=True, gc=False, kw_only=True):
     ----------
     start_s, end_s
         When it was sent, and when all of its answer had arrived; None if unknown.
-    input_tokens, output_tokens, kept_tokens, cached_tokens, output_dropped, tool
+    input_tokens, output_tokens, kept_tokens, cached_tokens, output_dropped, tool, mean_acceptance_length
         As in `Call`.
     prefix
         Id and tokens of a prefix shared with other sessions.
@@ -39,6 +39,7 @@ class Request(msgspec.Struct, array_like=True, gc=False, kw_only=True):
     output_dropped: bool = False
     tool: str = "client"
     prefix: tuple[str, int] | None = None
+    mean_acceptance_length: float | None = None
 
 
 class TimedRequests:
@@ -103,6 +104,7 @@ class TimedRequests:
                 output_dropped=one.output_dropped,
                 tool=one.tool or "client",
                 tool_s=gap_s,
+                mean_acceptance_length=one.mean_acceptance_length,
             )
 
     def _gap(self, one: Request, following: Request) -> float | None:

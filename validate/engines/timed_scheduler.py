@@ -96,7 +96,12 @@ class StepClock:
         start_s = time.monotonic()
         output = self._schedule(*args, **kwargs)
         scheduled_s = time.monotonic()
-        batch = scheduled_batch(self._scheduler.requests, output.num_scheduled_tokens, entering(output))
+        batch = scheduled_batch(
+            self._scheduler.requests,
+            output.num_scheduled_tokens,
+            entering(output),
+            output.scheduled_spec_decode_tokens,
+        )
         self._under_way.append((start_s, scheduled_s, batch))
         return output
 

@@ -88,7 +88,7 @@ def _notes(meta: dict[str, Any], resolved: dict[str, Any], cache: dict[str, Any]
     if scheduler.get("scheduler_cls"):
         notes.append(f"recorded under the scheduler {scheduler['scheduler_cls']}, simulated with vLLM's own")
     if resolved.get("speculative_config"):
-        notes.append("recorded with speculative decoding, which is not modelled")
+        notes.append("recorded with speculative decoding, simulated without")
     return notes
 
 

@@ -149,6 +149,6 @@ def _notes(fields: Fields, failed: int, count: int) -> list[str]:
             "and the simulation sends them when it did"
         )
     if any(name.startswith("spec_decode_") for name in fields.values):
-        notes.append("recorded with speculative decoding, which is not modelled")
+        notes.append("recorded with speculative decoding, simulated without")
     notes.append("times are the client's: HTTP, tokenising and detokenising are not modelled")
     return notes

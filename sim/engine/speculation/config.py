@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from continuum_sim.errors import ConfigError
@@ -107,6 +108,33 @@ def rates_of_length(length: float, drafts: int) -> tuple[float, ...]:
     if not 1.0 <= length <= drafts + 1:
         raise ConfigError(f"acceptance length is {length:g}, expected 1 to {drafts + 1}, the drafts and one more")
     return tuple(min(1.0, max(0.0, length - 1 - position)) for position in range(drafts))
+
+
+@lru_cache(maxsize=4096)
+def bent_rates(rates: tuple[float, ...], length: float) -> tuple[float, ...]:
+    """Return rates of that mean acceptance length: the given ones, all raised to one power.
+
+    A length that these cannot give, since some are 0 or 1, is that of all rates but one at 0 or 1 (`rates_of_length`);
+    one beyond all drafts accepts all.
+
+    Examples
+    --------
+    >>> [round(rate, 3) for rate in bent_rates((0.8, 0.4), 1.5)]
+    [0.459, 0.041]
+    """
+    most = len(rates) + 1
+    if length >= most or not 1.0 + rates.count(1.0) < length < 1.0 + len(rates) - rates.count(0.0):
+        return rates_of_length(min(length, most), len(rates))
+    low, high = 0.0, 1.0
+    while 1.0 + sum(rate**high for rate in rates) > length:
+        low, high = high, 2 * high
+    for _ in range(60):  # to the last bit
+        middle = (low + high) / 2
+        if 1.0 + sum(rate**middle for rate in rates) > length:
+            low = middle
+        else:
+            high = middle
+    return tuple(rate**high if rate else 0.0 for rate in rates)
 
 
 def _listed(rates: tuple[float, ...]) -> str:

@@ -16,7 +16,7 @@ from continuum_sim.engine.plan import Plan
 from continuum_sim.engine.request import Request
 from continuum_sim.engine.speculation.config import SpeculationConfig
 from continuum_sim.engine.speculation.forecast import Forecast
-from continuum_sim.engine.speculation.turn import DraftedTurn
+from continuum_sim.engine.speculation.turn import DraftedTurn, drafted
 from continuum_sim.steptime.model import StepTime
 
 
@@ -87,7 +87,14 @@ class SpeculativeDecoding(Decoding):
 
     def steps_to_first_end(self) -> int:
         """Return the number of steps until some turn has all tokens, if all drafts are verified."""
-        return min([drafted(r).steps_to_end(r.max_tokens - r.num_output_tokens) for r in self._turns])
+        least = NEVER
+        for request in self._turns:
+            turn = drafted(request)
+            if turn.last_draw < 0:
+                lacks = request.max_tokens - request.num_output_tokens
+                turn.last_draw = turn.accepted.taken + turn.accepted.steps_for(lacks)
+            least = min(least, turn.last_draw - turn.accepted.taken)
+        return least
 
     def steps_to_hang_up(self) -> int:
         """Return the number of steps until some turn has all tokens that its client waits for."""
@@ -296,9 +303,3 @@ class SpeculativeDecoding(Decoding):
             if following is None or request not in following.given:
                 turn = drafted(request)
                 turn.in_flight_tokens = turn.coming_tokens = 0
-
-
-def drafted(request: Request) -> DraftedTurn:
-    """Return what the engine knows of a turn's drafts."""
-    assert request.drafted is not None
-    return request.drafted

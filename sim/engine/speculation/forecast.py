@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from continuum_sim.engine.plan import Plan
+from continuum_sim.engine.speculation.turn import drafted
 from continuum_sim.steptime.batch import StepBatch, grown
 from continuum_sim.steptime.model import StepTime
 
@@ -46,12 +47,11 @@ class Forecast:
         """How many of the steps have been planned."""
         self._tokens, self._size = tokens, block_size
         self._chunk = plan.chunks[0] if plan.chunks else None
-        turns = [request.drafted for request in self.turns]
+        turns = [drafted(request) for request in self.turns]
         shape = (len(turns), steps)
         given = np.ones(shape, dtype=np.int64)
-        for row, turn in enumerate(turns):
-            assert turn is not None
-            given[row] += turn.accepted.coming(steps)
+        if turns:
+            given += np.concatenate([turn.accepted.coming(steps) for turn in turns]).reshape(shape)
         self._accepted = given.sum(axis=0) - len(turns)
         total = given.cumsum(axis=1)
         left = np.array([request.max_tokens - request.num_output_tokens for request in self.turns], dtype=np.int64)
@@ -64,7 +64,7 @@ class Forecast:
         known = np.empty(shape, dtype=np.int64)
         now = np.array([request.num_tokens for request in self.turns], dtype=np.int64)
         lag = 2 if ahead else 1
-        known[:, 0] = now - [turn.coming_tokens if ahead else 0 for turn in turns if turn is not None]
+        known[:, 0] = now - [turn.coming_tokens if ahead else 0 for turn in turns]
         if ahead and steps > 1:
             known[:, 1] = now
         known[:, lag:] = now[:, None] + total[:, :-lag]
@@ -73,14 +73,13 @@ class Forecast:
         self._slots = np.minimum(computed + (tokens + lookahead), max_model_len)
         fits = (computed <= max_model_len - tokens - 1).all(axis=0)
         self._contexts = computed.sum(axis=0) + len(turns) * tokens
-        held = np.array([-(-turn.slots // block_size) for turn in turns if turn is not None], dtype=np.int64)
+        held = np.array([-(-turn.slots // block_size) for turn in turns], dtype=np.int64)
         grown_blocks = (-(-self._slots // block_size) - held[:, None]).clip(min=0).sum(axis=0)
         if self._chunk is not None:
             request, chunk = self._chunk
-            assert request.drafted is not None
             reach = request.num_computed_tokens + chunk * np.arange(1, steps + 1) + lookahead
             self._chunk_slots = np.minimum(reach, max_model_len)
-            has = -(-request.drafted.slots // block_size)
+            has = -(-drafted(request).slots // block_size)
             grown_blocks = grown_blocks + (-(-self._chunk_slots // block_size) - has).clip(min=0)
         self.blocks: list[int] = grown_blocks.tolist()
         """Blocks that are taken up to each step."""
@@ -116,12 +115,10 @@ class Forecast:
         column = self.passed + steps - 1
         slots, known = self._slots[:, column].tolist(), self._known[:, column].tolist()
         for request, slot, number in zip(self.turns, slots, known, strict=True):
-            turn = request.drafted
-            assert turn is not None
+            turn = drafted(request)
             turn.slots, turn.known_tokens = max(turn.slots, slot), number
         if self._chunk is not None:
-            turn = self._chunk[0].drafted
-            assert turn is not None
+            turn = drafted(self._chunk[0])
             turn.slots = max(turn.slots, int(self._chunk_slots[column]))
         return self.blocks[column] - (self.blocks[self.passed - 1] if self.passed else 0)
 

@@ -8,7 +8,7 @@ from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.kv_cache_manager import KVCacheManager
 from continuum_sim.engine.plan import Plan
 from continuum_sim.engine.request import Context, Hits, Request
-from continuum_sim.engine.speculation.decoding import drafted
+from continuum_sim.engine.speculation.turn import drafted
 
 
 class SpeculativeKVCacheManager(KVCacheManager):

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from continuum_sim.engine.speculation.accepted import AcceptedDrafts
+
+if TYPE_CHECKING:
+    from continuum_sim.engine.request import Request
 
 
 class DraftedTurn:
@@ -27,8 +32,8 @@ class DraftedTurn:
         self.last_draw = -1
         """The draw that gives the turn its last token, if every step verifies all drafts; -1 until it is looked up."""
 
-    def steps_to_end(self, tokens: int) -> int:
-        """Return how many of the next steps it takes to give the turn so many tokens, which are all it lacks."""
-        if self.last_draw < 0:
-            self.last_draw = self.accepted.taken + self.accepted.steps_for(tokens)
-        return self.last_draw - self.accepted.taken
+
+def drafted(request: Request) -> DraftedTurn:
+    """Return what the engine knows of a turn's drafts."""
+    assert request.drafted is not None
+    return request.drafted

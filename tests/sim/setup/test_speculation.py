@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -56,6 +57,32 @@ def test_short_form_and_vllms_json_say_the_same() -> None:
 def test_what_is_wrong_is_named(text: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         RunConfig(speculative_config=text)
+
+
+METRICS = """\
+# TYPE vllm:spec_decode_num_drafts_total counter
+vllm:spec_decode_num_drafts_total{engine="0",model_name="m"} 150.0
+vllm:spec_decode_num_drafts_total{engine="1",model_name="m"} 50.0
+vllm:spec_decode_num_draft_tokens_total{engine="0",model_name="m"} 400.0
+vllm:spec_decode_num_accepted_tokens_per_pos_total{engine="0",model_name="m",position="0"} 120.0
+vllm:spec_decode_num_accepted_tokens_per_pos_total{engine="1",model_name="m",position="0"} 40.0
+vllm:spec_decode_num_accepted_tokens_per_pos_total{engine="0",model_name="m",position="1"} 60.0
+vllm:spec_decode_num_accepted_tokens_per_pos_total{engine="1",model_name="m",position="1"} 20.0
+vllm:spec_decode_num_drafts_created{engine="0",model_name="m"} 1.7e+09
+"""
+
+
+def test_a_servers_counters_give_the_rates(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.txt"
+    path.write_text(METRICS, "utf-8")
+    asked = parse_speculation(f"eagle3:metrics={path}")
+    assert asked is not None
+    assert asked.config == SpeculationConfig("eagle3", 2, (0.8, 0.4))
+    path.write_text("vllm:num_requests_running 3\n", "utf-8")
+    with pytest.raises(ConfigError, match="holds no counters of drafts"):
+        parse_speculation(f"eagle3:metrics={path}")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        parse_speculation("eagle3:metrics=/nowhere/metrics.txt")
 
 
 def test_a_draft_model_must_be_named() -> None:

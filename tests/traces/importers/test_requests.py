@@ -214,3 +214,21 @@ def test_weka_one_conversation_a_line(tmp_path: Path) -> None:
     made = import_trace([tmp_path / "corpus"], tmp_path / "out.jsonl")
     assert (made.format, made.programs, made.turns) == ("weka", 2, 8)
     assert import_trace([tmp_path / "corpus"], tmp_path / "out.jsonl", format="weka").programs == 2
+
+
+def test_openai_log_tells_what_drafts_a_turn_accepted(imported: Imported) -> None:
+    """vLLM's answers have it with `--per-request-spec-decode-metrics`."""
+    calls = []
+    for number, length in enumerate((2.75, None)):
+        drafts = {} if length is None else {"metrics": {"speculative_decoding": {"mean_acceptance_length": length}}}
+        calls.append(
+            {
+                "session_id": "s",
+                "request": {"messages": [{"role": "user", "content": "go"}] * (1 + number)},
+                "response": {"usage": {"prompt_tokens": 10 + number, "completion_tokens": 5}, **drafts},
+                "start_time": 10.0 * number,
+                "end_time": 10.0 * number + 1,
+            }
+        )
+    (program,) = imported("openai-log", lines(*calls))
+    assert [turn.mean_acceptance_length for turn in program.turns] == [2.75, None]

@@ -35,6 +35,7 @@ class Scheduler:
         self.requests["a"] = SimpleNamespace(num_computed_tokens=tokens, num_prompt_tokens=100)
         return SimpleNamespace(
             num_scheduled_tokens={"a": tokens} if tokens else {},
+            scheduled_spec_decode_tokens={},
             scheduled_new_reqs=[],
             scheduled_cached_reqs=SimpleNamespace(resumed_req_ids=set()),
         )

@@ -98,8 +98,10 @@ def parse_speculation(text: str | None) -> Speculation | None:
     ConfigError
         For text that is neither form, an unknown method or key, or acceptance that is missing or out of range.
     """
-    if text is None or not text.strip():
+    if text is None:
         return None
+    if not isinstance(text, str) or not text.strip():
+        raise ConfigError(f"{_OWNER} is {shown(text)}, expected {_FORM} or vLLM's JSON")
     asked = _read(text.strip())
     check_names(list(asked), _KNOWN, "key", of=_OWNER, error=ConfigError)
     method = str(asked.get("method", ""))

@@ -50,6 +50,7 @@ def test_short_form_and_vllms_json_say_the_same() -> None:
         ("eagle3:tokens=3", "unknown key 'tokens'"),
         ("eagel:num_speculative_tokens=1,synthetic_acceptance_length=2", "'eagel', expected one of"),
         ('{"method": "eagle3",', "no JSON"),
+        (" ", "or vLLM's JSON"),
         (EAGLE + ",disable_eagle_block_drop=maybe", "expected true or false"),
         (EAGLE + ",draft_s=-1", "expected seconds of 0 or more"),
     ],

@@ -257,7 +257,7 @@ class Scheduler(VisibleEngine):
         for request in () if plan.held else self.batch.prefilling.values():
             chunk = min(request.num_tokens - request.num_computed_tokens, self._most_tokens)
             if chunk > budget:
-                if self.config.long_prefill_token_threshold:
+                if self.config.long_prefill_token_threshold or self.ends.defers:
                     return self._schedule_running_one_by_one(plan, now_s)  # the order decides who goes without
                 chunk = budget
             budget -= chunk

@@ -27,7 +27,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
-    from continuum_sim.engine.offload.config import EvictionPolicy, ReloadRule
+    from continuum_sim.engine.offload.config import EvictionPolicy, OffloadingBackend, ReloadRule
     from continuum_sim.hardware import GpuSpec, ModelSpec
     from continuum_sim.policies import Policy, Routing
     from continuum_sim.setup.setting_types import (

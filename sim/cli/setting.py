@@ -48,7 +48,8 @@ def _tiers(tiers: TierConfig, each: str) -> str:
 
     if tiers.native:
         stored = "prompts only" if tiers.offload_prompt_only else "all tokens"
-        offload = f"native offload of {stored}, {tiers.eviction_policy}"
+        chunks = f" in chunks of {tiers.blocks_per_chunk} blocks" if tiers.blocks_per_chunk > 1 else ""
+        offload = f"native offload of {stored}{chunks}, {tiers.eviction_policy}"
         return f"{each}{part('DRAM', tiers.dram_blocks, tiers.dram_block_s)} each way, {offload}\n"
     ssd = f", {part('SSD', tiers.ssd_blocks, tiers.ssd_block_s)}" if tiers.ssd_blocks else ""
     return f"{each}{part('DRAM', tiers.dram_blocks, tiers.dram_block_s)}{ssd}, reload {tiers.reload}\n"

@@ -165,7 +165,9 @@ def repetitions(scheduler: Scheduler) -> int:
         return 0
     if plan.hung_up or plans[0].hung_up or scheduler.leaving:
         return 0
-    if scheduler.connector.native and (scheduler.connector.begins_later or scheduler.ends.deferred or plan.chunks):
+    if scheduler.connector.native and (
+        scheduler.connector.begins_later or scheduler.ends.deferred or (scheduler.batch.prefilling and not plan.held)
+    ):
         return 0
     ahead = scheduler.most_plans > 1
     if ahead and (len(plans) < scheduler.most_plans or plans[0].ended or plans[0].skipped):
@@ -192,6 +194,8 @@ def repetitions(scheduler: Scheduler) -> int:
     free, block_size = scheduler.pool.free, scheduler.block_size
     if scheduler.drafts is not None:
         return scheduler.drafts.look_ahead(plan, steps, ahead=ahead, free_blocks=free)
+    if scheduler.connector.native and scheduler.waiting.queued and not plan.spent:
+        free = scheduler.pool.blank  # where a waiting turn's cached blocks are evicted, it may load, and need fewer
     most = decoding.count * (steps // block_size + 1) + chunk * steps // block_size + 1
     manager, batch = scheduler.kv_cache_manager, scheduler.batch
     if (most <= free and not manager.grouped) or manager.blocks_of_steps(batch, plan, steps) <= free:

@@ -243,7 +243,7 @@ class Scheduler(VisibleEngine):
         for request in () if plan.held else self.batch.prefilling.values():
             chunk = min(request.num_tokens - request.num_computed_tokens, self._most_tokens)
             if chunk > budget:
-                cut = self.config.long_prefill_token_threshold or self._cuts
+                cut = self.config.long_prefill_token_threshold or self._cuts or self.ends.defers
                 if cut and next(reversed(self.running)) != request.rank:
                     return self._schedule_running_one_by_one(plan, now_s)  # the order decides who goes without
                 chunk = budget

@@ -55,13 +55,13 @@ class VisibleEngine:
 
     @property
     def num_running(self) -> int:
-        """Turns in the batch, plus admitted turns that wait for blocks from a lower tier."""
-        return len(self.running) + len(self.reloading)
+        """Turns in the batch, plus admitted turns that wait for blocks from a lower tier; of vLLM's own these wait."""
+        return len(self.running) + (0 if self.connector.native else len(self.reloading))
 
     @property
     def num_waiting(self) -> int:
-        """Turns in the waiting queue."""
-        return len(self.waiting.queued)
+        """Turns in the waiting queue, and with vLLM's native offload those that load from host memory."""
+        return len(self.waiting.queued) + (len(self.reloading) if self.connector.native else 0)
 
     @property
     def shortest_waiting_tokens(self) -> int:

@@ -36,7 +36,10 @@ from continuum_sim.world.fits import remedies
 from continuum_sim.world.tools import ToolConfig
 
 _PAGE_BYTES: Final = 4096
-"""Blocks in host memory begin at pages (`SharedOffloadRegion.BLOCK_SIZE_ALIGNMENT`)."""
+"""Chunks in host memory begin at pages (`SharedOffloadRegion.BLOCK_SIZE_ALIGNMENT`)."""
+_LMCACHE_CHUNK_TOKENS: Final = 256
+"""LMCache's `chunk_size` (`lmcache/v1/config.py`, 0.5.6); what turns generate (`save_decode_cache`) and parts of chunks
+(`save_unfull_chunk`) are not stored there by default either."""
 
 
 @dataclass(frozen=True)
@@ -376,19 +379,29 @@ def _native_offload(config: RunConfig, gib: float, model: ModelSpec) -> TierConf
     size = config.tensor_parallel_size
     replicated = kv_bytes_per_token(model, size) == kv_bytes_per_token(model, 1)
     block_bytes = math.ceil(kv_bytes_per_token(model, size) * config.block_size) * (1 if replicated else size)
-    block_bytes = -(-block_bytes // _PAGE_BYTES) * _PAGE_BYTES
-    if gib * 2**30 < block_bytes:
+    blocks = config.blocks_per_chunk
+    if config.kv_offloading_backend == "lmcache":
+        blocks = _LMCACHE_CHUNK_TOKENS // config.block_size
+        if blocks * config.block_size != _LMCACHE_CHUNK_TOKENS or config.blocks_per_chunk > 1:
+            raise ConfigError(
+                f"LMCache stores chunks of {_LMCACHE_CHUNK_TOKENS} tokens: give a --block-size that divides them, and "
+                "no --blocks-per-chunk"
+            )
+    chunk_bytes = -(-block_bytes * blocks // _PAGE_BYTES) * _PAGE_BYTES
+    if gib * 2**30 < chunk_bytes:
+        what = "KV block" if blocks == 1 else f"chunk of {blocks} KV blocks"
         raise ConfigError(
-            f"--kv-offloading-size {gib:g} holds no KV block: one of {model.name} has {block_bytes:,} bytes"
+            f"--kv-offloading-size {gib:g} holds no {what}: one of {model.name} has {chunk_bytes:,} bytes"
         )
     return TierConfig(
-        dram_blocks=int(gib * 2**30) // block_bytes,
+        dram_blocks=int(gib * 2**30) // chunk_bytes * blocks,
         dram_block_s=block_bytes / (config.dram_gbps * 1e9),
         block_bytes=block_bytes,
         reload="always",
         stores="steps",
         eviction_policy=config.eviction_policy,
         offload_prompt_only=config.offload_prompt_only,
+        blocks_per_chunk=blocks,
     )
 
 

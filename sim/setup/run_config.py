@@ -9,7 +9,7 @@ from dataclasses import InitVar, dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
-from continuum_sim.engine.offload.config import EvictionPolicy, ReloadRule
+from continuum_sim.engine.offload.config import EvictionPolicy, OffloadingBackend, ReloadRule
 from continuum_sim.errors import ConfigError, shown
 from continuum_sim.setup.setting_types import (
     Arrivals,
@@ -278,6 +278,15 @@ class RunConfig:
         positive=True,
     )
     """Host memory in GiB for vLLM's native KV offload, by whose rules it is then filled, read and emptied."""
+    kv_offloading_backend: OffloadingBackend = setting(
+        "native",
+        "vLLM's own offload, or LMCache's defaults by the same rules.",
+        ENGINE,
+        needs=("kv_offloading_size",),
+        page="tiers.md#vllms-native-offload",
+        rare=True,
+    )
+    """`native`, or `lmcache`: prompts in chunks of 256 tokens, otherwise by the rules of native offload."""
     eviction_policy: EvictionPolicy = setting(
         "lru",
         "What native offload evicts from host memory.",
@@ -296,6 +305,17 @@ class RunConfig:
         rare=True,
     )
     """Store prompts only, as native offload does by default; off, what turns generate is stored as they do."""
+    blocks_per_chunk: int = setting(
+        1,
+        "Blocks that native offload stores, loads and evicts together.",
+        ENGINE,
+        needs=("kv_offloading_size",),
+        page="tiers.md#vllms-native-offload",
+        least=1,
+        most=2**16,
+        rare=True,
+    )
+    """Blocks that native offload stores, loads and evicts together, as vLLM's `kv_connector_extra_config` has it."""
     step_time: str | StepTime = setting(
         "roofline",
         "How long steps take, with :FILE or :DIR after a model that reads one.",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
-    from continuum_sim.engine.offload.config import EvictionPolicy, ReloadRule
+    from continuum_sim.engine.offload.config import EvictionPolicy, OffloadingBackend, ReloadRule
     from continuum_sim.hardware import GpuSpec, ModelSpec
     from continuum_sim.policies import Policy, Routing
     from continuum_sim.setup.setting_types import (
@@ -88,10 +88,14 @@ class Service(TypedDict, total=False):
     """Reload from a tier where that is faster than computing, or always."""
     kv_offloading_size: float | None
     """Host memory for vLLM's native KV offload, in GiB, instead of --dram-gb."""
+    kv_offloading_backend: OffloadingBackend
+    """vLLM's own offload, or LMCache's defaults by the same rules."""
     eviction_policy: EvictionPolicy
     """What native offload evicts from host memory."""
     offload_prompt_only: bool
     """Let native offload store what turns generate too, as they do."""
+    blocks_per_chunk: int
+    """Blocks that native offload stores, loads and evicts together."""
     step_time: str | StepTime
     """How long steps take, with :FILE or :DIR after a model that reads one."""
     engine: EngineMode

@@ -196,7 +196,7 @@ class InvariantObserver:
 
     def _check_work(self, scheduler: Scheduler, plan: Plan, now_s: float) -> None:
         """Check that the engine leaves a waiting turn aside only for a reason."""
-        if scheduler.governor.policy.admission.gated or not scheduler.num_waiting:
+        if scheduler.governor.policy.admission.gated or not scheduler.waiting.queued:
             return
         uploads = scheduler.connector.uploads
         under_way = scheduler.plans or scheduler.reloading or uploads or scheduler.connector.passed_over

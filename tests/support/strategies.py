@@ -201,10 +201,11 @@ def offloading(draw: st.DrawFn, config: EngineConfig) -> EngineConfig:
         enough = max(config.num_gpu_blocks, least + 1)
         config = replace(config, kv_cache_groups=(), prefix_cache_retention_interval=0, num_gpu_blocks=enough)
     tiers = TierConfig(
-        dram_blocks=draw(st.one_of(st.integers(1, 5 * least), st.just(least))),
+        dram_blocks=draw(st.one_of(st.integers(3, 3 + 5 * least), st.just(3 + least))),
         dram_block_s=draw(st.sampled_from([0.0, 1e-3, 0.0625, 0.5])),
         reload="always",
         stores="steps",
+        blocks_per_chunk=draw(st.sampled_from([1, 1, 2, 3])),
         eviction_policy=draw(st.sampled_from(["lru", "arc"])),
         offload_prompt_only=draw(st.booleans()),
     )

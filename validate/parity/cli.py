@@ -21,7 +21,7 @@ _CONTROLS: Final = (
     *("enable_chunked_prefill", "enable_prefix_caching", "scheduling_policy", "prefill_schedule_interval"),
     *("max_num_queued_reqs", "max_num_queued_tokens", "speculative_config"),
 )
-_OFFLOAD: Final = ("kv_offloading_size", "eviction_policy", "offload_prompt_only", "dram_gbps")
+_OFFLOAD: Final = ("kv_offloading_size", "eviction_policy", "offload_prompt_only", "blocks_per_chunk", "dram_gbps")
 _CLIENTS: Final = ("abort_rate", "request_timeout", "job_timeout", "retry")
 
 

@@ -163,12 +163,13 @@ def _with_offload(config: EngineConfig, rng: np.random.Generator) -> EngineConfi
     """Draw host memory, from less than the longest prompt to many, and whether a transfer takes many steps or none."""
     least = config.blocks_of(config.max_model_len)
     tiers = TierConfig(
-        dram_blocks=int(least * rng.choice([0.6, 1.0, 2.0, 4.0, 16.0])) + 1,
+        dram_blocks=int(least * rng.choice([0.6, 1.0, 2.0, 4.0, 16.0])) + 5,
         dram_block_s=float(rng.choice([1e-6, 1e-4, 1e-3])),
         reload="always",
         stores="steps",
         eviction_policy="arc" if rng.random() < 0.5 else "lru",
         offload_prompt_only=bool(rng.random() < 0.5),
+        blocks_per_chunk=int(rng.choice([1, 1, 2, 5])),
     )
     return replace(config, tiers=tiers, enable_prefix_caching=True)
 

@@ -288,8 +288,7 @@ class VllmShadow:
 
     def _state(self, scheduler: Scheduler) -> StepState:
         running = [_name(request) for request in scheduler.running.values()]
-        waiting = scheduler.num_waiting + len(scheduler.reloading)
-        return StepState({}, {}, [], {}, running, waiting, scheduler.pool.free)
+        return StepState({}, {}, [], {}, running, scheduler.num_waiting, scheduler.pool.free)
 
     def _real(
         self,

@@ -95,8 +95,9 @@ def make_vllm_scheduler(
         )
     transfers = None
     if config.tiers is not None:
-        cache_config.kv_offloading_size = config.tiers.dram_blocks * _chunk_bytes() / 2**30
-        told = ("eviction_policy", "offload_prompt_only")
+        chunks = config.tiers.dram_blocks // config.tiers.blocks_per_chunk
+        cache_config.kv_offloading_size = chunks * _chunk_bytes() / 2**30
+        told = ("eviction_policy", "offload_prompt_only", "blocks_per_chunk")
         transfers = KVTransferConfig(kv_connector_extra_config={key: getattr(config.tiers, key) for key in told})
     vllm_config = VllmConfig(
         speculative_config=speculative_config,
@@ -146,7 +147,7 @@ def make_vllm_scheduler(
 
 
 def _chunk_bytes() -> int:
-    """Return the bytes to which vLLM rounds a block in host memory, as ours are smaller."""
+    """Return the bytes to which vLLM rounds a chunk in host memory, as ours are smaller."""
     from vllm.v1.kv_offload.cpu.spec import CPUOffloadingSpec
 
     return int(CPUOffloadingSpec.BLOCK_SIZE_ALIGNMENT)

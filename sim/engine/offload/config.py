@@ -10,6 +10,7 @@ from continuum_sim.errors import ConfigError
 ReloadRule = Literal["faster", "always"]
 Stores = Literal["ends", "steps"]
 EvictionPolicy = Literal["lru", "arc"]
+OffloadingBackend = Literal["native", "lmcache"]
 
 
 @dataclass(frozen=True)
@@ -35,14 +36,20 @@ class TierConfig:
     """What native offload evicts from host memory."""
     offload_prompt_only: bool = True
     """Whether native offload stores prompts alone."""
+    blocks_per_chunk: int = 1
+    """Blocks that native offload stores, loads and evicts together."""
 
     def __post_init__(self) -> None:
-        for name, least in (("dram_blocks", 1), ("ssd_blocks", 0), ("block_bytes", 1)):
+        for name, least in (("dram_blocks", 1), ("ssd_blocks", 0), ("block_bytes", 1), ("blocks_per_chunk", 1)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected at least {least}")
         for name in ("dram_block_s", "ssd_block_s"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 or more seconds")
+        if self.dram_blocks < self.blocks_per_chunk:
+            raise ConfigError(
+                f"dram_blocks is {self.dram_blocks}, fewer than blocks_per_chunk ({self.blocks_per_chunk})"
+            )
         if self.native and self.ssd_blocks:
             raise ConfigError("vLLM's native offload is modelled without an SSD: leave the one or the other out")
 

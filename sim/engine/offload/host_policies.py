@@ -16,12 +16,12 @@ class Access:
 
     __slots__ = ("inserted", "missed", "rank", "reused", "seen", "segments")
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, blocks_per_chunk: int = 1) -> None:
         self.segments: list[Stretch] = []
-        """Whose content the blocks are: a shared prefix's, the program's, or one that the program has dropped since."""
+        """Whose content the chunks are: a shared prefix's, the program's, or one that the program has dropped since."""
         shared = 0
-        if context.shared is not None and context.shared_blocks:
-            shared = context.shared_blocks
+        if context.shared is not None and context.shared_blocks >= blocks_per_chunk:
+            shared = context.shared_blocks // blocks_per_chunk
             self.segments.append(Stretch(context.shared, 0, shared))
         self.segments.append(Stretch(context.own, shared, 1 << 60))
         self.seen: Spans = []

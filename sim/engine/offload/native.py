@@ -2,7 +2,7 @@
 
 Names follow `OffloadingConnectorScheduler` (`vllm/distributed/kv_transfer/kv_connector/v1/offloading/scheduler.py`).
 A turn's blocks are stored in the step that schedules their tokens, prompts only unless asked, and whatever host memory
-has is loaded; nothing is compared with computing it. Blocks are counted in spans.
+has is loaded; nothing is compared with computing it. Host memory holds chunks of one block or several, in spans.
 """
 
 from __future__ import annotations
@@ -31,13 +31,14 @@ class Transfer:
 
     __slots__ = ("blocks", "loads", "number", "request", "spans")
 
-    def __init__(self, number: int, request: Request, spans: Spans, *, loads: bool) -> None:
+    def __init__(self, number: int, request: Request, spans: Spans, blocks: int, *, loads: bool) -> None:
         self.number = number
         """Number in order of submission, loads and stores together."""
         self.request = request
         self.spans = spans
+        """Chunks, by their place in the request."""
+        self.blocks = blocks
         self.loads = loads
-        self.blocks = sum([stop - start for start, stop in spans])
 
 
 class _Offloads:
@@ -45,10 +46,10 @@ class _Offloads:
 
     __slots__ = ("access", "finished", "next_stored", "transfers")
 
-    def __init__(self, context: Context) -> None:
-        self.access = Access(context)
+    def __init__(self, context: Context, blocks_per_chunk: int) -> None:
+        self.access = Access(context, blocks_per_chunk)
         self.next_stored = 0
-        """First block that has not been offered to host memory."""
+        """First chunk that has not been offered to host memory."""
         self.transfers = 0
         """Transfers under way."""
         self.finished = False
@@ -67,13 +68,16 @@ class NativeConnector(NoConnector):
     ) -> None:
         super().__init__(prefill_s)
         self.native = True
-        self.host = HostCache(config.dram_blocks, config.eviction_policy, ranks_requests=vllm_version != "0.32")
+        chunks = config.dram_blocks // config.blocks_per_chunk
+        self.host = HostCache(chunks, config.eviction_policy, ranks_requests=vllm_version != "0.32")
         self.new_transfers: list[Transfer] = []
         """Those of the step planned last; for observers."""
         self.completed: list[Transfer] | None = None
         """Collects those that are over, if an observer asks."""
         self._config = config
         self._block_size = block_size
+        self._chunk_blocks = config.blocks_per_chunk
+        self._chunk_tokens = block_size * config.blocks_per_chunk
         self._offers_again = vllm_version != "0.32"
         self._down = Link(config.dram_block_s)
         self._up = Link(config.dram_block_s)
@@ -98,30 +102,35 @@ class NativeConnector(NoConnector):
         """Return how many further tokens host memory has; None to be asked again, as transfers are under way."""
         found = self._requests.get(request)
         if found is None:
-            found = self._requests[request] = _Offloads(request.context)
+            found = self._requests[request] = _Offloads(request.context, self._chunk_blocks)
             self._by_context.setdefault(request.context, []).append(found)
         if self._offers_again:
             found.next_stored = 0
         if found.transfers:
             return None
-        start, stop = num_computed_tokens // self._block_size, request.num_tokens // self._block_size
-        if stop <= start:
+        size = self._chunk_tokens
+        start, stop = num_computed_tokens // size, request.num_tokens // size
+        if stop * size - num_computed_tokens < size:
             return 0
-        blocks, pending, loading = self.host.lookup(found.access.parts(start, stop))
-        if pending or (blocks and loading):
+        chunks, pending, loading = self.host.lookup(found.access.parts(start, stop))
+        if pending:
             return None
-        return blocks * self._block_size
+        tokens = (start + chunks) * size - num_computed_tokens
+        if not chunks or tokens < size:
+            return 0
+        return None if loading else tokens
 
     def update_state_after_alloc(
         self, request: Request, num_computed_tokens: int, num_external_tokens: int, now_s: float
     ) -> None:
         """Begin to load these tokens; the next to be stored are those that follow."""
         found = self._requests[request]
-        start = num_computed_tokens // self._block_size
-        stop = start + num_external_tokens // self._block_size
+        start = num_computed_tokens // self._chunk_tokens
+        stop = (num_computed_tokens + num_external_tokens) // self._chunk_tokens
         self.host.prepare_load(found.access, start, stop)
         found.next_stored = stop
-        self._begun.append(self._transfer(request, [(start, stop)], loads=True))
+        blocks = num_external_tokens // self._block_size
+        self._begun.append(self._transfer(request, [(start, stop)], blocks, loads=True))
 
     def build_connector_meta(self, plan: Plan, batch: Batch, under_way: Plan | None, now_s: float) -> None:
         """Offer to host memory what a planned step computes, and what turns that ended have not stored.
@@ -194,10 +203,10 @@ class NativeConnector(NoConnector):
 
     def prompt_keeps(self, context: Context, kept_blocks: int, usable_blocks: int) -> None:
         """Let the rest of a context be a content that nobody asks for; it stays until it is evicted."""
-        dropped = Chain()
-        self.host.drop(context.own, kept_blocks, dropped)
+        dropped, kept = Chain(), kept_blocks // self._chunk_blocks
+        self.host.drop(context.own, kept, dropped)
         for found in self._by_context.get(context, ()):
-            found.access.drop(context.own, kept_blocks, dropped)
+            found.access.drop(context.own, kept, dropped)
 
     # When -----------------------------------------------------------------------------------------------
 
@@ -239,8 +248,8 @@ class NativeConnector(NoConnector):
         return (
             TierTotals(
                 "dram",
-                host.num_blocks,
-                host.peak_used_blocks,
+                host.num_blocks * self._chunk_blocks,
+                host.peak_used_blocks * self._chunk_blocks,
                 self._config.block_bytes,
                 self._written_blocks,
                 self._read_blocks,
@@ -273,7 +282,7 @@ class NativeConnector(NoConnector):
             return []
         if self._config.offload_prompt_only:
             tokens = min(tokens, request.prompt_tokens)
-        stop = tokens // self._block_size
+        stop = tokens // self._chunk_tokens
         if stop <= found.next_stored:
             return []
         missing = self.host.prepare_store(found.access, found.next_stored, stop)
@@ -284,14 +293,15 @@ class NativeConnector(NoConnector):
         found.next_stored = stop
         if not missing:
             return []
-        transfer = self._transfer(request, missing, loads=False)
+        blocks = sum([end - at for at, end in missing]) * self._chunk_blocks
+        transfer = self._transfer(request, missing, blocks, loads=False)
         self.new_transfers.append(transfer)
         return [transfer]
 
-    def _transfer(self, request: Request, spans: Spans, *, loads: bool) -> Transfer:
+    def _transfer(self, request: Request, spans: Spans, blocks: int, *, loads: bool) -> Transfer:
         self._requests[request].transfers += 1
         self._numbered += 1
-        return Transfer(self._numbered - 1, request, spans, loads=loads)
+        return Transfer(self._numbered - 1, request, spans, blocks, loads=loads)
 
     def _send(self, transfer: Transfer, now_s: float) -> None:
         if transfer.loads:

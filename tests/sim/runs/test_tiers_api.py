@@ -122,6 +122,11 @@ def test_a_policy_that_moves_contexts_needs_one_replica_with_a_tier() -> None:
             {"kv_offloading_size": 1, "policy": "tokencake"},
             "moves contexts to host memory: give it some with --dram-gb",
         ),
+        ({"kv_offloading_size": 0.01, "kv_offloading_backend": "lmcache"}, "holds no chunk of 16 KV blocks: one of"),
+        (
+            {"kv_offloading_size": 1, "kv_offloading_backend": "lmcache", "block_size": 48},
+            "a --block-size that divides",
+        ),
         ({"dram_gb": 10, "reload": "never"}, "reload is 'never', expected one of faster, always"),
         ({"dram_gb": 1e-4}, "--dram-gb 0.0001 holds no KV block: one of Llama-3.1-8B has 2,097,152 bytes"),
         ({"dram_gb": 1}, "KV blocks, but the dram tier holds 476; give --dram-gb"),
@@ -130,6 +135,14 @@ def test_a_policy_that_moves_contexts_needs_one_replica_with_a_tier() -> None:
 def test_refuses_settings_that_cannot_work(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message.replace("(", r"\(")):
         tiers_of(**settings)
+
+
+def test_native_offload_is_sized_in_gib_and_lmcache_has_chunks_of_256_tokens() -> None:
+    native = tiers_of(kv_offloading_size=4, offload_prompt_only=False, eviction_policy="arc")
+    assert (native.native, native.dram_blocks, native.block_bytes) == (True, 2048, 2**21)
+    assert (native.eviction_policy, native.offload_prompt_only, native.blocks_per_chunk) == ("arc", False, 1)
+    lmcache = tiers_of(kv_offloading_size=4.01, kv_offloading_backend="lmcache", block_size=32)
+    assert (lmcache.dram_blocks, lmcache.blocks_per_chunk, lmcache.offload_prompt_only) == (1024, 8, True)
 
 
 def test_the_flags_reach_the_run() -> None:

@@ -81,7 +81,8 @@ class TurnEnds:
         manager.cache(request, computed, leaves=True)
         self._connector.request_finished(request, decision, now_s)
         if isinstance(decision, PinFor):
-            self._contexts.pin(request.turn.program, manager.keep(request, held_tokens), decision.ttl_s, now_s)
+            kept = self._keep(request, held_tokens, under_way=under_way)
+            self._contexts.pin(request.turn.program, kept, decision.ttl_s, now_s)
         else:
             self.free(request, held_tokens, under_way=under_way)
 
@@ -92,6 +93,20 @@ class TurnEnds:
             request.table = []
         else:
             self._manager.free(request, tokens)
+
+    def _keep(self, request: Request, tokens: int, *, under_way: bool) -> list[BlockRun]:
+        """Return a turn's blocks with content for a pin, and free the others.
+
+        While a step is under way all of them stay referenced, even if the pin ends.
+        """
+        if not (under_way and self.defers):
+            return self._manager.keep(request, tokens)
+        held: list[BlockRun] = []
+        self._pool.merge(request.table)
+        for run in reversed(request.table):
+            self._pool.touch(run, run.start, run.stop, held)
+        self.deferred.append((self._plans[-1], held, self._manager.blank_blocks(request, tokens)))
+        return request.table
 
     def step_over(self, plan: Plan) -> None:
         """Free what waited for the end of a step."""

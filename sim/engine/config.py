@@ -171,8 +171,11 @@ class EngineConfig:
                 f"long_prefill_token_threshold is {threshold}, below the {rows} tokens of a turn in a step: vLLM cuts "
                 "its drafts, and stops where it has padded a turn"
             )
-        if self.max_num_batched_tokens <= speculation.draft_slots:
-            raise ConfigError(f"max_num_batched_tokens is {self.max_num_batched_tokens}, which leaves none for drafts")
+        if self.max_num_batched_tokens < rows + speculation.draft_slots:
+            raise ConfigError(
+                f"max_num_batched_tokens is {self.max_num_batched_tokens}, below the {rows + speculation.draft_slots} "
+                "of one turn with its drafts: vLLM would never admit a prompt that lacks one token"
+            )
 
     def _check_version(self) -> None:
         """Refuse what the chosen vLLM lacks."""

@@ -165,7 +165,7 @@ def drafting(draw: st.DrawFn, config: EngineConfig) -> EngineConfig:
         tiers=None,
         async_scheduling=config.async_scheduling and speculation.plans_ahead(config.vllm_version),
         long_prefill_token_threshold=max(threshold, drafts + 1) if threshold else 0,
-        max_num_batched_tokens=budget + speculation.draft_slots,
+        max_num_batched_tokens=max(budget, drafts + 1) + speculation.draft_slots,
         max_model_len=max(config.max_model_len, drafts + 1),
     )
     if not config.enable_chunked_prefill:

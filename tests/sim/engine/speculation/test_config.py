@@ -70,9 +70,10 @@ def test_a_length_stands_for_the_rates_that_vllm_takes() -> None:
         ({"kv_cache_groups": (GroupSpec("full", 16), GroupSpec("sliding", 16, 64))}, "several KV cache groups"),
         ({"tiers": TierConfig(dram_blocks=10, dram_block_s=1.0)}, "memory tiers is not modelled"),
         ({"long_prefill_token_threshold": 3}, "below the 4 tokens of a turn"),
+        ({"max_num_batched_tokens": 3, "max_num_seqs": 1}, "never admit a prompt that lacks one token"),
         (
             {"speculation": replace(EAGLE, method="draft_model"), "max_num_batched_tokens": 1, "max_num_seqs": 1},
-            "leaves none",
+            "below the 5 of one turn with its drafts",
         ),
     ],
 )

@@ -104,17 +104,16 @@ class TestAgainstVllm:
     def _needs_vllm(self) -> None:
         pytest.importorskip("vllm", reason="vLLM is not installed")
 
-    @pytest.mark.parametrize("seed", range(4))
-    def test_every_step_of_random_traces_agrees(self, seed: int) -> None:
+    def test_every_step_of_random_traces_agrees(self) -> None:
         from continuum_sim.validate.parity.compare import compare_on_random_cases
 
         installed = mirrored_version(installed_vllm() or "")
         report = compare_on_random_cases(
-            12, parse_policy("lru"), STEP_TIME, seed=1000 + seed, controls=True, vllm_version=installed
+            48, parse_policy("lru"), STEP_TIME, seed=1000, controls=True, vllm_version=installed
         )
         assert report.difference is None, str(report.difference)
-        assert report.steps > 5_000
-        rare = {"wasted_tokens"} | ({"held_prefills"} if installed == "0.32" else set())
+        assert report.steps > 20_000
+        rare = {"wasted_tokens", "deferred_frees"} | ({"held_prefills"} if installed == "0.32" else set())
         assert {kind for kind, number in report.events.items() if not number} <= rare
 
     def test_scarce_memory_with_preemptions_agrees(self) -> None:

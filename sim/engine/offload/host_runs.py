@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable
 
 from continuum_sim.engine.chain import Chain
 
@@ -128,10 +127,6 @@ class RunIndex:
             run.chain = other
         for run in moved:
             self.add(run)
-
-    def held(self) -> Iterable[HostRun]:
-        """Return all runs; for tests."""
-        return [run for runs in self._runs.values() for run in runs]
 
 
 def _start(run: HostRun) -> int:

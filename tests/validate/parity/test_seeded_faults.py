@@ -220,16 +220,8 @@ FAULTS = {
         "engine.speculation.decoding", "self._max_model_len - self.computed(request) - 1)", "self._max_model_len)"
     ),
     "a window frees its first block first": Fault("block_pool", "in reversed(table[:number])", "in table[:number]"),
-    "a turn loads what is still being stored": Fault(
-        "engine.offload.native", "        if pending:\n", "        if False:\n"
-    ),
     "two turns load the same blocks": Fault(
         "engine.offload.native", "return None if loading else tokens", "return tokens"
-    ),
-    "the last token of a prompt is never loaded": Fault(
-        "engine.offload.native",
-        "request.num_tokens // size\n",
-        "(request.num_tokens - 1) // size\n",
     ),
     "what turns generate is stored as well": Fault(
         "engine.offload.native", "tokens = min(tokens, request.prompt_tokens)", "pass"

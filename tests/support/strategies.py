@@ -174,13 +174,19 @@ def drafting(draw: st.DrawFn, config: EngineConfig) -> EngineConfig:
     return replace(config, num_gpu_blocks=max(config.num_gpu_blocks, least + 1))
 
 
-@st.composite
-def tiered(draw: st.DrawFn, config: EngineConfig) -> EngineConfig:
-    """The same engine with memory tiers that hold its largest context exactly, or with room to spare."""
+def _of_one_group(config: EngineConfig) -> tuple[EngineConfig, int]:
+    """Return the same engine for a model of one KV cache group, and the blocks of its largest context."""
     least = -(-(config.max_model_len - 1) // config.block_size)
     if config.kv_cache_groups:
         enough = max(config.num_gpu_blocks, least + 1)
         config = replace(config, kv_cache_groups=(), prefix_cache_retention_interval=0, num_gpu_blocks=enough)
+    return config, least
+
+
+@st.composite
+def tiered(draw: st.DrawFn, config: EngineConfig) -> EngineConfig:
+    """The same engine with memory tiers that hold its largest context exactly, or with room to spare."""
+    config, least = _of_one_group(config)
     sizes = st.one_of(st.just(0), st.integers(0, 4 * least))
     with_ssd = draw(st.booleans())
     tiers = TierConfig(
@@ -196,10 +202,7 @@ def tiered(draw: st.DrawFn, config: EngineConfig) -> EngineConfig:
 @st.composite
 def offloading(draw: st.DrawFn, config: EngineConfig) -> EngineConfig:
     """The same engine with vLLM's native offload to host memory that holds less than its largest context, or more."""
-    least = -(-(config.max_model_len - 1) // config.block_size)
-    if config.kv_cache_groups:
-        enough = max(config.num_gpu_blocks, least + 1)
-        config = replace(config, kv_cache_groups=(), prefix_cache_retention_interval=0, num_gpu_blocks=enough)
+    config, least = _of_one_group(config)
     tiers = TierConfig(
         dram_blocks=draw(st.one_of(st.integers(3, 3 + 5 * least), st.just(3 + least))),
         dram_block_s=draw(st.sampled_from([0.0, 1e-3, 0.0625, 0.5])),

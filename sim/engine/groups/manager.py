@@ -183,19 +183,15 @@ class GroupedKVCacheManager(KVCacheManager):
         first, cached = hit, self._latest.tokens
         prefill_end = self._prefill_end(self._sought)
         for band in self._bands:
-            size, stop = band.spec.block_size, self._latest.stops[band.groups[0]]
-            whole, step = -(-whole_tokens // size) - stop, -(-step_tokens // size) - stop
-            if band.spec.kind == "recurrent":
-                most = 1 + band.spec.saves_checkpoint(cached, whole_tokens, prefill_end)
-                if surely and band.most_blocks is not None:
-                    most = band.most_blocks - bool(stop)  # a state that is hit is one of them
-                whole = min(whole, most)
-                step = min(step, 1 + band.spec.saves_checkpoint(cached, step_tokens, prefill_end))
-            elif band.most_blocks is not None:
-                behind = band.spec.skipped_blocks(cached) if surely else 0
-                whole = min(whole, band.most_blocks + behind - stop)
-            needed += max(whole, 0) * band.width
-            first += max(step, 0) * band.width
+            spec, stop = band.spec, self._latest.stops[band.groups[0]]
+            whole = spec.missing_blocks(stop, cached, whole_tokens, prefill_end)
+            if band.most_blocks is not None and spec.kind != "recurrent":
+                behind = spec.skipped_blocks(cached) if surely else 0
+                whole = max(0, min(whole, band.most_blocks + behind - stop))
+            elif band.most_blocks is not None and surely:  # a state that is hit is one of them
+                whole = min(max(0, -(-whole_tokens // spec.block_size) - stop), band.most_blocks - bool(stop))
+            needed += whole * band.width
+            first += spec.missing_blocks(stop, cached, step_tokens, prefill_end) * band.width
         self.lasting_room = needed
         return max(needed, first)
 

@@ -115,6 +115,16 @@ class GroupSpec:
         boundary = (end - 1) // self.block_size * self.block_size
         return self.checkpoints and end >= prefill_end and self.can_save(start, end, boundary)
 
+    def missing_blocks(self, held: int, start: int, end: int, prefill_end: int) -> int:
+        """Return the blocks that a turn lacks to compute tokens [start, end), of which it holds the first `held`.
+
+        Of states that is the new one, however far it is, and one that is saved on the way.
+        """
+        missing = max(0, -(-end // self.block_size) - held)
+        if missing and self.kind == "recurrent":
+            return 1 + self.saves_checkpoint(start, end, prefill_end)
+        return missing
+
     def findable(
         self, start: int, stop: int, boundaries: Collection[int], alignment_tokens: int, interval: int | None
     ) -> list[tuple[int, int]]:

@@ -56,7 +56,7 @@ class BandTable:
 
     def missing(self, start: int, tokens: int, prefill_end: int) -> int:
         """Return the blocks that each group lacks to compute tokens [start, tokens), all before being there."""
-        return max(0, -(-tokens // self.band.spec.block_size) - self.stop)
+        return self.band.spec.missing_blocks(self.stop, start, tokens, prefill_end)
 
     def extend(self, tokens: int) -> int:
         """Hold the blocks for so many tokens; return how many states are copied in each group."""
@@ -96,9 +96,10 @@ class StateTable(BandTable):
         return len(self.states)
 
     def missing(self, start: int, tokens: int, prefill_end: int) -> int:
-        """Return the blocks that each group lacks: one if the state moves on, and one that is saved on the way."""
-        self._checkpoint = self.band.spec.saves_checkpoint(start, tokens, prefill_end)
-        return 1 + self._checkpoint if super().missing(start, tokens, prefill_end) else 0
+        """Return the blocks that each group lacks, and remember whether one is for a state saved on the way."""
+        missing = super().missing(start, tokens, prefill_end)
+        self._checkpoint = missing > 1
+        return missing
 
     def extend(self, tokens: int) -> int:
         """Hold the state after so many tokens; return how many are copied in each group."""

@@ -148,7 +148,6 @@ class NativeConnector(NoConnector):
         for request, tokens in self._scheduled(plan, batch, under_way):
             begins += [(after, transfer) for transfer in self._store(request, tokens)]
         for request, tokens in self._finished:
-            self._failing.pop(request, None)
             begins += [(after, transfer) for transfer in self._store(request, tokens)]
         for request, _ in self._finished:
             self._failing.pop(request, None)

@@ -144,7 +144,7 @@ FAULTS = {
         planned_ahead=True,
     ),
     "a turn is admitted with room for all windows of its prompt": Fault(
-        "engine.groups.manager", "            elif band.most_blocks is not None:\n", "            elif False:\n"
+        "engine.groups.manager", "if band.most_blocks is not None and spec.kind", "if False and spec.kind"
     ),
     "the first step is admitted without room": Fault("engine.groups.manager", "max(needed, first)", "needed"),
     "no window is kept where prompts part": Fault(
@@ -166,7 +166,7 @@ FAULTS = {
         "engine.groups.manager", "self._states_to_come.add((chain, first))", "pass"
     ),
     "a state that is saved inside a step takes no block": Fault(
-        "engine.groups.table", "return 1 + self._checkpoint if", "return 1 if"
+        "engine.groups.spec", "return 1 + self.saves_checkpoint(start, end, prefill_end)", "return 1"
     ),
     "a turn holds its states from all steps": Fault(
         "engine.groups.spec",

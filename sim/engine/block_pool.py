@@ -3,12 +3,14 @@
 vLLM (`vllm/v1/core/block_pool.py`) has one object per block; a paused program's context of 20,000 tokens is 1,250 of
 them. Its rules never treat these differently: a context's blocks are freed together, tail first, so they are neighbours
 in the free queue and are evicted from the tail. Here such a stretch is one `BlockRun`: consecutive blocks of one
-content that share their reference count. Every operation costs the number of runs it touches.
+content that share their reference count, of one KV cache group or several adjacent ones of one spec. Every operation
+costs the number of runs it touches.
 
 The rules it follows, with their place in vLLM:
 
 * the free queue is in LRU order; a freed context enters at the back, its tail first (`free_blocks`);
 * blocks without content go to the front and are taken first (`free_blocks`, `prepend_n`);
+* several groups are freed one after another, so what a run has of the first one is evicted first;
 * a prefix hit takes unreferenced blocks out of the queue (`touch`);
 * equal content may exist twice; a lookup finds the copy cached first (`BlockHashToBlockMap`).
 """
@@ -16,6 +18,7 @@ The rules it follows, with their place in vLLM:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from continuum_sim.engine.chain import BlockRun, Chain
 
@@ -37,7 +40,8 @@ class BlockPool:
     (0, 4, 6)
     """
 
-    def __init__(self, num_blocks: int) -> None:
+    def __init__(self, num_blocks: int, *, grouped: bool = False) -> None:
+        """Start with blank blocks, in which runs may be of several KV cache groups if it is `grouped`."""
         self.num_blocks = num_blocks
         self.free = num_blocks
         """Blocks without references, cached or blank (vLLM's `get_num_free_blocks`)."""
@@ -46,6 +50,7 @@ class BlockPool:
         self.pinned = 0
         """Blocks held by pins; a block of a shared prefix counts once, however many pins hold it."""
         self._stamp = 0
+        self._grouped = grouped
         self._queue = BlockRun(None, 0, 0, 0)  # sentinel of a circular list: next is the LRU end
         self._queue.prev = self._queue.next = self._queue
 
@@ -62,7 +67,10 @@ class BlockPool:
         while blocks:
             run = self._queue.next
             assert run is not None
-            size = run.stop - run.start
+            size = (run.stop - run.start) * run.width
+            if size > blocks and run.width > 1:
+                self._part(run, max(1, blocks // (run.stop - run.start)))
+                continue
             if size <= blocks:
                 blocks -= size
                 self._unlink(run)
@@ -79,13 +87,13 @@ class BlockPool:
         Touch the stretches of one lookup from last to first: a split keeps the front of a run in place, so an earlier
         stretch of the same run stays valid.
         """
-        if start > run.start:
-            run = self._split(run, start)
-        if stop < run.stop:
-            self._split(run, stop)
         if run.refs == 0:
-            self._unlink(run)
-            self.free -= run.stop - run.start
+            run = self._take(run, start, stop)
+        else:
+            if start > run.start:
+                run = self._split(run, start)
+            if stop < run.stop:
+                self._split(run, stop)
         run.refs += 1
         run.holders.append(table)
         table.insert(0, run)
@@ -93,7 +101,7 @@ class BlockPool:
     def cache(self, chain: Chain, start: int, stop: int, table: list[BlockRun]) -> None:
         """Give content to blocks that a table has held blank until now, so that they can be hit."""
         self._stamp += 1
-        run = BlockRun(chain, start, stop, self._stamp)
+        run = BlockRun(chain, start, stop, self._stamp, chain.group, chain.width)
         run.refs = 1
         run.holders.append(table)
         chain.add(run)
@@ -102,25 +110,29 @@ class BlockPool:
     # Giving blocks back --------------------------------------------------------------------------------
 
     def release(self, table: list[BlockRun], blank: int = 0) -> None:
-        """Drop a table's references and free `blank` blocks; unreferenced blocks are queued, the table's tail first."""
+        """Drop a table's references and free `blank` blocks; unreferenced blocks are queued, the table's tail first.
+
+        Of several groups the first one's blocks are queued first.
+        """
         self.blank += blank
         self.free += blank
+        self._order(table)
         while table:
             self._drop(table.pop(), table)
 
     def release_front(self, table: list[BlockRun], stop: int) -> int:
         """Drop a table's references to its blocks before index `stop`, the last first; return how many these are."""
-        if not table or table[0].start >= stop:
+        dropped = [run for run in table if run.start < stop]
+        if not dropped:
             return 0
-        number, blocks = 1, 0
-        while number < len(table) and table[number].start < stop:
-            number += 1
-        if table[number - 1].stop > stop:
-            self._split(table[number - 1], stop)
-        for run in reversed(table[:number]):
-            blocks += run.stop - run.start
-            self._drop(run, table)
-        del table[:number]
+        for run in dropped:
+            if run.stop > stop:
+                self._split(run, stop)
+        kept = [run for run in table if run.start >= stop]
+        table[:] = dropped
+        blocks = sum([len(run) for run in dropped])
+        self.release(table)
+        table[:] = kept
         return blocks
 
     def evict(self, table: list[BlockRun], blank: int = 0) -> None:
@@ -133,15 +145,17 @@ class BlockPool:
             _remove_table(run, table)
             if run.refs == 0:
                 _forget(run)
-                self.blank += run.stop - run.start
-                self.free += run.stop - run.start
+                self.blank += len(run)
+                self.free += len(run)
 
     def abandon(self, chain: Chain, start: int) -> None:
         """Make the content of a chain from block `start` on impossible to hit; its blocks stay where they are."""
         for run in chain.from_block(start):
-            if run.start < start:
-                run = self._split(run, start)
-            _forget(run)
+            if run.start >= start:
+                _forget(run)
+                continue
+            for part in [run] if run.refs else self.part(run):
+                _forget(self._split(part, start))
 
     def merge(self, table: list[BlockRun]) -> None:
         """Join adjacent runs that only this table holds, so that a context stays a few runs however it grew.
@@ -155,7 +169,7 @@ class BlockPool:
         for run in table[1:]:
             last, before, hidden = joined[-1], hidden, _is_copy(run)
             alike = run.refs == 1 == last.refs and run.chain is last.chain and run.start == last.stop
-            if alike and not (before or hidden):
+            if alike and run.group == last.group and run.width == last.width and not (before or hidden):
                 last.stop = run.stop
                 last.stamp = min(last.stamp, run.stamp)
                 if run.chain is not None:
@@ -171,10 +185,11 @@ class BlockPool:
         for run in table:
             run.pins += 1
             if run.pins == 1:
-                self.pinned += run.stop - run.start
+                self.pinned += len(run)
 
     def unpin(self, table: list[BlockRun], start: int = 0) -> None:
         """Drop a pin's references to blocks from index `start` on, as `release` does."""
+        self._order(table)
         if start and table and table[-1].stop > start:
             cut = next(run for run in table if run.stop > start)
             if cut.start < start:
@@ -183,7 +198,7 @@ class BlockPool:
             run = table.pop()
             run.pins -= 1
             if run.pins == 0:
-                self.pinned -= run.stop - run.start
+                self.pinned -= len(run)
             self._drop(run, table)
 
     # Lists ---------------------------------------------------------------------------------------------
@@ -192,23 +207,80 @@ class BlockPool:
         run.refs -= 1
         _remove_table(run, table)
         if run.refs == 0:
-            self.free += run.stop - run.start
+            self.free += (run.stop - run.start) * run.width
             self._insert_before(run, self._queue)
 
+    def _order(self, table: list[BlockRun]) -> None:
+        """Bring a table into such an order that vLLM frees its last blocks first, group by group."""
+        if not self._grouped or len(table) < 2:
+            return
+        table.sort(key=_place)
+        if any(run.group < after.group + after.width and after.width > 1 for run, after in pairwise(table)):
+            for run in list(table):
+                self.part(run)
+            table.sort(key=_place)
+
     def _split(self, run: BlockRun, at: int) -> BlockRun:
-        """Split a run at block `at` and return the tail; both parts keep the references and the place in the queue."""
-        tail = BlockRun(run.chain, at, run.stop, run.stamp)
-        run.stop = at
-        tail.refs = run.refs
-        tail.pins = run.pins
-        if run.chain is not None:
-            run.chain.split(run, tail)
-        for table in run.holders:
-            tail.holders.append(table)
-            table.insert(_index(table, run) + 1, tail)
+        """Split a run at block `at` and return the tail; both parts keep the references and the place in the queue.
+
+        In the queue it must be of one group.
+        """
+        tail = self._split_off(run, at)
         if run.refs == 0:
             self._insert_before(tail, run)  # the tail is evicted first
         return tail
+
+    def _split_off(self, run: BlockRun, at: int) -> BlockRun:
+        tail = BlockRun(run.chain, at, run.stop, run.stamp, run.group, run.width)
+        run.stop = at
+        self._share(run, tail)
+        return tail
+
+    def _part(self, run: BlockRun, width: int) -> BlockRun:
+        """Leave a run its first `width` groups and return a run of the others, which follows it in the queue."""
+        rest = BlockRun(run.chain, run.start, run.stop, run.stamp, run.group + width, run.width - width)
+        run.width = width
+        self._share(run, rest)
+        if run.refs == 0 and run.next is not None:
+            self._insert_before(rest, run.next)
+        return rest
+
+    def _share(self, run: BlockRun, other: BlockRun) -> None:
+        """Give a run that another was made smaller by what that one has."""
+        other.refs = run.refs
+        other.pins = run.pins
+        if run.chain is not None:
+            run.chain.split(run, other)
+        for table in run.holders:
+            other.holders.append(table)
+            table.insert(_index(table, run) + 1, other)
+
+    def part(self, run: BlockRun) -> list[BlockRun]:
+        """Make a run into one of each of its groups, in place."""
+        parts = [run]
+        while parts[-1].width > 1:
+            parts.append(self._part(parts[-1], 1))
+        return parts
+
+    def _take(self, run: BlockRun, start: int, stop: int) -> BlockRun:
+        """Take blocks [start, stop) of an unreferenced run out of the queue; return the run of these."""
+        self.free -= (stop - start) * run.width
+        place = run.next
+        assert place is not None
+        self._unlink(run)
+        left: list[BlockRun] = []
+        taken = run
+        if stop < run.stop:
+            left = [self._split_off(run, stop)]
+        if start > run.start:
+            taken = self._split_off(run, start)
+            left.append(run)
+        if len(left) > 1 and run.width > 1:  # what is left of a group stays together
+            pairs = zip(*[self.part(rest) for rest in left], strict=True)
+            left = [rest for pair in pairs for rest in pair]
+        for rest in left:
+            self._insert_before(rest, place)
+        return taken
 
     def _insert_before(self, run: BlockRun, other: BlockRun) -> None:
         before = other.prev
@@ -237,6 +309,10 @@ def _forget(run: BlockRun) -> None:
     if run.chain is not None:
         run.chain.discard(run)
         run.chain = None
+
+
+def _place(run: BlockRun) -> tuple[int, int]:
+    return -run.group, run.start
 
 
 def _is_copy(run: BlockRun) -> bool:

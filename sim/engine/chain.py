@@ -7,19 +7,27 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from itertools import pairwise
 
 
 class BlockRun:
-    """Blocks [start, stop) of one content with one reference count; without references they are in the free queue."""
+    """Blocks [start, stop) of one content with one reference count; without references they are in the free queue.
 
-    __slots__ = ("chain", "holders", "next", "pins", "prev", "refs", "stamp", "start", "stop")
+    Adjacent KV cache groups of one spec hold the same blocks, so a run has those of `width` groups.
+    """
 
-    def __init__(self, chain: Chain | None, start: int, stop: int, stamp: int) -> None:
+    __slots__ = ("chain", "group", "holders", "next", "pins", "prev", "refs", "stamp", "start", "stop", "width")
+
+    def __init__(self, chain: Chain | None, start: int, stop: int, stamp: int, group: int = 0, width: int = 1) -> None:
         self.chain = chain
         self.start = start
         self.stop = stop
         self.stamp = stamp
         """Sequence number of its caching; a lookup finds the copy with the lowest."""
+        self.group = group
+        """The first of the KV cache groups that it has blocks of."""
+        self.width = width
+        """How many these are."""
         self.refs = 0
         self.pins = 0
         """How many of the references belong to pins."""
@@ -29,16 +37,19 @@ class BlockRun:
         self.next: BlockRun | None = None
 
     def __len__(self) -> int:
-        return self.stop - self.start
+        return (self.stop - self.start) * self.width
 
 
 class Chain:
     """A sequence of content, indexed by block: a program's own context, or a prefix that programs share."""
 
-    __slots__ = ("runs",)
+    __slots__ = ("group", "runs", "width")
 
-    def __init__(self) -> None:
+    def __init__(self, group: int = 0, width: int = 1) -> None:
+        """Start without runs, for `width` KV cache groups from `group` on."""
         self.runs: list[BlockRun] = []
+        self.group = group
+        self.width = width
 
     def add(self, run: BlockRun) -> None:
         """Add a run of this content."""
@@ -73,22 +84,22 @@ class Chain:
 
 
 class WindowChain(Chain):
-    """Content of which old windows stay cached in many short runs, which are therefore kept in order."""
+    """Content of adjacent KV cache groups, of which old windows stay cached in many short runs, kept in order."""
 
     __slots__ = ("_longest", "_span_starts", "_span_stops", "_starts")
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, group: int = 0, width: int = 1) -> None:
+        super().__init__(group, width)
         self._starts: list[int] = []
         """The runs' first blocks."""
         self._longest = 0
         """Blocks of the longest run that there has been."""
         self._span_starts: list[int] = []
         self._span_stops: list[int] = []
-        """What is cached, as stretches of blocks in order that do not touch."""
+        """What all groups have cached, as stretches of blocks in order that do not touch."""
 
     def add(self, run: BlockRun) -> None:
-        """Add a run of this content."""
+        """Add a run of this content, with the blocks of all groups."""
         at = bisect_right(self._starts, run.start)
         self._starts.insert(at, run.start)
         self.runs.insert(at, run)
@@ -107,7 +118,7 @@ class WindowChain(Chain):
         del self.runs[at], self._starts[at]
 
     def split(self, run: BlockRun, tail: BlockRun) -> None:
-        """Add a run of the last blocks of another, which has given them up; what is cached stays the same."""
+        """Add a run of some blocks of another, which has given them up; what is cached stays the same."""
         at = bisect_right(self._starts, tail.start)
         self._starts.insert(at, tail.start)
         self.runs.insert(at, tail)
@@ -127,19 +138,38 @@ class WindowChain(Chain):
         return [run for run in self.runs[first:] if run.stop > start]
 
     def find(self, start: int, stop: int) -> list[tuple[BlockRun, int, int]]:
-        """Return the cached stretches (run, from, to) that cover [start, stop), from the front up to the first gap."""
-        return _cover(self._within(start, stop), start, stop)
+        """Return the cached stretches (run, from, to) that cover [start, stop), group by group if these differ.
+
+        Where they do, no run may be of several groups.
+        """
+        runs = self.within(start, stop)
+        if self.alike(runs):
+            return _cover(runs, start, stop)
+        found: list[tuple[BlockRun, int, int]] = []
+        for group in range(self.group, self.group + self.width):
+            found += _cover([run for run in runs if run.group == group], start, stop)
+        return found
+
+    def alike(self, runs: Sequence[BlockRun]) -> bool:
+        """Return whether each of some runs has the blocks of all groups."""
+        return self.width == 1 or all(run.width == self.width for run in runs)
 
     def has_older_copy(self, run: BlockRun) -> bool:
         """Return whether a look-up of some block of a run finds another, which was cached before it."""
-        return _is_hidden(run, self._within(run.start, run.stop))
+        return len(self.runs) > 1 and _is_hidden(run, self.within(run.start, run.stop))
 
     def span_before(self, stop: int) -> tuple[int, int]:
         """Return the last stretch of cached blocks that begins before `stop`; (0, 0) if there is none."""
         at = bisect_left(self._span_starts, stop) - 1
         return (0, 0) if at < 0 else (self._span_starts[at], self._span_stops[at])
 
-    def _within(self, start: int, stop: int) -> list[BlockRun]:
+    def covered(self, start: int, stop: int) -> int:
+        """Return where what is cached of [start, stop) from its front on ends; `start` if nothing is."""
+        at = bisect_right(self._span_starts, start) - 1
+        return start if at < 0 else max(start, min(stop, self._span_stops[at]))
+
+    def within(self, start: int, stop: int) -> list[BlockRun]:
+        """Return the runs with blocks of [start, stop)."""
         first = bisect_left(self._starts, start - self._longest + 1)
         return [run for run in self.runs[first : bisect_left(self._starts, stop)] if run.stop > start]
 
@@ -154,19 +184,32 @@ class WindowChain(Chain):
         self._span_stops[first:last] = [stop]
 
     def _gone(self, start: int, stop: int) -> None:
-        """Take blocks [start, stop) out of the stretches, but for copies."""
+        """Take blocks [start, stop) of some group out of the stretches, but for what all groups have copies of."""
         starts, stops = self._span_starts, self._span_stops
-        at = bisect_right(starts, start) - 1
-        first, last = starts[at], stops[at]
-        if first == start and stop < last:
-            starts[at] = stop
-        elif first < start and stop == last:
-            stops[at] = start
-        else:
-            starts[at : at + 1] = [first] * (first < start) + [stop] * (stop < last)
-            stops[at : at + 1] = [start] * (first < start) + [last] * (stop < last)
-        for run in self._within(start, stop):
-            self._cached(max(start, run.start), min(stop, run.stop))
+        first = bisect_right(stops, start)
+        last = bisect_left(starts, stop)
+        if first >= last:
+            return
+        left = [(starts[first], start)] if starts[first] < start else []
+        if stops[last - 1] > stop:
+            left.append((stop, stops[last - 1]))
+        starts[first:last] = [begin for begin, _ in left]
+        stops[first:last] = [end for _, end in left]
+        runs = self.within(start, stop)
+        if self.alike(runs):
+            for run in runs:
+                self._cached(max(start, run.start), min(stop, run.stop))
+            return
+        ends = {end for run in runs for end in (run.start, run.stop) if start < end < stop}
+        for begin, end in pairwise(sorted({start, stop, *ends})):
+            groups = {
+                group
+                for run in runs
+                if run.start <= begin and run.stop >= end
+                for group in range(run.group, run.group + run.width)
+            }
+            if len(groups) == self.width:
+                self._cached(begin, end)
 
 
 def _cover(runs: Sequence[BlockRun], start: int, stop: int) -> list[tuple[BlockRun, int, int]]:
@@ -224,4 +267,11 @@ def _start(run: BlockRun) -> int:
 
 
 def _is_hidden(run: BlockRun, runs: Sequence[BlockRun]) -> bool:
-    return any(one.stamp < run.stamp and one.start < run.stop and one.stop > run.start for one in runs)
+    return any(
+        one.stamp < run.stamp
+        and one.start < run.stop
+        and one.stop > run.start
+        and one.group < run.group + run.width
+        and run.group < one.group + one.width
+        for one in runs
+    )

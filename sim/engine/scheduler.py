@@ -83,7 +83,7 @@ class Scheduler(VisibleEngine):
         self.block_size = config.block_size
         self.step = 0
         """Steps carried out so far."""
-        self.pool = BlockPool(config.usable_blocks)
+        self.pool = BlockPool(config.usable_blocks, grouped=bool(config.kv_cache_groups))
         self.connector = make_connector(config, self.pool, policy.retention, rebuild_s)
         self.kv_cache_manager = manager = make_kv_cache_manager(config, self.pool)
         self.contexts = Contexts(self.pool, self.connector, manager)

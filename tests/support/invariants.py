@@ -123,7 +123,7 @@ class InvariantObserver:
         assert pool.free == pool.blank + sum(len(run) for run in queued)
         assert all(run.refs == 0 and len(run) > 0 for run in queued)
         grouped = [table for request in tokens for table in tables_of(scheduler, request)]
-        tables = [runs for table in grouped for runs in table.runs]
+        tables = [table.runs for table in grouped]
         loading = [*scheduler.reloading, *self._aborted_loads(scheduler)]
         tables += [request.table for request in (*tokens, *loading)]
         tables += [table for _, table, _ in scheduler.ends.deferred]
@@ -166,7 +166,7 @@ class InvariantObserver:
         tables = iter(tables_of(scheduler, request))
         for spec, same in groupby(self.config.kv_cache_groups):
             table = next(tables)
-            assert len(table.runs) == len(list(same))
+            width = len(list(same))
             assert 0 <= table.first <= table.stop
             assert table.stop == -(-self.tokens[request] // spec.block_size)
             assert table.first <= spec.skipped_blocks(self.tokens[request]), "what the window reaches is held"
@@ -175,12 +175,14 @@ class InvariantObserver:
                 assert set(table.states) <= set(held)
                 assert table.states == sorted(set(table.states))
                 assert table.stop - 1 in table.states, "the state to go on from is held"
-                assert all(block in table.states for runs in table.runs for run in runs for block in _blocks(run))
+                assert all(block in table.states for run in table.runs for block in _blocks(run))
                 held = table.states
-            for runs in table.runs:
+            for group in table.band.groups:
+                runs = [run for run in table.runs if run.group <= group < run.group + run.width]
                 edges = [table.first, *(edge for run in runs for edge in (run.start, run.stop)), table.stop]
                 assert edges == sorted(edges), "stretches with content are in order, inside what is held"
-                blank += len(held) - sum(map(len, runs))
+                blank += len(held) - sum(run.stop - run.start for run in runs)
+            assert table.band.width == width
         assert next(tables, None) is None
         return blank
 

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from continuum_sim.engine.block_pool import BlockPool
 from continuum_sim.engine.chain import BlockRun, WindowChain
 from continuum_sim.engine.groups.spec import GroupSpec
 
 Stretches = list[tuple[BlockRun, int, int]]
-"""Cached stretches (run, from block, to block) of one group."""
+"""Cached stretches (run, from block, to block) of one band."""
 
 
 class Content:
-    """Where one group's part of a program's context is: in a prefix that programs share, then in its own blocks."""
+    """Where one band's part of a program's context is: in a prefix that programs share, then in its own blocks."""
 
     __slots__ = ("own", "shared", "shared_blocks")
 
-    def __init__(self, shared: WindowChain | None, shared_blocks: int) -> None:
+    def __init__(self, shared: WindowChain | None, shared_blocks: int, own: WindowChain) -> None:
         self.shared = shared
         self.shared_blocks = shared_blocks
         """Leading blocks that hold nothing but the shared prefix."""
-        self.own = WindowChain()
+        self.own = own
 
     def parts(self, start: int, stop: int) -> list[tuple[WindowChain, int, int]]:
         """Return blocks [start, stop) as stretches of the shared prefix, then of the program's own content."""
@@ -32,14 +33,25 @@ class Content:
             parts.append((self.own, start, stop))
         return parts
 
-    def find(self, start: int, stop: int) -> Stretches:
-        """Return the cached stretches that cover [start, stop), up to the first gap."""
+    def find(self, start: int, stop: int, pool: BlockPool) -> Stretches:
+        """Return the cached stretches of [start, stop), all of which each group has."""
         found: Stretches = []
         for chain, first, last in self.parts(start, stop):
+            runs = chain.within(first, last)
+            if not chain.alike(runs):
+                for run in runs:
+                    pool.part(run)
             found += chain.find(first, last)
-            if (found[-1][2] if found else start) < last:
-                break
         return found
+
+    def covered(self, start: int, stop: int) -> int:
+        """Return where what is cached of [start, stop) from its front on ends; `start` if nothing is."""
+        end = start
+        for chain, first, last in self.parts(start, stop):
+            end = chain.covered(first, last)
+            if end < last:
+                break
+        return end
 
     def span_before(self, stop: int) -> tuple[int, int]:
         """Return the last stretch of cached blocks that begins before `stop`; (0, 0) if there is none."""
@@ -54,12 +66,12 @@ class Content:
 
 
 class Alike:
-    """Groups with one spec, whose hits must be equal (vLLM's `SpecGroup`)."""
+    """Bands with one spec, whose hits must be equal (vLLM's `SpecGroup`)."""
 
     def __init__(self, spec: GroupSpec, members: Sequence[int], alignment_tokens: int) -> None:
         self.spec = spec
         self.members = members
-        """Their numbers in vLLM's order of groups."""
+        """Their numbers."""
         self._alignment = alignment_tokens
 
     def hit(self, contents: Sequence[Content], most_tokens: int) -> tuple[int, int]:
@@ -67,10 +79,10 @@ class Alike:
         most = most_tokens // self.spec.block_size
         found = [contents[member] for member in self.members]
         if self.spec.kind == "full":
-            return 0, self._aligned(min(_covered(content, 0, most) for content in found))
+            return 0, self._aligned(min([content.covered(0, most) for content in found]))
         if self.spec.kind == "chunked":
             start = most_tokens // self.spec.window * self.spec.window // self.spec.block_size
-            return start, min(_covered(content, start, most) for content in found)
+            return start, min([content.covered(start, most) for content in found])
         return self._window(found, most)
 
     def _window(self, contents: Sequence[Content], most: int) -> tuple[int, int]:
@@ -92,8 +104,3 @@ class Alike:
         """Return the blocks of the longest hit among so many."""
         size = self.spec.block_size
         return blocks * size // self._alignment * self._alignment // size
-
-
-def _covered(content: Content, start: int, stop: int) -> int:
-    found = content.find(start, stop) if start < stop else []
-    return found[-1][2] if found else start

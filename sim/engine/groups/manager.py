@@ -33,20 +33,20 @@ class GroupedContext(Context):
 class Found:
     """The longest prefix that all groups have cached of one context."""
 
-    __slots__ = ("by_group", "junction_tokens", "stops", "tokens")
+    __slots__ = ("by_band", "junction_tokens", "stops", "tokens")
 
-    def __init__(self, by_group: Sequence[Stretches], stops: Sequence[int], tokens: int, junction_tokens: int) -> None:
-        self.by_group = by_group
-        """The stretches that a hit takes of each group."""
+    def __init__(self, by_band: Sequence[Stretches], stops: Sequence[int], tokens: int, junction_tokens: int) -> None:
+        self.by_band = by_band
+        """The stretches that a hit takes of each band."""
         self.stops = stops
-        """Leading blocks of each group that need not be computed."""
+        """Leading blocks in each band's groups that need not be computed."""
         self.tokens = tokens
         self.junction_tokens = junction_tokens
         """Tokens that some group has cached, if another has fewer; 0 if all agree (`shared_prefix_boundary`)."""
 
     def stretches(self) -> Stretches:
-        """Return the stretches of all groups."""
-        return [stretch for stretches in self.by_group for stretch in stretches]
+        """Return the stretches of all bands."""
+        return [stretch for stretches in self.by_band for stretch in stretches]
 
 
 class GroupedKVCacheManager(KVCacheManager):
@@ -73,8 +73,8 @@ class GroupedKVCacheManager(KVCacheManager):
         self.due = self._due = DueTurns(specs, alignment, ahead=config.async_scheduling)
         self.most_freed_by_sliding = sum([spec.most_freed_by_sliding for spec in specs])
         members: dict[GroupSpec, list[int]] = {}
-        for number, spec in enumerate(specs):
-            members.setdefault(spec, []).append(number)
+        for number, band in enumerate(self._bands):
+            members.setdefault(band.spec, []).append(number)
         self._alike = [Alike(spec, numbers, alignment) for spec, numbers in members.items()]
         self._alike.sort(key=lambda alike: alike.spec.kind != "full")
         self._once = len(self._alike) == 2 and self._alike[0].spec.kind == "full"
@@ -98,24 +98,28 @@ class GroupedKVCacheManager(KVCacheManager):
 
     def open_context(self, prefix_id: str | None, prefix_tokens: int) -> Context:
         """Return an empty context that begins with a shared prefix."""
-        chains: Sequence[WindowChain | None] = [None] * len(self.specs)
+        chains: Sequence[WindowChain | None] = [None] * len(self._bands)
         if prefix_id is not None:
-            chains = self._shared_parts.setdefault(prefix_id, [WindowChain() for _ in self.specs])
+            chains = self._shared_parts.setdefault(prefix_id, [band.open_chain() for band in self._bands])
         return self._context(chains, prefix_tokens)
 
     def seen_context(self, prefix_id: str | None, prefix_tokens: int) -> Context:
         """Return the context that a program would get, without opening one."""
-        chains: Sequence[WindowChain | None] = self._shared_parts.get(prefix_id or "") or [None] * len(self.specs)
+        chains: Sequence[WindowChain | None] = self._shared_parts.get(prefix_id or "") or [None] * len(self._bands)
         return self._context(chains, prefix_tokens)
 
     def _context(self, chains: Sequence[WindowChain | None], prefix_tokens: int) -> GroupedContext:
-        specs = zip(self.specs, chains, strict=True)
-        return GroupedContext([Content(chain, prefix_tokens // spec.block_size) for spec, chain in specs])
+        return GroupedContext(
+            [
+                Content(chain, prefix_tokens // band.spec.block_size, band.open_chain())
+                for band, chain in zip(self._bands, chains, strict=True)
+            ]
+        )
 
     def keep_to(self, context: Context, kept_tokens: int) -> None:
         """Forget a program's own content beyond its first tokens."""
-        for spec, content in zip(self.specs, _contents(context), strict=True):
-            kept = kept_tokens // spec.block_size
+        for band, content in zip(self._bands, _contents(context), strict=True):
+            kept = kept_tokens // band.spec.block_size
             self._pool.abandon(content.own, kept)
             content.shared_blocks = min(content.shared_blocks, kept)
 
@@ -134,18 +138,18 @@ class GroupedKVCacheManager(KVCacheManager):
     def _find(self, context: Context, most_tokens: int) -> Found:
         contents = _contents(context)
         spans, tokens, longest = self._longest_hit(contents, most_tokens)
-        by_group = [
-            content.find(start, stop) if start < stop else []
+        by_band = [
+            content.find(start, stop, self._pool) if start < stop else []
             for content, (start, stop) in zip(contents, spans, strict=True)
         ]
-        return Found(by_group, [stop for _, stop in spans], tokens, longest if longest > tokens else 0)
+        return Found(by_band, [stop for _, stop in spans], tokens, longest if longest > tokens else 0)
 
     def _longest_hit(self, contents: Sequence[Content], most_tokens: int) -> tuple[list[tuple[int, int]], int, int]:
-        """Return each group's blocks, the tokens of the hit, and those of the longest that some group has.
+        """Return the blocks in each band's groups, the tokens of the hit, and those of the longest that some band has.
 
         Blocks are those from the first that the next token attends to, until the last that need not be computed.
         """
-        spans: list[tuple[int, int]] = [(0, 0)] * len(self.specs)
+        spans: list[tuple[int, int]] = [(0, 0)] * len(self._bands)
         if not self._caches:
             return spans, 0, 0
         agreed, longest = most_tokens, 0
@@ -166,7 +170,8 @@ class GroupedKVCacheManager(KVCacheManager):
             agreed = tokens
             if self._once:
                 break
-        for number, spec in enumerate(self.specs):
+        for number, band in enumerate(self._bands):
+            spec = band.spec
             start, stop = (0, -(-agreed // spec.block_size)) if spec.kind == "full" else spans[number]
             spans[number] = (max(start, spec.skipped_blocks(agreed)), stop)
         return spans, agreed, longest
@@ -179,11 +184,11 @@ class GroupedKVCacheManager(KVCacheManager):
         Of the whole turn windows hold a part at a time, so vLLM checks both. It takes hits that lie behind the window
         for blocks that a turn need not allocate; `surely` leaves these out.
         """
-        needed = hit = sum([stop - start for run, start, stop in hits if not run.refs])
+        needed = hit = sum([(stop - start) * run.width for run, start, stop in hits if not run.refs])
         first, cached = hit, self._latest.tokens
         prefill_end = self._prefill_end(self._sought)
-        for band in self._bands:
-            spec, stop = band.spec, self._latest.stops[band.groups[0]]
+        for band, stop in zip(self._bands, self._latest.stops, strict=True):
+            spec = band.spec
             whole = spec.missing_blocks(stop, cached, whole_tokens, prefill_end)
             if band.most_blocks is not None and spec.kind != "recurrent":
                 behind = spec.skipped_blocks(cached) if surely else 0
@@ -230,8 +235,8 @@ class GroupedKVCacheManager(KVCacheManager):
         if not self._states_to_come or not self._latest.tokens:
             return False
         contents, stops = _contents(request.context), self._latest.stops
-        for number, spec in enumerate(self.specs):
-            if spec.kind == "recurrent":
+        for number, band in enumerate(self._bands):
+            if band.spec.kind == "recurrent":
                 last = stops[number] - 1
                 if (contents[number].parts(last, last + 1)[0][0], last) in self._states_to_come:
                     return True
@@ -280,13 +285,12 @@ class GroupedKVCacheManager(KVCacheManager):
         tables = self.tables[request] = [band.open_table() for band in self._bands]
         self._junctions[request] = found.junction_tokens
         missing = 0
-        for band, table in zip(self._bands, tables, strict=True):
-            for group, runs in zip(band.groups, table.runs, strict=True):
-                for run, start, stop in reversed(found.by_group[group]):
-                    self._pool.touch(run, start, stop, runs)
-                self._pool.merge(runs)
-            table.begin(found.stops[band.groups[0]], found.tokens)
-            missing += table.missing(found.tokens, tokens, self._prefill_end(request)) * band.width
+        for table, stretches, cached in zip(tables, found.by_band, found.stops, strict=True):
+            for run, start, stop in reversed(stretches):
+                self._pool.touch(run, start, stop, table.runs)
+            self._pool.merge(table.runs)
+            table.begin(cached, found.tokens)
+            missing += table.missing(found.tokens, tokens, self._prefill_end(request)) * table.band.width
         self.extend(request, tokens, missing)
         if request.scheduled_s < 0:
             request.cached_tokens = found.tokens
@@ -308,26 +312,20 @@ class GroupedKVCacheManager(KVCacheManager):
 
     def _drop(self, table: BandTable, stop: int) -> None:
         """Free a table's blocks before `stop`, group by group, the last of them first."""
-        dropped = table.drop_before(stop) * len(table.runs)
-        blank = dropped
-        for runs in table.runs:
-            if runs and runs[0].start < stop:
-                blank -= self._pool.release_front(runs, stop)
-        self._pool.release([], blank)
+        dropped = table.drop_before(stop) * table.band.width
+        self._pool.release([], dropped - self._pool.release_front(table.runs, stop))
         self.freed_blocks += dropped
 
     def free(self, request: Request, tokens: int) -> None:
         """Free a turn's blocks, group by group."""
         for table in self._taken_from(request):
-            for group, runs in enumerate(table.runs):
-                self._pool.merge(runs)
-                self._pool.release(runs, table.blank(group))
+            self._pool.merge(table.runs)
+            self._pool.release(table.runs, table.blank())
 
     def evict(self, request: Request, tokens: int) -> None:
         """Free a turn's blocks and forget what nothing else holds."""
         for table in self._taken_from(request):
-            for group, runs in enumerate(table.runs):
-                self._pool.evict(runs, table.blank(group))
+            self._pool.evict(table.runs, table.blank())
 
     def _taken_from(self, request: Request) -> list[BandTable]:
         self._junctions.pop(request, None)
@@ -345,24 +343,23 @@ class GroupedKVCacheManager(KVCacheManager):
             return
         tokens = tokens // self._alignment * self._alignment
         contents = _contents(request.context)
-        for band, table in zip(self._bands, tables, strict=True):
+        for band, table, content in zip(self._bands, tables, contents, strict=True):
             full = tokens // band.spec.block_size
             if not (leaves or band.spec.frees):
-                full = min(full, contents[band.groups[0]].shared_blocks)
+                full = min(full, content.shared_blocks)
             if full > table.cached:
-                self._cache_band(request, band, table, full)
+                self._cache_band(request, table, content, full)
 
-    def _cache_band(self, request: Request, band: Band, table: BandTable, full: int) -> None:
+    def _cache_band(self, request: Request, table: BandTable, content: Content, full: int) -> None:
         boundaries = (request.prompt_tokens - 1, self._junctions[request])
-        spans = band.spec.findable(table.cached, full, boundaries, self._alignment, self._interval)
+        spec = table.band.spec
+        spans = spec.findable(table.cached, full, boundaries, self._alignment, self._interval)
         table.cached = full
-        contents = _contents(request.context)
         for start, stop in table.held(spans):
-            for group, runs in zip(band.groups, table.runs, strict=True):
-                for chain, first, last in contents[group].parts(start, stop):
-                    self._pool.cache(chain, first, last, runs)
-                    if band.spec.kind == "recurrent":
-                        self._states_to_come.add((chain, first))
+            for chain, first, last in content.parts(start, stop):
+                self._pool.cache(chain, first, last, table.runs)
+                if spec.kind == "recurrent":
+                    self._states_to_come.add((chain, first))
 
     def _defer_again(self, request: Request, tokens: int) -> None:
         """Let nobody hit in this step the state at the end of a prompt, with `tokens` tokens computed, once more."""
@@ -370,11 +367,9 @@ class GroupedKVCacheManager(KVCacheManager):
         end = (request.prompt_tokens - 1) // size
         if not end or tokens // size != end:
             return
-        for table in self.tables[request]:
+        for table, content in zip(self.tables[request], _contents(request.context), strict=True):
             if isinstance(table, StateTable) and end - 1 in table.states:
-                for group in table.band.groups:
-                    content = _contents(request.context)[group]
-                    self._states_to_come.add((content.parts(end - 1, end)[0][0], end - 1))
+                self._states_to_come.add((content.parts(end - 1, end)[0][0], end - 1))
 
     # Pins -----------------------------------------------------------------------------------------------
 
@@ -382,7 +377,8 @@ class GroupedKVCacheManager(KVCacheManager):
         """Return how many blocks a pin of a turn that ends would hold: those that the next turn can hit."""
         self.cache(request, tokens, leaves=True)
         spans = self._longest_hit(_contents(request.context), tokens)[0]
-        return sum([max(0, stop - start) for start, stop in spans])
+        held = zip(self._bands, spans, strict=True)
+        return sum([max(0, stop - start) * band.width for band, (start, stop) in held])
 
     def keep(self, request: Request, tokens: int) -> list[BlockRun]:
         """Free a turn's blocks but for those of the next turn's hit; return these, still referenced."""
@@ -397,11 +393,11 @@ class GroupedKVCacheManager(KVCacheManager):
         return sum([len(run) for run in context.pinned])
 
     def _hold(self, context: Context, tokens: int) -> list[BlockRun]:
-        table: list[BlockRun] = []
-        for found in self._find(context, tokens).by_group:
-            for run, start, stop in reversed(found):
-                self._pool.touch(run, start, stop, table)
-        return table
+        held: list[BlockRun] = []
+        for run, start, stop in reversed(self._find(context, tokens).stretches()):
+            self._pool.touch(run, start, stop, held)
+        self._pool.merge(held)
+        return held
 
 
 def _rank(entry: tuple[Request, int]) -> int:

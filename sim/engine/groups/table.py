@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from continuum_sim.engine.chain import BlockRun
+from continuum_sim.engine.chain import BlockRun, WindowChain
 from continuum_sim.engine.groups.spec import GroupSpec
 
 Spans = list[tuple[int, int]]
@@ -23,6 +23,10 @@ class Band:
         self.most_blocks = most_blocks
         """Most blocks of each that a turn needs at once; None for no limit."""
 
+    def open_chain(self) -> WindowChain:
+        """Return empty content."""
+        return WindowChain(self.groups[0], self.width)
+
     def open_table(self) -> BandTable:
         """Return an empty table."""
         return StateTable(self) if self.spec.kind == "recurrent" else BandTable(self)
@@ -39,7 +43,7 @@ class BandTable:
         self.stop = 0
         self.cached = 0
         """Leading blocks that are cached, or will never be."""
-        self.runs: list[list[BlockRun]] = [[] for _ in range(band.width)]
+        self.runs: list[BlockRun] = []
 
     def begin(self, stop: int, hit_tokens: int) -> None:
         """Hold what a hit takes of blocks before `stop`; their runs are there already."""
@@ -50,9 +54,9 @@ class BandTable:
         """Return the blocks held in each group."""
         return self.stop - self.first
 
-    def blank(self, group: int) -> int:
-        """Return the blocks of a group without content."""
-        return self.blocks() - sum([len(run) for run in self.runs[group]])
+    def blank(self) -> int:
+        """Return the blocks of all groups without content."""
+        return self.blocks() * self.band.width - sum([len(run) for run in self.runs])
 
     def missing(self, start: int, tokens: int, prefill_end: int) -> int:
         """Return the blocks that each group lacks to compute tokens [start, tokens), all before being there."""

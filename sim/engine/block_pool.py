@@ -3,14 +3,13 @@
 vLLM (`vllm/v1/core/block_pool.py`) has one object per block; a paused program's context of 20,000 tokens is 1,250 of
 them. Its rules never treat these differently: a context's blocks are freed together, tail first, so they are neighbours
 in the free queue and are evicted from the tail. Here such a stretch is one `BlockRun`: consecutive blocks of one
-content that share their reference count, of one KV cache group or several adjacent ones of one spec. Every operation
-costs the number of runs it touches.
+content that share their reference count. Every operation costs the number of runs it touches. `groups/pool.py` is for
+several KV cache groups.
 
 The rules it follows, with their place in vLLM:
 
 * the free queue is in LRU order; a freed context enters at the back, its tail first (`free_blocks`);
 * blocks without content go to the front and are taken first (`free_blocks`, `prepend_n`);
-* several groups are freed one after another, so what a run has of the first one is evicted first;
 * a prefix hit takes unreferenced blocks out of the queue (`touch`);
 * equal content may exist twice; a lookup finds the copy cached first (`BlockHashToBlockMap`).
 """
@@ -18,7 +17,6 @@ The rules it follows, with their place in vLLM:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 
 from continuum_sim.engine.chain import BlockRun, Chain
 
@@ -40,8 +38,7 @@ class BlockPool:
     (0, 4, 6)
     """
 
-    def __init__(self, num_blocks: int, *, grouped: bool = False) -> None:
-        """Start with blank blocks, in which runs may be of several KV cache groups if it is `grouped`."""
+    def __init__(self, num_blocks: int) -> None:
         self.num_blocks = num_blocks
         self.free = num_blocks
         """Blocks without references, cached or blank (vLLM's `get_num_free_blocks`)."""
@@ -50,7 +47,6 @@ class BlockPool:
         self.pinned = 0
         """Blocks held by pins; a block of a shared prefix counts once, however many pins hold it."""
         self._stamp = 0
-        self._grouped = grouped
         self._queue = BlockRun(None, 0, 0, 0)  # sentinel of a circular list: next is the LRU end
         self._queue.prev = self._queue.next = self._queue
 
@@ -64,17 +60,17 @@ class BlockPool:
             return
         blocks -= self.blank
         self.blank = 0
+        self._evict(blocks)
+
+    def _evict(self, blocks: int) -> None:
         while blocks:
             run = self._queue.next
             assert run is not None
-            size = (run.stop - run.start) * run.width
-            if size > blocks and run.width > 1:
-                self._part(run, max(1, blocks // (run.stop - run.start)))
-                continue
+            size = run.stop - run.start
             if size <= blocks:
                 blocks -= size
                 self._unlink(run)
-                _forget(run)
+                forget(run)
             else:
                 run.stop -= blocks
                 if run.chain is not None:
@@ -87,13 +83,13 @@ class BlockPool:
         Touch the stretches of one lookup from last to first: a split keeps the front of a run in place, so an earlier
         stretch of the same run stays valid.
         """
+        if start > run.start:
+            run = self._split(run, start)
+        if stop < run.stop:
+            self._split(run, stop)
         if run.refs == 0:
-            run = self._take(run, start, stop)
-        else:
-            if start > run.start:
-                run = self._split(run, start)
-            if stop < run.stop:
-                self._split(run, stop)
+            self._unlink(run)
+            self.free -= run.stop - run.start
         run.refs += 1
         run.holders.append(table)
         table.insert(0, run)
@@ -110,30 +106,11 @@ class BlockPool:
     # Giving blocks back --------------------------------------------------------------------------------
 
     def release(self, table: list[BlockRun], blank: int = 0) -> None:
-        """Drop a table's references and free `blank` blocks; unreferenced blocks are queued, the table's tail first.
-
-        Of several groups the first one's blocks are queued first.
-        """
+        """Drop a table's references and free `blank` blocks; unreferenced blocks are queued, the table's tail first."""
         self.blank += blank
         self.free += blank
-        self._order(table)
         while table:
             self._drop(table.pop(), table)
-
-    def release_front(self, table: list[BlockRun], stop: int) -> int:
-        """Drop a table's references to its blocks before index `stop`, the last first; return how many these are."""
-        dropped = [run for run in table if run.start < stop]
-        if not dropped:
-            return 0
-        for run in dropped:
-            if run.stop > stop:
-                self._split(run, stop)
-        kept = [run for run in table if run.start >= stop]
-        table[:] = dropped
-        blocks = sum([len(run) for run in dropped])
-        self.release(table)
-        table[:] = kept
-        return blocks
 
     def evict(self, table: list[BlockRun], blank: int = 0) -> None:
         """Like `release`, but forget the content of every block that is left without references."""
@@ -142,34 +119,33 @@ class BlockPool:
         while table:
             run = table.pop()
             run.refs -= 1
-            _remove_table(run, table)
+            remove_table(run, table)
             if run.refs == 0:
-                _forget(run)
+                forget(run)
                 self.blank += len(run)
                 self.free += len(run)
 
     def abandon(self, chain: Chain, start: int) -> None:
         """Make the content of a chain from block `start` on impossible to hit; its blocks stay where they are."""
         for run in chain.from_block(start):
-            if run.start >= start:
-                _forget(run)
-                continue
-            for part in [run] if run.refs else self.part(run):
-                _forget(self._split(part, start))
+            if run.start < start:
+                run = self._split(run, start)
+            forget(run)
 
-    def merge(self, table: list[BlockRun]) -> None:
+    def merge(self, table: list[BlockRun], *, hit: bool = False) -> None:
         """Join adjacent runs that only this table holds, so that a context stays a few runs however it grew.
 
         Runs of which a lookup finds an older copy are left alone; others may count as cached with the oldest of them.
+        What was just `hit` has none.
         """
         if len(table) < 2:
             return
         joined = [table[0]]
-        hidden = _is_copy(table[0])
         for run in table[1:]:
-            last, before, hidden = joined[-1], hidden, _is_copy(run)
+            last = joined[-1]
             alike = run.refs == 1 == last.refs and run.chain is last.chain and run.start == last.stop
-            if alike and run.group == last.group and run.width == last.width and not (before or hidden):
+            alike = alike and run.group == last.group and run.width == last.width
+            if alike and (hit or not (is_copy(last) or is_copy(run))):
                 last.stop = run.stop
                 last.stamp = min(last.stamp, run.stamp)
                 if run.chain is not None:
@@ -189,7 +165,6 @@ class BlockPool:
 
     def unpin(self, table: list[BlockRun], start: int = 0) -> None:
         """Drop a pin's references to blocks from index `start` on, as `release` does."""
-        self._order(table)
         if start and table and table[-1].stop > start:
             cut = next(run for run in table if run.stop > start)
             if cut.start < start:
@@ -205,26 +180,13 @@ class BlockPool:
 
     def _drop(self, run: BlockRun, table: list[BlockRun]) -> None:
         run.refs -= 1
-        _remove_table(run, table)
+        remove_table(run, table)
         if run.refs == 0:
-            self.free += (run.stop - run.start) * run.width
+            self.free += run.stop - run.start
             self._insert_before(run, self._queue)
 
-    def _order(self, table: list[BlockRun]) -> None:
-        """Bring a table into such an order that vLLM frees its last blocks first, group by group."""
-        if not self._grouped or len(table) < 2:
-            return
-        table.sort(key=_place)
-        if any(run.group < after.group + after.width and after.width > 1 for run, after in pairwise(table)):
-            for run in list(table):
-                self.part(run)
-            table.sort(key=_place)
-
     def _split(self, run: BlockRun, at: int) -> BlockRun:
-        """Split a run at block `at` and return the tail; both parts keep the references and the place in the queue.
-
-        In the queue it must be of one group.
-        """
+        """Split a run at block `at` and return the tail; both parts keep the references and the place in the queue."""
         tail = self._split_off(run, at)
         if run.refs == 0:
             self._insert_before(tail, run)  # the tail is evicted first
@@ -232,18 +194,10 @@ class BlockPool:
 
     def _split_off(self, run: BlockRun, at: int) -> BlockRun:
         tail = BlockRun(run.chain, at, run.stop, run.stamp, run.group, run.width)
+        tail.key = run.key
         run.stop = at
         self._share(run, tail)
         return tail
-
-    def _part(self, run: BlockRun, width: int) -> BlockRun:
-        """Leave a run its first `width` groups and return a run of the others, which follows it in the queue."""
-        rest = BlockRun(run.chain, run.start, run.stop, run.stamp, run.group + width, run.width - width)
-        run.width = width
-        self._share(run, rest)
-        if run.refs == 0 and run.next is not None:
-            self._insert_before(rest, run.next)
-        return rest
 
     def _share(self, run: BlockRun, other: BlockRun) -> None:
         """Give a run that another was made smaller by what that one has."""
@@ -253,34 +207,7 @@ class BlockPool:
             run.chain.split(run, other)
         for table in run.holders:
             other.holders.append(table)
-            table.insert(_index(table, run) + 1, other)
-
-    def part(self, run: BlockRun) -> list[BlockRun]:
-        """Make a run into one of each of its groups, in place."""
-        parts = [run]
-        while parts[-1].width > 1:
-            parts.append(self._part(parts[-1], 1))
-        return parts
-
-    def _take(self, run: BlockRun, start: int, stop: int) -> BlockRun:
-        """Take blocks [start, stop) of an unreferenced run out of the queue; return the run of these."""
-        self.free -= (stop - start) * run.width
-        place = run.next
-        assert place is not None
-        self._unlink(run)
-        left: list[BlockRun] = []
-        taken = run
-        if stop < run.stop:
-            left = [self._split_off(run, stop)]
-        if start > run.start:
-            taken = self._split_off(run, start)
-            left.append(run)
-        if len(left) > 1 and run.width > 1:  # what is left of a group stays together
-            pairs = zip(*[self.part(rest) for rest in left], strict=True)
-            left = [rest for pair in pairs for rest in pair]
-        for rest in left:
-            self._insert_before(rest, place)
-        return taken
+            table.insert(index_of(table, run) + 1, other)
 
     def _insert_before(self, run: BlockRun, other: BlockRun) -> None:
         before = other.prev
@@ -305,25 +232,25 @@ class BlockPool:
             run = run.next
 
 
-def _forget(run: BlockRun) -> None:
+def forget(run: BlockRun) -> None:
+    """Make the content of a run impossible to hit."""
     if run.chain is not None:
         run.chain.discard(run)
         run.chain = None
 
 
-def _place(run: BlockRun) -> tuple[int, int]:
-    return -run.group, run.start
-
-
-def _is_copy(run: BlockRun) -> bool:
+def is_copy(run: BlockRun) -> bool:
+    """Return whether a look-up finds an older copy of a run."""
     return run.chain is not None and run.chain.has_older_copy(run)
 
 
-def _index(table: list[BlockRun], run: BlockRun) -> int:
+def index_of(table: list[BlockRun], run: BlockRun) -> int:
+    """Return the place of a run in a table."""
     return next(i for i, held in enumerate(table) if held is run)
 
 
-def _remove_table(run: BlockRun, table: list[BlockRun]) -> None:
+def remove_table(run: BlockRun, table: list[BlockRun]) -> None:
+    """Take a table out of the holders of a run."""
     for i, held in enumerate(run.holders):
         if held is table:
             del run.holders[i]

@@ -16,7 +16,21 @@ class BlockRun:
     Adjacent KV cache groups of one spec hold the same blocks, so a run has those of `width` groups.
     """
 
-    __slots__ = ("chain", "group", "holders", "next", "pins", "prev", "refs", "stamp", "start", "stop", "width")
+    __slots__ = (
+        "chain",
+        "group",
+        "holders",
+        "key",
+        "next",
+        "pins",
+        "pitch",
+        "prev",
+        "refs",
+        "stamp",
+        "start",
+        "stop",
+        "width",
+    )
 
     def __init__(self, chain: Chain | None, start: int, stop: int, stamp: int, group: int = 0, width: int = 1) -> None:
         self.chain = chain
@@ -33,6 +47,10 @@ class BlockRun:
         """How many of the references belong to pins."""
         self.holders: list[list[BlockRun]] = []
         """Block tables that contain this run, one per reference."""
+        self.key = 0
+        """When it was queued, or its first block if they are queued one by one; see `BlockPool.now`."""
+        self.pitch = 0
+        """If its blocks are queued one by one, from the first on: the time between two of them."""
         self.prev: BlockRun | None = None
         self.next: BlockRun | None = None
 
@@ -63,6 +81,19 @@ class Chain:
         """Return the cached stretches (run, from, to) that cover [start, stop), from the front up to the first gap."""
         return _cover(sorted(self.runs, key=_start), start, stop)
 
+    def covered(self, start: int, stop: int) -> int:
+        """Return where what is cached of [start, stop) from its front on ends; `start` if nothing is."""
+        found = self.find(start, stop)
+        return found[-1][2] if found else start
+
+    def differ(self, start: int, stop: int) -> list[BlockRun]:
+        """Return the runs with blocks of [start, stop) that must be made into one of each group before a look-up."""
+        return []
+
+    def span_before(self, stop: int) -> tuple[int, int]:
+        """Return the last stretch of cached blocks that begins before `stop`; (0, 0) if there is none."""
+        raise NotImplementedError  # nobody looks for windows in it
+
     def from_block(self, start: int) -> list[BlockRun]:
         """Return the runs that have blocks from `start` on."""
         return [run for run in self.runs if run.stop > start]
@@ -78,6 +109,11 @@ class Chain:
     def shrank(self, run: BlockRun, stop: int) -> None:
         """Note that a run has lost its last blocks, up to `stop`."""
 
+    def lost_first(self, run: BlockRun) -> None:
+        """Note that a run has lost the block before its first; remove it if that was its last."""
+        if run.start == run.stop:
+            self.discard(run)
+
     def has_older_copy(self, run: BlockRun) -> bool:
         """Return whether a look-up of some block of a run finds another, which was cached before it."""
         return len(self.runs) > 1 and _is_hidden(run, self.runs)
@@ -86,7 +122,7 @@ class Chain:
 class WindowChain(Chain):
     """Content of adjacent KV cache groups, of which old windows stay cached in many short runs, kept in order."""
 
-    __slots__ = ("_longest", "_span_starts", "_span_stops", "_starts")
+    __slots__ = ("_blocks", "_longest", "_span_starts", "_span_stops", "_spanned", "_starts")
 
     def __init__(self, group: int = 0, width: int = 1) -> None:
         super().__init__(group, width)
@@ -97,6 +133,10 @@ class WindowChain(Chain):
         self._span_starts: list[int] = []
         self._span_stops: list[int] = []
         """What all groups have cached, as stretches of blocks in order that do not touch."""
+        self._spanned = 0
+        """Blocks of these in each group."""
+        self._blocks = 0
+        """Blocks of all runs; more than that in all groups if there are copies, or only some groups have a block."""
 
     def add(self, run: BlockRun) -> None:
         """Add a run of this content, with the blocks of all groups."""
@@ -104,11 +144,13 @@ class WindowChain(Chain):
         self._starts.insert(at, run.start)
         self.runs.insert(at, run)
         self._longest = max(self._longest, run.stop - run.start)
+        self._blocks += len(run)
         self._cached(run.start, run.stop)
 
     def discard(self, run: BlockRun) -> None:
         """Remove a run, which is there."""
         self._take_out(run)
+        self._blocks -= len(run)
         self._gone(run.start, run.stop)
 
     def _take_out(self, run: BlockRun) -> None:
@@ -130,7 +172,19 @@ class WindowChain(Chain):
 
     def shrank(self, run: BlockRun, stop: int) -> None:
         """Note that a run has lost its last blocks, up to `stop`."""
+        self._blocks -= (stop - run.stop) * run.width
         self._gone(run.stop, stop)
+
+    def lost_first(self, run: BlockRun) -> None:
+        """Note that a run has lost the block before its first; remove it if that was its last."""
+        at = bisect_left(self._starts, run.start - 1)
+        while self.runs[at] is not run:
+            at += 1
+        del self.runs[at], self._starts[at]
+        if run.start < run.stop:
+            self.split(run, run)
+        self._blocks -= run.width
+        self._gone(run.start - 1, run.start)
 
     def from_block(self, start: int) -> list[BlockRun]:
         """Return the runs that have blocks from `start` on."""
@@ -138,25 +192,46 @@ class WindowChain(Chain):
         return [run for run in self.runs[first:] if run.stop > start]
 
     def find(self, start: int, stop: int) -> list[tuple[BlockRun, int, int]]:
-        """Return the cached stretches (run, from, to) that cover [start, stop), group by group if these differ.
+        """Return the cached stretches (run, from, to) that cover [start, stop), group by group where these differ.
 
-        Where they do, no run may be of several groups.
+        Where they do, no run may be of several groups (`differ`).
         """
         runs = self.within(start, stop)
-        if self.alike(runs):
+        if self._alike(runs):
             return _cover(runs, start, stop)
         found: list[tuple[BlockRun, int, int]] = []
-        for group in range(self.group, self.group + self.width):
-            found += _cover([run for run in runs if run.group == group], start, stop)
+        for zone in _zones(runs):
+            first, last = max(start, zone[0].start), min(stop, max([run.stop for run in zone]))
+            if self._alike(zone):
+                found += _cover(zone, first, last)
+                continue
+            for group in range(self.group, self.group + self.width):
+                found += _cover([run for run in zone if run.group == group], first, last)
         return found
 
-    def alike(self, runs: Sequence[BlockRun]) -> bool:
+    def differ(self, start: int, stop: int) -> list[BlockRun]:
+        """Return the runs with blocks of [start, stop) that must be made into one of each group before a look-up."""
+        runs = self.within(start, stop)
+        if self._alike(runs):
+            return []
+        return [run for zone in _zones(runs) if not self._alike(zone) for run in zone]
+
+    @property
+    def _once(self) -> bool:
+        """Whether there are no copies, and all groups have the same blocks."""
+        return self._blocks == self._spanned * self.width
+
+    def _alike(self, runs: Sequence[BlockRun]) -> bool:
         """Return whether each of some runs has the blocks of all groups."""
-        return self.width == 1 or all(run.width == self.width for run in runs)
+        if self.width > 1:
+            for run in runs:
+                if run.width < self.width:
+                    return False
+        return True
 
     def has_older_copy(self, run: BlockRun) -> bool:
         """Return whether a look-up of some block of a run finds another, which was cached before it."""
-        return len(self.runs) > 1 and _is_hidden(run, self.within(run.start, run.stop))
+        return not self._once and _is_hidden(run, self.within(run.start, run.stop))
 
     def span_before(self, stop: int) -> tuple[int, int]:
         """Return the last stretch of cached blocks that begins before `stop`; (0, 0) if there is none."""
@@ -180,6 +255,8 @@ class WindowChain(Chain):
         if first < last:
             start = min(start, self._span_starts[first])
             stop = max(stop, self._span_stops[last - 1])
+            self._spanned -= sum(self._span_stops[first:last]) - sum(self._span_starts[first:last])
+        self._spanned += stop - start
         self._span_starts[first:last] = [start]
         self._span_stops[first:last] = [stop]
 
@@ -193,10 +270,13 @@ class WindowChain(Chain):
         left = [(starts[first], start)] if starts[first] < start else []
         if stops[last - 1] > stop:
             left.append((stop, stops[last - 1]))
+        self._spanned -= sum(stops[first:last]) - sum(starts[first:last]) - sum([end - begin for begin, end in left])
         starts[first:last] = [begin for begin, _ in left]
         stops[first:last] = [end for _, end in left]
+        if self._once:
+            return
         runs = self.within(start, stop)
-        if self.alike(runs):
+        if self._alike(runs):
             for run in runs:
                 self._cached(max(start, run.start), min(stop, run.stop))
             return
@@ -256,6 +336,18 @@ def _cover_with_copies(runs: Sequence[BlockRun], start: int, stop: int) -> list[
         found.append((best, at, end))
         at = end
     return found
+
+
+def _zones(runs: Sequence[BlockRun]) -> list[list[BlockRun]]:
+    """Return runs, in the order of their first blocks, by stretches of blocks that they cover together."""
+    zones: list[list[BlockRun]] = []
+    end = -1
+    for run in runs:
+        if run.start >= end:
+            zones.append([])
+        zones[-1].append(run)
+        end = max(end, run.stop)
+    return zones
 
 
 def _stamp(run: BlockRun) -> int:

@@ -152,6 +152,9 @@ class KVCacheManager:
             self._pool.allocate(blocks)
         return True
 
+    def one_by_one(self) -> None:
+        """Note that a step is planned turn by turn."""
+
     def blocks_of_steps(self, batch: Batch, plan: Plan, steps: int) -> int:
         """Return the blocks that `steps` more steps like a planned one take at most."""
         return batch.growth_blocks(plan, steps)

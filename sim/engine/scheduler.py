@@ -14,12 +14,11 @@ from collections.abc import Callable
 from typing import Any
 
 from continuum_sim.engine.batch import Batch
-from continuum_sim.engine.block_pool import BlockPool
 from continuum_sim.engine.cadence import PrefillCadence
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.contexts import Contexts
 from continuum_sim.engine.ends import TurnEnds
-from continuum_sim.engine.groups.choice import make_kv_cache_manager
+from continuum_sim.engine.groups.choice import make_kv_cache_manager, make_pool
 from continuum_sim.engine.offload.choice import make_connector
 from continuum_sim.engine.offload.reloads import Reloads
 from continuum_sim.engine.plan import Plan, steps_of
@@ -83,7 +82,7 @@ class Scheduler(VisibleEngine):
         self.block_size = config.block_size
         self.step = 0
         """Steps carried out so far."""
-        self.pool = BlockPool(config.usable_blocks, grouped=bool(config.kv_cache_groups))
+        self.pool = make_pool(config)
         self.connector = make_connector(config, self.pool, policy.retention, rebuild_s)
         self.kv_cache_manager = manager = make_kv_cache_manager(config, self.pool)
         self.contexts = Contexts(self.pool, self.connector, manager)
@@ -261,6 +260,7 @@ class Scheduler(VisibleEngine):
 
     def _schedule_running_one_by_one(self, plan: Plan, now_s: float) -> int:
         """Schedule running turns one by one, preempting until each fits (vLLM's own loop); return the budget left."""
+        self.kv_cache_manager.one_by_one()
         budget, slots = self.config.max_num_batched_tokens, self._draft_slots
         order = list(self.running.values())
         scheduled: dict[int, int] = {}

@@ -117,7 +117,14 @@ class InvariantObserver:
         assert batch.decode_context_tokens == sum(self.tokens[r] + 1 for r in decodes)
 
     def _check_blocks(self, scheduler: Scheduler, tokens: dict[Request, int]) -> None:
-        """Check that every block is either free or referenced, and references are those of the tables."""
+        """Check that every block is either free or referenced, and references are those of the tables.
+
+        Tables of turns that slide evenly are not up to date between steps, and would never slide if they always were.
+        """
+        if self.config.kv_cache_groups:
+            if scheduler.step % 5:
+                return
+            scheduler.kv_cache_manager.one_by_one()
         pool, size = scheduler.pool, self.config.block_size
         queued = list(pool.queued())
         assert pool.free == pool.blank + sum(len(run) for run in queued)

@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from operator import itemgetter
+from collections.abc import Callable, Sequence
 
 from continuum_sim.engine.groups.spec import GroupSpec
 from continuum_sim.engine.request import Request
-
-_SETTLING = 2
-"""Steps until what is in flight of a turn is one token: the first one is planned beside the end of its prompt."""
 
 
 class DueTurns:
     """The decoding turns of a batch by the steps in which they need the block manager's attention."""
 
-    def __init__(self, specs: Sequence[GroupSpec], alignment_tokens: int, *, ahead: bool) -> None:
+    def __init__(
+        self,
+        specs: Sequence[GroupSpec],
+        alignment_tokens: int,
+        leaves: Callable[[Request], bool],
+        *,
+        ahead: bool,
+    ) -> None:
         """Start empty.
 
         Parameters
         ----------
+        leaves
+            Called when a turn is about to be removed; returns whether it slid evenly, and so is counted elsewhere.
         alignment_tokens
             What a hit is a multiple of.
         ahead
             Whether each step is planned while the one before it runs.
         """
+        self._leaves = leaves
         self._ahead = ahead
+        self._steps_to_settle = 1 + ahead
+        """Steps until what is in flight of a turn is as much as ever: if each is planned while the one before it runs,
+        the first is planned beside the end of the turn's prompt."""
         in_flight = 1 if ahead else 0
         phases = {(spec.block_size, 0) for spec in specs}
         if any(spec.block_size != alignment_tokens for spec in specs):
@@ -46,32 +55,46 @@ class DueTurns:
 
     def add(self, request: Request, offset: int) -> None:
         """Add a turn whose computed tokens are the step counter plus `offset`."""
-        self._settling[request] = _SETTLING
-        for modulus, residue in self._phases:
-            self._turns.setdefault((modulus, (residue - offset) % modulus), {})[request] = None
+        self._settling[request] = self._steps_to_settle
+        self.watch(request, offset)
         for size, turns in self._entering.items():
             turns[-offset % size] += 1
 
     def remove(self, request: Request, offset: int) -> None:
         """Remove a turn."""
-        self._settling.pop(request, None)
+        if not self._leaves(request):
+            self._settling.pop(request, None)
+            self.unwatch(request, offset)
+        for size, entering in self._entering.items():
+            entering[-offset % size] -= 1
+
+    def watch(self, request: Request, offset: int) -> None:
+        """Tell from now on when a turn takes or frees blocks."""
+        for modulus, residue in self._phases:
+            self._turns.setdefault((modulus, (residue - offset) % modulus), {})[request] = None
+
+    def unwatch(self, request: Request, offset: int) -> None:
+        """No longer tell."""
         for modulus, residue in self._phases:
             key = (modulus, (residue - offset) % modulus)
             turns = self._turns[key]
             del turns[request]
             if not turns:
                 del self._turns[key]
-        for size, entering in self._entering.items():
-            entering[-offset % size] -= 1
 
     @property
     def settled(self) -> bool:
-        """Whether every turn has one token in flight at most."""
+        """Whether every turn has as many tokens in flight as ever."""
         return not self._settling
+
+    def settles(self, request: Request) -> bool:
+        """Return whether a turn does not yet have."""
+        return request in self._settling
 
     def settle(self) -> None:
         """Count a step that was planned."""
-        self._settling = {request: left - 1 for request, left in self._settling.items() if left > 1}
+        if self._settling:
+            self._settling = {request: left - 1 for request, left in self._settling.items() if left > 1}
 
     def now(self, counter: int, *, in_flight: bool) -> list[Request]:
         """Return the turns that may take or free blocks in the next step, in order of admission.
@@ -82,30 +105,23 @@ class DueTurns:
             Whether the step before it is not over. If steps are planned ahead and it is, as one step planned nothing,
             each turn may free earlier than it is expected to.
         """
+        if not (self._settling or self._turns):
+            return []
         due = dict(self._settling)
         if self._ahead and not in_flight:
             for turns in self._turns.values():
                 due.update(dict.fromkeys(turns, 0))
-        for modulus in {modulus for modulus, _ in self._phases}:
-            found = self._turns.get((modulus, counter % modulus))
-            if found:
-                due.update(dict.fromkeys(found, 0))
+        for (modulus, residue), turns in self._turns.items():
+            if counter % modulus == residue:
+                due.update(dict.fromkeys(turns, 0))
         return sorted(due, key=_rank)
 
-    def within(self, counter: int, steps: int) -> list[tuple[int, Request]]:
-        """Return (step from 0, turn) for the next `steps` steps, in the order in which vLLM sees them."""
-        found = [
-            (step, request.rank, request)
-            for (modulus, residue), turns in self._turns.items()
-            for step in range((residue - counter) % modulus, steps, modulus)
-            for request in turns
-        ]
-        found.sort(key=itemgetter(0, 1))
-        due: list[tuple[int, Request]] = []
-        for step, _, request in found:
-            if not due or due[-1] != (step, request):  # else it takes and frees in the same step
-                due.append((step, request))
-        return due
+    def first_within(self, start: int, stop: int) -> int:
+        """Return the first step of [start, stop) in which some turn may take or free blocks, or else `stop`."""
+        if self._settling:
+            return start
+        waits = [(residue - start) % modulus for modulus, residue in self._turns]
+        return min([stop, *[start + wait for wait in waits]])
 
     def blocks(self, counter: int, steps: int) -> int:
         """Return the blocks that all turns together take in the next `steps` steps, whatever they free meanwhile."""

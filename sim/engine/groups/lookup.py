@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from continuum_sim.engine.block_pool import BlockPool
-from continuum_sim.engine.chain import BlockRun, WindowChain
+from continuum_sim.engine.chain import BlockRun, Chain
+from continuum_sim.engine.groups.pool import GroupedBlockPool
 from continuum_sim.engine.groups.spec import GroupSpec
 
 Stretches = list[tuple[BlockRun, int, int]]
@@ -17,15 +17,15 @@ class Content:
 
     __slots__ = ("own", "shared", "shared_blocks")
 
-    def __init__(self, shared: WindowChain | None, shared_blocks: int, own: WindowChain) -> None:
+    def __init__(self, shared: Chain | None, shared_blocks: int, own: Chain) -> None:
         self.shared = shared
         self.shared_blocks = shared_blocks
         """Leading blocks that hold nothing but the shared prefix."""
         self.own = own
 
-    def parts(self, start: int, stop: int) -> list[tuple[WindowChain, int, int]]:
+    def parts(self, start: int, stop: int) -> list[tuple[Chain, int, int]]:
         """Return blocks [start, stop) as stretches of the shared prefix, then of the program's own content."""
-        parts: list[tuple[WindowChain, int, int]] = []
+        parts: list[tuple[Chain, int, int]] = []
         if self.shared is not None and start < self.shared_blocks:
             parts.append((self.shared, start, min(stop, self.shared_blocks)))
             start = self.shared_blocks
@@ -33,14 +33,12 @@ class Content:
             parts.append((self.own, start, stop))
         return parts
 
-    def find(self, start: int, stop: int, pool: BlockPool) -> Stretches:
+    def find(self, start: int, stop: int, pool: GroupedBlockPool) -> Stretches:
         """Return the cached stretches of [start, stop), all of which each group has."""
         found: Stretches = []
         for chain, first, last in self.parts(start, stop):
-            runs = chain.within(first, last)
-            if not chain.alike(runs):
-                for run in runs:
-                    pool.part(run)
+            for run in chain.differ(first, last):
+                pool.part(run)
             found += chain.find(first, last)
         return found
 

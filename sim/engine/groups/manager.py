@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from itertools import groupby
 
-from continuum_sim.engine.batch import Batch
-from continuum_sim.engine.block_pool import BlockPool
-from continuum_sim.engine.chain import BlockRun, WindowChain
+from continuum_sim.engine.chain import BlockRun, Chain
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.groups.boundaries import BlockBoundaries
-from continuum_sim.engine.groups.due import DueTurns
 from continuum_sim.engine.groups.lookup import Alike, Content, Stretches
+from continuum_sim.engine.groups.pool import GroupedBlockPool
 from continuum_sim.engine.groups.spec import GroupSpec
-from continuum_sim.engine.groups.table import Band, BandTable, StateTable
-from continuum_sim.engine.kv_cache_manager import KVCacheManager
-from continuum_sim.engine.plan import Plan
+from continuum_sim.engine.groups.steps import GroupedContext, SteppedKVCacheManager
+from continuum_sim.engine.groups.table import BandTable, StateTable
 from continuum_sim.engine.request import Context, Hits, Request
-
-
-class GroupedContext(Context):
-    """Where the parts of a program's context are that the groups keep."""
-
-    __slots__ = ("contents",)
-
-    def __init__(self, contents: Sequence[Content]) -> None:
-        super().__init__()
-        self.contents = contents
 
 
 class Found:
@@ -49,47 +34,32 @@ class Found:
         return [stretch for stretches in self.by_band for stretch in stretches]
 
 
-class GroupedKVCacheManager(KVCacheManager):
+class GroupedKVCacheManager(SteppedKVCacheManager):
     """Allocates blocks of every group to turns."""
 
     grouped = True
 
-    def __init__(self, pool: BlockPool, config: EngineConfig) -> None:
-        super().__init__(pool, config.block_size, caches=config.enable_prefix_caching)
-        self.specs = specs = config.kv_cache_groups
-        self._alignment = alignment = math.lcm(*(spec.block_size for spec in specs))
-        self._lags = any(spec.block_size != alignment for spec in specs)
-        """Whether blocks may be full before they can be hit."""
-        self._interval = config.prefix_cache_retention_interval
-        self._sparse = self._interval == 0
-        """Whether of windows and states nothing can be found that lies behind the end of a prompt."""
-        self._in_flight = config.max_concurrent_batches - 1
-        """Tokens of a decoding turn in steps that are not over when the next one is planned."""
-        self._bands: list[Band] = []
-        for spec, numbers in groupby(range(len(specs)), key=specs.__getitem__):
-            together = list(numbers)
-            most = spec.most_blocks(config.max_in_flight_tokens, config.max_model_len, ahead=config.async_scheduling)
-            self._bands.append(Band(spec, range(together[0], together[-1] + 1), most))
-        self.due = self._due = DueTurns(specs, alignment, ahead=config.async_scheduling)
-        self.most_freed_by_sliding = sum([spec.most_freed_by_sliding for spec in specs])
+    def __init__(self, pool: GroupedBlockPool, config: EngineConfig) -> None:
+        super().__init__(pool, config)
+        alignment = self._alignment
         members: dict[GroupSpec, list[int]] = {}
         for number, band in enumerate(self._bands):
             members.setdefault(band.spec, []).append(number)
         self._alike = [Alike(spec, numbers, alignment) for spec, numbers in members.items()]
         self._alike.sort(key=lambda alike: alike.spec.kind != "full")
         self._once = len(self._alike) == 2 and self._alike[0].spec.kind == "full"
-        self._shared_parts: dict[str, list[WindowChain]] = {}
-        self.tables: dict[Request, list[BandTable]] = {}
+        self._shared_parts: dict[str, list[Chain]] = {}
         self._junctions: dict[Request, int] = {}
         """Where prompts part, of each turn in the batch; see `Found`."""
         self._latest = Found([], [], 0, 0)
         """What the latest look-up found: a turn is admitted, if at all, right after it."""
         self._sought: Request
         """The turn of that look-up."""
+        specs = self.specs
         recurrent = any(spec.kind == "recurrent" for spec in specs)
         self._boundaries = BlockBoundaries(config) if recurrent and self._caches else None
         self.cuts_prompts = self._boundaries is not None
-        self._states_to_come: set[tuple[WindowChain, int]] = set()
+        self._states_to_come: set[tuple[Chain, int]] = set()
         """States (content, block) that only the step being planned computes (`cached_blocks_this_step`)."""
         self._defers_again = config.vllm_version == "0.32" and self.cuts_prompts and len(specs) > 1
         """Whether a turn that still holds the state at the end of its prompt counts as computing it in every step."""
@@ -98,17 +68,17 @@ class GroupedKVCacheManager(KVCacheManager):
 
     def open_context(self, prefix_id: str | None, prefix_tokens: int) -> Context:
         """Return an empty context that begins with a shared prefix."""
-        chains: Sequence[WindowChain | None] = [None] * len(self._bands)
+        chains: Sequence[Chain | None] = [None] * len(self._bands)
         if prefix_id is not None:
             chains = self._shared_parts.setdefault(prefix_id, [band.open_chain() for band in self._bands])
         return self._context(chains, prefix_tokens)
 
     def seen_context(self, prefix_id: str | None, prefix_tokens: int) -> Context:
         """Return the context that a program would get, without opening one."""
-        chains: Sequence[WindowChain | None] = self._shared_parts.get(prefix_id or "") or [None] * len(self._bands)
+        chains: Sequence[Chain | None] = self._shared_parts.get(prefix_id or "") or [None] * len(self._bands)
         return self._context(chains, prefix_tokens)
 
-    def _context(self, chains: Sequence[WindowChain | None], prefix_tokens: int) -> GroupedContext:
+    def _context(self, chains: Sequence[Chain | None], prefix_tokens: int) -> GroupedContext:
         return GroupedContext(
             [
                 Content(chain, prefix_tokens // band.spec.block_size, band.open_chain())
@@ -118,7 +88,7 @@ class GroupedKVCacheManager(KVCacheManager):
 
     def keep_to(self, context: Context, kept_tokens: int) -> None:
         """Forget a program's own content beyond its first tokens."""
-        for band, content in zip(self._bands, _contents(context), strict=True):
+        for band, content in zip(self._bands, self._contents(context), strict=True):
             kept = kept_tokens // band.spec.block_size
             self._pool.abandon(content.own, kept)
             content.shared_blocks = min(content.shared_blocks, kept)
@@ -133,10 +103,10 @@ class GroupedKVCacheManager(KVCacheManager):
 
     def cached_tokens(self, context: Context, most_tokens: int) -> int:
         """Return the tokens of the longest hit of at most so many."""
-        return self._longest_hit(_contents(context), most_tokens)[1]
+        return self._longest_hit(self._contents(context), most_tokens)[1]
 
     def _find(self, context: Context, most_tokens: int) -> Found:
-        contents = _contents(context)
+        contents = self._contents(context)
         spans, tokens, longest = self._longest_hit(contents, most_tokens)
         by_band = [
             content.find(start, stop, self._pool) if start < stop else []
@@ -176,6 +146,12 @@ class GroupedKVCacheManager(KVCacheManager):
             spans[number] = (max(start, spec.skipped_blocks(agreed)), stop)
         return spans, agreed, longest
 
+    def _contents(self, context: Context) -> Sequence[Content]:
+        assert isinstance(context, GroupedContext)
+        if context.sliding is not None:
+            self._stop(context.sliding)
+        return context.contents
+
     # Room -----------------------------------------------------------------------------------------------
 
     def room_for(self, hits: Hits, whole_tokens: int, step_tokens: int, *, surely: bool = False) -> int:
@@ -211,13 +187,10 @@ class GroupedKVCacheManager(KVCacheManager):
                 if skipped > table.first:
                     if table.cached * spec.block_size < over and not (request.decoding and self._sparse and spec.reach):
                         self.cache(request, over)  # as vLLM has done step by step
+                    self._pool.now = max(self._pool.now, self._time(0, request.rank, table.band.groups[0]))
                     self._drop(table, skipped)
             blocks += table.missing(start, start + tokens, prefill_end) * table.band.width
         return blocks
-
-    def _prefill_end(self, request: Request) -> int:
-        """Return the end of a prompt if only there a state is saved inside a step, otherwise 0."""
-        return 0 if self._interval != 0 else max(request.prompt_tokens, request.num_tokens - 1)
 
     def cut_prompt(self, request: Request, start: int, tokens: int) -> int:
         """Return how many of the next `tokens` tokens of a prompt a step may compute, so that states can be cached."""
@@ -234,44 +207,13 @@ class GroupedKVCacheManager(KVCacheManager):
         """Return whether a turn hits, as just looked up, a state that only the step being planned computes."""
         if not self._states_to_come or not self._latest.tokens:
             return False
-        contents, stops = _contents(request.context), self._latest.stops
+        contents, stops = self._contents(request.context), self._latest.stops
         for number, band in enumerate(self._bands):
             if band.spec.kind == "recurrent":
                 last = stops[number] - 1
                 if (contents[number].parts(last, last + 1)[0][0], last) in self._states_to_come:
                     return True
         return False
-
-    def take_step(self, batch: Batch, chunks: Sequence[tuple[Request, int]], ahead: Plan | None) -> bool:
-        """Take and free the blocks of a step in vLLM's order, as far as there are enough.
-
-        If not, vLLM's own loop, turn by turn, finds what it would have done itself up to there.
-        """
-        due = [(request, 1) for request in self._due.now(batch.decoding.counter, in_flight=ahead is not None)]
-        if chunks:
-            due = sorted([*due, *chunks], key=_rank)
-        for request, tokens in due:
-            start = batch.computed(request)
-            in_flight = 0 if ahead is None else ahead.tokens_in_flight(request)
-            blocks = self.growth(request, start, tokens, in_flight)
-            if blocks > self._pool.free:
-                return False
-            self.extend(request, start + tokens, blocks, in_flight)
-        return True
-
-    def blocks_of_steps(self, batch: Batch, plan: Plan, steps: int) -> int:
-        """Return the blocks that `steps` more steps, in which turns only decode, take if they free none."""
-        return self._due.blocks(batch.decoding.counter, steps)
-
-    def take_steps(self, batch: Batch, plan: Plan, steps: int) -> None:
-        """Take and free the blocks of these steps in vLLM's order."""
-        decoding, latest = batch.decoding, 0
-        for step, request in self._due.within(decoding.counter, steps):
-            if step > latest:
-                self.note_peak()
-                latest = step
-            start = decoding.computed(request) + step
-            self.extend(request, start + 1, self.growth(request, start, 1, self._in_flight), self._in_flight)
 
     def junction_tokens(self, request: Request) -> int:
         """Return the tokens of a turn in the batch that some group had cached, if another had fewer; otherwise 0."""
@@ -288,7 +230,7 @@ class GroupedKVCacheManager(KVCacheManager):
         for table, stretches, cached in zip(tables, found.by_band, found.stops, strict=True):
             for run, start, stop in reversed(stretches):
                 self._pool.touch(run, start, stop, table.runs)
-            self._pool.merge(table.runs)
+            self._pool.merge(table.runs, hit=True)
             table.begin(cached, found.tokens)
             missing += table.missing(found.tokens, tokens, self._prefill_end(request)) * table.band.width
         self.extend(request, tokens, missing)
@@ -313,6 +255,7 @@ class GroupedKVCacheManager(KVCacheManager):
     def _drop(self, table: BandTable, stop: int) -> None:
         """Free a table's blocks before `stop`, group by group, the last of them first."""
         dropped = table.drop_before(stop) * table.band.width
+        self._pool.merge(table.runs)
         self._pool.release([], dropped - self._pool.release_front(table.runs, stop))
         self.freed_blocks += dropped
 
@@ -342,16 +285,19 @@ class GroupedKVCacheManager(KVCacheManager):
         if tables is None or not self._caches:
             return
         tokens = tokens // self._alignment * self._alignment
-        contents = _contents(request.context)
+        contents = self._contents(request.context)
+        boundaries = (request.prompt_tokens - 1, self._junctions[request])
+        findable_tokens = max(boundaries) // self._alignment * self._alignment
         for band, table, content in zip(self._bands, tables, contents, strict=True):
             full = tokens // band.spec.block_size
-            if not (leaves or band.spec.frees):
-                full = min(full, content.shared_blocks)
+            if not band.spec.frees:
+                full = full if leaves else min(full, content.shared_blocks)
+            elif self._sparse and band.spec.reach:
+                full = min(full, findable_tokens // band.spec.block_size)
             if full > table.cached:
-                self._cache_band(request, table, content, full)
+                self._cache_band(table, content, full, boundaries)
 
-    def _cache_band(self, request: Request, table: BandTable, content: Content, full: int) -> None:
-        boundaries = (request.prompt_tokens - 1, self._junctions[request])
+    def _cache_band(self, table: BandTable, content: Content, full: int, boundaries: tuple[int, int]) -> None:
         spec = table.band.spec
         spans = spec.findable(table.cached, full, boundaries, self._alignment, self._interval)
         table.cached = full
@@ -367,7 +313,7 @@ class GroupedKVCacheManager(KVCacheManager):
         end = (request.prompt_tokens - 1) // size
         if not end or tokens // size != end:
             return
-        for table, content in zip(self.tables[request], _contents(request.context), strict=True):
+        for table, content in zip(self.tables[request], self._contents(request.context), strict=True):
             if isinstance(table, StateTable) and end - 1 in table.states:
                 self._states_to_come.add((content.parts(end - 1, end)[0][0], end - 1))
 
@@ -376,7 +322,7 @@ class GroupedKVCacheManager(KVCacheManager):
     def blocks_to_keep(self, request: Request, tokens: int) -> int:
         """Return how many blocks a pin of a turn that ends would hold: those that the next turn can hit."""
         self.cache(request, tokens, leaves=True)
-        spans = self._longest_hit(_contents(request.context), tokens)[0]
+        spans = self._longest_hit(self._contents(request.context), tokens)[0]
         held = zip(self._bands, spans, strict=True)
         return sum([max(0, stop - start) * band.width for band, (start, stop) in held])
 
@@ -396,14 +342,5 @@ class GroupedKVCacheManager(KVCacheManager):
         held: list[BlockRun] = []
         for run, start, stop in reversed(self._find(context, tokens).stretches()):
             self._pool.touch(run, start, stop, held)
-        self._pool.merge(held)
+        self._pool.merge(held, hit=True)
         return held
-
-
-def _rank(entry: tuple[Request, int]) -> int:
-    return entry[0].rank
-
-
-def _contents(context: Context) -> Sequence[Content]:
-    assert isinstance(context, GroupedContext)
-    return context.contents

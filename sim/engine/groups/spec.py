@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, Literal
 
 from continuum_sim.errors import ConfigError
@@ -43,12 +44,12 @@ class GroupSpec:
         if self.checkpoints and self.kind != "recurrent":
             raise ConfigError(f"a KV cache group of kind {self.kind} saves no states: leave checkpoints out")
 
-    @property
+    @cached_property
     def frees(self) -> bool:
         """Whether blocks are freed while a turn runs."""
         return self.kind != "full"
 
-    @property
+    @cached_property
     def reach(self) -> int:
         """Latest tokens, with the one to come, whose blocks are needed, if these slide; otherwise 0.
 
@@ -65,7 +66,7 @@ class GroupSpec:
             return -(-self.window // self.block_size)
         return 1 if self.reach else 0
 
-    @property
+    @cached_property
     def blocks_for_hit(self) -> int:
         """Cached blocks in a row that a window needs to be found (`_contiguous_blocks_for_hit`)."""
         return -(-(self.reach - 1) // self.block_size)
@@ -75,7 +76,8 @@ class GroupSpec:
         if self.kind == "full":
             return 0
         if self.reach:
-            return max(0, computed_tokens - self.reach + 1) // self.block_size
+            behind = computed_tokens - self.reach + 1
+            return behind // self.block_size if behind > 0 else 0
         return computed_tokens // self.window * self.window // self.block_size
 
     def most_blocks(self, max_in_flight_tokens: int, max_model_len: int, *, ahead: bool) -> int | None:
@@ -120,8 +122,10 @@ class GroupSpec:
 
         Of states that is the new one, however far it is, and one that is saved on the way.
         """
-        missing = max(0, -(-end // self.block_size) - held)
-        if missing and self.kind == "recurrent":
+        missing = -(-end // self.block_size) - held
+        if missing <= 0:
+            return 0
+        if self.kind == "recurrent":
             return 1 + self.saves_checkpoint(start, end, prefill_end)
         return missing
 

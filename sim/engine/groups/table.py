@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from continuum_sim.engine.chain import BlockRun, WindowChain
+from continuum_sim.engine.chain import BlockRun, Chain, WindowChain
+from continuum_sim.engine.decoding import NEVER
 from continuum_sim.engine.groups.spec import GroupSpec
 
 Spans = list[tuple[int, int]]
@@ -23,8 +24,10 @@ class Band:
         self.most_blocks = most_blocks
         """Most blocks of each that a turn needs at once; None for no limit."""
 
-    def open_chain(self) -> WindowChain:
+    def open_chain(self) -> Chain:
         """Return empty content."""
+        if self.width == 1 and not self.spec.frees:
+            return Chain(self.groups[0])
         return WindowChain(self.groups[0], self.width)
 
     def open_table(self) -> BandTable:
@@ -35,7 +38,7 @@ class Band:
 class BandTable:
     """The blocks that a turn holds in each group of a band: [first, stop), of which `runs` have content."""
 
-    __slots__ = ("band", "cached", "first", "runs", "stop")
+    __slots__ = ("band", "cached", "first", "runs", "slides", "stop", "trails")
 
     def __init__(self, band: Band) -> None:
         self.band = band
@@ -44,6 +47,10 @@ class BandTable:
         self.cached = 0
         """Leading blocks that are cached, or will never be."""
         self.runs: list[BlockRun] = []
+        self.slides = False
+        """Whether the turn slides evenly and frees the first block once in so many steps as a block has tokens."""
+        self.trails = False
+        """Whether these blocks have content."""
 
     def begin(self, stop: int, hit_tokens: int) -> None:
         """Hold what a hit takes of blocks before `stop`; their runs are there already."""
@@ -72,6 +79,65 @@ class BandTable:
         dropped = stop - self.first
         self.first = stop
         return dropped
+
+    # Even slides ----------------------------------------------------------------------------------------
+
+    def slides_until(self, tokens: int, over: int, own: Chain) -> int:
+        """Return for how many steps the table slides evenly; 0 if it does not.
+
+        Parameters
+        ----------
+        tokens
+            The tokens of the turn that are computed before the next step, one in each.
+        over
+            Those of them that do not belong to steps under way.
+        own
+            The content that only this turn's program has.
+        """
+        self.slides = self.trails = False
+        spec = self.band.spec
+        if self.stop != -(-tokens // spec.block_size) or not self._even():
+            return 0
+        if not spec.frees:
+            return NEVER
+        if spec.kind == "chunked":
+            late = spec.skipped_blocks(over) > self.first
+            return 0 if late else spec.window - over % spec.window
+        wait = self.steps_to_free(over, self.first)
+        if wait < 0:
+            return 0
+        if wait >= spec.block_size:
+            return wait
+        run = self.run_at(self.first)
+        if run is None:
+            self.slides = True
+            return NEVER
+        if run.start > self.first:
+            self.slides = True
+            return self.steps_to_free(over, run.start)
+        if run.chain is not own or run.refs > 1 or run.width < self.band.width:
+            return 0
+        self.slides = self.trails = True
+        return self.steps_to_free(over, run.stop)
+
+    def _even(self) -> bool:
+        return True
+
+    def steps_to_free(self, over: int, block: int) -> int:
+        """Return after how many steps a block behind a window is freed; see `slides_until` for `over`."""
+        return (block + 1) * self.band.spec.block_size + self.band.spec.reach - 1 - over
+
+    def slide_to(self, tokens: int, over: int) -> None:
+        """Hold what a turn does that has slid evenly until it had `tokens` tokens, `over` before its last step."""
+        spec = self.band.spec
+        self.stop = -(-tokens // spec.block_size)
+        self.first = max(self.first, min(spec.skipped_blocks(over), self.stop))
+
+    def run_at(self, block: int) -> BlockRun | None:
+        """Return the first run with a block from this one on."""
+        return min([run for run in self.runs if run.stop > block], key=_start, default=None)
+
+    # Content --------------------------------------------------------------------------------------------
 
     def held(self, spans: Sequence[tuple[int, int]]) -> Spans:
         """Return what the table holds of these stretches."""
@@ -122,6 +188,18 @@ class StateTable(BandTable):
         self.states, self.first = kept, stop
         return dropped
 
+    def _even(self) -> bool:
+        return not self.runs and self.states == list(range(self.first, self.stop))
+
+    def slide_to(self, tokens: int, over: int) -> None:
+        """Hold what a turn does that has slid evenly until it had `tokens` tokens, `over` before its last step."""
+        super().slide_to(tokens, over)
+        self.states = list(range(self.first, self.stop))
+
     def held(self, spans: Sequence[tuple[int, int]]) -> Spans:
         """Return the states in these stretches."""
         return [(block, block + 1) for block in self.states if any(start <= block < stop for start, stop in spans)]
+
+
+def _start(run: BlockRun) -> int:
+    return run.start

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from continuum_sim.engine.block_pool import BlockPool
 from continuum_sim.engine.chain import BlockRun, WindowChain
 from continuum_sim.engine.groups.lookup import Alike, Content
+from continuum_sim.engine.groups.pool import GroupedBlockPool
 from continuum_sim.engine.groups.spec import GroupSpec
 
 
-def cached(pool: BlockPool, content: Content, *spans: tuple[int, int]) -> list[BlockRun]:
+def cached(pool: GroupedBlockPool, content: Content, *spans: tuple[int, int]) -> list[BlockRun]:
     """Cache these blocks of a content and return the table that holds them."""
     table: list[BlockRun] = []
     for start, stop in spans:
@@ -19,7 +19,7 @@ def cached(pool: BlockPool, content: Content, *spans: tuple[int, int]) -> list[B
 
 
 def test_the_last_whole_window_is_hit() -> None:
-    pool, content = BlockPool(100), Content(None, 0, WindowChain())
+    pool, content = GroupedBlockPool(100), Content(None, 0, WindowChain())
     cached(pool, content, (0, 1), (4, 6), (8, 9))
     alike = Alike(GroupSpec("sliding", 4, 9), [0], 4)  # a hit needs two blocks
     assert alike.hit([content], 40) == (4, 6)
@@ -28,7 +28,7 @@ def test_the_last_whole_window_is_hit() -> None:
 
 
 def test_equal_groups_are_hit_together() -> None:
-    pool, one, other = BlockPool(100), Content(None, 0, WindowChain()), Content(None, 0, WindowChain())
+    pool, one, other = GroupedBlockPool(100), Content(None, 0, WindowChain()), Content(None, 0, WindowChain())
     cached(pool, one, (0, 2), (4, 8), (9, 12))
     cached(pool, other, (1, 6), (10, 11))
     assert Alike(GroupSpec("sliding", 4, 9), [0, 1], 4).hit([one, other], 48) == (4, 6)
@@ -36,14 +36,14 @@ def test_equal_groups_are_hit_together() -> None:
 
 
 def test_hits_end_where_blocks_of_all_sizes_do() -> None:
-    pool, content = BlockPool(100), Content(None, 0, WindowChain())
+    pool, content = GroupedBlockPool(100), Content(None, 0, WindowChain())
     cached(pool, content, (0, 7))
     assert Alike(GroupSpec("full", 4), [0], 8).hit([content], 100) == (0, 6)
     assert Alike(GroupSpec("sliding", 4, 9), [0], 8).hit([content], 100) == (4, 6)
 
 
 def test_of_chunks_only_the_last_must_be_cached() -> None:
-    pool, content = BlockPool(100), Content(None, 0, WindowChain())
+    pool, content = GroupedBlockPool(100), Content(None, 0, WindowChain())
     cached(pool, content, (2, 3))
     alike = Alike(GroupSpec("chunked", 4, 8), [0], 4)  # examples of `ChunkedLocalAttentionManager`
     assert alike.hit([content], 15) == (2, 3)
@@ -51,7 +51,7 @@ def test_of_chunks_only_the_last_must_be_cached() -> None:
 
 
 def test_a_shared_prefix_and_what_follows_are_one_stretch() -> None:
-    pool, shared = BlockPool(100), WindowChain()
+    pool, shared = GroupedBlockPool(100), WindowChain()
     content = Content(shared, 3, WindowChain())
     table = cached(pool, content, (1, 5))
     assert [(run.start, run.stop) for run in table] == [(1, 3), (3, 5)]
@@ -61,7 +61,7 @@ def test_a_shared_prefix_and_what_follows_are_one_stretch() -> None:
 
 
 def test_what_is_evicted_leaves_a_gap_unless_there_is_a_copy() -> None:
-    pool, content = BlockPool(12), Content(None, 0, WindowChain())
+    pool, content = GroupedBlockPool(12), Content(None, 0, WindowChain())
     table = cached(pool, content, (0, 6))
     copy = cached(pool, content, (3, 5))
     pool.release(table)

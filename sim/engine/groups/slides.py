@@ -1,0 +1,175 @@
+"""Decoding turns whose windows slide evenly: what they take and free is counted, not carried out block by block.
+
+In each group such a turn takes a block every `block_size` steps, and behind a window or state it frees one as often.
+With a prefix-cache retention interval of 0, the default, what it frees is either blank or was cached with its prompt.
+The latter leaves the turn's run from the front on, and enters the free queue at steps that are known in advance
+(`BlockPool.trail`). So any number of steps costs the same as one.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from continuum_sim.engine.decoding import NEVER
+from continuum_sim.engine.groups.table import Band, BandTable
+from continuum_sim.engine.request import Request
+
+
+class Flow(NamedTuple):
+    """Blocks of all groups that turns take and free in some steps."""
+
+    taken: int = 0
+    freed: int = 0
+    """Those with content."""
+    freed_blank: int = 0
+    copied_states: int = 0
+
+
+class Slides:
+    """The turns of a batch that slide evenly, by the residue of the step counter at which each takes or frees."""
+
+    def __init__(self, block_size: int, bands: Sequence[Band], in_flight_tokens: int) -> None:
+        """Start empty.
+
+        Parameters
+        ----------
+        in_flight_tokens
+            Tokens of a decoding turn in steps that are not over when the next one is planned.
+        """
+        self.tables: dict[Request, Sequence[BandTable]] = {}
+        self._size = block_size
+        self._in_flight = in_flight_tokens
+        recurrent = sum(band.width for band in bands if band.spec.kind == "recurrent")
+        self._takes = Flow(sum(band.width for band in bands), 0, 0, recurrent)
+        self._since: dict[Request, int] = {}
+        """The step counter from which on each turn is counted."""
+        self._residues: dict[Request, list[int]] = {}
+        self._flows = [[0] * (2 * block_size) for _ in Flow._fields]
+        """Of each kind, the blocks by residue, twice over."""
+        self._sums = [0 for _ in Flow._fields]
+        self._turns: list[dict[Request, Flow]] = [{} for _ in range(block_size)]
+        """By residue: those of each turn."""
+        self._ends: list[tuple[int, int, Request]] = []
+        """Heap of (step counter until which a turn slides evenly, rank of admission, turn); some are stale."""
+        self._until: dict[Request, int] = {}
+        self.first_end = NEVER
+        """The first value of the counter at which some turn no longer slides evenly."""
+
+    def __contains__(self, request: Request) -> bool:
+        return request in self.tables
+
+    def add(self, request: Request, tables: Sequence[BandTable], counter: int, until: int) -> None:
+        """Count a turn from this value of the step counter on."""
+        self.tables[request] = tables
+        self._since[request] = counter
+        self._until[request] = until
+        heapq.heappush(self._ends, (until, request.rank, request))
+        self.first_end = min(self.first_end, until)
+        self._note(request, -request.offset, self._takes)
+        for table in tables:
+            if table.slides:
+                width = table.band.width
+                flow = Flow(freed=width) if table.trails else Flow(freed_blank=width)
+                self._note(request, table.band.spec.reach - 1 + self._in_flight - request.offset, flow)
+
+    def _note(self, request: Request, counter: int, flow: Flow) -> None:
+        residue = counter % self._size
+        self._change(residue, flow, 1)
+        turns = self._turns[residue]
+        if request in turns:
+            flow = Flow(*[one + other for one, other in zip(flow, turns[request], strict=True)])
+        else:
+            self._residues.setdefault(request, []).append(residue)
+        turns[request] = flow
+
+    def _change(self, residue: int, flow: Flow, sign: int) -> None:
+        for what, blocks in enumerate(flow):
+            if blocks:
+                self._sums[what] += sign * blocks
+                self._flows[what][residue] += sign * blocks
+                self._flows[what][residue + self._size] += sign * blocks
+
+    def remove(self, request: Request, counter: int) -> Sequence[BandTable]:
+        """Stop counting a turn, all steps before this value of the counter being planned; bring its tables up to date.
+
+        Their runs are left to the caller.
+        """
+        tables = self.tables.pop(request)
+        if self._until.pop(request) == self.first_end:
+            self._find_first_end()
+        for residue in self._residues.pop(request):
+            self._change(residue, self._turns[residue].pop(request), -1)
+        if counter > self._since.pop(request):
+            computed = counter + request.offset
+            for table in tables:
+                table.slide_to(computed, computed - 1 - self._in_flight)
+        return tables
+
+    def within(self, start: int, stop: int) -> Flow:
+        """Return what turns take and free in the steps [start, stop) of the counter."""
+        taken, freed, blank, copied = self._flows
+        first = start % self._size
+        if stop - start == 1:
+            return Flow(taken[first], freed[first], blank[first], copied[first])
+        rounds, rest = divmod(stop - start, self._size)
+        last = first + rest
+        all_taken, all_freed, all_blank, all_copied = self._sums
+        return Flow(
+            sum(taken[first:last]) + rounds * all_taken,
+            sum(freed[first:last]) + rounds * all_freed,
+            sum(blank[first:last]) + rounds * all_blank,
+            sum(copied[first:last]) + rounds * all_copied,
+        )
+
+    def evicted(self, start: int, stop: int, blank: int) -> int:
+        """Return how many blocks the steps [start, stop) evict if there are so many blank ones before."""
+        taken, _, freed_blank, _ = self._flows
+        evicted = 0
+        for counter in range(start, stop):
+            residue = counter % self._size
+            if freed_blank[residue] and taken[residue] > blank:  # then it depends on who comes first
+                parts = sorted(self._turns[residue].items(), key=_rank)
+            else:
+                parts = []
+                blank += freed_blank[residue] - taken[residue]
+            for _, part in parts:
+                blank += part[2]
+                blank -= part[0]
+                if blank < 0:
+                    evicted -= blank
+                    blank = 0
+            if blank < 0:
+                evicted -= blank
+                blank = 0
+        return evicted
+
+    def most_used(self, start: int, stop: int) -> int:
+        """Return the most blocks by which what turns hold has grown after some step of [start, stop)."""
+        size, (taken, freed, blank, _) = self._size, self._flows
+        rounds = max(0, (stop - start) // size - 1)
+        used = rounds * (self._sums[0] - self._sums[1] - self._sums[2])  # which is not below 0
+        most = 0
+        for counter in range(start + rounds * size, stop):
+            residue = counter % size
+            used += taken[residue] - freed[residue] - blank[residue]
+            most = max(most, used)
+        return most
+
+    def turns_at(self, counter: int) -> list[tuple[Request, Flow]]:
+        """Return the turns that take or free in a step, and what."""
+        return list(self._turns[counter % self._size].items())
+
+    def ending(self) -> Request:
+        """Return the turn that is the first to slide no longer evenly."""
+        return self._ends[0][2]
+
+    def _find_first_end(self) -> None:
+        while self._ends and self._until.get(self._ends[0][2]) != self._ends[0][0]:
+            heapq.heappop(self._ends)
+        self.first_end = self._ends[0][0] if self._ends else NEVER
+
+
+def _rank(entry: tuple[Request, Flow]) -> int:
+    return entry[0].rank

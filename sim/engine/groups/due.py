@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from continuum_sim.engine.groups.spec import GroupSpec
@@ -48,7 +49,8 @@ class DueTurns:
         """(modulus, residue) of a turn's computed tokens when it takes or frees blocks, or some become findable."""
         self._entering = {spec.block_size: [0] * spec.block_size for spec in specs}
         """By block size and residue of the step counter: turns that enter a new block in the next step."""
-        self._sizes = [spec.block_size for spec in specs]
+        self._groups = Counter(spec.block_size for spec in specs)
+        """Groups of each block size."""
         self._turns: dict[tuple[int, int], dict[Request, None]] = {}
         """Turns by (modulus, residue) of the step counter."""
         self._settling: dict[Request, int] = {}
@@ -127,9 +129,12 @@ class DueTurns:
         """Return the blocks that all turns together take in the next `steps` steps, whatever they free meanwhile."""
         blocks = 0
         for size, entering in self._entering.items():
-            taken = sum(entering) * (steps // size)
-            taken += sum([entering[(counter + step) % size] for step in range(steps % size)])
-            blocks += taken * self._sizes.count(size)
+            first = counter % size
+            last = first + steps % size
+            taken = sum(entering[first:last]) + sum(entering[: max(0, last - size)])
+            if steps >= size:
+                taken += sum(entering) * (steps // size)
+            blocks += taken * self._groups[size]
         return blocks
 
 

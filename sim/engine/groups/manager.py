@@ -230,7 +230,8 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
         for table, stretches, cached in zip(tables, found.by_band, found.stops, strict=True):
             for run, start, stop in reversed(stretches):
                 self._pool.touch(run, start, stop, table.runs)
-            self._pool.merge(table.runs, hit=True)
+            if len(table.runs) > 1:
+                self._pool.merge(table.runs, hit=True)
             table.begin(cached, found.tokens)
             missing += table.missing(found.tokens, tokens, self._prefill_end(request)) * table.band.width
         self.extend(request, tokens, missing)
@@ -255,15 +256,18 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
     def _drop(self, table: BandTable, stop: int) -> None:
         """Free a table's blocks before `stop`, group by group, the last of them first."""
         dropped = table.drop_before(stop) * table.band.width
-        self._pool.merge(table.runs)
+        if len(table.runs) > 1:
+            self._pool.merge(table.runs)
         self._pool.release([], dropped - self._pool.release_front(table.runs, stop))
         self.freed_blocks += dropped
 
     def free(self, request: Request, tokens: int) -> None:
         """Free a turn's blocks, group by group."""
         for table in self._taken_from(request):
-            self._pool.merge(table.runs)
-            self._pool.release(table.runs, table.blank())
+            blank = table.blank()
+            if len(table.runs) > 1:
+                self._pool.merge(table.runs)
+            self._pool.release(table.runs, blank)
 
     def evict(self, request: Request, tokens: int) -> None:
         """Free a turn's blocks and forget what nothing else holds."""

@@ -73,6 +73,9 @@ class GroupedBlockPool(BlockPool):
         self.free -= (stop - start) * run.width
         if run.pitch:
             return self._take_from_trail(run, start, stop)
+        if start == run.start and stop == run.stop:
+            self._unlink(run)
+            return run
         place = run.next
         assert place is not None
         self._unlink(run)
@@ -112,15 +115,20 @@ class GroupedBlockPool(BlockPool):
     def merge(self, table: list[BlockRun], *, hit: bool = False) -> None:
         """Join runs that only this table holds; see `BlockPool`."""
         if len(table) > 1:
-            self._bundle(table)
+            if any(run.chain is not None and run.width < run.chain.width for run in table):
+                self._bundle(table)
             super().merge(table, hit=hit)
 
     # Giving blocks back --------------------------------------------------------------------------------
 
     def release(self, table: list[BlockRun], blank: int = 0) -> None:
         """Drop a table's references and free `blank` blocks; unreferenced blocks are queued group by group."""
-        self._order(table)
-        super().release(table, blank)
+        self.blank += blank
+        self.free += blank
+        if len(table) > 1:
+            self._order(table)
+        while table:
+            self._drop(table.pop(), table)
 
     def unpin(self, table: list[BlockRun], start: int = 0) -> None:
         """Drop a pin's references to blocks from index `start` on, as `release` does."""
@@ -163,8 +171,6 @@ class GroupedBlockPool(BlockPool):
 
     def _order(self, table: list[BlockRun]) -> None:
         """Bring a table into such an order that vLLM frees its last blocks first, group by group."""
-        if len(table) < 2:
-            return
         table.sort(key=_place)
         if any(run.group < after.group + after.width and after.width > 1 for run, after in pairwise(table)):
             for run in list(table):

@@ -63,7 +63,10 @@ class BandTable:
 
     def blank(self) -> int:
         """Return the blocks of all groups without content."""
-        return self.blocks() * self.band.width - sum([len(run) for run in self.runs])
+        blocks = self.blocks() * self.band.width
+        for run in self.runs:
+            blocks -= (run.stop - run.start) * run.width
+        return blocks
 
     def missing(self, start: int, tokens: int, prefill_end: int) -> int:
         """Return the blocks that each group lacks to compute tokens [start, tokens), all before being there."""
@@ -135,7 +138,11 @@ class BandTable:
 
     def run_at(self, block: int) -> BlockRun | None:
         """Return the first run with a block from this one on."""
-        return min([run for run in self.runs if run.stop > block], key=_start, default=None)
+        found = None
+        for run in self.runs:
+            if run.stop > block and (found is None or run.start < found.start):
+                found = run
+        return found
 
     # Content --------------------------------------------------------------------------------------------
 
@@ -199,7 +206,3 @@ class StateTable(BandTable):
     def held(self, spans: Sequence[tuple[int, int]]) -> Spans:
         """Return the states in these stretches."""
         return [(block, block + 1) for block in self.states if any(start <= block < stop for start, stop in spans)]
-
-
-def _start(run: BlockRun) -> int:
-    return run.start

@@ -90,7 +90,7 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
         """Forget a program's own content beyond its first tokens."""
         for band, content in zip(self._bands, self._contents(context), strict=True):
             kept = kept_tokens // band.spec.block_size
-            self._pool.abandon(content.own, kept)
+            self.pool.abandon(content.own, kept)
             content.shared_blocks = min(content.shared_blocks, kept)
 
     # Hits -----------------------------------------------------------------------------------------------
@@ -109,7 +109,7 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
         contents = self._contents(context)
         spans, tokens, longest = self._longest_hit(contents, most_tokens)
         by_band = [
-            content.find(start, stop, self._pool) if start < stop else []
+            content.find(start, stop, self.pool) if start < stop else []
             for content, (start, stop) in zip(contents, spans, strict=True)
         ]
         return Found(by_band, [stop for _, stop in spans], tokens, longest if longest > tokens else 0)
@@ -187,7 +187,7 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
                 if skipped > table.first:
                     if table.cached * spec.block_size < over and not (request.decoding and self._sparse and spec.reach):
                         self.cache(request, over)  # as vLLM has done step by step
-                    self._pool.now = max(self._pool.now, self._time(0, request.rank, table.band.groups[0]))
+                    self.pool.now = max(self.pool.now, self._time(0, request.rank, table.band.groups[0]))
                     self._drop(table, skipped)
             blocks += table.missing(start, start + tokens, prefill_end) * table.band.width
         return blocks
@@ -229,9 +229,9 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
         missing = 0
         for table, stretches, cached in zip(tables, found.by_band, found.stops, strict=True):
             for run, start, stop in reversed(stretches):
-                self._pool.touch(run, start, stop, table.runs)
+                self.pool.touch(run, start, stop, table.runs)
             if len(table.runs) > 1:
-                self._pool.merge(table.runs, hit=True)
+                self.pool.merge(table.runs, hit=True)
             table.begin(cached, found.tokens)
             missing += table.missing(found.tokens, tokens, self._prefill_end(request)) * table.band.width
         self.extend(request, tokens, missing)
@@ -244,7 +244,7 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
         Blocks of a shared prefix may become findable only as the turn decodes, if groups have blocks of several sizes.
         """
         if blocks:
-            self._pool.allocate(blocks)
+            self.pool.allocate(blocks)
             for table in self.tables[request]:
                 self.copied_states += table.extend(tokens) * table.band.width
         known = tokens - (request.decoding and in_flight_tokens > 0)
@@ -257,8 +257,8 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
         """Free a table's blocks before `stop`, group by group, the last of them first."""
         dropped = table.drop_before(stop) * table.band.width
         if len(table.runs) > 1:
-            self._pool.merge(table.runs)
-        self._pool.release([], dropped - self._pool.release_front(table.runs, stop))
+            self.pool.merge(table.runs)
+        self.pool.release([], dropped - self.pool.release_front(table.runs, stop))
         self.freed_blocks += dropped
 
     def free(self, request: Request, tokens: int) -> None:
@@ -266,13 +266,13 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
         for table in self._taken_from(request):
             blank = table.blank()
             if len(table.runs) > 1:
-                self._pool.merge(table.runs)
-            self._pool.release(table.runs, blank)
+                self.pool.merge(table.runs)
+            self.pool.release(table.runs, blank)
 
     def evict(self, request: Request, tokens: int) -> None:
         """Free a turn's blocks and forget what nothing else holds."""
         for table in self._taken_from(request):
-            self._pool.evict(table.runs, table.blank())
+            self.pool.evict(table.runs, table.blank())
 
     def _taken_from(self, request: Request) -> list[BandTable]:
         self._junctions.pop(request, None)
@@ -307,7 +307,7 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
         table.cached = full
         for start, stop in table.held(spans):
             for chain, first, last in content.parts(start, stop):
-                self._pool.cache(chain, first, last, table.runs)
+                self.pool.cache(chain, first, last, table.runs)
                 if spec.kind == "recurrent":
                     self._states_to_come.add((chain, first))
 
@@ -337,14 +337,14 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
 
     def shrink(self, context: Context, kept_tokens: int, prompt_tokens: int) -> int:
         """Let a pin hold only what the program's next prompt hits; return the blocks that it still holds."""
-        self._pool.unpin(context.pinned)
+        self.pool.unpin(context.pinned)
         context.pinned = self._hold(context, prompt_tokens - 1)
-        self._pool.pin(context.pinned)
+        self.pool.pin(context.pinned)
         return sum([len(run) for run in context.pinned])
 
     def _hold(self, context: Context, tokens: int) -> list[BlockRun]:
         held: list[BlockRun] = []
         for run, start, stop in reversed(self._find(context, tokens).stretches()):
-            self._pool.touch(run, start, stop, held)
-        self._pool.merge(held, hit=True)
+            self.pool.touch(run, start, stop, held)
+        self.pool.merge(held, hit=True)
         return held

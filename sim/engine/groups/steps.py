@@ -45,7 +45,7 @@ class SteppedKVCacheManager(KVCacheManager):
 
     def __init__(self, pool: GroupedBlockPool, config: EngineConfig) -> None:
         super().__init__(pool, config.block_size, caches=config.enable_prefix_caching)
-        self._pool: GroupedBlockPool = pool
+        self.pool = pool
         self.specs = specs = config.kv_cache_groups
         self._alignment = alignment = math.lcm(*(spec.block_size for spec in specs))
         self._least_size = min(spec.block_size for spec in specs)
@@ -142,7 +142,7 @@ class SteppedKVCacheManager(KVCacheManager):
             run = table.run_at(table.first) if table.trails else None
             if run is not None:
                 first = self._time(table.steps_to_free(over, table.first), request.rank, run.group)
-                self._pool.trail(run, first, self._alignment << _STEP_SHIFT)
+                self.pool.trail(run, first, self._alignment << _STEP_SHIFT)
 
     def _stop(self, request: Request) -> None:
         """Let a turn no longer slide evenly, and bring its tables up to date."""
@@ -157,7 +157,7 @@ class SteppedKVCacheManager(KVCacheManager):
         for table in self._slides.remove(request, self._next):
             if table.trails:
                 for run in [run for run in table.runs if run.pitch]:
-                    self._pool.end_trail(run, table.first, table.runs)
+                    self.pool.end_trail(run, table.first, table.runs)
 
     def _leaves(self, request: Request) -> bool:
         """Bring the tables up to date of a turn that leaves the batch; return whether it slid evenly."""
@@ -183,7 +183,7 @@ class SteppedKVCacheManager(KVCacheManager):
 
         Returns False if not all that is taken is free before.
         """
-        pool, flow = self._pool, self._slides.within(start, stop)
+        pool, flow = self.pool, self._slides.within(start, stop)
         if flow.taken > pool.free:
             return False
         if not (flow.taken or flow.freed or flow.freed_blank):
@@ -202,10 +202,10 @@ class SteppedKVCacheManager(KVCacheManager):
     def _planned(self, steps: int) -> None:
         self._next += steps
         self._steps += steps
-        self._pool.now = self._steps << _STEP_SHIFT
+        self.pool.now = self._steps << _STEP_SHIFT
 
     def _count(self, flow: Flow, evicted: int) -> None:
-        self._pool.flow(flow.taken, evicted, flow.freed, flow.freed_blank)
+        self.pool.flow(flow.taken, evicted, flow.freed, flow.freed_blank)
         self.freed_blocks += flow.freed + flow.freed_blank
         self.copied_states += flow.copied_states
 
@@ -214,7 +214,7 @@ class SteppedKVCacheManager(KVCacheManager):
 
         The turns that are `due` do not slide evenly; they are in order of admission.
         """
-        pool, flow = self._pool, self._slides.within(counter, counter + 1)
+        pool, flow = self.pool, self._slides.within(counter, counter + 1)
         groups, size = len(self.specs), self._least_size
         taken = flow.taken + sum([(tokens // size + 2) * groups for _, _, tokens, _ in due])  # or fewer
         if taken > pool.free:

@@ -158,7 +158,11 @@ def make_session(asked: Asked, programs: list[Program], sha256: str, repeats: in
 def _engine_settings(asked: Asked) -> dict[str, Any]:
     """Return the settings that identify the engine; how long to wait for a server does not change the experiment."""
     if not asked.base_urls:
-        return {"engine": asdict(asked.engine)}
+        engine = asdict(asked.engine)
+        for name in ("speculative_config", "acceptance_rates"):
+            if engine[name] is None:
+                del engine[name]  # earlier versions did not write it
+        return {"engine": engine}
     server = {name: value for name, value in asdict(asked.server).items() if name != "timeout_s"}
     if not asked.server.async_scheduling:
         del server["async_scheduling"]  # earlier versions did not write it

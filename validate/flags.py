@@ -43,6 +43,13 @@ class EngineFlags:
     async_scheduling: Annotated[
         bool | None, option_of("async_scheduling", unset="vLLM's, on unless it starts on a CPU")
     ] = None
+    speculative_config: Annotated[
+        str | None,
+        option_of(
+            "speculative_config",
+            unset="none. How many drafts are accepted is measured unless rates are given, to which vLLM then keeps",
+        ),
+    ] = None
     engine_arg: Annotated[
         list[str] | None,
         typer.Option(help="Any other engine argument of vLLM, as dtype=bfloat16; repeatable.", rich_help_panel=ENGINE),
@@ -64,21 +71,25 @@ class EngineFlags:
             Naming the options.
         """
         if served:
-            started = ("model", *_OF_STARTED, "engine_arg")
+            started = ("model", *_OF_STARTED, "speculative_config", "engine_arg")
             refuse_unused(context, started, "the server of --base-url was started with its own")
         else:
             refuse_unused(context, ("timeout", "vocab_size"), "used only with --base-url")
 
     def options(self, model: str) -> EngineOptions:
         """Return how to start vLLM; it serves `model` unless the options name one."""
+        from continuum_sim.setup.speculation import vllms_speculation
         from continuum_sim.validate.engines.options import EngineOptions, parse_engine_args
 
         settings = dict(self.settings)
+        told, rates = (None, None) if self.speculative_config is None else vllms_speculation(self.speculative_config)
         return EngineOptions(
             model=self.model or model,
             num_gpu_blocks_override=settings.pop("kv_blocks"),
             tensor_parallel_size=settings.pop("tensor_parallel_size") or 1,
             async_scheduling=self.async_scheduling,
+            speculative_config=told,
+            acceptance_rates=rates,
             extra=parse_engine_args(self.engine_arg or ()),
             **settings,
         )

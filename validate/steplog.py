@@ -35,6 +35,8 @@ class LoggedStep(NamedTuple):
     batch: StepBatch
     unfinished: int
     """Requests still in the engine after the step."""
+    verified: Mapping[str, tuple[int, int]] = MappingProxyType({})
+    """With speculative decoding: by decoding request, the drafts that the step verified, and those accepted."""
 
 
 class TimedStep(NamedTuple):
@@ -58,11 +60,11 @@ def scheduled_batch(
     is a row like a decoding request's, and its rows read its context once.
     """
     prefills = tokens = context = pairs = decodes = decode_context = 0
+    decoding = set(decoding_requests(requests, scheduled_tokens, entering, drafts))
     for name, chunk in scheduled_tokens.items():
-        request = requests[name]
-        start = request.num_computed_tokens - chunk
-        rows = 1 + len(drafts.get(name, ()))
-        if chunk == rows and start >= request.num_prompt_tokens and name not in entering:
+        start = requests[name].num_computed_tokens - chunk
+        if name in decoding:
+            rows = 1 + len(drafts.get(name, ()))
             decodes += rows
             decode_context += start + rows
         else:
@@ -71,6 +73,22 @@ def scheduled_batch(
             context += start
             pairs += prefill_pairs(chunk, start)
     return StepBatch(prefills, tokens, context, pairs, decodes, decode_context)
+
+
+def decoding_requests(
+    requests: Mapping[str, Any],
+    scheduled_tokens: Mapping[str, int],
+    entering: Container[str],
+    drafts: Mapping[str, Sequence[int]],
+) -> list[str]:
+    """Return the requests of a scheduled step that decode."""
+    return [
+        name
+        for name, chunk in scheduled_tokens.items()
+        if chunk == 1 + len(drafts.get(name, ()))
+        and requests[name].num_computed_tokens - chunk >= requests[name].num_prompt_tokens
+        and name not in entering
+    ]
 
 
 def entering(output: Any) -> set[str]:
@@ -83,7 +101,7 @@ def entering(output: Any) -> set[str]:
 
 def step_line(step: LoggedStep) -> bytes:
     """Return the step as a line of the log."""
-    return msgspec.json.encode(step) + b"\n"
+    return msgspec.json.encode(step if step.verified else step[:-1]) + b"\n"
 
 
 def read_steps(path: Path) -> list[LoggedStep]:

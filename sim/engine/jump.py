@@ -12,7 +12,8 @@ A plan holds until
   or contexts are recalled is then taken alone;
 * a client hangs up: the engine hears of it while the step under way, or the next one, runs;
 * prompts begin or cease to be held back by `prefill_schedule_interval`, with which any turn that arrives counts;
-* native offload begins to store blocks, or is about to free those of a turn that has ended;
+* native offload begins to load blocks, or to store some while turns wait, or is about to free those of a turn that has
+  ended;
 * the policy may admit a waiting turn as time passes (it is not `steady`): then every step is taken alone.
 
 With asynchronous scheduling two plans are under way. A jump then carries out the first, which may differ, and the
@@ -125,11 +126,19 @@ class Jump:
     def _pass(self, over: int) -> None:
         if over <= self._passed:
             return
+        connector = self._scheduler.connector
+        if connector.stores_outputs:
+            ahead = self._scheduler.most_plans > 1
+            connector.repeat(self._scheduler.batch, over - self._passed, ahead=ahead, end_s=self._end_of_next_s)
         if not self._passed and self._first_s:
             first_end_s = self.start_s + self._first_s
             self._tell(self._scheduler.pass_first(first_end_s), 1, first_end_s, [])
         self._scheduler.repeat(over - self._passed)
         self._passed = over
+
+    def _end_of_next_s(self, steps: int) -> float:
+        """Return when the n-th step ends of those that the scheduler has not carried out."""
+        return self.start_s + self._run_s(self._passed + steps)
 
     def _run_s(self, steps: int) -> float:
         if self._ends_s:
@@ -165,9 +174,13 @@ def repetitions(scheduler: Scheduler) -> int:
         return 0
     if plan.hung_up or plans[0].hung_up or scheduler.leaving:
         return 0
-    if scheduler.connector.native and (
-        scheduler.connector.begins_later or scheduler.ends.deferred or (scheduler.batch.prefilling and not plan.held)
+    connector = scheduler.connector
+    asked = bool(scheduler.waiting.queued) and not plan.spent
+    if connector.native and (
+        connector.loads_later or scheduler.ends.deferred or (scheduler.batch.prefilling and not plan.held)
     ):
+        return 0
+    if connector.begins_later and (asked or not connector.stores_outputs):
         return 0
     ahead = scheduler.most_plans > 1
     if ahead and (len(plans) < scheduler.most_plans or plans[0].ended or plans[0].skipped):
@@ -187,7 +200,7 @@ def repetitions(scheduler: Scheduler) -> int:
         # The chunk that ends a prompt is a step of its own: the turn decodes from then on.
         steps = min(steps, (request.num_tokens - request.num_computed_tokens - 1) // chunk)
     steps = min(steps, decoding.steps_to_hang_up())
-    if scheduler.connector.stores_outputs:
+    if connector.stores_outputs and asked:  # host memory decides whom a step may admit
         steps = min(steps, decoding.steps_to_fill(int(not ahead)) - 1)
     if steps <= 0:
         return 0

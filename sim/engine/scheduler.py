@@ -216,7 +216,7 @@ class Scheduler(VisibleEngine):
         """Hand out the tokens of the oldest planned step, which ends now; return the turns that ended."""
         plan = self.plans.popleft()
         self.step += 1
-        self.connector.step_over(plan, now_s)
+        self.connector.step_over(now_s)
         if self.ends.deferred:
             self.ends.step_over(plan)
         if self.drafts is not None:

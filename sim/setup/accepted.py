@@ -1,7 +1,8 @@
-"""Acceptance by position, as a vLLM server counts it: the text of `/metrics`."""
+"""Acceptance by position, as a vLLM server counts it: the text of `/metrics`, or what `calibrate` made of it."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections import defaultdict
 from typing import Final
@@ -13,6 +14,24 @@ _COUNTER: Final = re.compile(
 )
 _POSITION: Final = re.compile(r'position="(\d+)"')
 """Names and labels of `SpecDecodingProm` (vllm/v1/spec_decode/metrics.py of 0.32 and 0.33)."""
+
+
+def rates_of_file(text: str, source: str) -> tuple[float, ...]:
+    """Return the rates that a file holds: one that `calibrate` wrote, or the text of `/metrics`.
+
+    Raises
+    ------
+    ConfigError
+        If it holds none.
+    """
+    if not text.lstrip().startswith("{"):
+        return rates_of_metrics(text, source)
+    try:
+        return tuple(map(float, json.loads(text)["provenance"]["acceptance"]["rates"]))
+    except (ValueError, KeyError, TypeError):
+        raise ConfigError(
+            f"{source} holds no acceptance of drafts: calibrate an engine with --speculative-config"
+        ) from None
 
 
 def rates_of_metrics(text: str, source: str) -> tuple[float, ...]:

@@ -13,7 +13,7 @@ from continuum_sim.errors import ConfigError, shown
 from continuum_sim.hardware import GpuSpec, ModelSpec, find_model
 from continuum_sim.hardware.drafters import Drafter, layer_of
 from continuum_sim.names import check_names
-from continuum_sim.setup.accepted import rates_of_metrics
+from continuum_sim.setup.accepted import rates_of_file
 from continuum_sim.setup.notation import split_spec
 from continuum_sim.steptime.drafted import Drafted
 from continuum_sim.steptime.model import StepTime
@@ -22,7 +22,7 @@ from continuum_sim.steptime.named import make_step_time
 _RATES: Final = "synthetic_acceptance_rates"
 _LENGTH: Final = "synthetic_acceptance_length"
 _METRICS: Final = "metrics"
-"""A file with the text of a server's `/metrics`, whose counters give the rates."""
+"""A file with the text of a server's `/metrics`, whose counters give the rates, or one that `calibrate` wrote."""
 _IGNORED: Final = ("rejection_sample_method", "prompt_lookup_max", "prompt_lookup_min")
 """Keys of vLLM's that decide which drafts are accepted, which is given here."""
 _KNOWN: Final = (
@@ -126,6 +126,41 @@ def parse_speculation(text: str | None) -> Speculation | None:
     return Speculation(config, None if model is None else str(model), draft_s)
 
 
+def vllms_speculation(text: str) -> tuple[dict[str, Any], tuple[float, ...] | None]:
+    """Return the setting as vLLM's `speculative_config`, and the acceptance that was measured, if a file holds it.
+
+    Rates that are given have vLLM accept drafts at these (`rejection_sample_method` `synthetic`). Keys that only vLLM
+    knows pass, as vLLM refuses what it does not know.
+
+    Raises
+    ------
+    ConfigError
+        For text that is neither form, or what the simulator does not model.
+    """
+    asked = dict(_read(text.strip()))
+    own = {key: value for key, value in asked.items() if key in _KNOWN}
+    given = [key for key in (_RATES, _LENGTH) if key in asked]
+    found = parse_speculation(json.dumps(own if given or _METRICS in asked else {**own, _LENGTH: 1.0}))
+    assert found is not None
+    told = {key: _plain(value) for key, value in asked.items() if key not in (_METRICS, "draft_s")}
+    told["num_speculative_tokens"] = found.config.num_speculative_tokens
+    if _RATES in told:
+        told[_RATES] = list(found.config.acceptance_rates)
+    if given:
+        told.setdefault("rejection_sample_method", "synthetic")
+    return told, found.config.acceptance_rates if _METRICS in asked else None
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of the short form as JSON would have it."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
 def _read(text: str) -> Mapping[str, Any]:
     if not text.startswith("{"):
         method, settings = split_spec(text)
@@ -147,7 +182,7 @@ def _measured(asked: Mapping[str, Any]) -> tuple[float, ...]:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{_OWNER}: metrics {path} cannot be read: {error}") from None
-    return rates_of_metrics(text, str(path))
+    return rates_of_file(text, str(path))
 
 
 def _rates(asked: Mapping[str, Any], drafts: int) -> tuple[float, ...]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from continuum_sim.engine.plan import Plan
 from continuum_sim.engine.rebuild import RebuildTime, fit_rebuild_time
 from continuum_sim.engine.request import Request
 from continuum_sim.engine.scheduler import Scheduler
+from continuum_sim.engine.speculation.accepted import AcceptedDrafts
+from continuum_sim.engine.speculation.turn import DraftedTurn
 from continuum_sim.policies.instants import SAME_INSTANT_S
 from continuum_sim.results.decisions import DecisionRecord, decision_line, keep_decisions
 from continuum_sim.setup.notation import parse_policy
@@ -59,6 +62,8 @@ class FakeEngines:
     """Standard deviation of the logarithm of each step's time."""
     planning_s: float = 0.0
     """Time between the first two plannings of an idle engine, if it schedules asynchronously."""
+    acceptance_rates: tuple[float, ...] = ()
+    """How drafts are accepted, if there are any."""
     started: list[str | None] = field(default_factory=list)
     """Policies of the engines, in the order of their start."""
     open: int = 0
@@ -82,6 +87,18 @@ class FakeEngines:
             self.pace(number),
             self.dies_after(number),
         )
+
+
+class _Kept(AcceptedDrafts):
+    """Keeps what was drawn until the step is over."""
+
+    def __init__(self, rng: np.random.Generator, rates: Sequence[float]) -> None:
+        super().__init__(rng, rates)
+        self.kept: deque[int] = deque()
+
+    def next(self) -> int:
+        self.kept.append(super().next())
+        return self.kept[-1]
 
 
 class FakeEngine:
@@ -109,6 +126,8 @@ class FakeEngine:
         self._contexts: dict[str, tuple[Any, list[int]]] = {}
         self._ends: dict[Request, asyncio.Future[float]] = {}
         self._generated = 0
+        self._number = len(owner.started)
+        self._names: dict[Request, str] = {}
         self._waiting: list[asyncio.Future[float]] = []
         self._closed = False
         self._renew()
@@ -139,7 +158,9 @@ class FakeEngine:
             tool=request.tool,
             last=request.last_turn or request.program_id is None,
             stops=False,  # the client asks for its length
+            drafted=self._drafts(request.request_id),
         )
+        self._names[made] = f"{request.request_id}-{0:08x}"  # as vLLM names it
         self._ends[made] = future
         queued_s = self._loop.time()
         self.scheduler.add(name, made, queued_s)
@@ -161,6 +182,13 @@ class FakeEngine:
             made.scheduled_s,
             finish_s,
         )
+
+    def _drafts(self, request_id: str) -> DraftedTurn | None:
+        speculation = self.scheduler.config.speculation
+        if speculation is None:
+            return None
+        rates = self._owner.acceptance_rates
+        return DraftedTurn(_Kept(np.random.default_rng((self._number, crc32(request_id.encode()))), rates))
 
     async def forget(self) -> None:
         self._renew()
@@ -188,7 +216,7 @@ class FakeEngine:
 
     async def _run(self) -> None:
         """Plan and run steps as vLLM's loop does: an empty plan takes a place in the queue too."""
-        under_way: deque[tuple[Plan, float]] = deque()
+        under_way: deque[tuple[Scheduler, Plan, float]] = deque()  # one planned in vain may outlive its scheduler
         most = self.facts.config().max_concurrent_batches
         ended_s = 0.0
         while True:
@@ -208,11 +236,11 @@ class FakeEngine:
                         continue
                 else:
                     scheduler.update_after_schedule(plan)
-                under_way.append((plan, now_s))
+                under_way.append((scheduler, plan, now_s))
                 if len(under_way) < most:
                     await asyncio.sleep(self._owner.planning_s)
                     continue
-            plan, start_s = under_way.popleft()
+            scheduler, plan, start_s = under_way.popleft()
             if not plan.empty:
                 noise = float(np.exp(self._rng.normal(0.0, self._owner.jitter))) if self._owner.jitter else 1.0
                 seconds = self._owner.step_time.step_s(plan.batch) * self._pace * noise
@@ -225,11 +253,16 @@ class FakeEngine:
     def _finish(self, scheduler: Scheduler, plan: Plan, start_s: float) -> None:
         now_s = self._loop.time()
         batch: StepBatch = plan.batch
+        verified = {
+            self._names[request]: (tokens - 1, min(tokens - 1, request.drafted.accepted.kept.popleft()))
+            for request, tokens in plan.verified.items()
+            if plan.given.get(request)
+        }
         if not plan.empty:
             for request in scheduler.update_from_output(now_s):
                 self._ends.pop(request).set_result(now_s)
         unfinished = scheduler.num_running + scheduler.num_waiting
-        self._log.write(step_line(LoggedStep(start_s, start_s, now_s, now_s, batch, unfinished)))
+        self._log.write(step_line(LoggedStep(start_s, start_s, now_s, now_s, batch, unfinished, verified)))
         if not unfinished:
             self._log.flush()
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from continuum_sim.cli.signals import run_async
 from continuum_sim.steptime.calibrated import Calibrated
+from continuum_sim.validate.calibration.acceptance import measure_acceptance, usual_programs
 from continuum_sim.validate.calibration.calibrate import calibrate, write_calibration
 from continuum_sim.validate.calibration.measure import Measured
 from continuum_sim.validate.engines.in_process import InProcess
@@ -51,12 +53,21 @@ def calibrate_engine(
         if engine.facts.async_forced is not None:
             say(engine.facts.async_forced)
         try:
-            return await calibrate(engine, points, say, seed)
+            model, steps = await calibrate(engine, points, say, seed)
+            drafting = engine.facts.drafting
+            if drafting is not None and drafting.acceptance_rates is None:
+                say("measuring how many drafts are accepted")
+                found = await measure_acceptance(engine, usual_programs(engine.facts), seed)
+                model = replace(model, provenance={**model.provenance, "acceptance": found.describe()})
+            return model, steps
         finally:
             await engine.close()
 
     model, steps = run_async(measure())
     picture = write_calibration(model, steps, out)
+    if "acceptance" in model.provenance:
+        rates = "/".join(f"{rate:.3g}" for rate in model.provenance["acceptance"]["rates"])
+        say(f"drafts accepted by position: {rates} of the steps of a turn")
     shutil.rmtree(folder, ignore_errors=True)
     residuals = model.provenance["residuals"]
     say(

@@ -84,7 +84,7 @@ class PointAnswers(NamedTuple):
 
 async def run_point(engine: Engine, point: Point, prompts: Prompts) -> PointAnswers:
     """Put the engine into the point's situation."""
-    output_tokens = point.decode_tokens(engine.facts.max_num_batched_tokens)
+    output_tokens = point.decode_tokens(engine.facts.max_num_batched_tokens, engine.facts.drafts)
     decoding = [
         asyncio.create_task(_ask(engine, prompts.request(prompts.tokens(point.context), output_tokens)))
         for _ in range(point.decodes)
@@ -103,13 +103,14 @@ async def _ask(engine: Engine, request: TurnRequest) -> Asked:
     return Asked(called_s, await engine.turn(request))
 
 
-def wanted(point: Point, steps: Sequence[Measured]) -> list[Measured]:
+def wanted(point: Point, steps: Sequence[Measured], drafts: int = 0) -> list[Measured]:
     """Keep the steps a point is about; the steps leading up to them differ between runs.
 
     A decode point keeps its last steps in which all turns decode, which are warm; other points keep every step with a
-    prefill.
+    prefill. With drafts turns end apart, and of those left each has some rows: as many as turns are enough.
     """
     if point.new:
         return [step for step in steps if step.batch.prefill_tokens]
-    whole = [s for s in steps if s.batch.decode_requests == point.decodes and not s.batch.prefill_tokens]
+    most = point.decodes * (1 + drafts)
+    whole = [s for s in steps if point.decodes <= s.batch.decode_requests <= most and not s.batch.prefill_tokens]
     return whole[-DECODE_STEPS:]

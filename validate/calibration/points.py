@@ -39,20 +39,23 @@ class Point:
             parts.append(f"{self.new} new tokens on {self.cached} cached")
         return " beside ".join(parts)
 
-    def decode_tokens(self, chunk: int) -> int:
-        """Tokens each decoding turn generates: enough to last until all decode and the prefill is complete."""
+    def decode_tokens(self, chunk: int, drafts: int = 0) -> int:
+        """Tokens each decoding turn generates: enough to last until all decode and the prefill is complete.
+
+        Even if every step accepts all of so many drafts.
+        """
         rounds = -(-self.decodes * self.context // chunk)
         chunks = -(-(self.new + self.cached) // max(1, chunk - self.decodes)) if self.new else 0
-        return rounds + DECODE_STEPS + 4 * chunks
+        return (rounds + DECODE_STEPS + 4 * chunks) * (1 + drafts)
 
-    def kv_tokens(self, chunk: int) -> int:
+    def kv_tokens(self, chunk: int, drafts: int = 0) -> int:
         """Most tokens in the KV cache at once."""
-        decoding = self.decodes * (self.context + self.decode_tokens(chunk)) if self.decodes else 0
+        decoding = self.decodes * (self.context + self.decode_tokens(chunk, drafts)) if self.decodes else 0
         return decoding + self.new + self.cached
 
-    def longest_tokens(self, chunk: int) -> int:
+    def longest_tokens(self, chunk: int, drafts: int = 0) -> int:
         """Longest prompt plus output."""
-        decoding = self.context + self.decode_tokens(chunk) if self.decodes else 0
+        decoding = self.context + self.decode_tokens(chunk, drafts) if self.decodes else 0
         return max(decoding, self.new + self.cached + 1)
 
     def computed_tokens(self, chunk: int) -> tuple[int, int]:
@@ -64,12 +67,13 @@ class Point:
 def plan_points(facts: EngineFacts) -> list[Point]:
     """Return the grid that fits this engine: every point once per visit, in random order."""
     chunk, longest = facts.max_num_batched_tokens, facts.max_model_len
+    drafts = facts.drafts
     room = int(_ROOM * (facts.num_gpu_blocks - 1) * facts.block_size)
     fitting = [
         point
         for point in dict.fromkeys(_grid(facts))
-        if point.kv_tokens(chunk) <= room
-        and point.longest_tokens(chunk) <= longest
+        if point.kv_tokens(chunk, drafts) <= room
+        and point.longest_tokens(chunk, drafts) <= longest
         and point.decodes + bool(point.new) <= facts.max_num_seqs
     ]
     # A machine that changes its speed meanwhile must not look like a cost of contexts or batches.

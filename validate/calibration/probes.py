@@ -39,7 +39,8 @@ class LogProbe:
         """Run the point and read its steps from the log."""
         self._new_steps()
         await run_point(self._engine, point, prompts)
-        return wanted(point, [Measured(step.batch, step.seconds) for step in time_steps(self._new_steps())])
+        steps = [Measured(step.batch, step.seconds) for step in time_steps(self._new_steps())]
+        return wanted(point, steps, self._engine.facts.drafts)
 
     def _new_steps(self) -> list[LoggedStep]:
         with self._log.open("rb") as file:

@@ -15,7 +15,7 @@ from typing import Any
 from continuum_sim.errors import ConfigError
 from continuum_sim.validate import steplog
 from continuum_sim.validate.engines.engine_log import last_words, printed_to
-from continuum_sim.validate.engines.interface import EngineError, EngineFacts, TurnAnswer, TurnRequest
+from continuum_sim.validate.engines.interface import Drafting, EngineError, EngineFacts, TurnAnswer, TurnRequest
 from continuum_sim.validate.engines.options import EngineOptions
 from continuum_sim.validate.engines.processes import descendants, end_processes
 from continuum_sim.validate.plugin.settings import ENVIRONMENT as PLUGIN_SETTINGS
@@ -90,7 +90,10 @@ class InProcess:
         if _ENVIRONMENT["VLLM_LOGGING_LEVEL"] == os.environ["VLLM_LOGGING_LEVEL"]:
             # The engine's own processes write to its log; this process shares the terminal with the user.
             logging.getLogger("vllm").setLevel(logging.ERROR)
-        return InProcessEngine(llm, folder, _facts(llm, folder), frozenset(descendants()) - others)
+        facts = _facts(llm, folder)
+        if self.options.acceptance_rates is not None:
+            facts = facts.accepting(self.options.acceptance_rates)
+        return InProcessEngine(llm, folder, facts, frozenset(descendants()) - others)
 
 
 @dataclass
@@ -255,6 +258,21 @@ def _facts(llm: Any, folder: Path) -> EngineFacts:
         enable_prefix_caching=bool(cache.enable_prefix_caching),
         kv_cache_groups=scheduling["kv_cache_groups"],
         prefix_cache_retention_interval=scheduling["prefix_cache_retention_interval"],
+        drafting=_drafting(config.speculative_config),
+    )
+
+
+def _drafting(config: Any) -> Drafting | None:
+    """Return an engine's speculative decoding; what vLLM is told of acceptance, it keeps to."""
+    if config is None:
+        return None
+    told = config.synthetic_acceptance_rates if config.rejection_sample_method == "synthetic" else None
+    return Drafting(
+        config.method,
+        config.num_speculative_tokens,
+        None if told is None else tuple(told),
+        bool(getattr(config, "disable_eagle_block_drop", False)),
+        bool(getattr(config, "disable_lookahead_block_hashes", False)),
     )
 
 

@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.groups.spec import GroupSpec
+from continuum_sim.engine.speculation.config import SpeculationConfig
 from continuum_sim.vllm_defaults import nearest_mirrored
+
+
+@dataclass(frozen=True)
+class Drafting:
+    """Speculative decoding of an engine; see `SpeculationConfig`."""
+
+    method: str
+    num_speculative_tokens: int
+    acceptance_rates: tuple[float, ...] | None = None
+    """None until they are measured, unless they are given."""
+    disable_eagle_block_drop: bool = False
+    disable_lookahead_block_hashes: bool = False
+
+    def __post_init__(self) -> None:
+        if self.acceptance_rates is not None:  # read from JSON they are a list
+            object.__setattr__(self, "acceptance_rates", tuple(self.acceptance_rates))
+
+    def config(self) -> SpeculationConfig:
+        """Return it as the simulator's; drafts of which nothing is known yet are all rejected."""
+        rates = self.acceptance_rates or (0.0,) * self.num_speculative_tokens
+        return SpeculationConfig(**{**asdict(self), "acceptance_rates": rates})
 
 
 class EngineError(RuntimeError):
@@ -48,10 +70,20 @@ class EngineFacts:
     kv_cache_groups: tuple[GroupSpec, ...] = ()
     """KV cache groups; none stands for one whose layers keep all tokens, and is assumed of a server."""
     prefix_cache_retention_interval: int | None = 0
+    drafting: Drafting | None = None
+    """Speculative decoding; none is assumed of a server."""
 
     def __post_init__(self) -> None:
+        drafting: Any = self.drafting
+        if isinstance(drafting, Mapping):
+            object.__setattr__(self, "drafting", Drafting(**drafting))
         groups = [GroupSpec(**group) if isinstance(group, Mapping) else group for group in self.kv_cache_groups]
         object.__setattr__(self, "kv_cache_groups", tuple(groups))  # read from JSON they are plain
+
+    @property
+    def drafts(self) -> int:
+        """Drafts of a turn in each step."""
+        return 0 if self.drafting is None else self.drafting.num_speculative_tokens
 
     def config(self) -> EngineConfig:
         """Return the settings under which the simulator mirrors this engine."""
@@ -72,7 +104,15 @@ class EngineFacts:
             vllm_version=nearest_mirrored(self.version),
             kv_cache_groups=self.kv_cache_groups,
             prefix_cache_retention_interval=self.prefix_cache_retention_interval,
+            speculation=None if self.drafting is None else self.drafting.config(),
         )
+
+    def accepting(self, rates: Sequence[float] | None) -> EngineFacts:
+        """Return the same engine with drafts that are accepted at these rates."""
+        if self.drafting is None:
+            return self
+        told = None if rates is None else tuple(rates)
+        return replace(self, drafting=replace(self.drafting, acceptance_rates=told))
 
 
 class TurnRequest(NamedTuple):

@@ -42,6 +42,10 @@ class EngineOptions:
     gpu_memory_utilization: float | None = None
     async_scheduling: bool | None = None
     """None is on, except on a CPU."""
+    speculative_config: Mapping[str, Any] | None = None
+    """Speculative decoding, as vLLM takes it."""
+    acceptance_rates: tuple[float, ...] | None = None
+    """How its drafts are accepted, for the simulator; None to measure it, or for what vLLM is told."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Any other field of vLLM's `AsyncEngineArgs`."""
 
@@ -67,7 +71,7 @@ class EngineOptions:
             )
         for name in (
             *("max_model_len", "max_num_batched_tokens", "max_num_seqs", "block_size"),
-            *("num_gpu_blocks_override", "gpu_memory_utilization"),
+            *("num_gpu_blocks_override", "gpu_memory_utilization", "speculative_config"),
         ):
             if getattr(self, name) is not None:
                 arguments[name] = getattr(self, name)

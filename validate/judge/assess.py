@@ -13,7 +13,7 @@ from continuum_sim.errors import ConfigError
 from continuum_sim.results.view import Shown, View
 from continuum_sim.steptime.calibrated import Calibrated, fit_calibrated, scaled
 from continuum_sim.steptime.model import StepTime
-from continuum_sim.validate.judge.observed import PINS, Observation, PolicyObservations, turn_fates
+from continuum_sim.validate.judge.observed import DRAFTS, PINS, Observation, PolicyObservations, turn_fates
 from continuum_sim.validate.judge.predict import Forecast, prefill_alone_s
 from continuum_sim.validate.judge.reenact import Reenactment
 from continuum_sim.validate.judge.statistics import (
@@ -101,6 +101,11 @@ class PolicyReport(msgspec.Struct, frozen=True):
     preemptions: Compared | None
     pins: dict[str, Compared]
     """Pins made, hit, expired, broken; empty if the engine did not count."""
+    steps: Compared | None
+    """Steps of the engine that computed something."""
+    drafts: dict[str, Compared]
+    """Steps of turns that verify drafts, the drafts, those accepted, and the tokens that such a step gives on average;
+    empty without speculative decoding."""
     engine_pace: float | None
     """Measured over modelled time of all steps: above 1 if the engine was slower than when it was calibrated."""
     error_split: ErrorSplit | None
@@ -227,6 +232,8 @@ def _policy(
         fates_equal_repeats=among_themselves(fates),
         preemptions=_compare(one, lambda run: np.array([run.preemptions]), mean) if tells_preemptions else None,
         pins={name: _compare(one, _count(name), mean) for name in PINS} if counted else {},
+        steps=_compare(one, _steps, mean) if all(run.engine_steps is not None for run in measured) else None,
+        drafts=_drafts(one),
         engine_pace=_pace(measured, step_time),
         error_split=_split(one, config, simulate, again),
         reenacted=_reenacted(measured, again),
@@ -255,6 +262,25 @@ def _cached_tokens(run: Observation) -> Array:
 
 def _count(name: str) -> Callable[[Observation], Array]:
     return lambda run: np.array([0.0 if run.counts is None else run.counts[name]])
+
+
+def _steps(run: Observation) -> Array:
+    return np.array([run.engine_steps or 0])
+
+
+def _drafts(one: PolicyObservations) -> dict[str, Compared]:
+    if not all(run.drafts is not None and run.drafts["verifications"] for run in one.measured):
+        return {}
+
+    def number(name: str) -> Callable[[Observation], Array]:
+        return lambda run: np.array([(run.drafts or {}).get(name, 0.0)])
+
+    def tokens_per_step(run: Observation) -> Array:
+        drafts = run.drafts or {}
+        return np.array([1.0 + drafts.get("accepted_tokens", 0.0) / max(1.0, drafts.get("verifications", 0.0))])
+
+    found = {name: _compare(one, number(name), mean) for name in DRAFTS}
+    return {**found, "tokens_per_step": _compare(one, tokens_per_step, mean)}
 
 
 def _pace(measured: Sequence[Observation], step_time: StepTime) -> float | None:

@@ -67,7 +67,7 @@ class EngineClock:
         self._ends_s: list[float] = []
         self._plannings: list[_Planning] = []
         for logged, begin_s in zip(log.steps, begins(log.steps), strict=True):
-            if logged.end_s > log.start_s:
+            if logged.start_s >= log.start_s:  # else it was planned in vain as the engine was warmed up
                 self._take(logged, logged.start_s - log.start_s, begin_s - log.start_s, logged.end_s - log.start_s)
         if not self._steps:
             raise ValueError("the log holds no step of the replay")

@@ -16,11 +16,14 @@ from continuum_sim.validate.engines.in_process import COUNTS, DECISIONS, STEPS
 from continuum_sim.validate.judge.engine_clock import EngineLog, EngineTimes
 from continuum_sim.validate.judge.statistics import Array
 from continuum_sim.validate.session.files import ENGINE_TIMES, SessionFiles, read_json, read_records, slug
-from continuum_sim.validate.steplog import TimedStep, read_steps, time_steps
+from continuum_sim.validate.steplog import TimedStep, computes, read_steps, time_steps
 from continuum_sim.world.records import ProgramRecord, TimelineRecord, TurnRecord
 
 PINS = ("pins_made", "pins_hit", "pins_expired", "pins_broken")
 """Counts that both the simulator and the plug-in keep."""
+
+DRAFTS = ("verifications", "drafted_tokens", "accepted_tokens")
+"""Counts of drafts: steps of a turn, the drafts they verified, and those accepted."""
 
 Fates = dict[tuple[str, int], str]
 """(program, turn) to `release`, `evict`, `hit`, `expire` or `break`; the last three are ends of a pin."""
@@ -69,6 +72,10 @@ class Observation:
     turns: list[TurnRecord]
     counts: Mapping[str, float] | None = None
     """What the policy did, if known."""
+    drafts: Mapping[str, float] | None = None
+    """What drafts there were, if known; steps that verified none count too."""
+    engine_steps: int | None = None
+    """Steps that computed something, if known."""
     log: EngineLog | None = None
     """What the engine logged of a measured replay, if anything."""
     fates: Fates | None = None
@@ -132,7 +139,9 @@ def read_simulated(files: SessionFiles, policy: str) -> list[Observation]:
         folder = files.root / "predictions" / slug(policy) / f"draw{number}"
         programs, turns = read_records(folder)
         fates = turn_fates(read_decisions(folder / DECISIONS))
-        found.append(Observation(programs, turns, {name: draw["totals"][name] for name in PINS}, fates=fates))
+        totals = draw["totals"]
+        counts, drafts = ({name: totals.get(name, 0) for name in names} for names in (PINS, DRAFTS))
+        found.append(Observation(programs, turns, counts, drafts, totals["steps"], fates=fates))
     return found
 
 
@@ -149,7 +158,18 @@ def read_measured(folder: Path, run: Mapping[str, Any]) -> Observation:
     if (folder / STEPS).exists():
         times = [EngineTimes(**entry) for entry in json.loads((folder / ENGINE_TIMES).read_text(encoding="utf-8"))]
         log = EngineLog(read_steps(folder / STEPS), times, run["start_s"], decisions or ())
-    return Observation(programs, turns, counts, log, fates, run["tells_cached"], run["tells_preemptions"])
+    drafts, steps = (None, None) if log is None else _drafts_of(log)
+    known = run["tells_cached"], run["tells_preemptions"]
+    return Observation(programs, turns, counts, drafts, steps, log, fates, *known)
+
+
+def _drafts_of(log: EngineLog) -> tuple[dict[str, float], int]:
+    """Return what a logged replay drafted, and the steps it took."""
+    steps = [step for step in log.steps if step.end_s > log.start_s]
+    verified = [counts for step in steps for counts in step.verified.values()]
+    drafted, accepted = (sum(counts[at] for counts in verified) for at in (0, 1))
+    drafts = dict(zip(DRAFTS, map(float, (len(verified), drafted, accepted)), strict=True))
+    return drafts, sum(computes(step.batch) for step in steps)
 
 
 def read_observations(files: SessionFiles, policies: list[str]) -> list[PolicyObservations]:

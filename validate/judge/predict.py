@@ -16,6 +16,7 @@ from continuum_sim.traces.schema import Program
 from continuum_sim.validate.calibration.delays import ClientDelays
 from continuum_sim.validate.judge.observed import KeptRecords
 from continuum_sim.validate.session.workload import Workload
+from continuum_sim.world.drafts import DraftDraws
 from continuum_sim.world.records import ProgramRecord, TurnRecord
 from continuum_sim.world.simulation import Simulation
 from continuum_sim.world.totals import EngineTotals
@@ -45,14 +46,14 @@ def forecast(
     """Simulate a replay `draws` times.
 
     The first draw adds the mean delay between engine and client to every gap; each further one draws every gap's delay
-    from the measured ones. On a saturated engine such milliseconds decide which turn comes first, and one
-    simulation is no closer to the truth than one replay, so their mean is the forecast.
+    from the measured ones. Each draws its own accepted drafts. On a saturated engine such milliseconds decide which
+    turn comes first, and one simulation is no closer to the truth than one replay, so their mean is the forecast.
     """
     rng = np.random.default_rng(seed)
     found = []
     for draw in range(draws):
         drawn = [_with_delays(program, delays, rng if draw else None) for program in workload.programs]
-        found.append(_simulate(drawn, workload, policy, config, step_time, delays))
+        found.append(_simulate(drawn, workload, policy, config, step_time, delays, DraftDraws(draw)))
     return found
 
 
@@ -63,6 +64,7 @@ def _simulate(
     config: EngineConfig,
     step_time: StepTime,
     delays: ClientDelays,
+    drafts: DraftDraws,
 ) -> Forecast:
     kept = KeptRecords()
     decisions: list[DecisionRecord] = []
@@ -73,6 +75,7 @@ def _simulate(
         recorder=kept,
         timeline=False,
         log=keep_decisions(decisions),
+        drafts=drafts,
     )
     totals = simulation.run(programs, workload.arrivals, np.random.default_rng(0))
     submit_s, answer_s = delays.mean_submit_s(), delays.mean_answer_s()

@@ -26,6 +26,7 @@ from continuum_sim.steptime.model import StepTime
 from continuum_sim.traces.arrivals import FromTrace
 from continuum_sim.traces.schema import Program
 from continuum_sim.validate.judge.engine_clock import EngineClock, EngineLog
+from continuum_sim.validate.judge.logged_drafts import LoggedDraws
 from continuum_sim.validate.judge.observed import KeptRecords
 from continuum_sim.validate.judge.predict import Forecast
 from continuum_sim.validate.session.workload import Workload
@@ -152,6 +153,7 @@ def reenact(
         stepwise=True,
         observer=between,
         log=keep_decisions(decisions),
+        drafts=LoggedDraws([step for step in log.steps if step.end_s > log.start_s]),
     )
     between.env = simulation.env
     logged.running = True

@@ -36,6 +36,8 @@ def _tables(report: ValidationReport) -> Iterator[Table]:
     yield _turns(report)
     if any(policy.pins for policy in report.policies):
         yield _pins(report)
+    if any(policy.drafts for policy in report.policies):
+        yield _drafts(report)
     if any(policy.error_split for policy in report.policies):
         yield _split(report)
         yield _reenacted(report)
@@ -145,6 +147,26 @@ def _pins(report: ValidationReport) -> Table:
         if policy.pins
     ]
     return table("Pins", ("policy", *(name[5:] for name in names)), rows, "simulated / measured, mean of a run")
+
+
+def _drafts(report: ValidationReport) -> Table:
+    names = ("verifications", "drafted_tokens", "accepted_tokens")
+    rows = [
+        [
+            policy.policy,
+            _both(policy.steps, count),
+            *(_both(policy.drafts[name], count) for name in names),
+            _both(policy.drafts["tokens_per_step"], lambda tokens: f"{tokens:.3f}"),
+        ]
+        for policy in report.policies
+        if policy.drafts
+    ]
+    note = (
+        "simulated / measured. Steps of turns: those that verify drafts, or would if the drafter had found any; the "
+        "simulator has it find all"
+    )
+    columns = ("policy", "steps", "steps of turns", "drafted tokens", "accepted", "tokens of a turn's step")
+    return table("Drafts", columns, rows, note)
 
 
 def _split(report: ValidationReport) -> Table:

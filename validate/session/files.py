@@ -34,6 +34,10 @@ DELAYS: Final = "delays.json"
 """Delays between engine and client, if there is no calibration that has them."""
 
 
+ACCEPTANCE: Final = "acceptance.json"
+"""How many drafts the engine accepted as it was surveyed."""
+
+
 class RunKey(NamedTuple):
     """One replay of a session."""
 
@@ -80,7 +84,7 @@ class SessionFiles:
         if not (self.root / PREDICTIONS_HASH).exists():
             # Nothing is binding yet: an earlier call failed before predicting. Its survey may be of another engine.
             if other is not None:
-                for name in (FACTS, STEP_TIME, DELAYS):
+                for name in (FACTS, STEP_TIME, DELAYS, ACCEPTANCE):
                     (self.root / name).unlink(missing_ok=True)
                 write_text(path, to_json(settings))
             return

@@ -19,6 +19,7 @@ from continuum_sim.results.jsonfile import to_json
 from continuum_sim.steptime.fitted import load_fitted
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.traces.files import write_bytes, write_text
+from continuum_sim.validate.calibration.acceptance import measure_acceptance
 from continuum_sim.validate.calibration.calibrate import calibrate, delays_of, write_calibration
 from continuum_sim.validate.calibration.delays import ClientDelays, measure_delays, read_delays
 from continuum_sim.validate.calibration.measure import Prompts, warm_up
@@ -26,6 +27,7 @@ from continuum_sim.validate.engines.interface import EngineError, EngineFacts, E
 from continuum_sim.validate.judge.observed import KeptRecords
 from continuum_sim.validate.judge.predict import Forecast, forecast
 from continuum_sim.validate.session.files import (
+    ACCEPTANCE,
     DELAYS,
     ENGINE_TIMES,
     FACTS,
@@ -162,7 +164,14 @@ async def _survey_engine(
         elif session.step_time is None:
             fitted, steps = await calibrate(engine, folder / "points.jsonl", say, session.seed)
             write_calibration(fitted, steps, found)
-        return engine.facts
+        drafting = engine.facts.drafting
+        if drafting is None or drafting.acceptance_rates is not None:
+            return engine.facts
+        say("measuring how many drafts are accepted")
+        # Of other random tokens than the runs serve, or the prediction would know their outcome.
+        accepted = await measure_acceptance(engine, session.workload.programs, session.seed + 1)
+        write_text(folder.parent / ACCEPTANCE, to_json(accepted.describe()))
+        return engine.facts.accepting(accepted.rates)
     finally:
         await engine.close()
 
@@ -234,7 +243,8 @@ async def _run(
     engine = await start(key.policy, {"rebuild": asdict(rebuild)}, folder, facts)
     kept = KeptRecords()
     try:
-        if engine.facts.config() != facts.config():
+        told = None if facts.drafting is None else facts.drafting.acceptance_rates
+        if engine.facts.accepting(told).config() != facts.config():
             raise EngineError(f"the engine is not the one surveyed: {engine.facts.config()}, expected {facts.config()}")
         prompts = Prompts(facts.vocab_size, np.random.default_rng((session.seed, key.repeat)))
         await warm_up(engine, prompts)

@@ -66,8 +66,19 @@ class NoConnector:
     def build_connector_meta(self, plan: Plan, batch: Batch, under_way: Plan | None, now_s: float) -> None:
         """Called when a step is planned, before it is counted; `under_way` is the one planned before and not over."""
 
-    def step_over(self, plan: Plan, now_s: float) -> None:
+    def step_over(self, now_s: float) -> None:
         """Called when a step is over."""
+
+    def repeat(self, batch: Batch, steps: int, *, ahead: bool, end_s: Callable[[int], float]) -> None:
+        """Called before `steps` steps are carried out at once, each followed by another like the latest plan.
+
+        Parameters
+        ----------
+        ahead
+            Whether another step is under way when one is planned.
+        end_s
+            Returns when the n-th of the steps ends.
+        """
 
     # A program's context --------------------------------------------------------------------------------
 
@@ -109,6 +120,11 @@ class NoConnector:
     @property
     def begins_later(self) -> bool:
         """Whether transfers begin when a step under way is over."""
+        return False
+
+    @property
+    def loads_later(self) -> bool:
+        """Whether loads do."""
         return False
 
     def next_event_s(self) -> float:

@@ -89,8 +89,10 @@ class NativeConnector(NoConnector):
         """Turns that have ended since a step was planned, with the tokens that may be stored."""
         self._begun: list[Transfer] = []
         """Loads begun in the step being planned."""
-        self._unsent: list[tuple[Plan, Transfer]] = []
-        """Transfers that begin when a step is over."""
+        self._unsent: list[tuple[int, Transfer]] = []
+        """Transfers that begin when so many more steps are over."""
+        self._early: list[tuple[float, Request | Upload]] = []
+        """Turns whose blocks came within a jump, for the step after it."""
         self._arrivals: list[tuple[float, int, Transfer]] = []
         """Heap of (end in s, number, transfer)."""
         self._numbered = 0
@@ -143,8 +145,9 @@ class NativeConnector(NoConnector):
             The step planned before and not over, if any.
         """
         self.new_transfers = [*self._begun]
-        begins = [(under_way, transfer) for transfer in self._begun]
-        after = under_way if plan.empty else plan
+        steps = int(under_way is not None)
+        begins = [(steps, transfer) for transfer in self._begun]
+        after = steps if plan.empty else steps + 1
         for request, tokens in self._scheduled(plan, batch, under_way):
             begins += [(after, transfer) for transfer in self._store(request, tokens)]
         for request, tokens in self._finished:
@@ -157,22 +160,75 @@ class NativeConnector(NoConnector):
                 self.host.request_finished(found.access)
                 self._clean_up(request, found)
         self._begun, self._finished = [], []
-        for first, transfer in begins:
-            if first is None:
-                self._send(transfer, now_s)
+        for steps, transfer in begins:
+            if steps:
+                self._unsent.append((steps, transfer))
             else:
-                self._unsent.append((first, transfer))
+                self._send(transfer, now_s)
 
-    def step_over(self, plan: Plan, now_s: float) -> None:
+    def step_over(self, now_s: float) -> None:
         """Begin the transfers that waited for the end of a step."""
         if self._unsent:
-            for first, transfer in self._unsent:
-                if first is plan:
-                    self._send(transfer, now_s)
-            self._unsent = [entry for entry in self._unsent if entry[0] is not plan]
+            self._steps_over(1, now_s)
+
+    def repeat(self, batch: Batch, steps: int, *, ahead: bool, end_s: Callable[[int], float]) -> None:
+        """Let `steps` steps be over, after each of which one like the latest is planned: offer what these fill.
+
+        Only at the ends of steps at which a block fills or a transfer begins anything is to be done. While the blocks
+        of some turn find no room, they are offered again in every step, and count as used again.
+        """
+        fills = self._fills(batch, steps, ahead=ahead)
+        turns = [request for request in batch.running.values() if request.decoding]
+        over = 0
+        while True:
+            waits = [entry[0] for entry in self._unsent]
+            following = min([over + min(waits, default=steps + 1), next(iter(fills), steps + 1)])
+            if self._failing:
+                following = over + 1
+            if following > steps:
+                break
+            at_s = end_s(following)
+            self._steps_over(following - over, at_s)
+            over = following
+            offering = fills.pop(over, {})
+            if self._failing or offering:
+                self._early += self._end_transfers(at_s)
+                for request in turns:
+                    if request in offering or request in self._failing:
+                        tokens = batch.computed(request) + over - ahead
+                        self._unsent += [(1 + ahead, transfer) for transfer in self._store(request, tokens)]
+        if self._unsent and over < steps:
+            self._unsent = [(wait - (steps - over), transfer) for wait, transfer in self._unsent]
+
+    def _fills(self, batch: Batch, steps: int, *, ahead: bool) -> dict[int, dict[Request, None]]:
+        """Return which turns fill chunks with tokens that are computed, by step, in order."""
+        found: dict[int, dict[Request, None]] = {}
+        size = self._chunk_tokens
+        for request in batch.running.values():
+            offloads = self._requests.get(request)
+            if request.decoding and offloads is not None:
+                first = (offloads.next_stored + 1) * size - batch.computed(request) + ahead
+                for step in range(max(1, first), steps + 1, size):
+                    found.setdefault(step, {})[request] = None
+        return dict(sorted(found.items()))
+
+    def _steps_over(self, steps: int, now_s: float) -> None:
+        """Begin the transfers that waited for the end of the last of so many steps."""
+        left = []
+        for wait, transfer in self._unsent:
+            if wait > steps:
+                left.append((wait - steps, transfer))
+            else:
+                self._send(transfer, now_s)
+        self._unsent = left
 
     def get_finished(self, now_s: float) -> Sequence[tuple[float, Request | Upload]]:
         """End the transfers that are over by now; return the turns whose blocks have come."""
+        back = [*self._early, *self._end_transfers(now_s)]
+        self._early = []
+        return back
+
+    def _end_transfers(self, now_s: float) -> list[tuple[float, Request | Upload]]:
         back: list[tuple[float, Request | Upload]] = []
         while self._arrivals and self._arrivals[0][0] - EARLY_S <= now_s:
             end_s, _, transfer = heapq.heappop(self._arrivals)
@@ -233,6 +289,11 @@ class NativeConnector(NoConnector):
     def begins_later(self) -> bool:
         """Whether transfers begin when a step under way is over."""
         return bool(self._unsent)
+
+    @property
+    def loads_later(self) -> bool:
+        """Whether loads do."""
+        return any(transfer.loads for _, transfer in self._unsent)
 
     def next_event_s(self) -> float:
         """Return when the next transfer ends, if a turn may wait for it; infinite otherwise."""

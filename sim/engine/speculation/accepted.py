@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
@@ -32,6 +32,13 @@ class AcceptedDrafts:
         self._next = 0
         self.taken = 0
         """Steps that were drawn for so far."""
+
+    varied: ClassVar[bool] = False
+    """Whether some steps verify fewer drafts than the engine's drafter proposes."""
+
+    def proposed(self, most: int) -> int:
+        """Return how many drafts the next step verifies, of at most so many."""
+        return most
 
     def next(self) -> int:
         """Return the accepted drafts of the next step."""

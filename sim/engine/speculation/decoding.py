@@ -83,7 +83,8 @@ class SpeculativeDecoding(Decoding):
             last = self._max_model_len if request.stops else request.prompt_tokens + request.max_tokens
             if request.num_tokens - turn.coming_tokens + 1 >= last:
                 return 0
-        return min(1 + self.drafts, budget, self._max_model_len - self.computed(request) - 1)
+        drafts = turn.accepted.proposed(self.drafts)
+        return min(1 + drafts, budget, self._max_model_len - self.computed(request) - 1)
 
     def steps_to_first_end(self) -> int:
         """Return the number of steps until some turn has all tokens, if all drafts are verified."""
@@ -143,6 +144,8 @@ class SpeculativeDecoding(Decoding):
             if request.last_decode < 0:
                 continue
             turn = drafted(request)
+            if turn.accepted.varied:
+                return -1
             known = request.prompt_tokens + request.num_output_tokens - turn.coming_tokens
             start = request.num_computed_tokens - turn.coming_tokens
             if turn.in_flight_tokens:

@@ -62,6 +62,19 @@ def test_a_turn_takes_blocks_for_what_it_loads_alone() -> None:
     assert outcome.of("a", 1).scheduled_s > 70.0
 
 
+@pytest.mark.parametrize("ahead", [False, True])
+def test_blocks_that_are_filled_by_decoding_are_stored_within_a_jump(ahead: bool) -> None:
+    """Turns fill their blocks in different steps; 1,252 blocks are stored over a slow link in a handful of jumps."""
+    programs = [program(name, turn(10 + 3 * k, 5000)) for k, name in enumerate("abcd")]
+    large = engine(6000, block_size=16, max_model_len=10_000)
+    config = replace(large, tiers=host(2000, block_s=2e-3, prompt_only=False), async_scheduling=ahead)
+    outcome = simulate(programs, config=config, step_time=affine(), stepwise=False)
+    assert len(outcome.stretches) <= 3
+    stepwise = simulate(programs, config=config, step_time=affine())
+    assert_same_runs(stepwise, outcome)
+    assert outcome.totals.tiers[0].written_blocks == sum((9 + 3 * k + 5000) // 16 for k in range(4))
+
+
 def test_it_has_no_ssd() -> None:
     with pytest.raises(ConfigError, match="without an SSD"):
         TierConfig(10, 0.1, ssd_blocks=10, stores="steps")

@@ -14,7 +14,7 @@ from continuum_sim.hardware import find_gpu, find_model, kv_blocks
 from continuum_sim.hardware.drafters import layer_of
 from continuum_sim.setup.resolve import resolve
 from continuum_sim.setup.run_config import RunConfig
-from continuum_sim.setup.speculation import parse_speculation
+from continuum_sim.setup.speculation import parse_speculation, vllms_speculation
 from continuum_sim.steptime import StepBatch, make_step_time
 from support.programs import program, turn
 
@@ -37,6 +37,37 @@ def test_short_form_and_vllms_json_say_the_same() -> None:
     by_length = parse_speculation("ngram:num_speculative_tokens=2,synthetic_acceptance_length=1.5")
     assert by_length is not None
     assert by_length.config.acceptance_rates == (0.5, 0.0)
+
+
+def test_a_real_engine_is_told_in_vllms_words() -> None:
+    told, rates = vllms_speculation("ngram:num_speculative_tokens=3,prompt_lookup_max=4")
+    assert (told, rates) == ({"method": "ngram", "num_speculative_tokens": 3, "prompt_lookup_max": 4}, None)
+    told, rates = vllms_speculation(EAGLE + ",draft_s=0.001,draft_tensor_parallel_size=1")
+    assert rates is None  # vLLM keeps to those
+    assert told == {
+        "method": "eagle3",
+        "num_speculative_tokens": 3,
+        "synthetic_acceptance_rates": [0.8, 0.6, 0.4],
+        "rejection_sample_method": "synthetic",
+        "draft_tensor_parallel_size": 1,
+    }
+    with pytest.raises(ConfigError, match="'eagel', expected one of"):
+        vllms_speculation("eagel:num_speculative_tokens=1")
+    with pytest.raises(ConfigError, match="expected num_speculative_tokens"):
+        vllms_speculation("ngram")
+
+
+def test_acceptance_that_calibrate_measured_is_read_from_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "fitted.json"
+    path.write_text(json.dumps({"kind": "calibrated", "provenance": {"acceptance": {"rates": [0.5, 0.25]}}}))
+    found = parse_speculation(f"ngram:metrics={path}")
+    assert found is not None
+    assert found.config == SpeculationConfig("ngram", 2, (0.5, 0.25))
+    told, rates = vllms_speculation(f"ngram:metrics={path}")
+    assert (told, rates) == ({"method": "ngram", "num_speculative_tokens": 2}, (0.5, 0.25))
+    path.write_text(json.dumps({"kind": "calibrated", "provenance": {}}))
+    with pytest.raises(ConfigError, match=r"fitted.json holds no acceptance of drafts: calibrate an engine with"):
+        parse_speculation(f"ngram:metrics={path}")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -12,14 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from continuum_sim.errors import ConfigError
-from continuum_sim.steptime import Calibrated, load_fitted
+from continuum_sim.setup.accepted import rates_of_file
+from continuum_sim.steptime import Calibrated, load_fitted, save_fitted
 from continuum_sim.steptime.batch import StepBatch
+from continuum_sim.validate.calibration import command
 from continuum_sim.validate.calibration.calibrate import calibrate, delays_of, write_calibration
 from continuum_sim.validate.calibration.delays import ClientDelays, read_delays
 from continuum_sim.validate.calibration.measure import Asked, Measured, PointAnswers
 from continuum_sim.validate.calibration.points import Point, plan_points
 from continuum_sim.validate.calibration.probes import _decodes
-from continuum_sim.validate.engines.interface import EngineError, EngineFacts, TurnAnswer, TurnRequest
+from continuum_sim.validate.engines.interface import Drafting, EngineError, EngineFacts, TurnAnswer, TurnRequest
+from continuum_sim.validate.engines.options import EngineOptions
 from support.fake_engine import FakeEngines, facts
 from support.virtual_time import run_virtually
 
@@ -115,6 +118,30 @@ def test_it_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
     assert len(lines) == 2 + len(plan_points(SMALL))
     assert model.c0_s == pytest.approx(TRUTH.c0_s, rel=1e-3)
     assert engines.open == 0
+
+
+def test_steps_with_drafts_are_fitted_by_their_rows(tmp_path: Path) -> None:
+    engines = FakeEngines(replace(SMALL, num_gpu_blocks=401, max_model_len=1024, drafting=Drafting("ngram", 3)), TRUTH)
+    engines.acceptance_rates = (0.8, 0.6, 0.4)
+    model, steps = measure(engines, tmp_path)
+    assert {step.batch.decode_requests for step in steps} >= {4, 8, 12, 16, 24, 32}
+    batch = StepBatch(0, 0, 0, 0, 12, 3 * 300)
+    assert model.step_s(batch) == pytest.approx(TRUTH.step_s(batch), rel=1e-3)
+
+
+def test_the_command_measures_which_drafts_are_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "run_async", run_virtually)
+    monkeypatch.setattr(command, "write_calibration", lambda model, steps, out: save_fitted(model, out) or out)
+    engines = FakeEngines(replace(SMALL, num_gpu_blocks=401, max_model_len=1024, drafting=Drafting("ngram", 2)), TRUTH)
+    engines.acceptance_rates = (0.7, 0.2)
+    said: list[str] = []
+    out = tmp_path / "fitted.json"
+    command.calibrate_engine(out, EngineOptions(model="tiny"), engines, seed=0, force=False, say=said.append)
+    told = json.loads(out.read_text())["provenance"]["acceptance"]
+    assert told["rates"] == pytest.approx([0.7, 0.2], abs=0.02)
+    assert told["turn_steps"] > 2_500
+    assert any(line.startswith("drafts accepted by position: 0.") for line in said)
+    assert rates_of_file(out.read_text(), str(out)) == tuple(told["rates"])
 
 
 def test_points_of_another_engine_are_refused(tmp_path: Path) -> None:

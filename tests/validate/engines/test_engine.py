@@ -190,6 +190,60 @@ def test_pins_of_a_gemma_hold_the_same_blocks_in_every_group(trace: Path) -> Non
     assert found["pins"]["pins_made"]["measured"]["value"] > 0
 
 
+NGRAM = "ngram:num_speculative_tokens=3,prompt_lookup_max=3,prompt_lookup_min=1"
+
+
+def test_drafts_are_counted_as_vllm_counts_them_and_every_step_is_the_simulators(trace: Path) -> None:
+    """The tiny model soon repeats itself, so that n-grams are found in what it said; at first there are none."""
+    from vllm.v1.metrics.reader import get_metrics_snapshot
+
+    def counted() -> dict[str, int]:
+        found = {metric.name: metric for metric in get_metrics_snapshot() if "spec_decode" in metric.name}
+        return {name.removeprefix("vllm:spec_decode_num_"): getattr(m, "value", 0) for name, m in found.items()}
+
+    code = run(
+        *("validate", "--trace", "trace.jsonl", "--policies", "program-fifo", "--repeats", "1", "--draws", "2"),
+        *("--kv-blocks", "20", "--step-time", "fitted:rough.json", "--tolerance", "100", "--out", "v"),
+        *("--speculative-config", NGRAM, *small_flags()),
+    )
+    assert code == 0
+    folder = next(Path("v/runs").iterdir())
+    verified = [counts for step in read_steps(folder / "steps.jsonl") for counts in step.verified.values()]
+    # The last engine's, with its warm-up.
+    told = counted()
+    assert told["drafts"] == sum(drafts > 0 for drafts, _ in verified) > 0
+    assert told["draft_tokens"] == sum(drafts for drafts, _ in verified)
+    assert told["accepted_tokens"] == sum(accepted for _, accepted in verified) > 0
+    assert any(drafts == 0 for drafts, _ in verified)
+    rates = json.loads(Path("v/engine.json").read_text())["drafting"]["acceptance_rates"]
+    assert len(rates) == 3
+    assert 0 < rates[2] <= rates[1] <= rates[0] < 1
+    (found,) = json.loads(Path("v/report.json").read_text())["policies"]
+    again = found["reenacted"]
+    assert again["same_steps"] > 0.98
+    assert again["cached_equal"] > 0.98
+    assert abs(again["jct_error"]) < 0.01
+    # Other tokens than those that acceptance was measured with.
+    assert found["drafts"]["tokens_per_step"]["error"] == pytest.approx(0.0, abs=0.25)
+
+
+@pytest.mark.repeats
+def test_a_cpu_engine_cannot_accept_drafts_at_given_rates(trace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its kernel refuses (vllm/utils/cpu_triton_utils.py)."""
+    from vllm.platforms import current_platform
+
+    if not current_platform.is_cpu():
+        pytest.skip("a GPU can")
+    code = run(
+        *("validate", "--trace", "trace.jsonl", "--policies", "lru", "--repeats", "1", "--out", "v"),
+        *("--kv-blocks", "100", "--step-time", "fitted:rough.json", *small_flags()),
+        *("--speculative-config", NGRAM + ",synthetic_acceptance_rates=0.8/0.6/0.4"),
+    )
+    assert code == 2
+    assert "Synthetic acceptance not supported with CPU sampling" in capsys.readouterr().err.splitlines()[-1]
+    assert engine_processes() == []
+
+
 @pytest.mark.repeats  # CI runs a paced validation every day
 def test_an_engine_is_held_to_a_gpus_pace(trace: Path) -> None:
     """Nothing is calibrated, no step is faster than the GPU's, and times come out as predicted."""

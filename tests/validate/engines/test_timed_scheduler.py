@@ -100,8 +100,9 @@ def vllm(monkeypatch: pytest.MonkeyPatch, cpu: bool) -> None:
     monkeypatch.setitem(sys.modules, "vllm.platforms", platforms)
 
 
-def settings_of_vllm(executor: str, async_scheduling: bool) -> Any:
+def settings_of_vllm(executor: str, async_scheduling: bool, drafts: object = None) -> Any:
     return SimpleNamespace(
+        speculative_config=drafts,
         scheduler_config=SimpleNamespace(async_scheduling=async_scheduling),
         parallel_config=SimpleNamespace(distributed_executor_backend=executor),
     )
@@ -124,6 +125,11 @@ def test_only_a_cpu_whose_worker_is_a_process_is_forced(
     config = settings_of_vllm(executor, before)
     assert force_async_scheduling(config) is forced
     assert config.scheduler_config.async_scheduling is after
+
+
+def test_an_engine_with_drafts_is_not_forced(monkeypatch: pytest.MonkeyPatch) -> None:
+    vllm(monkeypatch, cpu=True)
+    assert not force_async_scheduling(settings_of_vllm("mp", False, drafts=SimpleNamespace(method="ngram")))
 
 
 @pytest.mark.parametrize("asked", [False, True])

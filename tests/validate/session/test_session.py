@@ -18,7 +18,7 @@ from continuum_sim.steptime import Calibrated, save_fitted
 from continuum_sim.traces import find_trace, read_programs
 from continuum_sim.traces.arrivals import Poisson
 from continuum_sim.traces.scale import Scale
-from continuum_sim.validate.engines.interface import EngineError
+from continuum_sim.validate.engines.interface import Drafting, EngineError
 from continuum_sim.validate.judge.assess import ValidationReport
 from continuum_sim.validate.report.write import write_report
 from continuum_sim.validate.session.files import SessionFiles
@@ -180,6 +180,45 @@ def test_an_unsteady_engine_is_followed_step_by_step_with_its_own_step_times(
         assert split is not None
         assert split.scheduling == pytest.approx(0.0, abs=1e-6)
         assert split.cache == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_drafts_are_predicted_from_what_the_survey_measured_and_followed_step_by_step(
+    tmp_path: Path, asynchronous: bool
+) -> None:
+    """Each engine accepts other drafts of other turns, at the same rates."""
+    lab = Lab(tmp_path, policies=("program-fifo",), repeats=3)
+    fakes = engines()
+    fakes.facts = replace(SCARCE, async_scheduling=asynchronous, drafting=Drafting("ngram_gpu", 2))
+    fakes.acceptance_rates = (0.8, 0.5)
+    lab.run(fakes)
+    assert fakes.open == 0
+    told = json.loads((lab.files.root / "engine.json").read_text())["drafting"]["acceptance_rates"]
+    assert told == pytest.approx([0.8, 0.5], abs=0.04)
+    measured = json.loads((lab.files.root / "acceptance.json").read_text())
+    assert measured["rates"] == told
+    report = lab.report()
+    (policy,) = report.policies
+    assert policy.drafts["tokens_per_step"].measured.value == pytest.approx(2.3, abs=0.1)
+    assert policy.drafts["tokens_per_step"].error == pytest.approx(0.0, abs=0.03)
+    assert policy.steps is not None
+    assert policy.steps.error == pytest.approx(0.0, abs=0.05)
+    assert policy.within_tolerance
+    again = policy.reenacted
+    assert again is not None
+    assert (again.same_steps, again.cached_equal, again.fates_equal) == (1.0, 1.0, 1.0)
+    assert again.jct_error == pytest.approx(0.0, abs=1e-6)
+    assert "tokens of a turn's step" in on_terminal(report.view(), 160)
+
+
+def test_given_acceptance_is_not_measured(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, policies=("lru",), repeats=1)
+    fakes = engines()
+    fakes.facts = replace(SCARCE, drafting=Drafting("ngram", 2, (0.8, 0.5)))
+    fakes.acceptance_rates = (0.8, 0.5)
+    lab.run(fakes)
+    assert not (lab.files.root / "acceptance.json").exists()
+    assert lab.report(tolerance=0.2).passed
 
 
 def test_noise_beyond_the_tolerance_is_said(tmp_path: Path) -> None:

@@ -86,6 +86,7 @@ class Scheduler(VisibleEngine):
         self.pool = BlockPool(config.usable_blocks)
         self.connector = make_connector(config, self.pool, policy.retention, rebuild_s)
         self.kv_cache_manager = manager = make_kv_cache_manager(config, self.pool)
+        self.connector.bind_kv_cache_manager(manager)
         self.contexts = Contexts(self.pool, self.connector, manager)
         self.rebuild_s = self.connector.rebuild_s
         self.most_plans = config.max_concurrent_batches
@@ -138,12 +139,12 @@ class Scheduler(VisibleEngine):
             usable_tokens = min(request.kept_tokens, request.prompt_tokens - 1)
             self.kv_cache_manager.keep_to(context, request.kept_tokens)
             self.contexts.shrink_pin(turn.program, request.kept_tokens, request.prompt_tokens, now_s)
-            size = self.block_size
-            self.connector.prompt_keeps(context, request.kept_tokens // size, usable_tokens // size)
+            self.connector.prompt_keeps(context, request.kept_tokens, usable_tokens)
         if self._order.sees_cache:
             turn.cached_tokens = self.kv_cache_manager.get_computed_blocks(request)[1]
         self.waiting.add(request, now_s)
         matters = self.waiting.may_be_next(request) or self.governor.reviews or self.counts_turns
+        matters = matters or self.connector.passed_over > 0  # who stands before it may be passed over again
         return self.pool.free != free_before or matters
 
     def hand_over(self, program_id: str, to: int, now_s: float) -> tuple[ProgramView, bool]:
@@ -355,9 +356,14 @@ class Scheduler(VisibleEngine):
                 if self.connector.native:
                     if tokens > budget and not self.config.enable_chunked_prefill:
                         break
-                    reach = request.num_computed_tokens + min(tokens, budget)
+                    tokens = min(tokens, budget)
+                    if self._cuts:
+                        tokens = self.kv_cache_manager.cut_prompt(request, request.num_computed_tokens, tokens)
+                        if not tokens:
+                            break
+                    reach = request.num_computed_tokens + tokens
                     whole = request.num_tokens if self.config.scheduler_reserve_full_isl else reach
-                    if not self._make_room(plan, request, [], whole, 0, now_s, held=request.reload_blocks[1]):
+                    if not self._make_room(plan, request, [], whole, reach, now_s, has_loaded=True):
                         break
                 tokens = min(tokens, budget)
                 self.batch.enter(plan, self.reloads.next(tokens), now_s)
@@ -383,6 +389,8 @@ class Scheduler(VisibleEngine):
             if external:
                 # While its blocks are loaded it cannot be preempted, so what it needs to run afterwards must fit now.
                 loads = cached + external if self.connector.native else 0
+                if loads:
+                    hits = self.kv_cache_manager.with_loaded(hits, loads)
                 whole = num_tokens if not loads or self.config.scheduler_reserve_full_isl else loads
                 if not self._make_room(plan, request, hits, whole, 0, now_s, loads=loads):
                     break
@@ -421,21 +429,23 @@ class Scheduler(VisibleEngine):
         now_s: float,
         *,
         surely: bool = False,
-        held: int = 0,
+        has_loaded: bool = False,
         loads: int = 0,
     ) -> bool:
         """Return True if `whole` tokens of a turn fit, and `step`, breaking pins as far as the policy allows.
 
-        It `held` some blocks already. Beside those of what it has once native offload has loaded some, `loads`, those
-        must be free that prompts under way lack.
+        One that `has_loaded` some holds blocks already. Beside those of what it has once native offload has loaded
+        some, `loads`, those must be free that prompts under way lack.
         """
         upload = request.context.upload
-        blocks = (self.config.watermark_blocks if self.running else 0) - (held if upload is None else upload.stop)
+        blocks = (self.config.watermark_blocks if self.running else 0) - (0 if upload is None else upload.stop)
         manager = self.kv_cache_manager
         reserved = self.reloads.reserved_blocks(self.batch, plan) if loads else 0
-        while blocks + manager.room_for(hits, whole, step, surely=surely) > self.pool.free or (
-            loads and blocks + reserved + manager.room_for(hits, loads, 0) > self.pool.free
-        ):
+        while blocks + (
+            manager.room_to_go_on(request, whole, step)
+            if has_loaded
+            else manager.room_for(hits, whole, step, surely=surely)
+        ) > self.pool.free or (loads and blocks + reserved + manager.room_for(hits, loads, loads) > self.pool.free):
             if not self._break_pin(plan, request, now_s):
                 plan.lacks = blocks + manager.lasting_room
                 return False

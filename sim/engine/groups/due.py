@@ -15,7 +15,7 @@ _SETTLING = 2
 class DueTurns:
     """The decoding turns of a batch by the steps in which they need the block manager's attention."""
 
-    def __init__(self, specs: Sequence[GroupSpec], alignment_tokens: int, *, ahead: bool) -> None:
+    def __init__(self, specs: Sequence[GroupSpec], alignment_tokens: int, *, ahead: bool, fills: bool = False) -> None:
         """Start empty.
 
         Parameters
@@ -24,11 +24,13 @@ class DueTurns:
             What a hit is a multiple of.
         ahead
             Whether each step is planned while the one before it runs.
+        fills
+            Whether a turn needs attention when it fills a block, too.
         """
         self._ahead = ahead
         in_flight = 1 if ahead else 0
         phases = {(spec.block_size, 0) for spec in specs}
-        if any(spec.block_size != alignment_tokens for spec in specs):
+        if fills or any(spec.block_size != alignment_tokens for spec in specs):
             phases.add((alignment_tokens, (in_flight - 1) % alignment_tokens))
         for spec in specs:
             if spec.reach:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import groupby
+from typing import Protocol
 
 from continuum_sim.engine.batch import Batch
 from continuum_sim.engine.block_pool import BlockPool
@@ -30,17 +31,28 @@ class GroupedContext(Context):
         self.contents = contents
 
 
+class SeesBlocks(Protocol):
+    """Hears of blocks that turns hit as they are admitted, and of those that they free, just before."""
+
+    def blocks_hit(self, request: Request, group: int, runs: Sequence[BlockRun]) -> None:
+        """Called with the blocks of a group that a turn hits."""
+
+    def blocks_freed(self, request: Request, table: BandTable, stop: int) -> None:
+        """Called before a turn's blocks up to `stop` are freed."""
+
+
 class Found:
     """The longest prefix that all groups have cached of one context."""
 
-    __slots__ = ("by_group", "junction_tokens", "stops", "tokens")
+    __slots__ = ("by_group", "hit_tokens", "junction_tokens", "stops", "tokens")
 
     def __init__(self, by_group: Sequence[Stretches], stops: Sequence[int], tokens: int, junction_tokens: int) -> None:
         self.by_group = by_group
         """The stretches that a hit takes of each group."""
         self.stops = stops
         """Leading blocks of each group that need not be computed."""
-        self.tokens = tokens
+        self.tokens = self.hit_tokens = tokens
+        """Of these, `hit_tokens` are cached; the rest is loaded."""
         self.junction_tokens = junction_tokens
         """Tokens that some group has cached, if another has fewer; 0 if all agree (`shared_prefix_boundary`)."""
 
@@ -56,11 +68,18 @@ class GroupedKVCacheManager(KVCacheManager):
 
     def __init__(self, pool: BlockPool, config: EngineConfig) -> None:
         super().__init__(pool, config.block_size, caches=config.enable_prefix_caching)
+        self.block_pool = pool
         self.specs = specs = config.kv_cache_groups
         self._alignment = alignment = math.lcm(*(spec.block_size for spec in specs))
-        self._lags = any(spec.block_size != alignment for spec in specs)
-        """Whether blocks may be full before they can be hit."""
-        self._interval = config.prefix_cache_retention_interval
+        self.retention_interval = self._interval = config.prefix_cache_retention_interval
+        offloads = config.tiers is not None and config.tiers.native and not config.tiers.offload_prompt_only
+        follows = offloads and any(spec.kind == "recurrent" for spec in specs)
+        self._lags = follows or any(spec.block_size != alignment for spec in specs)
+        """Whether blocks may be full before they can be hit, or are to be cached in the very step that fills them."""
+        self.offloads: SeesBlocks | None = None
+        """Native offload, if it is to hear of blocks that are hit and freed."""
+        self.cached_states: list[tuple[Request, int, int]] | None = None
+        """Collects the states that become findable (turn, group, block), if native offload asks."""
         self._sparse = self._interval == 0
         """Whether of windows and states nothing can be found that lies behind the end of a prompt."""
         self._in_flight = config.max_concurrent_batches - 1
@@ -70,7 +89,7 @@ class GroupedKVCacheManager(KVCacheManager):
             together = list(numbers)
             most = spec.most_blocks(config.max_in_flight_tokens, config.max_model_len, ahead=config.async_scheduling)
             self._bands.append(Band(spec, range(together[0], together[-1] + 1), most))
-        self.due = self._due = DueTurns(specs, alignment, ahead=config.async_scheduling)
+        self.due = self._due = DueTurns(specs, alignment, ahead=config.async_scheduling, fills=follows)
         self.most_freed_by_sliding = sum([spec.most_freed_by_sliding for spec in specs])
         members: dict[GroupSpec, list[int]] = {}
         for number, spec in enumerate(specs):
@@ -171,6 +190,30 @@ class GroupedKVCacheManager(KVCacheManager):
             spans[number] = (max(start, spec.skipped_blocks(agreed)), stop)
         return spans, agreed, longest
 
+    @property
+    def latest_junction_tokens(self) -> int:
+        """Tokens that some group had cached as of the latest look-up, if another had fewer; otherwise 0."""
+        return self._latest.junction_tokens
+
+    def with_loaded(self, hits: Hits, tokens: int) -> Hits:
+        """Let what was just looked up be followed by loads up to so many tokens; return the hits to be counted.
+
+        vLLM reckons with the state that a hit ends with although what is loaded takes its place.
+        """
+        found = self._latest
+        by_group: list[Stretches] = []
+        stops: list[int] = []
+        counted: Stretches = []
+        for spec, stretches, stop in zip(self.specs, found.by_group, found.stops, strict=True):
+            skipped = spec.skipped_blocks(tokens)
+            taken = [(run, max(start, skipped), end) for run, start, end in stretches if end > skipped]
+            by_group.append(taken)
+            stops.append(max(stop, skipped))
+            counted += stretches if spec.kind == "recurrent" else taken
+        self._latest = Found(by_group, stops, tokens, found.junction_tokens)
+        self._latest.hit_tokens = found.tokens
+        return counted
+
     # Room -----------------------------------------------------------------------------------------------
 
     def room_for(self, hits: Hits, whole_tokens: int, step_tokens: int, *, surely: bool = False) -> int:
@@ -195,20 +238,52 @@ class GroupedKVCacheManager(KVCacheManager):
         self.lasting_room = needed
         return max(needed, first)
 
+    def room_to_go_on(self, request: Request, whole_tokens: int, step_tokens: int) -> int:
+        """Return the free blocks that a turn takes which has loaded some: for all of it, or for its next step."""
+        computed, prefill_end = request.num_computed_tokens, self._prefill_end(request)
+        tables = self.tables[request]
+        step = sum([table.missing(computed, step_tokens, prefill_end) * table.band.width for table in tables])
+        self.lasting_room = self._lacking(request, computed, whole_tokens)
+        return max(self.lasting_room, step)
+
+    def lacking(self, request: Request, computed_tokens: int, held_tokens: int) -> int:
+        """Return the blocks that a turn lacks for all its tokens, of windows those that it needs at once."""
+        return self._lacking(request, computed_tokens, request.num_tokens)
+
+    def _lacking(self, request: Request, computed_tokens: int, tokens: int) -> int:
+        blocks, prefill_end = 0, self._prefill_end(request)
+        for table in self.tables[request]:
+            missing = table.lacking(computed_tokens, tokens, prefill_end)
+            if table.band.most_blocks is not None and table.band.spec.kind != "recurrent":
+                missing = max(0, min(missing, table.band.most_blocks - table.stop))
+            blocks += missing * table.band.width
+        return blocks
+
+    def go_on(self, request: Request, tokens: int, held_blocks: int) -> None:
+        """Give a turn that has loaded some the blocks for so many more tokens."""
+        start = request.num_computed_tokens
+        self.extend(request, start + tokens, self.growth(request, start, tokens, 0))
+
     def growth(self, request: Request, start: int, tokens: int, in_flight_tokens: int) -> int:
         """Free the blocks behind a running turn's windows; return how many it needs for its next `tokens` tokens."""
-        blocks, over = 0, start - in_flight_tokens
-        prefill_end = self._prefill_end(request)
+        self.slide(request, max(0, start - in_flight_tokens))
+        blocks, prefill_end = 0, self._prefill_end(request)
         for table in self.tables[request]:
+            blocks += table.missing(start, start + tokens, prefill_end) * table.band.width
+        return blocks
+
+    def slide(self, request: Request, over: int) -> None:
+        """Free the blocks behind a turn's windows once so many tokens have been computed."""
+        for table in self.tables.get(request, ()):
             spec = table.band.spec
             if spec.frees:
                 skipped = min(spec.skipped_blocks(over), table.stop)
                 if skipped > table.first:
                     if table.cached * spec.block_size < over and not (request.decoding and self._sparse and spec.reach):
                         self.cache(request, over)  # as vLLM has done step by step
+                    if self.offloads is not None:
+                        self.offloads.blocks_freed(request, table, skipped)
                     self._drop(table, skipped)
-            blocks += table.missing(start, start + tokens, prefill_end) * table.band.width
-        return blocks
 
     def _prefill_end(self, request: Request) -> int:
         """Return the end of a prompt if only there a state is saved inside a step, otherwise 0."""
@@ -284,12 +359,14 @@ class GroupedKVCacheManager(KVCacheManager):
             for group, runs in zip(band.groups, table.runs, strict=True):
                 for run, start, stop in reversed(found.by_group[group]):
                     self._pool.touch(run, start, stop, runs)
+                if self.offloads is not None and runs:
+                    self.offloads.blocks_hit(request, group, runs)
                 self._pool.merge(runs)
             table.begin(found.stops[band.groups[0]], found.tokens)
             missing += table.missing(found.tokens, tokens, self._prefill_end(request)) * band.width
         self.extend(request, tokens, missing)
         if request.scheduled_s < 0:
-            request.cached_tokens = found.tokens
+            request.cached_tokens = found.hit_tokens
 
     def extend(self, request: Request, tokens: int, blocks: int, in_flight_tokens: int = 0) -> None:
         """Give a turn `blocks` more blocks, so that it has those for so many tokens in every group.
@@ -319,9 +396,32 @@ class GroupedKVCacheManager(KVCacheManager):
     def free(self, request: Request, tokens: int) -> None:
         """Free a turn's blocks, group by group."""
         for table in self._taken_from(request):
+            for runs in table.runs:
+                self._pool.merge(runs)
+            if self.offloads is not None and table.band.spec.frees:
+                self.offloads.blocks_freed(request, table, table.stop)
+            for group, runs in enumerate(table.runs):
+                self._pool.release(runs, table.blank(group))
+
+    def first_blocks(self, request: Request) -> list[int]:
+        """Return the first block that a turn holds of each group."""
+        return [table.first for table in self.tables[request] for _ in table.band.groups]
+
+    def detach(self, request: Request, tokens: int) -> tuple[list[list[BlockRun]], int]:
+        """Take a turn's blocks from it, to be freed later: the last group's first, as vLLM does then."""
+        tables: list[list[BlockRun]] = []
+        blank = 0
+        for table in self._taken_from(request):
             for group, runs in enumerate(table.runs):
                 self._pool.merge(runs)
-                self._pool.release(runs, table.blank(group))
+                blank += table.blank(group)
+                tables.insert(0, runs)
+        return tables, blank
+
+    def keep_and_detach(self, request: Request, tokens: int) -> tuple[list[BlockRun], list[list[BlockRun]], int]:
+        """Like `keep`, but let all blocks stay referenced until what is returned beside those for a pin is freed."""
+        kept = self._hold(request.context, tokens)
+        return kept, *self.detach(request, tokens)
 
     def evict(self, request: Request, tokens: int) -> None:
         """Free a turn's blocks and forget what nothing else holds."""
@@ -331,6 +431,8 @@ class GroupedKVCacheManager(KVCacheManager):
 
     def _taken_from(self, request: Request) -> list[BandTable]:
         self._junctions.pop(request, None)
+        if self.cached_states:
+            self.cached_states = [entry for entry in self.cached_states if entry[0] is not request]
         return self.tables.pop(request, [])  # empty if it was preempted and its last token came late
 
     # Content --------------------------------------------------------------------------------------------
@@ -363,6 +465,8 @@ class GroupedKVCacheManager(KVCacheManager):
                     self._pool.cache(chain, first, last, runs)
                     if band.spec.kind == "recurrent":
                         self._states_to_come.add((chain, first))
+                        if self.cached_states is not None:
+                            self.cached_states.append((request, group, first))
 
     def _defer_again(self, request: Request, tokens: int) -> None:
         """Let nobody hit in this step the state at the end of a prompt, with `tokens` tokens computed, once more."""

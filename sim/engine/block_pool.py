@@ -21,6 +21,16 @@ from collections.abc import Iterator
 from continuum_sim.engine.chain import BlockRun, Chain
 
 
+class BlankMark:
+    """A blank block at some height above the bottom of those at the front of the queue, until it is taken."""
+
+    __slots__ = ("gone", "height")
+
+    def __init__(self, height: int) -> None:
+        self.height = height
+        self.gone = False
+
+
 class BlockPool:
     """All KV blocks of one engine.
 
@@ -46,6 +56,7 @@ class BlockPool:
         """Free blocks without content; always at the front of the queue."""
         self.pinned = 0
         """Blocks held by pins; a block of a shared prefix counts once, however many pins hold it."""
+        self._marks: list[BlankMark] = []
         self._stamp = 0
         self._queue = BlockRun(None, 0, 0, 0)  # sentinel of a circular list: next is the LRU end
         self._queue.prev = self._queue.next = self._queue
@@ -55,6 +66,8 @@ class BlockPool:
     def allocate(self, blocks: int) -> None:
         """Take blocks off the front of the free queue, evicting their content; the caller has checked `free`."""
         self.free -= blocks
+        if self._marks:
+            self._take_marked(max(0, self.blank - blocks))
         if blocks <= self.blank:
             self.blank -= blocks
             return
@@ -76,6 +89,15 @@ class BlockPool:
                 if run.chain is not None:
                     run.chain.shrank(run, run.stop + blocks)
                 return
+
+    def mark_blank(self, height: int) -> BlankMark:
+        """Return a mark of a blank block about to be freed, with so many below it; call in the order of heights."""
+        self._marks.append(BlankMark(height))
+        return self._marks[-1]
+
+    def _take_marked(self, left: int) -> None:
+        while self._marks and self._marks[-1].height >= left:
+            self._marks.pop().gone = True
 
     def touch(self, run: BlockRun, start: int, stop: int, table: list[BlockRun]) -> None:
         """Reference blocks [start, stop) of a run and insert them at the front of a block table.

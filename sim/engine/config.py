@@ -117,7 +117,7 @@ class EngineConfig:
     def _check_groups(self) -> None:
         """Refuse groups that vLLM does not serve together, or that this version does not know beside other settings."""
         if self.tiers is not None and self.kv_cache_groups:
-            raise ConfigError("memory tiers below a KV cache of several groups are not modelled: leave the tiers out")
+            self._check_tiers_of_groups(self.tiers)
         sizes = [group.block_size for group in self.kv_cache_groups]
         if len(set(sizes)) > 1 and any(group.kind == "chunked" for group in self.kv_cache_groups):
             raise ConfigError("vLLM finds no prefix of chunked attention beside groups with blocks of another size")
@@ -134,6 +134,19 @@ class EngineConfig:
         for group in self.kv_cache_groups:
             if group.kind == "recurrent":
                 self._check_states(group, sizes)
+
+    def _check_tiers_of_groups(self, tiers: TierConfig) -> None:
+        """Refuse tiers that vLLM does not have below several groups, or that are not modelled there."""
+        if not tiers.native:
+            raise ConfigError("memory tiers below a KV cache of several groups are not modelled: leave the tiers out")
+        interval = self.prefix_cache_retention_interval
+        for group in self.kv_cache_groups:
+            chunk_tokens = group.block_size * tiers.blocks_per_chunk
+            if interval and group.frees and interval % chunk_tokens:
+                raise ConfigError(
+                    f"prefix_cache_retention_interval ({interval}) must be a multiple of tokens_per_chunk "
+                    f"({chunk_tokens}), as vLLM's native offload says"
+                )
 
     def _check_states(self, group: GroupSpec, sizes: list[int]) -> None:
         """Refuse blocks of states that vLLM's mode `align`, or `none` without prefix caching, does not have."""

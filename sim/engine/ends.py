@@ -39,8 +39,9 @@ class TurnEnds:
     ) -> None:
         self.defers = defers
         """Whether frees are deferred."""
-        self.deferred: list[tuple[Plan, list[BlockRun], int]] = []
-        """The step that must be over, blocks with content, and the number of those without (`deferred_frees`)."""
+        self.deferred: list[tuple[Plan, list[list[BlockRun]], int]] = []
+        """The step that must be over, tables of blocks with content, and the number of those without
+        (`deferred_frees`)."""
         self._plans = plans
         self._batch = batch
         self._pool = pool
@@ -80,6 +81,9 @@ class TurnEnds:
             return
         manager.cache(request, computed, leaves=True)
         self._connector.request_finished(request, decision, now_s)
+        if self._connector.native:
+            in_flight = self._plans[-1].tokens_in_flight(request) if under_way else 0
+            manager.slide(request, max(0, held_tokens - in_flight))  # vLLM does so before it tells a connector
         if isinstance(decision, PinFor):
             kept = self._keep(request, held_tokens, under_way=under_way)
             self._contexts.pin(request.turn.program, kept, decision.ttl_s, now_s)
@@ -89,8 +93,7 @@ class TurnEnds:
     def free(self, request: Request, tokens: int, *, under_way: bool) -> None:
         """Free the blocks that a turn holds for so many tokens, of which a step under way may compute some."""
         if under_way and self.defers:
-            self.deferred.append((self._plans[-1], request.table, self._manager.blank_blocks(request, tokens)))
-            request.table = []
+            self.deferred.append((self._plans[-1], *self._manager.detach(request, tokens)))
         else:
             self._manager.free(request, tokens)
 
@@ -101,16 +104,15 @@ class TurnEnds:
         """
         if not (under_way and self.defers):
             return self._manager.keep(request, tokens)
-        held: list[BlockRun] = []
-        self._pool.merge(request.table)
-        for run in reversed(request.table):
-            self._pool.touch(run, run.start, run.stop, held)
-        self.deferred.append((self._plans[-1], held, self._manager.blank_blocks(request, tokens)))
-        return request.table
+        kept, tables, blank = self._manager.keep_and_detach(request, tokens)
+        self.deferred.append((self._plans[-1], tables, blank))
+        return kept
 
     def step_over(self, plan: Plan) -> None:
         """Free what waited for the end of a step."""
-        for last, table, blank in self.deferred:
+        for last, tables, blank in self.deferred:
             if last is plan:
-                self._pool.release(table, blank)
+                self._pool.release([], blank)
+                for table in tables:
+                    self._pool.release(table)
         self.deferred = [entry for entry in self.deferred if entry[0] is not plan]

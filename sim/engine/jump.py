@@ -236,6 +236,9 @@ def _windows_only_slide(scheduler: Scheduler) -> bool:
     settled = manager.due is not None and manager.due.settled
     if plan.chunks or scheduler.plans[0].chunks or not settled or governor.reviews:
         return False
+    connector = scheduler.connector
+    if connector.native and (connector.stores_outputs or connector.busy or scheduler.waiting.queued):
+        return False  # what slides may be stored, or let in a turn that needs less as it loads
     if not scheduler.waiting.queued:
         return True
     if governor.policy.admission.gated or plan.held or not scheduler.config.scheduler_reserve_full_isl:

@@ -96,6 +96,22 @@ class KVCacheManager:
         self.lasting_room = -(-whole_tokens // self._block_size) - held
         return self.lasting_room
 
+    def with_loaded(self, hits: Hits, tokens: int) -> Hits:
+        """Return the hits, just looked up, of a turn that loads what follows them, up to so many tokens."""
+        return hits
+
+    def room_to_go_on(self, request: Request, whole_tokens: int, step_tokens: int) -> int:
+        """Return the free blocks that a turn takes which has loaded some, for `whole_tokens` tokens.
+
+        `step_tokens`, those after its next step, are no more.
+        """
+        self.lasting_room = self.blocks_of(whole_tokens) - request.reload_blocks[1]
+        return self.lasting_room
+
+    def lacking(self, request: Request, computed_tokens: int, held_tokens: int) -> int:
+        """Return the blocks that a turn lacks for all its tokens, if it holds those for so many."""
+        return self.blocks_of(request.num_tokens) - self.blocks_of(held_tokens)
+
     def growth(self, request: Request, start: int, tokens: int, in_flight_tokens: int) -> int:
         """Return how many blocks a running turn with `start` computed tokens needs for its next `tokens` tokens.
 
@@ -128,6 +144,14 @@ class KVCacheManager:
         self._pool.allocate(-(-tokens // self._block_size) - cached_blocks)
         if request.scheduled_s < 0:
             request.cached_tokens = cached_blocks * self._block_size
+
+    def go_on(self, request: Request, tokens: int, held_blocks: int) -> None:
+        """Give a turn whose blocks have been loaded those for so many more tokens, or take what is too many."""
+        blocks = self.blocks_of(request.num_computed_tokens + tokens)
+        if blocks < held_blocks:
+            self._pool.release([], held_blocks - blocks)
+        else:
+            self._pool.allocate(blocks - held_blocks)
 
     def extend(self, request: Request, tokens: int, blocks: int, in_flight_tokens: int = 0) -> None:
         """Give a turn `blocks` more blocks, so that it has those for so many tokens."""
@@ -166,6 +190,23 @@ class KVCacheManager:
     def free(self, request: Request, tokens: int) -> None:
         """Free the blocks that a turn holds for so many tokens."""
         self._pool.release(request.table, self.blank_blocks(request, tokens))
+
+    def slide(self, request: Request, over: int) -> None:
+        """Free the blocks behind a turn's windows once so many tokens have been computed."""
+
+    def detach(self, request: Request, tokens: int) -> tuple[list[list[BlockRun]], int]:
+        """Take a turn's blocks from it, to be freed later: tables in the order of freeing, and the blank ones."""
+        table, blank = request.table, self.blank_blocks(request, tokens)
+        request.table = []
+        return [table], blank
+
+    def keep_and_detach(self, request: Request, tokens: int) -> tuple[list[BlockRun], list[list[BlockRun]], int]:
+        """Like `keep`, but let all blocks stay referenced until what is returned beside those for a pin is freed."""
+        held: list[BlockRun] = []
+        self._pool.merge(request.table)
+        for run in reversed(request.table):
+            self._pool.touch(run, run.start, run.stop, held)
+        return request.table, [held], self.blank_blocks(request, tokens)
 
     def evict(self, request: Request, tokens: int) -> None:
         """Free them and forget what nothing else holds."""

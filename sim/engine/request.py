@@ -88,6 +88,7 @@ class Request:
         "last",
         "last_decode",
         "last_wanted",
+        "loaded_tokens",
         "max_tokens",
         "num_computed_tokens",
         "num_output_tokens",
@@ -194,6 +195,8 @@ class Request:
         """Of `work_tokens`, prefill tokens whose KV had been computed before and was lost."""
         self.reload_blocks = (0, 0)
         """Blocks [start, stop) to reload from a lower tier before the turn can enter the batch."""
+        self.loaded_tokens = 0
+        """Tokens that it has once they have come."""
         self.reload_began_s = 0.0
         self.reloaded_tokens = 0
         """Tokens reloaded from a lower tier, including those reloaded again after a preemption."""

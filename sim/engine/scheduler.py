@@ -23,6 +23,7 @@ from continuum_sim.engine.offload.choice import make_connector
 from continuum_sim.engine.offload.reloads import Reloads
 from continuum_sim.engine.plan import Plan, steps_of
 from continuum_sim.engine.request import Hits, Request
+from continuum_sim.engine.room import Room
 from continuum_sim.engine.speculation.choice import make_decoding
 from continuum_sim.engine.visible import VisibleEngine
 from continuum_sim.engine.waiting import WaitingQueue
@@ -85,6 +86,7 @@ class Scheduler(VisibleEngine):
         self.pool = make_pool(config)
         self.connector = make_connector(config, self.pool, policy.retention, rebuild_s)
         self.kv_cache_manager = manager = make_kv_cache_manager(config, self.pool)
+        self.connector.bind_kv_cache_manager(manager)
         self.contexts = Contexts(self.pool, self.connector, manager)
         self.rebuild_s = self.connector.rebuild_s
         self.most_plans = config.max_concurrent_batches
@@ -109,6 +111,7 @@ class Scheduler(VisibleEngine):
         self.waiting = WaitingQueue(self.governor)
         parts = (self.pool, manager, self.contexts, self.connector, self.governor, self.waiting)
         self.reloads = Reloads(*parts, config)
+        self.room = Room(config, self.batch, manager, self.pool, self.governor, self.waiting, self.reloads)
         self.ends = TurnEnds(self.plans, self.batch, *parts, defers=self.connector.native and self.most_plans > 1)
         self.reloading = self.reloads.waiting
         self._most_active = config.max_num_active_seqs or config.max_num_seqs
@@ -137,12 +140,12 @@ class Scheduler(VisibleEngine):
             usable_tokens = min(request.kept_tokens, request.prompt_tokens - 1)
             self.kv_cache_manager.keep_to(context, request.kept_tokens)
             self.contexts.shrink_pin(turn.program, request.kept_tokens, request.prompt_tokens, now_s)
-            size = self.block_size
-            self.connector.prompt_keeps(context, request.kept_tokens // size, usable_tokens // size)
+            self.connector.prompt_keeps(context, request.kept_tokens, usable_tokens)
         if self._order.sees_cache:
             turn.cached_tokens = self.kv_cache_manager.get_computed_blocks(request)[1]
         self.waiting.add(request, now_s)
         matters = self.waiting.may_be_next(request) or self.governor.reviews or self.counts_turns
+        matters = matters or self.connector.passed_over > 0  # who stands before it may be passed over again
         return self.pool.free != free_before or matters
 
     def hand_over(self, program_id: str, to: int, now_s: float) -> tuple[ProgramView, bool]:
@@ -285,7 +288,7 @@ class Scheduler(VisibleEngine):
             blocks = self.kv_cache_manager.growth(request, start, tokens, in_flight)
             stuck = False
             while blocks > self.pool.free:
-                if self._yields_to_growth and self._break_pin(plan, request, now_s):
+                if self._yields_to_growth and self.room.break_pin(plan, request, now_s):
                     continue
                 place = self._order.victim([self.batch.turn_so_far(r) for r in order])
                 if self.ends.defers and steps_of(self.plans, order[place]):
@@ -355,9 +358,14 @@ class Scheduler(VisibleEngine):
                 if self.connector.native:
                     if tokens > budget and not self.config.enable_chunked_prefill:
                         break
-                    reach = request.num_computed_tokens + min(tokens, budget)
+                    tokens = min(tokens, budget)
+                    if self._cuts:
+                        tokens = self.kv_cache_manager.cut_prompt(request, request.num_computed_tokens, tokens)
+                        if not tokens:
+                            break
+                    reach = request.num_computed_tokens + tokens
                     whole = request.num_tokens if self.config.scheduler_reserve_full_isl else reach
-                    if not self._make_room(plan, request, [], whole, 0, now_s, held=request.reload_blocks[1]):
+                    if not self.room.make(plan, request, [], whole, reach, now_s, has_loaded=True):
                         break
                 tokens = min(tokens, budget)
                 self.batch.enter(plan, self.reloads.next(tokens), now_s)
@@ -369,7 +377,7 @@ class Scheduler(VisibleEngine):
                 break
             request, upload = head, head.context.upload
             if upload is not None:
-                if not self._make_room(plan, request, [], request.num_tokens, 0, now_s):
+                if not self.room.make(plan, request, [], request.num_tokens, 0, now_s):
                     break
                 self.reloads.join(upload, request, now_s)
                 plan.changed = True
@@ -383,8 +391,10 @@ class Scheduler(VisibleEngine):
             if external:
                 # While its blocks are loaded it cannot be preempted, so what it needs to run afterwards must fit now.
                 loads = cached + external if self.connector.native else 0
+                if loads:
+                    hits = self.kv_cache_manager.with_loaded(hits, loads)
                 whole = num_tokens if not loads or self.config.scheduler_reserve_full_isl else loads
-                if not self._make_room(plan, request, hits, whole, 0, now_s, loads=loads):
+                if not self.room.make(plan, request, hits, whole, 0, now_s, loads=loads):
                     break
                 self.reloads.begin(request, cached, external, hits, now_s)
                 plan.changed = True
@@ -404,53 +414,12 @@ class Scheduler(VisibleEngine):
             # a block for the next one, preempt itself and be admitted again, forever, as pins yield to waiting turns.
             alone = not self.running and self.governor.has_pins
             whole = num_tokens if alone or self.config.scheduler_reserve_full_isl else cached + tokens
-            if not self._make_room(plan, request, hits, whole, cached + tokens + padding, now_s, surely=alone):
+            if not self.room.make(plan, request, hits, whole, cached + tokens + padding, now_s, surely=alone):
                 break
             self._admit(plan, request, cached, tokens, padding, hits, now_s)
             budget -= tokens + padding + slots
         self.connector.passed_over = self.waiting.take_back(now_s)
         return budget
-
-    def _make_room(
-        self,
-        plan: Plan,
-        request: Request,
-        hits: Hits,
-        whole: int,
-        step: int,
-        now_s: float,
-        *,
-        surely: bool = False,
-        held: int = 0,
-        loads: int = 0,
-    ) -> bool:
-        """Return True if `whole` tokens of a turn fit, and `step`, breaking pins as far as the policy allows.
-
-        It `held` some blocks already. Beside those of what it has once native offload has loaded some, `loads`, those
-        must be free that prompts under way lack.
-        """
-        upload = request.context.upload
-        blocks = (self.config.watermark_blocks if self.running else 0) - (held if upload is None else upload.stop)
-        manager = self.kv_cache_manager
-        reserved = self.reloads.reserved_blocks(self.batch, plan) if loads else 0
-        while blocks + manager.room_for(hits, whole, step, surely=surely) > self.pool.free or (
-            loads and blocks + reserved + manager.room_for(hits, loads, 0) > self.pool.free
-        ):
-            if not self._break_pin(plan, request, now_s):
-                plan.lacks = blocks + manager.lasting_room
-                return False
-        return True
-
-    def _break_pin(self, plan: Plan, request: Request, now_s: float) -> bool:
-        """Break one pin for a turn that lacks room; return False if the policy allows none."""
-        if not self.governor.has_pins:
-            return False
-        program = self.governor.pin_to_break(request.turn, now_s)
-        if program is None:
-            return False
-        self.waiting.pin_changed(program, now_s)
-        plan.changed = True
-        return True
 
     def _admit(
         self, plan: Plan, request: Request, cached: int, tokens: int, padding: int, hits: Hits, now_s: float

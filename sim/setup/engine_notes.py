@@ -32,7 +32,11 @@ def engine_notes(
     yield from _length_notes(model, engine)
     yield from block_size_notes(engine.block_size)
     yield from model_notes(model, grouped=bool(engine.kv_cache_groups) or config.disable_hybrid_kv_cache_manager)
-    if engine.tiers is not None and hybrid_groups(model, 1, engine.block_size, engine.max_model_len) is not None:
+    if (
+        engine.tiers is not None
+        and not engine.kv_cache_groups
+        and hybrid_groups(model, 1, engine.block_size, engine.max_model_len) is not None
+    ):
         yield "memory tiers are modelled as with vLLM's --disable-hybrid-kv-cache-manager"
     yield from _memory_notes(config, model, engine)
     yield from _draft_notes(config, model, engine)

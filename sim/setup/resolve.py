@@ -269,7 +269,7 @@ def resolve_engine(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> EngineC
         tokens = max(tokens, max_model_len)  # as vLLM does: a prompt must fit one step
     # vLLM caps its own default at the token budget, but refuses a larger value given by the user.
     seqs = config.max_num_seqs or min(gpu.default_max_num_seqs, tokens)
-    hybrid = not (config.disable_hybrid_kv_cache_manager or config.dram_gb or config.kv_offloading_size)
+    hybrid = _keeps_groups(config)
     asked, speculation = config.speculation, None
     if asked is not None:
         speculation = asked.config
@@ -310,6 +310,12 @@ def resolve_engine(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> EngineC
         vllm_version=config.vllm_version,
         prefill_schedule_interval=config.prefill_schedule_interval,
     )
+
+
+def _keeps_groups(config: RunConfig) -> bool:
+    """Return whether layers that keep different parts of a context have blocks of their own."""
+    lmcache = config.kv_offloading_size and config.kv_offloading_backend == "lmcache"
+    return not (config.disable_hybrid_kv_cache_manager or config.dram_gb or lmcache)
 
 
 def _engine_groups(config: RunConfig, model: ModelSpec, max_model_len: int) -> tuple[GroupSpec, ...]:
@@ -378,7 +384,11 @@ def _native_offload(config: RunConfig, gib: float, model: ModelSpec) -> TierConf
         )
     size = config.tensor_parallel_size
     replicated = kv_bytes_per_token(model, size) == kv_bytes_per_token(model, 1)
-    block_bytes = math.ceil(kv_bytes_per_token(model, size) * config.block_size) * (1 if replicated else size)
+    block_bytes = math.ceil(kv_bytes_per_token(model, size) * config.block_size)
+    if _keeps_groups(config):
+        groups = hybrid_groups(model, size, config.block_size, config.max_model_len or model.max_model_len)
+        block_bytes = block_bytes if groups is None else groups.bytes_per_block
+    block_bytes *= 1 if replicated else size
     blocks = config.blocks_per_chunk
     if config.kv_offloading_backend == "lmcache":
         blocks = _LMCACHE_CHUNK_TOKENS // config.block_size

@@ -129,11 +129,11 @@ class InvariantObserver:
         queued = list(pool.queued())
         assert pool.free == pool.blank + sum(len(run) for run in queued)
         assert all(run.refs == 0 and len(run) > 0 for run in queued)
-        grouped = [table for request in tokens for table in tables_of(scheduler, request)]
-        tables = [table.runs for table in grouped]
         loading = [*scheduler.reloading, *self._aborted_loads(scheduler)]
+        grouped = [table for request in (*tokens, *loading) for table in tables_of(scheduler, request)]
+        tables = [table.runs for table in grouped]
         tables += [request.table for request in (*tokens, *loading)]
-        tables += [table for _, table, _ in scheduler.ends.deferred]
+        tables += [table for _, deferred, _ in scheduler.ends.deferred for table in deferred]
         uploads = scheduler.connector.uploads
         tables += [upload.table for upload in uploads]
         tables += [context.pinned for context in self.contexts.values()]
@@ -143,8 +143,9 @@ class InvariantObserver:
         assert all(run.refs == references[key] == len(run.holders) for key, run in held.items())
         assert all(upload.context.upload is upload for upload in uploads)
         blank = sum(upload.stop - sum(map(len, upload.table)) for upload in uploads)
-        for request in tokens if self.config.kv_cache_groups else ():
-            blank += self._blank_of_groups(scheduler, request)
+        loaded = {request: request.loaded_tokens for request in loading}
+        for request, computed in (tokens | loaded).items() if self.config.kv_cache_groups else ():
+            blank += self._blank_of_groups(scheduler, request, computed)
         blank += sum(blocks for _, _, blocks in scheduler.ends.deferred)
         # A turn whose blocks come from a lower tier holds room for its whole prompt, or for these in native offload.
         native = scheduler.connector.native
@@ -167,7 +168,7 @@ class InvariantObserver:
             return []
         return [transfer.request for transfer in connector.loads_under_way() if transfer.request.aborted]
 
-    def _blank_of_groups(self, scheduler: Scheduler, request: Request) -> int:
+    def _blank_of_groups(self, scheduler: Scheduler, request: Request, computed: int) -> int:
         """Check the blocks that a turn holds in each group; return those without content."""
         blank = 0
         tables = iter(tables_of(scheduler, request))
@@ -175,8 +176,8 @@ class InvariantObserver:
             table = next(tables)
             width = len(list(same))
             assert 0 <= table.first <= table.stop
-            assert table.stop == -(-self.tokens[request] // spec.block_size)
-            assert table.first <= spec.skipped_blocks(self.tokens[request]), "what the window reaches is held"
+            assert table.stop == -(-computed // spec.block_size)
+            assert table.first <= spec.skipped_blocks(computed), "what the window reaches is held"
             held: Sequence[int] = range(table.first, table.stop)
             if isinstance(table, StateTable):
                 assert set(table.states) <= set(held)

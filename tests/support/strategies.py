@@ -202,13 +202,15 @@ def tiered(draw: st.DrawFn, config: EngineConfig) -> EngineConfig:
 @st.composite
 def offloading(draw: st.DrawFn, config: EngineConfig) -> EngineConfig:
     """The same engine with vLLM's native offload to host memory that holds less than its largest context, or more."""
-    config, least = _of_one_group(config)
+    least, chunk = config.blocks_of(config.max_model_len), draw(st.sampled_from([1, 1, 2, 3]))
+    if config.prefix_cache_retention_interval:
+        config = replace(config, prefix_cache_retention_interval=config.prefix_cache_retention_interval * chunk)
     tiers = TierConfig(
         dram_blocks=draw(st.one_of(st.integers(3, 3 + 5 * least), st.just(3 + least))),
         dram_block_s=draw(st.sampled_from([0.0, 1e-3, 0.0625, 0.5])),
         reload="always",
         stores="steps",
-        blocks_per_chunk=draw(st.sampled_from([1, 1, 2, 3])),
+        blocks_per_chunk=chunk,
         eviction_policy=draw(st.sampled_from(["lru", "arc"])),
         offload_prompt_only=draw(st.booleans()),
     )

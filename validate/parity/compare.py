@@ -161,7 +161,8 @@ def compare_on_random_cases(
     ----------
     controls
         Whether every other case also draws vLLM's controls of prefills, seats, order and queues, and clients that
-        leave, three of four are crowded, and a third each has several KV cache groups, drafts, and has native offload.
+        leave, three of four are crowded, and a third each has several KV cache groups, drafts, and has native offload;
+        a sixth has groups with offload.
     vllm_version
         The mirrored version that the installed vLLM is.
     """
@@ -174,7 +175,7 @@ def compare_on_random_cases(
             crowded=controls and number % 8 > 1,
             groups=controls and number % 3 == 2,
             drafts=controls and number % 3 == 1,
-            offloads=controls and number % 3 == 0,
+            offloads=controls and (number % 3 == 0 or number % 6 == 5),
             vllm_version=vllm_version,
         )
         config = _fitting(case.config, policy)

@@ -171,7 +171,19 @@ def _with_offload(config: EngineConfig, rng: np.random.Generator) -> EngineConfi
         offload_prompt_only=bool(rng.random() < 0.5),
         blocks_per_chunk=int(rng.choice([1, 1, 2, 5])),
     )
-    return replace(config, tiers=tiers, enable_prefix_caching=True)
+    interval = config.prefix_cache_retention_interval
+    if config.kv_cache_groups and interval:  # windows must end where chunks do
+        interval *= tiers.blocks_per_chunk
+    groups = config.kv_cache_groups
+    if not config.enable_prefix_caching:  # blocks that hold the state of a whole turn are needed no more
+        groups = tuple(replace(g, block_size=config.block_size) if g.kind == "recurrent" else g for g in groups)
+    return replace(
+        config,
+        tiers=tiers,
+        enable_prefix_caching=True,
+        kv_cache_groups=groups,
+        prefix_cache_retention_interval=interval,
+    )
 
 
 def _with_clients(config: EngineConfig, rng: np.random.Generator) -> tuple[ClientConfig, EngineConfig]:

@@ -81,6 +81,7 @@ def make_vllm_scheduler(
         )
     cache_config = CacheConfig(block_size=config.block_size, enable_prefix_caching=config.enable_prefix_caching)
     cache_config.num_gpu_blocks = config.num_gpu_blocks
+    cache_config.prefix_cache_retention_interval = config.prefix_cache_retention_interval
     if any(group.kind == "recurrent" for group in config.kv_cache_groups) and config.enable_prefix_caching:
         cache_config.mamba_cache_mode = "align"
         cache_config.mamba_block_size = config.block_size
@@ -96,7 +97,7 @@ def make_vllm_scheduler(
     transfers = None
     if config.tiers is not None:
         chunks = config.tiers.dram_blocks // config.tiers.blocks_per_chunk
-        cache_config.kv_offloading_size = chunks * _chunk_bytes() / 2**30
+        cache_config.kv_offloading_size = chunks * _chunk_bytes(config) / 2**30
         told = ("eviction_policy", "offload_prompt_only", "blocks_per_chunk")
         transfers = KVTransferConfig(kv_connector_extra_config={key: getattr(config.tiers, key) for key in told})
     vllm_config = VllmConfig(
@@ -127,7 +128,7 @@ def make_vllm_scheduler(
         vllm_config.speculative_config.method = config.speculation.method
         if config.speculation.disable_lookahead_block_hashes:
             vllm_config.speculative_config.disable_lookahead_block_hashes = True
-    groups = config.kv_cache_groups or (GroupSpec("full", config.block_size),)
+    groups = _groups(config)
     kv_cache_config = KVCacheConfig(
         num_blocks=config.num_gpu_blocks,
         kv_cache_tensors=[],
@@ -146,11 +147,18 @@ def make_vllm_scheduler(
     )
 
 
-def _chunk_bytes() -> int:
-    """Return the bytes to which vLLM rounds a chunk in host memory, as ours are smaller."""
+def _chunk_bytes(config: EngineConfig) -> int:
+    """Return the bytes of a chunk in host memory, which vLLM takes to hold a block of every group."""
     from vllm.v1.kv_offload.cpu.spec import CPUOffloadingSpec
 
-    return int(CPUOffloadingSpec.BLOCK_SIZE_ALIGNMENT)
+    assert config.tiers is not None
+    alignment = int(CPUOffloadingSpec.BLOCK_SIZE_ALIGNMENT)
+    block_bytes = sum(int(_kv_cache_spec(group, None).page_size_bytes) for group in _groups(config))
+    return -(-block_bytes * config.tiers.blocks_per_chunk // alignment) * alignment
+
+
+def _groups(config: EngineConfig) -> tuple[GroupSpec, ...]:
+    return config.kv_cache_groups or (GroupSpec("full", config.block_size),)
 
 
 def hashed_blocks(config: EngineConfig) -> tuple[int, int]:
@@ -170,7 +178,7 @@ def _kv_cache_spec(group: GroupSpec, cache_config: Any) -> Any:
             block_size=group.block_size,
             shapes=((1,),),
             dtypes=(torch.float32,),
-            mamba_cache_mode=cache_config.mamba_cache_mode,
+            mamba_cache_mode="none" if cache_config is None else cache_config.mamba_cache_mode,
             num_prefill_checkpoint_blocks=int(group.checkpoints),
             prefill_checkpoint_alignment=1 if group.checkpoints else None,
         )

@@ -19,6 +19,7 @@ class DueTurns:
         leaves: Callable[[Request], bool],
         *,
         ahead: bool,
+        fills: bool,
     ) -> None:
         """Start empty.
 
@@ -30,6 +31,8 @@ class DueTurns:
             What a hit is a multiple of.
         ahead
             Whether each step is planned while the one before it runs.
+        fills
+            Whether a turn needs attention when it fills a block, too.
         """
         self._leaves = leaves
         self._ahead = ahead
@@ -38,7 +41,7 @@ class DueTurns:
         the first is planned beside the end of the turn's prompt."""
         in_flight = 1 if ahead else 0
         phases = {(spec.block_size, 0) for spec in specs}
-        if any(spec.block_size != alignment_tokens for spec in specs):
+        if fills or any(spec.block_size != alignment_tokens for spec in specs):
             phases.add((alignment_tokens, (in_flight - 1) % alignment_tokens))
         for spec in specs:
             if spec.reach:

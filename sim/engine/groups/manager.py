@@ -7,31 +7,13 @@ from collections.abc import Sequence
 from continuum_sim.engine.chain import BlockRun, Chain
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.groups.boundaries import BlockBoundaries
+from continuum_sim.engine.groups.found import Found, SeesBlocks
 from continuum_sim.engine.groups.lookup import Alike, Content, Stretches
 from continuum_sim.engine.groups.pool import GroupedBlockPool
 from continuum_sim.engine.groups.spec import GroupSpec
 from continuum_sim.engine.groups.steps import GroupedContext, SteppedKVCacheManager
 from continuum_sim.engine.groups.table import BandTable, StateTable
 from continuum_sim.engine.request import Context, Hits, Request
-
-
-class Found:
-    """The longest prefix that all groups have cached of one context."""
-
-    __slots__ = ("by_band", "junction_tokens", "stops", "tokens")
-
-    def __init__(self, by_band: Sequence[Stretches], stops: Sequence[int], tokens: int, junction_tokens: int) -> None:
-        self.by_band = by_band
-        """The stretches that a hit takes of each band."""
-        self.stops = stops
-        """Leading blocks in each band's groups that need not be computed."""
-        self.tokens = tokens
-        self.junction_tokens = junction_tokens
-        """Tokens that some group has cached, if another has fewer; 0 if all agree (`shared_prefix_boundary`)."""
-
-    def stretches(self) -> Stretches:
-        """Return the stretches of all bands."""
-        return [stretch for stretches in self.by_band for stretch in stretches]
 
 
 class GroupedKVCacheManager(SteppedKVCacheManager):
@@ -42,8 +24,12 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
     def __init__(self, pool: GroupedBlockPool, config: EngineConfig) -> None:
         super().__init__(pool, config)
         alignment = self._alignment
+        self.offloads: SeesBlocks | None = None
+        """Native offload, if it is to hear of blocks that are hit and freed."""
+        self.cached_states: list[tuple[Request, int, int]] | None = None
+        """Collects the states that become findable (turn, group, block), if native offload asks."""
         members: dict[GroupSpec, list[int]] = {}
-        for number, band in enumerate(self._bands):
+        for number, band in enumerate(self.bands):
             members.setdefault(band.spec, []).append(number)
         self._alike = [Alike(spec, numbers, alignment) for spec, numbers in members.items()]
         self._alike.sort(key=lambda alike: alike.spec.kind != "full")
@@ -68,27 +54,27 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
 
     def open_context(self, prefix_id: str | None, prefix_tokens: int) -> Context:
         """Return an empty context that begins with a shared prefix."""
-        chains: Sequence[Chain | None] = [None] * len(self._bands)
+        chains: Sequence[Chain | None] = [None] * len(self.bands)
         if prefix_id is not None:
-            chains = self._shared_parts.setdefault(prefix_id, [band.open_chain() for band in self._bands])
+            chains = self._shared_parts.setdefault(prefix_id, [band.open_chain() for band in self.bands])
         return self._context(chains, prefix_tokens)
 
     def seen_context(self, prefix_id: str | None, prefix_tokens: int) -> Context:
         """Return the context that a program would get, without opening one."""
-        chains: Sequence[Chain | None] = self._shared_parts.get(prefix_id or "") or [None] * len(self._bands)
+        chains: Sequence[Chain | None] = self._shared_parts.get(prefix_id or "") or [None] * len(self.bands)
         return self._context(chains, prefix_tokens)
 
     def _context(self, chains: Sequence[Chain | None], prefix_tokens: int) -> GroupedContext:
         return GroupedContext(
             [
                 Content(chain, prefix_tokens // band.spec.block_size, band.open_chain())
-                for band, chain in zip(self._bands, chains, strict=True)
+                for band, chain in zip(self.bands, chains, strict=True)
             ]
         )
 
     def keep_to(self, context: Context, kept_tokens: int) -> None:
         """Forget a program's own content beyond its first tokens."""
-        for band, content in zip(self._bands, self._contents(context), strict=True):
+        for band, content in zip(self.bands, self._contents(context), strict=True):
             kept = kept_tokens // band.spec.block_size
             self.pool.abandon(content.own, kept)
             content.shared_blocks = min(content.shared_blocks, kept)
@@ -119,7 +105,7 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
 
         Blocks are those from the first that the next token attends to, until the last that need not be computed.
         """
-        spans: list[tuple[int, int]] = [(0, 0)] * len(self._bands)
+        spans: list[tuple[int, int]] = [(0, 0)] * len(self.bands)
         if not self._caches:
             return spans, 0, 0
         agreed, longest = most_tokens, 0
@@ -140,7 +126,7 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
             agreed = tokens
             if self._once:
                 break
-        for number, band in enumerate(self._bands):
+        for number, band in enumerate(self.bands):
             spec = band.spec
             start, stop = (0, -(-agreed // spec.block_size)) if spec.kind == "full" else spans[number]
             spans[number] = (max(start, spec.skipped_blocks(agreed)), stop)
@@ -151,6 +137,30 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
         if context.sliding is not None:
             self._stop(context.sliding)
         return context.contents
+
+    @property
+    def latest_junction_tokens(self) -> int:
+        """Tokens that some group had cached as of the latest look-up, if another had fewer; otherwise 0."""
+        return self._latest.junction_tokens
+
+    def with_loaded(self, hits: Hits, tokens: int) -> Hits:
+        """Let what was just looked up be followed by loads up to so many tokens; return the hits to be counted.
+
+        vLLM reckons with the state that a hit ends with although what is loaded takes its place.
+        """
+        found = self._latest
+        by_band: list[Stretches] = []
+        stops: list[int] = []
+        counted: Stretches = []
+        for band, stretches, stop in zip(self.bands, found.by_band, found.stops, strict=True):
+            skipped = band.spec.skipped_blocks(tokens)
+            taken = [(run, max(start, skipped), end) for run, start, end in stretches if end > skipped]
+            by_band.append(taken)
+            stops.append(max(stop, skipped))
+            counted += stretches if band.spec.kind == "recurrent" else taken
+        self._latest = Found(by_band, stops, tokens, found.junction_tokens)
+        self._latest.hit_tokens = found.tokens
+        return counted
 
     # Room -----------------------------------------------------------------------------------------------
 
@@ -163,7 +173,7 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
         needed = hit = sum([(stop - start) * run.width for run, start, stop in hits if not run.refs])
         first, cached = hit, self._latest.tokens
         prefill_end = self._prefill_end(self._sought)
-        for band, stop in zip(self._bands, self._latest.stops, strict=True):
+        for band, stop in zip(self.bands, self._latest.stops, strict=True):
             spec = band.spec
             whole = spec.missing_blocks(stop, cached, whole_tokens, prefill_end)
             if band.most_blocks is not None and spec.kind != "recurrent":
@@ -176,11 +186,43 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
         self.lasting_room = needed
         return max(needed, first)
 
+    def room_to_go_on(self, request: Request, whole_tokens: int, step_tokens: int) -> int:
+        """Return the free blocks that a turn takes which has loaded some: for all of it, or for its next step."""
+        computed, prefill_end = request.num_computed_tokens, self._prefill_end(request)
+        tables = self.tables[request]
+        step = sum([table.missing(computed, step_tokens, prefill_end) * table.band.width for table in tables])
+        self.lasting_room = self._lacking(request, computed, whole_tokens)
+        return max(self.lasting_room, step)
+
+    def lacking(self, request: Request, computed_tokens: int, held_tokens: int) -> int:
+        """Return the blocks that a turn lacks for all its tokens, of windows those that it needs at once."""
+        return self._lacking(request, computed_tokens, request.num_tokens)
+
+    def _lacking(self, request: Request, computed_tokens: int, tokens: int) -> int:
+        blocks, prefill_end = 0, self._prefill_end(request)
+        for table in self.tables[request]:
+            missing = table.lacking(computed_tokens, tokens, prefill_end)
+            if table.band.most_blocks is not None and table.band.spec.kind != "recurrent":
+                missing = max(0, min(missing, table.band.most_blocks - table.stop))
+            blocks += missing * table.band.width
+        return blocks
+
+    def go_on(self, request: Request, tokens: int, held_blocks: int) -> None:
+        """Give a turn that has loaded some the blocks for so many more tokens."""
+        start = request.num_computed_tokens
+        self.extend(request, start + tokens, self.growth(request, start, tokens, 0))
+
     def growth(self, request: Request, start: int, tokens: int, in_flight_tokens: int) -> int:
         """Free the blocks behind a running turn's windows; return how many it needs for its next `tokens` tokens."""
-        blocks, over = 0, start - in_flight_tokens
-        prefill_end = self._prefill_end(request)
+        self.slide(request, max(0, start - in_flight_tokens))
+        blocks, prefill_end = 0, self._prefill_end(request)
         for table in self.tables[request]:
+            blocks += table.missing(start, start + tokens, prefill_end) * table.band.width
+        return blocks
+
+    def slide(self, request: Request, over: int) -> None:
+        """Free the blocks behind a turn's windows once so many tokens have been computed."""
+        for table in self.tables.get(request, ()):
             spec = table.band.spec
             if spec.frees:
                 skipped = min(spec.skipped_blocks(over), table.stop)
@@ -188,9 +230,9 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
                     if table.cached * spec.block_size < over and not (request.decoding and self._sparse and spec.reach):
                         self.cache(request, over)  # as vLLM has done step by step
                     self.pool.now = max(self.pool.now, self._time(0, request.rank, table.band.groups[0]))
+                    if self.offloads is not None:
+                        self.offloads.blocks_freed(request, table, skipped)
                     self._drop(table, skipped)
-            blocks += table.missing(start, start + tokens, prefill_end) * table.band.width
-        return blocks
 
     def cut_prompt(self, request: Request, start: int, tokens: int) -> int:
         """Return how many of the next `tokens` tokens of a prompt a step may compute, so that states can be cached."""
@@ -208,7 +250,7 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
         if not self._states_to_come or not self._latest.tokens:
             return False
         contents, stops = self._contents(request.context), self._latest.stops
-        for number, band in enumerate(self._bands):
+        for number, band in enumerate(self.bands):
             if band.spec.kind == "recurrent":
                 last = stops[number] - 1
                 if (contents[number].parts(last, last + 1)[0][0], last) in self._states_to_come:
@@ -224,19 +266,21 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
     def allocate(self, request: Request, hits: Hits, tokens: int) -> None:
         """Reference the hit blocks of all groups, then allocate the rest of the blocks for so many tokens."""
         found = self._latest
-        tables = self.tables[request] = [band.open_table() for band in self._bands]
+        tables = self.tables[request] = [band.open_table() for band in self.bands]
         self._junctions[request] = found.junction_tokens
         missing = 0
         for table, stretches, cached in zip(tables, found.by_band, found.stops, strict=True):
             for run, start, stop in reversed(stretches):
                 self.pool.touch(run, start, stop, table.runs)
+            if self.offloads is not None and table.runs:
+                self.offloads.blocks_hit(request, table)
             if len(table.runs) > 1:
                 self.pool.merge(table.runs, hit=True)
             table.begin(cached, found.tokens)
             missing += table.missing(found.tokens, tokens, self._prefill_end(request)) * table.band.width
         self.extend(request, tokens, missing)
         if request.scheduled_s < 0:
-            request.cached_tokens = found.tokens
+            request.cached_tokens = found.hit_tokens
 
     def extend(self, request: Request, tokens: int, blocks: int, in_flight_tokens: int = 0) -> None:
         """Give a turn `blocks` more blocks, so that it has those for so many tokens in every group.
@@ -267,7 +311,28 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
             blank = table.blank()
             if len(table.runs) > 1:
                 self.pool.merge(table.runs)
+            if self.offloads is not None and table.band.spec.frees:
+                self.offloads.blocks_freed(request, table, table.stop)
             self.pool.release(table.runs, blank)
+
+    def first_blocks(self, request: Request) -> list[int]:
+        """Return the first block that a turn holds of each group."""
+        return [table.first for table in self.tables[request] for _ in table.band.groups]
+
+    def detach(self, request: Request, tokens: int) -> tuple[list[list[BlockRun]], int]:
+        """Take a turn's blocks from it, to be freed later: the last group's first, as vLLM does then."""
+        tables: list[list[BlockRun]] = []
+        blank = 0
+        for table in self._taken_from(request):
+            blank += table.blank()
+            self.pool.merge(table.runs)
+            tables += self.pool.by_group(table.runs)
+        return tables[::-1], blank
+
+    def keep_and_detach(self, request: Request, tokens: int) -> tuple[list[BlockRun], list[list[BlockRun]], int]:
+        """Like `keep`, but let all blocks stay referenced until what is returned beside those for a pin is freed."""
+        kept = self._hold(request.context, tokens)
+        return kept, *self.detach(request, tokens)
 
     def evict(self, request: Request, tokens: int) -> None:
         """Free a turn's blocks and forget what nothing else holds."""
@@ -276,6 +341,8 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
 
     def _taken_from(self, request: Request) -> list[BandTable]:
         self._junctions.pop(request, None)
+        if self.cached_states:
+            self.cached_states = [entry for entry in self.cached_states if entry[0] is not request]
         return self.tables.pop(request, [])  # empty if it was preempted and its last token came late
 
     # Content --------------------------------------------------------------------------------------------
@@ -292,24 +359,28 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
         contents = self._contents(request.context)
         boundaries = (request.prompt_tokens - 1, self._junctions[request])
         findable_tokens = max(boundaries) // self._alignment * self._alignment
-        for band, table, content in zip(self._bands, tables, contents, strict=True):
+        for band, table, content in zip(self.bands, tables, contents, strict=True):
             full = tokens // band.spec.block_size
             if not band.spec.frees:
                 full = full if leaves else min(full, content.shared_blocks)
             elif self._sparse and band.spec.reach:
                 full = min(full, findable_tokens // band.spec.block_size)
             if full > table.cached:
-                self._cache_band(table, content, full, boundaries)
+                self._cache_band(request, table, content, full, boundaries)
 
-    def _cache_band(self, table: BandTable, content: Content, full: int, boundaries: tuple[int, int]) -> None:
+    def _cache_band(
+        self, request: Request, table: BandTable, content: Content, full: int, boundaries: tuple[int, int]
+    ) -> None:
         spec = table.band.spec
-        spans = spec.findable(table.cached, full, boundaries, self._alignment, self._interval)
+        spans = spec.findable(table.cached, full, boundaries, self._alignment, self.retention_interval)
         table.cached = full
         for start, stop in table.held(spans):
             for chain, first, last in content.parts(start, stop):
                 self.pool.cache(chain, first, last, table.runs)
                 if spec.kind == "recurrent":
                     self._states_to_come.add((chain, first))
+                    if self.cached_states is not None:
+                        self.cached_states += [(request, group, first) for group in table.band.groups]
 
     def _defer_again(self, request: Request, tokens: int) -> None:
         """Let nobody hit in this step the state at the end of a prompt, with `tokens` tokens computed, once more."""
@@ -327,7 +398,7 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
         """Return how many blocks a pin of a turn that ends would hold: those that the next turn can hit."""
         self.cache(request, tokens, leaves=True)
         spans = self._longest_hit(self._contents(request.context), tokens)[0]
-        held = zip(self._bands, spans, strict=True)
+        held = zip(self.bands, spans, strict=True)
         return sum([max(0, stop - start) * band.width for band, (start, stop) in held])
 
     def keep(self, request: Request, tokens: int) -> list[BlockRun]:

@@ -205,6 +205,19 @@ class GroupedBlockPool(BlockPool):
             parts.append(self._part(parts[-1], 1))
         return parts
 
+    def by_group(self, table: list[BlockRun]) -> list[list[BlockRun]]:
+        """Return the runs of a table as one table for each group."""
+        for run in list(table):
+            self.part(run)
+        tables: dict[int, list[BlockRun]] = {}
+        for run in sorted(table, key=_group_and_start):
+            own = tables.setdefault(run.group, [])
+            own.append(run)
+            remove_table(run, table)
+            run.holders.append(own)
+        table.clear()
+        return list(tables.values())
+
     # Trails ---------------------------------------------------------------------------------------------
 
     def trail(self, run: BlockRun, key: int, pitch: int) -> None:
@@ -313,6 +326,10 @@ def _time(trail: tuple[int, BlockRun]) -> int:
 
 def _group(run: BlockRun) -> int:
     return run.group
+
+
+def _group_and_start(run: BlockRun) -> tuple[int, int]:
+    return run.group, run.start
 
 
 def _place(run: BlockRun) -> tuple[int, int]:

@@ -49,22 +49,25 @@ class SteppedKVCacheManager(KVCacheManager):
         self.specs = specs = config.kv_cache_groups
         self._alignment = alignment = math.lcm(*(spec.block_size for spec in specs))
         self._least_size = min(spec.block_size for spec in specs)
-        self._lags = any(spec.block_size != alignment for spec in specs)
-        """Whether blocks may be full before they can be hit."""
-        self._interval = config.prefix_cache_retention_interval
-        self._sparse = self._interval == 0
+        native = config.tiers is not None and config.tiers.native
+        follows = config.tiers is not None and native and not config.tiers.offload_prompt_only
+        follows = follows and any(spec.kind == "recurrent" for spec in specs)
+        self._lags = follows or any(spec.block_size != alignment for spec in specs)
+        """Whether blocks may be full before they can be hit, or are to be cached in the very step that fills them."""
+        self.retention_interval = config.prefix_cache_retention_interval
+        self._sparse = self.retention_interval == 0
         """Whether of windows and states nothing can be found that lies behind the end of a prompt."""
         self._in_flight = config.max_concurrent_batches - 1
         """Tokens of a decoding turn in steps that are not over when the next one is planned."""
-        self._bands: list[Band] = []
+        self.bands: list[Band] = []
         for spec, numbers in groupby(range(len(specs)), key=specs.__getitem__):
             together = list(numbers)
             most = spec.most_blocks(config.max_in_flight_tokens, config.max_model_len, ahead=config.async_scheduling)
-            self._bands.append(Band(spec, range(together[0], together[-1] + 1), most))
-        self.due = self._due = DueTurns(specs, alignment, self._leaves, ahead=config.async_scheduling)
-        self._even = not self._lags and (self._sparse or not any(spec.reach for spec in specs))
-        """Whether turns slide evenly at all."""
-        self._slides = Slides(alignment, self._bands, self._in_flight)
+            self.bands.append(Band(spec, range(together[0], together[-1] + 1), most))
+        self.due = self._due = DueTurns(specs, alignment, self._leaves, ahead=config.async_scheduling, fills=follows)
+        self._even = not self._lags and not native and (self._sparse or not any(spec.reach for spec in specs))
+        """Whether turns slide evenly at all; native offload hears of every block that is freed."""
+        self._slides = Slides(alignment, self.bands, self._in_flight)
         self._candidates: dict[Request, None] = {}
         """Turns that may slide evenly from the next step on."""
         self._next = 0

@@ -72,6 +72,10 @@ class BandTable:
         """Return the blocks that each group lacks to compute tokens [start, tokens), all before being there."""
         return self.band.spec.missing_blocks(self.stop, start, tokens, prefill_end)
 
+    def lacking(self, start: int, tokens: int, prefill_end: int) -> int:
+        """Return the blocks that each group lacks for all tokens of a turn which has computed those before `start`."""
+        return self.band.spec.missing_blocks(self.stop, start, tokens, prefill_end)
+
     def extend(self, tokens: int) -> int:
         """Hold the blocks for so many tokens; return how many states are copied in each group."""
         self.stop = max(self.stop, -(-tokens // self.band.spec.block_size))
@@ -166,7 +170,7 @@ class StateTable(BandTable):
     def begin(self, stop: int, hit_tokens: int) -> None:
         """Hold the state that a hit goes on from."""
         super().begin(stop, hit_tokens)
-        self.states = [stop - 1] if stop else []
+        self.states = [stop - 1] if stop > self.first else []  # else what is loaded takes its place
 
     def blocks(self) -> int:
         """Return the states held in each group."""
@@ -177,6 +181,11 @@ class StateTable(BandTable):
         missing = super().missing(start, tokens, prefill_end)
         self._checkpoint = missing > 1
         return missing
+
+    def lacking(self, start: int, tokens: int, prefill_end: int) -> int:
+        """Return the blocks that each group lacks; none to save a state if the step under way leaves one there."""
+        missing = super().lacking(start, tokens, prefill_end)
+        return min(missing, 1) if -(-tokens // self.band.spec.block_size) - 2 in self.states else missing
 
     def extend(self, tokens: int) -> int:
         """Hold the state after so many tokens; return how many are copied in each group."""

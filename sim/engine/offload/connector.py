@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from continuum_sim.engine.batch import Batch
 from continuum_sim.engine.block_pool import BlockPool
 from continuum_sim.engine.chain import BlockRun
+from continuum_sim.engine.kv_cache_manager import KVCacheManager
 from continuum_sim.engine.offload.tiers import Tiers, TierTotals
 from continuum_sim.engine.offload.uploads import Uploads
 from continuum_sim.engine.plan import Plan
@@ -37,6 +38,9 @@ class NoConnector:
     def uploads(self) -> Sequence[Upload]:
         """Contexts that are being brought back before their programs' next turns."""
         return ()
+
+    def bind_kv_cache_manager(self, manager: KVCacheManager) -> None:
+        """Take the manager of the blocks that are stored and loaded."""
 
     # A turn's way ---------------------------------------------------------------------------------------
 
@@ -82,7 +86,7 @@ class NoConnector:
 
     # A program's context --------------------------------------------------------------------------------
 
-    def prompt_keeps(self, context: Context, kept_blocks: int, usable_blocks: int) -> None:
+    def prompt_keeps(self, context: Context, kept_tokens: int, usable_tokens: int) -> None:
         """Forget what a program's next prompt does not keep of its context, and stop loading what it cannot use."""
 
     def has_come(self, context: Context) -> None:
@@ -115,6 +119,11 @@ class NoConnector:
     @property
     def stores_outputs(self) -> bool:
         """Whether blocks are stored in the steps that fill them with sampled tokens."""
+        return False
+
+    @property
+    def busy(self) -> bool:
+        """Whether blocks are offered again in every step."""
         return False
 
     @property
@@ -207,11 +216,11 @@ class TierConnector(NoConnector):
         elif request.last:
             self._tiers.abandon(context, 0)  # where only the rule offloads, what a finished program left below can go
 
-    def prompt_keeps(self, context: Context, kept_blocks: int, usable_blocks: int) -> None:
+    def prompt_keeps(self, context: Context, kept_tokens: int, usable_tokens: int) -> None:
         """Forget the rest in every tier, and cut an upload short."""
-        self._tiers.abandon(context, kept_blocks)
+        self._tiers.abandon(context, kept_tokens // self._block_size)
         if context.upload is not None:
-            self._uploads.keep_to(context.upload, usable_blocks)
+            self._uploads.keep_to(context.upload, usable_tokens // self._block_size)
 
     def has_come(self, context: Context) -> None:
         """Forget a context that the policy moved down; where every context is copied, only stop holding the copy."""

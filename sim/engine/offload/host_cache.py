@@ -26,15 +26,22 @@ class Found(NamedTuple):
     """Whether some of them are being loaded for another request."""
 
 
-class HostCache:
-    """Blocks in host memory with the transfers that use them, and an eviction policy."""
+class HostMemory:
+    """How much of host memory is used; in chunks, if these are of several blocks."""
 
-    def __init__(self, num_blocks: int, eviction_policy: EvictionPolicy, *, ranks_requests: bool) -> None:
-        """Start empty; see `LruPolicy` for `ranks_requests`."""
+    def __init__(self, num_blocks: int) -> None:
         self.num_blocks = num_blocks
         self.used_blocks = 0
         self.peak_used_blocks = 0
         self.evicted_blocks = 0
+
+
+class HostCache(HostMemory):
+    """Blocks in host memory with the transfers that use them, and an eviction policy."""
+
+    def __init__(self, num_blocks: int, eviction_policy: EvictionPolicy, *, ranks_requests: bool) -> None:
+        """Start empty; see `LruPolicy` for `ranks_requests`."""
+        super().__init__(num_blocks)
         self.held = RunIndex()
         self._policy = (
             ArcPolicy(self.held, num_blocks)

@@ -2,7 +2,8 @@
 
 Names follow `OffloadingConnectorScheduler` (`vllm/distributed/kv_transfer/kv_connector/v1/offloading/scheduler.py`).
 A turn's blocks are stored in the step that schedules their tokens, prompts only unless asked, and whatever host memory
-has is loaded; nothing is compared with computing it. Host memory holds chunks of one block or several, in spans.
+has is loaded; nothing is compared with computing it. Host memory holds chunks of one block or several. Here is when
+transfers begin and end; what they move is in `native_runs.py` for one KV cache group, and in `native_groups.py`.
 """
 
 from __future__ import annotations
@@ -12,16 +13,13 @@ import math
 from collections.abc import Callable, Sequence
 
 from continuum_sim.engine.batch import Batch
-from continuum_sim.engine.chain import Chain
 from continuum_sim.engine.offload.config import TierConfig
 from continuum_sim.engine.offload.connector import NoConnector
-from continuum_sim.engine.offload.host_cache import HostCache
-from continuum_sim.engine.offload.host_policies import Access
+from continuum_sim.engine.offload.host_cache import HostMemory
 from continuum_sim.engine.offload.link import Link
-from continuum_sim.engine.offload.spans import Spans
 from continuum_sim.engine.offload.tiers import TierTotals
 from continuum_sim.engine.plan import Plan
-from continuum_sim.engine.request import Context, Request, Upload
+from continuum_sim.engine.request import Request, Upload
 from continuum_sim.policies.instants import EARLY_S
 from continuum_sim.policies.planes import Decision
 
@@ -29,27 +27,22 @@ from continuum_sim.policies.planes import Decision
 class Transfer:
     """Blocks on their way to or from host memory (vLLM's `TransferJob`)."""
 
-    __slots__ = ("blocks", "loads", "number", "request", "spans")
+    __slots__ = ("blocks", "loads", "number", "request")
 
-    def __init__(self, number: int, request: Request, spans: Spans, blocks: int, *, loads: bool) -> None:
+    def __init__(self, number: int, request: Request, blocks: int, *, loads: bool) -> None:
         self.number = number
         """Number in order of submission, loads and stores together."""
         self.request = request
-        self.spans = spans
-        """Chunks, by their place in the request."""
         self.blocks = blocks
         self.loads = loads
 
 
-class _Offloads:
+class Offloads:
     """What the connector knows of one request (vLLM's `RequestOffloadState`)."""
 
-    __slots__ = ("access", "finished", "next_stored", "transfers")
+    __slots__ = ("finished", "transfers")
 
-    def __init__(self, context: Context, blocks_per_chunk: int) -> None:
-        self.access = Access(context, blocks_per_chunk)
-        self.next_stored = 0
-        """First chunk that has not been offered to host memory."""
+    def __init__(self) -> None:
         self.transfers = 0
         """Transfers under way."""
         self.finished = False
@@ -63,13 +56,13 @@ class NativeConnector(NoConnector):
         config: TierConfig,
         block_size: int,
         prefill_s: Callable[[int], float],
+        host: HostMemory,
         *,
         vllm_version: str,
     ) -> None:
         super().__init__(prefill_s)
         self.native = True
-        chunks = config.dram_blocks // config.blocks_per_chunk
-        self.host = HostCache(chunks, config.eviction_policy, ranks_requests=vllm_version != "0.32")
+        self.host = host
         self.new_transfers: list[Transfer] = []
         """Those of the step planned last; for observers."""
         self.completed: list[Transfer] | None = None
@@ -77,12 +70,10 @@ class NativeConnector(NoConnector):
         self._config = config
         self._block_size = block_size
         self._chunk_blocks = config.blocks_per_chunk
-        self._chunk_tokens = block_size * config.blocks_per_chunk
         self._offers_again = vllm_version != "0.32"
         self._down = Link(config.dram_block_s)
         self._up = Link(config.dram_block_s)
-        self._requests: dict[Request, _Offloads] = {}
-        self._by_context: dict[Context, list[_Offloads]] = {}
+        self._requests: dict[Request, Offloads] = {}
         self._failing: dict[Request, None] = {}
         """Running turns whose blocks found no room, which are offered again in every step."""
         self._finished: list[tuple[Request, int]] = []
@@ -100,40 +91,6 @@ class NativeConnector(NoConnector):
 
     # A turn's way ---------------------------------------------------------------------------------------
 
-    def get_num_new_matched_tokens(self, request: Request, num_computed_tokens: int, now_s: float) -> int | None:
-        """Return how many further tokens host memory has; None to be asked again, as transfers are under way."""
-        found = self._requests.get(request)
-        if found is None:
-            found = self._requests[request] = _Offloads(request.context, self._chunk_blocks)
-            self._by_context.setdefault(request.context, []).append(found)
-        if self._offers_again:
-            found.next_stored = 0
-        if found.transfers:
-            return None
-        size = self._chunk_tokens
-        start, stop = num_computed_tokens // size, request.num_tokens // size
-        if stop * size - num_computed_tokens < size:
-            return 0
-        chunks, pending, loading = self.host.lookup(found.access.parts(start, stop))
-        if pending:
-            return None
-        tokens = (start + chunks) * size - num_computed_tokens
-        if not chunks or tokens < size:
-            return 0
-        return None if loading else tokens
-
-    def update_state_after_alloc(
-        self, request: Request, num_computed_tokens: int, num_external_tokens: int, now_s: float
-    ) -> None:
-        """Begin to load these tokens; the next to be stored are those that follow."""
-        found = self._requests[request]
-        start = num_computed_tokens // self._chunk_tokens
-        stop = (num_computed_tokens + num_external_tokens) // self._chunk_tokens
-        self.host.prepare_load(found.access, start, stop)
-        found.next_stored = stop
-        blocks = num_external_tokens // self._block_size
-        self._begun.append(self._transfer(request, [(start, stop)], blocks, loads=True))
-
     def build_connector_meta(self, plan: Plan, batch: Batch, under_way: Plan | None, now_s: float) -> None:
         """Offer to host memory what a planned step computes, and what turns that ended have not stored.
 
@@ -148,6 +105,7 @@ class NativeConnector(NoConnector):
         steps = int(under_way is not None)
         begins = [(steps, transfer) for transfer in self._begun]
         after = steps if plan.empty else steps + 1
+        begins += [(after, transfer) for transfer in self._store_states()]
         for request, tokens in self._scheduled(plan, batch, under_way):
             begins += [(after, transfer) for transfer in self._store(request, tokens)]
         for request, tokens in self._finished:
@@ -157,7 +115,7 @@ class NativeConnector(NoConnector):
             found = self._requests.get(request)
             if found is not None:
                 found.finished = True
-                self.host.request_finished(found.access)
+                self._count(found)
                 self._clean_up(request, found)
         self._begun, self._finished = [], []
         for steps, transfer in begins:
@@ -202,15 +160,7 @@ class NativeConnector(NoConnector):
 
     def _fills(self, batch: Batch, steps: int, *, ahead: bool) -> dict[int, dict[Request, None]]:
         """Return which turns fill chunks with tokens that are computed, by step, in order."""
-        found: dict[int, dict[Request, None]] = {}
-        size = self._chunk_tokens
-        for request in batch.running.values():
-            offloads = self._requests.get(request)
-            if request.decoding and offloads is not None:
-                first = (offloads.next_stored + 1) * size - batch.computed(request) + ahead
-                for step in range(max(1, first), steps + 1, size):
-                    found.setdefault(step, {})[request] = None
-        return dict(sorted(found.items()))
+        return {}
 
     def _steps_over(self, steps: int, now_s: float) -> None:
         """Begin the transfers that waited for the end of the last of so many steps."""
@@ -234,11 +184,9 @@ class NativeConnector(NoConnector):
             end_s, _, transfer = heapq.heappop(self._arrivals)
             found = self._requests[transfer.request]
             found.transfers -= 1
+            self._complete(found, transfer)
             if transfer.loads:
-                self.host.complete_load(found.access, *transfer.spans[0])
                 back.append((end_s, transfer.request))
-            else:
-                self.host.complete_store(found.access, transfer.spans)
             self._clean_up(transfer.request, found)
             if self.completed is not None:
                 self.completed.append(transfer)
@@ -250,18 +198,11 @@ class NativeConnector(NoConnector):
 
     def request_finished(self, request: Request, decision: Decision, now_s: float) -> None:
         """Store what is missing with the next step; the blocks are freed at once."""
-        self._finished.append((request, max(request.prompt_tokens, request.num_tokens - 1)))
+        self._end(request, max(request.prompt_tokens, request.num_tokens - 1))
 
     def request_aborted(self, request: Request, num_computed_tokens: int) -> None:
         """Store what was computed with the next step."""
-        self._finished.append((request, num_computed_tokens))
-
-    def prompt_keeps(self, context: Context, kept_blocks: int, usable_blocks: int) -> None:
-        """Let the rest of a context be a content that nobody asks for; it stays until it is evicted."""
-        dropped, kept = Chain(), kept_blocks // self._chunk_blocks
-        self.host.drop(context.own, kept, dropped)
-        for found in self._by_context.get(context, ()):
-            found.access.drop(context.own, kept, dropped)
+        self._end(request, num_computed_tokens)
 
     # When -----------------------------------------------------------------------------------------------
 
@@ -284,6 +225,11 @@ class NativeConnector(NoConnector):
     def stores_outputs(self) -> bool:
         """Whether blocks of sampled tokens are stored."""
         return not self._config.offload_prompt_only
+
+    @property
+    def busy(self) -> bool:
+        """Whether blocks are offered again in every step."""
+        return bool(self._failing)
 
     @property
     def begins_later(self) -> bool:
@@ -335,34 +281,6 @@ class NativeConnector(NoConnector):
                 chunks[request] = batch.computed(request) + 1 - in_flight
         return sorted(chunks.items(), key=lambda entry: entry[0].rank)
 
-    def _store(self, request: Request, tokens: int) -> list[Transfer]:
-        """Offer a request's blocks of so many tokens to host memory; return the transfer of those that it takes."""
-        found = self._requests.get(request)
-        if found is None:
-            return []
-        if self._config.offload_prompt_only:
-            tokens = min(tokens, request.prompt_tokens)
-        stop = tokens // self._chunk_tokens
-        if stop <= found.next_stored:
-            return []
-        missing = self.host.prepare_store(found.access, found.next_stored, stop)
-        if missing is None:
-            self._failing[request] = None
-            return []
-        self._failing.pop(request, None)
-        found.next_stored = stop
-        if not missing:
-            return []
-        blocks = sum([end - at for at, end in missing]) * self._chunk_blocks
-        transfer = self._transfer(request, missing, blocks, loads=False)
-        self.new_transfers.append(transfer)
-        return [transfer]
-
-    def _transfer(self, request: Request, spans: Spans, blocks: int, *, loads: bool) -> Transfer:
-        self._requests[request].transfers += 1
-        self._numbered += 1
-        return Transfer(self._numbered - 1, request, spans, blocks, loads=loads)
-
     def _send(self, transfer: Transfer, now_s: float) -> None:
         if transfer.loads:
             self._read_blocks += transfer.blocks
@@ -372,11 +290,33 @@ class NativeConnector(NoConnector):
             end_s = self._down.send(transfer.blocks, now_s)
         heapq.heappush(self._arrivals, (end_s, transfer.number, transfer))
 
-    def _clean_up(self, request: Request, found: _Offloads) -> None:
+    def _clean_up(self, request: Request, found: Offloads) -> None:
         """Forget a request that has ended and has no transfer under way."""
         if found.finished and not found.transfers:
             del self._requests[request]
-            others = self._by_context[request.context]
-            others.remove(found)
-            if not others:
-                del self._by_context[request.context]
+            self._forget(request, found)
+
+    def _end(self, request: Request, tokens: int) -> None:
+        """Note that a turn has ended of which so many tokens may be stored."""
+        self._finished.append((request, tokens))
+
+    # What is stored and loaded --------------------------------------------------------------------------
+
+    def _store_states(self) -> list[Transfer]:
+        """Offer to host memory the states of recurrent layers that became findable; return their transfers."""
+        return []
+
+    def _store(self, request: Request, tokens: int) -> list[Transfer]:
+        """Offer a request's blocks of so many tokens to host memory; return the transfer of those that it takes."""
+        raise NotImplementedError
+
+    def _complete(self, found: Offloads, transfer: Transfer) -> None:
+        """Let chunks be used that have been stored, or evicted that have been loaded."""
+        raise NotImplementedError
+
+    def _count(self, found: Offloads) -> None:
+        """Count a request that has ended as one use of what it accessed."""
+        raise NotImplementedError
+
+    def _forget(self, request: Request, found: Offloads) -> None:
+        """Forget a request."""

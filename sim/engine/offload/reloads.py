@@ -52,8 +52,7 @@ class Reloads:
         tokens = cached_tokens + external_tokens if self._connector.native else request.num_tokens
         self._manager.allocate(request, hits, tokens)
         self._connector.update_state_after_alloc(request, cached_tokens, external_tokens, now_s)
-        start, stop = cached_tokens // self._block_size, (cached_tokens + external_tokens) // self._block_size
-        self._await(request, start, stop, now_s)
+        self._await(request, cached_tokens, cached_tokens + external_tokens, now_s)
 
     def join(self, upload: Upload, request: Request, now_s: float) -> None:
         """Admit a turn whose context is already on its way up."""
@@ -62,7 +61,7 @@ class Reloads:
         self._pool.allocate(self._manager.blocks_of(request.num_tokens) - upload.stop)
         if request.scheduled_s < 0:
             request.cached_tokens = upload.start * self._block_size
-        self._await(request, upload.start, upload.stop, now_s)
+        self._await(request, upload.start * self._block_size, upload.stop * self._block_size, now_s)
 
     def take_in(self, now_s: float) -> None:
         """Make blocks that have arrived findable: their turns are ready for the batch, recalled contexts are pinned."""
@@ -75,7 +74,7 @@ class Reloads:
                 continue
             if not self._connector.native:
                 self._cache(mover)
-            mover.num_computed_tokens = min(mover.reload_blocks[1] * self._block_size, mover.num_tokens - 1)
+            mover.num_computed_tokens = min(mover.loaded_tokens, mover.num_tokens - 1)
             if mover.scheduled_s < 0:
                 mover.reload_s = max(0.0, min(end_s, now_s) - mover.reload_began_s)
             self.ready.append(mover)
@@ -99,11 +98,7 @@ class Reloads:
         request = self.ready.popleft()
         del self.waiting[request]
         held = request.reload_blocks[1] if self._connector.native else self._manager.blocks_of(request.num_tokens)
-        scheduled_blocks = self._manager.blocks_of(request.num_computed_tokens + tokens)
-        if scheduled_blocks < held:
-            self._pool.release([], held - scheduled_blocks)
-        else:
-            self._pool.allocate(scheduled_blocks - held)
+        self._manager.go_on(request, tokens, held)
         self._cached.discard(request)
         return request
 
@@ -112,13 +107,12 @@ class Reloads:
 
         Of a step that is being planned they hold those of its tokens already.
         """
-        blocks_of = self._manager.blocks_of
-        chunks = dict(plan.chunks)
-        lacking = [blocks_of(request.num_tokens) - request.reload_blocks[1] for request in self.waiting]
+        lacking, chunks = self._manager.lacking, dict(plan.chunks)
+        blocks = [lacking(request, request.loaded_tokens, request.loaded_tokens) for request in self.waiting]
         for request in {**dict.fromkeys(batch.prefilling.values()), **dict.fromkeys(chunks)}:
-            held = blocks_of(request.num_computed_tokens + chunks.get(request, 0))
-            lacking.append(blocks_of(request.num_tokens) - held)
-        return sum(lacking)
+            computed = request.num_computed_tokens
+            blocks.append(lacking(request, computed, computed + chunks.get(request, 0)))
+        return sum(blocks)
 
     def drop(self, request: Request) -> None:
         """Remove a turn that is aborted; blocks that are being loaded are freed when they have come."""
@@ -129,12 +123,14 @@ class Reloads:
                 self._give_up(request)
 
     def _cache(self, request: Request) -> None:
+        if self._manager.grouped:
+            self._manager.cache(request, request.loaded_tokens)
+            return
         for part in request.context.parts(*request.reload_blocks):
             self._pool.cache(*part, request.table)
 
     def _give_up(self, request: Request) -> None:
-        held = request.table[-1].stop if request.table else 0
-        self._pool.release(request.table, request.reload_blocks[1] - held)
+        self._manager.free(request, request.loaded_tokens)
         self._cached.discard(request)
 
     def _sort(self) -> None:
@@ -145,14 +141,15 @@ class Reloads:
         self.ready.clear()
         self.ready.extend(turns)
 
-    def _await(self, request: Request, start: int, stop: int, now_s: float) -> None:
+    def _await(self, request: Request, cached_tokens: int, tokens: int, now_s: float) -> None:
         self._queue.admit(request)
-        request.reload_blocks = (start, stop)
+        request.reload_blocks = (cached_tokens // self._block_size, -(-tokens // self._block_size))
+        request.loaded_tokens = tokens
         request.reload_began_s = max(now_s, request.arrival_s)
-        request.reloaded_tokens += (stop - start) * self._block_size
+        request.reloaded_tokens += tokens - cached_tokens
         self.waiting[request] = None
-        self._governor.turn_admitted(request.turn, stop * self._block_size, now_s)
-        self._governor.turn_reloads(request.turn, (stop - start) * self._block_size, now_s)
+        self._governor.turn_admitted(request.turn, tokens, now_s)
+        self._governor.turn_reloads(request.turn, tokens - cached_tokens, now_s)
 
     def _pin(self, upload: Upload, now_s: float) -> None:
         """Pin a context that has come back before its program's next turn."""

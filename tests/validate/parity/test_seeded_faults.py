@@ -54,7 +54,7 @@ FAULTS = {
         "scheduler", "alone or self.config.scheduler_reserve_full_isl", "alone"
     ),
     "no block is kept free beside running turns": Fault(
-        "scheduler", "(self.config.watermark_blocks if self.running else 0)", "0"
+        "room", "(self._watermark if self._batch.running else 0)", "0"
     ),
     "blocks that are hit do not count as free": Fault(
         "kv_cache_manager", "            if run.refs:\n", "            if 1:\n"
@@ -120,7 +120,7 @@ FAULTS = {
         "config", 'self.scheduling_policy == "priority" and', "False and", since="0.33"
     ),
     "a window is a token shorter": Fault(
-        "engine.groups.spec", "computed_tokens - self.reach + 1) //", "computed_tokens - self.reach + 2) //"
+        "engine.groups.spec", "behind = computed_tokens - self.reach + 1", "behind = computed_tokens - self.reach + 2"
     ),
     "a window is found with a block less": Fault(
         "engine.groups.spec", "-(-(self.reach - 1) // self.block_size)", "(self.reach - 1) // self.block_size"
@@ -135,7 +135,7 @@ FAULTS = {
         "engine.groups.spec", "tokens // alignment_tokens * alignment_tokens // size", "-(-tokens // size)"
     ),
     "a step under way reads what its window frees": Fault(
-        "engine.groups.manager", "0, start - in_flight_tokens", "0, start", planned_ahead=True
+        "engine.groups.manager", "max(0, start - in_flight_tokens)", "start", planned_ahead=True
     ),
     "a window is reserved for one step": Fault(
         "config",
@@ -219,27 +219,34 @@ FAULTS = {
     "drafts reach beyond the longest context": Fault(
         "engine.speculation.decoding", "self._max_model_len - self.computed(request) - 1)", "self._max_model_len)"
     ),
-    "a window frees its first block first": Fault("block_pool", "in reversed(table[:number])", "in table[:number]"),
+    "what a window leaves behind is evicted at once": Fault(
+        "engine.groups.pool", "self._queue_singly(run, key + pitch, pitch)", "self._queue_singly(run, key, pitch)"
+    ),
+    "what several groups free is queued block by block": Fault(
+        "engine.groups.pool",
+        "self._part(run, max(1, blocks // (run.stop - run.start)))",
+        "self._split(run, run.stop - 1)",
+    ),
     "two turns load the same blocks": Fault(
-        "engine.offload.native", "return None if loading else tokens", "return tokens"
+        "engine.offload.native_runs", "return None if loading else tokens", "return tokens"
     ),
     "what turns generate is stored as well": Fault(
-        "engine.offload.native", "tokens = min(tokens, request.prompt_tokens)", "pass"
+        "engine.offload.native_runs", "tokens = min(tokens, request.prompt_tokens)", "pass"
     ),
     "what found no room is not offered again": Fault(
-        "engine.offload.native", "            self._failing[request] = None\n", ""
+        "engine.offload.native_runs", "            self._failing[request] = None\n", ""
     ),
     "a turn that starts again offers only what is new": Fault(
-        "engine.offload.native", "if self._offers_again:", "if False:", since="0.33"
+        "engine.offload.native_runs", "if self._offers_again:", "if False:", since="0.33"
     ),
     "a turn that is passed over ends the pass": Fault(
         "scheduler", "pass_over(request)\n                continue", "pass_over(request)\n                break"
     ),
     "loads take the blocks that prompts under way lack": Fault(
-        "scheduler", "self.reloads.reserved_blocks(self.batch, plan) if loads else 0", "0"
+        "room", "self._reloads.reserved_blocks(self._batch, plan) if loads else 0", "0"
     ),
     "a turn that has loaded its blocks needs no more": Fault(
-        "scheduler", "held=request.reload_blocks[1]", "held=1 << 30"
+        "kv_cache_manager", "self.blocks_of(whole_tokens) - request.reload_blocks[1]", "0"
     ),
     "a turn is preempted while a step computes its tokens": Fault(
         "scheduler", "self.ends.defers and steps_of(self.plans, order[place])", "False", planned_ahead=True
@@ -263,6 +270,41 @@ FAULTS = {
     ),
     "what was evicted too early changes nothing": Fault(
         "engine.offload.host_policies", "delta = max(1.0, there / here)", "delta = 0.0"
+    ),
+    "windows are stored whether or not a prompt can hit them": Fault(
+        "engine.offload.group_chunks",
+        'if self._alignment is None or self.spec.kind != "sliding":',
+        "if True:",
+    ),
+    "what a window has freed is lost to host memory": Fault(
+        "engine.offload.native_groups",
+        "found.opened = self._manager.first_blocks(request)",
+        "found.opened = [1 << 30] * len(self._groups)",
+    ),
+    "a chunk of which a part is lost is stored": Fault(
+        "engine.offload.group_chunks", "if whole and any(", "if False and any(", since="0.33"
+    ),
+    "a block that another turn has taken is stored": Fault(
+        "engine.offload.native_groups", "            found.freed.strike_out([", "            ("
+    ),
+    "states are not stored": Fault("engine.offload.native_groups", "if not states:", "if True:"),
+    "a load brings all tokens of a window's group": Fault(
+        "engine.offload.group_chunks", "self.spec.skipped_blocks(stop_tokens)", "0"
+    ),
+    "a window is found in host memory with a chunk less": Fault(
+        "engine.offload.group_chunks", "            if hits == window:", "            if hits == max(1, window - 1):"
+    ),
+    "windows slide no more once a turn has ended": Fault(
+        "ends", "manager.slide(request, max(0, held_tokens - in_flight))", "pass"
+    ),
+    "groups are freed in their order once a step is over": Fault(
+        "engine.groups.manager", "return tables[::-1], blank", "return tables, blank", planned_ahead=True
+    ),
+    "a state that a load replaces is not counted": Fault(
+        "engine.groups.manager", 'counted += stretches if band.spec.kind == "recurrent" else taken', "counted += taken"
+    ),
+    "chunks of one use are evicted front first in every group": Fault(
+        "engine.offload.keyed_policies", "key=_place, reverse=True", "key=_place"
     ),
 }
 

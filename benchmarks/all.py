@@ -52,6 +52,7 @@ BENCHMARKS = {
         ("--outputs", "1,4", "--prompts", "1,4", "--turns", "300,600", "--repeats", "1"),
         on_page=False,
     ),
+    "groups": Benchmark("groups.py", (), ("--limit", "3", "--repeats", "1"), on_page=False),
     "hot_spots": Benchmark("hot_spots.py", ("--policy", "ttl"), ("--limit", "4", "--top", "5"), on_page=False),
 }
 

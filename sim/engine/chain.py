@@ -61,13 +61,14 @@ class BlockRun:
 class Chain:
     """A sequence of content, indexed by block: a program's own context, or a prefix that programs share."""
 
-    __slots__ = ("group", "runs", "width")
+    __slots__ = ("_found", "group", "runs", "width")
 
     def __init__(self, group: int = 0, width: int = 1) -> None:
         """Start without runs, for `width` KV cache groups from `group` on."""
         self.runs: list[BlockRun] = []
         self.group = group
         self.width = width
+        self._found: list[tuple[BlockRun, int, int]] = []
 
     def add(self, run: BlockRun) -> None:
         """Add a run of this content."""
@@ -83,8 +84,12 @@ class Chain:
 
     def covered(self, start: int, stop: int) -> int:
         """Return where what is cached of [start, stop) from its front on ends; `start` if nothing is."""
-        found = self.find(start, stop)
+        self._found = found = self.find(start, stop)
         return found[-1][2] if found else start
+
+    def just_covered(self, start: int, stop: int) -> list[tuple[BlockRun, int, int]]:
+        """Return the stretches of what `covered` has just found, or of its front part."""
+        return [(run, first, min(last, stop)) for run, first, last in self._found if first < stop]
 
     def differ(self, start: int, stop: int) -> list[BlockRun]:
         """Return the runs with blocks of [start, stop) that must be made into one of each group before a look-up."""
@@ -208,6 +213,10 @@ class WindowChain(Chain):
             for group in range(self.group, self.group + self.width):
                 found += _cover([run for run in zone if run.group == group], first, last)
         return found
+
+    def just_covered(self, start: int, stop: int) -> list[tuple[BlockRun, int, int]]:
+        """Return the stretches that cover [start, stop), as `find` does."""
+        return self.find(start, stop)
 
     def differ(self, start: int, stop: int) -> list[BlockRun]:
         """Return the runs with blocks of [start, stop) that must be made into one of each group before a look-up."""
@@ -359,11 +368,10 @@ def _start(run: BlockRun) -> int:
 
 
 def _is_hidden(run: BlockRun, runs: Sequence[BlockRun]) -> bool:
-    return any(
-        one.stamp < run.stamp
-        and one.start < run.stop
-        and one.stop > run.start
-        and one.group < run.group + run.width
-        and run.group < one.group + one.width
-        for one in runs
-    )
+    stamp, start, stop = run.stamp, run.start, run.stop
+    first, last = run.group, run.group + run.width
+    for one in runs:
+        older = one.stamp < stamp and one.start < stop and one.stop > start
+        if older and one.group < last and first < one.group + one.width:
+            return True
+    return False

@@ -34,12 +34,12 @@ class Content:
         return parts
 
     def find(self, start: int, stop: int, pool: GroupedBlockPool) -> Stretches:
-        """Return the cached stretches of [start, stop), all of which each group has."""
+        """Return the cached stretches of [start, stop), which a look-up has just found to be cached in each group."""
         found: Stretches = []
         for chain, first, last in self.parts(start, stop):
             for run in chain.differ(first, last):
                 pool.part(run)
-            found += chain.find(first, last)
+            found += chain.just_covered(first, last)
         return found
 
     def covered(self, start: int, stop: int) -> int:

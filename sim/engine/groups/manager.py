@@ -356,15 +356,16 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
         if tables is None or not self._caches:
             return
         tokens = tokens // self._alignment * self._alignment
-        contents = self._contents(request.context)
         boundaries = (request.prompt_tokens - 1, self._junctions[request])
-        findable_tokens = max(boundaries) // self._alignment * self._alignment
-        for band, table, content in zip(self.bands, tables, contents, strict=True):
-            full = tokens // band.spec.block_size
-            if not band.spec.frees:
-                full = full if leaves else min(full, content.shared_blocks)
-            elif self._sparse and band.spec.reach:
-                full = min(full, findable_tokens // band.spec.block_size)
+        findable_tokens = min(tokens, max(boundaries) // self._alignment * self._alignment)
+        for table, content in zip(tables, self._contents(request.context), strict=True):
+            spec = table.band.spec
+            if not spec.frees:
+                full = tokens // spec.block_size
+                if not leaves and full > content.shared_blocks:
+                    full = content.shared_blocks
+            else:
+                full = (findable_tokens if self._sparse and spec.reach else tokens) // spec.block_size
             if full > table.cached:
                 self._cache_band(request, table, content, full, boundaries)
 

@@ -53,9 +53,7 @@ FAULTS = {
     "a turn is admitted with room for its first chunk": Fault(
         "scheduler", "alone or self.config.scheduler_reserve_full_isl", "alone"
     ),
-    "no block is kept free beside running turns": Fault(
-        "room", "(self._watermark if self._batch.running else 0)", "0"
-    ),
+    "no block is kept free beside running turns": Fault("room", "(self._watermark if self._batch.running else 0)", "0"),
     "blocks that are hit do not count as free": Fault(
         "kv_cache_manager", "            if run.refs:\n", "            if 1:\n"
     ),

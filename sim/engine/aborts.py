@@ -17,6 +17,7 @@ def abort_requests(scheduler: Scheduler, now_s: float) -> list[Request]:
     for request in aborted:
         request.aborted, request.finish_s = True, now_s
         steps = steps_of(scheduler.plans, request) if request.rank >= 0 else []
+        reckoned = scheduler.batch.computed(request)
         in_flight = sum([plan.tokens_in_flight(request) for plan in steps])
         findable = _withdraw(scheduler, request)
         if request.rank < 0:
@@ -31,6 +32,8 @@ def abort_requests(scheduler: Scheduler, now_s: float) -> list[Request]:
         known = request.num_computed_tokens
         if len(steps) > 1 and known > request.prompt_tokens:
             known -= 1  # the token that the first of two steps samples
+        if request.drafted is not None:
+            known = min(reckoned, request.num_tokens - request.drafted.coming_tokens)
         scheduler.connector.request_aborted(request, known)
         if scheduler.connector.native:
             scheduler.kv_cache_manager.slide(request, max(0, request.num_computed_tokens - in_flight))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from continuum_sim.engine.groups.spec import GroupSpec
@@ -176,7 +176,7 @@ class EngineConfig:
             )
         if self.kv_cache_groups:
             raise ConfigError("speculative decoding beside several KV cache groups is not modelled")
-        if self.tiers is not None:
+        if self.tiers is not None and not self.tiers.native:
             raise ConfigError("speculative decoding above memory tiers is not modelled: leave the tiers out")
         rows, threshold = 1 + speculation.num_speculative_tokens, self.long_prefill_token_threshold
         if 0 < threshold < rows:
@@ -209,6 +209,13 @@ class EngineConfig:
             return self.max_num_batched_tokens
         share = self.max_num_batched_tokens // turns if self.long_prefill_token_threshold_adaptive else 0
         return max(threshold, share)
+
+    @property
+    def drafting(self) -> SpeculationConfig | None:
+        """Speculative decoding, if any, as it acts: beside a KV connector vLLM keeps its old block hashes (0.33)."""
+        if self.speculation is None or self.tiers is None:
+            return self.speculation
+        return replace(self.speculation, disable_lookahead_block_hashes=True)
 
     @property
     def outlives_own_preemption(self) -> bool:

@@ -56,6 +56,8 @@ class TurnEnds:
         """End a turn that has all its tokens."""
         request.finish_s = now_s
         under_way = bool(self._plans) and request.stops and request not in self._plans[-1].skipped
+        if request.drafted is not None:
+            under_way = bool(self._plans) and request in self._plans[-1].verified
         if request.rank < 0:
             self._waiting.drop(request)  # preempted while its last token was computed
         else:

@@ -205,10 +205,12 @@ def repetitions(scheduler: Scheduler) -> int:
     if steps <= 0:
         return 0
     free, block_size = scheduler.pool.free, scheduler.block_size
-    if scheduler.drafts is not None:
-        return scheduler.drafts.look_ahead(plan, steps, ahead=ahead, free_blocks=free)
     if scheduler.connector.native and scheduler.waiting.queued and not plan.spent:
         free = scheduler.pool.blank  # where a waiting turn's cached blocks are evicted, it may load, and need fewer
+    if scheduler.drafts is not None:
+        if scheduler.connector.stores_outputs or scheduler.connector.busy:
+            return 0
+        return scheduler.drafts.look_ahead(plan, steps, ahead=ahead, free_blocks=free)
     most = decoding.count * (steps // block_size + 1) + chunk * steps // block_size + 1
     manager, batch = scheduler.kv_cache_manager, scheduler.batch
     if (most <= free and not manager.grouped) or manager.blocks_of_steps(batch, plan, steps) <= free:

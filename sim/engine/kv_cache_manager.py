@@ -23,6 +23,8 @@ class KVCacheManager:
     """Whether there are several KV cache groups, or blocks that are freed while a turn runs."""
     cuts_prompts: bool = False
     """Whether steps must end at certain tokens of a prompt, so that states of recurrent layers can be found again."""
+    step_blocks: int = 0
+    """Blocks that a step of a decoding turn may fill with drafts (`_spec_decode_step_blocks`)."""
     most_freed_by_sliding: int = 0
     """Most blocks by which what a decoding turn holds may shrink, however many steps it decodes."""
 
@@ -99,6 +101,10 @@ class KVCacheManager:
     def with_loaded(self, hits: Hits, tokens: int) -> Hits:
         """Return the hits, just looked up, of a turn that loads what follows them, up to so many tokens."""
         return hits
+
+    def room_for_loads(self, hits: Hits, tokens: int) -> int:
+        """Return the free blocks that a turn takes with these hits and what it loads, so many tokens in all."""
+        return self.room_for(hits, tokens, 0)
 
     def room_to_go_on(self, request: Request, whole_tokens: int, step_tokens: int) -> int:
         """Return the free blocks that a turn takes which has loaded some, for `whole_tokens` tokens.
@@ -193,6 +199,10 @@ class KVCacheManager:
 
     def slide(self, request: Request, over: int) -> None:
         """Free the blocks behind a turn's windows once so many tokens have been computed."""
+
+    def allocate_for_loads(self, request: Request, hits: Hits, tokens: int) -> None:
+        """Reference the hit blocks and allocate those that are loaded, for so many tokens in all."""
+        self.allocate(request, hits, tokens)
 
     def detach(self, request: Request, tokens: int) -> tuple[list[list[BlockRun]], int]:
         """Take a turn's blocks from it, to be freed later: tables in the order of freeing, and the blank ones."""

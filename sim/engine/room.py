@@ -60,7 +60,7 @@ class Room:
             manager.room_to_go_on(request, whole, step)
             if has_loaded
             else manager.room_for(hits, whole, step, surely=surely)
-        ) > self._pool.free or (loads and blocks + reserved + manager.room_for(hits, loads, loads) > self._pool.free):
+        ) > self._pool.free or (loads and blocks + reserved + manager.room_for_loads(hits, loads) > self._pool.free):
             if not self.break_pin(plan, request, now_s):
                 plan.lacks = blocks + manager.lasting_room
                 return False

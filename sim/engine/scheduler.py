@@ -352,25 +352,30 @@ class Scheduler(VisibleEngine):
         while budget > slots and len(self.running) < self._most_active:
             if self.reloads.ready:
                 request = self.reloads.first()
-                tokens = min(request.uncached_tokens, self._most_tokens)
+                tokens, padding = min(request.uncached_tokens, self._most_tokens), 0
                 if plan.held and request.uncached_tokens > 1:
                     break
                 if self.connector.native:
-                    if tokens > budget and not self.config.enable_chunked_prefill:
+                    if self.drafts is not None:
+                        padding = self.drafts.padding(plan, request.num_tokens, request.num_computed_tokens)
+                    left = budget - slots
+                    if padding + 1 > left or (tokens > left and not self.config.enable_chunked_prefill):
                         break
-                    tokens = min(tokens, budget)
+                    tokens = min(tokens, left)
                     if self._cuts:
                         tokens = self.kv_cache_manager.cut_prompt(request, request.num_computed_tokens, tokens)
                         if not tokens:
                             break
-                    reach = request.num_computed_tokens + tokens
+                    reach = request.num_computed_tokens + tokens + padding
                     whole = request.num_tokens if self.config.scheduler_reserve_full_isl else reach
                     if not self.room.make(plan, request, [], whole, reach, now_s, has_loaded=True):
                         break
                 tokens = min(tokens, budget)
-                self.batch.enter(plan, self.reloads.next(tokens), now_s)
+                self.batch.enter(plan, self.reloads.next(tokens + padding), now_s)
                 self._take_chunk(plan, request, tokens)
-                budget -= tokens
+                if padding:
+                    plan.padded[request] = padding
+                budget -= tokens + padding + slots
                 continue
             head = self.waiting.head(now_s)
             if head is None:

@@ -18,7 +18,7 @@ def lone_drafted_jct_s(program: Program, engine: EngineConfig, step_time: StepTi
     It is the simulator's, up to rounding: see `lone_jct_s`. Contexts must have room for all drafts
     (`has_room_for_drafts`).
     """
-    speculation = engine.speculation
+    speculation = engine.drafting
     assert speculation is not None
     size, rows = engine.block_size, 1 + speculation.num_speculative_tokens
     hashed_ahead = speculation.hash_lookahead_tokens(engine.vllm_version)
@@ -68,7 +68,7 @@ def lone_drafted_jct_s(program: Program, engine: EngineConfig, step_time: StepTi
 
 def has_room_for_drafts(program: Program, engine: EngineConfig) -> bool:
     """Return whether every step of a lone program verifies all its drafts."""
-    speculation = engine.speculation
+    speculation = engine.drafting
     assert speculation is not None
     rows, most = 1 + speculation.num_speculative_tokens, program.max_context_tokens
     if rows + speculation.draft_slots > engine.max_num_batched_tokens or most + 2 * rows > engine.max_model_len:

@@ -174,7 +174,7 @@ def compare_on_random_cases(
             controls=controls and number % 2 == 1,
             crowded=controls and number % 8 > 1,
             groups=controls and number % 3 == 2,
-            drafts=controls and number % 3 == 1,
+            drafts=controls and (number % 3 == 1 or number % 6 == 3),
             offloads=controls and (number % 3 == 0 or number % 6 == 5),
             vllm_version=vllm_version,
         )

@@ -114,7 +114,7 @@ class VllmShadow:
         """Wall-clock seconds spent inside vLLM's scheduler (adding requests, scheduling, updating)."""
         self.events: Counter[str] = Counter(dict.fromkeys(EVENTS, 0))
         """What happened in the steps, see `EVENTS`."""
-        drafts = config.speculation
+        drafts = config.drafting
         self._drafts = 0 if drafts is None else drafts.num_speculative_tokens
         self._proposes = drafts is not None and not config.async_scheduling
         self._requests = RequestFactory(

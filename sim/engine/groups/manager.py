@@ -186,6 +186,10 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
         self.lasting_room = needed
         return max(needed, first)
 
+    def room_for_loads(self, hits: Hits, tokens: int) -> int:
+        """Return the free blocks that a turn takes with these hits and what it loads, so many tokens in all."""
+        return self.room_for(hits, tokens, tokens)
+
     def room_to_go_on(self, request: Request, whole_tokens: int, step_tokens: int) -> int:
         """Return the free blocks that a turn takes which has loaded some: for all of it, or for its next step."""
         computed, prefill_end = request.num_computed_tokens, self._prefill_end(request)

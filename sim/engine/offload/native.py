@@ -277,6 +277,10 @@ class NativeConnector(NoConnector):
             turns = [request for request in batch.running.values() if request.decoding]
         for request in turns:
             if request.decoding and request not in plan.skipped:
+                if request.drafted is not None:  # of what it verifies only the tokens known are stored
+                    if request in plan.verified:
+                        chunks[request] = request.num_tokens - request.drafted.coming_tokens
+                    continue
                 in_flight = under_way is not None and bool(under_way.tokens_in_flight(request))
                 chunks[request] = batch.computed(request) + 1 - in_flight
         return sorted(chunks.items(), key=lambda entry: entry[0].rank)

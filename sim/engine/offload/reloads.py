@@ -44,13 +44,18 @@ class Reloads:
         self._queue = waiting
         self._block_size = config.block_size
         self._by_priority = config.scheduling_policy == "priority"
+        self._joined: list[Request] = []
+        """Turns that entered the batch in the step being planned."""
         self._cached: set[Request] = set()
         """Those of `ready` whose blocks others can hit, in native offload."""
 
     def begin(self, request: Request, cached_tokens: int, external_tokens: int, hits: Hits, now_s: float) -> None:
         """Admit a turn that has to wait for blocks from a lower tier."""
         tokens = cached_tokens + external_tokens if self._connector.native else request.num_tokens
-        self._manager.allocate(request, hits, tokens)
+        if self._connector.native:
+            self._manager.allocate_for_loads(request, hits, tokens)
+        else:
+            self._manager.allocate(request, hits, tokens)
         self._connector.update_state_after_alloc(request, cached_tokens, external_tokens, now_s)
         self._await(request, cached_tokens, cached_tokens + external_tokens, now_s)
 
@@ -65,6 +70,7 @@ class Reloads:
 
     def take_in(self, now_s: float) -> None:
         """Make blocks that have arrived findable: their turns are ready for the batch, recalled contexts are pinned."""
+        self._joined = []
         for end_s, mover in self._connector.get_finished(now_s):
             if isinstance(mover, Upload):
                 self._pin(mover, now_s)
@@ -97,6 +103,7 @@ class Reloads:
         """Remove and return that turn, which computes so many tokens in its first step."""
         request = self.ready.popleft()
         del self.waiting[request]
+        self._joined.append(request)
         held = request.reload_blocks[1] if self._connector.native else self._manager.blocks_of(request.num_tokens)
         self._manager.go_on(request, tokens, held)
         self._cached.discard(request)
@@ -111,8 +118,10 @@ class Reloads:
         blocks = [lacking(request, request.loaded_tokens, request.loaded_tokens) for request in self.waiting]
         for request in {**dict.fromkeys(batch.prefilling.values()), **dict.fromkeys(chunks)}:
             computed = request.num_computed_tokens
-            blocks.append(lacking(request, computed, computed + chunks.get(request, 0)))
-        return sum(blocks)
+            held = computed + chunks.get(request, 0)
+            if held < request.num_tokens or request.rank in batch.prefilling or request in self._joined:
+                blocks.append(lacking(request, computed, held))  # vLLM counts those that it has counted before
+        return sum(blocks) + self._manager.step_blocks
 
     def drop(self, request: Request) -> None:
         """Remove a turn that is aborted; blocks that are being loaded are freed when they have come."""

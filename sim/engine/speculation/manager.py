@@ -17,12 +17,14 @@ class SpeculativeKVCacheManager(KVCacheManager):
     def __init__(self, pool: BlockPool, config: EngineConfig) -> None:
         """Start empty; `config` has speculation."""
         super().__init__(pool, config.block_size, caches=config.enable_prefix_caching)
-        speculation = config.speculation
+        speculation = config.drafting
         assert speculation is not None
         self._lookahead = speculation.num_lookahead_tokens
         self._max_model_len = config.max_model_len
         self._hashed_ahead = speculation.hash_lookahead_tokens(config.vllm_version)
         self._drops_last_hit = speculation.drops_last_hit(config.vllm_version)
+        self._rows = 1 + speculation.num_speculative_tokens
+        self.step_blocks = -(-(self._rows + self._lookahead) // config.block_size)
         # Without asynchronous scheduling 0.32 hashes tokens only when the step after them is scheduled.
         self._hashes_late = config.vllm_version == "0.32" and not config.async_scheduling
 
@@ -54,6 +56,21 @@ class SpeculativeKVCacheManager(KVCacheManager):
         """Return the free blocks that a turn takes which is admitted with these hits."""
         return super().room_for(hits, max(whole_tokens, self._slots(step_tokens)), step_tokens, surely=surely)
 
+    def room_for_loads(self, hits: Hits, tokens: int) -> int:
+        """Return the free blocks that a turn takes with these hits and what it loads, so many tokens in all."""
+        return super().room_for(hits, tokens, 0)
+
+    def room_to_go_on(self, request: Request, whole_tokens: int, step_tokens: int) -> int:
+        """Return the free blocks that a turn takes which has loaded some, for all its tokens or its next step."""
+        blocks = self.blocks_of(max(whole_tokens, self._slots(step_tokens)))
+        self.lasting_room = blocks - self.blocks_of(drafted(request).slots)
+        return self.lasting_room
+
+    def lacking(self, request: Request, computed_tokens: int, held_tokens: int) -> int:
+        """Return the blocks that a turn lacks for all its tokens and a step that drafts."""
+        whole = request.num_tokens + self._rows + self._lookahead
+        return max(0, self.blocks_of(whole) - self.blocks_of(drafted(request).slots))
+
     def blocks_to_keep(self, request: Request, tokens: int) -> int:
         """Return how many blocks a pin of a turn that ends with so many computed tokens would hold."""
         return super().blocks_to_keep(request, self._hashed(request, tokens))
@@ -73,6 +90,18 @@ class SpeculativeKVCacheManager(KVCacheManager):
         super().allocate(request, hits, self._slots(tokens))
         turn = drafted(request)
         turn.slots, turn.known_tokens = self._slots(tokens), request.num_tokens
+
+    def allocate_for_loads(self, request: Request, hits: Hits, tokens: int) -> None:
+        """Reference the hit blocks and allocate those that are loaded; the drafter's slots come later."""
+        super().allocate(request, hits, tokens)
+        turn = drafted(request)
+        turn.slots, turn.known_tokens = tokens, request.num_tokens
+
+    def go_on(self, request: Request, tokens: int, held_blocks: int) -> None:
+        """Give a turn that has loaded some the blocks for so many more tokens."""
+        turn, slots = drafted(request), self._slots(request.num_computed_tokens + tokens)
+        self._pool.allocate(max(0, self.blocks_of(slots) - self.blocks_of(turn.slots)))
+        turn.slots, turn.known_tokens = max(turn.slots, slots), request.num_tokens
 
     def extend(self, request: Request, tokens: int, blocks: int, in_flight_tokens: int = 0) -> None:
         """Give a turn `blocks` more blocks, so that it has those for so many tokens."""

@@ -282,9 +282,6 @@ FAULTS = {
     "a chunk of which a part is lost is stored": Fault(
         "engine.offload.group_chunks", "if whole and any(", "if False and any(", since="0.33"
     ),
-    "a block that another turn has taken is stored": Fault(
-        "engine.offload.native_groups", "            found.freed.strike_out([", "            ("
-    ),
     "states are not stored": Fault("engine.offload.native_groups", "if not states:", "if True:"),
     "a load brings all tokens of a window's group": Fault(
         "engine.offload.group_chunks", "self.spec.skipped_blocks(stop_tokens)", "0"
@@ -298,8 +295,16 @@ FAULTS = {
     "groups are freed in their order once a step is over": Fault(
         "engine.groups.manager", "return tables[::-1], blank", "return tables, blank", planned_ahead=True
     ),
-    "a state that a load replaces is not counted": Fault(
-        "engine.groups.manager", 'counted += stretches if band.spec.kind == "recurrent" else taken', "counted += taken"
+    "no step of drafts is reserved beside a load": Fault(
+        "engine.offload.reloads", "sum(blocks) + self._manager.step_blocks", "sum(blocks)"
+    ),
+    "beside a connector a block's hash covers the next token": Fault(
+        "config", "if self.speculation is None or self.tiers is None:", "if True:", since="0.33"
+    ),
+    "drafts are stored before they are verified": Fault(
+        "engine.offload.native",
+        "chunks[request] = request.num_tokens - request.drafted.coming_tokens",
+        "chunks[request] = batch.computed(request) + plan.verified[request]",
     ),
     "chunks of one use are evicted front first in every group": Fault(
         "engine.offload.keyed_policies", "key=_place, reverse=True", "key=_place"

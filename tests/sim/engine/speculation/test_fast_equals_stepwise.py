@@ -15,7 +15,7 @@ from support.compare import assert_same_runs
 from support.programs import program, turn
 from support.runs import simulate
 from support.steptimes import Bent, affine, constant
-from support.strategies import cases, drafting, policies
+from support.strategies import cases, drafting, offloading, policies
 
 Case = tuple[list[Program], EngineConfig]
 eighths = st.integers(0, 24).map(lambda k: k / 8)
@@ -34,6 +34,13 @@ def check(case: Case, policy: str, step_time: StepTime) -> None:
 def test_of_any_case(data: st.DataObject, policy: str, step_time: StepTime) -> None:
     programs, config = data.draw(cases(gaps=eighths, arrivals=eighths, several_groups=False))
     check((programs, data.draw(drafting(config))), policy, step_time)
+
+
+@settings(max_examples=12)
+@given(data=st.data(), policy=policies, step_time=st.sampled_from([affine(), Bent(), constant(0.125)]))
+def test_above_native_offload(data: st.DataObject, policy: str, step_time: StepTime) -> None:
+    programs, config = data.draw(cases(gaps=eighths, arrivals=eighths, several_groups=False))
+    check((programs, data.draw(offloading(data.draw(drafting(config))))), policy, step_time)
 
 
 @pytest.mark.slow

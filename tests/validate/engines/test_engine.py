@@ -227,23 +227,6 @@ def test_drafts_are_counted_as_vllm_counts_them_and_every_step_is_the_simulators
     assert found["drafts"]["tokens_per_step"]["error"] == pytest.approx(0.0, abs=0.25)
 
 
-@pytest.mark.repeats
-def test_a_cpu_engine_cannot_accept_drafts_at_given_rates(trace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its kernel refuses (vllm/utils/cpu_triton_utils.py)."""
-    from vllm.platforms import current_platform
-
-    if not current_platform.is_cpu():
-        pytest.skip("a GPU can")
-    code = run(
-        *("validate", "--trace", "trace.jsonl", "--policies", "lru", "--repeats", "1", "--out", "v"),
-        *("--kv-blocks", "100", "--step-time", "fitted:rough.json", *small_flags()),
-        *("--speculative-config", NGRAM + ",synthetic_acceptance_rates=0.8/0.6/0.4"),
-    )
-    assert code == 2
-    assert "Synthetic acceptance not supported with CPU sampling" in capsys.readouterr().err.splitlines()[-1]
-    assert engine_processes() == []
-
-
 @pytest.mark.repeats  # CI runs a paced validation every day
 def test_an_engine_is_held_to_a_gpus_pace(trace: Path) -> None:
     """Nothing is calibrated, no step is faster than the GPU's, and times come out as predicted."""

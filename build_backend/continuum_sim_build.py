@@ -76,6 +76,7 @@ COMPILED = (
     "engine/request",
     "engine/scheduler",
     "engine/speculation/decoding",
+    "engine/speculation/groups",
     "engine/speculation/manager",
     "engine/speculation/turn",
     "engine/token_gaps",

@@ -6,11 +6,14 @@ from continuum_sim.engine.block_pool import BlockPool
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.groups.manager import GroupedKVCacheManager
 from continuum_sim.engine.kv_cache_manager import KVCacheManager
+from continuum_sim.engine.speculation.groups import SpeculativeGroupManager
 from continuum_sim.engine.speculation.manager import SpeculativeKVCacheManager
 
 
 def make_kv_cache_manager(config: EngineConfig, pool: BlockPool) -> KVCacheManager:
     """Return the manager for one group that keeps all tokens, with drafts or without, or for other groups."""
+    if config.kv_cache_groups and config.speculation is not None:
+        return SpeculativeGroupManager(pool, config)
     if config.kv_cache_groups:
         return GroupedKVCacheManager(pool, config)
     if config.speculation is not None:

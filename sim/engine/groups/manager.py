@@ -368,7 +368,7 @@ class GroupedKVCacheManager(KVCacheManager):
                 self._pool.merge(runs)
             table.begin(found.stops[band.groups[0]], found.tokens)
             missing += table.missing(found.tokens, tokens, self._prefill_end(request)) * band.width
-        self.extend(request, tokens, missing)
+        self._extend(request, tokens, missing, 0)
         if request.scheduled_s < 0:
             request.cached_tokens = found.hit_tokens
 
@@ -377,6 +377,9 @@ class GroupedKVCacheManager(KVCacheManager):
 
         Blocks of a shared prefix may become findable only as the turn decodes, if groups have blocks of several sizes.
         """
+        self._extend(request, tokens, blocks, in_flight_tokens)
+
+    def _extend(self, request: Request, tokens: int, blocks: int, in_flight_tokens: int) -> None:
         if blocks:
             self._pool.allocate(blocks)
             for table in self.tables[request]:

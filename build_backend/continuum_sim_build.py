@@ -81,6 +81,7 @@ COMPILED = (
     "engine/room",
     "engine/scheduler",
     "engine/speculation/decoding",
+    "engine/speculation/groups",
     "engine/speculation/manager",
     "engine/speculation/turn",
     "engine/token_gaps",

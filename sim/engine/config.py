@@ -9,7 +9,7 @@ from typing import Final
 
 from continuum_sim.engine.groups.spec import GroupSpec
 from continuum_sim.engine.offload.config import TierConfig
-from continuum_sim.engine.speculation.config import SpeculationConfig
+from continuum_sim.engine.speculation.config import EAGLE_METHODS, SpeculationConfig
 from continuum_sim.errors import ConfigError
 from continuum_sim.vllm_defaults import MIRRORED_VERSIONS, MIRRORED_VLLM
 
@@ -175,7 +175,7 @@ class EngineConfig:
                 "turn async_scheduling off"
             )
         if self.kv_cache_groups:
-            raise ConfigError("speculative decoding beside several KV cache groups is not modelled")
+            self._check_drafts_of_groups(speculation)
         if self.tiers is not None and not self.tiers.native:
             raise ConfigError("speculative decoding above memory tiers is not modelled: leave the tiers out")
         rows, threshold = 1 + speculation.num_speculative_tokens, self.long_prefill_token_threshold
@@ -189,6 +189,18 @@ class EngineConfig:
                 f"max_num_batched_tokens is {self.max_num_batched_tokens}, below the {rows + speculation.draft_slots} "
                 "of one turn with its drafts: vLLM would never admit a prompt that lacks one token"
             )
+
+    def _check_drafts_of_groups(self, speculation: SpeculationConfig) -> None:
+        """Refuse drafts whose effect on several groups is not modelled."""
+        if speculation.method in EAGLE_METHODS:
+            raise ConfigError(
+                f"{speculation.method} drafts beside several KV cache groups are not modelled, as the drafter's layers "
+                "are in some of these; ngram, ngram_gpu and draft_model are"
+            )
+        if self.tiers is not None:
+            raise ConfigError("drafts beside several KV cache groups above memory tiers are not modelled")
+        if any(group.kind == "recurrent" for group in self.kv_cache_groups):
+            raise ConfigError("drafts beside states of recurrent layers, one for each draft, are not modelled")
 
     def _check_version(self) -> None:
         """Refuse what the chosen vLLM lacks."""

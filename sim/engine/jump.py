@@ -166,7 +166,7 @@ def repetitions(scheduler: Scheduler) -> int:
     """Return how many more steps like the latest plan would follow it if nothing arrives."""
     plans, governor, decoding = scheduler.plans, scheduler.governor, scheduler.decoding
     plan = plans[-1]
-    if scheduler.kv_cache_manager.grouped and not _windows_only_slide(scheduler):
+    if scheduler.kv_cache_manager.grouped and (scheduler.drafts is not None or not _windows_only_slide(scheduler)):
         return 0
     if plan.admitted or plan.preempted or plan.sampling or (plan.changed and governor.reviews):
         return 0

@@ -102,6 +102,9 @@ class Plan:
 
     def tokens_in_flight(self, request: Request) -> int:
         """Return the tokens that this step, which is planned and not over, computes of a turn that still runs."""
+        if request.drafted is not None:
+            prompt = self._prompt_tokens(request)
+            return prompt + self.padded.get(request, 0) if prompt else self.verified.get(request, 0)
         return self._prompt_tokens(request) or int(self.gives_token_to(request))
 
     def _prompt_tokens(self, request: Request) -> int:

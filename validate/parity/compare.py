@@ -162,7 +162,7 @@ def compare_on_random_cases(
     controls
         Whether every other case also draws vLLM's controls of prefills, seats, order and queues, and clients that
         leave, three of four are crowded, and a third each has several KV cache groups, drafts, and has native offload;
-        a sixth has groups with offload.
+        a sixth each has two of these.
     vllm_version
         The mirrored version that the installed vLLM is.
     """
@@ -173,7 +173,7 @@ def compare_on_random_cases(
             rng,
             controls=controls and number % 2 == 1,
             crowded=controls and number % 8 > 1,
-            groups=controls and number % 3 == 2,
+            groups=controls and (number % 3 == 2 or number % 6 == 4),
             drafts=controls and (number % 3 == 1 or number % 6 == 3),
             offloads=controls and (number % 3 == 0 or number % 6 == 5),
             vllm_version=vllm_version,

@@ -19,8 +19,6 @@ _OFFLOAD: Final = "--kv-offloading-size"
 EXCLUSIVE: Final = frozenset(
     {
         ("--no-enable-prefix-caching", _OFFLOAD),
-        (_GROUPS, _DRAFTS),
-        ("--prefix-cache-retention-interval", _DRAFTS),
     }
 )
 """Pairs that cannot act together."""

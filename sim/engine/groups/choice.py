@@ -7,6 +7,7 @@ from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.groups.manager import GroupedKVCacheManager
 from continuum_sim.engine.groups.pool import GroupedBlockPool
 from continuum_sim.engine.kv_cache_manager import KVCacheManager
+from continuum_sim.engine.speculation.groups import SpeculativeGroupManager
 from continuum_sim.engine.speculation.manager import SpeculativeKVCacheManager
 
 
@@ -17,6 +18,8 @@ def make_pool(config: EngineConfig) -> BlockPool:
 
 def make_kv_cache_manager(config: EngineConfig, pool: BlockPool) -> KVCacheManager:
     """Return the manager for one group that keeps all tokens, with drafts or without, or for other groups."""
+    if isinstance(pool, GroupedBlockPool) and config.speculation is not None:
+        return SpeculativeGroupManager(pool, config)
     if isinstance(pool, GroupedBlockPool):
         return GroupedKVCacheManager(pool, config)
     if config.speculation is not None:

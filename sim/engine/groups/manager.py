@@ -282,7 +282,7 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
                 self.pool.merge(table.runs, hit=True)
             table.begin(cached, found.tokens)
             missing += table.missing(found.tokens, tokens, self._prefill_end(request)) * table.band.width
-        self.extend(request, tokens, missing)
+        self._extend(request, tokens, missing, 0)
         if request.scheduled_s < 0:
             request.cached_tokens = found.hit_tokens
 
@@ -291,6 +291,9 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
 
         Blocks of a shared prefix may become findable only as the turn decodes, if groups have blocks of several sizes.
         """
+        self._extend(request, tokens, blocks, in_flight_tokens)
+
+    def _extend(self, request: Request, tokens: int, blocks: int, in_flight_tokens: int) -> None:
         if blocks:
             self.pool.allocate(blocks)
             for table in self.tables[request]:

@@ -8,7 +8,7 @@ draft being accepted (`num_computed_tokens`, `num_output_placeholders`), then it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from continuum_sim.engine.block_pool import BlockPool
 from continuum_sim.engine.decoding import NEVER, Decoding
@@ -29,6 +29,8 @@ class HasRunning(Protocol):
 
 class KeepsContent(Protocol):
     """Makes blocks findable."""
+
+    grouped: ClassVar[bool]
 
     def cache(self, request: Request, tokens: int, *, leaves: bool = False) -> None:
         """Make full blocks findable."""
@@ -135,6 +137,8 @@ class SpeculativeDecoding(Decoding):
         most_tokens
             Most tokens of one prompt.
         """
+        if manager.grouped:
+            return -1  # windows slide turn by turn
         full, longest, size = 1 + self.drafts, self._max_model_len, self._block_size
         ahead, take, budget = full + self._lookahead, full + self._draft_slots, self._budget
         blocks = context = 0

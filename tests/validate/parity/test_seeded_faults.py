@@ -295,6 +295,9 @@ FAULTS = {
     "groups are freed in their order once a step is over": Fault(
         "engine.groups.manager", "return tables[::-1], blank", "return tables, blank", planned_ahead=True
     ),
+    "a block passed by accepted drafts is found": Fault(
+        "engine.speculation.groups", "min(tokens, drafted(request).known_tokens)", "tokens"
+    ),
     "no step of drafts is reserved beside a load": Fault(
         "engine.offload.reloads", "sum(blocks) + self._manager.step_blocks", "sum(blocks)"
     ),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from continuum_sim.engine.config import EngineConfig
+from continuum_sim.engine.groups.spec import GroupSpec
 from continuum_sim.engine.speculation.config import SpeculationConfig
 from continuum_sim.policies import PRESETS
 from continuum_sim.steptime.model import StepTime
@@ -41,6 +44,24 @@ def test_of_any_case(data: st.DataObject, policy: str, step_time: StepTime) -> N
 def test_above_native_offload(data: st.DataObject, policy: str, step_time: StepTime) -> None:
     programs, config = data.draw(cases(gaps=eighths, arrivals=eighths, several_groups=False))
     check((programs, data.draw(offloading(data.draw(drafting(config))))), policy, step_time)
+
+
+@settings(max_examples=8)
+@given(data=st.data(), window=st.integers(1, 60), policy=policies)
+def test_beside_windows(data: st.DataObject, window: int, policy: str) -> None:
+    programs, config = data.draw(cases(gaps=eighths, arrivals=eighths, several_groups=False))
+    config = data.draw(drafting(config))
+    assert config.speculation is not None
+    method = data.draw(st.sampled_from(["ngram_gpu", "draft_model"]))
+    size, speculation = config.block_size, replace(config.speculation, method=method)
+    config = replace(
+        config,
+        max_num_batched_tokens=config.max_num_batched_tokens + 1,
+        speculation=speculation,
+        kv_cache_groups=(GroupSpec("sliding", size, window), GroupSpec("full", size)),
+    )
+    least = config.blocks_of(config.max_model_len)
+    check((programs, replace(config, num_gpu_blocks=max(config.num_gpu_blocks, least + 1))), policy, constant(0.125))
 
 
 @pytest.mark.slow

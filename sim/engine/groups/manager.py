@@ -234,7 +234,9 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
                     if table.cached * spec.block_size < over and not (request.decoding and self._sparse and spec.reach):
                         self.cache(request, over)  # as vLLM has done step by step
                     self.pool.now = max(self.pool.now, self._time(0, request.rank, table.band.groups[0]))
-                    if self.offloads is not None:
+                    if len(table.runs) > 1:
+                        self.pool.merge(table.runs)
+                    if self.offloads is not None:  # which knows copies by their stamps, as merged
                         self.offloads.blocks_freed(request, table, skipped)
                     self._drop(table, skipped)
 
@@ -307,8 +309,6 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
     def _drop(self, table: BandTable, stop: int) -> None:
         """Free a table's blocks before `stop`, group by group, the last of them first."""
         dropped = table.drop_before(stop) * table.band.width
-        if len(table.runs) > 1:
-            self.pool.merge(table.runs)
         self.pool.release([], dropped - self.pool.release_front(table.runs, stop))
         self.freed_blocks += dropped
 

@@ -32,7 +32,7 @@ def test_random_cases_draft_with_every_method() -> None:
 def test_settings_that_exclude_each_other_are_no_pair() -> None:
     acts = acting(EngineConfig(100, speculation=SpeculationConfig("ngram", 1, (0.5,))), PATIENT)
     pairs = steps_together(acts, 7)
-    assert not any(set(pair) == {"--speculative-config", "KV cache groups"} for pair in pairs)
+    assert not any(set(pair) == {"--no-enable-prefix-caching", "--kv-offloading-size"} for pair in pairs)
     assert any(set(pair) == {"--speculative-config", "--watermark"} for pair in pairs)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -332,6 +333,7 @@ def sow(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
         for step in owners:
             owner = getattr(owner, step)
         found = vars(owner)[last]
+        found = found.func if isinstance(found, cached_property) else found
         monkeypatch.setattr(found.fget if isinstance(found, property) else found, "__code__", wrong[name])
 
 

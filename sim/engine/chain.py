@@ -95,10 +95,6 @@ class Chain:
         """Return the runs with blocks of [start, stop) that must be made into one of each group before a look-up."""
         return []
 
-    def span_before(self, stop: int) -> tuple[int, int]:
-        """Return the last stretch of cached blocks that begins before `stop`; (0, 0) if there is none."""
-        raise NotImplementedError  # nobody looks for windows in it
-
     def from_block(self, start: int) -> list[BlockRun]:
         """Return the runs that have blocks from `start` on."""
         return [run for run in self.runs if run.stop > start]
@@ -154,12 +150,13 @@ class WindowChain(Chain):
 
     def discard(self, run: BlockRun) -> None:
         """Remove a run, which is there."""
-        self._take_out(run)
+        self._take_out(run, run.start)
         self._blocks -= len(run)
         self._gone(run.start, run.stop)
 
-    def _take_out(self, run: BlockRun) -> None:
-        at = bisect_left(self._starts, run.start)
+    def _take_out(self, run: BlockRun, start: int) -> None:
+        """Remove a run that is listed with this first block."""
+        at = bisect_left(self._starts, start)
         while self.runs[at] is not run:
             at += 1
         del self.runs[at], self._starts[at]
@@ -172,7 +169,7 @@ class WindowChain(Chain):
 
     def join(self, run: BlockRun, tail: BlockRun) -> None:
         """Remove a run whose blocks the one before it has taken; what is cached stays the same."""
-        self._take_out(tail)
+        self._take_out(tail, tail.start)
         self._longest = max(self._longest, run.stop - run.start)
 
     def shrank(self, run: BlockRun, stop: int) -> None:
@@ -182,10 +179,7 @@ class WindowChain(Chain):
 
     def lost_first(self, run: BlockRun) -> None:
         """Note that a run has lost the block before its first; remove it if that was its last."""
-        at = bisect_left(self._starts, run.start - 1)
-        while self.runs[at] is not run:
-            at += 1
-        del self.runs[at], self._starts[at]
+        self._take_out(run, run.start - 1)
         if run.start < run.stop:
             self.split(run, run)
         self._blocks -= run.width

@@ -97,7 +97,7 @@ class DueTurns:
         self._settling[request] += 1
 
     def settles(self, request: Request) -> bool:
-        """Return whether a turn does not yet have."""
+        """Return whether a turn does not have as many yet."""
         return request in self._settling
 
     def settle(self) -> None:

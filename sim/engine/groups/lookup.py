@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from continuum_sim.engine.chain import BlockRun, Chain
+from continuum_sim.engine.chain import BlockRun, Chain, WindowChain
 from continuum_sim.engine.groups.pool import GroupedBlockPool
 from continuum_sim.engine.groups.spec import GroupSpec
 
@@ -53,10 +53,13 @@ class Content:
 
     def span_before(self, stop: int) -> tuple[int, int]:
         """Return the last stretch of cached blocks that begins before `stop`; (0, 0) if there is none."""
-        begin, end = self.own.span_before(stop)
-        if self.shared is None or (end and begin > self.shared_blocks):
+        own, shared = self.own, self.shared
+        assert isinstance(own, WindowChain), "only where a window may begin later"
+        begin, end = own.span_before(stop)
+        if shared is None or (end and begin > self.shared_blocks):
             return begin, end
-        first, last = self.shared.span_before(min(stop, self.shared_blocks))
+        assert isinstance(shared, WindowChain)
+        first, last = shared.span_before(min(stop, self.shared_blocks))
         last = min(last, self.shared_blocks)
         if not end:
             return first, last

@@ -19,8 +19,6 @@ from continuum_sim.engine.request import Context, Hits, Request
 class GroupedKVCacheManager(SteppedKVCacheManager):
     """Allocates blocks of every group to turns."""
 
-    grouped = True
-
     def __init__(self, pool: GroupedBlockPool, config: EngineConfig) -> None:
         super().__init__(pool, config)
         alignment = self._alignment
@@ -234,8 +232,7 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
                     if table.cached * spec.block_size < over and not (request.decoding and self._sparse and spec.reach):
                         self.cache(request, over)  # as vLLM has done step by step
                     self.pool.now = max(self.pool.now, self._time(0, request.rank, table.band.groups[0]))
-                    if len(table.runs) > 1:
-                        self.pool.merge(table.runs)
+                    self.pool.merge(table.runs)
                     if self.offloads is not None:  # which knows copies by their stamps, as merged
                         self.offloads.blocks_freed(request, table, skipped)
                     self._drop(table, skipped)
@@ -280,8 +277,7 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
                 self.pool.touch(run, start, stop, table.runs)
             if self.offloads is not None and table.runs:
                 self.offloads.blocks_hit(request, table)
-            if len(table.runs) > 1:
-                self.pool.merge(table.runs, hit=True)
+            self.pool.merge(table.runs, hit=True)
             table.begin(cached, found.tokens)
             missing += table.missing(found.tokens, tokens, self._prefill_end(request)) * table.band.width
         self._extend(request, tokens, missing, 0)
@@ -316,8 +312,7 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
         """Free a turn's blocks, group by group."""
         for table in self._taken_from(request):
             blank = table.blank()
-            if len(table.runs) > 1:
-                self.pool.merge(table.runs)
+            self.pool.merge(table.runs)
             if self.offloads is not None and table.band.spec.frees:
                 self.offloads.blocks_freed(request, table, table.stop)
             self.pool.release(table.runs, blank)

@@ -123,12 +123,9 @@ class GroupedBlockPool(BlockPool):
 
     def release(self, table: list[BlockRun], blank: int = 0) -> None:
         """Drop a table's references and free `blank` blocks; unreferenced blocks are queued group by group."""
-        self.blank += blank
-        self.free += blank
         if len(table) > 1:
             self._order(table)
-        while table:
-            self._drop(table.pop(), table)
+        super().release(table, blank)
 
     def unpin(self, table: list[BlockRun], start: int = 0) -> None:
         """Drop a pin's references to blocks from index `start` on, as `release` does."""
@@ -233,7 +230,7 @@ class GroupedBlockPool(BlockPool):
         self.blank += freed_blank + evicted - taken
         self._evict(evicted)
 
-    def end_trail(self, run: BlockRun, stop: int, table: list[BlockRun]) -> None:
+    def end_trail(self, run: BlockRun, stop: int) -> None:
         """Leave in the queue what a run has lost before block `stop`; its table keeps the rest."""
         if stop <= run.start:
             run.pitch = 0
@@ -243,7 +240,7 @@ class GroupedBlockPool(BlockPool):
         self._leave(run)
 
     def _leave(self, run: BlockRun) -> None:
-        """Take a run out of the one table that holds it."""
+        """Take a run out of the table that holds it, if one does."""
         for table in run.holders:
             del table[index_of(table, run)]
         run.holders.clear()
@@ -270,16 +267,14 @@ class GroupedBlockPool(BlockPool):
         Returns how many of `blocks` are still to be evicted.
         """
         _, _, run = heapq.heappop(self._trails)
-        first, key, pitch = run, run.key, run.pitch
-        if run.width > blocks and run.stop - run.start > 1:
-            self._queue_singly(self._split_off(run, run.start + 1), key + pitch, pitch)
+        key, pitch = run.key, run.pitch
         if run.width > blocks:
-            if run.refs:
-                self._leave(run)
-            run.pitch = 0
+            if run.stop - run.start > 1:
+                self._queue_singly(self._split_off(run, run.start + 1), key + pitch, pitch)
+            self._end(run)
             after = self._queue.next
             assert after is not None
-            self._insert_before(first, after)
+            self._insert_before(run, after)
             return blocks
         run.start += 1
         if run.chain is not None:
@@ -287,10 +282,13 @@ class GroupedBlockPool(BlockPool):
         if run.start < run.stop:
             self._queue_singly(run, key + pitch, pitch)
         else:
-            run.pitch = 0
-            if run.refs:
-                self._leave(run)
+            self._end(run)
         return blocks - run.width
+
+    def _end(self, run: BlockRun) -> None:
+        """Let a run be a trail no more; no table has what is left of it."""
+        run.pitch = 0
+        self._leave(run)
 
     def _take_from_trail(self, run: BlockRun, start: int, stop: int) -> BlockRun:
         """Take blocks [start, stop) of an unreferenced run that was queued block by block out of the queue."""

@@ -3,7 +3,7 @@
 In each group such a turn takes a block every `block_size` steps, and behind a window or state it frees one as often.
 With a prefix-cache retention interval of 0, the default, what it frees is either blank or was cached with its prompt.
 The latter leaves the turn's run from the front on, and enters the free queue at steps that are known in advance
-(`BlockPool.trail`). So any number of steps costs the same as one.
+(`GroupedBlockPool.trail`). So any number of steps costs the same as one.
 """
 
 from __future__ import annotations
@@ -129,20 +129,15 @@ class Slides:
         evicted = 0
         for counter in range(start, stop):
             residue = counter % self._size
+            changes = [freed_blank[residue] - taken[residue]]
             if freed_blank[residue] and taken[residue] > blank:  # then it depends on who comes first
-                parts = sorted(self._turns[residue].items(), key=_rank)
-            else:
-                parts = []
-                blank += freed_blank[residue] - taken[residue]
-            for _, part in parts:
-                blank += part[2]
-                blank -= part[0]
+                turns = sorted(self._turns[residue].items(), key=_rank)
+                changes = [flow.freed_blank - flow.taken for _, flow in turns]
+            for change in changes:
+                blank += change
                 if blank < 0:
                     evicted -= blank
                     blank = 0
-            if blank < 0:
-                evicted -= blank
-                blank = 0
         return evicted
 
     def most_used(self, start: int, stop: int) -> int:

@@ -49,9 +49,9 @@ class SteppedKVCacheManager(KVCacheManager):
         self.specs = specs = config.kv_cache_groups
         self._alignment = alignment = math.lcm(*(spec.block_size for spec in specs))
         self._least_size = min(spec.block_size for spec in specs)
-        native = config.tiers is not None and config.tiers.native
-        follows = config.tiers is not None and native and not config.tiers.offload_prompt_only
-        follows = follows and any(spec.kind == "recurrent" for spec in specs)
+        native = config.tiers if config.tiers is not None and config.tiers.native else None
+        recurrent = any(spec.kind == "recurrent" for spec in specs)
+        follows = recurrent and native is not None and not native.offload_prompt_only
         self._lags = follows or any(spec.block_size != alignment for spec in specs)
         """Whether blocks may be full before they can be hit, or are to be cached in the very step that fills them."""
         self.retention_interval = config.prefix_cache_retention_interval
@@ -65,7 +65,7 @@ class SteppedKVCacheManager(KVCacheManager):
             most = spec.most_blocks(config.max_in_flight_tokens, config.max_model_len, ahead=config.async_scheduling)
             self.bands.append(Band(spec, range(together[0], together[-1] + 1), most))
         self.due = self._due = DueTurns(specs, alignment, self._leaves, ahead=config.async_scheduling, fills=follows)
-        self._even = not self._lags and not native and (self._sparse or not any(spec.reach for spec in specs))
+        self._even = not self._lags and native is None and (self._sparse or not any(spec.reach for spec in specs))
         """Whether turns slide evenly at all; native offload hears of every block that is freed."""
         self._slides = Slides(alignment, self.bands, self._in_flight)
         self._candidates: dict[Request, None] = {}
@@ -160,7 +160,7 @@ class SteppedKVCacheManager(KVCacheManager):
         for table in self._slides.remove(request, self._next):
             if table.trails:
                 for run in [run for run in table.runs if run.pitch]:
-                    self.pool.end_trail(run, table.first, table.runs)
+                    self.pool.end_trail(run, table.first)
 
     def _leaves(self, request: Request) -> bool:
         """Bring the tables up to date of a turn that leaves the batch; return whether it slid evenly."""

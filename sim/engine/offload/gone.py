@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from continuum_sim.engine.block_pool import BlankMark, BlockPool
-from continuum_sim.engine.chain import Chain
+from continuum_sim.engine.chain import BlockRun, Chain
 from continuum_sim.engine.groups.table import BandTable
 
 Taken = tuple[int, Chain, int, int, int]
@@ -86,8 +86,10 @@ class FreedBlocks:
 
 def _there(chain: Chain, stamp: int, group: int, block: int, pool: BlockPool) -> bool:
     """Return whether a copy of a block is still in the queue, perhaps forgotten since its program's next prompt."""
-    queued = [run for run in pool.queued() if run.chain is None]
-    return any(
-        run.stamp == stamp and run.group <= group < run.group + run.width and run.start <= block < run.stop
-        for run in (*chain.from_block(block), *queued)
+
+    def has_it(run: BlockRun) -> bool:
+        return run.stamp == stamp and run.group <= group < run.group + run.width and run.start <= block < run.stop
+
+    return any(has_it(run) for run in chain.from_block(block)) or any(
+        has_it(run) for run in pool.queued() if run.chain is None
     )

@@ -18,7 +18,7 @@ import pytest
 from continuum_sim.traces import check_program, find_trace, read_programs
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
-NAMES = ["turns_per_second", "vllm_scheduler", "dynosim", "scale", "hot_spots"]
+NAMES = ["turns_per_second", "vllm_scheduler", "dynosim", "scale", "groups", "hot_spots"]
 
 
 @pytest.fixture(scope="module")

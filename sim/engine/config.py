@@ -201,6 +201,8 @@ class EngineConfig:
             raise ConfigError("drafts beside several KV cache groups above memory tiers are not modelled")
         if any(group.kind == "recurrent" for group in self.kv_cache_groups):
             raise ConfigError("drafts beside states of recurrent layers, one for each draft, are not modelled")
+        if any(group.kind == "chunked" for group in self.kv_cache_groups):
+            raise ConfigError("drafts beside chunked attention are not modelled: what they find of a chunk differs")
 
     def _check_version(self) -> None:
         """Refuse what the chosen vLLM lacks."""

@@ -70,7 +70,7 @@ def random_case(
         config = _of_version(config, vllm_version, rng)
         clients, config = _with_clients(config, rng)
     if groups:
-        config = _with_groups(config, rng, states=not drafts)
+        config = _with_groups(config, rng, drafts=drafts)
     if drafts:
         config = _with_drafts(config, rng)
     if offloads:
@@ -102,8 +102,11 @@ def _with_controls(
     return programs, config
 
 
-def _with_groups(config: EngineConfig, rng: np.random.Generator, *, states: bool) -> EngineConfig:
-    """Draw KV cache groups like those of models there are, and others; with memory as scarce as before."""
+def _with_groups(config: EngineConfig, rng: np.random.Generator, *, drafts: bool) -> EngineConfig:
+    """Draw KV cache groups like those of models there are, and others; with memory as scarce as before.
+
+    Beside drafts there are windows only.
+    """
     size = config.block_size
     window, wide = (int(tokens) for tokens in rng.choice([24, 64, 100, 256, 512], 2, replace=False))
     full, slides, slides_wide = (
@@ -129,7 +132,7 @@ def _with_groups(config: EngineConfig, rng: np.random.Generator, *, states: bool
         (full, slides, state),
         (state,),
     )
-    drawn = [groups for groups in layouts if states or state not in groups]
+    drawn = [groups for groups in layouts if not (drafts and (state in groups or chunked in groups))]
     groups = drawn[int(rng.integers(len(drawn)))]
     alignment = math.lcm(*(group.block_size for group in groups))
     interval = (0, 0, None, alignment * int(rng.integers(1, 9)))[int(rng.integers(4))]

@@ -68,6 +68,14 @@ def test_a_length_stands_for_the_rates_that_vllm_takes() -> None:
             "0.32 plans no step ahead with ngram",
         ),
         ({"kv_cache_groups": (GroupSpec("full", 16), GroupSpec("sliding", 16, 64))}, "several KV cache groups"),
+        (
+            {"speculation": replace(EAGLE, method="ngram"), "kv_cache_groups": (GroupSpec("recurrent", 16),)},
+            "beside states of recurrent layers",
+        ),
+        (
+            {"speculation": replace(EAGLE, method="ngram"), "kv_cache_groups": (GroupSpec("chunked", 16, 64),)},
+            "beside chunked attention",
+        ),
         ({"tiers": TierConfig(dram_blocks=10, dram_block_s=1.0)}, "memory tiers is not modelled"),
         ({"long_prefill_token_threshold": 3}, "below the 4 tokens of a turn"),
         ({"max_num_batched_tokens": 3, "max_num_seqs": 1}, "never admit a prompt that lacks one token"),

@@ -40,6 +40,12 @@ class GpuSpec:
     """Where the peaks and the memory come from."""
     measured: str
     """Where the shares and latencies come from."""
+    fp8_dense_flops: float | None = None
+    """Dense fp8 tensor FLOP/s with fp32 accumulation; None: the GPU has no such units."""
+    fp4_dense_flops: float | None = None
+    """Dense fp4 (nvfp4, mxfp4) tensor FLOP/s; None: the GPU has no such units."""
+    int8_dense_ops: float | None = None
+    """Dense int8 tensor operations per second; None: the GPU has no such units."""
     aliases: tuple[str, ...] = field(default=())
 
     @property

@@ -243,7 +243,7 @@ def _windows_only_slide(scheduler: Scheduler) -> bool:
         return False  # what slides may be stored, or let in a turn that needs less as it loads
     if not scheduler.waiting.queued:
         return True
-    if governor.policy.admission.gated or plan.held or not scheduler.config.scheduler_reserve_full_isl:
+    if plan.held or not scheduler.config.scheduler_reserve_full_isl:
         return False  # what is held back may fit meanwhile; and a first chunk is smaller if hits are evicted
     return not plan.lacks or plan.lacks > scheduler.pool.free + scheduler.decoding.count * manager.most_freed_by_sliding
 

@@ -16,8 +16,8 @@ class SeesBlocks(Protocol):
     def blocks_hit(self, request: Request, table: BandTable) -> None:
         """Called with the blocks that a turn hits."""
 
-    def blocks_freed(self, request: Request, table: BandTable, stop: int) -> None:
-        """Called before a turn's blocks up to `stop` are freed."""
+    def blocks_freed(self, request: Request, table: BandTable, stop: int, *, later: bool = False) -> None:
+        """Called before a turn's blocks up to `stop` are freed, or taken from it to be freed later."""
 
 
 class Found:

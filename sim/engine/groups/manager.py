@@ -328,6 +328,8 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
         for table in self._taken_from(request):
             blank += table.blank()
             self.pool.merge(table.runs)
+            if self.offloads is not None and table.band.spec.frees:
+                self.offloads.blocks_freed(request, table, table.stop, later=True)
             tables += self.pool.by_group(table.runs)
         return tables[::-1], blank
 

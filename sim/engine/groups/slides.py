@@ -43,6 +43,12 @@ class Slides:
         self._in_flight = in_flight_tokens
         recurrent = sum(band.width for band in bands if band.spec.kind == "recurrent")
         self._takes = Flow(sum(band.width for band in bands), 0, 0, recurrent)
+        self._frees = {
+            (band.width, trails): Flow(0, band.width, 0, 0) if trails else Flow(0, 0, band.width, 0)
+            for band in bands
+            for trails in (False, True)
+        }
+        """By groups, and whether what is freed has content."""
         self._since: dict[Request, int] = {}
         """The step counter from which on each turn is counted."""
         self._residues: dict[Request, list[int]] = {}
@@ -65,31 +71,29 @@ class Slides:
         self.tables[request] = tables
         self._since[request] = counter
         self._until[request] = until
-        heapq.heappush(self._ends, (until, request.rank, request))
-        self.first_end = min(self.first_end, until)
-        self._note(request, -request.offset, self._takes)
+        if until < NEVER:
+            heapq.heappush(self._ends, (until, request.rank, request))
+            self.first_end = min(self.first_end, until)
+        size, offset = self._size, request.offset
+        flows = {-offset % size: self._takes}
         for table in tables:
             if table.slides:
-                width = table.band.width
-                flow = Flow(freed=width) if table.trails else Flow(freed_blank=width)
-                self._note(request, table.band.spec.reach - 1 + self._in_flight - request.offset, flow)
-
-    def _note(self, request: Request, counter: int, flow: Flow) -> None:
-        residue = counter % self._size
-        self._change(residue, flow, 1)
-        turns = self._turns[residue]
-        if request in turns:
-            flow = Flow(*[one + other for one, other in zip(flow, turns[request], strict=True)])
-        else:
-            self._residues.setdefault(request, []).append(residue)
-        turns[request] = flow
+                residue = (table.band.spec.reach - 1 + self._in_flight - offset) % size
+                flow = self._frees[table.band.width, table.trails]
+                flows[residue] = _sum(flows[residue], flow) if residue in flows else flow
+        for residue, flow in flows.items():
+            self._turns[residue][request] = flow
+            self._change(residue, flow, 1)
+        self._residues[request] = list(flows)
 
     def _change(self, residue: int, flow: Flow, sign: int) -> None:
         for what, blocks in enumerate(flow):
             if blocks:
-                self._sums[what] += sign * blocks
-                self._flows[what][residue] += sign * blocks
-                self._flows[what][residue + self._size] += sign * blocks
+                change = sign * blocks
+                self._sums[what] += change
+                by_residue = self._flows[what]
+                by_residue[residue] += change
+                by_residue[residue + self._size] += change
 
     def remove(self, request: Request, counter: int) -> Sequence[BandTable]:
         """Stop counting a turn, all steps before this value of the counter being planned; bring its tables up to date.
@@ -97,7 +101,7 @@ class Slides:
         Their runs are left to the caller.
         """
         tables = self.tables.pop(request)
-        if self._until.pop(request) == self.first_end:
+        if self._until.pop(request) == self.first_end < NEVER:
             self._find_first_end()
         for residue in self._residues.pop(request):
             self._change(residue, self._turns[residue].pop(request), -1)
@@ -118,9 +122,9 @@ class Slides:
         all_taken, all_freed, all_blank, all_copied = self._sums
         return Flow(
             sum(taken[first:last]) + rounds * all_taken,
-            sum(freed[first:last]) + rounds * all_freed,
-            sum(blank[first:last]) + rounds * all_blank,
-            sum(copied[first:last]) + rounds * all_copied,
+            sum(freed[first:last]) + rounds * all_freed if all_freed else 0,
+            sum(blank[first:last]) + rounds * all_blank if all_blank else 0,
+            sum(copied[first:last]) + rounds * all_copied if all_copied else 0,
         )
 
     def evicted(self, start: int, stop: int, blank: int) -> int:
@@ -164,6 +168,10 @@ class Slides:
         while self._ends and self._until.get(self._ends[0][2]) != self._ends[0][0]:
             heapq.heappop(self._ends)
         self.first_end = self._ends[0][0] if self._ends else NEVER
+
+
+def _sum(one: Flow, other: Flow) -> Flow:
+    return Flow(one[0] + other[0], one[1] + other[1], one[2] + other[2], one[3] + other[3])
 
 
 def _rank(entry: tuple[Request, Flow]) -> int:

@@ -29,13 +29,17 @@ class FreedBlocks:
         self._blank: dict[tuple[int, int], BlankMark] = {}
         """By group and block: its place at the front of the free queue, if it could not."""
 
-    def freed(self, table: BandTable, pending: Sequence[int], stop: int, pool: BlockPool) -> None:
+    def freed(
+        self, table: BandTable, pending: Sequence[int], stop: int, pool: BlockPool, *, later: bool = False
+    ) -> None:
         """Note what is about to be freed of a table before block `stop`.
 
         Parameters
         ----------
         pending
             By group: first block that is yet to be stored.
+        later
+            True if they are only taken from the turn: until they are freed no other is given those without content.
         """
         height = pool.blank
         for group in table.band.groups:
@@ -49,7 +53,7 @@ class FreedBlocks:
                     if block >= pending[group]:
                         self._cached[group, block] = copies[block]
                     continue
-                if block >= pending[group]:
+                if block >= pending[group] and not later:
                     self._blank[group, block] = pool.mark_blank(height)
                 height += 1
 

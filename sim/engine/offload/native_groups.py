@@ -164,7 +164,7 @@ class GroupConnector(NativeConnector):
             for group in range(run.group, run.group + run.width):
                 self._hits.append((request, (group, run.chain, run.start, run.stop, run.stamp)))
 
-    def blocks_freed(self, request: Request, table: BandTable, stop: int) -> None:
+    def blocks_freed(self, request: Request, table: BandTable, stop: int, *, later: bool = False) -> None:
         """Note which blocks are freed that host memory has yet to take."""
         found = self._requests.get(request)
         if not isinstance(found, GroupOffloads) or not found.opened or table.band.spec.kind == "recurrent":
@@ -174,7 +174,7 @@ class GroupConnector(NativeConnector):
             stop = min(stop, request.prompt_tokens // chunk_tokens * self._chunk_blocks)
         pending = self._pending(found)
         if any(pending[group] < stop for group in table.band.groups):
-            found.freed.freed(table, pending, stop, self._manager.pool)
+            found.freed.freed(table, pending, stop, self._manager.pool, later=later)
 
     def _pending(self, found: GroupOffloads) -> list[int]:
         """Return the first block of each group that has not been offered to host memory."""

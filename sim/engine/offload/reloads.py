@@ -139,6 +139,8 @@ class Reloads:
             self._pool.cache(*part, request.table)
 
     def _give_up(self, request: Request) -> None:
+        if request in self._cached and self._manager.grouped:
+            self._manager.cache(request, request.loaded_tokens, leaves=True)
         self._manager.free(request, request.loaded_tokens)
         self._cached.discard(request)
 

@@ -268,7 +268,10 @@ def is_copy(run: BlockRun) -> bool:
 
 def index_of(table: list[BlockRun], run: BlockRun) -> int:
     """Return the place of a run in a table."""
-    return next(i for i, held in enumerate(table) if held is run)
+    for at, held in enumerate(table):
+        if held is run:
+            return at
+    raise ValueError("the table does not hold this run")
 
 
 def remove_table(run: BlockRun, table: list[BlockRun]) -> None:

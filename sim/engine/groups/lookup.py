@@ -37,8 +37,9 @@ class Content:
         """Return the cached stretches of [start, stop), which a look-up has just found to be cached in each group."""
         found: Stretches = []
         for chain, first, last in self.parts(start, stop):
-            for run in chain.differ(first, last):
-                pool.part(run)
+            if chain.width > 1:
+                for run in chain.differ(first, last):
+                    pool.part(run)
             found += chain.just_covered(first, last)
         return found
 
@@ -74,13 +75,15 @@ class Alike:
         self.members = members
         """Their numbers."""
         self._alignment = alignment_tokens
+        self._aligns = spec.block_size != alignment_tokens
 
     def hit(self, contents: Sequence[Content], most_tokens: int) -> tuple[int, int]:
         """Return the blocks [start, stop) of the longest hit of at most so many tokens; those before are not needed."""
         most = most_tokens // self.spec.block_size
         found = [contents[member] for member in self.members]
         if self.spec.kind == "full":
-            return 0, self._aligned(min([content.covered(0, most) for content in found]))
+            covered = [content.covered(0, most) for content in found]
+            return 0, self._aligned(min(covered))
         if self.spec.kind == "chunked":
             start = most_tokens // self.spec.window * self.spec.window // self.spec.block_size
             return start, min([content.covered(start, most) for content in found])
@@ -91,9 +94,12 @@ class Alike:
         need = max(1, self.spec.blocks_for_hit)
         before = most
         while before > 0:
-            spans = [content.span_before(before) for content in contents]
-            start = max([span[0] for span in spans])
-            stop = self._aligned(min(before, min([span[1] for span in spans])))
+            if len(contents) == 1:
+                start, stop = contents[0].span_before(before)
+            else:
+                spans = [content.span_before(before) for content in contents]
+                start, stop = max([span[0] for span in spans]), min([span[1] for span in spans])
+            stop = self._aligned(min(before, stop))
             if stop - start >= need:
                 return stop - need, stop
             if not start:
@@ -103,5 +109,7 @@ class Alike:
 
     def _aligned(self, blocks: int) -> int:
         """Return the blocks of the longest hit among so many."""
+        if not self._aligns:
+            return blocks
         size = self.spec.block_size
         return blocks * size // self._alignment * self._alignment // size

@@ -216,7 +216,9 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
 
     def growth(self, request: Request, start: int, tokens: int, in_flight_tokens: int) -> int:
         """Free the blocks behind a running turn's windows; return how many it needs for its next `tokens` tokens."""
-        self.slide(request, max(0, start - in_flight_tokens))
+        over = start - in_flight_tokens
+        if over > 0:
+            self.slide(request, over)
         blocks, prefill_end = 0, self._prefill_end(request)
         for table in self.tables[request]:
             blocks += table.missing(start, start + tokens, prefill_end) * table.band.width
@@ -226,16 +228,18 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
         """Free the blocks behind a turn's windows once so many tokens have been computed."""
         for table in self.tables.get(request, ()):
             spec = table.band.spec
-            if spec.frees:
-                skipped = min(spec.skipped_blocks(over), table.stop)
-                if skipped > table.first:
-                    if table.cached * spec.block_size < over and not (request.decoding and self._sparse and spec.reach):
-                        self.cache(request, over)  # as vLLM has done step by step
-                    self.pool.now = max(self.pool.now, self._time(0, request.rank, table.band.groups[0]))
-                    self.pool.merge(table.runs)
-                    if self.offloads is not None:  # which knows copies by their stamps, as merged
-                        self.offloads.blocks_freed(request, table, skipped)
-                    self._drop(table, skipped)
+            if not spec.frees:
+                continue
+            skipped = min(spec.skipped_blocks(over), table.stop)
+            if skipped <= table.first:
+                continue
+            if table.cached * spec.block_size < over and not (request.decoding and self._sparse and spec.reach):
+                self.cache(request, over)  # as vLLM has done step by step
+            self.pool.now = max(self.pool.now, self._time(0, request.rank, table.band.groups[0]))
+            self.pool.merge(table.runs)
+            if self.offloads is not None:  # which knows copies by their stamps, as merged
+                self.offloads.blocks_freed(request, table, skipped)
+            self._drop(table, skipped)
 
     def cut_prompt(self, request: Request, start: int, tokens: int) -> int:
         """Return how many of the next `tokens` tokens of a prompt a step may compute, so that states can be cached."""
@@ -377,9 +381,13 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
         self, request: Request, table: BandTable, content: Content, full: int, boundaries: tuple[int, int]
     ) -> None:
         spec = table.band.spec
-        spans = spec.findable(table.cached, full, boundaries, self._alignment, self.retention_interval)
+        if spec.frees:
+            spans = spec.findable(table.cached, full, boundaries, self._alignment, self.retention_interval)
+            spans = table.held(spans)
+        else:
+            spans = [(table.cached, full)]
         table.cached = full
-        for start, stop in table.held(spans):
+        for start, stop in spans:
             for chain, first, last in content.parts(start, stop):
                 self.pool.cache(chain, first, last, table.runs)
                 if spec.kind == "recurrent":

@@ -115,8 +115,10 @@ class GroupedBlockPool(BlockPool):
     def merge(self, table: list[BlockRun], *, hit: bool = False) -> None:
         """Join runs that only this table holds; see `BlockPool`."""
         if len(table) > 1:
-            if any(run.chain is not None and run.width < run.chain.width for run in table):
-                self._bundle(table)
+            for run in table:
+                if run.chain is not None and run.width < run.chain.width:
+                    self._bundle(table)
+                    break
             super().merge(table, hit=hit)
 
     # Giving blocks back --------------------------------------------------------------------------------

@@ -148,28 +148,22 @@ class GroupSpec:
         if not self.reach or alignment_tokens % size or (self.kind == "recurrent" and interval is None):
             return [(start, stop)]
         need = self.blocks_for_hit
-        spans: list[tuple[int, int]] = []
+        ends: list[int] = []
         every = alignment_tokens if interval is None else interval
         if every:
             segment = every // size
             if need >= segment:
                 return [(start, stop)]
-            first = start // segment
-            spans += [((n + 1) * segment - need, (n + 1) * segment) for n in range(first, stop // segment + 1)]
+            ends += range((start // segment + 1) * segment, (stop // segment + 2) * segment, segment)
         if interval is not None:
-            ends = [tokens // alignment_tokens * alignment_tokens // size for tokens in boundaries]
-            spans += [(end - need, end) for end in ends]
-        return _joined([(max(start, first), min(stop, last)) for first, last in spans])
-
-
-def _joined(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the same blocks as stretches in order that do not touch."""
-    joined: list[tuple[int, int]] = []
-    for first, last in sorted(spans):
-        if first >= last:
-            continue
-        if joined and first <= joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(joined[-1][1], last))
-        else:
-            joined.append((first, last))
-    return joined
+            ends += [tokens // alignment_tokens * alignment_tokens // size for tokens in boundaries]
+        spans: list[tuple[int, int]] = []
+        for end in sorted(ends):  # in order and as long as one another: each may only reach into the one before
+            first, last = max(start, end - need), min(stop, end)
+            if first >= last:
+                continue
+            if spans and first <= spans[-1][1]:
+                spans[-1] = (spans[-1][0], last)
+            else:
+                spans.append((first, last))
+        return spans

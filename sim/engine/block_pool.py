@@ -167,7 +167,7 @@ class BlockPool:
             last = joined[-1]
             alike = run.refs == 1 == last.refs and run.chain is last.chain and run.start == last.stop
             alike = alike and run.group == last.group and run.width == last.width
-            if alike and (hit or not (is_copy(last) or is_copy(run))):
+            if alike and (hit or not (is_copy(run) or is_copy(last))):
                 last.stop = run.stop
                 last.stamp = min(last.stamp, run.stamp)
                 if run.chain is not None:

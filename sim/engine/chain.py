@@ -115,6 +115,14 @@ class Chain:
         if run.start == run.stop:
             self.discard(run)
 
+    def extend(self, run: BlockRun, stop: int) -> bool:
+        """Let a run grow up to block `stop`, unless there are copies of what it has then; return whether it did."""
+        for one in reversed(self.runs):  # the latest are the likeliest
+            if one.start < stop and one.stop > run.start and one is not run:
+                return False
+        run.stop = stop
+        return True
+
     def has_older_copy(self, run: BlockRun) -> bool:
         """Return whether a look-up of some block of a run finds another, which was cached before it."""
         return len(self.runs) > 1 and _is_hidden(run, self.runs)
@@ -171,6 +179,17 @@ class WindowChain(Chain):
         """Remove a run whose blocks the one before it has taken; what is cached stays the same."""
         self._take_out(tail, tail.start)
         self._longest = max(self._longest, run.stop - run.start)
+
+    def extend(self, run: BlockRun, stop: int) -> bool:
+        """Let a run grow up to block `stop`, unless there are copies of what it has then; return whether it did."""
+        starts = self._starts
+        if run.width < self.width or not self._once or bisect_left(starts, run.stop) < bisect_left(starts, stop):
+            return False
+        self._blocks += (stop - run.stop) * run.width
+        self._cached(run.stop, stop)
+        run.stop = stop
+        self._longest = max(self._longest, stop - run.start)
+        return True
 
     def shrank(self, run: BlockRun, stop: int) -> None:
         """Note that a run has lost its last blocks, up to `stop`."""
@@ -303,9 +322,9 @@ def _cover(runs: Sequence[BlockRun], start: int, stop: int) -> list[tuple[BlockR
     found: list[tuple[BlockRun, int, int]] = []
     at = start
     for run in runs:
-        if run.stop <= start or run.start >= stop:
+        if run.stop <= start:
             continue
-        if run.start > at:
+        if run.start > at or run.start >= stop:
             break
         if run.start < at and found:
             last, since, _ = found[-1]

@@ -57,11 +57,13 @@ class DueTurns:
         self._turns: dict[tuple[int, int], dict[Request, None]] = {}
         """Turns by (modulus, residue) of the step counter."""
         self._settling: dict[Request, int] = {}
+        self._unwatched: dict[Request, None] = {}
+        """Turns of those in the batch that are not in `_turns` yet: many slide evenly before anybody asks."""
 
     def add(self, request: Request, offset: int) -> None:
         """Add a turn whose computed tokens are the step counter plus `offset`."""
         self._settling[request] = self._steps_to_settle
-        self.watch(request, offset)
+        self.watch(request)
         for size, turns in self._entering.items():
             turns[-offset % size] += 1
 
@@ -69,19 +71,27 @@ class DueTurns:
         """Remove a turn."""
         if not self._leaves(request):
             self._settling.pop(request, None)
-            self.unwatch(request, offset)
+            self.unwatch(request)
         for size, entering in self._entering.items():
             entering[-offset % size] -= 1
 
-    def watch(self, request: Request, offset: int) -> None:
+    def watch(self, request: Request) -> None:
         """Tell from now on when a turn takes or frees blocks."""
-        for modulus, residue in self._phases:
-            self._turns.setdefault((modulus, (residue - offset) % modulus), {})[request] = None
+        self._unwatched[request] = None
 
-    def unwatch(self, request: Request, offset: int) -> None:
+    def _watch(self) -> None:
+        for request in [one for one in self._unwatched if one not in self._settling]:
+            del self._unwatched[request]
+            for modulus, residue in self._phases:
+                self._turns.setdefault((modulus, (residue - request.offset) % modulus), {})[request] = None
+
+    def unwatch(self, request: Request) -> None:
         """No longer tell."""
+        if request in self._unwatched:
+            del self._unwatched[request]
+            return
         for modulus, residue in self._phases:
-            key = (modulus, (residue - offset) % modulus)
+            key = (modulus, (residue - request.offset) % modulus)
             turns = self._turns[key]
             del turns[request]
             if not turns:
@@ -114,6 +124,8 @@ class DueTurns:
             Whether the step before it is not over. If steps are planned ahead and it is, as one step planned nothing,
             each turn may free earlier than it is expected to.
         """
+        if self._unwatched:
+            self._watch()
         if not (self._settling or self._turns):
             return []
         due = dict(self._settling)
@@ -129,6 +141,8 @@ class DueTurns:
         """Return the first step of [start, stop) in which some turn may take or free blocks, or else `stop`."""
         if self._settling:
             return start
+        if self._unwatched:
+            self._watch()
         waits = [(residue - start) % modulus for modulus, residue in self._turns]
         return min([stop, *[start + wait for wait in waits]])
 

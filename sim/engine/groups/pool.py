@@ -55,6 +55,15 @@ class GroupedBlockPool(BlockPool):
                     run.chain.shrank(run, run.stop + blocks)
                 return
 
+    def cache(self, chain: Chain, start: int, stop: int, table: list[BlockRun]) -> None:
+        """Give content to blocks that a table has held blank; its last run grows if nothing is found otherwise then."""
+        if table:
+            last = table[-1]
+            grows = last.chain is chain and last.stop == start and last.refs == 1 and not last.pitch
+            if grows and chain.extend(last, stop):
+                return
+        super().cache(chain, start, stop, table)
+
     def touch(self, run: BlockRun, start: int, stop: int, table: list[BlockRun]) -> None:
         """Reference blocks [start, stop) of a run and insert them at the front of a block table; see `BlockPool`."""
         if run.refs == 0:

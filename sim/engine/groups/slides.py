@@ -10,21 +10,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from continuum_sim.engine.decoding import NEVER
 from continuum_sim.engine.groups.table import Band, BandTable
 from continuum_sim.engine.request import Request
 
-
-class Flow(NamedTuple):
-    """Blocks of all groups that turns take and free in some steps."""
-
-    taken: int = 0
-    freed: int = 0
-    """Those with content."""
-    freed_blank: int = 0
-    copied_states: int = 0
+Flow = tuple[int, int, int, int]
+"""Blocks of all groups that turns take, free with content, and free blank, and states copied, in some steps."""
 
 
 class Slides:
@@ -42,9 +34,9 @@ class Slides:
         self._size = block_size
         self._in_flight = in_flight_tokens
         recurrent = sum(band.width for band in bands if band.spec.kind == "recurrent")
-        self._takes = Flow(sum(band.width for band in bands), 0, 0, recurrent)
-        self._frees = {
-            (band.width, trails): Flow(0, band.width, 0, 0) if trails else Flow(0, 0, band.width, 0)
+        self._takes: Flow = (sum(band.width for band in bands), 0, 0, recurrent)
+        self._frees: dict[tuple[int, bool], Flow] = {
+            (band.width, trails): (0, band.width, 0, 0) if trails else (0, 0, band.width, 0)
             for band in bands
             for trails in (False, True)
         }
@@ -52,9 +44,9 @@ class Slides:
         self._since: dict[Request, int] = {}
         """The step counter from which on each turn is counted."""
         self._residues: dict[Request, list[int]] = {}
-        self._flows = [[0] * (2 * block_size) for _ in Flow._fields]
+        self._flows = [[0] * (2 * block_size) for _ in range(4)]
         """Of each kind, the blocks by residue, twice over."""
-        self._sums = [0 for _ in Flow._fields]
+        self._sums = [0] * 4
         self._turns: list[dict[Request, Flow]] = [{} for _ in range(block_size)]
         """By residue: those of each turn."""
         self._ends: list[tuple[int, int, Request]] = []
@@ -116,11 +108,11 @@ class Slides:
         taken, freed, blank, copied = self._flows
         first = start % self._size
         if stop - start == 1:
-            return Flow(taken[first], freed[first], blank[first], copied[first])
+            return taken[first], freed[first], blank[first], copied[first]
         rounds, rest = divmod(stop - start, self._size)
         last = first + rest
         all_taken, all_freed, all_blank, all_copied = self._sums
-        return Flow(
+        return (
             sum(taken[first:last]) + rounds * all_taken,
             sum(freed[first:last]) + rounds * all_freed if all_freed else 0,
             sum(blank[first:last]) + rounds * all_blank if all_blank else 0,
@@ -133,12 +125,15 @@ class Slides:
         evicted = 0
         for counter in range(start, stop):
             residue = counter % self._size
-            changes = [freed_blank[residue] - taken[residue]]
-            if freed_blank[residue] and taken[residue] > blank:  # then it depends on who comes first
-                turns = sorted(self._turns[residue].items(), key=_rank)
-                changes = [flow.freed_blank - flow.taken for _, flow in turns]
-            for change in changes:
-                blank += change
+            takes, frees = taken[residue], freed_blank[residue]
+            if takes > blank and frees:  # then it depends on who comes first
+                for _, (one_takes, _, one_frees, _) in sorted(self._turns[residue].items(), key=_rank):
+                    blank += one_frees - one_takes
+                    if blank < 0:
+                        evicted -= blank
+                        blank = 0
+            elif takes or frees:
+                blank += frees - takes
                 if blank < 0:
                     evicted -= blank
                     blank = 0
@@ -171,7 +166,7 @@ class Slides:
 
 
 def _sum(one: Flow, other: Flow) -> Flow:
-    return Flow(one[0] + other[0], one[1] + other[1], one[2] + other[2], one[3] + other[3])
+    return one[0] + other[0], one[1] + other[1], one[2] + other[2], one[3] + other[3]
 
 
 def _rank(entry: tuple[Request, Flow]) -> int:

@@ -138,7 +138,7 @@ class SteppedKVCacheManager(KVCacheManager):
             steps = min(steps, table.slides_until(tokens, over, content.own))
         if not steps:
             return
-        self._due.unwatch(request, request.offset)
+        self._due.unwatch(request)
         self._slides.add(request, tables, counter, counter + steps)
         context.sliding = request
         for table in tables:
@@ -150,7 +150,7 @@ class SteppedKVCacheManager(KVCacheManager):
     def _stop(self, request: Request) -> None:
         """Let a turn no longer slide evenly, and bring its tables up to date."""
         self._bring_up_to_date(request)
-        self._due.watch(request, request.offset)
+        self._due.watch(request)
         self._candidates[request] = None
 
     def _bring_up_to_date(self, request: Request) -> None:
@@ -187,18 +187,17 @@ class SteppedKVCacheManager(KVCacheManager):
         Returns False if not all that is taken is free before.
         """
         pool, flow = self.pool, self._slides.within(start, stop)
-        if flow.taken > pool.free:
+        taken, freed, freed_blank, _ = flow
+        if taken > pool.free:
             return False
-        if not (flow.taken or flow.freed or flow.freed_blank):
-            self._planned(stop - start)
-            return True
-        used = pool.num_blocks - pool.free
-        if used + flow.taken > self.peak_used_blocks:
-            self.peak_used_blocks = max(self.peak_used_blocks, used + self._slides.most_used(start, stop))
-        evicted = flow.taken - pool.blank
-        if evicted > 0 and flow.freed_blank:
-            evicted = self._slides.evicted(start, stop, pool.blank)
-        self._count(flow, max(0, evicted))
+        if taken or freed or freed_blank:
+            used = pool.num_blocks - pool.free
+            if used + taken > self.peak_used_blocks:
+                self.peak_used_blocks = max(self.peak_used_blocks, used + self._slides.most_used(start, stop))
+            evicted = taken - pool.blank
+            if evicted > 0 and freed_blank:
+                evicted = self._slides.evicted(start, stop, pool.blank)
+            self._count(flow, max(0, evicted))
         self._planned(stop - start)
         return True
 
@@ -208,9 +207,10 @@ class SteppedKVCacheManager(KVCacheManager):
         self.pool.now = self._steps << _STEP_SHIFT
 
     def _count(self, flow: Flow, evicted: int) -> None:
-        self.pool.flow(flow.taken, evicted, flow.freed, flow.freed_blank)
-        self.freed_blocks += flow.freed + flow.freed_blank
-        self.copied_states += flow.copied_states
+        taken, freed, freed_blank, copied_states = flow
+        self.pool.flow(taken, evicted, freed, freed_blank)
+        self.freed_blocks += freed + freed_blank
+        self.copied_states += copied_states
 
     def _take(self, counter: int, due: Sequence[Work]) -> bool:
         """Take and free the blocks of one step in vLLM's order, if all it takes are free before it.
@@ -218,10 +218,11 @@ class SteppedKVCacheManager(KVCacheManager):
         The turns that are `due` do not slide evenly; they are in order of admission.
         """
         pool, flow = self.pool, self._slides.within(counter, counter + 1)
+        sliding_take, freed, freed_blank, _ = flow
         groups, size = len(self.specs), self._least_size
-        taken = flow.taken + sum([(tokens // size + 2) * groups for _, _, tokens, _ in due])  # or fewer
+        taken = sliding_take + sum([(tokens // size + 2) * groups for _, _, tokens, _ in due])  # or fewer
         if taken > pool.free:
-            taken = flow.taken
+            taken = sliding_take
             for request, start, tokens, _ in due:
                 prefill_end = self._prefill_end(request)
                 for table in self.tables[request]:
@@ -229,8 +230,8 @@ class SteppedKVCacheManager(KVCacheManager):
             if taken > pool.free:
                 return False
         order: list[tuple[int, Flow, Work | None]]
-        if taken > pool.blank and (due or flow.freed_blank):  # what is evicted depends on what was freed before
-            sliding = self._slides.turns_at(counter) if flow.taken or flow.freed or flow.freed_blank else []
+        if taken > pool.blank and (due or freed_blank):  # what is evicted depends on what was freed before
+            sliding = self._slides.turns_at(counter) if sliding_take or freed or freed_blank else []
             order = [(step[0].rank, flow, step) for step in due]
             order += [(request.rank, part, None) for request, part in sliding]
             order.sort(key=_first)
@@ -238,7 +239,7 @@ class SteppedKVCacheManager(KVCacheManager):
             order = [(0, flow, None), *[(0, flow, step) for step in due]]
         for _, part, step in order:
             if step is None:
-                self._count(part, max(0, part.taken - pool.blank - part.freed_blank))
+                self._count(part, max(0, part[0] - pool.blank - part[2]))
                 continue
             request, start, tokens, in_flight = step
             blocks = self.growth(request, start, tokens, in_flight)

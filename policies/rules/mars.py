@@ -104,7 +104,7 @@ register_preset(
         name="mars",
         rule="A window of active programs, moved every `period` seconds: × decrease while the used share of KV blocks "
         "is in overload (from `overload` until `clear`), else + increase; waiting turns by level of the prompt tokens "
-        "they have left to prefill (limits 2048, 8192, 32768). The half of MARS that watches a pool of tool workers is left out.",
+        "they have left to prefill (limits 2048, 8192, 32768). Left out: the half that watches a pool of tool workers.",
         source="MARS (arXiv 2604.26963), KV part; the period is ours",
         order=RemainingPrefill,
         admission=Mars,

@@ -12,6 +12,7 @@ from continuum_sim.steptime.fitted import Fitted, fit_step_times, load_fitted, s
 from continuum_sim.steptime.kind import StepTimeKind
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.steptime.named import STEP_TIMES, make_step_time
+from continuum_sim.steptime.parts import Part
 from continuum_sim.steptime.piecewise import PiecewiseStepTime
 from continuum_sim.steptime.profiled import Profiled
 from continuum_sim.steptime.roofline import Roofline
@@ -20,6 +21,7 @@ __all__ = [
     "STEP_TIMES",
     "Calibrated",
     "Fitted",
+    "Part",
     "PiecewiseStepTime",
     "Profiled",
     "Roofline",

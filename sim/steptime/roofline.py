@@ -15,6 +15,7 @@ from continuum_sim.hardware.kv import kv_heads_per_gpu
 from continuum_sim.hardware.model_spec import ModelSpec
 from continuum_sim.steptime.batch import StepBatch
 from continuum_sim.steptime.kind import StepTimeKind, read_settings
+from continuum_sim.steptime.parts import Part
 from continuum_sim.steptime.piecewise import Piece, PiecewiseStepTime
 from continuum_sim.steptime.timed import check_timed
 
@@ -85,12 +86,13 @@ class Roofline(PiecewiseStepTime):
         self._head_row_s = 2 * head / matmul_flops
         self._move_token_s = _moved_bytes(model, size) / stream
         self._reduces = 2 * layers + 1 if size > 1 else 0
+        self._reduce_latency_s = self._reduces * latency_s
         self._reduce_token_s = self._reduces * model.hidden * model.dtype_bytes / ring_bytes_per_s
         small_kernels = model.norms_per_layer + 3 + (2 if model.qk_norm else 0)
         self._fixed_s = (
             settings.host_overhead_s
             + layers * (small_kernels * SMALL_KERNEL_LATENCY_S + gpu.attention_latency_s)
-            + self._reduces * latency_s
+            + self._reduce_latency_s
         )
         self._attention = tuple(_Attention.of(model, cache, size, attention_flops, gather) for cache in model.attention)
         self._windowed = any(part.window for part in self._attention)
@@ -112,6 +114,31 @@ class Roofline(PiecewiseStepTime):
             slope_s = 2 * (self._attention_s(batch, start + 0.5) - here_s)
             pieces.append((end - start, fixed_s + here_s, slope_s, 0.0))
         return pieces
+
+    def parts(self, batch: StepBatch) -> tuple[Part, ...]:
+        """Return what a step's time is made of: the parts' `seconds` add up to `step_s`. Absent work has no part."""
+        prefills, chunk, context, pairs, decodes, attended = batch
+        tokens, rows = chunk + decodes, prefills + decodes
+        found = [
+            Part("linear", self._layers_token_s * tokens, self._layers_read_s),
+            Part("lm_head", self._head_row_s * rows, self._head_read_s),
+        ]
+        for n_layers, window, pair_s, kv_s, _ in self._attention:
+            if chunk:
+                seen = min(pairs, chunk * window) if window else pairs
+                read = min(context + chunk, prefills * window + chunk) if window else context + chunk
+                found.append(Part("attention_prefill", n_layers * pair_s * seen, n_layers * kv_s * read))
+            if decodes:
+                seen = min(attended, decodes * window) if window else attended
+                found.append(Part("attention_decode", n_layers * pair_s * seen, n_layers * kv_s * seen))
+        found.append(Part("moved", 0.0, self._move_token_s * tokens))
+        reduce_s, host_s = self._reduce_latency_s, self.settings.host_overhead_s
+        if self._reduces:
+            found.append(Part("all_reduce", 0.0, self._reduce_token_s * tokens, reduce_s))
+        found.append(Part("launch", 0.0, 0.0, self._fixed_s - reduce_s - host_s))
+        if host_s:
+            found.append(Part("host", 0.0, 0.0, host_s))
+        return tuple(found)
 
     def describe(self) -> dict[str, Any]:
         """Model, GPU, parallel size and every efficiency in use, with the catalogue's sources."""

@@ -159,3 +159,14 @@ def test_growth_adds_the_chunk_to_the_context_and_a_token_to_every_decoding_requ
     batch = StepBatch(1, 10, 100, 10 * 100 + 55, 3, 50)
     assert grown(batch, 0) == batch
     assert grown(batch, 2) == StepBatch(1, 10, 120, 10 * 120 + 55, 3, 56)
+
+
+@pytest.mark.parametrize("name", [name for name, model in MODELS.items() if isinstance(model, Roofline)])
+@some
+@given(batch=batches())
+def test_the_parts_of_a_step_add_up_to_it(name: str, batch: StepBatch) -> None:
+    model = MODELS[name]
+    assert isinstance(model, Roofline)
+    parts = model.parts(batch)
+    assert sum(part.seconds for part in parts) == pytest.approx(model.step_s(batch), rel=1e-9)
+    assert all(part.seconds > 0 for part in parts)

@@ -1,0 +1,43 @@
+"""Published throughputs of mixtures of experts, listed before anything was predicted from them.
+
+They were chosen for what they cover, by what their sources state in full (model, GPUs, lengths, turns at once), and none
+was left out afterwards: full attention in bf16 on one GPU, a hybrid on two, and latent attention in fp8 on eight.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Published:
+    """One figure: turns of equal lengths, always `concurrency` of them at once."""
+
+    model: str
+    """A folder of `tests/oracles/configs`."""
+    gpu: str
+    tensor_parallel_size: int
+    concurrency: int
+    input_tokens: int
+    output_tokens: int
+    output_tokens_per_s: float
+    tpot_ms: float | None
+    """Milliseconds per output token after the first, if the source states them."""
+    source: str
+
+
+PUBLISHED: Final = (
+    Published(
+        *("qwen3-30b-a3b", "h100", 1, 10, 2048, 1024, 739.79, 13.18),
+        source="vLLM pull request 23151 (2025-08): TP 1 on an H100, 100 prompts, before its tuned kernel configuration",
+    ),
+    Published(
+        *("qwen3-next-80b-a3b", "h200", 2, 8, 1000, 2000, 937.94, None),
+        source="SGLang pull request 10404 (2025-09): TP 2 on H200, 100 prompts, with its tuned kernel configuration",
+    ),
+    Published(
+        *("deepseek-r1", "h200", 8, 64, 1024, 1024, 8 * 223.6, 34.6),
+        source="SemiAnalysisAI/InferenceX issue 870 (2026-03): DeepSeek-R1-0528 in fp8, SGLang 0.5.7, TP 8 on H200",
+    ),
+)

@@ -29,6 +29,32 @@ class State:
 
 
 @dataclass(frozen=True)
+class Latent:
+    """Sizes of the heads that a latent vector represents (MLA)."""
+
+    size: int
+    """Elements of the vector without those that carry positions."""
+    rotary: int
+    """Elements of a key that carry positions, which all heads share."""
+    plain: int
+    """Elements of a head's key that do not."""
+    value: int
+    """Elements of a head's value."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """How a recurrent layer passes over a prompt: in chunks, inside of which it attends and between which it recurs."""
+
+    kind: Literal["state_space", "linear", "delta"]
+    """Mamba 2 (Dao and Gu, 2024), linear attention, or a (gated) delta rule (Yang et al., 2024)."""
+    chunk: int
+    """Tokens of a chunk in vLLM's kernels."""
+    n_keys: int
+    """Heads of keys, or groups of Mamba 2."""
+
+
+@dataclass(frozen=True)
 class CacheLayers:
     """Layers with equal caches."""
 
@@ -58,6 +84,18 @@ class CacheLayers:
     """Blocks are padded to a multiple of this many bytes."""
     num_prefill_checkpoint_blocks: int = 0
     """Extra blocks that a recurrent layer needs to keep its state during a prefill: 1 for Mamba 2."""
+    latent: Latent | None = None
+    """The heads that a latent vector represents; None if it is key and value itself, as in DeepSeek-V4."""
+    chosen: int | None = None
+    """Tokens that an indexer chooses for each query to attend to; None: all in the window."""
+    index_heads: int = 0
+    """Query heads of the indexer whose keys these are."""
+    index_dim: int = 0
+    """Elements of a key of the indexer."""
+    scan: Scan | None = None
+    """How a prompt passes a recurrent layer; None for Mamba 1 and convolutions, which only move data."""
+    borrowers: tuple[int, ...] = ()
+    """Layers that attend to these caches and keep none of their own."""
 
     @property
     def n_layers(self) -> int:

@@ -46,6 +46,9 @@ class GpuSpec:
     """Dense fp4 (nvfp4, mxfp4) tensor FLOP/s; None: the GPU has no such units."""
     int8_dense_ops: float | None = None
     """Dense int8 tensor operations per second; None: the GPU has no such units."""
+    expert_matmul_efficiency: dict[str, float] = field(default_factory=dict)
+    """Type (bf16, fp8, fp4) -> share of its peak that grouped matrix products of experts reach; without an entry, as
+    other matrix products."""
     aliases: tuple[str, ...] = field(default=())
 
     @property

@@ -148,6 +148,18 @@ class ModelSpec:
         """
         return sum(weight.bytes_per_rank(tensor_parallel_size) for weight in self.known_weights())
 
+    def linear_weights(self) -> list[Weight]:
+        """Return the matrices that every token is multiplied with, without the LM head."""
+        return self._of("linear")
+
+    def expert_weights(self) -> list[Weight]:
+        """Return the matrices that tokens are routed to."""
+        return self._of("expert")
+
+    def head_weights(self) -> list[Weight]:
+        """Return the LM head, which may be the embedding table."""
+        return self._of("head") or self._of("table")[:1]
+
     def linear_params_per_rank(self, tensor_parallel_size: int) -> int:
         """Parameters that every token is multiplied with on each GPU, without the LM head."""
         return sum(weight.params_per_rank(tensor_parallel_size) for weight in self._of("linear"))
@@ -158,8 +170,7 @@ class ModelSpec:
 
     def head_bytes_per_rank(self, tensor_parallel_size: int) -> int:
         """Bytes that each GPU reads of the LM head, which may be the embedding table."""
-        found = self._of("head") or self._of("table")[:1]
-        return sum(weight.bytes_per_rank(tensor_parallel_size) for weight in found)
+        return sum(weight.bytes_per_rank(tensor_parallel_size) for weight in self.head_weights())
 
     def describe(self) -> dict[str, Any]:
         """Summarise the model in a few numbers, for manifests and reports."""

@@ -10,6 +10,10 @@ WeightUse = Literal["linear", "expert", "table", "head", "vector", "tower"]
 (`table`), the logits (`head`), norms and other small ones (`vector`), or nothing in steps of text (`tower`)."""
 
 
+Computed = Literal["bf16", "fp8", "int8", "fp4", "mxfp8"]
+"""Types of products: `mxfp8` is fp8 with scales of its own, which GPUs with fp4 units multiply as fast as fp8."""
+
+
 @dataclass(frozen=True)
 class Stored:
     """How the elements of a tensor are stored."""
@@ -29,6 +33,8 @@ class Stored:
     fill_rows: int = 1
     """A rank's rows are padded to a multiple of this, as a kernel requires."""
     fill_columns: int = 1
+    computed: Computed = "bf16"
+    """Type in which vLLM's kernels multiply it, on GPUs that have units for it; bf16 elsewhere."""
 
     @property
     def is_plain(self) -> bool:
@@ -72,11 +78,20 @@ class Weight:
     """Rows are padded to a multiple of this, as vLLM does with vocabularies (64)."""
     evenly: bool = False
     """True if every rank holds all of it unless `parts` divides over the ranks."""
+    visited: int = 0
+    """Of `count` experts, those that a token visits, such as 8 of 128; 0 if text visits none, or it is not given."""
+    uses: int = 0
+    """Times that a step multiplies with tensors of this shape, if layers share them; 0: once with each."""
 
     @property
     def n(self) -> int:
         """Number of tensors."""
         return self.count * (len(self.layers) or 1)
+
+    @property
+    def uses_of_each(self) -> float:
+        """Times that a step multiplies with each of them."""
+        return self.uses / self.n if self.uses else 1.0
 
     @property
     def n_params(self) -> int:

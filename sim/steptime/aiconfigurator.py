@@ -28,7 +28,7 @@ from continuum_sim.hardware.models import models
 from continuum_sim.steptime.gridded import CONTEXTS, PROMPTS, REQUESTS, TOKENS, Gridded, StepTables, sample
 from continuum_sim.steptime.kind import StepTimeKind, read_settings
 from continuum_sim.steptime.model import StepTime
-from continuum_sim.steptime.timed import untimed
+from continuum_sim.steptime.timed import is_dense
 from continuum_sim.traces.files import whole_file, write_text
 from continuum_sim.vllm_defaults import GPU_MEMORY_UTILIZATION
 
@@ -203,7 +203,7 @@ def _hf_config(model: ModelSpec) -> dict[str, Any]:
 
 
 def _is_plain(model: ModelSpec) -> bool:
-    plain = untimed(model) is None and not model.n_sliding_layers and len(model.attention) == 1
+    plain = is_dense(model) and not model.n_sliding_layers and len(model.attention) == 1
     return plain and model.gated_mlp and model.norms_per_layer == 2 and model.quantization is None
 
 

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from math import ceil, isfinite
-from typing import Any, NamedTuple
+from typing import Any
 
 from continuum_sim.errors import ConfigError
-from continuum_sim.hardware.caches import CacheLayers
 from continuum_sim.hardware.gpus import GpuSpec
-from continuum_sim.hardware.kv import kv_heads_per_gpu
 from continuum_sim.hardware.model_spec import ModelSpec
+from continuum_sim.steptime.attending import Attending, attending
 from continuum_sim.steptime.batch import StepBatch
 from continuum_sim.steptime.kind import StepTimeKind, read_settings
-from continuum_sim.steptime.parts import Part
+from continuum_sim.steptime.moving import SMALL_KERNEL_LATENCY_S as SMALL_KERNEL_LATENCY_S
+from continuum_sim.steptime.moving import all_reduce, all_reduces, launches_s, moved_bytes
+from continuum_sim.steptime.multiplying import experts, head, linear
+from continuum_sim.steptime.parts import Part, PartName
 from continuum_sim.steptime.piecewise import Piece, PiecewiseStepTime
+from continuum_sim.steptime.rates import Rates
+from continuum_sim.steptime.recurring import recurring
 from continuum_sim.steptime.timed import check_timed
 
-SMALL_KERNEL_LATENCY_S = 3e-6
-"""Least duration of a kernel that only moves data (norm, rotary embedding, activation, KV write).
-
-NVIDIA aiconfigurator-core 0.12.0, `mem_empirical_constant_latency`; LLMServingSim's RTX 4090 profile has 2 to 3 µs."""
+_SHARES = (
+    *("matmul_efficiency", "weight_bandwidth_efficiency"),
+    *("prefill_attention_efficiency", "decode_attention_efficiency"),
+)
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,16 @@ class Settings:
     decode_attention_efficiency: float | None = None
     host_overhead_s: float = 0.0
     """Host time per step that nothing overlaps; vLLM's asynchronous scheduling (its default) hides it."""
+    expert_skew: float = 0.0
+    """How unevenly tokens are routed: an expert's share of them is proportional to its rank to the power of minus this.
+    0 is even, which routers are trained towards (Fedus, Zoph and Shazeer, 2022; DeepSeek-V3's bias, 2024)."""
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            least = "zero or more" if name == "host_overhead_s" else "more than 0 and at most 1"
-            if value is None or (isfinite(value) and value >= 0 and (name == "host_overhead_s" or 0 < value <= 1)):
+            share = name in _SHARES
+            if value is None or (isfinite(value) and value >= 0 and (not share or 0 < value <= 1)):
                 continue
+            least = "more than 0 and at most 1" if share else "zero or more"
             raise ConfigError(f"roofline: {name} is {value}, expected {least}")
 
 
@@ -49,16 +56,19 @@ class Roofline(PiecewiseStepTime):
 
     A step takes the sum, over the kinds of work, of the slower of computing and reading memory:
 
-    * linear layers: 2·weights·tokens FLOP (as in bf16, however they are stored), or reading their bytes once;
-    * LM head: the same, for the sampled rows (one per request);
+    * linear layers: 2·weights·tokens FLOP in the type that vLLM multiplies them in, or reading their bytes once;
+    * experts: 2·weights FLOP for each token routed to one, or reading the bytes of those that any token visits;
+    * LM head: as linear layers, for the sampled rows (one per request);
     * attention of prompts: 4·heads·head_dim FLOP per query-key pair, or reading the KV cache of its context;
-    * attention of decoding requests: the same, over their contexts;
+    * attention of decoding requests: the same, over their contexts; latent attention (MLA) expands its vectors for
+      prompts and not for decoding, and indexers of sparse attention score the whole context first;
+    * recurrent layers: reading and writing states, and a prompt's scan in chunks;
     * data movement of norms, rotary embedding, activation and KV write;
-    * per layer, the latency of those kernels and of the attention call; with tensor parallelism, two ring all-reduces.
+    * per layer, the latency of those kernels and of the attention call; with tensor parallelism, ring all-reduces.
 
     The roofline model is by Williams, Waterman and Patterson (2009). Peaks are the data sheet's, times the measured
-    shares in the GPU catalogue. Sliding-window layers count at most the window for every query: exact if all contexts
-    are on the same side of it, an upper bound if a batch mixes both.
+    shares in the GPU catalogue. Sliding-window layers count at most the window for every query, sparse ones what is
+    chosen, chunked ones half a chunk: exact if all contexts are on the same side of it, an upper bound otherwise.
     """
 
     def __init__(
@@ -67,36 +77,26 @@ class Roofline(PiecewiseStepTime):
         self.model, self.gpu, self.tensor_parallel_size = model, gpu, tensor_parallel_size
         self.settings = settings = settings or Settings()
         check_timed(model, "roofline")
-        latency_s, ring_bytes_per_s = _all_reduce(gpu, tensor_parallel_size)
-
-        def rate(peak: float, name: str) -> float:
-            share: float | None = getattr(settings, name)
-            return peak * (getattr(gpu, name) if share is None else share)
-
-        matmul_flops = rate(gpu.bf16_dense_flops, "matmul_efficiency")
-        attention_flops = rate(gpu.bf16_dense_flops, "prefill_attention_efficiency")
-        stream = rate(gpu.memory_bandwidth_bytes_per_s, "weight_bandwidth_efficiency")
-        gather = rate(gpu.memory_bandwidth_bytes_per_s, "decode_attention_efficiency")
-
-        size, layers = tensor_parallel_size, model.n_layers
-        head = model.vocab * model.hidden / size
-        self._layers_read_s = model.linear_bytes_per_rank(size) / stream
-        self._layers_token_s = 2 * model.linear_params_per_rank(size) / matmul_flops
-        self._head_read_s = model.head_bytes_per_rank(size) / stream
-        self._head_row_s = 2 * head / matmul_flops
-        self._move_token_s = _moved_bytes(model, size) / stream
-        self._reduces = 2 * layers + 1 if size > 1 else 0
+        size = tensor_parallel_size
+        latency_s, ring_bytes_per_s = all_reduce(gpu, size)
+        rates = Rates.of(gpu, asdict(settings))
+        self._attention = attending(model, size, rates)
+        self._linear = linear(model, size, rates)
+        self._layers_read_s, self._layers_token_s = self._linear[0]
+        self._head_read_s, self._head_row_s = head(model, size, rates)
+        self._experts = experts(model, size, rates, settings.expert_skew)
+        self._states = recurring(model, size, rates)
+        self._move_token_s = moved_bytes(model, size) / rates.stream
+        self._reduces = all_reduces(model) if size > 1 else 0
         self._reduce_latency_s = self._reduces * latency_s
         self._reduce_token_s = self._reduces * model.hidden * model.dtype_bytes / ring_bytes_per_s
-        small_kernels = model.norms_per_layer + 3 + (2 if model.qk_norm else 0)
-        self._fixed_s = (
-            settings.host_overhead_s
-            + layers * (small_kernels * SMALL_KERNEL_LATENCY_S + gpu.attention_latency_s)
-            + self._reduce_latency_s
-        )
-        self._attention = tuple(_Attention.of(model, cache, size, attention_flops, gather) for cache in model.attention)
+        self._launch_s = launches_s(model, gpu.attention_latency_s)
+        self._fixed_s = settings.host_overhead_s + self._launch_s + self._reduce_latency_s
         self._windowed = any(part.window for part in self._attention)
         self._decode_s = sum(part.n_layers * part.decode_s for part in self._attention)
+        self._routed_s: dict[int, float] = {}
+        self._token_s = self._move_token_s + self._reduce_token_s
+        self._has_others = len(self._linear) > 1 or bool(self._experts) or bool(self._states)
 
     def pieces(self, batch: StepBatch, n_steps: int) -> Sequence[Piece]:
         """Cut where another roof, or a sliding window, takes effect; between cuts a step's time is affine."""
@@ -117,27 +117,28 @@ class Roofline(PiecewiseStepTime):
 
     def parts(self, batch: StepBatch) -> tuple[Part, ...]:
         """Return what a step's time is made of: the parts' `seconds` add up to `step_s`. Absent work has no part."""
-        prefills, chunk, context, pairs, decodes, attended = batch
+        prefills, chunk, _, _, decodes, _ = batch
         tokens, rows = chunk + decodes, prefills + decodes
-        found = [
-            Part("linear", self._layers_token_s * tokens, self._layers_read_s),
-            Part("lm_head", self._head_row_s * rows, self._head_read_s),
-        ]
-        for n_layers, window, pair_s, kv_s, _ in self._attention:
+        found = [Part("linear", token_s * tokens, read_s) for read_s, token_s in self._linear]
+        found += [Part("experts", *some.times_s(tokens)) for some in self._experts]
+        found.append(Part("lm_head", self._head_row_s * rows, self._head_read_s))
+        for part in self._attention:
             if chunk:
-                seen = min(pairs, chunk * window) if window else pairs
-                read = min(context + chunk, prefills * window + chunk) if window else context + chunk
-                found.append(Part("attention_prefill", n_layers * pair_s * seen, n_layers * kv_s * read))
+                times_s = (part.n_layers * seconds for seconds in _prefill_s(part, batch))
+                name: PartName = "indexer" if part.indexes else "attention_prefill"
+                found.append(Part(name, *times_s))
             if decodes:
-                seen = min(attended, decodes * window) if window else attended
-                found.append(Part("attention_decode", n_layers * pair_s * seen, n_layers * kv_s * seen))
+                n = part.n_layers * _attended(part, batch)
+                name = "indexer" if part.indexes else "attention_decode"
+                found.append(Part(name, n * part.decode_pair_s, n * part.decode_kv_s))
+        for row_s, token_s, scanned_s, kept_s in self._states:
+            found.append(Part("states", scanned_s * chunk, row_s * rows + token_s * tokens + kept_s * chunk))
         found.append(Part("moved", 0.0, self._move_token_s * tokens))
-        reduce_s, host_s = self._reduce_latency_s, self.settings.host_overhead_s
         if self._reduces:
-            found.append(Part("all_reduce", 0.0, self._reduce_token_s * tokens, reduce_s))
-        found.append(Part("launch", 0.0, 0.0, self._fixed_s - reduce_s - host_s))
-        if host_s:
-            found.append(Part("host", 0.0, 0.0, host_s))
+            found.append(Part("all_reduce", 0.0, self._reduce_token_s * tokens, self._reduce_latency_s))
+        found.append(Part("launch", 0.0, 0.0, self._launch_s))
+        if self.settings.host_overhead_s:
+            found.append(Part("host", 0.0, 0.0, self.settings.host_overhead_s))
         return tuple(found)
 
     def describe(self) -> dict[str, Any]:
@@ -145,6 +146,8 @@ class Roofline(PiecewiseStepTime):
         used = {
             name: getattr(self.gpu, name) if value is None else value for name, value in asdict(self.settings).items()
         }
+        if not self._experts:
+            del used["expert_skew"]
         return {
             "kind": "roofline",
             "model": self.model.name,
@@ -159,105 +162,107 @@ class Roofline(PiecewiseStepTime):
         prefills, chunk, _, _, decodes, _ = batch
         tokens, rows = chunk + decodes, prefills + decodes
         layers_s, head_s = self._layers_token_s * tokens, self._head_row_s * rows
-        return (
+        seconds = (
             self._fixed_s
             + (layers_s if layers_s > self._layers_read_s else self._layers_read_s)
             + (head_s if head_s > self._head_read_s else self._head_read_s)
-            + (self._move_token_s + self._reduce_token_s) * tokens
+            + self._token_s * tokens
         )
+        return seconds + self._others_s(batch) if self._has_others else seconds
+
+    def _others_s(self, batch: StepBatch) -> float:
+        """Return linear layers of further types, experts and recurrent layers."""
+        prefills, chunk, _, _, decodes, _ = batch
+        tokens, rows = chunk + decodes, prefills + decodes
+        seconds = sum([max(token_s * tokens, read_s) for read_s, token_s in self._linear[1:]])
+        if self._experts:
+            routed_s = self._routed_s.get(tokens)
+            if routed_s is None:
+                routed_s = sum([max(some.times_s(tokens)) for some in self._experts])
+                self._routed_s[tokens] = routed_s
+            seconds += routed_s
+        for row_s, token_s, scanned_s, kept_s in self._states:
+            seconds += max(scanned_s * chunk, row_s * rows + token_s * tokens + kept_s * chunk)
+        return seconds
 
     def _attention_s(self, batch: StepBatch, j: float) -> float:
-        """Return all layers' attention in the j-th step of the run."""
+        """Return all layers' attention in the j-th step of the run. Written out: an engine asks for it all the time."""
         prefills, chunk, context, first_pairs, decodes, decode_context = batch
         attended = decode_context + j * decodes
-        pairs = first_pairs + j * chunk * chunk
-        read = context + (j + 1) * chunk
+        before, pairs = context + j * chunk, first_pairs + j * chunk * chunk
+        read = before + chunk
         seconds = 0.0
-        for n_layers, window, pair_s, kv_s, decode_s in self._attention:
+        for (
+            n_layers,
+            window,
+            window_read,
+            pair_s,
+            kv_s,
+            context_s,
+            context_read_s,
+            _,
+            _,
+            decode_s,
+            _,
+        ) in self._attention:
             if window:
                 seconds += n_layers * decode_s * min(attended, decodes * window)
-                most_read = min(read, prefills * window + chunk)
-                seconds += n_layers * max(pair_s * min(pairs, chunk * window), kv_s * most_read)
+                if chunk:
+                    compute_s = pair_s * min(pairs, chunk * window)
+                    memory_s = kv_s * min(read, prefills * window_read + chunk)
+                    seconds += n_layers * (compute_s if compute_s > memory_s else memory_s)
             else:
                 seconds += n_layers * decode_s * attended
-                seconds += n_layers * max(pair_s * pairs, kv_s * read)
+                compute_s, memory_s = pair_s * pairs, kv_s * read
+                if context_s:
+                    compute_s += context_s * before
+                    memory_s += context_read_s * before
+                seconds += n_layers * (compute_s if compute_s > memory_s else memory_s)
         return seconds
 
     def _crossings(self, batch: StepBatch) -> Iterator[float]:
         """Yield the (fractional) steps after which another of two terms dominates; extra ones do no harm."""
-        chunk = batch.prefill_tokens
-        attended = (float(batch.decode_context_tokens), float(batch.decode_requests))
-        for _, window, pair_s, kv_s, _ in self._attention:
-            compute = (pair_s * batch.prefill_pairs, pair_s * chunk * chunk)
-            memory = (kv_s * (batch.prefill_context_tokens + chunk), kv_s * chunk)
-            yield from _crossing(compute, memory)
+        prefills, chunk, context, pairs, decodes, decode_context = batch
+        attended = (float(decode_context), float(decodes))
+        for _, window, window_read, pair_s, kv_s, context_s, context_read_s, _, _, _, _ in self._attention:
+            if chunk:
+                compute_s, more_s = pair_s * pairs + context_s * context, (pair_s * chunk + context_s) * chunk
+                memory_s, more_read_s = kv_s * (context + chunk), kv_s * chunk
+                if context_s:
+                    memory_s, more_read_s = memory_s + context_read_s * context, more_read_s + context_read_s * chunk
+                if more_s != more_read_s:
+                    yield (memory_s - compute_s) / (more_s - more_read_s)
             if window:
-                yield from _crossing(attended, (float(batch.decode_requests * window), 0.0))
-                most_compute = (pair_s * chunk * window, 0.0)
-                most_memory = (kv_s * (batch.prefill_requests * window + chunk), 0.0)
-                yield from _crossing(compute, most_compute)
-                yield from _crossing(memory, most_memory)
-                yield from _crossing(compute, most_memory)
-                yield from _crossing(memory, most_compute)
+                yield from _crossing(attended, (decodes * window, 0.0))
+                if chunk:
+                    compute, memory = (compute_s, more_s), (memory_s, more_read_s)
+                    most_compute = (pair_s * chunk * window, 0.0)
+                    most_memory = (kv_s * (prefills * window_read + chunk), 0.0)
+                    yield from _crossing(compute, most_compute)
+                    yield from _crossing(memory, most_memory)
+                    yield from _crossing(compute, most_memory)
+                    yield from _crossing(memory, most_compute)
 
 
-class _Attention(NamedTuple):
-    """Layers of one shape, with the time of a pair of tokens and of a cached token in one layer."""
+def _attended(part: Attending, batch: StepBatch) -> float:
+    """Return the tokens that all decoding requests attend to."""
+    _, _, _, _, decodes, attended = batch
+    return min(attended, decodes * part.window) if part.window else attended
 
-    n_layers: int
-    window: int
-    """Tokens they attend to; 0 for all."""
-    pair_s: float
-    kv_s: float
-    decode_s: float
 
-    @classmethod
-    def of(cls, model: ModelSpec, cache: CacheLayers, size: int, flops: float, bytes_per_s: float) -> _Attention:
-        kv_heads = kv_heads_per_gpu(model, size, cache)
-        pair_s = 2 * (cache.n_heads // size) * cache.numbers_per_token / flops
-        kv_s = kv_heads * cache.numbers_per_token * model.kv_element_bytes / bytes_per_s
-        return cls(cache.n_layers, cache.window or 0, pair_s, kv_s, max(pair_s, kv_s))
+def _prefill_s(part: Attending, batch: StepBatch) -> tuple[float, float]:
+    """Return the seconds of computing and of reading of one layer for prompts."""
+    prefills, chunk, context, pairs, _, _ = batch
+    if part.window:
+        read = min(context + chunk, prefills * part.window_read + chunk)
+        return part.pair_s * min(pairs, chunk * part.window), part.kv_s * read
+    compute_s, memory_s = part.pair_s * pairs, part.kv_s * (context + chunk)
+    return compute_s + part.context_s * context, memory_s + part.context_read_s * context
 
 
 def _crossing(one: tuple[float, float], other: tuple[float, float]) -> Iterator[float]:
     if one[1] != other[1]:
         yield (other[0] - one[0]) / (one[1] - other[1])
-
-
-def _moved_bytes(model: ModelSpec, size: int) -> float:
-    """Return the bytes that one token moves through the layers' kernels other than matrix products and attention.
-
-    A norm reads and writes the stream and the residual; rotary embedding reads and writes queries and keys; the KV
-    write reads and writes keys and values; the activation reads the up (and gate) projections and writes its product.
-    """
-    norms = 4 * model.norms_per_layer * model.hidden
-    activation = (3 if model.gated_mlp else 2) * model.intermediate / size
-    moved = 0.0
-    for (n_heads, kv_heads, head_dim, numbers), n_layers in _layouts(model, size).items():
-        queries, keys, kept = n_heads // size * head_dim, kv_heads * head_dim, kv_heads * numbers
-        streamed = model.dtype_bytes * (norms + 2 * (queries + keys) + kept + activation)
-        moved += n_layers * (streamed + kept * model.kv_element_bytes)
-    return moved
-
-
-def _layouts(model: ModelSpec, size: int) -> Counter[tuple[int, int, int, int]]:
-    """Return shapes of attention layers (query heads, KV heads per GPU, elements) -> number of such layers."""
-    layouts: Counter[tuple[int, int, int, int]] = Counter()
-    for cache in model.attention:
-        layouts[cache.n_heads, cache.kv_heads_on(size), cache.head_dim, cache.numbers_per_token] += cache.n_layers
-    return layouts
-
-
-def _all_reduce(gpu: GpuSpec, size: int) -> tuple[float, float]:
-    """Return an all-reduce's latency, and message bytes per second: a ring sends 2(n-1)/n of it over each link."""
-    if size == 1:
-        return 0.0, float("inf")
-    if size > max(gpu.all_reduce):
-        raise ConfigError(
-            f"tensor_parallel_size is {size}: the roofline models one node of {max(gpu.all_reduce)} {gpu.name} at most"
-        )
-    latency_s, efficiency = gpu.all_reduce[min(n for n in gpu.all_reduce if n >= size)]
-    return latency_s, gpu.interconnect_bytes_per_s * efficiency * size / (2 * (size - 1))
 
 
 def _make(argument: str, *, model: ModelSpec, gpu: GpuSpec, tensor_parallel_size: int) -> Roofline:

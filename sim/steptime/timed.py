@@ -5,15 +5,9 @@ from __future__ import annotations
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.model_spec import ModelSpec
 
-_NOT_TIMED = {
-    "mla": "latent attention (MLA) is",
-    "chunked": "chunked attention is",
-    "recurrent": "recurrent layers are",
-}
-
 
 def check_timed(model: ModelSpec, owner: str) -> None:
-    """Refuse a model with layers whose time cannot be derived from shapes here.
+    """Refuse a model with layers whose time cannot be derived from shapes.
 
     Raises
     ------
@@ -31,7 +25,14 @@ def untimed(model: ModelSpec) -> str | None:
     """Return which part of a model cannot be timed from shapes; None if all of it can."""
     if model.unread is not None:
         return model.unread
-    if model.n_experts:
-        return "mixtures of experts are not modelled there"
-    kinds = [what for kind, what in _NOT_TIMED.items() if any(cache.kind == kind for cache in model.caches)]
-    return f"{kinds[0]} not modelled there" if kinds else None
+    experts = model.expert_weights()
+    if experts and not any(weight.visited for weight in experts):
+        return "its configuration does not say how many experts a token visits (num_experts_per_tok)"
+    return None
+
+
+def is_dense(model: ModelSpec) -> bool:
+    """Return whether every token passes all weights, and layers keep keys and values of all tokens or of a window."""
+    if model.unread is not None or model.n_experts:
+        return False
+    return all(cache.kind in ("full", "sliding") and not cache.chosen for cache in model.caches)

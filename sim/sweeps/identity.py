@@ -11,13 +11,14 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from continuum_sim.hardware import GpuSpec, ModelSpec, find_gpu, find_model
+from continuum_sim.hardware.caches import CacheLayers
 from continuum_sim.policies import Policy
 from continuum_sim.setup.notation import parse_arrivals
 from continuum_sim.setup.replicas import parse_replicas
 from continuum_sim.setup.resolve import arrivals_spec, resolve_policy
 from continuum_sim.setup.run_config import RunConfig
 from continuum_sim.steptime.named import make_step_time
-from continuum_sim.steptime.timed import untimed
+from continuum_sim.steptime.timed import is_dense
 from continuum_sim.vllm_defaults import CLIENT_RETRIES, MIRRORED_VLLM
 
 _ID_DIGITS: Final = 20
@@ -132,10 +133,18 @@ def _of_model(model: ModelSpec, tensor_parallel_size: int) -> dict[str, Any]:
     shapes = {name: told[name] for name in _SHAPES}
     if model.kv_dtype_bytes is not None:
         shapes["kv_dtype_bytes"] = model.kv_dtype_bytes
-    if tensor_parallel_size > 1 or model.quantization is not None or untimed(model) is not None:
-        shapes["caches"] = [asdict(cache) for cache in model.caches]
+    if tensor_parallel_size > 1 or model.quantization is not None or not is_dense(model):
+        shapes["caches"] = [_told(cache) for cache in model.caches]
         shapes["held"] = model.unread or model.weight_bytes_per_rank(tensor_parallel_size)
     return shapes
+
+
+_FOR_STEP_TIMES: Final = ("latent", "chosen", "index_heads", "index_dim", "scan", "borrowers")
+"""What caches say for step times alone; earlier versions did not know it, and said nothing."""
+
+
+def _told(cache: CacheLayers) -> dict[str, Any]:
+    return {name: value for name, value in asdict(cache).items() if value or name not in _FOR_STEP_TIMES}
 
 
 def _of_policy(policy: Policy) -> dict[str, Any]:

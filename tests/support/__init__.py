@@ -19,6 +19,12 @@ To draw cases and check them:
 * `token_times`: the time of each token in a run, from its steps
 * `naive_pool`: vLLM's block pool with one object per block, the oracle for ours
 
+Models and GPUs:
+
+* `configurations`: models of `tests/oracles/configs`
+* `toy_gpu`: a GPU with round numbers
+* `published_mixtures`: measured throughputs of mixtures of experts
+
 The command line, pages and files:
 
 * `cli`: run a command as typed and get what it `printed`, or the one line in which it was `refused`

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from continuum_sim.hardware.caches import CacheKind, CacheLayers
 from continuum_sim.hardware.hf.families import family_of
@@ -47,13 +48,16 @@ def _attention(
     alike: dict[tuple[Heads, bool], list[int]] = {}
     for layer in layers:
         alike.setdefault((heads_of(fields, layer, kind), shares_kv(fields, layer, n_layers)), []).append(layer)
-    caches, weights = [], []
+    caches: list[CacheLayers] = []
+    weights: list[Weight] = []
     for (heads, shared), of_them in alike.items():
         shape = (tuple(of_them), heads.n_heads, heads.n_kv_heads, heads.head_dim, heads.value_dim)
         cache = CacheLayers(kind, *shape, window=tokens)
         weights += attention_weights(fields, cache, keeps=not shared)
         if not shared:
             caches.append(cache)
+        elif caches:  # those before keep what these attend to
+            caches[-1] = replace(caches[-1], borrowers=(*caches[-1].borrowers, *cache.layers))
     return caches, weights
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from continuum_sim.hardware.caches import CacheLayers
 from continuum_sim.hardware.hf.attention import full_attention
@@ -25,5 +26,10 @@ def block_sparse_attention(fields: Fields, layers: Sequence[int]) -> tuple[list[
         Weight(f"{at}k_proj", key, hidden, where),
         Weight(f"{at}norms", 2 * key, layers=where, use="vector"),
     ]
-    index = CacheLayers("mla", where, 0, 1, key, value_dim=0, state_content_bytes=_KEY_BYTES * key)
+    index = CacheLayers(
+        "mla", where, 0, 1, key, value_dim=0, state_content_bytes=_KEY_BYTES * key, index_heads=n_heads, index_dim=key
+    )
+    blocks, tokens = (sparse.get(f"sparse_{name}", f"index_{name}") for name in ("topk_blocks", "block_size"))
+    if isinstance(blocks, int) and isinstance(tokens, int) and blocks > 0 and tokens > 0:
+        caches = [replace(cache, chosen=blocks * tokens) for cache in caches]
     return [*caches, index], weights

@@ -59,15 +59,25 @@ def _vectors(fields: Fields, layers: Sequence[int], head_dim: int | None = None,
 
 def _compressor(fields: Fields, layers: tuple[int, ...], ratio: int) -> tuple[list[CacheLayers], list[Weight]]:
     head_dim, at = fields.count("head_dim"), "model.layers.{}.attn."
+    # The indexer chooses among vectors, each of which stands for so many tokens.
+    chosen = ratio * fields.count("index_topk") if ratio == _INDEXED and fields.get("index_topk") else None
     caches = [
-        _vectors(fields, layers, state_content_bytes=_TOKEN_BYTES, tokens_per_state=ratio),
+        _vectors(fields, layers, state_content_bytes=_TOKEN_BYTES, tokens_per_state=ratio, chosen=chosen),
         _uncompressed(fields, layers, head_dim, ratio),
     ]
     weights = _compressor_weights(fields, layers, at, head_dim, ratio)
     if ratio == _INDEXED:
         key, n_keys = fields.count("index_head_dim", default=128), fields.count("index_n_heads")
         stored = key + key // 128 * 4  # fp8, and a scale in fp32 for each 128
-        index = _vectors(fields, layers, stored, state_content_bytes=stored, tokens_per_state=ratio)
+        index = _vectors(
+            fields,
+            layers,
+            stored,
+            state_content_bytes=stored,
+            tokens_per_state=ratio,
+            index_heads=n_keys,
+            index_dim=key,
+        )
         caches = [index, _uncompressed(fields, layers, key, ratio), *caches]  # in vLLM's order
         weights += [
             Weight(f"{at}indexer.wq_b", n_keys * key, fields.count("q_lora_rank"), layers),

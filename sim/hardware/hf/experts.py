@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from continuum_sim.hardware.hf.feed_forward import Mixture, mixture_of
@@ -19,7 +20,13 @@ from continuum_sim.hardware.weights import Weight
 _COUNTS: Final = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 """Fields that may hold the number of experts of a layer."""
 
-_FFN_CONFIG: Final = {"moe_num_experts": 4, "ffn_hidden_size": 3584}
+_VISITED: Final = (
+    *("num_experts_per_tok", "num_experts_per_token", "experts_per_token", "top_k_experts"),
+    *("moe_k", "moe_topk", "moe_top_k"),
+)
+"""Fields that may hold the number of experts that a token is routed to."""
+
+_FFN_CONFIG: Final = {"moe_num_experts": 4, "moe_top_k": 1, "ffn_hidden_size": 3584}
 """Defaults of transformers' DbrxFFNConfig, for fields missing in the file."""
 
 
@@ -73,18 +80,32 @@ def expert_weights(fields: Fields, layers: Sequence[int]) -> list[Weight]:
         part.count(*mixture.width)  # raises that it is missing
     for names, given in ((_COUNTS, counts), (mixture.width, widths)):
         _check_kind(part, names, given)
+    visited = part.get(*_VISITED)
     if isinstance(counts, list) and mixture.layers == "between":
-        return two_banks(fields, mixture, counts, widths, layers)
-    alike: dict[tuple[int, int], list[int]] = defaultdict(list)
+        return two_banks(fields, mixture, counts, widths, layers, visited)
+    alike: dict[tuple[int, int, int], list[int]] = defaultdict(list)
     each_count = whole_numbers(fields, each_layer(fields, counts, layers, _COUNTS[0]), _COUNTS[0])
     each_width = whole_numbers(fields, each_layer(fields, widths, layers, mixture.width[0]), mixture.width[0])
-    for layer, count, width in zip(layers, each_count, each_width, strict=True):
-        alike[count, width].append(layer)
+    for layer, count, width, each in zip(layers, each_count, each_width, _each_visited(visited, layers), strict=True):
+        alike[count, width, min(each, count)].append(layer)
     found = shared_experts(fields, mixture, layers)
-    for (count, width), where in alike.items():
+    for (count, width, each), where in alike.items():
         found += router(fields, mixture, count, where)
-        found += _routed(fields, mixture, count, width, where)
+        found += [
+            replace(weight, visited=each) if weight.use == "expert" else weight
+            for weight in _routed(fields, mixture, count, width, where)
+        ]
     return found
+
+
+def _each_visited(given: object, layers: Sequence[int]) -> list[int]:
+    """Return the experts of a token in each layer; 0 where the configuration does not say."""
+    values = (
+        [given[layer] if layer < len(given) else 0 for layer in layers]
+        if isinstance(given, list)
+        else [given] * len(layers)
+    )
+    return [value if isinstance(value, int) and value > 0 else 0 for value in values]
 
 
 def _routed(fields: Fields, mixture: Mixture, count: int, width: int, layers: Sequence[int]) -> list[Weight]:

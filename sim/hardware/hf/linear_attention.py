@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
-from continuum_sim.hardware.caches import CacheLayers, State
+from continuum_sim.hardware.caches import CacheLayers, Scan, State
 from continuum_sim.hardware.hf.fields import Fields
 from continuum_sim.hardware.hf.heads import common_heads
 from continuum_sim.hardware.hf.states import state_bytes
 from continuum_sim.hardware.weights import FP32, Weight
+
+_DELTA_CHUNK: Final = 64
+"""`FLA_CHUNK_SIZE` of vllm/third_party/flash_linear_attention/ops/utils.py."""
+
+_LIGHTNING_CHUNK: Final = 256
+"""`BLOCK` of vllm/model_executor/layers/lightning_attn.py."""
 
 
 def gated_delta(fields: Fields, layers: Sequence[int]) -> tuple[list[CacheLayers], list[Weight]]:
@@ -33,7 +40,7 @@ def gated_delta(fields: Fields, layers: Sequence[int]) -> tuple[list[CacheLayers
     ]
     conv, temporal = state_bytes(fields)
     states = (State((kernel - 1, mixed), 1, conv), State((n_values, value, key), 0, temporal))
-    return [CacheLayers("recurrent", where, states=states)], weights
+    return [CacheLayers("recurrent", where, states=states, scan=Scan("delta", _DELTA_CHUNK, n_keys))], weights
 
 
 def kimi_delta(fields: Fields, layers: Sequence[int]) -> tuple[list[CacheLayers], list[Weight]]:
@@ -67,7 +74,7 @@ def kimi_delta(fields: Fields, layers: Sequence[int]) -> tuple[list[CacheLayers]
             weights.append(Weight(f"{at}{name}_a_proj", head_dim, hidden, where))
             weights.append(of_heads(f"{name}_b_proj", inner, head_dim))
     states = (State((kernel - 1, 3 * inner), 1), State((n_heads, head_dim, head_dim), 0, element_bytes=4))
-    return [CacheLayers("recurrent", where, states=states)], weights
+    return [CacheLayers("recurrent", where, states=states, scan=Scan("delta", _DELTA_CHUNK, n_heads))], weights
 
 
 def lightning(fields: Fields, layers: Sequence[int]) -> tuple[list[CacheLayers], list[Weight]]:
@@ -88,4 +95,4 @@ def lightning(fields: Fields, layers: Sequence[int]) -> tuple[list[CacheLayers],
     if fields.flag("use_qk_norm"):
         weights.append(Weight(f"{at}layernorm", 2 * head_dim, layers=where, use="vector"))
     states = (State((n_heads, head_dim, head_dim), 0),)
-    return [CacheLayers("recurrent", where, states=states)], weights
+    return [CacheLayers("recurrent", where, states=states, scan=Scan("linear", _LIGHTNING_CHUNK, n_heads))], weights

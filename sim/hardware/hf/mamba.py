@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from continuum_sim.hardware.caches import CacheLayers, State
+from continuum_sim.hardware.caches import CacheLayers, Scan, State
 from continuum_sim.hardware.hf.attention import full_attention
 from continuum_sim.hardware.hf.fields import Fields
 from continuum_sim.hardware.hf.states import state_bytes
@@ -129,7 +129,9 @@ def mamba2(fields: Fields, layers: Sequence[int]) -> tuple[list[CacheLayers], li
         State((shape.kernel - 1, shape.inner + grouped), 1, conv, whole),
         State((heads, shape.head_dim, shape.state), 0, temporal),
     )
-    return [CacheLayers("recurrent", where, states=states, num_prefill_checkpoint_blocks=1)], weights
+    chunk = fields.count("mamba_chunk_size", "chunk_size", default=256)
+    scan = Scan("state_space", chunk, groups)
+    return [CacheLayers("recurrent", where, states=states, num_prefill_checkpoint_blocks=1, scan=scan)], weights
 
 
 def mamba2_beside_attention(fields: Fields, layers: Sequence[int]) -> tuple[list[CacheLayers], list[Weight]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from continuum_sim.hardware.caches import CacheLayers
+from continuum_sim.hardware.caches import CacheLayers, Latent
 from continuum_sim.hardware.hf.fields import Fields
 from continuum_sim.hardware.weights import FP32, Weight
 
@@ -60,13 +60,21 @@ def latent_attention(fields: Fields, layers: Sequence[int]) -> tuple[list[CacheL
         shape.latent + shape.rotary,
         value_dim=0,
         fp8_state_content_bytes=_SPARSE_FP8_TOKEN_BYTES if sparse else None,
+        latent=Latent(shape.latent, shape.rotary, shape.plain, shape.value),
+        chosen=fields.count("index_topk") if sparse else None,
     )
     caches, weights = [cache], _projections(fields, shape, where)
     indexed = tuple(layer for layer in layers if sparse and _has_indexer(fields, layer))
     if indexed:
         key = fields.count("index_head_dim", default=128)
         stored = key + key // _INDEXER_BLOCK * 4
-        index = CacheLayers("mla", indexed, 0, 1, stored, value_dim=0, state_content_bytes=stored)
+        index = CacheLayers(
+            *("mla", indexed, 0, 1, stored),
+            value_dim=0,
+            state_content_bytes=stored,
+            index_heads=fields.count("index_n_heads"),
+            index_dim=key,
+        )
         caches = [index, cache]  # in vLLM's order
         weights += _indexer(fields, shape, indexed, key)
     return caches, weights

@@ -24,7 +24,7 @@ def mamba2_with_shared_block(fields: Fields, layers: Sequence[int]) -> tuple[lis
     rank, where, at = fields.count("adapter_rank", default=128), tuple(layers), "model.layers.{}.shared_transformer."
 
     def shared(name: str, rows: int, columns: int, parts: int) -> Weight:
-        return Weight(at + name, rows, columns, firsts, parts=parts)
+        return Weight(at + name, rows, columns, firsts, parts=parts, uses=len(where))
 
     weights += [
         shared("self_attn.q_proj", width, wide, n_heads),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from continuum_sim.hardware.hf.feed_forward import Mixture
@@ -13,8 +14,10 @@ from continuum_sim.hardware.hf.widths import whole_numbers
 from continuum_sim.hardware.weights import FP32, Weight
 
 
-def two_banks(fields: Fields, mixture: Mixture, counts: list[Any], widths: Any, layers: Sequence[int]) -> list[Weight]:
-    """Return routers and experts of both banks, and their shared experts.
+def two_banks(
+    fields: Fields, mixture: Mixture, counts: list[Any], widths: Any, layers: Sequence[int], visited: Any
+) -> list[Weight]:
+    """Return routers and experts of both banks, and their shared experts. Tokens of text visit the first bank.
 
     Raises
     ------
@@ -31,7 +34,9 @@ def two_banks(fields: Fields, mixture: Mixture, counts: list[Any], widths: Any, 
         routed = tuple(layer for layer in where if start <= layer <= end)
         name = f"mlp.{bank}_experts"
         found.append(Weight(f"model.layers.{{}}.{name}_gate", count, hidden, routed, stored=FP32))
-        found += mlp_matrices(fields, name, width, hidden, routed, count=count, use="expert")
+        experts = mlp_matrices(fields, name, width, hidden, routed, count=count, use="expert")
+        each = visited if bank == "text" and isinstance(visited, int) else 0
+        found += [replace(weight, visited=each) if weight.use == "expert" else weight for weight in experts]
         # A layer that has experts only in the other bank has an MLP instead of these.
         found += mlp_weights(fields, [layer for layer in where if layer not in routed])
     return [weight for weight in found if weight.layers]

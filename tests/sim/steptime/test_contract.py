@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,23 @@ from continuum_sim.steptime import (
 )
 from continuum_sim.steptime.gridded import Gridded, sample
 from continuum_sim.steptime.piecewise import Piece
+from support.configurations import configured
 
 RECORDED = Path(__file__).parents[4] / "shared/gpu-runs/rtx4090-llama-3.1-8b"
+
+
+LAYERS = {
+    "qwen3-30b-a3b": 1,
+    "deepseek-v3.2": 8,
+    "deepseek-v4-flash": 4,
+    "kimi-linear-48b-a3b": 2,
+    "llama-4-scout": 4,
+    "nemotron-h-56b-base-8k": 2,
+    "qwen3-next-80b-a3b-fp8": 2,
+    "gpt-oss-120b": 1,
+    "mamba-2.8b": 1,
+}
+"""Configurations with every kind of layer, and the GPUs of each."""
 
 
 class ByStep(SingleStepTime):
@@ -73,6 +89,10 @@ def models() -> dict[str, StepTime]:
         "roofline": Roofline(llama, find_gpu("h100")),
         "roofline tp": Roofline(find_model("llama-3.1-70b"), find_gpu("a100-80"), 4),
         "roofline window": Roofline(gemma, find_gpu("rtx-4090"), 2),
+        **{
+            f"roofline {name}": Roofline(configured(name), replace(find_gpu("h200"), fp8_dense_flops=1.979e15), size)
+            for name, size in LAYERS.items()
+        },
         "gridded": Gridded(sample(roughly), 3e-4, {"kind": "gridded"}),
         "by step": ByStep(),
         "by array": ByArray(),
@@ -121,7 +141,7 @@ def test_a_run_of_one_is_the_step(model: StepTime, batch: StepBatch) -> None:
 @given(batch=batches(), n=st.integers(1, 100_000), cut=st.floats(0, 1))
 def test_a_run_can_be_cut_anywhere(batch: StepBatch, n: int, cut: float) -> None:
     first = max(1, int(cut * n))
-    for name in ("fitted", "roofline", "roofline window", "quadratic", *(["profiled"] if "profiled" in MODELS else [])):
+    for name in MODELS.keys() - {"by step", "by array", "gridded"}:
         model = MODELS[name]
         parts = model.run_s(batch, first) + (model.run_s(grown(batch, first), n - first) if n > first else 0.0)
         assert model.run_s(batch, n) == pytest.approx(parts, rel=1e-9), name

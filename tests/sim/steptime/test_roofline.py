@@ -13,26 +13,10 @@ from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import GpuSpec, dense_model, find_gpu, find_model, gpus
 from continuum_sim.steptime import Roofline, StepBatch, grown
 from continuum_sim.steptime.roofline import SMALL_KERNEL_LATENCY_S, Settings
+from support.toy_gpu import GPU
 
 RECORDED = Path(__file__).parents[4] / "shared/gpu-runs/rtx4090-llama-3.1-8b"
 
-# Round numbers: 1 TFLOP/s, 1 GB/s, every share 1, no latency of attention.
-GPU = GpuSpec(
-    name="Toy",
-    memory_bytes=1 << 30,
-    memory_bandwidth_bytes_per_s=1e9,
-    bf16_dense_flops=1e12,
-    interconnect="link",
-    interconnect_bytes_per_s=1e8,
-    matmul_efficiency=1.0,
-    weight_bandwidth_efficiency=1.0,
-    prefill_attention_efficiency=1.0,
-    decode_attention_efficiency=1.0,
-    attention_latency_s=0.0,
-    all_reduce={2: (1e-5, 0.5), 4: (2e-5, 0.5)},
-    source="test",
-    measured="test",
-)
 SHAPES: dict[str, Any] = {
     "n_layers": 2,
     "hidden": 64,

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from continuum_sim.hardware.hf.quantisation.formats import (
@@ -179,7 +179,7 @@ def _of_linear(scheme: _Scheme) -> Stored | None:
     if (block := _of_small_groups(scheme)) is not None:
         return block
     if _is_int4_by_fp8(scheme):
-        return packed(4, weights.group, zeros=False)
+        return packed(4, weights.group, zeros=False, computed="fp8")
     if _is_int(weights) and inputs is not None and _is_static_int8(inputs) and _is_static_int8(scheme.outputs):
         if scheme.format == "int-quantized":
             return packed(8, weights.group, zeros=False)
@@ -215,7 +215,7 @@ def _of_experts(scheme: _Scheme) -> Stored | None:
     if scheme.inputs.dynamic and (int8 := _of_int8(scheme)) is not None:
         return int8
     if _is_int4_by_fp8(scheme):
-        return packed(4, weights.group, zeros=False)
+        return packed(4, weights.group, zeros=False, computed="fp8")
     return _of_int4_in_bytes(scheme)
 
 
@@ -223,7 +223,7 @@ def _of_small_groups(scheme: _Scheme) -> Stored | None:
     weights, inputs = scheme.weights, scheme.inputs
     if weights.is_group("float", 4, 16, "tensor_group"):
         if inputs is None:
-            return nvfp4(scales=1)
+            return nvfp4(scales=1, computed="bf16")
         return nvfp4() if inputs.is_group("float", 4, 16, "tensor_group") else None
     if weights.is_group("float", 4, 32):
         return MXFP4
@@ -237,11 +237,12 @@ def _of_fp8(scheme: _Scheme) -> Stored | None:
     if inputs is not None and inputs.kind != "float":
         return None
     static = inputs is not None and not inputs.dynamic
+    stored = None
     if weights.strategy == "block" and weights.block is not None:
-        return of_blocks(*weights.block)
-    if weights.strategy in ("tensor", "channel"):
-        return (of_tensor if weights.strategy == "tensor" else of_channels)("fp8", static=static)
-    return None
+        stored = of_blocks(*weights.block)
+    elif weights.strategy in ("tensor", "channel"):
+        stored = (of_tensor if weights.strategy == "tensor" else of_channels)("fp8", static=static)
+    return replace(stored, computed="bf16") if stored is not None and inputs is None else stored
 
 
 def _of_int8(scheme: _Scheme) -> Stored | None:

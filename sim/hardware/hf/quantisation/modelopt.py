@@ -132,7 +132,9 @@ def _stored(algorithm: str, group: int, module: Module) -> Stored:
         return of_channels("fp8")
     if algorithm == "FP8_PB_WO":
         return of_blocks(128, 128)
-    return MXFP8 if algorithm == "MXFP8" else nvfp4(group=group)
+    if algorithm == "MXFP8":
+        return MXFP8
+    return nvfp4(group=group, computed="bf16" if algorithm == "W4A16_NVFP4" else "fp4")
 
 
 def _inner(settings: Settings) -> Settings:

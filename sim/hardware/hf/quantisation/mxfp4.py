@@ -18,7 +18,11 @@ def mxfp4(settings: Settings) -> Rule:
     """Store experts in MXFP4 and all else unchanged: vLLM reads no list of exceptions."""
 
     def rule(module: Module) -> Stored | None:
-        return filled(MXFP4, module) if module.kind == "experts" else None
+        if module.kind != "experts":
+            return None
+        # gpt-oss keeps activations in bf16, others are multiplied by mxfp8 ones (fused_moe/oracle/mxfp4.py).
+        stored = filled(MXFP4, module)
+        return replace(stored, computed="bf16") if settings.model_type == "gpt_oss" else stored
 
     return rule
 
@@ -26,4 +30,4 @@ def mxfp4(settings: Settings) -> Rule:
 def filled(stored: Stored, module: Module) -> Stored:
     """Return how experts are stored once padded for the kernels."""
     rows, columns = (HIDDEN, INNER) if module.splits == "columns" else (INNER, HIDDEN)
-    return replace(stored, fill_rows=rows, fill_columns=columns)
+    return replace(stored, fill_rows=rows, fill_columns=columns, computed="mxfp8")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from continuum_sim.hardware.hf.quantisation.formats import Rule, of_channels
 from continuum_sim.hardware.hf.quantisation.modules import Module, one_spelling, pattern_of, spellings
 from continuum_sim.hardware.hf.quantisation.settings import Settings
-from continuum_sim.hardware.weights import Stored
+from continuum_sim.hardware.weights import Computed, Stored
 
-_BYTES: Final = {
+_BYTES: Final[Mapping[str, Computed]] = {
     "Int8WeightOnlyConfig": "int8",
     "Int8DynamicActivationInt8WeightConfig": "int8",
     "Float8WeightOnlyConfig": "fp8",
@@ -63,4 +65,5 @@ def _stored(settings: Settings, config: object) -> Stored:
     kind = str(settings.within("quant_type", config).get("_type"))
     if kind not in _BYTES:
         raise settings.unread(f"the bytes of torchao's {kind} depend on torchao and the GPU")
-    return of_channels(_BYTES[kind])
+    stored = of_channels(_BYTES[kind])
+    return replace(stored, computed="bf16") if "WeightOnly" in kind else stored

@@ -1,7 +1,7 @@
 """Published throughputs of mixtures of experts, listed before anything was predicted from them.
 
-They were chosen for what they cover, by what their sources state in full (model, GPUs, lengths, turns at once), and none
-was left out afterwards: full attention in bf16 on one GPU, a hybrid on two, and latent attention in fp8 on eight.
+They were chosen for what they cover, among sources that state model, GPUs, lengths and turns at once, and none was left
+out afterwards: full attention in bf16 on one GPU, a hybrid on two, and latent attention in fp8 on eight.
 """
 
 from __future__ import annotations

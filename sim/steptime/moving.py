@@ -1,0 +1,123 @@
+"""What the kernels between matrix products take: bytes that a token moves, launches, and all-reduces."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Final
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.hardware.gpus import GpuSpec
+from continuum_sim.hardware.model_spec import ModelSpec
+
+SMALL_KERNEL_LATENCY_S: Final = 3e-6
+"""Least duration of a kernel that only moves data (norm, rotary embedding, activation, KV write).
+
+NVIDIA aiconfigurator-core 0.12.0, `mem_empirical_constant_latency`; LLMServingSim's RTX 4090 profile has 2 to 3 µs."""
+
+_ROUTED_KERNELS: Final = 3
+"""Of a mixture besides its activation: choosing experts, aligning their tokens, summing (vLLM's `fused_experts`)."""
+
+_RECURRENT_KERNELS: Final = 3
+"""Convolution, recurrence and gated norm."""
+
+_INDEXER_KERNELS: Final = 4
+"""Norm and rotary embedding, KV write in fp8, scores, and choosing the highest."""
+
+
+@dataclass(frozen=True)
+class _Layers:
+    """Which layers have which parts."""
+
+    attends: frozenset[int]
+    recurs: frozenset[int]
+    indexes: frozenset[int]
+    routes: frozenset[int]
+    activations: Counter[int]
+    """Layer -> dense MLPs and shared experts in it."""
+
+    @classmethod
+    def of(cls, model: ModelSpec) -> _Layers:
+        return cls(
+            attends=frozenset(
+                layer
+                for cache in model.attention
+                if cache.n_heads and not cache.index_heads
+                for layer in (*cache.layers, *cache.borrowers)
+            ),
+            recurs=frozenset(layer for one in model.caches if one.kind == "recurrent" for layer in one.layers),
+            indexes=frozenset(layer for cache in model.attention if cache.index_heads for layer in cache.layers),
+            routes=frozenset(layer for weight in model.expert_weights() for layer in weight.layers),
+            activations=Counter(
+                layer for one in model.linear_weights() if one.name.endswith("down_proj") for layer in one.layers
+            ),
+        )
+
+
+def launches_s(model: ModelSpec, attention_latency_s: float) -> float:
+    """Return the latencies of all small kernels and attention calls of a step."""
+    has = _Layers.of(model)
+    alike: Counter[tuple[int, bool]] = Counter()
+    for layer in range(model.n_layers):
+        attends, routes = layer in has.attends, layer in has.routes
+        kernels = model.norms_per_layer + has.activations[layer]
+        kernels += (2 + (2 if model.qk_norm else 0)) * attends
+        kernels += (1 + _ROUTED_KERNELS) * routes
+        kernels += _RECURRENT_KERNELS * (layer in has.recurs) + _INDEXER_KERNELS * (layer in has.indexes)
+        alike[kernels, attends] += 1
+    return sum(
+        layers * (kernels * SMALL_KERNEL_LATENCY_S + (attention_latency_s if attends else 0.0))
+        for (kernels, attends), layers in alike.items()
+    )
+
+
+def moved_bytes(model: ModelSpec, size: int) -> float:
+    """Return the bytes that one token moves through kernels other than matrix products, attention and recurrence.
+
+    A norm reads and writes the stream and the residual; rotary embedding reads and writes queries and keys; the KV
+    write reads and writes keys and values; an activation reads the up (and gate) projections and writes its product;
+    a mixture writes each expert's output, reads them, and writes their sum.
+    """
+    moved = float(model.n_layers * model.dtype_bytes * 4 * model.norms_per_layer * model.hidden)
+    for cache in model.attention:
+        if cache.n_heads and not cache.index_heads:
+            kv_heads = cache.kv_heads_on(size)
+            kept = kv_heads * cache.numbers_per_token / cache.tokens_per_state
+            turned = 2 * (cache.n_heads // size * cache.head_dim + kv_heads * cache.head_dim)
+            if cache.tokens_per_state > 1:  # the window's layers have counted the queries
+                turned = 0
+            layers = cache.n_layers + len(cache.borrowers)
+            moved += layers * (model.dtype_bytes * (turned + kept) + kept * model.kv_element_bytes)
+    activated = 3 if model.gated_mlp else 2
+    for weight in (*model.linear_weights(), *model.expert_weights()):
+        if weight.name.endswith("down_proj"):
+            copies = weight.visited if weight.use == "expert" else weight.uses_of_each
+            numbers = copies * activated * weight.columns / size
+            if weight.use == "expert":
+                numbers += (2 * weight.visited + 1) * weight.rows
+            moved += len(weight.layers) * model.dtype_bytes * numbers
+    return moved
+
+
+def all_reduces(model: ModelSpec) -> int:
+    """Return the all-reduces of a step: after each mixer and each MLP or mixture, and after the embedding."""
+    has = _Layers.of(model)
+    return len(has.attends | has.recurs) + len(has.routes | set(has.activations)) + 1
+
+
+def all_reduce(gpu: GpuSpec, size: int) -> tuple[float, float]:
+    """Return an all-reduce's latency, and message bytes per second: a ring sends 2(n-1)/n of it over each link.
+
+    Raises
+    ------
+    ConfigError
+        If a node has fewer GPUs.
+    """
+    if size == 1:
+        return 0.0, float("inf")
+    if size > max(gpu.all_reduce):
+        raise ConfigError(
+            f"tensor_parallel_size is {size}: the roofline models one node of {max(gpu.all_reduce)} {gpu.name} at most"
+        )
+    latency_s, efficiency = gpu.all_reduce[min(n for n in gpu.all_reduce if n >= size)]
+    return latency_s, gpu.interconnect_bytes_per_s * efficiency * size / (2 * (size - 1))

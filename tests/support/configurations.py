@@ -1,0 +1,22 @@
+"""Models by the configurations in `tests/oracles/configs`."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from continuum_sim.hardware import ModelSpec
+from continuum_sim.hardware.hf import read_hf_config
+
+FOLDER = Path(__file__).parents[1] / "oracles/configs"
+
+
+@cache
+def configured(name: str) -> ModelSpec:
+    """Return the model of a folder there."""
+    return read_hf_config(FOLDER / name / "config.json")
+
+
+def names() -> list[str]:
+    """Return the names of all folders there."""
+    return sorted(path.parent.name for path in FOLDER.glob("*/config.json"))

@@ -1,0 +1,23 @@
+"""A GPU with round numbers, for step times by hand."""
+
+from __future__ import annotations
+
+from continuum_sim.hardware import GpuSpec
+
+GPU = GpuSpec(
+    name="Toy",
+    memory_bytes=1 << 30,
+    memory_bandwidth_bytes_per_s=1e9,
+    bf16_dense_flops=1e12,
+    interconnect="link",
+    interconnect_bytes_per_s=1e8,
+    matmul_efficiency=1.0,
+    weight_bandwidth_efficiency=1.0,
+    prefill_attention_efficiency=1.0,
+    decode_attention_efficiency=1.0,
+    attention_latency_s=0.0,
+    all_reduce={2: (1e-5, 0.5), 4: (2e-5, 0.5)},
+    source="test",
+    measured="test",
+)
+"""1 TFLOP/s, 1 GB/s, every share 1, no latency of attention."""

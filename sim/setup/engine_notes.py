@@ -122,9 +122,11 @@ def _quantised_notes(config: RunConfig, model: ModelSpec) -> Iterator[str]:
         and isinstance(config.step_time, str)
         and not measured_on_one_gpu(config.step_time)
     ):
+        types = dict.fromkeys(weight.stored.computed for weight in model.weights if weight.stored.computed != "bf16")
+        arithmetic = f"in {', '.join(types)} on GPUs with units for it" if types else "as in bf16"
         yield (
             f"weights of {model.name} are stored as {model.quantization}: step times count the bytes read, and "
-            "arithmetic as in bf16"
+            f"arithmetic {arithmetic}"
         )
 
 

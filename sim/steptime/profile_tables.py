@@ -1,4 +1,4 @@
-"""Read kernel times measured layer by layer: `dense.csv`, `per_sequence.csv`, `attention.csv`, `meta.yaml`."""
+"""Read kernel times measured layer by layer: dense ones, per sequence, attention, experts, and `meta.yaml`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from math import isfinite
 from pathlib import Path
 
 from continuum_sim.errors import ConfigError
+from continuum_sim.steptime.profile_experts import ExpertTable
+from continuum_sim.steptime.profile_grids import completed
 
 Row = tuple[float, ...]
 
 DENSE = ("layer", "tokens", "time_us")
 PER_SEQUENCE = ("layer", "sequences", "time_us")
+EXPERTS = ("tokens", "activated_experts", "time_us")
 ATTENTION = ("prefill_chunk", "kv_prefill", "n_decode", "kv_decode", "time_us")
 
 
@@ -82,6 +85,8 @@ class ProfileTables:
     dense: dict[str, Curve]
     per_sequence: dict[str, Curve]
     attention: AttentionGrid
+    experts: ExpertTable | None
+    """None without `moe.csv`."""
     meta: dict[str, str]
     """`key: value` lines of meta.yaml at any nesting, the first one for each key; empty if there is no file."""
 
@@ -103,6 +108,7 @@ def read_profile(folder: Path) -> ProfileTables:
         _read_curves(folder / "dense.csv", DENSE),
         _read_curves(folder / "per_sequence.csv", PER_SEQUENCE),
         _read_attention(folder / "attention.csv"),
+        _read_experts(folder / "moe.csv"),
         _read_meta(folder / "meta.yaml"),
     )
 
@@ -124,11 +130,28 @@ def _read_curves(path: Path, columns: Sequence[str]) -> dict[str, Curve]:
     }
 
 
+def _read_experts(path: Path) -> ExpertTable | None:
+    if not path.exists():
+        return None
+    times: dict[int, dict[int, float]] = {}
+    for line, cells in _rows(path, EXPERTS):
+        tokens, touched, time_us = _numbers(path, line, EXPERTS, cells)
+        for name, value in (("tokens", tokens), ("activated_experts", touched)):
+            if not 1 <= value <= MOST_COUNT:
+                raise ConfigError(f"{path}:{line}: {name} is {value:g}, expected at least 1 and at most {MOST_COUNT:,}")
+        times.setdefault(int(tokens), {})[int(touched)] = time_us * 1e-6
+    if not times:
+        raise ConfigError(f"{path}: has no rows")
+    rows = [(tuple(sorted(row)), tuple(row[touched] for touched in sorted(row))) for _, row in sorted(times.items())]
+    return ExpertTable(tuple(sorted(times)), tuple(rows))
+
+
 def _read_attention(path: Path) -> AttentionGrid:
     times: dict[tuple[int, int, int, int], float] = {}
     for line, cells in _rows(path, ATTENTION):
         chunk, context, requests, kv, time_us = _numbers(path, line, ATTENTION, cells)
         times[int(chunk), int(context), int(requests), int(kv)] = time_us * 1e-6
+    times = completed(times)
     chunks = _nodes(key[0] for key in times if key[0] and not key[2])
     contexts = _nodes(key[1] for key in times if key[0])
     alone = _nodes(key[2] for key in times if not key[0] and key[2])

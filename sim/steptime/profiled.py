@@ -14,6 +14,7 @@ from continuum_sim.steptime.batch import StepBatch
 from continuum_sim.steptime.kind import StepTimeKind, read_path, read_settings
 from continuum_sim.steptime.piecewise import Piece, PiecewiseStepTime
 from continuum_sim.steptime.profile_attention import Attention
+from continuum_sim.steptime.profile_experts import Experts
 from continuum_sim.steptime.profile_tables import Curve, ProfileTables, read_profile
 
 _ONCE = {"embedding", "final_layernorm"}
@@ -47,6 +48,7 @@ class Profiled(PiecewiseStepTime):
         self._by_tokens = _Total([(curve, repeats[layer]) for layer, curve in tables.dense.items()])
         self._by_requests = _Total([(curve, 1) for curve in tables.per_sequence.values()])
         self._attention = Attention(tables.attention, model.n_layers)
+        self._experts = _experts(tables, model)
 
     def pieces(self, batch: StepBatch, n_steps: int) -> Sequence[Piece]:
         """Cut where a context passes a node of the attention table; between cuts, at most quadratic."""
@@ -56,6 +58,8 @@ class Profiled(PiecewiseStepTime):
             + self._by_tokens(batch.prefill_tokens + batch.decode_requests)
             + self._by_requests(requests)
         )
+        if self._experts is not None:
+            fixed_s += self._experts.time_s(batch.prefill_tokens + batch.decode_requests)
         return [(n, fixed_s + a, b, c) for n, a, b, c in self._attention.pieces(batch, n_steps)]
 
     def describe(self) -> dict[str, Any]:
@@ -76,7 +80,8 @@ class Profiled(PiecewiseStepTime):
 def load_profiled(
     folder: Path, model: ModelSpec, tensor_parallel_size: int = 1, host_overhead_s: float = 0.0
 ) -> Profiled:
-    """Read a folder of kernel times (`dense.csv`, `per_sequence.csv`, `attention.csv`, optionally `meta.yaml`).
+    """Read a folder of kernel times: `dense.csv`, `per_sequence.csv`, `attention.csv`, `moe.csv` of a mixture, and
+    optionally `meta.yaml`.
 
     Raises
     ------
@@ -84,6 +89,30 @@ def load_profiled(
         Naming the file, line and field, or if the folder profiles another model or parallel size.
     """
     return Profiled(read_profile(folder), model, tensor_parallel_size, host_overhead_s)
+
+
+def _experts(tables: ProfileTables, model: ModelSpec) -> Experts | None:
+    """Return the experts of a mixture, all of whose layers must be alike."""
+    found = model.expert_weights()
+    if tables.experts is None and not found:
+        return None
+    path = tables.folder / "moe.csv"
+    if tables.experts is None:
+        raise ConfigError(
+            f"{model.name} is a mixture of experts, whose times are missing: there is no {path}; give a profile with "
+            "one (tokens,activated_experts,time_us)"
+        )
+    if not found:
+        raise ConfigError(f"{path}: has times of experts, but {model.name} has none: give the model that was profiled")
+    routed = {(weight.visited, weight.count) for weight in found}
+    layers = {layer for weight in found for layer in weight.layers}
+    visited, count = routed.pop()
+    if routed or len(layers) != model.n_layers or not visited:
+        raise ConfigError(
+            f"{path}: is one table for all layers, but not all {model.n_layers} layers of {model.name} have the same "
+            "experts: give step times measured on an engine, --step-time fitted:FILE"
+        )
+    return Experts(tables.experts, visited, count, model.n_layers)
 
 
 class _Total:
@@ -105,6 +134,11 @@ class _Total:
 
 
 def _check_same_model(tables: ProfileTables, model: ModelSpec, tensor_parallel_size: int) -> None:
+    if any(cache.kind not in ("full", "sliding") or cache.chosen for cache in model.caches):
+        raise ConfigError(
+            f"{tables.folder}: its attention is that of keys and values, and {model.name} has other layers (latent "
+            "vectors, states, chunks): give step times measured on an engine, --step-time fitted:FILE"
+        )
     for field, attribute in _SHAPE_FIELDS.items():
         profiled, wanted = tables.meta.get(field), getattr(model, attribute)
         # A profile of one of several GPUs may state the whole model's shapes or the shard's.

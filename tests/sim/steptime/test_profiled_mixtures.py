@@ -1,0 +1,146 @@
+"""Profiles of mixtures: experts over tokens and experts touched, and attention on overlapping grids."""
+
+from __future__ import annotations
+
+import csv
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from continuum_sim.errors import ConfigError
+from continuum_sim.hardware import find_model
+from continuum_sim.steptime import Profiled, StepBatch
+from continuum_sim.steptime.profile_experts import Experts, ExpertTable
+from continuum_sim.steptime.profile_grids import completed
+from continuum_sim.steptime.profiled import load_profiled
+from support.configurations import configured
+
+PROFILES = Path(__file__).parents[4] / "shared/gpu-profiles/rtx-pro-6000"
+QWEN = PROFILES / "Qwen3-30B-A3B-Instruct-2507"
+profiles = pytest.mark.skipif(not PROFILES.is_dir(), reason="the profiles of a GPU are not on this machine")
+
+TABLE = ExpertTable((1, 2, 4), (((2,), (1.0,)), ((2, 4), (2.0, 4.0)), ((2, 4), (3.0, 7.0))))
+
+
+def test_experts_are_interpolated_along_both_axes() -> None:
+    assert TABLE.time_s(1, 2) == 1
+    assert TABLE.time_s(2, 3) == 3
+    assert TABLE.time_s(3, 3) == (3 + 5) / 2
+    assert TABLE.time_s(4, 5) == 9
+    assert TABLE.time_s(8, 4) == 7 + 2 * (7 - 4)
+    assert TABLE.time_s(0, 0) == 0
+    # Two tokens on 2 of 4 each touch three on average.
+    assert Experts(TABLE, 2, 4, 10).time_s(2) == 10 * 3
+
+
+def test_what_overlapping_grids_lack_lies_between_their_nodes() -> None:
+    def time_s(chunk: int, context: int, decodes: int, kv: int) -> float:
+        return 1 + chunk * (1 + context) + decodes * kv * (2 if chunk else 1)
+
+    grids = [((16, 64, 256), (0, 64, 512)), ((24, 96, 256), (0, 128, 512))]
+    keys = {(chunk, at, 0, 0) for chunks, contexts in grids for chunk in chunks for at in contexts}
+    keys |= {(chunk, at, 4, kv) for chunks, kvs in grids for chunk in chunks for at in kvs for kv in kvs if kv}
+    whole = completed({key: time_s(*key) for key in keys})
+    assert len(whole) > len(keys)
+    for chunk in (16, 24, 64, 96, 256):
+        for at in (0, 64, 128, 512):
+            assert whole[chunk, at, 0, 0] == pytest.approx(time_s(chunk, at, 0, 0))
+            for kv in (64, 128, 512):
+                # Below the first measured context, the line goes on.
+                assert whole[chunk, at, 4, kv] == pytest.approx(time_s(chunk, at, 4, kv))
+
+
+def test_the_gap_of_a_single_chunk_stays_one() -> None:
+    keys = [(chunk, context, 0, 0) for chunk in (16, 64, 256) for context in (0, 64, 512)]
+    keys.remove((64, 64, 0, 0))
+    assert set(completed(dict.fromkeys(keys, 1.0))) == set(keys)
+
+
+@cache
+def qwen() -> Profiled:
+    return load_profiled(QWEN / "tp1", configured("qwen3-30b-a3b"))
+
+
+@cache
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def by_hand(prompts: int, chunk: int, cached: int, decodes: int, kv: int) -> float:
+    """Sum the rows of the tables that hold a step, in seconds: nodes of all tables but that of the experts."""
+    tokens, total = chunk + decodes, 0.0
+    for row in rows(QWEN / "tp1/dense.csv"):
+        if int(row["tokens"]) == tokens:
+            once = row["layer"] in ("embedding", "final_layernorm")
+            total += float(row["time_us"]) * (1 if once else 96 if row["layer"] == "layernorm" else 48)
+    for row in rows(QWEN / "tp1/per_sequence.csv"):
+        if int(row["sequences"]) == prompts + decodes:
+            total += float(row["time_us"])
+    for row in rows(QWEN / "tp1/attention.csv"):
+        if tuple(int(row[name]) for name in ("prefill_chunk", "kv_prefill", "n_decode", "kv_decode")) == (
+            *(chunk, cached, decodes, kv),
+        ):
+            total += 48 * float(row["time_us"])
+    touched = 128 * (1 - (1 - 8 / 128) ** tokens)
+    experts = {(int(r["tokens"]), int(r["activated_experts"])): float(r["time_us"]) for r in rows(QWEN / "tp1/moe.csv")}
+    low, high = (8, 16) if touched < 16 else (16, 32) if touched < 32 else (32, 64) if touched < 64 else (64, 128)
+    share = (touched - low) / (high - low)
+    of_layer = (
+        experts[tokens, low] if share == 0 else (1 - share) * experts[tokens, low] + share * experts[tokens, high]
+    )
+    return (total + 48 * of_layer) * 1e-6
+
+
+@profiles
+@pytest.mark.parametrize(
+    ("prompts", "chunk", "cached", "decodes", "kv"),
+    [
+        (0, 0, 0, 1, 1024),
+        (0, 0, 0, 2, 256),
+        (0, 0, 0, 8, 4096),
+        (0, 0, 0, 32, 8192),
+        (0, 0, 0, 64, 768),
+        (0, 0, 0, 128, 2048),
+        (0, 0, 0, 256, 512),
+        (1, 512, 0, 0, 0),
+        (1, 1024, 8192, 0, 0),
+        (1, 2048, 2592, 0, 0),
+        (1, 64, 1024, 0, 0),
+    ],
+)
+def test_qwen3_30b_a3b_is_the_sum_of_its_tables(prompts: int, chunk: int, cached: int, decodes: int, kv: int) -> None:
+    model = qwen()
+    batch = StepBatch(prompts, chunk, cached, chunk * cached + chunk * (chunk + 1) // 2, decodes, decodes * kv)
+    assert model.step_s(batch) == pytest.approx(by_hand(prompts, chunk, cached, decodes, kv), rel=0.03)
+
+
+@profiles
+def test_tables_of_a_mixture_and_of_a_dense_model_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"qwen3-30b-a3b is a mixture .*no .*tp2/moe\.csv; give a profile with one"):
+        load_profiled(QWEN / "tp2", configured("qwen3-30b-a3b"), 2)
+    with pytest.raises(ConfigError, match=r"moe\.csv: has times of experts, but Qwen3-8B has none"):
+        load_profiled(QWEN / "tp1", find_model("qwen3-8b"))
+    with pytest.raises(ConfigError, match="its attention is that of keys and values, and deepseek-v3"):
+        load_profiled(QWEN / "tp1", configured("deepseek-v3"))
+
+
+@profiles
+@pytest.mark.parametrize("name", ["Llama-3.1-8B", "Qwen3-32B"])
+@pytest.mark.parametrize("size", [1, 2])
+def test_the_dense_models_on_overlapping_grids_load(name: str, size: int) -> None:
+    model = load_profiled(PROFILES / name / f"tp{size}", find_model(name.lower()), size)
+    assert (
+        0.003 / size < model.step_s(StepBatch(0, 0, 0, 0, 1, 16)) < model.step_s(StepBatch(0, 0, 0, 0, 64, 64 * 2048))
+    )
+
+
+@profiles
+@pytest.mark.parametrize("line", ["0,8,5.0", "8,0,5.0", "8,8"])
+def test_a_bad_row_of_experts_is_refused(tmp_path: Path, line: str) -> None:
+    for file in ("dense.csv", "per_sequence.csv", "attention.csv"):
+        (tmp_path / file).write_text((QWEN / "tp1" / file).read_text())
+    (tmp_path / "moe.csv").write_text(f"tokens,activated_experts,time_us\n{line}\n")
+    with pytest.raises(ConfigError, match=r"moe\.csv:2: "):
+        load_profiled(tmp_path, configured("qwen3-30b-a3b"))

@@ -25,10 +25,10 @@ from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.gpus import GpuSpec, gpus
 from continuum_sim.hardware.model_spec import ModelSpec
 from continuum_sim.hardware.models import models
+from continuum_sim.steptime.aiconfigurator_models import ARCHITECTURES, hf_config
 from continuum_sim.steptime.gridded import CONTEXTS, PROMPTS, REQUESTS, TOKENS, Gridded, StepTables, sample
 from continuum_sim.steptime.kind import StepTimeKind, read_settings
 from continuum_sim.steptime.model import StepTime
-from continuum_sim.steptime.timed import is_dense
 from continuum_sim.traces.files import whole_file, write_text
 from continuum_sim.vllm_defaults import GPU_MEMORY_UTILIZATION
 
@@ -147,6 +147,7 @@ def estimate_kv_blocks(
                 memory_fraction_kind="of_total",
                 memory_fraction_value=gpu_memory_utilization,
                 tp_size=tensor_parallel_size,
+                **_parallel(model, tensor_parallel_size),
             )
         except (ValueError, RuntimeError, KeyError) as error:
             raise _refused(model, gpu, tensor_parallel_size, error) from None
@@ -178,33 +179,20 @@ def _system(gpu: GpuSpec) -> str:
 
 def _hf_config(model: ModelSpec) -> dict[str, Any]:
     """Return the shapes as the Hugging Face configuration of an architecture that the package knows."""
-    if not _is_plain(model):
-        known = [item.name for item in models() if _is_plain(item)]
+    config = hf_config(model)
+    if config is None:
+        known = [item.name for item in models() if hf_config(item) is not None]
         raise ConfigError(
-            f"aiconfigurator: {model.name} is a mixture or quantised, or has sliding windows, extra norms or an "
-            f"ungated MLP, which it has no dense model of; it has {', '.join(known)}"
+            f"aiconfigurator has no tables for the layers of {model.name} ({model.model_type}): sliding windows, extra "
+            f"norms, recurrent layers, or weights stored as {model.quantization or 'they are'}; it knows "
+            f"{ARCHITECTURES}, of the catalogue {', '.join(known)}"
         )
-    family = "Qwen3" if model.qk_norm else "Qwen2" if model.qkv_bias else "Llama"
-    return {
-        "architectures": [f"{family}ForCausalLM"],
-        "model_type": family.lower(),
-        "num_hidden_layers": model.n_layers,
-        "hidden_size": model.hidden,
-        "num_attention_heads": model.n_heads,
-        "num_key_value_heads": model.n_kv_heads,
-        "head_dim": model.head_dim,
-        "intermediate_size": model.intermediate,
-        "vocab_size": model.vocab,
-        "max_position_embeddings": model.longest_model_len or model.max_model_len,
-        "tie_word_embeddings": model.tied_embeddings,
-        "hidden_act": "silu",
-        "torch_dtype": "bfloat16",
-    }
+    return config
 
 
-def _is_plain(model: ModelSpec) -> bool:
-    plain = is_dense(model) and not model.n_sliding_layers and len(model.attention) == 1
-    return plain and model.gated_mlp and model.norms_per_layer == 2 and model.quantization is None
+def _parallel(model: ModelSpec, tensor_parallel_size: int) -> dict[str, Any]:
+    """Return how experts are divided: within each of them, as vLLM does without expert parallelism."""
+    return {"moe_tp_size": tensor_parallel_size, "moe_ep_size": 1} if model.n_experts else {}
 
 
 def _ask_for_tables(
@@ -225,6 +213,7 @@ def _ask_for_tables(
             "backend": "vllm",
             "tp_size": tensor_parallel_size,
             "pp_size": 1,
+            **_parallel(model, tensor_parallel_size),
             **({} if kv_dtype is None else {"kv_cache_dtype": kv_dtype}),
         }
         try:

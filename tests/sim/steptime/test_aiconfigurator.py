@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -13,9 +14,11 @@ import pytest
 import continuum_sim as cs
 from continuum_sim.cli import main
 from continuum_sim.hardware import find_gpu, find_model, kv_blocks
-from continuum_sim.steptime import StepBatch, aiconfigurator, make_step_time
+from continuum_sim.steptime import Roofline, StepBatch, aiconfigurator, make_step_time
 from continuum_sim.steptime.aiconfigurator import HOST_OVERHEAD_S, SYSTEMS, estimate_kv_blocks, load_aiconfigurator
+from continuum_sim.steptime.aiconfigurator_models import hf_config
 from continuum_sim.steptime.gridded import Gridded
+from support.configurations import FOLDER, configured
 
 LLAMA, H100 = find_model("llama-3.1-8b"), find_gpu("h100")
 needs_package = pytest.mark.skipif(
@@ -165,7 +168,7 @@ def test_blocks_are_near_ours(gpu: str) -> None:
 def test_an_unknown_gpu_or_model_is_one_line() -> None:
     with pytest.raises(cs.ConfigError, match=r"no vLLM kernels of H100-PCIe; it has those of A100"):
         load_aiconfigurator(LLAMA, find_gpu("h100-pcie"))
-    with pytest.raises(cs.ConfigError, match=r"Gemma-3-12B .*sliding windows.*; it has Llama-3.1-8B"):
+    with pytest.raises(cs.ConfigError, match=r"Gemma-3-12B .*sliding windows.*; it knows .*Llama-3.1-8B"):
         load_aiconfigurator(find_model("gemma-3-12b"), H100)
     with pytest.raises(cs.ConfigError, match="'overhead' of step-time model aiconfigurator, did you mean"):
         make_step_time("aiconfigurator:overhead=1", model=LLAMA, gpu=H100)
@@ -185,3 +188,47 @@ def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert exited.value.code == 2
     assert "pip install 'continuum-sim[aiconfigurator]'" in (said := capsys.readouterr().err)
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "architecture"),
+    [
+        ("qwen3-30b-a3b", "Qwen3Moe"),
+        ("qwen3-235b-a22b-fp8", "Qwen3Moe"),
+        ("mixtral-8x7b", "Mixtral"),
+        ("deepseek-r1", "DeepseekV3"),
+        ("glm-5", "DeepseekV32"),
+        ("gpt-oss-120b", "GptOss"),
+        ("qwen3-next-80b-a3b", None),
+        ("llama-4-scout", None),
+        ("mixtral-8x7b-awq", None),
+        ("ernie-4.5-300b-a47b", None),
+        ("deepseek-v4-flash", None),
+    ],
+)
+def test_a_mixture_is_passed_as_an_architecture_with_its_layers(name: str, architecture: str | None) -> None:
+    model = configured(name)
+    config = hf_config(model)
+    if architecture is None:
+        assert config is None
+        if aiconfigurator.installed() is not None:
+            with pytest.raises(cs.ConfigError, match=rf"no tables for the layers of {name}.*it knows dense models"):
+                load_aiconfigurator(model, H100)
+        return
+    assert config is not None
+    assert config["architectures"] == [f"{architecture}ForCausalLM"]
+    published = json.loads((FOLDER / name / "config.json").read_text())
+    same = ("hidden_size", "num_experts_per_tok", "vocab_size", "num_hidden_layers", "num_attention_heads")
+    assert {key: config[key] for key in same} == {key: published[key] for key in same}
+    for key in ("kv_lora_rank", "q_lora_rank", "first_k_dense_replace", "n_shared_experts", "index_topk", "v_head_dim"):
+        if key in config:
+            assert config[key] == published[key]
+    assert ("quantization_config" in config) == ("quantization_config" in published)
+
+
+@needs_package
+def test_a_mixture_is_timed_by_its_own_kernels() -> None:
+    model, h200 = configured("mixtral-8x7b"), find_gpu("h200")
+    step_time = load_aiconfigurator(model, h200)
+    batch = StepBatch(0, 0, 0, 0, 64, 64 * 4096)
+    assert step_time.step_s(batch) == pytest.approx(Roofline(model, h200).step_s(batch), rel=0.25)

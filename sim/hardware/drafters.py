@@ -20,7 +20,8 @@ class Drafter:
     def weight_bytes_per_rank(self, tensor_parallel_size: int) -> int:
         """Memory of its own weights on each GPU."""
         if self.shares_head:
-            return self.model.linear_bytes_per_rank(tensor_parallel_size)
+            layer = [*self.model.linear_weights(), *self.model.expert_weights()]
+            return sum(weight.bytes_per_rank(tensor_parallel_size) for weight in layer)
         return self.model.weight_bytes_per_rank(tensor_parallel_size)
 
     def kv_bytes_per_token(self, tensor_parallel_size: int) -> float:
@@ -29,17 +30,17 @@ class Drafter:
 
 
 def layer_of(model: ModelSpec) -> Drafter:
-    """Return the drafter that EAGLE and MTP train: one layer of a dense model, after a projection.
+    """Return the drafter that EAGLE and MTP train: the last layer of a model that attends, after a projection.
 
     The projection joins a token's embedding and the model's hidden state, 2 · hidden to hidden (Li et al., EAGLE, 2024;
     `fc` of vllm/model_executor/models/llama_eagle.py). Embeddings and LM head are the model's.
     """
-    attention = max(model.attention, key=lambda cache: cache.n_layers)
-    layer = attention.layers[0]
+    attention = max((cache for cache in model.attention if cache.n_heads), key=lambda cache: cache.n_layers)
+    layer = attention.layers[-1]  # of a mixture whose first layers are dense, one with experts
     weights = [
-        replace(weight, layers=(layer,))
+        replace(weight, layers=(0,), uses=0)
         for weight in model.known_weights()
-        if layer in weight.layers and weight.use in ("linear", "vector")
+        if layer in weight.layers and weight.use in ("linear", "vector", "expert")
     ]
     weights += [weight for weight in model.known_weights() if weight.use in ("table", "head")]
     weights.append(Weight("fc", model.hidden, 2 * model.hidden))
@@ -47,7 +48,7 @@ def layer_of(model: ModelSpec) -> Drafter:
         model,
         name=f"a layer of {model.name}",
         n_layers=1,
-        caches=(replace(attention, layers=(layer,)),),
+        caches=tuple(replace(cache, layers=(0,), borrowers=()) for cache in model.attention if layer in cache.layers),
         weights=tuple(weights),
     )
     return Drafter(one, shares_head=True)

@@ -16,6 +16,7 @@ from continuum_sim.setup.resolve import resolve
 from continuum_sim.setup.run_config import RunConfig
 from continuum_sim.setup.speculation import parse_speculation, vllms_speculation
 from continuum_sim.steptime import StepBatch, make_step_time
+from support.configurations import configured
 from support.programs import program, turn
 
 EAGLE = "eagle3:num_speculative_tokens=3,synthetic_acceptance_rates=0.8/0.6/0.4"
@@ -166,3 +167,11 @@ def test_ngram_drafts_are_planned_ahead_where_vllm_does(version: str, ahead: boo
     )
     assert made.engine.async_scheduling is ahead
     assert any("plans no step ahead with ngram" in note for note in made.notes) is not ahead
+
+
+def test_the_layer_that_drafts_for_a_mixture_has_its_experts() -> None:
+    model = configured("deepseek-v3.2")
+    layer = layer_of(model).model
+    assert layer.n_experts == 256
+    assert {cache.index_heads for cache in layer.caches} == {0, 64}
+    assert layer.n_params_of(0) == model.n_params_of(60)

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
-
-_MOST_KNOWN = 65_536
-"""Most numbers of tokens whose answer is kept: a step has fewer different ones."""
 
 
 def expected_distinct(tokens: int, visited: int, count: int) -> float:
@@ -36,9 +32,8 @@ class Routing:
     def __init__(self, visited: int, count: int, skew: float = 0.0) -> None:
         self.visited, self.count = visited, count
         self.shares = popularities(visited, count, skew) if skew else ()
-        self.distinct = lru_cache(_MOST_KNOWN)(self._distinct)
 
-    def _distinct(self, tokens: int) -> float:
+    def distinct(self, tokens: int) -> float:
         """Return the mean number of experts that some tokens touch: by linearity, whatever a token's others are."""
         if not self.shares:
             return expected_distinct(tokens, self.visited, self.count)

@@ -69,3 +69,10 @@ def predicted_tokens_per_s(published: Published) -> float:
 def with_fp8(gpu: GpuSpec) -> GpuSpec:
     """Return a Hopper GPU with its peak in fp8, twice that in bf16, in case the catalogue has none."""
     return gpu if gpu.fp8_dense_flops is not None else replace(gpu, fp8_dense_flops=2 * gpu.bf16_dense_flops)
+
+
+if __name__ == "__main__":  # PYTHONPATH=tests python -m support.published_mixtures: what the page's table has to show
+    for one in PUBLISHED:
+        found = predicted_tokens_per_s(one)
+        measured = one.output_tokens_per_s
+        print(f"{one.model}: {measured:,.0f} | {found:,.0f} | {100 * (found / measured - 1):+.0f} %")

@@ -7,10 +7,14 @@ from typing import Final, NamedTuple
 from continuum_sim.hardware.caches import CacheLayers
 from continuum_sim.hardware.kv import kv_heads_per_gpu
 from continuum_sim.hardware.model_spec import ModelSpec
+from continuum_sim.hardware.weights import filled
 from continuum_sim.steptime.rates import Rates
 
 NO_CAP: Final = 1e18
 """Tokens beyond any context."""
+
+_SPARSE_HEADS: Final = 64
+"""`prefill_padding` and `_compute_fp8_decode_padded_heads` of vllm/v1/attention/backends/mla/flashmla_sparse.py."""
 
 _LOGIT_BYTES: Final = 8
 """An indexer writes a score in fp32 for each pair, from which the highest are chosen (`fp8_mqa_logits`)."""
@@ -64,7 +68,7 @@ def _attention(model: ModelSpec, cache: CacheLayers, size: int, rates: Rates) ->
     content = kv_heads * cache.content_bytes(model.kv_element_bytes)
     # One vector of DeepSeek-V4 stands for several tokens.
     each = cache.tokens_per_state
-    decode_flop = 2 * heads * _decode_numbers(cache)
+    decode_flop = 2 * _computed_heads(cache, heads) * _decode_numbers(cache)
     context_s = context_read_s = 0.0
     prefill_flop = decode_flop
     if cache.latent is not None and not cache.chosen:
@@ -112,6 +116,12 @@ def _window(cache: CacheLayers) -> float:
     if cache.kind == "chunked":
         return (1 + (cache.window or 0)) / 2
     return min(cache.window or NO_CAP, cache.chosen or NO_CAP) if cache.window or cache.chosen else 0
+
+
+def _computed_heads(cache: CacheLayers, heads: int) -> int:
+    """Return the query heads that a kernel computes: those of sparse latent attention fill up tiles."""
+    sparse = cache.kind == "mla" and (cache.chosen is not None or cache.latent is None)
+    return filled(heads, _SPARSE_HEADS) if sparse else heads
 
 
 def _decode_numbers(cache: CacheLayers) -> int:

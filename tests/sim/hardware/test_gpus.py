@@ -6,6 +6,7 @@ import pytest
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import GpuSpec, find_gpu, gpus
+from continuum_sim.hardware.catalogue import fold
 from continuum_sim.hardware.gpus import GIB
 from continuum_sim.hardware.prices import listed_prices
 
@@ -45,6 +46,12 @@ def test_the_catalogue_holds_the_gpus_users_ask_for(name: str) -> None:
 )
 def test_a_gpu_is_found_by_any_of_its_names(spelling: str, name: str) -> None:
     assert find_gpu(spelling).name == name
+
+
+def test_no_two_gpus_share_a_name() -> None:
+    names = [(fold(name), gpu.name) for gpu in gpus() for name in (gpu.name, *gpu.aliases)]
+    assert len({name for name, _ in names}) == len(names)
+    assert all(find_gpu(name).name == gpu for name, gpu in names)
 
 
 def test_an_unknown_gpu_names_the_nearest() -> None:

@@ -63,4 +63,6 @@ def find(name: str, index: Mapping[str, E], what: str, remedy: str) -> E:
 def fold(name: str) -> str:
     """Remove differences in spelling that never distinguish two entries."""
     folded = name.strip().casefold().replace("_", "-").replace(" ", "-")
-    return folded.removeprefix("nvidia-").removeprefix("geforce-")
+    for maker in ("nvidia-", "geforce-", "amd-", "instinct-"):
+        folded = folded.removeprefix(maker)
+    return folded

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Final
 
 from continuum_sim.errors import ConfigError
-from continuum_sim.hardware.catalogue import by_name, find, read_catalogue
+from continuum_sim.hardware.catalogue import by_name, fold, read_catalogue
 from continuum_sim.hardware.hf import read_hf_config, read_model
 from continuum_sim.hardware.hf.fields import Fields
+from continuum_sim.hardware.model_names import find_by_parts
 from continuum_sim.hardware.model_spec import ModelSpec
+from continuum_sim.names import nearest, unknown
 
 _FOLDER: Final = "continuum_sim.hardware"
 
@@ -56,12 +58,14 @@ def _read(known: _Known) -> ModelSpec:
 def find_model(name_or_path: str | Path) -> ModelSpec:
     """Return a model from the catalogue by name, or read a Hugging Face `config.json` (the file or its folder).
 
-    A local file takes precedence over a name, as in vLLM. Names work in any case, with or without the organisation.
+    A local file takes precedence over a name, as in vLLM. Names work in any case, with or without the organisation, and
+    shortened to what distinguishes the model: `qwen3-coder-480b`.
 
     Raises
     ------
     ConfigError
-        For an unknown name (with the nearest one), or a malformed or unsupported configuration.
+        For an unknown name (with the nearest one), one that means several models, or a malformed or unsupported
+        configuration.
     """
     text = str(name_or_path).strip()
     if not text:
@@ -74,5 +78,18 @@ def find_model(name_or_path: str | Path) -> ModelSpec:
     if text.endswith(".json") or text.startswith((".", "/", "~")) or path.is_dir():
         missing = path if text.endswith(".json") else path / "config.json"
         raise ConfigError(f"model {text}: no file {missing}; give a Hugging Face config.json or its folder")
-    known = ", ".join(row.name for row in _rows())
-    return _read(find(text, _index(), "model", f"known: {known}, or the folder of a Hugging Face config.json"))
+    return _read(_find(text))
+
+
+def _find(name: str) -> _Known:
+    bare = fold(name.rsplit("/", 1)[-1])
+    for key in (fold(name), bare):
+        if key in _index():
+            return _index()[key]
+    found, having = find_by_parts(name, _rows())
+    if found is not None:
+        return found
+    near = nearest(bare, _index())
+    guess = having[0].name if having else None if near is None else _index()[near].name
+    remedy = "`continuum-sim hardware` lists those known; or give the folder of a Hugging Face config.json"
+    raise ConfigError(unknown("model", name, (), guess=guess, remedy=remedy))

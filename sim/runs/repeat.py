@@ -244,7 +244,7 @@ def _differing(manifest: Mapping[str, Any], parts: ManifestParts, asked: Mapping
         again = {
             "policy": resolve_policy(asked["policy"]).describe(),
             "model": model.describe(),
-            "gpu": asdict(gpu),
+            "gpu": {key: value for key, value in asdict(gpu).items() if size > 1 or key != "all_reduce"},
             "step_time": make_step_time("roofline", model=model, gpu=gpu, tensor_parallel_size=size).describe(),
         }
     except (ConfigError, PolicyError):
@@ -255,8 +255,12 @@ def _differing(manifest: Mapping[str, Any], parts: ManifestParts, asked: Mapping
     return None
 
 
+_OF_NO_EFFECT: Final = {"aliases", "source", "measured", "provenance"}
+"""What the catalogue says of a model or a GPU that no result depends on."""
+
+
 def _alike(then: Any, now: Any) -> bool:
     """Return True if two parts of manifests agree on every key that both have."""
     if isinstance(then, dict) and isinstance(now, dict):
-        return all(_alike(then[key], now[key]) for key in then.keys() & now.keys())
+        return all(_alike(then[key], now[key]) for key in (then.keys() & now.keys()) - _OF_NO_EFFECT)
     return bool(then == now)

@@ -238,7 +238,8 @@ def _built(config: Any, tensor_parallel_size: int) -> Any:
     from vllm.model_executor.model_loader.utils import initialize_model
     from vllm.v1.worker.workspace import init_workspace_manager
 
-    if config.model_config.quantization:
+    # MiniMax-M3's experts have kernels for GPUs only.
+    if config.model_config.quantization or config.model_config.architecture.startswith("MiniMaxM3"):
         _let_any_kernel_do()
     with set_current_vllm_config(config):
         store = Path(tempfile.mkdtemp()) / "store"

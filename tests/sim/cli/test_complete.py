@@ -29,7 +29,7 @@ def completed(line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         ("sweep --policies ttl-", {"ttl-static", "ttl-expected"}),
         ("sweep tune ttl-s", {"ttl-static"}),
         ("run --gpu h", {"h100", "h100-pcie", "h200"}),
-        ("hardware --gpu h200,l4", {"h200,l4", "h200,l40s"}),
+        ("hardware --gpu h200,l4", {"h200,l4", "h200,l40", "h200,l40s"}),
         ("run --model llama-3.1-8", {"llama-3.1-8b"}),
         ("run --trace bf", {"bfcl.jsonl"}),
         ("trace stats bf", {"bfcl.jsonl"}),

@@ -1,18 +1,22 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from continuum_sim.errors import ConfigError
-from continuum_sim.hardware import find_gpu, find_model, models
+from continuum_sim.hardware import ModelSpec, find_gpu, find_model, kv_blocks, models
+from continuum_sim.hardware.catalogue import fold
+from continuum_sim.hardware.groups import model_groups
 from continuum_sim.setup.resolve import resolve
 from continuum_sim.setup.run_config import RunConfig
 from continuum_sim.steptime.named import make_step_time
 from support.cli import printed, refused
 
+B200 = find_gpu("B200")
 CONFIGS = Path(__file__).parents[2] / "oracles/configs"
 
 # Parameters of the published weight files (the safetensors index on each model's Hugging Face page).
@@ -59,20 +63,115 @@ def test_the_shapes_give_the_published_parameter_count(name: str, params: int) -
     assert find_model(name).n_params == params
 
 
-def test_every_catalogue_model_is_checked_against_a_published_count() -> None:
-    assert {find_model(name).name for name in PUBLISHED_PARAMS} == {model.name for model in models()}
+# Billions of parameters on model cards, of models whose names do not say them.
+SAID_B = {
+    "Llama-4-Scout-17B-16E": 109,
+    "Llama-4-Maverick-17B-128E": 400,
+    "Mixtral-8x7B": 46.7,
+    "Mixtral-8x22B": 141,
+    "GLM-4.5": 355,
+    "GLM-4.6": 355,
+    "GLM-4.5-Air": 106,
+    "GLM-5": 744,
+    "DeepSeek-V3": 671,
+    "DeepSeek-R1": 671,
+    "DeepSeek-V4-Pro": 1600,
+    "DeepSeek-V4-Flash": 284,
+    "Kimi-K2-Instruct": 1000,
+    "MiniMax-M2": 230,
+    "MiMo-V2-Flash": 309,
+    "Step-3.5-Flash": 196,
+    "Hunyuan-A13B": 80,
+    "Mistral-Large-2407": 123,
+    "Command-A": 111,
+}
+
+
+@pytest.mark.parametrize("model", models(), ids=lambda model: model.name)
+def test_every_catalogue_model_is_whole(model: ModelSpec) -> None:
+    """Its size is the one in its name or on its card, and a memory and blocks can be said of it."""
+    model.known_weights()
+    said_b = SAID_B.get(model.name) or (float(size[1]) if (size := re.search(r"-(\d[\d.]*)B", model.name)) else None)
+    if said_b is not None:
+        assert model.n_params / 1e9 == pytest.approx(said_b, rel=0.12 if said_b > 1.5 else 0.25)
+    assert model.source.count("/") >= 1
+    assert len(model_groups(model).groups) >= 1
+    for size in (1, 2, 4, 8):
+        if model.weight_bytes_per_rank(size) < 0.8 * B200.memory_bytes:
+            assert kv_blocks(model, B200, tensor_parallel_size=size) > 100
+            break
+
+
+def test_the_catalogue_holds_the_models_users_ask_for() -> None:
+    assert len(models()) >= 100
+    assert {find_model(name).name for name in SHORT} == set(SHORT.values())
+
+
+SHORT = {
+    "llama-8b": "Llama-3.1-8B",
+    " LLAMA_3.1_8B ": "Llama-3.1-8B",
+    "meta-llama/Llama-3.1-8B-Instruct": "Llama-3.1-8B",
+    "llama3.1:70b": "Llama-3.1-70B",
+    "llama-4-scout": "Llama-4-Scout-17B-16E",
+    "qwen3-30b": "Qwen3-30B-A3B",
+    "qwen3-30b-a3b": "Qwen3-30B-A3B",
+    "qwen3-30b-fp8": "Qwen3-30B-A3B-FP8",
+    "Qwen/Qwen3-30B-A3B-Instruct-2507": "Qwen3-30B-A3B-Instruct-2507",
+    "qwen3-coder-30b": "Qwen3-Coder-30B-A3B",
+    "qwen3-coder-480b": "Qwen3-Coder-480B-A35B",
+    "qwen3-next-80b": "Qwen3-Next-80B-A3B",
+    "qwen3-next": "Qwen3-Next-80B-A3B",
+    "qwen-3-235b": "Qwen3-235B-A22B",
+    "qwen3.5-27b": "Qwen3.5-27B",
+    "qwen3.5-397b": "Qwen3.5-397B-A17B",
+    "mixtral-8x7b": "Mixtral-8x7B",
+    "gpt-oss-20b": "gpt-oss-20b",
+    "gpt-oss:120b": "gpt-oss-120b",
+    "glm-4.5-air": "GLM-4.5-Air",
+    "glm4.6": "GLM-4.6",
+    "glm-5": "GLM-5",
+    "deepseek-v3.2": "DeepSeek-V3.2",
+    "deepseek-v4-pro": "DeepSeek-V4-Pro",
+    "deepseek-v4-flash": "DeepSeek-V4-Flash",
+    "deepseek-r1": "DeepSeek-R1",
+    "kimi-k2": "Kimi-K2-Instruct",
+    "kimi-k3": "Kimi-K3",
+    "minimax-m2": "MiniMax-M2",
+    "minimax-m3": "MiniMax-M3",
+    "devstral-small": "Devstral-Small-2507",
+    "mistral-7b": "Mistral-7B-v0.3",
+    "mistral-small": "Mistral-Small-24B",
+    "nemotron-3-nano": "Nemotron-3-Nano-30B-A3B",
+    "nvidia/NVIDIA-Nemotron-3-Super-120B-A12B-BF16": "Nemotron-3-Super-120B-A12B",
+    "gemma-3-27b": "Gemma-3-27B",
+    "gemma-4-31b": "Gemma-4-31B",
+}
+
+
+def test_a_model_is_found_by_all_its_names_and_no_other_has_them() -> None:
+    names = [(fold(name), model.name) for model in models() for name in (model.name, *model.aliases)]
+    assert len({name for name, _ in names}) == len(names)
+    for name, model in names:
+        assert find_model(name).name == model
+        assert find_model(f"some-maker/{name.upper()}").name == model
 
 
 @pytest.mark.parametrize(
-    "spelling", ["Llama-3.1-8B", "llama-3.1-8b", "meta-llama/Llama-3.1-8B-Instruct", " LLAMA_3.1_8B ", "llama-8b"]
+    ("name", "expected"),
+    [
+        ("deepseek-v4", "'deepseek-v4' is several: DeepSeek-V4-Flash, DeepSeek-V4-Pro; name one"),
+        ("gemma-4", "is several: Gemma-4-26B-A4B, Gemma-4-31B; name one"),
+        ("mistral", "is several: Mistral-7B-v0.3, Mistral-Nemo-12B, "),
+        ("qwen3", r"is several: Qwen3-0.6B, .* and \d+ more; name one"),
+        ("glm-4.7", "unknown model 'glm-4.7', did you mean 'GLM-4.7-Flash'"),
+        ("deepseek-v2", "unknown model 'deepseek-v2', did you mean 'DeepSeek-V2-Lite'"),
+        ("qwen3-30b-a3b-fp4", "unknown model"),
+        ("-", "unknown model '-'; `continuum-sim hardware` lists"),
+    ],
 )
-def test_a_model_is_found_by_any_of_its_names(spelling: str) -> None:
-    assert find_model(spelling).name == "Llama-3.1-8B"
-
-
-def test_no_two_entries_share_a_name() -> None:
-    names = [name.casefold() for model in models() for name in (model.name, *model.aliases)]
-    assert len(names) == len(set(names))
+def test_a_shortened_name_that_is_no_model_or_several_names_those_there_are(name: str, expected: str) -> None:
+    with pytest.raises(ConfigError, match=expected):
+        find_model(name)
 
 
 def test_an_unknown_model_names_the_nearest() -> None:

@@ -39,12 +39,12 @@ def test_without_a_price_the_dated_list_has_one() -> None:
 
 
 def test_a_gpu_that_nobody_prices_costs_hours_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "L4" not in listed_prices()
-    cost = cs.run(**SHORT, gpu="l4").summary.cost
+    assert "H20" not in listed_prices()
+    cost = cs.run(**SHORT, gpu="h20").summary.cost
     assert cost.gpu_hours_per_program > 0
     assert cost.usd_per_program is None
-    assert "no price of this GPU is listed: give one with --price" in printed(capsys, "run", *_flags("l4"))
-    assert "$/program" not in printed(capsys, "compare", "--policies", "lru,ttl", *_flags("l4"))
+    assert "no price of this GPU is listed: give one with --price" in printed(capsys, "run", *_flags("h20"))
+    assert "$/program" not in printed(capsys, "compare", "--policies", "lru,ttl", *_flags("h20"))
 
 
 def test_a_comparison_says_the_mean_of_its_runs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -74,7 +74,7 @@ def test_what_is_no_price_is_refused(value: object) -> None:
 
 def test_a_price_is_of_one_gpu_of_the_catalogue(capsys: pytest.CaptureFixture[str]) -> None:
     assert "appears twice" in refused(capsys, "run", *_flags("a100"), "--price", "a100=1,A100-80=2")
-    assert "unknown GPU 'mi300x'" in refused(capsys, "run", *_flags("a100"), "--price", "mi300x=2")
+    assert "unknown GPU 'tpu-v6e'" in refused(capsys, "run", *_flags("a100"), "--price", "tpu-v6e=2")
 
 
 def _flags(gpu: str) -> list[str]:

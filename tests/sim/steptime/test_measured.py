@@ -49,6 +49,11 @@ def test_what_differs_is_named(provenance: Any, said: list[str]) -> None:
         ("h200", "NVIDIA H200"),
         ("b200", "NVIDIA B200"),
         ("l40s", "NVIDIA L40S"),
+        ("h100-nvl", "NVIDIA H100 NVL"),
+        ("a100-80-pcie", "NVIDIA A100 80GB PCIe"),
+        ("gh200", "NVIDIA GH200 480GB"),
+        ("rtx-6000-ada", "NVIDIA RTX 6000 Ada Generation"),
+        ("mi300x", "AMD Instinct MI300X"),
     ],
 )
 def test_gpus_are_known_by_what_the_driver_calls_them(gpu: str, device: str) -> None:
@@ -61,7 +66,7 @@ def test_gpus_are_known_by_what_the_driver_calls_them(gpu: str, device: str) -> 
 
 def test_a_run_says_it(tmp_path: Path) -> None:
     fit = tmp_path / "fit.json"
-    fit.write_text(json.dumps({**FIT, "provenance": {"model": "Qwen/Qwen3-32B", "device": "NVIDIA H100 NVL"}}))
+    fit.write_text(json.dumps({**FIT, "provenance": {"model": "Qwen/Qwen3-32B", "device": "NVIDIA H100 80GB HBM3"}}))
     asked: dict[str, Any] = {"trace": [Program("a", (Turn(100, 0, 4),))], "step_time": f"fitted:{fit}"}
     notes = [note for note in resolve(RunConfig(**asked, model="llama-3.1-8b", gpu="h100")).notes if "measured" in note]
     assert notes == [

@@ -24,7 +24,6 @@ import numpy as np
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.gpus import GpuSpec, gpus
 from continuum_sim.hardware.model_spec import ModelSpec
-from continuum_sim.hardware.models import models
 from continuum_sim.steptime.aiconfigurator_models import ARCHITECTURES, hf_config
 from continuum_sim.steptime.gridded import CONTEXTS, PROMPTS, REQUESTS, TOKENS, Gridded, StepTables, sample
 from continuum_sim.steptime.kind import StepTimeKind, read_settings
@@ -181,11 +180,10 @@ def _hf_config(model: ModelSpec) -> dict[str, Any]:
     """Return the shapes as the Hugging Face configuration of an architecture that the package knows."""
     config = hf_config(model)
     if config is None:
-        known = [item.name for item in models() if hf_config(item) is not None]
         raise ConfigError(
             f"aiconfigurator has no tables for the layers of {model.name} ({model.model_type}): sliding windows, extra "
             f"norms, recurrent layers, or weights stored as {model.quantization or 'they are'}; it knows "
-            f"{ARCHITECTURES}, of the catalogue {', '.join(known)}"
+            f"{ARCHITECTURES}"
         )
     return config
 

@@ -9,7 +9,7 @@ from continuum_sim.hardware.model_spec import ModelSpec
 from continuum_sim.hardware.weights import Weight
 from continuum_sim.steptime.timed import is_dense, untimed
 
-ARCHITECTURES = "dense models, mixtures with full attention, DeepSeek-V3, -V3.2 and GLM-5, and gpt-oss"
+ARCHITECTURES = "dense models without windows, mixtures with full attention, DeepSeek-V3, -V3.2 and GLM-5, and gpt-oss"
 """What `hf_config` makes configurations of."""
 
 

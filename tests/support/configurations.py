@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -14,7 +15,8 @@ FOLDER = Path(__file__).parents[1] / "oracles/configs"
 @cache
 def configured(name: str) -> ModelSpec:
     """Return the model of a folder there."""
-    return read_hf_config(FOLDER / name / "config.json")
+    # Some are links to files of the catalogue, whose folder has another name.
+    return replace(read_hf_config(FOLDER / name / "config.json"), name=name)
 
 
 def names() -> list[str]:

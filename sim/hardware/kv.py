@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.caches import CacheLayers
 from continuum_sim.hardware.gpus import GIB, GpuSpec
-from continuum_sim.hardware.groups import hybrid_groups
+from continuum_sim.hardware.groups import model_groups
 from continuum_sim.hardware.model_spec import ModelSpec
 from continuum_sim.vllm_defaults import GPU_MEMORY_UTILIZATION
 
@@ -115,14 +115,13 @@ def kv_memory(
 ) -> KvMemory:
     """Estimate how `vllm serve` uses each GPU's memory; None takes its default for the GPU.
 
-    Where layers attend to windows a block belongs to one of several groups, unless `hybrid` is False, as with vLLM's
-    ``--disable-hybrid-kv-cache-manager``, or `context_tokens` asks for an average. The layers of a `drafter` keep a
-    context too.
+    A block is one of the model's KV cache groups (`model_groups`, also for `hybrid`), unless `context_tokens` asks for
+    an average. The layers of a `drafter` keep a context too.
 
     Raises
     ------
     ConfigError
-        If a setting is out of range, or nothing remains for the KV cache.
+        If a setting is out of range, nothing remains for the KV cache, or vLLM does not start.
     """
     if not 0 < gpu_memory_utilization <= 1:
         raise ConfigError(f"gpu_memory_utilization is {gpu_memory_utilization}, expected more than 0 and at most 1")
@@ -130,11 +129,11 @@ def kv_memory(
         raise ConfigError(f"block_size is {block_size}, expected a positive number of tokens")
     tokens = max_num_batched_tokens or gpu.default_max_num_batched_tokens
     requests = min(max_num_seqs or gpu.default_max_num_seqs, tokens)
-    per_token = kv_bytes_per_token(model, tensor_parallel_size, kv_dtype, context_tokens)
-    block_bytes = ceil(per_token * block_size)
-    if hybrid and context_tokens is None and kv_dtype == "auto":
-        groups = hybrid_groups(model, tensor_parallel_size, block_size, model.max_model_len)
-        block_bytes = block_bytes if groups is None else groups.bytes_per_block
+    model = served_with(model, kv_dtype)
+    block_bytes = ceil(kv_bytes_per_token(model, tensor_parallel_size, context_tokens=context_tokens) * block_size)
+    if context_tokens is None:
+        groups = model_groups(model, tensor_parallel_size=tensor_parallel_size, block_size=block_size, hybrid=hybrid)
+        block_bytes = groups.bytes_per_block
     weights_bytes = model.weight_bytes_per_rank(tensor_parallel_size)
     if drafter is not None:
         weights_bytes += drafter.weight_bytes_per_rank(tensor_parallel_size)
@@ -146,10 +145,6 @@ def kv_memory(
         runtime_bytes=_NON_TORCH_BYTES + _CUDA_GRAPH_BYTES + _nccl_bytes(tensor_parallel_size),
         block_bytes=block_bytes,
     )
-    if not memory.block_bytes:
-        raise ConfigError(
-            f"{model.name} keeps states and no keys and values: how many fit is not known, give --kv-blocks"
-        )
     if memory.blocks < 2:
         raise ConfigError(_does_not_fit(model, gpu, tensor_parallel_size, gpu_memory_utilization, memory))
     return memory

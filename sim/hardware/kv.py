@@ -11,26 +11,12 @@ from continuum_sim.hardware.caches import CacheLayers
 from continuum_sim.hardware.gpus import GIB, GpuSpec
 from continuum_sim.hardware.groups import model_groups
 from continuum_sim.hardware.model_spec import ModelSpec
+from continuum_sim.hardware.profiled_memory import CURRENT, Profile, activations_bytes, runtime_bytes
 from continuum_sim.vllm_defaults import GPU_MEMORY_UTILIZATION
 
 _KV_DTYPE_BYTES: Final = {"bfloat16": 2, "float16": 2, "float32": 4, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1}
 """Types for vLLM's ``--kv-cache-dtype`` (``vllm/config/cache.py``) -> bytes per element. Scales are kept per layer, not
 per block."""
-
-_NON_TORCH_BYTES = round(0.20 * GIB)
-"""Memory outside PyTorch; vLLM's logs show 0.13 (H100, llm-d-benchmark), 0.16 (H100, pull request 12126) and 0.20 GiB
-(24 GB GPU, pull request 14447)."""
-
-_CUDA_GRAPH_BYTES = round(0.45 * GIB)
-"""vLLM's own estimate, which it subtracts from the KV cache (`VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS`, on in 0.32);
-its logs show 0.45 GiB (RTX 5090) to 0.73 GiB (pull request 39559)."""
-
-_NCCL_BYTES = {1: 0, 2: 358_612_992, 4: 411_041_792, 8: 411_041_792}
-"""GPUs -> communication buffers on each, from aiconfigurator-core 0.12.0 (`nccl_mem`)."""
-
-_SAMPLER_BYTES_PER_LOGIT = 14
-"""Live copies of the logits while the dummy batch is sampled: bf16, fp32, softmax and its noise (vLLM 0.32, Triton
-top-k and top-p). Versions that sort the logits need about 38: 4.76 GiB for 1,024 requests in llm-d-benchmark's logs."""
 
 
 class DraftMemory(Protocol):
@@ -112,11 +98,12 @@ def kv_memory(
     context_tokens: int | None = None,
     hybrid: bool = True,
     drafter: DraftMemory | None = None,
+    profile: Profile = CURRENT,
 ) -> KvMemory:
     """Estimate how `vllm serve` uses each GPU's memory; None takes its default for the GPU.
 
     A block is one of the model's KV cache groups (`model_groups`, also for `hybrid`), unless `context_tokens` asks for
-    an average. The layers of a `drafter` keep a context too.
+    an average. The layers of a `drafter` keep a context too. A `profile` is that of another version of vLLM.
 
     Raises
     ------
@@ -141,8 +128,8 @@ def kv_memory(
     memory = KvMemory(
         usable_bytes=int(gpu_memory_utilization * gpu.memory_bytes),
         weights_bytes=weights_bytes,
-        activations_bytes=_activation_peak_bytes(model, tensor_parallel_size, tokens, requests),
-        runtime_bytes=_NON_TORCH_BYTES + _CUDA_GRAPH_BYTES + _nccl_bytes(tensor_parallel_size),
+        activations_bytes=activations_bytes(model, tensor_parallel_size, tokens, requests, profile),
+        runtime_bytes=runtime_bytes(tensor_parallel_size, profile),
         block_bytes=block_bytes,
     )
     if memory.blocks < 2:
@@ -223,18 +210,6 @@ def served_with(model: ModelSpec, kv_dtype: str) -> ModelSpec:
     if kv_dtype == "auto":
         return model
     return replace(model, kv_dtype_bytes=kv_dtype_bytes(model, kv_dtype))
-
-
-def _activation_peak_bytes(model: ModelSpec, tensor_parallel_size: int, tokens: int, requests: int) -> int:
-    streams = 2 * tokens * model.hidden * model.dtype_bytes  # hidden states and residual
-    widths = (3 if model.gated_mlp else 2) * model.intermediate  # the up (and gate) projections, then their product
-    mlp = tokens * widths // tensor_parallel_size * model.dtype_bytes
-    sampler = requests * model.vocab * _SAMPLER_BYTES_PER_LOGIT
-    return streams + max(mlp, sampler)
-
-
-def _nccl_bytes(tensor_parallel_size: int) -> int:
-    return _NCCL_BYTES.get(tensor_parallel_size, max(_NCCL_BYTES.values()))
 
 
 def _does_not_fit(model: ModelSpec, gpu: GpuSpec, size: int, utilization: float, memory: KvMemory) -> str:

@@ -29,10 +29,12 @@ class Profile:
     sampler_bytes_per_logit: int
     """Live copies of the logits while the dummy batch is sampled."""
     cuda_graphs: bool
-    """Whether it subtracts an estimate of CUDA graphs too (`VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS`, on since 0.21)."""
+    """Whether it subtracts an estimate of them too (`VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS`, on since 0.21)."""
+    keeps_workspace: bool = True
+    """Whether experts have a workspace that stays (`WorkspaceManager`), or intermediate results that are freed."""
 
 
-SORTING: Final = Profile(sampler_bytes_per_logit=38, cuda_graphs=False)
+SORTING: Final = Profile(sampler_bytes_per_logit=38, cuda_graphs=False, keeps_workspace=False)
 """PyTorch's sampler, which sorts, up to 0.11: bf16 and fp32, sorted values and their places, the buffers of the sort,
 softmax and noise. The profiles of Qwen3-0.6B and gpt-oss-20b in llm-d-benchmark have 38.1 and 38.0."""
 FUSED: Final = Profile(sampler_bytes_per_logit=14, cuda_graphs=False)
@@ -43,12 +45,33 @@ CURRENT: Final = Profile(sampler_bytes_per_logit=14, cuda_graphs=True)
 def activations_bytes(
     model: ModelSpec, tensor_parallel_size: int, tokens: int, requests: int, profile: Profile = CURRENT
 ) -> int:
-    """Return the peak of a full batch: the MLP of the largest step, or the sampler of the most requests."""
+    """Return the peak of a full batch: an MLP of the largest step, or the sampler of the most requests."""
     streams = 2 * tokens * model.hidden * model.dtype_bytes  # hidden states and residual
-    widths = (3 if model.gated_mlp else 2) * model.intermediate  # the up (and gate) projections, then their product
-    mlp = tokens * widths // tensor_parallel_size * model.dtype_bytes
+    mlp = tokens * _mlp_width(model) // tensor_parallel_size * model.dtype_bytes
     sampler = requests * model.vocab * profile.sampler_bytes_per_logit
-    return streams + max(mlp, sampler)
+    workspace = _workspace_bytes(model, tensor_parallel_size, tokens)
+    if profile.keeps_workspace:
+        return streams + max(mlp, sampler) + workspace
+    return streams + max(mlp, sampler, workspace)
+
+
+def _mlp_width(model: ModelSpec) -> int:
+    """Return the elements of a token in the widest dense MLP: the up (and gate) projections, then their product."""
+    width = model.intermediate
+    if model.n_experts:  # the field may be of a kind of layer that the model does not have
+        width = max((one.rows for one in model.linear_weights() if one.name.endswith("up_proj")), default=0)
+    return (3 if model.gated_mlp else 2) * width
+
+
+def _workspace_bytes(model: ModelSpec, tensor_parallel_size: int, tokens: int) -> int:
+    """Return the two buffers of experts, each for all their tokens (`workspace_shapes` of `TritonExperts`)."""
+    most = 0
+    for weight in model.expert_weights():
+        if weight.split == "columns":  # the down projection
+            hidden, inner = weight.rows, weight.columns // min(weight.parts, tensor_parallel_size)
+            first = (2 if model.gated_mlp else 1) * inner
+            most = max(most, weight.visited * (max(inner, hidden) + max(first, hidden)))
+    return tokens * most * model.dtype_bytes
 
 
 def runtime_bytes(tensor_parallel_size: int, profile: Profile = CURRENT) -> int:

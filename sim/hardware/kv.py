@@ -99,11 +99,13 @@ def kv_memory(
     hybrid: bool = True,
     drafter: DraftMemory | None = None,
     profile: Profile = CURRENT,
+    must_fit: bool = True,
 ) -> KvMemory:
     """Estimate how `vllm serve` uses each GPU's memory; None takes its default for the GPU.
 
     A block is one of the model's KV cache groups (`model_groups`, also for `hybrid`), unless `context_tokens` asks for
     an average. The layers of a `drafter` keep a context too. A `profile` is that of another version of vLLM.
+    Unless it `must_fit`, memory that is lacking is returned too.
 
     Raises
     ------
@@ -132,7 +134,7 @@ def kv_memory(
         runtime_bytes=runtime_bytes(tensor_parallel_size, profile),
         block_bytes=block_bytes,
     )
-    if memory.blocks < 2:
+    if must_fit and memory.blocks < 2:
         raise ConfigError(_does_not_fit(model, gpu, tensor_parallel_size, gpu_memory_utilization, memory))
     return memory
 

@@ -14,7 +14,7 @@ from continuum_sim.setup.kv_groups import keeps_groups
 from continuum_sim.steptime.measured import measured_elsewhere
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.steptime.named import knows_kv_dtypes, measured_on_one_gpu
-from continuum_sim.vllm_defaults import block_size_notes
+from continuum_sim.vllm_defaults import BLOCK_SIZE, block_size_notes
 
 if TYPE_CHECKING:
     from continuum_sim.setup.run_config import RunConfig
@@ -24,6 +24,10 @@ _KEPT: Final[dict[CacheKind, str]] = {
     "chunked": "attend to chunks of {window:,} tokens, and vLLM frees what lies behind it: here they keep every token",
 }
 
+_COMPRESSED_BLOCK_TOKENS: Final = 256
+"""What caches that compress tokens, those of DeepSeek-V4, have by default
+(`DeepseekSparseSWABackend.get_preferred_block_size`)."""
+
 
 def engine_notes(
     config: RunConfig, model: ModelSpec, gpu: GpuSpec, engine: EngineConfig, step_time: StepTime
@@ -31,6 +35,11 @@ def engine_notes(
     """Yield a line for each point where vLLM on this model and GPU would behave differently from the simulation."""
     yield from _length_notes(model, engine)
     yield from block_size_notes(engine.block_size)
+    if config.block_size == BLOCK_SIZE and any(cache.tokens_per_state > 1 for cache in model.caches):
+        yield (
+            f"vLLM takes KV blocks of {_COMPRESSED_BLOCK_TOKENS} tokens for {model.name} unless told otherwise: give "
+            f"--block-size {_COMPRESSED_BLOCK_TOKENS}"
+        )
     grouped = keeps_groups(config) or config.disable_hybrid_kv_cache_manager
     yield from model_notes(model, grouped=grouped)
     if model.caches and not model.attention:

@@ -103,6 +103,12 @@ def test_layouts_that_vllm_or_the_engine_has_not_are_named() -> None:
         engine("qwen3-next-80b-a3b", enable_chunked_prefill=False, max_model_len=8192)
 
 
+def test_blocks_that_vllm_would_choose_are_named() -> None:
+    for block_size, said in ((16, True), (256, False)):
+        notes = resolve(config("deepseek-v4-flash", block_size=block_size)).notes
+        assert any("give --block-size 256" in note for note in notes) is said
+
+
 def test_one_group_where_vllm_is_told_so() -> None:
     for model in ("gpt-oss-20b", "llama-4-scout"):
         made = engine(model, disable_hybrid_kv_cache_manager=True, max_model_len=8192)

@@ -40,9 +40,9 @@ softmax and noise. The profiles of Qwen3-0.6B and gpt-oss-20b in llm-d-benchmark
 FUSED: Final = Profile(sampler_bytes_per_logit=14, cuda_graphs=False)
 """FlashInfer's or Triton's top-k and top-p, before 0.21: bf16, fp32, softmax and its noise."""
 CURRENT: Final = Profile(sampler_bytes_per_logit=14, cuda_graphs=True)
-"""Since 0.21. The second model runner, which 0.32 prefers, keeps 4.25 bytes a logit for penalties and masks, and 2 while
-it samples (`vllm/v1/worker/gpu/sample`): caches that differ by less than 3 %, but are 8 % larger where little is left
-for them. No log of it was found to judge by."""
+"""Since 0.21. The second model runner, which 0.32 prefers, keeps 4.25 bytes a logit for penalties and masks, and 2 as
+it samples (`vllm/v1/worker/gpu/sample`): caches differ by less than 3 %, but are 8 % larger where little is left for
+them. No log of it was found to judge by."""
 
 
 def activations_bytes(

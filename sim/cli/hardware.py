@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,10 +14,22 @@ from continuum_sim.cli.setting_flags import option_of
 from continuum_sim.setup.setting_types import KvCacheDtype
 from continuum_sim.vllm_defaults import BLOCK_SIZE, GPU_MEMORY_UTILIZATION, block_size_notes
 
+if TYPE_CHECKING:
+    from continuum_sim.hardware import ModelSpec
+
 _EXAMPLE = "llama-3.1-8b"
 
 
 def hardware(
+    one_model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MODEL]",
+            help="A model to show on each GPU: the fewest it fits, what they cost, what limits its steps.",
+            show_default=False,
+            autocompletion=completer("model"),
+        ),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -54,9 +67,16 @@ def hardware(
             autocompletion=completer("step_time"),
         ),
     ] = None,
+    price: Annotated[
+        str | None,
+        typer.Option(help="Dollars per GPU-hour: a number, or GPU=PRICE,...; for MODEL.", show_default="a dated list"),
+    ] = None,
     json: Json = False,
 ) -> None:
-    """List the GPUs and models there are, with KV capacity and step times under each step-time model side by side."""
+    """List the GPUs and models there are, with KV capacity and step times under each step-time model side by side.
+
+    With MODEL: what serves it, at what cost, and what its steps wait for.
+    """
     from continuum_sim.cli.console import show
     from continuum_sim.cli.layout import lay_out
     from continuum_sim.errors import ConfigError
@@ -69,6 +89,22 @@ def hardware(
 
     if tensor_parallel_size is not None and tensor_parallel_size < 1:
         raise ConfigError(f"tensor_parallel_size is {tensor_parallel_size}, expected at least 1")
+    if one_model is not None:
+        if model is not None or (step_time is not None and len(step_time) > 1):
+            raise ConfigError("MODEL is shown by itself, with one --step-time; for lists give --model alone")
+        _show_model(
+            served_with(find_model(one_model), kv_cache_dtype),
+            None if gpu is None else gpu.split(","),
+            price,
+            context,
+            json=json,
+            tensor_parallel_size=tensor_parallel_size,
+            gpu_memory_utilization=gpu_memory_utilization,
+            block_size=block_size,
+            max_model_len=max_model_len,
+            step_time=step_time[0] if step_time else "roofline",
+        )
+        return
     wanted = _EXAMPLE if model is None else model
     named = list(models()) if wanted.strip() == "all" else [find_model(name) for name in wanted.split(",")]
     chosen = [served_with(item, kv_cache_dtype) for item in named]
@@ -95,3 +131,28 @@ def hardware(
         return
     everything = model is None and gpu is None
     show(lay_out(hardware_view(gpus() if everything else (), models() if everything else (), found, context, notes)))
+
+
+def _show_model(
+    model: ModelSpec, wanted: Sequence[str] | None, price: str | None, context: int, *, json: bool, **settings: Any
+) -> None:
+    from continuum_sim.cli.console import show
+    from continuum_sim.cli.layout import lay_out
+    from continuum_sim.errors import ConfigError
+    from continuum_sim.hardware import find_gpu, gpus
+    from continuum_sim.hardware.prices import parse_prices
+    from continuum_sim.results.jsonfile import to_json
+    from continuum_sim.results.view.hardware import model_view
+    from continuum_sim.setup.engine_notes import model_notes
+    from continuum_sim.steptime.model_on_gpus import model_on_gpus
+
+    cards = gpus() if wanted is None else [find_gpu(name) for name in wanted]
+    served, unfit = model_on_gpus(model, cards, context_tokens=context, prices=parse_prices(price), **settings)
+    if not served and wanted is not None:
+        raise ConfigError(f"{model.name} does not fit " + "; ".join(f"{one.gpu} ({one.reason})" for one in unfit))
+    notes = [*block_size_notes(settings["block_size"]), *model_notes(model)]
+    if json:
+        found = {"served": [asdict(one) for one in served], "does_not_fit": [asdict(one) for one in unfit]}
+        print(to_json({"model": model.describe(), "context_tokens": context, **found, "notes": notes}), end="")
+        return
+    show(lay_out(model_view(model, served, unfit, context, notes)))

@@ -36,7 +36,10 @@ def get_kv_cache_groups(layers: Sequence[CachedLayer], *, block_outermost: bool)
         return _packed_groups(layers)
     unified = unified_page_size(layers)
     if unified is None:
-        return [_all_kept_whole(layers)]
+        whole = None if any(spec.kind == "chunked" for _, spec in layers) else all_kept_whole(layers)
+        if whole is None:
+            raise ConfigError("vLLM does not start: pages of MLA cannot be made as large as those of the other layers")
+        return [whole]
     return _groups_of_one_page_size(unified)
 
 
@@ -129,21 +132,36 @@ def _dealt(items: Sequence[T], n_groups: int) -> list[list[T]]:
     return [list(items[start::n_groups]) for start in range(n_groups)]
 
 
-def _all_kept_whole(layers: Sequence[CachedLayer]) -> Layers:
-    """Treat windows beside MLA as full attention (`_try_get_full_allocation_fallback_groups`).
+def all_kept_whole(layers: Sequence[CachedLayer]) -> Layers | None:
+    """Let layers with windows or chunks keep all tokens if others do (`_promote_local_kv_cache_specs`).
 
-    Raises
-    ------
-    ConfigError
-        If that does not give them equal page sizes.
+    Returns None if that does not leave layers that could be in one group.
     """
-    block_size = next(spec.block_size for _, spec in layers if spec.kind == "mla")
-    promoted = [
-        CachedLayer(layer, replace(spec, kind="full", window=None, block_size=block_size))
-        if spec.kind == "sliding"
-        else CachedLayer(layer, spec)
-        for layer, spec in layers
-    ]
-    if not all(promoted[0].spec.is_uniform_with(spec) for _, spec in promoted):
-        raise ConfigError("vLLM does not start: pages of MLA cannot be made as large as those of the other layers")
-    return promoted
+    first = layers[0].spec
+    if all(first.is_uniform_with(spec) for _, spec in layers):
+        return list(layers)
+    if any(spec.kind == "mla" and spec.window is not None for _, spec in layers):
+        return None  # vLLM 0.32 fails to: `MLAAttentionSpec.__init__() got an unexpected keyword argument`
+    sizes = {spec.block_size for _, spec in layers if _keeps_all(spec)}
+    if sizes:
+        block_size = sizes.pop() if len(sizes) == 1 else None
+        layers = [CachedLayer(layer, _kept_whole(spec, block_size)) for layer, spec in layers]
+    first = layers[0].spec
+    return list(layers) if all(first.is_uniform_with(spec) for _, spec in layers) else None
+
+
+def _keeps_all(spec: KVCacheSpec) -> bool:
+    return spec.window is None and spec.kind != "recurrent"
+
+
+def _kept_whole(spec: KVCacheSpec, block_size: int | None) -> KVCacheSpec:
+    if spec.window is None:
+        return spec
+    whole = replace(
+        spec,
+        kind="full",
+        window=None,
+        block_size=block_size or spec.block_size,
+    )
+    padded = spec.page_size_padded
+    return whole if padded is None else replace(whole, page_size_padded=max(padded, whole.unpadded_page_size_bytes))

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.caches import CacheKind, CacheLayers
-from continuum_sim.hardware.grouping import get_kv_cache_groups
+from continuum_sim.hardware.grouping import all_kept_whole, get_kv_cache_groups
 from continuum_sim.hardware.kv_cache_spec import CachedLayer, KVCacheSpec, cached_layers
 from continuum_sim.hardware.model_spec import ModelSpec
 
@@ -46,6 +47,16 @@ class KVCacheGroup:
         return self.specs[0].window
 
     @property
+    def checkpoints(self) -> bool:
+        """Whether recurrent layers save a state during a prefill, in a block of its own."""
+        return any(spec.num_prefill_checkpoint_blocks for spec in self.specs)
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether it keeps every token of a context."""
+        return self.window is None and self.kind != "recurrent"
+
+    @property
     def page_bytes(self) -> int:
         """Bytes of one block over all its layers."""
         return sum(spec.page_size_bytes for spec in self.specs)
@@ -61,6 +72,11 @@ class Groups:
     """The effective `--block-size`, which recurrent states may raise."""
     mamba_cache_mode: Literal["align", "none"]
     """`align` if states are kept at the ends of blocks for prefix caching."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether they are one group that keeps every token, in blocks of the size asked for."""
+        return len(self.groups) == 1 and self.groups[0].keeps_all
 
     @cached_property
     def bytes_per_block(self) -> int:
@@ -131,6 +147,8 @@ def cache_groups(
     element_bytes: int = 2,
     max_model_len: int,
     layout: Layout | None = None,
+    prefix_caching: bool = True,
+    hybrid: bool = True,
 ) -> Groups:
     """Derive the groups of one rank from what a model's layers cache.
 
@@ -148,6 +166,12 @@ def cache_groups(
         Longest request, in tokens.
     layout
         None: layers outermost if all pages have one size, otherwise blocks outermost.
+    prefix_caching
+        Off, a block of recurrent layers holds the state of a whole request; as it always does without attention, for
+        which vLLM caches no prefixes (`ModelConfig.is_prefix_caching_supported`).
+    hybrid
+        False as with vLLM's ``--disable-hybrid-kv-cache-manager``: if layers differ, those with windows or chunks keep
+        all tokens.
 
     Raises
     ------
@@ -160,26 +184,41 @@ def cache_groups(
         block_size=block_size,
         element_bytes=element_bytes,
         max_model_len=max_model_len,
+        prefix_caching=prefix_caching,
     )
+    if not hybrid:
+        found = all_kept_whole(layers)
+        if found is None:
+            raise ConfigError(
+                "vLLM does not start: these layers cannot share one KV cache group; leave "
+                "--disable-hybrid-kv-cache-manager out"
+            )
+        layers = found
     if layout is None:
         layout = "LBNHC" if len({spec.page_size_bytes for _, spec in layers}) == 1 else "BLNHC"
     attends = any(cache.kind != "recurrent" for cache in caches)
     return Groups(
         groups=tuple(_group(group) for group in get_kv_cache_groups(layers, block_outermost=layout == "BLNHC")),
         block_size=block_size,
-        mamba_cache_mode="align" if attends else "none",
+        mamba_cache_mode="align" if attends and prefix_caching else "none",
     )
 
 
 def model_groups(
-    model: ModelSpec, *, tensor_parallel_size: int = 1, block_size: int = 16, max_model_len: int | None = None
+    model: ModelSpec,
+    *,
+    tensor_parallel_size: int = 1,
+    block_size: int = 16,
+    max_model_len: int | None = None,
+    prefix_caching: bool = True,
+    hybrid: bool = True,
 ) -> Groups:
     """Derive the groups of a model as it is served; `max_model_len` defaults to the model's own.
 
     Raises
     ------
     ConfigError
-        If the configuration does not say what the layers cache.
+        If the configuration does not say what the layers cache, or vLLM does not start with it.
     """
     return cache_groups(
         model.known_caches(),
@@ -187,19 +226,8 @@ def model_groups(
         block_size=block_size,
         element_bytes=model.kv_element_bytes,
         max_model_len=model.max_model_len if max_model_len is None else max_model_len,
-    )
-
-
-def hybrid_groups(model: ModelSpec, tensor_parallel_size: int, block_size: int, max_model_len: int) -> Groups | None:
-    """Return the groups of a model whose layers keep different parts of a context; None if they keep it whole.
-
-    None as well for models with recurrent layers, whose states the engine does not track.
-    """
-    caches = model.caches
-    if not any(cache.window for cache in caches) or any(cache.kind == "recurrent" for cache in caches):
-        return None
-    return model_groups(
-        model, tensor_parallel_size=tensor_parallel_size, block_size=block_size, max_model_len=max_model_len
+        prefix_caching=prefix_caching,
+        hybrid=hybrid,
     )
 
 

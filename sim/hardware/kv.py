@@ -9,28 +9,14 @@ from typing import Final, Protocol
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.caches import CacheLayers
 from continuum_sim.hardware.gpus import GIB, GpuSpec
-from continuum_sim.hardware.groups import hybrid_groups
+from continuum_sim.hardware.groups import model_groups
 from continuum_sim.hardware.model_spec import ModelSpec
+from continuum_sim.hardware.profiled_memory import CURRENT, Profile, activations_bytes, runtime_bytes
 from continuum_sim.vllm_defaults import GPU_MEMORY_UTILIZATION
 
 _KV_DTYPE_BYTES: Final = {"bfloat16": 2, "float16": 2, "float32": 4, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1}
 """Types for vLLM's ``--kv-cache-dtype`` (``vllm/config/cache.py``) -> bytes per element. Scales are kept per layer, not
 per block."""
-
-_NON_TORCH_BYTES = round(0.20 * GIB)
-"""Memory outside PyTorch; vLLM's logs show 0.13 (H100, llm-d-benchmark), 0.16 (H100, pull request 12126) and 0.20 GiB
-(24 GB GPU, pull request 14447)."""
-
-_CUDA_GRAPH_BYTES = round(0.45 * GIB)
-"""vLLM's own estimate, which it subtracts from the KV cache (`VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS`, on in 0.32);
-its logs show 0.45 GiB (RTX 5090) to 0.73 GiB (pull request 39559)."""
-
-_NCCL_BYTES = {1: 0, 2: 358_612_992, 4: 411_041_792, 8: 411_041_792}
-"""GPUs -> communication buffers on each, from aiconfigurator-core 0.12.0 (`nccl_mem`)."""
-
-_SAMPLER_BYTES_PER_LOGIT = 14
-"""Live copies of the logits while the dummy batch is sampled: bf16, fp32, softmax and its noise (vLLM 0.32, Triton
-top-k and top-p). Versions that sort the logits need about 38: 4.76 GiB for 1,024 requests in llm-d-benchmark's logs."""
 
 
 class DraftMemory(Protocol):
@@ -112,17 +98,19 @@ def kv_memory(
     context_tokens: int | None = None,
     hybrid: bool = True,
     drafter: DraftMemory | None = None,
+    profile: Profile = CURRENT,
+    must_fit: bool = True,
 ) -> KvMemory:
     """Estimate how `vllm serve` uses each GPU's memory; None takes its default for the GPU.
 
-    Where layers attend to windows a block belongs to one of several groups, unless `hybrid` is False, as with vLLM's
-    ``--disable-hybrid-kv-cache-manager``, or `context_tokens` asks for an average. The layers of a `drafter` keep a
-    context too.
+    A block is one of the model's KV cache groups (`model_groups`, also for `hybrid`), unless `context_tokens` asks for
+    an average. The layers of a `drafter` keep a context too. A `profile` is that of another version of vLLM.
+    Unless it `must_fit`, memory that is lacking is returned too.
 
     Raises
     ------
     ConfigError
-        If a setting is out of range, or nothing remains for the KV cache.
+        If a setting is out of range, nothing remains for the KV cache, or vLLM does not start.
     """
     if not 0 < gpu_memory_utilization <= 1:
         raise ConfigError(f"gpu_memory_utilization is {gpu_memory_utilization}, expected more than 0 and at most 1")
@@ -130,11 +118,11 @@ def kv_memory(
         raise ConfigError(f"block_size is {block_size}, expected a positive number of tokens")
     tokens = max_num_batched_tokens or gpu.default_max_num_batched_tokens
     requests = min(max_num_seqs or gpu.default_max_num_seqs, tokens)
-    per_token = kv_bytes_per_token(model, tensor_parallel_size, kv_dtype, context_tokens)
-    block_bytes = ceil(per_token * block_size)
-    if hybrid and context_tokens is None and kv_dtype == "auto":
-        groups = hybrid_groups(model, tensor_parallel_size, block_size, model.max_model_len)
-        block_bytes = block_bytes if groups is None else groups.bytes_per_block
+    model = served_with(model, kv_dtype)
+    block_bytes = ceil(kv_bytes_per_token(model, tensor_parallel_size, context_tokens=context_tokens) * block_size)
+    if context_tokens is None:
+        groups = model_groups(model, tensor_parallel_size=tensor_parallel_size, block_size=block_size, hybrid=hybrid)
+        block_bytes = groups.bytes_per_block
     weights_bytes = model.weight_bytes_per_rank(tensor_parallel_size)
     if drafter is not None:
         weights_bytes += drafter.weight_bytes_per_rank(tensor_parallel_size)
@@ -142,15 +130,11 @@ def kv_memory(
     memory = KvMemory(
         usable_bytes=int(gpu_memory_utilization * gpu.memory_bytes),
         weights_bytes=weights_bytes,
-        activations_bytes=_activation_peak_bytes(model, tensor_parallel_size, tokens, requests),
-        runtime_bytes=_NON_TORCH_BYTES + _CUDA_GRAPH_BYTES + _nccl_bytes(tensor_parallel_size),
+        activations_bytes=activations_bytes(model, tensor_parallel_size, tokens, requests, profile),
+        runtime_bytes=runtime_bytes(tensor_parallel_size, profile),
         block_bytes=block_bytes,
     )
-    if not memory.block_bytes:
-        raise ConfigError(
-            f"{model.name} keeps states and no keys and values: how many fit is not known, give --kv-blocks"
-        )
-    if memory.blocks < 2:
+    if must_fit and memory.blocks < 2:
         raise ConfigError(_does_not_fit(model, gpu, tensor_parallel_size, gpu_memory_utilization, memory))
     return memory
 
@@ -228,18 +212,6 @@ def served_with(model: ModelSpec, kv_dtype: str) -> ModelSpec:
     if kv_dtype == "auto":
         return model
     return replace(model, kv_dtype_bytes=kv_dtype_bytes(model, kv_dtype))
-
-
-def _activation_peak_bytes(model: ModelSpec, tensor_parallel_size: int, tokens: int, requests: int) -> int:
-    streams = 2 * tokens * model.hidden * model.dtype_bytes  # hidden states and residual
-    widths = (3 if model.gated_mlp else 2) * model.intermediate  # the up (and gate) projections, then their product
-    mlp = tokens * widths // tensor_parallel_size * model.dtype_bytes
-    sampler = requests * model.vocab * _SAMPLER_BYTES_PER_LOGIT
-    return streams + max(mlp, sampler)
-
-
-def _nccl_bytes(tensor_parallel_size: int) -> int:
-    return _NCCL_BYTES.get(tensor_parallel_size, max(_NCCL_BYTES.values()))
 
 
 def _does_not_fit(model: ModelSpec, gpu: GpuSpec, size: int, utilization: float, memory: KvMemory) -> str:

@@ -119,14 +119,15 @@ def cached_layers(
     block_size: int,
     element_bytes: int,
     max_model_len: int,
+    prefix_caching: bool = True,
 ) -> tuple[list[CachedLayer], int]:
     """Return all caches of a model in the order of its layers, and the resulting block size."""
     block_size = aligned_block_size(caches, tensor_parallel_size, block_size, element_bytes)
     hybrid = _attends(caches) and _recurs(caches)
     # Attention and states share one pool: a state is padded to a block of attention.
     padded = block_size * _attention_bytes_per_token(caches, tensor_parallel_size, element_bytes) if hybrid else None
-    # Without attention there is no prefix caching, and vLLM then treats the whole request as one block.
-    mamba_block_size = block_size if hybrid else max_model_len
+    # Without prefix caching, as always without attention, vLLM treats the whole request as one block.
+    mamba_block_size = block_size if hybrid and prefix_caching else max_model_len
     found = []
     for place, cache in enumerate(caches):
         spec = (

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Final
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.hardware import GpuSpec, ModelSpec
 from continuum_sim.hardware.caches import CacheKind
-from continuum_sim.hardware.groups import hybrid_groups, model_groups
+from continuum_sim.hardware.groups import model_groups
 from continuum_sim.hardware.kv import kv_bytes_per_token
+from continuum_sim.setup.kv_groups import keeps_groups
 from continuum_sim.steptime.measured import measured_elsewhere
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.steptime.named import knows_kv_dtypes, measured_on_one_gpu
-from continuum_sim.vllm_defaults import block_size_notes
+from continuum_sim.vllm_defaults import BLOCK_SIZE, block_size_notes
 
 if TYPE_CHECKING:
     from continuum_sim.setup.run_config import RunConfig
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
 _KEPT: Final[dict[CacheKind, str]] = {
     "sliding": "attend to a window of {window:,} tokens, and vLLM frees what lies behind: here they keep every token",
     "chunked": "attend to chunks of {window:,} tokens, and vLLM frees what lies behind it: here they keep every token",
-    "recurrent": "keep a state instead of tokens, which vLLM takes from the KV cache too: here it is not counted",
 }
+
+_COMPRESSED_BLOCK_TOKENS: Final = 256
+"""What caches that compress tokens, those of DeepSeek-V4, have by default
+(`DeepseekSparseSWABackend.get_preferred_block_size`)."""
 
 
 def engine_notes(
@@ -31,12 +35,16 @@ def engine_notes(
     """Yield a line for each point where vLLM on this model and GPU would behave differently from the simulation."""
     yield from _length_notes(model, engine)
     yield from block_size_notes(engine.block_size)
-    yield from model_notes(model, grouped=bool(engine.kv_cache_groups) or config.disable_hybrid_kv_cache_manager)
-    if (
-        engine.tiers is not None
-        and not engine.kv_cache_groups
-        and hybrid_groups(model, 1, engine.block_size, engine.max_model_len) is not None
-    ):
+    if config.block_size == BLOCK_SIZE and any(cache.tokens_per_state > 1 for cache in model.caches):
+        yield (
+            f"vLLM takes KV blocks of {_COMPRESSED_BLOCK_TOKENS} tokens for {model.name} unless told otherwise: give "
+            f"--block-size {_COMPRESSED_BLOCK_TOKENS}"
+        )
+    grouped = keeps_groups(config) or config.disable_hybrid_kv_cache_manager
+    yield from model_notes(model, grouped=grouped)
+    if model.caches and not model.attention:
+        yield f"{model.name} keeps states only, and vLLM caches no prefixes of it: each turn computes its whole prompt"
+    if not grouped and any(cache.window for cache in model.caches):
         yield "memory tiers are modelled as with vLLM's --disable-hybrid-kv-cache-manager"
     yield from _memory_notes(config, model, engine)
     yield from _draft_notes(config, model, engine)
@@ -63,8 +71,8 @@ def _length_notes(model: ModelSpec, engine: EngineConfig) -> Iterator[str]:
 
 def _memory_notes(config: RunConfig, model: ModelSpec, engine: EngineConfig) -> Iterator[str]:
     """Yield whether vLLM would refuse to start, and vLLM's own token capacity where its KV cache groups change it."""
-    whole = all(cache.kind in ("full", "mla") and not cache.window for cache in model.caches)
-    if engine.kv_cache_groups or whole or config.disable_hybrid_kv_cache_manager:
+    windows = any(cache.window for cache in model.caches)
+    if keeps_groups(config) or config.disable_hybrid_kv_cache_manager or not windows:
         needed = engine.blocks_of(engine.max_model_len)
         if needed > engine.usable_blocks:
             yield (
@@ -101,7 +109,7 @@ def model_notes(model: ModelSpec, *, grouped: bool = True) -> Iterator[str]:
     """
     yield from model.notes
     for cache in model.caches:
-        if cache.kind in _KEPT and not (grouped and cache.window):
+        if cache.kind in _KEPT and not grouped:
             what = _KEPT[cache.kind].format(window=cache.window or 0)
             yield f"{cache.n_layers} of {model.n_layers} layers of {model.name} {what}"
 

@@ -12,16 +12,15 @@ from typing import Any, Final
 import numpy as np
 
 from continuum_sim.engine.config import EngineConfig
-from continuum_sim.engine.groups.spec import GroupKind, GroupSpec
 from continuum_sim.engine.offload.config import TierConfig
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import GpuSpec, ModelSpec, find_gpu, find_model, kv_blocks, kv_bytes_per_token
-from continuum_sim.hardware.groups import KVCacheGroup, hybrid_groups
 from continuum_sim.hardware.kv import served_with
 from continuum_sim.policies import Policy, Routing
 from continuum_sim.policies.planes import keeps_contexts
 from continuum_sim.policies.rules.priority import by_priority
 from continuum_sim.setup.engine_notes import engine_notes
+from continuum_sim.setup.kv_groups import caches_prefixes, groups_of, keeps_groups, keeps_states, spec_of
 from continuum_sim.setup.notation import parse_arrivals, parse_policy, parse_routing
 from continuum_sim.setup.replicas import ReplicaSpec, parse_replicas
 from continuum_sim.setup.run_config import DEFAULT_ARRIVALS, RunConfig
@@ -105,13 +104,15 @@ def resolve(config: RunConfig, *, draws: bool = False) -> ResolvedRun:
     arrivals = parse_arrivals(config.arrivals) if isinstance(config.arrivals, str) else config.arrivals
     model = config.model if isinstance(config.model, ModelSpec) else find_model(config.model)
     model = served_with(model, config.kv_cache_dtype)
+    if not caches_prefixes(config, model):
+        config = replace(config, enable_prefix_caching=False)
     gpu = config.gpu if isinstance(config.gpu, GpuSpec) else find_gpu(config.gpu)
     replicas = resolve_replicas(config, model, gpu)
     first = replicas[0]
     tiers = [replica.engine.tiers for replica in replicas if replica.engine.tiers is not None]
     if policy.retention.needs_tier and all(tier.native for tier in tiers):
         raise ConfigError(f"policy {policy.name!r} moves contexts to host memory: give it some with --dram-gb")
-    _check_policy(policy, config)
+    _check_policy(policy, config, model)
     if not config.clients.patient and not all(tier.native for tier in tiers):
         raise ConfigError(
             "clients that leave are simulated without memory tiers: leave --dram-gb out, or --abort-rate, "
@@ -170,12 +171,14 @@ def _with_population(config: RunConfig, arrivals: OpenArrivals | Closed, *, draw
     return replace(config, population="drawn" if drawn else "trace")
 
 
-def _check_policy(policy: Policy, config: RunConfig) -> None:
-    """Refuse a policy that the engine's own settings leave no room for."""
+def _check_policy(policy: Policy, config: RunConfig, model: ModelSpec) -> None:
+    """Refuse a policy that the engine's own settings, or the model, leave no room for."""
     if keeps_contexts(policy.retention) and not config.enable_prefix_caching:
+        stateful = f", which vLLM lacks for {model.name}, as it keeps states only; take another, such as lru"
+        remedy = stateful if model.caches and not model.attention else "; leave --no-enable-prefix-caching out"
         raise ConfigError(
-            f"policy {policy.name!r} keeps contexts for the next turn, which finds them through the prefix cache; "
-            "leave --no-enable-prefix-caching out"
+            f"policy {policy.name!r} keeps contexts for the next turn, which finds them through the prefix cache"
+            f"{remedy}"
         )
     if config.scheduling_policy == "priority":
         by_priority(policy)
@@ -269,7 +272,7 @@ def resolve_engine(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> EngineC
         tokens = max(tokens, max_model_len)  # as vLLM does: a prompt must fit one step
     # vLLM caps its own default at the token budget, but refuses a larger value given by the user.
     seqs = config.max_num_seqs or min(gpu.default_max_num_seqs, tokens)
-    hybrid = _keeps_groups(config)
+    groups = groups_of(config, model)
     asked, speculation = config.speculation, None
     if asked is not None:
         speculation = asked.config
@@ -283,12 +286,12 @@ def resolve_engine(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> EngineC
             block_size=config.block_size,
             max_num_batched_tokens=tokens,
             max_num_seqs=seqs,
-            hybrid=hybrid,
+            hybrid=keeps_groups(config),
             drafter=None if asked is None else asked.drafter(model),
         )
     return EngineConfig(
         num_gpu_blocks=blocks,
-        block_size=config.block_size,
+        block_size=config.block_size if groups is None else groups.block_size,
         max_num_batched_tokens=tokens,
         max_num_seqs=seqs,
         max_model_len=max_model_len,
@@ -297,7 +300,7 @@ def resolve_engine(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> EngineC
         long_prefill_token_threshold=config.long_prefill_token_threshold,
         long_prefill_token_threshold_adaptive=config.long_prefill_token_threshold_adaptive,
         enable_chunked_prefill=config.enable_chunked_prefill,
-        enable_prefix_caching=config.enable_prefix_caching,
+        enable_prefix_caching=caches_prefixes(config, model),
         scheduling_policy=config.scheduling_policy,
         async_scheduling=config.async_scheduling
         and (speculation is None or speculation.plans_ahead(config.vllm_version)),
@@ -305,31 +308,11 @@ def resolve_engine(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> EngineC
         max_num_queued_reqs=config.max_num_queued_reqs,
         max_num_queued_tokens=config.max_num_queued_tokens,
         tiers=resolve_tiers(config, model),
-        kv_cache_groups=_engine_groups(config, model, max_model_len) if hybrid else (),
+        kv_cache_groups=() if groups is None else tuple(spec_of(group) for group in groups.groups),
         prefix_cache_retention_interval=_retention_interval(config.prefix_cache_retention_interval),
         vllm_version=config.vllm_version,
         prefill_schedule_interval=config.prefill_schedule_interval,
     )
-
-
-def _keeps_groups(config: RunConfig) -> bool:
-    """Return whether layers that keep different parts of a context have blocks of their own."""
-    lmcache = config.kv_offloading_size and config.kv_offloading_backend == "lmcache"
-    return not (config.disable_hybrid_kv_cache_manager or config.dram_gb or lmcache)
-
-
-def _engine_groups(config: RunConfig, model: ModelSpec, max_model_len: int) -> tuple[GroupSpec, ...]:
-    """Return the model's KV cache groups; none if they are one that keeps all tokens, or recurrent."""
-    groups = hybrid_groups(model, config.tensor_parallel_size, config.block_size, max_model_len)
-    if groups is None:
-        return ()
-    return tuple(GroupSpec(_kept(group), group.block_size, group.window or 0) for group in groups.groups)
-
-
-def _kept(group: KVCacheGroup) -> GroupKind:
-    if group.window is None:
-        return "full"
-    return "chunked" if group.kind == "chunked" else "sliding"
 
 
 def _retention_interval(asked: str | int) -> int | None:
@@ -385,10 +368,10 @@ def _native_offload(config: RunConfig, gib: float, model: ModelSpec) -> TierConf
     size = config.tensor_parallel_size
     replicated = kv_bytes_per_token(model, size) == kv_bytes_per_token(model, 1)
     block_bytes = math.ceil(kv_bytes_per_token(model, size) * config.block_size)
-    if _keeps_groups(config):
-        groups = hybrid_groups(model, size, config.block_size, config.max_model_len or model.max_model_len)
-        block_bytes = block_bytes if groups is None else groups.bytes_per_block
-    block_bytes *= 1 if replicated else size
+    groups = groups_of(config, model)
+    if groups is not None:
+        block_bytes = groups.bytes_per_block
+    block_bytes *= 1 if replicated and not keeps_states(model) else size
     blocks = config.blocks_per_chunk
     if config.kv_offloading_backend == "lmcache":
         blocks = _LMCACHE_CHUNK_TOKENS // config.block_size

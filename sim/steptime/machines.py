@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import GpuSpec, ModelSpec, kv_blocks
+from continuum_sim.hardware.groups import Groups, model_groups
 from continuum_sim.steptime.aiconfigurator import estimate_kv_blocks, installed
 from continuum_sim.steptime.batch import StepBatch, prefill_of
 from continuum_sim.steptime.model import StepTime
@@ -43,6 +44,7 @@ class Machine:
     kv_blocks: int
     """As estimated by `run`, like vLLM's `num_gpu_blocks`."""
     kv_tokens: int
+    """As vLLM logs them: of requests of the model's `max_model_len` if layers keep different parts of a context."""
     kv_blocks_aiconfigurator: int | None
     """As estimated by aiconfigurator; None if it is not installed or does not know the pair."""
     step_times: tuple[StepTimes, ...]
@@ -105,7 +107,9 @@ def machines(
                     gpu=gpu.name,
                     tensor_parallel_size=size,
                     kv_blocks=blocks,
-                    kv_tokens=blocks * block_size,
+                    kv_tokens=capacity_tokens(
+                        model, gpu, model_groups(model, tensor_parallel_size=size, block_size=block_size), blocks
+                    ),
                     kv_blocks_aiconfigurator=_other_blocks(model, gpu, settings),
                     step_times=tuple(_step_times(model, gpu, size, context_tokens, step_times)),
                 )
@@ -113,6 +117,14 @@ def machines(
     if not found and refused is not None:
         raise refused
     return found
+
+
+def capacity_tokens(model: ModelSpec, gpu: GpuSpec, groups: Groups, blocks: int) -> int:
+    """Return the tokens of so many blocks, as vLLM logs them with its defaults."""
+    if groups.whole:
+        return blocks * groups.block_size
+    in_flight = 2 * gpu.default_max_num_batched_tokens  # a step is planned while another runs
+    return int(blocks / groups.blocks_of_request(model.max_model_len, in_flight) * model.max_model_len)
 
 
 def _fit(
@@ -129,11 +141,13 @@ def _fit(
             if size == sizes[-1]:
                 raise
             continue
-        if blocks * block_size >= least_tokens:
+        groups = model_groups(model, tensor_parallel_size=size, block_size=block_size)
+        tokens = capacity_tokens(model, gpu, groups, blocks)
+        if tokens >= least_tokens:
             return size, blocks
     raise ConfigError(
-        f"{model.name} on {sizes[-1]} x {gpu.name} has {blocks * block_size:,} tokens of KV cache, below the "
-        f"{least_tokens:,} asked for"
+        f"{model.name} on {sizes[-1]} x {gpu.name} has {tokens:,} tokens of KV cache, below the {least_tokens:,} "
+        "asked for"
     )
 
 

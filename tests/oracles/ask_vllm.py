@@ -300,6 +300,10 @@ def _described(spec: Any) -> dict[str, Any]:
     for name in ("num_kv_heads", "head_size", "head_size_v", "sliding_window", "attention_chunk_size"):
         if getattr(spec, name, None) is not None:
             described[name] = getattr(spec, name)
+    if inner := getattr(spec, "kv_cache_specs", None):  # of layers that differ
+        described["kinds"] = sorted({type(one).__name__ for one in inner.values()})
+        windows = {getattr(one, "sliding_window", None) for one in inner.values()}
+        described |= {"sliding_window": windows.pop()} if len(windows) == 1 and windows != {None} else {}
     if hasattr(spec, "dtype"):
         described["dtype"] = str(spec.dtype).removeprefix("torch.")
     if hasattr(spec, "shapes"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,18 @@ from refresh import CONFIGS, read_answers
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import find_model
-from continuum_sim.hardware.groups import model_groups
+from continuum_sim.hardware.groups import Groups, model_groups
 from continuum_sim.hardware.kv import served_with
 
 WITHIN = 0.01
+KINDS = {
+    "FullAttentionSpec": "full",
+    "MLAAttentionSpec": "mla",
+    "SlidingWindowMLASpec": "mla",
+    "SlidingWindowSpec": "sliding",
+    "ChunkedLocalAttentionSpec": "chunked",
+    "MambaSpec": "recurrent",
+}
 TABLE = Path(__file__).parents[2] / "docs/models.csv"
 
 
@@ -65,6 +73,7 @@ def compare(record: dict[str, Any]) -> list[Compared]:
     rows = [
         row("weight bytes", weights, answer["weight_bytes"], abs(weights / answer["weight_bytes"] - 1) <= WITHIN),
         _equal(row, "max_model_len", model.max_model_len, answer["max_model_len"]),
+        _equal(row, "groups", _groups(groups), _groups_of_vllm(answer["groups"])),
     ]
     if "num_blocks" in answer:
         kv_bytes, tokens = settings["kv_bytes"], settings["max_num_batched_tokens"]
@@ -72,6 +81,31 @@ def compare(record: dict[str, Any]) -> list[Compared]:
         rows.append(_equal(row, "blocks", groups.num_blocks(kv_bytes), answer["num_blocks"]))
         rows.append(_equal(row, "capacity tokens", capacity, answer["capacity_tokens"]))
     return rows
+
+
+def _groups(groups: Groups) -> str:
+    """Ours in the words of `_groups_of_vllm`."""
+    told: Counter[str] = Counter()
+    for group in groups.groups:
+        told[_group(len(group.layers), {spec.kind for spec in group.specs}, group.block_size)] += 1
+    return _added(told)
+
+
+def _groups_of_vllm(groups: list[dict[str, Any]]) -> str:
+    """Groups as "COUNT x LAYERS KIND of BLOCK SIZE"."""
+    told: Counter[str] = Counter()
+    for group in groups:
+        kinds = {KINDS[kind] for kind in group.get("kinds", [group["kind"]])}
+        told[_group(group["layers"], kinds, group["block_size"])] += group["groups"]
+    return _added(told)
+
+
+def _group(layers: int, kinds: set[str], block_size: int) -> str:
+    return f"{layers} {'/'.join(sorted(kinds))} of {block_size}"
+
+
+def _added(told: Counter[str]) -> str:
+    return " + ".join(f"{count} x {what}" for what, count in sorted(told.items()))
 
 
 def _equal(row: Any, what: str, ours: object, vllm: object) -> Compared:
@@ -92,12 +126,12 @@ def table() -> str:
         said = {"refused by both": "refused by both", "refused": "refused here", "accepted": "vLLM could not build it"}
         verdict = next((text for what, text in said.items() if what in rows), "as vLLM" if right else "differs")
         cells = [record["config"], next(iter(rows.values())).asked, verdict]
-        for what in ("weight bytes", "max_model_len", "blocks", "capacity tokens"):
+        for what in ("weight bytes", "max_model_len", "groups", "blocks", "capacity tokens"):
             row = rows.get(what)
             cells += ["", ""] if row is None else [row.ours.replace(",", ""), row.vllm.replace(",", "")]
         lines.append((right, cells))
     lines.sort(key=lambda line: line[0])
-    names = ("weight_bytes", "max_model_len", "num_gpu_blocks", "kv_cache_tokens")
+    names = ("weight_bytes", "max_model_len", "kv_cache_groups", "num_gpu_blocks", "kv_cache_tokens")
     head = ["configuration", "asked", "verdict", *(f"{name}_{whose}" for name in names for whose in ("ours", "vllm"))]
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([head, *(cells for _, cells in lines)])

@@ -74,13 +74,26 @@ def models(draw: st.DrawFn) -> tuple[CacheLayers, ...]:
     kv_mib=st.integers(1, 2**16),
     tokens=st.sampled_from([128, 2048, 8192]),
     max_model_len=st.integers(1, 200_000),
+    prefix_caching=st.booleans(),
+    hybrid=st.sampled_from([True, True, False]),
 )
 def test_groups_are_those_of_vllm(
-    caches: tuple[CacheLayers, ...], layout: Layout, kv_mib: int, tokens: int, max_model_len: int
+    caches: tuple[CacheLayers, ...],
+    layout: Layout,
+    kv_mib: int,
+    tokens: int,
+    max_model_len: int,
+    prefix_caching: bool,
+    hybrid: bool,
 ) -> None:
     pytest.importorskip("vllm", reason="vLLM is not installed")
     layers, _ = cached_layers(
-        caches, tensor_parallel_size=1, block_size=16, element_bytes=2, max_model_len=max_model_len
+        caches,
+        tensor_parallel_size=1,
+        block_size=16,
+        element_bytes=2,
+        max_model_len=max_model_len,
+        prefix_caching=prefix_caching,
     )
     # Unless it packs pages that differ, vLLM takes windows of MLA for alike that are not: no model has such.
     kept = {spec for _, spec in layers}
@@ -88,12 +101,15 @@ def test_groups_are_those_of_vllm(
     packed = layout == "BLNHC" and len({spec.page_size_bytes for spec in kept}) > 1 and windows != kept
     assume(len(windows) < 2 or packed)
     attends = any(cache.kind != "recurrent" for cache in caches)
-    config = _config(layout, tokens, max_model_len, "align" if attends else "none")
+    config = _config(layout, tokens, max_model_len, "align" if attends and prefix_caching else "none")
+    config.scheduler_config.disable_hybrid_kv_cache_manager = not hybrid
     kv_bytes = kv_mib * 2**20
     try:
-        groups = cache_groups(caches, max_model_len=max_model_len, layout=layout)
+        groups = cache_groups(
+            caches, max_model_len=max_model_len, layout=layout, prefix_caching=prefix_caching, hybrid=hybrid
+        )
     except ConfigError:
-        with pytest.raises((AssertionError, NotImplementedError, StopIteration, ValueError)):
+        with pytest.raises((AssertionError, NotImplementedError, StopIteration, TypeError, ValueError)):
             _asked(config, [spec for _, spec in layers], 2**60)
         return
     enough = _asked(config, [spec for _, spec in layers], 2**60)

@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from continuum_sim.results.view.parts import Note, Table, View, name, numbers, words
 
 if TYPE_CHECKING:
     from continuum_sim.hardware import GpuSpec, ModelSpec
     from continuum_sim.steptime.machines import Machine
+    from continuum_sim.steptime.model_on_gpus import Served, Step, Unfit
+
+_WORK: Final = {
+    "linear": "linear",
+    "experts": "experts",
+    "lm_head": "LM head",
+    "attention_prefill": "attention",
+    "attention_decode": "attention",
+    "indexer": "indexer",
+    "states": "states",
+    "moved": "small kernels",
+    "all_reduce": "all-reduce",
+    "launch": "launches",
+    "host": "host",
+}
+_LIMIT: Final = {"computing": " compute", "reading": " read", "links": "", "latency": ""}
+_NAMED: Final = 2
+"""Kinds of work that a line names; `--json` has all."""
 
 
 def hardware_view(
@@ -81,3 +99,43 @@ def _machines(machines: Sequence[Machine], context_tokens: int) -> Table:
         f"Together: KV cache, and milliseconds of a step (turns decoding at a context of {context_tokens:,} tokens)",
         note=said if any(item.kv_blocks_aiconfigurator is not None for item in machines) else "",
     )
+
+
+def model_view(
+    model: ModelSpec, served: Sequence[Served], unfit: Sequence[Unfit], context_tokens: int, notes: Sequence[str] = ()
+) -> View:
+    """Return the view of one model on each GPU."""
+    said = [Note(note) for note in notes]
+    if unfit:
+        told = "; ".join(f"{one.gpu} ({one.reason})" for one in unfit)
+        said.insert(0, Note(f"does not fit {told}"))
+    return View(model.name, [_served(model, served, context_tokens)] if served else [], said)
+
+
+def _served(model: ModelSpec, served: Sequence[Served], context_tokens: int) -> Table:
+    rows = []
+    for item in served:
+        running, fit = item.decode.tokens, item.requests
+        decode = f"decode {running:,}" + (f" of {fit:,}" if fit > running else "")
+        first = [f"{item.tensor_parallel_size} x {item.gpu}", _usd(item.usd_per_hour), f"{item.kv_tokens:,}"]
+        rows.append([*first, *_step(decode, item.decode)])
+        rows.append(["", "", "", *_step(f"prefill {item.prefill.tokens:,}", item.prefill)])
+    return Table(
+        [name("GPUs"), *numbers("$/hour", "KV tokens"), name("step"), *numbers("ms", "$/M"), words("limited by")],
+        rows,
+        f"{model.name} ({model.weight_bytes / 1e9:,.1f} GB) on the fewest GPUs that hold it, cheapest decoding first",
+        note=f"decode: as many requests as fit at a context of {context_tokens:,} tokens, or as vLLM runs at once. "
+        "$/M: dollars per million tokens.",
+        groups=True,
+    )
+
+
+def _step(what: str, step: Step) -> list[str]:
+    limits = ", ".join(
+        f"{_WORK[share.name]}{_LIMIT[share.limit]} {100 * share.step_share:.0f} %" for share in step.shares[:_NAMED]
+    )
+    return [what, f"{1e3 * step.step_s:,.1f}", _usd(step.usd_per_million_tokens), limits or "–"]
+
+
+def _usd(usd: float | None) -> str:
+    return "–" if usd is None else f"{usd:,.2f}"

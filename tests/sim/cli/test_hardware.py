@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,10 @@ def test_aiconfigurator_stands_beside_the_roofline_where_it_knows_the_pair(
         (("--context", "0"), "context_tokens is 0"),
         (("--step-time", "rofline"), "did you mean 'roofline'?"),
         (("--model", "llama-3.1-70b", "--gpu", "l4", "--tensor-parallel-size", "1"), "does not fit 1 x L4"),
+        (("llama-3.1-70b", "--gpu", "l4", "--tp", "1"), "Llama-3.1-70B does not fit L4 (1 lacks "),
+        (("llama-3.1-8b", "--model", "qwen3-8b"), "MODEL is shown by itself"),
+        (("llama-3.1-8b", "--price", "cheap"), "price is 'cheap'"),
+        (("llama-3.1-8b", "--step-time", "fitted:x.json"), "of one kind of GPU: name it with --gpu"),
     ],
 )
 def test_bad_input_is_one_line(arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,6 +88,51 @@ def test_bad_input_is_one_line(arguments: tuple[str, ...], said: str, capsys: py
     assert code == 2
     assert said in err
     assert err.count("\n") == 1
+
+
+def test_a_model_on_each_gpu(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = cli(capsys, "hardware", "llama-3.1-70b")
+    assert (code, err) == (0, "")
+    assert max(map(len, out.splitlines()[:-2])) <= 120
+    named = [line.split("  ")[0] for line in out.splitlines() if " x " in line]
+    told = re.findall(r"([\w-]+) \(\d lacks? ", out)
+    assert {one.split(" x ")[1] for one in named} | set(told) == {card.name for card in gpus()}
+    row = next(line for line in out.splitlines() if line.startswith("4 x H100 "))
+    assert re.search(r"13\.96 .* decode \d+ .* attention read \d+ %, linear read \d+ %", row)
+
+
+def test_json_of_a_model_on_a_gpu_has_all(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = cli(capsys, "hardware", "llama-3.1-8b", "--gpu", "h100", "--price", "2", "--json")
+    (one,) = json.loads(out)["served"]
+    llama, h100 = find_model("llama-3.1-8b"), find_gpu("h100")
+    assert (one["kv_blocks"], one["kv_tokens"]) == (kv_blocks(llama, h100), 16 * kv_blocks(llama, h100))
+    running = one["decode"]["tokens"]
+    assert running == one["requests"] == (one["kv_blocks"] - 1) // 256
+    seconds = Roofline(llama, h100).step_s(StepBatch(0, 0, 0, 0, running, running * 4096))
+    assert one["decode"]["step_s"] == seconds
+    assert one["decode"]["usd_per_million_tokens"] == pytest.approx(2 / 3600 * seconds / running * 1e6)
+    assert sum(share["step_share"] for share in one["decode"]["shares"]) == pytest.approx(1)
+    assert one["prefill"]["tokens"] == 8192
+    assert one["prefill"]["shares"][0]["name"] == "linear"
+    assert one["prefill"]["shares"][0]["limit"] == "computing"
+
+
+def test_a_model_is_shown_cheapest_decoding_first(capsys: pytest.CaptureFixture[str]) -> None:
+    order = []
+    for price in ("h100=1,b200=100", "h100=100,b200=1"):
+        _, out, _ = cli(capsys, "hardware", "qwen3-8b", "--gpu", "h100,b200", "--price", price, "--json")
+        order.append([one["gpu"] for one in json.loads(out)["served"]])
+    assert order == [["H100", "B200"], ["B200", "H100"]]
+
+
+def test_a_folder_with_states_and_experts(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path(__file__).parents[2] / "oracles/configs/qwen3-next-80b-a3b"
+    _, out, _ = cli(capsys, "hardware", folder, "--gpu", "h200,l4")
+    assert "2 x H200" in out
+    assert "experts read" in out
+    assert "does not fit L4 (8 lack " in out
+    _, out, _ = cli(capsys, "hardware", folder, "--gpu", "h200", "--kv-cache-dtype", "fp8", "--json")
+    assert json.loads(out)["served"][0]["block_size"] == 1072
 
 
 def test_nothing_fits() -> None:

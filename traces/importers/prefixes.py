@@ -88,7 +88,7 @@ class Prefixes:
     """
 
     def __init__(self) -> None:
-        # Eight bytes a hash: a file may have as many families as conversations.
+        # A file may have as many families as conversations: four bytes a hash where they are numbered, else eight.
         self._first: dict[int, array[int]] = {}
 
     def of(self, hash_ids: Sequence[int], input_tokens: int, block_size: int) -> SharedPrefix | None:
@@ -99,7 +99,7 @@ class Prefixes:
     def join(self, hash_ids: Sequence[int], full: int, block_size: int) -> tuple[SharedPrefix, bool]:
         """Return what a first prompt of ``full`` whole blocks shares, and whether it is the first of its family."""
         try:
-            blocks = array("Q", hash_ids[:full])
+            blocks = array("I", hash_ids[:full])
         except OverflowError:
             blocks = array("Q", [hash_id & _64_BITS for hash_id in hash_ids[:full]])
         first = self._first.setdefault(hash_ids[0], blocks)

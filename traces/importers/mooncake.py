@@ -80,6 +80,8 @@ def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
             state.bad(error, source.path, number)
             continue
         yield program
+    if not len(groups):
+        prefixes.forget()
     yield from chained.programs()
     for name, rows in groups:
         try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from itertools import compress, count
+from operator import ne
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -49,12 +51,7 @@ def _checked(ids: list[Any], place: str) -> list[int]:
 
 def common(before: Sequence[int], now: Sequence[int]) -> int:
     """Return how many leading blocks two prompts have in common."""
-    shared = 0
-    for one, other in zip(before, now, strict=False):
-        if one != other:
-            break
-        shared += 1
-    return shared
+    return next(compress(count(), map(ne, before, now)), min(len(before), len(now)))
 
 
 def kept_tokens(
@@ -103,4 +100,9 @@ class Prefixes:
         except OverflowError:
             blocks = array("Q", [hash_id & _64_BITS for hash_id in hash_ids[:full]])
         first = self._first.setdefault(hash_ids[0], blocks)
-        return SharedPrefix(family_name(hash_ids[0]), common(first, blocks) * block_size), first is blocks
+        shared = len(blocks) if first is blocks else common(first, blocks)
+        return SharedPrefix(family_name(hash_ids[0]), shared * block_size), first is blocks
+
+    def forget(self) -> None:
+        """Free what is needed only while first prompts come."""
+        self._first.clear()

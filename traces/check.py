@@ -18,6 +18,10 @@ MAX_DEPTH: Final = 16
 MAX_PRIORITY: Final = 10**6
 
 
+_sound: Program | None = None
+"""The program found sound last. It cannot change, and one that is made is written next: no need to look twice."""
+
+
 class _Missing:
     """Stands for an absent field of an input line, so that the rule for that field reports it."""
 
@@ -33,12 +37,16 @@ def check_program(program: Program) -> None:
     TraceError
         On the first field that breaks a rule, naming it, its value and what was expected.
     """
+    global _sound
+    if program is _sound:
+        return
     try:
         _check_program(program, 0)
         if program.children:
             _check_names(program)
     except TraceError as error:
         raise TraceError(error.detail, program_id=program.program_id) from None
+    _sound = program
 
 
 def _check_program(program: Program, depth: int) -> None:

@@ -49,40 +49,57 @@ def write_programs(
     OSError
         If the file cannot be written.
     """
+    lines = (line for _, line in encode_each(programs))
     if callable(header):
-        return _write_headed(Path(path), programs, header)
+        return write_lines(path, lines, header)
     with replacing(Path(path)) as stream:
         if header is not None:
             stream.write(encode_header(header))
-        return _write_all(stream, programs, path)
+        return _write_all(stream, lines, path)
 
 
-def _write_headed(path: Path, programs: Iterable[Program], header: Callable[[], TraceHeader]) -> int:
-    """Write the programs first, then put the header before them: both compressions allow concatenation."""
+def write_lines(path: str | os.PathLike[str], lines: Iterable[bytes], header: Callable[[], TraceHeader]) -> int:
+    """Write the lines of programs as `write_programs` does, and a header that is known after the last of them.
+
+    They are written first, then the header is put before them: both compressions allow concatenation.
+    """
+    suffix = Path(path).suffix
     with spool(path) as body:
-        with _compressing(body, path.suffix) as stream:
-            count = _write_all(stream, programs, path)
+        with _compressing(body, suffix) as stream:
+            count = _write_all(stream, lines, path)
         body.seek(0)
         with whole_file(path) as file:
-            with _compressing(file, path.suffix) as stream:
+            with _compressing(file, suffix) as stream:
                 stream.write(encode_header(header()))
             shutil.copyfileobj(body, file, 2**20)
     return count
 
 
-def _write_all(stream: BinaryIO, programs: Iterable[Program], path: str | os.PathLike[str]) -> int:
-    seen: set[str] = set()
+def _write_all(stream: BinaryIO, lines: Iterable[bytes], path: str | os.PathLike[str]) -> int:
     written = 0
-    for program in programs:
-        stream.write(encode_program(program))
+    for line in lines:
+        stream.write(line)
         written += 1
+    if not written:
+        raise TraceError("no program to write, expected at least one", path=path)
+    return written
+
+
+def encode_each(programs: Iterable[Program]) -> Iterator[tuple[Program, bytes]]:
+    """Yield programs with their lines, see `encode_program`.
+
+    Raises
+    ------
+    TraceError
+        If a program breaks a rule, or two share an id.
+    """
+    seen: set[str] = set()
+    for program in programs:
+        yield program, encode_program(program)
         for member in program.family():
             if member.program_id in seen:
                 raise TraceError(f"program_id {shown(member.program_id)} appears twice, expected unique ids")
             seen.add(member.program_id)
-    if not seen:
-        raise TraceError("no program to write, expected at least one", path=path)
-    return written
 
 
 def encode_program(program: Program) -> bytes:
@@ -97,7 +114,7 @@ def _program(program: Program, end: str = "") -> str:
     Written out, because building and encoding dictionaries would take three times as long.
     """
     prefix = program.shared_prefix
-    arrival_s = "" if program.arrival_s is None else f',"arrival_s":{float(program.arrival_s)!r}'
+    arrival_s = "" if program.arrival_s is None else _arrival(program.arrival_s)
     shared = "" if prefix is None else f',"shared_prefix":{{"id":{_quoted(prefix.id)},"tokens":{prefix.tokens}}}'
     turns = ",".join(map(_turn, program.turns))
     children = f',"children":[{",".join(map(_child, program.children))}]' if program.children else ""
@@ -105,6 +122,16 @@ def _program(program: Program, end: str = "") -> str:
     return (
         f'{{"program_id":{_QUOTE(program.program_id)}{arrival_s}{priority}{shared},"turns":[{turns}]{children}}}{end}'
     )
+
+
+def _arrival(arrival_s: float) -> str:
+    return f',"arrival_s":{float(arrival_s)!r}'
+
+
+def move_arrival(line: bytes, arrival_s: float, new_s: float) -> bytes:
+    """Return a program's line with another arrival time in place of ``arrival_s``."""
+    # The first match is the field: it follows the id, in which a quotation mark would have a backslash before it.
+    return line.replace(_arrival(arrival_s).encode(), _arrival(new_s).encode(), 1)
 
 
 def _turn(turn: Turn) -> str:

@@ -15,7 +15,7 @@ from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.importers.api import Importer
 from continuum_sim.traces.importers.fields import refuse
 from continuum_sim.traces.importers.groups import Groups
-from continuum_sim.traces.importers.hashed_rows import Line, Row, checked, conversation, read_line
+from continuum_sim.traces.importers.hashed_rows import USUAL_LINES, Line, Row, checked, conversation, read_line
 from continuum_sim.traces.importers.head import Head
 from continuum_sim.traces.importers.prefixes import Prefixes
 from continuum_sim.traces.importers.sources import Source, each_row_as
@@ -32,7 +32,7 @@ def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
     size = state.block_size or BLOCK_SIZE
     last: dict[Any, str] = {}  # by the chat that each conversation has ended with so far
     path, begun = Path(), 0
-    for source, number, line in each_row_as(sources, state, read_line):
+    for source, number, line in each_row_as(sources, state, read_line, USUAL_LINES):
         if source.path != path:
             path = source.path
             last.clear()  # chat ids are unique within a file only

@@ -96,6 +96,19 @@ def make_program(
             tool, accepted = call.tool or "unknown", call.mean_acceptance_length
             turns.append(Turn(prompt, kept, output, tool, tool_s, call.tools, call.finish, accepted))
         before, left_tokens = call, prompt + output
+    return of_turns(program_id, turns, arrival_s=arrival_s, shared_prefix=shared_prefix)
+
+
+def of_turns(
+    program_id: str, turns: Sequence[Turn], *, arrival_s: float | None, shared_prefix: SharedPrefix | None
+) -> Program:
+    """Make a program of turns, whose first prompt may be shorter than the prefix that it is said to share.
+
+    Raises
+    ------
+    TraceError
+        If a number is impossible.
+    """
     if shared_prefix is not None:
         shared_prefix = SharedPrefix(shared_prefix.id, min(shared_prefix.tokens, turns[0].input_tokens))
     program = Program(program_id, tuple(turns), arrival_s, shared_prefix)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 import tempfile
 from array import array
 from collections.abc import Iterator
@@ -12,23 +11,23 @@ if TYPE_CHECKING:
     import numpy as np
 
 UNKNOWN: Final = float("-inf")
-_PACKED: Final = struct.Struct("<qqqqqqd")
+_COLUMNS: Final = 6
+"""Whole numbers of a row; the seventh is its time."""
 MOST_ROWS: Final = 50_000
 """Rows held in memory at a time, unless a single chain has more."""
 READ_ROWS: Final = 10_000
 
 
-class ChainRow(NamedTuple):
-    """One request: its chain (numbered in the order of first rows), its own number, and its place in the files."""
+class Chain(NamedTuple):
+    """The requests of a chain as columns: their numbers, their places in the files, and what they say."""
 
-    chain: int
-    number: int
-    file: int
-    line: int
-    input_tokens: int
-    output_tokens: int
-    at_s: float
-    """When it was sent, or `UNKNOWN`."""
+    numbers: list[int]
+    files: list[int]
+    lines: list[int]
+    input_tokens: list[int]
+    output_tokens: list[int]
+    at_s: list[float]
+    """When each was sent, or `UNKNOWN`."""
 
 
 class ChainRows:
@@ -40,6 +39,8 @@ class ChainRows:
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115  closed once they have come back
         self._lengths = array("q")
+        self._numbers, self._times_s = array("q"), array("d")
+        self._read_rows = READ_ROWS
 
     def add(
         self, chain: int, number: int, file: int, line: int, input_tokens: int, output_tokens: int, at_s: float
@@ -48,33 +49,46 @@ class ChainRows:
         if chain == len(self._lengths):
             self._lengths.append(0)
         self._lengths[chain] += 1
-        self._file.write(_PACKED.pack(chain, number, file, line, input_tokens, output_tokens, at_s))
+        self._numbers.extend((chain, number, file, line, input_tokens, output_tokens))
+        self._times_s.append(at_s)
+        if len(self._times_s) == self._read_rows:
+            self._write()
 
-    def __iter__(self) -> Iterator[list[ChainRow]]:
-        """Yield the rows of every chain, as they were added; nothing may be added after that."""
+    def _write(self) -> None:
+        self._file.write(self._numbers)
+        self._file.write(self._times_s)
+        del self._numbers[:], self._times_s[:]
+
+    def __iter__(self) -> Iterator[Chain]:
+        """Yield every chain with its rows as they were added; nothing may be added after that."""
         import numpy as np
 
+        self._write()
         ends = np.cumsum(np.array(self._lengths))
         low = done = 0
         with self._file:
             while low < len(ends):
                 high = max(low + 1, int(np.searchsorted(ends, done + MOST_ROWS, side="right")))
-                rows = self._between(low, high)
+                numbers, times_s = self._between(low, high)
+                columns = [*(column.tolist() for column in numbers.T[1:]), times_s.tolist()]
                 start = 0
                 for length in self._lengths[low:high]:
-                    yield list(map(ChainRow._make, rows[start : start + length].tolist()))
+                    yield Chain._make([column[start : start + length] for column in columns])
                     start += length
                 low, done = high, int(ends[high - 1])
 
-    def _between(self, low: int, high: int) -> np.ndarray:
-        """Return the rows of some chains, chain by chain."""
+    def _between(self, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rows of some chains, chain by chain: their whole numbers, and their times."""
         import numpy as np
 
-        kind = np.dtype([(name, "<f8" if name == "at_s" else "<i8") for name in ChainRow._fields])
         self._file.seek(0)
-        found = []
-        while data := self._file.read(READ_ROWS * _PACKED.size):
-            rows = np.frombuffer(data, kind)
-            found.append(rows[(low <= rows["chain"]) & (rows["chain"] < high)])
-        rows = np.concatenate(found)
-        return rows[np.argsort(rows["chain"], kind="stable")]
+        found, found_s = [], []
+        while data := self._file.read(self._read_rows * 8 * (_COLUMNS + 1)):
+            rows = len(data) // (8 * (_COLUMNS + 1))
+            numbers = np.frombuffer(data, "<i8", rows * _COLUMNS).reshape(rows, _COLUMNS)
+            inside = (low <= numbers[:, 0]) & (numbers[:, 0] < high)
+            found.append(numbers[inside])
+            found_s.append(np.frombuffer(data, "<f8", rows, offset=rows * _COLUMNS * 8)[inside])
+        numbers, times_s = np.concatenate(found), np.concatenate(found_s)
+        order = np.argsort(numbers[:, 0], kind="stable")
+        return numbers[order], times_s[order]

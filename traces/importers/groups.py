@@ -81,6 +81,10 @@ class Groups:
             self._dropped.add(number)
         self._ids.update((name, number) for name, one in self._ids.items() if one == gone)
 
+    def __len__(self) -> int:
+        """The number of groups, those dropped or joined to others included."""
+        return len(self._ids)
+
     def __iter__(self) -> Iterator[tuple[str, list[Any]]]:
         """Yield every group that was not dropped, one in memory at a time; nothing may be added after that."""
         self._write()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
+from continuum_sim.traces.check import MAX_SECONDS, MAX_TOKENS
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.importers.calls import Call, make_program
 from continuum_sim.traces.importers.fields import as_count, as_seconds, as_time, optional_object
@@ -47,11 +48,15 @@ class Line(msgspec.Struct, gc=False):
 
 
 class _UsualLine(Line, gc=False):
+    timestamp: int | float | None = None
+    input_length: Annotated[int, msgspec.Meta(ge=1, le=MAX_TOKENS)] | None = None
+    output_length: Annotated[int, msgspec.Meta(ge=0, le=MAX_TOKENS)] | None = None
     hash_ids: HashIds | None = None
 
 
 _LINES: Final = msgspec.json.Decoder(Line)
-_USUAL_LINES: Final = msgspec.json.Decoder(_UsualLine)
+USUAL_LINES: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(_UsualLine)
+"""Decodes nearly every line."""
 
 
 def read_line(data: bytes | msgspec.Raw) -> Any:
@@ -63,7 +68,7 @@ def read_line(data: bytes | msgspec.Raw) -> Any:
         If it is no JSON.
     """
     try:
-        return decode(data, _USUAL_LINES)
+        return decode(data, USUAL_LINES)
     except TraceError:
         return decode_if(_LINES, data)
 
@@ -91,6 +96,8 @@ def checked(line: Line, size: int, per_second: float) -> Row:
     TraceError
         At the first field that one row alone can have wrong.
     """
+    if type(line) is _UsualLine and (row := _usual(line, size, per_second)) is not None:
+        return row
     prompt = line.input_tokens if line.input_length is None else line.input_length
     output = line.output_tokens if line.output_length is None else line.output_length
     at = line.created_time if line.timestamp is None else line.timestamp
@@ -110,6 +117,18 @@ def checked(line: Line, size: int, per_second: float) -> Row:
         adds=adds,
         own=line.continuum_sim,
     )
+
+
+def _usual(line: _UsualLine, size: int, per_second: float) -> Row | None:
+    """Return the row of a line with a time, counts and hashes alone, which msgspec has checked."""
+    at, prompt, output, ids = line.timestamp, line.input_length, line.output_length, line.hash_ids
+    if at is None or prompt is None or output is None or ids is None:
+        return None
+    if not (line.delay is line.delay_ms is line.context_mode is line.continuum_sim is None):
+        return None
+    if not (abs(at) <= MAX_SECONDS * per_second and prompt // size <= len(ids) <= -(-prompt // size)):
+        return None
+    return Row(at / per_second, None, prompt, output, ids)
 
 
 def block_size(own: Any, state: ImportState, default: int) -> int:

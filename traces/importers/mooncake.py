@@ -29,11 +29,12 @@ from typing import Any, Final
 
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.importers.api import Importer
-from continuum_sim.traces.importers.calls import Call, make_program
-from continuum_sim.traces.importers.chain_rows import UNKNOWN, ChainRow, ChainRows
+from continuum_sim.traces.importers.calls import of_turns
+from continuum_sim.traces.importers.chain_rows import UNKNOWN, Chain, ChainRows
 from continuum_sim.traces.importers.fields import as_seconds, as_text
 from continuum_sim.traces.importers.groups import Groups
 from continuum_sim.traces.importers.hashed_rows import (
+    USUAL_LINES,
     Line,
     Row,
     block_size,
@@ -48,7 +49,7 @@ from continuum_sim.traces.importers.prefix_chains import End, PrefixChains, dige
 from continuum_sim.traces.importers.prefixes import Prefixes, family_name
 from continuum_sim.traces.importers.sources import Source, each_row_as
 from continuum_sim.traces.importers.state import ImportState
-from continuum_sim.traces.schema import Program, SharedPrefix
+from continuum_sim.traces.schema import Program, SharedPrefix, Turn
 
 BLOCK_SIZE: Final = 512
 """Tokens in a block of the published traces: a prompt of 40,160 tokens has 79 hashes (`synthetic_trace.jsonl`)."""
@@ -60,7 +61,7 @@ def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
     prefixes = Prefixes()
     groups = Groups()
     chained = _Chained(prefixes, state)
-    for source, number, line in each_row_as(sources, state, read_line):
+    for source, number, line in each_row_as(sources, state, read_line, USUAL_LINES):
         key = line.session_id if isinstance(line, Line) else None
         try:
             row = _row(line, state)
@@ -79,6 +80,8 @@ def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
             state.bad(error, source.path, number)
             continue
         yield program
+    if not len(groups):
+        prefixes.forget()
     yield from chained.programs()
     for name, rows in groups:
         try:
@@ -94,7 +97,9 @@ def _row(line: Any, state: ImportState) -> Row:
         raise TraceError("the line is no object, expected an object")
     if line.parent_chat_id is not None:
         raise TraceError("the row has parent_chat_id, which is Bailian's: say --from bailian")
-    return checked(line, block_size(line.continuum_sim, state, BLOCK_SIZE), _PER_SECOND)
+    own = line.continuum_sim
+    size = (state.block_size or BLOCK_SIZE) if own is None else block_size(own, state, BLOCK_SIZE)
+    return checked(line, size, _PER_SECOND)
 
 
 class _Chained:
@@ -114,7 +119,7 @@ class _Chained:
 
     def add(self, source: Source, line: int, row: Row, ids: Sequence[int]) -> None:
         """Add a row to the conversation it goes on from, or begin one."""
-        prompt, output = row.input_tokens, max(1, row.output_tokens)
+        prompt = row.input_tokens
         at_s = UNKNOWN if row.at_s is None else row.at_s
         full = prompt // self._size
         number = self._number = self._number + 1
@@ -133,7 +138,7 @@ class _Chained:
             self._shared_tokens.append(shared_tokens)
         if not self._sources or self._sources[-1] is not source:
             self._sources.append(source)
-        self._rows.add(chain, number, len(self._sources) - 1, line, prompt, output, at_s)
+        self._rows.add(chain, number, len(self._sources) - 1, line, prompt, row.output_tokens or 1, at_s)
         if full:
             end = End(chain, full, digest(ids, full), ids[-1], prompt, at_s, first)
             self._chains.add(end, ids[full - 1], own=own)
@@ -142,18 +147,19 @@ class _Chained:
         """Yield the programs, once all rows are there."""
         chains, session = self._chains, self._state
         chains.forget()
-        for rows in self._rows:
-            first = rows[0]
-            tokens = self._shared_tokens[first.chain]
-            prefix = SharedPrefix(family_name(self._first_ids[first.chain]), tokens) if tokens else None
-            cuts = (index for index, row in enumerate(rows) if row.number in chains.cuts)
-            for begin, end in pairwise((0, *cuts, len(rows))):
+        for number, chain in enumerate(self._rows):
+            tokens = self._shared_tokens[number]
+            prefix = SharedPrefix(family_name(self._first_ids[number]), tokens) if tokens else None
+            cuts = [index for index, row in enumerate(chain.numbers) if row in chains.cuts] if chains.cuts else []
+            for begin, end in pairwise((0, *cuts, len(chain.numbers))):
                 if begin and prefix is not None:
                     # What it has in common with the row before, which it does not go on from after all.
-                    prefix = SharedPrefix(prefix.id, rows[begin - 1].input_tokens // self._size * self._size)
-                source, line = self._sources[rows[begin].file], rows[begin].line
+                    shared_tokens = chain.input_tokens[begin - 1] // self._size * self._size
+                    prefix = SharedPrefix(prefix.id, shared_tokens)
+                source, line = self._sources[chain.files[begin]], chain.lines[begin]
+                rows = Chain._make([column[begin:end] for column in chain]) if cuts else chain
                 try:
-                    program = _program(f"{source.stem}-{line}", rows[begin:end], prefix, session)
+                    program = _program(f"{source.stem}-{line}", rows, prefix, session)
                 except TraceError as error:
                     session.bad(error, source.path, line)
                 else:
@@ -162,18 +168,22 @@ class _Chained:
             session.note("requests that go on from one that another went on from, programs of their own", chains.forks)
 
 
-def _program(name: str, rows: list[ChainRow], prefix: SharedPrefix | None, state: ImportState) -> Program:
-    times_s = [None if row.at_s == UNKNOWN else row.at_s for row in rows]
-    calls: list[Call] = []
-    kept = 0
-    for index, row in enumerate(rows[:-1]):
-        gap_s = gap_between(times_s[index], times_s[index + 1], state)
-        calls.append(Call(row.input_tokens, row.output_tokens, kept_tokens=kept, tool="delay", tool_s=gap_s))
-        context = row.input_tokens + row.output_tokens
-        kept = context if rows[index + 1].input_tokens >= context else row.input_tokens
-    calls.append(Call(rows[-1].input_tokens, rows[-1].output_tokens, kept_tokens=kept))
-    arrival_s = None if times_s[0] is None else as_seconds(times_s[0], "timestamp")
-    return make_program(state.unique(name), calls, state, arrival_s=arrival_s, shared_prefix=prefix)
+def _program(name: str, rows: Chain, prefix: SharedPrefix | None, state: ImportState) -> Program:
+    turns: list[Turn] = []
+    kept = unknown = 0
+    for prompt, output, following, at_s, then_s in zip(
+        rows.input_tokens, rows.output_tokens, rows.input_tokens[1:], rows.at_s, rows.at_s[1:], strict=False
+    ):
+        gap_s = gap_between(None if at_s == UNKNOWN else at_s, None if then_s == UNKNOWN else then_s, state)
+        unknown += gap_s is None
+        turns.append(Turn(prompt, kept, output, "delay", gap_s or 0.0))
+        context = prompt + output
+        kept = context if following >= context else prompt
+    turns.append(Turn(rows.input_tokens[-1], kept, rows.output_tokens[-1]))
+    arrival_s = None if rows.at_s[0] == UNKNOWN else as_seconds(rows.at_s[0], "timestamp")
+    state.count_gap(known=True, times=len(turns) - 1 - unknown)
+    state.count_gap(known=False, times=unknown)
+    return of_turns(state.unique(name), turns, arrival_s=arrival_s, shared_prefix=prefix)
 
 
 def _sniff(head: Head) -> float:

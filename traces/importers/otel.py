@@ -37,8 +37,9 @@ from continuum_sim.traces.importers.groups import Groups
 from continuum_sim.traces.importers.head import Head
 from continuum_sim.traces.importers.otel_agents import SLACK_NS, Row, by_agent
 from continuum_sim.traces.importers.otel_spans import CHAT, CLAUDE_CODE, TOOL, Span, read_spans
-from continuum_sim.traces.importers.sources import Source, each_row
+from continuum_sim.traces.importers.sources import Source, each_row_as
 from continuum_sim.traces.importers.state import ImportState
+from continuum_sim.traces.importers.values import ANYTHING, large_or_whole
 from continuum_sim.traces.schema import Program
 
 
@@ -46,10 +47,11 @@ def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
     traces = Groups()
     apart = {CLAUDE_CODE}
     path = Path()
-    for source, number, request in each_row(sources, state):
+    for source, number, request in each_row_as(sources, state, large_or_whole, ANYTHING):
         path = source.path
         try:
-            for trace_id, span in list(read_spans(request)):
+            # All or none of an export is taken; the first error ends the import unless bad ones are skipped.
+            for trace_id, span in list(read_spans(request)) if state.skip_bad else read_spans(request):
                 traces.add(trace_id, span)
                 if span.counts_apart:
                     apart.add(span.writer)

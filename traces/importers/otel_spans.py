@@ -15,6 +15,7 @@ from continuum_sim.traces.importers.fields import (
     optional_object,
     refuse,
 )
+from continuum_sim.traces.importers.values import opened, whole
 
 CHAT, TOOL, AGENT, OTHER = range(4)
 """What a span is: a call of a model, of a tool, of an agent, or none of these."""
@@ -115,7 +116,8 @@ class Span(NamedTuple):
 def read_spans(request: Any) -> Iterator[tuple[str, Span]]:
     """Yield every span of one export with the id of its trace.
 
-    An export is ``{"resourceSpans": [...]}``, Tempo's ``{"batches": [...]}`` or one resource's spans by themselves.
+    An export, decoded or not (see `opened`), is ``{"resourceSpans": [...]}``, Tempo's ``{"batches": [...]}`` or one
+    resource's spans by themselves.
     Metrics and logs, which some collectors write to the same file, have none.
 
     Raises
@@ -123,8 +125,8 @@ def read_spans(request: Any) -> Iterator[tuple[str, Span]]:
     TraceError
         If it is something else, or a span cannot be right.
     """
-    root = as_object(request, "the export")
-    root = optional_object(root.get("trace")) or root
+    root = as_object(opened(request), "the export")
+    root = optional_object(opened(root.get("trace"))) or root
     if not root or _OTHER_SIGNALS & root.keys():
         return
     if any(name in root for name in _SPANS):
@@ -132,13 +134,13 @@ def read_spans(request: Any) -> Iterator[tuple[str, Span]]:
         return
     _refuse_others(root)
     name = "batches" if "batches" in root else "resourceSpans"
-    for i, resource in enumerate(as_array(root.get(name), name)):
+    for i, resource in enumerate(as_array(opened(root.get(name)), name)):
         place = f"{name}[{i}]"
-        yield from _of_resource(as_object(resource, place), f"{place}.")
+        yield from _of_resource(as_object(opened(resource), place), f"{place}.")
 
 
 def _refuse_others(root: dict[str, Any]) -> None:
-    found = optional_array(root.get("data"))
+    found = optional_array(whole(root.get("data")))
     if "traceID" in root or (found and isinstance(found[0], dict) and "traceID" in found[0]):
         raise TraceError("is Jaeger's own JSON, expected OTLP JSON (as Jaeger's API gives it under /api/v3)")
     if {"traceId", "id", "timestamp"} <= root.keys():
@@ -147,13 +149,14 @@ def _refuse_others(root: dict[str, Any]) -> None:
 
 def _of_resource(resource: dict[str, Any], place: str) -> Iterator[tuple[str, Span]]:
     name = _SPANS[0] if _SPANS[0] in resource else next((one for one in _SPANS if one in resource), _SPANS[0])
-    for j, value in enumerate(as_array(resource.get(name), f"{place}{name}")):
+    for j, value in enumerate(as_array(opened(resource.get(name)), f"{place}{name}")):
         at = f"{place}{name}[{j}]"
-        scope = as_object(value, at)
-        library = optional_object(scope.get("scope")) or optional_object(scope.get("instrumentationLibrary"))
+        scope = as_object(opened(value), at)
+        library = optional_object(whole(scope.get("scope")))
+        library = library or optional_object(whole(scope.get("instrumentationLibrary")))
         writer = f"{library.get('name', '')} {library.get('version', '')}"
-        for k, span in enumerate(as_array(scope.get("spans"), f"{at}.spans")):
-            yield _span(span, f"{at}.spans[{k}]", writer)
+        for k, span in enumerate(as_array(opened(scope.get("spans")), f"{at}.spans")):
+            yield _span(whole(span), f"{at}.spans[{k}]", writer)
 
 
 def _span(value: Any, place: str, writer: str) -> tuple[str, Span]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from itertools import compress, count
+from operator import ne
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -49,12 +51,7 @@ def _checked(ids: list[Any], place: str) -> list[int]:
 
 def common(before: Sequence[int], now: Sequence[int]) -> int:
     """Return how many leading blocks two prompts have in common."""
-    shared = 0
-    for one, other in zip(before, now, strict=False):
-        if one != other:
-            break
-        shared += 1
-    return shared
+    return next(compress(count(), map(ne, before, now)), min(len(before), len(now)))
 
 
 def kept_tokens(
@@ -88,7 +85,7 @@ class Prefixes:
     """
 
     def __init__(self) -> None:
-        # Eight bytes a hash: a file may have as many families as conversations.
+        # A file may have as many families as conversations: four bytes a hash where they are numbered, else eight.
         self._first: dict[int, array[int]] = {}
 
     def of(self, hash_ids: Sequence[int], input_tokens: int, block_size: int) -> SharedPrefix | None:
@@ -99,8 +96,13 @@ class Prefixes:
     def join(self, hash_ids: Sequence[int], full: int, block_size: int) -> tuple[SharedPrefix, bool]:
         """Return what a first prompt of ``full`` whole blocks shares, and whether it is the first of its family."""
         try:
-            blocks = array("Q", hash_ids[:full])
+            blocks = array("I", hash_ids[:full])
         except OverflowError:
             blocks = array("Q", [hash_id & _64_BITS for hash_id in hash_ids[:full]])
         first = self._first.setdefault(hash_ids[0], blocks)
-        return SharedPrefix(family_name(hash_ids[0]), common(first, blocks) * block_size), first is blocks
+        shared = len(blocks) if first is blocks else common(first, blocks)
+        return SharedPrefix(family_name(hash_ids[0]), shared * block_size), first is blocks
+
+    def forget(self) -> None:
+        """Free what is needed only while first prompts come."""
+        self._first.clear()

@@ -20,7 +20,7 @@ from continuum_sim.traces.importers.state import ImportState
 from continuum_sim.traces.importers.tokens import Tokens
 from continuum_sim.traces.plausible import Plausibility
 from continuum_sim.traces.schema import Program
-from continuum_sim.traces.write import write_programs
+from continuum_sim.traces.write import write_lines
 
 _REPORT_BYTES: Final = 2**20
 
@@ -108,7 +108,7 @@ def import_trace(
     seen, plausibility = Seen(), Plausibility()
 
     def programs() -> Iterator[Program]:
-        for program in in_order(importer.read(counted, state)):
+        for program in importer.read(counted, state):
             seen.take(program)
             plausibility.take(program)
             yield program
@@ -124,7 +124,7 @@ def import_trace(
         )
 
     try:
-        count = write_programs(out, programs(), header)
+        count = write_lines(out, in_order(programs()), header)
     except TraceError as error:
         if not seen.programs and error.path == os.fspath(out):
             raise _nothing_in(sources, importer, state) from None

@@ -60,10 +60,10 @@ class ImportState:
         """Record that these files lack a field that the format measures, such as ``output_tokens``."""
         self.not_measured.add(field)
 
-    def count_gap(self, *, known: bool) -> None:
+    def count_gap(self, *, known: bool, times: int = 1) -> None:
         """Count a gap between two calls, and whether the file tells its length."""
-        self.gaps += 1
-        self.unknown_gaps += not known
+        self.gaps += times
+        self.unknown_gaps += 0 if known else times
 
     def unique(self, name: str) -> str:
         """Return ``name``, with a number appended if it has been used."""

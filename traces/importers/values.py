@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -24,10 +24,16 @@ _OF_A_FIELD: Final = re.compile(r"(.*?)(?: - at `\$\.?(.*)`)?", re.DOTALL)
 """What msgspec says of a value whose type is not its field's."""
 
 T = TypeVar("T")
-_ANYTHING: Final = msgspec.json.Decoder()
+ANYTHING: Final = msgspec.json.Decoder()
+"""Decodes any JSON value."""
+_FIELDS: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ITEMS: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(list[msgspec.Raw])
+_UNREAD: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(msgspec.Raw)
+_LARGE_BYTES: Final = 2**20
+"""From this size on, what a document takes in memory counts."""
 
 
-def decode(data: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[Any] = _ANYTHING) -> Any:
+def decode(data: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[Any] = ANYTHING) -> Any:
     """Return the JSON value in ``data``, decoded by ``decoder``, which skips the fields it does not name.
 
     Raises
@@ -49,6 +55,35 @@ def decode(data: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[Any] = _ANYT
         raise TraceError(_said(str(error))) from None
 
 
+def opened(value: Any) -> Any:
+    """Return a value whose JSON is not decoded yet as an object or array of such values; any other one unchanged.
+
+    A large document is read in pieces this way: decoded, it takes up to eight times its size.
+    """
+    if type(value) is not msgspec.Raw:
+        return value
+    begin = bytes(memoryview(value)[:1])
+    return decode(value, _FIELDS if begin == b"{" else _ITEMS if begin == b"[" else ANYTHING)
+
+
+def whole(value: Any) -> Any:
+    """Return a value whose JSON is not decoded yet decoded, and any other one unchanged."""
+    return decode(value) if type(value) is msgspec.Raw else value
+
+
+def large_or_whole(data: bytes | msgspec.Raw) -> Any:
+    """Return a small JSON value decoded, and a large one to be `opened`.
+
+    Raises
+    ------
+    TraceError
+        As `decode`.
+    """
+    if len(memoryview(data)) < _LARGE_BYTES:
+        return decode(data)
+    return decode(data, _UNREAD)
+
+
 def decode_if(typed: msgspec.json.Decoder[Any], data: bytes | msgspec.Raw) -> Any:
     """Decode the JSON value in ``data`` with ``typed``, or as a plain value if it has another type.
 
@@ -61,6 +96,23 @@ def decode_if(typed: msgspec.json.Decoder[Any], data: bytes | msgspec.Raw) -> An
         return decode(data, typed)
     except TraceError:
         return decode(data)
+
+
+def decode_lines(lines: Sequence[bytes | msgspec.Raw], decoder: msgspec.json.Decoder[T]) -> list[T] | None:
+    """Return the JSON objects in several lines of a file, for half of what `decode` takes.
+
+    None if one of them is anything else, or not what ``decoder`` expects, or if there is a single one.
+    """
+    text = b"".join(lines) if len(lines) > 1 else b""
+    breaks = text.count(b"}\n{") + text.count(b"}\r\n{")
+    if not text or breaks != len(lines) - 1:
+        return None
+    try:
+        found: list[T] = decoder.decode_lines(text)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    # Values end where lines do: a closing brace, a line break and an opening brace are nowhere inside of one.
+    return found if len(found) == len(lines) else None
 
 
 def reader(kind: type[T]) -> Callable[[bytes | msgspec.Raw], T]:

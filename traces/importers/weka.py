@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
+
 from continuum_sim.traces.importers.api import Importer
 from continuum_sim.traces.importers.calls import Call, joined, make_program, tool_name
 from continuum_sim.traces.importers.families import Started, with_children
@@ -30,11 +32,20 @@ from continuum_sim.traces.importers.own import OWN, own_arrival, own_call, own_p
 from continuum_sim.traces.importers.prefixes import as_hash_ids, kept_tokens
 from continuum_sim.traces.importers.sources import Source, each_document
 from continuum_sim.traces.importers.state import ImportState
+from continuum_sim.traces.importers.values import large_or_whole, opened, whole
 from continuum_sim.traces.schema import Program, SharedPrefix
 
 
 def _read(sources: Iterable[Source], state: ImportState) -> Iterator[Program]:
-    return each_document(sources, state, lambda document, source: _programs(document, state))
+    return each_document(sources, state, lambda document, source: _programs(document, state), large_or_whole)
+
+
+def _record(value: Any, place: str) -> dict[str, Any]:
+    """Return an object; of a large document, its requests and hashes, most of it, stay undecoded until needed."""
+    record = as_object(opened(value), place)
+    if type(value) is msgspec.Raw:
+        record = {name: held if name in ("requests", "hash_ids") else whole(held) for name, held in record.items()}
+    return record
 
 
 @dataclass
@@ -50,15 +61,15 @@ class _Agent:
 
 
 def _programs(document: Any, state: ImportState) -> Iterator[Program]:
-    trace = as_object(document, "the file")
+    trace = _record(document, "the file")
     name = state.unique(as_text(trace.get("id"), "id"))
     size = as_count(trace.get("block_size"), "block_size", 1)
     own = optional_object(optional_object(trace.get("totals")).get(OWN))
     requests: list[tuple[str, dict[str, Any]]] = []
     agents: list[_Agent] = []
-    for index, value in enumerate(as_array(trace.get("requests"), "requests")):
+    for index, value in enumerate(as_array(opened(trace.get("requests")), "requests")):
         place = f"requests[{index}]"
-        record = as_object(value, place)
+        record = _record(value, place)
         if record.get("type") == "subagent":
             agents.append(_Agent(place, record, len(requests) - 1, record.get("status") != "async_launched"))
         else:
@@ -101,8 +112,8 @@ def _once(
     place_of: dict[int, int] = {-1: -1}
     for index, (place, request) in enumerate(requests):
         before = kept[-1][1] if kept else {}
-        same = bool(request.get("hash_ids")) and before.get("hash_ids") == request["hash_ids"]
-        if same and [before.get("type"), request.get("type")] in (["s", "n"], ["n", "s"]):
+        pair = [before.get("type"), request.get("type")] in (["s", "n"], ["n", "s"])
+        if pair and (ids := whole(request.get("hash_ids"))) and whole(before.get("hash_ids")) == ids:
             state.note("requests recorded twice, streaming and not, taken once")
             if request["type"] == "s":
                 kept[-1] = (place, request)
@@ -114,8 +125,8 @@ def _once(
 
 def _child(parent: str, agent: _Agent, size: int, state: ImportState) -> Program | None:
     place = f"{agent.place}.requests"
-    inner = as_array(agent.record.get("requests"), place)
-    requests = [(f"{place}[{i}]", as_object(value, f"{place}[{i}]")) for i, value in enumerate(inner)]
+    inner = as_array(opened(agent.record.get("requests")), place)
+    requests = [(f"{place}[{i}]", _record(value, f"{place}[{i}]")) for i, value in enumerate(inner)]
     requests, _ = _once(requests, [], state)
     if not requests:
         return None
@@ -146,8 +157,8 @@ def _calls(
         prompt = as_count(request.get("in"), f"{place}.in", 1)
         output = as_count(request.get("out"), f"{place}.out")
         kept: int | None = None
-        if request.get("hash_ids"):
-            ids = as_hash_ids(request["hash_ids"], f"{place}.hash_ids", prompt, size)
+        if hashes := whole(request.get("hash_ids")):
+            ids = as_hash_ids(hashes, f"{place}.hash_ids", prompt, size)
             kept = kept_tokens(*before, ids, prompt, size) if before else None
             before = (ids, prompt, max(1, output))
         else:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from continuum_sim.traces import TraceError, check_trace, import_trace, read_programs
+from continuum_sim.traces.decode import decode_program
 from continuum_sim.traces.importers import Imported
 from continuum_sim.traces.importers.head import head_of
 from continuum_sim.traces.importers.in_order import in_order
@@ -128,7 +129,7 @@ def test_several_users_keep_their_concurrency(tmp_path: Path) -> None:
 
 def test_order_of_arrival_keeps_short_clocks_and_what_has_no_time() -> None:
     programs = [Program(str(i), (Turn(1, 0, 1),), at) for i, at in enumerate([None, 5.5, None, 2.0, 2.0])]
-    assert [(p.program_id, p.arrival_s) for p in in_order(programs)] == [
+    assert [(p.program_id, p.arrival_s) for p in map(decode_program, in_order(programs))] == [
         ("0", None),
         ("2", None),
         ("3", 2.0),

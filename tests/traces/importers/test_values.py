@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from pathlib import Path
@@ -16,7 +17,7 @@ from continuum_sim.traces import import_trace, read_programs
 from continuum_sim.traces.errors import TraceError
 from continuum_sim.traces.importers.sources import Source, each_row
 from continuum_sim.traces.importers.state import ImportState
-from continuum_sim.traces.importers.values import reader
+from continuum_sim.traces.importers.values import decode, reader
 from support.logs import SAMPLES
 
 _ROWS = st.lists(
@@ -44,6 +45,36 @@ def test_every_layout_has_the_same_values(tmp_path_factory, values, indent, arra
     text = path.read_text().split("\n")
     for line, row in read:
         assert "\n".join(text[line - 1 :]).lstrip("[ ").startswith(json.dumps(row, indent=None)[:1])
+
+
+_LINES = st.sampled_from(
+    [
+        b'{"a": 1}',
+        b'{"a": {}}',
+        b'{"a": 1} {"b": 2}',
+        b'{"a":',
+        b"1}",
+        b'{"b": {}',
+        b'{"a": "}',
+        b'{"c": 3}}',
+        b"",
+        b"7",
+    ]
+)
+
+
+@given(st.lists(_LINES, min_size=1), st.sampled_from([b"\n", b"\r\n"]))
+def test_lines_read_together_are_what_each_is_alone(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], end: bytes
+) -> None:
+    path = tmp_path_factory.mktemp("v") / "a.jsonl"
+    lines = [b'{"first": 1}', *lines]
+    path.write_bytes(end.join(lines))
+    alone = []
+    for number, line in enumerate(lines, 1):
+        with contextlib.suppress(TraceError):
+            alone += [(number, decode(line))] if line else []
+    assert rows(path, skip_bad=True) == alone
 
 
 def test_places_are_lines_of_the_file(tmp_path: Path) -> None:

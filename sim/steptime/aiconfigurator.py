@@ -38,6 +38,9 @@ SYSTEMS: Final = {
     "H100": "h100_sxm",
     "H200": "h200_sxm",
     "B200": "b200_sxm",
+    "B300": "b300_sxm",
+    "GB200": "gb200",
+    "GB300": "gb300",
     "L40S": "l40s",
     "RTX-PRO-6000": "rtx_pro_6000_server",
 }

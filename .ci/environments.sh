@@ -2,7 +2,7 @@
 
 copy_checkout() { # copy_checkout FOLDER: as in git, with local changes, and with shared/ beside it as beside this one
     mkdir -p "$1/continuum-sim"
-    git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$1/continuum-sim" --
+    git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents --no-dereference -t "$1/continuum-sim" --
     if [ -d ../shared ]; then ln -s "$(cd ../shared && pwd)" "$1/shared"; fi
 }
 

@@ -160,12 +160,10 @@ def test_ctrl_c_leaves_nothing_and_says_so(tmp_path: Path, kind: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_help_is_quick_and_names_vllms_flags() -> None:
-    started_s = time.perf_counter()
+def test_help_names_vllms_flags_and_imports_little() -> None:
     text = subprocess.check_output(
         [sys.executable, "-m", "continuum_sim", "run", "--help"], text=True, env={**os.environ, "COLUMNS": "120"}
     )
-    took_s = time.perf_counter() - started_s
     for flag in (
         "--model",
         "--gpu",
@@ -179,6 +177,5 @@ def test_help_is_quick_and_names_vllms_flags() -> None:
         "--watermark",
     ):
         assert flag in text
-    assert took_s < 5  # far above what it takes: notices an import of everything on a busy machine, no more
     loaded = "import sys, continuum_sim.cli; print([m for m in ('numpy', 'simpy', 'pyarrow') if m in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", loaded], text=True).strip() == "[]"

@@ -14,6 +14,7 @@ import numpy as np
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.groups.spec import GroupKind, GroupSpec
 from continuum_sim.engine.offload.config import TierConfig
+from continuum_sim.engine.speculation.config import SpeculationConfig
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import GpuSpec, ModelSpec, find_gpu, find_model, kv_blocks, kv_bytes_per_token
 from continuum_sim.hardware.groups import KVCacheGroup, hybrid_groups
@@ -286,6 +287,7 @@ def resolve_engine(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> EngineC
             hybrid=hybrid,
             drafter=None if asked is None else asked.drafter(model),
         )
+    groups = _engine_groups(config, model, max_model_len) if hybrid else ()
     return EngineConfig(
         num_gpu_blocks=blocks,
         block_size=config.block_size,
@@ -305,7 +307,8 @@ def resolve_engine(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> EngineC
         max_num_queued_reqs=config.max_num_queued_reqs,
         max_num_queued_tokens=config.max_num_queued_tokens,
         tiers=resolve_tiers(config, model),
-        kv_cache_groups=_engine_groups(config, model, max_model_len) if hybrid else (),
+        kv_cache_groups=groups,
+        drafter_group=_drafter_group(groups, speculation),
         prefix_cache_retention_interval=_retention_interval(config.prefix_cache_retention_interval),
         vllm_version=config.vllm_version,
         prefill_schedule_interval=config.prefill_schedule_interval,
@@ -324,6 +327,16 @@ def _engine_groups(config: RunConfig, model: ModelSpec, max_model_len: int) -> t
     if groups is None:
         return ()
     return tuple(GroupSpec(_kept(group), group.block_size, group.window or 0) for group in groups.groups)
+
+
+def _drafter_group(groups: tuple[GroupSpec, ...], speculation: SpeculationConfig | None) -> int | None:
+    """Return the group that vLLM takes for the drafter's: with MTP that of the last layer, which keeps all tokens.
+
+    It knows no group of EAGLE drafters (`_annotate_eagle_groups` of vllm/v1/core/kv_cache_utils.py).
+    """
+    if speculation is None or speculation.method != "mtp":
+        return None
+    return max([number for number, group in enumerate(groups) if group.kind == "full"], default=None)
 
 
 def _kept(group: KVCacheGroup) -> GroupKind:

@@ -15,6 +15,7 @@ from typing import Any
 
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.groups.spec import GroupSpec
+from continuum_sim.engine.speculation.config import EAGLE_METHODS
 from continuum_sim.errors import ConfigError
 from continuum_sim.validate.session.tiny import write_tiny_model
 from continuum_sim.vllm_defaults import MIRRORED_VERSIONS, nearest_mirrored, version_numbers
@@ -133,7 +134,10 @@ def make_vllm_scheduler(
         num_blocks=config.num_gpu_blocks,
         kv_cache_tensors=[],
         kv_cache_groups=[
-            KVCacheGroupSpec([f"layer {n}"], _kv_cache_spec(group, cache_config)) for n, group in enumerate(groups)
+            KVCacheGroupSpec(
+                [f"layer {n}"], _kv_cache_spec(group, cache_config), is_eagle_group=_has_drafter(config, n)
+            )
+            for n, group in enumerate(groups)
         ],
         prefix_cache_retention_interval=config.prefix_cache_retention_interval,
     )
@@ -159,6 +163,14 @@ def _chunk_bytes(config: EngineConfig) -> int:
 
 def _groups(config: EngineConfig) -> tuple[GroupSpec, ...]:
     return config.kv_cache_groups or (GroupSpec("full", config.block_size),)
+
+
+def _has_drafter(config: EngineConfig, number: int) -> bool:
+    """Return whether vLLM marks a group as the drafter's (`_annotate_eagle_groups`)."""
+    speculation = config.speculation
+    if speculation is None or speculation.method not in EAGLE_METHODS or speculation.disable_eagle_block_drop:
+        return False
+    return number == config.drafter_group
 
 
 def hashed_blocks(config: EngineConfig) -> tuple[int, int]:

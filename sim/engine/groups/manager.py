@@ -124,11 +124,15 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
             agreed = tokens
             if self._once:
                 break
+        return self._needed(spans, agreed), agreed, longest
+
+    def _needed(self, spans: list[tuple[int, int]], tokens: int) -> list[tuple[int, int]]:
+        """Return what a hit of so many tokens takes of what each band's groups have."""
         for number, band in enumerate(self.bands):
             spec = band.spec
-            start, stop = (0, -(-agreed // spec.block_size)) if spec.kind == "full" else spans[number]
-            spans[number] = (max(start, spec.skipped_blocks(agreed)), stop)
-        return spans, agreed, longest
+            start, stop = (0, -(-tokens // spec.block_size)) if spec.kind == "full" else spans[number]
+            spans[number] = (max(start, spec.skipped_blocks(tokens)), stop)
+        return spans
 
     def _contents(self, context: Context) -> Sequence[Content]:
         assert isinstance(context, GroupedContext)
@@ -378,11 +382,12 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
                 self._cache_band(request, table, content, full, boundaries)
 
     def _cache_band(
-        self, request: Request, table: BandTable, content: Content, full: int, boundaries: tuple[int, int]
+        self, request: Request, table: BandTable, content: Content, full: int, boundaries: Sequence[int]
     ) -> None:
-        spec = table.band.spec
+        band, spec = table.band, table.band.spec
         if spec.frees:
-            spans = spec.findable(table.cached, full, boundaries, self._alignment, self.retention_interval)
+            interval = self.retention_interval
+            spans = spec.findable(table.cached, full, boundaries, self._alignment, interval, drops=band.drops)
             spans = table.held(spans)
         else:
             spans = [(table.cached, full)]
@@ -393,7 +398,7 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
                 if spec.kind == "recurrent":
                     self._states_to_come.add((chain, first))
                     if self.cached_states is not None:
-                        self.cached_states += [(request, group, first) for group in table.band.groups]
+                        self.cached_states += [(request, group, first) for group in band.groups]
 
     def _defer_again(self, request: Request, tokens: int) -> None:
         """Let nobody hit in this step the state at the end of a prompt, with `tokens` tokens computed, once more."""

@@ -130,7 +130,14 @@ class GroupSpec:
         return missing
 
     def findable(
-        self, start: int, stop: int, boundaries: Collection[int], alignment_tokens: int, interval: int | None
+        self,
+        start: int,
+        stop: int,
+        boundaries: Collection[int],
+        alignment_tokens: int,
+        interval: int | None,
+        *,
+        drops: bool = False,
     ) -> list[tuple[int, int]]:
         """Return the stretches of blocks [start, stop) that are cached once they are full (`reachable_block_mask`).
 
@@ -143,20 +150,24 @@ class GroupSpec:
         interval
             `prefix_cache_retention_interval`: None caches every window that can be hit, 0 only those that end at a
             boundary, and a number of tokens one window in so many as well.
+        drops
+            Whether the last block of a window that is found is computed again: it must be there too.
         """
         size = self.block_size
         if not self.reach or alignment_tokens % size or (self.kind == "recurrent" and interval is None):
             return [(start, stop)]
-        need = self.blocks_for_hit
+        peek = int(drops and self.kind != "recurrent")
+        need = self.blocks_for_hit + peek
         ends: list[int] = []
         every = alignment_tokens if interval is None else interval
         if every:
             segment = every // size
             if need >= segment:
                 return [(start, stop)]
-            ends += range((start // segment + 1) * segment, (stop // segment + 2) * segment, segment)
+            first_end = max(1, (start - peek) // segment + 1) * segment
+            ends += range(first_end + peek, (stop // segment + 2) * segment, segment)
         if interval is not None:
-            ends += [tokens // alignment_tokens * alignment_tokens // size for tokens in boundaries]
+            ends += [tokens // alignment_tokens * alignment_tokens // size + peek for tokens in boundaries]
         spans: list[tuple[int, int]] = []
         for end in sorted(ends):  # in order and as long as one another: each may only reach into the one before
             first, last = max(start, end - need), min(stop, end)

@@ -15,7 +15,7 @@ Spans = list[tuple[int, int]]
 class Band:
     """Adjacent groups of one spec."""
 
-    __slots__ = ("groups", "most_blocks", "spec", "width")
+    __slots__ = ("drops", "groups", "most_blocks", "spec", "width")
 
     def __init__(self, spec: GroupSpec, groups: range, most_blocks: int | None) -> None:
         self.spec = spec
@@ -23,6 +23,8 @@ class Band:
         self.width = len(groups)
         self.most_blocks = most_blocks
         """Most blocks of each that a turn needs at once; None for no limit."""
+        self.drops = False
+        """Whether the last block of a hit is computed again for a drafter (`is_eagle_group`)."""
 
     def open_chain(self) -> Chain:
         """Return empty content."""

@@ -199,8 +199,6 @@ class EngineConfig:
             self._check_drafter_group(self.drafter_group)
         if self.tiers is not None:
             raise ConfigError("drafts beside several KV cache groups above memory tiers are not modelled")
-        if any(group.kind == "recurrent" for group in self.kv_cache_groups):
-            raise ConfigError("drafts beside states of recurrent layers, one for each draft, are not modelled")
         if any(group.kind == "chunked" for group in self.kv_cache_groups):
             raise ConfigError("drafts beside chunked attention are not modelled: what they find of a chunk differs")
 
@@ -272,6 +270,8 @@ class EngineConfig:
             most = group.most_blocks(self.max_in_flight_tokens, self.max_model_len, ahead=self.async_scheduling)
             needed = -(-tokens // group.block_size)
             blocks += needed if most is None else min(needed, most)
+            if self.speculation is not None and group.kind == "recurrent":
+                blocks += self.speculation.num_speculative_tokens  # a state for each draft
         return blocks
 
     @property

@@ -105,7 +105,7 @@ def _with_controls(
 def _with_groups(config: EngineConfig, rng: np.random.Generator, *, drafts: bool) -> EngineConfig:
     """Draw KV cache groups like those of models there are, and others; with memory as scarce as before.
 
-    Beside drafts there are windows only.
+    Beside drafts there are no chunks.
     """
     size = config.block_size
     window, wide = (int(tokens) for tokens in rng.choice([24, 64, 100, 256, 512], 2, replace=False))
@@ -132,7 +132,7 @@ def _with_groups(config: EngineConfig, rng: np.random.Generator, *, drafts: bool
         (full, slides, state),
         (state,),
     )
-    drawn = [groups for groups in layouts if not (drafts and (state in groups or chunked in groups))]
+    drawn = [groups for groups in layouts if not (drafts and chunked in groups)]
     groups = drawn[int(rng.integers(len(drawn)))]
     alignment = math.lcm(*(group.block_size for group in groups))
     interval = (0, 0, None, alignment * int(rng.integers(1, 9)))[int(rng.integers(4))]

@@ -106,18 +106,20 @@ class GroupSpec:
             and start + size <= boundary < end
         )
 
-    def saves_checkpoint(self, start: int, end: int, prefill_end: int) -> bool:
+    def saves_checkpoint(self, start: int, end: int, prefill_end: int, *, steps_back: bool = False) -> bool:
         """Return whether it does so, which takes a block more (`MambaManager._needs_internal_checkpoint`).
 
         Parameters
         ----------
         prefill_end
             The end of the prompt, the only one at which a state is saved; 0 if every step saves one.
+        steps_back
+            Whether the last block of a hit is computed again, so that the state before it is saved.
         """
-        boundary = (end - 1) // self.block_size * self.block_size
+        boundary = last_reusable(end, self.block_size, steps_back=steps_back)
         return self.checkpoints and end >= prefill_end and self.can_save(start, end, boundary)
 
-    def missing_blocks(self, held: int, start: int, end: int, prefill_end: int) -> int:
+    def missing_blocks(self, held: int, start: int, end: int, prefill_end: int, *, steps_back: bool = False) -> int:
         """Return the blocks that a turn lacks to compute tokens [start, end), of which it holds the first `held`.
 
         Of states that is the new one, however far it is, and one that is saved on the way.
@@ -126,7 +128,7 @@ class GroupSpec:
         if missing <= 0:
             return 0
         if self.kind == "recurrent":
-            return 1 + self.saves_checkpoint(start, end, prefill_end)
+            return 1 + self.saves_checkpoint(start, end, prefill_end, steps_back=steps_back)
         return missing
 
     def findable(
@@ -178,3 +180,14 @@ class GroupSpec:
             else:
                 spans.append((first, last))
         return spans
+
+
+def last_reusable(tokens: int, block_size: int, *, steps_back: bool) -> int:
+    """Return the last block boundary of a prompt at which a state is of use (`get_mamba_prefill_checkpoint_position`).
+
+    Parameters
+    ----------
+    steps_back
+        Whether the last block of a hit is computed again.
+    """
+    return max(0, tokens // block_size - 1) * block_size if steps_back else (tokens - 1) // block_size * block_size

@@ -15,8 +15,10 @@ from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.groups.lookup import Content
 from continuum_sim.engine.groups.manager import GroupedKVCacheManager
 from continuum_sim.engine.groups.pool import GroupedBlockPool
+from continuum_sim.engine.groups.spec import last_reusable
 from continuum_sim.engine.groups.table import BandTable
 from continuum_sim.engine.request import Context, Hits, Request
+from continuum_sim.engine.speculation.bands import DraftedBand, DraftedStates
 from continuum_sim.engine.speculation.turn import drafted
 
 
@@ -28,66 +30,55 @@ class SpeculativeGroupManager(GroupedKVCacheManager):
         super().__init__(pool, config)
         speculation = config.drafting
         assert speculation is not None
-        self._lookahead = speculation.num_lookahead_tokens
-        self._max_model_len = config.max_model_len
-        rows = 1 + speculation.num_speculative_tokens + self._lookahead
+        rows = 1 + speculation.num_speculative_tokens + speculation.num_lookahead_tokens
         self.step_blocks = sum([-(-rows // spec.block_size) for spec in self.specs])
-        self._rows = rows
         self._hashed_ahead = speculation.hash_lookahead_tokens(config.vllm_version)
         self._hash_size = math.gcd(*(spec.block_size for spec in self.specs))
         self._drops = self._caches and speculation.drops_last_hit(config.vllm_version)
         drafter = config.drafter_group
-        for band in self.bands if self._drops else ():
-            band.drops = drafter is None or band.spec == self.specs[drafter]
+        self.bands = [
+            DraftedBand(
+                band,
+                drafts=speculation.num_speculative_tokens,
+                lookahead_tokens=speculation.num_lookahead_tokens,
+                max_model_len=config.max_model_len,
+                drops=self._drops and (drafter is None or band.spec == self.specs[drafter]),
+                steps_back=self._drops,
+            )
+            for band in self.bands
+        ]
         self._keeps_below_junction = config.vllm_version != "0.32"
-        if self._drops and drafter is not None:  # a window past the end of a prompt can be found again, too
-            self._lags = True
-        self._peeks = False
-        """Whether a look-up also takes the block that is computed again, so that a pin holds it."""
         # Without asynchronous scheduling 0.32 hashes tokens only when the step after them is scheduled.
         self._hashes_late = config.vllm_version == "0.32" and not config.async_scheduling
+        if self._drops and drafter is not None:  # a window past the end of a prompt can be found again, too
+            self._lags = True
+        self._defers_again = self._defers_again and not (self._drops and drafter is None)  # then nothing is aligned
+        self._peeks = False
+        """Whether a look-up also takes the block that is computed again, so that a pin holds it."""
 
-    def room_for(self, hits: Hits, whole_tokens: int, step_tokens: int, *, surely: bool = False) -> int:
-        """Return the free blocks that admission takes, the first step's with the drafter's slots."""
-        step = self._slots(step_tokens) if step_tokens else 0
-        return super().room_for(hits, whole_tokens, step, surely=surely)
-
-    def room_for_loads(self, hits: Hits, tokens: int) -> int:
-        """Return the free blocks that a turn takes with these hits and what it loads, so many tokens in all."""
-        return super().room_for(hits, tokens, tokens)
-
-    def room_to_go_on(self, request: Request, whole_tokens: int, step_tokens: int) -> int:
-        """Return the free blocks that a turn takes which has loaded some: for all of it, or for its next step."""
-        return super().room_to_go_on(request, whole_tokens, self._slots(step_tokens))
-
-    def lacking(self, request: Request, computed_tokens: int, held_tokens: int) -> int:
-        """Return the blocks that a turn lacks for all its tokens and a step that drafts."""
-        return self._lacking(request, computed_tokens, request.num_tokens + self._rows)
-
-    def growth(self, request: Request, start: int, tokens: int, in_flight_tokens: int) -> int:
-        """Free the blocks behind a running turn's windows; return how many it needs for its next `tokens` tokens."""
-        return super().growth(request, start, self._slots(start + tokens) - start, in_flight_tokens)
+    # Taking blocks --------------------------------------------------------------------------------------
 
     def allocate(self, request: Request, hits: Hits, tokens: int) -> None:
         """Reference the hit blocks of all groups, then allocate the rest of the blocks for so many tokens."""
         drafted(request).known_tokens = request.num_tokens
-        super().allocate(request, hits, self._slots(tokens))
-
-    def allocate_for_loads(self, request: Request, hits: Hits, tokens: int) -> None:
-        """Reference the hit blocks and allocate those that are loaded; the drafter's slots come later."""
-        drafted(request).known_tokens = request.num_tokens
         super().allocate(request, hits, tokens)
 
-    def extend(self, request: Request, tokens: int, blocks: int, in_flight_tokens: int = 0) -> None:
-        """Give a turn `blocks` more blocks, so that it has those for so many tokens in every group."""
+    def _extend(self, request: Request, tokens: int, blocks: int, in_flight_tokens: int) -> None:
         if blocks:
             self.pool.allocate(blocks)
             for table in self.tables[request]:
-                table.extend(self._slots(tokens))
+                self.copied_states += table.extend(tokens) * table.band.width
         turn = drafted(request)
         turn.known_tokens = request.num_tokens - turn.coming_tokens
+        known = min(tokens, turn.known_tokens)
         if self._lags and request.decoding:
-            self.cache(request, min(tokens, turn.known_tokens))
+            self.cache(request, known)
+        if self._defers_again:
+            self._defer_again(request, known)
+
+    def _end_of_prompt(self, request: Request) -> int:
+        """Return the tokens of a prompt after which its last state is kept."""
+        return last_reusable(request.prompt_tokens, self._alignment, steps_back=self._drops)
 
     # Contexts and hits ----------------------------------------------------------------------------------
 
@@ -169,7 +160,13 @@ class SpeculativeGroupManager(GroupedKVCacheManager):
 
         Accepted drafts may move a window past a block that was not full when the turn was last scheduled.
         """
-        known = self._hashed(request, tokens) if leaves else min(tokens, drafted(request).known_tokens)
+        turn = drafted(request)
+        if leaves:
+            known = self._hashed(request, tokens)
+        elif not self._hashes_late:
+            known = min(tokens, request.num_tokens - turn.coming_tokens)
+        else:
+            known = min(tokens, turn.known_tokens)
         if self._drops or self._hashed_ahead:
             self._cache_for_drafter(request, known, leaves=leaves)
         else:
@@ -181,12 +178,14 @@ class SpeculativeGroupManager(GroupedKVCacheManager):
         if tables is None or not self._caches:
             return
         turn, alignment = drafted(request), self._alignment
-        known = request.num_tokens - turn.coming_tokens if leaves else turn.known_tokens
+        known = request.num_tokens - turn.coming_tokens if leaves or not self._hashes_late else turn.known_tokens
         aligned = tokens // alignment * alignment
         for table, content in zip(tables, self._contents(request.context), strict=True):
             band, spec = table.band, table.band.spec
             size = spec.block_size
             boundaries = self._reusable(request, size if band.drops else 0)
+            if isinstance(table, DraftedStates) and table.saved >= 0:
+                boundaries = self._without_transient(request, table, boundaries)
             peek = size if band.drops and spec.kind != "recurrent" else 0
             cacheable = min(tokens, aligned + peek) if aligned else 0
             if spec.reach and self._sparse:
@@ -198,6 +197,17 @@ class SpeculativeGroupManager(GroupedKVCacheManager):
                 self._cache_band(request, table, content, full, boundaries)
             if leaves and band.drops and not spec.frees:
                 self._hash_end_of_prompt(request, table, min(cacheable, known))
+
+    def _without_transient(self, request: Request, table: DraftedStates, boundaries: list[int]) -> list[int]:
+        """Leave out where a step saves a state that vLLM forgets: all but the last one's and those where prompts part.
+
+        Mirrors `MambaManager._cache_partial_tail_block`.
+        """
+        size = table.band.spec.block_size
+        saved = (table.saved + 1) * size
+        if saved in (self._end_of_prompt(request), self._junctions[request]):
+            return boundaries
+        return [boundary for boundary in boundaries if boundary // size * size != saved]
 
     def _hash_end_of_prompt(self, request: Request, table: BandTable, tokens: int) -> None:
         """Give the block in which a prompt ends a content that nobody finds, if it is not full.
@@ -239,6 +249,3 @@ class SpeculativeGroupManager(GroupedKVCacheManager):
     def _hashed_alike(self, tokens: int) -> int:
         """Return the tokens whose full blocks are equal where so many tokens are."""
         return max(0, tokens - self._hashed_ahead)
-
-    def _slots(self, tokens: int) -> int:
-        return min(tokens + self._lookahead, self._max_model_len)

@@ -135,6 +135,37 @@ def test_a_prompt_that_goes_on(method: str, drafter: int | None, version: str, c
     assert outcome.of("a", 1).cached_tokens == cached
 
 
+def with_states(method: str, version: str, usable: int) -> EngineConfig:
+    """Return an engine with 2 drafts a step, full attention and states, of which full attention is the drafter's."""
+    config = drafting(usable, 0.0, 0.0, method=method, version=version)
+    groups = GroupSpec("full", 4), GroupSpec("recurrent", 4)
+    return replace(config, kv_cache_groups=groups, drafter_group=0 if method == "mtp" else None)
+
+
+def test_each_draft_leaves_a_state() -> None:
+    steps, _ = schedule_of([program("a", turn(10, 5))], config=with_states("ngram", "0.32", 24))
+    assert [(step.batch["a"], step.free) for step in steps] == [
+        (8, 19),  # 2 blocks and a state, and a state for each draft
+        (2, 17),  # a third block, and a state beside the one that the step goes on from
+        (3, 16),  # 13 tokens may be computed: a fourth block and a state; the one after 8 tokens is freed
+        (3, 16),
+        (3, 16),
+        (3, 17),  # 13 are: the state after 10 is freed
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "version", "first_step", "cached"),
+    [("draft_model", "0.32", 20, 20), ("mtp", "0.32", 16, 16), ("mtp", "0.33", 20, 20)],
+)
+def test_the_state_that_a_drafter_lets_a_prompt_hit(method: str, version: str, first_step: int, cached: int) -> None:
+    """0.32 computes the last block of a hit again, and so ends a step of the prompt a block earlier."""
+    programs = [program("a", turn(22, 4, gap=1.0), turn(40, 2))]
+    steps, outcome = schedule_of(programs, config=with_states(method, version, 99))
+    assert steps[0].batch == {"a": first_step}
+    assert outcome.of("a", 1).cached_tokens == cached
+
+
 @pytest.mark.parametrize(("version", "ahead", "cached"), [("0.32", False, 8), ("0.33", False, 12), ("0.32", True, 12)])
 def test_tokens_of_the_last_step_are_hashed_late(version: str, ahead: bool, cached: int) -> None:
     """9 tokens are known, 4 more come: without asynchronous scheduling 0.32 hashes those with the next step."""

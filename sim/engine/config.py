@@ -9,7 +9,7 @@ from typing import Final
 
 from continuum_sim.engine.groups.spec import GroupSpec
 from continuum_sim.engine.offload.config import TierConfig
-from continuum_sim.engine.speculation.config import EAGLE_METHODS, SpeculationConfig
+from continuum_sim.engine.speculation.config import SpeculationConfig
 from continuum_sim.errors import ConfigError
 from continuum_sim.vllm_defaults import MIRRORED_VERSIONS, MIRRORED_VLLM
 
@@ -64,6 +64,9 @@ class EngineConfig:
     otherwise one in so many tokens as well."""
     speculation: SpeculationConfig | None = None
     """Speculative decoding, if any."""
+    drafter_group: int | None = None
+    """The KV cache group that vLLM takes for the drafter's (`is_eagle_group`): with MTP that of the last layer. None,
+    as with EAGLE, lets every group compute the last block of a hit again, where that is done."""
     prefill_schedule_interval: int = 1
     """Steps from one that computes a prompt to the next that may, while other turns decode; 1 holds none (0.33)."""
 
@@ -192,17 +195,19 @@ class EngineConfig:
 
     def _check_drafts_of_groups(self, speculation: SpeculationConfig) -> None:
         """Refuse drafts whose effect on several groups is not modelled."""
-        if speculation.method in EAGLE_METHODS:
-            raise ConfigError(
-                f"{speculation.method} drafts beside several KV cache groups are not modelled, as the drafter's layers "
-                "are in some of these; ngram, ngram_gpu and draft_model are"
-            )
+        if self.drafter_group is not None:
+            self._check_drafter_group(self.drafter_group)
         if self.tiers is not None:
             raise ConfigError("drafts beside several KV cache groups above memory tiers are not modelled")
-        if any(group.kind == "recurrent" for group in self.kv_cache_groups):
-            raise ConfigError("drafts beside states of recurrent layers, one for each draft, are not modelled")
         if any(group.kind == "chunked" for group in self.kv_cache_groups):
             raise ConfigError("drafts beside chunked attention are not modelled: what they find of a chunk differs")
+
+    def _check_drafter_group(self, number: int) -> None:
+        """Refuse a group that the drafter cannot be in."""
+        if not 0 <= number < len(self.kv_cache_groups):
+            raise ConfigError(f"drafter_group is {number}, but there are {len(self.kv_cache_groups)} KV cache groups")
+        if self.kv_cache_groups[number].kind == "recurrent":
+            raise ConfigError(f"drafter_group is {number}, whose layers are recurrent, as no drafter's are")
 
     def _check_version(self) -> None:
         """Refuse what the chosen vLLM lacks."""
@@ -265,6 +270,8 @@ class EngineConfig:
             most = group.most_blocks(self.max_in_flight_tokens, self.max_model_len, ahead=self.async_scheduling)
             needed = -(-tokens // group.block_size)
             blocks += needed if most is None else min(needed, most)
+            if self.speculation is not None and group.kind == "recurrent":
+                blocks += self.speculation.num_speculative_tokens  # a state for each draft
         return blocks
 
     @property

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from continuum_sim.engine.groups.spec import GroupKind, GroupSpec
+from continuum_sim.engine.speculation.config import SpeculationConfig
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import ModelSpec
 from continuum_sim.hardware.groups import Groups, KVCacheGroup, model_groups
@@ -60,6 +62,16 @@ def groups_of(config: RunConfig, model: ModelSpec) -> Groups | None:
 def spec_of(group: KVCacheGroup) -> GroupSpec:
     """Return a group as the engine knows it."""
     return GroupSpec(_kind(group), group.block_size, group.window or 0, checkpoints=group.checkpoints)
+
+
+def drafter_group(groups: Sequence[GroupSpec], speculation: SpeculationConfig | None) -> int | None:
+    """Return the group that vLLM takes for the drafter's: with MTP that of the last layer, which keeps all tokens.
+
+    It knows no group of EAGLE drafters (`_annotate_eagle_groups` of vllm/v1/core/kv_cache_utils.py).
+    """
+    if speculation is None or speculation.method != "mtp":
+        return None
+    return max([number for number, group in enumerate(groups) if group.kind == "full"], default=None)
 
 
 def _has_one_group(config: RunConfig) -> bool:

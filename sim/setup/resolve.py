@@ -20,7 +20,14 @@ from continuum_sim.policies import Policy, Routing
 from continuum_sim.policies.planes import keeps_contexts
 from continuum_sim.policies.rules.priority import by_priority
 from continuum_sim.setup.engine_notes import engine_notes
-from continuum_sim.setup.kv_groups import caches_prefixes, groups_of, keeps_groups, keeps_states, spec_of
+from continuum_sim.setup.kv_groups import (
+    caches_prefixes,
+    drafter_group,
+    groups_of,
+    keeps_groups,
+    keeps_states,
+    spec_of,
+)
 from continuum_sim.setup.notation import parse_arrivals, parse_policy, parse_routing
 from continuum_sim.setup.replicas import ReplicaSpec, parse_replicas
 from continuum_sim.setup.run_config import DEFAULT_ARRIVALS, RunConfig
@@ -289,6 +296,7 @@ def resolve_engine(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> EngineC
             hybrid=keeps_groups(config),
             drafter=None if asked is None else asked.drafter(model),
         )
+    specs = () if groups is None else tuple(spec_of(group) for group in groups.groups)
     return EngineConfig(
         num_gpu_blocks=blocks,
         block_size=config.block_size if groups is None else groups.block_size,
@@ -308,7 +316,8 @@ def resolve_engine(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> EngineC
         max_num_queued_reqs=config.max_num_queued_reqs,
         max_num_queued_tokens=config.max_num_queued_tokens,
         tiers=resolve_tiers(config, model),
-        kv_cache_groups=() if groups is None else tuple(spec_of(group) for group in groups.groups),
+        kv_cache_groups=specs,
+        drafter_group=drafter_group(specs, speculation),
         prefix_cache_retention_interval=_retention_interval(config.prefix_cache_retention_interval),
         vllm_version=config.vllm_version,
         prefill_schedule_interval=config.prefill_schedule_interval,

@@ -10,7 +10,7 @@ import numpy as np
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.groups.spec import GroupSpec
 from continuum_sim.engine.offload.config import TierConfig
-from continuum_sim.engine.speculation.config import EAGLE_METHODS, METHODS, SpeculationConfig
+from continuum_sim.engine.speculation.config import METHODS, SpeculationConfig
 from continuum_sim.traces.schema import MAX_TOKENS_FINISH, STOP, Program, SharedPrefix, Turn
 from continuum_sim.vllm_defaults import MIRRORED_VLLM
 from continuum_sim.world.clients import PATIENT, ClientConfig
@@ -105,7 +105,7 @@ def _with_controls(
 def _with_groups(config: EngineConfig, rng: np.random.Generator, *, drafts: bool) -> EngineConfig:
     """Draw KV cache groups like those of models there are, and others; with memory as scarce as before.
 
-    Beside drafts there are windows only.
+    Beside drafts there are no chunks.
     """
     size = config.block_size
     window, wide = (int(tokens) for tokens in rng.choice([24, 64, 100, 256, 512], 2, replace=False))
@@ -132,7 +132,7 @@ def _with_groups(config: EngineConfig, rng: np.random.Generator, *, drafts: bool
         (full, slides, state),
         (state,),
     )
-    drawn = [groups for groups in layouts if not (drafts and (state in groups or chunked in groups))]
+    drawn = [groups for groups in layouts if not (drafts and chunked in groups)]
     groups = drawn[int(rng.integers(len(drawn)))]
     alignment = math.lcm(*(group.block_size for group in groups))
     interval = (0, 0, None, alignment * int(rng.integers(1, 9)))[int(rng.integers(4))]
@@ -153,15 +153,16 @@ def _with_groups(config: EngineConfig, rng: np.random.Generator, *, drafts: bool
 def _with_drafts(config: EngineConfig, rng: np.random.Generator) -> EngineConfig:
     """Draw how turns are drafted, and which drafts are accepted."""
     number = int(rng.integers(1, 7))
-    methods = [method for method in METHODS if not (config.kv_cache_groups and method in EAGLE_METHODS)]
     speculation = SpeculationConfig(
-        str(rng.choice(methods)),
+        str(rng.choice(METHODS)),
         number,
         tuple(sorted((float(rate) for rate in rng.random(number)), reverse=True)),
         disable_eagle_block_drop=bool(rng.random() < 0.1),
         disable_lookahead_block_hashes=bool(rng.random() < 0.3),
     )
-    return replace(config, speculation=speculation)
+    attend = [number for number, group in enumerate(config.kv_cache_groups) if group.kind != "recurrent"]
+    drafter = int(rng.choice(attend)) if attend and speculation.method == "mtp" else None  # also where none would be
+    return replace(config, speculation=speculation, drafter_group=drafter)
 
 
 def _with_offload(config: EngineConfig, rng: np.random.Generator) -> EngineConfig:

@@ -15,6 +15,7 @@ from typing import Any
 
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.groups.spec import GroupSpec
+from continuum_sim.engine.speculation.config import EAGLE_METHODS
 from continuum_sim.errors import ConfigError
 from continuum_sim.validate.session.tiny import write_tiny_model
 from continuum_sim.vllm_defaults import MIRRORED_VERSIONS, nearest_mirrored, version_numbers
@@ -133,7 +134,10 @@ def make_vllm_scheduler(
         num_blocks=config.num_gpu_blocks,
         kv_cache_tensors=[],
         kv_cache_groups=[
-            KVCacheGroupSpec([f"layer {n}"], _kv_cache_spec(group, cache_config)) for n, group in enumerate(groups)
+            KVCacheGroupSpec(
+                [f"layer {n}"], _kv_cache_spec(group, cache_config, config), is_eagle_group=_has_drafter(config, n)
+            )
+            for n, group in enumerate(groups)
         ],
         prefix_cache_retention_interval=config.prefix_cache_retention_interval,
     )
@@ -153,12 +157,20 @@ def _chunk_bytes(config: EngineConfig) -> int:
 
     assert config.tiers is not None
     alignment = int(CPUOffloadingSpec.BLOCK_SIZE_ALIGNMENT)
-    block_bytes = sum(int(_kv_cache_spec(group, None).page_size_bytes) for group in _groups(config))
+    block_bytes = sum(int(_kv_cache_spec(group, None, config).page_size_bytes) for group in _groups(config))
     return -(-block_bytes * config.tiers.blocks_per_chunk // alignment) * alignment
 
 
 def _groups(config: EngineConfig) -> tuple[GroupSpec, ...]:
     return config.kv_cache_groups or (GroupSpec("full", config.block_size),)
+
+
+def _has_drafter(config: EngineConfig, number: int) -> bool:
+    """Return whether vLLM marks a group as the drafter's (`_annotate_eagle_groups`)."""
+    speculation = config.speculation
+    if speculation is None or speculation.method not in EAGLE_METHODS or speculation.disable_eagle_block_drop:
+        return False
+    return number == config.drafter_group
 
 
 def hashed_blocks(config: EngineConfig) -> tuple[int, int]:
@@ -168,7 +180,7 @@ def hashed_blocks(config: EngineConfig) -> tuple[int, int]:
     return alignment, math.gcd(*sizes) if config.enable_prefix_caching else alignment
 
 
-def _kv_cache_spec(group: GroupSpec, cache_config: Any) -> Any:
+def _kv_cache_spec(group: GroupSpec, cache_config: Any, config: EngineConfig) -> Any:
     """Return vLLM's spec of a group's layers, as small as possible."""
     import torch
     from vllm.v1.kv_cache_interface import ChunkedLocalAttentionSpec, FullAttentionSpec, MambaSpec, SlidingWindowSpec
@@ -179,6 +191,7 @@ def _kv_cache_spec(group: GroupSpec, cache_config: Any) -> Any:
             shapes=((1,),),
             dtypes=(torch.float32,),
             mamba_cache_mode="none" if cache_config is None else cache_config.mamba_cache_mode,
+            num_speculative_blocks=0 if config.speculation is None else config.speculation.num_speculative_tokens,
             num_prefill_checkpoint_blocks=int(group.checkpoints),
             prefill_checkpoint_alignment=1 if group.checkpoints else None,
         )

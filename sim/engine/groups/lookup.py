@@ -89,6 +89,33 @@ class Alike:
             return start, min([content.covered(start, most) for content in found])
         return self._window(found, most)
 
+    def hit_but_last(self, contents: Sequence[Content], most_tokens: int, hashed_tokens: int) -> tuple[int, int]:
+        """Return a hit like `hit` does, but of one block more, of which the last is to be computed again.
+
+        Mirrors `find_longest_cache_hit` with `drop_eagle_block`; of `hashed_tokens` blocks can be looked for.
+        """
+        spec, size = self.spec, self.spec.block_size
+        if spec.kind == "recurrent":  # no drafter has such layers
+            return self.hit(contents, most_tokens)
+        most = min(most_tokens + size, hashed_tokens) // size
+        found = [contents[member] for member in self.members]
+        if spec.kind == "full":
+            return 0, self._aligned(max(0, min([content.covered(0, most) for content in found]) - 1))
+        need, before = spec.blocks_for_hit + 1, most
+        while before > 0:
+            spans = [content.span_before(before) for content in found]
+            start, stop = max([span[0] for span in spans]), min([span[1] for span in spans])
+            last = self._aligned(max(0, min(before, stop) - 1))  # a hit ends before it
+            if stop > start and last >= start:
+                if last + 1 - start >= need:
+                    return last + 1 - need, last
+                if not start:  # vLLM aligns twice here
+                    return 0, self._aligned(max(0, self._aligned(last + 1) - 1))
+            if not start:
+                return 0, 0
+            before = start
+        return 0, 0
+
     def _window(self, contents: Sequence[Content], most: int) -> tuple[int, int]:
         """Return the last window that all have cached, or else what they have cached from the first block on."""
         need = max(1, self.spec.blocks_for_hit)

@@ -10,7 +10,7 @@ from continuum_sim.engine.groups.boundaries import BlockBoundaries
 from continuum_sim.engine.groups.found import Found, SeesBlocks
 from continuum_sim.engine.groups.lookup import Alike, Content, Stretches
 from continuum_sim.engine.groups.pool import GroupedBlockPool
-from continuum_sim.engine.groups.spec import GroupSpec
+from continuum_sim.engine.groups.spec import GroupSpec, last_reusable
 from continuum_sim.engine.groups.steps import GroupedContext, SteppedKVCacheManager
 from continuum_sim.engine.groups.table import BandTable, StateTable
 from continuum_sim.engine.request import Context, Hits, Request
@@ -124,11 +124,15 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
             agreed = tokens
             if self._once:
                 break
+        return self._needed(spans, agreed), agreed, longest
+
+    def _needed(self, spans: list[tuple[int, int]], tokens: int) -> list[tuple[int, int]]:
+        """Return what a hit of so many tokens takes of what each band's groups have."""
         for number, band in enumerate(self.bands):
             spec = band.spec
-            start, stop = (0, -(-agreed // spec.block_size)) if spec.kind == "full" else spans[number]
-            spans[number] = (max(start, spec.skipped_blocks(agreed)), stop)
-        return spans, agreed, longest
+            start, stop = (0, -(-tokens // spec.block_size)) if spec.kind == "full" else spans[number]
+            spans[number] = (max(start, spec.skipped_blocks(tokens)), stop)
+        return spans
 
     def _contents(self, context: Context) -> Sequence[Content]:
         assert isinstance(context, GroupedContext)
@@ -173,14 +177,15 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
         prefill_end = self._prefill_end(self._sought)
         for band, stop in zip(self.bands, self._latest.stops, strict=True):
             spec = band.spec
-            whole = spec.missing_blocks(stop, cached, whole_tokens, prefill_end)
+            whole = band.missing(stop, cached, whole_tokens, prefill_end)
             if band.most_blocks is not None and spec.kind != "recurrent":
                 behind = spec.skipped_blocks(cached) if surely else 0
                 whole = max(0, min(whole, band.most_blocks + behind - stop))
             elif band.most_blocks is not None and surely:  # a state that is hit is one of them
                 whole = min(max(0, -(-whole_tokens // spec.block_size) - stop), band.most_blocks - bool(stop))
-            needed += whole * band.width
-            first += spec.missing_blocks(stop, cached, step_tokens, prefill_end) * band.width
+            spare = band.spare_blocks
+            needed += (whole + spare) * band.width
+            first += (band.missing_in_step(stop, cached, step_tokens, prefill_end) + spare) * band.width
         self.lasting_room = needed
         return max(needed, first)
 
@@ -378,11 +383,12 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
                 self._cache_band(request, table, content, full, boundaries)
 
     def _cache_band(
-        self, request: Request, table: BandTable, content: Content, full: int, boundaries: tuple[int, int]
+        self, request: Request, table: BandTable, content: Content, full: int, boundaries: Sequence[int]
     ) -> None:
-        spec = table.band.spec
+        band, spec = table.band, table.band.spec
         if spec.frees:
-            spans = spec.findable(table.cached, full, boundaries, self._alignment, self.retention_interval)
+            interval = self.retention_interval
+            spans = spec.findable(table.cached, full, boundaries, self._alignment, interval, drops=band.drops)
             spans = table.held(spans)
         else:
             spans = [(table.cached, full)]
@@ -393,17 +399,21 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
                 if spec.kind == "recurrent":
                     self._states_to_come.add((chain, first))
                     if self.cached_states is not None:
-                        self.cached_states += [(request, group, first) for group in table.band.groups]
+                        self.cached_states += [(request, group, first) for group in band.groups]
 
     def _defer_again(self, request: Request, tokens: int) -> None:
         """Let nobody hit in this step the state at the end of a prompt, with `tokens` tokens computed, once more."""
         size = self._alignment
-        end = (request.prompt_tokens - 1) // size
+        end = self._end_of_prompt(request) // size
         if not end or tokens // size != end:
             return
         for table, content in zip(self.tables[request], self._contents(request.context), strict=True):
             if isinstance(table, StateTable) and end - 1 in table.states:
                 self._states_to_come.add((content.parts(end - 1, end)[0][0], end - 1))
+
+    def _end_of_prompt(self, request: Request) -> int:
+        """Return the tokens of a prompt after which its last state is kept."""
+        return last_reusable(request.prompt_tokens, self._alignment, steps_back=False)
 
     # Pins -----------------------------------------------------------------------------------------------
 

@@ -106,18 +106,20 @@ class GroupSpec:
             and start + size <= boundary < end
         )
 
-    def saves_checkpoint(self, start: int, end: int, prefill_end: int) -> bool:
+    def saves_checkpoint(self, start: int, end: int, prefill_end: int, *, steps_back: bool = False) -> bool:
         """Return whether it does so, which takes a block more (`MambaManager._needs_internal_checkpoint`).
 
         Parameters
         ----------
         prefill_end
             The end of the prompt, the only one at which a state is saved; 0 if every step saves one.
+        steps_back
+            Whether the last block of a hit is computed again, so that the state before it is saved.
         """
-        boundary = (end - 1) // self.block_size * self.block_size
+        boundary = last_reusable(end, self.block_size, steps_back=steps_back)
         return self.checkpoints and end >= prefill_end and self.can_save(start, end, boundary)
 
-    def missing_blocks(self, held: int, start: int, end: int, prefill_end: int) -> int:
+    def missing_blocks(self, held: int, start: int, end: int, prefill_end: int, *, steps_back: bool = False) -> int:
         """Return the blocks that a turn lacks to compute tokens [start, end), of which it holds the first `held`.
 
         Of states that is the new one, however far it is, and one that is saved on the way.
@@ -126,11 +128,18 @@ class GroupSpec:
         if missing <= 0:
             return 0
         if self.kind == "recurrent":
-            return 1 + self.saves_checkpoint(start, end, prefill_end)
+            return 1 + self.saves_checkpoint(start, end, prefill_end, steps_back=steps_back)
         return missing
 
     def findable(
-        self, start: int, stop: int, boundaries: Collection[int], alignment_tokens: int, interval: int | None
+        self,
+        start: int,
+        stop: int,
+        boundaries: Collection[int],
+        alignment_tokens: int,
+        interval: int | None,
+        *,
+        drops: bool = False,
     ) -> list[tuple[int, int]]:
         """Return the stretches of blocks [start, stop) that are cached once they are full (`reachable_block_mask`).
 
@@ -143,20 +152,24 @@ class GroupSpec:
         interval
             `prefix_cache_retention_interval`: None caches every window that can be hit, 0 only those that end at a
             boundary, and a number of tokens one window in so many as well.
+        drops
+            Whether the last block of a window that is found is computed again: it must be there too.
         """
         size = self.block_size
         if not self.reach or alignment_tokens % size or (self.kind == "recurrent" and interval is None):
             return [(start, stop)]
-        need = self.blocks_for_hit
+        peek = int(drops and self.kind != "recurrent")
+        need = self.blocks_for_hit + peek
         ends: list[int] = []
         every = alignment_tokens if interval is None else interval
         if every:
             segment = every // size
             if need >= segment:
                 return [(start, stop)]
-            ends += range((start // segment + 1) * segment, (stop // segment + 2) * segment, segment)
+            first_end = max(1, (start - peek) // segment + 1) * segment
+            ends += range(first_end + peek, (stop // segment + 2) * segment, segment)
         if interval is not None:
-            ends += [tokens // alignment_tokens * alignment_tokens // size for tokens in boundaries]
+            ends += [tokens // alignment_tokens * alignment_tokens // size + peek for tokens in boundaries]
         spans: list[tuple[int, int]] = []
         for end in sorted(ends):  # in order and as long as one another: each may only reach into the one before
             first, last = max(start, end - need), min(stop, end)
@@ -167,3 +180,14 @@ class GroupSpec:
             else:
                 spans.append((first, last))
         return spans
+
+
+def last_reusable(tokens: int, block_size: int, *, steps_back: bool) -> int:
+    """Return the last block boundary of a prompt at which a state is of use (`get_mamba_prefill_checkpoint_position`).
+
+    Parameters
+    ----------
+    steps_back
+        Whether the last block of a hit is computed again.
+    """
+    return max(0, tokens // block_size - 1) * block_size if steps_back else (tokens - 1) // block_size * block_size

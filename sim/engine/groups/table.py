@@ -15,7 +15,7 @@ Spans = list[tuple[int, int]]
 class Band:
     """Adjacent groups of one spec."""
 
-    __slots__ = ("groups", "most_blocks", "spec", "width")
+    __slots__ = ("drops", "groups", "most_blocks", "spare_blocks", "spec", "steps_back", "width")
 
     def __init__(self, spec: GroupSpec, groups: range, most_blocks: int | None) -> None:
         self.spec = spec
@@ -23,6 +23,20 @@ class Band:
         self.width = len(groups)
         self.most_blocks = most_blocks
         """Most blocks of each that a turn needs at once; None for no limit."""
+        self.drops = False
+        """Whether the last block of a hit is computed again for a drafter (`is_eagle_group`)."""
+        self.spare_blocks = 0
+        """Blocks of each that a turn holds beside those for its tokens."""
+        self.steps_back = False
+        """Whether states are saved a block earlier, as some group computes the last block of a hit again."""
+
+    def missing(self, held: int, start: int, tokens: int, prefill_end: int) -> int:
+        """Return the blocks that each group lacks for tokens [start, tokens) of a turn that hits `held` of them."""
+        return self.spec.missing_blocks(held, start, tokens, prefill_end, steps_back=self.steps_back)
+
+    def missing_in_step(self, held: int, start: int, tokens: int, prefill_end: int) -> int:
+        """Return those that it lacks if these are the tokens of its first step."""
+        return self.missing(held, start, tokens, prefill_end)
 
     def open_chain(self) -> Chain:
         """Return empty content."""

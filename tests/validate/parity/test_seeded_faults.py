@@ -156,7 +156,7 @@ FAULTS = {
         "engine.groups.boundaries", "if end < prefill_end:", "if False:"
     ),
     "no step ends where the state of a whole prompt is saved": Fault(
-        "engine.groups.boundaries", "(request.num_tokens - 1) // size * size)", "0)"
+        "engine.groups.boundaries", "last_reusable(request.num_tokens, size, steps_back=self._steps_back)", "0"
     ),
     "no step ends where prompts part": Fault(
         "engine.groups.boundaries", "start < junction_tokens < end", "start < junction_tokens < 0"
@@ -165,7 +165,7 @@ FAULTS = {
         "engine.groups.manager", "self._states_to_come.add((chain, first))", "pass"
     ),
     "a state that is saved inside a step takes no block": Fault(
-        "engine.groups.spec", "return 1 + self.saves_checkpoint(start, end, prefill_end)", "return 1"
+        "engine.groups.spec", "+ self.saves_checkpoint(start, end, prefill_end, steps_back=steps_back)", ""
     ),
     "a turn holds its states from all steps": Fault(
         "engine.groups.spec",
@@ -297,8 +297,25 @@ FAULTS = {
         "engine.groups.manager", "return tables[::-1], blank", "return tables, blank", planned_ahead=True
     ),
     "a block passed by accepted drafts is found": Fault(
-        "engine.speculation.groups", "min(tokens, drafted(request).known_tokens)", "tokens"
+        "engine.speculation.groups",
+        "known = min(tokens, turn.known_tokens)\n        if self._drops or",
+        "known = tokens\n        if self._drops or",
     ),
+    "a drafter lets every block of a window be hit": Fault(
+        "engine.speculation.groups",
+        "found = alike.hit_but_last(contents, tokens, hashed)",
+        "found = alike.hit(contents, tokens)",
+    ),
+    "no block beyond a hit is looked at": Fault(
+        "engine.groups.lookup", "min(most_tokens + size, hashed_tokens)", "most_tokens"
+    ),
+    "the block after a window that can be hit is not kept": Fault(
+        "engine.groups.spec", "peek = int(drops and self.kind", "peek = int(False and self.kind"
+    ),
+    "a drafter does not mind which state a step leaves": Fault(
+        "engine.groups.spec", "return max(0, tokens // block_size - 1) * block_size if steps_back else", "return"
+    ),
+    "drafts leave no states": Fault("engine.speculation.bands", "self.spare_blocks = drafts", "self.spare_blocks = 0"),
     "no step of drafts is reserved beside a load": Fault(
         "engine.offload.reloads", "sum(blocks) + self._manager.step_blocks", "sum(blocks)"
     ),

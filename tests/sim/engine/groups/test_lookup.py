@@ -42,6 +42,23 @@ def test_hits_end_where_blocks_of_all_sizes_do() -> None:
     assert Alike(GroupSpec("sliding", 4, 9), [0], 8).hit([content], 100) == (4, 6)
 
 
+def test_a_drafter_has_the_last_block_of_a_hit_computed_again() -> None:
+    pool, content = GroupedBlockPool(100), Content(None, 0, WindowChain())
+    cached(pool, content, (0, 2), (4, 7))
+    slides = Alike(GroupSpec("sliding", 4, 9), [0], 4)  # a hit needs two blocks, and now the one after them
+    assert slides.hit_but_last([content], 27, 28) == (4, 6)
+    assert slides.hit_but_last([content], 24, 28) == (4, 6), "a block more than is asked for is looked for"
+    assert slides.hit_but_last([content], 20, 28) == (0, 1), "of the window that ends there a block is missing"
+    assert slides.hit_but_last([content], 24, 24) == (0, 1), "the block after it has no hash"
+    full = Alike(GroupSpec("full", 4), [0], 4)
+    assert full.hit_but_last([content], 27, 28) == (0, 1)
+    assert full.hit_but_last([content], 4, 28) == (0, 1)
+    pairs = Alike(GroupSpec("sliding", 4, 9), [0], 8)
+    assert pairs.hit_but_last([content], 31, 28) == (4, 6)
+    state = Alike(GroupSpec("recurrent", 4), [0], 4)
+    assert state.hit_but_last([content], 27, 28) == (5, 6) == state.hit([content], 27), "no drafter has states"
+
+
 def test_of_chunks_only_the_last_must_be_cached() -> None:
     pool, content = GroupedBlockPool(100), Content(None, 0, WindowChain())
     cached(pool, content, (2, 3))

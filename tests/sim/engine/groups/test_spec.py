@@ -53,6 +53,17 @@ def test_windows_that_can_be_found_again(
     assert spec.findable(0, 6, boundaries, 16, interval) == cached
 
 
+@pytest.mark.parametrize(
+    ("interval", "boundaries", "cached"),
+    [(0, (64,), [(2, 5)]), (0, (0,), [(0, 1)]), (64, (), [(2, 5), (6, 9)]), (32, (), [(0, 9)])],
+)
+def test_a_window_whose_last_block_is_dropped_has_one_more(
+    interval: int, boundaries: tuple[int, ...], cached: list[tuple[int, int]]
+) -> None:
+    assert GroupSpec("sliding", 16, 33).findable(0, 9, boundaries, 16, interval, drops=True) == cached
+    assert GroupSpec("recurrent", 16).findable(0, 9, (64,), 16, 0, drops=True) == [(3, 4)]
+
+
 def test_groups_that_keep_chunks_or_all_tokens_cache_every_block() -> None:
     for spec in (GroupSpec("full", 16), GroupSpec("chunked", 16, 64)):
         assert spec.findable(3, 9, (), 16, 0) == [(3, 9)]

@@ -67,11 +67,8 @@ def test_a_length_stands_for_the_rates_that_vllm_takes() -> None:
             {"speculation": replace(EAGLE, method="ngram"), "async_scheduling": True},
             "0.32 plans no step ahead with ngram",
         ),
-        ({"kv_cache_groups": (GroupSpec("full", 16), GroupSpec("sliding", 16, 64))}, "several KV cache groups"),
-        (
-            {"speculation": replace(EAGLE, method="ngram"), "kv_cache_groups": (GroupSpec("recurrent", 16),)},
-            "beside states of recurrent layers",
-        ),
+        ({"kv_cache_groups": (GroupSpec("full", 16),), "drafter_group": 1}, "there are 1 KV cache groups"),
+        ({"kv_cache_groups": (GroupSpec("recurrent", 16),), "drafter_group": 0}, "whose layers are recurrent"),
         (
             {"speculation": replace(EAGLE, method="ngram"), "kv_cache_groups": (GroupSpec("chunked", 16, 64),)},
             "beside chunked attention",

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from continuum_sim.engine.config import EngineConfig
+from continuum_sim.engine.groups.spec import GroupSpec
 from continuum_sim.engine.speculation.config import SpeculationConfig
 from continuum_sim.traces.schema import Program, Turn
 from continuum_sim.world.clients import ClientConfig
@@ -96,6 +97,72 @@ def test_a_block_whose_next_token_differs(version: str, cached: int) -> None:
     # 16 tokens are kept: the hash of the fourth block covers the 17th as well (0.33), or it is dropped (0.32).
     config = drafting(40, 0.0, method="eagle", version=version)
     outcome = simulate([program("a", turn(14, 10, gap=1.0), turn(24, 2, kept=16))], config=config)
+    assert outcome.of("a", 1).cached_tokens == cached
+
+
+@pytest.mark.parametrize(
+    ("method", "drafter", "version", "cached"),
+    [
+        ("draft_model", None, "0.32", 20),  # blocks of 4 tokens: the whole prompt but for its last token
+        ("eagle3", None, "0.32", 20),  # block 6 holds the last token, but may be looked at
+        ("mtp", 0, "0.32", 20),
+        ("mtp", 1, "0.32", 20),
+        ("eagle3", None, "0.33", 20),
+    ],
+)
+def test_a_prompt_that_is_sent_again(method: str, drafter: int | None, version: str, cached: int) -> None:
+    config = replace(drafting(90, 0.0, method=method, version=version), drafter_group=drafter)
+    config = replace(config, kv_cache_groups=(GroupSpec("full", 4), GroupSpec("sliding", 4, 9)))
+    outcome = simulate([program("a", turn(24, 4, gap=1.0), turn(24, 2, kept=24))], config=config)
+    assert outcome.of("a", 1).cached_tokens == cached
+
+
+@pytest.mark.parametrize(
+    ("method", "drafter", "version", "cached"),
+    [
+        ("draft_model", None, "0.32", 20),
+        ("eagle3", None, "0.32", 16),  # all drop the sixth block
+        ("mtp", 0, "0.32", 16),  # the drafter's group drops it
+        ("mtp", 1, "0.32", 16),  # a window can only be hit where its group keeps it
+        ("eagle3", None, "0.33", 20),
+    ],
+)
+def test_a_prompt_that_goes_on(method: str, drafter: int | None, version: str, cached: int) -> None:
+    """Of the window only that before the prompt's last token is kept, and the block after it where that is dropped."""
+    config = replace(drafting(90, 0.0, method=method, version=version), drafter_group=drafter)
+    config = replace(config, kv_cache_groups=(GroupSpec("full", 4), GroupSpec("sliding", 4, 9)))
+    outcome = simulate([program("a", turn(22, 4, gap=1.0), turn(40, 2))], config=config)
+    assert outcome.of("a", 1).cached_tokens == cached
+
+
+def with_states(method: str, version: str, usable: int) -> EngineConfig:
+    """Return an engine with 2 drafts a step, full attention and states, of which full attention is the drafter's."""
+    config = drafting(usable, 0.0, 0.0, method=method, version=version)
+    groups = GroupSpec("full", 4), GroupSpec("recurrent", 4)
+    return replace(config, kv_cache_groups=groups, drafter_group=0 if method == "mtp" else None)
+
+
+def test_each_draft_leaves_a_state() -> None:
+    steps, _ = schedule_of([program("a", turn(10, 5))], config=with_states("ngram", "0.32", 24))
+    assert [(step.batch["a"], step.free) for step in steps] == [
+        (8, 19),  # 2 blocks and a state, and a state for each draft
+        (2, 17),  # a third block, and a state beside the one that the step goes on from
+        (3, 16),  # 13 tokens may be computed: a fourth block and a state; the one after 8 tokens is freed
+        (3, 16),
+        (3, 16),
+        (3, 17),  # 13 are: the state after 10 is freed
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "version", "first_step", "cached"),
+    [("draft_model", "0.32", 20, 20), ("mtp", "0.32", 16, 16), ("mtp", "0.33", 20, 20)],
+)
+def test_the_state_that_a_drafter_lets_a_prompt_hit(method: str, version: str, first_step: int, cached: int) -> None:
+    """0.32 computes the last block of a hit again, and so ends a step of the prompt a block earlier."""
+    programs = [program("a", turn(22, 4, gap=1.0), turn(40, 2))]
+    steps, outcome = schedule_of(programs, config=with_states(method, version, 99))
+    assert steps[0].batch == {"a": first_step}
     assert outcome.of("a", 1).cached_tokens == cached
 
 

@@ -134,7 +134,7 @@ FAULTS = {
         "engine.groups.spec", "tokens // alignment_tokens * alignment_tokens // size", "-(-tokens // size)"
     ),
     "a step under way reads what its window frees": Fault(
-        "engine.groups.manager", "max(0, start - in_flight_tokens)", "start", planned_ahead=True
+        "engine.groups.manager", "over = start - in_flight_tokens", "over = start", planned_ahead=True
     ),
     "a window is reserved for one step": Fault(
         "config",

@@ -80,6 +80,7 @@ COMPILED = (
     "engine/request",
     "engine/room",
     "engine/scheduler",
+    "engine/speculation/bands",
     "engine/speculation/decoding",
     "engine/speculation/groups",
     "engine/speculation/manager",

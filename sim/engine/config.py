@@ -9,7 +9,7 @@ from typing import Final
 
 from continuum_sim.engine.groups.spec import GroupSpec
 from continuum_sim.engine.offload.config import TierConfig
-from continuum_sim.engine.speculation.config import SpeculationConfig
+from continuum_sim.engine.speculation.config import EAGLE_METHODS, SpeculationConfig
 from continuum_sim.errors import ConfigError
 from continuum_sim.vllm_defaults import MIRRORED_VERSIONS, MIRRORED_VLLM
 
@@ -199,8 +199,10 @@ class EngineConfig:
             self._check_drafter_group(self.drafter_group)
         if self.tiers is not None:
             raise ConfigError("drafts beside several KV cache groups above memory tiers are not modelled")
-        if any(group.kind == "chunked" for group in self.kv_cache_groups):
-            raise ConfigError("drafts beside chunked attention are not modelled: what they find of a chunk differs")
+        if speculation.method in EAGLE_METHODS and any(group.kind == "chunked" for group in self.kv_cache_groups):
+            raise ConfigError(
+                f"vLLM keeps no chunks beside {speculation.method} drafts: disable the hybrid KV cache manager, too"
+            )
 
     def _check_drafter_group(self, number: int) -> None:
         """Refuse a group that the drafter cannot be in."""

@@ -10,7 +10,7 @@ import numpy as np
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.groups.spec import GroupSpec
 from continuum_sim.engine.offload.config import TierConfig
-from continuum_sim.engine.speculation.config import METHODS, SpeculationConfig
+from continuum_sim.engine.speculation.config import EAGLE_METHODS, METHODS, SpeculationConfig
 from continuum_sim.traces.schema import MAX_TOKENS_FINISH, STOP, Program, SharedPrefix, Turn
 from continuum_sim.vllm_defaults import MIRRORED_VLLM
 from continuum_sim.world.clients import PATIENT, ClientConfig
@@ -70,7 +70,7 @@ def random_case(
         config = _of_version(config, vllm_version, rng)
         clients, config = _with_clients(config, rng)
     if groups:
-        config = _with_groups(config, rng, drafts=drafts)
+        config = _with_groups(config, rng)
     if drafts:
         config = _with_drafts(config, rng)
     if offloads:
@@ -102,11 +102,8 @@ def _with_controls(
     return programs, config
 
 
-def _with_groups(config: EngineConfig, rng: np.random.Generator, *, drafts: bool) -> EngineConfig:
-    """Draw KV cache groups like those of models there are, and others; with memory as scarce as before.
-
-    Beside drafts there are no chunks.
-    """
+def _with_groups(config: EngineConfig, rng: np.random.Generator) -> EngineConfig:
+    """Draw KV cache groups like those of models there are, and others; with memory as scarce as before."""
     size = config.block_size
     window, wide = (int(tokens) for tokens in rng.choice([24, 64, 100, 256, 512], 2, replace=False))
     full, slides, slides_wide = (
@@ -132,8 +129,7 @@ def _with_groups(config: EngineConfig, rng: np.random.Generator, *, drafts: bool
         (full, slides, state),
         (state,),
     )
-    drawn = [groups for groups in layouts if not (drafts and chunked in groups)]
-    groups = drawn[int(rng.integers(len(drawn)))]
+    groups = layouts[int(rng.integers(len(layouts)))]
     alignment = math.lcm(*(group.block_size for group in groups))
     interval = (0, 0, None, alignment * int(rng.integers(1, 9)))[int(rng.integers(4))]
     if interval and not any(group.reach for group in groups):
@@ -153,8 +149,10 @@ def _with_groups(config: EngineConfig, rng: np.random.Generator, *, drafts: bool
 def _with_drafts(config: EngineConfig, rng: np.random.Generator) -> EngineConfig:
     """Draw how turns are drafted, and which drafts are accepted."""
     number = int(rng.integers(1, 7))
+    chunks = any(group.kind == "chunked" for group in config.kv_cache_groups)
+    methods = [method for method in METHODS if not (chunks and method in EAGLE_METHODS)]
     speculation = SpeculationConfig(
-        str(rng.choice(METHODS)),
+        str(rng.choice(methods)),
         number,
         tuple(sorted((float(rate) for rate in rng.random(number)), reverse=True)),
         disable_eagle_block_drop=bool(rng.random() < 0.1),

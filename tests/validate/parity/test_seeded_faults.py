@@ -309,9 +309,6 @@ FAULTS = {
     "no block beyond a hit is looked at": Fault(
         "engine.groups.lookup", "min(most_tokens + size, hashed_tokens)", "most_tokens"
     ),
-    "the block after a window that can be hit is not kept": Fault(
-        "engine.groups.spec", "peek = int(drops and self.kind", "peek = int(False and self.kind"
-    ),
     "a drafter does not mind which state a step leaves": Fault(
         "engine.groups.spec", "return max(0, tokens // block_size - 1) * block_size if steps_back else", "return"
     ),

@@ -69,10 +69,7 @@ def test_a_length_stands_for_the_rates_that_vllm_takes() -> None:
         ),
         ({"kv_cache_groups": (GroupSpec("full", 16),), "drafter_group": 1}, "there are 1 KV cache groups"),
         ({"kv_cache_groups": (GroupSpec("recurrent", 16),), "drafter_group": 0}, "whose layers are recurrent"),
-        (
-            {"speculation": replace(EAGLE, method="ngram"), "kv_cache_groups": (GroupSpec("chunked", 16, 64),)},
-            "beside chunked attention",
-        ),
+        ({"kv_cache_groups": (GroupSpec("chunked", 16, 64),)}, "keeps no chunks beside eagle3 drafts"),
         ({"tiers": TierConfig(dram_blocks=10, dram_block_s=1.0)}, "memory tiers is not modelled"),
         ({"long_prefill_token_threshold": 3}, "below the 4 tokens of a turn"),
         ({"max_num_batched_tokens": 3, "max_num_seqs": 1}, "never admit a prompt that lacks one token"),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from continuum_sim.engine.config import EngineConfig
 from continuum_sim.engine.groups.spec import GroupSpec
-from continuum_sim.engine.speculation.config import METHODS, SpeculationConfig
+from continuum_sim.engine.speculation.config import EAGLE_METHODS, METHODS, SpeculationConfig
 from continuum_sim.policies import PRESETS
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.traces.schema import Program
@@ -48,13 +48,15 @@ def test_above_native_offload(data: st.DataObject, policy: str, step_time: StepT
 
 @settings(max_examples=12)
 @given(data=st.data(), window=st.integers(1, 60), policy=policies)
-def test_beside_windows_and_states(data: st.DataObject, window: int, policy: str) -> None:
+def test_beside_windows_chunks_and_states(data: st.DataObject, window: int, policy: str) -> None:
     programs, config = data.draw(cases(gaps=eighths, arrivals=eighths, several_groups=False))
     config = data.draw(drafting(config))
     assert config.speculation is not None
     method = data.draw(st.sampled_from([method for method in METHODS if method != "ngram"]))
     size, speculation = config.block_size, replace(config.speculation, method=method)
     kept = [GroupSpec("sliding", size, window)]
+    if method not in EAGLE_METHODS:
+        kept.append(GroupSpec("chunked", size, 2 * size))
     if config.enable_prefix_caching and config.enable_chunked_prefill:
         kept.append(GroupSpec("recurrent", size, checkpoints=data.draw(st.booleans())))
     config = replace(
@@ -63,8 +65,10 @@ def test_beside_windows_and_states(data: st.DataObject, window: int, policy: str
         speculation=speculation,
         kv_cache_groups=(data.draw(st.sampled_from(kept)), GroupSpec("full", size)),
         drafter_group=data.draw(st.none() | st.just(1)),
-        prefix_cache_retention_interval=data.draw(st.sampled_from([0, None, 2 * size])),
     )
+    if config.kv_cache_groups[0].reach:
+        interval = data.draw(st.sampled_from([0, None, 2 * size]))
+        config = replace(config, prefix_cache_retention_interval=interval)
     least = config.blocks_of(config.max_model_len)
     check((programs, replace(config, num_gpu_blocks=max(config.num_gpu_blocks, least + 1))), policy, constant(0.125))
 

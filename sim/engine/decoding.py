@@ -118,7 +118,7 @@ class Decoding:
         request.num_computed_tokens = computed
         request.num_output_tokens = request.max_tokens - max(0, request.last_decode - self._counter)
         if self.due is not None:
-            self.due.remove(request, request.offset)
+            self.due.remove(request)
         request.last_decode = request.last_wanted = -1
         self.count -= 1
         self.limited -= not request.stops
@@ -159,7 +159,7 @@ class Decoding:
         left = request.max_tokens - request.num_output_tokens
         request.offset = offset
         if self.due is not None:
-            self.due.add(request, offset)
+            self.due.add(request)
         request.last_decode = counter + left if left else self._counter
         self.count += 1
         self.limited += not request.stops

@@ -84,9 +84,7 @@ def machines(
     ConfigError
         If a setting is out of range, or nothing fits.
     """
-    for name, value in (("max_model_len", max_model_len), ("context_tokens", context_tokens)):
-        if value < 1:
-            raise ConfigError(f"{name} is {value}, expected at least 1")
+    check_lengths(max_model_len, context_tokens)
     found = []
     refused: ConfigError | None = None
     for model in models:
@@ -125,6 +123,19 @@ def capacity_tokens(model: ModelSpec, gpu: GpuSpec, groups: Groups, blocks: int)
         return blocks * groups.block_size
     in_flight = 2 * gpu.default_max_num_batched_tokens  # a step is planned while another runs
     return int(blocks / groups.blocks_of_request(model.max_model_len, in_flight) * model.max_model_len)
+
+
+def check_lengths(max_model_len: int, context_tokens: int) -> None:
+    """Refuse lengths of no tokens.
+
+    Raises
+    ------
+    ConfigError
+        Naming the one.
+    """
+    for name, value in (("max_model_len", max_model_len), ("context_tokens", context_tokens)):
+        if value < 1:
+            raise ConfigError(f"{name} is {value}, expected at least 1")
 
 
 def _fit(

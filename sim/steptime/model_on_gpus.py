@@ -10,10 +10,10 @@ from math import inf
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import GpuSpec, ModelSpec, kv_memory
 from continuum_sim.hardware.gpus import GIB
-from continuum_sim.hardware.groups import model_groups
+from continuum_sim.hardware.groups import Groups, model_groups
 from continuum_sim.hardware.prices import Prices
 from continuum_sim.steptime.batch import StepBatch, prefill_of
-from continuum_sim.steptime.machines import SIZES, capacity_tokens
+from continuum_sim.steptime.machines import SIZES, capacity_tokens, check_lengths
 from continuum_sim.steptime.model import StepTime
 from continuum_sim.steptime.named import make_step_time, measured_on_one_gpu
 from continuum_sim.steptime.parts import Part, PartName
@@ -104,9 +104,7 @@ def model_on_gpus(
     ConfigError
         If a setting is out of range, or the step-time model does not know the model.
     """
-    for name, value in (("max_model_len", max_model_len), ("context_tokens", context_tokens)):
-        if value < 1:
-            raise ConfigError(f"{name} is {value}, expected at least 1")
+    check_lengths(max_model_len, context_tokens)
     if len(gpus) > 1 and measured_on_one_gpu(step_time):
         raise ConfigError(f"--step-time {step_time} gives the step times of one kind of GPU: name it with --gpu")
     served: list[Served] = []
@@ -114,14 +112,15 @@ def model_on_gpus(
     longest = min(max_model_len, model.max_model_len)
     for gpu in gpus:
         try:
-            size, blocks = _fewest(model, gpu, tensor_parallel_size, gpu_memory_utilization, block_size, longest)
+            size, blocks, groups = _fewest(
+                model, gpu, tensor_parallel_size, gpu_memory_utilization, block_size, longest
+            )
         except _DoesNotFit as refused:
             unfit.append(Unfit(gpu.name, str(refused)))
             continue
         timed = make_step_time(step_time, model=model, gpu=gpu, tensor_parallel_size=size)
         price = (prices or Prices()).of(gpu.name)
         usd_per_hour = None if price is None else price.usd_per_hour * size
-        groups = model_groups(model, tensor_parallel_size=size, block_size=block_size)
         requests = (blocks - 1) // groups.blocks_of_request(context_tokens, 1)
         running = max(1, min(requests, gpu.default_max_num_seqs))
         served.append(
@@ -151,8 +150,8 @@ class _DoesNotFit(Exception):
 
 def _fewest(
     model: ModelSpec, gpu: GpuSpec, wanted: int | None, utilization: float, block_size: int, longest: int
-) -> tuple[int, int]:
-    """Return the parallel size, and the number of KV blocks with it."""
+) -> tuple[int, int, Groups]:
+    """Return the parallel size, the number of KV blocks with it, and their groups."""
     why = ""
     for size in SIZES if wanted is None else (wanted,):
         try:
@@ -172,7 +171,7 @@ def _fewest(
         groups = model_groups(model, tensor_parallel_size=size, block_size=block_size)
         needed = groups.blocks_of_request(longest, gpu.default_max_num_batched_tokens)
         if needed < memory.blocks:
-            return size, memory.blocks
+            return size, memory.blocks, groups
         lacking = needed * memory.block_bytes - memory.kv_bytes
         why = f"{size} lack {lacking / GIB:.1f} GiB each" if size > 1 else f"1 lacks {lacking / GIB:.1f} GiB"
     raise _DoesNotFit(why)

@@ -1,8 +1,10 @@
-"""A GPU with round numbers, for step times by hand."""
+"""A GPU with round numbers and a small model, for step times by hand."""
 
 from __future__ import annotations
 
-from continuum_sim.hardware import GpuSpec
+from typing import Any
+
+from continuum_sim.hardware import GpuSpec, dense_model
 
 GPU = GpuSpec(
     name="Toy",
@@ -21,3 +23,15 @@ GPU = GpuSpec(
     measured="test",
 )
 """1 TFLOP/s, 1 GB/s, every share 1, no latency of attention."""
+
+SHAPES: dict[str, Any] = {
+    "n_layers": 2,
+    "hidden": 64,
+    "n_heads": 4,
+    "n_kv_heads": 2,
+    "head_dim": 16,
+    "intermediate": 128,
+    "vocab": 1024,
+    "max_model_len": 4096,
+}
+MODEL = dense_model("toy", **SHAPES)

@@ -60,20 +60,20 @@ class DueTurns:
         self._unwatched: dict[Request, None] = {}
         """Turns of those in the batch that are not in `_turns` yet: many slide evenly before anybody asks."""
 
-    def add(self, request: Request, offset: int) -> None:
-        """Add a turn whose computed tokens are the step counter plus `offset`."""
+    def add(self, request: Request) -> None:
+        """Add a turn, whose computed tokens are the step counter plus its `offset`."""
         self._settling[request] = self._steps_to_settle
         self.watch(request)
         for size, turns in self._entering.items():
-            turns[-offset % size] += 1
+            turns[-request.offset % size] += 1
 
-    def remove(self, request: Request, offset: int) -> None:
+    def remove(self, request: Request) -> None:
         """Remove a turn."""
         if not self._leaves(request):
             self._settling.pop(request, None)
             self.unwatch(request)
         for size, entering in self._entering.items():
-            entering[-offset % size] -= 1
+            entering[-request.offset % size] -= 1
 
     def watch(self, request: Request) -> None:
         """Tell from now on when a turn takes or frees blocks."""

@@ -82,8 +82,7 @@ class Alike:
         most = most_tokens // self.spec.block_size
         found = [contents[member] for member in self.members]
         if self.spec.kind == "full":
-            covered = [content.covered(0, most) for content in found]
-            return 0, self._aligned(min(covered))
+            return 0, self._aligned(min([content.covered(0, most) for content in found]))
         if self.spec.kind == "chunked":
             start = most_tokens // self.spec.window * self.spec.window // self.spec.block_size
             return start, min([content.covered(start, most) for content in found])
@@ -103,8 +102,7 @@ class Alike:
             return 0, self._aligned(max(0, min([content.covered(0, most) for content in found]) - 1))
         need, before = spec.blocks_for_hit + 1, most
         while before > 0:
-            spans = [content.span_before(before) for content in found]
-            start, stop = max([span[0] for span in spans]), min([span[1] for span in spans])
+            start, stop = _span_before(found, before)
             last = self._aligned(max(0, min(before, stop) - 1))  # a hit ends before it
             if stop > start and last >= start:
                 if last + 1 - start >= need:
@@ -121,11 +119,7 @@ class Alike:
         need = max(1, self.spec.blocks_for_hit)
         before = most
         while before > 0:
-            if len(contents) == 1:
-                start, stop = contents[0].span_before(before)
-            else:
-                spans = [content.span_before(before) for content in contents]
-                start, stop = max([span[0] for span in spans]), min([span[1] for span in spans])
+            start, stop = _span_before(contents, before)
             stop = self._aligned(min(before, stop))
             if stop - start >= need:
                 return stop - need, stop
@@ -140,3 +134,11 @@ class Alike:
             return blocks
         size = self.spec.block_size
         return blocks * size // self._alignment * self._alignment // size
+
+
+def _span_before(contents: Sequence[Content], stop: int) -> tuple[int, int]:
+    """Return what the last stretches of cached blocks that begin before `stop` have in common; it may be nothing."""
+    if len(contents) == 1:
+        return contents[0].span_before(stop)
+    spans = [content.span_before(stop) for content in contents]
+    return max([span[0] for span in spans]), min([span[1] for span in spans])

@@ -305,11 +305,15 @@ class GroupedKVCacheManager(SteppedKVCacheManager):
             self.pool.allocate(blocks)
             for table in self.tables[request]:
                 self.copied_states += table.extend(tokens) * table.band.width
-        known = tokens - (request.decoding and in_flight_tokens > 0)
+        known = self._known(request, tokens, in_flight_tokens)
         if self._lags and request.decoding:
             self.cache(request, known)
         if self._defers_again:
             self._defer_again(request, known)
+
+    def _known(self, request: Request, tokens: int, in_flight_tokens: int) -> int:
+        """Return of how many tokens a turn's blocks can be found once it has those for so many."""
+        return tokens - (request.decoding and in_flight_tokens > 0)
 
     def _drop(self, table: BandTable, stop: int) -> None:
         """Free a table's blocks before `stop`, group by group, the last of them first."""

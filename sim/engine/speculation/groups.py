@@ -63,18 +63,11 @@ class SpeculativeGroupManager(GroupedKVCacheManager):
         drafted(request).known_tokens = request.num_tokens
         super().allocate(request, hits, tokens)
 
-    def _extend(self, request: Request, tokens: int, blocks: int, in_flight_tokens: int) -> None:
-        if blocks:
-            self.pool.allocate(blocks)
-            for table in self.tables[request]:
-                self.copied_states += table.extend(tokens) * table.band.width
+    def _known(self, request: Request, tokens: int, in_flight_tokens: int) -> int:
+        """Return of how many tokens a turn's blocks can be found, and note how many it knows as it is scheduled."""
         turn = drafted(request)
         turn.known_tokens = request.num_tokens - turn.coming_tokens
-        known = min(tokens, turn.known_tokens)
-        if self._lags and request.decoding:
-            self.cache(request, known)
-        if self._defers_again:
-            self._defer_again(request, known)
+        return min(tokens, turn.known_tokens)
 
     def _end_of_prompt(self, request: Request) -> int:
         """Return the tokens of a prompt after which its last state is kept."""

@@ -13,21 +13,10 @@ from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import GpuSpec, dense_model, find_gpu, find_model, gpus
 from continuum_sim.steptime import Roofline, StepBatch, grown
 from continuum_sim.steptime.roofline import SMALL_KERNEL_LATENCY_S, Settings
-from support.toy_gpu import GPU
+from support.toy_gpu import GPU, MODEL, SHAPES
 
 RECORDED = Path(__file__).parents[4] / "shared/gpu-runs/rtx4090-llama-3.1-8b"
 
-SHAPES: dict[str, Any] = {
-    "n_layers": 2,
-    "hidden": 64,
-    "n_heads": 4,
-    "n_kv_heads": 2,
-    "head_dim": 16,
-    "intermediate": 128,
-    "vocab": 1024,
-    "max_model_len": 4096,
-}
-MODEL = dense_model("toy", **SHAPES)
 LAYER_WEIGHTS = 64 * (64 + 32 + 32) + 64 * 64 + 3 * 64 * 128  # queries, keys, values; output; gate, up, down
 HEAD_WEIGHTS = 64 * 1024
 MOVED = 2 * (

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from continuum_sim.errors import ConfigError
-from continuum_sim.hardware import GpuSpec, ModelSpec, dense_model
+from continuum_sim.hardware import GpuSpec, ModelSpec
 from continuum_sim.hardware.caches import CacheLayers, Latent, Scan, State
 from continuum_sim.hardware.weights import Stored, Weight
 from continuum_sim.steptime import Part, Roofline, StepBatch
@@ -17,19 +17,8 @@ from continuum_sim.steptime.moving import SMALL_KERNEL_LATENCY_S
 from continuum_sim.steptime.recurring import scan_flop
 from continuum_sim.steptime.roofline import Settings
 from support.configurations import configured
-from support.toy_gpu import GPU
+from support.toy_gpu import GPU, MODEL
 
-SHAPES: dict[str, Any] = {
-    "n_layers": 2,
-    "hidden": 64,
-    "n_heads": 4,
-    "n_kv_heads": 2,
-    "head_dim": 16,
-    "intermediate": 128,
-    "vocab": 1024,
-    "max_model_len": 4096,
-}
-MODEL = dense_model("toy", **SHAPES)
 DECODE = StepBatch(0, 0, 0, 0, 8, 800)
 PROMPT = StepBatch(1, 1000, 500, 1000 * 500 + 1000 * 1001 // 2, 0, 0)
 PAIRS = PROMPT.prefill_pairs

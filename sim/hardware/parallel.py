@@ -1,0 +1,36 @@
+"""How one model is split over GPUs, in vLLM's words (`ParallelConfig`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from continuum_sim.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """The split of one engine: GPUs = tensor × pipeline × data parallel size."""
+
+    tensor_parallel_size: int = 1
+    """GPUs that share every layer."""
+    pipeline_parallel_size: int = 1
+    """Stages that have some of the layers each."""
+    data_parallel_size: int = 1
+    """Ranks with a KV cache each."""
+    enable_expert_parallel: bool = False
+    """Whether each GPU has whole experts; else every GPU has a slice of each."""
+
+    def __post_init__(self) -> None:
+        for name in ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 1")
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of all ranks and stages."""
+        return self.tensor_parallel_size * self.pipeline_parallel_size * self.data_parallel_size
+
+    @property
+    def expert_ways(self) -> int:
+        """GPUs that the experts of one layer are spread over: vLLM flattens tensor and data parallel for them."""
+        return self.tensor_parallel_size * self.data_parallel_size

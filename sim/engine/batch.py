@@ -35,6 +35,8 @@ class Batch:
         admitted last: a prompt is cut only when the budget is used up, and then nothing is admitted after it."""
         self.resumed_s: list[float] = []
         """Gaps between two tokens with a preemption in between; whatever counts gaps clears the list."""
+        self.first_tokens = 0
+        """Times that a turn sampled its first token, or its first since a preemption."""
         self._block_size = block_size
         self._foresees = foresees
         self._admissions = 0
@@ -187,6 +189,7 @@ class Batch:
 
     def hand_out(self, plan: Plan, now_s: float) -> None:
         """Record the time of turns' first tokens, or of their first ones since they were preempted."""
+        self.first_tokens += len(plan.sampling)
         for request in plan.sampling:
             if request.preempted_from_s >= 0:
                 self._recover(request, now_s)

@@ -22,6 +22,7 @@ from continuum_sim.engine.groups.choice import make_kv_cache_manager, make_pool
 from continuum_sim.engine.offload.choice import make_connector
 from continuum_sim.engine.offload.reloads import Reloads
 from continuum_sim.engine.plan import Plan, steps_of
+from continuum_sim.engine.progress import PREEMPTIONS_BETWEEN_CHECKS, check_progress
 from continuum_sim.engine.request import Hits, Request
 from continuum_sim.engine.room import Room
 from continuum_sim.engine.speculation.choice import make_decoding
@@ -100,6 +101,7 @@ class Scheduler(VisibleEngine):
         self._blocks = manager.blocks_of
         self._cuts = manager.cuts_prompts
         self.preemptions = 0
+        self._progress = -1
         self.cadence = PrefillCadence(config.prefill_schedule_interval)
         self.governor: Governor = Governor(
             policy,
@@ -341,6 +343,8 @@ class Scheduler(VisibleEngine):
         elif request.preempted_from_s < 0:  # else it has sampled no token since its last preemption
             request.preempted_from_s = now_s
         self.preemptions += 1
+        if self.preemptions % PREEMPTIONS_BETWEEN_CHECKS == 0:
+            self._progress = check_progress(self.batch, self._progress, self.governor.policy.name, now_s)
         self.governor.turn_preempted(request.turn, now_s)
         self.waiting.put_back(request, now_s)
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from continuum_sim.engine.config import EngineConfig
-from continuum_sim.policies import Order, Policy
+from continuum_sim.policies import Order, Policy, PolicyError
 from continuum_sim.policies.views import TurnView
 from continuum_sim.traces.schema import Program
 from support.compare import assert_gaps_are_those_of_turns
@@ -45,12 +46,23 @@ def rows(outcome: Outcome) -> list[float]:
     return sorted(gap_s for gap_s, number in zip(gaps.gap_s, gaps.number, strict=True) for _ in range(number))
 
 
+@contextmanager
+def unless_turns_go_in_circles() -> Iterator[None]:
+    """Pass over a case in which the rule lets turns preempt one another for ever."""
+    try:
+        yield
+    except PolicyError as error:
+        assume("for ever" not in str(error))
+        raise
+
+
 @settings(max_examples=25)
 @given(case=cases(), policy=RULES)
 def test_with_equal_steps_they_are_those_of_the_tokens(case: Case, policy: str | Policy) -> None:
     programs, config = case
     watch = TokenTimes()
-    stepwise = simulate(programs, policy, config=config, step_time=constant(0.125), observer=watch)
+    with unless_turns_go_in_circles():
+        stepwise = simulate(programs, policy, config=config, step_time=constant(0.125), observer=watch)
     fast = simulate(programs, policy, config=config, step_time=constant(0.125), stepwise=False)
     assert rows(stepwise) == pytest.approx(watch.gaps_s(), rel=1e-9)
     assert rows(fast) == pytest.approx(watch.gaps_s(), rel=1e-9)
@@ -60,7 +72,9 @@ def test_with_equal_steps_they_are_those_of_the_tokens(case: Case, policy: str |
 @given(case=cases(), policy=RULES, stepwise=st.booleans())
 def test_with_other_steps_their_number_and_sum_are(case: Case, policy: str | Policy, stepwise: bool) -> None:
     programs, config = case
-    assert_gaps_are_those_of_turns(simulate(programs, policy, config=config, step_time=affine(), stepwise=stepwise))
+    with unless_turns_go_in_circles():
+        outcome = simulate(programs, policy, config=config, step_time=affine(), stepwise=stepwise)
+    assert_gaps_are_those_of_turns(outcome)
 
 
 def test_a_turn_left_out_of_a_step_waits_for_its_token() -> None:

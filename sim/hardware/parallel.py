@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any, Final
 
 from continuum_sim.errors import ConfigError
 
@@ -19,11 +20,24 @@ class Parallel:
     """Ranks with a KV cache each."""
     enable_expert_parallel: bool = False
     """Whether each GPU has whole experts; else every GPU has a slice of each."""
+    nodes: int = 1
+    """Machines that the GPUs are in, with equally many of them each."""
+    link: str | None = None
+    """Link between the GPUs of a node; None for the GPU's own."""
+    node_link: str | None = None
+    """Link between nodes."""
 
     def __post_init__(self) -> None:
-        for name in ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"):
+        for name in ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "nodes"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 1")
+
+    def describe(self) -> dict[str, Any]:
+        """Return the tensor parallel size, and whatever else is not as by default."""
+        values = {item.name: (getattr(self, item.name), item.default) for item in fields(self)}
+        return {
+            name: value for name, (value, plain) in values.items() if value != plain or name == "tensor_parallel_size"
+        }
 
     @property
     def gpus(self) -> int:
@@ -34,3 +48,7 @@ class Parallel:
     def expert_ways(self) -> int:
         """GPUs that the experts of one layer are spread over: vLLM flattens tensor and data parallel for them."""
         return self.tensor_parallel_size * self.data_parallel_size
+
+
+ONE_GPU: Final = Parallel()
+"""No split."""

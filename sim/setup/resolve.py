@@ -231,11 +231,9 @@ def resolve_replicas(config: RunConfig, model: ModelSpec, gpu: GpuSpec) -> tuple
                 f"({', '.join(gpus)}); use roofline, or identical replicas"
             )
         if isinstance(step_time, str):
-            step_time = make_step_time(
-                step_time, model=model, gpu=item, tensor_parallel_size=config.tensor_parallel_size
-            )
+            step_time = make_step_time(step_time, model=model, gpu=item, parallel=config.parallel)
         if config.speculation is not None:
-            step_time = config.speculation.timed(step_time, model, item, config.tensor_parallel_size)
+            step_time = config.speculation.timed(step_time, model, item, config.parallel)
         made[spec.name] = ResolvedReplica(spec.name, item, _engine_of(spec, config, model), step_time)
     return tuple(made[spec.name] for spec in specs)
 

@@ -31,6 +31,7 @@ from continuum_sim.vllm_defaults import BLOCK_SIZE, CLIENT_RETRIES, GPU_MEMORY_U
 
 if TYPE_CHECKING:  # `--help` reads this class, and must start fast
     from continuum_sim.hardware import GpuSpec, ModelSpec
+    from continuum_sim.hardware.parallel import Parallel
     from continuum_sim.hardware.prices import Prices
     from continuum_sim.policies import Policy, Routing
     from continuum_sim.setup.slo import Slo
@@ -539,6 +540,13 @@ class RunConfig:
         if rate is not None:
             object.__setattr__(self, "arrivals", arrivals_at(rate, self.arrivals))
         _ = self.tools, self.length, self.objectives, self.prices, self.speculation
+
+    @property
+    def parallel(self) -> Parallel:
+        """How each replica is split over GPUs."""
+        from continuum_sim.hardware.parallel import Parallel
+
+        return Parallel(self.tensor_parallel_size)
 
     @property
     def tools(self) -> ToolConfig:

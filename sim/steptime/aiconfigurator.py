@@ -24,6 +24,7 @@ import numpy as np
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.gpus import GpuSpec, gpus
 from continuum_sim.hardware.model_spec import ModelSpec
+from continuum_sim.hardware.parallel import ONE_GPU, Parallel
 from continuum_sim.steptime.aiconfigurator_models import ARCHITECTURES, hf_config
 from continuum_sim.steptime.gridded import CONTEXTS, PROMPTS, REQUESTS, TOKENS, Gridded, StepTables, sample
 from continuum_sim.steptime.kind import StepTimeKind, read_settings
@@ -64,7 +65,7 @@ def installed() -> str | None:
 
 
 def load_aiconfigurator(
-    model: ModelSpec, gpu: GpuSpec, tensor_parallel_size: int = 1, host_overhead_s: float = HOST_OVERHEAD_S
+    model: ModelSpec, gpu: GpuSpec, parallel: Parallel = ONE_GPU, host_overhead_s: float = HOST_OVERHEAD_S
 ) -> Gridded:
     """Make the step times of a model on a GPU, from the cache or anew (some seconds).
 
@@ -86,27 +87,28 @@ def load_aiconfigurator(
     system = _system(gpu)
     config = _hf_config(model)
     kv_dtype = "fp8" if model.kv_element_bytes == 1 else None
+    size = parallel.tensor_parallel_size
     key: dict[str, Any] = {
         "package": f"{PACKAGE} {release}",
         "grid": [_GRID, len(PROMPTS), len(TOKENS), len(REQUESTS), len(CONTEXTS)],
         "system": system,
-        "tensor_parallel_size": tensor_parallel_size,
+        "tensor_parallel_size": size,
         "model": config,
     }
     if kv_dtype is not None:  # keys without it are those of earlier caches
         key["kv_cache_dtype"] = kv_dtype
     text = json.dumps(key, sort_keys=True)
     folder = cache_folder()
-    path = folder / f"{system}-tp{tensor_parallel_size}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
+    path = folder / f"{system}-tp{size}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
     tables = _read(path, text)
     if tables is None:
-        tables = _ask_for_tables(model, config, gpu, system, tensor_parallel_size, kv_dtype)
+        tables = _ask_for_tables(model, config, gpu, system, size, kv_dtype)
         _write(path, text, tables)
     about = {
         "kind": "aiconfigurator",
         "model": model.name,
         "gpu": gpu.name,
-        "tensor_parallel_size": tensor_parallel_size,
+        **parallel.describe(),
         "provenance": {"package": key["package"], "system": system, "backend": "vllm", "grid": _GRID},
     }
     return Gridded(tables, host_overhead_s, about)
@@ -283,9 +285,9 @@ def _write(path: Path, key: str, tables: StepTables) -> None:
             np.savez(file, key=key, **{name: getattr(tables, name) for name in ("prefill_s", "decode_s", "overlap_s")})
 
 
-def _make(argument: str, *, model: ModelSpec, gpu: GpuSpec, tensor_parallel_size: int) -> StepTime:
+def _make(argument: str, *, model: ModelSpec, gpu: GpuSpec, parallel: Parallel) -> StepTime:
     settings = read_settings(argument, ("host_overhead_s",), "aiconfigurator")
-    return load_aiconfigurator(model, gpu, tensor_parallel_size, **settings)
+    return load_aiconfigurator(model, gpu, parallel, **settings)
 
 
 STEP_TIME = StepTimeKind("aiconfigurator", _make)

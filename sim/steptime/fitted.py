@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.gpus import GpuSpec
 from continuum_sim.hardware.model_spec import ModelSpec
+from continuum_sim.hardware.parallel import Parallel
 from continuum_sim.readers import read_json
 from continuum_sim.steptime.batch import StepBatch
 from continuum_sim.steptime.calibrated import KIND as CALIBRATED
@@ -139,7 +140,7 @@ def _residuals(errors: NDArray[np.float64]) -> dict[str, float | int]:
     }
 
 
-def _make(argument: str, *, model: ModelSpec, gpu: GpuSpec, tensor_parallel_size: int) -> StepTime:
+def _make(argument: str, *, model: ModelSpec, gpu: GpuSpec, parallel: Parallel) -> StepTime:
     return load_fitted(read_path(argument, "fitted", "FILE"))
 
 

@@ -10,6 +10,7 @@ from typing import Protocol
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.gpus import GpuSpec
 from continuum_sim.hardware.model_spec import ModelSpec
+from continuum_sim.hardware.parallel import Parallel
 from continuum_sim.names import check_names
 from continuum_sim.steptime.model import StepTime
 
@@ -17,7 +18,7 @@ from continuum_sim.steptime.model import StepTime
 class StepTimeFactory(Protocol):
     """Makes a step-time model from the text after its name and the colon, empty if there is none."""
 
-    def __call__(self, argument: str, *, model: ModelSpec, gpu: GpuSpec, tensor_parallel_size: int) -> StepTime:
+    def __call__(self, argument: str, *, model: ModelSpec, gpu: GpuSpec, parallel: Parallel) -> StepTime:
         """Make the model, or raise ConfigError."""
 
 

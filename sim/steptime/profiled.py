@@ -10,6 +10,7 @@ from typing import Any
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.gpus import GpuSpec
 from continuum_sim.hardware.model_spec import ModelSpec
+from continuum_sim.hardware.parallel import ONE_GPU, Parallel
 from continuum_sim.steptime.batch import StepBatch
 from continuum_sim.steptime.kind import StepTimeKind, read_path, read_settings
 from continuum_sim.steptime.piecewise import Piece, PiecewiseStepTime
@@ -35,12 +36,12 @@ class Profiled(PiecewiseStepTime):
     """
 
     def __init__(
-        self, tables: ProfileTables, model: ModelSpec, tensor_parallel_size: int = 1, host_overhead_s: float = 0.0
+        self, tables: ProfileTables, model: ModelSpec, parallel: Parallel = ONE_GPU, host_overhead_s: float = 0.0
     ) -> None:
         if not (isfinite(host_overhead_s) and host_overhead_s >= 0):
             raise ConfigError(f"profiled: host_overhead_s is {host_overhead_s}, expected a finite number, zero or more")
-        _check_same_model(tables, model, tensor_parallel_size)
-        self.tables, self.model, self.tensor_parallel_size = tables, model, tensor_parallel_size
+        _check_same_model(tables, model, parallel.tensor_parallel_size)
+        self.tables, self.model, self.parallel = tables, model, parallel
         self.host_overhead_s = host_overhead_s
         repeats = {layer: 1 if layer in _ONCE else model.n_layers for layer in tables.dense}
         if "layernorm" in repeats:
@@ -68,7 +69,7 @@ class Profiled(PiecewiseStepTime):
         return {
             "kind": "profiled",
             "model": self.model.name,
-            "tensor_parallel_size": self.tensor_parallel_size,
+            **self.parallel.describe(),
             "host_overhead_s": self.host_overhead_s,
             "provenance": {
                 "folder": str(self.tables.folder),
@@ -78,7 +79,7 @@ class Profiled(PiecewiseStepTime):
 
 
 def load_profiled(
-    folder: Path, model: ModelSpec, tensor_parallel_size: int = 1, host_overhead_s: float = 0.0
+    folder: Path, model: ModelSpec, parallel: Parallel = ONE_GPU, host_overhead_s: float = 0.0
 ) -> Profiled:
     """Read a folder of kernel times: `dense.csv`, `per_sequence.csv`, `attention.csv`, `moe.csv` of a mixture, and
     optionally `meta.yaml`.
@@ -88,7 +89,7 @@ def load_profiled(
     ConfigError
         Naming the file, line and field, or if the folder profiles another model or parallel size.
     """
-    return Profiled(read_profile(folder), model, tensor_parallel_size, host_overhead_s)
+    return Profiled(read_profile(folder), model, parallel, host_overhead_s)
 
 
 def _experts(tables: ProfileTables, model: ModelSpec) -> Experts | None:
@@ -155,13 +156,13 @@ def _check_same_model(tables: ProfileTables, model: ModelSpec, tensor_parallel_s
         )
 
 
-def _make(argument: str, *, model: ModelSpec, gpu: GpuSpec, tensor_parallel_size: int) -> Profiled:
+def _make(argument: str, *, model: ModelSpec, gpu: GpuSpec, parallel: Parallel) -> Profiled:
     # `DIR` or `DIR,host_overhead_s=0.0003`; a comma inside the folder's name does not begin a setting.
     folder, comma, rest = argument.rpartition(",")
     if not comma or "=" not in rest:
         folder, rest = argument, ""
     settings = read_settings(rest, ("host_overhead_s",), "profiled")
-    return load_profiled(read_path(folder, "profiled", "DIR"), model, tensor_parallel_size, **settings)
+    return load_profiled(read_path(folder, "profiled", "DIR"), model, parallel, **settings)
 
 
 STEP_TIME = StepTimeKind("profiled", _make, one_gpu=True, kv_dtypes=False)

@@ -10,6 +10,7 @@ from typing import Any
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.gpus import GpuSpec
 from continuum_sim.hardware.model_spec import ModelSpec
+from continuum_sim.hardware.parallel import ONE_GPU, Parallel
 from continuum_sim.steptime.attending import Attending, attending
 from continuum_sim.steptime.batch import StepBatch
 from continuum_sim.steptime.kind import StepTimeKind, read_settings
@@ -52,7 +53,7 @@ class Settings:
 
 
 class Roofline(PiecewiseStepTime):
-    """One forward pass on `tensor_parallel_size` GPUs; no term is fitted to the simulated engine.
+    """One forward pass on the GPUs of a split; no term is fitted to the simulated engine.
 
     A step takes the sum, over the kinds of work, of the slower of computing and reading memory:
 
@@ -72,12 +73,12 @@ class Roofline(PiecewiseStepTime):
     """
 
     def __init__(
-        self, model: ModelSpec, gpu: GpuSpec, tensor_parallel_size: int = 1, settings: Settings | None = None
+        self, model: ModelSpec, gpu: GpuSpec, parallel: Parallel = ONE_GPU, settings: Settings | None = None
     ) -> None:
-        self.model, self.gpu, self.tensor_parallel_size = model, gpu, tensor_parallel_size
+        self.model, self.gpu, self.parallel = model, gpu, parallel
         self.settings = settings = settings or Settings()
         check_timed(model, "roofline")
-        size = tensor_parallel_size
+        size = parallel.tensor_parallel_size
         latency_s, ring_bytes_per_s = all_reduce(gpu, size)
         rates = Rates.of(gpu, asdict(settings))
         self._attention = attending(model, size, rates)
@@ -152,7 +153,7 @@ class Roofline(PiecewiseStepTime):
             "kind": "roofline",
             "model": self.model.name,
             "gpu": self.gpu.name,
-            "tensor_parallel_size": self.tensor_parallel_size,
+            **self.parallel.describe(),
             **used,
             "provenance": {"model": self.model.source, "gpu": self.gpu.source, "measured": self.gpu.measured},
         }
@@ -265,9 +266,9 @@ def _crossing(one: tuple[float, float], other: tuple[float, float]) -> Iterator[
         yield (other[0] - one[0]) / (one[1] - other[1])
 
 
-def _make(argument: str, *, model: ModelSpec, gpu: GpuSpec, tensor_parallel_size: int) -> Roofline:
+def _make(argument: str, *, model: ModelSpec, gpu: GpuSpec, parallel: Parallel) -> Roofline:
     known = tuple(item.name for item in fields(Settings))
-    return Roofline(model, gpu, tensor_parallel_size, Settings(**read_settings(argument, known, "roofline")))
+    return Roofline(model, gpu, parallel, Settings(**read_settings(argument, known, "roofline")))
 
 
 STEP_TIME = StepTimeKind("roofline", _make)

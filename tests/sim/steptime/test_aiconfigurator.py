@@ -14,6 +14,7 @@ import pytest
 import continuum_sim as cs
 from continuum_sim.cli import main
 from continuum_sim.hardware import find_gpu, find_model, kv_blocks
+from continuum_sim.hardware.parallel import Parallel
 from continuum_sim.steptime import Roofline, StepBatch, aiconfigurator, make_step_time
 from continuum_sim.steptime.aiconfigurator import HOST_OVERHEAD_S, SYSTEMS, estimate_kv_blocks, load_aiconfigurator
 from continuum_sim.steptime.aiconfigurator_models import hf_config
@@ -175,7 +176,7 @@ def test_an_unknown_gpu_or_model_is_one_line() -> None:
     with pytest.raises(cs.ConfigError, match="host_overhead_s is -1"):
         make_step_time("aiconfigurator:host_overhead_s=-1", model=LLAMA, gpu=H100)
     with pytest.raises(cs.ConfigError, match="aiconfigurator refuses Llama-3.1-8B on 64 x H100"):
-        load_aiconfigurator(LLAMA, H100, 64)
+        load_aiconfigurator(LLAMA, H100, Parallel(64))
 
 
 def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import find_model
+from continuum_sim.hardware.parallel import Parallel
 from continuum_sim.steptime import Profiled, StepBatch, grown
 from continuum_sim.steptime.profiled import load_profiled
 
@@ -202,11 +203,11 @@ def test_tables_without_mixed_batches_are_refused(tmp_path: Path) -> None:
 
 def test_the_profile_of_another_model_or_parallel_size_is_refused(tmp_path: Path) -> None:
     write_profile(tmp_path, meta="gpu: Toy\ntp_degrees: [1, 2]\nhf_overrides:\n  intermediate_size: 14336\n")
-    assert load_profiled(tmp_path, LLAMA, 2).describe()["provenance"]["gpu"] == "Toy"
+    assert load_profiled(tmp_path, LLAMA, Parallel(2)).describe()["provenance"]["gpu"] == "Toy"
     with pytest.raises(ConfigError, match="intermediate_size 14336, but Qwen3-8B has 12288"):
         load_profiled(tmp_path, find_model("qwen3-8b"))
     with pytest.raises(ConfigError, match="profiled with tensor parallel size 1, 2, not 4"):
-        load_profiled(tmp_path, LLAMA, 4)
+        load_profiled(tmp_path, LLAMA, Parallel(4))
 
 
 @recorded

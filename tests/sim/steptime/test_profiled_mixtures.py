@@ -10,6 +10,7 @@ import pytest
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware import find_model
+from continuum_sim.hardware.parallel import Parallel
 from continuum_sim.steptime import Profiled, StepBatch
 from continuum_sim.steptime.profile_experts import Experts, ExpertTable
 from continuum_sim.steptime.profile_grids import completed
@@ -119,7 +120,7 @@ def test_qwen3_30b_a3b_is_the_sum_of_its_tables(prompts: int, chunk: int, cached
 @profiles
 def test_tables_of_a_mixture_and_of_a_dense_model_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"qwen3-30b-a3b is a mixture .*no .*tp2/moe\.csv; give a profile with one"):
-        load_profiled(QWEN / "tp2", configured("qwen3-30b-a3b"), 2)
+        load_profiled(QWEN / "tp2", configured("qwen3-30b-a3b"), Parallel(2))
     with pytest.raises(ConfigError, match=r"moe\.csv: has times of experts, but Qwen3-8B has none"):
         load_profiled(QWEN / "tp1", find_model("qwen3-8b"))
     with pytest.raises(ConfigError, match="its attention is that of keys and values, and deepseek-v3"):
@@ -130,7 +131,7 @@ def test_tables_of_a_mixture_and_of_a_dense_model_are_told_apart(tmp_path: Path)
 @pytest.mark.parametrize("name", ["Llama-3.1-8B", "Qwen3-32B"])
 @pytest.mark.parametrize("size", [1, 2])
 def test_the_dense_models_on_overlapping_grids_load(name: str, size: int) -> None:
-    model = load_profiled(PROFILES / name / f"tp{size}", find_model(name.lower()), size)
+    model = load_profiled(PROFILES / name / f"tp{size}", find_model(name.lower()), Parallel(size))
     assert (
         0.003 / size < model.step_s(StepBatch(0, 0, 0, 0, 1, 16)) < model.step_s(StepBatch(0, 0, 0, 0, 64, 64 * 2048))
     )

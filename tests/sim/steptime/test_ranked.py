@@ -1,0 +1,40 @@
+"""Ranks that step together: a step takes as long as its slowest rank's."""
+
+import numpy as np
+import pytest
+
+from continuum_sim.hardware import find_gpu, find_model
+from continuum_sim.steptime import NO_WORK, Fitted, Roofline, SingleStepTime, StepBatch, StepTime, ranked
+from continuum_sim.steptime.batch import grown
+from continuum_sim.steptime.ranked import DUMMY
+
+PROMPT, MANY, FEW = (
+    StepBatch(1, 512, 1024, 655_616, 0, 0),
+    StepBatch(0, 0, 0, 0, 64, 64 * 2000),
+    StepBatch(0, 0, 0, 0, 2, 4000),
+)
+
+
+class Tokens(SingleStepTime):
+    """One second a token, one step at a time."""
+
+    def step_s(self, batch: StepBatch) -> float:
+        return float(batch.prefill_tokens + batch.decode_requests + batch.decode_context_tokens)
+
+    def describe(self) -> dict[str, str]:
+        return {"kind": "tokens"}
+
+
+@pytest.mark.parametrize(
+    "step_time",
+    [Fitted(0.01, 1e-5, 1e-8, 1e-9), Roofline(find_model("gemma-3-12b"), find_gpu("a100-80")), Tokens()],
+    ids=["fitted", "roofline", "single"],
+)
+def test_steps_of_ranks_without_a_model_of_their_own_are_those_of_the_slowest(step_time: StepTime) -> None:
+    batches, n_steps = [FEW, PROMPT, MANY, NO_WORK], 300
+    ranks = ranked(step_time)
+    by_hand = [max(step_time.step_s(grown(batch, j)) for batch in (FEW, PROMPT, MANY, DUMMY)) for j in range(n_steps)]
+    np.testing.assert_allclose(ranks.together_runs_s(batches, n_steps), by_hand, rtol=1e-9)
+    assert ranks.together_s(batches) == pytest.approx(by_hand[0], rel=1e-12)
+    assert ranks.step_s(MANY) == step_time.step_s(MANY) == ranks.together_s([MANY] * 8)
+    assert ranks.together_runs_s([MANY], 4).sum() == pytest.approx(ranks.run_s(MANY, 4), rel=1e-12)

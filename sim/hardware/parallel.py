@@ -7,6 +7,9 @@ from typing import Any, Final
 
 from continuum_sim.errors import ConfigError
 
+ALL2ALL_BACKENDS: Final = ("allgather_reducescatter", "deepep_high_throughput", "deepep_low_latency")
+"""Those of vLLM's `All2AllBackend` that are modelled, its default first."""
+
 
 @dataclass(frozen=True)
 class Parallel:
@@ -25,12 +28,19 @@ class Parallel:
     link: str | None = None
     """Link between the GPUs of a node; None for the GPU's own."""
     node_link: str | None = None
-    """Link between nodes."""
+    """Link between nodes; None for InfiniBand NDR."""
+    all2all_backend: str = ALL2ALL_BACKENDS[0]
+    """How tokens reach the experts of other ranks."""
 
     def __post_init__(self) -> None:
         for name in ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "nodes"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 1")
+        if self.gpus % self.nodes:
+            raise ConfigError(f"{self.gpus} GPUs do not divide over {self.nodes} nodes")
+        if self.all2all_backend not in ALL2ALL_BACKENDS:
+            known = ", ".join(ALL2ALL_BACKENDS)
+            raise ConfigError(f"all2all_backend is {self.all2all_backend!r}, expected one of {known}")
 
     def describe(self) -> dict[str, Any]:
         """Return the tensor parallel size, and whatever else is not as by default."""

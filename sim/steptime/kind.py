@@ -34,6 +34,21 @@ class StepTimeKind:
     """Whether its times depend on the bytes per element of the KV cache."""
 
 
+def refuse_link(parallel: Parallel, owner: str) -> None:
+    """Refuse links for step times that hold the communication of the engine they were measured on.
+
+    Raises
+    ------
+    ConfigError
+        If any is given.
+    """
+    for name in ("link", "node_link"):
+        if getattr(parallel, name) is not None:
+            raise ConfigError(
+                f"--{name.replace('_', '-')}: {owner} were measured on an engine, whose links are in them: leave it out"
+            )
+
+
 def read_settings(text: str, known: Sequence[str], owner: str) -> dict[str, float]:
     """Parse `key=number,key=number`.
 

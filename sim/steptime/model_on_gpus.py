@@ -199,7 +199,7 @@ def _shares(parts: Sequence[Part]) -> tuple[Share, ...]:
         taken = {
             "latency": sum([part.latency_s for part in some]),
             "computing": sum([part.compute_s for part in some if part.compute_s > part.memory_s]),
-            "links" if name == "all_reduce" else "reading": sum(
+            "links" if name in ("all_reduce", "exchange") else "reading": sum(
                 [part.memory_s for part in some if part.compute_s <= part.memory_s]
             ),
         }

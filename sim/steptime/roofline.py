@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from math import ceil, isfinite
-from typing import Any
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.gpus import GpuSpec
@@ -13,15 +16,22 @@ from continuum_sim.hardware.model_spec import ModelSpec
 from continuum_sim.hardware.parallel import ONE_GPU, Parallel
 from continuum_sim.steptime.attending import Attending, attending
 from continuum_sim.steptime.batch import StepBatch
+from continuum_sim.steptime.communication import Communication
+from continuum_sim.steptime.exchange import NO_EXCHANGE, exchanges
 from continuum_sim.steptime.kind import StepTimeKind, read_settings
 from continuum_sim.steptime.moving import SMALL_KERNEL_LATENCY_S as SMALL_KERNEL_LATENCY_S
-from continuum_sim.steptime.moving import all_reduce, all_reduces, launches_s, moved_bytes
+from continuum_sim.steptime.moving import all_reduces, launches_s, moved_bytes
 from continuum_sim.steptime.multiplying import experts, head, linear
 from continuum_sim.steptime.parts import Part, PartName
 from continuum_sim.steptime.piecewise import Piece, PiecewiseStepTime
+from continuum_sim.steptime.ranked import DUMMY, NO_WORK, spread
 from continuum_sim.steptime.rates import Rates
 from continuum_sim.steptime.recurring import recurring
 from continuum_sim.steptime.timed import check_timed
+
+_GRAPH_TOKENS: Final = {"B200": 1024, "B300": 1024, "GB200": 1024, "GB300": 1024}
+"""GPU -> tokens of the largest step that vLLM captures as a graph (`max_cudagraph_capture_size` of vllm/config/vllm.py;
+512 on others): up to this, ranks are padded to as many as the largest has (vllm/v1/worker/dp_utils.py)."""
 
 _SHARES = (
     *("matmul_efficiency", "weight_bandwidth_efficiency"),
@@ -79,16 +89,20 @@ class Roofline(PiecewiseStepTime):
         self.settings = settings = settings or Settings()
         check_timed(model, "roofline")
         size = parallel.tensor_parallel_size
-        latency_s, ring_bytes_per_s = all_reduce(gpu, size)
+        self.communication = links = Communication(gpu, parallel)
+        latency_s, ring_bytes_per_s = links.cost("all_reduce", size)
         rates = Rates.of(gpu, asdict(settings))
         self._attention = attending(model, size, rates)
-        self._linear = linear(model, size, rates)
+        self._linear = linear(model, parallel, rates)
         self._layers_read_s, self._layers_token_s = self._linear[0]
         self._head_read_s, self._head_row_s = head(model, size, rates)
-        self._experts = experts(model, size, rates, settings.expert_skew)
+        self._experts = experts(model, parallel, rates, settings.expert_skew)
         self._states = recurring(model, size, rates)
-        self._move_token_s = moved_bytes(model, size) / rates.stream
-        self._reduces = all_reduces(model) if size > 1 else 0
+        moved, routed = moved_bytes(model, parallel)
+        self._move_token_s, self._route_token_s = moved / rates.stream, routed / rates.stream
+        self._ranks = parallel.data_parallel_size if self._experts else 1
+        self._exchange = exchanges(model, parallel, links)
+        self._reduces = all_reduces(model, parallel)
         self._reduce_latency_s = self._reduces * latency_s
         self._reduce_token_s = self._reduces * model.hidden * model.dtype_bytes / ring_bytes_per_s
         self._launch_s = launches_s(model, gpu.attention_latency_s)
@@ -96,12 +110,43 @@ class Roofline(PiecewiseStepTime):
         self._windowed = any(part.window for part in self._attention)
         self._decode_s = sum(part.n_layers * part.decode_s for part in self._attention)
         self._routed_s: dict[int, float] = {}
+        self._apart = bool(routed) or self._exchange != NO_EXCHANGE
         self._token_s = self._move_token_s + self._reduce_token_s
         self._has_others = len(self._linear) > 1 or bool(self._experts) or bool(self._states)
 
     def pieces(self, batch: StepBatch, n_steps: int) -> Sequence[Piece]:
         """Cut where another roof, or a sliding window, takes effect; between cuts a step's time is affine."""
-        fixed_s = self._batch_s(batch)
+        return self._pieces(batch, n_steps, self._ranks * (batch.prefill_tokens + batch.decode_requests))
+
+    def together_s(self, batches: Sequence[StepBatch]) -> float:
+        """Seconds of one step of all ranks: what the slowest does alone, and what all do together."""
+        return float(self.together_runs_s(batches, 1)[0])
+
+    def together_runs_s(self, batches: Sequence[StepBatch], n_steps: int) -> NDArray[np.float64]:
+        """Seconds of each of n steps of all ranks.
+
+        All exchange tokens at every mixture, so that in each layer whoever attends longest keeps the others waiting.
+        """
+        working = [batch if batch != NO_WORK else DUMMY for batch in batches]
+        tokens = [batch.prefill_tokens + batch.decode_requests for batch in working]
+        # Graphs of steps are captured for numbers of tokens, and all ranks must run the same one.
+        padded = len(tokens) * max(tokens) if max(tokens) <= _GRAPH_TOKENS.get(self.gpu.name, 512) else sum(tokens)
+        different = list(dict.fromkeys(working))
+        seconds = spread(self._pieces(different[0], n_steps, padded))
+        for batch in different[1:]:
+            seconds = np.maximum(seconds, spread(self._pieces(batch, n_steps, padded)))
+        return seconds
+
+    def _describe_links(self) -> dict[str, Any]:
+        told: dict[str, Any] = {"link": self.communication.link.name}
+        if self._reduces:
+            told["all_reduce"] = self.communication.cost("all_reduce", self.parallel.tensor_parallel_size)._asdict()
+        if self._exchange != NO_EXCHANGE:
+            told["exchange"] = self._exchange._asdict()
+        return told
+
+    def _pieces(self, batch: StepBatch, n_steps: int, all_tokens: int) -> Sequence[Piece]:
+        fixed_s = self._batch_s(batch, all_tokens)
         if not self._windowed and not batch.prefill_tokens:
             first_s = fixed_s + self._decode_s * batch.decode_context_tokens
             return ((n_steps, first_s, self._decode_s * batch.decode_requests, 0.0),)
@@ -121,7 +166,10 @@ class Roofline(PiecewiseStepTime):
         prefills, chunk, _, _, decodes, _ = batch
         tokens, rows = chunk + decodes, prefills + decodes
         found = [Part("linear", token_s * tokens, read_s) for read_s, token_s in self._linear]
-        found += [Part("experts", *some.times_s(tokens)) for some in self._experts]
+        everyone = self._ranks * tokens
+        found += [Part("experts", *some.times_s(everyone)) for some in self._experts]
+        if self._exchange != NO_EXCHANGE:
+            found.append(Part("exchange", 0.0, self._exchange.token_s * everyone, self._exchange.latency_s))
         found.append(Part("lm_head", self._head_row_s * rows, self._head_read_s))
         for part in self._attention:
             if chunk:
@@ -134,7 +182,7 @@ class Roofline(PiecewiseStepTime):
                 found.append(Part(name, n * part.decode_pair_s, n * part.decode_kv_s))
         for row_s, token_s, scanned_s, kept_s in self._states:
             found.append(Part("states", scanned_s * chunk, row_s * rows + token_s * tokens + kept_s * chunk))
-        found.append(Part("moved", 0.0, self._move_token_s * tokens))
+        found.append(Part("moved", 0.0, self._move_token_s * tokens + self._route_token_s * everyone))
         if self._reduces:
             found.append(Part("all_reduce", 0.0, self._reduce_token_s * tokens, self._reduce_latency_s))
         found.append(Part("launch", 0.0, 0.0, self._launch_s))
@@ -155,10 +203,11 @@ class Roofline(PiecewiseStepTime):
             "gpu": self.gpu.name,
             **self.parallel.describe(),
             **used,
+            **({} if self.parallel.gpus == 1 else {"communication": self._describe_links()}),
             "provenance": {"model": self.model.source, "gpu": self.gpu.source, "measured": self.gpu.measured},
         }
 
-    def _batch_s(self, batch: StepBatch) -> float:
+    def _batch_s(self, batch: StepBatch, all_tokens: int) -> float:
         """Return everything but attention, which does not change during a run."""
         prefills, chunk, _, _, decodes, _ = batch
         tokens, rows = chunk + decodes, prefills + decodes
@@ -169,18 +218,21 @@ class Roofline(PiecewiseStepTime):
             + (head_s if head_s > self._head_read_s else self._head_read_s)
             + self._token_s * tokens
         )
-        return seconds + self._others_s(batch) if self._has_others else seconds
+        return seconds + self._others_s(batch, all_tokens) if self._has_others else seconds
 
-    def _others_s(self, batch: StepBatch) -> float:
-        """Return linear layers of further types, experts and recurrent layers."""
+    def _others_s(self, batch: StepBatch, all_tokens: int) -> float:
+        """Return linear layers of further types, experts with the exchange of tokens, and recurrent layers."""
         prefills, chunk, _, _, decodes, _ = batch
         tokens, rows = chunk + decodes, prefills + decodes
         seconds = sum([max(token_s * tokens, read_s) for read_s, token_s in self._linear[1:]])
         if self._experts:
-            routed_s = self._routed_s.get(tokens)
+            routed_s = self._routed_s.get(all_tokens)
             if routed_s is None:
-                routed_s = sum([max(some.times_s(tokens)) for some in self._experts])
-                self._routed_s[tokens] = routed_s
+                routed_s = sum([max(some.times_s(all_tokens)) for some in self._experts])
+                if self._apart:
+                    latency_s, token_s = self._exchange
+                    routed_s += latency_s + (token_s + self._route_token_s) * all_tokens
+                self._routed_s[all_tokens] = routed_s
             seconds += routed_s
         for row_s, token_s, scanned_s, kept_s in self._states:
             seconds += max(scanned_s * chunk, row_s * rows + token_s * tokens + kept_s * chunk)

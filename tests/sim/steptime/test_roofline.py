@@ -157,7 +157,8 @@ def test_host_overhead_is_added_to_every_step() -> None:
 def test_parallel_sizes_the_model_or_the_node_cannot_have_are_refused() -> None:
     with pytest.raises(ConfigError, match="tensor_parallel_size is 3, which toy's 4 query and 2 KV heads"):
         Roofline(MODEL, GPU, Parallel(3))
-    with pytest.raises(ConfigError, match="models one node of 8 H100 at most"):
+    refused = r"16 GPUs have to be connected, and a node has 8 H100 at most \(nvlink4\): give --nodes"
+    with pytest.raises(ConfigError, match=refused):
         Roofline(find_model("llama-3.1-70b"), find_gpu("h100"), Parallel(16))
 
 

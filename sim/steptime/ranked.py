@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from continuum_sim.hardware.gpus import GpuSpec
 from continuum_sim.steptime.bases import VectorStepTime
 from continuum_sim.steptime.batch import StepBatch, grown
 from continuum_sim.steptime.model import RankedStepTime, StepTime
@@ -78,3 +80,48 @@ class Slowest:
         for batch in different[1:]:
             seconds = np.maximum(seconds, steps_of(self.step_time, batch, n_steps))
         return seconds
+
+
+class AmongRanks(PiecewiseStepTime):
+    """Base of models whose step time depends on how many tokens all ranks together send to the experts.
+
+    All exchange tokens at every mixture, so that in each layer whoever attends longest keeps the others waiting.
+    """
+
+    ranks: int = 1
+    """Ranks that step together."""
+    graph_tokens: int = 512
+    """Tokens of the largest step that vLLM captures as a graph: up to this, all ranks are padded to as many as the
+    largest has, since all must run the same graph (`_post_process_dp_padding` of vllm/v1/worker/dp_utils.py)."""
+
+    @abstractmethod
+    def pieces_among(self, batch: StepBatch, n_steps: int, all_tokens: int) -> Sequence[Piece]:
+        """Cut a run of one rank into pieces, while all ranks compute so many tokens in each step."""
+
+    def pieces(self, batch: StepBatch, n_steps: int) -> Sequence[Piece]:
+        """Cut a run of a rank whose fellows have the same batch."""
+        return self.pieces_among(batch, n_steps, self.ranks * (batch.prefill_tokens + batch.decode_requests))
+
+    def together_s(self, batches: Sequence[StepBatch]) -> float:
+        """Seconds of one step of all ranks: what the slowest does alone, and what all do together."""
+        return float(self.together_runs_s(batches, 1)[0])
+
+    def together_runs_s(self, batches: Sequence[StepBatch], n_steps: int) -> NDArray[np.float64]:
+        """Seconds of each of n steps of all ranks."""
+        working = [batch if batch != NO_WORK else DUMMY for batch in batches]
+        tokens = [batch.prefill_tokens + batch.decode_requests for batch in working]
+        all_tokens = len(tokens) * max(tokens) if max(tokens) <= self.graph_tokens else sum(tokens)
+        different = list(dict.fromkeys(working))
+        seconds = spread(self.pieces_among(different[0], n_steps, all_tokens))
+        for batch in different[1:]:
+            seconds = np.maximum(seconds, spread(self.pieces_among(batch, n_steps, all_tokens)))
+        return seconds
+
+
+_GRAPH_TOKENS: Final = {"B200": 1024, "B300": 1024, "GB200": 1024, "GB300": 1024}
+"""GPU -> tokens of the largest graph, 512 on others (`max_cudagraph_capture_size` of vllm/config/vllm.py)."""
+
+
+def graph_tokens(gpu: GpuSpec | None) -> int:
+    """Return the tokens of the largest step that vLLM captures as a graph on a GPU."""
+    return _GRAPH_TOKENS.get(gpu.name, 512) if gpu is not None else 512

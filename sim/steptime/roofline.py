@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from math import ceil, isfinite
-from typing import Any, Final
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.gpus import GpuSpec
@@ -16,22 +13,18 @@ from continuum_sim.hardware.model_spec import ModelSpec
 from continuum_sim.hardware.parallel import ONE_GPU, Parallel
 from continuum_sim.steptime.attending import Attending, attending
 from continuum_sim.steptime.batch import StepBatch
-from continuum_sim.steptime.communication import Communication
-from continuum_sim.steptime.exchange import NO_EXCHANGE, exchanges
+from continuum_sim.steptime.exchange import NO_EXCHANGE
 from continuum_sim.steptime.kind import StepTimeKind, read_settings
 from continuum_sim.steptime.moving import SMALL_KERNEL_LATENCY_S as SMALL_KERNEL_LATENCY_S
-from continuum_sim.steptime.moving import all_reduces, launches_s, moved_bytes
+from continuum_sim.steptime.moving import launches_s, moved_bytes
 from continuum_sim.steptime.multiplying import experts, head, linear
 from continuum_sim.steptime.parts import Part, PartName
-from continuum_sim.steptime.piecewise import Piece, PiecewiseStepTime
-from continuum_sim.steptime.ranked import DUMMY, NO_WORK, spread
+from continuum_sim.steptime.piecewise import Piece
+from continuum_sim.steptime.ranked import AmongRanks, graph_tokens
 from continuum_sim.steptime.rates import Rates
 from continuum_sim.steptime.recurring import recurring
 from continuum_sim.steptime.timed import check_timed
-
-_GRAPH_TOKENS: Final = {"B200": 1024, "B300": 1024, "GB200": 1024, "GB300": 1024}
-"""GPU -> tokens of the largest step that vLLM captures as a graph (`max_cudagraph_capture_size` of vllm/config/vllm.py;
-512 on others): up to this, ranks are padded to as many as the largest has (vllm/v1/worker/dp_utils.py)."""
+from continuum_sim.steptime.told import Told
 
 _SHARES = (
     *("matmul_efficiency", "weight_bandwidth_efficiency"),
@@ -62,7 +55,7 @@ class Settings:
             raise ConfigError(f"roofline: {name} is {value}, expected {least}")
 
 
-class Roofline(PiecewiseStepTime):
+class Roofline(AmongRanks):
     """One forward pass on the GPUs of a split; no term is fitted to the simulated engine.
 
     A step takes the sum, over the kinds of work, of the slower of computing and reading memory:
@@ -89,8 +82,9 @@ class Roofline(PiecewiseStepTime):
         self.settings = settings = settings or Settings()
         check_timed(model, "roofline")
         size = parallel.tensor_parallel_size
-        self.communication = links = Communication(gpu, parallel)
-        latency_s, ring_bytes_per_s = links.cost("all_reduce", size)
+        self.told = told = Told(model, parallel, gpu)
+        self.graph_tokens = graph_tokens(gpu)
+        latency_s, ring_bytes_per_s = told.reduce
         rates = Rates.of(gpu, asdict(settings))
         self._attention = attending(model, size, rates)
         self._linear = linear(model, parallel, rates)
@@ -100,9 +94,8 @@ class Roofline(PiecewiseStepTime):
         self._states = recurring(model, size, rates)
         moved, routed = moved_bytes(model, parallel)
         self._move_token_s, self._route_token_s = moved / rates.stream, routed / rates.stream
-        self._ranks = parallel.data_parallel_size if self._experts else 1
-        self._exchange = exchanges(model, parallel, links)
-        self._reduces = all_reduces(model, parallel)
+        self.ranks = parallel.data_parallel_size if self._experts else 1
+        self._exchange, self._reduces = told.exchange, told.reduces
         self._reduce_latency_s = self._reduces * latency_s
         self._reduce_token_s = self._reduces * model.hidden * model.dtype_bytes / ring_bytes_per_s
         self._launch_s = launches_s(model, gpu.attention_latency_s)
@@ -114,38 +107,8 @@ class Roofline(PiecewiseStepTime):
         self._token_s = self._move_token_s + self._reduce_token_s
         self._has_others = len(self._linear) > 1 or bool(self._experts) or bool(self._states)
 
-    def pieces(self, batch: StepBatch, n_steps: int) -> Sequence[Piece]:
+    def pieces_among(self, batch: StepBatch, n_steps: int, all_tokens: int) -> Sequence[Piece]:
         """Cut where another roof, or a sliding window, takes effect; between cuts a step's time is affine."""
-        return self._pieces(batch, n_steps, self._ranks * (batch.prefill_tokens + batch.decode_requests))
-
-    def together_s(self, batches: Sequence[StepBatch]) -> float:
-        """Seconds of one step of all ranks: what the slowest does alone, and what all do together."""
-        return float(self.together_runs_s(batches, 1)[0])
-
-    def together_runs_s(self, batches: Sequence[StepBatch], n_steps: int) -> NDArray[np.float64]:
-        """Seconds of each of n steps of all ranks.
-
-        All exchange tokens at every mixture, so that in each layer whoever attends longest keeps the others waiting.
-        """
-        working = [batch if batch != NO_WORK else DUMMY for batch in batches]
-        tokens = [batch.prefill_tokens + batch.decode_requests for batch in working]
-        # Graphs of steps are captured for numbers of tokens, and all ranks must run the same one.
-        padded = len(tokens) * max(tokens) if max(tokens) <= _GRAPH_TOKENS.get(self.gpu.name, 512) else sum(tokens)
-        different = list(dict.fromkeys(working))
-        seconds = spread(self._pieces(different[0], n_steps, padded))
-        for batch in different[1:]:
-            seconds = np.maximum(seconds, spread(self._pieces(batch, n_steps, padded)))
-        return seconds
-
-    def _describe_links(self) -> dict[str, Any]:
-        told: dict[str, Any] = {"link": self.communication.link.name}
-        if self._reduces:
-            told["all_reduce"] = self.communication.cost("all_reduce", self.parallel.tensor_parallel_size)._asdict()
-        if self._exchange != NO_EXCHANGE:
-            told["exchange"] = self._exchange._asdict()
-        return told
-
-    def _pieces(self, batch: StepBatch, n_steps: int, all_tokens: int) -> Sequence[Piece]:
         fixed_s = self._batch_s(batch, all_tokens)
         if not self._windowed and not batch.prefill_tokens:
             first_s = fixed_s + self._decode_s * batch.decode_context_tokens
@@ -166,7 +129,7 @@ class Roofline(PiecewiseStepTime):
         prefills, chunk, _, _, decodes, _ = batch
         tokens, rows = chunk + decodes, prefills + decodes
         found = [Part("linear", token_s * tokens, read_s) for read_s, token_s in self._linear]
-        everyone = self._ranks * tokens
+        everyone = self.ranks * tokens
         found += [Part("experts", *some.times_s(everyone)) for some in self._experts]
         if self._exchange != NO_EXCHANGE:
             found.append(Part("exchange", 0.0, self._exchange.token_s * everyone, self._exchange.latency_s))
@@ -203,7 +166,7 @@ class Roofline(PiecewiseStepTime):
             "gpu": self.gpu.name,
             **self.parallel.describe(),
             **used,
-            **({} if self.parallel.gpus == 1 else {"communication": self._describe_links()}),
+            **self.told.describe(),
             "provenance": {"model": self.model.source, "gpu": self.gpu.source, "measured": self.gpu.measured},
         }
 

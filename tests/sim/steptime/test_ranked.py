@@ -6,6 +6,7 @@ import pytest
 from continuum_sim.hardware import find_gpu, find_model
 from continuum_sim.steptime import NO_WORK, Fitted, Roofline, SingleStepTime, StepBatch, StepTime, ranked
 from continuum_sim.steptime.batch import grown
+from continuum_sim.steptime.drafted import Drafted
 from continuum_sim.steptime.ranked import DUMMY
 
 PROMPT, MANY, FEW = (
@@ -38,3 +39,12 @@ def test_steps_of_ranks_without_a_model_of_their_own_are_those_of_the_slowest(st
     assert ranks.together_s(batches) == pytest.approx(by_hand[0], rel=1e-12)
     assert ranks.step_s(MANY) == step_time.step_s(MANY) == ranks.together_s([MANY] * 8)
     assert ranks.together_runs_s([MANY], 4).sum() == pytest.approx(ranks.run_s(MANY, 4), rel=1e-12)
+
+
+def test_ranks_propose_together() -> None:
+    model, drafter = Fitted(0.01, 1e-5, 1e-8, 1e-9), Fitted(0.001, 1e-6, 1e-9, 1e-10)
+    # The prompt is slowest with the model and in the drafter's first pass, and one row of 16 turns in its others.
+    expected = model.step_s(PROMPT) + drafter.step_s(PROMPT) + 2 * drafter.step_s(StepBatch(0, 0, 0, 0, 16, 64 * 2000))
+    assert Drafted(model, drafter, 3).together_s([FEW, PROMPT, MANY]) == pytest.approx(expected, rel=1e-12)
+    fixed = Drafted(model, None, 3, 0.002)
+    assert fixed.together_s([MANY] * 3) == pytest.approx(fixed.step_s(MANY), rel=1e-12)

@@ -31,6 +31,8 @@ class Parallel:
     """Link between nodes; None for InfiniBand NDR."""
     all2all_backend: str = ALL2ALL_BACKENDS[0]
     """How tokens reach the experts of other ranks."""
+    enable_dbo: bool = False
+    """Whether each step runs as two halves, one of which computes while the other exchanges tokens."""
 
     def __post_init__(self) -> None:
         for name in ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "nodes"):

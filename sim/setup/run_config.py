@@ -131,6 +131,13 @@ class RunConfig:
         page="step-time.md#links",
         rare=True,
     )
+    enable_dbo: bool = setting(
+        False,
+        "Exchange tokens of one half of a step while the other computes; needs DeepEP.",
+        ENGINE,
+        page="step-time.md#links",
+        rare=True,
+    )
     gpu_memory_utilization: float = setting(
         GPU_MEMORY_UTILIZATION,
         "Share of GPU memory the engine may use.",
@@ -576,6 +583,7 @@ class RunConfig:
             link=self.link,
             node_link=self.node_link,
             all2all_backend=self.all2all_backend,
+            enable_dbo=self.enable_dbo,
         )
 
     @property

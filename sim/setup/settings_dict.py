@@ -45,6 +45,8 @@ class Service(TypedDict, total=False):
     """Link between nodes: ib-ndr, roce-400, or latency and bandwidth as of --link."""
     all2all_backend: All2AllBackend
     """How tokens reach experts of other data-parallel ranks, as vLLM has it."""
+    enable_dbo: bool
+    """Exchange tokens of one half of a step while the other computes; needs DeepEP."""
     gpu_memory_utilization: float
     """Share of GPU memory the engine may use."""
     block_size: int

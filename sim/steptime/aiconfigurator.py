@@ -227,6 +227,8 @@ def _check_links(parallel: Parallel) -> None:
     """Refuse what cannot be taken apart from the package's own times of communication."""
     if parallel.all2all_backend != ALL2ALL_BACKENDS[0]:
         raise ConfigError(f"--all2all-backend {parallel.all2all_backend}: aiconfigurator has its own; leave it out")
+    if parallel.enable_dbo:
+        raise ConfigError("--enable-dbo: aiconfigurator cannot tell what two halves of a step take: use roofline")
     if parallel.node_link is not None or (parallel.link is not None and parallel.data_parallel_size > 1):
         name = "--node-link" if parallel.node_link is not None else "--link"
         raise ConfigError(

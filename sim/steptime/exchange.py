@@ -46,6 +46,12 @@ def exchanges(model: ModelSpec, parallel: Parallel, links: Communication) -> Exc
     backend = parallel.all2all_backend
     if backend != ALL2ALL_BACKENDS[0] and not (parallel.enable_expert_parallel and ranks > 1):
         raise ConfigError(f"all2all_backend {backend} needs --enable-expert-parallel and --data-parallel-size above 1")
+    if parallel.enable_dbo and backend == ALL2ALL_BACKENDS[0]:
+        # As in vLLM's own words (vllm/config/vllm.py).
+        raise ConfigError(
+            "--enable-dbo: Microbatching currently only supports the deepep_low_latency and deepep_high_throughput "
+            f"all2all backends. {backend} is not supported"
+        )
     if ranks == 1:
         return NO_EXCHANGE
     gpus = parallel.expert_ways

@@ -61,11 +61,13 @@ class Profiled(AmongRanks):
         self._by_requests = _Total([(curve, 1) for curve in tables.per_sequence.values()])
         self._attention = Attention(tables.attention, model.n_layers)
         self._experts = _experts(tables, model, parallel)
+        if parallel.enable_dbo:
+            raise ConfigError("--enable-dbo: profiled cannot tell what two halves of a step take: use roofline")
         self._told = Told(model, parallel, gpu)
         self.ranks = parallel.data_parallel_size if self._experts is not None else 1
         self.graph_tokens = graph_tokens(gpu)
 
-    def pieces_among(self, batch: StepBatch, n_steps: int, all_tokens: int) -> Sequence[Piece]:
+    def pieces_among(self, batch: StepBatch, n_steps: int, all_tokens: int, *, halved: bool = False) -> Sequence[Piece]:
         """Cut where a context passes a node of the attention table; between cuts, at most quadratic."""
         requests = batch.prefill_requests + batch.decode_requests
         fixed_s = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from math import ceil
 from typing import Any, Final, cast
 
 import numpy as np
@@ -36,6 +37,18 @@ def steps_of(step_time: StepTime, batch: StepBatch, n_steps: int) -> NDArray[np.
     if isinstance(step_time, VectorStepTime):
         return step_time.steps_s(batch, n_steps)
     return np.array([step_time.step_s(grown(batch, j)) for j in range(n_steps)])
+
+
+def at_least(pieces: Sequence[Piece], least_s: float) -> Sequence[Piece]:
+    """Return pieces of the same run whose steps take no less than `least_s`; affine ones that grow."""
+    raised: list[Piece] = []
+    for n, a, b, c in pieces:
+        below = n if a + (n - 1) * b < least_s else max(0, ceil((least_s - a) / b)) if b > 0 else 0
+        if below:
+            raised.append((min(below, n), least_s, 0.0, 0.0))
+        if below < n:
+            raised.append((n - below, a + below * b, b, c))
+    return raised
 
 
 def spread(pieces: Sequence[Piece]) -> NDArray[np.float64]:
@@ -95,12 +108,17 @@ class AmongRanks(PiecewiseStepTime):
     largest has, since all must run the same graph (`_post_process_dp_padding` of vllm/v1/worker/dp_utils.py)."""
 
     @abstractmethod
-    def pieces_among(self, batch: StepBatch, n_steps: int, all_tokens: int) -> Sequence[Piece]:
-        """Cut a run of one rank into pieces, while all ranks compute so many tokens in each step."""
+    def pieces_among(self, batch: StepBatch, n_steps: int, all_tokens: int, *, halved: bool = False) -> Sequence[Piece]:
+        """Cut a run of one rank, while all ranks compute so many tokens in each step, in two halves or not."""
+
+    def halves(self, batches: Sequence[StepBatch]) -> bool:
+        """Return whether ranks with such batches run each step as two halves."""
+        return False
 
     def pieces(self, batch: StepBatch, n_steps: int) -> Sequence[Piece]:
         """Cut a run of a rank whose fellows have the same batch."""
-        return self.pieces_among(batch, n_steps, self.ranks * (batch.prefill_tokens + batch.decode_requests))
+        all_tokens = self.ranks * (batch.prefill_tokens + batch.decode_requests)
+        return self.pieces_among(batch, n_steps, all_tokens, halved=self.halves((batch,)))
 
     def together_s(self, batches: Sequence[StepBatch]) -> float:
         """Seconds of one step of all ranks: what the slowest does alone, and what all do together."""
@@ -110,11 +128,13 @@ class AmongRanks(PiecewiseStepTime):
         """Seconds of each of n steps of all ranks."""
         working = [batch if batch != NO_WORK else DUMMY for batch in batches]
         tokens = [batch.prefill_tokens + batch.decode_requests for batch in working]
-        all_tokens = len(tokens) * max(tokens) if max(tokens) <= self.graph_tokens else sum(tokens)
         different = list(dict.fromkeys(working))
-        seconds = spread(self.pieces_among(different[0], n_steps, all_tokens))
+        halved = self.halves(different)
+        padded = halved or max(tokens) <= self.graph_tokens
+        all_tokens = len(tokens) * max(tokens) if padded else sum(tokens)
+        seconds = spread(self.pieces_among(different[0], n_steps, all_tokens, halved=halved))
         for batch in different[1:]:
-            seconds = np.maximum(seconds, spread(self.pieces_among(batch, n_steps, all_tokens)))
+            seconds = np.maximum(seconds, spread(self.pieces_among(batch, n_steps, all_tokens, halved=halved)))
         return seconds
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from math import ceil, isfinite
-from typing import Any
+from typing import Any, Final
 
 from continuum_sim.errors import ConfigError
 from continuum_sim.hardware.gpus import GpuSpec
@@ -20,11 +20,15 @@ from continuum_sim.steptime.moving import launches_s, moved_bytes
 from continuum_sim.steptime.multiplying import experts, head, linear
 from continuum_sim.steptime.parts import Part, PartName
 from continuum_sim.steptime.piecewise import Piece
-from continuum_sim.steptime.ranked import AmongRanks, graph_tokens
+from continuum_sim.steptime.ranked import AmongRanks, at_least, graph_tokens
 from continuum_sim.steptime.rates import Rates
 from continuum_sim.steptime.recurring import recurring
 from continuum_sim.steptime.timed import check_timed
 from continuum_sim.steptime.told import Told
+
+HALVED_TOKENS: Final = {False: 32, True: 512}
+"""Whether a step has prompts -> the fewest tokens of each rank that two halves are made of (vLLM's
+`dbo_decode_token_threshold` and `dbo_prefill_token_threshold`)."""
 
 _SHARES = (
     *("matmul_efficiency", "weight_bandwidth_efficiency"),
@@ -107,9 +111,25 @@ class Roofline(AmongRanks):
         self._token_s = self._move_token_s + self._reduce_token_s
         self._has_others = len(self._linear) > 1 or bool(self._experts) or bool(self._states)
 
-    def pieces_among(self, batch: StepBatch, n_steps: int, all_tokens: int) -> Sequence[Piece]:
+    def halves(self, batches: Sequence[StepBatch]) -> bool:
+        """Return whether ranks with such batches run each step as two halves: all must have enough tokens."""
+        if not self.parallel.enable_dbo or self._exchange == NO_EXCHANGE:
+            return False
+        return all(
+            batch.prefill_tokens + batch.decode_requests >= HALVED_TOKENS[batch.prefill_tokens > 0] for batch in batches
+        )
+
+    def pieces_among(self, batch: StepBatch, n_steps: int, all_tokens: int, *, halved: bool = False) -> Sequence[Piece]:
         """Cut where another roof, or a sliding window, takes effect; between cuts a step's time is affine."""
-        fixed_s = self._batch_s(batch, all_tokens)
+        if not halved:
+            return self._pieces(batch, n_steps, self._batch_s(batch, all_tokens))
+        # While one half computes, the other exchanges: the longer of both, and weights are read twice.
+        half = StepBatch(*(-(-count // 2) for count in batch))
+        latency_s, token_s = self._exchange
+        half_s = self._batch_s(half, -(-all_tokens // 2)) - latency_s - token_s * -(-all_tokens // 2)
+        return at_least(self._pieces(batch, n_steps, 2 * half_s), 2 * latency_s + token_s * all_tokens)
+
+    def _pieces(self, batch: StepBatch, n_steps: int, fixed_s: float) -> Sequence[Piece]:
         if not self._windowed and not batch.prefill_tokens:
             first_s = fixed_s + self._decode_s * batch.decode_context_tokens
             return ((n_steps, first_s, self._decode_s * batch.decode_requests, 0.0),)

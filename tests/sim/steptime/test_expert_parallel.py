@@ -14,7 +14,7 @@ from continuum_sim.hardware.parallel import Parallel
 from continuum_sim.hardware.weights import Stored, Weight
 from continuum_sim.steptime import NO_WORK, Roofline, StepBatch, grown
 from continuum_sim.steptime.experts import Routing, busiest, expected_largest, filled_rows, tile_rows
-from continuum_sim.steptime.ranked import DUMMY
+from continuum_sim.steptime.ranked import DUMMY, at_least
 from support.configurations import configured
 from support.toy_gpu import GPU, MODEL
 
@@ -158,3 +158,36 @@ def test_a_split_that_is_none_costs_nothing() -> None:
     assert Roofline(model, find_gpu("h100"), Parallel(enable_expert_parallel=True)).step_s(MANY) == pytest.approx(
         one.step_s(MANY), rel=1e-12
     )
+
+
+def test_two_halves_hide_the_exchange_or_the_computing() -> None:
+    """The longer of both, whose weights are read twice; small batches, and ranks that lack work, are not halved."""
+    given = {"data_parallel_size": 8, "enable_expert_parallel": True, "all2all_backend": "deepep_low_latency"}
+    model, gpu = configured("deepseek-v3"), find_gpu("h200")
+    whole, halves = (Roofline(model, gpu, Parallel(**given, enable_dbo=dbo)) for dbo in (False, True))
+    latency_s, token_s = whole.told.exchange
+
+    def computing_s(batch: StepBatch, tokens: int) -> float:
+        return whole.step_s(batch) - latency_s - token_s * 8 * tokens
+
+    attention_s = sum(part.seconds for part in whole.parts(MANY) if part.name == "attention_decode")
+    half = StepBatch(0, 0, 0, 0, 32, 32 * 4000)
+    expected = max(2 * computing_s(half, 32), 2 * latency_s + token_s * 8 * 64)
+    assert halves.step_s(MANY) == pytest.approx(expected, rel=1e-9)
+    assert attention_s > 0
+    assert halves.step_s(FEW) == whole.step_s(FEW)
+    assert halves.together_s([MANY] * 7 + [NO_WORK]) == whole.together_s([MANY] * 7 + [NO_WORK])
+    slow = replace(gpu, link="latency_us=100,bandwidth_gbps=1")
+    bound = Roofline(model, slow, Parallel(**given, enable_dbo=True))
+    latency_s, token_s = bound.told.exchange
+    assert bound.step_s(MANY) == pytest.approx(2 * latency_s + token_s * 8 * 64, rel=1e-12)
+    assert bound.run_s(MANY, 10) == pytest.approx(10 * bound.step_s(MANY), rel=1e-12)
+    with pytest.raises(ConfigError, match="allgather_reducescatter is not supported"):
+        Roofline(model, gpu, Parallel(data_parallel_size=8, enable_expert_parallel=True, enable_dbo=True))
+
+
+def test_pieces_are_raised_where_they_are_below() -> None:
+    raised = at_least([(4, 1.0, 1.0, 0.0), (3, 6.0, 0.5, 0.0)], 2.5)
+    assert raised == [(2, 2.5, 0.0, 0.0), (2, 3.0, 1.0, 0.0), (3, 6.0, 0.5, 0.0)]
+    assert at_least([(2, 1.0, 0.0, 0.0)], 2.5) == [(2, 2.5, 0.0, 0.0)]
+    assert at_least([(2, 3.0, 0.0, 0.0)], 2.5) == [(2, 3.0, 0.0, 0.0)]

@@ -51,6 +51,21 @@ def at_least(pieces: Sequence[Piece], least_s: float) -> Sequence[Piece]:
     return raised
 
 
+def longest(runs: Sequence[Sequence[Piece]]) -> NDArray[np.float64]:
+    """Return the seconds of each step of the longest of some runs of as many steps."""
+    if len(runs) > 1 and all(len(pieces) == 1 and not pieces[0][3] for pieces in runs):
+        n = runs[0][0][0]
+        firsts, slopes = [pieces[0][1] for pieces in runs], [pieces[0][2] for pieces in runs]
+        first_s, slope_s = max(firsts), max(slopes)
+        # One line is often above all others: it starts there, and rises the most.
+        if n == 1 or any(a == first_s and b == slope_s for a, b in zip(firsts, slopes, strict=True)):
+            return first_s + slope_s * np.arange(n, dtype=float)
+    seconds = spread(runs[0])
+    for pieces in runs[1:]:
+        seconds = np.maximum(seconds, spread(pieces))
+    return seconds
+
+
 def spread(pieces: Sequence[Piece]) -> NDArray[np.float64]:
     """Return the seconds of each step of the pieces of a run."""
     found = []
@@ -132,10 +147,7 @@ class AmongRanks(PiecewiseStepTime):
         halved = self.halves(different)
         padded = halved or max(tokens) <= self.graph_tokens
         all_tokens = len(tokens) * max(tokens) if padded else sum(tokens)
-        seconds = spread(self.pieces_among(different[0], n_steps, all_tokens, halved=halved))
-        for batch in different[1:]:
-            seconds = np.maximum(seconds, spread(self.pieces_among(batch, n_steps, all_tokens, halved=halved)))
-        return seconds
+        return longest([self.pieces_among(batch, n_steps, all_tokens, halved=halved) for batch in different])
 
 
 _GRAPH_TOKENS: Final = {"B200": 1024, "B300": 1024, "GB200": 1024, "GB300": 1024}

@@ -7,7 +7,8 @@ from continuum_sim.hardware import find_gpu, find_model
 from continuum_sim.steptime import NO_WORK, Fitted, Roofline, SingleStepTime, StepBatch, StepTime, ranked
 from continuum_sim.steptime.batch import grown
 from continuum_sim.steptime.drafted import Drafted
-from continuum_sim.steptime.ranked import DUMMY
+from continuum_sim.steptime.piecewise import Piece
+from continuum_sim.steptime.ranked import DUMMY, longest, spread
 
 PROMPT, MANY, FEW = (
     StepBatch(1, 512, 1024, 655_616, 0, 0),
@@ -48,3 +49,18 @@ def test_ranks_propose_together() -> None:
     assert Drafted(model, drafter, 3).together_s([FEW, PROMPT, MANY]) == pytest.approx(expected, rel=1e-12)
     fixed = Drafted(model, None, 3, 0.002)
     assert fixed.together_s([MANY] * 3) == pytest.approx(fixed.step_s(MANY), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [
+        [((4, 3.0, 0.0, 0.0),), ((4, 1.0, 1.0, 0.0),)],
+        [((4, 3.0, 2.0, 0.0),), ((4, 1.0, 1.0, 0.0),)],
+        [((4, 3.0, 0.0, 1.0),), ((4, 1.0, 4.0, 0.0),)],
+        [((1, 3.0, 0.0, 0.0), (3, 2.0, 0.5, 0.0)), ((4, 2.5, 0.0, 0.0),)],
+        [((1, 3.0, 1.0, 0.0),), ((1, 4.0, 0.0, 0.0),)],
+    ],
+)
+def test_the_longest_of_runs_is_so_at_every_step(runs: list[list[Piece]]) -> None:
+    expected = np.max([spread(pieces) for pieces in runs], axis=0)
+    np.testing.assert_array_equal(longest(runs), expected)
